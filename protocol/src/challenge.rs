@@ -1,0 +1,164 @@
+//! `WWW-Authenticate` (RFC 9110, section 11.6.1): read, changed in one place, written again.
+//!
+//! Everything but the realm stays as the registry sent it: engines act on `service`, `scope` and
+//! `error`.
+
+use std::fmt;
+
+/// Why a header's value is not a challenge.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a WWW-Authenticate value: {0}")]
+pub struct ChallengeError(&'static str);
+
+/// One challenge: a scheme and its parameters, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenge {
+    scheme: String,
+    parameters: Vec<(String, String)>,
+}
+
+impl Challenge {
+    /// A bearer challenge for a token service.
+    #[must_use]
+    pub fn bearer(realm: &str, service: &str) -> Self {
+        let parameters = vec![("realm".into(), realm.into()), ("service".into(), service.into())];
+        Self { scheme: "Bearer".into(), parameters }
+    }
+
+    /// Reads all challenges of one header line.
+    ///
+    /// # Errors
+    /// Where the line doesn't follow the grammar.
+    pub fn parse_all(line: &str) -> Result<Vec<Self>, ChallengeError> {
+        let mut rest = line.trim();
+        let mut all: Vec<Self> = Vec::new();
+        while !rest.is_empty() {
+            let word = token(&mut rest)?;
+            // A word followed by '=' continues the challenge at hand; one followed by a space or
+            // by nothing starts a new one.
+            if let Some(after) = rest.trim_start().strip_prefix('=') {
+                let challenge = all.last_mut().ok_or(ChallengeError("a parameter without a scheme"))?;
+                rest = after.trim_start();
+                let value =
+                    if rest.starts_with('"') { quoted(&mut rest)? } else { token(&mut rest)?.to_owned() };
+                challenge.parameters.push((word.to_ascii_lowercase(), value));
+            } else {
+                all.push(Self { scheme: word.to_owned(), parameters: Vec::new() });
+            }
+            rest = rest.trim_start_matches([' ', '\t', ',']);
+        }
+        if all.is_empty() { Err(ChallengeError("empty")) } else { Ok(all) }
+    }
+
+    /// Whether this asks for a token from a token service.
+    #[must_use]
+    pub fn is_bearer(&self) -> bool {
+        self.scheme.eq_ignore_ascii_case("bearer")
+    }
+
+    /// A parameter's value.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The same challenge, pointing elsewhere for its tokens.
+    #[must_use]
+    pub fn with_realm(mut self, realm: &str) -> Self {
+        match self.parameters.iter_mut().find(|(name, _)| name == "realm") {
+            Some((_, value)) => realm.clone_into(value),
+            None => self.parameters.insert(0, ("realm".into(), realm.into())),
+        }
+        self
+    }
+}
+
+impl fmt::Display for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.scheme)?;
+        for (i, (name, value)) in self.parameters.iter().enumerate() {
+            let separator = if i == 0 { " " } else { "," };
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+            write!(f, "{separator}{name}=\"{value}\"")?;
+        }
+        Ok(())
+    }
+}
+
+/// `token` of RFC 9110, section 5.6.2; unquoted values of some registries have more than that.
+fn token<'a>(rest: &mut &'a str) -> Result<&'a str, ChallengeError> {
+    let end = rest.find([' ', '\t', ',', '=', '"']).unwrap_or(rest.len());
+    if end == 0 {
+        return Err(ChallengeError("a word is missing"));
+    }
+    let (word, after) = rest.split_at(end);
+    *rest = after;
+    Ok(word)
+}
+
+/// `quoted-string` of RFC 9110, section 5.6.4.
+fn quoted(rest: &mut &str) -> Result<String, ChallengeError> {
+    let mut value = String::new();
+    let mut chars = rest.char_indices().skip(1);
+    while let Some((i, c)) = chars.next() {
+        match c {
+            '"' => {
+                *rest = &rest[i + 1..];
+                return Ok(value);
+            }
+            '\\' => value.push(chars.next().ok_or(ChallengeError("ends in a backslash"))?.1),
+            c if c.is_control() => return Err(ChallengeError("a control character")),
+            c => value.push(c),
+        }
+    }
+    Err(ChallengeError("a quote is not closed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_the_realm_changes() {
+        let line = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/alpine:pull",error="invalid_token""#;
+        let challenge = Challenge::parse_all(line).unwrap().remove(0);
+        assert_eq!(challenge.parameter("service"), Some("registry.docker.io"));
+        assert_eq!(
+            challenge.with_realm("http://127.0.0.1:5080/auth/token").to_string(),
+            line.replace("https://auth.docker.io/token", "http://127.0.0.1:5080/auth/token")
+        );
+    }
+
+    #[test]
+    fn two_challenges_in_a_line_are_two() {
+        let all = Challenge::parse_all(r#"Bearer realm="r",scope="a,b" , Basic realm="a \"b\"", Negotiate"#)
+            .unwrap();
+        let schemes: Vec<_> = all.iter().map(|c| c.scheme.as_str()).collect();
+        assert_eq!(schemes, ["Bearer", "Basic", "Negotiate"]);
+        assert_eq!(all[0].parameter("scope"), Some("a,b"));
+        assert_eq!(all[1].parameter("realm"), Some(r#"a "b""#));
+    }
+
+    #[test]
+    fn what_is_no_challenge_is_an_error() {
+        for line in
+            ["", "   ", "realm=\"x\"", "Bearer realm=\"x", "Bearer realm=", "Bearer realm=\"\\", "=", "\"x\""]
+        {
+            assert!(Challenge::parse_all(line).is_err(), "{line:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(realm in "[ -~]{0,30}", service in "[ -~]{0,30}") {
+            let challenge = Challenge::bearer(&realm, &service);
+            prop_assert_eq!(Challenge::parse_all(&challenge.to_string()).unwrap(), vec![challenge]);
+        }
+
+        #[test]
+        fn any_bytes_are_answered_without_a_panic(line in "\\PC{0,60}") {
+            let _ = Challenge::parse_all(&line);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Frames: a length of four bytes, big-endian, and that many bytes of bincode.
+//!
+//! The only module that knows bincode, so that another encoding would be a change of one file.
+//! Never allocates by a length that it hasn't checked.
+
+use crate::limits::MAX_FRAME;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+/// Why a frame could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The peer announced, or we were about to send, more than [`MAX_FRAME`].
+    #[error("a head of {0} bytes, at most {MAX_FRAME} are allowed")]
+    TooLong(usize),
+    /// The stream ended within the frame.
+    #[error("the stream ended before its head was whole")]
+    Ended,
+    /// The stream broke.
+    #[error("reading a head: {0}")]
+    Broken(#[source] std::io::Error),
+    /// The bytes are no value of the type expected.
+    #[error("a head that cannot be decoded: {0}")]
+    Decode(#[from] bincode::error::DecodeError),
+    /// The value cannot be encoded.
+    #[error("a head that cannot be encoded: {0}")]
+    Encode(#[from] bincode::error::EncodeError),
+    /// There are bytes behind the value.
+    #[error("{0} bytes behind the head's end")]
+    Trailing(usize),
+}
+
+/// A value as one frame.
+///
+/// # Errors
+/// Where the value takes more than [`MAX_FRAME`] bytes.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, FrameError> {
+    let payload = bincode::serde::encode_to_vec(value, config())?;
+    if payload.len() > MAX_FRAME {
+        return Err(FrameError::TooLong(payload.len()));
+    }
+    // MAX_FRAME fits into 32 bits.
+    let mut frame = (payload.len() as u32).to_be_bytes().to_vec();
+    frame.extend_from_slice(&payload);
+    Ok(frame)
+}
+
+/// The value of one frame's payload.
+///
+/// # Errors
+/// Where the bytes are not exactly one value.
+pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
+    let (value, used) = bincode::serde::decode_from_slice(payload, config())?;
+    if used == payload.len() { Ok(value) } else { Err(FrameError::Trailing(payload.len() - used)) }
+}
+
+/// Reads one frame and not a byte more. A dropped future loses what it has read.
+///
+/// # Errors
+/// Where the stream ends or breaks early, or what it brings is no such frame.
+pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> Result<T, FrameError> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await.map_err(broken)?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_FRAME {
+        return Err(FrameError::TooLong(length));
+    }
+    let mut payload = vec![0; length];
+    stream.read_exact(&mut payload).await.map_err(broken)?;
+    decode(&payload)
+}
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<MAX_FRAME>()
+}
+
+fn broken(error: std::io::Error) -> FrameError {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => FrameError::Ended,
+        _ => FrameError::Broken(error),
+    }
+}

@@ -1,0 +1,194 @@
+//! Header fields that cross the tunnel, and those that must not.
+//!
+//! Requests carry what is on a list; answers carry everything but what speaks of one hop (RFC
+//! 9110, section 7.6.1) or of the origin's host, which the user's localhost is not. Values and
+//! repetitions stay as they are, byte for byte.
+
+use crate::limits::MAX_HEADERS;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What an engine may say to a registry. Authorization travels as a type of its own.
+const REQUEST: [HeaderName; 9] = [
+    header::ACCEPT,
+    header::ACCEPT_ENCODING,
+    header::RANGE,
+    header::IF_RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::USER_AGENT,
+];
+
+/// Fields of one hop, and fields by which an origin speaks about its own host: believing them of
+/// `127.0.0.1` would set cookies there, force HTTPS on it or let foreign pages read from it.
+const NOT_FOR_US: [&str; 16] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "proxy-authentication-info",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "set-cookie",
+    "strict-transport-security",
+    "alt-svc",
+    "nel",
+    "report-to",
+    "clear-site-data",
+];
+
+/// Header fields in the order in which they came; one field may have several lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Headers(HeaderMap);
+
+impl Headers {
+    /// What of an engine's request goes to the registry.
+    #[must_use]
+    pub fn of_request(all: &HeaderMap) -> Self {
+        let mut kept = HeaderMap::new();
+        for name in &REQUEST {
+            for value in all.get_all(name) {
+                kept.append(name.clone(), value.clone());
+            }
+        }
+        Self(kept)
+    }
+
+    /// What of a registry's answer goes to the engine.
+    #[must_use]
+    pub fn of_response(all: &HeaderMap) -> Self {
+        let named: Vec<String> = all
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(|name| name.trim().to_ascii_lowercase())
+            .collect();
+        let mut kept = HeaderMap::new();
+        for (name, value) in all {
+            let text = name.as_str();
+            let dropped = NOT_FOR_US.contains(&text)
+                || text.starts_with("access-control-")
+                || named.iter().any(|n| n == text);
+            if !dropped && kept.len() < MAX_HEADERS {
+                kept.append(name.clone(), value.clone());
+            }
+        }
+        Self(kept)
+    }
+
+    /// The fields.
+    #[must_use]
+    pub fn map(&self) -> &HeaderMap {
+        &self.0
+    }
+
+    /// The fields, to change or to keep.
+    #[must_use]
+    pub fn into_map(self) -> HeaderMap {
+        self.0
+    }
+
+    /// Sets a field, whatever it was.
+    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.insert(name, value);
+    }
+
+    /// `Content-Length`, where it is there and a number.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.0.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    /// The text of a field's first line.
+    #[must_use]
+    pub fn text(&self, name: &HeaderName) -> Option<&str> {
+        self.0.get(name)?.to_str().ok()
+    }
+}
+
+impl Serialize for Headers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // bincode wants the length first, which the map's iterator doesn't know.
+        let lines: Vec<(&str, &[u8])> = self.0.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+        lines.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let lines = Vec::<(String, Vec<u8>)>::deserialize(deserializer)?;
+        if lines.len() > MAX_HEADERS {
+            return Err(D::Error::custom(format!("{} header lines, at most {MAX_HEADERS}", lines.len())));
+        }
+        let mut map = HeaderMap::with_capacity(lines.len());
+        for (name, value) in lines {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(D::Error::custom)?;
+            let value = HeaderValue::from_bytes(&value).map_err(D::Error::custom)?;
+            map.append(name, value);
+        }
+        Ok(Self(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn every_accept_line_of_a_request_is_kept_in_order() {
+        let kept = Headers::of_request(&map(&[
+            ("accept", "application/vnd.oci.image.index.v1+json"),
+            ("cookie", "session=1"),
+            ("accept", "*/*"),
+            ("authorization", "Basic dTpw"),
+            ("host", "127.0.0.1"),
+            ("range", "bytes=5-"),
+        ]));
+        let accept: Vec<_> = kept.map().get_all("accept").iter().collect();
+        assert_eq!(accept, ["application/vnd.oci.image.index.v1+json", "*/*"]);
+        assert_eq!(kept.map().len(), 3);
+    }
+
+    #[test]
+    fn an_answer_loses_its_hop_and_its_origin_and_nothing_else() {
+        let kept = Headers::of_response(&map(&[
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("strict-transport-security", "max-age=1"),
+            ("access-control-allow-origin", "*"),
+            ("set-cookie", "a=b"),
+            ("docker-content-digest", "sha256:0"),
+            ("content-encoding", "gzip"),
+            ("warning", "299 - a"),
+            ("warning", "299 - b"),
+            ("ratelimit-remaining", "99;w=21600"),
+        ]));
+        let names: Vec<_> = kept.map().iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+        assert_eq!(
+            names,
+            [
+                "docker-content-digest: sha256:0",
+                "content-encoding: gzip",
+                "warning: 299 - a",
+                "warning: 299 - b",
+                "ratelimit-remaining: 99;w=21600"
+            ]
+        );
+    }
+}

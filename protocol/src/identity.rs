@@ -1,0 +1,133 @@
+//! Who the server is: a key, known by its pin. No names and no certificate authority.
+//!
+//! The verifier must check the handshake's signature as well as the pin, or the pin proves only
+//! that somebody has seen the certificate before.
+
+use crate::secret::constant_time_eq;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// SHA-256 of the server's SubjectPublicKeyInfo (RFC 5280, section 4.1), base64url without padding.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pin([u8; 32]);
+
+/// Why a pin or a certificate was refused.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    /// Not 32 bytes of base64url.
+    #[error("a pin is 43 characters of base64url")]
+    Malformed,
+    /// The certificate cannot be read.
+    #[error("the server's certificate cannot be read: {0}")]
+    Certificate(String),
+    /// Somebody else, or a server whose state was lost.
+    #[error("the server's key has the pin {0}, which is not the link's: another server, or an attacker")]
+    Mismatch(Pin),
+}
+
+/// rustls shows a verifier's error by its `Debug`, and that is the text that reaches the user.
+impl fmt::Debug for PinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Pin {
+    /// The pin of a DER-encoded certificate's key.
+    ///
+    /// # Errors
+    /// Where the certificate cannot be parsed.
+    pub fn of_certificate(certificate: &CertificateDer<'_>) -> Result<Self, PinError> {
+        let parsed =
+            webpki::EndEntityCert::try_from(certificate).map_err(|e| PinError::Certificate(e.to_string()))?;
+        Ok(Self(Sha256::digest(&*parsed.subject_public_key_info()).into()))
+    }
+}
+
+impl FromStr for Pin {
+    type Err = PinError;
+
+    fn from_str(text: &str) -> Result<Self, PinError> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| PinError::Malformed)?;
+        bytes.try_into().map(Self).map_err(|_| PinError::Malformed)
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Accepts the one server whose key has the pin, and nobody else.
+#[derive(Debug)]
+pub struct PinnedServer {
+    pin: Pin,
+    provider: Arc<CryptoProvider>,
+}
+
+impl PinnedServer {
+    /// A verifier for one pin.
+    #[must_use]
+    pub const fn new(pin: Pin, provider: Arc<CryptoProvider>) -> Self {
+        Self { pin, provider }
+    }
+}
+
+impl ServerCertVerifier for PinnedServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let refused = |error: PinError| {
+            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
+        };
+        let pin = Pin::of_certificate(end_entity).map_err(refused)?;
+        if constant_time_eq(&pin.0, &self.pin.0) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(refused(PinError::Mismatch(pin)))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        // QUIC has no TLS 1.2; should this ever be reached, refusing is right.
+        Err(rustls::Error::General("TLS 1.2 is not spoken in the tunnel".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,46 @@
+//! What client and server of Docxy say to each other, as plain values.
+//!
+//! This crate must never open a socket, read a clock or spawn a task: values in, values out, so
+//! that everything here can be tested and fuzzed as such. It is also the only crate that knows
+//! the wire format.
+//!
+//! One exchange, as the streams of one QUIC connection (the client opens every stream):
+//!
+//! ```text
+//!  client                                                   server
+//!    │ stream 0   Opening::Hello ───────────────────────────▶ │ checks name and secret
+//!    │            ◀──────────────────────── Notice::Welcome   │ (stays open: later notices)
+//!    │ stream 4   Opening::Request, FIN ────────────────────▶ │ asks the registry
+//!    │ stream 8   Opening::Segment { 4, 0 }, FIN ───────────▶ │
+//!    │ stream 12  Opening::Segment { 4, 1 }, FIN ───────────▶ │
+//!    │ stream 4   ◀───────────────────────────────── Reply    │
+//!    │ stream 8   ◀──────────── first bytes of the body, FIN  │
+//!    │ stream 12  ◀────────────────────── next bytes, FIN     │
+//!    │ stream 4   ◀──────────────── FIN: the body was whole   │
+//! ```
+//!
+//! A small body follows the reply on the reply's own stream, and the segment streams that the
+//! client opened in hope are closed unused.
+
+pub mod authorization;
+pub mod challenge;
+pub mod control;
+pub mod error_body;
+pub mod fault;
+pub mod frame;
+pub mod headers;
+pub mod identity;
+pub mod image;
+pub mod limits;
+pub mod link;
+pub mod name;
+pub mod page;
+pub mod reply;
+pub mod request;
+pub mod route;
+pub mod scope;
+pub mod secret;
+pub mod segment;
+pub mod tls;
+pub mod token;
+pub mod transport;

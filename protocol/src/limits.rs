@@ -1,0 +1,112 @@
+//! Every bound of the tunnel, each with its reason.
+//!
+//! A limit that both sides must agree on, or that bounds what a stranger can cost us, lives here
+//! and nowhere else.
+
+use std::time::Duration;
+
+/// Most bytes of one frame (a request's or a reply's head).
+///
+/// Registries accept header blocks of 8–32 KiB, and a bearer token of Docker Hub is 2–5 KiB; four
+/// times the largest common block leaves room without letting a peer make us allocate much.
+pub const MAX_FRAME: usize = 64 * 1024;
+
+/// Most header lines in one head. Engines send about ten, registries and CDNs about thirty.
+pub const MAX_HEADERS: usize = 100;
+
+/// Bytes of one segment of a large body.
+///
+/// Big enough that a stream's own cost (its frames, its wake-ups) vanishes, small enough that a
+/// lost connection costs little, and far below the length at which quinn's reassembly could meet
+/// its limit of 1024 gaps: half a MiB is 430 packets of 1200 bytes, and n packets have at most
+/// n/2 gaps between them.
+pub const SEGMENT: u32 = 512 * 1024;
+
+/// Bytes that the server may have under way on one stream: a segment always fits, so that the
+/// outstanding segments are the only window of a large body.
+pub const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes that a client may have under way on one stream. It sends heads and nothing else.
+pub const REQUEST_WINDOW: u32 = MAX_FRAME as u32 + 4;
+
+/// Bytes that a client may have under way on all streams together: heads are read as they come,
+/// so more would only be memory for a client that sends what nobody reads.
+pub const REQUESTS_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Segments of one blob that a client keeps outstanding: 16 MiB, which is 6 bandwidth-delay
+/// products of a 100 Mbit/s line at 200 ms.
+pub const SEGMENTS_PER_BLOB: usize = 32;
+
+/// Segments of all blobs of a client together. More would only move the wait from the server's
+/// queue into our memory. Every blob may have one segment beyond it, or it could starve.
+pub const SEGMENTS_PER_CLIENT: usize = 64;
+
+/// Segments opened together with a blob's request, before its length is known: 4 MiB, enough to
+/// keep the line busy for the round trip until the client has seen the length. They cost a few
+/// bytes each if the blob turns out to be small.
+pub const SEGMENTS_AHEAD: usize = 8;
+
+/// Bytes written but not yet acknowledged that a sender may hold for a whole connection: all
+/// segments of a client and as much again for small replies, which must never wait for bulk.
+pub const SEND_WINDOW: u64 = 2 * SEGMENTS_PER_CLIENT as u64 * SEGMENT as u64;
+
+/// Streams of one client at a time: its segments, one extra segment and one request for each of
+/// the 200 pulls that a busy machine may run at once, and room for as many small requests.
+pub const STREAMS_PER_CLIENT: u32 = 1024;
+
+/// Requests of one client that the server works on at a time. Each may hold a registry
+/// connection, so this is what keeps one client from using up the server's descriptors.
+pub const EXCHANGES_PER_CLIENT: usize = 256;
+
+/// Requests of all clients together for which the server talks to registries at a time: the
+/// default limit of 1024 descriptors less what the server needs for itself.
+pub const UPSTREAM_REQUESTS: usize = 768;
+
+/// How long a stream may take to say what it is for. A head is one or two packets; on a line that
+/// loses every second one that is still done within a few probe timeouts.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection may take to present its `Hello`, handshake not included. Strangers who
+/// never say it should not hold a connection for long.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Silence after which a connection is dead. Pings (see [`KEEP_ALIVE`]) keep a living one from
+/// ever reaching it; it also has to outlast the longest blackout worth bridging without a redial.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Time between pings of the client. NAT bindings for UDP live for 30 s and more, some for 15 s;
+/// and a server keeps sending to an old address until it hears from a client that moved.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// How long the server waits for a registry, its token service or a CDN to accept a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the server waits for an answer's head from upstream. Manifests that a registry has to
+/// fetch from cold storage take a few seconds; `dockerd` gives tokens 15 s in all.
+pub const UPSTREAM_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the server waits for a token: the engine gives up after 15 s, and an answer of ours
+/// that names the culprit is worth more than its time-out.
+pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an upstream body may be silent before the transfer counts as broken.
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Most redirects that the server follows for one request. Docker Hub needs one, some registries
+/// two.
+pub const MAX_REDIRECTS: usize = 5;
+
+/// Most bytes of an upstream error's body or of a token answer, which are read whole.
+pub const MAX_SMALL_BODY: usize = 256 * 1024;
+
+/// How long a draining server lets running exchanges finish.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an engine may take to send a request's head.
+pub const ENGINE_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most bytes of a form that an engine posts to the token endpoint.
+pub const MAX_FORM: usize = 64 * 1024;
+
+/// Connections of engines at a time. dockerd opens a handful per pull, containerd up to a dozen.
+pub const ENGINE_CONNECTIONS: usize = 4096;

@@ -1,0 +1,287 @@
+//! The one line that a user pastes: where the server is, who it is, and who the user is.
+//!
+//! `docxy://NAME:SECRET@HOST:PORT[,PORT…]?pin=PIN[&sni=NAME]`. A link is a secret: `Debug` shows
+//! only its harmless parts, and no error quotes it.
+
+use crate::identity::{Pin, PinError};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+/// Why a text is no link. Never quotes the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// It doesn't start like one.
+    #[error("a link starts with docxy://")]
+    Scheme,
+    /// Name and secret are missing.
+    #[error("a link has NAME:SECRET@ in front of the host; was it cut off?")]
+    Client,
+    /// The name is none.
+    #[error(transparent)]
+    Name(#[from] ClientNameError),
+    /// The secret is none.
+    #[error("the link's secret is damaged; was it cut off?")]
+    Secret,
+    /// The host is none.
+    #[error("the link's host is not a host name or address")]
+    Host,
+    /// There is no port, or it is none.
+    #[error("the link needs at least one port from 1 to 65535 behind the host")]
+    Port,
+    /// The pin is missing.
+    #[error("the link has no pin=…; was it cut off?")]
+    NoPin,
+    /// The pin is none.
+    #[error("the link's pin is damaged: {0}")]
+    Pin(#[from] PinError),
+    /// A parameter from the future.
+    #[error("the link has a parameter {0:?} that this version doesn't know; update docxy-client")]
+    Parameter(String),
+}
+
+/// Why a name is no client name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a client's name is 1 to 64 of A-Z a-z 0-9 . _ -")]
+pub struct ClientNameError;
+
+/// Everything that a client needs to know about one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Who the user is.
+    pub name: ClientName,
+    /// What proves it.
+    pub secret: ClientSecret,
+    /// A host name or an address, without brackets.
+    pub host: Host,
+    /// Where the server listens; at least one.
+    pub ports: Vec<u16>,
+    /// Who the server is.
+    pub pin: Pin,
+    /// The server name to show in the handshake, if any.
+    pub sni: Option<Host>,
+}
+
+impl FromStr for Link {
+    type Err = LinkError;
+
+    fn from_str(text: &str) -> Result<Self, LinkError> {
+        let rest = text.trim().strip_prefix("docxy://").ok_or(LinkError::Scheme)?;
+        let (client, rest) = rest.split_once('@').ok_or(LinkError::Client)?;
+        let (name, secret) = client.split_once(':').ok_or(LinkError::Client)?;
+        let (address, query) = rest.split_once('?').ok_or(LinkError::NoPin)?;
+        let (host, ports) = address.rsplit_once(':').ok_or(LinkError::Port)?;
+        let port = |text: &str| text.parse::<u16>().ok().filter(|p| *p != 0).ok_or(LinkError::Port);
+        let (mut pin, mut sni) = (None, None);
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*key {
+                "pin" => pin = Some(value.parse()?),
+                "sni" => sni = Some(value.parse()?),
+                _ => return Err(LinkError::Parameter(key.chars().take(40).collect())),
+            }
+        }
+        Ok(Self {
+            name: name.parse()?,
+            secret: secret.parse()?,
+            host: host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host).parse()?,
+            ports: ports.split(',').map(port).collect::<Result<_, _>>()?,
+            pin: pin.ok_or(LinkError::NoPin)?,
+            sni,
+        })
+    }
+}
+
+impl Link {
+    /// The link as text, for the user's eyes only.
+    #[must_use]
+    pub fn expose(&self) -> String {
+        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+        let sni = self.sni.as_ref().map(|name| format!("&sni={name}")).unwrap_or_default();
+        let Self { name, secret, host, pin, .. } = self;
+        let (open, close) = if host.is_ipv6() { ("[", "]") } else { ("", "") };
+        format!("docxy://{name}:{}@{open}{host}{close}:{}?pin={pin}{sni}", secret.expose(), ports.join(","))
+    }
+}
+
+/// A host name, or an IPv4 or IPv6 address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host(String);
+
+impl Host {
+    /// The host as text, an IPv6 address without brackets.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it needs brackets in front of a port.
+    #[must_use]
+    pub fn is_ipv6(&self) -> bool {
+        self.0.parse::<Ipv6Addr>().is_ok()
+    }
+}
+
+impl FromStr for Host {
+    type Err = LinkError;
+
+    fn from_str(text: &str) -> Result<Self, LinkError> {
+        let is_name = (1..=253).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        if is_name || text.parse::<Ipv6Addr>().is_ok() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(LinkError::Host)
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name under which the operator knows a client.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClientName(String);
+
+impl FromStr for ClientName {
+    type Err = ClientNameError;
+
+    fn from_str(text: &str) -> Result<Self, ClientNameError> {
+        let ok = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if ok { Ok(Self(text.to_owned())) } else { Err(ClientNameError) }
+    }
+}
+
+impl TryFrom<String> for ClientName {
+    type Error = ClientNameError;
+
+    fn try_from(text: String) -> Result<Self, ClientNameError> {
+        text.parse()
+    }
+}
+
+impl From<ClientName> for String {
+    fn from(name: ClientName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for ClientName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ClientName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// 32 random bytes that only the client and, for the moment of inviting it, the server knows.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ClientSecret([u8; 32]);
+
+impl ClientSecret {
+    /// A secret of these bytes, which must come from a cryptographic source of randomness.
+    #[must_use]
+    pub const fn from_random(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// What the server keeps of it. The secret has 256 bits of its own, so a plain hash is enough:
+    /// there is nothing to guess that salt or stretching could protect.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.0).into()
+    }
+
+    fn expose(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.0)
+    }
+}
+
+impl FromStr for ClientSecret {
+    type Err = LinkError;
+
+    fn from_str(text: &str) -> Result<Self, LinkError> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| LinkError::Secret)?;
+        bytes.try_into().map(Self).map_err(|_| LinkError::Secret)
+    }
+}
+
+impl PartialEq for ClientSecret {
+    fn eq(&self, other: &Self) -> bool {
+        crate::secret::constant_time_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ClientSecret {}
+
+impl fmt::Debug for ClientSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    const PIN: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
+
+    #[test]
+    fn a_link_is_read_and_written_as_documented() {
+        for address in ["example.org:61443", "192.0.2.1:61443,443", "[2001:db8::1]:61443"] {
+            for sni in ["", "&sni=cdn.example.org"] {
+                let text = format!("docxy://laptop:{SECRET}@{address}?pin={PIN}{sni}");
+                assert_eq!(text.parse::<Link>().unwrap().expose(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_link_is_refused_with_a_reason_that_does_not_quote_it() {
+        let good = format!("docxy://laptop:{SECRET}@example.org:61443?pin={PIN}");
+        for (text, expected) in [
+            (good.replace("docxy", "https"), LinkError::Scheme),
+            (good.replace('@', ""), LinkError::Client),
+            (good.replace("laptop", "lap top"), LinkError::Name(ClientNameError)),
+            (good.replace(SECRET, "AAEC"), LinkError::Secret),
+            (good.replace("example.org", "exa mple"), LinkError::Host),
+            (good.replace(":61443", ""), LinkError::Port),
+            (good.replace("61443", "0"), LinkError::Port),
+            (good.replace("61443", "61443,"), LinkError::Port),
+            (good.replace("?pin", "?spin"), LinkError::Parameter("spin".into())),
+            (good.replace(PIN, "AA"), LinkError::Pin(PinError::Malformed)),
+            (good.split('?').next().unwrap().to_owned(), LinkError::NoPin),
+        ] {
+            let error = text.parse::<Link>().unwrap_err();
+            assert_eq!(error, expected, "{text}");
+            assert!(!error.to_string().contains(&SECRET[..20]));
+        }
+    }
+
+    #[test]
+    fn printing_a_link_for_debugging_hides_the_secret() {
+        let link: Link = format!("docxy://laptop:{SECRET}@example.org:61443?pin={PIN}").parse().unwrap();
+        assert!(!format!("{link:?}").contains(&SECRET[..8]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered_without_a_panic(text in "(docxy://)?\\PC{0,80}") {
+            let _ = text.parse::<Link>();
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! From an engine's request line to a typed operation.
+//!
+//! The only place that reads paths. What it doesn't know is a clean 404 (engines probe `/v1/`
+//! and `/extensions/`), what it knows but doesn't serve a 405.
+
+use crate::fault::{Fault, FaultKind, Hop};
+use crate::name::{NameError, Registry, Repository, split_registry};
+use crate::page::Page;
+use crate::request::{Method, Operation};
+use percent_encoding::percent_decode_str;
+
+/// What a request line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// Something of a registry.
+    Registry(Registry, Operation),
+    /// A token; its request is in the query or in the form.
+    Token,
+    /// How the client is.
+    Health,
+}
+
+/// Finds what `method path?query` asks for.
+///
+/// The registry is the path's first part where that is a host, else containerd's `ns`, else
+/// Docker Hub.
+///
+/// # Errors
+/// A fault of the engine's hop: unknown route, method not served, or a name that is none.
+pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<Route, Fault> {
+    let read = read_method(method);
+    match path {
+        "/health" => return read.map(|_| Route::Health),
+        "/auth/token" => {
+            let served = [http::Method::GET, http::Method::POST].contains(method);
+            return if served { Ok(Route::Token) } else { Err(not_served(method)) };
+        }
+        "/v2" | "/v2/" => {
+            return Ok(Route::Registry(namespace(query)?, read.map(|_| Operation::Ping)?));
+        }
+        _ => {}
+    }
+    let path = percent_decode_str(path).decode_utf8().map_err(|_| unknown_route())?;
+    let rest = path.strip_prefix("/v2/").ok_or_else(unknown_route)?;
+    let (name, kind, last) = split(rest).ok_or_else(unknown_route)?;
+    let (registry, name) = match split_registry(name) {
+        (Some(host), name) => (host.parse::<Registry>().map_err(invalid_name)?, name),
+        (None, name) => (namespace(query)?, name),
+    };
+    let repository = name.parse::<Repository>().map_err(invalid_name)?.in_registry(&registry);
+    let page = || Page::from_query(query).map_err(|e| engine_fault(FaultKind::RequestInvalid, e));
+    // Parsed before the method is looked at, so that a bad name is told as such for any method.
+    let operation = match kind {
+        Kind::Manifest => {
+            let reference = last.parse().map_err(|e| engine_fault(FaultKind::ReferenceInvalid, e))?;
+            Operation::Manifest { repository, reference, method: read? }
+        }
+        Kind::Blob => {
+            let digest = last.parse().map_err(|e| engine_fault(FaultKind::DigestInvalid, e))?;
+            Operation::Blob { repository, digest, method: read? }
+        }
+        Kind::Tags => Operation::Tags { repository, page: get_only(method, page()?)? },
+        Kind::Referrers => {
+            let subject = last.parse().map_err(|e| engine_fault(FaultKind::DigestInvalid, e))?;
+            Operation::Referrers { repository, subject, page: get_only(method, page()?)? }
+        }
+        Kind::Upload => return Err(not_served(method)),
+    };
+    Ok(Route::Registry(registry, operation))
+}
+
+/// The kinds of end that a path below `/v2/` may have.
+enum Kind {
+    Manifest,
+    Blob,
+    Tags,
+    Referrers,
+    Upload,
+}
+
+/// Splits `<name>/<kind>/<last>` from the right, since a name may hold any of the words.
+fn split(rest: &str) -> Option<(&str, Kind, &str)> {
+    if let Some((name, _)) = rest.rsplit_once("/blobs/uploads/") {
+        return Some((name, Kind::Upload, ""));
+    }
+    let (head, last) = rest.rsplit_once('/')?;
+    let (name, word) = head.rsplit_once('/')?;
+    match (word, last) {
+        ("manifests", _) => Some((name, Kind::Manifest, last)),
+        ("blobs", _) => Some((name, Kind::Blob, last)),
+        ("referrers", _) => Some((name, Kind::Referrers, last)),
+        ("tags", "list") => Some((name, Kind::Tags, last)),
+        _ => None,
+    }
+}
+
+/// containerd's `ns`: the registry that it would have asked.
+fn namespace(query: Option<&str>) -> Result<Registry, Fault> {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    match pairs.find(|(name, _)| name == "ns") {
+        Some((_, host)) => host.parse().map_err(invalid_name),
+        None => Ok(Registry::docker_hub()),
+    }
+}
+
+fn read_method(method: &http::Method) -> Result<Method, Fault> {
+    match *method {
+        http::Method::GET => Ok(Method::Get),
+        http::Method::HEAD => Ok(Method::Head),
+        _ => Err(not_served(method)),
+    }
+}
+
+fn get_only<T>(method: &http::Method, value: T) -> Result<T, Fault> {
+    if method == http::Method::GET { Ok(value) } else { Err(not_served(method)) }
+}
+
+fn not_served(method: &http::Method) -> Fault {
+    engine_fault(
+        FaultKind::MethodNotServed,
+        format!("{method} is not served here: docxy pulls and does not push"),
+    )
+}
+
+fn unknown_route() -> Fault {
+    engine_fault(FaultKind::RouteUnknown, "no such path; docxy serves /v2/, /auth/token and /health")
+}
+
+fn invalid_name(error: NameError) -> Fault {
+    engine_fault(FaultKind::NameInvalid, error)
+}
+
+fn engine_fault(kind: FaultKind, detail: impl std::fmt::Display) -> Fault {
+    Fault::new(Hop::Engine, kind, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Method as M;
+    use proptest::prelude::*;
+
+    fn upstream(method: &M, path: &str, query: Option<&str>) -> String {
+        match parse(method, path, query).unwrap() {
+            Route::Registry(registry, operation) => {
+                format!("{registry}{}", operation.path().unwrap())
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn fault(method: &M, path: &str, query: Option<&str>) -> (u16, FaultKind) {
+        let fault = parse(method, path, query).unwrap_err();
+        (fault.status().as_u16(), fault.kind)
+    }
+
+    #[test]
+    fn each_way_of_naming_a_registry_leads_to_it() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        for (path, query, expected) in [
+            ("/v2/", None, "docker.io/v2/".to_owned()),
+            ("/v2", Some("ns=ghcr.io"), "ghcr.io/v2/".to_owned()),
+            ("/v2/alpine/manifests/latest", None, "docker.io/v2/library/alpine/manifests/latest".to_owned()),
+            (
+                "/v2/library/alpine/manifests/latest",
+                Some("ns=docker.io"),
+                "docker.io/v2/library/alpine/manifests/latest".to_owned(),
+            ),
+            ("/v2/a/b/manifests/1", Some("ns=ghcr.io"), "ghcr.io/v2/a/b/manifests/1".to_owned()),
+            ("/v2/ghcr.io/a/b/manifests/1", None, "ghcr.io/v2/a/b/manifests/1".to_owned()),
+            ("/v2/host:5000/b/manifests/1", None, "host:5000/v2/b/manifests/1".to_owned()),
+            (
+                "/v2/alpine/tags/list",
+                Some("n=2&ns=docker.io"),
+                "docker.io/v2/library/alpine/tags/list?n=2".to_owned(),
+            ),
+            (&format!("/v2/a/b/blobs/{digest}"), None, format!("docker.io/v2/a/b/blobs/{digest}")),
+            (
+                &format!("/v2/a/b/blobs/{}", digest.replace(':', "%3A")),
+                None,
+                format!("docker.io/v2/a/b/blobs/{digest}"),
+            ),
+            (
+                &format!("/v2/a/b/referrers/{digest}"),
+                Some("artifactType=x%2Fy"),
+                format!("docker.io/v2/a/b/referrers/{digest}?artifactType=x%2Fy"),
+            ),
+            (
+                "/v2/manifests/tags/blobs/manifests/list",
+                None,
+                "docker.io/v2/manifests/tags/blobs/manifests/list".to_owned(),
+            ),
+        ] {
+            assert_eq!(upstream(&M::GET, path, query), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn unknown_routes_are_404_and_unserved_methods_405() {
+        for path in
+            ["/", "/v1/_ping", "/v2/_catalog", "/extensions/x", "/v2/alpine", "/v2/a/tags/other", "/v3/"]
+        {
+            assert_eq!(fault(&M::GET, path, None), (404, FaultKind::RouteUnknown), "{path}");
+        }
+        for (method, path) in [
+            (M::POST, "/v2/"),
+            (M::PUT, "/v2/a/b/manifests/1"),
+            (M::POST, "/v2/a/b/blobs/uploads/"),
+            (M::PATCH, "/v2/a/b/blobs/uploads/some-id"),
+            (M::HEAD, "/v2/a/b/tags/list"),
+            (M::DELETE, "/auth/token"),
+        ] {
+            assert_eq!(fault(&method, path, None), (405, FaultKind::MethodNotServed), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn bad_names_are_400_with_the_right_code() {
+        for (path, kind) in [
+            ("/v2/UPPER/manifests/1", FaultKind::NameInvalid),
+            ("/v2/a/../b/manifests/1", FaultKind::NameInvalid),
+            ("/v2/a/%2e%2e/b/manifests/1", FaultKind::NameInvalid),
+            ("/v2//a/manifests/1", FaultKind::NameInvalid),
+            ("/v2/ghcr.io:0/a/manifests/1", FaultKind::NameInvalid),
+            ("/v2/a/manifests/a%20b", FaultKind::ReferenceInvalid),
+            ("/v2/a/manifests/", FaultKind::ReferenceInvalid),
+            ("/v2/a/blobs/latest", FaultKind::DigestInvalid),
+        ] {
+            assert_eq!(fault(&M::GET, path, None), (400, kind), "{path}");
+        }
+        assert_eq!(fault(&M::GET, "/v2/a/manifests/1", Some("ns=user@host")), (400, FaultKind::NameInvalid));
+    }
+
+    proptest! {
+        #[test]
+        fn any_request_line_has_an_answer(path in "/(v2/)?\\PC{0,60}", query in proptest::option::of("\\PC{0,30}")) {
+            let _ = parse(&M::GET, &path, query.as_deref());
+        }
+
+        /// What is asked upstream is what the engine asked for.
+        #[test]
+        fn a_path_on_docker_hub_stays_what_it_was(name in "[a-z]{1,8}/[a-z0-9]{1,8}", tag in "[A-Za-z0-9_][A-Za-z0-9._-]{0,20}") {
+            let path = format!("/v2/{name}/manifests/{tag}");
+            prop_assert_eq!(upstream(&M::GET, &path, None), format!("docker.io{path}"));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! QUIC's settings for the tunnel, each with its reason.
+//!
+//! Both ends use the same ones, but for who pings and who may open streams.
+
+use crate::limits::{
+    IDLE_TIMEOUT, KEEP_ALIVE, REQUEST_WINDOW, REQUESTS_WINDOW, SEND_WINDOW, STREAM_WINDOW, STREAMS_PER_CLIENT,
+};
+use quinn_proto::congestion::CubicConfig;
+use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// For the end that dials: it keeps the path alive and opens every stream.
+#[must_use]
+pub fn client() -> TransportConfig {
+    let mut config = both();
+    config.keep_alive_interval(Some(KEEP_ALIVE));
+    config.max_concurrent_bidi_streams(VarInt::from_u32(0));
+    // The client opens every stream, so what a stream may hold bounds what all may. The sum needs
+    // no bound of its own: with one, unread segments of a slow engine could take the last of it
+    // from the small replies of all others.
+    config.stream_receive_window(VarInt::from_u32(STREAM_WINDOW));
+    config.receive_window(VarInt::MAX);
+    config
+}
+
+/// For the end that accepts.
+#[must_use]
+pub fn server() -> TransportConfig {
+    let mut config = both();
+    config.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_PER_CLIENT));
+    config.stream_receive_window(VarInt::from_u32(REQUEST_WINDOW));
+    config.receive_window(VarInt::from_u32(REQUESTS_WINDOW));
+    config
+}
+
+fn both() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config.max_concurrent_uni_streams(VarInt::from_u32(0));
+    // Datagrams are not used; a peer that sends them is not ours.
+    config.datagram_receive_buffer_size(None);
+    config.max_idle_timeout(Some(IdleTimeout::from(millis(IDLE_TIMEOUT))));
+    config.send_window(SEND_WINDOW);
+    // Streams of one priority are sent one after the other: a segment that is whole sooner can be
+    // read sooner, and interleaving would only make all of them late.
+    config.send_fairness(false);
+    // quinn's default of 333 ms makes the first probe timeout a second long; lines we serve have
+    // 150 to 300 ms, and a premature probe costs one packet.
+    config.initial_rtt(Duration::from_millis(100));
+    // Reordering on long paths is common, and a packet wrongly held lost is sent twice and upsets
+    // the congestion controller; waiting a little longer costs nothing on a line that doesn't lose.
+    config.packet_threshold(128).time_threshold(1.2);
+    let mut mtu = MtuDiscoveryConfig::default();
+    // Ethernet less IPv6 and UDP headers.
+    mtu.upper_bound(1452);
+    config.mtu_discovery_config(Some(mtu));
+    // One acknowledgement for ten packets: less work on both ends and on the way back.
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(10));
+    config.ack_frequency_config(Some(acks));
+    // 64 KiB at once: ten round trips fewer until a long line is full.
+    let mut cubic = CubicConfig::default();
+    cubic.initial_window(64 * 1024);
+    config.congestion_controller_factory(Arc::new(cubic));
+    config
+}
+
+fn millis(duration: Duration) -> VarInt {
+    VarInt::from_u32(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX))
+}

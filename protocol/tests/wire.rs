@@ -1,0 +1,275 @@
+//! The wire format, pinned: golden bytes for every message, and properties of all of them.
+//!
+//! A golden that changes means that client and server of different versions no longer understand
+//! each other: change the ALPN with it.
+
+use docxy_protocol::authorization::{Authorization, basic};
+use docxy_protocol::control::{Hello, Notice, Opening, Segment};
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::frame::{self, FrameError};
+use docxy_protocol::headers::Headers;
+use docxy_protocol::limits::MAX_FRAME;
+use docxy_protocol::link::ClientSecret;
+use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::page::Page;
+use docxy_protocol::reply::{Body, Reply, Response};
+use docxy_protocol::request::{Method, Operation, Request};
+use docxy_protocol::secret::Secret;
+use docxy_protocol::segment::Layout;
+use docxy_protocol::token::TokenRequest;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use proptest::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+fn headers(lines: &[(&str, &str)]) -> Headers {
+    let mut map = HeaderMap::new();
+    for (name, value) in lines {
+        map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+    }
+    Headers::of_response(&map)
+}
+
+/// Hexadecimal for bytes that are no text, so that a golden can be read.
+fn show(frame: &[u8]) -> String {
+    frame
+        .iter()
+        .map(|b| {
+            if b.is_ascii_graphic() && *b != b'<' { char::from(*b).to_string() } else { format!("<{b:02x}>") }
+        })
+        .collect()
+}
+
+fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, expected: &str) {
+    let frame = frame::encode(value).unwrap();
+    assert_eq!(show(&frame), expected);
+    assert_eq!(frame::decode::<T>(&frame[4..]).unwrap(), *value);
+}
+
+#[test]
+fn openings_have_these_bytes() {
+    let hello = Hello { name: "laptop".parse().unwrap(), secret: ClientSecret::from_random([b'k'; 32]) };
+    golden(&Opening::Hello(hello), GOLDEN_HELLO);
+    let request = Request {
+        registry: "docker.io".parse().unwrap(),
+        operation: Operation::Manifest {
+            repository: "library/alpine".parse().unwrap(),
+            reference: "latest".parse().unwrap(),
+            method: Method::Head,
+        },
+        authorization: Authorization::Public,
+        headers: headers(&[("accept", "a/b"), ("accept", "*/*")]),
+    };
+    golden(&Opening::Request(Box::new(request)), GOLDEN_REQUEST);
+    golden(&Opening::Segment(Segment { exchange: 1000, n: 7 }), GOLDEN_SEGMENT);
+}
+
+#[test]
+fn token_requests_have_these_bytes() {
+    let query =
+        "account=me&scope=repository:a/b:pull&scope=registry:catalog:*&offline_token=true&client_id=docker";
+    let (_, token) = TokenRequest::from_query(query).unwrap();
+    golden(&Operation::Token(token), GOLDEN_TOKEN);
+    let (_, token) = TokenRequest::from_form("grant_type=refresh_token&refresh_token=r").unwrap();
+    golden(&Operation::Token(token), GOLDEN_REFRESH);
+}
+
+#[test]
+fn replies_have_these_bytes() {
+    let response = Response {
+        status: StatusCode::OK,
+        headers: headers(&[("content-length", "3000000")]),
+        body: Body::Segmented(Layout::new(3_000_000, 524_288).unwrap()),
+    };
+    golden(&Reply::Response(response), GOLDEN_SEGMENTED);
+    let response = Response {
+        status: StatusCode::NOT_FOUND,
+        headers: Headers::default(),
+        body: Body::Whole { length: None },
+    };
+    golden(&Reply::Response(response), GOLDEN_WHOLE);
+    golden(&Reply::Fault(Fault::new(Hop::Cdn, FaultKind::TimedOut, "slow")), GOLDEN_FAULT);
+}
+
+#[test]
+fn notices_have_these_bytes() {
+    golden(&Notice::Welcome { version: "1.2.3".into() }, GOLDEN_WELCOME);
+    golden(&Notice::Draining, GOLDEN_DRAINING);
+}
+
+const GOLDEN_HELLO: &str = "<00><00><00>(<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk";
+const GOLDEN_REQUEST: &str = "<00><00><00><3c><01><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*";
+const GOLDEN_SEGMENT: &str = "<00><00><00><05><02><fb><e8><03><07>";
+const GOLDEN_TOKEN: &str = "<00><00><00>.<01><02><00><03>a/b<04>pull<01><12>registry:catalog:*<01><06>docker<01><00><01><02>me";
+const GOLDEN_REFRESH: &str = "<00><00><00><07><01><00><00><00><02><01>r";
+const GOLDEN_SEGMENTED: &str = "<00><00><00>%<00><c8><01><0e>content-length<07>3000000<02><fc><c0><c6>-<00><fc><00><00><08><00>";
+const GOLDEN_WHOLE: &str = "<00><00><00><07><00><fb><94><01><00><01><00>";
+const GOLDEN_FAULT: &str = "<00><00><00><08><01><05><0c><04>slow";
+const GOLDEN_WELCOME: &str = "<00><00><00><07><00><05>1.2.3";
+const GOLDEN_DRAINING: &str = "<00><00><00><01><01>";
+
+/// Reads a frame as a stream would bring it.
+fn read<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, FrameError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(frame::read(&mut bytes))
+}
+
+#[test]
+fn a_head_that_is_cut_off_or_too_long_is_an_error_and_costs_no_memory() {
+    let frame = frame::encode(&Notice::Draining).unwrap();
+    assert_eq!(read::<Notice>(&frame).unwrap(), Notice::Draining);
+    for cut in 0..frame.len() {
+        assert!(matches!(read::<Notice>(&frame[..cut]), Err(FrameError::Ended)), "cut at {cut}");
+    }
+    let announced = (MAX_FRAME as u32 + 1).to_be_bytes();
+    assert!(matches!(read::<Notice>(&announced), Err(FrameError::TooLong(_))));
+    assert!(matches!(read::<Notice>(&u32::MAX.to_be_bytes()), Err(FrameError::TooLong(_))));
+    let mut trailing = frame::encode(&Notice::Draining).unwrap();
+    trailing[3] += 1;
+    trailing.push(0);
+    assert!(matches!(read::<Notice>(&trailing), Err(FrameError::Trailing(1))));
+}
+
+#[test]
+fn a_value_that_fits_into_no_head_is_refused_when_it_is_written() {
+    let notice = Notice::Welcome { version: "x".repeat(MAX_FRAME) };
+    assert!(frame::encode(&notice).is_err());
+}
+
+#[test]
+fn a_hundred_headers_pass_and_a_hundred_and_one_do_not() {
+    let encode = |count: usize| {
+        let lines: Vec<(String, Vec<u8>)> = (0..count).map(|n| (format!("x-{n}"), b"v".to_vec())).collect();
+        frame::encode(&lines).unwrap()
+    };
+    assert_eq!(frame::decode::<Headers>(&encode(100)[4..]).unwrap().map().len(), 100);
+    assert!(matches!(frame::decode::<Headers>(&encode(101)[4..]), Err(FrameError::Decode(_))));
+    let split = vec![("x".to_owned(), b"a\r\nset-cookie: b".to_vec())];
+    assert!(frame::decode::<Headers>(&frame::encode(&split).unwrap()[4..]).is_err());
+}
+
+fn any_digest() -> impl Strategy<Value = Digest> {
+    "sha256:[0-9a-f]{64}".prop_map(|text| text.parse().unwrap())
+}
+
+fn any_operation() -> impl Strategy<Value = Operation> {
+    let repository = || "[a-z0-9]{1,9}(/[a-z0-9]{1,9}){0,2}".prop_map(|text| text.parse().unwrap());
+    let method = || prop_oneof![Just(Method::Get), Just(Method::Head)];
+    let reference = prop_oneof![
+        "[A-Za-z0-9_][A-Za-z0-9._-]{0,30}".prop_map(|text| text.parse().unwrap()),
+        any_digest().prop_map(Reference::Digest),
+    ];
+    let page = || "[a-z=&%0-9]{0,30}".prop_map(|text| Page::from_query(Some(&text)).unwrap());
+    let token = ("[a-z0-9:/,* ]{0,20}", "[ -~]{0,20}").prop_filter_map("no scope", |(scope, password)| {
+        let scope = format!("repository:{}:pull", scope.replace(' ', ""));
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "password").append_pair("username", "u");
+        form.append_pair("password", &password).append_pair("scope", &scope);
+        TokenRequest::from_form(&form.finish()).ok().map(|(_, token)| token)
+    });
+    prop_oneof![
+        Just(Operation::Ping),
+        token.prop_map(Operation::Token),
+        (repository(), reference, method()).prop_map(|(repository, reference, method)| Operation::Manifest {
+            repository,
+            reference,
+            method
+        }),
+        (repository(), any_digest(), method()).prop_map(|(repository, digest, method)| Operation::Blob {
+            repository,
+            digest,
+            method
+        }),
+        (repository(), page()).prop_map(|(repository, page)| Operation::Tags { repository, page }),
+        (repository(), any_digest(), page()).prop_map(|(repository, subject, page)| Operation::Referrers {
+            repository,
+            subject,
+            page
+        }),
+    ]
+}
+
+fn any_headers() -> impl Strategy<Value = Headers> {
+    proptest::collection::vec(("x-[a-z]{1,10}", proptest::collection::vec(0x20_u8..0x7f, 0..40)), 0..20)
+        .prop_map(|lines| {
+            let mut map = HeaderMap::new();
+            for (name, value) in lines {
+                map.append(
+                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    HeaderValue::from_bytes(&value).unwrap(),
+                );
+            }
+            Headers::of_response(&map)
+        })
+}
+
+fn any_opening() -> impl Strategy<Value = Opening> {
+    let authorization = prop_oneof![
+        Just(Authorization::None),
+        Just(Authorization::Public),
+        "[!-~]{1,40}".prop_map(|token| Authorization::Bearer(Secret::new(token))),
+        ("[a-z]{1,9}", "[ -~]{0,20}").prop_map(|(user, password)| basic(&user, &password)),
+    ];
+    let request =
+        (any_operation(), authorization, any_headers()).prop_map(|(operation, authorization, headers)| {
+            let registry = "ghcr.io".parse().unwrap();
+            Opening::Request(Box::new(Request { registry, operation, authorization, headers }))
+        });
+    let hello = ("[A-Za-z0-9._-]{1,64}", any::<[u8; 32]>()).prop_map(|(name, secret)| {
+        Opening::Hello(Hello { name: name.parse().unwrap(), secret: ClientSecret::from_random(secret) })
+    });
+    let segment =
+        (any::<u64>(), any::<u32>()).prop_map(|(exchange, n)| Opening::Segment(Segment { exchange, n }));
+    prop_oneof![request, hello, segment]
+}
+
+fn any_reply() -> impl Strategy<Value = Reply> {
+    let body = prop_oneof![
+        Just(Body::None),
+        any::<Option<u64>>().prop_map(|length| Body::Whole { length }),
+        (1_u32..500_000, 1_u64..1 << 40)
+            .prop_filter_map("no layout", |(size, length)| Layout::new(length, size).ok())
+            .prop_map(Body::Segmented),
+    ];
+    let response = (200_u16..600, any_headers(), body).prop_map(|(status, headers, body)| {
+        Reply::Response(Response { status: StatusCode::from_u16(status).unwrap(), headers, body })
+    });
+    let fault =
+        "\\PC{0,60}".prop_map(|detail| Reply::Fault(Fault::new(Hop::Auth, FaultKind::BadAnswer, detail)));
+    prop_oneof![response, fault]
+}
+
+/// Whatever a damaged frame decodes to, if it does, is a value that could have been sent.
+fn damaged<T: Serialize + DeserializeOwned + PartialEq + Debug>(mut frame: Vec<u8>, at: usize, bits: u8) {
+    let at = 4 + at % (frame.len() - 4).max(1);
+    if let Some(byte) = frame.get_mut(at) {
+        *byte ^= bits;
+    }
+    if let Ok(value) = frame::decode::<T>(&frame[4..]) {
+        let again = frame::encode(&value).unwrap();
+        assert_eq!(frame::decode::<T>(&again[4..]).unwrap(), value);
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_sent_arrives(opening in any_opening(), reply in any_reply()) {
+        prop_assert_eq!(read::<Opening>(&frame::encode(&opening).unwrap()).unwrap(), opening);
+        prop_assert_eq!(read::<Reply>(&frame::encode(&reply).unwrap()).unwrap(), reply);
+    }
+
+    #[test]
+    fn a_damaged_frame_never_panics(opening in any_opening(), reply in any_reply(), at in any::<usize>(), bits in 1_u8..) {
+        damaged::<Opening>(frame::encode(&opening).unwrap(), at, bits);
+        damaged::<Reply>(frame::encode(&reply).unwrap(), at, bits);
+    }
+
+    #[test]
+    fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = frame::decode::<Opening>(&bytes);
+        let _ = frame::decode::<Reply>(&bytes);
+        let _ = frame::decode::<Notice>(&bytes);
+        let _ = read::<Opening>(&bytes);
+    }
+}
