@@ -1,0 +1,150 @@
+//! `docxy-server clients`: who there is and what they used, for people or for programs.
+
+use super::{CommandError, print, remark};
+use crate::settings::{Basics, Flags};
+use crate::state::usage::{self, Totals};
+use crate::state::{ClientBook, State};
+use docxy_protocol::link::ClientName;
+use jiff::Timestamp;
+use serde::Serialize;
+
+pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
+    let basics = Basics::load(flags)?;
+    let state = State::open(&basics.state)?;
+    let rows = rows(&state.clients()?, &usage::totals(&state)?);
+    if json {
+        let text = serde_json::to_string_pretty(&rows).expect("names, times and counts are JSON");
+        return print(&format!("{text}\n"));
+    }
+    if rows.is_empty() {
+        // Named, since another user's state is elsewhere.
+        remark(&format!(
+            "no client was invited yet in {}; docxy-server invite NAME adds one",
+            basics.state.display()
+        ));
+        return Ok(());
+    }
+    print(&table(&rows))
+}
+
+/// One client. The field names are the JSON's.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: ClientName,
+    since: Timestamp,
+    last_seen: Option<Timestamp>,
+    sent: u64,
+    received: u64,
+    state: &'static str,
+}
+
+fn rows(book: &ClientBook, totals: &Totals) -> Vec<Row> {
+    book.iter()
+        .map(|(name, client)| {
+            let total = totals.get(name).copied().unwrap_or_default();
+            Row {
+                name: name.clone(),
+                since: client.created,
+                last_seen: total.last_seen,
+                sent: total.sent,
+                received: total.received,
+                state: match client.revoked {
+                    None => "active",
+                    Some(_) => "revoked",
+                },
+            }
+        })
+        .collect()
+}
+
+fn table(rows: &[Row]) -> String {
+    let header = ["NAME", "SINCE", "LAST SEEN", "SENT", "RECEIVED", "STATE"].map(String::from);
+    let lines: Vec<[String; 6]> = std::iter::once(header).chain(rows.iter().map(cells)).collect();
+    let mut text = String::new();
+    for line in &lines {
+        for (column, cell) in line.iter().enumerate() {
+            let width = lines.iter().map(|line| line[column].len()).max();
+            let width = width.unwrap_or_default();
+            text += &match column {
+                0 => format!("{cell:width$}"),
+                // Sizes are compared by their ends.
+                3 | 4 => format!("  {cell:>width$}"),
+                5 => format!("  {cell}"),
+                _ => format!("  {cell:width$}"),
+            };
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn cells(row: &Row) -> [String; 6] {
+    [
+        row.name.to_string(),
+        row.since.to_string(),
+        row.last_seen.map_or_else(|| "never".to_owned(), |time| time.to_string()),
+        size(row.sent),
+        size(row.received),
+        row.state.to_owned(),
+    ]
+}
+
+/// Bytes as people read them, in powers of 1024.
+fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].into_iter();
+    let mut unit = None;
+    // From here on it would be rounded up to 1024.0.
+    while value >= 1023.95 {
+        let Some(next) = units.next() else { break };
+        unit = Some(next);
+        value /= 1024.0;
+    }
+    match unit {
+        Some(unit) => format!("{value:.1} {unit}"),
+        None => format!("{bytes} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::usage::Total;
+    use docxy_protocol::link::ClientSecret;
+
+    #[test]
+    fn the_table_lines_up() {
+        let time: Timestamp = "2026-11-24T04:00:00Z".parse().unwrap();
+        let names: [ClientName; 2] = ["laptop", "phone-of-a-friend"].map(|n| n.parse().unwrap());
+        let mut book = ClientBook::default();
+        for name in &names {
+            let secret = ClientSecret::from_random([1; 32]);
+            book.add(name, &secret, time).unwrap();
+        }
+        book.revoke(&names[1], time).unwrap();
+        let used = Total { last_seen: Some(time), sent: 5 << 30, received: 999 };
+        let totals = Totals::from([(names[0].clone(), used)]);
+        assert_eq!(
+            table(&rows(&book, &totals)),
+            "\
+NAME               SINCE                 LAST SEEN                SENT  RECEIVED  STATE
+laptop             2026-11-24T04:00:00Z  2026-11-24T04:00:00Z  5.0 GiB     999 B  active
+phone-of-a-friend  2026-11-24T04:00:00Z  never                     0 B       0 B  revoked
+"
+        );
+    }
+
+    #[test]
+    fn sizes_have_one_decimal_and_the_right_unit() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

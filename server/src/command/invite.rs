@@ -1,0 +1,37 @@
+//! `docxy-server invite`: a client and its link.
+//!
+//! The link must be complete before the client is written down: a name without a link would be
+//! taken for nothing.
+
+use super::{CommandError, print};
+use crate::address;
+use crate::settings::{Basics, Flags};
+use crate::state::{ClientsError, State, random};
+use docxy_protocol::link::{ClientName, ClientSecret, Host, Link};
+use jiff::Timestamp;
+
+pub(super) fn invite(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {
+    let basics = Basics::load(flags)?;
+    let address = address::for_links(basics.public.as_ref(), &basics.listen)?;
+    let state = State::open(&basics.state)?;
+    let link = new_client(&state, name, address)?;
+    print(&format!("{}\n", link.expose()))
+}
+
+/// Adds a client that is to dial this address.
+pub(super) fn new_client(
+    state: &State,
+    name: &ClientName,
+    (host, port): (Host, u16),
+) -> Result<Link, ClientsError> {
+    let link = Link {
+        name: name.clone(),
+        secret: ClientSecret::from_random(random()?),
+        host,
+        ports: vec![port],
+        pin: state.identity()?.pin,
+        sni: None,
+    };
+    state.change_clients(|book| book.add(name, &link.secret, Timestamp::now()))?;
+    Ok(link)
+}

@@ -1,0 +1,15 @@
+//! The server of Docxy: fetches from registries what its clients ask for.
+//!
+//! The command line comes in at [`command`], which loads [`settings`] and [`state`]; from there on
+//! [`listener`] serves. Only `upstream` talks to registries.
+
+pub mod address;
+pub mod command;
+mod exchange;
+pub mod listener;
+mod logging;
+pub mod settings;
+pub mod shutdown;
+pub mod state;
+pub mod toml_text;
+mod upstream;

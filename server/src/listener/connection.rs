@@ -1,0 +1,197 @@
+//! One client's connection: its Hello, then its streams, each in a task of its own.
+//!
+//! No stream is begun before the Hello has been accepted, and what a client does on one stream
+//! costs its other streams, and other clients, nothing.
+
+use crate::exchange::{self, Offered, Outgoing, Ranks};
+use crate::state::{ClientUsage, ClientWatch, Usage};
+use crate::upstream::Upstream;
+use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
+use docxy_protocol::frame;
+use docxy_protocol::limits::{EXCHANGES_PER_CLIENT, HEAD_TIMEOUT, HELLO_TIMEOUT};
+use quinn::{Connection, Incoming, RecvStream, SendStream, VarInt};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) clients: ClientWatch,
+    pub(super) usage: Usage,
+    pub(super) upstream: Upstream,
+    pub(super) drain: CancellationToken,
+}
+
+/// How long a client that was told of the drain may take to fetch what is under way and hang up.
+const LAST_BYTES: Duration = Duration::from_secs(10);
+
+/// How often a connection's bytes are added to the client's account.
+const ACCOUNTING: Duration = Duration::from_secs(10);
+
+/// Serves one connection from its first packet to its end.
+pub(super) async fn run(incoming: Incoming, shared: Arc<Shared>) {
+    let span = tracing::info_span!("connection", remote = %incoming.remote_address(), client = tracing::field::Empty);
+    async {
+        match incoming.await {
+            Ok(connection) => serve(connection, shared).await,
+            Err(error) => tracing::debug!(%error, "no handshake"),
+        }
+    }
+    .instrument(span)
+    .await;
+}
+
+async fn serve(connection: Connection, shared: Arc<Shared>) {
+    let hello = tokio::time::timeout(HELLO_TIMEOUT, read_hello(&connection)).await;
+    let (hello, mut control) = match hello {
+        Ok(Ok(hello)) => hello,
+        Ok(Err(code)) => return close(&connection, code),
+        Err(_) => return close(&connection, CloseCode::HelloTimeout),
+    };
+    tracing::Span::current().record("client", hello.name.to_string());
+    let mut clients = shared.clients.subscribe();
+    let verdict = clients.borrow_and_update().authenticate(&hello.name, &hello.secret);
+    if let Err(code) = verdict {
+        return close(&connection, code);
+    }
+    let usage = shared.usage.client(&hello.name);
+    usage.seen(jiff::Timestamp::now());
+    tracing::info!("connected");
+    notify(&mut control, &Notice::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
+
+    let streams = TaskTracker::new();
+    let client = Arc::new(Client {
+        offered: Offered::default(),
+        ranks: Ranks::default(),
+        exchanges: Semaphore::new(EXCHANGES_PER_CLIENT),
+        shared: Arc::clone(&shared),
+    });
+    let mut accounting = tokio::time::interval(ACCOUNTING);
+    let mut account = Account { usage, sent: 0, received: 0 };
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            stream = connection.accept_bi() => match stream {
+                Ok((send, receive)) => accept(&client, &streams, send, receive),
+                Err(error) => {
+                    tracing::info!(reason = %error, "disconnected");
+                    break;
+                }
+            },
+            Ok(()) = clients.changed() => {
+                let verdict = clients.borrow_and_update().authenticate(&hello.name, &hello.secret);
+                if let Err(code) = verdict {
+                    close(&connection, code);
+                    break;
+                }
+            }
+            () = shared.drain.cancelled(), if !draining => {
+                draining = true;
+                notify(&mut control, &Notice::Draining).await;
+                // Segment streams still come in, or running answers could not finish.
+                streams.close();
+            }
+            () = streams.wait(), if draining => {
+                // Sent is not delivered. The client knows when it has everything, and hangs up.
+                let _ = tokio::time::timeout(LAST_BYTES, connection.closed()).await;
+                close(&connection, CloseCode::Draining);
+                break;
+            }
+            _ = accounting.tick() => account.update(&connection),
+        }
+    }
+    account.update(&connection);
+}
+
+/// Reads the first stream, which has to say who is calling.
+async fn read_hello(connection: &Connection) -> Result<(Hello, SendStream), CloseCode> {
+    let (send, mut receive) = connection.accept_bi().await.map_err(|_| CloseCode::Violation)?;
+    match frame::read(&mut receive).await {
+        Ok(Opening::Hello(hello)) => Ok((hello, send)),
+        Ok(_) | Err(_) => Err(CloseCode::Violation),
+    }
+}
+
+/// What one client's streams share.
+struct Client {
+    offered: Offered,
+    ranks: Ranks,
+    exchanges: Semaphore,
+    shared: Arc<Shared>,
+}
+
+/// Begins the work on a stream. Must be called in the order in which streams are accepted: see
+/// [`exchange::Offered`].
+fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut receive: RecvStream) {
+    let id = u64::from(receive.id());
+    let offers = client.offered.expect(id);
+    let answer = Outgoing::new(send);
+    let client = Arc::clone(client);
+    let work = async move {
+        let opening = tokio::time::timeout(HEAD_TIMEOUT, frame::read(&mut receive)).await;
+        match opening {
+            Ok(Ok(Opening::Request(request))) => {
+                let request = request.confined();
+                let span = tracing::info_span!(
+                    "exchange",
+                    id,
+                    registry = %request.registry,
+                    operation = request.operation.name(),
+                    repository = request.operation.repository().map(tracing::field::display),
+                );
+                async {
+                    if client.shared.drain.is_cancelled() {
+                        return exchange::refuse_draining(answer).await;
+                    }
+                    // Closed only by dropping it, and the client outlives its streams.
+                    let _permit = client.exchanges.acquire().await;
+                    exchange::run(request, answer, offers, &client.ranks, &client.shared.upstream).await;
+                }
+                .instrument(span)
+                .await;
+            }
+            Ok(Ok(Opening::Segment(segment))) => {
+                drop(offers);
+                client.offered.offer(segment, answer);
+            }
+            // A second Hello, garbage, or nothing in time: the stream is reset by dropping it.
+            Ok(Ok(Opening::Hello(_))) => tracing::debug!(id, "a second hello"),
+            Ok(Err(error)) => tracing::debug!(id, %error, "a stream without a head"),
+            Err(_) => tracing::debug!(id, "a stream that said nothing"),
+        }
+    };
+    streams.spawn(work.in_current_span());
+}
+
+async fn notify(control: &mut SendStream, notice: &Notice) {
+    if let Ok(frame) = frame::encode(notice) {
+        // A client that is gone is noticed by the accepting.
+        let _ = control.write_all(&frame).await;
+    }
+}
+
+fn close(connection: &Connection, code: CloseCode) {
+    tracing::info!(reason = code.reason(), "closing");
+    connection.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
+}
+
+/// Carries a connection's byte counts, which only grow, over to the client's.
+struct Account {
+    usage: Arc<ClientUsage>,
+    sent: u64,
+    received: u64,
+}
+
+impl Account {
+    fn update(&mut self, connection: &Connection) {
+        let stats = connection.stats();
+        self.usage.add_sent(stats.udp_tx.bytes - self.sent);
+        self.usage.add_received(stats.udp_rx.bytes - self.received);
+        (self.sent, self.received) = (stats.udp_tx.bytes, stats.udp_rx.bytes);
+        self.usage.seen(jiff::Timestamp::now());
+    }
+}

@@ -1,0 +1,130 @@
+//! The QUIC endpoints: who may come in, and how the server ends.
+//!
+//! One connection's failure never ends the accepting.
+
+mod connection;
+mod socket;
+
+pub use socket::SocketError;
+
+use crate::settings::Settings;
+use crate::shutdown::Shutdown;
+use crate::state::{ClientWatch, State, StateError, Usage};
+use crate::upstream::{Upstream, UpstreamError};
+use connection::Shared;
+use docxy_protocol::control::CloseCode;
+use docxy_protocol::limits::DRAIN_TIMEOUT;
+use docxy_protocol::tls::TlsError;
+use docxy_protocol::{tls, transport};
+use quinn::{Endpoint, EndpointConfig, ServerConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::task::TaskTracker;
+
+/// Why the server ended, or never began, to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A socket could not be opened.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The identity cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The way to the registries cannot be set up.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The runtime failed.
+    #[error("QUIC endpoint: {0}")]
+    Endpoint(#[source] std::io::Error),
+}
+
+/// Where the server listens.
+#[derive(Debug)]
+pub struct Ready {
+    /// The addresses, with real ports where 0 was asked for.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Serves until told to end.
+///
+/// # Errors
+/// Where the server cannot begin. What happens to single connections is logged.
+pub async fn serve(
+    settings: Settings,
+    state: State,
+    shutdown: Shutdown,
+    ready: impl FnOnce(Ready),
+) -> Result<(), ServeError> {
+    let config = server_config(&state)?;
+    let usage = Usage::open(&state)?;
+    let shared = Arc::new(Shared {
+        clients: ClientWatch::start(&state)?,
+        usage: usage.clone(),
+        upstream: Upstream::new(&settings)?,
+        drain: shutdown.drain.clone(),
+    });
+    let mut endpoints = Vec::new();
+    for address in &settings.listen {
+        endpoints.push(endpoint(*address, &state, config.clone())?);
+    }
+    let addresses = endpoints.iter().map(Endpoint::local_addr).collect::<Result<_, _>>();
+    ready(Ready { addresses: addresses.map_err(ServeError::Endpoint)? });
+
+    let connections = TaskTracker::new();
+    for endpoint in &endpoints {
+        let (endpoint, shared, connections) = (endpoint.clone(), Arc::clone(&shared), connections.clone());
+        tokio::spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                connections.spawn(connection::run(incoming, Arc::clone(&shared)));
+            }
+        });
+    }
+
+    shutdown.drain.cancelled().await;
+    tracing::info!(connections = connections.len(), "draining: running transfers may finish");
+    for endpoint in &endpoints {
+        // Newcomers are refused at once, so that they try elsewhere.
+        endpoint.set_server_config(None);
+    }
+    connections.close();
+    tokio::select! {
+        () = connections.wait() => {}
+        () = tokio::time::sleep(DRAIN_TIMEOUT) => tracing::warn!("some transfers did not finish in time"),
+        () = shutdown.abort.cancelled() => tracing::warn!("told twice to end: transfers are cut off"),
+    }
+    for endpoint in &endpoints {
+        let code = CloseCode::Draining;
+        endpoint.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
+        // Time for the goodbye to leave; a client that misses it finds out by its pings.
+        let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+    }
+    usage.flush()?;
+    Ok(())
+}
+
+fn server_config(state: &State) -> Result<ServerConfig, ServeError> {
+    let identity = state.identity()?;
+    let crypto = tls::server(identity.certificate, identity.key)?;
+    let mut config = ServerConfig::new(Arc::new(crypto), state.quic_keys()?.token_key());
+    config.transport_config(Arc::new(transport::server()));
+    Ok(config)
+}
+
+fn endpoint(address: SocketAddr, state: &State, config: ServerConfig) -> Result<Endpoint, ServeError> {
+    let keys = state.quic_keys()?;
+    let mut endpoint = EndpointConfig::new(keys.reset_key());
+    let connection_ids = keys.connection_id_key();
+    // With the keys of the last run, packets of its connections are answered with a reset that
+    // their clients believe, so that they redial at once instead of waiting for a time-out.
+    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(connection_ids)));
+    // quinn's default of 20 ms between resets would keep 500 clients of a restarted server
+    // waiting for 10 s. A reset is shorter than what provokes it, so there is nothing to amplify.
+    endpoint.min_reset_interval(Duration::from_micros(100));
+    let socket = socket::bind(address)?;
+    Endpoint::new(endpoint, Some(config), socket, Arc::new(quinn::TokioRuntime)).map_err(ServeError::Endpoint)
+}

@@ -1,0 +1,238 @@
+//! What the server runs with: flags, then the environment, then the config file, then defaults.
+//!
+//! Flags and the environment arrive here as one (clap reads both). After loading everything is
+//! checked and typed, and nobody looks at a flag or the file again.
+
+mod file;
+pub mod registry;
+mod resolve;
+
+use crate::address::PublicAddress;
+use crate::state::location;
+use crate::toml_text::TomlError;
+use file::ConfigFile;
+use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+pub use registry::{Account, RegistrySettings};
+pub use resolve::ResolveTo;
+
+/// The config file that is read if it exists and no other is named.
+pub const DEFAULT_CONFIG: &str = "/etc/docxy/server.toml";
+
+/// The UDP port that the server listens on unless told otherwise.
+pub const DEFAULT_PORT: u16 = 61443;
+
+/// Why the settings make no sense.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are where it is and what is wrong there")]
+pub enum SettingsError {
+    /// The config file cannot be read.
+    #[error("cannot read the config file {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The config file is wrong.
+    #[error("{}, {source}", path.display())]
+    Config { path: PathBuf, source: TomlError },
+    /// A registry's account or CA file cannot be used.
+    #[error("{}, registry {registry}: {detail}", path.display())]
+    Registry { path: PathBuf, registry: String, detail: String },
+    /// Neither root nor a user with a home.
+    #[error("there is no place for the state: HOME is not set, so pass --state DIR")]
+    NoStateDirectory,
+}
+
+/// What the command line and the environment say; the rest is the config file's or the default.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// The config file.
+    pub config: Option<PathBuf>,
+    /// Where to listen; empty if nothing was said.
+    pub listen: Vec<SocketAddr>,
+    /// The state directory.
+    pub state: Option<PathBuf>,
+    /// The address for links.
+    pub public: Option<PublicAddress>,
+}
+
+/// What every command needs.
+#[derive(Debug, Clone)]
+pub struct Basics {
+    /// Where to listen; at least one.
+    pub listen: Vec<SocketAddr>,
+    /// The state directory.
+    pub state: PathBuf,
+    /// The address for links, where the operator gave one.
+    pub public: Option<PublicAddress>,
+}
+
+/// What `run` needs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen; at least one.
+    pub listen: Vec<SocketAddr>,
+    /// The state directory.
+    pub state: PathBuf,
+    /// The address for links, where the operator gave one.
+    pub public: Option<PublicAddress>,
+    /// What may be reached, each registry once; at least one.
+    pub registries: Vec<RegistrySettings>,
+    /// Hosts (in lower case) whose address is not looked up in the DNS.
+    pub resolve: BTreeMap<String, ResolveTo>,
+}
+
+impl Basics {
+    /// Loads what every command needs. Reads no password and no CA file: only the running server
+    /// may be allowed to.
+    ///
+    /// # Errors
+    /// Where the config file is wrong, or there is no place for the state.
+    pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
+        let (_, config) = read(flags)?;
+        Self::merge(flags, &config)
+    }
+
+    fn merge(flags: &Flags, config: &ConfigFile) -> Result<Self, SettingsError> {
+        let listen = [&flags.listen, &config.listen]
+            .into_iter()
+            .find(|listen| !listen.is_empty())
+            .cloned()
+            .unwrap_or_else(|| vec![(Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into()]);
+        let state = flags
+            .state
+            .clone()
+            .or_else(|| config.state.clone())
+            .or_else(location::default_directory)
+            .ok_or(SettingsError::NoStateDirectory)?;
+        let public = flags.public.clone().or_else(|| config.public.clone());
+        Ok(Self { listen, state, public })
+    }
+}
+
+impl Settings {
+    /// Loads all settings, with the passwords and CA files that they name.
+    ///
+    /// # Errors
+    /// Where the config file is wrong, or names a file or a variable that cannot be read.
+    pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
+        let (path, config) = read(flags)?;
+        let Basics { listen, state, public } = Basics::merge(flags, &config)?;
+        let registries = match config.registries {
+            Some(tables) => tables
+                .into_entries()
+                .map(|(name, table)| table.load(name, &path))
+                .collect::<Result<_, _>>()?,
+            None => vec![RegistrySettings::docker_hub()],
+        };
+        Ok(Self { listen, state, public, registries, resolve: config.resolve.into_entries() })
+    }
+}
+
+/// The config file and its path. None at all counts as an empty one.
+fn read(flags: &Flags) -> Result<(PathBuf, ConfigFile), SettingsError> {
+    let default = Path::new(DEFAULT_CONFIG);
+    let path = match &flags.config {
+        Some(path) => path,
+        None if default.exists() => default,
+        None => return Ok((default.to_owned(), ConfigFile::default())),
+    };
+    ConfigFile::read(path).map(|config| (path.to_owned(), config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A config file of this text, and flags that name it.
+    fn config(dir: &tempfile::TempDir, text: &str) -> Flags {
+        let path = dir.path().join("server.toml");
+        std::fs::write(&path, text).unwrap();
+        Flags { config: Some(path), ..Flags::default() }
+    }
+
+    fn load(text: &str) -> Result<Settings, SettingsError> {
+        Settings::load(&config(&tempfile::tempdir().unwrap(), text))
+    }
+
+    #[test]
+    fn without_any_word_docker_hub_is_served_on_the_usual_port() {
+        let settings = load("").unwrap();
+        assert_eq!(settings.listen, ["[::]:61443".parse().unwrap()]);
+        assert_eq!(settings.public, None);
+        let [hub] = &settings.registries[..] else {
+            panic!("{:?}", settings.registries);
+        };
+        assert!(hub.name.is_docker_hub());
+        assert_eq!(hub.api.as_str(), "https://registry-1.docker.io/");
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "listen = ['[::]:1']\nstate = '/from/file'\npublic = 'file.example:1'";
+        let from_file = config(&dir, text);
+        let both = Flags {
+            listen: vec!["[::]:2".parse().unwrap()],
+            state: Some("/from/flag".into()),
+            public: Some("flag.example".parse().unwrap()),
+            ..from_file.clone()
+        };
+        for (flags, port, state, public) in
+            [(from_file, 1, "/from/file", "file.example:1"), (both, 2, "/from/flag", "flag.example")]
+        {
+            let basics = Basics::load(&flags).unwrap();
+            assert_eq!(basics.listen[0].port(), port);
+            assert_eq!(basics.state, Path::new(state));
+            assert_eq!(basics.public, Some(public.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_relative_path_in_the_file_starts_where_the_file_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let basics = Basics::load(&config(&dir, "state = 'here'")).unwrap();
+        assert_eq!(basics.state, dir.path().join("here"));
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_is_told_with_file_and_line() {
+        for (text, line, words) in [
+            ("\nlisten_on = []", 2, "unknown field `listen_on`"),
+            ("listen = ['nonsense']", 1, "socket address"),
+            ("public = 'https://host'", 1, "is not HOST or HOST:PORT"),
+            ("\n[registries.'ghcr.io']\napi = 'http://ghcr.io'", 3, "must begin with https://"),
+            ("\n[registries.'gh cr']", 2, "is not a registry host"),
+            ("[registries]\n'docker.io' = {}\n'index.docker.io' = {}", 1, "docker.io is listed twice"),
+            ("\n[resolve]\n'a.io' = 'b.io'", 3, "is not an address"),
+            ("\n[resolve]\n'a.io:443' = '::1'", 3, "without a port"),
+        ] {
+            let error = load(text).unwrap_err().to_string();
+            let place = format!("server.toml, line {line}: ");
+            assert!(error.contains(&place), "{error}");
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_config_file_is_an_error_if_it_was_asked_for() {
+        let flags = Flags { config: Some("/nonexistent/server.toml".into()), ..Flags::default() };
+        let error = Settings::load(&flags).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/server.toml"), "{error}");
+    }
+
+    #[test]
+    fn hosts_may_be_pinned_to_addresses() {
+        let settings = load(
+            "[resolve]\n'Registry-1.docker.io' = '10.0.0.2:443'\n'a.io' = '10.0.0.3'\n'b.io' = '::1'\n'c.io' = '[::1]:5'",
+        )
+        .unwrap();
+        let entry = |host: &str| {
+            let to = settings.resolve[host];
+            (to.ip.to_string(), to.port)
+        };
+        assert_eq!(entry("registry-1.docker.io"), ("10.0.0.2".into(), Some(443)));
+        assert_eq!(entry("a.io"), ("10.0.0.3".into(), None));
+        assert_eq!(entry("b.io"), ("::1".into(), None));
+        assert_eq!(entry("c.io"), ("::1".into(), Some(5)));
+    }
+}

@@ -1,0 +1,296 @@
+//! `[registries]`: what the server may reach. Whatever isn't listed is not served to anybody.
+//!
+//! A password never stands in the config file: that is copied around, and read by every command.
+
+use super::{SettingsError, file};
+use docxy_protocol::name::Registry;
+use docxy_protocol::secret::Secret;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use url::Url;
+
+/// One registry that may be reached.
+#[derive(Debug, Clone)]
+pub struct RegistrySettings {
+    /// The name that users use.
+    pub name: Registry,
+    /// Where its API is: `https`, a host and perhaps a port, nothing else.
+    pub api: Url,
+    /// Authorities to trust for this registry beside the usual ones.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// The operator's own account there.
+    pub account: Option<Account>,
+}
+
+/// An account at a registry.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The user's name.
+    pub user: String,
+    /// The password, or a token that the registry takes for one.
+    pub password: Secret,
+}
+
+impl RegistrySettings {
+    /// Docker Hub, anonymously.
+    #[must_use]
+    pub fn docker_hub() -> Self {
+        let name = Registry::docker_hub();
+        Self {
+            api: default_api(&name).expect("Docker Hub's address is a URL"),
+            name,
+            ca: Vec::new(),
+            account: None,
+        }
+    }
+}
+
+/// One registry as the file has it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegistryTable {
+    api: Option<Api>,
+    ca: Option<PathBuf>,
+    account: Option<AccountTable>,
+}
+
+impl RegistryTable {
+    /// Reads what the table only names. `config` is the file that it stands in.
+    pub(super) fn load(self, name: Registry, config: &Path) -> Result<RegistrySettings, SettingsError> {
+        let directory = file::directory(config);
+        let failed =
+            |detail| SettingsError::Registry { path: config.to_owned(), registry: name.to_string(), detail };
+        let api = match self.api {
+            Some(api) => api.0,
+            None => default_api(&name).map_err(failed)?,
+        };
+        let ca = match self.ca {
+            Some(path) => certificates(&directory.join(path)).map_err(failed)?,
+            None => Vec::new(),
+        };
+        let account = match self.account {
+            Some(table) => Some(table.load(directory).map_err(failed)?),
+            None => None,
+        };
+        Ok(RegistrySettings { api, name, ca, account })
+    }
+}
+
+/// The whole table, in the file's order.
+#[derive(Debug)]
+pub(super) struct RegistryTables(Vec<(Registry, RegistryTable)>);
+
+impl RegistryTables {
+    pub(super) fn into_entries(self) -> impl Iterator<Item = (Registry, RegistryTable)> {
+        self.0.into_iter()
+    }
+}
+
+/// By hand, since two keys may name one registry: a map would keep one of them in silence.
+impl<'de> Deserialize<'de> for RegistryTables {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tables;
+
+        impl<'de> Visitor<'de> for Tables {
+            type Value = RegistryTables;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of registries")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RegistryTables, A::Error> {
+                let mut tables: Vec<(Registry, RegistryTable)> = Vec::new();
+                while let Some((name, table)) = map.next_entry()? {
+                    if tables.iter().any(|(other, _)| *other == name) {
+                        return Err(A::Error::custom(format!("{name} is listed twice")));
+                    }
+                    tables.push((name, table));
+                }
+                if tables.is_empty() {
+                    return Err(A::Error::custom(
+                        "no registry is listed; leave [registries] out to serve Docker Hub",
+                    ));
+                }
+                Ok(RegistryTables(tables))
+            }
+        }
+
+        deserializer.deserialize_map(Tables)
+    }
+}
+
+/// The address of a registry's API.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Api(Url);
+
+impl TryFrom<String> for Api {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let url = Url::parse(&text).map_err(|e| format!("the api is not a URL: {e}"))?;
+        // The path is the operation's to say, and a credential belongs into `account`.
+        let is_bare = url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        if url.scheme() != "https" {
+            Err("an api must begin with https://".into())
+        } else if !is_bare {
+            Err("an api is https://HOST or https://HOST:PORT and nothing else".into())
+        } else {
+            Ok(Self(url))
+        }
+    }
+}
+
+/// Docker Hub's API is not on the host that it is named after; others' is.
+fn default_api(name: &Registry) -> Result<Url, String> {
+    let host = if name.is_docker_hub() { "registry-1.docker.io" } else { name.as_str() };
+    Api::try_from(format!("https://{host}")).map(|api| api.0)
+}
+
+/// An account as the file has it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountTable {
+    user: String,
+    password_file: Option<PathBuf>,
+    password_env: Option<String>,
+}
+
+impl AccountTable {
+    fn load(self, directory: &Path) -> Result<Account, String> {
+        let password = match (self.password_file, self.password_env) {
+            (Some(path), None) => {
+                let path = directory.join(path);
+                std::fs::read_to_string(&path)
+                    .map_err(|e| format!("cannot read password_file {}: {e}", path.display()))?
+            }
+            (None, Some(variable)) => environment(&variable)?,
+            _ => return Err("an account needs either password_file or password_env".into()),
+        };
+        // Editors and `echo` end a file with one.
+        let password = password.strip_suffix('\n').unwrap_or(&password);
+        let password = password.strip_suffix('\r').unwrap_or(password);
+        if password.is_empty() {
+            return Err("the account's password is empty".into());
+        }
+        Ok(Account { user: self.user, password: Secret::new(password) })
+    }
+}
+
+/// The standard library's own error would quote a value that is no text.
+fn environment(variable: &str) -> Result<String, String> {
+    let value = std::env::var_os(variable).ok_or_else(|| format!("password_env {variable} is not set"))?;
+    value.into_string().map_err(|_| format!("password_env {variable} is not text"))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let shown = path.display();
+    let pem = std::fs::read(path).map_err(|e| format!("cannot read ca {shown}: {e}"))?;
+    let all: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|e| format!("ca {shown} is not PEM: {e}"))?;
+    if all.is_empty() {
+        return Err(format!("ca {shown} holds no certificate"));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Flags, Settings};
+    use super::*;
+
+    /// Loads a config file from a directory that has the other files too.
+    fn load(text: &str, files: &[(&str, &str)]) -> Result<Vec<RegistrySettings>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files.iter().chain([&("server.toml", text)]) {
+            std::fs::write(dir.path().join(name), content).unwrap();
+        }
+        let flags = Flags { config: Some(dir.path().join("server.toml")), ..Flags::default() };
+        match Settings::load(&flags) {
+            Ok(settings) => Ok(settings.registries),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_registry_comes_with_its_ca_and_account() {
+        let key = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+        let registries = load(
+            "[registries.'docker.io']\n\
+             api = 'https://hub.example:5000'\n\
+             ca = 'ca.pem'\n\
+             account = { user = 'me', password_file = 'password' }\n\
+             [registries.'ghcr.io']\n",
+            &[("ca.pem", &key.cert.pem()), ("password", "hunter2\n\n")],
+        )
+        .unwrap();
+        let [hub, ghcr] = &registries[..] else {
+            panic!("{registries:?}");
+        };
+        assert_eq!(hub.api.as_str(), "https://hub.example:5000/");
+        assert_eq!(hub.ca, [key.cert.der().clone()]);
+        let account = hub.account.as_ref().unwrap();
+        assert_eq!(account.user, "me");
+        assert_eq!(account.password, Secret::new("hunter2\n"));
+        assert_eq!(ghcr.api.as_str(), "https://ghcr.io/");
+        assert!(ghcr.account.is_none());
+    }
+
+    #[test]
+    fn an_api_is_https_and_a_host_and_nothing_else() {
+        for api in [
+            "http://ghcr.io",
+            "ghcr.io",
+            "https://",
+            "https://ghcr.io/v2",
+            "https://ghcr.io?x",
+            "https://ghcr.io/#x",
+            "https://u@ghcr.io",
+            "https://u:p@ghcr.io",
+        ] {
+            let error = load(&format!("[registries.'ghcr.io']\napi = '{api}'"), &[]).unwrap_err();
+            assert!(error.contains("server.toml, line 2: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_account_whose_password_cannot_be_had_is_an_error() {
+        for (account, words) in [
+            ("password_file = 'gone'", "gone: No such file"),
+            ("password_file = 'empty'", "password is empty"),
+            ("password_env = 'DOCXY_TEST_UNSET'", "DOCXY_TEST_UNSET is not set"),
+            ("password = 'hunter2'", "unknown field `password`"),
+            ("password_file = 'a', password_env = 'B'", "either"),
+        ] {
+            let text = format!("[registries.'ghcr.io']\naccount = {{ user = 'me', {account} }}");
+            let error = load(&text, &[("empty", "\n")]).unwrap_err();
+            assert!(error.contains(words), "{error}");
+            assert!(error.contains("server.toml, "), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_ca_file_without_a_certificate_is_an_error() {
+        for (files, words) in [(vec![], "No such file"), (vec![("ca.pem", "hello")], "holds no certificate")]
+        {
+            let error = load("[registries.'ghcr.io']\nca = 'ca.pem'", &files).unwrap_err();
+            assert!(error.contains("registry ghcr.io: "), "{error}");
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_of_registries_is_an_error() {
+        assert!(load("[registries]", &[]).unwrap_err().contains("line 1"));
+    }
+}

@@ -1,0 +1,65 @@
+//! `[resolve]`: addresses of hosts that are not to be looked up, like `/etc/hosts` with ports.
+
+use docxy_protocol::link::Host;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Where a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResolveTo {
+    /// Its address.
+    pub ip: IpAddr,
+    /// The port to dial instead of the one in the URL, if any.
+    pub port: Option<u16>,
+}
+
+impl<'de> Deserialize<'de> for ResolveTo {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            D::Error::custom(format!("{text:?} is not an address like 10.0.0.2 or 10.0.0.2:443"))
+        })
+    }
+}
+
+impl ResolveTo {
+    fn parse(text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Some(Self { ip: address.ip(), port: Some(address.port()) });
+        }
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+        let ip = match bare {
+            Some(text) => text.parse::<Ipv6Addr>().ok()?.into(),
+            None => text.parse().ok()?,
+        };
+        Some(Self { ip, port: None })
+    }
+}
+
+/// The table, keyed by host.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ResolveTable(BTreeMap<HostKey, ResolveTo>);
+
+impl ResolveTable {
+    pub(super) fn into_entries(self) -> BTreeMap<String, ResolveTo> {
+        self.0.into_iter().map(|(host, to)| (host.0, to)).collect()
+    }
+}
+
+/// A host in lower case.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+struct HostKey(String);
+
+impl TryFrom<String> for HostKey {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.parse::<Host>() {
+            Ok(_) => Ok(Self(text.to_ascii_lowercase())),
+            Err(_) => Err(format!("{text:?} is not a host name without a port")),
+        }
+    }
+}

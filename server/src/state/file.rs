@@ -1,0 +1,157 @@
+//! Files for their owner's eyes only, and never half written.
+//!
+//! Knows nothing of what is in them.
+
+use super::StateError;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::path::Path;
+use tempfile::NamedTempFile;
+
+/// A file's content; `None` where there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    match std::fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateError::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// Puts the content into place in one step: a reader, or a crash, sees the old or the new.
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), StateError> {
+    let failed = failed_write(path);
+    let file = temporary(path, content).map_err(&failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    sync_directory(path).map_err(failed)
+}
+
+/// A file's content, which is made if there is none. Of two processes that do this at once, both
+/// get the same.
+pub(crate) fn read_or_create(
+    path: &Path,
+    make: impl FnOnce() -> Result<Vec<u8>, StateError>,
+) -> Result<Vec<u8>, StateError> {
+    if let Some(content) = read(path)? {
+        return Ok(content);
+    }
+    let failed = failed_write(path);
+    let content = make()?;
+    let file = temporary(path, &content).map_err(&failed)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => {
+            sync_directory(path).map_err(failed)?;
+            Ok(content)
+        }
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
+            read(path)?.ok_or_else(|| failed(ErrorKind::NotFound.into()))
+        }
+        Err(error) => Err(failed(error.error)),
+    }
+}
+
+/// Waits until nobody else holds the lock, and holds it until the file is dropped.
+pub(crate) fn lock(path: &Path) -> Result<File, StateError> {
+    let locked = open_or_create(path).and_then(|file| {
+        file.lock()?;
+        Ok(file)
+    });
+    locked.map_err(|source| StateError::Lock { path: path.to_owned(), source })
+}
+
+fn open_or_create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    match options.clone().create_new(true).open(path) {
+        // Only what we made ourselves is given away: a name that was there may be a link.
+        Ok(file) => {
+            give_to_owner_of(directory(path), &file)?;
+            Ok(file)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// A finished file beside its later place, since only within a file system is renaming one step.
+fn temporary(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
+    // The crate opens it with mode 0600, whatever the umask.
+    let mut file = NamedTempFile::new_in(directory(path))?;
+    file.write_all(content)?;
+    give_to_owner_of(directory(path), file.as_file())?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// Root may invite a client for a server that runs as somebody else, who must be able to read
+/// what root has written.
+fn give_to_owner_of(directory: &Path, file: &File) -> io::Result<()> {
+    let (owner, ours) = (std::fs::metadata(directory)?, file.metadata()?);
+    if ours.uid() == 0 && owner.uid() != 0 {
+        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
+/// Without it a crash of the machine may forget the renaming.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory(path))?.sync_all()
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn failed_write(path: &Path) -> impl Fn(io::Error) -> StateError {
+    move |source| StateError::Write { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn whatever_is_written_is_the_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let [written, made, locked] = ["written", "made", "locked"].map(|n| dir.path().join(n));
+        std::fs::write(&written, "old").unwrap();
+        write(&written, b"new").unwrap();
+        read_or_create(&made, || Ok(b"made".to_vec())).unwrap();
+        drop(lock(&locked).unwrap());
+        for path in [&written, &made, &locked] {
+            assert_eq!(mode(path), 0o600, "{}", path.display());
+        }
+        assert_eq!(read(&written).unwrap().unwrap(), b"new");
+        assert_eq!(dir.path().read_dir().unwrap().count(), 3, "no leftovers");
+    }
+
+    #[test]
+    fn a_file_is_made_once_even_if_many_try() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let seen: Vec<Vec<u8>> = std::thread::scope(|scope| {
+            let make = |n: u8| read_or_create(&path, || Ok(vec![n])).unwrap();
+            let threads: Vec<_> = (0..8).map(|n| scope.spawn(move || make(n))).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert!(seen.iter().all(|content| *content == seen[0]), "{seen:?}");
+    }
+
+    #[test]
+    fn an_error_names_the_file() {
+        let path = Path::new("/nonexistent/docxy/clients");
+        for error in [write(path, b"").unwrap_err(), lock(path).map(drop).unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains("/nonexistent/docxy/clients"), "{text}");
+        }
+        assert!(read(path).unwrap().is_none());
+    }
+}

@@ -1,0 +1,75 @@
+//! Who this server is: a private key, made at the first start.
+//!
+//! Links carry the key's pin, so the key must never change; the certificate around it is made
+//! anew at every start, since nobody looks at the rest of it.
+
+use super::{StateError, file};
+use docxy_protocol::identity::Pin;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, date_time_ymd};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::path::Path;
+
+/// The server's key, and what is made from it.
+#[derive(Debug)]
+pub struct Identity {
+    /// A self-signed certificate of the key.
+    pub certificate: CertificateDer<'static>,
+    /// The key.
+    pub key: PrivateKeyDer<'static>,
+    /// What links know the server by.
+    pub pin: Pin,
+}
+
+impl Identity {
+    pub(super) fn load_or_create(path: &Path) -> Result<Self, StateError> {
+        let damaged = |detail: String| StateError::Damaged {
+            path: path.to_owned(),
+            detail,
+            remedy: "restore it from a backup; without it every link ever given out is void, and \
+                     only then delete it, so that a new key is made",
+        };
+        let pem = file::read_or_create(path, new_key)?;
+        let pem = String::from_utf8(pem).map_err(|_| damaged("not text".into()))?;
+        let key = KeyPair::from_pem(&pem).map_err(|e| damaged(e.to_string()))?;
+        let certificate = certificate(&key).map_err(|e| damaged(e.to_string()))?;
+        let pin = Pin::of_certificate(&certificate).map_err(|e| damaged(e.to_string()))?;
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        Ok(Self { certificate, key, pin })
+    }
+}
+
+fn new_key() -> Result<Vec<u8>, StateError> {
+    let key =
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| StateError::Random(e.to_string()))?;
+    Ok(key.serialize_pem().into_bytes())
+}
+
+/// Looks like the certificate that many a program makes for itself: whoever probes the port
+/// should learn nothing from it.
+fn certificate(key: &KeyPair) -> Result<CertificateDer<'static>, rcgen::Error> {
+    let year = Timestamp::now().to_zoned(TimeZone::UTC).year().into();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+    params.distinguished_name.push(DnType::CommonName, "localhost");
+    params.not_before = date_time_ymd(year, 1, 1);
+    params.not_after = date_time_ymd(year + 10, 1, 1);
+    Ok(params.self_signed(key)?.der().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pin_stays_and_tls_takes_the_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity.pem");
+        let first = Identity::load_or_create(&path).unwrap();
+        let second = Identity::load_or_create(&path).unwrap();
+        assert_eq!(first.pin, second.pin);
+        docxy_protocol::tls::server(second.certificate, second.key).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("-----BEGIN PRIVATE KEY-----"));
+    }
+}

@@ -1,0 +1,223 @@
+//! What the server must not forget: a directory with a few files, each written by one command.
+//!
+//! `identity.pem` and `quic.keys` are made once and kept; `clients` is written by `invite` and
+//! `revoke` alone, `usage` by `run` alone. So no command ever overwrites what another one knows.
+
+mod clients;
+pub(crate) mod file;
+mod identity;
+pub(crate) mod location;
+mod quic_keys;
+pub mod usage;
+mod watch;
+
+pub use clients::{Client, ClientBook, ClientsError, Revocation};
+pub use identity::Identity;
+pub use quic_keys::QuicKeys;
+pub use usage::{ClientUsage, Usage};
+pub use watch::ClientWatch;
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// What went wrong with a file of the state.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are a path and what the system said")]
+pub enum StateError {
+    /// The directory cannot be made.
+    #[error("cannot create the state directory {}: {source}; pass another with --state DIR", path.display())]
+    Create { path: PathBuf, source: io::Error },
+    /// A file is there but cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    /// The lock cannot be taken.
+    #[error("cannot lock {}: {source}", path.display())]
+    Lock { path: PathBuf, source: io::Error },
+    /// A file isn't what it should be.
+    #[error("{} is damaged ({detail}); {remedy}", path.display())]
+    Damaged { path: PathBuf, detail: String, remedy: &'static str },
+    /// Keys cannot be made.
+    #[error("the system gives no random bytes: {0}")]
+    Random(String),
+}
+
+/// An open state directory.
+#[derive(Debug, Clone)]
+pub struct State {
+    directory: PathBuf,
+}
+
+impl State {
+    /// Opens the directory, which is made (0700) if there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn open(directory: &Path) -> Result<Self, StateError> {
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        created.map_err(|source| StateError::Create { path: directory.to_owned(), source })?;
+        Ok(Self { directory: directory.to_owned() })
+    }
+
+    /// Where a file of this name is, or would be.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Who this server is; decided once.
+    ///
+    /// # Errors
+    /// Where the key cannot be made, kept or read.
+    pub fn identity(&self) -> Result<Identity, StateError> {
+        Identity::load_or_create(&self.path("identity.pem"))
+    }
+
+    /// What lets clients of a restarted server notice the restart; made once.
+    ///
+    /// # Errors
+    /// Where the keys cannot be made, kept or read.
+    pub fn quic_keys(&self) -> Result<QuicKeys, StateError> {
+        QuicKeys::load_or_create(&self.path("quic.keys"))
+    }
+
+    /// Whether a client was ever invited.
+    #[must_use]
+    pub fn has_clients(&self) -> bool {
+        self.clients_path().exists()
+    }
+
+    /// The clients as they are now; nobody if none was invited yet.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn clients(&self) -> Result<ClientBook, StateError> {
+        ClientBook::load(&self.clients_path())
+    }
+
+    /// Changes the clients while no other process does, and keeps the change if it succeeds.
+    ///
+    /// # Errors
+    /// The change's own, and where the file cannot be locked, read or written.
+    pub fn change_clients<T>(
+        &self,
+        change: impl FnOnce(&mut ClientBook) -> Result<T, ClientsError>,
+    ) -> Result<T, ClientsError> {
+        // The lock is a file of its own, since the clients' file is replaced by every change.
+        let _lock = file::lock(&self.path("clients.lock"))?;
+        let before = self.clients()?;
+        let mut book = before.clone();
+        let outcome = change(&mut book)?;
+        if book != before {
+            file::write(&self.clients_path(), book.to_text().as_bytes())?;
+        }
+        Ok(outcome)
+    }
+
+    fn clients_path(&self) -> PathBuf {
+        self.path("clients")
+    }
+}
+
+/// Fills an array with bytes fit for a key.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], StateError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|e| StateError::Random(e.to_string()))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docxy_protocol::link::{ClientName, ClientSecret};
+    use jiff::Timestamp;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn invite(state: &State, name: &str) -> Result<(), ClientsError> {
+        let name: ClientName = name.parse().unwrap();
+        let secret = ClientSecret::from_random([7; 32]);
+        state.change_clients(|book| book.add(&name, &secret, Timestamp::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn the_directory_and_all_in_it_are_the_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let state = State::open(&path).unwrap();
+        state.identity().unwrap();
+        state.quic_keys().unwrap();
+        invite(&state, "laptop").unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        for entry in path.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_state_that_is_opened_again_is_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        assert!(!state.has_clients());
+        let pin = state.identity().unwrap().pin;
+        let connection_id_key = state.quic_keys().unwrap().connection_id_key();
+        invite(&state, "laptop").unwrap();
+
+        let state = State::open(dir.path()).unwrap();
+        assert!(state.has_clients());
+        assert_eq!(state.identity().unwrap().pin, pin);
+        assert_eq!(state.quic_keys().unwrap().connection_id_key(), connection_id_key);
+        assert_eq!(state.clients().unwrap().iter().count(), 1);
+    }
+
+    #[test]
+    fn clients_invited_at_the_same_time_are_all_there() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let state = State::open(dir.path()).unwrap();
+                scope.spawn(move || {
+                    for n in 0..5 {
+                        invite(&state, &format!("client-{thread}-{n}")).unwrap();
+                    }
+                });
+            }
+        });
+        let state = State::open(dir.path()).unwrap();
+        assert_eq!(state.clients().unwrap().iter().count(), 20);
+    }
+
+    #[test]
+    fn a_change_that_fails_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        invite(&state, "laptop").unwrap();
+        let before = state.clients().unwrap();
+        assert!(matches!(invite(&state, "laptop"), Err(ClientsError::Taken(_))));
+        assert_eq!(state.clients().unwrap(), before);
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        for name in ["identity.pem", "quic.keys", "clients", "usage"] {
+            std::fs::write(state.path(name), "x = [").unwrap();
+        }
+        for (name, error) in [
+            ("identity.pem", state.identity().map(drop).unwrap_err()),
+            ("quic.keys", state.quic_keys().map(drop).unwrap_err()),
+            ("clients", state.clients().map(drop).unwrap_err()),
+            ("usage", usage::totals(&state).map(drop).unwrap_err()),
+        ] {
+            let text = error.to_string();
+            let start = format!("{} is damaged (", state.path(name).display());
+            assert!(text.starts_with(&start), "{text}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What each client has used, counted while the server runs and kept over restarts.
+//!
+//! Counting must cost a transfer nothing but an addition, and a file that cannot be written must
+//! not stop one.
+
+use super::{State, StateError, file};
+use crate::toml_text;
+use docxy_protocol::link::ClientName;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+/// Time between writes: what a crash of the machine may lose.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// The totals by client, as the file holds them.
+pub type Totals = BTreeMap<ClientName, Total>;
+
+/// What one client has used since it was first seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Total {
+    /// When it was last connected, to the second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Timestamp>,
+    /// Bytes that the server sent to it.
+    pub sent: u64,
+    /// Bytes that the server received from it.
+    pub received: u64,
+}
+
+/// The counters of all clients. Clones count together.
+#[derive(Debug, Clone)]
+pub struct Usage(Arc<Counters>);
+
+impl Usage {
+    /// Takes up the totals so far, and writes them down from time to time until the last clone is
+    /// gone. Needs a running runtime. Only one process may do this at a time, or one overwrites
+    /// what the other has counted.
+    ///
+    /// # Errors
+    /// Where the totals so far cannot be read.
+    pub fn open(state: &State) -> Result<Self, StateError> {
+        let counters = Arc::new(Counters::open(path(state))?);
+        tokio::spawn(flush_regularly(Arc::downgrade(&counters)));
+        Ok(Self(counters))
+    }
+
+    /// The counters of one client. Ask only for clients that were authenticated: each name asked
+    /// for is kept.
+    #[must_use]
+    pub fn client(&self, name: &ClientName) -> Arc<ClientUsage> {
+        self.0.client(name)
+    }
+
+    /// Writes the totals down if they have changed since the last time. Blocks for as long as the
+    /// disk takes.
+    ///
+    /// # Errors
+    /// Where the file cannot be written; the totals are kept for the next time.
+    pub fn flush(&self) -> Result<(), StateError> {
+        self.0.flush()
+    }
+}
+
+/// The totals as the running server has last written them down; none if there are none yet.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn totals(state: &State) -> Result<Totals, StateError> {
+    load(&path(state))
+}
+
+/// The counters of one client, shared by all its connections.
+#[derive(Debug, Default)]
+pub struct ClientUsage {
+    /// Seconds since 1970; 0 is never.
+    last_seen: AtomicI64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+// The counters stand for themselves: nothing else is read by what they say, so no order between
+// them is needed.
+impl ClientUsage {
+    /// The client is there.
+    pub fn seen(&self, now: Timestamp) {
+        self.last_seen.fetch_max(now.as_second(), Ordering::Relaxed);
+    }
+
+    /// Bytes went to the client.
+    pub fn add_sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes came from the client.
+    pub fn add_received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The counters as they are.
+    #[must_use]
+    pub fn total(&self) -> Total {
+        let last_seen = self.last_seen.load(Ordering::Relaxed);
+        Total {
+            last_seen: Timestamp::from_second(last_seen).ok().filter(|_| last_seen != 0),
+            sent: self.sent.load(Ordering::Relaxed),
+            received: self.received.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl From<Total> for ClientUsage {
+    fn from(total: Total) -> Self {
+        Self {
+            last_seen: AtomicI64::new(total.last_seen.map_or(0, Timestamp::as_second)),
+            sent: AtomicU64::new(total.sent),
+            received: AtomicU64::new(total.received),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Counters {
+    path: PathBuf,
+    clients: Mutex<BTreeMap<ClientName, Arc<ClientUsage>>>,
+    written: Mutex<Totals>,
+}
+
+impl Counters {
+    fn open(path: PathBuf) -> Result<Self, StateError> {
+        let written = load(&path)?;
+        let clients =
+            written.iter().map(|(name, total)| (name.clone(), Arc::new(ClientUsage::from(*total)))).collect();
+        Ok(Self { path, clients: Mutex::new(clients), written: Mutex::new(written) })
+    }
+
+    fn client(&self, name: &ClientName) -> Arc<ClientUsage> {
+        Arc::clone(lock(&self.clients).entry(name.clone()).or_default())
+    }
+
+    fn flush(&self) -> Result<(), StateError> {
+        let mut written = lock(&self.written);
+        let totals = self.totals();
+        if totals != *written {
+            file::write(&self.path, to_text(&totals).as_bytes())?;
+            *written = totals;
+        }
+        Ok(())
+    }
+
+    fn totals(&self) -> Totals {
+        let clients = lock(&self.clients);
+        let total = |(name, usage): (&ClientName, &Arc<ClientUsage>)| (name.clone(), usage.total());
+        clients.iter().map(total).collect()
+    }
+}
+
+fn path(state: &State) -> PathBuf {
+    state.path("usage")
+}
+
+fn load(path: &Path) -> Result<Totals, StateError> {
+    let content = file::read(path)?.unwrap_or_default();
+    toml_text::parse(&String::from_utf8_lossy(&content)).map_err(|e| StateError::Damaged {
+        path: path.to_owned(),
+        detail: e.to_string(),
+        remedy: "mend that line, or delete the file to count from zero",
+    })
+}
+
+fn to_text(totals: &Totals) -> String {
+    let tables = toml::to_string(totals).expect("names, times and counts below 8 EiB are TOML");
+    format!("# Written by `docxy-server run`; sent and received are bytes, seen by the server.\n\n{tables}")
+}
+
+async fn flush_regularly(counters: Weak<Counters>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let Some(counters) = counters.upgrade() else { return };
+        let outcome = tokio::task::spawn_blocking(move || counters.flush()).await;
+        if let Ok(Err(error)) = outcome {
+            tracing::warn!("what clients use is not kept for now: {error}");
+        }
+    }
+}
+
+/// A panic while these were locked cannot have left them half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &tempfile::TempDir) -> Counters {
+        Counters::open(dir.path().join("usage")).unwrap()
+    }
+
+    #[test]
+    fn what_was_used_is_still_known_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = "laptop".parse().unwrap();
+        let time: Timestamp = "2026-11-24T04:00:00Z".parse().unwrap();
+        for n in 1..=2 {
+            let usage = open(&dir);
+            usage.client(&name).seen(time);
+            usage.client(&name).add_sent(1000);
+            usage.client(&name).add_received(10);
+            usage.flush().unwrap();
+            let expected = Total { last_seen: Some(time), sent: 1000 * n, received: 10 * n };
+            assert_eq!(load(&usage.path).unwrap()[&name], expected);
+        }
+    }
+
+    #[test]
+    fn a_server_at_rest_does_not_touch_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let usage = open(&dir);
+        usage.flush().unwrap();
+        assert!(!usage.path.exists());
+        usage.client(&"laptop".parse().unwrap()).add_sent(1);
+        usage.flush().unwrap();
+        std::fs::remove_file(&usage.path).unwrap();
+        usage.flush().unwrap();
+        assert!(!usage.path.exists());
+    }
+
+    #[test]
+    fn totals_are_kept_while_the_disk_is_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gone/usage");
+        let usage = Counters::open(path.clone()).unwrap();
+        usage.client(&"laptop".parse().unwrap()).add_sent(5);
+        assert!(usage.flush().is_err());
+        std::fs::create_dir(dir.path().join("gone")).unwrap();
+        usage.flush().unwrap();
+        assert_eq!(load(&path).unwrap().values().next().unwrap().sent, 5);
+    }
+}

@@ -1,0 +1,159 @@
+//! The clients as they are now, for the running server.
+//!
+//! Must never take a client's access away because the file is unreadable for a moment.
+
+use super::clients::ClientBook;
+use super::{State, StateError};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Time between looks at the file. Revoking has to end connections within 2 s.
+///
+/// Looking is all that works everywhere: inotify says nothing of changes that come through a
+/// network file system or a container's mount, and twice a second costs next to nothing.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// A view of the clients that stays up to date.
+#[derive(Debug, Clone)]
+pub struct ClientWatch(watch::Receiver<Arc<ClientBook>>);
+
+impl ClientWatch {
+    /// Reads the file, and goes on watching it until the last receiver is gone. Needs a running
+    /// runtime.
+    ///
+    /// # Errors
+    /// Where the file cannot be read now. What happens to it later is logged.
+    pub fn start(state: &State) -> Result<Self, StateError> {
+        let path = state.clients_path();
+        // Looked at before it is read, so that a change in between is seen as one.
+        let seen = Fingerprint::of(std::fs::metadata(&path));
+        let (sender, receiver) = watch::channel(Arc::new(ClientBook::load(&path)?));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = sender.closed() => {}
+                () = follow(&path, seen, &sender) => {}
+            }
+        });
+        Ok(Self(receiver))
+    }
+
+    /// The latest book; each new one wakes those who wait.
+    ///
+    /// Whoever holds a connection should authenticate its client again with each new book: the
+    /// name alone doesn't tell whether it was revoked and given to somebody else in between.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<ClientBook>> {
+        self.0.clone()
+    }
+}
+
+async fn follow(path: &Path, mut seen: Option<Fingerprint>, sender: &watch::Sender<Arc<ClientBook>>) {
+    let mut complaint = None;
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let found = Fingerprint::of(tokio::fs::metadata(path).await);
+        if found == seen {
+            continue;
+        }
+        match read(path).await {
+            Ok(book) => {
+                tracing::info!("the clients have changed");
+                sender.send_replace(Arc::new(book));
+                (seen, complaint) = (found, None);
+            }
+            // Tried again at the next look: a revocation must not be lost because there were no
+            // descriptors left for a moment. Said once, since that is twice a second.
+            Err(error) => {
+                let error = Some(error.to_string());
+                if let Some(error) = error.as_ref().filter(|_| error != complaint) {
+                    let path = path.display();
+                    tracing::error!("the clients stay as they were: {path}: {error}");
+                }
+                complaint = error;
+            }
+        }
+    }
+}
+
+async fn read(path: &Path) -> Result<ClientBook, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(ClientBook::parse(&tokio::fs::read(path).await?)?)
+}
+
+/// What tells one version of the file from another without reading it. A replaced file has
+/// another inode, an edited one another time or length. It is the time of the last change of any
+/// kind: a file that has only become readable counts too.
+#[derive(Debug, PartialEq, Eq)]
+struct Fingerprint {
+    changed: (i64, i64),
+    length: u64,
+    inode: u64,
+}
+
+impl Fingerprint {
+    fn of(metadata: std::io::Result<Metadata>) -> Option<Self> {
+        let metadata = metadata.ok()?;
+        Some(Self {
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            length: metadata.len(),
+            inode: metadata.ino(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docxy_protocol::link::ClientSecret;
+    use jiff::Timestamp;
+
+    #[tokio::test]
+    async fn a_running_server_learns_of_new_and_revoked_clients() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let mut watch = ClientWatch::start(&state).unwrap().subscribe();
+        assert!(watch.borrow_and_update().is_empty());
+        let name = "laptop".parse().unwrap();
+        let secret = ClientSecret::from_random([1; 32]);
+        let now = Timestamp::UNIX_EPOCH;
+
+        state.change_clients(|book| book.add(&name, &secret, now)).unwrap();
+        changed(&mut watch).await;
+        assert!(watch.borrow().authenticate(&name, &secret).is_ok());
+
+        state.change_clients(|book| book.revoke(&name, now)).unwrap();
+        changed(&mut watch).await;
+        assert!(watch.borrow().authenticate(&name, &secret).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_leaves_everyone_connected() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let name = "laptop".parse().unwrap();
+        let secret = ClientSecret::from_random([1; 32]);
+        let now = Timestamp::UNIX_EPOCH;
+        state.change_clients(|book| book.add(&name, &secret, now)).unwrap();
+        let good = std::fs::read(state.clients_path()).unwrap();
+        let mut watch = ClientWatch::start(&state).unwrap().subscribe();
+
+        std::fs::write(state.clients_path(), "oops").unwrap();
+        tokio::time::sleep(INTERVAL * 3).await;
+        std::fs::remove_file(state.clients_path()).unwrap();
+        tokio::time::sleep(INTERVAL * 3).await;
+        assert!(!watch.has_changed().unwrap());
+        assert!(watch.borrow().authenticate(&name, &secret).is_ok());
+
+        std::fs::write(state.clients_path(), good).unwrap();
+        changed(&mut watch).await;
+        assert!(watch.borrow().authenticate(&name, &secret).is_ok());
+    }
+
+    async fn changed(watch: &mut watch::Receiver<Arc<ClientBook>>) {
+        let limit = Duration::from_secs(10);
+        tokio::time::timeout(limit, watch.changed()).await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,138 @@
+//! A registry's answer on its way to the tunnel: checked, but not collected.
+
+use super::origin;
+use bytes::Bytes;
+use docxy_protocol::error_body;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::headers::Headers;
+use docxy_protocol::limits::{MAX_SMALL_BODY, UPSTREAM_IDLE_TIMEOUT};
+use docxy_protocol::request::{Method, Operation};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// An answer whose head is known and whose body may still be on its way.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status, as the registry or CDN sent it.
+    pub(crate) status: StatusCode,
+    /// The header fields that go to the engine.
+    pub(crate) headers: Headers,
+    /// What follows.
+    pub(crate) body: AnswerBody,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum AnswerBody {
+    /// There is none (`HEAD`, 204, 304).
+    None,
+    /// Read already: errors and tokens.
+    Small(Bytes),
+    /// To be read from the hop that sends it.
+    Stream(Download),
+}
+
+impl Answer {
+    /// Takes over what a hop answered to an operation.
+    ///
+    /// Errors are read here and put into the registry's format where they are in none; everything
+    /// else is left to flow.
+    ///
+    /// # Errors
+    /// Where an error's body cannot be read.
+    pub(super) async fn of(
+        hop: Hop,
+        operation: &Operation,
+        response: http::Response<Incoming>,
+    ) -> Result<Self, Fault> {
+        let (head, incoming) = response.into_parts();
+        let mut headers = Headers::of_response(&head.headers);
+        let status = head.status;
+        let bodiless = operation.method() == Method::Head
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED;
+        let body = if bodiless {
+            AnswerBody::None
+        } else if status.is_client_error()
+            || status.is_server_error()
+            || matches!(operation, Operation::Token(_))
+        {
+            let original = collect(hop, incoming).await?;
+            let is_error = !status.is_success();
+            let body = if is_error {
+                headers.set(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
+                Bytes::from(error_body::of_upstream(status, &original, operation.unknown_code()))
+            } else {
+                original
+            };
+            headers.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            AnswerBody::Small(body)
+        } else {
+            AnswerBody::Stream(Download { hop, incoming })
+        };
+        Ok(Self { status, headers, body, permit: None })
+    }
+
+    /// Keeps a place among the server's transfers until the answer is dropped.
+    pub(super) fn holding(mut self, permit: OwnedSemaphorePermit) -> Self {
+        self.permit = Some(permit);
+        self
+    }
+}
+
+/// A body under way.
+#[derive(Debug)]
+pub(crate) struct Download {
+    hop: Hop,
+    incoming: Incoming,
+}
+
+impl Download {
+    /// Its length in bytes, where the sender announced one. Unknown is not zero.
+    #[must_use]
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
+
+    /// The next bytes; `None` at the end, which is only ever reached where the body was whole:
+    /// hyper holds a connection that ends before the announced length for an error.
+    ///
+    /// # Errors
+    /// Where the transfer breaks or says nothing for too long.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            let frame = tokio::time::timeout(UPSTREAM_IDLE_TIMEOUT, self.incoming.frame()).await;
+            let frame = frame.map_err(|_| {
+                let silence = UPSTREAM_IDLE_TIMEOUT.as_secs();
+                Fault::new(self.hop, FaultKind::TimedOut, format!("no byte of the body for {silence} s"))
+            })?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => {
+                    return Err(Fault::new(self.hop, FaultKind::Truncated, origin::reason(&error)));
+                }
+                // Trailers say nothing that engines know.
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data()
+                        && !data.is_empty()
+                    {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reads a body that is small by its nature.
+pub(super) async fn collect(hop: Hop, incoming: Incoming) -> Result<Bytes, Fault> {
+    let whole = Limited::new(incoming, MAX_SMALL_BODY).collect();
+    match tokio::time::timeout(UPSTREAM_IDLE_TIMEOUT, whole).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) => Err(Fault::new(hop, FaultKind::BadAnswer, origin::reason(&*error))),
+        Err(_) => Err(Fault::new(hop, FaultKind::TimedOut, "the body of a small answer took too long")),
+    }
+}

@@ -1,0 +1,61 @@
+//! Redirects, followed on this side: the CDN is what is blocked on the other.
+//!
+//! A credential never follows to another host (object stores answer 400 to it, and it is none of
+//! their business), and a `HEAD` stays a `HEAD`. Nothing of a signed URL is kept: it expires.
+
+use super::origin::Origin;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::limits::{MAX_REDIRECTS, UPSTREAM_HEAD_TIMEOUT};
+use http::{HeaderMap, Method, StatusCode, header};
+use hyper::body::Incoming;
+use url::Url;
+
+/// The answer at the end of the chain, and which hop gave it.
+pub(super) struct Followed {
+    pub(super) hop: Hop,
+    pub(super) response: http::Response<Incoming>,
+}
+
+/// Asks `url`, and wherever that leads.
+///
+/// # Errors
+/// Where a hop cannot be reached, or a redirect must not be followed.
+pub(super) async fn follow(
+    origin: &Origin,
+    method: &Method,
+    mut url: Url,
+    mut headers: HeaderMap,
+) -> Result<Followed, Fault> {
+    let mut hop = Hop::Registry;
+    for _ in 0..=MAX_REDIRECTS {
+        let mut request = http::Request::new(http_body_util::Full::default());
+        *request.method_mut() = method.clone();
+        *request.headers_mut() = headers.clone();
+        let response = origin.send(hop, &url, request, UPSTREAM_HEAD_TIMEOUT).await?;
+        let Some(location) = redirect(&response) else {
+            return Ok(Followed { hop, response });
+        };
+        let next =
+            location.to_str().ok().and_then(|location| url.join(location).ok()).ok_or_else(|| {
+                Fault::new(hop, FaultKind::BadAnswer, "a redirect to something that is no URL")
+            })?;
+        if next.origin() != url.origin() {
+            headers.remove(header::AUTHORIZATION);
+            hop = Hop::Cdn;
+        }
+        url = next;
+    }
+    Err(Fault::new(hop, FaultKind::RedirectRefused, format!("more than {MAX_REDIRECTS} redirects")))
+}
+
+fn redirect(response: &http::Response<Incoming>) -> Option<&http::HeaderValue> {
+    let redirects = matches!(
+        response.status(),
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    );
+    response.headers().get(header::LOCATION).filter(|_| redirects)
+}

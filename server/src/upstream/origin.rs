@@ -1,0 +1,103 @@
+//! One HTTP request to one host, with the guard, the trust and the time-outs that all share.
+//!
+//! A fault made here may be shown to users: it names the host and never the query, which on a CDN
+//! is a signature.
+
+use super::guard::Guard;
+use bytes::Bytes;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::limits::CONNECT_TIMEOUT;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::RootCertStore;
+use std::error::Error;
+use std::time::Duration;
+use url::Url;
+
+/// How long an unused connection is kept for the next request. Docker Hub closes after 60 s or
+/// more; closing first avoids the race in which a request meets a connection about to end.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+
+/// A pool of connections that trust one set of roots.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    client: Client<HttpsConnector<HttpConnector<Guard>>, Full<Bytes>>,
+    guard: Guard,
+}
+
+impl Origin {
+    /// # Errors
+    /// Where the crypto provider cannot do TLS 1.2 and 1.3, which would be a bug.
+    pub(super) fn new(guard: Guard, roots: RootCertStore) -> Result<Self, rustls::Error> {
+        let tls = rustls::ClientConfig::builder_with_provider(docxy_protocol::tls::provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut http = HttpConnector::new_with_resolver(guard.clone());
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_timer(TokioTimer::new())
+            .build(https);
+        Ok(Self { client, guard })
+    }
+
+    /// Sends a request and waits for the answer's head, `within` at most.
+    ///
+    /// # Errors
+    /// Where the URL must not be dialled, the host cannot be reached, or it takes too long.
+    pub(super) async fn send(
+        &self,
+        hop: Hop,
+        url: &Url,
+        mut request: http::Request<Full<Bytes>>,
+        within: Duration,
+    ) -> Result<http::Response<Incoming>, Fault> {
+        let host = url.host().ok_or_else(|| refused(hop, "a URL without a host"))?;
+        let plain = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
+        if !plain || !self.guard.permits(&host) {
+            return Err(refused(hop, format!("{host} must not be asked (HTTPS to public addresses only)")));
+        }
+        *request.uri_mut() =
+            url.as_str().parse().map_err(|_| refused(hop, format!("a URL of {host} that cannot be used")))?;
+        match tokio::time::timeout(within, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                let kind = if error.is_connect() { FaultKind::Unreachable } else { FaultKind::BadAnswer };
+                Err(Fault::new(hop, kind, format!("{host}: {}", reason(&error))))
+            }
+            Err(_) => Err(Fault::new(
+                hop,
+                FaultKind::TimedOut,
+                format!("{host} did not answer within {} s", within.as_secs()),
+            )),
+        }
+    }
+}
+
+/// The innermost cause, which is what a person can act on ("connection refused"), with what it
+/// was an attempt at.
+pub(super) fn reason(error: &dyn Error) -> String {
+    let outer = error.to_string();
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let inner = innermost.to_string();
+    if inner == outer { outer } else { format!("{outer}: {inner}") }
+}
+
+fn refused(hop: Hop, detail: impl std::fmt::Display) -> Fault {
+    Fault::new(hop, FaultKind::RedirectRefused, detail)
+}

@@ -1,0 +1,211 @@
+//! One registry of the operator's list: its address, its token service, the tokens held for it.
+
+use super::anonymous::TokenCache;
+use super::answer::{Answer, collect};
+use super::follow::{Followed, follow};
+use super::guard::Guard;
+use super::origin::Origin;
+use super::token_service::{TokenService, sensitive};
+use crate::settings::{Account, RegistrySettings, Settings};
+use docxy_protocol::authorization::Authorization;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::name::Repository;
+use docxy_protocol::request::{Method, Operation, Request};
+use docxy_protocol::scope::Scope;
+use docxy_protocol::secret::Secret;
+use docxy_protocol::token::{Grant, TokenRequest};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use rustls::RootCertStore;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use url::Url;
+
+/// How long a registry's word on its token service is believed. It hardly ever changes, and a
+/// failure there makes the server ask again at once.
+const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// A registry.
+#[derive(Debug)]
+pub(super) struct Registry {
+    api: Url,
+    origin: Origin,
+    account: Option<Account>,
+    token_service: tokio::sync::Mutex<Option<(Option<TokenService>, Instant)>>,
+    tokens: TokenCache<(Payer, Option<Repository>)>,
+}
+
+/// On whose quota a token's requests go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Payer {
+    Anonymous,
+    Operator,
+}
+
+impl Registry {
+    /// # Errors
+    /// Where a CA certificate of the settings cannot be used.
+    pub(super) fn new(
+        entry: &RegistrySettings,
+        settings: &Settings,
+        roots: &RootCertStore,
+    ) -> Result<Self, rustls::Error> {
+        let mut roots = roots.clone();
+        for certificate in &entry.ca {
+            roots.add(certificate.clone())?;
+        }
+        let named: BTreeSet<String> =
+            settings.registries.iter().filter_map(|r| r.api.host_str()).map(str::to_owned).collect();
+        let guard = Guard::new(settings.resolve.clone(), named);
+        Ok(Self {
+            api: entry.api.clone(),
+            origin: Origin::new(guard, roots)?,
+            account: entry.account.clone(),
+            token_service: tokio::sync::Mutex::new(None),
+            tokens: TokenCache::new(),
+        })
+    }
+
+    /// Does one operation.
+    ///
+    /// # Errors
+    /// Where a hop fails; what the registry refuses is an answer.
+    pub(super) async fn ask(&self, request: &Request) -> Result<Answer, Fault> {
+        let Followed { hop, response } = match (&request.operation, &request.authorization) {
+            (Operation::Token(token), authorization) => {
+                let user_agent = request.headers.map().get(header::USER_AGENT);
+                let response = self.credentialed_token(token, authorization, user_agent).await?;
+                Followed { hop: Hop::Auth, response }
+            }
+            (_, Authorization::Public) => self.ask_for_the_public(request).await?,
+            (_, authorization) => self.send(request, authorization.header()).await?,
+        };
+        Answer::of(hop, &request.operation, response).await
+    }
+
+    /// An engine's own credential, passed on to the token service for its own verdict.
+    async fn credentialed_token(
+        &self,
+        token: &TokenRequest,
+        authorization: &Authorization,
+        user_agent: Option<&HeaderValue>,
+    ) -> Result<http::Response<hyper::body::Incoming>, Fault> {
+        let service = self.token_service().await?.ok_or_else(|| {
+            Fault::new(Hop::Registry, FaultKind::BadAnswer, "has no token service: it wants no token")
+        })?;
+        let answer = service.ask(&self.origin, token, authorization.header(), user_agent).await;
+        if answer.is_err() {
+            // Perhaps it has moved.
+            *self.token_service.lock().await = None;
+        }
+        answer
+    }
+
+    /// On behalf of those who showed no credential: with a token that nobody in particular gets.
+    ///
+    /// The operator's account pays for manifests, where there is one, but it never authorises:
+    /// it is used only for what the registry has just shown to be open to everybody.
+    async fn ask_for_the_public(&self, request: &Request) -> Result<Followed, Fault> {
+        let is_manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
+        if self.account.is_some() && is_manifest {
+            let head = self.send_with_token(&head_of(request), Payer::Anonymous).await?;
+            if head.response.status().is_success() || head.response.status() == StatusCode::NOT_MODIFIED {
+                return self.send_with_token(request, Payer::Operator).await;
+            }
+        }
+        self.send_with_token(request, Payer::Anonymous).await
+    }
+
+    /// Sends with the token held for this repository, and once more with a fresh one if the
+    /// registry doesn't take it: it may have expired early.
+    async fn send_with_token(&self, request: &Request, payer: Payer) -> Result<Followed, Fault> {
+        let key = (payer, request.operation.repository().cloned());
+        let Some(token) = self.token(&key).await? else {
+            return self.send(request, None).await;
+        };
+        let answer = self.send(request, Some(bearer(&token))).await?;
+        if answer.response.status() != StatusCode::UNAUTHORIZED || answer.hop != Hop::Registry {
+            return Ok(answer);
+        }
+        self.tokens.forget(&key, &token).await;
+        match self.token(&key).await? {
+            Some(fresh) if fresh != token => self.send(request, Some(bearer(&fresh))).await,
+            _ => Ok(answer),
+        }
+    }
+
+    async fn token(&self, key: &(Payer, Option<Repository>)) -> Result<Option<Secret>, Fault> {
+        let Some(service) = self.token_service().await? else {
+            return Ok(None);
+        };
+        let (payer, repository) = key;
+        let request = TokenRequest {
+            scopes: repository.iter().cloned().map(Scope::pull).collect(),
+            client_id: None,
+            offline: false,
+            grant: Grant::Get { account: None },
+        };
+        let account = match payer {
+            Payer::Anonymous => None,
+            Payer::Operator => self.account.as_ref().map(|a| (a.user.as_str(), &a.password)),
+        };
+        let token = self.tokens.get(key, || service.token(&self.origin, &request, account)).await?;
+        if token.is_none() && *payer == Payer::Operator {
+            tracing::warn!("the token service refuses the operator's account; check user and password");
+        }
+        Ok(token)
+    }
+
+    /// Where the registry says that tokens come from; asked for once, by whoever comes first.
+    async fn token_service(&self) -> Result<Option<TokenService>, Fault> {
+        let mut known = self.token_service.lock().await;
+        if let Some((service, since)) = &*known
+            && since.elapsed() < CHALLENGE_LIFETIME
+        {
+            return Ok(service.clone());
+        }
+        let Followed { hop, response } =
+            follow(&self.origin, &http::Method::GET, self.url("/v2/")?, HeaderMap::new()).await?;
+        let status = response.status();
+        let service = TokenService::of_challenge(response.headers());
+        // Read to the end, so that the connection can serve the next request.
+        collect(hop, response.into_body()).await?;
+        if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
+            return Err(Fault::new(hop, FaultKind::BadAnswer, format!("answers {status} on /v2/")));
+        }
+        *known = Some((service.clone(), Instant::now()));
+        Ok(service)
+    }
+
+    async fn send(&self, request: &Request, authorization: Option<Secret>) -> Result<Followed, Fault> {
+        let path = request.operation.path().ok_or_else(|| {
+            Fault::new(Hop::Server, FaultKind::Internal, "a token request has no path on the registry")
+        })?;
+        let mut headers = request.headers.map().clone();
+        if let Some(value) = authorization {
+            headers.insert(header::AUTHORIZATION, sensitive(&value)?);
+        }
+        let method = match request.operation.method() {
+            Method::Get => http::Method::GET,
+            Method::Head => http::Method::HEAD,
+        };
+        follow(&self.origin, &method, self.url(&path)?, headers).await
+    }
+
+    fn url(&self, path: &str) -> Result<Url, Fault> {
+        // Typed names are safe in a path, so this can only fail by a bug.
+        self.api.join(path).map_err(|error| Fault::new(Hop::Server, FaultKind::Internal, error))
+    }
+}
+
+fn bearer(token: &Secret) -> Secret {
+    Secret::new(format!("Bearer {}", token.expose()))
+}
+
+/// The same request without its content, to see what everybody may see.
+fn head_of(request: &Request) -> Request {
+    let mut head = request.clone();
+    if let Operation::Manifest { method, .. } = &mut head.operation {
+        *method = Method::Head;
+    }
+    head
+}

@@ -1,0 +1,135 @@
+//! A registry's token service: where it is, as the registry says, and how to ask it.
+
+use super::answer::collect;
+use super::origin::Origin;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use docxy_protocol::challenge::Challenge;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::limits::TOKEN_TIMEOUT;
+use docxy_protocol::secret::Secret;
+use docxy_protocol::token::TokenRequest;
+use http::{HeaderMap, HeaderValue, Method, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use std::time::Duration;
+use url::Url;
+
+/// A token service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TokenService {
+    realm: Url,
+    service: Option<String>,
+}
+
+/// A token and how long it lasts.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    pub(super) secret: Secret,
+    pub(super) lifetime: Duration,
+}
+
+impl TokenService {
+    /// The service that a registry's 401 points to; `None` where it wants no tokens.
+    pub(super) fn of_challenge(headers: &HeaderMap) -> Option<Self> {
+        let lines = headers.get_all(header::WWW_AUTHENTICATE);
+        let bearer = lines
+            .iter()
+            .filter_map(|line| Challenge::parse_all(line.to_str().ok()?).ok())
+            .flatten()
+            .find(Challenge::is_bearer)?;
+        let realm = Url::parse(bearer.parameter("realm")?).ok()?;
+        Some(Self { realm, service: bearer.parameter("service").map(str::to_owned) })
+    }
+
+    /// Passes a request on as it is and returns what the service says.
+    ///
+    /// # Errors
+    /// Where the service cannot be reached.
+    pub(super) async fn ask(
+        &self,
+        origin: &Origin,
+        request: &TokenRequest,
+        authorization: Option<Secret>,
+        user_agent: Option<&HeaderValue>,
+    ) -> Result<http::Response<Incoming>, Fault> {
+        let mut url = self.realm.clone();
+        let mut http = match request.form(self.service.as_deref()) {
+            Some(form) => {
+                let mut http = http::Request::new(Full::new(Bytes::from(form.expose().to_owned())));
+                *http.method_mut() = Method::POST;
+                let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+                http.headers_mut().insert(header::CONTENT_TYPE, form_type);
+                http
+            }
+            None => {
+                // The realm may have a query of its own.
+                let query = request.query(self.service.as_deref());
+                let joined = [url.query().unwrap_or_default(), &query].join("&");
+                url.set_query(Some(joined.trim_matches('&')));
+                http::Request::new(Full::default())
+            }
+        };
+        if let Some(value) = authorization {
+            http.headers_mut().insert(header::AUTHORIZATION, sensitive(&value)?);
+        }
+        if let Some(value) = user_agent {
+            http.headers_mut().insert(header::USER_AGENT, value.clone());
+        }
+        origin.send(Hop::Auth, &url, http, TOKEN_TIMEOUT).await
+    }
+
+    /// Gets a token for the server's own use; `None` where the service refuses.
+    ///
+    /// # Errors
+    /// Where the service cannot be reached or makes no sense.
+    pub(super) async fn token(
+        &self,
+        origin: &Origin,
+        request: &TokenRequest,
+        account: Option<(&str, &Secret)>,
+    ) -> Result<Option<Token>, Fault> {
+        let authorization = account.map(|(user, password)| {
+            Secret::new(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", password.expose()))))
+        });
+        let response = self.ask(origin, request, authorization, None).await?;
+        let status = response.status();
+        if status.is_client_error() {
+            return Ok(None);
+        }
+        if !status.is_success() {
+            return Err(Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("answers {status}")));
+        }
+        let body = collect(Hop::Auth, response.into_body()).await?;
+        let parsed: TokenAnswer = serde_json::from_slice(&body)
+            .map_err(|_| Fault::new(Hop::Auth, FaultKind::BadAnswer, "answers something that is no token"))?;
+        let secret = parsed
+            .token
+            .or(parsed.access_token)
+            .ok_or_else(|| Fault::new(Hop::Auth, FaultKind::BadAnswer, "answers without a token"))?;
+        let lifetime = Duration::from_secs(parsed.expires_in.unwrap_or(DEFAULT_LIFETIME));
+        Ok(Some(Token { secret: Secret::new(secret), lifetime }))
+    }
+}
+
+/// A header's value that `Debug` doesn't show.
+pub(super) fn sensitive(value: &Secret) -> Result<HeaderValue, Fault> {
+    let mut header = HeaderValue::from_str(value.expose()).map_err(|_| {
+        Fault::new(Hop::Engine, FaultKind::RequestInvalid, "a credential that fits into no header")
+    })?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// Seconds, where the service names none (distribution's "Token Authentication").
+const DEFAULT_LIFETIME: u64 = 60;
+
+/// The answer's fields that matter; services send either or both of the token's names.
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}

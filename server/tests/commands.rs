@@ -1,0 +1,278 @@
+//! The program as its operator uses it: arguments, output, exit codes, files.
+
+use docxy_protocol::link::Link;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A machine of its own: a state directory, and nothing of the real environment.
+struct Machine {
+    dir: TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    /// The program with these arguments, separated by spaces.
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_docxy-server"));
+        command
+            .args(arguments.split_whitespace())
+            .env_clear()
+            .env("DOCXY_STATE", self.dir.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        self.command(arguments).output().expect("the program starts")
+    }
+
+    /// The link that an invitation prints.
+    fn invite(&self, arguments: &str) -> Link {
+        link(&self.run(&format!("invite {arguments}")))
+    }
+
+    fn config(&self, text: &str) -> String {
+        let path = self.dir.path().join("server.toml");
+        std::fs::write(&path, text).expect("the config file is written");
+        path.display().to_string()
+    }
+}
+
+/// A started server, which doesn't outlive the test.
+struct Server(Child);
+
+impl Server {
+    /// Starts `run` and waits until it listens.
+    fn start(machine: &Machine, arguments: &str) -> Self {
+        let ready = machine.dir.path().join("ready");
+        let mut command = machine.command(&format!("run --listen 127.0.0.1:0 {arguments}"));
+        command.arg("--ready-file").arg(&ready).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut server = Self(command.spawn().expect("the program starts"));
+        let started = Instant::now();
+        while !ready.exists() {
+            let ended = server.0.try_wait().expect("the server's state");
+            assert_eq!(ended, None, "the server has ended");
+            assert!(started.elapsed() < Duration::from_secs(20), "the server does not get ready");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server
+    }
+
+    /// Sends `SIGTERM` and gives what the server said.
+    fn stop(mut self) -> Output {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill starts");
+        assert!(sent.success());
+        let status = self.0.wait().expect("the server ends");
+        let read = |pipe: &mut dyn std::io::Read| {
+            let mut all = Vec::new();
+            pipe.read_to_end(&mut all).expect("the server's output");
+            all
+        };
+        let stdout = read(self.0.stdout.as_mut().expect("stdout is piped"));
+        let stderr = read(self.0.stderr.as_mut().expect("stderr is piped"));
+        Output { status, stdout, stderr }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Of no effect if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("the output is text")
+}
+
+fn stderr(output: &Output) -> String {
+    text(&output.stderr)
+}
+
+/// The link that is all of the output.
+fn link(output: &Output) -> Link {
+    assert!(output.status.success(), "{output:?}");
+    let stdout = text(&output.stdout);
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+    stdout.parse().expect("the output is a link")
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().expect("the file is there").permissions().mode() & 0o777
+}
+
+#[test]
+fn an_invitation_prints_a_link_and_nothing_else() {
+    let machine = Machine::new();
+    let output = machine.run("invite laptop --public vpn.example.org:443");
+    assert_eq!(stderr(&output), "");
+    let first = link(&output);
+    assert_eq!(first.name.to_string(), "laptop");
+    assert_eq!(first.host.as_str(), "vpn.example.org");
+    assert_eq!(first.ports, [443]);
+
+    let second = machine.invite("phone --public vpn.example.org");
+    assert_eq!(second.ports, [61443]);
+    assert_eq!(second.pin, first.pin, "one server has one identity");
+    assert_ne!(second.secret, first.secret);
+}
+
+#[test]
+fn all_of_the_state_is_the_owners_alone() {
+    let machine = Machine::new();
+    machine.invite("laptop --public vpn.example.org");
+    Server::start(&machine, "").stop();
+    let mut names = Vec::new();
+    for entry in machine.dir.path().read_dir().expect("the state is a directory") {
+        let path = entry.expect("an entry").path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        names.push(path.file_name().expect("a name").to_owned());
+    }
+    for name in ["identity.pem", "clients", "quic.keys"] {
+        assert!(names.iter().any(|n| n == name), "{name} is not in {names:?}");
+    }
+}
+
+#[test]
+fn the_address_is_the_flags_then_the_environments_then_the_files() {
+    let machine = Machine::new();
+    let config = machine.config("public = 'from-file.example'\nlisten = ['[::]:1111']");
+    let host = |name: &str, variable: Option<&str>, flag: &str| {
+        let mut command = machine.command(&format!("invite {name} --config {config} {flag}"));
+        command.envs(variable.map(|value| ("DOCXY_PUBLIC", value)));
+        let link = link(&command.output().expect("the program starts"));
+        (link.host.to_string(), link.ports[0])
+    };
+    let variable = Some("from-environment.example:2222");
+    assert_eq!(host("a", None, ""), ("from-file.example".into(), 1111));
+    assert_eq!(host("b", variable, ""), ("from-environment.example".into(), 2222));
+    assert_eq!(host("c", variable, "--public from-flag.example"), ("from-flag.example".into(), 1111));
+}
+
+#[test]
+fn a_name_is_given_once_until_it_is_revoked() {
+    let machine = Machine::new();
+    let first = machine.invite("laptop --public vpn.example.org");
+    let again = machine.run("invite laptop --public vpn.example.org");
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(text(&again.stdout), "");
+    assert!(stderr(&again).contains("docxy-server revoke laptop"), "{}", stderr(&again));
+
+    assert!(machine.run("revoke laptop").status.success());
+    let second = machine.invite("laptop --public vpn.example.org");
+    assert_ne!(first.secret, second.secret);
+}
+
+#[test]
+fn revoking_says_what_it_did() {
+    let machine = Machine::new();
+    machine.invite("laptop --public vpn.example.org");
+    for (arguments, code, words) in [
+        ("revoke laptop", 0, "laptop is revoked;"),
+        ("revoke laptop", 0, "laptop is revoked already, since 20"),
+        ("revoke nobody", 1, "there is no client named nobody; known are: laptop"),
+    ] {
+        let output = machine.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments}");
+        assert_eq!(text(&output.stdout), "");
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn clients_are_listed_for_people_and_for_programs() {
+    let machine = Machine::new();
+    let nobody = machine.run("clients");
+    assert!(nobody.status.success());
+    assert_eq!(text(&nobody.stdout), "");
+    assert!(stderr(&nobody).contains(&machine.dir.path().display().to_string()));
+
+    machine.invite("laptop --public vpn.example.org");
+    machine.invite("phone --public vpn.example.org");
+    machine.run("revoke phone");
+    let table = text(&machine.run("clients").stdout);
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0].join(" "), "NAME SINCE LAST SEEN SENT RECEIVED STATE");
+    assert_eq!((lines[1][0], lines[1][2], lines[1].last()), ("laptop", "never", Some(&"active")));
+    assert_eq!((lines[2][0], lines[2].last()), ("phone", Some(&"revoked")));
+
+    let json = machine.run("clients --json").stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("the output is JSON");
+    assert_eq!(json[0]["name"], "laptop");
+    assert_eq!(json[0]["sent"], 0);
+    assert_eq!(json[1]["state"], "revoked");
+}
+
+#[test]
+fn misuse_is_told_apart_from_failure() {
+    let machine = Machine::new();
+    for (arguments, code) in [
+        ("", 2),
+        ("serve", 2),
+        ("invite", 2),
+        ("invite lap/top", 2),
+        ("invite laptop --public https://host", 2),
+        ("run --listen nonsense", 2),
+        ("run --log =nonsense=", 2),
+        ("clients --config /nonexistent.toml", 1),
+        ("--help", 0),
+        ("--version", 0),
+    ] {
+        assert_eq!(machine.run(arguments).status.code(), Some(code), "{arguments}");
+    }
+}
+
+#[test]
+fn a_wrong_config_file_keeps_the_server_from_starting_and_names_the_line() {
+    let machine = Machine::new();
+    let config = machine.config("listen = ['[::1]:0']\nlisten_on = 'x'");
+    let output = machine.run(&format!("run --config {config}"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("server.toml, line 2: "), "{}", stderr(&output));
+}
+
+#[test]
+fn the_first_start_leaves_a_link_and_a_log_without_it() {
+    let machine = Machine::new();
+    let output = Server::start(&machine, "--public vpn.example.org:443").stop();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(text(&output.stdout), "");
+    let path = machine.dir.path().join("default.link");
+    assert_eq!(mode(&path), 0o600);
+    let link: Link = std::fs::read_to_string(&path).expect("a link").parse().expect("a link");
+    assert_eq!(link.name.to_string(), "default");
+    let log = stderr(&output);
+    assert!(log.contains("default.link") && !log.contains("docxy://"), "{log}");
+    assert!(!log.contains('\u{1b}'), "no colours in a journal: {log:?}");
+
+    std::fs::remove_file(&path).expect("the link is there");
+    Server::start(&machine, "--public vpn.example.org:443").stop();
+    assert!(!path.exists(), "the second start invites nobody");
+}
+
+#[test]
+fn a_first_start_without_an_address_for_links_says_what_to_run() {
+    let machine = Machine::new();
+    // The port is the system's choice, and no other was named.
+    let output = Server::start(&machine, "--public vpn.example.org").stop();
+    assert!(stderr(&output).contains("docxy-server invite NAME --public HOST"), "{}", stderr(&output));
+    assert_eq!(text(&machine.run("clients --json").stdout).trim(), "[]");
+}
+
+#[test]
+fn a_running_server_is_no_hindrance_to_inviting() {
+    let machine = Machine::new();
+    let server = Server::start(&machine, "--public vpn.example.org:443");
+    let link = machine.invite("laptop --public vpn.example.org:443");
+    let first = std::fs::read_to_string(machine.dir.path().join("default.link")).expect("a link");
+    assert_eq!(first.parse::<Link>().expect("a link").pin, link.pin);
+    assert!(server.stop().status.success());
+}
