@@ -101,9 +101,11 @@ fn notices_have_these_bytes() {
 const GOLDEN_HELLO: &str = "<00><00><00>(<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk";
 const GOLDEN_REQUEST: &str = "<00><00><00><3c><01><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*";
 const GOLDEN_SEGMENT: &str = "<00><00><00><05><02><fb><e8><03><07>";
-const GOLDEN_TOKEN: &str = "<00><00><00>.<01><02><00><03>a/b<04>pull<01><12>registry:catalog:*<01><06>docker<01><00><01><02>me";
+const GOLDEN_TOKEN: &str =
+    "<00><00><00>.<01><02><00><03>a/b<04>pull<01><12>registry:catalog:*<01><06>docker<01><00><01><02>me";
 const GOLDEN_REFRESH: &str = "<00><00><00><07><01><00><00><00><02><01>r";
-const GOLDEN_SEGMENTED: &str = "<00><00><00>%<00><c8><01><0e>content-length<07>3000000<02><fc><c0><c6>-<00><fc><00><00><08><00>";
+const GOLDEN_SEGMENTED: &str =
+    "<00><00><00>%<00><c8><01><0e>content-length<07>3000000<02><fc><c0><c6>-<00><fc><00><00><08><00>";
 const GOLDEN_WHOLE: &str = "<00><00><00><07><00><fb><94><01><00><01><00>";
 const GOLDEN_FAULT: &str = "<00><00><00><08><01><05><0c><04>slow";
 const GOLDEN_WELCOME: &str = "<00><00><00><07><00><05>1.2.3";

@@ -4,7 +4,7 @@
 //! costs its other streams, and other clients, nothing.
 
 use crate::exchange::{self, Offered, Outgoing, Ranks};
-use crate::state::{ClientUsage, ClientWatch, Usage};
+use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
 use crate::upstream::Upstream;
 use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
 use docxy_protocol::frame;
@@ -12,7 +12,7 @@ use docxy_protocol::limits::{EXCHANGES_PER_CLIENT, HEAD_TIMEOUT, HELLO_TIMEOUT};
 use quinn::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -25,6 +25,10 @@ pub(super) struct Shared {
     pub(super) upstream: Upstream,
     pub(super) drain: CancellationToken,
 }
+
+/// How long a stranger is kept waiting in case the clients are about to change: a link is often
+/// used the moment it is made, and a refusal makes its client wait for a minute.
+const NEW_CLIENT: Duration = Duration::from_secs(1);
 
 /// How long a client that was told of the drain may take to fetch what is under way and hang up.
 const LAST_BYTES: Duration = Duration::from_secs(10);
@@ -54,8 +58,7 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
     };
     tracing::Span::current().record("client", hello.name.to_string());
     let mut clients = shared.clients.subscribe();
-    let verdict = clients.borrow_and_update().authenticate(&hello.name, &hello.secret);
-    if let Err(code) = verdict {
+    if let Err(code) = admit(&mut clients, &hello).await {
         return close(&connection, code);
     }
     let usage = shared.usage.client(&hello.name);
@@ -105,6 +108,18 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
         }
     }
     account.update(&connection);
+}
+
+/// Checks a Hello against the clients as they are.
+async fn admit(clients: &mut watch::Receiver<Arc<ClientBook>>, hello: &Hello) -> Result<(), CloseCode> {
+    let patience = tokio::time::Instant::now() + NEW_CLIENT;
+    loop {
+        let verdict = clients.borrow_and_update().authenticate(&hello.name, &hello.secret);
+        let unknown = verdict == Err(CloseCode::UnknownClient);
+        if !unknown || !matches!(tokio::time::timeout_at(patience, clients.changed()).await, Ok(Ok(()))) {
+            return verdict;
+        }
+    }
 }
 
 /// Reads the first stream, which has to say who is calling.
