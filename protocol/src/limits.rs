@@ -85,9 +85,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// fetch from cold storage take a few seconds; `dockerd` gives tokens 15 s in all.
 pub const UPSTREAM_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the server waits for a token: the engine gives up after 15 s, and an answer of ours
-/// that names the culprit is worth more than its time-out.
-pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the server works on `/v2/` or on a token: engines give up after 15 s, and an answer
+/// of ours that names the culprit is worth more than their time-out.
+pub const DOORSTEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an upstream body may be silent before the transfer counts as broken.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);

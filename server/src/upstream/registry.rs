@@ -9,6 +9,7 @@ use super::token_service::{TokenService, sensitive};
 use crate::settings::{Account, RegistrySettings, Settings};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::limits::DOORSTEP_TIMEOUT;
 use docxy_protocol::name::Repository;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::scope::Scope;
@@ -70,6 +71,24 @@ impl Registry {
     /// # Errors
     /// Where a hop fails; what the registry refuses is an answer.
     pub(super) async fn ask(&self, request: &Request) -> Result<Answer, Fault> {
+        let hop = match request.operation {
+            Operation::Ping => Hop::Registry,
+            Operation::Token(_) => Hop::Auth,
+            _ => return self.answer(request).await,
+        };
+        // Engines give up on these early, so our word on who was slow has to come earlier.
+        let in_time = tokio::time::timeout(DOORSTEP_TIMEOUT, self.answer(request)).await;
+        in_time.unwrap_or_else(|_| {
+            let seconds = DOORSTEP_TIMEOUT.as_secs();
+            Err(Fault::new(
+                hop,
+                FaultKind::TimedOut,
+                format!("{} did not answer within {seconds} s", request.registry),
+            ))
+        })
+    }
+
+    async fn answer(&self, request: &Request) -> Result<Answer, Fault> {
         let Followed { hop, response } = match (&request.operation, &request.authorization) {
             (Operation::Token(token), authorization) => {
                 let user_agent = request.headers.map().get(header::USER_AGENT);

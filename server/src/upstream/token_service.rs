@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::TOKEN_TIMEOUT;
+use docxy_protocol::limits::DOORSTEP_TIMEOUT;
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -78,7 +78,7 @@ impl TokenService {
         if let Some(value) = user_agent {
             http.headers_mut().insert(header::USER_AGENT, value.clone());
         }
-        origin.send(Hop::Auth, &url, http, TOKEN_TIMEOUT).await
+        origin.send(Hop::Auth, &url, http, DOORSTEP_TIMEOUT).await
     }
 
     /// Gets a token for the server's own use; `None` where the service refuses.
