@@ -44,3 +44,4 @@ pub mod segment;
 pub mod tls;
 pub mod token;
 pub mod transport;
+pub mod window;

@@ -33,25 +33,26 @@ pub const REQUEST_WINDOW: u32 = MAX_FRAME as u32 + 4;
 /// so more would only be memory for a client that sends what nobody reads.
 pub const REQUESTS_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// Segments of one blob that a client keeps outstanding: 16 MiB, which is 6 bandwidth-delay
-/// products of a 100 Mbit/s line at 200 ms.
-pub const SEGMENTS_PER_BLOB: usize = 32;
+/// Bytes of large bodies that a client asks for ahead at least, all together: enough for a line of
+/// 27 Mbit/s at 200 ms, and so for the first round trips of any.
+pub const BULK_WINDOW_LEAST: u64 = 4 * 1024 * 1024;
 
-/// Segments of all blobs of a client together. More would only move the wait from the server's
-/// queue into our memory. Every blob may have one segment beyond it, or it could starve.
-pub const SEGMENTS_PER_CLIENT: usize = 64;
+/// And at most: six bandwidth-delay products (see [`crate::window`]) of 500 Mbit/s at 300 ms. It is
+/// what an engine that stops reading can make a client hold, and the server no more than that.
+pub const BULK_WINDOW_MOST: u64 = 112 * 1024 * 1024;
 
-/// Segments opened together with a blob's request, before its length is known: 4 MiB, enough to
-/// keep the line busy for the round trip until the client has seen the length. They cost a few
-/// bytes each if the blob turns out to be small.
+/// Segments opened together with a blob's request, before its length is known: enough to keep the
+/// line busy for the round trip until the client has seen the length. They cost a few bytes each
+/// if the blob turns out to be small.
 pub const SEGMENTS_AHEAD: usize = 8;
 
-/// Bytes written but not yet acknowledged that a sender may hold for a whole connection: all
-/// segments of a client and as much again for small replies, which must never wait for bulk.
-pub const SEND_WINDOW: u64 = 2 * SEGMENTS_PER_CLIENT as u64 * SEGMENT as u64;
+/// Bytes written but not yet acknowledged that a sender may hold for a whole connection: all that
+/// a client may have asked for, and enough besides for small replies, which must never wait until
+/// bulk has been acknowledged.
+pub const SEND_WINDOW: u64 = BULK_WINDOW_MOST + 16 * 1024 * 1024;
 
-/// Streams of one client at a time: its segments, one extra segment and one request for each of
-/// the 200 pulls that a busy machine may run at once, and room for as many small requests.
+/// Streams of one client at a time: 224 segments at most, one segment beyond that and one request
+/// for each of the 200 pulls that a busy machine may run at once, and room for small requests.
 pub const STREAMS_PER_CLIENT: u32 = 1024;
 
 /// Requests of one client that the server works on at a time. Each may hold a registry

@@ -1,5 +1,7 @@
 //! The pin decides whom the client talks to, and a stolen certificate is not enough.
 
+#![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
+
 use docxy_protocol::identity::{Pin, PinnedServer};
 use docxy_protocol::tls;
 use rustls::client::danger::ServerCertVerifier as _;

@@ -3,6 +3,8 @@
 //! A golden that changes means that client and server of different versions no longer understand
 //! each other: change the ALPN with it.
 
+#![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
+
 use docxy_protocol::authorization::{Authorization, basic};
 use docxy_protocol::control::{Hello, Notice, Opening, Segment};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
