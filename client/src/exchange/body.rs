@@ -1,0 +1,113 @@
+//! An answer's body, pulled through the tunnel as fast as its reader takes it.
+//!
+//! It ends only where everything has come. A body that breaks, or is short by a byte, is an error,
+//! and hyper then breaks the engine's connection. Dropping it stops the transfer at its source.
+
+use super::segments::{Segments, truncated};
+use bytes::Bytes;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::segment::Layout;
+use futures_util::stream::{BoxStream, StreamExt as _, try_unfold};
+use http_body::{Frame, SizeHint};
+use quinn::RecvStream;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// A body under way.
+pub struct TunnelBody {
+    length: Option<u64>,
+    chunks: BoxStream<'static, Result<Bytes, Fault>>,
+}
+
+impl TunnelBody {
+    /// The length in bytes, where it is known. Unknown is not zero.
+    #[must_use]
+    pub const fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// The next bytes, `None` at the end of a whole body.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
+        self.chunks.next().await
+    }
+
+    pub(super) fn empty() -> Self {
+        Self { length: Some(0), chunks: futures_util::stream::empty().boxed() }
+    }
+
+    /// A body on the answering stream.
+    pub(super) fn whole(stream: RecvStream, length: Option<u64>) -> Self {
+        let chunks = try_unfold((stream, 0), move |(mut stream, received)| async move {
+            match read(&mut stream).await? {
+                Some(bytes) => {
+                    let received = received + bytes.len() as u64;
+                    if length.is_some_and(|length| received > length) {
+                        return Err(truncated("the body is longer than announced"));
+                    }
+                    Ok(Some((bytes, (stream, received))))
+                }
+                None if length.is_none_or(|length| length == received) => Ok(None),
+                None => Err(truncated("the body ended early")),
+            }
+        });
+        Self { length, chunks: chunks.boxed() }
+    }
+
+    /// A body in segments; `answer` is the answering stream, which ends when all was sent.
+    pub(super) fn segmented(mut segments: Segments, layout: Layout, answer: RecvStream) -> Self {
+        segments.trim(layout);
+        let chunks = try_unfold((segments, answer), move |(mut segments, mut answer)| async move {
+            let next = segments.next(layout).await;
+            match next {
+                Ok(Some(bytes)) => Ok(Some((bytes, (segments, answer)))),
+                // The server may have found at the very end that something is wrong.
+                Ok(None) => match read(&mut answer).await? {
+                    None => Ok(None),
+                    Some(_) => Err(truncated("the body is longer than announced")),
+                },
+                Err(fault) => Err(fault),
+            }
+        });
+        Self { length: Some(layout.length()), chunks: chunks.boxed() }
+    }
+}
+
+async fn read(stream: &mut RecvStream) -> Result<Option<Bytes>, Fault> {
+    match stream.read_chunk(64 * 1024, true).await {
+        Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
+        Err(quinn::ReadError::Reset(code)) => Err(Fault::of_reset(code.into_inner())),
+        Err(error) => Err(Fault::new(
+            Hop::Tunnel,
+            FaultKind::Truncated,
+            format!("the connection was lost in mid-transfer: {error}"),
+        )),
+    }
+}
+
+impl http_body::Body for TunnelBody {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let polled = self.chunks.poll_next_unpin(cx);
+        if let Poll::Ready(Some(Err(fault))) = &polled {
+            // The engine only sees its connection break; here is why.
+            tracing::warn!(%fault, "transfer broken off");
+        }
+        polled.map_ok(Frame::data)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl fmt::Debug for TunnelBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunnelBody").field("length", &self.length).finish_non_exhaustive()
+    }
+}

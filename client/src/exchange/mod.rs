@@ -1,0 +1,104 @@
+//! One request on one stream, and the answer that comes back.
+
+mod body;
+mod segments;
+
+pub use body::TunnelBody;
+
+use crate::tunnel::Line;
+use docxy_protocol::control::Opening;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::frame::{self, FrameError};
+use docxy_protocol::headers::Headers;
+use docxy_protocol::reply::{Body, Reply, Response};
+use docxy_protocol::request::{Method, Operation, Request};
+use http::StatusCode;
+use quinn::{RecvStream, SendStream};
+use segments::Segments;
+
+/// A registry's answer as it comes out of the tunnel.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its header fields.
+    pub headers: Headers,
+    /// Its body, still on the way.
+    pub body: TunnelBody,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExchangeError {
+    /// Some hop failed, and the server said which.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The connection ended, or is about to. Asking on the next one is safe: every operation
+    /// only reads.
+    #[error("the line was lost")]
+    LineLost,
+    /// The server broke the stream, and that came before anything else: a reset throws away what
+    /// it overtakes, the answer's head included. An engine would have resumed a body that breaks
+    /// off, and goes elsewhere on an error, so this is worth another try.
+    #[error("broken off before its head was read: {0}")]
+    Overtaken(#[source] Fault),
+}
+
+/// Asks, and waits for the answer's head.
+pub(crate) async fn run(line: &Line, request: &Request) -> Result<Answer, ExchangeError> {
+    let opening = frame::encode(&Opening::Request(Box::new(request.clone()))).map_err(unsendable)?;
+    let (send, mut receive) = line.connection().open_bi().await.map_err(|_| ExchangeError::LineLost)?;
+    write_opening(send, &opening).await?;
+    // Offered along with the request, so that a large body flows as soon as it is there.
+    let segments = match request.operation {
+        Operation::Blob { method: Method::Get, .. } => {
+            let mut segments = Segments::new(line.clone(), receive.id().into());
+            segments.open_ahead().await?;
+            Some(segments)
+        }
+        _ => None,
+    };
+    match frame::read(&mut receive).await {
+        Ok(Reply::Response(Response { status, headers, body })) => {
+            let body = match (body, segments) {
+                (Body::None, _) => TunnelBody::empty(),
+                (Body::Whole { length }, _) => TunnelBody::whole(receive, length),
+                (Body::Segmented(layout), Some(segments)) => TunnelBody::segmented(segments, layout, receive),
+                (Body::Segmented(_), None) => return Err(nonsense("segments of what is no blob").into()),
+            };
+            Ok(Answer { status, headers, body })
+        }
+        // The server is about to end; the next one, or the same a moment later, will answer.
+        Ok(Reply::Fault(fault)) if fault.hop == Hop::Server && fault.kind == FaultKind::Down => {
+            Err(ExchangeError::LineLost)
+        }
+        Ok(Reply::Fault(fault)) => Err(fault.into()),
+        Err(error) => Err(no_head(line, &mut receive, error).await),
+    }
+}
+
+/// Sends a stream's opening frame; nothing of ours follows it.
+async fn write_opening(mut send: SendStream, frame: &[u8]) -> Result<(), ExchangeError> {
+    send.write_all(frame).await.map_err(|_| ExchangeError::LineLost)?;
+    send.finish().map_err(|_| ExchangeError::LineLost)
+}
+
+/// Tells a lost connection, which another one mends, from a stream that the server broke.
+async fn no_head(line: &Line, receive: &mut RecvStream, error: FrameError) -> ExchangeError {
+    if line.connection().close_reason().is_some() {
+        return ExchangeError::LineLost;
+    }
+    match (error, receive.received_reset().await) {
+        (_, Ok(Some(code))) => ExchangeError::Overtaken(Fault::of_reset(code.into_inner())),
+        (FrameError::Broken(_), _) => ExchangeError::LineLost,
+        (error, _) => nonsense(error).into(),
+    }
+}
+
+fn nonsense(detail: impl std::fmt::Display) -> Fault {
+    Fault::new(Hop::Server, FaultKind::BadAnswer, format!("{detail}; are client and server of one version?"))
+}
+
+fn unsendable(error: FrameError) -> Fault {
+    Fault::new(Hop::Engine, FaultKind::RequestInvalid, format!("the request's {error}"))
+}

@@ -1,0 +1,167 @@
+//! One request of an engine: checked, typed, asked, and answered.
+
+use super::host::LocalHost;
+use super::render::{self, ResponseBody};
+use super::services::Services;
+use super::{health, patience, rewrite};
+use crate::exchange::Answer;
+use crate::gateway::Gateway;
+use crate::tunnel::Tunnel;
+use docxy_protocol::authorization::Authorization;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::headers::Headers;
+use docxy_protocol::limits::MAX_FORM;
+use docxy_protocol::name::Registry;
+use docxy_protocol::request::{Operation, Request};
+use docxy_protocol::route::{self, Route};
+use docxy_protocol::token::{TokenError, TokenRequest};
+use http::{HeaderMap, Method, Response, header};
+use http_body_util::{BodyExt as _, Either, Limited};
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::time::Instant;
+use tracing::Instrument as _;
+
+/// What all requests share.
+#[derive(Debug)]
+pub(super) struct Handler {
+    gateway: Gateway,
+    tunnel: Tunnel,
+    hosts: Vec<String>,
+    services: Services,
+}
+
+impl Handler {
+    pub(super) fn new(gateway: Gateway, tunnel: Tunnel, hosts: Vec<String>) -> Self {
+        Self { gateway, tunnel, hosts, services: Services::default() }
+    }
+
+    /// Answers a request; a fault is an answer, too.
+    pub(super) async fn handle(
+        &self,
+        request: http::Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, Infallible> {
+        let started = Instant::now();
+        let path = request.uri().path().to_owned();
+        // The query stays out of it: a token request's holds account names.
+        let span = tracing::info_span!("exchange", method = %request.method(), path);
+        async {
+            let answer = self.answer(request).await;
+            let ms = started.elapsed().as_millis();
+            Ok(match answer {
+                Ok(response) => {
+                    tracing::info!(status = response.status().as_u16(), ms, "answered");
+                    response
+                }
+                Err(fault) => {
+                    tracing::warn!(%fault, status = fault.status().as_u16(), ms, "failed");
+                    render::fault(&fault, &path)
+                }
+            })
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn answer(&self, request: http::Request<Incoming>) -> Result<Response<ResponseBody>, Fault> {
+        let host = LocalHost::of(request.headers(), &self.hosts)?;
+        let uri = request.uri();
+        match route::parse(request.method(), uri.path(), uri.query())? {
+            Route::Health => Ok(health::response(&self.tunnel.status())),
+            Route::Token => self.token(request, &host).await,
+            Route::Registry(registry, operation) => {
+                self.ask(registry, operation, request.headers(), &host).await
+            }
+        }
+    }
+
+    /// A token: ours for those who show no credential, the registry's own for those who do.
+    async fn token(
+        &self,
+        request: http::Request<Incoming>,
+        host: &LocalHost,
+    ) -> Result<Response<ResponseBody>, Fault> {
+        let (head, body) = request.into_parts();
+        let query = head.uri.query().unwrap_or_default();
+        let form = match head.method {
+            Method::POST => Some(read_form(body).await?),
+            _ => None,
+        };
+        let (named, token) = match &form {
+            Some(form) => TokenRequest::from_form(form),
+            None => TokenRequest::from_query(query),
+        }
+        .map_err(|error: TokenError| unreadable(error))?;
+        let service = service(form.as_deref().unwrap_or(query));
+        let registry = named.unwrap_or_else(|| self.services.registry(service.as_deref()));
+        let authorization = authorization(&head.headers).for_registry(&registry);
+        let token = token.for_registry(&registry);
+        if token.is_anonymous(&authorization) {
+            return Ok(render::public_token());
+        }
+        self.ask(registry, Operation::Token(token), &head.headers, host).await
+    }
+
+    async fn ask(
+        &self,
+        registry: Registry,
+        operation: Operation,
+        headers: &HeaderMap,
+        host: &LocalHost,
+    ) -> Result<Response<ResponseBody>, Fault> {
+        let user_agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let patience = patience::of(&operation, user_agent);
+        let in_time = patience::bounds_the_answer(&operation);
+        let request = Request {
+            registry: registry.clone(),
+            operation,
+            authorization: authorization(headers),
+            headers: Headers::of_request(headers),
+        };
+        let asking = self.gateway.ask(request, patience);
+        let answer = if in_time {
+            // A token that comes too late is worse than an answer that says whose fault it was.
+            tokio::time::timeout_at(patience.until().into(), asking).await.unwrap_or_else(|_| Err(too_late()))
+        } else {
+            asking.await
+        }?;
+        Ok(self.respond(answer, &registry, host))
+    }
+
+    fn respond(&self, answer: Answer, registry: &Registry, host: &LocalHost) -> Response<ResponseBody> {
+        let mut headers = answer.headers.into_map();
+        for service in rewrite::challenges(&mut headers, host) {
+            self.services.learn(&service, registry);
+        }
+        rewrite::links(&mut headers, registry);
+        let mut response = Response::new(Either::Right(answer.body));
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+fn authorization(headers: &HeaderMap) -> Authorization {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    value.map_or(Authorization::None, Authorization::parse)
+}
+
+/// The service that a token request names (distribution's "Token Authentication").
+fn service(fields: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(fields.as_bytes());
+    pairs.find(|(name, _)| name == "service").map(|(_, value)| value.into_owned())
+}
+
+async fn read_form(body: Incoming) -> Result<String, Fault> {
+    let body = Limited::new(body, MAX_FORM).collect().await;
+    let body = body.map_err(|_| unreadable("the form is too long, or ended early"))?;
+    String::from_utf8(body.to_bytes().into()).map_err(|_| unreadable("the form is no text"))
+}
+
+fn unreadable(detail: impl std::fmt::Display) -> Fault {
+    Fault::new(Hop::Engine, FaultKind::RequestInvalid, detail)
+}
+
+fn too_late() -> Fault {
+    Fault::new(Hop::Tunnel, FaultKind::TimedOut, "no answer in time through the tunnel")
+}

@@ -1,0 +1,117 @@
+//! Whom a request believes to be talking to.
+//!
+//! A web page can point a name of its own at 127.0.0.1 and have the browser send requests here
+//! (DNS rebinding); such a request names the page's host. And the realm of our challenges is built
+//! from the host, so a foreign one would send credentials to a stranger.
+
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use http::{HeaderMap, header};
+use std::net::{IpAddr, Ipv6Addr};
+
+/// A `Host` that is one of ours, with its port, as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LocalHost(String);
+
+impl LocalHost {
+    /// Checks a request's `Host` (RFC 9110, section 7.2): a loopback address, `localhost`, what
+    /// Docker Desktop calls its host, or a name that the user allowed.
+    pub(super) fn of(headers: &HeaderMap, allowed: &[String]) -> Result<Self, Fault> {
+        let mut lines = headers.get_all(header::HOST).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else {
+            return Err(refused("a request must have exactly one Host header"));
+        };
+        let text = line.to_str().unwrap_or_default();
+        let (name, port) = split(text);
+        let port_is_fine = port.is_none_or(|port| port.parse::<u16>().is_ok());
+        if port_is_fine && is_ours(name, allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            let shown: String = text.chars().filter(|c| c.is_ascii_graphic()).take(100).collect();
+            Err(refused(format!(
+                "{shown:?} is not a name of this docxy-client; if it should be, start it with --host NAME"
+            )))
+        }
+    }
+
+    /// Where this host's tokens come from.
+    pub(super) fn realm(&self) -> String {
+        format!("http://{}/auth/token", self.0)
+    }
+}
+
+fn is_ours(name: &str, allowed: &[String]) -> bool {
+    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let address = match literal {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => name.parse().ok(),
+    };
+    let ours = ["localhost", "host.docker.internal"];
+    address.is_some_and(|address| address.is_loopback())
+        || ours.iter().any(|own| name.eq_ignore_ascii_case(own))
+        || allowed.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
+/// Splits `host:port`; a colon within brackets belongs to an IPv6 address.
+fn split(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (text, None),
+    }
+}
+
+fn refused(detail: impl std::fmt::Display) -> Fault {
+    Fault::new(Hop::Engine, FaultKind::HostNotServed, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(host: &str) -> Result<LocalHost, Fault> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        LocalHost::of(&headers, &["box.lan".to_owned()])
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_served() {
+        for host in [
+            "127.0.0.1:5080",
+            "127.1.2.3",
+            "[::1]:5080",
+            "[::1]",
+            "localhost",
+            "LocalHost:1",
+            "host.docker.internal:5080",
+            "box.lan:80",
+        ] {
+            assert_eq!(check(host).unwrap().realm(), format!("http://{host}/auth/token"));
+        }
+        for host in [
+            "evil.example",
+            "evil.example:5080",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "127.0.0.1:80@evil",
+            "10.0.0.1",
+            "0.0.0.0:5080",
+            "[::2]",
+            "",
+            "::1",
+            "localhost:x",
+            "localhost:80/x",
+        ] {
+            let fault = check(host).unwrap_err();
+            assert_eq!(fault.status(), 421, "{host}");
+        }
+    }
+
+    #[test]
+    fn two_hosts_are_one_too_many() {
+        let mut headers = HeaderMap::new();
+        assert!(LocalHost::of(&headers, &[]).is_err());
+        headers.append(header::HOST, "localhost".parse().unwrap());
+        headers.append(header::HOST, "evil.example".parse().unwrap());
+        assert!(LocalHost::of(&headers, &[]).is_err());
+    }
+}

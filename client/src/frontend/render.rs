@@ -1,0 +1,75 @@
+//! Responses of our own making: faults, the public token, the health.
+
+use crate::exchange::TunnelBody;
+use bytes::Bytes;
+use docxy_protocol::authorization::PUBLIC_TOKEN;
+use docxy_protocol::error_body;
+use docxy_protocol::fault::{Fault, FaultKind};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+use serde_json::json;
+
+/// The body of a response: ours, or one that comes through the tunnel.
+pub(super) type ResponseBody = Either<Full<Bytes>, TunnelBody>;
+
+/// How long engines may keep the public token, in seconds. It never ends, but an engine that asks
+/// again now and then notices sooner when that has changed.
+const PUBLIC_TOKEN_LIFETIME: u32 = 3600;
+
+/// The response that tells an engine of a fault of its request for `path`, in the registry's format.
+pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
+    let mut response = json_bytes(fault.status(), error_body::of_fault(fault));
+    let headers = response.headers_mut();
+    // Engines take an answer with this header for a registry's own.
+    headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
+    match fault.kind {
+        FaultKind::MethodNotServed => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed(path)));
+        }
+        FaultKind::Down | FaultKind::Overloaded => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// What may be done on a path instead (RFC 9110, section 10.2.1).
+fn allowed(path: &str) -> &'static str {
+    if path == "/auth/token" {
+        "GET, POST"
+    } else if path.contains("/blobs/uploads/") {
+        // Nothing at all, which is said by an empty list.
+        ""
+    } else if path.ends_with("/tags/list") || path.contains("/referrers/") {
+        "GET"
+    } else {
+        "GET, HEAD"
+    }
+}
+
+/// The answer to a token request without a credential (distribution's "Token Authentication").
+pub(super) fn public_token() -> Response<ResponseBody> {
+    json_value(
+        StatusCode::OK,
+        &json!({
+            "token": PUBLIC_TOKEN,
+            "access_token": PUBLIC_TOKEN,
+            "expires_in": PUBLIC_TOKEN_LIFETIME,
+            "issued_at": jiff::Timestamp::now().to_string(),
+        }),
+    )
+}
+
+/// Any JSON.
+pub(super) fn json_value(status: StatusCode, value: &serde_json::Value) -> Response<ResponseBody> {
+    json_bytes(status, value.to_string().into_bytes())
+}
+
+fn json_bytes(status: StatusCode, body: Vec<u8>) -> Response<ResponseBody> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(error_body::MEDIA_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}

@@ -1,0 +1,18 @@
+//! The client of Docxy: container images for a machine that cannot reach the registries.
+//!
+//! The command line comes in at [`command`], which loads [`settings`] and [`links`]. From there
+//! either [`frontend`] serves engines or [`pull`] fetches an image; both ask through [`gateway`],
+//! and only [`tunnel`] talks to the server.
+
+pub mod command;
+pub mod exchange;
+pub mod frontend;
+pub mod gateway;
+pub mod links;
+mod logging;
+mod private_file;
+pub mod pull;
+pub mod settings;
+pub mod shutdown;
+pub mod toml_text;
+pub mod tunnel;

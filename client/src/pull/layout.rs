@@ -1,0 +1,123 @@
+//! What stands beside the blobs: the files by which `docker load`, `podman load` and everything
+//! else that reads OCI layouts find their way.
+//!
+//! Pure: names and bytes. Docker before version 25 reads `manifest.json` only, podman the rest.
+
+use super::manifest::ImageManifest;
+use super::platform::Platform;
+use docxy_protocol::image::Image;
+use docxy_protocol::name::{Digest, Reference};
+use serde_json::{Value, json};
+
+/// A file of a layout, by its path there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct File {
+    pub(super) path: String,
+    pub(super) content: Vec<u8>,
+}
+
+/// The manifest that a layout is of, as it came.
+pub(super) struct Root<'a> {
+    pub(super) digest: &'a Digest,
+    pub(super) bytes: &'a [u8],
+    pub(super) manifest: &'a ImageManifest,
+    pub(super) platform: Option<&'a Platform>,
+}
+
+/// Where a layout keeps the content of this digest.
+pub(super) fn blob_path(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm(), digest.hex())
+}
+
+/// All files of the layout but config and layers.
+///
+/// The index names this one manifest rather than the image's own index, most of whose entries
+/// would not be there.
+pub(super) fn files(image: &Image, root: &Root<'_>) -> Vec<File> {
+    let file = |path: &str, value: Value| File { path: path.to_owned(), content: value.to_string().into() };
+    vec![
+        file("oci-layout", json!({ "imageLayoutVersion": "1.0.0" })),
+        file("index.json", index(image, root)),
+        file("manifest.json", docker_manifest(image, root.manifest)),
+        File { path: blob_path(root.digest), content: root.bytes.to_vec() },
+    ]
+}
+
+fn index(image: &Image, root: &Root<'_>) -> Value {
+    let mut entry = json!({
+        "mediaType": root.manifest.media_type,
+        "digest": root.digest,
+        "size": root.bytes.len(),
+    });
+    if let Some(platform) = root.platform {
+        entry["platform"] = json!(platform);
+    }
+    // By digest there is no name to give: the digest is the index's, and what is loaded has
+    // another.
+    if let Reference::Tag(tag) = &image.reference {
+        entry["annotations"] = json!({
+            "org.opencontainers.image.ref.name": tag.as_str(),
+            "io.containerd.image.name": image.to_string(),
+        });
+    }
+    json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [entry],
+    })
+}
+
+fn docker_manifest(image: &Image, manifest: &ImageManifest) -> Value {
+    let tags: Vec<String> = match image.reference {
+        Reference::Tag(_) => vec![image.to_string()],
+        Reference::Digest(_) => Vec::new(),
+    };
+    let layers: Vec<String> = manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect();
+    json!([{ "Config": blob_path(&manifest.config.digest), "RepoTags": tags, "Layers": layers }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manifest::Manifest;
+    use super::*;
+
+    fn layout_of(name: &str) -> Vec<Value> {
+        let digest = |n: u8| format!("sha256:{n:064}");
+        let blob = |n: u8| json!({ "mediaType": "m", "digest": digest(n), "size": n });
+        let bytes = json!({ "schemaVersion": 2, "config": blob(1), "layers": [blob(2), blob(3), blob(2)] });
+        let bytes = bytes.to_string().into_bytes();
+        let Ok(Manifest::Image(manifest)) = Manifest::parse(&bytes, None) else { panic!() };
+        let platform = "linux/arm64/v8".parse().unwrap();
+        let root = Root {
+            digest: &digest(9).parse().unwrap(),
+            bytes: &bytes,
+            manifest: &manifest,
+            platform: Some(&platform),
+        };
+        let files = files(&name.parse().unwrap(), &root);
+        assert_eq!(files[3], File { path: format!("blobs/sha256/{:064}", 9), content: bytes.clone() });
+        files[..3].iter().map(|file| serde_json::from_slice(&file.content).unwrap()).collect()
+    }
+
+    #[test]
+    fn engines_find_the_manifest_and_the_name() {
+        let [layout, index, docker] = &layout_of("alpine:3")[..] else { panic!() };
+        assert_eq!(layout["imageLayoutVersion"], "1.0.0");
+        let entry = &index["manifests"][0];
+        assert_eq!(entry["digest"], format!("sha256:{:064}", 9));
+        assert_eq!(entry["platform"]["variant"], "v8");
+        assert_eq!(entry["annotations"]["org.opencontainers.image.ref.name"], "3");
+        assert_eq!(entry["annotations"]["io.containerd.image.name"], "docker.io/library/alpine:3");
+        assert_eq!(docker[0]["RepoTags"], json!(["docker.io/library/alpine:3"]));
+        assert_eq!(docker[0]["Config"], format!("blobs/sha256/{:064}", 1));
+        let layers = docker[0]["Layers"].as_array().unwrap();
+        assert_eq!(layers.len(), 3, "a layer that is there twice is applied twice");
+    }
+
+    #[test]
+    fn an_image_by_digest_has_no_name() {
+        let [_, index, docker] = &layout_of(&format!("alpine@sha256:{:064}", 7))[..] else { panic!() };
+        assert_eq!(index["manifests"][0].get("annotations"), None);
+        assert_eq!(docker[0]["RepoTags"], json!([]));
+    }
+}

@@ -1,0 +1,32 @@
+//! The config file as people write it.
+//!
+//! Unknown words are errors: a misspelt setting that is passed over in silence would be found
+//! weeks later.
+
+use super::SettingsError;
+use crate::toml_text;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Everything that may be in the file; all of it may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ConfigFile {
+    pub(super) listen: Vec<SocketAddr>,
+    pub(super) link_file: Option<PathBuf>,
+    pub(super) hosts: Vec<String>,
+    pub(super) allow_remote: bool,
+}
+
+impl ConfigFile {
+    /// Reads the file; relative paths in it are taken from where it is.
+    pub(super) fn read(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+        let file: Self = toml_text::parse(&text)
+            .map_err(|source| SettingsError::Config { path: path.to_owned(), source })?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        Ok(Self { link_file: file.link_file.map(|path| directory.join(path)), ..file })
+    }
+}

@@ -1,0 +1,286 @@
+//! What the client runs with: flags, then the environment, then the config file, then defaults.
+//!
+//! After loading everything is checked and typed, and nobody looks at a flag, a variable or the
+//! file again.
+
+mod file;
+mod location;
+
+use crate::links::{self, LinksError};
+use crate::toml_text::TomlError;
+use docxy_protocol::link::{Host, Link};
+use docxy_protocol::secret::Secret;
+use file::ConfigFile;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// The port that engines find the client on unless told otherwise.
+pub const DEFAULT_PORT: u16 = 5080;
+
+/// Why the settings make no sense.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are where it is and what is wrong there")]
+pub enum SettingsError {
+    /// The config file cannot be read.
+    #[error("cannot read the config file {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The config file is wrong.
+    #[error("{}, {source}", path.display())]
+    Config { path: PathBuf, source: TomlError },
+    /// The links are wrong.
+    #[error(transparent)]
+    Links(#[from] LinksError),
+    /// Nothing was joined yet.
+    #[error(
+        "no link is known, so there is no server to ask: run `docxy-client join` and paste the one \
+             that `docxy-server invite NAME` printed"
+    )]
+    NoLink,
+    /// Neither root nor a user with a home.
+    #[error(
+        "there is no place for the links: HOME is not set, so name one as link_file in a config \
+             file and pass that with --config FILE"
+    )]
+    NoDirectory,
+    /// Not a name for `Host`.
+    #[error("{0:?} is not a host name: give it as engines have it, without http:// and without a port")]
+    Host(String),
+    /// A listen address that others can reach.
+    #[error(
+        "{0} can be reached from other machines, and whoever reaches it pulls through your link and \
+             your address: listen on 127.0.0.1, or pass --allow-remote if that is what you want"
+    )]
+    Remote(SocketAddr),
+}
+
+/// What the command line says. The environment is added while loading.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// The config file.
+    pub config: Option<PathBuf>,
+    /// A file of links.
+    pub link_file: Option<PathBuf>,
+    /// Where to listen; empty if nothing was said.
+    pub listen: Vec<SocketAddr>,
+    /// Names under which engines reach us; empty if nothing was said.
+    pub hosts: Vec<String>,
+    /// Whether listening beyond this machine is meant.
+    pub allow_remote: bool,
+}
+
+/// What `run` needs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen; at least one.
+    pub listen: Vec<SocketAddr>,
+    /// Names, beside those of this machine's loopback, under which engines reach us.
+    pub hosts: Vec<String>,
+    /// The servers; at least one.
+    pub links: Vec<Link>,
+}
+
+impl Settings {
+    /// Loads all settings, with the links.
+    ///
+    /// # Errors
+    /// Where something that was set makes no sense, or there is no link.
+    pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
+        let config = config(flags)?;
+        let listen = first_said(&flags.listen, &config.listen)
+            .unwrap_or_else(|| vec![(Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()]);
+        let may_be_remote = flags.allow_remote || config.allow_remote;
+        if let Some(remote) = listen.iter().find(|address| !may_be_remote && !address.ip().is_loopback()) {
+            return Err(SettingsError::Remote(*remote));
+        }
+        let hosts = first_said(&flags.hosts, &config.hosts).unwrap_or_default();
+        if let Some(bad) = hosts.iter().find(|host| !is_host(host)) {
+            return Err(SettingsError::Host(bad.chars().take(80).collect()));
+        }
+        Ok(Self { listen, hosts, links: read_links(flags, &config)? })
+    }
+}
+
+/// The servers that were joined, or that flag or environment name; at least one.
+///
+/// # Errors
+/// Where there is none, or one is damaged.
+pub fn links(flags: &Flags) -> Result<Vec<Link>, SettingsError> {
+    read_links(flags, &config(flags)?)
+}
+
+/// The file that keeps the joined links.
+///
+/// # Errors
+/// Where the config file is wrong, or there is no place for it.
+pub fn link_store(flags: &Flags) -> Result<PathBuf, SettingsError> {
+    store(&config(flags)?).ok_or(SettingsError::NoDirectory)
+}
+
+/// A link, or a file of links, that the user named.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LinkSource {
+    /// `DOCXY_LINK`.
+    Variable(Secret),
+    /// `--link-file` or `DOCXY_LINK_FILE`.
+    File(PathBuf),
+}
+
+impl LinkSource {
+    /// What flag and environment name, if they do.
+    #[must_use]
+    pub fn named(flags: &Flags) -> Option<Self> {
+        Self::choose(flags, |name| std::env::var_os(name))
+    }
+
+    fn choose(flags: &Flags, variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
+        let set = |name| variable(name).filter(|value| !value.is_empty());
+        let flag = || flags.link_file.clone().map(Self::File);
+        let link = || Some(Self::Variable(Secret::new(set("DOCXY_LINK")?.to_string_lossy())));
+        let file = || Some(Self::File(set("DOCXY_LINK_FILE")?.into()));
+        flag().or_else(link).or_else(file)
+    }
+
+    /// The links; at least one.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or there is none in it.
+    pub fn read(&self) -> Result<Vec<Link>, LinksError> {
+        match self {
+            Self::Variable(text) => links::parse(text.expose(), "DOCXY_LINK"),
+            Self::File(path) => links::read(path),
+        }
+    }
+}
+
+fn read_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<Link>, SettingsError> {
+    if let Some(source) = LinkSource::named(flags) {
+        return Ok(source.read()?);
+    }
+    match store(config) {
+        Some(path) if path.exists() => Ok(links::read(&path)?),
+        _ => Err(SettingsError::NoLink),
+    }
+}
+
+fn store(config: &ConfigFile) -> Option<PathBuf> {
+    config.link_file.clone().or_else(|| Some(location::default_directory()?.join("links")))
+}
+
+/// The config file. None at all counts as an empty one.
+fn config(flags: &Flags) -> Result<ConfigFile, SettingsError> {
+    let default = location::default_directory().map(|directory| directory.join("client.toml"));
+    match flags.config.as_deref().or(default.as_deref().filter(|path| path.exists())) {
+        Some(path) => ConfigFile::read(path),
+        None => Ok(ConfigFile::default()),
+    }
+}
+
+/// The first list that says anything.
+fn first_said<T: Clone>(flag: &[T], file: &[T]) -> Option<Vec<T>> {
+    [flag, file].into_iter().find(|list| !list.is_empty()).map(<[T]>::to_vec)
+}
+
+/// A name or an address as it stands in a `Host` header, less the port.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        Some(address) => address.parse::<Host>().is_ok_and(|host| host.is_ipv6()),
+        None => text.parse::<Host>().is_ok_and(|host| !host.is_ipv6()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: &str = "docxy://laptop:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8@example.org:61443\
+                        ?pin=ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
+
+    /// A config file of this text beside a file of links, and flags that name both.
+    fn load(text: &str, flags: Flags) -> Result<Settings, SettingsError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("client.toml");
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(dir.path().join("my-links"), LINK).unwrap();
+        let flags = Flags { config: Some(path), ..flags };
+        Settings::load(&flags)
+    }
+
+    #[test]
+    fn without_any_word_engines_find_us_on_localhost_only() {
+        let settings = load("link_file = 'my-links'", Flags::default()).unwrap();
+        assert_eq!(settings.listen, ["127.0.0.1:5080".parse().unwrap()]);
+        assert_eq!(settings.links[0].expose(), LINK);
+        assert!(settings.hosts.is_empty());
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']";
+        let flags = Flags {
+            listen: vec!["[::1]:2".parse().unwrap()],
+            hosts: vec!["flag.lan".into()],
+            ..Flags::default()
+        };
+        for (flags, port, host) in [(Flags::default(), 1, "file.lan"), (flags, 2, "flag.lan")] {
+            let settings = load(text, flags).unwrap();
+            assert_eq!((settings.listen[0].port(), &*settings.hosts[0]), (port, host));
+        }
+    }
+
+    #[test]
+    fn listening_for_others_needs_a_word_of_its_own() {
+        let config = |more: &str| format!("link_file = 'my-links'\n{more}");
+        let listen = "listen = ['127.0.0.1:1', '[::]:1']";
+        let error = load(&config(listen), Flags::default()).unwrap_err().to_string();
+        assert!(error.starts_with("[::]:1 can be reached") && error.contains("--allow-remote"), "{error}");
+        let allowed = Flags { allow_remote: true, ..Flags::default() };
+        assert_eq!(load(&config(listen), allowed).unwrap().listen.len(), 2);
+        let in_file = format!("{listen}\nallow_remote = true");
+        assert_eq!(load(&config(&in_file), Flags::default()).unwrap().listen.len(), 2);
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_is_told_with_file_and_line() {
+        for (text, words) in [
+            ("\nlisten_on = []", "client.toml, line 2: unknown field `listen_on`"),
+            ("listen = ['nonsense']", "client.toml, line 1: "),
+            ("hosts = ['http://box.lan']", "\"http://box.lan\" is not a host name"),
+            ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
+            ("link_file = 'no-links'", "docxy-client join"),
+        ] {
+            let error = load(text, Flags::default()).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_config_file_is_an_error_if_it_was_asked_for() {
+        let flags = Flags { config: Some("/nonexistent/client.toml".into()), ..Flags::default() };
+        let error = Settings::load(&flags).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/client.toml"), "{error}");
+    }
+
+    #[test]
+    fn flag_then_link_then_link_file_of_the_environment() {
+        let named = |flag: Option<&str>, set: &[&str]| {
+            let flags = Flags { link_file: flag.map(PathBuf::from), ..Flags::default() };
+            let variable = |name: &str| set.contains(&name).then(|| OsString::from(name));
+            LinkSource::choose(&flags, variable)
+        };
+        let both = ["DOCXY_LINK_FILE", "DOCXY_LINK"];
+        assert_eq!(named(Some("flag"), &both), Some(LinkSource::File("flag".into())));
+        assert_eq!(named(None, &both), Some(LinkSource::Variable(Secret::new("DOCXY_LINK"))));
+        assert_eq!(named(None, &both[..1]), Some(LinkSource::File("DOCXY_LINK_FILE".into())));
+        assert_eq!(named(None, &[]), None);
+    }
+
+    #[test]
+    fn hosts_are_written_as_engines_send_them() {
+        for (text, good) in
+            [("box.lan", true), ("10.0.0.2", true), ("[fd00::1]", true), ("fd00::1", false), ("", false)]
+        {
+            assert_eq!(is_host(text), good, "{text}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! One attempt: an address, a fresh source port, the handshake, and the Hello behind it.
+//!
+//! Requests may follow the Hello at once; nobody waits for the Welcome.
+
+use super::bulk::Bulk;
+use docxy_protocol::control::{CloseCode, Hello, Opening};
+use docxy_protocol::frame::{self, FrameError};
+use docxy_protocol::link::Link;
+use docxy_protocol::tls::TlsError;
+use docxy_protocol::{tls, transport};
+use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an attempt may take: handshakes need one round trip, and three probes more on a line
+/// that loses every third packet. An attempt that hangs is better replaced by one from another
+/// source port than waited for.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// How long a goodbye may take to leave. A server that misses it notices by the silence.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Bytes asked for in each direction; see the server's socket.
+const BUFFER: usize = 4 * 1024 * 1024;
+
+/// Shown in the certificate check only, where the pin counts and not the name; never sent unless
+/// the link says so.
+const NO_NAME: &str = "docxy.invalid";
+
+/// Why an attempt failed. Never quotes the link.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    #[error("{host} cannot be resolved: {source}")]
+    Resolve { host: String, source: std::io::Error },
+    #[error("{host} has no address")]
+    NoAddress { host: String },
+    #[error("no UDP socket: {0}")]
+    Socket(#[source] std::io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("{address}: {source}")]
+    Connect { address: SocketAddr, source: quinn::ConnectError },
+    #[error("{address}: {source}")]
+    Handshake { address: SocketAddr, source: quinn::ConnectionError },
+    #[error("{address}: no answer within {} s; is the server running, and UDP open all the way?", ATTEMPT.as_secs())]
+    Silence { address: SocketAddr },
+    #[error("{address}: {source}")]
+    Hello { address: SocketAddr, source: FrameError },
+}
+
+/// A connection on which requests can be sent. Cheap to clone; the connection lives as long as
+/// one clone, or a stream, does.
+#[derive(Debug, Clone)]
+pub struct Line {
+    connection: Connection,
+    bulk: Arc<Bulk>,
+    endpoint: Endpoint,
+}
+
+impl Line {
+    /// The connection, to open streams on.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// What its large bodies may ask for ahead.
+    #[must_use]
+    pub fn bulk(&self) -> &Arc<Bulk> {
+        &self.bulk
+    }
+
+    /// Ends the connection with a goodbye, and gives that a moment to leave.
+    pub(super) async fn hang_up(&self) {
+        let code = CloseCode::Done;
+        self.connection.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
+        let _ = tokio::time::timeout(GOODBYE, self.endpoint.wait_idle()).await;
+    }
+
+    /// Whether both are the same connection.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.connection.stable_id() == other.connection.stable_id()
+    }
+}
+
+/// What a successful attempt gives.
+pub(super) struct Dialled {
+    pub(super) line: Line,
+    pub(super) control: RecvStream,
+    pub(super) address: SocketAddr,
+}
+
+/// Dials a server. `attempt` counts up, and goes round its ports and addresses.
+pub(super) async fn dial(link: &Link, attempt: usize) -> Result<Dialled, DialError> {
+    let address = address(link, attempt).await?;
+    let connecting = connect(link, address);
+    tokio::time::timeout(ATTEMPT, connecting).await.map_err(|_| DialError::Silence { address })?
+}
+
+async fn connect(link: &Link, address: SocketAddr) -> Result<Dialled, DialError> {
+    let crypto = tls::client(link.pin, link.sni.is_some())?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport::client()));
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let socket = socket(address).map_err(DialError::Socket)?;
+    let endpoint =
+        Endpoint::new(EndpointConfig::default(), None, socket, runtime).map_err(DialError::Socket)?;
+    let name = link.sni.as_ref().map_or(NO_NAME, |name| name.as_str());
+    let connecting = endpoint
+        .connect_with(config, address, name)
+        .map_err(|source| DialError::Connect { address, source })?;
+    let connection = connecting.await.map_err(|source| DialError::Handshake { address, source })?;
+
+    let hello = Opening::Hello(Hello { name: link.name.clone(), secret: link.secret.clone() });
+    let hello = frame::encode(&hello).map_err(|source| DialError::Hello { address, source })?;
+    let lost = |source| DialError::Handshake { address, source };
+    let (mut send, control) = connection.open_bi().await.map_err(lost)?;
+    if send.write_all(&hello).await.is_err() {
+        let source = connection.closed().await;
+        return Err(lost(source));
+    }
+    Ok(Dialled { line: Line { connection, bulk: Arc::default(), endpoint }, control, address })
+}
+
+async fn address(link: &Link, attempt: usize) -> Result<SocketAddr, DialError> {
+    let host = link.host.as_str();
+    let found = tokio::net::lookup_host((host, 0)).await;
+    let found: Vec<SocketAddr> =
+        found.map_err(|source| DialError::Resolve { host: host.to_owned(), source })?.collect();
+    // All ports of one address before the next one.
+    let candidates: Vec<SocketAddr> =
+        found.iter().flat_map(|a| link.ports.iter().map(|port| SocketAddr::new(a.ip(), *port))).collect();
+    let chosen = candidates.get(attempt % candidates.len().max(1));
+    chosen.copied().ok_or_else(|| DialError::NoAddress { host: host.to_owned() })
+}
+
+/// A socket on a port that the system picks: another one at each attempt, which is what gets past
+/// a filter that has blocked the last one.
+fn socket(towards: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(towards), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_recv_buffer_size(BUFFER)?;
+    socket.set_send_buffer_size(BUFFER)?;
+    tracing::debug!(
+        receive = socket.recv_buffer_size()?,
+        send = socket.send_buffer_size()?,
+        asked = BUFFER,
+        "socket buffers granted (net.core.rmem_max and wmem_max are the limit)"
+    );
+    let any: SocketAddr = match towards {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    socket.bind(&any.into())?;
+    Ok(socket.into())
+}
