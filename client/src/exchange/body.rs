@@ -12,12 +12,14 @@ use http_body::{Frame, SizeHint};
 use quinn::RecvStream;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// A body under way.
 pub struct TunnelBody {
     length: Option<u64>,
     chunks: BoxStream<'static, Result<Bytes, Fault>>,
+    /// What the body broke off with, until hyper is told.
+    broken: Option<Fault>,
 }
 
 impl TunnelBody {
@@ -33,7 +35,7 @@ impl TunnelBody {
     }
 
     pub(super) fn empty() -> Self {
-        Self { length: Some(0), chunks: futures_util::stream::empty().boxed() }
+        Self { length: Some(0), chunks: futures_util::stream::empty().boxed(), broken: None }
     }
 
     /// A body on the answering stream.
@@ -51,7 +53,7 @@ impl TunnelBody {
                 None => Err(truncated("the body ended early")),
             }
         });
-        Self { length, chunks: chunks.boxed() }
+        Self { length, chunks: chunks.boxed(), broken: None }
     }
 
     /// A body in segments; `answer` is the answering stream, which ends when all was sent.
@@ -69,7 +71,7 @@ impl TunnelBody {
                 Err(fault) => Err(fault),
             }
         });
-        Self { length: Some(layout.length()), chunks: chunks.boxed() }
+        Self { length: Some(layout.length()), chunks: chunks.boxed(), broken: None }
     }
 }
 
@@ -93,12 +95,22 @@ impl http_body::Body for TunnelBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        let polled = self.chunks.poll_next_unpin(cx);
-        if let Poll::Ready(Some(Err(fault))) = &polled {
-            // The engine only sees its connection break; here is why.
-            tracing::warn!(%fault, "transfer broken off");
+        if let Some(fault) = self.broken.take() {
+            return Poll::Ready(Some(Err(fault)));
         }
-        polled.map_ok(Frame::data)
+        match ready!(self.chunks.poll_next_unpin(cx)) {
+            Some(Ok(bytes)) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            Some(Err(fault)) => {
+                // The engine only sees its connection break; here is why.
+                tracing::warn!(%fault, "transfer broken off");
+                // hyper throws away what it has not written yet, at worst the head: an engine that
+                // sees no answer at all doesn't resume. Having nothing for it makes it write.
+                self.broken = Some(fault);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => Poll::Ready(None),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -88,10 +88,13 @@ async fn no_head(line: &Line, receive: &mut RecvStream, error: FrameError) -> Ex
     if line.connection().close_reason().is_some() {
         return ExchangeError::LineLost;
     }
-    match (error, receive.received_reset().await) {
-        (_, Ok(Some(code))) => ExchangeError::Overtaken(Fault::of_reset(code.into_inner())),
-        (FrameError::Broken(_), _) => ExchangeError::LineLost,
-        (error, _) => nonsense(error).into(),
+    match error {
+        // The reading half broke; whether by a reset is what the stream still knows.
+        FrameError::Broken(_) => match receive.received_reset().await {
+            Ok(Some(code)) => ExchangeError::Overtaken(Fault::of_reset(code.into_inner())),
+            _ => ExchangeError::LineLost,
+        },
+        error => nonsense(error).into(),
     }
 }
 

@@ -3,8 +3,7 @@
 //! One token per repository, shared by all who ask, fetched once for many askers. Never holds a
 //! token that a user's credential paid for.
 
-use super::token_service::Token;
-use docxy_protocol::fault::Fault;
+use super::token_service::{NoToken, Token};
 use docxy_protocol::secret::Secret;
 use std::collections::HashMap;
 use std::future::Future;
@@ -42,9 +41,9 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     ///
     /// # Errors
     /// What `fetch` fails with.
-    pub(super) async fn get<F>(&self, key: &K, fetch: impl FnOnce() -> F) -> Result<Option<Secret>, Fault>
+    pub(super) async fn get<F>(&self, key: &K, fetch: impl FnOnce() -> F) -> Result<Option<Secret>, NoToken>
     where
-        F: Future<Output = Result<Option<Token>, Fault>>,
+        F: Future<Output = Result<Option<Token>, NoToken>>,
     {
         let slot = self.slot(key);
         let mut held = slot.lock().await;

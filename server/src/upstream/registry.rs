@@ -5,7 +5,7 @@ use super::answer::{Answer, collect};
 use super::follow::{Followed, follow};
 use super::guard::Guard;
 use super::origin::Origin;
-use super::token_service::{TokenService, sensitive};
+use super::token_service::{NoToken, TokenService, sensitive};
 use crate::settings::{Account, RegistrySettings, Settings};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -18,6 +18,7 @@ use docxy_protocol::token::{Grant, TokenRequest};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rustls::RootCertStore;
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use url::Url;
 
@@ -25,12 +26,17 @@ use url::Url;
 /// failure there makes the server ask again at once.
 const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3600);
 
+/// How long the operator's account is left alone after it was refused: a password that is wrong is
+/// wrong for a while, and asking with it for each manifest would have the account locked.
+const REFUSAL_LIFETIME: Duration = Duration::from_secs(60);
+
 /// A registry.
 #[derive(Debug)]
 pub(super) struct Registry {
     api: Url,
     origin: Origin,
     account: Option<Account>,
+    account_refused: Mutex<Option<Instant>>,
     token_service: tokio::sync::Mutex<Option<(Option<TokenService>, Instant)>>,
     tokens: TokenCache<(Payer, Option<Repository>)>,
 }
@@ -61,6 +67,7 @@ impl Registry {
             api: entry.api.clone(),
             origin: Origin::new(guard, roots)?,
             account: entry.account.clone(),
+            account_refused: Mutex::new(None),
             token_service: tokio::sync::Mutex::new(None),
             tokens: TokenCache::new(),
         })
@@ -127,32 +134,59 @@ impl Registry {
         let is_manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
         if self.account.is_some() && is_manifest {
             let head = self.send_with_token(&head_of(request), Payer::Anonymous).await?;
-            if head.response.status().is_success() || head.response.status() == StatusCode::NOT_MODIFIED {
+            let open =
+                head.response.status().is_success() || head.response.status() == StatusCode::NOT_MODIFIED;
+            if open && self.operator_can_pay(request).await {
                 return self.send_with_token(request, Payer::Operator).await;
             }
         }
         self.send_with_token(request, Payer::Anonymous).await
     }
 
+    /// A token service that doesn't know the operator, or not now, must not stop those who can do
+    /// without.
+    async fn operator_can_pay(&self, request: &Request) -> bool {
+        if self.lock_refused().is_some_and(|since| since.elapsed() < REFUSAL_LIFETIME) {
+            return false;
+        }
+        let key = (Payer::Operator, request.operation.repository().cloned());
+        let why = match self.token(&key).await {
+            Ok(Some(_)) => return true,
+            Ok(None) => "refused; check user and password".to_owned(),
+            Err(NoToken::Limited(_)) => "the token service answers 429".to_owned(),
+            Err(NoToken::Fault(fault)) => fault.to_string(),
+        };
+        tracing::warn!(%why, "the operator's account cannot pay; asking anonymously");
+        *self.lock_refused() = Some(Instant::now());
+        false
+    }
+
+    fn lock_refused(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.account_refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends with the token held for this repository, and once more with a fresh one if the
     /// registry doesn't take it: it may have expired early.
     async fn send_with_token(&self, request: &Request, payer: Payer) -> Result<Followed, Fault> {
         let key = (payer, request.operation.repository().cloned());
-        let Some(token) = self.token(&key).await? else {
-            return self.send(request, None).await;
+        let token = match self.token(&key).await {
+            Ok(Some(token)) => token,
+            Ok(None) => return self.send(request, None).await,
+            Err(no_token) => return no_token.into_answer(),
         };
         let answer = self.send(request, Some(bearer(&token))).await?;
         if answer.response.status() != StatusCode::UNAUTHORIZED || answer.hop != Hop::Registry {
             return Ok(answer);
         }
         self.tokens.forget(&key, &token).await;
-        match self.token(&key).await? {
-            Some(fresh) if fresh != token => self.send(request, Some(bearer(&fresh))).await,
-            _ => Ok(answer),
+        match self.token(&key).await {
+            Ok(Some(fresh)) if fresh != token => self.send(request, Some(bearer(&fresh))).await,
+            Ok(_) => Ok(answer),
+            Err(no_token) => no_token.into_answer(),
         }
     }
 
-    async fn token(&self, key: &(Payer, Option<Repository>)) -> Result<Option<Secret>, Fault> {
+    async fn token(&self, key: &(Payer, Option<Repository>)) -> Result<Option<Secret>, NoToken> {
         let Some(service) = self.token_service().await? else {
             return Ok(None);
         };
@@ -167,11 +201,7 @@ impl Registry {
             Payer::Anonymous => None,
             Payer::Operator => self.account.as_ref().map(|a| (a.user.as_str(), &a.password)),
         };
-        let token = self.tokens.get(key, || service.token(&self.origin, &request, account)).await?;
-        if token.is_none() && *payer == Payer::Operator {
-            tracing::warn!("the token service refuses the operator's account; check user and password");
-        }
-        Ok(token)
+        self.tokens.get(key, || service.token(&self.origin, &request, account)).await
     }
 
     /// Where the registry says that tokens come from; asked for once, by whoever comes first.

@@ -1,6 +1,7 @@
 //! A registry's token service: where it is, as the registry says, and how to ask it.
 
 use super::answer::collect;
+use super::follow::Followed;
 use super::origin::Origin;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -10,7 +11,7 @@ use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::DOORSTEP_TIMEOUT;
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -29,6 +30,32 @@ pub(super) struct TokenService {
 pub(super) struct Token {
     pub(super) secret: Secret,
     pub(super) lifetime: Duration,
+}
+
+/// Why there is neither a token nor a refusal.
+#[derive(Debug)]
+pub(super) enum NoToken {
+    /// The service's limit is reached, and this is what it says. An engine has to hear exactly
+    /// that: told to log in instead, it would ask again at once.
+    Limited(http::Response<Incoming>),
+    /// The service cannot be asked.
+    Fault(Fault),
+}
+
+impl NoToken {
+    /// What whoever needed the token is answered.
+    pub(super) fn into_answer(self) -> Result<Followed, Fault> {
+        match self {
+            Self::Limited(response) => Ok(Followed { hop: Hop::Auth, response }),
+            Self::Fault(fault) => Err(fault),
+        }
+    }
+}
+
+impl From<Fault> for NoToken {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
 }
 
 impl TokenService {
@@ -84,23 +111,26 @@ impl TokenService {
     /// Gets a token for the server's own use; `None` where the service refuses.
     ///
     /// # Errors
-    /// Where the service cannot be reached or makes no sense.
+    /// Where the service's limit is reached, or it cannot be reached or makes no sense.
     pub(super) async fn token(
         &self,
         origin: &Origin,
         request: &TokenRequest,
         account: Option<(&str, &Secret)>,
-    ) -> Result<Option<Token>, Fault> {
+    ) -> Result<Option<Token>, NoToken> {
         let authorization = account.map(|(user, password)| {
             Secret::new(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", password.expose()))))
         });
         let response = self.ask(origin, request, authorization, None).await?;
         let status = response.status();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(NoToken::Limited(response));
+        }
         if status.is_client_error() {
             return Ok(None);
         }
         if !status.is_success() {
-            return Err(Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("answers {status}")));
+            return Err(Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("answers {status}")).into());
         }
         let body = collect(Hop::Auth, response.into_body()).await?;
         let parsed: TokenAnswer = serde_json::from_slice(&body)
