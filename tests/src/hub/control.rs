@@ -1,0 +1,78 @@
+//! The way into a stand-in that runs as a process of its own: plain HTTP with JSON on a Unix socket.
+//! `curl --unix-socket S http://hub/journal`. It offers what tests do in-process, and nothing else.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    task::JoinSet,
+};
+
+use super::{
+    World,
+    fault::Rule,
+    reply::{Body, json, text},
+};
+
+/// A rule is a line of JSON.
+const MAX_RULE: usize = 64 * 1024;
+
+pub(super) async fn serve(listener: UnixListener, world: Arc<World>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, world.clone()));
+                }
+                Err(error) => tracing::warn!(%error, "accept failed"),
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(stream: UnixStream, world: Arc<World>) {
+    let service = service_fn(|request| {
+        let world = world.clone();
+        async move { Ok::<_, std::convert::Infallible>(answer(&world, request).await) }
+    });
+    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "control connection ended");
+    }
+}
+
+async fn answer(world: &World, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    match (&parts.method, parts.uri.path()) {
+        (&Method::GET, "/journal") => json(StatusCode::OK, &json!(world.journal.snapshot())),
+        (&Method::DELETE, "/journal") => done(|| world.journal.clear()),
+        (&Method::GET, "/transfers") => json(StatusCode::OK, &json!(world.transfers.snapshot())),
+        (&Method::GET, "/faults") => json(StatusCode::OK, &json!(world.faults.armed())),
+        (&Method::POST, "/faults") => arm(world, body).await,
+        (&Method::DELETE, "/faults") => done(|| world.faults.clear()),
+        (&Method::POST, "/release") => done(|| world.faults.release()),
+        (&Method::POST, "/revoke-tokens") => done(|| world.tokens.revoke_all()),
+        _ => text(StatusCode::NOT_FOUND, "no such control\n"),
+    }
+}
+
+async fn arm(world: &World, body: Incoming) -> Response<Body> {
+    let body =
+        Limited::new(body, MAX_RULE).collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+    match serde_json::from_slice::<Rule>(&body) {
+        Ok(rule) => done(|| world.faults.arm(rule)),
+        Err(error) => json(StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() })),
+    }
+}
+
+fn done(action: impl FnOnce()) -> Response<Body> {
+    action();
+    json(StatusCode::OK, &json!({}))
+}

@@ -1,0 +1,132 @@
+//! Accepts TLS connections for one host and answers their requests.
+//! Faults that any host can have happen here, before the host looks at the request.
+//! A connection that fails ends alone: the listener goes on.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{Request, Response, StatusCode, header};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::Value;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    World, auth, cdn,
+    fault::Fault,
+    registry,
+    reply::{Body, error, set, text, xml},
+    site::Site,
+};
+
+/// What a connection may hold in memory of a body: little, so that a slow reader is felt at once.
+const WRITE_BUFFER: usize = 64 * 1024;
+
+pub(super) async fn serve(listener: TcpListener, tls: TlsAcceptor, site: Site, world: Arc<World>) {
+    // Dropped with this task, and every connection with it.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(connection(stream, peer, tls.clone(), site, world.clone()));
+                }
+                Err(error) => tracing::warn!(?site, %error, "accept failed"),
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, site: Site, world: Arc<World>) {
+    let served = async {
+        stream.set_nodelay(true)?;
+        let stream = TokioIo::new(tls.accept(stream).await?);
+        let service = service_fn(|request| visit(world.clone(), site, peer, request));
+        let mut server = http1::Builder::new();
+        server.timer(TokioTimer::new()).max_buf_size(WRITE_BUFFER);
+        server.serve_connection(stream, service).await.map_err(io::Error::other)
+    };
+    if let Err(error) = served.await {
+        tracing::debug!(?site, %peer, %error, "connection ended");
+    }
+}
+
+async fn visit(
+    world: Arc<World>,
+    site: Site,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, HungUp> {
+    let entry = world.journal.arrived(site, peer, &request);
+    if !is_for(world.names.host(site), &request) {
+        world.journal.answered(entry, StatusCode::MISDIRECTED_REQUEST);
+        return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
+    }
+    let path = request.uri().path();
+    let take = |fits: &dyn Fn(&Fault) -> bool| world.faults.take(path, fits);
+    if take(&|fault| *fault == Fault::HangUp { site }).is_some() {
+        return Err(HungUp);
+    }
+    if let Some(Fault::Delay { millis, .. }) =
+        take(&|fault| matches!(fault, Fault::Delay { site: s, .. } if *s == site))
+    {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+    let release = world.faults.next_release();
+    if take(&|fault| *fault == Fault::Hold { site }).is_some() {
+        release.await;
+    }
+    let response = match take(&|fault| matches!(fault, Fault::Status { site: s, .. } if *s == site)) {
+        Some(Fault::Status { status, retry_after, .. }) => failure(site, status, retry_after),
+        _ => match site {
+            Site::Registry => match &world.distribution {
+                Some(process) => process.forward(request).await,
+                None => registry::answer(&world, peer.ip(), &request),
+            },
+            Site::Auth => auth::answer(&world, entry, request).await,
+            Site::Cdn => cdn::answer(&world, &request),
+        },
+    };
+    world.journal.answered(entry, response.status());
+    Ok(response)
+}
+
+/// A client that keeps the `Host` of an earlier hop finds nothing at the real services either.
+fn is_for(name: &str, request: &Request<Incoming>) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    host.split(':').next() == Some(name)
+}
+
+/// hyper closes the connection of a service that fails.
+#[derive(Debug, thiserror::Error)]
+#[error("hung up, as scripted")]
+struct HungUp;
+
+fn failure(site: Site, status: u16, retry_after: Option<u64>) -> Response<Body> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let reason = status.canonical_reason().unwrap_or("scripted fault");
+    let mut response = match site {
+        Site::Registry => error(status, registry_code(status), reason, Value::Null),
+        Site::Auth => text(status, reason),
+        Site::Cdn => xml(status, "ServiceFault", reason),
+    };
+    if let Some(seconds) = retry_after {
+        set(&mut response, "retry-after", &seconds.to_string());
+    }
+    response
+}
+
+fn registry_code(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
+        StatusCode::FORBIDDEN => "DENIED",
+        StatusCode::NOT_FOUND => "MANIFEST_UNKNOWN",
+        StatusCode::TOO_MANY_REQUESTS => "TOOMANYREQUESTS",
+        StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE",
+        _ => "UNKNOWN",
+    }
+}

@@ -1,0 +1,50 @@
+//! Which manifest an `Accept` gets, by the rules of Docker's registry.
+//! Those rules are odd (a wrong `Accept` is a 404), and clients depend on them.
+
+use http::{HeaderMap, header};
+use serde_json::Value;
+
+use super::image::{Manifest, media_type};
+
+/// What to serve.
+pub(super) enum Choice {
+    AsStored,
+    /// The manifest of linux/amd64, by digest, for a client that knows no lists.
+    DefaultPlatform(String),
+    /// A 404 with this message.
+    NotAcceptable(&'static str),
+}
+
+pub(super) fn choose(headers: &HeaderMap, manifest: &Manifest, by_tag: bool) -> Choice {
+    if accepts(headers, manifest.media_type) {
+        return Choice::AsStored;
+    }
+    match manifest.media_type {
+        media_type::OCI_INDEX => {
+            Choice::NotAcceptable("OCI index found, but accept header does not support OCI indexes")
+        }
+        media_type::OCI_MANIFEST => {
+            Choice::NotAcceptable("OCI manifest found, but accept header does not support OCI manifests")
+        }
+        media_type::DOCKER_LIST if by_tag => {
+            default_platform(manifest).map_or(Choice::AsStored, Choice::DefaultPlatform)
+        }
+        _ => Choice::AsStored,
+    }
+}
+
+/// Accept headers come as one line or as many.
+fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let mut ranges = lines
+        .flat_map(|line| line.split(','))
+        .map(|range| range.split(';').next().unwrap_or_default().trim());
+    ranges.any(|range| range == media_type || matches!(range, "*/*" | "application/*"))
+}
+
+fn default_platform(list: &Manifest) -> Option<String> {
+    let list: Value = serde_json::from_slice(&list.bytes).ok()?;
+    let entries = list["manifests"].as_array()?;
+    let entry = entries.iter().find(|entry| entry["platform"]["architecture"] == "amd64")?;
+    Some(entry["digest"].as_str()?.to_owned())
+}

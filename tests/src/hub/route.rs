@@ -1,0 +1,89 @@
+//! The registry API's paths, parsed once.
+//! A path is parsed from its end, since repository names hold slashes.
+
+use super::blob::Digest;
+
+/// What a path of the registry asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    Ping,
+    Manifest { repository: &'a str, reference: &'a str },
+    Blob { repository: &'a str, digest: Digest },
+    Tags { repository: &'a str },
+    Referrers { repository: &'a str, subject: Digest },
+}
+
+/// Why a path is no route.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoRoute {
+    /// Not a path of the API.
+    Unknown,
+    BadName,
+    BadDigest,
+}
+
+impl<'a> Route<'a> {
+    pub(super) fn parse(path: &'a str) -> Result<Self, NoRoute> {
+        let rest = path.strip_prefix("/v2/").ok_or(NoRoute::Unknown)?;
+        if rest.is_empty() {
+            return Ok(Self::Ping);
+        }
+        let (rest, last) = rest.rsplit_once('/').ok_or(NoRoute::Unknown)?;
+        let (repository, kind) = rest.rsplit_once('/').ok_or(NoRoute::Unknown)?;
+        let digest = || Digest::parse(last).ok_or(NoRoute::BadDigest);
+        let route = match kind {
+            "manifests" if last.contains(':') => {
+                Self::Manifest { repository, reference: digest().map(|_| last)? }
+            }
+            "manifests" => Self::Manifest { repository, reference: last },
+            "blobs" => Self::Blob { repository, digest: digest()? },
+            "referrers" => Self::Referrers { repository, subject: digest()? },
+            "tags" if last == "list" => Self::Tags { repository },
+            _ => return Err(NoRoute::Unknown),
+        };
+        if is_name(repository) { Ok(route) } else { Err(NoRoute::BadName) }
+    }
+
+    pub(super) fn repository(&self) -> Option<&'a str> {
+        match self {
+            Self::Ping => None,
+            Self::Manifest { repository, .. }
+            | Self::Blob { repository, .. }
+            | Self::Tags { repository }
+            | Self::Referrers { repository, .. } => Some(repository),
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= 255
+        && name.split('/').all(|part| {
+            let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+            part.bytes().all(|b| alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'))
+                && part.bytes().next().is_some_and(alphanumeric)
+                && part.bytes().last().is_some_and(alphanumeric)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_slashes_and_reserved_words_are_parsed_from_the_end() {
+        assert_eq!(Route::parse("/v2/"), Ok(Route::Ping));
+        assert_eq!(
+            Route::parse("/v2/a/manifests/b/manifests/v1.0"),
+            Ok(Route::Manifest { repository: "a/manifests/b", reference: "v1.0" })
+        );
+        assert_eq!(Route::parse("/v2/library/x/tags/list"), Ok(Route::Tags { repository: "library/x" }));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_path_is_told() {
+        assert_eq!(Route::parse("/v1/search"), Err(NoRoute::Unknown));
+        assert_eq!(Route::parse("/v2/_catalog"), Err(NoRoute::Unknown));
+        assert_eq!(Route::parse("/v2/Library/x/tags/list"), Err(NoRoute::BadName));
+        assert_eq!(Route::parse("/v2/x/blobs/sha256:12"), Err(NoRoute::BadDigest));
+    }
+}

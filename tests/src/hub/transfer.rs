@@ -1,0 +1,244 @@
+//! Blob bodies on their way out, and the record of how far each one came.
+//! A body is read chunk by chunk as the connection takes it, and never collected.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::blob::{Blob, Digest};
+
+/// One blob body that the CDN began to send.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Which blob.
+    pub digest: Digest,
+    /// Offset of its first byte in the blob.
+    pub start: u64,
+    /// Bytes handed to the connection so far; some may still be in the socket's buffer.
+    pub sent: u64,
+    /// What became of it.
+    pub state: TransferState,
+}
+
+/// What became of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferState {
+    /// Still going on.
+    Live,
+    /// All bytes were handed over.
+    Complete,
+    /// The client went away, or a fault cut it.
+    Broken,
+}
+
+/// The transfers did not come to be as expected in time.
+#[derive(Debug, thiserror::Error)]
+#[error("transfers not as awaited within {within:?}; they are {now:#?}")]
+pub struct NotReached {
+    /// How long was waited.
+    pub within: Duration,
+    /// What they were at the end.
+    pub now: Vec<Transfer>,
+}
+
+/// All transfers of a stand-in.
+pub struct Transfers {
+    all: Arc<watch::Sender<Vec<Transfer>>>,
+}
+
+impl Transfers {
+    pub(super) fn new() -> Self {
+        Self { all: Arc::new(watch::Sender::new(Vec::new())) }
+    }
+
+    /// Every transfer so far, in the order in which they began.
+    pub fn snapshot(&self) -> Vec<Transfer> {
+        self.all.borrow().clone()
+    }
+
+    /// How many are going on now.
+    pub fn live(&self) -> usize {
+        self.all.borrow().iter().filter(|transfer| transfer.state == TransferState::Live).count()
+    }
+
+    /// Bytes handed over by all of them.
+    pub fn bytes_sent(&self) -> u64 {
+        self.all.borrow().iter().map(|transfer| transfer.sent).sum()
+    }
+
+    /// Waits until the list of transfers is as wanted.
+    pub async fn wait_until(
+        &self,
+        wanted: impl Fn(&[Transfer]) -> bool,
+        within: Duration,
+    ) -> Result<Vec<Transfer>, NotReached> {
+        let mut watch = self.all.subscribe();
+        let found = tokio::time::timeout(within, watch.wait_for(|all| wanted(all))).await;
+        let found = found.ok().and_then(Result::ok).map(|all| all.clone());
+        found.ok_or_else(|| NotReached { within, now: self.snapshot() })
+    }
+
+    pub(super) fn begin(&self, digest: Digest, start: u64) -> Record {
+        let mut index = 0;
+        self.all.send_modify(|all| {
+            index = all.len();
+            all.push(Transfer { digest, start, sent: 0, state: TransferState::Live });
+        });
+        Record { all: self.all.clone(), index }
+    }
+}
+
+/// Keeps one transfer's entry up to date; dropped early, the transfer was broken off.
+pub(super) struct Record {
+    all: Arc<watch::Sender<Vec<Transfer>>>,
+    index: usize,
+}
+
+impl Record {
+    fn change(&self, change: impl FnOnce(&mut Transfer)) {
+        self.all.send_modify(|all| change(&mut all[self.index]));
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.change(|transfer| {
+            if transfer.state == TransferState::Live {
+                transfer.state = TransferState::Broken;
+            }
+        });
+    }
+}
+
+/// A stretch of a body.
+pub(super) enum Part {
+    /// Text between the parts of a multi-range reply.
+    Text(Bytes),
+    /// Bytes `at..end` of the blob.
+    Span { at: u64, end: u64 },
+}
+
+impl Part {
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::Span { at, end } => end - at,
+        }
+    }
+}
+
+/// What is wrong with a body, and where in the blob.
+pub(super) struct Flaw {
+    pub(super) byte: u64,
+    pub(super) kind: FlawKind,
+}
+
+pub(super) enum FlawKind {
+    Cut {
+        flushed: bool,
+    },
+    Corrupt,
+    /// Silent until the future is ready.
+    Stall(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+pub(super) struct BlobBody {
+    pub(super) blob: Blob,
+    pub(super) parts: VecDeque<Part>,
+    pub(super) flaw: Option<Flaw>,
+    pub(super) record: Record,
+}
+
+impl BlobBody {
+    /// Meets the flaw if the next byte is the one it sits on.
+    fn poll_flaw(&mut self, next: u64, context: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        match &mut self.flaw {
+            Some(Flaw { byte, kind }) if *byte == next => match kind {
+                FlawKind::Stall(released) => {
+                    std::task::ready!(released.as_mut().poll(context));
+                    self.flaw = None;
+                    Poll::Ready(Ok(None))
+                }
+                FlawKind::Cut { flushed: flushed @ false } => {
+                    // An error throws away what the connection has buffered: let it be flushed first.
+                    *flushed = true;
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                FlawKind::Cut { flushed: true } => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                FlawKind::Corrupt => {
+                    self.flaw = None;
+                    let wrong = self.blob.read(next, next + 1).iter().map(|byte| !byte).collect();
+                    Poll::Ready(Ok(Some(wrong)))
+                }
+            },
+            _ => Poll::Ready(Ok(None)),
+        }
+    }
+
+    /// Where reading must pause: the end of the span, or the flaw within it.
+    fn pause(&self, at: u64, end: u64) -> u64 {
+        match &self.flaw {
+            Some(flaw) if flaw.byte > at => end.min(flaw.byte),
+            _ => end,
+        }
+    }
+}
+
+impl Body for BlobBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let body = &mut *self;
+        let Some(part) = body.parts.pop_front() else { return Poll::Ready(None) };
+        let chunk = match part {
+            Part::Text(text) => text,
+            Part::Span { at, end } => {
+                let met = body.poll_flaw(at, context);
+                let chunk = match met {
+                    Poll::Ready(Ok(Some(wrong))) => wrong,
+                    Poll::Ready(Ok(None)) => body.blob.read(at, body.pause(at, end)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Poll::Pending => {
+                        body.parts.push_front(Part::Span { at, end });
+                        return Poll::Pending;
+                    }
+                };
+                let at = at + chunk.len() as u64;
+                if at < end {
+                    body.parts.push_front(Part::Span { at, end });
+                }
+                body.record.change(|transfer| transfer.sent += chunk.len() as u64);
+                chunk
+            }
+        };
+        if body.parts.is_empty() {
+            body.record.change(|transfer| transfer.state = TransferState::Complete);
+        }
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.parts.iter().map(Part::len).sum())
+    }
+}

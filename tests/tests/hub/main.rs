@@ -1,0 +1,11 @@
+//! The Docker Hub stand-in behaves as Docker Hub does, seen by a client over TLS.
+
+#![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
+
+mod auth;
+mod cdn;
+mod faults;
+mod limits;
+mod processes;
+mod registry;
+mod visitor;
