@@ -1,0 +1,232 @@
+//! The real `docxy-server` and `docxy-client`, as child processes, in a namespace or on this machine's loopback.
+//! Must never reach into them: what a user can't do with a flag, a file or a signal, a test can't either.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::{
+    net::{Namespace, command_in},
+    process::{PATIENCE, Process, binary, run, scratch},
+};
+
+/// What the server may reach, and how: its config file.
+#[derive(Clone, Debug, Default)]
+pub struct ServerConfig {
+    /// The registries on its list, by name (`docker.io`).
+    pub registries: BTreeMap<String, Upstream>,
+    /// Where host names lead, instead of DNS.
+    pub resolve: BTreeMap<String, SocketAddr>,
+}
+
+/// One registry on the server's list.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// The URL of its API.
+    pub api: String,
+    /// The certificate authority to trust for it.
+    pub ca: PathBuf,
+}
+
+/// A running `docxy-server`. Its state outlives a restart, and is deleted with it.
+#[derive(Debug)]
+pub struct Server {
+    // Before the folder: it writes there until it has ended.
+    process: Process,
+    address: SocketAddr,
+    program: Program,
+}
+
+/// A running `docxy-client run`.
+#[derive(Debug)]
+pub struct Client {
+    process: Process,
+    address: SocketAddr,
+    program: Program,
+}
+
+impl Server {
+    /// Starts one in `namespace` that listens on `ip`, at a port that the kernel picks.
+    pub fn start(namespace: Option<&Namespace>, ip: IpAddr, config: &ServerConfig) -> Result<Self> {
+        let program = Program::new("docxy-server", namespace)?;
+        fs::write(program.path("server.toml"), config.to_toml()?)?;
+        let (process, address) = run_server(&program, SocketAddr::new(ip, 0))?;
+        Ok(Self { process, address, program })
+    }
+
+    /// The UDP address that clients dial.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `docxy-server invite NAME`: the link, which must let its holder in at once.
+    pub fn invite(&self, name: &str) -> Result<String> {
+        let public = self.address.to_string();
+        Ok(self.command(&["invite", name, "--public", &public])?.trim().to_owned())
+    }
+
+    /// `docxy-server revoke NAME`.
+    pub fn revoke(&self, name: &str) -> Result<()> {
+        self.command(&["revoke", name]).map(drop)
+    }
+
+    /// `docxy-server ARGUMENTS --state …`, run to its end: what it printed.
+    pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = self.program.command();
+        command.args(arguments).arg("--state").arg(self.state());
+        run(command, PATIENCE)?.succeeded()
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> PathBuf {
+        self.program.path("state")
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.process.stop()
+    }
+
+    /// Starts it again after it has ended: same state, same port.
+    pub fn start_again(&mut self) -> Result<()> {
+        (self.process, self.address) = run_server(&self.program, self.address)?;
+        Ok(())
+    }
+
+    /// The process: its log, its memory, signals for it.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+impl Client {
+    /// Starts one in `namespace` with this link, listening on 127.0.0.1 at a port that the kernel picks.
+    pub fn start(namespace: Option<&Namespace>, link: &str) -> Result<Self> {
+        Self::start_with(namespace, link, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(namespace: Option<&Namespace>, link: &str, arguments: &[&str]) -> Result<Self> {
+        let program = Program::new("docxy-client", namespace)?;
+        let link_file = program.path("link");
+        fs::write(&link_file, link)?;
+        let mut command = program.command();
+        command.args(["run", "--listen", "127.0.0.1:0", "--link-file"]).arg(link_file).args(arguments);
+        let (process, address) = program.run(command)?;
+        Ok(Self { process, address, program })
+    }
+
+    /// Where engines find it: `127.0.0.1:PORT`.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same as a URL, as dockerd and containerd want their mirrors.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// `docxy-client ARGUMENTS --link-file …` beside the running one, to its end: what it printed.
+    pub fn command(&self, arguments: &[&str], timeout: Duration) -> Result<String> {
+        let mut command = self.program.command();
+        command.args(arguments).arg("--link-file").arg(self.program.path("link"));
+        run(command, timeout)?.succeeded()
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.process.stop()
+    }
+
+    /// The process: its log, its memory, signals for it.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+impl ServerConfig {
+    fn to_toml(&self) -> Result<String> {
+        let mut toml = String::new();
+        for (name, upstream) in &self.registries {
+            writeln!(toml, "[registries.{name:?}]")?;
+            writeln!(toml, "api = {:?}", upstream.api)?;
+            writeln!(toml, "ca = {:?}", upstream.ca)?;
+        }
+        writeln!(toml, "[resolve]")?;
+        for (host, address) in &self.resolve {
+            writeln!(toml, "{host:?} = \"{address}\"")?;
+        }
+        Ok(toml)
+    }
+}
+
+fn run_server(program: &Program, listen: SocketAddr) -> Result<(Process, SocketAddr)> {
+    let mut command = program.command();
+    command.args(["run", "--listen", &listen.to_string()]);
+    command.arg("--state").arg(program.path("state"));
+    command.arg("--config").arg(program.path("server.toml"));
+    // The port is for `invite` to tell: it is known only once this listens.
+    command.args(["--public", &listen.ip().to_string()]);
+    program.run(command)
+}
+
+/// One of the two programs, its place and its files.
+#[derive(Debug)]
+struct Program {
+    name: &'static str,
+    binary: PathBuf,
+    namespace: Option<Namespace>,
+    folder: TempDir,
+}
+
+impl Program {
+    fn new(name: &'static str, namespace: Option<&Namespace>) -> Result<Self> {
+        Ok(Self { name, binary: binary(name)?, namespace: namespace.cloned(), folder: scratch()? })
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    /// With nothing of the developer's environment but how much to log.
+    fn command(&self) -> Command {
+        let mut command = command_in(self.namespace.as_ref(), &self.binary);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.folder.path());
+        if let Some(level) = std::env::var_os("DOCXY_LOG") {
+            command.env("DOCXY_LOG", level);
+        }
+        command
+    }
+
+    /// Runs `command`, which must be one that takes `--ready-file`, until it listens.
+    fn run(&self, mut command: Command) -> Result<(Process, SocketAddr)> {
+        let ready = self.path("ready");
+        // An earlier run's would be taken for this one's.
+        if ready.exists() {
+            fs::remove_file(&ready)?;
+        }
+        command.arg("--ready-file").arg(&ready);
+        let mut process = Process::spawn(self.name, command, self.folder.path())?;
+        let address = process.wait_for("listen", PATIENCE, |_| first_address(&ready))?;
+        Ok((process, address))
+    }
+}
+
+/// The first address in a ready file, or `None` while there is no such file. It appears at once, whole.
+fn first_address(ready: &Path) -> Result<Option<SocketAddr>> {
+    if !ready.exists() {
+        return Ok(None);
+    }
+    let content = fs::read_to_string(ready)?;
+    let address = content.lines().next().and_then(|line| line.trim().parse().ok());
+    Ok(Some(address.with_context(|| format!("no address in the ready file: {content:?}"))?))
+}

@@ -1,0 +1,125 @@
+//! dockerd (Debian's docker.io, 20.10) with `registry-mirrors`, and its command line.
+//! Must never publish ports, make bridges or write firewall rules: it only pulls.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context, Result};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+
+use super::{
+    Account, COMMAND, PULL, Pulled, Sandbox,
+    image::{text, texts},
+};
+use crate::{
+    net::Namespace,
+    process::{PATIENCE, Process, run},
+};
+
+/// A running dockerd.
+#[derive(Debug)]
+pub struct Dockerd {
+    // Before the sandbox, whose folders it uses until it has ended.
+    process: Process,
+    sandbox: Sandbox,
+}
+
+impl Dockerd {
+    /// Starts one in `namespace` whose mirror for docker.io is `mirror` (`http://127.0.0.1:PORT`).
+    pub fn start(namespace: &Namespace, mirror: &str) -> Result<Self> {
+        let sandbox = Sandbox::new(namespace)?;
+        let config = json!({
+            "registry-mirrors": [mirror],
+            "bridge": "none",
+            "iptables": false,
+            "ip6tables": false,
+            "ip-forward": false,
+        });
+        let config = sandbox.write("daemon.json", &config.to_string())?;
+        let mut command = sandbox.command("dockerd");
+        command.arg("--config-file").arg(config);
+        let mut process = Process::spawn("dockerd", command, sandbox.root())?;
+        process.wait_for_line("API listen on", PATIENCE)?;
+        Ok(Self { process, sandbox })
+    }
+
+    /// `docker pull`, and what it got.
+    pub fn pull(&self, image: &str) -> Result<Pulled> {
+        run(self.docker(&["pull", image]), PULL)?.succeeded()?;
+        self.inspect(image)
+    }
+
+    /// `docker pull` of something that it must not get, and how docker tells that to its user.
+    pub fn pull_refused(&self, image: &str) -> Result<String> {
+        run(self.docker(&["pull", image]), PULL)?.refused()
+    }
+
+    /// What dockerd has under this name.
+    pub fn inspect(&self, image: &str) -> Result<Pulled> {
+        let json =
+            run(self.docker(&["image", "inspect", "--format", "{{json .}}", image]), COMMAND)?.succeeded()?;
+        let image: Value = serde_json::from_str(&json)?;
+        let (_, digest) = text(&image["RepoDigests"][0])?.split_once('@').context("a RepoDigest has no @")?;
+        Ok(Pulled {
+            digest: digest.to_owned(),
+            config: text(&image["Id"])?.to_owned(),
+            layers: texts(&image["RootFS"]["Layers"])?,
+        })
+    }
+
+    /// `docker login REGISTRY`, and what it said.
+    pub fn login(&self, registry: &str, account: Account<'_>) -> Result<String> {
+        run(self.login_command(registry, account)?, COMMAND)?.succeeded()
+    }
+
+    /// `docker login REGISTRY` that must fail, and how docker tells that to its user.
+    pub fn login_refused(&self, registry: &str, account: Account<'_>) -> Result<String> {
+        run(self.login_command(registry, account)?, COMMAND)?.refused()
+    }
+
+    /// Has docker know this account for Docker Hub, as a `docker login` before the network was blocked would. It
+    /// sends it to the mirror.
+    pub fn remember_hub_account(&self, account: Account<'_>) -> Result<()> {
+        let auth = BASE64_STANDARD.encode(account.pair());
+        let config = json!({ "auths": { "https://index.docker.io/v1/": { "auth": auth } } });
+        self.sandbox.write("home/.docker/config.json", &config.to_string())?;
+        Ok(())
+    }
+
+    /// `docker logout` from everywhere.
+    pub fn forget_accounts(&self) -> Result<()> {
+        Ok(fs::remove_dir_all(self.sandbox.path("home/.docker"))?)
+    }
+
+    /// `docker load` of a tar; returns the names of the images that were in it.
+    pub fn load(&self, tar: &Path) -> Result<Vec<String>> {
+        let mut command = self.docker(&["load", "--input"]);
+        command.arg(tar);
+        let said = run(command, PULL)?.succeeded()?;
+        Ok(said.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).map(str::to_owned).collect())
+    }
+
+    /// `docker rmi`: the next pull is a cold one again.
+    pub fn remove(&self, image: &str) -> Result<()> {
+        run(self.docker(&["rmi", "--force", image]), COMMAND)?.succeeded()?;
+        Ok(())
+    }
+
+    /// The daemon.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// `docker` with these arguments, talking to this dockerd.
+    pub fn docker(&self, arguments: &[&str]) -> Command {
+        let mut command = self.sandbox.command("docker");
+        command.args(arguments);
+        command
+    }
+
+    fn login_command(&self, registry: &str, account: Account<'_>) -> Result<Command> {
+        let mut command = self.sandbox.command_with_input("docker", account.password)?;
+        command.args(["login", "--username", account.user, "--password-stdin", registry]);
+        Ok(command)
+    }
+}

@@ -1,0 +1,90 @@
+//! podman (Debian's 4.3) with a `registries.conf`. It has no daemon: each command is a process of its own.
+//! Must never run a container.
+
+use std::{path::Path, process::Command};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::{
+    Account, COMMAND, Engine, PULL, Pulled, Sandbox,
+    image::{text, texts},
+    skopeo::write_registries,
+};
+use crate::{net::Namespace, process::run};
+
+/// A podman with a storage of its own.
+#[derive(Debug)]
+pub struct Podman {
+    sandbox: Sandbox,
+}
+
+impl Engine for Podman {
+    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<Pulled> {
+        run(self.pull_command(image, account), PULL)?.succeeded()?;
+        self.inspect(image)
+    }
+
+    fn pull_refused(&self, image: &str, account: Option<Account<'_>>) -> Result<String> {
+        run(self.pull_command(image, account), PULL)?.refused()
+    }
+}
+
+impl Podman {
+    /// One in `namespace` whose mirror for docker.io is `mirror` (`127.0.0.1:PORT`).
+    pub fn new(namespace: &Namespace, mirror: &str) -> Result<Self> {
+        let sandbox = Sandbox::new(namespace)?;
+        write_registries(&sandbox, mirror)?;
+        // vfs works on whatever file system the temporary folder is on.
+        let storage = "[storage]\n\
+                       driver = \"vfs\"\n\
+                       graphroot = \"/var/lib/containers/storage\"\n\
+                       runroot = \"/run/containers/storage\"\n";
+        sandbox.write("containers/storage.conf", storage)?;
+        Ok(Self { sandbox })
+    }
+
+    /// What podman has under this name.
+    pub fn inspect(&self, image: &str) -> Result<Pulled> {
+        let json = run(self.podman(&["image", "inspect", image]), COMMAND)?.succeeded()?;
+        let images: Value = serde_json::from_str(&json)?;
+        let image = &images[0];
+        Ok(Pulled {
+            digest: text(&image["Digest"])?.to_owned(),
+            config: format!("sha256:{}", text(&image["Id"])?),
+            layers: texts(&image["RootFS"]["Layers"])?,
+        })
+    }
+
+    /// `podman load` of a tar; returns the names of the images that were in it.
+    pub fn load(&self, tar: &Path) -> Result<Vec<String>> {
+        let mut command = self.podman(&["load", "--quiet", "--input"]);
+        command.arg(tar);
+        let said = run(command, PULL)?.succeeded()?;
+        Ok(said.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).map(str::to_owned).collect())
+    }
+
+    /// `podman login REGISTRY`: the one way for an account to get to a mirror. What goes with a pull (`--creds`) is for the
+    /// registry that the image's name says, and is kept from mirrors.
+    pub fn login(&self, registry: &str, account: Account<'_>) -> Result<String> {
+        let mut command = self.sandbox.command_with_input("podman", account.password)?;
+        command.args(["login", "--username", account.user, "--password-stdin", registry]);
+        run(command, COMMAND)?.succeeded()
+    }
+
+    /// `podman` with these arguments.
+    pub fn podman(&self, arguments: &[&str]) -> Command {
+        let mut command = self.sandbox.command("podman");
+        command.args(arguments);
+        command
+    }
+
+    fn pull_command(&self, image: &str, account: Option<Account<'_>>) -> Command {
+        let mut command = self.podman(&["pull"]);
+        if let Some(account) = account {
+            command.args(["--creds", &account.pair()]);
+        }
+        command.arg(image);
+        command
+    }
+}

@@ -1,0 +1,109 @@
+//! skopeo (Debian's 1.9): the `containers/image` library that podman and buildah use, without a storage.
+//! Must never convert what it copies: only exact bytes can be compared.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use anyhow::{Context, Result};
+
+use super::{Account, COMMAND, Engine, PULL, Pulled, Sandbox, image::digest_of};
+use crate::{net::Namespace, process::run};
+
+/// A skopeo with a configuration of its own.
+#[derive(Debug)]
+pub struct Skopeo {
+    sandbox: Sandbox,
+    copies: AtomicUsize,
+}
+
+/// Makes `mirror` (`HOST:PORT`) the mirror of docker.io, and a registry that may itself be named without TLS, for all
+/// tools that use `containers/image`.
+pub(super) fn write_registries(sandbox: &Sandbox, mirror: &str) -> Result<()> {
+    sandbox.write("containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)?;
+    let registries = format!(
+        "unqualified-search-registries = [\"docker.io\"]\n\
+         [[registry]]\n\
+         location = \"docker.io\"\n\
+         [[registry.mirror]]\n\
+         location = \"{mirror}\"\n\
+         insecure = true\n\
+         [[registry]]\n\
+         location = \"{mirror}\"\n\
+         insecure = true\n"
+    );
+    sandbox.write("containers/registries.conf", &registries)?;
+    Ok(())
+}
+
+/// A pull is `skopeo copy --all docker://IMAGE dir:…`: every platform, byte for byte.
+impl Engine for Skopeo {
+    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<Pulled> {
+        let folder = self.next_folder();
+        run(self.copy_command(image, &format!("dir:{}", folder.display()), account), PULL)?.succeeded()?;
+        let top = fs::read(folder.join("manifest.json"))?;
+        let digest = digest_of(&top);
+        Pulled::from_store(&digest, |wanted| {
+            if wanted == digest {
+                return Ok(top.clone());
+            }
+            let hex = wanted.strip_prefix("sha256:").context("not a sha256 digest")?;
+            // A platform's manifest is kept beside the index, everything else under its bare digest.
+            let manifest = folder.join(format!("{hex}.manifest.json"));
+            Ok(fs::read(if manifest.exists() { manifest } else { folder.join(hex) })?)
+        })
+    }
+
+    fn pull_refused(&self, image: &str, account: Option<Account<'_>>) -> Result<String> {
+        let target = format!("dir:{}", self.next_folder().display());
+        run(self.copy_command(image, &target, account), PULL)?.refused()
+    }
+}
+
+impl Skopeo {
+    /// One in `namespace` whose mirror for docker.io is `mirror` (`127.0.0.1:PORT`).
+    pub fn new(namespace: &Namespace, mirror: &str) -> Result<Self> {
+        let sandbox = Sandbox::new(namespace)?;
+        write_registries(&sandbox, mirror)?;
+        Ok(Self { sandbox, copies: AtomicUsize::new(0) })
+    }
+
+    /// `skopeo copy --all oci:LAYOUT docker://IMAGE`: how images get into a registry.
+    pub fn push(&self, layout: &Path, image: &str) -> Result<()> {
+        let mut command = self.skopeo(&["copy", "--all", "--preserve-digests", "--dest-tls-verify=false"]);
+        command.args([format!("oci:{}", layout.display()), format!("docker://{image}")]);
+        run(command, PULL)?.succeeded()?;
+        Ok(())
+    }
+
+    /// `skopeo login REGISTRY`: the one way for an account to get to a mirror. What goes with a pull (`--src-creds`) is for the
+    /// registry that the image's name says, and is kept from mirrors.
+    pub fn login(&self, registry: &str, account: Account<'_>) -> Result<String> {
+        let mut command = self.sandbox.command_with_input("skopeo", account.password)?;
+        command.args(["login", "--username", account.user, "--password-stdin", registry]);
+        run(command, COMMAND)?.succeeded()
+    }
+
+    /// `skopeo` with these arguments.
+    pub fn skopeo(&self, arguments: &[&str]) -> Command {
+        let mut command = self.sandbox.command("skopeo");
+        command.args(arguments);
+        command
+    }
+
+    fn copy_command(&self, image: &str, target: &str, account: Option<Account<'_>>) -> Command {
+        let mut command = self.skopeo(&["copy", "--all", "--preserve-digests"]);
+        if let Some(account) = account {
+            command.args(["--src-creds", &account.pair()]);
+        }
+        command.args([&format!("docker://{image}"), target]);
+        command
+    }
+
+    fn next_folder(&self) -> PathBuf {
+        self.sandbox.path(&format!("copy-{}", self.copies.fetch_add(1, Ordering::Relaxed)))
+    }
+}

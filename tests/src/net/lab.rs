@@ -1,0 +1,107 @@
+//! Builds the three namespaces, joins them, and takes them down again.
+//! Must never leave one behind: a lab is deleted on drop, and what a killed test left is swept by the next one.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    Namespace,
+    namespace::{ip, names},
+};
+use crate::process::{is_abandoned, unique_name};
+
+/// Three namespaces in a row. Every lab has the same addresses: its links are its own.
+#[derive(Debug)]
+pub struct Lab {
+    /// Where the engines and `docxy-client` run.
+    pub laptop: Namespace,
+    /// Where `docxy-server` runs.
+    pub abroad: Namespace,
+    /// Where Docker Hub's stand-in runs.
+    pub hub: Namespace,
+}
+
+impl Lab {
+    /// The laptop's address.
+    pub const LAPTOP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 61, 1, 2));
+    /// Abroad's address on the laptop's link: the one thing beyond itself that the laptop reaches.
+    pub const ABROAD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 61, 1, 1));
+    /// Abroad's address on the hub's link.
+    pub const ABROAD_TO_HUB: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 61, 2, 1));
+    /// The hub's address.
+    pub const HUB: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 61, 2, 2));
+
+    /// Makes a lab. Needs root and iproute2.
+    pub fn new() -> Result<Self> {
+        ensure!(is_root()?, "this test makes network namespaces and mounts: run it as root, or leave it out");
+        sweep();
+        let name = unique_name();
+        let lab = Self {
+            laptop: Namespace::new(format!("{name}-laptop")),
+            abroad: Namespace::new(format!("{name}-abroad")),
+            hub: Namespace::new(format!("{name}-hub")),
+        };
+        for namespace in [&lab.laptop, &lab.abroad, &lab.hub] {
+            namespace.create()?;
+        }
+        // No routes but those of the links: whoever is not a neighbour is unreachable at once, without a timeout.
+        join((&lab.laptop, Self::LAPTOP), (&lab.abroad, Self::ABROAD))?;
+        join((&lab.abroad, Self::ABROAD_TO_HUB), (&lab.hub, Self::HUB))?;
+        Ok(lab)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for namespace in [&self.laptop, &self.abroad, &self.hub] {
+            namespace.delete();
+        }
+    }
+}
+
+fn is_root() -> Result<bool> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let effective = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
+    Ok(effective.context("no Uid in /proc/self/status")? == "0")
+}
+
+/// Deletes the namespaces of test programs that were killed, with the processes in them.
+fn sweep() {
+    for name in names().into_iter().filter(|name| is_abandoned(name)) {
+        Namespace::new(name).delete();
+    }
+}
+
+/// A veth pair between two namespaces, made in them: the machine's own never sees it. Each end is named after the
+/// role of the other.
+fn join(a: (&Namespace, IpAddr), b: (&Namespace, IpAddr)) -> Result<()> {
+    let (to_a, to_b) = (device_to(a.0), device_to(b.0));
+    ip(&[
+        "link",
+        "add",
+        &to_b,
+        "netns",
+        a.0.name(),
+        "type",
+        "veth",
+        "peer",
+        "name",
+        &to_a,
+        "netns",
+        b.0.name(),
+    ])?;
+    for (namespace, device, address) in [(a.0, to_b, a.1), (b.0, to_a, b.1)] {
+        ip(&["-n", namespace.name(), "addr", "add", &format!("{address}/24"), "dev", &device])?;
+        ip(&["-n", namespace.name(), "link", "set", &device, "up"])?;
+    }
+    Ok(())
+}
+
+fn device_to(namespace: &Namespace) -> String {
+    let role = namespace.name().rsplit('-').next().unwrap_or_default();
+    format!("to-{role}")
+}

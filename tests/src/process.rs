@@ -1,0 +1,173 @@
+//! Child processes of the tests: started with their output in a file, watched by what they really do (a line logged,
+//! a socket bound, a file written), and ended with the test, passed or failed.
+//! Must never signal a process that it did not start, nor wait without a deadline.
+
+mod binary;
+mod finished;
+mod owner;
+mod procfs;
+mod scratch;
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+pub use binary::binary;
+pub use finished::{Finished, run};
+pub use owner::{is_abandoned, unique_name};
+pub use procfs::Memory;
+pub use scratch::scratch;
+
+/// How long a process may take to come up, or to log what a test waits for.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a process may take to end after SIGTERM before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a condition is looked at again while waiting for it.
+const POLL: Duration = Duration::from_millis(10);
+
+/// A process that runs beside the test and ends with it.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`; stdout and stderr are appended to `NAME.log` in `log_dir`.
+    pub fn spawn(name: &str, mut command: Command, log_dir: &Path) -> Result<Self> {
+        let log = log_dir.join(format!("{name}.log"));
+        let output = OpenOptions::new().create(true).append(true).open(&log)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Its memory now, and at its highest.
+    pub fn memory(&self) -> Result<Memory> {
+        procfs::memory(self.pid())
+    }
+
+    /// The addresses on which it listens by TCP, in whatever network namespace it runs.
+    pub fn listening(&self) -> Result<Vec<SocketAddr>> {
+        procfs::listening(self.pid())
+    }
+
+    /// Waits until it listens by TCP and returns the first such address: ports need not be fixed to be known.
+    pub fn wait_until_listening(&mut self) -> Result<SocketAddr> {
+        self.wait_for("listen", PATIENCE, |process| Ok(process.listening()?.first().copied()))
+    }
+
+    /// Waits for a logged line that contains `text`, and returns it.
+    pub fn wait_for_line(&mut self, text: &str, timeout: Duration) -> Result<String> {
+        self.wait_for(&format!("log `{text}`"), timeout, |process| {
+            Ok(process.log().lines().find(|line| line.contains(text)).map(str::to_owned))
+        })
+    }
+
+    /// Waits until `probe` finds something. Fails, with the end of the log, when the process ends or time is up.
+    pub fn wait_for<T>(
+        &mut self,
+        what: &str,
+        timeout: Duration,
+        mut probe: impl FnMut(&Self) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            // Before the probe, so that the last words of a process that ends are still seen.
+            let ended = self.child.try_wait()?;
+            if let Some(found) = probe(self)? {
+                return Ok(found);
+            }
+            if let Some(status) = ended {
+                bail!("{} was to {what}, but ended with {status}\n{}", self.name, self.log_tail());
+            }
+            if Instant::now() > deadline {
+                bail!("{} did not {what} within {timeout:?}\n{}", self.name, self.log_tail());
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Sends a signal by its name (`TERM`, `STOP`, …), unless the process has ended.
+    pub fn signal(&mut self, signal: &str) -> Result<()> {
+        // An ended child that has been waited for may have given its id to a stranger.
+        if self.child.try_wait()?.is_none() {
+            // The shell's own `kill`: a signal needs neither unsafe code nor a package that a bare Debian lacks.
+            let kill = ["-c", r#"kill -s "$0" "$1""#, signal, &self.pid().to_string()];
+            Command::new("sh").args(kill).stderr(Stdio::null()).status()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until it ends of itself.
+    pub fn wait_until_ended(&mut self, timeout: Duration) -> Result<ExitStatus> {
+        wait(&mut self.child, timeout)?
+            .with_context(|| format!("{} still runs after {timeout:?}\n{}", self.name, self.log_tail()))
+    }
+
+    /// Asks it to end, and kills it if it does not within five seconds.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal("TERM")?;
+        match wait(&mut self.child, GRACE)? {
+            Some(status) => Ok(status),
+            None => self.kill(),
+        }
+    }
+
+    /// Kills it on the spot, as a crash would.
+    pub fn kill(&mut self) -> Result<ExitStatus> {
+        self.child.kill()?;
+        Ok(self.child.wait()?)
+    }
+
+    fn log_tail(&self) -> String {
+        const LINES: usize = 40;
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        let tail = &lines[lines.len().saturating_sub(LINES)..];
+        format!("--- end of the log of {} ---\n{}\n---", self.name, tail.join("\n"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Past the point where a failure could be told to anyone: the test's own outcome matters more.
+        let _ = self.stop();
+        if thread::panicking() {
+            // Written to the stream itself: the harness captures what the macros print, and this must be seen.
+            let _ = writeln!(std::io::stderr(), "{}", self.log_tail());
+        }
+    }
+}
+
+/// The child's status once it has ended, `None` if it still runs at the deadline.
+fn wait(child: &mut Child, timeout: Duration) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        match child.try_wait()? {
+            None if Instant::now() < deadline => thread::sleep(POLL),
+            status => return Ok(status),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Commands that run to their end, with what they said.
+//! Must never let one run past its deadline: an engine that cannot reach its origin may wait for minutes.
+
+use std::{
+    fs::File,
+    io::{Read, Seek},
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::wait;
+
+/// What a command that ran to its end left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it was called, for messages.
+    pub command: String,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+/// Runs `command` to its end; past `timeout` it is killed, which is an error.
+pub fn run(mut command: Command, timeout: Duration) -> Result<Finished> {
+    // Files, not pipes: nothing has to be drained while waiting.
+    let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    let shown = format!("{command:?}");
+    let mut child = command.spawn().with_context(|| format!("cannot start {shown}"))?;
+    let Some(status) = wait(&mut child, timeout)? else {
+        child.kill()?;
+        child.wait()?;
+        bail!("{shown} still ran after {timeout:?}\n{}{}", content(&mut stdout)?, content(&mut stderr)?);
+    };
+    Ok(Finished { command: shown, status, stdout: content(&mut stdout)?, stderr: content(&mut stderr)? })
+}
+
+impl Finished {
+    /// Its stdout, if it succeeded.
+    pub fn succeeded(self) -> Result<String> {
+        if !self.status.success() {
+            bail!("{} ended with {}\n{}{}", self.command, self.status, self.stdout, self.stderr);
+        }
+        Ok(self.stdout)
+    }
+
+    /// What it complained about, if it failed.
+    pub fn refused(self) -> Result<String> {
+        if self.status.success() {
+            bail!("{} was to fail, but succeeded\n{}{}", self.command, self.stdout, self.stderr);
+        }
+        Ok(self.stderr)
+    }
+}
+
+fn content(file: &mut File) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

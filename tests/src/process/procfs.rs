@@ -1,0 +1,106 @@
+//! What the kernel tells about a running process: its memory and its listening sockets.
+//! Must never need to enter the process's network namespace: `/proc/PID/net` already is that namespace's view.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+/// Resident memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Now.
+    pub now: u64,
+    /// At its highest since the process started.
+    pub peak: u64,
+}
+
+pub(super) fn memory(pid: u32) -> Result<Memory> {
+    let status = fs::read_to_string(folder(pid).join("status"))?;
+    let bytes = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let number = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        number
+            .map(|kilobytes| kilobytes * 1024)
+            .with_context(|| format!("no {field} in the status of process {pid}"))
+    };
+    Ok(Memory { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
+}
+
+/// Addresses on which the process itself (not just its namespace) listens by TCP, sorted.
+pub(super) fn listening(pid: u32) -> Result<Vec<SocketAddr>> {
+    let own = sockets(&folder(pid).join("fd"))?;
+    let mut addresses = Vec::new();
+    for table in ["net/tcp", "net/tcp6"] {
+        // A kernel without IPv6 has no tcp6.
+        let table = fs::read_to_string(folder(pid).join(table)).unwrap_or_default();
+        let listeners = table.lines().skip(1).filter_map(listener);
+        addresses.extend(listeners.filter(|(_, inode)| own.contains(inode)).map(|(address, _)| address));
+    }
+    addresses.sort();
+    Ok(addresses)
+}
+
+fn folder(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
+}
+
+/// Inodes of the sockets that a process holds open.
+fn sockets(descriptors: &Path) -> Result<BTreeSet<u64>> {
+    let links = fs::read_dir(descriptors)?.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    let inode = |link: PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    Ok(links.filter_map(inode).collect())
+}
+
+/// Address and inode of a line of `/proc/PID/net/tcp`, if it is a listening socket.
+fn listener(line: &str) -> Option<(SocketAddr, u64)> {
+    const LISTEN: &str = "0A";
+    let fields: Vec<_> = line.split_whitespace().collect();
+    let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+    let (ip, port) = local.split_once(':')?;
+    let address = SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?);
+    (*state == LISTEN).then_some((address, inode.parse().ok()?))
+}
+
+/// The kernel prints an address as 32-bit words, each in the machine's own byte order.
+fn address(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    match hex.len() {
+        8 => Some(Ipv4Addr::from(word(0)?).into()),
+        32 => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?].concat();
+            Some(Ipv6Addr::from(<[u8; 16]>::try_from(words).ok()?).into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, process};
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_seen_to_listen_on_what_it_bound() {
+        let loopbacks = ["127.0.0.1:0", "[::1]:0"];
+        // A machine may have no IPv6.
+        let bound: Vec<_> = loopbacks.iter().filter_map(|address| TcpListener::bind(address).ok()).collect();
+        let seen = listening(process::id()).unwrap();
+        assert!(!bound.is_empty());
+        for listener in bound {
+            let address = listener.local_addr().unwrap();
+            assert!(seen.contains(&address), "{address} is not among {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_has_memory() {
+        let memory = memory(process::id()).unwrap();
+        assert!(memory.now > 100_000 && memory.peak >= memory.now, "{memory:?}");
+    }
+}

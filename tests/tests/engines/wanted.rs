@@ -1,0 +1,44 @@
+//! What an engine must have after a pull, worked out from the stand-in's image and not from what was served.
+//! Must never ask an engine.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use docxy_tests::{engine::Pulled, hub::Image};
+use serde_json::json;
+
+/// `image` as an engine on linux/amd64 must have it.
+pub(crate) fn wanted(image: &Image) -> Pulled {
+    let ours = image.platform("amd64").expect("every image has amd64");
+    Pulled {
+        digest: image.digest().to_string(),
+        config: ours.config.digest().to_string(),
+        layers: ours.layers.iter().map(|layer| layer.diff_id.to_string()).collect(),
+    }
+}
+
+/// Writes `image` into `folder` as an OCI layout, all platforms, byte for byte.
+pub(crate) fn write_layout(image: &Image, folder: &Path) -> Result<()> {
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs)?;
+    for blob in image.blobs() {
+        let bytes: Vec<u8> = blob.chunks().flatten().collect();
+        fs::write(path_in(&blobs, blob.digest().as_str())?, bytes)?;
+    }
+    for manifest in image.manifests() {
+        fs::write(path_in(&blobs, manifest.digest.as_str())?, &manifest.bytes)?;
+    }
+    let top = image.index();
+    let entry =
+        json!({ "mediaType": top.media_type, "digest": top.digest.as_str(), "size": top.bytes.len() });
+    fs::write(folder.join("index.json"), json!({ "schemaVersion": 2, "manifests": [entry] }).to_string())?;
+    fs::write(folder.join("oci-layout"), json!({ "imageLayoutVersion": "1.0.0" }).to_string())?;
+    Ok(())
+}
+
+fn path_in(blobs: &Path, digest: &str) -> Result<PathBuf> {
+    Ok(blobs.join(digest.strip_prefix("sha256:").context("a digest that is not sha256")?))
+}
