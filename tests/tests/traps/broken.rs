@@ -1,0 +1,136 @@
+//! Bodies that break off: an engine must see that, and see it in a way that it can resume from.
+
+use docxy_tests::hub::{Blob, Fault, Rule};
+
+use crate::{
+    engine::ANY,
+    raw::{End, Raw, Said},
+    world::{World, bytes},
+};
+
+const SEGMENT: u64 = 512 * 1024;
+
+async fn pull(world: &World, path: &str) -> Said {
+    let bearer = world.engine.anonymous("library/hello").await;
+    Raw::get(world.client.address(), path, &[("authorization", &bearer)]).await.rest().await
+}
+
+/// Fewer bytes than announced, each of them right, and then an end in order: what containerd resumes from.
+fn assert_broken_off(said: &Said, blob: &Blob, most: u64) {
+    assert_eq!(said.status(), 200);
+    let announced = format!("content-length: {}\r\n", blob.len());
+    assert!(said.head().contains(&announced), "{}", said.head());
+    assert!(said.body().len() as u64 <= most, "{} bytes", said.body().len());
+    assert!(bytes(blob).starts_with(said.body()), "what came before the break is wrong");
+    assert_eq!(said.end, End::Fin, "a reset would fail a pull that could be resumed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_the_cdn_cuts_off_is_seen_to_be_cut_off() {
+    let world = World::new().await;
+    for (seed, len, cut) in [
+        (1, 100_000, 1),
+        (9, 100_000, 60_000),
+        (2, 100_000, 99_999),
+        (3, SEGMENT, SEGMENT - 1),
+        (4, 5 << 20, 100_000),
+        (5, 5 << 20, SEGMENT),
+        (6, 5 << 20, 3 * SEGMENT + 12_345),
+        (7, 5 << 20, (5 << 20) - 1),
+        (8, 40 << 20, 30 << 20),
+    ] {
+        let (blob, path) = world.with_blob(seed, len);
+        // Twice, since a break that comes before its head is worth another try to the client.
+        world.hub.faults().arm(Rule::times(Fault::CutAt { byte: cut }, 2));
+        let bearer = world.engine.anonymous("library/hello").await;
+        let raw = Raw::get(world.client.address(), &path, &[("authorization", &bearer)]).await;
+        let said = raw.rest_unless_refused("CDN").await;
+        world.hub.faults().clear();
+        match said {
+            Some(said) => assert_broken_off(&said, &blob, cut),
+            // A break may overtake a head that it comes right behind.
+            None => assert!(cut <= SEGMENT, "refused because of byte {cut} of {len}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_before_a_cut_is_not_lost_and_the_rest_can_be_fetched() {
+    let world = World::new().await;
+    let (blob, path) = world.with_blob(1, 10 << 20);
+    let cut = 6 << 20;
+    world.hub.faults().arm(Rule::once(Fault::CutAt { byte: cut }));
+    let said = pull(&world, &path).await;
+    assert_broken_off(&said, &blob, cut);
+    let got = said.body().len() as u64;
+    // A segment and what a socket holds may go down with the transfer; all of it may not.
+    assert!(got >= cut - 2 * SEGMENT, "only {got} of {cut} bytes arrived");
+    let bearer = world.engine.anonymous("library/hello").await;
+    let range = format!("bytes={got}-");
+    let rest = world.engine.get(&path, &[("authorization", &bearer), ("range", &range)]).await;
+    let whole = [said.body(), &rest.body].concat();
+    assert!(rest.whole && whole == bytes(&blob));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_layer_does_not_disturb_the_others() {
+    let world = World::new().await;
+    let bearer = world.engine.anonymous("library/hello").await;
+    let (_, broken) = world.with_blob(1, 20 << 20);
+    let (sound, path) = world.with_blob(2, 20 << 20);
+    let digest = broken.rsplit(':').next().unwrap();
+    world.hub.faults().arm(Rule::once(Fault::CutAt { byte: 10 << 20 }).on(digest));
+    let headers = [("authorization", bearer.as_str())];
+    let (one, other) = tokio::join!(world.engine.get(&broken, &headers), world.engine.get(&path, &headers));
+    assert!(!one.whole);
+    assert!(other.whole && other.body == bytes(&sound));
+    let again = world.engine.get(&broken, &headers).await;
+    assert!(again.whole && again.body.len() == 20 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_the_cdn_claims_to_be_shorter_has_no_false_length() {
+    let world = World::new().await;
+    let bearer = world.engine.anonymous("library/hello").await;
+    let (_, path) = world.with_blob(1, 2 << 20);
+    world.hub.faults().arm(Rule::once(Fault::TruncateAt { byte: 1_500_000 }));
+    let answer = world.engine.get(&path, &[("authorization", &bearer)]).await;
+    // Nobody on the way can know better than the CDN; the engine checks the digest.
+    assert_eq!((answer.header("content-length"), answer.body.len()), ("1500000", 1_500_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_url_is_told_in_the_registrys_format_and_not_in_xml() {
+    let world = World::new().await;
+    let bearer = world.engine.anonymous("library/hello").await;
+    let (blob, path) = world.with_blob(1, 2 << 20);
+    world.hub.faults().arm(Rule::once(Fault::ExpiredUrl));
+    let answer = world.engine.get(&path, &[("authorization", &bearer), ANY]).await;
+    let (status, code, message) = answer.error();
+    assert_eq!((status, code.as_str()), (403, "DENIED"));
+    assert!(!message.contains('<'), "{message}");
+    let again = world.engine.get(&path, &[("authorization", &bearer)]).await;
+    assert!(again.whole && again.body.len() as u64 == blob.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_loses_its_server_in_mid_transfer_breaks_the_engines_connection() {
+    let mut world = World::new().await;
+    let (blob, path) = world.with_blob(1, 5 << 20);
+    let (small, small_path) = world.with_blob(2, 300_000);
+    world.hub.faults().arm(Rule::once(Fault::StallAt { byte: 3 << 20 }));
+    world.hub.faults().arm(Rule::once(Fault::StallAt { byte: 200_000 }).on(small.digest().hex()));
+    let bearer = world.engine.anonymous("library/hello").await;
+    let headers = [("authorization", bearer.as_str())];
+    let mut large = Raw::get(world.client.address(), &path, &headers).await;
+    large.read_body(2 << 20).await;
+    let mut little = Raw::get(world.client.address(), &small_path, &headers).await;
+    little.read_body(100_000).await;
+    let server = world.server.process();
+    // Twice, so that it ends without waiting for the transfers.
+    server.signal("TERM").unwrap();
+    tokio::task::block_in_place(|| server.wait_for_line("draining", crate::engine::PATIENCE)).unwrap();
+    server.signal("TERM").unwrap();
+    assert_broken_off(&large.rest().await, &blob, 3 << 20);
+    assert_broken_off(&little.rest().await, &small, 200_000);
+}

@@ -1,0 +1,157 @@
+//! What an engine says by HTTP/1.1, each request on a connection of its own; nothing is followed or tried again.
+
+use std::{net::SocketAddr, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{net::TcpStream, time::timeout};
+
+/// How long anything may take that isn't itself about time. Only a hang is slower.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Accepts every manifest.
+pub(crate) const ANY: (&str, &str) = ("accept", "*/*");
+
+/// An engine that was pointed at a client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Engine {
+    address: SocketAddr,
+}
+
+/// A whole answer, or one that broke off.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    /// Whether the body ended as announced.
+    pub(crate) whole: bool,
+}
+
+impl Engine {
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let host = self.address.to_string().parse().unwrap();
+        request.headers_mut().entry(header::HOST).or_insert(host);
+        let line = format!("{} {}", request.method(), request.uri());
+        let answer = timeout(PATIENCE, sender.send_request(request)).await;
+        let answer = answer.unwrap_or_else(|_| panic!("no answer to {line} within {PATIENCE:?}"));
+        answer.unwrap_or_else(|error| panic!("no answer to {line}: {error:?}"))
+    }
+
+    pub(crate) async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Response<Incoming> {
+        self.send(request(method, path, headers, "")).await
+    }
+
+    pub(crate) async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+        Answer::read(self.begin(method, path, headers).await).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.ask(Method::GET, path, headers).await
+    }
+
+    pub(crate) async fn head(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.ask(Method::HEAD, path, headers).await
+    }
+
+    /// Posts a form to the token service.
+    pub(crate) async fn post(&self, form: &str) -> Answer {
+        let form_type = ("content-type", "application/x-www-form-urlencoded");
+        Answer::read(self.send(request(Method::POST, "/auth/token", &[form_type], form)).await).await
+    }
+
+    /// An anonymous token to pull from this repository, as the value of `Authorization`.
+    pub(crate) async fn anonymous(&self, repository: &str) -> String {
+        let path = format!("/auth/token?service=registry.docker.io&scope=repository:{repository}:pull");
+        self.get(&path, &[]).await.bearer()
+    }
+
+    /// A token to pull from this repository for an account, as the value of `Authorization`.
+    pub(crate) async fn logged_in(&self, user: &str, password: &str, repository: &str) -> String {
+        let scope = format!("scope=repository:{repository}:pull");
+        let path = format!("/auth/token?account={user}&service=registry.docker.io&{scope}");
+        self.get(&path, &[("authorization", &basic(user, password))]).await.bearer()
+    }
+}
+
+impl Answer {
+    pub(crate) async fn read(response: Response<Incoming>) -> Self {
+        let (parts, mut body) = response.into_parts();
+        let mut answer = Self { status: parts.status, headers: parts.headers, body: Vec::new(), whole: true };
+        while let Some(frame) = timeout(PATIENCE, body.frame()).await.expect("a body that goes on") {
+            match frame {
+                Ok(frame) => answer.body.extend_from_slice(frame.data_ref().unwrap()),
+                Err(_) => answer.whole = false,
+            }
+        }
+        answer
+    }
+
+    /// The first line of a header, or nothing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let text = String::from_utf8_lossy(&self.body);
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {text:?}"))
+    }
+
+    /// Status, code and message of an error, which must be in the registry's format.
+    pub(crate) fn error(&self) -> (u16, String, String) {
+        assert_eq!(self.header("content-type"), "application/json", "{self:?}");
+        let error = &self.json()["errors"][0];
+        let text = |field: &str| error[field].as_str().unwrap_or_else(|| panic!("{error}")).to_owned();
+        (self.status.as_u16(), text("code"), text("message"))
+    }
+
+    /// The same for an error of Docxy's own, which must name the hop that it is about.
+    pub(crate) fn fault(&self, hop: &str) -> (u16, String, String) {
+        let (status, code, message) = self.error();
+        assert!(message.starts_with(&format!("docxy: {hop}: ")), "{message}");
+        assert_eq!(self.json()["errors"][0]["detail"]["hop"], hop, "{message}");
+        (status, code, message)
+    }
+
+    /// The token of a token service's answer, as the value of `Authorization`.
+    fn bearer(&self) -> String {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        format!("Bearer {}", self.json()["token"].as_str().unwrap())
+    }
+}
+
+/// `user:password` as RFC 7617 has it.
+pub(crate) fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+fn request(method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Request<Full<Bytes>> {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap()
+}

@@ -1,0 +1,31 @@
+//! The traps that real engines, registries and people set: one test each, named after what a user would see.
+//! A real client and a real server run as processes on loopback, behind them Docker Hub's stand-in. Needs no root.
+//! Must never depend on a fixed port, on another test, or on how long something happens to take.
+
+#![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
+
+mod account;
+mod blob;
+mod broken;
+mod cancel;
+mod challenge;
+mod clients;
+mod crooked;
+mod engine;
+mod hosts;
+mod limits;
+mod listing;
+mod manifest;
+mod memory;
+mod odd_answers;
+mod other_registry;
+mod ranges;
+mod raw;
+mod redirects;
+mod routes;
+mod secrets;
+mod shutdown;
+mod strangers;
+mod token;
+mod tunnel;
+mod world;
