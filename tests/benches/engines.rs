@@ -1,0 +1,155 @@
+//! `bench engines`: a whole image, as an engine pulls it, through the tunnel and without it.
+//! Must never compare two engines: it is the same skopeo both times.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use clap::Args;
+use docxy_tests::{
+    docxy::{Client, Server},
+    engine::Sandbox,
+    net::{Lab, Namespace},
+    process::run as run_command,
+};
+
+use crate::{
+    machine::Machine,
+    report::{print, progress, write_json},
+    source::{Listen, Source},
+    statistics::{least, median, most},
+    table::{Table, number},
+};
+
+const IMAGE: &str = "docker://docker.io/bench/image:latest";
+
+/// How long a pull may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Docker Hub's hosts all listen on 443, so each needs an address.
+const HOSTS: [IpAddr; 3] =
+    [Lab::HUB, IpAddr::V4(Ipv4Addr::new(10, 61, 2, 3)), IpAddr::V4(Ipv4Addr::new(10, 61, 2, 4))];
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Rounds; each way is taken once in each
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Size of the image, in five layers
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
+    mib: u64,
+    /// Write all that was measured to a file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// A way to the image.
+struct Route {
+    name: &'static str,
+    sandbox: Sandbox,
+    /// Run in the sandbox before skopeo takes its place.
+    prelude: String,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let machine = Machine::this();
+    let lab = Lab::new()?;
+    let source = source(&lab, options.mib)?;
+    let server = Server::start(Some(&lab.abroad), Lab::ABROAD, &source.server_config())?;
+    let client = Client::start(Some(&lab.laptop), &server.invite("bench")?)?;
+    let routes = [Route::tunnel(&lab, &client.address().to_string())?, Route::straight(&lab, &source)?];
+    let mut results: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for route in &routes {
+        // Not counted: programs are read from the disk.
+        route.pull()?;
+    }
+    for round in 1..=options.runs {
+        for route in &routes {
+            let seconds = route.pull()?.as_secs_f64();
+            progress(&format!("round {round} of {}: {:8} {seconds:.2} s", options.runs, route.name));
+            results.entry(route.name).or_default().push(seconds);
+        }
+    }
+    if let Some(path) = &options.json {
+        write_json(path, "engines", &machine, &results)?;
+    }
+    let runs = options.runs;
+    print(&format!("skopeo copy of {} MiB in 5 layers, {runs} interleaved runs\n{machine}\n", options.mib))?;
+    print(&table(&routes, &results))
+}
+
+fn table(routes: &[Route], results: &BTreeMap<&str, Vec<f64>>) -> Table {
+    let mut table = Table::new(&["way", "seconds (median)", "lowest", "highest", "x straight"]);
+    let seconds = |name: &str| results.get(name).into_iter().flatten().copied();
+    for Route { name, .. } in routes {
+        table.row([
+            (*name).to_owned(),
+            number(median(seconds(name)), 2),
+            number(least(seconds(name)), 2),
+            number(most(seconds(name)), 2),
+            number(median(seconds(name)) / median(seconds("straight")), 2),
+        ]);
+    }
+    table
+}
+
+/// The stand-in where Docker Hub would be: each host on the port that everyone expects.
+fn source(lab: &Lab, mib: u64) -> Result<Source> {
+    for address in &HOSTS[1..] {
+        let mut command = lab.hub.command("ip");
+        command.args(["addr", "add", &format!("{address}/24"), "dev", "to-abroad"]);
+        run_command(command, PATIENCE)?.succeeded()?;
+    }
+    let [registry, auth, cdn] = HOSTS.map(|ip| SocketAddr::new(ip, 443));
+    let image = format!("--image=bench/image:{mib}MiB");
+    Source::start(Some(&lab.hub), Listen { registry, auth, cdn }, &[&image])
+}
+
+impl Route {
+    /// From the laptop, with our client as the mirror.
+    fn tunnel(lab: &Lab, mirror: &str) -> Result<Self> {
+        let sandbox = sandbox(&lab.laptop)?;
+        let registries = format!(
+            "[[registry]]\nlocation = \"docker.io\"\n\
+             [[registry.mirror]]\nlocation = \"{mirror}\"\ninsecure = true\n"
+        );
+        sandbox.write("containers/registries.conf", &registries)?;
+        Ok(Self { name: "tunnel", sandbox, prelude: String::new() })
+    }
+
+    /// From where the stand-in can be reached, as if it were Docker Hub.
+    fn straight(lab: &Lab, source: &Source) -> Result<Self> {
+        let sandbox = sandbox(&lab.abroad)?;
+        let hosts: String =
+            source.resolve().iter().map(|(host, address)| format!("{} {host}\n", address.ip())).collect();
+        let hosts = sandbox.write("hosts", &hosts)?.display().to_string();
+        let ca = source.ca().display().to_string();
+        let prelude = format!("mount --bind {hosts} /etc/hosts; export SSL_CERT_FILE={ca};");
+        Ok(Self { name: "straight", sandbox, prelude })
+    }
+
+    fn pull(&self) -> Result<Duration> {
+        let target = self.sandbox.path("pulled");
+        let mut command = self.sandbox.command("sh");
+        command.args(["-c", &format!("set -e; {} exec \"$@\"", self.prelude), "sh"]);
+        command
+            .args(["skopeo", "copy", "--preserve-digests", IMAGE])
+            .arg(format!("dir:{}", target.display()));
+        let started = Instant::now();
+        run_command(command, PATIENCE)?.succeeded()?;
+        let taken = started.elapsed();
+        fs::remove_dir_all(&target)?;
+        Ok(taken)
+    }
+}
+
+fn sandbox(namespace: &Namespace) -> Result<Sandbox> {
+    let sandbox = Sandbox::new(namespace)?;
+    sandbox.write("containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)?;
+    Ok(sandbox)
+}

@@ -1,0 +1,138 @@
+//! All measurements of `bench local`, and the table that they make.
+//! Must never compare single runs: every figure is a median, every ratio one of medians.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display},
+    thread,
+};
+
+use serde::Serialize;
+
+use crate::{
+    contender::{Measured, Role},
+    statistics::{least, median, most},
+    table::{Table, number},
+};
+
+/// What all others are compared with.
+const REFERENCE: &str = "raw-quic";
+
+/// One hop of TLS over TCP, and one of TCP alone: what the product's path has beside its tunnel.
+const TLS_HOP: &str = "tls";
+const TCP_HOP: &str = "tcp";
+
+const LEGEND: &str = "\
+MB/s: 10^6 bytes a second at the reader, median (lowest-highest)    x raw: ratio to raw-quic
+bound: MB/s at which the processes together would use up all cores: more is not possible on this machine
+CPU: processor seconds a GB (10^9 bytes) of each process    both: server and client    RSS: peak, MiB
+ours = source -TLS-> docxy-server -QUIC-> docxy-client -HTTP-> reader; raw-quic, tls and tcp are one hop alone;
+straight = source -TLS-> reader; nginx = source -TLS-> nginx -HTTP-> reader.
+bare hops = what the hops of ours cost without it: a TLS client and a QUIC server; a QUIC client and a TCP server.";
+
+/// The measurements of each contender.
+#[derive(Default, Serialize)]
+#[serde(transparent)]
+pub(super) struct Results {
+    by_contender: BTreeMap<&'static str, Vec<Measured>>,
+    /// The contenders, in the order in which they were measured first.
+    #[serde(skip)]
+    order: Vec<&'static str>,
+}
+
+impl Results {
+    pub(super) fn add(&mut self, contender: &'static str, measured: Measured) {
+        if !self.by_contender.contains_key(contender) {
+            self.order.push(contender);
+        }
+        self.by_contender.entry(contender).or_default().push(measured);
+    }
+
+    fn of(&self, contender: &str, value: impl Fn(&Measured) -> f64) -> impl Iterator<Item = f64> {
+        self.by_contender.get(contender).into_iter().flatten().map(value)
+    }
+
+    fn speed(&self, contender: &str) -> f64 {
+        median(self.of(contender, speed))
+    }
+
+    fn cpu(&self, contender: &str, role: Role) -> f64 {
+        median(self.of(contender, |measured| measured.cpu_per_gb(role)))
+    }
+
+    /// Of the two ends of the link together.
+    fn cpu_of_both(&self, contender: &str) -> f64 {
+        median(self.of(contender, |m| m.cpu_per_gb(Role::Server) + m.cpu_per_gb(Role::Client)))
+    }
+
+    fn row(&self, contender: &str) -> [String; 11] {
+        let cpu = |role| number(self.cpu(contender, role), 2);
+        let rss = |role| number(median(self.of(contender, |measured| measured.rss_mib(role))), 0);
+        let (lowest, highest) = (least(self.of(contender, speed)), most(self.of(contender, speed)));
+        [
+            contender.to_owned(),
+            format!("{:.0} ({lowest:.0}-{highest:.0})", self.speed(contender)),
+            number(self.speed(contender) / self.speed(REFERENCE), 2),
+            number(median(self.of(contender, bound)), 0),
+            cpu(Role::Source),
+            cpu(Role::Server),
+            cpu(Role::Client),
+            cpu(Role::Reader),
+            number(self.cpu_of_both(contender) / self.cpu_of_both(REFERENCE), 2),
+            rss(Role::Server),
+            rss(Role::Client),
+        ]
+    }
+
+    fn bare_hops(&self) -> [String; 9] {
+        let server = self.cpu(TLS_HOP, Role::Client) + self.cpu(REFERENCE, Role::Server);
+        let client = self.cpu(REFERENCE, Role::Client) + self.cpu(TCP_HOP, Role::Server);
+        let (source, reader) = (self.cpu(TLS_HOP, Role::Server), self.cpu(TCP_HOP, Role::Client));
+        [
+            "bare hops".to_owned(),
+            String::new(),
+            String::new(),
+            number(cores() / (source + server + client + reader) * 1e3, 0),
+            number(source, 2),
+            number(server, 2),
+            number(client, 2),
+            number(reader, 2),
+            number((server + client) / self.cpu_of_both(REFERENCE), 2),
+        ]
+    }
+}
+
+impl Display for Results {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(&[
+            "contender",
+            "MB/s",
+            "x raw",
+            "bound",
+            "CPU source",
+            "server",
+            "client",
+            "reader",
+            "both x raw",
+            "RSS server",
+            "client",
+        ]);
+        self.order.iter().for_each(|contender| table.row(self.row(contender)));
+        table.row(self.bare_hops());
+        write!(out, "{table}\n{LEGEND}")
+    }
+}
+
+/// MB/s at the reader.
+fn speed(measured: &Measured) -> f64 {
+    measured.reading.overall() / 8e6
+}
+
+fn bound(measured: &Measured) -> f64 {
+    let all: f64 = measured.cost.keys().map(|role| measured.cpu_per_gb(*role)).sum();
+    cores() / all * 1e3
+}
+
+fn cores() -> f64 {
+    thread::available_parallelism().map_or(1, usize::from) as f64
+}

@@ -1,0 +1,161 @@
+//! Measures a reader: what comes when, and how small requests fare beside it.
+//! Must never slow the reader down, but where it was told to pause.
+
+use std::{
+    io::{Write as _, stdout},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tokio::time::{Instant, interval_at, sleep, timeout_at};
+
+use crate::{
+    reading::{Reading, TICK},
+    usage::Usage,
+};
+
+/// How much a reader takes, and how.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Appetite {
+    /// Enough is so many bytes
+    #[arg(long, default_value_t = u64::MAX)]
+    pub(crate) bytes: u64,
+    /// Enough is what came in so many seconds
+    #[arg(long, default_value_t = 600.0)]
+    pub(crate) seconds: f64,
+    /// Seconds between two small requests; 0 makes none
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) small_every: f64,
+    /// When to stop reading for a while, in seconds from the beginning
+    #[arg(long, default_value_t = f64::INFINITY)]
+    pub(crate) pause_at: f64,
+    /// For how long, in seconds
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) pause_for: f64,
+}
+
+impl Appetite {
+    /// For this many bytes, as fast as they come.
+    pub(crate) fn bytes(bytes: u64) -> Self {
+        Self { bytes, seconds: 600.0, small_every: 0.0, pause_at: f64::INFINITY, pause_for: 0.0 }
+    }
+
+    /// For this many seconds.
+    pub(crate) fn seconds(seconds: f64) -> Self {
+        Self { seconds, ..Self::bytes(u64::MAX) }
+    }
+
+    /// As arguments.
+    pub(crate) fn to_arguments(&self) -> Vec<String> {
+        let Self { bytes, seconds, small_every, pause_at, pause_for } = self;
+        vec![
+            format!("--bytes={bytes}"),
+            format!("--seconds={seconds}"),
+            format!("--small-every={small_every}"),
+            format!("--pause-at={pause_at}"),
+            format!("--pause-for={pause_for}"),
+        ]
+    }
+}
+
+/// A running count.
+pub(super) struct Meter {
+    appetite: Appetite,
+    begun: Instant,
+    count: Mutex<Count>,
+}
+
+#[derive(Default)]
+struct Count {
+    bytes: u64,
+    series: Vec<u64>,
+    paused: bool,
+}
+
+impl Meter {
+    /// Starts the clock, and tells whoever started this process.
+    pub(super) fn begin(appetite: Appetite) -> Result<Arc<Self>> {
+        writeln!(stdout(), "{}", super::BEGUN)?;
+        Ok(Arc::new(Self { appetite, begun: Instant::now(), count: Mutex::default() }))
+    }
+
+    /// Notes bytes that have come, and pauses if it is time to. Whether more are wanted.
+    pub(super) async fn took(&self, bytes: usize) -> bool {
+        let elapsed = self.begun.elapsed();
+        let (more, pause) = {
+            let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+            count.note(elapsed, bytes as u64);
+            let pause = !count.paused && elapsed.as_secs_f64() >= self.appetite.pause_at;
+            count.paused |= pause;
+            (count.bytes < self.appetite.bytes, pause)
+        };
+        if pause {
+            sleep(Duration::from_secs_f64(self.appetite.pause_for)).await;
+        }
+        more
+    }
+
+    /// Runs the bulk's reading until it ends or there was enough, with small requests beside it.
+    pub(super) async fn measure(
+        &self,
+        bulk: impl Future<Output = Result<()>> + Send + 'static,
+        small: impl AsyncFnMut() -> Result<()>,
+    ) -> Result<Reading> {
+        // On a worker thread, where the product's own readers run.
+        let mut bulk = tokio::spawn(bulk);
+        let enough = self.begun + Duration::from_secs_f64(self.appetite.seconds);
+        let mut round_trips = Vec::new();
+        let outcome = tokio::select! {
+            biased;
+            ended = timeout_at(enough, &mut bulk) => match ended {
+                Ok(outcome) => outcome?,
+                Err(_) => Ok(()),
+            },
+            failed = self.keep_asking(small, &mut round_trips) => failed.context("a small request"),
+        };
+        let seconds = self.begun.elapsed().as_secs_f64().min(self.appetite.seconds);
+        bulk.abort();
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        count.note(self.begun.elapsed(), 0);
+        Ok(Reading {
+            series: std::mem::take(&mut count.series),
+            bytes: count.bytes,
+            seconds,
+            small: round_trips,
+            broken: outcome.err().map(|error| format!("{error:#}")),
+            usage: Usage::own()?,
+        })
+    }
+
+    /// Ends only by failing.
+    async fn keep_asking(
+        &self,
+        mut ask: impl AsyncFnMut() -> Result<()>,
+        round_trips: &mut Vec<f64>,
+    ) -> Result<()> {
+        if self.appetite.small_every == 0.0 {
+            return std::future::pending().await;
+        }
+        let every = Duration::from_secs_f64(self.appetite.small_every);
+        let mut turns = interval_at(self.begun + every, every);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            let asked = Instant::now();
+            ask().await?;
+            round_trips.push(asked.elapsed().as_secs_f64());
+        }
+    }
+}
+
+impl Count {
+    fn note(&mut self, elapsed: Duration, bytes: u64) {
+        let ticks = elapsed.as_millis() / TICK.as_millis();
+        while (self.series.len() as u128) < ticks {
+            self.series.push(self.bytes);
+        }
+        self.bytes += bytes;
+    }
+}

@@ -1,0 +1,89 @@
+//! What a reader saw of a transfer: when how much had come, in order.
+//! Must never hold anything that only the sender knows.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::usage::Usage;
+
+/// How often a reader notes how much has come.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// A reader's account of one transfer. The clock starts with the request for the bulk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    /// Bytes so far, at the end of each [`TICK`].
+    pub(crate) series: Vec<u64>,
+    /// Bytes in all.
+    pub(crate) bytes: u64,
+    /// Seconds until it was over.
+    pub(crate) seconds: f64,
+    /// How long each small request took that was made meanwhile, in seconds.
+    pub(crate) small: Vec<f64>,
+    /// Why it ended early, if it did.
+    pub(crate) broken: Option<String>,
+    /// What reading has cost.
+    pub(crate) usage: Usage,
+}
+
+impl Reading {
+    /// Bits per second from one second to another.
+    pub(crate) fn goodput(&self, from: f64, to: f64) -> f64 {
+        (self.bytes_at(to) - self.bytes_at(from)) * 8.0 / (to - from)
+    }
+
+    /// Bits per second over all of it.
+    pub(crate) fn overall(&self) -> f64 {
+        self.bytes as f64 * 8.0 / self.seconds
+    }
+
+    /// Seconds from `event` until a full second's goodput is at least `wanted`; `None` if it never is.
+    pub(crate) fn recovery(&self, event: f64, wanted: f64) -> Option<f64> {
+        const STEP: f64 = TICK.as_millis() as f64 / 1000.0;
+        let last = ((self.seconds - 1.0 - event) / STEP).max(0.0) as usize;
+        (0..last).map(|step| step as f64 * STEP).find(|after| {
+            let from = event + after;
+            self.goodput(from, from + 1.0) >= wanted
+        })
+    }
+
+    /// Bytes that had come by this second, straight between the ticks.
+    fn bytes_at(&self, second: f64) -> f64 {
+        let tick = (second / TICK.as_secs_f64()).max(0.0);
+        let at = |index: usize| match index {
+            0 => 0.0,
+            _ => self.series.get(index - 1).copied().unwrap_or(self.bytes) as f64,
+        };
+        let (before, after) = (at(tick as usize), at(tick as usize + 1));
+        before + (after - before) * tick.fract()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 100 bytes a tick, but none in the ticks from 10 to 20.
+    fn with_a_gap() -> Reading {
+        let series: Vec<u64> = (1..=40).map(|n: u64| 100 * (n - n.saturating_sub(10).min(10))).collect();
+        Reading { bytes: 3000, seconds: 4.0, series, small: vec![], broken: None, usage: Usage::default() }
+    }
+
+    #[test]
+    fn goodput_is_of_a_stretch() {
+        let reading = with_a_gap();
+        assert_eq!(reading.goodput(0.0, 1.0), 8000.0);
+        assert_eq!(reading.goodput(0.05, 0.15), 8000.0);
+        assert_eq!(reading.goodput(1.0, 2.0), 0.0);
+        assert_eq!(reading.goodput(0.0, 4.0), reading.overall());
+    }
+
+    #[test]
+    fn recovery_counts_from_the_event() {
+        let reading = with_a_gap();
+        let after = reading.recovery(1.0, 7900.0).unwrap();
+        assert!((after - 1.0).abs() < 0.01, "{after}");
+        assert_eq!(reading.recovery(1.0, 9000.0), None);
+    }
+}

@@ -1,0 +1,66 @@
+//! Plain-text tables: a heading, a line, rows; words to the left, numbers to the right.
+//! Must never know what it prints.
+
+use std::fmt::{self, Display};
+
+/// A table under construction.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these columns.
+    pub(crate) fn new(columns: &[&str]) -> Self {
+        Self { rows: vec![columns.iter().map(|column| (*column).to_owned()).collect()] }
+    }
+
+    /// Adds a row.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+}
+
+impl Display for Table {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns)
+            .map(|at| self.rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max())
+            .map(Option::unwrap_or_default)
+            .collect();
+        for (number, row) in self.rows.iter().enumerate() {
+            for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                match at {
+                    0 => write!(out, "{cell:width$}")?,
+                    _ => write!(out, "  {cell:>width$}")?,
+                }
+            }
+            writeln!(out)?;
+            if number == 0 {
+                writeln!(
+                    out,
+                    "{}",
+                    "-".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1))
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A number with so many decimals; a dash for what was not measured.
+pub(crate) fn number(value: f64, decimals: usize) -> String {
+    if value.is_finite() { format!("{value:.decimals$}") } else { "-".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let mut table = Table::new(&["what", "n"]);
+        table.row(["a".to_owned(), number(12.345, 1)]);
+        table.row(["longer".to_owned(), number(f64::NAN, 1)]);
+        assert_eq!(table.to_string(), "what       n\n------------\na       12.3\nlonger     -\n");
+    }
+}

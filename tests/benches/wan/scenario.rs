@@ -1,0 +1,98 @@
+//! What a scenario is, and what all of them need: the stage with a contender on it, and the usual figures.
+//! Must never know any one scenario.
+
+use anyhow::Result;
+use docxy_tests::wan::{Counters, Link, NamedLink, Wan};
+
+use super::{figure::Figure, result::Outcome};
+use crate::{
+    contender::{Contender, Measured, Role, Running},
+    peer::Appetite,
+    place::Place,
+    statistics::{median, percentile},
+};
+
+/// Seconds that count as cold.
+pub(super) const COLD: f64 = 12.0;
+
+/// When a transfer is steady, in seconds from the request.
+pub(super) const STEADY: f64 = 4.0;
+
+/// Seconds between small requests.
+const SMALL_EVERY: f64 = 0.25;
+
+/// Something that happens on a link while bulk is carried over it.
+#[derive(Debug)]
+pub(super) struct Scenario {
+    pub(super) name: &'static str,
+    /// What happens, for tables and help.
+    pub(super) story: &'static str,
+    /// The links on which it is played if none is named.
+    pub(super) links: &'static [NamedLink],
+    pub(super) play: fn(&Stage<'_>) -> Result<Outcome>,
+}
+
+/// Where a scenario is played. The link is new, and nothing runs on it yet.
+pub(super) struct Stage<'a> {
+    pub(super) place: Place<'a>,
+    pub(super) wan: &'a Wan,
+    /// What the link is like at the beginning.
+    pub(super) link: Link,
+    pub(super) contender: &'a dyn Contender,
+    pub(super) seconds: f64,
+}
+
+impl Stage<'_> {
+    /// Starts the contender.
+    pub(super) fn start(&self) -> Result<Running> {
+        self.contender.start(&self.place)
+    }
+
+    /// What a reader takes unless the scenario wants it otherwise.
+    pub(super) fn appetite(&self) -> Appetite {
+        Appetite { small_every: SMALL_EVERY, ..Appetite::seconds(self.seconds) }
+    }
+
+    /// What the link has done so far to what the server sends.
+    pub(super) fn counters(&self) -> Result<Counters> {
+        Ok(self.wan.report()?.right_to_left.counters)
+    }
+
+    /// Share of the sent bytes that the link has dropped since `before`.
+    pub(super) fn lost_since(&self, before: Counters) -> Result<f64> {
+        let now = self.counters()?;
+        let dropped = now.dropped.total() - before.dropped.total();
+        Ok(dropped.bytes as f64 / (now.offered - before.offered).bytes as f64)
+    }
+
+    /// Bits per second as a share of what the link carries at the beginning.
+    pub(super) fn share(&self, bits_per_second: f64) -> f64 {
+        let rate = self.link.right_to_left.rate.map_or(f64::NAN, |rate| rate.bits_per_second() as f64);
+        bits_per_second / rate
+    }
+
+    /// A transfer's first seconds.
+    pub(super) fn cold(&self, measured: &Measured) -> f64 {
+        measured.reading.goodput(0.0, COLD.min(self.seconds))
+    }
+
+    /// Small requests beside the bulk, in round trips.
+    pub(super) fn small(&self, measured: &Measured) -> [Figure; 2] {
+        let rtt = self.link.rtt().as_secs_f64();
+        let round_trips = || measured.reading.small.iter().map(|seconds| seconds / rtt);
+        [
+            Figure::new("small", median(round_trips()), 2),
+            Figure::new("p90", percentile(round_trips(), 0.9), 2),
+        ]
+    }
+}
+
+/// Processor time and memory of the link's two ends.
+pub(super) fn cost(measured: &Measured) -> [Figure; 4] {
+    [
+        Figure::new("CPU server", measured.cpu_per_gb(Role::Server), 1),
+        Figure::new("client", measured.cpu_per_gb(Role::Client), 1),
+        Figure::new("RSS server", measured.rss_mib(Role::Server), 0),
+        Figure::new("RSS client", measured.rss_mib(Role::Client), 0),
+    ]
+}

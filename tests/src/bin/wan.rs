@@ -1,0 +1,262 @@
+//! The link emulator as a program: a bad network for a command, or for a shell.
+//! Must never leave anything behind, whatever ends it; only after SIGKILL the next one sweeps.
+
+use std::{
+    convert::Infallible,
+    env, fs,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::{ExitCode, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::{Args, Parser, Subcommand};
+use docxy_tests::{
+    process::scratch,
+    wan::{
+        Conditions, LADDER, Link, LinkOptions, NamedLink, Pair, Wan,
+        control::{Reply, Request, answer},
+    },
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    process::{Child, Command},
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
+
+/// Tells the command, and so `wan ctl`, where the control socket is.
+const CONTROL: &str = "WAN_CONTROL";
+
+/// How long a command may take to end after SIGTERM before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The longest line that the control socket reads.
+const LONGEST_LINE: u64 = 4096;
+
+/// Emulates a long, slow, lossy or hostile link between two network namespaces. Needs root.
+#[derive(Parser)]
+#[command(after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  wan list
+  wan up transpacific-5% -- bash -c 'ip netns exec $WAN_LEFT ping -c 3 $WAN_RIGHT_IP'
+  wan up --rtt 80ms --rate 50mbit/10mbit --loss 2%:8 --udp 20mbit -- bash
+  wan ctl set --rate 10mbit        # in that shell: the link changes under what runs on it
+  wan ctl outage 3s
+  wan ctl report
+
+A packet meets, in this order: outages, what is done to UDP, loss, the queue, the bottleneck, delay and jitter.
+Left to right and right to left are treated alike unless a value is written A/B.
+
+The command sees
+  WAN_LEFT, WAN_RIGHT        names of the two namespaces, for `ip netns exec` or nsenter
+  WAN_LEFT_IP, WAN_RIGHT_IP  the addresses of the two ends
+  WAN_CONTROL                the control socket: `wan ctl` finds it by itself";
+
+#[derive(Subcommand)]
+enum Task {
+    /// Bring up a link, run a command beside it, take it down again
+    Up(Box<Up>),
+    /// Print the named links, as the options that make them
+    List,
+    /// Change a link that is up, or ask what it has done
+    ///
+    /// The link is the one whose control socket WAN_CONTROL names, as it does for what `wan up` runs.
+    #[command(subcommand)]
+    Ctl(Request),
+}
+
+/// Without a command the link stays up until SIGINT or SIGTERM. The command's exit status is passed on.
+#[derive(Args)]
+struct Up {
+    /// A named link (see `wan list`); without one, a perfect link to be spoilt by options
+    #[arg(value_parser = named_link)]
+    link: Option<&'static NamedLink>,
+    #[command(flatten)]
+    options: LinkOptions,
+    /// Seed of the dice for loss and jitter
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// Write the report to a file, as JSON, at the end
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Do not print the report at the end
+    #[arg(long)]
+    quiet: bool,
+    /// What to run, outside the namespaces
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    let outcome = match Arguments::parse().command {
+        Task::Up(arguments) => up(*arguments).await,
+        Task::List => list(),
+        Task::Ctl(_) => ctl().await,
+    };
+    outcome.unwrap_or_else(|error| {
+        // If even stderr is gone, the exit status has to say it all.
+        let _ = writeln!(io::stderr(), "wan: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn up(arguments: Up) -> Result<ExitCode> {
+    // Before anything is made: from here on a signal ends the link in order.
+    let mut signals = Signals::new()?;
+    let mut link = arguments.link.map_or(Link::symmetric(Conditions::PERFECT), |named| named.link);
+    arguments.options.apply(&mut link);
+
+    let pair = Pair::new()?;
+    let wan = Wan::join(&pair.left, &pair.right, link, arguments.seed)?;
+    let folder = scratch()?;
+    let control = folder.path().join("control");
+    let listener = UnixListener::bind(&control)?;
+    let environment = [
+        ("WAN_LEFT", pair.left.namespace.clone()),
+        ("WAN_RIGHT", pair.right.namespace.clone()),
+        ("WAN_LEFT_IP", pair.left.address.to_string()),
+        ("WAN_RIGHT_IP", pair.right.address.to_string()),
+        (CONTROL, control.display().to_string()),
+    ];
+    let outcome = tokio::select! {
+        outcome = use_link(&arguments.command, environment, &mut signals) => outcome?,
+        never = serve(&listener, &wan) => match never {},
+    };
+
+    let report = wan.report()?;
+    if let Some(file) = arguments.json {
+        fs::write(&file, serde_json::to_vec_pretty(&report)?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if !arguments.quiet {
+        writeln!(io::stderr(), "{report}")?;
+    }
+    Ok(outcome)
+}
+
+/// Runs the command to its end, or, without one, waits for a signal.
+async fn use_link(
+    command: &[String],
+    environment: [(&str, String); 5],
+    signals: &mut Signals,
+) -> Result<ExitCode> {
+    let Some((program, words)) = command.split_first() else {
+        for (name, value) in environment {
+            writeln!(io::stdout(), "export {name}={value}")?;
+        }
+        signals.next().await;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut command = Command::new(program);
+    command.args(words).envs(environment).kill_on_drop(true);
+    let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+    run_until_ended(child, signals).await
+}
+
+/// Waits for the command; a signal is passed on, and after a while with force.
+async fn run_until_ended(mut child: Child, signals: &mut Signals) -> Result<ExitCode> {
+    tokio::select! {
+        status = child.wait() => return Ok(exit_code(status?)),
+        () = signals.next() => {}
+    }
+    if let Some(pid) = child.id() {
+        // The shell's own `kill`, as tokio only knows SIGKILL.
+        Command::new("sh").args(["-c", r#"kill -s TERM "$0""#, &pid.to_string()]).status().await?;
+    }
+    match timeout(GRACE, child.wait()).await {
+        Ok(status) => Ok(exit_code(status?)),
+        Err(_) => {
+            child.kill().await?;
+            bail!("the command did not end within {GRACE:?} of a signal and was killed")
+        }
+    }
+}
+
+/// As a shell tells it: its own code, or 128 + the signal that ended it.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+fn list() -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    for NamedLink { name, story, link } in LADDER {
+        writeln!(out, "{name:20} {story}\n{:20} {link}", "")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends on the words of the request, which the arguments' own grammar has found good.
+async fn ctl() -> Result<ExitCode> {
+    let control = PathBuf::from(env::var_os(CONTROL).with_context(|| format!("{CONTROL} is not set"))?);
+    let words: Vec<_> = env::args().skip_while(|word| word != "ctl").skip(1).collect();
+    let mut socket = UnixStream::connect(&control)
+        .await
+        .with_context(|| format!("no link is up behind {}", control.display()))?;
+    socket.write_all(words.join(" ").as_bytes()).await?;
+    socket.shutdown().await?;
+    let mut reply = Vec::new();
+    socket.read_to_end(&mut reply).await?;
+    let reply: Reply = serde_json::from_slice(&reply).context("the link's process has ended")?;
+    let value = reply.map_err(|why| anyhow!(why))?;
+    if !value.is_null() {
+        writeln!(io::stdout(), "{value:#}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Answers requests, one a connection, for ever.
+async fn serve(listener: &UnixListener, wan: &Wan) -> Infallible {
+    loop {
+        let responded = match listener.accept().await {
+            Ok((socket, _)) => timeout(GRACE, respond(socket, wan)).await,
+            Err(error) => Ok(Err(error.into())),
+        };
+        if let Ok(Err(error)) = responded {
+            tracing::warn!("control socket: {error:#}");
+        }
+    }
+}
+
+async fn respond(mut socket: UnixStream, wan: &Wan) -> Result<()> {
+    let (input, mut output) = socket.split();
+    let mut line = String::new();
+    BufReader::new(input.take(LONGEST_LINE)).read_line(&mut line).await?;
+    output.write_all(&serde_json::to_vec(&answer(&line, wan))?).await?;
+    Ok(())
+}
+
+fn named_link(name: &str) -> Result<&'static NamedLink> {
+    NamedLink::find(name).with_context(|| "no such link; `wan list` shows them".to_owned())
+}
+
+/// The signals that end the link.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
