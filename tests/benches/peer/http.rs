@@ -202,6 +202,8 @@ async fn get(
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, token);
     }
+    // The last answer may have been read to its end only this moment.
+    connection.ready().await?;
     Ok(connection.send_request(request.body(Empty::new())?).await?)
 }
 

@@ -131,7 +131,7 @@ impl Blob {
         self.len == 0
     }
 
-    /// Up to [`CHUNK`] bytes from `offset`, never past `end`; empty only at `end` or past the blob's own end.
+    /// Up to `CHUNK` bytes from `offset`, never past `end`; empty only at `end` or past the blob's own end.
     pub fn read(&self, offset: u64, end: u64) -> Bytes {
         let mut start = 0;
         for piece in self.pieces.iter() {
