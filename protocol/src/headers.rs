@@ -100,10 +100,9 @@ impl Headers {
         self.0.insert(name, value);
     }
 
-    /// `Content-Length`, where it is there and a number.
-    #[must_use]
-    pub fn content_length(&self) -> Option<u64> {
-        self.0.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    /// Takes a field out.
+    pub fn remove(&mut self, name: &HeaderName) {
+        self.0.remove(name);
     }
 
     /// The text of a field's first line.

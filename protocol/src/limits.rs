@@ -51,13 +51,29 @@ pub const SEGMENTS_AHEAD: usize = 8;
 /// bulk has been acknowledged.
 pub const SEND_WINDOW: u64 = BULK_WINDOW_MOST + 16 * 1024 * 1024;
 
-/// Streams of one client at a time: 224 segments at most, one segment beyond that and one request
-/// for each of the 200 pulls that a busy machine may run at once, and room for small requests.
+/// Blobs that a client fetches at a time. Each holds a request's stream and at least one segment's,
+/// and what waits for its turn must not hold either: see [`STREAMS_PER_CLIENT`].
+pub const BLOBS_PER_CLIENT: usize = 192;
+
+/// Other requests of a client at a time. They take a moment each and never wait for blobs.
+pub const SMALL_REQUESTS_PER_CLIENT: usize = 64;
+
+/// Streams of one client at a time: what its requests and segments can add up to, and a quarter
+/// more. quinn gives back the credit of ended streams in lots of an eighth, so a client that held
+/// nearly all of them could wait for ever for one more.
 pub const STREAMS_PER_CLIENT: u32 = 1024;
 
-/// Requests of one client that the server works on at a time. Each may hold a registry
-/// connection, so this is what keeps one client from using up the server's descriptors.
-pub const EXCHANGES_PER_CLIENT: usize = 256;
+/// Requests of one connection that the server works on at a time: what a client asks for at most.
+/// Each may hold a registry connection, so this keeps one client from using up the server's
+/// descriptors.
+pub const EXCHANGES_PER_CLIENT: usize = BLOBS_PER_CLIENT + SMALL_REQUESTS_PER_CLIENT;
+
+/// Connections from which on a newcomer must prove its address before it costs a handshake. More
+/// than a small server ever has; fewer than would hurt one.
+pub const CONNECTIONS_BEFORE_RETRY: usize = 256;
+
+/// Connections at most: at 100 KiB each what a small machine can spare.
+pub const MAX_CONNECTIONS: usize = 4096;
 
 /// Requests of all clients together for which the server talks to registries at a time: the
 /// default limit of 1024 descriptors less what the server needs for itself.
@@ -109,5 +125,20 @@ pub const ENGINE_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of a form that an engine posts to the token endpoint.
 pub const MAX_FORM: usize = 64 * 1024;
 
-/// Connections of engines at a time. dockerd opens a handful per pull, containerd up to a dozen.
-pub const ENGINE_CONNECTIONS: usize = 4096;
+/// Connections of engines at a time. dockerd opens a handful per pull, containerd up to a dozen,
+/// and a process may have 1024 descriptors.
+pub const ENGINE_CONNECTIONS: usize = 768;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_may_have_under_way_leaves_an_eighth_of_its_streams_free() {
+        let segments = BULK_WINDOW_MOST.div_ceil(u64::from(SEGMENT)) as usize + BLOBS_PER_CLIENT;
+        let control = 1;
+        let most = control + EXCHANGES_PER_CLIENT + segments + SEGMENTS_AHEAD;
+        let usable = STREAMS_PER_CLIENT as usize * 7 / 8;
+        assert!(most < usable, "{most} of {usable}");
+    }
+}

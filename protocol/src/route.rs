@@ -22,8 +22,8 @@ pub enum Route {
 
 /// Finds what `method path?query` asks for.
 ///
-/// The registry is the path's first part where that is a host, else containerd's `ns`, else
-/// Docker Hub.
+/// The registry is containerd's `ns`, else the path's first part where that is a host, else Docker
+/// Hub. An `ns` of Docker Hub says nothing: no name there has a host's form in front.
 ///
 /// # Errors
 /// A fault of the engine's hop: unknown route, method not served, or a name that is none.
@@ -43,9 +43,14 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
     let path = percent_decode_str(path).decode_utf8().map_err(|_| unknown_route())?;
     let rest = path.strip_prefix("/v2/").ok_or_else(unknown_route)?;
     let (name, kind, last) = split(rest).ok_or_else(unknown_route)?;
+    let namespace = namespace(query)?;
     let (registry, name) = match split_registry(name) {
-        (Some(host), name) => (host.parse::<Registry>().map_err(invalid_name)?, name),
-        (None, name) => (namespace(query)?, name),
+        // Where containerd has named another registry, a dotted first part is part of the name
+        // (gcr.io/google.com/…).
+        (Some(host), name) if namespace.is_docker_hub() => {
+            (host.parse::<Registry>().map_err(invalid_name)?, name)
+        }
+        _ => (namespace, name),
     };
     let repository = name.parse::<Repository>().map_err(invalid_name)?.in_registry(&registry);
     let page = || Page::from_query(query).map_err(|e| engine_fault(FaultKind::RequestInvalid, e));
@@ -169,6 +174,11 @@ mod tests {
             ("/v2/a/b/manifests/1", Some("ns=ghcr.io"), "ghcr.io/v2/a/b/manifests/1".to_owned()),
             ("/v2/ghcr.io/a/b/manifests/1", None, "ghcr.io/v2/a/b/manifests/1".to_owned()),
             ("/v2/host:5000/b/manifests/1", None, "host:5000/v2/b/manifests/1".to_owned()),
+            (
+                "/v2/google.com/sdk/cli/manifests/1",
+                Some("ns=gcr.io"),
+                "gcr.io/v2/google.com/sdk/cli/manifests/1".to_owned(),
+            ),
             (
                 "/v2/alpine/tags/list",
                 Some("n=2&ns=docker.io"),

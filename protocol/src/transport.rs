@@ -58,7 +58,7 @@ fn both() -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(10));
     config.ack_frequency_config(Some(acks));
-    // 64 KiB at once: ten round trips fewer until a long line is full.
+    // 64 KiB at once: two or three round trips fewer until a long line is full.
     let mut cubic = CubicConfig::default();
     cubic.initial_window(64 * 1024);
     config.congestion_controller_factory(Arc::new(cubic));

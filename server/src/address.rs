@@ -3,9 +3,10 @@
 //! Told by the operator or read off the interfaces; never asked of a third party, and never
 //! guessed: a link with a wrong address fails far away from where it could be mended.
 
+use crate::public_ip::is_public;
 use docxy_protocol::link::Host;
 use serde::Deserialize;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// Why there is no address for a link.
@@ -86,42 +87,9 @@ fn interfaces() -> Result<Vec<IpAddr>, AddressError> {
 
 /// IPv4 first: every client has it, and not every one has IPv6.
 fn first_public(addresses: &[IpAddr]) -> Option<IpAddr> {
-    let mut public = addresses.iter().copied().filter(is_public);
+    let mut public = addresses.iter().copied().filter(|address| is_public(*address));
     let first = public.next()?;
     Some(if first.is_ipv4() { first } else { public.find(IpAddr::is_ipv4).unwrap_or(first) })
-}
-
-/// Whether the internet at large can reach this address (IANA's special-purpose registries).
-fn is_public(address: &IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(*address),
-        IpAddr::V6(address) => is_public_v6(*address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let is_shared = a == 100 && (64..128).contains(&b); // carrier-grade NAT, RFC 6598
-    let is_assigned = (a, b, c) == (192, 0, 0); // IETF protocol assignments, RFC 6890
-    let is_benchmark = a == 198 && (b & 0xfe) == 18; // RFC 2544
-    let is_reserved = a == 0 || a >= 224; // "this network", multicast, future use, broadcast
-    !(address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_documentation()
-        || is_shared
-        || is_assigned
-        || is_benchmark
-        || is_reserved)
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
-    let is_documentation = (a, b) == (0x2001, 0x0db8); // RFC 3849
-    let is_teredo = (a, b) == (0x2001, 0); // RFC 4380: a tunnel through a NAT
-    let is_6to4 = a == 0x2002; // RFC 7526: no longer reachable
-    // Global unicast is 2000::/3; unique-local, link-local and the rest lie outside.
-    (a & 0xe000) == 0x2000 && !is_documentation && !is_teredo && !is_6to4
 }
 
 fn host_of(address: IpAddr) -> Host {

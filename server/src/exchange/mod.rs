@@ -13,7 +13,7 @@ pub(crate) use segments::{Offered, Offers, Ranks};
 use crate::upstream::{Answer, AnswerBody, Download, Upstream};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::frame::{self, FrameError};
+use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT;
 use docxy_protocol::reply::{Body, Reply, Response};
 use docxy_protocol::request::{Method, Operation, Request};
@@ -79,7 +79,9 @@ async fn respond(
 
 /// Tells the client of a fault while no head is out yet.
 async fn refuse(mut answer: Outgoing, fault: &Fault) -> Result<(), SendError> {
-    answer.write(head(&Reply::Fault(fault.clone()))).await?;
+    // A fault's text is bounded, so its frame is.
+    let Ok(head) = head(&Reply::Fault(fault.clone())) else { return Err(SendError) };
+    answer.write(head).await?;
     answer.finish()
 }
 
@@ -105,7 +107,10 @@ async fn send(
     let status = upstream.status.as_u16();
     let headers = std::mem::take(&mut upstream.headers);
     let response = Response { status: upstream.status, headers, body: shape };
-    answer.write(head(&Reply::Response(response))).await?;
+    match head(&Reply::Response(response)) {
+        Ok(head) => answer.write(head).await?,
+        Err(fault) => return refuse(answer, &fault).await.map(|()| Ended::Failed(fault)),
+    }
     let bytes = match (&mut upstream.body, layout) {
         (AnswerBody::None, _) => 0,
         (AnswerBody::Small(bytes), _) => {
@@ -194,10 +199,9 @@ fn is_blob(operation: &Operation) -> bool {
     matches!(operation, Operation::Blob { method: Method::Get, .. })
 }
 
-/// A reply's frame; a head that is too large for one becomes a fault, which never is.
-fn head(reply: &Reply) -> bytes::Bytes {
-    let encoded = frame::encode(reply).or_else(|error: FrameError| {
-        frame::encode(&Reply::Fault(Fault::new(Hop::Registry, FaultKind::BadAnswer, error)))
-    });
-    bytes::Bytes::from(encoded.unwrap_or_default())
+/// A reply's frame.
+fn head(reply: &Reply) -> Result<bytes::Bytes, Fault> {
+    frame::encode(reply)
+        .map(bytes::Bytes::from)
+        .map_err(|error| Fault::new(Hop::Registry, FaultKind::BadAnswer, error))
 }

@@ -76,6 +76,8 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
     let mut accounting = tokio::time::interval(ACCOUNTING);
     let mut account = Account { usage, sent: 0, received: 0 };
     let mut draining = false;
+    let last_bytes = last_bytes(streams.clone());
+    tokio::pin!(last_bytes);
     loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
@@ -98,9 +100,7 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
                 // Segment streams still come in, or running answers could not finish.
                 streams.close();
             }
-            () = streams.wait(), if draining => {
-                // Sent is not delivered. The client knows when it has everything, and hangs up.
-                let _ = tokio::time::timeout(LAST_BYTES, connection.closed()).await;
+            () = &mut last_bytes, if draining => {
                 close(&connection, CloseCode::Draining);
                 break;
             }
@@ -129,6 +129,13 @@ async fn read_hello(connection: &Connection) -> Result<(Hello, SendStream), Clos
         Ok(Opening::Hello(hello)) => Ok((hello, send)),
         Ok(_) | Err(_) => Err(CloseCode::Violation),
     }
+}
+
+/// Resolves when nothing is under way any more and the client has had time to fetch what was sent.
+/// It knows when it has everything, and hangs up before; meanwhile its requests are still refused.
+async fn last_bytes(streams: TaskTracker) {
+    streams.wait().await;
+    tokio::time::sleep(LAST_BYTES).await;
 }
 
 /// What one client's streams share.
@@ -162,8 +169,12 @@ fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut rec
                     if client.shared.drain.is_cancelled() {
                         return exchange::refuse_draining(answer).await;
                     }
+                    let stopped = answer.stopped();
                     // Closed only by dropping it, and the client outlives its streams.
-                    let _permit = client.exchanges.acquire().await;
+                    let _permit = tokio::select! {
+                        permit = client.exchanges.acquire() => permit,
+                        () = stopped => return,
+                    };
                     exchange::run(request, answer, offers, &client.ranks, &client.shared.upstream).await;
                 }
                 .instrument(span)

@@ -3,6 +3,7 @@
 //! One connection's failure never ends the accepting.
 
 mod connection;
+mod door;
 mod socket;
 
 pub use socket::SocketError;
@@ -16,12 +17,16 @@ use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::DRAIN_TIMEOUT;
 use docxy_protocol::tls::TlsError;
 use docxy_protocol::{tls, transport};
+use door::Verdict;
 use quinn::{Endpoint, EndpointConfig, ServerConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
+
+/// How long the last words of a server may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why the server ended, or never began, to serve.
 #[derive(Debug, thiserror::Error)]
@@ -80,17 +85,22 @@ pub async fn serve(
         let (endpoint, shared, connections) = (endpoint.clone(), Arc::clone(&shared), connections.clone());
         tokio::spawn(async move {
             while let Some(incoming) = endpoint.accept().await {
-                connections.spawn(connection::run(incoming, Arc::clone(&shared)));
+                match door::judge(&incoming, connections.len(), shared.drain.is_cancelled()) {
+                    Verdict::Admit => {
+                        connections.spawn(connection::run(incoming, Arc::clone(&shared)));
+                    }
+                    Verdict::Prove => {
+                        // An error means that it has proved its address already.
+                        let _ = incoming.retry();
+                    }
+                    Verdict::Refuse => incoming.refuse(),
+                }
             }
         });
     }
 
     shutdown.drain.cancelled().await;
     tracing::info!(connections = connections.len(), "draining: running transfers may finish");
-    for endpoint in &endpoints {
-        // Newcomers are refused at once, so that they try elsewhere.
-        endpoint.set_server_config(None);
-    }
     connections.close();
     tokio::select! {
         () = connections.wait() => {}
@@ -101,8 +111,10 @@ pub async fn serve(
         let code = CloseCode::Draining;
         endpoint.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
         // Time for the goodbye to leave; a client that misses it finds out by its pings.
-        let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+        let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
     }
+    // Their accounts are complete when they have ended.
+    let _ = tokio::time::timeout(GOODBYE, connections.wait()).await;
     usage.flush()?;
     Ok(())
 }

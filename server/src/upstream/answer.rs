@@ -60,13 +60,12 @@ impl Answer {
             || status.is_server_error()
             || matches!(operation, Operation::Token(_))
         {
-            let original = collect(hop, incoming).await?;
-            let is_error = !status.is_success();
-            let body = if is_error {
-                headers.set(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
-                Bytes::from(error_body::of_upstream(status, &original, operation.unknown_code()))
+            let body = if status.is_success() {
+                collect(hop, incoming).await?
             } else {
-                original
+                // The status is what counts: it stays, also where the body cannot be read.
+                let original = collect(hop, incoming).await.unwrap_or_default();
+                error_body_of(&mut headers, status, original, operation)
             };
             headers.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             AnswerBody::Small(body)
@@ -83,6 +82,21 @@ impl Answer {
     }
 }
 
+/// The body that tells an engine of an upstream error.
+fn error_body_of(headers: &mut Headers, status: StatusCode, original: Bytes, operation: &Operation) -> Bytes {
+    let encoded =
+        headers.text(&header::CONTENT_ENCODING).is_some_and(|e| !e.eq_ignore_ascii_case("identity"));
+    let json = headers.text(&header::CONTENT_TYPE).is_some_and(|t| t.starts_with(error_body::MEDIA_TYPE));
+    if encoded && json && !original.is_empty() {
+        // Compressed because the engine asked for it; it can read what we cannot.
+        return original;
+    }
+    let readable = if encoded { Bytes::new() } else { original };
+    headers.remove(&header::CONTENT_ENCODING);
+    headers.set(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
+    error_body::of_upstream(status, &readable, operation.unknown_code()).into()
+}
+
 /// A body under way.
 #[derive(Debug)]
 pub(crate) struct Download {
@@ -97,8 +111,9 @@ impl Download {
         self.incoming.size_hint().exact()
     }
 
-    /// The next bytes; `None` at the end, which is only ever reached where the body was whole:
-    /// hyper holds a connection that ends before the announced length for an error.
+    /// The next bytes; `None` at the end of a whole body. hyper holds a connection that ends before
+    /// the announced length, or within chunks, for an error; where nothing was announced, TLS does,
+    /// unless the sender has said goodbye.
     ///
     /// # Errors
     /// Where the transfer breaks or says nothing for too long.

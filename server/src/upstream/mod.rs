@@ -8,13 +8,14 @@
 //!                           └─▶ TokenService ─▶ token service (for those who come without a token)
 //! ```
 
-mod anonymous;
 mod answer;
 mod follow;
 mod guard;
+mod one_flight;
 mod origin;
 mod registry;
 mod roots;
+mod token_cache;
 mod token_service;
 
 pub(crate) use answer::{Answer, AnswerBody, Download};

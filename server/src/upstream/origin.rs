@@ -22,6 +22,11 @@ use url::Url;
 /// more; closing first avoids the race in which a request meets a connection about to end.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
+/// Unused connections kept for each host. A redirected blob leaves one to the registry behind, and
+/// with a transfer on each of [`docxy_protocol::limits::UPSTREAM_REQUESTS`] all of them would be
+/// kept, each a descriptor.
+const POOL_SIZE: usize = 32;
+
 /// A pool of connections that trust one set of roots.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
@@ -48,6 +53,7 @@ impl Origin {
             .wrap_connector(http);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_SIZE)
             .pool_timer(TokioTimer::new())
             .build(https);
         Ok(Self { client, guard })

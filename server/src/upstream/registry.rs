@@ -1,10 +1,11 @@
 //! One registry of the operator's list: its address, its token service, the tokens held for it.
 
-use super::anonymous::TokenCache;
 use super::answer::{Answer, collect};
 use super::follow::{Followed, follow};
 use super::guard::Guard;
+use super::one_flight::{Fetched, OneFlight};
 use super::origin::Origin;
+use super::token_cache::TokenCache;
 use super::token_service::{NoToken, TokenService, sensitive};
 use crate::settings::{Account, RegistrySettings, Settings};
 use docxy_protocol::authorization::Authorization;
@@ -37,7 +38,7 @@ pub(super) struct Registry {
     origin: Origin,
     account: Option<Account>,
     account_refused: Mutex<Option<Instant>>,
-    token_service: tokio::sync::Mutex<Option<(Option<TokenService>, Instant)>>,
+    token_service: OneFlight<Option<TokenService>>,
     tokens: TokenCache<(Payer, Option<Repository>)>,
 }
 
@@ -68,7 +69,7 @@ impl Registry {
             origin: Origin::new(guard, roots)?,
             account: entry.account.clone(),
             account_refused: Mutex::new(None),
-            token_service: tokio::sync::Mutex::new(None),
+            token_service: OneFlight::default(),
             tokens: TokenCache::new(),
         })
     }
@@ -99,8 +100,7 @@ impl Registry {
         let Followed { hop, response } = match (&request.operation, &request.authorization) {
             (Operation::Token(token), authorization) => {
                 let user_agent = request.headers.map().get(header::USER_AGENT);
-                let response = self.credentialed_token(token, authorization, user_agent).await?;
-                Followed { hop: Hop::Auth, response }
+                self.credentialed_token(token, authorization, user_agent).await?
             }
             (_, Authorization::Public) => self.ask_for_the_public(request).await?,
             (_, authorization) => self.send(request, authorization.header()).await?,
@@ -114,16 +114,22 @@ impl Registry {
         token: &TokenRequest,
         authorization: &Authorization,
         user_agent: Option<&HeaderValue>,
-    ) -> Result<http::Response<hyper::body::Incoming>, Fault> {
-        let service = self.token_service().await?.ok_or_else(|| {
-            Fault::new(Hop::Registry, FaultKind::BadAnswer, "has no token service: it wants no token")
-        })?;
-        let answer = service.ask(&self.origin, token, authorization.header(), user_agent).await;
-        if answer.is_err() {
-            // Perhaps it has moved.
-            *self.token_service.lock().await = None;
+    ) -> Result<Followed, Fault> {
+        let service = match self.token_service().await {
+            Ok(Some(service)) => service,
+            Ok(None) => {
+                let detail = "has no token service: it wants no token";
+                return Err(Fault::new(Hop::Registry, FaultKind::BadAnswer, detail));
+            }
+            Err(no_token) => return no_token.into_answer(),
+        };
+        match service.ask(&self.origin, token, authorization.header(), user_agent).await {
+            Ok(response) => Ok(Followed { hop: Hop::Auth, response }),
+            Err(fault) => {
+                self.token_service_failed(&service).await;
+                Err(fault)
+            }
         }
-        answer
     }
 
     /// On behalf of those who showed no credential: with a token that nobody in particular gets.
@@ -132,10 +138,14 @@ impl Registry {
     /// it is used only for what the registry has just shown to be open to everybody.
     async fn ask_for_the_public(&self, request: &Request) -> Result<Followed, Fault> {
         let is_manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
-        if self.account.is_some() && is_manifest {
+        if is_manifest && self.operator_may_pay() {
             let head = self.send_with_token(&head_of(request), Payer::Anonymous).await?;
-            let open =
-                head.response.status().is_success() || head.response.status() == StatusCode::NOT_MODIFIED;
+            if head.hop == Hop::Auth {
+                // No token is to be had now, so neither is anything else.
+                return Ok(head);
+            }
+            let status = head.response.status();
+            let open = status.is_success() || status == StatusCode::NOT_MODIFIED;
             if open && self.operator_can_pay(request).await {
                 return self.send_with_token(request, Payer::Operator).await;
             }
@@ -143,12 +153,15 @@ impl Registry {
         self.send_with_token(request, Payer::Anonymous).await
     }
 
+    /// Whether there is an account, and none that was refused a moment ago.
+    fn operator_may_pay(&self) -> bool {
+        let refused = self.lock_refused().is_some_and(|since| since.elapsed() < REFUSAL_LIFETIME);
+        self.account.is_some() && !refused
+    }
+
     /// A token service that doesn't know the operator, or not now, must not stop those who can do
     /// without.
     async fn operator_can_pay(&self, request: &Request) -> bool {
-        if self.lock_refused().is_some_and(|since| since.elapsed() < REFUSAL_LIFETIME) {
-            return false;
-        }
         let key = (Payer::Operator, request.operation.repository().cloned());
         let why = match self.token(&key).await {
             Ok(Some(_)) => return true,
@@ -201,28 +214,36 @@ impl Registry {
             Payer::Anonymous => None,
             Payer::Operator => self.account.as_ref().map(|a| (a.user.as_str(), &a.password)),
         };
-        self.tokens.get(key, || service.token(&self.origin, &request, account)).await
+        let token = self.tokens.get(key, || service.token(&self.origin, &request, account)).await;
+        if matches!(token, Err(NoToken::Fault(_))) {
+            self.token_service_failed(&service).await;
+        }
+        token
     }
 
     /// Where the registry says that tokens come from; asked for once, by whoever comes first.
-    async fn token_service(&self) -> Result<Option<TokenService>, Fault> {
-        let mut known = self.token_service.lock().await;
-        if let Some((service, since)) = &*known
-            && since.elapsed() < CHALLENGE_LIFETIME
-        {
-            return Ok(service.clone());
-        }
-        let Followed { hop, response } =
-            follow(&self.origin, &http::Method::GET, self.url("/v2/")?, HeaderMap::new()).await?;
-        let status = response.status();
-        let service = TokenService::of_challenge(response.headers());
-        // Read to the end, so that the connection can serve the next request.
-        collect(hop, response.into_body()).await?;
-        if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
-            return Err(Fault::new(hop, FaultKind::BadAnswer, format!("answers {status} on /v2/")));
-        }
-        *known = Some((service.clone(), Instant::now()));
-        Ok(service)
+    async fn token_service(&self) -> Result<Option<TokenService>, NoToken> {
+        let fetch = || async {
+            let ping = follow(&self.origin, &http::Method::GET, self.url("/v2/")?, HeaderMap::new());
+            let Followed { hop, response } = ping.await?;
+            let status = response.status();
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                return Err(NoToken::Limited(response));
+            }
+            let value = TokenService::of_challenge(response.headers());
+            // Read to the end, so that the connection can serve the next request.
+            collect(hop, response.into_body()).await?;
+            if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
+                return Err(Fault::new(hop, FaultKind::BadAnswer, format!("answers {status} on /v2/")).into());
+            }
+            Ok(Fetched { value, lifetime: CHALLENGE_LIFETIME })
+        };
+        self.token_service.get(fetch).await
+    }
+
+    /// Perhaps it has moved: whoever comes next asks the registry where it is.
+    async fn token_service_failed(&self, failed: &TokenService) {
+        self.token_service.forget(|known| known.as_ref() == Some(failed)).await;
     }
 
     async fn send(&self, request: &Request, authorization: Option<Secret>) -> Result<Followed, Fault> {

@@ -1,17 +1,18 @@
-//! The tokens that the server holds for those who come without a credential of their own.
+//! The tokens that the server holds for those who come without a credential of their own: the
+//! registry's anonymous ones and, where there is an account, the operator's.
 //!
-//! One token per repository, shared by all who ask, fetched once for many askers. Never holds a
-//! token that a user's credential paid for.
+//! One for each use, shared by all who ask. Never holds a token that a user's credential opened.
 
+use super::one_flight::{Fetched, OneFlight};
 use super::token_service::{NoToken, Token};
 use docxy_protocol::secret::Secret;
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Repositories remembered at most. A token is about 3 KiB; this keeps the whole below 4 MiB.
+/// Uses remembered at most. A token is about 3 KiB; this keeps the whole below 4 MiB.
 const MOST: usize = 1024;
 
 /// A token is renewed when less than this is left, so that it outlives the request it is put on.
@@ -20,15 +21,7 @@ const MARGIN: Duration = Duration::from_secs(20);
 /// Tokens by what they are for.
 #[derive(Debug)]
 pub(super) struct TokenCache<K> {
-    slots: Mutex<HashMap<K, Arc<Slot>>>,
-}
-
-type Slot = tokio::sync::Mutex<Option<Held>>;
-
-#[derive(Debug)]
-struct Held {
-    token: Secret,
-    until: Instant,
+    slots: Mutex<HashMap<K, Arc<OneFlight<Option<Secret>>>>>,
 }
 
 impl<K: Hash + Eq + Clone> TokenCache<K> {
@@ -36,8 +29,7 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
         Self { slots: Mutex::new(HashMap::new()) }
     }
 
-    /// The token for `key`: the one at hand, or the one that `fetch` brings. While one caller
-    /// fetches, the others wait for its result.
+    /// The token for `key`: the one at hand, or the one that `fetch` brings.
     ///
     /// # Errors
     /// What `fetch` fails with.
@@ -45,29 +37,23 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     where
         F: Future<Output = Result<Option<Token>, NoToken>>,
     {
-        let slot = self.slot(key);
-        let mut held = slot.lock().await;
-        if let Some(held) = held.as_ref().filter(|held| Instant::now() < held.until) {
-            return Ok(Some(held.token.clone()));
-        }
-        let Some(token) = fetch().await? else {
-            return Ok(None);
+        let fetch = || async {
+            Ok(match fetch().await? {
+                Some(Token { secret, lifetime }) => {
+                    Fetched { value: Some(secret), lifetime: lifetime.saturating_sub(MARGIN) }
+                }
+                None => Fetched { value: None, lifetime: Duration::ZERO },
+            })
         };
-        let until = Instant::now() + token.lifetime.saturating_sub(MARGIN);
-        *held = Some(Held { token: token.secret.clone(), until });
-        Ok(Some(token.secret))
+        self.slot(key).get(fetch).await
     }
 
     /// Forgets a token that the registry refused; another one in its place stays.
     pub(super) async fn forget(&self, key: &K, refused: &Secret) {
-        let slot = self.slot(key);
-        let mut held = slot.lock().await;
-        if held.as_ref().is_some_and(|held| held.token == *refused) {
-            *held = None;
-        }
+        self.slot(key).forget(|held| held.as_ref() == Some(refused)).await;
     }
 
-    fn slot(&self, key: &K) -> Arc<Slot> {
+    fn slot(&self, key: &K) -> Arc<OneFlight<Option<Secret>>> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= MOST && !slots.contains_key(key) {
             // Rare, and a token is one request to get back; those in use are kept.
@@ -80,28 +66,9 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn token(text: &str, seconds: u64) -> Token {
         Token { secret: Secret::new(text), lifetime: Duration::from_secs(seconds) }
-    }
-
-    #[tokio::test]
-    async fn many_askers_cost_one_request() {
-        let cache = TokenCache::new();
-        let fetched = AtomicUsize::new(0);
-        let ask = || {
-            cache.get(&"repo", || async {
-                fetched.fetch_add(1, Ordering::SeqCst);
-                tokio::task::yield_now().await;
-                Ok(Some(token("t", 300)))
-            })
-        };
-        let (a, b, c) = tokio::join!(ask(), ask(), ask());
-        for got in [a, b, c] {
-            assert_eq!(got.unwrap().unwrap().expose(), "t");
-        }
-        assert_eq!(fetched.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]
@@ -119,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_number_of_repositories_is_bounded() {
+    async fn the_number_of_uses_is_bounded() {
         let cache = TokenCache::new();
         for n in 0..MOST + 10 {
             cache.get(&n, || async { Ok(Some(token("t", 300))) }).await.unwrap();
