@@ -5,7 +5,7 @@
 
 use crate::exchange::{self, Answer, ExchangeError};
 use crate::tunnel::{Line, Patience, Tunnel};
-use docxy_protocol::fault::Fault;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::request::Request;
 
 /// A way to the registries.
@@ -21,7 +21,9 @@ impl Gateway {
         Self { tunnel }
     }
 
-    /// Sends a request and returns the answer, whose body is still on its way.
+    /// Sends a request and returns the answer, whose body is still on its way. An answer that comes
+    /// after the asker has given up is worth less than a word on whose fault that was, so the
+    /// answer's head has to come within the same time.
     ///
     /// # Errors
     /// A fault that names the hop that failed: the tunnel, where it did not come up in time.
@@ -31,7 +33,9 @@ impl Gateway {
         let mut overtaken = false;
         loop {
             let line = self.tunnel.line(spent.as_ref(), patience).await?;
-            match exchange::run(&line, &request).await {
+            let asked = exchange::run(&line, &request);
+            match tokio::time::timeout_at(patience.until().into(), asked).await.unwrap_or_else(|_| too_late())
+            {
                 Ok(answer) => return Ok(answer),
                 Err(ExchangeError::Fault(fault)) => return Err(fault),
                 Err(ExchangeError::LineLost) => spent = Some(line),
@@ -40,4 +44,9 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Everything under way may be waiting for engines that don't read, or the far side is slow.
+fn too_late() -> Result<Answer, ExchangeError> {
+    Err(Fault::new(Hop::Tunnel, FaultKind::TimedOut, "no answer in time through the tunnel").into())
 }

@@ -44,7 +44,7 @@ pub const BULK_WINDOW_MOST: u64 = 112 * 1024 * 1024;
 /// Segments opened together with a blob's request, before its length is known: enough to keep the
 /// line busy for the round trip until the client has seen the length. They cost a few bytes each
 /// if the blob turns out to be small.
-pub const SEGMENTS_AHEAD: usize = 8;
+pub const SEGMENTS_AHEAD: u32 = 8;
 
 /// Bytes written but not yet acknowledged that a sender may hold for a whole connection: all that
 /// a client may have asked for, and enough besides for small replies, which must never wait until
@@ -137,7 +137,7 @@ mod tests {
     fn what_a_client_may_have_under_way_leaves_an_eighth_of_its_streams_free() {
         let segments = BULK_WINDOW_MOST.div_ceil(u64::from(SEGMENT)) as usize + BLOBS_PER_CLIENT;
         let control = 1;
-        let most = control + EXCHANGES_PER_CLIENT + segments + SEGMENTS_AHEAD;
+        let most = control + EXCHANGES_PER_CLIENT + segments + SEGMENTS_AHEAD as usize;
         let usable = STREAMS_PER_CLIENT as usize * 7 / 8;
         assert!(most < usable, "{most} of {usable}");
     }

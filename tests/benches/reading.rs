@@ -38,14 +38,21 @@ impl Reading {
         self.bytes as f64 * 8.0 / self.seconds
     }
 
-    /// Seconds from `event` until a full second's goodput is at least `wanted`; `None` if it never is.
-    pub(crate) fn recovery(&self, event: f64, wanted: f64) -> Option<f64> {
-        const STEP: f64 = TICK.as_millis() as f64 / 1000.0;
-        let last = ((self.seconds - 1.0 - event) / STEP).max(0.0) as usize;
-        (0..last).map(|step| step as f64 * STEP).find(|after| {
-            let from = event + after;
-            self.goodput(from, from + 1.0) >= wanted
-        })
+    /// The second from `from` to `to` in which least came: when it began, and its bits per second.
+    pub(crate) fn worst_second(&self, from: f64, to: f64) -> Option<(f64, f64)> {
+        let seconds = seconds_between(from, to).map(|start| (start, self.goodput(start, start + 1.0)));
+        seconds.reduce(|worst, second| if second.1 < worst.1 { second } else { worst })
+    }
+
+    /// Seconds from `event` until a whole second reaches `wanted` bits per second; `None` if none does before `end`.
+    /// What comes before the worst second is what was under way, and doesn't count.
+    pub(crate) fn recovery(&self, event: f64, end: f64, wanted: f64) -> Option<f64> {
+        let (worst, least) = self.worst_second(event, end)?;
+        if least >= wanted {
+            return Some(0.0);
+        }
+        let mut seconds = seconds_between(worst, end);
+        seconds.find(|start| self.goodput(*start, start + 1.0) >= wanted).map(|start| start - event)
     }
 
     /// Bytes that had come by this second, straight between the ticks.
@@ -58,6 +65,13 @@ impl Reading {
         let (before, after) = (at(tick as usize), at(tick as usize + 1));
         before + (after - before) * tick.fract()
     }
+}
+
+/// Where each whole second begins, tick by tick.
+fn seconds_between(from: f64, to: f64) -> impl Iterator<Item = f64> {
+    let tick = TICK.as_secs_f64();
+    let count = ((to - 1.0 - from) / tick).max(0.0) as u32;
+    (0..=count).map(move |number| from + f64::from(number) * tick)
 }
 
 #[cfg(test)]
@@ -74,16 +88,24 @@ mod tests {
     fn goodput_is_of_a_stretch() {
         let reading = with_a_gap();
         assert_eq!(reading.goodput(0.0, 1.0), 8000.0);
-        assert_eq!(reading.goodput(0.05, 0.15), 8000.0);
+        assert_eq!(reading.goodput(0.25, 0.75), 8000.0);
         assert_eq!(reading.goodput(1.0, 2.0), 0.0);
         assert_eq!(reading.goodput(0.0, 4.0), reading.overall());
     }
 
     #[test]
-    fn recovery_counts_from_the_event() {
+    fn recovery_counts_from_the_event_and_from_behind_the_worst() {
         let reading = with_a_gap();
-        let after = reading.recovery(1.0, 7900.0).unwrap();
-        assert!((after - 1.0).abs() < 0.01, "{after}");
-        assert_eq!(reading.recovery(1.0, 9000.0), None);
+        for event in [1.0, 0.0] {
+            let after = reading.recovery(event, 4.0, 7900.0).unwrap();
+            assert!((event + after - 2.0).abs() < 0.01, "{after}");
+        }
+        assert_eq!(reading.recovery(2.0, 4.0, 7900.0), Some(0.0));
+        assert_eq!(reading.recovery(1.0, 4.0, 9000.0), None);
+    }
+
+    #[test]
+    fn the_worst_second_is_found() {
+        assert_eq!(with_a_gap().worst_second(0.0, 4.0).map(|(_, least)| least), Some(0.0));
     }
 }

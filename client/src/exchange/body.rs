@@ -13,6 +13,7 @@ use quinn::RecvStream;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// A body under way.
 pub struct TunnelBody {
@@ -20,6 +21,8 @@ pub struct TunnelBody {
     chunks: BoxStream<'static, Result<Bytes, Fault>>,
     /// What the body broke off with, until hyper is told.
     broken: Option<Fault>,
+    /// Its place among the requests under way, until it is dropped.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl TunnelBody {
@@ -34,8 +37,14 @@ impl TunnelBody {
         self.chunks.next().await
     }
 
+    /// Keeps a place among the requests under way for as long as the body is.
+    pub(super) fn holding(mut self, place: Option<OwnedSemaphorePermit>) -> Self {
+        self.place = place;
+        self
+    }
+
     pub(super) fn empty() -> Self {
-        Self { length: Some(0), chunks: futures_util::stream::empty().boxed(), broken: None }
+        Self { length: Some(0), chunks: futures_util::stream::empty().boxed(), broken: None, place: None }
     }
 
     /// A body on the answering stream.
@@ -53,7 +62,7 @@ impl TunnelBody {
                 None => Err(truncated("the body ended early")),
             }
         });
-        Self { length, chunks: chunks.boxed(), broken: None }
+        Self { length, chunks: chunks.boxed(), broken: None, place: None }
     }
 
     /// A body in segments; `answer` is the answering stream, which ends when all was sent.
@@ -71,7 +80,7 @@ impl TunnelBody {
                 Err(fault) => Err(fault),
             }
         });
-        Self { length: Some(layout.length()), chunks: chunks.boxed(), broken: None }
+        Self { length: Some(layout.length()), chunks: chunks.boxed(), broken: None, place: None }
     }
 }
 
@@ -111,6 +120,10 @@ impl http_body::Body for TunnelBody {
             }
             None => Poll::Ready(None),
         }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.length == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -47,6 +47,7 @@ pub(crate) enum ExchangeError {
 /// Asks, and waits for the answer's head.
 pub(crate) async fn run(line: &Line, request: &Request) -> Result<Answer, ExchangeError> {
     let opening = frame::encode(&Opening::Request(Box::new(request.clone()))).map_err(unsendable)?;
+    let place = line.place(&request.operation).await;
     let (send, mut receive) = line.connection().open_bi().await.map_err(|_| ExchangeError::LineLost)?;
     write_opening(send, &opening).await?;
     // Offered along with the request, so that a large body flows as soon as it is there.
@@ -66,7 +67,7 @@ pub(crate) async fn run(line: &Line, request: &Request) -> Result<Answer, Exchan
                 (Body::Segmented(layout), Some(segments)) => TunnelBody::segmented(segments, layout, receive),
                 (Body::Segmented(_), None) => return Err(nonsense("segments of what is no blob").into()),
             };
-            Ok(Answer { status, headers, body })
+            Ok(Answer { status, headers, body: body.holding(place) })
         }
         // The server is about to end; the next one, or the same a moment later, will answer.
         Ok(Reply::Fault(fault)) if fault.hop == Hop::Server && fault.kind == FaultKind::Down => {

@@ -4,7 +4,7 @@
 //! and the server stops the CDN.
 
 use super::{ExchangeError, write_opening};
-use crate::tunnel::{Line, Share};
+use crate::tunnel::{Line, OpenSegment, Share};
 use bytes::Bytes;
 use docxy_protocol::control::{Opening, Segment};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -32,6 +32,7 @@ pub(super) struct Segments {
 struct Place {
     stream: RecvStream,
     received: u64,
+    _place: OpenSegment,
 }
 
 impl Segments {
@@ -43,7 +44,7 @@ impl Segments {
     /// Opens streams before anything is known of the body.
     pub(super) async fn open_ahead(&mut self) -> Result<(), ExchangeError> {
         self.share.observe(self.line.connection());
-        self.open_up_to(SEGMENTS_AHEAD.min(self.share.segments()), u32::MAX).await
+        self.open_up_to(SEGMENTS_AHEAD).await
     }
 
     /// The next bytes of the body; `None` behind its last segment.
@@ -52,7 +53,7 @@ impl Segments {
     /// Where the connection or a stream breaks, or a segment hasn't its exact length.
     pub(super) async fn next(&mut self, layout: Layout) -> Result<Option<Bytes>, Fault> {
         loop {
-            self.open_up_to(self.share.segments(), layout.count()).await.map_err(|error| match error {
+            self.open_up_to(layout.count()).await.map_err(|error| match error {
                 ExchangeError::Fault(fault) | ExchangeError::Overtaken(fault) => fault,
                 ExchangeError::LineLost => broken(&self.line),
             })?;
@@ -90,14 +91,17 @@ impl Segments {
         self.next -= surplus;
     }
 
-    async fn open_up_to(&mut self, most: usize, count: u32) -> Result<(), ExchangeError> {
-        while self.open.len() < most && self.next < count {
+    /// Opens as many segments below `end` as the body's share allows.
+    async fn open_up_to(&mut self, end: u32) -> Result<(), ExchangeError> {
+        while self.next < end
+            && let Some(place) = self.share.open(self.open.len())
+        {
             let (send, stream) =
                 self.line.connection().open_bi().await.map_err(|_| ExchangeError::LineLost)?;
             let opening = Opening::Segment(Segment { exchange: self.exchange, n: self.next });
             let opening = frame::encode(&opening).map_err(super::unsendable)?;
             write_opening(send, &opening).await?;
-            self.open.push_back(Place { stream, received: 0 });
+            self.open.push_back(Place { stream, received: 0, _place: place });
             self.next += 1;
         }
         Ok(())

@@ -15,7 +15,7 @@ use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::route::{self, Route};
 use docxy_protocol::token::{TokenError, TokenRequest};
-use http::{HeaderMap, Method, Response, header};
+use http::{HeaderMap, Method, Response, Version, header};
 use http_body_util::{BodyExt as _, Either, Limited};
 use hyper::body::Incoming;
 use std::convert::Infallible;
@@ -64,6 +64,10 @@ impl Handler {
     }
 
     async fn answer(&self, request: http::Request<Incoming>) -> Result<Response<ResponseBody>, Fault> {
+        if request.version() < Version::HTTP_11 {
+            // It would end a body of unknown length by closing, and a break would look the same.
+            return Err(unreadable("HTTP/1.1 is needed"));
+        }
         let host = LocalHost::of(request.headers(), &self.hosts)?;
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
@@ -111,20 +115,13 @@ impl Handler {
     ) -> Result<Response<ResponseBody>, Fault> {
         let user_agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         let patience = patience::of(&operation, user_agent);
-        let in_time = patience::bounds_the_answer(&operation);
         let request = Request {
             registry: registry.clone(),
             operation,
             authorization: authorization(headers),
             headers: Headers::of_request(headers),
         };
-        let asking = self.gateway.ask(request, patience);
-        let answer = if in_time {
-            // A token that comes too late is worse than an answer that says whose fault it was.
-            tokio::time::timeout_at(patience.until().into(), asking).await.unwrap_or_else(|_| Err(too_late()))
-        } else {
-            asking.await
-        }?;
+        let answer = self.gateway.ask(request, patience).await?;
         Ok(self.respond(answer, &registry, host))
     }
 
@@ -160,8 +157,4 @@ async fn read_form(body: Incoming) -> Result<String, Fault> {
 
 fn unreadable(detail: impl std::fmt::Display) -> Fault {
     Fault::new(Hop::Engine, FaultKind::RequestInvalid, detail)
-}
-
-fn too_late() -> Fault {
-    Fault::new(Hop::Tunnel, FaultKind::TimedOut, "no answer in time through the tunnel")
 }

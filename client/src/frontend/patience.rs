@@ -1,4 +1,5 @@
-//! How long a request waits for the tunnel: as long as its engine does, less a little.
+//! How long a request waits, for the tunnel and for the answer: as long as its engine does, less a
+//! little.
 //!
 //! An engine that gives up by itself tells its user nothing; our answer names the hop that is
 //! down. So the answer has to come before the engine's own time-out.
@@ -23,9 +24,4 @@ pub(super) fn of(operation: &Operation, user_agent: Option<&str>) -> Patience {
         _ if user_agent.is_some_and(|agent| agent.starts_with("containerd/")) => CONTAINERD,
         _ => OTHERS,
     })
-}
-
-/// Whether the answer itself has to come within that time, too.
-pub(super) fn bounds_the_answer(operation: &Operation) -> bool {
-    matches!(operation, Operation::Ping | Operation::Token(_))
 }

@@ -10,16 +10,20 @@ use std::sync::{Mutex, PoisonError};
 /// Services remembered at most; the server lists few registries.
 const MOST: usize = 256;
 
+/// The service of Docker Hub's tokens.
+const DOCKER_HUB: &str = "registry.docker.io";
+
 /// What has been learned.
 #[derive(Debug, Default)]
 pub(super) struct Services(Mutex<HashMap<String, Registry>>);
 
 impl Services {
-    /// Notes that a challenge of this registry named this service.
+    /// Notes that a challenge of this registry named this service. Who names one first has it, and
+    /// nobody takes over Docker Hub's, whose passwords go to no other registry.
     pub(super) fn learn(&self, service: &str, registry: &Registry) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MOST {
-            known.insert(service.to_owned(), registry.clone());
+        if service != DOCKER_HUB && known.len() < MOST {
+            known.entry(service.to_owned()).or_insert_with(|| registry.clone());
         }
     }
 
@@ -34,7 +38,7 @@ impl Services {
             return registry.clone();
         }
         match service.parse::<Registry>() {
-            Ok(registry) if service.contains('.') && service != "registry.docker.io" => registry,
+            Ok(registry) if service.contains('.') && service != DOCKER_HUB => registry,
             _ => Registry::docker_hub(),
         }
     }
@@ -53,6 +57,9 @@ mod tests {
         assert_eq!(registry(Some("ghcr.io")), "ghcr.io");
         assert_eq!(registry(Some("container_registry")), "docker.io");
         services.learn("container_registry", &"registry.gitlab.com".parse().unwrap());
+        services.learn("container_registry", &"evil.example".parse().unwrap());
+        services.learn("registry.docker.io", &"evil.example".parse().unwrap());
+        assert_eq!(registry(Some("registry.docker.io")), "docker.io");
         assert_eq!(registry(Some("container_registry")), "registry.gitlab.com");
     }
 }

@@ -5,7 +5,7 @@
 use docxy_protocol::window::BulkWindow;
 use quinn::Connection;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// The common window of a connection's large bodies.
@@ -13,6 +13,7 @@ use std::time::Instant;
 pub struct Bulk {
     window: Mutex<BulkWindow>,
     bodies: AtomicUsize,
+    open: AtomicUsize,
 }
 
 impl Bulk {
@@ -22,6 +23,10 @@ impl Bulk {
         self.bodies.fetch_add(1, Ordering::Relaxed);
         Share(Arc::clone(self))
     }
+
+    fn window(&self) -> MutexGuard<'_, BulkWindow> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One body's part of the window.
@@ -29,24 +34,63 @@ impl Bulk {
 pub struct Share(Arc<Bulk>);
 
 impl Share {
-    /// Segments that this body may have open. One always, or it could never go on.
+    /// Takes a place for one more segment, of a body that has `own` already. The first is always
+    /// to be had, or the body could never go on; the others stay within the body's share, and
+    /// within what all of them may have.
     #[must_use]
-    pub fn segments(&self) -> usize {
-        let bodies = self.0.bodies.load(Ordering::Relaxed).max(1);
-        let window = self.0.window.lock().unwrap_or_else(PoisonError::into_inner);
-        (window.segments() / bodies).max(1)
+    pub fn open(&self, own: usize) -> Option<OpenSegment> {
+        let bulk = &self.0;
+        let window = bulk.window().segments();
+        let share = window / bulk.bodies.load(Ordering::Relaxed).max(1);
+        if own > 0 && (own >= share || bulk.open.load(Ordering::Relaxed) >= window) {
+            return None;
+        }
+        bulk.open.fetch_add(1, Ordering::Relaxed);
+        Some(OpenSegment(Arc::clone(bulk)))
     }
 
     /// Looks at what the connection carries. Cheap enough for each segment, not for each packet.
     pub fn observe(&self, connection: &Connection) {
         let received = connection.stats().udp_rx.bytes;
-        let mut window = self.0.window.lock().unwrap_or_else(PoisonError::into_inner);
-        window.observe(Instant::now(), received, connection.rtt());
+        self.0.window().observe(Instant::now(), received, connection.rtt());
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         self.0.bodies.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The place of one segment.
+#[derive(Debug)]
+pub struct OpenSegment(Arc<Bulk>);
+
+impl Drop for OpenSegment {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_share_the_window_and_each_may_always_go_on() {
+        let bulk = Arc::new(Bulk::default());
+        let window = bulk.window().segments();
+        let (first, second) = (bulk.share(), bulk.share());
+        let held: Vec<_> = (0..window).map_while(|own| first.open(own)).collect();
+        assert_eq!(held.len(), window / 2);
+        drop(second);
+        let more: Vec<_> = (held.len()..window * 2).map_while(|own| first.open(own)).collect();
+        assert_eq!(held.len() + more.len(), window);
+        let late = bulk.share();
+        let one = late.open(0);
+        assert!(one.is_some(), "a body's first segment is always to be had");
+        assert!(late.open(1).is_none(), "others hold the whole window");
+        drop(held);
+        assert!(late.open(1).is_some());
     }
 }

@@ -5,7 +5,9 @@
 use super::bulk::Bulk;
 use docxy_protocol::control::{CloseCode, Hello, Opening};
 use docxy_protocol::frame::{self, FrameError};
+use docxy_protocol::limits::{BLOBS_PER_CLIENT, SMALL_REQUESTS_PER_CLIENT};
 use docxy_protocol::link::Link;
+use docxy_protocol::request::Operation;
 use docxy_protocol::tls::TlsError;
 use docxy_protocol::{tls, transport};
 use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, VarInt};
@@ -13,11 +15,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How long an attempt may take: handshakes need one round trip, and three probes more on a line
-/// that loses every third packet. An attempt that hangs is better replaced by one from another
-/// source port than waited for.
-const ATTEMPT: Duration = Duration::from_secs(5);
+/// How long an attempt may take: a handshake needs one round trip, and packets that are lost are
+/// sent again after 0.3, 0.9 and 2.1 s. An attempt that hangs is better replaced by one from
+/// another source port than waited for.
+const ATTEMPT: Duration = Duration::from_millis(2500);
+
+/// How long a name may take to resolve.
+const RESOLVE: Duration = Duration::from_secs(5);
 
 /// How long a goodbye may take to leave. A server that misses it notices by the silence.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -44,7 +50,7 @@ pub(super) enum DialError {
     Connect { address: SocketAddr, source: quinn::ConnectError },
     #[error("{address}: {source}")]
     Handshake { address: SocketAddr, source: quinn::ConnectionError },
-    #[error("{address}: no answer within {} s; is the server running, and UDP open all the way?", ATTEMPT.as_secs())]
+    #[error("{address}: no answer within {} s; is the server running, and UDP open all the way?", ATTEMPT.as_secs_f32())]
     Silence { address: SocketAddr },
     #[error("{address}: {source}")]
     Hello { address: SocketAddr, source: FrameError },
@@ -56,6 +62,7 @@ pub(super) enum DialError {
 pub struct Line {
     connection: Connection,
     bulk: Arc<Bulk>,
+    places: Places,
     endpoint: Endpoint,
 }
 
@@ -64,6 +71,16 @@ impl Line {
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Waits for a place among the requests that may be under way, and takes it.
+    pub async fn place(&self, operation: &Operation) -> Option<OwnedSemaphorePermit> {
+        let places = match operation {
+            Operation::Blob { .. } => &self.places.blobs,
+            _ => &self.places.small,
+        };
+        // Never closed, so there always comes one.
+        Arc::clone(places).acquire_owned().await.ok()
     }
 
     /// What its large bodies may ask for ahead.
@@ -83,6 +100,21 @@ impl Line {
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         self.connection.stable_id() == other.connection.stable_id()
+    }
+}
+
+/// Requests that may be under way. What waits here holds no stream: see
+/// [`docxy_protocol::limits::STREAMS_PER_CLIENT`].
+#[derive(Debug, Clone)]
+struct Places {
+    blobs: Arc<Semaphore>,
+    small: Arc<Semaphore>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { blobs: places(BLOBS_PER_CLIENT), small: places(SMALL_REQUESTS_PER_CLIENT) }
     }
 }
 
@@ -122,12 +154,17 @@ async fn connect(link: &Link, address: SocketAddr) -> Result<Dialled, DialError>
         let source = connection.closed().await;
         return Err(lost(source));
     }
-    Ok(Dialled { line: Line { connection, bulk: Arc::default(), endpoint }, control, address })
+    Ok(Dialled {
+        line: Line { connection, bulk: Arc::default(), places: Places::default(), endpoint },
+        control,
+        address,
+    })
 }
 
 async fn address(link: &Link, attempt: usize) -> Result<SocketAddr, DialError> {
     let host = link.host.as_str();
-    let found = tokio::net::lookup_host((host, 0)).await;
+    let found = tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, 0))).await;
+    let found = found.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
     let found: Vec<SocketAddr> =
         found.map_err(|source| DialError::Resolve { host: host.to_owned(), source })?.collect();
     // All ports of one address before the next one.

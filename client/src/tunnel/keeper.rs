@@ -5,54 +5,24 @@
 
 use super::Status;
 use super::backoff::{Outcome, between};
+use super::course::Course;
 use super::dial::{Dialled, dial};
 use docxy_protocol::control::{CloseCode, Notice};
 use docxy_protocol::frame;
 use docxy_protocol::link::Link;
-use quinn::{Connection, ConnectionError, RecvStream, VarInt};
-use std::time::{Instant, SystemTime};
+use quinn::{Connection, ConnectionError, VarInt};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+/// How long a server may take to answer the Hello. A flow that a filter has blocked looks like a
+/// good handshake followed by silence; another one, from another port, may get through.
+const WELCOME: Duration = Duration::from_secs(5);
+
 /// Runs until `stop`.
 pub(super) async fn keep(links: Vec<Link>, status: watch::Sender<Status>, stop: CancellationToken) {
-    let work = async {
-        let mut was_up = false;
-        let mut down_since = Instant::now();
-        for attempt in 0.. {
-            let begun = Instant::now();
-            // All servers before the next port or address of the first.
-            let link = &links[attempt % links.len()];
-            let ended = match dial(link, attempt / links.len()).await {
-                Ok(dialled) => {
-                    let ended = stay(dialled, &status).await;
-                    if ended.welcomed {
-                        was_up = true;
-                        down_since = Instant::now();
-                    }
-                    ended
-                }
-                Err(error) => Ended { welcomed: false, refused: None, why: error.to_string() },
-            };
-            if let Some(code) = ended.refused {
-                tracing::error!(reason = code.reason(), "the server refuses this client");
-                status.send_replace(Status::Refused { why: code.reason() });
-            } else if ended.welcomed {
-                tracing::warn!(reason = %ended.why, "tunnel lost; reconnecting");
-                status.send_replace(Status::Down { since: SystemTime::now(), why: ended.why });
-            } else {
-                tracing::warn!(reason = %ended.why, "no tunnel yet; trying again");
-                status.send_modify(|status| blame(status, was_up, ended.why));
-            }
-            let outcome = if ended.refused.is_some() { Outcome::Refused } else { Outcome::Failed };
-            let pause = between(outcome, down_since.elapsed(), random());
-            // Counted from the attempt's beginning: after the loss of a tunnel that stood for a
-            // while there is none, since somebody may be waiting and most losses are over at once.
-            tokio::time::sleep(pause.saturating_sub(begun.elapsed())).await;
-        }
-    };
     tokio::select! {
-        () = work => {}
+        () = dial_for_ever(&links, &status) => {}
         () = stop.cancelled() => {
             let line = match &*status.borrow() {
                 Status::Up { line, .. } => Some(line.clone()),
@@ -65,11 +35,66 @@ pub(super) async fn keep(links: Vec<Link>, status: watch::Sender<Status>, stop: 
     }
 }
 
-/// How a connection ended.
-struct Ended {
-    welcomed: bool,
-    refused: Option<CloseCode>,
-    why: String,
+async fn dial_for_ever(links: &[Link], status: &watch::Sender<Status>) {
+    let mut course = Course::new(links.len());
+    // Since when there has been no tunnel; never until there was one.
+    let mut lost: Option<SystemTime> = None;
+    let mut down_since = Instant::now();
+    loop {
+        let begun = Instant::now();
+        let target = match course.next(begun) {
+            Ok(target) => target,
+            Err(until) => {
+                tokio::time::sleep_until(until.into()).await;
+                continue;
+            }
+        };
+        let ended = match dial(&links[target.server], target.attempt).await {
+            Ok(dialled) => stay(dialled, status).await,
+            Err(error) => Ended::Failed(error.to_string()),
+        };
+        let why = match ended {
+            Ended::Lost(why) => {
+                tracing::warn!(reason = %why, "tunnel lost; reconnecting");
+                lost = Some(SystemTime::now());
+                down_since = Instant::now();
+                course.worked(target);
+                why
+            }
+            Ended::Failed(why) => {
+                tracing::warn!(reason = %why, "no tunnel yet; trying again");
+                course.failed(target);
+                why
+            }
+            Ended::Refused(code) => {
+                tracing::error!(reason = code.reason(), "the server refuses this client");
+                course.refused(target, Instant::now() + between(Outcome::Refused, Duration::ZERO, random()));
+                if course.next(Instant::now()).is_err() {
+                    status.send_replace(Status::Refused { why: code.reason() });
+                    continue;
+                }
+                code.reason().to_owned()
+            }
+        };
+        status.send_replace(match lost {
+            Some(since) => Status::Down { since, why },
+            None => Status::Connecting { why: Some(why) },
+        });
+        let pause = between(Outcome::Failed, down_since.elapsed(), random());
+        // Counted from the attempt's beginning: after the loss of a tunnel that stood for a while
+        // there is none, since somebody may be waiting and most losses are over at once.
+        tokio::time::sleep(pause.saturating_sub(begun.elapsed())).await;
+    }
+}
+
+/// How an attempt, or the connection that came of it, ended.
+enum Ended {
+    /// After it had been a tunnel.
+    Lost(String),
+    /// Before.
+    Failed(String),
+    /// The server doesn't want us.
+    Refused(CloseCode),
 }
 
 /// Offers the connection to everybody until it is lost or the server says that it will end.
@@ -77,46 +102,41 @@ async fn stay(dialled: Dialled, status: &watch::Sender<Status>) -> Ended {
     let Dialled { line, mut control, address } = dialled;
     let connection = line.connection().clone();
     status.send_replace(Status::Up { line, since: SystemTime::now() });
-    let mut welcomed = false;
-    loop {
-        match frame::read(&mut control).await {
-            Ok(Notice::Welcome { version }) => {
-                welcomed = true;
-                tracing::info!(%address, %version, "tunnel up");
-            }
-            Ok(Notice::Draining) => {
-                // Running answers keep the connection; new requests go over the next one.
-                return Ended { welcomed, refused: None, why: CloseCode::Draining.reason().into() };
-            }
-            Err(_) => return lost(&connection, control, welcomed).await,
+    match tokio::time::timeout(WELCOME, frame::read(&mut control)).await {
+        Ok(Ok(Notice::Welcome { version })) => tracing::info!(%address, %version, "tunnel up"),
+        Ok(Ok(Notice::Draining)) => return Ended::Failed(CloseCode::Draining.reason().into()),
+        Ok(Err(_)) => return ended(&connection, Ended::Failed).await,
+        Err(_) => {
+            hang_up(&connection, CloseCode::Done);
+            return Ended::Failed(format!("{address}: a handshake and then silence; is the way filtered?"));
         }
+    }
+    match frame::read(&mut control).await {
+        // Running answers keep the connection; new requests go over the next one.
+        Ok(Notice::Draining) => Ended::Lost(CloseCode::Draining.reason().into()),
+        Ok(Notice::Welcome { .. }) | Err(_) => ended(&connection, Ended::Lost).await,
     }
 }
 
 /// The control stream ends only together with the connection, whose reason is the one that counts.
-async fn lost(connection: &Connection, control: RecvStream, welcomed: bool) -> Ended {
-    drop(control);
-    let broken = connection.close_reason();
-    if broken.is_none() {
-        connection
-            .close(VarInt::from_u32(CloseCode::Violation.code()), CloseCode::Violation.reason().as_bytes());
+async fn ended(connection: &Connection, without_refusal: fn(String) -> Ended) -> Ended {
+    if connection.close_reason().is_none() {
+        hang_up(connection, CloseCode::Violation);
     }
     let reason = connection.closed().await;
     let code = match &reason {
         ConnectionError::ApplicationClosed(close) => CloseCode::from_code(close.error_code.into_inner()),
         _ => None,
     };
-    let why = code.map_or_else(|| reason.to_string(), |code| code.reason().to_owned());
-    Ended { welcomed, refused: code.filter(|code| code.is_refusal()), why }
+    match code {
+        Some(code) if code.is_refusal() => Ended::Refused(code),
+        Some(code) => without_refusal(code.reason().to_owned()),
+        None => without_refusal(reason.to_string()),
+    }
 }
 
-/// Keeps what users are told: since when there is no tunnel, and what is wrong now.
-fn blame(status: &mut Status, was_up: bool, why: String) {
-    match status {
-        Status::Down { why: old, .. } => *old = why,
-        _ if was_up => *status = Status::Down { since: SystemTime::now(), why },
-        _ => *status = Status::Connecting { why: Some(why) },
-    }
+fn hang_up(connection: &Connection, code: CloseCode) {
+    connection.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
 }
 
 /// From 0 to 1. Without a source of randomness clients only come back in step, which does no harm.

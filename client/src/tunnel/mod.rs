@@ -5,10 +5,11 @@
 
 mod backoff;
 mod bulk;
+mod course;
 mod dial;
 mod keeper;
 
-pub use bulk::{Bulk, Share};
+pub use bulk::{Bulk, OpenSegment, Share};
 pub use dial::Line;
 
 use docxy_protocol::control::CloseCode;
@@ -47,6 +48,9 @@ pub enum Status {
     },
 }
 
+/// How long anybody waits for the first attempt of all.
+const FIRST_VERDICT: Duration = Duration::from_secs(2);
+
 /// A handle on the tunnel.
 #[derive(Debug, Clone)]
 pub struct Tunnel {
@@ -77,6 +81,9 @@ impl Tunnel {
     /// A fault of the tunnel that says since when it is down, and why.
     pub async fn line(&self, spent: Option<&Line>, patience: Patience) -> Result<Line, Fault> {
         let mut status = self.status.clone();
+        // At the very start the first attempt is still under way, and worth waiting for.
+        let verdict = status.wait_for(|status| !matches!(status, Status::Connecting { why: None }));
+        let _ = tokio::time::timeout(FIRST_VERDICT, verdict).await;
         let usable = |status: &Status| match status {
             Status::Up { line, .. } if !spent.is_some_and(|spent| spent.is(line)) => Some(Ok(line.clone())),
             Status::Up { .. } | Status::Down { .. } => None,

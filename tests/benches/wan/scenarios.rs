@@ -16,7 +16,7 @@ use super::{
     scenario::{STEADY, Scenario, Stage, cost},
 };
 use crate::{
-    contender::{Contender as _, Measured, Tcp},
+    contender::{Contender as _, Tcp},
     peer::Appetite,
 };
 
@@ -156,14 +156,15 @@ fn changed(stage: &Stage<'_>, over: f64, full: f64, change: impl FnOnce(&Stage<'
     change(stage);
     let measured = running.finish(transfer)?;
     let reading = &measured.reading;
+    let worst = reading.worst_second(over, stage.seconds).map_or(f64::NAN, |(_, least)| least);
     let figures = vec![
         Figure::percent("before %", stage.share(reading.goodput(STEADY, EVENT))),
-        Figure::seconds("full again after s", reading.recovery(over, full)),
+        Figure::seconds("full again after s", reading.recovery(over, stage.seconds, full)),
         Figure::percent(
             "since then, of what is possible %",
             reading.goodput(over, stage.seconds) / (full / FULL),
         ),
-        Figure::new("worst second Mbit/s", worst_second(&measured, over, stage.seconds) / 1e6, 1),
+        Figure::new("worst second Mbit/s", worst / 1e6, 1),
         Figure::percent("lost %", stage.lost_since(before)?),
     ];
     Ok(Outcome::new(figures, vec![measured]))
@@ -221,11 +222,6 @@ fn beside(stage: &Stage<'_>, other: &Tcp) -> Result<Outcome> {
 
 fn rate(link: &Link) -> f64 {
     link.right_to_left.rate.map_or(f64::INFINITY, |rate| rate.bits_per_second() as f64)
-}
-
-fn worst_second(measured: &Measured, from: f64, to: f64) -> f64 {
-    let seconds = (from as u32..to as u32).map(f64::from);
-    crate::statistics::least(seconds.map(|second| measured.reading.goodput(second, second + 1.0)))
 }
 
 fn sleep_until(instant: Instant) {
