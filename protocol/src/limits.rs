@@ -37,9 +37,10 @@ pub const REQUESTS_WINDOW: u32 = 4 * 1024 * 1024;
 /// 27 Mbit/s at 200 ms, and so for the first round trips of any.
 pub const BULK_WINDOW_LEAST: u64 = 4 * 1024 * 1024;
 
-/// And at most: six bandwidth-delay products (see [`crate::window`]) of 500 Mbit/s at 300 ms. It is
-/// what an engine that stops reading can make a client hold, and the server no more than that.
-pub const BULK_WINDOW_MOST: u64 = 112 * 1024 * 1024;
+/// And at most. It is what an engine that stops reading can make a client hold, and the server no
+/// more than that; with it either side stays below 64 MiB in all. It is six bandwidth-delay products
+/// (see [`crate::window`]) of 270 Mbit/s at 200 ms.
+pub const BULK_WINDOW_MOST: u64 = 40 * 1024 * 1024;
 
 /// Segments opened together with a blob's request, before its length is known: enough to keep the
 /// line busy for the round trip until the client has seen the length. They cost a few bytes each

@@ -41,9 +41,10 @@ fn both() -> TransportConfig {
     config.datagram_receive_buffer_size(None);
     config.max_idle_timeout(Some(IdleTimeout::from(millis(IDLE_TIMEOUT))));
     config.send_window(SEND_WINDOW);
-    // Streams of one priority are sent one after the other: a segment that is whole sooner can be
-    // read sooner, and interleaving would only make all of them late.
-    config.send_fairness(false);
+    // Without it quinn keeps to a stream that it has begun, whatever priority others have: a small
+    // reply, or a lost piece of an earlier segment, would wait behind the rest of a segment.
+    // Segments have different priorities, so they aren't interleaved by it.
+    config.send_fairness(true);
     // quinn's default of 333 ms makes the first probe timeout a second long; lines we serve have
     // 150 to 300 ms, and a premature probe costs one packet.
     config.initial_rtt(Duration::from_millis(100));
