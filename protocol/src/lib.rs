@@ -24,6 +24,7 @@
 
 pub mod authorization;
 pub mod challenge;
+pub mod congestion;
 pub mod control;
 pub mod error_body;
 pub mod fault;

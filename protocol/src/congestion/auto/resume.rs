@@ -1,0 +1,122 @@
+//! A start from what is remembered: half of the rate at once, paced, and the rest as it proves true.
+//!
+//! As draft-ietf-tsvwg-careful-resume: jump, validate, and a retreat at the first sign that the path
+//! is another one. Must never believe a remembered rate without measuring it.
+
+use super::path::{Path, Round};
+use super::sampler::Sample;
+use super::startup::Startup;
+use std::time::{Duration, Instant};
+
+/// Share of the remembered rate at which it starts.
+const JUMP: f64 = 0.5;
+
+/// Bytes under way from which on it is a transfer and not a small reply.
+const TRANSFER: u64 = 64 * 1024;
+
+/// Growth of the window by what is acknowledged while the rest is taken.
+const GROWTH: f64 = 1.25;
+
+/// Rounds at the full window until what is measured counts.
+const ROUNDS: u64 = 2;
+
+/// Loss beyond the usual that says no.
+const SPILLING: f64 = 0.15;
+
+#[derive(Debug, Clone)]
+pub(super) struct Resume {
+    rate: f64,
+    rtt: Duration,
+    stage: Stage,
+    /// Watches for a full path as in any start.
+    watch: Startup,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// Nothing large has left yet.
+    Ready,
+    /// What left since then is on its way at half of the rate.
+    Jump(Instant),
+    /// The first of it came back as hoped.
+    Climb,
+    /// All of the remembered rate is in use, since that round.
+    Full(u64),
+}
+
+/// How it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The path is what it was; or the difference has been measured.
+    Known,
+    /// It is full before the remembered rate is reached.
+    Full,
+    /// It is another one.
+    Another,
+}
+
+impl Resume {
+    pub(super) fn begin(rate: f64, rtt: Duration) -> Self {
+        Self { rate, rtt, stage: Stage::Ready, watch: Startup::from(rate) }
+    }
+
+    /// Whether this may be the path that was remembered. A detour is never shorter, and a queue of
+    /// others may make it longer for a while.
+    pub(super) fn like(remembered: Duration, now: Duration) -> bool {
+        const SLACK: Duration = Duration::from_millis(10);
+        now + SLACK >= remembered * 3 / 4 && now <= remembered * 3 / 2 + SLACK
+    }
+
+    pub(super) fn on_sent(&mut self, now: Instant, in_flight: u64) {
+        if matches!(self.stage, Stage::Ready) && in_flight > TRANSFER {
+            self.stage = Stage::Jump(now);
+        }
+    }
+
+    pub(super) fn on_sample(
+        &mut self,
+        now: Instant,
+        sample: &Sample,
+        delivered: u64,
+        path: &mut Path,
+    ) -> Option<Verdict> {
+        if let Some(rtt) = sample.rtt
+            && !Self::like(self.rtt, rtt)
+        {
+            return Some(Verdict::Another);
+        }
+        match self.stage {
+            Stage::Ready => return None,
+            Stage::Jump(began) if sample.sent >= began => self.stage = Stage::Climb,
+            _ => {}
+        }
+        self.watch.on_sample(now, sample, delivered, path).then_some(Verdict::Full)
+    }
+
+    pub(super) fn end_round(&self, round: &Round, path: &Path) -> Option<Verdict> {
+        match self.stage {
+            Stage::Climb | Stage::Full(_) if round.loss.share > path.ledger.usual() + SPILLING => {
+                Some(Verdict::Full)
+            }
+            Stage::Full(since) if path.round >= since + ROUNDS => Some(Verdict::Known),
+            _ => None,
+        }
+    }
+
+    /// The window, after so many bytes have been acknowledged.
+    pub(super) fn window(&mut self, window: f64, acked: u64, path: &Path) -> f64 {
+        let compensation = path.ledger.early_compensation();
+        let target = path.holds(self.rate, self.rtt) * compensation;
+        match self.stage {
+            Stage::Ready | Stage::Jump(_) => (target * JUMP).max(super::INITIAL_WINDOW),
+            Stage::Climb => {
+                let grown = window + acked as f64 * compensation * GROWTH;
+                if grown >= target {
+                    self.stage = Stage::Full(path.round);
+                }
+                grown.min(target)
+            }
+            Stage::Full(_) => target,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The path's round trip: what it is without queues, and whose queue it is otherwise.
+//!
+//! The minimum expires: a path that has become longer must not be held to what it was.
+
+use std::time::{Duration, Instant};
+
+/// What is assumed before anything is measured; as in the transport's settings.
+const GUESS: Duration = Duration::from_millis(100);
+
+/// How long a minimum is believed without being met again.
+const LIFETIME: Duration = Duration::from_secs(10);
+
+/// And how long after a silence: what is met first then is often the queue that built up.
+const AFTER_SILENCE: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone)]
+pub(super) struct RoundTrip {
+    min: Option<Duration>,
+    met: Instant,
+    smoothed: Duration,
+    /// Lowest of the round, of the cycle, and of the last whole cycle.
+    round_min: Duration,
+    cycle_min: Duration,
+    last_cycle_min: Duration,
+    /// Mean of packets that found no queue of ours: the minimum and what jitter adds.
+    unqueued: Duration,
+}
+
+impl RoundTrip {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            min: None,
+            met: now,
+            smoothed: GUESS,
+            round_min: Duration::MAX,
+            cycle_min: Duration::MAX,
+            last_cycle_min: Duration::ZERO,
+            unqueued: Duration::ZERO,
+        }
+    }
+
+    /// Takes note of a packet's round trip; `draining` says that our own queue is going away.
+    pub(super) fn observe(&mut self, now: Instant, rtt: Duration, draining: bool) {
+        match self.min {
+            Some(min) if rtt > min => {
+                // As good as met. Otherwise clock noise alone would let the minimum expire.
+                if draining && rtt < min + min / 50 + Duration::from_millis(1) {
+                    self.met = now;
+                }
+                self.smoothed = (self.smoothed * 7 + rtt) / 8;
+            }
+            known => {
+                self.smoothed = if known.is_some() { (self.smoothed * 7 + rtt) / 8 } else { rtt };
+                self.min = Some(rtt);
+                self.met = now;
+            }
+        }
+        self.round_min = self.round_min.min(rtt);
+        self.cycle_min = self.cycle_min.min(rtt);
+    }
+
+    /// The round trip without queues, as far as is known.
+    pub(super) fn min(&self) -> Duration {
+        self.min.unwrap_or(GUESS)
+    }
+
+    pub(super) fn measured(&self) -> Option<Duration> {
+        self.min
+    }
+
+    /// As quinn smooths it, which is what it paces by.
+    pub(super) fn smoothed(&self) -> Duration {
+        self.smoothed
+    }
+
+    /// Lowest of the round that is ending; starts the next.
+    pub(super) fn end_round(&mut self) -> Duration {
+        std::mem::replace(&mut self.round_min, Duration::MAX)
+    }
+
+    /// A cycle of probing is over. Not every drain goes down far enough to tell our queue from
+    /// another's (`deep`): the others may only lower what the last one showed.
+    pub(super) fn end_cycle(&mut self, deep: bool) {
+        if deep || !self.shared() || self.cycle_min < self.last_cycle_min {
+            self.last_cycle_min = self.cycle_min;
+        }
+        self.cycle_min = Duration::MAX;
+    }
+
+    /// Whether a queue stays when ours is gone: another flow's.
+    pub(super) fn shared(&self) -> bool {
+        let min = self.min();
+        self.last_cycle_min != Duration::MAX
+            && self.last_cycle_min > min + min / 10 + Duration::from_millis(4)
+    }
+
+    /// Mean round trip of packets sent while we had no queue.
+    pub(super) fn set_unqueued(&mut self, mean: Duration) {
+        self.unqueued = mean;
+    }
+
+    /// How much a packet's round trip varies without a queue.
+    pub(super) fn jitter(&self) -> Duration {
+        self.unqueued.saturating_sub(self.min())
+    }
+
+    /// The round trip for which the window has to provide: what packets take without our queue,
+    /// and where that varies, room for it. A rival's queue gets none, or each would feed the
+    /// other's. At most twice the minimum, whatever is measured.
+    pub(super) fn working(&self) -> Duration {
+        let min = self.min();
+        let room = if self.shared() { Duration::ZERO } else { self.jitter() / 2 };
+        (self.unqueued + room).clamp(min, min * 2)
+    }
+
+    /// Whether the minimum has to be looked for again.
+    pub(super) fn expired(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.met) > LIFETIME
+    }
+
+    /// Something is amiss with the samples around a silence: they need not renew the minimum, but
+    /// neither should it be looked for at once.
+    pub(super) fn forgive_silence(&mut self, now: Instant) {
+        let soon = LIFETIME - AFTER_SILENCE;
+        if now.saturating_duration_since(self.met) > soon {
+            self.met = now.checked_sub(soon).unwrap_or(now);
+        }
+    }
+
+    /// Believes the minimum for another lifetime.
+    pub(super) fn renew(&mut self, now: Instant) {
+        self.met = now;
+    }
+
+    /// Measures the minimum anew, from the next packet on. Returns the old one.
+    pub(super) fn restart(&mut self, now: Instant) -> Duration {
+        let old = self.min();
+        self.min = None;
+        self.met = now;
+        old
+    }
+
+    /// The minimum has been measured anew, with the queue drained.
+    pub(super) fn settle(&mut self, now: Instant) {
+        let min = self.min();
+        self.met = now;
+        self.unqueued = self.unqueued.clamp(min, min + min / 4);
+        self.cycle_min = Duration::MAX;
+        self.last_cycle_min = Duration::ZERO;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn the_minimum_expires_unless_it_is_met_again() {
+        let start = Instant::now();
+        let mut rtt = RoundTrip::new(start);
+        rtt.observe(start, ms(200), false);
+        rtt.observe(start + ms(5000), ms(201), true);
+        assert!(!rtt.expired(start + ms(14_000)));
+        rtt.observe(start + ms(14_000), ms(230), true);
+        assert!(rtt.expired(start + ms(15_001)));
+        assert_eq!(rtt.restart(start + ms(15_001)), ms(200));
+        rtt.observe(start + ms(15_002), ms(230), true);
+        assert_eq!(rtt.min(), ms(230));
+    }
+
+    #[test]
+    fn a_queue_that_outlasts_a_deep_drain_is_another_s() {
+        let start = Instant::now();
+        let mut rtt = RoundTrip::new(start);
+        rtt.observe(start, ms(50), false);
+        rtt.end_cycle(true);
+        assert!(!rtt.shared());
+        rtt.observe(start, ms(80), false);
+        rtt.end_cycle(true);
+        assert!(rtt.shared());
+        rtt.observe(start, ms(90), false);
+        rtt.end_cycle(false);
+        rtt.observe(start, ms(51), false);
+        rtt.end_cycle(false);
+        assert!(!rtt.shared());
+    }
+
+    #[test]
+    fn the_working_round_trip_has_room_for_jitter_but_none_for_a_rival() {
+        let start = Instant::now();
+        let mut rtt = RoundTrip::new(start);
+        rtt.observe(start, ms(100), false);
+        rtt.set_unqueued(ms(110));
+        assert_eq!(rtt.working(), ms(115));
+        rtt.end_cycle(true);
+        rtt.observe(start, ms(130), false);
+        rtt.end_cycle(true);
+        assert_eq!(rtt.working(), ms(110));
+        rtt.set_unqueued(ms(1000));
+        assert_eq!(rtt.working(), ms(200));
+    }
+}

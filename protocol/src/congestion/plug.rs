@@ -1,0 +1,153 @@
+//! Our algorithms as quinn-proto's controllers: passes events on and follows the handle's choice.
+//!
+//! Knows of no network itself.
+
+use super::{Algorithm, Auto, Choice, Fixed, Handle, Measured};
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::{Controller, ControllerFactory as _, ControllerMetrics, CubicConfig};
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Cubic's first window: two or three round trips fewer until a long line is full than with
+/// RFC 9002's 14,720 bytes.
+const CUBIC_INITIAL_WINDOW: u64 = 64 * 1024;
+
+pub(super) struct Plug {
+    handle: Handle,
+    choice: Choice,
+    running: Running,
+    mtu: u16,
+}
+
+enum Running {
+    Auto(Box<Auto>),
+    Fixed(Fixed),
+    Cubic(Box<dyn Controller>),
+}
+
+impl Plug {
+    pub(super) fn new(handle: Handle, now: Instant, mtu: u16) -> Self {
+        let choice = handle.choice();
+        // quinn builds a fresh controller where a NAT has only changed the port: what the last one
+        // found still holds if the round trip does.
+        if let Some(memory) = handle.measured().memory {
+            handle.recall(memory);
+        }
+        handle.publish(Measured::default());
+        Self { handle, choice, running: Running::new(choice, now, mtu), mtu }
+    }
+
+    /// Takes up what was chosen or recalled since the last time. Also before packets are counted as
+    /// sent: a connection that begins has nothing acknowledged for a round trip.
+    fn follow(&mut self, now: Instant) {
+        let choice = self.handle.choice();
+        if choice != self.choice {
+            self.choice = choice;
+            self.handle.publish(Measured::default());
+            self.running = Running::new(choice, now, self.mtu);
+        }
+        if let Running::Auto(auto) = &mut self.running
+            && let Some(memory) = self.handle.take_memory()
+        {
+            auto.recall(memory);
+        }
+    }
+}
+
+impl Running {
+    fn new(choice: Choice, now: Instant, mtu: u16) -> Self {
+        match choice {
+            Choice::Auto => Self::Auto(Box::new(Auto::new(now, mtu))),
+            Choice::Fixed(rate) => Self::Fixed(Fixed::new(rate, mtu)),
+            Choice::Cubic => {
+                let mut config = CubicConfig::default();
+                config.initial_window(CUBIC_INITIAL_WINDOW);
+                Self::Cubic(Arc::new(config).build(now, mtu))
+            }
+        }
+    }
+
+    fn ours(&mut self) -> Result<&mut dyn Algorithm, &mut dyn Controller> {
+        match self {
+            Self::Auto(auto) => Ok(&mut **auto),
+            Self::Fixed(fixed) => Ok(fixed),
+            Self::Cubic(cubic) => Err(&mut **cubic),
+        }
+    }
+}
+
+impl Controller for Plug {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.follow(now);
+        match self.running.ours() {
+            Ok(ours) => ours.on_sent(now, bytes),
+            Err(cubic) => cubic.on_sent(now, bytes, last_packet_number),
+        }
+    }
+
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        match self.running.ours() {
+            Ok(ours) => ours.on_ack(now, sent, bytes),
+            Err(cubic) => cubic.on_ack(now, sent, bytes, app_limited, rtt),
+        }
+    }
+
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
+        self.follow(now);
+        match self.running.ours() {
+            Ok(ours) => {
+                ours.on_acks_end(now, in_flight, app_limited);
+                self.handle.publish(ours.measured());
+            }
+            Err(cubic) => cubic.on_end_acks(now, in_flight, app_limited, largest),
+        }
+    }
+
+    fn on_congestion_event(&mut self, now: Instant, sent: Instant, persistent: bool, lost: u64) {
+        match self.running.ours() {
+            Ok(ours) => ours.on_loss(now, sent, lost, persistent),
+            Err(cubic) => cubic.on_congestion_event(now, sent, persistent, lost),
+        }
+    }
+
+    fn on_mtu_update(&mut self, mtu: u16) {
+        self.mtu = mtu;
+        match self.running.ours() {
+            Ok(ours) => ours.on_mtu(mtu),
+            Err(cubic) => cubic.on_mtu_update(mtu),
+        }
+    }
+
+    fn window(&self) -> u64 {
+        match &self.running {
+            Running::Auto(auto) => auto.window(),
+            Running::Fixed(fixed) => fixed.window(),
+            Running::Cubic(cubic) => cubic.window(),
+        }
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        let mut metrics = ControllerMetrics::default();
+        metrics.congestion_window = self.window();
+        metrics.pacing_rate = self.handle.measured().rate.map(super::Rate::bits_per_second);
+        metrics
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        let running = match &self.running {
+            Running::Auto(auto) => Running::Auto(auto.clone()),
+            Running::Fixed(fixed) => Running::Fixed(fixed.clone()),
+            Running::Cubic(cubic) => Running::Cubic(cubic.clone_box()),
+        };
+        Box::new(Self { handle: self.handle.clone(), choice: self.choice, running, mtu: self.mtu })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}

@@ -1,0 +1,144 @@
+//! A link's rate, as people state it and as controllers reckon with it.
+//!
+//! Never zero and never absurd: a rate that parses can be sent at.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A rate of whole bits per second, within [`Rate::LEAST`] and [`Rate::MOST`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Rate(u64);
+
+/// Why a rate isn't one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RateError {
+    /// Not a number with a unit.
+    #[error("{0:?} is no rate: write it as \"95 Mbit/s\" (kbit/s, Mbit/s or Gbit/s)")]
+    Form(String),
+    /// Too small or too large to be meant.
+    #[error("a rate has to be between {} and {}", Rate::LEAST, Rate::MOST)]
+    Bounds,
+}
+
+const UNITS: [(&str, u64); 3] = [("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("kbit/s", 1_000)];
+
+impl Rate {
+    /// The slowest that is taken at its word: two full packets a second.
+    pub const LEAST: Self = Self(24_000);
+
+    /// The fastest: more than one QUIC connection can do.
+    pub const MOST: Self = Self(100_000_000_000);
+
+    /// A rate in bits per second.
+    ///
+    /// # Errors
+    /// Where it is out of bounds.
+    pub fn from_bits_per_second(bits: u64) -> Result<Self, RateError> {
+        let rate = Self(bits);
+        if (Self::LEAST..=Self::MOST).contains(&rate) { Ok(rate) } else { Err(RateError::Bounds) }
+    }
+
+    /// What was measured, brought within bounds.
+    #[must_use]
+    pub fn measured(bytes_per_second: f64) -> Self {
+        // Saturates, and makes 0 of NaN.
+        Self((bytes_per_second * 8.0) as u64).clamp(Self::LEAST, Self::MOST)
+    }
+
+    /// In bits per second.
+    #[must_use]
+    pub const fn bits_per_second(self) -> u64 {
+        self.0
+    }
+
+    /// In bytes per second.
+    #[must_use]
+    pub fn bytes_per_second(self) -> f64 {
+        self.0 as f64 / 8.0
+    }
+
+    /// Bytes that this rate carries in such a time.
+    #[must_use]
+    pub fn bytes_in(self, time: Duration) -> u64 {
+        (self.bytes_per_second() * time.as_secs_f64()) as u64
+    }
+}
+
+impl TryFrom<u64> for Rate {
+    type Error = RateError;
+
+    fn try_from(bits: u64) -> Result<Self, RateError> {
+        Self::from_bits_per_second(bits)
+    }
+}
+
+impl From<Rate> for u64 {
+    fn from(rate: Rate) -> Self {
+        rate.0
+    }
+}
+
+impl FromStr for Rate {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        let form = || RateError::Form(text.to_owned());
+        let unit = |(unit, factor): &(&str, u64)| Some((text.strip_suffix(unit)?, *factor));
+        let (number, factor) = UNITS.iter().find_map(unit).ok_or_else(form)?;
+        let number: f64 = number.trim().parse().map_err(|_| form())?;
+        if !number.is_finite() {
+            return Err(form());
+        }
+        Self::from_bits_per_second((number * factor as f64).round() as u64)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, factor) = UNITS.into_iter().find(|(_, factor)| self.0 >= *factor).unwrap_or(UNITS[2]);
+        write!(f, "{} {unit}", self.0 as f64 / factor as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_read_as_it_is_written() {
+        for (text, bits, shown) in [
+            ("95 Mbit/s", 95_000_000, "95 Mbit/s"),
+            ("1.5Gbit/s", 1_500_000_000, "1.5 Gbit/s"),
+            ("64 kbit/s", 64_000, "64 kbit/s"),
+            ("0.5 Mbit/s", 500_000, "500 kbit/s"),
+        ] {
+            let rate: Rate = text.parse().unwrap();
+            assert_eq!(rate.bits_per_second(), bits, "{text}");
+            assert_eq!(rate.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(rate));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for text in ["", "95", "95 MB/s", "fast Mbit/s", "NaN Mbit/s", "inf Gbit/s", "95 mbit/s"] {
+            assert_eq!(text.parse::<Rate>(), Err(RateError::Form(text.to_owned())), "{text}");
+        }
+        for text in ["0 Mbit/s", "-5 Mbit/s", "1 kbit/s", "101 Gbit/s", "1e30 Gbit/s"] {
+            assert_eq!(text.parse::<Rate>(), Err(RateError::Bounds), "{text}");
+        }
+        assert!(Rate::try_from(0).is_err());
+    }
+
+    #[test]
+    fn a_measurement_is_always_a_rate() {
+        for (bytes, bits) in
+            [(0.0, 24_000), (f64::NAN, 24_000), (1e6, 8_000_000), (f64::MAX, 100_000_000_000)]
+        {
+            assert_eq!(Rate::measured(bytes).bits_per_second(), bits);
+        }
+    }
+}

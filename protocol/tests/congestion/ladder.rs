@@ -1,0 +1,44 @@
+//! The links by the names that the end-to-end tests and benches have for them, and what they are like.
+
+use crate::link::{Conditions, Loss, Policer};
+use crate::simulation::Simulation;
+use crate::{ms, secs};
+use std::time::Duration;
+
+pub(crate) const ACROSS_THE_SEA: Conditions = Conditions::clean(100, ms(200));
+
+pub(crate) const POLICED: Conditions =
+    Conditions { policer: Some(Policer { rate: 20_000_000, burst: 125_000 }), ..ACROSS_THE_SEA };
+
+const LADDER: [(&str, Conditions); 11] = [
+    ("clean-metro", Conditions::clean(100, ms(10))),
+    ("fat-metro", Conditions::clean(200, ms(10))),
+    ("transpacific", ACROSS_THE_SEA),
+    ("transpacific-1%", ACROSS_THE_SEA.losing(Loss::Random(0.01))),
+    ("transpacific-5%", ACROSS_THE_SEA.losing(Loss::Random(0.05))),
+    ("transpacific-10%", ACROSS_THE_SEA.losing(Loss::Random(0.10))),
+    ("transpacific-15%", ACROSS_THE_SEA.losing(Loss::Random(0.15))),
+    ("fat-transpacific-5%", Conditions::clean(300, ms(200)).losing(Loss::Random(0.05))),
+    ("bursty-mobile", Conditions::clean(50, ms(250)).losing(Loss::Bursty(0.02, 8.0))),
+    ("flaky-wifi", Conditions { jitter: ms(15), ..Conditions::clean(50, ms(60)).losing(Loss::Random(0.01)) }),
+    ("policed-udp", POLICED),
+];
+
+/// Flaky Wi-Fi is gone for the last of each of these.
+const FLAKY_EVERY: Duration = secs(8);
+const FLAKY_FOR: Duration = ms(400);
+
+/// Every link's name.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    LADDER.iter().map(|(name, _)| *name)
+}
+
+/// 20 s of bulk over the link of this name.
+pub(crate) fn over(name: &str, seed: u64) -> Simulation {
+    let (name, link) = LADDER.iter().find(|(known, _)| *known == name).expect("a link of the ladder");
+    let simulation = Simulation::new(name, *link, seed);
+    if *name != "flaky-wifi" {
+        return simulation;
+    }
+    (1..=2).fold(simulation, |simulation, n| simulation.outage(FLAKY_EVERY * n - FLAKY_FOR, FLAKY_FOR))
+}

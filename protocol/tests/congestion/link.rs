@@ -1,0 +1,243 @@
+//! The modelled link: there, packets meet outage, policer, random loss, a drop-tail queue before the
+//! bottleneck, and delay; back, acknowledgements meet all but policer and queue. Keeps order always.
+
+use crate::receiver::Ack;
+use crate::sender::Packet;
+use crate::{Time, WIRE, ms};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What a link is like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conditions {
+    /// Bits of IP packets a second.
+    pub(crate) rate: u64,
+    /// Without a queue. Half of it each way.
+    pub(crate) rtt: Duration,
+    /// Up to this much more, each way.
+    pub(crate) jitter: Duration,
+    /// Bytes that may wait for the bottleneck.
+    pub(crate) queue: u64,
+    /// Before the bottleneck.
+    pub(crate) loss: Loss,
+    /// What acknowledgements meet.
+    pub(crate) ack_loss: Loss,
+    pub(crate) policer: Option<Policer>,
+    /// Nothing goes in or comes out.
+    pub(crate) down: bool,
+}
+
+/// How packets are lost for no reason of their own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Loss {
+    /// Each with this chance.
+    Random(f64),
+    /// Gilbert-Elliott, with a bad state that loses everything: this share, in bursts of this mean length.
+    Bursty(f64, f64),
+}
+
+/// Drops what goes beyond.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Policer {
+    /// Bits a second.
+    pub(crate) rate: u64,
+    /// Bytes.
+    pub(crate) burst: u64,
+}
+
+/// Why a packet is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Random,
+    Queue,
+    Policer,
+    Outage,
+}
+
+impl Conditions {
+    /// No loss, and a queue of one bandwidth-delay product.
+    pub(crate) const fn clean(mbit: u64, rtt: Duration) -> Self {
+        Self {
+            rate: mbit * 1_000_000,
+            rtt,
+            jitter: Duration::ZERO,
+            queue: mbit * 125 * rtt.as_millis() as u64,
+            loss: Loss::Random(0.0),
+            ack_loss: Loss::Random(0.0),
+            policer: None,
+            down: false,
+        }
+    }
+
+    /// The same with loss, both ways.
+    pub(crate) const fn losing(self, loss: Loss) -> Self {
+        Self { loss, ack_loss: loss, ..self }
+    }
+
+    /// How long the bottleneck takes for a full packet.
+    pub(crate) fn packet_time(&self) -> Duration {
+        Duration::from_nanos(WIRE * 8_000_000_000 / self.rate)
+    }
+}
+
+/// A link with what is on it.
+pub(crate) struct Link {
+    conditions: Conditions,
+    dice: Pcg64Mcg,
+    burst_there: bool,
+    burst_back: bool,
+    /// The policer's bucket, and when it was last filled.
+    tokens: f64,
+    filled: Time,
+    /// With the time at which each came.
+    queue: VecDeque<(Time, Packet)>,
+    /// When the bottleneck is through with the first in the queue.
+    departs: Time,
+    there: VecDeque<(Time, Packet)>,
+    back: VecDeque<(Time, Ack)>,
+    /// How long each packet waited that has left the queue since this was last taken.
+    pub(crate) waits: Vec<Duration>,
+}
+
+impl Link {
+    pub(crate) fn new(conditions: Conditions, seed: u64) -> Self {
+        Self {
+            conditions,
+            dice: Pcg64Mcg::seed_from_u64(seed),
+            burst_there: false,
+            burst_back: false,
+            tokens: conditions.policer.map_or(0.0, |policer| policer.burst as f64),
+            filled: Time::ZERO,
+            queue: VecDeque::new(),
+            departs: Time::ZERO,
+            there: VecDeque::new(),
+            back: VecDeque::new(),
+            waits: Vec::new(),
+        }
+    }
+
+    /// Other conditions from now on, but for what is past the queue and the packet on its way out of it.
+    pub(crate) fn change(&mut self, conditions: Conditions) {
+        self.conditions = conditions;
+    }
+
+    /// Takes a full packet.
+    pub(crate) fn send(&mut self, now: Time, packet: Packet) -> Result<(), Cause> {
+        if self.conditions.down {
+            return Err(Cause::Outage);
+        }
+        if !self.policer_passes(now) {
+            return Err(Cause::Policer);
+        }
+        if strikes(self.conditions.loss, &mut self.burst_there, &mut self.dice) {
+            return Err(Cause::Random);
+        }
+        if (self.queue.len() as u64 + 1) * WIRE > self.conditions.queue {
+            return Err(Cause::Queue);
+        }
+        if self.queue.is_empty() {
+            self.departs = now + self.conditions.packet_time();
+        }
+        self.queue.push_back((now, packet));
+        Ok(())
+    }
+
+    /// Takes an acknowledgement, and may lose it.
+    pub(crate) fn send_back(&mut self, now: Time, ack: Ack) {
+        if self.conditions.down || strikes(self.conditions.ack_loss, &mut self.burst_back, &mut self.dice) {
+            return;
+        }
+        let arrives = now + self.delay();
+        push_in_order(&mut self.back, arrives, ack);
+    }
+
+    /// When something next happens.
+    pub(crate) fn next(&self) -> Time {
+        let front = |time: Option<Time>| time.unwrap_or(Time::MAX);
+        front((!self.queue.is_empty()).then_some(self.departs))
+            .min(front(self.there.front().map(|(arrives, _)| *arrives)))
+            .min(front(self.back.front().map(|(arrives, _)| *arrives)))
+    }
+
+    /// Lets packets out of the queue.
+    pub(crate) fn advance(&mut self, now: Time) {
+        while self.departs <= now
+            && let Some((came, packet)) = self.queue.pop_front()
+        {
+            let arrives = self.departs + self.delay();
+            push_in_order(&mut self.there, arrives, packet);
+            self.waits.push(self.departs - came);
+            self.departs += self.conditions.packet_time();
+        }
+    }
+
+    /// A packet that gets to the receiver now; or why one doesn't.
+    pub(crate) fn arrival(&mut self, now: Time) -> Option<(Packet, Result<(), Cause>)> {
+        let (_, packet) = self.there.pop_front_if(|(arrives, _)| *arrives <= now)?;
+        Some((packet, if self.conditions.down { Err(Cause::Outage) } else { Ok(()) }))
+    }
+
+    /// An acknowledgement that gets to the sender now.
+    pub(crate) fn arrival_back(&mut self, now: Time) -> Option<Ack> {
+        while let Some((_, ack)) = self.back.pop_front_if(|(arrives, _)| *arrives <= now) {
+            if !self.conditions.down {
+                return Some(ack);
+            }
+        }
+        None
+    }
+
+    /// What a packet that came now would wait for.
+    pub(crate) fn queue_delay(&self) -> Duration {
+        self.conditions.packet_time() * u32::try_from(self.queue.len()).unwrap_or(u32::MAX)
+    }
+
+    fn delay(&mut self) -> Duration {
+        let Conditions { rtt, jitter, .. } = self.conditions;
+        rtt / 2 + if jitter.is_zero() { jitter } else { jitter.mul_f64(self.dice.random()) }
+    }
+
+    fn policer_passes(&mut self, now: Time) -> bool {
+        let Some(Policer { rate, burst }) = self.conditions.policer else { return true };
+        let earned = (now - self.filled).as_secs_f64() * rate as f64 / 8.0;
+        self.tokens = (self.tokens + earned).min(burst as f64);
+        self.filled = now;
+        let passes = self.tokens >= WIRE as f64;
+        if passes {
+            self.tokens -= WIRE as f64;
+        }
+        passes
+    }
+}
+
+fn strikes(loss: Loss, in_burst: &mut bool, dice: &mut Pcg64Mcg) -> bool {
+    match loss {
+        Loss::Random(share) => share > 0.0 && dice.random::<f64>() < share,
+        Loss::Bursty(share, burst) => {
+            let end = 1.0 / burst;
+            let begin = end * share / (1.0 - share);
+            *in_burst = dice.random::<f64>() < if *in_burst { 1.0 - end } else { begin };
+            *in_burst
+        }
+    }
+}
+
+/// A late packet holds up those behind it.
+fn push_in_order<T>(line: &mut VecDeque<(Time, T)>, arrives: Time, what: T) {
+    let arrives = line.back().map_or(arrives, |(last, _)| arrives.max(*last));
+    line.push_back((arrives, what));
+}
+
+#[test]
+fn a_burst_is_as_long_as_it_should_be_and_the_share_is_kept() {
+    let mut link = Link::new(Conditions::clean(50, ms(250)), 1);
+    let mut in_burst = false;
+    let lost: Vec<bool> =
+        (0..1_000_000).map(|_| strikes(Loss::Bursty(0.02, 8.0), &mut in_burst, &mut link.dice)).collect();
+    let count = lost.iter().filter(|lost| **lost).count() as f64;
+    let bursts = lost.windows(2).filter(|pair| !pair[0] && pair[1]).count() as f64;
+    assert!((count / 1e6 - 0.02).abs() < 0.002, "{count} of a million lost");
+    assert!((count / bursts - 8.0).abs() < 0.5, "{} in a burst", count / bursts);
+}

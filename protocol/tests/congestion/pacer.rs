@@ -1,0 +1,52 @@
+//! quinn-proto 0.11.19's pacer, to the letter (`connection/pacing.rs`), for full packets.
+
+use crate::{MTU, Time};
+use std::time::Duration;
+
+/// A token bucket that fills with 1.25 windows a round trip.
+pub(crate) struct Pacer {
+    capacity: u64,
+    window: u64,
+    tokens: u64,
+    filled: Time,
+}
+
+impl Pacer {
+    pub(crate) fn new(srtt: Duration, window: u64) -> Self {
+        let capacity = capacity(srtt, window);
+        Self { capacity, window, tokens: capacity, filled: Time::ZERO }
+    }
+
+    /// A packet left.
+    pub(crate) fn on_transmit(&mut self) {
+        self.tokens = self.tokens.saturating_sub(MTU);
+    }
+
+    /// When to ask again, if a packet may not leave now.
+    pub(crate) fn delay(&mut self, now: Time, srtt: Duration, window: u64) -> Option<Time> {
+        if window != self.window {
+            self.capacity = capacity(srtt, window);
+            self.tokens = self.capacity.min(self.tokens);
+            self.window = window;
+        }
+        if self.tokens >= MTU {
+            return None;
+        }
+        let window = u32::try_from(window).ok()?;
+        let elapsed = (now - self.filled).as_secs_f64() / srtt.as_secs_f64();
+        let earned = (f64::from(window) * 1.25 * elapsed) as u64;
+        self.tokens = (self.tokens + earned).min(self.capacity);
+        self.filled = now;
+        if self.tokens >= MTU {
+            return None;
+        }
+        let missing = (self.capacity - self.tokens) as u32;
+        Some(now + srtt.saturating_mul(missing) / window / 5 * 4)
+    }
+}
+
+/// What is earned in 2 ms at one window a round trip.
+fn capacity(srtt: Duration, window: u64) -> u64 {
+    let burst = u128::from(window) * 2_000_000 / srtt.as_nanos().max(1);
+    (burst as u64).clamp(10 * MTU, 256 * MTU)
+}

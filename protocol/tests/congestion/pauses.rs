@@ -1,0 +1,87 @@
+//! What Auto makes of having little or nothing to send, and of what an earlier connection knew.
+
+use crate::ladder::ACROSS_THE_SEA;
+use crate::link::Cause;
+use crate::report::Report;
+use crate::simulation::Simulation;
+use crate::source::Supply::{Endless, Limited, Nothing};
+use crate::{SEEDS, Time, auto, ms, secs};
+use docxy_protocol::congestion::{PathMemory, Rate};
+
+const RTT: Time = ms(200);
+const LITTLE: u64 = 5_000_000;
+
+/// From the first byte after a pause until the link is full again.
+const FULL_AGAIN: Time = ms(2500);
+/// Packets that may be dropped when bulk begins again on a link that was measured with little.
+const SPILT: usize = 64;
+/// No estimate is above the link by more than this.
+const INFLATION: f64 = 1.15;
+
+/// With a memory that is right.
+const RECALLED_WITHIN: Time = ms(1000);
+/// With one that is four times too high.
+const MISLED_COLD: f64 = 0.75;
+const MISLED_LOSS: f64 = 0.10;
+
+fn full_again(report: &Report, from: Time) {
+    let full = report.recovered(from, RTT, 100e6);
+    assert!(full.is_some_and(|time| time <= FULL_AGAIN), "{}: {full:?}", report.run);
+    let dropped = report.drops(from..secs(100), &[Cause::Queue]);
+    assert!(dropped <= SPILT, "{}: drops {dropped}", report.run);
+    for sample in &report.trace {
+        let rate = sample.measured.rate.map_or(0.0, |rate| rate.bits_per_second() as f64);
+        assert!(rate < INFLATION * 100e6, "{}: believes {rate} at {:?}", report.run, sample.at);
+    }
+}
+
+#[test]
+fn little_to_send_says_nothing_about_the_link() {
+    for seed in SEEDS {
+        let simulation = Simulation::new("little, then bulk", ACROSS_THE_SEA, seed);
+        let plan = [(Time::ZERO, Limited(LITTLE)), (secs(10), Endless)];
+        full_again(&simulation.plan(&plan).run(auto), secs(10));
+        let simulation = Simulation::new("bulk, little, bulk", ACROSS_THE_SEA, seed);
+        let plan = [(Time::ZERO, Endless), (secs(6), Limited(LITTLE)), (secs(20), Endless)];
+        full_again(&simulation.plan(&plan).lasting(secs(30)).run(auto), secs(20));
+    }
+}
+
+#[test]
+fn a_minute_of_silence_is_not_forgetting() {
+    let simulation = Simulation::new("bulk, a minute, bulk", ACROSS_THE_SEA, 1).lasting(secs(76));
+    let plan = [(Time::ZERO, Endless), (secs(8), Nothing), (secs(68), Endless)];
+    full_again(&simulation.plan(&plan).run(auto), secs(68));
+}
+
+fn recalling(name: &str, mbit: u64, min_rtt: Time, seed: u64) -> Report {
+    let rate = Rate::from_bits_per_second(mbit * 1_000_000).expect("within bounds");
+    Simulation::new(name, ACROSS_THE_SEA, seed).run(|now| {
+        let mut auto = auto(now);
+        auto.recall(PathMemory { rate, min_rtt });
+        auto
+    })
+}
+
+#[test]
+fn a_path_that_is_known_is_filled_at_once() {
+    let report = recalling("recalled", 100, RTT, 1);
+    let filled = report.filled();
+    assert!(filled.is_some_and(|time| time <= RECALLED_WITHIN), "{}: {filled:?}", report.run);
+    assert_eq!(report.drops(Time::ZERO..secs(20), &[Cause::Queue]), 0, "{}", report.run);
+}
+
+#[test]
+fn a_memory_that_is_too_high_does_little_harm() {
+    let report = recalling("recalled, four times too high", 400, RTT, 1);
+    assert!(report.cold() >= MISLED_COLD, "{}: {:.3}", report.run, report.cold());
+    let lost = report.lost(Time::ZERO..secs(12), &[Cause::Queue]);
+    assert!(lost <= MISLED_LOSS, "{}: loses {lost:.3}", report.run);
+}
+
+#[test]
+fn a_memory_of_another_path_is_ignored() {
+    let (misled, plain) =
+        (recalling("recalled", 1000, ms(20), 1), Simulation::new("recalled", ACROSS_THE_SEA, 1).run(auto));
+    assert_eq!(misled.rate(Time::ZERO..secs(20)), plain.rate(Time::ZERO..secs(20)), "{}", misled.run);
+}
