@@ -221,6 +221,22 @@ fn an_image_that_is_there_is_not_overwritten() {
 }
 
 #[test]
+fn how_to_send_may_stand_in_the_environment_and_a_mistake_there_is_told() {
+    let machine = Machine::new();
+    let run = |how: &str| {
+        let mut command = machine.command("run --listen 127.0.0.1:0");
+        command.env("DOCXY_CONGESTION", how).output().expect("the program starts")
+    };
+    let wrong = run("95 Mbit/s");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("rates as in down=95Mbit/s,up=20Mbit/s"), "{}", stderr(&wrong));
+    // The next thing to be missed is a link.
+    let right = run("down=95 Mbit/s");
+    assert_eq!(right.status.code(), Some(1));
+    assert!(stderr(&right).contains("docxy-client join"), "{}", stderr(&right));
+}
+
+#[test]
 fn misuse_is_told_apart_from_failure() {
     let machine = Machine::new();
     for (arguments, code) in [
@@ -228,6 +244,8 @@ fn misuse_is_told_apart_from_failure() {
         ("serve", 2),
         ("run --listen nonsense", 2),
         ("run --log =nonsense=", 2),
+        ("run --congestion fast", 2),
+        ("pull alpine --congestion down=95", 2),
         ("pull", 2),
         ("pull ALPINE", 2),
         ("pull alpine --platform linux", 2),

@@ -1,5 +1,6 @@
 //! What streams are opened with, and what passes on the control stream.
 
+use crate::congestion::Choice;
 use crate::link::{ClientName, ClientSecret};
 use crate::request::Request;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub struct Hello {
     pub name: ClientName,
     /// What proves it.
     pub secret: ClientSecret,
+    /// How it wants the server to send. The operator may have it send more slowly.
+    pub congestion: Choice,
 }
 
 /// Names a segment of an answer.

@@ -2,18 +2,18 @@
 //!
 //! Both ends use the same ones, but for who pings and who may open streams.
 
+use crate::congestion::Handle;
 use crate::limits::{
     IDLE_TIMEOUT, KEEP_ALIVE, REQUEST_WINDOW, REQUESTS_WINDOW, SEND_WINDOW, STREAM_WINDOW, STREAMS_PER_CLIENT,
 };
-use quinn_proto::congestion::CubicConfig;
 use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
-use std::sync::Arc;
 use std::time::Duration;
 
-/// For the end that dials: it keeps the path alive and opens every stream.
+/// For the end that dials: it keeps the path alive and opens every stream. `congestion` is this
+/// one connection's.
 #[must_use]
-pub fn client() -> TransportConfig {
-    let mut config = both();
+pub fn client(congestion: &Handle) -> TransportConfig {
+    let mut config = both(congestion);
     config.keep_alive_interval(Some(KEEP_ALIVE));
     config.max_concurrent_bidi_streams(VarInt::from_u32(0));
     // The client opens every stream, so what a stream may hold bounds what all may. The sum needs
@@ -24,18 +24,19 @@ pub fn client() -> TransportConfig {
     config
 }
 
-/// For the end that accepts.
+/// For the end that accepts; as for the other one, for one connection.
 #[must_use]
-pub fn server() -> TransportConfig {
-    let mut config = both();
+pub fn server(congestion: &Handle) -> TransportConfig {
+    let mut config = both(congestion);
     config.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_PER_CLIENT));
     config.stream_receive_window(VarInt::from_u32(REQUEST_WINDOW));
     config.receive_window(VarInt::from_u32(REQUESTS_WINDOW));
     config
 }
 
-fn both() -> TransportConfig {
+fn both(congestion: &Handle) -> TransportConfig {
     let mut config = TransportConfig::default();
+    config.congestion_controller_factory(congestion.factory());
     config.max_concurrent_uni_streams(VarInt::from_u32(0));
     // Datagrams are not used; a peer that sends them is not ours.
     config.datagram_receive_buffer_size(None);
@@ -59,10 +60,6 @@ fn both() -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(10));
     config.ack_frequency_config(Some(acks));
-    // 64 KiB at once: two or three round trips fewer until a long line is full.
-    let mut cubic = CubicConfig::default();
-    cubic.initial_window(64 * 1024);
-    config.congestion_controller_factory(Arc::new(cubic));
     config
 }
 

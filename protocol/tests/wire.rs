@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 
 use docxy_protocol::authorization::{Authorization, basic};
+use docxy_protocol::congestion::{Choice, Rate};
 use docxy_protocol::control::{Hello, Notice, Opening, Segment};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
@@ -51,8 +52,13 @@ fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, expect
 
 #[test]
 fn openings_have_these_bytes() {
-    let hello = Hello { name: "laptop".parse().unwrap(), secret: ClientSecret::from_random([b'k'; 32]) };
-    golden(&Opening::Hello(hello), GOLDEN_HELLO);
+    for (congestion, bytes) in [
+        (Choice::Auto, GOLDEN_AUTO),
+        (Choice::Fixed("95 Mbit/s".parse().unwrap()), GOLDEN_FIXED),
+        (Choice::Cubic, GOLDEN_CUBIC),
+    ] {
+        golden(&Opening::Hello(hello(congestion)), bytes);
+    }
     let request = Request {
         registry: "docker.io".parse().unwrap(),
         operation: Operation::Manifest {
@@ -65,6 +71,26 @@ fn openings_have_these_bytes() {
     };
     golden(&Opening::Request(Box::new(request)), GOLDEN_REQUEST);
     golden(&Opening::Segment(Segment { exchange: 1000, n: 7 }), GOLDEN_SEGMENT);
+}
+
+fn hello(congestion: Choice) -> Hello {
+    let secret = ClientSecret::from_random([b'k'; 32]);
+    Hello { name: "laptop".parse().unwrap(), secret, congestion }
+}
+
+#[test]
+fn a_hello_with_a_rate_that_is_none_is_refused() {
+    let with = |congestion: Choice| frame::encode(&Opening::Hello(hello(congestion))).unwrap();
+    let (auto, mut fixed) = (with(Choice::Auto), with(Choice::Fixed(Rate::MOST)));
+    // Behind what both have, and the choice: the mark of eight bytes, and those.
+    let rate = auto.len() + 1;
+    assert_eq!(fixed.len(), rate + 8);
+    for (bits, good) in
+        [(24_000, true), (23_999, false), (0, false), (100_000_000_001, false), (u64::MAX, false)]
+    {
+        fixed[rate..].copy_from_slice(&u64::to_le_bytes(bits));
+        assert_eq!(frame::decode::<Opening>(&fixed[4..]).is_ok(), good, "{bits} bit/s");
+    }
 }
 
 #[test]
@@ -100,7 +126,10 @@ fn notices_have_these_bytes() {
     golden(&Notice::Draining, GOLDEN_DRAINING);
 }
 
-const GOLDEN_HELLO: &str = "<00><00><00>(<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk";
+const GOLDEN_AUTO: &str = "<00><00><00>)<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00>";
+const GOLDEN_FIXED: &str =
+    "<00><00><00>.<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05>";
+const GOLDEN_CUBIC: &str = "<00><00><00>)<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02>";
 const GOLDEN_REQUEST: &str = "<00><00><00><3c><01><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*";
 const GOLDEN_SEGMENT: &str = "<00><00><00><05><02><fb><e8><03><07>";
 const GOLDEN_TOKEN: &str =
@@ -220,9 +249,17 @@ fn any_opening() -> impl Strategy<Value = Opening> {
             let registry = "ghcr.io".parse().unwrap();
             Opening::Request(Box::new(Request { registry, operation, authorization, headers }))
         });
-    let hello = ("[A-Za-z0-9._-]{1,64}", any::<[u8; 32]>()).prop_map(|(name, secret)| {
-        Opening::Hello(Hello { name: name.parse().unwrap(), secret: ClientSecret::from_random(secret) })
-    });
+    let congestion = prop_oneof![
+        Just(Choice::Auto),
+        Just(Choice::Cubic),
+        (24_000_u64..=100_000_000_000)
+            .prop_map(|bits| Choice::Fixed(Rate::from_bits_per_second(bits).unwrap())),
+    ];
+    let hello =
+        ("[A-Za-z0-9._-]{1,64}", any::<[u8; 32]>(), congestion).prop_map(|(name, secret, congestion)| {
+            let (name, secret) = (name.parse().unwrap(), ClientSecret::from_random(secret));
+            Opening::Hello(Hello { name, secret, congestion })
+        });
     let segment =
         (any::<u64>(), any::<u32>()).prop_map(|(exchange, n)| Opening::Segment(Segment { exchange, n }));
     prop_oneof![request, hello, segment]

@@ -222,6 +222,7 @@ fn misuse_is_told_apart_from_failure() {
         ("invite laptop --public https://host", 2),
         ("run --listen nonsense", 2),
         ("run --log =nonsense=", 2),
+        ("run --fixed-rate-limit 200", 2),
         ("clients --config /nonexistent.toml", 1),
         ("--help", 0),
         ("--version", 0),

@@ -81,6 +81,7 @@ impl Source {
         ServerConfig {
             registries: BTreeMap::from([("docker.io".to_owned(), hub)]),
             resolve: self.ready.resolve.clone(),
+            ..ServerConfig::default()
         }
     }
 

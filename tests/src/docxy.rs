@@ -26,6 +26,8 @@ pub struct ServerConfig {
     pub registries: BTreeMap<String, Upstream>,
     /// Where host names lead, instead of DNS.
     pub resolve: BTreeMap<String, SocketAddr>,
+    /// The highest rate that a client may state, unless it is the default.
+    pub fixed_rate_limit: Option<String>,
 }
 
 /// One registry on the server's list.
@@ -156,6 +158,9 @@ impl Client {
 impl ServerConfig {
     fn to_toml(&self) -> Result<String> {
         let mut toml = String::new();
+        if let Some(limit) = &self.fixed_rate_limit {
+            writeln!(toml, "fixed_rate_limit = {limit:?}")?;
+        }
         for (name, upstream) in &self.registries {
             writeln!(toml, "[registries.{name:?}]")?;
             writeln!(toml, "api = {:?}", upstream.api)?;

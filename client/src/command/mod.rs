@@ -10,7 +10,7 @@ mod run;
 use crate::frontend::FrontendError;
 use crate::links::LinksError;
 use crate::pull::{DestinationError, Platform, PullError};
-use crate::settings::{Flags, SettingsError};
+use crate::settings::{Congestion, Flags, SettingsError};
 use clap::{Args, Parser, Subcommand};
 use docxy_protocol::image::Image;
 use docxy_protocol::secret::Secret;
@@ -73,6 +73,22 @@ enum Command {
     Pull(PullArguments),
 }
 
+#[derive(Debug, Args)]
+struct Reach {
+    /// A file of links to use instead of the joined ones [env: DOCXY_LINK_FILE]
+    #[arg(long, value_name = "FILE")]
+    link_file: Option<PathBuf>,
+    /// How both ends send: auto, cubic, or your line's rates as in down=95Mbit/s,up=20Mbit/s
+    /// [default: auto]
+    ///
+    /// auto sends what the line is measured to carry, whatever it loses. State rates where you know
+    /// the line's and auto stays below them: 95 % of them, since more than the line carries is lost,
+    /// and other traffic with it. A direction that is left out is auto; the server may have a limit.
+    /// cubic yields to every loss, as most programs do: the least of the three on a bad line.
+    #[arg(long, value_name = "HOW", env = "DOCXY_CONGESTION")]
+    congestion: Option<Congestion>,
+}
+
 /// Keep a link, so that the other commands know their server.
 ///
 /// A link is the line that `docxy-server invite NAME` prints. It is a secret: in an argument, other
@@ -107,9 +123,8 @@ struct RunArguments {
     /// Address and TCP port to listen on; may be given several times [default: 127.0.0.1:5080]
     #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
     listen: Vec<SocketAddr>,
-    /// A file of links to use instead of the joined ones [env: DOCXY_LINK_FILE]
-    #[arg(long, value_name = "FILE")]
-    link_file: Option<PathBuf>,
+    #[command(flatten)]
+    reach: Reach,
     /// A further name under which engines reach this client; may be given several times. Names of
     /// loopback are known
     #[arg(long, value_name = "NAME", env = "DOCXY_HOST", value_delimiter = ',')]
@@ -164,9 +179,8 @@ struct PullArguments {
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
-    /// A file of links to use instead of the joined ones [env: DOCXY_LINK_FILE]
-    #[arg(long, value_name = "FILE")]
-    link_file: Option<PathBuf>,
+    #[command(flatten)]
+    reach: Reach,
     /// What to log to stderr, beside the progress: error, warn, info, debug or trace
     #[arg(
         long,
@@ -203,15 +217,21 @@ impl Arguments {
             Command::Join(JoinArguments { link, link_file }) => {
                 join::join(link, &Flags { link_file, ..flags })
             }
-            Command::Run(RunArguments { listen, link_file, host, allow_remote, ready_file, log }) => {
-                let flags = Flags { link_file, listen, hosts: host, allow_remote, ..flags };
-                run::run(&flags, ready_file, &log)
+            Command::Run(RunArguments { listen, reach, host, allow_remote, ready_file, log }) => {
+                let flags = Flags { listen, hosts: host, allow_remote, ..flags };
+                run::run(&reach.add_to(flags), ready_file, &log)
             }
             Command::Pull(arguments) => {
-                let flags = Flags { link_file: arguments.link_file.clone(), ..flags };
+                let flags = arguments.reach.add_to(flags);
                 pull::pull(arguments, &flags)
             }
         }
+    }
+}
+
+impl Reach {
+    fn add_to(&self, flags: Flags) -> Flags {
+        Flags { link_file: self.link_file.clone(), congestion: self.congestion, ..flags }
     }
 }
 

@@ -4,26 +4,26 @@ use super::{CommandError, PullArguments, print};
 use crate::gateway::Gateway;
 use crate::logging;
 use crate::pull::{self, Destination, Order, Progress, default_name};
-use crate::settings::{self, Flags};
+use crate::settings::{Flags, TunnelSettings};
 use crate::shutdown::Shutdown;
 use crate::tunnel::Tunnel;
 
 pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), CommandError> {
-    let PullArguments { image, output, platform, force, quiet, log, link_file: _ } = arguments;
+    let PullArguments { image, output, platform, force, quiet, log, reach: _ } = arguments;
     logging::start(&log);
     let output = output.unwrap_or_else(|| default_name(&image, platform.as_ref()).into());
     let result = format!("{}/{}@", image.registry, image.repository);
     let path = output.display().to_string();
     let order = Order { image, platform, destination: Destination::new(output, force)? };
-    let links = settings::links(flags)?;
+    let settings = TunnelSettings::load(flags)?;
     let progress = if quiet { Progress::quiet() } else { Progress::on_stderr() };
-    let servers: Vec<&str> = links.iter().map(|link| link.host.as_str()).collect();
+    let servers: Vec<&str> = settings.links.iter().map(|link| link.host.as_str()).collect();
     progress.say(&format!("asking for {} through {}", order.image, servers.join(" or ")));
 
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     let digest = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(CommandError::Start)?;
-        let tunnel = Tunnel::start(links);
+        let tunnel = Tunnel::start(settings);
         let outcome = tokio::select! {
             pulled = pull::pull(&order, Gateway::new(tunnel.clone()), &progress) => pulled.map_err(Into::into),
             () = shutdown.drain.cancelled() => Err(CommandError::Interrupted),

@@ -15,6 +15,7 @@ pub(super) fn response(status: &Status) -> Response<ResponseBody> {
                 "tunnel": "up",
                 "since": timestamp(*since),
                 "server": connection.remote_address().to_string(),
+                "congestion": line.congestion().to_string(),
                 "rtt_ms": u64::try_from(connection.rtt().as_millis()).unwrap_or(u64::MAX),
             });
             json_value(StatusCode::OK, &body)

@@ -3,7 +3,7 @@
 //! Unknown words are errors: a misspelt setting that is passed over in silence would be found
 //! weeks later.
 
-use super::SettingsError;
+use super::{Congestion, SettingsError};
 use crate::toml_text;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -17,6 +17,7 @@ pub(super) struct ConfigFile {
     pub(super) link_file: Option<PathBuf>,
     pub(super) hosts: Vec<String>,
     pub(super) allow_remote: bool,
+    pub(super) congestion: Option<Congestion>,
 }
 
 impl ConfigFile {

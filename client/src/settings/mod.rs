@@ -3,8 +3,11 @@
 //! After loading everything is checked and typed, and nobody looks at a flag, a variable or the
 //! file again.
 
+mod congestion;
 mod file;
 mod location;
+
+pub use congestion::{Congestion, CongestionError};
 
 use crate::links::{self, LinksError};
 use crate::toml_text::TomlError;
@@ -67,6 +70,8 @@ pub struct Flags {
     pub hosts: Vec<String>,
     /// Whether listening beyond this machine is meant.
     pub allow_remote: bool,
+    /// How either end sends.
+    pub congestion: Option<Congestion>,
 }
 
 /// What `run` needs.
@@ -76,8 +81,17 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Names, beside those of this machine's loopback, under which engines reach us.
     pub hosts: Vec<String>,
+    /// How to get out.
+    pub tunnel: TunnelSettings,
+}
+
+/// What every command needs that asks a server.
+#[derive(Debug, Clone)]
+pub struct TunnelSettings {
     /// The servers; at least one.
     pub links: Vec<Link>,
+    /// How either end sends.
+    pub congestion: Congestion,
 }
 
 impl Settings {
@@ -97,16 +111,24 @@ impl Settings {
         if let Some(bad) = hosts.iter().find(|host| !is_host(host)) {
             return Err(SettingsError::Host(bad.chars().take(80).collect()));
         }
-        Ok(Self { listen, hosts, links: read_links(flags, &config)? })
+        Ok(Self { listen, hosts, tunnel: TunnelSettings::merge(flags, &config)? })
     }
 }
 
-/// The servers that were joined, or that flag or environment name; at least one.
-///
-/// # Errors
-/// Where there is none, or one is damaged.
-pub fn links(flags: &Flags) -> Result<Vec<Link>, SettingsError> {
-    read_links(flags, &config(flags)?)
+impl TunnelSettings {
+    /// Loads the servers that were joined, or that flag or environment name, and how to speak to
+    /// them.
+    ///
+    /// # Errors
+    /// Where there is none, or something that was set makes no sense.
+    pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
+        Self::merge(flags, &config(flags)?)
+    }
+
+    fn merge(flags: &Flags, config: &ConfigFile) -> Result<Self, SettingsError> {
+        let congestion = flags.congestion.or(config.congestion).unwrap_or_default();
+        Ok(Self { links: read_links(flags, config)?, congestion })
+    }
 }
 
 /// The file that keeps the joined links.
@@ -210,21 +232,27 @@ mod tests {
     fn without_any_word_engines_find_us_on_localhost_only() {
         let settings = load("link_file = 'my-links'", Flags::default()).unwrap();
         assert_eq!(settings.listen, ["127.0.0.1:5080".parse().unwrap()]);
-        assert_eq!(settings.links[0].expose(), LINK);
+        assert_eq!(settings.tunnel.links[0].expose(), LINK);
+        assert_eq!(settings.tunnel.congestion, Congestion::default());
         assert!(settings.hosts.is_empty());
     }
 
     #[test]
     fn a_flag_wins_over_the_file() {
-        let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']";
+        let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
+                    congestion = { down = '95 Mbit/s' }";
         let flags = Flags {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
+            congestion: Some("cubic".parse().unwrap()),
             ..Flags::default()
         };
-        for (flags, port, host) in [(Flags::default(), 1, "file.lan"), (flags, 2, "flag.lan")] {
+        for (flags, port, host, congestion) in
+            [(Flags::default(), 1, "file.lan", "down=95 Mbit/s"), (flags, 2, "flag.lan", "cubic")]
+        {
             let settings = load(text, flags).unwrap();
             assert_eq!((settings.listen[0].port(), &*settings.hosts[0]), (port, host));
+            assert_eq!(settings.tunnel.congestion.to_string(), congestion);
         }
     }
 
@@ -248,6 +276,7 @@ mod tests {
             ("hosts = ['http://box.lan']", "\"http://box.lan\" is not a host name"),
             ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
             ("link_file = 'no-links'", "docxy-client join"),
+            ("\ncongestion = 'fast'", "client.toml, line 2: congestion is auto, cubic, or rates"),
         ] {
             let error = load(text, Flags::default()).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");

@@ -3,6 +3,9 @@
 //! Requests may follow the Hello at once; nobody waits for the Welcome.
 
 use super::bulk::Bulk;
+use super::socket;
+use crate::settings::Congestion;
+use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::{CloseCode, Hello, Opening};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::limits::{BLOBS_PER_CLIENT, SMALL_REQUESTS_PER_CLIENT};
@@ -11,8 +14,7 @@ use docxy_protocol::request::Operation;
 use docxy_protocol::tls::TlsError;
 use docxy_protocol::{tls, transport};
 use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, VarInt};
-use socket2::{Domain, Protocol, Socket, Type};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,9 +29,6 @@ const RESOLVE: Duration = Duration::from_secs(5);
 
 /// How long a goodbye may take to leave. A server that misses it notices by the silence.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-/// Bytes asked for in each direction; see the server's socket.
-const BUFFER: usize = 4 * 1024 * 1024;
 
 /// Shown in the certificate check only, where the pin counts and not the name; never sent unless
 /// the link says so.
@@ -61,6 +60,7 @@ pub(super) enum DialError {
 #[derive(Debug, Clone)]
 pub struct Line {
     connection: Connection,
+    congestion: Congestion,
     bulk: Arc<Bulk>,
     places: Places,
     endpoint: Endpoint,
@@ -71,6 +71,12 @@ impl Line {
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// How both ends were told to send.
+    #[must_use]
+    pub const fn congestion(&self) -> Congestion {
+        self.congestion
     }
 
     /// Waits for a place among the requests that may be under way, and takes it.
@@ -126,18 +132,18 @@ pub(super) struct Dialled {
 }
 
 /// Dials a server. `attempt` counts up, and goes round its ports and addresses.
-pub(super) async fn dial(link: &Link, attempt: usize) -> Result<Dialled, DialError> {
+pub(super) async fn dial(link: &Link, congestion: Congestion, attempt: usize) -> Result<Dialled, DialError> {
     let address = address(link, attempt).await?;
-    let connecting = connect(link, address);
+    let connecting = connect(link, congestion, address);
     tokio::time::timeout(ATTEMPT, connecting).await.map_err(|_| DialError::Silence { address })?
 }
 
-async fn connect(link: &Link, address: SocketAddr) -> Result<Dialled, DialError> {
+async fn connect(link: &Link, congestion: Congestion, address: SocketAddr) -> Result<Dialled, DialError> {
     let crypto = tls::client(link.pin, link.sni.is_some())?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport::client()));
+    config.transport_config(Arc::new(transport::client(&Handle::new(congestion.up))));
     let runtime = Arc::new(quinn::TokioRuntime);
-    let socket = socket(address).map_err(DialError::Socket)?;
+    let socket = socket::open(address).map_err(DialError::Socket)?;
     let endpoint =
         Endpoint::new(EndpointConfig::default(), None, socket, runtime).map_err(DialError::Socket)?;
     let name = link.sni.as_ref().map_or(NO_NAME, |name| name.as_str());
@@ -146,7 +152,11 @@ async fn connect(link: &Link, address: SocketAddr) -> Result<Dialled, DialError>
         .map_err(|source| DialError::Connect { address, source })?;
     let connection = connecting.await.map_err(|source| DialError::Handshake { address, source })?;
 
-    let hello = Opening::Hello(Hello { name: link.name.clone(), secret: link.secret.clone() });
+    let hello = Opening::Hello(Hello {
+        name: link.name.clone(),
+        secret: link.secret.clone(),
+        congestion: congestion.down,
+    });
     let hello = frame::encode(&hello).map_err(|source| DialError::Hello { address, source })?;
     let lost = |source| DialError::Handshake { address, source };
     let (mut send, control) = connection.open_bi().await.map_err(lost)?;
@@ -155,7 +165,7 @@ async fn connect(link: &Link, address: SocketAddr) -> Result<Dialled, DialError>
         return Err(lost(source));
     }
     Ok(Dialled {
-        line: Line { connection, bulk: Arc::default(), places: Places::default(), endpoint },
+        line: Line { connection, congestion, bulk: Arc::default(), places: Places::default(), endpoint },
         control,
         address,
     })
@@ -172,24 +182,4 @@ async fn address(link: &Link, attempt: usize) -> Result<SocketAddr, DialError> {
         found.iter().flat_map(|a| link.ports.iter().map(|port| SocketAddr::new(a.ip(), *port))).collect();
     let chosen = candidates.get(attempt % candidates.len().max(1));
     chosen.copied().ok_or_else(|| DialError::NoAddress { host: host.to_owned() })
-}
-
-/// A socket on a port that the system picks: another one at each attempt, which is what gets past
-/// a filter that has blocked the last one.
-fn socket(towards: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(towards), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_recv_buffer_size(BUFFER)?;
-    socket.set_send_buffer_size(BUFFER)?;
-    tracing::debug!(
-        receive = socket.recv_buffer_size()?,
-        send = socket.send_buffer_size()?,
-        asked = BUFFER,
-        "socket buffers granted (net.core.rmem_max and wmem_max are the limit)"
-    );
-    let any: SocketAddr = match towards {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    socket.bind(&any.into())?;
-    Ok(socket.into())
 }

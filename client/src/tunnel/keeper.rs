@@ -7,9 +7,9 @@ use super::Status;
 use super::backoff::{Outcome, between};
 use super::course::Course;
 use super::dial::{Dialled, dial};
+use crate::settings::TunnelSettings;
 use docxy_protocol::control::{CloseCode, Notice};
 use docxy_protocol::frame;
-use docxy_protocol::link::Link;
 use quinn::{Connection, ConnectionError, VarInt};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 const WELCOME: Duration = Duration::from_secs(5);
 
 /// Runs until `stop`.
-pub(super) async fn keep(links: Vec<Link>, status: watch::Sender<Status>, stop: CancellationToken) {
+pub(super) async fn keep(settings: TunnelSettings, status: watch::Sender<Status>, stop: CancellationToken) {
     tokio::select! {
-        () = dial_for_ever(&links, &status) => {}
+        () = dial_for_ever(&settings, &status) => {}
         () = stop.cancelled() => {
             let line = match &*status.borrow() {
                 Status::Up { line, .. } => Some(line.clone()),
@@ -35,7 +35,8 @@ pub(super) async fn keep(links: Vec<Link>, status: watch::Sender<Status>, stop: 
     }
 }
 
-async fn dial_for_ever(links: &[Link], status: &watch::Sender<Status>) {
+async fn dial_for_ever(settings: &TunnelSettings, status: &watch::Sender<Status>) {
+    let TunnelSettings { links, congestion } = settings;
     let mut course = Course::new(links.len());
     // Since when there has been no tunnel; never until there was one.
     let mut lost: Option<SystemTime> = None;
@@ -49,7 +50,7 @@ async fn dial_for_ever(links: &[Link], status: &watch::Sender<Status>) {
                 continue;
             }
         };
-        let ended = match dial(&links[target.server], target.attempt).await {
+        let ended = match dial(&links[target.server], *congestion, target.attempt).await {
             Ok(dialled) => stay(dialled, status).await,
             Err(error) => Ended::Failed(error.to_string()),
         };

@@ -8,13 +8,14 @@ mod bulk;
 mod course;
 mod dial;
 mod keeper;
+mod socket;
 
 pub use bulk::{Bulk, OpenSegment, Share};
 pub use dial::Line;
 
+use crate::settings::TunnelSettings;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::link::Link;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -61,10 +62,10 @@ pub struct Tunnel {
 impl Tunnel {
     /// Begins to connect, in the background, to the first of the servers that answers.
     #[must_use]
-    pub fn start(links: Vec<Link>) -> Self {
+    pub fn start(settings: TunnelSettings) -> Self {
         let (sender, status) = watch::channel(Status::Connecting { why: None });
         let stop = CancellationToken::new();
-        tokio::spawn(keeper::keep(links, sender, stop.clone()));
+        tokio::spawn(keeper::keep(settings, sender, stop.clone()));
         Self { status, stop }
     }
 

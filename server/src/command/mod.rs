@@ -13,6 +13,7 @@ use crate::listener::ServeError;
 use crate::settings::{Flags, SettingsError};
 use crate::state::{ClientsError, StateError};
 use clap::{Args, Parser, Subcommand};
+use docxy_protocol::congestion::Rate;
 use docxy_protocol::link::ClientName;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -100,6 +101,10 @@ struct Reach {
 struct RunArguments {
     #[command(flatten)]
     reach: Reach,
+    /// The highest rate that a client may state, for each of its connections. What is above counts
+    /// as this; clients that state none are not bound by it [default: 1 Gbit/s]
+    #[arg(long, value_name = "RATE", env = "DOCXY_FIXED_RATE_LIMIT")]
+    fixed_rate_limit: Option<Rate>,
     /// A file to write once the server listens: the addresses, one a line
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     ready_file: Option<PathBuf>,
@@ -159,7 +164,8 @@ impl Arguments {
         let Place { config, state } = self.place;
         let flags = Flags { config, state, ..Flags::default() };
         match self.command {
-            Command::Run(RunArguments { reach, ready_file, log }) => {
+            Command::Run(RunArguments { reach, fixed_rate_limit, ready_file, log }) => {
+                let flags = Flags { fixed_rate_limit, ..flags };
                 run::run(&reach.add_to(flags), ready_file, &log)
             }
             Command::Invite(InviteArguments { name, reach }) => invite::invite(&name, &reach.add_to(flags)),

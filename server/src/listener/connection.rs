@@ -3,15 +3,18 @@
 //! No stream is begun before the Hello has been accepted, and what a client does on one stream
 //! costs its other streams, and other clients, nothing.
 
+use super::congestion::{self, Observer};
+use super::paths::Paths;
 use crate::exchange::{self, Offered, Outgoing, Ranks};
 use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
 use crate::upstream::Upstream;
+use docxy_protocol::congestion::{Choice, Handle, Rate};
 use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
-use docxy_protocol::frame;
 use docxy_protocol::limits::{EXCHANGES_PER_CLIENT, HEAD_TIMEOUT, HELLO_TIMEOUT};
-use quinn::{Connection, Incoming, RecvStream, SendStream, VarInt};
+use docxy_protocol::{frame, transport};
+use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +26,9 @@ pub(super) struct Shared {
     pub(super) clients: ClientWatch,
     pub(super) usage: Usage,
     pub(super) upstream: Upstream,
+    pub(super) paths: Arc<Paths>,
+    pub(super) fixed_rate_limit: Rate,
+    pub(super) quic: ServerConfig,
     pub(super) drain: CancellationToken,
 }
 
@@ -40,8 +46,10 @@ const ACCOUNTING: Duration = Duration::from_secs(10);
 pub(super) async fn run(incoming: Incoming, shared: Arc<Shared>) {
     let span = tracing::info_span!("connection", remote = %incoming.remote_address(), client = tracing::field::Empty);
     async {
-        match incoming.await {
-            Ok(connection) => serve(connection, shared).await,
+        // The Hello will say how to send; until then, and for most, what the path is measured to do.
+        let handle = Handle::new(Choice::Auto);
+        match shake_hands(incoming, &shared.quic, &handle).await {
+            Ok(connection) => serve(connection, handle, shared).await,
             Err(error) => tracing::debug!(%error, "no handshake"),
         }
     }
@@ -49,7 +57,18 @@ pub(super) async fn run(incoming: Incoming, shared: Arc<Shared>) {
     .await;
 }
 
-async fn serve(connection: Connection, shared: Arc<Shared>) {
+/// quinn takes a congestion control at this moment and no other.
+async fn shake_hands(
+    incoming: Incoming,
+    quic: &ServerConfig,
+    congestion: &Handle,
+) -> Result<Connection, ConnectionError> {
+    let mut config = quic.clone();
+    config.transport_config(Arc::new(transport::server(congestion)));
+    incoming.accept_with(Arc::new(config))?.await
+}
+
+async fn serve(connection: Connection, handle: Handle, shared: Arc<Shared>) {
     let hello = tokio::time::timeout(HELLO_TIMEOUT, read_hello(&connection)).await;
     let (hello, mut control) = match hello {
         Ok(Ok(hello)) => hello,
@@ -64,6 +83,10 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
     tracing::info!("connected");
+    handle.choose(congestion::granted(hello.congestion, shared.fixed_rate_limit));
+    let remote = || connection.remote_address();
+    let paths = Arc::clone(&shared.paths);
+    let mut observer = Observer::begin(handle, paths, hello.name.clone(), remote(), Instant::now());
     notify(&mut control, &Notice::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
 
     let streams = TaskTracker::new();
@@ -104,10 +127,14 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
                 close(&connection, CloseCode::Draining);
                 break;
             }
-            _ = accounting.tick() => account.update(&connection),
+            _ = accounting.tick() => {
+                account.update(&connection);
+                observer.update(remote(), Instant::now());
+            }
         }
     }
     account.update(&connection);
+    observer.end(remote(), Instant::now());
 }
 
 /// Checks a Hello against the clients as they are.

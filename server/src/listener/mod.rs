@@ -2,8 +2,10 @@
 //!
 //! One connection's failure never ends the accepting.
 
+mod congestion;
 mod connection;
 mod door;
+mod paths;
 mod socket;
 
 pub use socket::SocketError;
@@ -15,9 +17,9 @@ use crate::upstream::{Upstream, UpstreamError};
 use connection::Shared;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::DRAIN_TIMEOUT;
-use docxy_protocol::tls::TlsError;
-use docxy_protocol::{tls, transport};
+use docxy_protocol::tls::{self, TlsError};
 use door::Verdict;
+use paths::Paths;
 use quinn::{Endpoint, EndpointConfig, ServerConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use std::net::SocketAddr;
@@ -71,6 +73,9 @@ pub async fn serve(
         clients: ClientWatch::start(&state)?,
         usage: usage.clone(),
         upstream: Upstream::new(&settings)?,
+        paths: Arc::new(Paths::default()),
+        fixed_rate_limit: settings.fixed_rate_limit,
+        quic: config.clone(),
         drain: shutdown.drain.clone(),
     });
     let mut endpoints = Vec::new();
@@ -119,12 +124,11 @@ pub async fn serve(
     Ok(())
 }
 
+/// What all connections have in common. Each gets transport settings of its own when it is accepted.
 fn server_config(state: &State) -> Result<ServerConfig, ServeError> {
     let identity = state.identity()?;
     let crypto = tls::server(identity.certificate, identity.key)?;
-    let mut config = ServerConfig::new(Arc::new(crypto), state.quic_keys()?.token_key());
-    config.transport_config(Arc::new(transport::server()));
-    Ok(config)
+    Ok(ServerConfig::new(Arc::new(crypto), state.quic_keys()?.token_key()))
 }
 
 fn endpoint(address: SocketAddr, state: &State, config: ServerConfig) -> Result<Endpoint, ServeError> {

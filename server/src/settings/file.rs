@@ -8,7 +8,9 @@ use super::registry::RegistryTables;
 use super::resolve::ResolveTable;
 use crate::address::PublicAddress;
 use crate::toml_text;
-use serde::Deserialize;
+use docxy_protocol::congestion::Rate;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,8 @@ pub(super) struct ConfigFile {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) state: Option<PathBuf>,
     pub(super) public: Option<PublicAddress>,
+    #[serde(deserialize_with = "fixed_rate_limit")]
+    pub(super) fixed_rate_limit: Option<Rate>,
     pub(super) registries: Option<RegistryTables>,
     pub(super) resolve: ResolveTable,
 }
@@ -32,6 +36,13 @@ impl ConfigFile {
         config.state = config.state.map(|state| directory(path).join(state));
         Ok(config)
     }
+}
+
+/// People write a rate as text. (As a number it would be bits per second, which is the wire's.)
+fn fixed_rate_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
+    let example = "fixed_rate_limit is a rate in quotes, as in \"200 Mbit/s\"";
+    let text = String::deserialize(deserializer).map_err(|_| D::Error::custom(example))?;
+    text.parse().map(Some).map_err(|error| D::Error::custom(format!("fixed_rate_limit: {error}")))
 }
 
 /// Relative paths in a config file are taken from where it is: where the program was started

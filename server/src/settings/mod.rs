@@ -10,6 +10,7 @@ mod resolve;
 use crate::address::PublicAddress;
 use crate::state::location;
 use crate::toml_text::TomlError;
+use docxy_protocol::congestion::Rate;
 use file::ConfigFile;
 use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -23,6 +24,11 @@ pub const DEFAULT_CONFIG: &str = "/etc/docxy/server.toml";
 
 /// The UDP port that the server listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 61443;
+
+/// The highest rate, in bits per second, that a client may state unless the operator says otherwise.
+/// It is a promise that nobody can check, and without a limit a slip of the pen would flood the
+/// server's line: few have a faster one.
+const DEFAULT_FIXED_RATE_LIMIT: u64 = 1_000_000_000;
 
 /// Why the settings make no sense.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +59,8 @@ pub struct Flags {
     pub state: Option<PathBuf>,
     /// The address for links.
     pub public: Option<PublicAddress>,
+    /// What a client may state.
+    pub fixed_rate_limit: Option<Rate>,
 }
 
 /// What every command needs.
@@ -75,6 +83,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// The address for links, where the operator gave one.
     pub public: Option<PublicAddress>,
+    /// The highest rate that a client may state, for each connection.
+    pub fixed_rate_limit: Rate,
     /// What may be reached, each registry once; at least one.
     pub registries: Vec<RegistrySettings>,
     /// Hosts (in lower case) whose address is not looked up in the DNS.
@@ -124,7 +134,12 @@ impl Settings {
                 .collect::<Result<_, _>>()?,
             None => vec![RegistrySettings::docker_hub()],
         };
-        Ok(Self { listen, state, public, registries, resolve: config.resolve.into_entries() })
+        let fixed_rate_limit = flags.fixed_rate_limit.or(config.fixed_rate_limit);
+        let fixed_rate_limit = fixed_rate_limit.unwrap_or_else(|| {
+            Rate::from_bits_per_second(DEFAULT_FIXED_RATE_LIMIT).expect("a gigabit is a rate")
+        });
+        let resolve = config.resolve.into_entries();
+        Ok(Self { listen, state, public, fixed_rate_limit, registries, resolve })
     }
 }
 
@@ -159,6 +174,7 @@ mod tests {
         let settings = load("").unwrap();
         assert_eq!(settings.listen, ["[::]:61443".parse().unwrap()]);
         assert_eq!(settings.public, None);
+        assert_eq!(settings.fixed_rate_limit.to_string(), "1 Gbit/s");
         let [hub] = &settings.registries[..] else {
             panic!("{:?}", settings.registries);
         };
@@ -188,6 +204,16 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_of_stated_rates_is_the_flag_s_then_the_file_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let from_file = config(&dir, "fixed_rate_limit = '200 Mbit/s'");
+        let both = Flags { fixed_rate_limit: Some("2 Gbit/s".parse().unwrap()), ..from_file.clone() };
+        for (flags, expected) in [(from_file, "200 Mbit/s"), (both, "2 Gbit/s")] {
+            assert_eq!(Settings::load(&flags).unwrap().fixed_rate_limit.to_string(), expected);
+        }
+    }
+
+    #[test]
     fn a_relative_path_in_the_file_starts_where_the_file_is() {
         let dir = tempfile::tempdir().unwrap();
         let basics = Basics::load(&config(&dir, "state = 'here'")).unwrap();
@@ -200,6 +226,13 @@ mod tests {
             ("\nlisten_on = []", 2, "unknown field `listen_on`"),
             ("listen = ['nonsense']", 1, "socket address"),
             ("public = 'https://host'", 1, "is not HOST or HOST:PORT"),
+            (
+                "\nfixed_rate_limit = '200'",
+                2,
+                "fixed_rate_limit: \"200\" is no rate: write it as \"95 Mbit/s\"",
+            ),
+            ("\nfixed_rate_limit = '0 Mbit/s'", 2, "fixed_rate_limit: a rate has to be between"),
+            ("\nfixed_rate_limit = 200", 2, "fixed_rate_limit is a rate in quotes, as in \"200 Mbit/s\""),
             ("\n[registries.'ghcr.io']\napi = 'http://ghcr.io'", 3, "must begin with https://"),
             ("\n[registries.'gh cr']", 2, "is not a registry host"),
             ("[registries]\n'docker.io' = {}\n'index.docker.io' = {}", 1, "docker.io is listed twice"),

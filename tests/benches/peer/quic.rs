@@ -11,7 +11,9 @@ use std::{
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use docxy_protocol::{identity::Pin, limits::SEGMENT, tls, transport, window::BulkWindow};
+use docxy_protocol::{
+    congestion::Handle, identity::Pin, limits::SEGMENT, tls, transport, window::BulkWindow,
+};
 use quinn::{
     ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig,
 };
@@ -67,7 +69,7 @@ pub(super) async fn send(options: SendOptions) -> Result<()> {
     let Identity { certificate, key, pin } = Identity::new()?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls::server(certificate, key)?));
     let transport = match options.tuning {
-        Tuning::Ours => transport::server(),
+        Tuning::Ours => transport::server(&Handle::default()),
         Tuning::Stock => TransportConfig::default(),
     };
     config.transport_config(Arc::new(transport));
@@ -82,7 +84,7 @@ pub(super) async fn send(options: SendOptions) -> Result<()> {
 pub(super) async fn read(options: ReadOptions) -> Result<Reading> {
     let mut config = ClientConfig::new(Arc::new(tls::client(options.pin, false)?));
     let transport = match options.tuning {
-        Tuning::Ours => transport::client(),
+        Tuning::Ours => transport::client(&Handle::default()),
         Tuning::Stock => TransportConfig::default(),
     };
     config.transport_config(Arc::new(transport));

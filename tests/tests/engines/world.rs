@@ -141,6 +141,7 @@ impl StandIn {
         ServerConfig {
             registries: BTreeMap::from([("docker.io".to_owned(), hub)]),
             resolve: self.ready.resolve.clone(),
+            ..ServerConfig::default()
         }
     }
 }

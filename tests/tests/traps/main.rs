@@ -10,6 +10,7 @@ mod broken;
 mod cancel;
 mod challenge;
 mod clients;
+mod congestion;
 mod crooked;
 mod engine;
 mod hosts;

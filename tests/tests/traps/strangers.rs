@@ -4,6 +4,7 @@ use std::{net::UdpSocket, sync::Arc, time::Duration};
 
 use docxy_protocol::{
     authorization::Authorization,
+    congestion::{Choice, Handle},
     control::{CloseCode, Hello, Opening},
     frame,
     headers::Headers,
@@ -23,7 +24,7 @@ use crate::{
 
 async fn dial(world: &World, link: &Link) -> Connection {
     let mut config = ClientConfig::new(Arc::new(tls::client(link.pin, false).unwrap()));
-    config.transport_config(Arc::new(transport::client()));
+    config.transport_config(Arc::new(transport::client(&Handle::default())));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let connecting = endpoint.connect_with(config, world.server.address(), "docxy.invalid").unwrap();
     timeout(PATIENCE, connecting).await.unwrap().unwrap()
@@ -93,7 +94,11 @@ async fn a_client_that_has_gone_mad_hurts_nobody_but_itself() {
     let mut world = World::new().await;
     let link: Link = invite(&mut world.server, "phone").parse().unwrap();
     let connection = dial(&world, &link).await;
-    let hello = Opening::Hello(Hello { name: link.name.clone(), secret: link.secret.clone() });
+    let hello = Opening::Hello(Hello {
+        name: link.name.clone(),
+        secret: link.secret.clone(),
+        congestion: Choice::Auto,
+    });
     let hello = frame::encode(&hello).unwrap();
     let (mut control, _notices) = connection.open_bi().await.unwrap();
     control.write_all(&hello).await.unwrap();

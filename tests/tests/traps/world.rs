@@ -1,6 +1,6 @@
 //! Engine, client, server and stand-in on this machine's loopback: what most tests need, new for each of them.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use docxy_tests::{
     docxy::{Client, Server, ServerConfig, Upstream},
@@ -86,7 +86,7 @@ pub(crate) fn hello() -> Image {
 
 /// A server's config that has this stand-in for Docker Hub.
 pub(crate) fn config(hub: &Hub) -> ServerConfig {
-    let mut config = ServerConfig { registries: BTreeMap::new(), resolve: BTreeMap::new() };
+    let mut config = ServerConfig::default();
     add(&mut config, "docker.io", hub);
     config
 }

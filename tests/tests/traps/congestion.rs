@@ -1,0 +1,48 @@
+//! However the user has the two ends send, images come; and the operator has the last word on it.
+
+use http::StatusCode;
+
+use crate::{
+    engine::{ANY, Engine},
+    world::{World, bytes, client, config, hub, invite, logged, server},
+};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Several windows of any congestion control at its start.
+const LARGE: u64 = 8 * MIB;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_works_however_the_ends_send() {
+    for how in ["auto", "cubic", "down=400 Mbit/s,up=20 Mbit/s"] {
+        let hub = hub().await;
+        let config = config(&hub);
+        let world = World::with(hub, &config, &["--congestion", how]);
+        let health = world.engine.get("/health", &[]).await;
+        assert_eq!(health.json()["congestion"], how);
+        let (blob, path) = world.with_blob(1, LARGE);
+        let bearer = world.engine.anonymous("library/hello").await;
+        let answer = world.engine.get(&path, &[("authorization", &bearer), ANY]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{how}");
+        assert!(answer.body == bytes(&blob), "{how}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stated_rate_above_the_operator_s_limit_is_capped_and_the_operator_told() {
+    let hub = hub().await;
+    let mut config = config(&hub);
+    config.fixed_rate_limit = Some("300 Mbit/s".to_owned());
+    let mut server = server(&config);
+    let link = invite(&mut server, "laptop");
+
+    let modest = client(&link, &["--congestion", "down=300 Mbit/s"]);
+    assert!(!server.process().log().contains("fixed_rate_limit"), "{}", server.process().log());
+    drop(modest);
+
+    let greedy = client(&link, &["--congestion", "down=500 Mbit/s"]);
+    logged(server.process(), "the client states 500 Mbit/s; fixed_rate_limit makes that 300 Mbit/s", 1);
+    let answer = Engine::at(greedy.address()).get("/v2/", &[]).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    drop(greedy);
+}
