@@ -5,7 +5,7 @@
 
 use super::path::{Path, Round};
 use super::sampler::Sample;
-use super::startup::Startup;
+use super::startup::{self, Startup};
 use std::time::{Duration, Instant};
 
 /// Share of the remembered rate at which it starts.
@@ -14,14 +14,8 @@ const JUMP: f64 = 0.5;
 /// Bytes under way from which on it is a transfer and not a small reply.
 const TRANSFER: u64 = 64 * 1024;
 
-/// Growth of the window by what is acknowledged while the rest is taken.
-const GROWTH: f64 = 1.25;
-
 /// Rounds at the full window until what is measured counts.
 const ROUNDS: u64 = 2;
-
-/// Loss beyond the usual that says no.
-const SPILLING: f64 = 0.15;
 
 #[derive(Debug, Clone)]
 pub(super) struct Resume {
@@ -95,9 +89,7 @@ impl Resume {
 
     pub(super) fn end_round(&self, round: &Round, path: &Path) -> Option<Verdict> {
         match self.stage {
-            Stage::Climb | Stage::Full(_) if round.loss.share > path.ledger.usual() + SPILLING => {
-                Some(Verdict::Full)
-            }
+            Stage::Climb | Stage::Full(_) if startup::spills(round, path) => Some(Verdict::Full),
             Stage::Full(since) if path.round >= since + ROUNDS => Some(Verdict::Known),
             _ => None,
         }
@@ -110,7 +102,7 @@ impl Resume {
         match self.stage {
             Stage::Ready | Stage::Jump(_) => (target * JUMP).max(super::INITIAL_WINDOW),
             Stage::Climb => {
-                let grown = window + acked as f64 * compensation * GROWTH;
+                let grown = startup::grown(window, acked, path);
                 if grown >= target {
                     self.stage = Stage::Full(path.round);
                 }

@@ -22,7 +22,7 @@ const STILL_GROWING: f64 = 1.08;
 const FLAT: f64 = 1.25;
 const FLAT_ROUNDS: u32 = 3;
 
-/// Loss beyond the usual that makes one flat round enough: a queue that spills.
+/// Loss beyond the usual that shows a queue to spill: then one flat round is enough.
 const SPILLING: f64 = 0.15;
 
 /// Rounds in which little is known yet.
@@ -79,8 +79,7 @@ impl Startup {
         } else {
             self.flat += 1;
         }
-        let spilling = round.loss.share > path.ledger.usual() + SPILLING;
-        self.flat >= FLAT_ROUNDS || (self.flat >= 1 && spilling)
+        self.flat >= FLAT_ROUNDS || (self.flat >= 1 && spills(round, path))
     }
 
     /// The window, after so many bytes have been acknowledged.
@@ -90,9 +89,18 @@ impl Startup {
         let product = path.product().max(path.holds(arriving, path.rtt.min()));
         let growing = path.round < EARLY || self.arrival.rate > self.arrival.before * STILL_GROWING;
         let most = product * compensation * if growing { GROWING } else { GROWN };
-        let grown = window + acked as f64 * compensation * GROWTH;
-        grown.min(most.max(super::INITIAL_WINDOW))
+        grown(window, acked, path).min(most.max(super::INITIAL_WINDOW))
     }
+}
+
+/// A window after so many bytes have been acknowledged, on a path that isn't full.
+pub(super) fn grown(window: f64, acked: u64, path: &Path) -> f64 {
+    window + acked as f64 * path.ledger.early_compensation() * GROWTH
+}
+
+/// Whether more was lost in a round than the path loses by itself.
+pub(super) fn spills(round: &Round, path: &Path) -> bool {
+    round.loss.share > path.ledger.usual() + SPILLING
 }
 
 /// What arrives, measured over a quarter of a round trip.
