@@ -10,6 +10,9 @@ use std::fmt;
 #[error("not a WWW-Authenticate value: {0}")]
 pub struct ChallengeError(&'static str);
 
+/// Optional white space of HTTP (RFC 9110, section 5.6.3). Unicode's is text.
+const BLANK: [char; 2] = [' ', '\t'];
+
 /// One challenge: a scheme and its parameters, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
@@ -30,15 +33,15 @@ impl Challenge {
     /// # Errors
     /// Where the line doesn't follow the grammar.
     pub fn parse_all(line: &str) -> Result<Vec<Self>, ChallengeError> {
-        let mut rest = line.trim();
+        let mut rest = line.trim_matches(BLANK);
         let mut all: Vec<Self> = Vec::new();
         while !rest.is_empty() {
             let word = token(&mut rest)?;
             // A word followed by '=' continues the challenge at hand; one followed by a space or
             // by nothing starts a new one.
-            if let Some(after) = rest.trim_start().strip_prefix('=') {
+            if let Some(after) = rest.trim_start_matches(BLANK).strip_prefix('=') {
                 let challenge = all.last_mut().ok_or(ChallengeError("a parameter without a scheme"))?;
-                rest = after.trim_start();
+                rest = after.trim_start_matches(BLANK);
                 let value =
                     if rest.starts_with('"') { quoted(&mut rest)? } else { token(&mut rest)?.to_owned() };
                 challenge.parameters.push((word.to_ascii_lowercase(), value));
@@ -65,10 +68,10 @@ impl Challenge {
     /// The same challenge, pointing elsewhere for its tokens.
     #[must_use]
     pub fn with_realm(mut self, realm: &str) -> Self {
-        match self.parameters.iter_mut().find(|(name, _)| name == "realm") {
-            Some((_, value)) => realm.clone_into(value),
-            None => self.parameters.insert(0, ("realm".into(), realm.into())),
-        }
+        // All of them: which of two counts is each engine's own choice.
+        let at = self.parameters.iter().position(|(name, _)| name == "realm").unwrap_or_default();
+        self.parameters.retain(|(name, _)| name != "realm");
+        self.parameters.insert(at, ("realm".into(), realm.into()));
         self
     }
 }
@@ -92,6 +95,9 @@ fn token<'a>(rest: &mut &'a str) -> Result<&'a str, ChallengeError> {
         return Err(ChallengeError("a word is missing"));
     }
     let (word, after) = rest.split_at(end);
+    if word.contains(char::is_control) {
+        return Err(ChallengeError("a control character"));
+    }
     *rest = after;
     Ok(word)
 }
@@ -106,12 +112,16 @@ fn quoted(rest: &mut &str) -> Result<String, ChallengeError> {
                 *rest = &rest[i + 1..];
                 return Ok(value);
             }
-            '\\' => value.push(chars.next().ok_or(ChallengeError("ends in a backslash"))?.1),
-            c if c.is_control() => return Err(ChallengeError("a control character")),
-            c => value.push(c),
+            '\\' => value.push(text(chars.next().ok_or(ChallengeError("ends in a backslash"))?.1)?),
+            c => value.push(text(c)?),
         }
     }
     Err(ChallengeError("a quote is not closed"))
+}
+
+/// A character of a quoted string, escaped or not; a tab is one, other controls are not.
+fn text(c: char) -> Result<char, ChallengeError> {
+    if c.is_control() && c != '\t' { Err(ChallengeError("a control character")) } else { Ok(c) }
 }
 
 #[cfg(test)]
@@ -128,6 +138,35 @@ mod tests {
             challenge.with_realm("http://127.0.0.1:5080/auth/token").to_string(),
             line.replace("https://auth.docker.io/token", "http://127.0.0.1:5080/auth/token")
         );
+    }
+
+    #[test]
+    fn no_realm_is_left_beside_ours() {
+        let line = r#"Bearer realm="https://a.example",service="s",Realm="https://b.example""#;
+        let challenge = Challenge::parse_all(line).unwrap().remove(0).with_realm("r");
+        assert_eq!(challenge.to_string(), r#"Bearer realm="r",service="s""#);
+    }
+
+    /// The last of them were found by fuzzing.
+    #[test]
+    fn a_tab_is_text_and_other_controls_are_not() {
+        for line in ["Bearer realm=\"a\tb\"", "Bearer realm=\"a\\\tb\""] {
+            let challenge = Challenge::parse_all(line).unwrap().remove(0);
+            assert_eq!(challenge.parameter("realm"), Some("a\tb"));
+            assert_eq!(Challenge::parse_all(&challenge.to_string()).unwrap(), [challenge]);
+        }
+        for line in
+            ["Bearer realm=\"\\\u{1}\"", "Bearer #ealm=ry.docker.io\u{1}\0\0 ope=\"r\"", "Bea\u{7f}rer"]
+        {
+            assert!(Challenge::parse_all(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn white_space_that_is_not_https_is_text() {
+        let odd = Challenge::parse_all("Basic a,\u{a0}Berm").unwrap();
+        let last = odd.last().unwrap().clone();
+        assert_eq!(Challenge::parse_all(&last.to_string()).unwrap(), [last]);
     }
 
     #[test]

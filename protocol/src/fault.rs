@@ -77,6 +77,8 @@ pub enum FaultKind {
     Cancelled,
     /// A bug of ours.
     Internal,
+    /// A web page of somebody else that makes a browser ask.
+    PageNotServed,
 }
 
 impl FaultKind {
@@ -94,7 +96,7 @@ impl FaultKind {
             Self::RouteUnknown => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
             Self::MethodNotServed => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
             Self::HostNotServed => (StatusCode::MISDIRECTED_REQUEST, "DENIED"),
-            Self::RegistryNotServed => (StatusCode::FORBIDDEN, "DENIED"),
+            Self::RegistryNotServed | Self::PageNotServed => (StatusCode::FORBIDDEN, "DENIED"),
             Self::Down | Self::Refused | Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE"),
             Self::Unreachable | Self::BadAnswer | Self::Truncated | Self::RedirectRefused => {
@@ -160,7 +162,7 @@ impl Fault {
 
 /// Codes on the wire are indexes into these: append, never reorder.
 const HOPS: [Hop; 6] = [Hop::Engine, Hop::Tunnel, Hop::Server, Hop::Registry, Hop::Auth, Hop::Cdn];
-const KINDS: [FaultKind; 18] = [
+const KINDS: [FaultKind; 19] = [
     FaultKind::Cancelled,
     FaultKind::Internal,
     FaultKind::Truncated,
@@ -179,6 +181,7 @@ const KINDS: [FaultKind; 18] = [
     FaultKind::ReferenceInvalid,
     FaultKind::DigestInvalid,
     FaultKind::NameInvalid,
+    FaultKind::PageNotServed,
 ];
 
 #[cfg(test)]

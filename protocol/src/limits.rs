@@ -33,6 +33,10 @@ pub const REQUEST_WINDOW: u32 = MAX_FRAME as u32 + 4;
 /// so more would only be memory for a client that sends what nobody reads.
 pub const REQUESTS_WINDOW: u32 = 4 * 1024 * 1024;
 
+/// The same for a connection whose Hello has not been accepted yet: the Hello and a few requests
+/// behind it. With it, as many strangers as are let in hold half a gigabyte at the very most.
+pub const STRANGER_WINDOW: u32 = 2 * MAX_FRAME as u32;
+
 /// Bytes of large bodies that a client asks for ahead at least, all together: enough for a line of
 /// 27 Mbit/s at 200 ms, and so for the first round trips of any.
 pub const BULK_WINDOW_LEAST: u64 = 4 * 1024 * 1024;
@@ -68,6 +72,11 @@ pub const STREAMS_PER_CLIENT: u32 = 1024;
 /// Each may hold a registry connection, so this keeps one client from using up the server's
 /// descriptors.
 pub const EXCHANGES_PER_CLIENT: usize = BLOBS_PER_CLIENT + SMALL_REQUESTS_PER_CLIENT;
+
+/// Requests that the server works on at a time for all connections with one client's name: twice what
+/// one may have, since those of a lost connection count until the loss is noticed. It is less than
+/// [`UPSTREAM_REQUESTS`], so that a client that asks and never reads leaves places to the others.
+pub const EXCHANGES_PER_NAME: usize = 2 * EXCHANGES_PER_CLIENT;
 
 /// Connections from which on a newcomer must prove its address before it costs a handshake. More
 /// than a small server ever has; fewer than would hurt one.
@@ -133,6 +142,11 @@ pub const ENGINE_CONNECTIONS: usize = 768;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_client_has_all_places_towards_the_registries() {
+        const { assert!(EXCHANGES_PER_NAME < UPSTREAM_REQUESTS) }
+    }
 
     #[test]
     fn what_a_client_may_have_under_way_leaves_an_eighth_of_its_streams_free() {

@@ -153,11 +153,12 @@ impl Registry {
 }
 
 impl Repository {
-    /// The repository as Docker Hub stores it: official images live under `library/`.
+    /// The repository as Docker Hub stores it: official images live under `library/`. None of them
+    /// has so long a name that it would be none with that; one that has stays what it is.
     #[must_use]
     pub fn in_registry(self, registry: &Registry) -> Self {
         if registry.is_docker_hub() && !self.0.contains('/') {
-            return Self(format!("library/{}", self.0));
+            return format!("library/{self}").parse().unwrap_or(self);
         }
         self
     }
@@ -254,6 +255,17 @@ fn clip(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Found by fuzzing.
+    #[test]
+    fn a_name_that_library_would_make_too_long_stays_a_name() {
+        for length in [247, 248, 255] {
+            let name: Repository = "a".repeat(length).parse().unwrap();
+            let stored = name.clone().in_registry(&Registry::docker_hub());
+            assert_eq!(stored.as_str().parse::<Repository>().unwrap(), stored);
+            assert_eq!(stored.as_str().starts_with("library/"), length == 247);
+        }
+    }
 
     fn accepts<T: FromStr>(good: &[&str], bad: &[&str]) {
         for text in good {

@@ -4,7 +4,7 @@
 
 use crate::congestion::Handle;
 use crate::limits::{
-    IDLE_TIMEOUT, KEEP_ALIVE, REQUEST_WINDOW, REQUESTS_WINDOW, SEND_WINDOW, STREAM_WINDOW, STREAMS_PER_CLIENT,
+    IDLE_TIMEOUT, KEEP_ALIVE, REQUEST_WINDOW, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW, STREAMS_PER_CLIENT,
 };
 use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use std::time::Duration;
@@ -24,13 +24,14 @@ pub fn client(congestion: &Handle) -> TransportConfig {
     config
 }
 
-/// For the end that accepts; as for the other one, for one connection.
+/// For the end that accepts; as for the other one, for one connection. Its receive window is for
+/// strangers; whoever is let in gets [`REQUESTS_WINDOW`](crate::limits::REQUESTS_WINDOW).
 #[must_use]
 pub fn server(congestion: &Handle) -> TransportConfig {
     let mut config = both(congestion);
     config.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_PER_CLIENT));
     config.stream_receive_window(VarInt::from_u32(REQUEST_WINDOW));
-    config.receive_window(VarInt::from_u32(REQUESTS_WINDOW));
+    config.receive_window(VarInt::from_u32(STRANGER_WINDOW));
     config
 }
 

@@ -1,5 +1,6 @@
 //! One request of an engine: checked, typed, asked, and answered.
 
+use super::browser::refuse_foreign_pages;
 use super::host::LocalHost;
 use super::render::{self, ResponseBody};
 use super::services::Services;
@@ -69,6 +70,7 @@ impl Handler {
             return Err(unreadable("HTTP/1.1 is needed"));
         }
         let host = LocalHost::of(request.headers(), &self.hosts)?;
+        refuse_foreign_pages(request.headers(), &host)?;
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
             Route::Health => Ok(health::response(&self.tunnel.status())),
@@ -131,6 +133,8 @@ impl Handler {
             self.services.learn(&service, registry);
         }
         rewrite::links(&mut headers, registry);
+        // The server has followed what there was to follow; anything left would lead an engine past us.
+        headers.remove(header::LOCATION);
         let mut response = Response::new(Either::Right(answer.body));
         *response.status_mut() = answer.status;
         *response.headers_mut() = headers;

@@ -33,9 +33,14 @@ impl LocalHost {
         }
     }
 
+    /// What a browser calls a page of this host (RFC 6454, section 6.1).
+    pub(super) fn origin(&self) -> String {
+        format!("http://{}", self.0)
+    }
+
     /// Where this host's tokens come from.
     pub(super) fn realm(&self) -> String {
-        format!("http://{}/auth/token", self.0)
+        format!("{}/auth/token", self.origin())
     }
 }
 

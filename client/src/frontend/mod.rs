@@ -1,8 +1,12 @@
 //! The registry API on localhost: HTTP/1.1 in, typed requests out.
 //!
 //! Serves from the first moment, tunnel or not. Must stay a safe neighbour: any web page can send
-//! requests to localhost, so every request is checked for whom it thinks it is talking to.
+//! requests to localhost, so every request is checked for whom it thinks it is talking to, and for
+//! whether a page of somebody else is behind it.
 
+mod browser;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod handler;
 mod health;
 mod host;

@@ -6,6 +6,8 @@ mod blob;
 mod checksum;
 mod destination;
 mod draft;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod layout;
 mod manifest;
 mod platform;

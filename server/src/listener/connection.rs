@@ -5,12 +5,13 @@
 
 use super::congestion::{self, Observer};
 use super::paths::Paths;
+use super::places::Places;
 use crate::exchange::{self, Offered, Outgoing, Ranks};
 use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
 use crate::upstream::Upstream;
 use docxy_protocol::congestion::{Choice, Handle, Rate};
 use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
-use docxy_protocol::limits::{EXCHANGES_PER_CLIENT, HEAD_TIMEOUT, HELLO_TIMEOUT};
+use docxy_protocol::limits::{EXCHANGES_PER_CLIENT, HEAD_TIMEOUT, HELLO_TIMEOUT, REQUESTS_WINDOW};
 use docxy_protocol::{frame, transport};
 use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     pub(super) fixed_rate_limit: Rate,
     pub(super) quic: ServerConfig,
     pub(super) drain: CancellationToken,
+    pub(super) places: Places,
 }
 
 /// How long a stranger is kept waiting in case the clients are about to change: a link is often
@@ -80,6 +82,7 @@ async fn serve(connection: Connection, handle: Handle, shared: Arc<Shared>) {
     if let Err(code) = admit(&mut clients, &hello).await {
         return close(&connection, code);
     }
+    connection.set_receive_window(VarInt::from_u32(REQUESTS_WINDOW));
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
     tracing::info!("connected");
@@ -94,6 +97,7 @@ async fn serve(connection: Connection, handle: Handle, shared: Arc<Shared>) {
         offered: Offered::default(),
         ranks: Ranks::default(),
         exchanges: Semaphore::new(EXCHANGES_PER_CLIENT),
+        places: shared.places.of(&hello.name),
         shared: Arc::clone(&shared),
     });
     let mut accounting = tokio::time::interval(ACCOUNTING);
@@ -170,6 +174,7 @@ struct Client {
     offered: Offered,
     ranks: Ranks,
     exchanges: Semaphore,
+    places: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
 
@@ -197,9 +202,11 @@ fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut rec
                         return exchange::refuse_draining(answer).await;
                     }
                     let stopped = answer.stopped();
-                    // Closed only by dropping it, and the client outlives its streams.
-                    let _permit = tokio::select! {
-                        permit = client.exchanges.acquire() => permit,
+                    // Closed only by dropping them, and the client outlives its streams. The
+                    // connection's own first: who waits there must not hold one of the client's.
+                    let permits = async { (client.exchanges.acquire().await, client.places.acquire().await) };
+                    let _permits = tokio::select! {
+                        permits = permits => permits,
                         () = stopped => return,
                     };
                     exchange::run(request, answer, offers, &client.ranks, &client.shared.upstream).await;

@@ -6,6 +6,7 @@ mod congestion;
 mod connection;
 mod door;
 mod paths;
+mod places;
 mod socket;
 
 pub use socket::SocketError;
@@ -20,6 +21,7 @@ use docxy_protocol::limits::DRAIN_TIMEOUT;
 use docxy_protocol::tls::{self, TlsError};
 use door::Verdict;
 use paths::Paths;
+use places::Places;
 use quinn::{Endpoint, EndpointConfig, ServerConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use std::net::SocketAddr;
@@ -77,6 +79,7 @@ pub async fn serve(
         fixed_rate_limit: settings.fixed_rate_limit,
         quic: config.clone(),
         drain: shutdown.drain.clone(),
+        places: Places::default(),
     });
     let mut endpoints = Vec::new();
     for address in &settings.listen {

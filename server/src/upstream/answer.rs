@@ -51,6 +51,11 @@ impl Answer {
         let (head, incoming) = response.into_parts();
         let mut headers = Headers::of_response(&head.headers);
         let status = head.status;
+        if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+            // Whatever can be followed was followed by now. An engine would follow it past us, a
+            // posted password in hand.
+            return Err(Fault::new(hop, FaultKind::RedirectRefused, format!("answers {status}, a redirect")));
+        }
         let bodiless = operation.method() == Method::Head
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;

@@ -9,6 +9,7 @@
 //! ```
 
 mod answer;
+mod connector;
 mod follow;
 mod guard;
 mod one_flight;

@@ -3,15 +3,14 @@
 //! A fault made here may be shown to users: it names the host and never the query, which on a CDN
 //! is a signature.
 
-use super::guard::Guard;
+use super::connector::Connector;
+use super::guard::{Guard, GuardError};
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::CONNECT_TIMEOUT;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use std::error::Error;
@@ -30,8 +29,7 @@ const POOL_SIZE: usize = 32;
 /// A pool of connections that trust one set of roots.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
-    client: Client<HttpsConnector<HttpConnector<Guard>>, Full<Bytes>>,
-    guard: Guard,
+    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
 }
 
 impl Origin {
@@ -42,21 +40,17 @@ impl Origin {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut http = HttpConnector::new_with_resolver(guard.clone());
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_only()
             .enable_http1()
-            .wrap_connector(http);
+            .wrap_connector(Connector::new(guard));
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_SIZE)
             .pool_timer(TokioTimer::new())
             .build(https);
-        Ok(Self { client, guard })
+        Ok(Self { client })
     }
 
     /// Sends a request and waits for the answer's head, `within` at most.
@@ -72,7 +66,7 @@ impl Origin {
     ) -> Result<http::Response<Incoming>, Fault> {
         let host = url.host().ok_or_else(|| refused(hop, "a URL without a host"))?;
         let plain = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
-        if !plain || !self.guard.permits(&host) {
+        if !plain {
             return Err(refused(hop, format!("{host} must not be asked (HTTPS to public addresses only)")));
         }
         *request.uri_mut() =
@@ -80,7 +74,11 @@ impl Origin {
         match tokio::time::timeout(within, self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
-                let kind = if error.is_connect() { FaultKind::Unreachable } else { FaultKind::BadAnswer };
+                let kind = match error.is_connect() {
+                    true if GuardError::is_refusal(&error) => FaultKind::RedirectRefused,
+                    true => FaultKind::Unreachable,
+                    false => FaultKind::BadAnswer,
+                };
                 Err(Fault::new(hop, kind, format!("{host}: {}", reason(&error))))
             }
             Err(_) => Err(Fault::new(

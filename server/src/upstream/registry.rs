@@ -61,8 +61,8 @@ impl Registry {
         for certificate in &entry.ca {
             roots.add(certificate.clone())?;
         }
-        let named: BTreeSet<String> =
-            settings.registries.iter().filter_map(|r| r.api.host_str()).map(str::to_owned).collect();
+        let named: BTreeSet<(String, u16)> =
+            settings.registries.iter().filter_map(|registry| place(&registry.api)).collect();
         let guard = Guard::new(settings.resolve.clone(), named);
         Ok(Self {
             api: entry.api.clone(),
@@ -265,6 +265,11 @@ impl Registry {
         // Typed names are safe in a path, so this can only fail by a bug.
         self.api.join(path).map_err(|error| Fault::new(Hop::Server, FaultKind::Internal, error))
     }
+}
+
+/// The host and port that a URL names.
+fn place(url: &Url) -> Option<(String, u16)> {
+    Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?))
 }
 
 fn bearer(token: &Secret) -> Secret {

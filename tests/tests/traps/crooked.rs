@@ -16,6 +16,9 @@ use crate::world::{World, config, hub};
 /// What the registry is called, by users and on the wire.
 pub(crate) const NAME: &str = "odd.example";
 
+/// A host of this machine that the operator listed, at a port where nobody listens.
+pub(crate) const LOCAL: &str = "localhost";
+
 /// Some digest: this registry's content is whatever it says.
 pub(crate) const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -65,6 +68,8 @@ fn list(config: &mut ServerConfig, address: SocketAddr, ca: &tempfile::NamedTemp
     let upstream = Upstream { api: format!("https://{NAME}"), ca: ca.path().to_owned() };
     config.registries.insert(NAME.to_owned(), upstream);
     config.resolve.insert(NAME.to_owned(), address);
+    let upstream = Upstream { api: format!("https://{LOCAL}:2"), ca: ca.path().to_owned() };
+    config.registries.insert("local.example".to_owned(), upstream);
 }
 
 fn tls() -> (TlsAcceptor, String) {

@@ -1,6 +1,7 @@
 //! Whom a request believes to be talking to: web pages reach localhost by DNS rebinding.
 
 use docxy_tests::hub::Site;
+use http::Method;
 
 use crate::{
     raw::{Said, say},
@@ -75,4 +76,59 @@ async fn a_realm_cannot_be_injected_by_a_host_header() {
         assert_eq!(said.status(), 421, "{host}");
         assert!(!said.head().contains("www-authenticate"), "{}", said.head());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_cannot_make_a_browser_ask_for_it() {
+    let world = World::new().await;
+    let ours = format!("http://{}", world.client.address());
+    for page in [
+        &[("origin", "https://evil.example")][..],
+        &[("origin", "null")],
+        &[("origin", "http://127.0.0.1:1")],
+        &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")],
+        &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")],
+        // A link, or a frame.
+        &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")],
+        &[("origin", &ours), ("sec-fetch-site", "cross-site")],
+    ] {
+        for path in ["/", "/health", "/metrics", "/v2/", "/v2/library/hello/manifests/latest", "/auth/token"]
+        {
+            for method in [Method::GET, Method::POST, Method::HEAD] {
+                let answer = world.engine.ask(method.clone(), path, page).await;
+                assert_eq!(answer.status, 403, "{method} {path} for {page:?}");
+                assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
+                if method != Method::HEAD {
+                    let (_, code, message) = answer.fault("request");
+                    assert_eq!(code, "DENIED");
+                    assert!(message.contains("web page"), "{message}");
+                }
+            }
+        }
+    }
+    let preflight = [
+        ("origin", "https://evil.example"),
+        ("access-control-request-method", "GET"),
+        ("access-control-request-headers", "authorization"),
+        ("access-control-request-private-network", "true"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "cors"),
+    ];
+    let answer = world.engine.ask(Method::OPTIONS, "/v2/", &preflight).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
+    assert!(world.hub.journal().snapshot().is_empty(), "nothing was asked upstream");
+
+    for (path, headers, status) in [
+        // Typed into the address bar, and from a page of our own.
+        ("/health", &[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")][..], 200),
+        ("/health", &[("sec-fetch-site", "same-origin"), ("origin", &ours)], 200),
+        ("/v2/", &[("sec-fetch-site", "none")], 401),
+        ("/v2/", &[], 401),
+    ] {
+        assert_eq!(world.engine.get(path, headers).await.status, status, "{path} {headers:?}");
+    }
+    // Nor is anything offered to a page that asks without saying that it is one.
+    let answer = world.engine.ask(Method::OPTIONS, "/v2/", &[]).await;
+    assert_eq!(answer.fault("request").0, 405);
 }

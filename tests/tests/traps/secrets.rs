@@ -1,10 +1,10 @@
-//! Nothing that opens anything may stand in a log, however much is logged.
+//! Nothing that opens anything may stand in a log, however much is logged, nor in an error or the process list.
 
 use std::{fs, path::Path, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use docxy_tests::{
-    docxy::ServerConfig,
+    docxy::{Client, ServerConfig},
     hub::{Fault, Hub, Rule, Site},
     process::{PATIENCE, Process, binary, run, scratch},
 };
@@ -55,6 +55,35 @@ impl Talkative {
     }
 }
 
+/// The log of a client whose link doesn't get it in.
+fn turned_away(link: &str) -> String {
+    let mut client = Client::start_with(None, link, &["--log", "trace"]).unwrap();
+    client.process().wait_for_line("the server refuses this client", PATIENCE).unwrap();
+    client.process().log()
+}
+
+/// What `docxy-client pull` says while it pulls.
+fn pull(link: &str) -> String {
+    let folder = scratch().unwrap();
+    let file = folder.path().join("link");
+    fs::write(&file, link).unwrap();
+    let mut command = Command::new(binary("docxy-client").unwrap());
+    command
+        .env_clear()
+        .args(["pull", "hello", "--log", "trace", "--output"])
+        .arg(folder.path().join("out.tar"));
+    command.arg("--link-file").arg(file);
+    let pulled = run(command, PATIENCE).unwrap();
+    assert!(pulled.status.success(), "{pulled:?}");
+    pulled.stdout + &pulled.stderr
+}
+
+/// What everybody on the machine sees of a process.
+fn command_line(pid: u32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
 fn toml(config: &ServerConfig) -> String {
     let mut toml = String::new();
     for (name, upstream) in &config.registries {
@@ -99,7 +128,12 @@ impl Secrets {
     }
 }
 
-async fn use_everything(engine: &Engine, hub: &Hub, secrets: &mut Secrets) {
+/// Returns the errors that the engine was shown.
+async fn use_everything(engine: &Engine, hub: &Hub, secrets: &mut Secrets) -> String {
+    let mut errors = String::new();
+    let mut refused = |answer: crate::engine::Answer| {
+        errors += &format!("{:?}\n{}\n", answer.headers, String::from_utf8_lossy(&answer.body));
+    };
     let scope = "service=registry.docker.io&scope=repository:alice/private:pull";
     let credential = basic(ALICE.0, ALICE.1);
     secrets.add("a Basic credential", credential.strip_prefix("Basic ").unwrap());
@@ -115,8 +149,16 @@ async fn use_everything(engine: &Engine, hub: &Hub, secrets: &mut Secrets) {
     let mistyped = "nearly-alices-password";
     secrets.add("a mistyped password", mistyped);
     secrets.add("a mistyped password's credential", basic("alice", mistyped).strip_prefix("Basic ").unwrap());
-    engine.get(&path, &[("authorization", &basic("alice", mistyped))]).await;
-    engine.post(&format!("grant_type=password&username=alice&password={mistyped}&{scope}")).await;
+    refused(engine.get(&path, &[("authorization", &basic("alice", mistyped))]).await);
+    refused(engine.post(&format!("grant_type=password&username=alice&password={mistyped}&{scope}")).await);
+    // Requests that we refuse ourselves, and credentials that are in the wrong place.
+    refused(engine.post(&format!("grant_type=magic&username=alice&password={mistyped}")).await);
+    refused(engine.post(&format!("grant_type=password&password={mistyped}&scope=nonsense")).await);
+    refused(engine.get(&format!("/auth/token?scope=nonsense&password={mistyped}"), &[]).await);
+    refused(engine.get("/v2/UPPER/manifests/1", &[("authorization", &credential)]).await);
+    refused(engine.get("/v2/ghcr.io/a/b/manifests/1", &[("authorization", &credential)]).await);
+    refused(engine.get("/v2/", &[("authorization", &credential), ("origin", "https://evil.example")]).await);
+    refused(engine.get("/v2/", &[("authorization", &credential), ("host", "evil.example")]).await);
 
     let bearer = format!("Bearer {token}");
     let anonymous = engine.anonymous("library/hello").await;
@@ -134,9 +176,10 @@ async fn use_everything(engine: &Engine, hub: &Hub, secrets: &mut Secrets) {
     // Errors are what is logged most of: those of a signed URL, above all.
     for fault in [Fault::ExpiredUrl, Fault::HangUp { site: Site::Cdn }, Fault::CutAt { byte: 50 }] {
         hub.faults().arm(Rule::once(fault));
-        engine.get(&layer, &[("authorization", &anonymous)]).await;
+        refused(engine.get(&layer, &[("authorization", &anonymous)]).await);
     }
     assert!(hub.faults().armed().is_empty());
+    errors
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,15 +200,29 @@ async fn no_secret_stands_in_a_log_at_the_most_talkative_level() {
     let operator = basic(OPERATOR.0, OPERATOR.1);
     secrets.add("the operator's credential", operator.strip_prefix("Basic ").unwrap());
     secrets.add("a signed URL", "signature=");
-    use_everything(&engine, &hub, &mut secrets).await;
+    let errors = use_everything(&engine, &hub, &mut secrets).await;
+    assert!(errors.contains("docxy: ") && errors.contains("DENIED"), "there is nothing to look through");
+    let wrong = "wrongwrongwrongwrongwrongwrongwrongwrongwro";
+    secrets.add("a wrong link's secret", wrong);
+    let stranger = block_in_place(|| turned_away(&link.replace(secret, wrong)));
+    let pull = block_in_place(|| pull(&link));
 
     let (theirs, ours) = (server.process.log(), client.process().log());
-    assert!(theirs.contains("TRACE") && ours.contains("TRACE"), "there is nothing to look through");
-    let found: Vec<_> = [("server", theirs), ("client", ours)]
-        .iter()
-        .flat_map(|(side, log)| {
-            secrets.found_in(log).into_iter().map(move |found| format!("{side}: {found}"))
-        })
-        .collect();
+    for log in [&theirs, &ours, &stranger, &pull] {
+        assert!(log.contains("TRACE"), "there is nothing to look through");
+    }
+    let lists = [server.process.pid(), client.process().pid()].map(command_line).join("\n");
+    assert!(lists.contains("--log"), "{lists}");
+    let found: Vec<_> = [
+        ("server", theirs),
+        ("client", ours),
+        ("a client that is turned away", stranger),
+        ("docxy-client pull", pull),
+        ("errors", errors),
+        ("the process list", lists),
+    ]
+    .iter()
+    .flat_map(|(side, log)| secrets.found_in(log).into_iter().map(move |found| format!("{side}: {found}")))
+    .collect();
     assert!(found.is_empty(), "{found:#?}");
 }

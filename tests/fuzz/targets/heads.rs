@@ -1,0 +1,50 @@
+//! What peers say first on a stream: a head that is taken is written again as the same value, and
+//! what it asks for stays on the registry's host.
+#![no_main]
+
+use docxy_protocol::control::{Notice, Opening};
+use docxy_protocol::frame;
+use docxy_protocol::reply::{Body, Reply};
+use libfuzzer_sys::fuzz_target;
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((kind, payload)) = bytes.split_first() else { return };
+    match kind % 3 {
+        0 => {
+            if let Some(Opening::Request(request)) = taken::<Opening>(payload) {
+                let request = request.confined();
+                if let Some(path) = request.operation.path() {
+                    assert_stays(&path);
+                }
+            }
+        }
+        1 => {
+            if let Some(Reply::Response(response)) = taken::<Reply>(payload)
+                && let Body::Segmented(layout) = response.body
+            {
+                assert!(layout.count() > 0 && !layout.range(layout.count() - 1).is_empty());
+                assert_eq!(layout.range(layout.count() - 1).end, layout.length());
+            }
+        }
+        _ => drop(taken::<Notice>(payload)),
+    }
+});
+
+fn taken<T: Serialize + DeserializeOwned + PartialEq + Debug>(payload: &[u8]) -> Option<T> {
+    let value: T = frame::decode(payload).ok()?;
+    // What fits may not fit again: a host's other name, say, is written in full.
+    if let Ok(again) = frame::encode(&value) {
+        assert_eq!(frame::decode::<T>(&again[4..]).unwrap(), value);
+    }
+    Some(value)
+}
+
+fn assert_stays(path: &str) {
+    let api = url::Url::parse("https://registry.example:5000").unwrap();
+    let url = api.join(path).unwrap();
+    assert_eq!(url.origin(), api.origin(), "{path}");
+    assert!(url.path().starts_with("/v2/") && url.username().is_empty(), "{path}");
+    assert_eq!(url.path(), path.split('?').next().unwrap(), "nothing is normalised away");
+}

@@ -1,0 +1,33 @@
+//! An engine's request line, `METHOD PATH?QUERY`: what is asked of a registry stays on its host and
+//! below `/v2/`, as it was spelt.
+#![no_main]
+
+use docxy_protocol::route::{self, Route};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|line: &str| {
+    let Some((method, target)) = line.split_once(' ') else { return };
+    let Ok(method) = http::Method::from_bytes(method.as_bytes()) else { return };
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    match route::parse(&method, path, query) {
+        Ok(Route::Registry(registry, operation)) => {
+            let api = url::Url::parse(&format!("https://{registry}")).unwrap_or_else(|_| {
+                // Such as 1.2.3.256, a name by its form, and no address.
+                url::Url::parse("https://registry.example").unwrap()
+            });
+            let path = operation.path().unwrap();
+            let url = api.join(&path).unwrap();
+            assert_eq!(url.origin(), api.origin(), "{path}");
+            assert!(url.path().starts_with("/v2/") && url.fragment().is_none(), "{path}");
+            assert_eq!(url.path(), path.split('?').next().unwrap(), "nothing is normalised away");
+        }
+        Ok(_) => {}
+        Err(fault) => {
+            assert!(fault.status().is_client_error());
+            assert!(fault.detail.chars().count() <= 1000);
+        }
+    }
+});

@@ -1,0 +1,26 @@
+//! Token requests, as query and as form: what is asked of a token service is what the engine asked
+//! for, and a credential for another registry than Docker Hub is gone.
+#![no_main]
+
+use docxy_protocol::authorization::Authorization;
+use docxy_protocol::name::Registry;
+use docxy_protocol::token::TokenRequest;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    // Where a registry is named, a scope less that may look as if it named another one.
+    if let Ok((None, request)) = TokenRequest::from_query(text) {
+        let again = TokenRequest::from_query(&request.query(Some("service"))).map(|(_, again)| again);
+        assert_eq!(again.as_ref(), Ok(&request));
+    }
+    if let Ok((named, request)) = TokenRequest::from_form(text) {
+        let form = request.form(Some("service")).unwrap();
+        if named.is_none() {
+            let again = TokenRequest::from_form(form.expose()).map(|(_, again)| again);
+            assert_eq!(again.as_ref(), Ok(&request));
+        }
+        let elsewhere: Registry = "ghcr.io".parse().unwrap();
+        let confined = request.for_registry(&elsewhere);
+        assert!(confined.form(None).is_none() && confined.is_anonymous(&Authorization::None));
+    }
+});
