@@ -65,15 +65,18 @@ pub enum CloseCode {
     Violation,
     /// No `Hello` came in time.
     HelloTimeout,
+    /// The client has more connections than it may, and newer ones.
+    TooMany,
 }
 
-const CLOSE_CODES: [CloseCode; 6] = [
+const CLOSE_CODES: [CloseCode; 7] = [
     CloseCode::Done,
     CloseCode::UnknownClient,
     CloseCode::Revoked,
     CloseCode::Draining,
     CloseCode::Violation,
     CloseCode::HelloTimeout,
+    CloseCode::TooMany,
 ];
 
 impl CloseCode {
@@ -99,6 +102,7 @@ impl CloseCode {
             Self::Draining => "the server is shutting down",
             Self::Violation => "the peer broke the protocol",
             Self::HelloTimeout => "no hello within the time allowed",
+            Self::TooMany => "this link is in use in too many places at once",
         }
     }
 

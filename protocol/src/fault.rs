@@ -63,7 +63,7 @@ pub enum FaultKind {
     Refused,
     /// A limit is reached.
     Overloaded,
-    /// No connection could be made.
+    /// No connection could be made, or none that lasted until an answer.
     Unreachable,
     /// It took too long.
     TimedOut,
@@ -73,6 +73,9 @@ pub enum FaultKind {
     Truncated,
     /// A redirect that must not be followed.
     RedirectRefused,
+    /// A credential that was good when the transfer began isn't any more. Only whoever showed it
+    /// can show another one and ask for the rest.
+    CredentialExpired,
     /// The other side gave up; nobody is left to tell.
     Cancelled,
     /// A bug of ours.
@@ -99,9 +102,11 @@ impl FaultKind {
             Self::RegistryNotServed | Self::PageNotServed => (StatusCode::FORBIDDEN, "DENIED"),
             Self::Down | Self::Refused | Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE"),
-            Self::Unreachable | Self::BadAnswer | Self::Truncated | Self::RedirectRefused => {
-                (StatusCode::BAD_GATEWAY, "UNAVAILABLE")
-            }
+            Self::Unreachable
+            | Self::BadAnswer
+            | Self::Truncated
+            | Self::RedirectRefused
+            | Self::CredentialExpired => (StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
             Self::Cancelled | Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
         }
     }
@@ -162,7 +167,7 @@ impl Fault {
 
 /// Codes on the wire are indexes into these: append, never reorder.
 const HOPS: [Hop; 6] = [Hop::Engine, Hop::Tunnel, Hop::Server, Hop::Registry, Hop::Auth, Hop::Cdn];
-const KINDS: [FaultKind; 19] = [
+const KINDS: [FaultKind; 20] = [
     FaultKind::Cancelled,
     FaultKind::Internal,
     FaultKind::Truncated,
@@ -182,6 +187,7 @@ const KINDS: [FaultKind; 19] = [
     FaultKind::DigestInvalid,
     FaultKind::NameInvalid,
     FaultKind::PageNotServed,
+    FaultKind::CredentialExpired,
 ];
 
 #[cfg(test)]

@@ -16,11 +16,12 @@
 //!    │ stream 4   ◀───────────────────────────────── Reply    │
 //!    │ stream 8   ◀──────────── first bytes of the body, FIN  │
 //!    │ stream 12  ◀────────────────────── next bytes, FIN     │
-//!    │ stream 4   ◀──────────────── FIN: the body was whole   │
+//!    │ stream 4   ◀─────────────────────── Piece::End, FIN    │
 //! ```
 //!
-//! A small body follows the reply on the reply's own stream, and the segment streams that the
-//! client opened in hope are closed unused.
+//! A small body follows the reply on the reply's own stream, in [`piece`]s, and the segment streams
+//! that the client opened in hope are closed unused. A body that broke ends with a fault instead,
+//! and the segment it broke in is shorter than it should be.
 
 pub mod authorization;
 pub mod challenge;
@@ -36,6 +37,7 @@ pub mod limits;
 pub mod link;
 pub mod name;
 pub mod page;
+pub mod piece;
 pub mod reply;
 pub mod request;
 pub mod route;

@@ -68,15 +68,14 @@ pub const SMALL_REQUESTS_PER_CLIENT: usize = 64;
 /// nearly all of them could wait for ever for one more.
 pub const STREAMS_PER_CLIENT: u32 = 1024;
 
-/// Requests of one connection that the server works on at a time: what a client asks for at most.
-/// Each may hold a registry connection, so this keeps one client from using up the server's
-/// descriptors.
+/// Requests of one client that the server works on at a time, over all its connections: what a
+/// client asks for at most. Each may hold a registry connection, so this keeps one client from using
+/// up the server's descriptors.
 pub const EXCHANGES_PER_CLIENT: usize = BLOBS_PER_CLIENT + SMALL_REQUESTS_PER_CLIENT;
 
-/// Requests that the server works on at a time for all connections with one client's name: twice what
-/// one may have, since those of a lost connection count until the loss is noticed. It is less than
-/// [`UPSTREAM_REQUESTS`], so that a client that asks and never reads leaves places to the others.
-pub const EXCHANGES_PER_NAME: usize = 2 * EXCHANGES_PER_CLIENT;
+/// Connections of one client at a time: a link that is used in a few places, and the connections
+/// that a client on the move leaves behind until they are found dead. The newest are kept.
+pub const CONNECTIONS_PER_CLIENT: usize = 8;
 
 /// Connections from which on a newcomer must prove its address before it costs a handshake. More
 /// than a small server ever has; fewer than would hurt one.
@@ -86,7 +85,8 @@ pub const CONNECTIONS_BEFORE_RETRY: usize = 256;
 pub const MAX_CONNECTIONS: usize = 4096;
 
 /// Requests of all clients together for which the server talks to registries at a time: the
-/// default limit of 1024 descriptors less what the server needs for itself.
+/// default limit of 1024 descriptors less what the server needs for itself. No client may hold more
+/// of them than are left for the others.
 pub const UPSTREAM_REQUESTS: usize = 768;
 
 /// How long a stream may take to say what it is for. A head is one or two packets; on a line that
@@ -116,8 +116,9 @@ pub const UPSTREAM_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// of ours that names the culprit is worth more than their time-out.
 pub const DOORSTEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an upstream body may be silent before the transfer counts as broken.
-pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an upstream body may be silent before it counts as broken and is asked for again.
+/// Shorter than the patience of any engine, and longer than a CDN needs to fetch what it hasn't got.
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Most redirects that the server follows for one request. Docker Hub needs one, some registries
 /// two.
@@ -142,11 +143,6 @@ pub const ENGINE_CONNECTIONS: usize = 768;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_client_has_all_places_towards_the_registries() {
-        const { assert!(EXCHANGES_PER_NAME < UPSTREAM_REQUESTS) }
-    }
 
     #[test]
     fn what_a_client_may_have_under_way_leaves_an_eighth_of_its_streams_free() {

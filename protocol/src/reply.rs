@@ -32,14 +32,15 @@ pub struct Response {
 pub enum Body {
     /// There is none, whatever `Content-Length` says (`HEAD`, 204, 304).
     None,
-    /// It follows on the answering stream and ends with it. A known length must be met exactly.
+    /// It follows on the answering stream, in [pieces](crate::piece). A known length must be met
+    /// exactly.
     Whole {
         /// In bytes. Unknown is not zero.
         length: Option<u64>,
     },
-    /// Every segment has a stream of its own. The answering stream ends when the whole body has
-    /// been sent, and not before: until then it is what a cancel or a fault of the exchange as a
-    /// whole is told by.
+    /// Every segment has a stream of its own. On the answering stream follows the [end of the
+    /// body](crate::piece::Piece::End) when all of it has been sent, or what it broke off with: the
+    /// segment in which it broke ends early then.
     Segmented(Layout),
 }
 

@@ -8,6 +8,7 @@ pub mod command;
 mod exchange;
 pub mod listener;
 mod logging;
+mod places;
 mod public_ip;
 pub mod settings;
 pub mod shutdown;

@@ -3,9 +3,10 @@
 //! It ends only where everything has come. A body that breaks, or is short by a byte, is an error,
 //! and hyper then breaks the engine's connection. Dropping it stops the transfer at its source.
 
+use super::pieces::Pieces;
 use super::segments::{Segments, truncated};
 use bytes::Bytes;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::Fault;
 use docxy_protocol::segment::Layout;
 use futures_util::stream::{BoxStream, StreamExt as _, try_unfold};
 use http_body::{Frame, SizeHint};
@@ -49,14 +50,14 @@ impl TunnelBody {
 
     /// A body on the answering stream.
     pub(super) fn whole(stream: RecvStream, length: Option<u64>) -> Self {
-        let chunks = try_unfold((stream, 0), move |(mut stream, received)| async move {
-            match read(&mut stream).await? {
+        let chunks = try_unfold((Pieces::new(stream), 0), move |(mut pieces, received)| async move {
+            match pieces.next().await? {
                 Some(bytes) => {
                     let received = received + bytes.len() as u64;
                     if length.is_some_and(|length| received > length) {
                         return Err(truncated("the body is longer than announced"));
                     }
-                    Ok(Some((bytes, (stream, received))))
+                    Ok(Some((bytes, (pieces, received))))
                 }
                 None if length.is_none_or(|length| length == received) => Ok(None),
                 None => Err(truncated("the body ended early")),
@@ -65,15 +66,15 @@ impl TunnelBody {
         Self { length, chunks: chunks.boxed(), broken: None, place: None }
     }
 
-    /// A body in segments; `answer` is the answering stream, which ends when all was sent.
+    /// A body in segments; `answer` is the answering stream, which says at its end how it went.
     pub(super) fn segmented(mut segments: Segments, layout: Layout, answer: RecvStream) -> Self {
         segments.trim(layout);
+        let answer = Pieces::new(answer);
         let chunks = try_unfold((segments, answer), move |(mut segments, mut answer)| async move {
-            let next = segments.next(layout).await;
-            match next {
+            match segments.next(layout, &mut answer).await {
                 Ok(Some(bytes)) => Ok(Some((bytes, (segments, answer)))),
                 // The server may have found at the very end that something is wrong.
-                Ok(None) => match read(&mut answer).await? {
+                Ok(None) => match answer.next().await? {
                     None => Ok(None),
                     Some(_) => Err(truncated("the body is longer than announced")),
                 },
@@ -81,18 +82,6 @@ impl TunnelBody {
             }
         });
         Self { length: Some(layout.length()), chunks: chunks.boxed(), broken: None, place: None }
-    }
-}
-
-async fn read(stream: &mut RecvStream) -> Result<Option<Bytes>, Fault> {
-    match stream.read_chunk(64 * 1024, true).await {
-        Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
-        Err(quinn::ReadError::Reset(code)) => Err(Fault::of_reset(code.into_inner())),
-        Err(error) => Err(Fault::new(
-            Hop::Tunnel,
-            FaultKind::Truncated,
-            format!("the connection was lost in mid-transfer: {error}"),
-        )),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request on one stream, and the answer that comes back.
 
 mod body;
+mod pieces;
 mod segments;
 
 pub use body::TunnelBody;

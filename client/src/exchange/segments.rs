@@ -3,6 +3,7 @@
 //! The streams that are open are the only window there is. Nobody reads, nothing more is opened,
 //! and the server stops the CDN.
 
+use super::pieces::Pieces;
 use super::{ExchangeError, write_opening};
 use crate::tunnel::{Line, OpenSegment, Share};
 use bytes::Bytes;
@@ -47,11 +48,11 @@ impl Segments {
         self.open_up_to(SEGMENTS_AHEAD).await
     }
 
-    /// The next bytes of the body; `None` behind its last segment.
+    /// The next bytes of the body; `None` behind its last segment. `answer` says why one is short.
     ///
     /// # Errors
     /// Where the connection or a stream breaks, or a segment hasn't its exact length.
-    pub(super) async fn next(&mut self, layout: Layout) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn next(&mut self, layout: Layout, answer: &mut Pieces) -> Result<Option<Bytes>, Fault> {
         loop {
             self.open_up_to(layout.count()).await.map_err(|error| match error {
                 ExchangeError::Fault(fault) | ExchangeError::Overtaken(fault) => fault,
@@ -75,7 +76,10 @@ impl Segments {
                     self.open.pop_front();
                     self.share.observe(self.line.connection());
                 }
-                Ok(None) => return Err(truncated("a segment ended early")),
+                Ok(None) => {
+                    answer.next().await?;
+                    return Err(truncated("a segment ended early"));
+                }
                 Err(quinn::ReadError::Reset(code)) => return Err(Fault::of_reset(code.into_inner())),
                 Err(_) => return Err(broken(&self.line)),
             }

@@ -2,14 +2,16 @@
 //! the client offers.
 //!
 //! Nothing is collected: the upstream body is read once, in order, and only as fast as the client
-//! takes it. An answer that isn't finished is reset, never ended.
+//! takes it. An answer whose body broke says so at its end; none looks whole that isn't.
 
 mod outgoing;
+mod pieces;
 mod segments;
 
 pub(crate) use outgoing::Outgoing;
 pub(crate) use segments::{Offered, Offers, Ranks};
 
+use crate::places::{ClientPlaces, Place};
 use crate::upstream::{Answer, AnswerBody, Download, Upstream};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -19,6 +21,9 @@ use docxy_protocol::reply::{Body, Reply, Response};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::segment::Layout;
 use outgoing::SendError;
+use pieces::Pieces;
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How an exchange ended, for the log.
@@ -32,18 +37,36 @@ enum Ended {
     Cancelled,
 }
 
+/// Why a body was not sent to its end.
+#[derive(Debug)]
+enum Broken {
+    /// It broke behind the server; the client is told in order.
+    Upstream(Fault),
+    /// The client took nothing of it for long, and others wait.
+    Unread,
+    /// The client wants no more.
+    Unwanted,
+}
+
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Self {
+        Self::Upstream(fault)
+    }
+}
+
 /// Answers a request. Runs until the answer is sent, has failed or isn't wanted any more.
 pub(crate) async fn run(
     request: Request,
     answer: Outgoing,
     offers: Offers,
+    places: &Arc<ClientPlaces>,
     ranks: &Ranks,
     upstream: &Upstream,
 ) {
     let started = Instant::now();
     let stopped = answer.stopped();
     let ended = tokio::select! {
-        ended = respond(&request, answer, offers, ranks, upstream) => ended,
+        ended = respond(&request, answer, offers, places, ranks, upstream) => ended,
         // Dropping the work closes the connection to the registry or CDN.
         () = stopped => Ended::Cancelled,
     };
@@ -58,7 +81,7 @@ pub(crate) async fn run(
 /// Answers a request that came after the server was told to end.
 pub(crate) async fn refuse_draining(answer: Outgoing) {
     let fault = Fault::new(Hop::Server, FaultKind::Down, CloseCode::Draining.reason());
-    if refuse(answer, &fault).await.is_ok() {
+    if let Ended::Failed(fault) = refuse(answer, fault).await {
         tracing::info!(%fault, "refused");
     }
 }
@@ -67,31 +90,36 @@ async fn respond(
     request: &Request,
     answer: Outgoing,
     offers: Offers,
+    places: &Arc<ClientPlaces>,
     ranks: &Ranks,
     upstream: &Upstream,
 ) -> Ended {
-    let sent = match upstream.ask(request).await {
-        Ok(upstream_answer) => send(request, upstream_answer, answer, offers, ranks).await,
-        Err(fault) => refuse(answer, &fault).await.map(|()| Ended::Failed(fault)),
+    let place = match places.take().await {
+        Ok(place) => place,
+        Err(fault) => return refuse(answer, fault).await,
     };
-    sent.unwrap_or(Ended::Cancelled)
+    match upstream.ask(request).await {
+        Ok(upstream_answer) => send(request, upstream_answer, answer, offers, &place, ranks).await,
+        Err(fault) => refuse(answer, fault).await,
+    }
 }
 
 /// Tells the client of a fault while no head is out yet.
-async fn refuse(mut answer: Outgoing, fault: &Fault) -> Result<(), SendError> {
+async fn refuse(mut answer: Outgoing, fault: Fault) -> Ended {
     // A fault's text is bounded, so its frame is.
-    let Ok(head) = head(&Reply::Fault(fault.clone())) else { return Err(SendError) };
-    answer.write(head).await?;
-    answer.finish()
+    let Ok(head) = head(&Reply::Fault(fault.clone())) else { return Ended::Cancelled };
+    let told = answer.write(head).await.and_then(|()| answer.finish());
+    told.map_or(Ended::Cancelled, |()| Ended::Failed(fault))
 }
 
 async fn send(
     request: &Request,
     mut upstream: Answer,
-    mut answer: Outgoing,
+    answer: Outgoing,
     offers: Offers,
+    place: &Place,
     ranks: &Ranks,
-) -> Result<Ended, SendError> {
+) -> Ended {
     let layout = match &upstream.body {
         AnswerBody::Stream(download) if is_blob(&request.operation) => {
             download.length().and_then(|length| Layout::new(length, SEGMENT).ok()).filter(|l| l.count() > 1)
@@ -107,42 +135,51 @@ async fn send(
     let status = upstream.status.as_u16();
     let headers = std::mem::take(&mut upstream.headers);
     let response = Response { status: upstream.status, headers, body: shape };
-    match head(&Reply::Response(response)) {
-        Ok(head) => answer.write(head).await?,
-        Err(fault) => return refuse(answer, &fault).await.map(|()| Ended::Failed(fault)),
-    }
-    let bytes = match (&mut upstream.body, layout) {
-        (AnswerBody::None, _) => 0,
-        (AnswerBody::Small(bytes), _) => {
-            answer.write(bytes.clone()).await?;
-            bytes.len() as u64
-        }
-        (AnswerBody::Stream(download), None) => match pour(download, &mut answer).await? {
-            Ok(bytes) => bytes,
-            Err(fault) => return Ok(fail(answer, fault)),
-        },
-        (AnswerBody::Stream(download), Some(layout)) => match fill(download, layout, offers, ranks).await? {
-            Ok(()) => layout.length(),
-            Err(fault) => return Ok(fail(answer, fault)),
-        },
+    let head = match head(&Reply::Response(response)) {
+        Ok(head) => head,
+        Err(fault) => return refuse(answer, fault).await,
     };
-    answer.finish()?;
-    Ok(Ended::Sent { status, bytes })
+    let Ok(mut pieces) = read_in_time(place, Pieces::begin(answer, head)).await else {
+        return Ended::Cancelled;
+    };
+    let body = match (&mut upstream.body, layout) {
+        (AnswerBody::None, _) => Ok(0),
+        (AnswerBody::Small(bytes), _) => {
+            let length = bytes.len() as u64;
+            read_in_time(place, pieces.write(bytes.clone())).await.map(|()| length)
+        }
+        (AnswerBody::Stream(download), None) => pour(download, &mut pieces, place).await,
+        (AnswerBody::Stream(download), Some(layout)) => fill(download, layout, offers, place, ranks).await,
+    };
+    let told = match body {
+        Ok(bytes) => read_in_time(place, pieces.end()).await.map(|()| Ended::Sent { status, bytes }),
+        Err(Broken::Upstream(fault)) => {
+            let told = read_in_time(place, pieces.break_off(&fault)).await;
+            told.map(|()| Ended::Failed(fault))
+        }
+        Err(Broken::Unread) => {
+            let fault = Fault::new(
+                Hop::Server,
+                FaultKind::Overloaded,
+                "nobody read this body for long, and others wait for its place",
+            );
+            // It could not be told in order: nothing is read.
+            pieces.reset(&fault);
+            Ok(Ended::Failed(fault))
+        }
+        Err(Broken::Unwanted) => Ok(Ended::Cancelled),
+    };
+    told.unwrap_or(Ended::Cancelled)
 }
 
 /// A body that travels on the answering stream.
-async fn pour(download: &mut Download, answer: &mut Outgoing) -> Result<Result<u64, Fault>, SendError> {
+async fn pour(download: &mut Download, pieces: &mut Pieces, place: &Place) -> Result<u64, Broken> {
     let mut sent = 0;
-    loop {
-        match download.next().await {
-            Ok(Some(chunk)) => {
-                sent += chunk.len() as u64;
-                answer.write(chunk).await?;
-            }
-            Ok(None) => return Ok(Ok(sent)),
-            Err(fault) => return Ok(Err(fault)),
-        }
+    while let Some(chunk) = download.next().await? {
+        sent += chunk.len() as u64;
+        read_in_time(place, pieces.write(chunk)).await?;
     }
+    Ok(sent)
 }
 
 /// A body that travels in segments: fills the streams that the client offers, one after the other.
@@ -150,12 +187,13 @@ async fn fill(
     download: &mut Download,
     layout: Layout,
     mut offers: Offers,
+    place: &Place,
     ranks: &Ranks,
-) -> Result<Result<(), Fault>, SendError> {
+) -> Result<u64, Broken> {
     let mut spare = bytes::Bytes::new();
     for n in 0..layout.count() {
         // Waiting here is what holds the CDN back while the client has offered nothing.
-        let mut segment = offers.take(n).await?;
+        let mut segment = read_in_time(place, offers.take(n)).await?;
         segment.set_rank(ranks.next());
         let range = layout.range(n);
         let mut left = range.end - range.start;
@@ -164,23 +202,22 @@ async fn fill(
                 spare = match next_of(download).await {
                     Ok(chunk) => chunk,
                     Err(fault) => {
-                        // On the segment, too: that is where the client is reading.
-                        segment.reset(&fault);
-                        return Ok(Err(fault));
+                        // Short, so that what it has is read, and then the answering stream.
+                        let _ = segment.finish();
+                        return Err(fault.into());
                     }
                 };
             }
             let part = spare.split_to(spare.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
             left -= part.len() as u64;
-            segment.write(part).await?;
+            read_in_time(place, segment.write(part)).await?;
         }
-        segment.finish()?;
+        segment.finish().map_err(|_| Broken::Unwanted)?;
     }
     // The end of the body must be seen before the answer may say that it was whole.
-    match download.next().await {
-        Ok(None) if spare.is_empty() => Ok(Ok(())),
-        Ok(_) => Ok(Err(Fault::new(Hop::Cdn, FaultKind::BadAnswer, "the body is longer than announced"))),
-        Err(fault) => Ok(Err(fault)),
+    match download.next().await? {
+        None if spare.is_empty() => Ok(layout.length()),
+        _ => Err(Fault::new(Hop::Cdn, FaultKind::BadAnswer, "the body is longer than announced").into()),
     }
 }
 
@@ -189,10 +226,17 @@ async fn next_of(download: &mut Download) -> Result<bytes::Bytes, Fault> {
     download.next().await?.ok_or_else(|| Fault::new(Hop::Cdn, FaultKind::Truncated, "the body ended early"))
 }
 
-/// Tells the client of a fault when the head is out: by a reset, so that nothing looks whole.
-fn fail(answer: Outgoing, fault: Fault) -> Ended {
-    answer.reset(&fault);
-    Ended::Failed(fault)
+/// Does what waits for the client to read, for as long as nobody else needs the place more.
+async fn read_in_time<T>(
+    place: &Place,
+    work: impl Future<Output = Result<T, SendError>>,
+) -> Result<T, Broken> {
+    tokio::select! {
+        // In this order, or each chunk would set a timer.
+        biased;
+        done = work => done.map_err(|_| Broken::Unwanted),
+        () = place.forfeited() => Err(Broken::Unread),
+    }
 }
 
 fn is_blob(operation: &Operation) -> bool {

@@ -5,18 +5,19 @@
 
 use super::congestion::{self, Observer};
 use super::paths::Paths;
-use super::places::Places;
+use super::roster::Roster;
 use crate::exchange::{self, Offered, Outgoing, Ranks};
+use crate::places::ClientPlaces;
 use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
 use crate::upstream::Upstream;
 use docxy_protocol::congestion::{Choice, Handle, Rate};
 use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
-use docxy_protocol::limits::{EXCHANGES_PER_CLIENT, HEAD_TIMEOUT, HELLO_TIMEOUT, REQUESTS_WINDOW};
+use docxy_protocol::limits::{HEAD_TIMEOUT, HELLO_TIMEOUT, REQUESTS_WINDOW};
 use docxy_protocol::{frame, transport};
 use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -26,12 +27,12 @@ use tracing::Instrument as _;
 pub(super) struct Shared {
     pub(super) clients: ClientWatch,
     pub(super) usage: Usage,
+    pub(super) roster: Arc<Roster>,
     pub(super) upstream: Upstream,
     pub(super) paths: Arc<Paths>,
     pub(super) fixed_rate_limit: Rate,
     pub(super) quic: ServerConfig,
     pub(super) drain: CancellationToken,
-    pub(super) places: Places,
 }
 
 /// How long a stranger is kept waiting in case the clients are about to change: a link is often
@@ -40,6 +41,9 @@ const NEW_CLIENT: Duration = Duration::from_secs(1);
 
 /// How long a client that was told of the drain may take to fetch what is under way and hang up.
 const LAST_BYTES: Duration = Duration::from_secs(10);
+
+/// How long a notice may wait for a client to read it. Nothing else of its stream is unread.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// How often a connection's bytes are added to the client's account.
 const ACCOUNTING: Duration = Duration::from_secs(10);
@@ -90,14 +94,14 @@ async fn serve(connection: Connection, handle: Handle, shared: Arc<Shared>) {
     let remote = || connection.remote_address();
     let paths = Arc::clone(&shared.paths);
     let mut observer = Observer::begin(handle, paths, hello.name.clone(), remote(), Instant::now());
+    let entry = shared.roster.enter(&hello.name, &connection);
     notify(&mut control, &Notice::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
 
     let streams = TaskTracker::new();
     let client = Arc::new(Client {
         offered: Offered::default(),
         ranks: Ranks::default(),
-        exchanges: Semaphore::new(EXCHANGES_PER_CLIENT),
-        places: shared.places.of(&hello.name),
+        places: Arc::clone(&entry.places),
         shared: Arc::clone(&shared),
     });
     let mut accounting = tokio::time::interval(ACCOUNTING);
@@ -173,8 +177,7 @@ async fn last_bytes(streams: TaskTracker) {
 struct Client {
     offered: Offered,
     ranks: Ranks,
-    exchanges: Semaphore,
-    places: Arc<Semaphore>,
+    places: Arc<ClientPlaces>,
     shared: Arc<Shared>,
 }
 
@@ -201,15 +204,8 @@ fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut rec
                     if client.shared.drain.is_cancelled() {
                         return exchange::refuse_draining(answer).await;
                     }
-                    let stopped = answer.stopped();
-                    // Closed only by dropping them, and the client outlives its streams. The
-                    // connection's own first: who waits there must not hold one of the client's.
-                    let permits = async { (client.exchanges.acquire().await, client.places.acquire().await) };
-                    let _permits = tokio::select! {
-                        permits = permits => permits,
-                        () = stopped => return,
-                    };
-                    exchange::run(request, answer, offers, &client.ranks, &client.shared.upstream).await;
+                    let Client { places, ranks, shared, .. } = &*client;
+                    exchange::run(request, answer, offers, places, ranks, &shared.upstream).await;
                 }
                 .instrument(span)
                 .await;
@@ -229,8 +225,9 @@ fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut rec
 
 async fn notify(control: &mut SendStream, notice: &Notice) {
     if let Ok(frame) = frame::encode(notice) {
-        // A client that is gone is noticed by the accepting.
-        let _ = control.write_all(&frame).await;
+        // A client that is gone is noticed by the accepting, and one that doesn't read must not
+        // keep us from it.
+        let _ = tokio::time::timeout(NOTICE, control.write_all(&frame)).await;
     }
 }
 

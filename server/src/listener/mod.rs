@@ -6,24 +6,25 @@ mod congestion;
 mod connection;
 mod door;
 mod paths;
-mod places;
+mod roster;
 mod socket;
 
 pub use socket::SocketError;
 
+use crate::places::Places;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::state::{ClientWatch, State, StateError, Usage};
 use crate::upstream::{Upstream, UpstreamError};
 use connection::Shared;
 use docxy_protocol::control::CloseCode;
-use docxy_protocol::limits::DRAIN_TIMEOUT;
+use docxy_protocol::limits::{DRAIN_TIMEOUT, UPSTREAM_REQUESTS};
 use docxy_protocol::tls::{self, TlsError};
 use door::Verdict;
 use paths::Paths;
-use places::Places;
 use quinn::{Endpoint, EndpointConfig, ServerConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
+use roster::Roster;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,12 +75,12 @@ pub async fn serve(
     let shared = Arc::new(Shared {
         clients: ClientWatch::start(&state)?,
         usage: usage.clone(),
+        roster: Roster::new(Places::new(UPSTREAM_REQUESTS)),
         upstream: Upstream::new(&settings)?,
         paths: Arc::new(Paths::default()),
         fixed_rate_limit: settings.fixed_rate_limit,
         quic: config.clone(),
         drain: shutdown.drain.clone(),
-        places: Places::default(),
     });
     let mut endpoints = Vec::new();
     for address in &settings.listen {

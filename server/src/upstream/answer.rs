@@ -1,5 +1,7 @@
 //! A registry's answer on its way to the tunnel: checked, but not collected.
 
+use super::blob_source::BlobSource;
+use super::download::Download;
 use super::origin;
 use bytes::Bytes;
 use docxy_protocol::error_body;
@@ -9,8 +11,7 @@ use docxy_protocol::limits::{MAX_SMALL_BODY, UPSTREAM_IDLE_TIMEOUT};
 use docxy_protocol::request::{Method, Operation};
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::{Body as _, Incoming};
-use tokio::sync::OwnedSemaphorePermit;
+use hyper::body::Incoming;
 
 /// An answer whose head is known and whose body may still be on its way.
 #[derive(Debug)]
@@ -21,7 +22,6 @@ pub(crate) struct Answer {
     pub(crate) headers: Headers,
     /// What follows.
     pub(crate) body: AnswerBody,
-    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The body of an answer.
@@ -32,11 +32,11 @@ pub(crate) enum AnswerBody {
     /// Read already: errors and tokens.
     Small(Bytes),
     /// To be read from the hop that sends it.
-    Stream(Download),
+    Stream(Box<Download<BlobSource>>),
 }
 
 impl Answer {
-    /// Takes over what a hop answered to an operation.
+    /// Takes over what a hop answered to an operation. `rest` is where to go on if its body breaks.
     ///
     /// Errors are read here and put into the registry's format where they are in none; everything
     /// else is left to flow.
@@ -47,6 +47,7 @@ impl Answer {
         hop: Hop,
         operation: &Operation,
         response: http::Response<Incoming>,
+        rest: Option<BlobSource>,
     ) -> Result<Self, Fault> {
         let (head, incoming) = response.into_parts();
         let mut headers = Headers::of_response(&head.headers);
@@ -75,15 +76,12 @@ impl Answer {
             headers.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             AnswerBody::Small(body)
         } else {
-            AnswerBody::Stream(Download { hop, incoming })
+            AnswerBody::Stream(Box::new(match rest {
+                Some(source) => Download::continued(hop, status, &head.headers, incoming, source),
+                None => Download::once(hop, incoming),
+            }))
         };
-        Ok(Self { status, headers, body, permit: None })
-    }
-
-    /// Keeps a place among the server's transfers until the answer is dropped.
-    pub(super) fn holding(mut self, permit: OwnedSemaphorePermit) -> Self {
-        self.permit = Some(permit);
-        self
+        Ok(Self { status, headers, body })
     }
 }
 
@@ -100,51 +98,6 @@ fn error_body_of(headers: &mut Headers, status: StatusCode, original: Bytes, ope
     headers.remove(&header::CONTENT_ENCODING);
     headers.set(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
     error_body::of_upstream(status, &readable, operation.unknown_code()).into()
-}
-
-/// A body under way.
-#[derive(Debug)]
-pub(crate) struct Download {
-    hop: Hop,
-    incoming: Incoming,
-}
-
-impl Download {
-    /// Its length in bytes, where the sender announced one. Unknown is not zero.
-    #[must_use]
-    pub(crate) fn length(&self) -> Option<u64> {
-        self.incoming.size_hint().exact()
-    }
-
-    /// The next bytes; `None` at the end of a whole body. hyper holds a connection that ends before
-    /// the announced length, or within chunks, for an error; where nothing was announced, TLS does,
-    /// unless the sender has said goodbye.
-    ///
-    /// # Errors
-    /// Where the transfer breaks or says nothing for too long.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        loop {
-            let frame = tokio::time::timeout(UPSTREAM_IDLE_TIMEOUT, self.incoming.frame()).await;
-            let frame = frame.map_err(|_| {
-                let silence = UPSTREAM_IDLE_TIMEOUT.as_secs();
-                Fault::new(self.hop, FaultKind::TimedOut, format!("no byte of the body for {silence} s"))
-            })?;
-            match frame {
-                None => return Ok(None),
-                Some(Err(error)) => {
-                    return Err(Fault::new(self.hop, FaultKind::Truncated, origin::reason(&error)));
-                }
-                // Trailers say nothing that engines know.
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data()
-                        && !data.is_empty()
-                    {
-                        return Ok(Some(data));
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// Reads a body that is small by its nature.

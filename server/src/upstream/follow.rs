@@ -11,9 +11,9 @@ use hyper::body::Incoming;
 use url::Url;
 
 /// The answer at the end of the chain, and which hop gave it.
-pub(super) struct Followed {
+pub(crate) struct Followed<B = Incoming> {
     pub(super) hop: Hop,
-    pub(super) response: http::Response<Incoming>,
+    pub(super) response: http::Response<B>,
 }
 
 /// Asks `url`, and wherever that leads.

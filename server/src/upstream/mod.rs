@@ -5,30 +5,37 @@
 //!
 //! ```text
 //! Request ─▶ Upstream ─▶ Registry ─▶ follow ─▶ registry ─307─▶ CDN
-//!                           └─▶ TokenService ─▶ token service (for those who come without a token)
+//!               ▲           └─▶ TokenService ─▶ token service (for those who come without a token)
+//!               └── BlobSource ◀─ Download: a body that broke, and wants its rest
 //! ```
 
 mod answer;
+mod blob_source;
 mod connector;
+mod download;
 mod follow;
 mod guard;
 mod one_flight;
 mod origin;
+mod promise;
 mod registry;
+mod retry;
 mod roots;
 mod token_cache;
 mod token_service;
 
-pub(crate) use answer::{Answer, AnswerBody, Download};
+pub(crate) use answer::{Answer, AnswerBody};
+
+/// The body of an answer, on its way.
+pub(crate) type Download = download::Download<blob_source::BlobSource>;
 
 use crate::settings::Settings;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::UPSTREAM_REQUESTS;
 use docxy_protocol::name::Registry as RegistryName;
 use docxy_protocol::request::Request;
 use registry::Registry;
 use std::collections::HashMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::Arc;
 
 /// Why the server cannot set up its way to the registries.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +53,7 @@ pub enum UpstreamError {
 /// All registries that this server serves.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    registries: HashMap<RegistryName, Registry>,
-    permits: std::sync::Arc<Semaphore>,
+    registries: HashMap<RegistryName, Arc<Registry>>,
 }
 
 impl Upstream {
@@ -59,11 +65,11 @@ impl Upstream {
         let roots = roots::system();
         let mut registries = HashMap::new();
         for entry in &settings.registries {
-            let registry = Registry::new(entry, settings, &roots)
+            let registry = Registry::new(entry, settings, &roots, chance)
                 .map_err(|source| UpstreamError::Tls { registry: entry.name.clone(), source })?;
-            registries.insert(entry.name.clone(), registry);
+            registries.insert(entry.name.clone(), Arc::new(registry));
         }
-        Ok(Self { registries, permits: std::sync::Arc::new(Semaphore::new(UPSTREAM_REQUESTS)) })
+        Ok(Self { registries })
     }
 
     /// Asks the registry. What it answers, errors included, is an answer; a fault means that there
@@ -84,17 +90,13 @@ impl Upstream {
                 ),
             )
         })?;
-        let permit = self.permit().await?;
-        Ok(registry.ask(request).await?.holding(permit))
+        registry.ask(request).await
     }
+}
 
-    /// A place among the requests that may be under way; held until the answer's body is done.
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        let permit = std::sync::Arc::clone(&self.permits).acquire_owned();
-        // Waiting is fairer than failing: transfers end all the time.
-        let permit = tokio::time::timeout(docxy_protocol::limits::UPSTREAM_HEAD_TIMEOUT, permit).await;
-        permit.ok().and_then(Result::ok).ok_or_else(|| {
-            Fault::new(Hop::Server, FaultKind::Overloaded, "too many transfers at once; try again in a while")
-        })
-    }
+/// From 0 to 1. Without a source of randomness waits are only in step, which does no harm.
+fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    let _ = getrandom::fill(&mut bytes);
+    f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
 }

@@ -26,6 +26,10 @@ const POOL_IDLE: Duration = Duration::from_secs(50);
 /// kept, each a descriptor.
 const POOL_SIZE: usize = 32;
 
+/// Bytes of a body at most that wait on its connection to be read. hyper's default of 408 KiB would
+/// add up: a transfer that nobody reads keeps that much.
+const READ_BUFFER: usize = 128 * 1024;
+
 /// A pool of connections that trust one set of roots.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
@@ -49,6 +53,7 @@ impl Origin {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_SIZE)
             .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(READ_BUFFER)
             .build(https);
         Ok(Self { client })
     }
@@ -74,10 +79,12 @@ impl Origin {
         match tokio::time::timeout(within, self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
-                let kind = match error.is_connect() {
-                    true if GuardError::is_refusal(&error) => FaultKind::RedirectRefused,
-                    true => FaultKind::Unreachable,
-                    false => FaultKind::BadAnswer,
+                let kind = if GuardError::is_refusal(&error) {
+                    FaultKind::RedirectRefused
+                } else if is_nonsense(&error) {
+                    FaultKind::BadAnswer
+                } else {
+                    FaultKind::Unreachable
                 };
                 Err(Fault::new(hop, kind, format!("{host}: {}", reason(&error))))
             }
@@ -88,6 +95,13 @@ impl Origin {
             )),
         }
     }
+}
+
+/// Whether there was an answer, but none that is HTTP. Everything else is a connection that could not
+/// be made, or that broke.
+fn is_nonsense(error: &hyper_util::client::legacy::Error) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
+    cause.is_some_and(hyper::Error::is_parse)
 }
 
 /// The innermost cause, which is what a person can act on ("connection refused"), with what it

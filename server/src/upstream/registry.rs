@@ -1,12 +1,14 @@
 //! One registry of the operator's list: its address, its token service, the tokens held for it.
 
 use super::answer::{Answer, collect};
+use super::blob_source::BlobSource;
 use super::follow::{Followed, follow};
 use super::guard::Guard;
 use super::one_flight::{Fetched, OneFlight};
 use super::origin::Origin;
+use super::retry::{Budget, Chance, Patience, asked_to_wait, is_passing};
 use super::token_cache::TokenCache;
-use super::token_service::{NoToken, TokenService, sensitive};
+use super::token_service::{NoToken, Token, TokenService, sensitive};
 use crate::settings::{Account, RegistrySettings, Settings};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -19,7 +21,8 @@ use docxy_protocol::token::{Grant, TokenRequest};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rustls::RootCertStore;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use url::Url;
 
@@ -40,6 +43,7 @@ pub(super) struct Registry {
     account_refused: Mutex<Option<Instant>>,
     token_service: OneFlight<Option<TokenService>>,
     tokens: TokenCache<(Payer, Option<Repository>)>,
+    chance: Chance,
 }
 
 /// On whose quota a token's requests go.
@@ -56,6 +60,7 @@ impl Registry {
         entry: &RegistrySettings,
         settings: &Settings,
         roots: &RootCertStore,
+        chance: Chance,
     ) -> Result<Self, rustls::Error> {
         let mut roots = roots.clone();
         for certificate in &entry.ca {
@@ -71,6 +76,7 @@ impl Registry {
             account_refused: Mutex::new(None),
             token_service: OneFlight::default(),
             tokens: TokenCache::new(),
+            chance,
         })
     }
 
@@ -78,7 +84,7 @@ impl Registry {
     ///
     /// # Errors
     /// Where a hop fails; what the registry refuses is an answer.
-    pub(super) async fn ask(&self, request: &Request) -> Result<Answer, Fault> {
+    pub(super) async fn ask(self: &Arc<Self>, request: &Request) -> Result<Answer, Fault> {
         let hop = match request.operation {
             Operation::Ping => Hop::Registry,
             Operation::Token(_) => Hop::Auth,
@@ -96,16 +102,36 @@ impl Registry {
         })
     }
 
-    async fn answer(&self, request: &Request) -> Result<Answer, Fault> {
-        let Followed { hop, response } = match (&request.operation, &request.authorization) {
+    async fn answer(self: &Arc<Self>, request: &Request) -> Result<Answer, Fault> {
+        let patience = Patience::from(tokio::time::Instant::now());
+        let Followed { hop, response } = self.exchange(request, patience).await?;
+        let rest = matches!(request.operation, Operation::Blob { method: Method::Get, .. })
+            .then(|| BlobSource::new(Arc::clone(self), request.clone()));
+        Answer::of(hop, &request.operation, response, rest).await
+    }
+
+    /// Does one operation for somebody who asks again by themselves.
+    ///
+    /// # Errors
+    /// Where a hop fails; what the registry refuses is an answer.
+    pub(super) async fn ask_once(&self, request: &Request) -> Result<Followed, Fault> {
+        self.exchange(request, Patience::none(tokio::time::Instant::now())).await
+    }
+
+    /// A random number from 0 to 1.
+    pub(super) fn chance(&self) -> f64 {
+        (self.chance)()
+    }
+
+    async fn exchange(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
+        match (&request.operation, &request.authorization) {
             (Operation::Token(token), authorization) => {
                 let user_agent = request.headers.map().get(header::USER_AGENT);
-                self.credentialed_token(token, authorization, user_agent).await?
+                self.credentialed_token(token, authorization, user_agent, patience).await
             }
-            (_, Authorization::Public) => self.ask_for_the_public(request).await?,
-            (_, authorization) => self.send(request, authorization.header()).await?,
-        };
-        Answer::of(hop, &request.operation, response).await
+            (_, Authorization::Public) => self.ask_for_the_public(request, patience).await,
+            (_, authorization) => self.send(request, authorization.header(), patience).await,
+        }
     }
 
     /// An engine's own credential, passed on to the token service for its own verdict.
@@ -114,8 +140,9 @@ impl Registry {
         token: &TokenRequest,
         authorization: &Authorization,
         user_agent: Option<&HeaderValue>,
+        patience: Patience,
     ) -> Result<Followed, Fault> {
-        let service = match self.token_service().await {
+        let service = match self.token_service(patience).await {
             Ok(Some(service)) => service,
             Ok(None) => {
                 let detail = "has no token service: it wants no token";
@@ -123,12 +150,41 @@ impl Registry {
             }
             Err(no_token) => return no_token.into_answer(),
         };
-        match service.ask(&self.origin, token, authorization.header(), user_agent).await {
-            Ok(response) => Ok(Followed { hop: Hop::Auth, response }),
-            Err(fault) => {
-                self.token_service_failed(&service).await;
-                Err(fault)
-            }
+        let ask = || service.ask(&self.origin, token, authorization.header(), user_agent);
+        let answer = self.patiently(patience, false, ask).await;
+        if answer.is_err() {
+            self.token_service_failed(&service).await;
+        }
+        answer
+    }
+
+    /// Asks, and asks again while the failure is one that may pass. What is asked for only reads,
+    /// or is a token, so twice does no harm.
+    async fn patiently<F>(
+        &self,
+        patience: Patience,
+        blob: bool,
+        ask: impl Fn() -> F,
+    ) -> Result<Followed, Fault>
+    where
+        F: Future<Output = Result<Followed, Fault>>,
+    {
+        let mut budget = Budget::default();
+        loop {
+            let answer = ask().await;
+            let (why, asked) = match &answer {
+                Ok(Followed { hop, response }) if is_passing(*hop, response.status(), blob) => {
+                    (format!("{hop} answers {}", response.status()), asked_to_wait(response.headers()))
+                }
+                Err(fault) if fault.kind == FaultKind::Unreachable => (fault.to_string(), None),
+                _ => return answer,
+            };
+            let now = tokio::time::Instant::now();
+            let Some(wait) = patience.wait(&mut budget, now, self.chance(), asked) else { return answer };
+            // Closes its connection, if it is one.
+            drop(answer);
+            tracing::info!(%why, wait_ms = wait.as_millis(), "asking again");
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -136,21 +192,21 @@ impl Registry {
     ///
     /// The operator's account pays for manifests, where there is one, but it never authorises:
     /// it is used only for what the registry has just shown to be open to everybody.
-    async fn ask_for_the_public(&self, request: &Request) -> Result<Followed, Fault> {
+    async fn ask_for_the_public(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
         let is_manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
         if is_manifest && self.operator_may_pay() {
-            let head = self.send_with_token(&head_of(request), Payer::Anonymous).await?;
+            let head = self.send_with_token(&head_of(request), Payer::Anonymous, patience).await?;
             if head.hop == Hop::Auth {
                 // No token is to be had now, so neither is anything else.
                 return Ok(head);
             }
             let status = head.response.status();
             let open = status.is_success() || status == StatusCode::NOT_MODIFIED;
-            if open && self.operator_can_pay(request).await {
-                return self.send_with_token(request, Payer::Operator).await;
+            if open && self.operator_can_pay(request, patience).await {
+                return self.send_with_token(request, Payer::Operator, patience).await;
             }
         }
-        self.send_with_token(request, Payer::Anonymous).await
+        self.send_with_token(request, Payer::Anonymous, patience).await
     }
 
     /// Whether there is an account, and none that was refused a moment ago.
@@ -161,9 +217,9 @@ impl Registry {
 
     /// A token service that doesn't know the operator, or not now, must not stop those who can do
     /// without.
-    async fn operator_can_pay(&self, request: &Request) -> bool {
+    async fn operator_can_pay(&self, request: &Request, patience: Patience) -> bool {
         let key = (Payer::Operator, request.operation.repository().cloned());
-        let why = match self.token(&key).await {
+        let why = match self.token(&key, patience).await {
             Ok(Some(_)) => return true,
             Ok(None) => "refused; check user and password".to_owned(),
             Err(NoToken::Limited(_)) => "the token service answers 429".to_owned(),
@@ -180,27 +236,36 @@ impl Registry {
 
     /// Sends with the token held for this repository, and once more with a fresh one if the
     /// registry doesn't take it: it may have expired early.
-    async fn send_with_token(&self, request: &Request, payer: Payer) -> Result<Followed, Fault> {
+    async fn send_with_token(
+        &self,
+        request: &Request,
+        payer: Payer,
+        patience: Patience,
+    ) -> Result<Followed, Fault> {
         let key = (payer, request.operation.repository().cloned());
-        let token = match self.token(&key).await {
+        let token = match self.token(&key, patience).await {
             Ok(Some(token)) => token,
-            Ok(None) => return self.send(request, None).await,
+            Ok(None) => return self.send(request, None, patience).await,
             Err(no_token) => return no_token.into_answer(),
         };
-        let answer = self.send(request, Some(bearer(&token))).await?;
+        let answer = self.send(request, Some(bearer(&token)), patience).await?;
         if answer.response.status() != StatusCode::UNAUTHORIZED || answer.hop != Hop::Registry {
             return Ok(answer);
         }
         self.tokens.forget(&key, &token).await;
-        match self.token(&key).await {
-            Ok(Some(fresh)) if fresh != token => self.send(request, Some(bearer(&fresh))).await,
+        match self.token(&key, patience).await {
+            Ok(Some(fresh)) if fresh != token => self.send(request, Some(bearer(&fresh)), patience).await,
             Ok(_) => Ok(answer),
             Err(no_token) => no_token.into_answer(),
         }
     }
 
-    async fn token(&self, key: &(Payer, Option<Repository>)) -> Result<Option<Secret>, NoToken> {
-        let Some(service) = self.token_service().await? else {
+    async fn token(
+        &self,
+        key: &(Payer, Option<Repository>),
+        patience: Patience,
+    ) -> Result<Option<Secret>, NoToken> {
+        let Some(service) = self.token_service(patience).await? else {
             return Ok(None);
         };
         let (payer, repository) = key;
@@ -214,7 +279,11 @@ impl Registry {
             Payer::Anonymous => None,
             Payer::Operator => self.account.as_ref().map(|a| (a.user.as_str(), &a.password)),
         };
-        let token = self.tokens.get(key, || service.token(&self.origin, &request, account)).await;
+        let ask = || async {
+            let ask = || service.ask_for_ourselves(&self.origin, &request, account);
+            Token::of(self.patiently(patience, false, ask).await?).await
+        };
+        let token = self.tokens.get(key, ask).await;
         if matches!(token, Err(NoToken::Fault(_))) {
             self.token_service_failed(&service).await;
         }
@@ -222,10 +291,11 @@ impl Registry {
     }
 
     /// Where the registry says that tokens come from; asked for once, by whoever comes first.
-    async fn token_service(&self) -> Result<Option<TokenService>, NoToken> {
+    async fn token_service(&self, patience: Patience) -> Result<Option<TokenService>, NoToken> {
         let fetch = || async {
-            let ping = follow(&self.origin, &http::Method::GET, self.url("/v2/")?, HeaderMap::new());
-            let Followed { hop, response } = ping.await?;
+            let url = self.url("/v2/")?;
+            let ping = || follow(&self.origin, &http::Method::GET, url.clone(), HeaderMap::new());
+            let Followed { hop, response } = self.patiently(patience, false, ping).await?;
             let status = response.status();
             if status == StatusCode::TOO_MANY_REQUESTS {
                 return Err(NoToken::Limited(response));
@@ -246,7 +316,12 @@ impl Registry {
         self.token_service.forget(|known| known.as_ref() == Some(failed)).await;
     }
 
-    async fn send(&self, request: &Request, authorization: Option<Secret>) -> Result<Followed, Fault> {
+    async fn send(
+        &self,
+        request: &Request,
+        authorization: Option<Secret>,
+        patience: Patience,
+    ) -> Result<Followed, Fault> {
         let path = request.operation.path().ok_or_else(|| {
             Fault::new(Hop::Server, FaultKind::Internal, "a token request has no path on the registry")
         })?;
@@ -258,7 +333,10 @@ impl Registry {
             Method::Get => http::Method::GET,
             Method::Head => http::Method::HEAD,
         };
-        follow(&self.origin, &method, self.url(&path)?, headers).await
+        let url = self.url(&path)?;
+        let blob = matches!(request.operation, Operation::Blob { .. });
+        let ask = || follow(&self.origin, &method, url.clone(), headers.clone());
+        self.patiently(patience, blob, ask).await
     }
 
     fn url(&self, path: &str) -> Result<Url, Fault> {

@@ -71,7 +71,7 @@ impl TokenService {
         Some(Self { realm, service: bearer.parameter("service").map(str::to_owned) })
     }
 
-    /// Passes a request on as it is and returns what the service says.
+    /// Passes a request on as it is: what the service says.
     ///
     /// # Errors
     /// Where the service cannot be reached.
@@ -81,7 +81,7 @@ impl TokenService {
         request: &TokenRequest,
         authorization: Option<Secret>,
         user_agent: Option<&HeaderValue>,
-    ) -> Result<http::Response<Incoming>, Fault> {
+    ) -> Result<Followed, Fault> {
         let mut url = self.realm.clone();
         let mut http = match request.form(self.service.as_deref()) {
             Some(form) => {
@@ -105,23 +105,34 @@ impl TokenService {
         if let Some(value) = user_agent {
             http.headers_mut().insert(header::USER_AGENT, value.clone());
         }
-        origin.send(Hop::Auth, &url, http, DOORSTEP_TIMEOUT).await
+        let response = origin.send(Hop::Auth, &url, http, DOORSTEP_TIMEOUT).await?;
+        Ok(Followed { hop: Hop::Auth, response })
     }
 
-    /// Gets a token for the server's own use; `None` where the service refuses.
+    /// Asks for a token for the server's own use: see [`Token::of`].
     ///
     /// # Errors
-    /// Where the service's limit is reached, or it cannot be reached or makes no sense.
-    pub(super) async fn token(
+    /// Where the service cannot be reached.
+    pub(super) async fn ask_for_ourselves(
         &self,
         origin: &Origin,
         request: &TokenRequest,
         account: Option<(&str, &Secret)>,
-    ) -> Result<Option<Token>, NoToken> {
+    ) -> Result<Followed, Fault> {
         let authorization = account.map(|(user, password)| {
             Secret::new(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", password.expose()))))
         });
-        let response = self.ask(origin, request, authorization, None).await?;
+        self.ask(origin, request, authorization, None).await
+    }
+}
+
+impl Token {
+    /// Reads a token service's answer; `None` where it refuses.
+    ///
+    /// # Errors
+    /// Where the service's limit is reached, or the answer makes no sense.
+    pub(super) async fn of(answer: Followed) -> Result<Option<Self>, NoToken> {
+        let response = answer.response;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(NoToken::Limited(response));
@@ -140,7 +151,7 @@ impl TokenService {
             .or(parsed.access_token)
             .ok_or_else(|| Fault::new(Hop::Auth, FaultKind::BadAnswer, "answers without a token"))?;
         let lifetime = Duration::from_secs(parsed.expires_in.unwrap_or(DEFAULT_LIFETIME));
-        Ok(Some(Token { secret: Secret::new(secret), lifetime }))
+        Ok(Some(Self { secret: Secret::new(secret), lifetime }))
     }
 }
 

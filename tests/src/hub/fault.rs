@@ -81,6 +81,9 @@ pub enum Fault {
 pub struct Rule {
     /// What happens.
     pub fault: Fault,
+    /// How many fitting requests are let pass before.
+    #[serde(default)]
+    pub after: u32,
     /// How many more times; `None` until cleared.
     #[serde(default = "once")]
     pub times: Option<u32>,
@@ -92,17 +95,24 @@ pub struct Rule {
 impl Rule {
     /// The fault, for one request.
     pub fn once(fault: Fault) -> Self {
-        Self { fault, times: once(), path: None }
+        Self { fault, after: 0, times: once(), path: None }
     }
 
     /// The fault, for so many requests.
     pub fn times(fault: Fault, times: u32) -> Self {
-        Self { fault, times: Some(times), path: None }
+        Self { fault, after: 0, times: Some(times), path: None }
     }
 
     /// The fault, until it is cleared.
     pub fn always(fault: Fault) -> Self {
-        Self { fault, times: None, path: None }
+        Self { fault, after: 0, times: None, path: None }
+    }
+
+    /// Only once `requests` that it fits have gone well.
+    #[must_use]
+    pub fn after(mut self, requests: u32) -> Self {
+        self.after = requests;
+        self
     }
 
     /// Only for requests whose path contains `part`.
@@ -167,7 +177,12 @@ impl Faults {
         self.rules.send_if_modified(|rules| {
             let fitting =
                 |rule: &Rule| fits(&rule.fault) && rule.path.as_ref().is_none_or(|part| path.contains(part));
-            let Some(index) = rules.iter().position(fitting) else { return false };
+            let met = rules.iter_mut().enumerate().find_map(|(index, rule)| {
+                let waits = fitting(rule) && rule.after > 0;
+                rule.after -= u32::from(waits);
+                (fitting(rule) && !waits).then_some(index)
+            });
+            let Some(index) = met else { return false };
             taken = Some(rules[index].fault.clone());
             if let Some(times) = &mut rules[index].times {
                 *times = times.saturating_sub(1);
@@ -216,6 +231,15 @@ mod tests {
         faults.arm(Rule::once(CUT).on("/abc/"));
         assert_eq!(faults.take("/v2/xyz/", |_| true), None);
         assert_eq!(faults.take("/v2/abc/", |_| true), Some(CUT));
+    }
+
+    #[test]
+    fn a_rule_can_let_others_pass_first() {
+        let faults = Faults::new();
+        faults.arm(Rule::once(CUT).after(2).on("/abc/"));
+        let take = |path| faults.take(path, |_| true);
+        assert_eq!((take("/abc/"), take("/xyz/"), take("/abc/")), (None, None, None));
+        assert_eq!((take("/abc/"), take("/abc/")), (Some(CUT), None));
     }
 
     #[test]

@@ -154,3 +154,18 @@ async fn what_a_client_used_is_listed_and_survives_a_restart() {
     let line = table.lines().find(|line| line.starts_with("laptop")).unwrap();
     assert!(line.contains("MiB") && line.contains("revoked"), "{table}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_used_in_too_many_places_loses_the_oldest_and_no_other_client() {
+    let hub = crate::world::hub().await;
+    let mut server = crate::world::server(&crate::world::config(&hub));
+    let shared = invite(&mut server, "shared");
+    let mut other = client(&invite(&mut server, "other"), &[]);
+    let mut first = client(&shared, &[]);
+    let _seven: Vec<_> = (0..7).map(|_| client(&shared, &[])).collect();
+    assert!(!first.process().log().contains("tunnel lost"), "eight are allowed");
+    let _ninth = client(&shared, &[]);
+    let line = block_in_place(|| first.process().wait_for_line("tunnel lost", PATIENCE)).unwrap();
+    assert!(line.contains("too many places"), "{line}");
+    assert!(!other.process().log().contains("tunnel lost"));
+}

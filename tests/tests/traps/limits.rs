@@ -78,9 +78,14 @@ async fn a_failure_of_the_registry_stays_what_it_is() {
     let world = World::new().await;
     for status in [400, 403, 451, 500, 502, 503, 504] {
         let fault = Fault::Status { site: Site::Registry, status, retry_after: None };
-        world.hub.faults().arm(Rule::once(fault).on("/manifests/"));
+        world.hub.faults().arm(Rule::always(fault).on("/manifests/"));
+        world.hub.journal().clear();
         let (seen, ..) = latest(&world.engine).await.error();
         assert_eq!(seen, status);
+        world.hub.faults().clear();
+        let asked = world.hub.journal().count(|entry| entry.path == LATEST);
+        // Such a failure passes, mostly; a refusal doesn't.
+        assert_eq!(asked > 1, matches!(status, 502..=504), "{status}: asked {asked} times");
     }
     assert_eq!(latest(&world.engine).await.status, StatusCode::OK);
 }

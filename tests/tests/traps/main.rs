@@ -25,6 +25,8 @@ mod quic;
 mod ranges;
 mod raw;
 mod redirects;
+mod restart;
+mod resume;
 mod routes;
 mod secrets;
 mod shutdown;

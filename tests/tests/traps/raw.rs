@@ -62,22 +62,6 @@ impl Raw {
         }
     }
 
-    /// Reads all the rest of an answer that breaks off. Where it broke before its head could be passed on, it is
-    /// an error that names the hop, and `None` here.
-    pub(crate) async fn rest_unless_refused(mut self, hop: &str) -> Option<Said> {
-        self.read_body(0).await;
-        if self.status() != 502 {
-            return Some(self.rest().await);
-        }
-        let named = format!("\"hop\":\"{hop}\"");
-        let text = |raw: &Self| String::from_utf8_lossy(&raw.received).into_owned();
-        while !text(&self).contains(&named) {
-            let more = self.body_len().unwrap_or_default() + 1;
-            self.read_body(more).await;
-        }
-        None
-    }
-
     /// Reads all the rest.
     pub(crate) async fn rest(mut self) -> Said {
         let end = match timeout(PATIENCE, self.stream.read_to_end(&mut self.received)).await {

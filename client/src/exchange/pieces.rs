@@ -1,0 +1,73 @@
+//! The near end of an answering stream: what follows the head, in pieces, to its last word.
+//!
+//! A stream that just ends was never whole.
+
+use super::segments::truncated;
+use bytes::Bytes;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::frame::{self, FrameError};
+use docxy_protocol::piece::Piece;
+use quinn::{ReadExactError, RecvStream};
+
+/// Most bytes read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// An answering stream behind its head.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    stream: RecvStream,
+    /// Bytes left of the piece that is being read.
+    left: u32,
+}
+
+impl Pieces {
+    pub(super) const fn new(stream: RecvStream) -> Self {
+        Self { stream, left: 0 }
+    }
+
+    /// The next bytes of the body; `None` at the end of a whole one.
+    ///
+    /// # Errors
+    /// What the body broke off with, or that the connection did.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        if self.left == 0 {
+            let mut announced = [0; Piece::LEN];
+            self.stream.read_exact(&mut announced).await.map_err(unannounced)?;
+            match Piece::from_bytes(announced) {
+                Piece::Bytes(count) => self.left = count,
+                Piece::End => return Ok(None),
+                Piece::Broken => return Err(self.why().await),
+            }
+        }
+        let most = CHUNK.min(self.left as usize);
+        let chunk = self.stream.read_chunk(most, true).await.map_err(broken)?;
+        let bytes = chunk.ok_or_else(|| truncated("the stream ended within the body"))?.bytes;
+        // No longer than asked for.
+        self.left -= bytes.len() as u32;
+        Ok(Some(bytes))
+    }
+
+    /// What the server says that the body broke off with.
+    async fn why(&mut self) -> Fault {
+        let told = frame::read(&mut self.stream).await;
+        told.unwrap_or_else(|error: FrameError| Fault::new(Hop::Server, FaultKind::BadAnswer, error))
+    }
+}
+
+fn unannounced(error: ReadExactError) -> Fault {
+    match error {
+        ReadExactError::FinishedEarly(_) => truncated("the stream ended without a word on its body"),
+        ReadExactError::ReadError(error) => broken(error),
+    }
+}
+
+fn broken(error: quinn::ReadError) -> Fault {
+    match error {
+        quinn::ReadError::Reset(code) => Fault::of_reset(code.into_inner()),
+        error => Fault::new(
+            Hop::Tunnel,
+            FaultKind::Truncated,
+            format!("the connection was lost in mid-transfer: {error}"),
+        ),
+    }
+}

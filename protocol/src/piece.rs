@@ -1,0 +1,66 @@
+//! How a body follows its head on the answering stream: in pieces, so that the stream's end says
+//! whether the body was whole, and if not, why.
+//!
+//! A reset could say as much, but it overtakes what was sent before it, the head included (RFC
+//! 9000, section 3.2: a receiver may discard what was not read yet). So a stream that just ends is
+//! never a whole body, and a reset is left for what nobody wants any more.
+
+/// What comes next on an answering stream. Each is announced by [`Piece::LEN`] bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// So many bytes of the body.
+    Bytes(u32),
+    /// The end of a whole body. Nothing follows.
+    End,
+    /// The end of a broken one. A frame with a [`Fault`](crate::fault::Fault) follows, and nothing
+    /// else.
+    Broken,
+}
+
+impl Piece {
+    /// Bytes of an announcement.
+    pub const LEN: usize = 4;
+
+    /// Most bytes in one piece: far more than is ever written at once.
+    pub const MOST: u32 = BROKEN - 1;
+
+    /// The announcement.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; Self::LEN] {
+        match self {
+            Self::Bytes(count) => count,
+            Self::End => END,
+            Self::Broken => BROKEN,
+        }
+        .to_be_bytes()
+    }
+
+    /// What is announced.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        match u32::from_be_bytes(bytes) {
+            END => Self::End,
+            BROKEN => Self::Broken,
+            count => Self::Bytes(count),
+        }
+    }
+}
+
+/// No bytes at all would be a piece that says nothing, so its number is free.
+const END: u32 = 0;
+const BROKEN: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_piece_is_what_it_was_announced_as() {
+        for piece in [Piece::Bytes(1), Piece::Bytes(Piece::MOST), Piece::End, Piece::Broken] {
+            assert_eq!(Piece::from_bytes(piece.to_bytes()), piece);
+        }
+        assert_eq!(Piece::End.to_bytes(), [0; 4]);
+        assert_eq!(Piece::Bytes(258).to_bytes(), [0, 0, 1, 2]);
+        assert_eq!(Piece::Broken.to_bytes(), [255; 4]);
+    }
+}

@@ -1,0 +1,49 @@
+//! A server that comes back at the same address: its clients must not wait until they time out.
+
+use std::time::{Duration, Instant};
+
+use docxy_tests::{docxy::Client, process::PATIENCE};
+use tokio::task::block_in_place;
+
+use crate::{
+    engine::Engine,
+    world::{config, hub, invite, server},
+};
+
+const CLIENTS: usize = 50;
+
+/// A client that isn't told waits for 20 s of silence. Being told takes a ping, of which there is one in 5 s.
+const BACK_WITHIN: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_killed_tells_its_clients_when_it_is_back() {
+    let hub = hub().await;
+    let mut server = server(&config(&hub));
+    let mut clients = Vec::new();
+    for n in 0..CLIENTS {
+        let link = invite(&mut server, &format!("client-{n}"));
+        clients.push(block_in_place(|| Client::start(None, &link)).unwrap());
+    }
+    let up = |client: &mut Client, times: usize| {
+        let ups = |process: &docxy_tests::process::Process| {
+            Ok((process.log().matches("tunnel up").count() >= times).then_some(()))
+        };
+        block_in_place(|| client.process().wait_for("tunnel up", PATIENCE, ups)).unwrap();
+    };
+    for client in &mut clients {
+        up(client, 1);
+    }
+    block_in_place(|| {
+        server.process().kill().unwrap();
+        server.start_again().unwrap();
+    });
+    let started = Instant::now();
+    for client in &mut clients {
+        up(client, 2);
+    }
+    let took = started.elapsed();
+    println!("{CLIENTS} clients were back after {took:?}");
+    assert!(took < BACK_WITHIN, "{took:?}");
+    let answer = Engine::at(clients[0].address()).get("/v2/", &[]).await;
+    assert_eq!(answer.status, 401);
+}
