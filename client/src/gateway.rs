@@ -3,22 +3,58 @@
 //! An error of ours sends an engine to the origin that it cannot reach, so a request waits for
 //! the tunnel rather than fail, and is asked again where a connection was lost before it answered.
 
-use crate::exchange::{self, Answer, ExchangeError};
-use crate::tunnel::{Line, Patience, Tunnel};
+use crate::credentials::{Credentials, Login};
+use crate::exchange::{self, ExchangeError};
+use crate::transfer::{Means, Transfer};
+use crate::tunnel::{self, Line, Patience, Status, Tunnel};
+use crate::waiting::Waiting;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::headers::Headers;
 use docxy_protocol::request::Request;
+use http::StatusCode;
+use std::time::{Duration, Instant};
 
 /// A way to the registries.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    tunnel: Tunnel,
+    means: Means,
+}
+
+/// A registry's answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its header fields.
+    pub headers: Headers,
+    /// Its body, still on the way.
+    pub body: Transfer,
 }
 
 impl Gateway {
-    /// Through this tunnel.
+    /// Through this tunnel. A body that breaks off waits for its next byte for as long as
+    /// `patience`.
     #[must_use]
-    pub const fn new(tunnel: Tunnel) -> Self {
-        Self { tunnel }
+    pub fn new(tunnel: Tunnel, patience: Duration) -> Self {
+        let (credentials, waiting) = (Credentials::default(), Waiting::default());
+        Self { means: Means { tunnel, patience, credentials, waiting } }
+    }
+
+    /// What is held up at the moment.
+    #[must_use]
+    pub const fn waiting(&self) -> &Waiting {
+        &self.means.waiting
+    }
+
+    /// How long a body that breaks off waits for its next byte.
+    #[must_use]
+    pub const fn patience(&self) -> Duration {
+        self.means.patience
+    }
+
+    /// Remembers how the token in a token service's answer was got, for when it expires.
+    pub(crate) fn learn(&self, answer: &[u8], login: &Login) {
+        self.means.credentials.learn(answer, login, Instant::now());
     }
 
     /// Sends a request and returns the answer, whose body is still on its way. An answer that comes
@@ -32,11 +68,17 @@ impl Gateway {
         let mut spent: Option<Line> = None;
         let mut overtaken = false;
         loop {
-            let line = self.tunnel.line(spent.as_ref(), patience).await?;
-            let asked = exchange::run(&line, &request);
+            let line = self.line(&request, spent.as_ref(), patience).await?;
+            let asked = async {
+                let place = line.place(&request.operation).await;
+                exchange::run(&line, place, &request, None).await
+            };
             match tokio::time::timeout_at(patience.until().into(), asked).await.unwrap_or_else(|_| too_late())
             {
-                Ok(answer) => return Ok(answer),
+                Ok(exchange::Answer { status, headers, body }) => {
+                    let body = Transfer::new(&self.means, request, (status, &headers), body, line);
+                    return Ok(Answer { status, headers, body });
+                }
                 Err(ExchangeError::Fault(fault)) => return Err(fault),
                 Err(ExchangeError::LineLost) => spent = Some(line),
                 Err(ExchangeError::Overtaken(fault)) if overtaken => return Err(fault),
@@ -44,9 +86,21 @@ impl Gateway {
             }
         }
     }
+
+    async fn line(&self, request: &Request, spent: Option<&Line>, patience: Patience) -> Result<Line, Fault> {
+        let status = self.means.tunnel.status();
+        let _wait = match &status {
+            Status::Up { line, .. } if !spent.is_some_and(|spent| spent.is(line)) => None,
+            _ => {
+                let (what, reason) = (request.operation.name(), tunnel::fault(&status));
+                Some(self.means.waiting.begin(what, None, reason.to_string()))
+            }
+        };
+        self.means.tunnel.line(spent, patience).await
+    }
 }
 
 /// Everything under way may be waiting for engines that don't read, or the far side is slow.
-fn too_late() -> Result<Answer, ExchangeError> {
+fn too_late() -> Result<exchange::Answer, ExchangeError> {
     Err(Fault::new(Hop::Tunnel, FaultKind::TimedOut, "no answer in time through the tunnel").into())
 }

@@ -4,8 +4,10 @@
 //! either [`frontend`] serves engines or [`pull`] fetches an image; both ask through [`gateway`],
 //! and only [`tunnel`] talks to the server.
 
+mod checksum;
 pub mod command;
-pub mod exchange;
+mod credentials;
+mod exchange;
 pub mod frontend;
 pub mod gateway;
 pub mod links;
@@ -15,4 +17,6 @@ pub mod pull;
 pub mod settings;
 pub mod shutdown;
 pub mod toml_text;
+pub mod transfer;
 pub mod tunnel;
+pub mod waiting;

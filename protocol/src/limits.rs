@@ -101,9 +101,10 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// ever reaching it; it also has to outlast the longest blackout worth bridging without a redial.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Time between pings of the client. NAT bindings for UDP live for 30 s and more, some for 15 s;
-/// and a server keeps sending to an old address until it hears from a client that moved.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Time between pings of the client when nothing comes. A server keeps sending to an old address
+/// until it hears from a client that moved, and a path that is dead is known by a ping that isn't
+/// acknowledged: both within seconds. NAT bindings for UDP live for 15 s and more.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// How long the server waits for a registry, its token service or a CDN to accept a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

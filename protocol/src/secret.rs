@@ -1,7 +1,9 @@
-//! Values that must never be printed, and the comparison that gives nothing away.
+//! Values that must never be printed, are wiped from memory when they are dropped, and are compared
+//! without giving anything away.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use zeroize::Zeroize as _;
 
 /// Text that `Debug` and logs show as `[secret]`: tokens, passwords, authorization headers.
 #[derive(Clone, Serialize, Deserialize)]
@@ -18,6 +20,12 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

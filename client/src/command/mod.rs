@@ -113,7 +113,8 @@ struct JoinArguments {
 ///
 /// Engines use it as a mirror, or by naming it: 127.0.0.1:5080/library/alpine. It answers from the
 /// first moment and connects to the server in the background, for ever; /health says how that goes.
-/// The first signal lets running responses finish, the second one ends them.
+/// When the tunnel is lost in mid-pull, responses stay open and go on over the next one. The first
+/// signal lets running responses finish, the second one ends them.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client run\n  docker pull 127.0.0.1:5080/library/alpine\n\n\
     For docker as a mirror of Docker Hub, in /etc/docker/daemon.json:\n  \
@@ -132,6 +133,10 @@ struct RunArguments {
     /// Listen where other machines can come in as well
     #[arg(long, env = "DOCXY_ALLOW_REMOTE")]
     allow_remote: bool,
+    /// How long a pull outlives a lost tunnel: the time without a byte after which its response is
+    /// broken off [default: 600]
+    #[arg(long, value_name = "SECONDS", env = "DOCXY_PATIENCE")]
+    patience: Option<u64>,
     /// A file to write once it listens: the addresses, one a line
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     ready_file: Option<PathBuf>,
@@ -217,8 +222,8 @@ impl Arguments {
             Command::Join(JoinArguments { link, link_file }) => {
                 join::join(link, &Flags { link_file, ..flags })
             }
-            Command::Run(RunArguments { listen, reach, host, allow_remote, ready_file, log }) => {
-                let flags = Flags { listen, hosts: host, allow_remote, ..flags };
+            Command::Run(RunArguments { listen, reach, host, allow_remote, patience, ready_file, log }) => {
+                let flags = Flags { listen, hosts: host, allow_remote, patience, ..flags };
                 run::run(&reach.add_to(flags), ready_file, &log)
             }
             Command::Pull(arguments) => {

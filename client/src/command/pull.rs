@@ -4,7 +4,7 @@ use super::{CommandError, PullArguments, print};
 use crate::gateway::Gateway;
 use crate::logging;
 use crate::pull::{self, Destination, Order, Progress, default_name};
-use crate::settings::{Flags, TunnelSettings};
+use crate::settings::{DEFAULT_PATIENCE, Flags, TunnelSettings};
 use crate::shutdown::Shutdown;
 use crate::tunnel::Tunnel;
 
@@ -24,8 +24,9 @@ pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), Comman
     let digest = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(CommandError::Start)?;
         let tunnel = Tunnel::start(settings);
+        let gateway = Gateway::new(tunnel.clone(), DEFAULT_PATIENCE);
         let outcome = tokio::select! {
-            pulled = pull::pull(&order, Gateway::new(tunnel.clone()), &progress) => pulled.map_err(Into::into),
+            pulled = pull::pull(&order, gateway, &progress) => pulled.map_err(Into::into),
             () = shutdown.drain.cancelled() => Err(CommandError::Interrupted),
         };
         tunnel.close().await;

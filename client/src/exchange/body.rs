@@ -1,122 +1,137 @@
-//! An answer's body, pulled through the tunnel as fast as its reader takes it.
+//! An answer's body, pulled through one connection as fast as its reader takes it.
 //!
-//! It ends only where everything has come. A body that breaks, or is short by a byte, is an error,
-//! and hyper then breaks the engine's connection. Dropping it stops the transfer at its source.
+//! It ends only where everything has come. What has arrived behind a break can be salvaged, and
+//! must never be taken for more than it is. Dropping it stops the transfer at its source.
 
+use super::broken::Broken;
 use super::pieces::Pieces;
-use super::segments::{Segments, truncated};
+use super::segments::Segments;
+use crate::tunnel::OpenSegment;
 use bytes::Bytes;
-use docxy_protocol::fault::Fault;
 use docxy_protocol::segment::Layout;
-use futures_util::stream::{BoxStream, StreamExt as _, try_unfold};
-use http_body::{Frame, SizeHint};
 use quinn::RecvStream;
+use std::collections::VecDeque;
 use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// A body under way.
-pub struct TunnelBody {
+pub(crate) struct TunnelBody {
     length: Option<u64>,
-    chunks: BoxStream<'static, Result<Bytes, Fault>>,
-    /// What the body broke off with, until hyper is told.
-    broken: Option<Fault>,
+    source: Source,
     /// Its place among the requests under way, until it is dropped.
-    place: Option<OwnedSemaphorePermit>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// Where it comes from.
+enum Source {
+    Empty,
+    /// The answering stream.
+    Stream {
+        pieces: Pieces,
+        received: u64,
+    },
+    Segments(Box<Segmented>),
+}
+
+/// Segments; the answering stream says at its end how it went.
+struct Segmented {
+    segments: Segments,
+    layout: Layout,
+    answer: Pieces,
+}
+
+/// Bytes that arrived before a break and were not read yet.
+#[derive(Debug)]
+pub(crate) struct Salvaged {
+    /// Where they are in the body.
+    pub(crate) at: u64,
+    /// The bytes, without a gap.
+    pub(crate) chunks: VecDeque<Bytes>,
+    /// What they take of the window for large bodies.
+    pub(crate) place: Option<OpenSegment>,
 }
 
 impl TunnelBody {
+    pub(super) fn empty(place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { length: Some(0), source: Source::Empty, _place: place }
+    }
+
+    pub(super) fn on_stream(
+        stream: RecvStream,
+        length: Option<u64>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let source = Source::Stream { pieces: Pieces::new(stream), received: 0 };
+        Self { length, source, _place: place }
+    }
+
+    pub(super) fn in_segments(
+        mut segments: Segments,
+        layout: Layout,
+        answer: RecvStream,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        segments.trim(layout);
+        let segmented = Segmented { segments, layout, answer: Pieces::new(answer) };
+        Self { length: Some(layout.length()), source: Source::Segments(Box::new(segmented)), _place: place }
+    }
+
+    /// One that never comes, for those who only look at answers.
+    #[cfg(test)]
+    pub(crate) fn of_length(length: u64) -> Self {
+        Self { length: Some(length), ..Self::empty(None) }
+    }
+
     /// The length in bytes, where it is known. Unknown is not zero.
     #[must_use]
-    pub const fn length(&self) -> Option<u64> {
+    pub(crate) const fn length(&self) -> Option<u64> {
         self.length
     }
 
     /// The next bytes, `None` at the end of a whole body.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
-        self.chunks.next().await
-    }
-
-    /// Keeps a place among the requests under way for as long as the body is.
-    pub(super) fn holding(mut self, place: Option<OwnedSemaphorePermit>) -> Self {
-        self.place = place;
-        self
-    }
-
-    pub(super) fn empty() -> Self {
-        Self { length: Some(0), chunks: futures_util::stream::empty().boxed(), broken: None, place: None }
-    }
-
-    /// A body on the answering stream.
-    pub(super) fn whole(stream: RecvStream, length: Option<u64>) -> Self {
-        let chunks = try_unfold((Pieces::new(stream), 0), move |(mut pieces, received)| async move {
-            match pieces.next().await? {
+    ///
+    /// # Errors
+    /// Where it broke, or is longer or shorter than announced.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+        match &mut self.source {
+            Source::Empty => Ok(None),
+            Source::Stream { pieces, received } => match pieces.next().await? {
                 Some(bytes) => {
-                    let received = received + bytes.len() as u64;
-                    if length.is_some_and(|length| received > length) {
-                        return Err(truncated("the body is longer than announced"));
+                    *received += bytes.len() as u64;
+                    if self.length.is_some_and(|length| *received > length) {
+                        return Err(Broken::wrong("the body is longer than announced"));
                     }
-                    Ok(Some((bytes, (pieces, received))))
+                    Ok(Some(bytes))
                 }
-                None if length.is_none_or(|length| length == received) => Ok(None),
-                None => Err(truncated("the body ended early")),
-            }
-        });
-        Self { length, chunks: chunks.boxed(), broken: None, place: None }
+                None if self.length.is_none_or(|length| length == *received) => Ok(None),
+                None => Err(Broken::wrong("the body ended early")),
+            },
+            Source::Segments(body) => body.next().await,
+        }
     }
 
-    /// A body in segments; `answer` is the answering stream, which says at its end how it went.
-    pub(super) fn segmented(mut segments: Segments, layout: Layout, answer: RecvStream) -> Self {
-        segments.trim(layout);
-        let answer = Pieces::new(answer);
-        let chunks = try_unfold((segments, answer), move |(mut segments, mut answer)| async move {
-            match segments.next(layout, &mut answer).await {
-                Ok(Some(bytes)) => Ok(Some((bytes, (segments, answer)))),
-                // The server may have found at the very end that something is wrong.
-                Ok(None) => match answer.next().await? {
-                    None => Ok(None),
-                    Some(_) => Err(truncated("the body is longer than announced")),
-                },
-                Err(fault) => Err(fault),
+    /// What has arrived and was not read, in order. Never waits.
+    pub(crate) fn salvage(self) -> Vec<Salvaged> {
+        match self.source {
+            Source::Empty => Vec::new(),
+            Source::Stream { pieces, received } => {
+                vec![Salvaged { at: received, chunks: pieces.arrived(), place: None }]
             }
-        });
-        Self { length: Some(layout.length()), chunks: chunks.boxed(), broken: None, place: None }
+            Source::Segments(body) => body.segments.salvage(body.layout),
+        }
     }
 }
 
-impl http_body::Body for TunnelBody {
-    type Data = Bytes;
-    type Error = Fault;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        if let Some(fault) = self.broken.take() {
-            return Poll::Ready(Some(Err(fault)));
+impl Segmented {
+    async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+        match self.segments.next(self.layout, &mut self.answer).await? {
+            Some(bytes) => Ok(Some(bytes)),
+            // The server may have found at the very end that something is wrong.
+            None => match self.answer.next().await? {
+                None => Ok(None),
+                Some(_) => Err(Broken::wrong("the body is longer than announced")),
+            },
         }
-        match ready!(self.chunks.poll_next_unpin(cx)) {
-            Some(Ok(bytes)) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            Some(Err(fault)) => {
-                // The engine only sees its connection break; here is why.
-                tracing::warn!(%fault, "transfer broken off");
-                // hyper throws away what it has not written yet, at worst the head: an engine that
-                // sees no answer at all doesn't resume. Having nothing for it makes it write.
-                self.broken = Some(fault);
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.length == Some(0)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -1,10 +1,12 @@
 //! One request on one stream, and the answer that comes back.
 
 mod body;
+mod broken;
 mod pieces;
 mod segments;
 
-pub use body::TunnelBody;
+pub(crate) use body::{Salvaged, TunnelBody};
+pub(crate) use broken::Broken;
 
 use crate::tunnel::Line;
 use docxy_protocol::control::Opening;
@@ -16,16 +18,17 @@ use docxy_protocol::request::{Method, Operation, Request};
 use http::StatusCode;
 use quinn::{RecvStream, SendStream};
 use segments::Segments;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// A registry's answer as it comes out of the tunnel.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Its status.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// Its header fields.
-    pub headers: Headers,
+    pub(crate) headers: Headers,
     /// Its body, still on the way.
-    pub body: TunnelBody,
+    pub(crate) body: TunnelBody,
 }
 
 /// Why there is no answer.
@@ -45,17 +48,22 @@ pub(crate) enum ExchangeError {
     Overtaken(#[source] Fault),
 }
 
-/// Asks, and waits for the answer's head.
-pub(crate) async fn run(line: &Line, request: &Request) -> Result<Answer, ExchangeError> {
+/// Asks, and waits for the answer's head. `place` is the line's for this request, and `expected`
+/// the length of the answer's body where the request makes that clear.
+pub(crate) async fn run(
+    line: &Line,
+    place: Option<OwnedSemaphorePermit>,
+    request: &Request,
+    expected: Option<u64>,
+) -> Result<Answer, ExchangeError> {
     let opening = frame::encode(&Opening::Request(Box::new(request.clone()))).map_err(unsendable)?;
-    let place = line.place(&request.operation).await;
     let (send, mut receive) = line.connection().open_bi().await.map_err(|_| ExchangeError::LineLost)?;
     write_opening(send, &opening).await?;
     // Offered along with the request, so that a large body flows as soon as it is there.
     let segments = match request.operation {
         Operation::Blob { method: Method::Get, .. } => {
             let mut segments = Segments::new(line.clone(), receive.id().into());
-            segments.open_ahead().await?;
+            segments.open_ahead(expected).await?;
             Some(segments)
         }
         _ => None,
@@ -63,12 +71,14 @@ pub(crate) async fn run(line: &Line, request: &Request) -> Result<Answer, Exchan
     match frame::read(&mut receive).await {
         Ok(Reply::Response(Response { status, headers, body })) => {
             let body = match (body, segments) {
-                (Body::None, _) => TunnelBody::empty(),
-                (Body::Whole { length }, _) => TunnelBody::whole(receive, length),
-                (Body::Segmented(layout), Some(segments)) => TunnelBody::segmented(segments, layout, receive),
+                (Body::None, _) => TunnelBody::empty(place),
+                (Body::Whole { length }, _) => TunnelBody::on_stream(receive, length, place),
+                (Body::Segmented(layout), Some(segments)) => {
+                    TunnelBody::in_segments(segments, layout, receive, place)
+                }
                 (Body::Segmented(_), None) => return Err(nonsense("segments of what is no blob").into()),
             };
-            Ok(Answer { status, headers, body: body.holding(place) })
+            Ok(Answer { status, headers, body })
         }
         // The server is about to end; the next one, or the same a moment later, will answer.
         Ok(Reply::Fault(fault)) if fault.hop == Hop::Server && fault.kind == FaultKind::Down => {

@@ -2,12 +2,14 @@
 //!
 //! A stream that just ends was never whole.
 
-use super::segments::truncated;
+use super::broken::Broken;
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::piece::Piece;
+use futures_util::FutureExt as _;
 use quinn::{ReadExactError, RecvStream};
+use std::collections::VecDeque;
 
 /// Most bytes read at once.
 const CHUNK: usize = 64 * 1024;
@@ -29,7 +31,7 @@ impl Pieces {
     ///
     /// # Errors
     /// What the body broke off with, or that the connection did.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         if self.left == 0 {
             let mut announced = [0; Piece::LEN];
             self.stream.read_exact(&mut announced).await.map_err(unannounced)?;
@@ -40,34 +42,36 @@ impl Pieces {
             }
         }
         let most = CHUNK.min(self.left as usize);
-        let chunk = self.stream.read_chunk(most, true).await.map_err(broken)?;
-        let bytes = chunk.ok_or_else(|| truncated("the stream ended within the body"))?.bytes;
+        let chunk = self.stream.read_chunk(most, true).await?;
+        let bytes = chunk.ok_or_else(|| Broken::wrong("the stream ended within the body"))?.bytes;
         // No longer than asked for.
         self.left -= bytes.len() as u32;
         Ok(Some(bytes))
     }
 
+    /// What has arrived of the body without a gap. quinn keeps that for its reader when a connection
+    /// is lost, and only says so behind it.
+    pub(super) fn arrived(mut self) -> VecDeque<Bytes> {
+        let mut chunks = VecDeque::new();
+        while let Some(Ok(Some(bytes))) = self.next().now_or_never() {
+            chunks.push_back(bytes);
+        }
+        chunks
+    }
+
     /// What the server says that the body broke off with.
-    async fn why(&mut self) -> Fault {
-        let told = frame::read(&mut self.stream).await;
-        told.unwrap_or_else(|error: FrameError| Fault::new(Hop::Server, FaultKind::BadAnswer, error))
+    async fn why(&mut self) -> Broken {
+        match frame::read(&mut self.stream).await {
+            Ok(fault) => Broken::told(fault),
+            Err(FrameError::Broken(error)) => Broken::lost(error),
+            Err(error) => Broken::Failed(Fault::new(Hop::Server, FaultKind::BadAnswer, error)),
+        }
     }
 }
 
-fn unannounced(error: ReadExactError) -> Fault {
+fn unannounced(error: ReadExactError) -> Broken {
     match error {
-        ReadExactError::FinishedEarly(_) => truncated("the stream ended without a word on its body"),
-        ReadExactError::ReadError(error) => broken(error),
-    }
-}
-
-fn broken(error: quinn::ReadError) -> Fault {
-    match error {
-        quinn::ReadError::Reset(code) => Fault::of_reset(code.into_inner()),
-        error => Fault::new(
-            Hop::Tunnel,
-            FaultKind::Truncated,
-            format!("the connection was lost in mid-transfer: {error}"),
-        ),
+        ReadExactError::FinishedEarly(_) => Broken::wrong("the stream ended without a word on its body"),
+        ReadExactError::ReadError(error) => error.into(),
     }
 }

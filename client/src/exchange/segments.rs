@@ -3,15 +3,17 @@
 //! The streams that are open are the only window there is. Nobody reads, nothing more is opened,
 //! and the server stops the CDN.
 
+use super::body::Salvaged;
+use super::broken::Broken;
 use super::pieces::Pieces;
 use super::{ExchangeError, write_opening};
 use crate::tunnel::{Line, OpenSegment, Share};
 use bytes::Bytes;
 use docxy_protocol::control::{Opening, Segment};
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
-use docxy_protocol::limits::SEGMENTS_AHEAD;
+use docxy_protocol::limits::{SEGMENT, SEGMENTS_AHEAD};
 use docxy_protocol::segment::Layout;
+use futures_util::FutureExt as _;
 use quinn::RecvStream;
 use std::collections::VecDeque;
 
@@ -33,7 +35,7 @@ pub(super) struct Segments {
 struct Place {
     stream: RecvStream,
     received: u64,
-    _place: OpenSegment,
+    place: OpenSegment,
 }
 
 impl Segments {
@@ -42,47 +44,82 @@ impl Segments {
         Self { share: line.bulk().share(), line, exchange, open: VecDeque::new(), next: 0 }
     }
 
-    /// Opens streams before anything is known of the body.
-    pub(super) async fn open_ahead(&mut self) -> Result<(), ExchangeError> {
+    /// Opens streams before anything is known of the body but, perhaps, its length.
+    pub(super) async fn open_ahead(&mut self, expected: Option<u64>) -> Result<(), ExchangeError> {
         self.share.observe(self.line.connection());
-        self.open_up_to(SEGMENTS_AHEAD).await
+        let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT))) {
+            // It will come on the answering stream.
+            Some(0 | 1) => 0,
+            Some(count) => u32::try_from(count).unwrap_or(u32::MAX).min(SEGMENTS_AHEAD),
+            None => SEGMENTS_AHEAD,
+        };
+        self.open_up_to(end).await
     }
 
     /// The next bytes of the body; `None` behind its last segment. `answer` says why one is short.
     ///
     /// # Errors
     /// Where the connection or a stream breaks, or a segment hasn't its exact length.
-    pub(super) async fn next(&mut self, layout: Layout, answer: &mut Pieces) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn next(
+        &mut self,
+        layout: Layout,
+        answer: &mut Pieces,
+    ) -> Result<Option<Bytes>, Broken> {
         loop {
             self.open_up_to(layout.count()).await.map_err(|error| match error {
-                ExchangeError::Fault(fault) | ExchangeError::Overtaken(fault) => fault,
-                ExchangeError::LineLost => broken(&self.line),
+                ExchangeError::Fault(fault) | ExchangeError::Overtaken(fault) => Broken::Failed(fault),
+                ExchangeError::LineLost => self.broken(),
             })?;
-            let current = self.next - u32::try_from(self.open.len()).unwrap_or(u32::MAX);
+            let current = self.current();
             let Some(place) = self.open.front_mut() else {
                 return Ok(None);
             };
             let range = layout.range(current);
             let expected = range.end - range.start;
-            match place.stream.read_chunk(CHUNK, true).await {
-                Ok(Some(chunk)) => {
+            match place.stream.read_chunk(CHUNK, true).await? {
+                Some(chunk) => {
                     place.received += chunk.bytes.len() as u64;
                     if place.received > expected {
-                        return Err(truncated("a segment is longer than announced"));
+                        return Err(Broken::wrong("a segment is longer than announced"));
                     }
                     return Ok(Some(chunk.bytes));
                 }
-                Ok(None) if place.received == expected => {
+                None if place.received == expected => {
                     self.open.pop_front();
                     self.share.observe(self.line.connection());
                 }
-                Ok(None) => {
+                None => {
                     answer.next().await?;
-                    return Err(truncated("a segment ended early"));
+                    return Err(Broken::wrong("a segment ended early"));
                 }
-                Err(quinn::ReadError::Reset(code)) => return Err(Fault::of_reset(code.into_inner())),
-                Err(_) => return Err(broken(&self.line)),
             }
+        }
+    }
+
+    /// What has arrived of every open segment.
+    pub(super) fn salvage(self, layout: Layout) -> Vec<Salvaged> {
+        let mut salvaged = Vec::new();
+        for (n, mut open) in (self.current()..).zip(self.open) {
+            let range = layout.range(n);
+            let chunks = arrived(&mut open.stream);
+            let length: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+            // More than its length is nonsense, and nonsense is better asked for again.
+            if length > 0 && open.received + length <= range.end - range.start {
+                salvaged.push(Salvaged { at: range.start + open.received, chunks, place: Some(open.place) });
+            }
+        }
+        salvaged
+    }
+
+    /// The segment that is read now.
+    fn current(&self) -> u32 {
+        self.next - u32::try_from(self.open.len()).unwrap_or(u32::MAX)
+    }
+
+    fn broken(&self) -> Broken {
+        match self.line.connection().close_reason() {
+            Some(reason) => Broken::lost(reason),
+            None => Broken::lost("the stream was closed"),
         }
     }
 
@@ -105,24 +142,19 @@ impl Segments {
             let opening = Opening::Segment(Segment { exchange: self.exchange, n: self.next });
             let opening = frame::encode(&opening).map_err(super::unsendable)?;
             write_opening(send, &opening).await?;
-            self.open.push_back(Place { stream, received: 0, _place: place });
+            self.open.push_back(Place { stream, received: 0, place });
             self.next += 1;
         }
         Ok(())
     }
 }
 
-pub(super) fn truncated(detail: &str) -> Fault {
-    Fault::new(Hop::Tunnel, FaultKind::Truncated, detail)
-}
-
-/// A stream that ended with its connection.
-pub(super) fn broken(line: &Line) -> Fault {
-    let reason = line.connection().close_reason();
-    let reason = reason.map_or_else(|| "the stream was closed".to_owned(), |reason| reason.to_string());
-    Fault::new(
-        Hop::Tunnel,
-        FaultKind::Truncated,
-        format!("the connection was lost in mid-transfer: {reason}"),
-    )
+/// What a stream has received without a gap. quinn keeps that for its reader when a connection is
+/// lost, and only says so behind it.
+fn arrived(stream: &mut RecvStream) -> VecDeque<Bytes> {
+    let mut chunks = VecDeque::new();
+    while let Some(Ok(Some(chunk))) = stream.read_chunk(CHUNK, true).now_or_never() {
+        chunks.push_back(chunk.bytes);
+    }
+    chunks
 }

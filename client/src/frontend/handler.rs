@@ -5,19 +5,19 @@ use super::host::LocalHost;
 use super::render::{self, ResponseBody};
 use super::services::Services;
 use super::{health, patience, rewrite};
-use crate::exchange::Answer;
-use crate::gateway::Gateway;
+use crate::credentials::Login;
+use crate::gateway::{Answer, Gateway};
 use crate::tunnel::Tunnel;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::MAX_FORM;
+use docxy_protocol::limits::{MAX_FORM, MAX_SMALL_BODY};
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::route::{self, Route};
 use docxy_protocol::token::{TokenError, TokenRequest};
-use http::{HeaderMap, Method, Response, Version, header};
-use http_body_util::{BodyExt as _, Either, Limited};
+use http::{HeaderMap, Method, Response, StatusCode, Version, header};
+use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::time::Instant;
@@ -73,7 +73,7 @@ impl Handler {
         refuse_foreign_pages(request.headers(), &host)?;
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
-            Route::Health => Ok(health::response(&self.tunnel.status())),
+            Route::Health => Ok(health::response(&self.tunnel.status(), &self.gateway.waiting().all())),
             Route::Token => self.token(request, &host).await,
             Route::Registry(registry, operation) => {
                 self.ask(registry, operation, request.headers(), &host).await
@@ -105,7 +105,16 @@ impl Handler {
         if token.is_anonymous(&authorization) {
             return Ok(render::public_token());
         }
-        self.ask(registry, Operation::Token(token), &head.headers, host).await
+        let login = Login { registry: registry.clone(), token: token.clone(), authorization };
+        let mut response = self.ask(registry, Operation::Token(token), &head.headers, host).await?;
+        if response.status() == StatusCode::OK {
+            let (head, body) = response.into_parts();
+            let answer = Limited::new(body, MAX_SMALL_BODY).collect().await.map_err(unreadable_token)?;
+            let answer = answer.to_bytes();
+            self.gateway.learn(&answer, &login);
+            response = Response::from_parts(head, Either::Left(Full::new(answer)));
+        }
+        Ok(response)
     }
 
     async fn ask(
@@ -116,7 +125,7 @@ impl Handler {
         host: &LocalHost,
     ) -> Result<Response<ResponseBody>, Fault> {
         let user_agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-        let patience = patience::of(&operation, user_agent);
+        let patience = patience::of(&operation, user_agent, self.gateway.patience());
         let request = Request {
             registry: registry.clone(),
             operation,
@@ -157,6 +166,10 @@ async fn read_form(body: Incoming) -> Result<String, Fault> {
     let body = Limited::new(body, MAX_FORM).collect().await;
     let body = body.map_err(|_| unreadable("the form is too long, or ended early"))?;
     String::from_utf8(body.to_bytes().into()).map_err(|_| unreadable("the form is no text"))
+}
+
+fn unreadable_token(error: impl std::fmt::Display) -> Fault {
+    Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("the token service's answer cannot be read: {error}"))
 }
 
 fn unreadable(detail: impl std::fmt::Display) -> Fault {

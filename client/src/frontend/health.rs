@@ -1,13 +1,19 @@
-//! `/health`: whether the tunnel is up, and if not, why. For people, scripts and probes.
+//! `/health`: whether the tunnel is up, and if not, why, and what waits for it. For people, scripts
+//! and probes.
 
 use super::render::{ResponseBody, json_value};
 use crate::tunnel::{self, Status};
+use crate::waiting::Held;
 use http::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::SystemTime;
 
+/// Most of what waits that is told one by one.
+const MOST: usize = 20;
+
 /// 200 while the tunnel is up, 503 while not.
-pub(super) fn response(status: &Status) -> Response<ResponseBody> {
+pub(super) fn response(status: &Status, waiting: &[Held]) -> Response<ResponseBody> {
+    let held: Vec<Value> = waiting.iter().take(MOST).map(held).collect();
     match status {
         Status::Up { line, since } => {
             let connection = line.connection();
@@ -17,6 +23,8 @@ pub(super) fn response(status: &Status) -> Response<ResponseBody> {
                 "server": connection.remote_address().to_string(),
                 "congestion": line.congestion().to_string(),
                 "rtt_ms": u64::try_from(connection.rtt().as_millis()).unwrap_or(u64::MAX),
+                "waiting": waiting.len(),
+                "held": held,
             });
             json_value(StatusCode::OK, &body)
         }
@@ -26,10 +34,27 @@ pub(super) fn response(status: &Status) -> Response<ResponseBody> {
                 Status::Refused { .. } => ("refused", None),
                 _ => ("connecting", None),
             };
-            let body = json!({ "tunnel": state, "since": since, "reason": tunnel::fault(down).detail });
+            let body = json!({
+                "tunnel": state,
+                "since": since,
+                "reason": tunnel::fault(down).detail,
+                "waiting": waiting.len(),
+                "held": held,
+            });
             json_value(StatusCode::SERVICE_UNAVAILABLE, &body)
         }
     }
+}
+
+/// A blob that waits for its next byte, or a request that waits for the tunnel.
+fn held(held: &Held) -> Value {
+    json!({
+        "what": held.what,
+        "byte": held.reached.map(|(byte, _)| byte),
+        "of": held.reached.map(|(_, of)| of),
+        "seconds": held.since.elapsed().as_secs(),
+        "reason": held.reason,
+    })
 }
 
 fn timestamp(time: SystemTime) -> Option<String> {

@@ -14,14 +14,12 @@ const DOORSTEP: Duration = Duration::from_secs(12);
 /// containerd (and what is built on it) gives up on an answer's head after 30 s.
 const CONTAINERD: Duration = Duration::from_secs(25);
 
-/// Everybody else waits without end, but a person doesn't.
-const OTHERS: Duration = Duration::from_secs(600);
-
-/// The patience of the engine that sent this operation.
-pub(super) fn of(operation: &Operation, user_agent: Option<&str>) -> Patience {
+/// The patience with this operation of the engine that sent it. Everybody else waits without end,
+/// but a person doesn't: `longest`.
+pub(super) fn of(operation: &Operation, user_agent: Option<&str>, longest: Duration) -> Patience {
     Patience::of(match operation {
-        Operation::Ping | Operation::Token(_) => DOORSTEP,
-        _ if user_agent.is_some_and(|agent| agent.starts_with("containerd/")) => CONTAINERD,
-        _ => OTHERS,
+        Operation::Ping | Operation::Token(_) => DOORSTEP.min(longest),
+        _ if user_agent.is_some_and(|agent| agent.starts_with("containerd/")) => CONTAINERD.min(longest),
+        _ => longest,
     })
 }

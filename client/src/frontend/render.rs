@@ -1,6 +1,6 @@
 //! Responses of our own making: faults, the public token, the health.
 
-use crate::exchange::TunnelBody;
+use crate::transfer::Transfer;
 use bytes::Bytes;
 use docxy_protocol::authorization::PUBLIC_TOKEN;
 use docxy_protocol::error_body;
@@ -10,7 +10,7 @@ use http_body_util::{Either, Full};
 use serde_json::json;
 
 /// The body of a response: ours, or one that comes through the tunnel.
-pub(super) type ResponseBody = Either<Full<Bytes>, TunnelBody>;
+pub(super) type ResponseBody = Either<Full<Bytes>, Transfer>;
 
 /// How long engines may keep the public token, in seconds. It never ends, but an engine that asks
 /// again now and then notices sooner when that has changed.

@@ -189,13 +189,13 @@ fn name_of(blob: &Descriptor) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::checksum::Checksum;
     use super::super::destination::Destination;
     use super::super::draft::Draft;
     use super::super::progress::Progress;
     use super::super::script::{Script, answer, broken_after};
     use super::super::tar_plan::Entry;
     use super::*;
+    use crate::checksum::Checksum;
     use docxy_protocol::image::Image;
     use serde_json::json;
 

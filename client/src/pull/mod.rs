@@ -3,7 +3,6 @@
 //! Trusts nothing that it hasn't hashed: what comes out is what was asked for, or it is not there.
 
 mod blob;
-mod checksum;
 mod destination;
 mod draft;
 #[cfg(fuzzing)]

@@ -3,8 +3,8 @@
 //! Every manifest that leaves here has been checked against its digest; blobs are checked by who
 //! reads them to their end.
 
-use super::checksum::Checksum;
 use super::manifest::{MEDIA_TYPES, Manifest, ManifestError};
+use crate::checksum::Checksum;
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::Fault;

@@ -18,6 +18,7 @@ pub(super) struct ConfigFile {
     pub(super) hosts: Vec<String>,
     pub(super) allow_remote: bool,
     pub(super) congestion: Option<Congestion>,
+    pub(super) patience: Option<u64>,
 }
 
 impl ConfigFile {

@@ -17,9 +17,17 @@ use file::ConfigFile;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The port that engines find the client on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 5080;
+
+/// How long a transfer that breaks off waits for its next byte unless told otherwise: outages that
+/// people sit out are shorter, and engines hold a response open without any limit of their own.
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(600);
+
+/// What counts as for ever, and is still a time that clocks can add.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why the settings make no sense.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +80,8 @@ pub struct Flags {
     pub allow_remote: bool,
     /// How either end sends.
     pub congestion: Option<Congestion>,
+    /// Seconds that a transfer waits for its next byte; `None` if nothing was said.
+    pub patience: Option<u64>,
 }
 
 /// What `run` needs.
@@ -81,6 +91,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Names, beside those of this machine's loopback, under which engines reach us.
     pub hosts: Vec<String>,
+    /// How long a transfer that breaks off waits for its next byte.
+    pub patience: Duration,
     /// How to get out.
     pub tunnel: TunnelSettings,
 }
@@ -111,7 +123,9 @@ impl Settings {
         if let Some(bad) = hosts.iter().find(|host| !is_host(host)) {
             return Err(SettingsError::Host(bad.chars().take(80).collect()));
         }
-        Ok(Self { listen, hosts, tunnel: TunnelSettings::merge(flags, &config)? })
+        let patience = flags.patience.or(config.patience).map_or(DEFAULT_PATIENCE, Duration::from_secs);
+        let patience = patience.min(LONGEST_PATIENCE);
+        Ok(Self { listen, hosts, patience, tunnel: TunnelSettings::merge(flags, &config)? })
     }
 }
 
@@ -235,23 +249,26 @@ mod tests {
         assert_eq!(settings.tunnel.links[0].expose(), LINK);
         assert_eq!(settings.tunnel.congestion, Congestion::default());
         assert!(settings.hosts.is_empty());
+        assert_eq!(settings.patience, DEFAULT_PATIENCE);
     }
 
     #[test]
     fn a_flag_wins_over_the_file() {
         let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
-                    congestion = { down = '95 Mbit/s' }";
+                    patience = 7\ncongestion = { down = '95 Mbit/s' }";
         let flags = Flags {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
+            patience: Some(8),
             congestion: Some("cubic".parse().unwrap()),
             ..Flags::default()
         };
-        for (flags, port, host, congestion) in
-            [(Flags::default(), 1, "file.lan", "down=95 Mbit/s"), (flags, 2, "flag.lan", "cubic")]
+        for (flags, port, host, patience, congestion) in
+            [(Flags::default(), 1, "file.lan", 7, "down=95 Mbit/s"), (flags, 2, "flag.lan", 8, "cubic")]
         {
             let settings = load(text, flags).unwrap();
             assert_eq!((settings.listen[0].port(), &*settings.hosts[0]), (port, host));
+            assert_eq!(settings.patience.as_secs(), patience);
             assert_eq!(settings.tunnel.congestion.to_string(), congestion);
         }
     }

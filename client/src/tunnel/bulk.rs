@@ -8,19 +8,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// The common window of a connection's large bodies.
+/// What all large bodies hold, on whichever connection. Segments that outlive a lost connection
+/// still count.
 #[derive(Debug, Default)]
-pub struct Bulk {
-    window: Mutex<BulkWindow>,
+pub struct Load {
     bodies: AtomicUsize,
     open: AtomicUsize,
 }
 
+/// The common window of a connection's large bodies.
+#[derive(Debug)]
+pub struct Bulk {
+    window: Mutex<BulkWindow>,
+    load: Arc<Load>,
+}
+
 impl Bulk {
+    /// For a new connection beside, or after, those on which this load came to be.
+    #[must_use]
+    pub fn new(load: Arc<Load>) -> Self {
+        Self { window: Mutex::default(), load }
+    }
+
     /// Lets one more body take part, until the share is dropped.
     #[must_use]
     pub fn share(self: &Arc<Self>) -> Share {
-        self.bodies.fetch_add(1, Ordering::Relaxed);
+        self.load.bodies.fetch_add(1, Ordering::Relaxed);
         Share(Arc::clone(self))
     }
 
@@ -41,12 +54,12 @@ impl Share {
     pub fn open(&self, own: usize) -> Option<OpenSegment> {
         let bulk = &self.0;
         let window = bulk.window().segments();
-        let share = window / bulk.bodies.load(Ordering::Relaxed).max(1);
-        if own > 0 && (own >= share || bulk.open.load(Ordering::Relaxed) >= window) {
+        let share = window / bulk.load.bodies.load(Ordering::Relaxed).max(1);
+        if own > 0 && (own >= share || bulk.load.open.load(Ordering::Relaxed) >= window) {
             return None;
         }
-        bulk.open.fetch_add(1, Ordering::Relaxed);
-        Some(OpenSegment(Arc::clone(bulk)))
+        bulk.load.open.fetch_add(1, Ordering::Relaxed);
+        Some(OpenSegment(Arc::clone(&bulk.load)))
     }
 
     /// Looks at what the connection carries. Cheap enough for each segment, not for each packet.
@@ -58,13 +71,13 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.0.bodies.fetch_sub(1, Ordering::Relaxed);
+        self.0.load.bodies.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The place of one segment.
 #[derive(Debug)]
-pub struct OpenSegment(Arc<Bulk>);
+pub struct OpenSegment(Arc<Load>);
 
 impl Drop for OpenSegment {
     fn drop(&mut self) {
@@ -78,7 +91,7 @@ mod tests {
 
     #[test]
     fn bodies_share_the_window_and_each_may_always_go_on() {
-        let bulk = Arc::new(Bulk::default());
+        let bulk = Arc::new(Bulk::new(Arc::default()));
         let window = bulk.window().segments();
         let (first, second) = (bulk.share(), bulk.share());
         let held: Vec<_> = (0..window).map_while(|own| first.open(own)).collect();
@@ -92,5 +105,18 @@ mod tests {
         assert!(late.open(1).is_none(), "others hold the whole window");
         drop(held);
         assert!(late.open(1).is_some());
+    }
+
+    #[test]
+    fn what_outlives_a_connection_counts_on_the_next_one() {
+        let load = Arc::new(Load::default());
+        let lost = Arc::new(Bulk::new(Arc::clone(&load))).share();
+        let kept: Vec<_> = (0..usize::MAX).map_while(|own| lost.open(own)).collect();
+        drop(lost);
+        let next = Arc::new(Bulk::new(load)).share();
+        let first = next.open(0);
+        assert!(first.is_some() && next.open(1).is_none());
+        drop(kept);
+        assert!(next.open(1).is_some());
     }
 }

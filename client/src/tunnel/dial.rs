@@ -2,7 +2,7 @@
 //!
 //! Requests may follow the Hello at once; nobody waits for the Welcome.
 
-use super::bulk::Bulk;
+use super::bulk::{Bulk, Load};
 use super::socket;
 use crate::settings::Congestion;
 use docxy_protocol::congestion::Handle;
@@ -81,12 +81,14 @@ impl Line {
 
     /// Waits for a place among the requests that may be under way, and takes it.
     pub async fn place(&self, operation: &Operation) -> Option<OwnedSemaphorePermit> {
-        let places = match operation {
-            Operation::Blob { .. } => &self.places.blobs,
-            _ => &self.places.small,
-        };
         // Never closed, so there always comes one.
-        Arc::clone(places).acquire_owned().await.ok()
+        self.places.of(operation).acquire_owned().await.ok()
+    }
+
+    /// Takes a place if there is one.
+    #[must_use]
+    pub fn free_place(&self, operation: &Operation) -> Option<OwnedSemaphorePermit> {
+        self.places.of(operation).try_acquire_owned().ok()
     }
 
     /// What its large bodies may ask for ahead.
@@ -117,6 +119,15 @@ struct Places {
     small: Arc<Semaphore>,
 }
 
+impl Places {
+    fn of(&self, operation: &Operation) -> Arc<Semaphore> {
+        Arc::clone(match operation {
+            Operation::Blob { .. } => &self.blobs,
+            _ => &self.small,
+        })
+    }
+}
+
 impl Default for Places {
     fn default() -> Self {
         let places = |count| Arc::new(Semaphore::new(count));
@@ -131,14 +142,25 @@ pub(super) struct Dialled {
     pub(super) address: SocketAddr,
 }
 
-/// Dials a server. `attempt` counts up, and goes round its ports and addresses.
-pub(super) async fn dial(link: &Link, congestion: Congestion, attempt: usize) -> Result<Dialled, DialError> {
+/// Dials a server. `attempt` counts up, and goes round its ports and addresses; `load` is what large
+/// bodies hold already.
+pub(super) async fn dial(
+    link: &Link,
+    congestion: Congestion,
+    attempt: usize,
+    load: &Arc<Load>,
+) -> Result<Dialled, DialError> {
     let address = address(link, attempt).await?;
-    let connecting = connect(link, congestion, address);
+    let connecting = connect(link, congestion, address, load);
     tokio::time::timeout(ATTEMPT, connecting).await.map_err(|_| DialError::Silence { address })?
 }
 
-async fn connect(link: &Link, congestion: Congestion, address: SocketAddr) -> Result<Dialled, DialError> {
+async fn connect(
+    link: &Link,
+    congestion: Congestion,
+    address: SocketAddr,
+    load: &Arc<Load>,
+) -> Result<Dialled, DialError> {
     let crypto = tls::client(link.pin, link.sni.is_some())?;
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport::client(&Handle::new(congestion.up))));
@@ -165,7 +187,13 @@ async fn connect(link: &Link, congestion: Congestion, address: SocketAddr) -> Re
         return Err(lost(source));
     }
     Ok(Dialled {
-        line: Line { connection, congestion, bulk: Arc::default(), places: Places::default(), endpoint },
+        line: Line {
+            connection,
+            congestion,
+            bulk: Arc::new(Bulk::new(Arc::clone(load))),
+            places: Places::default(),
+            endpoint,
+        },
         control,
         address,
     })

@@ -8,6 +8,7 @@ mod bulk;
 mod course;
 mod dial;
 mod keeper;
+mod silence;
 mod socket;
 
 pub use bulk::{Bulk, OpenSegment, Share};
@@ -128,6 +129,12 @@ impl Patience {
     #[must_use]
     pub fn from_the_start(duration: Duration) -> Self {
         Self { at_first: true, ..Self::of(duration) }
+    }
+
+    /// For what was under way already.
+    #[must_use]
+    pub const fn ending(until: Instant) -> Self {
+        Self { until, at_first: false }
     }
 
     /// When it ends.

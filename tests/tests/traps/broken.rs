@@ -89,14 +89,14 @@ async fn a_broken_layer_does_not_disturb_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_the_cdn_claims_to_be_shorter_has_no_false_length() {
+async fn a_layer_that_the_cdn_claims_to_be_shorter_is_not_taken_for_whole() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let (_, path) = world.with_blob(1, 2 << 20);
     world.hub.faults().arm(Rule::once(Fault::TruncateAt { byte: 1_500_000 }));
     let answer = world.engine.get(&path, &[("authorization", &bearer)]).await;
-    // Nobody on the way can know better than the CDN; the engine checks the digest.
-    assert_eq!((answer.header("content-length"), answer.body.len()), ("1500000", 1_500_000));
+    assert_eq!(answer.header("content-length"), "1500000");
+    assert!(!answer.whole && answer.body.len() < 1_500_000, "{} bytes", answer.body.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,26 +112,4 @@ async fn urls_that_are_always_expired_are_told_in_the_registrys_format_and_not_i
     world.hub.faults().clear();
     let again = world.engine.get(&path, &[("authorization", &bearer)]).await;
     assert!(again.whole && again.body.len() as u64 == blob.len());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_loses_its_server_in_mid_transfer_breaks_the_engines_connection() {
-    let mut world = World::new().await;
-    let (blob, path) = world.with_blob(1, 5 << 20);
-    let (small, small_path) = world.with_blob(2, 300_000);
-    world.hub.faults().arm(Rule::once(Fault::StallAt { byte: 3 << 20 }));
-    world.hub.faults().arm(Rule::once(Fault::StallAt { byte: 200_000 }).on(small.digest().hex()));
-    let bearer = world.engine.anonymous("library/hello").await;
-    let headers = [("authorization", bearer.as_str())];
-    let mut large = Raw::get(world.client.address(), &path, &headers).await;
-    large.read_body(2 << 20).await;
-    let mut little = Raw::get(world.client.address(), &small_path, &headers).await;
-    little.read_body(100_000).await;
-    let server = world.server.process();
-    // Twice, so that it ends without waiting for the transfers.
-    server.signal("TERM").unwrap();
-    tokio::task::block_in_place(|| server.wait_for_line("draining", crate::engine::PATIENCE)).unwrap();
-    server.signal("TERM").unwrap();
-    assert_broken_off(&large.rest().await, &blob, 3 << 20);
-    assert_broken_off(&little.rest().await, &small, 200_000);
 }

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use docxy_tests::docxy::{ServerConfig, Upstream};
+use docxy_tests::{
+    docxy::{ServerConfig, Upstream},
+    hub::Digest,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -19,8 +22,8 @@ pub(crate) const NAME: &str = "odd.example";
 /// A host of this machine that the operator listed, at a port where nobody listens.
 pub(crate) const LOCAL: &str = "localhost";
 
-/// Some digest: this registry's content is whatever it says.
-pub(crate) const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// The digest of `data`.
+pub(crate) const DIGEST: &str = "sha256:3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7";
 
 /// The registry, and a world that it is listed in.
 pub(crate) struct Crooked {
@@ -46,9 +49,14 @@ impl Crooked {
         Self { world: World::with(hub, &config, &[]), _ca: ca, _listener: tasks }
     }
 
-    /// Where a blob of this repository is pulled.
+    /// Where a blob of this repository, `data` if it is right, is pulled.
     pub(crate) fn blob(repository: &str) -> String {
         format!("/v2/{NAME}/{repository}/blobs/{DIGEST}")
+    }
+
+    /// Where a blob with this content is pulled.
+    pub(crate) fn blob_of(repository: &str, content: &[u8]) -> String {
+        format!("/v2/{NAME}/{repository}/blobs/{}", Digest::of(content))
     }
 
     /// Where a manifest of this repository is pulled.

@@ -2,16 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::{
-    docxy::Client,
-    hub::{Fault, Rule},
-};
+use docxy_tests::docxy::Client;
 use http::StatusCode;
 use tokio::task::block_in_place;
 
 use crate::{
     engine::{ANY, Answer, Engine},
-    raw::{End, Raw},
     world::{World, config, hub, invite, logged, server},
 };
 
@@ -70,22 +66,6 @@ async fn a_pull_waits_out_a_restart_of_the_server() {
     block_in_place(|| world.server.start_again()).unwrap();
     assert_eq!(pull.await.unwrap().status, StatusCode::OK);
     assert_eq!(ping.await.unwrap().status, StatusCode::UNAUTHORIZED);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_of_the_server_breaks_transfers_and_makes_requests_wait() {
-    let mut world = World::new().await;
-    let (blob, path) = world.with_blob(1, 5 << 20);
-    world.hub.faults().arm(Rule::once(Fault::StallAt { byte: 3 << 20 }));
-    let bearer = world.engine.anonymous("library/hello").await;
-    let mut raw = Raw::get(world.client.address(), &path, &[("authorization", &bearer)]).await;
-    raw.read_body(2 << 20).await;
-    block_in_place(|| world.server.process().kill()).unwrap();
-    let pull = tokio::spawn(latest(world.engine));
-    block_in_place(|| world.server.start_again()).unwrap();
-    assert_eq!(pull.await.unwrap().status, StatusCode::OK);
-    let said = raw.rest().await;
-    assert!((said.body().len() as u64) < blob.len() && said.end == End::Fin);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,14 +4,14 @@ use docxy_protocol::name::Digest;
 use sha2::{Digest as _, Sha256, Sha512};
 
 /// A digest in the making.
-pub(super) enum Checksum {
+pub(crate) enum Checksum {
     Sha256(Sha256),
     Sha512(Sha512),
 }
 
 impl Checksum {
     /// Begins one by the algorithm of `wanted`, so that the two can be compared.
-    pub(super) fn like(wanted: &Digest) -> Self {
+    pub(crate) fn like(wanted: &Digest) -> Self {
         match wanted.algorithm() {
             "sha512" => Self::Sha512(Sha512::new()),
             _ => Self::sha256(),
@@ -19,18 +19,18 @@ impl Checksum {
     }
 
     /// Begins one by the algorithm that registries use.
-    pub(super) fn sha256() -> Self {
+    pub(crate) fn sha256() -> Self {
         Self::Sha256(Sha256::new())
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hash) => hash.update(bytes),
             Self::Sha512(hash) => hash.update(bytes),
         }
     }
 
-    pub(super) fn finish(self) -> Digest {
+    pub(crate) fn finish(self) -> Digest {
         let text = match self {
             Self::Sha256(hash) => format!("sha256:{:x}", hash.finalize()),
             Self::Sha512(hash) => format!("sha512:{:x}", hash.finalize()),
@@ -39,7 +39,7 @@ impl Checksum {
     }
 
     /// The digest of bytes that are all there.
-    pub(super) fn of(mut self, bytes: &[u8]) -> Digest {
+    pub(crate) fn of(mut self, bytes: &[u8]) -> Digest {
         self.update(bytes);
         self.finish()
     }

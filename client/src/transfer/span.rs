@@ -1,0 +1,92 @@
+//! Which bytes an answer carries, of a blob of which length (RFC 9110, section 14).
+
+use docxy_protocol::headers::Headers;
+use http::{HeaderValue, StatusCode, header};
+use std::ops::Range;
+
+/// One stretch of a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Span {
+    /// Its bytes.
+    pub(super) bytes: Range<u64>,
+    /// The length of the whole blob.
+    pub(super) total: u64,
+}
+
+impl Span {
+    /// What an answer's body of `length` bytes is. `None` where it is no single stretch of the blob
+    /// as it is: several ranges, or something encoded.
+    pub(super) fn of(status: StatusCode, headers: &Headers, length: u64) -> Option<Self> {
+        if headers.map().contains_key(header::CONTENT_ENCODING) {
+            return None;
+        }
+        let span = match status {
+            StatusCode::OK => Self { bytes: 0..length, total: length },
+            StatusCode::PARTIAL_CONTENT => Self::parse(headers.text(&header::CONTENT_RANGE)?)?,
+            _ => return None,
+        };
+        (span.bytes.end - span.bytes.start == length).then_some(span)
+    }
+
+    /// Whether it is the blob from its first byte to its last.
+    pub(super) fn is_whole(&self) -> bool {
+        self.bytes == (0..self.total)
+    }
+
+    /// Reads a `Content-Range` with a known total.
+    fn parse(text: &str) -> Option<Self> {
+        let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let (first, last, total): (u64, u64, u64) =
+            (first.parse().ok()?, last.parse().ok()?, total.parse().ok()?);
+        (first <= last && last < total).then(|| Self { bytes: first..last + 1, total })
+    }
+}
+
+/// The `Range` that asks for these bytes, of which there must be one.
+pub(super) fn header_of(bytes: &Range<u64>) -> HeaderValue {
+    let text = format!("bytes={}-{}", bytes.start, bytes.end.saturating_sub(1));
+    HeaderValue::try_from(text).expect("digits and ASCII letters are a header's value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderMap;
+
+    fn of(status: u16, fields: &[(&'static str, &str)], length: u64) -> Option<Span> {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, value.parse().unwrap());
+        }
+        Span::of(StatusCode::from_u16(status).unwrap(), &Headers::of_response(&map), length)
+    }
+
+    #[test]
+    fn whole_blobs_and_single_ranges_are_understood() {
+        assert!(of(200, &[], 10).unwrap().is_whole());
+        let part = of(206, &[("content-range", "bytes 3-9/10")], 7).unwrap();
+        assert_eq!((part.bytes.clone(), part.total, part.is_whole()), (3..10, 10, false));
+        assert!(of(206, &[("content-range", "bytes 0-9/10")], 10).unwrap().is_whole());
+        assert_eq!(header_of(&part.bytes), "bytes=3-9");
+    }
+
+    #[test]
+    fn what_is_not_exactly_that_is_not_taken_for_it() {
+        for (status, fields, length) in [
+            (404, vec![], 10),
+            (200, vec![("content-encoding", "gzip")], 10),
+            (206, vec![], 7),
+            (206, vec![("content-range", "bytes 3-9/10")], 8),
+            (206, vec![("content-range", "bytes 3-9/*")], 7),
+            (206, vec![("content-range", "bytes 3-10/10")], 8),
+            (206, vec![("content-range", "bytes 9-3/10")], 7),
+            (206, vec![("content-range", "bytes */10")], 7),
+            (206, vec![("content-range", "pages 3-9/10")], 7),
+            (206, vec![("content-range", "bytes 0-18446744073709551615/18446744073709551615")], 7),
+            (206, vec![("content-type", "multipart/byteranges; boundary=x")], 7),
+        ] {
+            assert_eq!(of(status, &fields, length), None, "{status} {fields:?}");
+        }
+    }
+}

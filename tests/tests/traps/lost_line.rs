@@ -1,0 +1,263 @@
+//! The tunnel dies in mid-pull, and the engine doesn't notice.
+
+use std::time::{Duration, Instant};
+
+use docxy_tests::{
+    hub::{Blob, Fault, Rule, Site},
+    process::PATIENCE,
+};
+use serde_json::Value;
+use tokio::task::block_in_place;
+
+use crate::{
+    engine::Engine,
+    raw::{End, Raw, Said},
+    relay::Relay,
+    world::{ALICE, World, bytes, client, config, hub, logged, server},
+};
+
+const MIB: u64 = 1 << 20;
+
+/// What the client says when a transfer has lost its line.
+const HOLDING: &str = "a transfer broke off; holding on";
+
+/// A world whose way is in our hands.
+struct Way {
+    world: World,
+    relay: Relay,
+}
+
+impl Way {
+    async fn new() -> Self {
+        let hub = hub().await;
+        let server = server(&config(&hub));
+        let relay = Relay::to(server.address()).await;
+        let public = relay.address().to_string();
+        let link = block_in_place(|| server.command(&["invite", "laptop", "--public", &public])).unwrap();
+        let mut world_server = server;
+        logged(world_server.process(), "the clients have changed", 1);
+        let client = client(link.trim(), &[]);
+        let world = World { engine: Engine::at(client.address()), client, server: world_server, hub };
+        Self { world, relay }
+    }
+}
+
+/// A transfer of `blob` under way, of which so much has come, and which then isn't read.
+async fn begin(world: &World, path: &str, at_least: u64) -> Raw {
+    let bearer = world.engine.anonymous("library/hello").await;
+    let mut raw =
+        Raw::get(world.client.address(), path, &[("authorization", &bearer), ("connection", "close")]).await;
+    raw.read_body(at_least as usize).await;
+    raw
+}
+
+fn assert_whole(said: &Said, blob: &Blob) {
+    assert_eq!((said.status(), said.body().len() as u64, said.end), (200, blob.len(), End::Fin));
+    assert!(said.body() == bytes(blob), "not the right bytes");
+}
+
+fn crash(world: &mut World) {
+    block_in_place(|| world.server.process().kill()).unwrap();
+}
+
+fn start_again(world: &mut World) {
+    block_in_place(|| world.server.start_again()).unwrap();
+}
+
+/// What `/health` says is held up.
+async fn held(engine: &Engine) -> Vec<Value> {
+    engine.get("/health", &[]).await.json()["held"].as_array().unwrap().clone()
+}
+
+/// The same, once so many are.
+async fn all_held(engine: &Engine, count: usize) -> Vec<Value> {
+    let started = Instant::now();
+    loop {
+        let held = held(engine).await;
+        if held.len() == count {
+            return held;
+        }
+        assert!(started.elapsed() < PATIENCE, "{held:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_crashes_in_mid_pull_costs_less_than_a_mebibyte() {
+    let mut way = Way::new().await;
+    let (blob, path) = way.world.with_blob(1, 24 * MIB);
+    let before = way.relay.bytes_down();
+    // Nothing is read behind this, so that there are full segments to lose.
+    let raw = begin(&way.world, &path, 5 * MIB).await;
+    let sent =
+        |transfers: &[docxy_tests::hub::Transfer]| transfers.iter().any(|transfer| transfer.sent > 8 * MIB);
+    way.world.hub.transfers().wait_until(sent, PATIENCE).await.unwrap();
+    crash(&mut way.world);
+    start_again(&mut way.world);
+    assert_whole(&raw.rest().await, &blob);
+    logged(way.world.client.process(), HOLDING, 1);
+    let crossed = way.relay.bytes_down() - before;
+    // Packets have heads, and acknowledgements want some, too.
+    let most = blob.len() * 106 / 100 + MIB;
+    println!("{crossed} bytes crossed for a blob of {}", blob.len());
+    assert!(crossed <= most, "{crossed} bytes crossed, at most {most} may");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_is_held_up_is_told_of_by_health() {
+    let mut world = World::new().await;
+    let (blob, path) = world.with_blob(1, 16 * MIB);
+    let (small, small_path) = world.with_blob(2, 300_000);
+    world.hub.faults().arm(Rule::once(Fault::StallAt { byte: 200_000 }).on(small.digest().hex()));
+    let raw = begin(&world, &path, 2 * MIB).await;
+    let little = begin(&world, &small_path, 100_000).await;
+    crash(&mut world);
+    // Reads on, and so comes to where nothing more is.
+    let (raw, little) = (tokio::spawn(raw.rest()), tokio::spawn(little.rest()));
+    logged(world.client.process(), HOLDING, 2);
+    let waiting = all_held(&world.engine, 2).await;
+    for blob in [&blob, &small] {
+        let entry = waiting.iter().find(|entry| entry["what"] == blob.digest().as_str());
+        let entry = entry.unwrap_or_else(|| panic!("{} isn't in {waiting:?}", blob.digest()));
+        assert!(entry["byte"].as_u64().unwrap() > 0 && entry["of"] == blob.len(), "{entry}");
+        assert!(entry["reason"].as_str().unwrap().starts_with("tunnel: "), "{entry}");
+    }
+    start_again(&mut world);
+    assert_whole(&raw.await.unwrap(), &blob);
+    assert_whole(&little.await.unwrap(), &small);
+    assert!(held(&world.engine).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engines_own_range_is_resumed_within_it() {
+    let mut world = World::new().await;
+    let (blob, path) = world.with_blob(1, 16 * MIB);
+    let bearer = world.engine.anonymous("library/hello").await;
+    let (start, end) = (3 * MIB as usize + 5, 15 * MIB as usize + 1);
+    let range = format!("bytes={start}-{}", end - 1);
+    let headers = [("authorization", bearer.as_str()), ("range", &range), ("connection", "close")];
+    let mut raw = Raw::get(world.client.address(), &path, &headers).await;
+    raw.read_body(MIB as usize).await;
+    crash(&mut world);
+    start_again(&mut world);
+    let said = raw.rest().await;
+    assert!(said.status() == 206 && said.body() == &bytes(&blob)[start..end]);
+    let asked = world.hub.journal().of(Site::Cdn).pop().unwrap();
+    let last = format!("-{}", end - 1);
+    assert!(asked.header("range").unwrap().ends_with(&last), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cdn_that_knows_no_ranges_is_skipped_forward() {
+    let mut world = World::new().await;
+    let (blob, path) = world.with_blob(1, 16 * MIB);
+    let raw = begin(&world, &path, 6 * MIB).await;
+    crash(&mut world);
+    world.hub.faults().arm(Rule::always(Fault::IgnoreRange));
+    start_again(&mut world);
+    assert_whole(&raw.rest().await, &blob);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_nobody_comes_back_for_ends_broken_when_patience_does() {
+    let hub = hub().await;
+    let config = config(&hub);
+    let mut world = World::with(hub, &config, &["--patience", "2"]);
+    let (blob, path) = world.with_blob(1, 16 * MIB);
+    let raw = begin(&world, &path, 2 * MIB).await;
+    crash(&mut world);
+    let started = Instant::now();
+    let said = raw.rest().await;
+    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!((said.body().len() as u64) < blob.len() && bytes(&blob).starts_with(said.body()));
+    assert_eq!(said.end, End::Fin, "a reset would fail a pull that could be resumed");
+    logged(world.client.process(), "transfer broken off", 1);
+    assert!(held(&world.engine).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_over_for_a_pull_soon_after_it_is_over() {
+    let way = Way::new().await;
+    let Way { mut world, relay } = way;
+    let (blob, path) = world.with_blob(1, 64 * MIB);
+    let mut raw = begin(&world, &path, 2 * MIB).await;
+    relay.connect(false);
+    let reading = tokio::spawn(async move {
+        raw.read_body(63 * MIB as usize).await;
+        raw.rest().await
+    });
+    logged(world.client.process(), "the line is silent", 1);
+    // Long enough for probes of the old line to have become rare.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let before = relay.bytes_down();
+    relay.connect(true);
+    let back = Instant::now();
+    while relay.bytes_down() < before + MIB {
+        assert!(back.elapsed() < Duration::from_secs(30), "nothing came");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let took = back.elapsed();
+    println!("a pull went on {took:?} after the network was back");
+    // 3 s on an idle machine.
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_whole(&reading.await.unwrap(), &blob);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_address_changes_keeps_its_connection() {
+    let Way { mut world, relay } = Way::new().await;
+    let (blob, path) = world.with_blob(1, 64 * MIB);
+    let raw = begin(&world, &path, 2 * MIB).await;
+    relay.forget();
+    assert_whole(&raw.rest().await, &blob);
+    let log = world.client.process().log();
+    assert!(!log.contains("tunnel lost"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_that_is_blocked_for_ever_is_left_for_another() {
+    let Way { mut world, relay } = Way::new().await;
+    let (blob, path) = world.with_blob(1, 64 * MIB);
+    let raw = begin(&world, &path, 2 * MIB).await;
+    relay.block();
+    let started = Instant::now();
+    assert_whole(&raw.rest().await, &blob);
+    println!("a pull was over {:?} after its flow had been blocked", started.elapsed());
+    let log = world.client.process().log();
+    assert!(log.contains("the line is silent") && !log.contains("timed out"), "{log}");
+}
+
+/// A transfer of a private blob by `bearer`, whose tokens end while the server is away.
+async fn with_expired_token(world: &mut World, bearer: &str) -> (Blob, Said) {
+    let blob = Blob::generated(1, 16 * MIB);
+    world.hub.store().add_blob("alice/private", blob.clone());
+    let path = format!("/v2/alice/private/blobs/{}", blob.digest());
+    let mut raw =
+        Raw::get(world.client.address(), &path, &[("authorization", bearer), ("connection", "close")]).await;
+    raw.read_body(2 * MIB as usize).await;
+    crash(world);
+    world.hub.tokens().revoke_all();
+    start_again(world);
+    (blob, raw.rest().await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_in_mid_pull_is_renewed() {
+    let mut world = World::new().await;
+    let bearer = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    let (blob, said) = with_expired_token(&mut world, &bearer).await;
+    assert_whole(&said, &blob);
+    logged(world.client.process(), "a token that has expired was renewed", 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_nobody_can_renew_ends_the_pull_short() {
+    let mut world = World::new().await;
+    // Obtained by another client of the same server.
+    let other = client(&crate::world::invite(&mut world.server, "desktop"), &[]);
+    let bearer = Engine::at(other.address()).logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    let (blob, said) = with_expired_token(&mut world, &bearer).await;
+    assert!((said.body().len() as u64) < blob.len() && bytes(&blob).starts_with(said.body()));
+    assert_eq!(said.end, End::Fin);
+    logged(world.client.process(), "transfer broken off", 1);
+}

@@ -1,0 +1,124 @@
+//! The way between client and server, in the hands of a test: a NAT that forgets, a network that is gone, a filter.
+//! Passes datagrams on and looks into none.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::{net::UdpSocket, task::JoinSet};
+
+/// A relay in front of a server.
+pub(crate) struct Relay {
+    address: SocketAddr,
+    way: Arc<Way>,
+    _task: JoinSet<()>,
+}
+
+struct Way {
+    front: UdpSocket,
+    server: SocketAddr,
+    flows: Mutex<HashMap<SocketAddr, Flow>>,
+    gone: AtomicBool,
+    down: AtomicU64,
+}
+
+/// What one of the client's ports has become on the server's side.
+enum Flow {
+    Open {
+        outside: Arc<UdpSocket>,
+        _back: JoinSet<()>,
+    },
+    /// Nothing passes any more, in either direction.
+    Blocked,
+}
+
+impl Relay {
+    pub(crate) async fn to(server: SocketAddr) -> Self {
+        let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = front.local_addr().unwrap();
+        let (flows, gone, down) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
+        let way = Arc::new(Way { front, server, flows, gone, down });
+        let mut task = JoinSet::new();
+        task.spawn(forward(way.clone()));
+        Self { address, way, _task: task }
+    }
+
+    /// Where clients dial.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Bytes that came through towards the client so far.
+    pub(crate) fn bytes_down(&self) -> u64 {
+        self.way.down.load(Ordering::Relaxed)
+    }
+
+    /// From now on the server sees other ports, and what it sends to the old ones is lost.
+    pub(crate) fn forget(&self) {
+        self.way.flows.lock().unwrap().clear();
+    }
+
+    /// Lets nothing through any more to or from the ports that the client has used so far.
+    pub(crate) fn block(&self) {
+        self.way.flows.lock().unwrap().values_mut().for_each(|flow| *flow = Flow::Blocked);
+    }
+
+    /// Whether the network is there.
+    pub(crate) fn connect(&self, connected: bool) {
+        self.way.gone.store(!connected, Ordering::Relaxed);
+    }
+}
+
+impl Way {
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+}
+
+async fn forward(way: Arc<Way>) {
+    let mut buffer = [0; 2048];
+    loop {
+        let Ok((length, client)) = way.front.recv_from(&mut buffer).await else { continue };
+        if way.is_gone() {
+            continue;
+        }
+        if let Some(outside) = outside(&way, client) {
+            let _ = outside.send(&buffer[..length]).await;
+        }
+    }
+}
+
+/// The socket that stands for this port of the client; `None` where it is blocked.
+fn outside(way: &Arc<Way>, client: SocketAddr) -> Option<Arc<UdpSocket>> {
+    let mut flows = way.flows.lock().unwrap();
+    let flow = flows.entry(client).or_insert_with(|| {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(way.server).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let outside = Arc::new(UdpSocket::from_std(socket).unwrap());
+        let mut back = JoinSet::new();
+        back.spawn(backward(way.clone(), outside.clone(), client));
+        Flow::Open { outside, _back: back }
+    });
+    match flow {
+        Flow::Open { outside, .. } => Some(outside.clone()),
+        Flow::Blocked => None,
+    }
+}
+
+async fn backward(way: Arc<Way>, outside: Arc<UdpSocket>, client: SocketAddr) {
+    let mut buffer = [0; 2048];
+    loop {
+        // An error is a server that is gone for the moment, told by ICMP.
+        let Ok(length) = outside.recv(&mut buffer).await else { continue };
+        if !way.is_gone() {
+            way.down.fetch_add(length as u64, Ordering::Relaxed);
+            let _ = way.front.send_to(&buffer[..length], client).await;
+        }
+    }
+}
