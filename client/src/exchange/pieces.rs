@@ -20,24 +20,32 @@ pub(super) struct Pieces {
     stream: RecvStream,
     /// Bytes left of the piece that is being read.
     left: u32,
+    /// Whether all of the body has come.
+    ended: bool,
 }
 
 impl Pieces {
     pub(super) const fn new(stream: RecvStream) -> Self {
-        Self { stream, left: 0 }
+        Self { stream, left: 0, ended: false }
     }
 
-    /// The next bytes of the body; `None` at the end of a whole one.
+    /// The next bytes of the body; `None` at the end of a whole one, and ever after.
     ///
     /// # Errors
     /// What the body broke off with, or that the connection did.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+        if self.ended {
+            return Ok(None);
+        }
         if self.left == 0 {
             let mut announced = [0; Piece::LEN];
             self.stream.read_exact(&mut announced).await.map_err(unannounced)?;
             match Piece::from_bytes(announced) {
                 Piece::Bytes(count) => self.left = count,
-                Piece::End => return Ok(None),
+                Piece::End => {
+                    self.ended = true;
+                    return Ok(None);
+                }
                 Piece::Broken => return Err(self.why().await),
             }
         }
