@@ -3,7 +3,7 @@
 //! Follows what the line carries, so that a small line costs little memory and a fat one is kept
 //! full. Never the reason why a line is slow: it allows several times what is under way.
 
-use crate::limits::{BULK_WINDOW_LEAST, BULK_WINDOW_MOST, SEGMENT};
+use crate::limits::{BULK_WINDOW_LEAST, BULK_WINDOW_MOST, SEGMENT, SEGMENTS_AHEAD, SEGMENTS_AHEAD_MOST};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,14 @@ impl BulkWindow {
         let segments = bytes.clamp(BULK_WINDOW_LEAST, BULK_WINDOW_MOST).div_ceil(u64::from(SEGMENT));
         usize::try_from(segments).unwrap_or(usize::MAX)
     }
+
+    /// Segments to open together with a request, before it is known whether they are needed: what the
+    /// line carries until that is known.
+    #[must_use]
+    pub fn ahead(&self) -> u32 {
+        let product = (self.product / f64::from(SEGMENT)).ceil() as u32;
+        product.clamp(SEGMENTS_AHEAD, SEGMENTS_AHEAD_MOST)
+    }
 }
 
 #[cfg(test)]
@@ -92,31 +100,35 @@ mod tests {
     #[test]
     fn the_window_follows_six_bandwidth_delay_products() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
-        assert_eq!(bytes(&window), BULK_WINDOW_LEAST);
-        run(&mut window, &mut clock, 12_500_000, 200, 100);
-        let product = 2_500_000;
+        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_LEAST, SEGMENTS_AHEAD));
+        run(&mut window, &mut clock, 37_500_000, 200, 100);
+        let product = 7_500_000;
         assert!((6 * product..6 * product + MIB).contains(&bytes(&window)), "{}", bytes(&window));
+        let ahead = u64::from(window.ahead()) * u64::from(SEGMENT);
+        assert!((product..product + MIB).contains(&ahead), "{ahead}");
     }
 
     #[test]
     fn it_has_a_floor_and_a_ceiling() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
         run(&mut window, &mut clock, 10_000, 300, 100);
-        assert_eq!(bytes(&window), BULK_WINDOW_LEAST);
+        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_LEAST, SEGMENTS_AHEAD));
+        run(&mut window, &mut clock, 62_500_000, 300, 100);
+        assert!(bytes(&window) > BULK_WINDOW_MOST - 2 * MIB, "{}", bytes(&window));
         run(&mut window, &mut clock, 1 << 33, 300, 100);
-        assert_eq!(bytes(&window), BULK_WINDOW_MOST);
+        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_MOST, SEGMENTS_AHEAD_MOST));
     }
 
     #[test]
     fn a_line_that_got_slower_shrinks_it_and_a_pause_does_not() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
-        run(&mut window, &mut clock, 12_500_000, 200, 100);
+        run(&mut window, &mut clock, 37_500_000, 200, 100);
         let before = bytes(&window);
         clock.0 += Duration::from_secs(60);
-        run(&mut window, &mut clock, 12_500_000, 200, 1);
+        run(&mut window, &mut clock, 37_500_000, 200, 1);
         assert_eq!(bytes(&window), before, "after a minute of silence");
         run(&mut window, &mut clock, 2_500_000, 200, 300);
-        assert_eq!(bytes(&window), BULK_WINDOW_LEAST, "ten round trips at a fifth of the rate");
+        assert_eq!(bytes(&window), BULK_WINDOW_LEAST, "ten round trips at a fifteenth of the rate");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::tunnel::{Line, OpenSegment, Share};
 use bytes::Bytes;
 use docxy_protocol::control::{Opening, Segment};
 use docxy_protocol::frame;
-use docxy_protocol::limits::{SEGMENT, SEGMENTS_AHEAD};
+use docxy_protocol::limits::SEGMENT;
 use docxy_protocol::segment::Layout;
 use futures_util::FutureExt as _;
 use quinn::RecvStream;
@@ -47,11 +47,12 @@ impl Segments {
     /// Opens streams before anything is known of the body but, perhaps, its length.
     pub(super) async fn open_ahead(&mut self, expected: Option<u64>) -> Result<(), ExchangeError> {
         self.share.observe(self.line.connection());
+        let ahead = self.share.ahead();
         let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT))) {
             // It will come on the answering stream.
             Some(0 | 1) => 0,
-            Some(count) => u32::try_from(count).unwrap_or(u32::MAX).min(SEGMENTS_AHEAD),
-            None => SEGMENTS_AHEAD,
+            Some(count) => u32::try_from(count).unwrap_or(u32::MAX).min(ahead),
+            None => ahead,
         };
         self.open_up_to(end).await
     }

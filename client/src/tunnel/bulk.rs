@@ -62,6 +62,12 @@ impl Share {
         Some(OpenSegment(Arc::clone(&bulk.load)))
     }
 
+    /// Segments to open together with a request.
+    #[must_use]
+    pub fn ahead(&self) -> u32 {
+        self.0.window().ahead()
+    }
+
     /// Looks at what the connection carries. Cheap enough for each segment, not for each packet.
     pub fn observe(&self, connection: &Connection) {
         let received = connection.stats().udp_rx.bytes;

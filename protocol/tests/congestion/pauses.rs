@@ -1,7 +1,7 @@
 //! What Auto makes of having little or nothing to send, and of what an earlier connection knew.
 
 use crate::ladder::ACROSS_THE_SEA;
-use crate::link::Cause;
+use crate::link::{Cause, Conditions};
 use crate::report::Report;
 use crate::simulation::Simulation;
 use crate::source::Supply::{Endless, Limited, Nothing};
@@ -10,11 +10,15 @@ use docxy_protocol::congestion::{PathMemory, Rate};
 
 const RTT: Time = ms(200);
 const LITTLE: u64 = 5_000_000;
+/// A packet every few seconds.
+const PINGS: u64 = 5000;
 
 /// From the first byte after a pause until the link is full again.
 const FULL_AGAIN: Time = ms(2500);
 /// Packets that may be dropped when bulk begins again on a link that was measured with little.
 const SPILT: usize = 64;
+/// Share of the link once it is full again: nothing has to be looked for that the start has shown.
+const UNBROKEN: f64 = 0.93;
 /// No estimate is above the link by more than this.
 const INFLATION: f64 = 1.15;
 
@@ -52,6 +56,18 @@ fn a_minute_of_silence_is_not_forgetting() {
     let simulation = Simulation::new("bulk, a minute, bulk", ACROSS_THE_SEA, 1).lasting(secs(76));
     let plan = [(Time::ZERO, Endless), (secs(8), Nothing), (secs(68), Endless)];
     full_again(&simulation.plan(&plan).run(auto), secs(68));
+}
+
+#[test]
+fn a_minute_of_pings_is_not_forgetting_either() {
+    // What varies: a ping seldom meets the very minimum.
+    let link = Conditions { jitter: ms(4), ..ACROSS_THE_SEA };
+    let simulation = Simulation::new("bulk, a minute of pings, bulk", link, 1).lasting(secs(76));
+    let plan = [(Time::ZERO, Endless), (secs(8), Limited(PINGS)), (secs(68), Endless)];
+    let report = simulation.plan(&plan).run(auto);
+    full_again(&report, secs(68));
+    let then = report.rate(secs(69)..secs(70)) / 100e6;
+    assert!(then >= UNBROKEN, "{}: {then:.3} of the link in the second second", report.run);
 }
 
 fn recalling(name: &str, mbit: u64, min_rtt: Time, seed: u64) -> Report {

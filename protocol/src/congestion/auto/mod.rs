@@ -189,6 +189,8 @@ impl Auto {
     fn resumed(&mut self, now: Instant, verdict: Verdict) {
         match verdict {
             Verdict::Known => {
+                // Its first round, at half the rate, was a look at the round trip without queues.
+                self.path.rtt.renew(now);
                 self.enter(now, Phase::Cycle(Cycle::begin(Stage::Cruise, &self.path)));
             }
             Verdict::Full => self.drain(now),
