@@ -8,7 +8,7 @@ use super::paths::Paths;
 use super::roster::Roster;
 use crate::exchange::{self, Offered, Outgoing, Ranks};
 use crate::places::ClientPlaces;
-use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
+use crate::state::{ClientUsage, ClientWatch, Usage};
 use crate::upstream::Upstream;
 use docxy_protocol::congestion::{Choice, Handle, Rate};
 use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
@@ -17,7 +17,6 @@ use docxy_protocol::{frame, transport};
 use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -34,10 +33,6 @@ pub(super) struct Shared {
     pub(super) quic: ServerConfig,
     pub(super) drain: CancellationToken,
 }
-
-/// How long a stranger is kept waiting in case the clients are about to change: a link is often
-/// used the moment it is made, and a refusal makes its client wait for a minute.
-const NEW_CLIENT: Duration = Duration::from_secs(1);
 
 /// How long a client that was told of the drain may take to fetch what is under way and hang up.
 const LAST_BYTES: Duration = Duration::from_secs(10);
@@ -83,7 +78,7 @@ async fn serve(connection: Connection, handle: Handle, shared: Arc<Shared>) {
     };
     tracing::Span::current().record("client", hello.name.to_string());
     let mut clients = shared.clients.subscribe();
-    if let Err(code) = admit(&mut clients, &hello).await {
+    if let Err(code) = admit(&shared.clients, &hello).await {
         return close(&connection, code);
     }
     connection.set_receive_window(VarInt::from_u32(REQUESTS_WINDOW));
@@ -146,14 +141,16 @@ async fn serve(connection: Connection, handle: Handle, shared: Arc<Shared>) {
 }
 
 /// Checks a Hello against the clients as they are.
-async fn admit(clients: &mut watch::Receiver<Arc<ClientBook>>, hello: &Hello) -> Result<(), CloseCode> {
-    let patience = tokio::time::Instant::now() + NEW_CLIENT;
-    loop {
-        let verdict = clients.borrow_and_update().authenticate(&hello.name, &hello.secret);
-        let unknown = verdict == Err(CloseCode::UnknownClient);
-        if !unknown || !matches!(tokio::time::timeout_at(patience, clients.changed()).await, Ok(Ok(()))) {
-            return verdict;
+async fn admit(clients: &ClientWatch, hello: &Hello) -> Result<(), CloseCode> {
+    let book = clients.subscribe();
+    let verdict = || book.borrow().authenticate(&hello.name, &hello.secret);
+    match verdict() {
+        // A link is often used the moment it is made, and a refusal makes its client wait for a minute.
+        Err(CloseCode::UnknownClient) => {
+            clients.next_look().await;
+            verdict()
         }
+        known => known,
     }
 }
 

@@ -19,7 +19,11 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// A view of the clients that stays up to date.
 #[derive(Debug, Clone)]
-pub struct ClientWatch(watch::Receiver<Arc<ClientBook>>);
+pub struct ClientWatch {
+    books: watch::Receiver<Arc<ClientBook>>,
+    /// Looks at the file so far.
+    looks: watch::Receiver<u64>,
+}
 
 impl ClientWatch {
     /// Reads the file, and goes on watching it until the last receiver is gone. Needs a running
@@ -32,13 +36,14 @@ impl ClientWatch {
         // Looked at before it is read, so that a change in between is seen as one.
         let seen = Fingerprint::of(std::fs::metadata(&path));
         let (sender, receiver) = watch::channel(Arc::new(ClientBook::load(&path)?));
+        let (counter, looks) = watch::channel(0);
         tokio::spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
-                () = follow(&path, seen, &sender) => {}
+                () = follow(&path, seen, &sender, &counter) => {}
             }
         });
-        Ok(Self(receiver))
+        Ok(Self { books: receiver, looks })
     }
 
     /// The latest book; each new one wakes those who wait.
@@ -47,34 +52,59 @@ impl ClientWatch {
     /// name alone doesn't tell whether it was revoked and given to somebody else in between.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ClientBook>> {
-        self.0.clone()
+        self.books.clone()
+    }
+
+    /// Waits until the file has been looked at once more, however long a busy machine takes for that.
+    /// A book that has changed by now is the latest one then.
+    pub async fn next_look(&self) {
+        let mut looks = self.looks.clone();
+        // One may be under way, and have begun before the change.
+        let next = *looks.borrow() + 2;
+        // Nobody looks any more where the server is ending.
+        let _ = looks.wait_for(|look| *look >= next).await;
     }
 }
 
-async fn follow(path: &Path, mut seen: Option<Fingerprint>, sender: &watch::Sender<Arc<ClientBook>>) {
+async fn follow(
+    path: &Path,
+    mut seen: Option<Fingerprint>,
+    sender: &watch::Sender<Arc<ClientBook>>,
+    looks: &watch::Sender<u64>,
+) {
     let mut complaint = None;
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let found = Fingerprint::of(tokio::fs::metadata(path).await);
-        if found == seen {
-            continue;
+        look(path, &mut seen, &mut complaint, sender).await;
+        looks.send_modify(|looks| *looks += 1);
+    }
+}
+
+async fn look(
+    path: &Path,
+    seen: &mut Option<Fingerprint>,
+    complaint: &mut Option<String>,
+    sender: &watch::Sender<Arc<ClientBook>>,
+) {
+    let found = Fingerprint::of(tokio::fs::metadata(path).await);
+    if found == *seen {
+        return;
+    }
+    match read(path).await {
+        Ok(book) => {
+            tracing::info!("the clients have changed");
+            sender.send_replace(Arc::new(book));
+            (*seen, *complaint) = (found, None);
         }
-        match read(path).await {
-            Ok(book) => {
-                tracing::info!("the clients have changed");
-                sender.send_replace(Arc::new(book));
-                (seen, complaint) = (found, None);
+        // Tried again at the next look: a revocation must not be lost because there were no
+        // descriptors left for a moment. Said once, since that is twice a second.
+        Err(error) => {
+            let error = Some(error.to_string());
+            if let Some(error) = error.as_ref().filter(|_| error != *complaint) {
+                let path = path.display();
+                tracing::error!("the clients stay as they were: {path}: {error}");
             }
-            // Tried again at the next look: a revocation must not be lost because there were no
-            // descriptors left for a moment. Said once, since that is twice a second.
-            Err(error) => {
-                let error = Some(error.to_string());
-                if let Some(error) = error.as_ref().filter(|_| error != complaint) {
-                    let path = path.display();
-                    tracing::error!("the clients stay as they were: {path}: {error}");
-                }
-                complaint = error;
-            }
+            *complaint = error;
         }
     }
 }
@@ -127,6 +157,17 @@ mod tests {
         state.change_clients(|book| book.revoke(&name, now)).unwrap();
         changed(&mut watch).await;
         assert!(watch.borrow().authenticate(&name, &secret).is_err());
+    }
+
+    #[tokio::test]
+    async fn whoever_was_added_is_known_after_the_next_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let watch = ClientWatch::start(&state).unwrap();
+        let (name, secret) = ("laptop".parse().unwrap(), ClientSecret::from_random([1; 32]));
+        state.change_clients(|book| book.add(&name, &secret, Timestamp::UNIX_EPOCH)).unwrap();
+        watch.next_look().await;
+        assert!(watch.subscribe().borrow().authenticate(&name, &secret).is_ok());
     }
 
     #[tokio::test]
