@@ -13,11 +13,13 @@ use docxy_protocol::headers::Headers;
 use docxy_protocol::request::Request;
 use http::StatusCode;
 use std::time::{Duration, Instant};
+use tokio_util::task::TaskTracker;
 
 /// A way to the registries.
 #[derive(Debug, Clone)]
 pub struct Gateway {
     means: Means,
+    under_way: TaskTracker,
 }
 
 /// A registry's answer.
@@ -37,13 +39,20 @@ impl Gateway {
     #[must_use]
     pub fn new(tunnel: Tunnel, patience: Duration) -> Self {
         let (credentials, waiting) = (Credentials::default(), Waiting::default());
-        Self { means: Means { tunnel, patience, credentials, waiting } }
+        let means = Means { tunnel, patience, credentials, waiting };
+        Self { means, under_way: TaskTracker::new() }
     }
 
     /// What is held up at the moment.
     #[must_use]
     pub const fn waiting(&self) -> &Waiting {
         &self.means.waiting
+    }
+
+    /// How many requests are under way, until the last byte of their answers has been taken.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
     }
 
     /// How long a body that breaks off waits for its next byte.
@@ -65,6 +74,7 @@ impl Gateway {
     /// A fault that names the hop that failed: the tunnel, where it did not come up in time.
     pub async fn ask(&self, request: Request, patience: Patience) -> Result<Answer, Fault> {
         let request = request.confined();
+        let under_way = self.under_way.token();
         let mut spent: Option<Line> = None;
         let mut overtaken = false;
         loop {
@@ -76,7 +86,7 @@ impl Gateway {
             match tokio::time::timeout_at(patience.until().into(), asked).await.unwrap_or_else(|_| too_late())
             {
                 Ok(exchange::Answer { status, headers, body }) => {
-                    let body = Transfer::new(&self.means, request, (status, &headers), body, line);
+                    let body = Transfer::new(&self.means, request, (status, &headers), body, line, under_way);
                     return Ok(Answer { status, headers, body });
                 }
                 Err(ExchangeError::Fault(fault)) => return Err(fault),

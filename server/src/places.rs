@@ -21,6 +21,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The places of all clients.
 #[derive(Debug)]
 pub(crate) struct Places {
+    count: usize,
     free: Mutex<usize>,
     freed: Notify,
     waiting: AtomicUsize,
@@ -45,7 +46,7 @@ pub(crate) struct Place {
 
 impl Places {
     pub(crate) fn new(count: usize) -> Arc<Self> {
-        Arc::new(Self { free: Mutex::new(count), freed: Notify::new(), waiting: AtomicUsize::new(0) })
+        Arc::new(Self { count, free: Mutex::new(count), freed: Notify::new(), waiting: AtomicUsize::new(0) })
     }
 
     /// For one more client.
@@ -56,6 +57,16 @@ impl Places {
             held: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
         })
+    }
+
+    /// How many are taken.
+    pub(crate) fn held(&self) -> usize {
+        self.count - *self.lock()
+    }
+
+    /// How many wait for one that others hold.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {
@@ -174,8 +185,9 @@ mod tests {
             assert_eq!(places.len(), expected);
             held.push(places);
         }
+        assert_eq!(all.held(), 60);
         drop(held);
-        assert_eq!(*all.lock(), 64);
+        assert_eq!((all.held(), all.waiting()), (0, 0));
         assert_eq!(take_all(&clients[3]).await.len(), 32);
     }
 

@@ -1,6 +1,8 @@
 //! The real `docxy-server` and `docxy-client`, as child processes, in a namespace or on this machine's loopback.
 //! Must never reach into them: what a user can't do with a flag, a file or a signal, a test can't either.
 
+mod footprint;
+
 use std::{
     collections::BTreeMap,
     fmt::Write,
@@ -12,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+pub use footprint::Footprint;
 use tempfile::TempDir;
 
 use crate::{

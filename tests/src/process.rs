@@ -68,6 +68,16 @@ impl Process {
         procfs::memory(self.pid())
     }
 
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> Result<usize> {
+        procfs::descriptors(self.pid())
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> Result<usize> {
+        procfs::threads(self.pid())
+    }
+
     /// The addresses on which it listens by TCP, in whatever network namespace it runs.
     pub fn listening(&self) -> Result<Vec<SocketAddr>> {
         procfs::listening(self.pid())

@@ -73,7 +73,7 @@ impl Handler {
         refuse_foreign_pages(request.headers(), &host)?;
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
-            Route::Health => Ok(health::response(&self.tunnel.status(), &self.gateway.waiting().all())),
+            Route::Health => Ok(health::response(&self.tunnel.status(), &self.gateway)),
             Route::Token => self.token(request, &host).await,
             Route::Registry(registry, operation) => {
                 self.ask(registry, operation, request.headers(), &host).await

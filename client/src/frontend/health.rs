@@ -1,7 +1,8 @@
-//! `/health`: whether the tunnel is up, and if not, why, and what waits for it. For people, scripts
-//! and probes.
+//! `/health`: whether the tunnel is up, and if not, why; what is under way, and what waits. For people,
+//! scripts and probes.
 
 use super::render::{ResponseBody, json_value};
+use crate::gateway::Gateway;
 use crate::tunnel::{self, Status};
 use crate::waiting::Held;
 use http::{Response, StatusCode};
@@ -12,7 +13,8 @@ use std::time::SystemTime;
 const MOST: usize = 20;
 
 /// 200 while the tunnel is up, 503 while not.
-pub(super) fn response(status: &Status, waiting: &[Held]) -> Response<ResponseBody> {
+pub(super) fn response(status: &Status, gateway: &Gateway) -> Response<ResponseBody> {
+    let waiting = gateway.waiting().all();
     let held: Vec<Value> = waiting.iter().take(MOST).map(held).collect();
     match status {
         Status::Up { line, since } => {
@@ -23,6 +25,9 @@ pub(super) fn response(status: &Status, waiting: &[Held]) -> Response<ResponseBo
                 "server": connection.remote_address().to_string(),
                 "congestion": line.congestion().to_string(),
                 "rtt_ms": u64::try_from(connection.rtt().as_millis()).unwrap_or(u64::MAX),
+                "segments": line.bulk().segments(),
+                "requests": gateway.under_way(),
+                "tasks": tasks(),
                 "waiting": waiting.len(),
                 "held": held,
             });
@@ -38,6 +43,8 @@ pub(super) fn response(status: &Status, waiting: &[Held]) -> Response<ResponseBo
                 "tunnel": state,
                 "since": since,
                 "reason": tunnel::fault(down).detail,
+                "requests": gateway.under_way(),
+                "tasks": tasks(),
                 "waiting": waiting.len(),
                 "held": held,
             });
@@ -55,6 +62,11 @@ fn held(held: &Held) -> Value {
         "seconds": held.since.elapsed().as_secs(),
         "reason": held.reason,
     })
+}
+
+/// Tasks of the whole process: a number that keeps growing is a leak.
+fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
 fn timestamp(time: SystemTime) -> Option<String> {

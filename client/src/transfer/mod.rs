@@ -29,6 +29,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use verify::Verify;
 
 /// A body under way.
@@ -37,6 +38,8 @@ pub struct Transfer {
     chunks: BoxStream<'static, Result<Bytes, Fault>>,
     /// What the body broke off with, until hyper is told.
     broken: Option<Fault>,
+    /// Counts it among what is under way.
+    _under_way: TaskTrackerToken,
 }
 
 /// Its bytes, before they are checked.
@@ -62,6 +65,7 @@ impl Transfer {
         (status, headers): (StatusCode, &Headers),
         body: TunnelBody,
         line: Line,
+        under_way: TaskTrackerToken,
     ) -> Self {
         let length = body.length();
         let span = length.and_then(|length| Span::of(status, headers, length));
@@ -93,7 +97,7 @@ impl Transfer {
             let next = checked.next().await?;
             Ok(next.map(|bytes| (bytes, checked)))
         });
-        Self { length, chunks: chunks.boxed(), broken: None }
+        Self { length, chunks: chunks.boxed(), broken: None, _under_way: under_way }
     }
 
     /// The length in bytes, where it is known. Unknown is not zero.

@@ -37,6 +37,12 @@ impl Bulk {
         Share(Arc::clone(self))
     }
 
+    /// Segments that were asked for and have not been read to their end, on whichever connection.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.load.open.load(Ordering::Relaxed)
+    }
+
     fn window(&self) -> MutexGuard<'_, BulkWindow> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }

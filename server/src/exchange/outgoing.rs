@@ -5,6 +5,7 @@ use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use quinn::{SendStream, VarInt};
 use std::future::Future;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The client stopped reading, or the connection is gone; there is nobody left to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,11 +16,13 @@ pub(crate) struct SendError;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     stream: Option<SendStream>,
+    /// Counts it among those that are open.
+    _open: TaskTrackerToken,
 }
 
 impl Outgoing {
-    pub(crate) fn new(stream: SendStream) -> Self {
-        Self { stream: Some(stream) }
+    pub(crate) fn new(stream: SendStream, open: TaskTrackerToken) -> Self {
+        Self { stream: Some(stream), _open: open }
     }
 
     /// Hands bytes to QUIC, waiting while the stream's window or the connection's buffer is full.
@@ -36,6 +39,10 @@ impl Outgoing {
 
     /// Breaks the stream off and says why.
     pub(crate) fn reset(mut self, fault: &Fault) {
+        self.break_off(fault);
+    }
+
+    fn break_off(&mut self, fault: &Fault) {
         if let Some(mut stream) = self.stream.take() {
             // An error means that it is closed already.
             let _ = stream.reset(VarInt::from_u32(fault.reset_code()));
@@ -68,8 +75,6 @@ impl Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        if let Some(stream) = self.stream.take() {
-            Self { stream: Some(stream) }.reset(&Fault::new(Hop::Server, FaultKind::Cancelled, ""));
-        }
+        self.break_off(&Fault::new(Hop::Server, FaultKind::Cancelled, ""));
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub(super) clients: ClientWatch,
     pub(super) usage: Usage,
     pub(super) roster: Arc<Roster>,
+    /// Counts the streams of all connections.
+    pub(super) streams: TaskTracker,
     pub(super) upstream: Upstream,
     pub(super) paths: Arc<Paths>,
     pub(super) fixed_rate_limit: Rate,
@@ -183,7 +185,7 @@ struct Client {
 fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut receive: RecvStream) {
     let id = u64::from(receive.id());
     let offers = client.offered.expect(id);
-    let answer = Outgoing::new(send);
+    let answer = Outgoing::new(send, client.shared.streams.token());
     let client = Arc::clone(client);
     let work = async move {
         let opening = tokio::time::timeout(HEAD_TIMEOUT, frame::read(&mut receive)).await;

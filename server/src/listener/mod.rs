@@ -5,6 +5,7 @@
 mod congestion;
 mod connection;
 mod door;
+mod load;
 mod paths;
 mod roster;
 mod socket;
@@ -21,6 +22,7 @@ use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{DRAIN_TIMEOUT, UPSTREAM_REQUESTS};
 use docxy_protocol::tls::{self, TlsError};
 use door::Verdict;
+use load::Load;
 use paths::Paths;
 use quinn::{Endpoint, EndpointConfig, ServerConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -72,10 +74,13 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let config = server_config(&state)?;
     let usage = Usage::open(&state)?;
+    let (places, connections, streams) =
+        (Places::new(UPSTREAM_REQUESTS), TaskTracker::new(), TaskTracker::new());
     let shared = Arc::new(Shared {
         clients: ClientWatch::start(&state)?,
         usage: usage.clone(),
-        roster: Roster::new(Places::new(UPSTREAM_REQUESTS)),
+        roster: Roster::new(Arc::clone(&places)),
+        streams: streams.clone(),
         upstream: Upstream::new(&settings)?,
         paths: Arc::new(Paths::default()),
         fixed_rate_limit: settings.fixed_rate_limit,
@@ -87,9 +92,9 @@ pub async fn serve(
         endpoints.push(endpoint(*address, &state, config.clone())?);
     }
     let addresses = endpoints.iter().map(Endpoint::local_addr).collect::<Result<_, _>>();
+    Load { connections: connections.clone(), streams, places }.tell_on_signal();
     ready(Ready { addresses: addresses.map_err(ServeError::Endpoint)? });
 
-    let connections = TaskTracker::new();
     for endpoint in &endpoints {
         let (endpoint, shared, connections) = (endpoint.clone(), Arc::clone(&shared), connections.clone());
         tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! What the kernel tells about a running process: its memory and its listening sockets.
+//! What the kernel tells about a running process: its memory, descriptors, threads and listening sockets.
 //! Must never need to enter the process's network namespace: `/proc/PID/net` already is that namespace's view.
 
 use std::{
@@ -29,6 +29,14 @@ pub(super) fn memory(pid: u32) -> Result<Memory> {
             .with_context(|| format!("no {field} in the status of process {pid}"))
     };
     Ok(Memory { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
+}
+
+pub(super) fn descriptors(pid: u32) -> Result<usize> {
+    Ok(fs::read_dir(folder(pid).join("fd"))?.count())
+}
+
+pub(super) fn threads(pid: u32) -> Result<usize> {
+    Ok(fs::read_dir(folder(pid).join("task"))?.count())
 }
 
 /// Addresses on which the process itself (not just its namespace) listens by TCP, sorted.
@@ -96,6 +104,13 @@ mod tests {
             let address = listener.local_addr().unwrap();
             assert!(seen.contains(&address), "{address} is not among {seen:?}");
         }
+    }
+
+    #[test]
+    fn a_process_has_threads_and_what_it_opened() {
+        let _files: Vec<_> = (0..100).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        assert!(descriptors(process::id()).unwrap() > 100);
+        assert!(threads(process::id()).unwrap() >= 1);
     }
 
     #[test]

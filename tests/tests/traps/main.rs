@@ -16,6 +16,7 @@ mod engine;
 mod hosts;
 mod limits;
 mod listing;
+mod load;
 mod lost_line;
 mod mad_clients;
 mod manifest;

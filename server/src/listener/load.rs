@@ -1,0 +1,45 @@
+//! How much is under way, for the operator: `SIGUSR1` writes it to the log.
+//!
+//! Only counts; what may be under way is decided where it begins.
+
+use crate::places::Places;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::task::TaskTracker;
+
+/// What is counted. All of it comes back to where it was when a rush is over; what doesn't is a leak.
+pub(super) struct Load {
+    /// Handshakes included.
+    pub(super) connections: TaskTracker,
+    /// Streams that the server has not said its last word on, segments that wait to be filled
+    /// included.
+    pub(super) streams: TaskTracker,
+    pub(super) places: Arc<Places>,
+}
+
+impl Load {
+    /// Writes it down at each signal from now on.
+    pub(super) fn tell_on_signal(self) {
+        match signal(SignalKind::user_defined1()) {
+            Ok(mut asked) => {
+                tokio::spawn(async move {
+                    while asked.recv().await.is_some() {
+                        self.tell();
+                    }
+                });
+            }
+            Err(error) => tracing::warn!(%error, "SIGUSR1 will not be answered"),
+        }
+    }
+
+    fn tell(&self) {
+        tracing::info!(
+            connections = self.connections.len(),
+            streams = self.streams.len(),
+            exchanges = self.places.held(),
+            waiting = self.places.waiting(),
+            tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+            "under way"
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! What a running program holds at the moment, as the kernel and the program itself count it: equal before and after
+//! a rush, or something leaks.
+//! Must never hold what may rightly differ from one moment to the next, such as memory.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{Client, Server};
+use crate::process::{PATIENCE, Process};
+
+/// What a program holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Open descriptors: sockets, files and all.
+    pub descriptors: usize,
+    /// Threads.
+    pub threads: usize,
+    /// What the program itself counts, by the name that it has for it.
+    pub counts: BTreeMap<String, u64>,
+}
+
+impl Footprint {
+    fn new(process: &Process, counts: BTreeMap<String, u64>) -> Result<Self> {
+        Ok(Self { descriptors: process.descriptors()?, threads: process.threads()?, counts })
+    }
+
+    /// One of the program's own counts; 0 for one that it doesn't have at the moment.
+    pub fn count(&self, name: &str) -> u64 {
+        self.counts.get(name).copied().unwrap_or_default()
+    }
+}
+
+impl Server {
+    /// What it holds, by `SIGUSR1`.
+    pub fn footprint(&mut self) -> Result<Footprint> {
+        const SAID: &str = " under way ";
+        let process = self.process();
+        let before = process.log().matches(SAID).count();
+        process.signal("USR1")?;
+        let line = process.wait_for("say what is under way", PATIENCE, |process| {
+            Ok(process.log().lines().filter(|line| line.contains(SAID)).nth(before).map(str::to_owned))
+        })?;
+        let (_, fields) = line.split_once(SAID).context("it was found by that")?;
+        let field = |field: &str| {
+            let (name, number) = field.split_once('=')?;
+            Some((name.to_owned(), number.parse().ok()?))
+        };
+        Footprint::new(process, fields.split(' ').filter_map(field).collect())
+    }
+}
+
+impl Client {
+    /// What it holds, by `/health`.
+    pub fn footprint(&mut self) -> Result<Footprint> {
+        // First, or the connection by which it is asked would be among them.
+        let kernel = Footprint::new(self.process(), BTreeMap::new())?;
+        let health = self.health()?;
+        let counts = ["requests", "segments", "tasks", "waiting"].into_iter();
+        let counts = counts.filter_map(|name| Some((name.to_owned(), health[name].as_u64()?)));
+        Ok(Footprint { counts: counts.collect(), ..kernel })
+    }
+
+    /// What `/health` says.
+    pub fn health(&self) -> Result<Value> {
+        let mut stream = TcpStream::connect(self.address())?;
+        let request =
+            format!("GET /health HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address());
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (_, body) = answer.split_once("\r\n\r\n").with_context(|| format!("no answer: {answer:?}"))?;
+        Ok(serde_json::from_str(body)?)
+    }
+}
