@@ -3,6 +3,7 @@
 
 mod contender;
 mod engines;
+mod load;
 mod local;
 mod machine;
 mod peer;
@@ -36,6 +37,7 @@ Examples:
   bench local                                 all contenders, 5 runs each, on loopback
   bench local --runs 9 --json local.json      the same for a machine to read
   bench engines                               skopeo through the tunnel and without it
+  bench load                                  200 pulls, 2,000 streams, 500 clients, two restarts
   bench wan                                   the issue's ladder of links, one seed
   bench wan transpacific-5% --seeds 5         median and worst of five seeds
   bench wan transpacific --only ours,tcp-bbr  two contenders alone
@@ -49,6 +51,8 @@ enum Command {
     Local(local::Options),
     /// A whole image pulled by skopeo, through the tunnel and without it (needs root)
     Engines(engines::Options),
+    /// Many pulls, clients and streams at once, what they cost, and what is left of them
+    Load(load::Options),
     /// Our pull over bad links, beside TCP and plain QUIC over the same (needs root)
     Wan(wan::Options),
     /// One end of a transfer, as the benches start it
@@ -71,6 +75,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Local(options) => local::run(&options),
         Command::Engines(options) => engines::run(&options),
+        Command::Load(options) => load::run(&options),
         Command::Wan(options) => wan::run(&options),
         Command::Peer(peer) => peer::run(peer),
     }

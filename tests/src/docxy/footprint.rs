@@ -9,13 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Client, Server};
 use crate::process::{PATIENCE, Process};
 
 /// What a program holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Footprint {
     /// Open descriptors: sockets, files and all.
     pub descriptors: usize,

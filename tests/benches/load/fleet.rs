@@ -1,0 +1,108 @@
+//! Many clients in this process, each with a tunnel of its own, by the client's own code: as many processes would
+//! measure the machine.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
+use docxy_client::{
+    gateway::Gateway,
+    settings::{Congestion, TunnelSettings},
+    tunnel::{Line, Patience, Tunnel},
+};
+use docxy_protocol::{
+    authorization::Authorization,
+    headers::Headers,
+    name::Registry,
+    request::{Method, Operation, Request},
+};
+use futures_util::future::join_all;
+use tokio::task::block_in_place;
+
+use super::Rush;
+
+/// Pulls at once of one client: fewer than it may have, so that none waits for another one.
+pub(super) const PULLS_PER_CLIENT: u32 = 180;
+
+/// How long a client may take to be there, or to be back.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Clients whose tunnels are up.
+pub(super) struct Fleet(Vec<(Tunnel, Line)>);
+
+impl Fleet {
+    /// One client for each link.
+    pub(super) async fn connect(links: &[String]) -> Result<Self> {
+        let settings = links
+            .iter()
+            .map(|link| Ok(TunnelSettings { links: vec![link.parse()?], congestion: Congestion::default() }));
+        let settings = settings.collect::<Result<Vec<_>>>()?;
+        let connecting = settings.into_iter().map(|settings| async {
+            let tunnel = Tunnel::start(settings);
+            let line = tunnel.line(None, Patience::from_the_start(PATIENCE)).await;
+            Ok((tunnel, line.map_err(|fault| anyhow!("{fault}"))?))
+        });
+        Ok(Self(join_all(connecting).await.into_iter().collect::<Result<_>>()?))
+    }
+
+    /// So many pulls of a blob, begun together.
+    pub(super) async fn pull(&self, count: u32, repository: &str, digest: &str) -> Result<Rush> {
+        let request = Request {
+            registry: Registry::docker_hub(),
+            operation: Operation::Blob {
+                repository: repository.parse()?,
+                digest: digest.parse()?,
+                method: Method::Get,
+            },
+            authorization: Authorization::Public,
+            headers: Headers::default(),
+        };
+        let gateways: Vec<_> =
+            self.0.iter().map(|(tunnel, _)| Gateway::new(tunnel.clone(), PATIENCE)).collect();
+        let started = Instant::now();
+        let pulls = gateways.iter().cycle().take(count as usize);
+        let pulls = pulls.map(|gateway| tokio::spawn(pull(gateway.clone(), request.clone())));
+        let mut errors = Vec::new();
+        for pull in join_all(pulls).await {
+            errors.extend(pull?.err().map(|error| format!("{error:#}")));
+        }
+        Ok(Rush { seconds: started.elapsed().as_secs_f64(), errors })
+    }
+
+    /// Seconds from the end of `restart` until each has another line; `None` for one that never has.
+    pub(super) async fn outlive(&self, restart: impl FnOnce() -> Result<()>) -> Result<Vec<Option<f64>>> {
+        let waiting = self.0.iter().map(|(tunnel, line)| {
+            let (tunnel, line) = (tunnel.clone(), line.clone());
+            tokio::spawn(async move {
+                let back = tunnel.line(Some(&line), Patience::of(PATIENCE)).await;
+                back.is_ok().then(Instant::now)
+            })
+        });
+        let waiting: Vec<_> = waiting.collect();
+        block_in_place(restart)?;
+        let started = Instant::now();
+        let mut seconds = Vec::new();
+        for back in join_all(waiting).await {
+            seconds.push(back?.map(|at| at.saturating_duration_since(started).as_secs_f64()));
+        }
+        Ok(seconds)
+    }
+
+    /// Ends them all.
+    pub(super) async fn hang_up(self) {
+        join_all(self.0.into_iter().map(|(tunnel, line)| async move {
+            drop(line);
+            tunnel.close().await;
+        }))
+        .await;
+    }
+}
+
+async fn pull(gateway: Gateway, request: Request) -> Result<()> {
+    let answer = gateway.ask(request, Patience::of(PATIENCE)).await.map_err(|fault| anyhow!("{fault}"))?;
+    ensure!(answer.status.is_success(), "{}", answer.status);
+    let mut body = answer.body;
+    while let Some(bytes) = body.next().await {
+        bytes.map_err(|fault| anyhow!("{fault}"))?;
+    }
+    Ok(())
+}
