@@ -3,32 +3,33 @@
 use std::time::{Duration, Instant};
 
 use docxy_tests::{
-    hub::{Blob, Fault, Rule, Site},
+    hub::{Blob, Fault, Manifest, Rule, Site, TransferState, media_type},
     process::PATIENCE,
 };
-use serde_json::Value;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::{
-    engine::Engine,
+    engine::{ANY, Engine},
     raw::{End, Raw, Said},
     relay::Relay,
     world::{ALICE, World, bytes, client, config, hub, logged, server},
 };
 
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// What the client says when a transfer has lost its line.
 const HOLDING: &str = "a transfer broke off; holding on";
 
 /// A world whose way is in our hands.
-struct Way {
-    world: World,
-    relay: Relay,
+pub(crate) struct Way {
+    pub(crate) world: World,
+    pub(crate) relay: Relay,
 }
 
 impl Way {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let hub = hub().await;
         let server = server(&config(&hub));
         let relay = Relay::to(server.address()).await;
@@ -43,7 +44,7 @@ impl Way {
 }
 
 /// A transfer of `blob` under way, of which so much has come, and which then isn't read.
-async fn begin(world: &World, path: &str, at_least: u64) -> Raw {
+pub(crate) async fn begin(world: &World, path: &str, at_least: u64) -> Raw {
     let bearer = world.engine.anonymous("library/hello").await;
     let mut raw =
         Raw::get(world.client.address(), path, &[("authorization", &bearer), ("connection", "close")]).await;
@@ -51,7 +52,7 @@ async fn begin(world: &World, path: &str, at_least: u64) -> Raw {
     raw
 }
 
-fn assert_whole(said: &Said, blob: &Blob) {
+pub(crate) fn assert_whole(said: &Said, blob: &Blob) {
     assert_eq!((said.status(), said.body().len() as u64, said.end), (200, blob.len(), End::Fin));
     assert!(said.body() == bytes(blob), "not the right bytes");
 }
@@ -145,6 +146,92 @@ async fn an_engines_own_range_is_resumed_within_it() {
     let asked = world.hub.journal().of(Site::Cdn).pop().unwrap();
     let last = format!("-{}", end - 1);
     assert!(asked.header("range").unwrap().ends_with(&last), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dockerd_that_resumes_a_layer_itself_is_resumed_in_its_turn() {
+    let mut world = World::new().await;
+    let (blob, path) = world.with_blob(1, 24 * MIB);
+    let mut first = begin(&world, &path, 5 * MIB).await;
+    first.read_body(7 * MIB as usize).await;
+    let mut layer = first.body().to_vec();
+    drop(first);
+    let bearer = world.engine.anonymous("library/hello").await;
+    let range = format!("bytes={}-", layer.len());
+    let headers = [("authorization", bearer.as_str()), ("range", &range), ("connection", "close")];
+    let mut second = Raw::get(world.client.address(), &path, &headers).await;
+    second.read_body(MIB as usize).await;
+    crash(&mut world);
+    start_again(&mut world);
+    let said = second.rest().await;
+    let answered = format!("content-range: bytes {}-{}/{}\r\n", layer.len(), blob.len() - 1, blob.len());
+    assert!(said.status() == 206 && said.head().contains(&answered), "{}", said.head());
+    layer.extend_from_slice(said.body());
+    assert!(said.end == End::Fin && layer == bytes(&blob), "{} bytes", layer.len());
+    logged(world.client.process(), HOLDING, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containerds_parallel_ranges_all_go_on_and_leave_nothing_running() {
+    const CHUNK: usize = 8 * MIB as usize;
+    let mut world = World::new().await;
+    let (blob, path) = world.with_blob(1, 64 * MIB);
+    let bearer = world.engine.anonymous("library/hello").await;
+    let address = world.client.address();
+    let chunks = (0..4).map(async |n| {
+        let range = format!("bytes={}-", n * CHUNK);
+        let mut raw = Raw::get(address, &path, &[("authorization", &bearer), ("range", &range)]).await;
+        raw.read_body(MIB as usize).await;
+        raw
+    });
+    let mut chunks = join_all(chunks).await;
+    crash(&mut world);
+    start_again(&mut world);
+    join_all(chunks.iter_mut().map(|raw| raw.read_body(CHUNK))).await;
+    logged(world.client.process(), HOLDING, 4);
+    let content = bytes(&blob);
+    for (n, raw) in chunks.iter().enumerate() {
+        assert!(raw.status() == 206 && raw.body()[..CHUNK] == content[n * CHUNK..(n + 1) * CHUNK], "{n}");
+    }
+    // It has what it wanted, and closes.
+    drop(chunks);
+    let none = |all: &[docxy_tests::hub::Transfer]| all.iter().all(|one| one.state != TransferState::Live);
+    world.hub.transfers().wait_until(none, PATIENCE).await.unwrap();
+    let idle = |client: &mut docxy_tests::docxy::Client| {
+        let held = client.footprint().unwrap();
+        held.count("requests") == 0 && held.count("segments") == 0
+    };
+    let started = Instant::now();
+    while !block_in_place(|| idle(&mut world.client)) {
+        assert!(started.elapsed() < PATIENCE, "{:?}", world.client.footprint());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_whose_line_breaks_in_the_middle_arrives_whole() {
+    let Way { mut world, relay } = Way::new().await;
+    let document =
+        json!({ "schemaVersion": 2, "layers": [], "annotations": { "long": "x".repeat(400_000) } });
+    let manifest = Manifest::of_json(media_type::OCI_MANIFEST, &document);
+    world.hub.store().publish_manifest("library/hello", "long", &manifest);
+    let bearer = world.engine.anonymous("library/hello").await;
+    relay.disconnect_after(100_000);
+    let (engine, headers) = (world.engine, [("authorization", bearer.as_str()), ANY]);
+    let pull = engine.get("/v2/library/hello/manifests/long", &headers);
+    let mend = async {
+        while !relay.is_disconnected() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        relay.connect(true);
+        // What was lost would be sent again.
+        relay.block();
+    };
+    let (answer, ()) = tokio::join!(pull, mend);
+    assert!(answer.whole && answer.body == manifest.bytes, "{} bytes", answer.body.len());
+    logged(world.client.process(), HOLDING, 1);
+    let asked = world.hub.journal().count(|entry| entry.path.ends_with("/manifests/long"));
+    assert_eq!(asked, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

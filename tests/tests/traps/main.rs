@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 
 mod account;
+mod away;
 mod blob;
 mod broken;
 mod cancel;

@@ -78,6 +78,11 @@ impl Raw {
         status(&self.received)
     }
 
+    /// The body so far.
+    pub(crate) fn body(&self) -> &[u8] {
+        body_start(&self.received).map_or(&[], |start| &self.received[start..])
+    }
+
     fn body_len(&self) -> Option<usize> {
         body_start(&self.received).map(|start| self.received.len() - start)
     }

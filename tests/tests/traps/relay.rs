@@ -25,6 +25,8 @@ struct Way {
     flows: Mutex<HashMap<SocketAddr, Flow>>,
     gone: AtomicBool,
     down: AtomicU64,
+    /// How many bytes may come through towards the client before the network is gone.
+    enough: AtomicU64,
 }
 
 /// What one of the client's ports has become on the server's side.
@@ -41,8 +43,9 @@ impl Relay {
     pub(crate) async fn to(server: SocketAddr) -> Self {
         let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = front.local_addr().unwrap();
-        let (flows, gone, down) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
-        let way = Arc::new(Way { front, server, flows, gone, down });
+        let (flows, gone) = (Mutex::default(), AtomicBool::new(false));
+        let (down, enough) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        let way = Arc::new(Way { front, server, flows, gone, down, enough });
         let mut task = JoinSet::new();
         task.spawn(forward(way.clone()));
         Self { address, way, _task: task }
@@ -71,6 +74,15 @@ impl Relay {
     /// Whether the network is there.
     pub(crate) fn connect(&self, connected: bool) {
         self.way.gone.store(!connected, Ordering::Relaxed);
+    }
+
+    /// Disconnects the network once so many more bytes have come through towards the client.
+    pub(crate) fn disconnect_after(&self, bytes: u64) {
+        self.way.enough.store(self.bytes_down() + bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_disconnected(&self) -> bool {
+        self.way.is_gone()
     }
 }
 
@@ -117,7 +129,11 @@ async fn backward(way: Arc<Way>, outside: Arc<UdpSocket>, client: SocketAddr) {
         // An error is a server that is gone for the moment, told by ICMP.
         let Ok(length) = outside.recv(&mut buffer).await else { continue };
         if !way.is_gone() {
-            way.down.fetch_add(length as u64, Ordering::Relaxed);
+            let down = way.down.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
+            if down >= way.enough.load(Ordering::Relaxed) {
+                way.enough.store(u64::MAX, Ordering::Relaxed);
+                way.gone.store(true, Ordering::Relaxed);
+            }
             let _ = way.front.send_to(&buffer[..length], client).await;
         }
     }
