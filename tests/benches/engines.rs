@@ -14,16 +14,18 @@ use clap::Args;
 use docxy_tests::{
     docxy::{Client, Server},
     engine::Sandbox,
+    hub::Listen,
     net::{Lab, Namespace},
     process::run as run_command,
+    stand_in::StandIn,
+    statistics::{least, median, most},
+    table::{Table, number},
 };
 
 use crate::{
     machine::Machine,
     report::{print, progress, write_json},
-    source::{Listen, Source},
-    statistics::{least, median, most},
-    table::{Table, number},
+    source,
 };
 
 const IMAGE: &str = "docker://docker.io/bench/image:latest";
@@ -99,7 +101,7 @@ fn table(routes: &[Route], results: &BTreeMap<&str, Vec<f64>>) -> Table {
 }
 
 /// The stand-in where Docker Hub would be: each host on the port that everyone expects.
-fn source(lab: &Lab, mib: u64) -> Result<Source> {
+fn source(lab: &Lab, mib: u64) -> Result<StandIn> {
     for address in &HOSTS[1..] {
         let mut command = lab.hub.command("ip");
         command.args(["addr", "add", &format!("{address}/24"), "dev", "to-abroad"]);
@@ -107,7 +109,7 @@ fn source(lab: &Lab, mib: u64) -> Result<Source> {
     }
     let [registry, auth, cdn] = HOSTS.map(|ip| SocketAddr::new(ip, 443));
     let image = format!("--image=bench/image:{mib}MiB");
-    Source::start(Some(&lab.hub), Listen { registry, auth, cdn }, &[&image])
+    source::start(Some(&lab.hub), Listen { registry, auth, cdn }, &[&image])
 }
 
 impl Route {
@@ -123,7 +125,7 @@ impl Route {
     }
 
     /// From where the stand-in can be reached, as if it were Docker Hub.
-    fn straight(lab: &Lab, source: &Source) -> Result<Self> {
+    fn straight(lab: &Lab, source: &StandIn) -> Result<Self> {
         let sandbox = sandbox(&lab.abroad)?;
         let hosts: String =
             source.resolve().iter().map(|(host, address)| format!("{} {host}\n", address.ip())).collect();

@@ -11,8 +11,6 @@ mod place;
 mod reading;
 mod report;
 mod source;
-mod statistics;
-mod table;
 mod usage;
 mod wan;
 

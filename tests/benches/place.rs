@@ -8,9 +8,10 @@ use std::{
 };
 
 use anyhow::Result;
-use docxy_tests::net::{Namespace, command_in};
-
-use crate::source::Source;
+use docxy_tests::{
+    net::{Namespace, command_in},
+    stand_in::StandIn,
+};
 
 /// The two ends of a transfer, and the source behind the far one.
 #[derive(Clone, Copy)]
@@ -22,7 +23,7 @@ pub(crate) struct Place<'a> {
     /// The far end's address, as the near one reaches it.
     pub(crate) far_ip: IpAddr,
     /// Where the bytes come from.
-    pub(crate) source: &'a Source,
+    pub(crate) source: &'a StandIn,
 }
 
 impl<'a> Place<'a> {
@@ -30,7 +31,7 @@ impl<'a> Place<'a> {
     pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     /// Everything on loopback.
-    pub(crate) fn loopback(source: &'a Source) -> Self {
+    pub(crate) fn loopback(source: &'a StandIn) -> Self {
         Self { near: None, far: None, far_ip: Self::LOOPBACK, source }
     }
 

@@ -3,7 +3,11 @@
 
 pub mod docxy;
 pub mod engine;
+pub mod faults;
 pub mod hub;
 pub mod net;
 pub mod process;
+pub mod stand_in;
+pub mod statistics;
+pub mod table;
 pub mod wan;

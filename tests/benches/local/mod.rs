@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use docxy_tests::hub::Listen;
 
 use crate::{
     contender::{Contender, Nginx, Ours, Quic, Straight, Tcp},
@@ -14,7 +15,7 @@ use crate::{
     peer::{Appetite, Tuning},
     place::Place,
     report::{print, progress, write_json},
-    source::{Listen, REPOSITORY, Source},
+    source::{self, REPOSITORY},
 };
 use results::Results;
 
@@ -38,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = Machine::this();
     let contenders = chosen(&options.only)?;
     let content = format!("--blob={REPOSITORY}:{}MiB", options.mib);
-    let source = Source::start(None, Listen::on(Place::LOOPBACK), &[&content])?;
+    let source = source::start(None, Listen::on(Place::LOOPBACK), &[&content])?;
     let place = Place::loopback(&source);
     let mut results = Results::default();
     for round in 1..=options.runs {

@@ -7,13 +7,13 @@ use std::{
     thread,
 };
 
-use serde::Serialize;
-
-use crate::{
-    contender::{Measured, Role},
+use docxy_tests::{
     statistics::{least, median, most},
     table::{Table, number},
 };
+use serde::Serialize;
+
+use crate::contender::{Measured, Role};
 
 /// What all others are compared with.
 const REFERENCE: &str = "raw-quic";

@@ -4,15 +4,15 @@
 use std::fmt::{self, Display};
 
 use anyhow::Error;
-use docxy_tests::wan::Report;
+use docxy_tests::{
+    statistics::{least, median, most},
+    table::{Table, number},
+    wan::Report,
+};
 use serde::Serialize;
 
 use super::figure::Figure;
-use crate::{
-    contender::Measured,
-    statistics::{least, median, most},
-    table::{Table, number},
-};
+use crate::contender::Measured;
 
 /// What came of one turn.
 #[derive(Debug, Default, Serialize)]

@@ -2,14 +2,16 @@
 //! Must never know any one scenario.
 
 use anyhow::Result;
-use docxy_tests::wan::{Counters, Link, NamedLink, Wan};
+use docxy_tests::{
+    statistics::{median, percentile},
+    wan::{Counters, Link, NamedLink, Wan},
+};
 
 use super::{figure::Figure, result::Outcome};
 use crate::{
     contender::{Contender, Measured, Role, Running},
     peer::Appetite,
     place::Place,
-    statistics::{median, percentile},
 };
 
 /// Seconds that count as cold.

@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use docxy_tests::{
+    hub::Listen,
     net::Lab,
+    stand_in::StandIn,
     wan::{End, NamedLink, Wan},
 };
 
@@ -16,7 +18,7 @@ use super::{
 use crate::{
     contender::Contender,
     place::Place,
-    source::{Listen, REPOSITORY, Source},
+    source::{self, REPOSITORY},
 };
 
 /// The link's ends.
@@ -25,7 +27,7 @@ const FAR: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
 
 /// All that stays while contenders take turns. Dropped in this order: the lab last.
 pub(super) struct World {
-    source: Source,
+    source: StandIn,
     lab: Lab,
 }
 
@@ -37,7 +39,7 @@ impl World {
         let bytes = (bits_per_second as f64 / 8.0 * seconds * LONGER) as u64;
         let lab = Lab::new()?;
         let blob = format!("--blob={REPOSITORY}:{bytes}");
-        let source = Source::start(Some(&lab.hub), Listen::on(Lab::HUB), &[&blob])?;
+        let source = source::start(Some(&lab.hub), Listen::on(Lab::HUB), &[&blob])?;
         Ok(Self { source, lab })
     }
 

@@ -51,9 +51,15 @@ struct Arguments {
     /// A public image with one layer of SIZE that takes no memory.
     #[arg(long, value_name = "REPOSITORY:SIZE")]
     large_image: Vec<Content>,
+    /// A public image with four layers of SIZE in all that take no memory.
+    #[arg(long, value_name = "REPOSITORY:SIZE")]
+    four_layer_image: Vec<Content>,
     /// An image that only the given accounts may pull.
     #[arg(long, value_name = "REPOSITORY[:SIZE]")]
     private: Vec<Content>,
+    /// Let only the given accounts pull what another option puts there.
+    #[arg(long, value_name = "REPOSITORY")]
+    lock: Vec<String>,
     /// A blob of SIZE that no manifest names.
     #[arg(long, value_name = "REPOSITORY:SIZE")]
     blob: Vec<Content>,
@@ -161,9 +167,15 @@ fn fill(arguments: &Arguments, published: &mut BTreeMap<String, String>) -> Resu
     for content in &arguments.large_image {
         publish(&content.repository, &Image::one_layer(seed_of(&content.repository), content.size()?)?);
     }
+    for content in &arguments.four_layer_image {
+        publish(&content.repository, &Image::four_layers(seed_of(&content.repository), content.size()?)?);
+    }
     for content in &arguments.private {
         publish(&content.repository, &content.image()?);
         store.make_private(&content.repository, &accounts);
+    }
+    for repository in &arguments.lock {
+        store.make_private(repository, &accounts);
     }
     for content in &arguments.blob {
         let blob = Blob::generated(seed_of(&content.repository), content.size()?);

@@ -83,6 +83,16 @@ impl Image {
         })
     }
 
+    /// Four uncompressed layers of incompressible data, `len` bytes in all on each platform, generated as they are read.
+    pub fn four_layers(seed: u64, len: u64) -> io::Result<Self> {
+        Self::build(|architecture| {
+            let layer = |n: u64| {
+                Layer::of_plain_noise(&format!("data-{n}"), seed_for(seed + n, architecture), len / 4)
+            };
+            (1..=4).map(layer).collect()
+        })
+    }
+
     /// One uncompressed layer with a file of `len` incompressible bytes, generated as it is read.
     pub fn one_layer(seed: u64, len: u64) -> io::Result<Self> {
         Self::build(|architecture| {

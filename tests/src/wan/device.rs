@@ -9,7 +9,7 @@ use std::{
 
 use tun_rs::{DeviceBuilder, SyncDevice};
 
-use super::{End, Error, inside};
+use super::{End, Error, inside, pair::ip};
 
 /// The largest packet that either end sends.
 pub(super) const MTU: u16 = 1500;
@@ -45,6 +45,14 @@ impl Device {
         let (tun, name) =
             opened.map_err(|source| Error::Device { namespace: end.namespace.clone(), source })?;
         Ok(Self { tun, name, namespace: end.namespace.clone() })
+    }
+
+    /// Takes its address away and gives it another one.
+    pub(super) fn readdress(&self, address: Ipv4Addr) -> Result<(), Error> {
+        let ip = |arguments: &[&str]| ip(&[&["-n", self.namespace.as_str()], arguments].concat());
+        ip(&["addr", "flush", "dev", &self.name])?;
+        ip(&["addr", "add", &format!("{address}/{PREFIX}"), "dev", &self.name])?;
+        Ok(())
     }
 
     /// Reads the next packet that the namespace sends; `None` if there is none right now.

@@ -159,9 +159,21 @@ impl Wan {
         self.steer(|emulation, _| emulation.block_udp_port(port));
     }
 
+    /// Gives the left end another address, as a laptop gets one that goes from Wi-Fi to cellular: the old one is gone at
+    /// once, with what is on its way there.
+    pub fn move_left(&self, address: Ipv4Addr) -> Result<(), Error> {
+        let [left, _] = &*self.devices;
+        left.readdress(address)
+    }
+
     /// Undoes all blocks of flows and ports.
     pub fn unblock_udp(&self) {
         self.steer(|emulation, _| emulation.unblock_udp());
+    }
+
+    /// What has become so far of what one end sent.
+    pub fn counters(&self, way: Way) -> Counters {
+        self.shared.emulation().lane(way).direction().counters()
     }
 
     /// What the link has done so far.

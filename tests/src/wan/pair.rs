@@ -85,7 +85,7 @@ fn sweep() {
     }
 }
 
-fn ip(arguments: &[&str]) -> Result<String, Error> {
+pub(super) fn ip(arguments: &[&str]) -> Result<String, Error> {
     let mut command = Command::new("ip");
     command.args(arguments);
     run(command, Duration::from_secs(10)).and_then(|finished| finished.succeeded()).map_err(Error::Ip)

@@ -2,7 +2,7 @@
 //! Must never average: one run that something disturbed would show in every figure.
 
 /// The middle one; of an even number, the mean of the two in the middle. NaN if there is none.
-pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let values = sorted(values);
     match values.len() {
         0 => f64::NAN,
@@ -12,19 +12,19 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// The smallest one that at least this share of them do not exceed. NaN if there is none.
-pub(crate) fn percentile(values: impl IntoIterator<Item = f64>, share: f64) -> f64 {
+pub fn percentile(values: impl IntoIterator<Item = f64>, share: f64) -> f64 {
     let values = sorted(values);
     let rank = (values.len() as f64 * share).ceil() as usize;
     values.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
 }
 
 /// The smallest one. NaN if there is none.
-pub(crate) fn least(values: impl IntoIterator<Item = f64>) -> f64 {
+pub fn least(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().reduce(f64::min).unwrap_or(f64::NAN)
 }
 
 /// The largest one. NaN if there is none.
-pub(crate) fn most(values: impl IntoIterator<Item = f64>) -> f64 {
+pub fn most(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().reduce(f64::max).unwrap_or(f64::NAN)
 }
 
