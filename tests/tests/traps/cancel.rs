@@ -7,7 +7,7 @@ use docxy_tests::hub::{Fault, Rule, Transfer, TransferState};
 use crate::{
     engine::{Engine, PATIENCE},
     raw::Raw,
-    world::World,
+    world::{World, bytes},
 };
 
 /// The contract: a cancel at the engine stops the transfer upstream within a second.
@@ -41,6 +41,16 @@ async fn an_engine_that_hangs_up_stops_the_cdn_within_a_second() {
     }
     let transfers = world.hub.transfers().snapshot();
     assert!(transfers.iter().all(|transfer| transfer.state == TransferState::Broken), "{transfers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_hangs_up_and_pulls_again_gets_all_of_it() {
+    let world = World::new().await;
+    let (blob, path) = world.with_blob(1, 20 << 20);
+    drop(begin(&world, &path, 7 << 20).await);
+    let bearer = world.engine.anonymous("library/hello").await;
+    let answer = world.engine.get(&path, &[("authorization", &bearer)]).await;
+    assert!(answer.whole && answer.body == bytes(&blob));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -291,6 +291,21 @@ async fn an_outage_is_over_for_a_pull_soon_after_it_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_begins_to_lose_a_tenth_of_all_packets_carries_a_pull_once() {
+    let Way { mut world, relay } = Way::new().await;
+    let (blob, path) = world.with_blob(1, 32 * MIB);
+    let before = relay.bytes_down();
+    let raw = begin(&world, &path, 2 * MIB).await;
+    relay.lose(0.1);
+    assert_whole(&raw.rest().await, &blob);
+    let crossed = relay.bytes_down() - before;
+    println!("{crossed} bytes crossed for a blob of {}", blob.len());
+    assert!(crossed <= blob.len() * 106 / 100 + 2 * MIB, "{crossed} bytes crossed");
+    let log = world.client.process().log();
+    assert!(!log.contains("the line is silent") && !log.contains(HOLDING), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_whose_address_changes_keeps_its_connection() {
     let Way { mut world, relay } = Way::new().await;
     let (blob, path) = world.with_blob(1, 64 * MIB);

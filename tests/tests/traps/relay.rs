@@ -10,6 +10,8 @@ use std::{
     },
 };
 
+use rand::{RngExt as _, SeedableRng as _};
+use rand_pcg::Pcg64Mcg;
 use tokio::{net::UdpSocket, task::JoinSet};
 
 /// A relay in front of a server.
@@ -27,6 +29,8 @@ struct Way {
     down: AtomicU64,
     /// How many bytes may come through towards the client before the network is gone.
     enough: AtomicU64,
+    dice: Mutex<Pcg64Mcg>,
+    lost: Mutex<f64>,
 }
 
 /// What one of the client's ports has become on the server's side.
@@ -45,7 +49,8 @@ impl Relay {
         let address = front.local_addr().unwrap();
         let (flows, gone) = (Mutex::default(), AtomicBool::new(false));
         let (down, enough) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-        let way = Arc::new(Way { front, server, flows, gone, down, enough });
+        let (dice, lost) = (Mutex::new(Pcg64Mcg::seed_from_u64(1)), Mutex::new(0.0));
+        let way = Arc::new(Way { front, server, flows, gone, down, enough, dice, lost });
         let mut task = JoinSet::new();
         task.spawn(forward(way.clone()));
         Self { address, way, _task: task }
@@ -71,6 +76,11 @@ impl Relay {
         self.way.flows.lock().unwrap().values_mut().for_each(|flow| *flow = Flow::Blocked);
     }
 
+    /// Loses this share of all datagrams from now on, in both directions.
+    pub(crate) fn lose(&self, share: f64) {
+        *self.way.lost.lock().unwrap() = share;
+    }
+
     /// Whether the network is there.
     pub(crate) fn connect(&self, connected: bool) {
         self.way.gone.store(!connected, Ordering::Relaxed);
@@ -87,8 +97,10 @@ impl Relay {
 }
 
 impl Way {
-    fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
+    /// Whether a datagram doesn't get through.
+    fn drops(&self) -> bool {
+        let lost = *self.lost.lock().unwrap();
+        self.gone.load(Ordering::Relaxed) || self.dice.lock().unwrap().random_bool(lost)
     }
 }
 
@@ -96,7 +108,7 @@ async fn forward(way: Arc<Way>) {
     let mut buffer = [0; 2048];
     loop {
         let Ok((length, client)) = way.front.recv_from(&mut buffer).await else { continue };
-        if way.is_gone() {
+        if way.drops() {
             continue;
         }
         if let Some(outside) = outside(&way, client) {
@@ -128,7 +140,7 @@ async fn backward(way: Arc<Way>, outside: Arc<UdpSocket>, client: SocketAddr) {
     loop {
         // An error is a server that is gone for the moment, told by ICMP.
         let Ok(length) = outside.recv(&mut buffer).await else { continue };
-        if !way.is_gone() {
+        if !way.drops() {
             let down = way.down.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
             if down >= way.enough.load(Ordering::Relaxed) {
                 way.enough.store(u64::MAX, Ordering::Relaxed);
