@@ -39,7 +39,7 @@ struct Arguments {
     /// Size of the image, in four layers
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(16..))]
     mib: u64,
-    /// Where to leave what everybody said in a pull that failed
+    /// Where to leave what everybody said, a folder for each pull
     #[arg(long, value_name = "FOLDER", default_value = "target/faults")]
     logs: PathBuf,
 }
@@ -83,9 +83,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     for pull in pulls(arguments) {
         let outcome = stage.play(pull.fault, pull.engine, pull.seed);
         tell(pull, &outcome)?;
-        if outcome.failure.is_some() {
-            keep_logs(&arguments.logs, pull, &outcome)?;
-        }
+        keep_logs(&arguments.logs, pull, &outcome)?;
         outcomes.entry((pull.fault, pull.engine)).or_default().push(outcome);
     }
     let all = || outcomes.values().flatten();
@@ -129,7 +127,7 @@ fn keep_logs(folder: &Path, pull: Pull, outcome: &Outcome) -> Result<()> {
     for (name, log) in &outcome.logs {
         fs::write(folder.join(format!("{name}.log")), log)?;
     }
-    Ok(writeln!(io::stdout(), "  logs: {}", folder.display())?)
+    Ok(())
 }
 
 fn table(outcomes: &BTreeMap<(Fault, EngineKind), Vec<Outcome>>) -> Table {

@@ -51,7 +51,7 @@ pub struct Outcome {
     pub twice: i64,
     /// Why it isn't as it must be.
     pub failure: Option<String>,
-    /// If so, what everybody said, by name.
+    /// What everybody said, by name.
     pub logs: Vec<(&'static str, String)>,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Turn<'a> {
                 seconds: taken.as_secs_f64(),
                 twice: crossed as i64 - self.content.bytes as i64,
                 failure: None,
-                logs: Vec::new(),
+                logs: self.logs(),
             },
             Err(error) => Outcome::failed(&error, self.logs()),
         }

@@ -12,9 +12,10 @@ use docxy_tests::{
     hub::Image,
     net::Lab,
     process::run,
+    stand_in::wanted,
 };
 
-use crate::wanted::{wanted, write_layout};
+use crate::layout::write_layout;
 
 /// A registry on the laptop itself that holds a small multi-arch image.
 struct Plain {

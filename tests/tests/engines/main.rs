@@ -5,7 +5,7 @@ mod archive;
 mod docker;
 mod harness;
 mod isolation;
+mod layout;
 mod others;
 mod real_registry;
-mod wanted;
 mod world;

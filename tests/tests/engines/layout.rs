@@ -1,5 +1,5 @@
-//! What an engine must have after a pull, worked out from the stand-in's image and not from what was served.
-//! Must never ask an engine.
+//! The stand-in's image as an OCI layout, for registries and engines that take one.
+//! Must never change a byte of it.
 
 use std::{
     fs,
@@ -7,18 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use docxy_tests::{engine::Pulled, hub::Image};
+use docxy_tests::hub::Image;
 use serde_json::json;
-
-/// `image` as an engine on linux/amd64 must have it.
-pub(crate) fn wanted(image: &Image) -> Pulled {
-    let ours = image.platform("amd64").expect("every image has amd64");
-    Pulled {
-        digest: image.digest().to_string(),
-        config: ours.config.digest().to_string(),
-        layers: ours.layers.iter().map(|layer| layer.diff_id.to_string()).collect(),
-    }
-}
 
 /// Writes `image` into `folder` as an OCI layout, all platforms, byte for byte.
 pub(crate) fn write_layout(image: &Image, folder: &Path) -> Result<()> {
