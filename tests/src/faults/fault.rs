@@ -84,7 +84,9 @@ impl Fault {
             Self::Loss => "10 % of all packets are lost from then on",
             Self::Cancel => "the engine is interrupted, and pulls again",
             Self::Registry503 => "the CDN breaks a layer off, and the registry says 503 twice",
-            Self::Drain => "the server is told to end; another one takes over once it has",
+            Self::Drain => {
+                "the server is told to end; another one takes over once it has (in half of them the link slows down, and its 30 s run out)"
+            }
         }
     }
 }

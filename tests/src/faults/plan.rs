@@ -15,6 +15,8 @@ pub(super) struct Plan {
     pub(super) layer: usize,
     /// The bytes of it at which it has, in order.
     pub(super) bytes: [u64; 5],
+    /// Whether what runs is too slow for a server that is told to end, and is cut off by it.
+    pub(super) slow: bool,
 }
 
 impl Plan {
@@ -26,14 +28,14 @@ impl Plan {
             // do. The cut comes behind the expiry.
             let layer = layers.len() - 1;
             let byte = (layers[layer] as f64 * dice.random_range(0.96..0.99)) as u64;
-            return Self { share: dice.random_range(0.78..0.82), layer, bytes: [byte; 5] };
+            return Self { share: dice.random_range(0.78..0.82), layer, bytes: [byte; 5], slow: false };
         }
         let share = dice.random_range(0.2..0.7);
         let layer = dice.random_range(0..layers.len());
         let length = layers[layer] as f64;
         let mut bytes = [0; 5].map(|_: u64| (length * dice.random_range(0.05..0.95)) as u64);
         bytes.sort_unstable();
-        Self { share, layer, bytes }
+        Self { share, layer, bytes, slow: dice.random() }
     }
 }
 

@@ -96,7 +96,7 @@ impl Puller {
     pub(super) fn complaint(&mut self, said: &str) -> Option<String> {
         let signs: &[&str] = match self {
             Self::Docker(_) => &["Download failed", "Attempting next endpoint", "Retrying"],
-            Self::Podman(_) => &["reconnecting", "retrying", "Unexpected EOF"],
+            Self::Podman(_) => &["reconnecting", ", retrying in"],
         };
         let log = self.log();
         let complains = |line: &&str| signs.iter().any(|sign| line.contains(sign));

@@ -10,7 +10,7 @@ use super::{Fault, turn::Turn};
 use crate::{
     hub::{self, Rule, Site},
     process::Process,
-    wan::{Loss, Way},
+    wan::{Loss, Rate, Way},
 };
 
 /// The laptop's second address.
@@ -18,6 +18,9 @@ const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 77);
 
 /// A server is given 30 s to finish what runs, and a little to end.
 const DRAINED: Duration = Duration::from_secs(45);
+
+/// A rate at which nothing large is finished within that.
+const SLOW: Rate = Rate::mbit(10);
 
 /// Tells the stand-in what shall go wrong at its side.
 pub(super) fn arm(turn: &Turn<'_>) -> Result<()> {
@@ -69,10 +72,15 @@ pub(super) fn strike(turn: &mut Turn<'_>, mut pull: Process) -> Result<Process> 
             pull = turn.pull()?;
         }
         Fault::Drain => {
+            let before = turn.wan.link();
+            if turn.plan.slow {
+                turn.wan.change(|link| link.each_way().into_iter().for_each(|way| way.rate = Some(SLOW)));
+            }
             turn.server.process().signal("TERM")?;
             let status = turn.server.process().wait_until_ended(DRAINED)?;
             ensure!(status.success(), "the server that was told to end did so with {status}");
             turn.server.start_again()?;
+            turn.wan.change(|link| *link = before);
         }
         Fault::None | Fault::CdnCut | Fault::CdnStall | Fault::ExpiredUrl | Fault::Registry503 => {}
     }
