@@ -6,7 +6,10 @@ use std::{net::Ipv4Addr, thread, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use super::{Fault, turn::Turn};
+use super::{
+    Fault,
+    turn::{PULL, Turn},
+};
 use crate::{
     hub::{self, Rule, Site},
     process::Process,
@@ -67,7 +70,7 @@ pub(super) fn strike(turn: &mut Turn<'_>, mut pull: Process) -> Result<Process> 
         }),
         Fault::Cancel => {
             pull.signal("INT")?;
-            let status = pull.wait_until_ended(turn.patience())?;
+            let status = pull.wait_until_ended(PULL)?;
             ensure!(!status.success(), "the pull was over before it was interrupted");
             pull = turn.pull()?;
         }

@@ -29,6 +29,9 @@ const FAR: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
 /// Without the fault, a link that is quick enough for a hundred pulls, and long enough for something to be on its way.
 const LINK: Conditions = Conditions::clean(Rate::mbit(300), Duration::from_millis(40));
 
+/// How long a pull may take: far longer than it does.
+pub(super) const PULL: Duration = Duration::from_secs(180);
+
 /// A pull with all that it needs. Dropped in this order: who asks before who answers, the link last.
 pub(super) struct Turn<'a> {
     pub(super) stage: &'a Stage,
@@ -104,15 +107,20 @@ impl<'a> Turn<'a> {
             self.wait_for_the_middle(&mut pull)?;
             pull = strike::strike(self, pull)?;
         }
-        let status = pull.wait_until_ended(self.patience())?;
+        let status = pull.wait_until_ended(PULL)?;
         let taken = started.elapsed();
-        ensure!(status.success(), "the pull ended with {status}:\n{}", pull.log());
+        let said = pull.log();
+        ensure!(
+            status.success(),
+            "the pull ended with {status}: {}",
+            said.lines().last().unwrap_or_default()
+        );
         let pulled = self.puller.pulled(self.content.repository)?;
         ensure!(pulled == self.content.wanted, "pulled {pulled:?} instead of {:?}", self.content.wanted);
         strike::assert_struck(self)?;
         // An engine that was told to stop may say that it did.
         if self.fault != Fault::Cancel
-            && let Some(line) = self.puller.complaint(&pull.log())
+            && let Some(line) = self.puller.complaint(&said)
         {
             bail!("the engine noticed: {line}");
         }
@@ -124,17 +132,12 @@ impl<'a> Turn<'a> {
         Process::spawn("pull", self.puller.pull(self.content.repository), self.folder.path())
     }
 
-    /// How long a pull may take: far longer than it does.
-    pub(super) fn patience(&self) -> Duration {
-        Duration::from_secs(180)
-    }
-
     /// Waits until as much has crossed as the plan wants.
     fn wait_for_the_middle(&self, pull: &mut Process) -> Result<()> {
         let before = self.wan.counters(Way::RightToLeft);
         let enough = (self.content.bytes as f64 * self.plan.share) as u64;
         let crossed = || toll::content(before, self.wan.counters(Way::RightToLeft));
-        pull.wait_for("get to its middle", self.patience(), |_| Ok((crossed() >= enough).then_some(())))
+        pull.wait_for("get to its middle", PULL, |_| Ok((crossed() >= enough).then_some(())))
     }
 
     fn logs(&mut self) -> Vec<(&'static str, String)> {
