@@ -16,7 +16,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use docxy_tests::{
     docxy::{Client, Server},
+    hub::Listen,
     process::PATIENCE,
+    statistics::{median, most, percentile},
+    table::{Table, number},
 };
 use serde::Serialize;
 use tokio::runtime::Runtime;
@@ -25,9 +28,7 @@ use crate::{
     machine::Machine,
     place::Place,
     report::{print, progress, write_json},
-    source::{Listen, REPOSITORY, Source},
-    statistics::{median, most, percentile},
-    table::{Table, number},
+    source::{self, REPOSITORY},
     usage::Usage,
 };
 use fleet::{Fleet, PULLS_PER_CLIENT};
@@ -83,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = Machine::this();
     let (image, small) = ("--image=bench/image", format!("--blob={SMALL}:1MiB"));
     let bulk = format!("--blob={REPOSITORY}:{}MiB", options.mib);
-    let source = Source::start(None, Listen::on(Place::LOOPBACK), &[image, &bulk, &small])?;
+    let source = source::start(None, Listen::on(Place::LOOPBACK), &[image, &bulk, &small])?;
     let mut server = Server::start(None, Place::LOOPBACK, &source.server_config())?;
     let mut client = Client::start(None, &server.invite("engines")?)?;
     client.process().wait_for_line("tunnel up", PATIENCE)?;

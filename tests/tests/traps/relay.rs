@@ -92,7 +92,7 @@ impl Relay {
     }
 
     pub(crate) fn is_disconnected(&self) -> bool {
-        self.way.is_gone()
+        self.way.gone.load(Ordering::Relaxed)
     }
 }
 
