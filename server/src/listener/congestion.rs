@@ -68,7 +68,7 @@ impl Observer {
 
     fn recall(&self, now: Instant) {
         if let Some(memory) = self.paths.recall(&self.client, Network::of(self.remote.ip()), now) {
-            tracing::debug!(rate = %memory.rate, min_rtt = ?memory.min_rtt, "this way is known");
+            tracing::info!(rate = %memory.rate, min_rtt = ?memory.min_rtt, "this way is known");
             self.handle.recall(memory);
         }
     }

@@ -3,4 +3,5 @@
 
 mod link;
 mod program;
+mod tunnel;
 mod world;

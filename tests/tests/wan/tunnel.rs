@@ -1,0 +1,124 @@
+//! The real client and server with a bad link between them.
+//! Must never judge how fast that is: `scripts/bench wan` does.
+
+use std::{fs, net::Ipv4Addr, process::Command, time::Duration};
+
+use anyhow::{Result, ensure};
+use docxy_tests::{
+    docxy::{Client, Server},
+    hub::Listen,
+    net::{Lab, command_in},
+    process::{run, scratch},
+    stand_in::StandIn,
+    wan::{Conditions, End, Link, Loss, Queue, Rate, Wan},
+};
+use sha2::{Digest as _, Sha256};
+
+const REPOSITORY: &str = "wan/blob";
+
+/// Six times what the fattest of these links holds: every window opens.
+const MIB: u64 = 48;
+
+/// What a busy machine may take for it.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+const NEAR: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 1);
+const FAR: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
+
+/// Everything from a laptop to Docker Hub. Dropped in this order: the lab last.
+struct World {
+    hub: StandIn,
+    lab: Lab,
+}
+
+impl World {
+    fn new() -> Result<Self> {
+        let lab = Lab::new()?;
+        let blob = format!("--blob={REPOSITORY}:{MIB}MiB");
+        let hub = StandIn::start(Some(&lab.hub), Listen::on(Lab::HUB), &[&blob])?;
+        Ok(Self { hub, lab })
+    }
+
+    fn link(&self, conditions: Conditions) -> Result<Wan> {
+        let (near, far) = (End::new(self.lab.laptop.name(), NEAR), End::new(self.lab.abroad.name(), FAR));
+        Ok(Wan::join(&near, &far, Link::symmetric(conditions), 1)?)
+    }
+
+    fn server(&self) -> Result<Server> {
+        Server::start(Some(&self.lab.abroad), FAR.into(), &self.hub.server_config())
+    }
+
+    fn client(&self, link: &str) -> Result<Client> {
+        let mut client = Client::start(Some(&self.lab.laptop), link)?;
+        client.process().wait_for_line("tunnel up", PATIENCE)?;
+        Ok(client)
+    }
+
+    /// Pulls the blob as a user would try it, and checks it.
+    fn pull(&self, client: &Client) -> Result<()> {
+        let folder = scratch()?;
+        let file = folder.path().join("blob");
+        let token = self.curl(&[&format!(
+            "{}/auth/token?service=registry.docker.io&scope=repository:{REPOSITORY}:pull",
+            client.url()
+        )])?;
+        let token: serde_json::Value = serde_json::from_str(&token)?;
+        let bearer = format!("Authorization: Bearer {}", token["token"].as_str().unwrap_or_default());
+        let digest = self.hub.digest(REPOSITORY)?;
+        let url = format!("{}/v2/{REPOSITORY}/blobs/{digest}", client.url());
+        self.curl(&["-H", &bearer, "-o", &file.to_string_lossy(), &url])?;
+        let found: String =
+            Sha256::digest(fs::read(&file)?).iter().map(|byte| format!("{byte:02x}")).collect();
+        ensure!(digest == format!("sha256:{found}"), "{digest} came as {found}");
+        Ok(())
+    }
+
+    fn curl(&self, arguments: &[&str]) -> Result<String> {
+        let mut curl: Command = command_in(Some(&self.lab.laptop), "curl");
+        curl.args(["--silent", "--show-error", "--fail"]).args(arguments);
+        run(curl, PATIENCE)?.succeeded()
+    }
+}
+
+/// Stock quinn closes the connection when 1024 gaps are open in a stream that has a large window: at this
+/// rate and loss with any congestion control, and without any loss of its own where a start overruns the queue.
+#[test]
+fn no_link_brings_the_connection_down_by_its_gaps() -> Result<()> {
+    let fat = Conditions::clean(Rate::mbit(300), Duration::from_millis(100));
+    let shallow = Conditions { queue: Queue::Bytes(64 * 1024), ..fat };
+    let world = World::new()?;
+    for conditions in [
+        Conditions { loss: Loss::Random { share: 0.05 }, ..fat },
+        shallow,
+        Conditions { loss: Loss::Random { share: 0.10 }, ..fat },
+    ] {
+        let _wan = world.link(conditions)?;
+        let mut server = world.server()?;
+        let mut client = world.client(&server.invite("laptop")?)?;
+        world.pull(&client)?;
+        let log = client.process().log();
+        ensure!(log.matches("tunnel up").count() == 1 && !log.contains("tunnel lost"), "{log}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_second_connection_starts_from_what_the_first_one_found() -> Result<()> {
+    let world = World::new()?;
+    let _wan = world.link(Conditions::clean(Rate::mbit(100), Duration::from_millis(25)))?;
+    let mut server = world.server()?;
+    let link = server.invite("laptop")?;
+    let first = world.client(&link)?;
+    world.pull(&first)?;
+    ensure!(!server.process().log().contains(KNOWN), "{}", server.process().log());
+    drop(first);
+    let second = world.client(&link)?;
+    let line = server.process().wait_for_line(KNOWN, PATIENCE)?;
+    // It says 93 Mbit/s or so. That it is the link's and no guess is what counts.
+    let rate = line.split("rate=").nth(1).and_then(|rate| rate.split(' ').next()?.parse::<f64>().ok());
+    ensure!(rate.is_some_and(|rate| (50.0..110.0).contains(&rate)), "{line}");
+    world.pull(&second)
+}
+
+/// What the server's log says when it remembers.
+const KNOWN: &str = "this way is known";
