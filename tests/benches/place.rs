@@ -11,6 +11,7 @@ use anyhow::Result;
 use docxy_tests::{
     net::{Namespace, command_in},
     stand_in::StandIn,
+    wan::Rate,
 };
 
 /// The two ends of a transfer, and the source behind the far one.
@@ -22,6 +23,8 @@ pub(crate) struct Place<'a> {
     pub(crate) far: Option<&'a Namespace>,
     /// The far end's address, as the near one reaches it.
     pub(crate) far_ip: IpAddr,
+    /// What the link between them carries towards the near one, where there is one.
+    pub(crate) rate: Option<Rate>,
     /// Where the bytes come from.
     pub(crate) source: &'a StandIn,
 }
@@ -32,7 +35,7 @@ impl<'a> Place<'a> {
 
     /// Everything on loopback.
     pub(crate) fn loopback(source: &'a StandIn) -> Self {
-        Self { near: None, far: None, far_ip: Self::LOOPBACK, source }
+        Self { near: None, far: None, far_ip: Self::LOOPBACK, rate: None, source }
     }
 
     /// This program in a peer's role at the near end.

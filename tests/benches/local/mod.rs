@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn chosen(only: &[String]) -> Result<Vec<Box<dyn Contender>>> {
     let mut contenders: Vec<Box<dyn Contender>> = vec![
-        Box::new(Ours),
+        Box::new(Ours::Auto),
         Box::new(Quic { tuning: Tuning::Ours }),
         Box::new(Tcp::TLS),
         Box::new(Tcp::PLAIN),

@@ -59,6 +59,7 @@ impl World {
             near: Some(&self.lab.laptop),
             far: Some(&self.lab.abroad),
             far_ip: FAR.into(),
+            rate: link.link.right_to_left.rate,
             source: &self.source,
         };
         let stage = Stage { place, wan: &wan, link: link.link, contender, seconds };
