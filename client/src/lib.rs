@@ -4,7 +4,6 @@
 //! either [`frontend`] serves engines or [`pull`] fetches an image; both ask through [`gateway`],
 //! and only [`tunnel`] talks to the server.
 
-mod checksum;
 pub mod command;
 mod credentials;
 mod exchange;

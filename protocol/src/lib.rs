@@ -22,9 +22,13 @@
 //! A small body follows the reply on the reply's own stream, in [`piece`]s, and the segment streams
 //! that the client opened in hope are closed unused. A body that broke ends with a fault instead,
 //! and the segment it broke in is shorter than it should be.
+//!
+//! Behind the end of a manifest's answer, the next pieces of its image may follow: see [`ahead`].
 
+pub mod ahead;
 pub mod authorization;
 pub mod challenge;
+pub mod checksum;
 pub mod congestion;
 pub mod control;
 pub mod error_body;
@@ -35,9 +39,11 @@ pub mod identity;
 pub mod image;
 pub mod limits;
 pub mod link;
+pub mod manifest;
 pub mod name;
 pub mod page;
 pub mod piece;
+pub mod platform;
 pub mod reply;
 pub mod request;
 pub mod route;

@@ -10,7 +10,8 @@
 pub enum Piece {
     /// So many bytes of the body.
     Bytes(u32),
-    /// The end of a whole body. Nothing follows.
+    /// The end of a whole body. Nothing of it follows, but perhaps what comes
+    /// [ahead](crate::ahead).
     End,
     /// The end of a broken one. A frame with a [`Fault`](crate::fault::Fault) follows, and nothing
     /// else.

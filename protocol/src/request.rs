@@ -1,6 +1,7 @@
 //! One typed registry operation. Never a URL: the server builds that itself, for a registry on
 //! its list, so the tunnel cannot be used as an open proxy.
 
+use crate::ahead::Wish;
 use crate::authorization::Authorization;
 use crate::headers::Headers;
 use crate::name::{Digest, Reference, Registry, Repository};
@@ -19,6 +20,8 @@ pub struct Request {
     pub authorization: Authorization,
     /// The engine's header fields that go to the registry.
     pub headers: Headers,
+    /// What of a manifest's image may follow the answer.
+    pub ahead: Option<Wish>,
 }
 
 impl Request {

@@ -50,6 +50,7 @@ fn a_request_hides_whom_it_speaks_for() {
                 operation: operation.clone(),
                 authorization,
                 headers: Headers::default(),
+                ahead: None,
             };
             assert_silent(&request, &["open-sesame", "b3Blbi1zZXNhbWU"]);
         }

@@ -5,13 +5,14 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 
+use docxy_protocol::ahead::{Content, Item, Wish};
 use docxy_protocol::authorization::{Authorization, basic};
 use docxy_protocol::congestion::{Choice, Rate};
 use docxy_protocol::control::{Hello, Notice, Opening, Segment};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::MAX_FRAME;
+use docxy_protocol::limits::{MAX_FRAME, MAX_MANIFEST, MAX_SMALL_BLOB};
 use docxy_protocol::link::ClientSecret;
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::page::Page;
@@ -59,7 +60,7 @@ fn openings_have_these_bytes() {
     ] {
         golden(&Opening::Hello(hello(congestion)), bytes);
     }
-    let request = Request {
+    let mut request = Request {
         registry: "docker.io".parse().unwrap(),
         operation: Operation::Manifest {
             repository: "library/alpine".parse().unwrap(),
@@ -68,9 +69,17 @@ fn openings_have_these_bytes() {
         },
         authorization: Authorization::Public,
         headers: headers(&[("accept", "a/b"), ("accept", "*/*")]),
+        ahead: None,
     };
-    golden(&Opening::Request(Box::new(request)), GOLDEN_REQUEST);
+    golden(&Opening::Request(Box::new(request.clone())), GOLDEN_REQUEST);
+    let platform = "linux/arm/v7".parse().unwrap();
+    request.ahead = Some(Wish { platform, small_blobs: true, known: Some(digest()) });
+    golden(&Opening::Request(Box::new(request)), GOLDEN_WISH);
     golden(&Opening::Segment(Segment { exchange: 1000, n: 7 }), GOLDEN_SEGMENT);
+}
+
+fn digest() -> Digest {
+    format!("sha256:{}", "ab".repeat(32)).parse().unwrap()
 }
 
 fn hello(congestion: Choice) -> Hello {
@@ -126,11 +135,40 @@ fn notices_have_these_bytes() {
     golden(&Notice::Draining, GOLDEN_DRAINING);
 }
 
+#[test]
+fn items_have_these_bytes() {
+    let content = Content::Manifest { content_type: "a/b".into() };
+    golden(&Item::new(digest(), content, 258).unwrap(), GOLDEN_MANIFEST);
+    golden(&Item::new(digest(), Content::Blob, 7).unwrap(), GOLDEN_BLOB);
+}
+
+#[test]
+fn an_item_that_is_too_long_is_refused_on_either_side() {
+    let manifest = |name: &str| Content::Manifest { content_type: name.to_owned() };
+    for (content, length, good) in [
+        (manifest("a/b"), MAX_MANIFEST, true),
+        (manifest("a/b"), MAX_MANIFEST + 1, false),
+        (manifest(""), 1, false),
+        (manifest("a\r\nb"), 1, false),
+        (manifest(&"a".repeat(256)), 1, false),
+        (Content::Blob, MAX_SMALL_BLOB, true),
+        (Content::Blob, MAX_SMALL_BLOB + 1, false),
+    ] {
+        let said = frame::encode(&(digest(), content.clone(), length as u32)).unwrap();
+        assert_eq!(frame::decode::<Item>(&said[4..]).is_ok(), good, "{content:?} {length}");
+        assert_eq!(Item::new(digest(), content, length).is_ok(), good);
+    }
+}
+
 const GOLDEN_AUTO: &str = "<00><00><00>)<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00>";
 const GOLDEN_FIXED: &str =
     "<00><00><00>.<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05>";
 const GOLDEN_CUBIC: &str = "<00><00><00>)<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02>";
-const GOLDEN_REQUEST: &str = "<00><00><00><3c><01><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*";
+const GOLDEN_REQUEST: &str = "<00><00><00>=<01><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00>";
+const GOLDEN_WISH: &str = "<00><00><00><94><01><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab";
+const GOLDEN_MANIFEST: &str = "<00><00><00>PGsha256:abababababababababababababababababababababababababababababababab<00><03>a/b<fb><02><01>";
+const GOLDEN_BLOB: &str =
+    "<00><00><00>JGsha256:abababababababababababababababababababababababababababababababab<01><07>";
 const GOLDEN_SEGMENT: &str = "<00><00><00><05><02><fb><e8><03><07>";
 const GOLDEN_TOKEN: &str =
     "<00><00><00>.<01><02><00><03>a/b<04>pull<01><12>registry:catalog:*<01><06>docker<01><00><01><02>me";
@@ -244,11 +282,12 @@ fn any_opening() -> impl Strategy<Value = Opening> {
         "[!-~]{1,40}".prop_map(|token| Authorization::Bearer(Secret::new(token))),
         ("[a-z]{1,9}", "[ -~]{0,20}").prop_map(|(user, password)| basic(&user, &password)),
     ];
-    let request =
-        (any_operation(), authorization, any_headers()).prop_map(|(operation, authorization, headers)| {
+    let request = (any_operation(), authorization, any_headers(), proptest::option::of(any_wish())).prop_map(
+        |(operation, authorization, headers, ahead)| {
             let registry = "ghcr.io".parse().unwrap();
-            Opening::Request(Box::new(Request { registry, operation, authorization, headers }))
-        });
+            Opening::Request(Box::new(Request { registry, operation, authorization, headers, ahead }))
+        },
+    );
     let congestion = prop_oneof![
         Just(Choice::Auto),
         Just(Choice::Cubic),
@@ -263,6 +302,21 @@ fn any_opening() -> impl Strategy<Value = Opening> {
     let segment =
         (any::<u64>(), any::<u32>()).prop_map(|(exchange, n)| Opening::Segment(Segment { exchange, n }));
     prop_oneof![request, hello, segment]
+}
+
+fn any_wish() -> impl Strategy<Value = Wish> {
+    ("linux/(amd64|arm/v[5-8])", any::<bool>(), proptest::option::of(any_digest())).prop_map(
+        |(platform, small_blobs, known)| Wish { platform: platform.parse().unwrap(), small_blobs, known },
+    )
+}
+
+fn any_item() -> impl Strategy<Value = Item> {
+    let content = prop_oneof![
+        "[a-z/+.]{1,80}".prop_map(|content_type| Content::Manifest { content_type }),
+        Just(Content::Blob),
+    ];
+    (any_digest(), content, 0..=MAX_SMALL_BLOB)
+        .prop_map(|(digest, content, length)| Item::new(digest, content, length).unwrap())
 }
 
 fn any_reply() -> impl Strategy<Value = Reply> {
@@ -295,13 +349,17 @@ fn damaged<T: Serialize + DeserializeOwned + PartialEq + Debug>(mut frame: Vec<u
 
 proptest! {
     #[test]
-    fn what_is_sent_arrives(opening in any_opening(), reply in any_reply()) {
+    fn what_is_sent_arrives(opening in any_opening(), reply in any_reply(), item in any_item()) {
+        prop_assert_eq!(read::<Item>(&frame::encode(&item).unwrap()).unwrap(), item);
         prop_assert_eq!(read::<Opening>(&frame::encode(&opening).unwrap()).unwrap(), opening);
         prop_assert_eq!(read::<Reply>(&frame::encode(&reply).unwrap()).unwrap(), reply);
     }
 
     #[test]
-    fn a_damaged_frame_never_panics(opening in any_opening(), reply in any_reply(), at in any::<usize>(), bits in 1_u8..) {
+    fn a_damaged_frame_never_panics(
+        opening in any_opening(), reply in any_reply(), item in any_item(), at in any::<usize>(), bits in 1_u8..
+    ) {
+        damaged::<Item>(frame::encode(&item).unwrap(), at, bits);
         damaged::<Opening>(frame::encode(&opening).unwrap(), at, bits);
         damaged::<Reply>(frame::encode(&reply).unwrap(), at, bits);
     }
@@ -311,6 +369,7 @@ proptest! {
         let _ = frame::decode::<Opening>(&bytes);
         let _ = frame::decode::<Reply>(&bytes);
         let _ = frame::decode::<Notice>(&bytes);
+        let _ = frame::decode::<Item>(&bytes);
         let _ = read::<Opening>(&bytes);
     }
 }

@@ -9,10 +9,11 @@ mod run;
 
 use crate::frontend::FrontendError;
 use crate::links::LinksError;
-use crate::pull::{DestinationError, Platform, PullError};
+use crate::pull::{DestinationError, PullError};
 use crate::settings::{Congestion, Flags, SettingsError};
 use clap::{Args, Parser, Subcommand};
 use docxy_protocol::image::Image;
+use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;
 use std::convert::Infallible;
 use std::io::{self, Write as _};

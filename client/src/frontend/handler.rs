@@ -131,6 +131,7 @@ impl Handler {
             operation,
             authorization: authorization(headers),
             headers: Headers::of_request(headers),
+            ahead: None,
         };
         let answer = self.gateway.ask(request, patience).await?;
         Ok(self.respond(answer, &registry, host))

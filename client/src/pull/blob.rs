@@ -1,11 +1,11 @@
 //! One blob, from the registry to the disk: checked, and carried on where the transfer broke.
 
 use super::draft::Slot;
-use super::manifest::Descriptor;
 use super::progress::BlobProgress;
 use super::source::{Ask, Body, Source, SourceError, check};
 use super::writer::{Stopped, Writer};
 use docxy_protocol::fault::FaultKind;
+use docxy_protocol::manifest::Descriptor;
 use http::{Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -195,7 +195,7 @@ mod tests {
     use super::super::script::{Script, answer, broken_after};
     use super::super::tar_plan::Entry;
     use super::*;
-    use crate::checksum::Checksum;
+    use docxy_protocol::checksum::Checksum;
     use docxy_protocol::image::Image;
     use serde_json::json;
 

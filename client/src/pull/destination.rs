@@ -2,9 +2,9 @@
 //!
 //! Decides and checks before anything is fetched. Writes nothing.
 
-use super::platform::Platform;
 use docxy_protocol::image::Image;
 use docxy_protocol::name::Reference;
+use docxy_protocol::platform::Platform;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 

@@ -3,10 +3,10 @@
 //!
 //! Pure: names and bytes. Docker before version 25 reads `manifest.json` only, podman the rest.
 
-use super::manifest::ImageManifest;
-use super::platform::Platform;
 use docxy_protocol::image::Image;
+use docxy_protocol::manifest::ImageManifest;
 use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::platform::Platform;
 use serde_json::{Value, json};
 
 /// A file of a layout, by its path there.
@@ -78,8 +78,8 @@ fn docker_manifest(image: &Image, manifest: &ImageManifest) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manifest::Manifest;
     use super::*;
+    use docxy_protocol::manifest::Manifest;
 
     fn layout_of(name: &str) -> Vec<Value> {
         let digest = |n: u8| format!("sha256:{n:064}");

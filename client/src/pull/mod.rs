@@ -5,11 +5,7 @@
 mod blob;
 mod destination;
 mod draft;
-#[cfg(fuzzing)]
-pub mod fuzz;
 mod layout;
-mod manifest;
-mod platform;
 mod progress;
 mod run;
 #[cfg(test)]
@@ -20,8 +16,6 @@ mod writer;
 
 pub use blob::BlobError;
 pub use destination::{Destination, DestinationError, default_name};
-pub use manifest::ManifestError;
-pub use platform::{Platform, PlatformError};
 pub use progress::Progress;
 pub use source::SourceError;
 
@@ -30,6 +24,7 @@ use crate::tunnel::Patience;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::image::Image;
 use docxy_protocol::name::Digest;
+use docxy_protocol::platform::{Platform, PlatformError};
 use docxy_protocol::request::Request;
 use http::Response;
 use http_body_util::BodyExt as _;
@@ -50,7 +45,8 @@ pub enum PullError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Blob(#[from] BlobError),
-    #[error(transparent)]
+    /// The image isn't made for what is wanted.
+    #[error("{0}: choose one of these with --platform")]
     Platform(#[from] PlatformError),
     /// An index names what is no image.
     #[error("the index names {0}, which is an index again; docxy doesn't know which image to take")]

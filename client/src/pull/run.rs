@@ -3,12 +3,13 @@
 use super::blob::download;
 use super::draft::{Draft, Slot};
 use super::layout::{self, Root};
-use super::manifest::{Descriptor, ImageManifest, Manifest};
 use super::source::{Ask, Document, Source, SourceError};
 use super::tar_plan::Entry;
-use super::{Order, Platform, Progress, PullError};
+use super::{Order, Progress, PullError};
 use bytes::Bytes;
+use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::platform::Platform;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use indicatif::BinaryBytes;
 use std::io;

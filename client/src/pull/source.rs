@@ -3,14 +3,14 @@
 //! Every manifest that leaves here has been checked against its digest; blobs are checked by who
 //! reads them to their end.
 
-use super::manifest::{MEDIA_TYPES, Manifest, ManifestError};
-use crate::checksum::Checksum;
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
+use docxy_protocol::checksum::Checksum;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::image::Image;
-use docxy_protocol::limits::MAX_SMALL_BODY;
+use docxy_protocol::limits::{MAX_MANIFEST, MAX_SMALL_BODY};
+use docxy_protocol::manifest::{MEDIA_TYPES, Manifest, ManifestError};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -47,9 +47,6 @@ pub enum SourceError {
     #[error("{what} has more than {MAX_MANIFEST} bytes")]
     TooLarge { what: String },
 }
-
-/// Most bytes of a manifest: what the distribution spec makes registries accept.
-const MAX_MANIFEST: usize = 4 * 1024 * 1024;
 
 static DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -143,6 +140,7 @@ impl<'a, A: Ask> Source<'a, A> {
             operation,
             authorization: Authorization::Public,
             headers: Headers::of_request(&headers),
+            ahead: None,
         };
         let answered = self.ask.ask(request).await;
         answered.map_err(|fault| SourceError::Fault { what: what.to_owned(), fault })

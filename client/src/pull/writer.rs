@@ -3,8 +3,8 @@
 //! The queue in front of it is short, so that a slow disk slows the transfer and nothing piles up.
 
 use super::draft::Slot;
-use crate::checksum::Checksum;
 use bytes::Bytes;
+use docxy_protocol::checksum::Checksum;
 use docxy_protocol::name::Digest;
 use std::io;
 use tokio::sync::mpsc;

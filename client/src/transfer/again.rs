@@ -161,6 +161,7 @@ mod tests {
             },
             authorization: Authorization::Public,
             headers: Headers::of_request(&map),
+            ahead: None,
         }
     }
 

@@ -3,8 +3,8 @@
 //! Its last bytes are held back until the hash says so. Must never let go of the last one before: an
 //! engine would take a wrong blob for complete.
 
-use crate::checksum::Checksum;
 use bytes::Bytes;
+use docxy_protocol::checksum::Checksum;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Digest;
 use std::collections::VecDeque;

@@ -1,9 +1,11 @@
-//! What peers say first on a stream: a head that is taken is written again as the same value, and
+//! What peers say first on a stream, and what comes ahead on it: a head that is taken is written again as the same value, and
 //! what it asks for stays on the registry's host.
 #![no_main]
 
+use docxy_protocol::ahead::Item;
 use docxy_protocol::control::{Notice, Opening};
 use docxy_protocol::frame;
+use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::reply::{Body, Reply};
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
@@ -11,7 +13,7 @@ use std::fmt::Debug;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, payload)) = bytes.split_first() else { return };
-    match kind % 3 {
+    match kind % 4 {
         0 => {
             if let Some(Opening::Request(request)) = taken::<Opening>(payload) {
                 let request = request.confined();
@@ -28,7 +30,12 @@ fuzz_target!(|bytes: &[u8]| {
                 assert_eq!(layout.range(layout.count() - 1).end, layout.length());
             }
         }
-        _ => drop(taken::<Notice>(payload)),
+        2 => drop(taken::<Notice>(payload)),
+        _ => {
+            if let Some(item) = taken::<Item>(payload) {
+                assert!(item.length() <= MAX_MANIFEST);
+            }
+        }
     }
 });
 

@@ -1,6 +1,25 @@
-//! A manifest or an index from a registry, its media type in the first line.
+//! A manifest or an index from a registry, its media type in the first line: the sizes of an image
+//! that is taken can be added up, and of an index only what fits is chosen.
 #![no_main]
 
+use docxy_protocol::manifest::Manifest;
+use docxy_protocol::platform::Platform;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| docxy_client::pull::fuzz::manifest(bytes));
+fuzz_target!(|bytes: &[u8]| {
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or_default();
+    let (content_type, document) = bytes.split_at(end);
+    match Manifest::parse(document, std::str::from_utf8(content_type).ok()) {
+        Ok(Manifest::Image(image)) => {
+            let sizes = image.layers.iter().map(|layer| layer.size);
+            assert!(sizes.fold(Some(image.config.size), |sum, size| sum?.checked_add(size)).is_some());
+        }
+        Ok(Manifest::Index(entries)) => {
+            let platform: Platform = "linux/arm/v7".parse().unwrap();
+            if let Ok(chosen) = platform.choose(&entries) {
+                assert!(platform.fit(chosen.platform.as_ref().unwrap()).is_some());
+            }
+        }
+        Err(_) => {}
+    }
+});

@@ -98,6 +98,7 @@ fn request(operation: Operation) -> Vec<u8> {
         operation,
         authorization: Authorization::Public,
         headers: Headers::default(),
+        ahead: None,
     };
     frame::encode(&Opening::Request(Box::new(request))).unwrap()
 }

@@ -1,45 +1,58 @@
-//! Digests of content, taken as it passes by.
+//! Digests of content, taken as it passes by. Nothing that has one is believed without.
 
-use docxy_protocol::name::Digest;
+use crate::name::Digest;
 use sha2::{Digest as _, Sha256, Sha512};
 
 /// A digest in the making.
-pub(crate) enum Checksum {
+#[derive(Debug)]
+pub struct Checksum(Hash);
+
+#[derive(Debug)]
+enum Hash {
     Sha256(Sha256),
     Sha512(Sha512),
 }
 
 impl Checksum {
     /// Begins one by the algorithm of `wanted`, so that the two can be compared.
-    pub(crate) fn like(wanted: &Digest) -> Self {
+    #[must_use]
+    pub fn like(wanted: &Digest) -> Self {
         match wanted.algorithm() {
-            "sha512" => Self::Sha512(Sha512::new()),
+            "sha512" => Self(Hash::Sha512(Sha512::new())),
             _ => Self::sha256(),
         }
     }
 
     /// Begins one by the algorithm that registries use.
-    pub(crate) fn sha256() -> Self {
-        Self::Sha256(Sha256::new())
+    #[must_use]
+    pub fn sha256() -> Self {
+        Self(Hash::Sha256(Sha256::new()))
     }
 
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hash) => hash.update(bytes),
-            Self::Sha512(hash) => hash.update(bytes),
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            Hash::Sha256(hash) => hash.update(bytes),
+            Hash::Sha512(hash) => hash.update(bytes),
         }
     }
 
-    pub(crate) fn finish(self) -> Digest {
-        let text = match self {
-            Self::Sha256(hash) => format!("sha256:{:x}", hash.finalize()),
-            Self::Sha512(hash) => format!("sha512:{:x}", hash.finalize()),
+    /// The digest of all that was taken in.
+    ///
+    /// # Panics
+    /// Never: a hash in hexadecimal digits is a digest.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        let text = match self.0 {
+            Hash::Sha256(hash) => format!("sha256:{:x}", hash.finalize()),
+            Hash::Sha512(hash) => format!("sha512:{:x}", hash.finalize()),
         };
         text.parse().expect("an algorithm and its hash in hexadecimal digits are a digest")
     }
 
     /// The digest of bytes that are all there.
-    pub(crate) fn of(mut self, bytes: &[u8]) -> Digest {
+    #[must_use]
+    pub fn of(mut self, bytes: &[u8]) -> Digest {
         self.update(bytes);
         self.finish()
     }

@@ -3,8 +3,8 @@
 //! Read strictly where two readings are possible: the same bytes must never be one image to us and
 //! another to the engine that loads them (CVE-2021-41190).
 
-use super::platform::Platform;
-use docxy_protocol::name::Digest;
+use crate::name::Digest;
+use crate::platform::Platform;
 use serde::Deserialize;
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -13,7 +13,7 @@ const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// What we can read, for `Accept`.
-pub(super) const MEDIA_TYPES: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
+pub const MEDIA_TYPES: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
 
 /// Most bytes of an image: a petabyte, a thousand times the largest ones.
 const MAX_IMAGE: u64 = 1 << 50;
@@ -50,28 +50,37 @@ pub enum ManifestError {
 /// Points at content.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
-    pub(super) media_type: String,
-    pub(super) digest: Digest,
-    pub(super) size: u64,
+pub struct Descriptor {
+    /// What it is called.
+    pub media_type: String,
+    /// What it hashes to.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
     #[serde(default)]
     urls: Vec<String>,
-    pub(super) platform: Option<Platform>,
+    /// What an index says that it is for.
+    pub platform: Option<Platform>,
 }
 
 /// What a tag or a digest may name.
 #[derive(Debug)]
-pub(super) enum Manifest {
+pub enum Manifest {
+    /// Several images, and what goes with them.
     Index(Vec<Descriptor>),
+    /// One image.
     Image(ImageManifest),
 }
 
 /// What makes up one image.
 #[derive(Debug)]
-pub(super) struct ImageManifest {
-    pub(super) media_type: &'static str,
-    pub(super) config: Descriptor,
-    pub(super) layers: Vec<Descriptor>,
+pub struct ImageManifest {
+    /// What it is called.
+    pub media_type: &'static str,
+    /// What tells how to run it.
+    pub config: Descriptor,
+    /// What it consists of, the lowest first.
+    pub layers: Vec<Descriptor>,
 }
 
 /// Any of them, before it is known which.
@@ -87,7 +96,10 @@ struct Document {
 
 impl Manifest {
     /// Reads a document. `content_type` is what the registry calls it.
-    pub(super) fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
+    ///
+    /// # Errors
+    /// Where it is neither, or could be read as both.
+    pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
         let document: Document =
             serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.to_string()))?;
         match document.schema_version {

@@ -3,7 +3,7 @@
 //! By the rules of containerd's `platforms` package, less its 32-bit images on 64-bit ARM: that a
 //! machine could run something else is no reason to fetch it unasked.
 
-use super::manifest::Descriptor;
+use crate::manifest::Descriptor;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::fmt;
@@ -12,11 +12,14 @@ use std::str::FromStr;
 /// An operating system, a processor architecture, and perhaps its variant, by Go's names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    pub(super) os: String,
-    pub(super) architecture: String,
+    os: String,
+    architecture: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) variant: Option<String>,
+    variant: Option<String>,
 }
+
+/// Most bytes of each of its words; the longest in use has twelve.
+const MOST: usize = 64;
 
 /// Why there is no platform to take.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +28,7 @@ pub enum PlatformError {
     #[error("{0:?} is not a platform: OS/ARCH or OS/ARCH/VARIANT, such as linux/arm64 or linux/arm/v7")]
     Malformed(String),
     /// The image isn't made for it.
-    #[error("the image is not made for {wanted}, only for {offered}: choose one of these with --platform")]
+    #[error("the image is not made for {wanted}, only for {offered}")]
     Missing {
         /// What was asked for.
         wanted: String,
@@ -42,7 +45,10 @@ impl Platform {
     }
 
     /// The entry of an index that serves this platform best, the first one of equals.
-    pub(super) fn choose<'a>(&self, entries: &'a [Descriptor]) -> Result<&'a Descriptor, PlatformError> {
+    ///
+    /// # Errors
+    /// Where none does.
+    pub fn choose<'a>(&self, entries: &'a [Descriptor]) -> Result<&'a Descriptor, PlatformError> {
         let fitting = entries.iter().filter_map(|entry| {
             let fit = self.fit(entry.platform.as_ref()?)?;
             Some((fit, entry))
@@ -54,7 +60,8 @@ impl Platform {
 
     /// How well something made for `offered` runs here: more is better, `None` is not at all.
     /// Processors run what was made for their elders.
-    pub(super) fn fit(&self, offered: &Self) -> Option<u32> {
+    #[must_use]
+    pub fn fit(&self, offered: &Self) -> Option<u32> {
         if self.os != offered.os || self.architecture != offered.architecture {
             return None;
         }
@@ -86,7 +93,8 @@ impl FromStr for Platform {
         let lower = text.to_ascii_lowercase();
         let parts: Vec<&str> = lower.split('/').collect();
         let is_word = |part: &&str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            (1..=MOST).contains(&part.len())
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
         if !parts.iter().all(is_word) {
             return Err(malformed());
@@ -107,6 +115,22 @@ impl fmt::Display for Platform {
             Some(variant) => write!(f, "/{variant}"),
             None => Ok(()),
         }
+    }
+}
+
+/// On the wire, as people write it: with an optional field left out, as JSON has it, the frame could
+/// not be read.
+pub(crate) mod text {
+    use super::Platform;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(platform: &Platform, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(platform)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Platform, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -182,7 +206,7 @@ mod tests {
     fn a_missing_platform_is_told_with_those_that_there_are() {
         let entries = index(&["linux/amd64", "linux/arm/v7", "unknown/unknown", "linux/amd64"]);
         let error = platform("linux/s390x").choose(&entries).unwrap_err().to_string();
-        assert!(error.contains("not made for linux/s390x, only for linux/amd64, linux/arm/v7:"), "{error}");
+        assert!(error.contains("not made for linux/s390x, only for linux/amd64, linux/arm/v7"), "{error}");
     }
 
     #[test]

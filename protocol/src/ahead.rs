@@ -1,0 +1,122 @@
+//! What comes ahead: the parts of an image that an engine is about to ask for, behind the answer
+//! that made it clear.
+//!
+//! ```text
+//!  client                                                     server
+//!    │ Opening::Request with a Wish, FIN ─────────────────────▶ │ HEAD or GET manifests/<tag>
+//!    │ ◀──────────────────────────────── Reply … Piece::End     │ the answer, which never waits
+//!    │ ◀─────────────────── Item, and its bytes  (the index)    │ unless it was the answer's body
+//!    │ ◀─────────────────── Item, and its bytes  (the manifest) │ of the platform wished for
+//!    │ ◀─────────────────── Item, and its bytes  (the config)   │
+//!    │ ◀──────────────────────────────────────────────── FIN    │
+//! ```
+//!
+//! An item is worth nothing until it has been checked against its digest, and one that isn't what it
+//! claims to be is the last that is read. Nothing that a user's credential opened ever comes ahead.
+
+use crate::limits::{MAX_MANIFEST, MAX_SMALL_BLOB};
+use crate::name::Digest;
+use crate::platform::{self, Platform};
+use serde::{Deserialize, Serialize};
+
+/// What may follow the answer to a request for a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wish {
+    /// Which image of an index.
+    #[serde(with = "platform::text")]
+    pub platform: Platform,
+    /// Whether blobs of [`MAX_SMALL_BLOB`] may follow their manifest.
+    pub small_blobs: bool,
+    /// What the client has seen the reference stand for before and has kept with all that belongs
+    /// to it: where it still stands for that, nothing follows.
+    pub known: Option<Digest>,
+}
+
+/// Announces so many bytes, which follow it on the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Announced")]
+pub struct Item {
+    digest: Digest,
+    content: Content,
+    length: u32,
+}
+
+/// What an item is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// A manifest or an index.
+    Manifest {
+        /// What its registry calls it: visible ASCII and spaces, 255 bytes at most.
+        content_type: String,
+    },
+    /// A small blob.
+    Blob,
+}
+
+/// Why something cannot come ahead.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ItemError {
+    /// More bytes than such an item may have.
+    #[error("an item of {0} bytes, which is too long")]
+    TooLong(usize),
+    /// A media type that fits into no header.
+    #[error("an item whose media type is none")]
+    ContentType,
+}
+
+impl Item {
+    /// An item of `length` bytes.
+    ///
+    /// # Errors
+    /// Where it is longer than [`MAX_MANIFEST`] or [`MAX_SMALL_BLOB`], or of no media type.
+    pub fn new(digest: Digest, content: Content, length: usize) -> Result<Self, ItemError> {
+        let most = match &content {
+            Content::Manifest { content_type } => {
+                let visible = content_type.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+                if !visible || !(1..=255).contains(&content_type.len()) {
+                    return Err(ItemError::ContentType);
+                }
+                MAX_MANIFEST
+            }
+            Content::Blob => MAX_SMALL_BLOB,
+        };
+        match u32::try_from(length) {
+            Ok(counted) if length <= most => Ok(Self { digest, content, length: counted }),
+            _ => Err(ItemError::TooLong(length)),
+        }
+    }
+
+    /// What its bytes have to hash to.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// How many bytes follow.
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        self.length as usize
+    }
+}
+
+/// An item as the wire has it, not checked yet.
+#[derive(Deserialize)]
+struct Announced {
+    digest: Digest,
+    content: Content,
+    length: u32,
+}
+
+impl TryFrom<Announced> for Item {
+    type Error = ItemError;
+
+    fn try_from(Announced { digest, content, length }: Announced) -> Result<Self, ItemError> {
+        Self::new(digest, content, length as usize)
+    }
+}
