@@ -58,6 +58,20 @@ pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
     if used == payload.len() { Ok(value) } else { Err(FrameError::Trailing(payload.len() - used)) }
 }
 
+/// The value of the frame at the beginning of these bytes, and where that ends.
+///
+/// # Errors
+/// Where they don't begin with a whole frame, or it is not exactly one value.
+pub fn split<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), FrameError> {
+    let (length, rest) = bytes.split_first_chunk().ok_or(FrameError::Ended)?;
+    let length = u32::from_be_bytes(*length) as usize;
+    if length > MAX_FRAME {
+        return Err(FrameError::TooLong(length));
+    }
+    let payload = rest.get(..length).ok_or(FrameError::Ended)?;
+    Ok((decode(payload)?, bytes.len() - rest.len() + length))
+}
+
 /// Reads one frame and not a byte more. A dropped future loses what it has read.
 ///
 /// # Errors

@@ -350,7 +350,10 @@ fn damaged<T: Serialize + DeserializeOwned + PartialEq + Debug>(mut frame: Vec<u
 proptest! {
     #[test]
     fn what_is_sent_arrives(opening in any_opening(), reply in any_reply(), item in any_item()) {
-        prop_assert_eq!(read::<Item>(&frame::encode(&item).unwrap()).unwrap(), item);
+        let bytes = [frame::encode(&item).unwrap(), vec![7; 3]].concat();
+        prop_assert_eq!(frame::split::<Item>(&bytes).unwrap(), (item.clone(), bytes.len() - 3));
+        prop_assert!(frame::split::<Item>(&bytes[..bytes.len() - 4]).is_err());
+        prop_assert_eq!(read::<Item>(&bytes).unwrap(), item);
         prop_assert_eq!(read::<Opening>(&frame::encode(&opening).unwrap()).unwrap(), opening);
         prop_assert_eq!(read::<Reply>(&frame::encode(&reply).unwrap()).unwrap(), reply);
     }

@@ -4,14 +4,17 @@
 //! Nothing is collected: the upstream body is read once, in order, and only as fast as the client
 //! takes it. An answer whose body broke says so at its end; none looks whole that isn't.
 
+mod ahead;
 mod outgoing;
 mod pieces;
 mod segments;
 
-pub(crate) use outgoing::Outgoing;
+pub(crate) use ahead::Ahead;
+pub(crate) use outgoing::{Outgoing, SendError};
 pub(crate) use segments::{Offered, Offers, Ranks};
 
 use crate::places::{ClientPlaces, Place};
+use crate::prefetch::Prefetch;
 use crate::upstream::{Answer, AnswerBody, Download, Upstream};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -20,17 +23,15 @@ use docxy_protocol::limits::SEGMENT;
 use docxy_protocol::reply::{Body, Reply, Response};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::segment::Layout;
-use outgoing::SendError;
 use pieces::Pieces;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// How an exchange ended, for the log.
-#[derive(Debug)]
-enum Ended {
+enum Ended<'a> {
     /// Everything was sent.
-    Sent { status: u16, bytes: u64 },
+    Sent { status: u16, bytes: u64, follow: Option<Follow<'a>> },
     /// The client was told of a fault.
     Failed(Fault),
     /// The client wanted no more, or is gone.
@@ -65,17 +66,54 @@ pub(crate) async fn run(
 ) {
     let started = Instant::now();
     let stopped = answer.stopped();
+    tokio::pin!(stopped);
     let ended = tokio::select! {
         ended = respond(&request, answer, offers, places, ranks, upstream) => ended,
         // Dropping the work closes the connection to the registry or CDN.
-        () = stopped => Ended::Cancelled,
+        () = &mut stopped => Ended::Cancelled,
     };
     let ms = started.elapsed().as_millis();
-    match ended {
-        Ended::Sent { status, bytes } => tracing::info!(status, bytes, ms, "answered"),
-        Ended::Failed(fault) => tracing::warn!(%fault, ms, "failed"),
-        Ended::Cancelled => tracing::info!(ms, "cancelled"),
+    let follow = match ended {
+        Ended::Sent { status, bytes, follow } => {
+            tracing::info!(status, bytes, ms, "answered");
+            follow
+        }
+        Ended::Failed(fault) => {
+            tracing::warn!(%fault, ms, "failed");
+            None
+        }
+        Ended::Cancelled => {
+            tracing::info!(ms, "cancelled");
+            None
+        }
+    };
+    if let Some(Follow { prefetch, ahead, place }) = follow {
+        let sent = tokio::select! {
+            sent = send_ahead(prefetch, ahead, &place) => sent,
+            () = &mut stopped => Err(Broken::Unwanted),
+        };
+        let ms = started.elapsed().as_millis();
+        match sent {
+            Ok((items, bytes)) => tracing::debug!(items, bytes, ms, "sent ahead"),
+            Err(_) => tracing::debug!(ms, "nobody wants what comes ahead"),
+        }
     }
+}
+
+/// What goes on once an answer is out.
+struct Follow<'a> {
+    prefetch: Prefetch<'a>,
+    ahead: Ahead,
+    place: Place,
+}
+
+async fn send_ahead(
+    prefetch: Prefetch<'_>,
+    mut ahead: Ahead,
+    place: &Place,
+) -> Result<(usize, usize), Broken> {
+    read_in_time(place, prefetch.send(&mut ahead)).await?;
+    ahead.finish().map_err(|_| Broken::Unwanted)
 }
 
 /// Answers a request that came after the server was told to end.
@@ -86,40 +124,44 @@ pub(crate) async fn refuse_draining(answer: Outgoing) {
     }
 }
 
-async fn respond(
-    request: &Request,
+async fn respond<'a>(
+    request: &'a Request,
     answer: Outgoing,
     offers: Offers,
     places: &Arc<ClientPlaces>,
     ranks: &Ranks,
-    upstream: &Upstream,
-) -> Ended {
+    upstream: &'a Upstream,
+) -> Ended<'a> {
     let place = match places.take().await {
         Ok(place) => place,
         Err(fault) => return refuse(answer, fault).await,
     };
     match upstream.ask(request).await {
-        Ok(upstream_answer) => send(request, upstream_answer, answer, offers, &place, ranks).await,
+        Ok(upstream_answer) => {
+            let prefetch = Prefetch::of(request, &upstream_answer, upstream);
+            send(request, upstream_answer, prefetch, answer, offers, place, ranks).await
+        }
         Err(fault) => refuse(answer, fault).await,
     }
 }
 
 /// Tells the client of a fault while no head is out yet.
-async fn refuse(mut answer: Outgoing, fault: Fault) -> Ended {
+async fn refuse(mut answer: Outgoing, fault: Fault) -> Ended<'static> {
     // A fault's text is bounded, so its frame is.
     let Ok(head) = head(&Reply::Fault(fault.clone())) else { return Ended::Cancelled };
     let told = answer.write(head).await.and_then(|()| answer.finish());
     told.map_or(Ended::Cancelled, |()| Ended::Failed(fault))
 }
 
-async fn send(
+async fn send<'a>(
     request: &Request,
     mut upstream: Answer,
+    prefetch: Option<Prefetch<'a>>,
     answer: Outgoing,
     offers: Offers,
-    place: &Place,
+    place: Place,
     ranks: &Ranks,
-) -> Ended {
+) -> Ended<'a> {
     let layout = match &upstream.body {
         AnswerBody::Stream(download) if is_blob(&request.operation) => {
             download.length().and_then(|length| Layout::new(length, SEGMENT).ok()).filter(|l| l.count() > 1)
@@ -139,22 +181,31 @@ async fn send(
         Ok(head) => head,
         Err(fault) => return refuse(answer, fault).await,
     };
-    let Ok(mut pieces) = read_in_time(place, Pieces::begin(answer, head)).await else {
+    let Ok(mut pieces) = read_in_time(&place, Pieces::begin(answer, head)).await else {
         return Ended::Cancelled;
     };
     let body = match (&mut upstream.body, layout) {
         (AnswerBody::None, _) => Ok(0),
         (AnswerBody::Small(bytes), _) => {
             let length = bytes.len() as u64;
-            read_in_time(place, pieces.write(bytes.clone())).await.map(|()| length)
+            read_in_time(&place, pieces.write(bytes.clone())).await.map(|()| length)
         }
-        (AnswerBody::Stream(download), None) => pour(download, &mut pieces, place).await,
-        (AnswerBody::Stream(download), Some(layout)) => fill(download, layout, offers, place, ranks).await,
+        (AnswerBody::Stream(download), None) => pour(download, &mut pieces, &place).await,
+        (AnswerBody::Stream(download), Some(layout)) => fill(download, layout, offers, &place, ranks).await,
     };
     let told = match body {
-        Ok(bytes) => read_in_time(place, pieces.end()).await.map(|()| Ended::Sent { status, bytes }),
+        Ok(bytes) => read_in_time(&place, pieces.end()).await.and_then(|ahead| {
+            let follow = match prefetch {
+                Some(prefetch) => Some(Follow { prefetch, ahead, place }),
+                None => {
+                    ahead.finish().map_err(|_| Broken::Unwanted)?;
+                    None
+                }
+            };
+            Ok(Ended::Sent { status, bytes, follow })
+        }),
         Err(Broken::Upstream(fault)) => {
-            let told = read_in_time(place, pieces.break_off(&fault)).await;
+            let told = read_in_time(&place, pieces.break_off(&fault)).await;
             told.map(|()| Ended::Failed(fault))
         }
         Err(Broken::Unread) => {

@@ -3,6 +3,7 @@
 //! Broken is told in order, behind everything that was sent before. Dropped without a word, the
 //! stream is reset, which is never taken for an end either.
 
+use super::ahead::Ahead;
 use super::outgoing::{Outgoing, SendError};
 use bytes::Bytes;
 use docxy_protocol::fault::Fault;
@@ -32,10 +33,10 @@ impl Pieces {
         Ok(())
     }
 
-    /// Says that the body was whole.
-    pub(super) async fn end(mut self) -> Result<(), SendError> {
+    /// Says that the body was whole. What comes ahead may follow.
+    pub(super) async fn end(mut self) -> Result<Ahead, SendError> {
         self.announce(Piece::End).await?;
-        self.stream.finish()
+        Ok(Ahead::behind(self.stream))
     }
 
     /// Says what the body broke off with.

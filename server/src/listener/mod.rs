@@ -16,6 +16,7 @@ use crate::places::Places;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::state::{ClientWatch, State, StateError, Usage};
+use crate::store::Store;
 use crate::upstream::{Upstream, UpstreamError};
 use connection::Shared;
 use docxy_protocol::control::CloseCode;
@@ -81,7 +82,7 @@ pub async fn serve(
         usage: usage.clone(),
         roster: Roster::new(Arc::clone(&places)),
         streams: streams.clone(),
-        upstream: Upstream::new(&settings)?,
+        upstream: Upstream::new(&settings, &Store::open(state.path("manifests")))?,
         paths: Arc::new(Paths::default()),
         fixed_rate_limit: settings.fixed_rate_limit,
         quic: config.clone(),

@@ -23,6 +23,7 @@ pub(super) struct ConfigFile {
     pub(super) public: Option<PublicAddress>,
     #[serde(deserialize_with = "fixed_rate_limit")]
     pub(super) fixed_rate_limit: Option<Rate>,
+    pub(super) stale: bool,
     pub(super) registries: Option<RegistryTables>,
     pub(super) resolve: ResolveTable,
 }

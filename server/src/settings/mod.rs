@@ -85,6 +85,8 @@ pub struct Settings {
     pub public: Option<PublicAddress>,
     /// The highest rate that a client may state, for each connection.
     pub fixed_rate_limit: Rate,
+    /// Whether a tag may be answered with what it named before, when no pull is left.
+    pub stale: bool,
     /// What may be reached, each registry once; at least one.
     pub registries: Vec<RegistrySettings>,
     /// Hosts (in lower case) whose address is not looked up in the DNS.
@@ -139,7 +141,8 @@ impl Settings {
             Rate::from_bits_per_second(DEFAULT_FIXED_RATE_LIMIT).expect("a gigabit is a rate")
         });
         let resolve = config.resolve.into_entries();
-        Ok(Self { listen, state, public, fixed_rate_limit, registries, resolve })
+        let stale = config.stale;
+        Ok(Self { listen, state, public, fixed_rate_limit, stale, registries, resolve })
     }
 }
 

@@ -102,7 +102,12 @@ fn error_body_of(headers: &mut Headers, status: StatusCode, original: Bytes, ope
 
 /// Reads a body that is small by its nature.
 pub(super) async fn collect(hop: Hop, incoming: Incoming) -> Result<Bytes, Fault> {
-    let whole = Limited::new(incoming, MAX_SMALL_BODY).collect();
+    collect_up_to(MAX_SMALL_BODY, hop, incoming).await
+}
+
+/// Reads a body of `most` bytes at most.
+pub(super) async fn collect_up_to(most: usize, hop: Hop, incoming: Incoming) -> Result<Bytes, Fault> {
+    let whole = Limited::new(incoming, most).collect();
     match tokio::time::timeout(UPSTREAM_IDLE_TIMEOUT, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) => Err(Fault::new(hop, FaultKind::BadAnswer, origin::reason(&*error))),

@@ -13,11 +13,14 @@ mod answer;
 mod blob_source;
 mod connector;
 mod download;
+mod flights;
 mod follow;
 mod guard;
+mod manifests;
 mod one_flight;
 mod origin;
 mod promise;
+mod quota;
 mod registry;
 mod retry;
 mod roots;
@@ -30,9 +33,12 @@ pub(crate) use answer::{Answer, AnswerBody};
 pub(crate) type Download = download::Download<blob_source::BlobSource>;
 
 use crate::settings::Settings;
+use crate::store::{Manifest, Store};
+use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::name::Registry as RegistryName;
-use docxy_protocol::request::Request;
+use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};
+use docxy_protocol::request::{Operation, Request};
+use manifests::Manifests;
 use registry::Registry;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,7 +59,14 @@ pub enum UpstreamError {
 /// All registries that this server serves.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    registries: HashMap<RegistryName, Arc<Registry>>,
+    registries: HashMap<RegistryName, Served>,
+}
+
+/// A registry, and what is kept of it.
+#[derive(Debug)]
+struct Served {
+    registry: Arc<Registry>,
+    manifests: Manifests,
 }
 
 impl Upstream {
@@ -61,13 +74,16 @@ impl Upstream {
     ///
     /// # Errors
     /// Where a certificate of the settings cannot be used.
-    pub(crate) fn new(settings: &Settings) -> Result<Self, UpstreamError> {
+    pub(crate) fn new(settings: &Settings, store: &Store) -> Result<Self, UpstreamError> {
         let roots = roots::system();
         let mut registries = HashMap::new();
         for entry in &settings.registries {
             let registry = Registry::new(entry, settings, &roots, chance)
                 .map_err(|source| UpstreamError::Tls { registry: entry.name.clone(), source })?;
-            registries.insert(entry.name.clone(), Arc::new(registry));
+            let registry = Arc::new(registry);
+            let manifests =
+                Manifests::new(entry.name.clone(), Arc::clone(&registry), store.clone(), settings.stale);
+            registries.insert(entry.name.clone(), Served { registry, manifests });
         }
         Ok(Self { registries })
     }
@@ -78,19 +94,47 @@ impl Upstream {
     /// # Errors
     /// Where the registry isn't on the list, or some hop behind the server failed.
     pub(crate) async fn ask(&self, request: &Request) -> Result<Answer, Fault> {
-        let registry = self.registries.get(&request.registry).ok_or_else(|| {
+        let Served { registry, manifests } = self.served(&request.registry)?;
+        if request.authorization == Authorization::Public
+            && let Some(answer) = manifests.ask(request).await
+        {
+            return answer;
+        }
+        registry.ask(request).await
+    }
+
+    /// A manifest of the repository that this request is about, as everybody may see it; `shown` if the
+    /// registry has just shown it.
+    pub(crate) async fn manifest(
+        &self,
+        request: &Request,
+        digest: &Digest,
+        shown: bool,
+    ) -> Option<Arc<Manifest>> {
+        self.served(&request.registry).ok()?.manifests.get(request, digest, shown).await
+    }
+
+    /// Remembers that the tag of this request, if it has one, stands for this.
+    pub(crate) fn remember(&self, request: &Request, digest: &Digest) {
+        if let (Ok(served), Operation::Manifest { repository, reference: Reference::Tag(tag), .. }) =
+            (self.served(&request.registry), &request.operation)
+        {
+            served.manifests.remember(repository, tag, digest);
+        }
+    }
+
+    fn served(&self, name: &RegistryName) -> Result<&Served, Fault> {
+        self.registries.get(name).ok_or_else(|| {
             let served: Vec<String> = self.registries.keys().map(ToString::to_string).collect();
             Fault::new(
                 Hop::Server,
                 FaultKind::RegistryNotServed,
                 format!(
-                    "this server does not serve {}, only {}; its operator can add it under [registries]",
-                    request.registry,
+                    "this server does not serve {name}, only {}; its operator can add it under [registries]",
                     served.join(", ")
                 ),
             )
-        })?;
-        registry.ask(request).await
+        })
     }
 }
 

@@ -189,19 +189,46 @@ impl Registry {
     }
 
     /// On behalf of those who showed no credential: with a token that nobody in particular gets.
-    ///
-    /// The operator's account pays for manifests, where there is one, but it never authorises:
-    /// it is used only for what the registry has just shown to be open to everybody.
     async fn ask_for_the_public(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
-        let is_manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
-        if is_manifest && self.operator_may_pay() {
-            let head = self.send_with_token(&head_of(request), Payer::Anonymous, patience).await?;
-            if head.hop == Hop::Auth {
-                // No token is to be had now, so neither is anything else.
-                return Ok(head);
+        if matches!(request.operation, Operation::Manifest { method: Method::Get, .. }) {
+            self.manifest(request, false, patience).await
+        } else {
+            self.send_with_token(request, Payer::Anonymous, patience).await
+        }
+    }
+
+    /// What everybody may see of a manifest, by `HEAD`.
+    ///
+    /// # Errors
+    /// Where a hop fails; what the registry refuses is an answer.
+    pub(super) async fn look(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
+        self.send_with_token(&head_of(request), Payer::Anonymous, patience).await
+    }
+
+    /// A manifest for everybody; `shown` if a look has just succeeded.
+    ///
+    /// The operator's account pays for it, where there is one, but it never authorises: it is used
+    /// only for what the registry has just shown to be open to everybody.
+    ///
+    /// # Errors
+    /// Where a hop fails; what the registry refuses is an answer.
+    pub(super) async fn manifest(
+        &self,
+        request: &Request,
+        shown: bool,
+        patience: Patience,
+    ) -> Result<Followed, Fault> {
+        if self.operator_may_pay() {
+            let mut open = shown;
+            if !shown {
+                let head = self.look(request, patience).await?;
+                if head.hop == Hop::Auth {
+                    // No token is to be had now, so neither is anything else.
+                    return Ok(head);
+                }
+                let status = head.response.status();
+                open = status.is_success() || status == StatusCode::NOT_MODIFIED;
             }
-            let status = head.response.status();
-            let open = status.is_success() || status == StatusCode::NOT_MODIFIED;
             if open && self.operator_can_pay(request, patience).await {
                 return self.send_with_token(request, Payer::Operator, patience).await;
             }
@@ -210,7 +237,7 @@ impl Registry {
     }
 
     /// Whether there is an account, and none that was refused a moment ago.
-    fn operator_may_pay(&self) -> bool {
+    pub(super) fn operator_may_pay(&self) -> bool {
         let refused = self.lock_refused().is_some_and(|since| since.elapsed() < REFUSAL_LIFETIME);
         self.account.is_some() && !refused
     }

@@ -1,0 +1,147 @@
+//! What follows a manifest's answer: the parts of the image that the engine will ask for next, in the
+//! order in which it will, for a client that wished for them.
+//!
+//! Only what the registry shows to everybody, and nothing that isn't what its digest says. An answer
+//! never waits for any of this; where something isn't to be had, nothing more follows.
+
+use crate::exchange::{Ahead, SendError};
+use crate::store;
+use crate::upstream::{Answer, AnswerBody, Upstream};
+use bytes::Bytes;
+use docxy_protocol::ahead::Wish;
+use docxy_protocol::authorization::Authorization;
+use docxy_protocol::checksum::Checksum;
+use docxy_protocol::headers::Headers;
+use docxy_protocol::limits::MAX_SMALL_BLOB;
+use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
+use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::request::{Method, Operation, Request};
+use futures_util::stream::{StreamExt as _, iter};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use std::sync::Arc;
+
+/// Blobs that are fetched at a time behind one answer.
+const BLOBS_AT_A_TIME: usize = 4;
+
+static CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// What goes on behind an answer.
+#[derive(Debug)]
+pub(crate) struct Prefetch<'a> {
+    request: &'a Request,
+    wish: &'a Wish,
+    upstream: &'a Upstream,
+    digest: Digest,
+}
+
+impl<'a> Prefetch<'a> {
+    /// What may follow this answer; `None` where nothing does.
+    pub(crate) fn of(request: &'a Request, answer: &Answer, upstream: &'a Upstream) -> Option<Self> {
+        let wish = request.ahead.as_ref()?;
+        let Operation::Manifest { reference, .. } = &request.operation else { return None };
+        // What a user's credential opens is that user's alone.
+        if request.authorization != Authorization::Public || answer.status != StatusCode::OK {
+            return None;
+        }
+        let digest = match reference {
+            Reference::Digest(digest) => digest.clone(),
+            Reference::Tag(_) => answer.headers.text(&CONTENT_DIGEST)?.parse().ok()?,
+        };
+        (wish.known.as_ref() != Some(&digest)).then_some(Self { request, wish, upstream, digest })
+    }
+
+    /// Sends what there is, each part as soon as it is there.
+    ///
+    /// # Errors
+    /// Where the client takes no more.
+    pub(crate) async fn send(self, ahead: &mut Ahead) -> Result<(), SendError> {
+        let Some(top) = self.upstream.manifest(self.request, &self.digest, true).await else {
+            return Ok(());
+        };
+        self.upstream.remember(self.request, &self.digest);
+        if self.request.operation.method() == Method::Head && !ahead.manifest(&top).await? {
+            return Ok(());
+        }
+        let image = match parse(&top) {
+            Some(Manifest::Image(image)) => image,
+            Some(Manifest::Index(entries)) => {
+                let Ok(entry) = self.wish.platform.choose(&entries) else { return Ok(()) };
+                let Some(chosen) = self.upstream.manifest(self.request, &entry.digest, false).await else {
+                    return Ok(());
+                };
+                if !ahead.manifest(&chosen).await? {
+                    return Ok(());
+                }
+                match parse(&chosen) {
+                    Some(Manifest::Image(image)) => image,
+                    _ => return Ok(()),
+                }
+            }
+            None => return Ok(()),
+        };
+        if !self.wish.small_blobs {
+            return Ok(());
+        }
+        let blobs = small_blobs(&image).into_iter();
+        let mut fetched = iter(blobs.map(|blob| self.blob(blob))).buffered(BLOBS_AT_A_TIME);
+        while let Some(Some((digest, bytes))) = fetched.next().await {
+            if !ahead.blob(digest, bytes).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A blob, if it is what it should be.
+    async fn blob(&self, blob: Descriptor) -> Option<(Digest, Bytes)> {
+        let mut headers = Headers::default();
+        if let Some(agent) = self.request.headers.map().get(header::USER_AGENT) {
+            headers.set(header::USER_AGENT, agent.clone());
+        }
+        headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let request = Request {
+            registry: self.request.registry.clone(),
+            operation: Operation::Blob {
+                repository: self.request.operation.repository()?.clone(),
+                digest: blob.digest.clone(),
+                method: Method::Get,
+            },
+            authorization: Authorization::Public,
+            headers,
+            ahead: None,
+        };
+        let answer = self.upstream.ask(&request).await.ok()?;
+        let (StatusCode::OK, AnswerBody::Stream(mut download)) = (answer.status, answer.body) else {
+            return None;
+        };
+        let mut bytes = Vec::with_capacity(usize::try_from(blob.size).ok()?);
+        while let Some(chunk) = download.next().await.ok()? {
+            if (bytes.len() + chunk.len()) as u64 > blob.size {
+                return None;
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let found = Checksum::like(&blob.digest).of(&bytes);
+        if found != blob.digest {
+            tracing::warn!(expected = %blob.digest, %found, "a blob that should go ahead is another one");
+            return None;
+        }
+        Some((blob.digest, bytes.into()))
+    }
+}
+
+fn parse(manifest: &Arc<store::Manifest>) -> Option<Manifest> {
+    Manifest::parse(&manifest.bytes, manifest.content_type()).ok()
+}
+
+/// Config and layers that are small enough, each once, in the order in which engines ask for them.
+fn small_blobs(image: &ImageManifest) -> Vec<Descriptor> {
+    let mut small: Vec<Descriptor> = Vec::new();
+    for blob in std::iter::once(&image.config).chain(&image.layers) {
+        let is_new = small.iter().all(|known| known.digest != blob.digest);
+        if blob.size <= MAX_SMALL_BLOB as u64 && is_new {
+            small.push(blob.clone());
+        }
+    }
+    small
+}
