@@ -46,6 +46,8 @@ pub enum Fault {
     AbuseLimit,
     /// The registry refuses a good token as invalid.
     InvalidToken,
+    /// A manifest's last byte is another one, so that it doesn't hash to its digest.
+    CorruptManifest,
     /// A manifest comes without `Content-Length`.
     NoLength,
     /// A redirect leads to a URL that has expired.

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
@@ -122,7 +122,7 @@ fn manifest<B>(
                        upgrading: https://www.docker.com/increase-rate-limit";
         error(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message, Value::Null)
     } else {
-        found_manifest(world, request.headers(), repository, reference)
+        found_manifest(world, request, repository, reference)
     };
     if let Some(quota) = quota {
         quota.write(response.headers_mut());
@@ -136,7 +136,13 @@ fn manifest<B>(
     response
 }
 
-fn found_manifest(world: &World, headers: &HeaderMap, repository: &str, reference: &str) -> Response<Body> {
+fn found_manifest<B>(
+    world: &World,
+    request: &Request<B>,
+    repository: &str,
+    reference: &str,
+) -> Response<Body> {
+    let headers = request.headers();
     let by_tag = Digest::parse(reference).is_none();
     let unknown = |message: &str| {
         let detail = if by_tag { json!({ "Tag": reference }) } else { json!({ "Digest": reference }) };
@@ -158,7 +164,15 @@ fn found_manifest(world: &World, headers: &HeaderMap, repository: &str, referenc
     let mut response = if known.is_some_and(|tags| tags == "*" || tags.contains(manifest.digest.as_str())) {
         empty(StatusCode::NOT_MODIFIED)
     } else {
-        reply(StatusCode::OK, manifest.media_type, manifest.bytes)
+        let mut bytes = manifest.bytes.to_vec();
+        let path = request.uri().path();
+        if *request.method() == Method::GET
+            && world.faults.take(path, |fault| *fault == Fault::CorruptManifest).is_some()
+            && let Some(last) = bytes.last_mut()
+        {
+            *last ^= 1;
+        }
+        reply(StatusCode::OK, manifest.media_type, bytes)
     };
     set(&mut response, "docker-content-digest", manifest.digest.as_str());
     set(&mut response, "etag", &etag);

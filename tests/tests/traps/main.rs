@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 
 mod account;
+mod ahead;
+mod asking;
 mod away;
 mod blob;
 mod broken;
