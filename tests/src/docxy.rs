@@ -31,6 +31,8 @@ pub struct ServerConfig {
     pub resolve: BTreeMap<String, SocketAddr>,
     /// The highest rate that a client may state, unless it is the default.
     pub fixed_rate_limit: Option<String>,
+    /// Whether a tag may be answered with what it named before.
+    pub stale: bool,
 }
 
 /// One registry on the server's list.
@@ -163,6 +165,9 @@ impl ServerConfig {
         let mut toml = String::new();
         if let Some(limit) = &self.fixed_rate_limit {
             writeln!(toml, "fixed_rate_limit = {limit:?}")?;
+        }
+        if self.stale {
+            writeln!(toml, "stale = true")?;
         }
         for (name, upstream) in &self.registries {
             writeln!(toml, "[registries.{name:?}]")?;

@@ -2,6 +2,7 @@
 //!
 //! Commands print results on stdout and everything else on stderr.
 
+mod check;
 mod clients;
 mod first_start;
 mod invite;
@@ -14,6 +15,7 @@ use crate::settings::{Flags, SettingsError};
 use crate::state::{ClientsError, StateError};
 use clap::{Args, Parser, Subcommand};
 use docxy_protocol::congestion::Rate;
+use docxy_protocol::image::Image;
 use docxy_protocol::link::ClientName;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -35,6 +37,8 @@ pub enum CommandError {
     Serve(#[from] ServeError),
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
+    #[error("{0} of these could not be reached, or refused")]
+    Check(usize),
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
 }
@@ -61,6 +65,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(RunArguments),
+    Check(CheckArguments),
     Invite(InviteArguments),
     Clients(ClientsArguments),
     Revoke(RevokeArguments),
@@ -120,6 +125,20 @@ struct RunArguments {
     log: String,
 }
 
+/// Say whether this machine can reach the registries, and how much quota is left.
+///
+/// Tries each registry of the config, its token service and, by an image, its CDN, just as a pull
+/// would. Of Docker Hub that image is hello-world unless another one is named; looking costs no
+/// quota, but an image that the server hasn't met yet costs up to two pulls. Exits with 1 if
+/// anything failed.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  docxy-server check\n  docxy-server check alpine ghcr.io/owner/image:1.2")]
+struct CheckArguments {
+    /// Images to try, of registries that this server serves
+    #[arg(value_name = "IMAGE")]
+    images: Vec<Image>,
+}
+
 /// Add a client and print its link.
 ///
 /// The link goes to stdout, and nothing else does. It is a secret, and it cannot be shown again:
@@ -168,6 +187,7 @@ impl Arguments {
                 let flags = Flags { fixed_rate_limit, ..flags };
                 run::run(&reach.add_to(flags), ready_file, &log)
             }
+            Command::Check(CheckArguments { images }) => check::check(&images, &flags),
             Command::Invite(InviteArguments { name, reach }) => invite::invite(&name, &reach.add_to(flags)),
             Command::Clients(ClientsArguments { json }) => clients::clients(json, &flags),
             Command::Revoke(RevokeArguments { name }) => revoke::revoke(&name, &flags),
@@ -204,7 +224,7 @@ mod tests {
         let mut program = Arguments::command();
         program.clone().debug_assert();
         let commands: Vec<_> = program.get_subcommands_mut().collect();
-        assert_eq!(commands.len(), 4);
+        assert_eq!(commands.len(), 5);
         for command in commands {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Example:\n  docxy-server "), "{help}");

@@ -19,11 +19,21 @@ use tempfile::NamedTempFile;
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     directory: PathBuf,
+    is_read_only: bool,
 }
 
 impl Files {
     pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory }
+        Self { directory, is_read_only: false }
+    }
+
+    /// The same for somebody whose files they aren't.
+    pub(super) fn read_only(directory: PathBuf) -> Self {
+        Self { directory, is_read_only: true }
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.is_read_only
     }
 
     /// What is there, with its size in bytes, the oldest first. Removes what isn't ours.
@@ -47,6 +57,7 @@ impl Files {
                         found.push((written, key, about.len() as usize));
                     }
                     // What was being written when a server ended.
+                    Err(_) if self.is_read_only => {}
                     Err(_) => fs::remove_file(file.path())?,
                 }
             }
@@ -77,6 +88,9 @@ impl Files {
     }
 
     pub(super) fn remove(&self, key: &Key) {
+        if self.is_read_only {
+            return;
+        }
         let path = self.path(key);
         // What cannot be removed is found by the next start. A folder goes with its last file.
         let _ = fs::remove_file(&path);

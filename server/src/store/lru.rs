@@ -64,6 +64,10 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         Some(held.value)
     }
 
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.held.keys()
+    }
+
     pub(crate) fn contains(&self, key: &K) -> bool {
         self.held.contains_key(key)
     }

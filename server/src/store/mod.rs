@@ -52,8 +52,16 @@ impl Store {
         Self::with_bounds(directory, IN_MEMORY, IN_FILES)
     }
 
+    /// The same for somebody who only looks: the files are another process's to change.
+    pub(crate) fn read_only(directory: PathBuf) -> Self {
+        Self::of(Files::read_only(directory), IN_MEMORY, usize::MAX)
+    }
+
     fn with_bounds(directory: PathBuf, in_memory: usize, in_files: usize) -> Self {
-        let files = Files::new(directory);
+        Self::of(Files::new(directory), in_memory, in_files)
+    }
+
+    fn of(files: Files, in_memory: usize, in_files: usize) -> Self {
         let mut shelves =
             Shelves { memory: Lru::new(in_memory), files: Lru::new(in_files), repositories: HashMap::new() };
         let found = files.list().unwrap_or_else(|error| {
@@ -70,7 +78,10 @@ impl Store {
 
     /// Whether anything of this repository is kept.
     pub(crate) fn knows(&self, registry: &Registry, repository: &Repository) -> bool {
-        self.lock().repositories.contains_key(&RepositoryKey::new(registry, repository))
+        let (wanted, shelves) = (RepositoryKey::new(registry, repository), self.lock());
+        // Where the disk is full, memory has what no file has.
+        shelves.repositories.contains_key(&wanted)
+            || shelves.memory.keys().any(|key| key.repository == wanted)
     }
 
     /// A manifest, if it is kept.
@@ -98,6 +109,9 @@ impl Store {
     /// Keeps a manifest, in memory at least.
     pub(crate) async fn put(&self, key: &Key, manifest: &Arc<Manifest>) {
         self.remember(key, manifest);
+        if self.files.is_read_only() {
+            return;
+        }
         let (files, name, content) = (self.files.clone(), key.clone(), Arc::clone(manifest));
         let written = tokio::task::spawn_blocking(move || files.write(&name, &content)).await;
         match written.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
@@ -195,6 +209,22 @@ mod tests {
         }
         let [file] = &files(&dir.path().join("manifests"))[..] else { panic!() };
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn who_only_looks_sees_all_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (manifest("old"), manifest("new"));
+        Store::open(dir.path().to_owned()).put(&old.0, &old.1).await;
+        let before = files(dir.path());
+        std::fs::write(before[0].with_file_name("half-written"), "x").unwrap();
+        let store = Store::read_only(dir.path().to_owned());
+        assert!(store.get(&old.0).await.is_some());
+        store.put(&new.0, &new.1).await;
+        assert!(store.get(&new.0).await.is_some());
+        assert_eq!(files(dir.path()).len(), before.len() + 1);
+        assert!(Store::open(dir.path().to_owned()).get(&new.0).await.is_none());
+        assert_eq!(files(dir.path()), before, "whoever may write has tidied up");
     }
 
     #[tokio::test]

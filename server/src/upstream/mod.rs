@@ -11,6 +11,7 @@
 
 mod answer;
 mod blob_source;
+mod check;
 mod connector;
 mod download;
 mod flights;
@@ -28,6 +29,7 @@ mod token_cache;
 mod token_service;
 
 pub(crate) use answer::{Answer, AnswerBody};
+pub(crate) use check::Finding;
 
 /// The body of an answer, on its way.
 pub(crate) type Download = download::Download<blob_source::BlobSource>;

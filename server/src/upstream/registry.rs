@@ -123,6 +123,34 @@ impl Registry {
         (self.chance)()
     }
 
+    /// For an operator who wants to know: where the API is, and which host its tokens come from.
+    ///
+    /// # Errors
+    /// Where the registry cannot be asked, or its limit is reached.
+    pub(super) async fn check_challenge(&self) -> Result<(String, Option<String>), Fault> {
+        let patience = Patience::none(tokio::time::Instant::now());
+        let service = self.token_service(patience).await.map_err(|why| why.into_fault(Hop::Registry))?;
+        let api = self.api.as_str().trim_end_matches('/').to_owned();
+        Ok((api, service.map(|service| service.host())))
+    }
+
+    /// The same of the token service: to whom it grants tokens, in words.
+    ///
+    /// # Errors
+    /// Where it cannot be asked, or refuses.
+    pub(super) async fn check_tokens(&self, repository: Option<Repository>) -> Result<String, Fault> {
+        let patience = Patience::none(tokio::time::Instant::now());
+        let refused = |who: &str| Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("refuses {who}"));
+        let ask = async |payer, who: &str| {
+            let token = self.token(&(payer, repository.clone()), patience).await;
+            token.map_err(|why| why.into_fault(Hop::Auth))?.ok_or_else(|| refused(who))
+        };
+        ask(Payer::Anonymous, "anonymous users").await?;
+        let Some(account) = &self.account else { return Ok("everybody".to_owned()) };
+        ask(Payer::Operator, &format!("the account {}: check user and password", account.user)).await?;
+        Ok(format!("everybody and to the account {}", account.user))
+    }
+
     async fn exchange(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
         match (&request.operation, &request.authorization) {
             (Operation::Token(token), authorization) => {

@@ -52,6 +52,16 @@ impl NoToken {
     }
 }
 
+impl NoToken {
+    /// What an operator is told of it.
+    pub(super) fn into_fault(self, hop: Hop) -> Fault {
+        match self {
+            Self::Limited(_) => Fault::new(hop, FaultKind::Overloaded, "answers 429, its limit is reached"),
+            Self::Fault(fault) => fault,
+        }
+    }
+}
+
 impl From<Fault> for NoToken {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
@@ -69,6 +79,11 @@ impl TokenService {
             .find(Challenge::is_bearer)?;
         let realm = Url::parse(bearer.parameter("realm")?).ok()?;
         Some(Self { realm, service: bearer.parameter("service").map(str::to_owned) })
+    }
+
+    /// The host that it is on.
+    pub(super) fn host(&self) -> String {
+        self.realm.host_str().unwrap_or_default().to_owned()
     }
 
     /// Passes a request on as it is: what the service says.

@@ -27,6 +27,7 @@ mod memory;
 mod odd_answers;
 mod other_registry;
 mod quic;
+mod quota;
 mod ranges;
 mod raw;
 mod redirects;

@@ -1,0 +1,90 @@
+//! `docxy-server check`: what this machine can reach, hop by hop, and what is left of the quota.
+
+use super::{CommandError, print};
+use crate::settings::{Flags, Settings};
+use crate::store::Store;
+use crate::upstream::{Finding, Upstream};
+use docxy_protocol::image::Image;
+use docxy_protocol::name::Registry;
+
+/// Tried where no image of Docker Hub was named: it is small, and has always been there.
+const HELLO_WORLD: &str = "hello-world";
+
+pub(super) fn check(images: &[Image], flags: &Flags) -> Result<(), CommandError> {
+    let settings = Settings::load(flags)?;
+    // A running server may be another user's: what it has paid for is used, and nothing is added.
+    let store = Store::read_only(settings.state.join("manifests"));
+    let upstream = Upstream::new(&settings, &store).map_err(crate::listener::ServeError::from)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
+    let mut failed = 0;
+    for name in registries(&settings, images) {
+        let findings = runtime.block_on(findings(&upstream, &name, images));
+        failed += findings.iter().filter(|finding| finding.outcome.is_err()).count();
+        print(&report(&name, &findings))?;
+    }
+    if failed == 0 { Ok(()) } else { Err(CommandError::Check(failed)) }
+}
+
+/// Those of the settings, and those that were named.
+fn registries(settings: &Settings, images: &[Image]) -> Vec<Registry> {
+    let mut names: Vec<Registry> = settings.registries.iter().map(|entry| entry.name.clone()).collect();
+    for image in images {
+        if !names.contains(&image.registry) {
+            names.push(image.registry.clone());
+        }
+    }
+    names
+}
+
+async fn findings(upstream: &Upstream, name: &Registry, images: &[Image]) -> Vec<Finding> {
+    let mut wanted: Vec<Image> = images.iter().filter(|image| image.registry == *name).cloned().collect();
+    if wanted.is_empty() && name.is_docker_hub() {
+        wanted.extend(HELLO_WORLD.parse::<Image>());
+    }
+    let mut findings = Vec::new();
+    for image in &wanted {
+        findings.extend(upstream.check(image).await);
+    }
+    if wanted.is_empty() {
+        findings = upstream.check_doorstep(name).await;
+        let remark = format!("not tried: name an image, as in docxy-server check {name}/OWNER/IMAGE");
+        if findings.iter().all(|finding| finding.outcome.is_ok()) {
+            findings.push(Finding { what: "CDN", outcome: Ok(remark) });
+        }
+    }
+    findings
+}
+
+fn report(name: &Registry, findings: &[Finding]) -> String {
+    let mut text = format!("{name}\n");
+    for Finding { what, outcome } in findings {
+        text += &match outcome {
+            Ok(remark) => format!("  {what:<14} ok      {remark}\n"),
+            Err(fault) => format!("  {what:<14} FAILED  {fault}\n"),
+        };
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docxy_protocol::fault::{Fault, FaultKind, Hop};
+
+    #[test]
+    fn a_report_says_for_each_hop_how_it_is() {
+        let fault = Fault::new(Hop::Auth, FaultKind::TimedOut, "auth.docker.io did not answer within 10 s");
+        let findings = [
+            Finding { what: "registry", outcome: Ok("https://registry-1.docker.io answers".into()) },
+            Finding { what: "token service", outcome: Err(fault) },
+        ];
+        assert_eq!(
+            report(&Registry::docker_hub(), &findings),
+            "\
+docker.io
+  registry       ok      https://registry-1.docker.io answers
+  token service  FAILED  token service: auth.docker.io did not answer within 10 s
+"
+        );
+    }
+}
