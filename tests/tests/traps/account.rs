@@ -54,7 +54,7 @@ async fn the_operators_account_pays_for_public_manifests_after_an_anonymous_look
     assert_eq!(answer.header("docker-ratelimit-source"), OPERATOR.0);
     assert_eq!(answer.header("ratelimit-limit"), "200;w=21600");
     let seen = world.hub.journal().of(Site::Registry);
-    let seen: Vec<_> = seen.iter().filter(|entry| entry.path == LATEST).collect();
+    let seen: Vec<_> = seen.iter().filter(|entry| entry.path.contains("/manifests/")).collect();
     let said: Vec<_> = seen.iter().map(|entry| (entry.method.as_str(), payer(&world.hub, entry))).collect();
     assert_eq!(said, [("HEAD", Some("anonymous".to_owned())), ("GET", Some(OPERATOR.0.to_owned()))]);
 }

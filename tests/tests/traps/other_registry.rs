@@ -147,7 +147,7 @@ async fn docker_hub_is_found_under_all_of_its_names() {
         let answer = world.engine.get(path, &[("authorization", &bearer), ANY]).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
         let seen = world.hub.journal().of(Site::Registry).pop().unwrap();
-        assert_eq!(seen.line(), "GET /v2/library/hello/manifests/latest", "{path}");
+        assert_eq!(seen.path, "/v2/library/hello/manifests/latest", "{path}");
         assert_eq!(seen.query, "", "{path}");
     }
 }
