@@ -55,6 +55,7 @@ impl Fleet {
             },
             authorization: Authorization::Public,
             headers: Headers::default(),
+            ahead: None,
         };
         let gateways: Vec<_> =
             self.0.iter().map(|(tunnel, _)| Gateway::new(tunnel.clone(), PATIENCE)).collect();
