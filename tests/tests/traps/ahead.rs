@@ -84,7 +84,7 @@ async fn nothing_follows_where_a_user_showed_a_credential() {
     let asker = Asker::of(&mut world).await;
     for repository in ["alice/private", HELLO] {
         let bearer = world.engine.logged_in(ALICE.0, ALICE.1, repository).await;
-        let question = Question::get(repository, "latest").wishing("linux/amd64").as_user(&bearer);
+        let question = Question::get(repository, "latest").wishing("linux/amd64").by(&bearer);
         let answer = asker.ask(&question).await;
         assert_eq!(answer.status, StatusCode::OK);
         assert!(answer.digests_ahead().await.is_empty());

@@ -92,7 +92,7 @@ impl Question {
     }
 
     /// With the value of an `Authorization` header.
-    pub(crate) fn as_user(self, bearer: &str) -> Self {
+    pub(crate) fn by(self, bearer: &str) -> Self {
         Self { authorization: Authorization::parse(bearer), ..self }
     }
 

@@ -127,9 +127,9 @@ async fn what_a_user_may_see_is_never_anybody_elses() {
     for reference in ["latest", alices.digest().as_str()] {
         for _ in 0..2 {
             let question = Question::get("alice/private", reference).wishing("linux/amd64");
-            let own = asker.ask(&question.clone().as_user(&alice)).await;
+            let own = asker.ask(&question.clone().by(&alice)).await;
             assert_eq!((own.status, &own.body[..]), (StatusCode::OK, &alices.index().bytes[..]));
-            for other in [question.clone(), question.as_user(&bob)] {
+            for other in [question.clone(), question.by(&bob)] {
                 let refused = asker.ask(&other).await;
                 assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{reference}");
                 assert!(refused.digests_ahead().await.is_empty());
@@ -158,7 +158,7 @@ async fn two_accounts_pay_for_themselves_and_leave_nothing_behind() {
     let asker = Asker::of(&mut world).await;
     for (user, password) in [ALICE, BOB, ALICE] {
         let bearer = world.engine.logged_in(user, password, HELLO).await;
-        let answer = asker.ask(&Question::get(HELLO, "latest").as_user(&bearer)).await;
+        let answer = asker.ask(&Question::get(HELLO, "latest").by(&bearer)).await;
         assert_eq!(answer.header("docker-ratelimit-source"), user);
     }
     let anonymous = asker.ask(&Question::get(HELLO, "latest")).await;
