@@ -5,15 +5,21 @@
 
 use crate::credentials::{Credentials, Login};
 use crate::exchange::{self, ExchangeError};
+use crate::metadata::{Known, Metadata, Quota};
 use crate::transfer::{Means, Transfer};
 use crate::tunnel::{self, Line, Patience, Status, Tunnel};
 use crate::waiting::Waiting;
+use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::request::Request;
+use docxy_protocol::name::Registry;
+use docxy_protocol::request::{Operation, Request};
 use http::StatusCode;
 use std::time::{Duration, Instant};
 use tokio_util::task::TaskTracker;
+
+/// How long a registry may take to say its challenge, when nobody waits for it.
+const REFRESH: Duration = Duration::from_secs(30);
 
 /// A way to the registries.
 #[derive(Debug, Clone)]
@@ -34,12 +40,12 @@ pub struct Answer {
 }
 
 impl Gateway {
-    /// Through this tunnel. A body that breaks off waits for its next byte for as long as
-    /// `patience`.
+    /// Through this tunnel, where `metadata` hasn't the answer already. A body that breaks off waits
+    /// for its next byte for as long as `patience`.
     #[must_use]
-    pub fn new(tunnel: Tunnel, patience: Duration) -> Self {
+    pub fn new(tunnel: Tunnel, patience: Duration, metadata: Metadata) -> Self {
         let (credentials, waiting) = (Credentials::default(), Waiting::default());
-        let means = Means { tunnel, patience, credentials, waiting };
+        let means = Means { tunnel, patience, credentials, waiting, metadata };
         Self { means, under_way: TaskTracker::new() }
     }
 
@@ -53,6 +59,11 @@ impl Gateway {
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.under_way.len()
+    }
+
+    /// What is left of each registry's quota, as far as its answers have said.
+    pub(crate) fn quotas(&self) -> Vec<Quota> {
+        self.means.metadata.quotas()
     }
 
     /// How long a body that breaks off waits for its next byte.
@@ -74,6 +85,38 @@ impl Gateway {
     /// A fault that names the hop that failed: the tunnel, where it did not come up in time.
     pub async fn ask(&self, request: Request, patience: Patience) -> Result<Answer, Fault> {
         let request = request.confined();
+        let metadata = &self.means.metadata;
+        if let Some(refusal) = metadata.refusal(&request) {
+            // Where there is no tunnel an engine would go on only to hear of that later.
+            self.line(&request, None, patience).await?;
+            self.refresh(&request.registry);
+            return Ok(refusal.into());
+        }
+        if let Some(content) = metadata.content(&request, patience.until()).await {
+            return Ok(content.into());
+        }
+        let ahead = metadata.wish(&request).await;
+        self.cross(Request { ahead, ..request }, patience).await
+    }
+
+    /// Asks a registry for its challenge, where that was long ago, behind whatever is going on.
+    fn refresh(&self, registry: &Registry) {
+        if self.means.metadata.refresh_is_due(registry) {
+            let gateway = self.clone();
+            let request = Request {
+                registry: registry.clone(),
+                operation: Operation::Ping,
+                authorization: Authorization::None,
+                headers: Headers::default(),
+                ahead: None,
+            };
+            // What comes of it is learned as all answers are.
+            tokio::spawn(async move { gateway.cross(request, Patience::of(REFRESH)).await.map(drop) });
+        }
+    }
+
+    /// Asks through the tunnel.
+    async fn cross(&self, request: Request, patience: Patience) -> Result<Answer, Fault> {
         let under_way = self.under_way.token();
         let mut spent: Option<Line> = None;
         let mut overtaken = false;
@@ -85,7 +128,12 @@ impl Gateway {
             };
             match tokio::time::timeout_at(patience.until().into(), asked).await.unwrap_or_else(|_| too_late())
             {
-                Ok(exchange::Answer { status, headers, body }) => {
+                Ok(exchange::Answer { status, headers, body, behind }) => {
+                    self.means.metadata.learn(&request, status, &headers);
+                    // Before the engine has the answer, and asks for what it names.
+                    if let Some(behind) = behind {
+                        self.means.metadata.read_behind(&request, behind);
+                    }
                     let body = Transfer::new(&self.means, request, (status, &headers), body, line, under_way);
                     return Ok(Answer { status, headers, body });
                 }
@@ -107,6 +155,12 @@ impl Gateway {
             }
         };
         self.means.tunnel.line(spent, patience).await
+    }
+}
+
+impl From<Known> for Answer {
+    fn from(Known { status, headers, body }: Known) -> Self {
+        Self { status, headers, body: Transfer::of_bytes(body) }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The command line comes in at [`command`], which loads [`settings`] and [`links`]. From there
 //! either [`frontend`] serves engines or [`pull`] fetches an image; both ask through [`gateway`],
-//! and only [`tunnel`] talks to the server.
+//! which answers from [`metadata`] what it can, and only [`tunnel`] talks to the server.
 
 pub mod command;
 mod credentials;
@@ -11,6 +11,7 @@ pub mod frontend;
 pub mod gateway;
 pub mod links;
 mod logging;
+pub mod metadata;
 mod private_file;
 pub mod pull;
 pub mod settings;

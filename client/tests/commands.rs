@@ -28,8 +28,9 @@ impl Machine {
         command
             .args(arguments.split_whitespace())
             .env_clear()
-            // As from systemd, since tests that run as root must not touch /etc.
+            // As from systemd, since tests that run as root must not touch /etc or /var.
             .env("CONFIGURATION_DIRECTORY", self.dir.path().join("config"))
+            .env("CACHE_DIRECTORY", self.dir.path().join("cache"))
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
         command

@@ -65,6 +65,29 @@ impl Challenge {
         self.parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
+    /// The same challenge with one more parameter.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.parameters.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same challenge with what `change` makes of a parameter's values, where it has any.
+    #[must_use]
+    pub fn map_parameter(mut self, name: &str, change: impl Fn(&str) -> String) -> Self {
+        for (_, value) in self.parameters.iter_mut().filter(|(n, _)| n == name) {
+            *value = change(value);
+        }
+        self
+    }
+
+    /// The same challenge without a parameter.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.parameters.retain(|(n, _)| n != name);
+        self
+    }
+
     /// The same challenge, pointing elsewhere for its tokens.
     #[must_use]
     pub fn with_realm(mut self, realm: &str) -> Self {
@@ -138,6 +161,14 @@ mod tests {
             challenge.with_realm("http://127.0.0.1:5080/auth/token").to_string(),
             line.replace("https://auth.docker.io/token", "http://127.0.0.1:5080/auth/token")
         );
+    }
+
+    #[test]
+    fn a_parameter_is_changed_or_left_out_wherever_it_stands() {
+        let line = r#"Bearer realm="r",scope="a",error="e",Scope="b""#;
+        let challenge = Challenge::parse_all(line).unwrap().remove(0).without("error");
+        let challenge = challenge.map_parameter("scope", |scope| format!("{scope}{scope}"));
+        assert_eq!(challenge.to_string(), r#"Bearer realm="r",scope="aa",scope="bb""#);
     }
 
     #[test]

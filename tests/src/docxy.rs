@@ -214,6 +214,7 @@ impl Program {
     fn command(&self) -> Command {
         let mut command = command_in(self.namespace.as_ref(), &self.binary);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.folder.path());
+        command.env("DOCXY_CACHE", self.path("cache"));
         if let Some(level) = std::env::var_os("DOCXY_LOG") {
             command.env("DOCXY_LOG", level);
         }

@@ -74,7 +74,7 @@ enum Command {
     Pull(PullArguments),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Reach {
     /// A file of links to use instead of the joined ones [env: DOCXY_LINK_FILE]
     #[arg(long, value_name = "FILE")]
@@ -88,6 +88,11 @@ struct Reach {
     /// cubic yields to every loss, as most programs do: the least of the three on a bad line.
     #[arg(long, value_name = "HOW", env = "DOCXY_CONGESTION")]
     congestion: Option<Congestion>,
+    /// Where public manifests and what registries say of their tokens are kept, so that they need
+    /// not be asked for again; may be deleted at any time [default: /var/cache/docxy as root, else
+    /// ~/.cache/docxy]
+    #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]
+    cache: Option<PathBuf>,
 }
 
 /// Keep a link, so that the other commands know their server.
@@ -237,7 +242,8 @@ impl Arguments {
 
 impl Reach {
     fn add_to(&self, flags: Flags) -> Flags {
-        Flags { link_file: self.link_file.clone(), congestion: self.congestion, ..flags }
+        let Self { link_file, congestion, cache } = self.clone();
+        Flags { link_file, congestion, cache, ..flags }
     }
 }
 

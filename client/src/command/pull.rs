@@ -3,8 +3,9 @@
 use super::{CommandError, PullArguments, print};
 use crate::gateway::Gateway;
 use crate::logging;
+use crate::metadata::Metadata;
 use crate::pull::{self, Destination, Order, Progress, default_name};
-use crate::settings::{DEFAULT_PATIENCE, Flags, TunnelSettings};
+use crate::settings::{DEFAULT_PATIENCE, Flags, TunnelSettings, cache_store};
 use crate::shutdown::Shutdown;
 use crate::tunnel::Tunnel;
 
@@ -16,6 +17,10 @@ pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), Comman
     let path = output.display().to_string();
     let order = Order { image, platform, destination: Destination::new(output, force)? };
     let settings = TunnelSettings::load(flags)?;
+    let metadata = Metadata::open(cache_store(flags)?.as_deref());
+    if let Some(platform) = &order.platform {
+        metadata.expect_platform(platform);
+    }
     let progress = if quiet { Progress::quiet() } else { Progress::on_stderr() };
     let servers: Vec<&str> = settings.links.iter().map(|link| link.host.as_str()).collect();
     progress.say(&format!("asking for {} through {}", order.image, servers.join(" or ")));
@@ -24,7 +29,7 @@ pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), Comman
     let digest = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(CommandError::Start)?;
         let tunnel = Tunnel::start(settings);
-        let gateway = Gateway::new(tunnel.clone(), DEFAULT_PATIENCE);
+        let gateway = Gateway::new(tunnel.clone(), DEFAULT_PATIENCE, metadata);
         let outcome = tokio::select! {
             pulled = pull::pull(&order, gateway, &progress) => pulled.map_err(Into::into),
             () = shutdown.drain.cancelled() => Err(CommandError::Interrupted),

@@ -3,6 +3,7 @@
 use super::CommandError;
 use crate::frontend::{self, FrontendSettings, Ready};
 use crate::gateway::Gateway;
+use crate::metadata::Metadata;
 use crate::settings::{Flags, Settings};
 use crate::shutdown::Shutdown;
 use crate::tunnel::Tunnel;
@@ -15,12 +16,12 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>, log: &str) -> Resu
         // One of an earlier run would send whoever waits for it to an address of that time.
         let _ = std::fs::remove_file(path);
     }
-    let Settings { listen, hosts, patience, tunnel } = Settings::load(flags)?;
+    let Settings { listen, hosts, patience, cache, tunnel } = Settings::load(flags)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     runtime.block_on(async {
         let Shutdown { drain, abort } = Shutdown::on_signals().map_err(CommandError::Start)?;
         let tunnel = Tunnel::start(tunnel);
-        let gateway = Gateway::new(tunnel.clone(), patience);
+        let gateway = Gateway::new(tunnel.clone(), patience, Metadata::open(cache.as_deref()));
         let announce = |ready: Ready| announce(&ready, ready_file.as_deref());
         let serving =
             frontend::serve(FrontendSettings { listen, hosts }, gateway, tunnel.clone(), drain, announce);

@@ -3,6 +3,7 @@
 //! It ends only where everything has come. What has arrived behind a break can be salvaged, and
 //! must never be taken for more than it is. Dropping it stops the transfer at its source.
 
+use super::behind::{Behind, Rest};
 use super::broken::Broken;
 use super::pieces::Pieces;
 use super::segments::Segments;
@@ -12,14 +13,14 @@ use docxy_protocol::segment::Layout;
 use quinn::RecvStream;
 use std::collections::VecDeque;
 use std::fmt;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// A body under way.
 pub(crate) struct TunnelBody {
     length: Option<u64>,
     source: Source,
     /// Its place among the requests under way, until it is dropped.
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// Where it comes from.
@@ -29,6 +30,8 @@ enum Source {
     Stream {
         pieces: Pieces,
         received: u64,
+        /// Who takes the stream on when the body has come.
+        behind: Option<oneshot::Sender<Rest>>,
     },
     Segments(Box<Segmented>),
 }
@@ -53,7 +56,7 @@ pub(crate) struct Salvaged {
 
 impl TunnelBody {
     pub(super) fn empty(place: Option<OwnedSemaphorePermit>) -> Self {
-        Self { length: Some(0), source: Source::Empty, _place: place }
+        Self { length: Some(0), source: Source::Empty, place }
     }
 
     pub(super) fn on_stream(
@@ -61,8 +64,19 @@ impl TunnelBody {
         length: Option<u64>,
         place: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let source = Source::Stream { pieces: Pieces::new(stream), received: 0 };
-        Self { length, source, _place: place }
+        let source = Source::Stream { pieces: Pieces::new(stream), received: 0, behind: None };
+        Self { length, source, place }
+    }
+
+    /// One with items behind it.
+    pub(super) fn before_items(
+        stream: RecvStream,
+        length: Option<u64>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> (Self, Behind) {
+        let (sender, behind) = Behind::body();
+        let source = Source::Stream { pieces: Pieces::new(stream), received: 0, behind: Some(sender) };
+        (Self { length, source, place }, behind)
     }
 
     pub(super) fn in_segments(
@@ -73,7 +87,7 @@ impl TunnelBody {
     ) -> Self {
         segments.trim(layout);
         let segmented = Segmented { segments, layout, answer: Pieces::new(answer) };
-        Self { length: Some(layout.length()), source: Source::Segments(Box::new(segmented)), _place: place }
+        Self { length: Some(layout.length()), source: Source::Segments(Box::new(segmented)), place }
     }
 
     /// One that never comes, for those who only look at answers.
@@ -95,18 +109,38 @@ impl TunnelBody {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         match &mut self.source {
             Source::Empty => Ok(None),
-            Source::Stream { pieces, received } => match pieces.next().await? {
+            Source::Stream { pieces, received, .. } => match pieces.next().await? {
                 Some(bytes) => {
                     *received += bytes.len() as u64;
                     if self.length.is_some_and(|length| *received > length) {
                         return Err(Broken::wrong("the body is longer than announced"));
                     }
+                    if self.length == Some(*received) {
+                        // Its reader may not come back for the end, which the length has told.
+                        self.hand_over();
+                    }
                     Ok(Some(bytes))
                 }
-                None if self.length.is_none_or(|length| length == *received) => Ok(None),
+                None if self.length.is_none_or(|length| length == *received) => {
+                    self.hand_over();
+                    Ok(None)
+                }
                 None => Err(Broken::wrong("the body ended early")),
             },
             Source::Segments(body) => body.next().await,
+        }
+    }
+
+    /// Gives the stream behind a whole body to those who wait for it.
+    fn hand_over(&mut self) {
+        let Source::Stream { behind: waiting @ Some(_), .. } = &mut self.source else { return };
+        let waiting = waiting.take();
+        let place = self.place.take();
+        if let (Some(waiting), Source::Stream { pieces, .. }) =
+            (waiting, std::mem::replace(&mut self.source, Source::Empty))
+        {
+            // Dropped where nobody waits any more.
+            let _ = waiting.send(Rest { pieces, _place: place });
         }
     }
 
@@ -114,7 +148,7 @@ impl TunnelBody {
     pub(crate) fn salvage(self) -> Vec<Salvaged> {
         match self.source {
             Source::Empty => Vec::new(),
-            Source::Stream { pieces, received } => {
+            Source::Stream { pieces, received, .. } => {
                 vec![Salvaged { at: received, chunks: pieces.arrived(), place: None }]
             }
             Source::Segments(body) => body.segments.salvage(body.layout),

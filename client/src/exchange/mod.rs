@@ -1,14 +1,17 @@
 //! One request on one stream, and the answer that comes back.
 
+mod behind;
 mod body;
 mod broken;
 mod pieces;
 mod segments;
 
+pub(crate) use behind::Behind;
 pub(crate) use body::{Salvaged, TunnelBody};
 pub(crate) use broken::Broken;
 
 use crate::tunnel::Line;
+use behind::Rest;
 use docxy_protocol::control::Opening;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
@@ -16,6 +19,7 @@ use docxy_protocol::headers::Headers;
 use docxy_protocol::reply::{Body, Reply, Response};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::StatusCode;
+use pieces::Pieces;
 use quinn::{RecvStream, SendStream};
 use segments::Segments;
 use tokio::sync::OwnedSemaphorePermit;
@@ -29,6 +33,8 @@ pub(crate) struct Answer {
     pub(crate) headers: Headers,
     /// Its body, still on the way.
     pub(crate) body: TunnelBody,
+    /// What comes behind it, where the request wished for something.
+    pub(crate) behind: Option<Behind>,
 }
 
 /// Why there is no answer.
@@ -70,15 +76,24 @@ pub(crate) async fn run(
     };
     match frame::read(&mut receive).await {
         Ok(Reply::Response(Response { status, headers, body })) => {
-            let body = match (body, segments) {
-                (Body::None, _) => TunnelBody::empty(place),
-                (Body::Whole { length }, _) => TunnelBody::on_stream(receive, length, place),
+            let wished = request.ahead.is_some();
+            let (body, behind) = match (body, segments) {
+                (Body::None, _) if wished => {
+                    let rest = Rest { pieces: Pieces::new(receive), _place: place };
+                    (TunnelBody::empty(None), Some(Behind::head(rest)))
+                }
+                (Body::None, _) => (TunnelBody::empty(place), None),
+                (Body::Whole { length }, _) if wished => {
+                    let (body, behind) = TunnelBody::before_items(receive, length, place);
+                    (body, Some(behind))
+                }
+                (Body::Whole { length }, _) => (TunnelBody::on_stream(receive, length, place), None),
                 (Body::Segmented(layout), Some(segments)) => {
-                    TunnelBody::in_segments(segments, layout, receive, place)
+                    (TunnelBody::in_segments(segments, layout, receive, place), None)
                 }
                 (Body::Segmented(_), None) => return Err(nonsense("segments of what is no blob").into()),
             };
-            Ok(Answer { status, headers, body })
+            Ok(Answer { status, headers, body, behind })
         }
         // The server is about to end; the next one, or the same a moment later, will answer.
         Ok(Reply::Fault(fault)) if fault.hop == Hop::Server && fault.kind == FaultKind::Down => {

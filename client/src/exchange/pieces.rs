@@ -4,6 +4,7 @@
 
 use super::broken::Broken;
 use bytes::Bytes;
+use docxy_protocol::ahead::Item;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::piece::Piece;
@@ -55,6 +56,31 @@ impl Pieces {
         // No longer than asked for.
         self.left -= bytes.len() as u32;
         Ok(Some(bytes))
+    }
+
+    /// The item that comes next behind the body, `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// Where the stream breaks, or there is something else.
+    pub(super) async fn item(&mut self) -> Result<Option<Item>, Broken> {
+        if self.next().await?.is_some() {
+            return Err(Broken::wrong("the body is longer than announced"));
+        }
+        match frame::read(&mut self.stream).await {
+            Ok(item) => Ok(Some(item)),
+            Err(FrameError::Ended) => Ok(None),
+            Err(FrameError::Broken(error)) => Err(Broken::lost(error)),
+            Err(error) => Err(Broken::wrong(&error.to_string())),
+        }
+    }
+
+    /// Some of the bytes behind an item, at most so many.
+    ///
+    /// # Errors
+    /// Where the stream ends or breaks.
+    pub(super) async fn raw(&mut self, most: usize) -> Result<Bytes, Broken> {
+        let chunk = self.stream.read_chunk(CHUNK.min(most), true).await?;
+        Ok(chunk.ok_or_else(|| Broken::wrong("the stream ended within an item"))?.bytes)
     }
 
     /// What has arrived of the body without a gap. quinn keeps that for its reader when a connection

@@ -1,8 +1,9 @@
-//! `/health`: whether the tunnel is up, and if not, why; what is under way, and what waits. For people,
-//! scripts and probes.
+//! `/health`: whether the tunnel is up, and if not, why; what is under way, what waits, and what is left of the
+//! registries' quota. For people, scripts and probes.
 
 use super::render::{ResponseBody, json_value};
 use crate::gateway::Gateway;
+use crate::metadata::Quota;
 use crate::tunnel::{self, Status};
 use crate::waiting::Held;
 use http::{Response, StatusCode};
@@ -15,6 +16,7 @@ const MOST: usize = 20;
 /// 200 while the tunnel is up, 503 while not.
 pub(super) fn response(status: &Status, gateway: &Gateway) -> Response<ResponseBody> {
     let waiting = gateway.waiting().all();
+    let quota: Vec<Value> = gateway.quotas().iter().map(pulls_left).collect();
     let held: Vec<Value> = waiting.iter().take(MOST).map(held).collect();
     match status {
         Status::Up { line, since } => {
@@ -30,6 +32,7 @@ pub(super) fn response(status: &Status, gateway: &Gateway) -> Response<ResponseB
                 "tasks": tasks(),
                 "waiting": waiting.len(),
                 "held": held,
+                "quota": quota,
             });
             json_value(StatusCode::OK, &body)
         }
@@ -47,6 +50,7 @@ pub(super) fn response(status: &Status, gateway: &Gateway) -> Response<ResponseB
                 "tasks": tasks(),
                 "waiting": waiting.len(),
                 "held": held,
+                "quota": quota,
             });
             json_value(StatusCode::SERVICE_UNAVAILABLE, &body)
         }
@@ -67,6 +71,18 @@ fn held(held: &Held) -> Value {
 /// Tasks of the whole process: a number that keeps growing is a leak.
 fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+/// What a registry said last of its pull limit.
+fn pulls_left(quota: &Quota) -> Value {
+    json!({
+        "registry": quota.registry,
+        "source": quota.source,
+        "remaining": quota.remaining,
+        "limit": quota.limit,
+        "window_seconds": quota.window,
+        "at": timestamp(quota.at),
+    })
 }
 
 fn timestamp(time: SystemTime) -> Option<String> {

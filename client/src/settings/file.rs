@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct ConfigFile {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) link_file: Option<PathBuf>,
+    pub(super) cache: Option<PathBuf>,
     pub(super) hosts: Vec<String>,
     pub(super) allow_remote: bool,
     pub(super) congestion: Option<Congestion>,
@@ -29,6 +30,7 @@ impl ConfigFile {
         let file: Self = toml_text::parse(&text)
             .map_err(|source| SettingsError::Config { path: path.to_owned(), source })?;
         let directory = path.parent().unwrap_or(Path::new(""));
-        Ok(Self { link_file: file.link_file.map(|path| directory.join(path)), ..file })
+        let absolute = |path: Option<PathBuf>| path.map(|path| directory.join(path));
+        Ok(Self { link_file: absolute(file.link_file), cache: absolute(file.cache), ..file })
     }
 }

@@ -1,4 +1,4 @@
-//! Where config file and links are when nobody says.
+//! Where config file, links and cache are when nobody says.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,37 +6,70 @@ use std::path::PathBuf;
 /// systemd's directory for the service, else the system's for root, else the user's own (XDG base
 /// directories). `None` where there is not even a home.
 pub(super) fn default_directory() -> Option<PathBuf> {
-    let is_root = rustix::process::geteuid().is_root();
-    choose(|name| std::env::var_os(name), is_root)
+    CONFIG.of_this_process()
 }
 
-fn choose(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
-    // The XDG specification wants relative paths to be ignored; an empty one is one.
-    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    if let Some(text) = variable("CONFIGURATION_DIRECTORY") {
-        // systemd joins several with colons; ours is the first.
-        let first = std::env::split_paths(&text).next().filter(|path| path.is_absolute());
-        if first.is_some() {
-            return first;
+/// The same for what can be lost without harm.
+pub(super) fn cache_directory() -> Option<PathBuf> {
+    CACHE.of_this_process()
+}
+
+/// How one kind of directory is found.
+struct Kind {
+    systemd: &'static str,
+    system: &'static str,
+    xdg: &'static str,
+    below_home: &'static str,
+}
+
+const CONFIG: Kind = Kind {
+    systemd: "CONFIGURATION_DIRECTORY",
+    system: "/etc/docxy",
+    xdg: "XDG_CONFIG_HOME",
+    below_home: ".config",
+};
+
+const CACHE: Kind = Kind {
+    systemd: "CACHE_DIRECTORY",
+    system: "/var/cache/docxy",
+    xdg: "XDG_CACHE_HOME",
+    below_home: ".cache",
+};
+
+impl Kind {
+    fn of_this_process(&self) -> Option<PathBuf> {
+        let is_root = rustix::process::geteuid().is_root();
+        self.choose(|name| std::env::var_os(name), is_root)
+    }
+
+    fn choose(&self, variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
+        // The XDG specification wants relative paths to be ignored; an empty one is one.
+        let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        if let Some(text) = variable(self.systemd) {
+            // systemd joins several with colons; ours is the first.
+            let first = std::env::split_paths(&text).next().filter(|path| path.is_absolute());
+            if first.is_some() {
+                return first;
+            }
         }
+        if is_root {
+            return Some(self.system.into());
+        }
+        let base = absolute(self.xdg).or_else(|| Some(absolute("HOME")?.join(self.below_home)));
+        Some(base?.join("docxy"))
     }
-    if is_root {
-        return Some("/etc/docxy".into());
-    }
-    let base = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
-    Some(base?.join("docxy"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn chosen(variables: &[(&str, &str)], is_root: bool) -> Option<String> {
+    fn chosen(kind: &Kind, variables: &[(&str, &str)], is_root: bool) -> Option<String> {
         let variable = |name: &str| {
             let found = variables.iter().find(|(n, _)| *n == name);
             found.map(|(_, value)| OsString::from(value))
         };
-        choose(variable, is_root).map(|path| path.display().to_string())
+        kind.choose(variable, is_root).map(|path| path.display().to_string())
     }
 
     #[test]
@@ -51,8 +84,10 @@ mod tests {
             (vec![home], false, "/home/me/.config/docxy"),
             (vec![home, ("XDG_CONFIG_HOME", "")], false, "/home/me/.config/docxy"),
         ] {
-            assert_eq!(chosen(&variables, is_root).as_deref(), Some(expected));
+            assert_eq!(chosen(&CONFIG, &variables, is_root).as_deref(), Some(expected));
         }
-        assert_eq!(chosen(&[], false), None);
+        assert_eq!(chosen(&CONFIG, &[], false), None);
+        assert_eq!(chosen(&CACHE, &[home, systemd], false).as_deref(), Some("/home/me/.cache/docxy"));
+        assert_eq!(chosen(&CACHE, &[home], true).as_deref(), Some("/var/cache/docxy"));
     }
 }

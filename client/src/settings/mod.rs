@@ -82,6 +82,8 @@ pub struct Flags {
     pub congestion: Option<Congestion>,
     /// Seconds that a transfer waits for its next byte; `None` if nothing was said.
     pub patience: Option<u64>,
+    /// The directory for what can be lost without harm.
+    pub cache: Option<PathBuf>,
 }
 
 /// What `run` needs.
@@ -93,6 +95,8 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// How long a transfer that breaks off waits for its next byte.
     pub patience: Duration,
+    /// Where to keep what is known of registries over restarts; `None` keeps it in memory alone.
+    pub cache: Option<PathBuf>,
     /// How to get out.
     pub tunnel: TunnelSettings,
 }
@@ -125,7 +129,8 @@ impl Settings {
         }
         let patience = flags.patience.or(config.patience).map_or(DEFAULT_PATIENCE, Duration::from_secs);
         let patience = patience.min(LONGEST_PATIENCE);
-        Ok(Self { listen, hosts, patience, tunnel: TunnelSettings::merge(flags, &config)? })
+        let cache = cache(flags, &config);
+        Ok(Self { listen, hosts, patience, cache, tunnel: TunnelSettings::merge(flags, &config)? })
     }
 }
 
@@ -203,6 +208,18 @@ fn store(config: &ConfigFile) -> Option<PathBuf> {
     config.link_file.clone().or_else(|| Some(location::default_directory()?.join("links")))
 }
 
+/// The directory for what can be lost without harm; `None` where there is no place for one.
+///
+/// # Errors
+/// Where the config file is wrong.
+pub fn cache_store(flags: &Flags) -> Result<Option<PathBuf>, SettingsError> {
+    Ok(cache(flags, &config(flags)?))
+}
+
+fn cache(flags: &Flags, config: &ConfigFile) -> Option<PathBuf> {
+    flags.cache.clone().or_else(|| config.cache.clone()).or_else(location::cache_directory)
+}
+
 /// The config file. None at all counts as an empty one.
 fn config(flags: &Flags) -> Result<ConfigFile, SettingsError> {
     let default = location::default_directory().map(|directory| directory.join("client.toml"));
@@ -255,19 +272,22 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_file() {
         let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
-                    patience = 7\ncongestion = { down = '95 Mbit/s' }";
+                    cache = '/file'\npatience = 7\ncongestion = { down = '95 Mbit/s' }";
         let flags = Flags {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
             patience: Some(8),
+            cache: Some("/flag".into()),
             congestion: Some("cubic".parse().unwrap()),
             ..Flags::default()
         };
-        for (flags, port, host, patience, congestion) in
-            [(Flags::default(), 1, "file.lan", 7, "down=95 Mbit/s"), (flags, 2, "flag.lan", 8, "cubic")]
-        {
+        for (flags, port, host, cache, patience, congestion) in [
+            (Flags::default(), 1, "file.lan", "/file", 7, "down=95 Mbit/s"),
+            (flags, 2, "flag.lan", "/flag", 8, "cubic"),
+        ] {
             let settings = load(text, flags).unwrap();
             assert_eq!((settings.listen[0].port(), &*settings.hosts[0]), (port, host));
+            assert_eq!(settings.cache, Some(cache.into()));
             assert_eq!(settings.patience.as_secs(), patience);
             assert_eq!(settings.tunnel.congestion.to_string(), congestion);
         }

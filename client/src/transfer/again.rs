@@ -79,6 +79,8 @@ impl Again {
     /// The request for these bytes.
     pub(super) fn request(&self, bytes: &Range<u64>) -> Request {
         let mut request = self.request.clone();
+        // It has come, or is not missed.
+        request.ahead = None;
         if self.has_parts() {
             for name in &ONLY_ONCE {
                 request.headers.remove(name);
@@ -90,7 +92,7 @@ impl Again {
 
     /// Whether an answer to that continues the body at these bytes.
     pub(super) fn check(&self, bytes: &Range<u64>, answer: Answer) -> Result<Continued, Refusal> {
-        let Answer { status, headers, body } = answer;
+        let Answer { status, headers, body, .. } = answer;
         let refusal = |detail: String| Fault::new(Hop::Registry, FaultKind::BadAnswer, detail);
         if status == StatusCode::UNAUTHORIZED {
             return Err(Refusal::Unauthorized(refusal("the token for it is not good any more".into())));
@@ -171,7 +173,8 @@ mod tests {
 
     fn check(again: &Again, status: u16, fields: &[(HeaderName, &str)], length: u64) -> Result<u64, Refusal> {
         let status = StatusCode::from_u16(status).unwrap();
-        let answer = Answer { status, headers: headers(fields), body: TunnelBody::of_length(length) };
+        let body = TunnelBody::of_length(length);
+        let answer = Answer { status, headers: headers(fields), body, behind: None };
         again.check(&(20..30), answer).map(|continued| continued.skip)
     }
 

@@ -3,6 +3,7 @@
 use super::again::{Again, Continued, Refusal};
 use crate::credentials::Credentials;
 use crate::exchange::{self, ExchangeError, TunnelBody};
+use crate::metadata::Metadata;
 use crate::tunnel::{Line, Tunnel};
 use crate::waiting::Waiting;
 use bytes::BytesMut;
@@ -24,6 +25,7 @@ pub(crate) struct Means {
     pub(crate) patience: Duration,
     pub(crate) credentials: Credentials,
     pub(crate) waiting: Waiting,
+    pub(crate) metadata: Metadata,
 }
 
 /// Why the rest of a body didn't come.

@@ -14,13 +14,14 @@ mod verify;
 pub(crate) use means::Means;
 
 use crate::exchange::{Broken, TunnelBody};
+use crate::metadata::Keep;
 use crate::tunnel::Line;
 use again::Again;
 use bytes::Bytes;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::request::{Method, Operation, Request};
-use futures_util::stream::{BoxStream, StreamExt as _, try_unfold};
+use futures_util::stream::{BoxStream, StreamExt as _, iter, try_unfold};
 use http::{StatusCode, header};
 use http_body::{Frame, SizeHint};
 use resume::Resumable;
@@ -53,6 +54,7 @@ enum Source {
 struct Checked {
     source: Source,
     verify: Option<Verify>,
+    keep: Option<Keep>,
     /// What was held back and is right.
     rest: VecDeque<Bytes>,
 }
@@ -70,6 +72,7 @@ impl Transfer {
         let length = body.length();
         let span = length.and_then(|length| Span::of(status, headers, length));
         let mut verify = None;
+        let keep = means.metadata.keep(&request, status, headers);
         let again = match &request.operation {
             Operation::Blob { digest, method: Method::Get, .. } => {
                 let unmeasured = length.is_none()
@@ -92,12 +95,19 @@ impl Transfer {
             }
             None => Source::Once(Box::new(body)),
         };
-        let checked = Checked { source, verify, rest: VecDeque::new() };
+        let checked = Checked { source, verify, keep, rest: VecDeque::new() };
         let chunks = try_unfold(checked, |mut checked| async move {
             let next = checked.next().await?;
             Ok(next.map(|bytes| (bytes, checked)))
         });
         Self { length, chunks: chunks.boxed(), broken: None, _under_way: under_way }
+    }
+
+    /// A body that is here already.
+    pub(crate) fn of_bytes(bytes: Bytes) -> Self {
+        let length = Some(bytes.len() as u64);
+        let chunks = (!bytes.is_empty()).then_some(Ok(bytes));
+        Self { length, chunks: iter(chunks).boxed(), broken: None }
     }
 
     /// The length in bytes, where it is known. Unknown is not zero.
@@ -134,7 +144,12 @@ impl Checked {
             }
             match (self.source.next().await?, &mut self.verify) {
                 (Some(bytes), Some(verify)) => verify.take(bytes),
-                (Some(bytes), None) => return Ok(Some(bytes)),
+                (Some(bytes), None) => {
+                    if let Some(keep) = &mut self.keep {
+                        keep.watch(&bytes);
+                    }
+                    return Ok(Some(bytes));
+                }
                 (None, None) => return Ok(None),
                 (None, verify) => {
                     if let Some(verify) = verify.take() {

@@ -1,0 +1,79 @@
+//! A public manifest on its way to an engine, kept for the next time.
+//!
+//! Watches what passes and never changes it.
+
+use super::kept::{Home, Kept, Key};
+use super::store::Store;
+use bytes::{Bytes, BytesMut};
+use docxy_protocol::ahead::Content;
+use docxy_protocol::headers::Headers;
+use docxy_protocol::limits::MAX_MANIFEST;
+use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::request::{Method, Operation, Request};
+use http::{HeaderName, StatusCode, header};
+
+pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// A manifest that passes.
+#[derive(Debug)]
+pub(crate) struct Keep {
+    store: Store,
+    key: Key,
+    content_type: String,
+    bytes: BytesMut,
+    /// What is still to come.
+    left: usize,
+}
+
+impl Keep {
+    /// For an answer of known length that says what it is, if it is a manifest's.
+    pub(super) fn new(
+        store: &Store,
+        request: &Request,
+        status: StatusCode,
+        headers: &Headers,
+    ) -> Option<Self> {
+        let Operation::Manifest { reference, method: Method::Get, .. } = &request.operation else {
+            return None;
+        };
+        let encoded = headers.map().contains_key(header::CONTENT_ENCODING);
+        let length = headers.text(&header::CONTENT_LENGTH)?.parse::<usize>().ok()?;
+        if status != StatusCode::OK || encoded || !(1..=MAX_MANIFEST).contains(&length) {
+            return None;
+        }
+        let digest = match reference {
+            Reference::Digest(digest) => digest.clone(),
+            Reference::Tag(_) => headers.text(&DOCKER_CONTENT_DIGEST)?.parse::<Digest>().ok()?,
+        };
+        let key = Key { home: Home::of(request)?, digest };
+        let content_type = headers.text(&header::CONTENT_TYPE)?.to_owned();
+        Some(Self { store: store.clone(), key, content_type, bytes: BytesMut::new(), left: length })
+    }
+
+    /// Takes a look at what passes. With the last byte the manifest is kept, before the engine has it
+    /// and asks for what it names.
+    pub(crate) fn watch(&mut self, bytes: &Bytes) {
+        if bytes.is_empty() || bytes.len() > self.left {
+            return;
+        }
+        self.left -= bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        if self.left == 0 {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        let content = Content::Manifest { content_type: std::mem::take(&mut self.content_type) };
+        match Kept::check(self.key.digest.clone(), content, self.bytes.split().freeze()) {
+            Ok(kept) => self.store.put(self.key.clone(), kept),
+            Err(poisoned) => {
+                let Home { registry, repository } = &self.key.home;
+                tracing::warn!(
+                    hop = "registry", %registry, %repository, reason = %poisoned,
+                    "a manifest is wrong; engines won't take it, and it was not kept"
+                );
+            }
+        }
+    }
+}

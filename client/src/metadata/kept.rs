@@ -1,0 +1,113 @@
+//! Content that is what its digest says, and where it was seen.
+
+use bytes::Bytes;
+use docxy_protocol::ahead::Content;
+use docxy_protocol::checksum::Checksum;
+use docxy_protocol::name::{Digest, Registry, Repository};
+use docxy_protocol::request::Request;
+use std::fmt;
+
+/// One repository of one registry. What was seen in it is public there, and perhaps nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Home {
+    pub(super) registry: Registry,
+    pub(super) repository: Repository,
+}
+
+impl Home {
+    /// Where a request asks.
+    pub(super) fn of(request: &Request) -> Option<Self> {
+        let repository = request.operation.repository()?.clone();
+        Some(Self { registry: request.registry.clone(), repository })
+    }
+}
+
+/// What content is found by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) home: Home,
+    pub(super) digest: Digest,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.home.registry, self.home.repository, self.digest)
+    }
+}
+
+/// Content that has been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    digest: Digest,
+    content: Content,
+    bytes: Bytes,
+}
+
+/// Content that isn't what it was said to be.
+#[derive(Debug, thiserror::Error)]
+#[error("what came as {claimed} hashes to {found}")]
+pub(super) struct Poisoned {
+    claimed: Digest,
+    found: Digest,
+}
+
+impl Kept {
+    /// The only way in.
+    ///
+    /// # Errors
+    /// Where the bytes don't hash to the digest.
+    pub(super) fn check(digest: Digest, content: Content, bytes: Bytes) -> Result<Self, Poisoned> {
+        let found = Checksum::like(&digest).of(&bytes);
+        if found == digest {
+            Ok(Self { digest, content, bytes })
+        } else {
+            Err(Poisoned { claimed: digest, found })
+        }
+    }
+
+    pub(super) const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    pub(super) const fn content(&self) -> &Content {
+        &self.content
+    }
+
+    pub(super) const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A blob of these bytes.
+    pub(in crate::metadata) fn blob(bytes: &[u8]) -> Kept {
+        kept(Content::Blob, bytes)
+    }
+
+    /// A manifest of this media type.
+    pub(in crate::metadata) fn manifest(content_type: &str, bytes: &[u8]) -> Kept {
+        kept(Content::Manifest { content_type: content_type.to_owned() }, bytes)
+    }
+
+    fn kept(content: Content, bytes: &[u8]) -> Kept {
+        Kept::check(Checksum::sha256().of(bytes), content, Bytes::copy_from_slice(bytes)).unwrap()
+    }
+
+    /// Where content of a repository is found.
+    pub(in crate::metadata) fn key(registry: &str, repository: &str, kept: &Kept) -> Key {
+        let home = Home { registry: registry.parse().unwrap(), repository: repository.parse().unwrap() };
+        Key { home, digest: kept.digest().clone() }
+    }
+
+    #[test]
+    fn only_what_hashes_to_its_digest_is_kept() {
+        let (good, other) = (Bytes::from_static(b"good"), Bytes::from_static(b"evil"));
+        let digest = Checksum::sha256().of(&good);
+        assert!(Kept::check(digest.clone(), Content::Blob, good).is_ok());
+        let error = Kept::check(digest.clone(), Content::Blob, other).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("what came as {digest} hashes to sha256:")), "{error}");
+    }
+}
