@@ -37,7 +37,10 @@ pub(crate) struct Quota {
 
 /// What was said last. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Quotas(Arc<Mutex<BTreeMap<(Registry, Option<String>), Quota>>>);
+pub(super) struct Quotas(Arc<Mutex<BySource>>);
+
+/// By registry, and by who is counted there.
+type BySource = BTreeMap<(Registry, Option<String>), Quota>;
 
 impl Quotas {
     pub(super) fn all(&self) -> Vec<Quota> {
@@ -69,7 +72,7 @@ impl Quotas {
         low && !before.is_some_and(|before| before.is_low())
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<(Registry, Option<String>), Quota>> {
+    fn known(&self) -> MutexGuard<'_, BySource> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
