@@ -154,6 +154,20 @@ impl Client {
         self.process.stop()
     }
 
+    /// Starts it again after it has ended, with the same link and cache.
+    pub fn start_again(&mut self) -> Result<()> {
+        let mut command = self.program.command();
+        command.args(["run", "--listen", &self.address.to_string(), "--link-file"]);
+        command.arg(self.program.path("link"));
+        (self.process, self.address) = self.program.run(command)?;
+        Ok(())
+    }
+
+    /// Where it keeps what it may lose.
+    pub fn cache(&self) -> PathBuf {
+        self.program.path("cache")
+    }
+
     /// The process: its log, its memory, signals for it.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

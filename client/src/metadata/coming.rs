@@ -98,6 +98,73 @@ fn may_bring(wish: &Wish, role: Option<&Role>) -> bool {
         Some(Role::Image(platform)) => {
             platform.as_ref().is_none_or(|platform| wish.platform.fit(platform).is_some())
         }
-        Some(Role::Blob(size)) => *size <= MAX_SMALL_BLOB as u64,
+        Some(Role::Blob(size)) => wish.small_blobs && *size <= MAX_SMALL_BLOB as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kept::tests::{blob, key, manifest};
+    use super::*;
+    use docxy_protocol::platform::Platform;
+    use std::time::Duration;
+
+    /// Long enough for whoever doesn't wait.
+    const MOMENT: Duration = Duration::from_millis(50);
+
+    fn wish() -> Wish {
+        Wish { platform: Platform::of_this_machine(), small_blobs: true, known: None }
+    }
+
+    async fn stands_still(waiting: impl Future) -> bool {
+        tokio::time::timeout(MOMENT, waiting).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_for_what_may_come_waits_until_it_has_or_will_not() {
+        let (coming, store) = (Coming::default(), Store::open(None));
+        let (config, other) = (blob(b"config"), blob(b"other"));
+        let here = key("docker.io", "a", &config);
+        assert_eq!(coming.wait(&store, &here).await, None, "nothing is under way");
+        let open = coming.open(here.home.clone(), wish());
+        assert!(stands_still(coming.wait(&store, &here)).await);
+        let elsewhere = key("docker.io", "b", &config);
+        assert_eq!(coming.wait(&store, &elsewhere).await, None, "another repository's stream");
+
+        let (waiting, arrival) = tokio::join!(coming.wait(&store, &here), async {
+            tokio::task::yield_now().await;
+            store.put(key("docker.io", "a", &other), other.clone());
+            open.arrived();
+            tokio::task::yield_now().await;
+            store.put(here.clone(), config.clone());
+            open.arrived();
+        });
+        assert_eq!((waiting, arrival), (Some(config), ()));
+
+        let missing = key("docker.io", "a", &blob(b"missing"));
+        let (waiting, ()) = tokio::join!(coming.wait(&store, &missing), async {
+            tokio::task::yield_now().await;
+            drop(open);
+        });
+        assert_eq!(waiting, None);
+        assert!(coming.streams().is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_what_is_not_to_come() {
+        let (coming, store) = (Coming::default(), Store::open(None));
+        let layer = |size: u64, bytes: &[u8]| (size, blob(bytes));
+        let (large, small) = (layer(MAX_SMALL_BLOB as u64 + 1, b"large"), layer(10, b"small"));
+        let descriptor = |(size, kept): &(u64, Kept)| serde_json::json!({ "mediaType": "m", "digest": kept.digest(), "size": size });
+        let image = serde_json::json!({
+            "schemaVersion": 2, "config": descriptor(&small), "layers": [descriptor(&large)],
+        });
+        let image = manifest("application/vnd.oci.image.manifest.v1+json", image.to_string().as_bytes());
+        let of = |kept: &Kept| key("docker.io", "a", kept);
+        let _open = coming.open(of(&image).home, wish());
+        assert!(stands_still(coming.wait(&store, &of(&large.1))).await, "nobody knows that it is large");
+        store.put(of(&image), image);
+        assert_eq!(coming.wait(&store, &of(&large.1)).await, None);
+        assert!(stands_still(coming.wait(&store, &of(&small.1))).await);
     }
 }

@@ -28,9 +28,9 @@ const MOST: usize = 1024;
 /// `podman auto-update`), and costs no pull as long as nobody makes a `GET` of it.
 const HEADS_BEFORE_PULLING: [&str; 3] = ["docker/", "containerd/", "buildkit/"];
 
-/// Engines that go on to fetch the layers, too: podman, skopeo, buildah, CRI-O, and our own `pull`.
-/// Whoever else fetches a manifest may only want to look at it.
-const PULLS: [&str; 7] =
+/// Engines that begin with the `GET`: podman, skopeo, buildah, CRI-O, and our own `pull`. Whoever else
+/// fetches a manifest may want no more than that, and what came ahead would be paid for in vain.
+const GETS_AT_ONCE: [&str; 7] =
     ["containers/", "podman/", "skopeo/", "Buildah/", "buildah/", "cri-o/", "docxy-client/"];
 
 /// What was seen so far. Clones share it.
@@ -82,8 +82,9 @@ impl Wishes {
     pub(super) async fn of(&self, request: &Request, store: &Store) -> Option<Wish> {
         let Operation::Manifest { method, .. } = &request.operation else { return None };
         let agent = request.headers.text(&header::USER_AGENT).unwrap_or_default();
-        let pulls = |agents: &[&str]| agents.iter().any(|name| agent.starts_with(name));
-        if !is_public(request) || (*method == Method::Head && !pulls(&HEADS_BEFORE_PULLING)) {
+        let is_one_of = |agents: &[&str]| agents.iter().any(|name| agent.starts_with(name));
+        let pulls = is_one_of(&HEADS_BEFORE_PULLING) || (*method == Method::Get && is_one_of(&GETS_AT_ONCE));
+        if !pulls || !is_public(request) {
             return None;
         }
         let (platform, stood_for) = {
@@ -94,8 +95,7 @@ impl Wishes {
             (Some(home), Some(digest)) if is_complete(store, &home, &digest, &platform).await => Some(digest),
             _ => None,
         };
-        let small_blobs = pulls(&HEADS_BEFORE_PULLING) || pulls(&PULLS);
-        Some(Wish { platform, small_blobs, known })
+        Some(Wish { platform, small_blobs: true, known })
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -126,5 +126,140 @@ async fn is_complete(store: &Store, home: &Home, digest: &Digest, platform: &Pla
             too_large || get(&image.config.digest).await.is_some()
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kept::tests::{blob, key, manifest};
+    use super::*;
+    use docxy_protocol::authorization::{Authorization, basic};
+    use docxy_protocol::name::Registry;
+    use docxy_protocol::secret::Secret;
+    use http::HeaderMap;
+    use serde_json::{Value, json};
+
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    const DOCKERD: &str = "docker/20.10.24 go/go1.19.8";
+
+    fn request(agent: &str, method: Method, reference: &str) -> Request {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::USER_AGENT, agent.parse().unwrap());
+        Request {
+            registry: Registry::docker_hub(),
+            operation: Operation::Manifest {
+                repository: "library/a".parse().unwrap(),
+                reference: reference.parse().unwrap(),
+                method,
+            },
+            authorization: Authorization::Public,
+            headers: Headers::of_request(&headers),
+            ahead: None,
+        }
+    }
+
+    fn descriptor(kept: &Kept, media_type: &str, platform: Option<&str>) -> Value {
+        let mut entry =
+            json!({ "mediaType": media_type, "digest": kept.digest(), "size": kept.bytes().len() });
+        if let Some((os, architecture)) = platform.and_then(|platform| platform.split_once('/')) {
+            entry["platform"] = json!({ "os": os, "architecture": architecture });
+        }
+        entry
+    }
+
+    /// An image for two platforms: its index, a manifest of each, their common config.
+    fn image() -> [Kept; 4] {
+        let config = blob(b"{}");
+        let image = |name: &str| {
+            let config = descriptor(&config, "application/vnd.oci.image.config.v1+json", None);
+            let image =
+                json!({ "schemaVersion": 2, "config": config, "layers": [], "annotations": { "a": name } });
+            manifest(MANIFEST, image.to_string().as_bytes())
+        };
+        let (one, other) = (image("one"), image("other"));
+        let this = Platform::of_this_machine().to_string();
+        let entries = [
+            descriptor(&one, MANIFEST, Some(&this)),
+            descriptor(&other, MANIFEST, Some("linux/s390x")),
+            descriptor(&config, MANIFEST, Some("unknown/unknown")),
+        ];
+        let index = json!({ "schemaVersion": 2, "manifests": entries });
+        [manifest(INDEX, index.to_string().as_bytes()), one, other, config]
+    }
+
+    fn here(kept: &Kept) -> Key {
+        key("docker.io", "library/a", kept)
+    }
+
+    #[tokio::test]
+    async fn only_for_those_who_are_about_to_pull() {
+        let (wishes, store) = (Wishes::default(), Store::open(None));
+        for (agent, on_head, on_get) in [
+            (DOCKERD, true, true),
+            ("containerd/1.6.20~ds1", true, true),
+            ("containerd/v2.1.4-k3s1", true, true),
+            ("buildkit/v0.25", true, true),
+            ("containers/5.24.1 (github.com/containers/image)", false, true),
+            ("skopeo/1.9.3", false, true),
+            ("docxy-client/0.1.0", false, true),
+            ("Watchtower/1.7.1", false, false),
+            ("crane/0.21.4 go-containerregistry/0.21.4", false, false),
+            ("curl/8.5.0", false, false),
+            ("", false, false),
+        ] {
+            for (method, expected) in [(Method::Head, on_head), (Method::Get, on_get)] {
+                let wish = wishes.of(&request(agent, method, "latest"), &store).await;
+                assert_eq!(wish.is_some(), expected, "{agent} {method:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_wished_for_in_the_name_of_a_user() {
+        let (wishes, store) = (Wishes::default(), Store::open(None));
+        for authorization in [Authorization::Bearer(Secret::new("t")), basic("me", "pw")] {
+            let request = Request { authorization, ..request(DOCKERD, Method::Get, "latest") };
+            assert_eq!(wishes.of(&request, &store).await, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_an_engine_takes_of_an_index_is_its_platform() {
+        let (wishes, store) = (Wishes::default(), Store::open(None));
+        let platform = async || {
+            let request = request(DOCKERD, Method::Head, "latest");
+            wishes.of(&request, &store).await.unwrap().platform.to_string()
+        };
+        let own = Platform::of_this_machine().to_string();
+        assert_eq!(platform().await, own);
+        let [index, one, other, attestation] = image();
+        store.put(here(&index), index);
+        wishes.asked_for(store.outlines(), &here(&attestation));
+        assert_eq!(platform().await, own);
+        wishes.asked_for(store.outlines(), &here(&other));
+        assert_eq!(platform().await, "linux/s390x");
+        wishes.asked_for(store.outlines(), &here(&one));
+        assert_eq!(platform().await, own);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_wished_for_again_that_is_all_here() {
+        let (wishes, store) = (Wishes::default(), Store::open(None));
+        let [index, one, other, config] = image();
+        let digest = index.digest().clone();
+        let mut headers = HeaderMap::new();
+        headers.insert(&DOCKER_CONTENT_DIGEST, digest.as_str().parse().unwrap());
+        let tag = request(DOCKERD, Method::Head, "latest");
+        wishes.stands_for(&tag, &Headers::of_response(&headers));
+        let known = async |reference| {
+            wishes.of(&request(DOCKERD, Method::Head, reference), &store).await.unwrap().known
+        };
+        for part in [index, other, one, config] {
+            assert_eq!(known("latest").await, None);
+            store.put(here(&part), part);
+        }
+        assert_eq!(known("latest").await, Some(digest));
+        assert_eq!(known("edge").await, None);
     }
 }

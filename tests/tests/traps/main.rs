@@ -24,6 +24,7 @@ mod lost_line;
 mod mad_clients;
 mod manifest;
 mod memory;
+mod near;
 mod odd_answers;
 mod other_registry;
 mod quic;

@@ -8,16 +8,16 @@ use crate::{
     world::{ALICE, World, add, bytes, config, hub, stocked},
 };
 
-const OTHER: &str = "ghcr.example";
+pub(crate) const OTHER: &str = "ghcr.example";
 
 /// Docker Hub, and another registry with `owner/image` (public) and `owner/private`.
-struct Two {
-    world: World,
-    other: Hub,
+pub(crate) struct Two {
+    pub(crate) world: World,
+    pub(crate) other: Hub,
 }
 
 impl Two {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let store = Store::default();
         store.publish("owner/image", "latest", &image());
         store.publish("owner/private", "latest", &image());
