@@ -17,6 +17,7 @@ use docxy_protocol::request::{Operation, Request};
 use http::StatusCode;
 use std::time::{Duration, Instant};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// How long a registry may take to say its challenge, when nobody waits for it.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -85,18 +86,19 @@ impl Gateway {
     /// A fault that names the hop that failed: the tunnel, where it did not come up in time.
     pub async fn ask(&self, request: Request, patience: Patience) -> Result<Answer, Fault> {
         let request = request.confined();
+        let under_way = self.under_way.token();
         let metadata = &self.means.metadata;
         if let Some(refusal) = metadata.refusal(&request) {
             // Where there is no tunnel an engine would go on only to hear of that later.
             self.line(&request, None, patience).await?;
             self.refresh(&request.registry);
-            return Ok(refusal.into());
+            return Ok(Answer::of(refusal, under_way));
         }
         if let Some(content) = metadata.content(&request, patience.until()).await {
-            return Ok(content.into());
+            return Ok(Answer::of(content, under_way));
         }
         let ahead = metadata.wish(&request).await;
-        self.cross(Request { ahead, ..request }, patience).await
+        self.cross(Request { ahead, ..request }, patience, under_way).await
     }
 
     /// Asks a registry for its challenge, where that was long ago, behind whatever is going on.
@@ -111,13 +113,19 @@ impl Gateway {
                 ahead: None,
             };
             // What comes of it is learned as all answers are.
-            tokio::spawn(async move { gateway.cross(request, Patience::of(REFRESH)).await.map(drop) });
+            let under_way = self.under_way.token();
+            let asked = async move { gateway.cross(request, Patience::of(REFRESH), under_way).await };
+            tokio::spawn(async move { asked.await.map(drop) });
         }
     }
 
     /// Asks through the tunnel.
-    async fn cross(&self, request: Request, patience: Patience) -> Result<Answer, Fault> {
-        let under_way = self.under_way.token();
+    async fn cross(
+        &self,
+        request: Request,
+        patience: Patience,
+        under_way: TaskTrackerToken,
+    ) -> Result<Answer, Fault> {
         let mut spent: Option<Line> = None;
         let mut overtaken = false;
         loop {
@@ -158,9 +166,10 @@ impl Gateway {
     }
 }
 
-impl From<Known> for Answer {
-    fn from(Known { status, headers, body }: Known) -> Self {
-        Self { status, headers, body: Transfer::of_bytes(body) }
+impl Answer {
+    /// One that didn't have to cross.
+    fn of(Known { status, headers, body }: Known, under_way: TaskTrackerToken) -> Self {
+        Self { status, headers, body: Transfer::of_bytes(body, under_way) }
     }
 }
 

@@ -104,10 +104,10 @@ impl Transfer {
     }
 
     /// A body that is here already.
-    pub(crate) fn of_bytes(bytes: Bytes) -> Self {
+    pub(crate) fn of_bytes(bytes: Bytes, under_way: TaskTrackerToken) -> Self {
         let length = Some(bytes.len() as u64);
         let chunks = (!bytes.is_empty()).then_some(Ok(bytes));
-        Self { length, chunks: iter(chunks).boxed(), broken: None }
+        Self { length, chunks: iter(chunks).boxed(), broken: None, _under_way: under_way }
     }
 
     /// The length in bytes, where it is known. Unknown is not zero.

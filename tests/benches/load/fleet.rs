@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
     gateway::Gateway,
+    metadata::Metadata,
     settings::{Congestion, TunnelSettings},
     tunnel::{Line, Patience, Tunnel},
 };
@@ -57,8 +58,9 @@ impl Fleet {
             headers: Headers::default(),
             ahead: None,
         };
-        let gateways: Vec<_> =
-            self.0.iter().map(|(tunnel, _)| Gateway::new(tunnel.clone(), PATIENCE)).collect();
+        let gateway =
+            |tunnel: &Tunnel| Gateway::new(tunnel.clone(), PATIENCE, Metadata::open(None));
+        let gateways: Vec<_> = self.0.iter().map(|(tunnel, _)| gateway(tunnel)).collect();
         let started = Instant::now();
         let pulls = gateways.iter().cycle().take(count as usize);
         let pulls = pulls.map(|gateway| tokio::spawn(pull(gateway.clone(), request.clone())));
