@@ -58,8 +58,7 @@ impl Fleet {
             headers: Headers::default(),
             ahead: None,
         };
-        let gateway =
-            |tunnel: &Tunnel| Gateway::new(tunnel.clone(), PATIENCE, Metadata::open(None));
+        let gateway = |tunnel: &Tunnel| Gateway::new(tunnel.clone(), PATIENCE, Metadata::open(None));
         let gateways: Vec<_> = self.0.iter().map(|(tunnel, _)| gateway(tunnel)).collect();
         let started = Instant::now();
         let pulls = gateways.iter().cycle().take(count as usize);

@@ -8,11 +8,12 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
-use tokio::{net::UdpSocket, task::JoinSet};
+use tokio::{net::UdpSocket, task::JoinSet, time::Instant};
 
 /// A relay in front of a server.
 pub(crate) struct Relay {
@@ -22,6 +23,8 @@ pub(crate) struct Relay {
 }
 
 struct Way {
+    /// How long a datagram takes, in either direction.
+    delay: Duration,
     front: UdpSocket,
     server: SocketAddr,
     flows: Mutex<HashMap<SocketAddr, Flow>>,
@@ -45,12 +48,17 @@ enum Flow {
 
 impl Relay {
     pub(crate) async fn to(server: SocketAddr) -> Self {
+        Self::far_from(server, Duration::ZERO).await
+    }
+
+    /// One that takes its time in either direction.
+    pub(crate) async fn far_from(server: SocketAddr, delay: Duration) -> Self {
         let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = front.local_addr().unwrap();
         let (flows, gone) = (Mutex::default(), AtomicBool::new(false));
         let (down, enough) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
         let (dice, lost) = (Mutex::new(Pcg64Mcg::seed_from_u64(1)), Mutex::new(0.0));
-        let way = Arc::new(Way { front, server, flows, gone, down, enough, dice, lost });
+        let way = Arc::new(Way { delay, front, server, flows, gone, down, enough, dice, lost });
         let mut task = JoinSet::new();
         task.spawn(forward(way.clone()));
         Self { address, way, _task: task }
@@ -97,6 +105,17 @@ impl Relay {
 }
 
 impl Way {
+    async fn later(&self, send: impl Future<Output = ()> + Send + 'static) {
+        if self.delay.is_zero() {
+            return send.await;
+        }
+        let at = Instant::now() + self.delay;
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at).await;
+            send.await;
+        });
+    }
+
     /// Whether a datagram doesn't get through.
     fn drops(&self) -> bool {
         let lost = *self.lost.lock().unwrap();
@@ -112,7 +131,8 @@ async fn forward(way: Arc<Way>) {
             continue;
         }
         if let Some(outside) = outside(&way, client) {
-            let _ = outside.send(&buffer[..length]).await;
+            let datagram = buffer[..length].to_vec();
+            way.later(async move { drop(outside.send(&datagram).await) }).await;
         }
     }
 }
@@ -146,7 +166,8 @@ async fn backward(way: Arc<Way>, outside: Arc<UdpSocket>, client: SocketAddr) {
                 way.enough.store(u64::MAX, Ordering::Relaxed);
                 way.gone.store(true, Ordering::Relaxed);
             }
-            let _ = way.front.send_to(&buffer[..length], client).await;
+            let (datagram, passing) = (buffer[..length].to_vec(), way.clone());
+            way.later(async move { drop(passing.front.send_to(&datagram, client).await) }).await;
         }
     }
 }

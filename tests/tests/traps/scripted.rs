@@ -1,0 +1,160 @@
+//! The client's other side: a server that answers whatever a test wants, and counts what it is asked.
+
+use std::sync::{Arc, Mutex};
+
+use docxy_protocol::{
+    ahead::Item,
+    congestion::Handle,
+    control::{Notice, Opening},
+    frame,
+    headers::Headers,
+    identity::Pin,
+    piece::Piece,
+    reply::{Body, Reply, Response},
+    request::{Method, Operation, Request},
+    tls, transport,
+};
+use docxy_tests::docxy::Client;
+use http::{HeaderMap, HeaderName, StatusCode};
+use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use crate::{engine::Engine, world::client};
+
+/// An answer, and what comes behind it.
+pub(crate) struct Said {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) items: Vec<(Item, Vec<u8>)>,
+}
+
+/// A server, and a client whose tunnel leads to it.
+pub(crate) struct Scripted {
+    pub(crate) engine: Engine,
+    pub(crate) client: Client,
+    asked: Asked,
+    gate: Arc<Semaphore>,
+    _listener: JoinSet<()>,
+}
+
+type Asked = Arc<Mutex<Vec<Request>>>;
+type Script = Arc<dyn Fn(&Request) -> Said + Send + Sync>;
+
+impl Scripted {
+    /// One that answers like this. Nothing comes behind an answer before the test lets it.
+    pub(crate) async fn new(answer: impl Fn(&Request) -> Said + Send + Sync + 'static) -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let pin = Pin::of_certificate(made.cert.der()).unwrap();
+        let crypto = tls::server(made.cert.der().clone(), key).unwrap();
+        let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+        config.transport_config(Arc::new(transport::server(&Handle::default())));
+        let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let (asked, gate) = (Asked::default(), Arc::new(Semaphore::new(0)));
+        let mut listener = JoinSet::new();
+        listener.spawn(listen(endpoint, Arc::new(answer), asked.clone(), gate.clone()));
+        let link = format!("docxy://laptop:{}@{address}?pin={pin}", "A".repeat(43));
+        let client = client(&link, &[]);
+        Self { engine: Engine::at(client.address()), client, asked, gate, _listener: listener }
+    }
+
+    /// Lets what comes behind so many answers come.
+    pub(crate) fn let_through(&self, answers: usize) {
+        self.gate.add_permits(answers);
+    }
+
+    /// What it was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Request> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Said {
+    /// With this body, and nothing behind it.
+    pub(crate) fn new(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Self {
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Self { status, headers, body: body.to_vec(), items: Vec::new() }
+    }
+}
+
+async fn listen(endpoint: Endpoint, script: Script, asked: Asked, gate: Arc<Semaphore>) {
+    let mut connections = JoinSet::new();
+    while let Some(incoming) = endpoint.accept().await {
+        let (script, asked, gate) = (script.clone(), asked.clone(), gate.clone());
+        connections.spawn(async move {
+            if let Ok(connection) = incoming.await {
+                serve(connection, script, asked, gate).await;
+            }
+        });
+    }
+}
+
+async fn serve(connection: Connection, script: Script, asked: Asked, gate: Arc<Semaphore>) {
+    let mut streams = JoinSet::new();
+    while let Ok((send, receive)) = connection.accept_bi().await {
+        streams.spawn(stream(send, receive, script.clone(), asked.clone(), gate.clone()));
+    }
+}
+
+async fn stream(
+    mut send: SendStream,
+    mut receive: RecvStream,
+    script: Script,
+    asked: Asked,
+    gate: Arc<Semaphore>,
+) {
+    match frame::read(&mut receive).await {
+        Ok(Opening::Hello(_)) => {
+            let welcome = Notice::Welcome { version: "scripted".into() };
+            send.write_all(&frame::encode(&welcome).unwrap()).await.unwrap();
+            // The control stream stays open.
+            let _ = send.stopped().await;
+        }
+        Ok(Opening::Request(request)) => {
+            asked.lock().unwrap().push((*request).clone());
+            // An error is a client that wants no more.
+            let _ = say(&mut send, &request, script(&request), &gate).await;
+            let _ = send.finish();
+        }
+        Ok(Opening::Segment(_)) | Err(_) => {}
+    }
+}
+
+async fn say(
+    send: &mut SendStream,
+    request: &Request,
+    said: Said,
+    gate: &Semaphore,
+) -> Result<(), quinn::WriteError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &said.headers {
+        headers.append(HeaderName::from_static(name), value.parse().unwrap());
+    }
+    headers.insert(http::header::CONTENT_LENGTH, said.body.len().into());
+    let is_head = matches!(
+        request.operation,
+        Operation::Manifest { method: Method::Head, .. } | Operation::Blob { method: Method::Head, .. }
+    );
+    let length = said.body.len() as u64;
+    let body = if is_head { Body::None } else { Body::Whole { length: Some(length) } };
+    let status = StatusCode::from_u16(said.status).unwrap();
+    let reply = Reply::Response(Response { status, headers: Headers::of_response(&headers), body });
+    send.write_all(&frame::encode(&reply).unwrap()).await?;
+    if !is_head && length > 0 {
+        let piece = Piece::Bytes(u32::try_from(length).unwrap());
+        send.write_all(&piece.to_bytes()).await?;
+        send.write_all(&said.body).await?;
+    }
+    send.write_all(&Piece::End.to_bytes()).await?;
+    if request.ahead.is_some() {
+        gate.acquire().await.unwrap().forget();
+        for (item, bytes) in said.items {
+            send.write_all(&frame::encode(&item).unwrap()).await?;
+            send.write_all(&bytes).await?;
+        }
+    }
+    Ok(())
+}
