@@ -2,6 +2,7 @@
 //! Needs root, iproute2 and Debian's engines. Must never depend on this machine's own network or engines.
 
 mod archive;
+mod crossings;
 mod docker;
 mod harness;
 mod isolation;
