@@ -11,7 +11,11 @@ use docxy_protocol::limits::MAX_SMALL_BLOB;
 use futures_util::FutureExt as _;
 use futures_util::future::select_all;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// The longest wait: an engine that takes no more of the answer in front must not hold up others.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The streams that are open. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -40,8 +44,13 @@ impl Coming {
         Open { coming: self.clone(), items }
     }
 
-    /// Waits until the content has come, or no open stream may still bring it.
-    pub(super) async fn wait(&self, store: &Store, key: &Key) -> Option<Kept> {
+    /// Waits until the content has come, no open stream may still bring it, or `until`.
+    pub(super) async fn wait(&self, store: &Store, key: &Key, until: Instant) -> Option<Kept> {
+        let until = until.min(Instant::now() + PATIENCE);
+        tokio::time::timeout_at(until.into(), self.arrival(store, key)).await.ok()?
+    }
+
+    async fn arrival(&self, store: &Store, key: &Key) -> Option<Kept> {
         loop {
             // Before the look into the store, so that what comes in between is noticed.
             let mut streams = self.streams_for(key, store.outlines());
@@ -107,13 +116,16 @@ mod tests {
     use super::super::kept::tests::{blob, key, manifest};
     use super::*;
     use docxy_protocol::platform::Platform;
-    use std::time::Duration;
 
     /// Long enough for whoever doesn't wait.
     const MOMENT: Duration = Duration::from_millis(50);
 
     fn wish() -> Wish {
         Wish { platform: Platform::of_this_machine(), small_blobs: true, known: None }
+    }
+
+    async fn wait(coming: &Coming, store: &Store, key: &Key) -> Option<Kept> {
+        coming.wait(store, key, Instant::now() + PATIENCE).await
     }
 
     async fn stands_still(waiting: impl Future) -> bool {
@@ -125,13 +137,13 @@ mod tests {
         let (coming, store) = (Coming::default(), Store::open(None));
         let (config, other) = (blob(b"config"), blob(b"other"));
         let here = key("docker.io", "a", &config);
-        assert_eq!(coming.wait(&store, &here).await, None, "nothing is under way");
+        assert_eq!(wait(&coming, &store, &here).await, None, "nothing is under way");
         let open = coming.open(here.home.clone(), wish());
-        assert!(stands_still(coming.wait(&store, &here)).await);
+        assert!(stands_still(wait(&coming, &store, &here)).await);
         let elsewhere = key("docker.io", "b", &config);
-        assert_eq!(coming.wait(&store, &elsewhere).await, None, "another repository's stream");
+        assert_eq!(wait(&coming, &store, &elsewhere).await, None, "another repository's stream");
 
-        let (waiting, arrival) = tokio::join!(coming.wait(&store, &here), async {
+        let (waiting, arrival) = tokio::join!(wait(&coming, &store, &here), async {
             tokio::task::yield_now().await;
             store.put(key("docker.io", "a", &other), other.clone());
             open.arrived();
@@ -142,7 +154,7 @@ mod tests {
         assert_eq!((waiting, arrival), (Some(config), ()));
 
         let missing = key("docker.io", "a", &blob(b"missing"));
-        let (waiting, ()) = tokio::join!(coming.wait(&store, &missing), async {
+        let (waiting, ()) = tokio::join!(wait(&coming, &store, &missing), async {
             tokio::task::yield_now().await;
             drop(open);
         });
@@ -162,9 +174,9 @@ mod tests {
         let image = manifest("application/vnd.oci.image.manifest.v1+json", image.to_string().as_bytes());
         let of = |kept: &Kept| key("docker.io", "a", kept);
         let _open = coming.open(of(&image).home, wish());
-        assert!(stands_still(coming.wait(&store, &of(&large.1))).await, "nobody knows that it is large");
+        assert!(stands_still(wait(&coming, &store, &of(&large.1))).await, "nobody knows that it is large");
         store.put(of(&image), image);
-        assert_eq!(coming.wait(&store, &of(&large.1)).await, None);
-        assert!(stands_still(coming.wait(&store, &of(&small.1))).await);
+        assert_eq!(wait(&coming, &store, &of(&large.1)).await, None);
+        assert!(stands_still(wait(&coming, &store, &of(&small.1))).await);
     }
 }

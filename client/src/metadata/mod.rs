@@ -92,17 +92,14 @@ impl Metadata {
         self.challenges.refresh_is_due(registry, Instant::now())
     }
 
-    /// The content that is asked for, where it is here or on its way. Waits for the latter until
-    /// `until`.
+    /// The content that is asked for, where it is here or on its way. Waits for the latter, until
+    /// `until` at most.
     pub(crate) async fn content(&self, request: &Request, until: Instant) -> Option<Known> {
         let key = answer::key(request)?;
         self.wishes.asked_for(self.store.outlines(), &key);
         let kept = match self.store.get(&key).await {
             Some(kept) => kept,
-            None => {
-                let waiting = self.coming.wait(&self.store, &key);
-                tokio::time::timeout_at(until.into(), waiting).await.ok()??
-            }
+            None => self.coming.wait(&self.store, &key, until).await?,
         };
         answer::content(request, &kept)
     }
