@@ -11,8 +11,8 @@ fuzz_target!(|bytes: &[u8]| {
     let (content_type, document) = bytes.split_at(end);
     match Manifest::parse(document, std::str::from_utf8(content_type).ok()) {
         Ok(Manifest::Image(image)) => {
-            let sizes = image.layers.iter().map(|layer| layer.size);
-            assert!(sizes.fold(Some(image.config.size), |sum, size| sum?.checked_add(size)).is_some());
+            let mut sizes = image.layers.iter().map(|layer| layer.size);
+            assert!(sizes.try_fold(image.config.size, u64::checked_add).is_some());
         }
         Ok(Manifest::Index(entries)) => {
             let platform: Platform = "linux/arm/v7".parse().unwrap();
