@@ -69,7 +69,8 @@ pub(super) fn strike(turn: &mut Turn<'_>, mut pull: Process) -> Result<Process> 
             link.each_way().into_iter().for_each(|way| way.loss = Loss::Random { share: 0.1 });
         }),
         Fault::Cancel => {
-            pull.signal("INT")?;
+            // Not SIGINT: who was started in the background ignores it, and docker with it.
+            pull.signal("TERM")?;
             let status = pull.wait_until_ended(PULL)?;
             ensure!(!status.success(), "the pull was over before it was interrupted");
             pull = turn.pull()?;
