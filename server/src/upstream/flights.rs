@@ -74,11 +74,12 @@ mod tests {
         };
         let mut first = Box::pin(ask());
         assert!(futures_util::poll!(&mut first).is_pending());
-        let mut second = Box::pin(ask());
+        let (mut second, mut third) = (Box::pin(ask()), Box::pin(ask()));
         assert!(futures_util::poll!(&mut second).is_pending());
+        assert!(futures_util::poll!(&mut third).is_pending());
         drop(first);
         landed.notify_one();
-        let (second, third) = tokio::join!(second, ask());
+        let (second, third) = tokio::join!(second, third);
         assert_eq!((second, third), (1, 1));
         landed.notify_one();
         assert_eq!(ask().await, 2, "who comes later has it fetched anew");
