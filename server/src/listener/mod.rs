@@ -88,6 +88,7 @@ pub async fn serve(
         quic: config.clone(),
         drain: shutdown.drain.clone(),
     });
+    shared.upstream.keep_warm();
     let mut endpoints = Vec::new();
     for address in &settings.listen {
         endpoints.push(endpoint(*address, &state, config.clone())?);

@@ -27,6 +27,7 @@ mod retry;
 mod roots;
 mod token_cache;
 mod token_service;
+mod warm;
 
 pub(crate) use answer::{Answer, AnswerBody};
 pub(crate) use check::Finding;
@@ -122,6 +123,13 @@ impl Upstream {
             (self.served(&request.registry), &request.operation)
         {
             served.manifests.remember(repository, tag, digest);
+        }
+    }
+
+    /// Keeps the way to the registries in use warm, for as long as they are served.
+    pub(crate) fn keep_warm(&self) {
+        for Served { registry, .. } in self.registries.values() {
+            tokio::spawn(warm::keep(Arc::downgrade(registry)));
         }
     }
 

@@ -6,15 +6,21 @@
 use super::token_service::NoToken;
 use docxy_protocol::fault::Fault;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// No value is kept longer, whatever a remote says.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
+/// Less life than this is little: three looks of whoever renews values ahead, and a slow answer.
+const LATE: Duration = Duration::from_secs(75);
+
 /// The place of one value.
 #[derive(Debug)]
 pub(super) struct OneFlight<T> {
     slot: tokio::sync::Mutex<Slot<T>>,
+    /// Whether the value was used when little of its life was left.
+    used_late: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -32,7 +38,10 @@ pub(super) struct Fetched<T> {
 
 impl<T> Default for OneFlight<T> {
     fn default() -> Self {
-        Self { slot: tokio::sync::Mutex::new(Slot { held: None, failed: None }) }
+        Self {
+            slot: tokio::sync::Mutex::new(Slot { held: None, failed: None }),
+            used_late: AtomicBool::new(false),
+        }
     }
 }
 
@@ -50,6 +59,9 @@ impl<T: Clone> OneFlight<T> {
         if let Some((value, until)) = &slot.held
             && Instant::now() < *until
         {
+            if Instant::now() + LATE > *until {
+                self.used_late.store(true, Ordering::Relaxed);
+            }
             return Ok(value.clone());
         }
         if let Some((fault, when)) = &slot.failed
@@ -67,6 +79,23 @@ impl<T: Clone> OneFlight<T> {
                 Err(fault.into())
             }
             Err(limited @ NoToken::Limited(_)) => Err(limited),
+        }
+    }
+
+    /// Whether the value was used late since this was asked last: whoever uses it next would have to
+    /// wait for another one.
+    pub(super) fn take_used_late(&self) -> bool {
+        self.used_late.swap(false, Ordering::Relaxed)
+    }
+
+    /// Puts what `fetch` brings in the value's place, which is used until then. A failure changes
+    /// nothing.
+    pub(super) async fn renew<F>(&self, fetch: impl FnOnce() -> F)
+    where
+        F: Future<Output = Result<Fetched<T>, NoToken>>,
+    {
+        if let Ok(Fetched { value, lifetime }) = fetch().await {
+            self.slot.lock().await.held = Some((value, Instant::now() + lifetime.min(LONGEST)));
         }
     }
 
@@ -119,6 +148,20 @@ mod tests {
         assert_eq!(fetched.load(Ordering::SeqCst), 1);
         assert!(ask().await.is_err());
         assert_eq!(fetched.load(Ordering::SeqCst), 2, "who comes later tries again");
+    }
+
+    #[tokio::test]
+    async fn a_value_that_was_used_late_is_renewed_while_it_is_still_good() {
+        let flight = OneFlight::default();
+        let fetch = |value, lifetime| move || async move { Ok(Fetched { value, lifetime }) };
+        flight.get(fetch(1, 10 * MINUTE)).await.unwrap();
+        assert_eq!(flight.get(fetch(9, MINUTE)).await.unwrap(), 1);
+        assert!(!flight.take_used_late());
+        flight.renew(fetch(2, MINUTE)).await;
+        assert_eq!(flight.get(fetch(9, MINUTE)).await.unwrap(), 2);
+        assert!(flight.take_used_late() && !flight.take_used_late());
+        flight.renew(|| async { Err(Fault::new(Hop::Auth, FaultKind::TimedOut, "slow").into()) }).await;
+        assert_eq!(flight.get(fetch(9, MINUTE)).await.unwrap(), 2);
     }
 
     #[tokio::test]

@@ -14,12 +14,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use std::error::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use url::Url;
 
 /// How long an unused connection is kept for the next request. Docker Hub closes after 60 s or
 /// more; closing first avoids the race in which a request meets a connection about to end.
-const POOL_IDLE: Duration = Duration::from_secs(50);
+pub(super) const POOL_IDLE: Duration = Duration::from_secs(50);
 
 /// Unused connections kept for each host. A redirected blob leaves one to the registry behind, and
 /// with a transfer on each of [`docxy_protocol::limits::UPSTREAM_REQUESTS`] all of them would be
@@ -33,6 +34,8 @@ const READ_BUFFER: usize = 128 * 1024;
 /// A pool of connections that trust one set of roots.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
+    /// The host that sent a body last which the registry hasn't itself.
+    last_cdn: Arc<Mutex<Option<Url>>>,
     client: Client<HttpsConnector<Connector>, Full<Bytes>>,
 }
 
@@ -55,7 +58,7 @@ impl Origin {
             .pool_timer(TokioTimer::new())
             .http1_max_buf_size(READ_BUFFER)
             .build(https);
-        Ok(Self { client })
+        Ok(Self { client, last_cdn: Arc::default() })
     }
 
     /// Sends a request and waits for the answer's head, `within` at most.
@@ -77,7 +80,12 @@ impl Origin {
         *request.uri_mut() =
             url.as_str().parse().map_err(|_| refused(hop, format!("a URL of {host} that cannot be used")))?;
         match tokio::time::timeout(within, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                if hop == Hop::Cdn {
+                    *self.lock_last_cdn() = url.join("/").ok();
+                }
+                Ok(response)
+            }
             Ok(Err(error)) => {
                 let kind = if GuardError::is_refusal(&error) {
                     FaultKind::RedirectRefused
@@ -94,6 +102,17 @@ impl Origin {
                 format!("{host} did not answer within {} s", within.as_secs()),
             )),
         }
+    }
+}
+
+impl Origin {
+    /// The root of the CDN that was asked last; nothing of a signed URL.
+    pub(super) fn last_cdn(&self) -> Option<Url> {
+        self.lock_last_cdn().clone()
+    }
+
+    fn lock_last_cdn(&self) -> MutexGuard<'_, Option<Url>> {
+        self.last_cdn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

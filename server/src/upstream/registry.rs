@@ -34,6 +34,10 @@ const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3600);
 /// wrong for a while, and asking with it for each manifest would have the account locked.
 const REFUSAL_LIFETIME: Duration = Duration::from_secs(60);
 
+/// How long after its last request a registry counts as in use: one pull is followed by another, or
+/// by none for hours.
+const IN_USE: Duration = Duration::from_secs(600);
+
 /// A registry.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -43,6 +47,7 @@ pub(super) struct Registry {
     account_refused: Mutex<Option<Instant>>,
     token_service: OneFlight<Option<TokenService>>,
     tokens: TokenCache<(Payer, Option<Repository>)>,
+    used: Mutex<Option<Instant>>,
     chance: Chance,
 }
 
@@ -76,6 +81,7 @@ impl Registry {
             account_refused: Mutex::new(None),
             token_service: OneFlight::default(),
             tokens: TokenCache::new(),
+            used: Mutex::new(None),
             chance,
         })
     }
@@ -151,7 +157,32 @@ impl Registry {
         Ok(format!("everybody and to the account {}", account.user))
     }
 
+    /// Asks each host of which a connection may be about to end for nothing in particular, and renews
+    /// the tokens in use that soon will. Does nothing while nobody pulls.
+    pub(super) async fn keep_warm(&self) {
+        let idle = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.is_none_or(|since| since.elapsed() > IN_USE) {
+            return;
+        }
+        let patience = Patience::none(tokio::time::Instant::now());
+        for key in self.tokens.used_late() {
+            self.tokens.renew(&key, || self.fetch_token(&key, patience)).await;
+        }
+        let auth = self.token_service(patience).await.ok().flatten().and_then(|service| service.root());
+        let registry = self.url("/v2/").ok();
+        for (hop, url) in [(Hop::Registry, registry), (Hop::Auth, auth), (Hop::Cdn, self.origin.last_cdn())] {
+            let Some(url) = url else { continue };
+            let mut request = http::Request::new(http_body_util::Full::default());
+            *request.method_mut() = http::Method::HEAD;
+            // Whatever it says: the connection is what counts.
+            if let Err(fault) = self.origin.send(hop, &url, request, DOORSTEP_TIMEOUT).await {
+                tracing::debug!(%fault, "keeping warm");
+            }
+        }
+    }
+
     async fn exchange(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         match (&request.operation, &request.authorization) {
             (Operation::Token(token), authorization) => {
                 let user_agent = request.headers.map().get(header::USER_AGENT);
@@ -320,6 +351,14 @@ impl Registry {
         key: &(Payer, Option<Repository>),
         patience: Patience,
     ) -> Result<Option<Secret>, NoToken> {
+        self.tokens.get(key, || self.fetch_token(key, patience)).await
+    }
+
+    async fn fetch_token(
+        &self,
+        key: &(Payer, Option<Repository>),
+        patience: Patience,
+    ) -> Result<Option<Token>, NoToken> {
         let Some(service) = self.token_service(patience).await? else {
             return Ok(None);
         };
@@ -334,11 +373,11 @@ impl Registry {
             Payer::Anonymous => None,
             Payer::Operator => self.account.as_ref().map(|a| (a.user.as_str(), &a.password)),
         };
-        let ask = || async {
-            let ask = || service.ask_for_ourselves(&self.origin, &request, account);
-            Token::of(self.patiently(patience, false, ask).await?).await
+        let ask = || service.ask_for_ourselves(&self.origin, &request, account);
+        let token = match self.patiently(patience, false, ask).await {
+            Ok(answer) => Token::of(answer).await,
+            Err(fault) => Err(fault.into()),
         };
-        let token = self.tokens.get(key, ask).await;
         if matches!(token, Err(NoToken::Fault(_))) {
             self.token_service_failed(&service).await;
         }

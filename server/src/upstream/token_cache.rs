@@ -37,15 +37,21 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     where
         F: Future<Output = Result<Option<Token>, NoToken>>,
     {
-        let fetch = || async {
-            Ok(match fetch().await? {
-                Some(Token { secret, lifetime }) => {
-                    Fetched { value: Some(secret), lifetime: lifetime.saturating_sub(MARGIN) }
-                }
-                None => Fetched { value: None, lifetime: Duration::ZERO },
-            })
-        };
-        self.slot(key).get(fetch).await
+        self.slot(key).get(|| async { fetch().await.map(held) }).await
+    }
+
+    /// What tokens that will soon end are in use for.
+    pub(super) fn used_late(&self) -> Vec<K> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.iter().filter(|(_, slot)| slot.take_used_late()).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Has another token in the place of the one for `key`, which stays where none is to be had.
+    pub(super) async fn renew<F>(&self, key: &K, fetch: impl FnOnce() -> F)
+    where
+        F: Future<Output = Result<Option<Token>, NoToken>>,
+    {
+        self.slot(key).renew(|| async { fetch().await.map(held) }).await;
     }
 
     /// Forgets a token that the registry refused; another one in its place stays.
@@ -60,6 +66,15 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
             slots.retain(|_, slot| Arc::strong_count(slot) > 1);
         }
         Arc::clone(slots.entry(key.clone()).or_default())
+    }
+}
+
+fn held(token: Option<Token>) -> Fetched<Option<Secret>> {
+    match token {
+        Some(Token { secret, lifetime }) => {
+            Fetched { value: Some(secret), lifetime: lifetime.saturating_sub(MARGIN) }
+        }
+        None => Fetched { value: None, lifetime: Duration::ZERO },
     }
 }
 

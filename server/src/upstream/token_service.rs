@@ -81,6 +81,11 @@ impl TokenService {
         Some(Self { realm, service: bearer.parameter("service").map(str::to_owned) })
     }
 
+    /// The root of the host that it is on.
+    pub(super) fn root(&self) -> Option<Url> {
+        self.realm.join("/").ok()
+    }
+
     /// The host that it is on.
     pub(super) fn host(&self) -> String {
         self.realm.host_str().unwrap_or_default().to_owned()
