@@ -28,14 +28,13 @@ fn link(server: &mut Server, relay: &Relay) -> String {
     link.trim().to_owned()
 }
 
-/// What `measured` takes, in round trips, at best; each attempt is made from the beginning.
-async fn trips(measured: impl AsyncFn() -> Duration) -> f64 {
+/// What `measured` takes, in round trips, at best; each attempt is made from the beginning, until one is below `most`.
+async fn trips(most: f64, measured: impl AsyncFn() -> Duration) -> f64 {
     let mut best = f64::INFINITY;
     for _ in 0..ATTEMPTS {
         best = best.min(measured().await.as_secs_f64() / (2 * ONE_WAY).as_secs_f64());
         println!("{best:.2} round trips");
-        // It can't be less than what light takes.
-        if best < best.floor() + 0.5 {
+        if best < most {
             break;
         }
     }
@@ -48,7 +47,7 @@ async fn a_client_that_has_just_been_started_answers_after_two_round_trips() {
     let mut server = server(&config(&hub));
     let relay = Relay::far_from(server.address(), ONE_WAY).await;
     let link = link(&mut server, &relay);
-    let measured = trips(async || {
+    let measured = trips(2.75, async || {
         let started = Instant::now();
         let client = block_in_place(|| Client::start(None, &link)).unwrap();
         let engine = Engine::at(client.address());
@@ -74,7 +73,7 @@ async fn a_small_image_takes_one_round_trip_on_a_line_that_has_slept() {
         format!("/v2/library/hello/blobs/{}", platform.config.digest()),
         format!("/v2/library/hello/blobs/{}", platform.layers[0].blob.digest()),
     ];
-    let measured = trips(async || {
+    let measured = trips(1.75, async || {
         let mut client = block_in_place(|| Client::start(None, &link)).unwrap();
         logged(client.process(), "tunnel up", 1);
         // Nothing but a ping now and then.
