@@ -238,8 +238,12 @@ async fn what_was_seen_in_public_opens_nothing_private() {
         let headers = [("authorization", puller.bearer.as_str()), ANY];
         assert_eq!(world.engine.get(&path, &headers).await.error().0, 401, "{path}");
     }
+    // Nor does it speak for the registry to somebody who shows it something.
+    let seen = format!("/v2/library/hello/manifests/{}", image.digest());
+    let answer = world.engine.get(&seen, &[("authorization", "Bearer nonsense"), ANY]).await;
+    assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""), "{answer:?}");
     drop(puller);
-    assert_eq!(crossed(&mut world).await, 4);
+    assert_eq!(crossed(&mut world).await, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,4 +344,36 @@ async fn another_registrys_challenge_is_learned_and_kept_over_a_restart() {
     let answer = world.engine.get(&manifest, &[("authorization", &bearer), ANY]).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(crossed(&mut world).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenge_that_was_learned_long_ago_is_repeated_once_more_and_refreshed_behind() {
+    let mut world = World::new().await;
+    let file = world.client.cache().join("challenges.json");
+    block_in_place(|| world.client.stop()).unwrap();
+    let bearer = "Bearer realm=\"https://old.example/token\",service=\"old.example\"";
+    let old = serde_json::json!([
+        { "registry": "docker.io", "on_ping": [bearer], "on_pull": [bearer], "at": 1_000_000_000 },
+    ]);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, old.to_string()).unwrap();
+    block_in_place(|| {
+        world.client.start_again().unwrap();
+        world.client.process().wait_for_line("tunnel up", PATIENCE).unwrap();
+    });
+    let service = async |path: &str| {
+        let answer = world.engine.get(path, &[ANY]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        answer.header("www-authenticate").to_owned()
+    };
+    // Whoever comes first doesn't wait for the registry.
+    assert!(service("/v2/").await.contains("service=\"old.example\""));
+    let started = std::time::Instant::now();
+    while service("/v2/").await.contains("service=\"old.example\"") {
+        assert!(started.elapsed() < PATIENCE, "nobody has asked Docker Hub again");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(service(LATEST).await.contains("service=\"registry.docker.io\""));
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains("registry.docker.io"), "{kept}");
 }
