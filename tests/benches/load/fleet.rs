@@ -19,7 +19,7 @@ use docxy_protocol::{
 use futures_util::future::join_all;
 use tokio::task::block_in_place;
 
-use super::Rush;
+use super::{Restart, Rush};
 
 /// Pulls at once of one client: fewer than it may have, so that none waits for another one.
 pub(super) const PULLS_PER_CLIENT: u32 = 180;
@@ -70,23 +70,26 @@ impl Fleet {
         Ok(Rush { seconds: started.elapsed().as_secs_f64(), errors })
     }
 
-    /// Seconds from the end of `restart` until each has another line; `None` for one that never has.
-    pub(super) async fn outlive(&self, restart: impl FnOnce() -> Result<()>) -> Result<Vec<Option<f64>>> {
+    /// Seconds from the end of `restart` until each has another line, and why others never have.
+    pub(super) async fn outlive(&self, restart: impl FnOnce() -> Result<()>) -> Result<Restart> {
         let waiting = self.0.iter().map(|(tunnel, line)| {
             let (tunnel, line) = (tunnel.clone(), line.clone());
             tokio::spawn(async move {
                 let back = tunnel.line(Some(&line), Patience::of(PATIENCE)).await;
-                back.is_ok().then(Instant::now)
+                back.map(|_| Instant::now())
             })
         });
         let waiting: Vec<_> = waiting.collect();
         block_in_place(restart)?;
         let started = Instant::now();
-        let mut seconds = Vec::new();
+        let mut restart = Restart::default();
         for back in join_all(waiting).await {
-            seconds.push(back?.map(|at| at.saturating_duration_since(started).as_secs_f64()));
+            match back? {
+                Ok(at) => restart.seconds.push(at.saturating_duration_since(started).as_secs_f64()),
+                Err(fault) => restart.errors.push(fault.to_string()),
+            }
         }
-        Ok(seconds)
+        Ok(restart)
     }
 
     /// Ends them all.

@@ -40,6 +40,9 @@ const SMALL: &str = "bench/small";
 /// How long an idle fleet is watched.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// Behind this a fleet's tunnels have been welcomed, and rest. One that is lost before its Welcome never was one.
+const WELCOMED: Duration = Duration::from_secs(3);
+
 /// How long the server is away in the second restart.
 const AWAY: Duration = Duration::from_secs(10);
 
@@ -69,8 +72,16 @@ struct Results {
     rushes: Vec<(String, Rush)>,
     /// Seconds of the server's processor time for each second of an idle fleet.
     idle_cpu: f64,
-    /// For each restart, seconds from when the server listened again until each client was back, if ever.
-    restarts: Vec<(String, Vec<Option<f64>>)>,
+    restarts: Vec<(String, Restart)>,
+}
+
+/// A fleet whose server was killed.
+#[derive(Default, Serialize)]
+struct Restart {
+    /// From when the server listened again until each client was back.
+    seconds: Vec<f64>,
+    /// Of those that never were.
+    errors: Vec<String>,
 }
 
 /// How many pulls at once went.
@@ -136,6 +147,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for (name, away) in [("at once", Duration::ZERO), ("after 10 s", AWAY)] {
         progress(&format!("the server is killed, and restarted {name}"));
         let fleet = runtime.block_on(Fleet::connect(&links))?;
+        thread::sleep(WELCOMED);
         let back = runtime.block_on(fleet.outlive(|| {
             server.process().kill()?;
             thread::sleep(away);
@@ -196,12 +208,13 @@ impl Display for Results {
             errors.iter().take(5).try_for_each(|error| writeln!(out, "  {error}"))?;
         }
         writeln!(out, "an idle fleet costs the server {:.1} % of a core", self.idle_cpu * 100.0)?;
-        for (name, back) in &self.restarts {
-            let seconds = || back.iter().flatten().copied();
+        for (name, Restart { seconds, errors }) in &self.restarts {
+            let seconds = || seconds.iter().copied();
             let figures = [median(seconds()), percentile(seconds(), 0.99), most(seconds())];
             let [median, p99, last] = figures.map(|figure| number(figure, 2));
-            let lost = back.iter().filter(|back| back.is_none()).count();
-            writeln!(out, "restarted {name}: median {median} s, 99 % {p99} s, last {last} s, never {lost}")?;
+            let never = errors.len();
+            writeln!(out, "restarted {name}: median {median} s, 99 % {p99} s, last {last} s, never {never}")?;
+            errors.iter().take(5).try_for_each(|error| writeln!(out, "  {error}"))?;
         }
         Ok(())
     }
