@@ -17,3 +17,6 @@ pub mod state;
 mod store;
 pub mod toml_text;
 mod upstream;
+
+#[cfg(fuzzing)]
+pub use upstream::fuzz;

@@ -5,6 +5,8 @@
 //! is an error, and hyper then breaks the engine's connection.
 
 mod again;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod holes;
 mod means;
 mod resume;

@@ -22,7 +22,11 @@ impl Span {
         }
         let span = match status {
             StatusCode::OK => Self { bytes: 0..length, total: length },
-            StatusCode::PARTIAL_CONTENT => Self::parse(headers.text(&header::CONTENT_RANGE)?)?,
+            StatusCode::PARTIAL_CONTENT => {
+                let mut lines = headers.map().get_all(header::CONTENT_RANGE).iter();
+                let (line, None) = (lines.next()?, lines.next()) else { return None };
+                Self::parse(line.to_str().ok()?)?
+            }
             _ => return None,
         };
         (span.bytes.end - span.bytes.start == length).then_some(span)
@@ -37,10 +41,14 @@ impl Span {
     fn parse(text: &str) -> Option<Self> {
         let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
-        let (first, last, total): (u64, u64, u64) =
-            (first.parse().ok()?, last.parse().ok()?, total.parse().ok()?);
+        let (first, last, total) = (number(first)?, number(last)?, number(total)?);
         (first <= last && last < total).then(|| Self { bytes: first..last + 1, total })
     }
+}
+
+/// Digits alone: Rust would take a plus sign.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// The `Range` that asks for these bytes, of which there must be one.
@@ -82,6 +90,8 @@ mod tests {
             (206, vec![("content-range", "bytes 3-10/10")], 8),
             (206, vec![("content-range", "bytes 9-3/10")], 7),
             (206, vec![("content-range", "bytes */10")], 7),
+            (206, vec![("content-range", "bytes +3-9/10")], 7),
+            (206, vec![("content-range", "bytes 3-9/10"), ("content-range", "bytes 3-9/10")], 7),
             (206, vec![("content-range", "pages 3-9/10")], 7),
             (206, vec![("content-range", "bytes 0-18446744073709551615/18446744073709551615")], 7),
             (206, vec![("content-type", "multipart/byteranges; boundary=x")], 7),

@@ -16,6 +16,8 @@ mod connector;
 mod download;
 mod flights;
 mod follow;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod guard;
 mod manifests;
 mod one_flight;

@@ -34,6 +34,13 @@ impl Promise {
         (stretch.end - stretch.start == length).then_some(Self { stretch })
     }
 
+    /// The bytes, and the length of the whole, if it was told.
+    #[cfg(fuzzing)]
+    pub(super) const fn bytes(&self) -> (std::ops::Range<u64>, Option<u64>) {
+        let Stretch { start, end, total } = self.stretch;
+        (start..end, total)
+    }
+
     /// Bytes of the whole body.
     pub(super) const fn length(&self) -> u64 {
         self.stretch.end - self.stretch.start
