@@ -127,6 +127,11 @@ impl<'a> Turn<'a> {
         Ok(taken)
     }
 
+    /// Whether the engine has the image.
+    pub(super) fn has_pulled(&self) -> bool {
+        self.puller.pulled(self.content.repository).is_ok()
+    }
+
     /// Begins to pull.
     pub(super) fn pull(&self) -> Result<Process> {
         Process::spawn("pull", self.puller.pull(self.content.repository), self.folder.path())
