@@ -88,9 +88,14 @@ fn run(arguments: &Arguments) -> Result<bool> {
     }
     let all = || outcomes.values().flatten();
     let failures = all().filter(|outcome| outcome.failure.is_some()).count();
-    writeln!(io::stdout(), "\n{}\n{} of {} pulls failed", table(&outcomes), failures, all().count())?;
+    writeln!(io::stdout(), "\n{}{LEGEND}\n{failures} of {} pulls failed", table(&outcomes), all().count())?;
     Ok(failures == 0)
 }
+
+const LEGEND: &str = "\
+MiB twice: content that came over the link beyond the image's own. What was on its way to the laptop's old address counts
+(new-address), and what an engine throws away that is interrupted (cancel).
+";
 
 /// In the order of their seeds.
 fn pulls(arguments: &Arguments) -> impl Iterator<Item = Pull> {
