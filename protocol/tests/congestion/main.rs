@@ -4,6 +4,7 @@
 //! `cargo test -p docxy-protocol --release --test congestion figures -- --ignored --nocapture` prints
 //! what each link gives; `trace` beside it shows one run as it goes.
 
+mod bbr;
 mod changes;
 mod fixed;
 mod ladder;

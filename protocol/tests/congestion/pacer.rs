@@ -45,6 +45,11 @@ impl Pacer {
     }
 }
 
+/// The window that is paced at so many bytes per second.
+pub(crate) fn window(pace: f64, srtt: Duration) -> u64 {
+    (pace * srtt.as_secs_f64() / 1.25) as u64
+}
+
 /// What is earned in 2 ms at one window a round trip.
 fn capacity(srtt: Duration, window: u64) -> u64 {
     let burst = u128::from(window) * 2_000_000 / srtt.as_nanos().max(1);

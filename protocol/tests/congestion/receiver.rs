@@ -5,9 +5,6 @@ use crate::rtt::MAX_ACK_DELAY;
 use crate::sender::Packet;
 use std::time::Duration;
 
-/// `TransportConfig`'s `ack_eliciting_threshold`: one more than these are acknowledged at once.
-const THRESHOLD: u32 = 10;
-
 /// quinn's default: a packet is missed at once when the second after it comes.
 const REORDERING: u64 = 2;
 
@@ -21,8 +18,9 @@ pub(crate) struct Ack {
     pub(crate) delay: Duration,
 }
 
-#[derive(Default)]
 pub(crate) struct Receiver {
+    /// One packet more than these is acknowledged at once.
+    threshold: u32,
     /// Packet numbers, as they came.
     pub(crate) arrived: Vec<u64>,
     /// Which pieces of the data are there.
@@ -36,6 +34,18 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
+    pub(crate) fn new(threshold: u32) -> Self {
+        Self {
+            threshold,
+            arrived: Vec::new(),
+            pieces: Vec::new(),
+            newest: Time::ZERO,
+            unacknowledged: 0,
+            deadline: None,
+            missing: None,
+        }
+    }
+
     /// Takes a packet; says whether its data is new.
     pub(crate) fn on_packet(&mut self, now: Time, packet: &Packet) -> bool {
         let expected = self.arrived.last().map_or(0, |last| last + 1);
@@ -46,7 +56,7 @@ impl Receiver {
         self.newest = now;
         self.unacknowledged += 1;
         let at_once = packet.ack_at_once
-            || self.unacknowledged > THRESHOLD
+            || self.unacknowledged > self.threshold
             || self.missing.is_some_and(|missing| packet.number - missing >= REORDERING);
         let due = if at_once { now } else { now + MAX_ACK_DELAY };
         self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));

@@ -97,14 +97,19 @@ impl Report {
     }
 
     /// The same of any flow.
-    pub(crate) fn rate_of(&self, flow: usize, during: Range<Time>) -> f64 {
+    fn rate_of(&self, flow: usize, during: Range<Time>) -> f64 {
         let packets: u32 = self.delivered[flow][grains(&during)].iter().sum();
         f64::from(packets) * WIRE as f64 * 8.0 / (during.end - during.start).as_secs_f64()
     }
 
     /// Of what the link could do when the simulation began.
     pub(crate) fn share(&self, during: Range<Time>) -> f64 {
-        self.rate(during) / self.link_rate
+        self.share_of(0, during)
+    }
+
+    /// The same of any flow.
+    pub(crate) fn share_of(&self, flow: usize, during: Range<Time>) -> f64 {
+        self.rate_of(flow, during) / self.link_rate
     }
 
     /// The first 12 s, handshake included.

@@ -1,39 +1,130 @@
-//! How Auto shares a bottleneck with a flow that follows RFC 9438.
+//! How Auto shares a bottleneck: with TCP BBR, with a flow that follows RFC 9438, with its own kind.
 
+use crate::bbr::Bbr;
 use crate::link::{Cause, Conditions};
+use crate::report::Report;
+use crate::sender::{Control, Manner, TCP};
 use crate::simulation::Simulation;
-use crate::{MTU, Time, auto, ms, secs};
+use crate::source::Supply;
+use crate::{MTU, SEEDS, Time, auto, ms, secs};
 use docxy_protocol::congestion::{Algorithm, Measured};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 const CONTINENTAL: Conditions = Conditions::clean(100, ms(50));
 
-/// What is left to Cubic, of 1, and what Auto gets at least, whichever came first.
-const LEFT: f64 = 0.10;
-const TAKEN: f64 = 0.20;
+/// The first comes so much earlier.
+const AHEAD: Time = secs(5);
 
-#[test]
-fn neither_starves_the_other() {
-    for (name, ours, theirs) in
-        [("cubic was first", secs(5), Time::ZERO), ("ours was first", Time::ZERO, secs(5))]
-    {
-        let plan = [(ours, crate::source::Supply::Endless)];
-        let simulation = Simulation::new(name, CONTINENTAL, 1).plan(&plan).lasting(secs(40));
+/// What the bench reads: from 4 s to 20 s after the second came. And what comes of it in the end.
+pub(crate) const EARLY: Range<Time> = secs(9)..secs(25);
+pub(crate) const LATE: Range<Time> = secs(25)..secs(65);
+
+/// Whom Auto meets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rival {
+    Bbr,
+    Cubic,
+    /// Another of its kind.
+    Auto,
+}
+
+/// Who comes first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Order {
+    RivalFirst,
+    OursFirst,
+}
+
+impl Rival {
+    pub(crate) const ALL: [Self; 3] = [Self::Bbr, Self::Cubic, Self::Auto];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bbr => "bbr",
+            Self::Cubic => "cubic",
+            Self::Auto => "auto",
+        }
+    }
+
+    fn control(self, now: Instant) -> Box<dyn Control> {
+        match self {
+            Self::Bbr => Box::new(Bbr::new(now)),
+            Self::Cubic => Box::new(Cubic::new(now)),
+            Self::Auto => Box::new(auto(now)),
+        }
+    }
+
+    /// Both on a clean link: ours is flow 0, the rival 1. The seed shifts the second's start, since
+    /// without jitter nothing else is left to chance.
+    pub(crate) fn beside_auto(self, order: Order, jitter: Time, seed: u64) -> Report {
+        const SHIFT: Time = ms(37);
+        let second = AHEAD + SHIFT * seed as u32;
+        let (ours, theirs) = match order {
+            Order::RivalFirst => (second, Time::ZERO),
+            Order::OursFirst => (Time::ZERO, second),
+        };
+        let name = format!("beside {}, {} first", self.name(), order.name());
+        let simulation = Simulation::new(&name, Conditions { jitter, ..CONTINENTAL }, seed)
+            .plan(&[(ours, Supply::Endless)])
+            .lasting(LATE.end);
         let epoch = Instant::now();
-        let others = vec![(theirs, Box::new(Cubic::new(epoch)) as Box<dyn Algorithm>)];
-        let report = simulation.run_beside(epoch, Box::new(auto(epoch)), others);
-        let (ours, left) = (report.share(secs(10)..secs(40)), report.rate_of(1, secs(10)..secs(40)) / 100e6);
-        println!("{name}: {ours:.2} of the link, {left:.2} to cubic");
-        assert!(left >= LEFT, "{}: {left:.3} left", report.run);
-        assert!(ours >= TAKEN, "{}: {ours:.3} taken", report.run);
+        simulation.run_beside(epoch, Box::new(auto(epoch)), vec![(theirs, self.control(epoch))])
     }
 }
 
+impl Order {
+    pub(crate) const ALL: [Self; 2] = [Self::RivalFirst, Self::OursFirst];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::RivalFirst => "rival",
+            Self::OursFirst => "ours",
+        }
+    }
+}
+
+/// In the long run, of the link: what is left to the rival at least, and what Auto gets.
+const LEFT_TO_BBR: f64 = 0.25;
+const LEFT_TO_CUBIC: f64 = 0.25;
+const TAKEN: f64 = 0.30;
+
 #[test]
-fn the_rival_fills_a_link_that_it_has_to_itself() {
+fn neither_starves_the_other() {
+    let mut failed = Vec::new();
+    for (rival, least) in [(Rival::Bbr, LEFT_TO_BBR), (Rival::Cubic, LEFT_TO_CUBIC)] {
+        for order in Order::ALL {
+            for seed in SEEDS {
+                let report = rival.beside_auto(order, Time::ZERO, seed);
+                let (left, taken) = (report.share_of(1, LATE), report.share(LATE));
+                if left < least || taken < TAKEN {
+                    failed.push(format!("{}: {left:.3} left, {taken:.3} taken", report.run));
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn cubic_fills_a_link_that_it_has_to_itself_and_its_queue() {
     let report = Simulation::new("cubic alone", CONTINENTAL, 1).run(Cubic::new);
     assert!(report.steady() > 0.95, "{}: {:.3}", report.run, report.steady());
     assert!(report.drops(Time::ZERO..secs(20), &[Cause::Queue]) > 0, "{}", report.run);
+}
+
+#[test]
+fn bbr_fills_a_link_that_it_has_to_itself_and_leaves_its_queue_empty() {
+    let report = Simulation::new("bbr alone", CONTINENTAL, 1).run(Bbr::new);
+    assert!(report.steady() > 0.95, "{}: {:.3}", report.run, report.steady());
+    let wait = report.queue_delay(secs(4)..secs(20), 0.5);
+    assert!(wait < ms(5), "{}: waits {wait:?}", report.run);
+}
+
+impl Control for Cubic {
+    fn manner(&self) -> Manner {
+        TCP
+    }
 }
 
 /// In packets.

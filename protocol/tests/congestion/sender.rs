@@ -1,12 +1,12 @@
 //! The sending end as quinn-proto 0.11.19 has it (`connection/mod.rs`): when packets leave, what is
 //! told to the congestion control and in which order, how loss is found, when it probes.
 
-use crate::pacer::Pacer;
+use crate::pacer::{self, Pacer};
 use crate::receiver::Ack;
 use crate::rtt::Rtt;
 use crate::source::Source;
 use crate::{MTU, Time, ms};
-use docxy_protocol::congestion::Algorithm;
+use docxy_protocol::congestion::{Algorithm, Auto, Fixed};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 const BATCH: u64 = 10;
 
 /// As in `transport.rs`.
-const PACKET_THRESHOLD: u64 = 128;
 const INITIAL_RTT: Duration = ms(100);
 
 /// quinn's `persistent_congestion_threshold`.
@@ -22,6 +21,36 @@ const PERSISTENT: u32 = 3;
 
 /// tokio's timers fire on whole milliseconds, never early.
 const TICK: u128 = 1_000_000;
+
+/// What controls a sender: as with quinn, the window also sets the pace, unless it has one of its own.
+pub(crate) trait Control: Algorithm {
+    /// In bytes per second.
+    fn pace(&self) -> Option<f64> {
+        None
+    }
+
+    fn manner(&self) -> Manner {
+        QUIC
+    }
+}
+
+/// What differs between transports.
+#[derive(Clone, Copy)]
+pub(crate) struct Manner {
+    /// One packet more than these is acknowledged at once.
+    pub(crate) ack_threshold: u32,
+    /// So many packets later one that is missed counts as lost.
+    pub(crate) packet_threshold: u64,
+}
+
+/// As in `transport.rs`.
+const QUIC: Manner = Manner { ack_threshold: 10, packet_threshold: 128 };
+
+/// As Linux has it: every second packet, three duplicates.
+pub(crate) const TCP: Manner = Manner { ack_threshold: 1, packet_threshold: 3 };
+
+impl Control for Auto {}
+impl Control for Fixed {}
 
 /// A full packet on its way.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +72,7 @@ struct Sent {
 pub(crate) struct Sender {
     flow: usize,
     epoch: Instant,
-    pub(crate) algorithm: Box<dyn Algorithm>,
+    pub(crate) algorithm: Box<dyn Control>,
     source: Source,
     pacer: Pacer,
     rtt: Rtt,
@@ -72,7 +101,7 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    pub(crate) fn new(flow: usize, epoch: Instant, algorithm: Box<dyn Algorithm>, source: Source) -> Self {
+    pub(crate) fn new(flow: usize, epoch: Instant, algorithm: Box<dyn Control>, source: Source) -> Self {
         Self {
             flow,
             epoch,
@@ -108,6 +137,10 @@ impl Sender {
                     let window = self.algorithm.window();
                     blocked = self.in_flight + MTU >= window;
                     if !blocked {
+                        let window = self
+                            .algorithm
+                            .pace()
+                            .map_or(window, |pace| pacer::window(pace, self.rtt.smoothed()));
                         paced = self.pacer.delay(now, self.rtt.smoothed(), window);
                         blocked = paced.is_some();
                     }
@@ -216,7 +249,7 @@ impl Sender {
                 continue;
             };
             // Both thresholds hold for all older ones as well.
-            if now - sent.at < delay && newest < number + PACKET_THRESHOLD {
+            if now - sent.at < delay && newest < number + self.algorithm.manner().packet_threshold {
                 self.loss_time = Some(sent.at + delay);
                 break;
             }

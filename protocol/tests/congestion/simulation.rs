@@ -3,10 +3,9 @@
 use crate::link::{Conditions, Link};
 use crate::receiver::Receiver;
 use crate::report::{Report, Sample};
-use crate::sender::Sender;
+use crate::sender::{Control, Sender};
 use crate::source::{Source, Supply};
 use crate::{Time, ms, secs};
-use docxy_protocol::congestion::Algorithm;
 use std::time::{Duration, Instant};
 
 /// Between samples of the trace.
@@ -54,7 +53,7 @@ impl Simulation {
     }
 
     /// One sender, alone.
-    pub(crate) fn run<A: Algorithm + 'static>(&self, algorithm: impl FnOnce(Instant) -> A) -> Report {
+    pub(crate) fn run<A: Control + 'static>(&self, algorithm: impl FnOnce(Instant) -> A) -> Report {
         let epoch = Instant::now();
         self.run_beside(epoch, Box::new(algorithm(epoch)), Vec::new())
     }
@@ -63,8 +62,8 @@ impl Simulation {
     pub(crate) fn run_beside(
         &self,
         epoch: Instant,
-        algorithm: Box<dyn Algorithm>,
-        others: Vec<(Time, Box<dyn Algorithm>)>,
+        algorithm: Box<dyn Control>,
+        others: Vec<(Time, Box<dyn Control>)>,
     ) -> Report {
         let first = (self.plan.clone(), algorithm);
         let others = others.into_iter().map(|(from, other)| (vec![(from, Supply::Endless)], other));
@@ -72,7 +71,8 @@ impl Simulation {
             .chain(others)
             .enumerate()
             .map(|(n, (plan, algorithm))| {
-                (Sender::new(n, epoch, algorithm, Source::new(&plan)), Receiver::default())
+                let receiver = Receiver::new(algorithm.manner().ack_threshold);
+                (Sender::new(n, epoch, algorithm, Source::new(&plan)), receiver)
             })
             .collect();
         let mut link = Link::new(self.link, self.seed);

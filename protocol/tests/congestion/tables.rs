@@ -3,6 +3,7 @@
 use crate::ladder::{names, over};
 use crate::link::Cause;
 use crate::report::Report;
+use crate::rivals::{EARLY, LATE, Order, Rival};
 use crate::{Time, auto, ms, secs};
 use std::time::Duration;
 
@@ -48,13 +49,50 @@ fn figures() {
     }
 }
 
-/// `DOCXY_TRACE=transpacific-5%:3` names link and seed.
+/// Shares beside another flow, with the median and the least of the seeds.
+#[test]
+#[ignore = "a table for people; it asserts nothing"]
+fn beside() {
+    println!("rival  came   jitter  4 s to 20 s: rival, ours      the 40 s after: rival, ours  wait p50 p95");
+    for (jitter, rival, order) in all_meetings() {
+        let reports: Vec<Report> = SEEDS.map(|seed| rival.beside_auto(order, jitter, seed)).collect();
+        let wait = |part| millis(reports[0].queue_delay(LATE, part));
+        let shares = [(1, EARLY), (0, EARLY), (1, LATE), (0, LATE)].map(|(flow, during)| {
+            let mut shares: Vec<f64> =
+                reports.iter().map(|report| report.share_of(flow, during.clone()) * 100.0).collect();
+            shares.sort_by(f64::total_cmp);
+            format!("{:5.1} ({:4.1})", shares[shares.len() / 2], shares[0])
+        });
+        println!(
+            "{:6} {:6} {:6.1}  {}  {:4.0} {:4.0}",
+            rival.name(),
+            order.name(),
+            millis(jitter),
+            shares.join("  "),
+            wait(0.5),
+            wait(0.95)
+        );
+    }
+}
+
+fn all_meetings() -> impl Iterator<Item = (Time, Rival, Order)> {
+    let orders = |jitter, rival| Order::ALL.map(|order| (jitter, rival, order));
+    [Time::ZERO, ms(1)]
+        .into_iter()
+        .flat_map(move |jitter| Rival::ALL.into_iter().flat_map(move |rival| orders(jitter, rival)))
+}
+
+/// `DOCXY_TRACE=transpacific-5%:3` names link and seed; `bbr` or `cubic` as a link is one with it there.
 #[test]
 #[ignore = "a table for people; it asserts nothing"]
 fn trace() {
     let wanted = std::env::var("DOCXY_TRACE").unwrap_or_else(|_| "transpacific-5%:1".to_owned());
     let (name, seed) = wanted.split_once(':').unwrap_or((&wanted, "1"));
-    let report = over(name, seed.parse().unwrap()).run(auto);
+    let seed = seed.parse().unwrap();
+    let report = match Rival::ALL.into_iter().find(|rival| rival.name() == name) {
+        Some(rival) => rival.beside_auto(Order::RivalFirst, Time::ZERO, seed),
+        None => over(name, seed).run(auto),
+    };
     println!("{}", report.run);
     println!(
         "    s  phase         Mbit/s: known  delivered  window kB  in flight  wait ms  lost kB  lost %: known"

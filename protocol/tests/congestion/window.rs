@@ -2,6 +2,7 @@
 
 use crate::ladder::{ACROSS_THE_SEA, over};
 use crate::link::{Cause, Conditions, Loss};
+use crate::sender::Control;
 use crate::simulation::Simulation;
 use crate::{Time, ms, secs};
 use docxy_protocol::congestion::{Algorithm, Measured};
@@ -9,6 +10,8 @@ use std::time::Instant;
 
 /// So many bytes in flight.
 struct Window(u64);
+
+impl Control for Window {}
 
 impl Algorithm for Window {
     fn on_sent(&mut self, _now: Instant, _bytes: u64) {}
