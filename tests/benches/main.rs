@@ -11,6 +11,7 @@ mod place;
 mod reading;
 mod report;
 mod source;
+mod trips;
 mod usage;
 mod wan;
 
@@ -36,6 +37,7 @@ Examples:
   bench local --runs 9 --json local.json      the same for a machine to read
   bench engines                               skopeo through the tunnel and without it
   bench load                                  200 pulls, 2,000 streams, 500 clients, two restarts
+  bench trips --engine docker --case cold     round trips of a cold docker pull
   bench wan                                   the issue's ladder of links, one seed
   bench wan transpacific-5% --seeds 5         median and worst of five seeds
   bench wan transpacific --only ours,tcp-bbr  two contenders alone
@@ -51,6 +53,8 @@ enum Command {
     Engines(engines::Options),
     /// Many pulls, clients and streams at once, what they cost, and what is left of them
     Load(load::Options),
+    /// Round trips of a pull by docker, containerd, podman and skopeo (needs root)
+    Trips(trips::Options),
     /// Our pull over bad links, beside TCP and plain QUIC over the same (needs root)
     Wan(wan::Options),
     /// One end of a transfer, as the benches start it
@@ -74,6 +78,7 @@ fn run(command: Command) -> Result<()> {
         Command::Local(options) => local::run(&options),
         Command::Engines(options) => engines::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Trips(options) => trips::run(&options),
         Command::Wan(options) => wan::run(&options),
         Command::Peer(peer) => peer::run(peer),
     }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::{
     docxy::{ServerConfig, Upstream},
     engine::Pulled,
-    hub::{Entry, Image, Listen, Names, RemoteError, RemoteHub, Rule, Transfer},
+    hub::{Entry, Image, Listen, Names, Publication, RemoteError, RemoteHub, Rule, Transfer},
     net::{Namespace, command_in},
     process::{Process, binary, scratch},
 };
@@ -127,6 +127,16 @@ impl StandIn {
     /// All requests so far.
     pub fn journal(&self) -> Result<Vec<Entry>> {
         self.ask(async |hub| hub.journal().await)
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_journal(&self) -> Result<()> {
+        self.ask(async |hub| hub.clear_journal().await)
+    }
+
+    /// Makes an image and puts it into a repository.
+    pub fn publish(&self, publication: &Publication) -> Result<()> {
+        self.ask(async |hub| hub.publish(publication).await)
     }
 
     /// Every blob body so far.

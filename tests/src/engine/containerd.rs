@@ -76,8 +76,8 @@ impl Containerd {
         command
     }
 
-    /// It is ctr that talks to registries here, not the daemon.
-    fn pull_command(&self, image: &str, account: Option<Account<'_>>) -> Command {
+    /// The command that pulls. It is ctr that talks to registries here, not the daemon.
+    pub fn pull_command(&self, image: &str, account: Option<Account<'_>>) -> Command {
         let mut command = self.ctr(&["images", "pull", "--hosts-dir"]);
         command.arg(self.sandbox.path("hosts"));
         if let Some(account) = account {

@@ -94,6 +94,11 @@ impl Skopeo {
         command
     }
 
+    /// The path of a file that its commands may use.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.sandbox.path(file)
+    }
+
     fn copy_command(&self, image: &str, target: &str, account: Option<Account<'_>>) -> Command {
         let mut command = self.skopeo(&["copy", "--all", "--preserve-digests"]);
         if let Some(account) = account {

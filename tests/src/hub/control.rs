@@ -8,6 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -17,11 +18,23 @@ use tokio::{
 use super::{
     World,
     fault::Rule,
+    image::{Image, Recipe},
     reply::{Body, json, text},
 };
 
-/// A rule is a line of JSON.
-const MAX_RULE: usize = 64 * 1024;
+/// A rule or a publication is a line of JSON.
+const MAX_LINE: usize = 64 * 1024;
+
+/// An image that is to be there from now on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Publication {
+    /// Where: `library/alpine`.
+    pub repository: String,
+    /// Under which tag; an older image loses it.
+    pub tag: String,
+    /// What.
+    pub image: Recipe,
+}
 
 pub(super) async fn serve(listener: UnixListener, world: Arc<World>) {
     let mut connections = JoinSet::new();
@@ -56,6 +69,7 @@ async fn answer(world: &World, request: Request<Incoming>) -> Response<Body> {
         (&Method::GET, "/transfers") => json(StatusCode::OK, &json!(world.transfers.snapshot())),
         (&Method::GET, "/faults") => json(StatusCode::OK, &json!(world.faults.armed())),
         (&Method::POST, "/faults") => arm(world, body).await,
+        (&Method::POST, "/images") => publish(world, body).await,
         (&Method::DELETE, "/faults") => done(|| world.faults.clear()),
         (&Method::POST, "/release") => done(|| world.faults.release()),
         (&Method::POST, "/revoke-tokens") => done(|| world.tokens.revoke_all()),
@@ -64,12 +78,28 @@ async fn answer(world: &World, request: Request<Incoming>) -> Response<Body> {
 }
 
 async fn arm(world: &World, body: Incoming) -> Response<Body> {
-    let body =
-        Limited::new(body, MAX_RULE).collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
-    match serde_json::from_slice::<Rule>(&body) {
+    match read::<Rule>(body).await {
         Ok(rule) => done(|| world.faults.arm(rule)),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn publish(world: &World, body: Incoming) -> Response<Body> {
+    let Publication { repository, tag, image } = match read(body).await {
+        Ok(publication) => publication,
+        Err(refusal) => return refusal,
+    };
+    match Image::plain(image) {
+        Ok(image) => done(|| world.store.publish(&repository, &tag, &image)),
         Err(error) => json(StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() })),
     }
+}
+
+async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Response<Body>> {
+    let body =
+        Limited::new(body, MAX_LINE).collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+    serde_json::from_slice(&body)
+        .map_err(|error| json(StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() })))
 }
 
 fn done(action: impl FnOnce()) -> Response<Body> {

@@ -5,6 +5,7 @@
 use std::io;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -52,6 +53,17 @@ pub struct Image {
     platforms: Vec<PlatformImage>,
 }
 
+/// What an image of noise is made from: enough for another process to make it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Others with the same seed have the same digests.
+    pub seed: u64,
+    /// How many layers; at least one.
+    pub layers: u64,
+    /// Bytes of noise in all of them, on each platform.
+    pub len: u64,
+}
+
 /// Architecture and variant of the platforms that every image has.
 const PLATFORMS: [(&str, Option<&str>); 2] = [("amd64", None), ("arm64", Some("v8"))];
 
@@ -85,11 +97,18 @@ impl Image {
 
     /// Four uncompressed layers of incompressible data, `len` bytes in all on each platform, generated as they are read.
     pub fn four_layers(seed: u64, len: u64) -> io::Result<Self> {
+        Self::plain(Recipe { seed, layers: 4, len })
+    }
+
+    /// Uncompressed layers of incompressible data, generated as they are read.
+    pub fn plain(recipe: Recipe) -> io::Result<Self> {
+        let Recipe { seed, layers, len } = recipe;
         Self::build(|architecture| {
             let layer = |n: u64| {
-                Layer::of_plain_noise(&format!("data-{n}"), seed_for(seed + n, architecture), len / 4)
+                let seed = seed_for(seed.wrapping_add(n), architecture);
+                Layer::of_plain_noise(&format!("data-{n}"), seed, len / layers)
             };
-            (1..=4).map(layer).collect()
+            (1..=layers).map(layer).collect()
         })
     }
 

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{net::UnixStream, time::Instant};
 
-use super::{Entry, NotSeen, Rule, Transfer};
+use super::{Entry, NotSeen, Publication, Rule, Transfer};
 
 /// The far end of a control socket.
 #[derive(Clone, Debug)]
@@ -119,6 +119,11 @@ impl RemoteHub {
     /// Lets go of everything that is held or stalled now.
     pub async fn release(&self) -> Result<(), RemoteError> {
         self.tell(Method::POST, "/release", None).await
+    }
+
+    /// Makes an image and puts it into a repository.
+    pub async fn publish(&self, publication: &Publication) -> Result<(), RemoteError> {
+        self.tell(Method::POST, "/images", Some(json!(publication))).await
     }
 
     /// Makes every token issued so far invalid.

@@ -1,0 +1,48 @@
+//! What is pulled, and what is known of it before.
+//! Must never share anything with what another turn pulls: that would not be cold.
+
+use std::fmt::{self, Display};
+
+use clap::ValueEnum;
+use docxy_tests::hub::Recipe;
+use serde::Serialize;
+
+/// A kind of pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Case {
+    /// A small image with one layer that neither engine nor client nor server has ever seen
+    Cold,
+    /// The same image once more, with nothing changed
+    #[value(name = "re-pull")]
+    #[serde(rename = "re-pull")]
+    Again,
+    /// A new image of 12 MiB in five layers, the link's rate being known
+    FiveLayers,
+}
+
+impl Case {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Cold, Self::Again, Self::FiveLayers];
+
+    /// How the image is made whose number this is.
+    pub(super) fn recipe(self, number: u64) -> Recipe {
+        /// Layers count up from an image's seed.
+        const APART: u64 = 1 << 16;
+        let seed = number * APART;
+        match self {
+            Self::Cold | Self::Again => Recipe { seed, layers: 1, len: 8000 },
+            Self::FiveLayers => Recipe { seed, layers: 5, len: 12 << 20 },
+        }
+    }
+}
+
+impl Display for Case {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Cold => "cold",
+            Self::Again => "re-pull",
+            Self::FiveLayers => "five layers",
+        })
+    }
+}
