@@ -25,7 +25,7 @@ use case::Case;
 use pull::Pull;
 use puller::EngineKind;
 use result::{Row, table};
-use world::{Stage, World};
+use world::World;
 
 /// The links, by their round trip times.
 const RTTS: [Duration; 4] = [
@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_enum, default_values_t = Case::ALL)]
     case: Vec<Case>,
     /// Pulls of each engine in each case on each link; medians of them make the slope
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Write all that was measured to a file, upstream requests in their order included
     #[arg(long, value_name = "FILE")]
@@ -57,16 +57,20 @@ type Pulls = BTreeMap<(EngineKind, Case), BTreeMap<Duration, Vec<Pull>>>;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = Machine::this();
-    let world = World::new()?;
     let started = Instant::now();
+    // All at once, for turns on all of them in a row: what disturbs the machine for a while disturbs them all.
+    let mut worlds = RTTS.iter().map(|rtt| World::new(*rtt, &options.engine)).collect::<Result<Vec<_>>>()?;
+    for world in &mut worlds {
+        progress(&format!("{:?}: warming up", world.rtt));
+        world.warm_up(options.case.contains(&Case::FiveLayers))?;
+    }
     let mut pulls = Pulls::new();
-    for rtt in RTTS {
-        let mut stage = world.stage(rtt, &options.engine)?;
-        stage.warm_up(options.case.contains(&Case::FiveLayers))?;
-        for round in 1..=options.runs {
-            for engine in &options.engine {
-                play(&mut stage, *engine, &options.case, |case, pull| {
-                    progress(&format!("{rtt:?} {round}/{} {engine} {case}: {pull}", options.runs));
+    for round in 1..=options.runs {
+        for engine in &options.engine {
+            for world in &mut worlds {
+                let rtt = world.rtt;
+                play(world, *engine, &options.case, |case, pull| {
+                    progress(&format!("{round}/{} {engine} {case}, {rtt:?}: {pull}", options.runs));
                     pulls.entry((*engine, case)).or_default().entry(rtt).or_default().push(pull);
                 })?;
             }
@@ -93,27 +97,27 @@ cold, re-pull: one layer of 8 kB, multi-arch    five layers: 12 MiB at 100 Mbit/
 
 /// One engine's turn: what it pulls is new to everyone, but for the second pull of the same.
 fn play(
-    stage: &mut Stage<'_>,
+    world: &mut World,
     engine: EngineKind,
     cases: &[Case],
     mut measured: impl FnMut(Case, Pull),
 ) -> Result<()> {
     let wanted = |case| cases.contains(&case);
     if wanted(Case::Cold) || wanted(Case::Again) {
-        let image = stage.publish(Case::Cold)?;
-        let cold = stage.pull(engine, &image)?;
+        let image = world.publish(Case::Cold)?;
+        let cold = world.pull(engine, &image)?;
         if wanted(Case::Cold) {
             measured(Case::Cold, cold);
         }
         if wanted(Case::Again) {
-            measured(Case::Again, stage.pull(engine, &image)?);
+            measured(Case::Again, world.pull(engine, &image)?);
         }
-        stage.remove(engine, &image)?;
+        world.remove(engine, &image)?;
     }
     if wanted(Case::FiveLayers) {
-        let image = stage.publish(Case::FiveLayers)?;
-        measured(Case::FiveLayers, stage.pull(engine, &image)?);
-        stage.remove(engine, &image)?;
+        let image = world.publish(Case::FiveLayers)?;
+        measured(Case::FiveLayers, world.pull(engine, &image)?);
+        world.remove(engine, &image)?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The laptop, the server's place abroad and the stand-in next to it; and, for each length of the link between the first
-//! two, a new client, a new server and new engines. Must never measure before the tunnel is warm.
+//! A laptop with its engines and a client, a link of some length, a server at its other end, and the stand-in next to it.
+//! Must never measure before the tunnel is warm.
 
 use std::{
     collections::BTreeMap,
@@ -35,33 +35,23 @@ const RATE: Rate = Rate::mbit(100);
 /// How long a pull may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What stays while the link changes. Dropped in this order: the lab last.
+/// All that pulls over one link. Dropped in this order: the link's ends last.
 pub(super) struct World {
-    hub: StandIn,
-    lab: Lab,
-}
-
-/// All that pulls over one link. Dropped in this order: the link last.
-pub(super) struct Stage<'a> {
+    pub(super) rtt: Duration,
     pullers: BTreeMap<EngineKind, Puller>,
     _client: Client,
     _server: Server,
     _wan: Wan,
-    hub: &'a StandIn,
-    rtt: Duration,
+    hub: StandIn,
+    _lab: Lab,
     images: u64,
 }
 
 impl World {
-    pub(super) fn new() -> Result<Self> {
+    /// One over a link of this length.
+    pub(super) fn new(rtt: Duration, engines: &[EngineKind]) -> Result<Self> {
         let lab = Lab::new()?;
         let hub = source::start(Some(&lab.hub), Listen::on(Lab::HUB), &[])?;
-        Ok(Self { hub, lab })
-    }
-
-    /// Everything anew, over a link of this length.
-    pub(super) fn stage(&self, rtt: Duration, engines: &[EngineKind]) -> Result<Stage<'_>> {
-        let Self { hub, lab } = self;
         let end = |namespace: &str, address| End::new(namespace, address);
         let (near, far) = (end(lab.laptop.name(), NEAR), end(lab.abroad.name(), FAR));
         let wan = Wan::join(&near, &far, Link::symmetric(Conditions::clean(RATE, rtt)), 1)?;
@@ -69,11 +59,9 @@ impl World {
         let client = Client::start(Some(&lab.laptop), &server.invite("bench")?)?;
         let start = |kind: &EngineKind| Ok((*kind, Puller::start(*kind, &lab.laptop, &client)?));
         let pullers = engines.iter().map(start).collect::<Result<_>>()?;
-        Ok(Stage { pullers, _client: client, _server: server, _wan: wan, hub, rtt, images: 0 })
+        Ok(Self { rtt, pullers, _client: client, _server: server, _wan: wan, hub, _lab: lab, images: 0 })
     }
-}
 
-impl Stage<'_> {
     /// Each engine pulls something that doesn't count; something large, too, if the link's rate shall be known.
     pub(super) fn warm_up(&mut self, rate: bool) -> Result<()> {
         let engines: Vec<_> = self.pullers.keys().copied().collect();
@@ -89,10 +77,9 @@ impl Stage<'_> {
     /// Puts a new image where nothing has ever been, and returns its name.
     pub(super) fn publish(&mut self, case: Case) -> Result<String> {
         self.images += 1;
-        // Of other links, too: the stand-in remembers them.
-        let repository = format!("trips/{}-{}", self.rtt.as_millis(), self.images);
-        let image = case.recipe(self.images << 16 | self.rtt.as_millis() as u64);
-        self.hub.publish(&Publication { repository: repository.clone(), tag: "latest".to_owned(), image })?;
+        let repository = format!("trips/image-{}", self.images);
+        let (tag, image) = ("latest".to_owned(), case.recipe(self.images));
+        self.hub.publish(&Publication { repository: repository.clone(), tag, image })?;
         Ok(format!("docker.io/{repository}:latest"))
     }
 
