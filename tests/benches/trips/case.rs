@@ -1,7 +1,10 @@
 //! What is pulled, and what is known of it before.
 //! Must never share anything with what another turn pulls: that would not be cold.
 
-use std::fmt::{self, Display};
+use std::{
+    fmt::{self, Display},
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use docxy_tests::hub::Recipe;
@@ -25,11 +28,10 @@ impl Case {
     /// All of them.
     pub(super) const ALL: [Self; 3] = [Self::Cold, Self::Again, Self::FiveLayers];
 
-    /// How the image is made whose number this is.
-    pub(super) fn recipe(self, number: u64) -> Recipe {
-        /// Layers count up from an image's seed.
-        const APART: u64 = 1 << 16;
-        let seed = number * APART;
+    /// How the image is made that is the so manieth on a link of this length.
+    pub(super) fn recipe(self, rtt: Duration, number: u64) -> Recipe {
+        // Layers count up from an image's seed.
+        let seed = (number << 32) | (rtt.as_millis() as u64) << 16;
         match self {
             Self::Cold | Self::Again => Recipe { seed, layers: 1, len: 8000 },
             Self::FiveLayers => Recipe { seed, layers: 5, len: 12 << 20 },

@@ -78,7 +78,7 @@ impl World {
     pub(super) fn publish(&mut self, case: Case) -> Result<String> {
         self.images += 1;
         let repository = format!("trips/image-{}", self.images);
-        let (tag, image) = ("latest".to_owned(), case.recipe(self.images));
+        let (tag, image) = ("latest".to_owned(), case.recipe(self.rtt, self.images));
         self.hub.publish(&Publication { repository: repository.clone(), tag, image })?;
         Ok(format!("docker.io/{repository}:latest"))
     }
