@@ -28,7 +28,7 @@ impl Case {
     /// All of them.
     pub(super) const ALL: [Self; 3] = [Self::Cold, Self::Again, Self::FiveLayers];
 
-    /// How the image is made that is the so manieth on a link of this length.
+    /// How the image is made whose number this is, among those that are pulled over a link of this length.
     pub(super) fn recipe(self, rtt: Duration, number: u64) -> Recipe {
         // Layers count up from an image's seed.
         let seed = (number << 32) | (rtt.as_millis() as u64) << 16;
