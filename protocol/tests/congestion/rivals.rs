@@ -6,7 +6,7 @@ use crate::report::Report;
 use crate::sender::{Control, Manner, TCP};
 use crate::simulation::Simulation;
 use crate::source::Supply;
-use crate::{MTU, SEEDS, Time, auto, ms, secs};
+use crate::{MTU, Time, auto, ms, secs};
 use docxy_protocol::congestion::{Algorithm, Measured};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -85,16 +85,16 @@ impl Order {
 }
 
 /// In the long run, of the link: what is left to the rival at least, and what Auto gets.
-const LEFT_TO_BBR: f64 = 0.25;
-const LEFT_TO_CUBIC: f64 = 0.25;
-const TAKEN: f64 = 0.30;
+const LEFT_TO_BBR: f64 = 0.45;
+const LEFT_TO_CUBIC: f64 = 0.30;
+const TAKEN: f64 = 0.45;
 
 #[test]
 fn neither_starves_the_other() {
     let mut failed = Vec::new();
     for (rival, least) in [(Rival::Bbr, LEFT_TO_BBR), (Rival::Cubic, LEFT_TO_CUBIC)] {
         for order in Order::ALL {
-            for seed in SEEDS {
+            for seed in 1..=5 {
                 let report = rival.beside_auto(order, Time::ZERO, seed);
                 let (left, taken) = (report.share_of(1, LATE), report.share(LATE));
                 if left < least || taken < TAKEN {

@@ -23,7 +23,8 @@ const CRUISE: u64 = 7;
 const CRUISE_MORE: u64 = 3;
 
 /// Every so many drains go down to the bare minimum: the others leave room for jitter, and a queue
-/// that is another's can only be told from ours when ours is quite gone.
+/// that is another's can only be told from ours when ours is quite gone. Once it is known to be
+/// there, each deep drain would but leave half of our share to it: the look every 10 s is enough.
 const DEEP: u32 = 3;
 
 /// A probe that got this much more found a path that has become faster.
@@ -150,7 +151,7 @@ impl Cycle {
         match rounds {
             // By now the last word on probe and drain has come.
             1 => {
-                path.rtt.end_cycle(self.drains.is_multiple_of(DEEP));
+                path.rtt.end_cycle(self.deep(path));
                 if self.probe.take().is_some_and(|probe| probe.found_more(path)) {
                     return Some(Finding::Faster);
                 }
@@ -158,6 +159,9 @@ impl Cycle {
             2 => {
                 if let Some(delay) = path.ledger.drained_delay() {
                     path.rtt.set_unqueued(delay);
+                }
+                if let Some(swing) = path.ledger.swing() {
+                    path.rtt.observe_swing(swing, PROBING - DRAINING);
                 }
             }
             _ => {}
@@ -180,13 +184,15 @@ impl Cycle {
     pub(super) fn window(&self, path: &Path) -> f64 {
         let (product, gain) = match self.stage {
             Stage::Probe => (path.product(), PROBING),
-            Stage::Drain if self.drains.is_multiple_of(DEEP) => {
-                (path.holds(path.rate.get(), path.rtt.min()), DRAINING)
-            }
+            Stage::Drain if self.deep(path) => (path.holds(path.rate.get(), path.rtt.min()), DRAINING),
             Stage::Drain => (path.product(), DRAINING),
             Stage::Cruise => (path.product(), 1.0),
         };
         product * gain * path.ledger.compensation() + 2.0 * path.mtu() as f64
+    }
+
+    fn deep(&self, path: &Path) -> bool {
+        self.drains.is_multiple_of(DEEP) && !path.rtt.shared()
     }
 
     /// The rate at which it means to send, in bytes per second.

@@ -81,6 +81,14 @@ pub(super) struct RoundLoss {
     count: Count,
 }
 
+/// Mean round trips of what left while cruising, in the probe after it, and in the drain after that.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Swing {
+    pub(super) cruised: Duration,
+    pub(super) probed: Duration,
+    pub(super) drained: Duration,
+}
+
 impl Ledger {
     pub(super) fn new(now: Instant, mtu: u16) -> Self {
         let mut ledger = Self {
@@ -181,6 +189,20 @@ impl Ledger {
     pub(super) fn drained_delay(&self) -> Option<Duration> {
         let drain = self.epochs.iter().rev().find(|epoch| epoch.kind == Kind::Draining)?;
         drain.mean_delay()
+    }
+
+    /// What the last probe and its drain did to the round trip, if that is known.
+    pub(super) fn swing(&self) -> Option<Swing> {
+        let drain = self.epochs.iter().rposition(|epoch| epoch.kind == Kind::Draining)?;
+        let [cruise, probe] = [drain.checked_sub(2)?, drain - 1].map(|index| &self.epochs[index]);
+        if (cruise.kind, probe.kind) != (Kind::Other, Kind::Probing) {
+            return None;
+        }
+        Some(Swing {
+            cruised: cruise.mean_delay()?,
+            probed: probe.mean_delay()?,
+            drained: self.epochs[drain].mean_delay()?,
+        })
     }
 
     /// Mean round trip of what has left in this phase.

@@ -2,6 +2,7 @@
 //!
 //! The minimum expires: a path that has become longer must not be held to what it was.
 
+use super::ledger::Swing;
 use std::time::{Duration, Instant};
 
 /// What is assumed before anything is measured; as in the transport's settings.
@@ -12,6 +13,12 @@ const LIFETIME: Duration = Duration::from_secs(10);
 
 /// And how long after a silence: what is met first then is often the queue that built up.
 const AFTER_SILENCE: Duration = Duration::from_secs(3);
+
+/// What our part of a shared link seems to be when it is half: a full queue cuts the probes off.
+const FAIR: f64 = 0.45;
+
+/// How strongly a window makes up for a part that isn't.
+const LEANING: f64 = 3.5;
 
 #[derive(Debug, Clone)]
 pub(super) struct RoundTrip {
@@ -24,6 +31,10 @@ pub(super) struct RoundTrip {
     last_cycle_min: Duration,
     /// Mean of packets that found no queue of ours: the minimum and what jitter adds.
     unqueued: Duration,
+    /// The same of packets sent while cruising.
+    cruised: Duration,
+    /// Our part of a link that is shared, as our probes have moved its queue.
+    part: Option<f64>,
 }
 
 impl RoundTrip {
@@ -36,6 +47,8 @@ impl RoundTrip {
             cycle_min: Duration::MAX,
             last_cycle_min: Duration::ZERO,
             unqueued: Duration::ZERO,
+            cruised: Duration::ZERO,
+            part: None,
         }
     }
 
@@ -99,18 +112,38 @@ impl RoundTrip {
         self.unqueued = mean;
     }
 
+    /// A probe and a drain differed by this part of the window. The queue moves with it as far as
+    /// it is ours: by all of it if the link is, by half if half of it is.
+    pub(super) fn observe_swing(&mut self, swing: Swing, of_window: f64) {
+        self.cruised = swing.cruised;
+        if !self.shared() {
+            self.part = None;
+            return;
+        }
+        let moved = swing.probed.saturating_sub(swing.drained).as_secs_f64();
+        let part = (moved / (of_window * swing.cruised.as_secs_f64())).min(1.0);
+        self.part = Some(self.part.map_or(part, |known| known + (part - known) / 4.0));
+    }
+
     /// How much a packet's round trip varies without a queue.
     pub(super) fn jitter(&self) -> Duration {
         self.unqueued.saturating_sub(self.min())
     }
 
     /// The round trip for which the window has to provide: what packets take without our queue,
-    /// and where that varies, room for it. A rival's queue gets none, or each would feed the
-    /// other's. At most twice the minimum, whatever is measured.
+    /// and where that varies, room for it. Beside a rival's queue there is room only as far as our
+    /// part is too small, and less than none where it is too large, or each would feed the other's.
+    /// At most twice the minimum, whatever is measured.
     pub(super) fn working(&self) -> Duration {
         let min = self.min();
-        let room = if self.shared() { Duration::ZERO } else { self.jitter() / 2 };
-        (self.unqueued + room).clamp(min, min * 2)
+        let provided = if self.shared() {
+            let lean = self.part.map_or(0.0, |part| ((FAIR - part) * LEANING).clamp(-1.0, 1.0));
+            let queue = self.cruised.saturating_sub(self.unqueued).mul_f64(lean.abs());
+            if lean > 0.0 { self.unqueued + queue } else { self.unqueued.saturating_sub(queue) }
+        } else {
+            self.unqueued + self.jitter() / 2
+        };
+        provided.clamp(min, min * 2)
     }
 
     /// Whether the minimum has to be looked for again.
@@ -202,5 +235,24 @@ mod tests {
         assert_eq!(rtt.working(), ms(110));
         rtt.set_unqueued(ms(1000));
         assert_eq!(rtt.working(), ms(200));
+    }
+
+    #[test]
+    fn who_has_too_small_a_part_beside_a_rival_provides_for_its_queue_and_who_has_too_much_does_not() {
+        let start = Instant::now();
+        let working = |moved: u64| {
+            let mut rtt = RoundTrip::new(start);
+            rtt.observe(start, ms(50), false);
+            rtt.end_cycle(true);
+            rtt.observe(start, ms(80), false);
+            rtt.end_cycle(true);
+            rtt.set_unqueued(ms(85));
+            let swing = Swing { cruised: ms(95), probed: ms(85 + moved), drained: ms(85) };
+            rtt.observe_swing(swing, 0.35);
+            rtt.working()
+        };
+        assert!(working(5) > ms(90));
+        assert!((ms(84)..ms(86)).contains(&working(15)));
+        assert!(working(30) < ms(80));
     }
 }
