@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 /// Bandwidth-delay products that may be asked for ahead. One is on the line; a lost packet holds
 /// the reader up for one or two more, during which the line has to have something to carry, and
-/// again when the packet that replaces it is lost. Measured at 5 % loss, 4 cost four points.
-const PRODUCTS: f64 = 6.0;
+/// again when the packet that replaces it is lost. Measured at 5 % loss, 4 cost four points; at 10 and
+/// 15 %, 6 ran empty now and then.
+const PRODUCTS: f64 = 8.0;
 
 /// Samples of which the highest counts: about ten round trips, so that a short lull (an engine
 /// that writes to its disk) doesn't shrink the window, and a line that got slower does.
@@ -98,12 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn the_window_follows_six_bandwidth_delay_products() {
+    fn the_window_follows_eight_bandwidth_delay_products() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
         assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_LEAST, SEGMENTS_AHEAD));
         run(&mut window, &mut clock, 37_500_000, 200, 100);
         let product = 7_500_000;
-        assert!((6 * product..6 * product + MIB).contains(&bytes(&window)), "{}", bytes(&window));
+        assert!((8 * product..8 * product + MIB).contains(&bytes(&window)), "{}", bytes(&window));
         let ahead = u64::from(window.ahead()) * u64::from(SEGMENT);
         assert!((product..product + MIB).contains(&ahead), "{ahead}");
     }

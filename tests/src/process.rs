@@ -27,7 +27,7 @@ pub use procfs::Memory;
 pub use scratch::scratch;
 
 /// How long a process may take to come up, or to log what a test waits for.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a process may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
