@@ -59,6 +59,8 @@ pub(super) async fn read(options: Options) -> Result<Reading> {
     let base = options.registry.join(&format!("/v2/{}/", options.repository))?;
     let token = network.token(&options.registry, &options.repository).await?;
     let mut asking = network.open(&base).await?;
+    // An engine has asked for a manifest by now, so the way has been used, and has carried no bulk.
+    ask_little(&mut asking, &base, token.as_ref(), 0).await?;
     let meter = Meter::begin(options.appetite)?;
 
     let blob = base.join(&format!("blobs/{}", options.digest))?;
@@ -73,17 +75,26 @@ pub(super) async fn read(options: Options) -> Result<Reading> {
         }
         Ok(())
     };
-    // Something else each time, so that no cache on the way can answer.
     let mut number = 0;
     let small = async || {
         number += 1;
-        let page = base.join(&format!("tags/list?n=1&last=none-{number}"))?;
-        let response = get(&mut asking, &page, token.as_ref()).await?;
-        ensure!(response.status() == StatusCode::OK, "{page}: {}", response.status());
-        response.into_body().collect().await?;
-        Ok(())
+        ask_little(&mut asking, &base, token.as_ref(), number).await
     };
     meter.measure(reading, small).await
+}
+
+/// A small request, and something else for each number, so that no cache on the way can answer.
+async fn ask_little(
+    asking: &mut SendRequest<Empty<Bytes>>,
+    base: &Url,
+    token: Option<&HeaderValue>,
+    number: u32,
+) -> Result<()> {
+    let page = base.join(&format!("tags/list?n=1&last=none-{number}"))?;
+    let response = get(asking, &page, token).await?;
+    ensure!(response.status() == StatusCode::OK, "{page}: {}", response.status());
+    response.into_body().collect().await?;
+    Ok(())
 }
 
 /// How hosts are found and trusted.
