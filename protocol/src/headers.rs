@@ -9,6 +9,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Which content an answer is about (distribution spec, "Pulling manifests").
+pub static DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
 /// What an engine may say to a registry. Authorization travels as a type of its own.
 const REQUEST: [HeaderName; 9] = [
     header::ACCEPT,

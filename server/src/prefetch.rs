@@ -11,19 +11,17 @@ use bytes::Bytes;
 use docxy_protocol::ahead::Wish;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::checksum::Checksum;
-use docxy_protocol::headers::Headers;
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::limits::MAX_SMALL_BLOB;
 use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
 use futures_util::stream::{StreamExt as _, iter};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use std::sync::Arc;
 
 /// Blobs that are fetched at a time behind one answer.
 const BLOBS_AT_A_TIME: usize = 4;
-
-static CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// What goes on behind an answer.
 #[derive(Debug)]
@@ -45,7 +43,7 @@ impl<'a> Prefetch<'a> {
         }
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
-            Reference::Tag(_) => answer.headers.text(&CONTENT_DIGEST)?.parse().ok()?,
+            Reference::Tag(_) => answer.headers.text(&DOCKER_CONTENT_DIGEST)?.parse().ok()?,
         };
         (wish.known.as_ref() != Some(&digest)).then_some(Self { request, wish, upstream, digest })
     }

@@ -3,13 +3,12 @@
 //! What cannot be answered exactly is left to the registry.
 
 use super::Known;
-use super::keep::DOCKER_CONTENT_DIGEST;
 use super::kept::{Home, Kept, Key};
 use bytes::Bytes;
 use docxy_protocol::ahead::Content;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::error_body;
-use docxy_protocol::headers::Headers;
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::name::Reference;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -71,7 +70,7 @@ pub(super) fn content(request: &Request, kept: &Kept) -> Option<Known> {
         _ => return None,
     }
     let digest = kept.digest();
-    headers.insert(DOCKER_CONTENT_DIGEST, HeaderValue::from_str(digest.as_str()).ok()?);
+    headers.insert(&DOCKER_CONTENT_DIGEST, HeaderValue::from_str(digest.as_str()).ok()?);
     headers.insert(header::ETAG, HeaderValue::from_str(&format!("\"{digest}\"")).ok()?);
     Some(known(StatusCode::OK, headers, request.operation.method(), kept.bytes().clone()))
 }

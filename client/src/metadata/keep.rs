@@ -6,13 +6,11 @@ use super::kept::{Home, Kept, Key};
 use super::store::Store;
 use bytes::{Bytes, BytesMut};
 use docxy_protocol::ahead::Content;
-use docxy_protocol::headers::Headers;
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
-use http::{HeaderName, StatusCode, header};
-
-pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+use http::{StatusCode, header};
 
 /// A manifest that passes.
 #[derive(Debug)]

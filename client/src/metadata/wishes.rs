@@ -4,12 +4,11 @@
 //! about to ask.
 
 use super::is_public;
-use super::keep::DOCKER_CONTENT_DIGEST;
 use super::kept::{Home, Kept, Key};
 use super::outlines::{self, Outlines, Role};
 use super::store::Store;
 use docxy_protocol::ahead::Wish;
-use docxy_protocol::headers::Headers;
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::limits::MAX_SMALL_BLOB;
 use docxy_protocol::manifest::Manifest;
 use docxy_protocol::name::{Digest, Reference, Tag};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::checksum::Checksum;
 use docxy_protocol::fault::Fault;
-use docxy_protocol::headers::Headers;
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::image::Image;
 use docxy_protocol::limits::{MAX_MANIFEST, MAX_SMALL_BODY};
 use docxy_protocol::manifest::{MEDIA_TYPES, Manifest, ManifestError};
@@ -47,8 +47,6 @@ pub enum SourceError {
     #[error("{what} has more than {MAX_MANIFEST} bytes")]
     TooLarge { what: String },
 }
-
-static DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// One repository.
 pub(super) struct Source<'a, A> {

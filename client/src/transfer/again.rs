@@ -6,7 +6,7 @@
 use super::span::{self, Span};
 use crate::exchange::{Answer, TunnelBody};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::headers::Headers;
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::request::Request;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use std::ops::Range;
@@ -21,8 +21,6 @@ const ONLY_ONCE: [HeaderName; 7] = [
     header::IF_UNMODIFIED_SINCE,
     header::ACCEPT_ENCODING,
 ];
-
-static DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// A request whose answer may be asked for in parts.
 #[derive(Debug, Clone)]

@@ -7,15 +7,13 @@ use super::registry::Registry;
 use super::{Answer, AnswerBody, Served, Upstream};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::headers::Headers;
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::image::Image;
 use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
-use http::{HeaderName, HeaderValue, StatusCode, header};
-
-static CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+use http::{HeaderValue, StatusCode, header};
 
 /// What was found out about one hop: a remark, or what is wrong.
 #[derive(Debug)]
@@ -84,7 +82,7 @@ async fn try_hops(
     found("manifest", format!("{image} is there"));
     let quota = Quota::of(&head.headers).map(|quota| quota.in_words());
     found("quota", quota.unwrap_or_else(|| "the registry speaks of no limit".into()));
-    let digest = head.headers.text(&CONTENT_DIGEST).and_then(|text| text.parse().ok());
+    let digest = head.headers.text(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
     let blob = blob_of(upstream, &request, digest).await.map_err(|fault| ("manifest", fault))?;
     let bytes = read_blob(upstream, image, &blob).await.map_err(|fault| ("CDN", fault))?;
     found("CDN", format!("{bytes} bytes of {} came", blob.digest));

@@ -14,11 +14,11 @@ use crate::store::{Key, Lru, Manifest, Store};
 use bytes::Bytes;
 use docxy_protocol::checksum::Checksum;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::headers::Headers;
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
 use docxy_protocol::request::{Method, Operation, Request};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use hyper::body::Body as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
@@ -30,7 +30,6 @@ const TAGS: usize = 2 * 1024 * 1024;
 /// KiB of manifests that may be read at a time: they are checked before a byte is passed on.
 const READ_AT_A_TIME: usize = 32 * 1024;
 
-static CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 static STALE: HeaderValue = HeaderValue::from_static("110 docxy \"Response is Stale\"");
 
 /// The manifests of one registry.
@@ -247,7 +246,7 @@ impl Manifests {
         };
         request.operation = operation;
         let Followed { hop, response } = self.registry.look(&request, patience()).await?;
-        let digest = digest_of(response.headers().get(&CONTENT_DIGEST));
+        let digest = digest_of(response.headers().get(&DOCKER_CONTENT_DIGEST));
         let answer = Answer::of(hop, &request.operation, response, None).await?;
         if !self.registry.operator_may_pay() {
             self.quota.note(&answer.headers);
@@ -340,7 +339,7 @@ impl Fetch {
         let Self { name, registry, store, reading, quota, request, shown } = self;
         let Followed { hop, response } = registry.manifest(&request, shown, patience()).await?;
         let encoded = response.headers().get(header::CONTENT_ENCODING).is_some_and(|e| e != "identity");
-        let said = digest_of(response.headers().get(&CONTENT_DIGEST));
+        let said = digest_of(response.headers().get(&DOCKER_CONTENT_DIGEST));
         if response.status() != StatusCode::OK || encoded {
             let answer = Answer::of(hop, &request.operation, response, None).await?;
             quota.note(&answer.headers);
