@@ -61,6 +61,8 @@ async fn visit(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, HungUp> {
+    // Before anybody can know of the request and let go of it.
+    let release = world.faults.next_release();
     let entry = world.journal.arrived(site, peer, &request);
     if !is_for(world.names.host(site), &request) {
         world.journal.answered(entry, StatusCode::MISDIRECTED_REQUEST);
@@ -76,7 +78,6 @@ async fn visit(
     {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
-    let release = world.faults.next_release();
     if take(&|fault| *fault == Fault::Hold { site }).is_some() {
         release.await;
     }
