@@ -57,6 +57,8 @@ fn half_the_rate_is_found() {
         runs("halved", |simulation| simulation.at(EVENT, |link| Conditions { rate: 50_000_000, ..link }))
     {
         let report = simulation.run(auto);
+        let found = report.recovered(EVENT, RTT, 50e6);
+        assert!(found.is_some_and(|time| time <= OVER_ANOTHER_RATE), "{}: {found:?}", report.run);
         let settled = report.settled(EVENT, HALVED_WAIT);
         assert!(settled <= HALVED_SETTLED, "{}: settles after {settled:?}", report.run);
         let share = report.rate(EVENT..secs(20)) / 50e6;

@@ -156,7 +156,8 @@ impl Cycle {
                     return Some(Finding::Faster);
                 }
             }
-            2 => {
+            // A drain from before a look is out of date.
+            2 if self.drains > 0 => {
                 if let Some(delay) = path.ledger.drained_delay() {
                     path.rtt.set_unqueued(delay);
                 }

@@ -93,11 +93,12 @@ impl Path {
         self.distrusted = self.distrusted.max(rounds);
     }
 
-    /// Bytes that a path of this rate holds, with a little for acknowledgements that come late.
+    /// Bytes that a path of this rate holds, with a little for acknowledgements that come late and for
+    /// loss that varies: without it, the line runs dry each time that more is lost than usual.
     pub(super) fn holds(&self, rate: f64, round_trip: Duration) -> f64 {
-        const MOST: Duration = Duration::from_millis(3);
-        const LEAST: Duration = Duration::from_millis(1);
-        rate * (round_trip + (self.rtt.min() / 8).clamp(LEAST, MOST)).as_secs_f64()
+        const MOST: Duration = Duration::from_millis(6);
+        const LEAST: Duration = Duration::from_micros(1250);
+        rate * (round_trip + (self.rtt.min() / 16).clamp(LEAST, MOST)).as_secs_f64()
     }
 
     /// The bandwidth-delay product, in bytes.

@@ -15,7 +15,7 @@ const LIFETIME: Duration = Duration::from_secs(10);
 const AFTER_SILENCE: Duration = Duration::from_secs(3);
 
 /// What our part of a shared link seems to be when it is half: a full queue cuts the probes off.
-const FAIR: f64 = 0.45;
+const FAIR: f64 = 0.54;
 
 /// How strongly a window makes up for a part that isn't.
 const LEANING: f64 = 3.5;
@@ -252,7 +252,7 @@ mod tests {
             rtt.working()
         };
         assert!(working(5) > ms(90));
-        assert!((ms(84)..ms(86)).contains(&working(15)));
+        assert!((ms(84)..ms(86)).contains(&working(18)));
         assert!(working(30) < ms(80));
     }
 }

@@ -32,6 +32,7 @@ const EARLY: u64 = 4;
 pub(super) struct Startup {
     best: f64,
     flat: u32,
+    unqueued: Mean,
     arrival: Arrival,
     filling: Filling,
 }
@@ -50,10 +51,11 @@ impl Startup {
         delivered: u64,
         path: &mut Path,
     ) -> bool {
+        // Of newest packets: what little leaves before the bulk is else acknowledged as the peer sees fit.
         if path.round < EARLY
-            && let Some(delay) = path.ledger.delay()
+            && let Some(rtt) = sample.rtt
         {
-            path.rtt.set_unqueued(delay);
+            path.rtt.set_unqueued(self.unqueued.with(rtt));
         }
         self.arrival.observe(now, delivered, path.rtt.min());
         if !self.filling.observe(sample, path) {
@@ -101,6 +103,20 @@ pub(super) fn grown(window: f64, acked: u64, path: &Path) -> f64 {
 /// Whether more was lost in a round than the path loses by itself.
 pub(super) fn spills(round: &Round, path: &Path) -> bool {
     round.loss.share > path.ledger.usual() + SPILLING
+}
+
+/// Mean round trip.
+#[derive(Debug, Clone, Default)]
+struct Mean {
+    sum: Duration,
+    count: u32,
+}
+
+impl Mean {
+    fn with(&mut self, rtt: Duration) -> Duration {
+        (self.sum, self.count) = (self.sum + rtt, self.count + 1);
+        self.sum / self.count
+    }
 }
 
 /// What arrives, measured over a quarter of a round trip.
