@@ -1,5 +1,6 @@
 //! Where the rest of a blob is asked for: its registry, with what the first answer was asked with.
 
+use super::body::Body;
 use super::download::Source;
 use super::follow::Followed;
 use super::registry::Registry;
@@ -7,7 +8,6 @@ use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::request::Request;
 use http::{HeaderValue, StatusCode, header};
-use hyper::body::Incoming;
 use std::sync::Arc;
 
 /// A blob of a registry.
@@ -36,7 +36,7 @@ impl BlobSource {
 }
 
 impl Source for BlobSource {
-    type Body = Incoming;
+    type Body = Body;
 
     async fn rest(&self, range: HeaderValue) -> Result<Followed, Fault> {
         let mut request = self.request.clone();

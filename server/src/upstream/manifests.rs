@@ -4,7 +4,8 @@
 //! A tag is looked up by `HEAD`, which is free, and fetched only where what it names isn't kept. What
 //! is kept was shown to everybody, and hashes to its digest. A user's credential never gets here.
 
-use super::answer::{Answer, AnswerBody, collect_up_to};
+use super::answer::{Answer, AnswerBody};
+use super::body::collect_up_to;
 use super::flights::Flights;
 use super::follow::Followed;
 use super::quota::{self, LastWord, Quota};
@@ -19,16 +20,11 @@ use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderValue, StatusCode, header};
-use hyper::body::Body as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Bytes of tags that are remembered, for a registry: some ten thousand.
 const TAGS: usize = 2 * 1024 * 1024;
-
-/// KiB of manifests that may be read at a time: they are checked before a byte is passed on.
-const READ_AT_A_TIME: usize = 32 * 1024;
 
 static STALE: HeaderValue = HeaderValue::from_static("110 docxy \"Response is Stale\"");
 
@@ -41,7 +37,6 @@ pub(super) struct Manifests {
     /// Whether a tag may be answered with what it named before, when no pull is left.
     stale: bool,
     flights: Flights<Wanted, Result<Got, Fault>>,
-    reading: Arc<Semaphore>,
     quota: Arc<LastWord>,
     /// The manifests that tags named last, of those that are kept.
     tags: Mutex<Lru<(Repository, Tag), Digest>>,
@@ -88,7 +83,6 @@ impl Manifests {
             store,
             stale,
             flights: Flights::new(),
-            reading: Arc::new(Semaphore::new(READ_AT_A_TIME)),
             quota: Arc::default(),
             tags: Mutex::new(Lru::new(TAGS)),
         }
@@ -275,7 +269,6 @@ impl Manifests {
             name: self.name.clone(),
             registry: Arc::clone(&self.registry),
             store: self.store.clone(),
-            reading: Arc::clone(&self.reading),
             quota: Arc::clone(&self.quota),
             request,
             shown,
@@ -328,7 +321,6 @@ struct Fetch {
     name: RegistryName,
     registry: Arc<Registry>,
     store: Store,
-    reading: Arc<Semaphore>,
     quota: Arc<LastWord>,
     request: Request,
     shown: bool,
@@ -336,7 +328,7 @@ struct Fetch {
 
 impl Fetch {
     async fn run(self) -> Result<Got, Fault> {
-        let Self { name, registry, store, reading, quota, request, shown } = self;
+        let Self { name, registry, store, quota, request, shown } = self;
         let Followed { hop, response } = registry.manifest(&request, shown, patience()).await?;
         let encoded = response.headers().get(header::CONTENT_ENCODING).is_some_and(|e| e != "identity");
         let said = digest_of(response.headers().get(&DOCKER_CONTENT_DIGEST));
@@ -348,10 +340,6 @@ impl Fetch {
         let (head, body) = response.into_parts();
         let headers = Headers::of_response(&head.headers);
         quota.note(&headers);
-        let length = body.size_hint().exact().unwrap_or(MAX_MANIFEST as u64);
-        let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(READ_AT_A_TIME as u32);
-        // Nobody closes it, so this waits and no more.
-        let _reading = reading.acquire_many(kib).await;
         let bytes = collect_up_to(MAX_MANIFEST, hop, body).await?;
         let (asked, repository) = match request.operation {
             Operation::Manifest { reference: Reference::Digest(digest), repository, .. } => {

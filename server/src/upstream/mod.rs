@@ -11,6 +11,7 @@
 
 mod answer;
 mod blob_source;
+mod body;
 mod check;
 mod connector;
 mod download;

@@ -1,7 +1,8 @@
 //! One registry of the operator's list: its address, its token service, the tokens held for it.
 
-use super::answer::{Answer, collect};
+use super::answer::Answer;
 use super::blob_source::BlobSource;
+use super::body::collect;
 use super::follow::{Followed, follow};
 use super::guard::Guard;
 use super::one_flight::{Fetched, OneFlight};
@@ -12,18 +13,20 @@ use super::token_service::{NoToken, Token, TokenService, sensitive};
 use crate::settings::{Account, RegistrySettings, Settings};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::DOORSTEP_TIMEOUT;
+use docxy_protocol::limits::{DOORSTEP_TIMEOUT, MAX_MANIFEST};
 use docxy_protocol::name::Repository;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::scope::Scope;
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::{Grant, TokenRequest};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper::body::Body as _;
 use rustls::RootCertStore;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use url::Url;
 
 /// How long a registry's word on its token service is believed. It hardly ever changes, and a
@@ -38,6 +41,9 @@ const REFUSAL_LIFETIME: Duration = Duration::from_secs(60);
 /// by none for hours.
 const IN_USE: Duration = Duration::from_secs(600);
 
+/// KiB of manifests that may be read at a time: they are read whole before a byte is passed on.
+const READ_AT_A_TIME: usize = 32 * 1024;
+
 /// A registry.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -48,6 +54,7 @@ pub(super) struct Registry {
     token_service: OneFlight<Option<TokenService>>,
     tokens: TokenCache<(Payer, Option<Repository>)>,
     used: Mutex<Option<Instant>>,
+    reading: Semaphore,
     chance: Chance,
 }
 
@@ -82,6 +89,7 @@ impl Registry {
             token_service: OneFlight::default(),
             tokens: TokenCache::new(),
             used: Mutex::new(None),
+            reading: Semaphore::new(READ_AT_A_TIME),
             chance,
         })
     }
@@ -218,10 +226,10 @@ impl Registry {
     }
 
     /// Asks, and asks again while the failure is one that may pass. What is asked for only reads,
-    /// or is a token, so twice does no harm.
+    /// or is a token, so twice does no harm; but a manifest is paid for each time.
     async fn patiently<F>(
         &self,
-        patience: Patience,
+        mut patience: Patience,
         blob: bool,
         ask: impl Fn() -> F,
     ) -> Result<Followed, Fault>
@@ -230,12 +238,17 @@ impl Registry {
     {
         let mut budget = Budget::default();
         loop {
+            let began = tokio::time::Instant::now();
             let answer = ask().await;
             let (why, asked) = match &answer {
                 Ok(Followed { hop, response }) if is_passing(*hop, response.status(), blob) => {
                     (format!("{hop} answers {}", response.status()), asked_to_wait(response.headers()))
                 }
                 Err(fault) if fault.kind == FaultKind::Unreachable => (fault.to_string(), None),
+                Err(fault) if fault.kind == FaultKind::Truncated => {
+                    patience = patience.but_for(began.elapsed());
+                    (fault.to_string(), None)
+                }
                 _ => return answer,
             };
             let now = tokio::time::Instant::now();
@@ -429,8 +442,21 @@ impl Registry {
         };
         let url = self.url(&path)?;
         let blob = matches!(request.operation, Operation::Blob { .. });
-        let ask = || follow(&self.origin, &method, url.clone(), headers.clone());
+        let manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
+        let ask = || async {
+            let answer = follow(&self.origin, &method, url.clone(), headers.clone()).await?;
+            if manifest { self.read(answer).await } else { Ok(answer) }
+        };
         self.patiently(patience, blob, ask).await
+    }
+
+    /// The same answer with all of its manifest.
+    async fn read(&self, answer: Followed) -> Result<Followed, Fault> {
+        let length = answer.response.body().size_hint().exact().unwrap_or(MAX_MANIFEST as u64);
+        let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(READ_AT_A_TIME as u32);
+        // Nobody closes it, so this waits and no more.
+        let _place = self.reading.acquire_many(kib).await;
+        answer.whole(MAX_MANIFEST).await
     }
 
     fn url(&self, path: &str) -> Result<Url, Fault> {
