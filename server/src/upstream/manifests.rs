@@ -5,23 +5,17 @@
 //! is kept was shown to everybody, and hashes to its digest. A user's credential never gets here.
 
 use super::answer::{Answer, AnswerBody};
-use super::body::collect_up_to;
-use super::flights::Flights;
+use super::fetches::{Fetches, Got, Said, digest_of, patience};
 use super::follow::Followed;
 use super::quota::{self, LastWord, Quota};
 use super::registry::Registry;
-use super::retry::Patience;
 use crate::store::{Key, Lru, Manifest, Store};
-use bytes::Bytes;
-use docxy_protocol::checksum::Checksum;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
-use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderValue, StatusCode, header};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::time::Instant;
 
 /// Bytes of tags that are remembered, for a registry: some ten thousand.
 const TAGS: usize = 2 * 1024 * 1024;
@@ -36,35 +30,10 @@ pub(super) struct Manifests {
     store: Store,
     /// Whether a tag may be answered with what it named before, when no pull is left.
     stale: bool,
-    flights: Flights<Wanted, Result<Got, Fault>>,
+    fetches: Fetches,
     quota: Arc<LastWord>,
     /// The manifests that tags named last, of those that are kept.
     tags: Mutex<Lru<(Repository, Tag), Digest>>,
-}
-
-/// What is fetched. A registry may choose by `Accept` what a tag stands for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Wanted {
-    repository: Repository,
-    reference: Reference,
-    accept: Vec<HeaderValue>,
-}
-
-/// What came of a fetch.
-#[derive(Debug, Clone)]
-enum Got {
-    /// It was checked, and is kept. The headers are the answer's.
-    Manifest(Arc<Manifest>, Headers),
-    /// The registry said something else.
-    Other(Said),
-}
-
-/// A small answer.
-#[derive(Debug, Clone)]
-struct Said {
-    status: StatusCode,
-    headers: Headers,
-    body: Bytes,
 }
 
 /// A request for a manifest, taken apart.
@@ -77,15 +46,9 @@ struct Asked<'a> {
 
 impl Manifests {
     pub(super) fn new(name: RegistryName, registry: Arc<Registry>, store: Store, stale: bool) -> Self {
-        Self {
-            name,
-            registry,
-            store,
-            stale,
-            flights: Flights::new(),
-            quota: Arc::default(),
-            tags: Mutex::new(Lru::new(TAGS)),
-        }
+        let quota = Arc::<LastWord>::default();
+        let fetches = Fetches::new(name.clone(), Arc::clone(&registry), store.clone(), Arc::clone(&quota));
+        Self { name, registry, store, stale, fetches, quota, tags: Mutex::new(Lru::new(TAGS)) }
     }
 
     /// Answers a request for a manifest that nobody in particular makes; `None` where it is none, or
@@ -110,7 +73,7 @@ impl Manifests {
         if let Some(kept) = self.store.get(&self.key(repository, digest)).await {
             return Some(kept);
         }
-        match self.fetch(request, repository, &Reference::Digest(digest.clone()), shown).await {
+        match self.fetches.fetch(request, repository, &Reference::Digest(digest.clone()), shown).await {
             Ok(Got::Manifest(manifest, _)) => Some(manifest),
             Ok(Got::Other(_)) | Err(_) => None,
         }
@@ -131,7 +94,7 @@ impl Manifests {
         if asked.method == Method::Head {
             return self.look(asked).await.map(|looked| looked.answer);
         }
-        let got = self.fetch(asked.request, asked.repository, asked.reference, false).await?;
+        let got = self.fetches.fetch(asked.request, asked.repository, asked.reference, false).await?;
         Ok(self.answer_got(asked, got))
     }
 
@@ -184,7 +147,7 @@ impl Manifests {
         }
         // By its digest: the tag may move at any moment, and then this would be another manifest.
         let reference = Reference::Digest(digest.clone());
-        match self.fetch(asked.request, asked.repository, &reference, true).await? {
+        match self.fetches.fetch(asked.request, asked.repository, &reference, true).await? {
             // It has moved, and the registry doesn't keep what it named.
             Got::Other(said) if said.status == StatusCode::NOT_FOUND => {
                 self.registry.ask(asked.request).await
@@ -198,7 +161,7 @@ impl Manifests {
     }
 
     async fn fetch_tag(&self, asked: &Asked<'_>, tag: &Tag) -> Result<Answer, Fault> {
-        match self.fetch(asked.request, asked.repository, asked.reference, false).await? {
+        match self.fetches.fetch(asked.request, asked.repository, asked.reference, false).await? {
             Got::Other(said) => self.used_up(asked, tag, said).await,
             Got::Manifest(manifest, headers) => {
                 self.remember(asked.repository, tag, &manifest.digest);
@@ -248,34 +211,6 @@ impl Manifests {
         Ok(Looked { answer, digest })
     }
 
-    /// Fetches a manifest, once for all who want it now, and keeps it.
-    async fn fetch(
-        &self,
-        request: &Request,
-        repository: &Repository,
-        reference: &Reference,
-        shown: bool,
-    ) -> Result<Got, Fault> {
-        let accept = request.headers.map().get_all(header::ACCEPT).iter().cloned().collect();
-        let wanted = Wanted { repository: repository.clone(), reference: reference.clone(), accept };
-        let mut request = request.clone();
-        request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        request.operation = Operation::Manifest {
-            repository: repository.clone(),
-            reference: reference.clone(),
-            method: Method::Get,
-        };
-        let fetch = Fetch {
-            name: self.name.clone(),
-            registry: Arc::clone(&self.registry),
-            store: self.store.clone(),
-            quota: Arc::clone(&self.quota),
-            request,
-            shown,
-        };
-        self.flights.join(wanted, || fetch.run()).await
-    }
-
     /// An answer with what is kept.
     fn answer_of(&self, asked: &Asked<'_>, kept: &Manifest, mut headers: Headers) -> Answer {
         self.quota.put_on(&mut headers);
@@ -314,88 +249,6 @@ impl Manifests {
 struct Looked {
     answer: Answer,
     digest: Option<Digest>,
-}
-
-/// One fetch, which lives as long as anybody waits for it.
-struct Fetch {
-    name: RegistryName,
-    registry: Arc<Registry>,
-    store: Store,
-    quota: Arc<LastWord>,
-    request: Request,
-    shown: bool,
-}
-
-impl Fetch {
-    async fn run(self) -> Result<Got, Fault> {
-        let Self { name, registry, store, quota, request, shown } = self;
-        let Followed { hop, response } = registry.manifest(&request, shown, patience()).await?;
-        let encoded = response.headers().get(header::CONTENT_ENCODING).is_some_and(|e| e != "identity");
-        let said = digest_of(response.headers().get(&DOCKER_CONTENT_DIGEST));
-        if response.status() != StatusCode::OK || encoded {
-            let answer = Answer::of(hop, &request.operation, response, None).await?;
-            quota.note(&answer.headers);
-            return Said::of(answer).await.map(Got::Other);
-        }
-        let (head, body) = response.into_parts();
-        let headers = Headers::of_response(&head.headers);
-        quota.note(&headers);
-        let bytes = collect_up_to(MAX_MANIFEST, hop, body).await?;
-        let (asked, repository) = match request.operation {
-            Operation::Manifest { reference: Reference::Digest(digest), repository, .. } => {
-                (Some(digest), repository)
-            }
-            Operation::Manifest { repository, .. } => (None, repository),
-            _ => return Err(Fault::new(Hop::Server, FaultKind::Internal, "a fetch of what is no manifest")),
-        };
-        let digest = asked.or(said).unwrap_or_else(|| Checksum::sha256().of(&bytes));
-        let lasting = quota::without_passing_fields(headers.clone());
-        let manifest = Manifest::new(digest.clone(), lasting, bytes).map_err(|wrong| {
-            Fault::new(hop, FaultKind::BadAnswer, format!("sends a manifest that was not kept: {wrong}"))
-        })?;
-        let manifest = Arc::new(manifest);
-        store.put(&Key::new(&name, &repository, digest), &manifest).await;
-        Ok(Got::Manifest(manifest, headers))
-    }
-}
-
-impl Said {
-    /// Reads what is left of an answer.
-    async fn of(answer: Answer) -> Result<Self, Fault> {
-        let Answer { status, headers, body } = answer;
-        let body = match body {
-            AnswerBody::None => Bytes::new(),
-            AnswerBody::Small(bytes) => bytes,
-            AnswerBody::Stream(mut download) => {
-                let mut read = Vec::new();
-                while let Some(chunk) = download.next().await? {
-                    if read.len() + chunk.len() > MAX_MANIFEST {
-                        let detail = format!("a manifest of more than {MAX_MANIFEST} bytes");
-                        return Err(Fault::new(Hop::Registry, FaultKind::BadAnswer, detail));
-                    }
-                    read.extend_from_slice(&chunk);
-                }
-                read.into()
-            }
-        };
-        Ok(Self { status, headers, body })
-    }
-
-    /// An error in place of the answer to a `HEAD`, which has no words.
-    fn without_words(answer: Answer) -> Self {
-        let Answer { status, mut headers, .. } = answer;
-        headers.set(header::CONTENT_TYPE, HeaderValue::from_static(docxy_protocol::error_body::MEDIA_TYPE));
-        let body = docxy_protocol::error_body::of_upstream(status, b"", "MANIFEST_UNKNOWN");
-        Self { status, headers, body: body.into() }
-    }
-}
-
-fn patience() -> Patience {
-    Patience::from(Instant::now())
-}
-
-fn digest_of(value: Option<&HeaderValue>) -> Option<Digest> {
-    value?.to_str().ok()?.parse().ok()
 }
 
 /// Whether an engine takes a manifest of this type. A registry may answer that there is none for

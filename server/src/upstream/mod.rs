@@ -16,6 +16,7 @@ mod body;
 mod check;
 mod connector;
 mod download;
+mod fetches;
 mod flights;
 mod follow;
 #[cfg(fuzzing)]
