@@ -20,16 +20,8 @@ pub(crate) struct BlobSource {
 impl BlobSource {
     /// The blob that was asked for by `request`.
     pub(super) fn new(registry: Arc<Registry>, mut request: Request) -> Self {
-        for condition in [
-            // The first answer has settled them, and which form of the content it is.
-            header::IF_RANGE,
-            header::IF_MATCH,
-            header::IF_NONE_MATCH,
-            header::IF_MODIFIED_SINCE,
-            header::IF_UNMODIFIED_SINCE,
-        ] {
-            request.headers.remove(&condition);
-        }
+        // The first answer has settled them, and which form of the content it is.
+        request.headers.remove_conditions();
         request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Self { registry, request }
     }

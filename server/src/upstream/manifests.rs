@@ -55,8 +55,7 @@ impl Manifests {
     /// one that only the registry itself can answer.
     pub(super) async fn ask(&self, request: &Request) -> Option<Result<Answer, Fault>> {
         let Operation::Manifest { repository, reference, method } = &request.operation else { return None };
-        let conditions = [header::IF_NONE_MATCH, header::IF_MATCH, header::RANGE, header::IF_MODIFIED_SINCE];
-        if conditions.iter().any(|name| request.headers.map().contains_key(name)) {
+        if request.headers.are_conditional() {
             return None;
         }
         let asked = Asked { request, repository, reference, method: *method };
