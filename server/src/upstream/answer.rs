@@ -1,12 +1,13 @@
 //! A registry's answer on its way to the tunnel: checked, but not collected.
 
 use super::blob_source::BlobSource;
-use super::body::{Body, collect};
+use super::body::{Body, collect, collect_up_to};
 use super::download::Download;
 use bytes::Bytes;
 use docxy_protocol::error_body;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
+use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::request::{Method, Operation};
 use http::{HeaderValue, StatusCode, header};
 
@@ -26,7 +27,7 @@ pub(crate) struct Answer {
 pub(crate) enum AnswerBody {
     /// There is none (`HEAD`, 204, 304).
     None,
-    /// Read already: errors and tokens.
+    /// Read already: errors, tokens and manifests.
     Small(Bytes),
     /// To be read from the hop that sends it.
     Stream(Box<Download<BlobSource>>),
@@ -35,7 +36,7 @@ pub(crate) enum AnswerBody {
 impl Answer {
     /// Takes over what a hop answered to an operation. `rest` is where to go on if its body breaks.
     ///
-    /// Errors are read here and put into the registry's format where they are in none; everything
+    /// Errors are read here, as tokens and manifests are, and put into the registry's format where they are in none; everything
     /// else is left to flow.
     ///
     /// # Errors
@@ -61,10 +62,10 @@ impl Answer {
             AnswerBody::None
         } else if status.is_client_error()
             || status.is_server_error()
-            || matches!(operation, Operation::Token(_))
+            || matches!(operation, Operation::Token(_) | Operation::Manifest { .. })
         {
             let body = if status.is_success() {
-                collect(hop, incoming).await?
+                collect_up_to(MAX_MANIFEST, hop, incoming).await?
             } else {
                 // The status is what counts: it stays, also where the body cannot be read.
                 let original = collect(hop, incoming).await.unwrap_or_default();

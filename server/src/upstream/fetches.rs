@@ -117,7 +117,7 @@ impl Fetch {
         if response.status() != StatusCode::OK || encoded {
             let answer = Answer::of(hop, &request.operation, response, None).await?;
             quota.note(&answer.headers);
-            return Said::of(answer).await.map(Got::Other);
+            return Ok(Got::Other(Said::of(answer)));
         }
         let (head, body) = response.into_parts();
         let headers = Headers::of_response(&head.headers);
@@ -142,25 +142,15 @@ impl Fetch {
 }
 
 impl Said {
-    /// Reads what is left of an answer.
-    async fn of(answer: Answer) -> Result<Self, Fault> {
+    fn of(answer: Answer) -> Self {
         let Answer { status, headers, body } = answer;
         let body = match body {
             AnswerBody::None => Bytes::new(),
             AnswerBody::Small(bytes) => bytes,
-            AnswerBody::Stream(mut download) => {
-                let mut read = Vec::new();
-                while let Some(chunk) = download.next().await? {
-                    if read.len() + chunk.len() > MAX_MANIFEST {
-                        let detail = format!("a manifest of more than {MAX_MANIFEST} bytes");
-                        return Err(Fault::new(Hop::Registry, FaultKind::BadAnswer, detail));
-                    }
-                    read.extend_from_slice(&chunk);
-                }
-                read.into()
-            }
+            // Of a blob alone.
+            AnswerBody::Stream(_) => Bytes::new(),
         };
-        Ok(Self { status, headers, body })
+        Self { status, headers, body }
     }
 
     /// An error in place of the answer to a `HEAD`, which has no words.
