@@ -12,7 +12,8 @@
 //! ```
 //!
 //! An item is worth nothing until it has been checked against its digest, and one that isn't what it
-//! claims to be is the last that is read. Nothing that a user's credential opened ever comes ahead.
+//! claims to be is the last that is read. What a user's token opens comes ahead behind a request that
+//! shows that token, and is for whoever shows it.
 
 use crate::limits::{MAX_MANIFEST, MAX_SMALL_BLOB};
 use crate::name::Digest;

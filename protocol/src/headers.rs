@@ -12,18 +12,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Which content an answer is about (distribution spec, "Pulling manifests").
 pub static DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// What an engine may say to a registry. Authorization travels as a type of its own.
-const REQUEST: [HeaderName; 9] = [
-    header::ACCEPT,
-    header::ACCEPT_ENCODING,
+/// What makes an answer another one than the content as a whole (RFC 9110, sections 13.1 and 14.2).
+pub static CONDITIONS: [HeaderName; 6] = [
     header::RANGE,
     header::IF_RANGE,
     header::IF_MATCH,
     header::IF_NONE_MATCH,
     header::IF_MODIFIED_SINCE,
     header::IF_UNMODIFIED_SINCE,
-    header::USER_AGENT,
 ];
+
+/// What else an engine may say to a registry. Authorization travels as a type of its own.
+const REQUEST: [HeaderName; 3] = [header::ACCEPT, header::ACCEPT_ENCODING, header::USER_AGENT];
 
 /// Fields of one hop, and fields by which an origin speaks about its own host: believing them of
 /// `127.0.0.1` would set cookies there, force HTTPS on it or let foreign pages read from it.
@@ -55,7 +55,7 @@ impl Headers {
     #[must_use]
     pub fn of_request(all: &HeaderMap) -> Self {
         let mut kept = HeaderMap::new();
-        for name in &REQUEST {
+        for name in REQUEST.iter().chain(&CONDITIONS) {
             for value in all.get_all(name) {
                 kept.append(name.clone(), value.clone());
             }
@@ -106,6 +106,19 @@ impl Headers {
     /// Takes a field out.
     pub fn remove(&mut self, name: &HeaderName) {
         self.0.remove(name);
+    }
+
+    /// Whether the answer may be another one than the content as a whole.
+    #[must_use]
+    pub fn are_conditional(&self) -> bool {
+        CONDITIONS.iter().any(|name| self.0.contains_key(name))
+    }
+
+    /// Takes out what makes it so.
+    pub fn remove_conditions(&mut self) {
+        for name in &CONDITIONS {
+            self.0.remove(name);
+        }
     }
 
     /// The text of a field's first line.
@@ -164,6 +177,16 @@ mod tests {
         let accept: Vec<_> = kept.map().get_all("accept").iter().collect();
         assert_eq!(accept, ["application/vnd.oci.image.index.v1+json", "*/*"]);
         assert_eq!(kept.map().len(), 3);
+    }
+
+    #[test]
+    fn conditions_are_passed_on_and_can_be_taken_out() {
+        for name in &CONDITIONS {
+            let mut kept = Headers::of_request(&map(&[(name.as_str(), "\"x\""), ("user-agent", "me")]));
+            assert!(kept.are_conditional(), "{name}");
+            kept.remove_conditions();
+            assert!(!kept.are_conditional() && kept.text(&header::USER_AGENT) == Some("me"), "{name}");
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What follows a manifest's answer: the parts of the image that the engine will ask for next, in the
 //! order in which it will, for a client that wished for them.
 //!
-//! Only what the registry shows to everybody, and nothing that isn't what its digest says. An answer
-//! never waits for any of this; where something isn't to be had, nothing more follows.
+//! Asked for on behalf of whoever made the request: what the registry shows to everybody, or what the
+//! request's own token opens, of which nothing is kept here. Nothing goes ahead that isn't what its
+//! digest says. An answer never waits for any of this; where something isn't to be had, nothing more
+//! follows.
 
 use crate::exchange::{Ahead, SendError};
 use crate::store;
@@ -30,22 +32,38 @@ pub(crate) struct Prefetch<'a> {
     wish: &'a Wish,
     upstream: &'a Upstream,
     digest: Digest,
+    /// The manifest that was answered with.
+    answered: Option<Arc<store::Manifest>>,
 }
 
 impl<'a> Prefetch<'a> {
     /// What may follow this answer; `None` where nothing does.
     pub(crate) fn of(request: &'a Request, answer: &Answer, upstream: &'a Upstream) -> Option<Self> {
         let wish = request.ahead.as_ref()?;
-        let Operation::Manifest { reference, .. } = &request.operation else { return None };
-        // What a user's credential opens is that user's alone.
-        if request.authorization != Authorization::Public || answer.status != StatusCode::OK {
+        let Operation::Manifest { reference, method, .. } = &request.operation else { return None };
+        let allowed = match request.authorization {
+            Authorization::Public => true,
+            // Of what a token opens nothing is kept here, so all is paid for by its holder: only with a
+            // pull under way.
+            Authorization::Bearer(_) => *method == Method::Get,
+            Authorization::None | Authorization::Basic(_) => false,
+        };
+        if !allowed || answer.status != StatusCode::OK {
             return None;
         }
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
             Reference::Tag(_) => answer.headers.text(&DOCKER_CONTENT_DIGEST)?.parse().ok()?,
         };
-        (wish.known.as_ref() != Some(&digest)).then_some(Self { request, wish, upstream, digest })
+        if wish.known.as_ref() == Some(&digest) {
+            return None;
+        }
+        // Fetched once more, it would be paid for once more.
+        let answered = match &answer.body {
+            AnswerBody::Small(bytes) => manifest(digest.clone(), answer.headers.clone(), bytes.clone()),
+            AnswerBody::None | AnswerBody::Stream(_) => None,
+        };
+        Some(Self { request, wish, upstream, digest, answered })
     }
 
     /// Sends what there is, each part as soon as it is there.
@@ -53,10 +71,14 @@ impl<'a> Prefetch<'a> {
     /// # Errors
     /// Where the client takes no more.
     pub(crate) async fn send(self, ahead: &mut Ahead) -> Result<(), SendError> {
-        let Some(top) = self.upstream.manifest(self.request, &self.digest, true).await else {
-            return Ok(());
+        let top = match self.is_public() {
+            true => self.manifest(&self.digest, true).await,
+            false => self.answered.clone(),
         };
-        self.upstream.remember(self.request, &self.digest);
+        let Some(top) = top else { return Ok(()) };
+        if self.is_public() {
+            self.upstream.remember(self.request, &self.digest);
+        }
         if self.request.operation.method() == Method::Head && !ahead.manifest(&top).await? {
             return Ok(());
         }
@@ -64,9 +86,7 @@ impl<'a> Prefetch<'a> {
             Some(Manifest::Image(image)) => image,
             Some(Manifest::Index(entries)) => {
                 let Ok(entry) = self.wish.platform.choose(&entries) else { return Ok(()) };
-                let Some(chosen) = self.upstream.manifest(self.request, &entry.digest, false).await else {
-                    return Ok(());
-                };
+                let Some(chosen) = self.manifest(&entry.digest, false).await else { return Ok(()) };
                 if !ahead.manifest(&chosen).await? {
                     return Ok(());
                 }
@@ -90,25 +110,42 @@ impl<'a> Prefetch<'a> {
         Ok(())
     }
 
+    fn is_public(&self) -> bool {
+        self.request.authorization == Authorization::Public
+    }
+
+    /// A manifest, if it is what it should be; `shown` if the registry has just shown it.
+    async fn manifest(&self, digest: &Digest, shown: bool) -> Option<Arc<store::Manifest>> {
+        if self.is_public() {
+            return self.upstream.manifest(self.request, digest, shown).await;
+        }
+        let repository = self.request.operation.repository()?.clone();
+        let reference = Reference::Digest(digest.clone());
+        let answer = self.ask(Operation::Manifest { repository, reference, method: Method::Get }).await?;
+        match (answer.status, answer.body) {
+            (StatusCode::OK, AnswerBody::Small(bytes)) => manifest(digest.clone(), answer.headers, bytes),
+            _ => None,
+        }
+    }
+
+    /// What the registry answers to whoever made the request.
+    async fn ask(&self, operation: Operation) -> Option<Answer> {
+        let mut headers = self.request.headers.clone();
+        headers.remove_conditions();
+        headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if matches!(operation, Operation::Blob { .. }) {
+            // It is about manifests.
+            headers.remove(&header::ACCEPT);
+        }
+        let (registry, authorization) = (self.request.registry.clone(), self.request.authorization.clone());
+        self.upstream.ask(&Request { registry, operation, authorization, headers, ahead: None }).await.ok()
+    }
+
     /// A blob, if it is what it should be.
     async fn blob(&self, blob: Descriptor) -> Option<(Digest, Bytes)> {
-        let mut headers = Headers::default();
-        if let Some(agent) = self.request.headers.map().get(header::USER_AGENT) {
-            headers.set(header::USER_AGENT, agent.clone());
-        }
-        headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let request = Request {
-            registry: self.request.registry.clone(),
-            operation: Operation::Blob {
-                repository: self.request.operation.repository()?.clone(),
-                digest: blob.digest.clone(),
-                method: Method::Get,
-            },
-            authorization: Authorization::Public,
-            headers,
-            ahead: None,
-        };
-        let answer = self.upstream.ask(&request).await.ok()?;
+        let repository = self.request.operation.repository()?.clone();
+        let operation = Operation::Blob { repository, digest: blob.digest.clone(), method: Method::Get };
+        let answer = self.ask(operation).await?;
         let (StatusCode::OK, AnswerBody::Stream(mut download)) = (answer.status, answer.body) else {
             return None;
         };
@@ -126,6 +163,11 @@ impl<'a> Prefetch<'a> {
         }
         Some((blob.digest, bytes.into()))
     }
+}
+
+/// A manifest, if these are its bytes.
+fn manifest(digest: Digest, headers: Headers, bytes: Bytes) -> Option<Arc<store::Manifest>> {
+    store::Manifest::new(digest, headers, bytes).ok().map(Arc::new)
 }
 
 fn parse(manifest: &Arc<store::Manifest>) -> Option<Manifest> {

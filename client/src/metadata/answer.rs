@@ -16,16 +16,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 const API_VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
 
-/// What makes an answer another one than the content as a whole.
-const CONDITIONS: [HeaderName; 6] = [
-    header::RANGE,
-    header::IF_RANGE,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_UNMODIFIED_SINCE,
-];
-
 /// A registry's 401.
 pub(super) fn refusal(challenges: &[Challenge], method: Method) -> Option<Known> {
     let status = StatusCode::UNAUTHORIZED;
@@ -46,7 +36,7 @@ pub(super) fn key(request: &Request) -> Option<Key> {
         }
         _ => return None,
     };
-    if CONDITIONS.iter().any(|name| request.headers.map().contains_key(name)) {
+    if request.headers.are_conditional() {
         return None;
     }
     Some(Key { home: Home::of(request)?, digest })
@@ -98,6 +88,7 @@ mod tests {
     use super::super::kept::tests::{blob, manifest};
     use super::*;
     use docxy_protocol::authorization::Authorization;
+    use docxy_protocol::headers::CONDITIONS;
     use docxy_protocol::name::Registry;
 
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -149,8 +140,8 @@ mod tests {
         }
         let docker = [(header::ACCEPT, "application/vnd.docker.distribution.manifest.v2+json")];
         assert!(content(&request(&kept, Method::Get, &docker), &kept).is_none());
-        for name in CONDITIONS {
-            assert!(key(&request(&config, Method::Get, &[(name, "\"x\"")])).is_none());
+        for name in &CONDITIONS {
+            assert!(key(&request(&config, Method::Get, &[(name.clone(), "\"x\"")])).is_none());
         }
         assert!(content(&request(&kept, Method::Get, &[]), &config).is_none());
         assert!(content(&request(&config, Method::Get, &[]), &kept).is_none());

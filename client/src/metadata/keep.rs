@@ -1,4 +1,4 @@
-//! A public manifest on its way to an engine, kept for the next time.
+//! A manifest on its way to an engine, kept for the next time.
 //!
 //! Watches what passes and never changes it.
 
@@ -66,7 +66,7 @@ impl Keep {
         match Kept::check(self.key.digest.clone(), content, self.bytes.split().freeze()) {
             Ok(kept) => self.store.put(self.key.clone(), kept),
             Err(poisoned) => {
-                let Home { registry, repository } = &self.key.home;
+                let Home { registry, repository, .. } = &self.key.home;
                 tracing::warn!(
                     hop = "registry", %registry, %repository, reason = %poisoned,
                     "a manifest is wrong; engines won't take it, and it was not kept"

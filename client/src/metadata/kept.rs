@@ -2,23 +2,46 @@
 
 use bytes::Bytes;
 use docxy_protocol::ahead::Content;
+use docxy_protocol::authorization::Authorization;
 use docxy_protocol::checksum::Checksum;
 use docxy_protocol::name::{Digest, Registry, Repository};
 use docxy_protocol::request::Request;
 use std::fmt;
 
-/// One repository of one registry. What was seen in it is public there, and perhaps nowhere else.
+/// One repository of one registry, as seen by everybody or by the holder of one token. What was seen
+/// there is nobody else's, and perhaps nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Home {
     pub(super) registry: Registry,
     pub(super) repository: Repository,
+    holder: Option<Holder>,
 }
 
+/// Whoever shows this token.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Holder(Digest);
+
 impl Home {
-    /// Where a request asks.
+    /// Where a request asks, and for whom. A password is for the registry alone to judge.
     pub(super) fn of(request: &Request) -> Option<Self> {
         let repository = request.operation.repository()?.clone();
-        Some(Self { registry: request.registry.clone(), repository })
+        let holder = match &request.authorization {
+            Authorization::None | Authorization::Public => None,
+            Authorization::Bearer(token) => Some(Holder(Checksum::sha256().of(token.expose().as_bytes()))),
+            Authorization::Basic(_) => return None,
+        };
+        Some(Self { registry: request.registry.clone(), repository, holder })
+    }
+
+    /// Whether everybody may see what was seen there.
+    pub(super) const fn is_public(&self) -> bool {
+        self.holder.is_none()
+    }
+}
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Holder")
     }
 }
 
@@ -98,8 +121,15 @@ pub(super) mod tests {
 
     /// Where content of a repository is found.
     pub(in crate::metadata) fn key(registry: &str, repository: &str, kept: &Kept) -> Key {
-        let home = Home { registry: registry.parse().unwrap(), repository: repository.parse().unwrap() };
+        let (registry, repository) = (registry.parse().unwrap(), repository.parse().unwrap());
+        let home = Home { registry, repository, holder: None };
         Key { home, digest: kept.digest().clone() }
+    }
+
+    /// The same for whoever shows this token.
+    pub(in crate::metadata) fn held(key: &Key, token: &str) -> Key {
+        let holder = Some(Holder(Checksum::sha256().of(token.as_bytes())));
+        Key { home: Home { holder, ..key.home.clone() }, digest: key.digest.clone() }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What the client knows without asking: what registries say to strangers, and content that has
 //! come ahead or was seen before.
 //!
-//! Must never hold what a credential opened, and never let content out for another repository than
-//! the one in which it was seen.
+//! Must never let content out for another repository than the one in which it was seen, nor what a
+//! token opened to anybody who doesn't show that token; and that never gets onto the disk.
 
 mod ahead;
 mod answer;
@@ -95,8 +95,7 @@ impl Metadata {
     /// The content that is asked for, where it is here or on its way. Waits for the latter, until
     /// `until` at most.
     pub(crate) async fn content(&self, request: &Request, until: Instant) -> Option<Known> {
-        // To a credential the registry itself has the say.
-        let key = answer::key(request).filter(|_| is_public(request))?;
+        let key = answer::key(request)?;
         self.wishes.asked_for(self.store.outlines(), &key);
         let kept = match self.store.get(&key).await {
             Some(kept) => kept,
@@ -116,7 +115,7 @@ impl Metadata {
         let anonymous = *authorization == Authorization::None;
         self.challenges.learn(registry, operation, anonymous, (status, headers));
         self.quotas.learn(registry, headers);
-        if status == StatusCode::OK && is_public(request) {
+        if status == StatusCode::OK {
             self.wishes.stands_for(request, headers);
         }
     }
@@ -130,11 +129,6 @@ impl Metadata {
 
     /// Keeps a manifest that is about to pass on its way to an engine.
     pub(crate) fn keep(&self, request: &Request, status: StatusCode, headers: &Headers) -> Option<Keep> {
-        is_public(request).then(|| Keep::new(&self.store, request, status, headers)).flatten()
+        Keep::new(&self.store, request, status, headers)
     }
-}
-
-/// Whether whoever asks shows nothing that others couldn't show.
-fn is_public(request: &Request) -> bool {
-    matches!(request.authorization, Authorization::None | Authorization::Public)
 }

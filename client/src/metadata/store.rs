@@ -1,5 +1,5 @@
-//! Public content by digest, for the repository in which it was seen: in memory for a while, and on
-//! disk for good.
+//! Content by digest, for the repository in which it was seen, and for those who may see it: in memory
+//! for a while, and on disk for good if it is public.
 //!
 //! What is small and never changes is worth keeping: a registry counts each time that it is asked
 //! for it.
@@ -21,6 +21,10 @@ const OVERHEAD: usize = 512;
 /// How long content stays in memory after it was last asked for. Within that an engine is done with
 /// an image; the next time will be another day.
 const LIFETIME: Duration = Duration::from_secs(3600);
+
+/// The same of what was shown to the holder of a token, from when it came: the registry's word on a
+/// token is good for about as long.
+const HELD_LIFETIME: Duration = Duration::from_secs(300);
 
 /// What is kept. Clones share it.
 #[derive(Debug, Clone)]
@@ -59,7 +63,7 @@ impl Store {
         if let Some(kept) = self.recall(key) {
             return Some(kept);
         }
-        let shelf = Arc::clone(self.shelf.as_ref()?);
+        let shelf = Arc::clone(self.shelf.as_ref().filter(|_| key.home.is_public())?);
         let wanted = key.clone();
         let kept = tokio::task::spawn_blocking(move || shelf.read(&wanted)).await.ok()??;
         self.remember(key.clone(), kept.clone());
@@ -74,7 +78,7 @@ impl Store {
     /// Keeps content.
     pub(super) fn put(&self, key: Key, kept: Kept) {
         self.remember(key.clone(), kept.clone());
-        if let Some(shelf) = self.shelf.clone() {
+        if let Some(shelf) = self.shelf.clone().filter(|_| key.home.is_public()) {
             // A disk may take its time.
             tokio::task::spawn_blocking(move || shelf.write(&key, &kept));
         }
@@ -92,8 +96,10 @@ impl Store {
 
 impl Memory {
     fn recall(&mut self, key: &Key, now: Instant) -> Option<Kept> {
-        let entry = self.all.get_mut(key).filter(|entry| now.duration_since(entry.used) < LIFETIME)?;
-        entry.used = now;
+        let entry = self.all.get_mut(key).filter(|entry| now.duration_since(entry.used) < lifetime(key))?;
+        if key.home.is_public() {
+            entry.used = now;
+        }
         Some(entry.kept.clone())
     }
 
@@ -102,10 +108,9 @@ impl Memory {
         if let Some(before) = self.all.insert(key, Entry { kept, used: now }) {
             self.bytes -= cost(&before.kept);
         }
-        let aged = |entry: &Entry| now.duration_since(entry.used) >= LIFETIME;
         let bytes = &mut self.bytes;
-        self.all.retain(|_, entry| {
-            let stays = !aged(entry);
+        self.all.retain(|key, entry| {
+            let stays = now.duration_since(entry.used) < lifetime(key);
             *bytes -= if stays { 0 } else { cost(&entry.kept) };
             stays
         });
@@ -118,13 +123,17 @@ impl Memory {
     }
 }
 
+const fn lifetime(key: &Key) -> Duration {
+    if key.home.is_public() { LIFETIME } else { HELD_LIFETIME }
+}
+
 fn cost(kept: &Kept) -> usize {
     kept.bytes().len() + OVERHEAD
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::kept::tests::{blob, key};
+    use super::super::kept::tests::{blob, held, key};
     use super::*;
 
     #[test]
@@ -136,6 +145,33 @@ mod tests {
         assert_eq!(memory.recall(&key("docker.io", "library/a", &kept), now), Some(kept.clone()));
         assert_eq!(memory.recall(&key("docker.io", "library/b", &kept), now), None);
         assert_eq!(memory.recall(&key("ghcr.io", "library/a", &kept), now), None);
+    }
+
+    #[test]
+    fn what_a_token_opened_is_let_out_to_that_token_alone_and_not_for_long() {
+        let kept = blob(b"config");
+        let public = key("docker.io", "alice/a", &kept);
+        let (hers, his) = (held(&public, "hers"), held(&public, "his"));
+        let mut memory = Memory::default();
+        let now = Instant::now();
+        memory.insert(hers.clone(), kept.clone(), now);
+        let soon = now + HELD_LIFETIME / 2;
+        assert_eq!(memory.recall(&hers, soon), Some(kept));
+        assert_eq!((memory.recall(&his, soon), memory.recall(&public, soon)), (None, None));
+        assert_eq!(memory.recall(&hers, now + HELD_LIFETIME), None, "though it was asked for meanwhile");
+    }
+
+    #[tokio::test]
+    async fn what_a_token_opened_is_never_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = dir.path().join("content");
+        let (kept, store) = (blob(b"config"), Store::open(Some(directory.clone())));
+        let public = key("docker.io", "alice/a", &kept);
+        let hers = held(&public, "hers");
+        store.put(hers.clone(), kept.clone());
+        assert_eq!(store.get(&hers).await, Some(kept.clone()));
+        Shelf::new(directory.clone()).write(&public, &kept);
+        assert_eq!(Store::open(Some(directory)).get(&hers).await, None, "nor is it found there");
     }
 
     #[test]

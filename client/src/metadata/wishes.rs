@@ -3,7 +3,6 @@
 //! A guess costs bytes and perhaps a pull of the user's quota, so it is made only where an engine is
 //! about to ask.
 
-use super::is_public;
 use super::kept::{Home, Kept, Key};
 use super::outlines::{self, Outlines, Role};
 use super::store::Store;
@@ -76,22 +75,27 @@ impl Wishes {
         seen.tags.insert(place, digest);
     }
 
-    /// What may follow the answer to this request. Nothing where a credential is shown: what it opens
-    /// must not be kept.
+    /// What may follow the answer to this request. Nothing where a password is shown.
     pub(super) async fn of(&self, request: &Request, store: &Store) -> Option<Wish> {
         let Operation::Manifest { method, .. } = &request.operation else { return None };
         let agent = request.headers.text(&header::USER_AGENT).unwrap_or_default();
         let is_one_of = |agents: &[&str]| agents.iter().any(|name| agent.starts_with(name));
-        let pulls = is_one_of(&HEADS_BEFORE_PULLING) || (*method == Method::Get && is_one_of(&GETS_AT_ONCE));
-        if !pulls || !is_public(request) {
+        let home = Home::of(request)?;
+        let pulls = match method {
+            Method::Get => is_one_of(&HEADS_BEFORE_PULLING) || is_one_of(&GETS_AT_ONCE),
+            // What a token opens is kept by the engine alone: it may turn out to have it all, and the
+            // token's holder would have paid.
+            Method::Head => is_one_of(&HEADS_BEFORE_PULLING) && home.is_public(),
+        };
+        if !pulls {
             return None;
         }
         let (platform, stood_for) = {
             let seen = self.seen();
             (seen.platform.clone(), tag(request).and_then(|place| seen.tags.get(&place).cloned()))
         };
-        let known = match (Home::of(request), stood_for) {
-            (Some(home), Some(digest)) if is_complete(store, &home, &digest, &platform).await => Some(digest),
+        let known = match stood_for {
+            Some(digest) if is_complete(store, &home, &digest, &platform).await => Some(digest),
             _ => None,
         };
         Some(Wish { platform, small_blobs: true, known })
@@ -215,11 +219,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_wished_for_in_the_name_of_a_user() {
+    async fn a_token_pays_for_nothing_before_its_holder_pulls_and_a_password_never() {
         let (wishes, store) = (Wishes::default(), Store::open(None));
-        for authorization in [Authorization::Bearer(Secret::new("t")), basic("me", "pw")] {
-            let request = Request { authorization, ..request(DOCKERD, Method::Get, "latest") };
-            assert_eq!(wishes.of(&request, &store).await, None);
+        let token = || Authorization::Bearer(Secret::new("t"));
+        for (authorization, method, expected) in [
+            (token(), Method::Get, true),
+            (token(), Method::Head, false),
+            (basic("me", "pw"), Method::Get, false),
+        ] {
+            let request = Request { authorization, ..request(DOCKERD, method, "latest") };
+            assert_eq!(wishes.of(&request, &store).await.is_some(), expected, "{method:?}");
         }
     }
 

@@ -8,19 +8,8 @@ use crate::exchange::{Answer, TunnelBody};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::request::Request;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use std::ops::Range;
-
-/// Conditions that the first answer has met, and an encoding that a range would be of.
-const ONLY_ONCE: [HeaderName; 7] = [
-    header::RANGE,
-    header::IF_RANGE,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_UNMODIFIED_SINCE,
-    header::ACCEPT_ENCODING,
-];
 
 /// A request whose answer may be asked for in parts.
 #[derive(Debug, Clone)]
@@ -80,9 +69,10 @@ impl Again {
         // It has come, or is not missed.
         request.ahead = None;
         if self.has_parts() {
-            for name in &ONLY_ONCE {
-                request.headers.remove(name);
-            }
+            // The first answer has met them.
+            request.headers.remove_conditions();
+            // A range would be one of the encoded bytes.
+            request.headers.remove(&header::ACCEPT_ENCODING);
             request.headers.set(header::RANGE, span::header_of(bytes));
         }
         request
@@ -132,7 +122,7 @@ mod tests {
     use docxy_protocol::authorization::Authorization;
     use docxy_protocol::name::Registry;
     use docxy_protocol::request::{Method, Operation};
-    use http::HeaderMap;
+    use http::{HeaderMap, HeaderName};
 
     fn headers(fields: &[(HeaderName, &str)]) -> Headers {
         let mut map = HeaderMap::new();

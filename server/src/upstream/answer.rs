@@ -1,17 +1,15 @@
 //! A registry's answer on its way to the tunnel: checked, but not collected.
 
 use super::blob_source::BlobSource;
+use super::body::{Body, collect, collect_up_to};
 use super::download::Download;
-use super::origin;
 use bytes::Bytes;
 use docxy_protocol::error_body;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::{MAX_SMALL_BODY, UPSTREAM_IDLE_TIMEOUT};
+use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::request::{Method, Operation};
 use http::{HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 
 /// An answer whose head is known and whose body may still be on its way.
 #[derive(Debug)]
@@ -29,7 +27,7 @@ pub(crate) struct Answer {
 pub(crate) enum AnswerBody {
     /// There is none (`HEAD`, 204, 304).
     None,
-    /// Read already: errors and tokens.
+    /// Read already: errors, tokens and manifests.
     Small(Bytes),
     /// To be read from the hop that sends it.
     Stream(Box<Download<BlobSource>>),
@@ -38,7 +36,7 @@ pub(crate) enum AnswerBody {
 impl Answer {
     /// Takes over what a hop answered to an operation. `rest` is where to go on if its body breaks.
     ///
-    /// Errors are read here and put into the registry's format where they are in none; everything
+    /// Errors are read here, as tokens and manifests are, and put into the registry's format where they are in none; everything
     /// else is left to flow.
     ///
     /// # Errors
@@ -46,7 +44,7 @@ impl Answer {
     pub(super) async fn of(
         hop: Hop,
         operation: &Operation,
-        response: http::Response<Incoming>,
+        response: http::Response<Body>,
         rest: Option<BlobSource>,
     ) -> Result<Self, Fault> {
         let (head, incoming) = response.into_parts();
@@ -64,10 +62,10 @@ impl Answer {
             AnswerBody::None
         } else if status.is_client_error()
             || status.is_server_error()
-            || matches!(operation, Operation::Token(_))
+            || matches!(operation, Operation::Token(_) | Operation::Manifest { .. })
         {
             let body = if status.is_success() {
-                collect(hop, incoming).await?
+                collect_up_to(MAX_MANIFEST, hop, incoming).await?
             } else {
                 // The status is what counts: it stays, also where the body cannot be read.
                 let original = collect(hop, incoming).await.unwrap_or_default();
@@ -98,19 +96,4 @@ fn error_body_of(headers: &mut Headers, status: StatusCode, original: Bytes, ope
     headers.remove(&header::CONTENT_ENCODING);
     headers.set(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
     error_body::of_upstream(status, &readable, operation.unknown_code()).into()
-}
-
-/// Reads a body that is small by its nature.
-pub(super) async fn collect(hop: Hop, incoming: Incoming) -> Result<Bytes, Fault> {
-    collect_up_to(MAX_SMALL_BODY, hop, incoming).await
-}
-
-/// Reads a body of `most` bytes at most.
-pub(super) async fn collect_up_to(most: usize, hop: Hop, incoming: Incoming) -> Result<Bytes, Fault> {
-    let whole = Limited::new(incoming, most).collect();
-    match tokio::time::timeout(UPSTREAM_IDLE_TIMEOUT, whole).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) => Err(Fault::new(hop, FaultKind::BadAnswer, origin::reason(&*error))),
-        Err(_) => Err(Fault::new(hop, FaultKind::TimedOut, "the body of a small answer took too long")),
-    }
 }

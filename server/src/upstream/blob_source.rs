@@ -1,5 +1,6 @@
 //! Where the rest of a blob is asked for: its registry, with what the first answer was asked with.
 
+use super::body::Body;
 use super::download::Source;
 use super::follow::Followed;
 use super::registry::Registry;
@@ -7,7 +8,6 @@ use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::request::Request;
 use http::{HeaderValue, StatusCode, header};
-use hyper::body::Incoming;
 use std::sync::Arc;
 
 /// A blob of a registry.
@@ -20,23 +20,15 @@ pub(crate) struct BlobSource {
 impl BlobSource {
     /// The blob that was asked for by `request`.
     pub(super) fn new(registry: Arc<Registry>, mut request: Request) -> Self {
-        for condition in [
-            // The first answer has settled them, and which form of the content it is.
-            header::IF_RANGE,
-            header::IF_MATCH,
-            header::IF_NONE_MATCH,
-            header::IF_MODIFIED_SINCE,
-            header::IF_UNMODIFIED_SINCE,
-        ] {
-            request.headers.remove(&condition);
-        }
+        // The first answer has settled them, and which form of the content it is.
+        request.headers.remove_conditions();
         request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Self { registry, request }
     }
 }
 
 impl Source for BlobSource {
-    type Body = Incoming;
+    type Body = Body;
 
     async fn rest(&self, range: HeaderValue) -> Result<Followed, Fault> {
         let mut request = self.request.clone();

@@ -3,6 +3,7 @@
 //! A credential never follows to another host (object stores answer 400 to it, and it is none of
 //! their business), and a `HEAD` stays a `HEAD`. Nothing of a signed URL is kept: it expires.
 
+use super::body::{self, Body};
 use super::origin::Origin;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::{MAX_REDIRECTS, UPSTREAM_HEAD_TIMEOUT};
@@ -11,7 +12,7 @@ use hyper::body::Incoming;
 use url::Url;
 
 /// The answer at the end of the chain, and which hop gave it.
-pub(crate) struct Followed<B = Incoming> {
+pub(crate) struct Followed<B = Body> {
     pub(super) hop: Hop,
     pub(super) response: http::Response<B>,
 }
@@ -33,7 +34,7 @@ pub(super) async fn follow(
         *request.headers_mut() = headers.clone();
         let response = origin.send(hop, &url, request, UPSTREAM_HEAD_TIMEOUT).await?;
         let Some(location) = redirect(&response) else {
-            return Ok(Followed { hop, response });
+            return Ok(Followed { hop, response: response.map(body::on_its_way) });
         };
         let next =
             location.to_str().ok().and_then(|location| url.join(location).ok()).ok_or_else(|| {

@@ -4,31 +4,21 @@
 //! A tag is looked up by `HEAD`, which is free, and fetched only where what it names isn't kept. What
 //! is kept was shown to everybody, and hashes to its digest. A user's credential never gets here.
 
-use super::answer::{Answer, AnswerBody, collect_up_to};
-use super::flights::Flights;
+use super::answer::{Answer, AnswerBody};
+use super::fetches::{Fetches, Got, Said, digest_of, patience};
 use super::follow::Followed;
 use super::quota::{self, LastWord, Quota};
 use super::registry::Registry;
-use super::retry::Patience;
 use crate::store::{Key, Lru, Manifest, Store};
-use bytes::Bytes;
-use docxy_protocol::checksum::Checksum;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
-use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderValue, StatusCode, header};
-use hyper::body::Body as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 /// Bytes of tags that are remembered, for a registry: some ten thousand.
 const TAGS: usize = 2 * 1024 * 1024;
-
-/// KiB of manifests that may be read at a time: they are checked before a byte is passed on.
-const READ_AT_A_TIME: usize = 32 * 1024;
 
 static STALE: HeaderValue = HeaderValue::from_static("110 docxy \"Response is Stale\"");
 
@@ -40,36 +30,10 @@ pub(super) struct Manifests {
     store: Store,
     /// Whether a tag may be answered with what it named before, when no pull is left.
     stale: bool,
-    flights: Flights<Wanted, Result<Got, Fault>>,
-    reading: Arc<Semaphore>,
+    fetches: Fetches,
     quota: Arc<LastWord>,
     /// The manifests that tags named last, of those that are kept.
     tags: Mutex<Lru<(Repository, Tag), Digest>>,
-}
-
-/// What is fetched. A registry may choose by `Accept` what a tag stands for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Wanted {
-    repository: Repository,
-    reference: Reference,
-    accept: Vec<HeaderValue>,
-}
-
-/// What came of a fetch.
-#[derive(Debug, Clone)]
-enum Got {
-    /// It was checked, and is kept. The headers are the answer's.
-    Manifest(Arc<Manifest>, Headers),
-    /// The registry said something else.
-    Other(Said),
-}
-
-/// A small answer.
-#[derive(Debug, Clone)]
-struct Said {
-    status: StatusCode,
-    headers: Headers,
-    body: Bytes,
 }
 
 /// A request for a manifest, taken apart.
@@ -82,24 +46,16 @@ struct Asked<'a> {
 
 impl Manifests {
     pub(super) fn new(name: RegistryName, registry: Arc<Registry>, store: Store, stale: bool) -> Self {
-        Self {
-            name,
-            registry,
-            store,
-            stale,
-            flights: Flights::new(),
-            reading: Arc::new(Semaphore::new(READ_AT_A_TIME)),
-            quota: Arc::default(),
-            tags: Mutex::new(Lru::new(TAGS)),
-        }
+        let quota = Arc::<LastWord>::default();
+        let fetches = Fetches::new(name.clone(), Arc::clone(&registry), store.clone(), Arc::clone(&quota));
+        Self { name, registry, store, stale, fetches, quota, tags: Mutex::new(Lru::new(TAGS)) }
     }
 
     /// Answers a request for a manifest that nobody in particular makes; `None` where it is none, or
     /// one that only the registry itself can answer.
     pub(super) async fn ask(&self, request: &Request) -> Option<Result<Answer, Fault>> {
         let Operation::Manifest { repository, reference, method } = &request.operation else { return None };
-        let conditions = [header::IF_NONE_MATCH, header::IF_MATCH, header::RANGE, header::IF_MODIFIED_SINCE];
-        if conditions.iter().any(|name| request.headers.map().contains_key(name)) {
+        if request.headers.are_conditional() {
             return None;
         }
         let asked = Asked { request, repository, reference, method: *method };
@@ -116,7 +72,7 @@ impl Manifests {
         if let Some(kept) = self.store.get(&self.key(repository, digest)).await {
             return Some(kept);
         }
-        match self.fetch(request, repository, &Reference::Digest(digest.clone()), shown).await {
+        match self.fetches.fetch(request, repository, &Reference::Digest(digest.clone()), shown).await {
             Ok(Got::Manifest(manifest, _)) => Some(manifest),
             Ok(Got::Other(_)) | Err(_) => None,
         }
@@ -137,7 +93,7 @@ impl Manifests {
         if asked.method == Method::Head {
             return self.look(asked).await.map(|looked| looked.answer);
         }
-        let got = self.fetch(asked.request, asked.repository, asked.reference, false).await?;
+        let got = self.fetches.fetch(asked.request, asked.repository, asked.reference, false).await?;
         Ok(self.answer_got(asked, got))
     }
 
@@ -190,7 +146,7 @@ impl Manifests {
         }
         // By its digest: the tag may move at any moment, and then this would be another manifest.
         let reference = Reference::Digest(digest.clone());
-        match self.fetch(asked.request, asked.repository, &reference, true).await? {
+        match self.fetches.fetch(asked.request, asked.repository, &reference, true).await? {
             // It has moved, and the registry doesn't keep what it named.
             Got::Other(said) if said.status == StatusCode::NOT_FOUND => {
                 self.registry.ask(asked.request).await
@@ -204,7 +160,7 @@ impl Manifests {
     }
 
     async fn fetch_tag(&self, asked: &Asked<'_>, tag: &Tag) -> Result<Answer, Fault> {
-        match self.fetch(asked.request, asked.repository, asked.reference, false).await? {
+        match self.fetches.fetch(asked.request, asked.repository, asked.reference, false).await? {
             Got::Other(said) => self.used_up(asked, tag, said).await,
             Got::Manifest(manifest, headers) => {
                 self.remember(asked.repository, tag, &manifest.digest);
@@ -254,35 +210,6 @@ impl Manifests {
         Ok(Looked { answer, digest })
     }
 
-    /// Fetches a manifest, once for all who want it now, and keeps it.
-    async fn fetch(
-        &self,
-        request: &Request,
-        repository: &Repository,
-        reference: &Reference,
-        shown: bool,
-    ) -> Result<Got, Fault> {
-        let accept = request.headers.map().get_all(header::ACCEPT).iter().cloned().collect();
-        let wanted = Wanted { repository: repository.clone(), reference: reference.clone(), accept };
-        let mut request = request.clone();
-        request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        request.operation = Operation::Manifest {
-            repository: repository.clone(),
-            reference: reference.clone(),
-            method: Method::Get,
-        };
-        let fetch = Fetch {
-            name: self.name.clone(),
-            registry: Arc::clone(&self.registry),
-            store: self.store.clone(),
-            reading: Arc::clone(&self.reading),
-            quota: Arc::clone(&self.quota),
-            request,
-            shown,
-        };
-        self.flights.join(wanted, || fetch.run()).await
-    }
-
     /// An answer with what is kept.
     fn answer_of(&self, asked: &Asked<'_>, kept: &Manifest, mut headers: Headers) -> Answer {
         self.quota.put_on(&mut headers);
@@ -321,93 +248,6 @@ impl Manifests {
 struct Looked {
     answer: Answer,
     digest: Option<Digest>,
-}
-
-/// One fetch, which lives as long as anybody waits for it.
-struct Fetch {
-    name: RegistryName,
-    registry: Arc<Registry>,
-    store: Store,
-    reading: Arc<Semaphore>,
-    quota: Arc<LastWord>,
-    request: Request,
-    shown: bool,
-}
-
-impl Fetch {
-    async fn run(self) -> Result<Got, Fault> {
-        let Self { name, registry, store, reading, quota, request, shown } = self;
-        let Followed { hop, response } = registry.manifest(&request, shown, patience()).await?;
-        let encoded = response.headers().get(header::CONTENT_ENCODING).is_some_and(|e| e != "identity");
-        let said = digest_of(response.headers().get(&DOCKER_CONTENT_DIGEST));
-        if response.status() != StatusCode::OK || encoded {
-            let answer = Answer::of(hop, &request.operation, response, None).await?;
-            quota.note(&answer.headers);
-            return Said::of(answer).await.map(Got::Other);
-        }
-        let (head, body) = response.into_parts();
-        let headers = Headers::of_response(&head.headers);
-        quota.note(&headers);
-        let length = body.size_hint().exact().unwrap_or(MAX_MANIFEST as u64);
-        let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(READ_AT_A_TIME as u32);
-        // Nobody closes it, so this waits and no more.
-        let _reading = reading.acquire_many(kib).await;
-        let bytes = collect_up_to(MAX_MANIFEST, hop, body).await?;
-        let (asked, repository) = match request.operation {
-            Operation::Manifest { reference: Reference::Digest(digest), repository, .. } => {
-                (Some(digest), repository)
-            }
-            Operation::Manifest { repository, .. } => (None, repository),
-            _ => return Err(Fault::new(Hop::Server, FaultKind::Internal, "a fetch of what is no manifest")),
-        };
-        let digest = asked.or(said).unwrap_or_else(|| Checksum::sha256().of(&bytes));
-        let lasting = quota::without_passing_fields(headers.clone());
-        let manifest = Manifest::new(digest.clone(), lasting, bytes).map_err(|wrong| {
-            Fault::new(hop, FaultKind::BadAnswer, format!("sends a manifest that was not kept: {wrong}"))
-        })?;
-        let manifest = Arc::new(manifest);
-        store.put(&Key::new(&name, &repository, digest), &manifest).await;
-        Ok(Got::Manifest(manifest, headers))
-    }
-}
-
-impl Said {
-    /// Reads what is left of an answer.
-    async fn of(answer: Answer) -> Result<Self, Fault> {
-        let Answer { status, headers, body } = answer;
-        let body = match body {
-            AnswerBody::None => Bytes::new(),
-            AnswerBody::Small(bytes) => bytes,
-            AnswerBody::Stream(mut download) => {
-                let mut read = Vec::new();
-                while let Some(chunk) = download.next().await? {
-                    if read.len() + chunk.len() > MAX_MANIFEST {
-                        let detail = format!("a manifest of more than {MAX_MANIFEST} bytes");
-                        return Err(Fault::new(Hop::Registry, FaultKind::BadAnswer, detail));
-                    }
-                    read.extend_from_slice(&chunk);
-                }
-                read.into()
-            }
-        };
-        Ok(Self { status, headers, body })
-    }
-
-    /// An error in place of the answer to a `HEAD`, which has no words.
-    fn without_words(answer: Answer) -> Self {
-        let Answer { status, mut headers, .. } = answer;
-        headers.set(header::CONTENT_TYPE, HeaderValue::from_static(docxy_protocol::error_body::MEDIA_TYPE));
-        let body = docxy_protocol::error_body::of_upstream(status, b"", "MANIFEST_UNKNOWN");
-        Self { status, headers, body: body.into() }
-    }
-}
-
-fn patience() -> Patience {
-    Patience::from(Instant::now())
-}
-
-fn digest_of(value: Option<&HeaderValue>) -> Option<Digest> {
-    value?.to_str().ok()?.parse().ok()
 }
 
 /// Whether an engine takes a manifest of this type. A registry may answer that there is none for

@@ -4,16 +4,19 @@
 //! every URL is built here, from typed values.
 //!
 //! ```text
-//! Request ─▶ Upstream ─▶ Registry ─▶ follow ─▶ registry ─307─▶ CDN
-//!               ▲           └─▶ TokenService ─▶ token service (for those who come without a token)
+//! Request ─▶ Upstream ─▶ Registry ─▶ Api ─▶ follow ─▶ registry ─307─▶ CDN
+//!               ▲           └─▶ Tokens ─▶ token service (for those who come without a token)
 //!               └── BlobSource ◀─ Download: a body that broke, and wants its rest
 //! ```
 
 mod answer;
+mod api;
 mod blob_source;
+mod body;
 mod check;
 mod connector;
 mod download;
+mod fetches;
 mod flights;
 mod follow;
 #[cfg(fuzzing)]
@@ -29,6 +32,7 @@ mod retry;
 mod roots;
 mod token_cache;
 mod token_service;
+mod tokens;
 mod warm;
 
 pub(crate) use answer::{Answer, AnswerBody};

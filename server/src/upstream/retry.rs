@@ -67,6 +67,13 @@ impl Patience {
         Self { until: now }
     }
 
+    /// The same where an answer had begun to come for so long: whoever waits for content waits for it
+    /// longer than for a word.
+    #[must_use]
+    pub(super) fn but_for(self, coming: Duration) -> Self {
+        Self { until: self.until + coming }
+    }
+
     /// The wait before another attempt, where one is worth its while: `asked` is what the remote
     /// wants us to wait.
     pub(super) fn wait(
@@ -144,6 +151,16 @@ mod tests {
         assert_eq!(wait(asked(3)), asked(3));
         assert_eq!(wait(asked(13)), None);
         assert_eq!(Patience::none(now).wait(&mut Budget::default(), now, 0.0, None), None);
+    }
+
+    #[test]
+    fn time_in_which_an_answer_came_is_not_held_against_it() {
+        let now = Instant::now();
+        let (silence, waited) = (Duration::from_secs(15), Duration::from_millis(250));
+        let wait = |patience: Patience| patience.wait(&mut Budget::default(), now + silence, 1.0, None);
+        assert_eq!(wait(Patience::from(now)), None);
+        assert_eq!(wait(Patience::from(now).but_for(silence)), Some(waited));
+        assert_eq!(wait(Patience::none(now).but_for(silence)), None, "asks once, whatever happens");
     }
 
     #[test]

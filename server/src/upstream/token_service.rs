@@ -1,6 +1,6 @@
 //! A registry's token service: where it is, as the registry says, and how to ask it.
 
-use super::answer::collect;
+use super::body::{self, Body, collect};
 use super::follow::Followed;
 use super::origin::Origin;
 use base64::Engine as _;
@@ -8,12 +8,11 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::DOORSTEP_TIMEOUT;
+use docxy_protocol::limits::{DOORSTEP_TIMEOUT, MAX_SMALL_BODY};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use std::time::Duration;
 use url::Url;
@@ -37,7 +36,7 @@ pub(super) struct Token {
 pub(super) enum NoToken {
     /// The service's limit is reached, and this is what it says. An engine has to hear exactly
     /// that: told to log in instead, it would ask again at once.
-    Limited(http::Response<Incoming>),
+    Limited(http::Response<Body>),
     /// The service cannot be asked.
     Fault(Fault),
 }
@@ -91,10 +90,10 @@ impl TokenService {
         self.realm.host_str().unwrap_or_default().to_owned()
     }
 
-    /// Passes a request on as it is: what the service says.
+    /// Passes a request on as it is: what the service says. A token has been read whole.
     ///
     /// # Errors
-    /// Where the service cannot be reached.
+    /// Where the service cannot be reached, or the token breaks off.
     pub(super) async fn ask(
         &self,
         origin: &Origin,
@@ -126,7 +125,8 @@ impl TokenService {
             http.headers_mut().insert(header::USER_AGENT, value.clone());
         }
         let response = origin.send(Hop::Auth, &url, http, DOORSTEP_TIMEOUT).await?;
-        Ok(Followed { hop: Hop::Auth, response })
+        let answer = Followed { hop: Hop::Auth, response: response.map(body::on_its_way) };
+        answer.whole(MAX_SMALL_BODY).await
     }
 
     /// Asks for a token for the server's own use: see [`Token::of`].

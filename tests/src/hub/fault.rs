@@ -40,6 +40,16 @@ pub enum Fault {
         /// Which host.
         site: Site,
     },
+    /// The host closes the connection in the middle of what it answers, if that is a success.
+    BreakOff {
+        /// Which host.
+        site: Site,
+    },
+    /// The host falls silent there, until [`Faults::release`], and then closes.
+    FallSilent {
+        /// Which host.
+        site: Site,
+    },
     /// A manifest request gets 429, as JSON with `TOOMANYREQUESTS`.
     PullLimit,
     /// The registry answers 429 as bare text: Hub's abuse limit.

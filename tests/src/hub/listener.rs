@@ -4,7 +4,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use super::{
     World, auth, cdn,
     fault::Fault,
     registry,
-    reply::{Body, error, set, text, xml},
+    reply::{Body, broken, error, set, text, xml},
     site::Site,
 };
 
@@ -62,14 +62,14 @@ async fn visit(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, HungUp> {
     // Before anybody can know of the request and let go of it.
-    let release = world.faults.next_release();
+    let (held, silent) = (world.faults.next_release(), world.faults.next_release());
     let entry = world.journal.arrived(site, peer, &request);
     if !is_for(world.names.host(site), &request) {
         world.journal.answered(entry, StatusCode::MISDIRECTED_REQUEST);
         return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
     }
-    let path = request.uri().path();
-    let take = |fits: &dyn Fn(&Fault) -> bool| world.faults.take(path, fits);
+    let (path, has_body) = (request.uri().path().to_owned(), request.method() != Method::HEAD);
+    let take = |fits: &dyn Fn(&Fault) -> bool| world.faults.take(&path, fits);
     if take(&|fault| *fault == Fault::HangUp { site }).is_some() {
         return Err(HungUp);
     }
@@ -79,9 +79,9 @@ async fn visit(
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
     if take(&|fault| *fault == Fault::Hold { site }).is_some() {
-        release.await;
+        held.await;
     }
-    let response = match take(&|fault| matches!(fault, Fault::Status { site: s, .. } if *s == site)) {
+    let mut response = match take(&|fault| matches!(fault, Fault::Status { site: s, .. } if *s == site)) {
         Some(Fault::Status { status, retry_after, .. }) => failure(site, status, retry_after),
         _ => match site {
             Site::Registry => match &world.distribution {
@@ -92,6 +92,13 @@ async fn visit(
             Site::Cdn => cdn::answer(&world, &request),
         },
     };
+    if has_body && response.status().is_success() {
+        if take(&|fault| *fault == Fault::BreakOff { site }).is_some() {
+            response = response.map(|body| broken(body, std::future::ready(())));
+        } else if take(&|fault| *fault == Fault::FallSilent { site }).is_some() {
+            response = response.map(|body| broken(body, silent));
+        }
+    }
     world.journal.answered(entry, response.status());
     Ok(response)
 }

@@ -1,10 +1,12 @@
 //! Replies as the real services word them: the registry's JSON errors, the CDN's XML, plain text.
 //! No decision is made here.
 
-use std::io;
+use std::{future::Future, io};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Response, StatusCode, header};
+use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use serde_json::{Value, json};
 
@@ -58,10 +60,23 @@ pub(super) fn set(response: &mut Response<Body>, name: &'static str, value: &str
     }
 }
 
+/// The first half of a body, then nothing for as long as `silence` lasts, then no end.
+pub(super) fn broken(body: Body, silence: impl Future<Output = ()> + Send + 'static) -> Body {
+    let half = async move {
+        let bytes = body.collect().await?.to_bytes();
+        Ok(Frame::data(bytes.slice(..bytes.len() / 2)))
+    };
+    let end = async move {
+        silence.await;
+        // An error throws away what the connection has buffered: let it be flushed first.
+        tokio::task::yield_now().await;
+        Err(io::ErrorKind::ConnectionAborted.into())
+    };
+    StreamBody::new(stream::once(half).chain(stream::once(end))).boxed_unsync()
+}
+
 /// The same bytes in chunks, so that no length is announced.
 pub(super) fn of_unknown_length(body: Body) -> Body {
-    let frames = futures_util::stream::unfold(body, |mut body| async {
-        body.frame().await.map(|frame| (frame, body))
-    });
+    let frames = stream::unfold(body, |mut body| async { body.frame().await.map(|frame| (frame, body)) });
     StreamBody::new(frames).boxed_unsync()
 }

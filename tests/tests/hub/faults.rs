@@ -150,6 +150,26 @@ async fn a_host_can_hang_up_without_an_answer() {
 }
 
 #[tokio::test]
+async fn an_answer_can_break_off_in_its_middle_with_or_without_a_length_and_with_a_pause_before() {
+    let (hub, visitor) = start().await;
+    let bearer = visitor.bearer(&["library/hello"]).await;
+    let headers = [("authorization", bearer.as_str()), ANY];
+    let half = hello().index().bytes.len() / 2;
+    let site = Site::Registry;
+    for faults in [&[Fault::BreakOff { site }][..], &[Fault::BreakOff { site }, Fault::NoLength]] {
+        faults.iter().for_each(|fault| hub.faults().arm(Rule::once(fault.clone())));
+        let cut = visitor.get(LATEST, &headers).await;
+        assert!(cut.broken.is_some() && cut.body == hello().index().bytes[..half], "{faults:?}");
+        assert!(hub.faults().armed().is_empty());
+    }
+    hub.faults().arm(Rule::once(Fault::FallSilent { site }));
+    let silent = visitor.begin(Method::GET, LATEST, &headers).await;
+    hub.faults().release();
+    let silent = Answer::read(silent).await;
+    assert!(silent.broken.is_some() && silent.body.len() == half);
+}
+
+#[tokio::test]
 async fn a_manifest_can_come_without_a_length() {
     let (hub, visitor) = start().await;
     let bearer = visitor.bearer(&["library/hello"]).await;

@@ -1,14 +1,14 @@
-//! What comes ahead of its request: in an engine's order, behind an answer that never waits for it, and nothing that
-//! isn't everybody's.
+//! What comes ahead of its request: in an engine's order, behind an answer that never waits for it, and nothing for
+//! anybody who may not see it.
 
 use docxy_protocol::ahead::Content;
-use docxy_tests::hub::{Fault, PlatformImage, Rule, Site};
+use docxy_tests::hub::{Fault, Image, PlatformImage, Rule, Site};
 use http::StatusCode;
 
 use crate::{
     asking::{Answered, Asker, Question, looks, pulls},
-    engine::PATIENCE,
-    world::{ALICE, World, bytes, hello},
+    engine::{ANY, PATIENCE},
+    world::{ALICE, BOB, World, bytes, hello},
 };
 
 const HELLO: &str = "library/hello";
@@ -79,17 +79,69 @@ async fn without_a_wish_a_head_stays_a_head_and_nothing_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_follows_where_a_user_showed_a_credential() {
+async fn what_a_token_opens_follows_a_pull_and_is_paid_for_by_its_holder_each_time() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
-    for repository in ["alice/private", HELLO] {
+    for (repository, image) in [("alice/private", Image::hello_from("alice").unwrap()), (HELLO, hello())] {
         let bearer = world.engine.logged_in(ALICE.0, ALICE.1, repository).await;
-        let question = Question::get(repository, "latest").wishing("linux/amd64").by(&bearer);
-        let answer = asker.ask(&question).await;
-        assert_eq!(answer.status, StatusCode::OK);
-        assert!(answer.digests_ahead().await.is_empty());
+        let head = asker.ask(&Question::head(repository, "latest").wishing("linux/amd64").by(&bearer)).await;
+        assert_eq!(head.status, StatusCode::OK);
+        assert!(head.digests_ahead().await.is_empty());
+        assert_eq!(pulls(&world.hub), 0);
+        for _ in 0..2 {
+            world.hub.journal().clear();
+            let question = Question::get(repository, "latest").wishing("linux/amd64").by(&bearer);
+            let answer = asker.ask(&question).await;
+            assert_eq!(answer.body, image.index().bytes);
+            assert_eq!(answer.digests_ahead().await, parts(image.platform("amd64").unwrap()));
+            assert_eq!(pulls(&world.hub), 2);
+            let tokens: Vec<_> = world.hub.journal().of(Site::Registry);
+            assert!(tokens.iter().all(|entry| entry.header("authorization") == Some(&bearer)), "{tokens:#?}");
+        }
+        world.hub.journal().clear();
     }
-    assert_eq!(pulls(&world.hub), 2);
+    assert!(std::fs::read_dir(world.server.state().join("manifests")).is_err(), "nothing is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_image_is_answered_from_memory_for_the_token_that_opened_it_and_for_no_other() {
+    let world = World::new().await;
+    let image = Image::hello_from("alice").unwrap();
+    let chosen = image.platform(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }).unwrap();
+    let of = |kind, digest: &dyn std::fmt::Display| format!("/v2/alice/private/{kind}/{digest}");
+    let index = of("manifests", image.digest());
+    let parts = [
+        (of("manifests", &chosen.manifest.digest), chosen.manifest.bytes.to_vec()),
+        (of("blobs", chosen.config.digest()), bytes(&chosen.config)),
+    ];
+    let get = async |path: &str, bearer: &str| {
+        let dockerd = ("user-agent", "docker/20.10.24 go/go1.19.8");
+        world.engine.get(path, &[("authorization", bearer), ANY, dockerd]).await
+    };
+    let hers = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    assert_eq!(get(&index, &hers).await.body, image.index().bytes);
+    for _ in 0..2 {
+        for (path, content) in &parts {
+            assert!(get(path, &hers).await.body == *content, "{path}");
+        }
+    }
+    for (path, _) in &parts {
+        assert_eq!(world.hub.journal().count(|entry| entry.path == *path), 1, "{path}");
+    }
+    // Another one of hers is told by the registry, and the others are as well.
+    let again = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    let his = world.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
+    let anonymous = world.engine.anonymous("alice/private").await;
+    assert_ne!(hers, again);
+    for (bearer, status) in
+        [(&his, StatusCode::UNAUTHORIZED), (&anonymous, StatusCode::UNAUTHORIZED), (&again, StatusCode::OK)]
+    {
+        world.hub.journal().clear();
+        for (path, _) in &parts {
+            assert_eq!(get(path, bearer).await.status, status, "{path}");
+            assert!(world.hub.journal().count(|entry| entry.path == *path) > 0, "{path}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

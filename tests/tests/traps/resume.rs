@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::hub::{Blob, Fault, Rule, Site};
+use docxy_tests::hub::{Blob, Fault, Image, Rule, Site};
 use futures_util::future::join_all;
 use http::StatusCode;
 
@@ -171,4 +171,117 @@ async fn a_refusal_in_mid_transfer_that_nobody_can_mend_breaks_the_layer() {
         assert_eq!((said.status(), said.end), (200, End::Fin));
         assert!(said.body().len() as u64 <= len / 2 && bytes(&blob).starts_with(said.body()));
     }
+}
+
+/// A manifest that nobody has asked for yet, in a repository of its own.
+struct Fresh {
+    repository: String,
+    path: String,
+    bearer: String,
+    image: Image,
+}
+
+impl Fresh {
+    /// One that everybody may see and one of Alice's alone, each by tag and by digest.
+    async fn four(world: &World, seed: usize) -> Vec<Self> {
+        let image = Image::hello_from(&format!("release {seed}")).unwrap();
+        let mut all = Vec::new();
+        for (name, reference) in [("tag", "latest"), ("digest", image.digest().as_str())] {
+            for owner in ["library", "alice"] {
+                let repository = format!("{owner}/{name}-{seed}");
+                world.hub.store().publish(&repository, "latest", &image);
+                let bearer = if owner == "alice" {
+                    world.hub.store().make_private(&repository, &[ALICE.0]);
+                    world.engine.logged_in(ALICE.0, ALICE.1, &repository).await
+                } else {
+                    world.engine.anonymous(&repository).await
+                };
+                let path = format!("/v2/{repository}/manifests/{reference}");
+                all.push(Self { repository, path, bearer, image: image.clone() });
+            }
+        }
+        all
+    }
+
+    fn arm(&self, world: &World, rule: Rule) {
+        world.hub.faults().arm(rule.on(&format!("{}/manifests/", self.repository)));
+    }
+
+    /// How often it was paid for.
+    fn pulls(&self, world: &World) -> usize {
+        let manifests = format!("{}/manifests/", self.repository);
+        world.hub.journal().count(|entry| entry.method == "GET" && entry.path.contains(&manifests))
+    }
+
+    async fn get(&self, world: &World) -> Answer {
+        world.engine.get(&self.path, &[("authorization", &self.bearer), ANY]).await
+    }
+
+    async fn assert_comes(&self, world: &World) {
+        let answer = self.get(world).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}: {answer:?}", self.path);
+        assert!(answer.whole && answer.body == self.image.index().bytes, "{}: {answer:?}", self.path);
+    }
+}
+
+const BREAK_OFF: Fault = Fault::BreakOff { site: Site::Registry };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_breaks_off_is_asked_for_again_and_costs_no_pull_more_than_that() {
+    let world = &World::new().await;
+    for (seed, cuts, of_unknown_length) in [(1, 1, false), (2, 3, false), (3, 1, true)] {
+        join_all(Fresh::four(world, seed).await.into_iter().map(async |fresh| {
+            fresh.arm(world, Rule::times(BREAK_OFF, cuts));
+            if of_unknown_length {
+                fresh.arm(world, Rule::always(Fault::NoLength));
+            }
+            fresh.assert_comes(world).await;
+            assert_eq!(fresh.pulls(world), cuts as usize + 1, "{}", fresh.path);
+        }))
+        .await;
+        assert!(world.hub.faults().armed().iter().all(|rule| rule.fault == Fault::NoLength));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_falls_silent_is_asked_for_again() {
+    let world = &World::new().await;
+    join_all(Fresh::four(world, 1).await.into_iter().map(async |fresh| {
+        fresh.arm(world, Rule::once(Fault::FallSilent { site: Site::Registry }));
+        fresh.assert_comes(world).await;
+    }))
+    .await;
+    assert!(world.hub.faults().armed().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_always_breaks_off_is_an_error_of_the_registrys_and_never_a_manifest() {
+    let world = &World::new().await;
+    let all = Fresh::four(world, 1).await;
+    join_all(all.iter().map(async |fresh| {
+        fresh.arm(world, Rule::always(BREAK_OFF));
+        let (status, _, message) = fresh.get(world).await.fault("registry");
+        assert_eq!(status, 502, "{}", fresh.path);
+        assert!(message.contains("broke off"), "{message}");
+        assert!(fresh.pulls(world) <= 4, "each is paid for, and that was {} times", fresh.pulls(world));
+    }))
+    .await;
+    world.hub.faults().clear();
+    for fresh in &all {
+        fresh.assert_comes(world).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_breaks_off_is_asked_for_again() {
+    let world = World::new().await;
+    let (blob, path) = world.with_blob(1, 300_000);
+    let broke_off = || Rule::times(Fault::BreakOff { site: Site::Auth }, 2);
+    world.hub.faults().arm(broke_off());
+    // With a token of the server's own.
+    assert_is(&pull(&world, &path, &[]).await, &blob);
+    assert!(world.hub.faults().armed().is_empty());
+    world.hub.faults().arm(broke_off());
+    world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    assert!(world.hub.faults().armed().is_empty());
 }

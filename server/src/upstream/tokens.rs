@@ -1,0 +1,206 @@
+//! The tokens by which a registry is asked for those who show no credential, and who pays.
+//!
+//! Where they come from is the registry's word, which is believed for a while. The operator's account
+//! is shown to the registry's own token service, and to nobody else.
+
+use super::api::Api;
+use super::body::collect;
+use super::follow::{Followed, follow};
+use super::one_flight::{Fetched, OneFlight};
+use super::retry::Patience;
+use super::token_cache::TokenCache;
+use super::token_service::{NoToken, Token, TokenService};
+use crate::settings::Account;
+use docxy_protocol::authorization::Authorization;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::name::Repository;
+use docxy_protocol::scope::Scope;
+use docxy_protocol::secret::Secret;
+use docxy_protocol::token::{Grant, TokenRequest};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a registry's word on its token service is believed. It hardly ever changes, and a
+/// failure there makes the server ask again at once.
+const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// How long the operator's account is left alone after it was refused: a password that is wrong is
+/// wrong for a while, and asking with it for each manifest would have the account locked.
+const REFUSAL_LIFETIME: Duration = Duration::from_secs(60);
+
+/// The tokens of one registry.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    api: Arc<Api>,
+    account: Option<Account>,
+    account_refused: Mutex<Option<Instant>>,
+    service: OneFlight<Option<TokenService>>,
+    held: TokenCache<Use>,
+}
+
+/// Who pays, and for what.
+pub(super) type Use = (Payer, Option<Repository>);
+
+/// On whose quota a token's requests go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Payer {
+    Anonymous,
+    Operator,
+}
+
+impl Tokens {
+    pub(super) fn new(api: Arc<Api>, account: Option<Account>) -> Self {
+        Self {
+            api,
+            account,
+            account_refused: Mutex::new(None),
+            service: OneFlight::default(),
+            held: TokenCache::new(),
+        }
+    }
+
+    /// The token for this use; `None` where none is wanted, or granted.
+    ///
+    /// # Errors
+    /// Where none can be asked for, or the service's limit is reached.
+    pub(super) async fn get(&self, key: &Use, patience: Patience) -> Result<Option<Secret>, NoToken> {
+        self.held.get(key, || self.fetch(key, patience)).await
+    }
+
+    /// Forgets a token that the registry refused.
+    pub(super) async fn forget(&self, key: &Use, refused: &Secret) {
+        self.held.forget(key, refused).await;
+    }
+
+    /// Renews the tokens in use that will soon end.
+    pub(super) async fn renew(&self, patience: Patience) {
+        for key in self.held.used_late() {
+            self.held.renew(&key, || self.fetch(&key, patience)).await;
+        }
+    }
+
+    /// Whether there is an account, and none that was refused a moment ago.
+    pub(super) fn operator_may_pay(&self) -> bool {
+        let refused = self.lock_refused().is_some_and(|since| since.elapsed() < REFUSAL_LIFETIME);
+        self.account.is_some() && !refused
+    }
+
+    /// A token service that doesn't know the operator, or not now, must not stop those who can do
+    /// without.
+    pub(super) async fn operator_can_pay(&self, repository: Option<Repository>, patience: Patience) -> bool {
+        let key = (Payer::Operator, repository);
+        let why = match self.get(&key, patience).await {
+            Ok(Some(_)) => return true,
+            Ok(None) => "refused; check user and password".to_owned(),
+            Err(NoToken::Limited(_)) => "the token service answers 429".to_owned(),
+            Err(NoToken::Fault(fault)) => fault.to_string(),
+        };
+        tracing::warn!(%why, "the operator's account cannot pay; asking anonymously");
+        *self.lock_refused() = Some(Instant::now());
+        false
+    }
+
+    /// An engine's own credential, passed on to the token service for its own verdict.
+    ///
+    /// # Errors
+    /// Where the service cannot be asked; what it refuses is an answer.
+    pub(super) async fn pass_on(
+        &self,
+        token: &TokenRequest,
+        authorization: &Authorization,
+        user_agent: Option<&HeaderValue>,
+        patience: Patience,
+    ) -> Result<Followed, Fault> {
+        let service = match self.service(patience).await {
+            Ok(Some(service)) => service,
+            Ok(None) => {
+                let detail = "has no token service: it wants no token";
+                return Err(Fault::new(Hop::Registry, FaultKind::BadAnswer, detail));
+            }
+            Err(no_token) => return no_token.into_answer(),
+        };
+        let ask = || service.ask(self.api.origin(), token, authorization.header(), user_agent);
+        let answer = self.api.patiently(patience, false, ask).await;
+        if answer.is_err() {
+            self.service_failed(&service).await;
+        }
+        answer
+    }
+
+    /// Where the registry says that tokens come from; asked for once, by whoever comes first.
+    ///
+    /// # Errors
+    /// Where the registry cannot be asked, or its limit is reached.
+    pub(super) async fn service(&self, patience: Patience) -> Result<Option<TokenService>, NoToken> {
+        let fetch = || async {
+            let url = self.api.url("/v2/")?;
+            let ping = || follow(self.api.origin(), &http::Method::GET, url.clone(), HeaderMap::new());
+            let Followed { hop, response } = self.api.patiently(patience, false, ping).await?;
+            let status = response.status();
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                return Err(NoToken::Limited(response));
+            }
+            let value = TokenService::of_challenge(response.headers());
+            // Read to the end, so that the connection can serve the next request.
+            collect(hop, response.into_body()).await?;
+            if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
+                return Err(Fault::new(hop, FaultKind::BadAnswer, format!("answers {status} on /v2/")).into());
+            }
+            Ok(Fetched { value, lifetime: CHALLENGE_LIFETIME })
+        };
+        self.service.get(fetch).await
+    }
+
+    /// For an operator who wants to know: to whom tokens are granted, in words.
+    ///
+    /// # Errors
+    /// Where it cannot be asked, or refuses.
+    pub(super) async fn check(&self, repository: Option<Repository>) -> Result<String, Fault> {
+        let patience = Patience::none(tokio::time::Instant::now());
+        let refused = |who: &str| Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("refuses {who}"));
+        let ask = async |payer, who: &str| {
+            let token = self.get(&(payer, repository.clone()), patience).await;
+            token.map_err(|why| why.into_fault(Hop::Auth))?.ok_or_else(|| refused(who))
+        };
+        ask(Payer::Anonymous, "anonymous users").await?;
+        let Some(account) = &self.account else { return Ok("everybody".to_owned()) };
+        ask(Payer::Operator, &format!("the account {}: check user and password", account.user)).await?;
+        Ok(format!("everybody and to the account {}", account.user))
+    }
+
+    async fn fetch(&self, key: &Use, patience: Patience) -> Result<Option<Token>, NoToken> {
+        let Some(service) = self.service(patience).await? else {
+            return Ok(None);
+        };
+        let (payer, repository) = key;
+        let request = TokenRequest {
+            scopes: repository.iter().cloned().map(Scope::pull).collect(),
+            client_id: None,
+            offline: false,
+            grant: Grant::Get { account: None },
+        };
+        let account = match payer {
+            Payer::Anonymous => None,
+            Payer::Operator => self.account.as_ref().map(|a| (a.user.as_str(), &a.password)),
+        };
+        let ask = || service.ask_for_ourselves(self.api.origin(), &request, account);
+        let token = match self.api.patiently(patience, false, ask).await {
+            Ok(answer) => Token::of(answer).await,
+            Err(fault) => Err(fault.into()),
+        };
+        if matches!(token, Err(NoToken::Fault(_))) {
+            self.service_failed(&service).await;
+        }
+        token
+    }
+
+    /// Perhaps it has moved: whoever comes next asks the registry where it is.
+    async fn service_failed(&self, failed: &TokenService) {
+        self.service.forget(|known| known.as_ref() == Some(failed)).await;
+    }
+
+    fn lock_refused(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.account_refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
