@@ -13,9 +13,9 @@ use anyhow::Result;
 use clap::Args;
 use docxy_tests::{
     docxy::{Client, Server},
-    engine::Sandbox,
+    engine::{Direct, Sandbox},
     hub::Listen,
-    net::{Lab, Namespace},
+    net::Lab,
     process::run as run_command,
     stand_in::StandIn,
     statistics::{least, median, most},
@@ -54,8 +54,6 @@ pub(crate) struct Options {
 struct Route {
     name: &'static str,
     sandbox: Sandbox,
-    /// Run in the sandbox before skopeo takes its place.
-    prelude: String,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -115,43 +113,34 @@ fn source(lab: &Lab, mib: u64) -> Result<StandIn> {
 impl Route {
     /// From the laptop, with our client as the mirror.
     fn tunnel(lab: &Lab, mirror: &str) -> Result<Self> {
-        let sandbox = sandbox(&lab.laptop)?;
+        let sandbox = Sandbox::new(&lab.laptop)?;
         let registries = format!(
             "[[registry]]\nlocation = \"docker.io\"\n\
              [[registry.mirror]]\nlocation = \"{mirror}\"\ninsecure = true\n"
         );
         sandbox.write("containers/registries.conf", &registries)?;
-        Ok(Self { name: "tunnel", sandbox, prelude: String::new() })
+        Self::new("tunnel", sandbox)
     }
 
     /// From where the stand-in can be reached, as if it were Docker Hub.
     fn straight(lab: &Lab, source: &StandIn) -> Result<Self> {
-        let sandbox = sandbox(&lab.abroad)?;
-        let hosts: String =
-            source.resolve().iter().map(|(host, address)| format!("{} {host}\n", address.ip())).collect();
-        let hosts = sandbox.write("hosts", &hosts)?.display().to_string();
-        let ca = source.ca().display().to_string();
-        let prelude = format!("mount --bind {hosts} /etc/hosts; export SSL_CERT_FILE={ca};");
-        Ok(Self { name: "straight", sandbox, prelude })
+        let direct = Direct { hosts: source.resolve().clone(), ca: source.ca() };
+        Self::new("straight", Sandbox::knowing(&lab.abroad, &direct)?)
+    }
+
+    fn new(name: &'static str, sandbox: Sandbox) -> Result<Self> {
+        sandbox.write("containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)?;
+        Ok(Self { name, sandbox })
     }
 
     fn pull(&self) -> Result<Duration> {
         let target = self.sandbox.path("pulled");
-        let mut command = self.sandbox.command("sh");
-        command.args(["-c", &format!("set -e; {} exec \"$@\"", self.prelude), "sh"]);
-        command
-            .args(["skopeo", "copy", "--preserve-digests", IMAGE])
-            .arg(format!("dir:{}", target.display()));
+        let mut command = self.sandbox.command("skopeo");
+        command.args(["copy", "--preserve-digests", IMAGE]).arg(format!("dir:{}", target.display()));
         let started = Instant::now();
         run_command(command, PATIENCE)?.succeeded()?;
         let taken = started.elapsed();
         fs::remove_dir_all(&target)?;
         Ok(taken)
     }
-}
-
-fn sandbox(namespace: &Namespace) -> Result<Sandbox> {
-    let sandbox = Sandbox::new(namespace)?;
-    sandbox.write("containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)?;
-    Ok(sandbox)
 }

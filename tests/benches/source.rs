@@ -1,5 +1,5 @@
 //! The source of what is pulled: Docker Hub's stand-in, and where the bulk lies in it.
-//! Must never run where the one measured could reach it without the tunnel, but on loopback.
+//! Must never run where one who is measured through the tunnel could reach it otherwise, but on loopback.
 
 use anyhow::Result;
 use docxy_tests::{hub::Listen, net::Namespace, stand_in::StandIn};

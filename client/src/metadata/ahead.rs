@@ -30,7 +30,7 @@ pub(super) async fn read(mut behind: Behind, home: Home, store: Store, coming: O
         let key = Key { home: home.clone(), digest: item.digest().clone() };
         match Kept::check(item.digest().clone(), item.content().clone(), bytes) {
             Ok(kept) => {
-                tracing::debug!(content = %key, "came ahead");
+                tracing::debug!(content = %key, bytes = kept.bytes().len(), "came ahead");
                 store.put(key, kept);
                 coming.arrived();
             }

@@ -101,7 +101,9 @@ impl Metadata {
             Some(kept) => kept,
             None => self.coming.wait(&self.store, &key, until).await?,
         };
-        answer::content(request, &kept)
+        let known = answer::content(request, &kept)?;
+        tracing::debug!(content = %key, "answered from here");
+        Some(known)
     }
 
     /// What the server may send behind the answer to this request.

@@ -2,10 +2,15 @@
 //! Must never count an engine's own work as one: a round trip is what a pull gains when the link gets longer.
 
 mod case;
+mod checker;
+mod day;
+mod gain;
 mod line;
+mod plan;
 mod pull;
 mod puller;
 mod result;
+mod way;
 mod world;
 
 use std::{
@@ -25,6 +30,7 @@ use case::Case;
 use pull::Pull;
 use puller::EngineKind;
 use result::{Row, table};
+use way::Way;
 use world::World;
 
 /// The links, by their round trip times.
@@ -47,6 +53,15 @@ pub(crate) struct Options {
     /// Pulls of each engine in each case on each link; medians of them make the slope
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// Straight to the registry over the same links, without Docxy
+    #[arg(long)]
+    direct: bool,
+    /// Instead: a scripted day of so many pulls, and what it costs in quota and in bytes that nobody asked for
+    #[arg(long, value_name = "PULLS", num_args = 0..=1, default_missing_value = "200")]
+    day: Option<u32>,
+    /// What the day's dice are seeded with
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
     /// Write all that was measured to a file, upstream requests in their order included
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -56,10 +71,15 @@ pub(crate) struct Options {
 type Pulls = BTreeMap<(EngineKind, Case), BTreeMap<Duration, Vec<Pull>>>;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let way = if options.direct { Way::Direct } else { Way::Tunnel };
+    if let Some(pulls) = options.day {
+        return day::run(options, way, pulls);
+    }
     let machine = Machine::this();
     let started = Instant::now();
     // All at once, for turns on all of them in a row: what disturbs the machine for a while disturbs them all.
-    let mut worlds = RTTS.iter().map(|rtt| World::new(*rtt, &options.engine)).collect::<Result<Vec<_>>>()?;
+    let mut worlds =
+        RTTS.iter().map(|rtt| World::new(*rtt, &options.engine, way)).collect::<Result<Vec<_>>>()?;
     for world in &mut worlds {
         progress(&format!("{:?}: warming up", world.rtt));
         world.warm_up(options.case.contains(&Case::FiveLayers))?;
@@ -83,7 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let (runs, seconds) = (options.runs, started.elapsed().as_secs());
     print(&format!(
-        "pulls over links of 50, 100, 200 and 300 ms, {runs} runs each, {seconds} s\n{machine}\n"
+        "pulls {way} over links of 50, 100, 200 and 300 ms, {runs} runs each, {seconds} s\n{machine}\n"
     ))?;
     print(&table(&rows))?;
     print(&LEGEND)

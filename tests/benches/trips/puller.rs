@@ -4,6 +4,8 @@
 use std::{
     fmt::{self, Display},
     fs,
+    io::ErrorKind,
+    path::PathBuf,
     process::Command,
     time::Duration,
 };
@@ -12,7 +14,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use docxy_tests::{
     docxy::Client,
-    engine::{Containerd, Dockerd, Podman, Skopeo},
+    engine::{Containerd, Direct, Dockerd, Podman, Skopeo},
     net::Namespace,
     process::run,
 };
@@ -20,9 +22,6 @@ use serde::Serialize;
 
 /// How long anything may take that transfers nothing.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Where skopeo copies to. It has no storage of its own.
-const LAYOUT: &str = "pulled";
 
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -38,7 +37,7 @@ pub(super) enum EngineKind {
     Skopeo,
 }
 
-/// A running engine that has the client for a mirror.
+/// A running engine.
 pub(super) enum Puller {
     Docker(Dockerd),
     Containerd(Containerd),
@@ -63,6 +62,7 @@ impl Display for EngineKind {
 }
 
 impl Puller {
+    /// Starts one that has the client for a mirror.
     pub(super) fn start(kind: EngineKind, namespace: &Namespace, client: &Client) -> Result<Self> {
         let registry = client.address().to_string();
         Ok(match kind {
@@ -70,6 +70,16 @@ impl Puller {
             EngineKind::Containerd => Self::Containerd(Containerd::start(namespace, &client.url())?),
             EngineKind::Podman => Self::Podman(Podman::new(namespace, &registry)?),
             EngineKind::Skopeo => Self::Skopeo(Skopeo::new(namespace, &registry)?),
+        })
+    }
+
+    /// Starts one that goes straight to the registry.
+    pub(super) fn direct(kind: EngineKind, namespace: &Namespace, hub: &Direct) -> Result<Self> {
+        Ok(match kind {
+            EngineKind::Docker => Self::Docker(Dockerd::start_direct(namespace, hub)?),
+            EngineKind::Containerd => Self::Containerd(Containerd::start_direct(namespace, hub)?),
+            EngineKind::Podman => Self::Podman(Podman::direct(namespace, hub)?),
+            EngineKind::Skopeo => Self::Skopeo(Skopeo::direct(namespace, hub)?),
         })
     }
 
@@ -81,7 +91,7 @@ impl Puller {
             Self::Podman(podman) => podman.podman(&["pull", image]),
             Self::Skopeo(skopeo) => {
                 let source = format!("docker://{image}");
-                let target = format!("oci:{}:latest", skopeo.path(LAYOUT).display());
+                let target = format!("oci:{}:latest", layout(skopeo, image).display());
                 skopeo.skopeo(&["copy", "--preserve-digests", &source, &target])
             }
         }
@@ -93,8 +103,18 @@ impl Puller {
             Self::Docker(docker) => return docker.remove(image),
             Self::Containerd(containerd) => containerd.ctr(&["images", "remove", "--sync", image]),
             Self::Podman(podman) => podman.podman(&["rmi", "--force", image]),
-            Self::Skopeo(skopeo) => return Ok(fs::remove_dir_all(skopeo.path(LAYOUT))?),
+            Self::Skopeo(skopeo) => {
+                return match fs::remove_dir_all(layout(skopeo, image)) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+                    _ => Ok(()),
+                };
+            }
         };
         run(command, PATIENCE)?.succeeded().map(drop)
     }
+}
+
+/// Where skopeo copies this image to: it has no storage of its own.
+fn layout(skopeo: &Skopeo, image: &str) -> PathBuf {
+    skopeo.path(&image.replace(['/', ':'], "_"))
 }

@@ -1,9 +1,10 @@
 //! A laptop with its engines and a client, a link of some length, a server at its other end, and the stand-in next to it.
+//! Where engines go straight to the registry, they cross the same link to it.
 //! Must never measure before the tunnel is warm.
 
 use std::{
     collections::BTreeMap,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     thread,
     time::{Duration, Instant},
 };
@@ -11,8 +12,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use docxy_tests::{
     docxy::{Client, Server},
-    hub::{Listen, Publication},
-    net::Lab,
+    engine::Direct,
+    hub::{Entry, Listen, Publication, Recipe},
+    net::{Lab, Namespace},
     process::run,
     stand_in::StandIn,
     wan::{Conditions, End, Link, Rate, Wan},
@@ -22,12 +24,17 @@ use super::{
     case::Case,
     pull::Pull,
     puller::{EngineKind, Puller},
+    way::Way,
 };
 use crate::source;
 
 /// The link's ends.
 const NEAR: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
+
+/// The stand-in's hosts all listen on 443, so each needs an address.
+const HOSTS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(10, 62, 0, 3), Ipv4Addr::new(10, 62, 0, 4), Ipv4Addr::new(10, 62, 0, 5)];
 
 /// What the link carries.
 const RATE: Rate = Rate::mbit(100);
@@ -39,27 +46,39 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct World {
     pub(super) rtt: Duration,
     pullers: BTreeMap<EngineKind, Puller>,
-    _client: Client,
+    client: Client,
     _server: Server,
     _wan: Wan,
     hub: StandIn,
-    _lab: Lab,
+    lab: Lab,
     images: u64,
 }
 
 impl World {
     /// One over a link of this length.
-    pub(super) fn new(rtt: Duration, engines: &[EngineKind]) -> Result<Self> {
+    pub(super) fn new(rtt: Duration, engines: &[EngineKind], way: Way) -> Result<Self> {
         let lab = Lab::new()?;
-        let hub = source::start(Some(&lab.hub), Listen::on(Lab::HUB), &[])?;
         let end = |namespace: &str, address| End::new(namespace, address);
         let (near, far) = (end(lab.laptop.name(), NEAR), end(lab.abroad.name(), FAR));
         let wan = Wan::join(&near, &far, Link::symmetric(Conditions::clean(RATE, rtt)), 1)?;
+        let hub = match way {
+            Way::Tunnel => source::start(Some(&lab.hub), Listen::on(Lab::HUB), &[])?,
+            Way::Direct => beside_the_server(&lab)?,
+        };
         let server = Server::start(Some(&lab.abroad), FAR.into(), &hub.server_config())?;
-        let client = Client::start(Some(&lab.laptop), &server.invite("bench")?)?;
-        let start = |kind: &EngineKind| Ok((*kind, Puller::start(*kind, &lab.laptop, &client)?));
+        // Its log tells what came ahead, and what of that was asked for.
+        let log = ["--log", "info,docxy_client::metadata=debug"];
+        let client = Client::start_with(Some(&lab.laptop), &server.invite("bench")?, &log)?;
+        let direct = Direct { hosts: hub.resolve().clone(), ca: hub.ca() };
+        let start = |kind: &EngineKind| -> Result<_> {
+            let puller = match way {
+                Way::Tunnel => Puller::start(*kind, &lab.laptop, &client)?,
+                Way::Direct => Puller::direct(*kind, &lab.laptop, &direct)?,
+            };
+            Ok((*kind, puller))
+        };
         let pullers = engines.iter().map(start).collect::<Result<_>>()?;
-        Ok(Self { rtt, pullers, _client: client, _server: server, _wan: wan, hub, _lab: lab, images: 0 })
+        Ok(Self { rtt, pullers, client, _server: server, _wan: wan, hub, lab, images: 0 })
     }
 
     /// Each engine pulls something that doesn't count; something large, too, if the link's rate shall be known.
@@ -78,20 +97,53 @@ impl World {
     pub(super) fn publish(&mut self, case: Case) -> Result<String> {
         self.images += 1;
         let repository = format!("trips/image-{}", self.images);
-        let (tag, image) = ("latest".to_owned(), case.recipe(self.rtt, self.images));
-        self.hub.publish(&Publication { repository: repository.clone(), tag, image })?;
+        self.put(&repository, case.recipe(self.rtt, self.images))
+    }
+
+    /// Puts an image where there may be an older one, whose tag it takes, and returns its name.
+    pub(super) fn put(&self, repository: &str, image: Recipe) -> Result<String> {
+        self.hub.publish(&Publication {
+            repository: repository.to_owned(),
+            tag: "latest".to_owned(),
+            image,
+        })?;
         Ok(format!("docker.io/{repository}:latest"))
+    }
+
+    /// Forgets what upstream was asked so far.
+    pub(super) fn clear_journal(&self) -> Result<()> {
+        self.hub.clear_journal()
+    }
+
+    /// What upstream was asked since then, when all is quiet.
+    pub(super) fn journal(&self) -> Result<Vec<Entry>> {
+        self.settle()?;
+        self.hub.journal()
+    }
+
+    /// Where engines and whoever else is on the laptop find the client.
+    pub(super) fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// The laptop.
+    pub(super) fn laptop(&self) -> &Namespace {
+        &self.lab.laptop
     }
 
     /// One pull, and what it had the server ask until all was quiet again.
     pub(super) fn pull(&self, engine: EngineKind, image: &str) -> Result<Pull> {
+        self.clear_journal()?;
+        let seconds = self.time(engine, image)?.as_secs_f64();
+        Ok(Pull::new(seconds, &self.journal()?))
+    }
+
+    /// One pull, and nothing else.
+    pub(super) fn time(&self, engine: EngineKind, image: &str) -> Result<Duration> {
         let command = self.puller(engine)?.pull(image);
-        self.hub.clear_journal()?;
         let started = Instant::now();
         run(command, PATIENCE)?.succeeded()?;
-        let seconds = started.elapsed().as_secs_f64();
-        self.settle()?;
-        Ok(Pull::new(seconds, &self.hub.journal()?))
+        Ok(started.elapsed())
     }
 
     /// Has the engine forget it.
@@ -125,4 +177,15 @@ impl World {
             ensure!(Instant::now() < deadline, "the server asks the registry without end");
         }
     }
+}
+
+/// The stand-in at the link's far end, at addresses that it leads to.
+fn beside_the_server(lab: &Lab) -> Result<StandIn> {
+    for host in HOSTS {
+        let mut command = lab.abroad.command("ip");
+        command.args(["addr", "add", &format!("{host}/32"), "dev", "lo"]);
+        run(command, PATIENCE)?.succeeded()?;
+    }
+    let [registry, auth, cdn] = HOSTS.map(|host| SocketAddr::new(host.into(), 443));
+    source::start(Some(&lab.abroad), Listen { registry, auth, cdn }, &[])
 }

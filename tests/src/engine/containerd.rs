@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Account, COMMAND, Engine, PULL, Pulled, Sandbox};
+use super::{Account, COMMAND, Direct, Engine, PULL, Pulled, Sandbox};
 use crate::{
     net::Namespace,
     process::{PATIENCE, Process, run},
@@ -39,7 +39,6 @@ impl Containerd {
     /// Starts one in `namespace` whose mirror for docker.io is `mirror` (`http://127.0.0.1:PORT`).
     pub fn start(namespace: &Namespace, mirror: &str) -> Result<Self> {
         let sandbox = Sandbox::new(namespace)?;
-        let config = sandbox.write("config.toml", CONFIG)?;
         sandbox.write(
             "hosts/docker.io/hosts.toml",
             &format!(
@@ -48,6 +47,16 @@ impl Containerd {
                  capabilities = [\"pull\", \"resolve\"]\n"
             ),
         )?;
+        Self::start_in(sandbox)
+    }
+
+    /// Starts one without a mirror.
+    pub fn start_direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
+        Self::start_in(Sandbox::knowing(namespace, direct)?)
+    }
+
+    fn start_in(sandbox: Sandbox) -> Result<Self> {
+        let config = sandbox.write("config.toml", CONFIG)?;
         let mut command = sandbox.command("containerd");
         command.arg("--config").arg(config);
         let mut process = Process::spawn("containerd", command, sandbox.root())?;
@@ -76,7 +85,7 @@ impl Containerd {
         command
     }
 
-    /// The command that pulls. It is ctr that talks to registries here, not the daemon.
+    /// `ctr images pull`: it is ctr that talks to registries here, not the daemon.
     pub fn pull_command(&self, image: &str, account: Option<Account<'_>>) -> Command {
         let mut command = self.ctr(&["images", "pull", "--hosts-dir"]);
         command.arg(self.sandbox.path("hosts"));

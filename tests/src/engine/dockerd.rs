@@ -8,7 +8,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::{
-    Account, COMMAND, PULL, Pulled, Sandbox,
+    Account, COMMAND, Direct, PULL, Pulled, Sandbox,
     image::{text, texts},
 };
 use crate::{
@@ -27,9 +27,17 @@ pub struct Dockerd {
 impl Dockerd {
     /// Starts one in `namespace` whose mirror for docker.io is `mirror` (`http://127.0.0.1:PORT`).
     pub fn start(namespace: &Namespace, mirror: &str) -> Result<Self> {
-        let sandbox = Sandbox::new(namespace)?;
+        Self::start_in(Sandbox::new(namespace)?, &[mirror])
+    }
+
+    /// Starts one without a mirror.
+    pub fn start_direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
+        Self::start_in(Sandbox::knowing(namespace, direct)?, &[])
+    }
+
+    fn start_in(sandbox: Sandbox, mirrors: &[&str]) -> Result<Self> {
         let config = json!({
-            "registry-mirrors": [mirror],
+            "registry-mirrors": mirrors,
             "bridge": "none",
             "iptables": false,
             "ip6tables": false,

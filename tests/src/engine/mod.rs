@@ -18,7 +18,7 @@ pub use dockerd::Dockerd;
 pub use image::Pulled;
 pub use podman::Podman;
 pub use registry::Registry;
-pub use sandbox::Sandbox;
+pub use sandbox::{Direct, Sandbox};
 pub use skopeo::Skopeo;
 
 /// An engine whose pulls take an account on their command line, and full names only (`docker.io/library/alpine:latest`).

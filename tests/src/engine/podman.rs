@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{
-    Account, COMMAND, Engine, PULL, Pulled, Sandbox,
+    Account, COMMAND, Direct, Engine, PULL, Pulled, Sandbox,
     image::{text, texts},
     skopeo::write_registries,
 };
@@ -33,7 +33,15 @@ impl Engine for Podman {
 impl Podman {
     /// One in `namespace` whose mirror for docker.io is `mirror` (`127.0.0.1:PORT`).
     pub fn new(namespace: &Namespace, mirror: &str) -> Result<Self> {
-        let sandbox = Sandbox::new(namespace)?;
+        Self::new_in(Sandbox::new(namespace)?, Some(mirror))
+    }
+
+    /// One without a mirror.
+    pub fn direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
+        Self::new_in(Sandbox::knowing(namespace, direct)?, None)
+    }
+
+    fn new_in(sandbox: Sandbox, mirror: Option<&str>) -> Result<Self> {
         write_registries(&sandbox, mirror)?;
         // vfs works on whatever file system the temporary folder is on.
         let storage = "[storage]\n\

@@ -3,8 +3,10 @@
 //! the machine. Must never mount anything where the machine itself would see it.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -19,6 +21,17 @@ use crate::{net::Namespace, process::scratch};
 pub struct Sandbox {
     root: TempDir,
     namespace: Namespace,
+    /// The one certificate authority, where it isn't the machine's own.
+    ca: Option<PathBuf>,
+}
+
+/// Docker Hub as an engine without a mirror finds it.
+#[derive(Clone, Debug)]
+pub struct Direct {
+    /// Where its host names lead, instead of DNS; the ports are HTTPS's own.
+    pub hosts: BTreeMap<String, SocketAddr>,
+    /// The certificate authority to trust for it.
+    pub ca: PathBuf,
 }
 
 /// Binds the folders beside it over the machine's, then becomes the program. The cgroup tree is mounted because 20.10's
@@ -27,6 +40,7 @@ const ENTER: &str = r#"set -e
 root=${0%/*}
 mount --bind "$root/lib" /var/lib
 mount --bind "$root/run" /run
+[ ! -e "$root/etc-hosts" ] || mount --bind "$root/etc-hosts" /etc/hosts
 [ ! -d /etc/containers ] || mount --bind "$root/containers" /etc/containers
 mount -t cgroup2 none /sys/fs/cgroup
 exec "$@"
@@ -35,11 +49,19 @@ exec "$@"
 impl Sandbox {
     /// An empty one, for an engine that shall run in `namespace`.
     pub fn new(namespace: &Namespace) -> Result<Self> {
-        let sandbox = Self { root: scratch()?, namespace: namespace.clone() };
+        let sandbox = Self { root: scratch()?, namespace: namespace.clone(), ca: None };
         for folder in ["lib", "run", "containers", "home"] {
             fs::create_dir(sandbox.path(folder))?;
         }
         sandbox.write("enter", ENTER)?;
+        Ok(sandbox)
+    }
+
+    /// The same for an engine that finds Docker Hub itself.
+    pub fn knowing(namespace: &Namespace, direct: &Direct) -> Result<Self> {
+        let sandbox = Self { ca: Some(direct.ca.clone()), ..Self::new(namespace)? };
+        let line = |(host, address): (&String, &SocketAddr)| format!("{} {host}\n", address.ip());
+        sandbox.write("etc-hosts", &direct.hosts.iter().map(line).collect::<String>())?;
         Ok(sandbox)
     }
 
@@ -50,6 +72,10 @@ impl Sandbox {
         command.args(["--mount", "--propagation", "private", "--", "sh"]);
         command.arg(self.path("enter")).arg(program);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.path("home"));
+        if let Some(ca) = &self.ca {
+            // Engines are written in Go, which looks there.
+            command.env("SSL_CERT_FILE", ca);
+        }
         command
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Account, COMMAND, Engine, PULL, Pulled, Sandbox, image::digest_of};
+use super::{Account, COMMAND, Direct, Engine, PULL, Pulled, Sandbox, image::digest_of};
 use crate::{net::Namespace, process::run};
 
 /// A skopeo with a configuration of its own.
@@ -20,13 +20,21 @@ pub struct Skopeo {
     copies: AtomicUsize,
 }
 
-/// Makes `mirror` (`HOST:PORT`) the mirror of docker.io, and a registry that may itself be named without TLS, for all
-/// tools that use `containers/image`.
-pub(super) fn write_registries(sandbox: &Sandbox, mirror: &str) -> Result<()> {
+/// Makes `mirror` (`HOST:PORT`), if there is one, the mirror of docker.io, and a registry that may itself be named without
+/// TLS, for all tools that use `containers/image`.
+pub(super) fn write_registries(sandbox: &Sandbox, mirror: Option<&str>) -> Result<()> {
     sandbox.write("containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)?;
-    let registries = format!(
-        "unqualified-search-registries = [\"docker.io\"]\n\
-         [[registry]]\n\
+    let mut registries = "unqualified-search-registries = [\"docker.io\"]\n".to_owned();
+    if let Some(mirror) = mirror {
+        registries.push_str(&mirrored(mirror));
+    }
+    sandbox.write("containers/registries.conf", &registries)?;
+    Ok(())
+}
+
+fn mirrored(mirror: &str) -> String {
+    format!(
+        "[[registry]]\n\
          location = \"docker.io\"\n\
          [[registry.mirror]]\n\
          location = \"{mirror}\"\n\
@@ -34,9 +42,7 @@ pub(super) fn write_registries(sandbox: &Sandbox, mirror: &str) -> Result<()> {
          [[registry]]\n\
          location = \"{mirror}\"\n\
          insecure = true\n"
-    );
-    sandbox.write("containers/registries.conf", &registries)?;
-    Ok(())
+    )
 }
 
 /// A pull is `skopeo copy --all docker://IMAGE dir:…`: every platform, byte for byte.
@@ -66,7 +72,15 @@ impl Engine for Skopeo {
 impl Skopeo {
     /// One in `namespace` whose mirror for docker.io is `mirror` (`127.0.0.1:PORT`).
     pub fn new(namespace: &Namespace, mirror: &str) -> Result<Self> {
-        let sandbox = Sandbox::new(namespace)?;
+        Self::new_in(Sandbox::new(namespace)?, Some(mirror))
+    }
+
+    /// One without a mirror.
+    pub fn direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
+        Self::new_in(Sandbox::knowing(namespace, direct)?, None)
+    }
+
+    fn new_in(sandbox: Sandbox, mirror: Option<&str>) -> Result<Self> {
         write_registries(&sandbox, mirror)?;
         Ok(Self { sandbox, copies: AtomicUsize::new(0) })
     }
@@ -94,9 +108,9 @@ impl Skopeo {
         command
     }
 
-    /// The path of a file that its commands may use.
-    pub fn path(&self, file: &str) -> PathBuf {
-        self.sandbox.path(file)
+    /// A file or folder of its own, where the sandbox says (`home/…`).
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.sandbox.path(path)
     }
 
     fn copy_command(&self, image: &str, target: &str, account: Option<Account<'_>>) -> Command {
