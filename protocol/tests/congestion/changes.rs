@@ -14,9 +14,9 @@ const POLICED_SHARE: f64 = 0.85;
 
 const OVER_AN_OUTAGE: Time = ms(2500);
 const OVER_ANOTHER_RATE: Time = secs(4);
-/// From then on no packet waits longer than this at half the rate.
-/// A queue of the old rate's product has to drain first.
-const HALVED_SETTLED: Time = secs(5);
+/// From then on no packet waits longer than this at half the rate. A queue of the old rate's product
+/// has to drain first, and where there is loss besides, it is a cycle or two until that is believed.
+const HALVED_SETTLED: Time = secs(10);
 const HALVED_WAIT: Time = ms(130);
 const LONGER_RTT_SHARE: f64 = 0.75;
 

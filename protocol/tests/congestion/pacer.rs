@@ -41,8 +41,14 @@ impl Pacer {
             return None;
         }
         let missing = (self.capacity - self.tokens) as u32;
-        Some(now + srtt.saturating_mul(missing) / window / 5 * 4)
+        Some(rung(now + srtt.saturating_mul(missing) / window / 5 * 4))
     }
+}
+
+/// When tokio's timer goes off that is set for then: it counts whole milliseconds, and never too few.
+fn rung(at: Time) -> Time {
+    const TICK: Duration = Duration::from_millis(1);
+    TICK * (at.as_micros() / TICK.as_micros() + 1) as u32
 }
 
 /// The window that is paced at so many bytes per second.
