@@ -145,7 +145,10 @@ impl Cycle {
         delivered: u64,
         path: &mut Path,
     ) -> Option<Finding> {
-        if let Some(finding) = self.slower(now, round, path) {
+        // Beside a rival, rounds that bring less or lose more come and go. The maximum forgets in time,
+        // as the rival's does; whoever believes them at once gives way and never gets it back.
+        let alone = !path.rtt.shared();
+        if alone && let Some(finding) = self.slower(now, round, path) {
             return Some(finding);
         }
         match rounds {
@@ -169,6 +172,7 @@ impl Cycle {
         }
         if let Some(best) = round.best
             && rounds >= 2
+            && alone
             && overdriven(round, path)
             && best < path.rate.get()
         {
