@@ -205,11 +205,6 @@ impl Ledger {
         })
     }
 
-    /// Mean round trip of what has left in this phase.
-    pub(super) fn delay(&self) -> Option<Duration> {
-        self.epochs.back()?.mean_delay()
-    }
-
     fn epoch(&mut self, sent: Instant) -> Option<&mut Epoch> {
         let index = self.epochs.iter().rposition(|epoch| epoch.since <= sent).unwrap_or(0);
         self.epochs.get_mut(index)
