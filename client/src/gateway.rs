@@ -16,6 +16,7 @@ use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use http::StatusCode;
 use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -130,12 +131,10 @@ impl Gateway {
         let mut overtaken = false;
         loop {
             let line = self.line(&request, spent.as_ref(), patience).await?;
-            let asked = async {
-                let place = line.place(&request.operation).await;
-                exchange::run(&line, place, &request, None).await
-            };
-            match tokio::time::timeout_at(patience.until().into(), asked).await.unwrap_or_else(|_| too_late())
-            {
+            let deadline = patience.until().into();
+            let place = timeout_at(deadline, line.place(&request.operation)).await.map_err(|_| crowded())?;
+            let asked = exchange::run(&line, place, &request, None);
+            match timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(unanswered().into())) {
                 Ok(exchange::Answer { status, headers, body, behind }) => {
                     self.means.metadata.learn(&request, status, &headers);
                     // Before the engine has the answer, and asks for what it names.
@@ -173,7 +172,17 @@ impl Answer {
     }
 }
 
-/// Everything under way may be waiting for engines that don't read, or the far side is slow.
-fn too_late() -> Result<exchange::Answer, ExchangeError> {
-    Err(Fault::new(Hop::Tunnel, FaultKind::TimedOut, "no answer in time through the tunnel").into())
+/// Everything under way waits for its engine to read.
+fn crowded() -> Fault {
+    let detail = "too much is under way already, and none of it ended in time";
+    Fault::new(Hop::Tunnel, FaultKind::TimedOut, detail)
+}
+
+/// A line that is dead is known to be so within seconds, so whoever is late is behind it.
+fn unanswered() -> Fault {
+    Fault::new(
+        Hop::Server,
+        FaultKind::TimedOut,
+        "no answer in time; the tunnel is up, the registry may be slow",
+    )
 }

@@ -73,6 +73,11 @@ impl Process {
         procfs::descriptors(self.pid())
     }
 
+    /// How many of them are connections by TCP.
+    pub fn connections(&self) -> Result<usize> {
+        procfs::connections(self.pid())
+    }
+
     /// How many threads it has.
     pub fn threads(&self) -> Result<usize> {
         procfs::threads(self.pid())

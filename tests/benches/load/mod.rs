@@ -173,8 +173,16 @@ impl Results {
 /// Before, at most, and after, in one table; the errors and the restarts below.
 impl Display for Results {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table =
-            Table::new(&["scene", "of", "RSS, MiB", "descriptors", "threads", "tasks", "streams"]);
+        let mut table = Table::new(&[
+            "scene",
+            "of",
+            "RSS, MiB",
+            "descriptors",
+            "of them TCP",
+            "threads",
+            "tasks",
+            "streams",
+        ]);
         for (scene, held) in &self.held {
             let three = |of: &dyn Fn(&watch::Sample) -> u64| {
                 format!("{}/{}/{}", of(&held.before), of(&held.most), of(&held.after))
@@ -185,6 +193,7 @@ impl Display for Results {
                 held.of.to_owned(),
                 three(&|sample| sample.rss >> 20),
                 three(&|sample| sample.footprint.descriptors as u64),
+                three(&|sample| sample.footprint.tcp as u64),
                 three(&|sample| sample.footprint.threads as u64),
                 count("tasks"),
                 count(if held.of == "server" { "streams" } else { "segments" }),
@@ -197,7 +206,11 @@ impl Display for Results {
         for (scene, held) in &self.held {
             match held.settled {
                 Some(seconds) => {
-                    writeln!(out, "{scene}: the {} was as before {seconds:.1} s later", held.of)?
+                    write!(out, "{scene}: the {} was as before {seconds:.1} s later", held.of)?;
+                    match held.warm() {
+                        0 => writeln!(out)?,
+                        warm => writeln!(out, ", with {warm} connections kept for the next pull")?,
+                    }
                 }
                 None => writeln!(out, "{scene}: the {} DID NOT COME BACK to where it was", held.of)?,
             }

@@ -1,5 +1,6 @@
 //! What server and client hold before a scene, at most while it lasts, and after it.
-//! Must never end before they hold what they did before, or enough time has passed to say that they won't.
+//! Must never end before they hold what they did before, or enough time has passed to say that they won't; nor pass
+//! over what is left unless it is a connection that the server keeps warm.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -16,6 +17,10 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// How long they may take to come back: the server keeps connections to a registry for 50 s in case of another pull.
 const SETTLED: Duration = Duration::from_secs(75);
+
+/// How many connections a server keeps for the next pull while a registry is in use: to it, to its token service, and to
+/// its CDN.
+const WARM: usize = 3;
 
 /// One look.
 #[derive(Clone, Debug, Serialize)]
@@ -34,8 +39,15 @@ pub(crate) struct Held {
     /// The most of each.
     pub(crate) most: Sample,
     pub(crate) after: Sample,
-    /// Seconds from the end of the scene until all but the memory was as before.
+    /// Seconds from the end of the scene until all but the memory, and at most [`WARM`] connections, was as before.
     pub(crate) settled: Option<f64>,
+}
+
+impl Held {
+    /// How many connections are kept that weren't there before.
+    pub(crate) fn warm(&self) -> usize {
+        self.after.footprint.tcp.saturating_sub(self.before.footprint.tcp)
+    }
 }
 
 /// One that is watched.
@@ -89,7 +101,7 @@ pub(crate) fn during<T>(
 fn settle(mut party: Watched<'_>, before: Sample, most: Sample, ended: Instant) -> Result<Held> {
     loop {
         let after = (party.look)()?;
-        let back = after.footprint == before.footprint;
+        let back = after.footprint.tcp <= WARM && cold(&after.footprint) == cold(&before.footprint);
         if back || ended.elapsed() > SETTLED {
             let settled = back.then(|| ended.elapsed().as_secs_f64());
             return Ok(Held { of: party.name, before, most, after, settled });
@@ -98,11 +110,24 @@ fn settle(mut party: Watched<'_>, before: Sample, most: Sample, ended: Instant) 
     }
 }
 
+/// The same without its connections to registries. Each takes a descriptor and a task, and all of them together one
+/// more task, which looks for those that have become old.
+fn cold(footprint: &Footprint) -> Footprint {
+    let mut cold = footprint.clone();
+    cold.tcp = 0;
+    cold.descriptors -= footprint.tcp;
+    if let Some(tasks) = cold.counts.get_mut("tasks") {
+        *tasks = tasks.saturating_sub(footprint.tcp as u64 + u64::from(footprint.tcp > 0));
+    }
+    cold
+}
+
 impl Sample {
     fn raise_to(&mut self, other: &Self) {
         self.rss = self.rss.max(other.rss);
         let (mine, others) = (&mut self.footprint, &other.footprint);
         mine.descriptors = mine.descriptors.max(others.descriptors);
+        mine.tcp = mine.tcp.max(others.tcp);
         mine.threads = mine.threads.max(others.threads);
         for (name, count) in &others.counts {
             let mine = mine.counts.entry(name.clone()).or_default();

@@ -20,6 +20,8 @@ use crate::process::{PATIENCE, Process};
 pub struct Footprint {
     /// Open descriptors: sockets, files and all.
     pub descriptors: usize,
+    /// Those of them that are connections by TCP: of a server to registries, of a client from engines.
+    pub tcp: usize,
     /// Threads.
     pub threads: usize,
     /// What the program itself counts, by the name that it has for it.
@@ -28,7 +30,8 @@ pub struct Footprint {
 
 impl Footprint {
     fn new(process: &Process, counts: BTreeMap<String, u64>) -> Result<Self> {
-        Ok(Self { descriptors: process.descriptors()?, threads: process.threads()?, counts })
+        let (descriptors, tcp) = (process.descriptors()?, process.connections()?);
+        Ok(Self { descriptors, tcp, threads: process.threads()?, counts })
     }
 
     /// One of the program's own counts; 0 for one that it doesn't have at the moment.

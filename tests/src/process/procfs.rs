@@ -41,16 +41,14 @@ pub(super) fn threads(pid: u32) -> Result<usize> {
 
 /// Addresses on which the process itself (not just its namespace) listens by TCP, sorted.
 pub(super) fn listening(pid: u32) -> Result<Vec<SocketAddr>> {
-    let own = sockets(&folder(pid).join("fd"))?;
-    let mut addresses = Vec::new();
-    for table in ["net/tcp", "net/tcp6"] {
-        // A kernel without IPv6 has no tcp6.
-        let table = fs::read_to_string(folder(pid).join(table)).unwrap_or_default();
-        let listeners = table.lines().skip(1).filter_map(listener);
-        addresses.extend(listeners.filter(|(_, inode)| own.contains(inode)).map(|(address, _)| address));
-    }
+    let mut addresses: Vec<_> = tcp(pid)?.iter().filter(|socket| socket.listens).map(|it| it.local).collect();
     addresses.sort();
     Ok(addresses)
+}
+
+/// How many connections by TCP the process itself has open.
+pub(super) fn connections(pid: u32) -> Result<usize> {
+    Ok(tcp(pid)?.iter().filter(|socket| !socket.listens).count())
 }
 
 fn folder(pid: u32) -> PathBuf {
@@ -64,14 +62,30 @@ fn sockets(descriptors: &Path) -> Result<BTreeSet<u64>> {
     Ok(links.filter_map(inode).collect())
 }
 
-/// Address and inode of a line of `/proc/PID/net/tcp`, if it is a listening socket.
-fn listener(line: &str) -> Option<(SocketAddr, u64)> {
+/// A line of `/proc/PID/net/tcp`.
+struct Tcp {
+    local: SocketAddr,
+    listens: bool,
+    inode: u64,
+}
+
+/// The TCP sockets that a process holds open.
+fn tcp(pid: u32) -> Result<Vec<Tcp>> {
+    let own = sockets(&folder(pid).join("fd"))?;
+    // A kernel without IPv6 has no tcp6.
+    let table = |name| fs::read_to_string(folder(pid).join(name)).unwrap_or_default();
+    let tables = ["net/tcp", "net/tcp6"].map(table).concat();
+    // A table's own head is no such line.
+    Ok(tables.lines().filter_map(tcp_line).filter(|socket| own.contains(&socket.inode)).collect())
+}
+
+fn tcp_line(line: &str) -> Option<Tcp> {
     const LISTEN: &str = "0A";
     let fields: Vec<_> = line.split_whitespace().collect();
     let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
     let (ip, port) = local.split_once(':')?;
-    let address = SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?);
-    (*state == LISTEN).then_some((address, inode.parse().ok()?))
+    let local = SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?);
+    Some(Tcp { local, listens: *state == LISTEN, inode: inode.parse().ok()? })
 }
 
 /// The kernel prints an address as 32-bit words, each in the machine's own byte order.
@@ -89,7 +103,10 @@ fn address(hex: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, process};
+    use std::{
+        net::{TcpListener, TcpStream},
+        process,
+    };
 
     use super::*;
 
@@ -104,6 +121,18 @@ mod tests {
             let address = listener.local_addr().unwrap();
             assert!(seen.contains(&address), "{address} is not among {seen:?}");
         }
+    }
+
+    #[test]
+    fn a_process_has_the_connections_that_it_opened() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _ends: Vec<_> = (0..50)
+            .map(|_| {
+                (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), listener.accept().unwrap())
+            })
+            .collect();
+        // Other tests have theirs meanwhile.
+        assert!(connections(process::id()).unwrap() >= 100);
     }
 
     #[test]

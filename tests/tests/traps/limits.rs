@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::{
     engine::{ANY, Engine},
-    world::{ALICE, World},
+    world::{ALICE, World, config, hub},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -112,4 +112,17 @@ async fn a_registry_that_cannot_be_reached_is_named() {
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"));
         assert!(message.contains("registry-1.docker.io") && message.contains("refused"), "{message}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_late_is_not_put_down_to_a_tunnel_that_is_up() {
+    let hub = hub().await;
+    let config = config(&hub);
+    let world = World::with(hub, &config, &["--patience", "2"]);
+    let bearer = world.engine.anonymous("library/hello").await;
+    world.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on("/manifests/"));
+    let answer = world.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
+    let (status, code, _) = answer.fault("docxy server");
+    assert_eq!((status, code.as_str()), (504, "UNAVAILABLE"));
+    world.hub.faults().release();
 }
