@@ -24,6 +24,8 @@ pub(crate) const LATE: Range<Time> = secs(25)..secs(65);
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rival {
     Bbr,
+    /// As measured on real links: one that believes in more than its part.
+    BoldBbr,
     Cubic,
     /// Another of its kind.
     Auto,
@@ -37,11 +39,12 @@ pub(crate) enum Order {
 }
 
 impl Rival {
-    pub(crate) const ALL: [Self; 3] = [Self::Bbr, Self::Cubic, Self::Auto];
+    pub(crate) const ALL: [Self; 4] = [Self::Bbr, Self::BoldBbr, Self::Cubic, Self::Auto];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bbr => "bbr",
+            Self::BoldBbr => "bold-bbr",
             Self::Cubic => "cubic",
             Self::Auto => "auto",
         }
@@ -50,6 +53,7 @@ impl Rival {
     fn control(self, now: Instant) -> Box<dyn Control> {
         match self {
             Self::Bbr => Box::new(Bbr::new(now)),
+            Self::BoldBbr => Box::new(Bbr::bold(now)),
             Self::Cubic => Box::new(Cubic::new(now)),
             Self::Auto => Box::new(auto(now)),
         }
@@ -88,16 +92,23 @@ impl Order {
 const LEFT_TO_BBR: f64 = 0.45;
 const LEFT_TO_CUBIC: f64 = 0.30;
 const TAKEN: f64 = 0.45;
+/// Of either, where the rival is bold.
+const BOLD: f64 = 0.40;
 
 #[test]
 fn neither_starves_the_other() {
     let mut failed = Vec::new();
-    for (rival, least) in [(Rival::Bbr, LEFT_TO_BBR), (Rival::Cubic, LEFT_TO_CUBIC)] {
+    let rivals = [
+        (Rival::Bbr, LEFT_TO_BBR, TAKEN),
+        (Rival::BoldBbr, BOLD, BOLD),
+        (Rival::Cubic, LEFT_TO_CUBIC, TAKEN),
+    ];
+    for (rival, least_left, least_taken) in rivals {
         for order in Order::ALL {
             for seed in 1..=5 {
                 let report = rival.beside_auto(order, Time::ZERO, seed);
                 let (left, taken) = (report.share_of(1, LATE), report.share(LATE));
-                if left < least || taken < TAKEN {
+                if left < least_left || taken < least_taken {
                     failed.push(format!("{}: {left:.3} left, {taken:.3} taken", report.run));
                 }
             }

@@ -53,7 +53,9 @@ fn figures() {
 #[test]
 #[ignore = "a table for people; it asserts nothing"]
 fn beside() {
-    println!("rival  came   jitter  4 s to 20 s: rival, ours      the 40 s after: rival, ours  wait p50 p95");
+    println!(
+        "rival    came   jitter  4 s to 20 s: rival, ours      the 40 s after: rival, ours  wait p50 p95"
+    );
     for (jitter, rival, order) in all_meetings() {
         let reports: Vec<Report> = SEEDS.map(|seed| rival.beside_auto(order, jitter, seed)).collect();
         let wait = |part| millis(reports[0].queue_delay(LATE, part));
@@ -64,7 +66,7 @@ fn beside() {
             format!("{:5.1} ({:4.1})", shares[shares.len() / 2], shares[0])
         });
         println!(
-            "{:6} {:6} {:6.1}  {}  {:4.0} {:4.0}",
+            "{:8} {:6} {:6.1}  {}  {:4.0} {:4.0}",
             rival.name(),
             order.name(),
             millis(jitter),

@@ -13,9 +13,11 @@ use super::path::{Path, Round};
 use super::sampler::Sample;
 use std::time::{Duration, Instant};
 
-/// Windows in bandwidth-delay products.
+/// Windows in bandwidth-delay products. Beside a rival a drain goes deeper, to show how much of the queue
+/// is ours also where it is full and a probe moves nothing.
 const PROBING: f64 = 1.25;
 const DRAINING: f64 = 0.9;
+const DRAINING_BESIDE: f64 = 0.85;
 
 /// Rounds of cruising: at least, and how many more at most. Varied, or two flows could probe in
 /// step and never see each other.
@@ -165,7 +167,7 @@ impl Cycle {
                     path.rtt.set_unqueued(delay);
                 }
                 if let Some(swing) = path.ledger.swing() {
-                    path.rtt.observe_swing(swing, PROBING - DRAINING);
+                    path.rtt.observe_swing(swing, PROBING - draining(path));
                 }
             }
             _ => {}
@@ -187,13 +189,12 @@ impl Cycle {
 
     /// The window in bytes.
     pub(super) fn window(&self, path: &Path) -> f64 {
-        let (product, gain) = match self.stage {
-            Stage::Probe => (path.product(), PROBING),
-            Stage::Drain if self.deep(path) => (path.holds(path.rate.get(), path.rtt.min()), DRAINING),
-            Stage::Drain => (path.product(), DRAINING),
-            Stage::Cruise => (path.product(), 1.0),
+        let product = if self.stage == Stage::Drain && self.deep(path) {
+            path.holds(path.rate.get(), path.rtt.min())
+        } else {
+            path.product()
         };
-        product * gain * path.ledger.compensation() + 2.0 * path.mtu() as f64
+        product * self.gain(path) * path.ledger.compensation() + 2.0 * path.mtu() as f64
     }
 
     fn deep(&self, path: &Path) -> bool {
@@ -202,12 +203,15 @@ impl Cycle {
 
     /// The rate at which it means to send, in bytes per second.
     pub(super) fn pace(&self, path: &Path) -> f64 {
-        let gain = match self.stage {
+        path.rate.get() * self.gain(path) * path.ledger.compensation()
+    }
+
+    fn gain(&self, path: &Path) -> f64 {
+        match self.stage {
             Stage::Probe => PROBING,
-            Stage::Drain => DRAINING,
+            Stage::Drain => draining(path),
             Stage::Cruise => 1.0,
-        };
-        path.rate.get() * gain * path.ledger.compensation()
+        }
     }
 
     fn enter(&mut self, now: Instant, stage: Stage, path: &mut Path) {
@@ -257,6 +261,10 @@ impl Probe {
         let clean = path.ledger.probe_loss().is_none_or(|loss| loss < path.ledger.usual() + PROBE_SPILLS);
         clean && self.best > self.before * FASTER
     }
+}
+
+fn draining(path: &Path) -> f64 {
+    if path.rtt.shared() { DRAINING_BESIDE } else { DRAINING }
 }
 
 /// More is lost than while draining, beyond what chance explains.
