@@ -5,6 +5,10 @@ use docxy_server::command::Arguments;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+/// One that gives memory back to the system when a rush is over.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Misuse ends here, with exit code 2.
     let arguments = Arguments::parse();
