@@ -85,9 +85,10 @@ impl Containerd {
         command
     }
 
-    /// `ctr images pull`: it is ctr that talks to registries here, not the daemon.
+    /// `ctr images pull`: it is ctr that talks to registries here, not the daemon. With `--debug` it draws no
+    /// progress; else it would end only when it had drawn that once more, which it does every 100 ms.
     pub fn pull_command(&self, image: &str, account: Option<Account<'_>>) -> Command {
-        let mut command = self.ctr(&["images", "pull", "--hosts-dir"]);
+        let mut command = self.ctr(&["--debug", "images", "pull", "--hosts-dir"]);
         command.arg(self.sandbox.path("hosts"));
         if let Some(account) = account {
             command.args(["--user", &account.pair()]);
