@@ -50,8 +50,11 @@ const NEARLY: f64 = 0.95;
 const UNUSED: f64 = 0.06;
 const HASTE: f64 = 4.0;
 
-/// Without a transfer for so long, what was measured is a memory.
+/// Without a transfer for so long, what was measured has to prove true again.
 const LULL: Duration = Duration::from_secs(10);
+
+/// And for so long, it is no better than what another connection found.
+const STALE: Duration = Duration::from_secs(300);
 
 /// Congestion control by measured delivery rate.
 #[derive(Debug, Clone)]
@@ -109,13 +112,13 @@ impl Auto {
             && matches!(self.phase, Phase::Startup(_))
             && Resume::like(memory.min_rtt, rtt)
         {
-            self.resume(now, memory.rate.bytes_per_second(), rtt);
+            self.resume(now, memory.rate.bytes_per_second(), rtt, resume::FROM_MEMORY);
         }
     }
 
-    fn resume(&mut self, now: Instant, rate: f64, rtt: Duration) {
+    fn resume(&mut self, now: Instant, rate: f64, rtt: Duration, jump: f64) {
         self.path.rate.clear();
-        self.enter(now, Phase::Resume(Resume::begin(rate, rtt)));
+        self.enter(now, Phase::Resume(Resume::begin(rate, rtt, jump)));
         self.set_window(0);
     }
 
@@ -153,7 +156,7 @@ impl Auto {
                 }
             }
             Phase::Resume(resume) => {
-                if let Some(verdict) = resume.end_round(round, path) {
+                if let Some(verdict) = resume.end_round(round, app_limited, path) {
                     self.resumed(now, verdict);
                 }
             }
@@ -197,7 +200,7 @@ impl Auto {
     fn resumed(&mut self, now: Instant, verdict: Verdict) {
         match verdict {
             Verdict::Known => {
-                // Its first round, at half the rate, was a look at the round trip without queues.
+                // Its first round, below the rate, was a look at the round trip without queues.
                 self.path.rtt.renew(now);
                 self.enter(now, Phase::Cycle(Cycle::begin(Stage::Cruise, &self.path)));
             }
@@ -239,10 +242,17 @@ const PACER: f64 = 1.25;
 impl Algorithm for Auto {
     fn on_sent(&mut self, now: Instant, bytes: u64) {
         self.compare(now);
-        let idle = now.saturating_duration_since(self.busy) > LULL;
-        if idle && matches!(self.phase, Phase::Cycle(_) | Phase::Look(_)) {
-            self.path.rtt.renew(now);
-            self.resume(now, self.path.rate.get(), self.path.rtt.min());
+        let idle = now.saturating_duration_since(self.busy);
+        if idle > LULL {
+            let jump = if idle > STALE { resume::FROM_MEMORY } else { resume::AFTER_PAUSE };
+            match &mut self.phase {
+                Phase::Cycle(_) | Phase::Look(_) => {
+                    self.path.rtt.renew(now);
+                    self.resume(now, self.path.rate.get(), self.path.rtt.min(), jump);
+                }
+                Phase::Resume(resume) => resume.wait(jump),
+                Phase::Startup(_) => {}
+            }
         }
         self.in_flight += bytes;
         self.sampler.sent(now);

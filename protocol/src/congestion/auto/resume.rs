@@ -1,4 +1,4 @@
-//! A start from what is remembered: half of the rate at once, paced, and the rest as it proves true.
+//! A start from what is remembered: a good part of the rate at once, paced, and the rest as it proves true.
 //!
 //! As draft-ietf-tsvwg-careful-resume: jump, validate, and a retreat at the first sign that the path
 //! is another one. Must never believe a remembered rate without measuring it.
@@ -8,8 +8,12 @@ use super::sampler::Sample;
 use super::startup::{self, Startup};
 use std::time::{Duration, Instant};
 
-/// Share of the remembered rate at which it starts.
-const JUMP: f64 = 0.5;
+/// Share of the window at which a connection starts by what another one found.
+pub(super) const FROM_MEMORY: f64 = 0.5;
+
+/// And at which it goes on after a pause, by what it found itself: paced a quarter faster by quinn, that
+/// is the rate, at which BBR goes on, too (draft-ietf-ccwg-bbr, section 5.4.1).
+pub(super) const AFTER_PAUSE: f64 = 0.8;
 
 /// Bytes under way from which on it is a transfer and not a small reply.
 const TRANSFER: u64 = 64 * 1024;
@@ -21,6 +25,7 @@ const ROUNDS: u64 = 2;
 pub(super) struct Resume {
     rate: f64,
     rtt: Duration,
+    jump: f64,
     stage: Stage,
     /// Watches for a full path as in any start.
     watch: Startup,
@@ -30,7 +35,7 @@ pub(super) struct Resume {
 enum Stage {
     /// Nothing large has left yet.
     Ready,
-    /// What left since then is on its way at half of the rate.
+    /// What left since then is on its way at a part of the rate.
     Jump(Instant),
     /// The first of it came back as hoped.
     Climb,
@@ -50,8 +55,13 @@ pub(super) enum Verdict {
 }
 
 impl Resume {
-    pub(super) fn begin(rate: f64, rtt: Duration) -> Self {
-        Self { rate, rtt, stage: Stage::Ready, watch: Startup::from(rate) }
+    pub(super) fn begin(rate: f64, rtt: Duration, jump: f64) -> Self {
+        Self { rate, rtt, jump, stage: Stage::Ready, watch: Startup::from(rate) }
+    }
+
+    /// The same once more, where the transfer hasn't come yet.
+    pub(super) fn wait(&mut self, jump: f64) {
+        (self.jump, self.stage) = (jump, Stage::Ready);
     }
 
     /// Whether this may be the path that was remembered. A detour is never shorter, and a queue of
@@ -87,9 +97,14 @@ impl Resume {
         self.watch.on_sample(now, sample, delivered, path).then_some(Verdict::Full)
     }
 
-    pub(super) fn end_round(&self, round: &Round, path: &Path) -> Option<Verdict> {
+    pub(super) fn end_round(&mut self, round: &Round, app_limited: bool, path: &Path) -> Option<Verdict> {
         match self.stage {
             Stage::Climb | Stage::Full(_) if startup::spills(round, path) => Some(Verdict::Full),
+            Stage::Full(_) if app_limited => {
+                // What little there was to send proves nothing, and is not what the path can do.
+                self.stage = Stage::Full(path.round);
+                None
+            }
             Stage::Full(since) if path.round >= since + ROUNDS => Some(Verdict::Known),
             _ => None,
         }
@@ -100,7 +115,7 @@ impl Resume {
         let compensation = path.ledger.early_compensation();
         let target = path.holds(self.rate, self.rtt) * compensation;
         match self.stage {
-            Stage::Ready | Stage::Jump(_) => (target * JUMP).max(super::INITIAL_WINDOW),
+            Stage::Ready | Stage::Jump(_) => (target * self.jump).max(super::INITIAL_WINDOW),
             Stage::Climb => {
                 let grown = startup::grown(window, acked, path);
                 if grown >= target {
