@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use docxy_tests::hub::{Entry, Fault, Image, Rule, Site};
+use docxy_tests::{
+    hub::{Entry, Fault, Image, Rule, Site},
+    process::PATIENCE,
+};
 use http::StatusCode;
 use tokio::task::block_in_place;
 
@@ -45,6 +48,23 @@ async fn when_warm_a_request_costs_one_upstream_or_a_look_more_and_no_new_connec
             "{seen:#?}"
         );
         assert_eq!(seen.iter().map(|entry| entry.method.as_str()).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_in_use_are_kept_warm_for_nothing() {
+    let world = World::new().await;
+    let bearer = world.engine.anonymous(HELLO).await;
+    let (_, blob) = world.with_blob(1, 1 << 20);
+    assert!(world.engine.get(&blob, &[("authorization", &bearer)]).await.whole);
+    let known: BTreeSet<_> = world.hub.journal().snapshot().iter().map(|entry| entry.peer).collect();
+    world.hub.journal().clear();
+    for site in [Site::Registry, Site::Auth, Site::Cdn] {
+        world.hub.journal().wait_for(|entry| entry.site == site, 2 * PATIENCE).await.unwrap();
+    }
+    for entry in world.hub.journal().snapshot() {
+        assert!(entry.method == "HEAD" && known.contains(&entry.peer), "{entry:#?}");
+        assert!(!entry.path.contains("/manifests/"), "{entry:#?}");
     }
 }
 
