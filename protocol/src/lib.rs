@@ -53,4 +53,5 @@ pub mod segment;
 pub mod tls;
 pub mod token;
 pub mod transport;
+pub mod udp_buffers;
 pub mod window;

@@ -36,8 +36,8 @@ pub(crate) enum AnswerBody {
 impl Answer {
     /// Takes over what a hop answered to an operation. `rest` is where to go on if its body breaks.
     ///
-    /// Errors are read here, as tokens and manifests are, and put into the registry's format where they are in none; everything
-    /// else is left to flow.
+    /// Tokens, manifests and errors are read here, and errors put into the registry's format where they
+    /// are in none; everything else is left to flow.
     ///
     /// # Errors
     /// Where an error's body cannot be read.

@@ -103,9 +103,7 @@ impl Origin {
             )),
         }
     }
-}
 
-impl Origin {
     /// The root of the CDN that was asked last; nothing of a signed URL.
     pub(super) fn last_cdn(&self) -> Option<Url> {
         self.lock_last_cdn().clone()
