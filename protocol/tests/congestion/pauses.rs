@@ -24,6 +24,8 @@ const INFLATION: f64 = 1.15;
 
 /// With a memory that is right.
 const RECALLED_WITHIN: Time = ms(1000);
+/// A start from it is at half of it, paced by quinn a quarter faster.
+const HALF_AT_FIRST: f64 = 0.65;
 /// With one that is four times too high.
 const MISLED_COLD: f64 = 0.75;
 const MISLED_LOSS: f64 = 0.10;
@@ -71,12 +73,32 @@ fn a_minute_of_pings_is_not_forgetting_either() {
 }
 
 fn recalling(name: &str, mbit: u64, min_rtt: Time, seed: u64) -> Report {
+    recalling_in(Simulation::new(name, ACROSS_THE_SEA, seed), mbit, min_rtt)
+}
+
+fn recalling_in(simulation: Simulation, mbit: u64, min_rtt: Time) -> Report {
     let rate = Rate::from_bits_per_second(mbit * 1_000_000).expect("within bounds");
-    Simulation::new(name, ACROSS_THE_SEA, seed).run(|now| {
+    simulation.run(|now| {
         let mut auto = auto(now);
         auto.recall(PathMemory { rate, min_rtt });
         auto
     })
+}
+
+#[test]
+fn what_another_connection_found_is_no_better_known_after_a_pause() {
+    // The first round trip of the bulk, as it arrives.
+    let first = secs(20) + RTT..secs(20) + RTT * 2;
+    let simulation = Simulation::new("recalled, pings, bulk", ACROSS_THE_SEA, 1).lasting(secs(30));
+    let plan = [(Time::ZERO, Limited(PINGS)), (secs(20), Endless)];
+    let recalled = recalling_in(simulation.plan(&plan), 100, RTT);
+    let part = recalled.rate(first.clone()) / 100e6;
+    assert!(part > 0.3 && part < HALF_AT_FIRST, "{}: {part:.2} of the link", recalled.run);
+    let simulation = Simulation::new("bulk, a pause, bulk", ACROSS_THE_SEA, 1).lasting(secs(30));
+    let plan = [(Time::ZERO, Endless), (secs(6), Nothing), (secs(20), Endless)];
+    let known = simulation.plan(&plan).run(auto);
+    let part = known.rate(first) / 100e6;
+    assert!(part > HALF_AT_FIRST, "{}: {part:.2} of the link", known.run);
 }
 
 #[test]

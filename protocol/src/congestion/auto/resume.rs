@@ -59,9 +59,10 @@ impl Resume {
         Self { rate, rtt, jump, stage: Stage::Ready, watch: Startup::from(rate) }
     }
 
-    /// The same once more, where the transfer hasn't come yet.
+    /// The same once more, where the transfer hasn't come yet: with this jump at most, since waiting proves
+    /// nothing.
     pub(super) fn wait(&mut self, jump: f64) {
-        (self.jump, self.stage) = (jump, Stage::Ready);
+        (self.jump, self.stage) = (self.jump.min(jump), Stage::Ready);
     }
 
     /// Whether this may be the path that was remembered. A detour is never shorter, and a queue of
