@@ -200,7 +200,7 @@ impl Auto {
     fn resumed(&mut self, now: Instant, verdict: Verdict) {
         match verdict {
             Verdict::Known => {
-                // Its first round, below the rate, was a look at the round trip without queues.
+                // What left first found no queue of ours: as good as a look.
                 self.path.rtt.renew(now);
                 self.enter(now, Phase::Cycle(Cycle::begin(Stage::Cruise, &self.path)));
             }
@@ -250,7 +250,12 @@ impl Algorithm for Auto {
                     self.path.rtt.renew(now);
                     self.resume(now, self.path.rate.get(), self.path.rtt.min(), jump);
                 }
-                Phase::Resume(resume) => resume.wait(jump),
+                Phase::Resume(resume) => {
+                    if resume.wait(jump) {
+                        self.path.rate.clear();
+                        self.set_window(0);
+                    }
+                }
                 Phase::Startup(_) => {}
             }
         }

@@ -59,10 +59,19 @@ impl Resume {
         Self { rate, rtt, jump, stage: Stage::Ready, watch: Startup::from(rate) }
     }
 
-    /// The same once more, where the transfer hasn't come yet: with this jump at most, since waiting proves
-    /// nothing.
-    pub(super) fn wait(&mut self, jump: f64) {
-        (self.jump, self.stage) = (self.jump.min(jump), Stage::Ready);
+    /// Begins once more where the transfer hasn't come yet, or came to its end before it proved anything:
+    /// with this jump at most, since waiting proves nothing either. Whether it did.
+    pub(super) fn wait(&mut self, jump: f64) -> bool {
+        let waits = match self.stage {
+            Stage::Ready => self.jump <= jump,
+            // It is under way.
+            Stage::Jump(_) => true,
+            Stage::Climb | Stage::Full(_) => false,
+        };
+        if !waits {
+            *self = Self::begin(self.rate, self.rtt, self.jump.min(jump));
+        }
+        !waits
     }
 
     /// Whether this may be the path that was remembered. A detour is never shorter, and a queue of
