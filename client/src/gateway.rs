@@ -134,7 +134,7 @@ impl Gateway {
             let deadline = patience.until().into();
             let place = timeout_at(deadline, line.place(&request.operation)).await.map_err(|_| crowded())?;
             let asked = exchange::run(&line, place, &request, None);
-            match timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(unanswered().into())) {
+            match timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(self.late(&line).into())) {
                 Ok(exchange::Answer { status, headers, body, behind }) => {
                     self.means.metadata.learn(&request, status, &headers);
                     // Before the engine has the answer, and asks for what it names.
@@ -149,6 +149,16 @@ impl Gateway {
                 Err(ExchangeError::Overtaken(fault)) if overtaken => return Err(fault),
                 Err(ExchangeError::Overtaken(_)) => overtaken = true,
             }
+        }
+    }
+
+    /// A line that falls silent is given up within seconds: whoever is late while it is in use is behind it.
+    fn late(&self, line: &Line) -> Fault {
+        match self.means.tunnel.status() {
+            Status::Up { line: in_use, .. } if in_use.is(line) => {
+                Fault::new(Hop::Server, FaultKind::TimedOut, "no answer in time; the registry may be slow")
+            }
+            status => tunnel::fault(&status),
         }
     }
 
@@ -176,13 +186,4 @@ impl Answer {
 fn crowded() -> Fault {
     let detail = "too much is under way already, and none of it ended in time";
     Fault::new(Hop::Tunnel, FaultKind::TimedOut, detail)
-}
-
-/// A line that is dead is known to be so within seconds, so whoever is late is behind it.
-fn unanswered() -> Fault {
-    Fault::new(
-        Hop::Server,
-        FaultKind::TimedOut,
-        "no answer in time; the tunnel is up, the registry may be slow",
-    )
 }

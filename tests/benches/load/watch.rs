@@ -53,18 +53,20 @@ impl Held {
 /// One that is watched.
 pub(crate) struct Watched<'a> {
     name: &'static str,
+    /// Connections that it may keep.
+    warm: usize,
     look: Box<dyn FnMut() -> Result<Sample> + Send + 'a>,
 }
 
 impl<'a> Watched<'a> {
     pub(crate) fn server(server: &'a mut Server) -> Self {
         let look = || Ok(Sample { rss: server.process().memory()?.now, footprint: server.footprint()? });
-        Self { name: "server", look: Box::new(look) }
+        Self { name: "server", warm: WARM, look: Box::new(look) }
     }
 
     pub(crate) fn client(client: &'a mut Client) -> Self {
         let look = || Ok(Sample { rss: client.process().memory()?.now, footprint: client.footprint()? });
-        Self { name: "client", look: Box::new(look) }
+        Self { name: "client", warm: 0, look: Box::new(look) }
     }
 }
 
@@ -101,7 +103,7 @@ pub(crate) fn during<T>(
 fn settle(mut party: Watched<'_>, before: Sample, most: Sample, ended: Instant) -> Result<Held> {
     loop {
         let after = (party.look)()?;
-        let back = after.footprint.tcp <= WARM && cold(&after.footprint) == cold(&before.footprint);
+        let back = after.footprint.tcp <= party.warm && cold(&after.footprint) == cold(&before.footprint);
         if back || ended.elapsed() > SETTLED {
             let settled = back.then(|| ended.elapsed().as_secs_f64());
             return Ok(Held { of: party.name, before, most, after, settled });
@@ -115,7 +117,8 @@ fn settle(mut party: Watched<'_>, before: Sample, most: Sample, ended: Instant) 
 fn cold(footprint: &Footprint) -> Footprint {
     let mut cold = footprint.clone();
     cold.tcp = 0;
-    cold.descriptors -= footprint.tcp;
+    // They were counted one after the other.
+    cold.descriptors = cold.descriptors.saturating_sub(footprint.tcp);
     if let Some(tasks) = cold.counts.get_mut("tasks") {
         *tasks = tasks.saturating_sub(footprint.tcp as u64 + u64::from(footprint.tcp > 0));
     }

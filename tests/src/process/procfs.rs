@@ -41,14 +41,15 @@ pub(super) fn threads(pid: u32) -> Result<usize> {
 
 /// Addresses on which the process itself (not just its namespace) listens by TCP, sorted.
 pub(super) fn listening(pid: u32) -> Result<Vec<SocketAddr>> {
-    let mut addresses: Vec<_> = tcp(pid)?.iter().filter(|socket| socket.listens).map(|it| it.local).collect();
+    let mut addresses: Vec<_> =
+        tcp(pid)?.iter().filter(|socket| socket.state == State::Listens).map(|it| it.local).collect();
     addresses.sort();
     Ok(addresses)
 }
 
-/// How many connections by TCP the process itself has open.
+/// How many connections by TCP the process itself has that neither end has closed.
 pub(super) fn connections(pid: u32) -> Result<usize> {
-    Ok(tcp(pid)?.iter().filter(|socket| !socket.listens).count())
+    Ok(tcp(pid)?.iter().filter(|socket| socket.state == State::Established).count())
 }
 
 fn folder(pid: u32) -> PathBuf {
@@ -65,8 +66,16 @@ fn sockets(descriptors: &Path) -> Result<BTreeSet<u64>> {
 /// A line of `/proc/PID/net/tcp`.
 struct Tcp {
     local: SocketAddr,
-    listens: bool,
+    state: State,
     inode: u64,
+}
+
+#[derive(PartialEq, Eq)]
+enum State {
+    Listens,
+    Established,
+    /// On its way up or down.
+    Other,
 }
 
 /// The TCP sockets that a process holds open.
@@ -80,12 +89,16 @@ fn tcp(pid: u32) -> Result<Vec<Tcp>> {
 }
 
 fn tcp_line(line: &str) -> Option<Tcp> {
-    const LISTEN: &str = "0A";
     let fields: Vec<_> = line.split_whitespace().collect();
     let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
     let (ip, port) = local.split_once(':')?;
     let local = SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?);
-    Some(Tcp { local, listens: *state == LISTEN, inode: inode.parse().ok()? })
+    let state = match *state {
+        "01" => State::Established,
+        "0A" => State::Listens,
+        _ => State::Other,
+    };
+    Some(Tcp { local, state, inode: inode.parse().ok()? })
 }
 
 /// The kernel prints an address as 32-bit words, each in the machine's own byte order.
