@@ -35,11 +35,15 @@ const FOUND_LOST: f64 = 1.1;
 /// otherwise feed its own queue.
 const LONGEST: f64 = 1.5;
 
+/// And by so much in any case: on a short link, hosts are later than that with their packets.
+const SLICES: Duration = Duration::from_millis(6);
+
 /// The window before the round trip is known.
 const INITIAL_WINDOW: f64 = 256.0 * 1024.0;
 
-/// The least that may be under way, in packets.
-const LEAST: f64 = 10.0;
+/// The least that may be under way, in packets: two batches of acknowledgements, or each would wait for
+/// the receiver's timer.
+const LEAST: f64 = 24.0;
 
 /// Sends at a stated rate.
 #[derive(Debug, Clone)]
@@ -153,13 +157,14 @@ impl Algorithm for Fixed {
     }
 
     fn window(&self) -> u64 {
-        let least = LEAST * self.mtu;
-        let Some(smoothed) = self.smoothed else { return INITIAL_WINDOW.max(least) as u64 };
-        let round_trip = smoothed.as_secs_f64().min(self.least.get().as_secs_f64() * LONGEST);
+        let fewest = LEAST * self.mtu;
+        let Some(smoothed) = self.smoothed else { return INITIAL_WINDOW.max(fewest) as u64 };
+        let least = self.least.get();
+        let round_trip = smoothed.min(least.mul_f64(LONGEST).max(least + SLICES)).as_secs_f64();
         let arrive = self.arrivals().max(FEWEST);
         let lost = 1.0 - arrive;
         let window = self.rate * OVERHEAD / arrive * round_trip * (arrive + lost * FOUND_LOST);
-        window.max(least) as u64
+        window.max(fewest) as u64
     }
 
     fn measured(&self) -> Measured {

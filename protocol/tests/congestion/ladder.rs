@@ -1,8 +1,9 @@
-//! The links by the names that the end-to-end tests and benches have for them, and what they are like.
+//! The links by the names that the end-to-end tests and benches have for them, and what they are like;
+//! and two that are too short for an emulator.
 
 use crate::link::{Conditions, Loss, Policer};
 use crate::simulation::Simulation;
-use crate::{ms, secs};
+use crate::{ms, secs, us};
 use std::time::Duration;
 
 pub(crate) const ACROSS_THE_SEA: Conditions = Conditions::clean(100, ms(200));
@@ -10,7 +11,14 @@ pub(crate) const ACROSS_THE_SEA: Conditions = Conditions::clean(100, ms(200));
 pub(crate) const POLICED: Conditions =
     Conditions { policer: Some(Policer { rate: 20_000_000, burst: 125_000 }), ..ACROSS_THE_SEA };
 
-const LADDER: [(&str, Conditions); 11] = [
+/// Short links between busy hosts, which are later with a packet than it takes on its way.
+pub(crate) const SAME_HOUSE: Conditions =
+    Conditions { jitter: ms(4), queue: 2_000_000, ..Conditions::clean(1000, us(300)) };
+const SAME_TOWN: Conditions = Conditions { jitter: ms(4), queue: 500_000, ..Conditions::clean(100, ms(2)) };
+
+const LADDER: [(&str, Conditions); 13] = [
+    ("same-house", SAME_HOUSE),
+    ("same-town", SAME_TOWN),
     ("clean-metro", Conditions::clean(100, ms(10))),
     ("fat-metro", Conditions::clean(200, ms(10))),
     ("transpacific", ACROSS_THE_SEA),

@@ -1,13 +1,16 @@
 //! What Auto makes of each link that stays as it is.
 
 use crate::ladder::{ACROSS_THE_SEA, over};
-use crate::link::Cause;
+use crate::link::{Cause, Conditions};
 use crate::report::Report;
+use crate::sender::QUIC;
 use crate::simulation::Simulation;
-use crate::{SEEDS, Time, auto, ms, secs};
+use crate::{MTU, SEEDS, Time, auto, ms, secs};
 
 /// Of a link's rate: in the first 12 s, handshake included, and after 4 s.
-const LEAST: [(&str, f64, f64); 10] = [
+const LEAST: [(&str, f64, f64); 12] = [
+    ("same-house", 0.90, 0.95),
+    ("same-town", 0.85, 0.88),
     ("clean-metro", 0.90, 0.93),
     ("fat-metro", 0.90, 0.93),
     ("transpacific", 0.85, 0.93),
@@ -66,6 +69,15 @@ fn the_queue_stays_short() {
         let wait = report.queue_delay(secs(4)..secs(20), 0.95);
         assert!(wait < PROBE_WAIT.max(rtt.mul_f64(PROBE_PART)), "{}: waits {wait:?}", report.run);
     }
+}
+
+#[test]
+fn no_link_is_so_small_that_each_round_trip_waits_for_the_receiver_s_timer() {
+    let link = Conditions { queue: 100_000, ..Conditions::clean(2, ms(5)) };
+    let report = Simulation::new("small", link, 1).run(auto);
+    let batch = u64::from(QUIC.ack_threshold + 1) * MTU;
+    let least = report.trace.iter().map(|sample| sample.measured.window).min();
+    assert!(least >= Some(2 * batch), "{}: {least:?}", report.run);
 }
 
 #[test]

@@ -43,6 +43,10 @@ fn auto(now: Instant) -> Auto {
     Auto::new(now, MTU as u16)
 }
 
+const fn us(microseconds: u64) -> Duration {
+    Duration::from_micros(microseconds)
+}
+
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }

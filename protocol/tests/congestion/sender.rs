@@ -44,7 +44,7 @@ pub(crate) struct Manner {
 }
 
 /// As in `transport.rs`.
-const QUIC: Manner = Manner { ack_threshold: 10, packet_threshold: 128 };
+pub(crate) const QUIC: Manner = Manner { ack_threshold: 10, packet_threshold: 128 };
 
 /// As Linux has it: every second packet, three duplicates.
 pub(crate) const TCP: Manner = Manner { ack_threshold: 1, packet_threshold: 3 };

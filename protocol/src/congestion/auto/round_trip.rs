@@ -25,6 +25,10 @@ const LEANING: f64 = 3.5;
 const ALONE: f64 = 2.0;
 const BESIDE: f64 = 2.5;
 
+/// And so much more than the minimum in any case: where the path is shorter than the time slices of the
+/// hosts at its ends, its jitter is many round trips, and nobody notices a queue of that length.
+const SLICES: Duration = Duration::from_millis(6);
+
 #[derive(Debug, Clone)]
 pub(super) struct RoundTrip {
     min: Option<Duration>,
@@ -142,7 +146,7 @@ impl RoundTrip {
     pub(super) fn working(&self) -> Duration {
         let min = self.min();
         if !self.shared() {
-            return (self.unqueued + self.jitter() / 2).clamp(min, min.mul_f64(ALONE));
+            return (self.unqueued + self.jitter() / 2).clamp(min, min.mul_f64(ALONE).max(min + SLICES));
         }
         let lean = self.part.map_or(0.0, |part| ((FAIR - part) * LEANING).clamp(-1.0, 1.0));
         let queue = self.cruised.saturating_sub(self.unqueued);

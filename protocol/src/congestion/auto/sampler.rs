@@ -13,6 +13,10 @@ const MEMORY: Duration = Duration::from_secs(10);
 /// The shortest silence that counts as one. Shorter ones are late acknowledgements.
 const SILENCE: Duration = Duration::from_millis(200);
 
+/// No round is shorter. Within less, a rate shows how soon busy hosts get to their packets, and three slow
+/// rounds in a row are no path that became slower.
+const SHORTEST_ROUND: Duration = Duration::from_millis(8);
+
 #[derive(Debug, Clone)]
 pub(super) struct Sampler {
     departures: VecDeque<Departure>,
@@ -25,8 +29,9 @@ pub(super) struct Sampler {
     idle: bool,
     /// Packets that leave before so much has arrived were held up by the application.
     limited_until: u64,
-    /// The round ends when a packet arrives that left after so much had.
+    /// The round ends when a packet arrives that left after so much had, and not at once.
     round_end: u64,
+    round_began: Instant,
     batch: Option<Batch>,
     newest: Option<Instant>,
     heard: Option<Instant>,
@@ -77,6 +82,7 @@ impl Sampler {
             idle: true,
             limited_until: 0,
             round_end: 0,
+            round_began: now,
             batch: None,
             newest: None,
             heard: None,
@@ -157,8 +163,10 @@ impl Sampler {
             sample.rate = Some((self.delivered - departure.delivered) as f64 / elapsed.as_secs_f64());
             sample.limited = departure.limited;
         }
-        if departure.delivered >= self.round_end {
+        let lasted = now.saturating_duration_since(self.round_began);
+        if departure.delivered >= self.round_end && lasted >= SHORTEST_ROUND {
             self.round_end = self.delivered;
+            self.round_began = now;
             sample.round_ended = true;
         }
         Some(sample)
@@ -214,6 +222,20 @@ mod tests {
         }
         let rounds = samples.iter().filter(|sample| sample.round_ended).count();
         assert!((5..=6).contains(&rounds), "{rounds} rounds in 500 ms");
+    }
+
+    #[test]
+    fn a_round_on_a_short_path_takes_as_long_as_hosts_are_late() {
+        let start = Instant::now();
+        let mut sampler = Sampler::new(start);
+        let rounds = (0..800).filter(|tick| {
+            let now = start + GAP * *tick;
+            sampler.sent(now);
+            sampler.acked(now + GAP / 2, now, 1000);
+            sampler.end_batch(now + GAP / 2, 1000, false, GAP / 2).is_some_and(|sample| sample.round_ended)
+        });
+        let most = (GAP * 800).as_millis() / SHORTEST_ROUND.as_millis();
+        assert!((most / 2..=most).contains(&(rounds.count() as u128)));
     }
 
     #[test]
