@@ -8,7 +8,7 @@ use super::broken::Broken;
 use super::pieces::Pieces;
 use super::{ExchangeError, write_opening};
 use crate::tunnel::{Line, OpenSegment, Share};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use docxy_protocol::control::{Opening, Segment};
 use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT;
@@ -17,8 +17,12 @@ use futures_util::FutureExt as _;
 use quinn::RecvStream;
 use std::collections::VecDeque;
 
-/// Most bytes read at once: a few packets' worth, so that the engine gets them while they are warm.
+/// Most bytes read at once. What has come is gathered up to here: packet by packet, hashing it and writing it
+/// to the engine would cost more than the copy.
 const CHUNK: usize = 64 * 1024;
+
+/// A chunk with less room than this isn't worth a read: the next is begun.
+const LEAST_ROOM: usize = 16 * 1024;
 
 /// The open segment streams of one body.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Segments {
     exchange: u64,
     open: VecDeque<Place>,
     next: u32,
+    /// Where the next bytes are read into.
+    room: BytesMut,
 }
 
 /// One segment's stream.
@@ -41,7 +47,8 @@ struct Place {
 impl Segments {
     /// For the answer to the request on stream `exchange`.
     pub(super) fn new(line: Line, exchange: u64) -> Self {
-        Self { share: line.bulk().share(), line, exchange, open: VecDeque::new(), next: 0 }
+        let share = line.bulk().share();
+        Self { share, line, exchange, open: VecDeque::new(), next: 0, room: BytesMut::new() }
     }
 
     /// Opens streams before anything is known of the body but, perhaps, its length.
@@ -77,13 +84,17 @@ impl Segments {
             };
             let range = layout.range(current);
             let expected = range.end - range.start;
-            match place.stream.read_chunk(CHUNK, true).await? {
-                Some(chunk) => {
-                    place.received += chunk.bytes.len() as u64;
+            if self.room.len() < LEAST_ROOM {
+                self.room.clear();
+                self.room.resize(CHUNK, 0);
+            }
+            match place.stream.read(&mut self.room).await? {
+                Some(count) => {
+                    place.received += count as u64;
                     if place.received > expected {
                         return Err(Broken::wrong("a segment is longer than announced"));
                     }
-                    return Ok(Some(chunk.bytes));
+                    return Ok(Some(self.room.split_to(count).freeze()));
                 }
                 None if place.received == expected => {
                     self.open.pop_front();
