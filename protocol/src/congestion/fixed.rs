@@ -41,9 +41,9 @@ const SLICES: Duration = Duration::from_millis(6);
 /// The window before the round trip is known.
 const INITIAL_WINDOW: f64 = 256.0 * 1024.0;
 
-/// The least that may be under way, in packets: two batches of acknowledgements, or each would wait for
-/// the receiver's timer.
-const LEAST: f64 = 24.0;
+/// The least that may be under way, in packets: a batch of acknowledgements, and one more, or each would wait
+/// for the receiver's timer.
+const LEAST: f64 = 12.0;
 
 /// Sends at a stated rate.
 #[derive(Debug, Clone)]

@@ -77,7 +77,7 @@ fn no_link_is_so_small_that_each_round_trip_waits_for_the_receiver_s_timer() {
     let report = Simulation::new("small", link, 1).run(auto);
     let batch = u64::from(QUIC.ack_threshold + 1) * MTU;
     let least = report.trace.iter().map(|sample| sample.measured.window).min();
-    assert!(least >= Some(2 * batch), "{}: {least:?}", report.run);
+    assert!(least > Some(batch), "{}: {least:?}", report.run);
 }
 
 #[test]

@@ -42,9 +42,9 @@ use std::time::{Duration, Instant};
 /// RFC 9002's 14,720. They leave paced, and an 8 Mbit/s line takes a quarter of a second for them.
 const INITIAL_WINDOW: f64 = 256.0 * 1024.0;
 
-/// The least that may be under way, in packets: two batches of acknowledgements. With less than one, each
+/// The least that may be under way, in packets: a batch of acknowledgements, and one more. With less, each
 /// round trip would wait for the receiver's timer, and on a short path that would be taken for the path's.
-const LEAST: f64 = 24.0;
+const LEAST: f64 = 12.0;
 
 /// While a window is used less than nearly, it is paced by so much more than the rest.
 const NEARLY: f64 = 0.95;
