@@ -88,28 +88,25 @@ impl Order {
     }
 }
 
-/// In the long run, of the link: what is left to the rival at least, and what Auto gets.
-const LEFT_TO_BBR: f64 = 0.45;
+/// In the long run, of the link: what is left to the rival, and what Auto gets, as medians of the seeds. Two
+/// that measure each other never settle quite, so a seed may have a little less.
 const LEFT_TO_CUBIC: f64 = 0.30;
-const TAKEN: f64 = 0.45;
-/// Of either, where the rival is bold.
-const BOLD: f64 = 0.40;
+const FAIR: f64 = 0.45;
+const A_LITTLE: f64 = 0.05;
 
 #[test]
 fn neither_starves_the_other() {
     let mut failed = Vec::new();
-    let rivals = [
-        (Rival::Bbr, LEFT_TO_BBR, TAKEN),
-        (Rival::BoldBbr, BOLD, BOLD),
-        (Rival::Cubic, LEFT_TO_CUBIC, TAKEN),
-    ];
-    for (rival, least_left, least_taken) in rivals {
+    let rivals = [(Rival::Bbr, FAIR), (Rival::BoldBbr, FAIR), (Rival::Cubic, LEFT_TO_CUBIC)];
+    for (rival, least_left) in rivals {
         for order in Order::ALL {
-            for seed in 1..=5 {
-                let report = rival.beside_auto(order, Time::ZERO, seed);
-                let (left, taken) = (report.share_of(1, LATE), report.share(LATE));
-                if left < least_left || taken < least_taken {
-                    failed.push(format!("{}: {left:.3} left, {taken:.3} taken", report.run));
+            let reports: Vec<Report> =
+                (1..=5).map(|seed| rival.beside_auto(order, Time::ZERO, seed)).collect();
+            for (whose, flow, least) in [("left", 1, least_left), ("taken", 0, FAIR)] {
+                let mut shares: Vec<f64> = reports.iter().map(|report| report.share_of(flow, LATE)).collect();
+                shares.sort_by(f64::total_cmp);
+                if shares[2] < least || shares[0] < least - A_LITTLE {
+                    failed.push(format!("{}: {whose} {shares:.3?}, asked {least}", reports[0].run));
                 }
             }
         }

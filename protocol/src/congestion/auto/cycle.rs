@@ -56,6 +56,8 @@ pub(super) struct Cycle {
     cruise: u64,
     probe: Option<Probe>,
     drains: u32,
+    /// The window of the drain that is under way or was last, in bandwidth-delay products.
+    draining: f64,
     /// Best rates of the last three rounds, oldest first.
     recent: [Option<f64>; 3],
     suspected: Option<Instant>,
@@ -94,6 +96,7 @@ impl Cycle {
             cruise: CRUISE,
             probe: None,
             drains: u32::from(stage == Stage::Drain),
+            draining: draining(path),
             recent: [None; 3],
             suspected: None,
         }
@@ -167,7 +170,7 @@ impl Cycle {
                     path.rtt.set_unqueued(delay);
                 }
                 if let Some(swing) = path.ledger.swing() {
-                    path.rtt.observe_swing(swing, PROBING - draining(path));
+                    path.rtt.observe_swing(swing, PROBING - self.draining);
                 }
             }
             _ => {}
@@ -194,7 +197,7 @@ impl Cycle {
         } else {
             path.product()
         };
-        product * self.gain(path) * path.ledger.compensation() + 2.0 * path.mtu() as f64
+        product * self.gain() * path.ledger.compensation() + 2.0 * path.mtu() as f64
     }
 
     fn deep(&self, path: &Path) -> bool {
@@ -203,13 +206,13 @@ impl Cycle {
 
     /// The rate at which it means to send, in bytes per second.
     pub(super) fn pace(&self, path: &Path) -> f64 {
-        path.rate.get() * self.gain(path) * path.ledger.compensation()
+        path.rate.get() * self.gain() * path.ledger.compensation()
     }
 
-    fn gain(&self, path: &Path) -> f64 {
+    fn gain(&self) -> f64 {
         match self.stage {
             Stage::Probe => PROBING,
-            Stage::Drain => draining(path),
+            Stage::Drain => self.draining,
             Stage::Cruise => 1.0,
         }
     }
@@ -227,7 +230,10 @@ impl Cycle {
         );
         match stage {
             Stage::Probe => self.probe = Some(Probe { began: now, before: path.rate.get(), best: 0.0 }),
-            Stage::Drain => self.drains += 1,
+            Stage::Drain => {
+                self.drains += 1;
+                self.draining = draining(path);
+            }
             Stage::Cruise => {}
         }
     }
