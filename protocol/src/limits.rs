@@ -22,6 +22,10 @@ pub const MAX_HEADERS: usize = 100;
 /// n/2 gaps between them.
 pub const SEGMENT: u32 = 512 * 1024;
 
+/// Packets that may wait for an acknowledgement: the next has one sent at once. One for about ten is less work
+/// for both ends and for the way back; who may send fewer waits for the receiver's timer.
+pub const ACK_THRESHOLD: u32 = 10;
+
 /// Bytes that the server may have under way on one stream: a segment always fits, so that the
 /// outstanding segments are the only window of a large body.
 pub const STREAM_WINDOW: u32 = 1024 * 1024;

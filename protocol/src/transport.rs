@@ -4,7 +4,8 @@
 
 use crate::congestion::Handle;
 use crate::limits::{
-    IDLE_TIMEOUT, KEEP_ALIVE, REQUEST_WINDOW, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW, STREAMS_PER_CLIENT,
+    ACK_THRESHOLD, IDLE_TIMEOUT, KEEP_ALIVE, REQUEST_WINDOW, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW,
+    STREAMS_PER_CLIENT,
 };
 use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use std::time::Duration;
@@ -57,9 +58,8 @@ fn both(congestion: &Handle) -> TransportConfig {
     // Ethernet less IPv6 and UDP headers.
     mtu.upper_bound(1452);
     config.mtu_discovery_config(Some(mtu));
-    // One acknowledgement for ten packets: less work on both ends and on the way back.
     let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(10));
+    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_THRESHOLD));
     config.ack_frequency_config(Some(acks));
     config
 }

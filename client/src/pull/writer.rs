@@ -10,8 +10,8 @@ use std::io;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Pieces that may wait. Each is one to a few packets' worth, at most 64 KiB.
-const QUEUE: usize = 64;
+/// Pieces that may wait. Each is what had come when it was read, at most 64 KiB.
+const QUEUE: usize = 8;
 
 /// What the thread is told.
 enum Piece {

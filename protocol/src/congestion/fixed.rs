@@ -1,9 +1,10 @@
 //! `fixed`: the rate that the user knows the link to have, whatever is lost.
 //!
 //! Must back off where less than four fifths keep arriving: the stated rate is then wrong, or a
-//! policer throws away what goes beyond its own.
+//! policer throws away what goes beyond its own. Where a batch of acknowledgements is more than the rate has
+//! under way, on short links, a link that carries more gets more: a batch a round trip.
 
-use super::{Algorithm, Measured, Rate};
+use super::{Algorithm, Measured, Rate, SLICES, least_window};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -31,19 +32,12 @@ const OVERHEAD: f64 = 1.01;
 /// quinn's time threshold, since the packet threshold often finds it first; more would queue.
 const FOUND_LOST: f64 = 1.1;
 
-/// Round trips above the least by which the window may grow: a stated rate above the link's would
+/// Least round trips to which the window may grow: a stated rate above the link's would
 /// otherwise feed its own queue.
 const LONGEST: f64 = 1.5;
 
-/// And by so much in any case: on a short link, hosts are later than that with their packets.
-const SLICES: Duration = Duration::from_millis(6);
-
 /// The window before the round trip is known.
 const INITIAL_WINDOW: f64 = 256.0 * 1024.0;
-
-/// The least that may be under way, in packets: a batch of acknowledgements, and one more, or each would wait
-/// for the receiver's timer.
-const LEAST: f64 = 12.0;
 
 /// Sends at a stated rate.
 #[derive(Debug, Clone)]
@@ -157,7 +151,7 @@ impl Algorithm for Fixed {
     }
 
     fn window(&self) -> u64 {
-        let fewest = LEAST * self.mtu;
+        let fewest = least_window(self.rate, self.mtu);
         let Some(smoothed) = self.smoothed else { return INITIAL_WINDOW.max(fewest) as u64 };
         let least = self.least.get();
         let round_trip = smoothed.min(least.mul_f64(LONGEST).max(least + SLICES)).as_secs_f64();

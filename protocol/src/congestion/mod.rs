@@ -16,3 +16,23 @@ pub use choice::{Choice, PathMemory};
 pub use fixed::Fixed;
 pub use handle::Handle;
 pub use rate::{Rate, RateError};
+
+use crate::limits::ACK_THRESHOLD;
+use std::time::Duration;
+
+/// The least that may be under way, in packets: what is acknowledged at once, and one more, since a window
+/// is never quite filled. With less, each round trip would wait for the receiver's timer, and on a short
+/// path that would be taken for the path's.
+const LEAST: f64 = ACK_THRESHOLD as f64 + 2.0;
+
+/// The same in bytes, at this rate (bytes per second): what leaves while less than that would wait for the
+/// receiver's timer (25 ms, quinn's), but no more than twice as much, of which one half is acknowledged while
+/// the other is under way.
+fn least_window(rate: f64, mtu: f64) -> f64 {
+    const TIMER: f64 = 0.025;
+    (rate * TIMER).clamp(LEAST * mtu, 2.0 * LEAST * mtu)
+}
+
+/// How late a busy host may be with a packet. Where the path is shorter than that, its jitter is many round
+/// trips; and a queue that takes no longer to drain, nobody notices.
+const SLICES: Duration = Duration::from_millis(6);

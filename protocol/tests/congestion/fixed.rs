@@ -1,7 +1,7 @@
 //! What a stated rate gives.
 
 use crate::ladder::{ACROSS_THE_SEA, POLICED, SAME_HOUSE};
-use crate::link::{Cause, Loss};
+use crate::link::{Cause, Conditions, Loss};
 use crate::simulation::Simulation;
 use crate::{MTU, SEEDS, Time, ms, secs};
 use docxy_protocol::congestion::{Fixed, Rate};
@@ -54,6 +54,13 @@ fn most_of_a_rate_is_kept_on_a_link_that_is_shorter_than_the_hosts_time_slices()
         let share = report.steady() * PAYLOAD;
         assert!((0.85..0.95 + OFF).contains(&share), "{}: {share:.3}", report.run);
     }
+}
+
+#[test]
+fn a_small_rate_on_a_short_link_is_reached() {
+    let link = Conditions { queue: 100_000, ..Conditions::clean(10, ms(5)) };
+    let report = Simulation::new("small", link, 1).run(|_| stating(9));
+    assert!(report.steady() * PAYLOAD >= 0.88, "{}: {:.3}", report.run, report.steady());
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use crate::ladder::{ACROSS_THE_SEA, over};
 use crate::link::{Cause, Conditions};
-use crate::report::Report;
-use crate::sender::QUIC;
+use crate::report::{Report, Sample};
 use crate::simulation::Simulation;
-use crate::{MTU, SEEDS, Time, auto, ms, secs};
+use crate::{SEEDS, Time, auto, ms, secs, us};
+use docxy_protocol::limits::ACK_THRESHOLD;
 
 /// Of a link's rate: in the first 12 s, handshake included, and after 4 s.
 const LEAST: [(&str, f64, f64); 12] = [
@@ -72,12 +72,30 @@ fn the_queue_stays_short() {
 }
 
 #[test]
-fn no_link_is_so_small_that_each_round_trip_waits_for_the_receiver_s_timer() {
-    let link = Conditions { queue: 100_000, ..Conditions::clean(2, ms(5)) };
-    let report = Simulation::new("small", link, 1).run(auto);
-    let batch = u64::from(QUIC.ack_threshold + 1) * MTU;
-    let least = report.trace.iter().map(|sample| sample.measured.window).min();
-    assert!(least > Some(batch), "{}: {least:?}", report.run);
+fn on_a_slow_link_nothing_is_looked_for_for_long_and_the_queue_is_two_batches_of_acknowledgements_at_most() {
+    for (mbit, rtt) in [(1, 20), (1, 40), (1, 100), (2, 5), (10, 5)] {
+        let link = Conditions { queue: 300_000, ..Conditions::clean(mbit, ms(rtt)) };
+        let name = format!("{mbit} Mbit/s, {rtt} ms");
+        let report = Simulation::new(&name, link, 1).lasting(secs(60)).run(auto);
+        let share = report.rate(secs(4)..secs(60)) / link.rate as f64;
+        assert!(share >= 0.97, "{}: {share:.3}", report.run);
+        let looking = |sample: &Sample| sample.measured.phase == "look";
+        let longest = report.trace.chunk_by(|one, next| looking(one) && looking(next)).map(<[_]>::len).max();
+        assert!(longest <= Some(10), "{}: samples of one look: {longest:?}", report.run);
+        let batch = link.packet_time() * (ACK_THRESHOLD + 1);
+        let wait = report.queue_delay(secs(10)..secs(60), 0.5);
+        assert!(wait <= batch * 2, "{}: waits {wait:?}, not {batch:?}", report.run);
+    }
+}
+
+#[test]
+fn a_short_link_s_small_queue_does_not_spill() {
+    let link = Conditions { queue: 512_000, ..Conditions::clean(1000, us(300)) };
+    let report = Simulation::new("switch", link, 1).run(auto);
+    assert!(report.steady() > 0.98, "{}: {:.3}", report.run, report.steady());
+    assert_eq!(report.drops(secs(4)..secs(20), &[Cause::Queue]), 0, "{}", report.run);
+    let wait = report.queue_delay(secs(4)..secs(20), 0.5);
+    assert!(wait < SHORT_WAIT, "{}: waits {wait:?}", report.run);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::rtt::Rtt;
 use crate::source::Source;
 use crate::{MTU, Time, ms};
 use docxy_protocol::congestion::{Algorithm, Auto, Fixed};
+use docxy_protocol::limits::ACK_THRESHOLD;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ pub(crate) struct Manner {
 }
 
 /// As in `transport.rs`.
-pub(crate) const QUIC: Manner = Manner { ack_threshold: 10, packet_threshold: 128 };
+const QUIC: Manner = Manner { ack_threshold: ACK_THRESHOLD, packet_threshold: 128 };
 
 /// As Linux has it: every second packet, three duplicates.
 pub(crate) const TCP: Manner = Manner { ack_threshold: 1, packet_threshold: 3 };

@@ -56,8 +56,10 @@ pub(super) struct Cycle {
     cruise: u64,
     probe: Option<Probe>,
     drains: u32,
-    /// The window of the drain that is under way or was last, in bandwidth-delay products.
+    /// The drain that is under way or was last: its window in bandwidth-delay products, and whether those
+    /// were of the bare minimum.
     draining: f64,
+    deep: bool,
     /// Best rates of the last three rounds, oldest first.
     recent: [Option<f64>; 3],
     suspected: Option<Instant>,
@@ -97,6 +99,7 @@ impl Cycle {
             probe: None,
             drains: u32::from(stage == Stage::Drain),
             draining: draining(path),
+            deep: false,
             recent: [None; 3],
             suspected: None,
         }
@@ -159,7 +162,7 @@ impl Cycle {
         match rounds {
             // By now the last word on probe and drain has come.
             1 => {
-                path.rtt.end_cycle(self.deep(path));
+                path.rtt.end_cycle(self.deep);
                 if self.probe.take().is_some_and(|probe| probe.found_more(path)) {
                     return Some(Finding::Faster);
                 }
@@ -167,9 +170,12 @@ impl Cycle {
             // A drain from before a look is out of date.
             2 if self.drains > 0 => {
                 if let Some(delay) = path.ledger.drained_delay() {
-                    path.rtt.set_unqueued(delay);
+                    path.rtt.set_unqueued(delay, self.deep);
                 }
-                if let Some(swing) = path.ledger.swing() {
+                // What the bare minimum does is no part of the same window.
+                if !self.deep
+                    && let Some(swing) = path.ledger.swing()
+                {
                     path.rtt.observe_swing(swing, PROBING - self.draining);
                 }
             }
@@ -192,16 +198,12 @@ impl Cycle {
 
     /// The window in bytes.
     pub(super) fn window(&self, path: &Path) -> f64 {
-        let product = if self.stage == Stage::Drain && self.deep(path) {
+        let product = if self.stage == Stage::Drain && self.deep {
             path.holds(path.rate.get(), path.rtt.min())
         } else {
             path.product()
         };
         product * self.gain() * path.ledger.compensation() + 2.0 * path.mtu() as f64
-    }
-
-    fn deep(&self, path: &Path) -> bool {
-        self.drains.is_multiple_of(DEEP) && !path.rtt.shared()
     }
 
     /// The rate at which it means to send, in bytes per second.
@@ -233,6 +235,7 @@ impl Cycle {
             Stage::Drain => {
                 self.drains += 1;
                 self.draining = draining(path);
+                self.deep = self.drains.is_multiple_of(DEEP) && !path.rtt.shared();
             }
             Stage::Cruise => {}
         }

@@ -1,4 +1,4 @@
-//! Half of what the path holds for two rounds, so that the round trip without queues shows.
+//! Half of what the path holds (or the least window) for two rounds, so that the round trip without queues shows.
 //!
 //! Tells a path that became slower (the queue was ours and is gone) from one that became longer.
 
@@ -47,7 +47,7 @@ impl Look {
             Reason::Suspicion(rate) => rate,
         };
         let half = rate * path.rtt.min().as_secs_f64() * HALF;
-        Self { reason, window: half.max(4.0 * path.mtu() as f64), low: None }
+        Self { reason, window: half.max(super::LEAST * path.mtu() as f64), low: None }
     }
 
     pub(super) fn window(&self) -> f64 {

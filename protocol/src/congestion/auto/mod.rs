@@ -15,7 +15,7 @@
 //!            └────────┘                         └──────┘ minimum not met for 10 s
 //! ```
 //!
-//! Everything is said through the window, since quinn paces at 1.25 × window ÷ round trip: in the
+//! Rounds are round trips, but of 8 ms at least. Everything is said through the window, since quinn paces at 1.25 × window ÷ round trip: in the
 //! cycle the window is rate × round trip without our queue ÷ (1 − the path's own loss).
 
 mod cycle;
@@ -28,7 +28,7 @@ mod round_trip;
 mod sampler;
 mod startup;
 
-use super::{Algorithm, Measured, PathMemory, Rate};
+use super::{Algorithm, LEAST, Measured, PathMemory, Rate, SLICES, least_window};
 use cycle::{Cycle, Finding, Stage};
 use ledger::Kind;
 use look::{Look, Reason};
@@ -41,10 +41,6 @@ use std::time::{Duration, Instant};
 /// Bytes that may leave before anything is known: two round trips fewer on a long path than with
 /// RFC 9002's 14,720. They leave paced, and an 8 Mbit/s line takes a quarter of a second for them.
 const INITIAL_WINDOW: f64 = 256.0 * 1024.0;
-
-/// The least that may be under way, in packets: a batch of acknowledgements, and one more. With less, each
-/// round trip would wait for the receiver's timer, and on a short path that would be taken for the path's.
-const LEAST: f64 = 12.0;
 
 /// While a window is used less than nearly, it is paced by so much more than the rest.
 const NEARLY: f64 = 0.95;
@@ -233,7 +229,11 @@ impl Auto {
                 }
             }
         };
-        self.window = window.max(LEAST * path.mtu() as f64);
+        let least = match &self.phase {
+            Phase::Look(_) => LEAST * path.mtu() as f64,
+            _ => least_window(path.rate.get(), path.mtu() as f64),
+        };
+        self.window = window.max(least);
     }
 }
 

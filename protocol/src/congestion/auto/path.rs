@@ -16,7 +16,7 @@ pub(super) struct Path {
     pub(super) rate: MaxFilter,
     pub(super) rtt: RoundTrip,
     pub(super) ledger: Ledger,
-    /// Round trips so far.
+    /// Rounds so far: round trips, but on short paths.
     pub(super) round: u64,
     /// Best rate of this round that the application did not limit.
     best: f64,

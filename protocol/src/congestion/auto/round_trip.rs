@@ -2,7 +2,7 @@
 //!
 //! The minimum expires: a path that has become longer must not be held to what it was.
 
-use super::ledger::Swing;
+use super::{SLICES, ledger::Swing};
 use std::time::{Duration, Instant};
 
 /// What is assumed before anything is measured; as in the transport's settings.
@@ -20,14 +20,10 @@ const FAIR: f64 = 0.44;
 /// How strongly a window makes up for a part that isn't.
 const LEANING: f64 = 3.5;
 
-/// Minima that the working round trip may be of: alone, and beside a rival. TCP BBR keeps two of its own
+/// Minima that the working round trip may be of, or [`SLICES`] more: alone, and beside a rival. TCP BBR keeps two of its own
 /// under way, and believes in a tenth more than its part: with no more than that, ours would dwindle.
 const ALONE: f64 = 2.0;
 const BESIDE: f64 = 2.5;
-
-/// And so much more than the minimum in any case: where the path is shorter than the time slices of the
-/// hosts at its ends, its jitter is many round trips, and nobody notices a queue of that length.
-const SLICES: Duration = Duration::from_millis(6);
 
 #[derive(Debug, Clone)]
 pub(super) struct RoundTrip {
@@ -109,16 +105,22 @@ impl RoundTrip {
         self.cycle_min = Duration::MAX;
     }
 
-    /// Whether a queue stays when ours is gone: another flow's.
+    /// Whether a queue stays when ours is gone: another flow's. Not so little that the hosts may be it.
     pub(super) fn shared(&self) -> bool {
         let min = self.min();
         self.last_cycle_min != Duration::MAX
-            && self.last_cycle_min > min + min / 10 + Duration::from_millis(4)
+            && self.last_cycle_min > min + (min / 10 + Duration::from_millis(4)).max(SLICES * 4 / 3)
     }
 
-    /// Mean round trip of packets sent while we had no queue.
-    pub(super) fn set_unqueued(&mut self, mean: Duration) {
-        self.unqueued = mean;
+    /// Mean round trip of packets sent while we had no queue, or (`surely` not) hardly any: then it may be
+    /// our own that is seen, and must not make room for more of itself.
+    pub(super) fn set_unqueued(&mut self, mean: Duration, surely: bool) {
+        let most = if surely || self.shared() {
+            Duration::MAX
+        } else {
+            self.unqueued.max(self.min().mul_f64(ALONE))
+        };
+        self.unqueued = mean.min(most);
     }
 
     /// A probe and a drain differed by this part of the window. The queue moves with it as far as
@@ -155,7 +157,7 @@ impl RoundTrip {
         } else {
             self.unqueued.saturating_sub(queue.mul_f64(-lean))
         };
-        provided.clamp(min, min.mul_f64(BESIDE))
+        provided.clamp(min, min.mul_f64(BESIDE).max(min + SLICES))
     }
 
     /// Whether the minimum has to be looked for again.
@@ -239,13 +241,13 @@ mod tests {
         let start = Instant::now();
         let mut rtt = RoundTrip::new(start);
         rtt.observe(start, ms(100), false);
-        rtt.set_unqueued(ms(110));
+        rtt.set_unqueued(ms(110), true);
         assert_eq!(rtt.working(), ms(115));
         rtt.end_cycle(true);
         rtt.observe(start, ms(130), false);
         rtt.end_cycle(true);
         assert_eq!(rtt.working(), ms(110));
-        rtt.set_unqueued(ms(1000));
+        rtt.set_unqueued(ms(1000), true);
         assert_eq!(rtt.working(), ms(250));
     }
 
@@ -258,7 +260,7 @@ mod tests {
             rtt.end_cycle(true);
             rtt.observe(start, ms(80), false);
             rtt.end_cycle(true);
-            rtt.set_unqueued(ms(85));
+            rtt.set_unqueued(ms(85), true);
             let swing = Swing { cruised: ms(95), probed: ms(85 + moved), drained: ms(85) };
             rtt.observe_swing(swing, 0.4);
             rtt.working()

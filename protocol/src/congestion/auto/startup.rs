@@ -55,7 +55,7 @@ impl Startup {
         if path.round < EARLY
             && let Some(rtt) = sample.rtt
         {
-            path.rtt.set_unqueued(self.unqueued.with(rtt));
+            path.rtt.set_unqueued(self.unqueued.with(rtt), false);
         }
         self.arrival.observe(now, delivered, path.rtt.min());
         if !self.filling.observe(sample, path) {
