@@ -19,7 +19,8 @@ pub const MAX_HEADERS: usize = 100;
 /// Big enough that a stream's own cost (its frames, its wake-ups) vanishes, small enough that a
 /// lost connection costs little, and far below the length at which quinn's reassembly could meet
 /// its limit of 1024 gaps: half a MiB is 430 packets of 1200 bytes, and n packets have at most
-/// n/2 gaps between them.
+/// n/2 gaps between them. (Measured at 200 ms and 5 % loss: with half of it the first 12 s carry 82.5
+/// instead of 82.9 % of 100 Mbit/s, and 76.3 instead of 78.6 % of 300.)
 pub const SEGMENT: u32 = 512 * 1024;
 
 /// Packets that may wait for an acknowledgement: the next has one sent at once. One for about ten is less work

