@@ -1,4 +1,5 @@
-//! Half of what the path holds (or the least window) for two rounds, so that the round trip without queues shows.
+//! Half of what the path holds (or the least window) for two rounds, so that the round trip without
+//! queues shows.
 //!
 //! Tells a path that became slower (the queue was ours and is gone) from one that became longer.
 

@@ -15,8 +15,9 @@
 //!            └────────┘                         └──────┘ minimum not met for 10 s
 //! ```
 //!
-//! Rounds are round trips, but of 8 ms at least. Everything is said through the window, since quinn paces at 1.25 × window ÷ round trip: in the
-//! cycle the window is rate × round trip without our queue ÷ (1 − the path's own loss).
+//! Rounds are round trips, but of 8 ms at least. Everything is said through the window, since quinn
+//! paces at 1.25 × window ÷ round trip: in the cycle the window is rate × round trip without our
+//! queue ÷ (1 − the path's own loss).
 
 mod cycle;
 mod ledger;

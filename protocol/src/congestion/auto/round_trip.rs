@@ -20,8 +20,9 @@ const FAIR: f64 = 0.44;
 /// How strongly a window makes up for a part that isn't.
 const LEANING: f64 = 3.5;
 
-/// Minima that the working round trip may be of, or [`SLICES`] more: alone, and beside a rival. TCP BBR keeps two of its own
-/// under way, and believes in a tenth more than its part: with no more than that, ours would dwindle.
+/// Minima that the working round trip may be of, or [`SLICES`] more: alone, and beside a rival. TCP BBR
+/// keeps two of its own under way, and believes in a tenth more than its part: with no more than that,
+/// ours would dwindle.
 const ALONE: f64 = 2.0;
 const BESIDE: f64 = 2.5;
 
