@@ -63,13 +63,15 @@ pub enum CloseCode {
     Draining,
     /// The peer broke the protocol.
     Violation,
-    /// No `Hello` came in time.
+    /// The client was not authenticated in time.
     HelloTimeout,
     /// The client has more connections than it may, and newer ones.
     TooMany,
+    /// A newer connection took this one's place before its client was authenticated.
+    Overloaded,
 }
 
-const CLOSE_CODES: [CloseCode; 7] = [
+const CLOSE_CODES: [CloseCode; 8] = [
     CloseCode::Done,
     CloseCode::UnknownClient,
     CloseCode::Revoked,
@@ -77,6 +79,7 @@ const CLOSE_CODES: [CloseCode; 7] = [
     CloseCode::Violation,
     CloseCode::HelloTimeout,
     CloseCode::TooMany,
+    CloseCode::Overloaded,
 ];
 
 impl CloseCode {
@@ -102,6 +105,7 @@ impl CloseCode {
             Self::Draining => "the server is shutting down",
             Self::Violation => "the peer broke the protocol",
             Self::HelloTimeout => "no hello within the time allowed",
+            Self::Overloaded => "the server has too many new connections at the moment",
             Self::TooMany => "this link is in use in too many places at once",
         }
     }

@@ -39,7 +39,7 @@ pub const REQUEST_WINDOW: u32 = MAX_FRAME as u32 + 4;
 pub const REQUESTS_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// The same for a connection whose Hello has not been accepted yet: the Hello and a few requests
-/// behind it. With it, as many strangers as are let in hold half a gigabyte at the very most.
+/// behind it.
 pub const STRANGER_WINDOW: u32 = 2 * MAX_FRAME as u32;
 
 /// Bytes of large bodies that a client asks for ahead at least, all together. What a line carries is
@@ -78,6 +78,12 @@ pub const SMALL_REQUESTS_PER_CLIENT: usize = 64;
 /// nearly all of them could wait for ever for one more.
 pub const STREAMS_PER_CLIENT: u32 = 1024;
 
+/// Streams that a connection may open before its client is authenticated: the Hello, and requests and
+/// segments that follow it without waiting. quinn keeps 84 bytes for each stream that may be opened, so
+/// this bounds what a half-open connection costs; a client that goes on with a pull of more than 60 MiB
+/// under way opens the rest a round trip later, while those are sent.
+pub const STREAMS_BEFORE_AUTHENTICATION: u32 = 128;
+
 /// Requests of one client that the server works on at a time, over all its connections: what a
 /// client asks for at most. Each may hold a registry connection, so this keeps one client from using
 /// up the server's descriptors.
@@ -87,12 +93,18 @@ pub const EXCHANGES_PER_CLIENT: usize = BLOBS_PER_CLIENT + SMALL_REQUESTS_PER_CL
 /// that a client on the move leaves behind until they are found dead. The newest are kept.
 pub const CONNECTIONS_PER_CLIENT: usize = 8;
 
-/// Connections from which on a newcomer must prove its address before it costs a handshake. More
-/// than a small server ever has; fewer than would hurt one.
-pub const CONNECTIONS_BEFORE_RETRY: usize = 256;
+/// Connections without an authenticated client from which on a new one must prove its address before
+/// it costs a handshake. A server that is restarted meets all of its clients at once; more than a
+/// small server has, and fewer than would hurt one.
+pub const UNAUTHENTICATED_BEFORE_RETRY: usize = 256;
 
-/// Connections at most: at 100 KiB each what a small machine can spare.
-pub const MAX_CONNECTIONS: usize = 4096;
+/// Connections without an authenticated client at most. Anybody can open one, and each costs up to
+/// 260 KiB: what TLS and QUIC need, and [`STRANGER_WINDOW`].
+pub const UNAUTHENTICATED_MAX: usize = 1024;
+
+/// The same for one network (a /24 of IPv4, a /48 of IPv6): as many as a server of 500 clients meets
+/// from one address when it is restarted and all of them are behind the same gateway.
+pub const UNAUTHENTICATED_PER_NETWORK_MAX: usize = UNAUTHENTICATED_MAX / 2;
 
 /// Requests of all clients together for which the server talks to registries at a time: the
 /// default limit of 1024 descriptors less what the server needs for itself. No client may hold more
@@ -103,9 +115,9 @@ pub const UPSTREAM_REQUESTS: usize = 768;
 /// loses every second one that is still done within a few probe timeouts.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may take to present its `Hello`, handshake not included. Strangers who
-/// never say it should not hold a connection for long.
-pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take until its client is authenticated: the handshake and the `Hello`
+/// together. Three round trips; with 300 ms and every second packet lost they take a few seconds.
+pub const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Silence after which a connection is dead. Pings (see [`KEEP_ALIVE`]) keep a living one from
 /// ever reaching it; it also has to outlast the longest blackout worth bridging without a redial.
@@ -146,6 +158,11 @@ pub const MAX_SMALL_BODY: usize = 256 * 1024;
 /// Most bytes of a manifest: what the distribution spec makes registries accept ("Pushing
 /// Manifests").
 pub const MAX_MANIFEST: usize = 4 * 1024 * 1024;
+
+/// Most bytes of a manifest whose parts may come [ahead](crate::ahead). Reading one takes time in
+/// proportion, and whoever reads it has others to serve: this much is done in a millisecond. It is
+/// the manifest of an image of 2,000 layers, where engines stop at 127.
+pub const MAX_PREFETCH_MANIFEST: usize = 256 * 1024;
 
 /// Most bytes of a blob that comes [ahead](crate::ahead): a config, or a layer that takes longer to
 /// ask for than to send.

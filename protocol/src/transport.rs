@@ -5,7 +5,7 @@
 use crate::congestion::Handle;
 use crate::limits::{
     ACK_THRESHOLD, IDLE_TIMEOUT, KEEP_ALIVE, REQUEST_WINDOW, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW,
-    STREAMS_PER_CLIENT,
+    STREAMS_BEFORE_AUTHENTICATION,
 };
 use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use std::time::Duration;
@@ -25,12 +25,14 @@ pub fn client(congestion: &Handle) -> TransportConfig {
     config
 }
 
-/// For the end that accepts; as for the other one, for one connection. Its receive window is for
-/// strangers; whoever is let in gets [`REQUESTS_WINDOW`](crate::limits::REQUESTS_WINDOW).
+/// For the end that accepts; as for the other one, for one connection. Its receive window and its
+/// number of streams are for strangers; a client that is authenticated gets
+/// [`REQUESTS_WINDOW`](crate::limits::REQUESTS_WINDOW) and
+/// [`STREAMS_PER_CLIENT`](crate::limits::STREAMS_PER_CLIENT).
 #[must_use]
 pub fn server(congestion: &Handle) -> TransportConfig {
     let mut config = both(congestion);
-    config.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_PER_CLIENT));
+    config.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_BEFORE_AUTHENTICATION));
     config.stream_receive_window(VarInt::from_u32(REQUEST_WINDOW));
     config.receive_window(VarInt::from_u32(STRANGER_WINDOW));
     config

@@ -4,7 +4,7 @@
 use std::{fs, ops::Sub};
 
 use anyhow::{Context, Result};
-use rustix::param::clock_ticks_per_second;
+use docxy_tests::process::processor_seconds;
 use serde::{Deserialize, Serialize};
 
 /// What a process has cost so far.
@@ -23,9 +23,9 @@ impl Usage {
             let path = format!("/proc/{pid}/{file}");
             fs::read_to_string(&path).with_context(|| format!("{path}: the process has ended"))
         };
-        let (stat, status) = (read("stat")?, read("status")?);
+        let status = read("status")?;
         Ok(Self {
-            cpu: cpu(&stat).with_context(|| format!("no times in {stat:?}"))?,
+            cpu: processor_seconds(pid)?,
             peak_rss: peak_rss(&status).with_context(|| format!("no VmHWM of process {pid}"))?,
         })
     }
@@ -45,16 +45,6 @@ impl Sub for Usage {
     }
 }
 
-fn cpu(stat: &str) -> Option<f64> {
-    /// `utime` and `stime` are fields 14 and 15 of proc(5); the third is the first behind the name, which may hold
-    /// spaces and brackets of its own.
-    const UTIME: usize = 14 - 3;
-    let (_, behind_the_name) = stat.rsplit_once(')')?;
-    let mut times = behind_the_name.split_whitespace().skip(UTIME);
-    let mut ticks = || times.next()?.parse::<u64>().ok();
-    Some((ticks()? + ticks()?) as f64 / clock_ticks_per_second() as f64)
-}
-
 fn peak_rss(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
@@ -63,12 +53,6 @@ fn peak_rss(status: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_with_brackets_does_not_shift_the_fields() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 10 20 0 0 150 50 3 4 20 0";
-        assert_eq!(cpu(stat).map(|cpu| cpu * clock_ticks_per_second() as f64), Some(200.0));
-    }
 
     #[test]
     fn this_process_has_a_cost() {

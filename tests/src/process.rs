@@ -23,7 +23,7 @@ use anyhow::{Context, Result, bail};
 pub use binary::binary;
 pub use finished::{Finished, run};
 pub use owner::{is_abandoned, unique_name};
-pub use procfs::Memory;
+pub use procfs::{Memory, processor_seconds};
 pub use scratch::scratch;
 
 /// How long a process may take to come up, or to log what a test waits for.
@@ -66,6 +66,11 @@ impl Process {
     /// Its memory now, and at its highest.
     pub fn memory(&self) -> Result<Memory> {
         procfs::memory(self.pid())
+    }
+
+    /// Processor time that it has used so far, in seconds.
+    pub fn processor_seconds(&self) -> Result<f64> {
+        processor_seconds(self.pid())
     }
 
     /// How many descriptors it has open.

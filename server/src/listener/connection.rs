@@ -6,17 +6,19 @@
 use super::congestion::{self, Observer};
 use super::paths::Paths;
 use super::roster::Roster;
+use super::unauthenticated::{Place, Unauthenticated};
 use crate::exchange::{self, Offered, Outgoing, Ranks};
 use crate::places::ClientPlaces;
-use crate::state::{ClientUsage, ClientWatch, Usage};
+use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
 use crate::upstream::Upstream;
 use docxy_protocol::congestion::{Choice, Handle, Rate};
 use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
-use docxy_protocol::limits::{HEAD_TIMEOUT, HELLO_TIMEOUT, REQUESTS_WINDOW};
+use docxy_protocol::limits::{AUTHENTICATION_TIMEOUT, HEAD_TIMEOUT, REQUESTS_WINDOW, STREAMS_PER_CLIENT};
 use docxy_protocol::{frame, transport};
 use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -27,6 +29,7 @@ pub(super) struct Shared {
     pub(super) clients: ClientWatch,
     pub(super) usage: Usage,
     pub(super) roster: Arc<Roster>,
+    pub(super) unauthenticated: Arc<Unauthenticated>,
     /// Counts the streams of all connections.
     pub(super) streams: TaskTracker,
     pub(super) upstream: Upstream,
@@ -46,22 +49,76 @@ const NOTICE: Duration = Duration::from_secs(1);
 const ACCOUNTING: Duration = Duration::from_secs(10);
 
 /// Serves one connection from its first packet to its end.
-pub(super) async fn run(incoming: Incoming, shared: Arc<Shared>) {
+pub(super) async fn run(incoming: Incoming, place: Place, shared: Arc<Shared>) {
     let span = tracing::info_span!("connection", remote = %incoming.remote_address(), client = tracing::field::Empty);
     async {
         // The Hello will say how to send; until then, and for most, what the path is measured to do.
         let handle = Handle::new(Choice::Auto);
-        match shake_hands(incoming, &shared.quic, &handle).await {
-            Ok(connection) => serve(connection, handle, shared).await,
-            Err(error) => tracing::debug!(%error, "no handshake"),
+        if let Some(authenticated) = authenticate_in_time(incoming, place, &shared, &handle).await {
+            // Boxed, so that a half-open connection's task holds no room for it.
+            Box::pin(serve(authenticated, handle, shared)).await;
         }
     }
     .instrument(span)
     .await;
 }
 
+/// A connection whose client has proved who it is.
+struct Authenticated {
+    connection: Connection,
+    hello: Hello,
+    control: SendStream,
+    /// The clients, seen up to the book by which this one was let in.
+    clients: watch::Receiver<Arc<ClientBook>>,
+}
+
+/// Has the client authenticated, or the connection closed, by one deadline for handshake and Hello,
+/// before its place goes to a newer connection, and before the server drains.
+async fn authenticate_in_time(
+    incoming: Incoming,
+    place: Place,
+    shared: &Shared,
+    congestion: &Handle,
+) -> Option<Authenticated> {
+    let mut opened = None;
+    let code = tokio::select! {
+        authenticated = authenticate(incoming, shared, congestion, &mut opened) => match authenticated {
+            Ok(authenticated) => return Some(authenticated),
+            Err(code) => code,
+        },
+        () = tokio::time::sleep(AUTHENTICATION_TIMEOUT) => CloseCode::HelloTimeout,
+        () = place.evicted() => CloseCode::Overloaded,
+        () = shared.drain.cancelled() => CloseCode::Draining,
+    };
+    match opened {
+        Some(connection) => close(&connection, code),
+        // quinn closes a connection that is dropped in its handshake.
+        None => tracing::debug!(reason = code.reason(), "closing in the handshake"),
+    }
+    None
+}
+
+/// Handshake, Hello, verdict. Leaves the connection in `opened` once there is one to close.
+async fn authenticate(
+    incoming: Incoming,
+    shared: &Shared,
+    congestion: &Handle,
+    opened: &mut Option<Connection>,
+) -> Result<Authenticated, CloseCode> {
+    let connection = handshake(incoming, &shared.quic, congestion).await.map_err(|error| {
+        tracing::debug!(%error, "handshake failed");
+        CloseCode::Violation
+    })?;
+    *opened = Some(connection.clone());
+    let (hello, control) = read_hello(&connection).await?;
+    tracing::Span::current().record("client", hello.name.to_string());
+    let clients = shared.clients.subscribe();
+    admit(&shared.clients, &hello).await?;
+    Ok(Authenticated { connection, hello, control, clients })
+}
+
 /// quinn takes a congestion control at this moment and no other.
-async fn shake_hands(
+async fn handshake(
     incoming: Incoming,
     quic: &ServerConfig,
     congestion: &Handle,
@@ -71,19 +128,10 @@ async fn shake_hands(
     incoming.accept_with(Arc::new(config))?.await
 }
 
-async fn serve(connection: Connection, handle: Handle, shared: Arc<Shared>) {
-    let hello = tokio::time::timeout(HELLO_TIMEOUT, read_hello(&connection)).await;
-    let (hello, mut control) = match hello {
-        Ok(Ok(hello)) => hello,
-        Ok(Err(code)) => return close(&connection, code),
-        Err(_) => return close(&connection, CloseCode::HelloTimeout),
-    };
-    tracing::Span::current().record("client", hello.name.to_string());
-    let mut clients = shared.clients.subscribe();
-    if let Err(code) = admit(&shared.clients, &hello).await {
-        return close(&connection, code);
-    }
+async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>) {
+    let Authenticated { connection, hello, mut control, mut clients } = authenticated;
     connection.set_receive_window(VarInt::from_u32(REQUESTS_WINDOW));
+    connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_PER_CLIENT));
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
     tracing::info!("connected");

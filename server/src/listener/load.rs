@@ -2,6 +2,7 @@
 //!
 //! Only counts; what may be under way is decided where it begins.
 
+use super::unauthenticated::Unauthenticated;
 use crate::places::Places;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,6 +12,8 @@ use tokio_util::task::TaskTracker;
 pub(super) struct Load {
     /// Handshakes included.
     pub(super) connections: TaskTracker,
+    /// Those of them whose client is not authenticated yet.
+    pub(super) unauthenticated: Arc<Unauthenticated>,
     /// Streams that the server has not said its last word on, segments that wait to be filled
     /// included.
     pub(super) streams: TaskTracker,
@@ -35,6 +38,7 @@ impl Load {
     fn tell(&self) {
         tracing::info!(
             connections = self.connections.len(),
+            unauthenticated = self.unauthenticated.len(),
             streams = self.streams.len(),
             exchanges = self.places.held(),
             waiting = self.places.waiting(),

@@ -2,13 +2,14 @@
 //!
 //! One connection's failure never ends the accepting.
 
+mod accept_policy;
 mod congestion;
 mod connection;
-mod door;
 mod load;
 mod paths;
 mod roster;
 mod socket;
+mod unauthenticated;
 
 pub use socket::SocketError;
 
@@ -18,13 +19,13 @@ use crate::shutdown::Shutdown;
 use crate::state::{ClientWatch, State, StateError, Usage};
 use crate::store::Store;
 use crate::upstream::{Upstream, UpstreamError};
+use accept_policy::Verdict;
 use connection::Shared;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{DRAIN_TIMEOUT, UPSTREAM_REQUESTS};
 use docxy_protocol::tls::{self, TlsError};
-use door::Verdict;
 use load::Load;
-use paths::Paths;
+use paths::{Network, Paths};
 use quinn::{Endpoint, EndpointConfig, ServerConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use roster::Roster;
@@ -32,6 +33,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
+use unauthenticated::Unauthenticated;
 
 /// How long the last words of a server may take.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -81,6 +83,7 @@ pub async fn serve(
         clients: ClientWatch::start(&state)?,
         usage: usage.clone(),
         roster: Roster::new(Arc::clone(&places)),
+        unauthenticated: Unauthenticated::new(),
         streams: streams.clone(),
         upstream: Upstream::new(&settings, &Store::open(state.path("manifests")))?,
         paths: Arc::new(Paths::default()),
@@ -94,18 +97,23 @@ pub async fn serve(
         endpoints.push(endpoint(*address, &state, config.clone())?);
     }
     let addresses = endpoints.iter().map(Endpoint::local_addr).collect::<Result<_, _>>();
-    Load { connections: connections.clone(), streams, places }.tell_on_signal();
+    let unauthenticated = Arc::clone(&shared.unauthenticated);
+    Load { connections: connections.clone(), unauthenticated, streams, places }.tell_on_signal();
     ready(Ready { addresses: addresses.map_err(ServeError::Endpoint)? });
 
     for endpoint in &endpoints {
         let (endpoint, shared, connections) = (endpoint.clone(), Arc::clone(&shared), connections.clone());
         tokio::spawn(async move {
             while let Some(incoming) = endpoint.accept().await {
-                match door::judge(&incoming, connections.len(), shared.drain.is_cancelled()) {
-                    Verdict::Admit => {
-                        connections.spawn(connection::run(incoming, Arc::clone(&shared)));
+                let (unauthenticated, draining) = (shared.unauthenticated.len(), shared.drain.is_cancelled());
+                match accept_policy::decide(&incoming, unauthenticated, draining) {
+                    Verdict::Accept => {
+                        // Counted here, so that a burst of first packets is counted as it comes.
+                        let network = Network::of(incoming.remote_address().ip());
+                        let place = shared.unauthenticated.enter(network);
+                        connections.spawn(connection::run(incoming, place, Arc::clone(&shared)));
                     }
-                    Verdict::Prove => {
+                    Verdict::Retry => {
                         // An error means that it has proved its address already.
                         let _ = incoming.retry();
                     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use rustix::param::clock_ticks_per_second;
 
 /// Resident memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,28 @@ pub(super) fn descriptors(pid: u32) -> Result<usize> {
 
 pub(super) fn threads(pid: u32) -> Result<usize> {
     Ok(fs::read_dir(folder(pid).join("task"))?.count())
+}
+
+/// Processor time that a process has used so far, in seconds: its own and the kernel's for it.
+///
+/// # Errors
+/// Where the process has ended.
+pub fn processor_seconds(pid: u32) -> Result<f64> {
+    let stat =
+        fs::read_to_string(folder(pid).join("stat")).with_context(|| format!("process {pid} has ended"))?;
+    ticks(&stat)
+        .map(|ticks| ticks as f64 / clock_ticks_per_second() as f64)
+        .with_context(|| format!("no times in {stat:?}"))
+}
+
+fn ticks(stat: &str) -> Option<u64> {
+    /// `utime` and `stime` are fields 14 and 15 of proc(5); the third is the first behind the name, which may hold
+    /// spaces and brackets of its own.
+    const UTIME: usize = 14 - 3;
+    let (_, behind_the_name) = stat.rsplit_once(')')?;
+    let mut times = behind_the_name.split_whitespace().skip(UTIME);
+    let mut ticks = || times.next()?.parse::<u64>().ok();
+    Some(ticks()? + ticks()?)
 }
 
 /// Addresses on which the process itself (not just its namespace) listens by TCP, sorted.
@@ -122,6 +145,12 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn a_name_with_brackets_does_not_shift_the_fields() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 10 20 0 0 150 50 3 4 20 0";
+        assert_eq!(ticks(stat), Some(200));
+    }
 
     #[test]
     fn a_process_is_seen_to_listen_on_what_it_bound() {

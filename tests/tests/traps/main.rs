@@ -18,6 +18,7 @@ mod congestion;
 mod crooked;
 mod engine;
 mod far_side;
+mod half_open;
 mod hosts;
 mod limits;
 mod listing;

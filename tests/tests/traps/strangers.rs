@@ -8,7 +8,7 @@ use std::{
 
 use docxy_protocol::{
     control::CloseCode,
-    limits::{CONNECTIONS_BEFORE_RETRY, STRANGER_WINDOW},
+    limits::{STRANGER_WINDOW, UNAUTHENTICATED_BEFORE_RETRY},
     link::Link,
     tls,
 };
@@ -138,7 +138,7 @@ async fn a_newcomer_must_prove_its_address_while_there_are_many_connections() {
     let initial = first_datagram(&link).await;
     assert_ne!(reply_to(&initial, server)[0] & 0xf0, RETRY, "there is room");
     let mut strangers = Vec::new();
-    for _ in 0..=CONNECTIONS_BEFORE_RETRY {
+    for _ in 0..=UNAUTHENTICATED_BEFORE_RETRY {
         strangers.push(dial(&world, &link).await);
     }
     let initial = first_datagram(&link).await;
@@ -152,10 +152,10 @@ async fn a_newcomer_must_prove_its_address_while_there_are_many_connections() {
 }
 
 /// The first four bits of a Retry packet (RFC 9000, section 17.2.5).
-const RETRY: u8 = 0xf0;
+pub(crate) const RETRY: u8 = 0xf0;
 
 /// What a client says first.
-async fn first_datagram(link: &Link) -> Vec<u8> {
+pub(crate) async fn first_datagram(link: &Link) -> Vec<u8> {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let config = ClientConfig::new(Arc::new(tls::client(link.pin, false).unwrap()));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -167,7 +167,7 @@ async fn first_datagram(link: &Link) -> Vec<u8> {
 }
 
 /// The server's first reply to a datagram from an address of its own.
-fn reply_to(datagram: &[u8], server: SocketAddr) -> Vec<u8> {
+pub(crate) fn reply_to(datagram: &[u8], server: SocketAddr) -> Vec<u8> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.send_to(datagram, server).unwrap();
