@@ -8,6 +8,7 @@ use crate::limits::MAX_HEADERS;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::HashSet;
 
 /// Which content an answer is about (distribution spec, "Pulling manifests").
 pub static DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -66,7 +67,7 @@ impl Headers {
     /// What of a registry's answer goes to the engine.
     #[must_use]
     pub fn of_response(all: &HeaderMap) -> Self {
-        let named: Vec<String> = all
+        let named: HashSet<String> = all
             .get_all(header::CONNECTION)
             .iter()
             .filter_map(|value| value.to_str().ok())
@@ -76,9 +77,8 @@ impl Headers {
         let mut kept = HeaderMap::new();
         for (name, value) in all {
             let text = name.as_str();
-            let dropped = NOT_FOR_US.contains(&text)
-                || text.starts_with("access-control-")
-                || named.iter().any(|n| n == text);
+            let dropped =
+                NOT_FOR_US.contains(&text) || text.starts_with("access-control-") || named.contains(text);
             if !dropped && kept.len() < MAX_HEADERS {
                 kept.append(name.clone(), value.clone());
             }

@@ -6,6 +6,7 @@
 use crate::manifest::Descriptor;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,6 +21,9 @@ pub struct Platform {
 
 /// Most bytes of each of its words; the longest in use has twelve.
 const MOST: usize = 64;
+
+/// Names of platforms that an error lists at most. An index of 4 MiB has tens of thousands.
+const NAMES_MAX: usize = 20;
 
 /// Why there is no platform to take.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,15 +151,25 @@ fn go_name(architecture: &str) -> &str {
 }
 
 /// What an index has, for an error. Attestations go by `unknown/unknown` and are nobody's choice.
+/// The platforms of an index for people: each once, and no more than anybody reads.
 fn in_words(entries: &[Descriptor]) -> String {
-    let mut names = Vec::new();
+    let mut names = BTreeSet::new();
     for platform in entries.iter().filter_map(|entry| entry.platform.as_ref()) {
         let name = platform.to_string();
-        if platform.os != "unknown" && !names.contains(&name) {
-            names.push(name);
+        // A registry's text that is shown on a terminal.
+        if platform.os != "unknown" && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            names.insert(name);
+        }
+        if names.len() > NAMES_MAX {
+            names.pop_last();
+            return format!("{}, and others", names.into_iter().collect::<Vec<_>>().join(", "));
         }
     }
-    if names.is_empty() { "nothing that it names".into() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing that it names".into()
+    } else {
+        names.into_iter().collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -207,6 +221,20 @@ mod tests {
         let entries = index(&["linux/amd64", "linux/arm/v7", "unknown/unknown", "linux/amd64"]);
         let error = platform("linux/s390x").choose(&entries).unwrap_err().to_string();
         assert!(error.contains("not made for linux/s390x, only for linux/amd64, linux/arm/v7"), "{error}");
+    }
+
+    #[test]
+    fn an_error_lists_few_platforms_and_no_control_characters() {
+        let names: Vec<String> = (0..1000).map(|n| format!("linux/cpu{n:03}")).collect();
+        let mut entries = index(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let json = serde_json::json!({
+            "mediaType": "m", "digest": format!("sha256:{:064}", 0), "size": 1,
+            "platform": { "os": "a\u{1b}[2J", "architecture": "b\r\n" },
+        });
+        entries.insert(0, serde_json::from_value(json).unwrap());
+        let error = platform("linux/s390x").choose(&entries).unwrap_err().to_string();
+        assert!(error.ends_with("linux/cpu019, and others"), "{error}");
+        assert!(!error.contains(char::is_control), "{error:?}");
     }
 
     #[test]

@@ -14,12 +14,13 @@ use docxy_protocol::ahead::Wish;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::checksum::Checksum;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
-use docxy_protocol::limits::MAX_SMALL_BLOB;
+use docxy_protocol::limits::{ITEMS_AHEAD, MAX_PREFETCH_MANIFEST, MAX_SMALL_BLOB};
 use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
 use futures_util::stream::{StreamExt as _, iter};
 use http::{HeaderValue, StatusCode, header};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Blobs that are fetched at a time behind one answer.
@@ -32,7 +33,7 @@ pub(crate) struct Prefetch<'a> {
     wish: &'a Wish,
     upstream: &'a Upstream,
     digest: Digest,
-    /// The manifest that was answered with.
+    /// The manifest that was answered with, where a token opened it.
     answered: Option<Arc<store::Manifest>>,
 }
 
@@ -58,10 +59,12 @@ impl<'a> Prefetch<'a> {
         if wish.known.as_ref() == Some(&digest) {
             return None;
         }
-        // Fetched once more, it would be paid for once more.
-        let answered = match &answer.body {
-            AnswerBody::Small(bytes) => manifest(digest.clone(), answer.headers.clone(), bytes.clone()),
-            AnswerBody::None | AnswerBody::Stream(_) => None,
+        let answered = match (&request.authorization, &answer.body) {
+            // Fetched once more, it would be paid for once more. What is public is in the store.
+            (Authorization::Bearer(_), AnswerBody::Small(bytes)) if bytes.len() <= MAX_PREFETCH_MANIFEST => {
+                manifest(digest.clone(), answer.headers.clone(), bytes.clone())
+            }
+            _ => None,
         };
         Some(Self { request, wish, upstream, digest, answered })
     }
@@ -123,7 +126,9 @@ impl<'a> Prefetch<'a> {
         let reference = Reference::Digest(digest.clone());
         let answer = self.ask(Operation::Manifest { repository, reference, method: Method::Get }).await?;
         match (answer.status, answer.body) {
-            (StatusCode::OK, AnswerBody::Small(bytes)) => manifest(digest.clone(), answer.headers, bytes),
+            (StatusCode::OK, AnswerBody::Small(bytes)) if bytes.len() <= MAX_PREFETCH_MANIFEST => {
+                manifest(digest.clone(), answer.headers, bytes)
+            }
             _ => None,
         }
     }
@@ -170,18 +175,22 @@ fn manifest(digest: Digest, headers: Headers, bytes: Bytes) -> Option<Arc<store:
     store::Manifest::new(digest, headers, bytes).ok().map(Arc::new)
 }
 
+/// A manifest's parts, if it is small enough to be read between other work.
 fn parse(manifest: &Arc<store::Manifest>) -> Option<Manifest> {
+    if manifest.bytes.len() > MAX_PREFETCH_MANIFEST {
+        return None;
+    }
     Manifest::parse(&manifest.bytes, manifest.content_type()).ok()
 }
 
-/// Config and layers that are small enough, each once, in the order in which engines ask for them.
+/// Config and layers that are small enough, each once, in the order in which engines ask for them; no
+/// more than may go ahead, since a manifest may name tens of thousands.
 fn small_blobs(image: &ImageManifest) -> Vec<Descriptor> {
-    let mut small: Vec<Descriptor> = Vec::new();
-    for blob in std::iter::once(&image.config).chain(&image.layers) {
-        let is_new = small.iter().all(|known| known.digest != blob.digest);
-        if blob.size <= MAX_SMALL_BLOB as u64 && is_new {
-            small.push(blob.clone());
-        }
-    }
-    small
+    let mut seen = HashSet::new();
+    std::iter::once(&image.config)
+        .chain(&image.layers)
+        .filter(|blob| blob.size <= MAX_SMALL_BLOB as u64 && seen.insert(&blob.digest))
+        .take(ITEMS_AHEAD)
+        .cloned()
+        .collect()
 }

@@ -6,6 +6,7 @@ use super::kept::{Home, Kept, Key};
 use super::store::Store;
 use bytes::{Bytes, BytesMut};
 use docxy_protocol::ahead::Content;
+use docxy_protocol::checksum::Checksum;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::name::{Digest, Reference};
@@ -19,6 +20,9 @@ pub(crate) struct Keep {
     key: Key,
     content_type: String,
     bytes: BytesMut,
+    /// Of what has passed: taken piece by piece, since hashing a large manifest at its end would take
+    /// as long as serving others.
+    checksum: Checksum,
     /// What is still to come.
     left: usize,
 }
@@ -45,7 +49,9 @@ impl Keep {
         };
         let key = Key { home: Home::of(request)?, digest };
         let content_type = headers.text(&header::CONTENT_TYPE)?.to_owned();
-        Some(Self { store: store.clone(), key, content_type, bytes: BytesMut::new(), left: length })
+        let checksum = Checksum::like(&key.digest);
+        let bytes = BytesMut::new();
+        Some(Self { store: store.clone(), key, content_type, bytes, checksum, left: length })
     }
 
     /// Takes a look at what passes. With the last byte the manifest is kept, before the engine has it
@@ -56,6 +62,7 @@ impl Keep {
         }
         self.left -= bytes.len();
         self.bytes.extend_from_slice(bytes);
+        self.checksum.update(bytes);
         if self.left == 0 {
             self.finish();
         }
@@ -63,7 +70,8 @@ impl Keep {
 
     fn finish(&mut self) {
         let content = Content::Manifest { content_type: std::mem::take(&mut self.content_type) };
-        match Kept::check(self.key.digest.clone(), content, self.bytes.split().freeze()) {
+        let found = std::mem::replace(&mut self.checksum, Checksum::like(&self.key.digest)).finish();
+        match Kept::compare(self.key.digest.clone(), found, content, self.bytes.split().freeze()) {
             Ok(kept) => self.store.put(self.key.clone(), kept),
             Err(poisoned) => {
                 let Home { registry, repository, .. } = &self.key.home;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use docxy_protocol::ahead::Content;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::checksum::Checksum;
+use docxy_protocol::limits::MAX_PREFETCH_MANIFEST;
 use docxy_protocol::name::{Digest, Registry, Repository};
 use docxy_protocol::request::Request;
 use std::fmt;
@@ -75,17 +76,47 @@ pub(super) struct Poisoned {
 }
 
 impl Kept {
-    /// The only way in.
+    /// Content, if its bytes hash to its digest.
     ///
     /// # Errors
     /// Where the bytes don't hash to the digest.
     pub(super) fn check(digest: Digest, content: Content, bytes: Bytes) -> Result<Self, Poisoned> {
         let found = Checksum::like(&digest).of(&bytes);
+        Self::compare(digest, found, content, bytes)
+    }
+
+    /// The same for bytes whose checksum was taken as they came: they hash to `found`.
+    ///
+    /// # Errors
+    /// Where that is another digest.
+    pub(super) fn compare(
+        digest: Digest,
+        found: Digest,
+        content: Content,
+        bytes: Bytes,
+    ) -> Result<Self, Poisoned> {
         if found == digest {
             Ok(Self { digest, content, bytes })
         } else {
             Err(Poisoned { claimed: digest, found })
         }
+    }
+
+    /// The same, on a thread of its own where the bytes are many: hashing them all takes as long as
+    /// serving others would.
+    ///
+    /// # Errors
+    /// Where the bytes don't hash to the digest.
+    pub(super) async fn check_on_a_thread(
+        digest: Digest,
+        content: Content,
+        bytes: Bytes,
+    ) -> Result<Self, Poisoned> {
+        if bytes.len() <= MAX_PREFETCH_MANIFEST {
+            return Self::check(digest, content, bytes);
+        }
+        let checked = tokio::task::spawn_blocking(move || Self::check(digest, content, bytes)).await;
+        checked.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
     }
 
     pub(super) const fn digest(&self) -> &Digest {

@@ -5,6 +5,7 @@
 
 use super::kept::Kept;
 use docxy_protocol::ahead::Content;
+use docxy_protocol::limits::MAX_PREFETCH_MANIFEST;
 use docxy_protocol::manifest::{Descriptor, Manifest};
 use docxy_protocol::name::Digest;
 use docxy_protocol::platform::Platform;
@@ -13,6 +14,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Digests remembered at most: some hundred images.
 const MOST: usize = 4096;
+
+/// Digests remembered of one manifest. Engines stop at 127 layers, and no registry pushes out what
+/// was learned from others.
+const OF_ONE_MANIFEST_MAX: usize = 256;
 
 /// What a digest stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +46,13 @@ impl Outlines {
         let mut known = self.known();
         match manifest {
             Manifest::Index(entries) => {
-                for Descriptor { digest, platform, .. } in entries {
+                for Descriptor { digest, platform, .. } in entries.into_iter().take(OF_ONE_MANIFEST_MAX) {
                     known.insert(digest, Role::Image(platform));
                 }
             }
             Manifest::Image(image) => {
-                for Descriptor { digest, size, .. } in image.layers.into_iter().chain([image.config]) {
+                let blobs = [image.config].into_iter().chain(image.layers);
+                for Descriptor { digest, size, .. } in blobs.take(OF_ONE_MANIFEST_MAX) {
                     known.insert(digest, Role::Blob(size));
                 }
             }
@@ -76,10 +82,12 @@ impl Known {
     }
 }
 
-/// The manifest, if it is one that we can read.
+/// The manifest, if it is one that we can read, and small enough to be read between other work.
 pub(super) fn parse(kept: &Kept) -> Option<Manifest> {
     match kept.content() {
-        Content::Manifest { content_type } => Manifest::parse(kept.bytes(), Some(content_type)).ok(),
-        Content::Blob => None,
+        Content::Manifest { content_type } if kept.bytes().len() <= MAX_PREFETCH_MANIFEST => {
+            Manifest::parse(kept.bytes(), Some(content_type)).ok()
+        }
+        Content::Manifest { .. } | Content::Blob => None,
     }
 }

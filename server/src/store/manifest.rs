@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use docxy_protocol::checksum::Checksum;
 use docxy_protocol::headers::Headers;
+use docxy_protocol::limits::MAX_PREFETCH_MANIFEST;
 use docxy_protocol::name::{Digest, Registry, Repository};
 use http::header;
 
@@ -56,6 +57,19 @@ impl Manifest {
         } else {
             Err(WrongDigest { expected: digest, found })
         }
+    }
+
+    /// The same, on a thread of its own where the bytes are many: hashing them all takes as long as
+    /// serving others would.
+    ///
+    /// # Errors
+    /// Where the bytes hash to something else.
+    pub(crate) async fn check(digest: Digest, headers: Headers, bytes: Bytes) -> Result<Self, WrongDigest> {
+        if bytes.len() <= MAX_PREFETCH_MANIFEST {
+            return Self::new(digest, headers, bytes);
+        }
+        let checked = tokio::task::spawn_blocking(move || Self::new(digest, headers, bytes)).await;
+        checked.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
     }
 
     /// What its registry calls it.

@@ -132,7 +132,7 @@ impl Fetch {
         };
         let digest = asked.or(said).unwrap_or_else(|| Checksum::sha256().of(&bytes));
         let lasting = quota::without_passing_fields(headers.clone());
-        let manifest = Manifest::new(digest.clone(), lasting, bytes).map_err(|wrong| {
+        let manifest = Manifest::check(digest.clone(), lasting, bytes).await.map_err(|wrong| {
             Fault::new(hop, FaultKind::BadAnswer, format!("sends a manifest that was not kept: {wrong}"))
         })?;
         let manifest = Arc::new(manifest);

@@ -20,6 +20,7 @@ mod engine;
 mod far_side;
 mod half_open;
 mod hosts;
+mod largest_manifest;
 mod limits;
 mod listing;
 mod load;
