@@ -5,6 +5,7 @@
 
 use super::{Congestion, SettingsError};
 use crate::toml_text;
+use docxy_host::logging::Filter;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub(super) struct ConfigFile {
     pub(super) allow_remote: bool,
     pub(super) congestion: Option<Congestion>,
     pub(super) patience: Option<u64>,
+    pub(super) log: Option<Filter>,
 }
 
 impl ConfigFile {

@@ -11,6 +11,7 @@ pub use congestion::{Congestion, CongestionError};
 
 use crate::links::{self, LinksError};
 use crate::toml_text::TomlError;
+use docxy_host::logging::Filter;
 use docxy_protocol::link::{Host, Link};
 use docxy_protocol::secret::Secret;
 use file::ConfigFile;
@@ -18,6 +19,7 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+use tracing::Level;
 
 /// The port that engines find the client on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 5080;
@@ -84,6 +86,8 @@ pub struct Flags {
     pub patience: Option<u64>,
     /// The directory for what can be lost without harm.
     pub cache: Option<PathBuf>,
+    /// What to log.
+    pub log: Option<Filter>,
 }
 
 /// What `run` needs.
@@ -99,10 +103,12 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     /// How to get out.
     pub tunnel: TunnelSettings,
+    /// What to log.
+    pub log: Filter,
 }
 
 /// What every command needs that asks a server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TunnelSettings {
     /// The servers; at least one.
     pub links: Vec<Link>,
@@ -130,7 +136,8 @@ impl Settings {
         let patience = flags.patience.or(config.patience).map_or(DEFAULT_PATIENCE, Duration::from_secs);
         let patience = patience.min(LONGEST_PATIENCE);
         let cache = cache(flags, &config);
-        Ok(Self { listen, hosts, patience, cache, tunnel: TunnelSettings::merge(flags, &config)? })
+        let log = log(flags, &config, Level::INFO);
+        Ok(Self { listen, hosts, patience, cache, tunnel: TunnelSettings::merge(flags, &config)?, log })
     }
 }
 
@@ -220,6 +227,18 @@ fn cache(flags: &Flags, config: &ConfigFile) -> Option<PathBuf> {
     flags.cache.clone().or_else(|| config.cache.clone()).or_else(location::cache_directory)
 }
 
+/// What `pull` logs: errors, unless told otherwise, since people read its progress.
+///
+/// # Errors
+/// Where the config file is wrong.
+pub fn pull_log(flags: &Flags) -> Result<Filter, SettingsError> {
+    Ok(log(flags, &config(flags)?, Level::ERROR))
+}
+
+fn log(flags: &Flags, config: &ConfigFile, default: Level) -> Filter {
+    flags.log.clone().or_else(|| config.log.clone()).unwrap_or_else(|| Filter::level(default))
+}
+
 /// The config file. None at all counts as an empty one.
 fn config(flags: &Flags) -> Result<ConfigFile, SettingsError> {
     let default = location::default_directory().map(|directory| directory.join("client.toml"));
@@ -267,29 +286,32 @@ mod tests {
         assert_eq!(settings.tunnel.congestion, Congestion::default());
         assert!(settings.hosts.is_empty());
         assert_eq!(settings.patience, DEFAULT_PATIENCE);
+        assert_eq!(settings.log.to_string(), "info");
     }
 
     #[test]
     fn a_flag_wins_over_the_file() {
         let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
-                    cache = '/file'\npatience = 7\ncongestion = { down = '95 Mbit/s' }";
+                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbit/s' }";
         let flags = Flags {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
             patience: Some(8),
             cache: Some("/flag".into()),
             congestion: Some("cubic".parse().unwrap()),
+            log: Some("debug".parse().unwrap()),
             ..Flags::default()
         };
-        for (flags, port, host, cache, patience, congestion) in [
-            (Flags::default(), 1, "file.lan", "/file", 7, "down=95 Mbit/s"),
-            (flags, 2, "flag.lan", "/flag", 8, "cubic"),
+        for (flags, port, host, cache, patience, congestion, log) in [
+            (Flags::default(), 1, "file.lan", "/file", 7, "down=95 Mbit/s", "warn"),
+            (flags, 2, "flag.lan", "/flag", 8, "cubic", "debug"),
         ] {
             let settings = load(text, flags).unwrap();
             assert_eq!((settings.listen[0].port(), &*settings.hosts[0]), (port, host));
             assert_eq!(settings.cache, Some(cache.into()));
             assert_eq!(settings.patience.as_secs(), patience);
             assert_eq!(settings.tunnel.congestion.to_string(), congestion);
+            assert_eq!(settings.log.to_string(), log);
         }
     }
 
@@ -313,6 +335,7 @@ mod tests {
             ("hosts = ['http://box.lan']", "\"http://box.lan\" is not a host name"),
             ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
             ("link_file = 'no-links'", "docxy-client join"),
+            ("\n\nlog = 'inof'", "client.toml, line 3: a log filter is off, error, warn"),
             ("\ncongestion = 'fast'", "client.toml, line 2: congestion is auto, cubic, or rates"),
         ] {
             let error = load(text, Flags::default()).unwrap_err().to_string();

@@ -7,10 +7,11 @@ use super::congestion::{self, Observer};
 use super::paths::Paths;
 use super::roster::Roster;
 use crate::exchange::{self, Offered, Outgoing, Ranks};
+use crate::live::Live;
 use crate::places::ClientPlaces;
 use crate::state::{ClientUsage, ClientWatch, Usage};
-use crate::upstream::Upstream;
-use docxy_protocol::congestion::{Choice, Handle, Rate};
+use docxy_host::log_rate_limit::LogLimits;
+use docxy_protocol::congestion::{Choice, Handle};
 use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
 use docxy_protocol::limits::{HEAD_TIMEOUT, HELLO_TIMEOUT, REQUESTS_WINDOW};
 use docxy_protocol::{frame, transport};
@@ -29,9 +30,10 @@ pub(super) struct Shared {
     pub(super) roster: Arc<Roster>,
     /// Counts the streams of all connections.
     pub(super) streams: TaskTracker,
-    pub(super) upstream: Upstream,
+    pub(super) live: Arc<Live>,
     pub(super) paths: Arc<Paths>,
-    pub(super) fixed_rate_limit: Rate,
+    /// Lines about connections whose client is not authenticated.
+    pub(super) stranger_lines: LogLimits<&'static str>,
     pub(super) quic: ServerConfig,
     pub(super) drain: CancellationToken,
 }
@@ -75,19 +77,19 @@ async fn serve(connection: Connection, handle: Handle, shared: Arc<Shared>) {
     let hello = tokio::time::timeout(HELLO_TIMEOUT, read_hello(&connection)).await;
     let (hello, mut control) = match hello {
         Ok(Ok(hello)) => hello,
-        Ok(Err(code)) => return close(&connection, code),
-        Err(_) => return close(&connection, CloseCode::HelloTimeout),
+        Ok(Err(code)) => return close_stranger(&connection, code, &shared),
+        Err(_) => return close_stranger(&connection, CloseCode::HelloTimeout, &shared),
     };
     tracing::Span::current().record("client", hello.name.to_string());
     let mut clients = shared.clients.subscribe();
     if let Err(code) = admit(&shared.clients, &hello).await {
-        return close(&connection, code);
+        return close_stranger(&connection, code, &shared);
     }
     connection.set_receive_window(VarInt::from_u32(REQUESTS_WINDOW));
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
     tracing::info!("connected");
-    handle.choose(congestion::granted(hello.congestion, shared.fixed_rate_limit));
+    handle.choose(congestion::granted(hello.congestion, shared.live.current().fixed_rate_limit));
     let remote = || connection.remote_address();
     let paths = Arc::clone(&shared.paths);
     let mut observer = Observer::begin(handle, paths, hello.name.clone(), remote(), Instant::now());
@@ -204,7 +206,9 @@ fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut rec
                         return exchange::refuse_draining(answer).await;
                     }
                     let Client { places, ranks, shared, .. } = &*client;
-                    exchange::run(request, answer, offers, places, ranks, &shared.upstream).await;
+                    // Once: what is under way goes on by the settings that it began with.
+                    let in_use = shared.live.current();
+                    exchange::run(request, answer, offers, places, ranks, &in_use.upstream).await;
                 }
                 .instrument(span)
                 .await;
@@ -232,6 +236,18 @@ async fn notify(control: &mut SendStream, notice: &Notice) {
 
 fn close(connection: &Connection, code: CloseCode) {
     tracing::info!(reason = code.reason(), "closing");
+    hang_up(connection, code);
+}
+
+/// The same for a client that is not authenticated, and must not fill the disk with its attempts.
+fn close_stranger(connection: &Connection, code: CloseCode, shared: &Shared) {
+    if let Some(suppressed) = shared.stranger_lines.admit(code.reason()) {
+        tracing::info!(reason = code.reason(), suppressed, "closing");
+    }
+    hang_up(connection, code);
+}
+
+fn hang_up(connection: &Connection, code: CloseCode) {
     connection.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
 }
 

@@ -28,7 +28,11 @@ impl<S: Subscriber> Layer<S> for DependencyLimit {
             Some(None) => true,
             Some(Some(suppressed)) => {
                 // A line of its own: the library's has its own fields.
-                tracing::warn!(suppressed, target = metadata.target(), "lines like the next one were left out");
+                tracing::warn!(
+                    suppressed,
+                    target = metadata.target(),
+                    "lines like the next one were left out"
+                );
                 true
             }
         }

@@ -12,19 +12,12 @@ use tracing_subscriber::EnvFilter;
 #[serde(try_from = "String")]
 pub struct Filter(String);
 
-/// Why a text is no filter.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FilterError {
-    /// A word that is no level, and no module with one.
-    #[error(
-        "{0:?} is no log level: write off, error, warn, info, debug or trace, and a module with its level, \
-         as in warn,docxy_server=debug"
-    )]
-    Level(String),
-    /// Anything else.
-    #[error("{0:?} is no log filter: write a level, or modules with their levels, as in warn,docxy_server=debug")]
-    Form(String),
-}
+/// Why a text is no filter. Does not quote it: a secret may stand in the wrong place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a log filter is off, error, warn, info, debug or trace, or modules with one of them, as in warn,docxy_server=debug"
+)]
+pub struct FilterError;
 
 impl Filter {
     /// Everything from this level up.
@@ -46,7 +39,7 @@ impl FromStr for Filter {
         let filter = if text.contains('[') { text.trim().to_owned() } else { plain(text)? };
         match EnvFilter::try_new(&filter) {
             Ok(_) => Ok(Self(filter)),
-            Err(_) => Err(FilterError::Form(shortened(text))),
+            Err(_) => Err(FilterError),
         }
     }
 }
@@ -57,11 +50,8 @@ fn plain(text: &str) -> Result<String, FilterError> {
     // To the library a lone word is a module of which everything is logged, and a level that is misspelt
     // would turn the log off.
     let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
-    let level = |word: &str| word.rsplit_once('=').map_or(word, |(_, level)| level).to_owned();
-    match words.iter().find(|word| !is_level(&level(word))) {
-        Some(word) => Err(FilterError::Level(shortened(word))),
-        None => Ok(words.join(",")),
-    }
+    let has_level = |word: &&str| is_level(word.rsplit_once('=').map_or(*word, |(_, level)| level));
+    if words.iter().all(has_level) { Ok(words.join(",")) } else { Err(FilterError) }
 }
 
 impl TryFrom<String> for Filter {
@@ -76,10 +66,6 @@ impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 #[cfg(test)]
@@ -100,9 +86,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Filter>().map(|filter| filter.to_string()), Ok(meant.to_owned()));
         }
-        for bad in ["inof", "warn,docxy_server", "docxy_server=loud", "docxy_server=", "info debug", "a=b=c"] {
-            let error = bad.parse::<Filter>().unwrap_err().to_string();
-            assert!(error.contains("is no log "), "{bad}: {error}");
+        for bad in ["inof", "warn,docxy_server", "docxy_server=loud", "docxy_server=", "info debug", "a=b=c"]
+        {
+            assert_eq!(bad.parse::<Filter>(), Err(FilterError), "{bad}");
         }
     }
 
@@ -120,6 +106,6 @@ mod tests {
         let config: Config = toml::from_str("log = 'debug'").unwrap();
         assert_eq!(config.log.to_string(), "debug");
         let error = toml::from_str::<Config>("\nlog = 'loud'").unwrap_err();
-        assert!(error.message().starts_with("\"loud\" is no log level"), "{error}");
+        assert_eq!(error.message(), FilterError.to_string());
     }
 }

@@ -64,7 +64,8 @@ pub fn start(filter: &Filter) -> Logging {
         // It reports its own errors with `eprintln!`, which panics where stderr is broken.
         .log_internal_errors(false);
     // An error means that there is a log already.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).with(DependencyLimit::default()).try_init();
+    let _ =
+        tracing_subscriber::registry().with(filter).with(lines).with(DependencyLimit::default()).try_init();
     let panics = Arc::clone(&queue);
     std::panic::set_hook(Box::new(move |panic| panics.push(describe(panic).as_bytes())));
     Logging(Log { queue, filter: Some(handle) })
