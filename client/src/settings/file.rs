@@ -3,7 +3,7 @@
 //! Unknown words are errors: a misspelt setting that is passed over in silence would be found
 //! weeks later.
 
-use super::{Congestion, SettingsError};
+use super::{Congestion, HostName, SettingsError};
 use crate::toml_text;
 use docxy_host::logging::Filter;
 use serde::Deserialize;
@@ -17,7 +17,7 @@ pub(super) struct ConfigFile {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) link_file: Option<PathBuf>,
     pub(super) cache: Option<PathBuf>,
-    pub(super) hosts: Vec<String>,
+    pub(super) hosts: Vec<HostName>,
     pub(super) allow_remote: bool,
     pub(super) congestion: Option<Congestion>,
     pub(super) patience: Option<u64>,

@@ -15,6 +15,7 @@ use docxy_host::logging::Filter;
 use docxy_protocol::link::{Host, Link};
 use docxy_protocol::secret::Secret;
 use file::ConfigFile;
+use serde::Deserialize;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -57,14 +58,32 @@ pub enum SettingsError {
     )]
     NoDirectory,
     /// Not a name for `Host`.
-    #[error("{0:?} is not a host name: give it as engines have it, without http:// and without a port")]
-    Host(String),
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// A listen address that others can reach.
     #[error(
         "{0} can be reached from other machines, and whoever reaches it pulls through your link and \
              your address: listen on 127.0.0.1, or pass --allow-remote if that is what you want"
     )]
     Remote(SocketAddr),
+}
+
+/// Why a text is no name for `Host`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a host name: give it as engines have it, without http:// and without a port")]
+pub struct HostError(String);
+
+/// A name or an address as it stands in a `Host` header, less the port.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct HostName(String);
+
+impl TryFrom<String> for HostName {
+    type Error = HostError;
+
+    fn try_from(text: String) -> Result<Self, HostError> {
+        if is_host(&text) { Ok(Self(text)) } else { Err(HostError(text.chars().take(80).collect())) }
+    }
 }
 
 /// What the command line says. The environment is added while loading.
@@ -129,10 +148,9 @@ impl Settings {
         if let Some(remote) = listen.iter().find(|address| !may_be_remote && !address.ip().is_loopback()) {
             return Err(SettingsError::Remote(*remote));
         }
-        let hosts = first_said(&flags.hosts, &config.hosts).unwrap_or_default();
-        if let Some(bad) = hosts.iter().find(|host| !is_host(host)) {
-            return Err(SettingsError::Host(bad.chars().take(80).collect()));
-        }
+        let hosts = flags.hosts.iter().cloned().map(HostName::try_from).collect::<Result<Vec<_>, _>>()?;
+        let hosts = first_said(&hosts, &config.hosts).unwrap_or_default();
+        let hosts = hosts.into_iter().map(|HostName(name)| name).collect();
         let patience = flags.patience.or(config.patience).map_or(DEFAULT_PATIENCE, Duration::from_secs);
         let patience = patience.min(LONGEST_PATIENCE);
         let cache = cache(flags, &config);
@@ -253,7 +271,6 @@ fn first_said<T: Clone>(flag: &[T], file: &[T]) -> Option<Vec<T>> {
     [flag, file].into_iter().find(|list| !list.is_empty()).map(<[T]>::to_vec)
 }
 
-/// A name or an address as it stands in a `Host` header, less the port.
 fn is_host(text: &str) -> bool {
     match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         Some(address) => address.parse::<Host>().is_ok_and(|host| host.is_ipv6()),
@@ -332,7 +349,7 @@ mod tests {
         for (text, words) in [
             ("\nlisten_on = []", "client.toml, line 2: unknown field `listen_on`"),
             ("listen = ['nonsense']", "client.toml, line 1: "),
-            ("hosts = ['http://box.lan']", "\"http://box.lan\" is not a host name"),
+            ("\nhosts = ['http://box.lan']", "client.toml, line 2: \"http://box.lan\" is not a host name"),
             ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
             ("link_file = 'no-links'", "docxy-client join"),
             ("\n\nlog = 'inof'", "client.toml, line 3: a log filter is off, error, warn"),
