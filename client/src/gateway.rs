@@ -6,7 +6,7 @@
 use crate::credentials::{Credentials, Login};
 use crate::exchange::{self, ExchangeError};
 use crate::metadata::{Known, Metadata, Quota};
-use crate::transfer::{Means, Transfer};
+use crate::transfer::{Means, PatienceSetting, Transfer};
 use crate::tunnel::{self, Line, Patience, Status, Tunnel};
 use crate::waiting::Waiting;
 use docxy_protocol::authorization::Authorization;
@@ -47,6 +47,7 @@ impl Gateway {
     #[must_use]
     pub fn new(tunnel: Tunnel, patience: Duration, metadata: Metadata) -> Self {
         let (credentials, waiting) = (Credentials::default(), Waiting::default());
+        let patience = PatienceSetting::new(patience);
         let means = Means { tunnel, patience, credentials, waiting, metadata };
         Self { means, under_way: TaskTracker::new() }
     }
@@ -70,8 +71,13 @@ impl Gateway {
 
     /// How long a body that breaks off waits for its next byte.
     #[must_use]
-    pub const fn patience(&self) -> Duration {
-        self.means.patience
+    pub fn patience(&self) -> Duration {
+        self.means.patience.get()
+    }
+
+    /// Has bodies that break off wait for so long from now on, those that wait already included.
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        self.means.patience.set(patience);
     }
 
     /// Remembers how the token in a token service's answer was got, for when it expires.

@@ -1,7 +1,7 @@
 //! The program: reads the command line, runs the command, says how it went.
 
 use docxy_client::command::Arguments;
-use std::io::Write as _;
+use docxy_host::terminal::Stream;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If not even stderr takes it, the exit code has to do.
-            let _ = writeln!(std::io::stderr(), "docxy-client: {error}");
+            let _ = Stream::Stderr.write(&format!("docxy-client: {error}\n"));
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,7 @@
 //! How the client is told to end: at leisure, then at once.
 //!
-//! Only carries the word; what ending means is for each command to know.
+//! Only carries the word; what ending means is for each command to know. Must not depend on the log: it
+//! cancels first and logs afterwards.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -26,11 +27,11 @@ impl Shutdown {
         let Self { drain, abort } = shutdown.clone();
         tokio::spawn(async move {
             either(&mut terminate, &mut interrupt).await;
-            tracing::info!("ending; a second signal ends at once");
             drain.cancel();
+            tracing::info!("ending; a second signal ends at once");
             either(&mut terminate, &mut interrupt).await;
-            tracing::info!("ending at once");
             abort.cancel();
+            tracing::info!("ending at once");
         });
         Ok(shutdown)
     }

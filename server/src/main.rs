@@ -1,8 +1,8 @@
 //! The program: reads the command line, runs the command, says how it went.
 
 use clap::Parser as _;
+use docxy_host::terminal::Stream;
 use docxy_server::command::Arguments;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 /// One that gives memory back to the system when a rush is over.
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If not even stderr takes it, the exit code has to do.
-            let _ = writeln!(std::io::stderr(), "docxy-server: {error}");
+            let _ = Stream::Stderr.write(&format!("docxy-server: {error}\n"));
             ExitCode::FAILURE
         }
     }

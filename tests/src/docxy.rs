@@ -2,6 +2,7 @@
 //! Must never reach into them: what a user can't do with a flag, a file or a signal, a test can't either.
 
 mod footprint;
+mod launch;
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +16,7 @@ use std::{
 
 use anyhow::{Context, Result};
 pub use footprint::Footprint;
+pub use launch::Launch;
 use tempfile::TempDir;
 
 use crate::{
@@ -33,6 +35,8 @@ pub struct ServerConfig {
     pub fixed_rate_limit: Option<String>,
     /// Whether a tag may be answered with what it named before.
     pub stale: bool,
+    /// What is logged, unless it is the default.
+    pub log: Option<String>,
 }
 
 /// One registry on the server's list.
@@ -64,10 +68,36 @@ pub struct Client {
 impl Server {
     /// Starts one in `namespace` that listens on `ip`, at a port that the kernel picks.
     pub fn start(namespace: Option<&Namespace>, ip: IpAddr, config: &ServerConfig) -> Result<Self> {
+        Self::start_as(&Launch::default(), namespace, ip, config)
+    }
+
+    /// The same in another way than the usual one.
+    pub fn start_as(
+        launch: &Launch,
+        namespace: Option<&Namespace>,
+        ip: IpAddr,
+        config: &ServerConfig,
+    ) -> Result<Self> {
         let program = Program::new("docxy-server", namespace)?;
         fs::write(program.path("server.toml"), config.to_toml()?)?;
-        let (process, address) = run_server(&program, SocketAddr::new(ip, 0))?;
+        let (process, address) = run_server(&program, SocketAddr::new(ip, 0), launch)?;
         Ok(Self { process, address, program })
+    }
+
+    /// Its config file, which it reads again at `SIGHUP`.
+    pub fn config_file(&self) -> PathBuf {
+        self.program.path("server.toml")
+    }
+
+    /// Writes another config and has it read.
+    pub fn reload(&mut self, config: &ServerConfig) -> Result<()> {
+        self.reload_text(&config.to_toml()?)
+    }
+
+    /// The same with any text.
+    pub fn reload_text(&mut self, config: &str) -> Result<()> {
+        fs::write(self.config_file(), config)?;
+        self.process.signal("HUP")
     }
 
     /// The UDP address that clients dial.
@@ -105,7 +135,7 @@ impl Server {
 
     /// Starts it again after it has ended: same state, same port.
     pub fn start_again(&mut self) -> Result<()> {
-        (self.process, self.address) = run_server(&self.program, self.address)?;
+        (self.process, self.address) = run_server(&self.program, self.address, &Launch::default())?;
         Ok(())
     }
 
@@ -123,13 +153,23 @@ impl Client {
 
     /// The same with further arguments.
     pub fn start_with(namespace: Option<&Namespace>, link: &str, arguments: &[&str]) -> Result<Self> {
+        Self::start_as(&Launch::with(arguments), namespace, link)
+    }
+
+    /// The same in another way than the usual one.
+    pub fn start_as(launch: &Launch, namespace: Option<&Namespace>, link: &str) -> Result<Self> {
         let program = Program::new("docxy-client", namespace)?;
         let link_file = program.path("link");
         fs::write(&link_file, link)?;
         let mut command = program.command();
-        command.args(["run", "--listen", "127.0.0.1:0", "--link-file"]).arg(link_file).args(arguments);
-        let (process, address) = program.run(command)?;
+        command.args(["run", "--listen", "127.0.0.1:0", "--link-file"]).arg(link_file);
+        let (process, address) = program.run(command, launch)?;
         Ok(Self { process, address, program })
+    }
+
+    /// Its file of links, which it reads again at `SIGHUP`.
+    pub fn link_file(&self) -> PathBuf {
+        self.program.path("link")
     }
 
     /// Where engines find it: `127.0.0.1:PORT`.
@@ -159,7 +199,7 @@ impl Client {
         let mut command = self.program.command();
         command.args(["run", "--listen", &self.address.to_string(), "--link-file"]);
         command.arg(self.program.path("link"));
-        (self.process, self.address) = self.program.run(command)?;
+        (self.process, self.address) = self.program.run(command, &Launch::default())?;
         Ok(())
     }
 
@@ -175,10 +215,14 @@ impl Client {
 }
 
 impl ServerConfig {
-    fn to_toml(&self) -> Result<String> {
+    /// The file's text.
+    pub fn to_toml(&self) -> Result<String> {
         let mut toml = String::new();
         if let Some(limit) = &self.fixed_rate_limit {
             writeln!(toml, "fixed_rate_limit = {limit:?}")?;
+        }
+        if let Some(log) = &self.log {
+            writeln!(toml, "log = {log:?}")?;
         }
         if self.stale {
             writeln!(toml, "stale = true")?;
@@ -196,14 +240,14 @@ impl ServerConfig {
     }
 }
 
-fn run_server(program: &Program, listen: SocketAddr) -> Result<(Process, SocketAddr)> {
+fn run_server(program: &Program, listen: SocketAddr, launch: &Launch) -> Result<(Process, SocketAddr)> {
     let mut command = program.command();
     command.args(["run", "--listen", &listen.to_string()]);
     command.arg("--state").arg(program.path("state"));
     command.arg("--config").arg(program.path("server.toml"));
     // The port is for `invite` to tell: it is known only once this listens.
     command.args(["--public", &listen.ip().to_string()]);
-    program.run(command)
+    program.run(command, launch)
 }
 
 /// One of the two programs, its place and its files.
@@ -236,14 +280,15 @@ impl Program {
     }
 
     /// Runs `command`, which must be one that takes `--ready-file`, until it listens.
-    fn run(&self, mut command: Command) -> Result<(Process, SocketAddr)> {
+    fn run(&self, mut command: Command, launch: &Launch) -> Result<(Process, SocketAddr)> {
         let ready = self.path("ready");
         // An earlier run's would be taken for this one's.
         if ready.exists() {
             fs::remove_file(&ready)?;
         }
         command.arg("--ready-file").arg(&ready);
-        let mut process = Process::spawn(self.name, command, self.folder.path())?;
+        let (command, streams) = (launch.apply(command), launch.streams()?);
+        let mut process = Process::spawn_with(self.name, command, self.folder.path(), streams)?;
         let address = process.wait_for("listen", PATIENCE, |_| first_address(&ready))?;
         Ok((process, address))
     }

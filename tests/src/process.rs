@@ -45,10 +45,26 @@ pub struct Process {
 
 impl Process {
     /// Starts `command`; stdout and stderr are appended to `NAME.log` in `log_dir`.
-    pub fn spawn(name: &str, mut command: Command, log_dir: &Path) -> Result<Self> {
+    pub fn spawn(name: &str, command: Command, log_dir: &Path) -> Result<Self> {
+        Self::spawn_with(name, command, log_dir, None)
+    }
+
+    /// The same with other streams (stdin, stdout, stderr), if any are given: then there is no log to read.
+    pub fn spawn_with(
+        name: &str,
+        mut command: Command,
+        log_dir: &Path,
+        streams: Option<[Stdio; 3]>,
+    ) -> Result<Self> {
         let log = log_dir.join(format!("{name}.log"));
-        let output = OpenOptions::new().create(true).append(true).open(&log)?;
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let [stdin, stdout, stderr] = match streams {
+            Some(streams) => streams,
+            None => {
+                let output = OpenOptions::new().create(true).append(true).open(&log)?;
+                [Stdio::null(), output.try_clone()?.into(), output.into()]
+            }
+        };
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         Ok(Self { name: name.to_owned(), child, log })
     }
@@ -61,6 +77,11 @@ impl Process {
     /// All that it has logged so far.
     pub fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// How many bytes it has logged so far.
+    pub fn log_size(&self) -> u64 {
+        fs::metadata(&self.log).map_or(0, |log| log.len())
     }
 
     /// Its memory now, and at its highest.

@@ -12,6 +12,7 @@ use crate::links::LinksError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{Congestion, Flags, SettingsError};
 use clap::{Args, Parser, Subcommand};
+use docxy_host::logging::Filter;
 use docxy_protocol::image::Image;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;
@@ -121,6 +122,11 @@ struct JoinArguments {
 /// first moment and connects to the server in the background, for ever; /health says how that goes.
 /// When the tunnel is lost in mid-pull, responses stay open and go on over the next one. The first
 /// signal lets running responses finish, the second one ends them.
+///
+/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, and links and
+/// congestion: where those two differ, the tunnel is dialled anew, and pulls go on over the new one. A
+/// file that is wrong changes nothing. listen and cache take a restart. SIGUSR1 writes to the log what is
+/// under way; SIGUSR2 is ignored. A log that cannot be written is dropped and counted, and ends nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client run\n  docker pull 127.0.0.1:5080/library/alpine\n\n\
     For docker as a mirror of Docker Hub, in /etc/docker/daemon.json:\n  \
@@ -146,16 +152,10 @@ struct RunArguments {
     /// A file to write once it listens: the addresses, one a line
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     ready_file: Option<PathBuf>,
-    /// What to log to stderr: error, warn, info, debug or trace, also by module as in
-    /// warn,docxy_client=debug
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "DOCXY_LOG",
-        default_value = "info",
-        value_parser = crate::logging::check
-    )]
-    log: String,
+    /// What to log to stderr: off, error, warn, info, debug or trace, also by module as in
+    /// warn,docxy_client=debug [default: info]
+    #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
+    log: Option<Filter>,
 }
 
 /// Fetch an image into a file that `docker load` and `podman load` take, or into an OCI layout.
@@ -192,15 +192,10 @@ struct PullArguments {
     quiet: bool,
     #[command(flatten)]
     reach: Reach,
-    /// What to log to stderr, beside the progress: error, warn, info, debug or trace
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "DOCXY_LOG",
-        default_value = "error",
-        value_parser = crate::logging::check
-    )]
-    log: String,
+    /// What to log to stderr, beside the progress: off, error, warn, info, debug or trace [default:
+    /// error]
+    #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
+    log: Option<Filter>,
 }
 
 impl Arguments {
@@ -229,10 +224,11 @@ impl Arguments {
                 join::join(link, &Flags { link_file, ..flags })
             }
             Command::Run(RunArguments { listen, reach, host, allow_remote, patience, ready_file, log }) => {
-                let flags = Flags { listen, hosts: host, allow_remote, patience, ..flags };
-                run::run(&reach.add_to(flags), ready_file, &log)
+                let flags = Flags { listen, hosts: host, allow_remote, patience, log, ..flags };
+                run::run(&reach.add_to(flags), ready_file)
             }
             Command::Pull(arguments) => {
+                let flags = Flags { log: arguments.log.clone(), ..flags };
                 let flags = arguments.reach.add_to(flags);
                 pull::pull(arguments, &flags)
             }

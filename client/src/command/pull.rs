@@ -2,16 +2,16 @@
 
 use super::{CommandError, PullArguments, print};
 use crate::gateway::Gateway;
-use crate::logging;
 use crate::metadata::Metadata;
 use crate::pull::{self, Destination, Order, Progress, default_name};
-use crate::settings::{DEFAULT_PATIENCE, Flags, TunnelSettings, cache_store};
+use crate::settings::{DEFAULT_PATIENCE, Flags, TunnelSettings, cache_store, pull_log};
 use crate::shutdown::Shutdown;
 use crate::tunnel::Tunnel;
+use docxy_host::logging;
 
 pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), CommandError> {
-    let PullArguments { image, output, platform, force, quiet, log, reach: _ } = arguments;
-    logging::start(&log);
+    let PullArguments { image, output, platform, force, quiet, log: _, reach: _ } = arguments;
+    let _logging = logging::start(&pull_log(flags)?);
     let output = output.unwrap_or_else(|| default_name(&image, platform.as_ref()).into());
     let result = format!("{}/{}@", image.registry, image.repository);
     let path = output.display().to_string();

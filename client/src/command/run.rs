@@ -1,30 +1,53 @@
 //! `docxy-client run`: puts the parts together and lets the frontend serve.
+//!
+//! Must serve whatever became of stdout and stderr.
 
 use super::CommandError;
-use crate::frontend::{self, FrontendSettings, Ready};
+use crate::frontend::{self, FrontendSettings, Hosts, Ready};
 use crate::gateway::Gateway;
 use crate::metadata::Metadata;
+use crate::private_file;
+use crate::reload::Reload;
+use crate::report::Report;
 use crate::settings::{Flags, Settings};
 use crate::shutdown::Shutdown;
 use crate::tunnel::Tunnel;
-use crate::{logging, private_file};
+use docxy_host::logging;
+use docxy_host::signals::Signals;
 use std::path::{Path, PathBuf};
 
-pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>, log: &str) -> Result<(), CommandError> {
-    logging::start(log);
+pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), CommandError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
+    // Before anything that takes time: until then a reload would end the client.
+    let (signals, shutdown) = {
+        let _runtime = runtime.enter();
+        (
+            Signals::listen().map_err(CommandError::Start)?,
+            Shutdown::on_signals().map_err(CommandError::Start)?,
+        )
+    };
     if let Some(path) = &ready_file {
         // One of an earlier run would send whoever waits for it to an address of that time.
         let _ = std::fs::remove_file(path);
     }
-    let Settings { listen, hosts, patience, cache, tunnel } = Settings::load(flags)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
+    let settings = Settings::load(flags)?;
+    let logging = logging::start(&settings.log);
+    let log = logging.handle();
     runtime.block_on(async {
-        let Shutdown { drain, abort } = Shutdown::on_signals().map_err(CommandError::Start)?;
-        let tunnel = Tunnel::start(tunnel);
-        let gateway = Gateway::new(tunnel.clone(), patience, Metadata::open(cache.as_deref()));
+        let Shutdown { drain, abort } = shutdown;
+        let tunnel = Tunnel::start(settings.tunnel.clone());
+        let metadata = Metadata::open(settings.cache.as_deref());
+        let gateway = Gateway::new(tunnel.clone(), settings.patience, metadata);
+        let hosts = Hosts::new(settings.hosts.clone());
+        let report = Report { gateway: gateway.clone(), tunnel: tunnel.clone(), log: log.clone() };
+        tokio::spawn(report.run(signals.report));
+        let frontend =
+            FrontendSettings { listen: settings.listen.clone(), hosts: hosts.clone(), log: log.clone() };
+        let reload =
+            Reload { flags: flags.clone(), log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };
+        tokio::spawn(reload.run(signals.reload, settings));
         let announce = |ready: Ready| announce(&ready, ready_file.as_deref());
-        let serving =
-            frontend::serve(FrontendSettings { listen, hosts }, gateway, tunnel.clone(), drain, announce);
+        let serving = frontend::serve(frontend, gateway, tunnel.clone(), drain, announce);
         tokio::select! {
             served = serving => served?,
             () = abort.cancelled() => {}

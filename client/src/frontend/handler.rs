@@ -2,12 +2,15 @@
 
 use super::browser::refuse_foreign_pages;
 use super::host::LocalHost;
+use super::hosts::Hosts;
+use super::line_limit::{LineLimit, shown};
 use super::render::{self, ResponseBody};
 use super::services::Services;
 use super::{health, patience, rewrite};
 use crate::credentials::Login;
 use crate::gateway::{Answer, Gateway};
 use crate::tunnel::Tunnel;
+use docxy_host::logging::Log;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
@@ -28,13 +31,16 @@ use tracing::Instrument as _;
 pub(super) struct Handler {
     gateway: Gateway,
     tunnel: Tunnel,
-    hosts: Vec<String>,
+    hosts: Hosts,
     services: Services,
+    lines: LineLimit,
+    log: Log,
 }
 
 impl Handler {
-    pub(super) fn new(gateway: Gateway, tunnel: Tunnel, hosts: Vec<String>) -> Self {
-        Self { gateway, tunnel, hosts, services: Services::default() }
+    pub(super) fn new(gateway: Gateway, tunnel: Tunnel, hosts: Hosts, log: Log) -> Self {
+        let (services, lines) = (Services::default(), LineLimit::default());
+        Self { gateway, tunnel, hosts, services, lines, log }
     }
 
     /// Answers a request; a fault is an answer, too.
@@ -45,17 +51,23 @@ impl Handler {
         let started = Instant::now();
         let path = request.uri().path().to_owned();
         // The query stays out of it: a token request's holds account names.
-        let span = tracing::info_span!("exchange", method = %request.method(), path);
+        let (method, shown_path) = (shown(request.method().as_str()), shown(&path));
+        let span = tracing::info_span!("exchange", %method, path = shown_path);
+        let is_pull = is_pull(&path);
         async {
             let answer = self.answer(request).await;
             let ms = started.elapsed().as_millis();
             Ok(match answer {
                 Ok(response) => {
-                    tracing::info!(status = response.status().as_u16(), ms, "answered");
+                    if let Some(suppressed) = self.lines.answered(&response, is_pull) {
+                        tracing::info!(status = response.status().as_u16(), ms, suppressed, "answered");
+                    }
                     response
                 }
                 Err(fault) => {
-                    tracing::warn!(%fault, status = fault.status().as_u16(), ms, "failed");
+                    if let Some(suppressed) = self.lines.failed(&fault) {
+                        tracing::warn!(%fault, status = fault.status().as_u16(), ms, suppressed, "failed");
+                    }
                     render::fault(&fault, &path)
                 }
             })
@@ -69,11 +81,11 @@ impl Handler {
             // It would end a body of unknown length by closing, and a break would look the same.
             return Err(unreadable("HTTP/1.1 is needed"));
         }
-        let host = LocalHost::of(request.headers(), &self.hosts)?;
+        let host = LocalHost::of(request.headers(), &self.hosts.current())?;
         refuse_foreign_pages(request.headers(), &host)?;
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
-            Route::Health => Ok(health::response(&self.tunnel.status(), &self.gateway)),
+            Route::Health => Ok(health::response(&self.tunnel.status(), &self.gateway, &self.log)),
             Route::Token => self.token(request, &host).await,
             Route::Registry(registry, operation) => {
                 self.ask(registry, operation, request.headers(), &host).await
@@ -150,6 +162,11 @@ impl Handler {
         *response.headers_mut() = headers;
         response
     }
+}
+
+/// Whether a path is about a registry's content, and not its doorstep or ourselves.
+fn is_pull(path: &str) -> bool {
+    path.strip_prefix("/v2/").is_some_and(|rest| !rest.is_empty())
 }
 
 fn authorization(headers: &HeaderMap) -> Authorization {

@@ -4,8 +4,10 @@
 use super::render::{ResponseBody, json_value};
 use crate::gateway::Gateway;
 use crate::metadata::Quota;
+use crate::report::tasks;
 use crate::tunnel::{self, Status};
 use crate::waiting::Held;
+use docxy_host::logging::Log;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::time::SystemTime;
@@ -14,7 +16,7 @@ use std::time::SystemTime;
 const MOST: usize = 20;
 
 /// 200 while the tunnel is up, 503 while not.
-pub(super) fn response(status: &Status, gateway: &Gateway) -> Response<ResponseBody> {
+pub(super) fn response(status: &Status, gateway: &Gateway, log: &Log) -> Response<ResponseBody> {
     let waiting = gateway.waiting().all();
     let quota: Vec<Value> = gateway.quotas().iter().map(pulls_left).collect();
     let held: Vec<Value> = waiting.iter().take(MOST).map(held).collect();
@@ -33,6 +35,7 @@ pub(super) fn response(status: &Status, gateway: &Gateway) -> Response<ResponseB
                 "waiting": waiting.len(),
                 "held": held,
                 "quota": quota,
+                "log_lines_dropped": log.lines_dropped(),
             });
             json_value(StatusCode::OK, &body)
         }
@@ -51,6 +54,7 @@ pub(super) fn response(status: &Status, gateway: &Gateway) -> Response<ResponseB
                 "waiting": waiting.len(),
                 "held": held,
                 "quota": quota,
+                "log_lines_dropped": log.lines_dropped(),
             });
             json_value(StatusCode::SERVICE_UNAVAILABLE, &body)
         }
@@ -66,11 +70,6 @@ fn held(held: &Held) -> Value {
         "seconds": held.since.elapsed().as_secs(),
         "reason": held.reason,
     })
-}
-
-/// Tasks of the whole process: a number that keeps growing is a leak.
-fn tasks() -> usize {
-    tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
 /// What a registry said last of its pull limit.

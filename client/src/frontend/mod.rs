@@ -10,6 +10,8 @@ pub mod fuzz;
 mod handler;
 mod health;
 mod host;
+mod hosts;
+mod line_limit;
 mod patience;
 mod render;
 mod rewrite;
@@ -17,8 +19,11 @@ mod services;
 
 use crate::gateway::Gateway;
 use crate::tunnel::Tunnel;
+use docxy_host::log_rate_limit::LogLimits;
+use docxy_host::logging::Log;
 use docxy_protocol::limits::{ENGINE_CONNECTIONS, ENGINE_HEAD_TIMEOUT, MAX_FRAME, MAX_HEADERS};
 use handler::Handler;
+pub use hosts::Hosts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -37,7 +42,9 @@ pub struct FrontendSettings {
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
     /// Names, beside those of this machine's loopback, under which engines reach us.
-    pub hosts: Vec<String>,
+    pub hosts: Hosts,
+    /// Tells how many lines the log has lost.
+    pub log: Log,
 }
 
 /// Where the frontend listens.
@@ -82,7 +89,7 @@ pub async fn serve(
         addresses.push(listener.local_addr().map_err(failed)?);
         listeners.push(listener);
     }
-    let handler = Arc::new(Handler::new(gateway, tunnel, settings.hosts));
+    let handler = Arc::new(Handler::new(gateway, tunnel, settings.hosts, settings.log));
     ready(Ready { addresses });
 
     let graceful = Arc::new(GracefulShutdown::new());
@@ -113,6 +120,7 @@ async fn accept(
     graceful: &GracefulShutdown,
     places: &Arc<Semaphore>,
 ) {
+    let failures = LogLimits::default();
     loop {
         // Never closed, so this only waits; the engine's connection waits in the kernel's queue.
         let place = Arc::clone(places).acquire_owned().await.ok();
@@ -130,7 +138,9 @@ async fn accept(
             }
             Err(error) => {
                 // Out of descriptors, most likely: others will be given back.
-                tracing::warn!(%error, "cannot accept a connection");
+                if let Some(suppressed) = failures.admit(error.raw_os_error()) {
+                    tracing::warn!(%error, suppressed, "cannot accept a connection");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -3,8 +3,9 @@
 //! Unknown words are errors: a misspelt setting that is passed over in silence would be found
 //! weeks later.
 
-use super::{Congestion, SettingsError};
+use super::{Congestion, HostName, SettingsError};
 use crate::toml_text;
+use docxy_host::logging::Filter;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,10 +17,11 @@ pub(super) struct ConfigFile {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) link_file: Option<PathBuf>,
     pub(super) cache: Option<PathBuf>,
-    pub(super) hosts: Vec<String>,
+    pub(super) hosts: Vec<HostName>,
     pub(super) allow_remote: bool,
     pub(super) congestion: Option<Congestion>,
     pub(super) patience: Option<u64>,
+    pub(super) log: Option<Filter>,
 }
 
 impl ConfigFile {

@@ -11,13 +11,16 @@ pub use congestion::{Congestion, CongestionError};
 
 use crate::links::{self, LinksError};
 use crate::toml_text::TomlError;
+use docxy_host::logging::Filter;
 use docxy_protocol::link::{Host, Link};
 use docxy_protocol::secret::Secret;
 use file::ConfigFile;
+use serde::Deserialize;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+use tracing::Level;
 
 /// The port that engines find the client on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 5080;
@@ -55,14 +58,32 @@ pub enum SettingsError {
     )]
     NoDirectory,
     /// Not a name for `Host`.
-    #[error("{0:?} is not a host name: give it as engines have it, without http:// and without a port")]
-    Host(String),
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// A listen address that others can reach.
     #[error(
         "{0} can be reached from other machines, and whoever reaches it pulls through your link and \
              your address: listen on 127.0.0.1, or pass --allow-remote if that is what you want"
     )]
     Remote(SocketAddr),
+}
+
+/// Why a text is no name for `Host`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a host name: give it as engines have it, without http:// and without a port")]
+pub struct HostError(String);
+
+/// A name or an address as it stands in a `Host` header, less the port.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct HostName(String);
+
+impl TryFrom<String> for HostName {
+    type Error = HostError;
+
+    fn try_from(text: String) -> Result<Self, HostError> {
+        if is_host(&text) { Ok(Self(text)) } else { Err(HostError(text.chars().take(80).collect())) }
+    }
 }
 
 /// What the command line says. The environment is added while loading.
@@ -84,6 +105,8 @@ pub struct Flags {
     pub patience: Option<u64>,
     /// The directory for what can be lost without harm.
     pub cache: Option<PathBuf>,
+    /// What to log.
+    pub log: Option<Filter>,
 }
 
 /// What `run` needs.
@@ -99,10 +122,12 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     /// How to get out.
     pub tunnel: TunnelSettings,
+    /// What to log.
+    pub log: Filter,
 }
 
 /// What every command needs that asks a server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TunnelSettings {
     /// The servers; at least one.
     pub links: Vec<Link>,
@@ -123,14 +148,14 @@ impl Settings {
         if let Some(remote) = listen.iter().find(|address| !may_be_remote && !address.ip().is_loopback()) {
             return Err(SettingsError::Remote(*remote));
         }
-        let hosts = first_said(&flags.hosts, &config.hosts).unwrap_or_default();
-        if let Some(bad) = hosts.iter().find(|host| !is_host(host)) {
-            return Err(SettingsError::Host(bad.chars().take(80).collect()));
-        }
+        let hosts = flags.hosts.iter().cloned().map(HostName::try_from).collect::<Result<Vec<_>, _>>()?;
+        let hosts = first_said(&hosts, &config.hosts).unwrap_or_default();
+        let hosts = hosts.into_iter().map(|HostName(name)| name).collect();
         let patience = flags.patience.or(config.patience).map_or(DEFAULT_PATIENCE, Duration::from_secs);
         let patience = patience.min(LONGEST_PATIENCE);
         let cache = cache(flags, &config);
-        Ok(Self { listen, hosts, patience, cache, tunnel: TunnelSettings::merge(flags, &config)? })
+        let log = log(flags, &config, Level::INFO);
+        Ok(Self { listen, hosts, patience, cache, tunnel: TunnelSettings::merge(flags, &config)?, log })
     }
 }
 
@@ -220,6 +245,18 @@ fn cache(flags: &Flags, config: &ConfigFile) -> Option<PathBuf> {
     flags.cache.clone().or_else(|| config.cache.clone()).or_else(location::cache_directory)
 }
 
+/// What `pull` logs: errors, unless told otherwise, since people read its progress.
+///
+/// # Errors
+/// Where the config file is wrong.
+pub fn pull_log(flags: &Flags) -> Result<Filter, SettingsError> {
+    Ok(log(flags, &config(flags)?, Level::ERROR))
+}
+
+fn log(flags: &Flags, config: &ConfigFile, default: Level) -> Filter {
+    flags.log.clone().or_else(|| config.log.clone()).unwrap_or_else(|| Filter::level(default))
+}
+
 /// The config file. None at all counts as an empty one.
 fn config(flags: &Flags) -> Result<ConfigFile, SettingsError> {
     let default = location::default_directory().map(|directory| directory.join("client.toml"));
@@ -234,7 +271,6 @@ fn first_said<T: Clone>(flag: &[T], file: &[T]) -> Option<Vec<T>> {
     [flag, file].into_iter().find(|list| !list.is_empty()).map(<[T]>::to_vec)
 }
 
-/// A name or an address as it stands in a `Host` header, less the port.
 fn is_host(text: &str) -> bool {
     match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         Some(address) => address.parse::<Host>().is_ok_and(|host| host.is_ipv6()),
@@ -267,29 +303,32 @@ mod tests {
         assert_eq!(settings.tunnel.congestion, Congestion::default());
         assert!(settings.hosts.is_empty());
         assert_eq!(settings.patience, DEFAULT_PATIENCE);
+        assert_eq!(settings.log.to_string(), "info");
     }
 
     #[test]
     fn a_flag_wins_over_the_file() {
         let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
-                    cache = '/file'\npatience = 7\ncongestion = { down = '95 Mbit/s' }";
+                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbit/s' }";
         let flags = Flags {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
             patience: Some(8),
             cache: Some("/flag".into()),
             congestion: Some("cubic".parse().unwrap()),
+            log: Some("debug".parse().unwrap()),
             ..Flags::default()
         };
-        for (flags, port, host, cache, patience, congestion) in [
-            (Flags::default(), 1, "file.lan", "/file", 7, "down=95 Mbit/s"),
-            (flags, 2, "flag.lan", "/flag", 8, "cubic"),
+        for (flags, port, host, cache, patience, congestion, log) in [
+            (Flags::default(), 1, "file.lan", "/file", 7, "down=95 Mbit/s", "warn"),
+            (flags, 2, "flag.lan", "/flag", 8, "cubic", "debug"),
         ] {
             let settings = load(text, flags).unwrap();
             assert_eq!((settings.listen[0].port(), &*settings.hosts[0]), (port, host));
             assert_eq!(settings.cache, Some(cache.into()));
             assert_eq!(settings.patience.as_secs(), patience);
             assert_eq!(settings.tunnel.congestion.to_string(), congestion);
+            assert_eq!(settings.log.to_string(), log);
         }
     }
 
@@ -310,9 +349,10 @@ mod tests {
         for (text, words) in [
             ("\nlisten_on = []", "client.toml, line 2: unknown field `listen_on`"),
             ("listen = ['nonsense']", "client.toml, line 1: "),
-            ("hosts = ['http://box.lan']", "\"http://box.lan\" is not a host name"),
+            ("\nhosts = ['http://box.lan']", "client.toml, line 2: \"http://box.lan\" is not a host name"),
             ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
             ("link_file = 'no-links'", "docxy-client join"),
+            ("\n\nlog = 'inof'", "client.toml, line 3: a log filter is off, error, warn"),
             ("\ncongestion = 'fast'", "client.toml, line 2: congestion is auto, cubic, or rates"),
         ] {
             let error = load(text, Flags::default()).unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! What it takes to ask again: the tunnel, patience, and a credential for a token that has expired.
 
 use super::again::{Again, Continued, Refusal};
+use super::patience::PatienceSetting;
 use crate::credentials::Credentials;
 use crate::exchange::{self, ExchangeError, TunnelBody};
 use crate::metadata::Metadata;
@@ -14,7 +15,7 @@ use docxy_protocol::request::Request;
 use docxy_protocol::secret::Secret;
 use http::StatusCode;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What all transfers share.
@@ -22,7 +23,7 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(crate) struct Means {
     pub(crate) tunnel: Tunnel,
     /// How long a transfer waits for its next byte after it broke off.
-    pub(crate) patience: Duration,
+    pub(crate) patience: PatienceSetting,
     pub(crate) credentials: Credentials,
     pub(crate) waiting: Waiting,
     pub(crate) metadata: Metadata,

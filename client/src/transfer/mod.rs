@@ -9,11 +9,13 @@ mod again;
 pub mod fuzz;
 mod holes;
 mod means;
+mod patience;
 mod resume;
 mod span;
 mod verify;
 
 pub(crate) use means::Means;
+pub(crate) use patience::PatienceSetting;
 
 use crate::exchange::{Broken, TunnelBody};
 use crate::metadata::Keep;

@@ -159,7 +159,7 @@ impl Resumable {
         let (byte, end) = (self.left.start, self.left.end);
         tracing::info!(
             content = self.name, byte, end, missing, holes = holes.len(), reason = %why,
-            patience_s = self.means.patience.as_secs(), "a transfer broke off; holding on"
+            patience_s = self.means.patience.get().as_secs(), "a transfer broke off; holding on"
         );
         self.broke = Some(why);
     }
@@ -172,7 +172,7 @@ impl Resumable {
         loop {
             let stuck = self.stuck();
             let (since, why) = (stuck.wait.since(), stuck.why.clone());
-            let until = since + self.means.patience;
+            let until = since + self.means.patience.get();
             tokio::time::sleep_until(until.min(Instant::now() + pause(attempts)).into()).await;
             if Instant::now() >= until {
                 return Err(self.gave_up(&why));
@@ -257,7 +257,7 @@ impl Resumable {
     }
 
     fn gave_up(&self, why: &Fault) -> Fault {
-        let detail = format!("no byte came for {} s: {}", self.means.patience.as_secs(), why.detail);
+        let detail = format!("no byte came for {} s: {}", self.means.patience.get().as_secs(), why.detail);
         Fault::new(why.hop, FaultKind::TimedOut, detail)
     }
 }

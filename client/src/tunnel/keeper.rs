@@ -8,7 +8,7 @@ use super::Status;
 use super::backoff::{Outcome, between};
 use super::bulk::Load;
 use super::course::{Course, Target};
-use super::dial::{DialError, Dialled, dial};
+use super::dial::{DialError, Dialled, Line, dial};
 use super::silence::{Counts, LOOK, Silence, Suspicion};
 use crate::settings::TunnelSettings;
 use docxy_protocol::control::{CloseCode, Notice};
@@ -24,21 +24,62 @@ use tokio_util::sync::CancellationToken;
 /// good handshake followed by silence; another one, from another port, may get through.
 const WELCOME: Duration = Duration::from_secs(5);
 
-/// Runs until `stop`.
-pub(super) async fn keep(settings: TunnelSettings, status: watch::Sender<Status>, stop: CancellationToken) {
-    let course = Course::new(settings.links.len());
-    let mut keeper = Keeper { settings, course, load: Arc::default(), lost: None, status: &status };
-    tokio::select! {
-        () = keeper.dial_for_ever() => {}
-        () = stop.cancelled() => {
-            let line = match &*status.borrow() {
-                Status::Up { line, .. } => Some(line.clone()),
-                _ => None,
-            };
-            if let Some(line) = line {
-                line.hang_up().await;
+/// What requests are told between the end of a connection by old settings and the first by new ones.
+const SETTINGS_CHANGED: &str = "the links or the congestion control were changed";
+
+/// Runs until `stop`, anew each time that the settings change.
+pub(super) async fn keep(
+    mut settings: watch::Receiver<TunnelSettings>,
+    status: watch::Sender<Status>,
+    stop: CancellationToken,
+) {
+    let load = Arc::default();
+    let mut lost = None;
+    loop {
+        let current = settings.borrow_and_update().clone();
+        let course = Course::new(current.links.len());
+        let load = Arc::clone(&load);
+        let mut keeper = Keeper { settings: current, course, load, lost, status: &status };
+        tokio::select! {
+            () = keeper.dial_for_ever() => {}
+            () = changed(&mut settings) => {
+                tracing::info!(reason = SETTINGS_CHANGED, "dialling anew");
+                lost = keeper.lost;
+                let line = line(&status);
+                if line.is_some() {
+                    lost = Some(SystemTime::now());
+                }
+                status.send_replace(match lost {
+                    Some(since) => Status::Down { since, why: SETTINGS_CHANGED.to_owned() },
+                    None => Status::Connecting { why: None },
+                });
+                if let Some(line) = line {
+                    hang_up(line.connection(), CloseCode::Done);
+                }
+            }
+            () = stop.cancelled() => {
+                if let Some(line) = line(&status) {
+                    line.hang_up().await;
+                }
+                return;
             }
         }
+    }
+}
+
+/// Resolves when there are other settings.
+async fn changed(settings: &mut watch::Receiver<TunnelSettings>) {
+    if settings.changed().await.is_err() {
+        // There is nobody left who could change them.
+        std::future::pending().await
+    }
+}
+
+/// The connection in use.
+fn line(status: &watch::Sender<Status>) -> Option<Line> {
+    match &*status.borrow() {
+        Status::Up { line, .. } => Some(line.clone()),
+        _ => None,
     }
 }
 

@@ -57,6 +57,7 @@ const FIRST_VERDICT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Tunnel {
     status: watch::Receiver<Status>,
+    settings: watch::Sender<TunnelSettings>,
     stop: CancellationToken,
 }
 
@@ -66,8 +67,19 @@ impl Tunnel {
     pub fn start(settings: TunnelSettings) -> Self {
         let (sender, status) = watch::channel(Status::Connecting { why: None });
         let stop = CancellationToken::new();
-        tokio::spawn(keeper::keep(settings, sender, stop.clone()));
-        Self { status, stop }
+        let (settings, wanted) = watch::channel(settings);
+        tokio::spawn(keeper::keep(wanted, sender, stop.clone()));
+        Self { status, settings, stop }
+    }
+
+    /// Goes by these settings from now on: where they differ, the connection is ended and another one
+    /// is dialled, on which transfers go on. `false` where nothing differs.
+    pub(crate) fn set(&self, settings: TunnelSettings) -> bool {
+        self.settings.send_if_modified(|current| {
+            let differs = *current != settings;
+            *current = settings;
+            differs
+        })
     }
 
     /// How it is at the moment.

@@ -14,6 +14,7 @@ use crate::listener::ServeError;
 use crate::settings::{Flags, SettingsError};
 use crate::state::{ClientsError, StateError};
 use clap::{Args, Parser, Subcommand};
+use docxy_host::logging::Filter;
 use docxy_protocol::congestion::Rate;
 use docxy_protocol::image::Image;
 use docxy_protocol::link::ClientName;
@@ -100,6 +101,12 @@ struct Reach {
 /// `default`, whose link it shows on a terminal, or else writes to STATE/default.link. The first
 /// signal lets running transfers finish, the second one ends them. Clients that are invited or
 /// revoked meanwhile count at once.
+///
+/// SIGHUP reads the config file again, with the passwords and CA files that it names, and applies
+/// registries, resolve, stale, fixed_rate_limit (to new connections) and log; what is under way goes
+/// on as it began. A file that is wrong changes nothing. listen and state take a restart. SIGUSR1
+/// writes to the log what is under way; SIGUSR2 is ignored. A log that cannot be written is dropped and
+/// counted, and ends nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server run --public vpn.example.org\n\n\
     Clients reach it by UDP: open port 61443 in the firewall.")]
@@ -113,16 +120,10 @@ struct RunArguments {
     /// A file to write once the server listens: the addresses, one a line
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     ready_file: Option<PathBuf>,
-    /// What to log to stderr: error, warn, info, debug or trace, also by module as in
-    /// warn,docxy_server=debug
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "DOCXY_LOG",
-        default_value = "info",
-        value_parser = crate::logging::check
-    )]
-    log: String,
+    /// What to log to stderr: off, error, warn, info, debug or trace, also by module as in
+    /// warn,docxy_server=debug [default: info]
+    #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
+    log: Option<Filter>,
 }
 
 /// Say whether this machine can reach the registries, and how much quota is left.
@@ -184,8 +185,8 @@ impl Arguments {
         let flags = Flags { config, state, ..Flags::default() };
         match self.command {
             Command::Run(RunArguments { reach, fixed_rate_limit, ready_file, log }) => {
-                let flags = Flags { fixed_rate_limit, ..flags };
-                run::run(&reach.add_to(flags), ready_file, &log)
+                let flags = Flags { fixed_rate_limit, log, ..flags };
+                run::run(&reach.add_to(flags), ready_file)
             }
             Command::Check(CheckArguments { images }) => check::check(&images, &flags),
             Command::Invite(InviteArguments { name, reach }) => invite::invite(&name, &reach.add_to(flags)),

@@ -1,32 +1,44 @@
 //! `docxy-server run`: puts the parts together and lets the listener serve.
+//!
+//! Must serve whatever became of stdout and stderr.
 
 use super::CommandError;
 use super::first_start::first_start;
-use crate::listener::{self, Ready};
-use crate::logging;
+use crate::listener::{self, Controls, Ready};
+use crate::reload::Reload;
 use crate::settings::{Flags, Settings};
 use crate::shutdown::Shutdown;
 use crate::state::{State, file};
-use std::io::{self, IsTerminal as _, Write};
+use docxy_host::logging;
+use docxy_host::signals::Signals;
+use docxy_host::terminal::Stream;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>, log: &str) -> Result<(), CommandError> {
-    logging::start(log);
+pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), CommandError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
+    // Before anything that takes time: until then a reload would end the server.
+    let (signals, shutdown) = {
+        let _runtime = runtime.enter();
+        (
+            Signals::listen().map_err(CommandError::Start)?,
+            Shutdown::on_signals().map_err(CommandError::Start)?,
+        )
+    };
     if let Some(path) = &ready_file {
         // One of an earlier run would send whoever waits for it to an address of that time.
         let _ = std::fs::remove_file(path);
     }
     let settings = Settings::load(flags)?;
+    let logging = logging::start(&settings.log);
     let state = State::open(&settings.state)?;
-    let mut stdout = io::stdout();
-    let terminal = stdout.is_terminal().then_some(&mut stdout as &mut dyn Write);
-    first_start(&settings, &state, terminal)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
-    runtime.block_on(async {
-        let shutdown = Shutdown::on_signals().map_err(CommandError::Start)?;
-        let announce = |ready: Ready| announce(&ready, ready_file.as_deref());
-        Ok(listener::serve(settings, state, shutdown, announce).await?)
-    })
+    let show = |text: &str| Stream::Stdout.write(text);
+    first_start(&settings, &state, io::stdout().is_terminal().then_some(&show))?;
+    let log = logging.handle();
+    let reload = Reload { signal: signals.reload, flags: flags.clone(), log: log.clone() };
+    let controls = Controls { shutdown, reload, report: signals.report, log };
+    let announce = |ready: Ready| announce(&ready, ready_file.as_deref());
+    Ok(runtime.block_on(listener::serve(settings, state, controls, announce))?)
 }
 
 /// Tells whoever waits that clients can come.

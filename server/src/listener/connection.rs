@@ -8,10 +8,11 @@ use super::paths::Paths;
 use super::roster::Roster;
 use super::unauthenticated::{Place, Unauthenticated};
 use crate::exchange::{self, Offered, Outgoing, Ranks};
+use crate::live::Live;
 use crate::places::ClientPlaces;
 use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
-use crate::upstream::Upstream;
-use docxy_protocol::congestion::{Choice, Handle, Rate};
+use docxy_host::log_rate_limit::LogLimits;
+use docxy_protocol::congestion::{Choice, Handle};
 use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
 use docxy_protocol::limits::{AUTHENTICATION_TIMEOUT, HEAD_TIMEOUT, REQUESTS_WINDOW, STREAMS_PER_CLIENT};
 use docxy_protocol::{frame, transport};
@@ -32,9 +33,10 @@ pub(super) struct Shared {
     pub(super) unauthenticated: Arc<Unauthenticated>,
     /// Counts the streams of all connections.
     pub(super) streams: TaskTracker,
-    pub(super) upstream: Upstream,
+    pub(super) live: Arc<Live>,
     pub(super) paths: Arc<Paths>,
-    pub(super) fixed_rate_limit: Rate,
+    /// Lines about connections whose client is not authenticated.
+    pub(super) stranger_lines: LogLimits<&'static str>,
     pub(super) quic: ServerConfig,
     pub(super) drain: CancellationToken,
 }
@@ -91,7 +93,7 @@ async fn authenticate_in_time(
         () = shared.drain.cancelled() => CloseCode::Draining,
     };
     match opened {
-        Some(connection) => close(&connection, code),
+        Some(connection) => close_stranger(&connection, code, shared),
         // quinn closes a connection that is dropped in its handshake.
         None => tracing::debug!(reason = code.reason(), "closing in the handshake"),
     }
@@ -135,7 +137,7 @@ async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
     tracing::info!("connected");
-    handle.choose(congestion::granted(hello.congestion, shared.fixed_rate_limit));
+    handle.choose(congestion::granted(hello.congestion, shared.live.current().fixed_rate_limit));
     let remote = || connection.remote_address();
     let paths = Arc::clone(&shared.paths);
     let mut observer = Observer::begin(handle, paths, hello.name.clone(), remote(), Instant::now());
@@ -252,7 +254,9 @@ fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut rec
                         return exchange::refuse_draining(answer).await;
                     }
                     let Client { places, ranks, shared, .. } = &*client;
-                    exchange::run(request, answer, offers, places, ranks, &shared.upstream).await;
+                    // Once: what is under way goes on by the settings that it began with.
+                    let in_use = shared.live.current();
+                    exchange::run(request, answer, offers, places, ranks, &in_use.upstream).await;
                 }
                 .instrument(span)
                 .await;
@@ -280,6 +284,18 @@ async fn notify(control: &mut SendStream, notice: &Notice) {
 
 fn close(connection: &Connection, code: CloseCode) {
     tracing::info!(reason = code.reason(), "closing");
+    hang_up(connection, code);
+}
+
+/// The same for a client that is not authenticated, and must not fill the disk with its attempts.
+fn close_stranger(connection: &Connection, code: CloseCode, shared: &Shared) {
+    if let Some(suppressed) = shared.stranger_lines.admit(code.reason()) {
+        tracing::info!(reason = code.reason(), suppressed, "closing");
+    }
+    hang_up(connection, code);
+}
+
+fn hang_up(connection: &Connection, code: CloseCode) {
     connection.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
 }
 

@@ -4,8 +4,9 @@
 
 use super::unauthenticated::Unauthenticated;
 use crate::places::Places;
+use docxy_host::logging::Log;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio_util::task::TaskTracker;
 
 /// What is counted. All of it comes back to where it was when a rush is over; what doesn't is a leak.
@@ -18,21 +19,17 @@ pub(super) struct Load {
     /// included.
     pub(super) streams: TaskTracker,
     pub(super) places: Arc<Places>,
+    pub(super) log: Log,
 }
 
 impl Load {
     /// Writes it down at each signal from now on.
-    pub(super) fn tell_on_signal(self) {
-        match signal(SignalKind::user_defined1()) {
-            Ok(mut asked) => {
-                tokio::spawn(async move {
-                    while asked.recv().await.is_some() {
-                        self.tell();
-                    }
-                });
+    pub(super) fn tell_on_signal(self, mut asked: Signal) {
+        tokio::spawn(async move {
+            while asked.recv().await.is_some() {
+                self.tell();
             }
-            Err(error) => tracing::warn!(%error, "SIGUSR1 will not be answered"),
-        }
+        });
     }
 
     fn tell(&self) {
@@ -43,6 +40,7 @@ impl Load {
             exchanges = self.places.held(),
             waiting = self.places.waiting(),
             tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+            log_lines_dropped = self.log.lines_dropped(),
             "under way"
         );
     }

@@ -13,14 +13,18 @@ mod unauthenticated;
 
 pub use socket::SocketError;
 
+use crate::live::Live;
 use crate::places::Places;
+use crate::reload::Reload;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::state::{ClientWatch, State, StateError, Usage};
 use crate::store::Store;
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::UpstreamError;
 use accept_policy::Verdict;
 use connection::Shared;
+use docxy_host::log_rate_limit::LogLimits;
+use docxy_host::logging::Log;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{DRAIN_TIMEOUT, UPSTREAM_REQUESTS};
 use docxy_protocol::tls::{self, TlsError};
@@ -32,6 +36,7 @@ use roster::Roster;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::Signal;
 use tokio_util::task::TaskTracker;
 use unauthenticated::Unauthenticated;
 
@@ -65,6 +70,19 @@ pub struct Ready {
     pub addresses: Vec<SocketAddr>,
 }
 
+/// What the operator does to a server while it runs.
+#[derive(Debug)]
+pub struct Controls {
+    /// Ends it.
+    pub shutdown: Shutdown,
+    /// Reads the settings again.
+    pub reload: Reload,
+    /// `SIGUSR1`: asks what is under way.
+    pub report: Signal,
+    /// Tells how many lines the log has lost.
+    pub log: Log,
+}
+
 /// Serves until told to end.
 ///
 /// # Errors
@@ -72,33 +90,36 @@ pub struct Ready {
 pub async fn serve(
     settings: Settings,
     state: State,
-    shutdown: Shutdown,
+    controls: Controls,
     ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
+    let Controls { shutdown, reload, report, log } = controls;
     let config = server_config(&state)?;
     let usage = Usage::open(&state)?;
     let (places, connections, streams) =
         (Places::new(UPSTREAM_REQUESTS), TaskTracker::new(), TaskTracker::new());
+    let live = Live::start(&settings, Store::open(state.path("manifests")))?;
+    let clients = ClientWatch::start(&state)?;
     let shared = Arc::new(Shared {
-        clients: ClientWatch::start(&state)?,
+        clients: clients.clone(),
         usage: usage.clone(),
         roster: Roster::new(Arc::clone(&places)),
         unauthenticated: Unauthenticated::new(),
         streams: streams.clone(),
-        upstream: Upstream::new(&settings, &Store::open(state.path("manifests")))?,
+        live: Arc::clone(&live),
         paths: Arc::new(Paths::default()),
-        fixed_rate_limit: settings.fixed_rate_limit,
+        stranger_lines: LogLimits::default(),
         quic: config.clone(),
         drain: shutdown.drain.clone(),
     });
-    shared.upstream.keep_warm();
     let mut endpoints = Vec::new();
     for address in &settings.listen {
         endpoints.push(endpoint(*address, &state, config.clone())?);
     }
     let addresses = endpoints.iter().map(Endpoint::local_addr).collect::<Result<_, _>>();
     let unauthenticated = Arc::clone(&shared.unauthenticated);
-    Load { connections: connections.clone(), unauthenticated, streams, places }.tell_on_signal();
+    Load { connections: connections.clone(), unauthenticated, streams, places, log }.tell_on_signal(report);
+    tokio::spawn(reload.run(settings, live, clients));
     ready(Ready { addresses: addresses.map_err(ServeError::Endpoint)? });
 
     for endpoint in &endpoints {

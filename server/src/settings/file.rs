@@ -8,6 +8,7 @@ use super::registry::RegistryTables;
 use super::resolve::ResolveTable;
 use crate::address::PublicAddress;
 use crate::toml_text;
+use docxy_host::logging::Filter;
 use docxy_protocol::congestion::Rate;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -21,6 +22,7 @@ pub(super) struct ConfigFile {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) state: Option<PathBuf>,
     pub(super) public: Option<PublicAddress>,
+    pub(super) log: Option<Filter>,
     #[serde(deserialize_with = "fixed_rate_limit")]
     pub(super) fixed_rate_limit: Option<Rate>,
     pub(super) stale: bool,

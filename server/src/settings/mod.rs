@@ -10,6 +10,7 @@ mod resolve;
 use crate::address::PublicAddress;
 use crate::state::location;
 use crate::toml_text::TomlError;
+use docxy_host::logging::Filter;
 use docxy_protocol::congestion::Rate;
 use file::ConfigFile;
 use std::collections::BTreeMap;
@@ -61,6 +62,8 @@ pub struct Flags {
     pub public: Option<PublicAddress>,
     /// What a client may state.
     pub fixed_rate_limit: Option<Rate>,
+    /// What to log.
+    pub log: Option<Filter>,
 }
 
 /// What every command needs.
@@ -91,6 +94,8 @@ pub struct Settings {
     pub registries: Vec<RegistrySettings>,
     /// Hosts (in lower case) whose address is not looked up in the DNS.
     pub resolve: BTreeMap<String, ResolveTo>,
+    /// What to log.
+    pub log: Filter,
 }
 
 impl Basics {
@@ -142,7 +147,8 @@ impl Settings {
         });
         let resolve = config.resolve.into_entries();
         let stale = config.stale;
-        Ok(Self { listen, state, public, fixed_rate_limit, stale, registries, resolve })
+        let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(tracing::Level::INFO));
+        Ok(Self { listen, state, public, fixed_rate_limit, stale, registries, resolve, log })
     }
 }
 
@@ -217,6 +223,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_logged_is_the_flag_s_then_the_file_s_then_info() {
+        let dir = tempfile::tempdir().unwrap();
+        let from_file = config(&dir, "log = 'warn,docxy_server=debug'");
+        let both = Flags { log: Some("trace".parse().unwrap()), ..from_file.clone() };
+        for (flags, expected) in [(from_file, "warn,docxy_server=debug"), (both, "trace")] {
+            assert_eq!(Settings::load(&flags).unwrap().log.to_string(), expected);
+        }
+        assert_eq!(load("").unwrap().log.to_string(), "info");
+    }
+
+    #[test]
     fn a_relative_path_in_the_file_starts_where_the_file_is() {
         let dir = tempfile::tempdir().unwrap();
         let basics = Basics::load(&config(&dir, "state = 'here'")).unwrap();
@@ -236,6 +253,8 @@ mod tests {
             ),
             ("\nfixed_rate_limit = '0 Mbit/s'", 2, "fixed_rate_limit: a rate has to be between"),
             ("\nfixed_rate_limit = 200", 2, "fixed_rate_limit is a rate in quotes, as in \"200 Mbit/s\""),
+            ("\n\nlog = 'inof'", 3, "a log filter is off, error, warn"),
+            ("\nlog = 3", 2, "expected a string"),
             ("\n[registries.'ghcr.io']\napi = 'http://ghcr.io'", 3, "must begin with https://"),
             ("\n[registries.'gh cr']", 2, "is not a registry host"),
             ("[registries]\n'docker.io' = {}\n'index.docker.io' = {}", 1, "docker.io is listed twice"),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 /// One registry that may be reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistrySettings {
     /// The name that users use.
     pub name: Registry,
@@ -27,7 +27,7 @@ pub struct RegistrySettings {
 }
 
 /// An account at a registry.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// The user's name.
     pub user: String,

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Time between looks at the file. Revoking has to end connections within 2 s.
 ///
@@ -23,6 +23,7 @@ pub struct ClientWatch {
     books: watch::Receiver<Arc<ClientBook>>,
     /// Looks at the file so far.
     looks: watch::Receiver<u64>,
+    look_now: Arc<Notify>,
 }
 
 impl ClientWatch {
@@ -37,13 +38,20 @@ impl ClientWatch {
         let seen = Fingerprint::of(std::fs::metadata(&path));
         let (sender, receiver) = watch::channel(Arc::new(ClientBook::load(&path)?));
         let (counter, looks) = watch::channel(0);
+        let look_now = Arc::<Notify>::default();
+        let notified = Arc::clone(&look_now);
         tokio::spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
-                () = follow(&path, seen, &sender, &counter) => {}
+                () = follow(&path, seen, &notified, &sender, &counter) => {}
             }
         });
-        Ok(Self { books: receiver, looks })
+        Ok(Self { books: receiver, looks, look_now })
+    }
+
+    /// Has the file looked at without waiting for the next turn.
+    pub fn look_now(&self) {
+        self.look_now.notify_one();
     }
 
     /// The latest book; each new one wakes those who wait.
@@ -69,12 +77,14 @@ impl ClientWatch {
 async fn follow(
     path: &Path,
     mut seen: Option<Fingerprint>,
+    look_now: &Notify,
     sender: &watch::Sender<Arc<ClientBook>>,
     looks: &watch::Sender<u64>,
 ) {
     let mut complaint = None;
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        // A time-out is the usual case.
+        let _ = tokio::time::timeout(INTERVAL, look_now.notified()).await;
         look(path, &mut seen, &mut complaint, sender).await;
         looks.send_modify(|looks| *looks += 1);
     }

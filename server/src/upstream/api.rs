@@ -44,10 +44,7 @@ impl Api {
         for certificate in &entry.ca {
             roots.add(certificate.clone())?;
         }
-        let named: BTreeSet<(String, u16)> =
-            settings.registries.iter().filter_map(|registry| place(&registry.api)).collect();
-        let guard = Guard::new(settings.resolve.clone(), named);
-        let origin = Origin::new(guard, roots)?;
+        let origin = Origin::new(guard(settings), roots)?;
         Ok(Self { url: entry.api.clone(), origin, reading: Semaphore::new(READ_AT_A_TIME), chance })
     }
 
@@ -151,6 +148,13 @@ impl Api {
         let _place = self.reading.acquire_many(kib).await;
         answer.whole(MAX_MANIFEST).await
     }
+}
+
+/// What may be dialled by these settings.
+pub(super) fn guard(settings: &Settings) -> Guard {
+    let named: BTreeSet<(String, u16)> =
+        settings.registries.iter().filter_map(|registry| place(&registry.api)).collect();
+    Guard::new(settings.resolve.clone(), named)
 }
 
 /// The host and port that a URL names.

@@ -14,26 +14,37 @@ use std::error::Error;
 use std::future::{Future, Ready, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-/// TCP connections to guarded addresses, for the layer that does TLS.
+/// TCP connections to guarded addresses, for the layer that does TLS. All clones have one guard.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
-    guard: Guard,
+    guard: Arc<RwLock<Guard>>,
 }
 
 type ConnectError = Box<dyn Error + Send + Sync>;
 
 impl Connector {
     pub(super) fn new(guard: Guard) -> Self {
-        Self { guard }
+        Self { guard: Arc::new(RwLock::new(guard)) }
+    }
+
+    /// The guard of new connections.
+    pub(super) fn guard(&self) -> Guard {
+        self.guard.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has another guard from now on.
+    pub(super) fn set_guard(&self, guard: Guard) {
+        *self.guard.write().unwrap_or_else(PoisonError::into_inner) = guard;
     }
 
     async fn connect(self, to: Uri) -> Result<TokioIo<TcpStream>, ConnectError> {
         let host = to.host().ok_or_else(|| GuardError::NoAddress { host: to.to_string() })?;
-        let addresses = self.guard.addresses(host, to.port_u16().unwrap_or(HTTPS_PORT)).await?;
+        let addresses = self.guard().addresses(host, to.port_u16().unwrap_or(HTTPS_PORT)).await?;
         // hyper's, for its way of trying IPv6 and IPv4 at once.
         let mut http = HttpConnector::new_with_resolver(Settled(addresses));
         http.enforce_http(false);

@@ -40,7 +40,7 @@ impl GuardError {
 }
 
 /// Resolves hosts, and keeps back addresses that are not public.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Guard {
     pinned: Arc<BTreeMap<String, ResolveTo>>,
     named: Arc<BTreeSet<(String, u16)>>,
@@ -50,6 +50,16 @@ impl Guard {
     /// `pinned`: the config's `[resolve]`; `named`: hosts and ports of the config's registries.
     pub(super) fn new(pinned: BTreeMap<String, ResolveTo>, named: BTreeSet<(String, u16)>) -> Self {
         Self { pinned: Arc::new(pinned), named: Arc::new(named) }
+    }
+
+    /// Hosts for which the other guard decides by other entries.
+    pub(super) fn changed_hosts(&self, other: &Self) -> BTreeSet<String> {
+        let pinned = |of: &Self, than: &Self| {
+            let changed = of.pinned.iter().filter(|(host, to)| than.pinned.get(*host) != Some(*to));
+            changed.map(|(host, _)| host.clone()).collect::<Vec<_>>()
+        };
+        let named = self.named.symmetric_difference(&other.named).map(|(host, _)| host.clone());
+        named.chain(pinned(self, other)).chain(pinned(other, self)).collect()
     }
 
     /// Where a URL's host and port may be dialled, at this moment.
@@ -101,6 +111,20 @@ mod tests {
         };
         let name = |(host, port): &(&str, u16)| ((*host).to_owned(), *port);
         Guard::new(pinned.iter().map(pin).collect(), named.iter().map(name).collect())
+    }
+
+    #[test]
+    fn what_changes_between_two_guards_is_the_hosts_whose_entries_differ() {
+        let pins = [("a.io", "10.0.0.1", None), ("b.io", "10.0.0.2", Some(443)), ("c.io", "10.0.0.3", None)];
+        let old = guard(&pins, &[("r.io", 443), ("s.io", 443)]);
+        let mut moved = pins;
+        moved[1].2 = Some(8443);
+        moved[2].0 = "d.io";
+        let new = guard(&moved, &[("r.io", 443), ("s.io", 8443)]);
+        let changed: Vec<String> = old.changed_hosts(&new).into_iter().collect();
+        assert_eq!(changed, ["b.io", "c.io", "d.io", "s.io"]);
+        assert_eq!(old.changed_hosts(&new), new.changed_hosts(&old));
+        assert!(old.changed_hosts(&old.clone()).is_empty());
     }
 
     async fn dialled(guard: &Guard, host: &str, port: u16) -> Option<String> {

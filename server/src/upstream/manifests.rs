@@ -15,6 +15,7 @@ use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderValue, StatusCode, header};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of tags that are remembered, for a registry: some ten thousand.
@@ -29,7 +30,7 @@ pub(super) struct Manifests {
     registry: Arc<Registry>,
     store: Store,
     /// Whether a tag may be answered with what it named before, when no pull is left.
-    stale: bool,
+    stale: AtomicBool,
     fetches: Fetches,
     quota: Arc<LastWord>,
     /// The manifests that tags named last, of those that are kept.
@@ -48,7 +49,17 @@ impl Manifests {
     pub(super) fn new(name: RegistryName, registry: Arc<Registry>, store: Store, stale: bool) -> Self {
         let quota = Arc::<LastWord>::default();
         let fetches = Fetches::new(name.clone(), Arc::clone(&registry), store.clone(), Arc::clone(&quota));
+        let stale = AtomicBool::new(stale);
         Self { name, registry, store, stale, fetches, quota, tags: Mutex::new(Lru::new(TAGS)) }
+    }
+
+    /// Whether a tag may be answered with what it named before, from now on.
+    pub(super) fn set_stale(&self, stale: bool) {
+        self.stale.store(stale, Ordering::Relaxed);
+    }
+
+    fn may_be_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
     }
 
     /// Answers a request for a manifest that nobody in particular makes; `None` where it is none, or
@@ -140,7 +151,7 @@ impl Manifests {
         }
         if asked.method == Method::Head {
             // The pull that this engine is about to make would fail.
-            let gone = self.stale && Quota::of(&look.headers).is_some_and(|quota| quota.is_gone());
+            let gone = self.may_be_stale() && Quota::of(&look.headers).is_some_and(|quota| quota.is_gone());
             let stale = if gone { self.stale(asked, tag).await } else { None };
             return Ok(stale.unwrap_or(look));
         }
@@ -180,7 +191,7 @@ impl Manifests {
     }
 
     async fn stale(&self, asked: &Asked<'_>, tag: &Tag) -> Option<Answer> {
-        if !self.stale {
+        if !self.may_be_stale() {
             return None;
         }
         let digest = self.lock_tags().get(&(asked.repository.clone(), tag.clone())).cloned()?;

@@ -11,6 +11,7 @@
 
 mod answer;
 mod api;
+mod asked_hosts;
 mod blob_source;
 mod body;
 mod check;
@@ -41,7 +42,7 @@ pub(crate) use check::Finding;
 /// The body of an answer, on its way.
 pub(crate) type Download = download::Download<blob_source::BlobSource>;
 
-use crate::settings::Settings;
+use crate::settings::{RegistrySettings, Settings};
 use crate::store::{Manifest, Store};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -49,6 +50,7 @@ use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};
 use docxy_protocol::request::{Operation, Request};
 use manifests::Manifests;
 use registry::Registry;
+use rustls::RootCertStore;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -72,10 +74,19 @@ pub(crate) struct Upstream {
 }
 
 /// A registry, and what is kept of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Served {
+    settings: RegistrySettings,
     registry: Arc<Registry>,
-    manifests: Manifests,
+    manifests: Arc<Manifests>,
+}
+
+/// How the registries of new settings differ from those before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    pub(crate) added: usize,
+    pub(crate) changed: usize,
+    pub(crate) removed: usize,
 }
 
 impl Upstream {
@@ -85,16 +96,49 @@ impl Upstream {
     /// Where a certificate of the settings cannot be used.
     pub(crate) fn new(settings: &Settings, store: &Store) -> Result<Self, UpstreamError> {
         let roots = roots::system();
-        let mut registries = HashMap::new();
+        let served =
+            |entry: &RegistrySettings| Ok((entry.name.clone(), Served::new(entry, settings, store, &roots)?));
+        Ok(Self { registries: settings.registries.iter().map(served).collect::<Result<_, _>>()? })
+    }
+
+    /// The same for other settings. A registry whose own entry is as it was keeps its connections,
+    /// tokens and all that is remembered of it; `self` goes on for those who have it. Needs a running
+    /// runtime, and reads files.
+    ///
+    /// # Errors
+    /// Where a certificate of the settings cannot be used. Nothing has changed then.
+    pub(crate) fn updated(
+        &self,
+        settings: &Settings,
+        store: &Store,
+    ) -> Result<(Self, Changes), UpstreamError> {
+        let mut roots = None;
+        let mut changes = Changes::default();
+        let (mut registries, mut fresh) = (HashMap::new(), Vec::new());
         for entry in &settings.registries {
-            let registry = Registry::new(entry, settings, &roots, chance)
-                .map_err(|source| UpstreamError::Tls { registry: entry.name.clone(), source })?;
-            let registry = Arc::new(registry);
-            let manifests =
-                Manifests::new(entry.name.clone(), Arc::clone(&registry), store.clone(), settings.stale);
-            registries.insert(entry.name.clone(), Served { registry, manifests });
+            let before = self.registries.get(&entry.name);
+            let served = match before.filter(|before| before.settings == *entry) {
+                Some(served) => served.clone(),
+                None => {
+                    let roots = roots.get_or_insert_with(roots::system);
+                    let served = Served::new(entry, settings, store, roots)?;
+                    fresh.push(Arc::downgrade(&served.registry));
+                    *(if before.is_some() { &mut changes.changed } else { &mut changes.added }) += 1;
+                    served
+                }
+            };
+            registries.insert(entry.name.clone(), served);
         }
-        Ok(Self { registries })
+        changes.removed = self.registries.keys().filter(|name| !registries.contains_key(*name)).count();
+        // From here on nothing fails.
+        for served in registries.values() {
+            served.registry.dial_by(settings);
+            served.manifests.set_stale(settings.stale);
+        }
+        for registry in fresh {
+            tokio::spawn(warm::keep(registry));
+        }
+        Ok((Self { registries }, changes))
     }
 
     /// Asks the registry. What it answers, errors included, is an answer; a fault means that there
@@ -103,7 +147,7 @@ impl Upstream {
     /// # Errors
     /// Where the registry isn't on the list, or some hop behind the server failed.
     pub(crate) async fn ask(&self, request: &Request) -> Result<Answer, Fault> {
-        let Served { registry, manifests } = self.served(&request.registry)?;
+        let Served { registry, manifests, .. } = self.served(&request.registry)?;
         if request.authorization == Authorization::Public
             && let Some(answer) = manifests.ask(request).await
         {
@@ -151,6 +195,22 @@ impl Upstream {
                 ),
             )
         })
+    }
+}
+
+impl Served {
+    fn new(
+        entry: &RegistrySettings,
+        settings: &Settings,
+        store: &Store,
+        roots: &RootCertStore,
+    ) -> Result<Self, UpstreamError> {
+        let registry = Registry::new(entry, settings, roots, chance)
+            .map_err(|source| UpstreamError::Tls { registry: entry.name.clone(), source })?;
+        let registry = Arc::new(registry);
+        let manifests =
+            Manifests::new(entry.name.clone(), Arc::clone(&registry), store.clone(), settings.stale);
+        Ok(Self { settings: entry.clone(), registry, manifests: Arc::new(manifests) })
     }
 }
 

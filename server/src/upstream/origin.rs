@@ -3,6 +3,7 @@
 //! A fault made here may be shown to users: it names the host and never the query, which on a CDN
 //! is a signature.
 
+use super::asked_hosts::AskedHosts;
 use super::connector::Connector;
 use super::guard::{Guard, GuardError};
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use std::error::Error;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use url::Url;
 
@@ -32,11 +33,22 @@ const POOL_SIZE: usize = 32;
 const READ_BUFFER: usize = 128 * 1024;
 
 /// A pool of connections that trust one set of roots.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Origin {
     /// The host that sent a body last which the registry hasn't itself.
-    last_cdn: Arc<Mutex<Option<Url>>>,
-    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    last_cdn: Mutex<Option<Url>>,
+    tls: rustls::ClientConfig,
+    connector: Connector,
+    pool: Mutex<Pool>,
+}
+
+type HttpsClient = Client<HttpsConnector<Connector>, Full<Bytes>>;
+
+/// The connections, and the hosts that they may lead to.
+#[derive(Debug)]
+struct Pool {
+    client: HttpsClient,
+    asked: AskedHosts,
 }
 
 impl Origin {
@@ -47,18 +59,25 @@ impl Origin {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_only()
-            .enable_http1()
-            .wrap_connector(Connector::new(guard));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_SIZE)
-            .pool_timer(TokioTimer::new())
-            .http1_max_buf_size(READ_BUFFER)
-            .build(https);
-        Ok(Self { client, last_cdn: Arc::default() })
+        let connector = Connector::new(guard);
+        let pool = Mutex::new(Pool::new(tls.clone(), connector.clone()));
+        Ok(Self { last_cdn: Mutex::default(), tls, connector, pool })
+    }
+
+    /// Dials by another guard from now on. Connections are kept, except where one of them may lead to
+    /// a host that is somewhere else now, or must not be reached any more: then all of them end, those
+    /// in use after their transfer.
+    pub(super) fn set_guard(&self, guard: Guard) {
+        let changed = self.connector.guard().changed_hosts(&guard);
+        if changed.is_empty() {
+            return;
+        }
+        // First, so that nothing is dialled by the old one once the connections have been looked at.
+        self.connector.set_guard(guard);
+        let mut pool = self.lock_pool();
+        if changed.iter().any(|host| pool.asked.contains(host)) {
+            *pool = Pool::new(self.tls.clone(), self.connector.clone());
+        }
     }
 
     /// Sends a request and waits for the answer's head, `within` at most.
@@ -79,7 +98,7 @@ impl Origin {
         }
         *request.uri_mut() =
             url.as_str().parse().map_err(|_| refused(hop, format!("a URL of {host} that cannot be used")))?;
-        match tokio::time::timeout(within, self.client.request(request)).await {
+        match tokio::time::timeout(within, self.client(&host.to_string()).request(request)).await {
             Ok(Ok(response)) => {
                 if hop == Hop::Cdn {
                     *self.lock_last_cdn() = url.join("/").ok();
@@ -104,6 +123,17 @@ impl Origin {
         }
     }
 
+    /// The connections, for a request to this host.
+    fn client(&self, host: &str) -> HttpsClient {
+        let mut pool = self.lock_pool();
+        pool.asked.insert(host);
+        pool.client.clone()
+    }
+
+    fn lock_pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The root of the CDN that was asked last; nothing of a signed URL.
     pub(super) fn last_cdn(&self) -> Option<Url> {
         self.lock_last_cdn().clone()
@@ -111,6 +141,23 @@ impl Origin {
 
     fn lock_last_cdn(&self) -> MutexGuard<'_, Option<Url>> {
         self.last_cdn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    fn new(tls: rustls::ClientConfig, connector: Connector) -> Self {
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_SIZE)
+            .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(READ_BUFFER)
+            .build(https);
+        Self { client, asked: AskedHosts::default() }
     }
 }
 

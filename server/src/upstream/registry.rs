@@ -1,7 +1,7 @@
 //! One registry of the operator's list: what is asked of it, on whose behalf.
 
 use super::answer::Answer;
-use super::api::Api;
+use super::api::{self, Api};
 use super::blob_source::BlobSource;
 use super::follow::Followed;
 use super::retry::{Chance, Patience};
@@ -42,6 +42,11 @@ impl Registry {
         let api = Arc::new(Api::new(entry, settings, roots, chance)?);
         let tokens = Tokens::new(Arc::clone(&api), entry.account.clone());
         Ok(Self { api, tokens, used: Mutex::new(None) })
+    }
+
+    /// Dials by these settings from now on. Its own entry in them must be the one that it was made with.
+    pub(super) fn dial_by(&self, settings: &Settings) {
+        self.api.origin().set_guard(api::guard(settings));
     }
 
     /// Does one operation.

@@ -5,7 +5,8 @@
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -70,15 +71,32 @@ impl Client {
         Ok(Footprint { counts: counts.collect(), ..kernel })
     }
 
+    /// Waits until what `/health` says is as wished, and returns it.
+    pub fn wait_for_health(
+        &mut self,
+        what: &str,
+        timeout: Duration,
+        wished: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let address = self.address();
+        self.process().wait_for(what, timeout, |_| {
+            let health = health(address)?;
+            Ok(wished(&health).then_some(health))
+        })
+    }
+
     /// What `/health` says.
     pub fn health(&self) -> Result<Value> {
-        let mut stream = TcpStream::connect(self.address())?;
-        let request =
-            format!("GET /health HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address());
-        stream.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (_, body) = answer.split_once("\r\n\r\n").with_context(|| format!("no answer: {answer:?}"))?;
-        Ok(serde_json::from_str(body)?)
+        health(self.address())
     }
+}
+
+fn health(address: SocketAddr) -> Result<Value> {
+    let mut stream = TcpStream::connect(address)?;
+    let request = format!("GET /health HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, body) = answer.split_once("\r\n\r\n").with_context(|| format!("no answer: {answer:?}"))?;
+    Ok(serde_json::from_str(body)?)
 }

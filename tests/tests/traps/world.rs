@@ -117,6 +117,11 @@ pub(crate) fn client(link: &str, arguments: &[&str]) -> Client {
     })
 }
 
+/// Waits until a client's tunnel is up.
+pub(crate) fn up(client: &mut Client) {
+    client.wait_for_health("connect", PATIENCE, |health| health["tunnel"] == "up").unwrap();
+}
+
 /// Waits until this has been logged so many times.
 pub(crate) fn logged(process: &mut Process, text: &str, times: usize) {
     let what = format!("log `{text}` {times} times");

@@ -1,0 +1,81 @@
+//! Limits what libraries log at `info` and above: some of it is caused by packets of peers that have
+//! not been authenticated (an illegal packet, an alert), and a library does not limit itself.
+//!
+//! Must leave our own lines alone; those are limited where it is known who causes them. Must leave
+//! `debug` and `trace` alone: they are asked for in order to see everything.
+
+use crate::log_rate_limit::LogLimits;
+use tracing::callsite::Identifier;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+/// Targets of our own lines begin with this.
+const OURS: &str = "docxy_";
+
+/// Keeps back lines of libraries that are too many. Each place in a library's code is a kind of line.
+#[derive(Debug, Default)]
+pub(super) struct DependencyLimit(LogLimits<Identifier>);
+
+impl<S: Subscriber> Layer<S> for DependencyLimit {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        if metadata.target().starts_with(OURS) || *metadata.level() > Level::INFO {
+            return true;
+        }
+        match self.0.admit(metadata.callsite()) {
+            None => false,
+            Some(None) => true,
+            Some(Some(suppressed)) => {
+                // A line of its own: the library's has its own fields.
+                tracing::warn!(
+                    suppressed,
+                    target = metadata.target(),
+                    "lines like the next one were left out"
+                );
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_library_that_repeats_itself_is_cut_off_and_our_own_lines_are_not() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+        let subscriber = tracing_subscriber::registry().with(layer).with(DependencyLimit::default());
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..100 {
+                tracing::warn!(target: "quinn_proto::connection", "illegal");
+                tracing::info!(target: "rustls::check", "unexpected");
+                tracing::debug!(target: "quinn_proto::connection", "detail");
+                tracing::warn!(target: "docxy_server::listener", "ours");
+            }
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        for (word, count) in [("illegal", 10), ("unexpected", 10), ("detail", 100), ("ours", 100)] {
+            assert_eq!(text.matches(word).count(), count, "{word}");
+        }
+    }
+}
