@@ -1,5 +1,5 @@
 //! One request and its answer, on one stream and, for a large body, on the segment streams that
-//! the client offers.
+//! the client opened for it.
 //!
 //! Nothing is collected: the upstream body is read once, in order, and only as fast as the client
 //! takes it. An answer whose body broke says so at its end; none looks whole that isn't.
@@ -11,7 +11,7 @@ mod segments;
 
 pub(crate) use ahead::Ahead;
 pub(crate) use outgoing::{Outgoing, SendError};
-pub(crate) use segments::{Offered, Offers, Ranks};
+pub(crate) use segments::{ExchangeSegments, Ranks, SegmentStreams};
 
 use crate::places::{ClientPlaces, Place};
 use crate::prefetch::Prefetch;
@@ -59,7 +59,7 @@ impl From<Fault> for Broken {
 pub(crate) async fn run(
     request: Request,
     answer: Outgoing,
-    offers: Offers,
+    segments: ExchangeSegments,
     places: &Arc<ClientPlaces>,
     ranks: &Ranks,
     upstream: &Upstream,
@@ -68,7 +68,7 @@ pub(crate) async fn run(
     let stopped = answer.stopped();
     tokio::pin!(stopped);
     let ended = tokio::select! {
-        ended = respond(&request, answer, offers, places, ranks, upstream) => ended,
+        ended = respond(&request, answer, segments, places, ranks, upstream) => ended,
         // Dropping the work closes the connection to the registry or CDN.
         () = &mut stopped => Ended::Cancelled,
     };
@@ -127,7 +127,7 @@ pub(crate) async fn refuse_draining(answer: Outgoing) {
 async fn respond<'a>(
     request: &'a Request,
     answer: Outgoing,
-    offers: Offers,
+    segments: ExchangeSegments,
     places: &Arc<ClientPlaces>,
     ranks: &Ranks,
     upstream: &'a Upstream,
@@ -139,7 +139,7 @@ async fn respond<'a>(
     match upstream.ask(request).await {
         Ok(upstream_answer) => {
             let prefetch = Prefetch::of(request, &upstream_answer, upstream);
-            send(request, upstream_answer, prefetch, answer, offers, place, ranks).await
+            send(request, upstream_answer, prefetch, answer, segments, place, ranks).await
         }
         Err(fault) => refuse(answer, fault).await,
     }
@@ -158,7 +158,7 @@ async fn send<'a>(
     mut upstream: Answer,
     prefetch: Option<Prefetch<'a>>,
     answer: Outgoing,
-    offers: Offers,
+    segments: ExchangeSegments,
     place: Place,
     ranks: &Ranks,
 ) -> Ended<'a> {
@@ -191,7 +191,7 @@ async fn send<'a>(
             read_in_time(&place, pieces.write(bytes.clone())).await.map(|()| length)
         }
         (AnswerBody::Stream(download), None) => pour(download, &mut pieces, &place).await,
-        (AnswerBody::Stream(download), Some(layout)) => fill(download, layout, offers, &place, ranks).await,
+        (AnswerBody::Stream(download), Some(layout)) => fill(download, layout, segments, &place, ranks).await,
     };
     let told = match body {
         Ok(bytes) => read_in_time(&place, pieces.end()).await.and_then(|ahead| {
@@ -233,18 +233,18 @@ async fn pour(download: &mut Download, pieces: &mut Pieces, place: &Place) -> Re
     Ok(sent)
 }
 
-/// A body that travels in segments: fills the streams that the client offers, one after the other.
+/// A body that travels in segments: fills the streams that the client opened, one after the other.
 async fn fill(
     download: &mut Download,
     layout: Layout,
-    mut offers: Offers,
+    mut segments: ExchangeSegments,
     place: &Place,
     ranks: &Ranks,
 ) -> Result<u64, Broken> {
     let mut spare = bytes::Bytes::new();
     for n in 0..layout.count() {
-        // Waiting here is what holds the CDN back while the client has offered nothing.
-        let mut segment = read_in_time(place, offers.take(n)).await?;
+        // Waiting here is what holds the CDN back while the client has opened nothing.
+        let mut segment = read_in_time(place, async { Ok(segments.take(n).await) }).await?;
         segment.set_rank(ranks.next());
         let range = layout.range(n);
         let mut left = range.end - range.start;

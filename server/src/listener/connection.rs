@@ -7,19 +7,22 @@ use super::congestion::{self, Observer};
 use super::paths::Paths;
 use super::roster::Roster;
 use super::unauthenticated::{Place, Unauthenticated};
-use crate::exchange::{self, Offered, Outgoing, Ranks};
+use crate::exchange::{self, ExchangeSegments, Outgoing, Ranks, SegmentStreams};
 use crate::live::Live;
 use crate::places::ClientPlaces;
 use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::congestion::{Choice, Handle};
 use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
+use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::limits::{AUTHENTICATION_TIMEOUT, HEAD_TIMEOUT, REQUESTS_WINDOW, STREAMS_PER_CLIENT};
-use docxy_protocol::{frame, transport};
+use docxy_protocol::transport;
+use futures_util::FutureExt as _;
 use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -146,7 +149,7 @@ async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>
 
     let streams = TaskTracker::new();
     let client = Arc::new(Client {
-        offered: Offered::default(),
+        segments: SegmentStreams::default(),
         ranks: Ranks::default(),
         places: Arc::clone(&entry.places),
         shared: Arc::clone(&shared),
@@ -224,54 +227,69 @@ async fn last_bytes(streams: TaskTracker) {
 
 /// What one client's streams share.
 struct Client {
-    offered: Offered,
+    segments: SegmentStreams,
     ranks: Ranks,
     places: Arc<ClientPlaces>,
     shared: Arc<Shared>,
 }
 
 /// Begins the work on a stream. Must be called in the order in which streams are accepted: see
-/// [`exchange::Offered`].
+/// [`exchange::SegmentStreams`]. A segment's header comes with its stream, so most cost no task.
 fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut receive: RecvStream) {
     let id = u64::from(receive.id());
-    let offers = client.offered.expect(id);
     let answer = Outgoing::new(send, client.shared.streams.token());
-    let client = Arc::clone(client);
-    let work = async move {
-        let opening = tokio::time::timeout(HEAD_TIMEOUT, frame::read(&mut receive)).await;
-        match opening {
-            Ok(Ok(Opening::Request(request))) => {
-                let request = request.confined();
-                let span = tracing::info_span!(
-                    "exchange",
-                    id,
-                    registry = %request.registry,
-                    operation = request.operation.name(),
-                    repository = request.operation.repository().map(tracing::field::display),
-                );
-                async {
-                    if client.shared.drain.is_cancelled() {
-                        return exchange::refuse_draining(answer).await;
-                    }
-                    let Client { places, ranks, shared, .. } = &*client;
-                    // Once: what is under way goes on by the settings that it began with.
-                    let in_use = shared.live.current();
-                    exchange::run(request, answer, offers, places, ranks, &in_use.upstream).await;
-                }
-                .instrument(span)
-                .await;
-            }
-            Ok(Ok(Opening::Segment(segment))) => {
-                drop(offers);
-                client.offered.offer(segment, answer);
-            }
-            // A second Hello, garbage, or nothing in time: the stream is reset by dropping it.
-            Ok(Ok(Opening::Hello(_))) => tracing::debug!(id, "a second hello"),
-            Ok(Err(error)) => tracing::debug!(id, %error, "a stream without a head"),
-            Err(_) => tracing::debug!(id, "a stream that said nothing"),
+    let mut reading =
+        Box::pin(async move { tokio::time::timeout(HEAD_TIMEOUT, frame::read(&mut receive)).await });
+    let segments = match (&mut reading).now_or_never() {
+        Some(Ok(Ok(Opening::Segment(segment)))) => return client.segments.add(segment, answer),
+        Some(header) => {
+            let segments = client.segments.register(id);
+            let work = begin(Arc::clone(client), id, header, answer, segments);
+            return drop(streams.spawn(work.in_current_span()));
         }
+        None => client.segments.register(id),
     };
+    let client = Arc::clone(client);
+    let work = async move { begin(client, id, reading.await, answer, segments).await };
     streams.spawn(work.in_current_span());
+}
+
+/// Does what a stream's header wants.
+async fn begin(
+    client: Arc<Client>,
+    id: u64,
+    header: Result<Result<Opening, FrameError>, Elapsed>,
+    answer: Outgoing,
+    segments: ExchangeSegments,
+) {
+    match header {
+        Ok(Ok(Opening::Request(request))) => {
+            let request = request.confined();
+            let span = tracing::info_span!(
+                "exchange",
+                id,
+                registry = %request.registry,
+                operation = request.operation.name(),
+                repository = request.operation.repository().map(tracing::field::display),
+            );
+            async {
+                if client.shared.drain.is_cancelled() {
+                    return exchange::refuse_draining(answer).await;
+                }
+                let Client { places, ranks, shared, .. } = &*client;
+                // Once: what is under way goes on by the settings that it began with.
+                let in_use = shared.live.current();
+                exchange::run(request, answer, segments, places, ranks, &in_use.upstream).await;
+            }
+            .instrument(span)
+            .await;
+        }
+        Ok(Ok(Opening::Segment(segment))) => client.segments.add(segment, answer),
+        // A second Hello, garbage, or nothing in time: the stream is reset by dropping it.
+        Ok(Ok(Opening::Hello(_))) => tracing::debug!(id, "a second hello"),
+        Ok(Err(error)) => tracing::debug!(id, %error, "a stream without a head"),
+        Err(_) => tracing::debug!(id, "a stream that said nothing"),
+    }
 }
 
 async fn notify(control: &mut SendStream, notice: &Notice) {
