@@ -27,7 +27,8 @@ const LARGE: u64 = 64 << 20;
 
 /// Asks for what is looked up anew each time, at a registry's own path.
 async fn list(engine: Engine, registry: &str, repository: &str) -> Answer {
-    let name = if registry == "docker.io" { repository.to_owned() } else { format!("{registry}/{repository}") };
+    let name =
+        if registry == "docker.io" { repository.to_owned() } else { format!("{registry}/{repository}") };
     let bearer = engine.anonymous(&name).await;
     engine.get(&format!("/v2/{name}/tags/list"), &[("authorization", &bearer)]).await
 }
@@ -120,8 +121,9 @@ async fn a_file_that_is_wrong_changes_nothing() {
     let engine = world.engine;
     let good = both.to_toml().unwrap();
     let no_ca = good.replace("ca = ", "ca = \"/nonexistent\" # ");
-    let no_password =
-        format!("{good}\n[registries.\"third.example\"]\naccount = {{ user = 'me', password_file = 'gone' }}");
+    let no_password = format!(
+        "{good}\n[registries.\"third.example\"]\naccount = {{ user = 'me', password_file = 'gone' }}"
+    );
     for wrong in [
         format!("oops = [\n{good}"),
         format!("unknown = 1\n{good}"),
@@ -134,9 +136,8 @@ async fn a_file_that_is_wrong_changes_nothing() {
         let before = world.server.process().log_size();
         world.server.reload_text(&wrong).unwrap();
         // That something was logged is all that tells when it has been read.
-        let complaint = |process: &docxy_tests::process::Process| {
-            Ok((process.log_size() > before).then_some(()))
-        };
+        let complaint =
+            |process: &docxy_tests::process::Process| Ok((process.log_size() > before).then_some(()));
         block_in_place(|| world.server.process().wait_for("complain", PATIENCE, complaint)).unwrap();
         assert_eq!(list(engine, OTHER, "owner/image").await.status, StatusCode::FORBIDDEN, "{wrong}");
         assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK, "{wrong}");
