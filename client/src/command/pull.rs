@@ -11,7 +11,7 @@ use docxy_host::logging;
 
 pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), CommandError> {
     let PullArguments { image, output, platform, force, quiet, log: _, reach: _ } = arguments;
-    let _logging = logging::start(&pull_log(flags)?);
+    let logging = logging::start(&pull_log(flags)?);
     let output = output.unwrap_or_else(|| default_name(&image, platform.as_ref()).into());
     let result = format!("{}/{}@", image.registry, image.repository);
     let path = output.display().to_string();
@@ -21,7 +21,7 @@ pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), Comman
     if let Some(platform) = &order.platform {
         metadata.expect_platform(platform);
     }
-    let progress = if quiet { Progress::quiet() } else { Progress::on_stderr() };
+    let progress = if quiet { Progress::quiet() } else { Progress::on_stderr(logging.handle()) };
     let servers: Vec<&str> = settings.links.iter().map(|link| link.host.as_str()).collect();
     progress.say(&format!("asking for {} through {}", order.image, servers.join(" or ")));
 

@@ -1,10 +1,12 @@
 //! What the user sees of a pull while it runs, on stderr.
 //!
-//! Bars on a terminal; elsewhere one line for each thing that happened, so that a log stays one.
+//! Bars on a terminal; elsewhere one line for each thing that happened, so that a log stays one. Must not
+//! keep a pull from going on where nobody takes these lines.
 
+use docxy_host::logging::Log;
 use docxy_protocol::name::Digest;
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 /// Shows a pull.
@@ -12,7 +14,7 @@ pub struct Progress(View);
 
 enum View {
     Quiet,
-    Lines,
+    Lines(Log),
     Bars { all: MultiProgress, total: ProgressBar },
 }
 
@@ -33,11 +35,11 @@ const BLOB: &str = "{prefix} {bar:30} {binary_bytes:>10}/{binary_total_bytes:<10
 const TOTAL: &str = "total               {bar:30} {binary_bytes:>10}/{binary_total_bytes:<10} {binary_bytes_per_sec}, {eta} left";
 
 impl Progress {
-    /// Bars where somebody looks, lines where nobody does.
+    /// Bars where somebody looks, lines in the log where nobody does.
     #[must_use]
-    pub fn on_stderr() -> Self {
+    pub fn on_stderr(log: Log) -> Self {
         if !io::stderr().is_terminal() {
-            return Self(View::Lines);
+            return Self(View::Lines(log));
         }
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         // Hidden until there is a total.
@@ -53,10 +55,10 @@ impl Progress {
 
     /// One line about something that happened.
     pub fn say(&self, text: &str) {
-        // Without stderr there is nobody to tell.
         match &self.0 {
             View::Quiet => {}
-            View::Lines => drop(writeln!(io::stderr(), "{text}")),
+            View::Lines(log) => log.write_line(text),
+            // Without a terminal there is nobody to tell.
             View::Bars { all, .. } => drop(all.println(text)),
         }
     }
@@ -80,7 +82,7 @@ impl Progress {
                 let bar = ProgressBar::new(size).with_style(style(BLOB)).with_prefix(name.clone());
                 Some(all.insert_before(total, bar))
             }
-            View::Quiet | View::Lines => None,
+            View::Quiet | View::Lines(_) => None,
         };
         BlobProgress { progress: self, name, size, position: 0, began: Instant::now(), bar }
     }

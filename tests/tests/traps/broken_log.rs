@@ -6,14 +6,14 @@ use std::{
     io::{PipeReader, Read as _},
     net::Ipv4Addr,
     os::fd::OwnedFd,
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use docxy_tests::{
     docxy::{Client, Launch, Server},
-    hub::{Blob, Hub},
-    process::{PATIENCE, Process, run, scratch},
+    hub::{Blob, Hub, Image},
+    process::{PATIENCE, Process, binary, run, scratch},
 };
 use http::StatusCode;
 use rustix::{
@@ -233,6 +233,32 @@ async fn no_signal_but_those_that_end_ends_either_program() {
     pair.assert_unharmed().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_goes_on_whatever_became_of_its_progress() {
+    let mut pair = Pair::start(Launch::default(), Launch::default()).await;
+    let folder = scratch().unwrap();
+    let link = pair.client.link_file();
+    let (unread, never_read) = pipe();
+    let (_, broken) = pipe();
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for (n, stderr) in [(1, never_read), (2, broken), (3, full)] {
+        // At this level a pull says more than a pipe takes.
+        pair.hub.store().publish("library/hello", "latest", &Image::one_layer(n, BLOB).unwrap());
+        let image = folder.path().join(format!("{n}.tar"));
+        let mut command = Command::new(binary("docxy-client").unwrap());
+        command.args(["pull", "--log", "trace", "library/hello", "-o"]).arg(&image);
+        command.arg("--link-file").arg(&link).env("DOCXY_CACHE", folder.path().join("cache"));
+        let streams = [Stdio::null(), Stdio::null(), stderr.into()];
+        block_in_place(|| {
+            let mut pull = Process::spawn_with("pull", command, folder.path(), Some(streams)).unwrap();
+            let status = pull.wait_until_ended(PATIENCE).unwrap();
+            assert!(status.success() && image.exists(), "{n}: {status}");
+        });
+    }
+    drop(unread);
+    block_in_place(|| pair.client.stop()).unwrap();
+}
+
 /// Lines that a client's log has lost.
 fn dropped(client: &Client) -> u64 {
     block_in_place(|| client.health()).unwrap()["log_lines_dropped"].as_u64().unwrap()
@@ -240,7 +266,7 @@ fn dropped(client: &Client) -> u64 {
 
 /// A terminal: what a person would see, and what a program writes to.
 fn terminal() -> (OwnedFd, File) {
-    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&screen).unwrap();
     unlockpt(&screen).unwrap();
     let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();

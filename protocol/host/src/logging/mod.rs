@@ -92,6 +92,11 @@ impl Log {
         self.queue.dropped()
     }
 
+    /// Writes a line of a program's progress among those of the log, on the same terms.
+    pub fn write_line(&self, text: &str) {
+        self.queue.push(format!("{text}\n").as_bytes());
+    }
+
     /// Logs by another filter from now on.
     pub fn set_filter(&self, filter: &Filter) {
         if let Some(handle) = &self.filter {
