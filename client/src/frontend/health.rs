@@ -45,7 +45,7 @@ pub(super) fn response(status: &Status, gateway: &Gateway) -> Response<ResponseB
             let body = json!({
                 "tunnel": state,
                 "since": since,
-                "reason": tunnel::fault(down).detail,
+                "reason": tunnel::fault(down).detail.as_str(),
                 "requests": gateway.under_way(),
                 "tasks": tasks(),
                 "waiting": waiting.len(),

@@ -6,6 +6,7 @@ use crate::store::Store;
 use crate::upstream::{Finding, Upstream};
 use docxy_protocol::image::Image;
 use docxy_protocol::name::Registry;
+use docxy_protocol::text::clean;
 
 /// Tried where no image of Docker Hub was named: it is small, and has always been there.
 const HELLO_WORLD: &str = "hello-world";
@@ -49,7 +50,7 @@ async fn findings(upstream: &Upstream, name: &Registry, images: &[Image]) -> Vec
         findings = upstream.check_doorstep(name).await;
         let remark = format!("not tried: name an image, as in docxy-server check {name}/OWNER/IMAGE");
         if findings.iter().all(|finding| finding.outcome.is_ok()) {
-            findings.push(Finding { what: "CDN", outcome: Ok(remark) });
+            findings.push(Finding { what: "CDN", outcome: Ok(clean(remark)) });
         }
     }
     findings

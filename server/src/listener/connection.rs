@@ -13,6 +13,7 @@ use crate::upstream::Upstream;
 use docxy_protocol::congestion::{Choice, Handle, Rate};
 use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
 use docxy_protocol::limits::{HEAD_TIMEOUT, HELLO_TIMEOUT, REQUESTS_WINDOW};
+use docxy_protocol::text::clean;
 use docxy_protocol::{frame, transport};
 use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub(super) async fn run(incoming: Incoming, shared: Arc<Shared>) {
         let handle = Handle::new(Choice::Auto);
         match shake_hands(incoming, &shared.quic, &handle).await {
             Ok(connection) => serve(connection, handle, shared).await,
-            Err(error) => tracing::debug!(%error, "no handshake"),
+            Err(error) => tracing::debug!(error = %clean(error), "no handshake"),
         }
     }
     .instrument(span)
@@ -111,7 +112,7 @@ async fn serve(connection: Connection, handle: Handle, shared: Arc<Shared>) {
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) => accept(&client, &streams, send, receive),
                 Err(error) => {
-                    tracing::info!(reason = %error, "disconnected");
+                    tracing::info!(reason = %clean(error), "disconnected");
                     break;
                 }
             },
@@ -215,7 +216,7 @@ fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut rec
             }
             // A second Hello, garbage, or nothing in time: the stream is reset by dropping it.
             Ok(Ok(Opening::Hello(_))) => tracing::debug!(id, "a second hello"),
-            Ok(Err(error)) => tracing::debug!(id, %error, "a stream without a head"),
+            Ok(Err(error)) => tracing::debug!(id, error = %clean(error), "a stream without a head"),
             Err(_) => tracing::debug!(id, "a stream that said nothing"),
         }
     };

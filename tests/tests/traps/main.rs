@@ -43,6 +43,7 @@ mod scripted;
 mod secrets;
 mod shutdown;
 mod strangers;
+mod texts;
 mod token;
 mod tunnel;
 mod world;
