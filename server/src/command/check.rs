@@ -1,6 +1,7 @@
 //! `docxy-server check`: what this machine can reach, hop by hop, and what is left of the quota.
 
 use super::{CommandError, print};
+use crate::logging;
 use crate::settings::{Flags, Settings};
 use crate::store::Store;
 use crate::upstream::{Finding, Upstream};
@@ -12,6 +13,8 @@ use docxy_protocol::text::clean;
 const HELLO_WORLD: &str = "hello-world";
 
 pub(super) fn check(images: &[Image], flags: &Flags) -> Result<(), CommandError> {
+    // What clients are not told of a failure, its operator is: an address, for one.
+    logging::start("warn");
     let settings = Settings::load(flags)?;
     // A running server may be another user's: what it has paid for is used, and nothing is added.
     let store = Store::read_only(settings.state.join("manifests"));

@@ -16,6 +16,7 @@ mod body;
 mod check;
 mod connector;
 mod download;
+mod failure;
 mod fetches;
 mod flights;
 mod follow;
@@ -86,6 +87,7 @@ impl Upstream {
     pub(crate) fn new(settings: &Settings, store: &Store) -> Result<Self, UpstreamError> {
         let roots = roots::system();
         let mut registries = HashMap::new();
+        guard::Guard::warn_of_useless_pins(settings);
         for entry in &settings.registries {
             let registry = Registry::new(entry, settings, &roots, chance)
                 .map_err(|source| UpstreamError::Tls { registry: entry.name.clone(), source })?;

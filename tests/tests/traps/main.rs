@@ -17,6 +17,7 @@ mod clients;
 mod congestion;
 mod crooked;
 mod engine;
+mod exemptions;
 mod far_side;
 mod hosts;
 mod limits;
