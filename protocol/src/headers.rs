@@ -103,6 +103,11 @@ impl Headers {
         self.0.insert(name, value);
     }
 
+    /// Adds a line to a field.
+    pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.append(name, value);
+    }
+
     /// Takes a field out.
     pub fn remove(&mut self, name: &HeaderName) {
         self.0.remove(name);

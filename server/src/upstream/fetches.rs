@@ -9,6 +9,7 @@ use super::follow::Followed;
 use super::quota::{self, LastWord};
 use super::registry::Registry;
 use super::retry::Patience;
+use super::shared_request;
 use crate::store::{Key, Manifest, Store};
 use bytes::Bytes;
 use docxy_protocol::checksum::Checksum;
@@ -79,13 +80,7 @@ impl Fetches {
     ) -> Result<Got, Fault> {
         let accept = request.headers.map().get_all(header::ACCEPT).iter().cloned().collect();
         let wanted = Wanted { repository: repository.clone(), reference: reference.clone(), accept };
-        let mut request = request.clone();
-        request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        request.operation = Operation::Manifest {
-            repository: repository.clone(),
-            reference: reference.clone(),
-            method: Method::Get,
-        };
+        let request = shared_request::for_manifest(request, repository, reference, Method::Get);
         let fetch = Fetch {
             name: self.name.clone(),
             registry: Arc::clone(&self.registry),

@@ -9,6 +9,7 @@ use super::fetches::{Fetches, Got, Said, digest_of, patience};
 use super::follow::Followed;
 use super::quota::{self, LastWord, Quota};
 use super::registry::Registry;
+use super::shared_request;
 use crate::store::{Key, Lru, Manifest, Store};
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
@@ -193,17 +194,11 @@ impl Manifests {
 
     /// Asks what everybody may see of a manifest, without its content.
     async fn look(&self, asked: &Asked<'_>) -> Result<Looked, Fault> {
-        let mut request = asked.request.clone();
-        request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let operation = Operation::Manifest {
-            repository: asked.repository.clone(),
-            reference: asked.reference.clone(),
-            method: Method::Head,
-        };
-        request.operation = operation;
-        let Followed { hop, response } = self.registry.look(&request, patience()).await?;
+        let Asked { request, repository, reference, .. } = *asked;
+        let look = shared_request::for_manifest(request, repository, reference, Method::Head);
+        let Followed { hop, response } = self.registry.look(&look, patience()).await?;
         let digest = digest_of(response.headers().get(&DOCKER_CONTENT_DIGEST));
-        let answer = Answer::of(hop, &request.operation, response, None).await?;
+        let answer = Answer::of(hop, &look.operation, response, None).await?;
         if !self.registry.operator_may_pay() {
             self.quota.note(&answer.headers);
         }

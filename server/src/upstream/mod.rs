@@ -31,6 +31,7 @@ mod quota;
 mod registry;
 mod retry;
 mod roots;
+mod shared_request;
 mod token_cache;
 mod token_service;
 mod tokens;

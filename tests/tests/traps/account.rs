@@ -60,6 +60,21 @@ async fn the_operators_account_pays_for_public_manifests_after_an_anonymous_look
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_everybody_may_see_is_looked_up_without_an_engines_condition() {
+    let world = paid_with(OPERATOR.1).await;
+    let bearer = world.engine.anonymous("library/hello").await;
+    let etag = format!("\"{}\"", crate::world::hello().digest());
+    let headers = [("authorization", bearer.as_str()), ANY, ("if-none-match", &etag)];
+    assert_eq!(world.engine.get(LATEST, &headers).await.status, StatusCode::NOT_MODIFIED);
+    let seen = world.hub.journal().of(Site::Registry);
+    let seen: Vec<_> = seen.iter().filter(|entry| entry.path.contains("/manifests/")).collect();
+    let said: Vec<_> =
+        seen.iter().map(|entry| (entry.method.as_str(), entry.header("if-none-match"))).collect();
+    // The account pays for what the engine asked, once a request without the condition has shown that all may see it.
+    assert_eq!(said, [("HEAD", None), ("GET", Some(etag.as_str()))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_only_the_operator_may_read_stays_closed_to_engines() {
     let world = paid_with(OPERATOR.1).await;
     let anonymous = world.engine.anonymous("operator/secret").await;

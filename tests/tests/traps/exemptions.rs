@@ -3,6 +3,7 @@
 use docxy_tests::hub::{Hub, HubConfig, Image, Names, Store};
 use futures_util::future::FutureExt as _;
 use http::StatusCode;
+use tokio::task::block_in_place;
 
 use crate::{
     crooked::{CDN, Crooked, NAME, Visit, reply},
@@ -93,6 +94,48 @@ async fn a_realm_does_not_lead_to_another_registrys_private_host() {
         assert!(!message.contains("127.0.0"), "{message}");
         assert!(other.journal().snapshot().is_empty(), "{:#?}", other.journal().snapshot());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_learn_nothing_of_the_servers_network_from_an_error_and_its_operator_does() {
+    // In the registry's own table: one that shows a certificate of other names, and one where nobody listens.
+    let (wrong, closed) = ("wrong.odd.example", "closed.odd.example");
+    let odd = Crooked::serving(
+        "",
+        |config| {
+            let resolve = &mut config.registries.get_mut(NAME).unwrap().resolve;
+            resolve.insert(wrong.to_owned(), resolve[CDN]);
+            resolve.insert(closed.to_owned(), "127.0.0.1:1".parse().unwrap());
+        },
+        move |visit| {
+            let host = match visit.path.split('/').nth(2).unwrap_or_default() {
+                "" => return std::future::ready(reply("200 OK", "Content-Length: 2\r\n", "{}")).boxed(),
+                "wrong" => wrong,
+                "closed" => closed,
+                _ => "localhost",
+            };
+            let location = format!("Location: https://{host}/data\r\n");
+            std::future::ready(reply("307 Temporary Redirect", &location, "")).boxed()
+        },
+    )
+    .await;
+    for (repository, words) in
+        [("wrong", "another name"), ("closed", "refused"), ("local", "no public address")]
+    {
+        let (status, _, message) = odd.world.engine.get(&Crooked::blob(repository), &[]).await.fault("CDN");
+        assert_eq!(status, 502, "{message}");
+        assert!(message.contains(words), "{message}");
+        assert!(
+            !message.contains("127.0.0") && !message.contains("::1") && !message.contains(CDN),
+            "{message}"
+        );
+    }
+    let config = odd.world.server.state().with_file_name("server.toml");
+    let image = format!("{NAME}/local");
+    let arguments = ["check", "--config", config.to_str().unwrap(), &image];
+    let said = block_in_place(|| odd.world.server.command(&arguments)).unwrap_err();
+    let said = format!("{said:#}");
+    assert!(said.contains("127.0.0.1") || said.contains("::1"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

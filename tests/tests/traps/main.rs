@@ -14,6 +14,7 @@ mod broken;
 mod cancel;
 mod challenge;
 mod clients;
+mod conditions;
 mod congestion;
 mod crooked;
 mod engine;
