@@ -126,6 +126,12 @@ impl Headers {
         }
     }
 
+    /// Bytes of all names and values.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+    }
+
     /// The text of a field's first line.
     #[must_use]
     pub fn text(&self, name: &HeaderName) -> Option<&str> {

@@ -14,7 +14,7 @@ const LATEST: &str = "/v2/library/hello/manifests/latest";
 const SECRET: &str = "/v2/operator/secret/manifests/latest";
 
 /// A world whose server uses the operator's account, with this password.
-async fn paid_with(password: &str) -> World {
+pub(crate) async fn paid_with(password: &str) -> World {
     let hub = hub().await;
     hub.store().add_account(OPERATOR.0, OPERATOR.1);
     hub.store().publish("operator/secret", "latest", &secret());

@@ -36,6 +36,7 @@ mod quota;
 mod ranges;
 mod raw;
 mod redirects;
+mod refusals;
 mod relay;
 mod restart;
 mod resume;
