@@ -4,6 +4,8 @@
 //! are not kept. Nothing here may be printed.
 
 use docxy_protocol::authorization::Authorization;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::limits::MAX_TOKEN;
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::secret::Secret;
@@ -17,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// Credentials kept at most: a user has few accounts, and asks for a token for each repository.
 const MOST: usize = 256;
+
+/// Most bytes of a request for a token that is remembered. One for a hundred repositories has a third of it.
+const MAX_LOGIN: usize = 16 * 1024;
 
 /// How long one is kept. No transfer takes longer.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
@@ -39,6 +44,13 @@ impl Login {
             headers: docxy_protocol::headers::Headers::default(),
             ahead: None,
         }
+    }
+
+    /// Bytes that it takes, roughly.
+    fn size(&self) -> usize {
+        let credential = self.authorization.header().map_or(0, |value| value.expose().len());
+        let form = self.token.form(None).map_or(0, |form| form.expose().len());
+        credential + form.max(self.token.query(None).len())
     }
 }
 
@@ -69,8 +81,19 @@ impl TokenAnswer {
 
 impl Credentials {
     /// Remembers how the token in a token service's answer was got.
-    pub(crate) fn learn(&self, answer: &[u8], login: &Login, now: Instant) {
+    ///
+    /// # Errors
+    /// Where that is too long to be used.
+    pub(crate) fn learn(&self, answer: &[u8], login: &Login, now: Instant) -> Result<(), Fault> {
         for token in TokenAnswer::tokens(answer) {
+            let length = token.expose().len();
+            if length > MAX_TOKEN {
+                let detail = format!("sends a token of {length} bytes, and {MAX_TOKEN} are the most");
+                return Err(Fault::new(Hop::Auth, FaultKind::BadAnswer, detail));
+            }
+            if login.size() > MAX_LOGIN {
+                continue;
+            }
             let mut known = self.known();
             known.retain(|_, entry| now.saturating_duration_since(entry.since) < LONGEST);
             let oldest = known.iter().min_by_key(|(_, entry)| entry.since).map(|(hash, _)| *hash);
@@ -79,6 +102,7 @@ impl Credentials {
             }
             known.insert(hash(&token), Entry { login: login.clone(), newest: None, since: now });
         }
+        Ok(())
     }
 
     /// How the engine's token was got, if it was got here and not too long ago.
@@ -91,7 +115,7 @@ impl Credentials {
     /// Puts a new token, from a token service's answer, in the place of the engine's. False where
     /// there is none in it.
     pub(crate) fn renew(&self, token: &Secret, answer: &[u8]) -> bool {
-        let newest = TokenAnswer::tokens(answer).next();
+        let newest = TokenAnswer::tokens(answer).next().filter(|token| token.expose().len() <= MAX_TOKEN);
         let renewed = newest.is_some();
         if let Some(entry) = self.known().get_mut(&hash(token)) {
             entry.newest = newest;
@@ -141,9 +165,9 @@ mod tests {
     fn a_token_leads_to_the_credential_that_got_it_and_to_its_successor() {
         let credentials = Credentials::default();
         let now = Instant::now();
-        credentials.learn(br#"{"token":"t1","expires_in":300}"#, &login("me"), now);
-        credentials.learn(br#"{"access_token":"t2"}"#, &login("you"), now);
-        credentials.learn(b"no JSON", &login("nobody"), now);
+        credentials.learn(br#"{"token":"t1","expires_in":300}"#, &login("me"), now).unwrap();
+        credentials.learn(br#"{"access_token":"t2"}"#, &login("you"), now).unwrap();
+        credentials.learn(b"no JSON", &login("nobody"), now).unwrap();
         let user = |token| credentials.login(&Secret::new(token), now).map(|login| login.authorization);
         assert_eq!(user("t1"), Some(basic("me", "hunter2")));
         assert_eq!(user("t2"), Some(basic("you", "hunter2")));
@@ -162,7 +186,8 @@ mod tests {
         let now = Instant::now();
         for n in 0..=MOST {
             let answer = format!(r#"{{"token":"t{n}"}}"#);
-            credentials.learn(answer.as_bytes(), &login("me"), now + Duration::from_millis(n as u64));
+            let at = now + Duration::from_millis(n as u64);
+            credentials.learn(answer.as_bytes(), &login("me"), at).unwrap();
         }
         let known = |token, now| credentials.login(&Secret::new(token), now).is_some();
         assert!(!known("t0", now) && known("t1", now) && known("t256", now));
@@ -170,9 +195,23 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_is_too_long_is_refused_and_takes_no_others_place() {
+        let credentials = Credentials::default();
+        let now = Instant::now();
+        credentials.learn(br#"{"token":"t1"}"#, &login("me"), now).unwrap();
+        for (length, good) in [(MAX_TOKEN, true), (MAX_TOKEN + 1, false)] {
+            for name in ["token", "access_token"] {
+                let answer = format!(r#"{{"{name}":"{}"}}"#, "t".repeat(length));
+                assert_eq!(credentials.learn(answer.as_bytes(), &login("me"), now).is_ok(), good);
+                assert_eq!(credentials.renew(&Secret::new("t1"), answer.as_bytes()), good);
+            }
+        }
+    }
+
+    #[test]
     fn nothing_of_it_is_printed() {
         let credentials = Credentials::default();
-        credentials.learn(br#"{"token":"hunter1"}"#, &login("me"), Instant::now());
+        credentials.learn(br#"{"token":"hunter1"}"#, &login("me"), Instant::now()).unwrap();
         assert_eq!(format!("{credentials:?}"), "Credentials(1)");
     }
 }

@@ -81,8 +81,11 @@ impl Gateway {
     }
 
     /// Remembers how the token in a token service's answer was got, for when it expires.
-    pub(crate) fn learn(&self, answer: &[u8], login: &Login) {
-        self.means.credentials.learn(answer, login, Instant::now());
+    ///
+    /// # Errors
+    /// Where the token is too long to be used.
+    pub(crate) fn learn(&self, answer: &[u8], login: &Login) -> Result<(), Fault> {
+        self.means.credentials.learn(answer, login, Instant::now())
     }
 
     /// Sends a request and returns the answer, whose body is still on its way. An answer that comes

@@ -31,7 +31,7 @@ impl Report {
         };
         tracing::info!(
             tunnel = state,
-            reason,
+            reason = reason.map(tracing::field::display),
             requests = self.gateway.under_way(),
             waiting = self.gateway.waiting().all().len(),
             segments,

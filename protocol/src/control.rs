@@ -3,6 +3,7 @@
 use crate::congestion::Choice;
 use crate::link::{ClientName, ClientSecret};
 use crate::request::Request;
+use crate::text::CleanText;
 use serde::{Deserialize, Serialize};
 
 /// The first frame on every stream, from the client.
@@ -44,7 +45,7 @@ pub enum Notice {
     /// The Hello was accepted.
     Welcome {
         /// The server's version, for the client's log.
-        version: String,
+        version: CleanText<64>,
     },
     /// The server is about to end: running exchanges finish, new ones belong elsewhere.
     Draining,

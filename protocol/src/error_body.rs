@@ -3,6 +3,7 @@
 //! An engine must never see HTML: what isn't JSON is put into the format, with its status kept.
 
 use crate::fault::Fault;
+use crate::text::CleanText;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -26,12 +27,12 @@ pub fn of_upstream(status: StatusCode, original: &[u8], unknown_code: &str) -> V
     }
     let text = String::from_utf8_lossy(original);
     let text = text.trim();
-    let message = if text.is_empty() || text.starts_with('<') {
-        status.canonical_reason().unwrap_or("error").to_owned()
+    let message: CleanText<500> = if text.is_empty() || text.starts_with('<') {
+        status.canonical_reason().unwrap_or("error").into()
     } else {
-        text.chars().filter(|c| !c.is_control()).take(500).collect()
+        text.into()
     };
-    render(code_of(status, unknown_code), &message, Value::Null)
+    render(code_of(status, unknown_code), message.as_str(), Value::Null)
 }
 
 fn code_of(status: StatusCode, unknown_code: &str) -> &str {

@@ -4,6 +4,7 @@
 //! server, the registry or its CDN. Its text is shown to users and logged: no credential, token,
 //! link or URL query may ever be put into it.
 
+use crate::text::CleanText;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -120,16 +121,15 @@ pub struct Fault {
     pub hop: Hop,
     /// What happened there.
     pub kind: FaultKind,
-    /// What to tell the user; free of secrets.
-    pub detail: String,
+    /// What to tell the user; free of secrets, and clean wherever it comes from.
+    pub detail: CleanText,
 }
 
 impl Fault {
-    /// A fault with its text, which is cut to a length that fits into any head.
+    /// A fault with its text, which is cleaned, and cut to a length that fits into any head.
     #[must_use]
     pub fn new(hop: Hop, kind: FaultKind, detail: impl fmt::Display) -> Self {
-        let detail = detail.to_string().chars().take(1000).collect();
-        Self { hop, kind, detail }
+        Self { hop, kind, detail: CleanText::of(detail) }
     }
 
     /// The HTTP status that the engine sees.

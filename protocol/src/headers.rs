@@ -103,6 +103,11 @@ impl Headers {
         self.0.insert(name, value);
     }
 
+    /// Adds a line to a field.
+    pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.append(name, value);
+    }
+
     /// Takes a field out.
     pub fn remove(&mut self, name: &HeaderName) {
         self.0.remove(name);
@@ -119,6 +124,12 @@ impl Headers {
         for name in &CONDITIONS {
             self.0.remove(name);
         }
+    }
+
+    /// Bytes of all names and values.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
     }
 
     /// The text of a field's first line.

@@ -50,6 +50,7 @@ pub mod route;
 pub mod scope;
 pub mod secret;
 pub mod segment;
+pub mod text;
 pub mod tls;
 pub mod token;
 pub mod transport;

@@ -152,8 +152,16 @@ pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// two.
 pub const MAX_REDIRECTS: usize = 5;
 
-/// Most bytes of an upstream error's body or of a token answer, which are read whole.
+/// Most bytes of an upstream error's body, which is read whole.
 pub const MAX_SMALL_BODY: usize = 256 * 1024;
+
+/// Most bytes of a token: four times the longest that registries are known to issue. It has to fit into a
+/// request's head, and the server keeps many.
+pub const MAX_TOKEN: usize = 16 * 1024;
+
+/// Most bytes of a token service's answer: a token under either of its names, a refresh token, and what
+/// stands between them.
+pub const MAX_TOKEN_ANSWER: usize = 4 * MAX_TOKEN;
 
 /// Most bytes of a manifest: what the distribution spec makes registries accept ("Pushing
 /// Manifests").

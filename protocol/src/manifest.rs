@@ -5,6 +5,7 @@
 
 use crate::name::Digest;
 use crate::platform::Platform;
+use crate::text::{CleanText, clean};
 use serde::Deserialize;
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -23,7 +24,7 @@ const MAX_IMAGE: u64 = 1 << 50;
 pub enum ManifestError {
     /// Not JSON, or something is missing.
     #[error("it cannot be read: {0}")]
-    Json(String),
+    Json(CleanText),
     /// From before 2016.
     #[error(
         "it is in Docker's format of before 2016 (schema 1), which has no verifiable config; \
@@ -35,7 +36,7 @@ pub enum ManifestError {
     Neither,
     /// Header, field and content don't agree.
     #[error("it is called {0:?} but is not")]
-    WrongType(String),
+    WrongType(CleanText<255>),
     /// No such image can exist.
     #[error("its layers would have more bytes than any disk")]
     TooLarge,
@@ -101,7 +102,7 @@ impl Manifest {
     /// Where it is neither, or could be read as both.
     pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
         let document: Document =
-            serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.to_string()))?;
+            serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(clean(error)))?;
         match document.schema_version {
             1 => return Err(ManifestError::Schema1),
             2 => {}
@@ -148,7 +149,7 @@ fn check_type(called: [Option<&str>; 2], right: [&'static str; 2]) -> Result<&'s
     for name in known {
         match right.into_iter().find(|right| *right == name) {
             Some(name) => found = found.or(Some(name)),
-            None => return Err(ManifestError::WrongType(name.to_owned())),
+            None => return Err(ManifestError::WrongType(name.into())),
         }
     }
     Ok(found.unwrap_or(right[0]))

@@ -4,18 +4,24 @@
 //! machine could run something else is no reason to fetch it unasked.
 
 use crate::manifest::Descriptor;
-use serde::{Deserialize, Serialize};
+use crate::text::CleanText;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 /// An operating system, a processor architecture, and perhaps its variant, by Go's names.
+///
+/// A manifest may say anything: what is read from one is cleaned and cut, so that it can be shown and
+/// kept, and then is no platform that anybody asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
+    #[serde(deserialize_with = "word")]
     os: String,
+    #[serde(deserialize_with = "word")]
     architecture: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_word")]
     variant: Option<String>,
 }
 
@@ -120,6 +126,14 @@ impl fmt::Display for Platform {
             None => Ok(()),
         }
     }
+}
+
+fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(CleanText::<MOST>::deserialize(deserializer)?.into())
+}
+
+fn optional_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<CleanText<MOST>>::deserialize(deserializer)?.map(String::from))
 }
 
 /// On the wire, as people write it: with an optional field left out, as JSON has it, the frame could
@@ -235,6 +249,14 @@ mod tests {
         let error = platform("linux/s390x").choose(&entries).unwrap_err().to_string();
         assert!(error.ends_with("linux/cpu019, and others"), "{error}");
         assert!(!error.contains(char::is_control), "{error:?}");
+    }
+
+    #[test]
+    fn what_a_manifest_calls_a_platform_is_cleaned_and_cut() {
+        let json = serde_json::json!({ "os": "li\u{1b}[2Jnux\r\n", "architecture": "a".repeat(1 << 20) });
+        let odd: Platform = serde_json::from_value(json).unwrap();
+        assert_eq!(odd.to_string(), format!("li [2Jnux/{}…", "a".repeat(63)));
+        assert_eq!(odd.fit(&platform("linux/amd64")), None);
     }
 
     #[test]

@@ -204,8 +204,7 @@ fn a_head_that_is_cut_off_or_too_long_is_an_error_and_costs_no_memory() {
 
 #[test]
 fn a_value_that_fits_into_no_head_is_refused_when_it_is_written() {
-    let notice = Notice::Welcome { version: "x".repeat(MAX_FRAME) };
-    assert!(frame::encode(&notice).is_err());
+    assert!(matches!(frame::encode(&"x".repeat(MAX_FRAME)), Err(FrameError::TooLong(_))));
 }
 
 #[test]
@@ -335,6 +334,26 @@ fn any_reply() -> impl Strategy<Value = Reply> {
     prop_oneof![response, fault]
 }
 
+/// Texts, with much in them that must not be shown, some longer than may be shown.
+fn any_text() -> impl Strategy<Value = String> {
+    let character = prop_oneof![
+        any::<char>(),
+        proptest::sample::select(vec![
+            '\r', '\n', '\u{1b}', '\u{7f}', '\u{9b}', '\u{2028}', '\u{202e}', '\u{2066}'
+        ]),
+        proptest::char::range(' ', '~'),
+    ];
+    proptest::collection::vec(character, 0..1500).prop_map(|text| text.into_iter().collect())
+}
+
+fn is_clean(text: &str, most: usize) -> bool {
+    let acts = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().count() <= most && !text.chars().any(acts)
+}
+
 /// Whatever a damaged frame decodes to, if it does, is a value that could have been sent.
 fn damaged<T: Serialize + DeserializeOwned + PartialEq + Debug>(mut frame: Vec<u8>, at: usize, bits: u8) {
     let at = 4 + at % (frame.len() - 4).max(1);
@@ -365,6 +384,18 @@ proptest! {
         damaged::<Item>(frame::encode(&item).unwrap(), at, bits);
         damaged::<Opening>(frame::encode(&opening).unwrap(), at, bits);
         damaged::<Reply>(frame::encode(&reply).unwrap(), at, bits);
+    }
+
+    /// A peer's texts are cleaned on decoding, whatever is in them.
+    #[test]
+    fn what_a_peer_sends_as_text_can_be_shown(detail in any_text(), version in any_text()) {
+        let said = frame::encode(&(1_u32, Hop::Auth, FaultKind::BadAnswer, &detail)).unwrap();
+        let Reply::Fault(fault) = frame::decode::<Reply>(&said[4..]).unwrap() else { panic!() };
+        prop_assert!(is_clean(&fault.to_string(), 1000 + "token service: ".len()), "{fault:?}");
+        prop_assert_eq!(&fault, &Fault::new(Hop::Auth, FaultKind::BadAnswer, &detail));
+        let said = frame::encode(&(0_u32, &version)).unwrap();
+        let Notice::Welcome { version } = frame::decode::<Notice>(&said[4..]).unwrap() else { panic!() };
+        prop_assert!(is_clean(version.as_str(), 64), "{version:?}");
     }
 
     #[test]

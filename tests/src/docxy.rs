@@ -29,7 +29,7 @@ use crate::{
 pub struct ServerConfig {
     /// The registries on its list, by name (`docker.io`).
     pub registries: BTreeMap<String, Upstream>,
-    /// Where host names lead, instead of DNS.
+    /// Where host names lead for all of them, instead of DNS.
     pub resolve: BTreeMap<String, SocketAddr>,
     /// The highest rate that a client may state, unless it is the default.
     pub fixed_rate_limit: Option<String>,
@@ -46,6 +46,8 @@ pub struct Upstream {
     pub api: String,
     /// The certificate authority to trust for it.
     pub ca: PathBuf,
+    /// Where the names of its hosts lead, instead of DNS.
+    pub resolve: BTreeMap<String, SocketAddr>,
 }
 
 /// A running `docxy-server`. Its state outlives a restart, and is deleted with it.
@@ -231,13 +233,18 @@ impl ServerConfig {
             writeln!(toml, "[registries.{name:?}]")?;
             writeln!(toml, "api = {:?}", upstream.api)?;
             writeln!(toml, "ca = {:?}", upstream.ca)?;
+            writeln!(toml, "[registries.{name:?}.resolve]")?;
+            toml += &resolve_table(&upstream.resolve);
         }
         writeln!(toml, "[resolve]")?;
-        for (host, address) in &self.resolve {
-            writeln!(toml, "{host:?} = \"{address}\"")?;
-        }
+        toml += &resolve_table(&self.resolve);
         Ok(toml)
     }
+}
+
+/// Host names and where they lead, as lines of a table of the config file.
+pub fn resolve_table(hosts: &BTreeMap<String, SocketAddr>) -> String {
+    hosts.iter().map(|(host, address)| format!("{host:?} = \"{address}\"\n")).collect()
 }
 
 fn run_server(program: &Program, listen: SocketAddr, launch: &Launch) -> Result<(Process, SocketAddr)> {

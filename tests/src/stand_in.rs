@@ -72,10 +72,9 @@ impl StandIn {
 
     /// The configuration of a server whose Docker Hub it is: with its CA and without DNS.
     pub fn server_config(&self) -> ServerConfig {
-        let hub = Upstream { api: self.registry(), ca: self.ca() };
+        let hub = Upstream { api: self.registry(), ca: self.ca(), resolve: self.ready.resolve.clone() };
         ServerConfig {
             registries: BTreeMap::from([("docker.io".to_owned(), hub)]),
-            resolve: self.ready.resolve.clone(),
             ..ServerConfig::default()
         }
     }

@@ -6,6 +6,7 @@
 
 use super::host::LocalHost;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::text::CleanText;
 use http::{HeaderMap, HeaderName, header};
 
 /// How far the page is from what it asks (Fetch Metadata, "The Sec-Fetch-Site HTTP Request Header").
@@ -26,11 +27,7 @@ pub(super) fn refuse_foreign_pages(headers: &HeaderMap, host: &LocalHost) -> Res
     match origin.or(site) {
         None => Ok(()),
         Some(foreign) => {
-            let shown: String = String::from_utf8_lossy(foreign.as_bytes())
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(100)
-                .collect();
+            let shown = CleanText::<100>::of(String::from_utf8_lossy(foreign.as_bytes()));
             let detail =
                 format!("a web page ({shown:?}) made a browser ask this; docxy answers engines only");
             Err(Fault::new(Hop::Engine, FaultKind::PageNotServed, detail))

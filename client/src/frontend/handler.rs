@@ -123,7 +123,7 @@ impl Handler {
             let (head, body) = response.into_parts();
             let answer = Limited::new(body, MAX_SMALL_BODY).collect().await.map_err(unreadable_token)?;
             let answer = answer.to_bytes();
-            self.gateway.learn(&answer, &login);
+            self.gateway.learn(&answer, &login)?;
             response = Response::from_parts(head, Either::Left(Full::new(answer)));
         }
         Ok(response)

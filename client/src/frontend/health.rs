@@ -48,7 +48,7 @@ pub(super) fn response(status: &Status, gateway: &Gateway, log: &Log) -> Respons
             let body = json!({
                 "tunnel": state,
                 "since": since,
-                "reason": tunnel::fault(down).detail,
+                "reason": tunnel::fault(down).detail.as_str(),
                 "requests": gateway.under_way(),
                 "tasks": tasks(),
                 "waiting": waiting.len(),

@@ -5,6 +5,7 @@
 //! from the host, so a foreign one would send credentials to a stranger.
 
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::text::CleanText;
 use http::{HeaderMap, header};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -26,7 +27,7 @@ impl LocalHost {
         if port_is_fine && is_ours(name, allowed) {
             Ok(Self(text.to_owned()))
         } else {
-            let shown: String = text.chars().filter(|c| c.is_ascii_graphic()).take(100).collect();
+            let shown = CleanText::<100>::of(text);
             Err(refused(format!(
                 "{shown:?} is not a name of this docxy-client; if it should be, start it with --host NAME"
             )))

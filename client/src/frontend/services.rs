@@ -10,6 +10,9 @@ use std::sync::{Mutex, PoisonError};
 /// Services remembered at most; the server lists few registries.
 const MOST: usize = 256;
 
+/// Longest name of a service that is remembered, in bytes. Registries' have about twenty.
+const LONGEST: usize = 256;
+
 /// The service of Docker Hub's tokens.
 const DOCKER_HUB: &str = "registry.docker.io";
 
@@ -22,7 +25,7 @@ impl Services {
     /// nobody takes over Docker Hub's, whose passwords go to no other registry.
     pub(super) fn learn(&self, service: &str, registry: &Registry) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if service != DOCKER_HUB && known.len() < MOST {
+        if service != DOCKER_HUB && known.len() < MOST && service.len() <= LONGEST {
             known.entry(service.to_owned()).or_insert_with(|| registry.clone());
         }
     }

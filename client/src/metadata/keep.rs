@@ -48,7 +48,8 @@ impl Keep {
             Reference::Tag(_) => headers.text(&DOCKER_CONTENT_DIGEST)?.parse::<Digest>().ok()?,
         };
         let key = Key { home: Home::of(request)?, digest };
-        let content_type = headers.text(&header::CONTENT_TYPE)?.to_owned();
+        // What comes ahead has none that is longer, and neither has any manifest.
+        let content_type = headers.text(&header::CONTENT_TYPE).filter(|text| text.len() <= 255)?.to_owned();
         let checksum = Checksum::like(&key.digest);
         let bytes = BytesMut::new();
         Some(Self { store: store.clone(), key, content_type, bytes, checksum, left: length })

@@ -5,6 +5,7 @@
 
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
+use docxy_protocol::text::CleanText;
 use http::HeaderName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +26,7 @@ const LOW: u64 = 10;
 pub(crate) struct Quota {
     pub(crate) registry: Registry,
     /// The address or account that is counted, where the registry says so.
-    pub(crate) source: Option<String>,
+    pub(crate) source: Option<CleanText<100>>,
     /// Pulls in all, and those that are left.
     pub(crate) limit: u64,
     pub(crate) remaining: u64,
@@ -40,7 +41,7 @@ pub(crate) struct Quota {
 pub(super) struct Quotas(Arc<Mutex<BySource>>);
 
 /// By registry, and by who is counted there.
-type BySource = BTreeMap<(Registry, Option<String>), Quota>;
+type BySource = BTreeMap<(Registry, Option<CleanText<100>>), Quota>;
 
 impl Quotas {
     pub(super) fn all(&self) -> Vec<Quota> {
@@ -53,7 +54,7 @@ impl Quotas {
         if self.take(quota.clone()) {
             let Quota { limit, remaining, source, window, .. } = quota;
             tracing::warn!(
-                %registry, remaining, limit, window_s = window, source,
+                %registry, remaining, limit, window_s = window, source = source.map(tracing::field::display),
                 "few pulls are left for now"
             );
         }
@@ -86,9 +87,7 @@ impl Quota {
 fn read(registry: &Registry, headers: &Headers) -> Option<Quota> {
     let (limit, window) = count(headers.text(&LIMIT)?)?;
     let (remaining, _) = count(headers.text(&REMAINING)?)?;
-    // Somebody else's text, for our user's terminal.
-    let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(100).collect();
-    let source = headers.text(&SOURCE).map(shown);
+    let source = headers.text(&SOURCE).map(CleanText::from);
     Some(Quota { registry: registry.clone(), source, limit, remaining, window, at: SystemTime::now() })
 }
 

@@ -13,6 +13,7 @@ use docxy_protocol::limits::{MAX_MANIFEST, MAX_SMALL_BODY};
 use docxy_protocol::manifest::{MEDIA_TYPES, Manifest, ManifestError};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
+use docxy_protocol::text::CleanText;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -172,10 +173,11 @@ fn words_of(body: &[u8]) -> String {
     let messages: Vec<String> = errors
         .iter()
         .filter_map(|error| error["message"].as_str().filter(|text| !text.is_empty()))
-        // Somebody else's text, for the user's terminal.
-        .map(|text| text.chars().filter(|c| !c.is_control()).take(500).collect())
+        .map(str::to_owned)
         .collect();
-    if messages.is_empty() { String::new() } else { format!(": {}", messages.join("; ")) }
+    // Somebody else's text, for the user's terminal.
+    let words = CleanText::<500>::of(messages.join("; "));
+    if messages.is_empty() { String::new() } else { format!(": {words}") }
 }
 
 /// What a user may do about it.

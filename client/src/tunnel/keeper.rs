@@ -13,6 +13,7 @@ use super::silence::{Counts, LOOK, Silence, Suspicion};
 use crate::settings::TunnelSettings;
 use docxy_protocol::control::{CloseCode, Notice};
 use docxy_protocol::frame;
+use docxy_protocol::text::{CleanText, clean};
 use quinn::{Connection, ConnectionError, RecvStream, VarInt};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub(super) async fn keep(
                     lost = Some(SystemTime::now());
                 }
                 status.send_replace(match lost {
-                    Some(since) => Status::Down { since, why: SETTINGS_CHANGED.to_owned() },
+                    Some(since) => Status::Down { since, why: SETTINGS_CHANGED.into() },
                     None => Status::Connecting { why: None },
                 });
                 if let Some(line) = line {
@@ -106,7 +107,7 @@ impl Keeper<'_> {
             };
             let (target, ended) = match self.dial(target).await {
                 Ok(dialled) => self.stay(target, dialled).await,
-                Err(error) => (target, Ended::Failed(error.to_string())),
+                Err(error) => (target, Ended::Failed(clean(error))),
             };
             let why = match ended {
                 Ended::Lost(why) => {
@@ -117,7 +118,7 @@ impl Keeper<'_> {
                     why
                 }
                 Ended::Drained => {
-                    let why = CloseCode::Draining.reason().to_owned();
+                    let why = clean(CloseCode::Draining.reason());
                     tracing::warn!(reason = %why, "tunnel lost; reconnecting");
                     self.lost = Some(SystemTime::now());
                     down_since = Instant::now();
@@ -138,7 +139,7 @@ impl Keeper<'_> {
                         self.status.send_replace(Status::Refused { why: code.reason() });
                         continue;
                     }
-                    code.reason().to_owned()
+                    clean(code.reason())
                 }
             };
             self.status.send_replace(match self.lost {
@@ -198,7 +199,7 @@ impl Keeper<'_> {
                 Ok(target) => match self.dial(target).await {
                     Ok(dialled) => return (target, dialled),
                     Err(error) => {
-                        tracing::info!(reason = %error, "no other line yet");
+                        tracing::info!(reason = %clean(error), "no other line yet");
                         self.course.failed(target);
                     }
                 },
@@ -213,11 +214,11 @@ impl Keeper<'_> {
 /// How an attempt, or the connection that came of it, ended.
 enum Ended {
     /// After it had been a tunnel.
-    Lost(String),
+    Lost(CleanText),
     /// The server is about to end; what runs goes on.
     Drained,
     /// Before it was one.
-    Failed(String),
+    Failed(CleanText),
     /// The server doesn't want us.
     Refused(CloseCode),
 }
@@ -230,7 +231,8 @@ async fn listen(mut control: RecvStream, connection: &Connection, address: Socke
         Ok(Err(_)) => return ended(connection, Ended::Failed).await,
         Err(_) => {
             hang_up(connection, CloseCode::Done);
-            return Ended::Failed(format!("{address}: a handshake and then silence; is the way filtered?"));
+            let why = format_args!("{address}: a handshake and then silence; is the way filtered?");
+            return Ended::Failed(clean(why));
         }
     }
     match frame::read(&mut control).await {
@@ -281,7 +283,7 @@ fn counts(connection: &Connection) -> Counts {
 }
 
 /// The control stream ends only together with the connection, whose reason is the one that counts.
-async fn ended(connection: &Connection, without_refusal: fn(String) -> Ended) -> Ended {
+async fn ended(connection: &Connection, without_refusal: fn(CleanText) -> Ended) -> Ended {
     if connection.close_reason().is_none() {
         hang_up(connection, CloseCode::Violation);
     }
@@ -292,8 +294,9 @@ async fn ended(connection: &Connection, without_refusal: fn(String) -> Ended) ->
     };
     match code {
         Some(code) if code.is_refusal() => Ended::Refused(code),
-        Some(code) => without_refusal(code.reason().to_owned()),
-        None => without_refusal(reason.to_string()),
+        Some(code) => without_refusal(clean(code.reason())),
+        // What the server says in its own words is in there.
+        None => without_refusal(clean(reason)),
     }
 }
 

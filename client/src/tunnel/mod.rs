@@ -17,6 +17,7 @@ pub use dial::Line;
 use crate::settings::TunnelSettings;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::text::CleanText;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,7 @@ pub enum Status {
     /// It has never been up since the start.
     Connecting {
         /// What came of the last attempt, once there was one.
-        why: Option<String>,
+        why: Option<CleanText>,
     },
     /// It is up; requests may be sent.
     Up {
@@ -41,7 +42,7 @@ pub enum Status {
         /// When it went.
         since: SystemTime,
         /// What happened.
-        why: String,
+        why: CleanText,
     },
     /// The server doesn't want us; only its operator can change that.
     Refused {

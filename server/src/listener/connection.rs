@@ -16,6 +16,7 @@ use docxy_protocol::congestion::{Choice, Handle};
 use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::limits::{AUTHENTICATION_TIMEOUT, HEAD_TIMEOUT, REQUESTS_WINDOW, STREAMS_PER_CLIENT};
+use docxy_protocol::text::clean;
 use docxy_protocol::transport;
 use futures_util::FutureExt as _;
 use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
@@ -111,7 +112,7 @@ async fn authenticate(
     opened: &mut Option<Connection>,
 ) -> Result<Authenticated, CloseCode> {
     let connection = handshake(incoming, &shared.quic, congestion).await.map_err(|error| {
-        tracing::debug!(%error, "handshake failed");
+        tracing::debug!(error = %clean(error), "handshake failed");
         CloseCode::Violation
     })?;
     *opened = Some(connection.clone());
@@ -164,7 +165,7 @@ async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) => accept(&client, &streams, send, receive),
                 Err(error) => {
-                    tracing::info!(reason = %error, "disconnected");
+                    tracing::info!(reason = %clean(error), "disconnected");
                     break;
                 }
             },
@@ -287,7 +288,7 @@ async fn begin(
         Ok(Ok(Opening::Segment(segment))) => client.segments.add(segment, answer),
         // A second Hello, garbage, or nothing in time: the stream is reset by dropping it.
         Ok(Ok(Opening::Hello(_))) => tracing::debug!(id, "a second hello"),
-        Ok(Err(error)) => tracing::debug!(id, %error, "a stream without a head"),
+        Ok(Err(error)) => tracing::debug!(id, error = %clean(error), "a stream without a head"),
         Err(_) => tracing::debug!(id, "a stream that said nothing"),
     }
 }

@@ -92,7 +92,7 @@ pub struct Settings {
     pub stale: bool,
     /// What may be reached, each registry once; at least one.
     pub registries: Vec<RegistrySettings>,
-    /// Hosts (in lower case) whose address is not looked up in the DNS.
+    /// Hosts (in lower case) whose address is not looked up in the DNS, whichever registry leads there.
     pub resolve: BTreeMap<String, ResolveTo>,
     /// What to log.
     pub log: Filter,
@@ -260,6 +260,7 @@ mod tests {
             ("[registries]\n'docker.io' = {}\n'index.docker.io' = {}", 1, "docker.io is listed twice"),
             ("\n[resolve]\n'a.io' = 'b.io'", 3, "is not an address"),
             ("\n[resolve]\n'a.io:443' = '::1'", 3, "without a port"),
+            ("[registries.'a.io'.resolve]\n'a.io' = 'b.io'", 2, "is not an address"),
         ] {
             let error = load(text).unwrap_err().to_string();
             let place = format!("server.toml, line {line}: ");
@@ -277,10 +278,13 @@ mod tests {
 
     #[test]
     fn hosts_may_be_pinned_to_addresses() {
-        let settings = load(
-            "[resolve]\n'Registry-1.docker.io' = '10.0.0.2:443'\n'a.io' = '10.0.0.3'\n'b.io' = '::1'\n'c.io' = '[::1]:5'",
-        )
+        let own = "[registries.'a.io'.resolve]\n'CDN.a.io' = '10.0.0.9'\n";
+        let settings = load(&format!(
+            "{own}[resolve]\n'Registry-1.docker.io' = '10.0.0.2:443'\n'a.io' = '10.0.0.3'\n'b.io' = '::1'\n'c.io' = '[::1]:5'",
+        ))
         .unwrap();
+        let cdn = settings.registries[0].resolve["cdn.a.io"];
+        assert_eq!((cdn.ip.to_string(), cdn.port), ("10.0.0.9".into(), None));
         let entry = |host: &str| {
             let to = settings.resolve[host];
             (to.ip.to_string(), to.port)

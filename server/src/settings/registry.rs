@@ -2,6 +2,7 @@
 //!
 //! A password never stands in the config file: that is copied around, and read by every command.
 
+use super::resolve::{ResolveTable, ResolveTo};
 use super::{SettingsError, file};
 use docxy_protocol::name::Registry;
 use docxy_protocol::secret::Secret;
@@ -9,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use url::Url;
@@ -24,6 +26,9 @@ pub struct RegistrySettings {
     pub ca: Vec<CertificateDer<'static>>,
     /// The operator's own account there.
     pub account: Option<Account>,
+    /// Hosts (in lower case) whose address is not looked up in the DNS when it is this registry that
+    /// leads to them. They need not be public.
+    pub resolve: BTreeMap<String, ResolveTo>,
 }
 
 /// An account at a registry.
@@ -45,6 +50,7 @@ impl RegistrySettings {
             name,
             ca: Vec::new(),
             account: None,
+            resolve: BTreeMap::new(),
         }
     }
 }
@@ -56,6 +62,8 @@ pub(super) struct RegistryTable {
     api: Option<Api>,
     ca: Option<PathBuf>,
     account: Option<AccountTable>,
+    #[serde(default)]
+    resolve: ResolveTable,
 }
 
 impl RegistryTable {
@@ -76,7 +84,8 @@ impl RegistryTable {
             Some(table) => Some(table.load(directory).map_err(failed)?),
             None => None,
         };
-        Ok(RegistrySettings { api, name, ca, account })
+        let resolve = self.resolve.into_entries();
+        Ok(RegistrySettings { api, name, ca, account, resolve })
     }
 }
 

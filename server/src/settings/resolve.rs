@@ -1,10 +1,12 @@
-//! `[resolve]`: addresses of hosts that are not to be looked up, like `/etc/hosts` with ports.
+//! `[resolve]`, for all registries or for one: addresses of hosts that are not to be looked up, like
+//! `/etc/hosts` with ports.
 
 use docxy_protocol::link::Host;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{AddrParseError, IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
 /// Where a host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,23 +20,25 @@ pub struct ResolveTo {
 impl<'de> Deserialize<'de> for ResolveTo {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| {
+        text.parse().map_err(|_| {
             D::Error::custom(format!("{text:?} is not an address like 10.0.0.2 or 10.0.0.2:443"))
         })
     }
 }
 
-impl ResolveTo {
-    fn parse(text: &str) -> Option<Self> {
+impl FromStr for ResolveTo {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
         if let Ok(address) = text.parse::<SocketAddr>() {
-            return Some(Self { ip: address.ip(), port: Some(address.port()) });
+            return Ok(Self { ip: address.ip(), port: Some(address.port()) });
         }
         let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
         let ip = match bare {
-            Some(text) => text.parse::<Ipv6Addr>().ok()?.into(),
-            None => text.parse().ok()?,
+            Some(text) => text.parse::<Ipv6Addr>()?.into(),
+            None => text.parse()?,
         };
-        Some(Self { ip, port: None })
+        Ok(Self { ip, port: None })
     }
 }
 

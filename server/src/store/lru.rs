@@ -37,6 +37,10 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         self.order.insert(self.uses, key.clone());
         self.held.insert(key, Held { value, size, used: self.uses });
         self.bytes += size;
+        self.make_room()
+    }
+
+    fn make_room(&mut self) -> Vec<(K, V)> {
         let mut gone = Vec::new();
         while self.bytes > self.most
             && let Some((_, oldest)) = self.order.first_key_value()
@@ -64,8 +68,20 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         Some(held.value)
     }
 
+    /// Counts another size for a value that is held. Returns what had to go for it.
+    pub(crate) fn resize(&mut self, key: &K, size: usize) -> Vec<(K, V)> {
+        let Some(held) = self.held.get_mut(key) else { return Vec::new() };
+        self.bytes = self.bytes - held.size + size;
+        held.size = size;
+        self.make_room()
+    }
+
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
         self.held.keys()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.held.iter().map(|(key, held)| (key, &held.value))
     }
 
     pub(crate) fn contains(&self, key: &K) -> bool {
@@ -95,6 +111,19 @@ mod tests {
         lru.insert("a", 1, 5);
         assert_eq!(lru.insert("b", 2, 11), [("a", 1), ("b", 2)]);
         assert_eq!((lru.bytes, lru.order.len(), lru.held.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_value_that_grows_makes_others_go() {
+        let mut lru = Lru::new(10);
+        for key in ["a", "b", "c"] {
+            lru.insert(key, key, 3);
+        }
+        assert!(lru.resize(&"b", 1).is_empty() && lru.resize(&"d", 100).is_empty());
+        assert_eq!(lru.resize(&"c", 8), [("a", "a")]);
+        assert_eq!((lru.bytes, lru.iter().count()), (9, 2));
+        assert_eq!(lru.resize(&"c", 20), [("b", "b"), ("c", "c")]);
+        assert_eq!(lru.bytes, 0);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes of manifests in memory: a thousand of the usual ones.
 const IN_MEMORY: usize = 8 * 1024 * 1024;
 
-/// What a manifest in memory counts beside its bytes.
+/// What a manifest in memory counts beside its bytes and header fields.
 const OVERHEAD: usize = 1024;
 
 /// Bytes of manifests in files: more than a busy server meets in a year.
@@ -126,7 +126,7 @@ impl Store {
     }
 
     fn remember(&self, key: &Key, manifest: &Arc<Manifest>) {
-        let size = manifest.bytes.len() + OVERHEAD;
+        let size = manifest.bytes.len() + manifest.headers.size() + OVERHEAD;
         self.lock().memory.insert(key.clone(), Arc::clone(manifest), size);
     }
 

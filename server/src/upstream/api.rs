@@ -13,7 +13,6 @@ use docxy_protocol::secret::Secret;
 use http::header;
 use hyper::body::Body as _;
 use rustls::RootCertStore;
-use std::collections::BTreeSet;
 use std::future::Future;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -44,7 +43,7 @@ impl Api {
         for certificate in &entry.ca {
             roots.add(certificate.clone())?;
         }
-        let origin = Origin::new(guard(settings), roots)?;
+        let origin = Origin::new(Guard::new(entry, settings), roots)?;
         Ok(Self { url: entry.api.clone(), origin, reading: Semaphore::new(READ_AT_A_TIME), chance })
     }
 
@@ -148,16 +147,4 @@ impl Api {
         let _place = self.reading.acquire_many(kib).await;
         answer.whole(MAX_MANIFEST).await
     }
-}
-
-/// What may be dialled by these settings.
-pub(super) fn guard(settings: &Settings) -> Guard {
-    let named: BTreeSet<(String, u16)> =
-        settings.registries.iter().filter_map(|registry| place(&registry.api)).collect();
-    Guard::new(settings.resolve.clone(), named)
-}
-
-/// The host and port that a URL names.
-fn place(url: &Url) -> Option<(String, u16)> {
-    Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?))
 }

@@ -13,6 +13,7 @@ use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
+use docxy_protocol::text::{CleanText, clean};
 use http::{HeaderValue, StatusCode, header};
 
 /// What was found out about one hop: a remark, or what is wrong.
@@ -21,7 +22,7 @@ pub(crate) struct Finding {
     /// What was looked at.
     pub(crate) what: &'static str,
     /// How it is.
-    pub(crate) outcome: Result<String, Fault>,
+    pub(crate) outcome: Result<CleanText, Fault>,
 }
 
 impl Upstream {
@@ -56,7 +57,7 @@ impl Upstream {
 type Tried<T> = Result<T, (&'static str, Fault)>;
 
 async fn try_doorstep(registry: &Registry, image: Option<&Image>, findings: &mut Vec<Finding>) -> Tried<()> {
-    let mut found = |what, text| findings.push(Finding { what, outcome: Ok(text) });
+    let mut found = |what, text: String| findings.push(Finding { what, outcome: Ok(clean(text)) });
     let (api, realm) = registry.check_challenge().await.map_err(|fault| ("registry", fault))?;
     found("registry", format!("{api} answers"));
     let Some(realm) = realm else {
@@ -76,7 +77,7 @@ async fn try_hops(
     findings: &mut Vec<Finding>,
 ) -> Tried<()> {
     try_doorstep(&served.registry, Some(image), findings).await?;
-    let mut found = |what, text| findings.push(Finding { what, outcome: Ok(text) });
+    let mut found = |what, text: String| findings.push(Finding { what, outcome: Ok(clean(text)) });
     let request = request(image, &image.reference, Method::Head);
     let head = expect_ok(upstream.ask(&request).await).map_err(|fault| ("manifest", fault))?;
     found("manifest", format!("{image} is there"));

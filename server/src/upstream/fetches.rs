@@ -2,15 +2,16 @@
 //!
 //! What is kept was shown to everybody. A user's credential never gets here.
 
-use super::answer::{Answer, AnswerBody};
+use super::answer::Answer;
 use super::body::collect_up_to;
 use super::flights::Flights;
 use super::follow::Followed;
 use super::quota::{self, LastWord};
 use super::registry::Registry;
 use super::retry::Patience;
+use super::shared_request;
+use super::small_answer::SmallAnswer;
 use crate::store::{Key, Manifest, Store};
-use bytes::Bytes;
 use docxy_protocol::checksum::Checksum;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
@@ -37,15 +38,7 @@ pub(super) enum Got {
     /// It was checked, and is kept. The headers are the answer's.
     Manifest(Arc<Manifest>, Headers),
     /// The registry said something else.
-    Other(Said),
-}
-
-/// A small answer.
-#[derive(Debug, Clone)]
-pub(super) struct Said {
-    pub(super) status: StatusCode,
-    pub(super) headers: Headers,
-    pub(super) body: Bytes,
+    Other(SmallAnswer),
 }
 
 /// What is fetched. A registry may choose by `Accept` what a tag stands for.
@@ -79,13 +72,7 @@ impl Fetches {
     ) -> Result<Got, Fault> {
         let accept = request.headers.map().get_all(header::ACCEPT).iter().cloned().collect();
         let wanted = Wanted { repository: repository.clone(), reference: reference.clone(), accept };
-        let mut request = request.clone();
-        request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        request.operation = Operation::Manifest {
-            repository: repository.clone(),
-            reference: reference.clone(),
-            method: Method::Get,
-        };
+        let request = shared_request::for_manifest(request, repository, reference, Method::Get);
         let fetch = Fetch {
             name: self.name.clone(),
             registry: Arc::clone(&self.registry),
@@ -117,7 +104,7 @@ impl Fetch {
         if response.status() != StatusCode::OK || encoded {
             let answer = Answer::of(hop, &request.operation, response, None).await?;
             quota.note(&answer.headers);
-            return Ok(Got::Other(Said::of(answer)));
+            return Ok(Got::Other(SmallAnswer::of(answer)));
         }
         let (head, body) = response.into_parts();
         let headers = Headers::of_response(&head.headers);
@@ -138,27 +125,6 @@ impl Fetch {
         let manifest = Arc::new(manifest);
         store.put(&Key::new(&name, &repository, digest), &manifest).await;
         Ok(Got::Manifest(manifest, headers))
-    }
-}
-
-impl Said {
-    fn of(answer: Answer) -> Self {
-        let Answer { status, headers, body } = answer;
-        let body = match body {
-            AnswerBody::None => Bytes::new(),
-            AnswerBody::Small(bytes) => bytes,
-            // Of a blob alone.
-            AnswerBody::Stream(_) => Bytes::new(),
-        };
-        Self { status, headers, body }
-    }
-
-    /// An error in place of the answer to a `HEAD`, which has no words.
-    pub(super) fn without_words(answer: Answer) -> Self {
-        let Answer { status, mut headers, .. } = answer;
-        headers.set(header::CONTENT_TYPE, HeaderValue::from_static(docxy_protocol::error_body::MEDIA_TYPE));
-        let body = docxy_protocol::error_body::of_upstream(status, b"", "MANIFEST_UNKNOWN");
-        Self { status, headers, body: body.into() }
     }
 }
 

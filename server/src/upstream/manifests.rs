@@ -5,10 +5,12 @@
 //! is kept was shown to everybody, and hashes to its digest. A user's credential never gets here.
 
 use super::answer::{Answer, AnswerBody};
-use super::fetches::{Fetches, Got, Said, digest_of, patience};
+use super::fetches::{Fetches, Got, digest_of, patience};
 use super::follow::Followed;
 use super::quota::{self, LastWord, Quota};
 use super::registry::Registry;
+use super::shared_request;
+use super::small_answer::SmallAnswer;
 use crate::store::{Key, Lru, Manifest, Store};
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
@@ -18,8 +20,11 @@ use http::{HeaderValue, StatusCode, header};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of tags that are remembered, for a registry: some ten thousand.
+/// Bytes of tags that are remembered, for a registry: some five thousand.
 const TAGS: usize = 2 * 1024 * 1024;
+
+/// What a tag takes beside its names and its digest, roughly: its names are held twice.
+const TAG_OVERHEAD: usize = 256;
 
 static STALE: HeaderValue = HeaderValue::from_static("110 docxy \"Response is Stale\"");
 
@@ -91,7 +96,7 @@ impl Manifests {
 
     /// Remembers that a tag names a manifest that is kept.
     pub(super) fn remember(&self, repository: &Repository, tag: &Tag, digest: &Digest) {
-        let size = repository.as_str().len() + tag.as_str().len() + digest.as_str().len();
+        let size = repository.as_str().len() + tag.as_str().len() + digest.as_str().len() + TAG_OVERHEAD;
         self.lock_tags().insert((repository.clone(), tag.clone()), digest.clone(), size);
     }
 
@@ -126,7 +131,7 @@ impl Manifests {
             (Method::Head, _) => Ok(answer),
             // Another request would be answered no better.
             (Method::Get, status) if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
-                self.used_up(asked, tag, Said::without_words(answer)).await
+                self.used_up(asked, tag, SmallAnswer::without_words(answer)).await
             }
             // Its words are what the engine prints, and a HEAD has none.
             (Method::Get, _) => self.registry.ask(asked.request).await,
@@ -182,7 +187,7 @@ impl Manifests {
 
     /// What is said about a tag: where no pull is left and the operator wants it so, what it named
     /// before.
-    async fn used_up(&self, asked: &Asked<'_>, tag: &Tag, said: Said) -> Result<Answer, Fault> {
+    async fn used_up(&self, asked: &Asked<'_>, tag: &Tag, said: SmallAnswer) -> Result<Answer, Fault> {
         let stale = match said.status {
             StatusCode::TOO_MANY_REQUESTS => self.stale(asked, tag).await,
             _ => None,
@@ -204,17 +209,11 @@ impl Manifests {
 
     /// Asks what everybody may see of a manifest, without its content.
     async fn look(&self, asked: &Asked<'_>) -> Result<Looked, Fault> {
-        let mut request = asked.request.clone();
-        request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let operation = Operation::Manifest {
-            repository: asked.repository.clone(),
-            reference: asked.reference.clone(),
-            method: Method::Head,
-        };
-        request.operation = operation;
-        let Followed { hop, response } = self.registry.look(&request, patience()).await?;
+        let Asked { request, repository, reference, .. } = *asked;
+        let look = shared_request::for_manifest(request, repository, reference, Method::Head);
+        let Followed { hop, response } = self.registry.look(&look, patience()).await?;
         let digest = digest_of(response.headers().get(&DOCKER_CONTENT_DIGEST));
-        let answer = Answer::of(hop, &request.operation, response, None).await?;
+        let answer = Answer::of(hop, &look.operation, response, None).await?;
         if !self.registry.operator_may_pay() {
             self.quota.note(&answer.headers);
         }
@@ -235,7 +234,7 @@ impl Manifests {
     fn answer_got(&self, asked: &Asked<'_>, got: Got) -> Answer {
         match got {
             Got::Manifest(manifest, headers) => self.answer_of(asked, &manifest, headers),
-            Got::Other(Said { status, mut headers, mut body }) => {
+            Got::Other(SmallAnswer { status, mut headers, mut body }) => {
                 if status == StatusCode::TOO_MANY_REQUESTS {
                     body = quota::explained(&self.name, &headers, &body).into();
                     headers.set(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -17,6 +17,7 @@ mod body;
 mod check;
 mod connector;
 mod download;
+mod failure;
 mod fetches;
 mod flights;
 mod follow;
@@ -25,12 +26,15 @@ pub mod fuzz;
 mod guard;
 mod manifests;
 mod one_flight;
+mod operator_account;
 mod origin;
 mod promise;
 mod quota;
 mod registry;
 mod retry;
 mod roots;
+mod shared_request;
+mod small_answer;
 mod token_cache;
 mod token_service;
 mod tokens;
@@ -95,6 +99,7 @@ impl Upstream {
     /// # Errors
     /// Where a certificate of the settings cannot be used.
     pub(crate) fn new(settings: &Settings, store: &Store) -> Result<Self, UpstreamError> {
+        guard::Guard::warn_of_useless_pins(settings);
         let roots = roots::system();
         let served =
             |entry: &RegistrySettings| Ok((entry.name.clone(), Served::new(entry, settings, store, &roots)?));
@@ -112,6 +117,7 @@ impl Upstream {
         settings: &Settings,
         store: &Store,
     ) -> Result<(Self, Changes), UpstreamError> {
+        guard::Guard::warn_of_useless_pins(settings);
         let mut roots = None;
         let mut changes = Changes::default();
         let (mut registries, mut fresh) = (HashMap::new(), Vec::new());
@@ -132,7 +138,7 @@ impl Upstream {
         changes.removed = self.registries.keys().filter(|name| !registries.contains_key(*name)).count();
         // From here on nothing fails.
         for served in registries.values() {
-            served.registry.dial_by(settings);
+            served.registry.dial_by(&served.settings, settings);
             served.manifests.set_stale(settings.stale);
         }
         for registry in fresh {

@@ -1,10 +1,10 @@
 //! A value that many ask for at once and that is fetched once for all of them.
 //!
-//! A failure is shared as well: those who waited for an attempt that failed don't repeat it one
-//! after the other, each as slow as the last.
+//! Whoever waited for a fetch shares what came of it, whatever that was: the value, a refusal, a limit, a
+//! failure. Nobody who waited asks again, each as slow or as unwelcome as the last.
 
+use super::retry::asked_to_wait;
 use super::token_service::NoToken;
-use docxy_protocol::fault::Fault;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,22 +15,30 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Less life than this is little: three looks of whoever renews values ahead, and a slow answer.
 const LATE: Duration = Duration::from_secs(75);
 
+/// How long a refusal or a limit is believed: those who come a moment later, and the second request of
+/// those who were refused, are not worth a request each. A failure may be over at once.
+const NO_LIFETIME: Duration = Duration::from_secs(5);
+
 /// The place of one value.
 #[derive(Debug)]
 pub(super) struct OneFlight<T> {
-    slot: tokio::sync::Mutex<Slot<T>>,
+    last: tokio::sync::Mutex<Option<Outcome<T>>>,
     /// Whether the value was used when little of its life was left.
     used_late: AtomicBool,
 }
 
+/// What came of the last fetch.
 #[derive(Debug)]
-struct Slot<T> {
-    held: Option<(T, Instant)>,
-    failed: Option<(Fault, Instant)>,
+struct Outcome<T> {
+    result: Result<T, NoToken>,
+    /// When it came; whoever asked before shares it.
+    at: Instant,
+    /// Until when those who ask later get it as well.
+    until: Instant,
 }
 
 /// What a fetch brings: a value, and for how long it may be kept (zero: not at all).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Fetched<T> {
     pub(super) value: T,
     pub(super) lifetime: Duration,
@@ -38,10 +46,7 @@ pub(super) struct Fetched<T> {
 
 impl<T> Default for OneFlight<T> {
     fn default() -> Self {
-        Self {
-            slot: tokio::sync::Mutex::new(Slot { held: None, failed: None }),
-            used_late: AtomicBool::new(false),
-        }
+        Self { last: tokio::sync::Mutex::new(None), used_late: AtomicBool::new(false) }
     }
 }
 
@@ -55,31 +60,20 @@ impl<T: Clone> OneFlight<T> {
         F: Future<Output = Result<Fetched<T>, NoToken>>,
     {
         let asked = Instant::now();
-        let mut slot = self.slot.lock().await;
-        if let Some((value, until)) = &slot.held
-            && Instant::now() < *until
+        let mut last = self.last.lock().await;
+        if let Some(Outcome { result, at, until }) = &*last
+            && let now = Instant::now()
+            && (now < *until || asked <= *at)
         {
-            if Instant::now() + LATE > *until {
+            if result.is_ok() && now < *until && now + LATE > *until {
                 self.used_late.store(true, Ordering::Relaxed);
             }
-            return Ok(value.clone());
+            return result.clone();
         }
-        if let Some((fault, when)) = &slot.failed
-            && *when >= asked
-        {
-            return Err(fault.clone().into());
-        }
-        match fetch().await {
-            Ok(Fetched { value, lifetime }) => {
-                slot.held = Some((value.clone(), Instant::now() + lifetime.min(LONGEST)));
-                Ok(value)
-            }
-            Err(NoToken::Fault(fault)) => {
-                slot.failed = Some((fault.clone(), Instant::now()));
-                Err(fault.into())
-            }
-            Err(limited @ NoToken::Limited(_)) => Err(limited),
-        }
+        let outcome = Outcome::of(fetch().await);
+        let result = outcome.result.clone();
+        *last = Some(outcome);
+        result
     }
 
     /// Whether the value was used late since this was asked last: whoever uses it next would have to
@@ -94,24 +88,49 @@ impl<T: Clone> OneFlight<T> {
     where
         F: Future<Output = Result<Fetched<T>, NoToken>>,
     {
-        if let Ok(Fetched { value, lifetime }) = fetch().await {
-            self.slot.lock().await.held = Some((value, Instant::now() + lifetime.min(LONGEST)));
+        let outcome = Outcome::of(fetch().await);
+        if outcome.result.is_ok() {
+            *self.last.lock().await = Some(outcome);
         }
     }
 
     /// Forgets the value if it is the one meant; a newer one in its place stays.
     pub(super) async fn forget(&self, is_meant: impl FnOnce(&T) -> bool) {
-        let mut slot = self.slot.lock().await;
-        if slot.held.as_ref().is_some_and(|(value, _)| is_meant(value)) {
-            slot.held = None;
+        let mut last = self.last.lock().await;
+        if last.as_ref().is_some_and(|outcome| outcome.result.as_ref().is_ok_and(is_meant)) {
+            *last = None;
         }
+    }
+}
+
+impl<T> Outcome<T> {
+    fn of(fetched: Result<Fetched<T>, NoToken>) -> Self {
+        let at = Instant::now();
+        let (result, lifetime) = match fetched {
+            Ok(Fetched { value, lifetime }) => (Ok(value), lifetime.min(LONGEST)),
+            Err(why) => {
+                let lifetime = match &why {
+                    NoToken::Refused => NO_LIFETIME,
+                    // Not beyond what the service itself asks for.
+                    NoToken::Limited(answer) => {
+                        asked_to_wait(answer.headers.map()).unwrap_or(NO_LIFETIME).min(NO_LIFETIME)
+                    }
+                    NoToken::Fault(_) => Duration::ZERO,
+                };
+                (Err(why), lifetime)
+            }
+        };
+        Self { result, at, until: at + lifetime }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::small_answer::SmallAnswer;
     use super::*;
-    use docxy_protocol::fault::{FaultKind, Hop};
+    use docxy_protocol::fault::{Fault, FaultKind, Hop};
+    use docxy_protocol::headers::Headers;
+    use http::{HeaderMap, HeaderValue, StatusCode, header};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -132,22 +151,40 @@ mod tests {
         assert_eq!(fetched.load(Ordering::SeqCst), 1);
     }
 
-    #[tokio::test]
-    async fn those_who_waited_for_a_failure_do_not_repeat_it() {
-        let flight = OneFlight::<u8>::default();
-        let fetched = AtomicUsize::new(0);
-        let ask = || {
-            flight.get(|| async {
+    /// A 429 that wants this many seconds.
+    fn limited(retry_after: &'static str) -> NoToken {
+        let lines = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(retry_after))]);
+        let headers = Headers::of_response(&lines);
+        let body = "slow down".into();
+        NoToken::Limited(Box::new(SmallAnswer { status: StatusCode::TOO_MANY_REQUESTS, headers, body }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_waited_share_whatever_came_and_do_not_repeat_it() {
+        let failed = || NoToken::Fault(Fault::new(Hop::Auth, FaultKind::TimedOut, "slow"));
+        for (outcome, is_believed) in [
+            (Ok(Fetched { value: 1_u8, lifetime: Duration::ZERO }), false),
+            (Ok(Fetched { value: 2, lifetime: MINUTE }), true),
+            (Err(NoToken::Refused), true),
+            (Err(limited("60")), true),
+            (Err(limited("0")), false),
+            (Err(failed()), false),
+        ] {
+            let (flight, fetched) = (OneFlight::default(), AtomicUsize::new(0));
+            let fetch = || async {
                 fetched.fetch_add(1, Ordering::SeqCst);
-                tokio::task::yield_now().await;
-                Err(Fault::new(Hop::Auth, FaultKind::TimedOut, "slow").into())
-            })
-        };
-        let (a, b) = tokio::join!(ask(), ask());
-        assert!(a.is_err() && b.is_err());
-        assert_eq!(fetched.load(Ordering::SeqCst), 1);
-        assert!(ask().await.is_err());
-        assert_eq!(fetched.load(Ordering::SeqCst), 2, "who comes later tries again");
+                tokio::time::sleep(MINUTE).await;
+                outcome.clone()
+            };
+            let ask = || flight.get(fetch);
+            let all = futures_util::future::join_all((0..60).map(|_| ask())).await;
+            let expected = outcome.clone().map(|fetched| fetched.value);
+            assert!(all.iter().all(|result| *result == expected), "{expected:?}");
+            assert_eq!(fetched.load(Ordering::SeqCst), 1, "{expected:?}");
+            assert_eq!(ask().await, expected);
+            let later = if is_believed { 1 } else { 2 };
+            assert_eq!(fetched.load(Ordering::SeqCst), later, "who comes later: {expected:?}");
+        }
     }
 
     #[tokio::test]

@@ -5,7 +5,8 @@
 
 use super::asked_hosts::AskedHosts;
 use super::connector::Connector;
-use super::guard::{Guard, GuardError};
+use super::failure;
+use super::guard::Guard;
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use http_body_util::Full;
@@ -27,6 +28,10 @@ pub(super) const POOL_IDLE: Duration = Duration::from_secs(50);
 /// with a transfer on each of [`docxy_protocol::limits::UPSTREAM_REQUESTS`] all of them would be
 /// kept, each a descriptor.
 const POOL_SIZE: usize = 32;
+
+/// TLS sessions kept for the next connections, by host: few hosts belong to a registry, but its answers
+/// may name any number, and a session's tickets hold up to half a megabyte.
+const TLS_SESSIONS: usize = 32;
 
 /// Bytes of a body at most that wait on its connection to be read. hyper's default of 408 KiB would
 /// add up: a transfer that nobody reads keeps that much.
@@ -55,10 +60,11 @@ impl Origin {
     /// # Errors
     /// Where the crypto provider cannot do TLS 1.2 and 1.3, which would be a bug.
     pub(super) fn new(guard: Guard, roots: RootCertStore) -> Result<Self, rustls::Error> {
-        let tls = rustls::ClientConfig::builder_with_provider(docxy_protocol::tls::provider())
+        let mut tls = rustls::ClientConfig::builder_with_provider(docxy_protocol::tls::provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        tls.resumption = rustls::client::Resumption::in_memory_sessions(TLS_SESSIONS);
         let connector = Connector::new(guard);
         let pool = Mutex::new(Pool::new(tls.clone(), connector.clone()));
         Ok(Self { last_cdn: Mutex::default(), tls, connector, pool })
@@ -105,16 +111,7 @@ impl Origin {
                 }
                 Ok(response)
             }
-            Ok(Err(error)) => {
-                let kind = if GuardError::is_refusal(&error) {
-                    FaultKind::RedirectRefused
-                } else if is_nonsense(&error) {
-                    FaultKind::BadAnswer
-                } else {
-                    FaultKind::Unreachable
-                };
-                Err(Fault::new(hop, kind, format!("{host}: {}", reason(&error))))
-            }
+            Ok(Err(error)) => Err(failure::of(hop, &host, &error)),
             Err(_) => Err(Fault::new(
                 hop,
                 FaultKind::TimedOut,
@@ -159,13 +156,6 @@ impl Pool {
             .build(https);
         Self { client, asked: AskedHosts::default() }
     }
-}
-
-/// Whether there was an answer, but none that is HTTP. Everything else is a connection that could not
-/// be made, or that broke.
-fn is_nonsense(error: &hyper_util::client::legacy::Error) -> bool {
-    let cause = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
-    cause.is_some_and(hyper::Error::is_parse)
 }
 
 /// The innermost cause, which is what a person can act on ("connection refused"), with what it

@@ -4,6 +4,7 @@
 use docxy_protocol::error_body;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
+use docxy_protocol::text::CleanText;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -62,15 +63,22 @@ impl Quota {
     /// For people: "97 of 100 pulls in 6 h left, counted for 192.0.2.1".
     pub(crate) fn in_words(&self) -> String {
         let remaining = self.text(&REMAINING).and_then(|text| text.split(';').next()).unwrap_or("?");
+        let remaining = CleanText::<20>::from(remaining);
         let limit = self.limit_in_words();
-        let source = self.text(&SOURCE).map(|source| format!(", counted for {source}"));
+        let source = self.source().map(|source| format!(", counted for {source}"));
         format!("{remaining} of {} left{}", limit.as_deref().unwrap_or("?"), source.unwrap_or_default())
     }
 
     /// "100 pulls in 6 h", of `100;w=21600`.
     fn limit_in_words(&self) -> Option<String> {
         let (pulls, window) = self.text(&LIMIT)?.split_once(";w=")?;
+        let pulls = CleanText::<20>::from(pulls);
         Some(format!("{pulls} pulls in {}", duration(window.parse().ok()?)))
+    }
+
+    /// The address or account that is counted.
+    fn source(&self) -> Option<CleanText<100>> {
+        self.text(&SOURCE).map(CleanText::from)
     }
 
     fn text(&self, name: &HeaderName) -> Option<&str> {
@@ -91,7 +99,7 @@ pub(super) fn explained(registry: &Registry, headers: &Headers, body: &[u8]) -> 
     let body = error_body::of_upstream(StatusCode::TOO_MANY_REQUESTS, body, "TOOMANYREQUESTS");
     let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(&body) else { return body };
     let Some(message) = document.pointer_mut("/errors/0/message") else { return body };
-    let said = message.as_str().unwrap_or_default();
+    let said = CleanText::<500>::from(message.as_str().unwrap_or_default());
     *message = format!("{said} [docxy: {}]", advice(registry, headers)).into();
     document.to_string().into_bytes()
 }
@@ -99,7 +107,7 @@ pub(super) fn explained(registry: &Registry, headers: &Headers, body: &[u8]) -> 
 fn advice(registry: &Registry, headers: &Headers) -> String {
     let quota = Quota::of(headers);
     let limit = quota.as_ref().and_then(Quota::limit_in_words);
-    let source = quota.as_ref().and_then(|quota| quota.text(&SOURCE));
+    let source = quota.as_ref().and_then(Quota::source);
     let what = match (limit, source) {
         (Some(limit), Some(source)) => format!("the {limit} that {registry} grants {source} are used up"),
         (Some(limit), None) => format!("the {limit} that {registry} grants are used up"),

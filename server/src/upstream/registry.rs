@@ -1,10 +1,12 @@
 //! One registry of the operator's list: what is asked of it, on whose behalf.
 
 use super::answer::Answer;
-use super::api::{self, Api};
+use super::api::Api;
 use super::blob_source::BlobSource;
 use super::follow::Followed;
+use super::guard::Guard;
 use super::retry::{Chance, Patience};
+use super::shared_request;
 use super::tokens::{Payer, Tokens};
 use crate::settings::{RegistrySettings, Settings};
 use docxy_protocol::authorization::Authorization;
@@ -44,9 +46,9 @@ impl Registry {
         Ok(Self { api, tokens, used: Mutex::new(None) })
     }
 
-    /// Dials by these settings from now on. Its own entry in them must be the one that it was made with.
-    pub(super) fn dial_by(&self, settings: &Settings) {
-        self.api.origin().set_guard(api::guard(settings));
+    /// Dials by these settings from now on. `entry` must be the one that it was made with.
+    pub(super) fn dial_by(&self, entry: &RegistrySettings, settings: &Settings) {
+        self.api.origin().set_guard(Guard::new(entry, settings));
     }
 
     /// Does one operation.
@@ -155,12 +157,12 @@ impl Registry {
         }
     }
 
-    /// What everybody may see of a manifest, by `HEAD`.
+    /// What everybody may see of a manifest, by `HEAD`, whatever condition this request for it makes.
     ///
     /// # Errors
     /// Where a hop fails; what the registry refuses is an answer.
     pub(super) async fn look(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
-        self.send_with_token(&head_of(request), Payer::Anonymous, patience).await
+        self.send_with_token(&look_of(request), Payer::Anonymous, patience).await
     }
 
     /// A manifest for everybody; `shown` if a look has just succeeded.
@@ -184,8 +186,7 @@ impl Registry {
                     // No token is to be had now, so neither is anything else.
                     return Ok(head);
                 }
-                let status = head.response.status();
-                open = status.is_success() || status == StatusCode::NOT_MODIFIED;
+                open = head.response.status().is_success();
             }
             if open && self.tokens.operator_can_pay(request.operation.repository().cloned(), patience).await {
                 return self.send_with_token(request, Payer::Operator, patience).await;
@@ -230,11 +231,12 @@ fn bearer(token: &Secret) -> Secret {
     Secret::new(format!("Bearer {}", token.expose()))
 }
 
-/// The same request without its content, to see what everybody may see.
-fn head_of(request: &Request) -> Request {
-    let mut head = request.clone();
-    if let Operation::Manifest { method, .. } = &mut head.operation {
-        *method = Method::Head;
+/// The request by which it is seen what everybody may see.
+fn look_of(request: &Request) -> Request {
+    match &request.operation {
+        Operation::Manifest { repository, reference, .. } => {
+            shared_request::for_manifest(request, repository, reference, Method::Head)
+        }
+        _ => request.clone(),
     }
-    head
 }

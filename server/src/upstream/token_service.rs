@@ -1,19 +1,22 @@
 //! A registry's token service: where it is, as the registry says, and how to ask it.
 
-use super::body::{self, Body, collect};
+use super::body::{self, collect};
 use super::follow::Followed;
 use super::origin::Origin;
+use super::small_answer::SmallAnswer;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::{DOORSTEP_TIMEOUT, MAX_SMALL_BODY};
+use docxy_protocol::limits::{DOORSTEP_TIMEOUT, MAX_TOKEN, MAX_TOKEN_ANSWER};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use serde::Deserialize;
+use serde_json::Value;
+use std::collections::HashMap;
 use std::time::Duration;
 use url::Url;
 
@@ -31,12 +34,14 @@ pub(super) struct Token {
     pub(super) lifetime: Duration,
 }
 
-/// Why there is neither a token nor a refusal.
-#[derive(Debug)]
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NoToken {
+    /// The service grants none, or the registry wants none.
+    Refused,
     /// The service's limit is reached, and this is what it says. An engine has to hear exactly
     /// that: told to log in instead, it would ask again at once.
-    Limited(http::Response<Body>),
+    Limited(Box<SmallAnswer>),
     /// The service cannot be asked.
     Fault(Fault),
 }
@@ -45,16 +50,15 @@ impl NoToken {
     /// What whoever needed the token is answered.
     pub(super) fn into_answer(self) -> Result<Followed, Fault> {
         match self {
-            Self::Limited(response) => Ok(Followed { hop: Hop::Auth, response }),
-            Self::Fault(fault) => Err(fault),
+            Self::Limited(answer) => Ok(answer.into_followed(Hop::Auth)),
+            Self::Refused | Self::Fault(_) => Err(self.into_fault(Hop::Auth)),
         }
     }
-}
 
-impl NoToken {
     /// What an operator is told of it.
     pub(super) fn into_fault(self, hop: Hop) -> Fault {
         match self {
+            Self::Refused => Fault::new(hop, FaultKind::BadAnswer, "grants no token"),
             Self::Limited(_) => Fault::new(hop, FaultKind::Overloaded, "answers 429, its limit is reached"),
             Self::Fault(fault) => fault,
         }
@@ -126,7 +130,7 @@ impl TokenService {
         }
         let response = origin.send(Hop::Auth, &url, http, DOORSTEP_TIMEOUT).await?;
         let answer = Followed { hop: Hop::Auth, response: response.map(body::on_its_way) };
-        answer.whole(MAX_SMALL_BODY).await
+        answer.whole(MAX_TOKEN_ANSWER).await
     }
 
     /// Asks for a token for the server's own use: see [`Token::of`].
@@ -155,7 +159,7 @@ impl Token {
         let response = answer.response;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(NoToken::Limited(response));
+            return Err(NoToken::Limited(Box::new(SmallAnswer::read(Hop::Auth, response).await)));
         }
         if status.is_client_error() {
             return Ok(None);
@@ -164,6 +168,7 @@ impl Token {
             return Err(Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("answers {status}")).into());
         }
         let body = collect(Hop::Auth, response.into_body()).await?;
+        check_tokens(&body)?;
         let parsed: TokenAnswer = serde_json::from_slice(&body)
             .map_err(|_| Fault::new(Hop::Auth, FaultKind::BadAnswer, "answers something that is no token"))?;
         let secret = parsed
@@ -182,6 +187,21 @@ pub(super) fn sensitive(value: &Secret) -> Result<HeaderValue, Fault> {
     })?;
     header.set_sensitive(true);
     Ok(header)
+}
+
+/// Refuses an answer with a token that is too long to be used or kept.
+///
+/// # Errors
+/// Where there is one.
+pub(super) fn check_tokens(answer: &[u8]) -> Result<(), Fault> {
+    // What cannot be read has none that we would use; an engine judges for itself.
+    let Ok(fields) = serde_json::from_slice::<HashMap<String, Value>>(answer) else { return Ok(()) };
+    let longest = fields.values().filter_map(Value::as_str).map(str::len).max().unwrap_or_default();
+    if longest > MAX_TOKEN {
+        let detail = format!("sends a token of {longest} bytes, and {MAX_TOKEN} are the most");
+        return Err(Fault::new(Hop::Auth, FaultKind::BadAnswer, detail));
+    }
+    Ok(())
 }
 
 /// Seconds, where the service names none (distribution's "Token Authentication").

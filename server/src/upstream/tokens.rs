@@ -7,7 +7,9 @@ use super::api::Api;
 use super::body::collect;
 use super::follow::{Followed, follow};
 use super::one_flight::{Fetched, OneFlight};
+use super::operator_account::OperatorAccount;
 use super::retry::Patience;
+use super::small_answer::SmallAnswer;
 use super::token_cache::TokenCache;
 use super::token_service::{NoToken, Token, TokenService};
 use crate::settings::Account;
@@ -18,23 +20,18 @@ use docxy_protocol::scope::Scope;
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::{Grant, TokenRequest};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How long a registry's word on its token service is believed. It hardly ever changes, and a
 /// failure there makes the server ask again at once.
 const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// How long the operator's account is left alone after it was refused: a password that is wrong is
-/// wrong for a while, and asking with it for each manifest would have the account locked.
-const REFUSAL_LIFETIME: Duration = Duration::from_secs(60);
-
 /// The tokens of one registry.
 #[derive(Debug)]
 pub(super) struct Tokens {
     api: Arc<Api>,
-    account: Option<Account>,
-    account_refused: Mutex<Option<Instant>>,
+    account: OperatorAccount,
     service: OneFlight<Option<TokenService>>,
     held: TokenCache<Use>,
 }
@@ -53,8 +50,7 @@ impl Tokens {
     pub(super) fn new(api: Arc<Api>, account: Option<Account>) -> Self {
         Self {
             api,
-            account,
-            account_refused: Mutex::new(None),
+            account: OperatorAccount::new(account),
             service: OneFlight::default(),
             held: TokenCache::new(),
         }
@@ -82,22 +78,18 @@ impl Tokens {
 
     /// Whether there is an account, and none that was refused a moment ago.
     pub(super) fn operator_may_pay(&self) -> bool {
-        let refused = self.lock_refused().is_some_and(|since| since.elapsed() < REFUSAL_LIFETIME);
-        self.account.is_some() && !refused
+        self.account.may_pay()
     }
 
     /// A token service that doesn't know the operator, or not now, must not stop those who can do
     /// without.
     pub(super) async fn operator_can_pay(&self, repository: Option<Repository>, patience: Patience) -> bool {
         let key = (Payer::Operator, repository);
-        let why = match self.get(&key, patience).await {
+        match self.get(&key, patience).await {
             Ok(Some(_)) => return true,
-            Ok(None) => "refused; check user and password".to_owned(),
-            Err(NoToken::Limited(_)) => "the token service answers 429".to_owned(),
-            Err(NoToken::Fault(fault)) => fault.to_string(),
-        };
-        tracing::warn!(%why, "the operator's account cannot pay; asking anonymously");
-        *self.lock_refused() = Some(Instant::now());
+            Ok(None) => self.account.rest(&NoToken::Refused),
+            Err(why) => self.account.rest(&why),
+        }
         false
     }
 
@@ -139,7 +131,7 @@ impl Tokens {
             let Followed { hop, response } = self.api.patiently(patience, false, ping).await?;
             let status = response.status();
             if status == StatusCode::TOO_MANY_REQUESTS {
-                return Err(NoToken::Limited(response));
+                return Err(NoToken::Limited(Box::new(SmallAnswer::read(hop, response).await)));
             }
             let value = TokenService::of_challenge(response.headers());
             // Read to the end, so that the connection can serve the next request.
@@ -164,7 +156,7 @@ impl Tokens {
             token.map_err(|why| why.into_fault(Hop::Auth))?.ok_or_else(|| refused(who))
         };
         ask(Payer::Anonymous, "anonymous users").await?;
-        let Some(account) = &self.account else { return Ok("everybody".to_owned()) };
+        let Some(account) = self.account.known() else { return Ok("everybody".to_owned()) };
         ask(Payer::Operator, &format!("the account {}: check user and password", account.user)).await?;
         Ok(format!("everybody and to the account {}", account.user))
     }
@@ -180,14 +172,14 @@ impl Tokens {
             offline: false,
             grant: Grant::Get { account: None },
         };
-        let account = match payer {
-            Payer::Anonymous => None,
-            Payer::Operator => self.account.as_ref().map(|a| (a.user.as_str(), &a.password)),
+        let ask = async |account: Option<&Account>| {
+            let account = account.map(|account| (account.user.as_str(), &account.password));
+            let ask = || service.ask_for_ourselves(self.api.origin(), &request, account);
+            Token::of(self.api.patiently(patience, false, ask).await?).await
         };
-        let ask = || service.ask_for_ourselves(self.api.origin(), &request, account);
-        let token = match self.api.patiently(patience, false, ask).await {
-            Ok(answer) => Token::of(answer).await,
-            Err(fault) => Err(fault.into()),
+        let token = match payer {
+            Payer::Anonymous => ask(None).await,
+            Payer::Operator => self.account.ask(|account| ask(Some(account))).await,
         };
         if matches!(token, Err(NoToken::Fault(_))) {
             self.service_failed(&service).await;
@@ -198,9 +190,5 @@ impl Tokens {
     /// Perhaps it has moved: whoever comes next asks the registry where it is.
     async fn service_failed(&self, failed: &TokenService) {
         self.service.forget(|known| known.as_ref() == Some(failed)).await;
-    }
-
-    fn lock_refused(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.account_refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

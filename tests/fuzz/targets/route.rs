@@ -27,7 +27,7 @@ fuzz_target!(|line: &str| {
         Ok(_) => {}
         Err(fault) => {
             assert!(fault.status().is_client_error());
-            assert!(fault.detail.chars().count() <= 1000);
+            assert!(fault.detail.as_str().chars().count() <= 1000);
         }
     }
 });

@@ -14,7 +14,7 @@ const LATEST: &str = "/v2/library/hello/manifests/latest";
 const SECRET: &str = "/v2/operator/secret/manifests/latest";
 
 /// A world whose server uses the operator's account, with this password.
-async fn paid_with(password: &str) -> World {
+pub(crate) async fn paid_with(password: &str) -> World {
     let hub = hub().await;
     hub.store().add_account(OPERATOR.0, OPERATOR.1);
     hub.store().publish("operator/secret", "latest", &secret());
@@ -57,6 +57,21 @@ async fn the_operators_account_pays_for_public_manifests_after_an_anonymous_look
     let seen: Vec<_> = seen.iter().filter(|entry| entry.path.contains("/manifests/")).collect();
     let said: Vec<_> = seen.iter().map(|entry| (entry.method.as_str(), payer(&world.hub, entry))).collect();
     assert_eq!(said, [("HEAD", Some("anonymous".to_owned())), ("GET", Some(OPERATOR.0.to_owned()))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_everybody_may_see_is_looked_up_without_an_engines_condition() {
+    let world = paid_with(OPERATOR.1).await;
+    let bearer = world.engine.anonymous("library/hello").await;
+    let etag = format!("\"{}\"", crate::world::hello().digest());
+    let headers = [("authorization", bearer.as_str()), ANY, ("if-none-match", &etag)];
+    assert_eq!(world.engine.get(LATEST, &headers).await.status, StatusCode::NOT_MODIFIED);
+    let seen = world.hub.journal().of(Site::Registry);
+    let seen: Vec<_> = seen.iter().filter(|entry| entry.path.contains("/manifests/")).collect();
+    let said: Vec<_> =
+        seen.iter().map(|entry| (entry.method.as_str(), entry.header("if-none-match"))).collect();
+    // The account pays for what the engine asked, once a request without the condition has shown that all may see it.
+    assert_eq!(said, [("HEAD", None), ("GET", Some(etag.as_str()))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

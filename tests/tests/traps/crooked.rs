@@ -1,11 +1,12 @@
 //! A registry that answers with whatever bytes a test wants: for what Docker Hub's stand-in would never do.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use docxy_tests::{
     docxy::{ServerConfig, Upstream},
     hub::Digest,
 };
+use futures_util::future::{BoxFuture, FutureExt as _};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -18,6 +19,9 @@ use crate::world::{World, config, hub};
 
 /// What the registry is called, by users and on the wire.
 pub(crate) const NAME: &str = "odd.example";
+
+/// Another host of its own.
+pub(crate) const CDN: &str = "cdn.odd.example";
 
 /// A host of this machine that the operator listed, at a port where nobody listens.
 pub(crate) const LOCAL: &str = "localhost";
@@ -32,20 +36,45 @@ pub(crate) struct Crooked {
     _listener: JoinSet<()>,
 }
 
+/// One request, as the registry or its CDN sees it.
+pub(crate) struct Visit {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    head: String,
+}
+
 impl Crooked {
     /// `answer` makes the answer to a request of this path, to the byte. What isn't on `/v2/REPOSITORY/` is 200.
     pub(crate) async fn new(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let answer = move |visit: Visit| {
+            let bytes = match visit.path.as_str() {
+                "/v2/" => reply("200 OK", "Content-Length: 2\r\n", "{}"),
+                path => answer(path),
+            };
+            std::future::ready(bytes).boxed()
+        };
+        Self::serving("", |_| {}, answer).await
+    }
+
+    /// The same, where an answer may depend on all of the request, and take its time, and the server's config is
+    /// changed before it starts. `trusted` are further certificates that the server trusts for this registry.
+    pub(crate) async fn serving(
+        trusted: &str,
+        change: impl FnOnce(&mut ServerConfig),
+        answer: impl Fn(Visit) -> BoxFuture<'static, Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tls, certificate) = tls();
         let ca = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(ca.path(), certificate).unwrap();
+        std::fs::write(ca.path(), certificate + trusted).unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(listener, tls, Arc::new(answer)));
 
         let hub = hub().await;
         let mut config = config(&hub);
         list(&mut config, address, &ca);
+        change(&mut config);
         Self { world: World::with(hub, &config, &[]), _ca: ca, _listener: tasks }
     }
 
@@ -72,16 +101,25 @@ pub(crate) fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<
     bytes
 }
 
+impl Visit {
+    /// A header's first line.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        lines.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
 fn list(config: &mut ServerConfig, address: SocketAddr, ca: &tempfile::NamedTempFile) {
-    let upstream = Upstream { api: format!("https://{NAME}"), ca: ca.path().to_owned() };
+    let resolve = [NAME, CDN].map(|host| (host.to_owned(), address)).into();
+    let upstream = Upstream { api: format!("https://{NAME}"), ca: ca.path().to_owned(), resolve };
     config.registries.insert(NAME.to_owned(), upstream);
-    config.resolve.insert(NAME.to_owned(), address);
-    let upstream = Upstream { api: format!("https://{LOCAL}:2"), ca: ca.path().to_owned() };
+    let api = format!("https://{LOCAL}:2");
+    let upstream = Upstream { api, ca: ca.path().to_owned(), resolve: BTreeMap::new() };
     config.registries.insert("local.example".to_owned(), upstream);
 }
 
 fn tls() -> (TlsAcceptor, String) {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned(), CDN.to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let config =
         rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -93,7 +131,7 @@ fn tls() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
 }
 
-type Answering = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
+type Answering = Arc<dyn Fn(Visit) -> BoxFuture<'static, Vec<u8>> + Send + Sync>;
 
 async fn serve(listener: TcpListener, tls: TlsAcceptor, answer: Answering) {
     let mut connections = JoinSet::new();
@@ -112,8 +150,9 @@ async fn visit(stream: TcpStream, tls: TlsAcceptor, answer: Answering) {
         head.push(byte);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    let path = head.split(' ').nth(1).unwrap_or_default();
-    let bytes = if path == "/v2/" { reply("200 OK", "Content-Length: 2\r\n", "{}") } else { answer(path) };
+    let mut words = head.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let bytes = answer(Visit { method, path, head }).await;
     let _ = stream.write_all(&bytes).await;
     let _ = stream.shutdown().await;
 }

@@ -23,7 +23,7 @@ fn answer(path: &str) -> Vec<u8> {
         "mapped" => to("https://[::ffff:127.0.0.1]/data"),
         "translated" => to("https://[64:ff9b::a00:1]/data"),
         "in-hexadecimal" => to("https://0x7f000001/data"),
-        "another-port" => to(&format!("https://{LOCAL}/data")),
+        "another-registrys" => to(&format!("https://{LOCAL}:2/data")),
         "not-followed" => reply("300 Multiple Choices", "Location: https://elsewhere.example/\r\n", ""),
         "no-location" => reply("307 Temporary Redirect", "", ""),
         "location-without-redirect" => {
@@ -56,8 +56,8 @@ async fn a_redirect_into_the_servers_own_network_is_refused_and_the_hop_named() 
         ("mapped", "[::ffff:7f00:1]"),
         ("translated", "[64:ff9b::a00:1]"),
         ("in-hexadecimal", "127.0.0.1"),
-        // The operator named this host, and not this port.
-        ("another-port", LOCAL),
+        // The operator named this host and port, for another registry.
+        ("another-registrys", LOCAL),
     ] {
         let answer = crooked.world.engine.get(&Crooked::blob(repository), &[]).await;
         let (status, code, message) = answer.fault("CDN");

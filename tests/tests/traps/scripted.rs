@@ -16,11 +16,14 @@ use docxy_protocol::{
 };
 use docxy_tests::docxy::Client;
 use http::{HeaderMap, HeaderName, StatusCode};
-use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig};
+use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig, VarInt};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinSet, block_in_place},
+};
 
-use crate::{engine::Engine, world::client};
+use crate::{engine::Engine, world::logged};
 
 /// An answer, and what comes behind it.
 pub(crate) struct Said {
@@ -28,6 +31,17 @@ pub(crate) struct Said {
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) items: Vec<(Item, Vec<u8>)>,
+    /// Sent instead of all that.
+    pub(crate) instead: Option<Vec<u8>>,
+}
+
+/// What a client hears that has said who it is.
+#[derive(Clone)]
+pub(crate) enum Greeting {
+    /// These bytes, on a stream that stays open.
+    Bytes(Vec<u8>),
+    /// The end of the connection, with this reason.
+    Close(Vec<u8>),
 }
 
 /// A server, and a client whose tunnel leads to it.
@@ -45,6 +59,17 @@ type Script = Arc<dyn Fn(&Request) -> Said + Send + Sync>;
 impl Scripted {
     /// One that answers like this. Nothing comes behind an answer before the test lets it.
     pub(crate) async fn new(answer: impl Fn(&Request) -> Said + Send + Sync + 'static) -> Self {
+        let welcome = frame::encode(&Notice::Welcome { version: "scripted".into() }).unwrap();
+        let mut scripted = Self::greeting(Greeting::Bytes(welcome), answer).await;
+        logged(scripted.client.process(), "tunnel up", 1);
+        scripted
+    }
+
+    /// One that greets like this as well. Its client may have no tunnel.
+    pub(crate) async fn greeting(
+        greeting: Greeting,
+        answer: impl Fn(&Request) -> Said + Send + Sync + 'static,
+    ) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let pin = Pin::of_certificate(made.cert.der()).unwrap();
@@ -55,9 +80,9 @@ impl Scripted {
         let address = endpoint.local_addr().unwrap();
         let (asked, gate) = (Asked::default(), Arc::new(Semaphore::new(0)));
         let mut listener = JoinSet::new();
-        listener.spawn(listen(endpoint, Arc::new(answer), asked.clone(), gate.clone()));
+        listener.spawn(listen(endpoint, greeting, Arc::new(answer), asked.clone(), gate.clone()));
         let link = format!("docxy://laptop:{}@{address}?pin={pin}", "A".repeat(43));
-        let client = client(&link, &[]);
+        let client = block_in_place(|| Client::start(None, &link)).unwrap();
         Self { engine: Engine::at(client.address()), client, asked, gate, _listener: listener }
     }
 
@@ -76,40 +101,59 @@ impl Said {
     /// With this body, and nothing behind it.
     pub(crate) fn new(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Self {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Self { status, headers, body: body.to_vec(), items: Vec::new() }
+        Self { status, headers, body: body.to_vec(), items: Vec::new(), instead: None }
+    }
+
+    /// Whatever bytes a test wants.
+    pub(crate) fn bytes(bytes: Vec<u8>) -> Self {
+        Self { instead: Some(bytes), ..Self::new(200, &[], b"") }
     }
 }
 
-async fn listen(endpoint: Endpoint, script: Script, asked: Asked, gate: Arc<Semaphore>) {
+async fn listen(endpoint: Endpoint, greeting: Greeting, script: Script, asked: Asked, gate: Arc<Semaphore>) {
     let mut connections = JoinSet::new();
     while let Some(incoming) = endpoint.accept().await {
-        let (script, asked, gate) = (script.clone(), asked.clone(), gate.clone());
+        let (greeting, script, asked, gate) = (greeting.clone(), script.clone(), asked.clone(), gate.clone());
         connections.spawn(async move {
             if let Ok(connection) = incoming.await {
-                serve(connection, script, asked, gate).await;
+                serve(connection, greeting, script, asked, gate).await;
             }
         });
     }
 }
 
-async fn serve(connection: Connection, script: Script, asked: Asked, gate: Arc<Semaphore>) {
+async fn serve(
+    connection: Connection,
+    greeting: Greeting,
+    script: Script,
+    asked: Asked,
+    gate: Arc<Semaphore>,
+) {
     let mut streams = JoinSet::new();
     while let Ok((send, receive)) = connection.accept_bi().await {
-        streams.spawn(stream(send, receive, script.clone(), asked.clone(), gate.clone()));
+        if streams.is_empty()
+            && let Greeting::Close(reason) = &greeting
+        {
+            connection.close(VarInt::from_u32(99), reason);
+        }
+        streams.spawn(stream(send, receive, greeting.clone(), script.clone(), asked.clone(), gate.clone()));
     }
 }
 
 async fn stream(
     mut send: SendStream,
     mut receive: RecvStream,
+    greeting: Greeting,
     script: Script,
     asked: Asked,
     gate: Arc<Semaphore>,
 ) {
     match frame::read(&mut receive).await {
         Ok(Opening::Hello(_)) => {
-            let welcome = Notice::Welcome { version: "scripted".into() };
-            send.write_all(&frame::encode(&welcome).unwrap()).await.unwrap();
+            if let Greeting::Bytes(bytes) = greeting {
+                // An error is a client that has heard enough.
+                let _ = send.write_all(&bytes).await;
+            }
             // The control stream stays open.
             let _ = send.stopped().await;
         }
@@ -129,6 +173,9 @@ async fn say(
     said: Said,
     gate: &Semaphore,
 ) -> Result<(), quinn::WriteError> {
+    if let Some(bytes) = &said.instead {
+        return send.write_all(bytes).await;
+    }
     let mut headers = HeaderMap::new();
     for (name, value) in &said.headers {
         headers.append(HeaderName::from_static(name), value.parse().unwrap());

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use docxy_tests::{
-    docxy::{Client, ServerConfig},
+    docxy::{Client, ServerConfig, resolve_table},
     hub::{Fault, Hub, Rule, Site},
     process::{PATIENCE, Process, binary, run, scratch},
 };
@@ -90,10 +90,7 @@ fn toml(config: &ServerConfig) -> String {
         let account = format!("account = {{ user = {:?}, password_file = \"password\" }}", OPERATOR.0);
         toml +=
             &format!("[registries.{name:?}]\napi = {:?}\nca = {:?}\n{account}\n", upstream.api, upstream.ca);
-    }
-    toml += "[resolve]\n";
-    for (host, address) in &config.resolve {
-        toml += &format!("{host:?} = \"{address}\"\n");
+        toml += &format!("[registries.{name:?}.resolve]\n{}", resolve_table(&upstream.resolve));
     }
     toml
 }

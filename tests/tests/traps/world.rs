@@ -94,8 +94,8 @@ pub(crate) fn config(hub: &Hub) -> ServerConfig {
 /// Lists a stand-in under the name that users have for it.
 pub(crate) fn add(config: &mut ServerConfig, name: &str, hub: &Hub) {
     let api = format!("https://{}", hub.names().registry);
-    config.registries.insert(name.to_owned(), Upstream { api, ca: hub.ca_file().to_owned() });
-    config.resolve.extend(hub.resolve_table());
+    let resolve = hub.resolve_table().into_iter().collect();
+    config.registries.insert(name.to_owned(), Upstream { api, ca: hub.ca_file().to_owned(), resolve });
 }
 
 /// A server that nobody was invited to.

@@ -161,7 +161,7 @@ async fn six_attempts_in_vain_break_the_body_and_one_byte_renews_them() {
     assert_eq!(came, [0, 1]);
     let fault = end.unwrap_err();
     assert_eq!((fault.hop, fault.kind), (Hop::Cdn, FaultKind::BadAnswer));
-    assert!(fault.detail.contains("502"), "{fault}");
+    assert!(fault.detail.as_str().contains("502"), "{fault}");
     assert_eq!(started.elapsed().as_millis(), 2 * 61_250);
 }
 
