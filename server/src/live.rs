@@ -53,3 +53,50 @@ impl Live {
         Ok(changes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Flags, RegistrySettings};
+    use rustls::pki_types::CertificateDer;
+
+    fn settings(text: &str) -> Settings {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("server.toml");
+        std::fs::write(&path, text).unwrap();
+        Settings::load(&Flags { config: Some(path), ..Flags::default() }).unwrap()
+    }
+
+    fn changes(added: usize, changed: usize, removed: usize) -> Changes {
+        Changes { added, changed, removed }
+    }
+
+    #[tokio::test]
+    async fn what_has_begun_keeps_its_settings_and_what_begins_has_the_new_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = settings("fixed_rate_limit = '1 Mbit/s'");
+        let live = Live::start(&old, Store::open(dir.path().to_owned())).unwrap();
+        let begun = live.current();
+        let new = settings(
+            "fixed_rate_limit = '2 Mbit/s'\n[registries.'ghcr.io']\n[registries.'quay.io']\napi = 'https://quay.io'",
+        );
+        assert_eq!(live.apply(&new).unwrap(), changes(2, 0, 1));
+        assert_eq!(begun.fixed_rate_limit, old.fixed_rate_limit);
+        assert_eq!(live.current().fixed_rate_limit, new.fixed_rate_limit);
+        assert_eq!(live.apply(&new).unwrap(), changes(0, 0, 0));
+        let moved = settings("[registries.'ghcr.io']\n[registries.'quay.io']\napi = 'https://quay.example'");
+        assert_eq!(live.apply(&moved).unwrap(), changes(0, 1, 0));
+    }
+
+    #[tokio::test]
+    async fn settings_that_cannot_be_used_change_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = Live::start(&settings(""), Store::open(dir.path().to_owned())).unwrap();
+        let before = live.current();
+        let mut wrong = settings("fixed_rate_limit = '2 Mbit/s'\n[registries.'ghcr.io']");
+        let ca = vec![CertificateDer::from(vec![1, 2, 3])];
+        wrong.registries.push(RegistrySettings { ca, ..RegistrySettings::docker_hub() });
+        assert!(live.apply(&wrong).is_err());
+        assert!(Arc::ptr_eq(&before, &live.current()));
+    }
+}

@@ -15,6 +15,11 @@ use crate::tunnel::Tunnel;
 use docxy_host::logging;
 use docxy_host::signals::Signals;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the end may wait for work with files that is under way: a settings file may be on a disk
+/// that does not answer.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
 pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
@@ -33,7 +38,7 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
     let settings = Settings::load(flags)?;
     let logging = logging::start(&settings.log);
     let log = logging.handle();
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let Shutdown { drain, abort } = shutdown;
         let tunnel = Tunnel::start(settings.tunnel.clone());
         let metadata = Metadata::open(settings.cache.as_deref());
@@ -54,7 +59,9 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
         }
         tunnel.close().await;
         Ok(())
-    })
+    });
+    runtime.shutdown_timeout(LAST_TASKS);
+    served
 }
 
 /// Tells whoever waits that engines can come.

@@ -1,5 +1,5 @@
 //! Which lines about requests are limited: those that a web page or a program on this machine can cause
-//! by the thousand without anything crossing the tunnel.
+//! by the thousand without any registry being asked.
 //!
 //! Must leave the lines of pulls alone: each of them stands for work that was done.
 
@@ -25,8 +25,9 @@ impl LineLimit {
     /// Whether to log a fault, and how many lines like it were left out.
     pub(super) fn failed(&self, fault: &Fault) -> Option<Option<u64>> {
         match fault.hop {
-            // Refused here, or not sent for want of a tunnel.
-            Hop::Engine | Hop::Tunnel => self.0.admit(Kind::Failed(fault.status())),
+            // Refused here or by the server (a registry that it does not serve), or not sent for want of a
+            // tunnel. No registry was asked.
+            Hop::Engine | Hop::Tunnel | Hop::Server => self.0.admit(Kind::Failed(fault.status())),
             _ => Some(None),
         }
     }
@@ -66,6 +67,7 @@ mod tests {
         let refused = fault(Hop::Engine, FaultKind::HostNotServed);
         assert_eq!(passed(|| limit.failed(&refused)), 10);
         assert_eq!(passed(|| limit.failed(&fault(Hop::Tunnel, FaultKind::Down))), 10);
+        assert_eq!(passed(|| limit.failed(&fault(Hop::Server, FaultKind::RegistryNotServed))), 10);
         assert_eq!(passed(|| limit.failed(&fault(Hop::Registry, FaultKind::Unreachable))), 1000);
         let answer = |status| Response::builder().status(status).body(()).unwrap();
         assert_eq!(passed(|| limit.answered(&answer(200), false)), 10);

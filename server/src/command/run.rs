@@ -14,6 +14,11 @@ use docxy_host::signals::Signals;
 use docxy_host::terminal::Stream;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the end may wait for work with files that is under way: a settings file may be on a disk
+/// that does not answer.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
 pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
@@ -38,7 +43,9 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
     let reload = Reload { signal: signals.reload, flags: flags.clone(), log: log.clone() };
     let controls = Controls { shutdown, reload, report: signals.report, log };
     let announce = |ready: Ready| announce(&ready, ready_file.as_deref());
-    Ok(runtime.block_on(listener::serve(settings, state, controls, announce))?)
+    let served = runtime.block_on(listener::serve(settings, state, controls, announce));
+    runtime.shutdown_timeout(LAST_TASKS);
+    Ok(served?)
 }
 
 /// Tells whoever waits that clients can come.

@@ -160,7 +160,10 @@ pub async fn serve(
     }
     // Their accounts are complete when they have ended.
     let _ = tokio::time::timeout(GOODBYE, connections.wait()).await;
-    usage.flush()?;
+    if let Err(error) = usage.flush() {
+        // A full disk, most likely. The server has done all else that it was told to.
+        tracing::error!(%error, "what clients used since the last write is lost");
+    }
     Ok(())
 }
 

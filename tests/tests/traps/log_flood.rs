@@ -51,6 +51,8 @@ async fn requests_that_are_refused_do_not_fill_the_disk() {
         format!("GET /v2/ HTTP/1.1\r\nhost: {host}\r\n\r\n"),
         format!("GET /auth/token HTTP/1.1\r\nhost: {host}\r\n\r\n"),
         format!("GET /v2/library/hello/tags/list HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+        format!("GET /v2/tags/list?ns=unlisted.example HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+        format!("GET /v2/a/tags/list?ns=unlisted.example HTTP/1.1\r\nhost: {host}\r\n\r\n"),
     ];
     let started = Instant::now();
     let before = world.client.process().log_size();

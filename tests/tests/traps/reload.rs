@@ -149,6 +149,26 @@ async fn a_file_that_is_wrong_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_to_its_end_keeps_nobody_from_working_nor_the_server_from_ending() {
+    let hub = hub().await;
+    let config = config(&hub);
+    let mut world = World::with(hub, &config, &[]);
+    let file = world.server.config_file();
+    std::fs::remove_file(&file).unwrap();
+    // Whoever opens it waits for a writer, of which there is none.
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    world.server.process().signal("HUP").unwrap();
+    for _ in 0..10 {
+        assert_eq!(list(world.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
+    }
+    block_in_place(|| {
+        world.client.stop().unwrap();
+        world.server.process().signal("TERM").unwrap();
+        assert!(world.server.process().wait_until_ended(PATIENCE).unwrap().success());
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_pinned_elsewhere_is_asked_there() {
     let authority = Arc::new(Authority::new().unwrap());
     let start = || async {
