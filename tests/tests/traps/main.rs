@@ -17,6 +17,7 @@ mod clients;
 mod conditions;
 mod congestion;
 mod crooked;
+mod crowds;
 mod engine;
 mod exemptions;
 mod far_side;
