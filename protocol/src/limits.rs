@@ -194,7 +194,8 @@ pub const ENGINE_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 pub const MAX_FORM: usize = 64 * 1024;
 
 /// Connections of engines at a time. dockerd opens a handful per pull, containerd up to a dozen,
-/// and a process may have 1024 descriptors.
+/// and a process may have 1024 descriptors. Beyond them, the one that has waited longest for its engine to
+/// say something makes room.
 pub const ENGINE_CONNECTIONS: usize = 768;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One request of an engine: checked, typed, asked, and answered.
 
 use super::browser::refuse_foreign_pages;
+use super::connections::Serving;
 use super::host::LocalHost;
 use super::hosts::Hosts;
 use super::line_limit::{LineLimit, shown};
@@ -21,9 +22,9 @@ use docxy_protocol::route::{self, Route};
 use docxy_protocol::token::{TokenError, TokenRequest};
 use http::{HeaderMap, Method, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
 /// What all requests share.
@@ -47,15 +48,17 @@ impl Handler {
     pub(super) async fn handle(
         &self,
         request: http::Request<Incoming>,
+        serving: &Serving,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let started = Instant::now();
         let path = request.uri().path().to_owned();
+        let has_body = !request.body().is_end_stream();
         // The query stays out of it: a token request's holds account names.
         let (method, shown_path) = (shown(request.method().as_str()), shown(&path));
         let span = tracing::info_span!("exchange", %method, path = shown_path);
         let is_pull = is_pull(&path);
         async {
-            let answer = self.answer(request).await;
+            let answer = self.answer(request, serving).await;
             let ms = started.elapsed().as_millis();
             Ok(match answer {
                 Ok(response) => {
@@ -68,7 +71,9 @@ impl Handler {
                     if let Some(suppressed) = self.lines.failed(&fault) {
                         tracing::warn!(%fault, status = fault.status().as_u16(), ms, suppressed, "failed");
                     }
-                    render::fault(&fault, &path)
+                    let response = render::fault(&fault, &path);
+                    // The body may not have been read to its end, and is waited for no longer.
+                    if has_body { render::last(response) } else { response }
                 }
             })
         }
@@ -76,7 +81,11 @@ impl Handler {
         .await
     }
 
-    async fn answer(&self, request: http::Request<Incoming>) -> Result<Response<ResponseBody>, Fault> {
+    async fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        serving: &Serving,
+    ) -> Result<Response<ResponseBody>, Fault> {
         if request.version() < Version::HTTP_11 {
             // It would end a body of unknown length by closing, and a break would look the same.
             return Err(unreadable("HTTP/1.1 is needed"));
@@ -86,7 +95,7 @@ impl Handler {
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
             Route::Health => Ok(health::response(&self.tunnel.status(), &self.gateway, &self.log)),
-            Route::Token => self.token(request, &host).await,
+            Route::Token => self.token(request, &host, serving).await,
             Route::Registry(registry, operation) => {
                 self.ask(registry, operation, request.headers(), &host).await
             }
@@ -98,11 +107,12 @@ impl Handler {
         &self,
         request: http::Request<Incoming>,
         host: &LocalHost,
+        serving: &Serving,
     ) -> Result<Response<ResponseBody>, Fault> {
         let (head, body) = request.into_parts();
         let query = head.uri.query().unwrap_or_default();
         let form = match head.method {
-            Method::POST => Some(read_form(body).await?),
+            Method::POST => Some(read_form(body, serving).await?),
             _ => None,
         };
         let (named, token) = match &form {
@@ -180,9 +190,14 @@ fn service(fields: &str) -> Option<String> {
     pairs.find(|(name, _)| name == "service").map(|(_, value)| value.into_owned())
 }
 
-async fn read_form(body: Incoming) -> Result<String, Fault> {
-    let body = Limited::new(body, MAX_FORM).collect().await;
-    let body = body.map_err(|_| unreadable("the form is too long, or ended early"))?;
+/// How long an engine may take to send a form: all of it, however it comes. It is here already, as a rule.
+const FORM_TIMEOUT: Duration = Duration::from_secs(10);
+
+async fn read_form(body: Incoming, serving: &Serving) -> Result<String, Fault> {
+    let _paused = serving.pause();
+    let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, MAX_FORM).collect()).await;
+    let late = |_| unreadable(format_args!("the form was not whole within {} s", FORM_TIMEOUT.as_secs()));
+    let body = body.map_err(late)?.map_err(|_| unreadable("the form is too long, or ended early"))?;
     String::from_utf8(body.to_bytes().into()).map_err(|_| unreadable("the form is no text"))
 }
 

@@ -5,6 +5,7 @@
 //! whether a page of somebody else is behind it.
 
 mod browser;
+mod connections;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod handler;
@@ -15,10 +16,12 @@ mod line_limit;
 mod patience;
 mod render;
 mod rewrite;
+mod served;
 mod services;
 
 use crate::gateway::Gateway;
 use crate::tunnel::Tunnel;
+use connections::{Connections, Place};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::Log;
 use docxy_protocol::limits::{ENGINE_CONNECTIONS, ENGINE_HEAD_TIMEOUT, MAX_FRAME, MAX_HEADERS};
@@ -28,11 +31,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use served::Served;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -93,14 +97,15 @@ pub async fn serve(
     ready(Ready { addresses });
 
     let graceful = Arc::new(GracefulShutdown::new());
-    let places = Arc::new(Semaphore::new(ENGINE_CONNECTIONS));
+    let connections = Connections::new(ENGINE_CONNECTIONS);
     let mut accepting = tokio::task::JoinSet::new();
     for listener in listeners {
-        let (handler, graceful, places) = (Arc::clone(&handler), Arc::clone(&graceful), Arc::clone(&places));
+        let (handler, graceful) = (Arc::clone(&handler), Arc::clone(&graceful));
+        let connections = Arc::clone(&connections);
         let shutdown = shutdown.clone();
         accepting.spawn(async move {
             tokio::select! {
-                () = accept(&listener, &handler, &graceful, &places) => {}
+                () = accept(&listener, &handler, &graceful, &connections) => {}
                 () = shutdown.cancelled() => {}
             }
         });
@@ -118,20 +123,24 @@ async fn accept(
     listener: &TcpListener,
     handler: &Arc<Handler>,
     graceful: &GracefulShutdown,
-    places: &Arc<Semaphore>,
+    connections: &Arc<Connections>,
 ) {
     let failures = LogLimits::default();
     loop {
-        // Never closed, so this only waits; the engine's connection waits in the kernel's queue.
-        let place = Arc::clone(places).acquire_owned().await.ok();
         match listener.accept().await {
             Ok((stream, engine)) => {
-                let connection = graceful.watch(connection(stream, Arc::clone(handler)));
+                // Those behind it wait in the kernel's queue.
+                let place = connections.place().await;
+                let connection = graceful.watch(connection(stream, Arc::clone(handler), Arc::clone(&place)));
                 let span = tracing::info_span!("engine", %engine);
                 let work = async move {
-                    let _place = place;
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "an engine's connection ended");
+                    tokio::select! {
+                        ended = connection => if let Err(error) = ended {
+                            tracing::debug!(%error, "an engine's connection ended");
+                        },
+                        () = place.must_go() => {
+                            tracing::debug!("an engine's connection made room for another");
+                        }
                     }
                 };
                 tokio::spawn(work.instrument(span));
@@ -147,12 +156,19 @@ async fn accept(
     }
 }
 
-fn connection(stream: TcpStream, handler: Arc<Handler>) -> impl GracefulConnection<Error = hyper::Error> {
+fn connection(
+    stream: TcpStream,
+    handler: Arc<Handler>,
+    place: Arc<Place>,
+) -> impl GracefulConnection<Error = hyper::Error> {
     // Heads are small and whole; waiting to fill packets would only delay them.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let handler = Arc::clone(&handler);
-        async move { handler.handle(request).await }
+        let (handler, serving) = (Arc::clone(&handler), place.serve());
+        async move {
+            let response = handler.handle(request, &serving).await?;
+            Ok::<_, Infallible>(response.map(|body| Served::new(body, serving)))
+        }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())

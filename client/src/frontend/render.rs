@@ -34,6 +34,12 @@ pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
     response
 }
 
+/// The same response as the last one of its connection.
+pub(super) fn last(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 /// What may be done on a path instead (RFC 9110, section 10.2.1).
 fn allowed(path: &str) -> &'static str {
     if path == "/auth/token" {

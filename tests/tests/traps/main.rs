@@ -18,6 +18,7 @@ mod clients;
 mod conditions;
 mod congestion;
 mod crooked;
+mod crowds;
 mod engine;
 mod exemptions;
 mod far_side;
