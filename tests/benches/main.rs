@@ -1,16 +1,16 @@
 //! `scripts/bench`: what Docxy is worth, measured beside what one could use instead.
 //! Must never judge: it measures and prints, and people (or `jq`) decide.
 
-mod contender;
+mod bulk_source;
 mod engines;
 mod load;
 mod local;
 mod machine;
+mod output;
 mod peer;
-mod place;
-mod reading;
-mod report;
-mod source;
+mod reader_report;
+mod subject;
+mod topology;
 mod trips;
 mod usage;
 mod wan;
@@ -33,17 +33,17 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  bench local                                 all contenders, 5 runs each, on loopback
+  bench local                                 all subjects, 5 runs each, on loopback
   bench local --runs 9 --json local.json      the same for a machine to read
   bench engines                               skopeo through the tunnel and without it
   bench load                                  200 pulls, 2,000 streams, 500 clients, two restarts
   bench trips --engine docker --case cold     round trips of a cold docker pull
   bench wan                                   the issue's ladder of links, one seed
   bench wan transpacific-5% --seeds 5         median and worst of five seeds
-  bench wan transpacific --only ours,tcp-bbr  two contenders alone
+  bench wan transpacific --only ours,tcp-bbr  two subjects alone
   bench wan --scenario outage,idle            how a link's changes are borne
 
-Only ratios within one run mean anything: whatever else the machine does slows all contenders alike.";
+Only ratios within one run mean anything: whatever else the machine does slows all subjects alike.";
 
 #[derive(Subcommand)]
 enum Command {

@@ -16,14 +16,14 @@ use tempfile::TempDir;
 
 use crate::{
     docxy::{ServerConfig, Upstream},
-    engine::Pulled,
-    hub::{Entry, Image, Listen, Names, Publication, RemoteError, RemoteHub, Rule, Transfer},
+    engine::PulledImage,
+    hub::{Image, Listen, LoggedRequest, Names, PublishRequest, RemoteError, RemoteHub, Rule, Transfer},
     net::{Namespace, command_in},
     process::{Process, binary, scratch},
 };
 
 /// A large blob's digest is computed when the stand-in starts.
-const PATIENCE: Duration = Duration::from_secs(120);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A running stand-in.
 pub struct StandIn {
@@ -64,7 +64,7 @@ impl StandIn {
         command.args(content);
         let mut process = Process::spawn("hub", command, folder.path())?;
         let ready = path("ready");
-        let ready = process.wait_for("be ready", PATIENCE, |_| {
+        let ready = process.wait_for("be ready", START_TIMEOUT, |_| {
             Ok(if ready.exists() { Some(serde_json::from_slice(&fs::read(&ready)?)?) } else { None })
         })?;
         Ok(Self { process, folder, ready })
@@ -113,10 +113,10 @@ impl StandIn {
 
     /// `image` as an engine on linux/amd64 must have it, worked out from the image and not from what was served; once
     /// it is sure that the stand-in made the same one as `repository`.
-    pub fn wanted(&self, repository: &str, image: &Image) -> Result<Pulled> {
+    pub fn expected(&self, repository: &str, image: &Image) -> Result<PulledImage> {
         let published = self.digest(repository)?;
         ensure!(published == image.digest().as_str(), "{repository} is {published}, not {}", image.digest());
-        Ok(wanted(image))
+        Ok(expected(image))
     }
 
     /// Its process.
@@ -125,38 +125,38 @@ impl StandIn {
     }
 
     /// All requests so far.
-    pub fn journal(&self) -> Result<Vec<Entry>> {
-        self.ask(async |hub| hub.journal().await)
+    pub fn request_log(&self) -> Result<Vec<LoggedRequest>> {
+        self.control(async |hub| hub.request_log().await)
     }
 
     /// Forgets the requests so far.
-    pub fn clear_journal(&self) -> Result<()> {
-        self.ask(async |hub| hub.clear_journal().await)
+    pub fn clear_request_log(&self) -> Result<()> {
+        self.control(async |hub| hub.clear_request_log().await)
     }
 
     /// Makes an image and puts it into a repository.
-    pub fn publish(&self, publication: &Publication) -> Result<()> {
-        self.ask(async |hub| hub.publish(publication).await)
+    pub fn publish(&self, publication: &PublishRequest) -> Result<()> {
+        self.control(async |hub| hub.publish(publication).await)
     }
 
     /// Every blob body so far.
     pub fn transfers(&self) -> Result<Vec<Transfer>> {
-        self.ask(async |hub| hub.transfers().await)
+        self.control(async |hub| hub.transfers().await)
     }
 
     /// Arms a fault.
     pub fn arm(&self, rule: &Rule) -> Result<()> {
-        self.ask(async |hub| hub.arm(rule).await)
+        self.control(async |hub| hub.arm(rule).await)
     }
 
     /// What is still armed.
     pub fn armed(&self) -> Result<Vec<Rule>> {
-        self.ask(async |hub| hub.armed().await)
+        self.control(async |hub| hub.armed().await)
     }
 
     /// Disarms everything, and lets go of what is held or stalled.
-    pub fn calm(&self) -> Result<()> {
-        self.ask(async |hub| {
+    pub fn reset_faults(&self) -> Result<()> {
+        self.control(async |hub| {
             hub.clear_faults().await?;
             hub.release().await
         })
@@ -164,19 +164,19 @@ impl StandIn {
 
     /// Makes every token issued so far invalid.
     pub fn revoke_tokens(&self) -> Result<()> {
-        self.ask(async |hub| hub.revoke_tokens().await)
+        self.control(async |hub| hub.revoke_tokens().await)
     }
 
-    fn ask<T>(&self, ask: impl AsyncFnOnce(&RemoteHub) -> Result<T, RemoteError>) -> Result<T> {
+    fn control<T>(&self, action: impl AsyncFnOnce(&RemoteHub) -> Result<T, RemoteError>) -> Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(runtime.block_on(ask(&RemoteHub::at(self.folder.path().join("control"))))?)
+        Ok(runtime.block_on(action(&RemoteHub::at(self.folder.path().join("control"))))?)
     }
 }
 
 /// `image` as an engine on linux/amd64 must have it.
-pub fn wanted(image: &Image) -> Pulled {
+pub fn expected(image: &Image) -> PulledImage {
     let ours = image.platform("amd64").expect("every image has amd64");
-    Pulled {
+    PulledImage {
         digest: image.digest().to_string(),
         config: ours.config.digest().to_string(),
         layers: ours.layers.iter().map(|layer| layer.diff_id.to_string()).collect(),

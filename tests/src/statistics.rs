@@ -19,12 +19,12 @@ pub fn percentile(values: impl IntoIterator<Item = f64>, share: f64) -> f64 {
 }
 
 /// The smallest one. NaN if there is none.
-pub fn least(values: impl IntoIterator<Item = f64>) -> f64 {
+pub fn min(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().reduce(f64::min).unwrap_or(f64::NAN)
 }
 
 /// The largest one. NaN if there is none.
-pub fn most(values: impl IntoIterator<Item = f64>) -> f64 {
+pub fn max(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().reduce(f64::max).unwrap_or(f64::NAN)
 }
 
@@ -44,7 +44,7 @@ mod tests {
         assert_eq!(median([4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(percentile((1..=10).map(f64::from), 0.9), 9.0);
         assert_eq!(percentile([5.0], 0.9), 5.0);
-        assert_eq!((least([2.0, 1.0]), most([2.0, 1.0])), (1.0, 2.0));
+        assert_eq!((min([2.0, 1.0]), max([2.0, 1.0])), (1.0, 2.0));
         assert!(median([]).is_nan() && percentile([], 0.5).is_nan());
     }
 }

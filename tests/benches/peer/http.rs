@@ -26,8 +26,8 @@ use rustls::{
 };
 use url::Url;
 
-use super::{Appetite, meter::Meter, wire::connect};
-use crate::reading::Reading;
+use super::{TransferPlan, connect::connect, meter::Meter};
+use crate::reader_report::ReaderReport;
 
 /// A reader of a registry.
 #[derive(Args)]
@@ -42,7 +42,7 @@ pub(crate) struct Options {
     #[arg(long)]
     digest: String,
     /// Where a host name leads, instead of DNS
-    #[arg(long, value_name = "HOST=ADDRESS", value_parser = resolved)]
+    #[arg(long, value_name = "HOST=ADDRESS", value_parser = parse_resolve)]
     resolve: Vec<(String, SocketAddr)>,
     /// The certificate authority to trust
     #[arg(long)]
@@ -51,17 +51,17 @@ pub(crate) struct Options {
     #[arg(long)]
     redirect_to: Option<Url>,
     #[command(flatten)]
-    appetite: Appetite,
+    plan: TransferPlan,
 }
 
-pub(super) async fn read(options: Options) -> Result<Reading> {
+pub(super) async fn read(options: Options) -> Result<ReaderReport> {
     let network = Network::new(options.resolve, options.ca.as_deref())?;
     let base = options.registry.join(&format!("/v2/{}/", options.repository))?;
     let token = network.token(&options.registry, &options.repository).await?;
-    let mut asking = network.open(&base).await?;
-    // An engine has asked for a manifest by now, so the way has been used, and has carried no bulk.
-    ask_little(&mut asking, &base, token.as_ref(), 0).await?;
-    let meter = Meter::begin(options.appetite)?;
+    let mut probe_connection = network.open(&base).await?;
+    // An engine has started for a manifest by now, so the way has been used, and has carried no bulk.
+    probe(&mut probe_connection, &base, token.as_ref(), 0).await?;
+    let meter = Meter::start(options.plan)?;
 
     let blob = base.join(&format!("blobs/{}", options.digest))?;
     let mut body = network.blob(blob, token.as_ref(), options.redirect_to.as_ref()).await?.into_body();
@@ -69,7 +69,7 @@ pub(super) async fn read(options: Options) -> Result<Reading> {
     let reading = async move {
         while let Some(frame) = body.frame().await {
             let bytes = frame?.into_data().map_or(0, |data| data.len());
-            if !counting.took(bytes).await {
+            if !counting.record(bytes).await {
                 break;
             }
         }
@@ -78,20 +78,20 @@ pub(super) async fn read(options: Options) -> Result<Reading> {
     let mut number = 0;
     let small = async || {
         number += 1;
-        ask_little(&mut asking, &base, token.as_ref(), number).await
+        probe(&mut probe_connection, &base, token.as_ref(), number).await
     };
     meter.measure(reading, small).await
 }
 
 /// A small request, and something else for each number, so that no cache on the way can answer.
-async fn ask_little(
-    asking: &mut SendRequest<Empty<Bytes>>,
+async fn probe(
+    probe_connection: &mut SendRequest<Empty<Bytes>>,
     base: &Url,
     token: Option<&HeaderValue>,
     number: u32,
 ) -> Result<()> {
     let page = base.join(&format!("tags/list?n=1&last=none-{number}"))?;
-    let response = get(asking, &page, token).await?;
+    let response = get(probe_connection, &page, token).await?;
     ensure!(response.status() == StatusCode::OK, "{page}: {}", response.status());
     response.into_body().collect().await?;
     Ok(())
@@ -141,16 +141,16 @@ impl Network {
 
     /// What `/v2/` says once there is a registry behind it: a tunnel may need a moment.
     async fn ping(&self, registry: &Url) -> Result<Response<Incoming>> {
-        const PATIENCE: Duration = Duration::from_secs(15);
-        const PAUSE: Duration = Duration::from_millis(50);
+        const PING_TIMEOUT: Duration = Duration::from_secs(15);
+        const RETRY_INTERVAL: Duration = Duration::from_millis(50);
         let url = registry.join("/v2/")?;
-        let asked = Instant::now();
+        let started = Instant::now();
         loop {
             let response = self.get(&url, None).await?;
-            if response.status() != StatusCode::SERVICE_UNAVAILABLE || asked.elapsed() > PATIENCE {
+            if response.status() != StatusCode::SERVICE_UNAVAILABLE || started.elapsed() > PING_TIMEOUT {
                 return Ok(response);
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
@@ -161,9 +161,9 @@ impl Network {
         token: Option<&HeaderValue>,
         redirect_to: Option<&Url>,
     ) -> Result<Response<Incoming>> {
-        const MOST_REDIRECTS: usize = 5;
+        const REDIRECTS_MAX: usize = 5;
         let mut token = token;
-        for _ in 0..MOST_REDIRECTS {
+        for _ in 0..REDIRECTS_MAX {
             let response = self.get(&url, token).await?;
             if response.status() == StatusCode::OK {
                 return Ok(response);
@@ -179,7 +179,7 @@ impl Network {
             // It is for the registry alone.
             token = None;
         }
-        bail!("the blob is behind more than {MOST_REDIRECTS} redirects")
+        bail!("the blob is behind more than {REDIRECTS_MAX} redirects")
     }
 
     async fn get(&self, url: &Url, token: Option<&HeaderValue>) -> Result<Response<Incoming>> {
@@ -196,7 +196,7 @@ impl Network {
         let tls = (url.scheme() == "https").then(|| (Arc::clone(&self.tls), host));
         let wire = connect(address, tls).await?;
         let (sender, connection) = handshake(TokioIo::new(wire)).await?;
-        // Its failure is told by whatever is asked on it.
+        // Its failure is told by whatever is started on it.
         tokio::spawn(connection);
         Ok(sender)
     }
@@ -218,7 +218,7 @@ async fn get(
     Ok(connection.send_request(request.body(Empty::new())?).await?)
 }
 
-fn resolved(text: &str) -> Result<(String, SocketAddr)> {
+fn parse_resolve(text: &str) -> Result<(String, SocketAddr)> {
     let (host, address) = text.split_once('=').context("HOST=ADDRESS")?;
     Ok((host.to_owned(), address.parse()?))
 }

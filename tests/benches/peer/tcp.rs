@@ -21,12 +21,13 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Announcement, Appetite, CHUNK, content,
+    Announcement, CHUNK_BYTES, TransferPlan,
+    connect::{AsyncStream, connect},
+    content,
     identity::{Identity, NAME},
     meter::Meter,
-    wire::{Wire, connect},
 };
-use crate::reading::Reading;
+use crate::reader_report::ReaderReport;
 
 /// A TCP sender.
 #[derive(Args)]
@@ -51,7 +52,7 @@ pub(crate) struct ReadOptions {
     #[arg(long)]
     tls: Option<Pin>,
     #[command(flatten)]
-    appetite: Appetite,
+    plan: TransferPlan,
 }
 
 pub(super) async fn send(options: SendOptions) -> Result<()> {
@@ -66,35 +67,35 @@ pub(super) async fn send(options: SendOptions) -> Result<()> {
     }
 }
 
-pub(super) async fn read(options: ReadOptions) -> Result<Reading> {
+pub(super) async fn read(options: ReadOptions) -> Result<ReaderReport> {
     let tls = options.tls.map(pinned).transpose()?;
     let tls = || tls.clone().map(|config| (config, NAME));
     let mut bulk = connect(options.from, tls()).await?;
     let mut small = connect(options.from, tls()).await?;
-    let meter = Meter::begin(options.appetite)?;
+    let meter = Meter::start(options.plan)?;
     let counting = Arc::clone(&meter);
     let reading = async move {
         bulk.write_u64(u64::MAX).await?;
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; CHUNK_BYTES];
         loop {
             let read = bulk.read(&mut buffer).await?;
             anyhow::ensure!(read > 0, "the sender hung up");
-            if !counting.took(read).await {
+            if !counting.record(read).await {
                 return Ok(());
             }
         }
     };
-    let ask = async || {
+    let probe = async || {
         small.write_u64(1).await?;
         small.read_u8().await?;
         Ok(())
     };
-    meter.measure(reading, ask).await
+    meter.measure(reading, probe).await
 }
 
 async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>) -> Result<()> {
     stream.set_nodelay(true)?;
-    let mut wire: Box<dyn Wire> = match tls {
+    let mut wire: Box<dyn AsyncStream> = match tls {
         Some(tls) => Box::new(tls.accept(stream).await?),
         None => Box::new(stream),
     };

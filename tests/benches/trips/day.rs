@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result};
 use docxy_tests::{
-    hub::{Entry, Site},
+    hub::{LoggedRequest, Site},
     statistics::median,
     table::{Table, number},
 };
@@ -13,16 +13,16 @@ use serde::Serialize;
 
 use super::{
     Options,
-    checker::check,
-    gain::Gain,
-    plan::{self, Event},
-    puller::EngineKind,
-    way::Way,
-    world::World,
+    engine::EngineKind,
+    prefetch_usage::PrefetchUsage,
+    route::Route,
+    testbed::Testbed,
+    update_checker::check,
+    workload::{self, PullEvent},
 };
 use crate::{
     machine::Machine,
-    report::{print, progress, write_json},
+    output::{print, progress, write_json},
 };
 
 /// The link: what a day costs doesn't depend on it, how long it takes does.
@@ -30,7 +30,7 @@ const RTT: Duration = Duration::from_millis(50);
 
 /// What a day has cost.
 #[derive(Default, Serialize)]
-struct Account {
+struct DayTotals {
     pulls: usize,
     /// Seconds of each.
     seconds: Vec<f64>,
@@ -44,64 +44,64 @@ struct Account {
     token_requests: usize,
     blobs: usize,
     cdn: usize,
-    ahead: Gain,
+    prefetch: PrefetchUsage,
 }
 
 /// Plays a day of so many pulls.
-pub(super) fn run(options: &Options, way: Way, pulls: u32) -> Result<()> {
+pub(super) fn run(options: &Options, route: Route, pulls: u32) -> Result<()> {
     let machine = Machine::this();
-    let mut world = World::new(RTT, &options.engine, way)?;
-    world.clear_journal()?;
-    let mut account = Account::default();
+    let mut testbed = Testbed::new(RTT, &options.engine, route)?;
+    testbed.clear_request_log()?;
+    let mut totals = DayTotals::default();
     let mut has: BTreeSet<(EngineKind, String)> = BTreeSet::new();
-    let day = plan::day(pulls, &options.engine, options.seed);
+    let day = workload::generate(pulls, &options.engine, options.seed);
     for (number, event) in day.iter().enumerate() {
-        let seconds = play(&mut world, event, &mut has, way)
+        let seconds = run_event(&mut testbed, event, &mut has, route)
             .with_context(|| format!("pull {number}: {event:?}"))?
             .as_secs_f64();
         progress(&format!("{} of {pulls}: {} {} {seconds:.2} s", number + 1, event.engine, event.repository));
-        account.seconds.push(seconds);
-        account.new_images += usize::from(event.publish.is_some());
-        account.checks += usize::from(way == Way::Tunnel && event.checked.is_some());
+        totals.seconds.push(seconds);
+        totals.new_images += usize::from(event.publish.is_some());
+        totals.checks += usize::from(route == Route::Tunnel && event.checked.is_some());
     }
-    account.pulls = day.len();
-    account.count(&world.journal()?);
-    account.ahead = Gain::of(&world.client().process().log());
+    totals.pulls = day.len();
+    totals.count(&testbed.request_log()?);
+    totals.prefetch = PrefetchUsage::of(&testbed.client().process().log());
     if let Some(path) = &options.json {
-        write_json(path, "day", &machine, &account)?;
+        write_json(path, "day", &machine, &totals)?;
     }
-    print(&format!("a day of {pulls} pulls {way}, seed {}\n{machine}\n", options.seed))?;
-    print(&account.table())
+    print(&format!("a day of {pulls} pulls {route}, seed {}\n{machine}\n", options.seed))?;
+    print(&totals.table())
 }
 
-fn play(
-    world: &mut World,
-    event: &Event,
+fn run_event(
+    testbed: &mut Testbed,
+    event: &PullEvent,
     has: &mut BTreeSet<(EngineKind, String)>,
-    way: Way,
+    route: Route,
 ) -> Result<Duration> {
-    let Event { engine, repository, publish, forgotten, checked } = event;
+    let PullEvent { engine, repository, publish, forgotten, checked } = event;
     let image = format!("docker.io/{repository}:latest");
     if let Some(recipe) = publish {
-        world.put(repository, *recipe)?;
+        testbed.publish_as(repository, *recipe)?;
     }
     let is_there = !has.insert((*engine, image.clone()));
     if is_there && *forgotten {
-        world.remove(*engine, &image)?;
+        testbed.remove(*engine, &image)?;
     }
-    let taken = world.time(*engine, &image)?;
-    if let Some(repository) = checked.as_ref().filter(|_| way == Way::Tunnel) {
-        let client = world.client().address();
-        check(world.laptop(), client, repository)?;
+    let taken = testbed.time(*engine, &image)?;
+    if let Some(repository) = checked.as_ref().filter(|_| route == Route::Tunnel) {
+        let client = testbed.client().address();
+        check(testbed.laptop(), client, repository)?;
     }
     Ok(taken)
 }
 
-impl Account {
-    fn count(&mut self, journal: &[Entry]) {
-        let is_manifest = |entry: &&Entry| entry.path.contains("/manifests/");
-        let by = |method: &'static str| move |entry: &&Entry| entry.method == method;
-        let at = |site: Site| journal.iter().filter(move |entry| entry.site == site);
+impl DayTotals {
+    fn count(&mut self, requests: &[LoggedRequest]) {
+        let is_manifest = |entry: &&LoggedRequest| entry.path.contains("/manifests/");
+        let by = |method: &'static str| move |entry: &&LoggedRequest| entry.method == method;
+        let at = |site: Site| requests.iter().filter(move |entry| entry.site == site);
         self.quota = at(Site::Registry).filter(is_manifest).filter(by("GET")).count();
         self.manifest_heads = at(Site::Registry).filter(is_manifest).filter(by("HEAD")).count();
         self.blobs = at(Site::Registry).filter(|entry| entry.path.contains("/blobs/")).count();
@@ -110,7 +110,7 @@ impl Account {
     }
 
     fn table(&self) -> Table {
-        let Gain { items, bytes, in_vain, bytes_in_vain } = &self.ahead;
+        let PrefetchUsage { items, bytes, unused, unused_bytes } = &self.prefetch;
         let mut table = Table::new(&["what", "in all", "a pull"]);
         let mut row = |what: &str, count: f64, decimals| {
             let each = count / self.pulls as f64;
@@ -123,10 +123,10 @@ impl Account {
         row("blobs at the registry", self.blobs as f64, 0);
         row("blobs at the CDN", self.cdn as f64, 0);
         row("update checks", self.checks as f64, 0);
-        row("items that came ahead", *items as f64, 0);
+        row("items that came prefetch", *items as f64, 0);
         row("  KiB", *bytes as f64 / 1024.0, 1);
-        row("of them in vain: not asked for", in_vain.len() as f64, 0);
-        row("  KiB", *bytes_in_vain as f64 / 1024.0, 1);
+        row("of them in vain: not asked for", unused.len() as f64, 0);
+        row("  KiB", *unused_bytes as f64 / 1024.0, 1);
         table.row([
             "median pull, ms".to_owned(),
             String::new(),

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Display};
 
-use docxy_tests::hub::{Entry, Site};
+use docxy_tests::hub::{LoggedRequest, Site};
 use serde::Serialize;
 
 /// A pull, measured.
@@ -18,12 +18,12 @@ pub(super) struct Pull {
 }
 
 impl Pull {
-    /// From the stand-in's journal of the time.
-    pub(super) fn new(seconds: f64, journal: &[Entry]) -> Self {
+    /// From the stand-in's requests of the time.
+    pub(super) fn new(seconds: f64, requests: &[LoggedRequest]) -> Self {
         Self {
             seconds,
-            upstream: journal.iter().map(told).collect(),
-            manifest_gets: journal.iter().filter(|entry| costs_quota(entry)).count(),
+            upstream: requests.iter().map(describe).collect(),
+            manifest_gets: requests.iter().filter(|entry| costs_quota(entry)).count(),
         }
     }
 }
@@ -35,7 +35,7 @@ impl Display for Pull {
     }
 }
 
-fn told(entry: &Entry) -> String {
+fn describe(entry: &LoggedRequest) -> String {
     let host = match entry.site {
         Site::Registry => "registry",
         Site::Auth => "auth",
@@ -46,6 +46,6 @@ fn told(entry: &Entry) -> String {
 }
 
 /// A GET counts also where it finds nothing; a HEAD never does.
-fn costs_quota(entry: &Entry) -> bool {
+fn costs_quota(entry: &LoggedRequest) -> bool {
     entry.site == Site::Registry && entry.method == "GET" && entry.path.contains("/manifests/")
 }

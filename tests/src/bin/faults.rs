@@ -12,8 +12,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use docxy_tests::{
-    faults::{EngineKind, Fault, Outcome, Stage, StageOptions},
-    statistics::{median, most},
+    faults::{EngineKind, Fault, Outcome, Testbed, TestbedOptions},
+    statistics::{max, median},
     table::{Table, number},
 };
 
@@ -24,7 +24,7 @@ use docxy_tests::{
 #[derive(Parser)]
 #[command(name = "faults", after_help = help())]
 struct Arguments {
-    /// How many pulls: each fault with each engine in turn, over and over [default: 100, or once each with --only]
+    /// How many pulls: each fault with each engine in run, over and over [default: 100, or once each with --only]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pulls: Option<u64>,
     /// Only these faults
@@ -45,7 +45,7 @@ struct Arguments {
 }
 
 fn help() -> String {
-    let line = |fault: Fault| format!("  {:14} {}\n", fault.name(), fault.story());
+    let line = |fault: Fault| format!("  {:14} {}\n", fault.name(), fault.description());
     let faults: String = Fault::ALL.into_iter().chain([Fault::None]).map(line).collect();
     format!(
         "Faults:\n{faults}\n\
@@ -78,10 +78,10 @@ fn main() -> ExitCode {
 
 /// Whether all went well.
 fn run(arguments: &Arguments) -> Result<bool> {
-    let stage = Stage::new(StageOptions { mib: arguments.mib, hasty: false })?;
+    let testbed = Testbed::new(TestbedOptions { mib: arguments.mib, short_delays: false })?;
     let mut outcomes: BTreeMap<(Fault, EngineKind), Vec<Outcome>> = BTreeMap::new();
     for pull in pulls(arguments) {
-        let outcome = stage.play(pull.fault, pull.engine, pull.seed);
+        let outcome = testbed.run(pull.fault, pull.engine, pull.seed);
         tell(pull, &outcome)?;
         keep_logs(&arguments.logs, pull, &outcome)?;
         outcomes.entry((pull.fault, pull.engine)).or_default().push(outcome);
@@ -93,7 +93,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
 }
 
 const LEGEND: &str = "\
-MiB twice: content that came over the link beyond the image's own. What was on its way to the laptop's old address counts
+MiB extra_bytes: content that came over the link beyond the image's own. What was on its way to the laptop's old address counts
 (new-address), and what an engine throws away that is interrupted (cancel).
 ";
 
@@ -115,7 +115,7 @@ fn pulls(arguments: &Arguments) -> impl Iterator<Item = Pull> {
 fn tell(pull: Pull, outcome: &Outcome) -> Result<()> {
     let Pull { fault, engine, seed } = pull;
     let result = match &outcome.failure {
-        None => format!("{:6.1} s  {:>6} MiB twice", outcome.seconds, mib(outcome.twice as f64)),
+        None => format!("{:6.1} s  {:>6} MiB extra_bytes", outcome.seconds, mib(outcome.extra_bytes as f64)),
         Some(why) => format!("FAILED: {why}"),
     };
     Ok(writeln!(
@@ -141,24 +141,24 @@ fn table(outcomes: &BTreeMap<(Fault, EngineKind), Vec<Outcome>>) -> Table {
         "engine",
         "pulls",
         "failures",
-        "MiB twice (median)",
+        "MiB extra_bytes (median)",
         "(most)",
         "seconds (median)",
         "(most)",
     ]);
     for ((fault, engine), outcomes) in outcomes {
         let good = || outcomes.iter().filter(|outcome| outcome.failure.is_none());
-        let twice = || good().map(|outcome| outcome.twice as f64);
+        let extra_bytes = || good().map(|outcome| outcome.extra_bytes as f64);
         let seconds = || good().map(|outcome| outcome.seconds);
         table.row([
             fault.name().to_owned(),
             engine.name().to_owned(),
             outcomes.len().to_string(),
             (outcomes.len() - good().count()).to_string(),
-            mib(median(twice())),
-            mib(most(twice())),
+            mib(median(extra_bytes())),
+            mib(max(extra_bytes())),
             number(median(seconds()), 1),
-            number(most(seconds()), 1),
+            number(max(seconds()), 1),
         ]);
     }
     table

@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use docxy_tests::hub::{
-    Backend, Blob, Format, Hub, HubConfig, Image, Listen, PullLimit, PullLimits, Site, Store, seed_of,
+    Backend, Blob, Format, Hub, HubConfig, Image, Listen, PullLimit, PullLimits, Site, Store,
+    seed_for_repository,
 };
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,7 +31,7 @@ struct Arguments {
     /// Where the CDN listens.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen_cdn: SocketAddr,
-    /// A Unix socket to be made for the journal and for faults.
+    /// A Unix socket to be made for the request_log and for faults.
     #[arg(long, value_name = "SOCKET")]
     control: Option<PathBuf>,
     /// A file for the CA's certificate.
@@ -165,10 +166,16 @@ fn fill(arguments: &Arguments, published: &mut BTreeMap<String, String>) -> Resu
         publish(&content.repository, &content.image()?.in_format(Format::Docker));
     }
     for content in &arguments.large_image {
-        publish(&content.repository, &Image::one_layer(seed_of(&content.repository), content.size()?)?);
+        publish(
+            &content.repository,
+            &Image::one_layer(seed_for_repository(&content.repository), content.size()?)?,
+        );
     }
     for content in &arguments.four_layer_image {
-        publish(&content.repository, &Image::four_layers(seed_of(&content.repository), content.size()?)?);
+        publish(
+            &content.repository,
+            &Image::four_layers(seed_for_repository(&content.repository), content.size()?)?,
+        );
     }
     for content in &arguments.private {
         publish(&content.repository, &content.image()?);
@@ -178,7 +185,7 @@ fn fill(arguments: &Arguments, published: &mut BTreeMap<String, String>) -> Resu
         store.make_private(repository, &accounts);
     }
     for content in &arguments.blob {
-        let blob = Blob::generated(seed_of(&content.repository), content.size()?);
+        let blob = Blob::generated(seed_for_repository(&content.repository), content.size()?);
         published.insert(content.repository.clone(), blob.digest().to_string());
         store.add_blob(&content.repository, blob);
     }
@@ -189,7 +196,7 @@ impl Content {
     fn image(&self) -> Result<Image> {
         Ok(match self.size {
             None => Image::hello_from(&self.repository)?,
-            Some(size) => Image::five_layers(seed_of(&self.repository), size)?,
+            Some(size) => Image::five_layers(seed_for_repository(&self.repository), size)?,
         })
     }
 

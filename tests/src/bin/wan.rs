@@ -15,8 +15,8 @@ use clap::{Args, Parser, Subcommand};
 use docxy_tests::{
     process::scratch,
     wan::{
-        Conditions, LADDER, Link, LinkOptions, NamedLink, Pair, Wan,
-        control::{Reply, Request, answer},
+        Conditions, Link, LinkOptions, LinkPreset, NamespacePair, PRESETS, Wan,
+        control::{Request, Response, handle},
     },
 };
 use tokio::{
@@ -28,20 +28,20 @@ use tokio::{
 };
 
 /// Tells the command, and so `wan ctl`, where the control socket is.
-const CONTROL: &str = "WAN_CONTROL";
+const CONTROL_VARIABLE: &str = "WAN_CONTROL";
 
 /// How long a command may take to end after SIGTERM before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest line that the control socket reads.
-const LONGEST_LINE: u64 = 4096;
+const REQUEST_BYTES_MAX: u64 = 4096;
 
 /// Emulates a long, slow, lossy or hostile link between two network namespaces. Needs root.
 #[derive(Parser)]
 #[command(after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
-    command: Task,
+    command: WanCommand,
 }
 
 const EXAMPLES: &str = "\
@@ -62,7 +62,7 @@ The command sees
   WAN_CONTROL                the control socket: `wan ctl` finds it by itself";
 
 #[derive(Subcommand)]
-enum Task {
+enum WanCommand {
     /// Bring up a link, run a command beside it, take it down again
     Up(Box<Up>),
     /// Print the named links, as the options that make them
@@ -78,8 +78,8 @@ enum Task {
 #[derive(Args)]
 struct Up {
     /// A named link (see `wan list`); without one, a perfect link to be spoilt by options
-    #[arg(value_parser = named_link)]
-    link: Option<&'static NamedLink>,
+    #[arg(value_parser = link_preset)]
+    link: Option<&'static LinkPreset>,
     #[command(flatten)]
     options: LinkOptions,
     /// Seed of the dice for loss and jitter
@@ -100,9 +100,9 @@ struct Up {
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     let outcome = match Arguments::parse().command {
-        Task::Up(arguments) => up(*arguments).await,
-        Task::List => list(),
-        Task::Ctl(_) => ctl().await,
+        WanCommand::Up(arguments) => up(*arguments).await,
+        WanCommand::List => list(),
+        WanCommand::Ctl(_) => ctl().await,
     };
     outcome.unwrap_or_else(|error| {
         // If even stderr is gone, the exit status has to say it all.
@@ -117,7 +117,7 @@ async fn up(arguments: Up) -> Result<ExitCode> {
     let mut link = arguments.link.map_or(Link::symmetric(Conditions::PERFECT), |named| named.link);
     arguments.options.apply(&mut link);
 
-    let pair = Pair::new()?;
+    let pair = NamespacePair::new()?;
     let wan = Wan::join(&pair.left, &pair.right, link, arguments.seed)?;
     let folder = scratch()?;
     let control = folder.path().join("control");
@@ -127,10 +127,10 @@ async fn up(arguments: Up) -> Result<ExitCode> {
         ("WAN_RIGHT", pair.right.namespace.clone()),
         ("WAN_LEFT_IP", pair.left.address.to_string()),
         ("WAN_RIGHT_IP", pair.right.address.to_string()),
-        (CONTROL, control.display().to_string()),
+        (CONTROL_VARIABLE, control.display().to_string()),
     ];
     let outcome = tokio::select! {
-        outcome = use_link(&arguments.command, environment, &mut signals) => outcome?,
+        outcome = run_command(&arguments.command, environment, &mut signals) => outcome?,
         never = serve(&listener, &wan) => match never {},
     };
 
@@ -146,7 +146,7 @@ async fn up(arguments: Up) -> Result<ExitCode> {
 }
 
 /// Runs the command to its end, or, without one, waits for a signal.
-async fn use_link(
+async fn run_command(
     command: &[String],
     environment: [(&str, String); 5],
     signals: &mut Signals,
@@ -174,11 +174,11 @@ async fn run_until_ended(mut child: Child, signals: &mut Signals) -> Result<Exit
         // The shell's own `kill`, as tokio only knows SIGKILL.
         Command::new("sh").args(["-c", r#"kill -s TERM "$0""#, &pid.to_string()]).status().await?;
     }
-    match timeout(GRACE, child.wait()).await {
+    match timeout(TERMINATION_TIMEOUT, child.wait()).await {
         Ok(status) => Ok(exit_code(status?)),
         Err(_) => {
             child.kill().await?;
-            bail!("the command did not end within {GRACE:?} of a signal and was killed")
+            bail!("the command did not end within {TERMINATION_TIMEOUT:?} of a signal and was killed")
         }
     }
 }
@@ -192,25 +192,27 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 
 fn list() -> Result<ExitCode> {
     let mut out = io::stdout().lock();
-    for NamedLink { name, story, link } in LADDER {
-        writeln!(out, "{name:20} {story}\n{:20} {link}", "")?;
+    for LinkPreset { name, description, link } in PRESETS {
+        writeln!(out, "{name:20} {description}\n{:20} {link}", "")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Sends on the words of the request, which the arguments' own grammar has found good.
 async fn ctl() -> Result<ExitCode> {
-    let control = PathBuf::from(env::var_os(CONTROL).with_context(|| format!("{CONTROL} is not set"))?);
+    let control = PathBuf::from(
+        env::var_os(CONTROL_VARIABLE).with_context(|| format!("{CONTROL_VARIABLE} is not set"))?,
+    );
     let words: Vec<_> = env::args().skip_while(|word| word != "ctl").skip(1).collect();
     let mut socket = UnixStream::connect(&control)
         .await
         .with_context(|| format!("no link is up behind {}", control.display()))?;
     socket.write_all(words.join(" ").as_bytes()).await?;
     socket.shutdown().await?;
-    let mut reply = Vec::new();
-    socket.read_to_end(&mut reply).await?;
-    let reply: Reply = serde_json::from_slice(&reply).context("the link's process has ended")?;
-    let value = reply.map_err(|why| anyhow!(why))?;
+    let mut response = Vec::new();
+    socket.read_to_end(&mut response).await?;
+    let response: Response = serde_json::from_slice(&response).context("the link's process has ended")?;
+    let value = response.map_err(|why| anyhow!(why))?;
     if !value.is_null() {
         writeln!(io::stdout(), "{value:#}")?;
     }
@@ -221,7 +223,7 @@ async fn ctl() -> Result<ExitCode> {
 async fn serve(listener: &UnixListener, wan: &Wan) -> Infallible {
     loop {
         let responded = match listener.accept().await {
-            Ok((socket, _)) => timeout(GRACE, respond(socket, wan)).await,
+            Ok((socket, _)) => timeout(TERMINATION_TIMEOUT, respond(socket, wan)).await,
             Err(error) => Ok(Err(error.into())),
         };
         if let Ok(Err(error)) = responded {
@@ -233,13 +235,13 @@ async fn serve(listener: &UnixListener, wan: &Wan) -> Infallible {
 async fn respond(mut socket: UnixStream, wan: &Wan) -> Result<()> {
     let (input, mut output) = socket.split();
     let mut line = String::new();
-    BufReader::new(input.take(LONGEST_LINE)).read_line(&mut line).await?;
-    output.write_all(&serde_json::to_vec(&answer(&line, wan))?).await?;
+    BufReader::new(input.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    output.write_all(&serde_json::to_vec(&handle(&line, wan))?).await?;
     Ok(())
 }
 
-fn named_link(name: &str) -> Result<&'static NamedLink> {
-    NamedLink::find(name).with_context(|| "no such link; `wan list` shows them".to_owned())
+fn link_preset(name: &str) -> Result<&'static LinkPreset> {
+    LinkPreset::find(name).with_context(|| "no such link; `wan list` shows them".to_owned())
 }
 
 /// The signals that end the link.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Account, COMMAND, Direct, Engine, PULL, Pulled, Sandbox};
+use super::{Account, COMMAND_TIMEOUT, DirectAccess, Engine, PULL_TIMEOUT, PulledImage, Sandbox};
 use crate::{
     net::Namespace,
     process::{PATIENCE, Process, run},
@@ -25,13 +25,13 @@ pub struct Containerd {
 }
 
 impl Engine for Containerd {
-    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<Pulled> {
-        run(self.pull_command(image, account), PULL)?.succeeded()?;
+    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<PulledImage> {
+        run(self.pull_command(image, account), PULL_TIMEOUT)?.succeeded()?;
         self.inspect(image)
     }
 
     fn pull_refused(&self, image: &str, account: Option<Account<'_>>) -> Result<String> {
-        run(self.pull_command(image, account), PULL)?.refused()
+        run(self.pull_command(image, account), PULL_TIMEOUT)?.refused()
     }
 }
 
@@ -51,8 +51,8 @@ impl Containerd {
     }
 
     /// Starts one without a mirror.
-    pub fn start_direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
-        Self::start_in(Sandbox::knowing(namespace, direct)?)
+    pub fn start_direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
+        Self::start_in(Sandbox::with_direct_access(namespace, direct)?)
     }
 
     fn start_in(sandbox: Sandbox) -> Result<Self> {
@@ -65,16 +65,17 @@ impl Containerd {
     }
 
     /// What containerd has under this name.
-    pub fn inspect(&self, image: &str) -> Result<Pulled> {
-        let table = run(self.ctr(&["images", "list", &format!("name=={image}")]), COMMAND)?.succeeded()?;
+    pub fn inspect(&self, image: &str) -> Result<PulledImage> {
+        let table =
+            run(self.ctr(&["images", "list", &format!("name=={image}")]), COMMAND_TIMEOUT)?.succeeded()?;
         let row = table
             .lines()
             .find(|line| line.starts_with(image))
             .with_context(|| format!("no {image}\n{table}"))?;
         // REF TYPE DIGEST SIZE PLATFORMS LABELS
         let digest = row.split_whitespace().nth(2).with_context(|| format!("no digest in `{row}`"))?;
-        Pulled::from_store(digest, |digest| {
-            Ok(run(self.ctr(&["content", "get", digest]), COMMAND)?.succeeded()?.into_bytes())
+        PulledImage::from_store(digest, |digest| {
+            Ok(run(self.ctr(&["content", "get", digest]), COMMAND_TIMEOUT)?.succeeded()?.into_bytes())
         })
     }
 

@@ -8,7 +8,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::{
-    Account, COMMAND, Direct, PULL, Pulled, Sandbox,
+    Account, COMMAND_TIMEOUT, DirectAccess, PULL_TIMEOUT, PulledImage, Sandbox,
     image::{text, texts},
 };
 use crate::{
@@ -31,8 +31,8 @@ impl Dockerd {
     }
 
     /// Starts one without a mirror.
-    pub fn start_direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
-        Self::start_in(Sandbox::knowing(namespace, direct)?, &[])
+    pub fn start_direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
+        Self::start_in(Sandbox::with_direct_access(namespace, direct)?, &[])
     }
 
     fn start_in(sandbox: Sandbox, mirrors: &[&str]) -> Result<Self> {
@@ -52,37 +52,37 @@ impl Dockerd {
     }
 
     /// `docker pull`, and what it got.
-    pub fn pull(&self, image: &str) -> Result<Pulled> {
-        run(self.docker(&["pull", image]), PULL)?.succeeded()?;
+    pub fn pull(&self, image: &str) -> Result<PulledImage> {
+        run(self.docker(&["pull", image]), PULL_TIMEOUT)?.succeeded()?;
         self.inspect(image)
     }
 
     /// `docker pull` of something that it must not get, and how docker tells that to its user.
     pub fn pull_refused(&self, image: &str) -> Result<String> {
-        run(self.docker(&["pull", image]), PULL)?.refused()
+        run(self.docker(&["pull", image]), PULL_TIMEOUT)?.refused()
     }
 
     /// What dockerd has under this name.
-    pub fn inspect(&self, image: &str) -> Result<Pulled> {
-        let json =
-            run(self.docker(&["image", "inspect", "--format", "{{json .}}", image]), COMMAND)?.succeeded()?;
+    pub fn inspect(&self, image: &str) -> Result<PulledImage> {
+        let json = run(self.docker(&["image", "inspect", "--format", "{{json .}}", image]), COMMAND_TIMEOUT)?
+            .succeeded()?;
         let image: Value = serde_json::from_str(&json)?;
         let (_, digest) = text(&image["RepoDigests"][0])?.split_once('@').context("a RepoDigest has no @")?;
-        Ok(Pulled {
+        Ok(PulledImage {
             digest: digest.to_owned(),
             config: text(&image["Id"])?.to_owned(),
             layers: texts(&image["RootFS"]["Layers"])?,
         })
     }
 
-    /// `docker login REGISTRY`, and what it said.
+    /// `docker login REGISTRY`, and what it output.
     pub fn login(&self, registry: &str, account: Account<'_>) -> Result<String> {
-        run(self.login_command(registry, account)?, COMMAND)?.succeeded()
+        run(self.login_command(registry, account)?, COMMAND_TIMEOUT)?.succeeded()
     }
 
     /// `docker login REGISTRY` that must fail, and how docker tells that to its user.
     pub fn login_refused(&self, registry: &str, account: Account<'_>) -> Result<String> {
-        run(self.login_command(registry, account)?, COMMAND)?.refused()
+        run(self.login_command(registry, account)?, COMMAND_TIMEOUT)?.refused()
     }
 
     /// Has docker know this account for Docker Hub, as a `docker login` before the network was blocked would. It
@@ -103,13 +103,13 @@ impl Dockerd {
     pub fn load(&self, tar: &Path) -> Result<Vec<String>> {
         let mut command = self.docker(&["load", "--input"]);
         command.arg(tar);
-        let said = run(command, PULL)?.succeeded()?;
-        Ok(said.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).map(str::to_owned).collect())
+        let output = run(command, PULL_TIMEOUT)?.succeeded()?;
+        Ok(output.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).map(str::to_owned).collect())
     }
 
     /// `docker rmi`: the next pull is a cold one again.
     pub fn remove(&self, image: &str) -> Result<()> {
-        run(self.docker(&["rmi", "--force", image]), COMMAND)?.succeeded()?;
+        run(self.docker(&["rmi", "--force", image]), COMMAND_TIMEOUT)?.succeeded()?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 /// An image as an engine has it: equal only if every byte that matters is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pulled {
+pub struct PulledImage {
     /// Digest of what the tag named: the index of a multi-arch image.
     pub digest: String,
     /// Digest of the config of this machine's platform (linux/amd64): the image id.
@@ -16,7 +16,7 @@ pub struct Pulled {
     pub layers: Vec<String>,
 }
 
-impl Pulled {
+impl PulledImage {
     /// Reads an image from an engine's content store, from what the tag named down to the config. `content` returns
     /// the bytes stored under a digest; they are checked against it.
     pub(super) fn from_store(top: &str, content: impl Fn(&str) -> Result<Vec<u8>>) -> Result<Self> {

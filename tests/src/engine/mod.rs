@@ -15,26 +15,26 @@ use anyhow::Result;
 
 pub use containerd::Containerd;
 pub use dockerd::Dockerd;
-pub use image::Pulled;
+pub use image::PulledImage;
 pub use podman::Podman;
 pub use registry::Registry;
-pub use sandbox::{Direct, Sandbox};
+pub use sandbox::{DirectAccess, Sandbox};
 pub use skopeo::Skopeo;
 
 /// An engine whose pulls take an account on their command line, and full names only (`docker.io/library/alpine:latest`).
 pub trait Engine {
     /// Pulls `image`, and tells what it got.
-    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<Pulled>;
+    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<PulledImage>;
 
     /// Pulls `image`, which it must not get, and tells how its user learns why.
     fn pull_refused(&self, image: &str, account: Option<Account<'_>>) -> Result<String>;
 }
 
 /// How long a pull may take: beyond it, an engine hangs on something that it cannot reach.
-const PULL: Duration = Duration::from_secs(120);
+const PULL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long an engine's command may take that transfers nothing.
-const COMMAND: Duration = Duration::from_secs(20);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An account at a registry.
 #[derive(Clone, Copy, Debug)]

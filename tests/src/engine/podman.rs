@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{
-    Account, COMMAND, Direct, Engine, PULL, Pulled, Sandbox,
+    Account, COMMAND_TIMEOUT, DirectAccess, Engine, PULL_TIMEOUT, PulledImage, Sandbox,
     image::{text, texts},
     skopeo::write_registries,
 };
@@ -20,13 +20,13 @@ pub struct Podman {
 }
 
 impl Engine for Podman {
-    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<Pulled> {
-        run(self.pull_command(image, account), PULL)?.succeeded()?;
+    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<PulledImage> {
+        run(self.pull_command(image, account), PULL_TIMEOUT)?.succeeded()?;
         self.inspect(image)
     }
 
     fn pull_refused(&self, image: &str, account: Option<Account<'_>>) -> Result<String> {
-        run(self.pull_command(image, account), PULL)?.refused()
+        run(self.pull_command(image, account), PULL_TIMEOUT)?.refused()
     }
 }
 
@@ -37,8 +37,8 @@ impl Podman {
     }
 
     /// One without a mirror.
-    pub fn direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
-        Self::new_in(Sandbox::knowing(namespace, direct)?, None)
+    pub fn direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
+        Self::new_in(Sandbox::with_direct_access(namespace, direct)?, None)
     }
 
     fn new_in(sandbox: Sandbox, mirror: Option<&str>) -> Result<Self> {
@@ -53,11 +53,11 @@ impl Podman {
     }
 
     /// What podman has under this name.
-    pub fn inspect(&self, image: &str) -> Result<Pulled> {
-        let json = run(self.podman(&["image", "inspect", image]), COMMAND)?.succeeded()?;
+    pub fn inspect(&self, image: &str) -> Result<PulledImage> {
+        let json = run(self.podman(&["image", "inspect", image]), COMMAND_TIMEOUT)?.succeeded()?;
         let images: Value = serde_json::from_str(&json)?;
         let image = &images[0];
-        Ok(Pulled {
+        Ok(PulledImage {
             digest: text(&image["Digest"])?.to_owned(),
             config: format!("sha256:{}", text(&image["Id"])?),
             layers: texts(&image["RootFS"]["Layers"])?,
@@ -68,8 +68,8 @@ impl Podman {
     pub fn load(&self, tar: &Path) -> Result<Vec<String>> {
         let mut command = self.podman(&["load", "--quiet", "--input"]);
         command.arg(tar);
-        let said = run(command, PULL)?.succeeded()?;
-        Ok(said.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).map(str::to_owned).collect())
+        let output = run(command, PULL_TIMEOUT)?.succeeded()?;
+        Ok(output.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).map(str::to_owned).collect())
     }
 
     /// `podman login REGISTRY`: the one way for an account to get to a mirror. What goes with a pull (`--creds`) is for the
@@ -77,7 +77,7 @@ impl Podman {
     pub fn login(&self, registry: &str, account: Account<'_>) -> Result<String> {
         let mut command = self.sandbox.command_with_input("podman", account.password)?;
         command.args(["login", "--username", account.user, "--password-stdin", registry]);
-        run(command, COMMAND)?.succeeded()
+        run(command, COMMAND_TIMEOUT)?.succeeded()
     }
 
     /// `podman` with these arguments.

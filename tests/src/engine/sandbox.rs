@@ -27,7 +27,7 @@ pub struct Sandbox {
 
 /// Docker Hub as an engine without a mirror finds it.
 #[derive(Clone, Debug)]
-pub struct Direct {
+pub struct DirectAccess {
     /// Where its host names lead, instead of DNS; the ports are HTTPS's own.
     pub hosts: BTreeMap<String, SocketAddr>,
     /// The certificate authority to trust for it.
@@ -58,7 +58,7 @@ impl Sandbox {
     }
 
     /// The same for an engine that finds Docker Hub itself.
-    pub fn knowing(namespace: &Namespace, direct: &Direct) -> Result<Self> {
+    pub fn with_direct_access(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
         let sandbox = Self { ca: Some(direct.ca.clone()), ..Self::new(namespace)? };
         let line = |(host, address): (&String, &SocketAddr)| format!("{} {host}\n", address.ip());
         sandbox.write("etc-hosts", &direct.hosts.iter().map(line).collect::<String>())?;

@@ -10,7 +10,9 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Account, COMMAND, Direct, Engine, PULL, Pulled, Sandbox, image::digest_of};
+use super::{
+    Account, COMMAND_TIMEOUT, DirectAccess, Engine, PULL_TIMEOUT, PulledImage, Sandbox, image::digest_of,
+};
 use crate::{net::Namespace, process::run};
 
 /// A skopeo with a configuration of its own.
@@ -47,12 +49,13 @@ fn mirrored(mirror: &str) -> String {
 
 /// A pull is `skopeo copy --all docker://IMAGE dir:…`: every platform, byte for byte.
 impl Engine for Skopeo {
-    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<Pulled> {
+    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<PulledImage> {
         let folder = self.next_folder();
-        run(self.copy_command(image, &format!("dir:{}", folder.display()), account), PULL)?.succeeded()?;
+        run(self.copy_command(image, &format!("dir:{}", folder.display()), account), PULL_TIMEOUT)?
+            .succeeded()?;
         let top = fs::read(folder.join("manifest.json"))?;
         let digest = digest_of(&top);
-        Pulled::from_store(&digest, |wanted| {
+        PulledImage::from_store(&digest, |wanted| {
             if wanted == digest {
                 return Ok(top.clone());
             }
@@ -65,7 +68,7 @@ impl Engine for Skopeo {
 
     fn pull_refused(&self, image: &str, account: Option<Account<'_>>) -> Result<String> {
         let target = format!("dir:{}", self.next_folder().display());
-        run(self.copy_command(image, &target, account), PULL)?.refused()
+        run(self.copy_command(image, &target, account), PULL_TIMEOUT)?.refused()
     }
 }
 
@@ -76,8 +79,8 @@ impl Skopeo {
     }
 
     /// One without a mirror.
-    pub fn direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
-        Self::new_in(Sandbox::knowing(namespace, direct)?, None)
+    pub fn direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
+        Self::new_in(Sandbox::with_direct_access(namespace, direct)?, None)
     }
 
     fn new_in(sandbox: Sandbox, mirror: Option<&str>) -> Result<Self> {
@@ -89,7 +92,7 @@ impl Skopeo {
     pub fn push(&self, layout: &Path, image: &str) -> Result<()> {
         let mut command = self.skopeo(&["copy", "--all", "--preserve-digests", "--dest-tls-verify=false"]);
         command.args([format!("oci:{}", layout.display()), format!("docker://{image}")]);
-        run(command, PULL)?.succeeded()?;
+        run(command, PULL_TIMEOUT)?.succeeded()?;
         Ok(())
     }
 
@@ -98,7 +101,7 @@ impl Skopeo {
     pub fn login(&self, registry: &str, account: Account<'_>) -> Result<String> {
         let mut command = self.sandbox.command_with_input("skopeo", account.password)?;
         command.args(["login", "--username", account.user, "--password-stdin", registry]);
-        run(command, COMMAND)?.succeeded()
+        run(command, COMMAND_TIMEOUT)?.succeeded()
     }
 
     /// `skopeo` with these arguments.

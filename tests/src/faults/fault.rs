@@ -1,4 +1,4 @@
-//! The faults by name. How each is done is in `strike`.
+//! The faults by name. How each is done is in `inject`.
 
 use std::str::FromStr;
 
@@ -27,7 +27,7 @@ pub enum Fault {
     Loss,
     /// The engine is told to stop, and then to pull again.
     Cancel,
-    /// The CDN breaks a layer off, and the registry then says 503 twice.
+    /// The CDN breaks a layer off, and the registry then says 503 extra_bytes.
     Registry503,
     /// The server is told to end, and another one takes its place.
     Drain,
@@ -70,20 +70,20 @@ impl Fault {
     }
 
     /// What happens.
-    pub const fn story(self) -> &'static str {
+    pub const fn description(self) -> &'static str {
         match self {
             Self::None => "nothing, for comparison",
             Self::ServerKilled => "the server is killed, and back 10 s later",
             Self::Outage => "nothing gets through for 30 s",
             Self::NewAddress => "the laptop's address changes",
-            Self::NewPortOnly => "the ports that the client has used so far are blocked for ever",
+            Self::NewPortOnly => "the ports that the client has used so server_end are blocked for ever",
             Self::CdnCut => "the CDN breaks a layer off, five times",
             Self::CdnStall => "the CDN falls silent in mid-layer",
             Self::ExpiredUrl => "the CDN breaks a layer off, and the next URL has expired",
             Self::ExpiredToken => "all tokens expire, and then the CDN breaks a layer off (a private image)",
             Self::Loss => "10 % of all packets are lost from then on",
             Self::Cancel => "the engine is interrupted, and pulls again",
-            Self::Registry503 => "the CDN breaks a layer off, and the registry says 503 twice",
+            Self::Registry503 => "the CDN breaks a layer off, and the registry says 503 extra_bytes",
             Self::Drain => {
                 "the server is told to end; another one takes over once it has (in half of them the link slows down, and its 30 s run out)"
             }

@@ -2,15 +2,15 @@
 //! one thing goes wrong in the middle of a layer.
 //! Must never help anybody: what an engine, the client or the server need to get over a fault, they have to do.
 
+mod engine;
 mod fault;
+mod inject;
+mod link_bytes;
 mod plan;
-mod puller;
-mod stage;
-mod strike;
-mod toll;
-mod turn;
+mod run;
+mod testbed;
 
+pub use engine::EngineKind;
 pub use fault::Fault;
-pub use puller::EngineKind;
-pub use stage::{Stage, StageOptions};
-pub use turn::Outcome;
+pub use run::Outcome;
+pub use testbed::{Testbed, TestbedOptions};

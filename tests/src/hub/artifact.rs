@@ -24,8 +24,8 @@ pub struct Artifact {
 impl Artifact {
     /// An artifact of one payload about `subject`.
     pub fn about(subject: &Manifest, artifact_type: &str, payload: &[u8]) -> Self {
-        let config = Blob::held(&b"{}"[..]);
-        let layer = Blob::held(payload.to_vec());
+        let config = Blob::from_bytes(&b"{}"[..]);
+        let layer = Blob::from_bytes(payload.to_vec());
         let manifest = Manifest::of_json(
             media_type::OCI_MANIFEST,
             &json!({

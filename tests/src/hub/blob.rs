@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// Reads and generated tiles are this long: above gzip's 32 KiB window, so that noise stays incompressible.
-pub(super) const CHUNK: usize = 64 * 1024;
+pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 
 /// `sha256:<hex>`, as it stands in manifests and URLs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -49,10 +49,10 @@ impl Digest {
 }
 
 impl TryFrom<String> for Digest {
-    type Error = NotADigest;
+    type Error = InvalidDigest;
 
-    fn try_from(text: String) -> Result<Self, NotADigest> {
-        Self::parse(&text).ok_or(NotADigest(text))
+    fn try_from(text: String) -> Result<Self, InvalidDigest> {
+        Self::parse(&text).ok_or(InvalidDigest(text))
     }
 }
 
@@ -65,7 +65,7 @@ impl From<Digest> for String {
 /// Text that should have been a digest.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is no sha256 digest")]
-pub struct NotADigest(String);
+pub struct InvalidDigest(String);
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,30 +84,30 @@ impl fmt::Debug for Digest {
 pub struct Blob {
     digest: Digest,
     len: u64,
-    pieces: Arc<[Piece]>,
+    parts: Arc<[BlobPart]>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Piece {
-    Held(Bytes),
+pub(super) enum BlobPart {
+    Bytes(Bytes),
     Noise(Noise),
 }
 
 impl Blob {
     /// A blob of these very bytes.
-    pub fn held(bytes: impl Into<Bytes>) -> Self {
-        Self::of_pieces(vec![Piece::Held(bytes.into())])
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        Self::from_parts(vec![BlobPart::Bytes(bytes.into())])
     }
 
     /// `len` incompressible bytes grown from `seed`. Its digest is computed here by one pass over them.
     pub fn generated(seed: u64, len: u64) -> Self {
-        Self::of_pieces(vec![Piece::Noise(Noise::new(seed, len))])
+        Self::from_parts(vec![BlobPart::Noise(Noise::new(seed, len))])
     }
 
-    pub(super) fn of_pieces(pieces: Vec<Piece>) -> Self {
-        let len = pieces.iter().map(Piece::len).sum();
+    pub(super) fn from_parts(parts: Vec<BlobPart>) -> Self {
+        let len = parts.iter().map(BlobPart::len).sum();
         // The digest is only known once the bytes have been read, and reading needs no digest.
-        let mut blob = Self { digest: Digest(Arc::from("")), len, pieces: pieces.into() };
+        let mut blob = Self { digest: Digest(Arc::from("")), len, parts: parts.into() };
         let mut hash = Sha256::new();
         for chunk in blob.chunks() {
             hash.update(&chunk);
@@ -131,15 +131,15 @@ impl Blob {
         self.len == 0
     }
 
-    /// Up to `CHUNK` bytes from `offset`, never past `end`; empty only at `end` or past the blob's own end.
+    /// Up to `CHUNK_BYTES` bytes from `offset`, never past `end`; empty only at `end` or past the blob's own end.
     pub fn read(&self, offset: u64, end: u64) -> Bytes {
         let mut start = 0;
-        for piece in self.pieces.iter() {
-            if offset < start + piece.len() {
-                let most = end.saturating_sub(offset).min(CHUNK as u64) as usize;
-                return piece.read(offset - start, most);
+        for part in self.parts.iter() {
+            if offset < start + part.len() {
+                let max_len = end.saturating_sub(offset).min(CHUNK_BYTES as u64) as usize;
+                return part.read(offset - start, max_len);
             }
-            start += piece.len();
+            start += part.len();
         }
         Bytes::new()
     }
@@ -155,27 +155,27 @@ impl Blob {
     }
 }
 
-impl Piece {
+impl BlobPart {
     fn len(&self) -> u64 {
         match self {
-            Self::Held(bytes) => bytes.len() as u64,
+            Self::Bytes(bytes) => bytes.len() as u64,
             Self::Noise(noise) => noise.len,
         }
     }
 
-    fn read(&self, offset: u64, most: usize) -> Bytes {
+    fn read(&self, offset: u64, max_len: usize) -> Bytes {
         match self {
-            Self::Held(bytes) => {
+            Self::Bytes(bytes) => {
                 let start = offset as usize;
-                bytes.slice(start..bytes.len().min(start + most))
+                bytes.slice(start..bytes.len().min(start + max_len))
             }
-            Self::Noise(noise) => noise.read(offset, most),
+            Self::Noise(noise) => noise.read(offset, max_len),
         }
     }
 }
 
 /// One random tile over and over, each copy stamped with its number: as cheap as a copy to read
-/// anywhere, and a piece that was put in the wrong place cannot look right.
+/// anywhere, and a part that was put in the wrong place cannot look right.
 #[derive(Clone, Debug)]
 pub(super) struct Noise {
     tile: Bytes,
@@ -184,14 +184,15 @@ pub(super) struct Noise {
 
 impl Noise {
     pub(super) fn new(seed: u64, len: u64) -> Self {
-        let tile: Vec<u8> = (0..(CHUNK / 8) as u64).flat_map(|i| splitmix64(seed, i).to_le_bytes()).collect();
+        let tile: Vec<u8> =
+            (0..(CHUNK_BYTES / 8) as u64).flat_map(|i| splitmix64(seed, i).to_le_bytes()).collect();
         Self { tile: tile.into(), len }
     }
 
-    fn read(&self, offset: u64, most: usize) -> Bytes {
-        let (number, within) = (offset / CHUNK as u64, (offset % CHUNK as u64) as usize);
-        let left = (self.len - offset).min((CHUNK - within) as u64) as usize;
-        let end = within + most.min(left);
+    fn read(&self, offset: u64, max_len: usize) -> Bytes {
+        let (number, within) = (offset / CHUNK_BYTES as u64, (offset % CHUNK_BYTES as u64) as usize);
+        let left = (self.len - offset).min((CHUNK_BYTES - within) as u64) as usize;
+        let end = within + max_len.min(left);
         let stamp = number.to_le_bytes();
         if within >= stamp.len() {
             return self.tile.slice(within..end);
@@ -222,11 +223,11 @@ mod tests {
 
     #[test]
     fn a_generated_blob_reads_the_same_from_any_offset() {
-        let blob = Blob::generated(7, 3 * CHUNK as u64 + 11);
+        let blob = Blob::generated(7, 3 * CHUNK_BYTES as u64 + 11);
         let bytes = whole(&blob);
         assert_eq!(bytes.len() as u64, blob.len());
         assert_eq!(*blob.digest(), Digest::of(&bytes));
-        for offset in [0, 1, 7, 8, CHUNK - 1, CHUNK, CHUNK + 3, 3 * CHUNK + 10] {
+        for offset in [0, 1, 7, 8, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 3, 3 * CHUNK_BYTES + 10] {
             let chunk = blob.read(offset as u64, blob.len());
             assert_eq!(chunk, bytes[offset..offset + chunk.len()], "at {offset}");
             assert!(!chunk.is_empty());

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     push::{self, PushError},
-    reply::{Body, error},
+    response::{Body, error},
     site::Names,
     store::Store,
     token::{ISSUER, Tokens},
@@ -45,16 +45,16 @@ pub enum DistributionError {
     /// It could not be started.
     #[error("cannot start docker-registry (Debian package docker-registry): {0}")]
     Spawn(#[source] io::Error),
-    /// It ended, or said nothing of its port.
-    #[error("docker-registry did not come up; it said: {0}")]
-    NotUp(String),
+    /// It ended, or log_lines nothing of its port.
+    #[error("docker-registry did not come up; it log_lines: {0}")]
+    NotReady(String),
     /// An image could not be put into it.
     #[error(transparent)]
     Push(#[from] PushError),
 }
 
 /// It is up within a tenth of a second; a machine under load needs more.
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Distribution {
     /// Starts the process on a free loopback port and puts everything that `store` holds into it.
@@ -77,12 +77,12 @@ impl Distribution {
             .spawn()
             .map_err(DistributionError::Spawn)?;
         let address = match process.stderr.take() {
-            Some(stderr) => address_in(BufReader::new(stderr).lines()).await?,
-            None => return Err(DistributionError::NotUp("nothing: its stderr is not ours".into())),
+            Some(stderr) => wait_for_address(BufReader::new(stderr).lines()).await?,
+            None => return Err(DistributionError::NotReady("nothing: its stderr is not ours".into())),
         };
         let client = Client::builder(TokioExecutor::new()).build_http();
         let registry = Self { client, address, _process: process, _files: files };
-        push::everything(&registry, names, tokens, store).await?;
+        push::push_store(&registry, names, tokens, store).await?;
         Ok(registry)
     }
 
@@ -132,8 +132,8 @@ fn write_config(directory: &Path, names: &Names, tokens: &Tokens) -> io::Result<
 }
 
 /// The address that the process says it listens on. What it says later goes to our own log.
-async fn address_in(mut lines: Lines<BufReader<ChildStderr>>) -> Result<SocketAddr, DistributionError> {
-    let mut said = Vec::new();
+async fn wait_for_address(mut lines: Lines<BufReader<ChildStderr>>) -> Result<SocketAddr, DistributionError> {
+    let mut log_lines = Vec::new();
     let found = async {
         while let Ok(Some(line)) = lines.next_line().await {
             let address =
@@ -141,12 +141,12 @@ async fn address_in(mut lines: Lines<BufReader<ChildStderr>>) -> Result<SocketAd
             if address.is_some() {
                 return address;
             }
-            said.push(line);
+            log_lines.push(line);
         }
         None
     };
-    let found = tokio::time::timeout(START, found).await.ok().flatten();
-    let address = found.ok_or_else(|| DistributionError::NotUp(said.join("\n")))?;
+    let found = tokio::time::timeout(START_TIMEOUT, found).await.ok().flatten();
+    let address = found.ok_or_else(|| DistributionError::NotReady(log_lines.join("\n")))?;
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
             tracing::debug!(target: "docker_registry", "{line}");

@@ -144,7 +144,7 @@ pub struct Faults {
 /// Some armed fault met no request in time.
 #[derive(Debug, thiserror::Error)]
 #[error("still armed after {within:?}: {left:?}")]
-pub struct NotSpent {
+pub struct FaultWaitError {
     /// How long was waited.
     pub within: Duration,
     /// What is left.
@@ -167,10 +167,10 @@ impl Faults {
     }
 
     /// Waits until every armed fault has met its requests.
-    pub async fn wait_until_spent(&self, within: Duration) -> Result<(), NotSpent> {
+    pub async fn wait_until_spent(&self, within: Duration) -> Result<(), FaultWaitError> {
         let mut rules = self.rules.subscribe();
         let spent = tokio::time::timeout(within, rules.wait_for(Vec::is_empty)).await.is_ok();
-        if spent { Ok(()) } else { Err(NotSpent { within, left: self.armed() }) }
+        if spent { Ok(()) } else { Err(FaultWaitError { within, left: self.armed() }) }
     }
 
     /// Disarms everything. What is held or stalled stays so.

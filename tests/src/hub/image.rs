@@ -55,7 +55,7 @@ pub struct Image {
 
 /// What an image of noise is made from: enough for another process to make it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Recipe {
+pub struct ImageSpec {
     /// Others with the same seed have the same digests.
     pub seed: u64,
     /// How many layers; at least one.
@@ -89,23 +89,24 @@ impl Image {
     /// Five gzip'd layers of incompressible data, `len` bytes in all on each platform. Held in memory.
     pub fn five_layers(seed: u64, len: u64) -> io::Result<Self> {
         Self::build(|architecture| {
-            let layer =
-                |n: u64| Layer::of_noise(&format!("data-{n}"), seed_for(seed + n, architecture), len / 5);
+            let layer = |n: u64| {
+                Layer::of_noise(&format!("data-{n}"), seed_for_platform(seed + n, architecture), len / 5)
+            };
             (1..=5).map(layer).collect()
         })
     }
 
     /// Four uncompressed layers of incompressible data, `len` bytes in all on each platform, generated as they are read.
     pub fn four_layers(seed: u64, len: u64) -> io::Result<Self> {
-        Self::plain(Recipe { seed, layers: 4, len })
+        Self::from_spec(ImageSpec { seed, layers: 4, len })
     }
 
     /// Uncompressed layers of incompressible data, generated as they are read.
-    pub fn plain(recipe: Recipe) -> io::Result<Self> {
-        let Recipe { seed, layers, len } = recipe;
+    pub fn from_spec(spec: ImageSpec) -> io::Result<Self> {
+        let ImageSpec { seed, layers, len } = spec;
         Self::build(|architecture| {
             let layer = |n: u64| {
-                let seed = seed_for(seed.wrapping_add(n), architecture);
+                let seed = seed_for_platform(seed.wrapping_add(n), architecture);
                 Layer::of_plain_noise(&format!("data-{n}"), seed, len / layers)
             };
             (1..=layers).map(layer).collect()
@@ -115,7 +116,7 @@ impl Image {
     /// One uncompressed layer with a file of `len` incompressible bytes, generated as it is read.
     pub fn one_layer(seed: u64, len: u64) -> io::Result<Self> {
         Self::build(|architecture| {
-            Ok(vec![Layer::of_plain_noise("data", seed_for(seed, architecture), len)?])
+            Ok(vec![Layer::of_plain_noise("data", seed_for_platform(seed, architecture), len)?])
         })
     }
 
@@ -260,7 +261,7 @@ fn assemble_platform(
     config["config"] = json!({ "Cmd": ["/hello"], "WorkingDir": "/" });
     config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
     config["history"] = json!(history);
-    let config = Blob::held(config.to_string());
+    let config = Blob::from_bytes(config.to_string());
 
     let entries: Vec<_> = layers
         .iter()
@@ -285,12 +286,12 @@ fn platform_json(architecture: &str, variant: Option<&str>) -> Value {
 }
 
 /// The seed of a repository's content in the `hub` program: two of the same size must not have the same blobs.
-pub fn seed_of(repository: &str) -> u64 {
+pub fn seed_for_repository(repository: &str) -> u64 {
     repository.bytes().fold(0, |seed: u64, byte| seed.wrapping_mul(131).wrapping_add(byte.into()))
 }
 
 /// Platforms of one image must not share layers, or a pull of the wrong one would go unnoticed.
-fn seed_for(seed: u64, architecture: &str) -> u64 {
+fn seed_for_platform(seed: u64, architecture: &str) -> u64 {
     architecture.bytes().fold(seed, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()))
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
 use tar::{EntryType, Header};
 
-use super::blob::{Blob, Digest, Noise, Piece};
+use super::blob::{Blob, BlobPart, Digest, Noise};
 
 /// A layer as a registry stores it, and the digest of the tar inside.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Layer {
     fn compress(archive: &[u8], made_by: String) -> io::Result<Self> {
         let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::fast());
         gzip.write_all(archive)?;
-        let blob = Blob::held(gzip.finish()?);
+        let blob = Blob::from_bytes(gzip.finish()?);
         Ok(Self { blob, diff_id: Digest::of(archive), gzip: true, made_by })
     }
 }
@@ -60,10 +60,10 @@ fn archive_of_noise(path: &str, seed: u64, len: u64) -> io::Result<Blob> {
     let padding = len.next_multiple_of(BLOCK) - len;
     // Two blocks of zeros end an archive.
     let trailer = vec![0; (padding + 2 * BLOCK) as usize];
-    Ok(Blob::of_pieces(vec![
-        Piece::Held(Bytes::copy_from_slice(header(path, len)?.as_bytes())),
-        Piece::Noise(Noise::new(seed, len)),
-        Piece::Held(trailer.into()),
+    Ok(Blob::from_parts(vec![
+        BlobPart::Bytes(Bytes::copy_from_slice(header(path, len)?.as_bytes())),
+        BlobPart::Noise(Noise::new(seed, len)),
+        BlobPart::Bytes(trailer.into()),
     ]))
 }
 

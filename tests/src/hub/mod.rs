@@ -25,16 +25,16 @@ mod control;
 mod distribution;
 mod fault;
 mod image;
-mod journal;
 mod layer;
-mod limit;
 mod listener;
 mod negotiation;
 mod push;
 mod range;
+mod rate_limit;
 mod registry;
 mod remote;
-mod reply;
+mod request_log;
+mod response;
 mod route;
 mod signed_url;
 mod site;
@@ -46,20 +46,20 @@ use distribution::Distribution;
 
 pub use artifact::Artifact;
 pub use authority::{Authority, AuthorityError};
-pub use blob::{Blob, Digest, NotADigest};
-pub use control::Publication;
+pub use blob::{Blob, Digest, InvalidDigest};
+pub use control::PublishRequest;
 pub use distribution::DistributionError;
-pub use fault::{Fault, Faults, NotSpent, Rule};
-pub use image::{Format, Image, Manifest, PlatformImage, Recipe, media_type, seed_of};
-pub use journal::{Entry, Journal, NotSeen};
+pub use fault::{Fault, FaultWaitError, Faults, Rule};
+pub use image::{Format, Image, ImageSpec, Manifest, PlatformImage, media_type, seed_for_repository};
 pub use layer::Layer;
-pub use limit::{PullLimit, PullLimits};
 pub use push::PushError;
+pub use rate_limit::{PullLimit, PullLimits};
 pub use remote::{RemoteError, RemoteHub};
+pub use request_log::{LoggedRequest, RequestLog, RequestWaitError};
 pub use site::{Names, Site};
 pub use store::Store;
 pub use token::{Access, Grant, TokenError, TokenKeyError, Tokens};
-pub use transfer::{NotReached, Transfer, TransferState, Transfers};
+pub use transfer::{Transfer, TransferState, TransferWaitError, Transfers};
 
 /// How a stand-in is to be. The default is an empty Docker Hub on ephemeral loopback ports.
 pub struct HubConfig {
@@ -108,7 +108,7 @@ pub struct Listen {
 
 /// A running stand-in. Dropped, it is gone at once, connections included.
 pub struct Hub {
-    world: Arc<World>,
+    hub: Arc<HubState>,
     addresses: Listen,
     authority: Arc<Authority>,
     ca_file: tempfile::NamedTempFile,
@@ -152,18 +152,18 @@ pub enum HubError {
 }
 
 /// What the three hosts share.
-struct World {
+struct HubState {
     names: Names,
     store: Store,
     /// Answers in place of the stand-in's own registry.
     distribution: Option<Distribution>,
     tokens: Tokens,
-    meter: limit::Meter,
+    pulls: rate_limit::PullCounter,
     urls: signed_url::UrlSigner,
     url_lifetime: Duration,
     absolute_links: bool,
     faults: Faults,
-    journal: Journal,
+    request_log: RequestLog,
     transfers: Transfers,
 }
 
@@ -179,17 +179,17 @@ impl Hub {
             Backend::Memory => None,
             Backend::Distribution => Some(Distribution::start(&config.names, &tokens, &config.store).await?),
         };
-        let world = Arc::new(World {
+        let hub = Arc::new(HubState {
             tokens,
             distribution,
-            meter: limit::Meter::new(config.pull_limits),
+            pulls: rate_limit::PullCounter::new(config.pull_limits),
             urls: signed_url::UrlSigner::new().map_err(|_| HubError::UrlKey)?,
             names: config.names,
             store: config.store,
             url_lifetime: config.url_lifetime,
             absolute_links: config.absolute_links,
             faults: Faults::new(),
-            journal: Journal::new(),
+            request_log: RequestLog::new(),
             transfers: Transfers::new(),
         });
         let mut addresses = config.listen;
@@ -200,19 +200,19 @@ impl Hub {
                 bind(*address).await.map_err(|source| HubError::Listen { address: *address, source })?;
             let listener;
             (listener, *address) = bound;
-            let tls = TlsAcceptor::from(Arc::new(authority.server_config(world.names.host(site))?));
-            listeners.spawn(listener::serve(listener, tls, site, world.clone()));
+            let tls = TlsAcceptor::from(Arc::new(authority.server_config(hub.names.host(site))?));
+            listeners.spawn(listener::serve(listener, tls, site, hub.clone()));
         }
         let ca_file = write_ca(&authority).map_err(HubError::CaFile)?;
-        Ok(Self { world, addresses, authority, ca_file, listeners })
+        Ok(Self { hub, addresses, authority, ca_file, listeners })
     }
 
-    /// Lets other processes see the journal and script faults, through a Unix socket at `path` (see [`RemoteHub`]).
+    /// Lets other processes see the request_log and script faults, through a Unix socket at `path` (see [`RemoteHub`]).
     /// A socket file can be reached from every network namespace.
     pub fn serve_control(&mut self, path: &Path) -> Result<(), HubError> {
         let listener =
             UnixListener::bind(path).map_err(|source| HubError::Control { path: path.to_owned(), source })?;
-        self.listeners.spawn(control::serve(listener, self.world.clone()));
+        self.listeners.spawn(control::serve(listener, self.hub.clone()));
         Ok(())
     }
 
@@ -223,7 +223,7 @@ impl Hub {
 
     /// Host name and address of each host, for a resolver that has to find them.
     pub fn resolve_table(&self) -> Vec<(String, SocketAddr)> {
-        let pair = |site| (self.world.names.host(site).to_owned(), self.address(site));
+        let pair = |site| (self.hub.names.host(site).to_owned(), self.address(site));
         Site::ALL.map(pair).into()
     }
 
@@ -239,37 +239,37 @@ impl Hub {
 
     /// What the hosts are called.
     pub fn names(&self) -> &Names {
-        &self.world.names
+        &self.hub.names
     }
 
     /// What it holds.
     pub fn store(&self) -> &Store {
-        &self.world.store
+        &self.hub.store
     }
 
     /// Its token service's key: to revoke tokens, or to make one without asking.
     pub fn tokens(&self) -> &Tokens {
-        &self.world.tokens
+        &self.hub.tokens
     }
 
     /// Faults to come.
     pub fn faults(&self) -> &Faults {
-        &self.world.faults
+        &self.hub.faults
     }
 
     /// Requests so far.
-    pub fn journal(&self) -> &Journal {
-        &self.world.journal
+    pub fn request_log(&self) -> &RequestLog {
+        &self.hub.request_log
     }
 
     /// Blob bodies so far.
     pub fn transfers(&self) -> &Transfers {
-        &self.world.transfers
+        &self.hub.transfers
     }
 
     /// New limits; what was used so far is forgotten.
     pub fn set_pull_limits(&self, limits: PullLimits) {
-        self.world.meter.set_limits(limits);
+        self.hub.pulls.set_limits(limits);
     }
 }
 

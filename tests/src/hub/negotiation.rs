@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::image::{Manifest, media_type};
 
 /// What to serve.
-pub(super) enum Choice {
+pub(super) enum Negotiated {
     AsStored,
     /// The manifest of linux/amd64, by digest, for a client that knows no lists.
     DefaultPlatform(String),
@@ -15,21 +15,21 @@ pub(super) enum Choice {
     NotAcceptable(&'static str),
 }
 
-pub(super) fn choose(headers: &HeaderMap, manifest: &Manifest, by_tag: bool) -> Choice {
+pub(super) fn negotiate(headers: &HeaderMap, manifest: &Manifest, by_tag: bool) -> Negotiated {
     if accepts(headers, manifest.media_type) {
-        return Choice::AsStored;
+        return Negotiated::AsStored;
     }
     match manifest.media_type {
         media_type::OCI_INDEX => {
-            Choice::NotAcceptable("OCI index found, but accept header does not support OCI indexes")
+            Negotiated::NotAcceptable("OCI index found, but accept header does not support OCI indexes")
         }
         media_type::OCI_MANIFEST => {
-            Choice::NotAcceptable("OCI manifest found, but accept header does not support OCI manifests")
+            Negotiated::NotAcceptable("OCI manifest found, but accept header does not support OCI manifests")
         }
         media_type::DOCKER_LIST if by_tag => {
-            default_platform(manifest).map_or(Choice::AsStored, Choice::DefaultPlatform)
+            default_platform(manifest).map_or(Negotiated::AsStored, Negotiated::DefaultPlatform)
         }
-        _ => Choice::AsStored,
+        _ => Negotiated::AsStored,
     }
 }
 

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{net::UnixStream, time::Instant};
 
-use super::{Entry, NotSeen, Publication, Rule, Transfer};
+use super::{LoggedRequest, PublishRequest, RequestWaitError, Rule, Transfer};
 
 /// The far end of a control socket.
 #[derive(Clone, Debug)]
@@ -38,23 +38,23 @@ pub enum RemoteError {
     #[error("the stand-in broke off: {0}")]
     Http(#[from] hyper::Error),
     /// It does not understand.
-    #[error("the stand-in refused: {status} {answer}")]
+    #[error("the stand-in refused: {status} {body}")]
     Refused {
         /// The status.
         status: StatusCode,
         /// What it said.
-        answer: String,
+        body: String,
     },
     /// We do not understand.
-    #[error("the stand-in's answer makes no sense: {0}")]
+    #[error("the stand-in's body makes no sense: {0}")]
     Answer(#[from] serde_json::Error),
     /// Nothing like what was awaited came.
     #[error(transparent)]
-    NotSeen(#[from] NotSeen),
+    RequestWaitError(#[from] RequestWaitError),
 }
 
-/// The journal cannot push through the socket; this is how often a waiter looks again.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The request_log cannot push through the socket; this is how often a waiter looks again.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl RemoteHub {
     /// The stand-in whose control socket this is. It is only dialled when it is asked something.
@@ -68,74 +68,83 @@ impl RemoteHub {
     }
 
     /// Every request so far.
-    pub async fn journal(&self) -> Result<Vec<Entry>, RemoteError> {
-        self.ask(Method::GET, "/journal", None).await
+    pub async fn request_log(&self) -> Result<Vec<LoggedRequest>, RemoteError> {
+        self.request(Method::GET, "/requests", None).await
     }
 
     /// The first request that matches, past or to come.
     pub async fn wait_for(
         &self,
-        matches: impl Fn(&Entry) -> bool,
+        matches: impl Fn(&LoggedRequest) -> bool,
         within: Duration,
-    ) -> Result<Entry, RemoteError> {
+    ) -> Result<LoggedRequest, RemoteError> {
         let deadline = Instant::now() + within;
         loop {
-            let entries = self.journal().await?;
+            let entries = self.request_log().await?;
             if let Some(entry) = entries.iter().find(|entry| matches(entry)) {
                 return Ok(entry.clone());
             }
             if Instant::now() >= deadline {
-                return Err(NotSeen { within, seen: entries.iter().map(Entry::line).collect() }.into());
+                return Err(RequestWaitError {
+                    within,
+                    seen: entries.iter().map(LoggedRequest::line).collect(),
+                }
+                .into());
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Forgets the requests so far.
-    pub async fn clear_journal(&self) -> Result<(), RemoteError> {
-        self.tell(Method::DELETE, "/journal", None).await
+    pub async fn clear_request_log(&self) -> Result<(), RemoteError> {
+        self.command(Method::DELETE, "/requests", None).await
     }
 
     /// Every blob body so far.
     pub async fn transfers(&self) -> Result<Vec<Transfer>, RemoteError> {
-        self.ask(Method::GET, "/transfers", None).await
+        self.request(Method::GET, "/transfers", None).await
     }
 
     /// Arms a fault.
     pub async fn arm(&self, rule: &Rule) -> Result<(), RemoteError> {
-        self.tell(Method::POST, "/faults", Some(json!(rule))).await
+        self.command(Method::POST, "/faults", Some(json!(rule))).await
     }
 
     /// What is still armed.
     pub async fn armed(&self) -> Result<Vec<Rule>, RemoteError> {
-        self.ask(Method::GET, "/faults", None).await
+        self.request(Method::GET, "/faults", None).await
     }
 
     /// Disarms everything.
     pub async fn clear_faults(&self) -> Result<(), RemoteError> {
-        self.tell(Method::DELETE, "/faults", None).await
+        self.command(Method::DELETE, "/faults", None).await
     }
 
     /// Lets go of everything that is held or stalled now.
     pub async fn release(&self) -> Result<(), RemoteError> {
-        self.tell(Method::POST, "/release", None).await
+        self.command(Method::POST, "/release", None).await
     }
 
     /// Makes an image and puts it into a repository.
-    pub async fn publish(&self, publication: &Publication) -> Result<(), RemoteError> {
-        self.tell(Method::POST, "/images", Some(json!(publication))).await
+    pub async fn publish(&self, publication: &PublishRequest) -> Result<(), RemoteError> {
+        self.command(Method::POST, "/images", Some(json!(publication))).await
     }
 
     /// Makes every token issued so far invalid.
     pub async fn revoke_tokens(&self) -> Result<(), RemoteError> {
-        self.tell(Method::POST, "/revoke-tokens", None).await
+        self.command(Method::POST, "/revoke-tokens", None).await
     }
 
-    async fn tell(&self, method: Method, path: &'static str, body: Option<Value>) -> Result<(), RemoteError> {
-        self.ask::<Value>(method, path, body).await.map(drop)
+    async fn command(
+        &self,
+        method: Method,
+        path: &'static str,
+        body: Option<Value>,
+    ) -> Result<(), RemoteError> {
+        self.request::<Value>(method, path, body).await.map(drop)
     }
 
-    async fn ask<T: DeserializeOwned>(
+    async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &'static str,
@@ -156,17 +165,14 @@ impl RemoteHub {
             Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
         };
         // The connection has to be driven, but its end (ours or theirs) says nothing: the exchange does.
-        let (status, answer) = tokio::select! {
+        let (status, body) = tokio::select! {
             biased;
             exchanged = exchange => exchanged?,
             Err(error) = connection => return Err(error.into()),
         };
         if !status.is_success() {
-            return Err(RemoteError::Refused {
-                status,
-                answer: String::from_utf8_lossy(&answer).into_owned(),
-            });
+            return Err(RemoteError::Refused { status, body: String::from_utf8_lossy(&body).into_owned() });
         }
-        Ok(serde_json::from_slice(&answer)?)
+        Ok(serde_json::from_slice(&body)?)
     }
 }

@@ -13,7 +13,7 @@ use super::blob::Digest;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UrlError {
     #[error("The request signature we calculated does not match the signature you provided.")]
-    Forged,
+    InvalidSignature,
     #[error("Request has expired")]
     Expired,
 }
@@ -38,21 +38,22 @@ impl UrlSigner {
     }
 
     /// The blob that a signed path and query open at `now`.
-    pub(super) fn open(&self, path: &str, query: &str, now: u64) -> Result<Digest, UrlError> {
+    pub(super) fn verify(&self, path: &str, query: &str, now: u64) -> Result<Digest, UrlError> {
         let field = |name: &str| {
             form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, v)| v)
         };
-        let expires: u64 = field("expires").and_then(|text| text.parse().ok()).ok_or(UrlError::Forged)?;
+        let expires: u64 =
+            field("expires").and_then(|text| text.parse().ok()).ok_or(UrlError::InvalidSignature)?;
         let signature = field("signature")
             .and_then(|text| URL_SAFE_NO_PAD.decode(&*text).ok())
-            .ok_or(UrlError::Forged)?;
+            .ok_or(UrlError::InvalidSignature)?;
         hmac::verify(&self.key, message(path, expires).as_bytes(), &signature)
-            .map_err(|_| UrlError::Forged)?;
+            .map_err(|_| UrlError::InvalidSignature)?;
         if expires <= now {
             return Err(UrlError::Expired);
         }
         let hex = path.rsplit('/').nth(1).unwrap_or_default();
-        Digest::parse(&format!("sha256:{hex}")).ok_or(UrlError::Forged)
+        Digest::parse(&format!("sha256:{hex}")).ok_or(UrlError::InvalidSignature)
     }
 }
 

@@ -10,7 +10,7 @@ use super::Rate;
 pub(super) struct Bottleneck {
     /// `None` passes everything at once.
     rate: Option<Rate>,
-    /// The most bytes in the queue, the packet on its way out included.
+    /// The most bytes in the queue, the packet on its direction out included.
     limit: u64,
     /// When all that has come so far will have left.
     free_at: Duration,
@@ -20,7 +20,7 @@ pub(super) struct Bottleneck {
 /// How a new rate changes the times at which the queued packets leave: what was still to come after `since` takes
 /// `factor` times as long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stretch {
+pub(super) struct TimeScale {
     since: Duration,
     factor: f64,
 }
@@ -44,15 +44,15 @@ impl Bottleneck {
     }
 
     /// Another rate and limit from `now` on. What is queued stays queued, and leaves at the new rate.
-    pub(super) fn change(&mut self, now: Duration, rate: Option<Rate>, limit: u64) -> Stretch {
+    pub(super) fn change(&mut self, now: Duration, rate: Option<Rate>, limit: u64) -> TimeScale {
         let factor = match (self.rate, rate) {
             (Some(old), Some(new)) => old.bits_per_second() as f64 / new.bits_per_second() as f64,
             (Some(_), None) => 0.0,
             (None, _) => 1.0,
         };
-        let stretch = Stretch { since: now, factor };
-        (self.rate, self.limit, self.free_at) = (rate, limit, stretch.apply(self.free_at));
-        stretch
+        let scale = TimeScale { since: now, factor };
+        (self.rate, self.limit, self.free_at) = (rate, limit, scale.apply(self.free_at));
+        scale
     }
 
     /// The most bytes that have been queued at once.
@@ -61,7 +61,7 @@ impl Bottleneck {
     }
 }
 
-impl Stretch {
+impl TimeScale {
     /// The new time of what would have happened at `time`.
     pub(super) fn apply(&self, time: Duration) -> Duration {
         match time.checked_sub(self.since) {
@@ -107,8 +107,8 @@ mod tests {
     fn at_half_the_rate_what_is_queued_takes_twice_as_long_and_is_as_much() {
         let mut bottleneck = Bottleneck::new(Some(RATE), 15_000);
         let departures: Vec<_> = (0..10).filter_map(|_| bottleneck.admit(Duration::ZERO, 1500)).collect();
-        let stretch = bottleneck.change(4 * MS, Some(Rate::mbit(6)), 15_000);
-        let departures: Vec<_> = departures.into_iter().map(|time| stretch.apply(time)).collect();
+        let scale = bottleneck.change(4 * MS, Some(Rate::mbit(6)), 15_000);
+        let departures: Vec<_> = departures.into_iter().map(|time| scale.apply(time)).collect();
         assert_eq!(departures[..4], [MS, 2 * MS, 3 * MS, 4 * MS]);
         assert_eq!(departures[4..], [6 * MS, 8 * MS, 10 * MS, 12 * MS, 14 * MS, 16 * MS]);
         // Six packets still wait, so there is room for four.
@@ -119,7 +119,7 @@ mod tests {
     fn without_a_rate_any_more_the_queue_leaves_at_once() {
         let mut bottleneck = Bottleneck::new(Some(RATE), 15_000);
         let departure = bottleneck.admit(Duration::ZERO, 15_000).unwrap();
-        let stretch = bottleneck.change(4 * MS, None, 15_000);
-        assert_eq!(stretch.apply(departure), 4 * MS);
+        let scale = bottleneck.change(4 * MS, None, 15_000);
+        assert_eq!(scale.apply(departure), 4 * MS);
     }
 }

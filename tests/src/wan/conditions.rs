@@ -1,5 +1,5 @@
 //! What a link is like, as plain data: the conditions in each direction.
-//! Must never hold state: what has happened on a link is in [`Direction`](super::Direction).
+//! Must never hold state: what has happened on a link is in [`Pipe`](super::Pipe).
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct Link {
 
 /// One of a link's two directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// What the left end sends.
     LeftToRight,
     /// What the right end sends.
@@ -41,7 +41,7 @@ pub struct Conditions {
     /// Where they are lost.
     pub loss_point: LossPoint,
     /// What is done to UDP alone.
-    pub udp: Udp,
+    pub udp: UdpRule,
     /// Outages that come again and again.
     pub outages: Option<Outages>,
 }
@@ -50,7 +50,7 @@ pub struct Conditions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
     /// One bandwidth-delay product of the link, as a router's buffer is commonly sized.
-    RoundTrip,
+    Bdp,
     /// So many bytes.
     Bytes(u64),
 }
@@ -74,7 +74,7 @@ pub enum Loss {
     },
 }
 
-/// Where on the way packets are lost.
+/// Where on the direction packets are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossPoint {
     /// A lost packet costs the bottleneck nothing (as in netem).
@@ -85,7 +85,7 @@ pub enum LossPoint {
 
 /// What is done to UDP and to nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Udp {
+pub enum UdpRule {
     /// Nothing.
     Pass,
     /// A token bucket drops what goes beyond `rate`.
@@ -99,32 +99,32 @@ pub enum Udp {
     Blocked,
 }
 
-/// Outages that come again and again: the last `lasting` of each period `every`. They depend on the link's clock alone,
+/// Outages that come again and again: the last `duration` of each period `period`. They depend on the link's clock alone,
 /// so those of both directions coincide, and a link is up when it is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outages {
     /// From the beginning of one to the beginning of the next.
-    pub every: Duration,
+    pub period: Duration,
     /// How long each lasts.
-    pub lasting: Duration,
+    pub duration: Duration,
 }
 
 impl Link {
-    /// The same conditions both ways.
+    /// The same conditions both directions.
     pub const fn symmetric(conditions: Conditions) -> Self {
         Self { left_to_right: conditions, right_to_left: conditions }
     }
 
     /// The conditions of one direction.
-    pub fn way(&self, way: Way) -> &Conditions {
-        match way {
-            Way::LeftToRight => &self.left_to_right,
-            Way::RightToLeft => &self.right_to_left,
+    pub fn direction(&self, direction: Direction) -> &Conditions {
+        match direction {
+            Direction::LeftToRight => &self.left_to_right,
+            Direction::RightToLeft => &self.right_to_left,
         }
     }
 
     /// Both directions, to change them alike.
-    pub fn each_way(&mut self) -> [&mut Conditions; 2] {
+    pub fn both_mut(&mut self) -> [&mut Conditions; 2] {
         [&mut self.left_to_right, &mut self.right_to_left]
     }
 
@@ -134,23 +134,23 @@ impl Link {
     }
 
     /// How many bytes may wait for the bottleneck of one direction.
-    pub fn queue_limit(&self, way: Way) -> u64 {
+    pub fn queue_limit(&self, direction: Direction) -> u64 {
         /// Below that, a short link would drop the bursts that any sender makes.
-        const LEAST: u64 = 32 * 1024;
-        let Conditions { queue, rate, .. } = self.way(way);
+        const QUEUE_BYTES_MIN: u64 = 32 * 1024;
+        let Conditions { queue, rate, .. } = self.direction(direction);
         match (queue, rate) {
             (Queue::Bytes(bytes), _) => *bytes,
-            (Queue::RoundTrip, Some(rate)) => rate.bytes_in(self.rtt()).max(LEAST),
-            (Queue::RoundTrip, None) => u64::MAX,
+            (Queue::Bdp, Some(rate)) => rate.bytes_in(self.rtt()).max(QUEUE_BYTES_MIN),
+            (Queue::Bdp, None) => u64::MAX,
         }
     }
 }
 
-impl Way {
+impl Direction {
     /// Both of them.
     pub const BOTH: [Self; 2] = [Self::LeftToRight, Self::RightToLeft];
 
-    /// Its place in [`Way::BOTH`].
+    /// Its place in [`Direction::BOTH`].
     pub const fn index(self) -> usize {
         match self {
             Self::LeftToRight => 0,
@@ -165,10 +165,10 @@ impl Conditions {
         delay: Duration::ZERO,
         jitter: Duration::ZERO,
         rate: None,
-        queue: Queue::RoundTrip,
+        queue: Queue::Bdp,
         loss: Loss::None,
         loss_point: LossPoint::BeforeQueue,
-        udp: Udp::Pass,
+        udp: UdpRule::Pass,
         outages: None,
     };
 
@@ -178,7 +178,7 @@ impl Conditions {
     }
 }
 
-impl Udp {
+impl UdpRule {
     /// Policed with the burst that policers commonly grant: 50 ms at `rate`, and never less than two packets.
     pub const fn policed(rate: Rate) -> Self {
         const TWO_PACKETS: u64 = 3000;
@@ -191,8 +191,8 @@ impl Udp {
 impl Outages {
     /// Whether there is one `now`, on the link's clock.
     pub fn is_out(&self, now: Duration) -> bool {
-        let into = now.as_nanos() % self.every.as_nanos().max(1);
-        into >= self.every.saturating_sub(self.lasting).as_nanos()
+        let into = now.as_nanos() % self.period.as_nanos().max(1);
+        into >= self.period.saturating_sub(self.duration).as_nanos()
     }
 }
 
@@ -205,16 +205,16 @@ mod tests {
     #[test]
     fn the_default_queue_is_one_bandwidth_delay_product_of_both_delays() {
         let mut link = Link::symmetric(Conditions::clean(Rate::mbit(100), 200 * MS));
-        assert_eq!(link.queue_limit(Way::LeftToRight), 2_500_000);
+        assert_eq!(link.queue_limit(Direction::LeftToRight), 2_500_000);
         link.right_to_left.delay = 300 * MS;
-        assert_eq!(link.queue_limit(Way::LeftToRight), 5_000_000);
+        assert_eq!(link.queue_limit(Direction::LeftToRight), 5_000_000);
         link.left_to_right.queue = Queue::Bytes(7);
-        assert_eq!(link.queue_limit(Way::LeftToRight), 7);
+        assert_eq!(link.queue_limit(Direction::LeftToRight), 7);
     }
 
     #[test]
     fn outages_come_at_the_end_of_each_period() {
-        let outages = Outages { every: 1000 * MS, lasting: 100 * MS };
+        let outages = Outages { period: 1000 * MS, duration: 100 * MS };
         for (at, out) in [(0, false), (899, false), (900, true), (999, true), (1000, false), (1950, true)] {
             assert_eq!(outages.is_out(at * MS), out, "{at} ms");
         }

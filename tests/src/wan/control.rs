@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 
-use super::{LinkOptions, Wan, notation::Span};
+use super::{LinkOptions, Wan, syntax::Time};
 
 /// What came of a request: `{"Ok":…}` or `{"Err":"why"}`.
-pub type Reply = Result<Value, String>;
+pub type Response = Result<Value, String>;
 
 /// A request, as words of a line.
 #[derive(Clone, Debug, Subcommand)]
@@ -19,8 +19,8 @@ pub enum Request {
     /// Nothing goes in or comes out for so long, from now; 0s ends it
     Outage {
         /// [such as 3s]
-        #[arg(value_name = "TIME", value_parser = Span::read)]
-        lasting: Duration,
+        #[arg(value_name = "TIME", value_parser = Time::read)]
+        duration: Duration,
     },
     /// Drop all UDP flows seen so far: only new source ports get through
     BlockFlows,
@@ -38,17 +38,17 @@ pub enum Request {
 /// A line of words that are all of one request.
 #[derive(Parser)]
 #[command(no_binary_name = true, disable_help_subcommand = true)]
-struct Line {
+struct CommandLine {
     #[command(subcommand)]
     request: Request,
 }
 
 /// Does what a line asks for.
-pub fn answer(line: &str, wan: &Wan) -> Reply {
-    let line = Line::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
+pub fn handle(line: &str, wan: &Wan) -> Response {
+    let line = CommandLine::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
     match line.request {
         Request::Set(options) => wan.change(|link| options.apply(link)),
-        Request::Outage { lasting } => wan.outage(lasting),
+        Request::Outage { duration } => wan.outage(duration),
         Request::BlockFlows => wan.block_udp_flows(),
         Request::BlockPort { port } => wan.block_udp_port(port),
         Request::Unblock => wan.unblock_udp(),

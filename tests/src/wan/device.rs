@@ -9,17 +9,17 @@ use std::{
 
 use tun_rs::{DeviceBuilder, SyncDevice};
 
-use super::{End, Error, inside, pair::ip};
+use super::{End, Error, namespace_pair::ip, run_in_namespace};
 
 /// The largest packet that either end sends.
 pub(super) const MTU: u16 = 1500;
 
 /// Both addresses of a link are in one network of this size.
-const PREFIX: u8 = 24;
+const PREFIX_LEN: u8 = 24;
 
 /// How many packets may wait until the emulator reads them. The kernel's 500 are less than one burst of a fast sender;
 /// what is dropped here is dropped by no rule.
-const BACKLOG: u32 = 10_000;
+const TX_QUEUE_PACKETS: u32 = 10_000;
 
 /// What makes TCP a fair rival: windows that hold several bandwidth-delay products of the fattest link, and nothing
 /// learnt from an earlier flow. Any congestion control that the kernel has is open to root; which are open to others is
@@ -36,7 +36,7 @@ pub(super) struct Device {
 
 impl Device {
     pub(super) fn open(end: &End) -> Result<Self, Error> {
-        let opened = inside(&end.namespace, || {
+        let opened = run_in_namespace(&end.namespace, || {
             for (setting, value) in TCP_SETTINGS {
                 fs::write(format!("/proc/sys/net/ipv4/{setting}"), value)?;
             }
@@ -48,10 +48,10 @@ impl Device {
     }
 
     /// Takes its address away and gives it another one.
-    pub(super) fn readdress(&self, address: Ipv4Addr) -> Result<(), Error> {
+    pub(super) fn set_address(&self, address: Ipv4Addr) -> Result<(), Error> {
         let ip = |arguments: &[&str]| ip(&[&["-n", self.namespace.as_str()], arguments].concat());
         ip(&["addr", "flush", "dev", &self.name])?;
-        ip(&["addr", "add", &format!("{address}/{PREFIX}"), "dev", &self.name])?;
+        ip(&["addr", "add", &format!("{address}/{PREFIX_LEN}"), "dev", &self.name])?;
         Ok(())
     }
 
@@ -74,7 +74,7 @@ impl Device {
         /// `/proc/net/dev` has eight columns of what was received, then packets, bytes, errors and drops of what was
         /// sent.
         const SENT_DROPS: usize = 11;
-        let devices = inside(&self.namespace, || fs::read_to_string("/proc/thread-self/net/dev"))?
+        let devices = run_in_namespace(&self.namespace, || fs::read_to_string("/proc/thread-self/net/dev"))?
             .map_err(|source| Error::Device { namespace: self.namespace.clone(), source })?;
         let columns =
             devices.lines().find_map(|line| line.trim_start().strip_prefix(&self.name)?.strip_prefix(':'));
@@ -93,11 +93,11 @@ fn open(address: Ipv4Addr) -> io::Result<(SyncDevice, String)> {
     let tun = DeviceBuilder::new()
         // The kernel puts a number there: a namespace may be an end of several links.
         .name("wan%d")
-        .ipv4(address, PREFIX, None)
+        .ipv4(address, PREFIX_LEN, None)
         .mtu(MTU)
         .enable(false)
         .with(|builder| {
-            builder.tx_queue_len(BACKLOG);
+            builder.tx_queue_len(TX_QUEUE_PACKETS);
         })
         .build_sync()?;
     tun.set_nonblocking(true)?;

@@ -9,7 +9,7 @@ use super::Error;
 
 /// Runs `act` inside the namespace of this name. Sockets and devices that it opens stay in there, wherever they are
 /// used from.
-pub fn inside<T: Send>(namespace: &str, act: impl FnOnce() -> T + Send) -> Result<T, Error> {
+pub fn run_in_namespace<T: Send>(namespace: &str, act: impl FnOnce() -> T + Send) -> Result<T, Error> {
     let on_its_own_thread = || -> io::Result<T> {
         let file = File::open(Path::new("/var/run/netns").join(namespace))?;
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;

@@ -15,7 +15,7 @@ use super::{Counters, LatenessSummary};
 pub struct Report {
     /// Its conditions now, as one would write them on the command line.
     pub link: String,
-    /// What its dice were seeded with.
+    /// What its rng were seeded with.
     pub seed: u64,
     /// How long it has been up.
     #[serde(rename = "seconds", serialize_with = "seconds")]
@@ -24,14 +24,14 @@ pub struct Report {
     #[serde(rename = "cpu_seconds", serialize_with = "seconds")]
     pub cpu: Duration,
     /// What the left end sent.
-    pub left_to_right: WayReport,
+    pub left_to_right: DirectionReport,
     /// What the right end sent.
-    pub right_to_left: WayReport,
+    pub right_to_left: DirectionReport,
 }
 
 /// One direction's account.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct WayReport {
+pub struct DirectionReport {
     /// What became of the packets.
     #[serde(flatten)]
     pub counters: Counters,
@@ -53,7 +53,7 @@ impl Display for Report {
     }
 }
 
-impl Display for WayReport {
+impl Display for DirectionReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counters { offered, delivered, dropped } = self.counters;
         write!(out, "{} of {} packets delivered", delivered.packets, offered.packets)?;
@@ -66,8 +66,8 @@ impl Display for WayReport {
             ("queue full", dropped.queue_full),
             ("refused", dropped.refused),
         ];
-        for (cause, tally) in causes.into_iter().filter(|(_, tally)| tally.packets > 0) {
-            write!(out, ", {cause} {}", tally.packets)?;
+        for (cause, traffic) in causes.into_iter().filter(|(_, traffic)| traffic.packets > 0) {
+            write!(out, ", {cause} {}", traffic.packets)?;
         }
         write!(out, "; queue at most {} bytes", self.peak_queue)?;
         let LatenessSummary { mean_us, p99_us, max_us } = self.late;

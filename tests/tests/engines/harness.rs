@@ -8,21 +8,21 @@ use std::{
 
 use anyhow::Result;
 use docxy_tests::{
-    engine::{Containerd, Dockerd, Engine, Podman, Pulled, Registry, Skopeo},
+    engine::{Containerd, Dockerd, Engine, Podman, PulledImage, Registry, Skopeo},
     hub::Image,
     net::Lab,
     process::run,
-    stand_in::wanted,
+    stand_in::expected,
 };
 
-use crate::layout::write_layout;
+use crate::oci_layout::write_layout;
 
 /// A registry on the laptop itself that holds a small multi-arch image.
 struct Plain {
     // Dropped in this order: what runs in the lab before the lab.
     registry: Registry,
     lab: Lab,
-    hello: Pulled,
+    hello: PulledImage,
 }
 
 impl Plain {
@@ -33,7 +33,7 @@ impl Plain {
         let layout = tempfile::tempdir()?;
         write_layout(&hello, layout.path())?;
         registry.push(layout.path(), "library/hello:latest")?;
-        Ok(Self { registry, lab, hello: wanted(&hello) })
+        Ok(Self { registry, lab, hello: expected(&hello) })
     }
 
     fn mirror(&self) -> String {

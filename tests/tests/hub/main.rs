@@ -5,7 +5,8 @@
 mod auth;
 mod cdn;
 mod faults;
+mod https_client;
 mod limits;
 mod processes;
 mod registry;
-mod visitor;
+mod test_hub;

@@ -17,40 +17,43 @@ use sha2::{Digest as _, Sha256};
 const REPOSITORY: &str = "wan/blob";
 
 /// Six times what the fattest of these links holds: every window opens.
-const MIB: u64 = 48;
+const BLOB_MIB: u64 = 48;
 
 /// What a busy machine may take for it.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PULL_TIMEOUT: Duration = Duration::from_secs(300);
 
-const NEAR: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 1);
-const FAR: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
+const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 1);
+const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
 
 /// Everything from a laptop to Docker Hub. Dropped in this order: the lab last.
-struct World {
+struct Testbed {
     hub: StandIn,
     lab: Lab,
 }
 
-impl World {
+impl Testbed {
     fn new() -> Result<Self> {
         let lab = Lab::new()?;
-        let blob = format!("--blob={REPOSITORY}:{MIB}MiB");
+        let blob = format!("--blob={REPOSITORY}:{BLOB_MIB}MiB");
         let hub = StandIn::start(Some(&lab.hub), Listen::on(Lab::HUB), &[&blob])?;
         Ok(Self { hub, lab })
     }
 
     fn link(&self, conditions: Conditions) -> Result<Wan> {
-        let (near, far) = (End::new(self.lab.laptop.name(), NEAR), End::new(self.lab.abroad.name(), FAR));
-        Ok(Wan::join(&near, &far, Link::symmetric(conditions), 1)?)
+        let (client_end, server_end) = (
+            End::new(self.lab.laptop.name(), CLIENT_ADDRESS),
+            End::new(self.lab.abroad.name(), SERVER_ADDRESS),
+        );
+        Ok(Wan::join(&client_end, &server_end, Link::symmetric(conditions), 1)?)
     }
 
     fn server(&self) -> Result<Server> {
-        Server::start(Some(&self.lab.abroad), FAR.into(), &self.hub.server_config())
+        Server::start(Some(&self.lab.abroad), SERVER_ADDRESS.into(), &self.hub.server_config())
     }
 
     fn client(&self, link: &str) -> Result<Client> {
         let mut client = Client::start(Some(&self.lab.laptop), link)?;
-        client.process().wait_for_line("tunnel up", PATIENCE)?;
+        client.process().wait_for_line("tunnel up", PULL_TIMEOUT)?;
         Ok(client)
     }
 
@@ -76,7 +79,7 @@ impl World {
     fn curl(&self, arguments: &[&str]) -> Result<String> {
         let mut curl: Command = command_in(Some(&self.lab.laptop), "curl");
         curl.args(["--silent", "--show-error", "--fail"]).args(arguments);
-        run(curl, PATIENCE)?.succeeded()
+        run(curl, PULL_TIMEOUT)?.succeeded()
     }
 }
 
@@ -86,16 +89,16 @@ impl World {
 fn no_link_brings_the_connection_down_by_its_gaps() -> Result<()> {
     let fat = Conditions::clean(Rate::mbit(300), Duration::from_millis(100));
     let shallow = Conditions { queue: Queue::Bytes(64 * 1024), ..fat };
-    let world = World::new()?;
+    let testbed = Testbed::new()?;
     for conditions in [
         Conditions { loss: Loss::Random { share: 0.05 }, ..fat },
         shallow,
         Conditions { loss: Loss::Random { share: 0.10 }, ..fat },
     ] {
-        let _wan = world.link(conditions)?;
-        let mut server = world.server()?;
-        let mut client = world.client(&server.invite("laptop")?)?;
-        world.pull(&client)?;
+        let _wan = testbed.link(conditions)?;
+        let mut server = testbed.server()?;
+        let mut client = testbed.client(&server.invite("laptop")?)?;
+        testbed.pull(&client)?;
         let log = client.process().log();
         ensure!(log.matches("tunnel up").count() == 1 && !log.contains("tunnel lost"), "{log}");
     }
@@ -104,21 +107,21 @@ fn no_link_brings_the_connection_down_by_its_gaps() -> Result<()> {
 
 #[test]
 fn a_second_connection_starts_from_what_the_first_one_found() -> Result<()> {
-    let world = World::new()?;
-    let _wan = world.link(Conditions::clean(Rate::mbit(100), Duration::from_millis(25)))?;
-    let mut server = world.server()?;
+    let testbed = Testbed::new()?;
+    let _wan = testbed.link(Conditions::clean(Rate::mbit(100), Duration::from_millis(25)))?;
+    let mut server = testbed.server()?;
     let link = server.invite("laptop")?;
-    let first = world.client(&link)?;
-    world.pull(&first)?;
-    ensure!(!server.process().log().contains(KNOWN), "{}", server.process().log());
+    let first = testbed.client(&link)?;
+    testbed.pull(&first)?;
+    ensure!(!server.process().log().contains(PATH_KNOWN_LOG), "{}", server.process().log());
     drop(first);
-    let second = world.client(&link)?;
-    let line = server.process().wait_for_line(KNOWN, PATIENCE)?;
+    let second = testbed.client(&link)?;
+    let line = server.process().wait_for_line(PATH_KNOWN_LOG, PULL_TIMEOUT)?;
     // It says 93 Mbit/s or so. That it is the link's and no guess is what counts.
     let rate = line.split("rate=").nth(1).and_then(|rate| rate.split(' ').next()?.parse::<f64>().ok());
     ensure!(rate.is_some_and(|rate| (50.0..110.0).contains(&rate)), "{line}");
-    world.pull(&second)
+    testbed.pull(&second)
 }
 
 /// What the server's log says when it remembers.
-const KNOWN: &str = "this way is known";
+const PATH_KNOWN_LOG: &str = "this way is known";

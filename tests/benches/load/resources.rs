@@ -1,0 +1,147 @@
+//! What server and client hold before a phase, at peak while it lasts, and after it.
+//! Must never end before they hold what they did before, or enough time has passed to say that they won't; nor pass
+//! over what is left unless it is a connection that the server keeps kept_alive.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use docxy_tests::docxy::{Client, Footprint, Server};
+use serde::Serialize;
+
+/// How often they are looked at.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long they may take to come back: the server keeps connections to a registry for 50 s in case of another pull.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How many connections a server keeps for the next pull while a registry is in use: to it, to its token service, and to
+/// its CDN.
+const KEPT_ALIVE_MAX: usize = 3;
+
+/// One sample.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Sample {
+    /// Resident memory, in bytes.
+    pub(crate) rss: u64,
+    #[serde(flatten)]
+    pub(crate) footprint: Footprint,
+}
+
+/// What one of them usage.
+#[derive(Debug, Serialize)]
+pub(crate) struct ResourceUse {
+    pub(crate) process: &'static str,
+    pub(crate) before: Sample,
+    /// The peak of each.
+    pub(crate) peak: Sample,
+    pub(crate) after: Sample,
+    /// Seconds from the end of the phase until all but the memory, and at peak [`KEPT_ALIVE_MAX`] connections, was as before.
+    pub(crate) settled: Option<f64>,
+}
+
+impl ResourceUse {
+    /// How many connections are kept that weren't there before.
+    pub(crate) fn kept_alive(&self) -> usize {
+        self.after.footprint.tcp.saturating_sub(self.before.footprint.tcp)
+    }
+}
+
+/// One that is watched.
+pub(crate) struct Monitored<'a> {
+    name: &'static str,
+    /// Connections that it may keep.
+    kept_alive: usize,
+    sample: Box<dyn FnMut() -> Result<Sample> + Send + 'a>,
+}
+
+impl<'a> Monitored<'a> {
+    pub(crate) fn server(server: &'a mut Server) -> Self {
+        let sample = || Ok(Sample { rss: server.process().memory()?.now, footprint: server.footprint()? });
+        Self { name: "server", kept_alive: KEPT_ALIVE_MAX, sample: Box::new(sample) }
+    }
+
+    pub(crate) fn client(client: &'a mut Client) -> Self {
+        let sample = || Ok(Sample { rss: client.process().memory()?.now, footprint: client.footprint()? });
+        Self { name: "client", kept_alive: 0, sample: Box::new(sample) }
+    }
+}
+
+/// Runs a phase, and watches.
+pub(crate) fn during<T>(
+    processes: Vec<Monitored<'_>>,
+    phase: impl FnOnce() -> Result<T>,
+) -> Result<(T, Vec<ResourceUse>)> {
+    let mut watched = Vec::new();
+    for mut process in processes {
+        let before = (process.sample)()?;
+        watched.push((process, before.clone(), before));
+    }
+    let over = AtomicBool::new(false);
+    let (outcome, watched) = thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for (process, _, peak) in &mut watched {
+                    peak.raise_to(&(process.sample)()?);
+                }
+                thread::sleep(SAMPLE_INTERVAL);
+            }
+            Ok::<_, anyhow::Error>(watched)
+        });
+        let outcome = phase();
+        over.store(true, Ordering::Relaxed);
+        (outcome, watching.join().expect("it does not panic"))
+    });
+    let ended = Instant::now();
+    let usage =
+        watched?.into_iter().map(|(process, before, peak)| wait_until_settled(process, before, peak, ended));
+    Ok((outcome?, usage.collect::<Result<_>>()?))
+}
+
+fn wait_until_settled(
+    mut process: Monitored<'_>,
+    before: Sample,
+    peak: Sample,
+    ended: Instant,
+) -> Result<ResourceUse> {
+    loop {
+        let after = (process.sample)()?;
+        let back = after.footprint.tcp <= process.kept_alive
+            && without_kept_alive(&after.footprint) == without_kept_alive(&before.footprint);
+        if back || ended.elapsed() > SETTLE_TIMEOUT {
+            let settled = back.then(|| ended.elapsed().as_secs_f64());
+            return Ok(ResourceUse { process: process.name, before, peak, after, settled });
+        }
+        thread::sleep(SAMPLE_INTERVAL);
+    }
+}
+
+/// The same without its connections to registries. Each takes a descriptor and a task, and all of them together one
+/// more task, which looks for those that have become old.
+fn without_kept_alive(footprint: &Footprint) -> Footprint {
+    let mut without_kept_alive = footprint.clone();
+    without_kept_alive.tcp = 0;
+    // They were counted one after the other.
+    without_kept_alive.descriptors = without_kept_alive.descriptors.saturating_sub(footprint.tcp);
+    if let Some(tasks) = without_kept_alive.counts.get_mut("tasks") {
+        *tasks = tasks.saturating_sub(footprint.tcp as u64 + u64::from(footprint.tcp > 0));
+    }
+    without_kept_alive
+}
+
+impl Sample {
+    fn raise_to(&mut self, other: &Self) {
+        self.rss = self.rss.max(other.rss);
+        let (mine, others) = (&mut self.footprint, &other.footprint);
+        mine.descriptors = mine.descriptors.max(others.descriptors);
+        mine.tcp = mine.tcp.max(others.tcp);
+        mine.threads = mine.threads.max(others.threads);
+        for (name, count) in &others.counts {
+            let mine = mine.counts.entry(name.clone()).or_default();
+            *mine = (*mine).max(*count);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The ways for bytes from a source to a reader that are compared, one type each.
+//! Must never share a process between two measurements: what one learnt must not help the next.
+
+mod direct;
+mod nginx;
+mod ours;
+mod quic;
+mod running_subject;
+mod sender;
+mod tcp;
+
+use anyhow::Result;
+
+pub(crate) use direct::Direct;
+pub(crate) use nginx::Nginx;
+pub(crate) use ours::Ours;
+pub(crate) use quic::Quic;
+pub(crate) use running_subject::{Measurement, Role, RunningSubject};
+pub(crate) use tcp::Tcp;
+
+use crate::topology::Topology;
+
+/// Something that carries bytes.
+pub(crate) trait Subject {
+    /// What it is called in tables and options.
+    fn name(&self) -> &'static str;
+
+    /// Starts its processes. Nothing is transferred before [`RunningSubject::start_transfer`].
+    fn start(&self, topology: &Topology<'_>) -> Result<RunningSubject>;
+}

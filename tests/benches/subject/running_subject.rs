@@ -1,0 +1,134 @@
+//! A subject's processes from their start to their end, and one transfer after the other between them.
+//! Must never leave one behind: they end with it.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use docxy_tests::process::{PATIENCE, Process, scratch};
+use serde::Serialize;
+
+use crate::{
+    peer::{STARTED_LINE, TransferPlan},
+    reader_report::ReaderReport,
+    topology::PeerCommand,
+    usage::Usage,
+};
+
+/// How much longer than it was told to a reader may run.
+const READER_GRACE: Duration = Duration::from_secs(60);
+
+/// Which part a process plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Has the bytes: the stand-in.
+    Source,
+    /// Sends over the link that is measured.
+    Server,
+    /// Receives from that link.
+    Client,
+    /// Reads what the client serves.
+    Reader,
+}
+
+/// Processes that are ready for a transfer.
+pub(crate) struct RunningSubject {
+    processes: Vec<(Role, u32)>,
+    reader: Role,
+    call: PeerCommand,
+    /// Dropped in this order.
+    _owners: Vec<Box<dyn Any>>,
+}
+
+/// A transfer under way.
+pub(crate) struct Transfer {
+    reader: Process,
+    /// When the reader asked for the bulk.
+    pub(crate) started: Instant,
+    seconds: f64,
+    before: BTreeMap<Role, Usage>,
+    _log: tempfile::TempDir,
+}
+
+/// One transfer, measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Measurement {
+    #[serde(flatten)]
+    pub(crate) report: ReaderReport,
+    /// What it cost each party.
+    pub(crate) cost: BTreeMap<Role, Usage>,
+}
+
+impl RunningSubject {
+    /// With a reader that plays this part, called without its plan.
+    pub(super) fn new(reader: Role, call: PeerCommand) -> Self {
+        Self { processes: Vec::new(), reader, call, _owners: Vec::new() }
+    }
+
+    /// Counts what the process with this id costs.
+    pub(super) fn with_process(mut self, role: Role, pid: u32) -> Self {
+        self.processes.push((role, pid));
+        self
+    }
+
+    /// Keeps something alive; what is named first ends first.
+    pub(super) fn with_owner(mut self, owner: impl Any) -> Self {
+        self._owners.push(Box::new(owner));
+        self
+    }
+
+    /// Starts a reader, and waits until it has asked for the bulk.
+    pub(crate) fn start_transfer(&self, plan: &TransferPlan) -> Result<Transfer> {
+        let log = scratch()?;
+        let mut command = self.call.command()?;
+        command.args(plan.to_arguments());
+        let before = self.usage()?;
+        let mut reader = Process::spawn("reader", command, log.path())?;
+        reader.wait_for_line(STARTED_LINE, PATIENCE)?;
+        Ok(Transfer { reader, started: Instant::now(), seconds: plan.seconds, before, _log: log })
+    }
+
+    /// Waits until the reader has had enough.
+    pub(crate) fn finish(&self, mut transfer: Transfer) -> Result<Measurement> {
+        let timeout = Duration::from_secs_f64(transfer.seconds) + READER_GRACE;
+        transfer.reader.wait_until_ended(timeout)?;
+        let log = transfer.reader.log();
+        let line = log.lines().find(|line| line.starts_with('{'));
+        let report: ReaderReport =
+            serde_json::from_str(line.with_context(|| format!("the reader failed:\n{log}"))?)?;
+        let mut cost: BTreeMap<Role, Usage> = self
+            .usage()?
+            .into_iter()
+            .map(|(role, after)| (role, transfer.before.get(&role).map_or(after, |before| after - *before)))
+            .collect();
+        cost.insert(self.reader, report.usage);
+        Ok(Measurement { report, cost })
+    }
+
+    /// A whole transfer.
+    pub(crate) fn measure(&self, plan: &TransferPlan) -> Result<Measurement> {
+        self.finish(self.start_transfer(plan)?)
+    }
+
+    /// What the processes, but for the reader, have cost so far.
+    pub(crate) fn usage(&self) -> Result<BTreeMap<Role, Usage>> {
+        self.processes.iter().map(|(role, pid)| Ok((*role, Usage::of(*pid)?))).collect()
+    }
+}
+
+impl Measurement {
+    /// Seconds of a party's processor time for a gigabyte that reached the reader. NaN if it took no part.
+    pub(crate) fn cpu_per_gb(&self, role: Role) -> f64 {
+        let cpu = self.cost.get(&role).map_or(f64::NAN, |usage| usage.cpu);
+        cpu * 1e9 / self.report.bytes as f64
+    }
+
+    /// The most memory that a party had, in MiB. NaN if it took no part.
+    pub(crate) fn rss_mib(&self, role: Role) -> f64 {
+        self.cost.get(&role).map_or(f64::NAN, |usage| usage.peak_rss as f64 / f64::from(1 << 20))
+    }
+}

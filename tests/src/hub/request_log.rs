@@ -1,0 +1,173 @@
+//! Every request that a stand-in received, in order, with all its headers.
+//! A request is entered on arrival and completed when it is answered, so that a test can await either.
+//! The request_log only watches: it must never change an answer.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use http::{Request, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use url::form_urlencoded;
+
+use super::site::Site;
+
+/// One request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LoggedRequest {
+    /// Counts up from 0.
+    pub id: usize,
+    /// Which host it came to.
+    pub site: Site,
+    /// Who sent it; requests on one connection have the same peer.
+    pub peer: SocketAddr,
+    /// The method.
+    pub method: String,
+    /// The path, as sent.
+    pub path: String,
+    /// The query, as sent, without the question mark.
+    pub query: String,
+    /// Every header line in order; names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body of a form.
+    pub form: Option<String>,
+    /// The answer's status; `None` until there is one.
+    pub status: Option<u16>,
+}
+
+impl LoggedRequest {
+    /// The first line of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.header_lines(name).next()
+    }
+
+    /// All lines of a header.
+    pub fn header_lines(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// `Basic` or `Bearer`, if the request carried credentials.
+    pub fn authorization_scheme(&self) -> Option<&str> {
+        self.header("authorization")?.split(' ').next()
+    }
+
+    /// All values of a query parameter.
+    pub fn query_values(&self, name: &str) -> Vec<String> {
+        values(&self.query, name)
+    }
+
+    /// All values of a field of the form.
+    pub fn form_values(&self, name: &str) -> Vec<String> {
+        values(self.form.as_deref().unwrap_or_default(), name)
+    }
+
+    /// `GET /v2/…`, for messages and comparisons.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+/// No request like that came in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no matching request within {within:?}; seen: {seen:#?}")]
+pub struct RequestWaitError {
+    /// How long was waited.
+    pub within: Duration,
+    /// What came instead.
+    pub seen: Vec<String>,
+}
+
+/// The list of requests.
+pub struct RequestLog {
+    entries: watch::Sender<Vec<LoggedRequest>>,
+    /// Goes on counting when the entries are cleared.
+    next_id: AtomicUsize,
+}
+
+impl RequestLog {
+    pub(super) fn new() -> Self {
+        Self { entries: watch::Sender::new(Vec::new()), next_id: AtomicUsize::new(0) }
+    }
+
+    /// Everything so far.
+    pub fn snapshot(&self) -> Vec<LoggedRequest> {
+        self.entries.borrow().clone()
+    }
+
+    /// What came to one host so far.
+    pub fn of(&self, site: Site) -> Vec<LoggedRequest> {
+        self.entries.borrow().iter().filter(|entry| entry.site == site).cloned().collect()
+    }
+
+    /// How many entries match so far.
+    pub fn count(&self, matches: impl Fn(&LoggedRequest) -> bool) -> usize {
+        self.entries.borrow().iter().filter(|entry| matches(entry)).count()
+    }
+
+    /// Forgets everything. Requests that are still being answered are forgotten too.
+    pub fn clear(&self) {
+        self.entries.send_modify(Vec::clear);
+    }
+
+    /// The first entry that matches, past or to come.
+    pub async fn wait_for(
+        &self,
+        matches: impl Fn(&LoggedRequest) -> bool,
+        within: Duration,
+    ) -> Result<LoggedRequest, RequestWaitError> {
+        let mut watch = self.entries.subscribe();
+        let found =
+            tokio::time::timeout(within, watch.wait_for(|entries| entries.iter().any(&matches))).await;
+        let found = found.ok().and_then(Result::ok);
+        found.and_then(|entries| entries.iter().find(|entry| matches(entry)).cloned()).ok_or_else(|| {
+            RequestWaitError { within, seen: self.snapshot().iter().map(LoggedRequest::line).collect() }
+        })
+    }
+
+    pub(super) fn arrived<B>(&self, site: Site, peer: SocketAddr, request: &Request<B>) -> usize {
+        let headers = request.headers().iter();
+        let headers = headers
+            .map(|(name, value)| {
+                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            })
+            .collect();
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let entry = LoggedRequest {
+            id,
+            site,
+            peer,
+            method: request.method().to_string(),
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().unwrap_or_default().to_owned(),
+            headers,
+            form: None,
+            status: None,
+        };
+        self.entries.send_modify(|entries| entries.push(entry));
+        id
+    }
+
+    pub(super) fn sent_form(&self, id: usize, form: &str) {
+        self.complete(id, |entry| entry.form = Some(form.to_owned()));
+    }
+
+    pub(super) fn answered(&self, id: usize, status: StatusCode) {
+        self.complete(id, |entry| entry.status = Some(status.as_u16()));
+    }
+
+    fn complete(&self, id: usize, change: impl FnOnce(&mut LoggedRequest)) {
+        self.entries.send_modify(|entries| {
+            if let Some(entry) = entries.iter_mut().rfind(|entry| entry.id == id) {
+                change(entry);
+            }
+        });
+    }
+}
+
+fn values(encoded: &str, name: &str) -> Vec<String> {
+    let pairs = form_urlencoded::parse(encoded.as_bytes());
+    pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect()
+}
