@@ -1,5 +1,5 @@
-//! The link emulator as a program: a bad network for a command, or for a shell.
-//! Must never leave anything behind, whatever ends it; only after SIGKILL the next one sweeps.
+//! The link emulator as a program: runs a command or a shell beside an emulated link.
+//! Must never leave a link or a namespace behind, however it ends. After SIGKILL, the next run deletes them.
 
 use std::{
     convert::Infallible,
@@ -27,13 +27,13 @@ use tokio::{
     time::timeout,
 };
 
-/// Tells the command, and so `wan ctl`, where the control socket is.
+/// Environment variable with the path of the control socket, for the command and for `wan ctl`.
 const CONTROL_VARIABLE: &str = "WAN_CONTROL";
 
-/// How long a command may take to end after SIGTERM before it is killed.
+/// How long the command may take to end after SIGTERM before it is killed.
 const TERMINATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest line that the control socket reads.
+/// The longest request line that the control socket reads.
 const REQUEST_BYTES_MAX: u64 = 4096;
 
 /// Emulates a long, slow, lossy or hostile link between two network namespaces. Needs root.
@@ -49,49 +49,49 @@ Examples:
   wan list
   wan up transpacific-5% -- bash -c 'ip netns exec $WAN_LEFT ping -c 3 $WAN_RIGHT_IP'
   wan up --rtt 80ms --rate 50mbit/10mbit --loss 2%:8 --udp 20mbit -- bash
-  wan ctl set --rate 10mbit        # in that shell: the link changes under what runs on it
+  wan ctl set --rate 10mbit        # in that shell: changes the link while programs use it
   wan ctl outage 3s
   wan ctl report
 
-A packet meets, in this order: outages, what is done to UDP, loss, the queue, the bottleneck, delay and jitter.
-Left to right and right to left are treated alike unless a value is written A/B.
+A packet passes, in this order: outages, the UDP rule, loss, the queue, the bottleneck, delay and jitter.
+A value is for both directions, unless it is written A/B: A from left to right, B from right to left.
 
-The command sees
+Environment of the command:
   WAN_LEFT, WAN_RIGHT        names of the two namespaces, for `ip netns exec` or nsenter
   WAN_LEFT_IP, WAN_RIGHT_IP  the addresses of the two ends
-  WAN_CONTROL                the control socket: `wan ctl` finds it by itself";
+  WAN_CONTROL                the control socket, which `wan ctl` uses";
 
 #[derive(Subcommand)]
 enum WanCommand {
-    /// Bring up a link, run a command beside it, take it down again
+    /// Bring up a link, run a command beside it, take the link down
     Up(Box<Up>),
-    /// Print the named links, as the options that make them
+    /// Print the named links with their options
     List,
-    /// Change a link that is up, or ask what it has done
+    /// Change a link that is up, or print its report
     ///
-    /// The link is the one whose control socket WAN_CONTROL names, as it does for what `wan up` runs.
+    /// The environment variable WAN_CONTROL names the link's control socket; `wan up` sets it for its command.
     #[command(subcommand)]
     Ctl(Request),
 }
 
-/// Without a command the link stays up until SIGINT or SIGTERM. The command's exit status is passed on.
+/// Without a command the link stays up until SIGINT or SIGTERM. The exit status is the command's.
 #[derive(Args)]
 struct Up {
-    /// A named link (see `wan list`); without one, a perfect link to be spoilt by options
+    /// A named link (see `wan list`); without one, a perfect link for the options to change
     #[arg(value_parser = link_preset)]
     link: Option<&'static LinkPreset>,
     #[command(flatten)]
     options: LinkOptions,
-    /// Seed of the dice for loss and jitter
+    /// Seed of the random numbers for loss and jitter
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Write the report to a file, as JSON, at the end
+    /// Write the report to a file as JSON at the end
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Do not print the report at the end
     #[arg(long)]
     quiet: bool,
-    /// What to run, outside the namespaces
+    /// The command, which runs outside the namespaces
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -105,14 +105,14 @@ async fn main() -> ExitCode {
         WanCommand::Ctl(_) => ctl().await,
     };
     outcome.unwrap_or_else(|error| {
-        // If even stderr is gone, the exit status has to say it all.
+        // If stderr is closed too, the exit status alone reports the error.
         let _ = writeln!(io::stderr(), "wan: {error:#}");
         ExitCode::FAILURE
     })
 }
 
 async fn up(arguments: Up) -> Result<ExitCode> {
-    // Before anything is made: from here on a signal ends the link in order.
+    // Before the link is created: from here on a signal takes it down in order.
     let mut signals = Signals::new()?;
     let mut link = arguments.link.map_or(Link::symmetric(Conditions::PERFECT), |named| named.link);
     arguments.options.apply(&mut link);
@@ -145,7 +145,7 @@ async fn up(arguments: Up) -> Result<ExitCode> {
     Ok(outcome)
 }
 
-/// Runs the command to its end, or, without one, waits for a signal.
+/// Runs the command to its end; without a command, waits for a signal.
 async fn run_command(
     command: &[String],
     environment: [(&str, String); 5],
@@ -164,14 +164,14 @@ async fn run_command(
     run_until_ended(child, signals).await
 }
 
-/// Waits for the command; a signal is passed on, and after a while with force.
+/// Waits for the command to end. After a signal it gets SIGTERM, and SIGKILL when the timeout is over.
 async fn run_until_ended(mut child: Child, signals: &mut Signals) -> Result<ExitCode> {
     tokio::select! {
         status = child.wait() => return Ok(exit_code(status?)),
         () = signals.next() => {}
     }
     if let Some(pid) = child.id() {
-        // The shell's own `kill`, as tokio only knows SIGKILL.
+        // The shell's own `kill`, as tokio has SIGKILL only.
         Command::new("sh").args(["-c", r#"kill -s TERM "$0""#, &pid.to_string()]).status().await?;
     }
     match timeout(TERMINATION_TIMEOUT, child.wait()).await {
@@ -183,7 +183,7 @@ async fn run_until_ended(mut child: Child, signals: &mut Signals) -> Result<Exit
     }
 }
 
-/// As a shell tells it: its own code, or 128 + the signal that ended it.
+/// The exit code as in a shell: the command's own, or 128 + the number of the signal that ended it.
 fn exit_code(status: ExitStatus) -> ExitCode {
     use std::os::unix::process::ExitStatusExt as _;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
@@ -198,7 +198,7 @@ fn list() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sends on the words of the request, which the arguments' own grammar has found good.
+/// Sends the request's words, which the argument parser has checked already.
 async fn ctl() -> Result<ExitCode> {
     let control = PathBuf::from(
         env::var_os(CONTROL_VARIABLE).with_context(|| format!("{CONTROL_VARIABLE} is not set"))?,
@@ -206,7 +206,7 @@ async fn ctl() -> Result<ExitCode> {
     let words: Vec<_> = env::args().skip_while(|word| word != "ctl").skip(1).collect();
     let mut socket = UnixStream::connect(&control)
         .await
-        .with_context(|| format!("no link is up behind {}", control.display()))?;
+        .with_context(|| format!("no link answers at {}", control.display()))?;
     socket.write_all(words.join(" ").as_bytes()).await?;
     socket.shutdown().await?;
     let mut response = Vec::new();
@@ -219,7 +219,7 @@ async fn ctl() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Answers requests, one a connection, for ever.
+/// Serves requests for ever, one per connection.
 async fn serve(listener: &UnixListener, wan: &Wan) -> Infallible {
     loop {
         let responded = match listener.accept().await {

@@ -62,7 +62,7 @@ pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Proces
             run.server.start_again()?;
         }
         Fault::Outage => run.wan.outage(Duration::from_secs(outage)),
-        Fault::NewAddress => run.wan.move_left(NEW_ADDRESS)?,
+        Fault::NewAddress => run.wan.set_left_address(NEW_ADDRESS)?,
         Fault::NewPortOnly => run.wan.block_udp_flows(),
         Fault::ExpiredToken => run.testbed.hub.revoke_tokens()?,
         Fault::Loss => run.wan.change(|link| {

@@ -1,50 +1,50 @@
-//! What has become of the packets of one direction.
-//! Must never lose one: offered = delivered + dropped + in flight, at any time.
+//! Counters of the packets in one direction.
+//! Must never lose a packet: offered = delivered + dropped + in flight, at any time.
 
 use std::ops::{Add, AddAssign, Sub};
 
 use serde::Serialize;
 
-/// Packets and their bytes, IP headers included.
+/// A number of packets and bytes, IP headers included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
-    /// How many.
+    /// Packets.
     pub packets: u64,
-    /// How large together.
+    /// Bytes.
     pub bytes: u64,
 }
 
-/// What has become of the packets that one end sent.
+/// Counters of the packets that one end sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
-    /// What the sender handed to the link.
+    /// Packets that the sender handed to the link.
     pub offered: Traffic,
-    /// What the receiver got.
+    /// Packets that reached the receiver.
     pub delivered: Traffic,
-    /// What it did not get, by cause.
+    /// Packets that did not, by cause.
     pub dropped: Drops,
 }
 
 /// Dropped packets, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Drops {
-    /// Went in or came out during an outage.
+    /// Sent or due to arrive during an outage.
     pub outage: Traffic,
     /// All UDP is blocked.
     pub udp_blocked: Traffic,
-    /// Its UDP flow or port is blocked.
+    /// The packet's UDP flow or port is blocked.
     pub flow_blocked: Traffic,
-    /// Beyond what the UDP policer lets through.
+    /// Beyond the rate of the UDP policer.
     pub policed: Traffic,
-    /// Lost for no reason of its own.
+    /// Lost by the loss model.
     pub lost: Traffic,
     /// The bottleneck's queue was full.
     pub queue_full: Traffic,
-    /// The receiving end's device did not take it.
+    /// The receiving end's device refused the packet.
     pub refused: Traffic,
 }
 
-/// Why a packet was dropped: one for each field of [`Drops`].
+/// Why a packet was dropped: one variant for each field of [`Drops`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "documented at Drops")]
 pub enum DropCause {
@@ -58,14 +58,14 @@ pub enum DropCause {
 }
 
 impl Counters {
-    /// What is still on its direction.
+    /// Packets in flight.
     pub fn in_flight(&self) -> Traffic {
         self.offered - self.delivered - self.dropped.total()
     }
 }
 
 impl Drops {
-    /// All of them together.
+    /// The sum over all causes.
     pub fn total(&self) -> Traffic {
         let Self { outage, udp_blocked, flow_blocked, policed, lost, queue_full, refused } = *self;
         outage + udp_blocked + flow_blocked + policed + lost + queue_full + refused

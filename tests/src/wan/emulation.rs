@@ -1,5 +1,5 @@
-//! Both directions of a link with the packets that are on their direction.
-//! Must never do I/O: what is read goes in by `accept`, what is to be written comes out of `deliver`.
+//! Both directions of a link with the packets in flight.
+//! Must never do I/O: `accept` takes the packets that were read, `deliver` hands out those to be written.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -22,13 +22,13 @@ pub(super) struct Emulation {
     delay_lines: [DelayLine; 2],
 }
 
-/// One direction in use.
+/// One direction of a running link: its pipe, and the packets in flight.
 #[derive(Debug)]
 pub(super) struct DelayLine {
     pipe: Pipe,
     rng: Pcg64Mcg,
     in_flight: VecDeque<InFlight>,
-    /// Buffers of delivered packets, for the next ones.
+    /// Buffers of delivered packets, to be reused.
     spare: Vec<Vec<u8>>,
     lateness: LatenessHistogram,
 }
@@ -43,7 +43,7 @@ impl Emulation {
     pub(super) fn new(link: Link, seed: u64) -> Self {
         let delay_lines = Direction::BOTH.map(|direction| DelayLine {
             pipe: Pipe::new(*link.direction(direction), link.queue_limit(direction)),
-            // Neighbouring seeds must not share the other direction's rng.
+            // Two neighbouring seeds must not give two directions the same random numbers.
             rng: Pcg64Mcg::seed_from_u64(seed.wrapping_mul(2).wrapping_add(direction.index() as u64)),
             in_flight: VecDeque::new(),
             spare: Vec::new(),
@@ -64,7 +64,7 @@ impl Emulation {
         &mut self.delay_lines[direction.index()]
     }
 
-    /// When the next packet is due, if any is on its direction.
+    /// When the next packet arrives, if any is in flight.
     pub(super) fn next_arrival(&self) -> Option<Duration> {
         self.delay_lines
             .iter()
@@ -88,7 +88,7 @@ impl Emulation {
         self.for_each_pipe(|pipe| pipe.outage_until(end));
     }
 
-    /// Blocks, both directions, the UDP flows that have been seen either direction.
+    /// Blocks, in both directions, the UDP flows that have used either direction.
     pub(super) fn block_udp_flows(&mut self) {
         let seen: BTreeSet<_> =
             self.delay_lines.iter().flat_map(|delay_line| delay_line.pipe.udp_flows()).copied().collect();
@@ -119,7 +119,7 @@ impl DelayLine {
         self.lateness
     }
 
-    /// Takes in a packet that an end has sent.
+    /// Takes a packet that an end has sent.
     pub(super) fn accept(&mut self, now: Duration, packet: &[u8]) {
         if let Verdict::Deliver(timing) = self.pipe.admit(now, &Packet::read(packet), &mut self.rng) {
             let mut buffer = self.spare.pop().unwrap_or_default();
@@ -129,7 +129,8 @@ impl DelayLine {
         }
     }
 
-    /// Hands the packet that is due `now` to `receiver`, which says whether it took it. `false` if none is due.
+    /// Hands the packet that is due `now` to `receiver`, which returns whether it accepted it. `false` if no packet
+    /// is due.
     pub(super) fn deliver(&mut self, now: Duration, receiver: impl FnOnce(&[u8]) -> bool) -> bool {
         let Some(InFlight { timing, packet }) =
             self.in_flight.pop_front_if(|packet| packet.timing.arrives <= now)
@@ -139,7 +140,7 @@ impl DelayLine {
         let bytes = packet.len() as u64;
         if self.pipe.arrive(now, bytes) {
             self.lateness.record(now - timing.arrives);
-            self.pipe.handed_over(bytes, receiver(&packet));
+            self.pipe.record_handover(bytes, receiver(&packet));
         }
         self.spare.push(packet);
         true
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_come_out_whole_in_order_and_when_due() {
+    fn packets_arrive_complete_in_order_and_on_time() {
         let link = Link::symmetric(Conditions::clean(Rate::mbit(100), 20 * MS));
         let mut emulation = Emulation::new(link, 1);
         let delay_line = emulation.delay_line_mut(Direction::LeftToRight);
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_retimes_what_is_queued() {
+    fn a_change_reschedules_queued_packets() {
         let slow = Conditions { rate: Some(Rate::mbit(1)), ..Conditions::PERFECT };
         let mut emulation = Emulation::new(Link::symmetric(slow), 1);
         emulation.delay_line_mut(Direction::RightToLeft).accept(Duration::ZERO, &[0; 1250]);

@@ -1,5 +1,5 @@
-//! The I/O loop: one thread that moves packets between the two devices, when the emulation says so.
-//! Must never decide about a packet, nor busy-wait while nothing is due.
+//! The I/O loop: one thread that moves packets between the two devices at the times that the emulation gives.
+//! Must never decide about a packet, nor busy-wait while no packet is due.
 
 use std::{
     num::NonZeroU64,
@@ -27,14 +27,14 @@ use super::{
 };
 use crate::process::run;
 
-/// Packets moved before the other tasks of the loop get their turn.
+/// The number of packets that the loop moves before it goes on to its next task.
 const BATCH_PACKETS: usize = 64;
 
-/// Packets that fall due within so short a time are delivered together: at 300 Mbit/s one comes every 40 µs, and waking
-/// for each would cost more than moving it. This bounds the emulator's intended error.
+/// Packets that are due within this time are delivered together: at 300 Mbit/s one is due every 40 µs, and waking
+/// up for each would cost more than moving it. This bounds the emulator's intended error.
 const COALESCING_WINDOW: Duration = Duration::from_micros(100);
 
-/// What the loop shares with those who watch and steer the link.
+/// The state that the loop shares with the link's handle.
 #[derive(Debug)]
 pub(super) struct Shared {
     emulation: Mutex<Emulation>,
@@ -47,7 +47,7 @@ pub(super) struct Shared {
 /// The loop with its devices, before it runs.
 pub(super) struct IoLoop {
     shared: Arc<Shared>,
-    /// The left end's, and the right end's: what comes from device n goes the direction n.
+    /// The left end's device and the right end's: packets from device n go in direction n.
     devices: Arc<[Device; 2]>,
 }
 
@@ -68,13 +68,13 @@ impl Shared {
     }
 
     pub(super) fn emulation(&self) -> MutexGuard<'_, Emulation> {
-        // Whoever panicked has failed already; the link still has to be taken down in order.
+        // A panicked thread has reported its failure; the link must still be taken down in order.
         self.emulation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the loop look again at what is due.
+    /// Makes the loop check again which packets are due.
     pub(super) fn wake(&self) {
-        // Fails only when the counter is full, and then it wakes anyway.
+        // Fails only if the counter is full, and then the loop wakes up anyway.
         let _ = write(&self.wake, &1u64.to_ne_bytes());
     }
 
@@ -83,7 +83,8 @@ impl Shared {
         self.wake();
     }
 
-    /// Processor time of the loop: the emulator's own and, within its system calls, the receiving network stack's.
+    /// Processor time of the loop: the emulator's own and, within its system calls, that of the receiving network
+    /// stack.
     pub(super) fn cpu(&self) -> Duration {
         Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed))
     }
@@ -94,10 +95,11 @@ impl IoLoop {
         Self { shared, devices }
     }
 
-    /// Runs until it is stopped, or until a device is gone with its namespace. Says when packets will be on time.
+    /// Runs until it is stopped, or until a device disappears with its namespace. Sends on `ready` when packets
+    /// will be on time.
     pub(super) fn run(self, ready: &Sender<()>) {
         set_realtime_priority();
-        // Nobody waits any more: then it is stopped at once.
+        // Without a receiver the loop is stopped at once.
         let _ = ready.send(());
         while !self.shared.stop.load(Ordering::Relaxed) {
             let moved = self.deliver().max(match self.collect() {
@@ -113,7 +115,7 @@ impl IoLoop {
         }
     }
 
-    /// Writes what is due; how much it was.
+    /// Writes all due packets. Returns the larger number of packets of both directions.
     fn deliver(&self) -> usize {
         let mut emulation = self.shared.emulation();
         let deliver = |direction: Direction| {
@@ -130,29 +132,29 @@ impl IoLoop {
         Direction::BOTH.map(deliver).into_iter().max().unwrap_or(0)
     }
 
-    /// Reads what the ends have sent; how much it was.
+    /// Reads the packets that the ends have sent. Returns the larger number of both directions.
     fn collect(&self) -> std::io::Result<usize> {
         let mut buffer = [0; MTU as usize];
         let mut emulation = self.shared.emulation();
-        let mut most = 0;
+        let mut count = 0;
         for direction in Direction::BOTH {
             let sender = &self.devices[direction.index()];
             let delay_line = emulation.delay_line_mut(direction);
             for moved in 1..=BATCH_PACKETS {
                 let Some(length) = sender.read(&mut buffer)? else { break };
                 delay_line.accept(self.shared.now(), &buffer[..length]);
-                most = most.max(moved);
+                count = count.max(moved);
             }
         }
-        Ok(most)
+        Ok(count)
     }
 
-    /// Sleeps until a packet comes, one is due, or somebody wakes it.
+    /// Sleeps until a packet is sent, a packet is due, or the loop is woken up.
     fn wait(&self) {
         let due = self.shared.emulation().next_arrival();
         let timeout = due.map(|due| due.saturating_sub(self.shared.now()).max(COALESCING_WINDOW));
         let timeout = timeout.map(|timeout| Timespec {
-            // A link that delays for longer than a hundred years has other problems.
+            // The timeout saturates, at more than a hundred years.
             tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         });
@@ -162,24 +164,24 @@ impl IoLoop {
             PollFd::new(right, PollFlags::IN),
             PollFd::new(&self.shared.wake, PollFlags::IN),
         ];
-        // An interrupted wait is a short one.
+        // An interrupted wait only ends early.
         let _ = poll(&mut sources, timeout.as_ref());
         if !sources[2].revents().is_empty() {
-            // Resets the counter; what it was does not matter.
+            // Resets the counter; its value is not needed.
             let _ = read(&self.shared.wake, &mut [0; 8]);
         }
-        self.note_cpu();
+        self.record_cpu();
     }
 
-    fn note_cpu(&self) {
+    fn record_cpu(&self) {
         let time = clock_gettime(ClockId::ThreadCPUTime);
         let nanos = time.tv_sec * 1_000_000_000 + time.tv_nsec;
         self.shared.cpu_nanos.store(nanos.unsigned_abs(), Ordering::Relaxed);
     }
 }
 
-/// Asks the scheduler to run this thread when it wants to run: a real-time class, and timers without slack. Without
-/// either the link works, less accurately while others compute; how much is in its report.
+/// Asks the scheduler for a real-time class, and for timers without slack. Without them the link works, but less
+/// accurately while other processes compute; the report has the error.
 fn set_realtime_priority() {
     const ROUND_ROBIN_PRIORITY: &str = "10";
     let mut command = Command::new("chrt");

@@ -1,17 +1,17 @@
-//! How much later than it should the emulator delivered: its own error, by which its results are to be judged.
+//! How late the emulator delivers packets: its own error, by which its results are judged.
 //! Must never grow with the number of packets.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// Powers of two of a microsecond: the last one is over half an hour.
+/// One bucket for each power of two of a microsecond; the last one is over half an hour.
 const BUCKETS: usize = 32;
 
-/// A histogram of delays that the link did not have.
+/// A histogram of the delay that each packet had beyond the link's own.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LatenessHistogram {
-    /// Bucket 0 counts those below 1 µs, bucket n those below 2ⁿ µs.
+    /// Bucket 0 counts delays below 1 µs, bucket n those below 2ⁿ µs.
     buckets: [u64; BUCKETS],
     sum: Duration,
     max: Duration,
@@ -20,11 +20,11 @@ pub(super) struct LatenessHistogram {
 /// The emulator's own error, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LatenessSummary {
-    /// On average.
+    /// The mean.
     pub mean_us: u64,
-    /// 99 % of the packets were less late than that.
+    /// 99 % of the packets were less late than this.
     pub p99_us: u64,
-    /// The worst.
+    /// The maximum.
     pub max_us: u64,
 }
 
@@ -45,7 +45,7 @@ impl LatenessHistogram {
         }
     }
 
-    /// The upper bound of the bucket that holds the `rank`-th smallest.
+    /// The upper bound of the bucket that holds the `rank`-th smallest delay.
     fn quantile(&self, rank: u64) -> u64 {
         let mut seen = 0;
         let bucket = self.buckets.iter().position(|count| {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_tells_the_usual_from_the_worst() {
+    fn a_summary_has_mean_percentile_and_maximum() {
         let mut lateness = LatenessHistogram::default();
         assert_eq!(lateness.summary(), LatenessSummary::default());
         for _ in 0..995 {

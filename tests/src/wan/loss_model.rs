@@ -1,11 +1,11 @@
-//! Which packets are lost for no reason of their own.
-//! Must never look at the packet: such loss is the link's loss_model.
+//! The loss model: which packets are lost at random.
+//! Must never look at a packet: the loss is the link's.
 
 use rand::{Rng, RngExt};
 
 use super::Loss;
 
-/// The loss of one direction, with the state that bursts need.
+/// The loss of one direction; bursts need a state.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LossModel {
     loss: Loss,
@@ -25,20 +25,20 @@ impl LossModel {
     pub(super) fn loses_next(&mut self, rng: &mut impl Rng) -> bool {
         match self.loss {
             Loss::None => false,
-            Loss::Random { share } => chance(rng, share),
+            Loss::Random { share } => happens(rng, share),
             Loss::Bursty { share, burst } => {
-                // A burst ends after a packet with chance 1 ÷ its mean length. The chance that one begins makes the
-                // two states' shares come out right: share · end = (1 − share) · begin.
+                // A burst ends after each packet with probability 1 ÷ its mean length. The probability that a burst
+                // begins gives both states their shares: share · end = (1 − share) · begin.
                 let end = 1.0 / burst.max(1.0);
                 let begin = end * share / (1.0 - share);
-                self.in_burst = chance(rng, if self.in_burst { 1.0 - end } else { begin });
+                self.in_burst = happens(rng, if self.in_burst { 1.0 - end } else { begin });
                 self.in_burst
             }
         }
     }
 }
 
-fn chance(rng: &mut impl Rng, probability: f64) -> bool {
+fn happens(rng: &mut impl Rng, probability: f64) -> bool {
     rng.random::<f64>() < probability
 }
 
@@ -61,14 +61,14 @@ mod tests {
         losses.iter().filter(|lost| **lost).count() as f64 / losses.len() as f64
     }
 
-    /// Mean length of the runs of lost packets.
+    /// The mean length of the runs of lost packets.
     fn mean_burst(losses: &[bool]) -> f64 {
         let bursts = losses.windows(2).filter(|pair| !pair[0] && pair[1]).count();
         losses.iter().filter(|lost| **lost).count() as f64 / bursts as f64
     }
 
     #[test]
-    fn random_loss_has_its_share_and_no_bursts() {
+    fn random_loss_has_the_right_share_and_no_bursts() {
         for expected in [0.01, 0.05, 0.15] {
             let losses = losses(Loss::Random { share: expected }, 1);
             // Five standard deviations of a binomial share.
@@ -80,21 +80,21 @@ mod tests {
     }
 
     #[test]
-    fn bursty_loss_has_its_share_and_its_bursts() {
+    fn bursty_loss_has_the_right_share_and_burst_length() {
         let losses = losses(Loss::Bursty { share: 0.02, burst: 8.0 }, 1);
         assert!((share(&losses) - 0.02).abs() < 0.002, "{}", share(&losses));
         assert!((mean_burst(&losses) - 8.0).abs() < 0.8, "{}", mean_burst(&losses));
     }
 
     #[test]
-    fn nothing_and_everything_can_be_lost() {
+    fn no_packet_or_every_packet_can_be_lost() {
         assert_eq!(share(&losses(Loss::None, 1)), 0.0);
         assert_eq!(share(&losses(Loss::Random { share: 0.0 }, 1)), 0.0);
         assert_eq!(share(&losses(Loss::Random { share: 1.0 }, 1)), 1.0);
     }
 
     #[test]
-    fn a_seed_replays_and_another_does_not() {
+    fn the_same_seed_loses_the_same_packets() {
         let loss = Loss::Bursty { share: 0.05, burst: 4.0 };
         assert_eq!(losses(loss, 7), losses(loss, 7));
         assert_ne!(losses(loss, 7), losses(loss, 8));

@@ -1,6 +1,6 @@
-//! The link emulator: joins two network namespaces by a link that has delay, a bottleneck, loss and malice, as those
-//! have that Docxy is for. TUN devices at the ends, a thread of this process between them.
-//! Must never touch the machine's own network, nor need anything that outlives the process.
+//! The link emulator: connects two network namespaces by a link with delay, a bottleneck, loss and blocked UDP, as
+//! a wide-area network (WAN) has. Each end is a TUN device; a thread of this process moves packets between them.
+//! Must never touch the machine's own network, nor create anything that outlives the process.
 //!
 //! ```no_run
 //! use docxy_tests::wan::{NamespacePair, Rate, Wan, presets};
@@ -59,17 +59,16 @@ use device::Device;
 use emulation::{DelayLine, Emulation};
 use io_loop::{IoLoop, Shared};
 
-/// One end of a link: where it is, and its address on the link.
+/// One end of a link: its namespace, and its address on the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The network namespace, as `ip netns` knows it.
+    /// The network namespace, as `ip netns` names it.
     pub namespace: String,
-    /// Both ends' addresses are in one /24.
+    /// Its address; both ends are in one /24.
     pub address: Ipv4Addr,
 }
 
-/// A link that is up, and the handle by which it is watched and changed. Dropping it takes the link down; the
-/// namespaces stay.
+/// A link that is up, with methods to watch and change it. Dropping it takes the link down; the namespaces stay.
 pub struct Wan {
     shared: Arc<Shared>,
     devices: Arc<[Device; 2]>,
@@ -77,32 +76,32 @@ pub struct Wan {
     io_loop: Option<JoinHandle<()>>,
 }
 
-/// Why there is no link.
+/// Why a link could not be brought up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not root.
-    #[error("the link emulator makes network namespaces and TUN devices: run it as root")]
+    #[error("the link emulator creates network namespaces and TUN devices: run it as root")]
     NotRoot,
-    /// The namespace is not there, or it may not be entered.
+    /// The namespace does not exist, or may not be entered.
     #[error("cannot enter the network namespace {namespace}: {source} (root is needed)")]
     Enter {
         /// Its name.
         namespace: String,
-        /// What the kernel says.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The device could not be made, or not be asked.
+    /// The device could not be created or used.
     #[error("no TUN device in the network namespace {namespace}: {source}")]
     Device {
         /// The namespace's name.
         namespace: String,
-        /// What the kernel says.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// iproute2 did not do its part.
+    /// iproute2 failed.
     #[error("{0:#}")]
     Ip(anyhow::Error),
-    /// No thread or no descriptor for it.
+    /// There is no thread or no descriptor for the I/O loop.
     #[error("cannot start the emulator: {0}")]
     Start(io::Error),
 }
@@ -115,7 +114,7 @@ impl End {
 }
 
 impl Wan {
-    /// Joins two namespaces, which may be anyone's. The same seed rolls the same rng.
+    /// Connects two existing namespaces. The same seed gives the same random numbers.
     pub fn join(left: &End, right: &End, link: Link, seed: u64) -> Result<Self, Error> {
         let devices = Arc::new([Device::open(left)?, Device::open(right)?]);
         let shared = Arc::new(Shared::new(Emulation::new(link, seed)).map_err(Error::Start)?);
@@ -125,7 +124,7 @@ impl Wan {
             .name("wan".to_owned())
             .spawn(move || io_loop.run(&ready))
             .map_err(Error::Start)?;
-        // An error is a panic of the io_loop, whose message is out already.
+        // An error means that the I/O loop panicked, which it has printed.
         let _ = is_ready.recv();
         Ok(Self { shared, devices, seed, io_loop: Some(io_loop) })
     }
@@ -135,48 +134,48 @@ impl Wan {
         self.shared.emulation().link()
     }
 
-    /// Changes the link's conditions, from now on and for what is queued.
+    /// Changes the link's conditions from now on; queued packets leave at the new rate.
     pub fn change(&self, edit: impl FnOnce(&mut Link)) {
-        self.steer(|emulation, now| {
+        self.control(|emulation, now| {
             let mut link = emulation.link();
             edit(&mut link);
             emulation.change(now, link);
         });
     }
 
-    /// Nothing goes in or comes out for so long, from now; zero ends an outage.
+    /// Drops all packets for this long, from now on; zero ends an outage.
     pub fn outage(&self, duration: Duration) {
-        self.steer(|emulation, now| emulation.outage_until(now + duration));
+        self.control(|emulation, now| emulation.outage_until(now + duration));
     }
 
-    /// Drops, from now on, all UDP flows that have been seen so far: only a new source port gets through.
+    /// Drops, from now on, all UDP flows that have used the link: only a new source port gets through.
     pub fn block_udp_flows(&self) {
-        self.steer(|emulation, _| emulation.block_udp_flows());
+        self.control(|emulation, _| emulation.block_udp_flows());
     }
 
     /// Drops, from now on, UDP from or to this port.
     pub fn block_udp_port(&self, port: u16) {
-        self.steer(|emulation, _| emulation.block_udp_port(port));
+        self.control(|emulation, _| emulation.block_udp_port(port));
     }
 
-    /// Gives the left end another address, as a laptop gets one that goes from Wi-Fi to cellular: the old one is gone at
-    /// once, with what is on its direction there.
-    pub fn move_left(&self, address: Ipv4Addr) -> Result<(), Error> {
+    /// Gives the left end another address, as a laptop gets one that moves from Wi-Fi to cellular. Packets in
+    /// flight to the old address are lost.
+    pub fn set_left_address(&self, address: Ipv4Addr) -> Result<(), Error> {
         let [left, _] = &*self.devices;
         left.set_address(address)
     }
 
     /// Undoes all blocks of flows and ports.
     pub fn unblock_udp(&self) {
-        self.steer(|emulation, _| emulation.unblock_udp());
+        self.control(|emulation, _| emulation.unblock_udp());
     }
 
-    /// What has become so far of what one end sent.
+    /// Counters of the packets in one direction.
     pub fn counters(&self, direction: Direction) -> Counters {
         self.shared.emulation().delay_line(direction).pipe().counters()
     }
 
-    /// What the link has done so far.
+    /// A report on everything that the link has done so far.
     pub fn report(&self) -> Result<Report, Error> {
         let [left, right] = &*self.devices;
         let overrun = [left.overrun()?, right.overrun()?];
@@ -194,7 +193,7 @@ impl Wan {
         })
     }
 
-    fn steer(&self, act: impl FnOnce(&mut Emulation, Duration)) {
+    fn control(&self, act: impl FnOnce(&mut Emulation, Duration)) {
         act(&mut self.shared.emulation(), self.shared.now());
         self.shared.wake();
     }
@@ -204,7 +203,7 @@ impl Drop for Wan {
     fn drop(&mut self) {
         self.shared.stop();
         if let Some(io_loop) = self.io_loop.take() {
-            // If it panicked, its message is out already.
+            // If it panicked, it has printed its message.
             let _ = io_loop.join();
         }
     }

@@ -1,5 +1,6 @@
-//! Two network namespaces of a link's own, for whoever does not have any to join.
-//! Must never leave one behind: deleted on drop, and what a killed process left is swept by the next one.
+//! Two new network namespaces for the two ends of a link.
+//! Must never leave a namespace behind: a pair deletes its own on drop, and the next pair deletes those of killed
+//! processes.
 
 use std::{
     fs,
@@ -13,12 +14,12 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use super::{End, Error};
 use crate::process::{is_abandoned, run, unique_name};
 
-/// Two namespaces with nothing in them but loopback. Every pair has the same addresses: its link is its own.
+/// Two namespaces with loopback only. Every pair has the same addresses, as its link is isolated.
 #[derive(Debug)]
 pub struct NamespacePair {
-    /// By custom the client's end.
+    /// The client's end by convention.
     pub left: End,
-    /// By custom the server's end.
+    /// The server's end by convention.
     pub right: End,
 }
 
@@ -28,12 +29,12 @@ impl NamespacePair {
     /// The right end's address.
     pub const RIGHT: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
 
-    /// Makes a pair. Needs root and iproute2.
+    /// Creates a pair. Needs root and iproute2.
     pub fn new() -> Result<Self, Error> {
         if !geteuid().is_root() {
             return Err(Error::NotRoot);
         }
-        sweep();
+        delete_abandoned();
         let name = unique_name();
         let pair = Self {
             left: End::new(format!("{name}-left"), Self::LEFT),
@@ -56,7 +57,7 @@ impl Drop for NamespacePair {
 }
 
 impl End {
-    /// A command that runs at this end. It reads no input.
+    /// A command that runs at this end. Its stdin is empty.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/var/run/netns/{}", self.namespace)).arg("--").arg(program);
@@ -65,7 +66,7 @@ impl End {
     }
 }
 
-/// Deletes a namespace, and first kills whatever still runs in it. Quiet: there may be nothing to delete.
+/// Kills the processes in a namespace and deletes it. Ignores errors, as it may not exist.
 fn delete(namespace: &str) {
     let pids = ip(&["netns", "pids", namespace]).unwrap_or_default();
     for pid in pids.lines().filter_map(|pid| Pid::from_raw(pid.trim().parse().ok()?)) {
@@ -76,8 +77,8 @@ fn delete(namespace: &str) {
 }
 
 /// Deletes the namespaces of processes that were killed.
-fn sweep() {
-    // No folder: none has been made since the machine started.
+fn delete_abandoned() {
+    // Without the folder, no namespace has been created since boot.
     for entry in fs::read_dir("/var/run/netns").into_iter().flatten().flatten() {
         if let Some(name) = entry.file_name().to_str().filter(|name| is_abandoned(name)) {
             delete(name);

@@ -1,5 +1,5 @@
-//! A link as command-line options: those of the `wan` program, and of its control socket.
-//! Must never leave out a property of a link: what one sees in a report can be typed again.
+//! A link as command-line options, of the `wan` program and of its control socket.
+//! Must never omit a property of a link: the link in a report can be typed as options again.
 
 use std::{
     fmt::{self, Display},
@@ -13,42 +13,42 @@ use super::{
     syntax::{OrNone, Time},
 };
 
-/// What to change in a link. Each value is for both directions, or `A/B`: A from left to right, B from right to left;
-/// an empty one stays as it is.
+/// Changes to a link. Each value is for both directions, or `A/B`: A from left to right, B from right to left. An
+/// empty side stays unchanged.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LinkOptions {
-    /// Round trip, half of it each direction [such as 200ms]
+    /// Round-trip time, half of it in each direction [such as 200ms]
     #[arg(long, value_name = "TIME", conflicts_with = "delay")]
     rtt: Option<Time>,
-    /// One-direction delay [such as 100ms, or 20ms/180ms]
+    /// One-way delay [such as 100ms, or 20ms/180ms]
     #[arg(long, value_name = "TIME")]
     delay: Option<PerDirection<Time>>,
-    /// Up to this much more delay for each packet; order is kept
+    /// Delay each packet by up to this much more, without reordering
     #[arg(long, value_name = "TIME")]
     jitter: Option<PerDirection<Time>>,
-    /// Rate of the bottleneck in IP bytes [such as 100mbit, 50mbit/10mbit, none]
+    /// Rate of the bottleneck, counted in bytes of IP packets [such as 100mbit, 50mbit/10mbit, none]
     #[arg(long, value_name = "RATE")]
     rate: Option<PerDirection<OrNone<Rate>>>,
-    /// Drop-tail queue before it: one bandwidth-delay product, or bytes [bdp, 64kib]
+    /// Limit of the drop-tail queue: one bandwidth-delay product, or bytes [bdp, 64kib]
     #[arg(long, value_name = "SIZE")]
     queue: Option<PerDirection<Queue>>,
-    /// Loss: random, or in bursts (mean share:mean burst) [such as 5%, 2%:8, none]
+    /// Loss: random, or in bursts (mean share:mean burst length) [such as 5%, 2%:8, none]
     #[arg(long, value_name = "LOSS")]
     loss: Option<PerDirection<Loss>>,
-    /// Where packets are lost: before the queue, or behind it, having used the bottleneck
-    /// [before-queue, after-queue]
+    /// Where packets are lost: before the queue, or after it, having used the bottleneck [before-queue,
+    /// after-queue]
     #[arg(long, value_name = "WHERE")]
     loss_point: Option<PerDirection<LossPoint>>,
-    /// What is done to UDP alone: policed to a rate (with a burst), or blocked
-    /// [pass, 20mbit, 20mbit:64kib, blocked]
+    /// What is done to UDP alone: policed to a rate (with a burst), or blocked [pass, 20mbit, 20mbit:64kib,
+    /// blocked]
     #[arg(long, value_name = "RULE")]
     udp: Option<PerDirection<UdpRule>>,
-    /// Outages that come again: how long, and how often [such as 400ms@8s, none]
+    /// Periodic outages: duration@period [such as 400ms@8s, none]
     #[arg(long, value_name = "OUTAGES")]
     outages: Option<PerDirection<OrNone<Outages>>>,
 }
 
-/// A value for each direction, of which one may be missing.
+/// A value for each direction; one may be missing.
 #[derive(Clone, Copy, Debug)]
 struct PerDirection<T> {
     left_to_right: Option<T>,
@@ -56,7 +56,7 @@ struct PerDirection<T> {
 }
 
 impl LinkOptions {
-    /// Makes the changes.
+    /// Applies the changes to a link.
     pub fn apply(&self, link: &mut Link) {
         if let Some(Time(rtt)) = self.rtt {
             for conditions in link.both_mut() {
@@ -74,7 +74,7 @@ impl LinkOptions {
     }
 }
 
-/// The options that make this link out of a perfect one.
+/// The options that turn a perfect link into this one.
 impl Display for Link {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         type Write = fn(&Conditions) -> String;
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_report_shows_can_be_typed_again() {
+    fn the_link_in_a_report_can_be_typed_as_options() {
         for named in PRESETS {
             let options = named.link.to_string();
             assert_eq!(link(&options), Ok(named.link), "{options}");
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_as_people_write_them() {
+    fn units_are_parsed() {
         let written = link("--delay 1.5s/250us --rate 1gbit/500kbit --queue 64kib/1mib").unwrap();
         assert_eq!(written.left_to_right.delay, Duration::from_millis(1500));
         assert_eq!(written.right_to_left.delay, Duration::from_micros(250));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_side_stays_as_it_is() {
+    fn an_empty_side_stays_unchanged() {
         let written = link("--rtt 100ms --delay /70ms");
         assert!(written.unwrap_err().contains("cannot be used with"));
         let written = link("--rate 10mbit/ --loss /5%").unwrap();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_with_an_example() {
+    fn an_invalid_value_is_rejected_with_an_example() {
         for (options, hint) in [
             ("--rtt 200", "200ms"),
             ("--rtt=-1ms", "200ms"),

@@ -1,6 +1,7 @@
-//! The core: what happens to each packet that one end sends. Decided once, when the packet comes, from the conditions
-//! and from what has come before.
-//! Must never read a clock, touch a socket or roll rng of its own: time and randomness are arguments, so runs replay.
+//! The core of the emulator: what happens to each packet in one direction. A packet's fate is decided once, when it
+//! arrives, from the conditions and from earlier packets.
+//! Must never read a clock, use a socket or hold a random number generator: time and randomness are arguments, so
+//! runs replay.
 
 #[cfg(test)]
 mod tests;
@@ -18,60 +19,60 @@ use super::{
     udp_filter::UdpFilter,
 };
 
-/// One direction of a link. All times are on the link's own clock, which starts at zero and never goes back.
+/// One direction of a link. All times are on the link's own monotonic clock, which starts at zero.
 #[derive(Clone, Debug)]
 pub struct Pipe {
     conditions: Conditions,
     udp: UdpFilter,
     loss_model: LossModel,
     bottleneck: Bottleneck,
-    /// When an outage that was asked for ends, beside those of the conditions.
-    out_until: Duration,
-    /// The packet admitted last: nothing arrives before what came before it.
+    /// The end of the current outage, in addition to the periodic ones.
+    outage_end: Duration,
+    /// The timing of the packet admitted last: no later packet arrives before it.
     last: Timing,
     counters: Counters,
 }
 
-/// What is to be done with a packet.
+/// What to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Hold it until it arrives, then ask [`Pipe::arrive`].
+    /// Hold it until it arrives, then call [`Pipe::arrive`].
     Deliver(Timing),
-    /// Forget it.
+    /// Drop it.
     Drop(DropCause),
 }
 
-/// When a packet does what.
+/// When a packet moves on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
     /// Its last bit leaves the bottleneck.
     pub departs: Duration,
-    /// The other end gets it.
+    /// It arrives at the other end.
     pub arrives: Duration,
 }
 
-/// How packets that are on their direction are to be timed anew after a change of conditions.
+/// How to change the timing of packets in flight after a change of conditions.
 #[derive(Clone, Copy, Debug)]
 pub struct Reschedule(TimeScale);
 
 impl Pipe {
-    /// A direction that has carried nothing yet; its bottleneck's queue holds `queue_limit` bytes.
+    /// A direction without any packets; its bottleneck's queue holds `queue_limit` bytes.
     pub fn new(conditions: Conditions, queue_limit: u64) -> Self {
         Self {
             conditions,
             udp: UdpFilter::new(Duration::ZERO, conditions.udp),
             loss_model: LossModel::new(conditions.loss),
             bottleneck: Bottleneck::new(conditions.rate, queue_limit),
-            out_until: Duration::ZERO,
+            outage_end: Duration::ZERO,
             last: Timing::default(),
             counters: Counters::default(),
         }
     }
 
-    /// Decides about a packet that comes `now`, and counts it.
+    /// Decides about a packet that is sent `now`, and counts it.
     pub fn admit(&mut self, now: Duration, packet: &Packet, rng: &mut impl Rng) -> Verdict {
         self.counters.offered += Traffic::packet(packet.bytes);
-        match self.pass(now, packet, rng) {
+        match self.schedule(now, packet, rng) {
             Ok(timing) => Verdict::Deliver(timing),
             Err(cause) => {
                 self.counters.dropped.count(cause, packet.bytes);
@@ -80,18 +81,17 @@ impl Pipe {
         }
     }
 
-    /// A packet of so many bytes has come to its end `now`: whether it may get out. An outage swallows what is on its
-    /// direction too, wherever on the link it loses_next.
+    /// Whether a packet of this size that is due `now` gets out. An outage also drops packets that are in flight.
     pub fn arrive(&mut self, now: Duration, bytes: u64) -> bool {
-        let out = self.is_out(now);
+        let out = self.in_outage(now);
         if out {
             self.counters.dropped.count(DropCause::Outage, bytes);
         }
         !out
     }
 
-    /// The receiver took a packet that had arrived, or its device did not.
-    pub fn handed_over(&mut self, bytes: u64, taken: bool) {
+    /// Counts an arrived packet: the receiver accepted it, or its device refused it.
+    pub fn record_handover(&mut self, bytes: u64, taken: bool) {
         if taken {
             self.counters.delivered += Traffic::packet(bytes);
         } else {
@@ -99,7 +99,8 @@ impl Pipe {
         }
     }
 
-    /// Other conditions from `now` on. What is queued leaves at the new rate; what is past the queue stays as it is.
+    /// Sets other conditions from `now` on. Queued packets leave at the new rate; packets past the queue keep their
+    /// timing.
     pub fn change(&mut self, now: Duration, conditions: Conditions, queue_limit: u64) -> Reschedule {
         self.udp.change(now, conditions.udp);
         if self.loss_model.loss() != conditions.loss {
@@ -111,12 +112,12 @@ impl Pipe {
         reschedule
     }
 
-    /// Nothing goes in or comes out until then.
+    /// Drops all packets until `end`.
     pub fn outage_until(&mut self, end: Duration) {
-        self.out_until = end;
+        self.outage_end = end;
     }
 
-    /// The UDP flows that have been seen in this direction.
+    /// All UDP flows that have used this direction.
     pub fn udp_flows(&self) -> &BTreeSet<Flow> {
         self.udp.flows()
     }
@@ -126,7 +127,7 @@ impl Pipe {
         self.udp.block_flows(flows);
     }
 
-    /// Drops UDP that has this port at either end from now on.
+    /// Drops UDP from or to this port from now on.
     pub fn block_udp_port(&mut self, port: u16) {
         self.udp.block_port(port);
     }
@@ -136,18 +137,18 @@ impl Pipe {
         self.udp.unblock();
     }
 
-    /// What has become of the packets so far.
+    /// Counters of all packets so far.
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// The most bytes that have been queued at once.
+    /// The most bytes that were queued at once.
     pub fn peak_queue(&self) -> u64 {
         self.bottleneck.peak()
     }
 
-    fn pass(&mut self, now: Duration, packet: &Packet, rng: &mut impl Rng) -> Result<Timing, DropCause> {
-        if self.is_out(now) {
+    fn schedule(&mut self, now: Duration, packet: &Packet, rng: &mut impl Rng) -> Result<Timing, DropCause> {
+        if self.in_outage(now) {
             return Err(DropCause::Outage);
         }
         self.udp.check(now, packet)?;
@@ -164,8 +165,8 @@ impl Pipe {
         Ok(self.last)
     }
 
-    fn is_out(&self, now: Duration) -> bool {
-        now < self.out_until || self.conditions.outages.is_some_and(|outages| outages.is_out(now))
+    fn in_outage(&self, now: Duration) -> bool {
+        now < self.outage_end || self.conditions.outages.is_some_and(|outages| outages.is_active(now))
     }
 
     fn jitter(&self, rng: &mut impl Rng) -> Duration {

@@ -1,4 +1,4 @@
-//! The links that tests and benches speak of by name, from easy to hopeless.
+//! The named links of tests and benches, from easy to hopeless.
 //! Must never change to make a test pass: figures measured months apart are compared by these names.
 
 use std::time::Duration;
@@ -8,11 +8,11 @@ use super::{Conditions, Link, Loss, Outages, Rate, UdpRule};
 /// A link with a name.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinkPreset {
-    /// What it is called on a command line.
+    /// The name on a command line.
     pub name: &'static str,
-    /// Where one meets it.
+    /// Where such a link is found.
     pub description: &'static str,
-    /// What it is like.
+    /// Its conditions.
     pub link: Link,
 }
 
@@ -37,47 +37,47 @@ pub const PRESETS: &[LinkPreset] = &[
 pub const CLEAN_METRO: LinkPreset =
     named("clean-metro", "a server in the same town", Conditions::clean(Rate::mbit(100), rtt(10)));
 
-/// The same, with more than most tunnels can fill.
+/// The same with a higher rate than most tunnels reach.
 pub const FAT_METRO: LinkPreset =
     named("fat-metro", "a server in the same town, fibre", Conditions::clean(Rate::mbit(200), rtt(10)));
 
-/// Where fairness beside other flows is measured.
+/// Fairness beside other flows is measured here.
 pub const CONTINENTAL: LinkPreset = named(
     "continental",
     "a server some countries away; flows compete here",
     Conditions::clean(Rate::mbit(100), rtt(50)),
 );
 
-const ACROSS_THE_SEA: Conditions = Conditions::clean(Rate::mbit(100), rtt(200));
+const LONG_DISTANCE: Conditions = Conditions::clean(Rate::mbit(100), rtt(200));
 
-/// What the product is for, on its best day.
+/// The link that the product is made for, without loss.
 pub const TRANSPACIFIC: LinkPreset =
-    named("transpacific", "a server across the sea, on a good day", ACROSS_THE_SEA);
+    named("transpacific", "a server across the sea, on a good day", LONG_DISTANCE);
 
-/// With 1 % loss.
+/// 1 % loss.
 pub const TRANSPACIFIC_1: LinkPreset =
-    named("transpacific-1%", "the same on most evenings", lossy(ACROSS_THE_SEA, 0.01));
+    named("transpacific-1%", "the same on most evenings", lossy(LONG_DISTANCE, 0.01));
 
-/// With 5 % loss.
+/// 5 % loss.
 pub const TRANSPACIFIC_5: LinkPreset =
-    named("transpacific-5%", "the same on a bad evening", lossy(ACROSS_THE_SEA, 0.05));
+    named("transpacific-5%", "the same on a bad evening", lossy(LONG_DISTANCE, 0.05));
 
-/// With 10 % loss.
+/// 10 % loss.
 pub const TRANSPACIFIC_10: LinkPreset =
-    named("transpacific-10%", "the same on a holiday", lossy(ACROSS_THE_SEA, 0.10));
+    named("transpacific-10%", "the same on a holiday", lossy(LONG_DISTANCE, 0.10));
 
-/// With 15 % loss.
+/// 15 % loss.
 pub const TRANSPACIFIC_15: LinkPreset =
-    named("transpacific-15%", "about as bad as is still used", lossy(ACROSS_THE_SEA, 0.15));
+    named("transpacific-15%", "about as bad as is still used", lossy(LONG_DISTANCE, 0.15));
 
-/// Two cores may be the limit here.
+/// A machine with two cores may be the limit here.
 pub const FAT_TRANSPACIFIC_5: LinkPreset = named(
     "fat-transpacific-5%",
     "fibre across the sea on a bad evening",
     lossy(Conditions::clean(Rate::mbit(300), rtt(200)), 0.05),
 );
 
-/// Loss that comes in bursts.
+/// Loss in bursts.
 pub const BURSTY_MOBILE: LinkPreset = named(
     "bursty-mobile",
     "a phone's hotspot abroad",
@@ -99,22 +99,22 @@ pub const FLAKY_WIFI: LinkPreset = named(
     },
 );
 
-/// UDP gets a fifth of what TCP gets.
+/// UDP gets a fifth of the rate of TCP.
 pub const POLICED_UDP: LinkPreset = named(
     "policed-udp",
     "an operator that polices UDP",
-    Conditions { udp: UdpRule::policed(Rate::mbit(20)), ..ACROSS_THE_SEA },
+    Conditions { udp: UdpRule::policed(Rate::mbit(20)), ..LONG_DISTANCE },
 );
 
-/// UDP gets nothing.
+/// UDP is blocked.
 pub const BLOCKED_UDP: LinkPreset = named(
     "blocked-udp",
     "a network where only TCP gets out",
-    Conditions { udp: UdpRule::Blocked, ..ACROSS_THE_SEA },
+    Conditions { udp: UdpRule::Blocked, ..LONG_DISTANCE },
 );
 
 impl LinkPreset {
-    /// The link of this name.
+    /// The link with this name.
     pub fn find(name: &str) -> Option<&'static Self> {
         PRESETS.iter().find(|link| link.name == name)
     }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_link_is_found_by_its_own_name() {
+    fn every_link_is_found_by_its_name() {
         for link in PRESETS {
             assert_eq!(LinkPreset::find(link.name), Some(link));
         }

@@ -1,6 +1,6 @@
-//! How a link's properties are written: `100mbit`, `200ms`, `2%:8`. The same on the command line, on the control socket
-//! and in reports.
-//! Must never print what it cannot read.
+//! How a link's properties are written: `100mbit`, `200ms`, `2%:8`. The same on the command line, on the control
+//! socket and in reports.
+//! Must never print what it cannot parse.
 
 use std::{
     fmt::{self, Display},
@@ -10,19 +10,19 @@ use std::{
 
 use super::{Loss, LossPoint, Outages, Queue, Rate, UdpRule};
 
-/// A text that does not say what it should.
+/// A text that does not have the expected form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not {wanted}")]
+#[error("`{text}` is not {expected}")]
 pub struct SyntaxError {
     text: String,
-    wanted: &'static str,
+    expected: &'static str,
 }
 
-/// A length of time.
+/// A duration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Time(pub(super) Duration);
 
-/// A property that a link may lack, written `none`.
+/// An optional property, written `none` if the link lacks it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct OrNone<T>(pub(super) Option<T>);
 
@@ -33,8 +33,8 @@ struct Percent(f64);
 struct Size(u64);
 
 impl Time {
-    /// Reads one for a clap argument.
-    pub(super) fn read(text: &str) -> Result<Duration, SyntaxError> {
+    /// Parses a duration for a clap argument.
+    pub(super) fn parse_arg(text: &str) -> Result<Duration, SyntaxError> {
         text.parse().map(|Self(time)| time)
     }
 }
@@ -46,7 +46,7 @@ impl FromStr for Time {
         const UNITS: [(&str, f64); 4] = [("us", 1e-6), ("ms", 1e-3), ("min", 60.0), ("s", 1.0)];
         let seconds = quantity(text, &UNITS);
         let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        time.map(Self).ok_or_else(|| wrong(text, "a time such as 200ms, 250us, 1.5s or 2min"))
+        time.map(Self).ok_or_else(|| syntax_error(text, "a time such as 200ms, 250us, 1.5s or 2min"))
     }
 }
 
@@ -66,7 +66,7 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, SyntaxError> {
         const UNITS: [(&str, f64); 4] = [("kbit", 1e3), ("mbit", 1e6), ("gbit", 1e9), ("bit", 1.0)];
         let bits = quantity(text, &UNITS).and_then(|bits| Self::new(bits.round() as u64));
-        bits.ok_or_else(|| wrong(text, "a rate such as 100mbit, 500kbit or 1gbit"))
+        bits.ok_or_else(|| syntax_error(text, "a rate such as 100mbit, 500kbit or 1gbit"))
     }
 }
 
@@ -84,7 +84,9 @@ impl FromStr for Queue {
             return Ok(Self::Bdp);
         }
         let bytes = text.parse().ok().map(|Size(bytes)| Self::Bytes(bytes));
-        bytes.ok_or_else(|| wrong(text, "a queue: bdp (one bandwidth-delay product) or a size such as 64kib"))
+        bytes.ok_or_else(|| {
+            syntax_error(text, "a queue: bdp (one bandwidth-delay product) or a size such as 64kib")
+        })
     }
 }
 
@@ -111,7 +113,7 @@ impl FromStr for Loss {
                 .map(|(share, burst)| Self::Bursty { share, burst }),
         };
         loss.ok_or_else(|| {
-            wrong(text, "a loss: none, 5% (random) or 2%:8 (in bursts of 8 packets on average)")
+            syntax_error(text, "a loss: none, 5% (random) or 2%:8 (in bursts of 8 packets on average)")
         })
     }
 }
@@ -133,7 +135,7 @@ impl FromStr for LossPoint {
         match text {
             "before-queue" => Ok(Self::BeforeQueue),
             "after-queue" => Ok(Self::AfterQueue),
-            _ => Err(wrong(text, "before-queue or after-queue")),
+            _ => Err(syntax_error(text, "before-queue or after-queue")),
         }
     }
 }
@@ -162,7 +164,10 @@ impl FromStr for UdpRule {
                 .map(|(rate, Size(burst))| Self::Policed { rate, burst }),
         };
         rule.ok_or_else(|| {
-            wrong(text, "a rule for UDP: pass, blocked, 20mbit (policed) or 20mbit:64kib (with its burst)")
+            syntax_error(
+                text,
+                "a rule for UDP: pass, blocked, 20mbit (policed) or 20mbit:64kib (with a burst)",
+            )
         })
     }
 }
@@ -186,7 +191,7 @@ impl FromStr for Outages {
             let (Time(duration), Time(period)) = (duration.parse().ok()?, period.parse().ok()?);
             (duration < period).then_some(Self { period, duration })
         });
-        times.ok_or_else(|| wrong(text, "outages such as 400ms@8s: how long, and how often"))
+        times.ok_or_else(|| syntax_error(text, "outages such as 400ms@8s: duration@period"))
     }
 }
 
@@ -240,7 +245,7 @@ impl FromStr for Size {
     }
 }
 
-/// A number that is not negative, times its unit; without a unit it means nothing.
+/// A number that is not negative, times its unit. A number without a unit is an error.
 fn quantity(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let (number, factor) =
         units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
@@ -248,11 +253,11 @@ fn quantity(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     (number.is_finite() && number >= 0.0).then_some(number * factor)
 }
 
-/// Without the noise that a decimal fraction has in binary.
+/// Removes the rounding error of a decimal fraction in binary.
 fn rounded(value: f64, precision: f64) -> f64 {
     (value * precision).round() / precision
 }
 
-fn wrong(text: &str, wanted: &'static str) -> SyntaxError {
-    SyntaxError { text: text.to_owned(), wanted }
+fn syntax_error(text: &str, expected: &'static str) -> SyntaxError {
+    SyntaxError { text: text.to_owned(), expected }
 }

@@ -1,5 +1,5 @@
-//! What an operator does to UDP and to nothing else: police it, block it, block single flows or ports.
-//! Must never touch a packet that is not UDP.
+//! What an operator does to UDP alone: police it, block it, block single flows or ports.
+//! Must never drop a packet that is not UDP.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     policer::Policer,
 };
 
-/// The treatment of UDP in one direction, with what it remembers of flows.
+/// The filter of UDP packets in one direction, with the flows that it has recorded.
 #[derive(Clone, Debug)]
 pub(super) struct UdpFilter {
     rule: UdpRule,
@@ -31,7 +31,7 @@ impl UdpFilter {
         }
     }
 
-    /// Why a packet that comes `now` does not pass, if so.
+    /// Why a packet that is sent `now` is dropped, if it is.
     pub(super) fn check(&mut self, now: Duration, packet: &Packet) -> Result<(), DropCause> {
         let Payload::Udp(flow) = packet.payload else { return Ok(()) };
         if self.rule == UdpRule::Blocked {
@@ -47,14 +47,14 @@ impl UdpFilter {
         if passes { Ok(()) } else { Err(DropCause::Policed) }
     }
 
-    /// Another rule from `now` on. Blocked flows and ports stay so.
+    /// Sets another rule from `now` on. Blocked flows and ports stay blocked.
     pub(super) fn change(&mut self, now: Duration, rule: UdpRule) {
         if self.rule != rule {
             (self.rule, self.policer) = (rule, policer(now, rule));
         }
     }
 
-    /// All flows that have been flows in this direction.
+    /// All UDP flows that have used this direction.
     pub(super) fn flows(&self) -> &BTreeSet<Flow> {
         &self.flows
     }

@@ -1,5 +1,6 @@
-//! The path between client and server, in the hands of a test: a NAT that forgets, a network that is disconnected, a filter.
-//! Passes datagrams on and looks into none.
+//! A UDP relay between client and server by which a test changes the path: NAT rebinding, a lost network, blocked
+//! flows, loss, delay.
+//! Must never read a datagram's content.
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use tokio::{net::UdpSocket, task::JoinSet, time::Instant};
 
-/// A relay in client_socket of a server.
+/// A UDP relay in front of one server.
 pub(crate) struct Relay {
     address: SocketAddr,
     path: Arc<Path>,
@@ -23,26 +24,26 @@ pub(crate) struct Relay {
 }
 
 struct Path {
-    /// How long a datagram takes, in either direction.
+    /// The one-way delay.
     delay: Duration,
     client_socket: UdpSocket,
     server: SocketAddr,
     flows: Mutex<HashMap<SocketAddr, Flow>>,
     disconnected: AtomicBool,
     bytes_down: AtomicU64,
-    /// How many bytes may come through towards the client before the network is disconnected.
+    /// The network disconnects itself once this many bytes have passed towards the client.
     disconnect_at: AtomicU64,
     rng: Mutex<Pcg64Mcg>,
     loss: Mutex<f64>,
 }
 
-/// What one of the client's ports has become on the server's side.
+/// The server's side of one client port.
 enum Flow {
     Open {
         server_socket: Arc<UdpSocket>,
         _task: JoinSet<()>,
     },
-    /// Nothing passes any more, in either direction.
+    /// All datagrams of this port are dropped, in both directions.
     Blocked,
 }
 
@@ -51,7 +52,7 @@ impl Relay {
         Self::with_delay(server, Duration::ZERO).await
     }
 
-    /// One that takes its time in either direction.
+    /// A relay with this one-way delay.
     pub(crate) async fn with_delay(server: SocketAddr, delay: Duration) -> Self {
         let client_socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = client_socket.local_addr().unwrap();
@@ -74,37 +75,38 @@ impl Relay {
         Self { address, path, _task: task }
     }
 
-    /// Where clients dial.
+    /// The address that clients dial.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Bytes that came through towards the client so far.
+    /// Bytes that have passed towards the client.
     pub(crate) fn bytes_down(&self) -> u64 {
         self.path.bytes_down.load(Ordering::Relaxed)
     }
 
-    /// From now on the server sees other ports, and what it sends to the old ones is loss.
+    /// Rebinds all ports, as a NAT does that lost its state: the server sees new ports, and datagrams to the old
+    /// ones are lost.
     pub(crate) fn rebind_ports(&self) {
         self.path.flows.lock().unwrap().clear();
     }
 
-    /// Lets nothing through any more to or from the ports that the client has used so far.
+    /// Drops all datagrams to and from the ports that the client has used so far.
     pub(crate) fn block_flows(&self) {
         self.path.flows.lock().unwrap().values_mut().for_each(|flow| *flow = Flow::Blocked);
     }
 
-    /// Loses this share of all datagrams from now on, in both directions.
+    /// Drops this share of all datagrams from now on, in both directions.
     pub(crate) fn set_loss(&self, share: f64) {
         *self.path.loss.lock().unwrap() = share;
     }
 
-    /// Whether the network is there.
+    /// Connects or disconnects the network.
     pub(crate) fn set_connected(&self, connected: bool) {
         self.path.disconnected.store(!connected, Ordering::Relaxed);
     }
 
-    /// Disconnects the network once so many more bytes have come through towards the client.
+    /// Disconnects the network once this many more bytes have passed towards the client.
     pub(crate) fn disconnect_after(&self, bytes: u64) {
         self.path.disconnect_at.store(self.bytes_down() + bytes, Ordering::Relaxed);
     }
@@ -115,7 +117,7 @@ impl Relay {
 }
 
 impl Path {
-    async fn later(&self, send: impl Future<Output = ()> + Send + 'static) {
+    async fn send_delayed(&self, send: impl Future<Output = ()> + Send + 'static) {
         if self.delay.is_zero() {
             return send.await;
         }
@@ -126,8 +128,8 @@ impl Path {
         });
     }
 
-    /// Whether a datagram doesn't get through.
-    fn drops(&self) -> bool {
+    /// Whether to drop the next datagram.
+    fn drops_next(&self) -> bool {
         let loss = *self.loss.lock().unwrap();
         self.disconnected.load(Ordering::Relaxed) || self.rng.lock().unwrap().random_bool(loss)
     }
@@ -137,17 +139,17 @@ async fn forward_up(path: Arc<Path>) {
     let mut buffer = [0; 2048];
     loop {
         let Ok((length, client)) = path.client_socket.recv_from(&mut buffer).await else { continue };
-        if path.drops() {
+        if path.drops_next() {
             continue;
         }
         if let Some(server_socket) = socket_for(&path, client) {
             let datagram = buffer[..length].to_vec();
-            path.later(async move { drop(server_socket.send(&datagram).await) }).await;
+            path.send_delayed(async move { drop(server_socket.send(&datagram).await) }).await;
         }
     }
 }
 
-/// The socket that stands for this port of the client; `None` where it is blocked.
+/// The socket that stands for this port of the client, or `None` if the port is blocked.
 fn socket_for(path: &Arc<Path>, client: SocketAddr) -> Option<Arc<UdpSocket>> {
     let mut flows = path.flows.lock().unwrap();
     let flow = flows.entry(client).or_insert_with(|| {
@@ -168,16 +170,17 @@ fn socket_for(path: &Arc<Path>, client: SocketAddr) -> Option<Arc<UdpSocket>> {
 async fn forward_down(path: Arc<Path>, server_socket: Arc<UdpSocket>, client: SocketAddr) {
     let mut buffer = [0; 2048];
     loop {
-        // An error is a server that is disconnected for the moment, told by ICMP.
+        // An ICMP error: the server does not run at the moment.
         let Ok(length) = server_socket.recv(&mut buffer).await else { continue };
-        if !path.drops() {
+        if !path.drops_next() {
             let down = path.bytes_down.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
             if down >= path.disconnect_at.load(Ordering::Relaxed) {
                 path.disconnect_at.store(u64::MAX, Ordering::Relaxed);
                 path.disconnected.store(true, Ordering::Relaxed);
             }
-            let (datagram, passing) = (buffer[..length].to_vec(), path.clone());
-            path.later(async move { drop(passing.client_socket.send_to(&datagram, client).await) }).await;
+            let (datagram, sender) = (buffer[..length].to_vec(), path.clone());
+            path.send_delayed(async move { drop(sender.client_socket.send_to(&datagram, client).await) })
+                .await;
         }
     }
 }
