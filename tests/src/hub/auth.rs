@@ -1,6 +1,6 @@
-//! The token service: `GET` with Basic credentials or none, OAuth2 `POST`.
-//! It grants the part of what was asked that the account may have; asking for more is no error.
-//! Passwords are checked here and nowhere else.
+//! The token service: `GET` with Basic credentials or none, and OAuth2 `POST`. It grants those requested scopes
+//! that the account may have; a request for more is no error.
+//! Passwords must never be checked anywhere else.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use super::{
     token::{Access, Grant},
 };
 
-/// Forms are a few hundred bytes; a client that sends more is broken.
+/// A form has a few hundred bytes; a larger one is an error.
 const FORM_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) async fn handle<B>(hub: &HubState, entry: usize, request: Request<B>) -> Response<Body>
@@ -93,7 +93,7 @@ fn post(hub: &HubState, form: &[u8]) -> Response<Body> {
     json(StatusCode::OK, &document)
 }
 
-/// Of what was asked, what this account may have.
+/// The requested scopes that this account may have.
 fn grant(hub: &HubState, account: Option<String>, fields: &Params) -> Grant {
     let scopes = fields.all("scope").flat_map(str::split_whitespace);
     let wanted = scopes.filter_map(Access::parse).filter(|access| access.kind == "repository");
@@ -133,7 +133,7 @@ fn parse_basic(headers: &HeaderMap) -> Basic {
     }
 }
 
-/// A query or a form.
+/// The parameters of a query or a form.
 struct Params(Vec<(String, String)>);
 
 impl Params {

@@ -1,5 +1,5 @@
-//! The CDN: blob bytes for whoever holds a signed URL.
-//! It knows no accounts and no repositories, and refuses credentials as object stores do.
+//! The CDN: serves blob bytes for a signed URL.
+//! Must never know accounts or repositories. It rejects credentials, as object stores do.
 
 use std::collections::VecDeque;
 
@@ -83,7 +83,7 @@ fn serve_blob(
     }
 }
 
-/// One stretch of the blob: all of it, or a part out of `total`.
+/// One range of the blob: all of it, or a part of `total` bytes.
 fn single_range(
     hub: &HubState,
     path: &str,
@@ -109,7 +109,7 @@ fn single_range(
     response
 }
 
-/// Several stretches, as a multipart message.
+/// Several ranges, as a multipart message.
 fn multipart(hub: &HubState, head: bool, blob: Blob, ranges: &[(u64, u64)]) -> Response<Body> {
     let len = blob.len();
     let mut parts = VecDeque::new();
@@ -147,7 +147,7 @@ fn send(
     response
 }
 
-/// The armed fault that this response would run into.
+/// Takes the armed fault whose byte this response would send.
 fn take_body_fault(hub: &HubState, path: &str, start: u64, end: u64) -> Option<BodyFault> {
     let sent = start..end;
     let release = hub.faults.next_release();
@@ -163,7 +163,7 @@ fn take_body_fault(hub: &HubState, path: &str, start: u64, end: u64) -> Option<B
     }
 }
 
-/// Object stores use MD5 here; clients may only compare it.
+/// Object stores use MD5 here; clients may only compare the value.
 fn etag(hex: &str) -> String {
     format!("\"{}\"", &hex[..32])
 }

@@ -1,5 +1,6 @@
-//! The way into a stand-in that runs as a process of its own: from_spec HTTP with JSON on a Unix socket.
-//! `curl --unix-socket S http://hub/request_log`. It offers what tests do in-process, and nothing else.
+//! The control API of a stand-in in another process: HTTP/1.1 with JSON on a Unix socket, as by `curl --unix-socket
+//! S http://hub/requests`.
+//! Must never offer more than tests do in-process.
 
 use std::sync::Arc;
 
@@ -22,17 +23,17 @@ use super::{
     response::{Body, json, text},
 };
 
-/// A rule or a request is a line of JSON.
+/// A request body is one line of JSON.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// An image that is to be there from now on.
+/// A request to build and publish an image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PublishRequest {
-    /// Where: `library/alpine`.
+    /// The repository: `library/alpine`.
     pub repository: String,
-    /// Under which tag; an older image loses it.
+    /// The tag; an older image loses it.
     pub tag: String,
-    /// What.
+    /// The image.
     pub image: ImageSpec,
 }
 
@@ -73,7 +74,7 @@ async fn handle(hub: &HubState, request: Request<Incoming>) -> Response<Body> {
         (&Method::DELETE, "/faults") => done(|| hub.faults.clear()),
         (&Method::POST, "/release") => done(|| hub.faults.release()),
         (&Method::POST, "/revoke-tokens") => done(|| hub.tokens.revoke_all()),
-        _ => text(StatusCode::NOT_FOUND, "no such control\n"),
+        _ => text(StatusCode::NOT_FOUND, "no such path\n"),
     }
 }
 

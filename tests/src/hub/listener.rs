@@ -1,6 +1,6 @@
-//! Accepts TLS connections for one host and answers their requests.
-//! Faults that any host can have happen here, before the host looks at the request.
-//! A connection that fails ends alone: the listener goes on.
+//! Accepts TLS connections for one host and serves their requests. The faults that every host can have happen here,
+//! before the host sees the request.
+//! Must never end because of one connection.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -22,11 +22,11 @@ use super::{
     site::Site,
 };
 
-/// What a connection may hold in memory of a body: little, so that a slow reader is felt at once.
+/// The write buffer of a connection: small, so that a slow reader slows the sender at once.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) async fn serve(listener: TcpListener, tls: TlsAcceptor, site: Site, hub: Arc<HubState>) {
-    // Dropped with this task, and every connection with it.
+    // Dropped with this task, which closes all connections.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -61,7 +61,7 @@ async fn handle(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ConnectionDropped> {
-    // Before anybody can know of the request and let go of it.
+    // Before the request is logged: a test may release it as soon as it is in the log.
     let (held, silent) = (hub.faults.next_release(), hub.faults.next_release());
     let entry = hub.request_log.arrived(site, peer, &request);
     if !has_host(hub.names.host(site), &request) {
@@ -103,15 +103,15 @@ async fn handle(
     Ok(response)
 }
 
-/// A client that keeps the `Host` of an earlier hop finds nothing at the real services either.
+/// The real services also reject a `Host` field with the name of an earlier hop.
 fn has_host(name: &str, request: &Request<Incoming>) -> bool {
     let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     host.split(':').next() == Some(name)
 }
 
-/// hyper closes the connection of a service that fails.
+/// An error of the service, upon which hyper closes the connection.
 #[derive(Debug, thiserror::Error)]
-#[error("hung up, as scripted")]
+#[error("connection closed by a scripted fault")]
 struct ConnectionDropped;
 
 fn status_response(site: Site, status: u16, retry_after: Option<u64>) -> Response<Body> {

@@ -1,15 +1,15 @@
-//! Which manifest an `Accept` gets, by the rules of Docker's registry.
-//! Those rules are odd (a wrong `Accept` is a 404), and clients depend on them.
+//! Which manifest a request gets for its `Accept` field, by the rules of Docker's registry.
+//! Must never follow RFC 9110 instead: an `Accept` that does not match is a 404, and clients depend on that.
 
 use http::{HeaderMap, header};
 use serde_json::Value;
 
 use super::image::{Manifest, media_type};
 
-/// What to serve.
+/// The outcome of the negotiation.
 pub(super) enum Negotiated {
     AsStored,
-    /// The manifest of linux/amd64, by digest, for a client that knows no lists.
+    /// The digest of the linux/amd64 manifest, for a client that does not accept lists.
     DefaultPlatform(String),
     /// A 404 with this message.
     NotAcceptable(&'static str),
@@ -33,7 +33,7 @@ pub(super) fn negotiate(headers: &HeaderMap, manifest: &Manifest, by_tag: bool) 
     }
 }
 
-/// Accept headers come as one line or as many.
+/// `Accept` may be one field or several.
 fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     let mut ranges = lines

@@ -1,5 +1,5 @@
-//! Puts the content of a store into a real registry, by the push API and with real tokens.
-//! That the registry takes it is itself a check that the images are sound.
+//! Pushes the content of a store to a real registry, by the push API and with real tokens. A registry rejects an
+//! invalid image, so this also checks the images.
 
 use std::{convert::Infallible, io};
 
@@ -19,28 +19,28 @@ use super::{
     token::{Access, Grant, Tokens},
 };
 
-/// Why something could not be pushed.
+/// Why a push failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The registry could not be reached.
     #[error("{path}: {source}")]
     Http {
-        /// Where to.
+        /// The path of the request.
         path: String,
-        /// Why not.
+        /// The cause.
         source: hyper_util::client::legacy::Error,
     },
-    /// It refused.
+    /// The registry rejected the request.
     #[error("{path}: {status} {answer}")]
     Refused {
-        /// What.
+        /// The path of the request.
         path: String,
         /// The status.
         status: StatusCode,
-        /// The reason that it gave.
+        /// The body of the response.
         answer: String,
     },
-    /// A path or a header that HTTP does not allow.
+    /// A path or a field that HTTP does not allow.
     #[error(transparent)]
     Request(#[from] http::Error),
 }
@@ -74,7 +74,7 @@ impl Pusher<'_> {
         for blob in content.blobs.values() {
             self.blob(blob).await?;
         }
-        // An index is refused before what it names.
+        // The registry rejects an index before the manifests that it names.
         let is_index = |manifest: &&Manifest| {
             matches!(manifest.media_type, media_type::OCI_INDEX | media_type::DOCKER_LIST)
         };
@@ -106,7 +106,7 @@ impl Pusher<'_> {
         self.send(Method::PUT, &path, media_type, full(manifest.bytes.clone())).await.map(drop)
     }
 
-    /// Sends one request and returns the answer's `Location`.
+    /// Sends one request and returns the response's `Location`.
     async fn send(
         &self,
         method: Method,

@@ -1,12 +1,12 @@
-//! The `Range` header, as far as registries' clients use it.
-//! A header that makes no sense is ignored, as HTTP wants it, never an error.
+//! The `Range` field, as far as clients of registries use it.
+//! Must never fail on an invalid field: RFC 9110 has it ignored.
 
-/// What a request asks for, as half-open ranges within the content.
+/// The requested part of the content, as half-open ranges.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RangeRequest {
     Full,
     Ranges(Vec<(u64, u64)>),
-    /// No parse_item lies within the content.
+    /// No range lies within the content.
     Unsatisfiable,
 }
 
@@ -25,7 +25,7 @@ impl RangeRequest {
     }
 }
 
-/// `N-M`, `N-` or `-N`; empty when it begins behind the end.
+/// `N-M`, `N-` or `-N`; empty if it starts past the end.
 fn parse_item(item: &str, len: u64) -> Option<(u64, u64)> {
     let (first, last) = item.split_once('-')?;
     if first.is_empty() {
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_behind_the_end_cannot_be_satisfied_and_nonsense_is_ignored() {
+    fn ranges_past_the_end_are_unsatisfiable_and_invalid_ones_ignored() {
         assert_eq!(RangeRequest::parse(Some("bytes=100-"), 100), RangeRequest::Unsatisfiable);
         for header in ["bytes=9-3", "bytes=x-", "lines=1-2", "bytes="] {
             assert_eq!(RangeRequest::parse(Some(header), 100), RangeRequest::Full, "{header}");

@@ -1,5 +1,6 @@
-//! Pull limits: how many manifests an address or an account may GET in a window.
-//! A HEAD asks what is left and never charges; blobs are not asked about at all.
+//! Pull limits: how many manifests an address or an account may GET within a window. A HEAD reports the limit and
+//! is free; blobs are not counted.
+//! Must never count anything but the GET of a manifest.
 
 use std::{
     collections::HashMap,
@@ -9,16 +10,16 @@ use std::{
 
 use http::{HeaderMap, HeaderValue};
 
-/// So many manifest GETs in so long.
+/// A number of manifest GETs within a window.
 #[derive(Clone, Copy, Debug)]
 pub struct PullLimit {
-    /// How many are free.
+    /// The number of GETs.
     pub pulls: u32,
-    /// Until when: from the first one on.
+    /// The length of the window, which starts with the first GET.
     pub window: Duration,
 }
 
-/// Limits by kind of visitor; `None` is unlimited, and then no header is sent.
+/// Limits by kind of client; `None` is unlimited, and then the rate-limit fields are not sent.
 #[derive(Clone, Copy, Debug)]
 pub struct PullLimits {
     /// For each address without an account.
@@ -30,26 +31,26 @@ pub struct PullLimits {
 const SIX_HOURS: Duration = Duration::from_secs(21_600);
 
 impl Default for PullLimits {
-    /// Docker Hub's numbers.
+    /// Docker Hub's limits.
     fn default() -> Self {
         let of = |pulls| Some(PullLimit { pulls, window: SIX_HOURS });
         Self { anonymous: of(100), account: of(200) }
     }
 }
 
-/// Who is charged.
+/// The account or address that a request counts against.
 pub(super) struct QuotaAccount {
-    /// An address or an account name: what `docker-ratelimit-source` says.
+    /// An address or an account name: the value of `docker-ratelimit-source`.
     pub(super) name: String,
     pub(super) anonymous: bool,
 }
 
-/// What is left, to be told in headers.
+/// The state of an account's limit, for the response's rate-limit fields.
 pub(super) struct RateLimitStatus {
     limit: PullLimit,
     remaining: u32,
     source: String,
-    /// No pull was left to charge.
+    /// The limit was used up before this request.
     pub(super) exhausted: bool,
 }
 
@@ -68,7 +69,7 @@ impl PullCounter {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Takes `pulls` (0 or 1) from the account's quota; `None` where there is no limit.
+    /// Takes `pulls` (0 or 1) from the account's limit; `None` if there is no limit.
     pub(super) fn charge(&self, account: &QuotaAccount, pulls: u32) -> Option<RateLimitStatus> {
         let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = if account.anonymous { limits.anonymous } else { limits.account }?;

@@ -1,5 +1,5 @@
 //! The registry API as `registry-1.docker.io` answers it: pull, tags, referrers.
-//! It believes tokens alone, and sends no blob byte itself: those come from the CDN.
+//! Must never send a byte of a blob, which the CDN does, nor accept credentials other than tokens.
 
 use std::net::IpAddr;
 
@@ -61,28 +61,28 @@ fn route<B>(hub: &HubState, peer: IpAddr, request: &Request<B>) -> Response<Body
     }
 }
 
-/// What the request's token grants.
-fn authorize<B>(hub: &HubState, request: &Request<B>, route: &Route<'_>) -> Result<Grant, NoGrant> {
-    let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Err(NoGrant::NoToken) };
+/// The grant of the request's token.
+fn authorize<B>(hub: &HubState, request: &Request<B>, route: &Route<'_>) -> Result<Grant, AuthError> {
+    let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Err(AuthError::NoToken) };
     let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).unwrap_or_default();
-    let grant = hub.tokens.verify(token).map_err(|_| NoGrant::InvalidToken)?;
+    let grant = hub.tokens.verify(token).map_err(|_| AuthError::InvalidToken)?;
     if hub.faults.take(request.uri().path(), |fault| *fault == Fault::InvalidToken).is_some() {
-        return Err(NoGrant::InvalidToken);
+        return Err(AuthError::InvalidToken);
     }
     match route.repository() {
-        Some(repository) if !grant.allows("pull", repository) => Err(NoGrant::InsufficientScope),
+        Some(repository) if !grant.allows("pull", repository) => Err(AuthError::InsufficientScope),
         _ => Ok(grant),
     }
 }
 
-/// Why a request is challenged.
-enum NoGrant {
+/// Why a request gets a challenge.
+enum AuthError {
     NoToken,
     InvalidToken,
     InsufficientScope,
 }
 
-fn challenge(hub: &HubState, repository: Option<&str>, reason: &NoGrant) -> Response<Body> {
+fn challenge(hub: &HubState, repository: Option<&str>, reason: &AuthError) -> Response<Body> {
     let mut value = format!("Bearer realm=\"{}\",service=\"{}\"", hub.names.realm(), hub.names.service);
     let mut detail = Value::Null;
     if let Some(repository) = repository {
@@ -90,9 +90,9 @@ fn challenge(hub: &HubState, repository: Option<&str>, reason: &NoGrant) -> Resp
         detail = json!([{ "Type": "repository", "Class": "", "Name": repository, "Action": "pull" }]);
     }
     value.push_str(match reason {
-        NoGrant::NoToken => "",
-        NoGrant::InvalidToken => ",error=\"invalid_token\"",
-        NoGrant::InsufficientScope => ",error=\"insufficient_scope\"",
+        AuthError::NoToken => "",
+        AuthError::InvalidToken => ",error=\"invalid_token\"",
+        AuthError::InsufficientScope => ",error=\"insufficient_scope\"",
     });
     let mut response = error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication required", detail);
     set_header(&mut response, "www-authenticate", &value);

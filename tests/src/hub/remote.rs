@@ -1,5 +1,5 @@
-//! A stand-in in another process, seen through its control socket.
-//! For tests whose stand-in has to live in another network namespace.
+//! Controls a stand-in in another process through its control socket.
+//! For tests whose stand-in runs in another network namespace.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use tokio::{net::UnixStream, time::Instant};
 
 use super::{LoggedRequest, PublishRequest, RequestWaitError, Rule, Transfer};
 
-/// The far end of a control socket.
+/// A client of a control socket.
 #[derive(Clone, Debug)]
 pub struct RemoteHub {
     socket: PathBuf,
@@ -26,38 +26,38 @@ pub struct RemoteHub {
 /// Why a stand-in could not be controlled.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// Its socket cannot be reached.
+    /// Its socket could not be connected.
     #[error("cannot reach the stand-in at {}: {source}", socket.display())]
     Connect {
-        /// Which socket.
+        /// The socket.
         socket: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The exchange broke.
-    #[error("the stand-in broke off: {0}")]
+    /// The connection failed.
+    #[error("the connection to the stand-in failed: {0}")]
     Http(#[from] hyper::Error),
-    /// It does not understand.
-    #[error("the stand-in refused: {status} {body}")]
+    /// The stand-in rejected the request.
+    #[error("the stand-in rejected the request: {status} {body}")]
     Refused {
         /// The status.
         status: StatusCode,
-        /// What it said.
+        /// The body of the response.
         body: String,
     },
-    /// We do not understand.
-    #[error("the stand-in's body makes no sense: {0}")]
+    /// The response could not be parsed.
+    #[error("cannot parse the stand-in's response: {0}")]
     Answer(#[from] serde_json::Error),
-    /// Nothing like what was awaited came.
+    /// No matching request arrived in time.
     #[error(transparent)]
     RequestWaitError(#[from] RequestWaitError),
 }
 
-/// The request_log cannot push through the socket; this is how often a waiter looks again.
+/// How often a waiter reads the request log again, as the socket cannot push.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl RemoteHub {
-    /// The stand-in whose control socket this is. It is only dialled when it is asked something.
+    /// The stand-in with this control socket. Each call connects anew.
     pub fn at(socket: impl Into<PathBuf>) -> Self {
         Self { socket: socket.into() }
     }
@@ -67,12 +67,12 @@ impl RemoteHub {
         &self.socket
     }
 
-    /// Every request so far.
+    /// All requests so far.
     pub async fn request_log(&self) -> Result<Vec<LoggedRequest>, RemoteError> {
         self.request(Method::GET, "/requests", None).await
     }
 
-    /// The first request that matches, past or to come.
+    /// The first matching request, whether it has arrived or arrives in time.
     pub async fn wait_for(
         &self,
         matches: impl Fn(&LoggedRequest) -> bool,
@@ -95,12 +95,12 @@ impl RemoteHub {
         }
     }
 
-    /// Forgets the requests so far.
+    /// Deletes the logged requests.
     pub async fn clear_request_log(&self) -> Result<(), RemoteError> {
         self.command(Method::DELETE, "/requests", None).await
     }
 
-    /// Every blob body so far.
+    /// All transfers of blob bodies so far.
     pub async fn transfers(&self) -> Result<Vec<Transfer>, RemoteError> {
         self.request(Method::GET, "/transfers", None).await
     }
@@ -110,24 +110,24 @@ impl RemoteHub {
         self.command(Method::POST, "/faults", Some(json!(rule))).await
     }
 
-    /// What is still armed.
+    /// The rules that are still armed.
     pub async fn armed(&self) -> Result<Vec<Rule>, RemoteError> {
         self.request(Method::GET, "/faults", None).await
     }
 
-    /// Disarms everything.
+    /// Disarms all faults.
     pub async fn clear_faults(&self) -> Result<(), RemoteError> {
         self.command(Method::DELETE, "/faults", None).await
     }
 
-    /// Lets go of everything that is held or stalled now.
+    /// Releases all responses that are held or stalled now.
     pub async fn release(&self) -> Result<(), RemoteError> {
         self.command(Method::POST, "/release", None).await
     }
 
-    /// Makes an image and puts it into a repository.
-    pub async fn publish(&self, publication: &PublishRequest) -> Result<(), RemoteError> {
-        self.command(Method::POST, "/images", Some(json!(publication))).await
+    /// Builds an image and publishes it in a repository.
+    pub async fn publish(&self, request: &PublishRequest) -> Result<(), RemoteError> {
+        self.command(Method::POST, "/images", Some(json!(request))).await
     }
 
     /// Makes every token issued so far invalid.
@@ -164,7 +164,7 @@ impl RemoteHub {
             let status = response.status();
             Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
         };
-        // The connection has to be driven, but its end (ours or theirs) says nothing: the exchange does.
+        // The connection task must run, but it may end before the response does; the exchange alone decides.
         let (status, body) = tokio::select! {
             biased;
             exchanged = exchange => exchanged?,

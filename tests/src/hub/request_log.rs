@@ -1,6 +1,6 @@
-//! Every request that a stand-in received, in order, with all its headers.
-//! A request is entered on arrival and completed when it is answered, so that a test can await either.
-//! The request_log only watches: it must never change an answer.
+//! The log of all requests to a stand-in, in order, with all header fields. A request is added when it arrives and
+//! completed when the response starts, so that a test can wait for either.
+//! Must never change a response.
 
 use std::{
     net::SocketAddr,
@@ -20,9 +20,9 @@ use super::site::Site;
 pub struct LoggedRequest {
     /// Counts up from 0.
     pub id: usize,
-    /// Which host it came to.
+    /// The host that received it.
     pub site: Site,
-    /// Who sent it; requests on one connection have the same peer.
+    /// The client's address; requests on one connection have the same peer.
     pub peer: SocketAddr,
     /// The method.
     pub method: String,
@@ -30,21 +30,21 @@ pub struct LoggedRequest {
     pub path: String,
     /// The query, as sent, without the question mark.
     pub query: String,
-    /// Every header line in order; names in lower case.
+    /// All header fields in order; names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body of a form.
+    /// The body, if it is a form.
     pub form: Option<String>,
-    /// The answer's status; `None` until there is one.
+    /// The status of the response; `None` until there is one.
     pub status: Option<u16>,
 }
 
 impl LoggedRequest {
-    /// The first line of a header.
+    /// The first header field with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.header_lines(name).next()
     }
 
-    /// All lines of a header.
+    /// All header fields with this name.
     pub fn header_lines(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
@@ -59,31 +59,31 @@ impl LoggedRequest {
         values(&self.query, name)
     }
 
-    /// All values of a field of the form.
+    /// All values of a form field.
     pub fn form_values(&self, name: &str) -> Vec<String> {
         values(self.form.as_deref().unwrap_or_default(), name)
     }
 
-    /// `GET /v2/…`, for messages and comparisons.
+    /// The method and the path: `GET /v2/…`.
     pub fn line(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 }
 
-/// No request like that came in time.
+/// No matching request arrived in time.
 #[derive(Debug, thiserror::Error)]
 #[error("no matching request within {within:?}; seen: {seen:#?}")]
 pub struct RequestWaitError {
-    /// How long was waited.
+    /// How long it waited.
     pub within: Duration,
-    /// What came instead.
+    /// The requests that arrived.
     pub seen: Vec<String>,
 }
 
 /// The list of requests.
 pub struct RequestLog {
     entries: watch::Sender<Vec<LoggedRequest>>,
-    /// Goes on counting when the entries are cleared.
+    /// Continues after the log is cleared.
     next_id: AtomicUsize,
 }
 
@@ -92,27 +92,27 @@ impl RequestLog {
         Self { entries: watch::Sender::new(Vec::new()), next_id: AtomicUsize::new(0) }
     }
 
-    /// Everything so far.
+    /// All requests so far.
     pub fn snapshot(&self) -> Vec<LoggedRequest> {
         self.entries.borrow().clone()
     }
 
-    /// What came to one host so far.
+    /// The requests to one host so far.
     pub fn of(&self, site: Site) -> Vec<LoggedRequest> {
         self.entries.borrow().iter().filter(|entry| entry.site == site).cloned().collect()
     }
 
-    /// How many entries match so far.
+    /// The number of matching requests so far.
     pub fn count(&self, matches: impl Fn(&LoggedRequest) -> bool) -> usize {
         self.entries.borrow().iter().filter(|entry| matches(entry)).count()
     }
 
-    /// Forgets everything. Requests that are still being answered are forgotten too.
+    /// Deletes all requests, including those without a response yet.
     pub fn clear(&self) {
         self.entries.send_modify(Vec::clear);
     }
 
-    /// The first entry that matches, past or to come.
+    /// The first matching request, whether it has arrived or arrives in time.
     pub async fn wait_for(
         &self,
         matches: impl Fn(&LoggedRequest) -> bool,

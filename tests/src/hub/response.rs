@@ -1,5 +1,5 @@
-//! Replies as the real services word them: the registry's JSON errors, the CDN's XML, plain text.
-//! No decision is made here.
+//! Responses in the formats of the real services: the registry's JSON errors, the CDN's XML, plain text.
+//! Must never decide anything.
 
 use std::{future::Future, io};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// A whole body of known length.
+/// A response with a body of known length.
 pub(super) fn with_body(status: StatusCode, content_type: &str, body: impl Into<Bytes>) -> Response<Body> {
     let body: Bytes = body.into();
     let mut response = Response::new(full(body.clone()));
@@ -26,12 +26,12 @@ pub(super) fn json(status: StatusCode, document: &Value) -> Response<Body> {
     with_body(status, "application/json", document.to_string())
 }
 
-/// An error in the distribution specification's format.
+/// An error in the format of the distribution specification.
 pub(super) fn error(status: StatusCode, code: &str, message: &str, detail: Value) -> Response<Body> {
     json(status, &json!({ "errors": [{ "code": code, "message": message, "detail": detail }] }))
 }
 
-/// An error as an object store words it.
+/// An error in the format of an object store.
 pub(super) fn xml_error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
@@ -53,14 +53,14 @@ pub(super) fn full(body: Bytes) -> Body {
     Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Sets a header whose value this crate made itself; a value that no header can hold is left out.
+/// Sets a field whose value is made by this crate; a value that is not valid in HTTP is left out.
 pub(super) fn set_header(response: &mut Response<Body>, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::try_from(value) {
         response.headers_mut().insert(name, value);
     }
 }
 
-/// The first half of a body, then nothing for as long as `silence` lasts, then no end.
+/// Sends half of a body, waits for `silence`, and fails.
 pub(super) fn truncated(body: Body, silence: impl Future<Output = ()> + Send + 'static) -> Body {
     let half = async move {
         let bytes = body.collect().await?.to_bytes();
@@ -68,14 +68,14 @@ pub(super) fn truncated(body: Body, silence: impl Future<Output = ()> + Send + '
     };
     let end = async move {
         silence.await;
-        // An error throws away what the connection has buffered: let it be flushed first.
+        // An error discards the connection's buffer, so let it be flushed first.
         tokio::task::yield_now().await;
         Err(io::ErrorKind::ConnectionAborted.into())
     };
     StreamBody::new(stream::once(half).chain(stream::once(end))).boxed_unsync()
 }
 
-/// The same bytes in chunks, so that no length is announced.
+/// Sends the same bytes in chunks, without `Content-Length`.
 pub(super) fn without_length(body: Body) -> Body {
     let frames = stream::unfold(body, |mut body| async { body.frame().await.map(|frame| (frame, body)) });
     StreamBody::new(frames).boxed_unsync()

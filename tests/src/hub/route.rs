@@ -1,9 +1,9 @@
-//! The registry API's paths, parsed once.
-//! A path is parsed from its end, since repository names hold slashes.
+//! Parses the paths of the registry API.
+//! A path must be parsed from its end, as repository names contain slashes.
 
 use super::blob::Digest;
 
-/// What a path of the registry asks for.
+/// The resource that a path names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     Ping,
@@ -13,7 +13,7 @@ pub(super) enum Route<'a> {
     Referrers { repository: &'a str, subject: Digest },
 }
 
-/// Why a path is no route.
+/// Why a path is invalid.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RouteError {
     /// Not a path of the API.
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_path_is_told() {
+    fn invalid_paths_have_their_own_errors() {
         assert_eq!(Route::parse("/v1/search"), Err(RouteError::Unknown));
         assert_eq!(Route::parse("/v2/_catalog"), Err(RouteError::Unknown));
         assert_eq!(Route::parse("/v2/Library/x/tags/list"), Err(RouteError::InvalidName));

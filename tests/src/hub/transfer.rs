@@ -1,5 +1,5 @@
-//! Blob bodies on their way out, and the record of how far each one came.
-//! A body is read chunk by chunk as the connection takes it, and never collected.
+//! Bodies of blobs in transfer, and a record of the bytes that each has sent.
+//! A body must never be collected: it is read in chunks as the connection accepts them.
 
 use std::{
     collections::VecDeque,
@@ -18,38 +18,38 @@ use tokio::sync::watch;
 
 use super::blob::{Blob, Digest};
 
-/// One blob body that the CDN began to send.
+/// One body of a blob that the CDN has started to send.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Transfer {
-    /// Which blob.
+    /// The blob.
     pub digest: Digest,
-    /// Offset of its first byte in the blob.
+    /// The offset of its first byte in the blob.
     pub start: u64,
     /// Bytes handed to the connection so far; some may still be in the socket's buffer.
     pub sent: u64,
-    /// What became of it.
+    /// Its state.
     pub state: TransferState,
 }
 
-/// What became of a transfer.
+/// The state of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransferState {
-    /// Still going on.
+    /// In progress.
     Live,
     /// All bytes were handed over.
     Complete,
-    /// The client went away, or a fault cut it.
+    /// The client disconnected, or a fault ended it.
     Broken,
 }
 
-/// The transfers did not come to be as expected in time.
+/// The transfers did not reach the expected state in time.
 #[derive(Debug, thiserror::Error)]
-#[error("transfers not as awaited within {within:?}; they are {now:#?}")]
+#[error("transfers not in the expected state within {within:?}: {now:#?}")]
 pub struct TransferWaitError {
-    /// How long was waited.
+    /// How long it waited.
     pub within: Duration,
-    /// What they were at the end.
+    /// The transfers at the end.
     pub now: Vec<Transfer>,
 }
 
@@ -63,22 +63,22 @@ impl Transfers {
         Self { all: Arc::new(watch::Sender::new(Vec::new())) }
     }
 
-    /// Every transfer so far, in the order in which they began.
+    /// All transfers so far, in the order of their start.
     pub fn snapshot(&self) -> Vec<Transfer> {
         self.all.borrow().clone()
     }
 
-    /// How many are going on now.
+    /// The number of transfers in progress.
     pub fn live(&self) -> usize {
         self.all.borrow().iter().filter(|transfer| transfer.state == TransferState::Live).count()
     }
 
-    /// Bytes handed over by all of them.
+    /// Bytes handed over in all transfers.
     pub fn bytes_sent(&self) -> u64 {
         self.all.borrow().iter().map(|transfer| transfer.sent).sum()
     }
 
-    /// Waits until the list of transfers is as wanted.
+    /// Waits until the transfers are in the expected state.
     pub async fn wait_until(
         &self,
         wanted: impl Fn(&[Transfer]) -> bool,
@@ -100,7 +100,7 @@ impl Transfers {
     }
 }
 
-/// Keeps one transfer's entry up to date; dropped early, the transfer was broken off.
+/// Updates the record of one transfer. If it is dropped early, the transfer is broken.
 pub(super) struct TransferRecord {
     all: Arc<watch::Sender<Vec<Transfer>>>,
     index: usize,
@@ -122,9 +122,9 @@ impl Drop for TransferRecord {
     }
 }
 
-/// A stretch of a body.
+/// A part of a body.
 pub(super) enum BodyPart {
-    /// Text between the parts of a multi-range reply.
+    /// Text between the parts of a multi-range response.
     Text(Bytes),
     /// Bytes `at..end` of the blob.
     BlobRange { at: u64, end: u64 },
@@ -139,7 +139,7 @@ impl BodyPart {
     }
 }
 
-/// What is wrong with a body, and where in the blob.
+/// A fault in a body, and its offset in the blob.
 pub(super) struct BodyFault {
     pub(super) byte: u64,
     pub(super) kind: BodyFaultKind,
@@ -150,7 +150,7 @@ pub(super) enum BodyFaultKind {
         flushed: bool,
     },
     Corrupt,
-    /// Silent until the future is ready.
+    /// Sends nothing until the future is ready.
     Stall(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
@@ -162,7 +162,7 @@ pub(super) struct BlobBody {
 }
 
 impl BlobBody {
-    /// Meets the fault if the next byte is the one it sits on.
+    /// Applies the fault if the next byte is the fault's.
     fn poll_fault(&mut self, next: u64, context: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         match &mut self.fault {
             Some(BodyFault { byte, kind }) if *byte == next => match kind {
@@ -172,7 +172,7 @@ impl BlobBody {
                     Poll::Ready(Ok(None))
                 }
                 BodyFaultKind::Cut { flushed: flushed @ false } => {
-                    // An error throws away what the connection has buffered: let it be flushed first.
+                    // An error discards the connection's buffer, so let it be flushed first.
                     *flushed = true;
                     context.waker().wake_by_ref();
                     Poll::Pending
@@ -190,7 +190,7 @@ impl BlobBody {
         }
     }
 
-    /// Where reading must pause: the end of the span, or the fault within it.
+    /// Where to stop reading: at the end of the range, or at the fault.
     fn read_end(&self, at: u64, end: u64) -> u64 {
         match &self.fault {
             Some(fault) if fault.byte > at => end.min(fault.byte),

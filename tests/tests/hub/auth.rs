@@ -13,7 +13,7 @@ fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// What the registry says to this token for `alice/private`.
+/// The status of a request for `alice/private` with this token.
 async fn private_with(client: &HttpsClient, token: &serde_json::Value) -> StatusCode {
     let bearer = format!("Bearer {}", token.as_str().unwrap());
     let url = format!("{REGISTRY}/v2/alice/private/manifests/latest");
@@ -23,7 +23,7 @@ async fn private_with(client: &HttpsClient, token: &serde_json::Value) -> Status
 const PRIVATE: &str = "service=registry.docker.io&scope=repository:alice/private:pull";
 
 #[tokio::test]
-async fn an_anonymous_token_is_granted_less_without_an_error() {
+async fn an_anonymous_token_lacks_private_scopes_without_an_error() {
     let (_hub, client) = start().await;
     let response = client.get(&format!("{AUTH}/token?{PRIVATE}"), &[]).await;
     assert_eq!(response.status, StatusCode::OK);
@@ -34,7 +34,7 @@ async fn an_anonymous_token_is_granted_less_without_an_error() {
 }
 
 #[tokio::test]
-async fn a_password_opens_a_private_repository_to_its_readers_only() {
+async fn only_readers_of_a_private_repository_may_pull_it() {
     let (_hub, client) = start().await;
     for (user, password, status) in
         [("alice", "secret", StatusCode::OK), ("bob", "hunter2", StatusCode::UNAUTHORIZED)]
@@ -46,7 +46,7 @@ async fn a_password_opens_a_private_repository_to_its_readers_only() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_401_in_docker_hubs_words() {
+async fn a_wrong_password_is_401_with_docker_hubs_message() {
     let (_hub, client) = start().await;
     for credentials in [basic("alice", "wrong"), basic("nobody", "x"), "Basic ???".into(), "Bearer x".into()]
     {
@@ -60,7 +60,7 @@ async fn a_wrong_password_is_401_in_docker_hubs_words() {
 }
 
 #[tokio::test]
-async fn an_offline_token_is_a_refresh_token_that_post_takes() {
+async fn an_offline_token_is_a_refresh_token_for_post() {
     let (hub, client) = start().await;
     let url = format!("{AUTH}/token?{PRIVATE}&offline_token=true&client_id=docker");
     let response = client.get(&url, &[("authorization", &basic("alice", "secret"))]).await;
@@ -76,7 +76,7 @@ async fn an_offline_token_is_a_refresh_token_that_post_takes() {
 }
 
 #[tokio::test]
-async fn a_password_can_be_posted_for_a_token() {
+async fn a_posted_password_gets_a_token() {
     let (_hub, client) = start().await;
     let form = format!("grant_type=password&username=alice&password=secret&access_type=offline&{PRIVATE}");
     let response = client.post(&format!("{AUTH}/token"), &form).await;
@@ -85,14 +85,14 @@ async fn a_password_can_be_posted_for_a_token() {
 }
 
 #[tokio::test]
-async fn no_refresh_token_is_given_to_an_anonymous_visitor() {
+async fn an_anonymous_client_gets_no_refresh_token() {
     let (_hub, client) = start().await;
     let response = client.get(&format!("{AUTH}/token?{PRIVATE}&offline_token=true"), &[]).await;
     assert!(response.json().get("refresh_token").is_none());
 }
 
 #[tokio::test]
-async fn a_token_can_hold_several_scopes() {
+async fn a_token_can_have_several_scopes() {
     let (_hub, client) = start().await;
     let bearer = client.bearer(&["library/hello", "library/other"]).await;
     for name in ["library/hello", "library/other"] {

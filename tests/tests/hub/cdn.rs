@@ -11,7 +11,7 @@ use crate::test_hub::{publish_blob, start};
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn a_signed_url_gives_the_whole_blob() {
+async fn a_signed_url_gives_the_full_blob() {
     let (hub, client) = start().await;
     let (bytes, url) = publish_blob(&hub, &client, 200_000).await;
     let response = client.get(&url, &[]).await;
@@ -22,7 +22,7 @@ async fn a_signed_url_gives_the_whole_blob() {
 }
 
 #[tokio::test]
-async fn credentials_are_answered_with_400_and_xml() {
+async fn credentials_are_rejected_with_400_and_xml() {
     let (hub, client) = start().await;
     let (_, url) = publish_blob(&hub, &client, 10).await;
     let response = client.get(&url, &[("authorization", "Bearer x")]).await;
@@ -32,7 +32,7 @@ async fn credentials_are_answered_with_400_and_xml() {
 }
 
 #[tokio::test]
-async fn a_url_that_was_changed_is_403_and_xml() {
+async fn a_changed_url_is_403_and_xml() {
     let (hub, client) = start().await;
     let (_, url) = publish_blob(&hub, &client, 10).await;
     let (path, _) = url.split_once('?').unwrap();
@@ -93,14 +93,14 @@ async fn head_and_if_none_match_send_no_body() {
     let etag = head.header("etag").to_owned();
     assert_eq!(client.get(&url, &[("if-none-match", &etag)]).await.status, StatusCode::NOT_MODIFIED);
     let ranged = [("range", "bytes=5-"), ("if-range", "\"another\"")];
-    assert_eq!(client.get(&url, &ranged).await.status, StatusCode::OK, "the range was of something else");
+    assert_eq!(client.get(&url, &ranged).await.status, StatusCode::OK, "the range is of another version");
     assert_eq!(hub.transfers().snapshot().len(), 1);
 }
 
 #[tokio::test]
-async fn a_slow_reader_holds_the_cdn_back_and_a_cancel_stops_it() {
+async fn a_slow_reader_slows_the_cdn_and_a_cancel_stops_it() {
     let (hub, client) = start().await;
-    // More than the socket buffers of both ends can swallow.
+    // More than the socket buffers of both ends hold.
     let blob = Blob::generated(1, 64 << 20);
     hub.store().add_blob("library/hello", blob.clone());
     let url = client.signed_url(blob.digest()).await;
@@ -111,6 +111,6 @@ async fn a_slow_reader_holds_the_cdn_back_and_a_cancel_stops_it() {
     drop(response);
     let ended = |all: &[Transfer]| all[0].state == TransferState::Broken;
     let transfers = hub.transfers().wait_until(ended, WAIT_TIMEOUT).await.unwrap();
-    assert!(transfers[0].sent < blob.len() / 2, "{} bytes were sent to nobody", transfers[0].sent);
+    assert!(transfers[0].sent < blob.len() / 2, "{} bytes were sent after the cancel", transfers[0].sent);
     assert_eq!(hub.transfers().live(), 0);
 }

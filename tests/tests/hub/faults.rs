@@ -1,4 +1,4 @@
-//! Scripted faults, as a client sees them.
+//! Scripted faults, from a client's view.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 const LATEST: &str = "https://registry-1.docker.io/v2/library/hello/manifests/latest";
 
 #[tokio::test]
-async fn a_cut_body_ends_at_the_byte_and_can_be_resumed_from_there() {
+async fn a_cut_body_ends_at_the_byte_and_can_be_resumed() {
     let (hub, client) = start().await;
     let (bytes, url) = publish_blob(&hub, &client, 3_000_000).await;
     hub.faults().arm(Rule::once(Fault::CutAt { byte: 1_234_567 }));
@@ -29,7 +29,7 @@ async fn a_cut_body_ends_at_the_byte_and_can_be_resumed_from_there() {
 }
 
 #[tokio::test]
-async fn a_fault_waits_for_the_body_that_reaches_its_byte() {
+async fn a_fault_hits_the_first_body_that_has_its_byte() {
     let (hub, client) = start().await;
     let (bytes, url) = publish_blob(&hub, &client, 100_000).await;
     hub.faults().arm(Rule::once(Fault::CorruptAt { byte: 70_000 }));
@@ -42,7 +42,7 @@ async fn a_fault_waits_for_the_body_that_reaches_its_byte() {
 }
 
 #[tokio::test]
-async fn a_stalled_body_goes_on_when_it_is_released() {
+async fn a_stalled_body_continues_after_release() {
     let (hub, client) = start().await;
     let (bytes, url) = publish_blob(&hub, &client, 100_000).await;
     hub.faults().arm(Rule::once(Fault::StallAt { byte: 50_000 }));
@@ -67,7 +67,7 @@ async fn a_truncated_blob_looks_complete() {
 }
 
 #[tokio::test]
-async fn a_range_can_be_ignored_or_answered_wrongly() {
+async fn a_range_can_be_ignored_or_wrong() {
     let (hub, client) = start().await;
     let (_, url) = publish_blob(&hub, &client, 1000).await;
     hub.faults().arm(Rule::once(Fault::IgnoreRange));
@@ -119,7 +119,7 @@ async fn both_kinds_of_429_can_be_scripted() {
 }
 
 #[tokio::test]
-async fn a_good_token_can_be_refused_as_invalid() {
+async fn a_valid_token_can_be_rejected() {
     let (hub, client) = start().await;
     let bearer = client.bearer(&["library/hello"]).await;
     hub.faults().arm(Rule::once(Fault::InvalidToken).on("/manifests/"));
@@ -128,7 +128,7 @@ async fn a_good_token_can_be_refused_as_invalid() {
 }
 
 #[tokio::test]
-async fn a_token_can_be_slow_or_held() {
+async fn a_token_can_be_delayed_or_held() {
     let (hub, client) = start().await;
     hub.faults().arm(Rule::once(Fault::Delay { site: Site::Auth, millis: 150 }));
     let asked = Instant::now();
@@ -144,7 +144,7 @@ async fn a_token_can_be_slow_or_held() {
 }
 
 #[tokio::test]
-async fn a_host_can_hang_up_without_an_answer() {
+async fn a_host_can_close_the_connection_without_a_response() {
     let (hub, client) = start().await;
     hub.faults().arm(Rule::once(Fault::HangUp { site: Site::Auth }));
     let request = || Request::get(format!("{AUTH}/token")).body(String::new()).unwrap();
@@ -153,7 +153,7 @@ async fn a_host_can_hang_up_without_an_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_can_break_off_in_its_middle_with_or_without_a_length_and_with_a_pause_before() {
+async fn a_body_can_end_in_its_middle_with_or_without_a_length_or_a_pause() {
     let (hub, client) = start().await;
     let bearer = client.bearer(&["library/hello"]).await;
     let headers = [("authorization", bearer.as_str()), ACCEPT_ANY];

@@ -1,4 +1,4 @@
-//! A plain HTTPS client that visits a stand-in by its real host names, without following or retrying anything.
+//! An HTTPS client that reaches a stand-in by its real host names, without redirects or retries.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
@@ -22,7 +22,7 @@ pub(crate) const AUTH: &str = "https://auth.docker.io";
 /// Accepts every manifest.
 pub(crate) const ACCEPT_ANY: (&str, &str) = ("accept", "*/*");
 
-/// The accept line of a client that knows only single manifests.
+/// The `Accept` field of a client that knows single manifests only.
 pub(crate) const ACCEPT_SINGLE: (&str, &str) = ("accept", media_type::DOCKER_MANIFEST);
 
 pub(crate) struct HttpsClient {
@@ -30,7 +30,7 @@ pub(crate) struct HttpsClient {
     tls: TlsConnector,
 }
 
-/// A whole response. `error` is why its body ended early.
+/// A complete response. `error` is why its body ended early.
 pub(crate) struct FullResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -51,7 +51,7 @@ impl HttpsClient {
         Self { resolve: hub.resolve_table().into_iter().collect(), tls: TlsConnector::from(Arc::new(config)) }
     }
 
-    /// Sends a request on a connection of its own.
+    /// Sends a request on a new connection.
     pub(crate) async fn try_send(
         &self,
         request: Request<String>,
@@ -103,7 +103,7 @@ impl HttpsClient {
         format!("Bearer {}", response.json()["token"].as_str().unwrap())
     }
 
-    /// The signed URL that a blob of `library/hello` is redirected to.
+    /// The signed URL to which a blob of `library/hello` is redirected.
     pub(crate) async fn signed_url(&self, digest: &Digest) -> String {
         let bearer = self.bearer(&["library/hello"]).await;
         let url = format!("{REGISTRY}/v2/library/hello/blobs/{digest}");

@@ -19,7 +19,7 @@ fn limits(anonymous: u32) -> PullLimits {
 }
 
 #[tokio::test]
-async fn a_manifest_get_counts_and_a_head_or_a_blob_does_not() {
+async fn only_the_get_of_a_manifest_counts() {
     let (_hub, client) = start().await;
     let bearer = client.bearer(&["library/hello"]).await;
     let headers = [("authorization", bearer.as_str()), ACCEPT_ANY];
@@ -48,11 +48,11 @@ async fn over_the_limit_a_manifest_is_429_with_toomanyrequests() {
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.code(), "TOOMANYREQUESTS");
     assert_eq!(refused.header("ratelimit-remaining"), "0;w=21600");
-    assert_eq!(client.head(LATEST, &headers).await.status, StatusCode::OK, "a HEAD stays free");
+    assert_eq!(client.head(LATEST, &headers).await.status, StatusCode::OK, "a HEAD is free");
 }
 
 #[tokio::test]
-async fn an_account_has_a_quota_of_its_own() {
+async fn an_account_has_its_own_limit() {
     let (hub, client) = start().await;
     hub.set_pull_limits(limits(0));
     let credentials = format!("Basic {}", STANDARD.encode("alice:secret"));
@@ -65,7 +65,7 @@ async fn an_account_has_a_quota_of_its_own() {
 }
 
 #[tokio::test]
-async fn without_a_limit_there_are_no_headers() {
+async fn without_a_limit_there_are_no_fields() {
     let (hub, client) = start().await;
     hub.set_pull_limits(PullLimits { anonymous: None, account: None });
     let bearer = client.bearer(&["library/hello"]).await;

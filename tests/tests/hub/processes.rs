@@ -1,4 +1,4 @@
-//! The stand-in as a process, and a real registry process behind it.
+//! The stand-in as a program, and with a real registry process behind it.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn another_process_can_read_the_journal_and_script_faults() {
+async fn another_process_can_read_the_request_log_and_script_faults() {
     let (mut hub, client) = start().await;
     let folder = tempfile::tempdir().unwrap();
     hub.serve_control(&folder.path().join("control")).unwrap();
@@ -34,7 +34,7 @@ async fn another_process_can_read_the_journal_and_script_faults() {
 }
 
 #[test]
-fn the_program_says_when_it_is_ready_and_ends_when_told() {
+fn the_program_reports_when_it_is_ready_and_ends_on_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let mut program = Command::new(env!("CARGO_BIN_EXE_hub"))
@@ -75,7 +75,7 @@ fn the_program_says_when_it_is_ready_and_ends_when_told() {
 }
 
 #[tokio::test]
-async fn a_real_registry_takes_the_images_and_the_tokens() {
+async fn a_real_registry_accepts_the_images_and_the_tokens() {
     let config = HubConfig { store: test_store(), backend: Backend::Distribution, ..HubConfig::default() };
     let (hub, client) = start_with_config(config).await;
     let ping = client.get(&format!("{REGISTRY}/v2/"), &[]).await;

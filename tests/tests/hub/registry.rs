@@ -67,7 +67,7 @@ async fn a_token_that_is_forged_expired_or_revoked_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_private_repository_and_a_missing_one_look_the_same() {
+async fn a_private_and_a_missing_repository_look_the_same() {
     let (_hub, client) = start().await;
     for name in ["alice/private", "alice/missing"] {
         let bearer = client.bearer(&[name]).await;
@@ -79,7 +79,7 @@ async fn a_private_repository_and_a_missing_one_look_the_same() {
 }
 
 #[tokio::test]
-async fn a_manifest_has_the_same_type_length_digest_and_etag_by_head_and_get() {
+async fn a_manifest_has_the_same_fields_by_head_and_get() {
     let (_hub, client) = start().await;
     let bearer = client.bearer(&["library/hello"]).await;
     let image = hello();
@@ -102,7 +102,7 @@ async fn a_manifest_has_the_same_type_length_digest_and_etag_by_head_and_get() {
 }
 
 #[tokio::test]
-async fn a_manifest_that_the_client_has_is_304() {
+async fn a_manifest_with_a_matching_etag_is_304() {
     let (_hub, client) = start().await;
     let bearer = client.bearer(&["library/hello"]).await;
     let etag = format!("\"{}\"", hello().digest());
@@ -113,7 +113,7 @@ async fn a_manifest_that_the_client_has_is_304() {
 }
 
 #[tokio::test]
-async fn an_oci_index_is_refused_to_who_does_not_accept_it() {
+async fn an_oci_index_that_is_not_accepted_is_404() {
     let (_hub, client) = start().await;
     let bearer = client.bearer(&["library/hello"]).await;
     let url = format!("{REGISTRY}/v2/library/hello/manifests/latest");
@@ -123,7 +123,7 @@ async fn an_oci_index_is_refused_to_who_does_not_accept_it() {
 }
 
 #[tokio::test]
-async fn accept_may_be_one_line_or_many() {
+async fn accept_may_be_one_field_or_several() {
     let (_hub, client) = start().await;
     let bearer = client.bearer(&["library/hello"]).await;
     let url = format!("{REGISTRY}/v2/library/hello/manifests/latest");
@@ -135,7 +135,7 @@ async fn accept_may_be_one_line_or_many() {
 }
 
 #[tokio::test]
-async fn a_docker_list_becomes_the_amd64_manifest_for_a_client_without_lists() {
+async fn a_client_without_lists_gets_the_amd64_manifest_of_a_docker_list() {
     let (hub, client) = start().await;
     let image = hello().in_format(Format::Docker);
     hub.store().publish("library/old", "latest", &image);
@@ -150,7 +150,7 @@ async fn a_docker_list_becomes_the_amd64_manifest_for_a_client_without_lists() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_a_404_in_the_registrys_format() {
+async fn missing_content_is_404_in_the_registrys_format() {
     let (_hub, client) = start().await;
     let bearer = client.bearer(&["library/hello"]).await;
     let absent = format!("sha256:{}", "0".repeat(64));
@@ -185,7 +185,7 @@ async fn a_request_for_another_host_is_misdirected() {
 }
 
 #[tokio::test]
-async fn tags_come_in_pages_linked_by_path_or_by_url() {
+async fn tag_pages_are_linked_by_path_or_by_url() {
     for absolute_links in [false, true] {
         let config = HubConfig { store: test_store(), absolute_links, ..HubConfig::default() };
         let (hub, client) = start_with_config(config).await;
@@ -205,7 +205,7 @@ async fn tags_come_in_pages_linked_by_path_or_by_url() {
 }
 
 #[tokio::test]
-async fn referrers_are_an_index_that_can_be_filtered() {
+async fn referrers_can_be_filtered() {
     let (hub, client) = start().await;
     let image = hello();
     for kind in ["application/vnd.in-toto+json", "application/spdx+json"] {
@@ -255,7 +255,7 @@ async fn a_tag_can_move_while_the_stand_in_runs() {
 }
 
 #[tokio::test]
-async fn the_journal_has_every_request_with_its_headers_and_its_answer() {
+async fn the_request_log_has_every_request_with_fields_and_status() {
     let (hub, client) = start().await;
     let bearer = client.bearer(&["library/hello"]).await;
     let url = format!("{REGISTRY}/v2/library/hello/manifests/latest?ns=docker.io");

@@ -1,4 +1,4 @@
-//! A stand-in with a few images and accounts, new for each test.
+//! A stand-in with a few images and accounts.
 
 use docxy_tests::hub::{Blob, Hub, HubConfig, Image, Store};
 
@@ -26,12 +26,12 @@ pub(crate) fn test_store() -> Store {
     store
 }
 
-/// What `library/hello` has under `latest`.
+/// The image that `library/hello:latest` names.
 pub(crate) fn hello() -> Image {
     Image::hello().unwrap()
 }
 
-/// A blob put into `library/hello`, its bytes, and where the CDN has it.
+/// Adds a blob to `library/hello`. Returns its bytes and its signed URL.
 pub(crate) async fn publish_blob(hub: &Hub, client: &HttpsClient, len: u64) -> (Vec<u8>, String) {
     let blob = Blob::generated(42, len);
     hub.store().add_blob("library/hello", blob.clone());
