@@ -1,5 +1,5 @@
-//! skopeo (Debian's 1.9): the `containers/image` library that podman and buildah use, without a storage.
-//! Must never convert what it copies: only exact bytes can be compared.
+//! skopeo (Debian's 1.9): the `containers/image` library of podman and buildah, without a storage.
+//! Must never convert an image: only exact bytes can be compared.
 
 use std::{
     fs,
@@ -15,26 +15,26 @@ use super::{
 };
 use crate::{net::Namespace, process::run};
 
-/// A skopeo with a configuration of its own.
+/// skopeo with a configuration of its own.
 #[derive(Debug)]
 pub struct Skopeo {
     sandbox: Sandbox,
     copies: AtomicUsize,
 }
 
-/// Makes `mirror` (`HOST:PORT`), if there is one, the mirror of docker.io, and a registry that may itself be named without
-/// TLS, for all tools that use `containers/image`.
+/// Configures `mirror` (`HOST:PORT`), if there is one, as the mirror of docker.io and as a registry without TLS,
+/// for all tools that use `containers/image`.
 pub(super) fn write_registries(sandbox: &Sandbox, mirror: Option<&str>) -> Result<()> {
     sandbox.write("containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)?;
     let mut registries = "unqualified-search-registries = [\"docker.io\"]\n".to_owned();
     if let Some(mirror) = mirror {
-        registries.push_str(&mirrored(mirror));
+        registries.push_str(&mirror_config(mirror));
     }
     sandbox.write("containers/registries.conf", &registries)?;
     Ok(())
 }
 
-fn mirrored(mirror: &str) -> String {
+fn mirror_config(mirror: &str) -> String {
     format!(
         "[[registry]]\n\
          location = \"docker.io\"\n\
@@ -60,7 +60,8 @@ impl Engine for Skopeo {
                 return Ok(top.clone());
             }
             let hex = wanted.strip_prefix("sha256:").context("not a sha256 digest")?;
-            // A platform's manifest is kept beside the index, everything else under its bare digest.
+            // A platform's manifest has its own name in the folder, everything else is stored under its bare
+            // digest.
             let manifest = folder.join(format!("{hex}.manifest.json"));
             Ok(fs::read(if manifest.exists() { manifest } else { folder.join(hex) })?)
         })
@@ -73,12 +74,12 @@ impl Engine for Skopeo {
 }
 
 impl Skopeo {
-    /// One in `namespace` whose mirror for docker.io is `mirror` (`127.0.0.1:PORT`).
+    /// skopeo in `namespace`, with `mirror` (`127.0.0.1:PORT`) as the mirror of docker.io.
     pub fn new(namespace: &Namespace, mirror: &str) -> Result<Self> {
         Self::new_in(Sandbox::new(namespace)?, Some(mirror))
     }
 
-    /// One without a mirror.
+    /// skopeo without a mirror.
     pub fn direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
         Self::new_in(Sandbox::with_direct_access(namespace, direct)?, None)
     }
@@ -88,7 +89,7 @@ impl Skopeo {
         Ok(Self { sandbox, copies: AtomicUsize::new(0) })
     }
 
-    /// `skopeo copy --all oci:LAYOUT docker://IMAGE`: how images get into a registry.
+    /// `skopeo copy --all oci:LAYOUT docker://IMAGE`: pushes an image to a registry.
     pub fn push(&self, layout: &Path, image: &str) -> Result<()> {
         let mut command = self.skopeo(&["copy", "--all", "--preserve-digests", "--dest-tls-verify=false"]);
         command.args([format!("oci:{}", layout.display()), format!("docker://{image}")]);
@@ -96,8 +97,8 @@ impl Skopeo {
         Ok(())
     }
 
-    /// `skopeo login REGISTRY`: the one way for an account to get to a mirror. What goes with a pull (`--src-creds`) is for the
-    /// registry that the image's name says, and is kept from mirrors.
+    /// `skopeo login REGISTRY`: the only way to send an account to a mirror. skopeo sends the account of
+    /// `--src-creds` to the registry in the image's name, and never to mirrors.
     pub fn login(&self, registry: &str, account: Account<'_>) -> Result<String> {
         let mut command = self.sandbox.command_with_input("skopeo", account.password)?;
         command.args(["login", "--username", account.user, "--password-stdin", registry]);
@@ -111,7 +112,7 @@ impl Skopeo {
         command
     }
 
-    /// A file or folder of its own, where the sandbox says (`home/…`).
+    /// The path of a file in the sandbox (`home/…`).
     pub fn path(&self, path: &str) -> PathBuf {
         self.sandbox.path(path)
     }
@@ -119,7 +120,7 @@ impl Skopeo {
     fn copy_command(&self, image: &str, target: &str, account: Option<Account<'_>>) -> Command {
         let mut command = self.skopeo(&["copy", "--all", "--preserve-digests"]);
         if let Some(account) = account {
-            command.args(["--src-creds", &account.pair()]);
+            command.args(["--src-creds", &account.credentials()]);
         }
         command.args([&format!("docker://{image}"), target]);
         command

@@ -1,5 +1,5 @@
-//! The engines of the ladder: told to pull, asked what they have, and whether they noticed anything.
-//! Must never take a pull for good that an engine had to begin again by itself.
+//! The engines of the fault ladder: they pull, report the image that they have, and whether they had to retry.
+//! Must never accept a pull that an engine had to start again by itself.
 
 use std::{process::Command, str::FromStr};
 
@@ -12,7 +12,7 @@ use crate::{
     net::Namespace,
 };
 
-/// Which engine pulls.
+/// The engine of a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EngineKind {
     /// Debian's dockerd.
@@ -21,17 +21,17 @@ pub enum EngineKind {
     Podman,
 }
 
-/// An engine that is new, and has the client for a mirror.
+/// A new engine that has the client as its mirror.
 pub(super) enum Engine {
     Docker(Dockerd),
     Podman(Podman),
 }
 
 impl EngineKind {
-    /// Both.
+    /// Both engines.
     pub const ALL: [Self; 2] = [Self::Docker, Self::Podman];
 
-    /// What it is called in tables and options.
+    /// The name in tables and options.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Docker => "docker",
@@ -57,7 +57,7 @@ impl Engine {
         })
     }
 
-    /// Gives it the account that may pull a private image.
+    /// Stores the account that may pull the private image.
     pub(super) fn log_in(&self, client: &Client) -> Result<()> {
         match self {
             Self::Docker(docker) => docker.remember_hub_account(ALICE),
@@ -70,12 +70,12 @@ impl Engine {
         let name = name(repository);
         match self {
             Self::Docker(docker) => docker.docker(&["pull", &name]),
-            // Talkative enough to say when it has to begin something again.
+            // At this level podman logs each retry.
             Self::Podman(podman) => podman.podman(&["--log-level=info", "pull", &name]),
         }
     }
 
-    /// What it has.
+    /// The image that the engine has.
     pub(super) fn pulled(&self, repository: Repository) -> Result<PulledImage> {
         let name = name(repository);
         match self {
@@ -84,7 +84,7 @@ impl Engine {
         }
     }
 
-    /// What its daemon has logged, if it has one.
+    /// The log of its daemon, if it has one.
     pub(super) fn log(&mut self) -> String {
         match self {
             Self::Docker(docker) => docker.process().log(),
@@ -92,15 +92,15 @@ impl Engine {
         }
     }
 
-    /// A line by which it tells that something went wrong which it got over by itself; `said` is what the command said.
-    pub(super) fn retry_message(&mut self, said: &str) -> Option<String> {
+    /// The first line in which the engine reports a retry of its own; `output` is the command's output.
+    pub(super) fn retry_message(&mut self, output: &str) -> Option<String> {
         let signs: &[&str] = match self {
             Self::Docker(_) => &["Download failed", "Attempting next endpoint", "Retrying"],
             Self::Podman(_) => &["reconnecting", ", retrying in"],
         };
         let log = self.log();
         let complains = |line: &&str| signs.iter().any(|sign| line.contains(sign));
-        said.lines().chain(log.lines()).find(complains).map(str::to_owned)
+        output.lines().chain(log.lines()).find(complains).map(str::to_owned)
     }
 }
 

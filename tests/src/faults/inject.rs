@@ -1,6 +1,6 @@
-//! How each fault is done: what is armed before the pull, what happens in its middle, and by what it shows afterwards
-//! that it did.
-//! Must never do more than the fault says.
+//! Injects each fault: arms the stand-in before the pull, acts in the middle of the pull, and checks afterwards
+//! that the fault happened.
+//! Must never do more than the fault's description.
 
 use std::{net::Ipv4Addr, thread, time::Duration};
 
@@ -19,13 +19,13 @@ use crate::{
 /// The laptop's second address.
 const NEW_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 77);
 
-/// A server is given 30 s to finish what runs, and a little to end.
+/// A draining server has 30 s for running requests, and needs a little longer to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// A rate at which nothing large is finished within that.
+/// At this rate no large blob is complete within the drain's 30 s.
 const SLOW_RATE: Rate = Rate::mbit(10);
 
-/// Tells the stand-in what shall go wrong at its side.
+/// Arms the stand-in's part of the fault.
 pub(super) fn arm(run: &FaultRun<'_>) -> Result<()> {
     let (layer, _) = &run.content.layers[run.plan.layer];
     let [byte, ..] = run.plan.bytes;
@@ -34,7 +34,7 @@ pub(super) fn arm(run: &FaultRun<'_>) -> Result<()> {
         Fault::CdnCut => run.plan.bytes.map(cut).to_vec(),
         Fault::CdnStall => vec![Rule::once(hub::Fault::StallAt { byte })],
         Fault::ExpiredToken => vec![cut(byte)],
-        // The layer's first request goes well, or there would be no middle of it.
+        // The layer's first request succeeds, so that the fault happens in its middle.
         Fault::ExpiredUrl => vec![cut(byte), Rule::once(hub::Fault::ExpiredUrl).after(1)],
         Fault::Registry503 => {
             let unavailable = hub::Fault::Status { site: Site::Registry, status: 503, retry_after: None };
@@ -45,20 +45,20 @@ pub(super) fn arm(run: &FaultRun<'_>) -> Result<()> {
     rules.into_iter().try_for_each(|rule| run.testbed.hub.arm(&rule.on(layer.hex())))
 }
 
-/// Whether anything happens to the link, the processes or the tokens in the middle of a pull.
+/// Whether the fault acts on the link, the processes or the tokens in the middle of the pull.
 pub(super) fn is_mid_pull(fault: Fault) -> bool {
     use Fault::{CdnCut, CdnStall, ExpiredUrl, None, Registry503};
     !matches!(fault, None | CdnCut | CdnStall | ExpiredUrl | Registry503)
 }
 
-/// Lets it happen, and returns the pull that must succeed.
+/// Injects the fault. Returns the pull that must succeed.
 pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Process> {
     let short_delays = run.testbed.options.short_delays;
-    let (away, outage) = if short_delays { (2, 5) } else { (10, 30) };
+    let (downtime, outage) = if short_delays { (2, 5) } else { (10, 30) };
     match run.fault {
         Fault::ServerKilled => {
             run.server.process().kill()?;
-            thread::sleep(Duration::from_secs(away));
+            thread::sleep(Duration::from_secs(downtime));
             run.server.start_again()?;
         }
         Fault::Outage => run.wan.outage(Duration::from_secs(outage)),
@@ -69,11 +69,11 @@ pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Proces
             link.both_mut().into_iter().for_each(|way| way.loss = Loss::Random { share: 0.1 });
         }),
         Fault::Cancel => {
-            // Not SIGINT: who was started in the background ignores it, and docker with it.
+            // Not SIGINT, which a process in the background ignores, docker too.
             pull.signal("TERM")?;
             pull.wait_until_ended(PULL_TIMEOUT)?;
-            // How it ended says nothing: podman ends well when it is told to.
-            ensure!(!run.has_pulled(), "the pull was over before it was interrupted");
+            // The exit status does not matter: podman exits with 0 after SIGTERM.
+            ensure!(!run.has_pulled(), "the pull ended before it was interrupted");
             pull = run.pull()?;
         }
         Fault::Drain => {
@@ -83,7 +83,7 @@ pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Proces
             }
             run.server.process().signal("TERM")?;
             let status = run.server.process().wait_until_ended(DRAIN_TIMEOUT)?;
-            ensure!(status.success(), "the server that was told to end did so with {status}");
+            ensure!(status.success(), "after SIGTERM the server ended with {status}");
             run.server.start_again()?;
             run.wan.change(|link| *link = before);
         }
@@ -92,10 +92,10 @@ pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Proces
     Ok(pull)
 }
 
-/// Fails unless it really happened: a pull that nothing befell proves nothing.
+/// Fails unless the fault really happened: a pull without its fault proves nothing.
 pub(super) fn ensure_injected(run: &mut FaultRun<'_>) -> Result<()> {
     let armed = run.testbed.hub.armed()?;
-    ensure!(armed.is_empty(), "this was never met: {armed:?}");
+    ensure!(armed.is_empty(), "these faults never happened: {armed:?}");
     let dropped = run.wan.counters(Direction::RightToLeft).dropped;
     let packets = match run.fault {
         Fault::Outage => dropped.outage,
@@ -108,6 +108,6 @@ pub(super) fn ensure_injected(run: &mut FaultRun<'_>) -> Result<()> {
         }
         _ => return Ok(()),
     };
-    ensure!(packets.packets > 0, "the link dropped nothing");
+    ensure!(packets.packets > 0, "the link dropped no packet");
     Ok(())
 }

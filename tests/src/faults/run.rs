@@ -1,5 +1,5 @@
-//! One pull from its beginning to its end, with a link, a server, a client and an engine of its own.
-//! Must never let a pull pass that isn't whole, or whose engine noticed.
+//! One pull from beginning to end, with a link, a server, a client and an engine of its own.
+//! Must never accept a pull that is incomplete, or that the engine had to retry.
 
 use std::{
     net::Ipv4Addr,
@@ -22,17 +22,17 @@ use crate::{
     wan::{Conditions, Direction, End, Link, Rate, Wan},
 };
 
-/// The link's ends.
+/// The addresses of the link's ends.
 const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 1);
 const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
 
-/// Without the fault, a link that is quick enough for a hundred pulls, and long enough for something to be on its way.
+/// The link without the fault: fast target for a hundred pulls, and long target to have packets in flight.
 const LINK: Conditions = Conditions::clean(Rate::mbit(300), Duration::from_millis(40));
 
-/// How long a pull may take: server_end longer than it does.
+/// Timeout of a pull, which usually takes far less.
 pub(super) const PULL_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// A pull with all that it needs. Dropped in this order: who asks before who answers, the link last.
+/// A pull with its processes. Drop order: each requester before its responder, the link last.
 pub(super) struct FaultRun<'a> {
     pub(super) testbed: &'a Testbed,
     pub(super) fault: Fault,
@@ -45,16 +45,16 @@ pub(super) struct FaultRun<'a> {
     folder: TempDir,
 }
 
-/// What came of a pull.
+/// The outcome of a pull.
 #[derive(Debug)]
 pub struct Outcome {
-    /// How long it took, the fault included.
+    /// Duration in seconds, the fault included.
     pub seconds: f64,
-    /// Bytes that crossed the link beyond the image's own, to within a few hundred thousand.
+    /// Content bytes that crossed the link in addition to the image's own, with an error of a few hundred thousand.
     pub extra_bytes: i64,
-    /// Why it isn't as it must be.
+    /// Why the pull failed.
     pub failure: Option<String>,
-    /// What everybody said, by name.
+    /// The logs of all processes, by name.
     pub logs: Vec<(&'static str, String)>,
 }
 
@@ -88,7 +88,7 @@ impl<'a> FaultRun<'a> {
         let before = self.wan.counters(Direction::RightToLeft);
         let pulled = self.pull_through_fault();
         let crossed = link_bytes::payload_bytes(before, self.wan.counters(Direction::RightToLeft));
-        // For the next one; this one's result is known.
+        // Prepares the stand-in for the next pull; this pull's result is known.
         let reset = self.testbed.hub.reset_faults();
         match pulled.and_then(|taken| reset.map(|()| taken)) {
             Ok(taken) => Outcome {
@@ -111,20 +111,20 @@ impl<'a> FaultRun<'a> {
         }
         let status = pull.wait_until_ended(PULL_TIMEOUT)?;
         let taken = started.elapsed();
-        let said = pull.log();
+        let output = pull.log();
         ensure!(
             status.success(),
             "the pull ended with {status}: {}",
-            said.lines().last().unwrap_or_default()
+            output.lines().last().unwrap_or_default()
         );
         let pulled = self.engine.pulled(self.content.repository)?;
         ensure!(pulled == self.content.expected, "pulled {pulled:?} instead of {:?}", self.content.expected);
         inject::ensure_injected(self)?;
-        // An engine that was told to stop may say that it did.
+        // An interrupted engine may report the interruption.
         if self.fault != Fault::Cancel
-            && let Some(line) = self.engine.retry_message(&said)
+            && let Some(line) = self.engine.retry_message(&output)
         {
-            bail!("the engine noticed: {line}");
+            bail!("the engine had to retry: {line}");
         }
         Ok(taken)
     }
@@ -134,17 +134,17 @@ impl<'a> FaultRun<'a> {
         self.engine.pulled(self.content.repository).is_ok()
     }
 
-    /// Begins to pull.
+    /// Starts a pull.
     pub(super) fn pull(&self) -> Result<Process> {
         Process::spawn("pull", self.engine.pull(self.content.repository), self.folder.path())
     }
 
-    /// Waits until as much has crossed as the plan wants.
+    /// Waits until the planned share of the image has crossed the link.
     fn wait_for_mid_pull(&self, pull: &mut Process) -> Result<()> {
         let before = self.wan.counters(Direction::RightToLeft);
-        let enough = (self.content.bytes as f64 * self.plan.share) as u64;
+        let target = (self.content.bytes as f64 * self.plan.share) as u64;
         let crossed = || link_bytes::payload_bytes(before, self.wan.counters(Direction::RightToLeft));
-        pull.wait_for("get to its middle", PULL_TIMEOUT, |_| Ok((crossed() >= enough).then_some(())))
+        pull.wait_for("reach its middle", PULL_TIMEOUT, |_| Ok((crossed() >= target).then_some(())))
     }
 
     fn logs(&mut self) -> Vec<(&'static str, String)> {

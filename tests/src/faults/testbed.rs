@@ -1,5 +1,5 @@
-//! What stays while pulls take turns: the namespaces, Docker Hub's stand-in, and the image.
-//! Must never let the laptop reach anything but the server, and that only over the link.
+//! The testbed that all pulls share: the namespaces, Docker Hub's stand-in, and the images.
+//! Must never let the laptop reach anything but the server, nor the server on another path than the link.
 
 use anyhow::Result;
 
@@ -14,27 +14,26 @@ use crate::{
     stand_in::StandIn,
 };
 
-/// Whose the private image is.
+/// The account of the private image.
 pub(super) const ALICE: Account<'static> = Account { user: "alice", password: "wonderland" };
 
-/// Where an image lies. Both have the same size.
+/// The repository of an image. Both images have the same size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repository {
     Public,
     Private,
 }
 
-/// How large things are, and how long they last.
+/// Sizes and durations.
 #[derive(Clone, Copy, Debug)]
 pub struct TestbedOptions {
     /// Size of the image, in MiB.
     pub mib: u64,
-    /// Whether what takes its time is shortened: for tests that have little of it.
+    /// Whether outages and restarts are shorter, for tests.
     pub short_delays: bool,
 }
 
-/// Everything between an engine and Docker Hub but the link, the client and the server. Dropped in this order: the lab
-/// last.
+/// Everything but the link, the client and the server. Drop order: the lab last.
 pub struct Testbed {
     pub(super) hub: StandIn,
     pub(super) lab: Lab,
@@ -42,13 +41,13 @@ pub struct Testbed {
     contents: [Content; 2],
 }
 
-/// What there is to pull.
+/// An image to pull.
 pub(super) struct Content {
     pub(super) repository: Repository,
     pub(super) expected: PulledImage,
     /// Digest and length of each layer, bottom first.
     pub(super) layers: Vec<(Digest, u64)>,
-    /// What has to cross the link.
+    /// The bytes that have to cross the link.
     pub(super) bytes: u64,
 }
 
@@ -62,7 +61,7 @@ impl Repository {
 }
 
 impl Testbed {
-    /// A new one. Needs root and the engines.
+    /// A new testbed. Needs root and the engines.
     pub fn new(options: TestbedOptions) -> Result<Self> {
         let lab = Lab::new()?;
         let [public, private] = [Repository::Public, Repository::Private];
@@ -80,11 +79,11 @@ impl Testbed {
         Ok(Self { hub, lab, options, contents })
     }
 
-    /// One pull, while this goes wrong.
+    /// One pull with this fault.
     pub fn run(&self, fault: Fault, engine: EngineKind, seed: u64) -> Outcome {
         match FaultRun::new(self, fault, engine, seed) {
             Ok(run) => run.run(),
-            Err(error) => Outcome::failed(&error.context("there is nothing to pull by"), Vec::new()),
+            Err(error) => Outcome::failed(&error.context("cannot set up the pull"), Vec::new()),
         }
     }
 
@@ -97,10 +96,10 @@ impl Testbed {
 impl Content {
     fn new(hub: &StandIn, repository: Repository, options: TestbedOptions) -> Result<Self> {
         let image = Image::four_layers(seed_for_repository(repository.name()), options.mib << 20)?;
-        let ours = image.platform("amd64").expect("every image has amd64");
+        let platform = image.platform("amd64").expect("every image has amd64");
         let layers: Vec<_> =
-            ours.layers.iter().map(|layer| (layer.blob.digest().clone(), layer.blob.len())).collect();
-        let bytes = layers.iter().map(|(_, length)| length).sum::<u64>() + ours.config.len();
+            platform.layers.iter().map(|layer| (layer.blob.digest().clone(), layer.blob.len())).collect();
+        let bytes = layers.iter().map(|(_, length)| length).sum::<u64>() + platform.config.len();
         Ok(Self { repository, expected: hub.expected(repository.name(), &image)?, layers, bytes })
     }
 }
