@@ -1,5 +1,5 @@
-//! `bench engines`: a whole image, as an engine pulls it, through the tunnel and without it.
-//! Must never compare two engines: it is the same skopeo both times.
+//! `bench engines`: skopeo pulls a complete image, through the tunnel and directly.
+//! Must never compare two engines: both routes use the same skopeo.
 
 use std::{
     collections::BTreeMap,
@@ -30,27 +30,27 @@ use crate::{
 
 const IMAGE: &str = "docker://docker.io/bench/image:latest";
 
-/// How long a pull may take.
+/// Timeout of a pull.
 const PULL_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Docker Hub's hosts all listen on 443, so each needs an address.
+/// All hosts of Docker Hub listen on port 443, so each needs an address.
 const HUB_ADDRESSES: [IpAddr; 3] =
     [Lab::HUB, IpAddr::V4(Ipv4Addr::new(10, 61, 2, 3)), IpAddr::V4(Ipv4Addr::new(10, 61, 2, 4))];
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Rounds; each way is taken once in each
+    /// Rounds; each route pulls once in each
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Size of the image, in five layers
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     mib: u64,
-    /// Write all that was measured to a file
+    /// Write all measurements to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// A way to the image.
+/// A route to the image.
 struct Route {
     name: &'static str,
     sandbox: Sandbox,
@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let routes = [Route::tunnel(&lab, &client.address().to_string())?, Route::direct(&lab, &source)?];
     let mut results: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for route in &routes {
-        // Not counted: programs are read from the disk.
+        // Warm-up, not measured: the programs are read from the disk.
         route.pull()?;
     }
     for round in 1..=options.runs {
@@ -84,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn table(routes: &[Route], results: &BTreeMap<&str, Vec<f64>>) -> Table {
-    let mut table = Table::new(&["way", "seconds (median)", "lowest", "highest", "x direct"]);
+    let mut table = Table::new(&["route", "seconds (median)", "lowest", "highest", "x direct"]);
     let seconds = |name: &str| results.get(name).into_iter().flatten().copied();
     for Route { name, .. } in routes {
         table.row([
@@ -98,7 +98,7 @@ fn table(routes: &[Route], results: &BTreeMap<&str, Vec<f64>>) -> Table {
     table
 }
 
-/// The stand-in where Docker Hub would be: each host on the port that everyone expects.
+/// The stand-in in place of Docker Hub: each host on port 443.
 fn source(lab: &Lab, mib: u64) -> Result<StandIn> {
     for address in &HUB_ADDRESSES[1..] {
         let mut command = lab.hub.command("ip");
@@ -122,7 +122,7 @@ impl Route {
         Self::new("tunnel", sandbox)
     }
 
-    /// From where the stand-in can be reached, as if it were Docker Hub.
+    /// From the server's namespace, which reaches the stand-in as if it were Docker Hub.
     fn direct(lab: &Lab, source: &StandIn) -> Result<Self> {
         let direct = DirectAccess { hosts: source.resolve().clone(), ca: source.ca() };
         Self::new("direct", Sandbox::with_direct_access(&lab.abroad, &direct)?)

@@ -1,5 +1,5 @@
-//! Where results go: a table on stdout, and all that was measured in a JSON file.
-//! Must never lose a measurement to a failure while printing: the file is written first.
+//! The output of a bench: a table on stdout, and all measurements in a JSON file.
+//! Must never lose a measurement because printing fails: the file is written first.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::machine::Machine;
 
-/// Writes `rows`, and what they were measured on, as JSON.
+/// Writes `rows` and the description of the machine as JSON.
 pub(crate) fn write_json(path: &Path, bench: &str, machine: &Machine, rows: &impl Serialize) -> Result<()> {
     let document = json!({ "bench": bench, "machine": machine, "rows": rows });
     fs::write(path, serde_json::to_vec(&document)?).with_context(|| path.display().to_string())
@@ -24,8 +24,8 @@ pub(crate) fn print(text: &impl std::fmt::Display) -> Result<()> {
     Ok(writeln!(stdout(), "{text}")?)
 }
 
-/// Tells how far things are, on stderr.
+/// Prints the progress on stderr.
 pub(crate) fn progress(text: &str) {
-    // A bench goes on though nobody watches.
+    // A closed stderr must not end the bench.
     let _ = writeln!(stderr(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! What a reader saw of a transfer: when how much had come, in order.
+//! A reader's report on a transfer: how many bytes had arrived in order at each time.
 //! Must never hold anything that only the sender knows.
 
 use std::time::Duration;
@@ -7,45 +7,45 @@ use serde::{Deserialize, Serialize};
 
 use crate::usage::Usage;
 
-/// How often a reader notes how much has come.
+/// How often a reader records the number of bytes.
 pub(crate) const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A reader's account of one transfer. The clock starts with the request for the bulk.
+/// A reader's report on one transfer. The clock starts with the request for the bulk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ReaderReport {
     /// Bytes so far, at the end of each [`SAMPLE_INTERVAL`].
     pub(crate) series: Vec<u64>,
     /// Bytes in all.
     pub(crate) bytes: u64,
-    /// Seconds until it was over.
+    /// Duration in seconds.
     pub(crate) seconds: f64,
-    /// How long each small request took that was made meanwhile, in seconds.
+    /// The duration of each small request during the transfer, in seconds.
     pub(crate) small: Vec<f64>,
     /// Why it ended early, if it did.
     pub(crate) error: Option<String>,
-    /// What reading has cost.
+    /// Processor time and memory of the reader.
     pub(crate) usage: Usage,
 }
 
 impl ReaderReport {
-    /// Bits per second from one second to another.
+    /// Bits per second between two times in seconds.
     pub(crate) fn goodput(&self, from: f64, to: f64) -> f64 {
         (self.bytes_at(to) - self.bytes_at(from)) * 8.0 / (to - from)
     }
 
-    /// Bits per second over all of it.
+    /// Bits per second over the full duration.
     pub(crate) fn overall(&self) -> f64 {
         self.bytes as f64 * 8.0 / self.seconds
     }
 
-    /// The second from `from` to `to` in which least came: when it began, and its bits per second.
+    /// The one-second window between `from` and `to` with the lowest goodput: its start, and its bits per second.
     pub(crate) fn worst_second(&self, from: f64, to: f64) -> Option<(f64, f64)> {
         let seconds = seconds_between(from, to).map(|start| (start, self.goodput(start, start + 1.0)));
         seconds.reduce(|worst, second| if second.1 < worst.1 { second } else { worst })
     }
 
-    /// Seconds from `event` until a whole second reaches `wanted` bits per second; `None` if none does before `end`.
-    /// What comes before the worst second is what was under way, and doesn't count.
+    /// Seconds from `event` until a one-second window reaches `wanted` bits per second; `None` if none does before
+    /// `end`. Windows before the worst one do not count, as they hold data that was in flight.
     pub(crate) fn recovery(&self, event: f64, end: f64, wanted: f64) -> Option<f64> {
         let (worst, lowest) = self.worst_second(event, end)?;
         if lowest >= wanted {
@@ -55,7 +55,7 @@ impl ReaderReport {
         seconds.find(|start| self.goodput(*start, start + 1.0) >= wanted).map(|start| start - event)
     }
 
-    /// Bytes that had come by this second, straight between the ticks.
+    /// Bytes that had arrived at this time, interpolated between the samples.
     fn bytes_at(&self, second: f64) -> f64 {
         let tick = (second / SAMPLE_INTERVAL.as_secs_f64()).max(0.0);
         let at = |index: usize| match index {
@@ -67,7 +67,7 @@ impl ReaderReport {
     }
 }
 
-/// Where each whole second begins, tick by tick.
+/// The starts of all one-second windows, one per sample.
 fn seconds_between(from: f64, to: f64) -> impl Iterator<Item = f64> {
     let tick = SAMPLE_INTERVAL.as_secs_f64();
     let count = ((to - 1.0 - from) / tick).max(0.0) as u32;
@@ -78,7 +78,7 @@ fn seconds_between(from: f64, to: f64) -> impl Iterator<Item = f64> {
 mod tests {
     use super::*;
 
-    /// 100 bytes a tick, but none in the ticks from 10 to 20.
+    /// 100 bytes per sample, but none in the samples from 10 to 20.
     fn with_a_gap() -> ReaderReport {
         let series: Vec<u64> = (1..=40).map(|n: u64| 100 * (n - n.saturating_sub(10).min(10))).collect();
         ReaderReport {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn goodput_is_of_a_stretch() {
+    fn goodput_is_measured_between_two_times() {
         let reading = with_a_gap();
         assert_eq!(reading.goodput(0.0, 1.0), 8000.0);
         assert_eq!(reading.goodput(0.25, 0.75), 8000.0);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn recovery_counts_from_the_event_and_from_behind_the_worst() {
+    fn recovery_is_measured_after_the_worst_second() {
         let reading = with_a_gap();
         for event in [1.0, 0.0] {
             let after = reading.recovery(event, 4.0, 7900.0).unwrap();

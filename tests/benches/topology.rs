@@ -1,5 +1,5 @@
-//! Where the parties of a measurement are: on loopback, or in namespaces with a bad link between them.
-//! Must never know who they are.
+//! Where the processes of a measurement run: on loopback, or in namespaces with an emulated link between them.
+//! Must never know what is measured.
 
 use std::{
     env,
@@ -14,26 +14,26 @@ use docxy_tests::{
     wan::Rate,
 };
 
-/// The two ends of a transfer, and the source behind the server one.
+/// The two ends of a transfer, and the data source.
 #[derive(Clone, Copy)]
 pub(crate) struct Topology<'a> {
-    /// Where the reader is; `None` is this machine's own network.
+    /// The namespace of the reader; `None` is this machine's own network.
     pub(crate) client: Option<&'a Namespace>,
-    /// Where the sender is.
+    /// The namespace of the sender.
     pub(crate) server: Option<&'a Namespace>,
-    /// The server end's address, as the client one reaches it.
+    /// The server end's address, as the client end reaches it.
     pub(crate) server_ip: IpAddr,
-    /// What the link between them carries towards the client one, where there is one.
+    /// The rate of the link towards the client end, if there is a link.
     pub(crate) rate: Option<Rate>,
-    /// Where the bytes come from.
+    /// The data source.
     pub(crate) source: &'a StandIn,
 }
 
 impl<'a> Topology<'a> {
-    /// Everything is here.
+    /// The address if all processes are on loopback.
     pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    /// Everything on loopback.
+    /// All processes on loopback.
     pub(crate) fn loopback(source: &'a StandIn) -> Self {
         Self { client: None, server: None, server_ip: Self::LOOPBACK, rate: None, source }
     }
@@ -49,7 +49,7 @@ impl<'a> Topology<'a> {
     }
 }
 
-/// How a peer is called; it may be called more than once.
+/// How to start a peer; it may be started more than once.
 pub(crate) struct PeerCommand {
     namespace: Option<Namespace>,
     arguments: Vec<String>,
@@ -60,7 +60,7 @@ impl PeerCommand {
         Self { namespace: namespace.cloned(), arguments: vec!["peer".to_owned(), role.to_owned()] }
     }
 
-    /// With a further argument.
+    /// Adds an argument.
     pub(crate) fn with(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self

@@ -1,5 +1,5 @@
-//! Many clients in this process, each with a tunnel of its own, by the client's own code: as many processes would
-//! measure the machine.
+//! Many clients in this process, each with its own tunnel, by the client's library. With one process for each
+//! client, the machine would be the limit.
 
 use std::time::{Duration, Instant};
 
@@ -21,17 +21,17 @@ use tokio::task::block_in_place;
 
 use super::{Burst, Reconnects};
 
-/// Pulls at once of one client: fewer than it may have, so that none waits for another one.
+/// Concurrent pulls of one client: fewer than its limit, so that no pull waits for another.
 pub(super) const PULLS_PER_CLIENT: u32 = 180;
 
-/// How long a client may take to be there, or to be back.
+/// How long a client may take to connect or reconnect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Clients whose tunnels are up.
 pub(super) struct Fleet(Vec<(Tunnel, Line)>);
 
 impl Fleet {
-    /// One client for each link.
+    /// Connects one client for each link.
     pub(super) async fn connect(links: &[String]) -> Result<Self> {
         let settings = links
             .iter()
@@ -45,7 +45,7 @@ impl Fleet {
         Ok(Self(join_all(connecting).await.into_iter().collect::<Result<_>>()?))
     }
 
-    /// So many pulls of a blob, begun together.
+    /// Pulls a blob `count` times concurrently.
     pub(super) async fn pull(&self, count: u32, repository: &str, digest: &str) -> Result<Burst> {
         let request = Request {
             registry: Registry::docker_hub(),
@@ -70,7 +70,8 @@ impl Fleet {
         Ok(Burst { seconds: started.elapsed().as_secs_f64(), errors })
     }
 
-    /// Seconds from the end of `restart` until each has another line, and why others never have.
+    /// Calls `restart`, then measures the seconds until each client has another connection. Clients that never get
+    /// one are errors.
     pub(super) async fn reconnect_after(&self, restart: impl FnOnce() -> Result<()>) -> Result<Reconnects> {
         let waiting = self.0.iter().map(|(tunnel, line)| {
             let (tunnel, line) = (tunnel.clone(), line.clone());
@@ -92,7 +93,7 @@ impl Fleet {
         Ok(restart)
     }
 
-    /// Ends them all.
+    /// Closes all tunnels.
     pub(super) async fn close(self) {
         join_all(self.0.into_iter().map(|(tunnel, line)| async move {
             drop(line);

@@ -1,4 +1,4 @@
-//! Many engines at one client, each on a connection of its own: a token, a manifest, a blob.
+//! Many engines at one client, each on its own connection: a token, a manifest, a blob.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::Burst;
 use crate::bulk_source::REPOSITORY;
 
-/// So many pulls, begun together.
+/// Pulls `count` times concurrently.
 pub(super) async fn run_concurrently(client: SocketAddr, count: u32, digest: &str) -> Result<Burst> {
     let started = Instant::now();
     let pulls = (0..count).map(|_| tokio::spawn(pull(client, digest.to_owned())));
@@ -39,7 +39,7 @@ async fn pull(client: SocketAddr, digest: String) -> Result<()> {
     Ok(connection.await??)
 }
 
-/// All of an answer, which must be whole; of a large one only its end.
+/// Reads a response, which must be complete. Returns its body, or the end of a large one.
 async fn get(
     sender: &mut SendRequest<Empty<Bytes>>,
     client: SocketAddr,

@@ -1,5 +1,5 @@
-//! `bench load`: many pulls, clients and streams at once, what they cost, and what is left when they are over.
-//! Must never count a pull that wasn't whole as one that was.
+//! `bench load`: many pulls, clients and streams at once, what they cost, and what remains in use afterwards.
+//! Must never count an incomplete pull as a success.
 
 mod client_fleet;
 mod engine_pulls;
@@ -37,54 +37,55 @@ use resources::{Monitored, ResourceUse};
 /// A repository with a blob of 1 MiB.
 const SMALL_REPOSITORY: &str = "bench/small";
 
-/// How long an idle fleet is watched.
+/// How long an idle fleet is measured.
 const IDLE_PERIOD: Duration = Duration::from_secs(10);
 
-/// Behind this a fleet's tunnels have been welcomed, and rest. One that is lost before its Welcome never was one.
+/// After this time all tunnels of a fleet are accepted and idle. A tunnel that ends before its Welcome does not
+/// count as lost.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
 
-/// How long the server is away in the second restart.
+/// How long the server is down in the second restart.
 const DOWNTIME: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Pulls at once through one client, of a manifest and a blob
+    /// Concurrent pulls through one client, each of a manifest and a blob
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pulls: u32,
     /// Size of that blob
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     mib: u64,
-    /// Clients at once that are idle, and that a restarted server takes back
+    /// Clients at once that are idle, and that reconnect after a restart of the server
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     clients: u32,
-    /// Requests at once on one server, each on a stream of its own, for a blob of 1 MiB
+    /// Requests at once on one server, each on its own stream, for a blob of 1 MiB
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
     streams: u32,
-    /// Write all that was measured to a file
+    /// Write all measurements to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Default, Serialize)]
 struct Results {
     usage: Vec<(String, ResourceUse)>,
     bursts: Vec<(String, Burst)>,
-    /// Seconds of the server's processor time for each second of an idle fleet.
+    /// Processor seconds of the server per second of an idle fleet.
     idle_cpu: f64,
     reconnects: Vec<(String, Reconnects)>,
 }
 
-/// A fleet whose server was killed.
+/// How a fleet reconnected after the server was killed.
 #[derive(Default, Serialize)]
 struct Reconnects {
-    /// From when the server listened again until each client was back.
+    /// Seconds from when the server listened again until each client had reconnected.
     seconds: Vec<f64>,
-    /// Of those that never were.
+    /// The errors of clients that never reconnected.
     errors: Vec<String>,
 }
 
-/// How many pulls at once went.
+/// The outcome of concurrent pulls.
 #[derive(Serialize)]
 struct Burst {
     seconds: f64,
@@ -117,11 +118,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let phase = format!("{} streams", options.streams);
     progress(&phase);
-    let few = options.streams.div_ceil(PULLS_PER_CLIENT) as usize;
-    let links_of_few = links.get(..few).context("so many streams take more clients")?;
+    let clients = options.streams.div_ceil(PULLS_PER_CLIENT) as usize;
+    let links_for_streams = links.get(..clients).context("there are too few clients for so many streams")?;
     let (burst, usage) = resources::during(vec![Monitored::server(&mut server)], || {
         runtime.block_on(async {
-            let fleet = Fleet::connect(links_of_few).await?;
+            let fleet = Fleet::connect(links_for_streams).await?;
             let burst = fleet.pull(options.streams, SMALL_REPOSITORY, source.digest(SMALL_REPOSITORY)?).await;
             fleet.close().await;
             burst
@@ -145,17 +146,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     results.idle_cpu = cpu;
     results.usage.extend(usage.into_iter().map(|usage| (phase.clone(), usage)));
 
-    for (name, away) in [("at once", Duration::ZERO), ("after 10 s", DOWNTIME)] {
+    for (name, downtime) in [("at once", Duration::ZERO), ("after 10 s", DOWNTIME)] {
         progress(&format!("the server is killed, and restarted {name}"));
         let fleet = runtime.block_on(Fleet::connect(&links))?;
         thread::sleep(SETTLE_TIME);
-        let back = runtime.block_on(fleet.reconnect_after(|| {
+        let reconnects = runtime.block_on(fleet.reconnect_after(|| {
             server.process().kill()?;
-            thread::sleep(away);
+            thread::sleep(downtime);
             server.start_again()
         }))?;
         runtime.block_on(fleet.close());
-        results.reconnects.push((name.to_owned(), back));
+        results.reconnects.push((name.to_owned(), reconnects));
     }
     if let Some(path) = &options.json {
         write_json(path, "load", &machine, &results)?;
@@ -171,15 +172,15 @@ impl Results {
     }
 }
 
-/// Before, at peak, and after, in one table; the errors and the reconnects below.
+/// Resources before, at peak and after each phase in one table, then errors and reconnects.
 impl Display for Results {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(&[
             "phase",
-            "of",
+            "process",
             "RSS, MiB",
             "descriptors",
-            "of them TCP",
+            "TCP of these",
             "threads",
             "tasks",
             "streams",
@@ -200,22 +201,23 @@ impl Display for Results {
                 count(if usage.process == "server" { "streams" } else { "segments" }),
             ]);
         }
-        writeln!(
-            out,
-            "{table}before, at peak, and after the phase; the client's streams are its segments\n"
-        )?;
+        writeln!(out, "{table}before/peak/after the phase; the client's streams are its segments\n")?;
         for (phase, usage) in &self.usage {
             match usage.settled {
                 Some(seconds) => {
-                    write!(out, "{phase}: the {} was as before {seconds:.1} s later", usage.process)?;
+                    write!(
+                        out,
+                        "{phase}: the {} was back to its initial state {seconds:.1} s later",
+                        usage.process
+                    )?;
                     match usage.kept_alive() {
                         0 => writeln!(out)?,
                         kept_alive => {
-                            writeln!(out, ", with {kept_alive} connections kept for the next pull")?
+                            writeln!(out, ", with {kept_alive} connections kept alive for the next pull")?
                         }
                     }
                 }
-                None => writeln!(out, "{phase}: the {} DID NOT COME BACK to where it was", usage.process)?,
+                None => writeln!(out, "{phase}: the {} DID NOT RETURN to its initial state", usage.process)?,
             }
         }
         for (phase, burst) in &self.bursts {
@@ -223,7 +225,7 @@ impl Display for Results {
             writeln!(out, "{phase}: {} errors, {seconds:.1} s", errors.len())?;
             errors.iter().take(5).try_for_each(|error| writeln!(out, "  {error}"))?;
         }
-        writeln!(out, "an idle fleet costs the server {:.1} % of a core", self.idle_cpu * 100.0)?;
+        writeln!(out, "an idle fleet uses {:.1} % of a core on the server", self.idle_cpu * 100.0)?;
         for (name, Reconnects { seconds, errors }) in &self.reconnects {
             let seconds = || seconds.iter().copied();
             let figures = [median(seconds()), percentile(seconds(), 0.99), max(seconds())];

@@ -1,6 +1,6 @@
-//! What server and client hold before a phase, at peak while it lasts, and after it.
-//! Must never end before they hold what they did before, or enough time has passed to say that they won't; nor pass
-//! over what is left unless it is a connection that the server keeps kept_alive.
+//! The resources of server and client before, during and after a phase.
+//! Must never end before they return to the initial state or the timeout is over, nor ignore a difference other
+//! than the connections that the server keeps alive.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -12,14 +12,14 @@ use anyhow::Result;
 use docxy_tests::docxy::{Client, Footprint, Server};
 use serde::Serialize;
 
-/// How often they are looked at.
+/// How often resources are sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long they may take to come back: the server keeps connections to a registry for 50 s in case of another pull.
+/// How long they may take to return: the server keeps connections to a registry for 50 s after a pull.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How many connections a server keeps for the next pull while a registry is in use: to it, to its token service, and to
-/// its CDN.
+/// The number of connections that a server keeps alive while a registry is in use: to the registry, its token
+/// service and its CDN.
 const KEPT_ALIVE_MAX: usize = 3;
 
 /// One sample.
@@ -31,29 +31,30 @@ pub(crate) struct Sample {
     pub(crate) footprint: Footprint,
 }
 
-/// What one of them usage.
+/// The resources of one process.
 #[derive(Debug, Serialize)]
 pub(crate) struct ResourceUse {
     pub(crate) process: &'static str,
     pub(crate) before: Sample,
-    /// The peak of each.
+    /// The maximum of each value.
     pub(crate) peak: Sample,
     pub(crate) after: Sample,
-    /// Seconds from the end of the phase until all but the memory, and at peak [`KEPT_ALIVE_MAX`] connections, was as before.
+    /// Seconds from the end of the phase until everything but the memory, and up to [`KEPT_ALIVE_MAX`] connections,
+    /// was as before.
     pub(crate) settled: Option<f64>,
 }
 
 impl ResourceUse {
-    /// How many connections are kept that weren't there before.
+    /// The number of connections that are kept alive since the phase.
     pub(crate) fn kept_alive(&self) -> usize {
         self.after.footprint.tcp.saturating_sub(self.before.footprint.tcp)
     }
 }
 
-/// One that is watched.
+/// A monitored process.
 pub(crate) struct Monitored<'a> {
     name: &'static str,
-    /// Connections that it may keep.
+    /// How many connections it may keep alive.
     kept_alive: usize,
     sample: Box<dyn FnMut() -> Result<Sample> + Send + 'a>,
 }
@@ -70,7 +71,7 @@ impl<'a> Monitored<'a> {
     }
 }
 
-/// Runs a phase, and watches.
+/// Runs a phase while sampling the processes.
 pub(crate) fn during<T>(
     processes: Vec<Monitored<'_>>,
     phase: impl FnOnce() -> Result<T>,
@@ -119,12 +120,12 @@ fn wait_until_settled(
     }
 }
 
-/// The same without its connections to registries. Each takes a descriptor and a task, and all of them together one
-/// more task, which looks for those that have become old.
+/// The same without connections to registries. Each of these uses a descriptor and a task, and all together use one
+/// more task, which closes old ones.
 fn without_kept_alive(footprint: &Footprint) -> Footprint {
     let mut without_kept_alive = footprint.clone();
     without_kept_alive.tcp = 0;
-    // They were counted one after the other.
+    // The kernel's counts were read one after the other, so they may differ.
     without_kept_alive.descriptors = without_kept_alive.descriptors.saturating_sub(footprint.tcp);
     if let Some(tasks) = without_kept_alive.counts.get_mut("tasks") {
         *tasks = tasks.saturating_sub(footprint.tcp as u64 + u64::from(footprint.tcp > 0));

@@ -1,4 +1,4 @@
-//! `bench local`: our whole pull on loopback, beside everything else that moves the same bytes.
+//! `bench local`: our full pull on loopback, beside the alternatives for the same bytes.
 //! Must never compare across runs: rounds are interleaved, and ratios are of medians of the same rounds.
 
 mod results;
@@ -30,14 +30,14 @@ pub(crate) struct Options {
     /// Only these subjects
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Write all that was measured to a file
+    /// Write all measurements to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = Machine::this();
-    let subjects = chosen(&options.only)?;
+    let subjects = select_subjects(&options.only)?;
     let content = format!("--blob={REPOSITORY}:{}MiB", options.mib);
     let source = bulk_source::start(None, Listen::on(Topology::LOOPBACK), &[&content])?;
     let topology = Topology::loopback(&source);
@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     print(&results)
 }
 
-fn chosen(only: &[String]) -> Result<Vec<Box<dyn Subject>>> {
+fn select_subjects(only: &[String]) -> Result<Vec<Box<dyn Subject>>> {
     let mut subjects: Vec<Box<dyn Subject>> = vec![
         Box::new(Ours::Auto),
         Box::new(Quic { tuning: Tuning::Ours }),
@@ -78,12 +78,14 @@ fn chosen(only: &[String]) -> Result<Vec<Box<dyn Subject>>> {
     if Nginx::is_here() {
         subjects.push(Box::new(Nginx));
     } else {
-        progress("nginx is not installed: left out");
+        progress("nginx is not installed: skipped");
     }
+    // `straight` is an old name of `direct`.
+    let only: Vec<&str> = only.iter().map(|name| if name == "straight" { "direct" } else { name }).collect();
     let names: Vec<_> = subjects.iter().map(|subject| subject.name()).collect();
-    for name in only {
-        ensure!(names.contains(&name.as_str()), "no subject {name:?}: there are {}", names.join(", "));
+    for name in &only {
+        ensure!(names.contains(name), "no subject {name:?}: there are {}", names.join(", "));
     }
-    subjects.retain(|subject| only.is_empty() || only.iter().any(|name| name == subject.name()));
+    subjects.retain(|subject| only.is_empty() || only.contains(&subject.name()));
     Ok(subjects)
 }

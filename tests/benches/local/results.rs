@@ -1,5 +1,5 @@
-//! All measurements of `bench local`, and the table that they make.
-//! Must never compare single runs: every figure is a median, every ratio one of medians.
+//! All measurements of `bench local`, and their table.
+//! Must never compare single runs: every figure is a median, and every ratio is of medians.
 
 use std::{
     collections::BTreeMap,
@@ -15,27 +15,27 @@ use serde::Serialize;
 
 use crate::subject::{Measurement, Role};
 
-/// What all others are compared with.
+/// The subject that all others are compared with.
 const REFERENCE: &str = "raw-quic";
 
-/// One hop of TLS over TCP, and one of TCP alone: what the product's path has beside its tunnel.
+/// One hop of TLS over TCP, and one of TCP alone: the hops of the product beside its tunnel.
 const TLS_HOP: &str = "tls";
 const TCP_HOP: &str = "tcp";
 
 const LEGEND: &str = "\
-MB/s: 10^6 bytes a second at the reader, median (lowest-highest)    x raw: ratio to raw-quic
-bound: MB/s at which the processes together would use up all cores: more is not possible on this machine
-CPU: processor seconds a GB (10^9 bytes) of each process    both: server and client    RSS: peak, MiB
+MB/s: 10^6 bytes per second at the reader, median (lowest-highest)    x raw: ratio to raw-quic
+bound: MB/s at which the processes together would use all cores, the maximum on this machine
+CPU: processor seconds per GB (10^9 bytes) of each process    both: server and client    RSS: peak, MiB
 ours = source -TLS-> docxy-server -QUIC-> docxy-client -HTTP-> reader; raw-quic, tls and tcp are one hop alone;
-straight = source -TLS-> reader; nginx = source -TLS-> nginx -HTTP-> reader.
-bare hops = what the hops of ours cost without it: a TLS client and a QUIC server; a QUIC client and a TCP server.";
+direct = source -TLS-> reader; nginx = source -TLS-> nginx -HTTP-> reader.
+bare hops = the cost of ours' hops alone: server = TLS client + QUIC server, client = QUIC client + TCP server.";
 
 /// The measurements of each subject.
 #[derive(Default, Serialize)]
 #[serde(transparent)]
 pub(super) struct Results {
     by_subject: BTreeMap<&'static str, Vec<Measurement>>,
-    /// The subjects, in the order in which they were measured first.
+    /// The subjects in the order of their first measurement.
     #[serde(skip)]
     order: Vec<&'static str>,
 }
@@ -60,7 +60,7 @@ impl Results {
         median(self.of(subject, |measured| measured.cpu_per_gb(role)))
     }
 
-    /// Of the two ends of the link together.
+    /// Of server and client together.
     fn cpu_of_both(&self, subject: &str) -> f64 {
         median(self.of(subject, |m| m.cpu_per_gb(Role::Server) + m.cpu_per_gb(Role::Client)))
     }

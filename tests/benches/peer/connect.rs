@@ -1,5 +1,5 @@
 //! A TCP connection, with TLS or without.
-//! Must never buffer: what is measured is the path below.
+//! Must never buffer: the path below is measured.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -11,12 +11,12 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// Something to read from and write to.
+/// A byte stream.
 pub(super) trait AsyncStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> AsyncStream for T {}
 
-/// Connects to `address`; with TLS if there is a configuration and a name for it.
+/// Connects to `address`; with TLS if there is a configuration and a server name.
 pub(super) async fn connect(
     address: SocketAddr,
     tls: Option<(Arc<ClientConfig>, &str)>,

@@ -1,5 +1,5 @@
-//! Measures a reader: what comes when, and how small requests fare beside it.
-//! Must never slow the reader down, but where it was told to pause.
+//! Measures a reader: the bytes that arrive over time, and small requests beside the bulk.
+//! Must never slow the reader down, except for a planned pause.
 
 use std::{
     io::{Write as _, stdout},
@@ -16,38 +16,38 @@ use crate::{
     usage::Usage,
 };
 
-/// How much a reader takes, and how.
+/// How much a reader reads, and when.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TransferPlan {
-    /// Enough is so many bytes
+    /// Stop after this number of bytes
     #[arg(long, default_value_t = u64::MAX)]
     pub(crate) bytes: u64,
-    /// Enough is what came in so many seconds
+    /// Stop after this number of seconds
     #[arg(long, default_value_t = 600.0)]
     pub(crate) seconds: f64,
-    /// Seconds between two small requests; 0 makes none
+    /// Seconds between two small requests; 0 sends none
     #[arg(long, default_value_t = 0.0)]
     pub(crate) small_every: f64,
-    /// When to stop reading for a while, in seconds from the beginning
+    /// When to pause reading, in seconds from the start
     #[arg(long, default_value_t = f64::INFINITY)]
     pub(crate) pause_at: f64,
-    /// For how long, in seconds
+    /// The length of the pause, in seconds
     #[arg(long, default_value_t = 0.0)]
     pub(crate) pause_for: f64,
 }
 
 impl TransferPlan {
-    /// For this many bytes, as fast as they come.
+    /// Reads this number of bytes as fast as possible.
     pub(crate) fn bytes(bytes: u64) -> Self {
         Self { bytes, seconds: 600.0, small_every: 0.0, pause_at: f64::INFINITY, pause_for: 0.0 }
     }
 
-    /// For this many seconds.
+    /// Reads for this number of seconds.
     pub(crate) fn seconds(seconds: f64) -> Self {
         Self { seconds, ..Self::bytes(u64::MAX) }
     }
 
-    /// As arguments.
+    /// The plan as command-line arguments.
     pub(crate) fn to_arguments(&self) -> Vec<String> {
         let Self { bytes, seconds, small_every, pause_at, pause_for } = self;
         vec![
@@ -60,7 +60,7 @@ impl TransferPlan {
     }
 }
 
-/// A running count.
+/// A running measurement.
 pub(super) struct Meter {
     plan: TransferPlan,
     started: Instant,
@@ -75,18 +75,18 @@ struct Count {
 }
 
 impl Meter {
-    /// Starts the clock, and tells whoever started this process.
+    /// Starts the clock, and prints the line for the process that waits for it.
     pub(super) fn start(plan: TransferPlan) -> Result<Arc<Self>> {
         writeln!(stdout(), "{}", super::STARTED_LINE)?;
         Ok(Arc::new(Self { plan, started: Instant::now(), count: Mutex::default() }))
     }
 
-    /// Notes bytes that have come, and pauses if it is time to. Whether more are wanted.
+    /// Counts bytes that have arrived, and pauses when planned. Returns whether to read on.
     pub(super) async fn record(&self, bytes: usize) -> bool {
         let elapsed = self.started.elapsed();
         let (more, pause) = {
             let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-            count.note(elapsed, bytes as u64);
+            count.add(elapsed, bytes as u64);
             let pause = !count.paused && elapsed.as_secs_f64() >= self.plan.pause_at;
             count.paused |= pause;
             (count.bytes < self.plan.bytes, pause)
@@ -97,13 +97,13 @@ impl Meter {
         more
     }
 
-    /// Runs the bulk's reading until it ends or there was deadline, with small requests beside it.
+    /// Runs the bulk reader until it ends or its time is over, with small requests beside it.
     pub(super) async fn measure(
         &self,
         bulk: impl Future<Output = Result<()>> + Send + 'static,
         small: impl AsyncFnMut() -> Result<()>,
     ) -> Result<ReaderReport> {
-        // On a worker thread, where the product's own readers run.
+        // On a worker thread, as the product's own readers.
         let mut bulk = tokio::spawn(bulk);
         let deadline = self.started + Duration::from_secs_f64(self.plan.seconds);
         let mut round_trips = Vec::new();
@@ -118,7 +118,7 @@ impl Meter {
         let seconds = self.started.elapsed().as_secs_f64().min(self.plan.seconds);
         bulk.abort();
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        count.note(self.started.elapsed(), 0);
+        count.add(self.started.elapsed(), 0);
         Ok(ReaderReport {
             series: std::mem::take(&mut count.series),
             bytes: count.bytes,
@@ -129,7 +129,7 @@ impl Meter {
         })
     }
 
-    /// Ends only by failing.
+    /// Ends only with an error.
     async fn run_probes(
         &self,
         mut probe: impl AsyncFnMut() -> Result<()>,
@@ -151,7 +151,7 @@ impl Meter {
 }
 
 impl Count {
-    fn note(&mut self, elapsed: Duration, bytes: u64) {
+    fn add(&mut self, elapsed: Duration, bytes: u64) {
         let ticks = elapsed.as_millis() / SAMPLE_INTERVAL.as_millis();
         while (self.series.len() as u128) < ticks {
             self.series.push(self.bytes);

@@ -1,9 +1,9 @@
-//! The two ends of a transfer as processes of their own, so that each one's cost can be fields from the other's.
-//! A sender says where it listens and serves until it is ended; a reader prints a [`ReaderReport`] and ends.
+//! The two ends of a transfer as processes of their own, so that their costs are measured separately. A sender
+//! prints its address and serves until it is ended; a reader prints a [`ReaderReport`] and ends.
 //! Must never know which bench it runs for.
 //!
-//! Raw subjects speak the least protocol that there is: a request is a number of bytes (eight bytes, big-endian), and
-//! the answer is as many.
+//! The protocol of raw subjects is minimal: a request is a number of bytes (eight bytes, big-endian), and the
+//! response is that many bytes.
 
 mod connect;
 mod http;
@@ -31,9 +31,9 @@ pub(crate) use quic::Tuning;
 pub(crate) const LISTENING_PREFIX: &str = "listening on ";
 
 /// What a reader prints when its clock starts.
-pub(crate) const STARTED_LINE: &str = "begun";
+pub(crate) const STARTED_LINE: &str = "started";
 
-/// Bytes written at once: large enough that the calls don't count.
+/// Bytes per write: large enough that the number of calls does not matter.
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// One end of a transfer.
@@ -51,7 +51,7 @@ pub(crate) enum Peer {
     ReadTcp(tcp::ReadOptions),
 }
 
-/// Runs it to its end.
+/// Runs a peer to its end.
 pub(crate) fn run(peer: Peer) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
@@ -65,17 +65,17 @@ pub(crate) fn run(peer: Peer) -> Result<()> {
     })
 }
 
-/// What a sender tells when it listens.
+/// What a sender prints when it listens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Announcement {
-    /// Where.
+    /// Its address.
     pub(crate) address: SocketAddr,
-    /// Who it is.
+    /// Its pin.
     pub(crate) pin: Pin,
 }
 
 impl Announcement {
-    /// Out of a line of its output.
+    /// Parses a line of its output.
     pub(crate) fn parse(line: &str) -> Result<Self> {
         let fields = line.strip_prefix(LISTENING_PREFIX).and_then(|fields| fields.split_once(' '));
         let (address, pin) = fields.with_context(|| format!("no announcement: {line:?}"))?;
@@ -87,11 +87,11 @@ impl Announcement {
     }
 }
 
-fn print_report(reading: &ReaderReport) -> Result<()> {
-    Ok(writeln!(stdout(), "{}", serde_json::to_string(reading)?)?)
+fn print_report(report: &ReaderReport) -> Result<()> {
+    Ok(writeln!(stdout(), "{}", serde_json::to_string(report)?)?)
 }
 
-/// What raw senders send, without end.
+/// The repeated content that raw senders send.
 fn content() -> Bytes {
     vec![0x5a; CHUNK_BYTES].into()
 }

@@ -1,5 +1,5 @@
-//! Bulk over plain QUIC: with our settings on many short streams, or with quinn's own on a single long one.
-//! Must never do what the product doesn't do and would make it faster, nor the other way round.
+//! Bulk over plain QUIC: with our settings on many short streams, or with quinn's defaults on one long stream.
+//! Must never differ from the product in a way that makes it faster or slower.
 
 use std::{
     collections::VecDeque,
@@ -26,18 +26,18 @@ use super::{
 };
 use crate::reader_report::ReaderReport;
 
-/// Bytes asked of the kernel for a socket in each direction, as the product does.
+/// Requested socket buffer in each direction, as in the product.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Bytes read at once, as the product does.
+/// Bytes per read, as in the product.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How QUIC is set up.
+/// The settings of QUIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tuning {
-    /// The product's transport settings, and segments on streams of their own
+    /// The product's transport settings, with a stream for each segment
     Ours,
-    /// quinn's defaults, and one stream for everything
+    /// quinn's defaults, with one stream
     Stock,
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn read(options: ReadOptions) -> Result<ReaderReport> {
     meter.measure(reading, small).await
 }
 
-/// Many streams side by side, read in order; how many, follows the line as in the product.
+/// Reads many concurrent streams in order; their number follows the path's capacity, as in the product.
 async fn read_segments(connection: &Connection, meter: &Meter) -> Result<()> {
     let mut window = BulkWindow::default();
     let mut open = VecDeque::new();
@@ -128,7 +128,7 @@ async fn read_segments(connection: &Connection, meter: &Meter) -> Result<()> {
     }
 }
 
-/// Whether more is wanted after the next bytes; `None` at the end of the stream.
+/// Reads the next bytes. Returns whether to read on; `None` at the end of the stream.
 async fn read_some(stream: &mut RecvStream, meter: &Meter) -> Result<Option<bool>> {
     match stream.read_chunk(CHUNK_BYTES, true).await? {
         Some(chunk) => Ok(Some(meter.record(chunk.bytes.len()).await)),
@@ -145,7 +145,7 @@ async fn serve(connection: Connection) -> Result<()> {
     Ok(())
 }
 
-/// Earlier streams go first, and whatever is small before all of them.
+/// Earlier streams have priority, and small responses before all of them.
 async fn respond(mut send: SendStream, mut receive: RecvStream, rank: i32, content: Bytes) -> Result<()> {
     let mut request = [0; 8];
     receive.read_exact(&mut request).await?;

@@ -1,5 +1,5 @@
-//! Bulk over TCP, with TLS or without, under the congestion control of one's choice.
-//! Must never set a socket buffer: the kernel's own tuning is what TCP is good at.
+//! Bulk over TCP, with TLS or without, with a given congestion control.
+//! Must never set a socket buffer: TCP is at its best with the kernel's own tuning.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -35,10 +35,10 @@ pub(crate) struct SendOptions {
     /// Where to listen, at a port that the kernel picks
     #[arg(long)]
     ip: IpAddr,
-    /// The kernel's congestion control of this name
+    /// A congestion control of the kernel
     #[arg(long)]
     congestion: Option<String>,
-    /// Speak TLS
+    /// Use TLS
     #[arg(long)]
     tls: bool,
 }
@@ -48,7 +48,7 @@ pub(crate) struct SendOptions {
 pub(crate) struct ReadOptions {
     #[arg(long)]
     from: SocketAddr,
-    /// Speak TLS with the sender that has this pin
+    /// Use TLS, with a sender that has this pin
     #[arg(long)]
     tls: Option<Pin>,
     #[command(flatten)]
@@ -79,7 +79,7 @@ pub(super) async fn read(options: ReadOptions) -> Result<ReaderReport> {
         let mut buffer = vec![0; CHUNK_BYTES];
         loop {
             let read = bulk.read(&mut buffer).await?;
-            anyhow::ensure!(read > 0, "the sender hung up");
+            anyhow::ensure!(read > 0, "the sender closed the connection");
             if !counting.record(read).await {
                 return Ok(());
             }
@@ -100,7 +100,7 @@ async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>) -> Result<()> {
         None => Box::new(stream),
     };
     let content = content();
-    // Ends by an error, when the reader has gone.
+    // Ends with an error when the reader disconnects.
     loop {
         let mut left = wire.read_u64().await?;
         while left > 0 {
@@ -118,7 +118,7 @@ fn listen(ip: IpAddr, congestion: Option<&str>) -> Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if let Some(name) = congestion {
         let refused =
-            || format!("TCP {name}: the kernel has no such congestion control, or allows it to root alone");
+            || format!("TCP {name}: the kernel has no such congestion control, or allows it for root only");
         socket.set_tcp_congestion(name.as_bytes()).with_context(refused)?;
     }
     socket.bind(&address.into())?;

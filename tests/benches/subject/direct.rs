@@ -1,5 +1,5 @@
-//! No tunnel at all: the same reader, straight from the stand-in.
-//! Must never be called better than the tunnel: where one needs a tunnel there is no such way.
+//! No tunnel: the same reader connects directly to the stand-in.
+//! Must never be compared as an alternative: users of a tunnel have no direct path.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::{
     topology::{PeerCommand, Topology},
 };
 
-/// Nothing in between.
+/// No tunnel.
 pub(crate) struct Direct;
 
 impl Subject for Direct {
@@ -23,7 +23,7 @@ impl Subject for Direct {
     }
 }
 
-/// A reader of the bulk from a registry at this URL.
+/// A reader that pulls the bulk from a registry at this URL.
 pub(super) fn registry_reader(topology: &Topology<'_>, registry: &str) -> Result<PeerCommand> {
     Ok(topology
         .client_peer("read-http")
@@ -32,7 +32,7 @@ pub(super) fn registry_reader(topology: &Topology<'_>, registry: &str) -> Result
         .with(format!("--digest={}", topology.source.digest(REPOSITORY)?)))
 }
 
-/// A reader that knows the stand-in itself.
+/// A reader that connects to the stand-in's own hosts.
 pub(super) fn hub_reader(topology: &Topology<'_>) -> Result<PeerCommand> {
     let source = topology.source;
     let call = registry_reader(topology, &source.registry())?.with(format!("--ca={}", source.ca().display()));

@@ -1,5 +1,5 @@
-//! The ways for bytes from a source to a reader that are compared, one type each.
-//! Must never share a process between two measurements: what one learnt must not help the next.
+//! The subjects that a bench compares, one type each: ways to transfer bytes from a source to a reader.
+//! Must never share a process between two measurements, as one could learn from the other.
 
 mod direct;
 mod nginx;
@@ -20,9 +20,9 @@ pub(crate) use tcp::Tcp;
 
 use crate::topology::Topology;
 
-/// Something that carries bytes.
+/// A subject of a bench.
 pub(crate) trait Subject {
-    /// What it is called in tables and options.
+    /// The name in tables and options.
     fn name(&self) -> &'static str;
 
     /// Starts its processes. Nothing is transferred before [`RunningSubject::start_transfer`].

@@ -1,5 +1,5 @@
-//! nginx as a plain reverse proxy of the stand-in's CDN, HTTPS in and HTTP out: what one would put there otherwise.
-//! Must never cache: the bytes have to come from the source each time.
+//! nginx as a reverse proxy of the stand-in's CDN, HTTPS upstream and HTTP downstream: the common alternative.
+//! Must never cache: all bytes come from the source each time.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ pub(crate) struct Nginx;
 const PROGRAM: &str = "nginx";
 
 impl Nginx {
-    /// Whether this machine has it.
+    /// Whether nginx is installed.
     pub(crate) fn is_here() -> bool {
         Command::new(PROGRAM).arg("-v").output().is_ok_and(|version| version.status.success())
     }
@@ -55,12 +55,12 @@ impl Subject for Nginx {
     }
 }
 
-/// nginx takes no port 0, so one that is free has to be found. Nothing else in a bench listens meanwhile.
+/// nginx does not accept port 0, so a free port is found first. No other process of a bench binds a port meanwhile.
 fn free_address(ip: IpAddr) -> Result<SocketAddr> {
     Ok(TcpListener::bind((ip, 0))?.local_addr()?)
 }
 
-/// As its documentation has a reverse proxy, but for the temporary files: a disk is not what is measured.
+/// A reverse proxy as in nginx's documentation, but without temporary files: the disk is not to be measured.
 fn configuration(listen: SocketAddr, topology: &Topology<'_>, folder: &Path) -> String {
     let (cdn, name) = (topology.source.cdn(), Names::default().cdn);
     let (ca, folder) = (topology.source.ca(), folder.display());

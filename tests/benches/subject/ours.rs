@@ -1,5 +1,5 @@
-//! Docxy: the real server and the real client, and an engine's way of reading.
-//! Must never be set up in any way that a user wouldn't.
+//! Docxy: the real server and the real client, with a reader that acts like an engine.
+//! Must never be configured as no user would.
 
 use anyhow::Result;
 use docxy_tests::docxy::{Client, Server};
@@ -7,11 +7,11 @@ use docxy_tests::docxy::{Client, Server};
 use super::{Role, RunningSubject, Subject, direct};
 use crate::topology::Topology;
 
-/// The product.
+/// Docxy.
 pub(crate) enum Ours {
-    /// As it comes.
+    /// With default settings.
     Auto,
-    /// Told 95 % of what the link carries, as by a user who knows it.
+    /// With a stated rate of 95 % of the link's, as by a user who knows it.
     Fixed,
 }
 

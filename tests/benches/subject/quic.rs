@@ -1,5 +1,5 @@
-//! A bare pair of QUIC endpoints: what the transport can do without a product around it.
-//! Must never be tuned apart from the product: see [`Tuning`].
+//! Two bare QUIC endpoints: the transport alone, without the product.
+//! Must never be tuned differently from the product: see [`Tuning`].
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::{peer::Tuning, topology::Topology};
 
 /// quinn alone.
 pub(crate) struct Quic {
-    /// How it is set up.
+    /// Its settings.
     pub(crate) tuning: Tuning,
 }
 

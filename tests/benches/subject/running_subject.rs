@@ -1,5 +1,5 @@
-//! A subject's processes from their start to their end, and one transfer after the other between them.
-//! Must never leave one behind: they end with it.
+//! The processes of a subject, and the transfers between them.
+//! Must never leave a process behind: all end with it.
 
 use std::{
     any::Any,
@@ -18,20 +18,20 @@ use crate::{
     usage::Usage,
 };
 
-/// How much longer than it was told to a reader may run.
+/// How much longer than planned a reader may run.
 const READER_GRACE: Duration = Duration::from_secs(60);
 
-/// Which part a process plays.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
-    /// Has the bytes: the stand-in.
+    /// The stand-in, which has the bytes.
     Source,
-    /// Sends over the link that is measured.
+    /// Sends over the measured link.
     Server,
-    /// Receives from that link.
+    /// Receives from the measured link.
     Client,
-    /// Reads what the client serves.
+    /// Reads from the client.
     Reader,
 }
 
@@ -44,44 +44,44 @@ pub(crate) struct RunningSubject {
     _owners: Vec<Box<dyn Any>>,
 }
 
-/// A transfer under way.
+/// A transfer in progress.
 pub(crate) struct Transfer {
     reader: Process,
-    /// When the reader asked for the bulk.
+    /// When the reader requested the bulk.
     pub(crate) started: Instant,
     seconds: f64,
     before: BTreeMap<Role, Usage>,
     _log: tempfile::TempDir,
 }
 
-/// One transfer, measured.
+/// The measurement of one transfer.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Measurement {
     #[serde(flatten)]
     pub(crate) report: ReaderReport,
-    /// What it cost each party.
+    /// The resources that each process has used.
     pub(crate) cost: BTreeMap<Role, Usage>,
 }
 
 impl RunningSubject {
-    /// With a reader that plays this part, called without its plan.
+    /// `reader` is the reader's role, and `call` its command without the plan.
     pub(super) fn new(reader: Role, call: PeerCommand) -> Self {
         Self { processes: Vec::new(), reader, call, _owners: Vec::new() }
     }
 
-    /// Counts what the process with this id costs.
+    /// Measures the resources of the process with this id.
     pub(super) fn with_process(mut self, role: Role, pid: u32) -> Self {
         self.processes.push((role, pid));
         self
     }
 
-    /// Keeps something alive; what is named first ends first.
+    /// Keeps a value alive as long as the processes; values are dropped in the order of these calls.
     pub(super) fn with_owner(mut self, owner: impl Any) -> Self {
         self._owners.push(Box::new(owner));
         self
     }
 
-    /// Starts a reader, and waits until it has asked for the bulk.
+    /// Starts a reader, and waits until it has requested the bulk.
     pub(crate) fn start_transfer(&self, plan: &TransferPlan) -> Result<Transfer> {
         let log = scratch()?;
         let mut command = self.call.command()?;
@@ -92,7 +92,7 @@ impl RunningSubject {
         Ok(Transfer { reader, started: Instant::now(), seconds: plan.seconds, before, _log: log })
     }
 
-    /// Waits until the reader has had enough.
+    /// Waits until the reader has ended.
     pub(crate) fn finish(&self, mut transfer: Transfer) -> Result<Measurement> {
         let timeout = Duration::from_secs_f64(transfer.seconds) + READER_GRACE;
         transfer.reader.wait_until_ended(timeout)?;
@@ -109,25 +109,25 @@ impl RunningSubject {
         Ok(Measurement { report, cost })
     }
 
-    /// A whole transfer.
+    /// Runs a full transfer.
     pub(crate) fn measure(&self, plan: &TransferPlan) -> Result<Measurement> {
         self.finish(self.start_transfer(plan)?)
     }
 
-    /// What the processes, but for the reader, have cost so far.
+    /// The resources that all processes but the reader have used so far.
     pub(crate) fn usage(&self) -> Result<BTreeMap<Role, Usage>> {
         self.processes.iter().map(|(role, pid)| Ok((*role, Usage::of(*pid)?))).collect()
     }
 }
 
 impl Measurement {
-    /// Seconds of a party's processor time for a gigabyte that reached the reader. NaN if it took no part.
+    /// Processor seconds of a process per gigabyte that reached the reader. NaN if there is no such process.
     pub(crate) fn cpu_per_gb(&self, role: Role) -> f64 {
         let cpu = self.cost.get(&role).map_or(f64::NAN, |usage| usage.cpu);
         cpu * 1e9 / self.report.bytes as f64
     }
 
-    /// The most memory that a party had, in MiB. NaN if it took no part.
+    /// Peak memory of a process in MiB. NaN if there is no such process.
     pub(crate) fn rss_mib(&self, role: Role) -> f64 {
         self.cost.get(&role).map_or(f64::NAN, |usage| usage.peak_rss as f64 / f64::from(1 << 20))
     }

@@ -1,5 +1,5 @@
-//! A peer that sends, started and heard.
-//! Must never know what it sends over.
+//! A peer that sends: its process and its announcement.
+//! Must never know its protocol.
 
 use anyhow::Result;
 use docxy_tests::process::{PATIENCE, Process, scratch};
@@ -18,7 +18,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Starts one and waits until it listens.
+    /// Starts a sender and waits until it listens.
     pub(super) fn start(call: &PeerCommand) -> Result<Self> {
         let log = scratch()?;
         let mut process = Process::spawn("sender", call.command()?, log.path())?;

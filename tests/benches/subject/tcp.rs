@@ -1,5 +1,5 @@
-//! One TCP connection, as the kernel does it, with TLS or without.
-//! Must never be spared what TCP has to do: it is the peer to beat.
+//! One TCP connection of the kernel, with TLS or without.
+//! Must never be tuned against TCP, which is the competitor to beat.
 
 use anyhow::Result;
 
@@ -14,9 +14,9 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
-    /// Nothing but TCP, with the machine's own congestion control.
+    /// TCP alone, with the machine's own congestion control.
     pub(crate) const PLAIN: Self = Self { name: "tcp", congestion: None, tls: false };
-    /// rustls on top.
+    /// TLS by rustls over TCP.
     pub(crate) const TLS: Self = Self { name: "tls", congestion: None, tls: true };
     /// The kernel's BBR.
     pub(crate) const BBR: Self = Self { name: "tcp-bbr", congestion: Some("bbr"), tls: false };

@@ -1,5 +1,5 @@
-//! `bench trips --day`: a scripted day of pulls by all engines, and what it costs.
-//! Must never repeat a pull that failed: a day has none.
+//! `bench trips --day`: a scripted day of pulls by all engines, and its cost.
+//! Must never repeat a failed pull: on a real day it counts.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -25,20 +25,21 @@ use crate::{
     output::{print, progress, write_json},
 };
 
-/// The link: what a day costs doesn't depend on it, how long it takes does.
+/// The link's round-trip time, which affects the duration of a day but not its cost.
 const RTT: Duration = Duration::from_millis(50);
 
-/// What a day has cost.
+/// The totals of a day.
 #[derive(Default, Serialize)]
 struct DayTotals {
     pulls: usize,
-    /// Seconds of each.
+    /// The duration of each pull in seconds.
     seconds: Vec<f64>,
-    /// Those of something that had just been published. Each has two new manifests: an index, and this platform's.
+    /// Pulls of an image that was published just before. Each has two new manifests: an index, and this platform's
+    /// manifest.
     new_images: usize,
-    /// Update checks, which cost no pull anywhere.
+    /// Update checks, which do not count as pulls.
     checks: usize,
-    /// `GET`s of manifests: what Docker Hub counts.
+    /// `GET`s of manifests, which count against Docker Hub's limit.
     quota: usize,
     manifest_heads: usize,
     token_requests: usize,
@@ -47,16 +48,16 @@ struct DayTotals {
     prefetch: PrefetchUsage,
 }
 
-/// Plays a day of so many pulls.
+/// Runs a day with this number of pulls.
 pub(super) fn run(options: &Options, route: Route, pulls: u32) -> Result<()> {
     let machine = Machine::this();
     let mut testbed = Testbed::new(RTT, &options.engine, route)?;
     testbed.clear_request_log()?;
     let mut totals = DayTotals::default();
-    let mut has: BTreeSet<(EngineKind, String)> = BTreeSet::new();
+    let mut present: BTreeSet<(EngineKind, String)> = BTreeSet::new();
     let day = workload::generate(pulls, &options.engine, options.seed);
     for (number, event) in day.iter().enumerate() {
-        let seconds = run_event(&mut testbed, event, &mut has, route)
+        let seconds = run_event(&mut testbed, event, &mut present, route)
             .with_context(|| format!("pull {number}: {event:?}"))?
             .as_secs_f64();
         progress(&format!("{} of {pulls}: {} {} {seconds:.2} s", number + 1, event.engine, event.repository));
@@ -77,16 +78,16 @@ pub(super) fn run(options: &Options, route: Route, pulls: u32) -> Result<()> {
 fn run_event(
     testbed: &mut Testbed,
     event: &PullEvent,
-    has: &mut BTreeSet<(EngineKind, String)>,
+    present: &mut BTreeSet<(EngineKind, String)>,
     route: Route,
 ) -> Result<Duration> {
-    let PullEvent { engine, repository, publish, forgotten, checked } = event;
+    let PullEvent { engine, repository, publish, remove_first, checked } = event;
     let image = format!("docker.io/{repository}:latest");
-    if let Some(recipe) = publish {
-        testbed.publish_as(repository, *recipe)?;
+    if let Some(image_spec) = publish {
+        testbed.publish_as(repository, *image_spec)?;
     }
-    let is_there = !has.insert((*engine, image.clone()));
-    if is_there && *forgotten {
+    let is_present = !present.insert((*engine, image.clone()));
+    if is_present && *remove_first {
         testbed.remove(*engine, &image)?;
     }
     let taken = testbed.time(*engine, &image)?;
@@ -111,21 +112,21 @@ impl DayTotals {
 
     fn table(&self) -> Table {
         let PrefetchUsage { items, bytes, unused, unused_bytes } = &self.prefetch;
-        let mut table = Table::new(&["what", "in all", "a pull"]);
+        let mut table = Table::new(&["what", "total", "per pull"]);
         let mut row = |what: &str, count: f64, decimals| {
             let each = count / self.pulls as f64;
             table.row([what.to_owned(), number(count, decimals), number(each, 2)]);
         };
         row("new images, of two manifests each", self.new_images as f64, 0);
-        row("quota spent (GETs of manifests)", self.quota as f64, 0);
-        row("HEADs of manifests, which are free", self.manifest_heads as f64, 0);
+        row("counted pulls (GETs of manifests)", self.quota as f64, 0);
+        row("HEADs of manifests (free)", self.manifest_heads as f64, 0);
         row("token requests", self.token_requests as f64, 0);
         row("blobs at the registry", self.blobs as f64, 0);
         row("blobs at the CDN", self.cdn as f64, 0);
         row("update checks", self.checks as f64, 0);
-        row("items that came prefetch", *items as f64, 0);
+        row("prefetched items", *items as f64, 0);
         row("  KiB", *bytes as f64 / 1024.0, 1);
-        row("of them in vain: not asked for", unused.len() as f64, 0);
+        row("of them unused", unused.len() as f64, 0);
         row("  KiB", *unused_bytes as f64 / 1024.0, 1);
         table.row([
             "median pull, ms".to_owned(),

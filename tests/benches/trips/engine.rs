@@ -1,5 +1,5 @@
-//! The engines: each told to pull by the command that its users type, and to forget again.
-//! Must never look at what was pulled: that is the engines' suite's, and would cost time here.
+//! The engines: each pulls by the command that its users type, and removes the image again.
+//! Must never inspect the pulled image: the `engines` suite does, and here it would take time.
 
 use std::{
     fmt::{self, Display},
@@ -20,10 +20,10 @@ use docxy_tests::{
 };
 use serde::Serialize;
 
-/// How long anything may take that transfers nothing.
+/// Timeout of a command that transfers nothing.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Which engine.
+/// The engine of a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum EngineKind {
@@ -46,7 +46,7 @@ pub(super) enum Engine {
 }
 
 impl EngineKind {
-    /// All of them.
+    /// All engines.
     pub(super) const ALL: [Self; 4] = [Self::Docker, Self::Containerd, Self::Podman, Self::Skopeo];
 }
 
@@ -62,7 +62,7 @@ impl Display for EngineKind {
 }
 
 impl Engine {
-    /// Starts one that has the client for a mirror.
+    /// Starts an engine that has the client as its mirror.
     pub(super) fn start(kind: EngineKind, namespace: &Namespace, client: &Client) -> Result<Self> {
         let registry = client.address().to_string();
         Ok(match kind {
@@ -73,7 +73,7 @@ impl Engine {
         })
     }
 
-    /// Starts one that goes straight to the registry.
+    /// Starts an engine that connects directly to the registry.
     pub(super) fn direct(kind: EngineKind, namespace: &Namespace, hub: &DirectAccess) -> Result<Self> {
         Ok(match kind {
             EngineKind::Docker => Self::Docker(Dockerd::start_direct(namespace, hub)?),
@@ -97,7 +97,7 @@ impl Engine {
         }
     }
 
-    /// Has it forget the image and what it was made of.
+    /// Removes the image with its layers.
     pub(super) fn remove(&self, image: &str) -> Result<()> {
         let command = match self {
             Self::Docker(docker) => return docker.remove(image),
@@ -114,7 +114,7 @@ impl Engine {
     }
 }
 
-/// Where skopeo copies this image to: it has no storage of its own.
+/// The folder to which skopeo copies this image; it has no storage of its own.
 fn layout(skopeo: &Skopeo, image: &str) -> PathBuf {
     skopeo.path(&image.replace(['/', ':'], "_"))
 }

@@ -1,17 +1,17 @@
-//! A straight line through a few points.
-//! Must never hide that they don't lie on it.
+//! A linear fit through a few points.
+//! Must never hide how well the points fit.
 
-/// The line that fits best: least squares.
+/// The least-squares line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct LinearFit {
     pub(super) slope: f64,
     pub(super) intercept: f64,
-    /// How far the farthest point is from it, upwards or downwards.
+    /// The largest vertical distance of a point from the line.
     pub(super) max_residual: f64,
 }
 
 impl LinearFit {
-    /// Through these points, `x` first. NaN if they have fewer than two different `x`.
+    /// The fit of these points, `x` first. NaN if they have fewer than two different `x`.
     pub(super) fn through(points: &[(f64, f64)]) -> Self {
         let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
         let (x_mean, y_mean) = (mean(|(x, _)| *x), mean(|(_, y)| *y));
@@ -29,19 +29,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn points_on_a_line_are_on_it() {
+    fn points_on_a_line_fit_exactly() {
         let line = LinearFit::through(&[(1.0, 5.0), (2.0, 7.0), (4.0, 11.0)]);
         assert_eq!(line, LinearFit { slope: 2.0, intercept: 3.0, max_residual: 0.0 });
     }
 
     #[test]
-    fn the_farthest_point_is_told() {
+    fn the_largest_residual_is_reported() {
         let line = LinearFit::through(&[(0.0, 0.0), (1.0, 3.0), (2.0, 0.0)]);
         assert_eq!(line, LinearFit { slope: 0.0, intercept: 1.0, max_residual: 2.0 });
     }
 
     #[test]
-    fn a_point_is_no_line() {
+    fn a_single_point_has_no_fit() {
         assert!(LinearFit::through(&[(1.0, 1.0)]).slope.is_nan());
     }
 }

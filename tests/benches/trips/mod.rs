@@ -1,5 +1,6 @@
-//! `bench trips`: how many round trips a pull takes, by real engines through the real client and server.
-//! Must never count an engine's own work as one: a round trip is what a pull gains when the link gets longer.
+//! `bench trips`: the number of round trips that a pull takes, with real engines and the real client and server.
+//! Must never count an engine's own work: a round trip is the extra time of a pull per extra round-trip time of the
+//! link.
 
 mod day;
 mod engine;
@@ -33,7 +34,7 @@ use route::Route;
 use scenario::Scenario;
 use testbed::Testbed;
 
-/// The links, by their round trip times.
+/// The round-trip times of the links.
 const RTTS: [Duration; 4] = [
     Duration::from_millis(50),
     Duration::from_millis(100),
@@ -41,7 +42,8 @@ const RTTS: [Duration; 4] = [
     Duration::from_millis(300),
 ];
 
-/// Each engine pulls new images over links of four lengths; what is printed is the slope of its time over theirs.
+/// Each engine pulls new images over links with four round-trip times; the result is the slope of its time over
+/// theirs.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Only these engines
@@ -50,24 +52,24 @@ pub(crate) struct Options {
     /// Only these scenarios
     #[arg(long, alias = "case", value_name = "NAME", value_delimiter = ',', value_enum, default_values_t = Scenario::ALL)]
     scenario: Vec<Scenario>,
-    /// Pulls of each engine in each scenario on each link; medians of them make the slope
+    /// Pulls of each engine in each scenario on each link; the fit uses their medians
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Direct to the registry over the same links, without Docxy
+    /// Directly to the registry over the same links, without Docxy
     #[arg(long)]
     direct: bool,
-    /// Instead: a scripted day of so many pulls, and what it costs in quota and in bytes that nobody asked for
+    /// Instead: a scripted day of this many pulls, and what it costs in quota and in unused prefetched bytes
     #[arg(long, value_name = "PULLS", num_args = 0..=1, default_missing_value = "200")]
     day: Option<u32>,
-    /// What the day's dice are seeded with
+    /// Seed of the day's random numbers
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Write all that was measured to a file, upstream requests in their order included
+    /// Write all measurements to a file, with all upstream requests in order
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// Everything measured so far, by engine and scenario, then by the link's round trip time.
+/// All measurements, by engine and scenario, then by the link's round-trip time.
 type Pulls = BTreeMap<(EngineKind, Scenario), BTreeMap<Duration, Vec<Pull>>>;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -77,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let machine = Machine::this();
     let started = Instant::now();
-    // All at once, for turns on all of them in a row: what disturbs the machine for a while disturbs them all.
+    // All testbeds run at the same time and take turns, so that a disturbance of the machine affects all of them.
     let mut testbeds =
         RTTS.iter().map(|rtt| Testbed::new(*rtt, &options.engine, route)).collect::<Result<Vec<_>>>()?;
     for testbed in &mut testbeds {
@@ -110,12 +112,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 const LEGEND: &str = "\
-round trips: the slope of pull time over the link's round trip time, least squares over medians; intercept: the rest
-max_residual: how far the farthest median is from that line    upstream, manifest GETs: requests to the registry, its token
-service and its CDN for one pull, and those of them that cost quota; median (lowest-highest)
-cold, re-pull: one layer of 8 kB, multi-arch    five layers: 12 MiB at 100 Mbit/s, which alone take 1.0 s, rate known";
+round trips: the slope of pull time over the link's round-trip time, a least-squares fit of medians; intercept: the rest
+residual: the largest distance of a median from the fit    upstream, manifest GETs: requests to the registry, its token
+service and its CDN per pull, and those of them that count against the pull limit; median (lowest-highest)
+cold, re-pull: one layer of 8 kB, multi-arch    five layers: 12 MiB at 100 Mbit/s, a transfer of 1.0 s, link rate known";
 
-/// One engine's turn: what it pulls is new to everyone, but for the second pull of the same.
+/// One engine's turn. Every image is new to all caches, except in the second pull of the same image.
 fn run_turn(
     testbed: &mut Testbed,
     engine: EngineKind,

@@ -1,25 +1,25 @@
-//! What came ahead of its request, and what of that an engine asked for, as the client's log tells.
-//! Must never count as asked for what was asked for before it came.
+//! The prefetched items, and which of them an engine then requested, from the client's log.
+//! Must never count an item as used by a request that came before it.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Items and bytes that came ahead.
+/// Items and bytes that were prefetched.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct PrefetchUsage {
     pub(super) items: usize,
     pub(super) bytes: u64,
-    /// Those that nobody asked for until the end, or until they came once more.
+    /// Items that no engine requested before the end, or before they were prefetched again.
     pub(super) unused: Vec<String>,
     pub(super) unused_bytes: u64,
 }
 
 impl PrefetchUsage {
-    /// From a log at the level `debug`.
+    /// Parses a log of the level `debug`.
     pub(super) fn of(log: &str) -> Self {
         let mut usage = Self::default();
-        // What lies there and hasn't been asked for yet.
+        // Prefetched items that have not been requested yet.
         let mut waiting: BTreeMap<&str, u64> = BTreeMap::new();
         for line in log.lines() {
             let Some(content) = field(line, "content=") else { continue };
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_twice_came_once_in_vain() {
+    fn an_item_prefetched_twice_is_unused_once() {
         let came = |what, bytes| format!("DEBUG docxy_client: came ahead content={what} bytes={bytes}\n");
         let answered = |what| format!("DEBUG docxy_client: answered from here content={what}\n");
         let log =

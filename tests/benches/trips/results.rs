@@ -1,5 +1,5 @@
-//! What came of all pulls: a row for each engine and scenario.
-//! Must never leave out a pull that went slower than others: the table says how far it is max_residual.
+//! The results: a row for each engine and scenario.
+//! Must never drop a slow pull: the table has the largest residual.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{engine::EngineKind, linear_fit::LinearFit, pull::Pull, scenario::Sce
 pub(super) struct Row {
     engine: EngineKind,
     scenario: Scenario,
-    /// What a pull gains in time by one unit of round trip time.
+    /// The extra time of a pull per extra round-trip time: the slope of the fit.
     round_trips: f64,
     intercept_ms: f64,
     max_residual_ms: f64,
@@ -65,14 +65,14 @@ impl Link {
     }
 }
 
-/// A line for each row.
+/// The table.
 pub(super) fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(&[
         "engine",
         "scenario",
         "round trips",
         "intercept ms",
-        "max_residual ms",
+        "residual ms",
         "upstream",
         "manifest GETs",
     ]);

@@ -1,12 +1,12 @@
-//! How engines get to the registry.
-//! Must never be mixed within a table: what is compared is printed by two runs.
+//! The route of engines to the registry.
+//! Must never be mixed within a table: two routes are two runs.
 
 use std::fmt::{self, Display};
 
-/// One route or the other.
+/// A route to the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// The client is their mirror.
+    /// Through the client as a mirror.
     Tunnel,
     /// Without Docxy.
     Direct,
@@ -16,7 +16,7 @@ impl Display for Route {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Tunnel => "through the tunnel",
-            Self::Direct => "straight to the registry",
+            Self::Direct => "directly to the registry",
         })
     }
 }

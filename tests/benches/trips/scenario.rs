@@ -1,5 +1,5 @@
-//! What is pulled, and what is known of it before.
-//! Must never share anything with what another turn pulls: that would not be cold.
+//! The scenarios: what is pulled, and what is cached before.
+//! Must never share content between turns: a shared layer would be cached.
 
 use std::{
     fmt::{self, Display},
@@ -14,23 +14,23 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Scenario {
-    /// A small image with one layer that neither engine nor client nor server has ever seen
+    /// A small image with one layer that is in no cache
     Cold,
-    /// The same image once more, with nothing changed
+    /// The same image again, unchanged
     #[value(name = "re-pull")]
     #[serde(rename = "re-pull")]
     RePull,
-    /// A new image of 12 MiB in five layers, the link's rate being known
+    /// A new image of 12 MiB in five layers, with a known link rate
     FiveLayers,
 }
 
 impl Scenario {
-    /// All of them.
+    /// All scenarios.
     pub(super) const ALL: [Self; 3] = [Self::Cold, Self::RePull, Self::FiveLayers];
 
-    /// How the image is made whose number this is, among those that are pulled over a link of this length.
-    pub(super) fn recipe(self, rtt: Duration, number: u64) -> ImageSpec {
-        // Layers count up from an image's seed.
+    /// The image with this number, among those that are pulled over a link with this round-trip time.
+    pub(super) fn image_spec(self, rtt: Duration, number: u64) -> ImageSpec {
+        // The seeds of layers count up from the image's seed.
         let seed = (number << 32) | (rtt.as_millis() as u64) << 16;
         match self {
             Self::Cold | Self::RePull => ImageSpec { seed, layers: 1, len: 8000 },

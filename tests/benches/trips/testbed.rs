@@ -1,6 +1,6 @@
-//! A laptop with its engines and a client, a link of some length, a server at its other end, and the stand-in next to it.
-//! Where engines go straight to the registry, they cross the same link to it.
-//! Must never measure before the tunnel is warm.
+//! A laptop with its engines and a client, a link with a given round-trip time, a server at its other end, and the
+//! stand-in. Engines without the client reach the stand-in over the same link.
+//! Must never measure before the tunnel is warmed up.
 
 use std::{
     collections::BTreeMap,
@@ -28,21 +28,21 @@ use super::{
 };
 use crate::bulk_source;
 
-/// The link's ends.
+/// The addresses of the link's ends.
 const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 1);
 const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
 
-/// The stand-in's hosts all listen on 443, so each needs an address.
+/// All hosts of the stand-in listen on port 443, so each needs an address.
 const HUB_ADDRESSES: [Ipv4Addr; 3] =
     [Ipv4Addr::new(10, 62, 0, 3), Ipv4Addr::new(10, 62, 0, 4), Ipv4Addr::new(10, 62, 0, 5)];
 
-/// What the link carries.
+/// The link's rate.
 const RATE: Rate = Rate::mbit(100);
 
-/// How long a pull may take.
+/// Timeout of a pull.
 const PULL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// All that pulls over one link. Dropped in this order: the link's ends last.
+/// Everything for pulls over one link. Drop order: the link's ends last.
 pub(super) struct Testbed {
     pub(super) rtt: Duration,
     engines: BTreeMap<EngineKind, Engine>,
@@ -55,7 +55,7 @@ pub(super) struct Testbed {
 }
 
 impl Testbed {
-    /// One over a link of this length.
+    /// A testbed over a link with this round-trip time.
     pub(super) fn new(rtt: Duration, engines: &[EngineKind], route: Route) -> Result<Self> {
         let lab = Lab::new()?;
         let end = |namespace: &str, address| End::new(namespace, address);
@@ -67,7 +67,7 @@ impl Testbed {
             Route::Direct => hub_at_server(&lab)?,
         };
         let server = Server::start(Some(&lab.abroad), SERVER_ADDRESS.into(), &hub.server_config())?;
-        // Its log tells what came ahead, and what of that was asked for.
+        // Its log shows the prefetched items, and which of them were requested.
         let log = ["--log", "info,docxy_client::metadata=debug"];
         let client = Client::start_with(Some(&lab.laptop), &server.invite("bench")?, &log)?;
         let direct = DirectAccess { hosts: hub.resolve().clone(), ca: hub.ca() };
@@ -82,7 +82,7 @@ impl Testbed {
         Ok(Self { rtt, engines, client, _server: server, _wan: wan, hub, lab, images: 0 })
     }
 
-    /// Each engine pulls something that doesn't count; something large, too, if the link's rate shall be known.
+    /// Each engine pulls an image that is not measured; a large one too, if `rate` asks for a known link rate.
     pub(super) fn warm_up(&mut self, rate: bool) -> Result<()> {
         let engines: Vec<_> = self.engines.keys().copied().collect();
         for engine in engines {
@@ -94,14 +94,14 @@ impl Testbed {
         Ok(())
     }
 
-    /// Puts a new image where nothing has ever been, and returns its name.
+    /// Publishes a new image in a new repository. Returns its name.
     pub(super) fn publish(&mut self, scenario: Scenario) -> Result<String> {
         self.images += 1;
         let repository = format!("trips/image-{}", self.images);
-        self.publish_as(&repository, scenario.recipe(self.rtt, self.images))
+        self.publish_as(&repository, scenario.image_spec(self.rtt, self.images))
     }
 
-    /// Puts an image where there may be an older one, whose tag it takes, and returns its name.
+    /// Publishes an image; an older one loses the tag. Returns its name.
     pub(super) fn publish_as(&self, repository: &str, image: ImageSpec) -> Result<String> {
         self.hub.publish(&PublishRequest {
             repository: repository.to_owned(),
@@ -111,35 +111,35 @@ impl Testbed {
         Ok(format!("docker.io/{repository}:latest"))
     }
 
-    /// Forgets what upstream was asked so server_end.
+    /// Deletes the logged upstream requests.
     pub(super) fn clear_request_log(&self) -> Result<()> {
         self.hub.clear_request_log()
     }
 
-    /// What upstream was asked since then, when all is quiet.
+    /// The upstream requests since then, once no more follow.
     pub(super) fn request_log(&self) -> Result<Vec<LoggedRequest>> {
         self.wait_until_quiet()?;
         self.hub.request_log()
     }
 
-    /// Where engines and whoever else is on the laptop find the client.
+    /// The client.
     pub(super) fn client(&mut self) -> &mut Client {
         &mut self.client
     }
 
-    /// The laptop.
+    /// The laptop's namespace.
     pub(super) fn laptop(&self) -> &Namespace {
         &self.lab.laptop
     }
 
-    /// One pull, and what it had the server ask until all was quiet again.
+    /// Measures one pull, with all upstream requests that follow from it.
     pub(super) fn pull(&self, engine: EngineKind, image: &str) -> Result<Pull> {
         self.clear_request_log()?;
         let seconds = self.time(engine, image)?.as_secs_f64();
         Ok(Pull::new(seconds, &self.request_log()?))
     }
 
-    /// One pull, and nothing else.
+    /// Runs one pull. Returns its duration.
     pub(super) fn time(&self, engine: EngineKind, image: &str) -> Result<Duration> {
         let command = self.engine(engine)?.pull(image);
         let started = Instant::now();
@@ -147,7 +147,7 @@ impl Testbed {
         Ok(started.elapsed())
     }
 
-    /// Has the engine forget it.
+    /// Removes the image from the engine.
     pub(super) fn remove(&self, engine: EngineKind, image: &str) -> Result<()> {
         self.engine(engine)?.remove(image)
     }
@@ -162,9 +162,10 @@ impl Testbed {
         self.engines.get(&engine).with_context(|| format!("{engine} wasn't started"))
     }
 
-    /// Waits until nothing has been asked for a round trip and a bit: what a pull has set going is still that pull's.
+    /// Waits until there has been no upstream request for a round trip and a bit: requests that follow a pull count
+    /// as its own.
     fn wait_until_quiet(&self) -> Result<()> {
-        /// What the server_end end may take to think of something.
+        /// How long the server may work before its next request.
         const SERVER_THINK_TIME: Duration = Duration::from_millis(150);
         let deadline = Instant::now() + PULL_TIMEOUT;
         let mut before = self.hub.request_log()?.len();
@@ -175,12 +176,12 @@ impl Testbed {
                 return Ok(());
             }
             before = now;
-            ensure!(Instant::now() < deadline, "the server asks the registry without end");
+            ensure!(Instant::now() < deadline, "the server does not stop sending requests to the registry");
         }
     }
 }
 
-/// The stand-in at the link's server_end end, at addresses that it leads to.
+/// The stand-in at the link's server end, at addresses that the laptop reaches over the link.
 fn hub_at_server(lab: &Lab) -> Result<StandIn> {
     for host in HUB_ADDRESSES {
         let mut command = lab.abroad.command("ip");

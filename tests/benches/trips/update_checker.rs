@@ -1,4 +1,4 @@
-//! An update checker: asks what a tag stands for now, and pulls nothing.
+//! An update checker: resolves a tag, and pulls nothing.
 //! Must never look like an engine.
 
 use std::{
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use docxy_tests::{net::Namespace, wan::run_in_namespace};
 use serde_json::Value;
 
-/// `HEAD` of a repository's `latest` by route of the client at `client`, with a token as anybody gets one.
+/// `HEAD` of a repository's `latest` through the client, with a token that everybody gets.
 pub(super) fn check(laptop: &Namespace, client: SocketAddr, repository: &str) -> Result<()> {
     run_in_namespace(laptop.name(), || {
         let service = "registry.docker.io";
@@ -26,7 +26,7 @@ pub(super) fn check(laptop: &Namespace, client: SocketAddr, repository: &str) ->
     })?
 }
 
-/// Sends a request of this line and these headers beside a checker's own, and reads until the connection ends.
+/// Sends a request with these header fields and an update checker's own. Reads until the connection ends.
 fn exchange(client: SocketAddr, line: &str, headers: &str) -> io::Result<String> {
     const ACCEPT: &str =
         "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";

@@ -1,5 +1,5 @@
-//! What a day's pulls are: some tags again and again, some that have moved, some new, and update checkers between them.
-//! Must never depend on anything but its seed: two days are compared pull by pull.
+//! The pulls of a day: popular tags repeatedly, tags that have moved, new images, and update checks in between.
+//! Must never depend on anything but the seed: two days are compared pull by pull.
 
 use docxy_tests::hub::ImageSpec;
 use rand::{RngExt as _, SeedableRng as _};
@@ -7,7 +7,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::engine::EngineKind;
 
-/// Images that everybody pulls, the most popular first.
+/// The number of images that all engines pull, the most popular first.
 const POPULAR_IMAGES: usize = 12;
 
 /// One pull of a day.
@@ -15,15 +15,15 @@ const POPULAR_IMAGES: usize = 12;
 pub(super) struct PullEvent {
     pub(super) engine: EngineKind,
     pub(super) repository: String,
-    /// What is published there just before: a new image, or one to which the tag moves.
+    /// The image to publish in the repository first: a new one, or one to which the tag moves.
     pub(super) publish: Option<ImageSpec>,
-    /// Whether the engine has lost the image since it pulled it, as build machines do.
-    pub(super) forgotten: bool,
-    /// A repository whose tag an update checker asks for afterwards.
+    /// Whether the engine's copy is removed first, as on build machines.
+    pub(super) remove_first: bool,
+    /// The repository whose tag an update checker resolves afterwards.
     pub(super) checked: Option<String>,
 }
 
-/// A day of so many pulls.
+/// A day with this number of pulls.
 pub(super) fn generate(pulls: u32, engines: &[EngineKind], seed: u64) -> Vec<PullEvent> {
     let mut generator =
         Generator { rng: Pcg64Mcg::seed_from_u64(seed), images: 0, published: [None; POPULAR_IMAGES] };
@@ -32,15 +32,15 @@ pub(super) fn generate(pulls: u32, engines: &[EngineKind], seed: u64) -> Vec<Pul
 
 struct Generator {
     rng: Pcg64Mcg,
-    /// Images made so far.
+    /// The number of images so far.
     images: u64,
-    /// What each of the popular ones is by now.
+    /// The current image of each popular repository.
     published: [Option<ImageSpec>; POPULAR_IMAGES],
 }
 
 impl Generator {
     fn pull(&mut self, engines: &[EngineKind]) -> PullEvent {
-        /// Shares of the pulls: of something new, and of a popular tag that has moved.
+        /// The shares of pulls of a new image, and of a popular tag that has moved.
         const NEW_SHARE: f64 = 0.2;
         const MOVED_SHARE: f64 = 0.1;
         let engine = engines[self.rng.random_range(0..engines.len())];
@@ -57,22 +57,22 @@ impl Generator {
             self.published[popular] = image.or(self.published[popular]);
             (name(popular), image)
         };
-        let forgotten = self.rng.random_bool(0.5);
+        let remove_first = self.rng.random_bool(0.5);
         let checked = self.popular();
         let is_checked = self.rng.random_bool(0.5) && self.published[checked].is_some();
-        PullEvent { engine, repository, publish, forgotten, checked: is_checked.then(|| name(checked)) }
+        PullEvent { engine, repository, publish, remove_first, checked: is_checked.then(|| name(checked)) }
     }
 
-    /// One of the popular ones, the first more often than the last.
+    /// A popular image; the first is chosen more often than the last.
     fn popular(&mut self) -> usize {
         let (one, other) =
             (self.rng.random_range(0..POPULAR_IMAGES), self.rng.random_range(0..POPULAR_IMAGES));
         one.min(other)
     }
 
-    /// An image that hasn't been before: three of four have one small layer, the fourth has five of 200 kB.
+    /// A new image: three of four have one small layer, the fourth has five layers of 200 kB.
     fn image(&mut self) -> ImageSpec {
-        /// Layers count up from an image's seed.
+        /// The seeds of layers count up from the image's seed.
         const SEED_STEP: u64 = 1 << 16;
         self.images += 1;
         let seed = (1 << 48) + self.images * SEED_STEP;
@@ -84,7 +84,7 @@ impl Generator {
     }
 }
 
-/// The same image with one more layer: what a tag moves to has the layers below in common with what it named before.
+/// The same image with one more layer: a moved tag shares the lower layers with the image that it named before.
 fn on_top_of(image: ImageSpec) -> ImageSpec {
     let layers = image.layers + 1;
     ImageSpec { layers, len: image.len / image.layers * layers, ..image }
@@ -106,14 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_pulled_before_it_is_there() {
-        let mut there = std::collections::BTreeSet::new();
+    fn every_image_is_published_before_it_is_pulled() {
+        let mut published = std::collections::BTreeSet::new();
         for event in generate(200, &EngineKind::ALL, 1) {
             if event.publish.is_some() {
-                there.insert(event.repository.clone());
+                published.insert(event.repository.clone());
             }
-            assert!(there.contains(&event.repository), "{event:?}");
-            assert!(event.checked.is_none_or(|checked| there.contains(&checked)));
+            assert!(published.contains(&event.repository), "{event:?}");
+            assert!(event.checked.is_none_or(|checked| published.contains(&checked)));
         }
     }
 }

@@ -1,16 +1,16 @@
-//! One number of a measurement with its name, so that a scenario can report what matters in it.
-//! Must never be computed from metrics: those are for people, and the JSON has what was measured.
+//! One named number of a measurement, as a scenario reports it.
+//! Must never be computed from other metrics: metrics are for people, and the JSON holds the measurements.
 
 use serde::Serialize;
 
-/// A number for a column.
+/// A number in a column.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Metric {
     /// The column.
     pub(super) name: &'static str,
-    /// NaN for what could not be measured.
+    /// NaN if it could not be measured.
     pub(super) value: f64,
-    /// How many decimals mean something.
+    /// The number of decimals that are significant.
     #[serde(skip)]
     pub(super) decimals: usize,
 }
@@ -25,7 +25,7 @@ impl Metric {
         Self::new(name, share * 100.0, 1)
     }
 
-    /// Seconds; NaN for what never came.
+    /// Seconds; NaN if the event did not happen.
     pub(super) fn seconds(name: &'static str, seconds: Option<f64>) -> Self {
         Self::new(name, seconds.unwrap_or(f64::NAN), 1)
     }

@@ -1,5 +1,5 @@
-//! `bench wan`: our whole pull over bad links, beside TCP and plain QUIC over the same links.
-//! Must never let two subjects share a link's history: each gets a new link with the same dice.
+//! `bench wan`: our full pull over emulated links, beside TCP and plain QUIC over the same links.
+//! Must never let two subjects share a link's state: each gets a new link with the same random seed.
 
 mod metric;
 mod results;
@@ -23,7 +23,7 @@ use results::{Outcome, Row, table};
 use scenario::Scenario;
 use testbed::Testbed;
 
-/// The links that the project's metrics are about.
+/// The links of the project's figures.
 const DEFAULT_LINKS: [LinkPreset; 8] = [
     presets::TRANSPACIFIC,
     presets::TRANSPACIFIC_1,
@@ -35,11 +35,11 @@ const DEFAULT_LINKS: [LinkPreset; 8] = [
     presets::FAT_METRO,
 ];
 
-/// Each subject has its turn on each link, with the same seeds.
+/// Every subject transfers over every link, with the same seeds.
 #[derive(Args)]
 #[command(after_help = scenarios::help())]
 pub(crate) struct Options {
-    /// Names of links, as `wan list` has them; those of the scenario if none is given
+    /// Names of links, as in `wan list`; by default those of the scenario
     #[arg(value_name = "LINK", value_parser = link_preset)]
     links: Vec<LinkPreset>,
     /// What happens on the link
@@ -51,11 +51,11 @@ pub(crate) struct Options {
     /// The first seed
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// How long a transfer lasts
+    /// Duration of a transfer
     #[arg(long, default_value_t = 20.0, value_parser = seconds)]
     seconds: f64,
-    /// Only these subjects: ours, tcp-bbr, tcp-cubic, quinn-cubic; or ours-fixed (told 95 % of the rate) and
-    /// raw-quic, which are not run by default
+    /// Only these subjects: ours, tcp-bbr, tcp-cubic, quinn-cubic; or ours-fixed (95 % of the rate stated) and
+    /// raw-quic, which do not run by default
     #[arg(
         long,
         value_name = "NAME",
@@ -63,14 +63,14 @@ pub(crate) struct Options {
         default_value = "ours,tcp-bbr,tcp-cubic,quinn-cubic"
     )]
     only: Vec<String>,
-    /// Write all that was measured to a file
+    /// Write all measurements to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = Machine::this();
-    let subjects = chosen(&options.only)?;
+    let subjects = select_subjects(&options.only)?;
     let testbed = Testbed::new(options.fastest(), options.seconds)?;
     print(&machine)?;
     let mut rows = Vec::new();
@@ -89,12 +89,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 const LEGEND: &str = "\
-Mbit/s and %: payload in order at the reader; % of the link's rate, which counts IP and lower headers (96 is the ceiling)
+Mbit/s and %: payload in order at the reader; % of the link's rate, which counts IP packets (96 is the maximum)
 cold: the first 12 s from the request, on a connection that has carried no bulk; steady: after 4 s
-lost: share of sent bytes that the link dropped    small: a small request meanwhile, in round trips, median and p90
-CPU: processor seconds a GB that arrived           RSS: peak, MiB           of several seeds: median (lowest-highest)";
+lost: share of sent bytes that the link dropped    small: small requests beside the bulk, in round trips, median and p90
+CPU: processor seconds per GB of payload           RSS: peak, MiB           several seeds: median (lowest-highest)";
 
-/// All subjects on one link, seed by seed, so that what disturbs the machine for a while disturbs them all.
+/// Measures all subjects on one link, seed by seed, so that a disturbance of the machine affects all of them.
 fn measure(
     options: &Options,
     testbed: &Testbed,
@@ -106,7 +106,7 @@ fn measure(
     for seed in (options.seed..).take(usize::try_from(options.seeds).unwrap_or(usize::MAX)) {
         for subject in subjects {
             progress(&format!("{} {} seed {seed}: {}", link.name, scenario.name, subject.name()));
-            // One that can't do it at all is a result, too.
+            // A failure is a result, too.
             let outcome = testbed.run(scenario, link, seed, &**subject, options.seconds);
             let outcome = outcome.unwrap_or_else(|error| Outcome::failed(&error));
             rows.push(Row {
@@ -126,9 +126,9 @@ impl Options {
         if self.links.is_empty() { scenario.links.iter().collect() } else { self.links.iter().collect() }
     }
 
-    /// The highest rate that any of the links ever has, in bits per second.
+    /// The highest rate that any of the links has in a scenario, in bits per second.
     fn fastest(&self) -> u64 {
-        /// No scenario raises a link's rate further.
+        /// No scenario raises a link's rate by more.
         const RATE_FACTOR_MAX: u64 = 2;
         let links = self.scenario.iter().flat_map(|scenario| self.links_of(scenario));
         let rates = links.filter_map(|link| link.link.right_to_left.rate);
@@ -136,7 +136,7 @@ impl Options {
     }
 }
 
-fn chosen(only: &[String]) -> Result<Vec<Box<dyn Subject>>> {
+fn select_subjects(only: &[String]) -> Result<Vec<Box<dyn Subject>>> {
     let mut all: Vec<Box<dyn Subject>> = vec![
         Box::new(Ours::Auto),
         Box::new(Ours::Fixed),
@@ -156,7 +156,7 @@ fn link_preset(name: &str) -> Result<LinkPreset> {
     LinkPreset::find(name).copied().with_context(|| "no such link; `wan list` shows them".to_owned())
 }
 
-/// A cold transfer is one of 12 seconds, and something must be left for the steady part.
+/// The cold phase lasts 12 s, and some time must remain for the steady phase.
 fn seconds(text: &str) -> Result<f64> {
     let seconds: f64 = text.parse()?;
     ensure!((15.0..=600.0).contains(&seconds), "between 15 and 600");

@@ -1,5 +1,5 @@
-//! What came of each turn, and the table that it makes.
-//! Must never hide a turn that failed: it has a row, and a note below the table says why.
+//! The outcome of each run, and the table of all.
+//! Must never hide a failed run: it has a row, and a note below the table with the cause.
 
 use std::fmt::{self, Display};
 
@@ -14,19 +14,19 @@ use serde::Serialize;
 use super::metric::Metric;
 use crate::subject::Measurement;
 
-/// What came of one turn.
+/// The outcome of one run.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Outcome {
     pub(super) metrics: Vec<Metric>,
-    /// All transfers of the subject, in their order.
+    /// All transfers of the subject, in order.
     pub(super) transfers: Vec<Measurement>,
-    /// The link's own account.
+    /// The report of the link.
     report: Option<Report>,
-    /// Why there is nothing.
+    /// Why the run failed.
     failed: Option<String>,
 }
 
-/// A turn.
+/// One run.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     pub(super) scenario: &'static str,
@@ -46,24 +46,24 @@ impl Outcome {
         Self { failed: Some(format!("{error:#}")), ..Self::default() }
     }
 
-    /// With the account of the link that it was played on.
+    /// Adds the report of the run's link.
     pub(super) fn on(self, report: Report) -> Self {
         Self { report: Some(report), ..self }
     }
 
-    /// What a reader of the table should know.
+    /// Notes for the reader of the table.
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.failed.iter().map(|why| format!("failed: {why}")).collect();
         for report in self.transfers.iter().map(|transfer| &transfer.report) {
             if let Some(why) = &report.error {
-                notes.push(format!("broke after {:.1} s: {why}", report.seconds));
+                notes.push(format!("failed after {:.1} s: {why}", report.seconds));
             }
         }
         if let Some(report) = &self.report {
             let overrun = report.left_to_right.overrun + report.right_to_left.overrun;
             if overrun > 0 {
                 notes.push(format!(
-                    "the machine was too slow for this link: {overrun} packets never got to it"
+                    "the machine was too slow for this link: it dropped {overrun} packets before the emulator"
                 ));
             }
         }
@@ -71,19 +71,19 @@ impl Outcome {
     }
 }
 
-/// A table with its notes.
+/// A table with notes.
 pub(super) struct Results {
     table: Table,
     notes: Vec<String>,
 }
 
-/// A line for each subject, over all seeds.
+/// A row for each subject, over all seeds.
 pub(super) fn table(rows: &[Row]) -> Results {
     let columns = rows.iter().map(|row| &row.outcome.metrics).find(|metrics| !metrics.is_empty());
     let columns: Vec<(&str, usize)> =
         columns.into_iter().flatten().map(|metric| (metric.name, metric.decimals)).collect();
     let mut subjects: Vec<&str> = rows.iter().map(|row| row.subject).collect();
-    // Seed by seed the same ones come again.
+    // The subjects repeat for each seed.
     let count =
         subjects.iter().skip(1).position(|name| *name == subjects[0]).map_or(subjects.len(), |at| at + 1);
     subjects.truncate(count);

@@ -1,5 +1,5 @@
-//! The scenarios: what can happen on a link, and what is worth with_direct_access of a subject when it does.
-//! Must never look into a subject: only what its reader got and what the link saw counts.
+//! The scenarios: what happens on a link, and the metrics of it.
+//! Must never look into a subject: only its reader and the link are measured.
 
 use std::{
     thread,
@@ -20,30 +20,30 @@ use crate::{
     subject::{Subject as _, Tcp},
 };
 
-/// When the link changes, in seconds from the request: long after the start is over.
+/// When the link changes, in seconds from the request: long after the start of the transfer.
 const EVENT_AT_SECONDS: f64 = 8.0;
 
-/// How long the link is out in an outage.
+/// Duration of the outage.
 const OUTAGE_SECONDS: f64 = 3.0;
 
-/// Share of what is possible that counts as full rate again. Less than what is reached in the long run, so that a lost
-/// packet in the wrong topology isn't told as a slow recovery.
+/// The share of the possible rate that counts as recovered. It is less than the steady rate, so that a single lost
+/// packet does not look like a slow recovery.
 const RECOVERED_SHARE: f64 = 0.9;
 
-/// Payload's share of the link's rate at best: headers take the rest.
+/// The maximum share of payload in the link's rate; headers take the rest.
 const PAYLOAD_SHARE_MAX: f64 = 0.96;
 
 const SCENARIOS: &[Scenario] = &[
     Scenario { name: "plain", description: "nothing happens", links: &DEFAULT_LINKS, run: plain },
     Scenario {
         name: "idle",
-        description: "a second pull after a minute without any",
+        description: "a second pull after an idle minute",
         links: &[presets::TRANSPACIFIC, presets::TRANSPACIFIC_5],
         run: idle,
     },
     Scenario {
         name: "outage",
-        description: "nothing gets through for 3 s",
+        description: "all packets are dropped for 3 s",
         links: &[presets::TRANSPACIFIC, presets::TRANSPACIFIC_5],
         run: outage,
     },
@@ -63,13 +63,13 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "beside-bbr",
-        description: "a TCP BBR flow was there first",
+        description: "a TCP BBR flow started first",
         links: LINKS_FOR_FAIRNESS,
         run: beside_bbr,
     },
     Scenario {
         name: "beside-cubic",
-        description: "a TCP Cubic flow was there first",
+        description: "a TCP Cubic flow started first",
         links: LINKS_FOR_FAIRNESS,
         run: beside_cubic,
     },
@@ -78,10 +78,10 @@ const SCENARIOS: &[Scenario] = &[
 const LINKS_FOR_CHANGES: &[LinkPreset] = &[presets::TRANSPACIFIC];
 const LINKS_FOR_FAIRNESS: &[LinkPreset] = &[presets::CONTINENTAL];
 
-/// The scenario of this name.
+/// The scenario with this name.
 pub(super) fn find(name: &str) -> Result<&'static Scenario> {
     let found = SCENARIOS.iter().find(|scenario| scenario.name == name);
-    found.with_context(|| format!("no scenario {name:?}; --help has them"))
+    found.with_context(|| format!("no scenario {name:?}; see --help"))
 }
 
 /// All scenarios, for `--help`.
@@ -90,10 +90,7 @@ pub(super) fn help() -> String {
         let links: Vec<_> = scenario.links.iter().map(|link| link.name).collect();
         format!("  {:15} {} ({})\n", scenario.name, scenario.description, links.join(", "))
     };
-    format!(
-        "Scenarios, and the links on which they are played if none is named:\n{}",
-        SCENARIOS.iter().map(line).collect::<String>()
-    )
+    format!("Scenarios, and their default links:\n{}", SCENARIOS.iter().map(line).collect::<String>())
 }
 
 fn plain(context: &ScenarioContext<'_>) -> Result<Outcome> {
@@ -159,7 +156,7 @@ fn longer(context: &ScenarioContext<'_>) -> Result<Outcome> {
     })
 }
 
-/// A transfer during which the link changes; from second `over` on, `full` bits per second are possible.
+/// A transfer during which the link changes. From second `over` on, `full` bits per second are the recovered rate.
 fn changed(
     context: &ScenarioContext<'_>,
     over: f64,
@@ -223,9 +220,9 @@ fn beside_cubic(context: &ScenarioContext<'_>) -> Result<Outcome> {
     beside(context, &Tcp::CUBIC)
 }
 
-/// A transfer on a link that another flow fills already.
+/// A transfer on a link that another flow already fills.
 fn beside(context: &ScenarioContext<'_>, other: &Tcp) -> Result<Outcome> {
-    /// The other's head start in seconds.
+    /// The other flow's head start.
     const HEAD_START_SECONDS: f64 = 5.0;
     let theirs = other.start(&context.topology)?;
     let ours = context.start()?;

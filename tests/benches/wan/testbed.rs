@@ -1,5 +1,5 @@
-//! The laptop, the server's topology abroad and the stand-in behind it, and a link between the first two for each turn.
-//! Must never let the laptop reach the server but over that link.
+//! The namespaces and the stand-in that all runs share, and a new link between laptop and server for each run.
+//! Must never let the laptop reach the server on another path than that link.
 
 use std::net::Ipv4Addr;
 
@@ -21,20 +21,20 @@ use crate::{
     topology::Topology,
 };
 
-/// The link's ends.
+/// The addresses of the link's ends.
 const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 1);
 const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
 
-/// All that stays while subjects take turns. Dropped in this order: the lab last.
+/// Everything that all runs share. Drop order: the lab last.
 pub(super) struct Testbed {
     source: StandIn,
     lab: Lab,
 }
 
 impl Testbed {
-    /// One whose blob is enough for so many seconds at so many bits per second.
+    /// The blob is large enough for this many seconds at this many bits per second.
     pub(super) fn new(bits_per_second: u64, seconds: f64) -> Result<Self> {
-        /// Some scenarios last a little longer than they are told to.
+        /// Some scenarios last a little longer than the given duration.
         const DURATION_MARGIN: f64 = 1.5;
         let bytes = (bits_per_second as f64 / 8.0 * seconds * DURATION_MARGIN) as u64;
         let lab = Lab::new()?;
@@ -43,7 +43,7 @@ impl Testbed {
         Ok(Self { source, lab })
     }
 
-    /// One subject's turn, on a new link.
+    /// Runs a scenario with one subject on a new link.
     pub(super) fn run(
         &self,
         scenario: &Scenario,
