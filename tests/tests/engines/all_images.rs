@@ -1,12 +1,12 @@
-//! The pulls that each engine but docker makes of all images of the testbed.
+//! The pulls that every engine except docker makes of all images.
 
 use anyhow::Result;
 use docxy_tests::engine::Engine;
 
 use crate::testbed::{ALICE, Testbed};
 
-/// Public images by mirror and by naming the client as a registry, a private one by name: refused, then with an
-/// account.
+/// Pulls public images through the mirror and with the client as the registry in the name. Pulls a private image by
+/// name: without an account it is refused, with one it succeeds.
 pub(crate) fn pull_all(testbed: &Testbed, engine: &impl Engine) -> Result<()> {
     let client = testbed.registry();
     for registry in ["docker.io", &client] {

@@ -1,4 +1,4 @@
-//! dockerd 20.10 through the tunnel: as a mirror, by name, and `docker login`.
+//! dockerd 20.10 through the tunnel: with a mirror, with the client as the registry, and with `docker login`.
 
 use anyhow::Result;
 use docxy_tests::engine::{Account, Dockerd};
@@ -43,15 +43,15 @@ fn docker_pulls_a_private_image_only_after_a_login() {
         let refusal = docker.login_refused(&testbed.registry(), wrong)?;
         assert!(refusal.contains("incorrect username or password"), "{refusal}");
 
-        let said = docker.login(&testbed.registry(), ALICE)?;
-        assert!(said.contains("Login Succeeded"), "{said}");
+        let output = docker.login(&testbed.registry(), ALICE)?;
+        assert!(output.contains("Login Succeeded"), "{output}");
         assert_eq!(docker.pull(&private)?, testbed.hub.private);
         Ok(())
     });
 }
 
 #[test]
-fn docker_pulls_a_private_image_with_the_hub_account_it_remembers() {
+fn docker_pulls_a_private_image_with_a_stored_hub_account() {
     with_testbed(|testbed| {
         let docker = start(testbed)?;
         docker.remember_hub_account(ALICE)?;

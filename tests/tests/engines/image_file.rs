@@ -1,4 +1,4 @@
-//! `docxy-client pull`: the file that it makes is taken by the engines of a machine that has no network at all.
+//! `docxy-client pull`: engines on a machine without a network load the file that it writes.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ use crate::testbed::with_testbed;
 
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A mirror that nobody is registry_kind: what is loaded is not pulled.
-const NOWHERE: &str = "127.0.0.1:1";
+/// The address of a mirror that does not exist: loading needs none.
+const NO_MIRROR: &str = "127.0.0.1:1";
 
 #[test]
 fn docker_and_podman_load_the_tar_that_pull_makes() {
     with_testbed(|testbed| {
         let folder = scratch()?;
         let tar = folder.path().join("five.tar");
-        let output = tar.to_str().context("a temporary folder has a plain name")?;
-        let said = testbed.client.command(&["pull", "five", "--output", output], COMMAND_TIMEOUT)?;
-        assert!(said.contains(&testbed.hub.five.digest), "{said}");
+        let path = tar.to_str().context("the temporary folder's path is not UTF-8")?;
+        let output = testbed.client.command(&["pull", "five", "--output", path], COMMAND_TIMEOUT)?;
+        assert!(output.contains(&testbed.hub.five.digest), "{output}");
 
-        // docker knows an image that it has loaded by its config alone.
-        let docker = Dockerd::start(&testbed.lab.laptop, &format!("http://{NOWHERE}"))?;
+        // docker identifies a loaded image by its config alone.
+        let docker = Dockerd::start(&testbed.lab.laptop, &format!("http://{NO_MIRROR}"))?;
         assert_eq!(docker.load(&tar)?, ["five:latest"]);
         let id = run(docker.docker(&["image", "inspect", "--format", "{{.Id}}", "five"]), COMMAND_TIMEOUT)?
             .succeeded()?;
         assert_eq!(id.trim(), testbed.hub.five.config);
 
-        let podman = Podman::new(&testbed.lab.laptop, NOWHERE)?;
+        let podman = Podman::new(&testbed.lab.laptop, NO_MIRROR)?;
         assert_eq!(podman.load(&tar)?, ["docker.io/library/five:latest"]);
         let loaded = podman.inspect("docker.io/library/five:latest")?;
         assert_eq!(

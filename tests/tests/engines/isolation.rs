@@ -1,4 +1,4 @@
-//! The one way from the laptop to the stand-in is the tunnel: without this, a pull would prove nothing.
+//! The tunnel is the only path from the laptop to the stand-in: without this, a pull would prove nothing.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use docxy_tests::{
 use crate::testbed::with_testbed;
 
 #[test]
-fn the_laptop_has_no_way_to_the_stand_in_but_the_tunnel() {
+fn the_tunnel_is_the_only_path_from_the_laptop_to_the_stand_in() {
     with_testbed(|testbed| {
         for address in testbed.hub.addresses() {
             assert_eq!(testbed.lab.abroad.connect_error(address)?, None, "the server reaches {address}");
@@ -19,7 +19,7 @@ fn the_laptop_has_no_way_to_the_stand_in_but_the_tunnel() {
             assert!(refusal.contains("Network is unreachable"), "{address}: {refusal:?}");
         }
 
-        // Even a laptop that knows where to go is not led there.
+        // A default route on the laptop does not help.
         let mut route = testbed.lab.laptop.command("ip");
         route.args(["route", "add", "default", "via", &Lab::ABROAD.to_string()]);
         run(route, Duration::from_secs(5))?.succeeded()?;
@@ -27,7 +27,7 @@ fn the_laptop_has_no_way_to_the_stand_in_but_the_tunnel() {
             assert_eq!(testbed.lab.laptop.connect_error(address)?.as_deref(), Some("no answer"), "{address}");
         }
 
-        // And yet it pulls: all that the stand-in ever saw is the server.
+        // Yet the laptop can pull, and all requests at the stand-in come from the server.
         let skopeo = Skopeo::new(&testbed.lab.laptop, &testbed.registry())?;
         assert_eq!(skopeo.pull("docker.io/library/hello:latest", None)?, testbed.hub.hello);
         let peers: Vec<_> = testbed.hub.request_log()?.iter().map(|entry| entry.peer.ip()).collect();
@@ -37,7 +37,7 @@ fn the_laptop_has_no_way_to_the_stand_in_but_the_tunnel() {
 }
 
 #[test]
-fn nothing_is_pulled_once_the_server_is_gone() {
+fn without_the_server_no_pull_succeeds() {
     with_testbed(|testbed| {
         let skopeo = Skopeo::new(&testbed.lab.laptop, &testbed.registry())?;
         assert_eq!(skopeo.pull("docker.io/library/hello:latest", None)?, testbed.hub.hello);
@@ -45,7 +45,7 @@ fn nothing_is_pulled_once_the_server_is_gone() {
         let seen = testbed.hub.request_log()?.len();
         let refusal = skopeo.pull_refused("docker.io/library/five:latest", None)?;
         assert!(refusal.contains("registry-1.docker.io") || refusal.contains("503"), "{refusal}");
-        assert_eq!(testbed.hub.request_log()?.len(), seen, "the stand-in saw a request");
+        assert_eq!(testbed.hub.request_log()?.len(), seen, "the stand-in received a request");
         Ok(())
     });
 }

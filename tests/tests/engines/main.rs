@@ -1,5 +1,6 @@
-//! Real engines pull through real `docxy-client` and `docxy-server` processes, each in a network namespace of its own.
-//! Needs root, iproute2 and Debian's engines. Must never depend on this machine's own network or engines.
+//! Real engines pull through real `docxy-client` and `docxy-server` processes, each in its own network namespace.
+//! Needs root, iproute2 and Debian's engines.
+//! Must never depend on this machine's own network or engines.
 
 mod all_images;
 mod containerd_podman_skopeo;

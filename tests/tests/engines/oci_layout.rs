@@ -1,5 +1,5 @@
-//! The stand-in's image as an OCI layout, for registries and engines that take one.
-//! Must never change a byte of it.
+//! Writes the stand-in's images as OCI layouts, for registries and engines.
+//! Must never change a byte.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use docxy_tests::hub::Image;
 use serde_json::json;
 
-/// Writes `image` into `folder` as an OCI layout, all platforms, byte for byte.
+/// Writes `image` into `folder` as an OCI layout with all platforms.
 pub(crate) fn write_layout(image: &Image, folder: &Path) -> Result<()> {
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs)?;
@@ -30,5 +30,5 @@ pub(crate) fn write_layout(image: &Image, folder: &Path) -> Result<()> {
 }
 
 fn path_in(blobs: &Path, digest: &str) -> Result<PathBuf> {
-    Ok(blobs.join(digest.strip_prefix("sha256:").context("a digest that is not sha256")?))
+    Ok(blobs.join(digest.strip_prefix("sha256:").context("not a sha256 digest")?))
 }

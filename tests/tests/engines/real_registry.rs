@@ -1,4 +1,4 @@
-//! Every engine again, with a real registry process at the end of the way instead of the stand-in's own registry.
+//! Every engine pulls from a real registry process instead of the stand-in's own registry.
 
 use docxy_tests::engine::{Containerd, Dockerd, Podman, Skopeo};
 

@@ -1,5 +1,6 @@
-//! A blocked laptop, a server abroad and Docker Hub's stand-in, each in its namespace, all of it real processes.
-//! Must never give the laptop any way to the stand-in but the tunnel.
+//! A laptop behind a firewall, a server abroad and Docker Hub's stand-in, each in its own namespace, as real
+//! processes.
+//! Must never give the laptop another path to the stand-in than the tunnel.
 
 use std::net::SocketAddr;
 
@@ -12,10 +13,10 @@ use docxy_tests::{
     stand_in::StandIn,
 };
 
-/// The one account that the stand-in knows.
+/// The only account of the stand-in.
 pub(crate) const ALICE: Account<'static> = Account { user: "alice", password: "wonderland" };
 
-/// Everything between an engine and the stand-in. Dropped in this order: the lab last.
+/// Everything between an engine and the stand-in. Drop order: the lab last.
 pub(crate) struct Testbed {
     pub(crate) client: Client,
     pub(crate) server: Server,
@@ -23,7 +24,7 @@ pub(crate) struct Testbed {
     pub(crate) lab: Lab,
 }
 
-/// The stand-in's process in the hub's namespace, and what it holds.
+/// The stand-in's process in the hub's namespace, and its images.
 pub(crate) struct Hub {
     stand_in: StandIn,
     /// `library/hello`: small, multi-arch, OCI.
@@ -34,7 +35,7 @@ pub(crate) struct Hub {
     pub(crate) private: PulledImage,
 }
 
-/// What stands registry_kind the stand-in's name.
+/// The registry behind the stand-in's registry host.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RegistryKind {
     /// The stand-in itself, which redirects blobs to its CDN and counts pulls.
@@ -43,15 +44,15 @@ pub(crate) enum RegistryKind {
     RealRegistry,
 }
 
-/// Runs `test` in a new testbed. Panics if it fails, while the testbed is still there to show its logs.
+/// Runs `test` in a new testbed. Panics if it fails, before the testbed is dropped, which prints its logs.
 pub(crate) fn with_testbed(test: impl FnOnce(&mut Testbed) -> Result<()>) {
     with_testbed_on(RegistryKind::StandIn, test);
 }
 
-/// The same with a choice of what the server finds.
+/// The same with a choice of the registry.
 pub(crate) fn with_testbed_on(registry_kind: RegistryKind, test: impl FnOnce(&mut Testbed) -> Result<()>) {
-    let mut testbed = Testbed::new(registry_kind)
-        .unwrap_or_else(|error| panic!("there is no testbed to test in: {error:?}"));
+    let mut testbed =
+        Testbed::new(registry_kind).unwrap_or_else(|error| panic!("cannot set up the testbed: {error:?}"));
     if let Err(error) = test(&mut testbed) {
         panic!("{error:?}");
     }
@@ -66,14 +67,14 @@ impl Testbed {
         Ok(Self { client, server, hub, lab })
     }
 
-    /// The client as engines name a registry in an image's name: `127.0.0.1:PORT`.
+    /// The client as an engine names it in an image's name: `127.0.0.1:PORT`.
     pub(crate) fn registry(&self) -> String {
         self.client.address().to_string()
     }
 }
 
 impl Hub {
-    /// Addresses of its three hosts.
+    /// The addresses of its three hosts.
     pub(crate) fn addresses(&self) -> [SocketAddr; 3] {
         self.stand_in.addresses()
     }

@@ -1,5 +1,5 @@
-//! The `wan` program: for shells and scripts what the library is for tests.
-//! Must never leave a link up: each script here ends it, or waits until it has ended.
+//! The `wan` program from a shell.
+//! Must never leave a link up: each script ends it, or waits until it has ended.
 
 use std::process::Command;
 
@@ -10,10 +10,10 @@ use docxy_tests::{
 };
 use serde_json::Value;
 
-use crate::testbed::REPLY_TIMEOUT;
+use crate::test_link::REPLY_TIMEOUT;
 
 #[test]
-fn it_runs_a_command_beside_a_link_and_passes_on_its_status() -> Result<()> {
+fn up_runs_a_command_and_returns_its_status() -> Result<()> {
     let finished = script(
         r#""$WAN" up transpacific-5% --quiet -- bash -c '
             "$WAN" ctl set --rtt 10ms --loss none || exit 1
@@ -32,7 +32,7 @@ fn it_runs_a_command_beside_a_link_and_passes_on_its_status() -> Result<()> {
 }
 
 #[test]
-fn without_a_command_it_keeps_the_link_up_until_a_signal() -> Result<()> {
+fn without_a_command_the_link_stays_up_until_a_signal() -> Result<()> {
     let finished = script(
         r#""$WAN" up blocked-udp --json report > environment & pid=$!
         for _ in $(seq 500); do grep -q WAN_CONTROL environment && break; sleep 0.02; done
@@ -50,13 +50,13 @@ fn without_a_command_it_keeps_the_link_up_until_a_signal() -> Result<()> {
 }
 
 #[test]
-fn it_lists_every_named_link() -> Result<()> {
+fn list_prints_every_named_link() -> Result<()> {
     let list = script(r#""$WAN" list"#)?.succeeded()?;
     assert!(PRESETS.iter().all(|link| list.contains(link.name)), "{list}");
     Ok(())
 }
 
-/// Runs a script of bash in a folder of its own.
+/// Runs a bash script in a folder of its own.
 fn script(text: &str) -> Result<Finished> {
     let folder = scratch()?;
     let mut command = Command::new("bash");

@@ -1,5 +1,5 @@
-//! An emulated link with sockets at both ends, and what can be measured on it.
-//! Must never share the machine between two measurements: worlds take turns.
+//! An emulated link with sockets at both ends, and measurements on it.
+//! Must never run two measurements at once on this machine: tests take turns.
 
 use std::{
     io::{self, ErrorKind},
@@ -19,17 +19,17 @@ use docxy_tests::wan::{
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 
-/// How long an answer is waited for that is to come.
+/// Timeout of a reply that must arrive.
 pub(crate) const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a measurement is made that a busy machine may spoil.
+/// How often a measurement is repeated that a busy machine may disturb.
 const ATTEMPTS: usize = 10;
 
-/// IPv4 and UDP headers.
+/// Bytes of IPv4 and UDP headers.
 pub(crate) const UDP_HEADERS: u64 = 28;
 
 /// A link between two namespaces of its own.
-pub(crate) struct Testbed {
+pub(crate) struct TestLink {
     pub(crate) wan: Wan,
     pub(crate) pair: NamespacePair,
     _serial: MutexGuard<'static, ()>,
@@ -41,17 +41,17 @@ pub(crate) struct UdpSockets {
     pub(crate) right: UdpSocket,
 }
 
-impl Testbed {
+impl TestLink {
     pub(crate) fn new(link: Link) -> Result<Self> {
         static SERIAL: Mutex<()> = Mutex::new(());
-        // A test that failed says nothing about the next one.
+        // A failed test does not affect the next one.
         let serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
         let pair = NamespacePair::new()?;
         let wan = Wan::join(&pair.left, &pair.right, link, 1)?;
         Ok(Self { wan, pair, _serial: serial })
     }
 
-    /// The same conditions both directions.
+    /// The same conditions in both directions.
     pub(crate) fn symmetric(conditions: Conditions) -> Result<Self> {
         Self::new(Link::symmetric(conditions))
     }
@@ -78,8 +78,9 @@ impl Testbed {
         Ok(self.wan.report()?.left_to_right)
     }
 
-    /// What comes out on the right gets to `rate`, to 3 %, and never beyond. In which second depends on how busy the
-    /// machine is: a sender that does not get to run does not fill a link.
+    /// Asserts that packets arrive on the right at `rate`, within 3 %. On a busy machine some seconds are slower,
+    /// as a sender that does not run cannot fill the link, so it tries several times; a higher rate is an error at
+    /// once.
     pub(crate) fn assert_throughput(&self, rate: Rate) -> Result<()> {
         let mut off = 0.0;
         for _ in 0..ATTEMPTS {
@@ -88,11 +89,11 @@ impl Testbed {
                 break;
             }
         }
-        ensure!(off.abs() < 0.03, "off {rate} by {:.1} %: {}", off * 100.0, self.wan.report()?);
+        ensure!(off.abs() < 0.03, "{rate} is missed by {:.1} %: {}", off * 100.0, self.wan.report()?);
         Ok(())
     }
 
-    /// Bits per second that come out on the right, over a second from now.
+    /// Bits per second that arrive on the right, during the next second.
     fn throughput(&self) -> Result<f64> {
         let before = self.wan.report()?;
         thread::sleep(1000 * MS);
@@ -111,7 +112,7 @@ impl Testbed {
                 let (start, mut sent) = (Instant::now(), 0);
                 while stopped.try_recv() == Err(TryRecvError::Empty) && start.elapsed() < REPLY_TIMEOUT * 6 {
                     while sent < rate.bytes_in(start.elapsed()) {
-                        // The right end's socket may be full: nobody reads it.
+                        // The right end's socket may be full, as no thread reads it.
                         let _ = sockets.left.send(&packet);
                         sent += packet.len() as u64 + UDP_HEADERS;
                     }
@@ -124,8 +125,8 @@ impl Testbed {
         })
     }
 
-    /// Everything offered was delivered or dropped, once what is on its way has arrived.
-    pub(crate) fn assert_adds_up(&self) -> Result<()> {
+    /// Asserts that every offered packet was delivered or dropped, once no packet is in flight.
+    pub(crate) fn assert_all_accounted_for(&self) -> Result<()> {
         let deadline = Instant::now() + REPLY_TIMEOUT;
         loop {
             let report = self.wan.report()?;
@@ -149,13 +150,13 @@ impl UdpSockets {
         Ok(Self { left: connected(left, right.local_addr()?)?, right })
     }
 
-    /// Goes on from a new source port.
+    /// Continues from a new source port.
     pub(crate) fn rebind(&mut self, left: &End) -> Result<()> {
         self.left = connected(left, self.right.local_addr()?)?;
         Ok(())
     }
 
-    /// How long a small packet takes there and back, or `None` if it is lost.
+    /// The round-trip time of a small packet, or `None` if it is lost.
     pub(crate) fn ping(&self, timeout: Duration) -> Result<Option<Duration>> {
         let mut buffer = [0; 16];
         self.left.set_read_timeout(Some(timeout))?;
@@ -168,8 +169,8 @@ impl UdpSockets {
         Ok(answered.map(|_| start.elapsed()))
     }
 
-    /// A ping takes `expected` or up to a millisecond more, in the median, and never less. In which round depends on how
-    /// busy the machine is: the ends' threads too must run on time.
+    /// Asserts that the median round-trip time is `expected` or up to a millisecond more, and none is less. On a
+    /// busy machine the threads at the ends may run late, so it tries several times.
     pub(crate) fn assert_round_trip(&self, expected: Duration) -> Result<()> {
         const PINGS: usize = 21;
         let mut median = Duration::ZERO;
@@ -187,7 +188,7 @@ impl UdpSockets {
     }
 }
 
-/// `None` if nothing came in time.
+/// `None` if nothing arrived in time.
 pub(crate) fn received<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
