@@ -39,8 +39,8 @@ impl Fleet {
         let settings = settings.collect::<Result<Vec<_>>>()?;
         let connecting = settings.into_iter().map(|settings| async {
             let tunnel = Tunnel::start(settings);
-            let line = tunnel.line(None, Patience::from_the_start(CONNECT_TIMEOUT)).await;
-            Ok((tunnel, line.map_err(|fault| anyhow!("{fault}"))?))
+            let session = tunnel.line(None, Patience::from_the_start(CONNECT_TIMEOUT)).await;
+            Ok((tunnel, session.map_err(|fault| anyhow!("{fault}"))?))
         });
         Ok(Self(join_all(connecting).await.into_iter().collect::<Result<_>>()?))
     }
@@ -73,19 +73,19 @@ impl Fleet {
     /// Calls `restart`, then measures the seconds until each client has another connection. Clients that never get
     /// one are errors.
     pub(super) async fn reconnect_after(&self, restart: impl FnOnce() -> Result<()>) -> Result<Reconnects> {
-        let waiting = self.0.iter().map(|(tunnel, line)| {
-            let (tunnel, line) = (tunnel.clone(), line.clone());
+        let waiting = self.0.iter().map(|(tunnel, session)| {
+            let (tunnel, session) = (tunnel.clone(), session.clone());
             tokio::spawn(async move {
-                let back = tunnel.line(Some(&line), Patience::of(CONNECT_TIMEOUT)).await;
-                back.map(|_| Instant::now())
+                let reconnected = tunnel.line(Some(&session), Patience::of(CONNECT_TIMEOUT)).await;
+                reconnected.map(|_| Instant::now())
             })
         });
         let waiting: Vec<_> = waiting.collect();
         block_in_place(restart)?;
         let started = Instant::now();
         let mut restart = Reconnects::default();
-        for back in join_all(waiting).await {
-            match back? {
+        for reconnected in join_all(waiting).await {
+            match reconnected? {
                 Ok(at) => restart.seconds.push(at.saturating_duration_since(started).as_secs_f64()),
                 Err(fault) => restart.errors.push(fault.to_string()),
             }
@@ -95,8 +95,8 @@ impl Fleet {
 
     /// Closes all tunnels.
     pub(super) async fn close(self) {
-        join_all(self.0.into_iter().map(|(tunnel, line)| async move {
-            drop(line);
+        join_all(self.0.into_iter().map(|(tunnel, session)| async move {
+            drop(session);
             tunnel.close().await;
         }))
         .await;
@@ -104,10 +104,10 @@ impl Fleet {
 }
 
 async fn pull(gateway: Gateway, request: Request) -> Result<()> {
-    let answer =
+    let response =
         gateway.ask(request, Patience::of(CONNECT_TIMEOUT)).await.map_err(|fault| anyhow!("{fault}"))?;
-    ensure!(answer.status.is_success(), "{}", answer.status);
-    let mut body = answer.body;
+    ensure!(response.status.is_success(), "{}", response.status);
+    let mut body = response.body;
     while let Some(bytes) = body.next().await {
         bytes.map_err(|fault| anyhow!("{fault}"))?;
     }

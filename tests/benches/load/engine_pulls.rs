@@ -30,9 +30,9 @@ async fn pull(client: SocketAddr, digest: String) -> Result<()> {
     let (mut sender, connection) = handshake(TokioIo::new(TcpStream::connect(client).await?)).await?;
     let connection = tokio::spawn(connection);
     let scope = "/auth/token?service=registry.docker.io&scope=repository:bench/bulk:pull";
-    let answer = get(&mut sender, client, scope, "").await?;
-    let answer: Value = serde_json::from_slice(&answer)?;
-    let bearer = format!("Bearer {}", answer["token"].as_str().context("there is no token")?);
+    let response = get(&mut sender, client, scope, "").await?;
+    let response: Value = serde_json::from_slice(&response)?;
+    let bearer = format!("Bearer {}", response["token"].as_str().context("there is no token")?);
     get(&mut sender, client, "/v2/bench/image/manifests/latest", &bearer).await?;
     get(&mut sender, client, &format!("/v2/{REPOSITORY}/blobs/{digest}"), &bearer).await?;
     drop(sender);

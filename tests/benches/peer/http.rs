@@ -83,7 +83,7 @@ pub(super) async fn read(options: Options) -> Result<ReaderReport> {
     meter.measure(reading, small).await
 }
 
-/// A small request. Each number gives another URL, so that no cache can answer.
+/// A small request. Each number gives another URL, so that no cache can response.
 async fn probe(
     probe_connection: &mut SendRequest<Empty<Bytes>>,
     base: &Url,
@@ -133,9 +133,9 @@ impl Network {
         url.query_pairs_mut()
             .append_pair("service", value("service").unwrap_or_default())
             .append_pair("scope", &scope);
-        let answer = self.get(&url, None).await?.into_body().collect().await?.to_bytes();
-        let answer: serde_json::Value = serde_json::from_slice(&answer)?;
-        let token = answer["token"].as_str().context("no token")?;
+        let response = self.get(&url, None).await?.into_body().collect().await?.to_bytes();
+        let response: serde_json::Value = serde_json::from_slice(&response)?;
+        let token = response["token"].as_str().context("no token")?;
         Ok(Some(HeaderValue::try_from(format!("Bearer {token}"))?))
     }
 
@@ -180,7 +180,7 @@ impl Network {
             // The token is for the registry alone.
             token = None;
         }
-        bail!("the blob is behind more than {REDIRECTS_MAX} redirects")
+        bail!("more than {REDIRECTS_MAX} redirects to the blob")
     }
 
     async fn get(&self, url: &Url, token: Option<&HeaderValue>) -> Result<Response<Incoming>> {

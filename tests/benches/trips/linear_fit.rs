@@ -1,4 +1,4 @@
-//! A linear fit through a few points.
+//! A linear fit of a few points.
 //! Must never hide how well the points fit.
 
 /// The least-squares line.
@@ -30,14 +30,14 @@ mod tests {
 
     #[test]
     fn points_on_a_line_fit_exactly() {
-        let line = LinearFit::through(&[(1.0, 5.0), (2.0, 7.0), (4.0, 11.0)]);
-        assert_eq!(line, LinearFit { slope: 2.0, intercept: 3.0, max_residual: 0.0 });
+        let fit = LinearFit::through(&[(1.0, 5.0), (2.0, 7.0), (4.0, 11.0)]);
+        assert_eq!(fit, LinearFit { slope: 2.0, intercept: 3.0, max_residual: 0.0 });
     }
 
     #[test]
     fn the_largest_residual_is_reported() {
-        let line = LinearFit::through(&[(0.0, 0.0), (1.0, 3.0), (2.0, 0.0)]);
-        assert_eq!(line, LinearFit { slope: 0.0, intercept: 1.0, max_residual: 2.0 });
+        let fit = LinearFit::through(&[(0.0, 0.0), (1.0, 3.0), (2.0, 0.0)]);
+        assert_eq!(fit, LinearFit { slope: 0.0, intercept: 1.0, max_residual: 2.0 });
     }
 
     #[test]

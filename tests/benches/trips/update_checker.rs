@@ -15,13 +15,13 @@ pub(super) fn check(laptop: &Namespace, client: SocketAddr, repository: &str) ->
     run_in_namespace(laptop.name(), || {
         let service = "registry.docker.io";
         let line = format!("GET /auth/token?service={service}&scope=repository:{repository}:pull");
-        let answer = exchange(client, &line, "")?;
-        let (_, body) = answer.split_once("\r\n\r\n").with_context(|| format!("no token: {answer}"))?;
-        let body: Value = serde_json::from_str(body).with_context(|| format!("no token: {answer}"))?;
-        let token = body["token"].as_str().with_context(|| format!("no token: {answer}"))?;
+        let response = exchange(client, &line, "")?;
+        let (_, body) = response.split_once("\r\n\r\n").with_context(|| format!("no token: {response}"))?;
+        let body: Value = serde_json::from_str(body).with_context(|| format!("no token: {response}"))?;
+        let token = body["token"].as_str().with_context(|| format!("no token: {response}"))?;
         let authorization = format!("Authorization: Bearer {token}\r\n");
-        let answer = exchange(client, &format!("HEAD /v2/{repository}/manifests/latest"), &authorization)?;
-        ensure!(answer.starts_with("HTTP/1.1 200"), "an update check of {repository}: {answer}");
+        let response = exchange(client, &format!("HEAD /v2/{repository}/manifests/latest"), &authorization)?;
+        ensure!(response.starts_with("HTTP/1.1 200"), "an update check of {repository}: {response}");
         Ok(())
     })?
 }
@@ -36,7 +36,7 @@ fn exchange(client: SocketAddr, line: &str, headers: &str) -> io::Result<String>
         "{line} HTTP/1.1\r\nHost: {client}\r\nUser-Agent: Diun/4.30\r\nAccept: {ACCEPT}\r\n\
          {headers}Connection: close\r\n\r\n"
     )?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut response = String::new();
+    connection.read_to_string(&mut response)?;
+    Ok(response)
 }

@@ -145,14 +145,16 @@ fn rate_changed(context: &ScenarioContext<'_>, factor: f64) -> Result<Outcome> {
     let changed_rate = Rate::new((rate(&context.link) * factor) as u64);
     let full = RECOVERED_SHARE * PAYLOAD_SHARE_MAX * rate(&context.link) * factor;
     changed(context, EVENT_AT_SECONDS, full, |context| {
-        context.wan.change(|link| link.both_mut().into_iter().for_each(|way| way.rate = changed_rate));
+        context
+            .wan
+            .change(|link| link.both_mut().into_iter().for_each(|direction| direction.rate = changed_rate));
     })
 }
 
 fn longer(context: &ScenarioContext<'_>) -> Result<Outcome> {
     let full = RECOVERED_SHARE * PAYLOAD_SHARE_MAX * rate(&context.link);
     changed(context, EVENT_AT_SECONDS, full, |context| {
-        context.wan.change(|link| link.both_mut().into_iter().for_each(|way| way.delay *= 2));
+        context.wan.change(|link| link.both_mut().into_iter().for_each(|direction| direction.delay *= 2));
     })
 }
 
@@ -234,12 +236,12 @@ fn beside(context: &ScenarioContext<'_>, other: &Tcp) -> Result<Outcome> {
     let lead = (our_transfer.started - their_transfer.started).as_secs_f64();
     let measured = ours.finish(our_transfer)?;
     let others = theirs.finish(their_transfer)?;
-    let kept = others.report.goodput(lead + STEADY_AFTER_SECONDS, lead + context.seconds);
-    let taken = measured.report.goodput(STEADY_AFTER_SECONDS, context.seconds);
+    let other_rate = others.report.goodput(lead + STEADY_AFTER_SECONDS, lead + context.seconds);
+    let own_rate = measured.report.goodput(STEADY_AFTER_SECONDS, context.seconds);
     let metrics = vec![
         Metric::percent("other alone %", context.share(others.report.goodput(lead - 2.0, lead))),
-        Metric::percent("other keeps %", context.share(kept)),
-        Metric::percent("this one gets %", context.share(taken)),
+        Metric::percent("other gets %", context.share(other_rate)),
+        Metric::percent("this one gets %", context.share(own_rate)),
     ];
     Ok(Outcome::new(metrics, vec![measured, others]))
 }

@@ -66,7 +66,7 @@ pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Proces
         Fault::NewPortOnly => run.wan.block_udp_flows(),
         Fault::ExpiredToken => run.testbed.hub.revoke_tokens()?,
         Fault::Loss => run.wan.change(|link| {
-            link.both_mut().into_iter().for_each(|way| way.loss = Loss::Random { share: 0.1 });
+            link.both_mut().into_iter().for_each(|direction| direction.loss = Loss::Random { share: 0.1 });
         }),
         Fault::Cancel => {
             // Not SIGINT, which a process in the background ignores, docker too.
@@ -79,7 +79,9 @@ pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Proces
         Fault::Drain => {
             let before = run.wan.link();
             if run.plan.slow {
-                run.wan.change(|link| link.both_mut().into_iter().for_each(|way| way.rate = Some(SLOW_RATE)));
+                run.wan.change(|link| {
+                    link.both_mut().into_iter().for_each(|direction| direction.rate = Some(SLOW_RATE))
+                });
             }
             run.server.process().signal("TERM")?;
             let status = run.server.process().wait_until_ended(DRAIN_TIMEOUT)?;

@@ -33,7 +33,7 @@ where
                 return text(StatusCode::BAD_REQUEST, "unreadable form\n");
             };
             let form = form.to_bytes();
-            hub.request_log.sent_form(entry, &String::from_utf8_lossy(&form));
+            hub.request_log.record_form(entry, &String::from_utf8_lossy(&form));
             post(hub, &form)
         }
         _ => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),

@@ -63,9 +63,9 @@ async fn handle(
 ) -> Result<Response<Body>, ConnectionDropped> {
     // Before the request is logged: a test may release it as soon as it is in the log.
     let (held, silent) = (hub.faults.next_release(), hub.faults.next_release());
-    let entry = hub.request_log.arrived(site, peer, &request);
+    let entry = hub.request_log.record_request(site, peer, &request);
     if !has_host(hub.names.host(site), &request) {
-        hub.request_log.answered(entry, StatusCode::MISDIRECTED_REQUEST);
+        hub.request_log.record_status(entry, StatusCode::MISDIRECTED_REQUEST);
         return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
     }
     let (path, has_body) = (request.uri().path().to_owned(), request.method() != Method::HEAD);
@@ -99,7 +99,7 @@ async fn handle(
             response = response.map(|body| truncated(body, silent));
         }
     }
-    hub.request_log.answered(entry, response.status());
+    hub.request_log.record_status(entry, response.status());
     Ok(response)
 }
 

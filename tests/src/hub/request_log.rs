@@ -127,7 +127,7 @@ impl RequestLog {
         })
     }
 
-    pub(super) fn arrived<B>(&self, site: Site, peer: SocketAddr, request: &Request<B>) -> usize {
+    pub(super) fn record_request<B>(&self, site: Site, peer: SocketAddr, request: &Request<B>) -> usize {
         let headers = request.headers().iter();
         let headers = headers
             .map(|(name, value)| {
@@ -150,11 +150,11 @@ impl RequestLog {
         id
     }
 
-    pub(super) fn sent_form(&self, id: usize, form: &str) {
+    pub(super) fn record_form(&self, id: usize, form: &str) {
         self.complete(id, |entry| entry.form = Some(form.to_owned()));
     }
 
-    pub(super) fn answered(&self, id: usize, status: StatusCode) {
+    pub(super) fn record_status(&self, id: usize, status: StatusCode) {
         self.complete(id, |entry| entry.status = Some(status.as_u16()));
     }
 

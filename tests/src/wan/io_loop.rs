@@ -186,8 +186,8 @@ fn set_realtime_priority() {
     const ROUND_ROBIN_PRIORITY: &str = "10";
     let mut command = Command::new("chrt");
     command.args(["--rr", "--pid", ROUND_ROBIN_PRIORITY, &gettid().to_string()]);
-    let asked = run(command, Duration::from_secs(5)).and_then(|finished| finished.succeeded());
-    if let Err(error) = asked {
+    let result = run(command, Duration::from_secs(5)).and_then(|finished| finished.succeeded());
+    if let Err(error) = result {
         tracing::warn!("the emulated link runs without real-time priority: {error:#}");
     }
     if let Err(error) = set_current_timer_slack(NonZeroU64::new(1)) {

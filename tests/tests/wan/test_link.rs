@@ -132,10 +132,10 @@ impl TestLink {
             let report = self.wan.report()?;
             let directions = [report.left_to_right, report.right_to_left];
             ensure!(
-                directions.iter().all(|way| way.overrun == 0),
+                directions.iter().all(|direction| direction.overrun == 0),
                 "the machine is too slow for this link: {report}"
             );
-            if directions.iter().all(|way| way.counters.in_flight() == Traffic::default()) {
+            if directions.iter().all(|direction| direction.counters.in_flight() == Traffic::default()) {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "still in flight: {report}");
