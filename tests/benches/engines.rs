@@ -1,5 +1,5 @@
-//! `bench engines`: a whole image, as an engine pulls it, through the tunnel and without it.
-//! Must never compare two engines: it is the same skopeo both times.
+//! `bench engines`: skopeo pulls a complete image, through the tunnel and directly.
+//! Must never compare two engines: both routes use the same skopeo.
 
 use std::{
     collections::BTreeMap,
@@ -13,44 +13,44 @@ use anyhow::Result;
 use clap::Args;
 use docxy_tests::{
     docxy::{Client, Server},
-    engine::{Direct, Sandbox},
+    engine::{DirectAccess, Sandbox},
     hub::Listen,
     net::Lab,
     process::run as run_command,
     stand_in::StandIn,
-    statistics::{least, median, most},
+    statistics::{max, median, min},
     table::{Table, number},
 };
 
 use crate::{
+    bulk_source,
     machine::Machine,
-    report::{print, progress, write_json},
-    source,
+    output::{print, progress, write_json},
 };
 
 const IMAGE: &str = "docker://docker.io/bench/image:latest";
 
-/// How long a pull may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Timeout of a pull.
+const PULL_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Docker Hub's hosts all listen on 443, so each needs an address.
-const HOSTS: [IpAddr; 3] =
+/// All hosts of Docker Hub listen on port 443, so each needs an address.
+const HUB_ADDRESSES: [IpAddr; 3] =
     [Lab::HUB, IpAddr::V4(Ipv4Addr::new(10, 61, 2, 3)), IpAddr::V4(Ipv4Addr::new(10, 61, 2, 4))];
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Rounds; each way is taken once in each
+    /// Rounds; each route pulls once in each
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Size of the image, in five layers
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     mib: u64,
-    /// Write all that was measured to a file
+    /// Write all measurements to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// A way to the image.
+/// A route to the image.
 struct Route {
     name: &'static str,
     sandbox: Sandbox,
@@ -62,10 +62,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let source = source(&lab, options.mib)?;
     let server = Server::start(Some(&lab.abroad), Lab::ABROAD, &source.server_config())?;
     let client = Client::start(Some(&lab.laptop), &server.invite("bench")?)?;
-    let routes = [Route::tunnel(&lab, &client.address().to_string())?, Route::straight(&lab, &source)?];
+    let routes = [Route::tunnel(&lab, &client.address().to_string())?, Route::direct(&lab, &source)?];
     let mut results: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for route in &routes {
-        // Not counted: programs are read from the disk.
+        // Warm-up, not measured: the programs are read from the disk.
         route.pull()?;
     }
     for round in 1..=options.runs {
@@ -84,30 +84,30 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn table(routes: &[Route], results: &BTreeMap<&str, Vec<f64>>) -> Table {
-    let mut table = Table::new(&["way", "seconds (median)", "lowest", "highest", "x straight"]);
+    let mut table = Table::new(&["route", "seconds (median)", "lowest", "highest", "x direct"]);
     let seconds = |name: &str| results.get(name).into_iter().flatten().copied();
     for Route { name, .. } in routes {
         table.row([
             (*name).to_owned(),
             number(median(seconds(name)), 2),
-            number(least(seconds(name)), 2),
-            number(most(seconds(name)), 2),
-            number(median(seconds(name)) / median(seconds("straight")), 2),
+            number(min(seconds(name)), 2),
+            number(max(seconds(name)), 2),
+            number(median(seconds(name)) / median(seconds("direct")), 2),
         ]);
     }
     table
 }
 
-/// The stand-in where Docker Hub would be: each host on the port that everyone expects.
+/// The stand-in in place of Docker Hub: each host on port 443.
 fn source(lab: &Lab, mib: u64) -> Result<StandIn> {
-    for address in &HOSTS[1..] {
+    for address in &HUB_ADDRESSES[1..] {
         let mut command = lab.hub.command("ip");
         command.args(["addr", "add", &format!("{address}/24"), "dev", "to-abroad"]);
-        run_command(command, PATIENCE)?.succeeded()?;
+        run_command(command, PULL_TIMEOUT)?.succeeded()?;
     }
-    let [registry, auth, cdn] = HOSTS.map(|ip| SocketAddr::new(ip, 443));
+    let [registry, auth, cdn] = HUB_ADDRESSES.map(|ip| SocketAddr::new(ip, 443));
     let image = format!("--image=bench/image:{mib}MiB");
-    source::start(Some(&lab.hub), Listen { registry, auth, cdn }, &[&image])
+    bulk_source::start(Some(&lab.hub), Listen { registry, auth, cdn }, &[&image])
 }
 
 impl Route {
@@ -122,10 +122,10 @@ impl Route {
         Self::new("tunnel", sandbox)
     }
 
-    /// From where the stand-in can be reached, as if it were Docker Hub.
-    fn straight(lab: &Lab, source: &StandIn) -> Result<Self> {
-        let direct = Direct { hosts: source.resolve().clone(), ca: source.ca() };
-        Self::new("straight", Sandbox::knowing(&lab.abroad, &direct)?)
+    /// From the server's namespace, which reaches the stand-in as if it were Docker Hub.
+    fn direct(lab: &Lab, source: &StandIn) -> Result<Self> {
+        let direct = DirectAccess { hosts: source.resolve().clone(), ca: source.ca() };
+        Self::new("direct", Sandbox::with_direct_access(&lab.abroad, &direct)?)
     }
 
     fn new(name: &'static str, sandbox: Sandbox) -> Result<Self> {
@@ -138,7 +138,7 @@ impl Route {
         let mut command = self.sandbox.command("skopeo");
         command.args(["copy", "--preserve-digests", IMAGE]).arg(format!("dir:{}", target.display()));
         let started = Instant::now();
-        run_command(command, PATIENCE)?.succeeded()?;
+        run_command(command, PULL_TIMEOUT)?.succeeded()?;
         let taken = started.elapsed();
         fs::remove_dir_all(&target)?;
         Ok(taken)

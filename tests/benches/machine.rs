@@ -1,23 +1,23 @@
-//! What the figures were measured on, so that they can be compared later.
-//! Must never fail a bench: what cannot be found out is left open.
+//! A description of the machine, so that figures can be compared later.
+//! Must never fail a bench: unknown values stay empty.
 
 use std::{fs, thread};
 
 use serde::Serialize;
 
-/// A machine, in a few words.
+/// The machine on which a bench runs.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
     processor: String,
     cores: usize,
     kernel: String,
-    /// Processes that were running or ready when the bench began, averaged over a minute: more than a little means
-    /// that something else used the machine.
+    /// The load average over the last minute when the bench started. If it is high, something else used the
+    /// machine.
     load: String,
 }
 
 impl Machine {
-    /// This one.
+    /// This machine.
     pub(crate) fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let word = |text: &str, at: usize| text.split_whitespace().nth(at).unwrap_or("?").to_owned();
@@ -35,6 +35,6 @@ impl Machine {
 impl std::fmt::Display for Machine {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { processor, cores, kernel, load } = self;
-        write!(out, "{processor}, {cores} cores, Linux {kernel}, load {load} at the beginning")
+        write!(out, "{processor}, {cores} cores, Linux {kernel}, load {load} at the start")
     }
 }

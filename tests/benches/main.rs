@@ -1,16 +1,16 @@
-//! `scripts/bench`: what Docxy is worth, measured beside what one could use instead.
-//! Must never judge: it measures and prints, and people (or `jq`) decide.
+//! `scripts/bench`: measures Docxy beside the alternatives.
+//! Must never judge: it measures and prints.
 
-mod contender;
+mod bulk_source;
 mod engines;
 mod load;
 mod local;
 mod machine;
+mod output;
 mod peer;
-mod place;
-mod reading;
-mod report;
-mod source;
+mod reader_report;
+mod subject;
+mod topology;
 mod trips;
 mod usage;
 mod wan;
@@ -23,7 +23,7 @@ use std::{
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Measures Docxy beside what one could use instead, in interleaved runs on this machine.
+/// Measures Docxy beside the alternatives, in interleaved runs on this machine.
 #[derive(Parser)]
 #[command(name = "bench", after_help = EXAMPLES)]
 struct Arguments {
@@ -33,29 +33,29 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  bench local                                 all contenders, 5 runs each, on loopback
-  bench local --runs 9 --json local.json      the same for a machine to read
-  bench engines                               skopeo through the tunnel and without it
+  bench local                                 all subjects, 5 runs each, on loopback
+  bench local --runs 9 --json local.json      the same, as JSON too
+  bench engines                               skopeo through the tunnel and directly
   bench load                                  200 pulls, 2,000 streams, 500 clients, two restarts
-  bench trips --engine docker --case cold     round trips of a cold docker pull
-  bench wan                                   the issue's ladder of links, one seed
-  bench wan transpacific-5% --seeds 5         median and worst of five seeds
-  bench wan transpacific --only ours,tcp-bbr  two contenders alone
-  bench wan --scenario outage,idle            how a link's changes are borne
+  bench trips --engine docker --scenario cold round trips of a cold docker pull
+  bench wan                                   the default links, one seed
+  bench wan transpacific-5% --seeds 5         median and range of five seeds
+  bench wan transpacific --only ours,tcp-bbr  two subjects only
+  bench wan --scenario outage,idle            changes of the link during a transfer
 
-Only ratios within one run mean anything: whatever else the machine does slows all contenders alike.";
+Compare only figures of one run: other load on the machine slows all subjects alike.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Our pull on loopback, beside a raw QUIC stream, TLS over TCP, nginx, and no tunnel at all
+    /// Our pull on loopback, beside a raw QUIC stream, TLS over TCP, nginx, and no tunnel
     Local(local::Options),
-    /// A whole image pulled by skopeo, through the tunnel and without it (needs root)
+    /// A complete image pulled by skopeo, through the tunnel and directly (needs root)
     Engines(engines::Options),
-    /// Many pulls, clients and streams at once, what they cost, and what is left of them
+    /// Many pulls, clients and streams at once: what they cost, and what remains in use afterwards
     Load(load::Options),
     /// Round trips of a pull by docker, containerd, podman and skopeo (needs root)
     Trips(trips::Options),
-    /// Our pull over bad links, beside TCP and plain QUIC over the same (needs root)
+    /// Our pull over emulated links, beside TCP and plain QUIC over the same links (needs root)
     Wan(wan::Options),
     /// One end of a transfer, as the benches start it
     #[command(subcommand, hide = true)]
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If not even stderr takes it, the exit code has to do.
+            // If stderr is closed too, the exit code alone reports the error.
             let _ = writeln!(stderr(), "bench: {error:#}");
             ExitCode::FAILURE
         }

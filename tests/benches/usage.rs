@@ -1,5 +1,5 @@
-//! What a process has cost: processor time and memory, as the kernel counts them.
-//! Must never be asked of a process that has ended: what it cost is gone with it.
+//! The resources that a process has used: processor time and memory, as the kernel counts them.
+//! Must be read before the process ends, when the kernel drops the counters.
 
 use std::{fs, ops::Sub};
 
@@ -7,17 +7,17 @@ use anyhow::{Context, Result};
 use docxy_tests::process::processor_seconds;
 use serde::{Deserialize, Serialize};
 
-/// What a process has cost so far.
+/// The resources that a process has used so far.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Usage {
-    /// Seconds of processor time, its own and the kernel's for it.
+    /// Seconds of processor time, in user and kernel mode.
     pub(crate) cpu: f64,
-    /// The most memory that it ever had, in bytes.
+    /// Peak resident memory in bytes.
     pub(crate) peak_rss: u64,
 }
 
 impl Usage {
-    /// That of the process with this id.
+    /// Of the process with this id.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let read = |file: &str| {
             let path = format!("/proc/{pid}/{file}");
@@ -30,13 +30,13 @@ impl Usage {
         })
     }
 
-    /// That of this process.
+    /// Of this process.
     pub(crate) fn own() -> Result<Self> {
         Self::of(std::process::id())
     }
 }
 
-/// What was spent since `earlier`; a peak stays the peak.
+/// The processor time since `earlier`; the peak memory is not reset.
 impl Sub for Usage {
     type Output = Self;
 
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_a_cost() {
+    fn this_process_uses_memory() {
         assert!(Usage::own().unwrap().peak_rss > 100_000);
     }
 }

@@ -1,5 +1,5 @@
-//! The harness of Docxy's end-to-end tests: real components, and what makes them meet.
-//! Must never hold a test itself: those are in `tests/tests`.
+//! The harness of Docxy's end-to-end tests: starts the real programs and engines, and the network between them.
+//! Must never hold an end-to-end test itself: those are in `tests/tests`.
 
 pub mod docxy;
 pub mod engine;

@@ -1,5 +1,4 @@
-//! Docker Hub's stand-in as a process of its own, for whoever needs it in another network namespace: started, told
-//! what to hold, and steered.
+//! Runs the Docker Hub stand-in as a process of its own, in any network namespace, and controls it by its socket.
 //! Must never know who pulls from it.
 
 use std::{
@@ -16,23 +15,23 @@ use tempfile::TempDir;
 
 use crate::{
     docxy::{ServerConfig, Upstream},
-    engine::Pulled,
-    hub::{Entry, Image, Listen, Names, Publication, RemoteError, RemoteHub, Rule, Transfer},
+    engine::PulledImage,
+    hub::{Image, Listen, LoggedRequest, Names, PublishRequest, RemoteError, RemoteHub, Rule, Transfer},
     net::{Namespace, command_in},
     process::{Process, binary, scratch},
 };
 
-/// A large blob's digest is computed when the stand-in starts.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The stand-in computes the digests of large blobs when it starts.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A running stand-in.
+/// A running stand-in process.
 pub struct StandIn {
     process: Process,
     folder: TempDir,
     ready: Ready,
 }
 
-/// What the stand-in tells about itself.
+/// The content of the stand-in's ready file.
 #[derive(Deserialize)]
 struct Ready {
     registry: SocketAddr,
@@ -43,7 +42,7 @@ struct Ready {
 }
 
 impl Listen {
-    /// All on one address, at ports that the kernel picks.
+    /// The three hosts at one IP address, each at a port that the kernel picks.
     pub fn on(ip: IpAddr) -> Self {
         let address = SocketAddr::new(ip, 0);
         Self { registry: address, auth: address, cdn: address }
@@ -51,7 +50,7 @@ impl Listen {
 }
 
 impl StandIn {
-    /// Starts one that holds what `content` says in the words of the `hub` program.
+    /// Starts a stand-in; `content` are further command-line arguments of the `hub` program.
     pub fn start(namespace: Option<&Namespace>, listen: Listen, content: &[&str]) -> Result<Self> {
         let folder = scratch()?;
         let path = |file: &str| folder.path().join(file);
@@ -64,13 +63,13 @@ impl StandIn {
         command.args(content);
         let mut process = Process::spawn("hub", command, folder.path())?;
         let ready = path("ready");
-        let ready = process.wait_for("be ready", PATIENCE, |_| {
+        let ready = process.wait_for("be ready", START_TIMEOUT, |_| {
             Ok(if ready.exists() { Some(serde_json::from_slice(&fs::read(&ready)?)?) } else { None })
         })?;
         Ok(Self { process, folder, ready })
     }
 
-    /// The configuration of a server whose Docker Hub it is: with its CA and without DNS.
+    /// The config of a server for which this stand-in is Docker Hub: with its CA, without DNS.
     pub fn server_config(&self) -> ServerConfig {
         let hub = Upstream { api: self.registry(), ca: self.ca(), resolve: self.ready.resolve.clone() };
         ServerConfig {
@@ -79,83 +78,83 @@ impl StandIn {
         }
     }
 
-    /// The URL of its registry.
+    /// The URL of the registry API.
     pub fn registry(&self) -> String {
         format!("https://{}", Names::default().registry)
     }
 
-    /// Where its host names lead.
+    /// The stand-in's host names with their addresses.
     pub fn resolve(&self) -> &BTreeMap<String, SocketAddr> {
         &self.ready.resolve
     }
 
-    /// Addresses of its three hosts.
+    /// The addresses of its three hosts.
     pub fn addresses(&self) -> [SocketAddr; 3] {
         [self.ready.registry, self.ready.auth, self.ready.cdn]
     }
 
-    /// Where its CDN listens.
+    /// The address of its CDN.
     pub fn cdn(&self) -> SocketAddr {
         self.ready.cdn
     }
 
-    /// The certificate authority to trust for it.
+    /// The file of the CA certificate that its clients must trust.
     pub fn ca(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
-    /// The digest of what it holds in this repository.
+    /// The digest of the image or blob that it published in this repository.
     pub fn digest(&self, repository: &str) -> Result<&str> {
         let digest = self.ready.published.get(repository);
         digest.map(String::as_str).with_context(|| format!("the stand-in has no {repository}"))
     }
 
-    /// `image` as an engine on linux/amd64 must have it, worked out from the image and not from what was served; once
-    /// it is sure that the stand-in made the same one as `repository`.
-    pub fn wanted(&self, repository: &str, image: &Image) -> Result<Pulled> {
+    /// The image that an engine on linux/amd64 must have after a pull of `repository`. It is computed from `image`,
+    /// not from the stand-in's responses. Fails unless the stand-in published the same image.
+    pub fn expected(&self, repository: &str, image: &Image) -> Result<PulledImage> {
         let published = self.digest(repository)?;
         ensure!(published == image.digest().as_str(), "{repository} is {published}, not {}", image.digest());
-        Ok(wanted(image))
+        Ok(expected(image))
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
     /// All requests so far.
-    pub fn journal(&self) -> Result<Vec<Entry>> {
-        self.ask(async |hub| hub.journal().await)
+    pub fn request_log(&self) -> Result<Vec<LoggedRequest>> {
+        self.control(async |hub| hub.request_log().await)
     }
 
-    /// Forgets the requests so far.
-    pub fn clear_journal(&self) -> Result<()> {
-        self.ask(async |hub| hub.clear_journal().await)
+    /// Deletes the logged requests.
+    pub fn clear_request_log(&self) -> Result<()> {
+        self.control(async |hub| hub.clear_request_log().await)
     }
 
-    /// Makes an image and puts it into a repository.
-    pub fn publish(&self, publication: &Publication) -> Result<()> {
-        self.ask(async |hub| hub.publish(publication).await)
+    /// Builds an image and publishes it in a repository.
+    pub fn publish(&self, request: &PublishRequest) -> Result<()> {
+        self.control(async |hub| hub.publish(request).await)
     }
 
-    /// Every blob body so far.
+    /// All transfers of blob bodies so far.
     pub fn transfers(&self) -> Result<Vec<Transfer>> {
-        self.ask(async |hub| hub.transfers().await)
+        self.control(async |hub| hub.transfers().await)
     }
 
     /// Arms a fault.
     pub fn arm(&self, rule: &Rule) -> Result<()> {
-        self.ask(async |hub| hub.arm(rule).await)
+        self.control(async |hub| hub.arm(rule).await)
     }
 
-    /// What is still armed.
+    /// The rules that are still armed.
     pub fn armed(&self) -> Result<Vec<Rule>> {
-        self.ask(async |hub| hub.armed().await)
+        self.control(async |hub| hub.armed().await)
     }
 
-    /// Disarms everything, and lets go of what is held or stalled.
-    pub fn calm(&self) -> Result<()> {
-        self.ask(async |hub| {
+    /// Disarms all faults, and releases every held or stalled response.
+    pub fn reset_faults(&self) -> Result<()> {
+        self.control(async |hub| {
             hub.clear_faults().await?;
             hub.release().await
         })
@@ -163,21 +162,21 @@ impl StandIn {
 
     /// Makes every token issued so far invalid.
     pub fn revoke_tokens(&self) -> Result<()> {
-        self.ask(async |hub| hub.revoke_tokens().await)
+        self.control(async |hub| hub.revoke_tokens().await)
     }
 
-    fn ask<T>(&self, ask: impl AsyncFnOnce(&RemoteHub) -> Result<T, RemoteError>) -> Result<T> {
+    fn control<T>(&self, action: impl AsyncFnOnce(&RemoteHub) -> Result<T, RemoteError>) -> Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(runtime.block_on(ask(&RemoteHub::at(self.folder.path().join("control"))))?)
+        Ok(runtime.block_on(action(&RemoteHub::at(self.folder.path().join("control"))))?)
     }
 }
 
-/// `image` as an engine on linux/amd64 must have it.
-pub fn wanted(image: &Image) -> Pulled {
-    let ours = image.platform("amd64").expect("every image has amd64");
-    Pulled {
+/// The image that an engine on linux/amd64 must have after a pull of `image`.
+pub fn expected(image: &Image) -> PulledImage {
+    let platform = image.platform("amd64").expect("every image has amd64");
+    PulledImage {
         digest: image.digest().to_string(),
-        config: ours.config.digest().to_string(),
-        layers: ours.layers.iter().map(|layer| layer.diff_id.to_string()).collect(),
+        config: platform.config.digest().to_string(),
+        layers: platform.layers.iter().map(|layer| layer.diff_id.to_string()).collect(),
     }
 }

@@ -1,7 +1,7 @@
-//! Medians, minima and percentiles of a few numbers.
-//! Must never average: one run that something disturbed would show in every figure.
+//! Median, percentile, minimum and maximum of a few numbers.
+//! Must never average: one disturbed run would change every figure.
 
-/// The middle one; of an even number, the mean of the two in the middle. NaN if there is none.
+/// The median: of an even count, the mean of the middle two. NaN if there are no values.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let values = sorted(values);
     match values.len() {
@@ -11,20 +11,20 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// The smallest one that at least this share of them do not exceed. NaN if there is none.
+/// The smallest value that is at least as large as this share of all values. NaN if there are no values.
 pub fn percentile(values: impl IntoIterator<Item = f64>, share: f64) -> f64 {
     let values = sorted(values);
     let rank = (values.len() as f64 * share).ceil() as usize;
     values.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
 }
 
-/// The smallest one. NaN if there is none.
-pub fn least(values: impl IntoIterator<Item = f64>) -> f64 {
+/// The smallest value. NaN if there are no values.
+pub fn min(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().reduce(f64::min).unwrap_or(f64::NAN)
 }
 
-/// The largest one. NaN if there is none.
-pub fn most(values: impl IntoIterator<Item = f64>) -> f64 {
+/// The largest value. NaN if there are no values.
+pub fn max(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().reduce(f64::max).unwrap_or(f64::NAN)
 }
 
@@ -39,12 +39,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_and_the_edges() {
+    fn median_percentile_and_extremes() {
         assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(percentile((1..=10).map(f64::from), 0.9), 9.0);
         assert_eq!(percentile([5.0], 0.9), 5.0);
-        assert_eq!((least([2.0, 1.0]), most([2.0, 1.0])), (1.0, 2.0));
+        assert_eq!((min([2.0, 1.0]), max([2.0, 1.0])), (1.0, 2.0));
         assert!(median([]).is_nan() && percentile([], 0.5).is_nan());
     }
 }

@@ -1,15 +1,15 @@
-//! Plain-text tables: a heading, a line, rows; words to the left, numbers to the right.
-//! Must never know what it prints.
+//! Plain-text tables: a header, a rule, rows. The first column is left-aligned, the others right-aligned.
+//! Must never know the meaning of a cell.
 
 use std::fmt::{self, Display};
 
-/// A table under construction.
+/// A table that grows by rows.
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with these columns.
+    /// A table with these column titles.
     pub fn new(columns: &[&str]) -> Self {
         Self { rows: vec![columns.iter().map(|column| (*column).to_owned()).collect()] }
     }
@@ -47,7 +47,7 @@ impl Display for Table {
     }
 }
 
-/// A number with so many decimals; a dash for what was not measured.
+/// Formats a number with this many decimals, and NaN or infinity as a dash.
 pub fn number(value: f64, decimals: usize) -> String {
     if value.is_finite() { format!("{value:.decimals$}") } else { "-".to_owned() }
 }

@@ -1,9 +1,9 @@
-//! `bench load`: many pulls, clients and streams at once, what they cost, and what is left when they are over.
-//! Must never count a pull that wasn't whole as one that was.
+//! `bench load`: many pulls, clients and streams at once, what they cost, and what remains in use afterwards.
+//! Must never count an incomplete pull as a success.
 
-mod fleet;
-mod pulls;
-mod watch;
+mod client_fleet;
+mod engine_pulls;
+mod resources;
 
 use std::{
     fmt::{self, Display},
@@ -18,85 +18,86 @@ use docxy_tests::{
     docxy::{Client, Server},
     hub::Listen,
     process::PATIENCE,
-    statistics::{median, most, percentile},
+    statistics::{max, median, percentile},
     table::{Table, number},
 };
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::{
+    bulk_source::{self, REPOSITORY},
     machine::Machine,
-    place::Place,
-    report::{print, progress, write_json},
-    source::{self, REPOSITORY},
+    output::{print, progress, write_json},
+    topology::Topology,
     usage::Usage,
 };
-use fleet::{Fleet, PULLS_PER_CLIENT};
-use watch::{Held, Watched};
+use client_fleet::{Fleet, PULLS_PER_CLIENT};
+use resources::{Monitored, ResourceUse};
 
 /// A repository with a blob of 1 MiB.
-const SMALL: &str = "bench/small";
+const SMALL_REPOSITORY: &str = "bench/small";
 
-/// How long an idle fleet is watched.
-const IDLE: Duration = Duration::from_secs(10);
+/// How long an idle fleet is measured.
+const IDLE_PERIOD: Duration = Duration::from_secs(10);
 
-/// Behind this a fleet's tunnels have been welcomed, and rest. One that is lost before its Welcome never was one.
-const WELCOMED: Duration = Duration::from_secs(3);
+/// After this time all tunnels of a fleet are accepted and idle. A tunnel that ends before its Welcome does not
+/// count as lost.
+const SETTLE_TIME: Duration = Duration::from_secs(3);
 
-/// How long the server is away in the second restart.
-const AWAY: Duration = Duration::from_secs(10);
+/// How long the server is down in the second restart.
+const DOWNTIME: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Pulls at once through one client, of a manifest and a blob
+    /// Concurrent pulls through one client, each of a manifest and a blob
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pulls: u32,
     /// Size of that blob
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     mib: u64,
-    /// Clients at once that are idle, and that a restarted server takes back
+    /// Clients at once that are idle, and that reconnect after a restart of the server
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     clients: u32,
-    /// Requests at once on one server, each on a stream of its own, for a blob of 1 MiB
+    /// Requests at once on one server, each on its own stream, for a blob of 1 MiB
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
     streams: u32,
-    /// Write all that was measured to a file
+    /// Write all measurements to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Default, Serialize)]
 struct Results {
-    held: Vec<(String, Held)>,
-    rushes: Vec<(String, Rush)>,
-    /// Seconds of the server's processor time for each second of an idle fleet.
+    usage: Vec<(String, ResourceUse)>,
+    bursts: Vec<(String, Burst)>,
+    /// Processor seconds of the server per second of an idle fleet.
     idle_cpu: f64,
-    restarts: Vec<(String, Restart)>,
+    reconnects: Vec<(String, Reconnects)>,
 }
 
-/// A fleet whose server was killed.
+/// How a fleet reconnected after the server was killed.
 #[derive(Default, Serialize)]
-struct Restart {
-    /// From when the server listened again until each client was back.
+struct Reconnects {
+    /// Seconds from when the server listened again until each client had reconnected.
     seconds: Vec<f64>,
-    /// Of those that never were.
+    /// The errors of clients that never reconnected.
     errors: Vec<String>,
 }
 
-/// How many pulls at once went.
+/// The outcome of concurrent pulls.
 #[derive(Serialize)]
-struct Rush {
+struct Burst {
     seconds: f64,
     errors: Vec<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = Machine::this();
-    let (image, small) = ("--image=bench/image", format!("--blob={SMALL}:1MiB"));
+    let (image, small) = ("--image=bench/image", format!("--blob={SMALL_REPOSITORY}:1MiB"));
     let bulk = format!("--blob={REPOSITORY}:{}MiB", options.mib);
-    let source = source::start(None, Listen::on(Place::LOOPBACK), &[image, &bulk, &small])?;
-    let mut server = Server::start(None, Place::LOOPBACK, &source.server_config())?;
+    let source = bulk_source::start(None, Listen::on(Topology::LOOPBACK), &[image, &bulk, &small])?;
+    let mut server = Server::start(None, Topology::LOOPBACK, &source.server_config())?;
     let mut client = Client::start(None, &server.invite("engines")?)?;
     client.process().wait_for_line("tunnel up", PATIENCE)?;
     progress(&format!("inviting {} clients", options.clients));
@@ -105,56 +106,57 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let runtime = Runtime::new()?;
     let mut results = Results::default();
 
-    let scene = format!("{} pulls of {} MiB", options.pulls, options.mib);
-    progress(&scene);
+    let phase = format!("{} pulls of {} MiB", options.pulls, options.mib);
+    progress(&phase);
     let (engines, bulk) = (client.address(), source.digest(REPOSITORY)?);
-    let parties = vec![Watched::server(&mut server), Watched::client(&mut client)];
-    let (rush, held) =
-        watch::during(parties, || runtime.block_on(pulls::at_once(engines, options.pulls, bulk)))?;
-    results.add(&scene, rush, held);
+    let processes = vec![Monitored::server(&mut server), Monitored::client(&mut client)];
+    let (burst, usage) = resources::during(processes, || {
+        runtime.block_on(engine_pulls::run_concurrently(engines, options.pulls, bulk))
+    })?;
+    results.add(&phase, burst, usage);
     drop(client);
 
-    let scene = format!("{} streams", options.streams);
-    progress(&scene);
-    let few = options.streams.div_ceil(PULLS_PER_CLIENT) as usize;
-    let links_of_few = links.get(..few).context("so many streams take more clients")?;
-    let (rush, held) = watch::during(vec![Watched::server(&mut server)], || {
+    let phase = format!("{} streams", options.streams);
+    progress(&phase);
+    let clients = options.streams.div_ceil(PULLS_PER_CLIENT) as usize;
+    let links_for_streams = links.get(..clients).context("there are too few clients for so many streams")?;
+    let (burst, usage) = resources::during(vec![Monitored::server(&mut server)], || {
         runtime.block_on(async {
-            let fleet = Fleet::connect(links_of_few).await?;
-            let rush = fleet.pull(options.streams, SMALL, source.digest(SMALL)?).await;
-            fleet.hang_up().await;
-            rush
+            let fleet = Fleet::connect(links_for_streams).await?;
+            let burst = fleet.pull(options.streams, SMALL_REPOSITORY, source.digest(SMALL_REPOSITORY)?).await;
+            fleet.close().await;
+            burst
         })
     })?;
-    results.add(&scene, rush, held);
+    results.add(&phase, burst, usage);
 
-    let scene = format!("{} idle clients", options.clients);
-    progress(&scene);
+    let phase = format!("{} idle clients", options.clients);
+    progress(&phase);
     let pid = server.process().pid();
-    let (cpu, held) = watch::during(vec![Watched::server(&mut server)], || {
+    let (cpu, usage) = resources::during(vec![Monitored::server(&mut server)], || {
         runtime.block_on(async {
             let fleet = Fleet::connect(&links).await?;
             let before = Usage::of(pid)?;
-            tokio::time::sleep(IDLE).await;
+            tokio::time::sleep(IDLE_PERIOD).await;
             let used = Usage::of(pid)? - before;
-            fleet.hang_up().await;
-            Ok(used.cpu / IDLE.as_secs_f64())
+            fleet.close().await;
+            Ok(used.cpu / IDLE_PERIOD.as_secs_f64())
         })
     })?;
     results.idle_cpu = cpu;
-    results.held.extend(held.into_iter().map(|held| (scene.clone(), held)));
+    results.usage.extend(usage.into_iter().map(|usage| (phase.clone(), usage)));
 
-    for (name, away) in [("at once", Duration::ZERO), ("after 10 s", AWAY)] {
+    for (name, downtime) in [("at once", Duration::ZERO), ("after 10 s", DOWNTIME)] {
         progress(&format!("the server is killed, and restarted {name}"));
         let fleet = runtime.block_on(Fleet::connect(&links))?;
-        thread::sleep(WELCOMED);
-        let back = runtime.block_on(fleet.outlive(|| {
+        thread::sleep(SETTLE_TIME);
+        let reconnects = runtime.block_on(fleet.reconnect_after(|| {
             server.process().kill()?;
-            thread::sleep(away);
+            thread::sleep(downtime);
             server.start_again()
         }))?;
-        runtime.block_on(fleet.hang_up());
-        results.restarts.push((name.to_owned(), back));
+        runtime.block_on(fleet.close());
+        results.reconnects.push((name.to_owned(), reconnects));
     }
     if let Some(path) = &options.json {
         write_json(path, "load", &machine, &results)?;
@@ -164,66 +166,69 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 impl Results {
-    fn add(&mut self, scene: &str, rush: Rush, held: Vec<Held>) {
-        self.rushes.push((scene.to_owned(), rush));
-        self.held.extend(held.into_iter().map(|held| (scene.to_owned(), held)));
+    fn add(&mut self, phase: &str, burst: Burst, usage: Vec<ResourceUse>) {
+        self.bursts.push((phase.to_owned(), burst));
+        self.usage.extend(usage.into_iter().map(|usage| (phase.to_owned(), usage)));
     }
 }
 
-/// Before, at most, and after, in one table; the errors and the restarts below.
+/// Resources before, at peak and after each phase in one table, then errors and reconnects.
 impl Display for Results {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(&[
-            "scene",
-            "of",
+            "phase",
+            "process",
             "RSS, MiB",
             "descriptors",
-            "of them TCP",
+            "TCP of these",
             "threads",
             "tasks",
             "streams",
         ]);
-        for (scene, held) in &self.held {
-            let three = |of: &dyn Fn(&watch::Sample) -> u64| {
-                format!("{}/{}/{}", of(&held.before), of(&held.most), of(&held.after))
+        for (phase, usage) in &self.usage {
+            let three = |of: &dyn Fn(&resources::Sample) -> u64| {
+                format!("{}/{}/{}", of(&usage.before), of(&usage.peak), of(&usage.after))
             };
             let count = |name: &'static str| three(&move |sample| sample.footprint.count(name));
             table.row([
-                scene.clone(),
-                held.of.to_owned(),
+                phase.clone(),
+                usage.process.to_owned(),
                 three(&|sample| sample.rss >> 20),
                 three(&|sample| sample.footprint.descriptors as u64),
                 three(&|sample| sample.footprint.tcp as u64),
                 three(&|sample| sample.footprint.threads as u64),
                 count("tasks"),
-                count(if held.of == "server" { "streams" } else { "segments" }),
+                count(if usage.process == "server" { "streams" } else { "segments" }),
             ]);
         }
-        writeln!(
-            out,
-            "{table}before, at most, and after the scene; the client's streams are its segments\n"
-        )?;
-        for (scene, held) in &self.held {
-            match held.settled {
+        writeln!(out, "{table}before/peak/after the phase; the client's streams are its segments\n")?;
+        for (phase, usage) in &self.usage {
+            match usage.settled {
                 Some(seconds) => {
-                    write!(out, "{scene}: the {} was as before {seconds:.1} s later", held.of)?;
-                    match held.warm() {
+                    write!(
+                        out,
+                        "{phase}: the {} was back to its initial state {seconds:.1} s later",
+                        usage.process
+                    )?;
+                    match usage.kept_alive() {
                         0 => writeln!(out)?,
-                        warm => writeln!(out, ", with {warm} connections kept for the next pull")?,
+                        kept_alive => {
+                            writeln!(out, ", with {kept_alive} connections kept alive for the next pull")?
+                        }
                     }
                 }
-                None => writeln!(out, "{scene}: the {} DID NOT COME BACK to where it was", held.of)?,
+                None => writeln!(out, "{phase}: the {} DID NOT RETURN to its initial state", usage.process)?,
             }
         }
-        for (scene, rush) in &self.rushes {
-            let Rush { seconds, errors } = rush;
-            writeln!(out, "{scene}: {} errors, {seconds:.1} s", errors.len())?;
+        for (phase, burst) in &self.bursts {
+            let Burst { seconds, errors } = burst;
+            writeln!(out, "{phase}: {} errors, {seconds:.1} s", errors.len())?;
             errors.iter().take(5).try_for_each(|error| writeln!(out, "  {error}"))?;
         }
-        writeln!(out, "an idle fleet costs the server {:.1} % of a core", self.idle_cpu * 100.0)?;
-        for (name, Restart { seconds, errors }) in &self.restarts {
+        writeln!(out, "an idle fleet uses {:.1} % of a core on the server", self.idle_cpu * 100.0)?;
+        for (name, Reconnects { seconds, errors }) in &self.reconnects {
             let seconds = || seconds.iter().copied();
-            let figures = [median(seconds()), percentile(seconds(), 0.99), most(seconds())];
+            let figures = [median(seconds()), percentile(seconds(), 0.99), max(seconds())];
             let [median, p99, last] = figures.map(|figure| number(figure, 2));
             let never = errors.len();
             writeln!(out, "restarted {name}: median {median} s, 99 % {p99} s, last {last} s, never {never}")?;

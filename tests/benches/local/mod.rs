@@ -1,4 +1,4 @@
-//! `bench local`: our whole pull on loopback, beside everything else that moves the same bytes.
+//! `bench local`: our full pull on loopback, beside the alternatives for the same bytes.
 //! Must never compare across runs: rounds are interleaved, and ratios are of medians of the same rounds.
 
 mod results;
@@ -10,51 +10,51 @@ use clap::Args;
 use docxy_tests::hub::Listen;
 
 use crate::{
-    contender::{Contender, Nginx, Ours, Quic, Straight, Tcp},
+    bulk_source::{self, REPOSITORY},
     machine::Machine,
-    peer::{Appetite, Tuning},
-    place::Place,
-    report::{print, progress, write_json},
-    source::{self, REPOSITORY},
+    output::{print, progress, write_json},
+    peer::{TransferPlan, Tuning},
+    subject::{Direct, Nginx, Ours, Quic, Subject, Tcp},
+    topology::Topology,
 };
 use results::Results;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Rounds; each contender runs once in each
+    /// Rounds; each subject runs once in each
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Size of the blob
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..))]
     mib: u64,
-    /// Only these contenders
+    /// Only these subjects
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Write all that was measured to a file
+    /// Write all measurements to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = Machine::this();
-    let contenders = chosen(&options.only)?;
+    let subjects = select_subjects(&options.only)?;
     let content = format!("--blob={REPOSITORY}:{}MiB", options.mib);
-    let source = source::start(None, Listen::on(Place::LOOPBACK), &[&content])?;
-    let place = Place::loopback(&source);
+    let source = bulk_source::start(None, Listen::on(Topology::LOOPBACK), &[&content])?;
+    let topology = Topology::loopback(&source);
     let mut results = Results::default();
     for round in 1..=options.runs {
-        for contender in &contenders {
-            let measured = contender.start(&place)?.measure(&Appetite::bytes(options.mib << 20))?;
-            if let Some(why) = &measured.reading.broken {
-                anyhow::bail!("{} failed: {why}", contender.name());
+        for subject in &subjects {
+            let measured = subject.start(&topology)?.measure(&TransferPlan::bytes(options.mib << 20))?;
+            if let Some(why) = &measured.report.error {
+                anyhow::bail!("{} failed: {why}", subject.name());
             }
             progress(&format!(
                 "round {round} of {}: {:9} {:5.0} MB/s",
                 options.runs,
-                contender.name(),
-                measured.reading.overall() / 8e6
+                subject.name(),
+                measured.report.overall() / 8e6
             ));
-            results.add(contender.name(), measured);
+            results.add(subject.name(), measured);
         }
     }
     if let Some(path) = &options.json {
@@ -67,23 +67,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     print(&results)
 }
 
-fn chosen(only: &[String]) -> Result<Vec<Box<dyn Contender>>> {
-    let mut contenders: Vec<Box<dyn Contender>> = vec![
+fn select_subjects(only: &[String]) -> Result<Vec<Box<dyn Subject>>> {
+    let mut subjects: Vec<Box<dyn Subject>> = vec![
         Box::new(Ours::Auto),
         Box::new(Quic { tuning: Tuning::Ours }),
         Box::new(Tcp::TLS),
         Box::new(Tcp::PLAIN),
-        Box::new(Straight),
+        Box::new(Direct),
     ];
     if Nginx::is_here() {
-        contenders.push(Box::new(Nginx));
+        subjects.push(Box::new(Nginx));
     } else {
-        progress("nginx is not installed: left out");
+        progress("nginx is not installed: skipped");
     }
-    let names: Vec<_> = contenders.iter().map(|contender| contender.name()).collect();
-    for name in only {
-        ensure!(names.contains(&name.as_str()), "no contender {name:?}: there are {}", names.join(", "));
+    // `straight` is an old name of `direct`.
+    let only: Vec<&str> = only.iter().map(|name| if name == "straight" { "direct" } else { name }).collect();
+    let names: Vec<_> = subjects.iter().map(|subject| subject.name()).collect();
+    for name in &only {
+        ensure!(names.contains(name), "no subject {name:?}: there are {}", names.join(", "));
     }
-    contenders.retain(|contender| only.is_empty() || only.iter().any(|name| name == contender.name()));
-    Ok(contenders)
+    subjects.retain(|subject| only.is_empty() || only.contains(&subject.name()));
+    Ok(subjects)
 }

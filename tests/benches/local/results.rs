@@ -1,5 +1,5 @@
-//! All measurements of `bench local`, and the table that they make.
-//! Must never compare single runs: every figure is a median, every ratio one of medians.
+//! All measurements of `bench local`, and their table.
+//! Must never compare single runs: every figure is a median, and every ratio is of medians.
 
 use std::{
     collections::BTreeMap,
@@ -8,77 +8,77 @@ use std::{
 };
 
 use docxy_tests::{
-    statistics::{least, median, most},
+    statistics::{max, median, min},
     table::{Table, number},
 };
 use serde::Serialize;
 
-use crate::contender::{Measured, Role};
+use crate::subject::{Measurement, Role};
 
-/// What all others are compared with.
+/// The subject that all others are compared with.
 const REFERENCE: &str = "raw-quic";
 
-/// One hop of TLS over TCP, and one of TCP alone: what the product's path has beside its tunnel.
+/// One hop of TLS over TCP, and one of TCP alone: the hops of the product beside its tunnel.
 const TLS_HOP: &str = "tls";
 const TCP_HOP: &str = "tcp";
 
 const LEGEND: &str = "\
-MB/s: 10^6 bytes a second at the reader, median (lowest-highest)    x raw: ratio to raw-quic
-bound: MB/s at which the processes together would use up all cores: more is not possible on this machine
-CPU: processor seconds a GB (10^9 bytes) of each process    both: server and client    RSS: peak, MiB
+MB/s: 10^6 bytes per second at the reader, median (lowest-highest)    x raw: ratio to raw-quic
+bound: MB/s at which the processes together would use all cores, the maximum on this machine
+CPU: processor seconds per GB (10^9 bytes) of each process    both: server and client    RSS: peak, MiB
 ours = source -TLS-> docxy-server -QUIC-> docxy-client -HTTP-> reader; raw-quic, tls and tcp are one hop alone;
-straight = source -TLS-> reader; nginx = source -TLS-> nginx -HTTP-> reader.
-bare hops = what the hops of ours cost without it: a TLS client and a QUIC server; a QUIC client and a TCP server.";
+direct = source -TLS-> reader; nginx = source -TLS-> nginx -HTTP-> reader.
+bare hops = the cost of ours' hops alone: server = TLS client + QUIC server, client = QUIC client + TCP server.";
 
-/// The measurements of each contender.
+/// The measurements of each subject.
 #[derive(Default, Serialize)]
 #[serde(transparent)]
 pub(super) struct Results {
-    by_contender: BTreeMap<&'static str, Vec<Measured>>,
-    /// The contenders, in the order in which they were measured first.
+    by_subject: BTreeMap<&'static str, Vec<Measurement>>,
+    /// The subjects in the order of their first measurement.
     #[serde(skip)]
     order: Vec<&'static str>,
 }
 
 impl Results {
-    pub(super) fn add(&mut self, contender: &'static str, measured: Measured) {
-        if !self.by_contender.contains_key(contender) {
-            self.order.push(contender);
+    pub(super) fn add(&mut self, subject: &'static str, measured: Measurement) {
+        if !self.by_subject.contains_key(subject) {
+            self.order.push(subject);
         }
-        self.by_contender.entry(contender).or_default().push(measured);
+        self.by_subject.entry(subject).or_default().push(measured);
     }
 
-    fn of(&self, contender: &str, value: impl Fn(&Measured) -> f64) -> impl Iterator<Item = f64> {
-        self.by_contender.get(contender).into_iter().flatten().map(value)
+    fn of(&self, subject: &str, value: impl Fn(&Measurement) -> f64) -> impl Iterator<Item = f64> {
+        self.by_subject.get(subject).into_iter().flatten().map(value)
     }
 
-    fn speed(&self, contender: &str) -> f64 {
-        median(self.of(contender, speed))
+    fn speed(&self, subject: &str) -> f64 {
+        median(self.of(subject, speed))
     }
 
-    fn cpu(&self, contender: &str, role: Role) -> f64 {
-        median(self.of(contender, |measured| measured.cpu_per_gb(role)))
+    fn cpu(&self, subject: &str, role: Role) -> f64 {
+        median(self.of(subject, |measured| measured.cpu_per_gb(role)))
     }
 
-    /// Of the two ends of the link together.
-    fn cpu_of_both(&self, contender: &str) -> f64 {
-        median(self.of(contender, |m| m.cpu_per_gb(Role::Server) + m.cpu_per_gb(Role::Client)))
+    /// Of server and client together.
+    fn cpu_of_both(&self, subject: &str) -> f64 {
+        median(self.of(subject, |m| m.cpu_per_gb(Role::Server) + m.cpu_per_gb(Role::Client)))
     }
 
-    fn row(&self, contender: &str) -> [String; 11] {
-        let cpu = |role| number(self.cpu(contender, role), 2);
-        let rss = |role| number(median(self.of(contender, |measured| measured.rss_mib(role))), 0);
-        let (lowest, highest) = (least(self.of(contender, speed)), most(self.of(contender, speed)));
+    fn row(&self, subject: &str) -> [String; 11] {
+        let cpu = |role| number(self.cpu(subject, role), 2);
+        let rss = |role| number(median(self.of(subject, |measured| measured.rss_mib(role))), 0);
+        let (lowest, highest) = (min(self.of(subject, speed)), max(self.of(subject, speed)));
         [
-            contender.to_owned(),
-            format!("{:.0} ({lowest:.0}-{highest:.0})", self.speed(contender)),
-            number(self.speed(contender) / self.speed(REFERENCE), 2),
-            number(median(self.of(contender, bound)), 0),
+            subject.to_owned(),
+            format!("{:.0} ({lowest:.0}-{highest:.0})", self.speed(subject)),
+            number(self.speed(subject) / self.speed(REFERENCE), 2),
+            number(median(self.of(subject, bound)), 0),
             cpu(Role::Source),
             cpu(Role::Server),
             cpu(Role::Client),
             cpu(Role::Reader),
-            number(self.cpu_of_both(contender) / self.cpu_of_both(REFERENCE), 2),
+            number(self.cpu_of_both(subject) / self.cpu_of_both(REFERENCE), 2),
             rss(Role::Server),
             rss(Role::Client),
         ]
@@ -105,7 +105,7 @@ impl Results {
 impl Display for Results {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(&[
-            "contender",
+            "subject",
             "MB/s",
             "x raw",
             "bound",
@@ -117,18 +117,18 @@ impl Display for Results {
             "RSS server",
             "client",
         ]);
-        self.order.iter().for_each(|contender| table.row(self.row(contender)));
+        self.order.iter().for_each(|subject| table.row(self.row(subject)));
         table.row(self.bare_hops());
         write!(out, "{table}\n{LEGEND}")
     }
 }
 
 /// MB/s at the reader.
-fn speed(measured: &Measured) -> f64 {
-    measured.reading.overall() / 8e6
+fn speed(measured: &Measurement) -> f64 {
+    measured.report.overall() / 8e6
 }
 
-fn bound(measured: &Measured) -> f64 {
+fn bound(measured: &Measurement) -> f64 {
     let all: f64 = measured.cost.keys().map(|role| measured.cpu_per_gb(*role)).sum();
     cores() / all * 1e3
 }

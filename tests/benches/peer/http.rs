@@ -1,5 +1,5 @@
 //! Reads a blob from a registry as an engine does: ping, token, blob, redirects.
-//! Must never keep the bytes, nor check them: engines do, the same whatever the bytes came through.
+//! Must never store or verify the bytes: engines do, equally for every subject.
 
 use std::{
     collections::BTreeMap,
@@ -26,10 +26,10 @@ use rustls::{
 };
 use url::Url;
 
-use super::{Appetite, meter::Meter, wire::connect};
-use crate::reading::Reading;
+use super::{TransferPlan, connect::connect, meter::Meter};
+use crate::reader_report::ReaderReport;
 
-/// A reader of a registry.
+/// A reader of a blob.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Scheme, host and port of the registry
@@ -41,27 +41,27 @@ pub(crate) struct Options {
     /// The blob's digest
     #[arg(long)]
     digest: String,
-    /// Where a host name leads, instead of DNS
-    #[arg(long, value_name = "HOST=ADDRESS", value_parser = resolved)]
+    /// The address of a host name, instead of DNS
+    #[arg(long, value_name = "HOST=ADDRESS", value_parser = parse_resolve)]
     resolve: Vec<(String, SocketAddr)>,
-    /// The certificate authority to trust
+    /// The CA certificate to trust
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// Where to go instead of the host that a redirect names
+    /// Where to go instead of the host in a redirect
     #[arg(long)]
     redirect_to: Option<Url>,
     #[command(flatten)]
-    appetite: Appetite,
+    plan: TransferPlan,
 }
 
-pub(super) async fn read(options: Options) -> Result<Reading> {
+pub(super) async fn read(options: Options) -> Result<ReaderReport> {
     let network = Network::new(options.resolve, options.ca.as_deref())?;
     let base = options.registry.join(&format!("/v2/{}/", options.repository))?;
     let token = network.token(&options.registry, &options.repository).await?;
-    let mut asking = network.open(&base).await?;
-    // An engine has asked for a manifest by now, so the way has been used, and has carried no bulk.
-    ask_little(&mut asking, &base, token.as_ref(), 0).await?;
-    let meter = Meter::begin(options.appetite)?;
+    let mut probe_connection = network.open(&base).await?;
+    // An engine has fetched a manifest before, so the path has been used, but not for bulk.
+    probe(&mut probe_connection, &base, token.as_ref(), 0).await?;
+    let meter = Meter::start(options.plan)?;
 
     let blob = base.join(&format!("blobs/{}", options.digest))?;
     let mut body = network.blob(blob, token.as_ref(), options.redirect_to.as_ref()).await?.into_body();
@@ -69,7 +69,7 @@ pub(super) async fn read(options: Options) -> Result<Reading> {
     let reading = async move {
         while let Some(frame) = body.frame().await {
             let bytes = frame?.into_data().map_or(0, |data| data.len());
-            if !counting.took(bytes).await {
+            if !counting.record(bytes).await {
                 break;
             }
         }
@@ -78,26 +78,26 @@ pub(super) async fn read(options: Options) -> Result<Reading> {
     let mut number = 0;
     let small = async || {
         number += 1;
-        ask_little(&mut asking, &base, token.as_ref(), number).await
+        probe(&mut probe_connection, &base, token.as_ref(), number).await
     };
     meter.measure(reading, small).await
 }
 
-/// A small request, and something else for each number, so that no cache on the way can answer.
-async fn ask_little(
-    asking: &mut SendRequest<Empty<Bytes>>,
+/// A small request. Each number gives another URL, so that no cache can response.
+async fn probe(
+    probe_connection: &mut SendRequest<Empty<Bytes>>,
     base: &Url,
     token: Option<&HeaderValue>,
     number: u32,
 ) -> Result<()> {
     let page = base.join(&format!("tags/list?n=1&last=none-{number}"))?;
-    let response = get(asking, &page, token).await?;
+    let response = get(probe_connection, &page, token).await?;
     ensure!(response.status() == StatusCode::OK, "{page}: {}", response.status());
     response.into_body().collect().await?;
     Ok(())
 }
 
-/// How hosts are found and trusted.
+/// How hosts are resolved and trusted.
 struct Network {
     addresses: BTreeMap<String, SocketAddr>,
     tls: Arc<ClientConfig>,
@@ -116,13 +116,13 @@ impl Network {
         Ok(Self { addresses: resolve.into_iter().collect(), tls: Arc::new(tls) })
     }
 
-    /// A token for pulls from the repository; `None` if the registry wants none.
+    /// A token for pulls from the repository; `None` if the registry needs none.
     async fn token(&self, registry: &Url, repository: &str) -> Result<Option<HeaderValue>> {
         let response = self.ping(registry).await?;
         if response.status() == StatusCode::OK {
             return Ok(None);
         }
-        ensure!(response.status() == StatusCode::UNAUTHORIZED, "/v2/ answers {}", response.status());
+        ensure!(response.status() == StatusCode::UNAUTHORIZED, "/v2/ responds with {}", response.status());
         let challenge = response.headers().get(header::WWW_AUTHENTICATE).context("no challenge")?.to_str()?;
         let value = |name: &str| {
             let (_, value) = challenge.split_once(&format!("{name}=\""))?;
@@ -133,60 +133,61 @@ impl Network {
         url.query_pairs_mut()
             .append_pair("service", value("service").unwrap_or_default())
             .append_pair("scope", &scope);
-        let answer = self.get(&url, None).await?.into_body().collect().await?.to_bytes();
-        let answer: serde_json::Value = serde_json::from_slice(&answer)?;
-        let token = answer["token"].as_str().context("no token")?;
+        let response = self.get(&url, None).await?.into_body().collect().await?.to_bytes();
+        let response: serde_json::Value = serde_json::from_slice(&response)?;
+        let token = response["token"].as_str().context("no token")?;
         Ok(Some(HeaderValue::try_from(format!("Bearer {token}"))?))
     }
 
-    /// What `/v2/` says once there is a registry behind it: a tunnel may need a moment.
+    /// The response of `/v2/`. Retries 503, as a tunnel may still be connecting.
     async fn ping(&self, registry: &Url) -> Result<Response<Incoming>> {
-        const PATIENCE: Duration = Duration::from_secs(15);
-        const PAUSE: Duration = Duration::from_millis(50);
+        const PING_TIMEOUT: Duration = Duration::from_secs(15);
+        const RETRY_INTERVAL: Duration = Duration::from_millis(50);
         let url = registry.join("/v2/")?;
-        let asked = Instant::now();
+        let started = Instant::now();
         loop {
             let response = self.get(&url, None).await?;
-            if response.status() != StatusCode::SERVICE_UNAVAILABLE || asked.elapsed() > PATIENCE {
+            if response.status() != StatusCode::SERVICE_UNAVAILABLE || started.elapsed() > PING_TIMEOUT {
                 return Ok(response);
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
-    /// The answer with the blob's bytes, wherever they are.
+    /// The response with the blob's bytes, after redirects.
     async fn blob(
         &self,
         mut url: Url,
         token: Option<&HeaderValue>,
         redirect_to: Option<&Url>,
     ) -> Result<Response<Incoming>> {
-        const MOST_REDIRECTS: usize = 5;
+        const REDIRECTS_MAX: usize = 5;
         let mut token = token;
-        for _ in 0..MOST_REDIRECTS {
+        for _ in 0..REDIRECTS_MAX {
             let response = self.get(&url, token).await?;
             if response.status() == StatusCode::OK {
                 return Ok(response);
             }
             ensure!(response.status().is_redirection(), "the blob: {}", response.status());
-            let location = response.headers().get(header::LOCATION).context("a redirect to nowhere")?;
+            let location =
+                response.headers().get(header::LOCATION).context("a redirect without a Location")?;
             let target = url.join(location.to_str()?)?;
             url = match redirect_to {
-                // A full base URL keeps nothing but its scheme, host and port beside a path.
+                // A URL with the scheme, host and port of the base, and the path and query of the target.
                 Some(base) => base.join(&target[url::Position::BeforePath..])?,
                 None => target,
             };
-            // It is for the registry alone.
+            // The token is for the registry alone.
             token = None;
         }
-        bail!("the blob is behind more than {MOST_REDIRECTS} redirects")
+        bail!("more than {REDIRECTS_MAX} redirects to the blob")
     }
 
     async fn get(&self, url: &Url, token: Option<&HeaderValue>) -> Result<Response<Incoming>> {
         get(&mut self.open(url).await?, url, token).await
     }
 
-    /// A new connection to the URL's host.
+    /// Opens a connection to the URL's host.
     async fn open(&self, url: &Url) -> Result<SendRequest<Empty<Bytes>>> {
         let host = url.host_str().with_context(|| format!("no host in {url}"))?;
         let address = match self.addresses.get(host) {
@@ -196,7 +197,7 @@ impl Network {
         let tls = (url.scheme() == "https").then(|| (Arc::clone(&self.tls), host));
         let wire = connect(address, tls).await?;
         let (sender, connection) = handshake(TokioIo::new(wire)).await?;
-        // Its failure is told by whatever is asked on it.
+        // An error of the connection is reported by the requests on it.
         tokio::spawn(connection);
         Ok(sender)
     }
@@ -213,12 +214,12 @@ async fn get(
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, token);
     }
-    // The last answer may have been read to its end only this moment.
+    // The previous response may have ended just now.
     connection.ready().await?;
     Ok(connection.send_request(request.body(Empty::new())?).await?)
 }
 
-fn resolved(text: &str) -> Result<(String, SocketAddr)> {
+fn parse_resolve(text: &str) -> Result<(String, SocketAddr)> {
     let (host, address) = text.split_once('=').context("HOST=ADDRESS")?;
     Ok((host.to_owned(), address.parse()?))
 }

@@ -1,15 +1,15 @@
-//! A key for one run of a raw sender, known to its reader by its pin, as the product's server is.
-//! Must never be kept.
+//! The key of a raw sender for one run. Its reader knows it by its pin, as a client knows the product's server.
+//! Must never be stored.
 
 use anyhow::Result;
 use docxy_protocol::identity::Pin;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// Stands where a name has to stand; the pin alone counts.
+/// A server name is required, but only the pin counts.
 pub(super) const NAME: &str = "bench.invalid";
 
-/// A fresh key and its certificate.
+/// A new key and its certificate.
 pub(super) struct Identity {
     pub(super) certificate: CertificateDer<'static>,
     pub(super) key: PrivateKeyDer<'static>,

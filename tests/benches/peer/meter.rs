@@ -1,5 +1,5 @@
-//! Measures a reader: what comes when, and how small requests fare beside it.
-//! Must never slow the reader down, but where it was told to pause.
+//! Measures a reader: the bytes that arrive over time, and small requests beside the bulk.
+//! Must never slow the reader down, except for a planned pause.
 
 use std::{
     io::{Write as _, stdout},
@@ -12,42 +12,42 @@ use clap::Args;
 use tokio::time::{Instant, interval_at, sleep, timeout_at};
 
 use crate::{
-    reading::{Reading, TICK},
+    reader_report::{ReaderReport, SAMPLE_INTERVAL},
     usage::Usage,
 };
 
-/// How much a reader takes, and how.
+/// How much a reader reads, and when.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Appetite {
-    /// Enough is so many bytes
+pub(crate) struct TransferPlan {
+    /// Stop after this number of bytes
     #[arg(long, default_value_t = u64::MAX)]
     pub(crate) bytes: u64,
-    /// Enough is what came in so many seconds
+    /// Stop after this number of seconds
     #[arg(long, default_value_t = 600.0)]
     pub(crate) seconds: f64,
-    /// Seconds between two small requests; 0 makes none
+    /// Seconds between two small requests; 0 sends none
     #[arg(long, default_value_t = 0.0)]
     pub(crate) small_every: f64,
-    /// When to stop reading for a while, in seconds from the beginning
+    /// When to pause reading, in seconds from the start
     #[arg(long, default_value_t = f64::INFINITY)]
     pub(crate) pause_at: f64,
-    /// For how long, in seconds
+    /// The length of the pause, in seconds
     #[arg(long, default_value_t = 0.0)]
     pub(crate) pause_for: f64,
 }
 
-impl Appetite {
-    /// For this many bytes, as fast as they come.
+impl TransferPlan {
+    /// Reads this number of bytes as fast as possible.
     pub(crate) fn bytes(bytes: u64) -> Self {
         Self { bytes, seconds: 600.0, small_every: 0.0, pause_at: f64::INFINITY, pause_for: 0.0 }
     }
 
-    /// For this many seconds.
+    /// Reads for this number of seconds.
     pub(crate) fn seconds(seconds: f64) -> Self {
         Self { seconds, ..Self::bytes(u64::MAX) }
     }
 
-    /// As arguments.
+    /// The plan as command-line arguments.
     pub(crate) fn to_arguments(&self) -> Vec<String> {
         let Self { bytes, seconds, small_every, pause_at, pause_for } = self;
         vec![
@@ -60,10 +60,10 @@ impl Appetite {
     }
 }
 
-/// A running count.
+/// A running measurement.
 pub(super) struct Meter {
-    appetite: Appetite,
-    begun: Instant,
+    plan: TransferPlan,
+    started: Instant,
     count: Mutex<Count>,
 }
 
@@ -75,84 +75,84 @@ struct Count {
 }
 
 impl Meter {
-    /// Starts the clock, and tells whoever started this process.
-    pub(super) fn begin(appetite: Appetite) -> Result<Arc<Self>> {
-        writeln!(stdout(), "{}", super::BEGUN)?;
-        Ok(Arc::new(Self { appetite, begun: Instant::now(), count: Mutex::default() }))
+    /// Starts the clock, and prints the line for the process that waits for it.
+    pub(super) fn start(plan: TransferPlan) -> Result<Arc<Self>> {
+        writeln!(stdout(), "{}", super::STARTED_LINE)?;
+        Ok(Arc::new(Self { plan, started: Instant::now(), count: Mutex::default() }))
     }
 
-    /// Notes bytes that have come, and pauses if it is time to. Whether more are wanted.
-    pub(super) async fn took(&self, bytes: usize) -> bool {
-        let elapsed = self.begun.elapsed();
+    /// Counts bytes that have arrived, and pauses when planned. Returns whether to read on.
+    pub(super) async fn record(&self, bytes: usize) -> bool {
+        let elapsed = self.started.elapsed();
         let (more, pause) = {
             let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-            count.note(elapsed, bytes as u64);
-            let pause = !count.paused && elapsed.as_secs_f64() >= self.appetite.pause_at;
+            count.add(elapsed, bytes as u64);
+            let pause = !count.paused && elapsed.as_secs_f64() >= self.plan.pause_at;
             count.paused |= pause;
-            (count.bytes < self.appetite.bytes, pause)
+            (count.bytes < self.plan.bytes, pause)
         };
         if pause {
-            sleep(Duration::from_secs_f64(self.appetite.pause_for)).await;
+            sleep(Duration::from_secs_f64(self.plan.pause_for)).await;
         }
         more
     }
 
-    /// Runs the bulk's reading until it ends or there was enough, with small requests beside it.
+    /// Runs the bulk reader until it ends or its time is over, with small requests beside it.
     pub(super) async fn measure(
         &self,
         bulk: impl Future<Output = Result<()>> + Send + 'static,
         small: impl AsyncFnMut() -> Result<()>,
-    ) -> Result<Reading> {
-        // On a worker thread, where the product's own readers run.
+    ) -> Result<ReaderReport> {
+        // On a worker thread, as the product's own readers.
         let mut bulk = tokio::spawn(bulk);
-        let enough = self.begun + Duration::from_secs_f64(self.appetite.seconds);
+        let deadline = self.started + Duration::from_secs_f64(self.plan.seconds);
         let mut round_trips = Vec::new();
         let outcome = tokio::select! {
             biased;
-            ended = timeout_at(enough, &mut bulk) => match ended {
+            ended = timeout_at(deadline, &mut bulk) => match ended {
                 Ok(outcome) => outcome?,
                 Err(_) => Ok(()),
             },
-            failed = self.keep_asking(small, &mut round_trips) => failed.context("a small request"),
+            failed = self.run_probes(small, &mut round_trips) => failed.context("a small request"),
         };
-        let seconds = self.begun.elapsed().as_secs_f64().min(self.appetite.seconds);
+        let seconds = self.started.elapsed().as_secs_f64().min(self.plan.seconds);
         bulk.abort();
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        count.note(self.begun.elapsed(), 0);
-        Ok(Reading {
+        count.add(self.started.elapsed(), 0);
+        Ok(ReaderReport {
             series: std::mem::take(&mut count.series),
             bytes: count.bytes,
             seconds,
             small: round_trips,
-            broken: outcome.err().map(|error| format!("{error:#}")),
+            error: outcome.err().map(|error| format!("{error:#}")),
             usage: Usage::own()?,
         })
     }
 
-    /// Ends only by failing.
-    async fn keep_asking(
+    /// Ends only with an error.
+    async fn run_probes(
         &self,
-        mut ask: impl AsyncFnMut() -> Result<()>,
+        mut probe: impl AsyncFnMut() -> Result<()>,
         round_trips: &mut Vec<f64>,
     ) -> Result<()> {
-        if self.appetite.small_every == 0.0 {
+        if self.plan.small_every == 0.0 {
             return std::future::pending().await;
         }
-        let every = Duration::from_secs_f64(self.appetite.small_every);
-        let mut turns = interval_at(self.begun + every, every);
-        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let every = Duration::from_secs_f64(self.plan.small_every);
+        let mut ticks = interval_at(self.started + every, every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            turns.tick().await;
-            let asked = Instant::now();
-            ask().await?;
-            round_trips.push(asked.elapsed().as_secs_f64());
+            ticks.tick().await;
+            let sent = Instant::now();
+            probe().await?;
+            round_trips.push(sent.elapsed().as_secs_f64());
         }
     }
 }
 
 impl Count {
-    fn note(&mut self, elapsed: Duration, bytes: u64) {
-        let ticks = elapsed.as_millis() / TICK.as_millis();
+    fn add(&mut self, elapsed: Duration, bytes: u64) {
+        let ticks = elapsed.as_millis() / SAMPLE_INTERVAL.as_millis();
         while (self.series.len() as u128) < ticks {
             self.series.push(self.bytes);
         }

@@ -1,16 +1,16 @@
-//! The two ends of a transfer as processes of their own, so that each one's cost can be told from the other's.
-//! A sender says where it listens and serves until it is ended; a reader prints a [`Reading`] and ends.
+//! The two ends of a transfer as processes of their own, so that their costs are measured separately. A sender
+//! prints its address and serves until it is ended; a reader prints a [`ReaderReport`] and ends.
 //! Must never know which bench it runs for.
 //!
-//! Raw contenders speak the least protocol that there is: a request is a number of bytes (eight bytes, big-endian), and
-//! the answer is as many.
+//! The protocol of raw subjects is minimal: a request is a number of bytes (eight bytes, big-endian), and the
+//! response is that many bytes.
 
+mod connect;
 mod http;
 mod identity;
 mod meter;
 mod quic;
 mod tcp;
-mod wire;
 
 use std::{
     io::{Write as _, stdout},
@@ -22,19 +22,19 @@ use bytes::Bytes;
 use clap::Subcommand;
 use docxy_protocol::identity::Pin;
 
-use crate::reading::Reading;
+use crate::reader_report::ReaderReport;
 
-pub(crate) use meter::Appetite;
+pub(crate) use meter::TransferPlan;
 pub(crate) use quic::Tuning;
 
 /// What a sender prints before its address and its pin.
-pub(crate) const LISTENING: &str = "listening on ";
+pub(crate) const LISTENING_PREFIX: &str = "listening on ";
 
 /// What a reader prints when its clock starts.
-pub(crate) const BEGUN: &str = "begun";
+pub(crate) const STARTED_LINE: &str = "started";
 
-/// Bytes written at once: large enough that the calls don't count.
-const CHUNK: usize = 256 * 1024;
+/// Bytes per write: large enough that the number of calls does not matter.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 /// One end of a transfer.
 #[derive(Subcommand)]
@@ -51,47 +51,47 @@ pub(crate) enum Peer {
     ReadTcp(tcp::ReadOptions),
 }
 
-/// Runs it to its end.
+/// Runs a peer to its end.
 pub(crate) fn run(peer: Peer) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         match peer {
-            Peer::ReadHttp(options) => report(&http::read(options).await?),
+            Peer::ReadHttp(options) => print_report(&http::read(options).await?),
             Peer::SendQuic(options) => quic::send(options).await,
-            Peer::ReadQuic(options) => report(&quic::read(options).await?),
+            Peer::ReadQuic(options) => print_report(&quic::read(options).await?),
             Peer::SendTcp(options) => tcp::send(options).await,
-            Peer::ReadTcp(options) => report(&tcp::read(options).await?),
+            Peer::ReadTcp(options) => print_report(&tcp::read(options).await?),
         }
     })
 }
 
-/// What a sender tells when it listens.
+/// What a sender prints when it listens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Announcement {
-    /// Where.
+    /// Its address.
     pub(crate) address: SocketAddr,
-    /// Who it is.
+    /// Its pin.
     pub(crate) pin: Pin,
 }
 
 impl Announcement {
-    /// Out of a line of its output.
-    pub(crate) fn read(line: &str) -> Result<Self> {
-        let told = line.strip_prefix(LISTENING).and_then(|told| told.split_once(' '));
-        let (address, pin) = told.with_context(|| format!("no announcement: {line:?}"))?;
+    /// Parses a line of its output.
+    pub(crate) fn parse(line: &str) -> Result<Self> {
+        let fields = line.strip_prefix(LISTENING_PREFIX).and_then(|fields| fields.split_once(' '));
+        let (address, pin) = fields.with_context(|| format!("no announcement: {line:?}"))?;
         Ok(Self { address: address.parse()?, pin: pin.parse()? })
     }
 
     fn print(&self) -> Result<()> {
-        Ok(writeln!(stdout(), "{LISTENING}{} {}", self.address, self.pin)?)
+        Ok(writeln!(stdout(), "{LISTENING_PREFIX}{} {}", self.address, self.pin)?)
     }
 }
 
-fn report(reading: &Reading) -> Result<()> {
-    Ok(writeln!(stdout(), "{}", serde_json::to_string(reading)?)?)
+fn print_report(report: &ReaderReport) -> Result<()> {
+    Ok(writeln!(stdout(), "{}", serde_json::to_string(report)?)?)
 }
 
-/// What raw senders send, without end.
+/// The repeated content that raw senders send.
 fn content() -> Bytes {
-    vec![0x5a; CHUNK].into()
+    vec![0x5a; CHUNK_BYTES].into()
 }

@@ -1,5 +1,5 @@
-//! Bulk over plain QUIC: with our settings on many short streams, or with quinn's own on a single long one.
-//! Must never do what the product doesn't do and would make it faster, nor the other way round.
+//! Bulk over plain QUIC: with our settings on many short streams, or with quinn's defaults on one long stream.
+//! Must never differ from the product in a way that makes it faster or slower.
 
 use std::{
     collections::VecDeque,
@@ -20,24 +20,24 @@ use quinn::{
 use socket2::SockRef;
 
 use super::{
-    Announcement, Appetite, content,
+    Announcement, TransferPlan, content,
     identity::{Identity, NAME},
     meter::Meter,
 };
-use crate::reading::Reading;
+use crate::reader_report::ReaderReport;
 
-/// Bytes asked of the kernel for a socket in each direction, as the product does.
-const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+/// Requested socket buffer in each direction, as in the product.
+const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Bytes read at once, as the product does.
-const CHUNK: usize = 64 * 1024;
+/// Bytes per read, as in the product.
+const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How QUIC is set up.
+/// The settings of QUIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tuning {
-    /// The product's transport settings, and segments on streams of their own
+    /// The product's transport settings, with a stream for each segment
     Ours,
-    /// quinn's defaults, and one stream for everything
+    /// quinn's defaults, with one stream
     Stock,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct ReadOptions {
     #[arg(long)]
     tuning: Tuning,
     #[command(flatten)]
-    appetite: Appetite,
+    plan: TransferPlan,
 }
 
 pub(super) async fn send(options: SendOptions) -> Result<()> {
@@ -81,7 +81,7 @@ pub(super) async fn send(options: SendOptions) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn read(options: ReadOptions) -> Result<Reading> {
+pub(super) async fn read(options: ReadOptions) -> Result<ReaderReport> {
     let mut config = ClientConfig::new(Arc::new(tls::client(options.pin, false)?));
     let transport = match options.tuning {
         Tuning::Ours => transport::client(&Handle::default()),
@@ -91,33 +91,33 @@ pub(super) async fn read(options: ReadOptions) -> Result<Reading> {
     let endpoint = endpoint(Ipv4Addr::UNSPECIFIED.into(), options.tuning, None)?;
     let connection =
         endpoint.connect_with(config, options.from, NAME)?.await.context("no QUIC connection")?;
-    let meter = Meter::begin(options.appetite)?;
+    let meter = Meter::start(options.plan)?;
     let (bulk, counting) = (connection.clone(), Arc::clone(&meter));
     let reading = async move {
         match options.tuning {
             Tuning::Ours => read_segments(&bulk, &counting).await,
             Tuning::Stock => {
-                let mut stream = ask(&bulk, u64::MAX).await?;
+                let mut stream = request(&bulk, u64::MAX).await?;
                 while read_some(&mut stream, &counting).await? == Some(true) {}
                 Ok(())
             }
         }
     };
     let small = async || {
-        ask(&connection, 1).await?.read_to_end(1).await?;
+        request(&connection, 1).await?.read_to_end(1).await?;
         Ok(())
     };
     meter.measure(reading, small).await
 }
 
-/// Many streams side by side, read in order; how many, follows the line as in the product.
+/// Reads many concurrent streams in order; their number follows the path's capacity, as in the product.
 async fn read_segments(connection: &Connection, meter: &Meter) -> Result<()> {
     let mut window = BulkWindow::default();
     let mut open = VecDeque::new();
     loop {
         window.observe(Instant::now(), connection.stats().udp_rx.bytes, connection.rtt());
         while open.len() < window.segments() {
-            open.push_back(ask(connection, SEGMENT.into()).await?);
+            open.push_back(request(connection, SEGMENT.into()).await?);
         }
         let mut stream = open.pop_front().context("a window of no segments")?;
         while let Some(more) = read_some(&mut stream, meter).await? {
@@ -128,10 +128,10 @@ async fn read_segments(connection: &Connection, meter: &Meter) -> Result<()> {
     }
 }
 
-/// Whether more is wanted after the next bytes; `None` at the end of the stream.
+/// Reads the next bytes. Returns whether to read on; `None` at the end of the stream.
 async fn read_some(stream: &mut RecvStream, meter: &Meter) -> Result<Option<bool>> {
-    match stream.read_chunk(CHUNK, true).await? {
-        Some(chunk) => Ok(Some(meter.took(chunk.bytes.len()).await)),
+    match stream.read_chunk(CHUNK_BYTES, true).await? {
+        Some(chunk) => Ok(Some(meter.record(chunk.bytes.len()).await)),
         None => Ok(None),
     }
 }
@@ -140,13 +140,13 @@ async fn serve(connection: Connection) -> Result<()> {
     let content = content();
     for rank in 1.. {
         let (send, receive) = connection.accept_bi().await?;
-        tokio::spawn(answer(send, receive, rank, content.clone()));
+        tokio::spawn(respond(send, receive, rank, content.clone()));
     }
     Ok(())
 }
 
-/// Earlier streams go first, and whatever is small before all of them.
-async fn answer(mut send: SendStream, mut receive: RecvStream, rank: i32, content: Bytes) -> Result<()> {
+/// Earlier streams have priority, and small responses before all of them.
+async fn respond(mut send: SendStream, mut receive: RecvStream, rank: i32, content: Bytes) -> Result<()> {
     let mut request = [0; 8];
     receive.read_exact(&mut request).await?;
     let mut left = u64::from_be_bytes(request);
@@ -154,7 +154,7 @@ async fn answer(mut send: SendStream, mut receive: RecvStream, rank: i32, conten
         send.set_priority(-rank)?;
     }
     while left > 0 {
-        let part = content.slice(..CHUNK.min(usize::try_from(left).unwrap_or(usize::MAX)));
+        let part = content.slice(..CHUNK_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX)));
         left -= part.len() as u64;
         send.write_chunk(part).await?;
     }
@@ -162,7 +162,7 @@ async fn answer(mut send: SendStream, mut receive: RecvStream, rank: i32, conten
     Ok(())
 }
 
-async fn ask(connection: &Connection, bytes: u64) -> Result<RecvStream> {
+async fn request(connection: &Connection, bytes: u64) -> Result<RecvStream> {
     let (mut send, receive) = connection.open_bi().await?;
     send.write_all(&bytes.to_be_bytes()).await?;
     send.finish()?;
@@ -172,8 +172,8 @@ async fn ask(connection: &Connection, bytes: u64) -> Result<RecvStream> {
 fn endpoint(ip: IpAddr, tuning: Tuning, server: Option<ServerConfig>) -> Result<Endpoint> {
     let socket = UdpSocket::bind(SocketAddr::new(ip, 0))?;
     if tuning == Tuning::Ours {
-        SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER)?;
-        SockRef::from(&socket).set_send_buffer_size(SOCKET_BUFFER)?;
+        SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+        SockRef::from(&socket).set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
     }
     let runtime = Arc::new(quinn::TokioRuntime);
     Ok(Endpoint::new(EndpointConfig::default(), server, socket, runtime)?)

@@ -1,5 +1,5 @@
-//! Bulk over TCP, with TLS or without, under the congestion control of one's choice.
-//! Must never set a socket buffer: the kernel's own tuning is what TCP is good at.
+//! Bulk over TCP, with TLS or without, with a given congestion control.
+//! Must never set a socket buffer: TCP is at its best with the kernel's own tuning.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,12 +21,13 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Announcement, Appetite, CHUNK, content,
+    Announcement, CHUNK_BYTES, TransferPlan,
+    connect::{AsyncStream, connect},
+    content,
     identity::{Identity, NAME},
     meter::Meter,
-    wire::{Wire, connect},
 };
-use crate::reading::Reading;
+use crate::reader_report::ReaderReport;
 
 /// A TCP sender.
 #[derive(Args)]
@@ -34,10 +35,10 @@ pub(crate) struct SendOptions {
     /// Where to listen, at a port that the kernel picks
     #[arg(long)]
     ip: IpAddr,
-    /// The kernel's congestion control of this name
+    /// A congestion control of the kernel
     #[arg(long)]
     congestion: Option<String>,
-    /// Speak TLS
+    /// Use TLS
     #[arg(long)]
     tls: bool,
 }
@@ -47,11 +48,11 @@ pub(crate) struct SendOptions {
 pub(crate) struct ReadOptions {
     #[arg(long)]
     from: SocketAddr,
-    /// Speak TLS with the sender that has this pin
+    /// Use TLS, with a sender that has this pin
     #[arg(long)]
     tls: Option<Pin>,
     #[command(flatten)]
-    appetite: Appetite,
+    plan: TransferPlan,
 }
 
 pub(super) async fn send(options: SendOptions) -> Result<()> {
@@ -66,40 +67,40 @@ pub(super) async fn send(options: SendOptions) -> Result<()> {
     }
 }
 
-pub(super) async fn read(options: ReadOptions) -> Result<Reading> {
+pub(super) async fn read(options: ReadOptions) -> Result<ReaderReport> {
     let tls = options.tls.map(pinned).transpose()?;
     let tls = || tls.clone().map(|config| (config, NAME));
     let mut bulk = connect(options.from, tls()).await?;
     let mut small = connect(options.from, tls()).await?;
-    let meter = Meter::begin(options.appetite)?;
+    let meter = Meter::start(options.plan)?;
     let counting = Arc::clone(&meter);
     let reading = async move {
         bulk.write_u64(u64::MAX).await?;
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; CHUNK_BYTES];
         loop {
             let read = bulk.read(&mut buffer).await?;
-            anyhow::ensure!(read > 0, "the sender hung up");
-            if !counting.took(read).await {
+            anyhow::ensure!(read > 0, "the sender closed the connection");
+            if !counting.record(read).await {
                 return Ok(());
             }
         }
     };
-    let ask = async || {
+    let probe = async || {
         small.write_u64(1).await?;
         small.read_u8().await?;
         Ok(())
     };
-    meter.measure(reading, ask).await
+    meter.measure(reading, probe).await
 }
 
 async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>) -> Result<()> {
     stream.set_nodelay(true)?;
-    let mut wire: Box<dyn Wire> = match tls {
+    let mut wire: Box<dyn AsyncStream> = match tls {
         Some(tls) => Box::new(tls.accept(stream).await?),
         None => Box::new(stream),
     };
     let content = content();
-    // Ends by an error, when the reader has gone.
+    // Ends with an error when the reader disconnects.
     loop {
         let mut left = wire.read_u64().await?;
         while left > 0 {
@@ -117,7 +118,7 @@ fn listen(ip: IpAddr, congestion: Option<&str>) -> Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if let Some(name) = congestion {
         let refused =
-            || format!("TCP {name}: the kernel has no such congestion control, or allows it to root alone");
+            || format!("TCP {name}: the kernel has no such congestion control, or allows it for root only");
         socket.set_tcp_congestion(name.as_bytes()).with_context(refused)?;
     }
     socket.bind(&address.into())?;

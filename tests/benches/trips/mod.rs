@@ -1,17 +1,18 @@
-//! `bench trips`: how many round trips a pull takes, by real engines through the real client and server.
-//! Must never count an engine's own work as one: a round trip is what a pull gains when the link gets longer.
+//! `bench trips`: the number of round trips that a pull takes, with real engines and the real client and server.
+//! Must never count an engine's own work: a round trip is the extra time of a pull per extra round-trip time of the
+//! link.
 
-mod case;
-mod checker;
 mod day;
-mod gain;
-mod line;
-mod plan;
+mod engine;
+mod linear_fit;
+mod prefetch_usage;
 mod pull;
-mod puller;
-mod result;
-mod way;
-mod world;
+mod results;
+mod route;
+mod scenario;
+mod testbed;
+mod update_checker;
+mod workload;
 
 use std::{
     collections::BTreeMap,
@@ -24,16 +25,16 @@ use clap::Args;
 
 use crate::{
     machine::Machine,
-    report::{print, progress, write_json},
+    output::{print, progress, write_json},
 };
-use case::Case;
+use engine::EngineKind;
 use pull::Pull;
-use puller::EngineKind;
-use result::{Row, table};
-use way::Way;
-use world::World;
+use results::{Row, table};
+use route::Route;
+use scenario::Scenario;
+use testbed::Testbed;
 
-/// The links, by their round trip times.
+/// The round-trip times of the links.
 const RTTS: [Duration; 4] = [
     Duration::from_millis(50),
     Duration::from_millis(100),
@@ -41,103 +42,104 @@ const RTTS: [Duration; 4] = [
     Duration::from_millis(300),
 ];
 
-/// Each engine pulls new images over links of four lengths; what is printed is the slope of its time over theirs.
+/// Each engine pulls new images over links with four round-trip times; the result is the slope of its time over
+/// theirs.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Only these engines
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_enum, default_values_t = EngineKind::ALL)]
     engine: Vec<EngineKind>,
-    /// Only these cases
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_enum, default_values_t = Case::ALL)]
-    case: Vec<Case>,
-    /// Pulls of each engine in each case on each link; medians of them make the slope
+    /// Only these scenarios
+    #[arg(long, alias = "case", value_name = "NAME", value_delimiter = ',', value_enum, default_values_t = Scenario::ALL)]
+    scenario: Vec<Scenario>,
+    /// Pulls of each engine in each scenario on each link; the fit uses their medians
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Straight to the registry over the same links, without Docxy
+    /// Directly to the registry over the same links, without Docxy
     #[arg(long)]
     direct: bool,
-    /// Instead: a scripted day of so many pulls, and what it costs in quota and in bytes that nobody asked for
+    /// Instead: a scripted day of this many pulls, and what it costs in quota and in unused prefetched bytes
     #[arg(long, value_name = "PULLS", num_args = 0..=1, default_missing_value = "200")]
     day: Option<u32>,
-    /// What the day's dice are seeded with
+    /// Seed of the day's random numbers
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Write all that was measured to a file, upstream requests in their order included
+    /// Write all measurements to a file, with all upstream requests in order
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// Everything measured so far, by engine and case, then by the link's round trip time.
-type Pulls = BTreeMap<(EngineKind, Case), BTreeMap<Duration, Vec<Pull>>>;
+/// All measurements, by engine and scenario, then by the link's round-trip time.
+type Pulls = BTreeMap<(EngineKind, Scenario), BTreeMap<Duration, Vec<Pull>>>;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let way = if options.direct { Way::Direct } else { Way::Tunnel };
+    let route = if options.direct { Route::Direct } else { Route::Tunnel };
     if let Some(pulls) = options.day {
-        return day::run(options, way, pulls);
+        return day::run(options, route, pulls);
     }
     let machine = Machine::this();
     let started = Instant::now();
-    // All at once, for turns on all of them in a row: what disturbs the machine for a while disturbs them all.
-    let mut worlds =
-        RTTS.iter().map(|rtt| World::new(*rtt, &options.engine, way)).collect::<Result<Vec<_>>>()?;
-    for world in &mut worlds {
-        progress(&format!("{:?}: warming up", world.rtt));
-        world.warm_up(options.case.contains(&Case::FiveLayers))?;
+    // All testbeds run at the same time and take turns, so that a disturbance of the machine affects all of them.
+    let mut testbeds =
+        RTTS.iter().map(|rtt| Testbed::new(*rtt, &options.engine, route)).collect::<Result<Vec<_>>>()?;
+    for testbed in &mut testbeds {
+        progress(&format!("{:?}: warming up", testbed.rtt));
+        testbed.warm_up(options.scenario.contains(&Scenario::FiveLayers))?;
     }
     let mut pulls = Pulls::new();
     for round in 1..=options.runs {
         for engine in &options.engine {
-            for world in &mut worlds {
-                let rtt = world.rtt;
-                play(world, *engine, &options.case, |case, pull| {
-                    progress(&format!("{round}/{} {engine} {case}, {rtt:?}: {pull}", options.runs));
-                    pulls.entry((*engine, case)).or_default().entry(rtt).or_default().push(pull);
+            for testbed in &mut testbeds {
+                let rtt = testbed.rtt;
+                run_turn(testbed, *engine, &options.scenario, |scenario, pull| {
+                    progress(&format!("{round}/{} {engine} {scenario}, {rtt:?}: {pull}", options.runs));
+                    pulls.entry((*engine, scenario)).or_default().entry(rtt).or_default().push(pull);
                 })?;
             }
         }
     }
     let rows: Vec<Row> =
-        pulls.into_iter().map(|((engine, case), links)| Row::new(engine, case, links)).collect();
+        pulls.into_iter().map(|((engine, scenario), links)| Row::new(engine, scenario, links)).collect();
     if let Some(path) = &options.json {
         write_json(path, "trips", &machine, &rows)?;
     }
     let (runs, seconds) = (options.runs, started.elapsed().as_secs());
     print(&format!(
-        "pulls {way} over links of 50, 100, 200 and 300 ms, {runs} runs each, {seconds} s\n{machine}\n"
+        "pulls {route} over links of 50, 100, 200 and 300 ms, {runs} runs each, {seconds} s\n{machine}\n"
     ))?;
     print(&table(&rows))?;
     print(&LEGEND)
 }
 
 const LEGEND: &str = "\
-round trips: the slope of pull time over the link's round trip time, least squares over medians; intercept: the rest
-off: how far the farthest median is from that line    upstream, manifest GETs: requests to the registry, its token
-service and its CDN for one pull, and those of them that cost quota; median (lowest-highest)
-cold, re-pull: one layer of 8 kB, multi-arch    five layers: 12 MiB at 100 Mbit/s, which alone take 1.0 s, rate known";
+round trips: the slope of pull time over the link's round-trip time, a least-squares fit of medians; intercept: the rest
+residual: the largest distance of a median from the fit    upstream, manifest GETs: requests to the registry, its token
+service and its CDN per pull, and those of them that count against the pull limit; median (lowest-highest)
+cold, re-pull: one layer of 8 kB, multi-arch    five layers: 12 MiB at 100 Mbit/s, a transfer of 1.0 s, link rate known";
 
-/// One engine's turn: what it pulls is new to everyone, but for the second pull of the same.
-fn play(
-    world: &mut World,
+/// One engine's turn. Every image is new to all caches, except in the second pull of the same image.
+fn run_turn(
+    testbed: &mut Testbed,
     engine: EngineKind,
-    cases: &[Case],
-    mut measured: impl FnMut(Case, Pull),
+    scenarios: &[Scenario],
+    mut measured: impl FnMut(Scenario, Pull),
 ) -> Result<()> {
-    let wanted = |case| cases.contains(&case);
-    if wanted(Case::Cold) || wanted(Case::Again) {
-        let image = world.publish(Case::Cold)?;
-        let cold = world.pull(engine, &image)?;
-        if wanted(Case::Cold) {
-            measured(Case::Cold, cold);
+    let wanted = |scenario| scenarios.contains(&scenario);
+    if wanted(Scenario::Cold) || wanted(Scenario::RePull) {
+        let image = testbed.publish(Scenario::Cold)?;
+        let cold = testbed.pull(engine, &image)?;
+        if wanted(Scenario::Cold) {
+            measured(Scenario::Cold, cold);
         }
-        if wanted(Case::Again) {
-            measured(Case::Again, world.pull(engine, &image)?);
+        if wanted(Scenario::RePull) {
+            measured(Scenario::RePull, testbed.pull(engine, &image)?);
         }
-        world.remove(engine, &image)?;
+        testbed.remove(engine, &image)?;
     }
-    if wanted(Case::FiveLayers) {
-        let image = world.publish(Case::FiveLayers)?;
-        measured(Case::FiveLayers, world.pull(engine, &image)?);
-        world.remove(engine, &image)?;
+    if wanted(Scenario::FiveLayers) {
+        let image = testbed.publish(Scenario::FiveLayers)?;
+        measured(Scenario::FiveLayers, testbed.pull(engine, &image)?);
+        testbed.remove(engine, &image)?;
     }
     Ok(())
 }

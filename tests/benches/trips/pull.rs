@@ -1,29 +1,29 @@
-//! One pull: how long it took, and what it had the server ask of the registry.
-//! Must never know how long the link was.
+//! One pull: its duration, and the upstream requests that it caused.
+//! Must never know the link's round-trip time.
 
 use std::fmt::{self, Display};
 
-use docxy_tests::hub::{Entry, Site};
+use docxy_tests::hub::{LoggedRequest, Site};
 use serde::Serialize;
 
-/// A pull, measured.
+/// The measurement of a pull.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Pull {
-    /// From the engine's start to its end.
+    /// Seconds from the engine's start to its end.
     pub(super) seconds: f64,
-    /// What the registry, its token service and its CDN were asked, in order: until all was quiet after the pull.
+    /// The requests to the registry, its token service and its CDN, in order, until no more followed the pull.
     pub(super) upstream: Vec<String>,
-    /// Those of them that cost quota.
+    /// The number of them that count against the pull limit.
     pub(super) manifest_gets: usize,
 }
 
 impl Pull {
-    /// From the stand-in's journal of the time.
-    pub(super) fn new(seconds: f64, journal: &[Entry]) -> Self {
+    /// From the stand-in's log of requests during the pull.
+    pub(super) fn new(seconds: f64, requests: &[LoggedRequest]) -> Self {
         Self {
             seconds,
-            upstream: journal.iter().map(told).collect(),
-            manifest_gets: journal.iter().filter(|entry| costs_quota(entry)).count(),
+            upstream: requests.iter().map(describe).collect(),
+            manifest_gets: requests.iter().filter(|entry| costs_quota(entry)).count(),
         }
     }
 }
@@ -35,7 +35,7 @@ impl Display for Pull {
     }
 }
 
-fn told(entry: &Entry) -> String {
+fn describe(entry: &LoggedRequest) -> String {
     let host = match entry.site {
         Site::Registry => "registry",
         Site::Auth => "auth",
@@ -45,7 +45,7 @@ fn told(entry: &Entry) -> String {
     format!("{host} {} {status}", entry.line())
 }
 
-/// A GET counts also where it finds nothing; a HEAD never does.
-fn costs_quota(entry: &Entry) -> bool {
+/// A GET counts even if it finds nothing; a HEAD is free.
+fn costs_quota(entry: &LoggedRequest) -> bool {
     entry.site == Site::Registry && entry.method == "GET" && entry.path.contains("/manifests/")
 }

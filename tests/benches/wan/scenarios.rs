@@ -1,5 +1,5 @@
-//! The scenarios: what can happen on a link, and what is worth knowing of a contender when it does.
-//! Must never look into a contender: only what its reader got and what the link saw counts.
+//! The scenarios: what happens on a link, and the metrics of it.
+//! Must never look into a subject: only its reader and the link are measured.
 
 use std::{
     thread,
@@ -7,217 +7,243 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use docxy_tests::wan::{Link, NamedLink, Rate, ladder};
+use docxy_tests::wan::{Link, LinkPreset, Rate, presets};
 
 use super::{
-    LINKS,
-    figure::Figure,
-    result::Outcome,
-    scenario::{STEADY, Scenario, Stage, cost},
+    DEFAULT_LINKS,
+    metric::Metric,
+    results::Outcome,
+    scenario::{STEADY_AFTER_SECONDS, Scenario, ScenarioContext, cost},
 };
 use crate::{
-    contender::{Contender as _, Tcp},
-    peer::Appetite,
+    peer::TransferPlan,
+    subject::{Subject as _, Tcp},
 };
 
-/// When the link changes, in seconds from the request: long after the start is over.
-const EVENT: f64 = 8.0;
+/// When the link changes, in seconds from the request: long after the start of the transfer.
+const EVENT_AT_SECONDS: f64 = 8.0;
 
-/// How long the link is out in an outage.
-const OUTAGE: f64 = 3.0;
+/// Duration of the outage.
+const OUTAGE_SECONDS: f64 = 3.0;
 
-/// Share of what is possible that counts as full rate again. Less than what is reached in the long run, so that a lost
-/// packet in the wrong place isn't told as a slow recovery.
-const FULL: f64 = 0.9;
+/// The share of the possible rate that counts as recovered. It is less than the steady rate, so that a single lost
+/// packet does not look like a slow recovery.
+const RECOVERED_SHARE: f64 = 0.9;
 
-/// Payload's share of the link's rate at best: headers take the rest.
-const CEILING: f64 = 0.96;
+/// The maximum share of payload in the link's rate; headers take the rest.
+const PAYLOAD_SHARE_MAX: f64 = 0.96;
 
 const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "plain", story: "nothing happens", links: &LINKS, play: plain },
+    Scenario { name: "plain", description: "nothing happens", links: &DEFAULT_LINKS, run: plain },
     Scenario {
         name: "idle",
-        story: "a second pull after a minute without any",
-        links: &[ladder::TRANSPACIFIC, ladder::TRANSPACIFIC_5],
-        play: idle,
+        description: "a second pull after an idle minute",
+        links: &[presets::TRANSPACIFIC, presets::TRANSPACIFIC_5],
+        run: idle,
     },
     Scenario {
         name: "outage",
-        story: "nothing gets through for 3 s",
-        links: &[ladder::TRANSPACIFIC, ladder::TRANSPACIFIC_5],
-        play: outage,
+        description: "all packets are dropped for 3 s",
+        links: &[presets::TRANSPACIFIC, presets::TRANSPACIFIC_5],
+        run: outage,
     },
-    Scenario { name: "halved", story: "the rate is halved", links: CHANGING, play: halved },
-    Scenario { name: "doubled", story: "the rate is doubled", links: CHANGING, play: doubled },
-    Scenario { name: "longer", story: "the round trip is doubled", links: CHANGING, play: longer },
+    Scenario { name: "halved", description: "the rate is halved", links: LINKS_FOR_CHANGES, run: halved },
+    Scenario { name: "doubled", description: "the rate is doubled", links: LINKS_FOR_CHANGES, run: doubled },
+    Scenario {
+        name: "longer",
+        description: "the round trip is doubled",
+        links: LINKS_FOR_CHANGES,
+        run: longer,
+    },
     Scenario {
         name: "stopped-reader",
-        story: "the reader stops reading for 10 s",
-        links: &[ladder::TRANSPACIFIC, ladder::FAT_TRANSPACIFIC_5],
-        play: stopped_reader,
+        description: "the reader stops reading for 10 s",
+        links: &[presets::TRANSPACIFIC, presets::FAT_TRANSPACIFIC_5],
+        run: stopped_reader,
     },
-    Scenario { name: "beside-bbr", story: "a TCP BBR flow was there first", links: SHARED, play: beside_bbr },
+    Scenario {
+        name: "beside-bbr",
+        description: "a TCP BBR flow started first",
+        links: LINKS_FOR_FAIRNESS,
+        run: beside_bbr,
+    },
     Scenario {
         name: "beside-cubic",
-        story: "a TCP Cubic flow was there first",
-        links: SHARED,
-        play: beside_cubic,
+        description: "a TCP Cubic flow started first",
+        links: LINKS_FOR_FAIRNESS,
+        run: beside_cubic,
     },
 ];
 
-const CHANGING: &[NamedLink] = &[ladder::TRANSPACIFIC];
-const SHARED: &[NamedLink] = &[ladder::CONTINENTAL];
+const LINKS_FOR_CHANGES: &[LinkPreset] = &[presets::TRANSPACIFIC];
+const LINKS_FOR_FAIRNESS: &[LinkPreset] = &[presets::CONTINENTAL];
 
-/// The scenario of this name.
+/// The scenario with this name.
 pub(super) fn find(name: &str) -> Result<&'static Scenario> {
     let found = SCENARIOS.iter().find(|scenario| scenario.name == name);
-    found.with_context(|| format!("no scenario {name:?}; --help has them"))
+    found.with_context(|| format!("no scenario {name:?}; see --help"))
 }
 
 /// All scenarios, for `--help`.
 pub(super) fn help() -> String {
     let line = |scenario: &Scenario| {
         let links: Vec<_> = scenario.links.iter().map(|link| link.name).collect();
-        format!("  {:15} {} ({})\n", scenario.name, scenario.story, links.join(", "))
+        format!("  {:15} {} ({})\n", scenario.name, scenario.description, links.join(", "))
     };
-    format!(
-        "Scenarios, and the links on which they are played if none is named:\n{}",
-        SCENARIOS.iter().map(line).collect::<String>()
-    )
+    format!("Scenarios, and their default links:\n{}", SCENARIOS.iter().map(line).collect::<String>())
 }
 
-fn plain(stage: &Stage<'_>) -> Result<Outcome> {
-    let running = stage.start()?;
-    let before = stage.counters()?;
-    let measured = running.measure(&stage.appetite())?;
-    let (cold, steady) = (stage.cold(&measured), measured.reading.goodput(STEADY, stage.seconds));
-    let mut figures = vec![
-        Figure::new("cold Mbit/s", cold / 1e6, 1),
-        Figure::percent("%", stage.share(cold)),
-        Figure::new("steady Mbit/s", steady / 1e6, 1),
-        Figure::percent("steady %", stage.share(steady)),
-        Figure::percent("lost %", stage.lost_since(before)?),
+fn plain(context: &ScenarioContext<'_>) -> Result<Outcome> {
+    let running = context.start()?;
+    let before = context.counters()?;
+    let measured = running.measure(&context.plan())?;
+    let (cold, steady) =
+        (context.cold(&measured), measured.report.goodput(STEADY_AFTER_SECONDS, context.seconds));
+    let mut metrics = vec![
+        Metric::new("cold Mbit/s", cold / 1e6, 1),
+        Metric::percent("%", context.share(cold)),
+        Metric::new("steady Mbit/s", steady / 1e6, 1),
+        Metric::percent("steady %", context.share(steady)),
+        Metric::percent("lost %", context.lost_since(before)?),
     ];
-    figures.extend(stage.small(&measured));
-    figures.extend(cost(&measured));
-    Ok(Outcome::new(figures, vec![measured]))
+    metrics.extend(context.small(&measured));
+    metrics.extend(cost(&measured));
+    Ok(Outcome::new(metrics, vec![measured]))
 }
 
-fn idle(stage: &Stage<'_>) -> Result<Outcome> {
-    const IDLE: Duration = Duration::from_secs(60);
-    let running = stage.start()?;
-    let first = running.measure(&stage.appetite())?;
-    thread::sleep(IDLE);
-    let before = stage.counters()?;
-    let second = running.measure(&stage.appetite())?;
-    let figures = vec![
-        Figure::percent("first, cold %", stage.share(stage.cold(&first))),
-        Figure::percent("second, first 12 s %", stage.share(stage.cold(&second))),
-        Figure::percent("lost %", stage.lost_since(before)?),
+fn idle(context: &ScenarioContext<'_>) -> Result<Outcome> {
+    const IDLE_PERIOD: Duration = Duration::from_secs(60);
+    let running = context.start()?;
+    let first = running.measure(&context.plan())?;
+    thread::sleep(IDLE_PERIOD);
+    let before = context.counters()?;
+    let second = running.measure(&context.plan())?;
+    let metrics = vec![
+        Metric::percent("first, cold %", context.share(context.cold(&first))),
+        Metric::percent("second, first 12 s %", context.share(context.cold(&second))),
+        Metric::percent("lost %", context.lost_since(before)?),
     ];
-    Ok(Outcome::new(figures, vec![first, second]))
+    Ok(Outcome::new(metrics, vec![first, second]))
 }
 
-fn outage(stage: &Stage<'_>) -> Result<Outcome> {
-    let full = FULL * CEILING * rate(&stage.link);
-    changed(stage, EVENT + OUTAGE, full, |stage| stage.wan.outage(Duration::from_secs_f64(OUTAGE)))
-}
-
-fn halved(stage: &Stage<'_>) -> Result<Outcome> {
-    rate_changed(stage, 0.5)
-}
-
-fn doubled(stage: &Stage<'_>) -> Result<Outcome> {
-    rate_changed(stage, 2.0)
-}
-
-fn rate_changed(stage: &Stage<'_>, factor: f64) -> Result<Outcome> {
-    let changed_rate = Rate::new((rate(&stage.link) * factor) as u64);
-    let full = FULL * CEILING * rate(&stage.link) * factor;
-    changed(stage, EVENT, full, |stage| {
-        stage.wan.change(|link| link.each_way().into_iter().for_each(|way| way.rate = changed_rate));
+fn outage(context: &ScenarioContext<'_>) -> Result<Outcome> {
+    let full = RECOVERED_SHARE * PAYLOAD_SHARE_MAX * rate(&context.link);
+    changed(context, EVENT_AT_SECONDS + OUTAGE_SECONDS, full, |context| {
+        context.wan.outage(Duration::from_secs_f64(OUTAGE_SECONDS))
     })
 }
 
-fn longer(stage: &Stage<'_>) -> Result<Outcome> {
-    let full = FULL * CEILING * rate(&stage.link);
-    changed(stage, EVENT, full, |stage| {
-        stage.wan.change(|link| link.each_way().into_iter().for_each(|way| way.delay *= 2));
+fn halved(context: &ScenarioContext<'_>) -> Result<Outcome> {
+    rate_changed(context, 0.5)
+}
+
+fn doubled(context: &ScenarioContext<'_>) -> Result<Outcome> {
+    rate_changed(context, 2.0)
+}
+
+fn rate_changed(context: &ScenarioContext<'_>, factor: f64) -> Result<Outcome> {
+    let changed_rate = Rate::new((rate(&context.link) * factor) as u64);
+    let full = RECOVERED_SHARE * PAYLOAD_SHARE_MAX * rate(&context.link) * factor;
+    changed(context, EVENT_AT_SECONDS, full, |context| {
+        context
+            .wan
+            .change(|link| link.both_mut().into_iter().for_each(|direction| direction.rate = changed_rate));
     })
 }
 
-/// A transfer during which the link changes; from second `over` on, `full` bits per second are possible.
-fn changed(stage: &Stage<'_>, over: f64, full: f64, change: impl FnOnce(&Stage<'_>)) -> Result<Outcome> {
-    let running = stage.start()?;
-    let appetite = stage.appetite();
-    let transfer = running.begin(&appetite)?;
-    sleep_until(transfer.begun + Duration::from_secs_f64(EVENT));
-    let before = stage.counters()?;
-    change(stage);
+fn longer(context: &ScenarioContext<'_>) -> Result<Outcome> {
+    let full = RECOVERED_SHARE * PAYLOAD_SHARE_MAX * rate(&context.link);
+    changed(context, EVENT_AT_SECONDS, full, |context| {
+        context.wan.change(|link| link.both_mut().into_iter().for_each(|direction| direction.delay *= 2));
+    })
+}
+
+/// A transfer during which the link changes. From second `over` on, `full` bits per second are the recovered rate.
+fn changed(
+    context: &ScenarioContext<'_>,
+    over: f64,
+    full: f64,
+    change: impl FnOnce(&ScenarioContext<'_>),
+) -> Result<Outcome> {
+    let running = context.start()?;
+    let plan = context.plan();
+    let transfer = running.start_transfer(&plan)?;
+    sleep_until(transfer.started + Duration::from_secs_f64(EVENT_AT_SECONDS));
+    let before = context.counters()?;
+    change(context);
     let measured = running.finish(transfer)?;
-    let reading = &measured.reading;
-    let worst = reading.worst_second(over, stage.seconds).map_or(f64::NAN, |(_, least)| least);
-    let figures = vec![
-        Figure::percent("before %", stage.share(reading.goodput(STEADY, EVENT))),
-        Figure::seconds("full again after s", reading.recovery(over, stage.seconds, full)),
-        Figure::percent(
+    let report = &measured.report;
+    let worst = report.worst_second(over, context.seconds).map_or(f64::NAN, |(_, lowest)| lowest);
+    let metrics = vec![
+        Metric::percent("before %", context.share(report.goodput(STEADY_AFTER_SECONDS, EVENT_AT_SECONDS))),
+        Metric::seconds("full again after s", report.recovery(over, context.seconds, full)),
+        Metric::percent(
             "since then, of what is possible %",
-            reading.goodput(over, stage.seconds) / (full / FULL),
+            report.goodput(over, context.seconds) / (full / RECOVERED_SHARE),
         ),
-        Figure::new("worst second Mbit/s", worst / 1e6, 1),
-        Figure::percent("lost %", stage.lost_since(before)?),
+        Metric::new("worst second Mbit/s", worst / 1e6, 1),
+        Metric::percent("lost %", context.lost_since(before)?),
     ];
-    Ok(Outcome::new(figures, vec![measured]))
+    Ok(Outcome::new(metrics, vec![measured]))
 }
 
-fn stopped_reader(stage: &Stage<'_>) -> Result<Outcome> {
-    const STOPPED: f64 = 10.0;
-    let running = stage.start()?;
-    let appetite =
-        Appetite { pause_at: EVENT, pause_for: STOPPED, seconds: EVENT + STOPPED, ..stage.appetite() };
-    let transfer = running.begin(&appetite)?;
-    sleep_until(transfer.begun + Duration::from_secs_f64(EVENT + STOPPED / 2.0));
-    let early = stage.counters()?.offered.bytes;
-    sleep_until(transfer.begun + Duration::from_secs_f64(EVENT + STOPPED - 1.0));
-    let late = stage.counters()?.offered.bytes;
+fn stopped_reader(context: &ScenarioContext<'_>) -> Result<Outcome> {
+    const PAUSE_SECONDS: f64 = 10.0;
+    let running = context.start()?;
+    let plan = TransferPlan {
+        pause_at: EVENT_AT_SECONDS,
+        pause_for: PAUSE_SECONDS,
+        seconds: EVENT_AT_SECONDS + PAUSE_SECONDS,
+        ..context.plan()
+    };
+    let transfer = running.start_transfer(&plan)?;
+    sleep_until(transfer.started + Duration::from_secs_f64(EVENT_AT_SECONDS + PAUSE_SECONDS / 2.0));
+    let early = context.counters()?.offered.bytes;
+    sleep_until(transfer.started + Duration::from_secs_f64(EVENT_AT_SECONDS + PAUSE_SECONDS - 1.0));
+    let late = context.counters()?.offered.bytes;
     let measured = running.finish(transfer)?;
-    let mut figures = vec![
-        Figure::percent("before %", stage.share(measured.reading.goodput(STEADY, EVENT))),
-        Figure::new("still sent KB/s", (late - early) as f64 / (STOPPED / 2.0 - 1.0) / 1e3, 1),
+    let mut metrics = vec![
+        Metric::percent(
+            "before %",
+            context.share(measured.report.goodput(STEADY_AFTER_SECONDS, EVENT_AT_SECONDS)),
+        ),
+        Metric::new("still sent KB/s", (late - early) as f64 / (PAUSE_SECONDS / 2.0 - 1.0) / 1e3, 1),
     ];
-    figures.extend(stage.small(&measured));
-    figures.extend(cost(&measured));
-    Ok(Outcome::new(figures, vec![measured]))
+    metrics.extend(context.small(&measured));
+    metrics.extend(cost(&measured));
+    Ok(Outcome::new(metrics, vec![measured]))
 }
 
-fn beside_bbr(stage: &Stage<'_>) -> Result<Outcome> {
-    beside(stage, &Tcp::BBR)
+fn beside_bbr(context: &ScenarioContext<'_>) -> Result<Outcome> {
+    beside(context, &Tcp::BBR)
 }
 
-fn beside_cubic(stage: &Stage<'_>) -> Result<Outcome> {
-    beside(stage, &Tcp::CUBIC)
+fn beside_cubic(context: &ScenarioContext<'_>) -> Result<Outcome> {
+    beside(context, &Tcp::CUBIC)
 }
 
-/// A transfer on a link that another flow fills already.
-fn beside(stage: &Stage<'_>, other: &Tcp) -> Result<Outcome> {
-    /// The other's head start in seconds.
-    const AHEAD: f64 = 5.0;
-    let theirs = other.start(&stage.place)?;
-    let ours = stage.start()?;
-    let their_transfer = theirs.begin(&Appetite::seconds(AHEAD + stage.seconds + STEADY))?;
-    sleep_until(their_transfer.begun + Duration::from_secs_f64(AHEAD));
-    let our_transfer = ours.begin(&stage.appetite())?;
-    let lead = (our_transfer.begun - their_transfer.begun).as_secs_f64();
+/// A transfer on a link that another flow already fills.
+fn beside(context: &ScenarioContext<'_>, other: &Tcp) -> Result<Outcome> {
+    /// The other flow's head start.
+    const HEAD_START_SECONDS: f64 = 5.0;
+    let theirs = other.start(&context.topology)?;
+    let ours = context.start()?;
+    let their_transfer = theirs.start_transfer(&TransferPlan::seconds(
+        HEAD_START_SECONDS + context.seconds + STEADY_AFTER_SECONDS,
+    ))?;
+    sleep_until(their_transfer.started + Duration::from_secs_f64(HEAD_START_SECONDS));
+    let our_transfer = ours.start_transfer(&context.plan())?;
+    let lead = (our_transfer.started - their_transfer.started).as_secs_f64();
     let measured = ours.finish(our_transfer)?;
     let others = theirs.finish(their_transfer)?;
-    let kept = others.reading.goodput(lead + STEADY, lead + stage.seconds);
-    let taken = measured.reading.goodput(STEADY, stage.seconds);
-    let figures = vec![
-        Figure::percent("other alone %", stage.share(others.reading.goodput(lead - 2.0, lead))),
-        Figure::percent("other keeps %", stage.share(kept)),
-        Figure::percent("this one gets %", stage.share(taken)),
+    let other_rate = others.report.goodput(lead + STEADY_AFTER_SECONDS, lead + context.seconds);
+    let own_rate = measured.report.goodput(STEADY_AFTER_SECONDS, context.seconds);
+    let metrics = vec![
+        Metric::percent("other alone %", context.share(others.report.goodput(lead - 2.0, lead))),
+        Metric::percent("other gets %", context.share(other_rate)),
+        Metric::percent("this one gets %", context.share(own_rate)),
     ];
-    Ok(Outcome::new(figures, vec![measured, others]))
+    Ok(Outcome::new(metrics, vec![measured, others]))
 }
 
 fn rate(link: &Link) -> f64 {

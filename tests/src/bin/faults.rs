@@ -1,5 +1,5 @@
-//! The fault ladder as a program: `scripts/faults` runs it.
-//! Must never count a pull as good that it didn't see to be.
+//! The fault ladder as a program; `scripts/faults` runs it.
+//! Must never count a pull as successful that it did not check.
 
 use std::{
     collections::BTreeMap,
@@ -12,15 +12,16 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use docxy_tests::{
-    faults::{EngineKind, Fault, Outcome, Stage, StageOptions},
-    statistics::{median, most},
+    faults::{EngineKind, Fault, Outcome, Testbed, TestbedOptions},
+    statistics::{max, median},
     table::{Table, number},
 };
 
-/// Real engines pull a whole image through the real client and server, while one thing goes wrong in mid-layer.
+/// Real engines pull a complete image through the real client and server, while one fault happens in the middle of
+/// a layer.
 ///
-/// A pull is good if its one command succeeds, the engine has every digest right, and doesn't say that it had to begin
-/// anything again. Needs root, and Debian's docker.io and podman.
+/// A pull succeeds if its single command succeeds, all digests are right, and the engine reports no retry. Needs
+/// root, and Debian's docker.io and podman.
 #[derive(Parser)]
 #[command(name = "faults", after_help = help())]
 struct Arguments {
@@ -33,26 +34,26 @@ struct Arguments {
     /// Only this engine: docker or podman
     #[arg(long, value_name = "ENGINE")]
     engine: Option<EngineKind>,
-    /// The first pull's seed; each next one's is one more
+    /// The first pull's seed; each following pull adds one
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
     /// Size of the image, in four layers
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(16..))]
     mib: u64,
-    /// Where to leave what everybody said, a folder for each pull
+    /// Folder for the logs of all processes, with a folder for each pull
     #[arg(long, value_name = "FOLDER", default_value = "target/faults")]
     logs: PathBuf,
 }
 
 fn help() -> String {
-    let line = |fault: Fault| format!("  {:14} {}\n", fault.name(), fault.story());
+    let line = |fault: Fault| format!("  {:14} {}\n", fault.name(), fault.description());
     let faults: String = Fault::ALL.into_iter().chain([Fault::None]).map(line).collect();
     format!(
         "Faults:\n{faults}\n\
          Examples:\n  \
          faults                                            the whole ladder, about 40 minutes\n  \
          faults --only outage,drain --pulls 8              two faults, twice with each engine\n  \
-         faults --seed 17 --only cdn-cut --engine podman   one pull again, as its line says it"
+         faults --seed 17 --only cdn-cut --engine podman   one pull again, with the options in its line"
     )
 }
 
@@ -69,21 +70,21 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // If not even stderr takes it, the exit code has to do.
+            // If stderr is closed too, the exit code alone reports the error.
             let _ = writeln!(io::stderr(), "faults: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Whether all went well.
+/// Whether all pulls succeeded.
 fn run(arguments: &Arguments) -> Result<bool> {
-    let stage = Stage::new(StageOptions { mib: arguments.mib, hasty: false })?;
+    let testbed = Testbed::new(TestbedOptions { mib: arguments.mib, short_delays: false })?;
     let mut outcomes: BTreeMap<(Fault, EngineKind), Vec<Outcome>> = BTreeMap::new();
     for pull in pulls(arguments) {
-        let outcome = stage.play(pull.fault, pull.engine, pull.seed);
-        tell(pull, &outcome)?;
-        keep_logs(&arguments.logs, pull, &outcome)?;
+        let outcome = testbed.run(pull.fault, pull.engine, pull.seed);
+        print_outcome(pull, &outcome)?;
+        write_logs(&arguments.logs, pull, &outcome)?;
         outcomes.entry((pull.fault, pull.engine)).or_default().push(outcome);
     }
     let all = || outcomes.values().flatten();
@@ -93,11 +94,11 @@ fn run(arguments: &Arguments) -> Result<bool> {
 }
 
 const LEGEND: &str = "\
-MiB twice: content that came over the link beyond the image's own. What was on its way to the laptop's old address counts
-(new-address), and what an engine throws away that is interrupted (cancel).
+extra MiB: content that crossed the link in addition to the image's own, including packets in flight to the laptop's old
+address (new-address), and content that an interrupted engine discards (cancel)
 ";
 
-/// In the order of their seeds.
+/// The pulls in the order of their seeds.
 fn pulls(arguments: &Arguments) -> impl Iterator<Item = Pull> {
     let faults = if arguments.only.is_empty() { Fault::ALL.to_vec() } else { arguments.only.clone() };
     let engines = arguments.engine.map_or(EngineKind::ALL.to_vec(), |engine| vec![engine]);
@@ -112,10 +113,10 @@ fn pulls(arguments: &Arguments) -> impl Iterator<Item = Pull> {
     round.into_iter().cycle().zip(arguments.seed..).take(count).map(pull)
 }
 
-fn tell(pull: Pull, outcome: &Outcome) -> Result<()> {
+fn print_outcome(pull: Pull, outcome: &Outcome) -> Result<()> {
     let Pull { fault, engine, seed } = pull;
     let result = match &outcome.failure {
-        None => format!("{:6.1} s  {:>6} MiB twice", outcome.seconds, mib(outcome.twice as f64)),
+        None => format!("{:6.1} s  {:>6} MiB extra", outcome.seconds, mib(outcome.extra_bytes as f64)),
         Some(why) => format!("FAILED: {why}"),
     };
     Ok(writeln!(
@@ -126,7 +127,7 @@ fn tell(pull: Pull, outcome: &Outcome) -> Result<()> {
     )?)
 }
 
-fn keep_logs(folder: &Path, pull: Pull, outcome: &Outcome) -> Result<()> {
+fn write_logs(folder: &Path, pull: Pull, outcome: &Outcome) -> Result<()> {
     let folder = folder.join(format!("{}-{}-{}", pull.fault.name(), pull.engine.name(), pull.seed));
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     for (name, log) in &outcome.logs {
@@ -141,24 +142,24 @@ fn table(outcomes: &BTreeMap<(Fault, EngineKind), Vec<Outcome>>) -> Table {
         "engine",
         "pulls",
         "failures",
-        "MiB twice (median)",
-        "(most)",
+        "extra MiB (median)",
+        "(max)",
         "seconds (median)",
-        "(most)",
+        "(max)",
     ]);
     for ((fault, engine), outcomes) in outcomes {
         let good = || outcomes.iter().filter(|outcome| outcome.failure.is_none());
-        let twice = || good().map(|outcome| outcome.twice as f64);
+        let extra_bytes = || good().map(|outcome| outcome.extra_bytes as f64);
         let seconds = || good().map(|outcome| outcome.seconds);
         table.row([
             fault.name().to_owned(),
             engine.name().to_owned(),
             outcomes.len().to_string(),
             (outcomes.len() - good().count()).to_string(),
-            mib(median(twice())),
-            mib(most(twice())),
+            mib(median(extra_bytes())),
+            mib(max(extra_bytes())),
             number(median(seconds()), 1),
-            number(most(seconds()), 1),
+            number(max(seconds()), 1),
         ]);
     }
     table

@@ -1,4 +1,4 @@
-//! The Docker Hub stand-in as a process: for the demo, and for tests in other network namespaces.
+//! The Docker Hub stand-in as a program, for the demo and for tests in other network namespaces.
 //! It prints one line of JSON when it is ready, and serves until SIGTERM or SIGINT.
 
 use std::{
@@ -11,35 +11,36 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use docxy_tests::hub::{
-    Backend, Blob, Format, Hub, HubConfig, Image, Listen, PullLimit, PullLimits, Site, Store, seed_of,
+    Backend, Blob, Format, Hub, HubConfig, Image, Listen, PullLimit, PullLimits, Site, Store,
+    seed_for_repository,
 };
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Docker Hub in a box: registry, token service and CDN, each with TLS on its real name.
+/// A stand-in for Docker Hub: registry, token service and CDN, each with TLS and its real name.
 ///
 /// Example: hub --image library/hello --image library/five:12MiB --account alice:secret --private alice/private
 #[derive(Parser)]
 struct Arguments {
-    /// Where registry-1.docker.io listens; port 0 takes a free one.
+    /// Address for registry-1.docker.io; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen_registry: SocketAddr,
-    /// Where auth.docker.io listens.
+    /// Address for auth.docker.io.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen_auth: SocketAddr,
-    /// Where the CDN listens.
+    /// Address for the CDN.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen_cdn: SocketAddr,
-    /// A Unix socket to be made for the journal and for faults.
+    /// Unix socket for the request log and for faults.
     #[arg(long, value_name = "SOCKET")]
     control: Option<PathBuf>,
-    /// A file for the CA's certificate.
+    /// File to write the CA's certificate to.
     #[arg(long, value_name = "FILE")]
     ca_out: Option<PathBuf>,
-    /// A file for the line of JSON that is printed when ready.
+    /// File to write the line of JSON to that is printed when ready.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
-    /// Put a real registry process (Debian's docker-registry) behind the registry host.
+    /// Use a real registry process (Debian's docker-registry) behind the registry host.
     #[arg(long)]
     distribution: bool,
     /// A public multi-arch image, tagged latest: a small one, or five layers of SIZE in all (such as 12MiB).
@@ -48,19 +49,19 @@ struct Arguments {
     /// The same with Docker's media types instead of OCI's.
     #[arg(long, value_name = "REPOSITORY[:SIZE]")]
     docker_image: Vec<Content>,
-    /// A public image with one layer of SIZE that takes no memory.
+    /// A public image with one layer of SIZE, generated as it is read.
     #[arg(long, value_name = "REPOSITORY:SIZE")]
     large_image: Vec<Content>,
-    /// A public image with four layers of SIZE in all that take no memory.
+    /// A public image with four layers of SIZE in all, generated as they are read.
     #[arg(long, value_name = "REPOSITORY:SIZE")]
     four_layer_image: Vec<Content>,
     /// An image that only the given accounts may pull.
     #[arg(long, value_name = "REPOSITORY[:SIZE]")]
     private: Vec<Content>,
-    /// Let only the given accounts pull what another option puts there.
+    /// Let only the given accounts pull from a repository that another option fills.
     #[arg(long, value_name = "REPOSITORY")]
     lock: Vec<String>,
-    /// A blob of SIZE that no manifest names.
+    /// A blob of SIZE without a manifest.
     #[arg(long, value_name = "REPOSITORY:SIZE")]
     blob: Vec<Content>,
     /// An account.
@@ -69,12 +70,12 @@ struct Arguments {
     /// How many manifests an address without an account may pull in six hours.
     #[arg(long, value_name = "N", default_value_t = 100)]
     anonymous_pulls: u32,
-    /// How long tokens are good, in seconds.
+    /// Lifetime of tokens in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     token_lifetime: u64,
 }
 
-/// A repository, and how large what goes into it is.
+/// A repository and the size of its content.
 #[derive(Clone)]
 struct Content {
     repository: String,
@@ -88,7 +89,7 @@ async fn main() -> Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let arguments = Arguments::parse();
-    // Listened to before anyone can know that we are there.
+    // Before the program is ready, so that no signal is missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
 
     let mut published = BTreeMap::new();
@@ -110,7 +111,7 @@ async fn main() -> Result<()> {
         "published": published,
     });
     if let Some(path) = &arguments.ready_file {
-        // Whoever waits for the file must never see half of it.
+        // Renamed into place, so that a reader never sees half of the file.
         let draft = path.with_extension("draft");
         write(&draft, &ready.to_string())?;
         std::fs::rename(&draft, path).with_context(|| path.display().to_string())?;
@@ -145,7 +146,7 @@ fn config(arguments: &Arguments, store: Store) -> HubConfig {
     }
 }
 
-/// Makes all content; `published` gets the digest of each image and blob.
+/// Creates all content; `published` gets the digest of each image and blob.
 fn fill(arguments: &Arguments, published: &mut BTreeMap<String, String>) -> Result<Store> {
     let store = Store::default();
     let mut accounts = Vec::new();
@@ -165,10 +166,16 @@ fn fill(arguments: &Arguments, published: &mut BTreeMap<String, String>) -> Resu
         publish(&content.repository, &content.image()?.in_format(Format::Docker));
     }
     for content in &arguments.large_image {
-        publish(&content.repository, &Image::one_layer(seed_of(&content.repository), content.size()?)?);
+        publish(
+            &content.repository,
+            &Image::one_layer(seed_for_repository(&content.repository), content.size()?)?,
+        );
     }
     for content in &arguments.four_layer_image {
-        publish(&content.repository, &Image::four_layers(seed_of(&content.repository), content.size()?)?);
+        publish(
+            &content.repository,
+            &Image::four_layers(seed_for_repository(&content.repository), content.size()?)?,
+        );
     }
     for content in &arguments.private {
         publish(&content.repository, &content.image()?);
@@ -178,7 +185,7 @@ fn fill(arguments: &Arguments, published: &mut BTreeMap<String, String>) -> Resu
         store.make_private(repository, &accounts);
     }
     for content in &arguments.blob {
-        let blob = Blob::generated(seed_of(&content.repository), content.size()?);
+        let blob = Blob::generated(seed_for_repository(&content.repository), content.size()?);
         published.insert(content.repository.clone(), blob.digest().to_string());
         store.add_blob(&content.repository, blob);
     }
@@ -189,7 +196,7 @@ impl Content {
     fn image(&self) -> Result<Image> {
         Ok(match self.size {
             None => Image::hello_from(&self.repository)?,
-            Some(size) => Image::five_layers(seed_of(&self.repository), size)?,
+            Some(size) => Image::five_layers(seed_for_repository(&self.repository), size)?,
         })
     }
 
@@ -220,7 +227,7 @@ fn parse_size(text: &str) -> Result<u64> {
         "GiB" => 1 << 30,
         unit => bail!("unknown unit {unit:?}: KiB, MiB or GiB"),
     };
-    let number: u64 = digits.parse().with_context(|| format!("{text:?} is no size"))?;
+    let number: u64 = digits.parse().with_context(|| format!("{text:?} is not a size"))?;
     number.checked_mul(factor).context("too large")
 }
 

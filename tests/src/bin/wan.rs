@@ -1,5 +1,5 @@
-//! The link emulator as a program: a bad network for a command, or for a shell.
-//! Must never leave anything behind, whatever ends it; only after SIGKILL the next one sweeps.
+//! The link emulator as a program: runs a command or a shell beside an emulated link.
+//! Must never leave a link or a namespace behind, however it ends. After SIGKILL, the next run deletes them.
 
 use std::{
     convert::Infallible,
@@ -15,8 +15,8 @@ use clap::{Args, Parser, Subcommand};
 use docxy_tests::{
     process::scratch,
     wan::{
-        Conditions, LADDER, Link, LinkOptions, NamedLink, Pair, Wan,
-        control::{Reply, Request, answer},
+        Conditions, Link, LinkOptions, LinkPreset, NamespacePair, PRESETS, Wan,
+        control::{Request, Response, handle},
     },
 };
 use tokio::{
@@ -27,21 +27,21 @@ use tokio::{
     time::timeout,
 };
 
-/// Tells the command, and so `wan ctl`, where the control socket is.
-const CONTROL: &str = "WAN_CONTROL";
+/// Environment variable with the path of the control socket, for the command and for `wan ctl`.
+const CONTROL_VARIABLE: &str = "WAN_CONTROL";
 
-/// How long a command may take to end after SIGTERM before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long the command may take to end after SIGTERM before it is killed.
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest line that the control socket reads.
-const LONGEST_LINE: u64 = 4096;
+/// The longest request line that the control socket reads.
+const REQUEST_BYTES_MAX: u64 = 4096;
 
 /// Emulates a long, slow, lossy or hostile link between two network namespaces. Needs root.
 #[derive(Parser)]
 #[command(after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
-    command: Task,
+    command: WanCommand,
 }
 
 const EXAMPLES: &str = "\
@@ -49,49 +49,49 @@ Examples:
   wan list
   wan up transpacific-5% -- bash -c 'ip netns exec $WAN_LEFT ping -c 3 $WAN_RIGHT_IP'
   wan up --rtt 80ms --rate 50mbit/10mbit --loss 2%:8 --udp 20mbit -- bash
-  wan ctl set --rate 10mbit        # in that shell: the link changes under what runs on it
+  wan ctl set --rate 10mbit        # in that shell: changes the link while programs use it
   wan ctl outage 3s
   wan ctl report
 
-A packet meets, in this order: outages, what is done to UDP, loss, the queue, the bottleneck, delay and jitter.
-Left to right and right to left are treated alike unless a value is written A/B.
+A packet passes, in this order: outages, the UDP rule, loss, the queue, the bottleneck, delay and jitter.
+A value is for both directions, unless it is written A/B: A from left to right, B from right to left.
 
-The command sees
+Environment of the command:
   WAN_LEFT, WAN_RIGHT        names of the two namespaces, for `ip netns exec` or nsenter
   WAN_LEFT_IP, WAN_RIGHT_IP  the addresses of the two ends
-  WAN_CONTROL                the control socket: `wan ctl` finds it by itself";
+  WAN_CONTROL                the control socket, which `wan ctl` uses";
 
 #[derive(Subcommand)]
-enum Task {
-    /// Bring up a link, run a command beside it, take it down again
+enum WanCommand {
+    /// Bring up a link, run a command beside it, take the link down
     Up(Box<Up>),
-    /// Print the named links, as the options that make them
+    /// Print the named links with their options
     List,
-    /// Change a link that is up, or ask what it has done
+    /// Change a link that is up, or print its report
     ///
-    /// The link is the one whose control socket WAN_CONTROL names, as it does for what `wan up` runs.
+    /// The environment variable WAN_CONTROL names the link's control socket; `wan up` sets it for its command.
     #[command(subcommand)]
     Ctl(Request),
 }
 
-/// Without a command the link stays up until SIGINT or SIGTERM. The command's exit status is passed on.
+/// Without a command the link stays up until SIGINT or SIGTERM. The exit status is the command's.
 #[derive(Args)]
 struct Up {
-    /// A named link (see `wan list`); without one, a perfect link to be spoilt by options
-    #[arg(value_parser = named_link)]
-    link: Option<&'static NamedLink>,
+    /// A named link (see `wan list`); without one, a perfect link for the options to change
+    #[arg(value_parser = link_preset)]
+    link: Option<&'static LinkPreset>,
     #[command(flatten)]
     options: LinkOptions,
-    /// Seed of the dice for loss and jitter
+    /// Seed of the random numbers for loss and jitter
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Write the report to a file, as JSON, at the end
+    /// Write the report to a file as JSON at the end
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Do not print the report at the end
     #[arg(long)]
     quiet: bool,
-    /// What to run, outside the namespaces
+    /// The command, which runs outside the namespaces
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -100,24 +100,24 @@ struct Up {
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     let outcome = match Arguments::parse().command {
-        Task::Up(arguments) => up(*arguments).await,
-        Task::List => list(),
-        Task::Ctl(_) => ctl().await,
+        WanCommand::Up(arguments) => up(*arguments).await,
+        WanCommand::List => list(),
+        WanCommand::Ctl(_) => ctl().await,
     };
     outcome.unwrap_or_else(|error| {
-        // If even stderr is gone, the exit status has to say it all.
+        // If stderr is closed too, the exit status alone reports the error.
         let _ = writeln!(io::stderr(), "wan: {error:#}");
         ExitCode::FAILURE
     })
 }
 
 async fn up(arguments: Up) -> Result<ExitCode> {
-    // Before anything is made: from here on a signal ends the link in order.
+    // Before the link is created: from here on a signal takes it down in order.
     let mut signals = Signals::new()?;
     let mut link = arguments.link.map_or(Link::symmetric(Conditions::PERFECT), |named| named.link);
     arguments.options.apply(&mut link);
 
-    let pair = Pair::new()?;
+    let pair = NamespacePair::new()?;
     let wan = Wan::join(&pair.left, &pair.right, link, arguments.seed)?;
     let folder = scratch()?;
     let control = folder.path().join("control");
@@ -127,10 +127,10 @@ async fn up(arguments: Up) -> Result<ExitCode> {
         ("WAN_RIGHT", pair.right.namespace.clone()),
         ("WAN_LEFT_IP", pair.left.address.to_string()),
         ("WAN_RIGHT_IP", pair.right.address.to_string()),
-        (CONTROL, control.display().to_string()),
+        (CONTROL_VARIABLE, control.display().to_string()),
     ];
     let outcome = tokio::select! {
-        outcome = use_link(&arguments.command, environment, &mut signals) => outcome?,
+        outcome = run_command(&arguments.command, environment, &mut signals) => outcome?,
         never = serve(&listener, &wan) => match never {},
     };
 
@@ -145,8 +145,8 @@ async fn up(arguments: Up) -> Result<ExitCode> {
     Ok(outcome)
 }
 
-/// Runs the command to its end, or, without one, waits for a signal.
-async fn use_link(
+/// Runs the command to its end; without a command, waits for a signal.
+async fn run_command(
     command: &[String],
     environment: [(&str, String); 5],
     signals: &mut Signals,
@@ -164,26 +164,26 @@ async fn use_link(
     run_until_ended(child, signals).await
 }
 
-/// Waits for the command; a signal is passed on, and after a while with force.
+/// Waits for the command to end. After a signal it gets SIGTERM, and SIGKILL when the timeout is over.
 async fn run_until_ended(mut child: Child, signals: &mut Signals) -> Result<ExitCode> {
     tokio::select! {
         status = child.wait() => return Ok(exit_code(status?)),
         () = signals.next() => {}
     }
     if let Some(pid) = child.id() {
-        // The shell's own `kill`, as tokio only knows SIGKILL.
+        // The shell's own `kill`, as tokio has SIGKILL only.
         Command::new("sh").args(["-c", r#"kill -s TERM "$0""#, &pid.to_string()]).status().await?;
     }
-    match timeout(GRACE, child.wait()).await {
+    match timeout(TERMINATION_TIMEOUT, child.wait()).await {
         Ok(status) => Ok(exit_code(status?)),
         Err(_) => {
             child.kill().await?;
-            bail!("the command did not end within {GRACE:?} of a signal and was killed")
+            bail!("the command did not end within {TERMINATION_TIMEOUT:?} of a signal and was killed")
         }
     }
 }
 
-/// As a shell tells it: its own code, or 128 + the signal that ended it.
+/// The exit code as in a shell: the command's own, or 128 + the number of the signal that ended it.
 fn exit_code(status: ExitStatus) -> ExitCode {
     use std::os::unix::process::ExitStatusExt as _;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
@@ -192,36 +192,38 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 
 fn list() -> Result<ExitCode> {
     let mut out = io::stdout().lock();
-    for NamedLink { name, story, link } in LADDER {
-        writeln!(out, "{name:20} {story}\n{:20} {link}", "")?;
+    for LinkPreset { name, description, link } in PRESETS {
+        writeln!(out, "{name:20} {description}\n{:20} {link}", "")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sends on the words of the request, which the arguments' own grammar has found good.
+/// Sends the request's words, which the argument parser has checked already.
 async fn ctl() -> Result<ExitCode> {
-    let control = PathBuf::from(env::var_os(CONTROL).with_context(|| format!("{CONTROL} is not set"))?);
+    let control = PathBuf::from(
+        env::var_os(CONTROL_VARIABLE).with_context(|| format!("{CONTROL_VARIABLE} is not set"))?,
+    );
     let words: Vec<_> = env::args().skip_while(|word| word != "ctl").skip(1).collect();
     let mut socket = UnixStream::connect(&control)
         .await
-        .with_context(|| format!("no link is up behind {}", control.display()))?;
+        .with_context(|| format!("no link answers at {}", control.display()))?;
     socket.write_all(words.join(" ").as_bytes()).await?;
     socket.shutdown().await?;
-    let mut reply = Vec::new();
-    socket.read_to_end(&mut reply).await?;
-    let reply: Reply = serde_json::from_slice(&reply).context("the link's process has ended")?;
-    let value = reply.map_err(|why| anyhow!(why))?;
+    let mut response = Vec::new();
+    socket.read_to_end(&mut response).await?;
+    let response: Response = serde_json::from_slice(&response).context("the link's process has ended")?;
+    let value = response.map_err(|why| anyhow!(why))?;
     if !value.is_null() {
         writeln!(io::stdout(), "{value:#}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Answers requests, one a connection, for ever.
+/// Serves requests for ever, one per connection.
 async fn serve(listener: &UnixListener, wan: &Wan) -> Infallible {
     loop {
         let responded = match listener.accept().await {
-            Ok((socket, _)) => timeout(GRACE, respond(socket, wan)).await,
+            Ok((socket, _)) => timeout(TERMINATION_TIMEOUT, respond(socket, wan)).await,
             Err(error) => Ok(Err(error.into())),
         };
         if let Ok(Err(error)) = responded {
@@ -233,13 +235,13 @@ async fn serve(listener: &UnixListener, wan: &Wan) -> Infallible {
 async fn respond(mut socket: UnixStream, wan: &Wan) -> Result<()> {
     let (input, mut output) = socket.split();
     let mut line = String::new();
-    BufReader::new(input.take(LONGEST_LINE)).read_line(&mut line).await?;
-    output.write_all(&serde_json::to_vec(&answer(&line, wan))?).await?;
+    BufReader::new(input.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    output.write_all(&serde_json::to_vec(&handle(&line, wan))?).await?;
     Ok(())
 }
 
-fn named_link(name: &str) -> Result<&'static NamedLink> {
-    NamedLink::find(name).with_context(|| "no such link; `wan list` shows them".to_owned())
+fn link_preset(name: &str) -> Result<&'static LinkPreset> {
+    LinkPreset::find(name).with_context(|| "no such link; `wan list` shows them".to_owned())
 }
 
 /// The signals that end the link.

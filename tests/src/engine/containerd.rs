@@ -1,17 +1,17 @@
 //! containerd (Debian's 1.6) and `ctr` with a `hosts.toml`.
-//! Must never fall back to plain names: `ctr` takes full references only (`docker.io/library/alpine:latest`).
+//! Must never use short names: `ctr` takes full references only (`docker.io/library/alpine:latest`).
 
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Account, COMMAND, Direct, Engine, PULL, Pulled, Sandbox};
+use super::{Account, COMMAND_TIMEOUT, DirectAccess, Engine, PULL_TIMEOUT, PulledImage, Sandbox};
 use crate::{
     net::Namespace,
     process::{PATIENCE, Process, run},
 };
 
-/// containerd without the Kubernetes part, which needs network plugins and pulls nothing here.
+/// Disables the Kubernetes plugin, which needs network plugins and is not used here.
 const CONFIG: &str = r#"
 version = 2
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
@@ -25,18 +25,18 @@ pub struct Containerd {
 }
 
 impl Engine for Containerd {
-    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<Pulled> {
-        run(self.pull_command(image, account), PULL)?.succeeded()?;
+    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<PulledImage> {
+        run(self.pull_command(image, account), PULL_TIMEOUT)?.succeeded()?;
         self.inspect(image)
     }
 
     fn pull_refused(&self, image: &str, account: Option<Account<'_>>) -> Result<String> {
-        run(self.pull_command(image, account), PULL)?.refused()
+        run(self.pull_command(image, account), PULL_TIMEOUT)?.refused()
     }
 }
 
 impl Containerd {
-    /// Starts one in `namespace` whose mirror for docker.io is `mirror` (`http://127.0.0.1:PORT`).
+    /// Starts containerd in `namespace`, with `mirror` (`http://127.0.0.1:PORT`) as the mirror of docker.io.
     pub fn start(namespace: &Namespace, mirror: &str) -> Result<Self> {
         let sandbox = Sandbox::new(namespace)?;
         sandbox.write(
@@ -50,9 +50,9 @@ impl Containerd {
         Self::start_in(sandbox)
     }
 
-    /// Starts one without a mirror.
-    pub fn start_direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
-        Self::start_in(Sandbox::knowing(namespace, direct)?)
+    /// Starts containerd without a mirror.
+    pub fn start_direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
+        Self::start_in(Sandbox::with_direct_access(namespace, direct)?)
     }
 
     fn start_in(sandbox: Sandbox) -> Result<Self> {
@@ -64,34 +64,35 @@ impl Containerd {
         Ok(Self { _process: process, sandbox })
     }
 
-    /// What containerd has under this name.
-    pub fn inspect(&self, image: &str) -> Result<Pulled> {
-        let table = run(self.ctr(&["images", "list", &format!("name=={image}")]), COMMAND)?.succeeded()?;
+    /// The image that containerd has under this name.
+    pub fn inspect(&self, image: &str) -> Result<PulledImage> {
+        let table =
+            run(self.ctr(&["images", "list", &format!("name=={image}")]), COMMAND_TIMEOUT)?.succeeded()?;
         let row = table
             .lines()
             .find(|line| line.starts_with(image))
             .with_context(|| format!("no {image}\n{table}"))?;
         // REF TYPE DIGEST SIZE PLATFORMS LABELS
         let digest = row.split_whitespace().nth(2).with_context(|| format!("no digest in `{row}`"))?;
-        Pulled::from_store(digest, |digest| {
-            Ok(run(self.ctr(&["content", "get", digest]), COMMAND)?.succeeded()?.into_bytes())
+        PulledImage::from_store(digest, |digest| {
+            Ok(run(self.ctr(&["content", "get", digest]), COMMAND_TIMEOUT)?.succeeded()?.into_bytes())
         })
     }
 
-    /// `ctr` with these arguments, talking to this containerd.
+    /// `ctr` with these arguments, connected to this containerd.
     pub fn ctr(&self, arguments: &[&str]) -> Command {
         let mut command = self.sandbox.command("ctr");
         command.args(["--namespace", "docxy"]).args(arguments);
         command
     }
 
-    /// `ctr images pull`: it is ctr that talks to registries here, not the daemon. With `--debug` it draws no
-    /// progress; else it would end only when it had drawn that once more, which it does every 100 ms.
+    /// `ctr images pull`: ctr, not the daemon, connects to registries. With `--debug` it draws no progress;
+    /// otherwise it would end only after its next drawing, up to 100 ms later.
     pub fn pull_command(&self, image: &str, account: Option<Account<'_>>) -> Command {
         let mut command = self.ctr(&["--debug", "images", "pull", "--hosts-dir"]);
         command.arg(self.sandbox.path("hosts"));
         if let Some(account) = account {
-            command.args(["--user", &account.pair()]);
+            command.args(["--user", &account.credentials()]);
         }
         command.arg(image);
         command

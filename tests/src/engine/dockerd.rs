@@ -1,5 +1,5 @@
 //! dockerd (Debian's docker.io, 20.10) with `registry-mirrors`, and its command line.
-//! Must never publish ports, make bridges or write firewall rules: it only pulls.
+//! Must never publish ports, create bridges or write firewall rules: it only pulls.
 
 use std::{fs, path::Path, process::Command};
 
@@ -8,7 +8,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::{
-    Account, COMMAND, Direct, PULL, Pulled, Sandbox,
+    Account, COMMAND_TIMEOUT, DirectAccess, PULL_TIMEOUT, PulledImage, Sandbox,
     image::{text, texts},
 };
 use crate::{
@@ -25,14 +25,14 @@ pub struct Dockerd {
 }
 
 impl Dockerd {
-    /// Starts one in `namespace` whose mirror for docker.io is `mirror` (`http://127.0.0.1:PORT`).
+    /// Starts dockerd in `namespace`, with `mirror` (`http://127.0.0.1:PORT`) as the mirror of docker.io.
     pub fn start(namespace: &Namespace, mirror: &str) -> Result<Self> {
         Self::start_in(Sandbox::new(namespace)?, &[mirror])
     }
 
-    /// Starts one without a mirror.
-    pub fn start_direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
-        Self::start_in(Sandbox::knowing(namespace, direct)?, &[])
+    /// Starts dockerd without a mirror.
+    pub fn start_direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
+        Self::start_in(Sandbox::with_direct_access(namespace, direct)?, &[])
     }
 
     fn start_in(sandbox: Sandbox, mirrors: &[&str]) -> Result<Self> {
@@ -51,65 +51,65 @@ impl Dockerd {
         Ok(Self { process, sandbox })
     }
 
-    /// `docker pull`, and what it got.
-    pub fn pull(&self, image: &str) -> Result<Pulled> {
-        run(self.docker(&["pull", image]), PULL)?.succeeded()?;
+    /// `docker pull`. Returns the pulled image.
+    pub fn pull(&self, image: &str) -> Result<PulledImage> {
+        run(self.docker(&["pull", image]), PULL_TIMEOUT)?.succeeded()?;
         self.inspect(image)
     }
 
-    /// `docker pull` of something that it must not get, and how docker tells that to its user.
+    /// `docker pull` that must fail. Returns its stderr.
     pub fn pull_refused(&self, image: &str) -> Result<String> {
-        run(self.docker(&["pull", image]), PULL)?.refused()
+        run(self.docker(&["pull", image]), PULL_TIMEOUT)?.refused()
     }
 
-    /// What dockerd has under this name.
-    pub fn inspect(&self, image: &str) -> Result<Pulled> {
-        let json =
-            run(self.docker(&["image", "inspect", "--format", "{{json .}}", image]), COMMAND)?.succeeded()?;
+    /// The image that dockerd has under this name.
+    pub fn inspect(&self, image: &str) -> Result<PulledImage> {
+        let json = run(self.docker(&["image", "inspect", "--format", "{{json .}}", image]), COMMAND_TIMEOUT)?
+            .succeeded()?;
         let image: Value = serde_json::from_str(&json)?;
         let (_, digest) = text(&image["RepoDigests"][0])?.split_once('@').context("a RepoDigest has no @")?;
-        Ok(Pulled {
+        Ok(PulledImage {
             digest: digest.to_owned(),
             config: text(&image["Id"])?.to_owned(),
             layers: texts(&image["RootFS"]["Layers"])?,
         })
     }
 
-    /// `docker login REGISTRY`, and what it said.
+    /// `docker login REGISTRY`. Returns its output.
     pub fn login(&self, registry: &str, account: Account<'_>) -> Result<String> {
-        run(self.login_command(registry, account)?, COMMAND)?.succeeded()
+        run(self.login_command(registry, account)?, COMMAND_TIMEOUT)?.succeeded()
     }
 
-    /// `docker login REGISTRY` that must fail, and how docker tells that to its user.
+    /// `docker login REGISTRY` that must fail. Returns its stderr.
     pub fn login_refused(&self, registry: &str, account: Account<'_>) -> Result<String> {
-        run(self.login_command(registry, account)?, COMMAND)?.refused()
+        run(self.login_command(registry, account)?, COMMAND_TIMEOUT)?.refused()
     }
 
-    /// Has docker know this account for Docker Hub, as a `docker login` before the network was blocked would. It
-    /// sends it to the mirror.
+    /// Stores this account for Docker Hub, as a `docker login` would before the network was blocked. docker sends
+    /// it to the mirror.
     pub fn remember_hub_account(&self, account: Account<'_>) -> Result<()> {
-        let auth = BASE64_STANDARD.encode(account.pair());
+        let auth = BASE64_STANDARD.encode(account.credentials());
         let config = json!({ "auths": { "https://index.docker.io/v1/": { "auth": auth } } });
         self.sandbox.write("home/.docker/config.json", &config.to_string())?;
         Ok(())
     }
 
-    /// `docker logout` from everywhere.
+    /// Removes all stored accounts.
     pub fn forget_accounts(&self) -> Result<()> {
         Ok(fs::remove_dir_all(self.sandbox.path("home/.docker"))?)
     }
 
-    /// `docker load` of a tar; returns the names of the images that were in it.
+    /// `docker load` of a tar. Returns the names of the images in it.
     pub fn load(&self, tar: &Path) -> Result<Vec<String>> {
         let mut command = self.docker(&["load", "--input"]);
         command.arg(tar);
-        let said = run(command, PULL)?.succeeded()?;
-        Ok(said.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).map(str::to_owned).collect())
+        let output = run(command, PULL_TIMEOUT)?.succeeded()?;
+        Ok(output.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).map(str::to_owned).collect())
     }
 
-    /// `docker rmi`: the next pull is a cold one again.
+    /// `docker rmi`, so that the next pull is a new one.
     pub fn remove(&self, image: &str) -> Result<()> {
-        run(self.docker(&["rmi", "--force", image]), COMMAND)?.succeeded()?;
+        run(self.docker(&["rmi", "--force", image]), COMMAND_TIMEOUT)?.succeeded()?;
         Ok(())
     }
 
@@ -118,7 +118,7 @@ impl Dockerd {
         &mut self.process
     }
 
-    /// `docker` with these arguments, talking to this dockerd.
+    /// `docker` with these arguments, connected to this dockerd.
     pub fn docker(&self, arguments: &[&str]) -> Command {
         let mut command = self.sandbox.command("docker");
         command.args(arguments);

@@ -1,37 +1,37 @@
-//! What an engine has after a pull, in terms that all engines share, so that it can be compared.
+//! A pulled image, in terms that all engines have, so that it can be compared.
 //! Must never trust a digest that it can compute.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// An image as an engine has it: equal only if every byte that matters is.
+/// An image in an engine's store: equal only if all content is equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pulled {
-    /// Digest of what the tag named: the index of a multi-arch image.
+pub struct PulledImage {
+    /// The digest that the tag named: that of the index of a multi-arch image.
     pub digest: String,
-    /// Digest of the config of this machine's platform (linux/amd64): the image id.
+    /// The digest of the config for this machine's platform (linux/amd64): the image id.
     pub config: String,
-    /// Digests of the uncompressed layers, bottom first.
+    /// The digests of the uncompressed layers, bottom first.
     pub layers: Vec<String>,
 }
 
-impl Pulled {
-    /// Reads an image from an engine's content store, from what the tag named down to the config. `content` returns
+impl PulledImage {
+    /// Reads an image from an engine's content store, from the tag's digest down to the config. `content` returns
     /// the bytes stored under a digest; they are checked against it.
     pub(super) fn from_store(top: &str, content: impl Fn(&str) -> Result<Vec<u8>>) -> Result<Self> {
         let json = |digest: &str| -> Result<Value> {
             let bytes = content(digest)?;
             let found = digest_of(&bytes);
-            ensure!(found == digest, "{digest} holds content of digest {found}");
+            ensure!(found == digest, "{digest} has content with the digest {found}");
             Ok(serde_json::from_slice(&bytes)?)
         };
         let mut manifest = json(top)?;
         if let Some(entries) = manifest["manifests"].as_array() {
-            let ours = entries.iter().find(|entry| {
+            let platform = entries.iter().find(|entry| {
                 entry["platform"]["os"] == "linux" && entry["platform"]["architecture"] == "amd64"
             });
-            manifest = json(text(&ours.context("the index has no linux/amd64")?["digest"])?)?;
+            manifest = json(text(&platform.context("the index has no linux/amd64")?["digest"])?)?;
         }
         let config_digest = text(&manifest["config"]["digest"])?;
         let config = json(config_digest)?;
@@ -49,12 +49,12 @@ pub(super) fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
-/// A JSON string that must be there.
+/// A JSON string; anything else is an error.
 pub(super) fn text(value: &Value) -> Result<&str> {
     value.as_str().with_context(|| format!("expected a string, found {value}"))
 }
 
-/// A JSON list of strings that must be there.
+/// A JSON list of strings; anything else is an error.
 pub(super) fn texts(value: &Value) -> Result<Vec<String>> {
     let values = value.as_array().with_context(|| format!("expected a list, found {value}"))?;
     values.iter().map(|value| Ok(text(value)?.to_owned())).collect()

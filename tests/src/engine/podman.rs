@@ -7,43 +7,43 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{
-    Account, COMMAND, Direct, Engine, PULL, Pulled, Sandbox,
+    Account, COMMAND_TIMEOUT, DirectAccess, Engine, PULL_TIMEOUT, PulledImage, Sandbox,
     image::{text, texts},
     skopeo::write_registries,
 };
 use crate::{net::Namespace, process::run};
 
-/// A podman with a storage of its own.
+/// podman with a storage of its own.
 #[derive(Debug)]
 pub struct Podman {
     sandbox: Sandbox,
 }
 
 impl Engine for Podman {
-    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<Pulled> {
-        run(self.pull_command(image, account), PULL)?.succeeded()?;
+    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<PulledImage> {
+        run(self.pull_command(image, account), PULL_TIMEOUT)?.succeeded()?;
         self.inspect(image)
     }
 
     fn pull_refused(&self, image: &str, account: Option<Account<'_>>) -> Result<String> {
-        run(self.pull_command(image, account), PULL)?.refused()
+        run(self.pull_command(image, account), PULL_TIMEOUT)?.refused()
     }
 }
 
 impl Podman {
-    /// One in `namespace` whose mirror for docker.io is `mirror` (`127.0.0.1:PORT`).
+    /// podman in `namespace`, with `mirror` (`127.0.0.1:PORT`) as the mirror of docker.io.
     pub fn new(namespace: &Namespace, mirror: &str) -> Result<Self> {
         Self::new_in(Sandbox::new(namespace)?, Some(mirror))
     }
 
-    /// One without a mirror.
-    pub fn direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
-        Self::new_in(Sandbox::knowing(namespace, direct)?, None)
+    /// podman without a mirror.
+    pub fn direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
+        Self::new_in(Sandbox::with_direct_access(namespace, direct)?, None)
     }
 
     fn new_in(sandbox: Sandbox, mirror: Option<&str>) -> Result<Self> {
         write_registries(&sandbox, mirror)?;
-        // vfs works on whatever file system the temporary folder is on.
+        // vfs works on every file system of the temporary folder.
         let storage = "[storage]\n\
                        driver = \"vfs\"\n\
                        graphroot = \"/var/lib/containers/storage\"\n\
@@ -52,32 +52,32 @@ impl Podman {
         Ok(Self { sandbox })
     }
 
-    /// What podman has under this name.
-    pub fn inspect(&self, image: &str) -> Result<Pulled> {
-        let json = run(self.podman(&["image", "inspect", image]), COMMAND)?.succeeded()?;
+    /// The image that podman has under this name.
+    pub fn inspect(&self, image: &str) -> Result<PulledImage> {
+        let json = run(self.podman(&["image", "inspect", image]), COMMAND_TIMEOUT)?.succeeded()?;
         let images: Value = serde_json::from_str(&json)?;
         let image = &images[0];
-        Ok(Pulled {
+        Ok(PulledImage {
             digest: text(&image["Digest"])?.to_owned(),
             config: format!("sha256:{}", text(&image["Id"])?),
             layers: texts(&image["RootFS"]["Layers"])?,
         })
     }
 
-    /// `podman load` of a tar; returns the names of the images that were in it.
+    /// `podman load` of a tar. Returns the names of the images in it.
     pub fn load(&self, tar: &Path) -> Result<Vec<String>> {
         let mut command = self.podman(&["load", "--quiet", "--input"]);
         command.arg(tar);
-        let said = run(command, PULL)?.succeeded()?;
-        Ok(said.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).map(str::to_owned).collect())
+        let output = run(command, PULL_TIMEOUT)?.succeeded()?;
+        Ok(output.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).map(str::to_owned).collect())
     }
 
-    /// `podman login REGISTRY`: the one way for an account to get to a mirror. What goes with a pull (`--creds`) is for the
-    /// registry that the image's name says, and is kept from mirrors.
+    /// `podman login REGISTRY`: the only way to send an account to a mirror. podman sends the account of `--creds`
+    /// to the registry in the image's name, and never to mirrors.
     pub fn login(&self, registry: &str, account: Account<'_>) -> Result<String> {
         let mut command = self.sandbox.command_with_input("podman", account.password)?;
         command.args(["login", "--username", account.user, "--password-stdin", registry]);
-        run(command, COMMAND)?.succeeded()
+        run(command, COMMAND_TIMEOUT)?.succeeded()
     }
 
     /// `podman` with these arguments.
@@ -90,7 +90,7 @@ impl Podman {
     fn pull_command(&self, image: &str, account: Option<Account<'_>>) -> Command {
         let mut command = self.podman(&["pull"]);
         if let Some(account) = account {
-            command.args(["--creds", &account.pair()]);
+            command.args(["--creds", &account.credentials()]);
         }
         command.arg(image);
         command

@@ -1,5 +1,6 @@
-//! A plain registry (Debian's docker-registry) beside the engines, without tokens, TLS or tunnel: what Docxy is compared
-//! with, and what proves that the engines themselves run. Must never stand in for Docker Hub.
+//! A plain registry (Debian's docker-registry) without tokens, TLS or tunnel. Its tests prove that the engines
+//! themselves work.
+//! Must never stand in for Docker Hub.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -12,7 +13,7 @@ use serde_json::json;
 use super::{Sandbox, Skopeo};
 use crate::{net::Namespace, process::Process};
 
-/// A running docker-registry, which pushes and pulls by plain HTTP.
+/// A running docker-registry; pushes and pulls use plain HTTP.
 #[derive(Debug)]
 pub struct Registry {
     process: Process,
@@ -22,7 +23,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts an empty one in `namespace` that listens on `ip`, at a port that the kernel picks.
+    /// Starts an empty registry in `namespace` that listens on `ip`, at a port that the kernel picks.
     pub fn start(namespace: &Namespace, ip: IpAddr) -> Result<Self> {
         let sandbox = Sandbox::new(namespace)?;
         let config = json!({
@@ -30,7 +31,7 @@ impl Registry {
             "http": { "addr": SocketAddr::new(ip, 0).to_string(), "secret": "one instance, nothing to share" },
             "storage": { "filesystem": { "rootdirectory": "/var/lib/docker-registry" } },
         });
-        // YAML takes JSON.
+        // YAML is a superset of JSON.
         let config = sandbox.write("registry.yml", &config.to_string())?;
         let mut command = sandbox.command("docker-registry");
         command.arg("serve").arg(config);
@@ -40,17 +41,17 @@ impl Registry {
         Ok(Self { process, _sandbox: sandbox, address, skopeo })
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stores the image of an OCI layout, all platforms, as `name` (`library/hello:latest`).
+    /// Pushes the image of an OCI layout with all platforms as `name` (`library/hello:latest`).
     pub fn push(&self, layout: &Path, name: &str) -> Result<()> {
         self.skopeo.push(layout, &format!("{}/{name}", self.address))
     }
 
-    /// All requests so far, in its own words.
+    /// Its log, with all requests.
     pub fn log(&self) -> String {
         self.process.log()
     }

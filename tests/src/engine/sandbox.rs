@@ -1,6 +1,6 @@
-//! A place of an engine's own: its namespace's network, and a private `/var/lib`, `/run` and `/etc/containers`.
-//! Engines run on their default paths in it, and the kernel drops its mounts with the last process: nothing is left on
-//! the machine. Must never mount anything where the machine itself would see it.
+//! An engine's private environment: its namespace's network, and a private `/var/lib`, `/run` and
+//! `/etc/containers`. Engines use their default paths in it. The kernel drops the mounts with the last process.
+//! Must never mount anything in the machine's own mount namespace.
 
 use std::{
     collections::BTreeMap,
@@ -21,22 +21,22 @@ use crate::{net::Namespace, process::scratch};
 pub struct Sandbox {
     root: TempDir,
     namespace: Namespace,
-    /// The one certificate authority, where it isn't the machine's own.
+    /// The only trusted CA, if it is not the machine's own set.
     ca: Option<PathBuf>,
 }
 
-/// Docker Hub as an engine without a mirror finds it.
+/// How an engine without a mirror reaches Docker Hub.
 #[derive(Clone, Debug)]
-pub struct Direct {
-    /// Where its host names lead, instead of DNS; the ports are HTTPS's own.
+pub struct DirectAccess {
+    /// The addresses of its host names, instead of DNS; the port is always 443.
     pub hosts: BTreeMap<String, SocketAddr>,
-    /// The certificate authority to trust for it.
+    /// The file of the CA certificate to trust.
     pub ca: PathBuf,
 }
 
-/// Binds the folders beside it over the machine's, then becomes the program. The cgroup tree is mounted because 20.10's
-/// dockerd ends at once without one, and some machines (CI's among them) have none or an old one.
-const ENTER: &str = r#"set -e
+/// Mounts this folder's subfolders over the machine's, then execs the program. It mounts the cgroup tree because
+/// dockerd 20.10 exits without one, and some machines have none or an old version.
+const ENTER_SCRIPT: &str = r#"set -e
 root=${0%/*}
 mount --bind "$root/lib" /var/lib
 mount --bind "$root/run" /run
@@ -47,39 +47,39 @@ exec "$@"
 "#;
 
 impl Sandbox {
-    /// An empty one, for an engine that shall run in `namespace`.
+    /// An empty sandbox for an engine that runs in `namespace`.
     pub fn new(namespace: &Namespace) -> Result<Self> {
         let sandbox = Self { root: scratch()?, namespace: namespace.clone(), ca: None };
         for folder in ["lib", "run", "containers", "home"] {
             fs::create_dir(sandbox.path(folder))?;
         }
-        sandbox.write("enter", ENTER)?;
+        sandbox.write("enter", ENTER_SCRIPT)?;
         Ok(sandbox)
     }
 
-    /// The same for an engine that finds Docker Hub itself.
-    pub fn knowing(namespace: &Namespace, direct: &Direct) -> Result<Self> {
+    /// The same for an engine that reaches Docker Hub directly.
+    pub fn with_direct_access(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
         let sandbox = Self { ca: Some(direct.ca.clone()), ..Self::new(namespace)? };
         let line = |(host, address): (&String, &SocketAddr)| format!("{} {host}\n", address.ip());
         sandbox.write("etc-hosts", &direct.hosts.iter().map(line).collect::<String>())?;
         Ok(sandbox)
     }
 
-    /// A command that runs in here, with an environment of its own: no proxies, no credentials, Debian's programs
-    /// before any that were put in /usr/local.
+    /// A command that runs in the sandbox, with an environment of its own: no proxies, no credentials, Debian's
+    /// programs before those in /usr/local.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.namespace.command("unshare");
         command.args(["--mount", "--propagation", "private", "--", "sh"]);
         command.arg(self.path("enter")).arg(program);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.path("home"));
         if let Some(ca) = &self.ca {
-            // Engines are written in Go, which looks there.
+            // Engines are written in Go, which reads this variable.
             command.env("SSL_CERT_FILE", ca);
         }
         command
     }
 
-    /// The same with `input` on stdin: where secrets go.
+    /// The same with `input` on stdin, for secrets.
     pub fn command_with_input(&self, program: impl AsRef<OsStr>, input: &str) -> Result<Command> {
         let file = self.write("home/.stdin", input)?;
         let mut command = self.command(program);
@@ -87,8 +87,8 @@ impl Sandbox {
         Ok(command)
     }
 
-    /// Writes a file, `lib/…` being `/var/lib`, `run/…` `/run`, `containers/…` `/etc/containers` and `home/…` `$HOME`.
-    /// Its path is good inside and outside.
+    /// Writes a file: `lib/…` is `/var/lib`, `run/…` is `/run`, `containers/…` is `/etc/containers` and `home/…` is
+    /// `$HOME`. The returned path is valid inside and outside the sandbox.
     pub fn write(&self, path: &str, content: &str) -> Result<PathBuf> {
         let path = self.path(path);
         if let Some(folder) = path.parent() {
@@ -98,12 +98,12 @@ impl Sandbox {
         Ok(path)
     }
 
-    /// The path of a file in here, good inside and outside.
+    /// The path of a file in the sandbox, valid inside and outside.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root().join(path)
     }
 
-    /// Where all of it lies; logs too.
+    /// The folder of the sandbox, with all files and logs.
     pub fn root(&self) -> &Path {
         self.root.path()
     }

@@ -1,5 +1,5 @@
-//! skopeo (Debian's 1.9): the `containers/image` library that podman and buildah use, without a storage.
-//! Must never convert what it copies: only exact bytes can be compared.
+//! skopeo (Debian's 1.9): the `containers/image` library of podman and buildah, without a storage.
+//! Must never convert an image: only exact bytes can be compared.
 
 use std::{
     fs,
@@ -10,29 +10,31 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Account, COMMAND, Direct, Engine, PULL, Pulled, Sandbox, image::digest_of};
+use super::{
+    Account, COMMAND_TIMEOUT, DirectAccess, Engine, PULL_TIMEOUT, PulledImage, Sandbox, image::digest_of,
+};
 use crate::{net::Namespace, process::run};
 
-/// A skopeo with a configuration of its own.
+/// skopeo with a configuration of its own.
 #[derive(Debug)]
 pub struct Skopeo {
     sandbox: Sandbox,
     copies: AtomicUsize,
 }
 
-/// Makes `mirror` (`HOST:PORT`), if there is one, the mirror of docker.io, and a registry that may itself be named without
-/// TLS, for all tools that use `containers/image`.
+/// Configures `mirror` (`HOST:PORT`), if there is one, as the mirror of docker.io and as a registry without TLS,
+/// for all tools that use `containers/image`.
 pub(super) fn write_registries(sandbox: &Sandbox, mirror: Option<&str>) -> Result<()> {
     sandbox.write("containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)?;
     let mut registries = "unqualified-search-registries = [\"docker.io\"]\n".to_owned();
     if let Some(mirror) = mirror {
-        registries.push_str(&mirrored(mirror));
+        registries.push_str(&mirror_config(mirror));
     }
     sandbox.write("containers/registries.conf", &registries)?;
     Ok(())
 }
 
-fn mirrored(mirror: &str) -> String {
+fn mirror_config(mirror: &str) -> String {
     format!(
         "[[registry]]\n\
          location = \"docker.io\"\n\
@@ -47,17 +49,19 @@ fn mirrored(mirror: &str) -> String {
 
 /// A pull is `skopeo copy --all docker://IMAGE dir:…`: every platform, byte for byte.
 impl Engine for Skopeo {
-    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<Pulled> {
+    fn pull(&self, image: &str, account: Option<Account<'_>>) -> Result<PulledImage> {
         let folder = self.next_folder();
-        run(self.copy_command(image, &format!("dir:{}", folder.display()), account), PULL)?.succeeded()?;
+        run(self.copy_command(image, &format!("dir:{}", folder.display()), account), PULL_TIMEOUT)?
+            .succeeded()?;
         let top = fs::read(folder.join("manifest.json"))?;
         let digest = digest_of(&top);
-        Pulled::from_store(&digest, |wanted| {
+        PulledImage::from_store(&digest, |wanted| {
             if wanted == digest {
                 return Ok(top.clone());
             }
             let hex = wanted.strip_prefix("sha256:").context("not a sha256 digest")?;
-            // A platform's manifest is kept beside the index, everything else under its bare digest.
+            // A platform's manifest has its own name in the folder, everything else is stored under its bare
+            // digest.
             let manifest = folder.join(format!("{hex}.manifest.json"));
             Ok(fs::read(if manifest.exists() { manifest } else { folder.join(hex) })?)
         })
@@ -65,19 +69,19 @@ impl Engine for Skopeo {
 
     fn pull_refused(&self, image: &str, account: Option<Account<'_>>) -> Result<String> {
         let target = format!("dir:{}", self.next_folder().display());
-        run(self.copy_command(image, &target, account), PULL)?.refused()
+        run(self.copy_command(image, &target, account), PULL_TIMEOUT)?.refused()
     }
 }
 
 impl Skopeo {
-    /// One in `namespace` whose mirror for docker.io is `mirror` (`127.0.0.1:PORT`).
+    /// skopeo in `namespace`, with `mirror` (`127.0.0.1:PORT`) as the mirror of docker.io.
     pub fn new(namespace: &Namespace, mirror: &str) -> Result<Self> {
         Self::new_in(Sandbox::new(namespace)?, Some(mirror))
     }
 
-    /// One without a mirror.
-    pub fn direct(namespace: &Namespace, direct: &Direct) -> Result<Self> {
-        Self::new_in(Sandbox::knowing(namespace, direct)?, None)
+    /// skopeo without a mirror.
+    pub fn direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
+        Self::new_in(Sandbox::with_direct_access(namespace, direct)?, None)
     }
 
     fn new_in(sandbox: Sandbox, mirror: Option<&str>) -> Result<Self> {
@@ -85,20 +89,20 @@ impl Skopeo {
         Ok(Self { sandbox, copies: AtomicUsize::new(0) })
     }
 
-    /// `skopeo copy --all oci:LAYOUT docker://IMAGE`: how images get into a registry.
+    /// `skopeo copy --all oci:LAYOUT docker://IMAGE`: pushes an image to a registry.
     pub fn push(&self, layout: &Path, image: &str) -> Result<()> {
         let mut command = self.skopeo(&["copy", "--all", "--preserve-digests", "--dest-tls-verify=false"]);
         command.args([format!("oci:{}", layout.display()), format!("docker://{image}")]);
-        run(command, PULL)?.succeeded()?;
+        run(command, PULL_TIMEOUT)?.succeeded()?;
         Ok(())
     }
 
-    /// `skopeo login REGISTRY`: the one way for an account to get to a mirror. What goes with a pull (`--src-creds`) is for the
-    /// registry that the image's name says, and is kept from mirrors.
+    /// `skopeo login REGISTRY`: the only way to send an account to a mirror. skopeo sends the account of
+    /// `--src-creds` to the registry in the image's name, and never to mirrors.
     pub fn login(&self, registry: &str, account: Account<'_>) -> Result<String> {
         let mut command = self.sandbox.command_with_input("skopeo", account.password)?;
         command.args(["login", "--username", account.user, "--password-stdin", registry]);
-        run(command, COMMAND)?.succeeded()
+        run(command, COMMAND_TIMEOUT)?.succeeded()
     }
 
     /// `skopeo` with these arguments.
@@ -108,7 +112,7 @@ impl Skopeo {
         command
     }
 
-    /// A file or folder of its own, where the sandbox says (`home/…`).
+    /// The path of a file in the sandbox (`home/…`).
     pub fn path(&self, path: &str) -> PathBuf {
         self.sandbox.path(path)
     }
@@ -116,7 +120,7 @@ impl Skopeo {
     fn copy_command(&self, image: &str, target: &str, account: Option<Account<'_>>) -> Command {
         let mut command = self.skopeo(&["copy", "--all", "--preserve-digests"]);
         if let Some(account) = account {
-            command.args(["--src-creds", &account.pair()]);
+            command.args(["--src-creds", &account.credentials()]);
         }
         command.args([&format!("docker://{image}"), target]);
         command

@@ -1,40 +1,40 @@
-//! The faults by name. How each is done is in `strike`.
+//! The faults by name. `inject` implements them.
 
 use std::str::FromStr;
 
-/// Something that goes wrong once in a pull.
+/// A fault that happens once in a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// Nothing, for comparison.
+    /// No fault, for comparison.
     None,
-    /// The server is killed, and back a while later.
+    /// The server is killed, and restarted later.
     ServerKilled,
-    /// Nothing gets through for a while.
+    /// All packets are dropped for a while.
     Outage,
-    /// The laptop has another address from one moment to the next.
+    /// The laptop gets another address.
     NewAddress,
-    /// What the client sends from the ports that it has used is dropped for ever.
+    /// All packets from the ports that the client has used are dropped for ever.
     NewPortOnly,
-    /// The CDN breaks a layer off five times.
+    /// The CDN closes the connection in a layer five times.
     CdnCut,
-    /// The CDN falls silent in the middle of a layer.
+    /// The CDN stops sending in the middle of a layer.
     CdnStall,
-    /// The CDN breaks a layer off, and the URL that the registry then gives has expired.
+    /// The CDN closes the connection in a layer, and the registry's next URL has expired.
     ExpiredUrl,
-    /// All tokens expire, and then the CDN breaks a layer off.
+    /// All tokens expire, and then the CDN closes the connection in a layer.
     ExpiredToken,
-    /// A tenth of all packets is lost, in both directions, from then on.
+    /// 10 % of all packets are lost, in both directions, from then on.
     Loss,
-    /// The engine is told to stop, and then to pull again.
+    /// The engine is interrupted, and pulls again.
     Cancel,
-    /// The CDN breaks a layer off, and the registry then says 503 twice.
+    /// The CDN closes the connection in a layer, and the registry then responds with 503 twice.
     Registry503,
-    /// The server is told to end, and another one takes its place.
+    /// The server is told to end, and then started again.
     Drain,
 }
 
 impl Fault {
-    /// Those of the ladder.
+    /// The faults of the ladder.
     pub const ALL: [Self; 12] = [
         Self::ServerKilled,
         Self::Outage,
@@ -50,7 +50,7 @@ impl Fault {
         Self::Drain,
     ];
 
-    /// What it is called in tables and options.
+    /// The name in tables and options.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -69,23 +69,27 @@ impl Fault {
         }
     }
 
-    /// What happens.
-    pub const fn story(self) -> &'static str {
+    /// The description in tables and help.
+    pub const fn description(self) -> &'static str {
         match self {
-            Self::None => "nothing, for comparison",
-            Self::ServerKilled => "the server is killed, and back 10 s later",
-            Self::Outage => "nothing gets through for 30 s",
+            Self::None => "no fault, for comparison",
+            Self::ServerKilled => "the server is killed, and restarted 10 s later",
+            Self::Outage => "all packets are dropped for 30 s",
             Self::NewAddress => "the laptop's address changes",
             Self::NewPortOnly => "the ports that the client has used so far are blocked for ever",
-            Self::CdnCut => "the CDN breaks a layer off, five times",
-            Self::CdnStall => "the CDN falls silent in mid-layer",
-            Self::ExpiredUrl => "the CDN breaks a layer off, and the next URL has expired",
-            Self::ExpiredToken => "all tokens expire, and then the CDN breaks a layer off (a private image)",
+            Self::CdnCut => "the CDN closes the connection in a layer, five times",
+            Self::CdnStall => "the CDN stops sending in the middle of a layer",
+            Self::ExpiredUrl => "the CDN closes the connection in a layer, and the next URL has expired",
+            Self::ExpiredToken => {
+                "all tokens expire, and then the CDN closes the connection in a layer (private image)"
+            }
             Self::Loss => "10 % of all packets are lost from then on",
             Self::Cancel => "the engine is interrupted, and pulls again",
-            Self::Registry503 => "the CDN breaks a layer off, and the registry says 503 twice",
+            Self::Registry503 => {
+                "the CDN closes the connection in a layer, and the registry responds with 503 twice"
+            }
             Self::Drain => {
-                "the server is told to end; another one takes over once it has (in half of them the link slows down, and its 30 s run out)"
+                "the server gets SIGTERM and is started again (in half of the runs the link slows down, and the drain's 30 s run out)"
             }
         }
     }

@@ -1,16 +1,16 @@
-//! The fault ladder: a real engine pulls a whole image through the real client and server over an emulated link, while
-//! one thing goes wrong in the middle of a layer.
-//! Must never help anybody: what an engine, the client or the server need to get over a fault, they have to do.
+//! The fault ladder: a real engine pulls a complete image through the real client and server over an emulated link,
+//! while one fault happens in the middle of a layer.
+//! Must never help engine, client or server to recover.
 
+mod engine;
 mod fault;
+mod inject;
+mod link_bytes;
 mod plan;
-mod puller;
-mod stage;
-mod strike;
-mod toll;
-mod turn;
+mod run;
+mod testbed;
 
+pub use engine::EngineKind;
 pub use fault::Fault;
-pub use puller::EngineKind;
-pub use stage::{Stage, StageOptions};
-pub use turn::Outcome;
+pub use run::Outcome;
+pub use testbed::{Testbed, TestbedOptions};

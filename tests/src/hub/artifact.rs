@@ -1,5 +1,5 @@
-//! Things that refer to an image: attestations, signatures, SBOMs.
-//! An artifact never changes what it refers to.
+//! Artifacts that refer to an image: attestations, signatures, SBOMs.
+//! Must never change the image.
 
 use serde_json::json;
 
@@ -8,10 +8,10 @@ use super::{
     image::{Manifest, descriptor, media_type},
 };
 
-/// A manifest with a `subject`, and the blobs it needs.
+/// A manifest with a `subject`, and its blobs.
 #[derive(Clone, Debug)]
 pub struct Artifact {
-    /// What kind of thing it is; the referrers API filters by it.
+    /// The artifact type, by which the referrers API filters.
     pub artifact_type: String,
     /// The manifest that it refers to.
     pub subject: Digest,
@@ -22,10 +22,10 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// An artifact of one payload about `subject`.
+    /// An artifact with one payload that refers to `subject`.
     pub fn about(subject: &Manifest, artifact_type: &str, payload: &[u8]) -> Self {
-        let config = Blob::held(&b"{}"[..]);
-        let layer = Blob::held(payload.to_vec());
+        let config = Blob::from_bytes(&b"{}"[..]);
+        let layer = Blob::from_bytes(payload.to_vec());
         let manifest = Manifest::of_json(
             media_type::OCI_MANIFEST,
             &json!({

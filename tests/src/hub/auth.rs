@@ -1,6 +1,6 @@
-//! The token service: `GET` with Basic credentials or none, OAuth2 `POST`.
-//! It grants the part of what was asked that the account may have; asking for more is no error.
-//! Passwords are checked here and nowhere else.
+//! The token service: `GET` with Basic credentials or none, and OAuth2 `POST`. It grants those requested scopes
+//! that the account may have; a request for more is no error.
+//! Passwords must never be checked anywhere else.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -11,15 +11,15 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::{
-    World,
-    reply::{Body, json, set, text},
+    HubState,
+    response::{Body, json, set_header, text},
     token::{Access, Grant},
 };
 
-/// Forms are a few hundred bytes; a client that sends more is broken.
-const MAX_FORM: usize = 64 * 1024;
+/// A form has a few hundred bytes; a larger one is an error.
+const FORM_BYTES_MAX: usize = 64 * 1024;
 
-pub(super) async fn answer<B>(world: &World, entry: usize, request: Request<B>) -> Response<Body>
+pub(super) async fn handle<B>(hub: &HubState, entry: usize, request: Request<B>) -> Response<Body>
 where
     B: HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {
@@ -27,64 +27,64 @@ where
         return text(StatusCode::NOT_FOUND, "404 page not found\n");
     }
     match *request.method() {
-        Method::GET => get(world, request.headers(), request.uri().query().unwrap_or_default()),
+        Method::GET => get(hub, request.headers(), request.uri().query().unwrap_or_default()),
         Method::POST => {
-            let Ok(form) = Limited::new(request.into_body(), MAX_FORM).collect().await else {
+            let Ok(form) = Limited::new(request.into_body(), FORM_BYTES_MAX).collect().await else {
                 return text(StatusCode::BAD_REQUEST, "unreadable form\n");
             };
             let form = form.to_bytes();
-            world.journal.sent_form(entry, &String::from_utf8_lossy(&form));
-            post(world, &form)
+            hub.request_log.record_form(entry, &String::from_utf8_lossy(&form));
+            post(hub, &form)
         }
         _ => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
     }
 }
 
-fn get(world: &World, headers: &HeaderMap, query: &str) -> Response<Body> {
-    let query = Fields::parse(query.as_bytes());
-    let account = match basic(headers) {
+fn get(hub: &HubState, headers: &HeaderMap, query: &str) -> Response<Body> {
+    let query = Params::parse(query.as_bytes());
+    let account = match parse_basic(headers) {
         Basic::Absent => None,
-        Basic::Given(user, password) if world.store.verify(&user, &password) => Some(user),
-        Basic::Given(..) | Basic::Unreadable => return refused(),
+        Basic::Given(user, password) if hub.store.verify(&user, &password) => Some(user),
+        Basic::Given(..) | Basic::Unreadable => return unauthorized(),
     };
-    let grant = grant(world, account, &query);
-    let token = world.tokens.issue(&grant);
+    let grant = grant(hub, account, &query);
+    let token = hub.tokens.issue(&grant);
     let mut document = json!({
         "token": token,
         "access_token": token,
-        "expires_in": world.tokens.lifetime_secs(),
+        "expires_in": hub.tokens.lifetime_secs(),
         "issued_at": jiff::Timestamp::now().to_string(),
     });
     if query.first("offline_token") == Some("true")
         && let Some(account) = &grant.account
     {
-        document["refresh_token"] = json!(world.tokens.issue_refresh(account));
+        document["refresh_token"] = json!(hub.tokens.issue_refresh(account));
     }
     json(StatusCode::OK, &document)
 }
 
-fn post(world: &World, form: &[u8]) -> Response<Body> {
-    let form = Fields::parse(form);
+fn post(hub: &HubState, form: &[u8]) -> Response<Body> {
+    let form = Params::parse(form);
     let field = |name| form.first(name).unwrap_or_default();
     let account = match field("grant_type") {
         "password" => {
             let (user, password) = (field("username"), field("password"));
-            world.store.verify(user, password).then(|| user.to_owned())
+            hub.store.verify(user, password).then(|| user.to_owned())
         }
-        "refresh_token" => world.tokens.refresh_account(field("refresh_token")),
+        "refresh_token" => hub.tokens.refresh_account(field("refresh_token")),
         _ => return json(StatusCode::BAD_REQUEST, &json!({ "details": "unsupported grant_type" })),
     };
-    let Some(account) = account else { return refused() };
+    let Some(account) = account else { return unauthorized() };
     let refresh = match field("grant_type") {
         "refresh_token" => Some(field("refresh_token").to_owned()),
-        _ if field("access_type") == "offline" => Some(world.tokens.issue_refresh(&account)),
+        _ if field("access_type") == "offline" => Some(hub.tokens.issue_refresh(&account)),
         _ => None,
     };
-    let grant = grant(world, Some(account), &form);
+    let grant = grant(hub, Some(account), &form);
     let mut document = json!({
-        "access_token": world.tokens.issue(&grant),
+        "access_token": hub.tokens.issue(&grant),
         "scope": grant.scope(),
-        "expires_in": world.tokens.lifetime_secs(),
+        "expires_in": hub.tokens.lifetime_secs(),
         "issued_at": jiff::Timestamp::now().to_string(),
     });
     if let Some(refresh) = refresh {
@@ -93,14 +93,14 @@ fn post(world: &World, form: &[u8]) -> Response<Body> {
     json(StatusCode::OK, &document)
 }
 
-/// Of what was asked, what this account may have.
-fn grant(world: &World, account: Option<String>, fields: &Fields) -> Grant {
+/// The requested scopes that this account may have.
+fn grant(hub: &HubState, account: Option<String>, fields: &Params) -> Grant {
     let scopes = fields.all("scope").flat_map(str::split_whitespace);
     let wanted = scopes.filter_map(Access::parse).filter(|access| access.kind == "repository");
     let allowed = wanted.map(|mut access| {
         access.actions.retain(|action| match action.as_str() {
-            "pull" => world.store.may_pull(account.as_deref(), &access.name),
-            "push" => world.store.may_push(account.as_deref(), &access.name),
+            "pull" => hub.store.may_pull(account.as_deref(), &access.name),
+            "push" => hub.store.may_push(account.as_deref(), &access.name),
             _ => false,
         });
         access
@@ -109,10 +109,10 @@ fn grant(world: &World, account: Option<String>, fields: &Fields) -> Grant {
     Grant { account, access }
 }
 
-fn refused() -> Response<Body> {
+fn unauthorized() -> Response<Body> {
     let mut response =
         json(StatusCode::UNAUTHORIZED, &json!({ "details": "incorrect username or password" }));
-    set(&mut response, "www-authenticate", "Basic realm=\"Registry Realm\"");
+    set_header(&mut response, "www-authenticate", "Basic realm=\"Registry Realm\"");
     response
 }
 
@@ -122,7 +122,7 @@ enum Basic {
     Unreadable,
 }
 
-fn basic(headers: &HeaderMap) -> Basic {
+fn parse_basic(headers: &HeaderMap) -> Basic {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Basic::Absent };
     let pair = value.to_str().ok().and_then(|text| text.strip_prefix("Basic "));
     let pair = pair.and_then(|encoded| STANDARD.decode(encoded).ok());
@@ -133,10 +133,10 @@ fn basic(headers: &HeaderMap) -> Basic {
     }
 }
 
-/// A query or a form.
-struct Fields(Vec<(String, String)>);
+/// The parameters of a query or a form.
+struct Params(Vec<(String, String)>);
 
-impl Fields {
+impl Params {
     fn parse(encoded: &[u8]) -> Self {
         Self(form_urlencoded::parse(encoded).into_owned().collect())
     }

@@ -1,5 +1,5 @@
-//! The certificate authority of a stand-in, and leaf certificates for its hosts.
-//! Each host has a leaf of its own, so that a client which dials the wrong one notices.
+//! The certificate authority of a stand-in, and the certificates of its hosts.
+//! Each host has a certificate of its own, so that a client which dials the wrong host fails.
 
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ pub struct Authority {
 /// Why no certificate could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// Making or signing it.
+    /// The certificate could not be made or signed.
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// Using it.
-    #[error("rustls does not take the certificate: {0}")]
+    /// The certificate could not be used.
+    #[error("rustls rejects the certificate: {0}")]
     Tls(#[from] rustls::Error),
 }
 
 impl Authority {
-    /// A fresh CA.
+    /// A new CA.
     pub fn new() -> Result<Self, AuthorityError> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "Docxy test CA");
@@ -35,7 +35,7 @@ impl Authority {
         Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
     }
 
-    /// The CA's certificate, which clients have to trust.
+    /// The CA's certificate, which clients must trust.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }

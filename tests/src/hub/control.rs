@@ -1,5 +1,6 @@
-//! The way into a stand-in that runs as a process of its own: plain HTTP with JSON on a Unix socket.
-//! `curl --unix-socket S http://hub/journal`. It offers what tests do in-process, and nothing else.
+//! The control API of a stand-in in another process: HTTP/1.1 with JSON on a Unix socket, as by `curl --unix-socket
+//! S http://hub/requests`.
+//! Must never offer more than tests do in-process.
 
 use std::sync::Arc;
 
@@ -16,33 +17,33 @@ use tokio::{
 };
 
 use super::{
-    World,
+    HubState,
     fault::Rule,
-    image::{Image, Recipe},
-    reply::{Body, json, text},
+    image::{Image, ImageSpec},
+    response::{Body, json, text},
 };
 
-/// A rule or a publication is a line of JSON.
-const MAX_LINE: usize = 64 * 1024;
+/// A request body is one line of JSON.
+const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// An image that is to be there from now on.
+/// A request to build and publish an image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Publication {
-    /// Where: `library/alpine`.
+pub struct PublishRequest {
+    /// The repository: `library/alpine`.
     pub repository: String,
-    /// Under which tag; an older image loses it.
+    /// The tag; an older image loses it.
     pub tag: String,
-    /// What.
-    pub image: Recipe,
+    /// The image.
+    pub image: ImageSpec,
 }
 
-pub(super) async fn serve(listener: UnixListener, world: Arc<World>) {
+pub(super) async fn serve(listener: UnixListener, hub: Arc<HubState>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, world.clone()));
+                    connections.spawn(connection(stream, hub.clone()));
                 }
                 Err(error) => tracing::warn!(%error, "accept failed"),
             },
@@ -51,53 +52,55 @@ pub(super) async fn serve(listener: UnixListener, world: Arc<World>) {
     }
 }
 
-async fn connection(stream: UnixStream, world: Arc<World>) {
+async fn connection(stream: UnixStream, hub: Arc<HubState>) {
     let service = service_fn(|request| {
-        let world = world.clone();
-        async move { Ok::<_, std::convert::Infallible>(answer(&world, request).await) }
+        let hub = hub.clone();
+        async move { Ok::<_, std::convert::Infallible>(handle(&hub, request).await) }
     });
     if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "control connection ended");
     }
 }
 
-async fn answer(world: &World, request: Request<Incoming>) -> Response<Body> {
+async fn handle(hub: &HubState, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     match (&parts.method, parts.uri.path()) {
-        (&Method::GET, "/journal") => json(StatusCode::OK, &json!(world.journal.snapshot())),
-        (&Method::DELETE, "/journal") => done(|| world.journal.clear()),
-        (&Method::GET, "/transfers") => json(StatusCode::OK, &json!(world.transfers.snapshot())),
-        (&Method::GET, "/faults") => json(StatusCode::OK, &json!(world.faults.armed())),
-        (&Method::POST, "/faults") => arm(world, body).await,
-        (&Method::POST, "/images") => publish(world, body).await,
-        (&Method::DELETE, "/faults") => done(|| world.faults.clear()),
-        (&Method::POST, "/release") => done(|| world.faults.release()),
-        (&Method::POST, "/revoke-tokens") => done(|| world.tokens.revoke_all()),
-        _ => text(StatusCode::NOT_FOUND, "no such control\n"),
+        (&Method::GET, "/requests" | "/journal") => json(StatusCode::OK, &json!(hub.request_log.snapshot())),
+        (&Method::DELETE, "/requests" | "/journal") => done(|| hub.request_log.clear()),
+        (&Method::GET, "/transfers") => json(StatusCode::OK, &json!(hub.transfers.snapshot())),
+        (&Method::GET, "/faults") => json(StatusCode::OK, &json!(hub.faults.armed())),
+        (&Method::POST, "/faults") => arm(hub, body).await,
+        (&Method::POST, "/images") => publish(hub, body).await,
+        (&Method::DELETE, "/faults") => done(|| hub.faults.clear()),
+        (&Method::POST, "/release") => done(|| hub.faults.release()),
+        (&Method::POST, "/revoke-tokens") => done(|| hub.tokens.revoke_all()),
+        _ => text(StatusCode::NOT_FOUND, "no such path\n"),
     }
 }
 
-async fn arm(world: &World, body: Incoming) -> Response<Body> {
+async fn arm(hub: &HubState, body: Incoming) -> Response<Body> {
     match read::<Rule>(body).await {
-        Ok(rule) => done(|| world.faults.arm(rule)),
+        Ok(rule) => done(|| hub.faults.arm(rule)),
         Err(refusal) => refusal,
     }
 }
 
-async fn publish(world: &World, body: Incoming) -> Response<Body> {
-    let Publication { repository, tag, image } = match read(body).await {
-        Ok(publication) => publication,
+async fn publish(hub: &HubState, body: Incoming) -> Response<Body> {
+    let PublishRequest { repository, tag, image } = match read(body).await {
+        Ok(request) => request,
         Err(refusal) => return refusal,
     };
-    match Image::plain(image) {
-        Ok(image) => done(|| world.store.publish(&repository, &tag, &image)),
+    match Image::from_spec(image) {
+        Ok(image) => done(|| hub.store.publish(&repository, &tag, &image)),
         Err(error) => json(StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() })),
     }
 }
 
 async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Response<Body>> {
-    let body =
-        Limited::new(body, MAX_LINE).collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+    let body = Limited::new(body, BODY_BYTES_MAX)
+        .collect()
+        .await
+        .map_or_else(|_| Bytes::new(), |body| body.to_bytes());
     serde_json::from_slice(&body)
         .map_err(|error| json(StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() })))
 }

@@ -1,6 +1,6 @@
-//! A real registry process (Debian's `docker-registry`) behind the stand-in's registry host.
-//! It checks the stand-in's tokens itself and serves blobs itself: with files for storage it cannot redirect.
-//! Nothing of its answers is changed on the way.
+//! A real registry process (Debian's `docker-registry`) behind the stand-in's registry host. It checks the
+//! stand-in's tokens itself and serves blobs itself: with its storage in files it cannot redirect.
+//! Must never change its responses.
 
 use std::{io, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     push::{self, PushError},
-    reply::{Body, error},
+    response::{Body, error},
     site::Names,
     store::Store,
     token::{ISSUER, Tokens},
@@ -31,12 +31,12 @@ use super::{
 pub(super) struct Distribution {
     client: Client<HttpConnector, Body>,
     address: SocketAddr,
-    // Killed, then its files are removed: in this order.
+    // Drop order: the process is killed before its files are deleted.
     _process: Child,
     _files: TempDir,
 }
 
-/// Why there is no registry process.
+/// Why the registry process is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum DistributionError {
     /// Its files could not be written.
@@ -45,19 +45,19 @@ pub enum DistributionError {
     /// It could not be started.
     #[error("cannot start docker-registry (Debian package docker-registry): {0}")]
     Spawn(#[source] io::Error),
-    /// It ended, or said nothing of its port.
-    #[error("docker-registry did not come up; it said: {0}")]
-    NotUp(String),
-    /// An image could not be put into it.
+    /// It ended, or it did not log its port.
+    #[error("docker-registry did not start; its log: {0}")]
+    NotReady(String),
+    /// An image could not be pushed to it.
     #[error(transparent)]
     Push(#[from] PushError),
 }
 
-/// It is up within a tenth of a second; a machine under load needs more.
-const START: Duration = Duration::from_secs(20);
+/// It starts within 0.1 s; a machine under load needs longer.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Distribution {
-    /// Starts the process on a free loopback port and puts everything that `store` holds into it.
+    /// Starts the process on a free loopback port and pushes the content of `store` to it.
     pub(super) async fn start(
         names: &Names,
         tokens: &Tokens,
@@ -66,7 +66,7 @@ impl Distribution {
         let files =
             tempfile::Builder::new().prefix("docxy-registry-").tempdir().map_err(DistributionError::Files)?;
         write_config(files.path(), names, tokens).map_err(DistributionError::Files)?;
-        // A parent that is killed cannot kill its child: the kernel does.
+        // A killed parent cannot kill its child, so the kernel does.
         let mut process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "docker-registry", "serve"])
             .arg(files.path().join("config.json"))
@@ -77,16 +77,16 @@ impl Distribution {
             .spawn()
             .map_err(DistributionError::Spawn)?;
         let address = match process.stderr.take() {
-            Some(stderr) => address_in(BufReader::new(stderr).lines()).await?,
-            None => return Err(DistributionError::NotUp("nothing: its stderr is not ours".into())),
+            Some(stderr) => wait_for_address(BufReader::new(stderr).lines()).await?,
+            None => return Err(DistributionError::NotReady("no stderr".into())),
         };
         let client = Client::builder(TokioExecutor::new()).build_http();
         let registry = Self { client, address, _process: process, _files: files };
-        push::everything(&registry, names, tokens, store).await?;
+        push::push_store(&registry, names, tokens, store).await?;
         Ok(registry)
     }
 
-    /// Passes a request on as it is.
+    /// Forwards a request unchanged.
     pub(super) async fn forward<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
@@ -102,11 +102,11 @@ impl Distribution {
         mut request: Request<Body>,
     ) -> Result<Response<hyper::body::Incoming>, hyper_util::client::legacy::Error> {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        // Whatever the request's path was, it fits behind an address.
+        // Every path of a request is valid after an authority.
         *request.uri_mut() =
             format!("http://{}{path}", self.address).parse().unwrap_or_else(|_| Uri::default());
         *request.version_mut() = http::Version::HTTP_11;
-        // Without this its absolute URLs would say http.
+        // Without this field, its absolute URLs would have the scheme http.
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
         self.client.request(request).await
     }
@@ -115,7 +115,7 @@ impl Distribution {
 fn write_config(directory: &Path, names: &Names, tokens: &Tokens) -> io::Result<()> {
     let certificate = directory.join("token.pem");
     std::fs::write(&certificate, tokens.certificate_pem())?;
-    // JSON is YAML.
+    // YAML is a superset of JSON.
     let config = json!({
         "version": "0.1",
         "log": { "level": "info", "accesslog": { "disabled": true } },
@@ -131,9 +131,9 @@ fn write_config(directory: &Path, names: &Names, tokens: &Tokens) -> io::Result<
     std::fs::write(directory.join("config.json"), config.to_string())
 }
 
-/// The address that the process says it listens on. What it says later goes to our own log.
-async fn address_in(mut lines: Lines<BufReader<ChildStderr>>) -> Result<SocketAddr, DistributionError> {
-    let mut said = Vec::new();
+/// The address in the process's log. Later log lines go to our own log.
+async fn wait_for_address(mut lines: Lines<BufReader<ChildStderr>>) -> Result<SocketAddr, DistributionError> {
+    let mut log_lines = Vec::new();
     let found = async {
         while let Ok(Some(line)) = lines.next_line().await {
             let address =
@@ -141,12 +141,12 @@ async fn address_in(mut lines: Lines<BufReader<ChildStderr>>) -> Result<SocketAd
             if address.is_some() {
                 return address;
             }
-            said.push(line);
+            log_lines.push(line);
         }
         None
     };
-    let found = tokio::time::timeout(START, found).await.ok().flatten();
-    let address = found.ok_or_else(|| DistributionError::NotUp(said.join("\n")))?;
+    let found = tokio::time::timeout(START_TIMEOUT, found).await.ok().flatten();
+    let address = found.ok_or_else(|| DistributionError::NotReady(log_lines.join("\n")))?;
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
             tracing::debug!(target: "docker_registry", "{line}");

@@ -1,6 +1,6 @@
-//! Scripted faults: what can go wrong upstream, on demand and counted.
-//! A fault is taken by the first request it fits; one that fits nothing stays armed.
-//! Without a rule the stand-in behaves: nothing here is random.
+//! Scripted faults of the stand-in, armed and counted. A fault is taken by the first request that matches; without
+//! a match it stays armed.
+//! Must never be random: without a rule the stand-in works correctly.
 
 use std::{future::Future, time::Duration};
 
@@ -9,97 +9,98 @@ use tokio::sync::watch;
 
 use super::site::Site;
 
-/// One thing that goes wrong.
+/// A fault of one of the hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// The host answers with this status, in its own error format.
+    /// The host responds with this status, in its own error format.
     Status {
-        /// Which host.
+        /// The host.
         site: Site,
-        /// Which status.
+        /// The status.
         status: u16,
-        /// A `Retry-After` of so many seconds.
+        /// A `Retry-After` field with this number of seconds.
         #[serde(default)]
         retry_after: Option<u64>,
     },
-    /// The host answers so much later.
+    /// The host responds later.
     Delay {
-        /// Which host.
+        /// The host.
         site: Site,
-        /// How much later.
+        /// The delay in milliseconds.
         millis: u64,
     },
-    /// The host answers only after [`Faults::release`].
+    /// The host responds only after [`Faults::release`].
     Hold {
-        /// Which host.
+        /// The host.
         site: Site,
     },
-    /// The host closes the connection instead of answering.
+    /// The host closes the connection instead of responding.
     HangUp {
-        /// Which host.
+        /// The host.
         site: Site,
     },
-    /// The host closes the connection in the middle of what it answers, if that is a success.
+    /// The host closes the connection in the middle of a successful response's body.
     BreakOff {
-        /// Which host.
+        /// The host.
         site: Site,
     },
-    /// The host falls silent there, until [`Faults::release`], and then closes.
+    /// The host stops in the middle of a body, and closes the connection after [`Faults::release`].
     FallSilent {
-        /// Which host.
+        /// The host.
         site: Site,
     },
     /// A manifest request gets 429, as JSON with `TOOMANYREQUESTS`.
     PullLimit,
-    /// The registry answers 429 as bare text: Hub's abuse limit.
+    /// The registry responds with 429 as plain text: Docker Hub's abuse limit.
     AbuseLimit,
-    /// The registry refuses a good token as invalid.
+    /// The registry rejects a valid token as invalid.
     InvalidToken,
-    /// A manifest's last byte is another one, so that it doesn't hash to its digest.
+    /// A manifest's last byte is changed, so that it does not match its digest.
     CorruptManifest,
-    /// A manifest comes without `Content-Length`.
+    /// A manifest has no `Content-Length`.
     NoLength,
-    /// A redirect leads to a URL that has expired.
+    /// The redirect's URL has expired.
     ExpiredUrl,
-    /// The CDN closes the connection before this byte of the blob; a slow reader may miss the last 64 KiB before it.
+    /// The CDN closes the connection before this byte of the blob; a slow reader may lose the last 64 KiB before
+    /// it.
     CutAt {
         /// Offset in the blob.
         byte: u64,
     },
-    /// The CDN falls silent before this byte of the blob, until [`Faults::release`].
+    /// The CDN stops sending before this byte of the blob, until [`Faults::release`].
     StallAt {
         /// Offset in the blob.
         byte: u64,
     },
-    /// The CDN sends this byte of the blob wrong.
+    /// The CDN sends a wrong value for this byte of the blob.
     CorruptAt {
         /// Offset in the blob.
         byte: u64,
     },
-    /// The CDN claims that the blob ends before this byte, and ends it there cleanly.
+    /// The CDN sends a complete response that ends before this byte of the blob.
     TruncateAt {
         /// Offset in the blob.
         byte: u64,
     },
-    /// The CDN sends the whole blob though a range was asked for.
+    /// The CDN ignores a `Range` field and sends the full blob.
     IgnoreRange,
     /// The CDN's `Content-Range` is off by one.
     WrongRange,
 }
 
-/// A fault, how often, and for which requests.
+/// A fault, with the number of times and the requests that it applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// What happens.
+    /// The fault.
     pub fault: Fault,
-    /// How many fitting requests are let pass before.
+    /// How many matching requests succeed first.
     #[serde(default)]
     pub after: u32,
-    /// How many more times; `None` until cleared.
+    /// How many times it applies; `None` is until it is cleared.
     #[serde(default = "once")]
     pub times: Option<u32>,
-    /// Only for requests whose path contains this.
+    /// Only requests whose path contains this match.
     #[serde(default)]
     pub path: Option<String>,
 }
@@ -110,7 +111,7 @@ impl Rule {
         Self { fault, after: 0, times: once(), path: None }
     }
 
-    /// The fault, for so many requests.
+    /// The fault, for this number of requests.
     pub fn times(fault: Fault, times: u32) -> Self {
         Self { fault, after: 0, times: Some(times), path: None }
     }
@@ -120,14 +121,14 @@ impl Rule {
         Self { fault, after: 0, times: None, path: None }
     }
 
-    /// Only once `requests` that it fits have gone well.
+    /// Lets this number of matching requests succeed first.
     #[must_use]
     pub fn after(mut self, requests: u32) -> Self {
         self.after = requests;
         self
     }
 
-    /// Only for requests whose path contains `part`.
+    /// Matches only requests whose path contains `part`.
     #[must_use]
     pub fn on(mut self, part: &str) -> Self {
         self.path = Some(part.to_owned());
@@ -141,13 +142,13 @@ pub struct Faults {
     released: watch::Sender<()>,
 }
 
-/// Some armed fault met no request in time.
+/// Some armed faults matched no request in time.
 #[derive(Debug, thiserror::Error)]
 #[error("still armed after {within:?}: {left:?}")]
-pub struct NotSpent {
-    /// How long was waited.
+pub struct FaultWaitError {
+    /// How long it waited.
     pub within: Duration,
-    /// What is left.
+    /// The rules that are still armed.
     pub left: Vec<Rule>,
 }
 
@@ -156,45 +157,46 @@ impl Faults {
         Self { rules: watch::Sender::new(Vec::new()), released: watch::Sender::new(()) }
     }
 
-    /// Arms a rule, behind those armed before.
+    /// Arms a rule, after those armed before.
     pub fn arm(&self, rule: Rule) {
         self.rules.send_modify(|rules| rules.push(rule));
     }
 
-    /// What is still armed: a test that armed a fault can check that it happened.
+    /// The rules that are still armed; a test can check that a fault has happened.
     pub fn armed(&self) -> Vec<Rule> {
         self.rules.borrow().clone()
     }
 
-    /// Waits until every armed fault has met its requests.
-    pub async fn wait_until_spent(&self, within: Duration) -> Result<(), NotSpent> {
+    /// Waits until every armed fault has happened.
+    pub async fn wait_until_spent(&self, within: Duration) -> Result<(), FaultWaitError> {
         let mut rules = self.rules.subscribe();
         let spent = tokio::time::timeout(within, rules.wait_for(Vec::is_empty)).await.is_ok();
-        if spent { Ok(()) } else { Err(NotSpent { within, left: self.armed() }) }
+        if spent { Ok(()) } else { Err(FaultWaitError { within, left: self.armed() }) }
     }
 
-    /// Disarms everything. What is held or stalled stays so.
+    /// Disarms all faults. Held and stalled responses stay so.
     pub fn clear(&self) {
         self.rules.send_modify(Vec::clear);
     }
 
-    /// Lets go of everything that is held or stalled now.
+    /// Releases all responses that are held or stalled now.
     pub fn release(&self) {
         self.released.send_modify(|()| {});
     }
 
-    /// The first armed fault that fits, used up by one.
-    pub(super) fn take(&self, path: &str, fits: impl Fn(&Fault) -> bool) -> Option<Fault> {
+    /// Takes the first armed fault that matches, once.
+    pub(super) fn take(&self, path: &str, matches: impl Fn(&Fault) -> bool) -> Option<Fault> {
         let mut taken = None;
         self.rules.send_if_modified(|rules| {
-            let fitting =
-                |rule: &Rule| fits(&rule.fault) && rule.path.as_ref().is_none_or(|part| path.contains(part));
-            let met = rules.iter_mut().enumerate().find_map(|(index, rule)| {
-                let waits = fitting(rule) && rule.after > 0;
-                rule.after -= u32::from(waits);
-                (fitting(rule) && !waits).then_some(index)
+            let applies = |rule: &Rule| {
+                matches(&rule.fault) && rule.path.as_ref().is_none_or(|part| path.contains(part))
+            };
+            let found = rules.iter_mut().enumerate().find_map(|(index, rule)| {
+                let passes = applies(rule) && rule.after > 0;
+                rule.after -= u32::from(passes);
+                (applies(rule) && !passes).then_some(index)
             });
-            let Some(index) = met else { return false };
+            let Some(index) = found else { return false };
             taken = Some(rules[index].fault.clone());
             if let Some(times) = &mut rules[index].times {
                 *times = times.saturating_sub(1);
@@ -207,17 +209,17 @@ impl Faults {
         taken
     }
 
-    /// The next release after this call: to be called before [`Self::take`], or a quick release is missed.
+    /// The next release after this call. Must be called before [`Self::take`], or a quick release is missed.
     pub(super) fn next_release(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut released = self.released.subscribe();
         async move {
-            // The sender is gone only when the stand-in is, and then nobody waits any more.
+            // The sender is dropped with the stand-in, when no task waits any more.
             let _ = released.changed().await;
         }
     }
 }
 
-// The value that a rule without `times` has in JSON.
+// The default of `times` in JSON.
 fn once() -> Option<u32> {
     Some(1)
 }
@@ -229,7 +231,7 @@ mod tests {
     const CUT: Fault = Fault::CutAt { byte: 5 };
 
     #[test]
-    fn a_counted_fault_is_used_up() {
+    fn a_fault_happens_as_often_as_its_count() {
         let faults = Faults::new();
         faults.arm(Rule::times(CUT, 2));
         let take = || faults.take("/x", |fault| *fault == CUT);
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_waits_for_its_path() {
+    fn a_rule_applies_to_its_path_only() {
         let faults = Faults::new();
         faults.arm(Rule::once(CUT).on("/abc/"));
         assert_eq!(faults.take("/v2/xyz/", |_| true), None);
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_can_let_others_pass_first() {
+    fn a_rule_can_let_requests_succeed_first() {
         let faults = Faults::new();
         faults.arm(Rule::once(CUT).after(2).on("/abc/"));
         let take = |path| faults.take(path, |_| true);
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_in_json_happens_once_unless_told() {
+    fn a_rule_in_json_applies_once_by_default() {
         let parse = |text: &str| serde_json::from_str::<Rule>(text).expect("a rule");
         assert_eq!(parse(r#"{"fault":{"cut_at":{"byte":5}}}"#), Rule::once(CUT));
         assert_eq!(parse(r#"{"fault":"abuse_limit","times":null}"#), Rule::always(Fault::AbuseLimit));

@@ -1,6 +1,6 @@
-//! Small real images: index, manifests, configs and layers that any engine accepts.
-//! Every byte is a function of the arguments, so that a test can compare digests across machines.
-//! Nothing here may know about repositories, tags or HTTP.
+//! Small real images: index, manifests, configs and layers that every engine accepts. Every byte depends on the
+//! arguments alone, so that digests can be compared across machines.
+//! Must never know repositories, tags or HTTP.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use super::{
     layer::Layer,
 };
 
-/// Which family of media types an image is written in. Docker Hub serves both.
+/// The family of media types of an image. Docker Hub serves both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// OCI index, manifest, config and layers.
@@ -22,23 +22,23 @@ pub enum Format {
     Docker,
 }
 
-/// A manifest or an index: bytes whose digest matters, and their media type.
+/// A manifest or an index with its digest and media type.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// The `Content-Type` that it is served with.
     pub media_type: &'static str,
-    /// Its very bytes.
+    /// The exact bytes.
     pub bytes: Bytes,
     /// Their digest.
     pub digest: Digest,
 }
 
-/// What one platform pulls.
+/// The image of one platform.
 #[derive(Clone, Debug)]
 pub struct PlatformImage {
     /// `amd64` or `arm64`; the system is always `linux`.
     pub architecture: &'static str,
-    /// The manifest that the index points at.
+    /// The manifest that the index names.
     pub manifest: Manifest,
     /// The config blob.
     pub config: Blob,
@@ -53,18 +53,18 @@ pub struct Image {
     platforms: Vec<PlatformImage>,
 }
 
-/// What an image of noise is made from: enough for another process to make it.
+/// The parameters of an image with random content, from which another process can build the same image.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Recipe {
-    /// Others with the same seed have the same digests.
+pub struct ImageSpec {
+    /// Images with the same seed have the same digests.
     pub seed: u64,
-    /// How many layers; at least one.
+    /// The number of layers; at least one.
     pub layers: u64,
-    /// Bytes of noise in all of them, on each platform.
+    /// Bytes of noise in all layers, on each platform.
     pub len: u64,
 }
 
-/// Architecture and variant of the platforms that every image has.
+/// Architecture and variant of the platforms of every image.
 const PLATFORMS: [(&str, Option<&str>); 2] = [("amd64", None), ("arm64", Some("v8"))];
 
 const CREATED: &str = "2026-01-01T00:00:00Z";
@@ -75,7 +75,7 @@ impl Image {
         Self::hello_from("Docxy")
     }
 
-    /// The same with another greeting, so with other digests.
+    /// The same with another greeting, and so with other digests.
     pub fn hello_from(name: &str) -> io::Result<Self> {
         Self::build(|architecture| {
             let hello = format!("Hello from {name} on linux/{architecture}.\n");
@@ -86,26 +86,28 @@ impl Image {
         })
     }
 
-    /// Five gzip'd layers of incompressible data, `len` bytes in all on each platform. Held in memory.
+    /// Five gzip layers of incompressible data, `len` bytes in all on each platform. Held in memory.
     pub fn five_layers(seed: u64, len: u64) -> io::Result<Self> {
         Self::build(|architecture| {
-            let layer =
-                |n: u64| Layer::of_noise(&format!("data-{n}"), seed_for(seed + n, architecture), len / 5);
+            let layer = |n: u64| {
+                Layer::of_noise(&format!("data-{n}"), seed_for_platform(seed + n, architecture), len / 5)
+            };
             (1..=5).map(layer).collect()
         })
     }
 
-    /// Four uncompressed layers of incompressible data, `len` bytes in all on each platform, generated as they are read.
+    /// Four uncompressed layers of incompressible data, `len` bytes in all on each platform, generated as they are
+    /// read.
     pub fn four_layers(seed: u64, len: u64) -> io::Result<Self> {
-        Self::plain(Recipe { seed, layers: 4, len })
+        Self::from_spec(ImageSpec { seed, layers: 4, len })
     }
 
     /// Uncompressed layers of incompressible data, generated as they are read.
-    pub fn plain(recipe: Recipe) -> io::Result<Self> {
-        let Recipe { seed, layers, len } = recipe;
+    pub fn from_spec(spec: ImageSpec) -> io::Result<Self> {
+        let ImageSpec { seed, layers, len } = spec;
         Self::build(|architecture| {
             let layer = |n: u64| {
-                let seed = seed_for(seed.wrapping_add(n), architecture);
+                let seed = seed_for_platform(seed.wrapping_add(n), architecture);
                 Layer::of_plain_noise(&format!("data-{n}"), seed, len / layers)
             };
             (1..=layers).map(layer).collect()
@@ -115,11 +117,11 @@ impl Image {
     /// One uncompressed layer with a file of `len` incompressible bytes, generated as it is read.
     pub fn one_layer(seed: u64, len: u64) -> io::Result<Self> {
         Self::build(|architecture| {
-            Ok(vec![Layer::of_plain_noise("data", seed_for(seed, architecture), len)?])
+            Ok(vec![Layer::of_plain_noise("data", seed_for_platform(seed, architecture), len)?])
         })
     }
 
-    /// An OCI image with the layers that `layers_for` makes for each architecture.
+    /// An OCI image with the layers that `layers_for` returns for each architecture.
     pub fn build(layers_for: impl Fn(&str) -> io::Result<Vec<Layer>>) -> io::Result<Self> {
         let mut layers = Vec::new();
         for (architecture, _) in PLATFORMS {
@@ -128,13 +130,13 @@ impl Image {
         Ok(Self::assemble(layers, Format::Oci))
     }
 
-    /// The same layers and configs under the media types of `format`; manifests and digests differ.
+    /// The same layers and configs with the media types of `format`; manifests and digests differ.
     #[must_use]
     pub fn in_format(self, format: Format) -> Self {
         Self::assemble(self.platforms.into_iter().map(|platform| platform.layers).collect(), format)
     }
 
-    /// The index: what a tag of this image points at.
+    /// The index, which a tag of this image names.
     pub fn index(&self) -> &Manifest {
         &self.index
     }
@@ -144,22 +146,22 @@ impl Image {
         &self.index.digest
     }
 
-    /// Every platform.
+    /// All platforms.
     pub fn platforms(&self) -> &[PlatformImage] {
         &self.platforms
     }
 
-    /// One platform by its architecture.
+    /// The platform with this architecture.
     pub fn platform(&self, architecture: &str) -> Option<&PlatformImage> {
         self.platforms.iter().find(|platform| platform.architecture == architecture)
     }
 
-    /// The platforms' manifests, then the index that names them.
+    /// The manifests of all platforms, then the index.
     pub fn manifests(&self) -> impl Iterator<Item = &Manifest> {
         self.platforms.iter().map(|platform| &platform.manifest).chain([&self.index])
     }
 
-    /// Every config and layer.
+    /// All configs and layers.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         self.platforms.iter().flat_map(|platform| {
             let layers = platform.layers.iter().map(|layer| &layer.blob);
@@ -191,7 +193,7 @@ impl Image {
 }
 
 impl Manifest {
-    /// A manifest of this document.
+    /// A manifest with this JSON content.
     pub fn of_json(media_type: &'static str, document: &Value) -> Self {
         let bytes = Bytes::from(document.to_string());
         Self { media_type, digest: Digest::of(&bytes), bytes }
@@ -230,7 +232,7 @@ impl Format {
     }
 }
 
-/// Media types of manifests, as registries negotiate them.
+/// Media types of manifests.
 pub mod media_type {
     /// An OCI index.
     pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -260,7 +262,7 @@ fn assemble_platform(
     config["config"] = json!({ "Cmd": ["/hello"], "WorkingDir": "/" });
     config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
     config["history"] = json!(history);
-    let config = Blob::held(config.to_string());
+    let config = Blob::from_bytes(config.to_string());
 
     let entries: Vec<_> = layers
         .iter()
@@ -284,13 +286,14 @@ fn platform_json(architecture: &str, variant: Option<&str>) -> Value {
     platform
 }
 
-/// The seed of a repository's content in the `hub` program: two of the same size must not have the same blobs.
-pub fn seed_of(repository: &str) -> u64 {
+/// The seed of a repository's content in the `hub` program. Two repositories with content of the same size have
+/// different blobs.
+pub fn seed_for_repository(repository: &str) -> u64 {
     repository.bytes().fold(0, |seed: u64, byte| seed.wrapping_mul(131).wrapping_add(byte.into()))
 }
 
-/// Platforms of one image must not share layers, or a pull of the wrong one would go unnoticed.
-fn seed_for(seed: u64, architecture: &str) -> u64 {
+/// The platforms of one image have different layers, or a pull of the wrong platform would not be detected.
+fn seed_for_platform(seed: u64, architecture: &str) -> u64 {
     architecture.bytes().fold(seed, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()))
 }
 
@@ -317,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_names_manifests_that_name_configs_and_layers() {
+    fn an_index_names_manifests_and_they_name_configs_and_layers() {
         for format in [Format::Oci, Format::Docker] {
             let image = Image::hello().expect("in memory").in_format(format);
             let index: Value = serde_json::from_slice(&image.index().bytes).expect("JSON");

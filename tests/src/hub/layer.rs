@@ -1,5 +1,5 @@
-//! Layers of an image: tar archives, gzip'd or plain, with their diff ids.
-//! The same input must give the same bytes everywhere: no clock, no owner names, no host paths.
+//! Layers of an image: tar archives, gzip'd or plain, with their diff IDs.
+//! Must never depend on anything but the input: no clock, no owner names, no paths of this machine.
 
 use std::io::{self, Write};
 
@@ -7,18 +7,18 @@ use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
 use tar::{EntryType, Header};
 
-use super::blob::{Blob, Digest, Noise, Piece};
+use super::blob::{Blob, BlobPart, Digest, Noise};
 
-/// A layer as a registry stores it, and the digest of the tar inside.
+/// A layer as a registry stores it, and the digest of its tar archive.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// What is stored and transferred.
+    /// The stored and transferred blob.
     pub blob: Blob,
-    /// Digest of the uncompressed archive, as the image's config names it.
+    /// The digest of the uncompressed archive, as in the image's config.
     pub diff_id: Digest,
     /// Whether `blob` is gzip'd.
     pub gzip: bool,
-    /// How the history in the config says that it was made.
+    /// The `created_by` of the config's history.
     pub made_by: String,
 }
 
@@ -50,7 +50,7 @@ impl Layer {
     fn compress(archive: &[u8], made_by: String) -> io::Result<Self> {
         let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::fast());
         gzip.write_all(archive)?;
-        let blob = Blob::held(gzip.finish()?);
+        let blob = Blob::from_bytes(gzip.finish()?);
         Ok(Self { blob, diff_id: Digest::of(archive), gzip: true, made_by })
     }
 }
@@ -58,12 +58,12 @@ impl Layer {
 fn archive_of_noise(path: &str, seed: u64, len: u64) -> io::Result<Blob> {
     const BLOCK: u64 = 512;
     let padding = len.next_multiple_of(BLOCK) - len;
-    // Two blocks of zeros end an archive.
+    // Two zero blocks end an archive.
     let trailer = vec![0; (padding + 2 * BLOCK) as usize];
-    Ok(Blob::of_pieces(vec![
-        Piece::Held(Bytes::copy_from_slice(header(path, len)?.as_bytes())),
-        Piece::Noise(Noise::new(seed, len)),
-        Piece::Held(trailer.into()),
+    Ok(Blob::from_parts(vec![
+        BlobPart::Bytes(Bytes::copy_from_slice(header(path, len)?.as_bytes())),
+        BlobPart::Noise(Noise::new(seed, len)),
+        BlobPart::Bytes(trailer.into()),
     ]))
 }
 
@@ -92,14 +92,14 @@ mod tests {
         let entries = archive.entries().expect("an archive");
         entries
             .map(|entry| {
-                let entry = entry.expect("a sound entry");
+                let entry = entry.expect("a valid entry");
                 (entry.path().expect("a path").display().to_string(), entry.size())
             })
             .collect()
     }
 
     #[test]
-    fn a_layer_is_a_tar_that_others_can_read() {
+    fn a_layer_is_a_valid_tar() {
         let layer = Layer::of_files(&[("etc/", b""), ("etc/os-release", b"ID=docxy\n")]).expect("in memory");
         let bytes: Vec<u8> = layer.blob.chunks().flatten().collect();
         let names = contents(flate2::read::GzDecoder::new(&bytes[..]));

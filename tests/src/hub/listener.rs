@@ -1,6 +1,6 @@
-//! Accepts TLS connections for one host and answers their requests.
-//! Faults that any host can have happen here, before the host looks at the request.
-//! A connection that fails ends alone: the listener goes on.
+//! Accepts TLS connections for one host and serves their requests. The faults that every host can have happen here,
+//! before the host sees the request.
+//! Must never end because of one connection.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,24 +15,24 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    World, auth, cdn,
+    HubState, auth, cdn,
     fault::Fault,
     registry,
-    reply::{Body, broken, error, set, text, xml},
+    response::{Body, error, set_header, text, truncated, xml_error},
     site::Site,
 };
 
-/// What a connection may hold in memory of a body: little, so that a slow reader is felt at once.
-const WRITE_BUFFER: usize = 64 * 1024;
+/// The write buffer of a connection: small, so that a slow reader slows the sender at once.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-pub(super) async fn serve(listener: TcpListener, tls: TlsAcceptor, site: Site, world: Arc<World>) {
-    // Dropped with this task, and every connection with it.
+pub(super) async fn serve(listener: TcpListener, tls: TlsAcceptor, site: Site, hub: Arc<HubState>) {
+    // Dropped with this task, which closes all connections.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, tls.clone(), site, world.clone()));
+                    connections.spawn(connection(stream, peer, tls.clone(), site, hub.clone()));
                 }
                 Err(error) => tracing::warn!(?site, %error, "accept failed"),
             },
@@ -41,13 +41,13 @@ pub(super) async fn serve(listener: TcpListener, tls: TlsAcceptor, site: Site, w
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, site: Site, world: Arc<World>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, site: Site, hub: Arc<HubState>) {
     let served = async {
         stream.set_nodelay(true)?;
         let stream = TokioIo::new(tls.accept(stream).await?);
-        let service = service_fn(|request| visit(world.clone(), site, peer, request));
+        let service = service_fn(|request| handle(hub.clone(), site, peer, request));
         let mut server = http1::Builder::new();
-        server.timer(TokioTimer::new()).max_buf_size(WRITE_BUFFER);
+        server.timer(TokioTimer::new()).max_buf_size(BUFFER_BYTES_MAX);
         server.serve_connection(stream, service).await.map_err(io::Error::other)
     };
     if let Err(error) = served.await {
@@ -55,23 +55,23 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, site:
     }
 }
 
-async fn visit(
-    world: Arc<World>,
+async fn handle(
+    hub: Arc<HubState>,
     site: Site,
     peer: SocketAddr,
     request: Request<Incoming>,
-) -> Result<Response<Body>, HungUp> {
-    // Before anybody can know of the request and let go of it.
-    let (held, silent) = (world.faults.next_release(), world.faults.next_release());
-    let entry = world.journal.arrived(site, peer, &request);
-    if !is_for(world.names.host(site), &request) {
-        world.journal.answered(entry, StatusCode::MISDIRECTED_REQUEST);
+) -> Result<Response<Body>, ConnectionDropped> {
+    // Before the request is logged: a test may release it as soon as it is in the log.
+    let (held, silent) = (hub.faults.next_release(), hub.faults.next_release());
+    let entry = hub.request_log.record_request(site, peer, &request);
+    if !has_host(hub.names.host(site), &request) {
+        hub.request_log.record_status(entry, StatusCode::MISDIRECTED_REQUEST);
         return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
     }
     let (path, has_body) = (request.uri().path().to_owned(), request.method() != Method::HEAD);
-    let take = |fits: &dyn Fn(&Fault) -> bool| world.faults.take(&path, fits);
+    let take = |fits: &dyn Fn(&Fault) -> bool| hub.faults.take(&path, fits);
     if take(&|fault| *fault == Fault::HangUp { site }).is_some() {
-        return Err(HungUp);
+        return Err(ConnectionDropped);
     }
     if let Some(Fault::Delay { millis, .. }) =
         take(&|fault| matches!(fault, Fault::Delay { site: s, .. } if *s == site))
@@ -82,48 +82,48 @@ async fn visit(
         held.await;
     }
     let mut response = match take(&|fault| matches!(fault, Fault::Status { site: s, .. } if *s == site)) {
-        Some(Fault::Status { status, retry_after, .. }) => failure(site, status, retry_after),
+        Some(Fault::Status { status, retry_after, .. }) => status_response(site, status, retry_after),
         _ => match site {
-            Site::Registry => match &world.distribution {
+            Site::Registry => match &hub.distribution {
                 Some(process) => process.forward(request).await,
-                None => registry::answer(&world, peer.ip(), &request),
+                None => registry::handle(&hub, peer.ip(), &request),
             },
-            Site::Auth => auth::answer(&world, entry, request).await,
-            Site::Cdn => cdn::answer(&world, &request),
+            Site::Auth => auth::handle(&hub, entry, request).await,
+            Site::Cdn => cdn::handle(&hub, &request),
         },
     };
     if has_body && response.status().is_success() {
         if take(&|fault| *fault == Fault::BreakOff { site }).is_some() {
-            response = response.map(|body| broken(body, std::future::ready(())));
+            response = response.map(|body| truncated(body, std::future::ready(())));
         } else if take(&|fault| *fault == Fault::FallSilent { site }).is_some() {
-            response = response.map(|body| broken(body, silent));
+            response = response.map(|body| truncated(body, silent));
         }
     }
-    world.journal.answered(entry, response.status());
+    hub.request_log.record_status(entry, response.status());
     Ok(response)
 }
 
-/// A client that keeps the `Host` of an earlier hop finds nothing at the real services either.
-fn is_for(name: &str, request: &Request<Incoming>) -> bool {
+/// The real services also reject a `Host` field with the name of an earlier hop.
+fn has_host(name: &str, request: &Request<Incoming>) -> bool {
     let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     host.split(':').next() == Some(name)
 }
 
-/// hyper closes the connection of a service that fails.
+/// An error of the service, upon which hyper closes the connection.
 #[derive(Debug, thiserror::Error)]
-#[error("hung up, as scripted")]
-struct HungUp;
+#[error("connection closed by a scripted fault")]
+struct ConnectionDropped;
 
-fn failure(site: Site, status: u16, retry_after: Option<u64>) -> Response<Body> {
+fn status_response(site: Site, status: u16, retry_after: Option<u64>) -> Response<Body> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let reason = status.canonical_reason().unwrap_or("scripted fault");
     let mut response = match site {
         Site::Registry => error(status, registry_code(status), reason, Value::Null),
         Site::Auth => text(status, reason),
-        Site::Cdn => xml(status, "ServiceFault", reason),
+        Site::Cdn => xml_error(status, "ServiceFault", reason),
     };
     if let Some(seconds) = retry_after {
-        set(&mut response, "retry-after", &seconds.to_string());
+        set_header(&mut response, "retry-after", &seconds.to_string());
     }
     response
 }

@@ -1,6 +1,6 @@
-//! A stand-in for Docker Hub: registry, token service and CDN on three TLS hosts of its own.
-//! It behaves as the real one does (shared facts, section 2), faults included when they are scripted.
-//! It must share no code with the product, or both would have the same bugs.
+//! A stand-in for Docker Hub: registry, token service and CDN on three TLS hosts of its own. It answers as the real
+//! service does, and fails only by scripted faults.
+//! Must never share code with the product, or both would have the same bugs.
 
 use std::{
     io,
@@ -25,16 +25,16 @@ mod control;
 mod distribution;
 mod fault;
 mod image;
-mod journal;
 mod layer;
-mod limit;
 mod listener;
 mod negotiation;
 mod push;
 mod range;
+mod rate_limit;
 mod registry;
 mod remote;
-mod reply;
+mod request_log;
+mod response;
 mod route;
 mod signed_url;
 mod site;
@@ -46,69 +46,69 @@ use distribution::Distribution;
 
 pub use artifact::Artifact;
 pub use authority::{Authority, AuthorityError};
-pub use blob::{Blob, Digest, NotADigest};
-pub use control::Publication;
+pub use blob::{Blob, Digest, InvalidDigest};
+pub use control::PublishRequest;
 pub use distribution::DistributionError;
-pub use fault::{Fault, Faults, NotSpent, Rule};
-pub use image::{Format, Image, Manifest, PlatformImage, Recipe, media_type, seed_of};
-pub use journal::{Entry, Journal, NotSeen};
+pub use fault::{Fault, FaultWaitError, Faults, Rule};
+pub use image::{Format, Image, ImageSpec, Manifest, PlatformImage, media_type, seed_for_repository};
 pub use layer::Layer;
-pub use limit::{PullLimit, PullLimits};
 pub use push::PushError;
+pub use rate_limit::{PullLimit, PullLimits};
 pub use remote::{RemoteError, RemoteHub};
+pub use request_log::{LoggedRequest, RequestLog, RequestWaitError};
 pub use site::{Names, Site};
 pub use store::Store;
 pub use token::{Access, Grant, TokenError, TokenKeyError, Tokens};
-pub use transfer::{NotReached, Transfer, TransferState, Transfers};
+pub use transfer::{Transfer, TransferState, TransferWaitError, Transfers};
 
-/// How a stand-in is to be. The default is an empty Docker Hub on ephemeral loopback ports.
+/// The configuration of a stand-in. The default is an empty Docker Hub on ephemeral loopback ports.
 pub struct HubConfig {
-    /// What it holds. It can be added to later, by [`Hub::store`].
+    /// Its content, to which [`Hub::store`] can add later.
     pub store: Store,
-    /// What answers on the registry host.
+    /// The registry behind the registry host.
     pub backend: Backend,
-    /// What its hosts are called.
+    /// The names of its hosts.
     pub names: Names,
-    /// Where they listen; port 0 takes a free one.
+    /// The addresses of its hosts; port 0 takes a free port.
     pub listen: Listen,
     /// How many manifests may be pulled.
     pub pull_limits: PullLimits,
-    /// How long tokens are good.
+    /// The lifetime of tokens.
     pub token_lifetime: Duration,
-    /// How long redirects to the CDN are good.
+    /// The lifetime of the CDN's signed URLs.
     pub url_lifetime: Duration,
-    /// Whether `Link` holds a whole URL or only a path.
+    /// Whether `Link` fields hold a full URL or only a path.
     pub absolute_links: bool,
-    /// Who signs the hosts' certificates; `None` makes a CA of its own.
+    /// The CA that signs the hosts' certificates; `None` creates one.
     pub authority: Option<Arc<Authority>>,
 }
 
-/// What answers on the registry host.
+/// The registry behind the registry host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
     /// The stand-in itself.
     #[default]
     Memory,
-    /// A real registry process (Debian's `docker-registry`), filled with what the store holds at the start. Pull
-    /// limits, redirects, revoked tokens and the registry's own faults are the stand-in's and do not apply; statuses,
-    /// delays, holds and hang-ups do.
+    /// A real registry process (Debian's `docker-registry`), filled with the content of the store at the start.
+    /// Pull limits, redirects, revoked tokens and the registry's own faults do not apply to it; scripted statuses,
+    /// delays, holds and closed connections do.
     Distribution,
 }
 
-/// An address for each host.
+/// The address of each host.
 #[derive(Clone, Copy, Debug)]
 pub struct Listen {
-    /// For the registry API.
+    /// The registry API.
     pub registry: SocketAddr,
-    /// For the token service.
+    /// The token service.
     pub auth: SocketAddr,
-    /// For the CDN.
+    /// The CDN.
     pub cdn: SocketAddr,
 }
 
-/// A running stand-in. Dropped, it is gone at once, connections included.
+/// A running stand-in. Dropping it closes all its connections at once.
 pub struct Hub {
-    world: Arc<World>,
+    hub: Arc<HubState>,
     addresses: Listen,
     authority: Arc<Authority>,
     ca_file: tempfile::NamedTempFile,
@@ -118,12 +118,12 @@ pub struct Hub {
 /// Why a stand-in could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// An address could not be had.
+    /// An address could not be bound.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Which one.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A certificate could not be made.
@@ -132,18 +132,18 @@ pub enum HubError {
     /// The token key could not be made.
     #[error(transparent)]
     TokenKey(#[from] TokenKeyError),
-    /// The system has no randomness.
+    /// The system has no random numbers.
     #[error("cannot make a URL signing key")]
     UrlKey,
     /// The registry process could not be started or filled.
     #[error(transparent)]
     Distribution(#[from] DistributionError),
-    /// The control socket could not be made.
-    #[error("cannot make the control socket {}: {source}", path.display())]
+    /// The control socket could not be bound.
+    #[error("cannot bind the control socket {}: {source}", path.display())]
     Control {
-        /// Where.
+        /// Its path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// The CA file could not be written.
@@ -151,24 +151,24 @@ pub enum HubError {
     CaFile(#[source] io::Error),
 }
 
-/// What the three hosts share.
-struct World {
+/// The state that the three hosts share.
+struct HubState {
     names: Names,
     store: Store,
     /// Answers in place of the stand-in's own registry.
     distribution: Option<Distribution>,
     tokens: Tokens,
-    meter: limit::Meter,
+    pulls: rate_limit::PullCounter,
     urls: signed_url::UrlSigner,
     url_lifetime: Duration,
     absolute_links: bool,
     faults: Faults,
-    journal: Journal,
+    request_log: RequestLog,
     transfers: Transfers,
 }
 
 impl Hub {
-    /// Binds the three hosts and begins to serve.
+    /// Binds the three hosts and starts to serve.
     pub async fn start(config: HubConfig) -> Result<Self, HubError> {
         let authority = match config.authority {
             Some(authority) => authority,
@@ -179,17 +179,17 @@ impl Hub {
             Backend::Memory => None,
             Backend::Distribution => Some(Distribution::start(&config.names, &tokens, &config.store).await?),
         };
-        let world = Arc::new(World {
+        let hub = Arc::new(HubState {
             tokens,
             distribution,
-            meter: limit::Meter::new(config.pull_limits),
+            pulls: rate_limit::PullCounter::new(config.pull_limits),
             urls: signed_url::UrlSigner::new().map_err(|_| HubError::UrlKey)?,
             names: config.names,
             store: config.store,
             url_lifetime: config.url_lifetime,
             absolute_links: config.absolute_links,
             faults: Faults::new(),
-            journal: Journal::new(),
+            request_log: RequestLog::new(),
             transfers: Transfers::new(),
         });
         let mut addresses = config.listen;
@@ -200,76 +200,76 @@ impl Hub {
                 bind(*address).await.map_err(|source| HubError::Listen { address: *address, source })?;
             let listener;
             (listener, *address) = bound;
-            let tls = TlsAcceptor::from(Arc::new(authority.server_config(world.names.host(site))?));
-            listeners.spawn(listener::serve(listener, tls, site, world.clone()));
+            let tls = TlsAcceptor::from(Arc::new(authority.server_config(hub.names.host(site))?));
+            listeners.spawn(listener::serve(listener, tls, site, hub.clone()));
         }
         let ca_file = write_ca(&authority).map_err(HubError::CaFile)?;
-        Ok(Self { world, addresses, authority, ca_file, listeners })
+        Ok(Self { hub, addresses, authority, ca_file, listeners })
     }
 
-    /// Lets other processes see the journal and script faults, through a Unix socket at `path` (see [`RemoteHub`]).
-    /// A socket file can be reached from every network namespace.
+    /// Lets other processes read the request log and script faults through a Unix socket at `path` (see
+    /// [`RemoteHub`]). A Unix socket can be reached from every network namespace.
     pub fn serve_control(&mut self, path: &Path) -> Result<(), HubError> {
         let listener =
             UnixListener::bind(path).map_err(|source| HubError::Control { path: path.to_owned(), source })?;
-        self.listeners.spawn(control::serve(listener, self.world.clone()));
+        self.listeners.spawn(control::serve(listener, self.hub.clone()));
         Ok(())
     }
 
-    /// Where a host listens.
+    /// The address of a host.
     pub fn address(&self, site: Site) -> SocketAddr {
         self.addresses.of(site)
     }
 
-    /// Host name and address of each host, for a resolver that has to find them.
+    /// The name and address of each host, for a resolver.
     pub fn resolve_table(&self) -> Vec<(String, SocketAddr)> {
-        let pair = |site| (self.world.names.host(site).to_owned(), self.address(site));
+        let pair = |site| (self.hub.names.host(site).to_owned(), self.address(site));
         Site::ALL.map(pair).into()
     }
 
-    /// The CA's certificate.
+    /// The CA's certificate in PEM.
     pub fn ca_pem(&self) -> String {
         self.authority.pem()
     }
 
-    /// A file with the CA's certificate; it lives as long as the stand-in.
+    /// A file with the CA's certificate. It is deleted with the stand-in.
     pub fn ca_file(&self) -> &Path {
         self.ca_file.path()
     }
 
-    /// What the hosts are called.
+    /// The names of its hosts.
     pub fn names(&self) -> &Names {
-        &self.world.names
+        &self.hub.names
     }
 
-    /// What it holds.
+    /// Its content.
     pub fn store(&self) -> &Store {
-        &self.world.store
+        &self.hub.store
     }
 
-    /// Its token service's key: to revoke tokens, or to make one without asking.
+    /// Its token service: issues and revokes tokens.
     pub fn tokens(&self) -> &Tokens {
-        &self.world.tokens
+        &self.hub.tokens
     }
 
-    /// Faults to come.
+    /// Its scripted faults.
     pub fn faults(&self) -> &Faults {
-        &self.world.faults
+        &self.hub.faults
     }
 
-    /// Requests so far.
-    pub fn journal(&self) -> &Journal {
-        &self.world.journal
+    /// All requests so far.
+    pub fn request_log(&self) -> &RequestLog {
+        &self.hub.request_log
     }
 
-    /// Blob bodies so far.
+    /// All transfers of blob bodies so far.
     pub fn transfers(&self) -> &Transfers {
-        &self.world.transfers
+        &self.hub.transfers
     }
 
-    /// New limits; what was used so far is forgotten.
+    /// Sets new limits and resets the counters.
     pub fn set_pull_limits(&self, limits: PullLimits) {
-        self.world.meter.set_limits(limits);
+        self.hub.pulls.set_limits(limits);
     }
 }
 
@@ -290,7 +290,7 @@ impl Default for HubConfig {
 }
 
 impl Default for Listen {
-    /// A free loopback port each.
+    /// Three free loopback ports.
     fn default() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self { registry: any, auth: any, cdn: any }

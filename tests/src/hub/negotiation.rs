@@ -1,39 +1,39 @@
-//! Which manifest an `Accept` gets, by the rules of Docker's registry.
-//! Those rules are odd (a wrong `Accept` is a 404), and clients depend on them.
+//! Which manifest a request gets for its `Accept` field, by the rules of Docker's registry.
+//! Must never follow RFC 9110 instead: an `Accept` that does not match is a 404, and clients depend on that.
 
 use http::{HeaderMap, header};
 use serde_json::Value;
 
 use super::image::{Manifest, media_type};
 
-/// What to serve.
-pub(super) enum Choice {
+/// The outcome of the negotiation.
+pub(super) enum Negotiated {
     AsStored,
-    /// The manifest of linux/amd64, by digest, for a client that knows no lists.
+    /// The digest of the linux/amd64 manifest, for a client that does not accept lists.
     DefaultPlatform(String),
     /// A 404 with this message.
     NotAcceptable(&'static str),
 }
 
-pub(super) fn choose(headers: &HeaderMap, manifest: &Manifest, by_tag: bool) -> Choice {
+pub(super) fn negotiate(headers: &HeaderMap, manifest: &Manifest, by_tag: bool) -> Negotiated {
     if accepts(headers, manifest.media_type) {
-        return Choice::AsStored;
+        return Negotiated::AsStored;
     }
     match manifest.media_type {
         media_type::OCI_INDEX => {
-            Choice::NotAcceptable("OCI index found, but accept header does not support OCI indexes")
+            Negotiated::NotAcceptable("OCI index found, but accept header does not support OCI indexes")
         }
         media_type::OCI_MANIFEST => {
-            Choice::NotAcceptable("OCI manifest found, but accept header does not support OCI manifests")
+            Negotiated::NotAcceptable("OCI manifest found, but accept header does not support OCI manifests")
         }
         media_type::DOCKER_LIST if by_tag => {
-            default_platform(manifest).map_or(Choice::AsStored, Choice::DefaultPlatform)
+            default_platform(manifest).map_or(Negotiated::AsStored, Negotiated::DefaultPlatform)
         }
-        _ => Choice::AsStored,
+        _ => Negotiated::AsStored,
     }
 }
 
-/// Accept headers come as one line or as many.
+/// `Accept` may be one field or several.
 fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     let mut ranges = lines

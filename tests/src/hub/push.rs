@@ -1,5 +1,5 @@
-//! Puts the content of a store into a real registry, by the push API and with real tokens.
-//! That the registry takes it is itself a check that the images are sound.
+//! Pushes the content of a store to a real registry, by the push API and with real tokens. A registry rejects an
+//! invalid image, so this also checks the images.
 
 use std::{convert::Infallible, io};
 
@@ -13,39 +13,39 @@ use super::{
     blob::Blob,
     distribution::Distribution,
     image::{Manifest, media_type},
-    reply::{Body, whole},
+    response::{Body, full},
     site::Names,
     store::{Repository, Store},
     token::{Access, Grant, Tokens},
 };
 
-/// Why something could not be pushed.
+/// Why a push failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The registry could not be reached.
     #[error("{path}: {source}")]
     Http {
-        /// Where to.
+        /// The path of the request.
         path: String,
-        /// Why not.
+        /// The cause.
         source: hyper_util::client::legacy::Error,
     },
-    /// It refused.
+    /// The registry rejected the request.
     #[error("{path}: {status} {answer}")]
     Refused {
-        /// What.
+        /// The path of the request.
         path: String,
         /// The status.
         status: StatusCode,
-        /// The reason that it gave.
+        /// The body of the response.
         answer: String,
     },
-    /// A path or a header that HTTP does not allow.
+    /// A path or a field that HTTP does not allow.
     #[error(transparent)]
     Request(#[from] http::Error),
 }
 
-pub(super) async fn everything(
+pub(super) async fn push_store(
     registry: &Distribution,
     names: &Names,
     tokens: &Tokens,
@@ -55,26 +55,26 @@ pub(super) async fn everything(
         let actions = vec!["pull".to_owned(), "push".to_owned()];
         let access = vec![Access { kind: "repository".into(), name: name.clone(), actions }];
         let token = tokens.issue(&Grant { account: None, access });
-        Push { registry, host: &names.registry, token: format!("Bearer {token}"), name: &name }
+        Pusher { registry, host: &names.registry, token: format!("Bearer {token}"), name: &name }
             .all(&content)
             .await?;
     }
     Ok(())
 }
 
-struct Push<'a> {
+struct Pusher<'a> {
     registry: &'a Distribution,
     host: &'a str,
     token: String,
     name: &'a str,
 }
 
-impl Push<'_> {
+impl Pusher<'_> {
     async fn all(&self, content: &Repository) -> Result<(), PushError> {
         for blob in content.blobs.values() {
             self.blob(blob).await?;
         }
-        // An index is refused before what it names.
+        // The registry rejects an index before the manifests that it names.
         let is_index = |manifest: &&Manifest| {
             matches!(manifest.media_type, media_type::OCI_INDEX | media_type::DOCKER_LIST)
         };
@@ -93,7 +93,7 @@ impl Push<'_> {
     async fn blob(&self, blob: &Blob) -> Result<(), PushError> {
         let start = format!("/v2/{}/blobs/uploads/", self.name);
         let none = (header::CONTENT_LENGTH, "0".to_owned());
-        let location = self.send(Method::POST, &start, none, whole(Bytes::new())).await?;
+        let location = self.send(Method::POST, &start, none, full(Bytes::new())).await?;
         let path = location.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
         let path = format!("{}&digest={}", path.unwrap_or(&location), blob.digest());
         let length = (header::CONTENT_LENGTH, blob.len().to_string());
@@ -103,10 +103,10 @@ impl Push<'_> {
     async fn manifest(&self, reference: &str, manifest: &Manifest) -> Result<(), PushError> {
         let path = format!("/v2/{}/manifests/{reference}", self.name);
         let media_type = (header::CONTENT_TYPE, manifest.media_type.to_owned());
-        self.send(Method::PUT, &path, media_type, whole(manifest.bytes.clone())).await.map(drop)
+        self.send(Method::PUT, &path, media_type, full(manifest.bytes.clone())).await.map(drop)
     }
 
-    /// Sends one request and returns the answer's `Location`.
+    /// Sends one request and returns the response's `Location`.
     async fn send(
         &self,
         method: Method,

@@ -1,32 +1,32 @@
-//! The `Range` header, as far as registries' clients use it.
-//! A header that makes no sense is ignored, as HTTP wants it, never an error.
+//! The `Range` field, as far as clients of registries use it.
+//! Must never fail on an invalid field: RFC 9110 has it ignored.
 
-/// What a request asks for, as half-open spans within the content.
+/// The requested part of the content, as half-open ranges.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Whole,
-    Spans(Vec<(u64, u64)>),
-    /// No span lies within the content.
+pub(super) enum RangeRequest {
+    Full,
+    Ranges(Vec<(u64, u64)>),
+    /// No range lies within the content.
     Unsatisfiable,
 }
 
-impl Wanted {
+impl RangeRequest {
     pub(super) fn parse(header: Option<&str>, len: u64) -> Self {
-        let Some(list) = header.and_then(|text| text.strip_prefix("bytes=")) else { return Self::Whole };
-        let mut spans = Vec::new();
+        let Some(list) = header.and_then(|text| text.strip_prefix("bytes=")) else { return Self::Full };
+        let mut ranges = Vec::new();
         for item in list.split(',') {
-            match span(item.trim(), len) {
-                Some((start, end)) if start < end => spans.push((start, end)),
+            match parse_item(item.trim(), len) {
+                Some((start, end)) if start < end => ranges.push((start, end)),
                 Some(_) => {}
-                None => return Self::Whole,
+                None => return Self::Full,
             }
         }
-        if spans.is_empty() { Self::Unsatisfiable } else { Self::Spans(spans) }
+        if ranges.is_empty() { Self::Unsatisfiable } else { Self::Ranges(ranges) }
     }
 }
 
-/// `N-M`, `N-` or `-N`; empty when it begins behind the end.
-fn span(item: &str, len: u64) -> Option<(u64, u64)> {
+/// `N-M`, `N-` or `-N`; empty if it starts past the end.
+fn parse_item(item: &str, len: u64) -> Option<(u64, u64)> {
     let (first, last) = item.split_once('-')?;
     if first.is_empty() {
         let suffix: u64 = last.parse().ok()?;
@@ -43,20 +43,20 @@ mod tests {
 
     #[test]
     fn ranges_are_clipped_to_the_content() {
-        let spans = |header: &str| Wanted::parse(Some(header), 100);
-        assert_eq!(spans("bytes=0-"), Wanted::Spans(vec![(0, 100)]));
-        assert_eq!(spans("bytes=10-19"), Wanted::Spans(vec![(10, 20)]));
-        assert_eq!(spans("bytes=90-200"), Wanted::Spans(vec![(90, 100)]));
-        assert_eq!(spans("bytes=-5"), Wanted::Spans(vec![(95, 100)]));
-        assert_eq!(spans("bytes=0-1, 98-"), Wanted::Spans(vec![(0, 2), (98, 100)]));
+        let ranges = |header: &str| RangeRequest::parse(Some(header), 100);
+        assert_eq!(ranges("bytes=0-"), RangeRequest::Ranges(vec![(0, 100)]));
+        assert_eq!(ranges("bytes=10-19"), RangeRequest::Ranges(vec![(10, 20)]));
+        assert_eq!(ranges("bytes=90-200"), RangeRequest::Ranges(vec![(90, 100)]));
+        assert_eq!(ranges("bytes=-5"), RangeRequest::Ranges(vec![(95, 100)]));
+        assert_eq!(ranges("bytes=0-1, 98-"), RangeRequest::Ranges(vec![(0, 2), (98, 100)]));
     }
 
     #[test]
-    fn ranges_behind_the_end_cannot_be_satisfied_and_nonsense_is_ignored() {
-        assert_eq!(Wanted::parse(Some("bytes=100-"), 100), Wanted::Unsatisfiable);
+    fn ranges_past_the_end_are_unsatisfiable_and_invalid_ones_ignored() {
+        assert_eq!(RangeRequest::parse(Some("bytes=100-"), 100), RangeRequest::Unsatisfiable);
         for header in ["bytes=9-3", "bytes=x-", "lines=1-2", "bytes="] {
-            assert_eq!(Wanted::parse(Some(header), 100), Wanted::Whole, "{header}");
+            assert_eq!(RangeRequest::parse(Some(header), 100), RangeRequest::Full, "{header}");
         }
-        assert_eq!(Wanted::parse(None, 100), Wanted::Whole);
+        assert_eq!(RangeRequest::parse(None, 100), RangeRequest::Full);
     }
 }

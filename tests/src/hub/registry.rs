@@ -1,5 +1,5 @@
 //! The registry API as `registry-1.docker.io` answers it: pull, tags, referrers.
-//! It believes tokens alone, and sends no blob byte itself: those come from the CDN.
+//! Must never send a byte of a blob, which the CDN does, nor accept credentials other than tokens.
 
 use std::net::IpAddr;
 
@@ -8,32 +8,32 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    World,
+    HubState,
     blob::Digest,
     fault::Fault,
     image::{Manifest, descriptor, media_type},
-    limit::Payer,
-    negotiation::{Choice, choose},
-    reply::{Body, empty, error, json, reply, set, text},
-    route::{NoRoute, Route},
+    negotiation::{Negotiated, negotiate},
+    rate_limit::QuotaAccount,
+    response::{Body, empty, error, json, set_header, text, with_body},
+    route::{Route, RouteError},
     token::{Grant, unix_now},
 };
 
-pub(super) fn answer<B>(world: &World, peer: IpAddr, request: &Request<B>) -> Response<Body> {
-    let mut response = route(world, peer, request);
-    set(&mut response, "docker-distribution-api-version", "registry/2.0");
+pub(super) fn handle<B>(hub: &HubState, peer: IpAddr, request: &Request<B>) -> Response<Body> {
+    let mut response = route(hub, peer, request);
+    set_header(&mut response, "docker-distribution-api-version", "registry/2.0");
     response
 }
 
-fn route<B>(world: &World, peer: IpAddr, request: &Request<B>) -> Response<Body> {
+fn route<B>(hub: &HubState, peer: IpAddr, request: &Request<B>) -> Response<Body> {
     let path = request.uri().path();
     let route = match Route::parse(path) {
         Ok(route) => route,
-        Err(NoRoute::Unknown) => return text(StatusCode::NOT_FOUND, "404 page not found\n"),
-        Err(NoRoute::BadName) => {
+        Err(RouteError::Unknown) => return text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        Err(RouteError::InvalidName) => {
             return error(StatusCode::BAD_REQUEST, "NAME_INVALID", "invalid repository name", Value::Null);
         }
-        Err(NoRoute::BadDigest) => {
+        Err(RouteError::InvalidDigest) => {
             let message = "provided digest did not match uploaded content";
             return error(StatusCode::BAD_REQUEST, "DIGEST_INVALID", message, Value::Null);
         }
@@ -42,102 +42,102 @@ fn route<B>(world: &World, peer: IpAddr, request: &Request<B>) -> Response<Body>
         let message = "The operation is unsupported.";
         return error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message, Value::Null);
     }
-    let grant = match authorize(world, request, &route) {
+    let grant = match authorize(hub, request, &route) {
         Ok(grant) => grant,
-        Err(reason) => return challenge(world, route.repository(), &reason),
+        Err(reason) => return challenge(hub, route.repository(), &reason),
     };
-    if world.faults.take(path, |fault| *fault == Fault::AbuseLimit).is_some() {
+    if hub.faults.take(path, |fault| *fault == Fault::AbuseLimit).is_some() {
         return text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
     }
     let query = request.uri().query().unwrap_or_default();
     match route {
         Route::Ping => json(StatusCode::OK, &json!({})),
         Route::Manifest { repository, reference } => {
-            manifest(world, &payer(grant, peer), request, repository, reference)
+            manifest(hub, &account(grant, peer), request, repository, reference)
         }
-        Route::Blob { repository, digest } => blob(world, path, repository, &digest),
-        Route::Tags { repository } => tags(world, path, query, repository),
-        Route::Referrers { repository, subject } => referrers(world, query, repository, &subject),
+        Route::Blob { repository, digest } => blob(hub, path, repository, &digest),
+        Route::Tags { repository } => tags(hub, path, query, repository),
+        Route::Referrers { repository, subject } => referrers(hub, query, repository, &subject),
     }
 }
 
-/// What the request's token grants.
-fn authorize<B>(world: &World, request: &Request<B>, route: &Route<'_>) -> Result<Grant, NoGrant> {
-    let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Err(NoGrant::NoToken) };
+/// The grant of the request's token.
+fn authorize<B>(hub: &HubState, request: &Request<B>, route: &Route<'_>) -> Result<Grant, AuthError> {
+    let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Err(AuthError::NoToken) };
     let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).unwrap_or_default();
-    let grant = world.tokens.verify(token).map_err(|_| NoGrant::InvalidToken)?;
-    if world.faults.take(request.uri().path(), |fault| *fault == Fault::InvalidToken).is_some() {
-        return Err(NoGrant::InvalidToken);
+    let grant = hub.tokens.verify(token).map_err(|_| AuthError::InvalidToken)?;
+    if hub.faults.take(request.uri().path(), |fault| *fault == Fault::InvalidToken).is_some() {
+        return Err(AuthError::InvalidToken);
     }
     match route.repository() {
-        Some(repository) if !grant.allows("pull", repository) => Err(NoGrant::InsufficientScope),
+        Some(repository) if !grant.allows("pull", repository) => Err(AuthError::InsufficientScope),
         _ => Ok(grant),
     }
 }
 
-/// Why a request is challenged.
-enum NoGrant {
+/// Why a request gets a challenge.
+enum AuthError {
     NoToken,
     InvalidToken,
     InsufficientScope,
 }
 
-fn challenge(world: &World, repository: Option<&str>, reason: &NoGrant) -> Response<Body> {
-    let mut value = format!("Bearer realm=\"{}\",service=\"{}\"", world.names.realm(), world.names.service);
+fn challenge(hub: &HubState, repository: Option<&str>, reason: &AuthError) -> Response<Body> {
+    let mut value = format!("Bearer realm=\"{}\",service=\"{}\"", hub.names.realm(), hub.names.service);
     let mut detail = Value::Null;
     if let Some(repository) = repository {
         value.push_str(&format!(",scope=\"repository:{repository}:pull\""));
         detail = json!([{ "Type": "repository", "Class": "", "Name": repository, "Action": "pull" }]);
     }
     value.push_str(match reason {
-        NoGrant::NoToken => "",
-        NoGrant::InvalidToken => ",error=\"invalid_token\"",
-        NoGrant::InsufficientScope => ",error=\"insufficient_scope\"",
+        AuthError::NoToken => "",
+        AuthError::InvalidToken => ",error=\"invalid_token\"",
+        AuthError::InsufficientScope => ",error=\"insufficient_scope\"",
     });
     let mut response = error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication required", detail);
-    set(&mut response, "www-authenticate", &value);
+    set_header(&mut response, "www-authenticate", &value);
     response
 }
 
-fn payer(grant: Grant, peer: IpAddr) -> Payer {
+fn account(grant: Grant, peer: IpAddr) -> QuotaAccount {
     match grant.account {
-        Some(name) => Payer { name, anonymous: false },
-        None => Payer { name: peer.to_string(), anonymous: true },
+        Some(name) => QuotaAccount { name, anonymous: false },
+        None => QuotaAccount { name: peer.to_string(), anonymous: true },
     }
 }
 
 fn manifest<B>(
-    world: &World,
-    payer: &Payer,
+    hub: &HubState,
+    account: &QuotaAccount,
     request: &Request<B>,
     repository: &str,
     reference: &str,
 ) -> Response<Body> {
     let path = request.uri().path();
     let charge = u32::from(*request.method() == Method::GET);
-    let quota = world.meter.charge(payer, charge);
-    let limited = world.faults.take(path, |fault| *fault == Fault::PullLimit).is_some();
+    let quota = hub.pulls.charge(account, charge);
+    let limited = hub.faults.take(path, |fault| *fault == Fault::PullLimit).is_some();
     let mut response = if limited || quota.as_ref().is_some_and(|quota| quota.exhausted) {
         let message = "You have reached your pull rate limit. You may increase the limit by authenticating and \
                        upgrading: https://www.docker.com/increase-rate-limit";
         error(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message, Value::Null)
     } else {
-        found_manifest(world, request, repository, reference)
+        found_manifest(hub, request, repository, reference)
     };
     if let Some(quota) = quota {
         quota.write(response.headers_mut());
     }
     if response.status() == StatusCode::OK
-        && world.faults.take(path, |fault| *fault == Fault::NoLength).is_some()
+        && hub.faults.take(path, |fault| *fault == Fault::NoLength).is_some()
     {
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        response = response.map(super::reply::of_unknown_length);
+        response = response.map(super::response::without_length);
     }
     response
 }
 
 fn found_manifest<B>(
-    world: &World,
+    hub: &HubState,
     request: &Request<B>,
     repository: &str,
     reference: &str,
@@ -148,16 +148,16 @@ fn found_manifest<B>(
         let detail = if by_tag { json!({ "Tag": reference }) } else { json!({ "Digest": reference }) };
         error(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", message, detail)
     };
-    let Some(mut manifest) = world.store.manifest(repository, reference) else {
+    let Some(mut manifest) = hub.store.manifest(repository, reference) else {
         return unknown("manifest unknown");
     };
-    match choose(headers, &manifest, by_tag) {
-        Choice::AsStored => {}
-        Choice::DefaultPlatform(digest) => match world.store.manifest(repository, &digest) {
+    match negotiate(headers, &manifest, by_tag) {
+        Negotiated::AsStored => {}
+        Negotiated::DefaultPlatform(digest) => match hub.store.manifest(repository, &digest) {
             Some(platform) => manifest = platform,
             None => return unknown("manifest unknown"),
         },
-        Choice::NotAcceptable(message) => return unknown(message),
+        Negotiated::NotAcceptable(message) => return unknown(message),
     }
     let etag = format!("\"{}\"", manifest.digest);
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
@@ -167,35 +167,35 @@ fn found_manifest<B>(
         let mut bytes = manifest.bytes.to_vec();
         let path = request.uri().path();
         if *request.method() == Method::GET
-            && world.faults.take(path, |fault| *fault == Fault::CorruptManifest).is_some()
+            && hub.faults.take(path, |fault| *fault == Fault::CorruptManifest).is_some()
             && let Some(last) = bytes.last_mut()
         {
             *last ^= 1;
         }
-        reply(StatusCode::OK, manifest.media_type, bytes)
+        with_body(StatusCode::OK, manifest.media_type, bytes)
     };
-    set(&mut response, "docker-content-digest", manifest.digest.as_str());
-    set(&mut response, "etag", &etag);
+    set_header(&mut response, "docker-content-digest", manifest.digest.as_str());
+    set_header(&mut response, "etag", &etag);
     response
 }
 
-fn blob(world: &World, path: &str, repository: &str, digest: &Digest) -> Response<Body> {
-    if world.store.blob(repository, digest).is_none() {
+fn blob(hub: &HubState, path: &str, repository: &str, digest: &Digest) -> Response<Body> {
+    if hub.store.blob(repository, digest).is_none() {
         let detail = json!({ "digest": digest.as_str() });
         return error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "blob unknown to registry", detail);
     }
-    let expired = world.faults.take(path, |fault| *fault == Fault::ExpiredUrl).is_some();
-    let expires = if expired { unix_now() - 1 } else { unix_now() + world.url_lifetime.as_secs() };
-    let location = format!("https://{}{}", world.names.cdn, world.urls.sign(digest, expires));
+    let expired = hub.faults.take(path, |fault| *fault == Fault::ExpiredUrl).is_some();
+    let expires = if expired { unix_now() - 1 } else { unix_now() + hub.url_lifetime.as_secs() };
+    let location = format!("https://{}{}", hub.names.cdn, hub.urls.sign(digest, expires));
     let link = location.replace('&', "&amp;");
     let body = format!("<a href=\"{link}\">Temporary Redirect</a>.\n\n");
-    let mut response = reply(StatusCode::TEMPORARY_REDIRECT, "text/html; charset=utf-8", body);
-    set(&mut response, "location", &location);
+    let mut response = with_body(StatusCode::TEMPORARY_REDIRECT, "text/html; charset=utf-8", body);
+    set_header(&mut response, "location", &location);
     response
 }
 
-fn tags(world: &World, path: &str, query: &str, repository: &str) -> Response<Body> {
-    let Some(all) = world.store.tags(repository) else {
+fn tags(hub: &HubState, path: &str, query: &str, repository: &str) -> Response<Body> {
+    let Some(all) = hub.store.tags(repository) else {
         let detail = json!({ "name": repository });
         return error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "repository name not known to registry", detail);
     };
@@ -205,17 +205,16 @@ fn tags(world: &World, path: &str, query: &str, repository: &str) -> Response<Bo
     let page = &rest[..rest.len().min(page_size)];
     let mut response = json(StatusCode::OK, &json!({ "name": repository, "tags": page }));
     if let Some(last) = page.last().filter(|_| page.len() < rest.len()) {
-        let base =
-            if world.absolute_links { format!("https://{}", world.names.registry) } else { String::new() };
+        let base = if hub.absolute_links { format!("https://{}", hub.names.registry) } else { String::new() };
         let link = format!("<{base}{path}?last={last}&n={page_size}>; rel=\"next\"");
-        set(&mut response, "link", &link);
+        set_header(&mut response, "link", &link);
     }
     response
 }
 
-fn referrers(world: &World, query: &str, repository: &str, subject: &Digest) -> Response<Body> {
+fn referrers(hub: &HubState, query: &str, repository: &str, subject: &Digest) -> Response<Body> {
     let wanted = field(query, "artifactType");
-    let all = world.store.referrers(repository, subject).into_iter();
+    let all = hub.store.referrers(repository, subject).into_iter();
     let entries =
         all.filter(|artifact| wanted.as_ref().is_none_or(|wanted| artifact.artifact_type == *wanted));
     let entries = entries.map(|artifact| {
@@ -226,9 +225,9 @@ fn referrers(world: &World, query: &str, repository: &str, subject: &Digest) -> 
     });
     let entries: Vec<_> = entries.collect();
     let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries });
-    let mut response = reply(StatusCode::OK, media_type::OCI_INDEX, index.to_string());
+    let mut response = with_body(StatusCode::OK, media_type::OCI_INDEX, index.to_string());
     if wanted.is_some() {
-        set(&mut response, "oci-filters-applied", "artifactType");
+        set_header(&mut response, "oci-filters-applied", "artifactType");
     }
     response
 }

@@ -1,5 +1,5 @@
-//! A stand-in in another process, seen through its control socket.
-//! For tests whose stand-in has to live in another network namespace.
+//! Controls a stand-in in another process through its control socket.
+//! For tests whose stand-in runs in another network namespace.
 
 use std::{
     io,
@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{net::UnixStream, time::Instant};
 
-use super::{Entry, NotSeen, Publication, Rule, Transfer};
+use super::{LoggedRequest, PublishRequest, RequestWaitError, Rule, Transfer};
 
-/// The far end of a control socket.
+/// A client of a control socket.
 #[derive(Clone, Debug)]
 pub struct RemoteHub {
     socket: PathBuf,
@@ -26,38 +26,38 @@ pub struct RemoteHub {
 /// Why a stand-in could not be controlled.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// Its socket cannot be reached.
+    /// Its socket could not be connected.
     #[error("cannot reach the stand-in at {}: {source}", socket.display())]
     Connect {
-        /// Which socket.
+        /// The socket.
         socket: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The exchange broke.
-    #[error("the stand-in broke off: {0}")]
+    /// The connection failed.
+    #[error("the connection to the stand-in failed: {0}")]
     Http(#[from] hyper::Error),
-    /// It does not understand.
-    #[error("the stand-in refused: {status} {answer}")]
+    /// The stand-in rejected the request.
+    #[error("the stand-in rejected the request: {status} {body}")]
     Refused {
         /// The status.
         status: StatusCode,
-        /// What it said.
-        answer: String,
+        /// The body of the response.
+        body: String,
     },
-    /// We do not understand.
-    #[error("the stand-in's answer makes no sense: {0}")]
+    /// The response could not be parsed.
+    #[error("cannot parse the stand-in's response: {0}")]
     Answer(#[from] serde_json::Error),
-    /// Nothing like what was awaited came.
+    /// No matching request arrived in time.
     #[error(transparent)]
-    NotSeen(#[from] NotSeen),
+    RequestWaitError(#[from] RequestWaitError),
 }
 
-/// The journal cannot push through the socket; this is how often a waiter looks again.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often a waiter reads the request log again, as the socket cannot push.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl RemoteHub {
-    /// The stand-in whose control socket this is. It is only dialled when it is asked something.
+    /// The stand-in with this control socket. Each call connects anew.
     pub fn at(socket: impl Into<PathBuf>) -> Self {
         Self { socket: socket.into() }
     }
@@ -67,75 +67,84 @@ impl RemoteHub {
         &self.socket
     }
 
-    /// Every request so far.
-    pub async fn journal(&self) -> Result<Vec<Entry>, RemoteError> {
-        self.ask(Method::GET, "/journal", None).await
+    /// All requests so far.
+    pub async fn request_log(&self) -> Result<Vec<LoggedRequest>, RemoteError> {
+        self.request(Method::GET, "/requests", None).await
     }
 
-    /// The first request that matches, past or to come.
+    /// The first matching request, whether it has arrived or arrives in time.
     pub async fn wait_for(
         &self,
-        matches: impl Fn(&Entry) -> bool,
+        matches: impl Fn(&LoggedRequest) -> bool,
         within: Duration,
-    ) -> Result<Entry, RemoteError> {
+    ) -> Result<LoggedRequest, RemoteError> {
         let deadline = Instant::now() + within;
         loop {
-            let entries = self.journal().await?;
+            let entries = self.request_log().await?;
             if let Some(entry) = entries.iter().find(|entry| matches(entry)) {
                 return Ok(entry.clone());
             }
             if Instant::now() >= deadline {
-                return Err(NotSeen { within, seen: entries.iter().map(Entry::line).collect() }.into());
+                return Err(RequestWaitError {
+                    within,
+                    seen: entries.iter().map(LoggedRequest::line).collect(),
+                }
+                .into());
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Forgets the requests so far.
-    pub async fn clear_journal(&self) -> Result<(), RemoteError> {
-        self.tell(Method::DELETE, "/journal", None).await
+    /// Deletes the logged requests.
+    pub async fn clear_request_log(&self) -> Result<(), RemoteError> {
+        self.command(Method::DELETE, "/requests", None).await
     }
 
-    /// Every blob body so far.
+    /// All transfers of blob bodies so far.
     pub async fn transfers(&self) -> Result<Vec<Transfer>, RemoteError> {
-        self.ask(Method::GET, "/transfers", None).await
+        self.request(Method::GET, "/transfers", None).await
     }
 
     /// Arms a fault.
     pub async fn arm(&self, rule: &Rule) -> Result<(), RemoteError> {
-        self.tell(Method::POST, "/faults", Some(json!(rule))).await
+        self.command(Method::POST, "/faults", Some(json!(rule))).await
     }
 
-    /// What is still armed.
+    /// The rules that are still armed.
     pub async fn armed(&self) -> Result<Vec<Rule>, RemoteError> {
-        self.ask(Method::GET, "/faults", None).await
+        self.request(Method::GET, "/faults", None).await
     }
 
-    /// Disarms everything.
+    /// Disarms all faults.
     pub async fn clear_faults(&self) -> Result<(), RemoteError> {
-        self.tell(Method::DELETE, "/faults", None).await
+        self.command(Method::DELETE, "/faults", None).await
     }
 
-    /// Lets go of everything that is held or stalled now.
+    /// Releases all responses that are held or stalled now.
     pub async fn release(&self) -> Result<(), RemoteError> {
-        self.tell(Method::POST, "/release", None).await
+        self.command(Method::POST, "/release", None).await
     }
 
-    /// Makes an image and puts it into a repository.
-    pub async fn publish(&self, publication: &Publication) -> Result<(), RemoteError> {
-        self.tell(Method::POST, "/images", Some(json!(publication))).await
+    /// Builds an image and publishes it in a repository.
+    pub async fn publish(&self, request: &PublishRequest) -> Result<(), RemoteError> {
+        self.command(Method::POST, "/images", Some(json!(request))).await
     }
 
     /// Makes every token issued so far invalid.
     pub async fn revoke_tokens(&self) -> Result<(), RemoteError> {
-        self.tell(Method::POST, "/revoke-tokens", None).await
+        self.command(Method::POST, "/revoke-tokens", None).await
     }
 
-    async fn tell(&self, method: Method, path: &'static str, body: Option<Value>) -> Result<(), RemoteError> {
-        self.ask::<Value>(method, path, body).await.map(drop)
+    async fn command(
+        &self,
+        method: Method,
+        path: &'static str,
+        body: Option<Value>,
+    ) -> Result<(), RemoteError> {
+        self.request::<Value>(method, path, body).await.map(drop)
     }
 
-    async fn ask<T: DeserializeOwned>(
+    async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &'static str,
@@ -155,18 +164,15 @@ impl RemoteHub {
             let status = response.status();
             Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
         };
-        // The connection has to be driven, but its end (ours or theirs) says nothing: the exchange does.
-        let (status, answer) = tokio::select! {
+        // The connection task must run, but it may end before the response does; the exchange alone decides.
+        let (status, body) = tokio::select! {
             biased;
             exchanged = exchange => exchanged?,
             Err(error) = connection => return Err(error.into()),
         };
         if !status.is_success() {
-            return Err(RemoteError::Refused {
-                status,
-                answer: String::from_utf8_lossy(&answer).into_owned(),
-            });
+            return Err(RemoteError::Refused { status, body: String::from_utf8_lossy(&body).into_owned() });
         }
-        Ok(serde_json::from_slice(&answer)?)
+        Ok(serde_json::from_slice(&body)?)
     }
 }

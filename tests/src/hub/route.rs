@@ -1,9 +1,9 @@
-//! The registry API's paths, parsed once.
-//! A path is parsed from its end, since repository names hold slashes.
+//! Parses the paths of the registry API.
+//! A path must be parsed from its end, as repository names contain slashes.
 
 use super::blob::Digest;
 
-/// What a path of the registry asks for.
+/// The resource that a path names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     Ping,
@@ -13,24 +13,24 @@ pub(super) enum Route<'a> {
     Referrers { repository: &'a str, subject: Digest },
 }
 
-/// Why a path is no route.
+/// Why a path is invalid.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NoRoute {
+pub(super) enum RouteError {
     /// Not a path of the API.
     Unknown,
-    BadName,
-    BadDigest,
+    InvalidName,
+    InvalidDigest,
 }
 
 impl<'a> Route<'a> {
-    pub(super) fn parse(path: &'a str) -> Result<Self, NoRoute> {
-        let rest = path.strip_prefix("/v2/").ok_or(NoRoute::Unknown)?;
+    pub(super) fn parse(path: &'a str) -> Result<Self, RouteError> {
+        let rest = path.strip_prefix("/v2/").ok_or(RouteError::Unknown)?;
         if rest.is_empty() {
             return Ok(Self::Ping);
         }
-        let (rest, last) = rest.rsplit_once('/').ok_or(NoRoute::Unknown)?;
-        let (repository, kind) = rest.rsplit_once('/').ok_or(NoRoute::Unknown)?;
-        let digest = || Digest::parse(last).ok_or(NoRoute::BadDigest);
+        let (rest, last) = rest.rsplit_once('/').ok_or(RouteError::Unknown)?;
+        let (repository, kind) = rest.rsplit_once('/').ok_or(RouteError::Unknown)?;
+        let digest = || Digest::parse(last).ok_or(RouteError::InvalidDigest);
         let route = match kind {
             "manifests" if last.contains(':') => {
                 Self::Manifest { repository, reference: digest().map(|_| last)? }
@@ -39,9 +39,9 @@ impl<'a> Route<'a> {
             "blobs" => Self::Blob { repository, digest: digest()? },
             "referrers" => Self::Referrers { repository, subject: digest()? },
             "tags" if last == "list" => Self::Tags { repository },
-            _ => return Err(NoRoute::Unknown),
+            _ => return Err(RouteError::Unknown),
         };
-        if is_name(repository) { Ok(route) } else { Err(NoRoute::BadName) }
+        if is_name(repository) { Ok(route) } else { Err(RouteError::InvalidName) }
     }
 
     pub(super) fn repository(&self) -> Option<&'a str> {
@@ -80,10 +80,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_path_is_told() {
-        assert_eq!(Route::parse("/v1/search"), Err(NoRoute::Unknown));
-        assert_eq!(Route::parse("/v2/_catalog"), Err(NoRoute::Unknown));
-        assert_eq!(Route::parse("/v2/Library/x/tags/list"), Err(NoRoute::BadName));
-        assert_eq!(Route::parse("/v2/x/blobs/sha256:12"), Err(NoRoute::BadDigest));
+    fn invalid_paths_have_their_own_errors() {
+        assert_eq!(Route::parse("/v1/search"), Err(RouteError::Unknown));
+        assert_eq!(Route::parse("/v2/_catalog"), Err(RouteError::Unknown));
+        assert_eq!(Route::parse("/v2/Library/x/tags/list"), Err(RouteError::InvalidName));
+        assert_eq!(Route::parse("/v2/x/blobs/sha256:12"), Err(RouteError::InvalidDigest));
     }
 }

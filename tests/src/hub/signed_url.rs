@@ -1,5 +1,5 @@
-//! Signed, expiring CDN URLs: the only thing that opens a blob on the CDN.
-//! The signature covers path and expiry; the CDN knows no accounts.
+//! Signed URLs of the CDN, which expire. The signature covers path and expiry.
+//! A blob must never be served without a valid one.
 
 use std::fmt::Write as _;
 
@@ -9,11 +9,11 @@ use url::form_urlencoded;
 
 use super::blob::Digest;
 
-/// Why the CDN refuses a URL.
+/// Why the CDN rejects a URL.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UrlError {
     #[error("The request signature we calculated does not match the signature you provided.")]
-    Forged,
+    InvalidSignature,
     #[error("Request has expired")]
     Expired,
 }
@@ -27,32 +27,34 @@ impl UrlSigner {
         Ok(Self { key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())? })
     }
 
-    /// Path and query for a blob, good until `expires` (Unix seconds).
+    /// The path and query for a blob, valid until `expires` (Unix seconds).
     pub(super) fn sign(&self, digest: &Digest, expires: u64) -> String {
         let hex = digest.hex();
         let mut url = format!("/registry-v2/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
         let signature = hmac::sign(&self.key, message(&url, expires).as_bytes());
         let signature = URL_SAFE_NO_PAD.encode(signature);
-        write!(url, "?expires={expires}&signature={signature}&version=3").expect("a String takes any text");
+        write!(url, "?expires={expires}&signature={signature}&version=3")
+            .expect("writing to a String never fails");
         url
     }
 
-    /// The blob that a signed path and query open at `now`.
-    pub(super) fn open(&self, path: &str, query: &str, now: u64) -> Result<Digest, UrlError> {
+    /// The blob that a signed path and query name, if they are valid at `now`.
+    pub(super) fn verify(&self, path: &str, query: &str, now: u64) -> Result<Digest, UrlError> {
         let field = |name: &str| {
             form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, v)| v)
         };
-        let expires: u64 = field("expires").and_then(|text| text.parse().ok()).ok_or(UrlError::Forged)?;
+        let expires: u64 =
+            field("expires").and_then(|text| text.parse().ok()).ok_or(UrlError::InvalidSignature)?;
         let signature = field("signature")
             .and_then(|text| URL_SAFE_NO_PAD.decode(&*text).ok())
-            .ok_or(UrlError::Forged)?;
+            .ok_or(UrlError::InvalidSignature)?;
         hmac::verify(&self.key, message(path, expires).as_bytes(), &signature)
-            .map_err(|_| UrlError::Forged)?;
+            .map_err(|_| UrlError::InvalidSignature)?;
         if expires <= now {
             return Err(UrlError::Expired);
         }
         let hex = path.rsplit('/').nth(1).unwrap_or_default();
-        Digest::parse(&format!("sha256:{hex}")).ok_or(UrlError::Forged)
+        Digest::parse(&format!("sha256:{hex}")).ok_or(UrlError::InvalidSignature)
     }
 }
 

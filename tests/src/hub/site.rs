@@ -1,5 +1,6 @@
-//! The three hosts that make up a registry service, and their names.
-//! Names are what clients dial and what certificates say; addresses live elsewhere.
+//! The three hosts of a registry service, and their names. Clients dial the names, and the certificates contain
+//! them.
+//! Must never hold addresses.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,16 +12,16 @@ pub enum Site {
     Registry,
     /// The token service.
     Auth,
-    /// Where blobs are redirected to.
+    /// The CDN, to which blobs are redirected.
     Cdn,
 }
 
 impl Site {
-    /// All of them.
+    /// All hosts.
     pub const ALL: [Self; 3] = [Self::Registry, Self::Auth, Self::Cdn];
 }
 
-/// Host names, and the name that the registry goes by at its token service.
+/// Host names, and the service name of the registry at its token service.
 #[derive(Clone, Debug)]
 pub struct Names {
     /// Host of the registry API.
@@ -34,7 +35,7 @@ pub struct Names {
 }
 
 impl Default for Names {
-    /// Docker Hub's.
+    /// Docker Hub's names.
     fn default() -> Self {
         Self {
             registry: "registry-1.docker.io".into(),
@@ -46,7 +47,7 @@ impl Default for Names {
 }
 
 impl Names {
-    /// The host name of a site.
+    /// The name of a host.
     pub fn host(&self, site: Site) -> &str {
         match site {
             Site::Registry => &self.registry,

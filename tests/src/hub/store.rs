@@ -1,6 +1,6 @@
-//! What the stand-in holds: accounts, repositories, tags, manifests, blobs, referrers.
-//! It can change while the stand-in runs, as a push by someone else would change Docker Hub.
-//! Who may see what is asked here, and answered nowhere else.
+//! The content of the stand-in: accounts, repositories, tags, manifests, blobs, referrers. It can change while the
+//! stand-in runs, as a push changes Docker Hub.
+//! Access must never be decided anywhere else.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,7 +13,7 @@ use super::{
     image::{Image, Manifest},
 };
 
-/// The content of a stand-in. Repository names are whole: `library/alpine`, not `alpine`.
+/// The content of a stand-in. Repository names are complete: `library/alpine`, not `alpine`.
 #[derive(Default)]
 pub struct Store {
     content: RwLock<Content>,
@@ -27,7 +27,7 @@ struct Content {
 
 #[derive(Clone, Default)]
 pub(super) struct Repository {
-    /// `None` is public.
+    /// `None` if the repository is public.
     readers: Option<BTreeSet<String>>,
     pub(super) tags: BTreeMap<String, Digest>,
     pub(super) manifests: HashMap<Digest, Manifest>,
@@ -42,7 +42,7 @@ impl Store {
         self.write().passwords.insert(user.to_owned(), password.to_owned());
     }
 
-    /// Puts an image into a repository under a tag. An older image keeps its digest and loses the tag.
+    /// Publishes an image in a repository under a tag. An older image stays available by digest and loses the tag.
     pub fn publish(&self, repository: &str, tag: &str, image: &Image) {
         self.change(repository, |repository| {
             for manifest in image.manifests() {
@@ -55,7 +55,7 @@ impl Store {
         });
     }
 
-    /// Puts a single manifest into a repository under a tag, whatever it points at.
+    /// Publishes a single manifest under a tag, without its blobs.
     pub fn publish_manifest(&self, repository: &str, tag: &str, manifest: &Manifest) {
         self.change(repository, |repository| {
             repository.manifests.insert(manifest.digest.clone(), manifest.clone());
@@ -63,7 +63,7 @@ impl Store {
         });
     }
 
-    /// Puts a blob into a repository that no manifest needs to name.
+    /// Adds a blob to a repository, without a manifest.
     pub fn add_blob(&self, repository: &str, blob: Blob) {
         self.change(repository, |repository| {
             repository.blobs.insert(blob.digest().clone(), blob);
@@ -82,7 +82,7 @@ impl Store {
         });
     }
 
-    /// From now on only these accounts may pull from the repository; others can't even tell that it is there.
+    /// Makes a repository private: only these accounts may pull from it, and for others it does not exist.
     pub fn make_private(&self, repository: &str, readers: &[&str]) {
         let readers = readers.iter().map(|&reader| reader.to_owned()).collect();
         self.change(repository, |repository| repository.readers = Some(readers));
@@ -93,7 +93,7 @@ impl Store {
         self.read().passwords.get(user).is_some_and(|known| known == password)
     }
 
-    /// Whether `account` (`None`: anyone) may pull from the repository. A repository that isn't there is nobody's.
+    /// Whether `account` (`None` is anonymous) may pull from the repository. One that does not exist is private.
     pub fn may_pull(&self, account: Option<&str>, repository: &str) -> bool {
         let content = self.read();
         match content.repositories.get(repository).map(|repository| &repository.readers) {
@@ -103,7 +103,7 @@ impl Store {
         }
     }
 
-    /// Whether `account` may push to the repository: its own namespace, as on Docker Hub.
+    /// Whether `account` may push to the repository: it must be in the account's namespace, as on Docker Hub.
     pub fn may_push(&self, account: Option<&str>, repository: &str) -> bool {
         account.is_some_and(|account| owns(account, repository))
     }
@@ -121,17 +121,17 @@ impl Store {
         self.read().repositories.get(repository)?.blobs.get(digest).cloned()
     }
 
-    /// A blob of any repository: a CDN knows nothing of repositories.
+    /// A blob of any repository, as a CDN does not know repositories.
     pub fn any_blob(&self, digest: &Digest) -> Option<Blob> {
         self.read().repositories.values().find_map(|repository| repository.blobs.get(digest).cloned())
     }
 
-    /// All tags, in order; `None` if there is no such repository.
+    /// All tags in order; `None` if the repository does not exist.
     pub fn tags(&self, repository: &str) -> Option<Vec<String>> {
         Some(self.read().repositories.get(repository)?.tags.keys().cloned().collect())
     }
 
-    /// What refers to this manifest.
+    /// The artifacts that refer to this manifest.
     pub fn referrers(&self, repository: &str, subject: &Digest) -> Vec<Artifact> {
         let content = self.read();
         let referrers =
@@ -147,7 +147,7 @@ impl Store {
         change(self.write().repositories.entry(repository.to_owned()).or_default());
     }
 
-    // A panic in a test's closure can't leave the maps half changed, so a poisoned lock is still sound.
+    // A panic in a test's closure cannot leave the maps inconsistent, so the data of a poisoned lock is valid.
     fn read(&self) -> RwLockReadGuard<'_, Content> {
         self.content.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
-//! Tokens of the auth service: signed, expiring, opaque to everyone but the registry.
-//! They are the JWTs that Docker's registry understands, so that a real one can stand behind.
-//! Only the signature and the clock decide; nothing here knows repositories.
+//! Tokens of the token service: signed, expiring, opaque to all but the registry. They are the JWTs of Docker's
+//! registry, so a real registry accepts them.
+//! Must never know repositories: only signature and expiry make a token valid.
 
 use std::{
     collections::HashMap,
@@ -26,34 +26,34 @@ use ring::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What a token lets its bearer do.
+/// The rights of a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// The account it was given to; `None` for anonymous.
+    /// The account; `None` is anonymous.
     pub account: Option<String>,
-    /// What it opens.
+    /// The resources that it may access.
     pub access: Vec<Access>,
 }
 
-/// Actions on one resource.
+/// Allowed actions on one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
-    /// `repository`, as a rule.
+    /// The resource type, usually `repository`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its name.
+    /// The resource's name.
     pub name: String,
     /// `pull`, `push`.
     pub actions: Vec<String>,
 }
 
-/// Why a token does not count.
+/// Why a token is rejected.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TokenError {
     /// Not a token of this service.
     #[error("malformed or forged token")]
     Forged,
-    /// It was good once.
+    /// Expired, or revoked.
     #[error("token expired or revoked")]
     Expired,
 }
@@ -69,7 +69,7 @@ pub enum TokenKeyError {
     Key(ring::error::KeyRejected),
 }
 
-/// The token service's key and what it remembers.
+/// The token service: its key, and the tokens that it has to remember.
 pub struct Tokens {
     key: EcdsaKeyPair,
     random: SystemRandom,
@@ -95,7 +95,7 @@ struct Claims {
     access: Vec<Access>,
 }
 
-/// The issuer that is written into every token.
+/// The issuer in every token.
 pub(super) const ISSUER: &str = "auth.docker.io";
 
 impl Tokens {
@@ -117,7 +117,7 @@ impl Tokens {
         })
     }
 
-    /// How long tokens issued from now on are good.
+    /// Sets the lifetime of tokens issued from now on.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.lifetime.store(lifetime.as_secs(), Ordering::Relaxed);
     }
@@ -127,7 +127,7 @@ impl Tokens {
         self.lifetime.load(Ordering::Relaxed)
     }
 
-    /// Makes every token issued so far invalid, as if it had expired; refresh tokens stay.
+    /// Makes every token issued so far invalid, as if expired; refresh tokens stay valid.
     pub fn revoke_all(&self) {
         self.epoch.fetch_add(1, Ordering::Relaxed);
     }
@@ -154,7 +154,7 @@ impl Tokens {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// What this token grants now.
+    /// The grant of this token.
     pub fn verify(&self, token: &str) -> Result<Grant, TokenError> {
         let claims = self.signed_claims(token).ok_or(TokenError::Forged)?;
         if claims.exp <= unix_now() || claims.epoch < self.epoch.load(Ordering::Relaxed) {
@@ -164,14 +164,14 @@ impl Tokens {
         Ok(Grant { account, access: claims.access })
     }
 
-    /// A refresh token for an account ("identity token" in Docker's words).
+    /// A refresh token for an account (Docker's "identity token").
     pub fn issue_refresh(&self, account: &str) -> String {
         let token = self.random_text();
         self.refresh_tokens().insert(token.clone(), account.to_owned());
         token
     }
 
-    /// The account that a refresh token stands for.
+    /// The account of a refresh token.
     pub fn refresh_account(&self, token: &str) -> Option<String> {
         self.refresh_tokens().get(token).cloned()
     }
@@ -204,7 +204,7 @@ impl Tokens {
 }
 
 impl Access {
-    /// Reads one scope, `type:name:action,action`; a name may hold colons.
+    /// Parses one scope, `type:name:action,action`; the name may contain colons.
     pub(super) fn parse(scope: &str) -> Option<Self> {
         let (kind, rest) = scope.split_once(':')?;
         let (name, actions) = rest.rsplit_once(':')?;
@@ -222,7 +222,7 @@ impl Grant {
         })
     }
 
-    /// Scopes in their text form, as OAuth2 replies list them.
+    /// The scopes in their text form, as in OAuth2 responses.
     pub(super) fn scope(&self) -> Value {
         let scopes: Vec<_> =
             self.access.iter().map(|a| format!("{}:{}:{}", a.kind, a.name, a.actions.join(","))).collect();
@@ -244,13 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_grants_what_it_was_issued_for() {
+    fn a_token_has_the_grant_it_was_issued_for() {
         let tokens = Tokens::new("registry.docker.io", Duration::from_secs(300)).expect("a key");
         assert_eq!(tokens.verify(&tokens.issue(&grant())), Ok(grant()));
     }
 
     #[test]
-    fn forged_expired_and_revoked_tokens_are_told_apart() {
+    fn forged_expired_and_revoked_tokens_are_rejected() {
         let tokens = Tokens::new("registry.docker.io", Duration::from_secs(300)).expect("a key");
         let stranger = Tokens::new("registry.docker.io", Duration::from_secs(300)).expect("a key");
         assert_eq!(tokens.verify(&stranger.issue(&grant())), Err(TokenError::Forged));
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_name_may_hold_a_port() {
+    fn a_scope_name_may_contain_a_port() {
         let access = Access::parse("repository:localhost:5000/x:pull,push").expect("a scope");
         assert_eq!((access.name.as_str(), access.actions.len()), ("localhost:5000/x", 2));
     }

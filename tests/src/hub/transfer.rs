@@ -1,5 +1,5 @@
-//! Blob bodies on their way out, and the record of how far each one came.
-//! A body is read chunk by chunk as the connection takes it, and never collected.
+//! Bodies of blobs in transfer, and a record of the bytes that each has sent.
+//! A body must never be collected: it is read in chunks as the connection accepts them.
 
 use std::{
     collections::VecDeque,
@@ -18,38 +18,38 @@ use tokio::sync::watch;
 
 use super::blob::{Blob, Digest};
 
-/// One blob body that the CDN began to send.
+/// One body of a blob that the CDN has started to send.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Transfer {
-    /// Which blob.
+    /// The blob.
     pub digest: Digest,
-    /// Offset of its first byte in the blob.
+    /// The offset of its first byte in the blob.
     pub start: u64,
     /// Bytes handed to the connection so far; some may still be in the socket's buffer.
     pub sent: u64,
-    /// What became of it.
+    /// Its state.
     pub state: TransferState,
 }
 
-/// What became of a transfer.
+/// The state of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransferState {
-    /// Still going on.
+    /// In progress.
     Live,
     /// All bytes were handed over.
     Complete,
-    /// The client went away, or a fault cut it.
+    /// The client disconnected, or a fault ended it.
     Broken,
 }
 
-/// The transfers did not come to be as expected in time.
+/// The transfers did not reach the expected state in time.
 #[derive(Debug, thiserror::Error)]
-#[error("transfers not as awaited within {within:?}; they are {now:#?}")]
-pub struct NotReached {
-    /// How long was waited.
+#[error("transfers not in the expected state within {within:?}: {now:#?}")]
+pub struct TransferWaitError {
+    /// How long it waited.
     pub within: Duration,
-    /// What they were at the end.
+    /// The transfers at the end.
     pub now: Vec<Transfer>,
 }
 
@@ -63,56 +63,56 @@ impl Transfers {
         Self { all: Arc::new(watch::Sender::new(Vec::new())) }
     }
 
-    /// Every transfer so far, in the order in which they began.
+    /// All transfers so far, in the order of their start.
     pub fn snapshot(&self) -> Vec<Transfer> {
         self.all.borrow().clone()
     }
 
-    /// How many are going on now.
+    /// The number of transfers in progress.
     pub fn live(&self) -> usize {
         self.all.borrow().iter().filter(|transfer| transfer.state == TransferState::Live).count()
     }
 
-    /// Bytes handed over by all of them.
+    /// Bytes handed over in all transfers.
     pub fn bytes_sent(&self) -> u64 {
         self.all.borrow().iter().map(|transfer| transfer.sent).sum()
     }
 
-    /// Waits until the list of transfers is as wanted.
+    /// Waits until the transfers are in the expected state.
     pub async fn wait_until(
         &self,
         wanted: impl Fn(&[Transfer]) -> bool,
         within: Duration,
-    ) -> Result<Vec<Transfer>, NotReached> {
+    ) -> Result<Vec<Transfer>, TransferWaitError> {
         let mut watch = self.all.subscribe();
         let found = tokio::time::timeout(within, watch.wait_for(|all| wanted(all))).await;
         let found = found.ok().and_then(Result::ok).map(|all| all.clone());
-        found.ok_or_else(|| NotReached { within, now: self.snapshot() })
+        found.ok_or_else(|| TransferWaitError { within, now: self.snapshot() })
     }
 
-    pub(super) fn begin(&self, digest: Digest, start: u64) -> Record {
+    pub(super) fn begin(&self, digest: Digest, start: u64) -> TransferRecord {
         let mut index = 0;
         self.all.send_modify(|all| {
             index = all.len();
             all.push(Transfer { digest, start, sent: 0, state: TransferState::Live });
         });
-        Record { all: self.all.clone(), index }
+        TransferRecord { all: self.all.clone(), index }
     }
 }
 
-/// Keeps one transfer's entry up to date; dropped early, the transfer was broken off.
-pub(super) struct Record {
+/// Updates the record of one transfer. If it is dropped early, the transfer is broken.
+pub(super) struct TransferRecord {
     all: Arc<watch::Sender<Vec<Transfer>>>,
     index: usize,
 }
 
-impl Record {
+impl TransferRecord {
     fn change(&self, change: impl FnOnce(&mut Transfer)) {
         self.all.send_modify(|all| change(&mut all[self.index]));
     }
 }
 
-impl Drop for Record {
+impl Drop for TransferRecord {
     fn drop(&mut self) {
         self.change(|transfer| {
             if transfer.state == TransferState::Live {
@@ -122,64 +122,66 @@ impl Drop for Record {
     }
 }
 
-/// A stretch of a body.
-pub(super) enum Part {
-    /// Text between the parts of a multi-range reply.
+/// A part of a body.
+pub(super) enum BodyPart {
+    /// Text between the parts of a multi-range response.
     Text(Bytes),
     /// Bytes `at..end` of the blob.
-    Span { at: u64, end: u64 },
+    BlobRange { at: u64, end: u64 },
 }
 
-impl Part {
+impl BodyPart {
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
-            Self::Span { at, end } => end - at,
+            Self::BlobRange { at, end } => end - at,
         }
     }
 }
 
-/// What is wrong with a body, and where in the blob.
-pub(super) struct Flaw {
+/// A fault in a body, and its offset in the blob.
+pub(super) struct BodyFault {
     pub(super) byte: u64,
-    pub(super) kind: FlawKind,
+    pub(super) kind: BodyFaultKind,
 }
 
-pub(super) enum FlawKind {
+pub(super) enum BodyFaultKind {
     Cut {
         flushed: bool,
     },
     Corrupt,
-    /// Silent until the future is ready.
+    /// Sends nothing until the future is ready.
     Stall(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 pub(super) struct BlobBody {
     pub(super) blob: Blob,
-    pub(super) parts: VecDeque<Part>,
-    pub(super) flaw: Option<Flaw>,
-    pub(super) record: Record,
+    pub(super) parts: VecDeque<BodyPart>,
+    pub(super) fault: Option<BodyFault>,
+    pub(super) record: TransferRecord,
 }
 
 impl BlobBody {
-    /// Meets the flaw if the next byte is the one it sits on.
-    fn poll_flaw(&mut self, next: u64, context: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
-        match &mut self.flaw {
-            Some(Flaw { byte, kind }) if *byte == next => match kind {
-                FlawKind::Stall(released) => {
+    /// Applies the fault if the next byte is the fault's.
+    fn poll_fault(&mut self, next: u64, context: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        match &mut self.fault {
+            Some(BodyFault { byte, kind }) if *byte == next => match kind {
+                BodyFaultKind::Stall(released) => {
                     std::task::ready!(released.as_mut().poll(context));
-                    self.flaw = None;
+                    self.fault = None;
                     Poll::Ready(Ok(None))
                 }
-                FlawKind::Cut { flushed: flushed @ false } => {
-                    // An error throws away what the connection has buffered: let it be flushed first.
+                BodyFaultKind::Cut { flushed: flushed @ false } => {
+                    // An error discards the connection's buffer, so let it be flushed first.
                     *flushed = true;
                     context.waker().wake_by_ref();
                     Poll::Pending
                 }
-                FlawKind::Cut { flushed: true } => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-                FlawKind::Corrupt => {
-                    self.flaw = None;
+                BodyFaultKind::Cut { flushed: true } => {
+                    Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+                }
+                BodyFaultKind::Corrupt => {
+                    self.fault = None;
                     let wrong = self.blob.read(next, next + 1).iter().map(|byte| !byte).collect();
                     Poll::Ready(Ok(Some(wrong)))
                 }
@@ -188,10 +190,10 @@ impl BlobBody {
         }
     }
 
-    /// Where reading must pause: the end of the span, or the flaw within it.
-    fn pause(&self, at: u64, end: u64) -> u64 {
-        match &self.flaw {
-            Some(flaw) if flaw.byte > at => end.min(flaw.byte),
+    /// Where to stop reading: at the end of the range, or at the fault.
+    fn read_end(&self, at: u64, end: u64) -> u64 {
+        match &self.fault {
+            Some(fault) if fault.byte > at => end.min(fault.byte),
             _ => end,
         }
     }
@@ -208,21 +210,21 @@ impl Body for BlobBody {
         let body = &mut *self;
         let Some(part) = body.parts.pop_front() else { return Poll::Ready(None) };
         let chunk = match part {
-            Part::Text(text) => text,
-            Part::Span { at, end } => {
-                let met = body.poll_flaw(at, context);
+            BodyPart::Text(text) => text,
+            BodyPart::BlobRange { at, end } => {
+                let met = body.poll_fault(at, context);
                 let chunk = match met {
                     Poll::Ready(Ok(Some(wrong))) => wrong,
-                    Poll::Ready(Ok(None)) => body.blob.read(at, body.pause(at, end)),
+                    Poll::Ready(Ok(None)) => body.blob.read(at, body.read_end(at, end)),
                     Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                     Poll::Pending => {
-                        body.parts.push_front(Part::Span { at, end });
+                        body.parts.push_front(BodyPart::BlobRange { at, end });
                         return Poll::Pending;
                     }
                 };
                 let at = at + chunk.len() as u64;
                 if at < end {
-                    body.parts.push_front(Part::Span { at, end });
+                    body.parts.push_front(BodyPart::BlobRange { at, end });
                 }
                 body.record.change(|transfer| transfer.sent += chunk.len() as u64);
                 chunk
@@ -239,6 +241,6 @@ impl Body for BlobBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.parts.iter().map(Part::len).sum())
+        SizeHint::with_exact(self.parts.iter().map(BodyPart::len).sum())
     }
 }

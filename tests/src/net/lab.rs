@@ -1,5 +1,6 @@
-//! Builds the three namespaces, joins them, and takes them down again.
-//! Must never leave one behind: a lab is deleted on drop, and what a killed test left is swept by the next one.
+//! Creates three network namespaces, connects them by veth pairs, and deletes them.
+//! Must never leave a namespace behind: a lab deletes its own on drop, and the next lab deletes those of killed
+//! tests.
 
 use std::{
     fs,
@@ -14,31 +15,31 @@ use super::{
 };
 use crate::process::{is_abandoned, unique_name};
 
-/// Three namespaces in a row. Every lab has the same addresses: its links are its own.
+/// Three namespaces in a row. Every lab has the same addresses, as its links are isolated.
 #[derive(Debug)]
 pub struct Lab {
-    /// Where the engines and `docxy-client` run.
+    /// The engines and `docxy-client` run here.
     pub laptop: Namespace,
-    /// Where `docxy-server` runs.
+    /// `docxy-server` runs here.
     pub abroad: Namespace,
-    /// Where Docker Hub's stand-in runs.
+    /// Docker Hub's stand-in runs here.
     pub hub: Namespace,
 }
 
 impl Lab {
     /// The laptop's address.
     pub const LAPTOP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 61, 1, 2));
-    /// Abroad's address on the laptop's link: the one thing beyond itself that the laptop reaches.
+    /// The address of abroad on the link to the laptop. The laptop reaches no other host.
     pub const ABROAD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 61, 1, 1));
-    /// Abroad's address on the hub's link.
+    /// The address of abroad on the link to the hub.
     pub const ABROAD_TO_HUB: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 61, 2, 1));
     /// The hub's address.
     pub const HUB: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 61, 2, 2));
 
-    /// Makes a lab. Needs root and iproute2.
+    /// Creates a lab. Needs root and iproute2.
     pub fn new() -> Result<Self> {
-        ensure!(is_root()?, "this test makes network namespaces and mounts: run it as root, or leave it out");
-        sweep();
+        ensure!(is_root()?, "this test makes network namespaces and mounts: run it as root, or skip it");
+        delete_abandoned();
         let name = unique_name();
         let lab = Self {
             laptop: Namespace::new(format!("{name}-laptop")),
@@ -48,9 +49,10 @@ impl Lab {
         for namespace in [&lab.laptop, &lab.abroad, &lab.hub] {
             namespace.create()?;
         }
-        // No routes but those of the links: whoever is not a neighbour is unreachable at once, without a timeout.
-        join((&lab.laptop, Self::LAPTOP), (&lab.abroad, Self::ABROAD))?;
-        join((&lab.abroad, Self::ABROAD_TO_HUB), (&lab.hub, Self::HUB))?;
+        // There are no routes but those of the links: an address that is no neighbour's is unreachable at once,
+        // without a timeout.
+        connect((&lab.laptop, Self::LAPTOP), (&lab.abroad, Self::ABROAD))?;
+        connect((&lab.abroad, Self::ABROAD_TO_HUB), (&lab.hub, Self::HUB))?;
         Ok(lab)
     }
 }
@@ -70,15 +72,15 @@ fn is_root() -> Result<bool> {
 }
 
 /// Deletes the namespaces of test programs that were killed, with the processes in them.
-fn sweep() {
+fn delete_abandoned() {
     for name in names().into_iter().filter(|name| is_abandoned(name)) {
         Namespace::new(name).delete();
     }
 }
 
-/// A veth pair between two namespaces, made in them: the machine's own never sees it. Each end is named after the
-/// role of the other.
-fn join(a: (&Namespace, IpAddr), b: (&Namespace, IpAddr)) -> Result<()> {
+/// Creates a veth pair between two namespaces. It is created inside them, so the machine's own namespace never has
+/// it. Each end is named after the role of the other.
+fn connect(a: (&Namespace, IpAddr), b: (&Namespace, IpAddr)) -> Result<()> {
     let (to_a, to_b) = (device_to(a.0), device_to(b.0));
     ip(&[
         "link",

@@ -1,5 +1,6 @@
-//! The network that the tests run in: three namespaces in a row, laptop — abroad — hub, as a user's blocked laptop, his
-//! server abroad and Docker Hub are. Nothing is forwarded, so the middle one is the only way from end to end.
+//! The network of the tests: three namespaces in a row (laptop, abroad, hub), as a user's laptop behind a firewall,
+//! the server abroad and Docker Hub. Nothing is forwarded, so the only path from end to end leads through the
+//! programs in the middle one.
 //! Must never touch the machine's own interfaces, routes or settings.
 
 mod lab;

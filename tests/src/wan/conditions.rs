@@ -1,5 +1,5 @@
-//! What a link is like, as plain data: the conditions in each direction.
-//! Must never hold state: what has happened on a link is in [`Direction`](super::Direction).
+//! The conditions of a link in each direction, as plain data.
+//! Must never hold state: that is in [`Pipe`](super::Pipe).
 
 use std::time::Duration;
 
@@ -8,149 +8,149 @@ use super::Rate;
 /// A link between a left and a right end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Link {
-    /// What packets from left to right meet.
+    /// Conditions for packets from left to right.
     pub left_to_right: Conditions,
-    /// What packets from right to left meet.
+    /// Conditions for packets from right to left.
     pub right_to_left: Conditions,
 }
 
 /// One of a link's two directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// What the left end sends.
+pub enum Direction {
+    /// From the left end to the right end.
     LeftToRight,
-    /// What the right end sends.
+    /// From the right end to the left end.
     RightToLeft,
 }
 
-/// What one direction of a link does to packets. A packet meets the fields from bottom to top: outage, UDP rule,
-/// loss, queue, rate, delay.
+/// Everything that one direction of a link does to packets. A packet passes the fields from bottom to top: outage,
+/// UDP rule, loss, queue, rate, delay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conditions {
-    /// From one end to the other, for a packet that finds no queue.
+    /// One-way delay of a packet that waits in no queue.
     pub delay: Duration,
-    /// Up to this much more, drawn anew for each packet. Order is kept: a late packet holds up those behind it, so a
-    /// dense flow arrives in bunches, as over Wi-Fi.
+    /// Each packet is delayed by up to this much more, drawn at random. Packets are never reordered: a late packet
+    /// delays those that follow, so a dense flow arrives in bursts, as over Wi-Fi.
     pub jitter: Duration,
-    /// The bottleneck; `None` has no queue either.
+    /// The bottleneck's rate. With `None` there is no queue either.
     pub rate: Option<Rate>,
-    /// How much may wait for the bottleneck.
+    /// The limit of the bottleneck's queue.
     pub queue: Queue,
-    /// Packets lost for no reason of their own.
+    /// Random loss.
     pub loss: Loss,
-    /// Where they are lost.
+    /// Whether the loss happens before or after the queue.
     pub loss_point: LossPoint,
     /// What is done to UDP alone.
-    pub udp: Udp,
-    /// Outages that come again and again.
+    pub udp: UdpRule,
+    /// Periodic outages.
     pub outages: Option<Outages>,
 }
 
 /// The limit of a drop-tail queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
-    /// One bandwidth-delay product of the link, as a router's buffer is commonly sized.
-    RoundTrip,
-    /// So many bytes.
+    /// One bandwidth-delay product of the link, a common size of router buffers.
+    Bdp,
+    /// This many bytes.
     Bytes(u64),
 }
 
-/// How packets are lost. Shares are between 0 and 1.
+/// The loss model. Shares are between 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
-    /// None is.
+    /// No loss.
     None,
-    /// Each with the same chance.
+    /// Independent loss: each packet with the same probability.
     Random {
         /// The share of packets that are lost.
         share: f64,
     },
-    /// In bursts: Gilbert-Elliott's two states, of which the bad one loses everything.
+    /// Loss in bursts: the Gilbert-Elliott model, whose bad state loses every packet.
     Bursty {
-        /// The share of packets that are lost, in the long run; below 1.
+        /// The share of packets that are lost in the long run; below 1.
         share: f64,
-        /// Packets in a burst, on average; at least 1.
+        /// The mean length of a burst in packets; at least 1.
         burst: f64,
     },
 }
 
-/// Where on the way packets are lost.
+/// Where packets are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossPoint {
-    /// A lost packet costs the bottleneck nothing (as in netem).
+    /// A lost packet uses no capacity of the bottleneck (as in netem).
     BeforeQueue,
-    /// A lost packet has used its share of the bottleneck, as on a bad last mile.
+    /// A lost packet has used capacity of the bottleneck, as on a bad last mile.
     AfterQueue,
 }
 
-/// What is done to UDP and to nothing else.
+/// What is done to UDP alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Udp {
-    /// Nothing.
+pub enum UdpRule {
+    /// UDP is treated as everything else.
     Pass,
-    /// A token bucket drops what goes beyond `rate`.
+    /// A token bucket drops UDP beyond `rate`.
     Policed {
-        /// What is let through in the long run.
+        /// The rate of the bucket.
         rate: Rate,
-        /// How much may come at once, in bytes.
+        /// The size of the bucket in bytes.
         burst: u64,
     },
-    /// All of it is dropped.
+    /// All UDP is dropped.
     Blocked,
 }
 
-/// Outages that come again and again: the last `lasting` of each period `every`. They depend on the link's clock alone,
-/// so those of both directions coincide, and a link is up when it is new.
+/// Periodic outages: the last `duration` of each `period`. They depend on the link's clock alone, so those of both
+/// directions coincide, and a new link is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outages {
-    /// From the beginning of one to the beginning of the next.
-    pub every: Duration,
-    /// How long each lasts.
-    pub lasting: Duration,
+    /// From the start of one outage to the start of the next.
+    pub period: Duration,
+    /// The length of each outage.
+    pub duration: Duration,
 }
 
 impl Link {
-    /// The same conditions both ways.
+    /// The same conditions in both directions.
     pub const fn symmetric(conditions: Conditions) -> Self {
         Self { left_to_right: conditions, right_to_left: conditions }
     }
 
     /// The conditions of one direction.
-    pub fn way(&self, way: Way) -> &Conditions {
-        match way {
-            Way::LeftToRight => &self.left_to_right,
-            Way::RightToLeft => &self.right_to_left,
+    pub fn direction(&self, direction: Direction) -> &Conditions {
+        match direction {
+            Direction::LeftToRight => &self.left_to_right,
+            Direction::RightToLeft => &self.right_to_left,
         }
     }
 
     /// Both directions, to change them alike.
-    pub fn each_way(&mut self) -> [&mut Conditions; 2] {
+    pub fn both_mut(&mut self) -> [&mut Conditions; 2] {
         [&mut self.left_to_right, &mut self.right_to_left]
     }
 
-    /// There and back, for packets that find no queue.
+    /// The round-trip time of packets that wait in no queue.
     pub fn rtt(&self) -> Duration {
         self.left_to_right.delay + self.right_to_left.delay
     }
 
-    /// How many bytes may wait for the bottleneck of one direction.
-    pub fn queue_limit(&self, way: Way) -> u64 {
-        /// Below that, a short link would drop the bursts that any sender makes.
-        const LEAST: u64 = 32 * 1024;
-        let Conditions { queue, rate, .. } = self.way(way);
+    /// The limit of one direction's queue in bytes.
+    pub fn queue_limit(&self, direction: Direction) -> u64 {
+        /// With less, a short link would drop the bursts that any sender makes.
+        const QUEUE_BYTES_MIN: u64 = 32 * 1024;
+        let Conditions { queue, rate, .. } = self.direction(direction);
         match (queue, rate) {
             (Queue::Bytes(bytes), _) => *bytes,
-            (Queue::RoundTrip, Some(rate)) => rate.bytes_in(self.rtt()).max(LEAST),
-            (Queue::RoundTrip, None) => u64::MAX,
+            (Queue::Bdp, Some(rate)) => rate.bytes_in(self.rtt()).max(QUEUE_BYTES_MIN),
+            (Queue::Bdp, None) => u64::MAX,
         }
     }
 }
 
-impl Way {
-    /// Both of them.
+impl Direction {
+    /// Both directions.
     pub const BOTH: [Self; 2] = [Self::LeftToRight, Self::RightToLeft];
 
-    /// Its place in [`Way::BOTH`].
+    /// Its index in [`Direction::BOTH`].
     pub const fn index(self) -> usize {
         match self {
             Self::LeftToRight => 0,
@@ -165,21 +165,21 @@ impl Conditions {
         delay: Duration::ZERO,
         jitter: Duration::ZERO,
         rate: None,
-        queue: Queue::RoundTrip,
+        queue: Queue::Bdp,
         loss: Loss::None,
         loss_point: LossPoint::BeforeQueue,
-        udp: Udp::Pass,
+        udp: UdpRule::Pass,
         outages: None,
     };
 
-    /// A clean link of this rate whose both directions together take `rtt`.
+    /// A clean link of this rate; `rtt` is shared by both directions.
     pub const fn clean(rate: Rate, rtt: Duration) -> Self {
         Self { delay: Duration::from_nanos(rtt.as_nanos() as u64 / 2), rate: Some(rate), ..Self::PERFECT }
     }
 }
 
-impl Udp {
-    /// Policed with the burst that policers commonly grant: 50 ms at `rate`, and never less than two packets.
+impl UdpRule {
+    /// Policed with a common burst: 50 ms at `rate`, and at least two packets.
     pub const fn policed(rate: Rate) -> Self {
         const TWO_PACKETS: u64 = 3000;
         const BURSTS_PER_SECOND: u64 = 20;
@@ -189,10 +189,10 @@ impl Udp {
 }
 
 impl Outages {
-    /// Whether there is one `now`, on the link's clock.
-    pub fn is_out(&self, now: Duration) -> bool {
-        let into = now.as_nanos() % self.every.as_nanos().max(1);
-        into >= self.every.saturating_sub(self.lasting).as_nanos()
+    /// Whether there is an outage `now`, on the link's clock.
+    pub fn is_active(&self, now: Duration) -> bool {
+        let into = now.as_nanos() % self.period.as_nanos().max(1);
+        into >= self.period.saturating_sub(self.duration).as_nanos()
     }
 }
 
@@ -205,18 +205,18 @@ mod tests {
     #[test]
     fn the_default_queue_is_one_bandwidth_delay_product_of_both_delays() {
         let mut link = Link::symmetric(Conditions::clean(Rate::mbit(100), 200 * MS));
-        assert_eq!(link.queue_limit(Way::LeftToRight), 2_500_000);
+        assert_eq!(link.queue_limit(Direction::LeftToRight), 2_500_000);
         link.right_to_left.delay = 300 * MS;
-        assert_eq!(link.queue_limit(Way::LeftToRight), 5_000_000);
+        assert_eq!(link.queue_limit(Direction::LeftToRight), 5_000_000);
         link.left_to_right.queue = Queue::Bytes(7);
-        assert_eq!(link.queue_limit(Way::LeftToRight), 7);
+        assert_eq!(link.queue_limit(Direction::LeftToRight), 7);
     }
 
     #[test]
     fn outages_come_at_the_end_of_each_period() {
-        let outages = Outages { every: 1000 * MS, lasting: 100 * MS };
+        let outages = Outages { period: 1000 * MS, duration: 100 * MS };
         for (at, out) in [(0, false), (899, false), (900, true), (999, true), (1000, false), (1950, true)] {
-            assert_eq!(outages.is_out(at * MS), out, "{at} ms");
+            assert_eq!(outages.is_active(at * MS), out, "{at} ms");
         }
     }
 }

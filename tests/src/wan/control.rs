@@ -1,28 +1,28 @@
-//! How a running link is steered from outside its process: a line with a request, a line of JSON back.
-//! Must never know how lines come and go, nor offer what [`Wan`] does not.
+//! The control protocol of a running link: one line with a request, one line of JSON back.
+//! Must never do I/O, nor offer what [`Wan`] does not.
 
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 
-use super::{LinkOptions, Wan, notation::Span};
+use super::{LinkOptions, Wan, syntax::Time};
 
-/// What came of a request: `{"Ok":…}` or `{"Err":"why"}`.
-pub type Reply = Result<Value, String>;
+/// The outcome of a request: `{"Ok":…}` or `{"Err":"why"}`.
+pub type Response = Result<Value, String>;
 
-/// A request, as words of a line.
+/// A request, parsed from the words of a line.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Request {
-    /// Change the link's conditions; what is queued leaves at the new rate
+    /// Change the link's conditions; queued packets leave at the new rate
     Set(Box<LinkOptions>),
-    /// Nothing goes in or comes out for so long, from now; 0s ends it
+    /// Drop all packets for this long, from now on; 0s ends the outage
     Outage {
         /// [such as 3s]
-        #[arg(value_name = "TIME", value_parser = Span::read)]
-        lasting: Duration,
+        #[arg(value_name = "TIME", value_parser = Time::parse_arg)]
+        duration: Duration,
     },
-    /// Drop all UDP flows seen so far: only new source ports get through
+    /// Drop all UDP flows that have used the link: only new source ports get through
     BlockFlows,
     /// Drop UDP from or to a port
     BlockPort {
@@ -31,24 +31,24 @@ pub enum Request {
     },
     /// Undo all blocks of flows and ports
     Unblock,
-    /// What the link has done so far, as JSON
+    /// Print counters and delays so far, as JSON
     Report,
 }
 
-/// A line of words that are all of one request.
+/// A line that holds one request.
 #[derive(Parser)]
 #[command(no_binary_name = true, disable_help_subcommand = true)]
-struct Line {
+struct CommandLine {
     #[command(subcommand)]
     request: Request,
 }
 
-/// Does what a line asks for.
-pub fn answer(line: &str, wan: &Wan) -> Reply {
-    let line = Line::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
+/// Carries out the request in a line.
+pub fn handle(line: &str, wan: &Wan) -> Response {
+    let line = CommandLine::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
     match line.request {
         Request::Set(options) => wan.change(|link| options.apply(link)),
-        Request::Outage { lasting } => wan.outage(lasting),
+        Request::Outage { duration } => wan.outage(duration),
         Request::BlockFlows => wan.block_udp_flows(),
         Request::BlockPort { port } => wan.block_udp_port(port),
         Request::Unblock => wan.unblock_udp(),

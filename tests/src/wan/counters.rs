@@ -1,53 +1,53 @@
-//! What has become of the packets of one direction.
-//! Must never lose one: offered = delivered + dropped + in flight, at any time.
+//! Counters of the packets in one direction.
+//! Must never lose a packet: offered = delivered + dropped + in flight, at any time.
 
 use std::ops::{Add, AddAssign, Sub};
 
 use serde::Serialize;
 
-/// Packets and their bytes, IP headers included.
+/// A number of packets and bytes, IP headers included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
-    /// How many.
+pub struct Traffic {
+    /// Packets.
     pub packets: u64,
-    /// How large together.
+    /// Bytes.
     pub bytes: u64,
 }
 
-/// What has become of the packets that one end sent.
+/// Counters of the packets that one end sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
-    /// What the sender handed to the link.
-    pub offered: Tally,
-    /// What the receiver got.
-    pub delivered: Tally,
-    /// What it did not get, by cause.
+    /// Packets that the sender handed to the link.
+    pub offered: Traffic,
+    /// Packets that reached the receiver.
+    pub delivered: Traffic,
+    /// Packets that did not, by cause.
     pub dropped: Drops,
 }
 
 /// Dropped packets, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Drops {
-    /// Went in or came out during an outage.
-    pub outage: Tally,
+    /// Sent or due to arrive during an outage.
+    pub outage: Traffic,
     /// All UDP is blocked.
-    pub udp_blocked: Tally,
-    /// Its UDP flow or port is blocked.
-    pub flow_blocked: Tally,
-    /// Beyond what the UDP policer lets through.
-    pub policed: Tally,
-    /// Lost for no reason of its own.
-    pub lost: Tally,
+    pub udp_blocked: Traffic,
+    /// The packet's UDP flow or port is blocked.
+    pub flow_blocked: Traffic,
+    /// Beyond the rate of the UDP policer.
+    pub policed: Traffic,
+    /// Lost by the loss model.
+    pub lost: Traffic,
     /// The bottleneck's queue was full.
-    pub queue_full: Tally,
-    /// The receiving end's device did not take it.
-    pub refused: Tally,
+    pub queue_full: Traffic,
+    /// The receiving end's device refused the packet.
+    pub refused: Traffic,
 }
 
-/// Why a packet was dropped: one for each field of [`Drops`].
+/// Why a packet was dropped: one variant for each field of [`Drops`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "documented at Drops")]
-pub enum Cause {
+pub enum DropCause {
     Outage,
     UdpBlocked,
     FlowBlocked,
@@ -58,40 +58,40 @@ pub enum Cause {
 }
 
 impl Counters {
-    /// What is still on its way.
-    pub fn in_flight(&self) -> Tally {
+    /// Packets in flight.
+    pub fn in_flight(&self) -> Traffic {
         self.offered - self.delivered - self.dropped.total()
     }
 }
 
 impl Drops {
-    /// All of them together.
-    pub fn total(&self) -> Tally {
+    /// The sum over all causes.
+    pub fn total(&self) -> Traffic {
         let Self { outage, udp_blocked, flow_blocked, policed, lost, queue_full, refused } = *self;
         outage + udp_blocked + flow_blocked + policed + lost + queue_full + refused
     }
 
-    pub(super) fn count(&mut self, cause: Cause, bytes: u64) {
-        let tally = match cause {
-            Cause::Outage => &mut self.outage,
-            Cause::UdpBlocked => &mut self.udp_blocked,
-            Cause::FlowBlocked => &mut self.flow_blocked,
-            Cause::Policed => &mut self.policed,
-            Cause::Lost => &mut self.lost,
-            Cause::QueueFull => &mut self.queue_full,
-            Cause::Refused => &mut self.refused,
+    pub(super) fn count(&mut self, cause: DropCause, bytes: u64) {
+        let traffic = match cause {
+            DropCause::Outage => &mut self.outage,
+            DropCause::UdpBlocked => &mut self.udp_blocked,
+            DropCause::FlowBlocked => &mut self.flow_blocked,
+            DropCause::Policed => &mut self.policed,
+            DropCause::Lost => &mut self.lost,
+            DropCause::QueueFull => &mut self.queue_full,
+            DropCause::Refused => &mut self.refused,
         };
-        *tally += Tally::packet(bytes);
+        *traffic += Traffic::packet(bytes);
     }
 }
 
-impl Tally {
+impl Traffic {
     pub(super) const fn packet(bytes: u64) -> Self {
         Self { packets: 1, bytes }
     }
 }
 
-impl Add for Tally {
+impl Add for Traffic {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -99,13 +99,13 @@ impl Add for Tally {
     }
 }
 
-impl AddAssign for Tally {
+impl AddAssign for Traffic {
     fn add_assign(&mut self, other: Self) {
         *self = *self + other;
     }
 }
 
-impl Sub for Tally {
+impl Sub for Traffic {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {

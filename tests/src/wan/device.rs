@@ -1,4 +1,4 @@
-//! A TUN device: one end of the link, as its namespace sees it.
+//! A TUN device: one end of the link, inside its namespace.
 //! Must never outlive its [`Device`]: the kernel removes it when the descriptor is closed.
 
 use std::{
@@ -9,25 +9,25 @@ use std::{
 
 use tun_rs::{DeviceBuilder, SyncDevice};
 
-use super::{End, Error, inside, pair::ip};
+use super::{End, Error, namespace_pair::ip, run_in_namespace};
 
-/// The largest packet that either end sends.
+/// The largest packet of either end, in bytes.
 pub(super) const MTU: u16 = 1500;
 
-/// Both addresses of a link are in one network of this size.
-const PREFIX: u8 = 24;
+/// The prefix length of the network that holds both addresses of a link.
+const PREFIX_LEN: u8 = 24;
 
-/// How many packets may wait until the emulator reads them. The kernel's 500 are less than one burst of a fast sender;
-/// what is dropped here is dropped by no rule.
-const BACKLOG: u32 = 10_000;
+/// How many packets may wait until the emulator reads them. The kernel's default of 500 is less than one burst of a
+/// fast sender, and the emulator does not see the packets that are dropped here.
+const TX_QUEUE_PACKETS: u32 = 10_000;
 
-/// What makes TCP a fair rival: windows that hold several bandwidth-delay products of the fattest link, and nothing
-/// learnt from an earlier flow. Any congestion control that the kernel has is open to root; which are open to others is
-/// the machine's setting and not touched.
+/// Makes TCP a fair competitor: its windows may hold several bandwidth-delay products of the fastest link, and a
+/// flow learns nothing from earlier ones. Root may use every congestion control of the kernel; the setting for
+/// other users is the machine's and is not changed.
 const TCP_SETTINGS: [(&str, &str); 3] =
     [("tcp_rmem", "4096 131072 67108864"), ("tcp_wmem", "4096 65536 67108864"), ("tcp_no_metrics_save", "1")];
 
-/// A device that is up, in its namespace, with its address.
+/// A device in its namespace, up and with its address.
 pub(super) struct Device {
     tun: SyncDevice,
     name: String,
@@ -36,7 +36,7 @@ pub(super) struct Device {
 
 impl Device {
     pub(super) fn open(end: &End) -> Result<Self, Error> {
-        let opened = inside(&end.namespace, || {
+        let opened = run_in_namespace(&end.namespace, || {
             for (setting, value) in TCP_SETTINGS {
                 fs::write(format!("/proc/sys/net/ipv4/{setting}"), value)?;
             }
@@ -47,11 +47,11 @@ impl Device {
         Ok(Self { tun, name, namespace: end.namespace.clone() })
     }
 
-    /// Takes its address away and gives it another one.
-    pub(super) fn readdress(&self, address: Ipv4Addr) -> Result<(), Error> {
+    /// Replaces its address.
+    pub(super) fn set_address(&self, address: Ipv4Addr) -> Result<(), Error> {
         let ip = |arguments: &[&str]| ip(&[&["-n", self.namespace.as_str()], arguments].concat());
         ip(&["addr", "flush", "dev", &self.name])?;
-        ip(&["addr", "add", &format!("{address}/{PREFIX}"), "dev", &self.name])?;
+        ip(&["addr", "add", &format!("{address}/{PREFIX_LEN}"), "dev", &self.name])?;
         Ok(())
     }
 
@@ -64,17 +64,17 @@ impl Device {
         }
     }
 
-    /// Gives the namespace a packet; whether it took it.
+    /// Hands a packet to the namespace. Returns whether the device accepted it.
     pub(super) fn write(&self, packet: &[u8]) -> bool {
         self.tun.send(packet).is_ok()
     }
 
     /// Packets that the kernel dropped before the emulator could read them.
     pub(super) fn overrun(&self) -> Result<u64, Error> {
-        /// `/proc/net/dev` has eight columns of what was received, then packets, bytes, errors and drops of what was
-        /// sent.
+        /// `/proc/net/dev` has eight columns of receive counters, then packets, bytes, errors and drops of the send
+        /// counters.
         const SENT_DROPS: usize = 11;
-        let devices = inside(&self.namespace, || fs::read_to_string("/proc/thread-self/net/dev"))?
+        let devices = run_in_namespace(&self.namespace, || fs::read_to_string("/proc/thread-self/net/dev"))?
             .map_err(|source| Error::Device { namespace: self.namespace.clone(), source })?;
         let columns =
             devices.lines().find_map(|line| line.trim_start().strip_prefix(&self.name)?.strip_prefix(':'));
@@ -91,18 +91,18 @@ impl AsFd for Device {
 
 fn open(address: Ipv4Addr) -> io::Result<(SyncDevice, String)> {
     let tun = DeviceBuilder::new()
-        // The kernel puts a number there: a namespace may be an end of several links.
+        // The kernel replaces `%d` by a number, as a namespace may be an end of several links.
         .name("wan%d")
-        .ipv4(address, PREFIX, None)
+        .ipv4(address, PREFIX_LEN, None)
         .mtu(MTU)
         .enable(false)
         .with(|builder| {
-            builder.tx_queue_len(BACKLOG);
+            builder.tx_queue_len(TX_QUEUE_PACKETS);
         })
         .build_sync()?;
     tun.set_nonblocking(true)?;
     let name = tun.name()?;
-    // Before it is up, or the kernel's own router solicitations are among the counted packets. The link is IPv4 only.
+    // Before the device is up, or the kernel's router solicitations would be counted. The link is IPv4 only.
     let ipv6 = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
     if fs::exists(&ipv6)? {
         fs::write(ipv6, "1")?;

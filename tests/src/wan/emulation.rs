@@ -1,5 +1,5 @@
-//! Both directions of a link with the packets that are on their way.
-//! Must never do I/O: what is read goes in by `accept`, what is to be written comes out of `deliver`.
+//! Both directions of a link with the packets in flight.
+//! Must never do I/O: `accept` takes the packets that were read, `deliver` hands out those to be written.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -10,27 +10,27 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
 use super::{
-    Direction, Link, Packet, Way,
-    direction::{Timing, Verdict},
-    lateness::Lateness,
+    Direction, Link, Packet, Pipe,
+    lateness_histogram::LatenessHistogram,
+    pipe::{Timing, Verdict},
 };
 
 /// A running link.
 #[derive(Debug)]
 pub(super) struct Emulation {
     link: Link,
-    lanes: [Lane; 2],
+    delay_lines: [DelayLine; 2],
 }
 
-/// One direction in use.
+/// One direction of a running link: its pipe, and the packets in flight.
 #[derive(Debug)]
-pub(super) struct Lane {
-    direction: Direction,
-    dice: Pcg64Mcg,
-    on_their_way: VecDeque<InFlight>,
-    /// Buffers of delivered packets, for the next ones.
+pub(super) struct DelayLine {
+    pipe: Pipe,
+    rng: Pcg64Mcg,
+    in_flight: VecDeque<InFlight>,
+    /// Buffers of delivered packets, to be reused.
     spare: Vec<Vec<u8>>,
-    lateness: Lateness,
+    lateness: LatenessHistogram,
 }
 
 #[derive(Debug)]
@@ -41,101 +41,106 @@ struct InFlight {
 
 impl Emulation {
     pub(super) fn new(link: Link, seed: u64) -> Self {
-        let lanes = Way::BOTH.map(|way| Lane {
-            direction: Direction::new(*link.way(way), link.queue_limit(way)),
-            // Neighbouring seeds must not share the other direction's dice.
-            dice: Pcg64Mcg::seed_from_u64(seed.wrapping_mul(2).wrapping_add(way.index() as u64)),
-            on_their_way: VecDeque::new(),
+        let delay_lines = Direction::BOTH.map(|direction| DelayLine {
+            pipe: Pipe::new(*link.direction(direction), link.queue_limit(direction)),
+            // Two neighbouring seeds must not give two directions the same random numbers.
+            rng: Pcg64Mcg::seed_from_u64(seed.wrapping_mul(2).wrapping_add(direction.index() as u64)),
+            in_flight: VecDeque::new(),
             spare: Vec::new(),
-            lateness: Lateness::default(),
+            lateness: LatenessHistogram::default(),
         });
-        Self { link, lanes }
+        Self { link, delay_lines }
     }
 
     pub(super) fn link(&self) -> Link {
         self.link
     }
 
-    pub(super) fn lane(&self, way: Way) -> &Lane {
-        &self.lanes[way.index()]
+    pub(super) fn delay_line(&self, direction: Direction) -> &DelayLine {
+        &self.delay_lines[direction.index()]
     }
 
-    pub(super) fn lane_mut(&mut self, way: Way) -> &mut Lane {
-        &mut self.lanes[way.index()]
+    pub(super) fn delay_line_mut(&mut self, direction: Direction) -> &mut DelayLine {
+        &mut self.delay_lines[direction.index()]
     }
 
-    /// When the next packet is due, if any is on its way.
+    /// When the next packet arrives, if any is in flight.
     pub(super) fn next_arrival(&self) -> Option<Duration> {
-        self.lanes.iter().filter_map(|lane| Some(lane.on_their_way.front()?.timing.arrives)).min()
+        self.delay_lines
+            .iter()
+            .filter_map(|delay_line| Some(delay_line.in_flight.front()?.timing.arrives))
+            .min()
     }
 
     pub(super) fn change(&mut self, now: Duration, link: Link) {
         self.link = link;
-        for way in Way::BOTH {
-            let lane = &mut self.lanes[way.index()];
-            let retiming = lane.direction.change(now, *link.way(way), link.queue_limit(way));
-            for packet in &mut lane.on_their_way {
-                packet.timing = retiming.apply(packet.timing);
+        for direction in Direction::BOTH {
+            let delay_line = &mut self.delay_lines[direction.index()];
+            let reschedule =
+                delay_line.pipe.change(now, *link.direction(direction), link.queue_limit(direction));
+            for packet in &mut delay_line.in_flight {
+                packet.timing = reschedule.apply(packet.timing);
             }
         }
     }
 
     pub(super) fn outage_until(&mut self, end: Duration) {
-        self.each_direction(|direction| direction.outage_until(end));
+        self.for_each_pipe(|pipe| pipe.outage_until(end));
     }
 
-    /// Blocks, both ways, the UDP flows that have been seen either way.
+    /// Blocks, in both directions, the UDP flows that have used either direction.
     pub(super) fn block_udp_flows(&mut self) {
         let seen: BTreeSet<_> =
-            self.lanes.iter().flat_map(|lane| lane.direction.udp_flows()).copied().collect();
-        self.each_direction(|direction| direction.block_udp_flows(&seen));
+            self.delay_lines.iter().flat_map(|delay_line| delay_line.pipe.udp_flows()).copied().collect();
+        self.for_each_pipe(|pipe| pipe.block_udp_flows(&seen));
     }
 
     pub(super) fn block_udp_port(&mut self, port: u16) {
-        self.each_direction(|direction| direction.block_udp_port(port));
+        self.for_each_pipe(|pipe| pipe.block_udp_port(port));
     }
 
     pub(super) fn unblock_udp(&mut self) {
-        self.each_direction(Direction::unblock_udp);
+        self.for_each_pipe(Pipe::unblock_udp);
     }
 
-    fn each_direction(&mut self, act: impl Fn(&mut Direction)) {
-        for lane in &mut self.lanes {
-            act(&mut lane.direction);
+    fn for_each_pipe(&mut self, act: impl Fn(&mut Pipe)) {
+        for delay_line in &mut self.delay_lines {
+            act(&mut delay_line.pipe);
         }
     }
 }
 
-impl Lane {
-    pub(super) fn direction(&self) -> &Direction {
-        &self.direction
+impl DelayLine {
+    pub(super) fn pipe(&self) -> &Pipe {
+        &self.pipe
     }
 
-    pub(super) fn lateness(&self) -> Lateness {
+    pub(super) fn lateness(&self) -> LatenessHistogram {
         self.lateness
     }
 
-    /// Takes in a packet that an end has sent.
+    /// Takes a packet that an end has sent.
     pub(super) fn accept(&mut self, now: Duration, packet: &[u8]) {
-        if let Verdict::Deliver(timing) = self.direction.admit(now, &Packet::read(packet), &mut self.dice) {
+        if let Verdict::Deliver(timing) = self.pipe.admit(now, &Packet::read(packet), &mut self.rng) {
             let mut buffer = self.spare.pop().unwrap_or_default();
             buffer.clear();
             buffer.extend_from_slice(packet);
-            self.on_their_way.push_back(InFlight { timing, packet: buffer });
+            self.in_flight.push_back(InFlight { timing, packet: buffer });
         }
     }
 
-    /// Hands the packet that is due `now` to `receiver`, which says whether it took it. `false` if none is due.
+    /// Hands the packet that is due `now` to `receiver`, which returns whether it accepted it. `false` if no packet
+    /// is due.
     pub(super) fn deliver(&mut self, now: Duration, receiver: impl FnOnce(&[u8]) -> bool) -> bool {
         let Some(InFlight { timing, packet }) =
-            self.on_their_way.pop_front_if(|packet| packet.timing.arrives <= now)
+            self.in_flight.pop_front_if(|packet| packet.timing.arrives <= now)
         else {
             return false;
         };
         let bytes = packet.len() as u64;
-        if self.direction.arrive(now, bytes) {
+        if self.pipe.arrive(now, bytes) {
             self.lateness.record(now - timing.arrives);
-            self.direction.handed_over(bytes, receiver(&packet));
+            self.pipe.record_handover(bytes, receiver(&packet));
         }
         self.spare.push(packet);
         true
@@ -149,9 +154,9 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn delivered(lane: &mut Lane, now: Duration) -> Vec<Vec<u8>> {
+    fn delivered(delay_line: &mut DelayLine, now: Duration) -> Vec<Vec<u8>> {
         let mut packets = Vec::new();
-        while lane.deliver(now, |packet| {
+        while delay_line.deliver(now, |packet| {
             packets.push(packet.to_vec());
             true
         }) {}
@@ -159,23 +164,23 @@ mod tests {
     }
 
     #[test]
-    fn packets_come_out_whole_in_order_and_when_due() {
+    fn packets_arrive_complete_in_order_and_on_time() {
         let link = Link::symmetric(Conditions::clean(Rate::mbit(100), 20 * MS));
         let mut emulation = Emulation::new(link, 1);
-        let lane = emulation.lane_mut(Way::LeftToRight);
-        lane.accept(Duration::ZERO, b"first");
-        lane.accept(MS, b"second");
-        assert_eq!(delivered(lane, 10 * MS), Vec::<Vec<u8>>::new());
-        assert_eq!(delivered(lane, 11 * MS), [b"first"]);
-        assert_eq!(delivered(lane, 12 * MS), [b"second"]);
+        let delay_line = emulation.delay_line_mut(Direction::LeftToRight);
+        delay_line.accept(Duration::ZERO, b"first");
+        delay_line.accept(MS, b"second");
+        assert_eq!(delivered(delay_line, 10 * MS), Vec::<Vec<u8>>::new());
+        assert_eq!(delivered(delay_line, 11 * MS), [b"first"]);
+        assert_eq!(delivered(delay_line, 12 * MS), [b"second"]);
         assert_eq!(emulation.next_arrival(), None);
     }
 
     #[test]
-    fn a_change_retimes_what_is_queued() {
+    fn a_change_reschedules_queued_packets() {
         let slow = Conditions { rate: Some(Rate::mbit(1)), ..Conditions::PERFECT };
         let mut emulation = Emulation::new(Link::symmetric(slow), 1);
-        emulation.lane_mut(Way::RightToLeft).accept(Duration::ZERO, &[0; 1250]);
+        emulation.delay_line_mut(Direction::RightToLeft).accept(Duration::ZERO, &[0; 1250]);
         assert_eq!(emulation.next_arrival(), Some(10 * MS));
         let faster = Conditions { rate: Some(Rate::mbit(10)), ..slow };
         emulation.change(5 * MS, Link::symmetric(faster));

@@ -1,12 +1,12 @@
-//! The link emulator: joins two network namespaces by a link that has delay, a bottleneck, loss and malice, as those
-//! have that Docxy is for. TUN devices at the ends, a thread of this process between them.
-//! Must never touch the machine's own network, nor need anything that outlives the process.
+//! The link emulator: connects two network namespaces by a link with delay, a bottleneck, loss and blocked UDP, as
+//! a wide-area network (WAN) has. Each end is a TUN device; a thread of this process moves packets between them.
+//! Must never touch the machine's own network, nor create anything that outlives the process.
 //!
 //! ```no_run
-//! use docxy_tests::wan::{Pair, Rate, Wan, ladder};
+//! use docxy_tests::wan::{NamespacePair, Rate, Wan, presets};
 //!
-//! let pair = Pair::new()?;
-//! let wan = Wan::join(&pair.left, &pair.right, ladder::TRANSPACIFIC_5.link, 1)?;
+//! let pair = NamespacePair::new()?;
+//! let wan = Wan::join(&pair.left, &pair.right, presets::TRANSPACIFIC_5.link, 1)?;
 //! pair.right.command("docxy-server").arg("run").spawn()?;
 //! wan.change(|link| link.right_to_left.rate = Some(Rate::mbit(50)));
 //! println!("{}", wan.report()?);
@@ -18,21 +18,21 @@ mod conditions;
 pub mod control;
 mod counters;
 mod device;
-mod direction;
 mod emulation;
-pub mod ladder;
-mod lateness;
-mod loss;
+mod io_loop;
+mod lateness_histogram;
+mod loss_model;
 mod namespace;
-mod notation;
+mod namespace_pair;
 mod options;
 mod packet;
-mod pair;
+mod pipe;
 mod policer;
-mod pump;
+pub mod presets;
 mod rate;
 mod report;
-mod udp;
+mod syntax;
+mod udp_filter;
 
 use std::{
     io,
@@ -42,67 +42,66 @@ use std::{
     time::Duration,
 };
 
-pub use conditions::{Conditions, Link, Loss, LossPoint, Outages, Queue, Udp, Way};
-pub use counters::{Cause, Counters, Drops, Tally};
-pub use direction::{Direction, Retiming, Timing, Verdict};
-pub use ladder::{LADDER, NamedLink};
-pub use lateness::LatenessSummary;
-pub use namespace::inside;
-pub use notation::NotationError;
+pub use conditions::{Conditions, Direction, Link, Loss, LossPoint, Outages, Queue, UdpRule};
+pub use counters::{Counters, DropCause, Drops, Traffic};
+pub use lateness_histogram::LatenessSummary;
+pub use namespace::run_in_namespace;
+pub use namespace_pair::NamespacePair;
 pub use options::LinkOptions;
 pub use packet::{Flow, Packet, Payload};
-pub use pair::Pair;
+pub use pipe::{Pipe, Reschedule, Timing, Verdict};
+pub use presets::{LinkPreset, PRESETS};
 pub use rate::Rate;
-pub use report::{Report, WayReport};
+pub use report::{DirectionReport, Report};
+pub use syntax::SyntaxError;
 
 use device::Device;
-use emulation::{Emulation, Lane};
-use pump::{Pump, Shared};
+use emulation::{DelayLine, Emulation};
+use io_loop::{IoLoop, Shared};
 
-/// One end of a link: where it is, and its address on the link.
+/// One end of a link: its namespace, and its address on the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The network namespace, as `ip netns` knows it.
+    /// The network namespace, as `ip netns` names it.
     pub namespace: String,
-    /// Both ends' addresses are in one /24.
+    /// Its address; both ends are in one /24.
     pub address: Ipv4Addr,
 }
 
-/// A link that is up, and the handle by which it is watched and changed. Dropping it takes the link down; the
-/// namespaces stay.
+/// A link that is up, with methods to watch and change it. Dropping it takes the link down; the namespaces stay.
 pub struct Wan {
     shared: Arc<Shared>,
     devices: Arc<[Device; 2]>,
     seed: u64,
-    pump: Option<JoinHandle<()>>,
+    io_loop: Option<JoinHandle<()>>,
 }
 
-/// Why there is no link.
+/// Why a link could not be brought up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not root.
-    #[error("the link emulator makes network namespaces and TUN devices: run it as root")]
+    #[error("the link emulator creates network namespaces and TUN devices: run it as root")]
     NotRoot,
-    /// The namespace is not there, or it may not be entered.
+    /// The namespace does not exist, or may not be entered.
     #[error("cannot enter the network namespace {namespace}: {source} (root is needed)")]
     Enter {
         /// Its name.
         namespace: String,
-        /// What the kernel says.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The device could not be made, or not be asked.
+    /// The device could not be created or used.
     #[error("no TUN device in the network namespace {namespace}: {source}")]
     Device {
         /// The namespace's name.
         namespace: String,
-        /// What the kernel says.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// iproute2 did not do its part.
+    /// iproute2 failed.
     #[error("{0:#}")]
     Ip(anyhow::Error),
-    /// No thread or no descriptor for it.
+    /// There is no thread or no descriptor for the I/O loop.
     #[error("cannot start the emulator: {0}")]
     Start(io::Error),
 }
@@ -115,19 +114,19 @@ impl End {
 }
 
 impl Wan {
-    /// Joins two namespaces, which may be anyone's. The same seed rolls the same dice.
+    /// Connects two existing namespaces. The same seed gives the same random numbers.
     pub fn join(left: &End, right: &End, link: Link, seed: u64) -> Result<Self, Error> {
         let devices = Arc::new([Device::open(left)?, Device::open(right)?]);
         let shared = Arc::new(Shared::new(Emulation::new(link, seed)).map_err(Error::Start)?);
-        let pump = Pump::new(Arc::clone(&shared), Arc::clone(&devices));
+        let io_loop = IoLoop::new(Arc::clone(&shared), Arc::clone(&devices));
         let (ready, is_ready) = mpsc::channel();
-        let pump = thread::Builder::new()
+        let io_loop = thread::Builder::new()
             .name("wan".to_owned())
-            .spawn(move || pump.run(&ready))
+            .spawn(move || io_loop.run(&ready))
             .map_err(Error::Start)?;
-        // An error is a panic of the pump, whose message is out already.
+        // An error means that the I/O loop panicked, which it has printed.
         let _ = is_ready.recv();
-        Ok(Self { shared, devices, seed, pump: Some(pump) })
+        Ok(Self { shared, devices, seed, io_loop: Some(io_loop) })
     }
 
     /// The link's conditions now.
@@ -135,64 +134,66 @@ impl Wan {
         self.shared.emulation().link()
     }
 
-    /// Changes the link's conditions, from now on and for what is queued.
+    /// Changes the link's conditions from now on; queued packets leave at the new rate.
     pub fn change(&self, edit: impl FnOnce(&mut Link)) {
-        self.steer(|emulation, now| {
+        self.control(|emulation, now| {
             let mut link = emulation.link();
             edit(&mut link);
             emulation.change(now, link);
         });
     }
 
-    /// Nothing goes in or comes out for so long, from now; zero ends an outage.
-    pub fn outage(&self, lasting: Duration) {
-        self.steer(|emulation, now| emulation.outage_until(now + lasting));
+    /// Drops all packets for this long, from now on; zero ends an outage.
+    pub fn outage(&self, duration: Duration) {
+        self.control(|emulation, now| emulation.outage_until(now + duration));
     }
 
-    /// Drops, from now on, all UDP flows that have been seen so far: only a new source port gets through.
+    /// Drops, from now on, all UDP flows that have used the link: only a new source port gets through.
     pub fn block_udp_flows(&self) {
-        self.steer(|emulation, _| emulation.block_udp_flows());
+        self.control(|emulation, _| emulation.block_udp_flows());
     }
 
     /// Drops, from now on, UDP from or to this port.
     pub fn block_udp_port(&self, port: u16) {
-        self.steer(|emulation, _| emulation.block_udp_port(port));
+        self.control(|emulation, _| emulation.block_udp_port(port));
     }
 
-    /// Gives the left end another address, as a laptop gets one that goes from Wi-Fi to cellular: the old one is gone at
-    /// once, with what is on its way there.
-    pub fn move_left(&self, address: Ipv4Addr) -> Result<(), Error> {
+    /// Gives the left end another address, as a laptop gets one that moves from Wi-Fi to cellular. Packets in
+    /// flight to the old address are lost.
+    pub fn set_left_address(&self, address: Ipv4Addr) -> Result<(), Error> {
         let [left, _] = &*self.devices;
-        left.readdress(address)
+        left.set_address(address)
     }
 
     /// Undoes all blocks of flows and ports.
     pub fn unblock_udp(&self) {
-        self.steer(|emulation, _| emulation.unblock_udp());
+        self.control(|emulation, _| emulation.unblock_udp());
     }
 
-    /// What has become so far of what one end sent.
-    pub fn counters(&self, way: Way) -> Counters {
-        self.shared.emulation().lane(way).direction().counters()
+    /// Counters of the packets in one direction.
+    pub fn counters(&self, direction: Direction) -> Counters {
+        self.shared.emulation().delay_line(direction).pipe().counters()
     }
 
-    /// What the link has done so far.
+    /// A report on everything that the link has done so far.
     pub fn report(&self) -> Result<Report, Error> {
         let [left, right] = &*self.devices;
         let overrun = [left.overrun()?, right.overrun()?];
         let emulation = self.shared.emulation();
-        let way = |way: Way| way_report(emulation.lane(way), overrun[way.index()]);
+        let direction = |direction: Direction| {
+            direction_report(emulation.delay_line(direction), overrun[direction.index()])
+        };
         Ok(Report {
             link: emulation.link().to_string(),
             seed: self.seed,
             age: self.shared.now(),
             cpu: self.shared.cpu(),
-            left_to_right: way(Way::LeftToRight),
-            right_to_left: way(Way::RightToLeft),
+            left_to_right: direction(Direction::LeftToRight),
+            right_to_left: direction(Direction::RightToLeft),
         })
     }
 
-    fn steer(&self, act: impl FnOnce(&mut Emulation, Duration)) {
+    fn control(&self, act: impl FnOnce(&mut Emulation, Duration)) {
         act(&mut self.shared.emulation(), self.shared.now());
         self.shared.wake();
     }
@@ -201,19 +202,19 @@ impl Wan {
 impl Drop for Wan {
     fn drop(&mut self) {
         self.shared.stop();
-        if let Some(pump) = self.pump.take() {
-            // If it panicked, its message is out already.
-            let _ = pump.join();
+        if let Some(io_loop) = self.io_loop.take() {
+            // If it panicked, it has printed its message.
+            let _ = io_loop.join();
         }
     }
 }
 
-fn way_report(lane: &Lane, overrun: u64) -> WayReport {
-    let direction = lane.direction();
-    WayReport {
-        counters: direction.counters(),
-        peak_queue: direction.peak_queue(),
+fn direction_report(delay_line: &DelayLine, overrun: u64) -> DirectionReport {
+    let pipe = delay_line.pipe();
+    DirectionReport {
+        counters: pipe.counters(),
+        peak_queue: pipe.peak_queue(),
         overrun,
-        late: lane.lateness().summary(),
+        late: delay_line.lateness().summary(),
     }
 }

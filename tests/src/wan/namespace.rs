@@ -1,5 +1,5 @@
-//! Doing something inside a network namespace, on a thread of its own.
-//! Must never move the calling thread: a namespace is entered, not left.
+//! Runs code inside a network namespace, on a thread of its own.
+//! Must never move the calling thread, which could not return to its own namespace.
 
 use std::{fs::File, io, os::fd::AsFd, panic, path::Path, thread};
 
@@ -7,9 +7,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::Error;
 
-/// Runs `act` inside the namespace of this name. Sockets and devices that it opens stay in there, wherever they are
-/// used from.
-pub fn inside<T: Send>(namespace: &str, act: impl FnOnce() -> T + Send) -> Result<T, Error> {
+/// Runs `act` inside the namespace with this name. Sockets and devices that it opens belong to that namespace for
+/// good.
+pub fn run_in_namespace<T: Send>(namespace: &str, act: impl FnOnce() -> T + Send) -> Result<T, Error> {
     let on_its_own_thread = || -> io::Result<T> {
         let file = File::open(Path::new("/var/run/netns").join(namespace))?;
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;

@@ -1,5 +1,5 @@
-//! A link as command-line options: those of the `wan` program, and of its control socket.
-//! Must never leave out a property of a link: what one sees in a report can be typed again.
+//! A link as command-line options, of the `wan` program and of its control socket.
+//! Must never omit a property of a link: the link in a report can be typed as options again.
 
 use std::{
     fmt::{self, Display},
@@ -9,84 +9,84 @@ use std::{
 use clap::Args;
 
 use super::{
-    Conditions, Link, Loss, LossPoint, Outages, Queue, Rate, Udp,
-    notation::{Maybe, Span},
+    Conditions, Link, Loss, LossPoint, Outages, Queue, Rate, UdpRule,
+    syntax::{OrNone, Time},
 };
 
-/// What to change in a link. Each value is for both directions, or `A/B`: A from left to right, B from right to left;
-/// an empty one stays as it is.
+/// Changes to a link. Each value is for both directions, or `A/B`: A from left to right, B from right to left. An
+/// empty side stays unchanged.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LinkOptions {
-    /// Round trip, half of it each way [such as 200ms]
+    /// Round-trip time, half of it in each direction [such as 200ms]
     #[arg(long, value_name = "TIME", conflicts_with = "delay")]
-    rtt: Option<Span>,
+    rtt: Option<Time>,
     /// One-way delay [such as 100ms, or 20ms/180ms]
     #[arg(long, value_name = "TIME")]
-    delay: Option<PerWay<Span>>,
-    /// Up to this much more delay for each packet; order is kept
+    delay: Option<PerDirection<Time>>,
+    /// Delay each packet by up to this much more, without reordering
     #[arg(long, value_name = "TIME")]
-    jitter: Option<PerWay<Span>>,
-    /// Rate of the bottleneck in IP bytes [such as 100mbit, 50mbit/10mbit, none]
+    jitter: Option<PerDirection<Time>>,
+    /// Rate of the bottleneck, counted in bytes of IP packets [such as 100mbit, 50mbit/10mbit, none]
     #[arg(long, value_name = "RATE")]
-    rate: Option<PerWay<Maybe<Rate>>>,
-    /// Drop-tail queue before it: one bandwidth-delay product, or bytes [bdp, 64kib]
+    rate: Option<PerDirection<OrNone<Rate>>>,
+    /// Limit of the drop-tail queue: one bandwidth-delay product, or bytes [bdp, 64kib]
     #[arg(long, value_name = "SIZE")]
-    queue: Option<PerWay<Queue>>,
-    /// Loss: random, or in bursts (mean share:mean burst) [such as 5%, 2%:8, none]
+    queue: Option<PerDirection<Queue>>,
+    /// Loss: random, or in bursts (mean share:mean burst length) [such as 5%, 2%:8, none]
     #[arg(long, value_name = "LOSS")]
-    loss: Option<PerWay<Loss>>,
-    /// Where packets are lost: before the queue, or behind it, having used the bottleneck
-    /// [before-queue, after-queue]
+    loss: Option<PerDirection<Loss>>,
+    /// Where packets are lost: before the queue, or after it, having used the bottleneck [before-queue,
+    /// after-queue]
     #[arg(long, value_name = "WHERE")]
-    loss_point: Option<PerWay<LossPoint>>,
-    /// What is done to UDP alone: policed to a rate (with a burst), or blocked
-    /// [pass, 20mbit, 20mbit:64kib, blocked]
+    loss_point: Option<PerDirection<LossPoint>>,
+    /// What is done to UDP alone: policed to a rate (with a burst), or blocked [pass, 20mbit, 20mbit:64kib,
+    /// blocked]
     #[arg(long, value_name = "RULE")]
-    udp: Option<PerWay<Udp>>,
-    /// Outages that come again: how long, and how often [such as 400ms@8s, none]
+    udp: Option<PerDirection<UdpRule>>,
+    /// Periodic outages: duration@period [such as 400ms@8s, none]
     #[arg(long, value_name = "OUTAGES")]
-    outages: Option<PerWay<Maybe<Outages>>>,
+    outages: Option<PerDirection<OrNone<Outages>>>,
 }
 
-/// A value for each direction, of which one may be missing.
+/// A value for each direction; one may be missing.
 #[derive(Clone, Copy, Debug)]
-struct PerWay<T> {
+struct PerDirection<T> {
     left_to_right: Option<T>,
     right_to_left: Option<T>,
 }
 
 impl LinkOptions {
-    /// Makes the changes.
+    /// Applies the changes to a link.
     pub fn apply(&self, link: &mut Link) {
-        if let Some(Span(rtt)) = self.rtt {
-            for conditions in link.each_way() {
+        if let Some(Time(rtt)) = self.rtt {
+            for conditions in link.both_mut() {
                 conditions.delay = rtt / 2;
             }
         }
-        set(self.delay, link, |conditions, Span(delay)| conditions.delay = delay);
-        set(self.jitter, link, |conditions, Span(jitter)| conditions.jitter = jitter);
-        set(self.rate, link, |conditions, Maybe(rate)| conditions.rate = rate);
+        set(self.delay, link, |conditions, Time(delay)| conditions.delay = delay);
+        set(self.jitter, link, |conditions, Time(jitter)| conditions.jitter = jitter);
+        set(self.rate, link, |conditions, OrNone(rate)| conditions.rate = rate);
         set(self.queue, link, |conditions, queue| conditions.queue = queue);
         set(self.loss, link, |conditions, loss| conditions.loss = loss);
         set(self.loss_point, link, |conditions, loss_point| conditions.loss_point = loss_point);
         set(self.udp, link, |conditions, udp| conditions.udp = udp);
-        set(self.outages, link, |conditions, Maybe(outages)| conditions.outages = outages);
+        set(self.outages, link, |conditions, OrNone(outages)| conditions.outages = outages);
     }
 }
 
-/// The options that make this link out of a perfect one.
+/// The options that turn a perfect link into this one.
 impl Display for Link {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         type Write = fn(&Conditions) -> String;
         const OPTIONS: [(&str, Write); 8] = [
-            ("--delay", |conditions| Span(conditions.delay).to_string()),
-            ("--jitter", |conditions| Span(conditions.jitter).to_string()),
-            ("--rate", |conditions| Maybe(conditions.rate).to_string()),
+            ("--delay", |conditions| Time(conditions.delay).to_string()),
+            ("--jitter", |conditions| Time(conditions.jitter).to_string()),
+            ("--rate", |conditions| OrNone(conditions.rate).to_string()),
             ("--queue", |conditions| conditions.queue.to_string()),
             ("--loss", |conditions| conditions.loss.to_string()),
             ("--loss-point", |conditions| conditions.loss_point.to_string()),
             ("--udp", |conditions| conditions.udp.to_string()),
-            ("--outages", |conditions| Maybe(conditions.outages).to_string()),
+            ("--outages", |conditions| OrNone(conditions.outages).to_string()),
         ];
         let mut words = Vec::new();
         for (option, write) in OPTIONS {
@@ -95,7 +95,7 @@ impl Display for Link {
             if left_to_right != right_to_left {
                 words.push(format!("{option} {left_to_right}/{right_to_left}"));
             } else if option == "--delay" {
-                words.push(format!("--rtt {}", Span(self.rtt())));
+                words.push(format!("--rtt {}", Time(self.rtt())));
             } else if *left_to_right != write(&Conditions::PERFECT) {
                 words.push(format!("{option} {left_to_right}"));
             }
@@ -104,16 +104,16 @@ impl Display for Link {
     }
 }
 
-fn set<T: Copy>(values: Option<PerWay<T>>, link: &mut Link, set: impl Fn(&mut Conditions, T)) {
-    let Some(PerWay { left_to_right, right_to_left }) = values else { return };
-    for (conditions, value) in link.each_way().into_iter().zip([left_to_right, right_to_left]) {
+fn set<T: Copy>(values: Option<PerDirection<T>>, link: &mut Link, set: impl Fn(&mut Conditions, T)) {
+    let Some(PerDirection { left_to_right, right_to_left }) = values else { return };
+    for (conditions, value) in link.both_mut().into_iter().zip([left_to_right, right_to_left]) {
         if let Some(value) = value {
             set(conditions, value);
         }
     }
 }
 
-impl<T: FromStr + Copy> FromStr for PerWay<T> {
+impl<T: FromStr + Copy> FromStr for PerDirection<T> {
     type Err = T::Err;
 
     fn from_str(text: &str) -> Result<Self, T::Err> {
@@ -135,25 +135,26 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::wan::LADDER;
+    use crate::wan::PRESETS;
 
     #[derive(Parser)]
     #[command(no_binary_name = true)]
-    struct Line {
+    struct CommandLine {
         #[command(flatten)]
         options: LinkOptions,
     }
 
     fn link(options: &str) -> Result<Link, String> {
-        let line = Line::try_parse_from(options.split_whitespace()).map_err(|error| error.to_string())?;
+        let line =
+            CommandLine::try_parse_from(options.split_whitespace()).map_err(|error| error.to_string())?;
         let mut link = Link::symmetric(Conditions::PERFECT);
         line.options.apply(&mut link);
         Ok(link)
     }
 
     #[test]
-    fn what_a_report_shows_can_be_typed_again() {
-        for named in LADDER {
+    fn the_link_in_a_report_can_be_typed_as_options() {
+        for named in PRESETS {
             let options = named.link.to_string();
             assert_eq!(link(&options), Ok(named.link), "{options}");
         }
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_as_people_write_them() {
+    fn units_are_parsed() {
         let written = link("--delay 1.5s/250us --rate 1gbit/500kbit --queue 64kib/1mib").unwrap();
         assert_eq!(written.left_to_right.delay, Duration::from_millis(1500));
         assert_eq!(written.right_to_left.delay, Duration::from_micros(250));
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_side_stays_as_it_is() {
+    fn an_empty_side_stays_unchanged() {
         let written = link("--rtt 100ms --delay /70ms");
         assert!(written.unwrap_err().contains("cannot be used with"));
         let written = link("--rate 10mbit/ --loss /5%").unwrap();
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_with_an_example() {
+    fn an_invalid_value_is_rejected_with_an_example() {
         for (options, hint) in [
             ("--rtt 200", "200ms"),
             ("--rtt=-1ms", "200ms"),

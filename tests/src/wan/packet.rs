@@ -1,27 +1,27 @@
-//! What the emulator looks at in an IP packet: its size, whether it is UDP, and the flow it belongs to.
-//! Must never fail: what cannot be read is a packet like any other, only not a UDP one.
+//! What the emulator reads of an IP packet: its size, whether it is UDP, and its flow.
+//! Must never fail: a packet that cannot be parsed counts as not UDP.
 
 const UDP: u8 = 17;
 
-/// An IP packet, as far as a link cares.
+/// The parts of an IP packet that a link needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// With all headers.
+    /// The length of the packet with all headers.
     pub bytes: u64,
-    /// What it carries.
+    /// The payload.
     pub payload: Payload,
 }
 
-/// What an IP packet carries.
+/// The payload of an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// UDP; a fragment without a UDP header has no flow.
     Udp(Option<Flow>),
-    /// Anything else.
+    /// Everything else.
     Other,
 }
 
-/// A UDP flow between the two ends of a link: two ports, the same for both directions.
+/// A UDP flow between the two ends of a link: two ports, the same in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flow {
     lower: u16,
@@ -29,7 +29,7 @@ pub struct Flow {
 }
 
 impl Packet {
-    /// Reads the headers of an IPv4 or IPv6 packet. IPv6 extension headers are not followed.
+    /// Parses the headers of an IPv4 or IPv6 packet. IPv6 extension headers are not followed.
     pub fn read(packet: &[u8]) -> Self {
         Self { bytes: packet.len() as u64, payload: payload(packet).unwrap_or(Payload::Other) }
     }
@@ -47,7 +47,7 @@ impl Flow {
     }
 }
 
-/// `None` if the packet is too short to tell.
+/// `None` if the packet is too short.
 fn payload(packet: &[u8]) -> Option<Payload> {
     let (protocol, header, is_first_fragment) = match packet.first()? >> 4 {
         4 => {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn udp_is_seen_with_its_flow() {
+    fn udp_has_a_flow() {
         let flow = Flow::between(2000, 1000);
         assert_eq!(Packet::read(&ipv4(UDP, 0)), Packet { bytes: 28, payload: Payload::Udp(Some(flow)) });
         assert!(flow.has(1000) && flow.has(2000) && !flow.has(1500));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_other() {
+    fn other_protocols_and_short_packets_are_not_udp() {
         const TCP: u8 = 6;
         assert_eq!(Packet::read(&ipv4(TCP, 0)).payload, Payload::Other);
         assert_eq!(Packet::read(&[]).payload, Payload::Other);

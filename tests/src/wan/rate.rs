@@ -1,11 +1,11 @@
-//! A bit rate, and what it means for bytes and time.
-//! Must never be zero: a link that passes nothing is an outage, not a rate.
+//! A bit rate, with conversions between bytes and time.
+//! Must never be zero: a link that passes nothing has an outage, not a rate.
 
 use std::{num::NonZeroU64, time::Duration};
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
-/// Bits of IP packets per second, headers included.
+/// Bits per second of IP packets, headers included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(NonZeroU64);
 
@@ -14,7 +14,7 @@ impl Rate {
     pub const fn mbit(megabits: u64) -> Self {
         match Self::new(megabits * 1_000_000) {
             Some(rate) => rate,
-            None => panic!("a rate is not zero"),
+            None => panic!("a rate must not be zero"),
         }
     }
 
@@ -31,13 +31,13 @@ impl Rate {
         self.0.get()
     }
 
-    /// How long it takes to send `bytes`.
+    /// The time to send `bytes`.
     pub fn time_for(self, bytes: u64) -> Duration {
         let nanos = u128::from(bytes) * 8 * NANOS_PER_SECOND / u128::from(self.0.get());
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// How many bytes are sent in `time`.
+    /// The bytes that are sent in `time`.
     pub fn bytes_in(self, time: Duration) -> u64 {
         let bytes = time.as_nanos().saturating_mul(self.0.get().into()) / (8 * NANOS_PER_SECOND);
         u64::try_from(bytes).unwrap_or(u64::MAX)
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_and_time_are_two_views_of_a_rate() {
+    fn bytes_and_time_convert_both_ways() {
         let rate = Rate::mbit(100);
         assert_eq!(rate.time_for(1500), Duration::from_micros(120));
         assert_eq!(rate.bytes_in(Duration::from_millis(200)), 2_500_000);

@@ -1,5 +1,5 @@
-//! What a link has done, as a value: for assertions, for JSON, and as a few lines for people.
-//! Must never be made while a lock is held that the link needs to run.
+//! The report of a link, as a value for assertions, as JSON, and as a few lines of text.
+//! Must never be made while holding a lock that the link needs to run.
 
 use std::{
     fmt::{self, Display},
@@ -10,37 +10,37 @@ use serde::{Serialize, Serializer};
 
 use super::{Counters, LatenessSummary};
 
-/// A link's account of itself.
+/// Everything that a link has done.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Its conditions now, as one would write them on the command line.
+    /// The link's conditions now, as command-line options.
     pub link: String,
-    /// What its dice were seeded with.
+    /// The seed of the random numbers.
     pub seed: u64,
-    /// How long it has been up.
+    /// How long the link has been up.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub age: Duration,
     /// Processor time that the emulator has used, the receiving ends' network stack included.
     #[serde(rename = "cpu_seconds", serialize_with = "seconds")]
     pub cpu: Duration,
-    /// What the left end sent.
-    pub left_to_right: WayReport,
-    /// What the right end sent.
-    pub right_to_left: WayReport,
+    /// Packets that the left end sent.
+    pub left_to_right: DirectionReport,
+    /// Packets that the right end sent.
+    pub right_to_left: DirectionReport,
 }
 
-/// One direction's account.
+/// The report of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct WayReport {
-    /// What became of the packets.
+pub struct DirectionReport {
+    /// Counters of the packets.
     #[serde(flatten)]
     pub counters: Counters,
     /// The most bytes that were queued at once.
     pub peak_queue: u64,
-    /// Packets that the sender's kernel dropped before the emulator saw them: not among those offered. Not zero means
-    /// that the machine is too slow for this link.
+    /// Packets that the sender's kernel dropped before the emulator read them; they do not count as offered. If
+    /// this is not zero, the machine is too slow for this link.
     pub overrun: u64,
-    /// How much too late packets were delivered.
+    /// How late packets were delivered.
     pub late: LatenessSummary,
 }
 
@@ -53,7 +53,7 @@ impl Display for Report {
     }
 }
 
-impl Display for WayReport {
+impl Display for DirectionReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counters { offered, delivered, dropped } = self.counters;
         write!(out, "{} of {} packets delivered", delivered.packets, offered.packets)?;
@@ -66,8 +66,8 @@ impl Display for WayReport {
             ("queue full", dropped.queue_full),
             ("refused", dropped.refused),
         ];
-        for (cause, tally) in causes.into_iter().filter(|(_, tally)| tally.packets > 0) {
-            write!(out, ", {cause} {}", tally.packets)?;
+        for (cause, traffic) in causes.into_iter().filter(|(_, traffic)| traffic.packets > 0) {
+            write!(out, ", {cause} {}", traffic.packets)?;
         }
         write!(out, "; queue at most {} bytes", self.peak_queue)?;
         let LatenessSummary { mean_us, p99_us, max_us } = self.late;

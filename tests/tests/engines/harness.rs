@@ -1,5 +1,5 @@
-//! The engines and the lab themselves, without Docxy: each engine pulls from a plain registry as its mirror.
-//! When one of these fails, the harness or the machine is at fault, and no other test here means anything.
+//! The engines and the lab without Docxy: each engine pulls from a mirror registry as its mirror.
+//! If one of these tests fails, the harness or the machine is at fault, and the other tests prove nothing.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -8,24 +8,24 @@ use std::{
 
 use anyhow::Result;
 use docxy_tests::{
-    engine::{Containerd, Dockerd, Engine, Podman, Pulled, Registry, Skopeo},
+    engine::{Containerd, Dockerd, Engine, Podman, PulledImage, Registry, Skopeo},
     hub::Image,
     net::Lab,
     process::run,
-    stand_in::wanted,
+    stand_in::expected,
 };
 
-use crate::layout::write_layout;
+use crate::oci_layout::write_layout;
 
-/// A registry on the laptop itself that holds a small multi-arch image.
-struct Plain {
-    // Dropped in this order: what runs in the lab before the lab.
+/// A registry on the laptop with a small multi-arch image.
+struct PlainMirror {
+    // Drop order: the registry before its lab.
     registry: Registry,
     lab: Lab,
-    hello: Pulled,
+    hello: PulledImage,
 }
 
-impl Plain {
+impl PlainMirror {
     fn new() -> Result<Self> {
         let lab = Lab::new()?;
         let registry = Registry::start(&lab.laptop, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
@@ -33,31 +33,31 @@ impl Plain {
         let layout = tempfile::tempdir()?;
         write_layout(&hello, layout.path())?;
         registry.push(layout.path(), "library/hello:latest")?;
-        Ok(Self { registry, lab, hello: wanted(&hello) })
+        Ok(Self { registry, lab, hello: expected(&hello) })
     }
 
-    fn mirror(&self) -> String {
+    fn address(&self) -> String {
         self.registry.address().to_string()
     }
 }
 
 #[test]
 fn dockerd_pulls_from_a_plain_mirror() -> Result<()> {
-    let plain = Plain::new()?;
-    let docker = Dockerd::start(&plain.lab.laptop, &format!("http://{}", plain.mirror()))?;
-    assert_eq!(docker.pull("hello")?, plain.hello);
+    let mirror = PlainMirror::new()?;
+    let docker = Dockerd::start(&mirror.lab.laptop, &format!("http://{}", mirror.address()))?;
+    assert_eq!(docker.pull("hello")?, mirror.hello);
     docker.remove("hello")?;
     let refusal = docker.pull_refused("nosuch")?;
-    // It falls back to the origin, and finds no network: what users of a blocked network see.
+    // It falls back to the origin and finds no network, as for users behind a firewall.
     assert!(refusal.contains("registry-1.docker.io"), "{refusal}");
     Ok(())
 }
 
 #[test]
 fn containerd_pulls_from_a_plain_mirror() -> Result<()> {
-    let plain = Plain::new()?;
-    let containerd = Containerd::start(&plain.lab.laptop, &format!("http://{}", plain.mirror()))?;
-    assert_eq!(containerd.pull("docker.io/library/hello:latest", None)?, plain.hello);
+    let mirror = PlainMirror::new()?;
+    let containerd = Containerd::start(&mirror.lab.laptop, &format!("http://{}", mirror.address()))?;
+    assert_eq!(containerd.pull("docker.io/library/hello:latest", None)?, mirror.hello);
     let refusal = containerd.pull_refused("docker.io/library/nosuch:latest", None)?;
     assert!(refusal.contains("not found") || refusal.contains("registry-1.docker.io"), "{refusal}");
     Ok(())
@@ -65,9 +65,9 @@ fn containerd_pulls_from_a_plain_mirror() -> Result<()> {
 
 #[test]
 fn podman_pulls_from_a_plain_mirror() -> Result<()> {
-    let plain = Plain::new()?;
-    let podman = Podman::new(&plain.lab.laptop, &plain.mirror())?;
-    assert_eq!(podman.pull("docker.io/library/hello:latest", None)?, plain.hello);
+    let mirror = PlainMirror::new()?;
+    let podman = Podman::new(&mirror.lab.laptop, &mirror.address())?;
+    assert_eq!(podman.pull("docker.io/library/hello:latest", None)?, mirror.hello);
     let refusal = podman.pull_refused("docker.io/library/nosuch:latest", None)?;
     assert!(refusal.contains("registry-1.docker.io"), "{refusal}");
     Ok(())
@@ -75,9 +75,9 @@ fn podman_pulls_from_a_plain_mirror() -> Result<()> {
 
 #[test]
 fn skopeo_copies_from_a_plain_mirror() -> Result<()> {
-    let plain = Plain::new()?;
-    let skopeo = Skopeo::new(&plain.lab.laptop, &plain.mirror())?;
-    assert_eq!(skopeo.pull("docker.io/library/hello:latest", None)?, plain.hello);
+    let mirror = PlainMirror::new()?;
+    let skopeo = Skopeo::new(&mirror.lab.laptop, &mirror.address())?;
+    assert_eq!(skopeo.pull("docker.io/library/hello:latest", None)?, mirror.hello);
     let refusal = skopeo.pull_refused("docker.io/library/nosuch:latest", None)?;
     assert!(refusal.contains("registry-1.docker.io"), "{refusal}");
     Ok(())
@@ -93,7 +93,7 @@ fn the_laptop_reaches_abroad_and_nothing_beyond() -> Result<()> {
     let refusal = lab.laptop.connect_error(hub.address())?.unwrap_or_default();
     assert!(refusal.contains("Network is unreachable"), "{refusal:?}");
 
-    // Even where both ends know the way, the one in the middle does not pass it on.
+    // Even with routes at both ends, the middle namespace forwards nothing.
     for (namespace, gateway) in [(&lab.laptop, Lab::ABROAD), (&lab.hub, Lab::ABROAD_TO_HUB)] {
         let mut route = namespace.command("ip");
         route.args(["route", "add", "default", "via", &gateway.to_string()]);

@@ -1,12 +1,14 @@
-//! Real engines pull through real `docxy-client` and `docxy-server` processes, each in a network namespace of its own.
-//! Needs root, iproute2 and Debian's engines. Must never depend on this machine's own network or engines.
+//! Real engines pull through real `docxy-client` and `docxy-server` processes, each in its own network namespace.
+//! Needs root, iproute2 and Debian's engines.
+//! Must never depend on this machine's own network or engines.
 
-mod archive;
-mod crossings;
-mod docker;
+mod all_images;
+mod containerd_podman_skopeo;
+mod dockerd;
 mod harness;
+mod image_file;
 mod isolation;
-mod layout;
-mod others;
+mod oci_layout;
 mod real_registry;
-mod world;
+mod round_trips;
+mod testbed;

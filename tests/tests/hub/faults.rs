@@ -1,183 +1,186 @@
-//! Scripted faults, as a client sees them.
+//! Scripted faults, from a client's view.
 
 use std::time::{Duration, Instant};
 
 use docxy_tests::hub::{Fault, Rule, Site};
 use http::{Method, Request, StatusCode};
 
-use crate::visitor::{ANY, AUTH, Answer, REGISTRY, hello, start, with_blob};
+use crate::{
+    https_client::{ACCEPT_ANY, AUTH, FullResponse, REGISTRY},
+    test_hub::{hello, publish_blob, start},
+};
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 const LATEST: &str = "https://registry-1.docker.io/v2/library/hello/manifests/latest";
 
 #[tokio::test]
-async fn a_cut_body_ends_at_the_byte_and_can_be_resumed_from_there() {
-    let (hub, visitor) = start().await;
-    let (bytes, url) = with_blob(&hub, &visitor, 3_000_000).await;
+async fn a_cut_body_ends_at_the_byte_and_can_be_resumed() {
+    let (hub, client) = start().await;
+    let (bytes, url) = publish_blob(&hub, &client, 3_000_000).await;
     hub.faults().arm(Rule::once(Fault::CutAt { byte: 1_234_567 }));
-    let cut = visitor.get(&url, &[]).await;
+    let cut = client.get(&url, &[]).await;
     assert_eq!(cut.header("content-length"), "3000000");
-    assert!(cut.broken.is_some());
+    assert!(cut.error.is_some());
     assert_eq!(cut.body.len(), 1_234_567);
     assert!(bytes.starts_with(&cut.body));
-    let rest = visitor.get(&url, &[("range", &format!("bytes={}-", cut.body.len()))]).await;
-    assert!(rest.broken.is_none() && rest.body == bytes[cut.body.len()..]);
+    let rest = client.get(&url, &[("range", &format!("bytes={}-", cut.body.len()))]).await;
+    assert!(rest.error.is_none() && rest.body == bytes[cut.body.len()..]);
     assert!(hub.faults().armed().is_empty());
 }
 
 #[tokio::test]
-async fn a_fault_waits_for_the_body_that_reaches_its_byte() {
-    let (hub, visitor) = start().await;
-    let (bytes, url) = with_blob(&hub, &visitor, 100_000).await;
+async fn a_fault_hits_the_first_body_that_has_its_byte() {
+    let (hub, client) = start().await;
+    let (bytes, url) = publish_blob(&hub, &client, 100_000).await;
     hub.faults().arm(Rule::once(Fault::CorruptAt { byte: 70_000 }));
-    assert!(visitor.get(&url, &[("range", "bytes=0-9")]).await.body == bytes[..10]);
+    assert!(client.get(&url, &[("range", "bytes=0-9")]).await.body == bytes[..10]);
     assert_eq!(hub.faults().armed().len(), 1);
-    let corrupt = visitor.get(&url, &[]).await;
-    assert!(corrupt.broken.is_none());
+    let corrupt = client.get(&url, &[]).await;
+    assert!(corrupt.error.is_none());
     let wrong: Vec<_> = (0..bytes.len()).filter(|&at| corrupt.body[at] != bytes[at]).collect();
     assert_eq!(wrong, [70_000]);
 }
 
 #[tokio::test]
-async fn a_stalled_body_goes_on_when_it_is_released() {
-    let (hub, visitor) = start().await;
-    let (bytes, url) = with_blob(&hub, &visitor, 100_000).await;
+async fn a_stalled_body_continues_after_release() {
+    let (hub, client) = start().await;
+    let (bytes, url) = publish_blob(&hub, &client, 100_000).await;
     hub.faults().arm(Rule::once(Fault::StallAt { byte: 50_000 }));
-    let body = Answer::read(visitor.begin(Method::GET, &url, &[]).await);
+    let body = FullResponse::read(client.begin(Method::GET, &url, &[]).await);
     let release = async {
-        hub.transfers().wait_until(|all| all.iter().any(|t| t.sent == 50_000), SOON).await.unwrap();
+        hub.transfers().wait_until(|all| all.iter().any(|t| t.sent == 50_000), WAIT_TIMEOUT).await.unwrap();
         assert_eq!(hub.transfers().live(), 1);
         hub.faults().release();
     };
-    let (answer, ()) = tokio::join!(body, release);
-    assert!(answer.body == bytes);
+    let (response, ()) = tokio::join!(body, release);
+    assert!(response.body == bytes);
 }
 
 #[tokio::test]
 async fn a_truncated_blob_looks_complete() {
-    let (hub, visitor) = start().await;
-    let (bytes, url) = with_blob(&hub, &visitor, 100_000).await;
+    let (hub, client) = start().await;
+    let (bytes, url) = publish_blob(&hub, &client, 100_000).await;
     hub.faults().arm(Rule::once(Fault::TruncateAt { byte: 60_000 }));
-    let answer = visitor.get(&url, &[]).await;
-    assert_eq!(answer.header("content-length"), "60000");
-    assert!(answer.broken.is_none() && answer.body == bytes[..60_000]);
+    let response = client.get(&url, &[]).await;
+    assert_eq!(response.header("content-length"), "60000");
+    assert!(response.error.is_none() && response.body == bytes[..60_000]);
 }
 
 #[tokio::test]
-async fn a_range_can_be_ignored_or_answered_wrongly() {
-    let (hub, visitor) = start().await;
-    let (_, url) = with_blob(&hub, &visitor, 1000).await;
+async fn a_range_can_be_ignored_or_wrong() {
+    let (hub, client) = start().await;
+    let (_, url) = publish_blob(&hub, &client, 1000).await;
     hub.faults().arm(Rule::once(Fault::IgnoreRange));
-    let ignored = visitor.get(&url, &[("range", "bytes=10-")]).await;
+    let ignored = client.get(&url, &[("range", "bytes=10-")]).await;
     assert_eq!((ignored.status, ignored.body.len()), (StatusCode::OK, 1000));
     hub.faults().arm(Rule::once(Fault::WrongRange));
-    let wrong = visitor.get(&url, &[("range", "bytes=10-")]).await;
+    let wrong = client.get(&url, &[("range", "bytes=10-")]).await;
     assert_eq!(wrong.header("content-range"), "bytes 11-999/1000");
 }
 
 #[tokio::test]
 async fn a_redirect_can_lead_to_an_expired_url() {
-    let (hub, visitor) = start().await;
+    let (hub, client) = start().await;
     let image = hello();
     let config = image.platforms()[0].config.digest();
     hub.faults().arm(Rule::once(Fault::ExpiredUrl));
-    let expired = visitor.get(&visitor.signed_url(config).await, &[]).await;
+    let expired = client.get(&client.signed_url(config).await, &[]).await;
     assert_eq!(expired.status, StatusCode::FORBIDDEN);
     assert!(expired.text().contains("Request has expired"));
-    assert_eq!(visitor.get(&visitor.signed_url(config).await, &[]).await.status, StatusCode::OK);
+    assert_eq!(client.get(&client.signed_url(config).await, &[]).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn the_registry_can_be_unavailable_for_a_number_of_requests() {
-    let (hub, visitor) = start().await;
+    let (hub, client) = start().await;
     let fault = Fault::Status { site: Site::Registry, status: 503, retry_after: Some(3) };
     hub.faults().arm(Rule::times(fault, 2));
-    let bearer = visitor.bearer(&["library/hello"]).await;
-    let headers = [("authorization", bearer.as_str()), ANY];
+    let bearer = client.bearer(&["library/hello"]).await;
+    let headers = [("authorization", bearer.as_str()), ACCEPT_ANY];
     for _ in 0..2 {
-        let answer = visitor.get(LATEST, &headers).await;
-        assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "3"));
-        assert_eq!(answer.code(), "UNAVAILABLE");
+        let response = client.get(LATEST, &headers).await;
+        assert_eq!((response.status, response.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "3"));
+        assert_eq!(response.code(), "UNAVAILABLE");
     }
-    assert_eq!(visitor.get(LATEST, &headers).await.status, StatusCode::OK);
+    assert_eq!(client.get(LATEST, &headers).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn both_kinds_of_429_can_be_scripted() {
-    let (hub, visitor) = start().await;
-    let bearer = visitor.bearer(&["library/hello"]).await;
-    let headers = [("authorization", bearer.as_str()), ANY];
+    let (hub, client) = start().await;
+    let bearer = client.bearer(&["library/hello"]).await;
+    let headers = [("authorization", bearer.as_str()), ACCEPT_ANY];
     hub.faults().arm(Rule::once(Fault::PullLimit));
-    let json = visitor.get(LATEST, &headers).await;
+    let json = client.get(LATEST, &headers).await;
     assert_eq!((json.status, json.code().as_str()), (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"));
     hub.faults().arm(Rule::once(Fault::AbuseLimit));
-    let bare = visitor.get(LATEST, &headers).await;
+    let bare = client.get(LATEST, &headers).await;
     assert_eq!((bare.status, bare.text()), (StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"));
 }
 
 #[tokio::test]
-async fn a_good_token_can_be_refused_as_invalid() {
-    let (hub, visitor) = start().await;
-    let bearer = visitor.bearer(&["library/hello"]).await;
+async fn a_valid_token_can_be_rejected() {
+    let (hub, client) = start().await;
+    let bearer = client.bearer(&["library/hello"]).await;
     hub.faults().arm(Rule::once(Fault::InvalidToken).on("/manifests/"));
-    let answer = visitor.get(LATEST, &[("authorization", &bearer), ANY]).await;
-    assert!(answer.header("www-authenticate").ends_with("error=\"invalid_token\""));
+    let response = client.get(LATEST, &[("authorization", &bearer), ACCEPT_ANY]).await;
+    assert!(response.header("www-authenticate").ends_with("error=\"invalid_token\""));
 }
 
 #[tokio::test]
-async fn a_token_can_be_slow_or_held() {
-    let (hub, visitor) = start().await;
+async fn a_token_can_be_delayed_or_held() {
+    let (hub, client) = start().await;
     hub.faults().arm(Rule::once(Fault::Delay { site: Site::Auth, millis: 150 }));
     let asked = Instant::now();
-    visitor.bearer(&["library/hello"]).await;
+    client.bearer(&["library/hello"]).await;
     assert!(asked.elapsed() >= Duration::from_millis(150));
 
     hub.faults().arm(Rule::once(Fault::Hold { site: Site::Auth }));
     let release = async {
-        hub.faults().wait_until_spent(SOON).await.unwrap();
+        hub.faults().wait_until_spent(WAIT_TIMEOUT).await.unwrap();
         hub.faults().release();
     };
-    tokio::join!(visitor.bearer(&["library/hello"]), release);
+    tokio::join!(client.bearer(&["library/hello"]), release);
 }
 
 #[tokio::test]
-async fn a_host_can_hang_up_without_an_answer() {
-    let (hub, visitor) = start().await;
+async fn a_host_can_close_the_connection_without_a_response() {
+    let (hub, client) = start().await;
     hub.faults().arm(Rule::once(Fault::HangUp { site: Site::Auth }));
     let request = || Request::get(format!("{AUTH}/token")).body(String::new()).unwrap();
-    assert!(visitor.try_send(request()).await.is_err());
-    assert!(visitor.try_send(request()).await.is_ok());
+    assert!(client.try_send(request()).await.is_err());
+    assert!(client.try_send(request()).await.is_ok());
 }
 
 #[tokio::test]
-async fn an_answer_can_break_off_in_its_middle_with_or_without_a_length_and_with_a_pause_before() {
-    let (hub, visitor) = start().await;
-    let bearer = visitor.bearer(&["library/hello"]).await;
-    let headers = [("authorization", bearer.as_str()), ANY];
+async fn a_body_can_end_in_its_middle_with_or_without_a_length_or_a_pause() {
+    let (hub, client) = start().await;
+    let bearer = client.bearer(&["library/hello"]).await;
+    let headers = [("authorization", bearer.as_str()), ACCEPT_ANY];
     let half = hello().index().bytes.len() / 2;
     let site = Site::Registry;
     for faults in [&[Fault::BreakOff { site }][..], &[Fault::BreakOff { site }, Fault::NoLength]] {
         faults.iter().for_each(|fault| hub.faults().arm(Rule::once(fault.clone())));
-        let cut = visitor.get(LATEST, &headers).await;
-        assert!(cut.broken.is_some() && cut.body == hello().index().bytes[..half], "{faults:?}");
+        let cut = client.get(LATEST, &headers).await;
+        assert!(cut.error.is_some() && cut.body == hello().index().bytes[..half], "{faults:?}");
         assert!(hub.faults().armed().is_empty());
     }
     hub.faults().arm(Rule::once(Fault::FallSilent { site }));
-    let silent = visitor.begin(Method::GET, LATEST, &headers).await;
+    let silent = client.begin(Method::GET, LATEST, &headers).await;
     hub.faults().release();
-    let silent = Answer::read(silent).await;
-    assert!(silent.broken.is_some() && silent.body.len() == half);
+    let silent = FullResponse::read(silent).await;
+    assert!(silent.error.is_some() && silent.body.len() == half);
 }
 
 #[tokio::test]
 async fn a_manifest_can_come_without_a_length() {
-    let (hub, visitor) = start().await;
-    let bearer = visitor.bearer(&["library/hello"]).await;
-    let headers = [("authorization", bearer.as_str()), ANY];
+    let (hub, client) = start().await;
+    let bearer = client.bearer(&["library/hello"]).await;
+    let headers = [("authorization", bearer.as_str()), ACCEPT_ANY];
     hub.faults().arm(Rule::times(Fault::NoLength, 2));
-    let head = visitor.head(&format!("{REGISTRY}/v2/library/hello/manifests/latest"), &headers).await;
+    let head = client.head(&format!("{REGISTRY}/v2/library/hello/manifests/latest"), &headers).await;
     assert!(!head.headers.contains_key("content-length"));
-    let get = visitor.get(LATEST, &headers).await;
+    let get = client.get(LATEST, &headers).await;
     assert_eq!(get.header("transfer-encoding"), "chunked");
     assert!(get.body == hello().index().bytes);
 }

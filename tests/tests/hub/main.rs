@@ -1,11 +1,12 @@
-//! The Docker Hub stand-in behaves as Docker Hub does, seen by a client over TLS.
+//! The Docker Hub stand-in behaves as Docker Hub does, from the view of a client over TLS.
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 
 mod auth;
 mod cdn;
 mod faults;
+mod https_client;
 mod limits;
 mod processes;
 mod registry;
-mod visitor;
+mod test_hub;

@@ -1,4 +1,4 @@
-//! The stand-in as a process, and a real registry process behind it.
+//! The stand-in as a program, and with a real registry process behind it.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -9,11 +9,14 @@ use std::{
 use docxy_tests::hub::{Backend, Fault, HubConfig, Image, RemoteHub, Rule, Site, media_type};
 use http::StatusCode;
 
-use crate::visitor::{ANY, REGISTRY, hello, start, start_with, stocked};
+use crate::{
+    https_client::{ACCEPT_ANY, REGISTRY},
+    test_hub::{hello, start, start_with_config, test_store},
+};
 
 #[tokio::test]
-async fn another_process_can_read_the_journal_and_script_faults() {
-    let (mut hub, visitor) = start().await;
+async fn another_process_can_read_the_request_log_and_script_faults() {
+    let (mut hub, client) = start().await;
     let folder = tempfile::tempdir().unwrap();
     hub.serve_control(&folder.path().join("control")).unwrap();
     let remote = RemoteHub::at(folder.path().join("control"));
@@ -21,17 +24,17 @@ async fn another_process_can_read_the_journal_and_script_faults() {
     let fault = Fault::Status { site: Site::Registry, status: 500, retry_after: None };
     remote.arm(&Rule::once(fault).on("/v2/")).await.unwrap();
     assert_eq!(remote.armed().await.unwrap(), hub.faults().armed());
-    let answer = visitor.get(&format!("{REGISTRY}/v2/"), &[]).await;
-    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    let response = client.get(&format!("{REGISTRY}/v2/"), &[]).await;
+    assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
     let entry = remote.wait_for(|entry| entry.status == Some(500), Duration::from_secs(10)).await.unwrap();
     assert_eq!(entry.line(), "GET /v2/");
     assert!(remote.transfers().await.unwrap().is_empty());
-    remote.clear_journal().await.unwrap();
-    assert!(remote.journal().await.unwrap().is_empty());
+    remote.clear_request_log().await.unwrap();
+    assert!(remote.request_log().await.unwrap().is_empty());
 }
 
 #[test]
-fn the_program_says_when_it_is_ready_and_ends_when_told() {
+fn the_program_reports_when_it_is_ready_and_ends_on_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let mut program = Command::new(env!("CARGO_BIN_EXE_hub"))
@@ -72,28 +75,28 @@ fn the_program_says_when_it_is_ready_and_ends_when_told() {
 }
 
 #[tokio::test]
-async fn a_real_registry_takes_the_images_and_the_tokens() {
-    let config = HubConfig { store: stocked(), backend: Backend::Distribution, ..HubConfig::default() };
-    let (hub, visitor) = start_with(config).await;
-    let ping = visitor.get(&format!("{REGISTRY}/v2/"), &[]).await;
+async fn a_real_registry_accepts_the_images_and_the_tokens() {
+    let config = HubConfig { store: test_store(), backend: Backend::Distribution, ..HubConfig::default() };
+    let (hub, client) = start_with_config(config).await;
+    let ping = client.get(&format!("{REGISTRY}/v2/"), &[]).await;
     let challenge = "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\"";
     assert_eq!((ping.status, ping.header("www-authenticate")), (StatusCode::UNAUTHORIZED, challenge));
 
     let image = hello();
-    let bearer = visitor.bearer(&["library/hello", "alice/private"]).await;
+    let bearer = client.bearer(&["library/hello", "alice/private"]).await;
     let url = format!("{REGISTRY}/v2/library/hello/manifests/latest");
     let accept = ("accept", media_type::OCI_INDEX);
-    let manifest = visitor.get(&url, &[("authorization", &bearer), accept]).await;
+    let manifest = client.get(&url, &[("authorization", &bearer), accept]).await;
     assert_eq!(manifest.header("docker-content-digest"), image.digest().as_str());
     assert_eq!(manifest.body, image.index().bytes);
     let layer = &image.platform("arm64").unwrap().layers[0].blob;
     let url = format!("{REGISTRY}/v2/library/hello/blobs/{}", layer.digest());
-    let blob = visitor.get(&url, &[("authorization", &bearer), ("range", "bytes=4-")]).await;
+    let blob = client.get(&url, &[("authorization", &bearer), ("range", "bytes=4-")]).await;
     assert_eq!(blob.status, StatusCode::PARTIAL_CONTENT);
     assert!(blob.body == layer.chunks().flatten().skip(4).collect::<Vec<u8>>());
 
     let private = format!("{REGISTRY}/v2/alice/private/manifests/latest");
-    let refused = visitor.get(&private, &[("authorization", &bearer), ANY]).await;
+    let refused = client.get(&private, &[("authorization", &bearer), ACCEPT_ANY]).await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
-    assert!(hub.journal().of(Site::Registry).iter().all(|entry| entry.status.is_some()));
+    assert!(hub.request_log().of(Site::Registry).iter().all(|entry| entry.status.is_some()));
 }

@@ -1,6 +1,6 @@
 //! The operator's own account: it pays for what everybody may see, and opens nothing else.
 
-use docxy_tests::hub::{Entry, Hub, Image, Site};
+use docxy_tests::hub::{Hub, Image, LoggedRequest, Site};
 use http::{Method, StatusCode};
 use tokio::task::block_in_place;
 
@@ -40,7 +40,7 @@ fn secret() -> Image {
 }
 
 /// Whose token a request carried: nobody's at all, or anonymous, or an account's.
-fn payer(hub: &Hub, entry: &Entry) -> Option<String> {
+fn payer(hub: &Hub, entry: &LoggedRequest) -> Option<String> {
     let token = entry.header("authorization")?.strip_prefix("Bearer ")?.to_owned();
     Some(hub.tokens().verify(&token).unwrap().account.unwrap_or_else(|| "anonymous".to_owned()))
 }
@@ -53,7 +53,7 @@ async fn the_operators_account_pays_for_public_manifests_after_an_anonymous_look
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.header("docker-ratelimit-source"), OPERATOR.0);
     assert_eq!(answer.header("ratelimit-limit"), "200;w=21600");
-    let seen = world.hub.journal().of(Site::Registry);
+    let seen = world.hub.request_log().of(Site::Registry);
     let seen: Vec<_> = seen.iter().filter(|entry| entry.path.contains("/manifests/")).collect();
     let said: Vec<_> = seen.iter().map(|entry| (entry.method.as_str(), payer(&world.hub, entry))).collect();
     assert_eq!(said, [("HEAD", Some("anonymous".to_owned())), ("GET", Some(OPERATOR.0.to_owned()))]);
@@ -91,10 +91,10 @@ async fn what_only_the_operator_may_read_stays_closed_to_engines() {
         let head = world.engine.ask(Method::HEAD, SECRET, &[("authorization", bearer), ANY]).await;
         assert_eq!(head.status, StatusCode::UNAUTHORIZED);
     }
-    let opened = |entry: &Entry| {
+    let opened = |entry: &LoggedRequest| {
         entry.path.contains("operator/secret") && payer(&world.hub, entry).as_deref() == Some(OPERATOR.0)
     };
-    assert_eq!(world.hub.journal().count(opened), 0);
+    assert_eq!(world.hub.request_log().count(opened), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,8 +106,8 @@ async fn who_logs_in_pays_themselves_and_a_head_is_paid_by_nobody() {
     let anonymous = world.engine.anonymous("library/hello").await;
     let head = world.engine.head(LATEST, &[("authorization", &anonymous), ANY]).await;
     assert_eq!(head.header("docker-ratelimit-source"), "127.0.0.1");
-    let paid = |entry: &Entry| payer(&world.hub, entry).as_deref() == Some(OPERATOR.0);
-    assert_eq!(world.hub.journal().count(|entry| entry.site == Site::Registry && paid(entry)), 0);
+    let paid = |entry: &LoggedRequest| payer(&world.hub, entry).as_deref() == Some(OPERATOR.0);
+    assert_eq!(world.hub.request_log().count(|entry| entry.site == Site::Registry && paid(entry)), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

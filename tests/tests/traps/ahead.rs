@@ -89,16 +89,16 @@ async fn what_a_token_opens_follows_a_pull_and_is_paid_for_by_its_holder_each_ti
         assert!(head.digests_ahead().await.is_empty());
         assert_eq!(pulls(&world.hub), 0);
         for _ in 0..2 {
-            world.hub.journal().clear();
+            world.hub.request_log().clear();
             let question = Question::get(repository, "latest").wishing("linux/amd64").by(&bearer);
             let answer = asker.ask(&question).await;
             assert_eq!(answer.body, image.index().bytes);
             assert_eq!(answer.digests_ahead().await, parts(image.platform("amd64").unwrap()));
             assert_eq!(pulls(&world.hub), 2);
-            let tokens: Vec<_> = world.hub.journal().of(Site::Registry);
+            let tokens: Vec<_> = world.hub.request_log().of(Site::Registry);
             assert!(tokens.iter().all(|entry| entry.header("authorization") == Some(&bearer)), "{tokens:#?}");
         }
-        world.hub.journal().clear();
+        world.hub.request_log().clear();
     }
     assert!(std::fs::read_dir(world.server.state().join("manifests")).is_err(), "nothing is kept");
 }
@@ -126,7 +126,7 @@ async fn a_private_image_is_answered_from_memory_for_the_token_that_opened_it_an
         }
     }
     for (path, _) in &parts {
-        assert_eq!(world.hub.journal().count(|entry| entry.path == *path), 1, "{path}");
+        assert_eq!(world.hub.request_log().count(|entry| entry.path == *path), 1, "{path}");
     }
     // Another one of hers is told by the registry, and the others are as well.
     let again = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
@@ -136,10 +136,10 @@ async fn a_private_image_is_answered_from_memory_for_the_token_that_opened_it_an
     for (bearer, status) in
         [(&his, StatusCode::UNAUTHORIZED), (&anonymous, StatusCode::UNAUTHORIZED), (&again, StatusCode::OK)]
     {
-        world.hub.journal().clear();
+        world.hub.request_log().clear();
         for (path, _) in &parts {
             assert_eq!(get(path, bearer).await.status, status, "{path}");
-            assert!(world.hub.journal().count(|entry| entry.path == *path) > 0, "{path}");
+            assert!(world.hub.request_log().count(|entry| entry.path == *path) > 0, "{path}");
         }
     }
 }
@@ -154,7 +154,7 @@ async fn the_answer_never_waits_for_what_follows() {
     world.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on(&path));
     let answer = asker.ask(&Question::get(HELLO, "latest").wishing("linux/amd64")).await;
     assert_eq!(answer.body, image.index().bytes);
-    world.hub.journal().wait_for(|entry| entry.path.ends_with(&path), PATIENCE).await.unwrap();
+    world.hub.request_log().wait_for(|entry| entry.path.ends_with(&path), PATIENCE).await.unwrap();
     world.hub.faults().clear();
     world.hub.faults().release();
     assert_eq!(answer.digests_ahead().await, parts(amd64));
@@ -170,16 +170,16 @@ async fn a_client_that_wants_no_more_of_it_stops_it() {
     world.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on(&path));
     let question = Question::get(HELLO, "latest").wishing("linux/amd64");
     let answer = asker.ask(&question).await;
-    world.hub.journal().wait_for(|entry| entry.path.ends_with(&path), PATIENCE).await.unwrap();
+    world.hub.request_log().wait_for(|entry| entry.path.ends_with(&path), PATIENCE).await.unwrap();
     answer.stop();
     // The server's request is given up, so that the next one is a new one.
     let again = asker.ask(&question).await;
-    let waits = |entry: &docxy_tests::hub::Entry| entry.path.ends_with(&path);
+    let waits = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with(&path);
     world.hub.faults().clear();
     world.hub.faults().release();
     assert_eq!(again.digests_ahead().await, parts(amd64));
-    assert!(world.hub.journal().count(waits) <= 2);
-    let blobs = world.hub.journal().count(|entry| entry.site == Site::Cdn);
+    assert!(world.hub.request_log().count(waits) <= 2);
+    let blobs = world.hub.request_log().count(|entry| entry.site == Site::Cdn);
     assert_eq!(blobs, 2, "config and layer, for the second one alone");
 }
 
@@ -208,8 +208,8 @@ async fn many_who_ask_at_once_cost_one_pull_of_each_manifest() {
     for _ in 0..8 {
         streams.push(asker.begin(&question).await);
     }
-    let held = |entry: &docxy_tests::hub::Entry| entry.path.ends_with("/manifests/latest");
-    world.hub.journal().wait_for(held, PATIENCE).await.unwrap();
+    let held = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with("/manifests/latest");
+    world.hub.request_log().wait_for(held, PATIENCE).await.unwrap();
     // Each of them has been accepted by the time that this one, which came later, is answered.
     assert_eq!(asker.ask(&Question::get("library/other", "missing")).await.status, StatusCode::NOT_FOUND);
     world.hub.faults().clear();
@@ -219,8 +219,8 @@ async fn many_who_ask_at_once_cost_one_pull_of_each_manifest() {
         assert_eq!(answer.status, StatusCode::OK);
         assert_eq!(answer.digests_ahead().await.len(), 3);
     }
-    let of_hello = |entry: &docxy_tests::hub::Entry| {
+    let of_hello = |entry: &docxy_tests::hub::LoggedRequest| {
         entry.method == "GET" && entry.path.contains("library/hello/manifests/")
     };
-    assert_eq!(world.hub.journal().count(of_hello), 2);
+    assert_eq!(world.hub.request_log().count(of_hello), 2);
 }

@@ -12,7 +12,7 @@ use docxy_protocol::{
     reply::{Body, Reply, Response},
     request::{Method, Operation, Request},
 };
-use docxy_tests::hub::{Entry, Hub};
+use docxy_tests::hub::{Hub, LoggedRequest};
 use http::{HeaderMap, StatusCode};
 use quinn::{Connection, RecvStream, SendStream};
 use serde_json::Value;
@@ -175,14 +175,14 @@ impl Answered {
 
 /// Manifests that were fetched, and so paid for.
 pub(crate) fn pulls(hub: &Hub) -> usize {
-    hub.journal().count(|entry| is_manifest(entry) && entry.method == "GET")
+    hub.request_log().count(|entry| is_manifest(entry) && entry.method == "GET")
 }
 
 /// Manifests that were looked at.
 pub(crate) fn looks(hub: &Hub) -> usize {
-    hub.journal().count(|entry| is_manifest(entry) && entry.method == "HEAD")
+    hub.request_log().count(|entry| is_manifest(entry) && entry.method == "HEAD")
 }
 
-fn is_manifest(entry: &Entry) -> bool {
+fn is_manifest(entry: &LoggedRequest) -> bool {
     entry.path.contains("/manifests/")
 }

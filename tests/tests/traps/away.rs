@@ -46,13 +46,13 @@ async fn a_laptop_that_sleeps_in_mid_pull_goes_on_when_it_wakes() {
 async fn a_nat_that_forgets_again_and_again_costs_no_connection() {
     let Way { mut world, relay } = Way::new().await;
     for _ in 0..3 {
-        relay.forget();
+        relay.rebind_ports();
         assert_served_at_once(&world.engine).await;
     }
     let (blob, path) = world.with_blob(1, 64 * MIB);
     let mut raw = begin(&world, &path, MIB).await;
     for part in 1..=3 {
-        relay.forget();
+        relay.rebind_ports();
         raw.read_body((part * 16 * MIB) as usize).await;
     }
     assert_whole(&raw.rest().await, &blob);

@@ -1,6 +1,6 @@
 //! Blobs that arrive: small and large, one and many, to the byte.
 
-use docxy_tests::hub::{Digest, Entry, Site};
+use docxy_tests::hub::{Digest, LoggedRequest, Site};
 use futures_util::future::join_all;
 use http::StatusCode;
 
@@ -68,7 +68,7 @@ async fn a_head_of_a_layer_has_its_exact_length_and_moves_no_byte() {
         assert_eq!(answer.header("content-type"), "application/octet-stream");
     }
     assert!(world.hub.transfers().snapshot().is_empty());
-    assert_eq!(world.hub.journal().count(|entry| entry.site == Site::Cdn && entry.method != "HEAD"), 0);
+    assert_eq!(world.hub.request_log().count(|entry| entry.site == Site::Cdn && entry.method != "HEAD"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +83,7 @@ async fn the_cdn_sees_no_credential_whoever_pulls() {
         // The stand-in's CDN answers 400 to credentials, as object stores do.
         assert_is(&world.engine.get(path, &[("authorization", bearer)]).await, blob.digest(), blob.len());
     }
-    let cdn = world.hub.journal().of(Site::Cdn);
+    let cdn = world.hub.request_log().of(Site::Cdn);
     assert_eq!(cdn.len(), 2);
     assert!(cdn.iter().all(|entry| entry.header("authorization").is_none()), "{cdn:#?}");
     assert!(cdn.iter().all(|entry| entry.header("host") == Some("production.cloudflare.docker.com")));
@@ -96,13 +96,13 @@ async fn what_an_engine_can_unpack_is_for_it_to_say() {
     let (_, path) = world.with_blob(1, 1000);
     let zstd = "zstd;q=1.0, gzip;q=0.8, deflate;q=0.5";
     for accepted in [Some(zstd), None] {
-        world.hub.journal().clear();
+        world.hub.request_log().clear();
         let mut headers = vec![("authorization", bearer.as_str())];
         headers.extend(accepted.map(|value| ("accept-encoding", value)));
         world.engine.get(&path, &headers).await;
-        let wanted = |entry: &Entry| entry.header("accept-encoding").map(str::to_owned);
+        let wanted = |entry: &LoggedRequest| entry.header("accept-encoding").map(str::to_owned);
         // Beside the server's own requests for a token.
-        let journal = world.hub.journal().snapshot();
+        let journal = world.hub.request_log().snapshot();
         let seen: Vec<_> =
             journal.iter().filter(|entry| entry.path.contains("/blobs/")).map(wanted).collect();
         assert_eq!(seen, [accepted.map(str::to_owned), accepted.map(str::to_owned)], "registry and CDN");

@@ -90,7 +90,7 @@ async fn an_engine_that_hangs_up_before_the_answer_frees_its_place() {
     world.hub.faults().arm(Rule::once(Fault::Hold { site }));
     let bearer = world.engine.anonymous("library/hello").await;
     let raw = Raw::get(world.client.address(), &path, &[("authorization", &bearer)]).await;
-    world.hub.journal().wait_for(|entry| entry.site == site, PATIENCE).await.unwrap();
+    world.hub.request_log().wait_for(|entry| entry.site == site, PATIENCE).await.unwrap();
     drop(raw);
     let mut server = world.server;
     let cancelled = tokio::task::block_in_place(|| server.process().wait_for_line("cancelled", AT_ONCE));

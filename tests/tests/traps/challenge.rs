@@ -88,7 +88,7 @@ async fn the_registry_sees_its_own_host_and_no_trace_of_ours() {
         ("user-agent", "docker/29.0"),
     ];
     world.engine.get("/v2/", &headers).await;
-    let entries = world.hub.journal().of(Site::Registry);
+    let entries = world.hub.request_log().of(Site::Registry);
     let seen = entries.last().unwrap();
     assert_eq!(seen.header("host"), Some("registry-1.docker.io"));
     assert_eq!(seen.header("user-agent"), Some("docker/29.0"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use docxy_tests::{
-    hub::{Entry, Fault, Image, Rule, Site},
+    hub::{Fault, Image, LoggedRequest, Rule, Site},
     process::PATIENCE,
 };
 use http::StatusCode;
@@ -28,7 +28,7 @@ async fn when_warm_a_request_costs_one_upstream_or_a_look_more_and_no_new_connec
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     asker.ask(&Question::get(HELLO, "latest").wishing("linux/amd64")).await.digests_ahead().await;
-    let known: BTreeSet<_> = world.hub.journal().snapshot().iter().map(|entry| entry.peer).collect();
+    let known: BTreeSet<_> = world.hub.request_log().snapshot().iter().map(|entry| entry.peer).collect();
     let newer = Image::hello_from("a later release").unwrap();
     let moved = Question::head(HELLO, "latest");
     for (question, expected) in [
@@ -40,9 +40,9 @@ async fn when_warm_a_request_costs_one_upstream_or_a_look_more_and_no_new_connec
         (Question::get(HELLO, "new"), &["HEAD", "GET"]),
     ] {
         world.hub.store().publish(HELLO, "new", &newer);
-        world.hub.journal().clear();
+        world.hub.request_log().clear();
         assert_eq!(asker.ask(&question).await.status, StatusCode::OK);
-        let seen: Vec<Entry> = world.hub.journal().snapshot();
+        let seen: Vec<LoggedRequest> = world.hub.request_log().snapshot();
         assert!(
             seen.iter().all(|entry| entry.site == Site::Registry && known.contains(&entry.peer)),
             "{seen:#?}"
@@ -57,12 +57,12 @@ async fn connections_in_use_are_kept_warm_for_nothing() {
     let bearer = world.engine.anonymous(HELLO).await;
     let (_, blob) = world.with_blob(1, 1 << 20);
     assert!(world.engine.get(&blob, &[("authorization", &bearer)]).await.whole);
-    let known: BTreeSet<_> = world.hub.journal().snapshot().iter().map(|entry| entry.peer).collect();
-    world.hub.journal().clear();
+    let known: BTreeSet<_> = world.hub.request_log().snapshot().iter().map(|entry| entry.peer).collect();
+    world.hub.request_log().clear();
     for site in [Site::Registry, Site::Auth, Site::Cdn] {
-        world.hub.journal().wait_for(|entry| entry.site == site, 2 * PATIENCE).await.unwrap();
+        world.hub.request_log().wait_for(|entry| entry.site == site, 2 * PATIENCE).await.unwrap();
     }
-    for entry in world.hub.journal().snapshot() {
+    for entry in world.hub.request_log().snapshot() {
         assert!(entry.method == "HEAD" && known.contains(&entry.peer), "{entry:#?}");
         assert!(!entry.path.contains("/manifests/"), "{entry:#?}");
     }
@@ -91,7 +91,7 @@ async fn check_pays_for_nothing_that_the_server_has_met() {
     for manifest in [hello().digest().clone(), hello().platforms()[0].manifest.digest.clone()] {
         asker.ask(&Question::get(HELLO, manifest)).await;
     }
-    world.hub.journal().clear();
+    world.hub.request_log().clear();
     assert!(check(&world, &["hello"]).unwrap().contains("98 of 100 pulls"));
     assert_eq!(pulls(&world.hub), 0);
 }

@@ -30,7 +30,7 @@ async fn a_web_page_that_points_its_own_name_at_localhost_is_refused() {
             assert!(message.contains(&host) && message.contains("--host"), "{message}");
         }
     }
-    assert!(world.hub.journal().of(Site::Registry).is_empty());
+    assert!(world.hub.request_log().of(Site::Registry).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +48,7 @@ async fn a_request_without_a_host_or_with_two_is_refused() {
         let said = say(address, request.as_bytes()).await;
         assert_eq!((said.status(), code(&said).as_str()), (421, "DENIED"), "{hosts:?}");
     }
-    assert!(world.hub.journal().of(Site::Registry).is_empty());
+    assert!(world.hub.request_log().of(Site::Registry).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +117,7 @@ async fn a_web_page_cannot_make_a_browser_ask_for_it() {
     let answer = world.engine.ask(Method::OPTIONS, "/v2/", &preflight).await;
     assert_eq!(answer.status, 403);
     assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
-    assert!(world.hub.journal().snapshot().is_empty(), "nothing was asked upstream");
+    assert!(world.hub.request_log().snapshot().is_empty(), "nothing was asked upstream");
 
     for (path, headers, status) in [
         // Typed into the address bar, and from a page of our own.

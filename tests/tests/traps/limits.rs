@@ -71,7 +71,7 @@ async fn a_429_is_asked_upstream_once_and_not_hammered() {
     let world = World::new().await;
     world.hub.faults().arm(Rule::always(Fault::PullLimit));
     assert_eq!(latest(&world.engine).await.status, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(world.hub.journal().count(|entry| entry.path == LATEST), 1);
+    assert_eq!(world.hub.request_log().count(|entry| entry.path == LATEST), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,11 +80,11 @@ async fn a_failure_of_the_registry_stays_what_it_is() {
     for status in [400, 403, 451, 500, 502, 503, 504] {
         let fault = Fault::Status { site: Site::Registry, status, retry_after: None };
         world.hub.faults().arm(Rule::always(fault).on("/manifests/"));
-        world.hub.journal().clear();
+        world.hub.request_log().clear();
         let (seen, ..) = latest(&world.engine).await.error();
         assert_eq!(seen, status);
         world.hub.faults().clear();
-        let asked = world.hub.journal().count(|entry| entry.path == LATEST);
+        let asked = world.hub.request_log().count(|entry| entry.path == LATEST);
         // Such a failure passes, mostly; a refusal doesn't.
         assert_eq!(asked > 1, matches!(status, 502..=504), "{status}: asked {asked} times");
     }

@@ -48,7 +48,7 @@ async fn a_long_list_of_tags_is_read_to_its_end_through_the_client_alone() {
         assert_eq!(all_tags(&world.engine, "/v2/library/hello/tags/list").await, all);
         let rest = all_tags(&world.engine, "/v2/library/hello/tags/list?n=4&last=v20&ns=docker.io").await;
         assert_eq!(rest, wanted[11..]);
-        let seen = world.hub.journal().of(Site::Registry).pop().unwrap();
+        let seen = world.hub.request_log().of(Site::Registry).pop().unwrap();
         assert!(seen.query_values("ns").is_empty(), "{seen:?}");
     }
 }

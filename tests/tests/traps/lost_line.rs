@@ -143,7 +143,7 @@ async fn an_engines_own_range_is_resumed_within_it() {
     start_again(&mut world);
     let said = raw.rest().await;
     assert!(said.status() == 206 && said.body() == &bytes(&blob)[start..end]);
-    let asked = world.hub.journal().of(Site::Cdn).pop().unwrap();
+    let asked = world.hub.request_log().of(Site::Cdn).pop().unwrap();
     let last = format!("-{}", end - 1);
     assert!(asked.header("range").unwrap().ends_with(&last), "{asked:?}");
 }
@@ -223,14 +223,14 @@ async fn a_manifest_whose_line_breaks_in_the_middle_arrives_whole() {
         while !relay.is_disconnected() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        relay.connect(true);
+        relay.set_connected(true);
         // What was lost would be sent again.
-        relay.block();
+        relay.block_flows();
     };
     let (answer, ()) = tokio::join!(pull, mend);
     assert!(answer.whole && answer.body == manifest.bytes, "{} bytes", answer.body.len());
     logged(world.client.process(), HOLDING, 1);
-    let asked = world.hub.journal().count(|entry| entry.path.ends_with("/manifests/long"));
+    let asked = world.hub.request_log().count(|entry| entry.path.ends_with("/manifests/long"));
     assert_eq!(asked, 2);
 }
 
@@ -268,7 +268,7 @@ async fn an_outage_is_over_for_a_pull_soon_after_it_is_over() {
     let Way { mut world, relay } = way;
     let (blob, path) = world.with_blob(1, 64 * MIB);
     let mut raw = begin(&world, &path, 2 * MIB).await;
-    relay.connect(false);
+    relay.set_connected(false);
     let reading = tokio::spawn(async move {
         raw.read_body(63 * MIB as usize).await;
         raw.rest().await
@@ -277,7 +277,7 @@ async fn an_outage_is_over_for_a_pull_soon_after_it_is_over() {
     // Long enough for probes of the old line to have become rare.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let before = relay.bytes_down();
-    relay.connect(true);
+    relay.set_connected(true);
     let back = Instant::now();
     while relay.bytes_down() < before + MIB {
         assert!(back.elapsed() < Duration::from_secs(30), "nothing came");
@@ -296,7 +296,7 @@ async fn a_line_that_begins_to_lose_a_tenth_of_all_packets_carries_a_pull_once()
     let (blob, path) = world.with_blob(1, 32 * MIB);
     let before = relay.bytes_down();
     let raw = begin(&world, &path, 2 * MIB).await;
-    relay.lose(0.1);
+    relay.set_loss(0.1);
     assert_whole(&raw.rest().await, &blob);
     let crossed = relay.bytes_down() - before;
     println!("{crossed} bytes crossed for a blob of {}", blob.len());
@@ -310,7 +310,7 @@ async fn a_client_whose_address_changes_keeps_its_connection() {
     let Way { mut world, relay } = Way::new().await;
     let (blob, path) = world.with_blob(1, 64 * MIB);
     let raw = begin(&world, &path, 2 * MIB).await;
-    relay.forget();
+    relay.rebind_ports();
     assert_whole(&raw.rest().await, &blob);
     let log = world.client.process().log();
     assert!(!log.contains("tunnel lost"), "{log}");
@@ -321,7 +321,7 @@ async fn a_flow_that_is_blocked_for_ever_is_left_for_another() {
     let Way { mut world, relay } = Way::new().await;
     let (blob, path) = world.with_blob(1, 64 * MIB);
     let raw = begin(&world, &path, 2 * MIB).await;
-    relay.block();
+    relay.block_flows();
     let started = Instant::now();
     assert_whole(&raw.rest().await, &blob);
     println!("a pull was over {:?} after its flow had been blocked", started.elapsed());

@@ -167,7 +167,7 @@ async fn a_client_that_asks_for_everything_and_reads_nothing_holds_up_itself_alo
             assert_others_are_served_at_once(&world).await;
         }
     }
-    let journal = world.hub.journal();
+    let journal = world.hub.request_log();
     let asked = || journal.count(|entry| entry.path.contains("/blobs/")) >= BLOBS as usize;
     block_in_place(|| {
         world.server.process().wait_for("ask for all", PATIENCE, |_| Ok(asked().then_some(())))

@@ -1,6 +1,6 @@
 //! Manifests: what is asked arrives as it was asked, and what is answered as it was answered.
 
-use docxy_tests::hub::{Entry, Fault, Format, Rule, Site, media_type};
+use docxy_tests::hub::{Fault, Format, LoggedRequest, Rule, Site, media_type};
 use http::{Method, StatusCode};
 
 use crate::{
@@ -28,7 +28,7 @@ async fn all_six_accept_lines_of_docker_arrive_in_their_order() {
     for method in [Method::HEAD, Method::GET] {
         let answer = world.engine.ask(method, LATEST, &headers).await;
         assert_eq!(answer.status, StatusCode::OK);
-        let seen = world.hub.journal().of(Site::Registry).pop().unwrap();
+        let seen = world.hub.request_log().of(Site::Registry).pop().unwrap();
         assert_eq!(seen.header_lines("accept").collect::<Vec<_>>(), accept);
     }
 }
@@ -47,8 +47,8 @@ async fn a_head_has_type_length_and_digest_and_costs_no_quota() {
         assert_eq!(answer.header("docker-content-digest"), image.digest().as_str());
         assert_eq!(answer.header("ratelimit-remaining"), "100;w=21600", "a HEAD must stay one");
     }
-    let is_get = |entry: &Entry| entry.path.contains("/manifests/") && entry.method == "GET";
-    assert_eq!(world.hub.journal().count(is_get), 0);
+    let is_get = |entry: &LoggedRequest| entry.path.contains("/manifests/") && entry.method == "GET";
+    assert_eq!(world.hub.request_log().count(is_get), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

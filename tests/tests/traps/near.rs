@@ -101,7 +101,7 @@ async fn crossed(world: &mut World) -> usize {
 
 /// `GET`s of manifests, which Docker Hub counts.
 fn paid(hub: &Hub) -> usize {
-    hub.journal().count(|entry| entry.method == "GET" && entry.path.contains("/manifests/"))
+    hub.request_log().count(|entry| entry.method == "GET" && entry.path.contains("/manifests/"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,7 +120,7 @@ async fn an_engines_first_requests_do_not_cross_the_sea() {
         assert!(answer.header("content-length").parse::<u32>().unwrap() > 0);
     }
     world.engine.anonymous("library/hello").await;
-    assert!(world.hub.journal().snapshot().is_empty());
+    assert!(world.hub.request_log().snapshot().is_empty());
     assert_eq!(crossed(&mut world).await, 0);
 }
 

@@ -1,6 +1,6 @@
 //! Registries beside Docker Hub: how they are named, and what must never reach them.
 
-use docxy_tests::hub::{Blob, Entry, Hub, HubConfig, Image, Names, Site, Store};
+use docxy_tests::hub::{Blob, Hub, HubConfig, Image, LoggedRequest, Names, Site, Store};
 use http::StatusCode;
 
 use crate::{
@@ -52,9 +52,9 @@ async fn another_registry_is_named_by_ns_as_containerd_does() {
     let path = format!("/v2/owner/image/manifests/latest?ns={OTHER}");
     let answer = engine.get(&path, &[("authorization", &bearer), ANY]).await;
     assert_eq!(answer.body, image().index().bytes);
-    let seen = two.other.journal().of(Site::Registry).pop().unwrap();
+    let seen = two.other.request_log().of(Site::Registry).pop().unwrap();
     assert_eq!((seen.line().as_str(), seen.query.as_str()), ("GET /v2/owner/image/manifests/latest", ""));
-    assert!(two.world.hub.journal().snapshot().is_empty());
+    assert!(two.world.hub.request_log().snapshot().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +70,7 @@ async fn another_registry_is_named_by_the_first_part_of_the_path() {
     two.other.store().add_blob("owner/image", blob.clone());
     let layer = engine.get(&format!("/v2/{OTHER}/owner/image/blobs/{}", blob.digest()), &headers).await;
     assert!(layer.whole && layer.body == bytes(&blob));
-    assert!(two.world.hub.journal().snapshot().is_empty());
+    assert!(two.world.hub.request_log().snapshot().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,14 +99,14 @@ async fn a_docker_hub_password_never_reaches_another_registry() {
     ] {
         engine.post(&format!("{grant}&service=container_registry&scope={private}")).await;
     }
-    let leaked = |entry: &Entry| {
+    let leaked = |entry: &LoggedRequest| {
         let secret = |text: &str| text.contains(ALICE.1) || text.contains("alices-own");
         entry.authorization_scheme() == Some("Basic")
             || entry.form.as_deref().is_some_and(secret)
             || entry.headers.iter().any(|(_, value)| secret(value))
             || secret(&entry.query)
     };
-    let seen = two.other.journal().snapshot();
+    let seen = two.other.request_log().snapshot();
     assert!(!seen.is_empty());
     assert_eq!(seen.iter().filter(|entry| leaked(entry)).collect::<Vec<_>>().len(), 0, "{seen:#?}");
 }
@@ -126,7 +126,7 @@ async fn a_registry_that_the_server_does_not_serve_is_denied_by_name() {
         assert_eq!((status, code.as_str()), (403, "DENIED"), "{path}");
         assert!(message.contains("quay.example"), "{message}");
     }
-    assert!(world.hub.journal().snapshot().is_empty());
+    assert!(world.hub.request_log().snapshot().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +146,7 @@ async fn docker_hub_is_found_under_all_of_its_names() {
     ] {
         let answer = world.engine.get(path, &[("authorization", &bearer), ANY]).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
-        let seen = world.hub.journal().of(Site::Registry).pop().unwrap();
+        let seen = world.hub.request_log().of(Site::Registry).pop().unwrap();
         assert_eq!(seen.path, "/v2/library/hello/manifests/latest", "{path}");
         assert_eq!(seen.query, "", "{path}");
     }

@@ -61,7 +61,7 @@ async fn what_was_paid_for_outlives_a_restart() {
         world.server.stop().unwrap();
         world.server.start_again().unwrap();
     });
-    world.hub.journal().clear();
+    world.hub.request_log().clear();
     let asker = Asker::with(&world, &link).await;
     assert_hello(&asker, &hello()).await;
     assert_eq!((pulls(&world.hub), looks(&world.hub)), (0, 2), "only the tag is looked up");
@@ -88,7 +88,7 @@ async fn a_tag_that_moves_between_the_look_and_the_pull_is_answered_with_one_of_
     let path = format!("/manifests/{}", newer().digest());
     world.hub.faults().arm(Rule::once(Fault::Hold { site: Site::Registry }).on(&path));
     let stream = asker.begin(&Question::get(HELLO, "latest").wishing("linux/amd64")).await;
-    world.hub.journal().wait_for(|entry| entry.path.ends_with(&path), PATIENCE).await.unwrap();
+    world.hub.request_log().wait_for(|entry| entry.path.ends_with(&path), PATIENCE).await.unwrap();
     world.hub.store().publish(HELLO, "latest", &Image::hello_from("yet another").unwrap());
     world.hub.faults().release();
     let answer = Answered::read(stream).await;

@@ -48,7 +48,7 @@ async fn an_interrupted_layer_is_resumed_with_206_and_an_exact_content_range() {
         assert_eq!(answer.header("content-range"), format!("bytes {start}-{}/{LEN}", end - 1));
         assert_eq!(answer.header("content-length"), (end - start).to_string());
         assert!(answer.whole && answer.body == ranged.bytes[start..end], "{range}");
-        let cdn = ranged.world.hub.journal().of(Site::Cdn).pop().unwrap();
+        let cdn = ranged.world.hub.request_log().of(Site::Cdn).pop().unwrap();
         assert_eq!(cdn.header("range"), Some(range), "kept across the redirect");
     }
 }
@@ -108,5 +108,5 @@ async fn every_resume_asks_the_registry_for_a_fresh_url() {
     for start in ["bytes=0-9", "bytes=10-19", "bytes=20-29"] {
         assert_eq!(ranged.get(&[("range", start)]).await.status, StatusCode::PARTIAL_CONTENT);
     }
-    assert_eq!(ranged.world.hub.journal().count(|entry| entry.path == ranged.path), 3);
+    assert_eq!(ranged.world.hub.request_log().count(|entry| entry.path == ranged.path), 3);
 }

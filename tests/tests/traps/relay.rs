@@ -1,5 +1,6 @@
-//! The way between client and server, in the hands of a test: a NAT that forgets, a network that is gone, a filter.
-//! Passes datagrams on and looks into none.
+//! A UDP relay between client and server by which a test changes the path: NAT rebinding, a lost network, blocked
+//! flows, loss, delay.
+//! Must never read a datagram's content.
 
 use std::{
     collections::HashMap,
@@ -15,97 +16,108 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use tokio::{net::UdpSocket, task::JoinSet, time::Instant};
 
-/// A relay in front of a server.
+/// A UDP relay in front of one server.
 pub(crate) struct Relay {
     address: SocketAddr,
-    way: Arc<Way>,
+    path: Arc<Path>,
     _task: JoinSet<()>,
 }
 
-struct Way {
-    /// How long a datagram takes, in either direction.
+struct Path {
+    /// The one-way delay.
     delay: Duration,
-    front: UdpSocket,
+    client_socket: UdpSocket,
     server: SocketAddr,
     flows: Mutex<HashMap<SocketAddr, Flow>>,
-    gone: AtomicBool,
-    down: AtomicU64,
-    /// How many bytes may come through towards the client before the network is gone.
-    enough: AtomicU64,
-    dice: Mutex<Pcg64Mcg>,
-    lost: Mutex<f64>,
+    disconnected: AtomicBool,
+    bytes_down: AtomicU64,
+    /// The network disconnects itself once this many bytes have passed towards the client.
+    disconnect_at: AtomicU64,
+    rng: Mutex<Pcg64Mcg>,
+    loss: Mutex<f64>,
 }
 
-/// What one of the client's ports has become on the server's side.
+/// The server's side of one client port.
 enum Flow {
     Open {
-        outside: Arc<UdpSocket>,
-        _back: JoinSet<()>,
+        server_socket: Arc<UdpSocket>,
+        _task: JoinSet<()>,
     },
-    /// Nothing passes any more, in either direction.
+    /// All datagrams of this port are dropped, in both directions.
     Blocked,
 }
 
 impl Relay {
     pub(crate) async fn to(server: SocketAddr) -> Self {
-        Self::far_from(server, Duration::ZERO).await
+        Self::with_delay(server, Duration::ZERO).await
     }
 
-    /// One that takes its time in either direction.
-    pub(crate) async fn far_from(server: SocketAddr, delay: Duration) -> Self {
-        let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = front.local_addr().unwrap();
-        let (flows, gone) = (Mutex::default(), AtomicBool::new(false));
-        let (down, enough) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-        let (dice, lost) = (Mutex::new(Pcg64Mcg::seed_from_u64(1)), Mutex::new(0.0));
-        let way = Arc::new(Way { delay, front, server, flows, gone, down, enough, dice, lost });
+    /// A relay with this one-way delay.
+    pub(crate) async fn with_delay(server: SocketAddr, delay: Duration) -> Self {
+        let client_socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = client_socket.local_addr().unwrap();
+        let (flows, disconnected) = (Mutex::default(), AtomicBool::new(false));
+        let (bytes_down, disconnect_at) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        let (rng, loss) = (Mutex::new(Pcg64Mcg::seed_from_u64(1)), Mutex::new(0.0));
+        let path = Arc::new(Path {
+            delay,
+            client_socket,
+            server,
+            flows,
+            disconnected,
+            bytes_down,
+            disconnect_at,
+            rng,
+            loss,
+        });
         let mut task = JoinSet::new();
-        task.spawn(forward(way.clone()));
-        Self { address, way, _task: task }
+        task.spawn(forward_up(path.clone()));
+        Self { address, path, _task: task }
     }
 
-    /// Where clients dial.
+    /// The address that clients dial.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Bytes that came through towards the client so far.
+    /// Bytes that have passed towards the client.
     pub(crate) fn bytes_down(&self) -> u64 {
-        self.way.down.load(Ordering::Relaxed)
+        self.path.bytes_down.load(Ordering::Relaxed)
     }
 
-    /// From now on the server sees other ports, and what it sends to the old ones is lost.
-    pub(crate) fn forget(&self) {
-        self.way.flows.lock().unwrap().clear();
+    /// Rebinds all ports, as a NAT does that lost its state: the server sees new ports, and datagrams to the old
+    /// ones are lost.
+    pub(crate) fn rebind_ports(&self) {
+        self.path.flows.lock().unwrap().clear();
     }
 
-    /// Lets nothing through any more to or from the ports that the client has used so far.
-    pub(crate) fn block(&self) {
-        self.way.flows.lock().unwrap().values_mut().for_each(|flow| *flow = Flow::Blocked);
+    /// Drops all datagrams to and from the ports that the client has used so far.
+    pub(crate) fn block_flows(&self) {
+        self.path.flows.lock().unwrap().values_mut().for_each(|flow| *flow = Flow::Blocked);
     }
 
-    /// Loses this share of all datagrams from now on, in both directions.
-    pub(crate) fn lose(&self, share: f64) {
-        *self.way.lost.lock().unwrap() = share;
+    /// Drops this share of all datagrams from now on, in both directions.
+    pub(crate) fn set_loss(&self, share: f64) {
+        *self.path.loss.lock().unwrap() = share;
     }
 
-    /// Whether the network is there.
-    pub(crate) fn connect(&self, connected: bool) {
-        self.way.gone.store(!connected, Ordering::Relaxed);
+    /// Connects or disconnects the network.
+    pub(crate) fn set_connected(&self, connected: bool) {
+        self.path.disconnected.store(!connected, Ordering::Relaxed);
     }
 
-    /// Disconnects the network once so many more bytes have come through towards the client.
+    /// Disconnects the network once this many more bytes have passed towards the client.
     pub(crate) fn disconnect_after(&self, bytes: u64) {
-        self.way.enough.store(self.bytes_down() + bytes, Ordering::Relaxed);
+        self.path.disconnect_at.store(self.bytes_down() + bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn is_disconnected(&self) -> bool {
-        self.way.gone.load(Ordering::Relaxed)
+        self.path.disconnected.load(Ordering::Relaxed)
     }
 }
 
-impl Way {
-    async fn later(&self, send: impl Future<Output = ()> + Send + 'static) {
+impl Path {
+    async fn send_delayed(&self, send: impl Future<Output = ()> + Send + 'static) {
         if self.delay.is_zero() {
             return send.await;
         }
@@ -116,58 +128,59 @@ impl Way {
         });
     }
 
-    /// Whether a datagram doesn't get through.
-    fn drops(&self) -> bool {
-        let lost = *self.lost.lock().unwrap();
-        self.gone.load(Ordering::Relaxed) || self.dice.lock().unwrap().random_bool(lost)
+    /// Whether to drop the next datagram.
+    fn drops_next(&self) -> bool {
+        let loss = *self.loss.lock().unwrap();
+        self.disconnected.load(Ordering::Relaxed) || self.rng.lock().unwrap().random_bool(loss)
     }
 }
 
-async fn forward(way: Arc<Way>) {
+async fn forward_up(path: Arc<Path>) {
     let mut buffer = [0; 2048];
     loop {
-        let Ok((length, client)) = way.front.recv_from(&mut buffer).await else { continue };
-        if way.drops() {
+        let Ok((length, client)) = path.client_socket.recv_from(&mut buffer).await else { continue };
+        if path.drops_next() {
             continue;
         }
-        if let Some(outside) = outside(&way, client) {
+        if let Some(server_socket) = socket_for(&path, client) {
             let datagram = buffer[..length].to_vec();
-            way.later(async move { drop(outside.send(&datagram).await) }).await;
+            path.send_delayed(async move { drop(server_socket.send(&datagram).await) }).await;
         }
     }
 }
 
-/// The socket that stands for this port of the client; `None` where it is blocked.
-fn outside(way: &Arc<Way>, client: SocketAddr) -> Option<Arc<UdpSocket>> {
-    let mut flows = way.flows.lock().unwrap();
+/// The socket that stands for this port of the client, or `None` if the port is blocked.
+fn socket_for(path: &Arc<Path>, client: SocketAddr) -> Option<Arc<UdpSocket>> {
+    let mut flows = path.flows.lock().unwrap();
     let flow = flows.entry(client).or_insert_with(|| {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(way.server).unwrap();
+        socket.connect(path.server).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let outside = Arc::new(UdpSocket::from_std(socket).unwrap());
-        let mut back = JoinSet::new();
-        back.spawn(backward(way.clone(), outside.clone(), client));
-        Flow::Open { outside, _back: back }
+        let server_socket = Arc::new(UdpSocket::from_std(socket).unwrap());
+        let mut task = JoinSet::new();
+        task.spawn(forward_down(path.clone(), server_socket.clone(), client));
+        Flow::Open { server_socket, _task: task }
     });
     match flow {
-        Flow::Open { outside, .. } => Some(outside.clone()),
+        Flow::Open { server_socket, .. } => Some(server_socket.clone()),
         Flow::Blocked => None,
     }
 }
 
-async fn backward(way: Arc<Way>, outside: Arc<UdpSocket>, client: SocketAddr) {
+async fn forward_down(path: Arc<Path>, server_socket: Arc<UdpSocket>, client: SocketAddr) {
     let mut buffer = [0; 2048];
     loop {
-        // An error is a server that is gone for the moment, told by ICMP.
-        let Ok(length) = outside.recv(&mut buffer).await else { continue };
-        if !way.drops() {
-            let down = way.down.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
-            if down >= way.enough.load(Ordering::Relaxed) {
-                way.enough.store(u64::MAX, Ordering::Relaxed);
-                way.gone.store(true, Ordering::Relaxed);
+        // An ICMP error: the server does not run at the moment.
+        let Ok(length) = server_socket.recv(&mut buffer).await else { continue };
+        if !path.drops_next() {
+            let down = path.bytes_down.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
+            if down >= path.disconnect_at.load(Ordering::Relaxed) {
+                path.disconnect_at.store(u64::MAX, Ordering::Relaxed);
+                path.disconnected.store(true, Ordering::Relaxed);
             }
-            let (datagram, passing) = (buffer[..length].to_vec(), way.clone());
-            way.later(async move { drop(passing.front.send_to(&datagram, client).await) }).await;
+            let (datagram, sender) = (buffer[..length].to_vec(), path.clone());
+            path.send_delayed(async move { drop(sender.client_socket.send_to(&datagram, client).await) })
+                .await;
         }
     }
 }

@@ -32,7 +32,7 @@ fn assert_is(answer: &Answer, blob: &Blob) {
 
 /// The ranges that the CDN was asked for, oldest first.
 fn ranges(world: &World) -> Vec<String> {
-    let cdn = world.hub.journal().of(Site::Cdn);
+    let cdn = world.hub.request_log().of(Site::Cdn);
     cdn.iter().filter_map(|entry| entry.header("range").map(str::to_owned)).collect()
 }
 
@@ -48,12 +48,12 @@ async fn a_layer_that_the_cdn_cuts_off_five_times_arrives_whole() {
         for cut in 1..=5 {
             world.hub.faults().arm(Rule::once(Fault::CutAt { byte: cut * len / 6 + cut }));
         }
-        world.hub.journal().clear();
+        world.hub.request_log().clear();
         assert_is(&pull(&world, &path, &[]).await, &blob);
         assert!(world.hub.faults().armed().is_empty());
         assert_eq!(ranges(&world).len(), 5);
-        let asked = |entry: &docxy_tests::hub::Entry| entry.path == path;
-        assert_eq!(world.hub.journal().count(asked), 6, "each time from the registry on");
+        let asked = |entry: &docxy_tests::hub::LoggedRequest| entry.path == path;
+        assert_eq!(world.hub.request_log().count(asked), 6, "each time from the registry on");
     }
 }
 
@@ -67,7 +67,7 @@ async fn a_layer_is_continued_within_the_range_that_an_engine_asked_for() {
         ("bytes=1000000-2999999", 1_000_000, 3_000_000),
         ("bytes=1999990-2000009", 1_999_990, 2_000_010),
     ] {
-        world.hub.journal().clear();
+        world.hub.request_log().clear();
         world.hub.faults().arm(Rule::once(Fault::CutAt { byte: 2_000_000 }));
         let answer = pull(&world, &path, &[("range", range), ("accept-encoding", "gzip")]).await;
         assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
@@ -210,7 +210,7 @@ impl Fresh {
     /// How often it was paid for.
     fn pulls(&self, world: &World) -> usize {
         let manifests = format!("{}/manifests/", self.repository);
-        world.hub.journal().count(|entry| entry.method == "GET" && entry.path.contains(&manifests))
+        world.hub.request_log().count(|entry| entry.method == "GET" && entry.path.contains(&manifests))
     }
 
     async fn get(&self, world: &World) -> Answer {

@@ -45,7 +45,7 @@ async fn trips(most: f64, measured: impl AsyncFn() -> Duration) -> f64 {
 async fn a_client_that_has_just_been_started_answers_after_two_round_trips() {
     let hub = hub().await;
     let mut server = server(&config(&hub));
-    let relay = Relay::far_from(server.address(), ONE_WAY).await;
+    let relay = Relay::with_delay(server.address(), ONE_WAY).await;
     let link = link(&mut server, &relay);
     let measured = trips(2.75, async || {
         let started = Instant::now();
@@ -63,7 +63,7 @@ async fn a_client_that_has_just_been_started_answers_after_two_round_trips() {
 async fn a_small_image_takes_one_round_trip_on_a_line_that_has_slept() {
     let hub = hub().await;
     let mut server = server(&config(&hub));
-    let relay = Relay::far_from(server.address(), ONE_WAY).await;
+    let relay = Relay::with_delay(server.address(), ONE_WAY).await;
     let link = link(&mut server, &relay);
     let image = hello();
     let platform = image.platform(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }).unwrap();

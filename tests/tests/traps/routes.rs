@@ -28,7 +28,7 @@ async fn a_path_that_is_not_served_is_a_clean_404() {
         let (status, code, _) = world.engine.get(path, &[]).await.fault("request");
         assert_eq!((status, code.as_str()), (404, "UNSUPPORTED"), "{path}");
     }
-    assert!(world.hub.journal().of(Site::Registry).is_empty());
+    assert!(world.hub.request_log().of(Site::Registry).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +51,7 @@ async fn a_push_is_405_and_says_what_is_allowed() {
         assert_eq!((status, code.as_str()), (405, "UNSUPPORTED"), "{method} {path}");
         assert_eq!(answer.headers["allow"], allowed, "{method} {path}");
     }
-    assert!(world.hub.journal().of(Site::Registry).is_empty());
+    assert!(world.hub.request_log().of(Site::Registry).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +72,7 @@ async fn a_name_that_is_none_is_400_with_its_own_code() {
         let (status, seen, _) = world.engine.get(path, &[]).await.fault("request");
         assert_eq!((status, seen.as_str()), (400, code), "{path}");
     }
-    assert!(world.hub.journal().of(Site::Registry).is_empty());
+    assert!(world.hub.request_log().of(Site::Registry).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,7 @@ async fn a_server_that_is_stopped_finishes_what_runs_and_begins_nothing_new() {
     });
     transfer.finish().await;
     ends_well(world.server.process(), PATIENCE);
-    assert_eq!(world.hub.journal().count(|entry| entry.path == LATEST), 0);
+    assert_eq!(world.hub.request_log().count(|entry| entry.path == LATEST), 0);
     assert!(!late.is_finished(), "it waits for the server to come back");
     block_in_place(|| world.server.start_again()).unwrap();
     assert_eq!(late.await.unwrap().status, StatusCode::OK);

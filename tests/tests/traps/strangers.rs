@@ -45,7 +45,7 @@ async fn a_stranger_who_says_nothing_is_asked_nothing_and_hung_up_on() {
     // A request that comes before the Hello has been accepted must not be begun.
     say(&connection, &ping()).await;
     assert_eq!(verdict(&connection).await, Some(CloseCode::HelloTimeout));
-    assert!(world.hub.journal().snapshot().is_empty());
+    assert!(world.hub.request_log().snapshot().is_empty());
     assert_others_are_served(&world).await;
 }
 

@@ -49,7 +49,7 @@ async fn ten_anonymous_pulls_at_once_cost_one_token() {
     let pull = async |_| world.engine.get(LATEST, &[("authorization", bearer), ANY]).await.status;
     let pulls = futures_util::future::join_all((0..10).map(pull)).await;
     assert!(pulls.iter().all(|status| *status == StatusCode::OK), "{pulls:?}");
-    assert_eq!(world.hub.journal().of(Site::Auth).len(), 1);
+    assert_eq!(world.hub.request_log().of(Site::Auth).len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +71,7 @@ async fn every_scope_of_a_token_request_arrives() {
     let path = format!("/auth/token?service=registry.docker.io&scope={}&scope={}", scopes[0], scopes[1]);
     let credential = basic(ALICE.0, ALICE.1);
     let answer = world.engine.get(&path, &[("authorization", &credential)]).await;
-    assert_eq!(world.hub.journal().of(Site::Auth).last().unwrap().query_values("scope"), scopes);
+    assert_eq!(world.hub.request_log().of(Site::Auth).last().unwrap().query_values("scope"), scopes);
     let token = &answer.json()["token"];
     assert_eq!(private_with(&world, token).await.status, StatusCode::OK);
     let bearer = format!("Bearer {}", token.as_str().unwrap());
@@ -127,7 +127,7 @@ async fn an_identity_token_is_given_at_login_and_taken_afterwards() {
     let token = world.engine.post(&form(refresh)).await.json();
     assert_eq!(token["scope"], "repository:alice/private:pull");
     assert_eq!(private_with(&world, &token["access_token"]).await.status, StatusCode::OK);
-    let sent = world.hub.journal().of(Site::Auth);
+    let sent = world.hub.request_log().of(Site::Auth);
     assert_eq!(sent.last().unwrap().form_values("client_id"), ["docker"]);
     assert_eq!(world.engine.post(&form("stolen")).await.status, StatusCode::UNAUTHORIZED);
 }
@@ -142,7 +142,7 @@ async fn containerd_posts_a_password_for_a_token() {
     let token = world.engine.post(&form).await.json();
     assert!(token["refresh_token"].is_string(), "{token}");
     assert_eq!(private_with(&world, &token["access_token"]).await.status, StatusCode::OK);
-    let entries = world.hub.journal().of(Site::Auth);
+    let entries = world.hub.request_log().of(Site::Auth);
     let sent = entries.last().unwrap();
     assert_eq!(sent.method, "POST");
     assert_eq!(sent.header("content-type"), Some("application/x-www-form-urlencoded"));

@@ -1,7 +1,7 @@
-//! The link emulator with real sockets on it. Needs root: it makes network namespaces and TUN devices.
-//! Must never test statistics here: those are exact in the core's own tests, where time is an argument.
+//! The link emulator with real sockets. Needs root, as it creates network namespaces and TUN devices.
+//! Must never test statistics here: the unit tests of the core do so exactly, as they control the time.
 
+mod command_line;
 mod link;
-mod program;
+mod test_link;
 mod tunnel;
-mod world;

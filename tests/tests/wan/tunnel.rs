@@ -1,5 +1,5 @@
-//! The real client and server with a bad link between them.
-//! Must never judge how fast that is: `scripts/bench wan` does.
+//! The real client and server over an emulated link.
+//! Must never judge the speed: `scripts/bench wan` does.
 
 use std::{fs, net::Ipv4Addr, process::Command, time::Duration};
 
@@ -16,45 +16,48 @@ use sha2::{Digest as _, Sha256};
 
 const REPOSITORY: &str = "wan/blob";
 
-/// Six times what the fattest of these links holds: every window opens.
-const MIB: u64 = 48;
+/// Six times the bandwidth-delay product of the fastest of these links, so that every window opens.
+const BLOB_MIB: u64 = 48;
 
-/// What a busy machine may take for it.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Timeout of a pull on a busy machine.
+const PULL_TIMEOUT: Duration = Duration::from_secs(300);
 
-const NEAR: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 1);
-const FAR: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
+const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 1);
+const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
 
-/// Everything from a laptop to Docker Hub. Dropped in this order: the lab last.
-struct World {
+/// The stand-in and the lab. Drop order: the lab last.
+struct TunnelTestbed {
     hub: StandIn,
     lab: Lab,
 }
 
-impl World {
+impl TunnelTestbed {
     fn new() -> Result<Self> {
         let lab = Lab::new()?;
-        let blob = format!("--blob={REPOSITORY}:{MIB}MiB");
+        let blob = format!("--blob={REPOSITORY}:{BLOB_MIB}MiB");
         let hub = StandIn::start(Some(&lab.hub), Listen::on(Lab::HUB), &[&blob])?;
         Ok(Self { hub, lab })
     }
 
     fn link(&self, conditions: Conditions) -> Result<Wan> {
-        let (near, far) = (End::new(self.lab.laptop.name(), NEAR), End::new(self.lab.abroad.name(), FAR));
-        Ok(Wan::join(&near, &far, Link::symmetric(conditions), 1)?)
+        let (client_end, server_end) = (
+            End::new(self.lab.laptop.name(), CLIENT_ADDRESS),
+            End::new(self.lab.abroad.name(), SERVER_ADDRESS),
+        );
+        Ok(Wan::join(&client_end, &server_end, Link::symmetric(conditions), 1)?)
     }
 
     fn server(&self) -> Result<Server> {
-        Server::start(Some(&self.lab.abroad), FAR.into(), &self.hub.server_config())
+        Server::start(Some(&self.lab.abroad), SERVER_ADDRESS.into(), &self.hub.server_config())
     }
 
     fn client(&self, link: &str) -> Result<Client> {
         let mut client = Client::start(Some(&self.lab.laptop), link)?;
-        client.process().wait_for_line("tunnel up", PATIENCE)?;
+        client.process().wait_for_line("tunnel up", PULL_TIMEOUT)?;
         Ok(client)
     }
 
-    /// Pulls the blob as a user would try it, and checks it.
+    /// Pulls the blob with curl, and verifies it.
     fn pull(&self, client: &Client) -> Result<()> {
         let folder = scratch()?;
         let file = folder.path().join("blob");
@@ -69,33 +72,33 @@ impl World {
         self.curl(&["-H", &bearer, "-o", &file.to_string_lossy(), &url])?;
         let found: String =
             Sha256::digest(fs::read(&file)?).iter().map(|byte| format!("{byte:02x}")).collect();
-        ensure!(digest == format!("sha256:{found}"), "{digest} came as {found}");
+        ensure!(digest == format!("sha256:{found}"), "{digest} arrived as {found}");
         Ok(())
     }
 
     fn curl(&self, arguments: &[&str]) -> Result<String> {
         let mut curl: Command = command_in(Some(&self.lab.laptop), "curl");
         curl.args(["--silent", "--show-error", "--fail"]).args(arguments);
-        run(curl, PATIENCE)?.succeeded()
+        run(curl, PULL_TIMEOUT)?.succeeded()
     }
 }
 
-/// Stock quinn closes the connection when 1024 gaps are open in a stream that has a large window: at this
-/// rate and loss with any congestion control, and without any loss of its own where a start overruns the queue.
+/// quinn with default settings closes the connection when a stream with a large window has 1024 gaps: at this rate
+/// and loss with any congestion control, and without loss if the start of a transfer overruns the queue.
 #[test]
-fn no_link_brings_the_connection_down_by_its_gaps() -> Result<()> {
+fn gaps_in_the_data_never_close_the_connection() -> Result<()> {
     let fat = Conditions::clean(Rate::mbit(300), Duration::from_millis(100));
     let shallow = Conditions { queue: Queue::Bytes(64 * 1024), ..fat };
-    let world = World::new()?;
+    let testbed = TunnelTestbed::new()?;
     for conditions in [
         Conditions { loss: Loss::Random { share: 0.05 }, ..fat },
         shallow,
         Conditions { loss: Loss::Random { share: 0.10 }, ..fat },
     ] {
-        let _wan = world.link(conditions)?;
-        let mut server = world.server()?;
-        let mut client = world.client(&server.invite("laptop")?)?;
-        world.pull(&client)?;
+        let _wan = testbed.link(conditions)?;
+        let mut server = testbed.server()?;
+        let mut client = testbed.client(&server.invite("laptop")?)?;
+        testbed.pull(&client)?;
         let log = client.process().log();
         ensure!(log.matches("tunnel up").count() == 1 && !log.contains("tunnel lost"), "{log}");
     }
@@ -103,22 +106,22 @@ fn no_link_brings_the_connection_down_by_its_gaps() -> Result<()> {
 }
 
 #[test]
-fn a_second_connection_starts_from_what_the_first_one_found() -> Result<()> {
-    let world = World::new()?;
-    let _wan = world.link(Conditions::clean(Rate::mbit(100), Duration::from_millis(25)))?;
-    let mut server = world.server()?;
+fn a_second_connection_starts_at_the_rate_of_the_first() -> Result<()> {
+    let testbed = TunnelTestbed::new()?;
+    let _wan = testbed.link(Conditions::clean(Rate::mbit(100), Duration::from_millis(25)))?;
+    let mut server = testbed.server()?;
     let link = server.invite("laptop")?;
-    let first = world.client(&link)?;
-    world.pull(&first)?;
-    ensure!(!server.process().log().contains(KNOWN), "{}", server.process().log());
+    let first = testbed.client(&link)?;
+    testbed.pull(&first)?;
+    ensure!(!server.process().log().contains(PATH_KNOWN_LOG), "{}", server.process().log());
     drop(first);
-    let second = world.client(&link)?;
-    let line = server.process().wait_for_line(KNOWN, PATIENCE)?;
-    // It says 93 Mbit/s or so. That it is the link's and no guess is what counts.
+    let second = testbed.client(&link)?;
+    let line = server.process().wait_for_line(PATH_KNOWN_LOG, PULL_TIMEOUT)?;
+    // It is about 93 Mbit/s. It must be the link's rate, not a default.
     let rate = line.split("rate=").nth(1).and_then(|rate| rate.split(' ').next()?.parse::<f64>().ok());
     ensure!(rate.is_some_and(|rate| (50.0..110.0).contains(&rate)), "{line}");
-    world.pull(&second)
+    testbed.pull(&second)
 }
 
-/// What the server's log says when it remembers.
-const KNOWN: &str = "this way is known";
+/// The server's log message when it knows a client's path.
+const PATH_KNOWN_LOG: &str = "this way is known";

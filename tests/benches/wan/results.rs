@@ -1,0 +1,125 @@
+//! The outcome of each run, and the table of all.
+//! Must never hide a failed run: it has a row, and a note below the table with the cause.
+
+use std::fmt::{self, Display};
+
+use anyhow::Error;
+use docxy_tests::{
+    statistics::{max, median, min},
+    table::{Table, number},
+    wan::Report,
+};
+use serde::Serialize;
+
+use super::metric::Metric;
+use crate::subject::Measurement;
+
+/// The outcome of one run.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Outcome {
+    pub(super) metrics: Vec<Metric>,
+    /// All transfers of the subject, in order.
+    pub(super) transfers: Vec<Measurement>,
+    /// The report of the link.
+    report: Option<Report>,
+    /// Why the run failed.
+    failed: Option<String>,
+}
+
+/// One run.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    pub(super) scenario: &'static str,
+    pub(super) link: &'static str,
+    pub(super) seed: u64,
+    pub(super) subject: &'static str,
+    #[serde(flatten)]
+    pub(super) outcome: Outcome,
+}
+
+impl Outcome {
+    pub(super) fn new(metrics: Vec<Metric>, transfers: Vec<Measurement>) -> Self {
+        Self { metrics, transfers, ..Self::default() }
+    }
+
+    pub(super) fn failed(error: &Error) -> Self {
+        Self { failed: Some(format!("{error:#}")), ..Self::default() }
+    }
+
+    /// Adds the report of the run's link.
+    pub(super) fn on(self, report: Report) -> Self {
+        Self { report: Some(report), ..self }
+    }
+
+    /// Notes for the reader of the table.
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.failed.iter().map(|why| format!("failed: {why}")).collect();
+        for report in self.transfers.iter().map(|transfer| &transfer.report) {
+            if let Some(why) = &report.error {
+                notes.push(format!("failed after {:.1} s: {why}", report.seconds));
+            }
+        }
+        if let Some(report) = &self.report {
+            let overrun = report.left_to_right.overrun + report.right_to_left.overrun;
+            if overrun > 0 {
+                notes.push(format!(
+                    "the machine was too slow for this link: it dropped {overrun} packets before the emulator"
+                ));
+            }
+        }
+        notes
+    }
+}
+
+/// A table with notes.
+pub(super) struct Results {
+    table: Table,
+    notes: Vec<String>,
+}
+
+/// A row for each subject, over all seeds.
+pub(super) fn table(rows: &[Row]) -> Results {
+    let columns = rows.iter().map(|row| &row.outcome.metrics).find(|metrics| !metrics.is_empty());
+    let columns: Vec<(&str, usize)> =
+        columns.into_iter().flatten().map(|metric| (metric.name, metric.decimals)).collect();
+    let mut subjects: Vec<&str> = rows.iter().map(|row| row.subject).collect();
+    // The subjects repeat for each seed.
+    let count =
+        subjects.iter().skip(1).position(|name| *name == subjects[0]).map_or(subjects.len(), |at| at + 1);
+    subjects.truncate(count);
+
+    let mut heads = vec!["subject"];
+    heads.extend(columns.iter().map(|(name, _)| *name));
+    let mut table = Table::new(&heads);
+    for subject in subjects {
+        let of_subject = || rows.iter().filter(|row| row.subject == subject);
+        let cells = columns.iter().map(|(name, decimals)| {
+            let metrics = of_subject().flat_map(|row| &row.outcome.metrics);
+            let values: Vec<f64> =
+                metrics.filter(|metric| metric.name == *name).map(|metric| metric.value).collect();
+            cell(&values, *decimals)
+        });
+        table.row([subject.to_owned()].into_iter().chain(cells));
+    }
+    let notes = rows.iter().flat_map(|row| {
+        let line = move |note| format!("{}, seed {}: {note}", row.subject, row.seed);
+        row.outcome.notes().into_iter().map(line)
+    });
+    Results { table, notes: notes.collect() }
+}
+
+fn cell(values: &[f64], decimals: usize) -> String {
+    let number = |value| number(value, decimals);
+    let values = || values.iter().copied().filter(|value| value.is_finite());
+    match values().count() {
+        0 | 1 => number(median(values())),
+        _ => format!("{} ({}-{})", number(median(values())), number(min(values())), number(max(values()))),
+    }
+}
+
+impl Display for Results {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.table)?;
+        self.notes.iter().try_for_each(|note| writeln!(out, "! {note}"))
+    }
+}

@@ -1,0 +1,115 @@
+//! Injects each fault: arms the stand-in before the pull, acts in the middle of the pull, and checks afterwards
+//! that the fault happened.
+//! Must never do more than the fault's description.
+
+use std::{net::Ipv4Addr, thread, time::Duration};
+
+use anyhow::{Result, ensure};
+
+use super::{
+    Fault,
+    run::{FaultRun, PULL_TIMEOUT},
+};
+use crate::{
+    hub::{self, Rule, Site},
+    process::Process,
+    wan::{Direction, Loss, Rate},
+};
+
+/// The laptop's second address.
+const NEW_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 77);
+
+/// A draining server has 30 s for running requests, and needs a little longer to end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// At this rate no large blob is complete within the drain's 30 s.
+const SLOW_RATE: Rate = Rate::mbit(10);
+
+/// Arms the stand-in's part of the fault.
+pub(super) fn arm(run: &FaultRun<'_>) -> Result<()> {
+    let (layer, _) = &run.content.layers[run.plan.layer];
+    let [byte, ..] = run.plan.bytes;
+    let cut = |byte| Rule::once(hub::Fault::CutAt { byte });
+    let rules = match run.fault {
+        Fault::CdnCut => run.plan.bytes.map(cut).to_vec(),
+        Fault::CdnStall => vec![Rule::once(hub::Fault::StallAt { byte })],
+        Fault::ExpiredToken => vec![cut(byte)],
+        // The layer's first request succeeds, so that the fault happens in its middle.
+        Fault::ExpiredUrl => vec![cut(byte), Rule::once(hub::Fault::ExpiredUrl).after(1)],
+        Fault::Registry503 => {
+            let unavailable = hub::Fault::Status { site: Site::Registry, status: 503, retry_after: None };
+            vec![cut(byte), Rule::times(unavailable, 2).after(1)]
+        }
+        _ => Vec::new(),
+    };
+    rules.into_iter().try_for_each(|rule| run.testbed.hub.arm(&rule.on(layer.hex())))
+}
+
+/// Whether the fault acts on the link, the processes or the tokens in the middle of the pull.
+pub(super) fn is_mid_pull(fault: Fault) -> bool {
+    use Fault::{CdnCut, CdnStall, ExpiredUrl, None, Registry503};
+    !matches!(fault, None | CdnCut | CdnStall | ExpiredUrl | Registry503)
+}
+
+/// Injects the fault. Returns the pull that must succeed.
+pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Process> {
+    let short_delays = run.testbed.options.short_delays;
+    let (downtime, outage) = if short_delays { (2, 5) } else { (10, 30) };
+    match run.fault {
+        Fault::ServerKilled => {
+            run.server.process().kill()?;
+            thread::sleep(Duration::from_secs(downtime));
+            run.server.start_again()?;
+        }
+        Fault::Outage => run.wan.outage(Duration::from_secs(outage)),
+        Fault::NewAddress => run.wan.set_left_address(NEW_ADDRESS)?,
+        Fault::NewPortOnly => run.wan.block_udp_flows(),
+        Fault::ExpiredToken => run.testbed.hub.revoke_tokens()?,
+        Fault::Loss => run.wan.change(|link| {
+            link.both_mut().into_iter().for_each(|direction| direction.loss = Loss::Random { share: 0.1 });
+        }),
+        Fault::Cancel => {
+            // Not SIGINT, which a process in the background ignores, docker too.
+            pull.signal("TERM")?;
+            pull.wait_until_ended(PULL_TIMEOUT)?;
+            // The exit status does not matter: podman exits with 0 after SIGTERM.
+            ensure!(!run.has_pulled(), "the pull ended before it was interrupted");
+            pull = run.pull()?;
+        }
+        Fault::Drain => {
+            let before = run.wan.link();
+            if run.plan.slow {
+                run.wan.change(|link| {
+                    link.both_mut().into_iter().for_each(|direction| direction.rate = Some(SLOW_RATE))
+                });
+            }
+            run.server.process().signal("TERM")?;
+            let status = run.server.process().wait_until_ended(DRAIN_TIMEOUT)?;
+            ensure!(status.success(), "after SIGTERM the server ended with {status}");
+            run.server.start_again()?;
+            run.wan.change(|link| *link = before);
+        }
+        Fault::None | Fault::CdnCut | Fault::CdnStall | Fault::ExpiredUrl | Fault::Registry503 => {}
+    }
+    Ok(pull)
+}
+
+/// Fails unless the fault really happened: a pull without its fault proves nothing.
+pub(super) fn ensure_injected(run: &mut FaultRun<'_>) -> Result<()> {
+    let armed = run.testbed.hub.armed()?;
+    ensure!(armed.is_empty(), "these faults never happened: {armed:?}");
+    let dropped = run.wan.counters(Direction::RightToLeft).dropped;
+    let packets = match run.fault {
+        Fault::Outage => dropped.outage,
+        Fault::NewPortOnly => dropped.flow_blocked,
+        Fault::Loss => dropped.lost,
+        Fault::ExpiredToken => {
+            let log = run.client.process().log();
+            ensure!(log.contains("a token that has expired was renewed"), "no token was renewed");
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    ensure!(packets.packets > 0, "the link dropped no packet");
+    Ok(())
+}

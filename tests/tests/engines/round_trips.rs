@@ -1,0 +1,75 @@
+//! How many requests cross the tunnel when a real engine pulls: each costs the user a round trip.
+
+use anyhow::{Result, ensure};
+use docxy_tests::engine::{Containerd, Dockerd, Engine, Podman, Skopeo};
+
+use crate::testbed::{Testbed, with_testbed};
+
+/// Pulls `library/hello` twice, with one request each. Its single small layer is prefetched, so the first pull
+/// needs one request for all content, and the second one to see that the tag has not changed. `others` is the
+/// number of platforms that the engine pulls in addition to this machine's.
+fn assert_one_request_each(
+    testbed: &mut Testbed,
+    others: usize,
+    pull: impl Fn(&Testbed) -> Result<()>,
+) -> Result<()> {
+    for _ in 0..2 {
+        pull(testbed)?;
+    }
+    let fetched = testbed.hub.request_log()?;
+    let fetched = fetched.iter().filter(|entry| entry.method == "GET" && entry.path.contains("/manifests/"));
+    let fetched = fetched.count();
+    // The server ends after all requests have ended, so the log is complete.
+    testbed.server.stop()?;
+    let log = testbed.server.process().log();
+    let entries = log.lines().filter(|line| line.contains("operation="));
+    let requests: Vec<_> = entries.filter(|line| line.contains(" answered ")).collect();
+    ensure!(
+        requests.len() == 2 + others,
+        "{} requests crossed the tunnel:\n{}",
+        requests.len(),
+        requests.join("\n")
+    );
+    ensure!(fetched == 2 + others, "index and manifest are fetched once each, not {fetched} times");
+    Ok(())
+}
+
+#[test]
+fn a_pull_by_dockerd_takes_one_request() {
+    with_testbed(|testbed| {
+        let docker = Dockerd::start(&testbed.lab.laptop, &testbed.client.url())?;
+        assert_one_request_each(testbed, 0, |testbed| {
+            ensure!(docker.pull("hello")? == testbed.hub.hello);
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn a_pull_by_containerd_takes_one_request() {
+    with_testbed(|testbed| {
+        let containerd = Containerd::start(&testbed.lab.laptop, &testbed.client.url())?;
+        assert_one_request_each(testbed, 0, |testbed| pull_hello(testbed, &containerd))
+    });
+}
+
+#[test]
+fn a_pull_by_podman_takes_one_request() {
+    with_testbed(|testbed| {
+        let podman = Podman::new(&testbed.lab.laptop, &testbed.registry())?;
+        assert_one_request_each(testbed, 0, |testbed| pull_hello(testbed, &podman))
+    });
+}
+
+#[test]
+fn a_copy_by_skopeo_takes_one_request_for_each_platform() {
+    with_testbed(|testbed| {
+        let skopeo = Skopeo::new(&testbed.lab.laptop, &testbed.registry())?;
+        assert_one_request_each(testbed, 1, |testbed| pull_hello(testbed, &skopeo))
+    });
+}
+
+fn pull_hello(testbed: &Testbed, engine: &impl Engine) -> Result<()> {
+    ensure!(engine.pull("docker.io/library/hello:latest", None)? == testbed.hub.hello);
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! A laptop behind a firewall, a server abroad and Docker Hub's stand-in, each in its own namespace, as real
+//! processes.
+//! Must never give the laptop another path to the stand-in than the tunnel.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use docxy_tests::{
+    docxy::{Client, Server},
+    engine::{Account, PulledImage},
+    hub::{Format, Image, Listen, LoggedRequest, seed_for_repository},
+    net::Lab,
+    stand_in::StandIn,
+};
+
+/// The only account of the stand-in.
+pub(crate) const ALICE: Account<'static> = Account { user: "alice", password: "wonderland" };
+
+/// Everything between an engine and the stand-in. Drop order: the lab last.
+pub(crate) struct Testbed {
+    pub(crate) client: Client,
+    pub(crate) server: Server,
+    pub(crate) hub: Hub,
+    pub(crate) lab: Lab,
+}
+
+/// The stand-in's process in the hub's namespace, and its images.
+pub(crate) struct Hub {
+    stand_in: StandIn,
+    /// `library/hello`: small, multi-arch, OCI.
+    pub(crate) hello: PulledImage,
+    /// `library/five`: five layers, multi-arch, in Docker's media types.
+    pub(crate) five: PulledImage,
+    /// `alice/private`: only for [`ALICE`].
+    pub(crate) private: PulledImage,
+}
+
+/// The registry behind the stand-in's registry host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RegistryKind {
+    /// The stand-in itself, which redirects blobs to its CDN and counts pulls.
+    StandIn,
+    /// A real registry process (Debian's `docker-registry`) with the stand-in's token service.
+    RealRegistry,
+}
+
+/// Runs `test` in a new testbed. Panics if it fails, before the testbed is dropped, which prints its logs.
+pub(crate) fn with_testbed(test: impl FnOnce(&mut Testbed) -> Result<()>) {
+    with_testbed_on(RegistryKind::StandIn, test);
+}
+
+/// The same with a choice of the registry.
+pub(crate) fn with_testbed_on(registry_kind: RegistryKind, test: impl FnOnce(&mut Testbed) -> Result<()>) {
+    let mut testbed =
+        Testbed::new(registry_kind).unwrap_or_else(|error| panic!("cannot set up the testbed: {error:?}"));
+    if let Err(error) = test(&mut testbed) {
+        panic!("{error:?}");
+    }
+}
+
+impl Testbed {
+    fn new(registry_kind: RegistryKind) -> Result<Self> {
+        let lab = Lab::new()?;
+        let hub = Hub::start(&lab, registry_kind)?;
+        let server = Server::start(Some(&lab.abroad), Lab::ABROAD, &hub.stand_in.server_config())?;
+        let client = Client::start(Some(&lab.laptop), &server.invite("laptop")?)?;
+        Ok(Self { client, server, hub, lab })
+    }
+
+    /// The client as an engine names it in an image's name: `127.0.0.1:PORT`.
+    pub(crate) fn registry(&self) -> String {
+        self.client.address().to_string()
+    }
+}
+
+impl Hub {
+    /// The addresses of its three hosts.
+    pub(crate) fn addresses(&self) -> [SocketAddr; 3] {
+        self.stand_in.addresses()
+    }
+
+    /// All requests so far.
+    pub(crate) fn request_log(&self) -> Result<Vec<LoggedRequest>> {
+        self.stand_in.request_log()
+    }
+
+    fn start(lab: &Lab, registry_kind: RegistryKind) -> Result<Self> {
+        const FIVE_LEN: u64 = 5 << 20;
+        let five = format!("--docker-image=library/five:{FIVE_LEN}");
+        let account = format!("--account={}:{}", ALICE.user, ALICE.password);
+        let mut content = vec!["--image=library/hello", &five, "--private=alice/private", &account];
+        if registry_kind == RegistryKind::RealRegistry {
+            content.push("--distribution");
+        }
+        let stand_in = StandIn::start(Some(&lab.hub), Listen::on(Lab::HUB), &content)?;
+        let five =
+            Image::five_layers(seed_for_repository("library/five"), FIVE_LEN)?.in_format(Format::Docker);
+        Ok(Self {
+            hello: stand_in.expected("library/hello", &Image::hello_from("library/hello")?)?,
+            five: stand_in.expected("library/five", &five)?,
+            private: stand_in.expected("alice/private", &Image::hello_from("alice/private")?)?,
+            stand_in,
+        })
+    }
+}
