@@ -66,7 +66,7 @@ async fn what_everybody_may_see_is_looked_up_without_an_engines_condition() {
     let etag = format!("\"{}\"", crate::world::hello().digest());
     let headers = [("authorization", bearer.as_str()), ANY, ("if-none-match", &etag)];
     assert_eq!(world.engine.get(LATEST, &headers).await.status, StatusCode::NOT_MODIFIED);
-    let seen = world.hub.journal().of(Site::Registry);
+    let seen = world.hub.request_log().of(Site::Registry);
     let seen: Vec<_> = seen.iter().filter(|entry| entry.path.contains("/manifests/")).collect();
     let said: Vec<_> =
         seen.iter().map(|entry| (entry.method.as_str(), entry.header("if-none-match"))).collect();

@@ -76,7 +76,7 @@ async fn a_registry_does_not_lead_to_another_ones_private_hosts() {
             assert!(!message.contains("127.0.0"), "an address of the server's network: {message}");
         }
     }
-    assert!(other.journal().snapshot().is_empty(), "{:#?}", other.journal().snapshot());
+    assert!(other.request_log().snapshot().is_empty(), "{:#?}", other.request_log().snapshot());
     assert_eq!(engine.get(&Crooked::blob("honest"), &[]).await.status, StatusCode::OK);
 }
 
@@ -92,7 +92,7 @@ async fn a_realm_does_not_lead_to_another_registrys_private_host() {
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"));
         assert!(message.contains(realm) && message.contains("no public address"), "{message}");
         assert!(!message.contains("127.0.0"), "{message}");
-        assert!(other.journal().snapshot().is_empty(), "{:#?}", other.journal().snapshot());
+        assert!(other.request_log().snapshot().is_empty(), "{:#?}", other.request_log().snapshot());
     }
 }
 

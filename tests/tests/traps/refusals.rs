@@ -31,7 +31,7 @@ async fn ask_together(world: &World, site: Site) -> Vec<Answer> {
             tokio::spawn(async move { engine.get(&path, &[("authorization", &bearer), ANY]).await })
         })
         .collect();
-    world.hub.journal().wait_for(|entry| entry.site == site, crate::engine::PATIENCE).await.unwrap();
+    world.hub.request_log().wait_for(|entry| entry.site == site, crate::engine::PATIENCE).await.unwrap();
     while engine.get("/health", &[]).await.json()["requests"] != WAITERS {
         tokio::task::yield_now().await;
     }
@@ -45,7 +45,7 @@ async fn ask_together(world: &World, site: Site) -> Vec<Answer> {
 }
 
 fn asked(world: &World, site: Site) -> usize {
-    world.hub.journal().count(|entry| entry.site == site && !entry.path.contains("/manifests/"))
+    world.hub.request_log().count(|entry| entry.site == site && !entry.path.contains("/manifests/"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,8 +88,8 @@ async fn a_wrong_password_of_the_operators_is_tried_once_for_sixty_repositories(
     let headers = [("authorization", bearer.as_str()), ANY];
     let answers = join_all(paths.iter().map(|path| world.engine.get(path, &headers))).await;
     assert!(answers.iter().all(|answer| answer.status == 200), "{:?}", answers[0]);
-    let tried = |entry: &docxy_tests::hub::Entry| entry.authorization_scheme() == Some("Basic");
-    assert_eq!(world.hub.journal().count(tried), 1);
+    let tried = |entry: &docxy_tests::hub::LoggedRequest| entry.authorization_scheme() == Some("Basic");
+    assert_eq!(world.hub.request_log().count(tried), 1);
 }
 
 /// A registry whose tokens have so many bytes, under this name.

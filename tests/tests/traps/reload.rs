@@ -69,7 +69,7 @@ fn configs(hub: &Hub, other: &Hub) -> (ServerConfig, ServerConfig) {
 
 /// Where requests to a registry's API came from; requests on one connection have the same peer.
 fn connections(hub: &Hub) -> BTreeSet<std::net::SocketAddr> {
-    hub.journal().of(Site::Registry).into_iter().map(|entry| entry.peer).collect()
+    hub.request_log().of(Site::Registry).into_iter().map(|entry| entry.peer).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,14 +80,14 @@ async fn a_registry_that_is_added_is_served_and_the_others_keep_connections_and_
     let engine = world.engine;
     assert_eq!(list(engine, OTHER, "owner/image").await.status, StatusCode::FORBIDDEN);
     assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
-    let tokens = world.hub.journal().of(Site::Auth).len();
+    let tokens = world.hub.request_log().of(Site::Auth).len();
     let before = connections(&world.hub);
 
     world.server.reload(&both).unwrap();
     becomes(StatusCode::OK, async || list(engine, OTHER, "owner/image").await).await;
     assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
     assert_eq!(connections(&world.hub), before, "a new connection was made");
-    assert_eq!(world.hub.journal().of(Site::Auth).len(), tokens, "a new token was fetched");
+    assert_eq!(world.hub.request_log().of(Site::Auth).len(), tokens, "a new token was fetched");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,13 +183,13 @@ async fn a_host_that_is_pinned_elsewhere_is_asked_there() {
     let resolve = new.resolve_table().into_iter().collect();
     world.server.reload(&ServerConfig { resolve, ..old_config }).unwrap();
     let started = Instant::now();
-    while new.journal().snapshot().is_empty() {
+    while new.request_log().snapshot().is_empty() {
         assert!(started.elapsed() < PATIENCE, "the new address is not asked");
         assert_eq!(list(world.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
     }
-    world.hub.journal().clear();
+    world.hub.request_log().clear();
     assert_eq!(list(world.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
-    assert!(world.hub.journal().snapshot().is_empty(), "the old address is still asked");
+    assert!(world.hub.request_log().snapshot().is_empty(), "the old address is still asked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
