@@ -19,14 +19,14 @@ pub trait Algorithm {
 
     /// The batch of acknowledgements is complete. `in_flight` still counts what will be found
     /// lost; `app_limited` says that there was nothing to send before it came.
-    fn on_acks_end(&mut self, now: Instant, in_flight: u64, app_limited: bool);
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool);
 
     /// `bytes` were found lost, the newest of which had left at `sent`. `persistent`: nothing at
     /// all got through for a while (RFC 9002, section 7.6).
     fn on_loss(&mut self, now: Instant, sent: Instant, bytes: u64, persistent: bool);
 
     /// Packets can be as large as this from now on.
-    fn on_mtu(&mut self, mtu: u16);
+    fn on_mtu_update(&mut self, mtu: u16);
 
     /// Bytes that may be in flight; never 0.
     fn window(&self) -> u64;

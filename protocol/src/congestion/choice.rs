@@ -19,9 +19,9 @@ pub enum Choice {
 impl Choice {
     /// The same, but no fixed rate above `most`.
     #[must_use]
-    pub fn capped(self, most: Option<Rate>) -> Self {
-        match (self, most) {
-            (Self::Fixed(rate), Some(most)) => Self::Fixed(rate.min(most)),
+    pub fn capped(self, limit: Option<Rate>) -> Self {
+        match (self, limit) {
+            (Self::Fixed(rate), Some(limit)) => Self::Fixed(rate.min(limit)),
             _ => self,
         }
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_operator_s_cap_binds_stated_rates_only() {
+    fn only_a_fixed_rate_is_capped() {
         let rate = |mbit: u64| Rate::from_bits_per_second(mbit * 1_000_000).unwrap();
         assert_eq!(Choice::Fixed(rate(95)).capped(Some(rate(50))), Choice::Fixed(rate(50)));
         assert_eq!(Choice::Fixed(rate(40)).capped(Some(rate(50))), Choice::Fixed(rate(40)));

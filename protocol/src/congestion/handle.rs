@@ -3,7 +3,7 @@
 //! quinn takes a factory when a connection begins, before the client has said what it wants, and
 //! builds a fresh controller when the path changes; what outlives both is here.
 
-use super::plug::Plug;
+use super::quinn_controller::QuinnController;
 use super::{Choice, Measured, PathMemory};
 use quinn_proto::congestion::{Controller, ControllerFactory};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,6 +72,6 @@ impl Handle {
 
 impl ControllerFactory for Handle {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
-        Box::new(Plug::new((*self).clone(), now, mtu))
+        Box::new(QuinnController::new((*self).clone(), now, mtu))
     }
 }

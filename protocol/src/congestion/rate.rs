@@ -85,12 +85,12 @@ impl FromStr for Rate {
     type Err = RateError;
 
     fn from_str(text: &str) -> Result<Self, RateError> {
-        let form = || RateError::Form(text.to_owned());
+        let form_error = || RateError::Form(text.to_owned());
         let unit = |(unit, factor): &(&str, u64)| Some((text.strip_suffix(unit)?, *factor));
-        let (number, factor) = UNITS.iter().find_map(unit).ok_or_else(form)?;
-        let number: f64 = number.trim().parse().map_err(|_| form())?;
+        let (number, factor) = UNITS.iter().find_map(unit).ok_or_else(form_error)?;
+        let number: f64 = number.trim().parse().map_err(|_| form_error())?;
         if !number.is_finite() {
-            return Err(form());
+            return Err(form_error());
         }
         Self::from_bits_per_second((number * factor as f64).round() as u64)
     }
@@ -108,8 +108,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_read_as_it_is_written() {
-        for (text, bits, shown) in [
+    fn parses_and_prints_rates() {
+        for (text, bits, printed) in [
             ("95 Mbit/s", 95_000_000, "95 Mbit/s"),
             ("1.5Gbit/s", 1_500_000_000, "1.5 Gbit/s"),
             ("64 kbit/s", 64_000, "64 kbit/s"),
@@ -117,13 +117,13 @@ mod tests {
         ] {
             let rate: Rate = text.parse().unwrap();
             assert_eq!(rate.bits_per_second(), bits, "{text}");
-            assert_eq!(rate.to_string(), shown);
-            assert_eq!(shown.parse(), Ok(rate));
+            assert_eq!(rate.to_string(), printed);
+            assert_eq!(printed.parse(), Ok(rate));
         }
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn rejects_malformed_and_out_of_range_rates() {
         for text in ["", "95", "95 MB/s", "fast Mbit/s", "NaN Mbit/s", "inf Gbit/s", "95 mbit/s"] {
             assert_eq!(text.parse::<Rate>(), Err(RateError::Form(text.to_owned())), "{text}");
         }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_measurement_is_always_a_rate() {
+    fn clamps_measured_rates() {
         for (bytes, bits) in
             [(0.0, 24_000), (f64::NAN, 24_000), (1e6, 8_000_000), (f64::MAX, 100_000_000_000)]
         {

@@ -274,7 +274,7 @@ impl Algorithm for Bbr {
         self.batch = Some((newest.max(sent), acked + bytes));
     }
 
-    fn on_acks_end(&mut self, now: Instant, in_flight: u64, _app_limited: bool) {
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, _app_limited: bool) {
         let Some((sent, acked)) = self.batch.take() else { return };
         if self.observe_rate(now, sent) {
             self.observe_full();
@@ -302,7 +302,7 @@ impl Algorithm for Bbr {
         self.window = self.window.saturating_sub(bytes).max(LEAST);
     }
 
-    fn on_mtu(&mut self, _mtu: u16) {}
+    fn on_mtu_update(&mut self, _mtu: u16) {}
 
     fn window(&self) -> u64 {
         self.window

@@ -79,7 +79,7 @@ fn on_a_slow_link_nothing_is_looked_for_for_long_and_the_queue_is_two_batches_of
         let report = Simulation::new(&name, link, 1).lasting(secs(60)).run(auto);
         let share = report.rate(secs(4)..secs(60)) / link.rate as f64;
         assert!(share >= 0.97, "{}: {share:.3}", report.run);
-        let looking = |sample: &Sample| sample.measured.phase == "look";
+        let looking = |sample: &Sample| sample.measured.phase == "probe_rtt";
         let longest = report.trace.chunk_by(|one, next| looking(one) && looking(next)).map(<[_]>::len).max();
         assert!(longest <= Some(10), "{}: samples of one look: {longest:?}", report.run);
         let batch = link.packet_time() * (ACK_THRESHOLD + 1);

@@ -174,7 +174,7 @@ impl Algorithm for Cubic {
         self.window = self.window.max(self.reno);
     }
 
-    fn on_acks_end(&mut self, _now: Instant, _in_flight: u64, _app_limited: bool) {}
+    fn on_end_acks(&mut self, _now: Instant, _in_flight: u64, _app_limited: bool) {}
 
     fn on_loss(&mut self, now: Instant, sent: Instant, _bytes: u64, _persistent: bool) {
         if sent <= self.epoch {
@@ -187,7 +187,7 @@ impl Algorithm for Cubic {
         self.epoch = now;
     }
 
-    fn on_mtu(&mut self, _mtu: u16) {}
+    fn on_mtu_update(&mut self, _mtu: u16) {}
 
     fn window(&self) -> u64 {
         (self.window * MTU as f64) as u64

@@ -184,7 +184,7 @@ impl Sender {
         if !any {
             return;
         }
-        self.algorithm.on_acks_end(self.epoch + now, self.in_flight, self.app_limited);
+        self.algorithm.on_end_acks(self.epoch + now, self.in_flight, self.app_limited);
         self.rtt.update(now, newest_sent.unwrap_or(known), ack.delay);
         self.sampled.get_or_insert(self.first + self.sent.len() as u64);
         self.detect_lost(now, true);

@@ -16,9 +16,9 @@ impl Control for Window {}
 impl Algorithm for Window {
     fn on_sent(&mut self, _now: Instant, _bytes: u64) {}
     fn on_ack(&mut self, _now: Instant, _sent: Instant, _bytes: u64) {}
-    fn on_acks_end(&mut self, _now: Instant, _in_flight: u64, _app_limited: bool) {}
+    fn on_end_acks(&mut self, _now: Instant, _in_flight: u64, _app_limited: bool) {}
     fn on_loss(&mut self, _now: Instant, _sent: Instant, _bytes: u64, _persistent: bool) {}
-    fn on_mtu(&mut self, _mtu: u16) {}
+    fn on_mtu_update(&mut self, _mtu: u16) {}
     fn window(&self) -> u64 {
         self.0
     }
