@@ -4,23 +4,24 @@
 //! `cargo test -p docxy-protocol --release --test congestion figures -- --ignored --nocapture` prints
 //! what each link gives; `trace` beside it shows one run as it goes.
 
+mod app_limited;
 mod bbr;
-mod changes;
-mod fixed;
-mod ladder;
+mod competing_flows;
+mod constant_window;
+mod cubic;
+mod fixed_rate;
 mod link;
-mod links;
 mod pacer;
-mod pauses;
+mod path_changes;
 mod receiver;
 mod report;
-mod rivals;
-mod rtt;
+mod rtt_estimator;
+mod scenarios;
 mod sender;
 mod simulation;
-mod source;
+mod steady_paths;
 mod tables;
-mod window;
+mod traffic_source;
 
 use docxy_protocol::congestion::Auto;
 use std::ops::RangeInclusive;
@@ -36,7 +37,7 @@ const MTU: u64 = 1452;
 const SEEDS: RangeInclusive<u64> = 1..=2;
 
 /// What the link carries for it: with IPv4 and UDP headers.
-const WIRE: u64 = MTU + 28;
+const PACKET_BYTES: u64 = MTU + 28;
 
 /// The controller, for a path that it knows nothing of.
 fn auto(now: Instant) -> Auto {

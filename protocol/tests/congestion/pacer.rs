@@ -8,13 +8,13 @@ pub(crate) struct Pacer {
     capacity: u64,
     window: u64,
     tokens: u64,
-    filled: Time,
+    updated: Time,
 }
 
 impl Pacer {
     pub(crate) fn new(srtt: Duration, window: u64) -> Self {
         let capacity = capacity(srtt, window);
-        Self { capacity, window, tokens: capacity, filled: Time::ZERO }
+        Self { capacity, window, tokens: capacity, updated: Time::ZERO }
     }
 
     /// A packet left.
@@ -33,27 +33,27 @@ impl Pacer {
             return None;
         }
         let window = u32::try_from(window).ok()?;
-        let elapsed = (now - self.filled).as_secs_f64() / srtt.as_secs_f64();
+        let elapsed = (now - self.updated).as_secs_f64() / srtt.as_secs_f64();
         let earned = (f64::from(window) * 1.25 * elapsed) as u64;
         self.tokens = (self.tokens + earned).min(self.capacity);
-        self.filled = now;
+        self.updated = now;
         if self.tokens >= MTU {
             return None;
         }
         let missing = (self.capacity - self.tokens) as u32;
-        Some(rung(now + srtt.saturating_mul(missing) / window / 5 * 4))
+        Some(timer_fires_at(now + srtt.saturating_mul(missing) / window / 5 * 4))
     }
 }
 
 /// When tokio's timer goes off that is set for then: it counts whole milliseconds, and never too few.
-fn rung(at: Time) -> Time {
+fn timer_fires_at(at: Time) -> Time {
     const TICK: Duration = Duration::from_millis(1);
     TICK * (at.as_micros() / TICK.as_micros() + 1) as u32
 }
 
 /// The window that is paced at so many bytes per second.
-pub(crate) fn window(pace: f64, srtt: Duration) -> u64 {
-    (pace * srtt.as_secs_f64() / 1.25) as u64
+pub(crate) fn window_for_rate(rate: f64, srtt: Duration) -> u64 {
+    (rate * srtt.as_secs_f64() / 1.25) as u64
 }
 
 /// What is earned in 2 ms at one window a round trip.
