@@ -1,26 +1,26 @@
-//! How much of large bodies a client asks for ahead: the receiver's side of the flow.
+//! How many segments of large bodies a client requests in advance: the receiver's flow control.
 //!
-//! Follows what the line carries, so that a small line costs little memory and a fat one is kept
-//! full. Never the reason why a line is slow: it allows several times what is under way.
+//! Follows the rate of the connection, so that a slow one needs little memory and a fast one stays full. Must
+//! never be the reason for a low rate: the window is several BDPs.
 
 use crate::limits::{BULK_WINDOW_LEAST, BULK_WINDOW_MOST, SEGMENT, SEGMENTS_AHEAD, SEGMENTS_AHEAD_MOST};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Bandwidth-delay products that may be asked for ahead. One is on the line; a lost packet holds
-/// the reader up for one or two more, during which the line has to have something to carry, and
-/// again when the packet that replaces it is lost. Measured at 5 % loss, 4 cost four points; at 10 and
-/// 15 %, 6 ran empty now and then.
+/// Size of the window in bandwidth-delay products. One is in flight. A lost packet blocks the reader for one
+/// or two more round trips, for which the connection needs more to send, and for as many again if the
+/// retransmission is lost, too. Measured: 4 BDPs cost four percentage points of the rate at 5 % loss; 6 BDPs
+/// were sometimes used up at 10 and 15 % loss.
 const WINDOW_BDPS: f64 = 8.0;
 
-/// Samples of which the highest counts: about ten round trips, so that a short lull (an engine
-/// that writes to its disk) doesn't shrink the window, and a line that got slower does.
+/// Rate samples of which the highest counts. They cover about ten round trips, so that a short pause (an
+/// engine that writes to its disk) does not shrink the window, and a lower rate does.
 const RATE_SAMPLES_MAX: usize = 10;
 
-/// The shortest time over which a rate is measured: shorter ones show bursts, not the line.
+/// Minimum time over which a rate is measured: a shorter sample shows bursts, not the rate of the connection.
 const SAMPLE_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
-/// A pause in which nobody asked for anything; it says nothing about the line.
+/// Minimum time without calls that counts as idle; an idle period says nothing about the rate.
 const IDLE_GAP_MIN: Duration = Duration::from_secs(1);
 
 /// The window of one connection, shared by all bodies on it.
@@ -33,8 +33,8 @@ pub struct BulkWindow {
 }
 
 impl BulkWindow {
-    /// Takes note that `received` bytes have come over the connection by `now`, all in all, and of
-    /// what a round trip takes. To be called while bodies are read, as often as one likes.
+    /// Records that the connection has received `received` bytes in total by `now`, and its current RTT. Call
+    /// it while bodies are read, as often as you like.
     pub fn observe(&mut self, now: Instant, received: u64, rtt: Duration) {
         let idle = self
             .last_observed
@@ -57,7 +57,7 @@ impl BulkWindow {
         self.bdp = highest * rtt.as_secs_f64();
     }
 
-    /// Segments that may be asked for and not yet read, of all bodies together.
+    /// Segments of all bodies together that may be requested and not yet read.
     #[must_use]
     pub fn segments(&self) -> usize {
         let bytes = (self.bdp * WINDOW_BDPS) as u64;
@@ -65,8 +65,8 @@ impl BulkWindow {
         usize::try_from(segments).unwrap_or(usize::MAX)
     }
 
-    /// Segments to open together with a request, before it is known whether they are needed: what the
-    /// line carries until that is known.
+    /// Segments to open together with a request, before it is known whether they are needed: one BDP, since
+    /// that becomes known a round trip later.
     #[must_use]
     pub fn ahead(&self) -> u32 {
         let segments = (self.bdp / f64::from(SEGMENT)).ceil() as u32;
@@ -80,7 +80,7 @@ mod tests {
 
     const MIB: u64 = 1024 * 1024;
 
-    /// Lets a line of this rate run for so many steps of 10 ms.
+    /// Simulates `steps` intervals of 10 ms at this rate.
     fn run(
         window: &mut BulkWindow,
         clock: &mut (Instant, u64),
@@ -128,7 +128,7 @@ mod tests {
         let before = bytes(&window);
         clock.0 += Duration::from_secs(60);
         run(&mut window, &mut clock, 37_500_000, 200, 1);
-        assert_eq!(bytes(&window), before, "after a minute of silence");
+        assert_eq!(bytes(&window), before, "after an idle minute");
         run(&mut window, &mut clock, 2_500_000, 200, 300);
         assert_eq!(bytes(&window), BULK_WINDOW_LEAST, "ten round trips at a fifteenth of the rate");
     }

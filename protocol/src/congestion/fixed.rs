@@ -1,49 +1,53 @@
-//! `fixed`: the rate that the user knows the link to have, whatever is lost.
+//! `fixed`: sends at the rate that the user states, whatever the loss rate is.
 //!
-//! Must back off where less than four fifths keep arriving: the stated rate is then wrong, or a
-//! policer throws away what goes beyond its own. Where a batch of acknowledgements is more than the rate has
-//! under way, on short links, a link that carries more gets more: a batch a round trip.
+//! Must reduce the rate when less than four fifths of the packets arrive: then the stated rate is wrong, or a
+//! policer drops the excess. On a short path, where a batch of acknowledgements covers more than the BDP of
+//! the stated rate, the window is at least one batch, so a faster link delivers more than the stated rate.
 
 use super::{Algorithm, HOST_JITTER, Measured, Rate, min_window};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Share of arrivals below which loss is no longer made up for.
+/// Share of packets that arrive, below which the window no longer compensates for loss.
 const DELIVERED_SHARE_MIN: f64 = 0.8;
 
-/// Time over which arrivals are counted, in slots of a second.
+/// Length of an interval in which acknowledged and lost bytes are counted.
 const INTERVAL_DURATION: Duration = Duration::from_secs(1);
+
+/// Past intervals that count for the delivered share.
 const PAST_INTERVALS_MAX: usize = 5;
 
-/// Slots with too few arrivals, one after the other, after which the rate is cut: an outage makes one.
+/// Consecutive intervals below [`DELIVERED_SHARE_MIN`] after which the rate is cut. An outage causes only
+/// one.
 const LOW_INTERVALS_BEFORE_CUT: u32 = 2;
 
-/// Growth of a cut rate per slot, until the stated one is reached again.
+/// Growth of a cut rate per interval, until it reaches the stated rate again.
 const RECOVERY_GAIN: f64 = 1.1;
 
-/// Packets from which on a share says something.
+/// Packets that a delivered share needs before it counts.
 const SAMPLE_PACKETS_MIN: f64 = 50.0;
 
-/// What QUIC adds to a payload: header, tag and frames of a full packet. A stated rate is what a
-/// user measures, the payload's.
+/// Packet size ÷ payload size: header, tag and frames of a full QUIC packet. The stated rate is that of the
+/// payload, since that is what a user measures.
 const PACKET_OVERHEAD: f64 = 1.01;
 
-/// How long a lost packet is under way beside one that arrives, in round trips. Less than the 1.2 of
-/// quinn's time threshold, since the packet threshold often finds it first; more would queue.
+/// Round trips for which a lost packet counts as in flight; an acknowledged one counts for one. Less than
+/// quinn's time threshold of 1.2, since the packet threshold often detects the loss first; a higher value
+/// builds a queue.
 const LOSS_DETECTION_RTTS: f64 = 1.1;
 
-/// Least round trips to which the window may grow: a stated rate above the link's would
-/// otherwise feed its own queue.
+/// Limit of the RTT in the window's BDP, in min_rtts. Without it, a stated rate above the link's rate would
+/// build a queue, which raises the RTT and then the window.
 const RTT_GROWTH_MAX: f64 = 1.5;
 
-/// The window before the round trip is known.
+/// The window before the first RTT sample, in bytes.
 const INITIAL_WINDOW: f64 = 256.0 * 1024.0;
 
 /// Sends at a stated rate.
 #[derive(Debug, Clone)]
 pub struct Fixed {
     stated_rate: f64,
-    /// At most the stated one, bytes per second.
+    /// Current rate in bytes per second, at most the stated one.
     rate: f64,
     mtu: f64,
     smoothed_rtt: Option<Duration>,
@@ -54,7 +58,7 @@ pub struct Fixed {
     low_intervals: u32,
 }
 
-/// What became of packets in a slot of time.
+/// Bytes acknowledged and lost in an interval.
 #[derive(Debug, Clone, Copy, Default)]
 struct Interval {
     began: Option<Instant>,
@@ -63,7 +67,7 @@ struct Interval {
 }
 
 impl Fixed {
-    /// For a sender with this rate.
+    /// An algorithm that sends at `rate`.
     #[must_use]
     pub fn new(rate: Rate, mtu: u16) -> Self {
         let stated_rate = rate.bytes_per_second();
@@ -80,7 +84,7 @@ impl Fixed {
         }
     }
 
-    /// Share of what was sent of late that arrived.
+    /// Share of the packets of the last intervals that arrived.
     fn delivered_share(&self) -> f64 {
         let all = self.past_intervals.iter().chain([&self.interval]);
         let (acked, lost) =
@@ -102,7 +106,7 @@ impl Fixed {
                 if self.low_intervals >= LOW_INTERVALS_BEFORE_CUT {
                     self.rate = (interval.acked as f64 / PACKET_OVERHEAD / elapsed.as_secs_f64())
                         .min(self.stated_rate);
-                    // What was lost at the old rate says nothing of the new one.
+                    // Loss at the old rate says nothing about the new rate.
                     self.low_intervals = 0;
                     self.past_intervals.clear();
                     return;
@@ -143,7 +147,7 @@ impl Algorithm for Fixed {
     }
 
     fn on_loss(&mut self, _now: Instant, _sent: Instant, bytes: u64, persistent: bool) {
-        // An outage says nothing of the rate.
+        // Loss in an outage says nothing about the rate.
         if !persistent {
             self.interval.lost += bytes;
         }
@@ -176,7 +180,7 @@ impl Algorithm for Fixed {
     }
 }
 
-/// The least round trip of the last ten to twenty seconds.
+/// Windowed minimum of the RTT, over the last 10 to 20 s.
 #[derive(Debug, Clone, Copy, Default)]
 struct MinRttFilter {
     half_began: Option<Instant>,

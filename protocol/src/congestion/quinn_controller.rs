@@ -1,6 +1,6 @@
-//! Our algorithms as quinn-proto's controllers: passes events on and follows the handle's choice.
+//! Adapter from our algorithms to quinn-proto's controllers: forwards events and applies the handle's choice.
 //!
-//! Knows of no network itself.
+//! Must never measure or decide anything about the path itself.
 
 use super::{Algorithm, Auto, Choice, Fixed, Handle, Measured};
 use quinn_proto::RttEstimator;
@@ -9,8 +9,8 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Cubic's first window: two or three round trips fewer until a long line is full than with
-/// RFC 9002's 14,720 bytes.
+/// CUBIC's initial window in bytes. It fills a long path two or three round trips earlier than RFC 9002's
+/// 14,720 bytes.
 const CUBIC_INITIAL_WINDOW: u64 = 64 * 1024;
 
 pub(super) struct QuinnController {
@@ -29,8 +29,8 @@ enum ActiveAlgorithm {
 impl QuinnController {
     pub(super) fn new(handle: Handle, now: Instant, mtu: u16) -> Self {
         let choice = handle.choice();
-        // quinn builds a fresh controller where a NAT has only changed the port: what the last one
-        // found still holds if the round trip does.
+        // quinn also builds a new controller when a NAT has changed only the port. The last controller's
+        // measurement still holds then, if the RTT is the same.
         if let Some(memory) = handle.measured().memory {
             handle.recall(memory);
         }
@@ -38,8 +38,8 @@ impl QuinnController {
         Self { handle, choice, active: ActiveAlgorithm::new(choice, now, mtu), mtu }
     }
 
-    /// Takes up what was chosen or recalled since the last time. Also before packets are counted as
-    /// sent: a connection that begins has nothing acknowledged for a round trip.
+    /// Applies a choice or a memory that is new in the handle. Called also before packets count as sent,
+    /// because a new connection gets its first acknowledgement only after a round trip.
     fn sync_with_handle(&mut self, now: Instant) {
         let choice = self.handle.choice();
         if choice != self.choice {

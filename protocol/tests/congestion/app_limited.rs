@@ -1,4 +1,5 @@
-//! What Auto makes of having little or nothing to send, and of what an earlier connection knew.
+//! How Auto behaves when the application sends little or nothing, and with an earlier connection's
+//! measurement.
 
 use crate::link::{Conditions, DropCause};
 use crate::report::Report;
@@ -9,24 +10,27 @@ use crate::{SEEDS, Time, auto, ms, secs};
 use docxy_protocol::congestion::{PathMemory, Rate};
 
 const RTT: Time = ms(200);
+/// Bits per second: a twentieth of the link.
 const LOW_RATE: u64 = 5_000_000;
-/// A packet every few seconds.
+/// Bits per second: one packet every few seconds.
 const PING_RATE: u64 = 5000;
 
-/// From the first byte after a pause until the link is full again.
+/// From the first byte after an idle period until the link is full again.
 const REFILL_TIME_MAX: Time = ms(2500);
-/// Packets that may be dropped when bulk begins again on a link that was measured with little.
+/// Packets that may be dropped when bulk begins on a link that little traffic has measured.
 const QUEUE_DROPS_MAX: usize = 64;
-/// Share of the link once it is full again: nothing has to be looked for that the start has shown.
+/// Utilization once the link is full again: ProbeRtt has nothing left to measure, since the first packets
+/// did.
 const REFILLED_UTILIZATION_MIN: f64 = 0.93;
-/// No estimate is above the link by more than this.
+/// Maximum rate estimate ÷ link rate.
 const RATE_ESTIMATE_MAX: f64 = 1.15;
 
-/// With a memory that is right.
+/// From the first byte until the link is full, with a correct memory.
 const RECALLED_FILL_TIME_MAX: Time = ms(1000);
-/// A start from it is at half of it, paced by quinn a quarter faster.
+/// Maximum utilization in the first round trip of a start at half the rate, which quinn paces a quarter
+/// faster.
 const HALF_RATE_START_MAX: f64 = 0.75;
-/// With one that is four times too high.
+/// Cold utilization and loss rate with a memory that is four times too high.
 const WRONG_MEMORY_COLD_MIN: f64 = 0.75;
 const WRONG_MEMORY_LOSS_MAX: f64 = 0.10;
 
@@ -37,17 +41,22 @@ fn assert_refills(report: &Report, from: Time) {
     assert!(dropped <= QUEUE_DROPS_MAX, "{}: drops {dropped}", report.label);
     for point in &report.trace {
         let rate = point.measured.rate.map_or(0.0, |rate| rate.bits_per_second() as f64);
-        assert!(rate < RATE_ESTIMATE_MAX * 100e6, "{}: believes {rate} at {:?}", report.label, point.at);
+        assert!(
+            rate < RATE_ESTIMATE_MAX * 100e6,
+            "{}: estimates {rate} bit/s at {:?}",
+            report.label,
+            point.at
+        );
     }
 }
 
 #[test]
 fn low_traffic_does_not_lower_the_rate_estimate() {
     for seed in SEEDS {
-        let simulation = Simulation::new("little, then bulk", TRANSPACIFIC, seed);
+        let simulation = Simulation::new("low rate, then bulk", TRANSPACIFIC, seed);
         let schedule = [(Time::ZERO, RateLimited(LOW_RATE)), (secs(10), Unlimited)];
         assert_refills(&simulation.traffic(&schedule).run(auto), secs(10));
-        let simulation = Simulation::new("bulk, little, bulk", TRANSPACIFIC, seed);
+        let simulation = Simulation::new("bulk, low rate, bulk", TRANSPACIFIC, seed);
         let schedule = [(Time::ZERO, Unlimited), (secs(6), RateLimited(LOW_RATE)), (secs(20), Unlimited)];
         assert_refills(&simulation.traffic(&schedule).duration(secs(30)).run(auto), secs(20));
     }
@@ -55,14 +64,14 @@ fn low_traffic_does_not_lower_the_rate_estimate() {
 
 #[test]
 fn refills_after_an_idle_minute() {
-    let simulation = Simulation::new("bulk, a minute, bulk", TRANSPACIFIC, 1).duration(secs(76));
+    let simulation = Simulation::new("bulk, an idle minute, bulk", TRANSPACIFIC, 1).duration(secs(76));
     let schedule = [(Time::ZERO, Unlimited), (secs(8), Idle), (secs(68), Unlimited)];
     assert_refills(&simulation.traffic(&schedule).run(auto), secs(68));
 }
 
 #[test]
 fn refills_after_a_minute_of_pings() {
-    // What varies: a ping seldom meets the very minimum.
+    // With jitter, a ping rarely meets min_rtt.
     let link = Conditions { jitter: ms(4), ..TRANSPACIFIC };
     let simulation = Simulation::new("bulk, a minute of pings, bulk", link, 1).duration(secs(76));
     let schedule = [(Time::ZERO, Unlimited), (secs(8), RateLimited(PING_RATE)), (secs(68), Unlimited)];
@@ -71,7 +80,7 @@ fn refills_after_a_minute_of_pings() {
     let utilization = report.rate(secs(69)..secs(70)) / 100e6;
     assert!(
         utilization >= REFILLED_UTILIZATION_MIN,
-        "{}: {utilization:.3} of the link in the second second",
+        "{}: {utilization:.3} of the link one second after the pause",
         report.label
     );
 }
@@ -91,7 +100,7 @@ fn with_memory(simulation: Simulation, mbit: u64, min_rtt: Time) -> Report {
 
 #[test]
 fn a_recalled_rate_stays_unproven_after_idle() {
-    // The first round trip of the bulk, as it arrives.
+    // The first round trip of bulk, at the receiver.
     let first_rtt = secs(20) + RTT..secs(20) + RTT * 2;
     let simulation = Simulation::new("recalled, pings, bulk", TRANSPACIFIC, 1).duration(secs(30));
     let schedule = [(Time::ZERO, RateLimited(PING_RATE)), (secs(20), Unlimited)];
@@ -102,24 +111,24 @@ fn a_recalled_rate_stays_unproven_after_idle() {
         "{}: {utilization:.2} of the link",
         recalled.label
     );
-    // Nor where a pull came before that, and ended before it proved anything.
-    let simulation = Simulation::new("recalled, a little, bulk", TRANSPACIFIC, 1).duration(secs(30));
+    // The same after a transfer that ended before it confirmed the rate.
+    let simulation = Simulation::new("recalled, short bulk, bulk", TRANSPACIFIC, 1).duration(secs(30));
     let schedule = [(Time::ZERO, Unlimited), (ms(700), Idle), (secs(20), Unlimited)];
     let cut_short = with_memory(simulation.traffic(&schedule), 100, RTT);
     let utilization = cut_short.rate(first_rtt.clone()) / 100e6;
     assert!(utilization < HALF_RATE_START_MAX, "{}: {utilization:.2} of the link", cut_short.label);
-    // Minutes later its own findings are no better.
-    let simulation = Simulation::new("bulk, long ago", TRANSPACIFIC, 1).duration(secs(410));
+    // After minutes, the connection's own measurement counts no more than a recalled one.
+    let simulation = Simulation::new("bulk, idle for minutes, bulk", TRANSPACIFIC, 1).duration(secs(410));
     let schedule = [(Time::ZERO, Unlimited), (secs(6), Idle), (secs(400), Unlimited)];
     let stale = simulation.traffic(&schedule).run(auto);
     let utilization = stale.rate(secs(400) + RTT..secs(400) + RTT * 2) / 100e6;
     assert!(utilization < HALF_RATE_START_MAX, "{}: {utilization:.2} of the link", stale.label);
-    let simulation = Simulation::new("bulk, a pause, bulk", TRANSPACIFIC, 1).duration(secs(30));
+    let simulation = Simulation::new("bulk, idle, bulk", TRANSPACIFIC, 1).duration(secs(30));
     let schedule = [(Time::ZERO, Unlimited), (secs(6), Idle), (secs(20), Unlimited)];
     let known = simulation.traffic(&schedule).run(auto);
     let utilization = known.rate(first_rtt) / 100e6;
     assert!(utilization > HALF_RATE_START_MAX, "{}: {utilization:.2} of the link", known.label);
-    // And all of the link in the second round trip: its first proves it.
+    // The second round trip uses the whole link, since the first confirmed the rate.
     let second_rtt = known.rate(secs(20) + RTT * 2..secs(20) + RTT * 3) / 100e6;
     assert!(second_rtt > REFILLED_UTILIZATION_MIN, "{}: {second_rtt:.2} of the link", known.label);
 }

@@ -1,4 +1,4 @@
-//! TCP BBR as Linux has it (version 1, `net/ipv4/tcp_bbr.c`), as a rival, but for its policer
+//! BBR version 1 as in Linux (`net/ipv4/tcp_bbr.c`), over TCP, as a competing flow; without its policer
 //! detection.
 
 use crate::MTU;
@@ -12,10 +12,10 @@ const HIGH_GAIN: f64 = 2.885;
 const PACING_GAIN_CYCLE: [f64; 8] = [1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
 const CWND_GAIN: f64 = 2.0;
 
-/// What it leaves of the rate, so as to have no queue in the long run.
+/// Pacing rate ÷ delivery rate × gain: keeps the queue empty in the long run.
 const PACING_MARGIN: f64 = 0.99;
 
-/// Rounds that the maximum of rates is taken over.
+/// Rounds of the max filter of delivery rates.
 const MAX_RATE_ROUNDS: u64 = 10;
 
 const MIN_RTT_FILTER_LENGTH: Duration = Duration::from_secs(10);
@@ -29,18 +29,18 @@ const QUANTIZATION_BUDGET: u64 = 24 * MTU;
 
 pub(crate) struct Bbr {
     mode: Mode,
-    /// Its pace is so many times what it measures here: acknowledgements that come in bunches make a real one
-    /// believe in more than the link gives it.
+    /// Factor on the pacing rate. With aggregated acknowledgements, a real BBR overestimates its delivery
+    /// rate.
     rate_overestimate: f64,
     send_states: VecDeque<SendState>,
     first_sent_time: Instant,
     delivered: u64,
     delivered_time: Instant,
-    /// Of the batch of acknowledgements: when its newest packet left, and its bytes.
+    /// The batch of acknowledgements: when its newest packet was sent, and its bytes.
     batch: Option<(Instant, u64)>,
     round: u64,
     next_round_delivered: u64,
-    /// Rates by round, falling.
+    /// Delivery rates by round, falling.
     max_rate_filter: VecDeque<(u64, f64)>,
     min_rtt: Duration,
     min_rtt_at: Instant,
@@ -48,9 +48,9 @@ pub(crate) struct Bbr {
     flat_rounds: u32,
     full_bandwidth_reached: bool,
     window: u64,
-    /// Before recovery or `Mode::ProbeRtt`.
+    /// The window before recovery or `Mode::ProbeRtt`.
     prior_window: u64,
-    /// Until when (by what is delivered) only as much leaves as arrives.
+    /// Packet conservation until this many bytes are delivered: only as much is sent as is acknowledged.
     conservation_end: Option<u64>,
     loss_since_ack: bool,
     extra_acked: ExtraAcked,
@@ -60,7 +60,8 @@ pub(crate) struct Bbr {
 struct ExtraAcked {
     epoch_start: Instant,
     epoch_acked: u64,
-    /// Most of the last five to ten rounds: of the ones before, and of these since that round.
+    /// Windowed maximum over the last five to ten rounds: of the previous window, of the current one, and the
+    /// round in which the current one began.
     previous_max: u64,
     current_max: u64,
     window_start: u64,
@@ -78,9 +79,9 @@ struct SendState {
 enum Mode {
     Startup,
     Drain,
-    /// In this phase of the cycle, since then.
+    /// Phase of the gain cycle, and its start.
     ProbeBw(usize, Instant),
-    /// Until this time and round, once little enough is under way.
+    /// End time and round, once few enough packets are in flight.
     ProbeRtt(Option<(Instant, u64)>),
 }
 
@@ -116,7 +117,7 @@ impl Bbr {
         }
     }
 
-    /// One that overrates its part of the link.
+    /// A BBR that overestimates its share of the link.
     pub(crate) fn overestimating(now: Instant) -> Self {
         Self { rate_overestimate: 1.08, ..Self::new(now) }
     }
@@ -138,7 +139,7 @@ impl Bbr {
         }
     }
 
-    /// Which phase of the cycle comes first is left to chance by Linux, but for the second.
+    /// Linux chooses the first phase of the cycle at random, except the second one.
     fn enter_probe_bw(&mut self, now: Instant) {
         let phase = [0, 2, 3, 4, 5, 6, 7][(self.delivered / MTU % 7) as usize];
         self.mode = Mode::ProbeBw(phase, now);
@@ -186,7 +187,7 @@ impl Bbr {
         extra.current_max = extra.current_max.max((extra.epoch_acked - expected).min(window));
     }
 
-    /// Room for what is acknowledged in bunches: of 100 ms at most.
+    /// Window for aggregated acknowledgements: at most 100 ms of the rate.
     fn extra_acked_limit(&self) -> u64 {
         let ExtraAcked { previous_max, current_max, .. } = self.extra_acked;
         previous_max.max(current_max).min((self.rate() / 10.0) as u64)
@@ -304,7 +305,7 @@ impl Algorithm for Bbr {
         if self.conservation_end.is_none() && !matches!(self.mode, Mode::ProbeRtt(_)) {
             self.prior_window = self.window;
             self.conservation_end = Some(self.delivered + self.window);
-            // What is under way is told with the next acknowledgement.
+            // The next acknowledgement reports what is in flight.
             self.window = 0;
         }
         self.window = self.window.saturating_sub(bytes).max(MIN_WINDOW);

@@ -1,4 +1,4 @@
-//! The model itself, tested with the simplest sender that there is: one window, come what may.
+//! Tests of the simulator itself, with the simplest sender: a constant window.
 
 use crate::link::{Conditions, DropCause, Loss};
 use crate::scenarios::{TRANSPACIFIC, scenario};
@@ -8,7 +8,7 @@ use crate::{Time, ms, secs};
 use docxy_protocol::congestion::{Algorithm, Measured};
 use std::time::Instant;
 
-/// So many bytes in flight.
+/// Bytes in flight.
 struct ConstantWindow(u64);
 
 impl Controller for ConstantWindow {}
@@ -30,7 +30,7 @@ impl Algorithm for ConstantWindow {
 #[test]
 fn delivers_one_window_per_round_trip() {
     let report = scenario("transpacific", 1).run(|_| ConstantWindow(1_000_000));
-    // A million bytes of UDP payload in 200 ms, and up to 10 packets' time until they are acknowledged.
+    // A million bytes of UDP payload in 200 ms, and the time of up to 10 packets until an acknowledgement.
     let share = report.steady();
     assert!((0.38..0.41).contains(&share), "{}: {share}", report.label);
     assert!(report.queue_delay(secs(4)..secs(20), 1.0) < ms(5));

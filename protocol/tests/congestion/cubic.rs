@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 const C: f64 = 0.4;
 const BETA: f64 = 0.7;
 
-/// In packets.
+/// Windows are in packets.
 pub(crate) struct Cubic {
     window: f64,
     slow_start_threshold: f64,
     window_max: f64,
     epoch_start: Instant,
     rtt: Duration,
-    /// What a Reno flow would have by now.
+    /// The window that Reno would have.
     reno_window: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What a stated rate gives.
+//! How Fixed uses a link at a stated rate.
 
 use crate::link::{Conditions, DropCause, Loss};
 use crate::scenarios::{POLICED, SAME_HOUSE, TRANSPACIFIC};
@@ -7,14 +7,14 @@ use crate::{MTU, SEEDS, Time, ms, secs};
 use docxy_protocol::congestion::{Fixed, Rate};
 use std::time::Instant;
 
-/// How far from its 95 % it may be.
+/// Maximum deviation of the share of the link from the stated 95 %.
 const SHARE_TOLERANCE: f64 = 0.02;
-/// A payload's part of the IP packets that carry it: what is stated is the payload's rate.
+/// Payload ÷ IP packet. The stated rate is that of the payload.
 const PAYLOAD_SHARE: f64 = 0.96;
 const QUEUE_DELAY_MAX: Time = ms(10);
-/// Of what is sent into a policer that passes a fifth. Without backing off it would be 0.8.
+/// Loss rate with a policer that passes a fifth of the stated rate. Without backing off it would be 0.8.
 const POLICED_LOSS_MAX: f64 = 0.35;
-/// Of the link, where the rate that is stated is nine times what it carries.
+/// Utilization with a stated rate of nine times the link's.
 const OVERSTATED_UTILIZATION_MIN: f64 = 0.8;
 
 fn fixed_95_mbit(_now: Instant) -> Fixed {
@@ -34,7 +34,7 @@ fn keeps_the_stated_rate_at_any_loss() {
             let share = report.steady() * PAYLOAD_SHARE;
             assert!((share - 0.95).abs() <= SHARE_TOLERANCE, "{}: {share:.3}", report.label);
             let delay = report.queue_delay(secs(4)..secs(20), 0.95);
-            assert!(delay <= QUEUE_DELAY_MAX, "{}: waits {delay:?}", report.label);
+            assert!(delay <= QUEUE_DELAY_MAX, "{}: queue delay {delay:?}", report.label);
         }
     }
 }

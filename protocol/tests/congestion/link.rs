@@ -1,5 +1,8 @@
-//! The modelled link: there, packets meet outage, policer, random loss, a drop-tail queue before the
-//! bottleneck, and delay; back, acknowledgements meet all but policer and queue. Keeps order always.
+//! A simulated link. In the forward direction, packets pass an outage, a policer, random loss, a drop-tail
+//! queue, the bottleneck and a delay, in this order. In the reverse direction, acknowledgements pass an
+//! outage, random loss and a delay.
+//!
+//! Must never reorder packets.
 
 use crate::receiver::Ack;
 use crate::sender::Packet;
@@ -9,45 +12,45 @@ use rand_pcg::Pcg64Mcg;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What a link is like.
+/// Properties of a link.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Conditions {
-    /// Bits of IP packets a second.
+    /// Rate of IP packets in bits per second.
     pub(crate) rate: u64,
-    /// Without a queue. Half of it each way.
+    /// RTT without a queue; half of it in each direction.
     pub(crate) rtt: Duration,
-    /// Up to this much more, each way.
+    /// Maximum random delay added in each direction.
     pub(crate) jitter: Duration,
-    /// Bytes that may wait for the bottleneck.
+    /// Capacity of the drop-tail queue before the bottleneck, in bytes.
     pub(crate) queue_limit: u64,
-    /// Before the bottleneck.
+    /// Random loss before the queue.
     pub(crate) loss: Loss,
-    /// What acknowledgements meet.
+    /// Random loss of acknowledgements.
     pub(crate) ack_loss: Loss,
     pub(crate) policer: Option<Policer>,
-    /// Nothing goes in or comes out.
+    /// An outage: nothing enters or leaves the link.
     pub(crate) down: bool,
 }
 
-/// How packets are lost for no reason of their own.
+/// Random loss.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Loss {
-    /// Each with this chance.
+    /// Each packet with this probability.
     Random(f64),
-    /// Gilbert-Elliott, with a bad state that loses everything: this share, in bursts of this mean length.
+    /// Gilbert-Elliott model whose bad state loses everything: loss rate, and mean burst length in packets.
     Bursty(f64, f64),
 }
 
-/// Drops what goes beyond.
+/// A token bucket that drops packets above its rate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Policer {
-    /// Bits a second.
+    /// Bits per second.
     pub(crate) rate: u64,
     /// Bytes.
     pub(crate) burst: u64,
 }
 
-/// Why a packet is gone.
+/// Why a packet was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DropCause {
     Random,
@@ -71,33 +74,33 @@ impl Conditions {
         }
     }
 
-    /// The same with loss, both ways.
+    /// The same with loss in both directions.
     pub(crate) const fn with_loss(self, loss: Loss) -> Self {
         Self { loss, ack_loss: loss, ..self }
     }
 
-    /// How long the bottleneck takes for a full packet.
+    /// How long the bottleneck takes to send a full packet.
     pub(crate) fn transmission_time(&self) -> Duration {
         Duration::from_nanos(PACKET_BYTES * 8_000_000_000 / self.rate)
     }
 }
 
-/// A link with what is on it.
+/// A link and the packets on it.
 pub(crate) struct Link {
     conditions: Conditions,
     rng: Pcg64Mcg,
     in_burst_forward: bool,
     in_burst_reverse: bool,
-    /// The policer's bucket, and when it was last filled.
+    /// The policer's token bucket in bytes, and when it was last updated.
     tokens: f64,
     tokens_updated: Time,
-    /// With the time at which each came.
+    /// Packets and the time at which each entered the queue.
     queue: VecDeque<(Time, Packet)>,
-    /// When the bottleneck is through with the first in the queue.
+    /// When the bottleneck has sent the first packet of the queue.
     next_departure: Time,
     forward: VecDeque<(Time, Packet)>,
     reverse: VecDeque<(Time, Ack)>,
-    /// How long each packet waited that has left the queue since this was last taken.
+    /// Queue delays of the packets that have left the queue since this was last drained.
     pub(crate) queue_delays: Vec<Duration>,
 }
 
@@ -118,12 +121,12 @@ impl Link {
         }
     }
 
-    /// Other conditions from now on, but for what is past the queue and the packet on its way out of it.
+    /// Changes the conditions, except for packets that have left the queue or are about to.
     pub(crate) fn set_conditions(&mut self, conditions: Conditions) {
         self.conditions = conditions;
     }
 
-    /// Takes a full packet.
+    /// Sends a full packet.
     pub(crate) fn send(&mut self, now: Time, packet: Packet) -> Result<(), DropCause> {
         if self.conditions.down {
             return Err(DropCause::Outage);
@@ -144,7 +147,7 @@ impl Link {
         Ok(())
     }
 
-    /// Takes an acknowledgement, and may lose it.
+    /// Sends an acknowledgement in the reverse direction, which may be lost.
     pub(crate) fn send_ack(&mut self, now: Time, ack: Ack) {
         if self.conditions.down
             || is_lost(self.conditions.ack_loss, &mut self.in_burst_reverse, &mut self.rng)
@@ -155,7 +158,7 @@ impl Link {
         push_in_order(&mut self.reverse, arrives, ack);
     }
 
-    /// When something next happens.
+    /// Time of the next event.
     pub(crate) fn next_event(&self) -> Time {
         let front = |time: Option<Time>| time.unwrap_or(Time::MAX);
         front((!self.queue.is_empty()).then_some(self.next_departure))
@@ -163,7 +166,7 @@ impl Link {
             .min(front(self.reverse.front().map(|(arrives, _)| *arrives)))
     }
 
-    /// Lets packets out of the queue.
+    /// Moves packets that the bottleneck has sent out of the queue.
     pub(crate) fn dequeue(&mut self, now: Time) {
         while self.next_departure <= now
             && let Some((enqueued, packet)) = self.queue.pop_front()
@@ -175,13 +178,13 @@ impl Link {
         }
     }
 
-    /// A packet that gets to the receiver now; or why one doesn't.
+    /// The next packet that arrives at the receiver by `now`, or why it is dropped.
     pub(crate) fn deliver(&mut self, now: Time) -> Option<(Packet, Result<(), DropCause>)> {
         let (_, packet) = self.forward.pop_front_if(|(arrives, _)| *arrives <= now)?;
         Some((packet, if self.conditions.down { Err(DropCause::Outage) } else { Ok(()) }))
     }
 
-    /// An acknowledgement that gets to the sender now.
+    /// The next acknowledgement that arrives at the sender by `now`.
     pub(crate) fn deliver_ack(&mut self, now: Time) -> Option<Ack> {
         while let Some((_, ack)) = self.reverse.pop_front_if(|(arrives, _)| *arrives <= now) {
             if !self.conditions.down {
@@ -191,7 +194,7 @@ impl Link {
         None
     }
 
-    /// What a packet that came now would wait for.
+    /// Queue delay of a packet that arrives now.
     pub(crate) fn queue_delay(&self) -> Duration {
         self.conditions.transmission_time() * u32::try_from(self.queue.len()).unwrap_or(u32::MAX)
     }
@@ -226,7 +229,7 @@ fn is_lost(loss: Loss, in_burst: &mut bool, rng: &mut Pcg64Mcg) -> bool {
     }
 }
 
-/// A late packet holds up those behind it.
+/// A late packet delays those after it.
 fn push_in_order<T>(packets: &mut VecDeque<(Time, T)>, arrives: Time, packet: T) {
     let arrives = packets.back().map_or(arrives, |(last, _)| arrives.max(*last));
     packets.push_back((arrives, packet));

@@ -1,9 +1,9 @@
-//! quinn-proto 0.11.19's pacer, to the letter (`connection/pacing.rs`), for full packets.
+//! A copy of quinn-proto 0.11.19's pacer (`connection/pacing.rs`), for full packets.
 
 use crate::{MTU, Time};
 use std::time::Duration;
 
-/// A token bucket that fills with 1.25 windows a round trip.
+/// A token bucket that fills at 1.25 windows per round trip.
 pub(crate) struct Pacer {
     capacity: u64,
     window: u64,
@@ -17,12 +17,12 @@ impl Pacer {
         Self { capacity, window, tokens: capacity, updated: Time::ZERO }
     }
 
-    /// A packet left.
+    /// Takes the tokens of a packet.
     pub(crate) fn on_transmit(&mut self) {
         self.tokens = self.tokens.saturating_sub(MTU);
     }
 
-    /// When to ask again, if a packet may not leave now.
+    /// When to call again, if a packet may not be sent now.
     pub(crate) fn delay(&mut self, now: Time, srtt: Duration, window: u64) -> Option<Time> {
         if window != self.window {
             self.capacity = capacity(srtt, window);
@@ -45,18 +45,18 @@ impl Pacer {
     }
 }
 
-/// When tokio's timer goes off that is set for then: it counts whole milliseconds, and never too few.
+/// When tokio's timer fires for a deadline: it counts whole milliseconds and is never early.
 fn timer_fires_at(at: Time) -> Time {
     const TICK: Duration = Duration::from_millis(1);
     TICK * (at.as_micros() / TICK.as_micros() + 1) as u32
 }
 
-/// The window that is paced at so many bytes per second.
+/// The window that results in a pacing rate of `rate` bytes per second.
 pub(crate) fn window_for_rate(rate: f64, srtt: Duration) -> u64 {
     (rate * srtt.as_secs_f64() / 1.25) as u64
 }
 
-/// What is earned in 2 ms at one window a round trip.
+/// Bucket size in bytes: 2 ms at one window per round trip.
 fn capacity(srtt: Duration, window: u64) -> u64 {
     let burst = u128::from(window) * 2_000_000 / srtt.as_nanos().max(1);
     (burst as u64).clamp(10 * MTU, 256 * MTU)

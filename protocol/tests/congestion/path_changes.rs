@@ -1,4 +1,4 @@
-//! What Auto makes of a link that is policed, goes away, or becomes another.
+//! How Auto reacts to a policer, an outage, and a changed link.
 
 use crate::link::{Conditions, DropCause, Loss};
 use crate::scenarios::{POLICED, TRANSPACIFIC};
@@ -8,19 +8,25 @@ use crate::{SEEDS, Time, auto, ms, secs};
 const CHANGE_AT: Time = secs(8);
 const RTT: Time = ms(200);
 
-/// In the long run, of what is sent; and of the policer's rate, what is delivered.
+/// Loss rate at a policer in the long run.
 const POLICED_LOSS_MAX: f64 = 0.13;
+
+/// Delivered rate ÷ policer rate in the long run.
 const POLICED_SHARE_MIN: f64 = 0.85;
 
+/// Time from the end of an outage until the link is full.
 const OUTAGE_RECOVERY_MAX: Time = ms(2500);
+
+/// Time until the link is full at its new rate.
 const RATE_ADAPTATION_MAX: Time = secs(4);
-/// From then on no packet waits longer than this at half the rate. A queue of the old rate's product
-/// has to drain first, and where there is loss besides, it is a cycle or two until that is believed.
+/// Time until no packet's queue delay exceeds [`HALVED_QUEUE_DELAY_MAX`] after the rate was halved. A queue
+/// of one BDP at the old rate has to drain first, and with loss it takes one or two cycles to trust the lower
+/// rate.
 const HALVED_SETTLE_TIME_MAX: Time = secs(10);
 const HALVED_QUEUE_DELAY_MAX: Time = ms(130);
 const LONGER_RTT_UTILIZATION_MIN: f64 = 0.75;
 
-/// On a clean link, and on one that loses besides.
+/// Simulations on a clean link and on a link with 2 % loss.
 fn simulations(name: &str, change: impl Fn(Simulation) -> Simulation) -> Vec<Simulation> {
     let lossy = TRANSPACIFIC.with_loss(Loss::Random(0.02));
     let variants = [("", TRANSPACIFIC), (", 2 % loss", lossy)];
@@ -38,7 +44,7 @@ fn does_not_overdrive_a_policer() {
         let loss = report.loss_rate(CHANGE_AT..secs(30), &[DropCause::Policer]);
         assert!(loss <= POLICED_LOSS_MAX, "{}: loses {loss:.3}", report.label);
         let share = report.rate(CHANGE_AT..secs(30)) / 20e6;
-        assert!(share >= POLICED_SHARE_MIN, "{}: gets {share:.3} of what passes", report.label);
+        assert!(share >= POLICED_SHARE_MIN, "{}: gets {share:.3} of the policer's rate", report.label);
     }
 }
 
@@ -64,9 +70,9 @@ fn adapts_to_half_the_rate() {
             report.label
         );
         let settle_time = report.time_to_settle(CHANGE_AT, HALVED_QUEUE_DELAY_MAX);
-        assert!(settle_time <= HALVED_SETTLE_TIME_MAX, "{}: settles after {settle_time:?}", report.label);
+        assert!(settle_time <= HALVED_SETTLE_TIME_MAX, "{}: settled after {settle_time:?}", report.label);
         let share = report.rate(CHANGE_AT..secs(20)) / 50e6;
-        assert!(share >= 0.85, "{}: gets {share:.3} of what is left", report.label);
+        assert!(share >= 0.85, "{}: gets {share:.3} of the new rate", report.label);
     }
 }
 

@@ -1,35 +1,36 @@
-//! The receiving end: acknowledges like quinn-proto that was asked for one in ten, counts what is new.
+//! The receiver: acknowledges like quinn-proto with [`ACK_THRESHOLD`](docxy_protocol::limits::ACK_THRESHOLD),
+//! and detects duplicates.
 
 use crate::Time;
 use crate::rtt_estimator::MAX_ACK_DELAY;
 use crate::sender::Packet;
 use std::time::Duration;
 
-/// quinn's default: a packet is missed at once when the second after it comes.
+/// quinn's default: an immediate acknowledgement when the second packet after a missing one arrives.
 const REORDERING_THRESHOLD: u64 = 2;
 
-/// An acknowledgement. The link keeps order, so a count says which packets: the first so many that
-/// arrived. One that is lost is covered by the next, as with ranges.
+/// An acknowledgement of the first `arrived_count` packets that arrived; the link keeps their order. If it is
+/// lost, the next one covers the same packets, as ACK ranges do.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ack {
     pub(crate) flow: usize,
     pub(crate) arrived_count: usize,
-    /// Since the newest of them arrived.
+    /// Time since the newest of these packets arrived.
     pub(crate) ack_delay: Duration,
 }
 
 pub(crate) struct Receiver {
-    /// One packet more than these is acknowledged at once.
+    /// Packets that may be unacknowledged; one more triggers an immediate acknowledgement.
     ack_threshold: u32,
-    /// Packet numbers, as they came.
+    /// Packet numbers in the order of arrival.
     pub(crate) arrived: Vec<u64>,
-    /// Which pieces of the data are there.
+    /// Which chunks of the data have arrived.
     received_chunks: Vec<bool>,
     newest_arrival: Time,
     unacked: u32,
-    /// When an acknowledgement has to leave.
+    /// When the next acknowledgement has to be sent.
     pub(crate) ack_deadline: Option<Time>,
-    /// The first number that is missing and that no acknowledgement has shown to be.
+    /// First missing packet number that no acknowledgement has reported yet.
     first_missing: Option<u64>,
 }
 
@@ -46,7 +47,7 @@ impl Receiver {
         }
     }
 
-    /// Takes a packet; says whether its data is new.
+    /// Receives a packet. Returns whether its data is new.
     pub(crate) fn on_packet(&mut self, now: Time, packet: &Packet) -> bool {
         let expected = self.arrived.last().map_or(0, |last| last + 1);
         if packet.number > expected {
@@ -69,7 +70,7 @@ impl Receiver {
         !std::mem::replace(&mut self.received_chunks[chunk], true)
     }
 
-    /// An acknowledgement, if it is time for one.
+    /// Returns an acknowledgement if one is due.
     pub(crate) fn take_ack(&mut self, now: Time, flow: usize) -> Option<Ack> {
         self.ack_deadline.take_if(|deadline| *deadline <= now)?;
         self.unacked = 0;

@@ -1,6 +1,7 @@
-//! What a simulation saw, and the figures drawn from it.
+//! What a simulation recorded, and the figures computed from it.
 //!
-//! Rates are those of IP packets with data that is new: 1 is a full link, and a body gets about 95 % of it.
+//! Rates are those of IP packets with new data. A utilization of 1 is a full link; the body of a response
+//! gets about 95 % of that.
 
 use crate::link::DropCause;
 use crate::simulation::Simulation;
@@ -9,39 +10,39 @@ use docxy_protocol::congestion::Measured;
 use std::ops::Range;
 use std::time::Duration;
 
-/// The grain of rates.
+/// Time resolution of rates.
 const BIN_WIDTH: Duration = ms(10);
 
-/// What counts as full.
+/// Share of a rate that counts as full.
 const FULL_UTILIZATION: f64 = 0.9;
 
-/// A moment of the first flow.
+/// State of the first flow at one time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TracePoint {
     pub(crate) at: Time,
     pub(crate) measured: Measured,
     pub(crate) in_flight: u64,
     pub(crate) queue_delay: Duration,
-    /// Bytes that were found lost so far.
+    /// Bytes declared lost so far.
     pub(crate) lost_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Report {
-    /// For messages: which run this was.
+    /// Name and seed of the simulation, for messages.
     pub(crate) label: String,
     link_rate: f64,
     rtt: Duration,
     duration: Duration,
-    /// New packets of each flow by `GRAIN`.
+    /// New packets of each flow, in bins of [`BIN_WIDTH`].
     delivered: Vec<Vec<u32>>,
     first_delivery: Option<Time>,
-    /// Of the first flow alone, like all that follows.
+    /// Packets sent, in bins. This and all other fields are of the first flow alone.
     sent: Vec<u32>,
     dropped: Vec<(Time, DropCause)>,
-    /// Delivered twice.
+    /// Packets whose data had already arrived.
     pub(crate) duplicates: u64,
-    /// How long each packet of any flow waited in the queue, and when it left it.
+    /// Queue delay of each packet of any flow, and when it left the queue.
     queue_delays: Vec<(Time, Duration)>,
     pub(crate) trace: Vec<TracePoint>,
 }
@@ -91,18 +92,18 @@ impl Report {
         self.queue_delays.extend(queue_delays.drain(..).map(|delay| (now, delay)));
     }
 
-    /// Bits a second that the first flow delivered.
+    /// Rate of the first flow in bits per second.
     pub(crate) fn rate(&self, period: Range<Time>) -> f64 {
         self.rate_of(0, period)
     }
 
-    /// The same of any flow.
+    /// Rate of any flow in bits per second.
     fn rate_of(&self, flow: usize, period: Range<Time>) -> f64 {
         let packets: u32 = self.delivered[flow][bins(&period)].iter().sum();
         f64::from(packets) * PACKET_BYTES as f64 * 8.0 / (period.end - period.start).as_secs_f64()
     }
 
-    /// Of what the link could do when the simulation began.
+    /// Rate of the first flow ÷ the link's rate at the start of the simulation.
     pub(crate) fn utilization(&self, period: Range<Time>) -> f64 {
         self.utilization_of(0, period)
     }
@@ -112,28 +113,28 @@ impl Report {
         self.rate_of(flow, period) / self.link_rate
     }
 
-    /// The first 12 s, handshake included.
+    /// Utilization in the first 12 s, handshake included.
     pub(crate) fn cold(&self) -> f64 {
         self.utilization(Time::ZERO..secs(12))
     }
 
-    /// What comes after 4 s.
+    /// Utilization after 4 s.
     pub(crate) fn steady(&self) -> f64 {
         self.utilization(secs(4)..self.duration)
     }
 
-    /// Share of the packets sent that was lost, for whichever of these reasons.
+    /// Share of the sent packets that were lost for these causes.
     pub(crate) fn loss_rate(&self, period: Range<Time>, causes: &[DropCause]) -> f64 {
         let sent: u32 = self.sent[bins(&period)].iter().sum();
         self.drop_count(period, causes) as f64 / f64::from(sent.max(1))
     }
 
-    /// Packets lost for any of these reasons.
+    /// Packets lost for these causes.
     pub(crate) fn drop_count(&self, period: Range<Time>, causes: &[DropCause]) -> usize {
         self.dropped.iter().filter(|(at, cause)| period.contains(at) && causes.contains(cause)).count()
     }
 
-    /// What so large a part of the packets waited for at most: 0.95, 1.
+    /// Quantile of the queue delay: 0.95, 1.
     pub(crate) fn queue_delay(&self, period: Range<Time>, quantile: f64) -> Duration {
         let mut queue_delays: Vec<_> =
             self.queue_delays.iter().filter(|(at, _)| period.contains(at)).map(|(_, delay)| *delay).collect();
@@ -143,25 +144,25 @@ impl Report {
         queue_delays.get(rank).copied().unwrap_or_default()
     }
 
-    /// From the first byte that could have been sent until 200 ms are full.
+    /// From the first byte that could be sent until the link is full for 200 ms.
     pub(crate) fn time_to_fill(&self) -> Option<Duration> {
-        // The handshake's packet is the first to arrive; bulk begins with its acknowledgement.
+        // The handshake's packet arrives first; bulk begins with its acknowledgement.
         let start = self.first_delivery? + self.rtt / 2;
         Some(self.end_of_full_period(start, ms(200), self.link_rate)?.saturating_sub(start))
     }
 
-    /// From an event until one round trip, 200 ms at least, is full at this rate (bits a second).
+    /// From an event until the rate (bits per second) is full for one round trip, at least 200 ms.
     pub(crate) fn time_to_recover(&self, event: Time, rtt: Duration, rate: f64) -> Option<Duration> {
         Some(self.end_of_full_period(event, rtt.max(ms(200)), rate)? - event)
     }
 
-    /// From an event until no packet waits longer than this any more.
+    /// From an event until no packet's queue delay exceeds `limit` any more.
     pub(crate) fn time_to_settle(&self, event: Time, limit: Duration) -> Duration {
         let last = self.queue_delays.iter().rev().find(|(_, delay)| *delay > limit);
         last.map_or(Duration::ZERO, |(at, _)| at.saturating_sub(event))
     }
 
-    /// The share of the least second.
+    /// Lowest utilization in one second.
     pub(crate) fn worst_second(&self, period: Range<Time>) -> f64 {
         let starts = (bin(period.start)..).map(|n| BIN_WIDTH * n as u32);
         starts
@@ -170,7 +171,7 @@ impl Report {
             .fold(f64::INFINITY, f64::min)
     }
 
-    /// The end of the first such window after a time with so much in it.
+    /// The end of the first period of `length` after `after` with this rate.
     fn end_of_full_period(&self, after: Time, length: Duration, rate: f64) -> Option<Time> {
         (bin(after)..)
             .map(|n| BIN_WIDTH * n as u32)

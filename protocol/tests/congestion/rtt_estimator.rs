@@ -1,9 +1,9 @@
-//! quinn-proto's round-trip estimate (RFC 9002, section 5).
+//! quinn-proto's RTT estimator (RFC 9002, section 5).
 
 use crate::{Time, ms};
 use std::time::Duration;
 
-/// What the receiver may hold back an acknowledgement for.
+/// Maximum time for which a receiver may delay an acknowledgement.
 pub(crate) const MAX_ACK_DELAY: Duration = ms(25);
 
 #[derive(Clone, Copy)]
@@ -23,12 +23,12 @@ impl RttEstimator {
         self.smoothed.unwrap_or(self.latest)
     }
 
-    /// How much later than others a packet may come before it counts as lost.
+    /// Time threshold of loss detection (RFC 9002, section 6.1.2).
     pub(crate) fn loss_delay(&self) -> Duration {
         self.smoothed().max(self.latest).mul_f32(1.2).max(ms(1))
     }
 
-    /// How long to wait for any acknowledgement.
+    /// Probe timeout (RFC 9002, section 6.2.1).
     pub(crate) fn probe_timeout(&self) -> Duration {
         self.smoothed() + (4 * self.rttvar).max(ms(1)) + MAX_ACK_DELAY
     }

@@ -1,5 +1,5 @@
-//! The links by the names that the end-to-end tests and benches have for them, and what they are like;
-//! and two that are too short for an emulator.
+//! The scenarios: links with the names that the end-to-end tests and benches use, and two that are too short
+//! for the link emulator.
 
 use crate::link::{Conditions, Loss, Policer};
 use crate::simulation::Simulation;
@@ -11,7 +11,7 @@ pub(crate) const TRANSPACIFIC: Conditions = Conditions::clean(100, ms(200));
 pub(crate) const POLICED: Conditions =
     Conditions { policer: Some(Policer { rate: 20_000_000, burst: 125_000 }), ..TRANSPACIFIC };
 
-/// Short links between busy hosts, which are later with a packet than it takes on its way.
+/// Short links between busy hosts, whose jitter is longer than the path's RTT.
 pub(crate) const SAME_HOUSE: Conditions =
     Conditions { jitter: ms(4), queue_limit: 2_000_000, ..Conditions::clean(1000, us(300)) };
 const SAME_TOWN: Conditions =
@@ -36,16 +36,16 @@ const SCENARIOS: [(&str, Conditions); 13] = [
     ("policed-udp", POLICED),
 ];
 
-/// Flaky Wi-Fi is gone for the last of each of these.
+/// `flaky-wifi` has an outage at the end of each of these intervals.
 const FLAKY_OUTAGE_INTERVAL: Duration = secs(8);
 const FLAKY_OUTAGE_DURATION: Duration = ms(400);
 
-/// Every link's name.
+/// Names of all scenarios.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     SCENARIOS.iter().map(|(name, _)| *name)
 }
 
-/// 20 s of bulk over the link of this name.
+/// 20 s of bulk in the scenario of this name.
 pub(crate) fn scenario(name: &str, seed: u64) -> Simulation {
     let (name, link) = SCENARIOS.iter().find(|(known, _)| *known == name).expect("a link of the ladder");
     let simulation = Simulation::new(name, *link, seed);

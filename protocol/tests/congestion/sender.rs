@@ -1,5 +1,5 @@
-//! The sending end as quinn-proto 0.11.19 has it (`connection/mod.rs`): when packets leave, what is
-//! told to the congestion control and in which order, how loss is found, when it probes.
+//! The sender, as in quinn-proto 0.11.19 (`connection/mod.rs`): when it sends packets, the order in which it
+//! reports events to the congestion control, how it detects loss, and when it probes.
 
 use crate::pacer::{self, Pacer};
 use crate::receiver::Ack;
@@ -11,7 +11,7 @@ use docxy_protocol::limits::ACK_THRESHOLD;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// quinn's `MAX_TRANSMIT_SEGMENTS`: packets that leave as one.
+/// quinn's `MAX_TRANSMIT_SEGMENTS`: packets sent in one call.
 const PACKETS_PER_TRANSMIT: u64 = 10;
 
 /// As in `transport.rs`.
@@ -23,7 +23,8 @@ const PERSISTENT_CONGESTION_THRESHOLD: u32 = 3;
 /// tokio's timers fire on whole milliseconds, never early.
 const TIMER_TICK_NANOS: u128 = 1_000_000;
 
-/// What controls a sender: as with quinn, the window also sets the pace, unless it has one of its own.
+/// The congestion control of a sender. The window also sets the pacing rate, as in quinn, unless
+/// [`Controller::pacing_rate`] returns one.
 pub(crate) trait Controller: Algorithm {
     /// In bytes per second.
     fn pacing_rate(&self) -> Option<f64> {
@@ -35,32 +36,32 @@ pub(crate) trait Controller: Algorithm {
     }
 }
 
-/// What differs between transports.
+/// Differences between transports.
 #[derive(Clone, Copy)]
 pub(crate) struct TransportProfile {
-    /// One packet more than these is acknowledged at once.
+    /// Packets that may be unacknowledged; one more triggers an immediate acknowledgement.
     pub(crate) ack_threshold: u32,
-    /// So many packets later one that is missed counts as lost.
+    /// Packets acknowledged after a missing one that make it count as lost.
     pub(crate) packet_threshold: u64,
 }
 
 /// As in `transport.rs`.
 const QUIC: TransportProfile = TransportProfile { ack_threshold: ACK_THRESHOLD, packet_threshold: 128 };
 
-/// As Linux has it: every second packet, three duplicates.
+/// As in Linux: acknowledges every second packet, and three duplicates indicate loss.
 pub(crate) const TCP: TransportProfile = TransportProfile { ack_threshold: 1, packet_threshold: 3 };
 
 impl Controller for Auto {}
 impl Controller for Fixed {}
 
-/// A full packet on its way.
+/// A full packet in flight.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Packet {
     pub(crate) flow: usize,
     pub(crate) number: u64,
-    /// Which piece of the data it carries.
+    /// Number of the data chunk that it carries.
     pub(crate) chunk: u64,
-    /// quinn's probes ask for it.
+    /// quinn's probes request an immediate acknowledgement.
     pub(crate) immediate_ack: bool,
 }
 
@@ -77,27 +78,28 @@ pub(crate) struct Sender {
     source: TrafficSource,
     pacer: Pacer,
     rtt: RttEstimator,
-    /// What is on its way, from packet number `first` on; none where it has arrived or is lost.
+    /// Packets in flight, from packet number `first_number` on; `None` if acknowledged or declared lost.
     sent_packets: VecDeque<Option<SentPacket>>,
     first_number: u64,
     last_sent: Time,
     pub(crate) in_flight: u64,
-    /// Pieces of the data so far, and those to be sent again.
+    /// Next chunk of the data, and chunks to send again.
     next_chunk: u64,
     retransmissions: VecDeque<u64>,
-    /// How many arrivals are known of, and the newest one's packet number and time of sending.
+    /// Number of arrivals that are acknowledged, and packet number and send time of the largest acknowledged
+    /// one.
     arrived_count: usize,
     largest_acked: Option<(u64, Time)>,
-    /// The first packet number after the first sample of the round trip.
+    /// First packet number after the first RTT sample.
     first_rtt_number: Option<u64>,
     app_limited: bool,
     probes_due: u32,
     pto_count: u32,
     /// When the next packet counts as lost.
     loss_time: Option<Time>,
-    /// When something is to be done without an acknowledgement.
+    /// When to act without an acknowledgement.
     pub(crate) deadline: Time,
-    /// Found lost, rightly or not.
+    /// Bytes declared lost, rightly or not.
     pub(crate) lost_bytes: u64,
 }
 
@@ -133,7 +135,7 @@ impl Sender {
         }
     }
 
-    /// Sends what may be sent (quinn's `poll_transmit`, until it has nothing).
+    /// Sends all packets that may be sent now (quinn's `poll_transmit`, until it returns none).
     pub(crate) fn poll_transmit(&mut self, now: Time, mut send: impl FnMut(Packet)) {
         let mut paced = None;
         loop {
@@ -169,7 +171,8 @@ impl Sender {
         self.deadline = timer.min(wakeup);
     }
 
-    /// An acknowledgement came (`on_ack_received`). `arrivals` are all packet numbers, as they came.
+    /// Handles an acknowledgement (quinn's `on_ack_received`). `arrivals`: all packet numbers in order of
+    /// arrival.
     pub(crate) fn on_ack(&mut self, now: Time, ack: Ack, arrivals: &[u64]) {
         if ack.arrived_count <= self.arrived_count {
             return;
@@ -197,7 +200,8 @@ impl Sender {
         self.pto_count = 0;
     }
 
-    /// The deadline came (`on_loss_detection_timeout`; pacing and data need no more than a poll).
+    /// Handles the deadline (quinn's `on_loss_detection_timeout`; pacing and new data need only
+    /// `poll_transmit`).
     pub(crate) fn on_timeout(&mut self, now: Time) {
         match self.loss_detection_timer() {
             Some(timer) if round_up_to_tick(timer) <= now => {}
@@ -211,7 +215,7 @@ impl Sender {
         }
     }
 
-    /// The first packet stands for the handshake; the rest waits for its acknowledgement.
+    /// The first packet represents the handshake; all others wait for its acknowledgement.
     fn has_data(&mut self, now: Time) -> bool {
         if self.largest_acked.is_none() {
             return self.next_chunk == 0;
@@ -231,7 +235,7 @@ impl Sender {
             self.next_chunk += 1;
             self.next_chunk - 1
         } else {
-            // A probe without data repeats the oldest.
+            // A probe without new data repeats the oldest packet in flight.
             self.sent_packets.iter().flatten().next().map_or(0, |sent| sent.chunk)
         };
         let number = self.first_number + self.sent_packets.len() as u64;
@@ -248,14 +252,15 @@ impl Sender {
         let congestion_period = self.rtt.probe_timeout() * PERSISTENT_CONGESTION_THRESHOLD;
         self.loss_time = None;
         let (mut bytes, mut newest_lost, mut persistent) = (0, Time::ZERO, false);
-        // When the first of a run of lost packets had left, all of which count for persistent congestion.
+        // Send time of the first packet in a run of lost packets, all of which count for persistent
+        // congestion.
         let mut run = None;
         for number in self.first_number..largest {
             let Some(sent) = self.sent_packet(number) else {
                 run = None;
                 continue;
             };
-            // Both thresholds hold for all older ones as well.
+            // If one packet exceeds a threshold, all older ones do.
             if now - sent.time_sent < delay && largest < number + self.controller.transport().packet_threshold
             {
                 self.loss_time = Some(sent.time_sent + delay);

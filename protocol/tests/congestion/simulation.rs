@@ -1,4 +1,4 @@
-//! Puts senders on a link and lets time run.
+//! Runs senders and receivers over a link in virtual time.
 
 use crate::link::{Conditions, Link};
 use crate::receiver::Receiver;
@@ -8,17 +8,17 @@ use crate::traffic_source::{Supply, TrafficSource};
 use crate::{Time, ms, secs};
 use std::time::{Duration, Instant};
 
-/// Between samples of the trace.
+/// Time between points of the trace.
 const TRACE_INTERVAL: Duration = ms(100);
 
-/// What is to be simulated.
+/// A simulation to run.
 #[derive(Debug, Clone)]
 pub(crate) struct Simulation {
     pub(crate) name: String,
     pub(crate) link: Conditions,
-    /// Other conditions later, ascending.
+    /// Later conditions, in ascending order of time.
     pub(crate) changes: Vec<(Time, Conditions)>,
-    /// What the sender has to send.
+    /// What the first sender's application has to send.
     pub(crate) schedule: Vec<(Time, Supply)>,
     pub(crate) duration: Duration,
     pub(crate) seed: u64,
@@ -39,26 +39,27 @@ impl Simulation {
         Self { schedule: schedule.to_vec(), ..self }
     }
 
-    /// Other conditions from a time on, after all changes so far.
+    /// Changes the conditions at `time`, which must be after all earlier changes.
     pub(crate) fn change_at(mut self, time: Time, change: impl FnOnce(Conditions) -> Conditions) -> Self {
         let now = self.changes.last().map_or(self.link, |(_, conditions)| *conditions);
         self.changes.push((time, change(now)));
         self
     }
 
-    /// Nothing gets through from a time on, for a while.
+    /// Adds an outage at `time`.
     pub(crate) fn outage(self, time: Time, duration: Duration) -> Self {
         self.change_at(time, |link| Conditions { down: true, ..link })
             .change_at(time + duration, |link| Conditions { down: false, ..link })
     }
 
-    /// One sender, alone.
+    /// Runs one sender alone.
     pub(crate) fn run<A: Controller + 'static>(&self, algorithm: impl FnOnce(Instant) -> A) -> Report {
         let epoch = Instant::now();
         self.run_with_competitors(epoch, Box::new(algorithm(epoch)), Vec::new())
     }
 
-    /// One sender beside others, which have endless data from their times on. All begin with `epoch`.
+    /// Runs one sender beside competing ones, which send bulk from their start times on. All controllers
+    /// begin at `epoch`.
     pub(crate) fn run_with_competitors(
         &self,
         epoch: Instant,

@@ -1,4 +1,4 @@
-//! What Auto makes of each link that stays as it is.
+//! How Auto uses links that do not change.
 
 use crate::link::{Conditions, DropCause};
 use crate::report::{Report, TracePoint};
@@ -7,7 +7,7 @@ use crate::simulation::Simulation;
 use crate::{SEEDS, Time, auto, ms, secs, us};
 use docxy_protocol::limits::ACK_THRESHOLD;
 
-/// Of a link's rate: in the first 12 s, handshake included, and after 4 s.
+/// Minimum utilization by scenario: in the first 12 s, handshake included, and after 4 s.
 const UTILIZATION_MIN: [(&str, f64, f64); 12] = [
     ("same-house", 0.90, 0.95),
     ("same-town", 0.85, 0.88),
@@ -23,11 +23,12 @@ const UTILIZATION_MIN: [(&str, f64, f64); 12] = [
     ("flaky-wifi", 0.60, 0.65),
 ];
 
-/// Without loss, from the first byte of bulk: three doublings and a bit.
+/// From the first byte of bulk until the link is full, without loss: a little more than three doublings.
 const FILL_TIME_MAX: Time = ms(1500);
 
-/// On a clean link, half of the packets wait less than this part of the round trip, or than `SHORT_WAIT`;
-/// a probe adds a quarter of a round trip for one round in ten, and 95 of 100 wait less than that and a bit.
+/// Limits of the queue delay on a clean link. The median is below this part of the RTT or below
+/// [`MEDIAN_DELAY_MAX`]. Up adds a quarter of the RTT in one round of ten, and the 95th percentile is little
+/// above that.
 const MEDIAN_DELAY_RTT_DIVISOR: u32 = 16;
 const MEDIAN_DELAY_MAX: Time = ms(5);
 const P95_DELAY_RTT_SHARE: f64 = 0.32;
@@ -56,7 +57,11 @@ fn every_scenario_reaches_its_utilization() {
 fn startup_fills_the_link_without_queue_drops() {
     let report = scenario("transpacific", 1).run(auto);
     let fill_time = report.time_to_fill();
-    assert!(fill_time.is_some_and(|time| time <= FILL_TIME_MAX), "{}: filled {fill_time:?}", report.label);
+    assert!(
+        fill_time.is_some_and(|time| time <= FILL_TIME_MAX),
+        "{}: filled after {fill_time:?}",
+        report.label
+    );
     assert_eq!(report.drop_count(Time::ZERO..secs(20), &[DropCause::Queue]), 0, "{}", report.label);
 }
 
@@ -67,13 +72,13 @@ fn queue_delay_stays_short() {
         let delay = report.queue_delay(secs(4)..secs(20), 0.5);
         assert!(
             delay < MEDIAN_DELAY_MAX.max(rtt / MEDIAN_DELAY_RTT_DIVISOR),
-            "{}: waits {delay:?}",
+            "{}: queue delay {delay:?}",
             report.label
         );
         let delay = report.queue_delay(secs(4)..secs(20), 0.95);
         assert!(
             delay < P95_DELAY_MAX.max(rtt.mul_f64(P95_DELAY_RTT_SHARE)),
-            "{}: waits {delay:?}",
+            "{}: queue delay {delay:?}",
             report.label
         );
     }
@@ -90,10 +95,10 @@ fn a_slow_link_has_short_probe_rtt_and_a_short_queue() {
         let in_probe_rtt = |point: &TracePoint| point.measured.phase == "probe_rtt";
         let longest =
             report.trace.chunk_by(|one, next| in_probe_rtt(one) && in_probe_rtt(next)).map(<[_]>::len).max();
-        assert!(longest <= Some(10), "{}: samples of one look: {longest:?}", report.label);
+        assert!(longest <= Some(10), "{}: trace points in one ProbeRtt: {longest:?}", report.label);
         let batch = link.transmission_time() * (ACK_THRESHOLD + 1);
         let delay = report.queue_delay(secs(10)..secs(60), 0.5);
-        assert!(delay <= batch * 2, "{}: waits {delay:?}, not {batch:?}", report.label);
+        assert!(delay <= batch * 2, "{}: queue delay {delay:?}, not {batch:?}", report.label);
     }
 }
 
@@ -104,7 +109,7 @@ fn a_small_queue_on_a_short_path_does_not_overflow() {
     assert!(report.steady() > 0.98, "{}: {:.3}", report.label, report.steady());
     assert_eq!(report.drop_count(secs(4)..secs(20), &[DropCause::Queue]), 0, "{}", report.label);
     let delay = report.queue_delay(secs(4)..secs(20), 0.5);
-    assert!(delay < MEDIAN_DELAY_MAX, "{}: waits {delay:?}", report.label);
+    assert!(delay < MEDIAN_DELAY_MAX, "{}: queue delay {delay:?}", report.label);
 }
 
 #[test]

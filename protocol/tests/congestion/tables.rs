@@ -1,4 +1,4 @@
-//! Tables for people who tune: what every link gives, and how one run goes.
+//! Tables for developers who tune the algorithm: results of each scenario, and one run over time.
 
 use crate::competing_flows::{CompetingFlow, EARLY_PERIOD, LATE_PERIOD, StartOrder};
 use crate::link::DropCause;
@@ -12,11 +12,11 @@ const SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
 const ALL: [DropCause; 4] = [DropCause::Random, DropCause::Queue, DropCause::Policer, DropCause::Outage];
 
 #[test]
-#[ignore = "a table for people; it asserts nothing"]
+#[ignore = "prints a table; it asserts nothing"]
 fn scenarios_table() {
     println!(
-        "{:20} cold   min  steady  min  worst s  lost %  queue drops  wait p95  fill ms (worst)",
-        "link"
+        "{:20} cold   min  steady  min  worst s  lost %  queue drops  delay p95  fill ms (worst)",
+        "scenario"
     );
     for name in names() {
         let reports: Vec<Report> = SEEDS.map(|seed| scenario(name, seed).run(auto)).collect();
@@ -49,12 +49,12 @@ fn scenarios_table() {
     }
 }
 
-/// Shares beside another flow, with the median and the least of the seeds.
+/// Shares beside another flow: median and minimum of the seeds.
 #[test]
-#[ignore = "a table for people; it asserts nothing"]
+#[ignore = "prints a table; it asserts nothing"]
 fn competing_flows_table() {
     println!(
-        "rival    came   jitter  4 s to 20 s: rival, ours      the 40 s after: rival, ours  wait p50 p95"
+        "flow     first  jitter  4 s to 20 s: flow, auto       the 40 s after: flow, auto   delay p50 p95"
     );
     for (jitter, competitor, order) in all_pairings() {
         let reports: Vec<Report> =
@@ -89,9 +89,10 @@ fn all_pairings() -> impl Iterator<Item = (Time, CompetingFlow, StartOrder)> {
     })
 }
 
-/// `DOCXY_TRACE=transpacific-5%:3` names link and seed; `bbr` or `cubic` as a link is one with it there.
+/// `DOCXY_TRACE=transpacific-5%:3` selects scenario and seed; `bbr` or `cubic` as the scenario is a competing
+/// flow.
 #[test]
-#[ignore = "a table for people; it asserts nothing"]
+#[ignore = "prints a table; it asserts nothing"]
 fn trace() {
     let selection = std::env::var("DOCXY_TRACE").unwrap_or_else(|_| "transpacific-5%:1".to_owned());
     let (name, seed) = selection.split_once(':').unwrap_or((&selection, "1"));
@@ -102,13 +103,13 @@ fn trace() {
     };
     println!("{}", report.label);
     println!(
-        "    s  phase         Mbit/s: known  delivered  window kB  in flight  wait ms  lost kB  lost %: known"
+        "    s  phase            Mbit/s: known  delivered  window kB  in flight  delay ms  lost kB  loss %: known"
     );
     let mut lost = 0;
     for point in &report.trace {
         let delivered = report.rate(point.at.saturating_sub(ms(100))..point.at);
         println!(
-            "{:5.1}  {:12}  {:13.1}  {:9.1}  {:9}  {:9}  {:7.1}  {:7}  {:13.1}",
+            "{:5.1}  {:15}  {:13.1}  {:9.1}  {:9}  {:9}  {:8.1}  {:7}  {:13.1}",
             point.at.as_secs_f64(),
             point.measured.phase,
             point.measured.rate.map_or(f64::NAN, |rate| rate.bits_per_second() as f64 / 1e6),

@@ -1,21 +1,21 @@
-//! What the application has to send, and when.
+//! What an application has to send, and when.
 
 use crate::{MTU, Time};
 use std::time::Duration;
 
-/// How much there is to send.
+/// How much data is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Supply {
     Unlimited,
     Idle,
-    /// So many bits a second.
+    /// Bits per second.
     RateLimited(u64),
 }
 
-/// A plan of supplies, each from its time on.
+/// A schedule of supplies, each with its start time.
 pub(crate) struct TrafficSource {
     schedule: Vec<(Time, Supply)>,
-    /// Of a limited supply: when its next packet is there.
+    /// When a rate-limited supply has its next packet.
     next_packet: Time,
 }
 
@@ -26,7 +26,7 @@ impl TrafficSource {
         Self { next_packet: Time::ZERO, schedule }
     }
 
-    /// Whether a packet can be filled. If so, `take` it.
+    /// Whether there is data for a packet. If so, call `take`.
     pub(crate) fn has_packet(&mut self, now: Time) -> bool {
         while let [.., (next, _), _] = self.schedule[..]
             && next <= now
@@ -50,7 +50,7 @@ impl TrafficSource {
         }
     }
 
-    /// When it is worth asking again, if there was nothing.
+    /// When to call again, if there was no data.
     pub(crate) fn next_wakeup(&self, now: Time) -> Time {
         let phases = self.schedule.iter().map(|(from, _)| *from);
         let limited =

@@ -1,29 +1,30 @@
-//! What became of the packets, by the phase in which they left.
+//! Counts acknowledged and lost bytes by the phase in which they were sent.
 //!
-//! Loss that stays when less is sent is the path's own and is made up for; loss that goes away is
-//! a queue's overflow or a policer's doing, and is not. So the path's loss is measured only on what
-//! left while draining.
+//! Loss that remains when we send less is the path's own (base loss), and the window compensates for it. Loss
+//! that disappears then was caused by a full queue or a policer, and must never be compensated for. So only
+//! packets sent in Down phases count for the base loss.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Most loss that is made up for. Whatever loses more is better served by less traffic.
+/// Highest loss rate that the window compensates for. At a higher loss rate, sending less works better.
 const COMPENSATED_LOSS_MAX: f64 = 0.18;
 
-/// How long a lost packet is under way beside one that arrives, in round trips, until it is known
-/// to be lost: quinn's time threshold of 1.2, and the spacing of acknowledgements.
+/// Round trips for which a lost packet counts as in flight; an acknowledged one counts for one. It is quinn's
+/// time threshold of 1.2, and the interval between acknowledgements.
 const LOSS_DETECTION_RTTS: f64 = 1.25;
 
-/// Epochs that are kept: more than pass in the few round trips until the last word on a packet.
+/// Stored epochs: more than begin in the few round trips until all packets of an epoch are acknowledged or
+/// declared lost.
 const EPOCHS_MAX: usize = 12;
 
-/// Packets that a share must be made from before it says anything.
+/// Packets that a loss rate needs before it counts.
 const LOSS_SAMPLE_PACKETS_MIN: f64 = 20.0;
 
-/// An epoch that lost more than this met an outage, not the path's usual loss.
+/// Loss rate from which on an epoch met an outage, so that its loss does not count.
 const OUTAGE_LOSS: f64 = 0.4;
 
-/// Packets after which an epoch's loss would count for all.
+/// Packets of an epoch at which its loss rate would replace the base loss completely.
 const FULL_WEIGHT_PACKETS: f64 = 1500.0;
 
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ pub(super) struct LossAccount {
     epochs: VecDeque<Epoch>,
     base_loss: Option<f64>,
     round: ByteCount,
-    /// Of rounds that were under way before the path was full: no queue can have spilled in them.
+    /// Rounds that were in flight before the path was full, so no queue can have overflowed.
     startup: ByteCount,
     mtu: f64,
 }
@@ -48,10 +49,10 @@ struct Epoch {
     started: Instant,
     kind: EpochKind,
     count: ByteCount,
-    /// Round trips of its packets, summed up.
+    /// Sum of the RTTs of its packets.
     rtt_sum: Duration,
     rtt_count: u32,
-    /// Its loss has been taken into account, or must not be.
+    /// Its loss is included in the base loss, or must not be.
     settled: bool,
 }
 
@@ -71,17 +72,18 @@ impl ByteCount {
     }
 }
 
-/// A round's loss.
+/// Loss of a round.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RoundLoss {
-    /// Share of bytes, 0 where there were too few to tell.
+    /// Share of bytes lost; 0 if the round had too few packets.
     pub(super) rate: f64,
-    /// Packets that it was measured on.
+    /// Packets in the round.
     pub(super) packets: f64,
     count: ByteCount,
 }
 
-/// Mean round trips of what left while cruising, in the probe after it, and in the drain after that.
+/// Mean RTTs of the packets sent in a Cruise phase, in the Up phase after it, and in the Down phase after
+/// that.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueueResponse {
     pub(super) cruise_rtt: Duration,
@@ -106,7 +108,7 @@ impl LossAccount {
         self.mtu = f64::from(mtu);
     }
 
-    /// What leaves from now on belongs to another phase.
+    /// Begins an epoch: packets sent from now on count for it.
     pub(super) fn begin_epoch(&mut self, now: Instant, kind: EpochKind) {
         if self.epochs.len() == EPOCHS_MAX {
             self.epochs.pop_front();
@@ -132,7 +134,7 @@ impl LossAccount {
         }
     }
 
-    /// Loss of the round that is ending; starts the next.
+    /// Returns the loss of the current round and starts the next.
     pub(super) fn end_round(&mut self) -> RoundLoss {
         let round = std::mem::take(&mut self.round);
         let packets = round.bytes() as f64 / self.mtu;
@@ -143,13 +145,13 @@ impl LossAccount {
         }
     }
 
-    /// The path wasn't full in that round.
+    /// Records a round in which the path was not full yet.
     pub(super) fn add_startup_round(&mut self, round: RoundLoss) {
         self.startup.acked += round.count.acked;
         self.startup.lost += round.count.lost;
     }
 
-    /// Takes the loss of drains into account on which the last word has been spoken.
+    /// Updates the base loss from Down phases whose packets are all acknowledged or declared lost.
     pub(super) fn update_base_loss(&mut self, now: Instant, rtt: Duration) {
         for index in 1..self.epochs.len() {
             let ended = self.epochs[index].started;
@@ -167,35 +169,35 @@ impl LossAccount {
         }
     }
 
-    /// The path's own loss; none before a drain has shown it, or a policer that the start ran into
-    /// would pass for it.
+    /// The path's own loss rate. It is 0 until the first Down phase, since the loss in Startup may be a
+    /// policer's.
     pub(super) fn base_loss(&self) -> f64 {
         self.base_loss.unwrap_or(0.0)
     }
 
-    /// By how much more has to be under way for all to arrive in time.
+    /// Factor on the bytes in flight that compensates for the base loss.
     pub(super) fn compensation(&self) -> f64 {
         compensation(self.base_loss())
     }
 
-    /// The same while starting: by the loss of rounds that cannot have spilled.
+    /// The same for Startup: from the loss of rounds in which no queue can have overflowed.
     pub(super) fn startup_compensation(&self) -> f64 {
         compensation(self.base_loss.unwrap_or(self.startup.loss_rate()))
     }
 
-    /// Loss of what left during the last probe, if anything is known of it.
+    /// Loss rate of the packets sent in the last Up phase, if any are acknowledged or declared lost.
     pub(super) fn probe_up_loss(&self) -> Option<f64> {
         let up = self.epochs.iter().rev().find(|epoch| epoch.kind == EpochKind::ProbeUp)?;
         (up.count.bytes() > 0).then(|| up.count.loss_rate())
     }
 
-    /// Mean round trip of what left during the last drain.
+    /// Mean RTT of the packets sent in the last Down phase.
     pub(super) fn probe_down_rtt(&self) -> Option<Duration> {
         let down = self.epochs.iter().rev().find(|epoch| epoch.kind == EpochKind::ProbeDown)?;
         down.mean_rtt()
     }
 
-    /// What the last probe and its drain did to the round trip, if that is known.
+    /// How the RTT responded to the last Up and Down phases, if all three phases were measured.
     pub(super) fn queue_response(&self) -> Option<QueueResponse> {
         let down = self.epochs.iter().rposition(|epoch| epoch.kind == EpochKind::ProbeDown)?;
         let [cruise, up] = [down.checked_sub(2)?, down - 1].map(|index| &self.epochs[index]);
@@ -215,7 +217,8 @@ impl LossAccount {
     }
 }
 
-/// More has to leave, and what is lost counts as under way until that is known. See [`MOST`].
+/// Lost packets have to be sent again, and count as in flight until they are declared lost. The loss rate is
+/// limited to [`COMPENSATED_LOSS_MAX`].
 fn compensation(loss: f64) -> f64 {
     let loss = loss.clamp(0.0, COMPENSATED_LOSS_MAX);
     (1.0 - loss + loss * LOSS_DETECTION_RTTS) / (1.0 - loss)
@@ -234,7 +237,7 @@ mod tests {
 
     const RTT: Duration = Duration::from_millis(100);
 
-    /// A phase of 200 ms in which 1000 packets leave and so many of them are lost.
+    /// An epoch in which 1000 packets are sent and `lost` of them are lost.
     fn epoch(loss_account: &mut LossAccount, at: Instant, kind: EpochKind, lost: u64) {
         loss_account.begin_epoch(at, kind);
         loss_account.on_ack(at + RTT, at, (1000 - lost) * 1000);

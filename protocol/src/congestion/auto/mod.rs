@@ -1,23 +1,23 @@
-//! `auto`: sends as fast as the path is measured to deliver, whatever it loses.
+//! `auto`: sends as fast as the measured delivery rate, at any loss rate. The states are BBR's, with careful
+//! resume in addition.
 //!
-//! Must never take loss as such for congestion, and never go on sending what a queue or a policer
-//! throws away.
+//! Must never treat loss alone as congestion, and never keep sending what a full queue or a policer drops.
 //!
 //! ```text
-//!            ┌─────────┐ full ┌───────┐ 1 round ┌────────┐ 7–9 rounds ┌───────┐
-//!   new ───▶ │ Startup │ ───▶ │ Drain │ ──────▶ │ Cruise │ ─────────▶ │ Probe │ ──▶ Drain
-//!            └─────────┘      └───────┘         └────────┘            └───────┘
-//!                 ▲   the probe got more          │    ▲
-//!                 ├───────────────────────────────┤    │ the path is known again
-//!                 │                               ▼    │
-//!            ┌────────┐                         ┌──────┐
-//!   idle ──▶ │ Resume │ ──▶ Cruise or Drain     │ Look │ too slow of late, or the round trip's
-//!            └────────┘                         └──────┘ minimum not met for 10 s
+//!            ┌─────────┐ full ┌──────┐ 1 round ┌────────┐ 7–9 rounds ┌────┐
+//!   new ───▶ │ Startup │ ───▶ │ Down │ ──────▶ │ Cruise │ ─────────▶ │ Up │ ──▶ Down
+//!            └─────────┘      └──────┘         └────────┘            └────┘
+//!                 ▲   Up delivered more          │    ▲
+//!                 ├──────────────────────────────┤    │ the path is known again
+//!                 │                              ▼    │
+//!            ┌────────┐                        ┌──────────┐
+//!   idle ──▶ │ Resume │ ──▶ Cruise or Down     │ ProbeRtt │ three rounds delivered too little,
+//!            └────────┘                        └──────────┘ or min_rtt is older than 10 s
 //! ```
 //!
-//! Rounds are round trips, but of 8 ms at least. Everything is said through the window, since quinn
-//! paces at 1.25 × window ÷ round trip: in the cycle the window is rate × round trip without our
-//! queue ÷ (1 − the path's own loss).
+//! Down, Cruise and Up are the phases of ProbeBandwidth. A round is a round trip, but at least 8 ms. The
+//! window is the only control: it also sets the pacing rate, since quinn paces at 1.25 × window ÷ smoothed
+//! RTT. In ProbeBandwidth it is rate × RTT without our queue ÷ (1 − base loss).
 
 mod loss_account;
 mod max_filter;
@@ -39,19 +39,23 @@ use resume::{Outcome, Resume};
 use startup::Startup;
 use std::time::{Duration, Instant};
 
-/// Bytes that may leave before anything is known: two round trips fewer on a long path than with
-/// RFC 9002's 14,720. They leave paced, and an 8 Mbit/s line takes a quarter of a second for them.
+/// The window before anything is measured, in bytes: it saves two round trips on a long path, compared to RFC
+/// 9002's 14,720. quinn paces these bytes, and an 8 Mbit/s link sends them in a quarter of a second.
 const INITIAL_WINDOW: f64 = 256.0 * 1024.0;
 
-/// While a window is used less than nearly, it is paced by so much more than the rest.
+/// Share of the window from which on it counts as fully used.
 const FULL_WINDOW_SHARE: f64 = 0.95;
+
+/// Largest unused share of the window that makes [`Auto::window`] return more.
 const UNUSED_SHARE_MAX: f64 = 0.06;
+
+/// Bytes that it returns more for each unused byte.
 const UNUSED_WINDOW_GAIN: f64 = 4.0;
 
-/// Without a transfer for so long, what was measured has to prove true again.
+/// Time without a bulk transfer after which the measured rate has to be validated again.
 const IDLE_BEFORE_RESUME: Duration = Duration::from_secs(10);
 
-/// And for so long, it is no better than what another connection found.
+/// Time without a bulk transfer after which our own measurement counts no more than a recalled one.
 const IDLE_BEFORE_STALE: Duration = Duration::from_secs(300);
 
 /// Congestion control by measured delivery rate.
@@ -62,9 +66,9 @@ pub struct Auto {
     state: State,
     window: f64,
     in_flight: u64,
-    /// There was less to send than could be, of late.
+    /// The application had less to send than the window allows, at the last acknowledgement.
     app_limited: bool,
-    /// When there was last more to send than could be.
+    /// When the connection was last not app-limited.
     last_busy: Instant,
     recalled_memory: Option<PathMemory>,
     memory: Option<PathMemory>,
@@ -79,7 +83,7 @@ enum State {
 }
 
 impl Auto {
-    /// For a path that nothing is known of.
+    /// For a path of which nothing is known.
     #[must_use]
     pub fn new(now: Instant, mtu: u16) -> Self {
         Self {
@@ -95,15 +99,15 @@ impl Auto {
         }
     }
 
-    /// Starts from what an earlier connection found, if the path looks the same and has not been
-    /// measured since.
+    /// Starts from what an earlier connection measured, if the path has the same RTT and this connection has
+    /// not measured the path yet.
     pub fn recall(&mut self, memory: PathMemory) {
         if (self.sampler.delivered() as f64) < INITIAL_WINDOW {
             self.recalled_memory = Some(memory);
         }
     }
 
-    /// Compares a memory with the path, once there is something to compare.
+    /// Enters Resume if there is a recalled memory and the first RTT sample matches it.
     fn resume_from_memory(&mut self, now: Instant) {
         if let Some(rtt) = self.path.rtt.measured_min()
             && let Some(memory) = self.recalled_memory.take()
@@ -201,7 +205,8 @@ impl Auto {
     fn finish_resume(&mut self, now: Instant, outcome: Outcome) {
         match outcome {
             Outcome::Confirmed => {
-                // What left first found no queue of ours: as good as a look.
+                // The first packets after the pause met no queue of ours, so min_rtt is as good as from
+                // ProbeRtt.
                 self.path.rtt.refresh_min(now);
                 self.enter(now, State::ProbeBandwidth(ProbeBandwidth::begin(ProbePhase::Cruise, &self.path)));
             }
@@ -224,8 +229,8 @@ impl Auto {
             State::ProbeBandwidth(probe_bw) => {
                 let window = probe_bw.window(path);
                 if (self.in_flight as f64) < window {
-                    // quinn paces by the smoothed round trip, which is still that of the queue when
-                    // a drain is over: the pace, not the window, is then what is too small.
+                    // quinn paces by the smoothed RTT. At the end of a Down phase, that still includes the
+                    // queue that is gone, so the window alone would pace too slowly.
                     let smoothed = path.rtt.smoothed().min(path.rtt.min() * 3);
                     window.max(probe_bw.pacing_rate(path) * smoothed.as_secs_f64() / PACER_GAIN)
                 } else {
@@ -241,7 +246,7 @@ impl Auto {
     }
 }
 
-/// How much faster than window ÷ round trip quinn's pacer sends.
+/// quinn's pacing rate ÷ (window ÷ smoothed RTT).
 const PACER_GAIN: f64 = 1.25;
 
 impl Algorithm for Auto {
@@ -309,8 +314,9 @@ impl Algorithm for Auto {
         self.path.set_mtu(mtu);
     }
 
-    /// Since quinn paces by the window, too, one that isn't used is a pace that is too low: quinn loses
-    /// what a late timer kept it from sending. So it is told of more, and of ever less as the window fills.
+    /// quinn derives the pacing rate from the window. After a late timer, it does not make up for the packets
+    /// that it did not send, so part of the window stays unused. This returns a larger window then: the less
+    /// of it is in flight, the larger.
     fn window(&self) -> u64 {
         let unused = match &self.state {
             State::ProbeBandwidth(probe_bw)

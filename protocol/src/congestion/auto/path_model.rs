@@ -1,6 +1,6 @@
-//! What is known of the path: its rate, its round trip, its loss, round by round.
+//! Model of the path: its rate, RTT and loss, updated in each round.
 //!
-//! Estimates only; what to do about them is the phases' business.
+//! Must never decide what to send; the states do that.
 
 use super::loss_account::{LossAccount, RoundLoss};
 use super::max_filter::MaxFilter;
@@ -8,7 +8,7 @@ use super::rate_sampler::RateSample;
 use super::rtt_model::RttModel;
 use std::time::{Duration, Instant};
 
-/// Rounds whose samples are not believed after a silence: queues and late acknowledgements.
+/// Rounds whose rate does not count after a silence: queues and late acknowledgements distort it.
 const UNTRUSTED_ROUNDS_AFTER_SILENCE: u32 = 3;
 
 #[derive(Debug, Clone)]
@@ -16,9 +16,9 @@ pub(super) struct PathModel {
     pub(super) max_rate: MaxFilter,
     pub(super) rtt: RttModel,
     pub(super) loss_account: LossAccount,
-    /// Rounds so far: round trips, but on short paths.
+    /// Rounds so far. A round is a round trip, but longer on short paths.
     pub(super) round_count: u64,
-    /// Best rate of this round that the application did not limit.
+    /// Best delivery rate of this round that was not app-limited.
     best_rate: f64,
     untrusted_rounds: u32,
     mtu: u64,
@@ -27,7 +27,7 @@ pub(super) struct PathModel {
 /// A round that has ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RoundSummary {
-    /// Best rate that the application did not limit, if there was one that can be believed.
+    /// Best delivery rate that was not app-limited, if the round is trusted.
     pub(super) best_rate: Option<f64>,
     pub(super) rtt: Duration,
     pub(super) loss: RoundLoss,
@@ -55,7 +55,7 @@ impl PathModel {
         self.loss_account.set_mtu(mtu);
     }
 
-    /// Takes note of a sample.
+    /// Updates the model from a rate sample.
     pub(super) fn on_sample(&mut self, now: Instant, sample: &RateSample, draining: bool) {
         if sample.after_silence {
             self.distrust_rounds(UNTRUSTED_ROUNDS_AFTER_SILENCE);
@@ -65,7 +65,7 @@ impl PathModel {
             self.rtt.observe(now, rtt, draining);
         }
         if let Some(rate) = sample.delivery_rate {
-            // The path can do at least what it did, whoever set the pace.
+            // An app-limited sample is a lower bound of what the path can deliver.
             if !sample.app_limited || rate > self.max_rate.get() {
                 self.max_rate.insert(self.round_count, rate);
             }
@@ -75,7 +75,7 @@ impl PathModel {
         }
     }
 
-    /// Ends a round.
+    /// Ends the current round.
     pub(super) fn end_round(&mut self, now: Instant) -> RoundSummary {
         self.round_count += 1;
         self.max_rate.expire(self.round_count);
@@ -88,20 +88,20 @@ impl PathModel {
         RoundSummary { best_rate: trusted.then_some(best_rate), rtt, loss }
     }
 
-    /// The next rounds say nothing of the path.
+    /// The rates of the next `rounds` rounds do not count.
     pub(super) fn distrust_rounds(&mut self, rounds: u32) {
         self.untrusted_rounds = self.untrusted_rounds.max(rounds);
     }
 
-    /// Bytes that a path of this rate holds, with a little for acknowledgements that come late and for
-    /// loss that varies: without it, the line runs dry each time that more is lost than usual.
+    /// BDP of this rate and RTT in bytes, with a small addition for late acknowledgements and varying loss.
+    /// Without it, the link idles whenever more packets than usual are lost.
     pub(super) fn bdp_at(&self, rate: f64, rtt: Duration) -> f64 {
         const SLACK_MAX: Duration = Duration::from_millis(6);
         const SLACK_MIN: Duration = Duration::from_micros(1250);
         rate * (rtt + (self.rtt.min() / 16).clamp(SLACK_MIN, SLACK_MAX)).as_secs_f64()
     }
 
-    /// The bandwidth-delay product, in bytes.
+    /// BDP of the known rate and the target RTT, in bytes.
     pub(super) fn bdp(&self) -> f64 {
         self.bdp_at(self.max_rate.get(), self.rtt.target())
     }

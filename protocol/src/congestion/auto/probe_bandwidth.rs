@@ -1,66 +1,74 @@
-//! The steady state: ask for a quarter more for one round, make good for it in the next, then keep
-//! to what the path delivers for seven to nine.
+//! ProbeBandwidth, the steady state: sends a quarter more for one round (Up), drains that queue in the next
+//! (Down), and then sends what the path delivers for seven to nine rounds (Cruise).
 //!
 //! ```text
-//!   Probe ──1 round──▶ Drain ──1 round──▶ Cruise ──7 to 9 rounds──▶ Probe
-//!                                           │ the probe got more: Startup again
-//!                                           │ three rounds delivered too little: Look
-//!                                           ▼
+//!   Up ──1 round──▶ Down ──1 round──▶ Cruise ──7 to 9 rounds──▶ Up
+//!                                       │ Up delivered more: Startup again
+//!                                       │ three rounds delivered too little: ProbeRtt
+//!                                       ▼
 //! ```
+//!
+//! Must never lower the rate because of loss alone while another flow shares the queue.
 
 use super::loss_account::EpochKind;
 use super::path_model::{PathModel, RoundSummary};
 use super::rate_sampler::RateSample;
 use std::time::{Duration, Instant};
 
-/// Windows in bandwidth-delay products. Beside a rival a drain goes deeper, to show how much of the queue
-/// is ours also where it is full and a probe moves nothing.
+/// Gain of the window and the pacing rate in Up.
 const UP_GAIN: f64 = 1.25;
+
+/// Gain in Down.
 const DOWN_GAIN: f64 = 0.9;
+
+/// Gain in Down while another flow shares the queue. Lower, so that the RTT reveals our share of the queue
+/// even when the queue is full and Up cannot raise it.
 const SHARED_DOWN_GAIN: f64 = 0.85;
 
-/// Rounds of cruising: at least, and how many more at most. Varied, or two flows could probe in
-/// step and never see each other.
+/// Rounds in Cruise, at least. The number varies, so that two flows do not probe at the same time and fail to
+/// notice each other.
 const CRUISE_ROUNDS_MIN: u64 = 7;
+
+/// Number of different durations of Cruise: 7, 8 or 9 rounds.
 const CRUISE_ROUNDS_SPREAD: u64 = 3;
 
-/// Every so many drains go down to the bare minimum: the others leave room for jitter, and a queue
-/// that is another's can only be told from ours when ours is quite gone. Once it is known to be
-/// there, each deep drain would but leave half of our share to it: the look every 10 s is enough.
+/// Every third Down phase is deep: its window is the BDP at min_rtt. The other Down phases leave room for
+/// jitter, but only a queue that is left when ours is completely gone can be attributed to another flow.
+/// While such a queue exists, no Down phase is deep, since each would give half of our share to the other
+/// flow; ProbeRtt every 10 s is enough then.
 const DEEP_DOWN_INTERVAL: u32 = 3;
 
-/// A probe that got this much more found a path that has become faster.
+/// Growth of the delivery rate in Up from which on the path has more bandwidth.
 const MORE_BANDWIDTH_GROWTH: f64 = 1.12;
 
-/// Loss beyond the usual at which a probe's gain was bought by a spilling queue.
+/// Loss above the base loss in Up from which on the higher delivery rate is ignored: the queue overflowed.
 const UP_EXCESS_LOSS_MAX: f64 = 0.06;
 
-/// Loss beyond the usual, while sending no more than was delivered, that shows a policer or a
-/// buffer of a few packets.
+/// Loss above the base loss in Cruise that reveals a policer, or a queue of a few packets.
 const CRUISE_EXCESS_LOSS_MAX: f64 = 0.05;
 
-/// Packets below which a round's loss is too rough to act upon.
-const LOSS_SAMPLE_PACKETS_MIN: f64 = 60.0;
+/// Packets that a round needs before its loss rate counts.
+const EXCESS_LOSS_PACKETS_MIN: f64 = 60.0;
 
-/// Share of the best rate under which three rounds in a row are suspect.
+/// Share of the maximum rate below which three rounds in a row count as a low rate.
 const LOW_RATE_SHARE: f64 = 0.85;
 
-/// Time between two looks for the same suspicion.
+/// Minimum time between two ProbeRtt states that a low rate causes.
 const LOW_RATE_PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone)]
 pub(super) struct ProbeBandwidth {
     phase: ProbePhase,
-    /// The round in which the stage began.
+    /// The round in which the phase began.
     phase_start_round: u64,
     cruise_rounds: u64,
     up: Option<UpProbe>,
     down_count: u32,
-    /// The drain that is under way or was last: its window in bandwidth-delay products, and whether those
-    /// were of the bare minimum.
+    /// Gain of the current or last Down phase.
     down_gain: f64,
+    /// Whether that phase was deep: see [`DEEP_DOWN_INTERVAL`].
     deep_down: bool,
-    /// Best rates of the last three rounds, oldest first.
+    /// Delivery rates of the last three trusted rounds, oldest first.
     recent_rates: [Option<f64>; 3],
     low_rate_probed_at: Option<Instant>,
 }
@@ -79,18 +87,18 @@ struct UpProbe {
     best_rate: f64,
 }
 
-/// What a round in the cycle may lead to beside the next stage.
+/// A change of the path that leaves ProbeBandwidth.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum BandwidthChange {
-    /// The path carries more than was known.
+    /// The path delivers more than the known rate.
     More,
-    /// This is all that has been delivered of late, and the round trip is longer: either the path
-    /// became slower and we queue, or it became longer.
+    /// The path delivered only this rate in the last rounds, at a longer RTT: either the rate fell and we
+    /// build a queue, or the RTT without queues grew.
     LessOrLongerRtt(f64),
 }
 
 impl ProbeBandwidth {
-    /// Enters the cycle at this stage.
+    /// Enters ProbeBandwidth in this phase. After Startup, Down has the role of BBR's Drain state.
     pub(super) fn begin(phase: ProbePhase, path: &PathModel) -> Self {
         Self {
             phase,
@@ -109,7 +117,7 @@ impl ProbeBandwidth {
         self.phase
     }
 
-    /// Remembers that a suspicion has just been looked into.
+    /// Records that ProbeRtt has just examined a low rate.
     pub(super) fn after_low_rate(mut self, now: Instant) -> Self {
         self.low_rate_probed_at = Some(now);
         self
@@ -135,7 +143,7 @@ impl ProbeBandwidth {
         let rounds = path.round_count - self.phase_start_round;
         match self.phase {
             ProbePhase::Up if rounds >= 1 => self.enter(now, ProbePhase::Down, path),
-            // After a start there is nothing to make good for but the queue of the start.
+            // After Startup, only Startup's queue has to drain.
             ProbePhase::Down if rounds >= 1 || (self.up.is_none() && drained) => {
                 self.enter(now, ProbePhase::Cruise, path);
             }
@@ -153,26 +161,27 @@ impl ProbeBandwidth {
         delivered: u64,
         path: &mut PathModel,
     ) -> Option<BandwidthChange> {
-        // Beside a rival, rounds that bring less or lose more come and go. The maximum forgets in time,
-        // as the rival's does; whoever believes them at once gives way and never gets it back.
+        // Beside another flow, a round may deliver less or lose more by chance. The max filter forgets a rate
+        // in time, as the other flow's filter does. A sender that lowers its rate at once never gets its
+        // share back.
         let alone = !path.rtt.is_shared();
         if alone && let Some(change) = self.detect_low_rate(now, round, path) {
             return Some(change);
         }
         match rounds {
-            // By now the last word on probe and drain has come.
+            // All packets of Up and Down are acknowledged or declared lost by now.
             1 => {
                 path.rtt.end_probe_cycle(self.deep_down);
                 if self.up.take().is_some_and(|probe| probe.found_more_bandwidth(path)) {
                     return Some(BandwidthChange::More);
                 }
             }
-            // A drain from before a look is out of date.
+            // A Down phase before ProbeRtt is out of date.
             2 if self.down_count > 0 => {
                 if let Some(rtt) = path.loss_account.probe_down_rtt() {
                     path.rtt.set_unqueued(rtt, self.deep_down);
                 }
-                // What the bare minimum does is no part of the same window.
+                // A deep Down phase has another window, so the responses are not comparable.
                 if !self.deep_down
                     && let Some(response) = path.loss_account.queue_response()
                 {
@@ -206,7 +215,7 @@ impl ProbeBandwidth {
         bdp * self.gain() * path.loss_account.compensation() + 2.0 * path.mtu() as f64
     }
 
-    /// The rate at which it means to send, in bytes per second.
+    /// The intended sending rate in bytes per second.
     pub(super) fn pacing_rate(&self, path: &PathModel) -> f64 {
         path.max_rate.get() * self.gain() * path.loss_account.compensation()
     }
@@ -249,7 +258,7 @@ impl ProbeBandwidth {
         }
     }
 
-    /// Whether three rounds in a row came nowhere near the rate that is believed in.
+    /// Whether three rounds in a row delivered much less than the maximum rate.
     fn detect_low_rate(
         &mut self,
         now: Instant,
@@ -263,7 +272,7 @@ impl ProbeBandwidth {
         }
         let min = path.rtt.min();
         if round.rtt <= min + min / 5 {
-            // No queue: the path has shrunk without one, or others have taken their share.
+            // No queue: the path lost bandwidth without building one, or other flows took their share.
             path.max_rate.reset(path.round_count, highest);
             return None;
         }
@@ -288,9 +297,9 @@ fn down_gain(path: &PathModel) -> f64 {
     if path.rtt.is_shared() { SHARED_DOWN_GAIN } else { DOWN_GAIN }
 }
 
-/// More is lost than while draining, beyond what chance explains.
+/// Whether a round in Cruise lost more than the base loss, beyond statistical noise.
 fn has_excess_loss(round: &RoundSummary, path: &PathModel) -> bool {
     let noise = 0.5 / round.loss.packets.max(1.0).sqrt();
-    round.loss.packets > LOSS_SAMPLE_PACKETS_MIN
+    round.loss.packets > EXCESS_LOSS_PACKETS_MIN
         && round.loss.rate > path.loss_account.base_loss() + CRUISE_EXCESS_LOSS_MAX + noise
 }

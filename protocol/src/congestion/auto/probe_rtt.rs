@@ -1,20 +1,23 @@
-//! Half of what the path holds (or the least window) for two rounds, so that the round trip without
-//! queues shows.
+//! ProbeRtt: half a BDP (or the minimum window) in flight for two rounds, which drains queues and reveals
+//! min_rtt.
 //!
-//! Tells a path that became slower (the queue was ours and is gone) from one that became longer.
+//! After a low delivery rate, it distinguishes a path that became slower (the queue was ours and is gone)
+//! from one with a longer RTT. Must never measure min_rtt before the packets in flight fit into the small
+//! window.
 
 use super::path_model::PathModel;
 use std::time::{Duration, Instant};
 
-/// Window in bandwidth-delay products.
+/// The window in BDPs.
 const CWND_GAIN: f64 = 0.5;
 
-/// How long to stay at the low window at least, and for how many rounds: the first brings back what
-/// left before.
+/// Minimum time at the small window.
 const DURATION_MIN: Duration = Duration::from_millis(100);
+
+/// Minimum number of rounds at the small window: the first still acknowledges what was sent before.
 const ROUNDS_MIN: u64 = 2;
 
-/// Rounds after it that delivered little because little was sent.
+/// Rounds after ProbeRtt with a low delivery rate, because little was sent.
 const UNTRUSTED_ROUNDS: u32 = 2;
 
 #[derive(Debug, Clone)]
@@ -24,16 +27,16 @@ pub(super) struct ProbeRtt {
     drained: Option<Drained>,
 }
 
-/// Why one looks.
+/// Why ProbeRtt began.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Reason {
-    /// The minimum has not been met for long.
+    /// No packet met min_rtt in its lifetime.
     MinRttExpired,
-    /// So much and no more has been delivered of late, at a longer round trip.
+    /// The last rounds delivered only this rate, at a longer RTT.
     LowRate(f64),
 }
 
-/// What was under way has come down to the window.
+/// The packets in flight fit into the small window.
 #[derive(Debug, Clone, Copy)]
 struct Drained {
     end: Instant,
@@ -55,7 +58,7 @@ impl ProbeRtt {
         self.window
     }
 
-    /// Whether it has seen enough. If so, the path is known again.
+    /// Whether ProbeRtt is over. If so, it has updated the path's min_rtt and rate.
     pub(super) fn on_sample(&mut self, now: Instant, in_flight: u64, path: &mut PathModel) -> bool {
         let Some(drained) = self.drained else {
             if in_flight as f64 <= self.window + 2.0 * path.mtu() as f64 {

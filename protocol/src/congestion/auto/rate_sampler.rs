@@ -1,35 +1,36 @@
-//! Delivery-rate samples: how fast the path delivered what was under way together.
+//! Delivery rate samples: the rate at which the path delivered the packets that were in flight together.
 //!
-//! As draft-ietf-ccwg-bbr, section 4.1, has it, but keyed by the time of sending, since quinn tells
-//! of no packet numbers. Knows nothing of windows and phases.
+//! As in draft-ietf-ccwg-bbr, section 4.1, but with the time of sending as the key, since quinn's controller
+//! interface has no packet numbers. Must never depend on windows or states.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Departures older than this are forgotten: no acknowledgement is still to come, or it would say
-/// nothing of the path as it is.
+/// Age from which on a send state is removed: no acknowledgement for it will come, or it would say nothing
+/// about the current path.
 const SEND_STATE_LIFETIME: Duration = Duration::from_secs(10);
 
-/// The shortest silence that counts as one. Shorter ones are late acknowledgements.
+/// Minimum time without acknowledgements that counts as a silence. Shorter ones are late acknowledgements.
 const ACK_SILENCE_MIN: Duration = Duration::from_millis(200);
 
-/// No round is shorter. Within less, a rate shows how soon busy hosts get to their packets, and three slow
-/// rounds in a row are no path that became slower.
+/// Minimum duration of a round. Within less time, a rate shows how fast busy hosts handle packets, and three
+/// slow rounds in a row do not mean that the path became slower.
 const ROUND_DURATION_MIN: Duration = Duration::from_millis(8);
 
 #[derive(Debug, Clone)]
 pub(super) struct RateSampler {
     send_states: VecDeque<SendState>,
-    /// Bytes known to have arrived, all in all, and when that became known.
+    /// Bytes acknowledged so far, and when the last of them were acknowledged.
     delivered: u64,
     delivered_time: Instant,
-    /// When the newest packet left that is known to have arrived: the samples' send side.
+    /// When the newest acknowledged packet was sent: start of a sample's send interval.
     first_sent_time: Instant,
-    /// Nothing is under way, so that the next packet begins a new measurement.
+    /// Nothing is in flight, so the next packet starts a new measurement.
     idle: bool,
-    /// Packets that leave before so much has arrived were held up by the application.
+    /// Packets sent before this many bytes were delivered were app-limited.
     app_limited_until: u64,
-    /// The round ends when a packet arrives that left after so much had, and not at once.
+    /// The round ends with the acknowledgement of a packet that was sent when at least this many bytes were
+    /// delivered, and not before [`ROUND_DURATION_MIN`].
     next_round_delivered: u64,
     round_start: Instant,
     batch: Option<AckBatch>,
@@ -37,7 +38,7 @@ pub(super) struct RateSampler {
     last_ack: Option<Instant>,
 }
 
-/// How things stood when packets left.
+/// The sampler's state when packets were sent (BBR's per-packet state).
 #[derive(Debug, Clone, Copy)]
 struct SendState {
     at: Instant,
@@ -53,22 +54,22 @@ struct AckBatch {
     bytes: u64,
 }
 
-/// What one batch of acknowledgements shows.
+/// What one batch of acknowledgements shows (BBR's rate sample).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RateSample {
-    /// When its newest packet left.
+    /// When the newest packet of the batch was sent.
     pub(super) newest_sent: Instant,
-    /// Bytes acknowledged.
+    /// Bytes acknowledged in the batch.
     pub(super) newly_acked: u64,
-    /// Round trip of the newest packet, if it is newer than all before.
+    /// RTT of the newest packet, if no newer one was acknowledged before.
     pub(super) rtt: Option<Duration>,
-    /// Bytes per second delivered while that packet was under way.
+    /// Bytes per second delivered while that packet was in flight.
     pub(super) delivery_rate: Option<f64>,
-    /// The rate may be what the application had to send and not what the path can do.
+    /// The rate may be limited by the application and not by the path.
     pub(super) app_limited: bool,
-    /// A round trip has passed since the last sample that said so, and no less than a round takes.
+    /// The batch ends a round.
     pub(super) round_ended: bool,
-    /// Nothing had been heard for long while data was under way.
+    /// No acknowledgement had arrived for a long time, although data was in flight.
     pub(super) after_silence: bool,
 }
 
@@ -89,7 +90,7 @@ impl RateSampler {
         }
     }
 
-    /// Bytes known to have arrived, all in all.
+    /// Bytes acknowledged so far.
     pub(super) fn delivered(&self) -> u64 {
         self.delivered
     }
@@ -101,7 +102,7 @@ impl RateSampler {
             self.delivered_time = now;
             self.last_ack = None;
         }
-        // One entry for all packets that leave together.
+        // Packets sent at the same time share an entry.
         if self.send_states.back().is_some_and(|send_state| send_state.at == now) {
             return;
         }
@@ -123,8 +124,8 @@ impl RateSampler {
         batch.bytes += bytes;
     }
 
-    /// Ends a batch. Rates are measured over no less than half of `round_trip`: over shorter times
-    /// they show how acknowledgements bunch.
+    /// Ends a batch. A rate is measured over at least half of `min_rtt`: over a shorter time it would show
+    /// how acknowledgements are aggregated.
     pub(super) fn on_end_acks(
         &mut self,
         now: Instant,
@@ -193,7 +194,7 @@ mod tests {
     const RTT: Duration = Duration::from_millis(100);
     const GAP: Duration = Duration::from_millis(1);
 
-    /// Sends a packet of 1000 bytes each millisecond for `count` ms, acknowledged an RTT later.
+    /// Sends a packet of 1000 bytes each millisecond for `count` ms; each is acknowledged after one RTT.
     fn steady(sampler: &mut RateSampler, start: Instant, count: u32, app_limited: bool) -> Vec<RateSample> {
         let mut samples = Vec::new();
         for tick in 0..count + 100 {

@@ -1,24 +1,26 @@
-//! A start from what is remembered: a good part of the rate at once, paced, and the rest as it proves true.
+//! Resume: starts from a saved rate. A part of the rate is used at once, paced, and the rest once the path
+//! confirms it.
 //!
-//! As draft-ietf-tsvwg-careful-resume: jump, validate, and a retreat at the first sign that the path
-//! is another one. Must never believe a remembered rate without measuring it.
+//! As careful resume (draft-ietf-tsvwg-careful-resume): jump, validate, and retreat when the path turns out
+//! to be another one. Must never trust a saved rate without measuring it.
 
 use super::path_model::{PathModel, RoundSummary};
 use super::rate_sampler::RateSample;
 use super::startup::{self, Startup};
 use std::time::{Duration, Instant};
 
-/// Share of the window at which a connection starts by what another one found.
+/// First window of a connection that uses another connection's measurement, as a share of the saved BDP.
 pub(super) const JUMP_FROM_MEMORY: f64 = 0.5;
 
-/// And at which it goes on after a pause, by what it found itself: paced a quarter faster by quinn, that
-/// is the rate, at which BBR goes on, too (draft-ietf-ccwg-bbr, section 5.4.1).
+/// First window after an idle period, with the connection's own measurement, as a share of the saved BDP.
+/// quinn paces at 1.25 × this, which is the saved rate, and BBR also continues at that rate
+/// (draft-ietf-ccwg-bbr, section 5.4.1).
 pub(super) const JUMP_AFTER_IDLE: f64 = 0.8;
 
-/// Bytes under way from which on it is a transfer and not a small reply.
+/// Bytes in flight from which on a transfer counts as bulk, and not as a small response.
 const BULK_INFLIGHT_MIN: u64 = 64 * 1024;
 
-/// Rounds at the full window until what is measured counts.
+/// Rounds at the full window after which the measured rate counts.
 const VALIDATION_ROUNDS: u64 = 2;
 
 #[derive(Debug, Clone)]
@@ -27,30 +29,30 @@ pub(super) struct Resume {
     saved_rtt: Duration,
     jump: f64,
     phase: ResumePhase,
-    /// Watches for a full path as in any start.
+    /// Detects a full path, as in Startup.
     startup: Startup,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum ResumePhase {
-    /// Nothing large has left yet.
+    /// No bulk transfer has begun.
     Waiting,
-    /// What left since then is on its way at a part of the rate.
+    /// Bulk sent since then is in flight, at a part of the saved rate.
     Unvalidated(Instant),
-    /// The first of it came back as hoped.
+    /// The first of these packets is acknowledged, and the RTT matches.
     Validating,
-    /// All of the remembered rate is in use, since that round.
+    /// The window is the full saved one, since that round.
     FullRate(u64),
 }
 
-/// How it ends.
+/// How Resume ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The path is what it was; or the difference has been measured.
+    /// The path has the saved rate, or its new rate has been measured.
     Confirmed,
-    /// It is full before the remembered rate is reached.
+    /// The path was full below the saved rate.
     PathFull,
-    /// It is another one.
+    /// It is another path.
     PathChanged,
 }
 
@@ -65,12 +67,13 @@ impl Resume {
         }
     }
 
-    /// Begins once more where the transfer hasn't come yet, or came to its end before it proved anything:
-    /// with this jump at most, since waiting proves nothing either. Whether it did.
+    /// After an idle period, restarts with at most `jump` unless it already waits at that or the jump is in
+    /// flight: a transfer that ended early proves nothing, and neither does waiting. Returns whether it
+    /// restarted.
     pub(super) fn restart_unproven(&mut self, jump: f64) -> bool {
         let keep = match self.phase {
             ResumePhase::Waiting => self.jump <= jump,
-            // It is under way.
+            // The jump is in flight.
             ResumePhase::Unvalidated(_) => true,
             ResumePhase::Validating | ResumePhase::FullRate(_) => false,
         };
@@ -80,8 +83,8 @@ impl Resume {
         !keep
     }
 
-    /// Whether this may be the path that was remembered. A detour is never shorter, and a queue of
-    /// others may make it longer for a while.
+    /// Whether the RTTs may be the same path's. A detour is never shorter, and other flows' queues may make
+    /// the RTT longer for a while.
     pub(super) fn is_same_path(saved: Duration, current: Duration) -> bool {
         const RTT_TOLERANCE: Duration = Duration::from_millis(10);
         current + RTT_TOLERANCE >= saved * 3 / 4 && current <= saved * 3 / 2 + RTT_TOLERANCE
@@ -126,7 +129,7 @@ impl Resume {
                 Some(Outcome::PathFull)
             }
             ResumePhase::FullRate(_) if app_limited => {
-                // What little there was to send proves nothing, and is not what the path can do.
+                // An app-limited round does not show what the path can deliver.
                 self.phase = ResumePhase::FullRate(path.round_count);
                 None
             }
@@ -137,7 +140,7 @@ impl Resume {
         }
     }
 
-    /// The window, after so many bytes have been acknowledged.
+    /// The window after `acked` bytes have been acknowledged.
     pub(super) fn window(&mut self, window: f64, acked: u64, path: &PathModel) -> f64 {
         let compensation = path.loss_account.startup_compensation();
         let target = path.bdp_at(self.saved_rate, self.saved_rtt) * compensation;

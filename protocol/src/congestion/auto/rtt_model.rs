@@ -1,29 +1,32 @@
-//! The path's round trip: what it is without queues, and whose queue it is otherwise.
+//! The path's RTT: its minimum without queues, its jitter, and our share of a queue.
 //!
-//! The minimum expires: a path that has become longer must not be held to what it was.
+//! Must never keep an old minimum for ever: it expires, since the path may have become longer.
 
 use super::{HOST_JITTER, loss_account::QueueResponse};
 use std::time::{Duration, Instant};
 
-/// What is assumed before anything is measured; as in the transport's settings.
+/// RTT before the first sample; the same as in the transport settings.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
-/// How long a minimum is believed without being met again.
+/// Time for which min_rtt is valid without a sample that confirms it.
 const MIN_RTT_LIFETIME: Duration = Duration::from_secs(10);
 
-/// And how long after a silence: what is met first then is often the queue that built up.
+/// The same after a silence of acknowledgements: the first samples then often include a queue that built up.
 const MIN_RTT_LIFETIME_AFTER_SILENCE: Duration = Duration::from_secs(3);
 
-/// What our part of a shared link seems to be when it is half: a full queue cuts the probes off.
+/// Measured queue share of a flow that has half of the link. It is less than half, since a full queue drops
+/// part of what Up sends.
 const FAIR_QUEUE_SHARE: f64 = 0.44;
 
-/// How strongly a window makes up for a part that isn't.
+/// Correction of the target RTT per deviation from [`FAIR_QUEUE_SHARE`].
 const FAIRNESS_GAIN: f64 = 3.5;
 
-/// Minima that the working round trip may be of, or [`SLICES`] more: alone, and beside a rival. TCP BBR
-/// keeps two of its own under way, and believes in a tenth more than its part: with no more than that,
-/// ours would dwindle.
+/// Maximum target RTT in min_rtts, while no other flow shares the queue; or [`HOST_JITTER`] more than
+/// min_rtt, if that is longer.
 const TARGET_MAX_ALONE: f64 = 2.0;
+
+/// The same beside another flow. TCP BBR keeps two BDPs in flight and overestimates its share by a tenth:
+/// with a maximum of 2, our share would shrink.
 const TARGET_MAX_SHARED: f64 = 2.5;
 
 #[derive(Debug, Clone)]
@@ -31,15 +34,15 @@ pub(super) struct RttModel {
     min_rtt: Option<Duration>,
     min_rtt_at: Instant,
     smoothed: Duration,
-    /// Lowest of the round, of the cycle, and of the last whole cycle.
+    /// Lowest RTT of the current round, of the current ProbeBandwidth cycle, and of the last complete cycle.
     round_min: Duration,
     cycle_min: Duration,
     last_cycle_min: Duration,
-    /// Mean of packets that found no queue of ours: the minimum and what jitter adds.
+    /// Mean RTT of packets that met no queue of ours: min_rtt and jitter.
     unqueued_rtt: Duration,
-    /// The same of packets sent while cruising.
+    /// Mean RTT of packets sent in Cruise.
     cruise_rtt: Duration,
-    /// Our part of a link that is shared, as our probes have moved its queue.
+    /// Our share of a shared queue, from how the RTT responded to Up and Down.
     queue_share: Option<f64>,
 }
 
@@ -58,11 +61,11 @@ impl RttModel {
         }
     }
 
-    /// Takes note of a packet's round trip; `draining` says that our own queue is going away.
+    /// Updates the model from an RTT sample. `draining`: our own queue is draining.
     pub(super) fn observe(&mut self, now: Instant, rtt: Duration, draining: bool) {
         match self.min_rtt {
             Some(min) if rtt > min => {
-                // As good as met. Otherwise clock noise alone would let the minimum expire.
+                // Close enough to confirm min_rtt. Otherwise clock noise alone would let it expire.
                 if draining && rtt < min + min / 50 + Duration::from_millis(1) {
                     self.min_rtt_at = now;
                 }
@@ -78,7 +81,7 @@ impl RttModel {
         self.cycle_min = self.cycle_min.min(rtt);
     }
 
-    /// The round trip without queues, as far as is known.
+    /// RTT without queues, or the initial RTT before the first sample.
     pub(super) fn min(&self) -> Duration {
         self.min_rtt.unwrap_or(INITIAL_RTT)
     }
@@ -87,18 +90,18 @@ impl RttModel {
         self.min_rtt
     }
 
-    /// As quinn smooths it, which is what it paces by.
+    /// Smoothed like quinn's estimate, by which quinn paces.
     pub(super) fn smoothed(&self) -> Duration {
         self.smoothed
     }
 
-    /// Lowest of the round that is ending; starts the next.
+    /// Returns the lowest RTT of the current round and starts the next.
     pub(super) fn end_round(&mut self) -> Duration {
         std::mem::replace(&mut self.round_min, Duration::MAX)
     }
 
-    /// A cycle of probing is over. Not every drain goes down far enough to tell our queue from
-    /// another's (`deep`): the others may only lower what the last one showed.
+    /// Ends a ProbeBandwidth cycle. Only a `deep` Down phase drains our queue completely, so others may only
+    /// lower the minimum of the last cycle.
     pub(super) fn end_probe_cycle(&mut self, deep: bool) {
         if deep || !self.is_shared() || self.cycle_min < self.last_cycle_min {
             self.last_cycle_min = self.cycle_min;
@@ -106,15 +109,17 @@ impl RttModel {
         self.cycle_min = Duration::MAX;
     }
 
-    /// Whether a queue stays when ours is gone: another flow's. Not so little that the hosts may be it.
+    /// Whether a queue remains when ours is gone, which then belongs to another flow. The threshold excludes
+    /// what host jitter can explain.
     pub(super) fn is_shared(&self) -> bool {
         let min = self.min();
         self.last_cycle_min != Duration::MAX
             && self.last_cycle_min > min + (min / 10 + Duration::from_millis(4)).max(HOST_JITTER * 4 / 3)
     }
 
-    /// Mean round trip of packets sent while we had no queue, or (`surely` not) hardly any: then it may be
-    /// our own that is seen, and must not make room for more of itself.
+    /// Sets the mean RTT of packets sent while we had no queue, or (not `certain`) almost none. In the latter
+    /// case it may contain our own queue, so its growth is limited, or the window would grow with its own
+    /// queue.
     pub(super) fn set_unqueued(&mut self, mean: Duration, certain: bool) {
         let limit = if certain || self.is_shared() {
             Duration::MAX
@@ -124,8 +129,8 @@ impl RttModel {
         self.unqueued_rtt = mean.min(limit);
     }
 
-    /// A probe and a drain differed by this part of the window. The queue moves with it as far as
-    /// it is ours: by all of it if the link is, by half if half of it is.
+    /// Updates our queue share. Up and Down differed by `window_change` of the window. The RTT changes in
+    /// proportion to our share: by all of that if the queue is ours alone, by half if half of it is ours.
     pub(super) fn observe_queue_response(&mut self, response: QueueResponse, window_change: f64) {
         self.cruise_rtt = response.cruise_rtt;
         if !self.is_shared() {
@@ -137,15 +142,14 @@ impl RttModel {
         self.queue_share = Some(self.queue_share.map_or(share, |known| known + (share - known) / 4.0));
     }
 
-    /// How much a packet's round trip varies without a queue.
+    /// How much the RTT varies without a queue of ours.
     pub(super) fn jitter(&self) -> Duration {
         self.unqueued_rtt.saturating_sub(self.min())
     }
 
-    /// The round trip for which the window has to provide: what packets take without our queue,
-    /// and where that varies, room for it. Beside a rival's queue there is room only as far as our
-    /// part is too small, and less than none where it is too large, or each would feed the other's.
-    /// Bounded, whatever is measured.
+    /// The RTT for which the window provides: the RTT without our queue, and room for jitter. Beside another
+    /// flow's queue, the window provides for more if our share of the queue is too small, and for less if it
+    /// is too large; otherwise both flows would raise each other's window. The result is bounded.
     pub(super) fn target(&self) -> Duration {
         let min = self.min();
         if !self.is_shared() {
@@ -164,13 +168,13 @@ impl RttModel {
         target.clamp(min, min.mul_f64(TARGET_MAX_SHARED).max(min + HOST_JITTER))
     }
 
-    /// Whether the minimum has to be looked for again.
+    /// Whether min_rtt has to be measured again.
     pub(super) fn is_min_expired(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_LIFETIME
     }
 
-    /// Something is amiss with the samples around a silence: they need not renew the minimum, but
-    /// neither should it be looked for at once.
+    /// Extends the lifetime of min_rtt after a silence. Samples around a silence are distorted: they do not
+    /// confirm min_rtt, but its measurement must not begin at once either.
     pub(super) fn extend_after_silence(&mut self, now: Instant) {
         let age_max = MIN_RTT_LIFETIME - MIN_RTT_LIFETIME_AFTER_SILENCE;
         if now.saturating_duration_since(self.min_rtt_at) > age_max {
@@ -178,12 +182,12 @@ impl RttModel {
         }
     }
 
-    /// Believes the minimum for another lifetime.
+    /// Starts a new lifetime of min_rtt.
     pub(super) fn refresh_min(&mut self, now: Instant) {
         self.min_rtt_at = now;
     }
 
-    /// Measures the minimum anew, from the next packet on. Returns the old one.
+    /// Discards min_rtt, so that the next sample sets it. Returns the old value.
     pub(super) fn restart_min(&mut self, now: Instant) -> Duration {
         let old_min = self.min();
         self.min_rtt = None;
@@ -191,7 +195,7 @@ impl RttModel {
         old_min
     }
 
-    /// The minimum has been measured anew, with the queue drained.
+    /// Accepts min_rtt as measured with drained queues.
     pub(super) fn confirm_min(&mut self, now: Instant) {
         let min = self.min();
         self.min_rtt_at = now;

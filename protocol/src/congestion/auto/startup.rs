@@ -1,31 +1,36 @@
-//! The beginning: doubles what is under way each round until the path is full, and no further.
+//! Startup: doubles the bytes in flight in each round until the path is full, and not beyond.
 //!
-//! Must notice a full path by its round trips before a queue of one bandwidth-delay product spills.
+//! Must detect a full path by its RTTs, before a queue of one BDP overflows.
 
 use super::path_model::{PathModel, RoundSummary};
 use super::rate_sampler::RateSample;
 use std::time::{Duration, Instant};
 
-/// Growth of the window by what is acknowledged: the pacer's 1.25 and this fill a path of 100 Mbit/s
+/// Growth of the window per acknowledged byte. Together with the pacer's 1.25 it fills a path of 100 Mbit/s
 /// and 200 ms within 1.5 s.
 const WINDOW_GROWTH: f64 = 1.25;
 
-/// Most that may be under way, in measured bandwidth-delay products: a little over twice, so that
-/// the rate can double within a round; less when it has stopped growing, since the rest would queue.
+/// Maximum window in measured BDPs while the arrival rate grows: a little more than two, so that the rate can
+/// double within a round.
 const GROWING_CWND_GAIN: f64 = 2.1;
+
+/// The same when the arrival rate has stopped growing: more would only queue.
 const FLAT_CWND_GAIN: f64 = 1.75;
 
-/// Rate at whose growth from one quarter of a round trip to the next the path isn't full yet.
+/// Growth of the arrival rate from one quarter of a round trip to the next, above which the path is not full
+/// yet.
 const ARRIVAL_GROWTH: f64 = 1.08;
 
-/// Growth of the rate per round below which a round counts as flat, and flat rounds that end it.
+/// Growth of the rate per round below which a round counts as flat.
 const FULL_RATE_GROWTH: f64 = 1.25;
+
+/// Flat rounds that end Startup.
 const FULL_RATE_ROUNDS: u32 = 3;
 
-/// Loss beyond the usual that shows a queue to spill: then one flat round is enough.
+/// Loss above the base loss that indicates a queue overflow. One flat round ends Startup then.
 const EXCESS_LOSS_MAX: f64 = 0.15;
 
-/// Rounds in which little is known yet.
+/// Rounds in which the measured rate is still unreliable.
 const EARLY_ROUNDS: u64 = 4;
 
 #[derive(Debug, Clone, Default)]
@@ -38,12 +43,12 @@ pub(super) struct Startup {
 }
 
 impl Startup {
-    /// Begins from this rate, in bytes per second; 0 if nothing is known.
+    /// Starts from this rate, in bytes per second; 0 if none is known.
     pub(super) fn from(rate: f64) -> Self {
         Self { full_rate: rate, ..Self::default() }
     }
 
-    /// Whether the path is found full. If so, its rate is known.
+    /// Whether the path is full. If so, its rate is known.
     pub(super) fn on_sample(
         &mut self,
         now: Instant,
@@ -51,7 +56,8 @@ impl Startup {
         delivered: u64,
         path: &mut PathModel,
     ) -> bool {
-        // Of newest packets: what little leaves before the bulk is else acknowledged as the peer sees fit.
+        // Only the newest packet of a batch counts: before bulk, the receiver delays acknowledgements of the
+        // few others.
         if path.round_count < EARLY_ROUNDS
             && let Some(rtt) = sample.rtt
         {
@@ -61,8 +67,8 @@ impl Startup {
         if !self.queue.observe(sample, path) {
             return false;
         }
-        // A sample as long as a round trip still averages over the growth; what arrived in the last
-        // quarter of one is what the bottleneck lets through.
+        // A rate sample of one round trip still averages over the growth. The arrival rate of the last
+        // quarter of a round trip is the bottleneck's rate.
         let (max_rate, arriving) = (path.max_rate.get(), self.arrival.rate.min(path.max_rate.get() * 1.3));
         if arriving > max_rate {
             path.max_rate.reset(path.round_count, arriving);
@@ -70,7 +76,7 @@ impl Startup {
         true
     }
 
-    /// Whether the path is full since more doesn't come through.
+    /// Whether the path is full, because its rate no longer grows.
     pub(super) fn end_round(
         &mut self,
         round: &RoundSummary,
@@ -89,7 +95,7 @@ impl Startup {
         self.flat_rounds >= FULL_RATE_ROUNDS || (self.flat_rounds >= 1 && queue_overflowed(round, path))
     }
 
-    /// The window, after so many bytes have been acknowledged.
+    /// The window after `acked` bytes have been acknowledged.
     pub(super) fn window(&self, window: f64, acked: u64, path: &PathModel) -> f64 {
         let compensation = path.loss_account.startup_compensation();
         let arriving = self.arrival.rate.min(path.max_rate.get() * 2.0);
@@ -101,17 +107,17 @@ impl Startup {
     }
 }
 
-/// A window after so many bytes have been acknowledged, on a path that isn't full.
+/// The window after `acked` bytes have been acknowledged, on a path that is not full.
 pub(super) fn grown_window(window: f64, acked: u64, path: &PathModel) -> f64 {
     window + acked as f64 * path.loss_account.startup_compensation() * WINDOW_GROWTH
 }
 
-/// Whether more was lost in a round than the path loses by itself.
+/// Whether a round lost so much more than the base loss that a queue overflowed.
 pub(super) fn queue_overflowed(round: &RoundSummary, path: &PathModel) -> bool {
     round.loss.rate > path.loss_account.base_loss() + EXCESS_LOSS_MAX
 }
 
-/// Mean round trip.
+/// Mean RTT.
 #[derive(Debug, Clone, Default)]
 struct MeanRtt {
     sum: Duration,
@@ -125,7 +131,7 @@ impl MeanRtt {
     }
 }
 
-/// What arrives, measured over a quarter of a round trip.
+/// Arrival rate over a quarter of a round trip.
 #[derive(Debug, Clone, Default)]
 struct ArrivalRate {
     since: Option<(Instant, u64)>,
@@ -145,21 +151,21 @@ impl ArrivalRate {
             return;
         }
         self.previous_rate = self.rate;
-        // Nothing came for a whole round trip: there is no rate to speak of.
+        // Nothing was acknowledged for a round trip, so there is no arrival rate.
         let stalled = elapsed >= min_rtt.max(INTERVAL_MIN * 2);
         self.rate = if stalled { 0.0 } else { (delivered - before) as f64 / elapsed.as_secs_f64() };
         self.since = Some((now, delivered));
     }
 }
 
-/// Notices that a queue builds up.
+/// Detects that a queue builds up.
 #[derive(Debug, Clone, Default)]
 struct QueueDetector {
     high_rtt_samples: u32,
 }
 
 impl QueueDetector {
-    /// Whether the round trip has been too long for long enough to be no accident.
+    /// Whether enough RTT samples in a row were too long to be chance.
     fn observe(&mut self, sample: &RateSample, path: &PathModel) -> bool {
         const HIGH_RTT_SAMPLES_MIN: u32 = 8;
         const QUEUE_DELAY_MIN: Duration = Duration::from_millis(4);
