@@ -1,75 +1,76 @@
-//! How much of large bodies a client asks for ahead: the receiver's side of the flow.
+//! How many segments of large bodies a client requests in advance: the receiver's flow control.
 //!
-//! Follows what the line carries, so that a small line costs little memory and a fat one is kept
-//! full. Never the reason why a line is slow: it allows several times what is under way.
+//! Follows the rate of the connection, so that a slow one needs little memory and a fast one stays full. Must
+//! never be the reason for a low rate: the window is several BDPs.
 
 use crate::limits::{BULK_WINDOW_LEAST, BULK_WINDOW_MOST, SEGMENT, SEGMENTS_AHEAD, SEGMENTS_AHEAD_MOST};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Bandwidth-delay products that may be asked for ahead. One is on the line; a lost packet holds
-/// the reader up for one or two more, during which the line has to have something to carry, and
-/// again when the packet that replaces it is lost. Measured at 5 % loss, 4 cost four points; at 10 and
-/// 15 %, 6 ran empty now and then.
-const PRODUCTS: f64 = 8.0;
+/// Size of the window in bandwidth-delay products. One is in flight. A lost packet blocks the reader for one
+/// or two more round trips, for which the connection needs more to send, and for as many again if the
+/// retransmission is lost, too. Measured: 4 BDPs cost four percentage points of the rate at 5 % loss; 6 BDPs
+/// were sometimes used up at 10 and 15 % loss.
+const WINDOW_BDPS: f64 = 8.0;
 
-/// Samples of which the highest counts: about ten round trips, so that a short lull (an engine
-/// that writes to its disk) doesn't shrink the window, and a line that got slower does.
-const SAMPLES: usize = 10;
+/// Rate samples of which the highest counts. They cover about ten round trips, so that a short pause (an
+/// engine that writes to its disk) does not shrink the window, and a lower rate does.
+const RATE_SAMPLES_MAX: usize = 10;
 
-/// The shortest time over which a rate is measured: shorter ones show bursts, not the line.
-const SHORTEST: Duration = Duration::from_millis(50);
+/// Minimum time over which a rate is measured: a shorter sample shows bursts, not the rate of the connection.
+const SAMPLE_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
-/// A pause in which nobody asked for anything; it says nothing about the line.
-const LULL: Duration = Duration::from_secs(1);
+/// Minimum time without calls that counts as idle; an idle period says nothing about the rate.
+const IDLE_GAP_MIN: Duration = Duration::from_secs(1);
 
 /// The window of one connection, shared by all bodies on it.
 #[derive(Debug, Default)]
 pub struct BulkWindow {
-    since: Option<(Instant, u64)>,
-    last: Option<Instant>,
-    rates: VecDeque<f64>,
-    product: f64,
+    sample_start: Option<(Instant, u64)>,
+    last_observed: Option<Instant>,
+    rate_samples: VecDeque<f64>,
+    bdp: f64,
 }
 
 impl BulkWindow {
-    /// Takes note that `received` bytes have come over the connection by `now`, all in all, and of
-    /// what a round trip takes. To be called while bodies are read, as often as one likes.
-    pub fn observe(&mut self, now: Instant, received: u64, round_trip: Duration) {
-        let lull =
-            self.last.is_none_or(|last| now.saturating_duration_since(last) > LULL.max(round_trip * 2));
-        self.last = Some(now);
-        let Some((since, before)) = self.since.filter(|_| !lull) else {
-            self.since = Some((now, received));
+    /// Records that the connection has received `received` bytes in total by `now`, and its current RTT. Call
+    /// it while bodies are read, as often as you like.
+    pub fn observe(&mut self, now: Instant, received: u64, rtt: Duration) {
+        let idle = self
+            .last_observed
+            .is_none_or(|last| now.saturating_duration_since(last) > IDLE_GAP_MIN.max(rtt * 2));
+        self.last_observed = Some(now);
+        let Some((start, before)) = self.sample_start.filter(|_| !idle) else {
+            self.sample_start = Some((now, received));
             return;
         };
-        let elapsed = now.saturating_duration_since(since);
-        if elapsed < round_trip.max(SHORTEST) {
+        let elapsed = now.saturating_duration_since(start);
+        if elapsed < rtt.max(SAMPLE_INTERVAL_MIN) {
             return;
         }
-        self.since = Some((now, received));
-        if self.rates.len() == SAMPLES {
-            self.rates.pop_front();
+        self.sample_start = Some((now, received));
+        if self.rate_samples.len() == RATE_SAMPLES_MAX {
+            self.rate_samples.pop_front();
         }
-        self.rates.push_back(received.saturating_sub(before) as f64 / elapsed.as_secs_f64());
-        let highest = self.rates.iter().copied().fold(0.0, f64::max);
-        self.product = highest * round_trip.as_secs_f64();
+        self.rate_samples.push_back(received.saturating_sub(before) as f64 / elapsed.as_secs_f64());
+        let highest = self.rate_samples.iter().copied().fold(0.0, f64::max);
+        self.bdp = highest * rtt.as_secs_f64();
     }
 
-    /// Segments that may be asked for and not yet read, of all bodies together.
+    /// Segments of all bodies together that may be requested and not yet read.
     #[must_use]
     pub fn segments(&self) -> usize {
-        let bytes = (self.product * PRODUCTS) as u64;
+        let bytes = (self.bdp * WINDOW_BDPS) as u64;
         let segments = bytes.clamp(BULK_WINDOW_LEAST, BULK_WINDOW_MOST).div_ceil(u64::from(SEGMENT));
         usize::try_from(segments).unwrap_or(usize::MAX)
     }
 
-    /// Segments to open together with a request, before it is known whether they are needed: what the
-    /// line carries until that is known.
+    /// Segments to open together with a request, before it is known whether they are needed: one BDP, since
+    /// that becomes known a round trip later.
     #[must_use]
     pub fn ahead(&self) -> u32 {
-        let product = (self.product / f64::from(SEGMENT)).ceil() as u32;
-        product.clamp(SEGMENTS_AHEAD, SEGMENTS_AHEAD_MOST)
+        let segments = (self.bdp / f64::from(SEGMENT)).ceil() as u32;
+        segments.clamp(SEGMENTS_AHEAD, SEGMENTS_AHEAD_MOST)
     }
 }
 
@@ -79,7 +80,7 @@ mod tests {
 
     const MIB: u64 = 1024 * 1024;
 
-    /// Lets a line of this rate run for so many steps of 10 ms.
+    /// Simulates `steps` intervals of 10 ms at this rate.
     fn run(
         window: &mut BulkWindow,
         clock: &mut (Instant, u64),
@@ -99,18 +100,18 @@ mod tests {
     }
 
     #[test]
-    fn the_window_follows_eight_bandwidth_delay_products() {
+    fn the_window_is_eight_bandwidth_delay_products() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
         assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_LEAST, SEGMENTS_AHEAD));
         run(&mut window, &mut clock, 37_500_000, 200, 100);
-        let product = 7_500_000;
-        assert!((8 * product..8 * product + MIB).contains(&bytes(&window)), "{}", bytes(&window));
+        let bdp = 7_500_000;
+        assert!((8 * bdp..8 * bdp + MIB).contains(&bytes(&window)), "{}", bytes(&window));
         let ahead = u64::from(window.ahead()) * u64::from(SEGMENT);
-        assert!((product..product + MIB).contains(&ahead), "{ahead}");
+        assert!((bdp..bdp + MIB).contains(&ahead), "{ahead}");
     }
 
     #[test]
-    fn it_has_a_floor_and_a_ceiling() {
+    fn the_window_has_a_minimum_and_a_maximum() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
         run(&mut window, &mut clock, 10_000, 300, 100);
         assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_LEAST, SEGMENTS_AHEAD));
@@ -121,19 +122,19 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_got_slower_shrinks_it_and_a_pause_does_not() {
+    fn the_window_shrinks_with_the_rate_but_not_while_idle() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
         run(&mut window, &mut clock, 37_500_000, 200, 100);
         let before = bytes(&window);
         clock.0 += Duration::from_secs(60);
         run(&mut window, &mut clock, 37_500_000, 200, 1);
-        assert_eq!(bytes(&window), before, "after a minute of silence");
+        assert_eq!(bytes(&window), before, "after an idle minute");
         run(&mut window, &mut clock, 2_500_000, 200, 300);
         assert_eq!(bytes(&window), BULK_WINDOW_LEAST, "ten round trips at a fifteenth of the rate");
     }
 
     #[test]
-    fn a_clock_that_stands_still_or_bytes_that_shrink_do_no_harm() {
+    fn a_stopped_clock_or_a_shrinking_byte_count_does_no_harm() {
         let mut window = BulkWindow::default();
         let now = Instant::now();
         for received in [5, 5, 0, u64::MAX] {

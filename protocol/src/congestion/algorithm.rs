@@ -1,53 +1,54 @@
-//! The seam between QUIC and a congestion control: what a sender is told, and the one thing it may say.
+//! The interface between QUIC and a congestion control algorithm: the events that a sender reports, and the
+//! window that it gets back.
 //!
-//! No sockets, no clock: time is an argument, so that a test can replay any network.
+//! Must never read a clock or touch a socket. Time is an argument, so that tests can replay a network.
 
 use super::{PathMemory, Rate};
 use std::time::{Duration, Instant};
 
-/// A sender's congestion control.
+/// A sender's congestion control algorithm.
 ///
-/// Events come in the order in which quinn-proto has them: for a batch of acknowledgements first
-/// each acknowledged packet, ascending; then the end of the batch; then what it shows to be lost.
-/// quinn paces at 1.25 × window ÷ smoothed round trip, so the window sets the rate.
+/// Events come in quinn-proto's order. For a batch of acknowledgements: `on_ack` for each acknowledged packet
+/// in ascending order, then `on_end_acks`, then `on_loss` for the packets that the batch shows to be lost.
+/// quinn paces at 1.25 × window ÷ smoothed RTT, so the window also sets the sending rate.
 pub trait Algorithm {
-    /// Packets left, `bytes` in all. Acknowledgements alone are among them.
+    /// Packets of `bytes` bytes in total were sent. Packets that contain only acknowledgements are included.
     fn on_sent(&mut self, now: Instant, bytes: u64);
 
-    /// A packet that had left at `sent` arrived.
+    /// A packet of `bytes` bytes, sent at `sent`, was acknowledged.
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64);
 
-    /// The batch of acknowledgements is complete. `in_flight` still counts what will be found
-    /// lost; `app_limited` says that there was nothing to send before it came.
-    fn on_acks_end(&mut self, now: Instant, in_flight: u64, app_limited: bool);
+    /// The batch of acknowledgements is complete. `in_flight` still includes packets that `on_loss` will
+    /// report. `app_limited`: the application had nothing more to send before the batch arrived.
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool);
 
-    /// `bytes` were found lost, the newest of which had left at `sent`. `persistent`: nothing at
-    /// all got through for a while (RFC 9002, section 7.6).
+    /// `bytes` bytes were declared lost; the newest of these packets was sent at `sent`. `persistent`:
+    /// persistent congestion (RFC 9002, section 7.6).
     fn on_loss(&mut self, now: Instant, sent: Instant, bytes: u64, persistent: bool);
 
-    /// Packets can be as large as this from now on.
-    fn on_mtu(&mut self, mtu: u16);
+    /// The maximum packet size is `mtu` from now on.
+    fn on_mtu_update(&mut self, mtu: u16);
 
-    /// Bytes that may be in flight; never 0.
+    /// Congestion window: bytes that may be in flight, never 0.
     fn window(&self) -> u64;
 
-    /// What it knows, for people and for a later connection.
+    /// What the algorithm has measured, for logs and for a later connection.
     fn measured(&self) -> Measured;
 }
 
-/// What a congestion control has learnt of its path.
+/// What a congestion control algorithm has measured on its path.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Measured {
-    /// What it is doing, in a word.
+    /// The state of the algorithm, in a word.
     pub phase: &'static str,
-    /// Bytes that may be in flight.
+    /// Congestion window in bytes.
     pub window: u64,
-    /// What the path delivers.
+    /// Delivery rate of the path.
     pub rate: Option<Rate>,
-    /// The round trip without queues.
+    /// RTT without queues.
     pub min_rtt: Option<Duration>,
-    /// Share of packets that is lost whatever is sent.
+    /// Loss rate of the path itself, which does not depend on the sending rate.
     pub loss: f64,
-    /// What is worth remembering, once bulk has shown it.
+    /// What a later connection can reuse, once a bulk transfer has measured it.
     pub memory: Option<PathMemory>,
 }

@@ -1,40 +1,41 @@
-//! What a user may ask for, and what is known of a path from an earlier connection.
+//! The choice of a congestion control algorithm, and what a later connection can reuse of a measured path.
 
 use super::Rate;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Which congestion control a sender uses. Travels in the client's Hello, for the server's end.
+/// The congestion control algorithm of a sender. The client sends it in its Hello, for the server's
+/// direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Choice {
-    /// Follows what the path is measured to deliver: [`super::Auto`].
+    /// Follows the measured delivery rate: [`super::Auto`].
     #[default]
     Auto,
-    /// The rate that the user knows the link to have: [`super::Fixed`].
+    /// Sends at the rate that the user states for the link: [`super::Fixed`].
     Fixed(Rate),
-    /// RFC 9438, as QUIC stacks have it: yields to every loss.
+    /// CUBIC (RFC 9438), as QUIC stacks implement it: reduces the window at each loss.
     Cubic,
 }
 
 impl Choice {
-    /// The same, but no fixed rate above `most`.
+    /// The same choice, with a fixed rate of at most `limit`.
     #[must_use]
-    pub fn capped(self, most: Option<Rate>) -> Self {
-        match (self, most) {
-            (Self::Fixed(rate), Some(most)) => Self::Fixed(rate.min(most)),
+    pub fn capped(self, limit: Option<Rate>) -> Self {
+        match (self, limit) {
+            (Self::Fixed(rate), Some(limit)) => Self::Fixed(rate.min(limit)),
             _ => self,
         }
     }
 }
 
-/// What a sender remembers of a path, so that a later connection needn't learn it anew.
+/// What a sender stores about a path, so that a later connection starts from it.
 ///
-/// "Saved parameters" in the IETF's careful resume (draft-ietf-tsvwg-careful-resume).
+/// These are the "saved parameters" of careful resume (draft-ietf-tsvwg-careful-resume).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathMemory {
-    /// What the path delivered.
+    /// Delivery rate of the path.
     pub rate: Rate,
-    /// Its round trip without queues.
+    /// RTT of the path without queues.
     pub min_rtt: Duration,
 }
 
@@ -43,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_operator_s_cap_binds_stated_rates_only() {
+    fn only_a_fixed_rate_is_capped() {
         let rate = |mbit: u64| Rate::from_bits_per_second(mbit * 1_000_000).unwrap();
         assert_eq!(Choice::Fixed(rate(95)).capped(Some(rate(50))), Choice::Fixed(rate(50)));
         assert_eq!(Choice::Fixed(rate(40)).capped(Some(rate(50))), Choice::Fixed(rate(40)));

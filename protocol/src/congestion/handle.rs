@@ -1,15 +1,15 @@
-//! What the house holds of a connection's congestion control while quinn holds the rest.
+//! Access to a connection's congestion control from outside of quinn.
 //!
-//! quinn takes a factory when a connection begins, before the client has said what it wants, and
-//! builds a fresh controller when the path changes; what outlives both is here.
+//! quinn takes a factory when a connection begins, before the server knows the client's choice, and builds a
+//! new controller when the path changes. The handle stores what outlives a controller.
 
-use super::plug::Plug;
+use super::quinn_controller::QuinnController;
 use super::{Choice, Measured, PathMemory};
 use quinn_proto::congestion::{Controller, ControllerFactory};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// One connection's congestion control, from outside. Clones are the same one.
+/// One connection's congestion control, as seen from outside. Clones share the same state.
 #[derive(Debug, Clone, Default)]
 pub struct Handle(Arc<Mutex<Shared>>);
 
@@ -21,7 +21,7 @@ struct Shared {
 }
 
 impl Handle {
-    /// For a connection that begins with this choice.
+    /// For a connection that begins with `choice`.
     #[must_use]
     pub fn new(choice: Choice) -> Self {
         let handle = Self::default();
@@ -29,24 +29,24 @@ impl Handle {
         handle
     }
 
-    /// What quinn builds this connection's controllers with.
+    /// The factory from which quinn builds this connection's controllers.
     #[must_use]
     pub fn factory(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
         Arc::new(self.clone())
     }
 
-    /// Changes the choice; a controller that runs follows with the next acknowledgement.
+    /// Changes the choice. A running controller applies it at the next acknowledgement.
     pub fn choose(&self, choice: Choice) {
         self.lock().choice = choice;
     }
 
-    /// Tells what an earlier connection found on this path. Counts once, and only for a controller
+    /// Passes on what an earlier connection measured on this path. It is used once, and only by a controller
     /// that has not measured the path itself.
     pub fn recall(&self, memory: PathMemory) {
         self.lock().memory = Some(memory);
     }
 
-    /// What is known of the path by now.
+    /// What is currently known about the path.
     #[must_use]
     pub fn measured(&self) -> Measured {
         self.lock().measured
@@ -64,7 +64,7 @@ impl Handle {
         self.lock().measured = measured;
     }
 
-    /// A panic elsewhere leaves plain values behind, none of them half-written.
+    /// Ignores poisoning: the fields are plain values, and a panic elsewhere never leaves one half-written.
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,6 +72,6 @@ impl Handle {
 
 impl ControllerFactory for Handle {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
-        Box::new(Plug::new((*self).clone(), now, mtu))
+        Box::new(QuinnController::new((*self).clone(), now, mtu))
     }
 }

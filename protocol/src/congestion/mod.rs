@@ -1,13 +1,13 @@
-//! Congestion control of our own: what a sender may have in flight.
+//! Congestion control: how many bytes a sender may have in flight.
 //!
-//! Must never read a clock or touch a socket; time is an argument, so that tests replay networks.
+//! Must never read a clock or touch a socket. Time is an argument, so that tests can replay a network.
 
 mod algorithm;
 mod auto;
 mod choice;
 mod fixed;
 mod handle;
-mod plug;
+mod quinn_controller;
 mod rate;
 
 pub use algorithm::{Algorithm, Measured};
@@ -20,19 +20,19 @@ pub use rate::{Rate, RateError};
 use crate::limits::ACK_THRESHOLD;
 use std::time::Duration;
 
-/// The least that may be under way, in packets: what is acknowledged at once, and one more, since a window
-/// is never quite filled. With less, each round trip would wait for the receiver's timer, and on a short
-/// path that would be taken for the path's.
-const LEAST: f64 = ACK_THRESHOLD as f64 + 2.0;
+/// Minimum congestion window, in packets: the packets that trigger an immediate acknowledgement, and one
+/// more, since a window is rarely filled completely. With less, each round trip waits for the receiver's ack
+/// delay, and on a short path min_rtt would include that delay.
+const MIN_WINDOW_PACKETS: f64 = ACK_THRESHOLD as f64 + 2.0;
 
-/// The same in bytes, at this rate (bytes per second): what leaves while less than that would wait for the
-/// receiver's timer (25 ms, quinn's), but no more than twice as much, of which one half is acknowledged while
-/// the other is under way.
-fn least_window(rate: f64, mtu: f64) -> f64 {
-    const TIMER: f64 = 0.025;
-    (rate * TIMER).clamp(LEAST * mtu, 2.0 * LEAST * mtu)
+/// Minimum congestion window in bytes, at `rate` bytes per second: what leaves within the receiver's maximum
+/// ack delay (25 ms, quinn's default), but at least [`MIN_WINDOW_PACKETS`] and at most twice as many packets,
+/// of which one half is acknowledged while the other half is in flight.
+fn min_window(rate: f64, mtu: f64) -> f64 {
+    const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
+    (rate * MAX_ACK_DELAY.as_secs_f64()).clamp(MIN_WINDOW_PACKETS * mtu, 2.0 * MIN_WINDOW_PACKETS * mtu)
 }
 
-/// How late a busy host may be with a packet. Where the path is shorter than that, its jitter is many round
-/// trips; and a queue that takes no longer to drain, nobody notices.
-const SLICES: Duration = Duration::from_millis(6);
+/// How long a busy host may delay a packet. On a path shorter than that, the jitter is many round trips. A
+/// queue that drains within this time disturbs no application.
+const HOST_JITTER: Duration = Duration::from_millis(6);

@@ -1,24 +1,24 @@
-//! A link's rate, as people state it and as controllers reckon with it.
+//! The rate of a link, as users state it and as controllers compute with it.
 //!
-//! Never zero and never absurd: a rate that parses can be sent at.
+//! Must never be zero or absurdly large: a sender can send at every rate that parses.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A rate of whole bits per second, within [`Rate::LEAST`] and [`Rate::MOST`].
+/// A rate in whole bits per second, between [`Rate::LEAST`] and [`Rate::MOST`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Rate(u64);
 
-/// Why a rate isn't one.
+/// Why a value is not a valid rate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RateError {
     /// Not a number with a unit.
     #[error("{0:?} is no rate: write it as \"95 Mbit/s\" (kbit/s, Mbit/s or Gbit/s)")]
     Form(String),
-    /// Too small or too large to be meant.
+    /// Below [`Rate::LEAST`] or above [`Rate::MOST`].
     #[error("a rate has to be between {} and {}", Rate::LEAST, Rate::MOST)]
     Bounds,
 }
@@ -26,13 +26,13 @@ pub enum RateError {
 const UNITS: [(&str, u64); 3] = [("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("kbit/s", 1_000)];
 
 impl Rate {
-    /// The slowest that is taken at its word: two full packets a second.
+    /// The lowest valid rate: two full packets per second.
     pub const LEAST: Self = Self(24_000);
 
-    /// The fastest: more than one QUIC connection can do.
+    /// The highest valid rate: more than one QUIC connection can carry.
     pub const MOST: Self = Self(100_000_000_000);
 
-    /// A rate in bits per second.
+    /// A rate of `bits` bits per second.
     ///
     /// # Errors
     /// Where it is out of bounds.
@@ -41,10 +41,10 @@ impl Rate {
         if (Self::LEAST..=Self::MOST).contains(&rate) { Ok(rate) } else { Err(RateError::Bounds) }
     }
 
-    /// What was measured, brought within bounds.
+    /// A measured rate, clamped to the valid range.
     #[must_use]
     pub fn measured(bytes_per_second: f64) -> Self {
-        // Saturates, and makes 0 of NaN.
+        // The cast saturates, and turns NaN into 0.
         Self((bytes_per_second * 8.0) as u64).clamp(Self::LEAST, Self::MOST)
     }
 
@@ -60,7 +60,7 @@ impl Rate {
         self.0 as f64 / 8.0
     }
 
-    /// Bytes that this rate carries in such a time.
+    /// Bytes that this rate carries within `time`.
     #[must_use]
     pub fn bytes_in(self, time: Duration) -> u64 {
         (self.bytes_per_second() * time.as_secs_f64()) as u64
@@ -85,12 +85,12 @@ impl FromStr for Rate {
     type Err = RateError;
 
     fn from_str(text: &str) -> Result<Self, RateError> {
-        let form = || RateError::Form(text.to_owned());
+        let form_error = || RateError::Form(text.to_owned());
         let unit = |(unit, factor): &(&str, u64)| Some((text.strip_suffix(unit)?, *factor));
-        let (number, factor) = UNITS.iter().find_map(unit).ok_or_else(form)?;
-        let number: f64 = number.trim().parse().map_err(|_| form())?;
+        let (number, factor) = UNITS.iter().find_map(unit).ok_or_else(form_error)?;
+        let number: f64 = number.trim().parse().map_err(|_| form_error())?;
         if !number.is_finite() {
-            return Err(form());
+            return Err(form_error());
         }
         Self::from_bits_per_second((number * factor as f64).round() as u64)
     }
@@ -108,8 +108,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_read_as_it_is_written() {
-        for (text, bits, shown) in [
+    fn parses_and_prints_rates() {
+        for (text, bits, printed) in [
             ("95 Mbit/s", 95_000_000, "95 Mbit/s"),
             ("1.5Gbit/s", 1_500_000_000, "1.5 Gbit/s"),
             ("64 kbit/s", 64_000, "64 kbit/s"),
@@ -117,13 +117,13 @@ mod tests {
         ] {
             let rate: Rate = text.parse().unwrap();
             assert_eq!(rate.bits_per_second(), bits, "{text}");
-            assert_eq!(rate.to_string(), shown);
-            assert_eq!(shown.parse(), Ok(rate));
+            assert_eq!(rate.to_string(), printed);
+            assert_eq!(printed.parse(), Ok(rate));
         }
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn rejects_malformed_and_out_of_range_rates() {
         for text in ["", "95", "95 MB/s", "fast Mbit/s", "NaN Mbit/s", "inf Gbit/s", "95 mbit/s"] {
             assert_eq!(text.parse::<Rate>(), Err(RateError::Form(text.to_owned())), "{text}");
         }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_measurement_is_always_a_rate() {
+    fn clamps_measured_rates() {
         for (bytes, bits) in
             [(0.0, 24_000), (f64::NAN, 24_000), (1e6, 8_000_000), (f64::MAX, 100_000_000_000)]
         {

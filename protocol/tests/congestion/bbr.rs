@@ -1,86 +1,87 @@
-//! TCP BBR as Linux has it (version 1, `net/ipv4/tcp_bbr.c`), as a rival, but for its policer
+//! BBR version 1 as in Linux (`net/ipv4/tcp_bbr.c`), over TCP, as a competing flow; without its policer
 //! detection.
 
 use crate::MTU;
-use crate::sender::{Control, Manner, TCP};
+use crate::sender::{Controller, TCP, TransportProfile};
 use docxy_protocol::congestion::{Algorithm, Measured};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// 2 ÷ ln 2.
 const HIGH_GAIN: f64 = 2.885;
-const CYCLE: [f64; 8] = [1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+const PACING_GAIN_CYCLE: [f64; 8] = [1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
 const CWND_GAIN: f64 = 2.0;
 
-/// What it leaves of the rate, so as to have no queue in the long run.
-const MARGIN: f64 = 0.99;
+/// Pacing rate ÷ delivery rate × gain: keeps the queue empty in the long run.
+const PACING_MARGIN: f64 = 0.99;
 
-/// Rounds that the maximum of rates is taken over.
-const ROUNDS: u64 = 10;
+/// Rounds of the max filter of delivery rates.
+const MAX_RATE_ROUNDS: u64 = 10;
 
-const MIN_RTT_LIFETIME: Duration = Duration::from_secs(10);
-const PROBE_RTT: Duration = Duration::from_millis(200);
+const MIN_RTT_FILTER_LENGTH: Duration = Duration::from_secs(10);
+const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
 
-const INITIAL: u64 = 10 * MTU;
-const LEAST: u64 = 4 * MTU;
+const INITIAL_WINDOW: u64 = 10 * MTU;
+const MIN_WINDOW: u64 = 4 * MTU;
 
 /// `bbr_quantization_budget`: three bursts of a millisecond each at 100 Mbit/s.
-const BURSTS: u64 = 24 * MTU;
+const QUANTIZATION_BUDGET: u64 = 24 * MTU;
 
 pub(crate) struct Bbr {
     mode: Mode,
-    /// Its pace is so many times what it measures here: acknowledgements that come in bunches make a real one
-    /// believe in more than the link gives it.
-    boldness: f64,
-    departures: VecDeque<Departure>,
-    first_sent: Instant,
+    /// Factor on the pacing rate. With aggregated acknowledgements, a real BBR overestimates its delivery
+    /// rate.
+    rate_overestimate: f64,
+    send_states: VecDeque<SendState>,
+    first_sent_time: Instant,
     delivered: u64,
-    delivered_at: Instant,
-    /// Of the batch of acknowledgements: when its newest packet left, and its bytes.
+    delivered_time: Instant,
+    /// The batch of acknowledgements: when its newest packet was sent, and its bytes.
     batch: Option<(Instant, u64)>,
     round: u64,
-    round_end: u64,
-    /// Rates by round, falling.
-    rates: VecDeque<(u64, f64)>,
+    next_round_delivered: u64,
+    /// Delivery rates by round, falling.
+    max_rate_filter: VecDeque<(u64, f64)>,
     min_rtt: Duration,
     min_rtt_at: Instant,
-    full_rate: f64,
-    flat: u32,
-    full: bool,
+    full_bandwidth: f64,
+    flat_rounds: u32,
+    full_bandwidth_reached: bool,
     window: u64,
-    /// Before recovery or `Mode::ProbeRtt`.
-    before: u64,
-    /// Until when (by what is delivered) only as much leaves as arrives.
-    conserving: Option<u64>,
-    lost: bool,
-    aggregation: Aggregation,
+    /// The window before recovery or `Mode::ProbeRtt`.
+    prior_window: u64,
+    /// Packet conservation until this many bytes are delivered: only as much is sent as is acknowledged.
+    conservation_end: Option<u64>,
+    loss_since_ack: bool,
+    extra_acked: ExtraAcked,
 }
 
 /// How much more is acknowledged at once than the rate explains (`extra_acked`).
-struct Aggregation {
-    since: Instant,
-    acked: u64,
-    /// Most of the last five to ten rounds: of the ones before, and of these since that round.
-    before: u64,
-    most: u64,
-    round: u64,
+struct ExtraAcked {
+    epoch_start: Instant,
+    epoch_acked: u64,
+    /// Windowed maximum over the last five to ten rounds: of the previous window, of the current one, and the
+    /// round in which the current one began.
+    previous_max: u64,
+    current_max: u64,
+    window_start: u64,
 }
 
 #[derive(Clone, Copy)]
-struct Departure {
+struct SendState {
     at: Instant,
     delivered: u64,
-    delivered_at: Instant,
-    first_sent: Instant,
+    delivered_time: Instant,
+    first_sent_time: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Mode {
     Startup,
     Drain,
-    /// In this phase of the cycle, since then.
+    /// Phase of the gain cycle, and its start.
     ProbeBw(usize, Instant),
-    /// Until this time and round, once little enough is under way.
+    /// End time and round, once few enough packets are in flight.
     ProbeRtt(Option<(Instant, u64)>),
 }
 
@@ -88,38 +89,44 @@ impl Bbr {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             mode: Mode::Startup,
-            boldness: 1.0,
-            departures: VecDeque::new(),
-            first_sent: now,
+            rate_overestimate: 1.0,
+            send_states: VecDeque::new(),
+            first_sent_time: now,
             delivered: 0,
-            delivered_at: now,
+            delivered_time: now,
             batch: None,
             round: 0,
-            round_end: 0,
-            rates: VecDeque::new(),
+            next_round_delivered: 0,
+            max_rate_filter: VecDeque::new(),
             min_rtt: Duration::MAX,
             min_rtt_at: now,
-            full_rate: 0.0,
-            flat: 0,
-            full: false,
-            window: INITIAL,
-            before: 0,
-            conserving: None,
-            lost: false,
-            aggregation: Aggregation { since: now, acked: 0, before: 0, most: 0, round: 0 },
+            full_bandwidth: 0.0,
+            flat_rounds: 0,
+            full_bandwidth_reached: false,
+            window: INITIAL_WINDOW,
+            prior_window: 0,
+            conservation_end: None,
+            loss_since_ack: false,
+            extra_acked: ExtraAcked {
+                epoch_start: now,
+                epoch_acked: 0,
+                previous_max: 0,
+                current_max: 0,
+                window_start: 0,
+            },
         }
     }
 
-    /// One that overrates its part of the link.
-    pub(crate) fn bold(now: Instant) -> Self {
-        Self { boldness: 1.08, ..Self::new(now) }
+    /// A BBR that overestimates its share of the link.
+    pub(crate) fn overestimating(now: Instant) -> Self {
+        Self { rate_overestimate: 1.08, ..Self::new(now) }
     }
 
     fn rate(&self) -> f64 {
-        self.rates.front().map_or(0.0, |(_, rate)| *rate)
+        self.max_rate_filter.front().map_or(0.0, |(_, rate)| *rate)
     }
 
-    fn product(&self, gain: f64) -> u64 {
+    fn bdp(&self, gain: f64) -> u64 {
         (self.rate() * self.min_rtt.as_secs_f64() * gain) as u64
     }
 
@@ -127,109 +134,109 @@ impl Bbr {
         match self.mode {
             Mode::Startup => (HIGH_GAIN, HIGH_GAIN),
             Mode::Drain => (1.0 / HIGH_GAIN, HIGH_GAIN),
-            Mode::ProbeBw(phase, _) => (CYCLE[phase], CWND_GAIN),
+            Mode::ProbeBw(phase, _) => (PACING_GAIN_CYCLE[phase], CWND_GAIN),
             Mode::ProbeRtt(_) => (1.0, 1.0),
         }
     }
 
-    /// Which phase of the cycle comes first is left to chance by Linux, but for the second.
-    fn probe_bandwidth(&mut self, now: Instant) {
+    /// Linux chooses the first phase of the cycle at random, except the second one.
+    fn enter_probe_bw(&mut self, now: Instant) {
         let phase = [0, 2, 3, 4, 5, 6, 7][(self.delivered / MTU % 7) as usize];
         self.mode = Mode::ProbeBw(phase, now);
     }
 
-    fn observe_rate(&mut self, now: Instant, sent: Instant) -> bool {
-        let index = self.departures.partition_point(|departure| departure.at < sent);
-        self.departures.drain(..index);
-        let Some(departure) = self.departures.front().copied().filter(|departure| departure.at == sent)
+    fn update_delivery_rate(&mut self, now: Instant, sent: Instant) -> bool {
+        let index = self.send_states.partition_point(|send_state| send_state.at < sent);
+        self.send_states.drain(..index);
+        let Some(send_state) = self.send_states.front().copied().filter(|send_state| send_state.at == sent)
         else {
             return false;
         };
-        self.first_sent = sent;
-        let ended = departure.delivered >= self.round_end;
+        self.first_sent_time = sent;
+        let ended = send_state.delivered >= self.next_round_delivered;
         if ended {
             self.round += 1;
-            self.round_end = self.delivered;
+            self.next_round_delivered = self.delivered;
         }
-        let elapsed = (now - departure.delivered_at).max(sent - departure.first_sent);
+        let elapsed = (now - send_state.delivered_time).max(sent - send_state.first_sent_time);
         if elapsed >= self.min_rtt {
-            let rate = (self.delivered - departure.delivered) as f64 / elapsed.as_secs_f64();
-            while self.rates.back().is_some_and(|(_, last)| *last <= rate) {
-                self.rates.pop_back();
+            let rate = (self.delivered - send_state.delivered) as f64 / elapsed.as_secs_f64();
+            while self.max_rate_filter.back().is_some_and(|(_, last)| *last <= rate) {
+                self.max_rate_filter.pop_back();
             }
-            self.rates.push_back((self.round, rate));
+            self.max_rate_filter.push_back((self.round, rate));
         }
-        while self.rates.len() > 1 && self.rates[0].0 + ROUNDS < self.round {
-            self.rates.pop_front();
+        while self.max_rate_filter.len() > 1 && self.max_rate_filter[0].0 + MAX_RATE_ROUNDS < self.round {
+            self.max_rate_filter.pop_front();
         }
         ended
     }
 
-    fn observe_aggregation(&mut self, now: Instant, acked: u64) {
-        const HALF_A_WINDOW: u64 = 5;
+    fn update_extra_acked(&mut self, now: Instant, acked: u64) {
+        const HALF_FILTER_ROUNDS: u64 = 5;
         let (rate, window) = (self.rate(), self.window);
-        let extra = &mut self.aggregation;
-        if self.round >= extra.round + HALF_A_WINDOW {
-            (extra.before, extra.most, extra.round) = (extra.most, 0, self.round);
+        let extra = &mut self.extra_acked;
+        if self.round >= extra.window_start + HALF_FILTER_ROUNDS {
+            (extra.previous_max, extra.current_max, extra.window_start) = (extra.current_max, 0, self.round);
         }
-        let mut expected = (rate * (now - extra.since).as_secs_f64()) as u64;
-        if extra.acked <= expected {
-            (extra.acked, extra.since, expected) = (0, now, 0);
+        let mut expected = (rate * (now - extra.epoch_start).as_secs_f64()) as u64;
+        if extra.epoch_acked <= expected {
+            (extra.epoch_acked, extra.epoch_start, expected) = (0, now, 0);
         }
-        extra.acked += acked;
-        extra.most = extra.most.max((extra.acked - expected).min(window));
+        extra.epoch_acked += acked;
+        extra.current_max = extra.current_max.max((extra.epoch_acked - expected).min(window));
     }
 
-    /// Room for what is acknowledged in bunches: of 100 ms at most.
-    fn aggregated(&self) -> u64 {
-        let Aggregation { before, most, .. } = self.aggregation;
-        before.max(most).min((self.rate() / 10.0) as u64)
+    /// Window for aggregated acknowledgements: at most 100 ms of the rate.
+    fn extra_acked_limit(&self) -> u64 {
+        let ExtraAcked { previous_max, current_max, .. } = self.extra_acked;
+        previous_max.max(current_max).min((self.rate() / 10.0) as u64)
     }
 
-    fn observe_full(&mut self) {
-        if self.full {
+    fn check_full_bandwidth(&mut self) {
+        if self.full_bandwidth_reached {
             return;
         }
-        if self.rate() >= self.full_rate * 1.25 {
-            (self.full_rate, self.flat) = (self.rate(), 0);
+        if self.rate() >= self.full_bandwidth * 1.25 {
+            (self.full_bandwidth, self.flat_rounds) = (self.rate(), 0);
             return;
         }
-        self.flat += 1;
-        self.full = self.flat >= 3;
+        self.flat_rounds += 1;
+        self.full_bandwidth_reached = self.flat_rounds >= 3;
     }
 
-    fn cycle(&mut self, now: Instant, phase: usize, since: Instant, in_flight: u64) {
+    fn update_cycle_phase(&mut self, now: Instant, phase: usize, since: Instant, in_flight: u64) {
         let long = now - since > self.min_rtt;
-        let over = match CYCLE[phase] {
-            gain if gain > 1.0 => long && (self.lost || in_flight >= self.product(gain)),
-            gain if gain < 1.0 => long || in_flight <= self.product(1.0),
+        let over = match PACING_GAIN_CYCLE[phase] {
+            gain if gain > 1.0 => long && (self.loss_since_ack || in_flight >= self.bdp(gain)),
+            gain if gain < 1.0 => long || in_flight <= self.bdp(1.0),
             _ => long,
         };
         if over {
-            self.mode = Mode::ProbeBw((phase + 1) % CYCLE.len(), now);
+            self.mode = Mode::ProbeBw((phase + 1) % PACING_GAIN_CYCLE.len(), now);
         }
     }
 
-    fn observe_rtt(&mut self, now: Instant, rtt: Duration, in_flight: u64) {
-        let expired = now - self.min_rtt_at > MIN_RTT_LIFETIME;
+    fn update_min_rtt(&mut self, now: Instant, rtt: Duration, in_flight: u64) {
+        let expired = now - self.min_rtt_at > MIN_RTT_FILTER_LENGTH;
         if rtt <= self.min_rtt || expired {
             (self.min_rtt, self.min_rtt_at) = (rtt, now);
         }
         if expired && !matches!(self.mode, Mode::ProbeRtt(_)) {
-            self.before = self.window;
-            self.conserving = None;
+            self.prior_window = self.window;
+            self.conservation_end = None;
             self.mode = Mode::ProbeRtt(None);
         }
         match self.mode {
-            Mode::ProbeRtt(None) if in_flight <= LEAST => {
-                self.mode = Mode::ProbeRtt(Some((now + PROBE_RTT, self.round + 1)));
+            Mode::ProbeRtt(None) if in_flight <= MIN_WINDOW => {
+                self.mode = Mode::ProbeRtt(Some((now + PROBE_RTT_DURATION, self.round + 1)));
             }
             Mode::ProbeRtt(Some((until, round))) if now >= until && self.round >= round => {
                 self.min_rtt_at = now;
-                self.window = self.window.max(self.before);
+                self.window = self.window.max(self.prior_window);
                 self.mode = Mode::Startup;
-                if self.full {
-                    self.probe_bandwidth(now);
+                if self.full_bandwidth_reached {
+                    self.enter_probe_bw(now);
                 }
             }
             _ => {}
@@ -237,72 +244,74 @@ impl Bbr {
     }
 
     fn set_window(&mut self, acked: u64, in_flight: u64) {
-        if self.conserving.is_some_and(|until| self.delivered >= until) {
-            self.conserving = None;
-            self.window = self.window.max(self.before);
+        if self.conservation_end.is_some_and(|until| self.delivered >= until) {
+            self.conservation_end = None;
+            self.window = self.window.max(self.prior_window);
         }
-        let target = self.product(self.gains().1) + BURSTS + if self.full { self.aggregated() } else { 0 };
-        if self.conserving.is_some() {
+        let target = self.bdp(self.gains().1)
+            + QUANTIZATION_BUDGET
+            + if self.full_bandwidth_reached { self.extra_acked_limit() } else { 0 };
+        if self.conservation_end.is_some() {
             self.window = self.window.max(in_flight + acked);
-        } else if self.full {
+        } else if self.full_bandwidth_reached {
             self.window = (self.window + acked).min(target);
-        } else if self.window < target || self.delivered < INITIAL {
+        } else if self.window < target || self.delivered < INITIAL_WINDOW {
             self.window += acked;
         }
-        self.window = self.window.max(LEAST);
+        self.window = self.window.max(MIN_WINDOW);
         if matches!(self.mode, Mode::ProbeRtt(_)) {
-            self.window = self.window.min(LEAST);
+            self.window = self.window.min(MIN_WINDOW);
         }
     }
 }
 
 impl Algorithm for Bbr {
     fn on_sent(&mut self, now: Instant, _bytes: u64) {
-        if self.departures.is_empty() {
-            (self.first_sent, self.delivered_at) = (now, now);
+        if self.send_states.is_empty() {
+            (self.first_sent_time, self.delivered_time) = (now, now);
         }
-        if self.departures.back().is_none_or(|departure| departure.at < now) {
-            let Self { delivered, delivered_at, first_sent, .. } = *self;
-            self.departures.push_back(Departure { at: now, delivered, delivered_at, first_sent });
+        if self.send_states.back().is_none_or(|send_state| send_state.at < now) {
+            let Self { delivered, delivered_time, first_sent_time, .. } = *self;
+            self.send_states.push_back(SendState { at: now, delivered, delivered_time, first_sent_time });
         }
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64) {
         self.delivered += bytes;
-        self.delivered_at = now;
+        self.delivered_time = now;
         let (newest, acked) = self.batch.unwrap_or((sent, 0));
         self.batch = Some((newest.max(sent), acked + bytes));
     }
 
-    fn on_acks_end(&mut self, now: Instant, in_flight: u64, _app_limited: bool) {
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, _app_limited: bool) {
         let Some((sent, acked)) = self.batch.take() else { return };
-        if self.observe_rate(now, sent) {
-            self.observe_full();
+        if self.update_delivery_rate(now, sent) {
+            self.check_full_bandwidth();
         }
-        self.observe_aggregation(now, acked);
+        self.update_extra_acked(now, acked);
         match self.mode {
-            Mode::ProbeBw(phase, since) => self.cycle(now, phase, since, in_flight),
-            Mode::Startup if self.full => self.mode = Mode::Drain,
-            Mode::Drain if in_flight <= self.product(1.0) => self.probe_bandwidth(now),
+            Mode::ProbeBw(phase, since) => self.update_cycle_phase(now, phase, since, in_flight),
+            Mode::Startup if self.full_bandwidth_reached => self.mode = Mode::Drain,
+            Mode::Drain if in_flight <= self.bdp(1.0) => self.enter_probe_bw(now),
             _ => {}
         }
-        self.lost = false;
-        self.observe_rtt(now, now - sent, in_flight);
+        self.loss_since_ack = false;
+        self.update_min_rtt(now, now - sent, in_flight);
         self.set_window(acked, in_flight);
     }
 
     fn on_loss(&mut self, _now: Instant, _sent: Instant, bytes: u64, _persistent: bool) {
-        self.lost = true;
-        if self.conserving.is_none() && !matches!(self.mode, Mode::ProbeRtt(_)) {
-            self.before = self.window;
-            self.conserving = Some(self.delivered + self.window);
-            // What is under way is told with the next acknowledgement.
+        self.loss_since_ack = true;
+        if self.conservation_end.is_none() && !matches!(self.mode, Mode::ProbeRtt(_)) {
+            self.prior_window = self.window;
+            self.conservation_end = Some(self.delivered + self.window);
+            // The next acknowledgement reports what is in flight.
             self.window = 0;
         }
-        self.window = self.window.saturating_sub(bytes).max(LEAST);
+        self.window = self.window.saturating_sub(bytes).max(MIN_WINDOW);
     }
 
-    fn on_mtu(&mut self, _mtu: u16) {}
+    fn on_mtu_update(&mut self, _mtu: u16) {}
 
     fn window(&self) -> u64 {
         self.window
@@ -313,12 +322,12 @@ impl Algorithm for Bbr {
     }
 }
 
-impl Control for Bbr {
-    fn manner(&self) -> Manner {
+impl Controller for Bbr {
+    fn transport(&self) -> TransportProfile {
         TCP
     }
 
-    fn pace(&self) -> Option<f64> {
-        (self.rate() > 0.0).then(|| self.rate() * self.gains().0 * MARGIN * self.boldness)
+    fn pacing_rate(&self) -> Option<f64> {
+        (self.rate() > 0.0).then(|| self.rate() * self.gains().0 * PACING_MARGIN * self.rate_overestimate)
     }
 }

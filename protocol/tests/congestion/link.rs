@@ -1,55 +1,58 @@
-//! The modelled link: there, packets meet outage, policer, random loss, a drop-tail queue before the
-//! bottleneck, and delay; back, acknowledgements meet all but policer and queue. Keeps order always.
+//! A simulated link. In the forward direction, packets pass an outage, a policer, random loss, a drop-tail
+//! queue, the bottleneck and a delay, in this order. In the reverse direction, acknowledgements pass an
+//! outage, random loss and a delay.
+//!
+//! Must never reorder packets.
 
 use crate::receiver::Ack;
 use crate::sender::Packet;
-use crate::{Time, WIRE, ms};
+use crate::{PACKET_BYTES, Time, ms};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What a link is like.
+/// Properties of a link.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Conditions {
-    /// Bits of IP packets a second.
+    /// Rate of IP packets in bits per second.
     pub(crate) rate: u64,
-    /// Without a queue. Half of it each way.
+    /// RTT without a queue; half of it in each direction.
     pub(crate) rtt: Duration,
-    /// Up to this much more, each way.
+    /// Maximum random delay added in each direction.
     pub(crate) jitter: Duration,
-    /// Bytes that may wait for the bottleneck.
-    pub(crate) queue: u64,
-    /// Before the bottleneck.
+    /// Capacity of the drop-tail queue before the bottleneck, in bytes.
+    pub(crate) queue_limit: u64,
+    /// Random loss before the queue.
     pub(crate) loss: Loss,
-    /// What acknowledgements meet.
+    /// Random loss of acknowledgements.
     pub(crate) ack_loss: Loss,
     pub(crate) policer: Option<Policer>,
-    /// Nothing goes in or comes out.
+    /// An outage: nothing enters or leaves the link.
     pub(crate) down: bool,
 }
 
-/// How packets are lost for no reason of their own.
+/// Random loss.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Loss {
-    /// Each with this chance.
+    /// Each packet with this probability.
     Random(f64),
-    /// Gilbert-Elliott, with a bad state that loses everything: this share, in bursts of this mean length.
+    /// Gilbert-Elliott model whose bad state loses everything: loss rate, and mean burst length in packets.
     Bursty(f64, f64),
 }
 
-/// Drops what goes beyond.
+/// A token bucket that drops packets above its rate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Policer {
-    /// Bits a second.
+    /// Bits per second.
     pub(crate) rate: u64,
     /// Bytes.
     pub(crate) burst: u64,
 }
 
-/// Why a packet is gone.
+/// Why a packet was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum DropCause {
     Random,
     Queue,
     Policer,
@@ -63,7 +66,7 @@ impl Conditions {
             rate: mbit * 1_000_000,
             rtt,
             jitter: Duration::ZERO,
-            queue: mbit * 125 * rtt.as_millis() as u64,
+            queue_limit: mbit * 125 * rtt.as_millis() as u64,
             loss: Loss::Random(0.0),
             ack_loss: Loss::Random(0.0),
             policer: None,
@@ -71,117 +74,119 @@ impl Conditions {
         }
     }
 
-    /// The same with loss, both ways.
-    pub(crate) const fn losing(self, loss: Loss) -> Self {
+    /// The same with loss in both directions.
+    pub(crate) const fn with_loss(self, loss: Loss) -> Self {
         Self { loss, ack_loss: loss, ..self }
     }
 
-    /// How long the bottleneck takes for a full packet.
-    pub(crate) fn packet_time(&self) -> Duration {
-        Duration::from_nanos(WIRE * 8_000_000_000 / self.rate)
+    /// How long the bottleneck takes to send a full packet.
+    pub(crate) fn transmission_time(&self) -> Duration {
+        Duration::from_nanos(PACKET_BYTES * 8_000_000_000 / self.rate)
     }
 }
 
-/// A link with what is on it.
+/// A link and the packets on it.
 pub(crate) struct Link {
     conditions: Conditions,
-    dice: Pcg64Mcg,
-    burst_there: bool,
-    burst_back: bool,
-    /// The policer's bucket, and when it was last filled.
+    rng: Pcg64Mcg,
+    in_burst_forward: bool,
+    in_burst_reverse: bool,
+    /// The policer's token bucket in bytes, and when it was last updated.
     tokens: f64,
-    filled: Time,
-    /// With the time at which each came.
+    tokens_updated: Time,
+    /// Packets and the time at which each entered the queue.
     queue: VecDeque<(Time, Packet)>,
-    /// When the bottleneck is through with the first in the queue.
-    departs: Time,
-    there: VecDeque<(Time, Packet)>,
-    back: VecDeque<(Time, Ack)>,
-    /// How long each packet waited that has left the queue since this was last taken.
-    pub(crate) waits: Vec<Duration>,
+    /// When the bottleneck has sent the first packet of the queue.
+    next_departure: Time,
+    forward: VecDeque<(Time, Packet)>,
+    reverse: VecDeque<(Time, Ack)>,
+    /// Queue delays of the packets that have left the queue since this was last drained.
+    pub(crate) queue_delays: Vec<Duration>,
 }
 
 impl Link {
     pub(crate) fn new(conditions: Conditions, seed: u64) -> Self {
         Self {
             conditions,
-            dice: Pcg64Mcg::seed_from_u64(seed),
-            burst_there: false,
-            burst_back: false,
+            rng: Pcg64Mcg::seed_from_u64(seed),
+            in_burst_forward: false,
+            in_burst_reverse: false,
             tokens: conditions.policer.map_or(0.0, |policer| policer.burst as f64),
-            filled: Time::ZERO,
+            tokens_updated: Time::ZERO,
             queue: VecDeque::new(),
-            departs: Time::ZERO,
-            there: VecDeque::new(),
-            back: VecDeque::new(),
-            waits: Vec::new(),
+            next_departure: Time::ZERO,
+            forward: VecDeque::new(),
+            reverse: VecDeque::new(),
+            queue_delays: Vec::new(),
         }
     }
 
-    /// Other conditions from now on, but for what is past the queue and the packet on its way out of it.
-    pub(crate) fn change(&mut self, conditions: Conditions) {
+    /// Changes the conditions, except for packets that have left the queue or are about to.
+    pub(crate) fn set_conditions(&mut self, conditions: Conditions) {
         self.conditions = conditions;
     }
 
-    /// Takes a full packet.
-    pub(crate) fn send(&mut self, now: Time, packet: Packet) -> Result<(), Cause> {
+    /// Sends a full packet.
+    pub(crate) fn send(&mut self, now: Time, packet: Packet) -> Result<(), DropCause> {
         if self.conditions.down {
-            return Err(Cause::Outage);
+            return Err(DropCause::Outage);
         }
-        if !self.policer_passes(now) {
-            return Err(Cause::Policer);
+        if !self.passes_policer(now) {
+            return Err(DropCause::Policer);
         }
-        if strikes(self.conditions.loss, &mut self.burst_there, &mut self.dice) {
-            return Err(Cause::Random);
+        if is_lost(self.conditions.loss, &mut self.in_burst_forward, &mut self.rng) {
+            return Err(DropCause::Random);
         }
-        if (self.queue.len() as u64 + 1) * WIRE > self.conditions.queue {
-            return Err(Cause::Queue);
+        if (self.queue.len() as u64 + 1) * PACKET_BYTES > self.conditions.queue_limit {
+            return Err(DropCause::Queue);
         }
         if self.queue.is_empty() {
-            self.departs = now + self.conditions.packet_time();
+            self.next_departure = now + self.conditions.transmission_time();
         }
         self.queue.push_back((now, packet));
         Ok(())
     }
 
-    /// Takes an acknowledgement, and may lose it.
-    pub(crate) fn send_back(&mut self, now: Time, ack: Ack) {
-        if self.conditions.down || strikes(self.conditions.ack_loss, &mut self.burst_back, &mut self.dice) {
+    /// Sends an acknowledgement in the reverse direction, which may be lost.
+    pub(crate) fn send_ack(&mut self, now: Time, ack: Ack) {
+        if self.conditions.down
+            || is_lost(self.conditions.ack_loss, &mut self.in_burst_reverse, &mut self.rng)
+        {
             return;
         }
-        let arrives = now + self.delay();
-        push_in_order(&mut self.back, arrives, ack);
+        let arrives = now + self.one_way_delay();
+        push_in_order(&mut self.reverse, arrives, ack);
     }
 
-    /// When something next happens.
-    pub(crate) fn next(&self) -> Time {
+    /// Time of the next event.
+    pub(crate) fn next_event(&self) -> Time {
         let front = |time: Option<Time>| time.unwrap_or(Time::MAX);
-        front((!self.queue.is_empty()).then_some(self.departs))
-            .min(front(self.there.front().map(|(arrives, _)| *arrives)))
-            .min(front(self.back.front().map(|(arrives, _)| *arrives)))
+        front((!self.queue.is_empty()).then_some(self.next_departure))
+            .min(front(self.forward.front().map(|(arrives, _)| *arrives)))
+            .min(front(self.reverse.front().map(|(arrives, _)| *arrives)))
     }
 
-    /// Lets packets out of the queue.
-    pub(crate) fn advance(&mut self, now: Time) {
-        while self.departs <= now
-            && let Some((came, packet)) = self.queue.pop_front()
+    /// Moves packets that the bottleneck has sent out of the queue.
+    pub(crate) fn dequeue(&mut self, now: Time) {
+        while self.next_departure <= now
+            && let Some((enqueued, packet)) = self.queue.pop_front()
         {
-            let arrives = self.departs + self.delay();
-            push_in_order(&mut self.there, arrives, packet);
-            self.waits.push(self.departs - came);
-            self.departs += self.conditions.packet_time();
+            let arrives = self.next_departure + self.one_way_delay();
+            push_in_order(&mut self.forward, arrives, packet);
+            self.queue_delays.push(self.next_departure - enqueued);
+            self.next_departure += self.conditions.transmission_time();
         }
     }
 
-    /// A packet that gets to the receiver now; or why one doesn't.
-    pub(crate) fn arrival(&mut self, now: Time) -> Option<(Packet, Result<(), Cause>)> {
-        let (_, packet) = self.there.pop_front_if(|(arrives, _)| *arrives <= now)?;
-        Some((packet, if self.conditions.down { Err(Cause::Outage) } else { Ok(()) }))
+    /// The next packet that arrives at the receiver by `now`, or why it is dropped.
+    pub(crate) fn deliver(&mut self, now: Time) -> Option<(Packet, Result<(), DropCause>)> {
+        let (_, packet) = self.forward.pop_front_if(|(arrives, _)| *arrives <= now)?;
+        Some((packet, if self.conditions.down { Err(DropCause::Outage) } else { Ok(()) }))
     }
 
-    /// An acknowledgement that gets to the sender now.
-    pub(crate) fn arrival_back(&mut self, now: Time) -> Option<Ack> {
-        while let Some((_, ack)) = self.back.pop_front_if(|(arrives, _)| *arrives <= now) {
+    /// The next acknowledgement that arrives at the sender by `now`.
+    pub(crate) fn deliver_ack(&mut self, now: Time) -> Option<Ack> {
+        while let Some((_, ack)) = self.reverse.pop_front_if(|(arrives, _)| *arrives <= now) {
             if !self.conditions.down {
                 return Some(ack);
             }
@@ -189,53 +194,53 @@ impl Link {
         None
     }
 
-    /// What a packet that came now would wait for.
+    /// Queue delay of a packet that arrives now.
     pub(crate) fn queue_delay(&self) -> Duration {
-        self.conditions.packet_time() * u32::try_from(self.queue.len()).unwrap_or(u32::MAX)
+        self.conditions.transmission_time() * u32::try_from(self.queue.len()).unwrap_or(u32::MAX)
     }
 
-    fn delay(&mut self) -> Duration {
+    fn one_way_delay(&mut self) -> Duration {
         let Conditions { rtt, jitter, .. } = self.conditions;
-        rtt / 2 + if jitter.is_zero() { jitter } else { jitter.mul_f64(self.dice.random()) }
+        rtt / 2 + if jitter.is_zero() { jitter } else { jitter.mul_f64(self.rng.random()) }
     }
 
-    fn policer_passes(&mut self, now: Time) -> bool {
+    fn passes_policer(&mut self, now: Time) -> bool {
         let Some(Policer { rate, burst }) = self.conditions.policer else { return true };
-        let earned = (now - self.filled).as_secs_f64() * rate as f64 / 8.0;
+        let earned = (now - self.tokens_updated).as_secs_f64() * rate as f64 / 8.0;
         self.tokens = (self.tokens + earned).min(burst as f64);
-        self.filled = now;
-        let passes = self.tokens >= WIRE as f64;
-        if passes {
-            self.tokens -= WIRE as f64;
+        self.tokens_updated = now;
+        let has_tokens = self.tokens >= PACKET_BYTES as f64;
+        if has_tokens {
+            self.tokens -= PACKET_BYTES as f64;
         }
-        passes
+        has_tokens
     }
 }
 
-fn strikes(loss: Loss, in_burst: &mut bool, dice: &mut Pcg64Mcg) -> bool {
+fn is_lost(loss: Loss, in_burst: &mut bool, rng: &mut Pcg64Mcg) -> bool {
     match loss {
-        Loss::Random(share) => share > 0.0 && dice.random::<f64>() < share,
+        Loss::Random(share) => share > 0.0 && rng.random::<f64>() < share,
         Loss::Bursty(share, burst) => {
             let end = 1.0 / burst;
             let begin = end * share / (1.0 - share);
-            *in_burst = dice.random::<f64>() < if *in_burst { 1.0 - end } else { begin };
+            *in_burst = rng.random::<f64>() < if *in_burst { 1.0 - end } else { begin };
             *in_burst
         }
     }
 }
 
-/// A late packet holds up those behind it.
-fn push_in_order<T>(line: &mut VecDeque<(Time, T)>, arrives: Time, what: T) {
-    let arrives = line.back().map_or(arrives, |(last, _)| arrives.max(*last));
-    line.push_back((arrives, what));
+/// A late packet delays those after it.
+fn push_in_order<T>(packets: &mut VecDeque<(Time, T)>, arrives: Time, packet: T) {
+    let arrives = packets.back().map_or(arrives, |(last, _)| arrives.max(*last));
+    packets.push_back((arrives, packet));
 }
 
 #[test]
-fn a_burst_is_as_long_as_it_should_be_and_the_share_is_kept() {
+fn bursty_loss_has_the_stated_rate_and_burst_length() {
     let mut link = Link::new(Conditions::clean(50, ms(250)), 1);
     let mut in_burst = false;
     let lost: Vec<bool> =
-        (0..1_000_000).map(|_| strikes(Loss::Bursty(0.02, 8.0), &mut in_burst, &mut link.dice)).collect();
+        (0..1_000_000).map(|_| is_lost(Loss::Bursty(0.02, 8.0), &mut in_burst, &mut link.rng)).collect();
     let count = lost.iter().filter(|lost| **lost).count() as f64;
     let bursts = lost.windows(2).filter(|pair| !pair[0] && pair[1]).count() as f64;
     assert!((count / 1e6 - 0.02).abs() < 0.002, "{count} of a million lost");

@@ -1,44 +1,46 @@
-//! Congestion control over modelled networks: a sender that behaves like quinn-proto's, a link, and
-//! what must come of it. Virtual time only, and a seed replays exactly.
+//! Congestion control on simulated networks: a sender that behaves like quinn-proto's, a link, and the
+//! expected results. Time is virtual, and the same seed gives the same result.
 //!
-//! `cargo test -p docxy-protocol --release --test congestion figures -- --ignored --nocapture` prints
-//! what each link gives; `trace` beside it shows one run as it goes.
+//! `cargo test -p docxy-protocol --release --test congestion scenarios_table -- --ignored --nocapture` prints
+//! the results of each scenario; `competing_flows_table` those beside other flows; `trace` shows one run over
+//! time.
 
+mod app_limited;
 mod bbr;
-mod changes;
-mod fixed;
-mod ladder;
+mod competing_flows;
+mod constant_window;
+mod cubic;
+mod fixed_rate;
 mod link;
-mod links;
 mod pacer;
-mod pauses;
+mod path_changes;
 mod receiver;
 mod report;
-mod rivals;
-mod rtt;
+mod rtt_estimator;
+mod scenarios;
 mod sender;
 mod simulation;
-mod source;
+mod steady_paths;
 mod tables;
-mod window;
+mod traffic_source;
 
 use docxy_protocol::congestion::Auto;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-/// Time since a simulation began.
+/// Time since the start of a simulation.
 type Time = Duration;
 
-/// UDP payload of a full packet.
+/// UDP payload of a full packet in bytes.
 const MTU: u64 = 1452;
 
-/// What expectations are tried with.
+/// Seeds with which the tests run.
 const SEEDS: RangeInclusive<u64> = 1..=2;
 
-/// What the link carries for it: with IPv4 and UDP headers.
-const WIRE: u64 = MTU + 28;
+/// Size of a full packet on the link in bytes, with IPv4 and UDP headers.
+const PACKET_BYTES: u64 = MTU + 28;
 
-/// The controller, for a path that it knows nothing of.
+/// Auto for a path of which nothing is known.
 fn auto(now: Instant) -> Auto {
     Auto::new(now, MTU as u16)
 }

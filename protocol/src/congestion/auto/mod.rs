@@ -1,341 +1,355 @@
-//! `auto`: sends as fast as the path is measured to deliver, whatever it loses.
+//! `auto`: sends as fast as the measured delivery rate, at any loss rate. The states are BBR's, with careful
+//! resume in addition.
 //!
-//! Must never take loss as such for congestion, and never go on sending what a queue or a policer
-//! throws away.
+//! Must never treat loss alone as congestion, and never keep sending what a full queue or a policer drops.
 //!
 //! ```text
-//!            ┌─────────┐ full ┌───────┐ 1 round ┌────────┐ 7–9 rounds ┌───────┐
-//!   new ───▶ │ Startup │ ───▶ │ Drain │ ──────▶ │ Cruise │ ─────────▶ │ Probe │ ──▶ Drain
-//!            └─────────┘      └───────┘         └────────┘            └───────┘
-//!                 ▲   the probe got more          │    ▲
-//!                 ├───────────────────────────────┤    │ the path is known again
-//!                 │                               ▼    │
-//!            ┌────────┐                         ┌──────┐
-//!   idle ──▶ │ Resume │ ──▶ Cruise or Drain     │ Look │ too slow of late, or the round trip's
-//!            └────────┘                         └──────┘ minimum not met for 10 s
+//!            ┌─────────┐ full ┌──────┐ 1 round ┌────────┐ 7–9 rounds ┌────┐
+//!   new ───▶ │ Startup │ ───▶ │ Down │ ──────▶ │ Cruise │ ─────────▶ │ Up │ ──▶ Down
+//!            └─────────┘      └──────┘         └────────┘            └────┘
+//!                 ▲   Up delivered more          │    ▲
+//!                 ├──────────────────────────────┤    │ the path is known again
+//!                 │                              ▼    │
+//!            ┌────────┐                        ┌──────────┐
+//!   idle ──▶ │ Resume │ ──▶ Cruise or Down     │ ProbeRtt │ three rounds delivered too little,
+//!            └────────┘                        └──────────┘ or min_rtt is older than 10 s
 //! ```
 //!
-//! Rounds are round trips, but of 8 ms at least. Everything is said through the window, since quinn
-//! paces at 1.25 × window ÷ round trip: in the cycle the window is rate × round trip without our
-//! queue ÷ (1 − the path's own loss).
+//! Down, Cruise and Up are the phases of ProbeBandwidth. A round is a round trip, but at least 8 ms. The
+//! window is the only control: it also sets the pacing rate, since quinn paces at 1.25 × window ÷ smoothed
+//! RTT. In ProbeBandwidth it is rate × RTT without our queue ÷ (1 − base loss).
 
-mod cycle;
-mod ledger;
-mod look;
+mod loss_account;
 mod max_filter;
-mod path;
+mod path_model;
+mod probe_bandwidth;
+mod probe_rtt;
+mod rate_sampler;
 mod resume;
-mod round_trip;
-mod sampler;
+mod rtt_model;
 mod startup;
 
-use super::{Algorithm, LEAST, Measured, PathMemory, Rate, SLICES, least_window};
-use cycle::{Cycle, Finding, Stage};
-use ledger::Kind;
-use look::{Look, Reason};
-use path::{Path, Round};
-use resume::{Resume, Verdict};
-use sampler::{Sample, Sampler};
+use super::{Algorithm, HOST_JITTER, MIN_WINDOW_PACKETS, Measured, PathMemory, Rate, min_window};
+use loss_account::EpochKind;
+use path_model::{PathModel, RoundSummary};
+use probe_bandwidth::{BandwidthChange, ProbeBandwidth, ProbePhase};
+use probe_rtt::{ProbeRtt, Reason};
+use rate_sampler::{RateSample, RateSampler};
+use resume::{Outcome, Resume};
 use startup::Startup;
 use std::time::{Duration, Instant};
 
-/// Bytes that may leave before anything is known: two round trips fewer on a long path than with
-/// RFC 9002's 14,720. They leave paced, and an 8 Mbit/s line takes a quarter of a second for them.
+/// The window before anything is measured, in bytes: it saves two round trips on a long path, compared to RFC
+/// 9002's 14,720. quinn paces these bytes, and an 8 Mbit/s link sends them in a quarter of a second.
 const INITIAL_WINDOW: f64 = 256.0 * 1024.0;
 
-/// While a window is used less than nearly, it is paced by so much more than the rest.
-const NEARLY: f64 = 0.95;
-const UNUSED: f64 = 0.06;
-const HASTE: f64 = 4.0;
+/// Share of the window from which on it counts as fully used.
+const FULL_WINDOW_SHARE: f64 = 0.95;
 
-/// Without a transfer for so long, what was measured has to prove true again.
-const LULL: Duration = Duration::from_secs(10);
+/// Largest unused share of the window that makes [`Auto::window`] return more.
+const UNUSED_SHARE_MAX: f64 = 0.06;
 
-/// And for so long, it is no better than what another connection found.
-const STALE: Duration = Duration::from_secs(300);
+/// Bytes that it returns more for each unused byte.
+const UNUSED_WINDOW_GAIN: f64 = 4.0;
+
+/// Time without a bulk transfer after which the measured rate has to be validated again.
+const IDLE_BEFORE_RESUME: Duration = Duration::from_secs(10);
+
+/// Time without a bulk transfer after which our own measurement counts no more than a recalled one.
+const IDLE_BEFORE_STALE: Duration = Duration::from_secs(300);
 
 /// Congestion control by measured delivery rate.
 #[derive(Debug, Clone)]
 pub struct Auto {
-    sampler: Sampler,
-    path: Path,
-    phase: Phase,
+    sampler: RateSampler,
+    path: PathModel,
+    state: State,
     window: f64,
     in_flight: u64,
-    /// There was less to send than could be, of late.
+    /// The application had less to send than the window allows, at the last acknowledgement.
     app_limited: bool,
-    /// When there was last more to send than could be.
-    busy: Instant,
-    recalled: Option<PathMemory>,
+    /// When the connection was last not app-limited.
+    last_busy: Instant,
+    recalled_memory: Option<PathMemory>,
     memory: Option<PathMemory>,
 }
 
 #[derive(Debug, Clone)]
-enum Phase {
+enum State {
     Startup(Startup),
-    Cycle(Cycle),
-    Look(Look),
+    ProbeBandwidth(ProbeBandwidth),
+    ProbeRtt(ProbeRtt),
     Resume(Resume),
 }
 
 impl Auto {
-    /// For a path that nothing is known of.
+    /// For a path of which nothing is known.
     #[must_use]
     pub fn new(now: Instant, mtu: u16) -> Self {
         Self {
-            sampler: Sampler::new(now),
-            path: Path::new(now, mtu),
-            phase: Phase::Startup(Startup::default()),
+            sampler: RateSampler::new(now),
+            path: PathModel::new(now, mtu),
+            state: State::Startup(Startup::default()),
             window: INITIAL_WINDOW,
             in_flight: 0,
             app_limited: true,
-            busy: now,
-            recalled: None,
+            last_busy: now,
+            recalled_memory: None,
             memory: None,
         }
     }
 
-    /// Starts from what an earlier connection found, if the path looks the same and has not been
-    /// measured since.
+    /// Starts from what an earlier connection measured, if the path has the same RTT and this connection has
+    /// not measured the path yet.
     pub fn recall(&mut self, memory: PathMemory) {
         if (self.sampler.delivered() as f64) < INITIAL_WINDOW {
-            self.recalled = Some(memory);
+            self.recalled_memory = Some(memory);
         }
     }
 
-    /// Compares a memory with the path, once there is something to compare.
-    fn compare(&mut self, now: Instant) {
-        if let Some(rtt) = self.path.rtt.measured()
-            && let Some(memory) = self.recalled.take()
-            && matches!(self.phase, Phase::Startup(_))
-            && Resume::like(memory.min_rtt, rtt)
+    /// Enters Resume if there is a recalled memory and the first RTT sample matches it.
+    fn resume_from_memory(&mut self, now: Instant) {
+        if let Some(rtt) = self.path.rtt.measured_min()
+            && let Some(memory) = self.recalled_memory.take()
+            && matches!(self.state, State::Startup(_))
+            && Resume::is_same_path(memory.min_rtt, rtt)
         {
-            self.resume(now, memory.rate.bytes_per_second(), rtt, resume::FROM_MEMORY);
+            self.resume(now, memory.rate.bytes_per_second(), rtt, resume::JUMP_FROM_MEMORY);
         }
     }
 
     fn resume(&mut self, now: Instant, rate: f64, rtt: Duration, jump: f64) {
-        self.path.rate.clear();
-        self.enter(now, Phase::Resume(Resume::begin(rate, rtt, jump)));
+        self.path.max_rate.clear();
+        self.enter(now, State::Resume(Resume::begin(rate, rtt, jump)));
         self.set_window(0);
     }
 
-    fn enter(&mut self, now: Instant, phase: Phase) {
-        let draining = matches!(&phase, Phase::Cycle(cycle) if cycle.stage() == Stage::Drain);
-        self.path.ledger.open(now, if draining { Kind::Draining } else { Kind::Other });
-        self.phase = phase;
+    fn enter(&mut self, now: Instant, state: State) {
+        let draining =
+            matches!(&state, State::ProbeBandwidth(probe_bw) if probe_bw.phase() == ProbePhase::Down);
+        self.path
+            .loss_account
+            .begin_epoch(now, if draining { EpochKind::ProbeDown } else { EpochKind::Other });
+        self.state = state;
     }
 
-    fn drain(&mut self, now: Instant) {
-        self.enter(now, Phase::Cycle(Cycle::begin(Stage::Drain, &self.path)));
+    fn start_drain(&mut self, now: Instant) {
+        self.enter(now, State::ProbeBandwidth(ProbeBandwidth::begin(ProbePhase::Down, &self.path)));
     }
 
-    fn end_round(&mut self, now: Instant, round: &Round, app_limited: bool) {
+    fn end_round(&mut self, now: Instant, round: &RoundSummary, app_limited: bool) {
         let delivered = self.sampler.delivered();
         let path = &mut self.path;
-        match &mut self.phase {
-            Phase::Startup(startup) => {
+        match &mut self.state {
+            State::Startup(startup) => {
                 if startup.end_round(round, app_limited, path) {
-                    self.drain(now);
+                    self.start_drain(now);
                 }
             }
-            Phase::Cycle(cycle) => {
+            State::ProbeBandwidth(probe_bw) => {
                 let drained = self.in_flight as f64 <= self.window;
-                match cycle.end_round(now, round, drained, delivered, path) {
-                    Some(Finding::Faster) => {
-                        let startup = Startup::from(path.rate.get());
-                        self.enter(now, Phase::Startup(startup));
+                match probe_bw.end_round(now, round, drained, delivered, path) {
+                    Some(BandwidthChange::More) => {
+                        let startup = Startup::from(path.max_rate.get());
+                        self.enter(now, State::Startup(startup));
                     }
-                    Some(Finding::SlowerOrLonger(rate)) => {
-                        let look = Look::begin(Reason::Suspicion(rate), path);
-                        self.enter(now, Phase::Look(look));
+                    Some(BandwidthChange::LessOrLongerRtt(rate)) => {
+                        let probe_rtt = ProbeRtt::begin(Reason::LowRate(rate), path);
+                        self.enter(now, State::ProbeRtt(probe_rtt));
                     }
                     None => {}
                 }
             }
-            Phase::Resume(resume) => {
-                if let Some(verdict) = resume.end_round(round, app_limited, path) {
-                    self.resumed(now, verdict);
+            State::Resume(resume) => {
+                if let Some(outcome) = resume.end_round(round, app_limited, path) {
+                    self.finish_resume(now, outcome);
                 }
             }
-            Phase::Look(_) => {}
+            State::ProbeRtt(_) => {}
         }
     }
 
-    fn on_sample(&mut self, now: Instant, sample: &Sample, app_limited: bool) {
+    fn on_sample(&mut self, now: Instant, sample: &RateSample, app_limited: bool) {
         let delivered = self.sampler.delivered();
         let path = &mut self.path;
-        match &mut self.phase {
-            Phase::Startup(startup) => {
+        match &mut self.state {
+            State::Startup(startup) => {
                 if startup.on_sample(now, sample, delivered, path) {
-                    self.drain(now);
+                    self.start_drain(now);
                 }
             }
-            Phase::Cycle(cycle) => {
-                cycle.on_sample(sample);
-                if cycle.stage() == Stage::Cruise && !app_limited && path.rtt.expired(now) {
-                    let look = Look::begin(Reason::Expired, path);
-                    self.enter(now, Phase::Look(look));
+            State::ProbeBandwidth(probe_bw) => {
+                probe_bw.on_sample(sample);
+                if probe_bw.phase() == ProbePhase::Cruise && !app_limited && path.rtt.is_min_expired(now) {
+                    let probe_rtt = ProbeRtt::begin(Reason::MinRttExpired, path);
+                    self.enter(now, State::ProbeRtt(probe_rtt));
                 }
             }
-            Phase::Look(look) => {
-                if look.on_sample(now, self.in_flight, path) {
-                    let mut cycle = Cycle::begin(Stage::Cruise, path);
-                    if look.was_suspicious() {
-                        cycle = cycle.looked(now);
+            State::ProbeRtt(probe_rtt) => {
+                if probe_rtt.on_sample(now, self.in_flight, path) {
+                    let mut probe_bw = ProbeBandwidth::begin(ProbePhase::Cruise, path);
+                    if probe_rtt.is_for_low_rate() {
+                        probe_bw = probe_bw.after_low_rate(now);
                     }
-                    self.enter(now, Phase::Cycle(cycle));
+                    self.enter(now, State::ProbeBandwidth(probe_bw));
                 }
             }
-            Phase::Resume(resume) => {
-                if let Some(verdict) = resume.on_sample(now, sample, delivered, path) {
-                    self.resumed(now, verdict);
+            State::Resume(resume) => {
+                if let Some(outcome) = resume.on_sample(now, sample, delivered, path) {
+                    self.finish_resume(now, outcome);
                 }
             }
         }
     }
 
-    fn resumed(&mut self, now: Instant, verdict: Verdict) {
-        match verdict {
-            Verdict::Known => {
-                // What left first found no queue of ours: as good as a look.
-                self.path.rtt.renew(now);
-                self.enter(now, Phase::Cycle(Cycle::begin(Stage::Cruise, &self.path)));
+    fn finish_resume(&mut self, now: Instant, outcome: Outcome) {
+        match outcome {
+            Outcome::Confirmed => {
+                // The first packets after the pause met no queue of ours, so min_rtt is as good as from
+                // ProbeRtt.
+                self.path.rtt.refresh_min(now);
+                self.enter(now, State::ProbeBandwidth(ProbeBandwidth::begin(ProbePhase::Cruise, &self.path)));
             }
-            Verdict::Full => self.drain(now),
-            Verdict::Another => {
-                self.path.rate.clear();
+            Outcome::PathFull => self.start_drain(now),
+            Outcome::PathChanged => {
+                self.path.max_rate.clear();
                 self.memory = None;
                 self.window = INITIAL_WINDOW;
-                self.enter(now, Phase::Startup(Startup::default()));
+                self.enter(now, State::Startup(Startup::default()));
             }
         }
     }
 
     fn set_window(&mut self, acked: u64) {
         let path = &self.path;
-        let window = match &mut self.phase {
-            Phase::Startup(startup) => startup.window(self.window, acked, path),
-            Phase::Resume(resume) => resume.window(self.window, acked, path),
-            Phase::Look(look) => look.window(),
-            Phase::Cycle(cycle) => {
-                let window = cycle.window(path);
+        let window = match &mut self.state {
+            State::Startup(startup) => startup.window(self.window, acked, path),
+            State::Resume(resume) => resume.window(self.window, acked, path),
+            State::ProbeRtt(probe_rtt) => probe_rtt.window(),
+            State::ProbeBandwidth(probe_bw) => {
+                let window = probe_bw.window(path);
                 if (self.in_flight as f64) < window {
-                    // quinn paces by the smoothed round trip, which is still that of the queue when
-                    // a drain is over: the pace, not the window, is then what is too small.
+                    // quinn paces by the smoothed RTT. At the end of a Down phase, that still includes the
+                    // queue that is gone, so the window alone would pace too slowly.
                     let smoothed = path.rtt.smoothed().min(path.rtt.min() * 3);
-                    window.max(cycle.pace(path) * smoothed.as_secs_f64() / PACER)
+                    window.max(probe_bw.pacing_rate(path) * smoothed.as_secs_f64() / PACER_GAIN)
                 } else {
                     window
                 }
             }
         };
-        let least = match &self.phase {
-            Phase::Look(_) => LEAST * path.mtu() as f64,
-            _ => least_window(path.rate.get(), path.mtu() as f64),
+        let floor = match &self.state {
+            State::ProbeRtt(_) => MIN_WINDOW_PACKETS * path.mtu() as f64,
+            _ => min_window(path.max_rate.get(), path.mtu() as f64),
         };
-        self.window = window.max(least);
+        self.window = window.max(floor);
     }
 }
 
-/// How much faster than window ÷ round trip quinn's pacer sends.
-const PACER: f64 = 1.25;
+/// quinn's pacing rate ÷ (window ÷ smoothed RTT).
+const PACER_GAIN: f64 = 1.25;
 
 impl Algorithm for Auto {
     fn on_sent(&mut self, now: Instant, bytes: u64) {
-        self.compare(now);
-        let idle = now.saturating_duration_since(self.busy);
-        if idle > LULL {
-            let jump = if idle > STALE { resume::FROM_MEMORY } else { resume::AFTER_PAUSE };
-            match &mut self.phase {
-                Phase::Cycle(_) | Phase::Look(_) => {
-                    self.path.rtt.renew(now);
-                    self.resume(now, self.path.rate.get(), self.path.rtt.min(), jump);
+        self.resume_from_memory(now);
+        let idle = now.saturating_duration_since(self.last_busy);
+        if idle > IDLE_BEFORE_RESUME {
+            let jump =
+                if idle > IDLE_BEFORE_STALE { resume::JUMP_FROM_MEMORY } else { resume::JUMP_AFTER_IDLE };
+            match &mut self.state {
+                State::ProbeBandwidth(_) | State::ProbeRtt(_) => {
+                    self.path.rtt.refresh_min(now);
+                    self.resume(now, self.path.max_rate.get(), self.path.rtt.min(), jump);
                 }
-                Phase::Resume(resume) => {
-                    if resume.wait(jump) {
-                        self.path.rate.clear();
+                State::Resume(resume) => {
+                    if resume.restart_unproven(jump) {
+                        self.path.max_rate.clear();
                         self.set_window(0);
                     }
                 }
-                Phase::Startup(_) => {}
+                State::Startup(_) => {}
             }
         }
         self.in_flight += bytes;
-        self.sampler.sent(now);
-        if let Phase::Resume(resume) = &mut self.phase {
+        self.sampler.on_sent(now);
+        if let State::Resume(resume) = &mut self.state {
             resume.on_sent(now, self.in_flight);
         }
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64) {
-        self.sampler.acked(now, sent, bytes);
-        self.path.ledger.acked(now, sent, bytes);
+        self.sampler.on_ack(now, sent, bytes);
+        self.path.loss_account.on_ack(now, sent, bytes);
     }
 
-    fn on_acks_end(&mut self, now: Instant, in_flight: u64, app_limited: bool) {
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool) {
         (self.in_flight, self.app_limited) = (in_flight, app_limited);
         if !app_limited {
-            self.busy = now;
+            self.last_busy = now;
         }
-        let round_trip = self.path.rtt.min();
-        let Some(sample) = self.sampler.end_batch(now, in_flight, app_limited, round_trip) else { return };
-        let draining = matches!(&self.phase, Phase::Cycle(cycle) if cycle.stage() == Stage::Drain);
-        self.path.observe(now, &sample, draining);
-        self.compare(now);
+        let min_rtt = self.path.rtt.min();
+        let Some(sample) = self.sampler.on_end_acks(now, in_flight, app_limited, min_rtt) else { return };
+        let draining =
+            matches!(&self.state, State::ProbeBandwidth(probe_bw) if probe_bw.phase() == ProbePhase::Down);
+        self.path.on_sample(now, &sample, draining);
+        self.resume_from_memory(now);
         self.on_sample(now, &sample, app_limited);
         if sample.round_ended {
             let round = self.path.end_round(now);
             self.end_round(now, &round, app_limited);
-            if let Phase::Cycle(_) = self.phase {
-                let rate = Rate::measured(self.path.rate.get());
+            if let State::ProbeBandwidth(_) = self.state {
+                let rate = Rate::measured(self.path.max_rate.get());
                 self.memory = Some(PathMemory { rate, min_rtt: self.path.rtt.min() });
             }
         }
-        self.set_window(sample.acked);
+        self.set_window(sample.newly_acked);
     }
 
     fn on_loss(&mut self, _now: Instant, sent: Instant, bytes: u64, persistent: bool) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
-        self.path.ledger.lost(sent, bytes, persistent);
+        self.path.loss_account.on_loss(sent, bytes, persistent);
     }
 
-    fn on_mtu(&mut self, mtu: u16) {
+    fn on_mtu_update(&mut self, mtu: u16) {
         self.path.set_mtu(mtu);
     }
 
-    /// Since quinn paces by the window, too, one that isn't used is a pace that is too low: quinn loses
-    /// what a late timer kept it from sending. So it is told of more, and of ever less as the window fills.
+    /// quinn derives the pacing rate from the window. After a late timer, it does not make up for the packets
+    /// that it did not send, so part of the window stays unused. This returns a larger window then: the less
+    /// of it is in flight, the larger.
     fn window(&self) -> u64 {
-        let unused = match &self.phase {
-            Phase::Cycle(cycle)
-                if cycle.stage() == Stage::Cruise && !self.app_limited && !self.path.rtt.shared() =>
+        let unused = match &self.state {
+            State::ProbeBandwidth(probe_bw)
+                if probe_bw.phase() == ProbePhase::Cruise
+                    && !self.app_limited
+                    && !self.path.rtt.is_shared() =>
             {
-                (self.window * NEARLY - self.in_flight as f64).clamp(0.0, self.window * UNUSED)
+                (self.window * FULL_WINDOW_SHARE - self.in_flight as f64)
+                    .clamp(0.0, self.window * UNUSED_SHARE_MAX)
             }
             _ => 0.0,
         };
-        (self.window + unused * HASTE) as u64
+        (self.window + unused * UNUSED_WINDOW_GAIN) as u64
     }
 
     fn measured(&self) -> Measured {
-        let phase = match &self.phase {
-            Phase::Startup(_) => "startup",
-            Phase::Look(_) => "look",
-            Phase::Resume(_) => "resume",
-            Phase::Cycle(cycle) => match cycle.stage() {
-                Stage::Probe => "probe",
-                Stage::Drain => "drain",
-                Stage::Cruise => "cruise",
+        let phase = match &self.state {
+            State::Startup(_) => "startup",
+            State::ProbeRtt(_) => "probe_rtt",
+            State::Resume(_) => "resume",
+            State::ProbeBandwidth(probe_bw) => match probe_bw.phase() {
+                ProbePhase::Up => "probe_bw_up",
+                ProbePhase::Down => "probe_bw_down",
+                ProbePhase::Cruise => "probe_bw_cruise",
             },
         };
-        let known = self.path.rtt.measured().is_some();
+        let has_min_rtt = self.path.rtt.measured_min().is_some();
         Measured {
             phase,
             window: self.window(),
-            rate: known.then(|| Rate::measured(self.path.rate.get())),
-            min_rtt: self.path.rtt.measured(),
-            loss: self.path.ledger.usual(),
+            rate: has_min_rtt.then(|| Rate::measured(self.path.max_rate.get())),
+            min_rtt: self.path.rtt.measured_min(),
+            loss: self.path.loss_account.base_loss(),
             memory: self.memory,
         }
     }

@@ -1,139 +1,161 @@
-//! A start from what is remembered: a good part of the rate at once, paced, and the rest as it proves true.
+//! Resume: starts from a saved rate. A part of the rate is used at once, paced, and the rest once the path
+//! confirms it.
 //!
-//! As draft-ietf-tsvwg-careful-resume: jump, validate, and a retreat at the first sign that the path
-//! is another one. Must never believe a remembered rate without measuring it.
+//! As careful resume (draft-ietf-tsvwg-careful-resume): jump, validate, and retreat when the path turns out
+//! to be another one. Must never trust a saved rate without measuring it.
 
-use super::path::{Path, Round};
-use super::sampler::Sample;
+use super::path_model::{PathModel, RoundSummary};
+use super::rate_sampler::RateSample;
 use super::startup::{self, Startup};
 use std::time::{Duration, Instant};
 
-/// Share of the window at which a connection starts by what another one found.
-pub(super) const FROM_MEMORY: f64 = 0.5;
+/// First window of a connection that uses another connection's measurement, as a share of the saved BDP.
+pub(super) const JUMP_FROM_MEMORY: f64 = 0.5;
 
-/// And at which it goes on after a pause, by what it found itself: paced a quarter faster by quinn, that
-/// is the rate, at which BBR goes on, too (draft-ietf-ccwg-bbr, section 5.4.1).
-pub(super) const AFTER_PAUSE: f64 = 0.8;
+/// First window after an idle period, with the connection's own measurement, as a share of the saved BDP.
+/// quinn paces at 1.25 × this, which is the saved rate, and BBR also continues at that rate
+/// (draft-ietf-ccwg-bbr, section 5.4.1).
+pub(super) const JUMP_AFTER_IDLE: f64 = 0.8;
 
-/// Bytes under way from which on it is a transfer and not a small reply.
-const TRANSFER: u64 = 64 * 1024;
+/// Bytes in flight from which on a transfer counts as bulk, and not as a small response.
+const BULK_INFLIGHT_MIN: u64 = 64 * 1024;
 
-/// Rounds at the full window until what is measured counts.
-const ROUNDS: u64 = 2;
+/// Rounds at the full window after which the measured rate counts.
+const VALIDATION_ROUNDS: u64 = 2;
 
 #[derive(Debug, Clone)]
 pub(super) struct Resume {
-    rate: f64,
-    rtt: Duration,
+    saved_rate: f64,
+    saved_rtt: Duration,
     jump: f64,
-    stage: Stage,
-    /// Watches for a full path as in any start.
-    watch: Startup,
+    phase: ResumePhase,
+    /// Detects a full path, as in Startup.
+    startup: Startup,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Stage {
-    /// Nothing large has left yet.
-    Ready,
-    /// What left since then is on its way at a part of the rate.
-    Jump(Instant),
-    /// The first of it came back as hoped.
-    Climb,
-    /// All of the remembered rate is in use, since that round.
-    Full(u64),
+enum ResumePhase {
+    /// No bulk transfer has begun.
+    Waiting,
+    /// Bulk sent since then is in flight, at a part of the saved rate.
+    Unvalidated(Instant),
+    /// The first of these packets is acknowledged, and the RTT matches.
+    Validating,
+    /// The window is the full saved one, since that round.
+    FullRate(u64),
 }
 
-/// How it ends.
+/// How Resume ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The path is what it was; or the difference has been measured.
-    Known,
-    /// It is full before the remembered rate is reached.
-    Full,
-    /// It is another one.
-    Another,
+pub(super) enum Outcome {
+    /// The path has the saved rate, or its new rate has been measured.
+    Confirmed,
+    /// The path was full below the saved rate.
+    PathFull,
+    /// It is another path.
+    PathChanged,
 }
 
 impl Resume {
     pub(super) fn begin(rate: f64, rtt: Duration, jump: f64) -> Self {
-        Self { rate, rtt, jump, stage: Stage::Ready, watch: Startup::from(rate) }
-    }
-
-    /// Begins once more where the transfer hasn't come yet, or came to its end before it proved anything:
-    /// with this jump at most, since waiting proves nothing either. Whether it did.
-    pub(super) fn wait(&mut self, jump: f64) -> bool {
-        let waits = match self.stage {
-            Stage::Ready => self.jump <= jump,
-            // It is under way.
-            Stage::Jump(_) => true,
-            Stage::Climb | Stage::Full(_) => false,
-        };
-        if !waits {
-            *self = Self::begin(self.rate, self.rtt, self.jump.min(jump));
+        Self {
+            saved_rate: rate,
+            saved_rtt: rtt,
+            jump,
+            phase: ResumePhase::Waiting,
+            startup: Startup::from(rate),
         }
-        !waits
     }
 
-    /// Whether this may be the path that was remembered. A detour is never shorter, and a queue of
-    /// others may make it longer for a while.
-    pub(super) fn like(remembered: Duration, now: Duration) -> bool {
-        const SLACK: Duration = Duration::from_millis(10);
-        now + SLACK >= remembered * 3 / 4 && now <= remembered * 3 / 2 + SLACK
+    /// After an idle period, restarts with at most `jump` unless it already waits at that or the jump is in
+    /// flight: a transfer that ended early proves nothing, and neither does waiting. Returns whether it
+    /// restarted.
+    pub(super) fn restart_unproven(&mut self, jump: f64) -> bool {
+        let keep = match self.phase {
+            ResumePhase::Waiting => self.jump <= jump,
+            // The jump is in flight.
+            ResumePhase::Unvalidated(_) => true,
+            ResumePhase::Validating | ResumePhase::FullRate(_) => false,
+        };
+        if !keep {
+            *self = Self::begin(self.saved_rate, self.saved_rtt, self.jump.min(jump));
+        }
+        !keep
+    }
+
+    /// Whether the RTTs may be the same path's. A detour is never shorter, and other flows' queues may make
+    /// the RTT longer for a while.
+    pub(super) fn is_same_path(saved: Duration, current: Duration) -> bool {
+        const RTT_TOLERANCE: Duration = Duration::from_millis(10);
+        current + RTT_TOLERANCE >= saved * 3 / 4 && current <= saved * 3 / 2 + RTT_TOLERANCE
     }
 
     pub(super) fn on_sent(&mut self, now: Instant, in_flight: u64) {
-        if matches!(self.stage, Stage::Ready) && in_flight > TRANSFER {
-            self.stage = Stage::Jump(now);
+        if matches!(self.phase, ResumePhase::Waiting) && in_flight > BULK_INFLIGHT_MIN {
+            self.phase = ResumePhase::Unvalidated(now);
         }
     }
 
     pub(super) fn on_sample(
         &mut self,
         now: Instant,
-        sample: &Sample,
+        sample: &RateSample,
         delivered: u64,
-        path: &mut Path,
-    ) -> Option<Verdict> {
+        path: &mut PathModel,
+    ) -> Option<Outcome> {
         if let Some(rtt) = sample.rtt
-            && !Self::like(self.rtt, rtt)
+            && !Self::is_same_path(self.saved_rtt, rtt)
         {
-            return Some(Verdict::Another);
+            return Some(Outcome::PathChanged);
         }
-        match self.stage {
-            Stage::Ready => return None,
-            Stage::Jump(began) if sample.sent >= began => self.stage = Stage::Climb,
+        match self.phase {
+            ResumePhase::Waiting => return None,
+            ResumePhase::Unvalidated(began) if sample.newest_sent >= began => {
+                self.phase = ResumePhase::Validating
+            }
             _ => {}
         }
-        self.watch.on_sample(now, sample, delivered, path).then_some(Verdict::Full)
+        self.startup.on_sample(now, sample, delivered, path).then_some(Outcome::PathFull)
     }
 
-    pub(super) fn end_round(&mut self, round: &Round, app_limited: bool, path: &Path) -> Option<Verdict> {
-        match self.stage {
-            Stage::Climb | Stage::Full(_) if startup::spills(round, path) => Some(Verdict::Full),
-            Stage::Full(_) if app_limited => {
-                // What little there was to send proves nothing, and is not what the path can do.
-                self.stage = Stage::Full(path.round);
+    pub(super) fn end_round(
+        &mut self,
+        round: &RoundSummary,
+        app_limited: bool,
+        path: &PathModel,
+    ) -> Option<Outcome> {
+        match self.phase {
+            ResumePhase::Validating | ResumePhase::FullRate(_) if startup::queue_overflowed(round, path) => {
+                Some(Outcome::PathFull)
+            }
+            ResumePhase::FullRate(_) if app_limited => {
+                // An app-limited round does not show what the path can deliver.
+                self.phase = ResumePhase::FullRate(path.round_count);
                 None
             }
-            Stage::Full(since) if path.round >= since + ROUNDS => Some(Verdict::Known),
+            ResumePhase::FullRate(since) if path.round_count >= since + VALIDATION_ROUNDS => {
+                Some(Outcome::Confirmed)
+            }
             _ => None,
         }
     }
 
-    /// The window, after so many bytes have been acknowledged.
-    pub(super) fn window(&mut self, window: f64, acked: u64, path: &Path) -> f64 {
-        let compensation = path.ledger.early_compensation();
-        let target = path.holds(self.rate, self.rtt) * compensation;
-        match self.stage {
-            Stage::Ready | Stage::Jump(_) => (target * self.jump).max(super::INITIAL_WINDOW),
-            Stage::Climb => {
-                let grown = startup::grown(window, acked, path);
+    /// The window after `acked` bytes have been acknowledged.
+    pub(super) fn window(&mut self, window: f64, acked: u64, path: &PathModel) -> f64 {
+        let compensation = path.loss_account.startup_compensation();
+        let target = path.bdp_at(self.saved_rate, self.saved_rtt) * compensation;
+        match self.phase {
+            ResumePhase::Waiting | ResumePhase::Unvalidated(_) => {
+                (target * self.jump).max(super::INITIAL_WINDOW)
+            }
+            ResumePhase::Validating => {
+                let grown = startup::grown_window(window, acked, path);
                 if grown >= target {
-                    self.stage = Stage::Full(path.round);
+                    self.phase = ResumePhase::FullRate(path.round_count);
                 }
                 grown.min(target)
             }
-            Stage::Full(_) => target,
+            ResumePhase::FullRate(_) => target,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Our algorithms as quinn-proto's controllers: passes events on and follows the handle's choice.
+//! Adapter from our algorithms to quinn-proto's controllers: forwards events and applies the handle's choice.
 //!
-//! Knows of no network itself.
+//! Must never measure or decide anything about the path itself.
 
 use super::{Algorithm, Auto, Choice, Fixed, Handle, Measured};
 use quinn_proto::RttEstimator;
@@ -9,45 +9,45 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Cubic's first window: two or three round trips fewer until a long line is full than with
-/// RFC 9002's 14,720 bytes.
+/// CUBIC's initial window in bytes. It fills a long path two or three round trips earlier than RFC 9002's
+/// 14,720 bytes.
 const CUBIC_INITIAL_WINDOW: u64 = 64 * 1024;
 
-pub(super) struct Plug {
+pub(super) struct QuinnController {
     handle: Handle,
     choice: Choice,
-    running: Running,
+    active: ActiveAlgorithm,
     mtu: u16,
 }
 
-enum Running {
+enum ActiveAlgorithm {
     Auto(Box<Auto>),
     Fixed(Fixed),
     Cubic(Box<dyn Controller>),
 }
 
-impl Plug {
+impl QuinnController {
     pub(super) fn new(handle: Handle, now: Instant, mtu: u16) -> Self {
         let choice = handle.choice();
-        // quinn builds a fresh controller where a NAT has only changed the port: what the last one
-        // found still holds if the round trip does.
+        // quinn also builds a new controller when a NAT has changed only the port. The last controller's
+        // measurement still holds then, if the RTT is the same.
         if let Some(memory) = handle.measured().memory {
             handle.recall(memory);
         }
         handle.publish(Measured::default());
-        Self { handle, choice, running: Running::new(choice, now, mtu), mtu }
+        Self { handle, choice, active: ActiveAlgorithm::new(choice, now, mtu), mtu }
     }
 
-    /// Takes up what was chosen or recalled since the last time. Also before packets are counted as
-    /// sent: a connection that begins has nothing acknowledged for a round trip.
-    fn follow(&mut self, now: Instant) {
+    /// Applies a choice or a memory that is new in the handle. Called also before packets count as sent,
+    /// because a new connection gets its first acknowledgement only after a round trip.
+    fn sync_with_handle(&mut self, now: Instant) {
         let choice = self.handle.choice();
         if choice != self.choice {
             self.choice = choice;
             self.handle.publish(Measured::default());
-            self.running = Running::new(choice, now, self.mtu);
+            self.active = ActiveAlgorithm::new(choice, now, self.mtu);
         }
-        if let Running::Auto(auto) = &mut self.running
+        if let ActiveAlgorithm::Auto(auto) = &mut self.active
             && let Some(memory) = self.handle.take_memory()
         {
             auto.recall(memory);
@@ -55,7 +55,7 @@ impl Plug {
     }
 }
 
-impl Running {
+impl ActiveAlgorithm {
     fn new(choice: Choice, now: Instant, mtu: u16) -> Self {
         match choice {
             Choice::Auto => Self::Auto(Box::new(Auto::new(now, mtu))),
@@ -68,7 +68,7 @@ impl Running {
         }
     }
 
-    fn ours(&mut self) -> Result<&mut dyn Algorithm, &mut dyn Controller> {
+    fn algorithm_or_cubic(&mut self) -> Result<&mut dyn Algorithm, &mut dyn Controller> {
         match self {
             Self::Auto(auto) => Ok(&mut **auto),
             Self::Fixed(fixed) => Ok(fixed),
@@ -77,53 +77,53 @@ impl Running {
     }
 }
 
-impl Controller for Plug {
+impl Controller for QuinnController {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
-        self.follow(now);
-        match self.running.ours() {
-            Ok(ours) => ours.on_sent(now, bytes),
+        self.sync_with_handle(now);
+        match self.active.algorithm_or_cubic() {
+            Ok(algorithm) => algorithm.on_sent(now, bytes),
             Err(cubic) => cubic.on_sent(now, bytes, last_packet_number),
         }
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
-        match self.running.ours() {
-            Ok(ours) => ours.on_ack(now, sent, bytes),
+        match self.active.algorithm_or_cubic() {
+            Ok(algorithm) => algorithm.on_ack(now, sent, bytes),
             Err(cubic) => cubic.on_ack(now, sent, bytes, app_limited, rtt),
         }
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
-        self.follow(now);
-        match self.running.ours() {
-            Ok(ours) => {
-                ours.on_acks_end(now, in_flight, app_limited);
-                self.handle.publish(ours.measured());
+        self.sync_with_handle(now);
+        match self.active.algorithm_or_cubic() {
+            Ok(algorithm) => {
+                algorithm.on_end_acks(now, in_flight, app_limited);
+                self.handle.publish(algorithm.measured());
             }
             Err(cubic) => cubic.on_end_acks(now, in_flight, app_limited, largest),
         }
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, persistent: bool, lost: u64) {
-        match self.running.ours() {
-            Ok(ours) => ours.on_loss(now, sent, lost, persistent),
+        match self.active.algorithm_or_cubic() {
+            Ok(algorithm) => algorithm.on_loss(now, sent, lost, persistent),
             Err(cubic) => cubic.on_congestion_event(now, sent, persistent, lost),
         }
     }
 
     fn on_mtu_update(&mut self, mtu: u16) {
         self.mtu = mtu;
-        match self.running.ours() {
-            Ok(ours) => ours.on_mtu(mtu),
+        match self.active.algorithm_or_cubic() {
+            Ok(algorithm) => algorithm.on_mtu_update(mtu),
             Err(cubic) => cubic.on_mtu_update(mtu),
         }
     }
 
     fn window(&self) -> u64 {
-        match &self.running {
-            Running::Auto(auto) => auto.window(),
-            Running::Fixed(fixed) => fixed.window(),
-            Running::Cubic(cubic) => cubic.window(),
+        match &self.active {
+            ActiveAlgorithm::Auto(auto) => auto.window(),
+            ActiveAlgorithm::Fixed(fixed) => fixed.window(),
+            ActiveAlgorithm::Cubic(cubic) => cubic.window(),
         }
     }
 
@@ -135,12 +135,12 @@ impl Controller for Plug {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        let running = match &self.running {
-            Running::Auto(auto) => Running::Auto(auto.clone()),
-            Running::Fixed(fixed) => Running::Fixed(fixed.clone()),
-            Running::Cubic(cubic) => Running::Cubic(cubic.clone_box()),
+        let active = match &self.active {
+            ActiveAlgorithm::Auto(auto) => ActiveAlgorithm::Auto(auto.clone()),
+            ActiveAlgorithm::Fixed(fixed) => ActiveAlgorithm::Fixed(fixed.clone()),
+            ActiveAlgorithm::Cubic(cubic) => ActiveAlgorithm::Cubic(cubic.clone_box()),
         };
-        Box::new(Self { handle: self.handle.clone(), choice: self.choice, running, mtu: self.mtu })
+        Box::new(Self { handle: self.handle.clone(), choice: self.choice, active, mtu: self.mtu })
     }
 
     fn initial_window(&self) -> u64 {
