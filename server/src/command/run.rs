@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 
 pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>, log: &str) -> Result<(), CommandError> {
     logging::start(log);
+    let settings = Settings::load(flags)?;
+    let state = State::open(&settings.state)?;
+    let _lock = state.lock_for_run()?;
     if let Some(path) = &ready_file {
         // One of an earlier run would send whoever waits for it to an address of that time.
         let _ = std::fs::remove_file(path);
     }
-    let settings = Settings::load(flags)?;
-    let state = State::open(&settings.state)?;
     let mut stdout = io::stdout();
     let terminal = stdout.is_terminal().then_some(&mut stdout as &mut dyn Write);
     first_start(&settings, &state, terminal)?;
