@@ -3,7 +3,7 @@
 use docxy_protocol::link::Link;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -62,6 +62,28 @@ impl Server {
             std::thread::sleep(Duration::from_millis(10));
         }
         server
+    }
+
+    /// How it ends, which must be soon.
+    fn ended(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().expect("the server's state") {
+                return status;
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "the server runs");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Ends it as a power cut would.
+    fn kill(&mut self) {
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("the server ends");
     }
 
     /// Sends `SIGTERM` and gives what the server said.
@@ -276,4 +298,33 @@ fn a_running_server_is_no_hindrance_to_inviting() {
     let first = std::fs::read_to_string(machine.dir.path().join("default.link")).expect("a link");
     assert_eq!(first.parse::<Link>().expect("a link").pin, link.pin);
     assert!(server.stop().status.success());
+}
+
+#[test]
+fn a_second_server_on_the_same_state_is_told_of_the_first_and_leaves_it_alone() {
+    let machine = Machine::new();
+    let mut first = Server::start(&machine, "--public vpn.example.org:443");
+    let ready = machine.dir.path().join("ready");
+    let address = std::fs::read_to_string(&ready).expect("the first one's address");
+    let mut second = machine.command("run --listen 127.0.0.1:0");
+    let second = second.arg("--ready-file").arg(&ready).stderr(Stdio::piped()).spawn();
+    let mut second = Server(second.expect("the program starts"));
+    assert_eq!(second.ended().code(), Some(1));
+    let mut told = String::new();
+    let stderr = second.0.stderr.as_mut().expect("stderr is piped");
+    std::io::Read::read_to_string(stderr, &mut told).expect("the server's output");
+    assert!(told.contains(&format!("process {}", first.id())) && told.contains("--state"), "{told}");
+    assert!(told.contains(&machine.dir.path().display().to_string()), "{told}");
+    assert_eq!(first.0.try_wait().expect("the server's state"), None, "the first one runs");
+    assert_eq!(std::fs::read_to_string(&ready).expect("it is still there"), address);
+
+    // The other commands are not in its way.
+    machine.invite("laptop --public vpn.example.org:443");
+    for arguments in ["clients", "revoke laptop"] {
+        assert!(machine.run(arguments).status.success(), "{arguments}");
+    }
+    // The kernel releases the lock, however the process ends.
+    first.kill();
+    std::fs::remove_file(&ready).expect("it is there");
+    assert!(Server::start(&machine, "").stop().status.success());
 }

@@ -30,13 +30,14 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
             Shutdown::on_signals().map_err(CommandError::Start)?,
         )
     };
+    let settings = Settings::load(flags)?;
+    let logging = logging::start(&settings.log);
+    let state = State::open(&settings.state)?;
+    let _lock = state.lock_for_run()?;
     if let Some(path) = &ready_file {
         // One of an earlier run would send whoever waits for it to an address of that time.
         let _ = std::fs::remove_file(path);
     }
-    let settings = Settings::load(flags)?;
-    let logging = logging::start(&settings.log);
-    let state = State::open(&settings.state)?;
     let show = |text: &str| Stream::Stdout.write(text);
     first_start(&settings, &state, io::stdout().is_terminal().then_some(&show))?;
     let log = logging.handle();

@@ -59,7 +59,8 @@ pub(crate) fn lock(path: &Path) -> Result<File, StateError> {
     locked.map_err(|source| StateError::Lock { path: path.to_owned(), source })
 }
 
-fn open_or_create(path: &Path) -> io::Result<File> {
+/// The file, to be written, which is made if there is none.
+pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
     match options.clone().create_new(true).open(path) {

@@ -1,19 +1,22 @@
 //! What the server must not forget: a directory with a few files, each written by one command.
 //!
 //! `identity.pem` and `quic.keys` are made once and kept; `clients` is written by `invite` and
-//! `revoke` alone, `usage` by `run` alone. So no command ever overwrites what another one knows.
+//! `revoke` alone, `usage` by `run` alone, of which there is one at a time. So no command ever overwrites
+//! what another one knows.
 
 mod clients;
 pub(crate) mod file;
 mod identity;
 pub(crate) mod location;
 mod quic_keys;
+mod run_lock;
 pub mod usage;
 mod watch;
 
 pub use clients::{Client, ClientBook, ClientsError, Revocation};
 pub use identity::Identity;
 pub use quic_keys::QuicKeys;
+pub use run_lock::{InUseBy, RunLock};
 pub use usage::{ClientUsage, Usage};
 pub use watch::ClientWatch;
 
@@ -38,6 +41,13 @@ pub enum StateError {
     /// The lock cannot be taken.
     #[error("cannot lock {}: {source}", path.display())]
     Lock { path: PathBuf, source: io::Error },
+    /// A server runs on it already.
+    #[error(
+        "another docxy-server{process} uses the state directory {}: stop that one first, or give this one \
+         another directory with --state DIR",
+        directory.display()
+    )]
+    InUse { directory: PathBuf, process: InUseBy },
     /// A file isn't what it should be.
     #[error("{} is damaged ({detail}); {remedy}", path.display())]
     Damaged { path: PathBuf, detail: String, remedy: &'static str },

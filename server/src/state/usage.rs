@@ -39,7 +39,7 @@ pub struct Usage(Arc<Counters>);
 
 impl Usage {
     /// Takes up the totals so far, and writes them down from time to time until the last clone is
-    /// gone. Needs a running runtime. Only one process may do this at a time, or one overwrites
+    /// gone. Needs a running runtime, and the [lock](State::lock_for_run): two processes would overwrite
     /// what the other has counted.
     ///
     /// # Errors
