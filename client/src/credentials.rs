@@ -42,7 +42,7 @@ impl Login {
             operation: Operation::Token(self.token.clone()),
             authorization: self.authorization.clone(),
             headers: docxy_protocol::headers::Headers::default(),
-            ahead: None,
+            prefetch: None,
         }
     }
 

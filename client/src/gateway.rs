@@ -95,7 +95,7 @@ impl Gateway {
     /// # Errors
     /// A fault that names the hop that failed: the tunnel, where it did not come up in time.
     pub async fn ask(&self, request: Request, patience: Patience) -> Result<Answer, Fault> {
-        let request = request.confined();
+        let request = request.without_foreign_credentials();
         let under_way = self.under_way.token();
         let metadata = &self.means.metadata;
         if let Some(refusal) = metadata.refusal(&request) {
@@ -108,7 +108,7 @@ impl Gateway {
             return Ok(Answer::of(content, under_way));
         }
         let ahead = metadata.wish(&request).await;
-        self.cross(Request { ahead, ..request }, patience, under_way).await
+        self.cross(Request { prefetch: ahead, ..request }, patience, under_way).await
     }
 
     /// Asks a registry for its challenge, where that was long ago, behind whatever is going on.
@@ -120,7 +120,7 @@ impl Gateway {
                 operation: Operation::Ping,
                 authorization: Authorization::None,
                 headers: Headers::default(),
-                ahead: None,
+                prefetch: None,
             };
             // What comes of it is learned as all answers are.
             let under_way = self.under_way.token();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// The first stream of a connection must say `Hello` and no other may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Opening {
+pub enum StreamHeader {
     /// Who is calling. The stream stays open for [`Notice`]s.
     Hello(Hello),
     /// A request; the same stream brings the answer.

@@ -4,7 +4,7 @@
 //! 9110, section 7.6.1) or of the origin's host, which the user's localhost is not. Values and
 //! repetitions stay as they are, byte for byte.
 
-use crate::limits::MAX_HEADERS;
+use crate::limits::MAX_HEADER_LINES;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,7 +14,7 @@ use std::collections::HashSet;
 pub static DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// What makes an answer another one than the content as a whole (RFC 9110, sections 13.1 and 14.2).
-pub static CONDITIONS: [HeaderName; 6] = [
+pub static CONDITIONAL_FIELDS: [HeaderName; 6] = [
     header::RANGE,
     header::IF_RANGE,
     header::IF_MATCH,
@@ -28,7 +28,7 @@ const REQUEST: [HeaderName; 3] = [header::ACCEPT, header::ACCEPT_ENCODING, heade
 
 /// Fields of one hop, and fields by which an origin speaks about its own host: believing them of
 /// `127.0.0.1` would set cookies there, force HTTPS on it or let foreign pages read from it.
-const NOT_FOR_US: [&str; 16] = [
+const STRIPPED_RESPONSE_FIELDS: [&str; 16] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -56,7 +56,7 @@ impl Headers {
     #[must_use]
     pub fn of_request(all: &HeaderMap) -> Self {
         let mut kept = HeaderMap::new();
-        for name in REQUEST.iter().chain(&CONDITIONS) {
+        for name in REQUEST.iter().chain(&CONDITIONAL_FIELDS) {
             for value in all.get_all(name) {
                 kept.append(name.clone(), value.clone());
             }
@@ -77,9 +77,10 @@ impl Headers {
         let mut kept = HeaderMap::new();
         for (name, value) in all {
             let text = name.as_str();
-            let dropped =
-                NOT_FOR_US.contains(&text) || text.starts_with("access-control-") || named.contains(text);
-            if !dropped && kept.len() < MAX_HEADERS {
+            let dropped = STRIPPED_RESPONSE_FIELDS.contains(&text)
+                || text.starts_with("access-control-")
+                || named.contains(text);
+            if !dropped && kept.len() < MAX_HEADER_LINES {
                 kept.append(name.clone(), value.clone());
             }
         }
@@ -115,13 +116,13 @@ impl Headers {
 
     /// Whether the answer may be another one than the content as a whole.
     #[must_use]
-    pub fn are_conditional(&self) -> bool {
-        CONDITIONS.iter().any(|name| self.0.contains_key(name))
+    pub fn is_conditional(&self) -> bool {
+        CONDITIONAL_FIELDS.iter().any(|name| self.0.contains_key(name))
     }
 
     /// Takes out what makes it so.
-    pub fn remove_conditions(&mut self) {
-        for name in &CONDITIONS {
+    pub fn remove_conditional_fields(&mut self) {
+        for name in &CONDITIONAL_FIELDS {
             self.0.remove(name);
         }
     }
@@ -150,8 +151,11 @@ impl Serialize for Headers {
 impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let lines = Vec::<(String, Vec<u8>)>::deserialize(deserializer)?;
-        if lines.len() > MAX_HEADERS {
-            return Err(D::Error::custom(format!("{} header lines, at most {MAX_HEADERS}", lines.len())));
+        if lines.len() > MAX_HEADER_LINES {
+            return Err(D::Error::custom(format!(
+                "{} header lines, at most {MAX_HEADER_LINES}",
+                lines.len()
+            )));
         }
         let mut map = HeaderMap::with_capacity(lines.len());
         for (name, value) in lines {
@@ -192,11 +196,11 @@ mod tests {
 
     #[test]
     fn conditions_are_passed_on_and_can_be_taken_out() {
-        for name in &CONDITIONS {
+        for name in &CONDITIONAL_FIELDS {
             let mut kept = Headers::of_request(&map(&[(name.as_str(), "\"x\""), ("user-agent", "me")]));
-            assert!(kept.are_conditional(), "{name}");
-            kept.remove_conditions();
-            assert!(!kept.are_conditional() && kept.text(&header::USER_AGENT) == Some("me"), "{name}");
+            assert!(kept.is_conditional(), "{name}");
+            kept.remove_conditional_fields();
+            assert!(!kept.is_conditional() && kept.text(&header::USER_AGENT) == Some("me"), "{name}");
         }
     }
 

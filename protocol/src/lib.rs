@@ -8,29 +8,30 @@
 //!
 //! ```text
 //!  client                                                   server
-//!    │ stream 0   Opening::Hello ───────────────────────────▶ │ checks name and secret
+//!    │ stream 0   StreamHeader::Hello ───────────────────────────▶ │ checks name and secret
 //!    │            ◀──────────────────────── Notice::Welcome   │ (stays open: later notices)
-//!    │ stream 4   Opening::Request, FIN ────────────────────▶ │ asks the registry
-//!    │ stream 8   Opening::Segment { 4, 0 }, FIN ───────────▶ │
-//!    │ stream 12  Opening::Segment { 4, 1 }, FIN ───────────▶ │
+//!    │ stream 4   StreamHeader::Request, FIN ────────────────────▶ │ asks the registry
+//!    │ stream 8   StreamHeader::Segment { 4, 0 }, FIN ───────────▶ │
+//!    │ stream 12  StreamHeader::Segment { 4, 1 }, FIN ───────────▶ │
 //!    │ stream 4   ◀───────────────────────────────── Reply    │
 //!    │ stream 8   ◀──────────── first bytes of the body, FIN  │
 //!    │ stream 12  ◀────────────────────── next bytes, FIN     │
-//!    │ stream 4   ◀─────────────────────── Piece::End, FIN    │
+//!    │ stream 4   ◀─────────────────────── ChunkHeader::End, FIN    │
 //! ```
 //!
-//! A small body follows the reply on the reply's own stream, in [`piece`]s, and the segment streams
+//! A small body follows the reply on the reply's own stream, in [`chunk`]s, and the segment streams
 //! that the client opened in hope are closed unused. A body that broke ends with a fault instead,
 //! and the segment it broke in is shorter than it should be.
 //!
-//! Behind the end of a manifest's answer, the next pieces of its image may follow: see [`ahead`].
+//! Behind the end of a manifest's answer, the next pieces of its image may follow: see [`prefetch`].
 
-pub mod ahead;
 pub mod authorization;
+pub mod bulk_window;
 pub mod challenge;
-pub mod checksum;
+pub mod chunk;
 pub mod congestion;
 pub mod control;
+pub mod digester;
 pub mod error_body;
 pub mod fault;
 pub mod frame;
@@ -39,11 +40,11 @@ pub mod identity;
 pub mod image;
 pub mod limits;
 pub mod link;
+pub mod listing_query;
 pub mod manifest;
 pub mod name;
-pub mod page;
-pub mod piece;
 pub mod platform;
+pub mod prefetch;
 pub mod reply;
 pub mod request;
 pub mod route;
@@ -55,4 +56,3 @@ pub mod tls;
 pub mod token;
 pub mod transport;
 pub mod udp_buffers;
-pub mod window;

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub const MAX_FRAME: usize = 64 * 1024;
 
 /// Most header lines in one head. Engines send about ten, registries and CDNs about thirty.
-pub const MAX_HEADERS: usize = 100;
+pub const MAX_HEADER_LINES: usize = 100;
 
 /// Bytes of one segment of a large body.
 ///
@@ -32,66 +32,66 @@ pub const ACK_THRESHOLD: u32 = 10;
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
 
 /// Bytes that a client may have under way on one stream. It sends heads and nothing else.
-pub const REQUEST_WINDOW: u32 = MAX_FRAME as u32 + 4;
+pub const REQUEST_STREAM_WINDOW: u32 = MAX_FRAME as u32 + 4;
 
 /// Bytes that a client may have under way on all streams together: heads are read as they come,
 /// so more would only be memory for a client that sends what nobody reads.
-pub const REQUESTS_WINDOW: u32 = 4 * 1024 * 1024;
+pub const REQUESTS_RECEIVE_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// The same for a connection whose Hello has not been accepted yet: the Hello and a few requests
 /// behind it.
-pub const STRANGER_WINDOW: u32 = 2 * MAX_FRAME as u32;
+pub const UNAUTHENTICATED_WINDOW: u32 = 2 * MAX_FRAME as u32;
 
 /// Bytes of large bodies that a client asks for ahead at least, all together. What a line carries is
 /// known two round trips after it was sent, in which a start grows fivefold and lost packets hold the
 /// reader up: with less, the start of a fat line waited for its reader. (Measured at 300 Mbit/s, 200 ms
 /// and 5 % loss: with 4 MiB the first 12 s carried six points less.)
-pub const BULK_WINDOW_LEAST: u64 = 16 * 1024 * 1024;
+pub const BULK_WINDOW_MIN: u64 = 16 * 1024 * 1024;
 
-/// And at most: six bandwidth-delay products (see [`crate::window`]) of 500 Mbit/s at 300 ms. It is
+/// And at most: six bandwidth-delay products (see [`crate::bulk_window`]) of 500 Mbit/s at 300 ms. It is
 /// what an engine that stops reading can make a client hold on such a line, and the server no more
 /// than that.
-pub const BULK_WINDOW_MOST: u64 = 108 * 1024 * 1024;
+pub const BULK_WINDOW_MAX: u64 = 108 * 1024 * 1024;
 
 /// Segments opened together with a blob's request at least, before its length is known: enough to
 /// keep the line busy for the round trip until the client has seen the length. They cost a few bytes
 /// each if the blob turns out to be small.
-pub const SEGMENTS_AHEAD: u32 = 8;
+pub const INITIAL_SEGMENTS: u32 = 8;
 
 /// And at most: a bandwidth-delay product of the fattest line.
-pub const SEGMENTS_AHEAD_MOST: u32 = 40;
+pub const INITIAL_SEGMENTS_MAX: u32 = 40;
 
 /// Bytes written but not yet acknowledged that a sender may hold for a whole connection: all that
 /// a client may have asked for, and enough besides for small replies, which must never wait until
 /// bulk has been acknowledged.
-pub const SEND_WINDOW: u64 = BULK_WINDOW_MOST + 16 * 1024 * 1024;
+pub const SEND_WINDOW: u64 = BULK_WINDOW_MAX + 16 * 1024 * 1024;
 
 /// Blobs that a client fetches at a time. Each holds a request's stream and at least one segment's,
-/// and what waits for its turn must not hold either: see [`STREAMS_PER_CLIENT`].
-pub const BLOBS_PER_CLIENT: usize = 192;
+/// and what waits for its turn must not hold either: see [`STREAMS_PER_CLIENT_MAX`].
+pub const BLOBS_PER_CLIENT_MAX: usize = 192;
 
 /// Other requests of a client at a time. They take a moment each and never wait for blobs.
-pub const SMALL_REQUESTS_PER_CLIENT: usize = 64;
+pub const SMALL_REQUESTS_PER_CLIENT_MAX: usize = 64;
 
 /// Streams of one client at a time: what its requests and segments can add up to, and a quarter
 /// more. quinn gives back the credit of ended streams in lots of an eighth, so a client that held
 /// nearly all of them could wait for ever for one more.
-pub const STREAMS_PER_CLIENT: u32 = 1024;
+pub const STREAMS_PER_CLIENT_MAX: u32 = 1024;
 
 /// Streams that a connection may open before its client is authenticated: the Hello, and requests and
 /// segments that follow it without waiting. quinn keeps 84 bytes for each stream that may be opened, so
 /// this bounds what a half-open connection costs; a client that goes on with a pull of more than 60 MiB
 /// under way opens the rest a round trip later, while those are sent.
-pub const STREAMS_BEFORE_AUTHENTICATION: u32 = 128;
+pub const UNAUTHENTICATED_STREAMS_MAX: u32 = 128;
 
 /// Requests of one client that the server works on at a time, over all its connections: what a
 /// client asks for at most. Each may hold a registry connection, so this keeps one client from using
 /// up the server's descriptors.
-pub const EXCHANGES_PER_CLIENT: usize = BLOBS_PER_CLIENT + SMALL_REQUESTS_PER_CLIENT;
+pub const EXCHANGES_PER_CLIENT_MAX: usize = BLOBS_PER_CLIENT_MAX + SMALL_REQUESTS_PER_CLIENT_MAX;
 
 /// Connections of one client at a time: a link that is used in a few places, and the connections
 /// that a client on the move leaves behind until they are found dead. The newest are kept.
-pub const CONNECTIONS_PER_CLIENT: usize = 8;
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = 8;
 
 /// Connections without an authenticated client from which on a new one must prove its address before
 /// it costs a handshake. A server that is restarted meets all of its clients at once; more than a
@@ -99,7 +99,7 @@ pub const CONNECTIONS_PER_CLIENT: usize = 8;
 pub const UNAUTHENTICATED_BEFORE_RETRY: usize = 256;
 
 /// Connections without an authenticated client at most. Anybody can open one, and each costs up to
-/// 260 KiB: what TLS and QUIC need, and [`STRANGER_WINDOW`].
+/// 260 KiB: what TLS and QUIC need, and [`UNAUTHENTICATED_WINDOW`].
 pub const UNAUTHENTICATED_MAX: usize = 1024;
 
 /// The same for one network (a /24 of IPv4, a /48 of IPv6): as many as a server of 500 clients meets
@@ -109,7 +109,7 @@ pub const UNAUTHENTICATED_PER_NETWORK_MAX: usize = UNAUTHENTICATED_MAX / 2;
 /// Requests of all clients together for which the server talks to registries at a time: the
 /// default limit of 1024 descriptors less what the server needs for itself. No client may hold more
 /// of them than are left for the others.
-pub const UPSTREAM_REQUESTS: usize = 768;
+pub const UPSTREAM_REQUESTS_MAX: usize = 768;
 
 /// How long a stream may take to say what it is for. A head is one or two packets; on a line that
 /// loses every second one that is still done within a few probe timeouts.
@@ -142,7 +142,7 @@ pub const UPSTREAM_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the server works on `/v2/` or on a token: engines give up after 15 s, and an answer
 /// of ours that names the culprit is worth more than their time-out.
-pub const DOORSTEP_TIMEOUT: Duration = Duration::from_secs(10);
+pub const AUTH_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an upstream body may be silent before it counts as broken and is asked for again.
 /// Shorter than the patience of any engine, and longer than a CDN needs to fetch what it hasn't got.
@@ -167,22 +167,22 @@ pub const MAX_TOKEN_ANSWER: usize = 4 * MAX_TOKEN;
 /// Manifests").
 pub const MAX_MANIFEST: usize = 4 * 1024 * 1024;
 
-/// Most bytes of a manifest whose parts may come [ahead](crate::ahead). Reading one takes time in
+/// Most bytes of a manifest whose parts may come [ahead](crate::prefetch). Reading one takes time in
 /// proportion, and whoever reads it has others to serve: this much is done in a millisecond. It is
 /// the manifest of an image of 2,000 layers, where engines stop at 127.
 pub const MAX_PREFETCH_MANIFEST: usize = 256 * 1024;
 
-/// Most bytes of a blob that comes [ahead](crate::ahead): a config, or a layer that takes longer to
+/// Most bytes of a blob that comes [ahead](crate::prefetch): a config, or a layer that takes longer to
 /// ask for than to send.
 pub const MAX_SMALL_BLOB: usize = 64 * 1024;
 
 /// Most items that come ahead behind one answer. Index, manifest and config are three; the others
 /// are tiny layers.
-pub const ITEMS_AHEAD: usize = 32;
+pub const PREFETCH_MAX_ITEMS: usize = 32;
 
 /// Most bytes of them together: any one manifest fits, and a client that keeps none of it has lost
 /// a third of a second on a line of 100 Mbit/s.
-pub const BYTES_AHEAD: usize = MAX_MANIFEST;
+pub const PREFETCH_MAX_BYTES: usize = MAX_MANIFEST;
 
 /// How long a draining server lets running exchanges finish.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -196,7 +196,7 @@ pub const MAX_FORM: usize = 64 * 1024;
 /// Connections of engines at a time. dockerd opens a handful per pull, containerd up to a dozen,
 /// and a process may have 1024 descriptors. Beyond them, the one that has waited longest for its engine to
 /// say something makes room.
-pub const ENGINE_CONNECTIONS: usize = 768;
+pub const ENGINE_CONNECTIONS_MAX: usize = 768;
 
 #[cfg(test)]
 mod tests {
@@ -204,10 +204,10 @@ mod tests {
 
     #[test]
     fn what_a_client_may_have_under_way_leaves_an_eighth_of_its_streams_free() {
-        let segments = BULK_WINDOW_MOST.div_ceil(u64::from(SEGMENT)) as usize + BLOBS_PER_CLIENT;
+        let segments = BULK_WINDOW_MAX.div_ceil(u64::from(SEGMENT)) as usize + BLOBS_PER_CLIENT_MAX;
         let control = 1;
-        let most = control + EXCHANGES_PER_CLIENT + segments + SEGMENTS_AHEAD_MOST as usize;
-        let usable = STREAMS_PER_CLIENT as usize * 7 / 8;
+        let most = control + EXCHANGES_PER_CLIENT_MAX + segments + INITIAL_SEGMENTS_MAX as usize;
+        let usable = STREAMS_PER_CLIENT_MAX as usize * 7 / 8;
         assert!(most < usable, "{most} of {usable}");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use crate::headers::Headers;
-use crate::segment::Layout;
+use crate::segment::SegmentLayout;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -32,16 +32,16 @@ pub struct Response {
 pub enum Body {
     /// There is none, whatever `Content-Length` says (`HEAD`, 204, 304).
     None,
-    /// It follows on the answering stream, in [pieces](crate::piece). A known length must be met
+    /// It follows on the answering stream, in [pieces](crate::chunk). A known length must be met
     /// exactly.
     Whole {
         /// In bytes. Unknown is not zero.
         length: Option<u64>,
     },
     /// Every segment has a stream of its own. On the answering stream follows the [end of the
-    /// body](crate::piece::Piece::End) when all of it has been sent, or what it broke off with: the
+    /// body](crate::chunk::ChunkHeader::End) when all of it has been sent, or what it broke off with: the
     /// segment in which it broke ends early then.
-    Segmented(Layout),
+    Segmented(SegmentLayout),
 }
 
 /// Status codes as plain numbers on the wire, checked on the way in.

@@ -1,11 +1,11 @@
 //! One typed registry operation. Never a URL: the server builds that itself, for a registry on
 //! its list, so the tunnel cannot be used as an open proxy.
 
-use crate::ahead::Wish;
 use crate::authorization::Authorization;
 use crate::headers::Headers;
+use crate::listing_query::ListingQuery;
 use crate::name::{Digest, Reference, Registry, Repository};
-use crate::page::Page;
+use crate::prefetch::PrefetchHint;
 use crate::token::TokenRequest;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub struct Request {
     /// The engine's header fields that go to the registry.
     pub headers: Headers,
     /// What of a manifest's image may follow the answer.
-    pub ahead: Option<Wish>,
+    pub prefetch: Option<PrefetchHint>,
 }
 
 impl Request {
@@ -29,7 +29,7 @@ impl Request {
     /// [`Authorization::for_registry`]. The client applies it to what engines send, the server to
     /// what clients send, since neither may rely on the other.
     #[must_use]
-    pub fn confined(mut self) -> Self {
+    pub fn without_foreign_credentials(mut self) -> Self {
         self.authorization = self.authorization.for_registry(&self.registry);
         if let Operation::Token(token) = self.operation {
             self.operation = Operation::Token(token.for_registry(&self.registry));
@@ -68,7 +68,7 @@ pub enum Operation {
         /// Of which repository.
         repository: Repository,
         /// Which part of the list.
-        page: Page,
+        page: ListingQuery,
     },
     /// The manifests that refer to one.
     Referrers {
@@ -77,7 +77,7 @@ pub enum Operation {
         /// The manifest referred to.
         subject: Digest,
         /// Which part of the list, and of which type.
-        page: Page,
+        page: ListingQuery,
     },
 }
 

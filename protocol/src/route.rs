@@ -4,8 +4,8 @@
 //! and `/extensions/`), what it knows but doesn't serve a 405.
 
 use crate::fault::{Fault, FaultKind, Hop};
+use crate::listing_query::ListingQuery;
 use crate::name::{NameError, Registry, Repository, split_registry};
-use crate::page::Page;
 use crate::request::{Method, Operation};
 use percent_encoding::percent_decode_str;
 
@@ -53,7 +53,7 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
         _ => (namespace, name),
     };
     let repository = name.parse::<Repository>().map_err(invalid_name)?.in_registry(&registry);
-    let page = || Page::from_query(query).map_err(|e| engine_fault(FaultKind::RequestInvalid, e));
+    let page = || ListingQuery::from_query(query).map_err(|e| engine_fault(FaultKind::RequestInvalid, e));
     // Parsed before the method is looked at, so that a bad name is told as such for any method.
     let operation = match kind {
         Kind::Manifest => {

@@ -11,7 +11,7 @@ use std::ops::Range;
 /// Why a layout is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a body of {length} bytes cannot be split into segments of {size} bytes")]
-pub struct LayoutError {
+pub struct SegmentLayoutError {
     length: u64,
     size: u32,
 }
@@ -19,18 +19,18 @@ pub struct LayoutError {
 /// A body of known length, split into segments of one size; the last may be shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "(u64, u32)", into = "(u64, u32)")]
-pub struct Layout {
+pub struct SegmentLayout {
     length: u64,
     size: u32,
 }
 
-impl Layout {
+impl SegmentLayout {
     /// A layout of at least one full segment, each of which fits into a stream's window.
     ///
     /// # Errors
     /// If the body is shorter than a segment, or a segment does not fit into a stream's window.
-    pub fn new(length: u64, size: u32) -> Result<Self, LayoutError> {
-        let error = LayoutError { length, size };
+    pub fn new(length: u64, size: u32) -> Result<Self, SegmentLayoutError> {
+        let error = SegmentLayoutError { length, size };
         // `full` is below `u32::MAX`, so that the count, which is rounded up, also fits.
         let full = length.checked_div(u64::from(size)).ok_or(error)?;
         let sensible = full >= 1 && size <= STREAM_WINDOW / 2 && full < u64::from(u32::MAX);
@@ -58,16 +58,16 @@ impl Layout {
     }
 }
 
-impl TryFrom<(u64, u32)> for Layout {
-    type Error = LayoutError;
+impl TryFrom<(u64, u32)> for SegmentLayout {
+    type Error = SegmentLayoutError;
 
-    fn try_from((length, size): (u64, u32)) -> Result<Self, LayoutError> {
+    fn try_from((length, size): (u64, u32)) -> Result<Self, SegmentLayoutError> {
         Self::new(length, size)
     }
 }
 
-impl From<Layout> for (u64, u32) {
-    fn from(layout: Layout) -> Self {
+impl From<SegmentLayout> for (u64, u32) {
+    fn from(layout: SegmentLayout) -> Self {
         (layout.length, layout.size)
     }
 }
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn invalid_layouts_are_refused() {
         for (length, size) in [(0, 0), (10, 0), (5, 10), (u64::MAX, 1), (u64::MAX, u32::MAX)] {
-            assert!(Layout::new(length, size).is_err(), "{length} in {size}");
+            assert!(SegmentLayout::new(length, size).is_err(), "{length} in {size}");
         }
     }
 
@@ -89,7 +89,7 @@ mod tests {
         /// last.
         #[test]
         fn segments_cover_the_body_exactly(size in 1_u32..=STREAM_WINDOW / 2, extra in 1_u64..10_000_000) {
-            let layout = Layout::new(u64::from(size) + extra, size).unwrap();
+            let layout = SegmentLayout::new(u64::from(size) + extra, size).unwrap();
             prop_assume!(layout.count() < 100_000);
             let mut reached = 0;
             for n in 0..layout.count() {

@@ -4,8 +4,8 @@
 
 use crate::congestion::Handle;
 use crate::limits::{
-    ACK_THRESHOLD, IDLE_TIMEOUT, KEEP_ALIVE, REQUEST_WINDOW, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW,
-    STREAMS_BEFORE_AUTHENTICATION,
+    ACK_THRESHOLD, IDLE_TIMEOUT, KEEP_ALIVE, REQUEST_STREAM_WINDOW, SEND_WINDOW, STREAM_WINDOW,
+    UNAUTHENTICATED_STREAMS_MAX, UNAUTHENTICATED_WINDOW,
 };
 use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use std::time::Duration;
@@ -27,14 +27,14 @@ pub fn client(congestion: &Handle) -> TransportConfig {
 
 /// For the end that accepts; as for the other one, for one connection. Its receive window and its
 /// number of streams are for strangers; a client that is authenticated gets
-/// [`REQUESTS_WINDOW`](crate::limits::REQUESTS_WINDOW) and
-/// [`STREAMS_PER_CLIENT`](crate::limits::STREAMS_PER_CLIENT).
+/// [`REQUESTS_RECEIVE_WINDOW`](crate::limits::REQUESTS_RECEIVE_WINDOW) and
+/// [`STREAMS_PER_CLIENT_MAX`](crate::limits::STREAMS_PER_CLIENT_MAX).
 #[must_use]
 pub fn server(congestion: &Handle) -> TransportConfig {
     let mut config = both(congestion);
-    config.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_BEFORE_AUTHENTICATION));
-    config.stream_receive_window(VarInt::from_u32(REQUEST_WINDOW));
-    config.receive_window(VarInt::from_u32(STRANGER_WINDOW));
+    config.max_concurrent_bidi_streams(VarInt::from_u32(UNAUTHENTICATED_STREAMS_MAX));
+    config.stream_receive_window(VarInt::from_u32(REQUEST_STREAM_WINDOW));
+    config.receive_window(VarInt::from_u32(UNAUTHENTICATED_WINDOW));
     config
 }
 

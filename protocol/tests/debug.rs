@@ -2,7 +2,7 @@
 
 use docxy_protocol::authorization::{Authorization, basic};
 use docxy_protocol::congestion::Choice;
-use docxy_protocol::control::{Hello, Opening};
+use docxy_protocol::control::{Hello, StreamHeader};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::link::{ClientSecret, Link};
 use docxy_protocol::request::{Operation, Request};
@@ -28,7 +28,7 @@ fn a_link_and_what_is_made_of_it_hide_the_secret() {
     let secrets = [SECRET, "open-sesame", "111, 112, 101, 110", "6f70656e"];
     assert_silent(&link, &secrets);
     assert_silent(
-        &Opening::Hello(Hello { name: link.name, secret: link.secret, congestion: Choice::Auto }),
+        &StreamHeader::Hello(Hello { name: link.name, secret: link.secret, congestion: Choice::Auto }),
         &secrets,
     );
     assert_silent(&ClientSecret::from_random([111; 32]), &["111", "ooo", "6f6f"]);
@@ -50,7 +50,7 @@ fn a_request_hides_whom_it_speaks_for() {
                 operation: operation.clone(),
                 authorization,
                 headers: Headers::default(),
-                ahead: None,
+                prefetch: None,
             };
             assert_silent(&request, &["open-sesame", "b3Blbi1zZXNhbWU"]);
         }

@@ -5,21 +5,21 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 
-use docxy_protocol::ahead::{Content, Item, Wish};
 use docxy_protocol::authorization::{Authorization, basic};
 use docxy_protocol::congestion::{Choice, Rate};
-use docxy_protocol::control::{Hello, Notice, Opening, Segment};
+use docxy_protocol::control::{Hello, Notice, Segment, StreamHeader};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::{MAX_FRAME, MAX_MANIFEST, MAX_SMALL_BLOB};
 use docxy_protocol::link::ClientSecret;
+use docxy_protocol::listing_query::ListingQuery;
 use docxy_protocol::name::{Digest, Reference};
-use docxy_protocol::page::Page;
+use docxy_protocol::prefetch::{Content, PrefetchHint, PrefetchItem};
 use docxy_protocol::reply::{Body, Reply, Response};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::secret::Secret;
-use docxy_protocol::segment::Layout;
+use docxy_protocol::segment::SegmentLayout;
 use docxy_protocol::token::TokenRequest;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
@@ -58,7 +58,7 @@ fn openings_have_these_bytes() {
         (Choice::Fixed("95 Mbit/s".parse().unwrap()), GOLDEN_FIXED),
         (Choice::Cubic, GOLDEN_CUBIC),
     ] {
-        golden(&Opening::Hello(hello(congestion)), bytes);
+        golden(&StreamHeader::Hello(hello(congestion)), bytes);
     }
     let mut request = Request {
         registry: "docker.io".parse().unwrap(),
@@ -69,13 +69,13 @@ fn openings_have_these_bytes() {
         },
         authorization: Authorization::Public,
         headers: headers(&[("accept", "a/b"), ("accept", "*/*")]),
-        ahead: None,
+        prefetch: None,
     };
-    golden(&Opening::Request(Box::new(request.clone())), GOLDEN_REQUEST);
+    golden(&StreamHeader::Request(Box::new(request.clone())), GOLDEN_REQUEST);
     let platform = "linux/arm/v7".parse().unwrap();
-    request.ahead = Some(Wish { platform, small_blobs: true, known: Some(digest()) });
-    golden(&Opening::Request(Box::new(request)), GOLDEN_WISH);
-    golden(&Opening::Segment(Segment { exchange: 1000, n: 7 }), GOLDEN_SEGMENT);
+    request.prefetch = Some(PrefetchHint { platform, small_blobs: true, known: Some(digest()) });
+    golden(&StreamHeader::Request(Box::new(request)), GOLDEN_WISH);
+    golden(&StreamHeader::Segment(Segment { exchange: 1000, n: 7 }), GOLDEN_SEGMENT);
 }
 
 fn digest() -> Digest {
@@ -89,7 +89,7 @@ fn hello(congestion: Choice) -> Hello {
 
 #[test]
 fn a_hello_with_a_rate_that_is_none_is_refused() {
-    let with = |congestion: Choice| frame::encode(&Opening::Hello(hello(congestion))).unwrap();
+    let with = |congestion: Choice| frame::encode(&StreamHeader::Hello(hello(congestion))).unwrap();
     let (auto, mut fixed) = (with(Choice::Auto), with(Choice::Fixed(Rate::MOST)));
     // Behind what both have, and the choice: the mark of eight bytes, and those.
     let rate = auto.len() + 1;
@@ -98,7 +98,7 @@ fn a_hello_with_a_rate_that_is_none_is_refused() {
         [(24_000, true), (23_999, false), (0, false), (100_000_000_001, false), (u64::MAX, false)]
     {
         fixed[rate..].copy_from_slice(&u64::to_le_bytes(bits));
-        assert_eq!(frame::decode::<Opening>(&fixed[4..]).is_ok(), good, "{bits} bit/s");
+        assert_eq!(frame::decode::<StreamHeader>(&fixed[4..]).is_ok(), good, "{bits} bit/s");
     }
 }
 
@@ -117,7 +117,7 @@ fn replies_have_these_bytes() {
     let response = Response {
         status: StatusCode::OK,
         headers: headers(&[("content-length", "3000000")]),
-        body: Body::Segmented(Layout::new(3_000_000, 524_288).unwrap()),
+        body: Body::Segmented(SegmentLayout::new(3_000_000, 524_288).unwrap()),
     };
     golden(&Reply::Response(response), GOLDEN_SEGMENTED);
     let response = Response {
@@ -138,8 +138,8 @@ fn notices_have_these_bytes() {
 #[test]
 fn items_have_these_bytes() {
     let content = Content::Manifest { content_type: "a/b".into() };
-    golden(&Item::new(digest(), content, 258).unwrap(), GOLDEN_MANIFEST);
-    golden(&Item::new(digest(), Content::Blob, 7).unwrap(), GOLDEN_BLOB);
+    golden(&PrefetchItem::new(digest(), content, 258).unwrap(), GOLDEN_MANIFEST);
+    golden(&PrefetchItem::new(digest(), Content::Blob, 7).unwrap(), GOLDEN_BLOB);
 }
 
 #[test]
@@ -155,8 +155,8 @@ fn an_item_that_is_too_long_is_refused_on_either_side() {
         (Content::Blob, MAX_SMALL_BLOB + 1, false),
     ] {
         let said = frame::encode(&(digest(), content.clone(), length as u32)).unwrap();
-        assert_eq!(frame::decode::<Item>(&said[4..]).is_ok(), good, "{content:?} {length}");
-        assert_eq!(Item::new(digest(), content, length).is_ok(), good);
+        assert_eq!(frame::decode::<PrefetchItem>(&said[4..]).is_ok(), good, "{content:?} {length}");
+        assert_eq!(PrefetchItem::new(digest(), content, length).is_ok(), good);
     }
 }
 
@@ -230,7 +230,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         "[A-Za-z0-9_][A-Za-z0-9._-]{0,30}".prop_map(|text| text.parse().unwrap()),
         any_digest().prop_map(Reference::Digest),
     ];
-    let page = || "[a-z=&%0-9]{0,30}".prop_map(|text| Page::from_query(Some(&text)).unwrap());
+    let page = || "[a-z=&%0-9]{0,30}".prop_map(|text| ListingQuery::from_query(Some(&text)).unwrap());
     let token = ("[a-z0-9:/,* ]{0,20}", "[ -~]{0,20}").prop_filter_map("no scope", |(scope, password)| {
         let scope = format!("repository:{}:pull", scope.replace(' ', ""));
         let mut form = form_urlencoded::Serializer::new(String::new());
@@ -274,7 +274,7 @@ fn any_headers() -> impl Strategy<Value = Headers> {
         })
 }
 
-fn any_opening() -> impl Strategy<Value = Opening> {
+fn any_opening() -> impl Strategy<Value = StreamHeader> {
     let authorization = prop_oneof![
         Just(Authorization::None),
         Just(Authorization::Public),
@@ -284,7 +284,13 @@ fn any_opening() -> impl Strategy<Value = Opening> {
     let request = (any_operation(), authorization, any_headers(), proptest::option::of(any_wish())).prop_map(
         |(operation, authorization, headers, ahead)| {
             let registry = "ghcr.io".parse().unwrap();
-            Opening::Request(Box::new(Request { registry, operation, authorization, headers, ahead }))
+            StreamHeader::Request(Box::new(Request {
+                registry,
+                operation,
+                authorization,
+                headers,
+                prefetch: ahead,
+            }))
         },
     );
     let congestion = prop_oneof![
@@ -296,26 +302,30 @@ fn any_opening() -> impl Strategy<Value = Opening> {
     let hello =
         ("[A-Za-z0-9._-]{1,64}", any::<[u8; 32]>(), congestion).prop_map(|(name, secret, congestion)| {
             let (name, secret) = (name.parse().unwrap(), ClientSecret::from_random(secret));
-            Opening::Hello(Hello { name, secret, congestion })
+            StreamHeader::Hello(Hello { name, secret, congestion })
         });
     let segment =
-        (any::<u64>(), any::<u32>()).prop_map(|(exchange, n)| Opening::Segment(Segment { exchange, n }));
+        (any::<u64>(), any::<u32>()).prop_map(|(exchange, n)| StreamHeader::Segment(Segment { exchange, n }));
     prop_oneof![request, hello, segment]
 }
 
-fn any_wish() -> impl Strategy<Value = Wish> {
+fn any_wish() -> impl Strategy<Value = PrefetchHint> {
     ("linux/(amd64|arm/v[5-8])", any::<bool>(), proptest::option::of(any_digest())).prop_map(
-        |(platform, small_blobs, known)| Wish { platform: platform.parse().unwrap(), small_blobs, known },
+        |(platform, small_blobs, known)| PrefetchHint {
+            platform: platform.parse().unwrap(),
+            small_blobs,
+            known,
+        },
     )
 }
 
-fn any_item() -> impl Strategy<Value = Item> {
+fn any_item() -> impl Strategy<Value = PrefetchItem> {
     let content = prop_oneof![
         "[a-z/+.]{1,80}".prop_map(|content_type| Content::Manifest { content_type }),
         Just(Content::Blob),
     ];
     (any_digest(), content, 0..=MAX_SMALL_BLOB)
-        .prop_map(|(digest, content, length)| Item::new(digest, content, length).unwrap())
+        .prop_map(|(digest, content, length)| PrefetchItem::new(digest, content, length).unwrap())
 }
 
 fn any_reply() -> impl Strategy<Value = Reply> {
@@ -323,7 +333,7 @@ fn any_reply() -> impl Strategy<Value = Reply> {
         Just(Body::None),
         any::<Option<u64>>().prop_map(|length| Body::Whole { length }),
         (1_u32..500_000, 1_u64..1 << 40)
-            .prop_filter_map("no layout", |(size, length)| Layout::new(length, size).ok())
+            .prop_filter_map("no layout", |(size, length)| SegmentLayout::new(length, size).ok())
             .prop_map(Body::Segmented),
     ];
     let response = (200_u16..600, any_headers(), body).prop_map(|(status, headers, body)| {
@@ -370,10 +380,10 @@ proptest! {
     #[test]
     fn what_is_sent_arrives(opening in any_opening(), reply in any_reply(), item in any_item()) {
         let bytes = [frame::encode(&item).unwrap(), vec![7; 3]].concat();
-        prop_assert_eq!(frame::split::<Item>(&bytes).unwrap(), (item.clone(), bytes.len() - 3));
-        prop_assert!(frame::split::<Item>(&bytes[..bytes.len() - 4]).is_err());
-        prop_assert_eq!(read::<Item>(&bytes).unwrap(), item);
-        prop_assert_eq!(read::<Opening>(&frame::encode(&opening).unwrap()).unwrap(), opening);
+        prop_assert_eq!(frame::split::<PrefetchItem>(&bytes).unwrap(), (item.clone(), bytes.len() - 3));
+        prop_assert!(frame::split::<PrefetchItem>(&bytes[..bytes.len() - 4]).is_err());
+        prop_assert_eq!(read::<PrefetchItem>(&bytes).unwrap(), item);
+        prop_assert_eq!(read::<StreamHeader>(&frame::encode(&opening).unwrap()).unwrap(), opening);
         prop_assert_eq!(read::<Reply>(&frame::encode(&reply).unwrap()).unwrap(), reply);
     }
 
@@ -381,8 +391,8 @@ proptest! {
     fn a_damaged_frame_never_panics(
         opening in any_opening(), reply in any_reply(), item in any_item(), at in any::<usize>(), bits in 1_u8..
     ) {
-        damaged::<Item>(frame::encode(&item).unwrap(), at, bits);
-        damaged::<Opening>(frame::encode(&opening).unwrap(), at, bits);
+        damaged::<PrefetchItem>(frame::encode(&item).unwrap(), at, bits);
+        damaged::<StreamHeader>(frame::encode(&opening).unwrap(), at, bits);
         damaged::<Reply>(frame::encode(&reply).unwrap(), at, bits);
     }
 
@@ -400,10 +410,10 @@ proptest! {
 
     #[test]
     fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = frame::decode::<Opening>(&bytes);
+        let _ = frame::decode::<StreamHeader>(&bytes);
         let _ = frame::decode::<Reply>(&bytes);
         let _ = frame::decode::<Notice>(&bytes);
-        let _ = frame::decode::<Item>(&bytes);
-        let _ = read::<Opening>(&bytes);
+        let _ = frame::decode::<PrefetchItem>(&bytes);
+        let _ = read::<StreamHeader>(&bytes);
     }
 }

@@ -5,7 +5,7 @@
 //! that a newcomer always finds something (dynamic thresholds; Choudhury and Hahne, 1998).
 
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::{EXCHANGES_PER_CLIENT, UPSTREAM_HEAD_TIMEOUT};
+use docxy_protocol::limits::{EXCHANGES_PER_CLIENT_MAX, UPSTREAM_HEAD_TIMEOUT};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl Places {
     pub(crate) fn client(self: &Arc<Self>) -> Arc<ClientPlaces> {
         Arc::new(ClientPlaces {
             all: Arc::clone(self),
-            own: Arc::new(Semaphore::new(EXCHANGES_PER_CLIENT)),
+            own: Arc::new(Semaphore::new(EXCHANGES_PER_CLIENT_MAX)),
             held: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
         })
@@ -195,7 +195,7 @@ mod tests {
     async fn a_client_has_so_many_places_whatever_is_free() {
         let client = Places::new(10_000).client();
         let mut held = take_all(&client).await;
-        assert_eq!(held.len(), EXCHANGES_PER_CLIENT);
+        assert_eq!(held.len(), EXCHANGES_PER_CLIENT_MAX);
         let next = client.take();
         held.pop();
         assert!(next.await.is_ok());

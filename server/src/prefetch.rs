@@ -10,13 +10,13 @@ use crate::exchange::{Ahead, SendError};
 use crate::store;
 use crate::upstream::{Answer, AnswerBody, Upstream};
 use bytes::Bytes;
-use docxy_protocol::ahead::Wish;
 use docxy_protocol::authorization::Authorization;
-use docxy_protocol::checksum::Checksum;
+use docxy_protocol::digester::Digester;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
-use docxy_protocol::limits::{ITEMS_AHEAD, MAX_PREFETCH_MANIFEST, MAX_SMALL_BLOB};
+use docxy_protocol::limits::{MAX_PREFETCH_MANIFEST, MAX_SMALL_BLOB, PREFETCH_MAX_ITEMS};
 use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::prefetch::PrefetchHint;
 use docxy_protocol::request::{Method, Operation, Request};
 use futures_util::stream::{StreamExt as _, iter};
 use http::{HeaderValue, StatusCode, header};
@@ -30,7 +30,7 @@ const BLOBS_AT_A_TIME: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Prefetch<'a> {
     request: &'a Request,
-    wish: &'a Wish,
+    wish: &'a PrefetchHint,
     upstream: &'a Upstream,
     digest: Digest,
     /// The manifest that was answered with, where a token opened it.
@@ -40,7 +40,7 @@ pub(crate) struct Prefetch<'a> {
 impl<'a> Prefetch<'a> {
     /// What may follow this answer; `None` where nothing does.
     pub(crate) fn of(request: &'a Request, answer: &Answer, upstream: &'a Upstream) -> Option<Self> {
-        let wish = request.ahead.as_ref()?;
+        let wish = request.prefetch.as_ref()?;
         let Operation::Manifest { reference, method, .. } = &request.operation else { return None };
         let allowed = match request.authorization {
             Authorization::Public => true,
@@ -136,14 +136,14 @@ impl<'a> Prefetch<'a> {
     /// What the registry answers to whoever made the request.
     async fn ask(&self, operation: Operation) -> Option<Answer> {
         let mut headers = self.request.headers.clone();
-        headers.remove_conditions();
+        headers.remove_conditional_fields();
         headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if matches!(operation, Operation::Blob { .. }) {
             // It is about manifests.
             headers.remove(&header::ACCEPT);
         }
         let (registry, authorization) = (self.request.registry.clone(), self.request.authorization.clone());
-        self.upstream.ask(&Request { registry, operation, authorization, headers, ahead: None }).await.ok()
+        self.upstream.ask(&Request { registry, operation, authorization, headers, prefetch: None }).await.ok()
     }
 
     /// A blob, if it is what it should be.
@@ -161,7 +161,7 @@ impl<'a> Prefetch<'a> {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let found = Checksum::like(&blob.digest).of(&bytes);
+        let found = Digester::matching(&blob.digest).of(&bytes);
         if found != blob.digest {
             tracing::warn!(expected = %blob.digest, %found, "a blob that should go ahead is another one");
             return None;
@@ -190,7 +190,7 @@ fn small_blobs(image: &ImageManifest) -> Vec<Descriptor> {
     std::iter::once(&image.config)
         .chain(&image.layers)
         .filter(|blob| blob.size <= MAX_SMALL_BLOB as u64 && seen.insert(&blob.digest))
-        .take(ITEMS_AHEAD)
+        .take(PREFETCH_MAX_ITEMS)
         .cloned()
         .collect()
 }

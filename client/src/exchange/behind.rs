@@ -5,8 +5,8 @@
 use super::broken::Broken;
 use super::pieces::Pieces;
 use bytes::{Bytes, BytesMut};
-use docxy_protocol::ahead::Item;
-use docxy_protocol::limits::{BYTES_AHEAD, ITEMS_AHEAD};
+use docxy_protocol::limits::{PREFETCH_MAX_BYTES, PREFETCH_MAX_ITEMS};
+use docxy_protocol::prefetch::PrefetchItem;
 use std::fmt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -55,7 +55,7 @@ impl Behind {
     ///
     /// # Errors
     /// Where the stream breaks, or brings more than agreed.
-    pub(crate) async fn next(&mut self) -> Result<Option<(Item, Bytes)>, Broken> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(PrefetchItem, Bytes)>, Broken> {
         if !self.begins().await {
             return Ok(None);
         }
@@ -63,7 +63,7 @@ impl Behind {
         let Some(item) = rest.pieces.item().await? else { return Ok(None) };
         self.items += 1;
         self.bytes += item.length();
-        if self.items > ITEMS_AHEAD || self.bytes > BYTES_AHEAD {
+        if self.items > PREFETCH_MAX_ITEMS || self.bytes > PREFETCH_MAX_BYTES {
             return Err(Broken::wrong("more comes ahead than agreed"));
         }
         let mut content = BytesMut::new();

@@ -9,7 +9,7 @@ use super::pieces::Pieces;
 use super::segments::Segments;
 use crate::tunnel::OpenSegment;
 use bytes::Bytes;
-use docxy_protocol::segment::Layout;
+use docxy_protocol::segment::SegmentLayout;
 use quinn::RecvStream;
 use std::collections::VecDeque;
 use std::fmt;
@@ -39,7 +39,7 @@ enum Source {
 /// Segments; the answering stream says at its end how it went.
 struct Segmented {
     segments: Segments,
-    layout: Layout,
+    layout: SegmentLayout,
     answer: Pieces,
 }
 
@@ -81,7 +81,7 @@ impl TunnelBody {
 
     pub(super) fn in_segments(
         mut segments: Segments,
-        layout: Layout,
+        layout: SegmentLayout,
         answer: RecvStream,
         place: Option<OwnedSemaphorePermit>,
     ) -> Self {

@@ -12,7 +12,7 @@ pub(crate) use broken::Broken;
 
 use crate::tunnel::Line;
 use behind::Rest;
-use docxy_protocol::control::Opening;
+use docxy_protocol::control::StreamHeader;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::headers::Headers;
@@ -62,7 +62,7 @@ pub(crate) async fn run(
     request: &Request,
     expected: Option<u64>,
 ) -> Result<Answer, ExchangeError> {
-    let opening = frame::encode(&Opening::Request(Box::new(request.clone()))).map_err(unsendable)?;
+    let opening = frame::encode(&StreamHeader::Request(Box::new(request.clone()))).map_err(unsendable)?;
     let (send, mut receive) = line.connection().open_bi().await.map_err(|_| ExchangeError::LineLost)?;
     write_opening(send, &opening).await?;
     // Offered along with the request, so that a large body flows as soon as it is there.
@@ -76,7 +76,7 @@ pub(crate) async fn run(
     };
     match frame::read(&mut receive).await {
         Ok(Reply::Response(Response { status, headers, body })) => {
-            let wished = request.ahead.is_some();
+            let wished = request.prefetch.is_some();
             let (body, behind) = match (body, segments) {
                 (Body::None, _) if wished => {
                     let rest = Rest { pieces: Pieces::new(receive), _place: place };

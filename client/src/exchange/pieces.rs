@@ -4,10 +4,10 @@
 
 use super::broken::Broken;
 use bytes::Bytes;
-use docxy_protocol::ahead::Item;
+use docxy_protocol::chunk::ChunkHeader;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
-use docxy_protocol::piece::Piece;
+use docxy_protocol::prefetch::PrefetchItem;
 use futures_util::FutureExt as _;
 use quinn::{ReadExactError, RecvStream};
 use std::collections::VecDeque;
@@ -39,15 +39,15 @@ impl Pieces {
             return Ok(None);
         }
         if self.left == 0 {
-            let mut announced = [0; Piece::LEN];
+            let mut announced = [0; ChunkHeader::LEN];
             self.stream.read_exact(&mut announced).await.map_err(unannounced)?;
-            match Piece::from_bytes(announced) {
-                Piece::Bytes(count) => self.left = count,
-                Piece::End => {
+            match ChunkHeader::from_bytes(announced) {
+                ChunkHeader::Data(count) => self.left = count,
+                ChunkHeader::End => {
                     self.ended = true;
                     return Ok(None);
                 }
-                Piece::Broken => return Err(self.why().await),
+                ChunkHeader::Aborted => return Err(self.why().await),
             }
         }
         let most = CHUNK.min(self.left as usize);
@@ -62,7 +62,7 @@ impl Pieces {
     ///
     /// # Errors
     /// Where the stream breaks, or there is something else.
-    pub(super) async fn item(&mut self) -> Result<Option<Item>, Broken> {
+    pub(super) async fn item(&mut self) -> Result<Option<PrefetchItem>, Broken> {
         if self.next().await?.is_some() {
             return Err(Broken::wrong("the body is longer than announced"));
         }

@@ -9,10 +9,10 @@ use super::pieces::Pieces;
 use super::{ExchangeError, write_opening};
 use crate::tunnel::{Line, OpenSegment, Share};
 use bytes::{Bytes, BytesMut};
-use docxy_protocol::control::{Opening, Segment};
+use docxy_protocol::control::{Segment, StreamHeader};
 use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT;
-use docxy_protocol::segment::Layout;
+use docxy_protocol::segment::SegmentLayout;
 use futures_util::FutureExt as _;
 use quinn::RecvStream;
 use std::collections::VecDeque;
@@ -70,7 +70,7 @@ impl Segments {
     /// Where the connection or a stream breaks, or a segment hasn't its exact length.
     pub(super) async fn next(
         &mut self,
-        layout: Layout,
+        layout: SegmentLayout,
         answer: &mut Pieces,
     ) -> Result<Option<Bytes>, Broken> {
         loop {
@@ -109,7 +109,7 @@ impl Segments {
     }
 
     /// What has arrived of every open segment.
-    pub(super) fn salvage(self, layout: Layout) -> Vec<Salvaged> {
+    pub(super) fn salvage(self, layout: SegmentLayout) -> Vec<Salvaged> {
         let mut salvaged = Vec::new();
         for (n, mut open) in (self.current()..).zip(self.open) {
             let range = layout.range(n);
@@ -136,7 +136,7 @@ impl Segments {
     }
 
     /// Closes the streams that were opened in hope and aren't needed.
-    pub(super) fn trim(&mut self, layout: Layout) {
+    pub(super) fn trim(&mut self, layout: SegmentLayout) {
         let surplus = self.next.saturating_sub(layout.count());
         let kept = self.open.len().saturating_sub(surplus as usize);
         // Dropping a stream tells the server to stop sending on it.
@@ -151,7 +151,7 @@ impl Segments {
         {
             let (send, stream) =
                 self.line.connection().open_bi().await.map_err(|_| ExchangeError::LineLost)?;
-            let opening = Opening::Segment(Segment { exchange: self.exchange, n: self.next });
+            let opening = StreamHeader::Segment(Segment { exchange: self.exchange, n: self.next });
             let opening = frame::encode(&opening).map_err(super::unsendable)?;
             write_opening(send, &opening).await?;
             self.open.push_back(Place { stream, received: 0, place });

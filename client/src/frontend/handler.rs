@@ -153,7 +153,7 @@ impl Handler {
             operation,
             authorization: authorization(headers),
             headers: Headers::of_request(headers),
-            ahead: None,
+            prefetch: None,
         };
         let answer = self.gateway.ask(request, patience).await?;
         Ok(self.respond(answer, &registry, host))

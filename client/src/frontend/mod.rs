@@ -24,7 +24,7 @@ use crate::tunnel::Tunnel;
 use connections::{Connections, Place};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::Log;
-use docxy_protocol::limits::{ENGINE_CONNECTIONS, ENGINE_HEAD_TIMEOUT, MAX_FRAME, MAX_HEADERS};
+use docxy_protocol::limits::{ENGINE_CONNECTIONS_MAX, ENGINE_HEAD_TIMEOUT, MAX_FRAME, MAX_HEADER_LINES};
 use handler::Handler;
 pub use hosts::Hosts;
 use hyper::server::conn::http1;
@@ -97,7 +97,7 @@ pub async fn serve(
     ready(Ready { addresses });
 
     let graceful = Arc::new(GracefulShutdown::new());
-    let connections = Connections::new(ENGINE_CONNECTIONS);
+    let connections = Connections::new(ENGINE_CONNECTIONS_MAX);
     let mut accepting = tokio::task::JoinSet::new();
     for listener in listeners {
         let (handler, graceful) = (Arc::clone(&handler), Arc::clone(&graceful));
@@ -174,6 +174,6 @@ fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(ENGINE_HEAD_TIMEOUT)
         .max_buf_size(MAX_FRAME)
-        .max_headers(MAX_HEADERS)
+        .max_headers(MAX_HEADER_LINES)
         .serve_connection(TokioIo::new(stream), service)
 }

@@ -5,11 +5,11 @@
 use super::Known;
 use super::kept::{Home, Kept, Key};
 use bytes::Bytes;
-use docxy_protocol::ahead::Content;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::error_body;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::name::Reference;
+use docxy_protocol::prefetch::Content;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -36,7 +36,7 @@ pub(super) fn key(request: &Request) -> Option<Key> {
         }
         _ => return None,
     };
-    if request.headers.are_conditional() {
+    if request.headers.is_conditional() {
         return None;
     }
     Some(Key { home: Home::of(request)?, digest })
@@ -88,7 +88,7 @@ mod tests {
     use super::super::kept::tests::{blob, manifest};
     use super::*;
     use docxy_protocol::authorization::Authorization;
-    use docxy_protocol::headers::CONDITIONS;
+    use docxy_protocol::headers::CONDITIONAL_FIELDS;
     use docxy_protocol::name::Registry;
 
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -108,7 +108,7 @@ mod tests {
         }
         let headers = Headers::of_request(&headers);
         let registry = Registry::docker_hub();
-        Request { registry, operation, authorization: Authorization::Public, headers, ahead: None }
+        Request { registry, operation, authorization: Authorization::Public, headers, prefetch: None }
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
         }
         let docker = [(header::ACCEPT, "application/vnd.docker.distribution.manifest.v2+json")];
         assert!(content(&request(&kept, Method::Get, &docker), &kept).is_none());
-        for name in &CONDITIONS {
+        for name in &CONDITIONAL_FIELDS {
             assert!(key(&request(&config, Method::Get, &[(name.clone(), "\"x\"")])).is_none());
         }
         assert!(content(&request(&kept, Method::Get, &[]), &config).is_none());

@@ -6,8 +6,8 @@
 use super::kept::{Home, Kept, Key};
 use super::outlines::{Outlines, Role};
 use super::store::Store;
-use docxy_protocol::ahead::Wish;
 use docxy_protocol::limits::MAX_SMALL_BLOB;
+use docxy_protocol::prefetch::PrefetchHint;
 use futures_util::FutureExt as _;
 use futures_util::future::select_all;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ pub(super) struct Coming(Arc<Mutex<Vec<Stream>>>);
 #[derive(Debug)]
 struct Stream {
     home: Home,
-    wish: Wish,
+    wish: PrefetchHint,
     /// Counts the items.
     items: watch::Receiver<u32>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Open {
 
 impl Coming {
     /// A stream that follows this wish.
-    pub(super) fn open(&self, home: Home, wish: Wish) -> Open {
+    pub(super) fn open(&self, home: Home, wish: PrefetchHint) -> Open {
         let items = watch::Sender::new(0);
         self.streams().push(Stream { home, wish, items: items.subscribe() });
         Open { coming: self.clone(), items }
@@ -100,7 +100,7 @@ fn seen(mut items: watch::Receiver<u32>) -> watch::Receiver<u32> {
 }
 
 /// Whether a stream for this wish may bring what has this role. What nobody knows may come.
-fn may_bring(wish: &Wish, role: Option<&Role>) -> bool {
+fn may_bring(wish: &PrefetchHint, role: Option<&Role>) -> bool {
     match role {
         None => true,
         // Any of several that would run there.
@@ -120,8 +120,8 @@ mod tests {
     /// Long enough for whoever doesn't wait.
     const MOMENT: Duration = Duration::from_millis(50);
 
-    fn wish() -> Wish {
-        Wish { platform: Platform::of_this_machine(), small_blobs: true, known: None }
+    fn wish() -> PrefetchHint {
+        PrefetchHint { platform: Platform::of_this_machine(), small_blobs: true, known: None }
     }
 
     async fn wait(coming: &Coming, store: &Store, key: &Key) -> Option<Kept> {

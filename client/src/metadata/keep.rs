@@ -5,11 +5,11 @@
 use super::kept::{Home, Kept, Key};
 use super::store::Store;
 use bytes::{Bytes, BytesMut};
-use docxy_protocol::ahead::Content;
-use docxy_protocol::checksum::Checksum;
+use docxy_protocol::digester::Digester;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::limits::MAX_MANIFEST;
 use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::prefetch::Content;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{StatusCode, header};
 
@@ -22,7 +22,7 @@ pub(crate) struct Keep {
     bytes: BytesMut,
     /// Of what has passed: taken piece by piece, since hashing a large manifest at its end would take
     /// as long as serving others.
-    checksum: Checksum,
+    checksum: Digester,
     /// What is still to come.
     left: usize,
 }
@@ -50,7 +50,7 @@ impl Keep {
         let key = Key { home: Home::of(request)?, digest };
         // What comes ahead has none that is longer, and neither has any manifest.
         let content_type = headers.text(&header::CONTENT_TYPE).filter(|text| text.len() <= 255)?.to_owned();
-        let checksum = Checksum::like(&key.digest);
+        let checksum = Digester::matching(&key.digest);
         let bytes = BytesMut::new();
         Some(Self { store: store.clone(), key, content_type, bytes, checksum, left: length })
     }
@@ -71,7 +71,7 @@ impl Keep {
 
     fn finish(&mut self) {
         let content = Content::Manifest { content_type: std::mem::take(&mut self.content_type) };
-        let found = std::mem::replace(&mut self.checksum, Checksum::like(&self.key.digest)).finish();
+        let found = std::mem::replace(&mut self.checksum, Digester::matching(&self.key.digest)).finish();
         match Kept::compare(self.key.digest.clone(), found, content, self.bytes.split().freeze()) {
             Ok(kept) => self.store.put(self.key.clone(), kept),
             Err(poisoned) => {

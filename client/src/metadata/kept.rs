@@ -1,11 +1,11 @@
 //! Content that is what its digest says, and where it was seen.
 
 use bytes::Bytes;
-use docxy_protocol::ahead::Content;
 use docxy_protocol::authorization::Authorization;
-use docxy_protocol::checksum::Checksum;
+use docxy_protocol::digester::Digester;
 use docxy_protocol::limits::MAX_PREFETCH_MANIFEST;
 use docxy_protocol::name::{Digest, Registry, Repository};
+use docxy_protocol::prefetch::Content;
 use docxy_protocol::request::Request;
 use std::fmt;
 
@@ -28,7 +28,7 @@ impl Home {
         let repository = request.operation.repository()?.clone();
         let holder = match &request.authorization {
             Authorization::None | Authorization::Public => None,
-            Authorization::Bearer(token) => Some(Holder(Checksum::sha256().of(token.expose().as_bytes()))),
+            Authorization::Bearer(token) => Some(Holder(Digester::sha256().of(token.expose().as_bytes()))),
             Authorization::Basic(_) => return None,
         };
         Some(Self { registry: request.registry.clone(), repository, holder })
@@ -81,7 +81,7 @@ impl Kept {
     /// # Errors
     /// Where the bytes don't hash to the digest.
     pub(super) fn check(digest: Digest, content: Content, bytes: Bytes) -> Result<Self, Poisoned> {
-        let found = Checksum::like(&digest).of(&bytes);
+        let found = Digester::matching(&digest).of(&bytes);
         Self::compare(digest, found, content, bytes)
     }
 
@@ -147,7 +147,7 @@ pub(super) mod tests {
     }
 
     fn kept(content: Content, bytes: &[u8]) -> Kept {
-        Kept::check(Checksum::sha256().of(bytes), content, Bytes::copy_from_slice(bytes)).unwrap()
+        Kept::check(Digester::sha256().of(bytes), content, Bytes::copy_from_slice(bytes)).unwrap()
     }
 
     /// Where content of a repository is found.
@@ -159,14 +159,14 @@ pub(super) mod tests {
 
     /// The same for whoever shows this token.
     pub(in crate::metadata) fn held(key: &Key, token: &str) -> Key {
-        let holder = Some(Holder(Checksum::sha256().of(token.as_bytes())));
+        let holder = Some(Holder(Digester::sha256().of(token.as_bytes())));
         Key { home: Home { holder, ..key.home.clone() }, digest: key.digest.clone() }
     }
 
     #[test]
     fn only_what_hashes_to_its_digest_is_kept() {
         let (good, other) = (Bytes::from_static(b"good"), Bytes::from_static(b"evil"));
-        let digest = Checksum::sha256().of(&good);
+        let digest = Digester::sha256().of(&good);
         assert!(Kept::check(digest.clone(), Content::Blob, good).is_ok());
         let error = Kept::check(digest.clone(), Content::Blob, other).unwrap_err().to_string();
         assert!(error.starts_with(&format!("what came as {digest} hashes to sha256:")), "{error}");

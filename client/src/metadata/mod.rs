@@ -23,11 +23,11 @@ pub(crate) use quota::Quota;
 use crate::exchange::Behind;
 use challenges::Challenges;
 use coming::Coming;
-use docxy_protocol::ahead::Wish;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
 use docxy_protocol::platform::Platform;
+use docxy_protocol::prefetch::PrefetchHint;
 use docxy_protocol::request::Request;
 use http::StatusCode;
 use kept::Home;
@@ -107,7 +107,7 @@ impl Metadata {
     }
 
     /// What the server may send behind the answer to this request.
-    pub(crate) async fn wish(&self, request: &Request) -> Option<Wish> {
+    pub(crate) async fn wish(&self, request: &Request) -> Option<PrefetchHint> {
         self.wishes.of(request, &self.store).await
     }
 
@@ -124,7 +124,7 @@ impl Metadata {
 
     /// Keeps what follows an answer, as it comes. Whoever asks for some of it meanwhile waits.
     pub(crate) fn read_behind(&self, request: &Request, behind: Behind) {
-        let (Some(home), Some(wish)) = (Home::of(request), &request.ahead) else { return };
+        let (Some(home), Some(wish)) = (Home::of(request), &request.prefetch) else { return };
         let coming = self.coming.open(home.clone(), wish.clone());
         tokio::spawn(ahead::read(behind, home, self.store.clone(), coming));
     }

@@ -4,11 +4,11 @@
 //! a registry.
 
 use super::kept::Kept;
-use docxy_protocol::ahead::Content;
 use docxy_protocol::limits::MAX_PREFETCH_MANIFEST;
 use docxy_protocol::manifest::{Descriptor, Manifest};
 use docxy_protocol::name::Digest;
 use docxy_protocol::platform::Platform;
+use docxy_protocol::prefetch::Content;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

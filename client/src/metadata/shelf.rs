@@ -5,9 +5,9 @@
 
 use super::kept::{Kept, Key};
 use bytes::Bytes;
-use docxy_protocol::ahead::Content;
-use docxy_protocol::checksum::Checksum;
+use docxy_protocol::digester::Digester;
 use docxy_protocol::limits::MAX_MANIFEST;
+use docxy_protocol::prefetch::Content;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -102,7 +102,7 @@ impl Shelf {
     }
 
     fn path(&self, key: &Key) -> PathBuf {
-        self.directory.join(Checksum::sha256().of(key.to_string().as_bytes()).hex())
+        self.directory.join(Digester::sha256().of(key.to_string().as_bytes()).hex())
     }
 }
 

@@ -6,12 +6,12 @@
 use super::kept::{Home, Kept, Key};
 use super::outlines::{self, Outlines, Role};
 use super::store::Store;
-use docxy_protocol::ahead::Wish;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::limits::MAX_SMALL_BLOB;
 use docxy_protocol::manifest::Manifest;
 use docxy_protocol::name::{Digest, Reference, Tag};
 use docxy_protocol::platform::Platform;
+use docxy_protocol::prefetch::PrefetchHint;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::header;
 use std::collections::HashMap;
@@ -76,7 +76,7 @@ impl Wishes {
     }
 
     /// What may follow the answer to this request. Nothing where a password is shown.
-    pub(super) async fn of(&self, request: &Request, store: &Store) -> Option<Wish> {
+    pub(super) async fn of(&self, request: &Request, store: &Store) -> Option<PrefetchHint> {
         let Operation::Manifest { method, .. } = &request.operation else { return None };
         let agent = request.headers.text(&header::USER_AGENT).unwrap_or_default();
         let is_one_of = |agents: &[&str]| agents.iter().any(|name| agent.starts_with(name));
@@ -98,7 +98,7 @@ impl Wishes {
             Some(digest) if is_complete(store, &home, &digest, &platform).await => Some(digest),
             _ => None,
         };
-        Some(Wish { platform, small_blobs: true, known })
+        Some(PrefetchHint { platform, small_blobs: true, known })
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -158,7 +158,7 @@ mod tests {
             },
             authorization: Authorization::Public,
             headers: Headers::of_request(&headers),
-            ahead: None,
+            prefetch: None,
         }
     }
 

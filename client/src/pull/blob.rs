@@ -195,7 +195,7 @@ mod tests {
     use super::super::script::{Script, answer, broken_after};
     use super::super::tar_plan::Entry;
     use super::*;
-    use docxy_protocol::checksum::Checksum;
+    use docxy_protocol::digester::Digester;
     use docxy_protocol::image::Image;
     use serde_json::json;
 
@@ -204,7 +204,7 @@ mod tests {
     /// Downloads the ten digits from a registry that answers like this; what was asked for in
     /// `Range`, and what came of it.
     async fn run(answers: Vec<Response<Body>>) -> (Vec<String>, Result<String, String>) {
-        let digest = Checksum::sha256().of(CONTENT.as_bytes());
+        let digest = Digester::sha256().of(CONTENT.as_bytes());
         let blob = json!({ "mediaType": "m", "digest": digest, "size": CONTENT.len() });
         let blob: Descriptor = serde_json::from_value(blob).unwrap();
         let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
-use docxy_protocol::checksum::Checksum;
+use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::image::Image;
@@ -94,9 +94,9 @@ impl<'a, A: Ask> Source<'a, A> {
             Reference::Tag(_) => None,
         };
         for expected in [asked, said.as_ref()].into_iter().flatten() {
-            check(&what, expected, &Checksum::like(expected).of(&bytes))?;
+            check(&what, expected, &Digester::matching(expected).of(&bytes))?;
         }
-        let digest = asked.cloned().unwrap_or_else(|| Checksum::sha256().of(&bytes));
+        let digest = asked.cloned().unwrap_or_else(|| Digester::sha256().of(&bytes));
         match Manifest::parse(&bytes, text(&header::CONTENT_TYPE)) {
             Ok(manifest) => Ok(Document { digest, bytes, manifest }),
             Err(source) => Err(SourceError::Manifest { what, source }),
@@ -139,7 +139,7 @@ impl<'a, A: Ask> Source<'a, A> {
             operation,
             authorization: Authorization::Public,
             headers: Headers::of_request(&headers),
-            ahead: None,
+            prefetch: None,
         };
         let answered = self.ask.ask(request).await;
         answered.map_err(|fault| SourceError::Fault { what: what.to_owned(), fault })
@@ -220,8 +220,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_manifest_must_be_the_one_that_was_asked_for() {
-        let right = Checksum::sha256().of(INDEX.as_bytes());
-        let wrong = Checksum::sha256().of(b"");
+        let right = Digester::sha256().of(INDEX.as_bytes());
+        let wrong = Digester::sha256().of(b"");
         let answer = |said: Option<&Digest>| {
             let mut answer = answer(200, INDEX);
             if let Some(digest) = said {

@@ -4,7 +4,7 @@
 
 use super::draft::Slot;
 use bytes::Bytes;
-use docxy_protocol::checksum::Checksum;
+use docxy_protocol::digester::Digester;
 use docxy_protocol::name::Digest;
 use std::io;
 use tokio::sync::mpsc;
@@ -66,7 +66,7 @@ impl Writer {
 pub(super) struct Stopped;
 
 fn write(slot: Slot, wanted: &Digest, mut queue: mpsc::Receiver<Piece>) -> io::Result<(Slot, Digest)> {
-    let mut checksum = Checksum::like(wanted);
+    let mut checksum = Digester::matching(wanted);
     let mut position = 0;
     let mut pieces = Vec::with_capacity(QUEUE);
     let mut buffer = Vec::new();
@@ -76,7 +76,7 @@ fn write(slot: Slot, wanted: &Digest, mut queue: mpsc::Receiver<Piece>) -> io::R
             match piece {
                 Piece::Data(bytes) => buffer.extend_from_slice(&bytes),
                 Piece::Restart => {
-                    checksum = Checksum::like(wanted);
+                    checksum = Digester::matching(wanted);
                     position = 0;
                     buffer.clear();
                 }

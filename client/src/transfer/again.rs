@@ -67,10 +67,10 @@ impl Again {
     pub(super) fn request(&self, bytes: &Range<u64>) -> Request {
         let mut request = self.request.clone();
         // It has come, or is not missed.
-        request.ahead = None;
+        request.prefetch = None;
         if self.has_parts() {
             // The first answer has met them.
-            request.headers.remove_conditions();
+            request.headers.remove_conditional_fields();
             // A range would be one of the encoded bytes.
             request.headers.remove(&header::ACCEPT_ENCODING);
             request.headers.set(header::RANGE, span::header_of(bytes));
@@ -151,7 +151,7 @@ mod tests {
             },
             authorization: Authorization::Public,
             headers: Headers::of_request(&map),
-            ahead: None,
+            prefetch: None,
         }
     }
 

@@ -4,7 +4,7 @@
 //! engine would take a wrong blob for complete.
 
 use bytes::Bytes;
-use docxy_protocol::checksum::Checksum;
+use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Digest;
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ const HELD_BACK: u64 = 64 * 1024;
 /// A blob's bytes between the tunnel and the engine.
 pub(super) struct Verify {
     wanted: Digest,
-    checksum: Checksum,
+    checksum: Digester,
     /// Bytes of the whole, where that is known.
     length: Option<u64>,
     seen: u64,
@@ -25,7 +25,7 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn new(wanted: Digest, length: Option<u64>) -> Self {
-        let checksum = Checksum::like(&wanted);
+        let checksum = Digester::matching(&wanted);
         Self { wanted, checksum, length, seen: 0, held: VecDeque::new(), released: 0 }
     }
 
@@ -92,8 +92,8 @@ mod tests {
     fn the_last_bytes_wait_for_the_hash() {
         for size in [0, 1, HELD_BACK as usize, HELD_BACK as usize + 1, 300_000] {
             let content: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
-            let right = Checksum::sha256().of(&content);
-            let wrong = Checksum::sha256().of(b"another");
+            let right = Digester::sha256().of(&content);
+            let wrong = Digester::sha256().of(b"another");
             let early = size.saturating_sub(HELD_BACK as usize);
             for (piece, length) in [(1000, Some(size as u64)), (100_000, Some(size as u64)), (7000, None)] {
                 let (before, rest) = pass(&content, piece, &right, length);
@@ -107,11 +107,11 @@ mod tests {
 
     #[test]
     fn a_wrong_blob_is_told_with_its_hop_and_both_hashes() {
-        let wanted = Checksum::sha256().of(b"right");
+        let wanted = Digester::sha256().of(b"right");
         let mut verify = Verify::new(wanted.clone(), Some(5));
         verify.take(Bytes::from_static(b"wrong"));
         let text = verify.finish().unwrap_err().to_string();
-        let found = Checksum::sha256().of(b"wrong");
+        let found = Digester::sha256().of(b"wrong");
         assert!(
             text.starts_with("CDN: ") && text.contains(wanted.as_str()) && text.contains(found.as_str()),
             "{text}"

@@ -2,7 +2,7 @@
 //!
 //! A body that its engine doesn't read keeps its share and no more, so the others go on.
 
-use docxy_protocol::window::BulkWindow;
+use docxy_protocol::bulk_window::BulkWindow;
 use quinn::Connection;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -6,9 +6,9 @@ use super::bulk::{Bulk, Load};
 use super::socket;
 use crate::settings::Congestion;
 use docxy_protocol::congestion::Handle;
-use docxy_protocol::control::{CloseCode, Hello, Opening};
+use docxy_protocol::control::{CloseCode, Hello, StreamHeader};
 use docxy_protocol::frame::{self, FrameError};
-use docxy_protocol::limits::{BLOBS_PER_CLIENT, SMALL_REQUESTS_PER_CLIENT};
+use docxy_protocol::limits::{BLOBS_PER_CLIENT_MAX, SMALL_REQUESTS_PER_CLIENT_MAX};
 use docxy_protocol::link::Link;
 use docxy_protocol::request::Operation;
 use docxy_protocol::tls::TlsError;
@@ -112,7 +112,7 @@ impl Line {
 }
 
 /// Requests that may be under way. What waits here holds no stream: see
-/// [`docxy_protocol::limits::STREAMS_PER_CLIENT`].
+/// [`docxy_protocol::limits::STREAMS_PER_CLIENT_MAX`].
 #[derive(Debug, Clone)]
 struct Places {
     blobs: Arc<Semaphore>,
@@ -131,7 +131,7 @@ impl Places {
 impl Default for Places {
     fn default() -> Self {
         let places = |count| Arc::new(Semaphore::new(count));
-        Self { blobs: places(BLOBS_PER_CLIENT), small: places(SMALL_REQUESTS_PER_CLIENT) }
+        Self { blobs: places(BLOBS_PER_CLIENT_MAX), small: places(SMALL_REQUESTS_PER_CLIENT_MAX) }
     }
 }
 
@@ -174,7 +174,7 @@ async fn connect(
         .map_err(|source| DialError::Connect { address, source })?;
     let connection = connecting.await.map_err(|source| DialError::Handshake { address, source })?;
 
-    let hello = Opening::Hello(Hello {
+    let hello = StreamHeader::Hello(Hello {
         name: link.name.clone(),
         secret: link.secret.clone(),
         congestion: congestion.down,

@@ -1,15 +1,15 @@
 //! What comes ahead, behind the end of an answer on the answer's stream: see
-//! [`docxy_protocol::ahead`].
+//! [`docxy_protocol::prefetch`].
 //!
 //! Never sends more than the client lets in, and never ends within an item.
 
 use super::outgoing::{Outgoing, SendError};
 use crate::store::Manifest;
 use bytes::Bytes;
-use docxy_protocol::ahead::{Content, Item};
 use docxy_protocol::frame;
-use docxy_protocol::limits::{BYTES_AHEAD, ITEMS_AHEAD};
+use docxy_protocol::limits::{PREFETCH_MAX_BYTES, PREFETCH_MAX_ITEMS};
 use docxy_protocol::name::Digest;
+use docxy_protocol::prefetch::{Content, PrefetchItem};
 
 /// Behind all answers, and before all but the first segment of what is large: whoever gets this would
 /// have to ask for it otherwise, and then it would be an answer.
@@ -42,8 +42,8 @@ impl Ahead {
     }
 
     async fn item(&mut self, digest: Digest, content: Content, bytes: Bytes) -> Result<bool, SendError> {
-        let Ok(item) = Item::new(digest, content, bytes.len()) else { return Ok(false) };
-        if self.items == ITEMS_AHEAD || self.bytes + bytes.len() > BYTES_AHEAD {
+        let Ok(item) = PrefetchItem::new(digest, content, bytes.len()) else { return Ok(false) };
+        if self.items == PREFETCH_MAX_ITEMS || self.bytes + bytes.len() > PREFETCH_MAX_BYTES {
             return Ok(false);
         }
         // Digest and media type are bounded, so the frame is.

@@ -22,7 +22,7 @@ use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT;
 use docxy_protocol::reply::{Body, Reply, Response};
 use docxy_protocol::request::{Method, Operation, Request};
-use docxy_protocol::segment::Layout;
+use docxy_protocol::segment::SegmentLayout;
 use pieces::Pieces;
 use std::future::Future;
 use std::sync::Arc;
@@ -163,9 +163,10 @@ async fn send<'a>(
     ranks: &Ranks,
 ) -> Ended<'a> {
     let layout = match &upstream.body {
-        AnswerBody::Stream(download) if is_blob(&request.operation) => {
-            download.length().and_then(|length| Layout::new(length, SEGMENT).ok()).filter(|l| l.count() > 1)
-        }
+        AnswerBody::Stream(download) if is_blob(&request.operation) => download
+            .length()
+            .and_then(|length| SegmentLayout::new(length, SEGMENT).ok())
+            .filter(|l| l.count() > 1),
         _ => None,
     };
     let shape = match (&upstream.body, layout) {
@@ -236,7 +237,7 @@ async fn pour(download: &mut Download, pieces: &mut Pieces, place: &Place) -> Re
 /// A body that travels in segments: fills the streams that the client opened, one after the other.
 async fn fill(
     download: &mut Download,
-    layout: Layout,
+    layout: SegmentLayout,
     mut segments: ExchangeSegments,
     place: &Place,
     ranks: &Ranks,

@@ -6,9 +6,9 @@
 use super::ahead::Ahead;
 use super::outgoing::{Outgoing, SendError};
 use bytes::Bytes;
+use docxy_protocol::chunk::ChunkHeader;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::frame;
-use docxy_protocol::piece::Piece;
 
 /// An answer whose head is out.
 #[derive(Debug)]
@@ -26,8 +26,9 @@ impl Pieces {
     /// Sends bytes of the body.
     pub(super) async fn write(&mut self, mut bytes: Bytes) -> Result<(), SendError> {
         while !bytes.is_empty() {
-            let count = u32::try_from(bytes.len()).unwrap_or(Piece::MOST).min(Piece::MOST);
-            self.announce(Piece::Bytes(count)).await?;
+            let count =
+                u32::try_from(bytes.len()).unwrap_or(ChunkHeader::MAX_DATA).min(ChunkHeader::MAX_DATA);
+            self.announce(ChunkHeader::Data(count)).await?;
             self.stream.write(bytes.split_to(count as usize)).await?;
         }
         Ok(())
@@ -35,7 +36,7 @@ impl Pieces {
 
     /// Says that the body was whole. What comes ahead may follow.
     pub(super) async fn end(mut self) -> Result<Ahead, SendError> {
-        self.announce(Piece::End).await?;
+        self.announce(ChunkHeader::End).await?;
         Ok(Ahead::behind(self.stream))
     }
 
@@ -43,7 +44,7 @@ impl Pieces {
     pub(super) async fn break_off(mut self, fault: &Fault) -> Result<(), SendError> {
         // A fault's text is bounded, so its frame is.
         let fault = frame::encode(fault).map_err(|_| SendError)?;
-        self.announce(Piece::Broken).await?;
+        self.announce(ChunkHeader::Aborted).await?;
         self.stream.write(fault.into()).await?;
         self.stream.finish()
     }
@@ -53,7 +54,7 @@ impl Pieces {
         self.stream.reset(fault);
     }
 
-    async fn announce(&mut self, piece: Piece) -> Result<(), SendError> {
+    async fn announce(&mut self, piece: ChunkHeader) -> Result<(), SendError> {
         self.stream.write(Bytes::copy_from_slice(&piece.to_bytes())).await
     }
 }

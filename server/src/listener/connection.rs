@@ -13,9 +13,11 @@ use crate::places::ClientPlaces;
 use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::congestion::{Choice, Handle};
-use docxy_protocol::control::{CloseCode, Hello, Notice, Opening};
+use docxy_protocol::control::{CloseCode, Hello, Notice, StreamHeader};
 use docxy_protocol::frame::{self, FrameError};
-use docxy_protocol::limits::{AUTHENTICATION_TIMEOUT, HEAD_TIMEOUT, REQUESTS_WINDOW, STREAMS_PER_CLIENT};
+use docxy_protocol::limits::{
+    AUTHENTICATION_TIMEOUT, HEAD_TIMEOUT, REQUESTS_RECEIVE_WINDOW, STREAMS_PER_CLIENT_MAX,
+};
 use docxy_protocol::text::clean;
 use docxy_protocol::transport;
 use futures_util::FutureExt as _;
@@ -136,8 +138,8 @@ async fn handshake(
 
 async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>) {
     let Authenticated { connection, hello, mut control, mut clients } = authenticated;
-    connection.set_receive_window(VarInt::from_u32(REQUESTS_WINDOW));
-    connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_PER_CLIENT));
+    connection.set_receive_window(VarInt::from_u32(REQUESTS_RECEIVE_WINDOW));
+    connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_PER_CLIENT_MAX));
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
     tracing::info!("connected");
@@ -214,7 +216,7 @@ async fn admit(clients: &ClientWatch, hello: &Hello) -> Result<(), CloseCode> {
 async fn read_hello(connection: &Connection) -> Result<(Hello, SendStream), CloseCode> {
     let (send, mut receive) = connection.accept_bi().await.map_err(|_| CloseCode::Violation)?;
     match frame::read(&mut receive).await {
-        Ok(Opening::Hello(hello)) => Ok((hello, send)),
+        Ok(StreamHeader::Hello(hello)) => Ok((hello, send)),
         Ok(_) | Err(_) => Err(CloseCode::Violation),
     }
 }
@@ -242,7 +244,7 @@ fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut rec
     let mut reading =
         Box::pin(async move { tokio::time::timeout(HEAD_TIMEOUT, frame::read(&mut receive)).await });
     let segments = match (&mut reading).now_or_never() {
-        Some(Ok(Ok(Opening::Segment(segment)))) => return client.segments.add(segment, answer),
+        Some(Ok(Ok(StreamHeader::Segment(segment)))) => return client.segments.add(segment, answer),
         Some(header) => {
             let segments = client.segments.register(id);
             let work = begin(Arc::clone(client), id, header, answer, segments);
@@ -259,13 +261,13 @@ fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut rec
 async fn begin(
     client: Arc<Client>,
     id: u64,
-    header: Result<Result<Opening, FrameError>, Elapsed>,
+    header: Result<Result<StreamHeader, FrameError>, Elapsed>,
     answer: Outgoing,
     segments: ExchangeSegments,
 ) {
     match header {
-        Ok(Ok(Opening::Request(request))) => {
-            let request = request.confined();
+        Ok(Ok(StreamHeader::Request(request))) => {
+            let request = request.without_foreign_credentials();
             let span = tracing::info_span!(
                 "exchange",
                 id,
@@ -285,9 +287,9 @@ async fn begin(
             .instrument(span)
             .await;
         }
-        Ok(Ok(Opening::Segment(segment))) => client.segments.add(segment, answer),
+        Ok(Ok(StreamHeader::Segment(segment))) => client.segments.add(segment, answer),
         // A second Hello, garbage, or nothing in time: the stream is reset by dropping it.
-        Ok(Ok(Opening::Hello(_))) => tracing::debug!(id, "a second hello"),
+        Ok(Ok(StreamHeader::Hello(_))) => tracing::debug!(id, "a second hello"),
         Ok(Err(error)) => tracing::debug!(id, error = %clean(error), "a stream without a head"),
         Err(_) => tracing::debug!(id, "a stream that said nothing"),
     }

@@ -26,7 +26,7 @@ use connection::Shared;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::Log;
 use docxy_protocol::control::CloseCode;
-use docxy_protocol::limits::{DRAIN_TIMEOUT, UPSTREAM_REQUESTS};
+use docxy_protocol::limits::{DRAIN_TIMEOUT, UPSTREAM_REQUESTS_MAX};
 use docxy_protocol::tls::{self, TlsError};
 use load::Load;
 use paths::{Network, Paths};
@@ -97,7 +97,7 @@ pub async fn serve(
     let config = server_config(&state)?;
     let usage = Usage::open(&state)?;
     let (places, connections, streams) =
-        (Places::new(UPSTREAM_REQUESTS), TaskTracker::new(), TaskTracker::new());
+        (Places::new(UPSTREAM_REQUESTS_MAX), TaskTracker::new(), TaskTracker::new());
     let live = Live::start(&settings, Store::open(state.path("manifests")))?;
     let clients = ClientWatch::start(&state)?;
     let shared = Arc::new(Shared {

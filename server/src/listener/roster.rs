@@ -3,7 +3,7 @@
 
 use crate::places::{ClientPlaces, Places};
 use docxy_protocol::control::CloseCode;
-use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT, SEND_WINDOW};
+use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_WINDOW};
 use docxy_protocol::link::ClientName;
 use quinn::{Connection, VarInt};
 use std::collections::{HashMap, VecDeque};
@@ -46,7 +46,7 @@ impl Roster {
             .entry(name.clone())
             .or_insert_with(|| Client { places: self.places.client(), connections: VecDeque::new() });
         client.connections.push_back(connection.clone());
-        while client.connections.len() > CONNECTIONS_PER_CLIENT
+        while client.connections.len() > CONNECTIONS_PER_CLIENT_MAX
             && let Some(oldest) = client.connections.pop_front()
         {
             let code = CloseCode::TooMany;

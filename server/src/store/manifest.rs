@@ -1,7 +1,7 @@
 //! One manifest that is kept: what names it, and what it is.
 
 use bytes::Bytes;
-use docxy_protocol::checksum::Checksum;
+use docxy_protocol::digester::Digester;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::MAX_PREFETCH_MANIFEST;
 use docxy_protocol::name::{Digest, Registry, Repository};
@@ -43,7 +43,7 @@ impl Key {
 
 impl RepositoryKey {
     pub(super) fn new(registry: &Registry, repository: &Repository) -> Self {
-        Self(Checksum::sha256().of(format!("{registry}/{repository}").as_bytes()).hex().to_owned())
+        Self(Digester::sha256().of(format!("{registry}/{repository}").as_bytes()).hex().to_owned())
     }
 }
 
@@ -51,7 +51,7 @@ impl Manifest {
     /// # Errors
     /// Where the bytes hash to something else.
     pub(crate) fn new(digest: Digest, headers: Headers, bytes: Bytes) -> Result<Self, WrongDigest> {
-        let found = Checksum::like(&digest).of(&bytes);
+        let found = Digester::matching(&digest).of(&bytes);
         if found == digest {
             Ok(Self { digest, headers, bytes })
         } else {

@@ -21,7 +21,7 @@ impl BlobSource {
     /// The blob that was asked for by `request`.
     pub(super) fn new(registry: Arc<Registry>, mut request: Request) -> Self {
         // The first answer has settled them, and which form of the content it is.
-        request.headers.remove_conditions();
+        request.headers.remove_conditional_fields();
         request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Self { registry, request }
     }

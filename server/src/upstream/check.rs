@@ -144,7 +144,7 @@ fn request(image: &Image, reference: &Reference, method: Method) -> Request {
         operation: Operation::Manifest { repository, reference: reference.clone(), method },
         authorization: Authorization::Public,
         headers,
-        ahead: None,
+        prefetch: None,
     }
 }
 

@@ -12,7 +12,7 @@ use super::retry::Patience;
 use super::shared_request;
 use super::small_answer::SmallAnswer;
 use crate::store::{Key, Manifest, Store};
-use docxy_protocol::checksum::Checksum;
+use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::limits::MAX_MANIFEST;
@@ -117,7 +117,7 @@ impl Fetch {
             Operation::Manifest { repository, .. } => (None, repository),
             _ => return Err(Fault::new(Hop::Server, FaultKind::Internal, "a fetch of what is no manifest")),
         };
-        let digest = asked.or(said).unwrap_or_else(|| Checksum::sha256().of(&bytes));
+        let digest = asked.or(said).unwrap_or_else(|| Digester::sha256().of(&bytes));
         let lasting = quota::without_passing_fields(headers.clone());
         let manifest = Manifest::check(digest.clone(), lasting, bytes).await.map_err(|wrong| {
             Fault::new(hop, FaultKind::BadAnswer, format!("sends a manifest that was not kept: {wrong}"))

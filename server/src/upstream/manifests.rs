@@ -71,7 +71,7 @@ impl Manifests {
     /// one that only the registry itself can answer.
     pub(super) async fn ask(&self, request: &Request) -> Option<Result<Answer, Fault>> {
         let Operation::Manifest { repository, reference, method } = &request.operation else { return None };
-        if request.headers.are_conditional() {
+        if request.headers.is_conditional() {
             return None;
         }
         let asked = Asked { request, repository, reference, method: *method };

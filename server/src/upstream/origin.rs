@@ -25,7 +25,7 @@ use url::Url;
 pub(super) const POOL_IDLE: Duration = Duration::from_secs(50);
 
 /// Unused connections kept for each host. A redirected blob leaves one to the registry behind, and
-/// with a transfer on each of [`docxy_protocol::limits::UPSTREAM_REQUESTS`] all of them would be
+/// with a transfer on each of [`docxy_protocol::limits::UPSTREAM_REQUESTS_MAX`] all of them would be
 /// kept, each a descriptor.
 const POOL_SIZE: usize = 32;
 

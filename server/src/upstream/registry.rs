@@ -11,7 +11,7 @@ use super::tokens::{Payer, Tokens};
 use crate::settings::{RegistrySettings, Settings};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::DOORSTEP_TIMEOUT;
+use docxy_protocol::limits::AUTH_PROBE_TIMEOUT;
 use docxy_protocol::name::Repository;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::secret::Secret;
@@ -62,9 +62,9 @@ impl Registry {
             _ => return self.answer(request).await,
         };
         // Engines give up on these early, so our word on who was slow has to come earlier.
-        let in_time = tokio::time::timeout(DOORSTEP_TIMEOUT, self.answer(request)).await;
+        let in_time = tokio::time::timeout(AUTH_PROBE_TIMEOUT, self.answer(request)).await;
         in_time.unwrap_or_else(|_| {
-            let seconds = DOORSTEP_TIMEOUT.as_secs();
+            let seconds = AUTH_PROBE_TIMEOUT.as_secs();
             Err(Fault::new(
                 hop,
                 FaultKind::TimedOut,
@@ -130,7 +130,7 @@ impl Registry {
             let mut request = http::Request::new(http_body_util::Full::default());
             *request.method_mut() = http::Method::HEAD;
             // Whatever it says: the connection is what counts.
-            if let Err(fault) = self.api.origin().send(hop, &url, request, DOORSTEP_TIMEOUT).await {
+            if let Err(fault) = self.api.origin().send(hop, &url, request, AUTH_PROBE_TIMEOUT).await {
                 tracing::debug!(%fault, "keeping warm");
             }
         }

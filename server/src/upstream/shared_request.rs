@@ -34,14 +34,14 @@ pub(super) fn for_manifest(
         operation: Operation::Manifest { repository, reference, method },
         authorization: Authorization::Public,
         headers,
-        ahead: None,
+        prefetch: None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use docxy_protocol::headers::CONDITIONS;
+    use docxy_protocol::headers::CONDITIONAL_FIELDS;
     use docxy_protocol::secret::Secret;
     use http::HeaderMap;
 
@@ -53,7 +53,7 @@ mod tests {
         }
         lines.insert(header::USER_AGENT, HeaderValue::from_static("docker/29"));
         lines.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-        for name in &CONDITIONS {
+        for name in &CONDITIONAL_FIELDS {
             lines.insert(name, HeaderValue::from_static("x"));
         }
         let repository: Repository = "library/a".parse().unwrap();
@@ -63,7 +63,7 @@ mod tests {
             operation: Operation::Ping,
             authorization: Authorization::Bearer(Secret::new("t")),
             headers: Headers::of_request(&lines),
-            ahead: None,
+            prefetch: None,
         };
         let request = for_manifest(&asked, &repository, &reference, Method::Head);
         assert_eq!((request.registry, request.authorization), (asked.registry, Authorization::Public));

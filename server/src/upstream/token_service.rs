@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::{DOORSTEP_TIMEOUT, MAX_TOKEN, MAX_TOKEN_ANSWER};
+use docxy_protocol::limits::{AUTH_PROBE_TIMEOUT, MAX_TOKEN, MAX_TOKEN_ANSWER};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -128,7 +128,7 @@ impl TokenService {
         if let Some(value) = user_agent {
             http.headers_mut().insert(header::USER_AGENT, value.clone());
         }
-        let response = origin.send(Hop::Auth, &url, http, DOORSTEP_TIMEOUT).await?;
+        let response = origin.send(Hop::Auth, &url, http, AUTH_PROBE_TIMEOUT).await?;
         let answer = Followed { hop: Hop::Auth, response: response.map(body::on_its_way) };
         answer.whole(MAX_TOKEN_ANSWER).await
     }

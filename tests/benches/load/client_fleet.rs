@@ -56,7 +56,7 @@ impl Fleet {
             },
             authorization: Authorization::Public,
             headers: Headers::default(),
-            ahead: None,
+            prefetch: None,
         };
         let gateway = |tunnel: &Tunnel| Gateway::new(tunnel.clone(), CONNECT_TIMEOUT, Metadata::open(None));
         let gateways: Vec<_> = self.0.iter().map(|(tunnel, _)| gateway(tunnel)).collect();

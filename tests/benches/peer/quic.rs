@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use docxy_protocol::{
-    congestion::Handle, identity::Pin, limits::SEGMENT, tls, transport, window::BulkWindow,
+    bulk_window::BulkWindow, congestion::Handle, identity::Pin, limits::SEGMENT, tls, transport,
 };
 use quinn::{
     ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig,

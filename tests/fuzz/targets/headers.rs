@@ -3,7 +3,7 @@
 #![no_main]
 
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::MAX_HEADERS;
+use docxy_protocol::limits::MAX_HEADER_LINES;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(!kept.map().contains_key(name));
         }
         // A request's repeated lines are bounded by the HTTP server in front.
-        if kept.map().len() <= MAX_HEADERS
+        if kept.map().len() <= MAX_HEADER_LINES
             && let Ok(frame) = docxy_protocol::frame::encode(&kept)
         {
             assert_eq!(docxy_protocol::frame::decode::<Headers>(&frame[4..]).unwrap(), kept);

@@ -2,10 +2,10 @@
 //! what it asks for stays on the registry's host.
 #![no_main]
 
-use docxy_protocol::ahead::Item;
-use docxy_protocol::control::{Notice, Opening};
+use docxy_protocol::control::{Notice, StreamHeader};
 use docxy_protocol::frame;
 use docxy_protocol::limits::MAX_MANIFEST;
+use docxy_protocol::prefetch::PrefetchItem;
 use docxy_protocol::reply::{Body, Reply};
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
@@ -15,8 +15,8 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((kind, payload)) = bytes.split_first() else { return };
     match kind % 4 {
         0 => {
-            if let Some(Opening::Request(request)) = taken::<Opening>(payload) {
-                let request = request.confined();
+            if let Some(StreamHeader::Request(request)) = taken::<StreamHeader>(payload) {
+                let request = request.without_foreign_credentials();
                 if let Some(path) = request.operation.path() {
                     assert_stays(&path);
                 }
@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         2 => drop(taken::<Notice>(payload)),
         _ => {
-            if let Some(item) = taken::<Item>(payload) {
+            if let Some(item) = taken::<PrefetchItem>(payload) {
                 assert!(item.length() <= MAX_MANIFEST);
             }
         }

@@ -20,7 +20,10 @@ fuzz_target!(|text: &str| {
             assert_eq!(again.as_ref(), Ok(&request));
         }
         let elsewhere: Registry = "ghcr.io".parse().unwrap();
-        let confined = request.for_registry(&elsewhere);
-        assert!(confined.form(None).is_none() && confined.is_anonymous(&Authorization::None));
+        let without_foreign_credentials = request.for_registry(&elsewhere);
+        assert!(
+            without_foreign_credentials.form(None).is_none()
+                && without_foreign_credentials.is_anonymous(&Authorization::None)
+        );
     }
 });

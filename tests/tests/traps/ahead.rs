@@ -1,7 +1,7 @@
 //! What comes ahead of its request: in an engine's order, behind an answer that never waits for it, and nothing for
 //! anybody who may not see it.
 
-use docxy_protocol::ahead::Content;
+use docxy_protocol::prefetch::Content;
 use docxy_tests::hub::{Fault, Image, PlatformImage, Rule, Site};
 use http::StatusCode;
 

@@ -1,14 +1,14 @@
 //! Requests for manifests as a client may put them to the server, and all that comes back on the stream.
 
 use docxy_protocol::{
-    ahead::{Item, Wish},
     authorization::Authorization,
-    control::Opening,
+    chunk::ChunkHeader,
+    control::StreamHeader,
     frame,
     headers::Headers,
     link::Link,
     name::{Reference, Registry},
-    piece::Piece,
+    prefetch::{PrefetchHint, PrefetchItem},
     reply::{Body, Reply, Response},
     request::{Method, Operation, Request},
 };
@@ -33,7 +33,7 @@ pub(crate) struct Question {
     reference: String,
     method: Method,
     authorization: Authorization,
-    ahead: Option<Wish>,
+    prefetch: Option<PrefetchHint>,
 }
 
 /// An answer whose body has come, and whose stream goes on.
@@ -72,7 +72,7 @@ impl Question {
             reference: reference.to_string(),
             method: Method::Get,
             authorization: Authorization::Public,
-            ahead: None,
+            prefetch: None,
         }
     }
 
@@ -81,13 +81,13 @@ impl Question {
     }
 
     pub(crate) fn wishing(self, platform: &str) -> Self {
-        let wish = Wish { platform: platform.parse().unwrap(), small_blobs: true, known: None };
-        Self { ahead: Some(wish), ..self }
+        let wish = PrefetchHint { platform: platform.parse().unwrap(), small_blobs: true, known: None };
+        Self { prefetch: Some(wish), ..self }
     }
 
     /// Wishes for nothing, if the tag still stands for this.
     pub(crate) fn knowing(mut self, digest: impl ToString) -> Self {
-        self.ahead.as_mut().unwrap().known = Some(digest.to_string().parse().unwrap());
+        self.prefetch.as_mut().unwrap().known = Some(digest.to_string().parse().unwrap());
         self
     }
 
@@ -106,9 +106,9 @@ impl Question {
             operation: Operation::Manifest { repository, reference, method: self.method },
             authorization: self.authorization.clone(),
             headers: Headers::of_request(&accept),
-            ahead: self.ahead.clone(),
+            prefetch: self.prefetch.clone(),
         };
-        frame::encode(&Opening::Request(Box::new(request))).unwrap()
+        frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
     }
 }
 
@@ -122,16 +122,16 @@ impl Answered {
         assert!(matches!(body, Body::None | Body::Whole { .. }));
         let mut read = Vec::new();
         loop {
-            let mut announced = [0; Piece::LEN];
+            let mut announced = [0; ChunkHeader::LEN];
             timeout(PATIENCE, stream.read_exact(&mut announced)).await.expect("a body in time").unwrap();
-            match Piece::from_bytes(announced) {
-                Piece::Bytes(count) => {
+            match ChunkHeader::from_bytes(announced) {
+                ChunkHeader::Data(count) => {
                     let from = read.len();
                     read.resize(from + count as usize, 0);
                     stream.read_exact(&mut read[from..]).await.unwrap();
                 }
-                Piece::End => break,
-                Piece::Broken => panic!("a body that broke off"),
+                ChunkHeader::End => break,
+                ChunkHeader::Aborted => panic!("a body that broke off"),
             }
         }
         Self { status, headers, body: read, stream }
@@ -148,13 +148,13 @@ impl Answered {
     }
 
     /// What comes ahead, to the end of the stream.
-    pub(crate) async fn ahead(mut self) -> Vec<(Item, Vec<u8>)> {
+    pub(crate) async fn ahead(mut self) -> Vec<(PrefetchItem, Vec<u8>)> {
         let rest =
             timeout(PATIENCE, self.stream.read_to_end(16 * 1024 * 1024)).await.expect("an end in time");
         let mut rest = &rest.unwrap()[..];
         let mut items = Vec::new();
         while !rest.is_empty() {
-            let (item, start) = frame::split::<Item>(rest).unwrap();
+            let (item, start) = frame::split::<PrefetchItem>(rest).unwrap();
             let (bytes, behind) = rest[start..].split_at(item.length());
             items.push((item, bytes.to_vec()));
             rest = behind;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use docxy_protocol::{
-    ahead::{Content, Item},
-    checksum::Checksum,
-    limits::ITEMS_AHEAD,
+    digester::Digester,
+    limits::PREFETCH_MAX_ITEMS,
     name::{Digest, Reference},
+    prefetch::{Content, PrefetchItem},
     request::{Operation, Request},
 };
 use docxy_tests::hub::{Image, PlatformImage};
@@ -37,17 +37,17 @@ fn digest(text: &impl ToString) -> Digest {
     text.to_string().parse().unwrap()
 }
 
-fn manifest_item(claimed: &Digest, content_type: &str, bytes: &[u8]) -> (Item, Vec<u8>) {
+fn manifest_item(claimed: &Digest, content_type: &str, bytes: &[u8]) -> (PrefetchItem, Vec<u8>) {
     let content = Content::Manifest { content_type: content_type.to_owned() };
-    (Item::new(claimed.clone(), content, bytes.len()).unwrap(), bytes.to_vec())
+    (PrefetchItem::new(claimed.clone(), content, bytes.len()).unwrap(), bytes.to_vec())
 }
 
-fn blob_item(claimed: &Digest, bytes: &[u8]) -> (Item, Vec<u8>) {
-    (Item::new(claimed.clone(), Content::Blob, bytes.len()).unwrap(), bytes.to_vec())
+fn blob_item(claimed: &Digest, bytes: &[u8]) -> (PrefetchItem, Vec<u8>) {
+    (PrefetchItem::new(claimed.clone(), Content::Blob, bytes.len()).unwrap(), bytes.to_vec())
 }
 
 /// Index, manifest and config of an image, as they come behind the answer to a `HEAD`.
-fn parts(image: &Image) -> Vec<(Item, Vec<u8>)> {
+fn parts(image: &Image) -> Vec<(PrefetchItem, Vec<u8>)> {
     let chosen = platform(image);
     vec![
         manifest_item(&digest(image.digest()), image.index().media_type, &image.index().bytes),
@@ -57,7 +57,7 @@ fn parts(image: &Image) -> Vec<(Item, Vec<u8>)> {
 }
 
 /// A registry that has `image`, with this behind each answer that may have something there.
-fn registry(image: &Image, request: &Request, items: Vec<(Item, Vec<u8>)>) -> Said {
+fn registry(image: &Image, request: &Request, items: Vec<(PrefetchItem, Vec<u8>)>) -> Said {
     let index = image.index();
     let chosen = platform(image);
     let (media_type, found, body) = match &request.operation {
@@ -171,19 +171,19 @@ async fn a_manifest_that_is_wrong_itself_is_not_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_was_agreed_is_not_read() {
     let many = |request: &Request| {
-        let items = (0..=ITEMS_AHEAD as u32).map(|n| {
+        let items = (0..=PREFETCH_MAX_ITEMS as u32).map(|n| {
             let content = n.to_be_bytes();
-            blob_item(&Checksum::sha256().of(&content), &content)
+            blob_item(&Digester::sha256().of(&content), &content)
         });
         registry(&hello(), request, items.collect())
     };
     let server = Scripted::new(many).await;
     server.let_through(usize::MAX >> 4);
     ask(&server, Method::HEAD, &manifest(&"latest")).await;
-    let blob = |n: u32| format!("/v2/library/hello/blobs/{}", Checksum::sha256().of(&n.to_be_bytes()));
-    assert_eq!(ask(&server, Method::GET, &blob(ITEMS_AHEAD as u32 - 1)).await.body.len(), 4);
+    let blob = |n: u32| format!("/v2/library/hello/blobs/{}", Digester::sha256().of(&n.to_be_bytes()));
+    assert_eq!(ask(&server, Method::GET, &blob(PREFETCH_MAX_ITEMS as u32 - 1)).await.body.len(), 4);
     assert_eq!(server.asked().len(), 1);
-    ask(&server, Method::GET, &blob(ITEMS_AHEAD as u32)).await;
+    ask(&server, Method::GET, &blob(PREFETCH_MAX_ITEMS as u32)).await;
     assert_eq!(server.asked().len(), 2);
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use docxy_protocol::{
     congestion::Handle,
-    limits::{MAX_FRAME, STREAMS_PER_CLIENT},
+    limits::{MAX_FRAME, STREAMS_PER_CLIENT_MAX},
     link::Link,
     transport,
 };
@@ -105,7 +105,7 @@ async fn streams_that_say_nothing_or_a_byte_now_and_then_are_given_up() {
     let mad = Mad::new(&mut world).await;
     let mut streams = Vec::new();
     // The control stream is one of them, and some credit comes back late.
-    for n in 0..STREAMS_PER_CLIENT - 8 {
+    for n in 0..STREAMS_PER_CLIENT_MAX - 8 {
         let (mut send, receive) = mad.connection.open_bi().await.unwrap();
         // Half of them announce the longest head there may be, and send a byte of it.
         let said = if n % 2 == 0 { &[0][..] } else { &[0, 1, 0, 0, 1] };

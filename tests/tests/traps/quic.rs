@@ -5,7 +5,7 @@ use std::sync::Arc;
 use docxy_protocol::{
     authorization::Authorization,
     congestion::{Choice, Handle},
-    control::{CloseCode, Hello, Opening, Segment},
+    control::{CloseCode, Hello, Segment, StreamHeader},
     frame,
     headers::Headers,
     link::Link,
@@ -71,7 +71,7 @@ pub(crate) async fn verdict(connection: &Connection) -> Option<CloseCode> {
 
 pub(crate) fn hello(link: &Link) -> Vec<u8> {
     let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: Choice::Auto };
-    frame::encode(&Opening::Hello(hello)).unwrap()
+    frame::encode(&StreamHeader::Hello(hello)).unwrap()
 }
 
 pub(crate) fn ping() -> Vec<u8> {
@@ -89,7 +89,7 @@ pub(crate) fn pull(blob: &Blob) -> Vec<u8> {
 
 /// A place for a segment.
 pub(crate) fn segment(exchange: u64, n: u32) -> Vec<u8> {
-    frame::encode(&Opening::Segment(Segment { exchange, n })).unwrap()
+    frame::encode(&StreamHeader::Segment(Segment { exchange, n })).unwrap()
 }
 
 fn request(operation: Operation) -> Vec<u8> {
@@ -98,9 +98,9 @@ fn request(operation: Operation) -> Vec<u8> {
         operation,
         authorization: Authorization::Public,
         headers: Headers::default(),
-        ahead: None,
+        prefetch: None,
     };
-    frame::encode(&Opening::Request(Box::new(request))).unwrap()
+    frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
 }
 
 pub(crate) async fn assert_others_are_served(world: &World) {

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use docxy_protocol::{
-    ahead::Item,
+    chunk::ChunkHeader,
     congestion::Handle,
-    control::{Notice, Opening},
+    control::{Notice, StreamHeader},
     frame,
     headers::Headers,
     identity::Pin,
-    piece::Piece,
+    prefetch::PrefetchItem,
     reply::{Body, Reply, Response},
     request::{Method, Operation, Request},
     tls, transport,
@@ -30,7 +30,7 @@ pub(crate) struct Said {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
-    pub(crate) items: Vec<(Item, Vec<u8>)>,
+    pub(crate) items: Vec<(PrefetchItem, Vec<u8>)>,
     /// Sent instead of all that.
     pub(crate) instead: Option<Vec<u8>>,
 }
@@ -149,7 +149,7 @@ async fn stream(
     gate: Arc<Semaphore>,
 ) {
     match frame::read(&mut receive).await {
-        Ok(Opening::Hello(_)) => {
+        Ok(StreamHeader::Hello(_)) => {
             if let Greeting::Bytes(bytes) = greeting {
                 // An error is a client that has heard enough.
                 let _ = send.write_all(&bytes).await;
@@ -157,13 +157,13 @@ async fn stream(
             // The control stream stays open.
             let _ = send.stopped().await;
         }
-        Ok(Opening::Request(request)) => {
+        Ok(StreamHeader::Request(request)) => {
             asked.lock().unwrap().push((*request).clone());
             // An error is a client that wants no more.
             let _ = say(&mut send, &request, script(&request), &gate).await;
             let _ = send.finish();
         }
-        Ok(Opening::Segment(_)) | Err(_) => {}
+        Ok(StreamHeader::Segment(_)) | Err(_) => {}
     }
 }
 
@@ -191,12 +191,12 @@ async fn say(
     let reply = Reply::Response(Response { status, headers: Headers::of_response(&headers), body });
     send.write_all(&frame::encode(&reply).unwrap()).await?;
     if !is_head && length > 0 {
-        let piece = Piece::Bytes(u32::try_from(length).unwrap());
+        let piece = ChunkHeader::Data(u32::try_from(length).unwrap());
         send.write_all(&piece.to_bytes()).await?;
         send.write_all(&said.body).await?;
     }
-    send.write_all(&Piece::End.to_bytes()).await?;
-    if request.ahead.is_some() {
+    send.write_all(&ChunkHeader::End.to_bytes()).await?;
+    if request.prefetch.is_some() {
         gate.acquire().await.unwrap().forget();
         for (item, bytes) in said.items {
             send.write_all(&frame::encode(&item).unwrap()).await?;

@@ -8,7 +8,7 @@ use std::{
 
 use docxy_protocol::{
     control::CloseCode,
-    limits::{STRANGER_WINDOW, UNAUTHENTICATED_BEFORE_RETRY},
+    limits::{UNAUTHENTICATED_BEFORE_RETRY, UNAUTHENTICATED_WINDOW},
     link::Link,
     tls,
 };
@@ -107,7 +107,7 @@ async fn what_strangers_send_without_a_hello_costs_little_memory() {
     while let Some(sent) = pushing.join_next().await {
         most = most.max(sent.unwrap());
     }
-    assert!(most <= u64::from(STRANGER_WINDOW), "{most} bytes were taken from a stranger");
+    assert!(most <= u64::from(UNAUTHENTICATED_WINDOW), "{most} bytes were taken from a stranger");
     let grown = world.server.process().memory().unwrap().peak.saturating_sub(before);
     assert!(grown < 32 << 20, "the server grew by {grown} bytes");
 }

@@ -2,9 +2,9 @@
 //! sends control characters, or far too much, changes neither the log's lines nor the terminal.
 
 use docxy_protocol::{
+    chunk::ChunkHeader,
     fault::{FaultKind, Hop},
     frame,
-    piece::Piece,
     reply::{Body, Reply, Response},
 };
 use docxy_tests::process::PATIENCE;
@@ -83,9 +83,9 @@ async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
         body: Body::Whole { length: Some(9) },
     };
     let mut bytes = frame::encode(&Reply::Response(head)).unwrap();
-    bytes.extend_from_slice(&Piece::Bytes(3).to_bytes());
+    bytes.extend_from_slice(&ChunkHeader::Data(3).to_bytes());
     bytes.extend_from_slice(b"abc");
-    bytes.extend_from_slice(&Piece::Broken.to_bytes());
+    bytes.extend_from_slice(&ChunkHeader::Aborted.to_bytes());
     bytes.extend(frame::encode(&(Hop::Cdn, FaultKind::Truncated, EVIL.repeat(400))).unwrap());
     let mut scripted = Scripted::new(move |_| Said::bytes(bytes.clone())).await;
     let answer = scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await;

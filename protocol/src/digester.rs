@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 /// A digest in the making.
 #[derive(Debug)]
-pub struct Checksum(Hash);
+pub struct Digester(Hash);
 
 #[derive(Debug)]
 enum Hash {
@@ -13,10 +13,10 @@ enum Hash {
     Sha512(Sha512),
 }
 
-impl Checksum {
+impl Digester {
     /// Begins one by the algorithm of `wanted`, so that the two can be compared.
     #[must_use]
-    pub fn like(wanted: &Digest) -> Self {
+    pub fn matching(wanted: &Digest) -> Self {
         match wanted.algorithm() {
             "sha512" => Self(Hash::Sha512(Sha512::new())),
             _ => Self::sha256(),
@@ -74,7 +74,7 @@ mod tests {
             ),
         ] {
             let wanted: Digest = digest.parse().unwrap();
-            assert_eq!(Checksum::like(&wanted).of(b"abc"), wanted);
+            assert_eq!(Digester::matching(&wanted).of(b"abc"), wanted);
         }
     }
 }

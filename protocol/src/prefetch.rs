@@ -3,11 +3,11 @@
 //!
 //! ```text
 //!  client                                                     server
-//!    │ Opening::Request with a Wish, FIN ─────────────────────▶ │ HEAD or GET manifests/<tag>
+//!    │ StreamHeader::Request with a PrefetchHint, FIN ─────────────────────▶ │ HEAD or GET manifests/<tag>
 //!    │ ◀──────────────────────────────── Reply … Piece::End     │ the answer, which never waits
-//!    │ ◀─────────────────── Item, and its bytes  (the index)    │ unless it was the answer's body
-//!    │ ◀─────────────────── Item, and its bytes  (the manifest) │ of the platform wished for
-//!    │ ◀─────────────────── Item, and its bytes  (the config)   │
+//!    │ ◀─────────────────── PrefetchItem, and its bytes  (the index)    │ unless it was the answer's body
+//!    │ ◀─────────────────── PrefetchItem, and its bytes  (the manifest) │ of the platform wished for
+//!    │ ◀─────────────────── PrefetchItem, and its bytes  (the config)   │
 //!    │ ◀──────────────────────────────────────────────── FIN    │
 //! ```
 //!
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 /// What may follow the answer to a request for a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct PrefetchHint {
     /// Which image of an index.
     #[serde(with = "platform::text")]
     pub platform: Platform,
@@ -36,7 +36,7 @@ pub struct Wish {
 /// Announces so many bytes, which follow it on the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Announced")]
-pub struct Item {
+pub struct PrefetchItem {
     digest: Digest,
     content: Content,
     length: u32,
@@ -56,7 +56,7 @@ pub enum Content {
 
 /// Why something cannot come ahead.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ItemError {
+pub enum PrefetchItemError {
     /// More bytes than such an item may have.
     #[error("an item of {0} bytes, which is too long")]
     TooLong(usize),
@@ -65,17 +65,17 @@ pub enum ItemError {
     ContentType,
 }
 
-impl Item {
+impl PrefetchItem {
     /// An item of `length` bytes.
     ///
     /// # Errors
     /// Where it is longer than [`MAX_MANIFEST`] or [`MAX_SMALL_BLOB`], or of no media type.
-    pub fn new(digest: Digest, content: Content, length: usize) -> Result<Self, ItemError> {
+    pub fn new(digest: Digest, content: Content, length: usize) -> Result<Self, PrefetchItemError> {
         let most = match &content {
             Content::Manifest { content_type } => {
                 let visible = content_type.bytes().all(|byte| matches!(byte, b' '..=b'~'));
                 if !visible || !(1..=255).contains(&content_type.len()) {
-                    return Err(ItemError::ContentType);
+                    return Err(PrefetchItemError::ContentType);
                 }
                 MAX_MANIFEST
             }
@@ -83,7 +83,7 @@ impl Item {
         };
         match u32::try_from(length) {
             Ok(counted) if length <= most => Ok(Self { digest, content, length: counted }),
-            _ => Err(ItemError::TooLong(length)),
+            _ => Err(PrefetchItemError::TooLong(length)),
         }
     }
 
@@ -114,10 +114,10 @@ struct Announced {
     length: u32,
 }
 
-impl TryFrom<Announced> for Item {
-    type Error = ItemError;
+impl TryFrom<Announced> for PrefetchItem {
+    type Error = PrefetchItemError;
 
-    fn try_from(Announced { digest, content, length }: Announced) -> Result<Self, ItemError> {
+    fn try_from(Announced { digest, content, length }: Announced) -> Result<Self, PrefetchItemError> {
         Self::new(digest, content, length as usize)
     }
 }

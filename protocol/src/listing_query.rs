@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 /// Why a query was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the query has characters that RFC 3986 does not allow there, or more than 2048 bytes")]
-pub struct PageError;
+pub struct ListingQueryError;
 
 /// A query to hand on, without the leading `?`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Page(String);
+pub struct ListingQuery(String);
 
-impl Page {
+impl ListingQuery {
     /// Takes over what a request's query has beside `ns`, which is containerd's word to us.
     ///
     /// # Errors
     /// Where the query is no query or too long.
-    pub fn from_query(query: Option<&str>) -> Result<Self, PageError> {
+    pub fn from_query(query: Option<&str>) -> Result<Self, ListingQueryError> {
         let kept: Vec<&str> = query
             .unwrap_or_default()
             .split('&')
@@ -37,17 +37,17 @@ impl Page {
     }
 }
 
-impl TryFrom<String> for Page {
-    type Error = PageError;
+impl TryFrom<String> for ListingQuery {
+    type Error = ListingQueryError;
 
-    fn try_from(text: String) -> Result<Self, PageError> {
+    fn try_from(text: String) -> Result<Self, ListingQueryError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&b);
-        if text.len() <= 2048 && text.bytes().all(allowed) { Ok(Self(text)) } else { Err(PageError) }
+        if text.len() <= 2048 && text.bytes().all(allowed) { Ok(Self(text)) } else { Err(ListingQueryError) }
     }
 }
 
-impl From<Page> for String {
-    fn from(page: Page) -> String {
+impl From<ListingQuery> for String {
+    fn from(page: ListingQuery) -> String {
         page.0
     }
 }
@@ -58,12 +58,12 @@ mod tests {
 
     #[test]
     fn a_page_keeps_the_registrys_keys_and_drops_ours() {
-        let suffix = |q| Page::from_query(q).unwrap().suffix();
+        let suffix = |q| ListingQuery::from_query(q).unwrap().suffix();
         assert_eq!(suffix(None), "");
         assert_eq!(suffix(Some("ns=docker.io")), "");
         assert_eq!(suffix(Some("n=2&ns=docker.io&last=a%2Fb")), "?n=2&last=a%2Fb");
-        assert!(Page::from_query(Some("a b")).is_err());
-        assert!(Page::from_query(Some("a#b")).is_err());
-        assert!(Page::from_query(Some(&"a".repeat(2049))).is_err());
+        assert!(ListingQuery::from_query(Some("a b")).is_err());
+        assert!(ListingQuery::from_query(Some("a#b")).is_err());
+        assert!(ListingQuery::from_query(Some(&"a".repeat(2049))).is_err());
     }
 }

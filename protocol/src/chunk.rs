@@ -5,33 +5,33 @@
 //! 9000, section 3.2: a receiver may discard what was not read yet). So a stream that just ends is
 //! never a whole body, and a reset is left for what nobody wants any more.
 
-/// What comes next on an answering stream. Each is announced by [`Piece::LEN`] bytes.
+/// What comes next on an answering stream. Each is announced by [`ChunkHeader::LEN`] bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece {
+pub enum ChunkHeader {
     /// So many bytes of the body.
-    Bytes(u32),
+    Data(u32),
     /// The end of a whole body. Nothing of it follows, but perhaps what comes
-    /// [ahead](crate::ahead).
+    /// [ahead](crate::prefetch).
     End,
     /// The end of a broken one. A frame with a [`Fault`](crate::fault::Fault) follows, and nothing
     /// else.
-    Broken,
+    Aborted,
 }
 
-impl Piece {
+impl ChunkHeader {
     /// Bytes of an announcement.
     pub const LEN: usize = 4;
 
     /// Most bytes in one piece: far more than is ever written at once.
-    pub const MOST: u32 = BROKEN - 1;
+    pub const MAX_DATA: u32 = ABORTED - 1;
 
     /// The announcement.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; Self::LEN] {
         match self {
-            Self::Bytes(count) => count,
+            Self::Data(count) => count,
             Self::End => END,
-            Self::Broken => BROKEN,
+            Self::Aborted => ABORTED,
         }
         .to_be_bytes()
     }
@@ -41,15 +41,15 @@ impl Piece {
     pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         match u32::from_be_bytes(bytes) {
             END => Self::End,
-            BROKEN => Self::Broken,
-            count => Self::Bytes(count),
+            ABORTED => Self::Aborted,
+            count => Self::Data(count),
         }
     }
 }
 
 /// No bytes at all would be a piece that says nothing, so its number is free.
 const END: u32 = 0;
-const BROKEN: u32 = u32::MAX;
+const ABORTED: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -57,11 +57,16 @@ mod tests {
 
     #[test]
     fn every_piece_is_what_it_was_announced_as() {
-        for piece in [Piece::Bytes(1), Piece::Bytes(Piece::MOST), Piece::End, Piece::Broken] {
-            assert_eq!(Piece::from_bytes(piece.to_bytes()), piece);
+        for piece in [
+            ChunkHeader::Data(1),
+            ChunkHeader::Data(ChunkHeader::MAX_DATA),
+            ChunkHeader::End,
+            ChunkHeader::Aborted,
+        ] {
+            assert_eq!(ChunkHeader::from_bytes(piece.to_bytes()), piece);
         }
-        assert_eq!(Piece::End.to_bytes(), [0; 4]);
-        assert_eq!(Piece::Bytes(258).to_bytes(), [0, 0, 1, 2]);
-        assert_eq!(Piece::Broken.to_bytes(), [255; 4]);
+        assert_eq!(ChunkHeader::End.to_bytes(), [0; 4]);
+        assert_eq!(ChunkHeader::Data(258).to_bytes(), [0, 0, 1, 2]);
+        assert_eq!(ChunkHeader::Aborted.to_bytes(), [255; 4]);
     }
 }

@@ -3,7 +3,7 @@
 //! Follows the rate of the connection, so that a slow one needs little memory and a fast one stays full. Must
 //! never be the reason for a low rate: the window is several BDPs.
 
-use crate::limits::{BULK_WINDOW_LEAST, BULK_WINDOW_MOST, SEGMENT, SEGMENTS_AHEAD, SEGMENTS_AHEAD_MOST};
+use crate::limits::{BULK_WINDOW_MAX, BULK_WINDOW_MIN, INITIAL_SEGMENTS, INITIAL_SEGMENTS_MAX, SEGMENT};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ impl BulkWindow {
     #[must_use]
     pub fn segments(&self) -> usize {
         let bytes = (self.bdp * WINDOW_BDPS) as u64;
-        let segments = bytes.clamp(BULK_WINDOW_LEAST, BULK_WINDOW_MOST).div_ceil(u64::from(SEGMENT));
+        let segments = bytes.clamp(BULK_WINDOW_MIN, BULK_WINDOW_MAX).div_ceil(u64::from(SEGMENT));
         usize::try_from(segments).unwrap_or(usize::MAX)
     }
 
@@ -70,7 +70,7 @@ impl BulkWindow {
     #[must_use]
     pub fn ahead(&self) -> u32 {
         let segments = (self.bdp / f64::from(SEGMENT)).ceil() as u32;
-        segments.clamp(SEGMENTS_AHEAD, SEGMENTS_AHEAD_MOST)
+        segments.clamp(INITIAL_SEGMENTS, INITIAL_SEGMENTS_MAX)
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn the_window_is_eight_bandwidth_delay_products() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
-        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_LEAST, SEGMENTS_AHEAD));
+        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_MIN, INITIAL_SEGMENTS));
         run(&mut window, &mut clock, 37_500_000, 200, 100);
         let bdp = 7_500_000;
         assert!((8 * bdp..8 * bdp + MIB).contains(&bytes(&window)), "{}", bytes(&window));
@@ -114,11 +114,11 @@ mod tests {
     fn the_window_has_a_minimum_and_a_maximum() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
         run(&mut window, &mut clock, 10_000, 300, 100);
-        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_LEAST, SEGMENTS_AHEAD));
+        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_MIN, INITIAL_SEGMENTS));
         run(&mut window, &mut clock, 62_500_000, 300, 100);
-        assert!(bytes(&window) > BULK_WINDOW_MOST - 2 * MIB, "{}", bytes(&window));
+        assert!(bytes(&window) > BULK_WINDOW_MAX - 2 * MIB, "{}", bytes(&window));
         run(&mut window, &mut clock, 1 << 33, 300, 100);
-        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_MOST, SEGMENTS_AHEAD_MOST));
+        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_MAX, INITIAL_SEGMENTS_MAX));
     }
 
     #[test]
@@ -130,7 +130,7 @@ mod tests {
         run(&mut window, &mut clock, 37_500_000, 200, 1);
         assert_eq!(bytes(&window), before, "after an idle minute");
         run(&mut window, &mut clock, 2_500_000, 200, 300);
-        assert_eq!(bytes(&window), BULK_WINDOW_LEAST, "ten round trips at a fifteenth of the rate");
+        assert_eq!(bytes(&window), BULK_WINDOW_MIN, "ten round trips at a fifteenth of the rate");
     }
 
     #[test]
@@ -141,6 +141,6 @@ mod tests {
             window.observe(now, received, Duration::ZERO);
         }
         window.observe(now + Duration::from_millis(60), 0, Duration::ZERO);
-        assert_eq!(bytes(&window), BULK_WINDOW_LEAST);
+        assert_eq!(bytes(&window), BULK_WINDOW_MIN);
     }
 }

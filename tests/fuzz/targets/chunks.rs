@@ -2,25 +2,25 @@
 //! that says neither that it was whole nor why it broke is neither.
 #![no_main]
 
+use docxy_protocol::chunk::ChunkHeader;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::frame;
-use docxy_protocol::piece::Piece;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut left = bytes;
-    while let Some((announced, behind)) = left.split_first_chunk::<{ Piece::LEN }>() {
-        let piece = Piece::from_bytes(*announced);
+    while let Some((announced, behind)) = left.split_first_chunk::<{ ChunkHeader::LEN }>() {
+        let piece = ChunkHeader::from_bytes(*announced);
         assert_eq!(piece.to_bytes(), *announced);
         left = behind;
         match piece {
-            Piece::Bytes(count) => {
-                assert!((1..=Piece::MOST).contains(&count));
+            ChunkHeader::Data(count) => {
+                assert!((1..=ChunkHeader::MAX_DATA).contains(&count));
                 let Some((_, behind)) = left.split_at_checked(count as usize) else { return };
                 left = behind;
             }
-            Piece::End => return,
-            Piece::Broken => return fault(left),
+            ChunkHeader::End => return,
+            ChunkHeader::Aborted => return fault(left),
         }
     }
 });
