@@ -52,6 +52,7 @@ pub mod secret;
 pub mod segment;
 pub mod tls;
 pub mod token;
+pub mod token_origins;
 pub mod token_response;
 pub mod transport;
 pub mod udp_buffers;

@@ -13,7 +13,6 @@ mod host;
 mod patience;
 mod render;
 mod rewrite;
-mod services;
 
 use crate::gateway::Gateway;
 use crate::tunnel::Tunnel;

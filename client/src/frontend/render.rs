@@ -36,7 +36,7 @@ pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
 
 /// What may be done on a path instead (RFC 9110, section 10.2.1).
 fn allowed(path: &str) -> &'static str {
-    if path == "/auth/token" {
+    if path == "/auth/token" || path.starts_with("/auth/token/") {
         "GET, POST"
     } else if path.contains("/blobs/uploads/") {
         // Nothing at all, which is said by an empty list.

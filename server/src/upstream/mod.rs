@@ -25,6 +25,7 @@ mod guard;
 mod manifests;
 mod one_flight;
 mod origin;
+mod origins;
 mod promise;
 mod quota;
 mod registry;
@@ -85,9 +86,10 @@ impl Upstream {
     /// Where a certificate of the settings cannot be used.
     pub(crate) fn new(settings: &Settings, store: &Store) -> Result<Self, UpstreamError> {
         let roots = roots::system();
+        let origins = origins::Origins::default();
         let mut registries = HashMap::new();
         for entry in &settings.registries {
-            let registry = Registry::new(entry, settings, &roots, chance)
+            let registry = Registry::new(entry, settings, &roots, chance, origins.clone())
                 .map_err(|source| UpstreamError::Tls { registry: entry.name.clone(), source })?;
             let registry = Arc::new(registry);
             let manifests =
