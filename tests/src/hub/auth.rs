@@ -12,6 +12,7 @@ use url::form_urlencoded;
 
 use super::{
     World,
+    fault::Fault,
     reply::{Body, json, set, text},
     token::{Access, Grant},
 };
@@ -48,7 +49,7 @@ fn get(world: &World, headers: &HeaderMap, query: &str) -> Response<Body> {
         Basic::Given(..) | Basic::Unreadable => return refused(),
     };
     let grant = grant(world, account, &query);
-    let token = world.tokens.issue(&grant);
+    let token = issue(world, &grant);
     let mut document = json!({
         "token": token,
         "access_token": token,
@@ -82,7 +83,7 @@ fn post(world: &World, form: &[u8]) -> Response<Body> {
     };
     let grant = grant(world, Some(account), &form);
     let mut document = json!({
-        "access_token": world.tokens.issue(&grant),
+        "access_token": issue(world, &grant),
         "scope": grant.scope(),
         "expires_in": world.tokens.lifetime_secs(),
         "issued_at": jiff::Timestamp::now().to_string(),
@@ -91,6 +92,16 @@ fn post(world: &World, form: &[u8]) -> Response<Body> {
         document["refresh_token"] = json!(refresh);
     }
     json(StatusCode::OK, &document)
+}
+
+fn issue(world: &World, grant: &Grant) -> String {
+    let mut token = world.tokens.issue(grant);
+    if let Some(Fault::LongToken { bytes }) =
+        world.faults.take("/token", |fault| matches!(fault, Fault::LongToken { .. }))
+    {
+        token.push_str(&"x".repeat(bytes));
+    }
+    token
 }
 
 /// Of what was asked, what this account may have.

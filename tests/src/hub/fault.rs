@@ -56,6 +56,11 @@ pub enum Fault {
     AbuseLimit,
     /// The registry refuses a good token as invalid.
     InvalidToken,
+    /// The token service appends so many bytes to a token, which makes it invalid.
+    LongToken {
+        /// How many.
+        bytes: usize,
+    },
     /// A manifest's last byte is another one, so that it doesn't hash to its digest.
     CorruptManifest,
     /// A manifest comes without `Content-Length`.

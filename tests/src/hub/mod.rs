@@ -162,6 +162,7 @@ struct World {
     urls: signed_url::UrlSigner,
     url_lifetime: Duration,
     absolute_links: bool,
+    challenges: registry::Challenges,
     faults: Faults,
     journal: Journal,
     transfers: Transfers,
@@ -188,6 +189,7 @@ impl Hub {
             store: config.store,
             url_lifetime: config.url_lifetime,
             absolute_links: config.absolute_links,
+            challenges: registry::Challenges::default(),
             faults: Faults::new(),
             journal: Journal::new(),
             transfers: Transfers::new(),
@@ -255,6 +257,12 @@ impl Hub {
     /// Faults to come.
     pub fn faults(&self) -> &Faults {
         &self.world.faults
+    }
+
+    /// Makes the registry use these `WWW-Authenticate` lines instead of its own when it refuses a request whose path
+    /// contains `part`, as a hostile registry could.
+    pub fn challenge_with(&self, part: &str, lines: &[&str]) {
+        self.world.challenges.set(part, lines);
     }
 
     /// Requests so far.

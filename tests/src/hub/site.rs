@@ -46,6 +46,16 @@ impl Default for Names {
 }
 
 impl Names {
+    /// The names of another registry than Docker Hub, whose API is at `host`.
+    pub fn of(host: &str) -> Self {
+        Self {
+            registry: host.to_owned(),
+            auth: format!("auth.{host}"),
+            cdn: format!("cdn.{host}"),
+            service: "container_registry".into(),
+        }
+    }
+
     /// The host name of a site.
     pub fn host(&self, site: Site) -> &str {
         match site {
