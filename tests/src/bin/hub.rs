@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use docxy_tests::hub::{
-    Backend, Blob, Format, Hub, HubConfig, Image, Listen, PullLimit, PullLimits, Site, Store, seed_of,
+    Backend, Blob, Format, Hub, HubConfig, Image, Listen, Names, PullLimit, PullLimits, Site, Store, seed_of,
 };
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +30,12 @@ struct Arguments {
     /// Where the CDN listens.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen_cdn: SocketAddr,
+    /// Be another registry than Docker Hub: API at HOST, token service at auth.HOST, CDN at cdn.HOST.
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// A challenge that replaces the registry's own when it refuses a manifest request.
+    #[arg(long, value_name = "CHALLENGE")]
+    challenge: Vec<String>,
     /// A Unix socket to be made for the journal and for faults.
     #[arg(long, value_name = "SOCKET")]
     control: Option<PathBuf>,
@@ -94,6 +100,10 @@ async fn main() -> Result<()> {
     let mut published = BTreeMap::new();
     let store = fill(&arguments, &mut published)?;
     let mut hub = Hub::start(config(&arguments, store)).await?;
+    if !arguments.challenge.is_empty() {
+        let lines: Vec<_> = arguments.challenge.iter().map(String::as_str).collect();
+        hub.challenge_with("/manifests/", &lines);
+    }
     if let Some(path) = &arguments.control {
         hub.serve_control(path)?;
     }
@@ -133,6 +143,7 @@ fn config(arguments: &Arguments, store: Store) -> HubConfig {
         pull_limits.anonymous.map(|limit| PullLimit { pulls: arguments.anonymous_pulls, ..limit });
     HubConfig {
         store,
+        names: arguments.host.as_deref().map_or_else(Names::default, Names::of),
         backend: if arguments.distribution { Backend::Distribution } else { Backend::Memory },
         listen: Listen {
             registry: arguments.listen_registry,

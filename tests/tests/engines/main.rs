@@ -5,6 +5,7 @@ mod archive;
 mod crossings;
 mod docker;
 mod harness;
+mod hostile_registry;
 mod isolation;
 mod layout;
 mod others;

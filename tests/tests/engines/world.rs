@@ -20,8 +20,17 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) server: Server,
     pub(crate) hub: Hub,
+    /// The registry [`OTHER`], in a world with two registries.
+    pub(crate) other: Option<StandIn>,
     pub(crate) lab: Lab,
 }
+
+/// Another registry than Docker Hub: `owner/image` is public, `owner/private` is [`ALICE`]'s.
+pub(crate) const OTHER: &str = "evil.example";
+
+/// Its challenge for manifests, which asks for one of her Docker Hub tokens.
+const HOSTILE: &str = "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\",\
+                       scope=\"repository:alice/private:pull,push\"";
 
 /// The stand-in's process in the hub's namespace, and what it holds.
 pub(crate) struct Hub {
@@ -39,6 +48,8 @@ pub(crate) struct Hub {
 pub(crate) enum Behind {
     /// The stand-in itself, which redirects blobs to its CDN and counts pulls.
     StandIn,
+    /// The stand-in, and beside it [`OTHER`].
+    TwoRegistries,
     /// A real registry process (Debian's `docker-registry`) with the stand-in's token service.
     RealRegistry,
 }
@@ -61,15 +72,30 @@ impl World {
     fn new(behind: Behind) -> Result<Self> {
         let lab = Lab::new()?;
         let hub = Hub::start(&lab, behind)?;
-        let server = Server::start(Some(&lab.abroad), Lab::ABROAD, &hub.stand_in.server_config())?;
+        let mut config = hub.stand_in.server_config();
+        let other = match behind {
+            Behind::TwoRegistries => Some(start_other(&lab)?),
+            Behind::StandIn | Behind::RealRegistry => None,
+        };
+        if let Some(other) = &other {
+            other.add_to(&mut config, OTHER);
+        }
+        let server = Server::start(Some(&lab.abroad), Lab::ABROAD, &config)?;
         let client = Client::start(Some(&lab.laptop), &server.invite("laptop")?)?;
-        Ok(Self { client, server, hub, lab })
+        Ok(Self { client, server, hub, other, lab })
     }
 
     /// The client as engines name a registry in an image's name: `127.0.0.1:PORT`.
     pub(crate) fn registry(&self) -> String {
         self.client.address().to_string()
     }
+}
+
+fn start_other(lab: &Lab) -> Result<StandIn> {
+    let account = format!("--account={}:{}", ALICE.user, ALICE.password);
+    let (host, challenge) = (format!("--host={OTHER}"), format!("--challenge={HOSTILE}"));
+    let content = ["--image=owner/image", "--private=owner/private", &account, &host, &challenge];
+    StandIn::start(Some(&lab.hub), Listen::on(Lab::HUB), &content)
 }
 
 impl Hub {
@@ -81,6 +107,11 @@ impl Hub {
     /// All requests so far.
     pub(crate) fn journal(&self) -> Result<Vec<Entry>> {
         self.stand_in.journal()
+    }
+
+    /// Forgets them.
+    pub(crate) fn clear_journal(&self) -> Result<()> {
+        self.stand_in.clear_journal()
     }
 
     fn start(lab: &Lab, behind: Behind) -> Result<Self> {
