@@ -66,7 +66,18 @@ pub struct Client {
 impl Server {
     /// Starts one in `namespace` that listens on `ip`, at a port that the kernel picks.
     pub fn start(namespace: Option<&Namespace>, ip: IpAddr, config: &ServerConfig) -> Result<Self> {
+        Self::start_with(namespace, ip, config, |_| Ok(()))
+    }
+
+    /// The same, where its state folder is made by `put` before it starts.
+    pub fn start_with(
+        namespace: Option<&Namespace>,
+        ip: IpAddr,
+        config: &ServerConfig,
+        put: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
         let program = Program::new("docxy-server", namespace)?;
+        put(&program.path("state"))?;
         fs::write(program.path("server.toml"), config.to_toml()?)?;
         let (process, address) = run_server(&program, SocketAddr::new(ip, 0))?;
         Ok(Self { process, address, program })
