@@ -59,14 +59,12 @@ impl Load {
 
     /// In one step, so that a reader sees whole JSON.
     fn write_status_file(&self) {
-        let Some(path) = self.status_file.clone() else { return };
+        let Some(path) = &self.status_file else { return };
         let status = self.status().to_string() + "\n";
-        // A disk may take its time.
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = file::write(&path, status.as_bytes()) {
-                tracing::error!(%error, "cannot write the status file");
-            }
-        });
+        // Written here: a few hundred bytes, and only when the operator sends the signal.
+        if let Err(error) = file::write(path, status.as_bytes()) {
+            tracing::error!(%error, "cannot write the status file");
+        }
     }
 
     /// What is in use now, and beside it what happened since the start.

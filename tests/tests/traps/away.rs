@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use docxy_protocol::limits::IDLE_TIMEOUT;
-use docxy_tests::process::PATIENCE;
+use docxy_tests::{docxy::exchanges_with, process::PATIENCE};
 use http::StatusCode;
 use tokio::task::block_in_place;
 
 use crate::{
     engine::{ANY, Engine},
     lost_line::{MIB, Way, assert_whole, begin},
-    world::{World, client, config, hub, invite, logged, server},
+    world::{World, client, config, count, hub, invite, server, wait_for_count},
 };
 
 /// What counts as "at once" on a busy machine.
@@ -33,7 +33,8 @@ async fn a_laptop_that_sleeps_in_mid_pull_goes_on_when_it_wakes() {
     block_in_place(|| {
         world.client.process().signal("STOP").unwrap();
         // It sleeps for longer than the server waits for it.
-        world.server.process().wait_for_line("disconnected", 3 * IDLE_TIMEOUT).unwrap();
+        let is_alone = |status: &serde_json::Value| status["connections"] == 0;
+        world.server.wait_for_status("lose its client", 3 * IDLE_TIMEOUT, is_alone).unwrap();
         world.client.process().signal("CONT").unwrap();
     });
     let awake = Instant::now();
@@ -44,7 +45,7 @@ async fn a_laptop_that_sleeps_in_mid_pull_goes_on_when_it_wakes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nat_that_forgets_again_and_again_costs_no_connection() {
-    let Way { mut world, relay } = Way::new().await;
+    let Way { world, relay } = Way::new().await;
     for _ in 0..3 {
         relay.rebind_ports();
         assert_served_at_once(&world.engine).await;
@@ -56,8 +57,8 @@ async fn a_nat_that_forgets_again_and_again_costs_no_connection() {
         raw.read_body((part * 16 * MIB) as usize).await;
     }
     assert_whole(&raw.rest().await, &blob);
-    let log = world.client.process().log();
-    assert!(!log.contains("tunnel lost") && log.matches("tunnel up").count() == 1, "{log}");
+    let counts = ["tunnel/connects", "tunnel/stalls", "tunnel/disconnects"];
+    assert_eq!(counts.map(|name| count(&world.client, name)), [1, 0, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,12 +73,13 @@ async fn a_server_that_is_drained_hands_new_pulls_to_the_next_one_at_once() {
     let raw = begin(&world, &path, 2 * MIB).await;
 
     block_in_place(|| world.server.process().signal("TERM")).unwrap();
-    logged(world.client.process(), "tunnel lost", 1);
+    wait_for_count(&mut world.client, "tunnel/disconnects", 1);
     assert_served_at_once(&world.engine).await;
     assert_eq!(world.client.health().unwrap()["server"], second.address().to_string());
-    logged(second.process(), "answered", 1);
+    let has_answered = |status: &serde_json::Value| exchanges_with(status, "answered") > 0;
+    block_in_place(|| second.wait_for_status("answer", PATIENCE, has_answered)).unwrap();
     // What runs is finished where it began.
-    assert!(!world.client.process().log().contains("broke off"));
+    assert_eq!(count(&world.client, "transfers/interruptions"), 0);
     assert_whole(&raw.rest().await, &blob);
     let status = block_in_place(|| world.server.process().wait_until_ended(2 * PATIENCE)).unwrap();
     assert!(status.success(), "{status}");

@@ -24,7 +24,7 @@ use tokio::task::block_in_place;
 
 use crate::{
     engine::{ANY, Engine},
-    world::{config, hub, up},
+    world::{config, hub, wait_until_up},
 };
 
 /// The contract: a revocation ends open connections within two seconds.
@@ -55,7 +55,7 @@ impl Pair {
             let server = Server::start_as(&server, None, Ipv4Addr::LOCALHOST.into(), &config).unwrap();
             let link = server.invite("laptop").unwrap();
             let mut client = Client::start_as(&client, None, &link).unwrap();
-            up(&mut client);
+            wait_until_up(&mut client);
             Self { hub, server, client }
         })
     }

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::hub::{Fault, Rule, Transfer, TransferState};
+use docxy_tests::{
+    docxy::exchanges_with,
+    hub::{Fault, Rule, Transfer, TransferState},
+};
 
 use crate::{
     engine::{Engine, PATIENCE},
@@ -93,8 +96,8 @@ async fn an_engine_that_hangs_up_before_the_answer_frees_its_place() {
     world.hub.request_log().wait_for(|entry| entry.site == site, PATIENCE).await.unwrap();
     drop(raw);
     let mut server = world.server;
-    let cancelled = tokio::task::block_in_place(|| server.process().wait_for_line("cancelled", AT_ONCE));
-    cancelled.unwrap();
+    let is_cancelled = |status: &serde_json::Value| exchanges_with(status, "cancelled") == 1;
+    tokio::task::block_in_place(|| server.wait_for_status("cancel", AT_ONCE, is_cancelled)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use docxy_protocol::control::CloseCode;
 use docxy_tests::{
     docxy::{Client, Server},
     hub::{Fault, Rule},
@@ -14,7 +15,7 @@ use tokio::task::block_in_place;
 use crate::{
     engine::Engine,
     raw::{End, Raw},
-    world::{World, client, invite},
+    world::{World, client, count, invite, wait_for_count},
 };
 
 /// The contract: a revocation ends open connections within two seconds.
@@ -33,12 +34,15 @@ async fn refusal(client: &Client) -> String {
     message
 }
 
-/// A client with a link that doesn't get it in, once the attempt was made.
-fn turned_away(link: &str, logs: &str) -> (Client, String) {
+/// A client with a link that doesn't get it in, once `/health` shows this state and this reason.
+fn turned_away(link: &str, state: &str, reason: &str) -> Client {
+    let has_failed = |health: &Value| {
+        health["tunnel"] == state && health["reason"].as_str().is_some_and(|text| text.contains(reason))
+    };
     block_in_place(|| {
         let mut client = Client::start(None, link).unwrap();
-        let line = client.process().wait_for_line(logs, PATIENCE).unwrap();
-        (client, line)
+        client.wait_for_health("fail to connect", PATIENCE, has_failed).unwrap();
+        client
     })
 }
 
@@ -57,9 +61,8 @@ async fn a_revoked_client_is_cut_off_within_two_seconds_and_knows_why() {
     raw.read_body(2 << 20).await;
     block_in_place(|| {
         world.server.revoke("laptop").unwrap();
-        let refused = "the server refuses this client";
-        let line = world.client.process().wait_for_line(refused, REVOKED_WITHIN).unwrap();
-        assert!(line.contains("revoked"), "{line}");
+        let is_refused = |health: &Value| health["tunnel"] == "refused";
+        world.client.wait_for_health("be refused", REVOKED_WITHIN, is_refused).unwrap();
     });
     let said = raw.rest().await;
     assert!((said.body().len() as u64) < blob.len() && said.end == End::Fin);
@@ -80,7 +83,7 @@ async fn a_name_that_is_invited_anew_has_a_new_link_and_the_old_one_stays_dead()
     let new = invite(&mut world.server, "phone");
     let phone = client(&new, &[]);
     assert_eq!(Engine::at(phone.address()).get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
-    turned_away(&old, "the server refuses this client");
+    turned_away(&old, "refused", CloseCode::UnknownClient.reason());
     assert_eq!(world.engine.get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
 }
 
@@ -90,9 +93,8 @@ async fn a_client_that_the_server_does_not_know_is_told_so() {
     let link = invite(&mut world.server, "phone");
     let secret = between(&link, "phone:", "@");
     for wrong in [link.replace("phone:", "telephone:"), link.replace(secret, &"A".repeat(secret.len()))] {
-        let (client, line) = turned_away(&wrong, "the server refuses this client");
-        let why = "no client of this name with this secret is known to the server";
-        assert!(line.contains(why), "{line}");
+        let why = CloseCode::UnknownClient.reason();
+        let client = turned_away(&wrong, "refused", why);
         assert!(refusal(&client).await.contains(why));
     }
 }
@@ -102,8 +104,7 @@ async fn somebody_elses_server_is_not_believed() {
     let mut world = World::new().await;
     let link = invite(&mut world.server, "phone");
     let pin = link.split_once("pin=").unwrap().1;
-    let (client, line) = turned_away(&link.replace(pin, &"A".repeat(pin.len())), "no tunnel yet");
-    assert!(line.contains("pin"), "{line}");
+    let client = turned_away(&link.replace(pin, &"A".repeat(pin.len())), "connecting", "pin");
     let told = refusal(&client).await;
     assert!(told.contains("pin"), "{told}");
 }
@@ -160,12 +161,14 @@ async fn a_link_that_is_used_in_too_many_places_loses_the_oldest_and_no_other_cl
     let hub = crate::world::hub().await;
     let mut server = crate::world::server(&crate::world::config(&hub));
     let shared = invite(&mut server, "shared");
-    let mut other = client(&invite(&mut server, "other"), &[]);
+    let other = client(&invite(&mut server, "other"), &[]);
     let mut first = client(&shared, &[]);
     let _seven: Vec<_> = (0..7).map(|_| client(&shared, &[])).collect();
-    assert!(!first.process().log().contains("tunnel lost"), "eight are allowed");
+    assert_eq!(count(&first, "tunnel/disconnects"), 0, "eight are allowed");
     let _ninth = client(&shared, &[]);
-    let line = block_in_place(|| first.process().wait_for_line("tunnel lost", PATIENCE)).unwrap();
-    assert!(line.contains("too many places"), "{line}");
-    assert!(!other.process().log().contains("tunnel lost"));
+    wait_for_count(&mut first, "tunnel/disconnects", 1);
+    let health = block_in_place(|| first.health()).unwrap();
+    let reason = health["since_start"]["tunnel"]["last_disconnect"]["reason"].as_str().unwrap();
+    assert_eq!(reason, CloseCode::TooMany.reason());
+    assert_eq!(count(&other, "tunnel/disconnects"), 0);
 }

@@ -1,18 +1,14 @@
 //! A hostile registry on the server's list tries to get a user's Docker Hub token: its challenges name Docker Hub's
 //! realm, service and repositories. The engine has a Docker Hub account and does what challenges say.
 
-use docxy_tests::{
-    hub::{Hub, LoggedRequest, Site, TokenError},
-    process::PATIENCE,
-};
+use docxy_tests::hub::{Hub, LoggedRequest, Site, TokenError};
 use http::{Method, StatusCode};
 use serde_json::Value;
-use tokio::task::block_in_place;
 
 use crate::{
     engine::{ANY, Answer, Engine, basic},
     other_registry::Two,
-    world::{ALICE, World},
+    world::{ALICE, restart_client},
 };
 
 const EVIL: &str = "evil.example";
@@ -264,7 +260,7 @@ async fn a_remembered_hostile_challenge_is_confined_as_well_also_after_a_restart
     let asked = two.other.request_log().snapshot().len();
     for restarted in [false, true] {
         if restarted {
-            restart_client(&mut two.world);
+            restart_client(&mut two.world.client);
         }
         for (path, name, method) in requests() {
             let answer = engine.ask(method, &path, &[ANY]).await;
@@ -328,12 +324,4 @@ async fn a_password_in_a_request_to_another_registry_is_not_sent_there() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     }
     assert_nothing_leaked(&two, &victim);
-}
-
-fn restart_client(world: &mut World) {
-    block_in_place(|| {
-        world.client.stop().unwrap();
-        world.client.start_again().unwrap();
-        world.client.process().wait_for_line("tunnel up", PATIENCE).unwrap();
-    });
 }

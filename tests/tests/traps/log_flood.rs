@@ -55,7 +55,7 @@ async fn requests_that_are_refused_do_not_fill_the_disk() {
         format!("GET /v2/a/tags/list?ns=unlisted.example HTTP/1.1\r\nhost: {host}\r\n\r\n"),
     ];
     let started = Instant::now();
-    let before = world.client.process().log_size();
+    let before = world.client.process().output_size();
     for request in &kinds {
         flood(world.client.address(), request).await;
     }
@@ -92,7 +92,7 @@ async fn strangers_do_not_fill_the_servers_disk() {
     let secret = line.split_once("phone:").unwrap().1.split_once('@').unwrap().0;
     let wrong: Link = line.replace(secret, "wrongwrongwrongwrongwrongwrongwrongwrongwro").parse().unwrap();
     let started = Instant::now();
-    let before = world.server.process().log_size();
+    let before = world.server.process().output_size();
     let talks_nonsense = async || {
         let connection = dial(&world, &link).await;
         say(&connection, b"GET / HTTP/1.1\r\n\r\n").await;
@@ -115,10 +115,10 @@ async fn strangers_do_not_fill_the_servers_disk() {
 
 /// How much a process has logged once it logs no more.
 fn settled(process: &mut Process) -> u64 {
-    let mut last = (process.log_size(), Instant::now());
+    let mut last = (process.output_size(), Instant::now());
     block_in_place(|| {
         process.wait_for("be quiet", PATIENCE, |process| {
-            let now = process.log_size();
+            let now = process.output_size();
             if now != last.0 {
                 last = (now, Instant::now());
             }

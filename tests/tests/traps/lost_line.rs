@@ -14,13 +14,13 @@ use crate::{
     engine::{ANY, Engine},
     raw::{End, Raw, Said},
     relay::Relay,
-    world::{ALICE, World, bytes, client, config, hub, logged, server},
+    world::{ALICE, World, bytes, client, config, count, hub, server, wait_for_count},
 };
 
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// What the client says when a transfer has lost its line.
-const HOLDING: &str = "a transfer broke off; holding on";
+/// How often a body has lost its connection before its end.
+const INTERRUPTIONS: &str = "transfers/interruptions";
 
 /// A world whose way is in our hands.
 pub(crate) struct Way {
@@ -33,12 +33,8 @@ impl Way {
         let hub = hub().await;
         let server = server(&config(&hub));
         let relay = Relay::to(server.address()).await;
-        let public = relay.address().to_string();
-        let link = block_in_place(|| server.command(&["invite", "laptop", "--public", &public])).unwrap();
-        let mut world_server = server;
-        logged(world_server.process(), "the clients have changed", 1);
-        let client = client(link.trim(), &[]);
-        let world = World { engine: Engine::at(client.address()), client, server: world_server, hub };
+        let client = client(&relay.link_to(&server, "laptop"), &[]);
+        let world = World { engine: Engine::at(client.address()), client, server, hub };
         Self { world, relay }
     }
 }
@@ -96,7 +92,7 @@ async fn a_server_that_crashes_in_mid_pull_costs_less_than_a_mebibyte() {
     crash(&mut way.world);
     start_again(&mut way.world);
     assert_whole(&raw.rest().await, &blob);
-    logged(way.world.client.process(), HOLDING, 1);
+    wait_for_count(&mut way.world.client, INTERRUPTIONS, 1);
     let crossed = way.relay.bytes_down() - before;
     // Packets have heads, and acknowledgements want some, too.
     let most = blob.len() * 106 / 100 + MIB;
@@ -115,7 +111,7 @@ async fn a_pull_that_is_held_up_is_told_of_by_health() {
     crash(&mut world);
     // Reads on, and so comes to where nothing more is.
     let (raw, little) = (tokio::spawn(raw.rest()), tokio::spawn(little.rest()));
-    logged(world.client.process(), HOLDING, 2);
+    wait_for_count(&mut world.client, INTERRUPTIONS, 2);
     let waiting = all_held(&world.engine, 2).await;
     for blob in [&blob, &small] {
         let entry = waiting.iter().find(|entry| entry["what"] == blob.digest().as_str());
@@ -168,7 +164,7 @@ async fn dockerd_that_resumes_a_layer_itself_is_resumed_in_its_turn() {
     assert!(said.status() == 206 && said.head().contains(&answered), "{}", said.head());
     layer.extend_from_slice(said.body());
     assert!(said.end == End::Fin && layer == bytes(&blob), "{} bytes", layer.len());
-    logged(world.client.process(), HOLDING, 1);
+    wait_for_count(&mut world.client, INTERRUPTIONS, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +184,7 @@ async fn containerds_parallel_ranges_all_go_on_and_leave_nothing_running() {
     crash(&mut world);
     start_again(&mut world);
     join_all(chunks.iter_mut().map(|raw| raw.read_body(CHUNK))).await;
-    logged(world.client.process(), HOLDING, 4);
+    wait_for_count(&mut world.client, INTERRUPTIONS, 4);
     let content = bytes(&blob);
     for (n, raw) in chunks.iter().enumerate() {
         assert!(raw.status() == 206 && raw.body()[..CHUNK] == content[n * CHUNK..(n + 1) * CHUNK], "{n}");
@@ -229,7 +225,7 @@ async fn a_manifest_whose_line_breaks_in_the_middle_arrives_whole() {
     };
     let (answer, ()) = tokio::join!(pull, mend);
     assert!(answer.whole && answer.body == manifest.bytes, "{} bytes", answer.body.len());
-    logged(world.client.process(), HOLDING, 1);
+    wait_for_count(&mut world.client, INTERRUPTIONS, 1);
     let asked = world.hub.request_log().count(|entry| entry.path.ends_with("/manifests/long"));
     assert_eq!(asked, 2);
 }
@@ -258,7 +254,7 @@ async fn a_pull_that_nobody_comes_back_for_ends_broken_when_patience_does() {
     assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
     assert!((said.body().len() as u64) < blob.len() && bytes(&blob).starts_with(said.body()));
     assert_eq!(said.end, End::Fin, "a reset would fail a pull that could be resumed");
-    logged(world.client.process(), "transfer broken off", 1);
+    wait_for_count(&mut world.client, "transfers/failures", 1);
     assert!(held(&world.engine).await.is_empty());
 }
 
@@ -273,7 +269,7 @@ async fn an_outage_is_over_for_a_pull_soon_after_it_is_over() {
         raw.read_body(63 * MIB as usize).await;
         raw.rest().await
     });
-    logged(world.client.process(), "the line is silent", 1);
+    wait_for_count(&mut world.client, "tunnel/stalls", 1);
     // Long enough for probes of the old line to have become rare.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let before = relay.bytes_down();
@@ -292,7 +288,7 @@ async fn an_outage_is_over_for_a_pull_soon_after_it_is_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_begins_to_lose_a_tenth_of_all_packets_carries_a_pull_once() {
-    let Way { mut world, relay } = Way::new().await;
+    let Way { world, relay } = Way::new().await;
     let (blob, path) = world.with_blob(1, 32 * MIB);
     let before = relay.bytes_down();
     let raw = begin(&world, &path, 2 * MIB).await;
@@ -301,32 +297,31 @@ async fn a_line_that_begins_to_lose_a_tenth_of_all_packets_carries_a_pull_once()
     let crossed = relay.bytes_down() - before;
     println!("{crossed} bytes crossed for a blob of {}", blob.len());
     assert!(crossed <= blob.len() * 106 / 100 + 2 * MIB, "{crossed} bytes crossed");
-    let log = world.client.process().log();
-    assert!(!log.contains("the line is silent") && !log.contains(HOLDING), "{log}");
+    let counts = ["tunnel/stalls", INTERRUPTIONS].map(|name| count(&world.client, name));
+    assert_eq!(counts, [0, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_whose_address_changes_keeps_its_connection() {
-    let Way { mut world, relay } = Way::new().await;
+    let Way { world, relay } = Way::new().await;
     let (blob, path) = world.with_blob(1, 64 * MIB);
     let raw = begin(&world, &path, 2 * MIB).await;
     relay.rebind_ports();
     assert_whole(&raw.rest().await, &blob);
-    let log = world.client.process().log();
-    assert!(!log.contains("tunnel lost"), "{log}");
+    assert_eq!(count(&world.client, "tunnel/disconnects"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flow_that_is_blocked_for_ever_is_left_for_another() {
-    let Way { mut world, relay } = Way::new().await;
+    let Way { world, relay } = Way::new().await;
     let (blob, path) = world.with_blob(1, 64 * MIB);
     let raw = begin(&world, &path, 2 * MIB).await;
     relay.block_flows();
     let started = Instant::now();
     assert_whole(&raw.rest().await, &blob);
     println!("a pull was over {:?} after its flow had been blocked", started.elapsed());
-    let log = world.client.process().log();
-    assert!(log.contains("the line is silent") && !log.contains("timed out"), "{log}");
+    let counts = ["tunnel/stalls", "tunnel/connects", "tunnel/disconnects"];
+    assert_eq!(counts.map(|name| count(&world.client, name)), [1, 2, 0], "replaced before it timed out");
 }
 
 /// A transfer of a private blob by `bearer`, whose tokens end while the server is away.
@@ -349,7 +344,7 @@ async fn a_token_that_expires_in_mid_pull_is_renewed() {
     let bearer = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     let (blob, said) = with_expired_token(&mut world, &bearer).await;
     assert_whole(&said, &blob);
-    logged(world.client.process(), "a token that has expired was renewed", 1);
+    assert_eq!(count(&world.client, "transfers/tokens_renewed"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -361,5 +356,5 @@ async fn a_token_that_nobody_can_renew_ends_the_pull_short() {
     let (blob, said) = with_expired_token(&mut world, &bearer).await;
     assert!((said.body().len() as u64) < blob.len() && bytes(&blob).starts_with(said.body()));
     assert_eq!(said.end, End::Fin);
-    logged(world.client.process(), "transfer broken off", 1);
+    wait_for_count(&mut world.client, "transfers/failures", 1);
 }

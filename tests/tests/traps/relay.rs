@@ -12,9 +12,14 @@ use std::{
     time::Duration,
 };
 
+use docxy_tests::docxy::Server;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
-use tokio::{net::UdpSocket, task::JoinSet, time::Instant};
+use tokio::{
+    net::UdpSocket,
+    task::{JoinSet, block_in_place},
+    time::Instant,
+};
 
 /// A UDP relay in front of one server.
 pub(crate) struct Relay {
@@ -75,9 +80,10 @@ impl Relay {
         Self { address, path, _task: task }
     }
 
-    /// The address that clients dial.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// A new client's link to `server` through this relay.
+    pub(crate) fn link_to(&self, server: &Server, client: &str) -> String {
+        let invite = ["invite", client, "--public", &self.address.to_string()];
+        block_in_place(|| server.command(&invite)).unwrap().trim().to_owned()
     }
 
     /// Bytes that have passed towards the client.

@@ -133,11 +133,11 @@ async fn a_file_that_is_wrong_changes_nothing() {
         no_ca,
         no_password,
     ] {
-        let before = world.server.process().log_size();
+        let before = world.server.process().output_size();
         world.server.reload_text(&wrong).unwrap();
         // That something was logged is all that tells when it has been read.
         let complaint =
-            |process: &docxy_tests::process::Process| Ok((process.log_size() > before).then_some(()));
+            |process: &docxy_tests::process::Process| Ok((process.output_size() > before).then_some(()));
         block_in_place(|| world.server.process().wait_for("complain", PATIENCE, complaint)).unwrap();
         assert_eq!(list(engine, OTHER, "owner/image").await.status, StatusCode::FORBIDDEN, "{wrong}");
         assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK, "{wrong}");
@@ -249,9 +249,9 @@ async fn the_log_level_follows_the_file_unless_the_command_line_has_said_it() {
         let client = client(&invite(&mut server, "laptop"), &[]);
         let engine = Engine::at(client.address());
         let logs = async |server: &mut Server| {
-            let before = server.process().log_size();
+            let before = server.process().output_size();
             assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
-            server.process().log_size() - before
+            server.process().output_size() - before
         };
         assert_eq!(logs(&mut server).await, 0);
         server.reload(&both).unwrap();

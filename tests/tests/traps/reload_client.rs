@@ -19,7 +19,7 @@ use tokio::task::block_in_place;
 use crate::{
     engine::{ANY, Engine},
     raw::{End, Raw},
-    world::{config, hub, invite, server, up},
+    world::{config, hub, invite, server, wait_until_up},
 };
 
 /// After a refusal a client asks its server again once a minute.
@@ -48,7 +48,7 @@ impl Configured {
         };
         let client = block_in_place(|| {
             let mut client = Client::start_as(&launch, None, &link).unwrap();
-            up(&mut client);
+            wait_until_up(&mut client);
             client
         });
         Self { client, server, hub, folder }
@@ -65,9 +65,9 @@ impl Configured {
 
     /// The same, and waits until it has been read, of which the log tells by growing.
     fn reload_and_wait(&mut self, toml: &str) {
-        let before = self.client.process().log_size();
+        let before = self.client.process().output_size();
         self.reload(toml);
-        let read = |process: &Process| Ok((process.log_size() > before).then_some(()));
+        let read = |process: &Process| Ok((process.output_size() > before).then_some(()));
         block_in_place(|| self.client.process().wait_for("read its settings", PATIENCE, read)).unwrap();
     }
 
@@ -198,11 +198,11 @@ async fn the_log_level_follows_the_file() {
     let mut configured = Configured::start("log = 'error'").await;
     let engine = configured.engine();
     let logs = async |configured: &mut Configured| {
-        let before = configured.client.process().log_size();
+        let before = configured.client.process().output_size();
         let bearer = engine.anonymous("library/hello").await;
         let path = "/v2/library/hello/tags/list";
         assert_eq!(engine.get(path, &[("authorization", &bearer)]).await.status, StatusCode::OK);
-        configured.client.process().log_size() - before
+        configured.client.process().output_size() - before
     };
     assert_eq!(logs(&mut configured).await, 0);
     configured.reload("log = 'debug'");
@@ -219,8 +219,8 @@ async fn the_log_level_follows_the_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_under_way_is_told_at_usr1() {
     let mut configured = Configured::start("log = 'warn,docxy_client::report=info'").await;
-    let before = configured.client.process().log_size();
-    let told = |process: &Process| Ok((process.log_size() > before).then_some(()));
+    let before = configured.client.process().output_size();
+    let told = |process: &Process| Ok((process.output_size() > before).then_some(()));
     block_in_place(|| {
         configured.client.process().signal("USR1").unwrap();
         configured.client.process().wait_for("tell", PATIENCE, told).unwrap();

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::{docxy::Client, process::PATIENCE};
+use docxy_tests::docxy::Client;
 use tokio::task::block_in_place;
 
 use crate::{
     engine::Engine,
-    world::{config, hub, invite, server},
+    world::{config, count, hub, invite, server, wait_for_count},
 };
 
 const CLIENTS: usize = 50;
@@ -25,14 +25,8 @@ async fn a_server_that_was_killed_tells_its_clients_when_it_is_back() {
         let link = invite(&mut server, &format!("client-{n}"));
         clients.push(block_in_place(|| Client::start(None, &link)).unwrap());
     }
-    let up = |client: &mut Client, times: usize| {
-        let ups = |process: &docxy_tests::process::Process| {
-            Ok((process.log().matches("tunnel up").count() >= times).then_some(()))
-        };
-        block_in_place(|| client.process().wait_for("tunnel up", PATIENCE, ups)).unwrap();
-    };
     for client in &mut clients {
-        up(client, 1);
+        wait_for_count(client, "tunnel/connects", 1);
     }
     block_in_place(|| {
         server.process().kill().unwrap();
@@ -40,14 +34,13 @@ async fn a_server_that_was_killed_tells_its_clients_when_it_is_back() {
     });
     let started = Instant::now();
     for client in &mut clients {
-        up(client, 2);
+        wait_for_count(client, "tunnel/connects", 2);
     }
     let took = started.elapsed();
     println!("{CLIENTS} clients were back after {took:?}");
     for client in &mut clients {
-        let log = client.process().log();
-        let lost = log.lines().find(|line| line.contains("tunnel lost")).unwrap();
-        assert!(lost.contains("reset by peer"), "not by its silence: {lost}");
+        // They were told. Otherwise they would have replaced a silent connection.
+        assert_eq!(["tunnel/disconnects", "tunnel/stalls"].map(|name| count(client, name)), [1, 0]);
     }
     assert!(took < BACK_WITHIN, "{took:?}");
     let answer = Engine::at(clients[0].address()).get("/v2/", &[]).await;

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::docxy::{Client, Server};
+use docxy_tests::docxy::Client;
 use http::{Method, StatusCode};
 use tokio::task::block_in_place;
 
 use crate::{
     engine::{ANY, Engine},
     relay::Relay,
-    world::{config, hello, hub, logged, server},
+    world::{config, hello, hub, server, wait_until_up},
 };
 
 const ONE_WAY: Duration = Duration::from_millis(300);
@@ -19,14 +19,6 @@ const DOCKERD: (&str, &str) = ("user-agent", "docker/29.0.1 go/go1.25.4");
 
 /// How often a busy machine may spoil a measurement.
 const ATTEMPTS: usize = 4;
-
-/// A link that leads to `server` through `relay`.
-fn link(server: &mut Server, relay: &Relay) -> String {
-    let public = relay.address().to_string();
-    let link = block_in_place(|| server.command(&["invite", "laptop", "--public", &public])).unwrap();
-    logged(server.process(), "the clients have changed", 1);
-    link.trim().to_owned()
-}
 
 /// What `measured` takes, in round trips, at best; each attempt is made from the beginning, until one is below `most`.
 async fn trips(most: f64, measured: impl AsyncFn() -> Duration) -> f64 {
@@ -44,9 +36,9 @@ async fn trips(most: f64, measured: impl AsyncFn() -> Duration) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_has_just_been_started_answers_after_two_round_trips() {
     let hub = hub().await;
-    let mut server = server(&config(&hub));
+    let server = server(&config(&hub));
     let relay = Relay::with_delay(server.address(), ONE_WAY).await;
-    let link = link(&mut server, &relay);
+    let link = relay.link_to(&server, "laptop");
     let measured = trips(2.75, async || {
         let started = Instant::now();
         let client = block_in_place(|| Client::start(None, &link)).unwrap();
@@ -62,9 +54,9 @@ async fn a_client_that_has_just_been_started_answers_after_two_round_trips() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_image_takes_one_round_trip_on_a_line_that_has_slept() {
     let hub = hub().await;
-    let mut server = server(&config(&hub));
+    let server = server(&config(&hub));
     let relay = Relay::with_delay(server.address(), ONE_WAY).await;
-    let link = link(&mut server, &relay);
+    let link = relay.link_to(&server, "laptop");
     let image = hello();
     let platform = image.platform(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }).unwrap();
     let paths = [
@@ -75,7 +67,7 @@ async fn a_small_image_takes_one_round_trip_on_a_line_that_has_slept() {
     ];
     let measured = trips(1.75, async || {
         let mut client = block_in_place(|| Client::start(None, &link)).unwrap();
-        logged(client.process(), "tunnel up", 1);
+        wait_until_up(&mut client);
         // Nothing but a ping now and then.
         tokio::time::sleep(Duration::from_secs(5)).await;
         let engine = Engine::at(client.address());

@@ -23,7 +23,7 @@ use tokio::{
     task::{JoinSet, block_in_place},
 };
 
-use crate::{engine::Engine, world::logged};
+use crate::{engine::Engine, world::wait_until_up};
 
 /// An answer, and what comes behind it.
 pub(crate) struct Said {
@@ -61,7 +61,7 @@ impl Scripted {
     pub(crate) async fn new(answer: impl Fn(&Request) -> Said + Send + Sync + 'static) -> Self {
         let welcome = frame::encode(&Notice::Welcome { version: "scripted".into() }).unwrap();
         let mut scripted = Self::greeting(Greeting::Bytes(welcome), answer).await;
-        logged(scripted.client.process(), "tunnel up", 1);
+        wait_until_up(&mut scripted.client);
         scripted
     }
 

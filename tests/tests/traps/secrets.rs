@@ -44,7 +44,6 @@ impl Talkative {
         let mut command = Self::command(self.folder.path(), "invite");
         command.args([name, "--public", &self.address]);
         let link = run(command, PATIENCE).unwrap().succeeded().unwrap();
-        self.process.wait_for_line("the clients have changed", PATIENCE).unwrap();
         link.trim().to_owned()
     }
 
@@ -58,8 +57,8 @@ impl Talkative {
 /// The log of a client whose link doesn't get it in.
 fn turned_away(link: &str) -> String {
     let mut client = Client::start_with(None, link, &["--log", "trace"]).unwrap();
-    client.process().wait_for_line("the server refuses this client", PATIENCE).unwrap();
-    client.process().log()
+    client.wait_for_health("be refused", PATIENCE, |health| health["tunnel"] == "refused").unwrap();
+    client.process().output()
 }
 
 /// What `docxy-client pull` says while it pulls.
@@ -204,7 +203,7 @@ async fn no_secret_stands_in_a_log_at_the_most_talkative_level() {
     let stranger = block_in_place(|| turned_away(&link.replace(secret, wrong)));
     let pull = block_in_place(|| pull(&link));
 
-    let (theirs, ours) = (server.process.log(), client.process().log());
+    let (theirs, ours) = (server.process.output(), client.process().output());
     for log in [&theirs, &ours, &stranger, &pull] {
         assert!(log.contains("TRACE"), "there is nothing to look through");
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use docxy_tests::{
+    docxy::{Client, Server},
     hub::Digest,
     process::{PATIENCE, Process},
 };
@@ -12,7 +13,7 @@ use tokio::task::block_in_place;
 use crate::{
     engine::ANY,
     raw::{End, Raw, Said},
-    world::{World, logged},
+    world::{World, wait_until_down},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -44,9 +45,20 @@ impl Transfer {
     }
 }
 
-fn terminate(process: &mut Process, logs: &str) {
-    block_in_place(|| process.signal("TERM")).unwrap();
-    logged(process, logs, 1);
+fn drain(server: &mut Server) {
+    block_in_place(|| {
+        server.process().signal("TERM").unwrap();
+        server.wait_for_status("drain", PATIENCE, |status| status["draining"] == true).unwrap();
+    });
+}
+
+fn end(client: &mut Client) {
+    let process = client.process();
+    let is_closed = |process: &Process| Ok(process.listening()?.is_empty().then_some(()));
+    block_in_place(|| {
+        process.signal("TERM").unwrap();
+        process.wait_for("close its port", PATIENCE, is_closed).unwrap();
+    });
 }
 
 fn ends_well(process: &mut Process, within: Duration) {
@@ -58,8 +70,8 @@ fn ends_well(process: &mut Process, within: Duration) {
 async fn a_server_that_is_stopped_finishes_what_runs_and_begins_nothing_new() {
     let mut world = World::new().await;
     let transfer = Transfer::begin(&world).await;
-    terminate(world.server.process(), "draining");
-    logged(world.client.process(), "tunnel lost", 1);
+    drain(&mut world.server);
+    wait_until_down(&mut world.client);
     let engine = world.engine;
     let late = tokio::spawn(async move {
         let bearer = engine.anonymous("library/hello").await;
@@ -77,7 +89,7 @@ async fn a_server_that_is_stopped_finishes_what_runs_and_begins_nothing_new() {
 async fn a_server_that_is_stopped_twice_ends_at_once_and_the_next_one_goes_on() {
     let mut world = World::new().await;
     let transfer = Transfer::begin(&world).await;
-    terminate(world.server.process(), "draining");
+    drain(&mut world.server);
     let started = Instant::now();
     world.server.process().signal("TERM").unwrap();
     ends_well(world.server.process(), PATIENCE);
@@ -92,7 +104,7 @@ async fn a_client_that_is_stopped_finishes_what_runs() {
     let transfer = Transfer::begin(&world).await;
     let mut idle = Raw::get(world.client.address(), "/health", &[]).await;
     idle.read_body(1).await;
-    terminate(world.client.process(), "ending");
+    end(&mut world.client);
     // Connections without a request go at once, and nobody new is let in.
     assert_eq!(idle.rest().await.end, End::Fin);
     let newcomer = tokio::net::TcpStream::connect(world.client.address()).await;
@@ -105,7 +117,7 @@ async fn a_client_that_is_stopped_finishes_what_runs() {
 async fn a_client_that_is_stopped_twice_ends_at_once() {
     let mut world = World::new().await;
     let transfer = Transfer::begin(&world).await;
-    terminate(world.client.process(), "ending");
+    end(&mut world.client);
     let started = Instant::now();
     world.client.process().signal("TERM").unwrap();
     ends_well(world.client.process(), PATIENCE);

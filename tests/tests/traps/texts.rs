@@ -9,11 +9,13 @@ use docxy_protocol::{
 };
 use docxy_tests::process::PATIENCE;
 use http::StatusCode;
+use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::{
     engine::{ANY, Answer},
     scripted::{Greeting, Said, Scripted},
+    world::{wait_for_count, wait_until_up},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -55,7 +57,7 @@ fn message(answer: &Answer) -> String {
 
 /// Nothing of what was sent became a line of its own, or was acted upon.
 fn assert_log(scripted: &mut Scripted) {
-    let log = scripted.client.process().log();
+    let log = scripted.client.process().output();
     assert!(!log.contains(['\u{1b}', '\u{7}', '\r']), "a control character in the log");
     let forged = |line: &str| line.starts_with("2026-12-01T00:00:00Z") || line.chars().count() > 4 * LONGEST;
     assert!(!log.lines().any(forged), "a forged line in the log, or one that is too long");
@@ -90,7 +92,11 @@ async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
     let mut scripted = Scripted::new(move |_| Said::bytes(bytes.clone())).await;
     let answer = scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await;
     assert!(!answer.whole, "{answer:?}");
-    block_in_place(|| scripted.client.process().wait_for_line("forged", PATIENCE)).unwrap();
+    wait_for_count(&mut scripted.client, "transfers/failures", 1);
+    let health = scripted.engine.get("/health", &[]).await.json();
+    let reason = health["since_start"]["transfers"]["last_failure"]["reason"].as_str().unwrap();
+    assert!(reason.contains("forged"), "{reason}");
+    assert_shown(reason);
     assert_log(&mut scripted);
 }
 
@@ -99,9 +105,12 @@ async fn a_servers_version_is_clean_and_short() {
     for version in [EVIL.to_owned(), EVIL.repeat(400)] {
         let greeting = Greeting::Bytes(welcome(&version));
         let mut scripted = Scripted::greeting(greeting, |_| Said::new(200, &[], b"{}")).await;
-        let line = block_in_place(|| scripted.client.process().wait_for_line("tunnel up", PATIENCE)).unwrap();
-        assert!(line.chars().count() < 400, "{line}");
-        assert_eq!(scripted.engine.get("/health", &[]).await.json()["tunnel"], "up");
+        wait_until_up(&mut scripted.client);
+        wait_for_count(&mut scripted.client, "tunnel/connects", 1);
+        let health = scripted.engine.get("/health", &[]).await.json();
+        let shown = health["since_start"]["tunnel"]["server_version"].as_str().unwrap();
+        assert!(shown.contains("forged") && shown.chars().count() < 400, "{shown}");
+        assert_shown(shown);
         assert_log(&mut scripted);
     }
 }
@@ -111,7 +120,9 @@ async fn the_reason_for_hanging_up_is_clean_and_short() {
     for reason in [EVIL.to_owned(), EVIL.repeat(10_000)] {
         let greeting = Greeting::Close(reason.into_bytes());
         let mut scripted = Scripted::greeting(greeting, |_| Said::new(200, &[], b"{}")).await;
-        block_in_place(|| scripted.client.process().wait_for_line("forged", PATIENCE)).unwrap();
+        let has_reason = |health: &Value| health["reason"].as_str().is_some_and(|it| it.contains("forged"));
+        let client = &mut scripted.client;
+        block_in_place(|| client.wait_for_health("be hung up on", PATIENCE, has_reason)).unwrap();
         let health = scripted.engine.get("/health", &[]).await;
         assert_eq!(health.json()["tunnel"], "connecting");
         assert_shown(health.json()["reason"].as_str().unwrap());

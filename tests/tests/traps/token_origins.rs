@@ -6,10 +6,7 @@ use docxy_protocol::{
     name::Registry,
     token::{Parsed, TokenRequest},
 };
-use docxy_tests::{
-    hub::{Access, Fault, Grant, Hub, Rule, Site},
-    process::PATIENCE,
-};
+use docxy_tests::hub::{Access, Fault, Grant, Hub, Rule, Site};
 use http::{Method, StatusCode};
 use tokio::task::block_in_place;
 
@@ -17,7 +14,7 @@ use crate::{
     asking::{Asker, Question},
     engine::{ANY, Answer, Engine, basic},
     other_registry::{OTHER, Two},
-    world::{ALICE, World},
+    world::{ALICE, World, restart_client},
 };
 
 const PRIVATE: &str = "/v2/alice/private/manifests/latest";
@@ -52,14 +49,6 @@ fn unknown_token_of(other: &Hub) -> String {
     format!("Bearer {}", other.tokens().issue(&grant))
 }
 
-fn restart_client(world: &mut World) {
-    block_in_place(|| {
-        world.client.stop().unwrap();
-        world.client.start_again().unwrap();
-        world.client.process().wait_for_line("tunnel up", PATIENCE).unwrap();
-    });
-}
-
 fn restart_server(world: &mut World) {
     block_in_place(|| {
         world.server.stop().unwrap();
@@ -74,7 +63,7 @@ async fn a_docker_hub_token_never_reaches_another_registry_also_after_restarts()
     let token = engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     for restarted in ["nothing", "the client", "the server"] {
         match restarted {
-            "the client" => restart_client(&mut two.world),
+            "the client" => restart_client(&mut two.world.client),
             "the server" => restart_server(&mut two.world),
             _ => {}
         }

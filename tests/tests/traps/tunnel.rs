@@ -8,7 +8,7 @@ use tokio::task::block_in_place;
 
 use crate::{
     engine::{ANY, Answer, Engine},
-    world::{World, config, hub, invite, logged, server},
+    world::{World, config, hub, invite, server, wait_until_down, wait_until_up},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -45,7 +45,7 @@ async fn a_client_without_its_server_says_so_at_once_and_serves_when_it_comes() 
     assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
 
     block_in_place(|| server.start_again()).unwrap();
-    logged(client.process(), "tunnel up", 1);
+    wait_until_up(&mut client);
     let health = engine.get("/health", &[]).await;
     assert_eq!((health.status, &health.json()["tunnel"]), (StatusCode::OK, &"up".into()));
     assert_eq!(health.json()["server"], server.address().to_string());
@@ -57,7 +57,7 @@ async fn a_client_without_its_server_says_so_at_once_and_serves_when_it_comes() 
 async fn a_pull_waits_out_a_restart_of_the_server() {
     let mut world = World::new().await;
     block_in_place(|| world.server.stop()).unwrap();
-    logged(world.client.process(), "tunnel lost", 1);
+    wait_until_down(&mut world.client);
     let health = world.engine.get("/health", &[]).await;
     assert_eq!((health.status, &health.json()["tunnel"]), (StatusCode::SERVICE_UNAVAILABLE, &"down".into()));
     assert!(health.json()["since"].is_string(), "{health:?}");
@@ -72,7 +72,7 @@ async fn a_pull_waits_out_a_restart_of_the_server() {
 async fn engines_hear_of_a_lost_tunnel_before_they_give_up_themselves() {
     let mut world = World::new().await;
     block_in_place(|| world.server.stop()).unwrap();
-    logged(world.client.process(), "tunnel lost", 1);
+    wait_until_down(&mut world.client);
     let timed = async |path: &str, agent: &str| {
         let started = Instant::now();
         let (status, code, message) =

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use docxy_tests::{
     docxy::{Client, Server, ServerConfig, Upstream},
     hub::{Blob, Hub, HubConfig, Image, Store},
-    process::{PATIENCE, Process},
+    process::PATIENCE,
 };
+use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::engine::Engine;
@@ -110,21 +111,37 @@ pub(crate) fn invite(server: &mut Server, name: &str) -> String {
 
 /// A client whose tunnel is up.
 pub(crate) fn client(link: &str, arguments: &[&str]) -> Client {
-    block_in_place(|| {
-        let mut client = Client::start_with(None, link, arguments).unwrap();
-        client.process().wait_for_line("tunnel up", PATIENCE).unwrap();
-        client
-    })
+    let mut client = block_in_place(|| Client::start_with(None, link, arguments)).unwrap();
+    wait_until_up(&mut client);
+    client
 }
 
 /// Waits until a client's tunnel is up.
-pub(crate) fn up(client: &mut Client) {
-    client.wait_for_health("connect", PATIENCE, |health| health["tunnel"] == "up").unwrap();
+pub(crate) fn wait_until_up(client: &mut Client) {
+    block_in_place(|| client.wait_until_up(PATIENCE)).unwrap();
 }
 
-/// Waits until this has been logged so many times.
-pub(crate) fn logged(process: &mut Process, text: &str, times: usize) {
-    let what = format!("log `{text}` {times} times");
-    let enough = |process: &Process| Ok((process.log().matches(text).count() >= times).then_some(()));
-    block_in_place(|| process.wait_for(&what, PATIENCE, enough)).unwrap();
+/// Waits until a client's tunnel is not up.
+pub(crate) fn wait_until_down(client: &mut Client) {
+    let is_down = |health: &Value| health["tunnel"] != "up";
+    block_in_place(|| client.wait_for_health("lose its tunnel", PATIENCE, is_down)).unwrap();
+}
+
+/// Waits until a client has counted so many events, such as `tunnel/connects`.
+pub(crate) fn wait_for_count(client: &mut Client, name: &str, at_least: u64) {
+    block_in_place(|| client.wait_for_count(name, at_least, PATIENCE)).unwrap();
+}
+
+/// How many of these events a client has counted.
+pub(crate) fn count(client: &Client, name: &str) -> u64 {
+    block_in_place(|| client.count(name)).unwrap()
+}
+
+/// Restarts a client, and waits until its tunnel is up.
+pub(crate) fn restart_client(client: &mut Client) {
+    block_in_place(|| {
+        client.stop().unwrap();
+        client.start_again().unwrap();
+    });
+    wait_until_up(client);
 }

@@ -3,11 +3,11 @@
 use docxy_tests::hub::{Fault, Rule};
 use http::StatusCode;
 
-use crate::world::{World, bytes, logged};
+use crate::world::{World, bytes};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_blob_ends_broken_and_the_log_names_the_hop() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str())];
     for (seed, len, byte) in [(1, 3_000_000, 5), (2, 3_000_000, 2_999_999), (3, 300_000, 100_000), (4, 10, 9)]
@@ -18,7 +18,9 @@ async fn a_wrong_blob_ends_broken_and_the_log_names_the_hop() {
         assert_eq!(answer.status, StatusCode::OK);
         assert!(!answer.whole, "byte {byte} of {len} is wrong, and it looks complete");
         assert!(answer.body.len() as u64 <= len.saturating_sub(64 * 1024), "{} bytes", answer.body.len());
-        logged(world.client.process(), &format!("CDN is not {}", blob.digest()), 1);
+        let health = world.engine.get("/health", &[]).await.json();
+        let reason = health["since_start"]["transfers"]["last_failure"]["reason"].as_str().unwrap();
+        assert!(reason.starts_with("CDN: ") && reason.contains(blob.digest().as_str()), "{reason}");
         let again = world.engine.get(&path, &headers).await;
         assert!(again.whole && again.body == bytes(&blob));
     }
