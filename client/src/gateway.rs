@@ -3,6 +3,7 @@
 //! An error of ours sends an engine to the origin that it cannot reach, so a request waits for
 //! the tunnel rather than fail, and is asked again where a connection was lost before it answered.
 
+use crate::counters::TransferCounters;
 use crate::credentials::{Credentials, Login};
 use crate::exchange::{self, ExchangeError};
 use crate::metadata::{Known, Metadata, Quota};
@@ -49,7 +50,8 @@ impl Gateway {
     pub fn new(tunnel: Tunnel, patience: Duration, metadata: Metadata) -> Self {
         let (credentials, waiting) = (Credentials::default(), Waiting::default());
         let patience = PatienceSetting::new(patience);
-        let means = Means { tunnel, patience, credentials, waiting, metadata };
+        let means =
+            Means { tunnel, patience, credentials, waiting, metadata, counters: TransferCounters::default() };
         Self { means, under_way: TaskTracker::new() }
     }
 
@@ -68,6 +70,16 @@ impl Gateway {
     /// What is left of each registry's quota, as far as its answers have said.
     pub(crate) fn quotas(&self) -> Vec<Quota> {
         self.means.metadata.quotas()
+    }
+
+    /// Counts of requests and response bodies since the start.
+    pub(crate) const fn counters(&self) -> &TransferCounters {
+        &self.means.counters
+    }
+
+    /// How much was prefetched and used since the start, as JSON.
+    pub(crate) fn prefetch_usage(&self) -> serde_json::Value {
+        self.means.metadata.prefetch_usage()
     }
 
     /// How long a body that breaks off waits for its next byte.
@@ -112,9 +124,11 @@ impl Gateway {
             // Where there is no tunnel an engine would go on only to hear of that later.
             self.line(&request, None, patience).await?;
             self.refresh(&request.registry);
+            self.means.counters.local_responses.increment();
             return Ok(Answer::of(refusal, under_way));
         }
         if let Some(content) = metadata.content(&request, patience.until()).await {
+            self.means.counters.local_responses.increment();
             return Ok(Answer::of(content, under_way));
         }
         let ahead = metadata.wish(&request).await;

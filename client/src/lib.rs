@@ -5,6 +5,7 @@
 //! which answers from [`metadata`] what it can, and only [`tunnel`] talks to the server.
 
 pub mod command;
+mod counters;
 mod credentials;
 mod exchange;
 pub mod frontend;

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod command;
+mod counters;
 mod exchange;
 pub mod listener;
 mod live;

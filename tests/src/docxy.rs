@@ -3,6 +3,7 @@
 
 mod footprint;
 mod launch;
+mod report;
 
 use std::{
     collections::BTreeMap,
@@ -17,12 +18,16 @@ use std::{
 use anyhow::{Context, Result};
 pub use footprint::Footprint;
 pub use launch::Launch;
+pub use report::{count, exchanges_ended, exchanges_with};
 use tempfile::TempDir;
 
 use crate::{
     net::{Namespace, command_in},
     process::{PATIENCE, Process, binary, run, scratch},
 };
+
+/// The server's status file in its folder.
+const STATUS_FILE: &str = "status.json";
 
 /// What the server may reach, and how: its config file.
 #[derive(Clone, Debug, Default)]
@@ -273,6 +278,7 @@ fn run_server(program: &Program, listen: SocketAddr, launch: &Launch) -> Result<
     command.args(["run", "--listen", &listen.to_string()]);
     command.arg("--state").arg(program.path("state"));
     command.arg("--config").arg(program.path("server.toml"));
+    command.arg("--status-file").arg(program.path(STATUS_FILE));
     // The port is for `invite` to tell: it is known only once this listens.
     command.args(["--public", &listen.ip().to_string()]);
     program.run(command, launch)

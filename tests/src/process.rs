@@ -74,13 +74,14 @@ impl Process {
         self.child.id()
     }
 
-    /// All that it has logged so far.
-    pub fn log(&self) -> String {
+    /// All that it has written to stdout and stderr so far: for failure messages, searches for secrets, and peers whose
+    /// output is their protocol. No test matches texts of our own programs in it: they are for people, and change.
+    pub fn output(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// How many bytes it has logged so far.
-    pub fn log_size(&self) -> u64 {
+    /// How many bytes it has written so far.
+    pub fn output_size(&self) -> u64 {
         fs::metadata(&self.log).map_or(0, |log| log.len())
     }
 
@@ -117,13 +118,6 @@ impl Process {
     /// Waits until it listens by TCP and returns the first such address: ports need not be fixed to be known.
     pub fn wait_until_listening(&mut self) -> Result<SocketAddr> {
         self.wait_for("listen", PATIENCE, |process| Ok(process.listening()?.first().copied()))
-    }
-
-    /// Waits for a logged line that contains `text`, and returns it.
-    pub fn wait_for_line(&mut self, text: &str, timeout: Duration) -> Result<String> {
-        self.wait_for(&format!("log `{text}`"), timeout, |process| {
-            Ok(process.log().lines().find(|line| line.contains(text)).map(str::to_owned))
-        })
     }
 
     /// Waits until `probe` finds something. Fails, with the end of the log, when the process ends or time is up.
@@ -184,7 +178,7 @@ impl Process {
 
     fn log_tail(&self) -> String {
         const LINES: usize = 40;
-        let log = self.log();
+        let log = self.output();
         let lines: Vec<_> = log.lines().collect();
         let tail = &lines[lines.len().saturating_sub(LINES)..];
         format!("--- end of the log of {} ---\n{}\n---", self.name, tail.join("\n"))

@@ -93,7 +93,7 @@ impl Handler {
         refuse_foreign_pages(request.headers(), &host)?;
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
-            Route::Health => Ok(health::response(&self.tunnel.status(), &self.gateway, &self.log)),
+            Route::Health => Ok(health::response(&self.tunnel, &self.gateway, &self.log)),
             Route::Token(registry) => self.token(registry, request, &host, serving).await,
             Route::Registry(registry, operation, named_by) => {
                 let target = Target::new(&registry, &operation, named_by);

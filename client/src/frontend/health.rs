@@ -5,7 +5,7 @@ use super::render::{ResponseBody, json_value};
 use crate::gateway::Gateway;
 use crate::metadata::Quota;
 use crate::report::tasks;
-use crate::tunnel::{self, Status};
+use crate::tunnel::{self, Status, Tunnel};
 use crate::waiting::Held;
 use docxy_host::logging::Log;
 use http::{Response, StatusCode};
@@ -16,11 +16,17 @@ use std::time::SystemTime;
 const MOST: usize = 20;
 
 /// 200 while the tunnel is up, 503 while not.
-pub(super) fn response(status: &Status, gateway: &Gateway, log: &Log) -> Response<ResponseBody> {
+pub(super) fn response(tunnel: &Tunnel, gateway: &Gateway, log: &Log) -> Response<ResponseBody> {
     let waiting = gateway.waiting().all();
     let quota: Vec<Value> = gateway.quotas().iter().map(pulls_left).collect();
     let held: Vec<Value> = waiting.iter().take(MOST).map(held).collect();
-    match status {
+    let status = tunnel.status();
+    let since_start = json!({
+        "tunnel": tunnel.counters().to_json(),
+        "transfers": gateway.counters().to_json(),
+        "prefetch": gateway.prefetch_usage(),
+    });
+    match &status {
         Status::Up { line, since } => {
             let connection = line.connection();
             let body = json!({
@@ -36,6 +42,7 @@ pub(super) fn response(status: &Status, gateway: &Gateway, log: &Log) -> Respons
                 "held": held,
                 "quota": quota,
                 "log_lines_dropped": log.lines_dropped(),
+                "since_start": since_start,
             });
             json_value(StatusCode::OK, &body)
         }
@@ -55,6 +62,7 @@ pub(super) fn response(status: &Status, gateway: &Gateway, log: &Log) -> Respons
                 "held": held,
                 "quota": quota,
                 "log_lines_dropped": log.lines_dropped(),
+                "since_start": since_start,
             });
             json_value(StatusCode::SERVICE_UNAVAILABLE, &body)
         }

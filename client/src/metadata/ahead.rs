@@ -5,6 +5,7 @@
 
 use super::coming::Open;
 use super::kept::{Home, Kept, Key};
+use super::prefetch_usage::PrefetchUsage;
 use super::store::Store;
 use crate::exchange::Behind;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads to the end, or to the first item that isn't what it claims to be.
-pub(super) async fn read(mut behind: Behind, home: Home, store: Store, coming: Open) {
+pub(super) async fn read(mut behind: Behind, home: Home, store: Store, usage: PrefetchUsage, coming: Open) {
     // An engine may take its time with the body in front.
     if !behind.begins().await {
         return;
@@ -31,11 +32,13 @@ pub(super) async fn read(mut behind: Behind, home: Home, store: Store, coming: O
         match Kept::check_on_a_thread(item.digest().clone(), item.content().clone(), bytes).await {
             Ok(kept) => {
                 tracing::debug!(content = %key, bytes = kept.bytes().len(), "came ahead");
+                usage.arrived(&key, kept.bytes().len());
                 store.put(key, kept);
                 coming.arrived();
             }
             // The tunnel is authenticated end to end, so it was not the line.
             Err(poisoned) => {
+                usage.rejected();
                 return tracing::warn!(
                     hop = "docxy server", registry = %home.registry, repository = %home.repository,
                     reason = %poisoned, "what came ahead is wrong, and was not kept"

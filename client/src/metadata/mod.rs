@@ -12,6 +12,7 @@ mod coming;
 mod keep;
 mod kept;
 mod outlines;
+mod prefetch_usage;
 mod quota;
 mod shelf;
 mod store;
@@ -31,6 +32,7 @@ use docxy_protocol::prefetch::PrefetchHint;
 use docxy_protocol::request::Request;
 use http::StatusCode;
 use kept::Home;
+use prefetch_usage::PrefetchUsage;
 use quota::Quotas;
 use std::path::Path;
 use std::time::Instant;
@@ -45,6 +47,7 @@ pub struct Metadata {
     store: Store,
     coming: Coming,
     wishes: Wishes,
+    prefetch_usage: PrefetchUsage,
 }
 
 /// What the client can answer by itself, with the headers that the registry would send.
@@ -65,6 +68,7 @@ impl Metadata {
             store: Store::open(cache.map(|cache| cache.join("content"))),
             coming: Coming::default(),
             wishes: Wishes::default(),
+            prefetch_usage: PrefetchUsage::default(),
         }
     }
 
@@ -76,6 +80,11 @@ impl Metadata {
     /// What is left of each registry's quota, as far as its answers have said.
     pub(crate) fn quotas(&self) -> Vec<Quota> {
         self.quotas.all()
+    }
+
+    /// How much was prefetched and used since the start, as JSON.
+    pub(crate) fn prefetch_usage(&self) -> serde_json::Value {
+        self.prefetch_usage.to_json()
     }
 
     /// The registry's refusal of somebody who shows nothing, where that is known.
@@ -110,6 +119,7 @@ impl Metadata {
         };
         let known = answer::content(request, &kept)?;
         tracing::debug!(content = %key, "answered from here");
+        self.prefetch_usage.requested(&key);
         Some(known)
     }
 
@@ -133,7 +143,7 @@ impl Metadata {
     pub(crate) fn read_behind(&self, request: &Request, behind: Behind) {
         let (Some(home), Some(wish)) = (Home::of(request), &request.prefetch) else { return };
         let coming = self.coming.open(home.clone(), wish.clone());
-        tokio::spawn(ahead::read(behind, home, self.store.clone(), coming));
+        tokio::spawn(ahead::read(behind, home, self.store.clone(), self.prefetch_usage.clone(), coming));
     }
 
     /// Keeps a manifest that is about to pass on its way to an engine.

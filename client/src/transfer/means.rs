@@ -2,6 +2,7 @@
 
 use super::again::{Again, Continued, Refusal};
 use super::patience::PatienceSetting;
+use crate::counters::TransferCounters;
 use crate::credentials::Credentials;
 use crate::exchange::{self, ExchangeError, TunnelBody};
 use crate::metadata::Metadata;
@@ -29,6 +30,7 @@ pub(crate) struct Means {
     pub(crate) credentials: Credentials,
     pub(crate) waiting: Waiting,
     pub(crate) metadata: Metadata,
+    pub(crate) counters: TransferCounters,
 }
 
 /// Why the rest of a body didn't come.
@@ -103,6 +105,7 @@ impl Means {
             .map_err(|error| AskError::Final(Fault::new(Hop::Auth, FaultKind::BadAnswer, error)))?;
         self.credentials.renew(token, answer);
         tracing::info!(registry = %login.registry, "a token that has expired was renewed");
+        self.counters.tokens_renewed.increment();
         Ok(())
     }
 }

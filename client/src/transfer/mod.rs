@@ -17,6 +17,7 @@ mod verify;
 pub(crate) use means::Means;
 pub(crate) use patience::PatienceSetting;
 
+use crate::counters::TransferCounters;
 use crate::exchange::{Broken, TunnelBody};
 use crate::metadata::Keep;
 use crate::tunnel::Line;
@@ -43,6 +44,7 @@ pub struct Transfer {
     chunks: BoxStream<'static, Result<Bytes, Fault>>,
     /// What the body broke off with, until hyper is told.
     broken: Option<Fault>,
+    counters: TransferCounters,
     /// Counts it among what is under way.
     _under_way: TaskTrackerToken,
 }
@@ -73,6 +75,7 @@ impl Transfer {
         line: Line,
         under_way: TaskTrackerToken,
     ) -> Self {
+        let counters = means.counters.clone();
         let length = body.length();
         let span = length.and_then(|length| Span::of(status, headers, length));
         let mut verify = None;
@@ -104,14 +107,15 @@ impl Transfer {
             let next = checked.next().await?;
             Ok(next.map(|bytes| (bytes, checked)))
         });
-        Self { length, chunks: chunks.boxed(), broken: None, _under_way: under_way }
+        Self { length, chunks: chunks.boxed(), broken: None, counters, _under_way: under_way }
     }
 
     /// A body that is here already.
     pub(crate) fn of_bytes(bytes: Bytes, under_way: TaskTrackerToken) -> Self {
         let length = Some(bytes.len() as u64);
+        let counters = TransferCounters::default();
         let chunks = (!bytes.is_empty()).then_some(Ok(bytes));
-        Self { length, chunks: iter(chunks).boxed(), broken: None, _under_way: under_way }
+        Self { length, chunks: iter(chunks).boxed(), broken: None, counters, _under_way: under_way }
     }
 
     /// The length in bytes, where it is known. Unknown is not zero.
@@ -184,6 +188,7 @@ impl http_body::Body for Transfer {
             Some(Err(fault)) => {
                 // The engine only sees its connection break; here is why.
                 tracing::warn!(%fault, "transfer broken off");
+                self.counters.failed(&fault);
                 // hyper throws away what it has not written yet, at worst the head: an engine that
                 // sees no answer at all doesn't resume. Having nothing for it makes it write.
                 self.broken = Some(fault);

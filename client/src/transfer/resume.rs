@@ -161,6 +161,7 @@ impl Resumable {
             content = self.name, byte, end, missing, holes = holes.len(), reason = %why,
             patience_s = self.means.patience.get().as_secs(), "a transfer broke off; holding on"
         );
+        self.means.counters.interruptions.increment();
         self.broke = Some(why);
     }
 

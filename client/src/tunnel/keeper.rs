@@ -10,6 +10,7 @@ use super::bulk::Load;
 use super::course::{Course, Target};
 use super::dial::{DialError, Dialled, Line, dial};
 use super::silence::{Counts, LOOK, Silence, Suspicion};
+use crate::counters::TunnelCounters;
 use crate::settings::TunnelSettings;
 use docxy_protocol::control::{CloseCode, Notice};
 use docxy_protocol::frame;
@@ -32,6 +33,7 @@ const SETTINGS_CHANGED: &str = "the links or the congestion control were changed
 pub(super) async fn keep(
     mut settings: watch::Receiver<TunnelSettings>,
     status: watch::Sender<Status>,
+    counters: TunnelCounters,
     stop: CancellationToken,
 ) {
     let load = Arc::default();
@@ -40,7 +42,8 @@ pub(super) async fn keep(
         let current = settings.borrow_and_update().clone();
         let course = Course::new(current.links.len());
         let load = Arc::clone(&load);
-        let mut keeper = Keeper { settings: current, course, load, lost, status: &status };
+        let mut keeper =
+            Keeper { settings: current, course, load, lost, status: &status, counters: &counters };
         tokio::select! {
             () = keeper.dial_for_ever() => {}
             () = changed(&mut settings) => {
@@ -49,6 +52,7 @@ pub(super) async fn keep(
                 let line = line(&status);
                 if line.is_some() {
                     lost = Some(SystemTime::now());
+                    counters.disconnected(SETTINGS_CHANGED);
                 }
                 status.send_replace(match lost {
                     Some(since) => Status::Down { since, why: SETTINGS_CHANGED.into() },
@@ -91,6 +95,7 @@ struct Keeper<'a> {
     /// When the last tunnel went; never until there was one.
     lost: Option<SystemTime>,
     status: &'a watch::Sender<Status>,
+    counters: &'a TunnelCounters,
 }
 
 impl Keeper<'_> {
@@ -112,6 +117,7 @@ impl Keeper<'_> {
             let why = match ended {
                 Ended::Lost(why) => {
                     tracing::warn!(reason = %why, "tunnel lost; reconnecting");
+                    self.counters.disconnected(&why);
                     self.lost = Some(SystemTime::now());
                     down_since = Instant::now();
                     self.course.worked(target);
@@ -120,6 +126,7 @@ impl Keeper<'_> {
                 Ended::Drained => {
                     let why = clean(CloseCode::Draining.reason());
                     tracing::warn!(reason = %why, "tunnel lost; reconnecting");
+                    self.counters.disconnected(&why);
                     self.lost = Some(SystemTime::now());
                     down_since = Instant::now();
                     // Another server, if there is one, is there already.
@@ -171,7 +178,7 @@ impl Keeper<'_> {
                 hang_up(&silent, CloseCode::Done);
             }
             tokio::select! {
-                ended = listen(control, &connection, address) => return (target, ended),
+                ended = listen(control, &connection, address, self.counters) => return (target, ended),
                 (next, instead) = self.replacement(&connection) => (target, dialled) = (next, instead),
             }
             self.lost = Some(SystemTime::now());
@@ -183,6 +190,7 @@ impl Keeper<'_> {
     async fn replacement(&mut self, connection: &Connection) -> (Target, Dialled) {
         loop {
             let suspicion = suspicion(connection).await;
+            self.counters.stalls.increment();
             tracing::info!(?suspicion, "the line is silent; dialling another one beside it");
             tokio::select! {
                 replacement = self.dial_beside() => return replacement,
@@ -224,9 +232,18 @@ enum Ended {
 }
 
 /// Listens to what the server has to say until the connection is lost or will end.
-async fn listen(mut control: RecvStream, connection: &Connection, address: SocketAddr) -> Ended {
+async fn listen(
+    mut control: RecvStream,
+    connection: &Connection,
+    address: SocketAddr,
+    counters: &TunnelCounters,
+) -> Ended {
     match tokio::time::timeout(WELCOME, frame::read(&mut control)).await {
-        Ok(Ok(Notice::Welcome { version })) => tracing::info!(%address, %version, "tunnel up"),
+        Ok(Ok(Notice::Welcome { version })) => {
+            counters.connects.increment();
+            counters.server_version.set(&version);
+            tracing::info!(%address, %version, "tunnel up");
+        }
         Ok(Ok(Notice::Draining)) => return Ended::Failed(CloseCode::Draining.reason().into()),
         Ok(Err(_)) => return ended(connection, Ended::Failed).await,
         Err(_) => {

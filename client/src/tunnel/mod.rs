@@ -14,6 +14,7 @@ mod socket;
 pub use bulk::{Bulk, OpenSegment, Share};
 pub use dial::Line;
 
+use crate::counters::TunnelCounters;
 use crate::settings::TunnelSettings;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -59,6 +60,7 @@ const FIRST_VERDICT: Duration = Duration::from_secs(2);
 pub struct Tunnel {
     status: watch::Receiver<Status>,
     settings: watch::Sender<TunnelSettings>,
+    counters: TunnelCounters,
     stop: CancellationToken,
 }
 
@@ -69,8 +71,9 @@ impl Tunnel {
         let (sender, status) = watch::channel(Status::Connecting { why: None });
         let stop = CancellationToken::new();
         let (settings, wanted) = watch::channel(settings);
-        tokio::spawn(keeper::keep(wanted, sender, stop.clone()));
-        Self { status, settings, stop }
+        let counters = TunnelCounters::default();
+        tokio::spawn(keeper::keep(wanted, sender, counters.clone(), stop.clone()));
+        Self { status, settings, counters, stop }
     }
 
     /// Goes by these settings from now on: where they differ, the connection is ended and another one
@@ -81,6 +84,11 @@ impl Tunnel {
             *current = settings;
             differs
         })
+    }
+
+    /// Counts since the start.
+    pub(crate) const fn counters(&self) -> &TunnelCounters {
+        &self.counters
     }
 
     /// How it is at the moment.

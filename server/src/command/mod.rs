@@ -105,7 +105,7 @@ struct Reach {
 /// SIGHUP reads the config file again, with the passwords and CA files that it names, and applies
 /// registries, resolve, stale, fixed_rate_limit (to new connections) and log; what is under way goes
 /// on as it began. A file that is wrong changes nothing. listen and state take a restart. SIGUSR1
-/// writes to the log what is under way; SIGUSR2 is ignored. A log that cannot be written is dropped and
+/// writes what is under way to the log, and to the status file; SIGUSR2 is ignored. A log that cannot be written is dropped and
 /// counted, and ends nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server run --public vpn.example.org\n\n\
@@ -120,6 +120,9 @@ struct RunArguments {
     /// A file to write once the server listens: the addresses, one a line
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     ready_file: Option<PathBuf>,
+    /// A file to write at each SIGUSR1: what is under way, and what happened since the start, as JSON
+    #[arg(long, value_name = "FILE", env = "DOCXY_STATUS_FILE")]
+    status_file: Option<PathBuf>,
     /// What to log to stderr: off, error, warn, info, debug or trace, also by module as in
     /// warn,docxy_server=debug [default: info]
     #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
@@ -184,9 +187,9 @@ impl Arguments {
         let Place { config, state } = self.place;
         let flags = Flags { config, state, ..Flags::default() };
         match self.command {
-            Command::Run(RunArguments { reach, fixed_rate_limit, ready_file, log }) => {
+            Command::Run(RunArguments { reach, fixed_rate_limit, ready_file, status_file, log }) => {
                 let flags = Flags { fixed_rate_limit, log, ..flags };
-                run::run(&reach.add_to(flags), ready_file)
+                run::run(&reach.add_to(flags), ready_file, status_file)
             }
             Command::Check(CheckArguments { images }) => check::check(&images, &flags),
             Command::Invite(InviteArguments { name, reach }) => invite::invite(&name, &reach.add_to(flags)),

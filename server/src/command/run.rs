@@ -20,7 +20,11 @@ use std::time::Duration;
 /// that does not answer.
 const LAST_TASKS: Duration = Duration::from_secs(1);
 
-pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), CommandError> {
+pub(super) fn run(
+    flags: &Flags,
+    ready_file: Option<PathBuf>,
+    status_file: Option<PathBuf>,
+) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     // Before anything that takes time: until then a reload would end the server.
     let (signals, shutdown) = {
@@ -42,7 +46,7 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
     first_start(&settings, &state, io::stdout().is_terminal().then_some(&show))?;
     let log = logging.handle();
     let reload = Reload { signal: signals.reload, flags: flags.clone(), log: log.clone() };
-    let controls = Controls { shutdown, reload, report: signals.report, log };
+    let controls = Controls { shutdown, reload, report: signals.report, log, status_file };
     let announce = |ready: Ready| announce(&ready, ready_file.as_deref());
     let served = runtime.block_on(listener::serve(settings, state, controls, announce));
     runtime.shutdown_timeout(LAST_TASKS);

@@ -13,6 +13,7 @@ pub(crate) use ahead::Ahead;
 pub(crate) use outgoing::{Outgoing, SendError};
 pub(crate) use segments::{ExchangeSegments, Ranks, SegmentStreams};
 
+use crate::counters::{Counters, Outcome};
 use crate::places::{ClientPlaces, Place};
 use crate::prefetch::Prefetch;
 use crate::upstream::{Answer, AnswerBody, Download, Upstream};
@@ -63,6 +64,7 @@ pub(crate) async fn run(
     places: &Arc<ClientPlaces>,
     ranks: &Ranks,
     upstream: &Upstream,
+    counters: &Counters,
 ) {
     let started = Instant::now();
     let stopped = answer.stopped();
@@ -73,6 +75,12 @@ pub(crate) async fn run(
         () = &mut stopped => Ended::Cancelled,
     };
     let ms = started.elapsed().as_millis();
+    let outcome = match &ended {
+        Ended::Sent { .. } => Outcome::Answered,
+        Ended::Failed(_) => Outcome::Failed,
+        Ended::Cancelled => Outcome::Cancelled,
+    };
+    counters.exchange_ended(request.operation.name(), outcome);
     let follow = match ended {
         Ended::Sent { status, bytes, follow } => {
             tracing::info!(status, bytes, ms, "answered");

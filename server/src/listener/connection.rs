@@ -7,6 +7,7 @@ use super::congestion::{self, Observer};
 use super::paths::Paths;
 use super::roster::Roster;
 use super::unauthenticated::{Place, Unauthenticated};
+use crate::counters::Counters;
 use crate::exchange::{self, ExchangeSegments, Outgoing, Ranks, SegmentStreams};
 use crate::live::Live;
 use crate::places::ClientPlaces;
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     /// Counts the streams of all connections.
     pub(super) streams: TaskTracker,
     pub(super) live: Arc<Live>,
+    pub(super) counters: Arc<Counters>,
     pub(super) paths: Arc<Paths>,
     /// Lines about connections whose client is not authenticated.
     pub(super) stranger_lines: LogLimits<&'static str>,
@@ -143,7 +145,11 @@ async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
     tracing::info!("connected");
-    handle.choose(congestion::granted(hello.congestion, shared.live.current().fixed_rate_limit));
+    let granted = congestion::granted(hello.congestion, shared.live.current().fixed_rate_limit);
+    if granted != hello.congestion {
+        shared.counters.rate_capped();
+    }
+    handle.choose(granted);
     let remote = || connection.remote_address();
     let paths = Arc::clone(&shared.paths);
     let mut observer = Observer::begin(handle, paths, hello.name.clone(), remote(), Instant::now());
@@ -282,7 +288,8 @@ async fn begin(
                 let Client { places, ranks, shared, .. } = &*client;
                 // Once: what is under way goes on by the settings that it began with.
                 let in_use = shared.live.current();
-                exchange::run(request, answer, segments, places, ranks, &in_use.upstream).await;
+                let (upstream, counters) = (&in_use.upstream, &shared.counters);
+                exchange::run(request, answer, segments, places, ranks, upstream, counters).await;
             }
             .instrument(span)
             .await;
@@ -310,6 +317,7 @@ fn close(connection: &Connection, code: CloseCode) {
 
 /// The same for a client that is not authenticated, and must not fill the disk with its attempts.
 fn close_stranger(connection: &Connection, code: CloseCode, shared: &Shared) {
+    shared.counters.connection_refused();
     if let Some(suppressed) = shared.stranger_lines.admit(code.reason()) {
         tracing::info!(reason = code.reason(), suppressed, "closing");
     }

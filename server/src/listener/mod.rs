@@ -34,6 +34,7 @@ use quinn::{Endpoint, EndpointConfig, ServerConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use roster::Roster;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::Signal;
@@ -81,6 +82,8 @@ pub struct Controls {
     pub report: Signal,
     /// Tells how many lines the log has lost.
     pub log: Log,
+    /// Where `SIGUSR1` writes what is under way, as JSON.
+    pub status_file: Option<PathBuf>,
 }
 
 /// Serves until told to end.
@@ -93,7 +96,7 @@ pub async fn serve(
     controls: Controls,
     ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
-    let Controls { shutdown, reload, report, log } = controls;
+    let Controls { shutdown, reload, report, log, status_file } = controls;
     let config = server_config(&state)?;
     let usage = Usage::open(&state)?;
     let (places, connections, streams) =
@@ -107,6 +110,7 @@ pub async fn serve(
         unauthenticated: Unauthenticated::new(),
         streams: streams.clone(),
         live: Arc::clone(&live),
+        counters: Arc::default(),
         paths: Arc::new(Paths::default()),
         stranger_lines: LogLimits::default(),
         quic: config.clone(),
@@ -117,8 +121,18 @@ pub async fn serve(
         endpoints.push(endpoint(*address, &state, config.clone())?);
     }
     let addresses = endpoints.iter().map(Endpoint::local_addr).collect::<Result<_, _>>();
-    let unauthenticated = Arc::clone(&shared.unauthenticated);
-    Load { connections: connections.clone(), unauthenticated, streams, places, log }.tell_on_signal(report);
+    let load = Load {
+        connections: connections.clone(),
+        unauthenticated: Arc::clone(&shared.unauthenticated),
+        streams,
+        places,
+        paths: Arc::clone(&shared.paths),
+        counters: Arc::clone(&shared.counters),
+        drain: shutdown.drain.clone(),
+        log,
+        status_file,
+    };
+    load.tell_on_signal(report);
     tokio::spawn(reload.run(settings, live, clients));
     ready(Ready { addresses: addresses.map_err(ServeError::Endpoint)? });
 

@@ -32,7 +32,11 @@ impl Network {
 
 /// All that is remembered, by client and network.
 #[derive(Debug, Default)]
-pub(super) struct Paths(Mutex<HashMap<(ClientName, Network), Remembered>>);
+pub(super) struct Paths {
+    all: Mutex<HashMap<(ClientName, Network), Remembered>>,
+    /// How often a memory was found, and the last one.
+    recalls: Mutex<(u64, Option<PathMemory>)>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Remembered {
@@ -58,12 +62,21 @@ impl Paths {
     /// ago.
     pub(super) fn recall(&self, client: &ClientName, network: Network, now: Instant) -> Option<PathMemory> {
         let found = self.lock().get(&(client.clone(), network)).copied()?;
-        (now.saturating_duration_since(found.at) <= LIFETIME).then_some(found.memory)
+        let fresh = now.saturating_duration_since(found.at) <= LIFETIME;
+        let memory = fresh.then_some(found.memory)?;
+        let mut recalls = self.recalls.lock().unwrap_or_else(PoisonError::into_inner);
+        *recalls = (recalls.0 + 1, Some(memory));
+        Some(memory)
+    }
+
+    /// How often a memory was found since the start, and the last one.
+    pub(super) fn recalls(&self) -> (u64, Option<PathMemory>) {
+        *self.recalls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A panic elsewhere leaves a map of plain values behind.
     fn lock(&self) -> MutexGuard<'_, HashMap<(ClientName, Network), Remembered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -99,7 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let source = bulk_source::start(None, Listen::on(Topology::LOOPBACK), &[image, &bulk, &small])?;
     let mut server = Server::start(None, Topology::LOOPBACK, &source.server_config())?;
     let mut client = Client::start(None, &server.invite("engines")?)?;
-    client.process().wait_for_line("tunnel up", PATIENCE)?;
+    client.wait_until_up(PATIENCE)?;
     progress(&format!("inviting {} clients", options.clients));
     let links = (0..options.clients).map(|n| server.invite(&format!("client-{n}")));
     let links = links.collect::<Result<Vec<_>>>()?;

@@ -88,7 +88,8 @@ impl RunningSubject {
         command.args(plan.to_arguments());
         let before = self.usage()?;
         let mut reader = Process::spawn("reader", command, log.path())?;
-        reader.wait_for_line(STARTED_LINE, PATIENCE)?;
+        reader
+            .wait_for("start", PATIENCE, |reader| Ok(reader.output().contains(STARTED_LINE).then_some(())))?;
         Ok(Transfer { reader, started: Instant::now(), seconds: plan.seconds, before, _log: log })
     }
 
@@ -96,7 +97,7 @@ impl RunningSubject {
     pub(crate) fn finish(&self, mut transfer: Transfer) -> Result<Measurement> {
         let timeout = Duration::from_secs_f64(transfer.seconds) + READER_GRACE;
         transfer.reader.wait_until_ended(timeout)?;
-        let log = transfer.reader.log();
+        let log = transfer.reader.output();
         let line = log.lines().find(|line| line.starts_with('{'));
         let report: ReaderReport =
             serde_json::from_str(line.with_context(|| format!("the reader failed:\n{log}"))?)?;

@@ -22,7 +22,9 @@ impl Sender {
     pub(super) fn start(call: &PeerCommand) -> Result<Self> {
         let log = scratch()?;
         let mut process = Process::spawn("sender", call.command()?, log.path())?;
-        let line = process.wait_for_line(LISTENING_PREFIX, PATIENCE)?;
+        let line = process.wait_for("listen", PATIENCE, |process| {
+            Ok(process.output().lines().find(|line| line.contains(LISTENING_PREFIX)).map(str::to_owned))
+        })?;
         Ok(Self { process, announcement: Announcement::parse(&line)?, _log: log })
     }
 

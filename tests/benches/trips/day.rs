@@ -67,7 +67,7 @@ pub(super) fn run(options: &Options, route: Route, pulls: u32) -> Result<()> {
     }
     totals.pulls = day.len();
     totals.count(&testbed.request_log()?);
-    totals.prefetch = PrefetchUsage::of(&testbed.client().process().log());
+    totals.prefetch = PrefetchUsage::of(testbed.client())?;
     if let Some(path) = &options.json {
         write_json(path, "day", &machine, &totals)?;
     }
@@ -111,7 +111,7 @@ impl DayTotals {
     }
 
     fn table(&self) -> Table {
-        let PrefetchUsage { items, bytes, unused, unused_bytes } = &self.prefetch;
+        let PrefetchUsage { items, bytes, unused_items, unused_bytes } = &self.prefetch;
         let mut table = Table::new(&["what", "total", "per pull"]);
         let mut row = |what: &str, count: f64, decimals| {
             let each = count / self.pulls as f64;
@@ -126,7 +126,7 @@ impl DayTotals {
         row("update checks", self.checks as f64, 0);
         row("prefetched items", *items as f64, 0);
         row("  KiB", *bytes as f64 / 1024.0, 1);
-        row("of them unused", unused.len() as f64, 0);
+        row("of them unused", *unused_items as f64, 0);
         row("  KiB", *unused_bytes as f64 / 1024.0, 1);
         table.row([
             "median pull, ms".to_owned(),

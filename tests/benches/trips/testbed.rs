@@ -67,9 +67,7 @@ impl Testbed {
             Route::Direct => hub_at_server(&lab)?,
         };
         let server = Server::start(Some(&lab.abroad), SERVER_ADDRESS.into(), &hub.server_config())?;
-        // Its log shows the prefetched items, and which of them were requested.
-        let log = ["--log", "info,docxy_client::metadata=debug"];
-        let client = Client::start_with(Some(&lab.laptop), &server.invite("bench")?, &log)?;
+        let client = Client::start(Some(&lab.laptop), &server.invite("bench")?)?;
         let direct = DirectAccess { hosts: hub.resolve().clone(), ca: hub.ca() };
         let start = |kind: &EngineKind| -> Result<_> {
             let engine = match route {

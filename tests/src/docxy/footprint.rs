@@ -1,102 +1,77 @@
-//! What a running program holds at the moment, as the kernel and the program itself count it: equal before and after
-//! a rush, or something leaks.
-//! Must never hold what may rightly differ from one moment to the next, such as memory.
+//! The resources that a running program holds, counted by the kernel and by the program: equal before and after a
+//! burst, or something leaks.
+//! Must never contain a value that may differ between two idle moments, such as memory.
 
-use std::{
-    collections::BTreeMap,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::{collections::BTreeMap, thread, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Client, Server};
-use crate::process::{PATIENCE, Process};
+use crate::process::Process;
 
-/// What a program holds.
+/// The resources of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Footprint {
-    /// Open descriptors: sockets, files and all.
+    /// Open descriptors: sockets, files and all others.
     pub descriptors: usize,
-    /// Those of them that are connections by TCP: of a server to registries, of a client from engines.
+    /// Those of them that are TCP connections: of a server to registries, of a client from engines.
     pub tcp: usize,
     /// Threads.
     pub threads: usize,
-    /// What the program itself counts, by the name that it has for it.
+    /// The program's own counts, by their names in its report.
     pub counts: BTreeMap<String, u64>,
 }
 
 impl Footprint {
-    fn new(process: &Process, counts: BTreeMap<String, u64>) -> Result<Self> {
-        let (descriptors, tcp) = (process.descriptors()?, process.connections()?);
-        Ok(Self { descriptors, tcp, threads: process.threads()?, counts })
+    /// The kernel's counts. Must be taken before the program's, whose report takes a connection or a file; and the
+    /// connection of an earlier report may still be closing, so they are taken until they stay the same.
+    fn of_kernel(process: &Process) -> Result<Self> {
+        const MAX_SAMPLES: usize = 10;
+        const SAMPLE_INTERVAL: Duration = Duration::from_millis(20);
+        let sample = || -> Result<_> {
+            let (descriptors, tcp) = (process.descriptors()?, process.connections()?);
+            Ok(Self { descriptors, tcp, threads: process.threads()?, counts: BTreeMap::new() })
+        };
+        let mut last = sample()?;
+        for _ in 1..MAX_SAMPLES {
+            thread::sleep(SAMPLE_INTERVAL);
+            let next = sample()?;
+            if next == last {
+                break;
+            }
+            last = next;
+        }
+        Ok(last)
     }
 
-    /// One of the program's own counts; 0 for one that it doesn't have at the moment.
+    fn with_counts(mut self, report: &Value, names: &[&str]) -> Self {
+        let count = |name: &&str| Some(((*name).to_owned(), report[name].as_u64()?));
+        self.counts = names.iter().filter_map(count).collect();
+        self
+    }
+
+    /// One of the program's own counts; 0 if the report has none of this name.
     pub fn count(&self, name: &str) -> u64 {
         self.counts.get(name).copied().unwrap_or_default()
     }
 }
 
 impl Server {
-    /// What it holds, by `SIGUSR1`.
+    /// Its resources.
     pub fn footprint(&mut self) -> Result<Footprint> {
-        const SAID: &str = " under way ";
-        let process = self.process();
-        let before = process.log().matches(SAID).count();
-        process.signal("USR1")?;
-        let line = process.wait_for("say what is under way", PATIENCE, |process| {
-            Ok(process.log().lines().filter(|line| line.contains(SAID)).nth(before).map(str::to_owned))
-        })?;
-        let (_, fields) = line.split_once(SAID).context("it was found by that")?;
-        let field = |field: &str| {
-            let (name, number) = field.split_once('=')?;
-            Some((name.to_owned(), number.parse().ok()?))
-        };
-        Footprint::new(process, fields.split(' ').filter_map(field).collect())
+        const COUNTS: [&str; 6] =
+            ["connections", "unauthenticated", "streams", "exchanges", "waiting", "tasks"];
+        let kernel = Footprint::of_kernel(self.process())?;
+        Ok(kernel.with_counts(&self.status()?, &COUNTS))
     }
 }
 
 impl Client {
-    /// What it holds, by `/health`.
+    /// Its resources.
     pub fn footprint(&mut self) -> Result<Footprint> {
-        // First, or the connection by which it is asked would be among them.
-        let kernel = Footprint::new(self.process(), BTreeMap::new())?;
-        let health = self.health()?;
-        let counts = ["requests", "segments", "tasks", "waiting"].into_iter();
-        let counts = counts.filter_map(|name| Some((name.to_owned(), health[name].as_u64()?)));
-        Ok(Footprint { counts: counts.collect(), ..kernel })
+        let kernel = Footprint::of_kernel(self.process())?;
+        Ok(kernel.with_counts(&self.health()?, &["requests", "segments", "tasks", "waiting"]))
     }
-
-    /// Waits until what `/health` says is as wished, and returns it.
-    pub fn wait_for_health(
-        &mut self,
-        what: &str,
-        timeout: Duration,
-        wished: impl Fn(&Value) -> bool,
-    ) -> Result<Value> {
-        let address = self.address();
-        self.process().wait_for(what, timeout, |_| {
-            let health = health(address)?;
-            Ok(wished(&health).then_some(health))
-        })
-    }
-
-    /// What `/health` says.
-    pub fn health(&self) -> Result<Value> {
-        health(self.address())
-    }
-}
-
-fn health(address: SocketAddr) -> Result<Value> {
-    let mut stream = TcpStream::connect(address)?;
-    let request = format!("GET /health HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (_, body) = answer.split_once("\r\n\r\n").with_context(|| format!("no answer: {answer:?}"))?;
-    Ok(serde_json::from_str(body)?)
 }

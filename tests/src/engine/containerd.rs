@@ -66,7 +66,11 @@ impl Containerd {
         let mut command = sandbox.command("containerd");
         command.arg("--config").arg(config);
         let mut process = Process::spawn("containerd", command, sandbox.root())?;
-        process.wait_for_line("containerd successfully booted", PATIENCE)?;
+        process.wait_for("serve its API", PATIENCE, |_| {
+            let mut version = sandbox.command("ctr");
+            version.arg("version");
+            Ok(run(version, COMMAND_TIMEOUT)?.status.success().then_some(()))
+        })?;
         Ok(Self { _process: process, sandbox })
     }
 

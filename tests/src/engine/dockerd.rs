@@ -47,7 +47,11 @@ impl Dockerd {
         let mut command = sandbox.command("dockerd");
         command.arg("--config-file").arg(config);
         let mut process = Process::spawn("dockerd", command, sandbox.root())?;
-        process.wait_for_line("API listen on", PATIENCE)?;
+        process.wait_for("serve its API", PATIENCE, |_| {
+            let mut version = sandbox.command("docker");
+            version.arg("version");
+            Ok(run(version, COMMAND_TIMEOUT)?.status.success().then_some(()))
+        })?;
         Ok(Self { process, sandbox })
     }
 

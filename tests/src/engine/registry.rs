@@ -53,6 +53,6 @@ impl Registry {
 
     /// Its log, with all requests.
     pub fn log(&self) -> String {
-        self.process.log()
+        self.process.output()
     }
 }

@@ -87,7 +87,7 @@ impl Engine {
     /// The log of its daemon, if it has one.
     pub(super) fn log(&mut self) -> String {
         match self {
-            Self::Docker(docker) => docker.process().log(),
+            Self::Docker(docker) => docker.process().output(),
             Self::Podman(_) => String::new(),
         }
     }

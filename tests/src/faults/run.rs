@@ -76,7 +76,7 @@ impl<'a> FaultRun<'a> {
             Server::start(Some(&testbed.lab.abroad), SERVER_ADDRESS.into(), &testbed.hub.server_config())?;
         let mut client = Client::start(Some(&testbed.lab.laptop), &server.invite("laptop")?)?;
         let engine = Engine::start(engine, &testbed.lab.laptop, &client)?;
-        client.process().wait_for_line("tunnel up", PATIENCE)?;
+        client.wait_until_up(PATIENCE)?;
         if content.repository == Repository::Private {
             engine.log_in(&client)?;
         }
@@ -111,7 +111,7 @@ impl<'a> FaultRun<'a> {
         }
         let status = pull.wait_until_ended(PULL_TIMEOUT)?;
         let taken = started.elapsed();
-        let output = pull.log();
+        let output = pull.output();
         ensure!(
             status.success(),
             "the pull ended with {status}: {}",
@@ -152,8 +152,8 @@ impl<'a> FaultRun<'a> {
         vec![
             ("pull", String::from_utf8_lossy(&pull).into_owned()),
             ("engine", self.engine.log()),
-            ("client", self.client.process().log()),
-            ("server", self.server.process().log()),
+            ("client", self.client.process().output()),
+            ("server", self.server.process().output()),
         ]
     }
 }

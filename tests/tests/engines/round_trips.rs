@@ -1,7 +1,11 @@
 //! How many requests cross the tunnel when a real engine pulls: each costs the user a round trip.
 
 use anyhow::{Result, ensure};
-use docxy_tests::engine::{Containerd, Dockerd, Engine, Podman, Skopeo};
+use docxy_tests::{
+    docxy::exchanges_with,
+    engine::{Containerd, Dockerd, Engine, Podman, Skopeo},
+    process::PATIENCE,
+};
 
 use crate::testbed::{Testbed, with_testbed};
 
@@ -19,17 +23,10 @@ fn assert_one_request_each(
     let fetched = testbed.hub.request_log()?;
     let fetched = fetched.iter().filter(|entry| entry.method == "GET" && entry.path.contains("/manifests/"));
     let fetched = fetched.count();
-    // The server ends after all requests have ended, so the log is complete.
-    testbed.server.stop()?;
-    let log = testbed.server.process().log();
-    let entries = log.lines().filter(|line| line.contains("operation="));
-    let requests: Vec<_> = entries.filter(|line| line.contains(" answered ")).collect();
-    ensure!(
-        requests.len() == 2 + others,
-        "{} requests crossed the tunnel:\n{}",
-        requests.len(),
-        requests.join("\n")
-    );
+    let is_idle = |status: &serde_json::Value| status["streams"] == 0 && status["exchanges"] == 0;
+    let status = testbed.server.wait_for_status("end its exchanges", PATIENCE, is_idle)?;
+    let requests = exchanges_with(&status, "answered");
+    ensure!(requests == 2 + others as u64, "{requests} requests crossed the tunnel: {status:#}");
     ensure!(fetched == 2 + others, "index and manifest are fetched once each, not {fetched} times");
     Ok(())
 }

@@ -1,0 +1,71 @@
+//! Counts what happened since the start, for the status file.
+//!
+//! Must never decide anything: it only counts.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// How exchanges of one operation ended.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(crate) struct Outcomes {
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
+}
+
+/// How one exchange ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outcome {
+    Answered,
+    Failed,
+    Cancelled,
+}
+
+/// Events of all connections.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    exchanges: Mutex<BTreeMap<&'static str, Outcomes>>,
+    /// Connections that were closed before their client was authenticated.
+    refused: AtomicU64,
+    /// Connections whose stated rate was above the operator's limit.
+    capped_rates: AtomicU64,
+}
+
+/// The counts at one moment.
+#[derive(Debug, Serialize)]
+pub(crate) struct Snapshot {
+    /// By operation.
+    exchanges: BTreeMap<&'static str, Outcomes>,
+    refused: u64,
+    capped_rates: u64,
+}
+
+impl Counters {
+    pub(crate) fn exchange_ended(&self, operation: &'static str, outcome: Outcome) {
+        let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcomes = exchanges.entry(operation).or_default();
+        match outcome {
+            Outcome::Answered => outcomes.answered += 1,
+            Outcome::Failed => outcomes.failed += 1,
+            Outcome::Cancelled => outcomes.cancelled += 1,
+        }
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rate_capped(&self) {
+        self.capped_rates.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            exchanges: self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            refused: self.refused.load(Ordering::Relaxed),
+            capped_rates: self.capped_rates.load(Ordering::Relaxed),
+        }
+    }
+}

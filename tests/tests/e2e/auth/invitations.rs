@@ -1,0 +1,174 @@
+//! Who may use the server: invited, known, revoked, and what each has used.
+
+use std::time::{Duration, Instant};
+
+use docxy_protocol::control::CloseCode;
+use docxy_tests::{
+    docxy::{Client, Server},
+    hub::{Fault, Rule},
+    process::PATIENCE,
+};
+use http::StatusCode;
+use serde_json::Value;
+use tokio::task::block_in_place;
+
+use crate::support::{
+    http_client::Engine,
+    raw_http::{End, Raw},
+    testbed::{World, client, count, invite, wait_for_count},
+};
+
+/// The contract: a revocation ends open connections within two seconds.
+const REVOKED_WITHIN: Duration = Duration::from_secs(2);
+
+/// What counts as "at once" on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// What a client without a tunnel answers, which must be at once.
+async fn refusal(client: &Client) -> String {
+    let started = Instant::now();
+    let answer = Engine::at(client.address()).get("/v2/", &[]).await;
+    assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+    let (status, code, message) = answer.fault("tunnel");
+    assert_eq!((status, code.as_str()), (503, "UNAVAILABLE"));
+    message
+}
+
+/// A client with a link that doesn't get it in, once `/health` shows this state and this reason.
+fn turned_away(link: &str, state: &str, reason: &str) -> Client {
+    let has_failed = |health: &Value| {
+        health["tunnel"] == state && health["reason"].as_str().is_some_and(|text| text.contains(reason))
+    };
+    block_in_place(|| {
+        let mut client = Client::start(None, link).unwrap();
+        client.wait_for_health("fail to connect", PATIENCE, has_failed).unwrap();
+        client
+    })
+}
+
+/// The text between two marks.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    text.split_once(from).unwrap().1.split_once(to).unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_client_is_cut_off_within_two_seconds_and_knows_why() {
+    let mut world = World::new().await;
+    let (blob, path) = world.with_blob(1, 5 << 20);
+    world.hub.faults().arm(Rule::once(Fault::StallAt { byte: 3 << 20 }));
+    let bearer = world.engine.anonymous("library/hello").await;
+    let mut raw = Raw::get(world.client.address(), &path, &[("authorization", &bearer)]).await;
+    raw.read_body(2 << 20).await;
+    block_in_place(|| {
+        world.server.revoke("laptop").unwrap();
+        let is_refused = |health: &Value| health["tunnel"] == "refused";
+        world.client.wait_for_health("be refused", REVOKED_WITHIN, is_refused).unwrap();
+    });
+    let said = raw.rest().await;
+    assert!((said.body().len() as u64) < blob.len() && said.end == End::Fin);
+    assert!(refusal(&world.client).await.contains("revoked"));
+    let health = world.engine.get("/health", &[]).await;
+    assert_eq!(
+        (health.status, &health.json()["tunnel"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"refused".into())
+    );
+    assert!(health.json()["reason"].as_str().unwrap().contains("revoked"), "{health:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_invited_anew_has_a_new_link_and_the_old_one_stays_dead() {
+    let mut world = World::new().await;
+    let old = invite(&mut world.server, "phone");
+    block_in_place(|| world.server.revoke("phone")).unwrap();
+    let new = invite(&mut world.server, "phone");
+    let phone = client(&new, &[]);
+    assert_eq!(Engine::at(phone.address()).get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
+    turned_away(&old, "refused", CloseCode::UnknownClient.reason());
+    assert_eq!(world.engine.get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_the_server_does_not_know_is_told_so() {
+    let mut world = World::new().await;
+    let link = invite(&mut world.server, "phone");
+    let secret = between(&link, "phone:", "@");
+    for wrong in [link.replace("phone:", "telephone:"), link.replace(secret, &"A".repeat(secret.len()))] {
+        let why = CloseCode::UnknownClient.reason();
+        let client = turned_away(&wrong, "refused", why);
+        assert!(refusal(&client).await.contains(why));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_server_is_not_believed() {
+    let mut world = World::new().await;
+    let link = invite(&mut world.server, "phone");
+    let pin = link.split_once("pin=").unwrap().1;
+    let client = turned_away(&link.replace(pin, &"A".repeat(pin.len())), "connecting", "pin");
+    let told = refusal(&client).await;
+    assert!(told.contains("pin"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_invited_while_the_server_runs_gets_in_without_a_restart() {
+    let mut world = World::new().await;
+    let second = client(&invite(&mut world.server, "second"), &[]);
+    for engine in [world.engine, Engine::at(second.address())] {
+        let bearer = engine.anonymous("library/hello").await;
+        let path = "/v2/library/hello/manifests/latest";
+        let answer = engine.get(path, &[("authorization", &bearer), crate::support::http_client::ANY]).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+}
+
+/// What `docxy-server clients` says about one.
+fn row(server: &Server, name: &str) -> Value {
+    let listed = block_in_place(|| server.command(&["clients", "--json"])).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&listed).unwrap();
+    rows.into_iter().find(|row| row["name"] == name).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_used_is_listed_and_survives_a_restart() {
+    let mut world = World::new().await;
+    invite(&mut world.server, "never-came");
+    assert_eq!(row(&world.server, "laptop")["state"], "active");
+    let mut sent = 0;
+    for seed in 1..=2 {
+        let len = 2_000_000 * seed;
+        let (_, path) = world.with_blob(seed, len);
+        let bearer = world.engine.anonymous("library/hello").await;
+        let answer = world.engine.get(&path, &[("authorization", &bearer)]).await;
+        assert!(answer.whole && answer.body.len() as u64 == len);
+        block_in_place(|| world.server.stop()).unwrap();
+        let row = row(&world.server, "laptop");
+        let (now, received) = (row["sent"].as_u64().unwrap(), row["received"].as_u64().unwrap());
+        assert!(now >= sent + len && now < sent + 2 * len, "{row}");
+        assert!(received > 0 && row["last_seen"].is_string() && row["since"].is_string(), "{row}");
+        sent = now;
+        block_in_place(|| world.server.start_again()).unwrap();
+    }
+    assert_eq!(row(&world.server, "never-came")["last_seen"], Value::Null);
+    block_in_place(|| world.server.revoke("laptop")).unwrap();
+    assert_eq!(row(&world.server, "laptop")["state"], "revoked");
+    let table = block_in_place(|| world.server.command(&["clients"])).unwrap();
+    let line = table.lines().find(|line| line.starts_with("laptop")).unwrap();
+    assert!(line.contains("MiB") && line.contains("revoked"), "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_used_in_too_many_places_loses_the_oldest_and_no_other_client() {
+    let hub = crate::support::testbed::hub().await;
+    let mut server = crate::support::testbed::server(&crate::support::testbed::config(&hub));
+    let shared = invite(&mut server, "shared");
+    let other = client(&invite(&mut server, "other"), &[]);
+    let mut first = client(&shared, &[]);
+    let _seven: Vec<_> = (0..7).map(|_| client(&shared, &[])).collect();
+    assert_eq!(count(&first, "tunnel/disconnects"), 0, "eight are allowed");
+    let _ninth = client(&shared, &[]);
+    wait_for_count(&mut first, "tunnel/disconnects", 1);
+    let health = block_in_place(|| first.health()).unwrap();
+    let reason = health["since_start"]["tunnel"]["last_disconnect"]["reason"].as_str().unwrap();
+    assert_eq!(reason, CloseCode::TooMany.reason());
+    assert_eq!(count(&other, "tunnel/disconnects"), 0);
+}

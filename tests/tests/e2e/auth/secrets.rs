@@ -1,0 +1,224 @@
+//! Nothing that opens anything may stand in a log, however much is logged, nor in an error or the process list.
+
+use std::{fs, path::Path, process::Command};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use docxy_tests::{
+    docxy::{Client, ServerConfig, resolve_table},
+    hub::{Fault, Hub, Rule, Site},
+    process::{PATIENCE, Process, binary, run, scratch},
+};
+use tempfile::TempDir;
+use tokio::task::block_in_place;
+
+use crate::support::{
+    http_client::{ANY, Engine, basic},
+    testbed::{ALICE, client, config, hub},
+};
+
+const OPERATOR: (&str, &str) = ("operator", "open-sesame-operator");
+
+/// A server that logs all it can. The harness's own takes its level from the environment, which tests share.
+struct Talkative {
+    process: Process,
+    folder: TempDir,
+    address: String,
+}
+
+impl Talkative {
+    fn start(hub: &Hub) -> Self {
+        let folder = scratch().unwrap();
+        let path = |file: &str| folder.path().join(file);
+        fs::write(path("password"), OPERATOR.1).unwrap();
+        fs::write(path("server.toml"), toml(&config(hub))).unwrap();
+        let mut command = Self::command(folder.path(), "run");
+        command.args(["--listen", "127.0.0.1:0", "--public", "127.0.0.1", "--log", "trace"]);
+        command.arg("--config").arg(path("server.toml")).arg("--ready-file").arg(path("ready"));
+        let mut process = Process::spawn("docxy-server", command, folder.path()).unwrap();
+        let ready = path("ready");
+        let address = process.wait_for("listen", PATIENCE, |_| Ok(fs::read_to_string(&ready).ok())).unwrap();
+        Self { process, folder, address: address.trim().to_owned() }
+    }
+
+    fn invite(&mut self, name: &str) -> String {
+        let mut command = Self::command(self.folder.path(), "invite");
+        command.args([name, "--public", &self.address]);
+        let link = run(command, PATIENCE).unwrap().succeeded().unwrap();
+        link.trim().to_owned()
+    }
+
+    fn command(folder: &Path, name: &str) -> Command {
+        let mut command = Command::new(binary("docxy-server").unwrap());
+        command.env_clear().arg(name).arg("--state").arg(folder.join("state"));
+        command
+    }
+}
+
+/// The log of a client whose link doesn't get it in.
+fn turned_away(link: &str) -> String {
+    let mut client = Client::start_with(None, link, &["--log", "trace"]).unwrap();
+    client.wait_for_health("be refused", PATIENCE, |health| health["tunnel"] == "refused").unwrap();
+    client.process().output()
+}
+
+/// What `docxy-client pull` says while it pulls.
+fn pull(link: &str) -> String {
+    let folder = scratch().unwrap();
+    let file = folder.path().join("link");
+    fs::write(&file, link).unwrap();
+    let mut command = Command::new(binary("docxy-client").unwrap());
+    command
+        .env_clear()
+        .args(["pull", "hello", "--log", "trace", "--output"])
+        .arg(folder.path().join("out.tar"));
+    command.arg("--link-file").arg(file);
+    let pulled = run(command, PATIENCE).unwrap();
+    assert!(pulled.status.success(), "{pulled:?}");
+    pulled.stdout + &pulled.stderr
+}
+
+/// What everybody on the machine sees of a process.
+fn command_line(pid: u32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
+fn toml(config: &ServerConfig) -> String {
+    let mut toml = String::new();
+    for (name, upstream) in &config.registries {
+        let account = format!("account = {{ user = {:?}, password_file = \"password\" }}", OPERATOR.0);
+        toml +=
+            &format!("[registries.{name:?}]\napi = {:?}\nca = {:?}\n{account}\n", upstream.api, upstream.ca);
+        toml += &format!("[registries.{name:?}.resolve]\n{}", resolve_table(&upstream.resolve));
+    }
+    toml
+}
+
+/// What must not be found, each with a name that may be shown.
+struct Secrets(Vec<(&'static str, String)>);
+
+impl Secrets {
+    fn add(&mut self, name: &'static str, secret: impl Into<String>) {
+        let secret = secret.into();
+        assert!(secret.len() >= 8, "{name} is too short to be looked for");
+        self.0.push((name, secret));
+    }
+
+    /// Bytes as programs print them.
+    fn add_bytes(&mut self, name: &'static str, bytes: &[u8]) {
+        let (list, hex) =
+            (format!("{bytes:?}"), bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        self.add(name, list.trim_matches(['[', ']']));
+        self.add(name, hex);
+        self.add(name, bytes.escape_ascii().to_string());
+    }
+
+    fn found_in(&self, log: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for (name, secret) in &self.0 {
+            if let Some(line) = log.lines().find(|line| line.contains(secret)) {
+                found.push(format!("{name}: {}", line.chars().take(300).collect::<String>()));
+            }
+        }
+        found
+    }
+}
+
+/// Returns the errors that the engine was shown.
+async fn use_everything(engine: &Engine, hub: &Hub, secrets: &mut Secrets) -> String {
+    let mut errors = String::new();
+    let mut refused = |answer: crate::support::http_client::Answer| {
+        errors += &format!("{:?}\n{}\n", answer.headers, String::from_utf8_lossy(&answer.body));
+    };
+    let scope = "service=registry.docker.io&scope=repository:alice/private:pull";
+    let credential = basic(ALICE.0, ALICE.1);
+    secrets.add("a Basic credential", credential.strip_prefix("Basic ").unwrap());
+    let path = format!("/auth/token?account=alice&offline_token=true&{scope}");
+    let login = engine.get(&path, &[("authorization", &credential)]).await.json();
+    let (token, refresh) = (login["token"].as_str().unwrap(), login["refresh_token"].as_str().unwrap());
+    // Every token of this service begins alike, the anonymous and the operator's own ones as well.
+    secrets.add("a token", token.split('.').next().unwrap());
+    secrets.add("a token's signature", token.rsplit('.').next().unwrap());
+    secrets.add("an identity token", refresh);
+    engine.post(&format!("grant_type=refresh_token&refresh_token={refresh}&{scope}")).await;
+    engine.post(&format!("grant_type=password&username=alice&password={}&{scope}", ALICE.1)).await;
+    let mistyped = "nearly-alices-password";
+    secrets.add("a mistyped password", mistyped);
+    secrets.add("a mistyped password's credential", basic("alice", mistyped).strip_prefix("Basic ").unwrap());
+    refused(engine.get(&path, &[("authorization", &basic("alice", mistyped))]).await);
+    refused(engine.post(&format!("grant_type=password&username=alice&password={mistyped}&{scope}")).await);
+    // Requests that we refuse ourselves, and credentials that are in the wrong place.
+    refused(engine.post(&format!("grant_type=magic&username=alice&password={mistyped}")).await);
+    refused(engine.post(&format!("grant_type=password&password={mistyped}&scope=nonsense")).await);
+    refused(engine.get(&format!("/auth/token?scope=nonsense&password={mistyped}"), &[]).await);
+    refused(engine.get("/v2/UPPER/manifests/1", &[("authorization", &credential)]).await);
+    refused(engine.get("/v2/ghcr.io/a/b/manifests/1", &[("authorization", &credential)]).await);
+    refused(engine.get("/v2/", &[("authorization", &credential), ("origin", "https://evil.example")]).await);
+    refused(engine.get("/v2/", &[("authorization", &credential), ("host", "evil.example")]).await);
+
+    let bearer = format!("Bearer {token}");
+    let anonymous = engine.anonymous("library/hello").await;
+    let image = crate::support::testbed::hello();
+    let layer = format!("/v2/library/hello/blobs/{}", image.platforms()[0].layers[0].blob.digest());
+    for (path, bearer) in [
+        ("/v2/alice/private/manifests/latest", &bearer),
+        ("/v2/alice/private/tags/list", &bearer),
+        ("/v2/library/hello/manifests/latest", &anonymous),
+        (&layer, &anonymous),
+    ] {
+        let answer = engine.get(path, &[("authorization", bearer), ANY]).await;
+        assert_eq!(answer.status, 200, "{path}");
+    }
+    // Errors are what is logged most of: those of a signed URL, above all.
+    for fault in [Fault::ExpiredUrl, Fault::HangUp { site: Site::Cdn }, Fault::CutAt { byte: 50 }] {
+        hub.faults().arm(Rule::once(fault));
+        refused(engine.get(&layer, &[("authorization", &anonymous)]).await);
+    }
+    assert!(hub.faults().armed().is_empty());
+    errors
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_stands_in_a_log_at_the_most_talkative_level() {
+    let hub = hub().await;
+    hub.store().add_account(OPERATOR.0, OPERATOR.1);
+    let mut server = block_in_place(|| Talkative::start(&hub));
+    let link = block_in_place(|| server.invite("laptop"));
+    let mut client = client(&link, &["--log", "trace"]);
+    let engine = Engine::at(client.address());
+
+    let mut secrets = Secrets(Vec::new());
+    let secret = link.split_once("laptop:").unwrap().1.split_once('@').unwrap().0;
+    secrets.add("the link's secret", secret);
+    secrets.add_bytes("the link's secret", &URL_SAFE_NO_PAD.decode(secret).unwrap()[..12]);
+    secrets.add("a password", ALICE.1);
+    secrets.add("the operator's password", OPERATOR.1);
+    let operator = basic(OPERATOR.0, OPERATOR.1);
+    secrets.add("the operator's credential", operator.strip_prefix("Basic ").unwrap());
+    secrets.add("a signed URL", "signature=");
+    let errors = use_everything(&engine, &hub, &mut secrets).await;
+    assert!(errors.contains("docxy: ") && errors.contains("DENIED"), "there is nothing to look through");
+    let wrong = "wrongwrongwrongwrongwrongwrongwrongwrongwro";
+    secrets.add("a wrong link's secret", wrong);
+    let stranger = block_in_place(|| turned_away(&link.replace(secret, wrong)));
+    let pull = block_in_place(|| pull(&link));
+
+    let (theirs, ours) = (server.process.output(), client.process().output());
+    for log in [&theirs, &ours, &stranger, &pull] {
+        assert!(log.contains("TRACE"), "there is nothing to look through");
+    }
+    let lists = [server.process.pid(), client.process().pid()].map(command_line).join("\n");
+    assert!(lists.contains("--log"), "{lists}");
+    let found: Vec<_> = [
+        ("server", theirs),
+        ("client", ours),
+        ("a client that is turned away", stranger),
+        ("docxy-client pull", pull),
+        ("errors", errors),
+        ("the process list", lists),
+    ]
+    .iter()
+    .flat_map(|(side, log)| secrets.found_in(log).into_iter().map(move |found| format!("{side}: {found}")))
+    .collect();
+    assert!(found.is_empty(), "{found:#?}");
+}

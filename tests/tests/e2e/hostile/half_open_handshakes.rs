@@ -1,0 +1,165 @@
+//! Handshakes that never end: whoever opens thousands of them keeps no client out, and they are closed in time.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use docxy_protocol::{
+    congestion::Handle,
+    control::CloseCode,
+    limits::{AUTHENTICATION_TIMEOUT, UNAUTHENTICATED_BEFORE_RETRY, UNAUTHENTICATED_MAX},
+    link::Link,
+    tls, transport,
+};
+use quinn::{ClientConfig, Connecting, Endpoint};
+use tokio::{net::UdpSocket, task::JoinSet, time::timeout};
+
+use crate::{
+    auth::unauthenticated::{RETRY, first_datagram, reply_to},
+    support::http_client::PATIENCE,
+    support::quic_client::{assert_others_are_served, dial, introduce, verdict},
+    support::testbed::{World, client, invite},
+};
+
+/// As many as kept everybody out once.
+const ATTACK: usize = 4200;
+
+/// Connections from one address whose clients see nothing of the server but its Retry packets: they prove their
+/// address, and then repeat their first packet, which renews the idle timer.
+struct HalfOpen {
+    endpoint: Endpoint,
+    front: SocketAddr,
+    retries: Arc<AtomicUsize>,
+    connecting: Vec<Connecting>,
+    relay: JoinSet<()>,
+}
+
+impl HalfOpen {
+    async fn from(address: [u8; 4], server: SocketAddr) -> Self {
+        let front = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let back = Arc::new(UdpSocket::bind((IpAddr::from(address), 0)).await.unwrap());
+        back.connect(server).await.unwrap();
+        let retries = Arc::new(AtomicUsize::new(0));
+        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (address, dialler) = (front.local_addr().unwrap(), endpoint.local_addr().unwrap());
+        let mut relay = JoinSet::new();
+        relay.spawn(pass_all(front.clone(), back.clone()));
+        relay.spawn(pass_retries(back, front, dialler, retries.clone()));
+        Self { endpoint, front: address, retries, connecting: Vec::new(), relay }
+    }
+
+    /// Opens so many more, and waits until the server knows the address of all but those that it accepts unproven.
+    async fn open(&mut self, link: &Link, count: usize) {
+        let mut config = ClientConfig::new(Arc::new(tls::client(link.pin, false).unwrap()));
+        config.transport_config(Arc::new(transport::client(&Handle::default())));
+        for _ in 0..count {
+            let connecting = self.endpoint.connect_with(config.clone(), self.front, "docxy.invalid").unwrap();
+            self.connecting.push(connecting);
+            tokio::task::yield_now().await;
+        }
+        let proven = self.connecting.len().saturating_sub(UNAUTHENTICATED_BEFORE_RETRY);
+        let all = async {
+            while self.retries.load(Ordering::Relaxed) < proven {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, all).await.expect("a Retry for each");
+    }
+}
+
+async fn pass_all(from: Arc<UdpSocket>, to: Arc<UdpSocket>) {
+    let mut datagram = [0; 2048];
+    loop {
+        if let Ok(length) = from.recv(&mut datagram).await {
+            let _ = to.send(&datagram[..length]).await;
+        }
+    }
+}
+
+async fn pass_retries(
+    from: Arc<UdpSocket>,
+    through: Arc<UdpSocket>,
+    to: SocketAddr,
+    passed: Arc<AtomicUsize>,
+) {
+    let mut datagram = [0; 2048];
+    loop {
+        match from.recv(&mut datagram).await {
+            Ok(length) if datagram[0] & 0xf0 == RETRY => {
+                let _ = through.send_to(&datagram[..length], to).await;
+                passed.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_handshakes_that_never_end_keep_no_client_out() {
+    let mut world = World::new().await;
+    let links = ["phone", "tablet"].map(|name| invite(&mut world.server, name));
+    let link: Link = links[0].parse().unwrap();
+    assert_others_are_served(&world).await;
+    let before = world.server.process().memory().unwrap().now;
+    let server = world.server.address();
+    // From the network that clients come from, and from another one.
+    let mut near = HalfOpen::from([127, 0, 0, 2], server).await;
+    let mut far = HalfOpen::from([127, 0, 9, 9], server).await;
+    for _ in 0..7 {
+        near.open(&link, ATTACK / 14).await;
+        far.open(&link, ATTACK / 14).await;
+        assert_others_are_served(&world).await;
+    }
+    let newcomer = dial(&world, &link).await;
+    let _control = introduce(&newcomer, &link).await;
+    let second = client(&links[1], &[]);
+    assert_others_are_served(&world).await;
+    assert!(newcomer.close_reason().is_none());
+    drop(second);
+    let grown = world.server.process().memory().unwrap().peak.saturating_sub(before);
+    let most = UNAUTHENTICATED_MAX as u64 * (256 << 10);
+    assert!(grown < most, "the server grew by {grown} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_never_ends_is_closed_after_its_deadline_whatever_it_sends() {
+    let mut world = World::new().await;
+    let link: Link = invite(&mut world.server, "phone").parse().unwrap();
+    let server = world.server.address();
+    let opened = Instant::now();
+    let mut half_open = HalfOpen::from([127, 0, 0, 2], server).await;
+    half_open.open(&link, UNAUTHENTICATED_BEFORE_RETRY + 10).await;
+    assert!(asks_for_a_retry(&link, server).await, "they are there");
+    // Their first packets are repeated meanwhile, after 0.3, 0.9, 2.1 and 4.5 s. One more, after the deadline, would
+    // open a connection anew.
+    tokio::time::sleep_until((opened + AUTHENTICATION_TIMEOUT * 3 / 4).into()).await;
+    half_open.relay.shutdown().await;
+    assert!(asks_for_a_retry(&link, server).await, "they are still there");
+    let gone = async { while asks_for_a_retry(&link, server).await {} };
+    timeout(AUTHENTICATION_TIMEOUT, gone).await.expect("none outlives its deadline");
+    assert!(opened.elapsed() >= AUTHENTICATION_TIMEOUT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_does_not_wait_for_strangers() {
+    let mut world = World::new().await;
+    let link: Link = invite(&mut world.server, "phone").parse().unwrap();
+    let mut half_open = HalfOpen::from([127, 0, 0, 2], world.server.address()).await;
+    half_open.open(&link, 10).await;
+    let silent = dial(&world, &link).await;
+    world.server.process().signal("TERM").unwrap();
+    assert_eq!(verdict(&silent).await, Some(CloseCode::Draining));
+    let ended =
+        tokio::task::block_in_place(|| world.server.process().wait_until_ended(AUTHENTICATION_TIMEOUT / 2));
+    assert!(ended.unwrap().success());
+}
+
+/// Whether a newcomer has to prove its address, which it must while there are many strangers.
+async fn asks_for_a_retry(link: &Link, server: SocketAddr) -> bool {
+    reply_to(&first_datagram(link).await, server)[0] & 0xf0 == RETRY
+}

@@ -1,0 +1,129 @@
+//! What somebody who is not authenticated can make the programs log: a bounded number of bytes, however often it is tried.
+
+use std::time::{Duration, Instant};
+
+use docxy_protocol::{control::CloseCode, link::Link};
+use docxy_tests::process::{PATIENCE, Process};
+use futures_util::future::join_all;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::block_in_place,
+    time::timeout,
+};
+
+use crate::support::{
+    quic_client::{dial, introduce, say, verdict},
+    testbed::{World, invite},
+};
+
+/// Requests of each kind. Each used to cost some 250 bytes, and one with a long path as much as that.
+const REQUESTS: usize = 1000;
+
+/// Strangers of each kind.
+const STRANGERS: usize = 150;
+
+/// Strangers that come together.
+const AT_A_TIME: usize = 15;
+
+/// Ten lines of a kind may come together, then one each 10 s; a line is shorter than this.
+fn allowed(kinds: u64, since: Instant) -> u64 {
+    const LONGEST_LINE: u64 = 700;
+    kinds * (11 + since.elapsed().as_secs() / 10) * LONGEST_LINE
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_refused_do_not_fill_the_disk() {
+    let mut world = World::new().await;
+    let host = world.client.address();
+    let long = "x".repeat(4000);
+    let kinds = [
+        "GET /v2/ HTTP/1.1\r\nhost: evil.example\r\n\r\n".to_owned(),
+        format!("GET /{long} HTTP/1.1\r\nhost: evil.example\r\n\r\n"),
+        format!("GET /v2/ HTTP/1.1\r\nhost: {host}\r\norigin: https://evil.example\r\n\r\n"),
+        format!("GET /v2/ HTTP/1.1\r\nhost: {host}\r\nsec-fetch-site: cross-site\r\n\r\n"),
+        format!("GET /nowhere/{long} HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+        format!("DELETE /v2/library/hello/manifests/latest HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+        format!("{long} /v2/ HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+        format!("GET /v2/ HTTP/1.0\r\nhost: {host}\r\nconnection: keep-alive\r\n\r\n"),
+        // Not refused, but as cheap.
+        format!("GET /health HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+        format!("GET /v2/ HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+        format!("GET /auth/token HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+        format!("GET /v2/library/hello/tags/list HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+        format!("GET /v2/tags/list?ns=unlisted.example HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+        format!("GET /v2/a/tags/list?ns=unlisted.example HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+    ];
+    let started = Instant::now();
+    let before = world.client.process().output_size();
+    for request in &kinds {
+        flood(world.client.address(), request).await;
+    }
+    let grown = settled(world.client.process()) - before;
+    let allowed = allowed(kinds.len() as u64, started);
+    println!("{} requests cost {grown} bytes of the log, of {allowed} allowed", REQUESTS * kinds.len());
+    assert!(grown < allowed, "{grown} bytes for {allowed}");
+    // And it is still told that something is refused.
+    assert!(grown > 1000, "{grown}");
+}
+
+/// Sends a request again and again, on one connection as far as that is kept.
+async fn flood(to: std::net::SocketAddr, request: &str) {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let mut buffer = vec![0; 64 * 1024];
+    for _ in 0..REQUESTS {
+        // One at a time: an answer is much shorter than the buffer, and comes in one piece or two.
+        let written = stream.write_all(request.as_bytes()).await;
+        let read = match written {
+            Ok(()) => timeout(PATIENCE, stream.read(&mut buffer)).await.expect("an answer"),
+            Err(error) => Err(error),
+        };
+        if !matches!(read, Ok(1..)) {
+            stream = TcpStream::connect(to).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_do_not_fill_the_servers_disk() {
+    let mut world = World::new().await;
+    let line = invite(&mut world.server, "phone");
+    let link: Link = line.parse().unwrap();
+    let secret = line.split_once("phone:").unwrap().1.split_once('@').unwrap().0;
+    let wrong: Link = line.replace(secret, "wrongwrongwrongwrongwrongwrongwrongwrongwro").parse().unwrap();
+    let started = Instant::now();
+    let before = world.server.process().output_size();
+    let talks_nonsense = async || {
+        let connection = dial(&world, &link).await;
+        say(&connection, b"GET / HTTP/1.1\r\n\r\n").await;
+        assert_eq!(verdict(&connection).await, Some(CloseCode::Violation));
+    };
+    let has_a_wrong_secret = async || {
+        let connection = dial(&world, &wrong).await;
+        let _control = introduce(&connection, &wrong).await;
+        assert_eq!(verdict(&connection).await, Some(CloseCode::UnknownClient));
+    };
+    for _ in 0..STRANGERS / AT_A_TIME {
+        join_all((0..AT_A_TIME).map(|_| talks_nonsense())).await;
+        join_all((0..AT_A_TIME).map(|_| has_a_wrong_secret())).await;
+    }
+    let grown = settled(world.server.process()) - before;
+    let allowed = allowed(2, started);
+    println!("{} strangers cost {grown} bytes of the log, of {allowed} allowed", 2 * STRANGERS);
+    assert!(grown < allowed && grown > 1000, "{grown} bytes for {allowed}");
+}
+
+/// How much a process has logged once it logs no more.
+fn settled(process: &mut Process) -> u64 {
+    let mut last = (process.output_size(), Instant::now());
+    block_in_place(|| {
+        process.wait_for("be quiet", PATIENCE, |process| {
+            let now = process.output_size();
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+            Ok((last.1.elapsed() > Duration::from_millis(300)).then_some(now))
+        })
+    })
+    .unwrap()
+}

@@ -1,0 +1,165 @@
+//! Answers that no registry should give and some give: HTML, bodies without an end, headers of another hop.
+
+use std::{
+    io::Write as _,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use flate2::{Compression, write::GzEncoder};
+use http::StatusCode;
+
+use crate::support::{
+    raw_http::{End, Raw, Said},
+    scripted_registry::{Crooked, reply},
+};
+
+const HTML: &str = "<!DOCTYPE html><html><body>Bad gateway, says nginx</body></html>";
+
+fn packed() -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(&[7; 5000]).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// `len` bytes in chunks of 1000, with or without the last chunk.
+fn chunked(len: usize, whole: bool) -> Vec<u8> {
+    let mut body = Vec::new();
+    for chunk in vec![b'x'; len].chunks(1000) {
+        body.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        body.extend_from_slice(chunk);
+        body.extend_from_slice(b"\r\n");
+    }
+    if whole {
+        body.extend_from_slice(b"0\r\n\r\n");
+    }
+    body
+}
+
+fn answer(path: &str) -> Vec<u8> {
+    let html = format!("Content-Type: text/html\r\nContent-Length: {}\r\n", HTML.len());
+    let repository = path.split('/').nth(2).unwrap_or_default();
+    match repository {
+        "html-401" => reply("401 Unauthorized", &html, HTML),
+        "html-403" => reply("403 Forbidden", &html, HTML),
+        "html-404" => reply("404 Not Found", &html, HTML),
+        "html-429" => reply("429 Too Many Requests", &format!("Retry-After: 3\r\n{html}"), HTML),
+        "html-502" => reply("502 Bad Gateway", &html, HTML),
+        "huge-error" => reply("500 Oops", "Content-Length: 1000000\r\n", vec![b'x'; 1_000_000]),
+        "gzip" => {
+            let packed = packed();
+            let headers = format!("Content-Encoding: gzip\r\nContent-Length: {}\r\n", packed.len());
+            reply("200 OK", &headers, packed)
+        }
+        "chunked" => reply("200 OK", "Transfer-Encoding: chunked\r\n", chunked(700_000, true)),
+        "chunked-cut" => reply("200 OK", "Transfer-Encoding: chunked\r\n", chunked(700_000, false)),
+        "until-close" => reply("200 OK", "", vec![b'x'; 700_000]),
+        "too-short" => reply("200 OK", "Content-Length: 900000\r\n", vec![b'x'; 700_000]),
+        "too-short-small" => reply("200 OK", "Content-Length: 9000\r\n", vec![b'x'; 7000]),
+        "no-http" => b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
+        "headers" => reply(
+            "200 OK",
+            "Warning: 299 - \"one\"\r\nWarning: 299 - \"two\"\r\nX-Odd: kept\r\nX-Hop: gone\r\n\
+             Connection: X-Hop\r\nKeep-Alive: timeout=5\r\nSet-Cookie: a=b\r\n\
+             Strict-Transport-Security: max-age=9\r\nOCI-Subject: sha256:0\r\nContent-Length: 2\r\n",
+            "{}",
+        ),
+        _ => reply("200 OK", "Content-Length: 2\r\n", "{}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_never_sees_html() {
+    let crooked = Crooked::new(answer).await;
+    for (repository, status, manifest_code, blob_code) in [
+        ("html-401", 401, "UNAUTHORIZED", "UNAUTHORIZED"),
+        ("html-403", 403, "DENIED", "DENIED"),
+        ("html-404", 404, "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"),
+        ("html-429", 429, "TOOMANYREQUESTS", "TOOMANYREQUESTS"),
+        ("html-502", 502, "UNAVAILABLE", "UNAVAILABLE"),
+    ] {
+        for (path, code) in
+            [(Crooked::manifest(repository), manifest_code), (Crooked::blob(repository), blob_code)]
+        {
+            let answer = crooked.world.engine.get(&path, &[]).await;
+            let (seen, seen_code, message) = answer.error();
+            assert_eq!((seen, seen_code.as_str()), (status, code), "{path}");
+            assert!(!message.contains('<'), "{message}");
+            assert_eq!(answer.header("content-length"), answer.body.len().to_string());
+            assert_eq!(answer.header("retry-after"), if status == 429 { "3" } else { "" });
+        }
+    }
+    let (status, code, _) = crooked.world.engine.get(&Crooked::manifest("huge-error"), &[]).await.error();
+    assert!(matches!(status, 500 | 502) && code == "UNAVAILABLE", "{status} {code}");
+    let answer = crooked.world.engine.get(&Crooked::manifest("no-http"), &[]).await;
+    assert_eq!(answer.fault("registry").0, 502);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packed_content_stays_packed() {
+    let crooked = Crooked::new(answer).await;
+    for path in [Crooked::blob("gzip"), Crooked::manifest("gzip")] {
+        let answer = crooked.world.engine.get(&path, &[("accept-encoding", "gzip")]).await;
+        assert_eq!(answer.header("content-encoding"), "gzip");
+        assert!(answer.whole && answer.body == packed(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_of_unknown_length_arrives_whole() {
+    let crooked = Crooked::new(answer).await;
+    for repository in ["chunked", "until-close"] {
+        let content = vec![b'x'; 700_000];
+        let answer = crooked.world.engine.get(&Crooked::blob_of(repository, &content), &[]).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.header("content-length"), "", "unknown is not zero");
+        assert!(answer.whole && answer.body == content, "{repository}");
+        let other =
+            Raw::get(crooked.world.client.address(), &Crooked::blob(repository), &[]).await.rest().await;
+        assert!(!ends_whole(&other), "not what its digest says, and seen as whole");
+    }
+}
+
+/// Whether a chunked answer has its last chunk.
+fn ends_whole(said: &Said) -> bool {
+    said.body().ends_with(b"\r\n0\r\n\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_of_unknown_length_that_breaks_off_has_no_end() {
+    let crooked = Crooked::new(answer).await;
+    let raw = Raw::get(crooked.world.client.address(), &Crooked::blob("chunked-cut"), &[]).await;
+    let said = raw.rest().await;
+    assert_eq!((said.status(), said.end), (200, End::Fin));
+    assert!(said.head().contains("transfer-encoding: chunked\r\n"), "{}", said.head());
+    assert!(!ends_whole(&said), "looks whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_shorter_than_announced_is_seen_to_be_broken() {
+    for (repository, len, most) in [("too-short", 900_000, 700_000), ("too-short-small", 9000, 7000)] {
+        let asked = AtomicBool::new(false);
+        // Asked for the rest, it has never heard of it.
+        let crooked = Crooked::new(move |path| match asked.swap(true, Ordering::Relaxed) {
+            false => answer(path),
+            true => reply("404 Not Found", "Content-Length: 0\r\n", ""),
+        });
+        let crooked = crooked.await;
+        let said =
+            Raw::get(crooked.world.client.address(), &Crooked::blob(repository), &[]).await.rest().await;
+        assert!(said.head().contains(&format!("content-length: {len}\r\n")), "{}", said.head());
+        assert!(said.body().len() <= most, "{} bytes", said.body().len());
+        assert_eq!(said.end, End::Fin, "{repository}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_of_another_hop_are_not_passed_on_and_repeated_ones_stay_repeated() {
+    let crooked = Crooked::new(answer).await;
+    let answer = crooked.world.engine.get(&Crooked::manifest("headers"), &[]).await;
+    let warnings: Vec<_> = answer.headers.get_all("warning").iter().collect();
+    assert_eq!(warnings, ["299 - \"one\"", "299 - \"two\""]);
+    assert_eq!((answer.header("x-odd"), answer.header("oci-subject")), ("kept", "sha256:0"));
+    for gone in ["x-hop", "keep-alive", "set-cookie", "strict-transport-security"] {
+        assert_eq!(answer.header(gone), "", "{gone}");
+    }
+}

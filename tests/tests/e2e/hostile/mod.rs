@@ -1,0 +1,11 @@
+//! Peers that lie, flood or never finish: they harm nobody else.
+
+mod corrupt_blobs;
+mod dns_rebinding;
+mod half_open_handshakes;
+mod idle_local_connections;
+mod log_flood;
+mod malformed_responses;
+mod misbehaving_clients;
+mod private_networks;
+mod server_texts;

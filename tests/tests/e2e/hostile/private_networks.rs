@@ -1,0 +1,156 @@
+//! The operator may let a registry lead into the server's own network. No other registry's answers lead there.
+
+use docxy_tests::hub::{Hub, HubConfig, Image, Names, Store};
+use futures_util::future::FutureExt as _;
+use http::StatusCode;
+use tokio::task::block_in_place;
+
+use crate::{
+    pull::other_registries::OTHER,
+    support::http_client::ANY,
+    support::scripted_registry::{CDN, Crooked, NAME, Visit, reply},
+    support::testbed::add,
+};
+
+const AUTH: &str = "auth.ghcr.example";
+const BLOBS: &str = "pkg.ghcr.example";
+
+/// A registry in the server's own network.
+async fn private() -> Hub {
+    let store = Store::default();
+    store.publish("owner/image", "latest", &Image::hello().unwrap());
+    let names = Names { registry: OTHER.into(), auth: AUTH.into(), cdn: BLOBS.into(), service: "s".into() };
+    Hub::start(HubConfig { store, names, ..HubConfig::default() }).await.unwrap()
+}
+
+/// Leads to the other registry, by whatever can lead anywhere.
+fn answer(visit: &Visit, realm: &str) -> Vec<u8> {
+    let to = |host: &str| {
+        let location = format!("Location: https://{host}/v2/owner/image/manifests/latest\r\n");
+        reply("307 Temporary Redirect", &location, "")
+    };
+    match visit.path.split('/').nth(2).unwrap_or_default() {
+        "" if realm.is_empty() => reply("200 OK", "Content-Length: 2\r\n", "{}"),
+        "" => {
+            let challenge =
+                format!("WWW-Authenticate: Bearer realm=\"https://{realm}/token\",service=\"s\"\r\n");
+            reply("401 Unauthorized", &format!("{challenge}Content-Length: 0\r\n"), "")
+        }
+        "to-api" => to(OTHER),
+        "to-auth" => to(AUTH),
+        "to-cdn" => to(BLOBS),
+        // By way of a CDN of its own.
+        "by-cdn" if visit.header("host") == Some(CDN) => to(OTHER),
+        "by-cdn" => {
+            reply("307 Temporary Redirect", &format!("Location: https://{CDN}{}\r\n", visit.path), "")
+        }
+        _ => reply("200 OK", "Content-Length: 4\r\n", "data"),
+    }
+}
+
+/// The registry that leads to `other`'s hosts, which are pinned for its own sake and for all.
+async fn evil(other: &Hub, realm: &'static str) -> Crooked {
+    let pins = other.resolve_table();
+    Crooked::serving(
+        &other.ca_pem(),
+        |config| {
+            add(config, OTHER, other);
+            config.resolve.extend(pins);
+        },
+        move |visit| std::future::ready(answer(&visit, realm)).boxed(),
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_does_not_lead_to_another_ones_private_hosts() {
+    let other = private().await;
+    let evil = evil(&other, "").await;
+    let engine = evil.world.engine;
+    for (repository, host) in [("to-api", OTHER), ("to-auth", AUTH), ("to-cdn", BLOBS), ("by-cdn", OTHER)] {
+        for path in [Crooked::blob(repository), Crooked::manifest(repository)] {
+            let (status, code, message) = engine.get(&path, &[ANY]).await.fault("CDN");
+            assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{path}");
+            assert!(message.contains(host) && message.contains("no public address"), "{message}");
+            assert!(message.contains("operator") && message.contains(NAME), "{message}");
+            assert!(!message.contains("127.0.0"), "an address of the server's network: {message}");
+        }
+    }
+    assert!(other.request_log().snapshot().is_empty(), "{:#?}", other.request_log().snapshot());
+    assert_eq!(engine.get(&Crooked::blob("honest"), &[]).await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_realm_does_not_lead_to_another_registrys_private_host() {
+    let other = private().await;
+    for realm in [OTHER, AUTH, BLOBS] {
+        let evil = evil(&other, realm).await;
+        let engine = evil.world.engine;
+        let bearer = engine.anonymous("library/hello").await;
+        let answer = engine.get(&Crooked::manifest("honest"), &[("authorization", &bearer), ANY]).await;
+        let (status, code, message) = answer.fault("token service");
+        assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"));
+        assert!(message.contains(realm) && message.contains("no public address"), "{message}");
+        assert!(!message.contains("127.0.0"), "{message}");
+        assert!(other.request_log().snapshot().is_empty(), "{:#?}", other.request_log().snapshot());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_learn_nothing_of_the_servers_network_from_an_error_and_its_operator_does() {
+    // In the registry's own table: one that shows a certificate of other names, and one where nobody listens.
+    let (wrong, closed) = ("wrong.odd.example", "closed.odd.example");
+    let odd = Crooked::serving(
+        "",
+        |config| {
+            let resolve = &mut config.registries.get_mut(NAME).unwrap().resolve;
+            resolve.insert(wrong.to_owned(), resolve[CDN]);
+            resolve.insert(closed.to_owned(), "127.0.0.1:1".parse().unwrap());
+        },
+        move |visit| {
+            let host = match visit.path.split('/').nth(2).unwrap_or_default() {
+                "" => return std::future::ready(reply("200 OK", "Content-Length: 2\r\n", "{}")).boxed(),
+                "wrong" => wrong,
+                "closed" => closed,
+                _ => "localhost",
+            };
+            let location = format!("Location: https://{host}/data\r\n");
+            std::future::ready(reply("307 Temporary Redirect", &location, "")).boxed()
+        },
+    )
+    .await;
+    for (repository, words) in
+        [("wrong", "another name"), ("closed", "refused"), ("local", "no public address")]
+    {
+        let (status, _, message) = odd.world.engine.get(&Crooked::blob(repository), &[]).await.fault("CDN");
+        assert_eq!(status, 502, "{message}");
+        assert!(message.contains(words), "{message}");
+        assert!(
+            !message.contains("127.0.0") && !message.contains("::1") && !message.contains(CDN),
+            "{message}"
+        );
+    }
+    let config = odd.world.server.state().with_file_name("server.toml");
+    let image = format!("{NAME}/local");
+    let arguments = ["check", "--config", config.to_str().unwrap(), &image];
+    let said = block_in_place(|| odd.world.server.command(&arguments)).unwrap_err();
+    let said = format!("{said:#}");
+    assert!(said.contains("127.0.0.1") || said.contains("::1"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_private_registry_itself_is_served_with_its_token_service_and_its_cdn() {
+    let other = private().await;
+    let evil = evil(&other, "").await;
+    let engine = evil.world.engine;
+    let bearer = engine.anonymous("library/hello").await;
+    let image = Image::hello().unwrap();
+    let layer = image.platforms()[0].layers[0].blob.digest();
+    for path in [
+        format!("/v2/{OTHER}/owner/image/manifests/latest"),
+        format!("/v2/{OTHER}/owner/image/blobs/{layer}"),
+    ] {
+        let answer = engine.get(&path, &[("authorization", &bearer), ANY]).await;
+        assert_eq!((answer.status, answer.whole), (StatusCode::OK, true), "{path}");
+    }
+}

@@ -1,0 +1,155 @@
+//! What a server says in words reaches people: in the client's log, on `/health`, in an engine's error. A server that
+//! sends control characters, or far too much, changes neither the log's lines nor the terminal.
+
+use docxy_protocol::{
+    chunk::ChunkHeader,
+    fault::{FaultKind, Hop},
+    frame,
+    reply::{Body, Reply, Response},
+};
+use docxy_tests::process::PATIENCE;
+use http::StatusCode;
+use quinn::VarInt;
+use serde_json::Value;
+use tokio::task::block_in_place;
+
+use crate::support::{
+    http_client::{ANY, Answer},
+    quic_client::{answer, dial, introduce, ping, say},
+    scripted_server::{Greeting, Said, Scripted},
+    testbed::{World, invite, wait_for_count, wait_until_up},
+};
+
+const LATEST: &str = "/v2/library/hello/manifests/latest";
+
+/// Ends the line, forges another, sets the terminal's title and colour, turns the text around.
+const EVIL: &str = "down\r\n2026-12-01T00:00:00Z  INFO forged: all is well\u{1b}]0;title\u{7}\u{1b}[31m\u{9b}2J\u{202e}\u{2028}";
+
+/// The longest text of one fault, with the words before it.
+const LONGEST: usize = 1100;
+
+/// The frame of a fault with this text, as a server would send it that doesn't clean its own.
+fn fault(detail: &str) -> Vec<u8> {
+    frame::encode(&(1_u32, Hop::Registry, FaultKind::Unreachable, detail)).unwrap()
+}
+
+/// The frame of a welcome with this version.
+fn welcome(version: &str) -> Vec<u8> {
+    frame::encode(&(0_u32, version)).unwrap()
+}
+
+/// A whole frame that announces and holds this many bytes, more than any frame may.
+fn oversize(bytes: usize) -> Vec<u8> {
+    let mut frame = u32::try_from(bytes).unwrap().to_be_bytes().to_vec();
+    frame.extend(EVIL.bytes().cycle().take(bytes));
+    frame
+}
+
+fn assert_shown(text: &str) {
+    let acts = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}');
+    assert!(text.chars().count() <= LONGEST, "{} characters", text.chars().count());
+    assert!(!text.chars().any(acts), "{text:?}");
+}
+
+fn message(answer: &Answer) -> String {
+    let (_, _, message) = answer.error();
+    assert_shown(&message);
+    message
+}
+
+/// Nothing of what was sent became a line of its own, or was acted upon.
+fn assert_log(scripted: &mut Scripted) {
+    let log = scripted.client.process().output();
+    assert!(!log.contains(['\u{1b}', '\u{7}', '\r']), "a control character in the log");
+    let forged = |line: &str| line.starts_with("2026-12-01T00:00:00Z") || line.chars().count() > 4 * LONGEST;
+    assert!(!log.lines().any(forged), "a forged line in the log, or one that is too long");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faults_text_is_clean_and_short_wherever_it_is_shown() {
+    for (sent, seen) in [
+        (fault(EVIL), "down 2026-12-01T00:00:00Z INFO forged"),
+        (fault(&EVIL.repeat(400)), "down 2026-12-01T00:00:00Z INFO forged"),
+        (oversize(1 << 20), "a head of 1048576 bytes"),
+    ] {
+        let mut scripted = Scripted::new(move |_| Said::bytes(sent.clone())).await;
+        let said = message(&scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await);
+        assert!(said.replace("  ", " ").contains(seen), "{said}");
+        assert_log(&mut scripted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
+    let head = Response {
+        status: StatusCode::OK,
+        headers: Default::default(),
+        body: Body::Whole { length: Some(9) },
+    };
+    let mut bytes = frame::encode(&Reply::Response(head)).unwrap();
+    bytes.extend_from_slice(&ChunkHeader::Data(3).to_bytes());
+    bytes.extend_from_slice(b"abc");
+    bytes.extend_from_slice(&ChunkHeader::Aborted.to_bytes());
+    bytes.extend(frame::encode(&(Hop::Cdn, FaultKind::Truncated, EVIL.repeat(400))).unwrap());
+    let mut scripted = Scripted::new(move |_| Said::bytes(bytes.clone())).await;
+    let answer = scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await;
+    assert!(!answer.whole, "{answer:?}");
+    wait_for_count(&mut scripted.client, "transfers/failures", 1);
+    let health = scripted.engine.get("/health", &[]).await.json();
+    let reason = health["since_start"]["transfers"]["last_failure"]["reason"].as_str().unwrap();
+    assert!(reason.contains("forged"), "{reason}");
+    assert_shown(reason);
+    assert_log(&mut scripted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_says_is_logged_clean_and_short_by_its_server() {
+    let mut world = World::new().await;
+    let link = invite(&mut world.server, "phone").parse().unwrap();
+    for reason in [EVIL.to_owned(), EVIL.repeat(400)] {
+        let connection = dial(&world, &link).await;
+        let _control = introduce(&connection, &link).await;
+        // It is known by now.
+        let receive = say(&connection, &ping()).await;
+        assert!(!answer(receive).await.unwrap().is_empty());
+        connection.close(VarInt::from_u32(99), reason.as_bytes());
+        while block_in_place(|| world.server.footprint()).unwrap().count("connections") > 1 {}
+    }
+    let log = world.server.process().output();
+    assert!(log.contains("forged"), "the reason is in the log");
+    assert!(!log.contains(['\u{1b}', '\u{7}', '\r']), "a control character in the log");
+    let forged = |line: &str| line.starts_with("2026-12-01T00:00:00Z") || line.chars().count() > 4 * LONGEST;
+    assert!(!log.lines().any(forged), "a forged line in the log, or one that is too long");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_version_is_clean_and_short() {
+    for version in [EVIL.to_owned(), EVIL.repeat(400)] {
+        let greeting = Greeting::Bytes(welcome(&version));
+        let mut scripted = Scripted::greeting(greeting, |_| Said::new(200, &[], b"{}")).await;
+        wait_until_up(&mut scripted.client);
+        wait_for_count(&mut scripted.client, "tunnel/connects", 1);
+        let health = scripted.engine.get("/health", &[]).await.json();
+        let shown = health["since_start"]["tunnel"]["server_version"].as_str().unwrap();
+        assert!(shown.contains("forged") && shown.chars().count() < 400, "{shown}");
+        assert_shown(shown);
+        assert_log(&mut scripted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reason_for_hanging_up_is_clean_and_short() {
+    for reason in [EVIL.to_owned(), EVIL.repeat(10_000)] {
+        let greeting = Greeting::Close(reason.into_bytes());
+        let mut scripted = Scripted::greeting(greeting, |_| Said::new(200, &[], b"{}")).await;
+        let has_reason = |health: &Value| health["reason"].as_str().is_some_and(|it| it.contains("forged"));
+        let client = &mut scripted.client;
+        block_in_place(|| client.wait_for_health("be hung up on", PATIENCE, has_reason)).unwrap();
+        let health = scripted.engine.get("/health", &[]).await;
+        assert_eq!(health.json()["tunnel"], "connecting");
+        assert_shown(health.json()["reason"].as_str().unwrap());
+        let said = message(&scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await);
+        assert!(said.contains("forged"), "{said}");
+        assert_log(&mut scripted);
+    }
+}

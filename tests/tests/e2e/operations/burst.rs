@@ -1,0 +1,127 @@
+//! A rush of many pulls, clients and streams: nobody sees an error, and nothing of it is left behind.
+
+use std::time::{Duration, Instant};
+
+use docxy_protocol::link::Link;
+use docxy_tests::{docxy::Footprint, hub::Digest, process::PATIENCE};
+use futures_util::future::join_all;
+use http::StatusCode;
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::task::block_in_place;
+
+use crate::support::{
+    http_client::{ANY, Engine},
+    quic_client::{dial, introduce, pull, say, segment},
+    raw_http::Raw,
+    testbed::{World, hello, invite},
+};
+
+const PULLS: u64 = 60;
+const MIB: u64 = 1 << 20;
+
+/// The exchanges of a client that reads nothing, and the segments that it offers to each.
+const UNREAD: u32 = 40;
+const SEGMENTS: u32 = 9;
+
+/// Clients that do nothing.
+const IDLE: usize = 20;
+
+/// A connection, and its control stream.
+type Tunnel = (Connection, (SendStream, RecvStream));
+
+/// What an engine does for an image of one layer.
+async fn pull_an_image(engine: Engine, layer: &Digest) {
+    let bearer = engine.anonymous("library/hello").await;
+    let headers = [("authorization", bearer.as_str()), ANY];
+    let manifest = engine.get("/v2/library/hello/manifests/latest", &headers).await;
+    assert!(manifest.status == StatusCode::OK && manifest.body == hello().index().bytes);
+    let blob = engine.get(&format!("/v2/library/hello/blobs/{layer}"), &headers).await;
+    assert!(blob.status == StatusCode::OK && blob.whole && Digest::of(&blob.body) == *layer);
+}
+
+/// Waits until a program holds what it held before the rush, and no more but so many tasks.
+fn assert_comes_to(before: &Footprint, spare: u64, what: &str, mut now: impl FnMut() -> Footprint) {
+    let started = Instant::now();
+    loop {
+        let mut now = now();
+        let tasks = before.count("tasks");
+        if (tasks..=tasks + spare).contains(&now.count("tasks")) {
+            now.counts.insert("tasks".into(), tasks);
+        }
+        if now == *before {
+            return;
+        }
+        // Threads that nobody needs go after ten seconds.
+        assert!(started.elapsed() < 2 * PATIENCE, "the {what} held {before:?} and holds {now:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// A client of its own that is connected, and no more than that.
+async fn tunnel(world: &mut World, name: &str) -> Tunnel {
+    let link: Link = invite(&mut world.server, name).parse().unwrap();
+    let connection = dial(world, &link).await;
+    let control = introduce(&connection, &link).await;
+    (connection, control)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rush_is_served_and_leaves_nothing_behind() {
+    let mut world = World::new().await;
+    let before = block_in_place(|| (world.client.footprint().unwrap(), world.server.footprint().unwrap()));
+    assert_eq!(before.1.count("connections"), 1);
+
+    let mut tunnels = Vec::new();
+    for n in 0..IDLE {
+        tunnels.push(tunnel(&mut world, &format!("idle-{n}")).await);
+    }
+    // One that asks for much and reads nothing, so that all of it is under way at once.
+    let busy = tunnel(&mut world, "busy").await;
+    let (large, _) = world.with_blob(1000, 16 * MIB);
+    let mut unread = Vec::new();
+    for _ in 0..UNREAD {
+        let request = say(&busy.0, &pull(&large)).await;
+        let exchange = u64::from(request.id());
+        unread.push(request);
+        for n in 0..SEGMENTS {
+            unread.push(say(&busy.0, &segment(exchange, n)).await);
+        }
+    }
+    let mut given_up = Vec::new();
+    let bearer = world.engine.anonymous("library/hello").await;
+    for seed in 0..PULLS / 4 {
+        let (_, path) = world.with_blob(seed, 20 * MIB);
+        let mut raw = Raw::get(world.client.address(), &path, &[("authorization", &bearer)]).await;
+        raw.read_body(MIB as usize).await;
+        given_up.push(raw);
+    }
+    let layers: Vec<_> = (0..PULLS).map(|n| world.with_blob(2000 + n, 2 * MIB).0).collect();
+    // What was sent last may not have been read yet, and with some of those given up the server may be done.
+    let during = block_in_place(|| {
+        let started = Instant::now();
+        loop {
+            let now = (world.client.footprint().unwrap(), world.server.footprint().unwrap());
+            if now.1.count("exchanges") >= u64::from(UNREAD) || started.elapsed() > PATIENCE {
+                return now;
+            }
+        }
+    });
+    println!("in the rush: {during:?}");
+    assert_eq!(during.0.count("requests"), PULLS / 4);
+    assert_eq!(during.1.count("connections"), IDLE as u64 + 2);
+    for what in ["streams", "exchanges"] {
+        assert!(during.1.count(what) >= u64::from(UNREAD), "{during:?}");
+    }
+    join_all(layers.iter().map(|layer| pull_an_image(world.engine, layer.digest()))).await;
+
+    drop((given_up, unread, busy, tunnels));
+    let World { mut client, mut server, hub, .. } = world;
+    // The server keeps connections to it for the next pull, which Docker Hub would end, too.
+    drop(hub);
+    block_in_place(|| {
+        assert_comes_to(&before.0, 0, "client", || client.footprint().unwrap());
+        // The HTTP library's, which looks after unused connections until there are none for a minute.
+        assert_comes_to(&before.1, 1, "server", || server.footprint().unwrap());
+    });
+    println!("before and after: {before:?}");
+}

@@ -1,0 +1,228 @@
+//! `SIGHUP` to a client: what changes while it serves, what of it a wrong file changes (nothing), and what goes on.
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use docxy_tests::{
+    docxy::{Client, Launch},
+    hub::{Blob, Digest, Hub},
+    process::{PATIENCE, Process, scratch},
+};
+use http::StatusCode;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::block_in_place;
+
+use crate::support::{
+    http_client::{ANY, Engine},
+    raw_http::{End, Raw},
+    testbed::{config, hub, invite, server, wait_until_up},
+};
+
+/// After a refusal a client asks its server again once a minute.
+const SOONER_THAN_BY_ITSELF: Duration = Duration::from_secs(20);
+
+/// A client with a config file, and what is behind it.
+struct Configured {
+    client: Client,
+    server: docxy_tests::docxy::Server,
+    hub: Hub,
+    folder: TempDir,
+}
+
+impl Configured {
+    async fn start(toml: &str) -> Self {
+        let hub = hub().await;
+        let mut server = server(&config(&hub));
+        let link = invite(&mut server, "laptop");
+        let folder = scratch().unwrap();
+        let file = folder.path().join("client.toml");
+        fs::write(&file, toml).unwrap();
+        // A setting in the developer's environment would win over the file.
+        let launch = Launch {
+            arguments: vec!["--config".into(), file.to_str().unwrap().into()],
+            ..Launch::under(&["env", "-u", "DOCXY_LOG"])
+        };
+        let client = block_in_place(|| {
+            let mut client = Client::start_as(&launch, None, &link).unwrap();
+            wait_until_up(&mut client);
+            client
+        });
+        Self { client, server, hub, folder }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("client.toml")
+    }
+
+    fn reload(&mut self, toml: &str) {
+        fs::write(self.file(), toml).unwrap();
+        self.client.process().signal("HUP").unwrap();
+    }
+
+    /// The same, and waits until it has been read, of which the log tells by growing.
+    fn reload_and_wait(&mut self, toml: &str) {
+        let before = self.client.process().output_size();
+        self.reload(toml);
+        let read = |process: &Process| Ok((process.output_size() > before).then_some(()));
+        block_in_place(|| self.client.process().wait_for("read its settings", PATIENCE, read)).unwrap();
+    }
+
+    fn engine(&self) -> Engine {
+        Engine::at(self.client.address())
+    }
+
+    /// The status of a request that names this host.
+    async fn status_for(&self, host: &str) -> StatusCode {
+        self.engine().get("/v2/", &[("host", host)]).await.status
+    }
+}
+
+async fn waits_for(mut condition: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !condition().await {
+        assert!(started.elapsed() < PATIENCE, "it does not come");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_added_and_taken_away_while_the_client_serves() {
+    let mut configured = Configured::start("hosts = ['old.lan']").await;
+    assert_eq!(configured.status_for("old.lan").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(configured.status_for("new.lan").await, StatusCode::MISDIRECTED_REQUEST);
+    configured.reload("hosts = ['new.lan']");
+    waits_for(async || configured.status_for("new.lan").await == StatusCode::UNAUTHORIZED).await;
+    assert_eq!(configured.status_for("old.lan").await, StatusCode::MISDIRECTED_REQUEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_wrong_changes_nothing() {
+    let mut configured = Configured::start("hosts = ['old.lan']").await;
+    let link = fs::read_to_string(configured.client.link_file()).unwrap();
+    for wrong in [
+        "hosts = ['new.lan']\noops",
+        "hosts = ['new.lan']\nunknown = 1",
+        "hosts = ['new.lan']\nlog = 'loud'",
+        "hosts = ['new.lan', 'http://x']",
+    ] {
+        configured.reload_and_wait(wrong);
+        assert_eq!(configured.status_for("new.lan").await, StatusCode::MISDIRECTED_REQUEST, "{wrong}");
+        assert_eq!(configured.status_for("old.lan").await, StatusCode::UNAUTHORIZED, "{wrong}");
+    }
+    for wrong in ["", "docxy://nonsense"] {
+        fs::write(configured.client.link_file(), wrong).unwrap();
+        configured.reload_and_wait("hosts = ['new.lan']");
+        assert_eq!(configured.status_for("new.lan").await, StatusCode::MISDIRECTED_REQUEST, "{wrong:?}");
+        assert_eq!(block_in_place(|| configured.client.health()).unwrap()["tunnel"], "up");
+    }
+    fs::write(configured.client.link_file(), link).unwrap();
+    configured.reload("hosts = ['new.lan']");
+    waits_for(async || configured.status_for("new.lan").await == StatusCode::UNAUTHORIZED).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_settings_leave_the_tunnel_alone() {
+    let mut configured = Configured::start("").await;
+    let since = |configured: &Configured| {
+        block_in_place(|| configured.client.health()).unwrap()["since"].as_str().unwrap().to_owned()
+    };
+    let before = since(&configured);
+    configured.reload("hosts = ['new.lan']\npatience = 30");
+    waits_for(async || configured.status_for("new.lan").await == StatusCode::UNAUTHORIZED).await;
+    assert_eq!(since(&configured), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_link_leads_to_its_server_and_a_pull_goes_on_there() {
+    let mut configured = Configured::start("").await;
+    let blob = Blob::generated(1, 64 << 20);
+    configured.hub.store().add_blob("library/hello", blob.clone());
+    let bearer = configured.engine().anonymous("library/hello").await;
+    let path = format!("/v2/library/hello/blobs/{}", blob.digest());
+    let headers = [("authorization", bearer.as_str()), ("connection", "close")];
+    let mut transfer = Raw::get(configured.client.address(), &path, &headers).await;
+    transfer.read_body(1 << 20).await;
+
+    let mut second = server(&config(&configured.hub));
+    fs::write(configured.client.link_file(), invite(&mut second, "laptop")).unwrap();
+    configured.client.process().signal("HUP").unwrap();
+    let there = |health: &Value| health["server"] == second.address().to_string();
+    block_in_place(|| configured.client.wait_for_health("move", PATIENCE, there)).unwrap();
+    let said = transfer.rest().await;
+    assert_eq!((said.body().len() as u64, said.end), (blob.len(), End::Fin));
+    assert_eq!(Digest::of(said.body()), *blob.digest());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_was_revoked_is_back_at_once_with_its_new_link() {
+    let mut configured = Configured::start("").await;
+    block_in_place(|| {
+        configured.server.revoke("laptop").unwrap();
+        let refused = |health: &Value| health["tunnel"] == "refused";
+        configured.client.wait_for_health("be refused", PATIENCE, refused).unwrap();
+        let link = configured.server.invite("laptop").unwrap();
+        fs::write(configured.client.link_file(), link).unwrap();
+        configured.client.process().signal("HUP").unwrap();
+        let back = |health: &Value| health["tunnel"] == "up";
+        configured.client.wait_for_health("be back", SOONER_THAN_BY_ITSELF, back).unwrap();
+    });
+    let bearer = configured.engine().anonymous("library/hello").await;
+    let headers = [("authorization", bearer.as_str()), ANY];
+    let answer = configured.engine().get("/v2/library/hello/manifests/latest", &headers).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patience_that_is_shortened_ends_what_waits() {
+    let mut configured = Configured::start("").await;
+    let blob = Blob::generated(1, 64 << 20);
+    configured.hub.store().add_blob("library/hello", blob.clone());
+    let bearer = configured.engine().anonymous("library/hello").await;
+    let path = format!("/v2/library/hello/blobs/{}", blob.digest());
+    let headers = [("authorization", bearer.as_str()), ("connection", "close")];
+    let mut transfer = Raw::get(configured.client.address(), &path, &headers).await;
+    transfer.read_body(1 << 20).await;
+    configured.reload_and_wait("patience = 2");
+    block_in_place(|| configured.server.stop()).unwrap();
+    // By the ten minutes that it began with it would hold on.
+    let said = transfer.rest().await;
+    assert!((said.body().len() as u64) < blob.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_level_follows_the_file() {
+    let mut configured = Configured::start("log = 'error'").await;
+    let engine = configured.engine();
+    let logs = async |configured: &mut Configured| {
+        let before = configured.client.process().output_size();
+        let bearer = engine.anonymous("library/hello").await;
+        let path = "/v2/library/hello/tags/list";
+        assert_eq!(engine.get(path, &[("authorization", &bearer)]).await.status, StatusCode::OK);
+        configured.client.process().output_size() - before
+    };
+    assert_eq!(logs(&mut configured).await, 0);
+    configured.reload("log = 'debug'");
+    let started = Instant::now();
+    while logs(&mut configured).await == 0 {
+        assert!(started.elapsed() < PATIENCE, "it does not log");
+    }
+    configured.reload("log = 'error'");
+    while logs(&mut configured).await > 0 {
+        assert!(started.elapsed() < PATIENCE, "it still logs");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_is_told_at_usr1() {
+    let mut configured = Configured::start("log = 'warn,docxy_client::report=info'").await;
+    let before = configured.client.process().output_size();
+    let told = |process: &Process| Ok((process.output_size() > before).then_some(()));
+    block_in_place(|| {
+        configured.client.process().signal("USR1").unwrap();
+        configured.client.process().wait_for("tell", PATIENCE, told).unwrap();
+    });
+}

@@ -1,0 +1,55 @@
+//! However the user has the two ends send, images come; and the operator has the last word on it.
+
+use docxy_tests::docxy::{self, Server};
+use http::StatusCode;
+use tokio::task::block_in_place;
+
+use crate::support::{
+    http_client::{ANY, Engine},
+    testbed::{World, bytes, client, config, hub, invite, server},
+};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Connections whose stated rate was capped.
+fn capped(server: &mut Server) -> u64 {
+    block_in_place(|| docxy::count(&server.status().unwrap(), "capped_rates")).unwrap()
+}
+
+/// Several windows of any congestion control at its start.
+const LARGE: u64 = 8 * MIB;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_works_however_the_ends_send() {
+    for how in ["auto", "cubic", "down=400 Mbit/s,up=20 Mbit/s"] {
+        let hub = hub().await;
+        let config = config(&hub);
+        let world = World::with(hub, &config, &["--congestion", how]);
+        let health = world.engine.get("/health", &[]).await;
+        assert_eq!(health.json()["congestion"], how);
+        let (blob, path) = world.with_blob(1, LARGE);
+        let bearer = world.engine.anonymous("library/hello").await;
+        let answer = world.engine.get(&path, &[("authorization", &bearer), ANY]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{how}");
+        assert!(answer.body == bytes(&blob), "{how}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stated_rate_above_the_operator_s_limit_is_capped_and_the_operator_told() {
+    let hub = hub().await;
+    let mut config = config(&hub);
+    config.fixed_rate_limit = Some("300 Mbit/s".to_owned());
+    let mut server = server(&config);
+    let link = invite(&mut server, "laptop");
+
+    let modest = client(&link, &["--congestion", "down=300 Mbit/s"]);
+    assert_eq!(capped(&mut server), 0);
+    drop(modest);
+
+    let greedy = client(&link, &["--congestion", "down=500 Mbit/s"]);
+    assert_eq!(capped(&mut server), 1);
+    let answer = Engine::at(greedy.address()).get("/v2/", &[]).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    drop(greedy);
+}

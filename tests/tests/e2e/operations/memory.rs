@@ -1,0 +1,51 @@
+//! What a blob of gigabytes costs in memory on both sides.
+
+use std::time::{Duration, Instant};
+
+use docxy_tests::hub::Digest;
+use http::Method;
+use http_body_util::BodyExt as _;
+use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
+
+use crate::support::{http_client::PATIENCE, testbed::World};
+
+const LEN: u64 = 2 << 30;
+const MOST: u64 = 64 << 20;
+
+/// Reads it all, with a pause after each burst, and returns the digest of what came.
+async fn read_in_bursts(mut body: hyper::body::Incoming) -> Digest {
+    const BURST: u64 = 64 << 20;
+    let mut hash = Sha256::new();
+    let (mut read, mut next_pause) = (0, BURST);
+    while let Some(frame) = timeout(PATIENCE, body.frame()).await.expect("a body that goes on") {
+        let bytes = frame.unwrap().into_data().unwrap();
+        hash.update(&bytes);
+        read += bytes.len() as u64;
+        if read >= next_pause {
+            next_pause += BURST;
+            // Long enough for every window on the way to fill.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Digest::parse(&format!("sha256:{hex}")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_of_two_gigabytes_costs_neither_side_64_mib() {
+    let mut world = World::new().await;
+    let (blob, path) = world.with_blob(1, LEN);
+    let bearer = world.engine.anonymous("library/hello").await;
+    let started = Instant::now();
+    let response = world.engine.begin(Method::GET, &path, &[("authorization", &bearer)]).await;
+    let digest = read_in_bursts(response.into_body()).await;
+    let took = started.elapsed();
+    assert_eq!(digest, *blob.digest());
+    let client = world.client.process().memory().unwrap().peak;
+    let server = world.server.process().memory().unwrap().peak;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    println!("2 GiB in {took:?}: peak RSS {:.1} MiB client, {:.1} MiB server", mib(client), mib(server));
+    assert!(client < MOST, "the client took {:.1} MiB", mib(client));
+    assert!(server < MOST, "the server took {:.1} MiB", mib(server));
+}

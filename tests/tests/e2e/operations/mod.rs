@@ -1,0 +1,9 @@
+//! What an operator does: start, reload, stop, and watch the resources.
+
+mod burst;
+mod client_reload;
+mod congestion;
+mod memory;
+mod server_reload;
+mod shutdown;
+mod unwritable_log;

@@ -1,0 +1,281 @@
+//! A log that cannot be written. Whatever became of stdout and stderr, both programs serve, honour a revocation within two
+//! seconds and end when they are told to.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{PipeReader, Read as _},
+    net::Ipv4Addr,
+    os::fd::OwnedFd,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use docxy_tests::{
+    docxy::{Client, Launch, Server},
+    hub::{Blob, Hub, Image},
+    process::{PATIENCE, Process, binary, run, scratch},
+};
+use http::StatusCode;
+use rustix::{
+    io::ioctl_fionread,
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
+use tokio::task::block_in_place;
+
+use crate::support::{
+    http_client::{ANY, Engine},
+    testbed::{config, hub, wait_until_up},
+};
+
+/// The contract: a revocation ends open connections within two seconds.
+const REVOKED_WITHIN: Duration = Duration::from_secs(2);
+
+/// What counts as "at once", with half a second for a log that takes nothing.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// A pipe has 16 pages of 4 KiB, and a line that does not fit into the rest of one begins the next: one that holds so
+/// much and gets no more although there is more to write is full.
+const FULL: u64 = 48 * 1024;
+
+/// Of a blob that takes several segments, and thousands of lines at `trace`.
+const BLOB: u64 = 4 << 20;
+
+/// Both programs, each started in its own way.
+struct Pair {
+    hub: Hub,
+    server: Server,
+    client: Client,
+}
+
+impl Pair {
+    async fn start(server: Launch, client: Launch) -> Self {
+        let hub = hub().await;
+        block_in_place(|| {
+            let config = config(&hub);
+            let server = Server::start_as(&server, None, Ipv4Addr::LOCALHOST.into(), &config).unwrap();
+            let link = server.invite("laptop").unwrap();
+            let mut client = Client::start_as(&client, None, &link).unwrap();
+            wait_until_up(&mut client);
+            Self { hub, server, client }
+        })
+    }
+
+    /// Serves a manifest, and a blob that is large enough for segments.
+    async fn serve(&self) {
+        let engine = Engine::at(self.client.address());
+        let bearer = engine.anonymous("library/hello").await;
+        let headers = [("authorization", bearer.as_str()), ANY];
+        let manifest = engine.get("/v2/library/hello/manifests/latest", &headers).await;
+        assert_eq!(manifest.status, StatusCode::OK);
+        let blob = Blob::generated(1, BLOB);
+        self.hub.store().add_blob("library/hello", blob.clone());
+        let answer = engine.get(&format!("/v2/library/hello/blobs/{}", blob.digest()), &headers).await;
+        assert!(answer.status == StatusCode::OK && answer.whole && answer.body.len() as u64 == BLOB);
+    }
+
+    /// Serves, then loses its client, then ends.
+    async fn assert_unharmed(mut self) {
+        for _ in 0..5 {
+            self.serve().await;
+        }
+        block_in_place(|| {
+            self.server.revoke("laptop").unwrap();
+            let refused = |health: &serde_json::Value| health["tunnel"] == "refused";
+            let client = &mut self.client;
+            client.wait_for_health("be refused", REVOKED_WITHIN, refused).unwrap();
+            for process in [self.server.process(), self.client.process()] {
+                let started = Instant::now();
+                process.signal("TERM").unwrap();
+                let status = process.wait_until_ended(PATIENCE).unwrap();
+                assert!(status.success(), "{status}");
+                assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+            }
+        });
+        drop(self.hub);
+    }
+}
+
+fn pipe() -> (PipeReader, File) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (reader, File::from(OwnedFd::from(writer)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_programs_do_without_stdout_and_stderr() {
+    let pair = Pair::start(Launch::closed().logging("trace"), Launch::closed().logging("trace")).await;
+    pair.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_programs_outlive_the_reader_of_their_log() {
+    let ((server_log, server), (client_log, client)) = (pipe(), pipe());
+    let pair = Pair::start(Launch::to(server), Launch::to(client)).await;
+    drop((server_log, client_log));
+    pair.serve().await;
+    assert!(dropped(&pair.client) > 0);
+    pair.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_programs_start_where_the_reader_of_their_log_is_gone_already() {
+    let ((_, server), (_, client)) = (pipe(), pipe());
+    let pair = Pair::start(Launch::to(server), Launch::to(client)).await;
+    assert!(dropped(&pair.client) > 0);
+    pair.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_programs_serve_with_a_log_on_a_full_disk() {
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let pair = Pair::start(Launch::to(full()).logging("debug"), Launch::to(full()).logging("debug")).await;
+    assert!(dropped(&pair.client) > 0);
+    pair.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_programs_serve_with_a_log_on_a_full_tmpfs() {
+    if !can_mount() {
+        println!("skipped: this user cannot mount a tmpfs");
+        return;
+    }
+    let folder = scratch().unwrap();
+    // In a mount namespace of its own, which ends with the program.
+    let place = folder.path().display();
+    let fill = format!(
+        "mount -t tmpfs -o size=16k none {place} && cat /dev/zero >{place}/fill 2>{place}/error; \
+         exec \"$0\" \"$@\" >>{place}/log 2>&1"
+    );
+    let under = || Launch::under(&["unshare", "--mount", "sh", "-c", &fill]).logging("debug");
+    let pair = Pair::start(under(), under()).await;
+    assert!(dropped(&pair.client) > 0);
+    pair.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_programs_serve_while_the_reader_of_their_log_does_not_read() {
+    let ((server_log, server), (client_log, client)) = (pipe(), pipe());
+    let pair = Pair::start(Launch::to(server).logging("trace"), Launch::to(client).logging("trace")).await;
+    let started = Instant::now();
+    let held = || [&server_log, &client_log].map(|log| ioctl_fionread(log).unwrap());
+    loop {
+        let before = held();
+        pair.serve().await;
+        let full = before.iter().all(|held| *held >= FULL) && before == held();
+        if full && dropped(&pair.client) > 0 {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "the logs do not fill: {before:?}");
+    }
+    pair.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_goes_on_once_its_reader_reads_again() {
+    let (mut log, client) = pipe();
+    let mut pair = Pair::start(Launch::default(), Launch::to(client).logging("trace")).await;
+    let started = Instant::now();
+    while dropped(&pair.client) == 0 {
+        assert!(started.elapsed() < PATIENCE, "the log does not fill");
+        pair.serve().await;
+    }
+    let reader = std::thread::spawn(move || {
+        let (mut read, mut buffer) = (0, [0; 64 * 1024]);
+        while let Ok(bytes @ 1..) = log.read(&mut buffer) {
+            read += bytes;
+        }
+        read
+    });
+    // With a reader that reads, nothing more is lost from some moment on.
+    let engine = Engine::at(pair.client.address());
+    let mut lost = dropped(&pair.client);
+    loop {
+        assert_eq!(engine.get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
+        let now = dropped(&pair.client);
+        if now == lost {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "lines are still lost: {now}");
+        lost = now;
+    }
+    block_in_place(|| pair.client.stop()).unwrap();
+    drop(pair);
+    // The pipe, and the queue of 1 MiB behind it.
+    let read = block_in_place(|| reader.join()).unwrap();
+    assert!(read > 512 * 1024, "{read} bytes were read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_programs_outlive_their_terminal() {
+    let ((server_screen, server), (client_screen, client)) = (terminal(), terminal());
+    let under = |slave: File| Launch {
+        input: Some(slave.try_clone().unwrap()),
+        output: Some(slave),
+        // It becomes their controlling terminal, whose end the kernel tells by SIGHUP.
+        ..Launch::under(&["setsid", "--ctty"])
+    };
+    let pair = Pair::start(under(server), under(client)).await;
+    drop((server_screen, client_screen));
+    pair.serve().await;
+    pair.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_signal_but_those_that_end_ends_either_program() {
+    let mut pair = Pair::start(Launch::default(), Launch::default()).await;
+    for signal in ["HUP", "USR1", "USR2", "PIPE"] {
+        for process in [pair.server.process(), pair.client.process()] {
+            process.signal(signal).unwrap();
+        }
+        pair.serve().await;
+    }
+    let still_runs = |process: &mut Process| process.wait_until_ended(Duration::from_millis(200)).is_err();
+    block_in_place(|| assert!(still_runs(pair.server.process()) && still_runs(pair.client.process())));
+    pair.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_goes_on_whatever_became_of_its_progress() {
+    let mut pair = Pair::start(Launch::default(), Launch::default()).await;
+    let folder = scratch().unwrap();
+    let link = pair.client.link_file();
+    let (unread, never_read) = pipe();
+    let (_, broken) = pipe();
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for (n, stderr) in [(1, never_read), (2, broken), (3, full)] {
+        // At this level a pull says more than a pipe takes.
+        pair.hub.store().publish("library/hello", "latest", &Image::one_layer(n, BLOB).unwrap());
+        let image = folder.path().join(format!("{n}.tar"));
+        let mut command = Command::new(binary("docxy-client").unwrap());
+        command.args(["pull", "--log", "trace", "library/hello", "-o"]).arg(&image);
+        command.arg("--link-file").arg(&link).env("DOCXY_CACHE", folder.path().join("cache"));
+        let streams = [Stdio::null(), Stdio::null(), stderr.into()];
+        block_in_place(|| {
+            let mut pull = Process::spawn_with("pull", command, folder.path(), Some(streams)).unwrap();
+            let status = pull.wait_until_ended(PATIENCE).unwrap();
+            assert!(status.success() && image.exists(), "{n}: {status}");
+        });
+    }
+    drop(unread);
+    block_in_place(|| pair.client.stop()).unwrap();
+}
+
+/// Lines that a client's log has lost.
+fn dropped(client: &Client) -> u64 {
+    block_in_place(|| client.health()).unwrap()["log_lines_dropped"].as_u64().unwrap()
+}
+
+/// A terminal: what a person would see, and what a program writes to.
+fn terminal() -> (OwnedFd, File) {
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&screen).unwrap();
+    unlockpt(&screen).unwrap();
+    let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
+    (screen, OpenOptions::new().read(true).write(true).open(name).unwrap())
+}
+
+fn can_mount() -> bool {
+    let folder = scratch().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "mount", "-t", "tmpfs", "none"]).arg(folder.path());
+    block_in_place(|| run(command, PATIENCE)).is_ok_and(|finished| finished.status.success())
+}

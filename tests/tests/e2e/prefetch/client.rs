@@ -1,0 +1,362 @@
+//! What is answered on this side of the sea, and what crosses it: one exchange for what an image is, and one for
+//! each layer that isn't tiny.
+
+use docxy_tests::{
+    docxy::exchanges_ended,
+    hub::{Digest, Hub, Image, Layer},
+    process::PATIENCE,
+};
+use http::{Method, StatusCode};
+use serde_json::Value;
+use tokio::task::block_in_place;
+
+use crate::support::{
+    http_client::{ANY, Answer, Engine},
+    testbed::{ALICE, BOB, World, bytes, hello, restart_client},
+};
+
+const LATEST: &str = "/v2/library/hello/manifests/latest";
+
+/// Engines as they are told apart, and whether they look at a manifest by `HEAD` before they fetch it.
+const DOCKERD: (&str, bool) = ("docker/29.0.1 go/go1.25.4 kernel/6.1 os/linux arch/amd64", true);
+const CONTAINERD: (&str, bool) = ("containerd/1.6.20~ds1", true);
+const PODMAN: (&str, bool) = ("containers/5.24.1 (github.com/containers/image)", false);
+const SKOPEO: (&str, bool) = ("skopeo/1.9.3", false);
+
+/// This machine's, as images name it.
+fn architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+}
+
+fn foreign() -> &'static str {
+    if architecture() == "amd64" { "arm64" } else { "amd64" }
+}
+
+/// One engine that pulls.
+struct Puller<'a> {
+    engine: &'a Engine,
+    agent: &'a str,
+    head: bool,
+    bearer: String,
+}
+
+impl<'a> Puller<'a> {
+    /// What every pull begins with, none of which crosses.
+    async fn new(world: &'a World, (agent, head): (&'a str, bool)) -> Self {
+        let engine = &world.engine;
+        let agent_line = ("user-agent", agent);
+        assert_eq!(engine.get("/v2/", &[agent_line]).await.status, StatusCode::UNAUTHORIZED);
+        let bearer = engine.anonymous("library/hello").await;
+        Self { engine, agent, head, bearer }
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Answer {
+        let headers = [("authorization", self.bearer.as_str()), ANY, ("user-agent", self.agent)];
+        let answer = self.engine.ask(method, path, &headers).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+        answer
+    }
+
+    /// Pulls `image` for a platform as its engine would, and checks every byte.
+    async fn pull(&self, image: &Image, repository: &str, architecture: &str) {
+        let path = |kind: &str, last: &str| format!("/v2/{repository}/{kind}/{last}");
+        let tag = path("manifests", "latest");
+        let index = if self.head {
+            let head = self.ask(Method::HEAD, &tag).await;
+            assert_eq!(head.header("docker-content-digest"), image.digest().as_str());
+            assert_eq!(head.header("content-length"), image.index().bytes.len().to_string());
+            self.ask(Method::GET, &path("manifests", image.digest().as_str())).await
+        } else {
+            self.ask(Method::GET, &tag).await
+        };
+        assert_eq!(index.body, image.index().bytes);
+        let platform = image.platform(architecture).unwrap();
+        let manifest = self.ask(Method::GET, &path("manifests", platform.manifest.digest.as_str())).await;
+        assert_eq!(manifest.body, platform.manifest.bytes);
+        assert_eq!(manifest.header("content-type"), platform.manifest.media_type);
+        assert_eq!(manifest.header("docker-content-digest"), platform.manifest.digest.as_str());
+        for blob in platform.layers.iter().map(|layer| &layer.blob).chain([&platform.config]) {
+            let answer = self.ask(Method::GET, &path("blobs", blob.digest().as_str())).await;
+            assert!(answer.whole && answer.body == bytes(blob));
+            assert_eq!(answer.header("content-length"), blob.len().to_string());
+        }
+    }
+}
+
+/// Exchanges that have crossed the tunnel, pings aside, once none is under way.
+async fn crossed(world: &mut World) -> u64 {
+    block_in_place(|| {
+        let idle = |health: &Value| health["requests"] == 0;
+        world.client.wait_for_health("end its requests", PATIENCE, idle).unwrap();
+        let idle = |status: &Value| status["streams"] == 0 && status["exchanges"] == 0;
+        exchanges_ended(&world.server.wait_for_status("end its exchanges", PATIENCE, idle).unwrap())
+    })
+}
+
+/// `GET`s of manifests, which Docker Hub counts.
+fn paid(hub: &Hub) -> usize {
+    hub.request_log().count(|entry| entry.method == "GET" && entry.path.contains("/manifests/"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engines_first_requests_do_not_cross_the_sea() {
+    let mut world = World::new().await;
+    let host = world.engine.address();
+    let bearer = format!("Bearer realm=\"http://{host}/auth/token\",service=\"registry.docker.io\"");
+    let scoped = format!("{bearer},scope=\"repository:library/hello:pull\"");
+    let ping = world.engine.get("/v2/", &[]).await;
+    assert_eq!((ping.error().0, ping.header("www-authenticate")), (401, bearer.as_str()));
+    for method in [Method::HEAD, Method::GET] {
+        let answer = world.engine.ask(method, LATEST, &[ANY]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(answer.header("www-authenticate"), scoped);
+        assert_eq!(answer.header("docker-distribution-api-version"), "registry/2.0");
+        assert!(answer.header("content-length").parse::<u32>().unwrap() > 0);
+    }
+    world.engine.anonymous("library/hello").await;
+    assert!(world.hub.request_log().snapshot().is_empty());
+    assert_eq!(crossed(&mut world).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cold_pull_crosses_once_and_so_does_the_next_one() {
+    for kind in [DOCKERD, CONTAINERD, PODMAN, SKOPEO] {
+        let mut world = World::new().await;
+        let puller = Puller::new(&world, kind).await;
+        puller.pull(&hello(), "library/hello", architecture()).await;
+        drop(puller);
+        assert_eq!(crossed(&mut world).await, 1, "{kind:?}");
+        assert_eq!(paid(&world.hub), 2, "index and manifest");
+        let puller = Puller::new(&world, kind).await;
+        puller.pull(&hello(), "library/hello", architecture()).await;
+        drop(puller);
+        assert_eq!(crossed(&mut world).await, 2, "{kind:?}");
+        assert_eq!(paid(&world.hub), 2, "nothing new, so nothing paid");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_large_is_asked_for_at_once_though_more_may_be_coming() {
+    let mut world = World::new().await;
+    let image = Image::build(|_| Ok(vec![Layer::of_noise("data", 7, 300_000)?])).unwrap();
+    world.hub.store().publish("library/hello", "latest", &image);
+    let puller = Puller::new(&world, DOCKERD).await;
+    puller.pull(&image, "library/hello", architecture()).await;
+    drop(puller);
+    assert_eq!(crossed(&mut world).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_for_another_platform_is_noticed() {
+    let mut world = World::new().await;
+    let puller = Puller::new(&world, DOCKERD).await;
+    puller.pull(&hello(), "library/hello", foreign()).await;
+    drop(puller);
+    let first = crossed(&mut world).await;
+    assert!(first <= 2, "what is for another platform comes ahead of the next request: {first}");
+    let other = Image::hello_from("other").unwrap();
+    let puller = Puller::new(&world, DOCKERD).await;
+    puller.pull(&other, "library/other", foreign()).await;
+    drop(puller);
+    assert_eq!(crossed(&mut world).await, first + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_only_looks_whether_there_is_something_new_pays_for_nothing_else() {
+    let mut world = World::new().await;
+    for agent in
+        ["Watchtower/1.7.1", "crane/0.21.4", "Go-http-client/1.1", "diun/4.28.0", "regclient/regclient"]
+    {
+        let looker = Puller::new(&world, (agent, true)).await;
+        looker.ask(Method::HEAD, LATEST).await;
+        drop(looker);
+        crossed(&mut world).await;
+        assert_eq!(paid(&world.hub), 0, "{agent}");
+    }
+    // One who fetches a manifest pays for that one.
+    let looker = Puller::new(&world, ("curl/8.5.0", false)).await;
+    looker.ask(Method::GET, LATEST).await;
+    drop(looker);
+    crossed(&mut world).await;
+    assert_eq!(paid(&world.hub), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_client_forgets_no_manifest_and_a_damaged_file_is_none() {
+    let mut world = World::new().await;
+    let puller = Puller::new(&world, PODMAN).await;
+    puller.pull(&hello(), "library/hello", architecture()).await;
+    drop(puller);
+    let content = world.client.cache().join("content");
+    restart_client(&mut world.client);
+    let image = hello();
+    let puller = Puller::new(&world, PODMAN).await;
+    let index = format!("/v2/library/hello/manifests/{}", image.digest());
+    assert_eq!(puller.ask(Method::GET, &index).await.body, image.index().bytes);
+    drop(puller);
+    assert_eq!(crossed(&mut world).await, 1);
+
+    for file in std::fs::read_dir(&content).unwrap() {
+        std::fs::write(file.unwrap().path(), "not what it was").unwrap();
+    }
+    restart_client(&mut world.client);
+    let puller = Puller::new(&world, PODMAN).await;
+    assert_eq!(puller.ask(Method::GET, &index).await.body, image.index().bytes);
+    drop(puller);
+    assert_eq!(crossed(&mut world).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_in_public_opens_nothing_private() {
+    let mut world = World::new().await;
+    // The same image, in a repository that is not for everybody.
+    world.hub.store().publish("alice/private", "latest", &hello());
+    let puller = Puller::new(&world, DOCKERD).await;
+    puller.pull(&hello(), "library/hello", architecture()).await;
+    let image = hello();
+    let platform = image.platform(architecture()).unwrap();
+    for path in [
+        format!("/v2/alice/private/manifests/{}", image.digest()),
+        format!("/v2/alice/private/manifests/{}", platform.manifest.digest),
+        format!("/v2/alice/private/blobs/{}", platform.config.digest()),
+    ] {
+        let headers = [("authorization", puller.bearer.as_str()), ANY];
+        assert_eq!(world.engine.get(&path, &headers).await.error().0, 401, "{path}");
+    }
+    // Nor does it speak for the registry to somebody who shows it something.
+    let seen = format!("/v2/library/hello/manifests/{}", image.digest());
+    let answer = world.engine.get(&seen, &[("authorization", "Bearer nonsense"), ANY]).await;
+    assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""), "{answer:?}");
+    drop(puller);
+    assert_eq!(crossed(&mut world).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_credential_opened_is_not_kept_for_others() {
+    let world = World::new().await;
+    let alice = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    let image = Image::hello_from("alice").unwrap();
+    let platform = image.platform(architecture()).unwrap();
+    let paths = [
+        "/v2/alice/private/manifests/latest".to_owned(),
+        format!("/v2/alice/private/manifests/{}", image.digest()),
+        format!("/v2/alice/private/manifests/{}", platform.manifest.digest),
+        format!("/v2/alice/private/blobs/{}", platform.config.digest()),
+    ];
+    let docker = ("user-agent", DOCKERD.0);
+    for path in &paths {
+        let hers = world.engine.get(path, &[("authorization", &alice), ANY, docker]).await;
+        assert_eq!(hers.status, StatusCode::OK, "{path}");
+    }
+    let everybody = world.engine.anonymous("alice/private").await;
+    let bob = world.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
+    for bearer in [&everybody, &bob] {
+        for path in &paths {
+            let theirs = world.engine.get(path, &[("authorization", bearer), ANY, docker]).await;
+            assert_eq!(theirs.error().0, 401, "{path}");
+        }
+    }
+    let kept = std::fs::read_dir(world.client.cache().join("content")).map_or(0, Iterator::count);
+    assert_eq!(kept, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_moves_between_look_and_fetch_is_two_images_and_no_mixture() {
+    let world = World::new().await;
+    let puller = Puller::new(&world, DOCKERD).await;
+    let head = puller.ask(Method::HEAD, LATEST).await;
+    let before = hello();
+    let after = Image::hello_from("tomorrow").unwrap();
+    world.hub.store().publish("library/hello", "latest", &after);
+    // By the digest it has seen the engine gets what it has seen, and by the tag what is there now.
+    let old = format!("/v2/library/hello/manifests/{}", head.header("docker-content-digest"));
+    assert_eq!(puller.ask(Method::GET, &old).await.body, before.index().bytes);
+    let now = puller.ask(Method::GET, LATEST).await;
+    assert_eq!(now.header("docker-content-digest"), after.digest().as_str());
+    assert_eq!(Digest::of(&now.body), *after.digest());
+    puller.pull(&after, "library/hello", architecture()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_the_quota_is_on_health() {
+    let world = World::new().await;
+    for n in 0..95 {
+        let image = Image::hello_from(&format!("number {n}")).unwrap();
+        world.hub.store().publish("library/hello", "latest", &image);
+        let puller = Puller::new(&world, ("curl/8.0", false)).await;
+        puller.ask(Method::GET, LATEST).await;
+    }
+    let health = world.engine.get("/health", &[]).await.json();
+    let quota = &health["quota"][0];
+    assert_eq!(
+        (&quota["registry"], &quota["source"]),
+        (&"docker.io".into(), &"127.0.0.1".into()),
+        "{health}"
+    );
+    assert_eq!((&quota["limit"], &quota["window_seconds"]), (&100.into(), &21600.into()));
+    assert!(quota["remaining"].as_u64().unwrap() < 10, "{quota}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_registrys_challenge_is_learned_and_kept_over_a_restart() {
+    let other = crate::pull::other_registries::Two::new().await;
+    let mut world = other.world;
+    let path = |last: &str| format!("/v2/{last}?ns={}", crate::pull::other_registries::OTHER);
+    let (ping, manifest) = (path(""), path("owner/image/manifests/latest"));
+    let mut said = Vec::new();
+    for path in [&ping, &manifest] {
+        let answer = world.engine.get(path, &[ANY]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        said.push(answer.header("www-authenticate").to_owned());
+    }
+    assert!(
+        said[1].contains("service=\"container_registry\",scope=\"repository:owner/image:pull\""),
+        "{said:?}"
+    );
+    // The ping is not counted.
+    assert_eq!(crossed(&mut world).await, 1);
+    restart_client(&mut world.client);
+    for (path, before) in [&ping, &manifest].into_iter().zip(&said) {
+        assert_eq!(world.engine.get(path, &[ANY]).await.header("www-authenticate"), before);
+    }
+    let another = world.engine.get(&path("owner/private/manifests/latest"), &[ANY]).await;
+    assert_eq!(another.header("www-authenticate"), said[1].replace("owner/image", "owner/private"));
+    // And its token leads to the registry that has it, as before.
+    let token = "/auth/token/ghcr.example?service=container_registry&scope=repository:owner/image:pull";
+    let bearer = format!("Bearer {}", world.engine.get(token, &[]).await.json()["token"].as_str().unwrap());
+    let answer = world.engine.get(&manifest, &[("authorization", &bearer), ANY]).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(crossed(&mut world).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenge_that_was_learned_long_ago_is_repeated_once_more_and_refreshed_behind() {
+    let mut world = World::new().await;
+    let file = world.client.cache().join("challenges.json");
+    block_in_place(|| world.client.stop()).unwrap();
+    let bearer = "Bearer realm=\"https://old.example/token\",service=\"old.example\"";
+    let old = serde_json::json!([
+        { "registry": "docker.io", "on_ping": [bearer], "on_pull": [bearer], "at": 1_000_000_000 },
+    ]);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, old.to_string()).unwrap();
+    block_in_place(|| {
+        world.client.start_again().unwrap();
+        world.client.wait_until_up(PATIENCE).unwrap();
+    });
+    let service = async |path: &str| {
+        let answer = world.engine.get(path, &[ANY]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        answer.header("www-authenticate").to_owned()
+    };
+    // Whoever comes first doesn't wait for the registry.
+    assert!(service("/v2/").await.contains("service=\"old.example\""));
+    let started = std::time::Instant::now();
+    while service("/v2/").await.contains("service=\"old.example\"") {
+        assert!(started.elapsed() < PATIENCE, "nobody has asked Docker Hub again");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(service(LATEST).await.contains("service=\"registry.docker.io\""));
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains("registry.docker.io"), "{kept}");
+}

@@ -1,0 +1,87 @@
+//! How often somebody far away has to wait for the line: each test takes a few seconds of pure distance.
+
+use std::time::{Duration, Instant};
+
+use docxy_tests::docxy::Client;
+use http::{Method, StatusCode};
+use tokio::task::block_in_place;
+
+use crate::support::{
+    http_client::{ANY, Engine},
+    testbed::{config, hello, hub, server, wait_until_up},
+    udp_relay::Relay,
+};
+
+const ONE_WAY: Duration = Duration::from_millis(300);
+const LATEST: &str = "/v2/library/hello/manifests/latest";
+const PUBLIC: (&str, &str) = ("authorization", "Bearer docxy-public");
+const DOCKERD: (&str, &str) = ("user-agent", "docker/29.0.1 go/go1.25.4");
+
+/// How often a busy machine may spoil a measurement.
+const ATTEMPTS: usize = 4;
+
+/// What `measured` takes, in round trips, at best; each attempt is made from the beginning, until one is below `most`.
+async fn trips(most: f64, measured: impl AsyncFn() -> Duration) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..ATTEMPTS {
+        best = best.min(measured().await.as_secs_f64() / (2 * ONE_WAY).as_secs_f64());
+        println!("{best:.2} round trips");
+        if best < most {
+            break;
+        }
+    }
+    best
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_just_been_started_answers_after_two_round_trips() {
+    let hub = hub().await;
+    let server = server(&config(&hub));
+    let relay = Relay::with_delay(server.address(), ONE_WAY).await;
+    let link = relay.link_to(&server, "laptop");
+    let measured = trips(2.75, async || {
+        let started = Instant::now();
+        let client = block_in_place(|| Client::start(None, &link)).unwrap();
+        let engine = Engine::at(client.address());
+        let answer = engine.ask(Method::HEAD, LATEST, &[PUBLIC, ANY, DOCKERD]).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        started.elapsed()
+    });
+    let measured = measured.await;
+    assert!((2.0..2.75).contains(&measured), "{measured} round trips");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_image_takes_one_round_trip_on_a_line_that_has_slept() {
+    let hub = hub().await;
+    let server = server(&config(&hub));
+    let relay = Relay::with_delay(server.address(), ONE_WAY).await;
+    let link = relay.link_to(&server, "laptop");
+    let image = hello();
+    let platform = image.platform(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }).unwrap();
+    let paths = [
+        format!("/v2/library/hello/manifests/{}", image.digest()),
+        format!("/v2/library/hello/manifests/{}", platform.manifest.digest),
+        format!("/v2/library/hello/blobs/{}", platform.config.digest()),
+        format!("/v2/library/hello/blobs/{}", platform.layers[0].blob.digest()),
+    ];
+    let measured = trips(1.75, async || {
+        let mut client = block_in_place(|| Client::start(None, &link)).unwrap();
+        wait_until_up(&mut client);
+        // Nothing but a ping now and then.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let engine = Engine::at(client.address());
+        let started = Instant::now();
+        assert_eq!(engine.get("/v2/", &[DOCKERD]).await.status, StatusCode::UNAUTHORIZED);
+        engine.anonymous("library/hello").await;
+        let head = engine.ask(Method::HEAD, LATEST, &[PUBLIC, ANY, DOCKERD]).await;
+        assert_eq!(head.status, StatusCode::OK);
+        for path in &paths {
+            let answer = engine.get(path, &[PUBLIC, ANY, DOCKERD]).await;
+            assert!(answer.status == StatusCode::OK && answer.whole, "{path}");
+        }
+        started.elapsed()
+    });
+    let measured = measured.await;
+    assert!((1.0..1.75).contains(&measured), "{measured} round trips");
+}

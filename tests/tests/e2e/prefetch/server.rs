@@ -1,0 +1,226 @@
+//! What comes ahead of its request: in an engine's order, behind an answer that never waits for it, and nothing for
+//! anybody who may not see it.
+
+use docxy_protocol::prefetch::Content;
+use docxy_tests::hub::{Fault, Image, PlatformImage, Rule, Site};
+use http::StatusCode;
+
+use crate::support::{
+    http_client::{ANY, PATIENCE},
+    testbed::{ALICE, BOB, World, bytes, hello},
+    wire_client::{Answered, Asker, Question, looks, pulls},
+};
+
+const HELLO: &str = "library/hello";
+
+/// What of a platform's image comes ahead, by digest.
+fn parts(image: &PlatformImage) -> Vec<String> {
+    let layers = image.layers.iter().map(|layer| layer.blob.digest().to_string());
+    [image.manifest.digest.to_string(), image.config.digest().to_string()].into_iter().chain(layers).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_brings_all_that_the_engine_will_ask_for_and_each_manifest_is_paid_for_once() {
+    let mut world = World::new().await;
+    let asker = Asker::of(&mut world).await;
+    let image = hello();
+    let amd64 = image.platform("amd64").unwrap();
+    let answer = asker.ask(&Question::head(HELLO, "latest").wishing("linux/amd64")).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.header("docker-content-digest"), image.digest().as_str());
+    let items = answer.ahead().await;
+    let digests: Vec<_> = items.iter().map(|(item, _)| item.digest().to_string()).collect();
+    assert_eq!(digests, [vec![image.digest().to_string()], parts(amd64)].concat());
+    let contents = [&image.index().bytes[..], &amd64.manifest.bytes[..], &bytes(&amd64.config)[..]];
+    for ((_, found), expected) in items.iter().zip(contents) {
+        assert_eq!(found, expected);
+    }
+    let media_type = image.index().media_type.to_owned();
+    assert_eq!(*items[0].0.content(), Content::Manifest { content_type: media_type });
+    assert_eq!(*items[2].0.content(), Content::Blob);
+    assert_eq!((looks(&world.hub), pulls(&world.hub)), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_get_brings_the_rest_for_the_platform_wished_for() {
+    let mut world = World::new().await;
+    let asker = Asker::of(&mut world).await;
+    let image = hello();
+    let answer = asker.ask(&Question::get(HELLO, "latest").wishing("linux/arm64/v8")).await;
+    assert_eq!(answer.body, image.index().bytes);
+    assert_eq!(answer.digests_ahead().await, parts(image.platform("arm64").unwrap()));
+    assert_eq!((looks(&world.hub), pulls(&world.hub)), (0, 2));
+    let nothing = asker.ask(&Question::get(HELLO, "latest").wishing("linux/s390x")).await;
+    assert!(nothing.digests_ahead().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_client_knows_already_does_not_follow() {
+    let mut world = World::new().await;
+    let asker = Asker::of(&mut world).await;
+    let digest = hello().digest().to_string();
+    let question = Question::head(HELLO, "latest").wishing("linux/amd64");
+    assert_eq!(asker.ask(&question).await.digests_ahead().await.len(), 4);
+    let known = asker.ask(&question.clone().knowing(&digest)).await;
+    assert_eq!((known.status, known.digests_ahead().await.len()), (StatusCode::OK, 0));
+    // A client that has lost everything pays with bytes, not with quota.
+    assert_eq!(asker.ask(&question).await.digests_ahead().await.len(), 4);
+    assert_eq!(pulls(&world.hub), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_wish_a_head_stays_a_head_and_nothing_follows() {
+    let mut world = World::new().await;
+    let asker = Asker::of(&mut world).await;
+    for question in [Question::head(HELLO, "latest"), Question::head(HELLO, hello().digest())] {
+        assert!(asker.ask(&question).await.digests_ahead().await.is_empty());
+    }
+    assert_eq!((looks(&world.hub), pulls(&world.hub)), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_token_opens_follows_a_pull_and_is_paid_for_by_its_holder_each_time() {
+    let mut world = World::new().await;
+    let asker = Asker::of(&mut world).await;
+    for (repository, image) in [("alice/private", Image::hello_from("alice").unwrap()), (HELLO, hello())] {
+        let bearer = world.engine.logged_in(ALICE.0, ALICE.1, repository).await;
+        let head = asker.ask(&Question::head(repository, "latest").wishing("linux/amd64").by(&bearer)).await;
+        assert_eq!(head.status, StatusCode::OK);
+        assert!(head.digests_ahead().await.is_empty());
+        assert_eq!(pulls(&world.hub), 0);
+        for _ in 0..2 {
+            world.hub.request_log().clear();
+            let question = Question::get(repository, "latest").wishing("linux/amd64").by(&bearer);
+            let answer = asker.ask(&question).await;
+            assert_eq!(answer.body, image.index().bytes);
+            assert_eq!(answer.digests_ahead().await, parts(image.platform("amd64").unwrap()));
+            assert_eq!(pulls(&world.hub), 2);
+            let tokens: Vec<_> = world.hub.request_log().of(Site::Registry);
+            assert!(tokens.iter().all(|entry| entry.header("authorization") == Some(&bearer)), "{tokens:#?}");
+        }
+        world.hub.request_log().clear();
+    }
+    assert!(std::fs::read_dir(world.server.state().join("manifests")).is_err(), "nothing is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_image_is_answered_from_memory_for_the_token_that_opened_it_and_for_no_other() {
+    let world = World::new().await;
+    let image = Image::hello_from("alice").unwrap();
+    let chosen = image.platform(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }).unwrap();
+    let of = |kind, digest: &dyn std::fmt::Display| format!("/v2/alice/private/{kind}/{digest}");
+    let index = of("manifests", image.digest());
+    let parts = [
+        (of("manifests", &chosen.manifest.digest), chosen.manifest.bytes.to_vec()),
+        (of("blobs", chosen.config.digest()), bytes(&chosen.config)),
+    ];
+    let get = async |path: &str, bearer: &str| {
+        let dockerd = ("user-agent", "docker/20.10.24 go/go1.19.8");
+        world.engine.get(path, &[("authorization", bearer), ANY, dockerd]).await
+    };
+    let hers = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    assert_eq!(get(&index, &hers).await.body, image.index().bytes);
+    for _ in 0..2 {
+        for (path, content) in &parts {
+            assert!(get(path, &hers).await.body == *content, "{path}");
+        }
+    }
+    for (path, _) in &parts {
+        assert_eq!(world.hub.request_log().count(|entry| entry.path == *path), 1, "{path}");
+    }
+    // Another one of hers is told by the registry, and the others are as well.
+    let again = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    let his = world.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
+    let anonymous = world.engine.anonymous("alice/private").await;
+    assert_ne!(hers, again);
+    for (bearer, status) in
+        [(&his, StatusCode::UNAUTHORIZED), (&anonymous, StatusCode::UNAUTHORIZED), (&again, StatusCode::OK)]
+    {
+        world.hub.request_log().clear();
+        for (path, _) in &parts {
+            assert_eq!(get(path, bearer).await.status, status, "{path}");
+            assert!(world.hub.request_log().count(|entry| entry.path == *path) > 0, "{path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_never_waits_for_what_follows() {
+    let mut world = World::new().await;
+    let asker = Asker::of(&mut world).await;
+    let image = hello();
+    let amd64 = image.platform("amd64").unwrap();
+    let path = format!("/manifests/{}", amd64.manifest.digest);
+    world.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on(&path));
+    let answer = asker.ask(&Question::get(HELLO, "latest").wishing("linux/amd64")).await;
+    assert_eq!(answer.body, image.index().bytes);
+    world.hub.request_log().wait_for(|entry| entry.path.ends_with(&path), PATIENCE).await.unwrap();
+    world.hub.faults().clear();
+    world.hub.faults().release();
+    assert_eq!(answer.digests_ahead().await, parts(amd64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_wants_no_more_of_it_stops_it() {
+    let mut world = World::new().await;
+    let asker = Asker::of(&mut world).await;
+    let image = hello();
+    let amd64 = image.platform("amd64").unwrap();
+    let path = format!("/manifests/{}", amd64.manifest.digest);
+    world.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on(&path));
+    let question = Question::get(HELLO, "latest").wishing("linux/amd64");
+    let answer = asker.ask(&question).await;
+    world.hub.request_log().wait_for(|entry| entry.path.ends_with(&path), PATIENCE).await.unwrap();
+    answer.stop();
+    // The server's request is given up, so that the next one is a new one.
+    let again = asker.ask(&question).await;
+    let waits = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with(&path);
+    world.hub.faults().clear();
+    world.hub.faults().release();
+    assert_eq!(again.digests_ahead().await, parts(amd64));
+    assert!(world.hub.request_log().count(waits) <= 2);
+    let blobs = world.hub.request_log().count(|entry| entry.site == Site::Cdn);
+    assert_eq!(blobs, 2, "config and layer, for the second one alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_what_it_should_be_ends_what_follows() {
+    let mut world = World::new().await;
+    let asker = Asker::of(&mut world).await;
+    let image = hello();
+    let amd64 = image.platform("amd64").unwrap();
+    let question = Question::get(HELLO, "latest").wishing("linux/amd64");
+    world.hub.faults().arm(Rule::once(Fault::CorruptManifest).on(amd64.manifest.digest.as_str()));
+    assert!(asker.ask(&question).await.digests_ahead().await.is_empty());
+    let config = amd64.config.digest().to_string();
+    world.hub.faults().arm(Rule::once(Fault::CorruptAt { byte: 3 }).on(config.trim_start_matches("sha256:")));
+    assert_eq!(asker.ask(&question).await.digests_ahead().await, parts(amd64)[..1]);
+    assert_eq!(asker.ask(&question).await.digests_ahead().await, parts(amd64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_ask_at_once_cost_one_pull_of_each_manifest() {
+    let mut world = World::new().await;
+    let asker = Asker::of(&mut world).await;
+    world.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on("/manifests/latest"));
+    let question = Question::get(HELLO, "latest").wishing("linux/amd64");
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        streams.push(asker.begin(&question).await);
+    }
+    let held = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with("/manifests/latest");
+    world.hub.request_log().wait_for(held, PATIENCE).await.unwrap();
+    // Each of them has been accepted by the time that this one, which came later, is answered.
+    assert_eq!(asker.ask(&Question::get("library/other", "missing")).await.status, StatusCode::NOT_FOUND);
+    world.hub.faults().clear();
+    world.hub.faults().release();
+    for stream in streams {
+        let answer = Answered::read(stream).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.digests_ahead().await.len(), 3);
+    }
+    let of_hello = |entry: &docxy_tests::hub::LoggedRequest| {
+        entry.method == "GET" && entry.path.contains("library/hello/manifests/")
+    };
+    assert_eq!(world.hub.request_log().count(of_hello), 2);
+}

@@ -1,0 +1,221 @@
+//! Conditions and ranges are one engine's own: the registry judges them for that engine, and nobody else is answered
+//! by them, though many share what the server fetches.
+
+use std::sync::{Arc, Mutex};
+
+use docxy_tests::hub::{Image, Manifest};
+use futures_util::future::FutureExt as _;
+use http::StatusCode;
+use tokio::{sync::watch, time::timeout};
+
+use crate::support::{
+    http_client::{ANY, Answer, Engine, PATIENCE},
+    scripted_registry::{Crooked, NAME, Visit, reply},
+    testbed::{client, hello, invite},
+};
+
+/// An engine whose `HEAD` of a tag has the parts of the image fetched, and sent behind the answer.
+const DOCKERD: (&str, &str) = ("user-agent", "docker/29.0.1 go/go1.25.4 kernel/6.1 os/linux arch/amd64");
+
+const EARLY: &str = "Mon, 01 Jun 2026 00:00:00 GMT";
+const BETWEEN: &str = "Wed, 01 Jul 2026 00:00:00 GMT";
+const LATE: &str = "Sat, 01 Aug 2026 00:00:00 GMT";
+
+/// A field, or two that belong together, by which a tag's `HEAD` is 200 and one of the image's manifests is not.
+struct Case {
+    name: &'static str,
+    fields: Vec<(&'static str, String)>,
+    /// The manifest that it is about.
+    manifest: Manifest,
+    /// What the registry says to a `GET` of it.
+    status: StatusCode,
+}
+
+fn etag(manifest: &Manifest) -> String {
+    format!("\"{}\"", manifest.digest)
+}
+
+fn cases() -> Vec<Case> {
+    let image = hello();
+    let index = image.index().clone();
+    let part = platform(&image);
+    let range = || ("range", "bytes=0-9".to_owned());
+    let case =
+        |name, fields, manifest: &Manifest, status| Case { name, fields, manifest: manifest.clone(), status };
+    let (partial, failed) = (StatusCode::PARTIAL_CONTENT, StatusCode::PRECONDITION_FAILED);
+    let unmodified = StatusCode::NOT_MODIFIED;
+    vec![
+        case("range", vec![range()], &index, partial),
+        case("if-range", vec![range(), ("if-range", etag(&index))], &index, partial),
+        case("if-match", vec![("if-match", etag(&index))], &part, failed),
+        case("if-none-match", vec![("if-none-match", etag(&part))], &part, unmodified),
+        // Of the index only, which is newer there.
+        case("if-modified-since", vec![("if-modified-since", BETWEEN.to_owned())], &part, unmodified),
+        case("if-unmodified-since", vec![("if-unmodified-since", BETWEEN.to_owned())], &part, failed),
+    ]
+}
+
+/// The manifest for this machine.
+fn platform(image: &Image) -> Manifest {
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    image.platform(architecture).unwrap().manifest.clone()
+}
+
+/// A registry that honours every condition (RFC 9110, section 13.2), and can hold back an answer.
+struct Registry {
+    odd: Crooked,
+    /// The path whose `GET` is held.
+    held: Arc<watch::Sender<String>>,
+    visits: Arc<Mutex<Vec<String>>>,
+    arrived: watch::Receiver<usize>,
+}
+
+impl Registry {
+    async fn new() -> Self {
+        let held = Arc::new(watch::Sender::new(String::new()));
+        let (count, arrived) = watch::channel(0);
+        let visits = Arc::<Mutex<Vec<String>>>::default();
+        let (gate, seen) = (held.clone(), visits.clone());
+        let answer = move |visit: Visit| {
+            let mut held = gate.subscribe();
+            let is_held = visit.method == "GET" && visit.path == *held.borrow_and_update();
+            seen.lock().unwrap().push(format!("{} {}", visit.method, visit.path));
+            let seen = seen.lock().unwrap().len();
+            count.send_replace(seen);
+            async move {
+                if is_held {
+                    let _ = held.wait_for(|path| *path != visit.path).await;
+                }
+                answer(&visit)
+            }
+            .boxed()
+        };
+        let odd = Crooked::serving("", |_| {}, answer).await;
+        Self { odd, held, visits, arrived }
+    }
+
+    /// Waits until this was asked for.
+    async fn asked(&mut self, line: &str) {
+        let visits = self.visits.clone();
+        let asked = self.arrived.wait_for(|_| visits.lock().unwrap().iter().any(|visit| visit == line));
+        timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{line}: {visits:?}")).unwrap();
+    }
+}
+
+fn answer(visit: &Visit) -> Vec<u8> {
+    let image = hello();
+    let (index, part) = (image.index(), platform(&image));
+    let mut parts = visit.path.split('/').skip(2);
+    let (repository, kind, reference) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
+    let manifest = match (kind, reference) {
+        (None, _) => return reply("200 OK", "Content-Length: 2\r\n", "{}"),
+        (Some("manifests"), "latest") => index,
+        (Some("manifests"), digest) if digest == index.digest.as_str() => index,
+        (Some("manifests"), digest) if digest == part.digest.as_str() => &part,
+        _ => return reply("404 Not Found", "Content-Length: 0\r\n", ""),
+    };
+    let index_is_newer = repository == Some("if-modified-since");
+    let modified = if (manifest.digest == index.digest) == index_is_newer { LATE } else { EARLY };
+    let bytes = &manifest.bytes[..];
+    let mut head = format!(
+        "Content-Type: {}\r\nDocker-Content-Digest: {}\r\nETag: {}\r\nLast-Modified: {modified}\r\n",
+        manifest.media_type,
+        manifest.digest,
+        etag(manifest)
+    );
+    let is = |name: &str, expected: &str| visit.header(name).is_some_and(|value| value == expected);
+    // Dates that are compared with one in between.
+    let is_later_than_asked = |name: &str| visit.header(name).is_some() && modified == LATE;
+    let failed = visit.header("if-match").is_some() && !is("if-match", &etag(manifest));
+    if failed || is_later_than_asked("if-unmodified-since") {
+        return reply("412 Precondition Failed", "Content-Length: 0\r\n", "");
+    }
+    let unmodified = visit.header("if-modified-since").is_some() && modified == EARLY;
+    if is("if-none-match", &etag(manifest)) || unmodified {
+        return reply("304 Not Modified", &head, "");
+    }
+    let has_changed = visit.header("if-range").is_some() && !is("if-range", &etag(manifest));
+    let (status, body) = match visit.header("range") {
+        Some("bytes=0-9") if visit.method == "GET" && !has_changed => {
+            head += &format!("Content-Range: bytes 0-9/{}\r\n", bytes.len());
+            ("206 Partial Content", &bytes[..10])
+        }
+        _ => ("200 OK", bytes),
+    };
+    head += &format!("Content-Length: {}\r\n", body.len());
+    reply(status, &head, if visit.method == "HEAD" { &[][..] } else { body })
+}
+
+fn path(case: &Case, reference: &str) -> String {
+    format!("/v2/{NAME}/{}/manifests/{reference}", case.name)
+}
+
+/// What the first engine says: that it is about to pull, and its condition.
+fn fields<'a>(case: &'a Case, bearer: &'a str) -> Vec<(&'a str, &'a str)> {
+    let own = case.fields.iter().map(|(name, value)| (*name, value.as_str()));
+    [("authorization", bearer), DOCKERD, ANY].into_iter().chain(own).collect()
+}
+
+fn assert_whole(case: &Case, answer: &Answer) {
+    assert_eq!(answer.status, StatusCode::OK, "{}: {answer:?}", case.name);
+    assert!(answer.whole && answer.body == case.manifest.bytes, "{}", case.name);
+    assert_eq!(answer.header("docker-content-digest"), case.manifest.digest.as_str(), "{}", case.name);
+    assert_eq!(answer.header("content-length"), case.manifest.bytes.len().to_string(), "{}", case.name);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_the_same_as_somebody_with_a_condition_gets_the_whole() {
+    let mut registry = Registry::new().await;
+    let link = invite(&mut registry.odd.world.server, "second");
+    let second = client(&link, &[]);
+    let (first, second) = (registry.odd.world.engine, Engine::at(second.address()));
+    let bearer = first.anonymous("library/hello").await;
+    let mut answers = Vec::new();
+    for case in cases() {
+        let digest = case.manifest.digest.as_str();
+        let upstream = format!("/v2/{}/manifests/{digest}", case.name);
+        registry.held.send_replace(upstream.clone());
+        // The answer doesn't wait for what comes behind it, which is held.
+        let head = first.head(&path(&case, "latest"), &fields(&case, &bearer)).await;
+        assert_eq!(head.status, StatusCode::OK, "{}", case.name);
+        registry.asked(&format!("GET {upstream}")).await;
+        let (wanted, token) = (path(&case, digest), bearer.clone());
+        let waiting =
+            tokio::spawn(async move { second.get(&wanted, &[("authorization", &token), ANY]).await });
+        // One that comes behind it on the same connection tells that it has arrived.
+        while second.get("/health", &[]).await.json()["requests"] == 0 {
+            tokio::task::yield_now().await;
+        }
+        second.get(&format!("/v2/?ns={NAME}"), &[]).await;
+        registry.held.send_replace(String::new());
+        answers.push((case, waiting.await.unwrap()));
+    }
+    let not_whole = answers.iter().filter(|(_, answer)| answer.status != StatusCode::OK);
+    let not_whole: Vec<_> = not_whole.map(|(case, answer)| (case.name, answer.status.as_u16())).collect();
+    assert_eq!(not_whole, []);
+    for (case, answer) in &answers {
+        assert_whole(case, answer);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_is_answered_by_the_registry_and_forgotten() {
+    let registry = Registry::new().await;
+    let engine = registry.odd.world.engine;
+    let bearer = engine.anonymous("library/hello").await;
+    let plain = [("authorization", bearer.as_str()), ANY];
+    for case in cases() {
+        let digest = case.manifest.digest.as_str();
+        for _ in ["before it is kept", "and after"] {
+            let answer = engine.get(&path(&case, digest), &fields(&case, &bearer)).await;
+            assert_eq!(answer.status, case.status, "{}: {answer:?}", case.name);
+            if case.status == StatusCode::PARTIAL_CONTENT {
+                assert_eq!(answer.body, case.manifest.bytes[..10], "{}", case.name);
+            }
+            assert_whole(&case, &engine.get(&path(&case, digest), &plain).await);
+        }
+        // And so it is by tag, where the whole is fetched behind the answer.
+        assert_eq!(engine.head(&path(&case, "latest"), &fields(&case, &bearer)).await.status, StatusCode::OK);
+        assert_whole(&case, &engine.get(&path(&case, digest), &plain).await);
+    }
+}

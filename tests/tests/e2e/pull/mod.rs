@@ -1,0 +1,14 @@
+//! What an engine sees when it pulls: content, ranges, redirects, lists, limits.
+
+mod blobs;
+mod cancellation;
+mod conditional_requests;
+mod large_manifests;
+mod manifests;
+pub(crate) mod other_registries;
+mod quota;
+mod ranges;
+mod redirects;
+mod registry_limits;
+mod tags_and_referrers;
+mod unsupported_requests;

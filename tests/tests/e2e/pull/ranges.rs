@@ -1,0 +1,112 @@
+//! Ranges: what engines resume with, and what lazy pulling lives on.
+
+use docxy_tests::hub::{Blob, Fault, Rule, Site};
+use http::StatusCode;
+
+use crate::support::{
+    http_client::Answer,
+    testbed::{World, bytes},
+};
+
+const LEN: usize = 3_000_000;
+
+struct Ranged {
+    world: World,
+    bearer: String,
+    path: String,
+    bytes: Vec<u8>,
+}
+
+impl Ranged {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let bearer = world.engine.anonymous("library/hello").await;
+        let (blob, path): (Blob, String) = world.with_blob(1, LEN as u64);
+        Self { world, bearer, path, bytes: bytes(&blob) }
+    }
+
+    async fn get(&self, headers: &[(&str, &str)]) -> Answer {
+        let headers = [&[("authorization", self.bearer.as_str())], headers].concat();
+        self.world.engine.get(&self.path, &headers).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_layer_is_resumed_with_206_and_an_exact_content_range() {
+    let ranged = Ranged::new().await;
+    // The last ones are short enough for one stream; the others come in segments.
+    for (range, start, end) in [
+        ("bytes=0-", 0, LEN),
+        ("bytes=1234567-", 1_234_567, LEN),
+        ("bytes=524288-1048576", 524_288, 1_048_577),
+        ("bytes=-2000000", 1_000_000, LEN),
+        ("bytes=5-9", 5, 10),
+        ("bytes=2999999-", LEN - 1, LEN),
+    ] {
+        let answer = ranged.get(&[("range", range)]).await;
+        assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT, "{range}");
+        assert_eq!(answer.header("content-range"), format!("bytes {start}-{}/{LEN}", end - 1));
+        assert_eq!(answer.header("content-length"), (end - start).to_string());
+        assert!(answer.whole && answer.body == ranged.bytes[start..end], "{range}");
+        let cdn = ranged.world.hub.request_log().of(Site::Cdn).pop().unwrap();
+        assert_eq!(cdn.header("range"), Some(range), "kept across the redirect");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_behind_the_end_is_416_with_the_length() {
+    let ranged = Ranged::new().await;
+    let answer = ranged.get(&[("range", "bytes=3000000-")]).await;
+    assert_eq!(answer.error().0, 416);
+    assert_eq!(answer.header("content-range"), format!("bytes */{LEN}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_ranges_come_as_one_multipart_206() {
+    let ranged = Ranged::new().await;
+    let answer = ranged.get(&[("range", "bytes=0-3,1000000-1999999,2999990-")]).await;
+    assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
+    let boundary = answer.header("content-type").strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let mut expected = Vec::new();
+    for (start, end) in [(0, 4), (1_000_000, 2_000_000), (2_999_990, LEN)] {
+        let range = format!("Content-Range: bytes {start}-{}/{LEN}", end - 1);
+        let head = format!("\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n{range}\r\n\r\n");
+        expected.extend_from_slice(head.as_bytes());
+        expected.extend_from_slice(&ranged.bytes[start..end]);
+    }
+    expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    assert_eq!(answer.header("content-length"), expected.len().to_string());
+    assert!(answer.whole && answer.body == expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_another_version_gives_the_whole_layer() {
+    let ranged = Ranged::new().await;
+    let etag = ranged.get(&[("range", "bytes=0-0")]).await.header("etag").to_owned();
+    let same = ranged.get(&[("range", "bytes=5-"), ("if-range", &etag)]).await;
+    assert_eq!((same.status, same.body.len()), (StatusCode::PARTIAL_CONTENT, LEN - 5));
+    let other = ranged.get(&[("range", "bytes=5-"), ("if-range", "\"another\"")]).await;
+    assert!(other.status == StatusCode::OK && other.body == ranged.bytes);
+    let known = ranged.get(&[("if-none-match", &etag)]).await;
+    assert_eq!((known.status, known.body.len()), (StatusCode::NOT_MODIFIED, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cdn_that_ignores_a_range_is_not_made_to_look_as_if_it_did_not() {
+    let ranged = Ranged::new().await;
+    ranged.world.hub.faults().arm(Rule::once(Fault::IgnoreRange));
+    let ignored = ranged.get(&[("range", "bytes=10-")]).await;
+    assert!(ignored.status == StatusCode::OK && ignored.body == ranged.bytes);
+    ranged.world.hub.faults().arm(Rule::once(Fault::WrongRange));
+    let wrong = ranged.get(&[("range", "bytes=10-")]).await;
+    assert_eq!(wrong.header("content-range"), format!("bytes 11-{}/{LEN}", LEN - 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_resume_asks_the_registry_for_a_fresh_url() {
+    let ranged = Ranged::new().await;
+    for start in ["bytes=0-9", "bytes=10-19", "bytes=20-29"] {
+        assert_eq!(ranged.get(&[("range", start)]).await.status, StatusCode::PARTIAL_CONTENT);
+    }
+    assert_eq!(ranged.world.hub.request_log().count(|entry| entry.path == ranged.path), 3);
+}

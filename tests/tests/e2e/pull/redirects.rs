@@ -1,0 +1,107 @@
+//! Where a registry may send the server, and where it may not.
+
+use http::StatusCode;
+
+use crate::support::scripted_registry::{Crooked, DIGEST, LOCAL, NAME, reply};
+
+/// Sends each repository where its name says.
+fn answer(path: &str) -> Vec<u8> {
+    let to = |location: &str| reply("307 Temporary Redirect", &format!("Location: {location}\r\n"), "");
+    let repository = path.split('/').nth(2).unwrap_or_default();
+    match repository {
+        "plain-http" => to(&format!("http://{NAME}/data")),
+        "loopback" => to("https://127.0.0.1:1/data"),
+        "loopback-v6" => to("https://[::1]:1/data"),
+        "metadata" => to("https://169.254.169.254/latest/meta-data/"),
+        "by-name" => to("https://localhost:1/data"),
+        "private" => to("https://10.0.0.1/data"),
+        "shared" => to("https://100.64.0.1/data"),
+        "unspecified" => to("https://0.0.0.0/data"),
+        "multicast" => to("https://224.0.0.1/data"),
+        "unique-local" => to("https://[fd00::1]/data"),
+        "link-local" => to("https://[fe80::1]/data"),
+        "mapped" => to("https://[::ffff:127.0.0.1]/data"),
+        "translated" => to("https://[64:ff9b::a00:1]/data"),
+        "in-hexadecimal" => to("https://0x7f000001/data"),
+        "another-registrys" => to(&format!("https://{LOCAL}:2/data")),
+        "not-followed" => reply("300 Multiple Choices", "Location: https://elsewhere.example/\r\n", ""),
+        "no-location" => reply("307 Temporary Redirect", "", ""),
+        "location-without-redirect" => {
+            reply("200 OK", "Location: https://elsewhere.example/\r\nContent-Length: 4\r\n", "data")
+        }
+        "with-password" => to(&format!("https://user:password@{NAME}/data?secret=1")),
+        "round-and-round" => to(path),
+        "nowhere" => to("https://"),
+        "relative" => to("/data?secret=1"),
+        "twice" => to(&format!("/v2/relative/blobs/{DIGEST}")),
+        _ => reply("200 OK", "Content-Length: 4\r\n", "data"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_into_the_servers_own_network_is_refused_and_the_hop_named() {
+    let crooked = Crooked::new(answer).await;
+    for (repository, host) in [
+        ("plain-http", NAME),
+        ("loopback", "127.0.0.1"),
+        ("loopback-v6", "[::1]"),
+        ("metadata", "169.254.169.254"),
+        ("by-name", "localhost"),
+        ("private", "10.0.0.1"),
+        ("shared", "100.64.0.1"),
+        ("unspecified", "0.0.0.0"),
+        ("multicast", "224.0.0.1"),
+        ("unique-local", "[fd00::1]"),
+        ("link-local", "[fe80::1]"),
+        ("mapped", "[::ffff:7f00:1]"),
+        ("translated", "[64:ff9b::a00:1]"),
+        ("in-hexadecimal", "127.0.0.1"),
+        // The operator named this host and port, for another registry.
+        ("another-registrys", LOCAL),
+    ] {
+        let answer = crooked.world.engine.get(&Crooked::blob(repository), &[]).await;
+        let (status, code, message) = answer.fault("CDN");
+        assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{repository}");
+        assert!(message.contains(host), "{message}");
+        assert!(message.contains("public address"), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_that_makes_no_sense_is_refused_and_the_hop_named() {
+    let crooked = Crooked::new(answer).await;
+    for (repository, hop, words) in [
+        ("with-password", "registry", "must not be asked"),
+        ("round-and-round", "registry", "redirects"),
+        ("nowhere", "registry", "no URL"),
+    ] {
+        let answer = crooked.world.engine.get(&Crooked::blob(repository), &[]).await;
+        let (status, code, message) = answer.fault(hop);
+        assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{repository}");
+        assert!(message.contains(words) && !message.contains("secret"), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_is_never_sent_elsewhere_itself() {
+    let crooked = Crooked::new(answer).await;
+    for repository in ["not-followed", "no-location"] {
+        for path in [Crooked::blob(repository), Crooked::manifest(repository)] {
+            let answer = crooked.world.engine.get(&path, &[]).await;
+            let (status, code, message) = answer.fault("registry");
+            assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{path}");
+            assert!(message.contains("redirect") && answer.header("location").is_empty(), "{message}");
+        }
+    }
+    let answer = crooked.world.engine.get(&Crooked::manifest("location-without-redirect"), &[]).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::OK, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_within_a_registry_and_of_manifests_are_followed() {
+    let crooked = Crooked::new(answer).await;
+    for path in [Crooked::blob("relative"), Crooked::blob("twice"), Crooked::manifest("relative")] {
+        let answer = crooked.world.engine.get(&path, &[]).await;
+        assert_eq!((answer.status, answer.body.as_slice()), (StatusCode::OK, &b"data"[..]), "{path}");
+    }
+}

@@ -1,0 +1,145 @@
+//! What isn't served is refused in a way that engines understand.
+
+use std::sync::Arc;
+
+use docxy_tests::hub::Site;
+use http::Method;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, pki_types::ServerName};
+
+use crate::support::{
+    raw_http::{Raw, say},
+    testbed::World,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_not_served_is_a_clean_404() {
+    let world = World::new().await;
+    for path in [
+        "/v1/_ping",
+        "/v1/search?q=alpine",
+        "/extensions/x/y",
+        "/v2/_catalog",
+        "/v2/alpine",
+        "/v3/",
+        "/favicon.ico",
+        "/auth/token/",
+        "/auth/token/ghcr.io/more",
+        "/auth/tokens",
+        "/v2/library/hello/nonsense/latest",
+    ] {
+        let (status, code, _) = world.engine.get(path, &[]).await.fault("request");
+        assert_eq!((status, code.as_str()), (404, "UNSUPPORTED"), "{path}");
+    }
+    assert!(world.hub.request_log().of(Site::Registry).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_is_405_and_says_what_is_allowed() {
+    let world = World::new().await;
+    let digest = format!("sha256:{}", "0".repeat(64));
+    for (method, path, allowed) in [
+        (Method::POST, "/v2/library/hello/blobs/uploads/".to_owned(), ""),
+        (Method::PATCH, "/v2/library/hello/blobs/uploads/some-id".to_owned(), ""),
+        (Method::PUT, "/v2/library/hello/manifests/latest".to_owned(), "GET, HEAD"),
+        (Method::DELETE, format!("/v2/library/hello/manifests/{digest}"), "GET, HEAD"),
+        (Method::DELETE, format!("/v2/library/hello/blobs/{digest}"), "GET, HEAD"),
+        (Method::PUT, format!("/v2/library/hello/referrers/{digest}"), "GET"),
+        (Method::POST, "/v2/library/hello/tags/list".to_owned(), "GET"),
+        (Method::POST, "/v2/".to_owned(), "GET, HEAD"),
+        (Method::DELETE, "/auth/token".to_owned(), "GET, POST"),
+        (Method::PUT, "/auth/token/ghcr.io".to_owned(), "GET, POST"),
+    ] {
+        let answer = world.engine.ask(method.clone(), &path, &[]).await;
+        let (status, code, _) = answer.fault("request");
+        assert_eq!((status, code.as_str()), (405, "UNSUPPORTED"), "{method} {path}");
+        assert_eq!(answer.headers["allow"], allowed, "{method} {path}");
+    }
+    assert!(world.hub.request_log().of(Site::Registry).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_none_is_400_with_its_own_code() {
+    let world = World::new().await;
+    for (path, code) in [
+        ("/v2/UPPER/manifests/latest", "NAME_INVALID"),
+        ("/v2/a/../b/manifests/latest", "NAME_INVALID"),
+        ("/v2/a/%2e%2e/b/manifests/latest", "NAME_INVALID"),
+        ("/v2//a/manifests/latest", "NAME_INVALID"),
+        ("/v2/library/hello/manifests/latest?ns=user@host", "NAME_INVALID"),
+        ("/auth/token/..", "NAME_INVALID"),
+        ("/auth/token/user@host", "NAME_INVALID"),
+        ("/auth/token/ghcr.io%2Fmore", "NAME_INVALID"),
+        ("/v2/library/hello/blobs/latest", "DIGEST_INVALID"),
+        ("/v2/library/hello/blobs/sha256:12", "DIGEST_INVALID"),
+        ("/v2/library/hello/referrers/latest", "DIGEST_INVALID"),
+        ("/v2/library/hello/manifests/a%20b", "MANIFEST_INVALID"),
+        ("/v2/library/hello/manifests/sha256:12", "MANIFEST_INVALID"),
+    ] {
+        let (status, seen, _) = world.engine.get(path, &[]).await.fault("request");
+        assert_eq!((status, seen.as_str()), (400, code), "{path}");
+    }
+    assert!(world.hub.request_log().of(Site::Registry).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_request_that_makes_no_sense_is_400_with_the_reason() {
+    let world = World::new().await;
+    for form in ["", "grant_type=magic", "grant_type=password&username=u", "grant_type=refresh_token"] {
+        let (status, _, message) = world.engine.post(form).await.fault("request");
+        assert_eq!(status, 400, "{form}");
+        assert!(message.contains("grant_type") || message.contains("the form has no"), "{message}");
+    }
+    let (status, ..) = world.engine.get("/auth/token?scope=nonsense", &[]).await.fault("request");
+    assert_eq!(status, 400);
+    assert_eq!(world.engine.post(&"x".repeat(100_000)).await.fault("request").0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_tries_tls_first_is_told_in_http_that_this_is_none() {
+    let world = World::new().await;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut hello = Vec::new();
+    ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut hello).unwrap();
+    let said = say(world.client.address(), &hello).await;
+    let text = String::from_utf8_lossy(&said.bytes).into_owned();
+    assert!(text.starts_with("HTTP/1.1 400"), "{text:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_431() {
+    let world = World::new().await;
+    let address = world.client.address();
+    let many: String = (0..150).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let long = format!("X-Long: {}\r\n", "x".repeat(300_000));
+    for headers in [many, long] {
+        let request = format!("GET /v2/ HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
+        let mut raw = Raw::say(address, request.as_bytes()).await;
+        raw.read_body(0).await;
+        assert_eq!(raw.status(), 431);
+    }
+    // Within the bounds of HTTP here, but too much for the tunnel: that, too, is an answer.
+    let credential = format!("Bearer {}", "x".repeat(60_000));
+    let headers = [("authorization", credential.as_str()), ("user-agent", &"x".repeat(10_000))];
+    assert_eq!(world.engine.get("/v2/", &headers).await.fault("request").0, 400);
+    let few: String = (0..90).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let request = format!("GET /v2/ HTTP/1.1\r\nHost: {address}\r\n{few}Connection: close\r\n\r\n");
+    assert_eq!(say(address, request.as_bytes()).await.status(), 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_slowly_holds_up_nobody_else() {
+    let world = World::new().await;
+    let mut slow = Vec::new();
+    for _ in 0..50 {
+        slow.push(Raw::say(world.client.address(), b"GET /v2/ HT").await);
+    }
+    let answer = world.engine.get("/v2/", &[]).await;
+    assert_eq!(answer.status, 401);
+    drop(slow);
+}

@@ -1,0 +1,9 @@
+//! Losses and failures on the path, at the server and upstream: an engine does not notice.
+
+mod mobility;
+mod outage;
+pub(crate) mod reconnect;
+mod server_restart;
+mod truncated_bodies;
+mod upstream_failures;
+mod upstream_keepalive;

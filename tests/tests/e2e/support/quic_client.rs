@@ -1,0 +1,111 @@
+//! The server's other side: a QUIC client that says whatever a test wants, in whatever order.
+
+use std::sync::Arc;
+
+use docxy_protocol::{
+    authorization::Authorization,
+    congestion::{Choice, Handle},
+    control::{CloseCode, Hello, Segment, StreamHeader},
+    frame,
+    headers::Headers,
+    link::Link,
+    name::Registry,
+    request::{Method, Operation, Request},
+    tls, transport,
+};
+use docxy_tests::hub::Blob;
+use http::StatusCode;
+use quinn::{
+    ClientConfig, Connection, ConnectionError, Endpoint, ReadToEndError, RecvStream, SendStream,
+    TransportConfig,
+};
+use tokio::time::timeout;
+
+use crate::support::{
+    http_client::{ANY, PATIENCE},
+    testbed::World,
+};
+
+/// A connection that hasn't said anything.
+pub(crate) async fn dial(world: &World, link: &Link) -> Connection {
+    dial_with(world, link, transport::client(&Handle::default())).await
+}
+
+/// The same with settings of its own.
+pub(crate) async fn dial_with(world: &World, link: &Link, transport: TransportConfig) -> Connection {
+    let mut config = ClientConfig::new(Arc::new(tls::client(link.pin, false).unwrap()));
+    config.transport_config(Arc::new(transport));
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let connecting = endpoint.connect_with(config, world.server.address(), "docxy.invalid").unwrap();
+    timeout(PATIENCE, connecting).await.unwrap().unwrap()
+}
+
+/// Introduces itself on a connection. The control stream has to be kept.
+pub(crate) async fn introduce(connection: &Connection, link: &Link) -> (SendStream, RecvStream) {
+    let (mut send, receive) = connection.open_bi().await.unwrap();
+    send.write_all(&hello(link)).await.unwrap();
+    (send, receive)
+}
+
+/// Opens a stream with these bytes and ends its own half.
+pub(crate) async fn say(connection: &Connection, bytes: &[u8]) -> RecvStream {
+    let (mut send, receive) = timeout(PATIENCE, connection.open_bi()).await.unwrap().unwrap();
+    // Where the server has heard enough before the end, that is its right.
+    let _ = send.write_all(bytes).await;
+    let _ = send.finish();
+    receive
+}
+
+/// All that comes on a stream, or how it was broken off.
+pub(crate) async fn answer(mut receive: RecvStream) -> Result<Vec<u8>, ReadToEndError> {
+    timeout(PATIENCE, receive.read_to_end(64 * 1024)).await.unwrap()
+}
+
+/// Why the server hung up.
+pub(crate) async fn verdict(connection: &Connection) -> Option<CloseCode> {
+    match timeout(PATIENCE, connection.closed()).await.unwrap() {
+        ConnectionError::ApplicationClosed(close) => CloseCode::from_code(close.error_code.into_inner()),
+        other => panic!("{other}"),
+    }
+}
+
+pub(crate) fn hello(link: &Link) -> Vec<u8> {
+    let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: Choice::Auto };
+    frame::encode(&StreamHeader::Hello(hello)).unwrap()
+}
+
+pub(crate) fn ping() -> Vec<u8> {
+    request(Operation::Ping)
+}
+
+/// A pull of a blob of `library/hello`.
+pub(crate) fn pull(blob: &Blob) -> Vec<u8> {
+    request(Operation::Blob {
+        repository: "library/hello".parse().unwrap(),
+        digest: blob.digest().to_string().parse().unwrap(),
+        method: Method::Get,
+    })
+}
+
+/// A place for a segment.
+pub(crate) fn segment(exchange: u64, n: u32) -> Vec<u8> {
+    frame::encode(&StreamHeader::Segment(Segment { exchange, n })).unwrap()
+}
+
+fn request(operation: Operation) -> Vec<u8> {
+    let request = Request {
+        registry: Registry::docker_hub(),
+        operation,
+        authorization: Authorization::Public,
+        headers: Headers::default(),
+        prefetch: None,
+    };
+    frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
+}
+
+pub(crate) async fn assert_others_are_served(world: &World) {
+    let bearer = world.engine.anonymous("library/hello").await;
+    let path = "/v2/library/hello/manifests/latest";
+    let answer = world.engine.get(path, &[("authorization", &bearer), ANY]).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}

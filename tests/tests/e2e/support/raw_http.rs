@@ -1,0 +1,115 @@
+//! Requests as bytes and answers as bytes, for what an HTTP library hides: how a connection ends, above all.
+
+use std::{io::ErrorKind, net::SocketAddr};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::support::http_client::PATIENCE;
+
+/// A connection with a request on it.
+pub(crate) struct Raw {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// Everything that came until the connection ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) end: End,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// In order.
+    Fin,
+    /// By a reset, which throws away what the engine hasn't read yet.
+    Reset,
+}
+
+/// Says these bytes and listens until the connection ends.
+pub(crate) async fn say(address: SocketAddr, bytes: &[u8]) -> Said {
+    Raw::say(address, bytes).await.rest().await
+}
+
+impl Raw {
+    pub(crate) async fn say(address: SocketAddr, bytes: &[u8]) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        Self { stream, received: Vec::new() }
+    }
+
+    /// A `GET` on a connection that would be kept.
+    pub(crate) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n");
+        Self::say(address, request.as_bytes()).await
+    }
+
+    /// Reads until there is a whole head and at least so much of the body, and no further.
+    pub(crate) async fn read_body(&mut self, at_least: usize) {
+        let mut buffer = vec![0; 16 * 1024];
+        while self.body_len().is_none_or(|len| len < at_least) {
+            let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await;
+            let read = read.expect("an answer that goes on").unwrap();
+            assert!(read > 0, "the answer ended early: {:?}", String::from_utf8_lossy(&self.received));
+            self.received.extend_from_slice(&buffer[..read]);
+        }
+    }
+
+    /// Reads all the rest.
+    pub(crate) async fn rest(mut self) -> Said {
+        let end = match timeout(PATIENCE, self.stream.read_to_end(&mut self.received)).await {
+            Ok(Ok(_)) => End::Fin,
+            Ok(Err(error)) if error.kind() == ErrorKind::ConnectionReset => End::Reset,
+            Ok(Err(error)) => panic!("reading failed: {error}"),
+            Err(_) => panic!("the connection still stands after {PATIENCE:?}"),
+        };
+        Said { bytes: self.received, end }
+    }
+
+    /// The status of the answer so far.
+    pub(crate) fn status(&self) -> u16 {
+        status(&self.received)
+    }
+
+    /// The body so far.
+    pub(crate) fn body(&self) -> &[u8] {
+        body_start(&self.received).map_or(&[], |start| &self.received[start..])
+    }
+
+    fn body_len(&self) -> Option<usize> {
+        body_start(&self.received).map(|start| self.received.len() - start)
+    }
+}
+
+impl Said {
+    /// Status line and headers, in lower case.
+    pub(crate) fn head(&self) -> String {
+        let end = body_start(&self.bytes).unwrap_or(self.bytes.len());
+        String::from_utf8_lossy(&self.bytes[..end]).to_ascii_lowercase()
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        body_start(&self.bytes).map_or(&[], |start| &self.bytes[start..])
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        status(&self.bytes)
+    }
+}
+
+fn status(bytes: &[u8]) -> u16 {
+    let text = String::from_utf8_lossy(bytes);
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("no answer: {text:?}"))
+}
+
+fn body_start(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
+}

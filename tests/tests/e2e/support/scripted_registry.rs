@@ -1,0 +1,158 @@
+//! A registry that answers with whatever bytes a test wants: for what Docker Hub's stand-in would never do.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use docxy_tests::{
+    docxy::{ServerConfig, Upstream},
+    hub::Digest,
+};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::testbed::{World, config, hub};
+
+/// What the registry is called, by users and on the wire.
+pub(crate) const NAME: &str = "odd.example";
+
+/// Another host of its own.
+pub(crate) const CDN: &str = "cdn.odd.example";
+
+/// A host of this machine that the operator listed, at a port where nobody listens.
+pub(crate) const LOCAL: &str = "localhost";
+
+/// The digest of `data`.
+pub(crate) const DIGEST: &str = "sha256:3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7";
+
+/// The registry, and a world that it is listed in.
+pub(crate) struct Crooked {
+    pub(crate) world: World,
+    _ca: tempfile::NamedTempFile,
+    _listener: JoinSet<()>,
+}
+
+/// One request, as the registry or its CDN sees it.
+pub(crate) struct Visit {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    head: String,
+}
+
+impl Crooked {
+    /// `answer` makes the answer to a request of this path, to the byte. What isn't on `/v2/REPOSITORY/` is 200.
+    pub(crate) async fn new(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let answer = move |visit: Visit| {
+            let bytes = match visit.path.as_str() {
+                "/v2/" => reply("200 OK", "Content-Length: 2\r\n", "{}"),
+                path => answer(path),
+            };
+            std::future::ready(bytes).boxed()
+        };
+        Self::serving("", |_| {}, answer).await
+    }
+
+    /// The same, where an answer may depend on all of the request, and take its time, and the server's config is
+    /// changed before it starts. `trusted` are further certificates that the server trusts for this registry.
+    pub(crate) async fn serving(
+        trusted: &str,
+        change: impl FnOnce(&mut ServerConfig),
+        answer: impl Fn(Visit) -> BoxFuture<'static, Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tls, certificate) = tls();
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(ca.path(), certificate + trusted).unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(listener, tls, Arc::new(answer)));
+
+        let hub = hub().await;
+        let mut config = config(&hub);
+        list(&mut config, address, &ca);
+        change(&mut config);
+        Self { world: World::with(hub, &config, &[]), _ca: ca, _listener: tasks }
+    }
+
+    /// Where a blob of this repository, `data` if it is right, is pulled.
+    pub(crate) fn blob(repository: &str) -> String {
+        format!("/v2/{NAME}/{repository}/blobs/{DIGEST}")
+    }
+
+    /// Where a blob with this content is pulled.
+    pub(crate) fn blob_of(repository: &str, content: &[u8]) -> String {
+        format!("/v2/{NAME}/{repository}/blobs/{}", Digest::of(content))
+    }
+
+    /// Where a manifest of this repository is pulled.
+    pub(crate) fn manifest(repository: &str) -> String {
+        format!("/v2/{NAME}/{repository}/manifests/latest")
+    }
+}
+
+/// A whole answer of HTTP/1.1. The connection ends with it.
+pub(crate) fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut bytes = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n").into_bytes();
+    bytes.extend_from_slice(body.as_ref());
+    bytes
+}
+
+impl Visit {
+    /// A header's first line.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        lines.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+fn list(config: &mut ServerConfig, address: SocketAddr, ca: &tempfile::NamedTempFile) {
+    let resolve = [NAME, CDN].map(|host| (host.to_owned(), address)).into();
+    let upstream = Upstream { api: format!("https://{NAME}"), ca: ca.path().to_owned(), resolve };
+    config.registries.insert(NAME.to_owned(), upstream);
+    let api = format!("https://{LOCAL}:2");
+    let upstream = Upstream { api, ca: ca.path().to_owned(), resolve: BTreeMap::new() };
+    config.registries.insert("local.example".to_owned(), upstream);
+}
+
+fn tls() -> (TlsAcceptor, String) {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned(), CDN.to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
+}
+
+type Answering = Arc<dyn Fn(Visit) -> BoxFuture<'static, Vec<u8>> + Send + Sync>;
+
+async fn serve(listener: TcpListener, tls: TlsAcceptor, answer: Answering) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        connections.spawn(visit(stream, tls.clone(), answer.clone()));
+    }
+}
+
+/// One request, one answer. A visitor that goes away is not an error here.
+async fn visit(stream: TcpStream, tls: TlsAcceptor, answer: Answering) {
+    let Ok(mut stream) = tls.accept(stream).await else { return };
+    let mut head = Vec::new();
+    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        head.push(byte);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let mut words = head.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let bytes = answer(Visit { method, path, head }).await;
+    let _ = stream.write_all(&bytes).await;
+    let _ = stream.shutdown().await;
+}

@@ -1,0 +1,207 @@
+//! The client's other side: a server that answers whatever a test wants, and counts what it is asked.
+
+use std::sync::{Arc, Mutex};
+
+use docxy_protocol::{
+    chunk::ChunkHeader,
+    congestion::Handle,
+    control::{Notice, StreamHeader},
+    frame,
+    headers::Headers,
+    identity::Pin,
+    prefetch::PrefetchItem,
+    reply::{Body, Reply, Response},
+    request::{Method, Operation, Request},
+    tls, transport,
+};
+use docxy_tests::docxy::Client;
+use http::{HeaderMap, HeaderName, StatusCode};
+use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig, VarInt};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinSet, block_in_place},
+};
+
+use crate::support::{http_client::Engine, testbed::wait_until_up};
+
+/// An answer, and what comes behind it.
+pub(crate) struct Said {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) items: Vec<(PrefetchItem, Vec<u8>)>,
+    /// Sent instead of all that.
+    pub(crate) instead: Option<Vec<u8>>,
+}
+
+/// What a client hears that has said who it is.
+#[derive(Clone)]
+pub(crate) enum Greeting {
+    /// These bytes, on a stream that stays open.
+    Bytes(Vec<u8>),
+    /// The end of the connection, with this reason.
+    Close(Vec<u8>),
+}
+
+/// A server, and a client whose tunnel leads to it.
+pub(crate) struct Scripted {
+    pub(crate) engine: Engine,
+    pub(crate) client: Client,
+    asked: Asked,
+    gate: Arc<Semaphore>,
+    _listener: JoinSet<()>,
+}
+
+type Asked = Arc<Mutex<Vec<Request>>>;
+type Script = Arc<dyn Fn(&Request) -> Said + Send + Sync>;
+
+impl Scripted {
+    /// One that answers like this. Nothing comes behind an answer before the test lets it.
+    pub(crate) async fn new(answer: impl Fn(&Request) -> Said + Send + Sync + 'static) -> Self {
+        let welcome = frame::encode(&Notice::Welcome { version: "scripted".into() }).unwrap();
+        let mut scripted = Self::greeting(Greeting::Bytes(welcome), answer).await;
+        wait_until_up(&mut scripted.client);
+        scripted
+    }
+
+    /// One that greets like this as well. Its client may have no tunnel.
+    pub(crate) async fn greeting(
+        greeting: Greeting,
+        answer: impl Fn(&Request) -> Said + Send + Sync + 'static,
+    ) -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let pin = Pin::of_certificate(made.cert.der()).unwrap();
+        let crypto = tls::server(made.cert.der().clone(), key).unwrap();
+        let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+        config.transport_config(Arc::new(transport::server(&Handle::default())));
+        let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let (asked, gate) = (Asked::default(), Arc::new(Semaphore::new(0)));
+        let mut listener = JoinSet::new();
+        listener.spawn(listen(endpoint, greeting, Arc::new(answer), asked.clone(), gate.clone()));
+        let link = format!("docxy://laptop:{}@{address}?pin={pin}", "A".repeat(43));
+        let client = block_in_place(|| Client::start(None, &link)).unwrap();
+        Self { engine: Engine::at(client.address()), client, asked, gate, _listener: listener }
+    }
+
+    /// Lets what comes behind so many answers come.
+    pub(crate) fn let_through(&self, answers: usize) {
+        self.gate.add_permits(answers);
+    }
+
+    /// What it was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Request> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Said {
+    /// With this body, and nothing behind it.
+    pub(crate) fn new(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Self {
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Self { status, headers, body: body.to_vec(), items: Vec::new(), instead: None }
+    }
+
+    /// Whatever bytes a test wants.
+    pub(crate) fn bytes(bytes: Vec<u8>) -> Self {
+        Self { instead: Some(bytes), ..Self::new(200, &[], b"") }
+    }
+}
+
+async fn listen(endpoint: Endpoint, greeting: Greeting, script: Script, asked: Asked, gate: Arc<Semaphore>) {
+    let mut connections = JoinSet::new();
+    while let Some(incoming) = endpoint.accept().await {
+        let (greeting, script, asked, gate) = (greeting.clone(), script.clone(), asked.clone(), gate.clone());
+        connections.spawn(async move {
+            if let Ok(connection) = incoming.await {
+                serve(connection, greeting, script, asked, gate).await;
+            }
+        });
+    }
+}
+
+async fn serve(
+    connection: Connection,
+    greeting: Greeting,
+    script: Script,
+    asked: Asked,
+    gate: Arc<Semaphore>,
+) {
+    let mut streams = JoinSet::new();
+    while let Ok((send, receive)) = connection.accept_bi().await {
+        if streams.is_empty()
+            && let Greeting::Close(reason) = &greeting
+        {
+            connection.close(VarInt::from_u32(99), reason);
+        }
+        streams.spawn(stream(send, receive, greeting.clone(), script.clone(), asked.clone(), gate.clone()));
+    }
+}
+
+async fn stream(
+    mut send: SendStream,
+    mut receive: RecvStream,
+    greeting: Greeting,
+    script: Script,
+    asked: Asked,
+    gate: Arc<Semaphore>,
+) {
+    match frame::read(&mut receive).await {
+        Ok(StreamHeader::Hello(_)) => {
+            if let Greeting::Bytes(bytes) = greeting {
+                // An error is a client that has heard enough.
+                let _ = send.write_all(&bytes).await;
+            }
+            // The control stream stays open.
+            let _ = send.stopped().await;
+        }
+        Ok(StreamHeader::Request(request)) => {
+            asked.lock().unwrap().push((*request).clone());
+            // An error is a client that wants no more.
+            let _ = say(&mut send, &request, script(&request), &gate).await;
+            let _ = send.finish();
+        }
+        Ok(StreamHeader::Segment(_)) | Err(_) => {}
+    }
+}
+
+async fn say(
+    send: &mut SendStream,
+    request: &Request,
+    said: Said,
+    gate: &Semaphore,
+) -> Result<(), quinn::WriteError> {
+    if let Some(bytes) = &said.instead {
+        return send.write_all(bytes).await;
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in &said.headers {
+        headers.append(HeaderName::from_static(name), value.parse().unwrap());
+    }
+    headers.insert(http::header::CONTENT_LENGTH, said.body.len().into());
+    let is_head = matches!(
+        request.operation,
+        Operation::Manifest { method: Method::Head, .. } | Operation::Blob { method: Method::Head, .. }
+    );
+    let length = said.body.len() as u64;
+    let body = if is_head { Body::None } else { Body::Whole { length: Some(length) } };
+    let status = StatusCode::from_u16(said.status).unwrap();
+    let reply = Reply::Response(Response { status, headers: Headers::of_response(&headers), body });
+    send.write_all(&frame::encode(&reply).unwrap()).await?;
+    if !is_head && length > 0 {
+        let piece = ChunkHeader::Data(u32::try_from(length).unwrap());
+        send.write_all(&piece.to_bytes()).await?;
+        send.write_all(&said.body).await?;
+    }
+    send.write_all(&ChunkHeader::End.to_bytes()).await?;
+    if request.prefetch.is_some() {
+        gate.acquire().await.unwrap().forget();
+        for (item, bytes) in said.items {
+            send.write_all(&frame::encode(&item).unwrap()).await?;
+            send.write_all(&bytes).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Engine, client, server and stand-in on this machine's loopback: what most tests need, new for each of them.
+
+use std::net::Ipv4Addr;
+
+use docxy_tests::{
+    docxy::{Client, Server, ServerConfig, Upstream},
+    hub::{Blob, Hub, HubConfig, Image, Store},
+    process::PATIENCE,
+};
+use serde_json::Value;
+use tokio::task::block_in_place;
+
+use crate::support::http_client::Engine;
+
+/// Whose repository `alice/private` is, and her password.
+pub(crate) const ALICE: (&str, &str) = ("alice", "open-sesame-alice");
+
+/// An account that may read nothing in particular.
+pub(crate) const BOB: (&str, &str) = ("bob", "open-sesame-bob");
+
+/// Dropped in this order: whoever asks before whoever answers.
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) client: Client,
+    pub(crate) server: Server,
+    pub(crate) hub: Hub,
+}
+
+impl World {
+    /// With Docker Hub alone behind it.
+    pub(crate) async fn new() -> Self {
+        Self::of(hub().await)
+    }
+
+    /// With this Docker Hub.
+    pub(crate) fn of(hub: Hub) -> Self {
+        let config = config(&hub);
+        Self::with(hub, &config, &[])
+    }
+
+    /// With a server that is configured like this, and further arguments for the client.
+    pub(crate) fn with(hub: Hub, config: &ServerConfig, arguments: &[&str]) -> Self {
+        let mut server = server(config);
+        let client = client(&invite(&mut server, "laptop"), arguments);
+        Self { engine: Engine::at(client.address()), client, server, hub }
+    }
+
+    /// Puts a blob into `library/hello`, and returns it with the path that it is pulled by.
+    pub(crate) fn with_blob(&self, seed: u64, len: u64) -> (Blob, String) {
+        let blob = Blob::generated(seed, len);
+        self.hub.store().add_blob("library/hello", blob.clone());
+        let path = format!("/v2/library/hello/blobs/{}", blob.digest());
+        (blob, path)
+    }
+}
+
+/// Docker Hub with `library/hello` (public), `library/other` and `alice/private` (hers).
+pub(crate) async fn hub() -> Hub {
+    Hub::start(HubConfig { store: stocked(), ..HubConfig::default() }).await.unwrap()
+}
+
+pub(crate) fn stocked() -> Store {
+    let store = Store::default();
+    store.publish("library/hello", "latest", &hello());
+    store.publish("library/other", "latest", &Image::hello_from("other").unwrap());
+    store.publish("alice/private", "latest", &Image::hello_from("alice").unwrap());
+    for (user, password) in [ALICE, BOB] {
+        store.add_account(user, password);
+    }
+    store.make_private("alice/private", &[ALICE.0]);
+    store
+}
+
+/// All of a blob's bytes.
+pub(crate) fn bytes(blob: &Blob) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for chunk in blob.chunks() {
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes
+}
+
+/// What `library/hello` has under `latest`.
+pub(crate) fn hello() -> Image {
+    Image::hello().unwrap()
+}
+
+/// A server's config that has this stand-in for Docker Hub.
+pub(crate) fn config(hub: &Hub) -> ServerConfig {
+    let mut config = ServerConfig::default();
+    add(&mut config, "docker.io", hub);
+    config
+}
+
+/// Lists a stand-in under the name that users have for it.
+pub(crate) fn add(config: &mut ServerConfig, name: &str, hub: &Hub) {
+    let api = format!("https://{}", hub.names().registry);
+    let resolve = hub.resolve_table().into_iter().collect();
+    config.registries.insert(name.to_owned(), Upstream { api, ca: hub.ca_file().to_owned(), resolve });
+}
+
+/// A server that nobody was invited to.
+pub(crate) fn server(config: &ServerConfig) -> Server {
+    block_in_place(|| Server::start(None, Ipv4Addr::LOCALHOST.into(), config)).unwrap()
+}
+
+/// A link that the server knows by now.
+pub(crate) fn invite(server: &mut Server, name: &str) -> String {
+    block_in_place(|| server.invite(name)).unwrap()
+}
+
+/// A client whose tunnel is up.
+pub(crate) fn client(link: &str, arguments: &[&str]) -> Client {
+    let mut client = block_in_place(|| Client::start_with(None, link, arguments)).unwrap();
+    wait_until_up(&mut client);
+    client
+}
+
+/// Waits until a client's tunnel is up.
+pub(crate) fn wait_until_up(client: &mut Client) {
+    block_in_place(|| client.wait_until_up(PATIENCE)).unwrap();
+}
+
+/// Waits until a client's tunnel is not up.
+pub(crate) fn wait_until_down(client: &mut Client) {
+    let is_down = |health: &Value| health["tunnel"] != "up";
+    block_in_place(|| client.wait_for_health("lose its tunnel", PATIENCE, is_down)).unwrap();
+}
+
+/// Waits until a client has counted so many events, such as `tunnel/connects`.
+pub(crate) fn wait_for_count(client: &mut Client, name: &str, at_least: u64) {
+    block_in_place(|| client.wait_for_count(name, at_least, PATIENCE)).unwrap();
+}
+
+/// How many of these events a client has counted.
+pub(crate) fn count(client: &Client, name: &str) -> u64 {
+    block_in_place(|| client.count(name)).unwrap()
+}
+
+/// Restarts a client, and waits until its tunnel is up.
+pub(crate) fn restart_client(client: &mut Client) {
+    block_in_place(|| {
+        client.stop().unwrap();
+        client.start_again().unwrap();
+    });
+    wait_until_up(client);
+}

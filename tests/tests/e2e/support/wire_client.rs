@@ -1,0 +1,210 @@
+//! Requests for manifests as a client may put them to the server, and all that comes back on the stream.
+
+use docxy_protocol::{
+    authorization::Authorization,
+    chunk::ChunkHeader,
+    control::StreamHeader,
+    frame,
+    headers::Headers,
+    link::Link,
+    name::{Reference, Registry},
+    prefetch::{PrefetchHint, PrefetchItem},
+    reply::{Body, Reply, Response},
+    request::{Method, Operation, Request},
+    token::TokenRequest,
+};
+use docxy_tests::hub::{Hub, LoggedRequest};
+use http::{HeaderMap, StatusCode};
+use quinn::{Connection, RecvStream, SendStream};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::support::{http_client::PATIENCE, quic_client, testbed::World};
+
+/// A client of the server's that asks what it is told to.
+pub(crate) struct Asker {
+    connection: Connection,
+    _control: (SendStream, RecvStream),
+}
+
+/// One request, which speaks for nobody in particular unless told otherwise.
+#[derive(Clone)]
+pub(crate) struct Question {
+    registry: Registry,
+    repository: String,
+    reference: String,
+    method: Method,
+    authorization: Authorization,
+    prefetch: Option<PrefetchHint>,
+}
+
+/// An answer whose body has come, and whose stream goes on.
+pub(crate) struct Answered {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Headers,
+    pub(crate) body: Vec<u8>,
+    stream: RecvStream,
+}
+
+impl Asker {
+    pub(crate) async fn of(world: &mut World) -> Self {
+        let link: Link = crate::support::testbed::invite(&mut world.server, "asker").parse().unwrap();
+        Self::with(world, &link).await
+    }
+
+    pub(crate) async fn with(world: &World, link: &Link) -> Self {
+        let connection = quic_client::dial(world, link).await;
+        let control = quic_client::introduce(&connection, link).await;
+        Self { connection, _control: control }
+    }
+
+    pub(crate) async fn begin(&self, question: &Question) -> RecvStream {
+        quic_client::say(&self.connection, &question.opening()).await
+    }
+
+    /// Sends a token request as it is. The real client would remove parts of it first.
+    pub(crate) async fn token(
+        &self,
+        registry: &str,
+        token: TokenRequest,
+        authorization: Authorization,
+    ) -> Answered {
+        let (registry, operation) = (registry.parse().unwrap(), Operation::Token(token));
+        let headers = Headers::default();
+        let request = Request { registry, operation, authorization, headers, prefetch: None };
+        let opening = frame::encode(&StreamHeader::Request(Box::new(request))).unwrap();
+        Answered::read(quic_client::say(&self.connection, &opening).await).await
+    }
+
+    pub(crate) async fn ask(&self, question: &Question) -> Answered {
+        Answered::read(self.begin(question).await).await
+    }
+}
+
+impl Question {
+    pub(crate) fn get(repository: &str, reference: impl ToString) -> Self {
+        Self {
+            registry: Registry::docker_hub(),
+            repository: repository.to_owned(),
+            reference: reference.to_string(),
+            method: Method::Get,
+            authorization: Authorization::Public,
+            prefetch: None,
+        }
+    }
+
+    pub(crate) fn head(repository: &str, reference: impl ToString) -> Self {
+        Self { method: Method::Head, ..Self::get(repository, reference) }
+    }
+
+    pub(crate) fn wishing(self, platform: &str) -> Self {
+        let wish = PrefetchHint { platform: platform.parse().unwrap(), small_blobs: true, known: None };
+        Self { prefetch: Some(wish), ..self }
+    }
+
+    /// Wishes for nothing, if the tag still stands for this.
+    pub(crate) fn knowing(mut self, digest: impl ToString) -> Self {
+        self.prefetch.as_mut().unwrap().known = Some(digest.to_string().parse().unwrap());
+        self
+    }
+
+    /// Changes the registry, which is Docker Hub otherwise.
+    pub(crate) fn of(self, registry: &str) -> Self {
+        Self { registry: registry.parse().unwrap(), ..self }
+    }
+
+    /// With the value of an `Authorization` header.
+    pub(crate) fn by(self, bearer: &str) -> Self {
+        Self { authorization: Authorization::parse(bearer), ..self }
+    }
+
+    fn opening(&self) -> Vec<u8> {
+        let reference: Reference = self.reference.parse().unwrap();
+        let repository = self.repository.parse().unwrap();
+        let mut accept = HeaderMap::new();
+        accept.insert("accept", "*/*".parse().unwrap());
+        let request = Request {
+            registry: self.registry.clone(),
+            operation: Operation::Manifest { repository, reference, method: self.method },
+            authorization: self.authorization.clone(),
+            headers: Headers::of_request(&accept),
+            prefetch: self.prefetch.clone(),
+        };
+        frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
+    }
+}
+
+impl Answered {
+    pub(crate) async fn read(mut stream: RecvStream) -> Self {
+        let reply = timeout(PATIENCE, frame::read(&mut stream)).await.expect("an answer in time").unwrap();
+        let Response { status, headers, body } = match reply {
+            Reply::Response(response) => response,
+            Reply::Fault(fault) => panic!("{fault}"),
+        };
+        assert!(matches!(body, Body::None | Body::Whole { .. }));
+        let mut read = Vec::new();
+        loop {
+            let mut announced = [0; ChunkHeader::LEN];
+            timeout(PATIENCE, stream.read_exact(&mut announced)).await.expect("a body in time").unwrap();
+            match ChunkHeader::from_bytes(announced) {
+                ChunkHeader::Data(count) => {
+                    let from = read.len();
+                    read.resize(from + count as usize, 0);
+                    stream.read_exact(&mut read[from..]).await.unwrap();
+                }
+                ChunkHeader::End => break,
+                ChunkHeader::Aborted => panic!("a body that broke off"),
+            }
+        }
+        Self { status, headers, body: read, stream }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.map().get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The message of an error in the registry's format.
+    pub(crate) fn message(&self) -> String {
+        let error: Value = serde_json::from_slice(&self.body).unwrap();
+        error["errors"][0]["message"].as_str().unwrap().to_owned()
+    }
+
+    /// What comes ahead, to the end of the stream.
+    pub(crate) async fn ahead(mut self) -> Vec<(PrefetchItem, Vec<u8>)> {
+        let rest =
+            timeout(PATIENCE, self.stream.read_to_end(16 * 1024 * 1024)).await.expect("an end in time");
+        let mut rest = &rest.unwrap()[..];
+        let mut items = Vec::new();
+        while !rest.is_empty() {
+            let (item, start) = frame::split::<PrefetchItem>(rest).unwrap();
+            let (bytes, behind) = rest[start..].split_at(item.length());
+            items.push((item, bytes.to_vec()));
+            rest = behind;
+        }
+        items
+    }
+
+    /// Their digests alone.
+    pub(crate) async fn digests_ahead(self) -> Vec<String> {
+        self.ahead().await.into_iter().map(|(item, _)| item.digest().to_string()).collect()
+    }
+
+    /// Gives up on what comes ahead.
+    pub(crate) fn stop(mut self) {
+        self.stream.stop(0_u32.into()).unwrap();
+    }
+}
+
+/// Manifests that were fetched, and so paid for.
+pub(crate) fn pulls(hub: &Hub) -> usize {
+    hub.request_log().count(|entry| is_manifest(entry) && entry.method == "GET")
+}
+
+/// Manifests that were looked at.
+pub(crate) fn looks(hub: &Hub) -> usize {
+    hub.request_log().count(|entry| is_manifest(entry) && entry.method == "HEAD")
+}
+
+fn is_manifest(entry: &LoggedRequest) -> bool {
+    entry.path.contains("/manifests/")
+}
