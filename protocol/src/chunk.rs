@@ -5,7 +5,7 @@
 //! 9000, section 3.2: a receiver may discard what was not read yet). So a stream that just ends is
 //! never a whole body, and a reset is left for what nobody wants any more.
 
-/// What comes next on an answering stream. Each is announced by [`ChunkHeader::LEN`] bytes.
+/// What comes next on an answering stream. Each is announced by [`ChunkHeader::SIZE`] bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChunkHeader {
     /// So many bytes of the body.
@@ -59,7 +59,7 @@ mod tests {
     fn every_piece_is_what_it_was_announced_as() {
         for piece in [
             ChunkHeader::Data(1),
-            ChunkHeader::Data(ChunkHeader::MAX_DATA),
+            ChunkHeader::Data(ChunkHeader::DATA_MAX),
             ChunkHeader::End,
             ChunkHeader::Aborted,
         ] {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The first stream of a connection must say `Hello` and no other may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamHeader {
-    /// Who is calling. The stream stays open for [`Notice`]s.
+    /// Who is calling. The stream stays open for [`ControlMessage`]s.
     Hello(Hello),
     /// A request; the same stream brings the answer.
     Request(Box<Request>),
@@ -41,7 +41,7 @@ pub struct Segment {
 
 /// What the server says on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Notice {
+pub enum ControlMessage {
     /// The Hello was accepted.
     Welcome {
         /// The server's version, for the client's log.
@@ -77,9 +77,9 @@ const CLOSE_CODES: [CloseCode; 8] = [
     CloseCode::UnknownClient,
     CloseCode::Revoked,
     CloseCode::Draining,
-    CloseCode::Violation,
+    CloseCode::ProtocolViolation,
     CloseCode::HelloTimeout,
-    CloseCode::TooMany,
+    CloseCode::TooManyConnections,
     CloseCode::Overloaded,
 ];
 

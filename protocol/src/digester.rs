@@ -74,7 +74,7 @@ mod tests {
             ),
         ] {
             let wanted: Digest = digest.parse().unwrap();
-            assert_eq!(Digester::matching(&wanted).of(b"abc"), wanted);
+            assert_eq!(Digester::matching(&wanted).digest(b"abc"), wanted);
         }
     }
 }

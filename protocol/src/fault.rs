@@ -69,7 +69,7 @@ pub enum FaultKind {
     /// It took too long.
     TimedOut,
     /// An answer that makes no sense.
-    BadAnswer,
+    MalformedResponse,
     /// A body that ended before its end.
     Truncated,
     /// A redirect that must not be followed.
@@ -82,7 +82,7 @@ pub enum FaultKind {
     /// A bug of ours.
     Internal,
     /// A web page of somebody else that makes a browser ask.
-    PageNotServed,
+    OriginNotServed,
 }
 
 impl FaultKind {
@@ -100,11 +100,11 @@ impl FaultKind {
             Self::RouteUnknown => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
             Self::MethodNotServed => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
             Self::HostNotServed => (StatusCode::MISDIRECTED_REQUEST, "DENIED"),
-            Self::RegistryNotServed | Self::PageNotServed => (StatusCode::FORBIDDEN, "DENIED"),
+            Self::RegistryNotServed | Self::OriginNotServed => (StatusCode::FORBIDDEN, "DENIED"),
             Self::Down | Self::Refused | Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE"),
             Self::Unreachable
-            | Self::BadAnswer
+            | Self::MalformedResponse
             | Self::Truncated
             | Self::RedirectRefused
             | Self::CredentialExpired => (StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
@@ -129,7 +129,7 @@ impl Fault {
     /// A fault with its text, which is cleaned, and cut to a length that fits into any head.
     #[must_use]
     pub fn new(hop: Hop, kind: FaultKind, detail: impl fmt::Display) -> Self {
-        Self { hop, kind, detail: CleanText::of(detail) }
+        Self { hop, kind, detail: CleanText::new(detail) }
     }
 
     /// The HTTP status that the engine sees.
@@ -173,7 +173,7 @@ const KINDS: [FaultKind; 20] = [
     FaultKind::Truncated,
     FaultKind::TimedOut,
     FaultKind::Unreachable,
-    FaultKind::BadAnswer,
+    FaultKind::MalformedResponse,
     FaultKind::Overloaded,
     FaultKind::Down,
     FaultKind::Refused,
@@ -186,7 +186,7 @@ const KINDS: [FaultKind; 20] = [
     FaultKind::ReferenceInvalid,
     FaultKind::DigestInvalid,
     FaultKind::NameInvalid,
-    FaultKind::PageNotServed,
+    FaultKind::OriginNotServed,
     FaultKind::CredentialExpired,
 ];
 
@@ -198,12 +198,12 @@ mod tests {
     fn every_fault_survives_a_reset() {
         for hop in HOPS {
             for kind in KINDS {
-                let back = Fault::of_reset(u64::from(Fault::new(hop, kind, "x").reset_code()));
+                let back = Fault::from_reset_code(u64::from(Fault::new(hop, kind, "x").reset_code()));
                 assert_eq!((back.hop, back.kind), (hop, kind));
             }
         }
-        assert_eq!(Fault::of_reset(0xffff).kind, FaultKind::Internal);
-        assert_eq!(Fault::of_reset(u64::MAX).kind, FaultKind::Internal);
+        assert_eq!(Fault::from_reset_code(0xffff).kind, FaultKind::Internal);
+        assert_eq!(Fault::from_reset_code(u64::MAX).kind, FaultKind::Internal);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl ServerCertVerifier for PinnedServer {
         let refused = |error: PinError| {
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
         };
-        let pin = Pin::of_certificate(end_entity).map_err(refused)?;
+        let pin = Pin::from_certificate(end_entity).map_err(refused)?;
         if constant_time_eq(&pin.0, &self.pin.0) {
             Ok(ServerCertVerified::assertion())
         } else {

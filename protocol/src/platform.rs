@@ -60,7 +60,7 @@ impl Platform {
     /// Where none does.
     pub fn choose<'a>(&self, entries: &'a [Descriptor]) -> Result<&'a Descriptor, PlatformError> {
         let fitting = entries.iter().filter_map(|entry| {
-            let fit = self.fit(entry.platform.as_ref()?)?;
+            let fit = self.match_rank(entry.platform.as_ref()?)?;
             Some((fit, entry))
         });
         let best = fitting.min_by_key(|(fit, _)| Reverse(*fit));
@@ -256,7 +256,7 @@ mod tests {
         let json = serde_json::json!({ "os": "li\u{1b}[2Jnux\r\n", "architecture": "a".repeat(1 << 20) });
         let odd: Platform = serde_json::from_value(json).unwrap();
         assert_eq!(odd.to_string(), format!("li [2Jnux/{}…", "a".repeat(63)));
-        assert_eq!(odd.fit(&platform("linux/amd64")), None);
+        assert_eq!(odd.match_rank(&platform("linux/amd64")), None);
     }
 
     #[test]

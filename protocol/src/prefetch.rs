@@ -15,7 +15,7 @@
 //! claims to be is the last that is read. What a user's token opens comes ahead behind a request that
 //! shows that token, and is for whoever shows it.
 
-use crate::limits::{MAX_MANIFEST, MAX_SMALL_BLOB};
+use crate::limits::{MANIFEST_MAX, PREFETCH_BLOB_MAX};
 use crate::name::Digest;
 use crate::platform::{self, Platform};
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub struct PrefetchHint {
     /// Which image of an index.
     #[serde(with = "platform::text")]
     pub platform: Platform,
-    /// Whether blobs of [`MAX_SMALL_BLOB`] may follow their manifest.
+    /// Whether blobs of [`PREFETCH_BLOB_MAX`] may follow their manifest.
     pub small_blobs: bool,
     /// What the client has seen the reference stand for before and has kept with all that belongs
     /// to it: where it still stands for that, nothing follows.
@@ -69,7 +69,7 @@ impl PrefetchItem {
     /// An item of `length` bytes.
     ///
     /// # Errors
-    /// Where it is longer than [`MAX_MANIFEST`] or [`MAX_SMALL_BLOB`], or of no media type.
+    /// Where it is longer than [`MANIFEST_MAX`] or [`PREFETCH_BLOB_MAX`], or of no media type.
     pub fn new(digest: Digest, content: Content, length: usize) -> Result<Self, PrefetchItemError> {
         let most = match &content {
             Content::Manifest { content_type } => {
@@ -77,9 +77,9 @@ impl PrefetchItem {
                 if !visible || !(1..=255).contains(&content_type.len()) {
                     return Err(PrefetchItemError::ContentType);
                 }
-                MAX_MANIFEST
+                MANIFEST_MAX
             }
-            Content::Blob => MAX_SMALL_BLOB,
+            Content::Blob => PREFETCH_BLOB_MAX,
         };
         match u32::try_from(length) {
             Ok(counted) if length <= most => Ok(Self { digest, content, length: counted }),

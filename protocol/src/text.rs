@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt::{self, Write as _};
 
 /// Most characters of a text that is shown, unless its type says less.
-pub const MAX_TEXT: usize = 1000;
+pub const TEXT_CHARS_MAX: usize = 1000;
 
 /// Stands for what was cut off.
 const CUT: char = '…';
@@ -20,12 +20,12 @@ const CUT: char = '…';
 /// Decoding cleans as well, so the type holds whatever a peer sends. On the wire it is a string.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
-pub struct CleanText<const MAX: usize = MAX_TEXT>(String);
+pub struct CleanText<const MAX: usize = TEXT_CHARS_MAX>(String);
 
 /// A text that can be shown in a log line or an error.
 #[must_use]
 pub fn clean(text: impl fmt::Display) -> CleanText {
-    CleanText::of(text)
+    CleanText::new(text)
 }
 
 impl<const MAX: usize> CleanText<MAX> {
@@ -162,13 +162,16 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_and_says_so() {
-        assert_eq!(CleanText::<4>::of("abcd").as_str(), "abcd");
-        assert_eq!(CleanText::<4>::of("abcde").as_str(), "abc…");
-        assert_eq!(CleanText::<4>::of("abcd\n").as_str(), "abcd");
-        assert_eq!(CleanText::<4>::of("abc\nd").as_str(), "abc…");
-        assert_eq!(CleanText::<0>::of("abcd").as_str(), "");
+        assert_eq!(CleanText::<4>::new("abcd").as_str(), "abcd");
+        assert_eq!(CleanText::<4>::new("abcde").as_str(), "abc…");
+        assert_eq!(CleanText::<4>::new("abcd\n").as_str(), "abcd");
+        assert_eq!(CleanText::<4>::new("abc\nd").as_str(), "abc…");
+        assert_eq!(CleanText::<0>::new("abcd").as_str(), "");
         let long = clean("ü".repeat(1 << 20));
-        assert_eq!((long.as_str().chars().count(), long.as_str().chars().last()), (MAX_TEXT, Some(CUT)));
+        assert_eq!(
+            (long.as_str().chars().count(), long.as_str().chars().last()),
+            (TEXT_CHARS_MAX, Some(CUT))
+        );
     }
 
     /// A `Display` that would fill the memory.
@@ -184,16 +187,16 @@ mod tests {
 
     #[test]
     fn a_text_without_an_end_costs_no_more_than_a_long_one() {
-        assert_eq!(clean(Endless).as_str().chars().count(), MAX_TEXT);
+        assert_eq!(clean(Endless).as_str().chars().count(), TEXT_CHARS_MAX);
     }
 
     proptest! {
         #[test]
         fn whatever_comes_in_what_comes_out_can_be_shown(text in any::<String>()) {
-            let shown = CleanText::<20>::of(&text);
+            let shown = CleanText::<20>::new(&text);
             prop_assert!(shown.as_str().chars().count() <= 20);
             prop_assert!(shown.as_str().chars().all(is_shown));
-            prop_assert_eq!(CleanText::<20>::of(&shown), shown);
+            prop_assert_eq!(CleanText::<20>::new(&shown), shown);
         }
     }
 }

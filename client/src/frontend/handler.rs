@@ -11,11 +11,11 @@ use super::{health, patience};
 use crate::credentials::Login;
 use crate::gateway::{Answer, Gateway};
 use crate::tunnel::Tunnel;
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::{MAX_FORM, MAX_SMALL_BODY};
+use docxy_protocol::limits::{SMALL_BODY_MAX, TOKEN_FORM_MAX};
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::route::{self, NamedBy, Route};
@@ -35,11 +35,11 @@ pub(super) struct Handler {
     tunnel: Tunnel,
     hosts: Hosts,
     lines: LineLimit,
-    log: Log,
+    log: LogHandle,
 }
 
 impl Handler {
-    pub(super) fn new(gateway: Gateway, tunnel: Tunnel, hosts: Hosts, log: Log) -> Self {
+    pub(super) fn new(gateway: Gateway, tunnel: Tunnel, hosts: Hosts, log: LogHandle) -> Self {
         Self { gateway, tunnel, hosts, lines: LineLimit::default(), log }
     }
 
@@ -140,9 +140,9 @@ impl Handler {
             return Ok(response);
         }
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_SMALL_BODY).collect().await.map_err(unreadable_token)?.to_bytes();
+        let body = Limited::new(body, SMALL_BODY_MAX).collect().await.map_err(unreadable_token)?.to_bytes();
         let tokens = TokenResponse::parse(&body)
-            .map_err(|error| Fault::new(Hop::Auth, FaultKind::BadAnswer, error))?;
+            .map_err(|error| Fault::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
         self.gateway.learn(&tokens, &login);
         Ok(Response::from_parts(head, Either::Left(Full::new(body))))
     }
@@ -153,7 +153,7 @@ impl Handler {
         target: &Target,
         host: &LocalHost,
     ) -> Result<Response<ResponseBody>, Fault> {
-        let user_agent = request.headers.text(&header::USER_AGENT);
+        let user_agent = request.headers.get_str(&header::USER_AGENT);
         let patience = patience::of(&request.operation, user_agent, self.gateway.patience());
         let Answer { status, headers, body } = self.gateway.ask(request, patience).await?;
         let mut headers = headers.into_map();
@@ -179,7 +179,7 @@ fn typed(
     authorization: Authorization,
     headers: &HeaderMap,
 ) -> Request {
-    Request { registry, operation, authorization, headers: Headers::of_request(headers), prefetch: None }
+    Request { registry, operation, authorization, headers: Headers::filter_request(headers), prefetch: None }
 }
 
 fn authorization(headers: &HeaderMap) -> Authorization {
@@ -192,14 +192,18 @@ const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn read_form(body: Incoming, serving: &Serving) -> Result<String, Fault> {
     let _paused = serving.pause();
-    let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, MAX_FORM).collect()).await;
+    let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, TOKEN_FORM_MAX).collect()).await;
     let late = |_| unreadable(format_args!("the form was not whole within {} s", FORM_TIMEOUT.as_secs()));
     let body = body.map_err(late)?.map_err(|_| unreadable("the form is too long, or ended early"))?;
     String::from_utf8(body.to_bytes().into()).map_err(|_| unreadable("the form is no text"))
 }
 
 fn unreadable_token(error: impl std::fmt::Display) -> Fault {
-    Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("the token service's answer cannot be read: {error}"))
+    Fault::new(
+        Hop::Auth,
+        FaultKind::MalformedResponse,
+        format!("the token service's answer cannot be read: {error}"),
+    )
 }
 
 fn unreadable(detail: impl std::fmt::Display) -> Fault {

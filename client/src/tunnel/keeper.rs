@@ -12,7 +12,7 @@ use super::dial::{DialError, Dialled, Line, dial};
 use super::silence::{Counts, LOOK, Silence, Suspicion};
 use crate::counters::TunnelCounters;
 use crate::settings::TunnelSettings;
-use docxy_protocol::control::{CloseCode, Notice};
+use docxy_protocol::control::{CloseCode, ControlMessage};
 use docxy_protocol::frame;
 use docxy_protocol::text::{CleanText, clean};
 use quinn::{Connection, ConnectionError, RecvStream, VarInt};
@@ -239,12 +239,12 @@ async fn listen(
     counters: &TunnelCounters,
 ) -> Ended {
     match tokio::time::timeout(WELCOME, frame::read(&mut control)).await {
-        Ok(Ok(Notice::Welcome { version })) => {
+        Ok(Ok(ControlMessage::Welcome { version })) => {
             counters.connects.increment();
             counters.server_version.set(&version);
             tracing::info!(%address, %version, "tunnel up");
         }
-        Ok(Ok(Notice::Draining)) => return Ended::Failed(CloseCode::Draining.reason().into()),
+        Ok(Ok(ControlMessage::Draining)) => return Ended::Failed(CloseCode::Draining.reason().into()),
         Ok(Err(_)) => return ended(connection, Ended::Failed).await,
         Err(_) => {
             hang_up(connection, CloseCode::Done);
@@ -254,8 +254,8 @@ async fn listen(
     }
     match frame::read(&mut control).await {
         // Running answers keep the connection; new requests go over the next one.
-        Ok(Notice::Draining) => Ended::Drained,
-        Ok(Notice::Welcome { .. }) | Err(_) => ended(connection, Ended::Lost).await,
+        Ok(ControlMessage::Draining) => Ended::Drained,
+        Ok(ControlMessage::Welcome { .. }) | Err(_) => ended(connection, Ended::Lost).await,
     }
 }
 
@@ -302,7 +302,7 @@ fn counts(connection: &Connection) -> Counts {
 /// The control stream ends only together with the connection, whose reason is the one that counts.
 async fn ended(connection: &Connection, without_refusal: fn(CleanText) -> Ended) -> Ended {
     if connection.close_reason().is_none() {
-        hang_up(connection, CloseCode::Violation);
+        hang_up(connection, CloseCode::ProtocolViolation);
     }
     let reason = connection.closed().await;
     let code = match &reason {

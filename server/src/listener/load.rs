@@ -7,7 +7,7 @@ use super::unauthenticated::Unauthenticated;
 use crate::counters::Counters;
 use crate::places::Places;
 use crate::state::file;
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) struct Load {
     pub(super) paths: Arc<Paths>,
     pub(super) counters: Arc<Counters>,
     pub(super) drain: CancellationToken,
-    pub(super) log: Log,
+    pub(super) log: LogHandle,
     /// Where the same is written as JSON.
     pub(super) status_file: Option<PathBuf>,
 }

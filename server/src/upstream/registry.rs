@@ -199,8 +199,8 @@ impl Registry {
         let Followed { hop, response } = answer;
         let (head, read) = response.into_parts();
         let bytes = body::collect(hop, read).await?;
-        let tokens =
-            TokenResponse::parse(&bytes).map_err(|error| Fault::new(hop, FaultKind::BadAnswer, error))?;
+        let tokens = TokenResponse::parse(&bytes)
+            .map_err(|error| Fault::new(hop, FaultKind::MalformedResponse, error))?;
         self.origins.remember(&self.name, &tokens);
         Ok(Followed { hop, response: http::Response::from_parts(head, body::of_bytes(bytes)) })
     }

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::{AUTH_PROBE_TIMEOUT, MAX_TOKEN_ANSWER};
+use docxy_protocol::limits::{AUTH_PROBE_TIMEOUT, TOKEN_RESPONSE_MAX};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
 use docxy_protocol::token_response::TokenResponse;
@@ -56,7 +56,7 @@ impl NoToken {
     /// What an operator is told of it.
     pub(super) fn into_fault(self, hop: Hop) -> Fault {
         match self {
-            Self::Refused => Fault::new(hop, FaultKind::BadAnswer, "grants no token"),
+            Self::Refused => Fault::new(hop, FaultKind::MalformedResponse, "grants no token"),
             Self::Limited(_) => Fault::new(hop, FaultKind::Overloaded, "answers 429, its limit is reached"),
             Self::Fault(fault) => fault,
         }
@@ -134,7 +134,7 @@ impl TokenService {
         }
         let response = origin.send(Hop::Auth, &url, http, AUTH_PROBE_TIMEOUT).await?;
         let answer = Followed { hop: Hop::Auth, response: response.map(body::on_its_way) };
-        answer.whole(MAX_TOKEN_ANSWER).await
+        answer.whole(TOKEN_RESPONSE_MAX).await
     }
 
     /// Asks for a token for the server's own use: see [`Token::of`].
@@ -169,11 +169,13 @@ impl Token {
             return Ok(None);
         }
         if !status.is_success() {
-            return Err(Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("answers {status}")).into());
+            return Err(
+                Fault::new(Hop::Auth, FaultKind::MalformedResponse, format!("answers {status}")).into()
+            );
         }
         let body = collect(Hop::Auth, response.into_body()).await?;
         let answer = TokenResponse::parse(&body)
-            .map_err(|error| Fault::new(Hop::Auth, FaultKind::BadAnswer, error))?;
+            .map_err(|error| Fault::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
         let (secret, lifetime) = answer.into_token();
         Ok(Some(Self { secret, lifetime }))
     }

@@ -6,7 +6,7 @@ use docxy_protocol::authorization::Authorization;
 use docxy_protocol::name::Registry;
 use docxy_protocol::scope::Scope;
 use docxy_protocol::token::{Parsed, TokenError, TokenRequest};
-use docxy_protocol::token_response::{MAX_TOKEN, TokenResponse};
+use docxy_protocol::token_response::{TOKEN_MAX, TokenResponse};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -35,7 +35,7 @@ fuzz_target!(|text: &str| {
         );
     }
     if let Ok(response) = TokenResponse::parse(text.as_bytes()) {
-        assert!(response.secrets().all(|secret| (1..=MAX_TOKEN).contains(&secret.expose().len())));
+        assert!(response.secrets().all(|secret| (1..=TOKEN_MAX).contains(&secret.expose().len())));
         let _ = response.into_token();
     }
 });

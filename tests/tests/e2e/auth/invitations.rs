@@ -169,6 +169,6 @@ async fn a_link_that_is_used_in_too_many_places_loses_the_oldest_and_no_other_cl
     wait_for_count(&mut first, "tunnel/disconnects", 1);
     let health = block_in_place(|| first.health()).unwrap();
     let reason = health["since_start"]["tunnel"]["last_disconnect"]["reason"].as_str().unwrap();
-    assert_eq!(reason, CloseCode::TooMany.reason());
+    assert_eq!(reason, CloseCode::TooManyConnections.reason());
     assert_eq!(count(&other, "tunnel/disconnects"), 0);
 }

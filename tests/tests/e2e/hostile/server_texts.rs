@@ -5,7 +5,7 @@ use docxy_protocol::{
     chunk::ChunkHeader,
     fault::{FaultKind, Hop},
     frame,
-    reply::{Body, Reply, Response},
+    reply::{BodyFraming, Reply, Response},
 };
 use docxy_tests::process::PATIENCE;
 use http::StatusCode;
@@ -70,7 +70,7 @@ async fn a_faults_text_is_clean_and_short_wherever_it_is_shown() {
     for (sent, seen) in [
         (fault(EVIL), "down 2026-12-01T00:00:00Z INFO forged"),
         (fault(&EVIL.repeat(400)), "down 2026-12-01T00:00:00Z INFO forged"),
-        (oversize(1 << 20), "a head of 1048576 bytes"),
+        (oversize(1 << 20), "a frame of 1048576 bytes"),
     ] {
         let mut scripted = Scripted::new(move |_| Said::bytes(sent.clone())).await;
         let said = message(&scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await);
@@ -84,7 +84,7 @@ async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
     let head = Response {
         status: StatusCode::OK,
         headers: Default::default(),
-        body: Body::Whole { length: Some(9) },
+        body: BodyFraming::Chunked { length: Some(9) },
     };
     let mut bytes = frame::encode(&Reply::Response(head)).unwrap();
     bytes.extend_from_slice(&ChunkHeader::Data(3).to_bytes());
