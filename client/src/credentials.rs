@@ -5,7 +5,7 @@
 
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::MAX_TOKEN;
+use docxy_protocol::limits::TOKEN_MAX;
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::secret::Secret;
@@ -87,9 +87,9 @@ impl Credentials {
     pub(crate) fn learn(&self, answer: &[u8], login: &Login, now: Instant) -> Result<(), Fault> {
         for token in TokenAnswer::tokens(answer) {
             let length = token.expose().len();
-            if length > MAX_TOKEN {
-                let detail = format!("sends a token of {length} bytes, and {MAX_TOKEN} are the most");
-                return Err(Fault::new(Hop::Auth, FaultKind::BadAnswer, detail));
+            if length > TOKEN_MAX {
+                let detail = format!("sends a token of {length} bytes, and {TOKEN_MAX} are the most");
+                return Err(Fault::new(Hop::Auth, FaultKind::MalformedResponse, detail));
             }
             if login.size() > MAX_LOGIN {
                 continue;
@@ -115,7 +115,7 @@ impl Credentials {
     /// Puts a new token, from a token service's answer, in the place of the engine's. False where
     /// there is none in it.
     pub(crate) fn renew(&self, token: &Secret, answer: &[u8]) -> bool {
-        let newest = TokenAnswer::tokens(answer).next().filter(|token| token.expose().len() <= MAX_TOKEN);
+        let newest = TokenAnswer::tokens(answer).next().filter(|token| token.expose().len() <= TOKEN_MAX);
         let renewed = newest.is_some();
         if let Some(entry) = self.known().get_mut(&hash(token)) {
             entry.newest = newest;
@@ -199,7 +199,7 @@ mod tests {
         let credentials = Credentials::default();
         let now = Instant::now();
         credentials.learn(br#"{"token":"t1"}"#, &login("me"), now).unwrap();
-        for (length, good) in [(MAX_TOKEN, true), (MAX_TOKEN + 1, false)] {
+        for (length, good) in [(TOKEN_MAX, true), (TOKEN_MAX + 1, false)] {
             for name in ["token", "access_token"] {
                 let answer = format!(r#"{{"{name}":"{}"}}"#, "t".repeat(length));
                 assert_eq!(credentials.learn(answer.as_bytes(), &login("me"), now).is_ok(), good);

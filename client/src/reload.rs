@@ -7,7 +7,7 @@ use crate::frontend::Hosts;
 use crate::gateway::Gateway;
 use crate::settings::{Flags, Settings, SettingsError};
 use crate::tunnel::Tunnel;
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use tokio::signal::unix::Signal;
 
 /// What the settings are applied to.
@@ -15,7 +15,7 @@ use tokio::signal::unix::Signal;
 pub(crate) struct Reload {
     /// What the command line says, which does not change.
     pub(crate) flags: Flags,
-    pub(crate) log: Log,
+    pub(crate) log: LogHandle,
     pub(crate) hosts: Hosts,
     pub(crate) gateway: Gateway,
     pub(crate) tunnel: Tunnel,

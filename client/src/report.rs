@@ -2,7 +2,7 @@
 
 use crate::gateway::Gateway;
 use crate::tunnel::{self, Status, Tunnel};
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use tokio::signal::unix::Signal;
 
 /// What there is to tell.
@@ -10,7 +10,7 @@ use tokio::signal::unix::Signal;
 pub(crate) struct Report {
     pub(crate) gateway: Gateway,
     pub(crate) tunnel: Tunnel,
-    pub(crate) log: Log,
+    pub(crate) log: LogHandle,
 }
 
 impl Report {

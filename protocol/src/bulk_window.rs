@@ -3,7 +3,9 @@
 //! Follows the rate of the connection, so that a slow one needs little memory and a fast one stays full. Must
 //! never be the reason for a low rate: the window is several BDPs.
 
-use crate::limits::{BULK_WINDOW_MAX, BULK_WINDOW_MIN, INITIAL_SEGMENTS, INITIAL_SEGMENTS_MAX, SEGMENT};
+use crate::limits::{
+    BULK_WINDOW_MAX, BULK_WINDOW_MIN, INITIAL_SEGMENTS_MAX, INITIAL_SEGMENTS_MIN, SEGMENT_SIZE,
+};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -61,16 +63,16 @@ impl BulkWindow {
     #[must_use]
     pub fn segments(&self) -> usize {
         let bytes = (self.bdp * WINDOW_BDPS) as u64;
-        let segments = bytes.clamp(BULK_WINDOW_MIN, BULK_WINDOW_MAX).div_ceil(u64::from(SEGMENT));
+        let segments = bytes.clamp(BULK_WINDOW_MIN, BULK_WINDOW_MAX).div_ceil(u64::from(SEGMENT_SIZE));
         usize::try_from(segments).unwrap_or(usize::MAX)
     }
 
     /// Segments to open together with a request, before it is known whether they are needed: one BDP, since
     /// that becomes known a round trip later.
     #[must_use]
-    pub fn ahead(&self) -> u32 {
-        let segments = (self.bdp / f64::from(SEGMENT)).ceil() as u32;
-        segments.clamp(INITIAL_SEGMENTS, INITIAL_SEGMENTS_MAX)
+    pub fn initial_segments(&self) -> u32 {
+        let segments = (self.bdp / f64::from(SEGMENT_SIZE)).ceil() as u32;
+        segments.clamp(INITIAL_SEGMENTS_MIN, INITIAL_SEGMENTS_MAX)
     }
 }
 
@@ -96,17 +98,17 @@ mod tests {
     }
 
     fn bytes(window: &BulkWindow) -> u64 {
-        window.segments() as u64 * u64::from(SEGMENT)
+        window.segments() as u64 * u64::from(SEGMENT_SIZE)
     }
 
     #[test]
     fn the_window_is_eight_bandwidth_delay_products() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
-        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_MIN, INITIAL_SEGMENTS));
+        assert_eq!((bytes(&window), window.initial_segments()), (BULK_WINDOW_MIN, INITIAL_SEGMENTS_MIN));
         run(&mut window, &mut clock, 37_500_000, 200, 100);
         let bdp = 7_500_000;
         assert!((8 * bdp..8 * bdp + MIB).contains(&bytes(&window)), "{}", bytes(&window));
-        let ahead = u64::from(window.ahead()) * u64::from(SEGMENT);
+        let ahead = u64::from(window.initial_segments()) * u64::from(SEGMENT_SIZE);
         assert!((bdp..bdp + MIB).contains(&ahead), "{ahead}");
     }
 
@@ -114,11 +116,11 @@ mod tests {
     fn the_window_has_a_minimum_and_a_maximum() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
         run(&mut window, &mut clock, 10_000, 300, 100);
-        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_MIN, INITIAL_SEGMENTS));
+        assert_eq!((bytes(&window), window.initial_segments()), (BULK_WINDOW_MIN, INITIAL_SEGMENTS_MIN));
         run(&mut window, &mut clock, 62_500_000, 300, 100);
         assert!(bytes(&window) > BULK_WINDOW_MAX - 2 * MIB, "{}", bytes(&window));
         run(&mut window, &mut clock, 1 << 33, 300, 100);
-        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_MAX, INITIAL_SEGMENTS_MAX));
+        assert_eq!((bytes(&window), window.initial_segments()), (BULK_WINDOW_MAX, INITIAL_SEGMENTS_MAX));
     }
 
     #[test]

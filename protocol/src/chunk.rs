@@ -5,7 +5,7 @@
 //! 9000, section 3.2: a receiver may discard what was not read yet). So a stream that just ends is
 //! never a whole body, and a reset is left for what nobody wants any more.
 
-/// What comes next on an answering stream. Each is announced by [`ChunkHeader::LEN`] bytes.
+/// What comes next on an answering stream. Each is announced by [`ChunkHeader::SIZE`] bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChunkHeader {
     /// So many bytes of the body.
@@ -20,14 +20,14 @@ pub enum ChunkHeader {
 
 impl ChunkHeader {
     /// Bytes of an announcement.
-    pub const LEN: usize = 4;
+    pub const SIZE: usize = 4;
 
     /// Most bytes in one piece: far more than is ever written at once.
-    pub const MAX_DATA: u32 = ABORTED - 1;
+    pub const DATA_MAX: u32 = ABORTED - 1;
 
     /// The announcement.
     #[must_use]
-    pub const fn to_bytes(self) -> [u8; Self::LEN] {
+    pub const fn to_bytes(self) -> [u8; Self::SIZE] {
         match self {
             Self::Data(count) => count,
             Self::End => END,
@@ -38,7 +38,7 @@ impl ChunkHeader {
 
     /// What is announced.
     #[must_use]
-    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+    pub const fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
         match u32::from_be_bytes(bytes) {
             END => Self::End,
             ABORTED => Self::Aborted,
@@ -59,7 +59,7 @@ mod tests {
     fn every_piece_is_what_it_was_announced_as() {
         for piece in [
             ChunkHeader::Data(1),
-            ChunkHeader::Data(ChunkHeader::MAX_DATA),
+            ChunkHeader::Data(ChunkHeader::DATA_MAX),
             ChunkHeader::End,
             ChunkHeader::Aborted,
         ] {

@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 /// The first stream of a connection must say `Hello` and no other may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamHeader {
-    /// Who is calling. The stream stays open for [`Notice`]s.
+    /// Who is calling. The stream stays open for [`ControlMessage`]s.
     Hello(Hello),
     /// A request; the same stream brings the answer.
     Request(Box<Request>),
     /// A place for a segment of a running answer.
-    Segment(Segment),
+    Segment(SegmentHeader),
 }
 
 /// A client's introduction.
@@ -32,7 +32,7 @@ pub struct Hello {
 
 /// Names a segment of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Segment {
+pub struct SegmentHeader {
     /// The exchange, by the number of its request's stream.
     pub exchange: u64,
     /// Which segment, from 0.
@@ -41,7 +41,7 @@ pub struct Segment {
 
 /// What the server says on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Notice {
+pub enum ControlMessage {
     /// The Hello was accepted.
     Welcome {
         /// The server's version, for the client's log.
@@ -63,11 +63,11 @@ pub enum CloseCode {
     /// The server ends.
     Draining,
     /// The peer broke the protocol.
-    Violation,
+    ProtocolViolation,
     /// The client was not authenticated in time.
     HelloTimeout,
     /// The client has more connections than it may, and newer ones.
-    TooMany,
+    TooManyConnections,
     /// A newer connection took this one's place before its client was authenticated.
     Overloaded,
 }
@@ -77,9 +77,9 @@ const CLOSE_CODES: [CloseCode; 8] = [
     CloseCode::UnknownClient,
     CloseCode::Revoked,
     CloseCode::Draining,
-    CloseCode::Violation,
+    CloseCode::ProtocolViolation,
     CloseCode::HelloTimeout,
-    CloseCode::TooMany,
+    CloseCode::TooManyConnections,
     CloseCode::Overloaded,
 ];
 
@@ -104,10 +104,10 @@ impl CloseCode {
             Self::UnknownClient => "no client of this name with this secret is known to the server",
             Self::Revoked => "this client's access was revoked by the server's operator",
             Self::Draining => "the server is shutting down",
-            Self::Violation => "the peer broke the protocol",
+            Self::ProtocolViolation => "the peer broke the protocol",
             Self::HelloTimeout => "no hello within the time allowed",
             Self::Overloaded => "the server has too many new connections at the moment",
-            Self::TooMany => "this link is in use in too many places at once",
+            Self::TooManyConnections => "this link is in use in too many places at once",
         }
     }
 

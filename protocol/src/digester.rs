@@ -52,7 +52,7 @@ impl Digester {
 
     /// The digest of bytes that are all there.
     #[must_use]
-    pub fn of(mut self, bytes: &[u8]) -> Digest {
+    pub fn digest(mut self, bytes: &[u8]) -> Digest {
         self.update(bytes);
         self.finish()
     }
@@ -74,7 +74,7 @@ mod tests {
             ),
         ] {
             let wanted: Digest = digest.parse().unwrap();
-            assert_eq!(Digester::matching(&wanted).of(b"abc"), wanted);
+            assert_eq!(Digester::matching(&wanted).digest(b"abc"), wanted);
         }
     }
 }

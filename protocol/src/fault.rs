@@ -69,7 +69,7 @@ pub enum FaultKind {
     /// It took too long.
     TimedOut,
     /// An answer that makes no sense.
-    BadAnswer,
+    MalformedResponse,
     /// A body that ended before its end.
     Truncated,
     /// A redirect that must not be followed.
@@ -82,7 +82,7 @@ pub enum FaultKind {
     /// A bug of ours.
     Internal,
     /// A web page of somebody else that makes a browser ask.
-    PageNotServed,
+    OriginNotServed,
 }
 
 impl FaultKind {
@@ -91,7 +91,7 @@ impl FaultKind {
     ///
     /// No engine takes a 503 or 502 for an answer about the image; a 404 would send it on to the
     /// blocked origin, a 429 would make containerd ask five times over.
-    const fn row(self) -> (StatusCode, &'static str) {
+    const fn status_and_code(self) -> (StatusCode, &'static str) {
         match self {
             Self::NameInvalid => (StatusCode::BAD_REQUEST, "NAME_INVALID"),
             Self::DigestInvalid => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
@@ -100,11 +100,11 @@ impl FaultKind {
             Self::RouteUnknown => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
             Self::MethodNotServed => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
             Self::HostNotServed => (StatusCode::MISDIRECTED_REQUEST, "DENIED"),
-            Self::RegistryNotServed | Self::PageNotServed => (StatusCode::FORBIDDEN, "DENIED"),
+            Self::RegistryNotServed | Self::OriginNotServed => (StatusCode::FORBIDDEN, "DENIED"),
             Self::Down | Self::Refused | Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE"),
             Self::Unreachable
-            | Self::BadAnswer
+            | Self::MalformedResponse
             | Self::Truncated
             | Self::RedirectRefused
             | Self::CredentialExpired => (StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
@@ -129,19 +129,19 @@ impl Fault {
     /// A fault with its text, which is cleaned, and cut to a length that fits into any head.
     #[must_use]
     pub fn new(hop: Hop, kind: FaultKind, detail: impl fmt::Display) -> Self {
-        Self { hop, kind, detail: CleanText::of(detail) }
+        Self { hop, kind, detail: CleanText::new(detail) }
     }
 
     /// The HTTP status that the engine sees.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
-        self.kind.row().0
+        self.kind.status_and_code().0
     }
 
     /// The distribution spec's error code that the engine sees.
     #[must_use]
     pub const fn oci_code(&self) -> &'static str {
-        self.kind.row().1
+        self.kind.status_and_code().1
     }
 
     /// The code with which a stream is reset when the answer's head is out already.
@@ -155,7 +155,7 @@ impl Fault {
 
     /// The fault behind a reset's code; an unknown code is the server's fault, not a panic.
     #[must_use]
-    pub fn of_reset(code: u64) -> Self {
+    pub fn from_reset_code(code: u64) -> Self {
         let known =
             usize::try_from(code).ok().and_then(|code| Some((HOPS.get(code >> 8)?, KINDS.get(code & 0xff)?)));
         match known {
@@ -173,7 +173,7 @@ const KINDS: [FaultKind; 20] = [
     FaultKind::Truncated,
     FaultKind::TimedOut,
     FaultKind::Unreachable,
-    FaultKind::BadAnswer,
+    FaultKind::MalformedResponse,
     FaultKind::Overloaded,
     FaultKind::Down,
     FaultKind::Refused,
@@ -186,7 +186,7 @@ const KINDS: [FaultKind; 20] = [
     FaultKind::ReferenceInvalid,
     FaultKind::DigestInvalid,
     FaultKind::NameInvalid,
-    FaultKind::PageNotServed,
+    FaultKind::OriginNotServed,
     FaultKind::CredentialExpired,
 ];
 
@@ -198,18 +198,18 @@ mod tests {
     fn every_fault_survives_a_reset() {
         for hop in HOPS {
             for kind in KINDS {
-                let back = Fault::of_reset(u64::from(Fault::new(hop, kind, "x").reset_code()));
+                let back = Fault::from_reset_code(u64::from(Fault::new(hop, kind, "x").reset_code()));
                 assert_eq!((back.hop, back.kind), (hop, kind));
             }
         }
-        assert_eq!(Fault::of_reset(0xffff).kind, FaultKind::Internal);
-        assert_eq!(Fault::of_reset(u64::MAX).kind, FaultKind::Internal);
+        assert_eq!(Fault::from_reset_code(0xffff).kind, FaultKind::Internal);
+        assert_eq!(Fault::from_reset_code(u64::MAX).kind, FaultKind::Internal);
     }
 
     #[test]
     fn no_fault_of_ours_looks_like_an_answer_about_the_image() {
         for kind in KINDS {
-            let (status, _) = kind.row();
+            let (status, _) = kind.status_and_code();
             assert!(status.is_client_error() || status.is_server_error());
             assert!(
                 status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::UNAUTHORIZED,

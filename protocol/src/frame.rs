@@ -3,19 +3,19 @@
 //! The only module that knows bincode, so that another encoding would be a change of one file.
 //! Never allocates by a length that it hasn't checked, nor much before the bytes are there.
 
-use crate::limits::MAX_FRAME;
+use crate::limits::FRAME_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// Bytes made ready for a frame that has been announced. Few heads have more.
-const FIRST: usize = 4096;
+const INITIAL_CAPACITY: usize = 4096;
 
 /// Why a frame could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The peer announced, or we were about to send, more than [`MAX_FRAME`].
-    #[error("a head of {0} bytes, at most {MAX_FRAME} are allowed")]
+    /// The peer announced, or we were about to send, more than [`FRAME_MAX`].
+    #[error("a head of {0} bytes, at most {FRAME_MAX} are allowed")]
     TooLong(usize),
     /// The stream ended within the frame.
     #[error("the stream ended before its head was whole")]
@@ -37,13 +37,13 @@ pub enum FrameError {
 /// A value as one frame.
 ///
 /// # Errors
-/// Where the value takes more than [`MAX_FRAME`] bytes.
+/// Where the value takes more than [`FRAME_MAX`] bytes.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, FrameError> {
     let payload = bincode::serde::encode_to_vec(value, config())?;
-    if payload.len() > MAX_FRAME {
+    if payload.len() > FRAME_MAX {
         return Err(FrameError::TooLong(payload.len()));
     }
-    // MAX_FRAME fits into 32 bits.
+    // FRAME_MAX fits into 32 bits.
     let mut frame = (payload.len() as u32).to_be_bytes().to_vec();
     frame.extend_from_slice(&payload);
     Ok(frame)
@@ -62,10 +62,10 @@ pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
 ///
 /// # Errors
 /// Where they don't begin with a whole frame, or it is not exactly one value.
-pub fn split<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), FrameError> {
+pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), FrameError> {
     let (length, rest) = bytes.split_first_chunk().ok_or(FrameError::Ended)?;
     let length = u32::from_be_bytes(*length) as usize;
-    if length > MAX_FRAME {
+    if length > FRAME_MAX {
         return Err(FrameError::TooLong(length));
     }
     let payload = rest.get(..length).ok_or(FrameError::Ended)?;
@@ -80,11 +80,11 @@ pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) ->
     let mut length = [0; 4];
     stream.read_exact(&mut length).await.map_err(broken)?;
     let length = u32::from_be_bytes(length) as usize;
-    if length > MAX_FRAME {
+    if length > FRAME_MAX {
         return Err(FrameError::TooLong(length));
     }
     // Grows with what comes: a peer that announces the most and sends nothing costs next to nothing.
-    let mut payload = Vec::with_capacity(length.min(FIRST));
+    let mut payload = Vec::with_capacity(length.min(INITIAL_CAPACITY));
     stream.take(length as u64).read_to_end(&mut payload).await.map_err(broken)?;
     if payload.len() < length {
         return Err(FrameError::Ended);
@@ -93,7 +93,7 @@ pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) ->
 }
 
 fn config() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<MAX_FRAME>()
+    bincode::config::standard().with_limit::<FRAME_MAX>()
 }
 
 fn broken(error: std::io::Error) -> FrameError {

@@ -4,7 +4,7 @@
 //! 9110, section 7.6.1) or of the origin's host, which the user's localhost is not. Values and
 //! repetitions stay as they are, byte for byte.
 
-use crate::limits::MAX_HEADER_LINES;
+use crate::limits::FIELD_LINES_MAX;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -24,7 +24,8 @@ pub static CONDITIONAL_FIELDS: [HeaderName; 6] = [
 ];
 
 /// What else an engine may say to a registry. Authorization travels as a type of its own.
-const REQUEST: [HeaderName; 3] = [header::ACCEPT, header::ACCEPT_ENCODING, header::USER_AGENT];
+const FORWARDED_REQUEST_FIELDS: [HeaderName; 3] =
+    [header::ACCEPT, header::ACCEPT_ENCODING, header::USER_AGENT];
 
 /// Fields of one hop, and fields by which an origin speaks about its own host: believing them of
 /// `127.0.0.1` would set cookies there, force HTTPS on it or let foreign pages read from it.
@@ -54,9 +55,9 @@ pub struct Headers(HeaderMap);
 impl Headers {
     /// What of an engine's request goes to the registry.
     #[must_use]
-    pub fn of_request(all: &HeaderMap) -> Self {
+    pub fn filter_request(all: &HeaderMap) -> Self {
         let mut kept = HeaderMap::new();
-        for name in REQUEST.iter().chain(&CONDITIONAL_FIELDS) {
+        for name in FORWARDED_REQUEST_FIELDS.iter().chain(&CONDITIONAL_FIELDS) {
             for value in all.get_all(name) {
                 kept.append(name.clone(), value.clone());
             }
@@ -66,7 +67,7 @@ impl Headers {
 
     /// What of a registry's answer goes to the engine.
     #[must_use]
-    pub fn of_response(all: &HeaderMap) -> Self {
+    pub fn filter_response(all: &HeaderMap) -> Self {
         let named: HashSet<String> = all
             .get_all(header::CONNECTION)
             .iter()
@@ -80,7 +81,7 @@ impl Headers {
             let dropped = STRIPPED_RESPONSE_FIELDS.contains(&text)
                 || text.starts_with("access-control-")
                 || named.contains(text);
-            if !dropped && kept.len() < MAX_HEADER_LINES {
+            if !dropped && kept.len() < FIELD_LINES_MAX {
                 kept.append(name.clone(), value.clone());
             }
         }
@@ -135,7 +136,7 @@ impl Headers {
 
     /// The text of a field's first line.
     #[must_use]
-    pub fn text(&self, name: &HeaderName) -> Option<&str> {
+    pub fn get_str(&self, name: &HeaderName) -> Option<&str> {
         self.0.get(name)?.to_str().ok()
     }
 }
@@ -151,11 +152,8 @@ impl Serialize for Headers {
 impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let lines = Vec::<(String, Vec<u8>)>::deserialize(deserializer)?;
-        if lines.len() > MAX_HEADER_LINES {
-            return Err(D::Error::custom(format!(
-                "{} header lines, at most {MAX_HEADER_LINES}",
-                lines.len()
-            )));
+        if lines.len() > FIELD_LINES_MAX {
+            return Err(D::Error::custom(format!("{} header lines, at most {FIELD_LINES_MAX}", lines.len())));
         }
         let mut map = HeaderMap::with_capacity(lines.len());
         for (name, value) in lines {
@@ -181,7 +179,7 @@ mod tests {
 
     #[test]
     fn every_accept_line_of_a_request_is_kept_in_order() {
-        let kept = Headers::of_request(&map(&[
+        let kept = Headers::filter_request(&map(&[
             ("accept", "application/vnd.oci.image.index.v1+json"),
             ("cookie", "session=1"),
             ("accept", "*/*"),
@@ -197,16 +195,16 @@ mod tests {
     #[test]
     fn conditions_are_passed_on_and_can_be_taken_out() {
         for name in &CONDITIONAL_FIELDS {
-            let mut kept = Headers::of_request(&map(&[(name.as_str(), "\"x\""), ("user-agent", "me")]));
+            let mut kept = Headers::filter_request(&map(&[(name.as_str(), "\"x\""), ("user-agent", "me")]));
             assert!(kept.is_conditional(), "{name}");
             kept.remove_conditional_fields();
-            assert!(!kept.is_conditional() && kept.text(&header::USER_AGENT) == Some("me"), "{name}");
+            assert!(!kept.is_conditional() && kept.get_str(&header::USER_AGENT) == Some("me"), "{name}");
         }
     }
 
     #[test]
     fn an_answer_loses_its_hop_and_its_origin_and_nothing_else() {
-        let kept = Headers::of_response(&map(&[
+        let kept = Headers::filter_response(&map(&[
             ("connection", "close, X-Hop"),
             ("x-hop", "1"),
             ("transfer-encoding", "chunked"),

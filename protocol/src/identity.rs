@@ -45,7 +45,7 @@ impl Pin {
     ///
     /// # Errors
     /// Where the certificate cannot be parsed.
-    pub fn of_certificate(certificate: &CertificateDer<'_>) -> Result<Self, PinError> {
+    pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, PinError> {
         let parsed =
             webpki::EndEntityCert::try_from(certificate).map_err(|e| PinError::Certificate(e.to_string()))?;
         Ok(Self(Sha256::digest(&*parsed.subject_public_key_info()).into()))
@@ -100,7 +100,7 @@ impl ServerCertVerifier for PinnedServer {
         let refused = |error: PinError| {
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
         };
-        let pin = Pin::of_certificate(end_entity).map_err(refused)?;
+        let pin = Pin::from_certificate(end_entity).map_err(refused)?;
         if constant_time_eq(&pin.0, &self.pin.0) {
             Ok(ServerCertVerified::assertion())
         } else {

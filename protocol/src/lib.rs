@@ -9,7 +9,7 @@
 //! ```text
 //!  client                                                   server
 //!    │ stream 0   StreamHeader::Hello ───────────────────────────▶ │ checks name and secret
-//!    │            ◀──────────────────────── Notice::Welcome   │ (stays open: later notices)
+//!    │            ◀──────────────────────── ControlMessage::Welcome   │ (stays open: later notices)
 //!    │ stream 4   StreamHeader::Request, FIN ────────────────────▶ │ asks the registry
 //!    │ stream 8   StreamHeader::Segment { 4, 0 }, FIN ───────────▶ │
 //!    │ stream 12  StreamHeader::Segment { 4, 1 }, FIN ───────────▶ │
@@ -37,7 +37,7 @@ pub mod fault;
 pub mod frame;
 pub mod headers;
 pub mod identity;
-pub mod image;
+pub mod image_name;
 pub mod limits;
 pub mod link;
 pub mod listing_query;

@@ -17,7 +17,7 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 pub const MEDIA_TYPES: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
 
 /// Most bytes of an image: a petabyte, a thousand times the largest ones.
-const MAX_IMAGE: u64 = 1 << 50;
+const IMAGE_BYTES_MAX: u64 = 1 << 50;
 
 /// Why a document is not one of these.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,12 +31,12 @@ pub enum ManifestError {
              ask whoever publishes the image to push it again"
     )]
     Schema1,
-    /// Neither or both.
+    /// UnknownFormat or both.
     #[error("it is neither an image nor an index of images")]
-    Neither,
+    UnknownFormat,
     /// Header, field and content don't agree.
     #[error("it is called {0:?} but is not")]
-    WrongType(CleanText<255>),
+    MediaTypeMismatch(CleanText<255>),
     /// No such image can exist.
     #[error("its layers would have more bytes than any disk")]
     TooLarge,
@@ -45,7 +45,7 @@ pub enum ManifestError {
         "layer {0} is one that its registry does not distribute (a base layer of Windows, most \
              likely); docxy fetches from registries only"
     )]
-    Foreign(Digest),
+    ForeignLayer(Digest),
 }
 
 /// Points at content.
@@ -106,7 +106,7 @@ impl Manifest {
         match document.schema_version {
             1 => return Err(ManifestError::Schema1),
             2 => {}
-            _ => return Err(ManifestError::Neither),
+            _ => return Err(ManifestError::UnknownFormat),
         }
         // A parameter such as a charset is of no consequence here.
         let content_type = content_type.map(|text| text.split(';').next().unwrap_or(text).trim());
@@ -119,16 +119,16 @@ impl Manifest {
             (None, Some(config), Some(layers)) => {
                 let media_type = check_type(called, [OCI_MANIFEST, DOCKER_MANIFEST])?;
                 if let Some(layer) = layers.iter().find(|layer| layer.is_foreign()) {
-                    return Err(ManifestError::Foreign(layer.digest.clone()));
+                    return Err(ManifestError::ForeignLayer(layer.digest.clone()));
                 }
                 // Whatever is added up later stays within 64 bits.
                 let size = layers.iter().try_fold(config.size, |sum, layer| sum.checked_add(layer.size));
-                if size.is_none_or(|size| size > MAX_IMAGE) {
+                if size.is_none_or(|size| size > IMAGE_BYTES_MAX) {
                     return Err(ManifestError::TooLarge);
                 }
                 Ok(Self::Image(ImageManifest { media_type, config, layers }))
             }
-            _ => Err(ManifestError::Neither),
+            _ => Err(ManifestError::UnknownFormat),
         }
     }
 }
@@ -149,7 +149,7 @@ fn check_type(called: [Option<&str>; 2], right: [&'static str; 2]) -> Result<&'s
     for name in known {
         match right.into_iter().find(|right| *right == name) {
             Some(name) => found = found.or(Some(name)),
-            None => return Err(ManifestError::WrongType(name.into())),
+            None => return Err(ManifestError::MediaTypeMismatch(name.into())),
         }
     }
     Ok(found.unwrap_or(right[0]))
@@ -198,8 +198,8 @@ mod tests {
     fn a_document_with_two_readings_is_refused() {
         let mut both = image();
         both["manifests"] = json!([]);
-        assert_eq!(parse(&both, None).unwrap_err(), ManifestError::Neither);
-        let wrong = ManifestError::WrongType(OCI_INDEX.into());
+        assert_eq!(parse(&both, None).unwrap_err(), ManifestError::UnknownFormat);
+        let wrong = ManifestError::MediaTypeMismatch(OCI_INDEX.into());
         assert_eq!(parse(&image(), Some(OCI_INDEX)).unwrap_err(), wrong);
         let mut liar = image();
         liar["mediaType"] = json!(OCI_INDEX);

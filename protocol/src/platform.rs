@@ -26,10 +26,10 @@ pub struct Platform {
 }
 
 /// Most bytes of each of its words; the longest in use has twelve.
-const MOST: usize = 64;
+const WORD_CHARS_MAX: usize = 64;
 
 /// Names of platforms that an error lists at most. An index of 4 MiB has tens of thousands.
-const NAMES_MAX: usize = 20;
+const LISTED_NAMES_MAX: usize = 20;
 
 /// Why there is no platform to take.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +50,7 @@ pub enum PlatformError {
 impl Platform {
     /// Linux on this machine's processor.
     #[must_use]
-    pub fn of_this_machine() -> Self {
+    pub fn local() -> Self {
         Self { os: "linux".into(), architecture: go_name(std::env::consts::ARCH).into(), variant: None }
     }
 
@@ -60,7 +60,7 @@ impl Platform {
     /// Where none does.
     pub fn choose<'a>(&self, entries: &'a [Descriptor]) -> Result<&'a Descriptor, PlatformError> {
         let fitting = entries.iter().filter_map(|entry| {
-            let fit = self.fit(entry.platform.as_ref()?)?;
+            let fit = self.match_rank(entry.platform.as_ref()?)?;
             Some((fit, entry))
         });
         let best = fitting.min_by_key(|(fit, _)| Reverse(*fit));
@@ -71,7 +71,7 @@ impl Platform {
     /// How well something made for `offered` runs here: more is better, `None` is not at all.
     /// Processors run what was made for their elders.
     #[must_use]
-    pub fn fit(&self, offered: &Self) -> Option<u32> {
+    pub fn match_rank(&self, offered: &Self) -> Option<u32> {
         if self.os != offered.os || self.architecture != offered.architecture {
             return None;
         }
@@ -103,7 +103,7 @@ impl FromStr for Platform {
         let lower = text.to_ascii_lowercase();
         let parts: Vec<&str> = lower.split('/').collect();
         let is_word = |part: &&str| {
-            (1..=MOST).contains(&part.len())
+            (1..=WORD_CHARS_MAX).contains(&part.len())
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
         if !parts.iter().all(is_word) {
@@ -129,11 +129,11 @@ impl fmt::Display for Platform {
 }
 
 fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(CleanText::<MOST>::deserialize(deserializer)?.into())
+    Ok(CleanText::<WORD_CHARS_MAX>::deserialize(deserializer)?.into())
 }
 
 fn optional_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<CleanText<MOST>>::deserialize(deserializer)?.map(String::from))
+    Ok(Option::<CleanText<WORD_CHARS_MAX>>::deserialize(deserializer)?.map(String::from))
 }
 
 /// On the wire, as people write it: with an optional field left out, as JSON has it, the frame could
@@ -174,7 +174,7 @@ fn in_words(entries: &[Descriptor]) -> String {
         if platform.os != "unknown" && name.bytes().all(|byte| byte.is_ascii_graphic()) {
             names.insert(name);
         }
-        if names.len() > NAMES_MAX {
+        if names.len() > LISTED_NAMES_MAX {
             names.pop_last();
             return format!("{}, and others", names.into_iter().collect::<Vec<_>>().join(", "));
         }
@@ -256,7 +256,7 @@ mod tests {
         let json = serde_json::json!({ "os": "li\u{1b}[2Jnux\r\n", "architecture": "a".repeat(1 << 20) });
         let odd: Platform = serde_json::from_value(json).unwrap();
         assert_eq!(odd.to_string(), format!("li [2Jnux/{}…", "a".repeat(63)));
-        assert_eq!(odd.fit(&platform("linux/amd64")), None);
+        assert_eq!(odd.match_rank(&platform("linux/amd64")), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! claims to be is the last that is read. What a user's token opens comes ahead behind a request that
 //! shows that token, and is for whoever shows it.
 
-use crate::limits::{MAX_MANIFEST, MAX_SMALL_BLOB};
+use crate::limits::{MANIFEST_MAX, PREFETCH_BLOB_MAX};
 use crate::name::Digest;
 use crate::platform::{self, Platform};
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub struct PrefetchHint {
     /// Which image of an index.
     #[serde(with = "platform::text")]
     pub platform: Platform,
-    /// Whether blobs of [`MAX_SMALL_BLOB`] may follow their manifest.
+    /// Whether blobs of [`PREFETCH_BLOB_MAX`] may follow their manifest.
     pub small_blobs: bool,
     /// What the client has seen the reference stand for before and has kept with all that belongs
     /// to it: where it still stands for that, nothing follows.
@@ -35,16 +35,16 @@ pub struct PrefetchHint {
 
 /// Announces so many bytes, which follow it on the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Announced")]
+#[serde(try_from = "UncheckedItem")]
 pub struct PrefetchItem {
     digest: Digest,
-    content: Content,
+    kind: ContentKind,
     length: u32,
 }
 
 /// What an item is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Content {
+pub enum ContentKind {
     /// A manifest or an index.
     Manifest {
         /// What its registry calls it: visible ASCII and spaces, 255 bytes at most.
@@ -69,20 +69,20 @@ impl PrefetchItem {
     /// An item of `length` bytes.
     ///
     /// # Errors
-    /// Where it is longer than [`MAX_MANIFEST`] or [`MAX_SMALL_BLOB`], or of no media type.
-    pub fn new(digest: Digest, content: Content, length: usize) -> Result<Self, PrefetchItemError> {
-        let most = match &content {
-            Content::Manifest { content_type } => {
+    /// Where it is longer than [`MANIFEST_MAX`] or [`PREFETCH_BLOB_MAX`], or of no media type.
+    pub fn new(digest: Digest, kind: ContentKind, length: usize) -> Result<Self, PrefetchItemError> {
+        let most = match &kind {
+            ContentKind::Manifest { content_type } => {
                 let visible = content_type.bytes().all(|byte| matches!(byte, b' '..=b'~'));
                 if !visible || !(1..=255).contains(&content_type.len()) {
                     return Err(PrefetchItemError::ContentType);
                 }
-                MAX_MANIFEST
+                MANIFEST_MAX
             }
-            Content::Blob => MAX_SMALL_BLOB,
+            ContentKind::Blob => PREFETCH_BLOB_MAX,
         };
         match u32::try_from(length) {
-            Ok(counted) if length <= most => Ok(Self { digest, content, length: counted }),
+            Ok(counted) if length <= most => Ok(Self { digest, kind, length: counted }),
             _ => Err(PrefetchItemError::TooLong(length)),
         }
     }
@@ -95,8 +95,8 @@ impl PrefetchItem {
 
     /// What it is.
     #[must_use]
-    pub const fn content(&self) -> &Content {
-        &self.content
+    pub const fn kind(&self) -> &ContentKind {
+        &self.kind
     }
 
     /// How many bytes follow.
@@ -108,16 +108,16 @@ impl PrefetchItem {
 
 /// An item as the wire has it, not checked yet.
 #[derive(Deserialize)]
-struct Announced {
+struct UncheckedItem {
     digest: Digest,
-    content: Content,
+    kind: ContentKind,
     length: u32,
 }
 
-impl TryFrom<Announced> for PrefetchItem {
+impl TryFrom<UncheckedItem> for PrefetchItem {
     type Error = PrefetchItemError;
 
-    fn try_from(Announced { digest, content, length }: Announced) -> Result<Self, PrefetchItemError> {
-        Self::new(digest, content, length as usize)
+    fn try_from(UncheckedItem { digest, kind, length }: UncheckedItem) -> Result<Self, PrefetchItemError> {
+        Self::new(digest, kind, length as usize)
     }
 }

@@ -24,17 +24,17 @@ pub struct Response {
     /// Its header fields that go to the engine.
     pub headers: Headers,
     /// Where its body is.
-    pub body: Body,
+    pub body: BodyFraming,
 }
 
 /// How the body of a response travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Body {
+pub enum BodyFraming {
     /// There is none, whatever `Content-Length` says (`HEAD`, 204, 304).
     None,
     /// It follows on the answering stream, in [pieces](crate::chunk). A known length must be met
     /// exactly.
-    Whole {
+    Chunked {
         /// In bytes. Unknown is not zero.
         length: Option<u64>,
     },

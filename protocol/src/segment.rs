@@ -2,9 +2,9 @@
 //!
 //! On a lossy path, each lost packet would delay the rest of one long stream, and quinn closes the connection
 //! when the reassembly of a stream has 1024 gaps. Short parallel streams must never reach that limit (see
-//! [`crate::limits::SEGMENT`]).
+//! [`crate::limits::SEGMENT_SIZE`]).
 
-use crate::limits::STREAM_WINDOW;
+use crate::limits::RESPONSE_STREAM_WINDOW;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -33,7 +33,7 @@ impl SegmentLayout {
         let error = SegmentLayoutError { length, size };
         // `full` is below `u32::MAX`, so that the count, which is rounded up, also fits.
         let full = length.checked_div(u64::from(size)).ok_or(error)?;
-        let sensible = full >= 1 && size <= STREAM_WINDOW / 2 && full < u64::from(u32::MAX);
+        let sensible = full >= 1 && size <= RESPONSE_STREAM_WINDOW / 2 && full < u64::from(u32::MAX);
         if sensible { Ok(Self { length, size }) } else { Err(error) }
     }
 
@@ -88,7 +88,7 @@ mod tests {
         /// The segments are in order and cover the body without gaps; none is empty, and none follows the
         /// last.
         #[test]
-        fn segments_cover_the_body_exactly(size in 1_u32..=STREAM_WINDOW / 2, extra in 1_u64..10_000_000) {
+        fn segments_cover_the_body_exactly(size in 1_u32..=RESPONSE_STREAM_WINDOW / 2, extra in 1_u64..10_000_000) {
             let layout = SegmentLayout::new(u64::from(size) + extra, size).unwrap();
             prop_assume!(layout.count() < 100_000);
             let mut reached = 0;

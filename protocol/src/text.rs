@@ -8,31 +8,31 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt::{self, Write as _};
 
 /// Most characters of a text that is shown, unless its type says less.
-pub const MAX_TEXT: usize = 1000;
+pub const TEXT_CHARS_MAX: usize = 1000;
 
 /// Stands for what was cut off.
-const CUT: char = '…';
+const ELLIPSIS: char = '…';
 
-/// A text of at most `MAX` characters, none of which is a control character: a line break, an escape
+/// A text of at max `MAX` characters, none of which is a control character: a line break, an escape
 /// sequence, a change of direction, or one that nobody sees. A space stands where one of those kept two
 /// words apart.
 ///
 /// Decoding cleans as well, so the type holds whatever a peer sends. On the wire it is a string.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
-pub struct CleanText<const MAX: usize = MAX_TEXT>(String);
+pub struct CleanText<const MAX: usize = TEXT_CHARS_MAX>(String);
 
 /// A text that can be shown in a log line or an error.
 #[must_use]
 pub fn clean(text: impl fmt::Display) -> CleanText {
-    CleanText::of(text)
+    CleanText::new(text)
 }
 
 impl<const MAX: usize> CleanText<MAX> {
     /// What is left of a text. One that never ends costs no more than one that is too long.
     #[must_use]
-    pub fn of(text: impl fmt::Display) -> Self {
-        let mut cleaner = Cleaner { clean: String::new(), count: 0, most: MAX, gap: false };
+    pub fn new(text: impl fmt::Display) -> Self {
+        let mut cleaner = Cleaner { clean: String::new(), count: 0, max: MAX, gap: false };
         // It fails where the text is too long, and has been cut then.
         let _ = write!(cleaner, "{text}");
         Self(cleaner.clean)
@@ -47,7 +47,7 @@ impl<const MAX: usize> CleanText<MAX> {
 
 impl<const MAX: usize> From<&str> for CleanText<MAX> {
     fn from(text: &str) -> Self {
-        Self::of(text)
+        Self::new(text)
     }
 }
 
@@ -71,7 +71,7 @@ impl<const MAX: usize> fmt::Debug for CleanText<MAX> {
 
 impl<'de, const MAX: usize> Deserialize<'de> for CleanText<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::of(String::deserialize(deserializer)?))
+        Ok(Self::new(String::deserialize(deserializer)?))
     }
 }
 
@@ -80,16 +80,16 @@ struct Cleaner {
     clean: String,
     /// Characters in it.
     count: usize,
-    most: usize,
+    max: usize,
     /// Whether something was left out since the last character.
     gap: bool,
 }
 
 impl Cleaner {
     fn push(&mut self, c: char) -> fmt::Result {
-        if self.count == self.most {
+        if self.count == self.max {
             if self.clean.pop().is_some() {
-                self.clean.push(CUT);
+                self.clean.push(ELLIPSIS);
             }
             return Err(fmt::Error);
         }
@@ -162,13 +162,16 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_and_says_so() {
-        assert_eq!(CleanText::<4>::of("abcd").as_str(), "abcd");
-        assert_eq!(CleanText::<4>::of("abcde").as_str(), "abc…");
-        assert_eq!(CleanText::<4>::of("abcd\n").as_str(), "abcd");
-        assert_eq!(CleanText::<4>::of("abc\nd").as_str(), "abc…");
-        assert_eq!(CleanText::<0>::of("abcd").as_str(), "");
+        assert_eq!(CleanText::<4>::new("abcd").as_str(), "abcd");
+        assert_eq!(CleanText::<4>::new("abcde").as_str(), "abc…");
+        assert_eq!(CleanText::<4>::new("abcd\n").as_str(), "abcd");
+        assert_eq!(CleanText::<4>::new("abc\nd").as_str(), "abc…");
+        assert_eq!(CleanText::<0>::new("abcd").as_str(), "");
         let long = clean("ü".repeat(1 << 20));
-        assert_eq!((long.as_str().chars().count(), long.as_str().chars().last()), (MAX_TEXT, Some(CUT)));
+        assert_eq!(
+            (long.as_str().chars().count(), long.as_str().chars().last()),
+            (TEXT_CHARS_MAX, Some(ELLIPSIS))
+        );
     }
 
     /// A `Display` that would fill the memory.
@@ -184,16 +187,16 @@ mod tests {
 
     #[test]
     fn a_text_without_an_end_costs_no_more_than_a_long_one() {
-        assert_eq!(clean(Endless).as_str().chars().count(), MAX_TEXT);
+        assert_eq!(clean(Endless).as_str().chars().count(), TEXT_CHARS_MAX);
     }
 
     proptest! {
         #[test]
         fn whatever_comes_in_what_comes_out_can_be_shown(text in any::<String>()) {
-            let shown = CleanText::<20>::of(&text);
+            let shown = CleanText::<20>::new(&text);
             prop_assert!(shown.as_str().chars().count() <= 20);
             prop_assert!(shown.as_str().chars().all(is_shown));
-            prop_assert_eq!(CleanText::<20>::of(&shown), shown);
+            prop_assert_eq!(CleanText::<20>::new(&shown), shown);
         }
     }
 }

@@ -36,7 +36,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 ///
 /// # Errors
 /// Where the crypto provider cannot do QUIC, which would be a bug.
-pub fn client(pin: Pin, send_server_name: bool) -> Result<QuicClientConfig, TlsError> {
+pub fn client_config(pin: Pin, send_server_name: bool) -> Result<QuicClientConfig, TlsError> {
     let provider = provider();
     let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -54,7 +54,7 @@ pub fn client(pin: Pin, send_server_name: bool) -> Result<QuicClientConfig, TlsE
 ///
 /// # Errors
 /// Where the key doesn't fit the certificate.
-pub fn server(
+pub fn server_config(
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 ) -> Result<QuicServerConfig, TlsError> {

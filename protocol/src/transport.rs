@@ -4,8 +4,8 @@
 
 use crate::congestion::Handle;
 use crate::limits::{
-    ACK_THRESHOLD, IDLE_TIMEOUT, KEEP_ALIVE, REQUEST_STREAM_WINDOW, SEND_WINDOW, STREAM_WINDOW,
-    UNAUTHENTICATED_STREAMS_MAX, UNAUTHENTICATED_WINDOW,
+    ACK_THRESHOLD, IDLE_TIMEOUT, KEEP_ALIVE_INTERVAL, REQUEST_STREAM_WINDOW, RESPONSE_STREAM_WINDOW,
+    SEND_WINDOW, UNAUTHENTICATED_RECEIVE_WINDOW, UNAUTHENTICATED_STREAMS_MAX,
 };
 use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use std::time::Duration;
@@ -13,32 +13,32 @@ use std::time::Duration;
 /// For the end that dials: it keeps the path alive and opens every stream. `congestion` is this
 /// one connection's.
 #[must_use]
-pub fn client(congestion: &Handle) -> TransportConfig {
-    let mut config = both(congestion);
-    config.keep_alive_interval(Some(KEEP_ALIVE));
+pub fn client_config(congestion: &Handle) -> TransportConfig {
+    let mut config = common_config(congestion);
+    config.keep_alive_interval(Some(KEEP_ALIVE_INTERVAL));
     config.max_concurrent_bidi_streams(VarInt::from_u32(0));
     // The client opens every stream, so what a stream may hold bounds what all may. The sum needs
     // no bound of its own: with one, unread segments of a slow engine could take the last of it
     // from the small replies of all others.
-    config.stream_receive_window(VarInt::from_u32(STREAM_WINDOW));
+    config.stream_receive_window(VarInt::from_u32(RESPONSE_STREAM_WINDOW));
     config.receive_window(VarInt::MAX);
     config
 }
 
 /// For the end that accepts; as for the other one, for one connection. Its receive window and its
 /// number of streams are for strangers; a client that is authenticated gets
-/// [`REQUESTS_RECEIVE_WINDOW`](crate::limits::REQUESTS_RECEIVE_WINDOW) and
+/// [`AUTHENTICATED_RECEIVE_WINDOW`](crate::limits::AUTHENTICATED_RECEIVE_WINDOW) and
 /// [`STREAMS_PER_CLIENT_MAX`](crate::limits::STREAMS_PER_CLIENT_MAX).
 #[must_use]
-pub fn server(congestion: &Handle) -> TransportConfig {
-    let mut config = both(congestion);
+pub fn server_config(congestion: &Handle) -> TransportConfig {
+    let mut config = common_config(congestion);
     config.max_concurrent_bidi_streams(VarInt::from_u32(UNAUTHENTICATED_STREAMS_MAX));
     config.stream_receive_window(VarInt::from_u32(REQUEST_STREAM_WINDOW));
-    config.receive_window(VarInt::from_u32(UNAUTHENTICATED_WINDOW));
+    config.receive_window(VarInt::from_u32(UNAUTHENTICATED_RECEIVE_WINDOW));
     config
 }
 
-fn both(congestion: &Handle) -> TransportConfig {
+fn common_config(congestion: &Handle) -> TransportConfig {
     let mut config = TransportConfig::default();
     config.congestion_controller_factory(congestion.factory());
     config.max_concurrent_uni_streams(VarInt::from_u32(0));

@@ -23,7 +23,7 @@ impl Identity {
     }
 
     fn pin(&self) -> Pin {
-        Pin::of_certificate(&self.certificate).unwrap()
+        Pin::from_certificate(&self.certificate).unwrap()
     }
 }
 
@@ -91,13 +91,13 @@ fn the_pin_is_the_keys_not_the_certificates() {
     let server = Identity::new();
     let key = rcgen::KeyPair::try_from(server.key.as_slice()).unwrap();
     let renewed = rcgen::CertificateParams::new(vec!["new".into()]).unwrap().self_signed(&key).unwrap();
-    assert_eq!(Pin::of_certificate(renewed.der()).unwrap(), server.pin());
+    assert_eq!(Pin::from_certificate(renewed.der()).unwrap(), server.pin());
     assert_eq!(server.pin().to_string().parse::<Pin>().unwrap(), server.pin());
 }
 
 #[test]
 fn what_is_no_certificate_has_no_pin() {
-    assert!(Pin::of_certificate(&CertificateDer::from(vec![1, 2, 3])).is_err());
+    assert!(Pin::from_certificate(&CertificateDer::from(vec![1, 2, 3])).is_err());
     let verifier = PinnedServer::new(Identity::new().pin(), tls::provider());
     let name = ServerName::try_from("server").unwrap();
     let now = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO);

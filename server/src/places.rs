@@ -5,7 +5,7 @@
 //! that a newcomer always finds something (dynamic thresholds; Choudhury and Hahne, 1998).
 
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::{EXCHANGES_PER_CLIENT_MAX, UPSTREAM_HEAD_TIMEOUT};
+use docxy_protocol::limits::{EXCHANGES_PER_CLIENT_MAX, UPSTREAM_HEADER_TIMEOUT};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -85,7 +85,7 @@ impl ClientPlaces {
         let own = Arc::clone(&self.own).acquire_owned().await;
         // Nobody closes it.
         let own = own.map_err(|closed| Fault::new(Hop::Server, FaultKind::Internal, closed))?;
-        let fair = tokio::time::timeout(UPSTREAM_HEAD_TIMEOUT, self.take_fairly()).await;
+        let fair = tokio::time::timeout(UPSTREAM_HEADER_TIMEOUT, self.take_fairly()).await;
         match fair {
             Ok(()) => Ok(Place { client: Arc::clone(self), _own: own }),
             Err(_) => Err(Fault::new(
@@ -213,7 +213,7 @@ mod tests {
             assert_eq!(refused.kind, FaultKind::Overloaded);
             started.elapsed()
         });
-        assert!(last.is_ok() && waited == UPSTREAM_HEAD_TIMEOUT);
+        assert!(last.is_ok() && waited == UPSTREAM_HEADER_TIMEOUT);
         let (freed, ()) = tokio::join!(other.take(), async { drop(held) });
         assert!(freed.is_err(), "it holds one, and one is free for others");
     }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
-use docxy_protocol::limits::{MAX_PREFETCH_MANIFEST, MAX_SMALL_BLOB, PREFETCH_MAX_ITEMS};
+use docxy_protocol::limits::{PREFETCH_BLOB_MAX, PREFETCH_ITEMS_MAX, PREFETCH_MANIFEST_MAX};
 use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::prefetch::PrefetchHint;
@@ -54,14 +54,14 @@ impl<'a> Prefetch<'a> {
         }
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
-            Reference::Tag(_) => answer.headers.text(&DOCKER_CONTENT_DIGEST)?.parse().ok()?,
+            Reference::Tag(_) => answer.headers.get_str(&DOCKER_CONTENT_DIGEST)?.parse().ok()?,
         };
         if wish.known.as_ref() == Some(&digest) {
             return None;
         }
         let answered = match (&request.authorization, &answer.body) {
             // Fetched once more, it would be paid for once more. What is public is in the store.
-            (Authorization::Bearer(_), AnswerBody::Small(bytes)) if bytes.len() <= MAX_PREFETCH_MANIFEST => {
+            (Authorization::Bearer(_), AnswerBody::Small(bytes)) if bytes.len() <= PREFETCH_MANIFEST_MAX => {
                 manifest(digest.clone(), answer.headers.clone(), bytes.clone())
             }
             _ => None,
@@ -126,7 +126,7 @@ impl<'a> Prefetch<'a> {
         let reference = Reference::Digest(digest.clone());
         let answer = self.ask(Operation::Manifest { repository, reference, method: Method::Get }).await?;
         match (answer.status, answer.body) {
-            (StatusCode::OK, AnswerBody::Small(bytes)) if bytes.len() <= MAX_PREFETCH_MANIFEST => {
+            (StatusCode::OK, AnswerBody::Small(bytes)) if bytes.len() <= PREFETCH_MANIFEST_MAX => {
                 manifest(digest.clone(), answer.headers, bytes)
             }
             _ => None,
@@ -161,7 +161,7 @@ impl<'a> Prefetch<'a> {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let found = Digester::matching(&blob.digest).of(&bytes);
+        let found = Digester::matching(&blob.digest).digest(&bytes);
         if found != blob.digest {
             tracing::warn!(expected = %blob.digest, %found, "a blob that should go ahead is another one");
             return None;
@@ -177,7 +177,7 @@ fn manifest(digest: Digest, headers: Headers, bytes: Bytes) -> Option<Arc<store:
 
 /// A manifest's parts, if it is small enough to be read between other work.
 fn parse(manifest: &Arc<store::Manifest>) -> Option<Manifest> {
-    if manifest.bytes.len() > MAX_PREFETCH_MANIFEST {
+    if manifest.bytes.len() > PREFETCH_MANIFEST_MAX {
         return None;
     }
     Manifest::parse(&manifest.bytes, manifest.content_type()).ok()
@@ -189,8 +189,8 @@ fn small_blobs(image: &ImageManifest) -> Vec<Descriptor> {
     let mut seen = HashSet::new();
     std::iter::once(&image.config)
         .chain(&image.layers)
-        .filter(|blob| blob.size <= MAX_SMALL_BLOB as u64 && seen.insert(&blob.digest))
-        .take(PREFETCH_MAX_ITEMS)
+        .filter(|blob| blob.size <= PREFETCH_BLOB_MAX as u64 && seen.insert(&blob.digest))
+        .take(PREFETCH_ITEMS_MAX)
         .cloned()
         .collect()
 }

@@ -7,7 +7,7 @@ use crate::live::Live;
 use crate::settings::{Flags, Settings, SettingsError};
 use crate::state::ClientWatch;
 use crate::upstream::{Changes, UpstreamError};
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use std::sync::Arc;
 use tokio::signal::unix::Signal;
 
@@ -19,7 +19,7 @@ pub struct Reload {
     /// What the command line and the environment say, which does not change.
     pub flags: Flags,
     /// The log, whose filter is one of the settings.
-    pub log: Log,
+    pub log: LogHandle,
 }
 
 /// Why the settings stay as they were.

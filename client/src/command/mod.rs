@@ -13,7 +13,7 @@ use crate::pull::{DestinationError, PullError};
 use crate::settings::{Congestion, Flags, SettingsError};
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
-use docxy_protocol::image::Image;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;
 use std::convert::Infallible;
@@ -175,7 +175,7 @@ struct RunArguments {
 )]
 struct PullArguments {
     /// The image, as docker takes it: alpine, ghcr.io/owner/app:1.2, alpine@sha256:…
-    image: Image,
+    image: ImageName,
     /// Where to put it: a tar if the name ends in .tar, else a directory [default: as in
     /// alpine-latest.tar]
     #[arg(short, long, value_name = "PATH")]

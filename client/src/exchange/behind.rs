@@ -5,7 +5,7 @@
 use super::broken::Broken;
 use super::pieces::Pieces;
 use bytes::{Bytes, BytesMut};
-use docxy_protocol::limits::{PREFETCH_MAX_BYTES, PREFETCH_MAX_ITEMS};
+use docxy_protocol::limits::{PREFETCH_BYTES_MAX, PREFETCH_ITEMS_MAX};
 use docxy_protocol::prefetch::PrefetchItem;
 use std::fmt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -63,7 +63,7 @@ impl Behind {
         let Some(item) = rest.pieces.item().await? else { return Ok(None) };
         self.items += 1;
         self.bytes += item.length();
-        if self.items > PREFETCH_MAX_ITEMS || self.bytes > PREFETCH_MAX_BYTES {
+        if self.items > PREFETCH_ITEMS_MAX || self.bytes > PREFETCH_BYTES_MAX {
             return Err(Broken::wrong("more comes ahead than agreed"));
         }
         let mut content = BytesMut::new();

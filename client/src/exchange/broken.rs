@@ -43,7 +43,7 @@ impl Broken {
 impl From<ReadError> for Broken {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Reset(code) => Self::told(Fault::of_reset(code.into_inner())),
+            ReadError::Reset(code) => Self::told(Fault::from_reset_code(code.into_inner())),
             error => Self::lost(error),
         }
     }

@@ -16,7 +16,7 @@ use docxy_protocol::control::StreamHeader;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::reply::{Body, Reply, Response};
+use docxy_protocol::reply::{BodyFraming, Reply, Response};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::StatusCode;
 use pieces::Pieces;
@@ -78,20 +78,22 @@ pub(crate) async fn run(
         Ok(Reply::Response(Response { status, headers, body })) => {
             let wished = request.prefetch.is_some();
             let (body, behind) = match (body, segments) {
-                (Body::None, _) if wished => {
+                (BodyFraming::None, _) if wished => {
                     let rest = Rest { pieces: Pieces::new(receive), _place: place };
                     (TunnelBody::empty(None), Some(Behind::head(rest)))
                 }
-                (Body::None, _) => (TunnelBody::empty(place), None),
-                (Body::Whole { length }, _) if wished => {
+                (BodyFraming::None, _) => (TunnelBody::empty(place), None),
+                (BodyFraming::Chunked { length }, _) if wished => {
                     let (body, behind) = TunnelBody::before_items(receive, length, place);
                     (body, Some(behind))
                 }
-                (Body::Whole { length }, _) => (TunnelBody::on_stream(receive, length, place), None),
-                (Body::Segmented(layout), Some(segments)) => {
+                (BodyFraming::Chunked { length }, _) => (TunnelBody::on_stream(receive, length, place), None),
+                (BodyFraming::Segmented(layout), Some(segments)) => {
                     (TunnelBody::in_segments(segments, layout, receive, place), None)
                 }
-                (Body::Segmented(_), None) => return Err(nonsense("segments of what is no blob").into()),
+                (BodyFraming::Segmented(_), None) => {
+                    return Err(nonsense("segments of what is no blob").into());
+                }
             };
             Ok(Answer { status, headers, body, behind })
         }
@@ -118,7 +120,7 @@ async fn no_head(line: &Line, receive: &mut RecvStream, error: FrameError) -> Ex
     match error {
         // The reading half broke; whether by a reset is what the stream still knows.
         FrameError::Broken(_) => match receive.received_reset().await {
-            Ok(Some(code)) => ExchangeError::Overtaken(Fault::of_reset(code.into_inner())),
+            Ok(Some(code)) => ExchangeError::Overtaken(Fault::from_reset_code(code.into_inner())),
             _ => ExchangeError::LineLost,
         },
         error => nonsense(error).into(),
@@ -126,7 +128,11 @@ async fn no_head(line: &Line, receive: &mut RecvStream, error: FrameError) -> Ex
 }
 
 fn nonsense(detail: impl std::fmt::Display) -> Fault {
-    Fault::new(Hop::Server, FaultKind::BadAnswer, format!("{detail}; are client and server of one version?"))
+    Fault::new(
+        Hop::Server,
+        FaultKind::MalformedResponse,
+        format!("{detail}; are client and server of one version?"),
+    )
 }
 
 fn unsendable(error: FrameError) -> Fault {

@@ -39,7 +39,7 @@ impl Pieces {
             return Ok(None);
         }
         if self.left == 0 {
-            let mut announced = [0; ChunkHeader::LEN];
+            let mut announced = [0; ChunkHeader::SIZE];
             self.stream.read_exact(&mut announced).await.map_err(unannounced)?;
             match ChunkHeader::from_bytes(announced) {
                 ChunkHeader::Data(count) => self.left = count,
@@ -98,7 +98,7 @@ impl Pieces {
         match frame::read(&mut self.stream).await {
             Ok(fault) => Broken::told(fault),
             Err(FrameError::Broken(error)) => Broken::lost(error),
-            Err(error) => Broken::Failed(Fault::new(Hop::Server, FaultKind::BadAnswer, error)),
+            Err(error) => Broken::Failed(Fault::new(Hop::Server, FaultKind::MalformedResponse, error)),
         }
     }
 }

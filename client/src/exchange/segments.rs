@@ -9,9 +9,9 @@ use super::pieces::Pieces;
 use super::{ExchangeError, write_opening};
 use crate::tunnel::{Line, OpenSegment, Share};
 use bytes::{Bytes, BytesMut};
-use docxy_protocol::control::{Segment, StreamHeader};
+use docxy_protocol::control::{SegmentHeader, StreamHeader};
 use docxy_protocol::frame;
-use docxy_protocol::limits::SEGMENT;
+use docxy_protocol::limits::SEGMENT_SIZE;
 use docxy_protocol::segment::SegmentLayout;
 use futures_util::FutureExt as _;
 use quinn::RecvStream;
@@ -55,7 +55,7 @@ impl Segments {
     pub(super) async fn open_ahead(&mut self, expected: Option<u64>) -> Result<(), ExchangeError> {
         self.share.observe(self.line.connection());
         let ahead = self.share.ahead();
-        let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT))) {
+        let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT_SIZE))) {
             // It will come on the answering stream.
             Some(0 | 1) => 0,
             Some(count) => u32::try_from(count).unwrap_or(u32::MAX).min(ahead),
@@ -151,7 +151,7 @@ impl Segments {
         {
             let (send, stream) =
                 self.line.connection().open_bi().await.map_err(|_| ExchangeError::LineLost)?;
-            let opening = StreamHeader::Segment(Segment { exchange: self.exchange, n: self.next });
+            let opening = StreamHeader::Segment(SegmentHeader { exchange: self.exchange, n: self.next });
             let opening = frame::encode(&opening).map_err(super::unsendable)?;
             write_opening(send, &opening).await?;
             self.open.push_back(Place { stream, received: 0, place });

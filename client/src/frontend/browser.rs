@@ -27,10 +27,10 @@ pub(super) fn refuse_foreign_pages(headers: &HeaderMap, host: &LocalHost) -> Res
     match origin.or(site) {
         None => Ok(()),
         Some(foreign) => {
-            let shown = CleanText::<100>::of(String::from_utf8_lossy(foreign.as_bytes()));
+            let shown = CleanText::<100>::new(String::from_utf8_lossy(foreign.as_bytes()));
             let detail =
                 format!("a web page ({shown:?}) made a browser ask this; docxy answers engines only");
-            Err(Fault::new(Hop::Engine, FaultKind::PageNotServed, detail))
+            Err(Fault::new(Hop::Engine, FaultKind::OriginNotServed, detail))
         }
     }
 }

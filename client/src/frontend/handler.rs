@@ -11,11 +11,11 @@ use super::{health, patience, rewrite};
 use crate::credentials::Login;
 use crate::gateway::{Answer, Gateway};
 use crate::tunnel::Tunnel;
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::{MAX_FORM, MAX_SMALL_BODY};
+use docxy_protocol::limits::{SMALL_BODY_MAX, TOKEN_FORM_MAX};
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::route::{self, Route};
@@ -35,11 +35,11 @@ pub(super) struct Handler {
     hosts: Hosts,
     services: Services,
     lines: LineLimit,
-    log: Log,
+    log: LogHandle,
 }
 
 impl Handler {
-    pub(super) fn new(gateway: Gateway, tunnel: Tunnel, hosts: Hosts, log: Log) -> Self {
+    pub(super) fn new(gateway: Gateway, tunnel: Tunnel, hosts: Hosts, log: LogHandle) -> Self {
         let (services, lines) = (Services::default(), LineLimit::default());
         Self { gateway, tunnel, hosts, services, lines, log }
     }
@@ -131,7 +131,7 @@ impl Handler {
         let mut response = self.ask(registry, Operation::Token(token), &head.headers, host).await?;
         if response.status() == StatusCode::OK {
             let (head, body) = response.into_parts();
-            let answer = Limited::new(body, MAX_SMALL_BODY).collect().await.map_err(unreadable_token)?;
+            let answer = Limited::new(body, SMALL_BODY_MAX).collect().await.map_err(unreadable_token)?;
             let answer = answer.to_bytes();
             self.gateway.learn(&answer, &login)?;
             response = Response::from_parts(head, Either::Left(Full::new(answer)));
@@ -152,7 +152,7 @@ impl Handler {
             registry: registry.clone(),
             operation,
             authorization: authorization(headers),
-            headers: Headers::of_request(headers),
+            headers: Headers::filter_request(headers),
             prefetch: None,
         };
         let answer = self.gateway.ask(request, patience).await?;
@@ -195,14 +195,18 @@ const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn read_form(body: Incoming, serving: &Serving) -> Result<String, Fault> {
     let _paused = serving.pause();
-    let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, MAX_FORM).collect()).await;
+    let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, TOKEN_FORM_MAX).collect()).await;
     let late = |_| unreadable(format_args!("the form was not whole within {} s", FORM_TIMEOUT.as_secs()));
     let body = body.map_err(late)?.map_err(|_| unreadable("the form is too long, or ended early"))?;
     String::from_utf8(body.to_bytes().into()).map_err(|_| unreadable("the form is no text"))
 }
 
 fn unreadable_token(error: impl std::fmt::Display) -> Fault {
-    Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("the token service's answer cannot be read: {error}"))
+    Fault::new(
+        Hop::Auth,
+        FaultKind::MalformedResponse,
+        format!("the token service's answer cannot be read: {error}"),
+    )
 }
 
 fn unreadable(detail: impl std::fmt::Display) -> Fault {

@@ -7,7 +7,7 @@ use crate::metadata::Quota;
 use crate::report::tasks;
 use crate::tunnel::{self, Status};
 use crate::waiting::Held;
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use std::time::SystemTime;
 const MOST: usize = 20;
 
 /// 200 while the tunnel is up, 503 while not.
-pub(super) fn response(status: &Status, gateway: &Gateway, log: &Log) -> Response<ResponseBody> {
+pub(super) fn response(status: &Status, gateway: &Gateway, log: &LogHandle) -> Response<ResponseBody> {
     let waiting = gateway.waiting().all();
     let quota: Vec<Value> = gateway.quotas().iter().map(pulls_left).collect();
     let held: Vec<Value> = waiting.iter().take(MOST).map(held).collect();

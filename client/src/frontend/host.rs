@@ -27,7 +27,7 @@ impl LocalHost {
         if port_is_fine && is_ours(name, allowed) {
             Ok(Self(text.to_owned()))
         } else {
-            let shown = CleanText::<100>::of(text);
+            let shown = CleanText::<100>::new(text);
             Err(refused(format!(
                 "{shown:?} is not a name of this docxy-client; if it should be, start it with --host NAME"
             )))

@@ -23,8 +23,8 @@ use crate::gateway::Gateway;
 use crate::tunnel::Tunnel;
 use connections::{Connections, Place};
 use docxy_host::log_rate_limit::LogLimits;
-use docxy_host::logging::Log;
-use docxy_protocol::limits::{ENGINE_CONNECTIONS_MAX, ENGINE_HEAD_TIMEOUT, MAX_FRAME, MAX_HEADER_LINES};
+use docxy_host::logging::LogHandle;
+use docxy_protocol::limits::{ENGINE_CONNECTIONS_MAX, ENGINE_HEADER_TIMEOUT, FIELD_LINES_MAX, FRAME_MAX};
 use handler::Handler;
 pub use hosts::Hosts;
 use hyper::server::conn::http1;
@@ -48,7 +48,7 @@ pub struct FrontendSettings {
     /// Names, beside those of this machine's loopback, under which engines reach us.
     pub hosts: Hosts,
     /// Tells how many lines the log has lost.
-    pub log: Log,
+    pub log: LogHandle,
 }
 
 /// Where the frontend listens.
@@ -172,8 +172,8 @@ fn connection(
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(ENGINE_HEAD_TIMEOUT)
-        .max_buf_size(MAX_FRAME)
-        .max_headers(MAX_HEADER_LINES)
+        .header_read_timeout(ENGINE_HEADER_TIMEOUT)
+        .max_buf_size(FRAME_MAX)
+        .max_headers(FIELD_LINES_MAX)
         .serve_connection(TokioIo::new(stream), service)
 }

@@ -18,7 +18,7 @@ const PUBLIC_TOKEN_LIFETIME: u32 = 3600;
 
 /// The response that tells an engine of a fault of its request for `path`, in the registry's format.
 pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
-    let mut response = json_bytes(fault.status(), error_body::of_fault(fault));
+    let mut response = json_bytes(fault.status(), error_body::from_fault(fault));
     let headers = response.headers_mut();
     // Engines take an answer with this header for a registry's own.
     headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));

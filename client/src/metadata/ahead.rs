@@ -28,7 +28,7 @@ pub(super) async fn read(mut behind: Behind, home: Home, store: Store, coming: O
             Err(_) => return tracing::debug!("what comes ahead has stalled"),
         };
         let key = Key { home: home.clone(), digest: item.digest().clone() };
-        match Kept::check_on_a_thread(item.digest().clone(), item.content().clone(), bytes).await {
+        match Kept::check_on_a_thread(item.digest().clone(), item.kind().clone(), bytes).await {
             Ok(kept) => {
                 tracing::debug!(content = %key, bytes = kept.bytes().len(), "came ahead");
                 store.put(key, kept);

@@ -9,7 +9,7 @@ use docxy_protocol::challenge::Challenge;
 use docxy_protocol::error_body;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::name::Reference;
-use docxy_protocol::prefetch::Content;
+use docxy_protocol::prefetch::ContentKind;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -19,7 +19,7 @@ const API_VERSION: (HeaderName, HeaderValue) =
 /// A registry's 401.
 pub(super) fn refusal(challenges: &[Challenge], method: Method) -> Option<Known> {
     let status = StatusCode::UNAUTHORIZED;
-    let body = error_body::of_upstream(status, b"authentication required", "");
+    let body = error_body::from_upstream(status, b"authentication required", "");
     let mut headers = HeaderMap::from_iter([API_VERSION]);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
     for challenge in challenges {
@@ -46,13 +46,13 @@ pub(super) fn key(request: &Request) -> Option<Key> {
 pub(super) fn content(request: &Request, kept: &Kept) -> Option<Known> {
     let mut headers = HeaderMap::from_iter([API_VERSION]);
     match (&request.operation, kept.content()) {
-        (Operation::Manifest { .. }, Content::Manifest { content_type }) => {
+        (Operation::Manifest { .. }, ContentKind::Manifest { content_type }) => {
             if !accepts(&request.headers, content_type) {
                 return None;
             }
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).ok()?);
         }
-        (Operation::Blob { .. }, Content::Blob) => {
+        (Operation::Blob { .. }, ContentKind::Blob) => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
             // Which then goes to the registry.
             headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -68,7 +68,7 @@ pub(super) fn content(request: &Request, kept: &Kept) -> Option<Known> {
 fn known(status: StatusCode, mut headers: HeaderMap, method: Method, body: Bytes) -> Known {
     headers.insert(header::CONTENT_LENGTH, body.len().into());
     let body = if method == Method::Head { Bytes::new() } else { body };
-    Known { status, headers: Headers::of_response(&headers), body }
+    Known { status, headers: Headers::filter_response(&headers), body }
 }
 
 /// Whether an engine takes this media type (RFC 9110, section 12.5.1). Registries look no closer.
@@ -96,8 +96,8 @@ mod tests {
     fn request(kept: &Kept, method: Method, fields: &[(HeaderName, &str)]) -> Request {
         let repository = "library/alpine".parse().unwrap();
         let operation = match kept.content() {
-            Content::Blob => Operation::Blob { repository, digest: kept.digest().clone(), method },
-            Content::Manifest { .. } => {
+            ContentKind::Blob => Operation::Blob { repository, digest: kept.digest().clone(), method },
+            ContentKind::Manifest { .. } => {
                 let reference = Reference::Digest(kept.digest().clone());
                 Operation::Manifest { repository, reference, method }
             }
@@ -106,7 +106,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(name, value.parse().unwrap());
         }
-        let headers = Headers::of_request(&headers);
+        let headers = Headers::filter_request(&headers);
         let registry = Registry::docker_hub();
         Request { registry, operation, authorization: Authorization::Public, headers, prefetch: None }
     }
@@ -116,7 +116,7 @@ mod tests {
         let kept = manifest(INDEX, b"{}");
         for (method, body) in [(Method::Get, &b"{}"[..]), (Method::Head, b"")] {
             let answer = content(&request(&kept, method, &[]), &kept).unwrap();
-            let text = |name: &HeaderName| answer.headers.text(name).unwrap().to_owned();
+            let text = |name: &HeaderName| answer.headers.get_str(name).unwrap().to_owned();
             assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, body));
             assert_eq!(
                 (text(&header::CONTENT_TYPE).as_str(), text(&header::CONTENT_LENGTH).as_str()),

@@ -257,7 +257,7 @@ mod tests {
     fn answer(challenges: &Challenges, name: &str, operation: &Operation, status: u16, line: &str) -> bool {
         let mut map = HeaderMap::new();
         map.insert(header::WWW_AUTHENTICATE, line.parse().unwrap());
-        let (status, headers) = (StatusCode::from_u16(status).unwrap(), Headers::of_response(&map));
+        let (status, headers) = (StatusCode::from_u16(status).unwrap(), Headers::filter_response(&map));
         challenges.0.learn(&registry(name), operation, true, status, &headers)
     }
 

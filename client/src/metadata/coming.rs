@@ -6,7 +6,7 @@
 use super::kept::{Home, Kept, Key};
 use super::outlines::{Outlines, Role};
 use super::store::Store;
-use docxy_protocol::limits::MAX_SMALL_BLOB;
+use docxy_protocol::limits::PREFETCH_BLOB_MAX;
 use docxy_protocol::prefetch::PrefetchHint;
 use futures_util::FutureExt as _;
 use futures_util::future::select_all;
@@ -105,9 +105,9 @@ fn may_bring(wish: &PrefetchHint, role: Option<&Role>) -> bool {
         None => true,
         // Any of several that would run there.
         Some(Role::Image(platform)) => {
-            platform.as_ref().is_none_or(|platform| wish.platform.fit(platform).is_some())
+            platform.as_ref().is_none_or(|platform| wish.platform.match_rank(platform).is_some())
         }
-        Some(Role::Blob(size)) => wish.small_blobs && *size <= MAX_SMALL_BLOB as u64,
+        Some(Role::Blob(size)) => wish.small_blobs && *size <= PREFETCH_BLOB_MAX as u64,
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
     const MOMENT: Duration = Duration::from_millis(50);
 
     fn wish() -> PrefetchHint {
-        PrefetchHint { platform: Platform::of_this_machine(), small_blobs: true, known: None }
+        PrefetchHint { platform: Platform::local(), small_blobs: true, known: None }
     }
 
     async fn wait(coming: &Coming, store: &Store, key: &Key) -> Option<Kept> {
@@ -166,7 +166,7 @@ mod tests {
     async fn nobody_waits_for_what_is_not_to_come() {
         let (coming, store) = (Coming::default(), Store::open(None));
         let layer = |size: u64, bytes: &[u8]| (size, blob(bytes));
-        let (large, small) = (layer(MAX_SMALL_BLOB as u64 + 1, b"large"), layer(10, b"small"));
+        let (large, small) = (layer(PREFETCH_BLOB_MAX as u64 + 1, b"large"), layer(10, b"small"));
         let descriptor = |(size, kept): &(u64, Kept)| serde_json::json!({ "mediaType": "m", "digest": kept.digest(), "size": size });
         let image = serde_json::json!({
             "schemaVersion": 2, "config": descriptor(&small), "layers": [descriptor(&large)],

@@ -7,9 +7,9 @@ use super::store::Store;
 use bytes::{Bytes, BytesMut};
 use docxy_protocol::digester::Digester;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
-use docxy_protocol::limits::MAX_MANIFEST;
+use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::name::{Digest, Reference};
-use docxy_protocol::prefetch::Content;
+use docxy_protocol::prefetch::ContentKind;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{StatusCode, header};
 
@@ -39,17 +39,18 @@ impl Keep {
             return None;
         };
         let encoded = headers.map().contains_key(header::CONTENT_ENCODING);
-        let length = headers.text(&header::CONTENT_LENGTH)?.parse::<usize>().ok()?;
-        if status != StatusCode::OK || encoded || !(1..=MAX_MANIFEST).contains(&length) {
+        let length = headers.get_str(&header::CONTENT_LENGTH)?.parse::<usize>().ok()?;
+        if status != StatusCode::OK || encoded || !(1..=MANIFEST_MAX).contains(&length) {
             return None;
         }
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
-            Reference::Tag(_) => headers.text(&DOCKER_CONTENT_DIGEST)?.parse::<Digest>().ok()?,
+            Reference::Tag(_) => headers.get_str(&DOCKER_CONTENT_DIGEST)?.parse::<Digest>().ok()?,
         };
         let key = Key { home: Home::of(request)?, digest };
         // What comes ahead has none that is longer, and neither has any manifest.
-        let content_type = headers.text(&header::CONTENT_TYPE).filter(|text| text.len() <= 255)?.to_owned();
+        let content_type =
+            headers.get_str(&header::CONTENT_TYPE).filter(|text| text.len() <= 255)?.to_owned();
         let checksum = Digester::matching(&key.digest);
         let bytes = BytesMut::new();
         Some(Self { store: store.clone(), key, content_type, bytes, checksum, left: length })
@@ -70,7 +71,7 @@ impl Keep {
     }
 
     fn finish(&mut self) {
-        let content = Content::Manifest { content_type: std::mem::take(&mut self.content_type) };
+        let content = ContentKind::Manifest { content_type: std::mem::take(&mut self.content_type) };
         let found = std::mem::replace(&mut self.checksum, Digester::matching(&self.key.digest)).finish();
         match Kept::compare(self.key.digest.clone(), found, content, self.bytes.split().freeze()) {
             Ok(kept) => self.store.put(self.key.clone(), kept),

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
-use docxy_protocol::limits::MAX_PREFETCH_MANIFEST;
+use docxy_protocol::limits::PREFETCH_MANIFEST_MAX;
 use docxy_protocol::name::{Digest, Registry, Repository};
-use docxy_protocol::prefetch::Content;
+use docxy_protocol::prefetch::ContentKind;
 use docxy_protocol::request::Request;
 use std::fmt;
 
@@ -28,7 +28,9 @@ impl Home {
         let repository = request.operation.repository()?.clone();
         let holder = match &request.authorization {
             Authorization::None | Authorization::Public => None,
-            Authorization::Bearer(token) => Some(Holder(Digester::sha256().of(token.expose().as_bytes()))),
+            Authorization::Bearer(token) => {
+                Some(Holder(Digester::sha256().digest(token.expose().as_bytes())))
+            }
             Authorization::Basic(_) => return None,
         };
         Some(Self { registry: request.registry.clone(), repository, holder })
@@ -63,7 +65,7 @@ impl fmt::Display for Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Kept {
     digest: Digest,
-    content: Content,
+    content: ContentKind,
     bytes: Bytes,
 }
 
@@ -80,8 +82,8 @@ impl Kept {
     ///
     /// # Errors
     /// Where the bytes don't hash to the digest.
-    pub(super) fn check(digest: Digest, content: Content, bytes: Bytes) -> Result<Self, Poisoned> {
-        let found = Digester::matching(&digest).of(&bytes);
+    pub(super) fn check(digest: Digest, content: ContentKind, bytes: Bytes) -> Result<Self, Poisoned> {
+        let found = Digester::matching(&digest).digest(&bytes);
         Self::compare(digest, found, content, bytes)
     }
 
@@ -92,7 +94,7 @@ impl Kept {
     pub(super) fn compare(
         digest: Digest,
         found: Digest,
-        content: Content,
+        content: ContentKind,
         bytes: Bytes,
     ) -> Result<Self, Poisoned> {
         if found == digest {
@@ -109,10 +111,10 @@ impl Kept {
     /// Where the bytes don't hash to the digest.
     pub(super) async fn check_on_a_thread(
         digest: Digest,
-        content: Content,
+        content: ContentKind,
         bytes: Bytes,
     ) -> Result<Self, Poisoned> {
-        if bytes.len() <= MAX_PREFETCH_MANIFEST {
+        if bytes.len() <= PREFETCH_MANIFEST_MAX {
             return Self::check(digest, content, bytes);
         }
         let checked = tokio::task::spawn_blocking(move || Self::check(digest, content, bytes)).await;
@@ -123,7 +125,7 @@ impl Kept {
         &self.digest
     }
 
-    pub(super) const fn content(&self) -> &Content {
+    pub(super) const fn content(&self) -> &ContentKind {
         &self.content
     }
 
@@ -138,16 +140,16 @@ pub(super) mod tests {
 
     /// A blob of these bytes.
     pub(in crate::metadata) fn blob(bytes: &[u8]) -> Kept {
-        kept(Content::Blob, bytes)
+        kept(ContentKind::Blob, bytes)
     }
 
     /// A manifest of this media type.
     pub(in crate::metadata) fn manifest(content_type: &str, bytes: &[u8]) -> Kept {
-        kept(Content::Manifest { content_type: content_type.to_owned() }, bytes)
+        kept(ContentKind::Manifest { content_type: content_type.to_owned() }, bytes)
     }
 
-    fn kept(content: Content, bytes: &[u8]) -> Kept {
-        Kept::check(Digester::sha256().of(bytes), content, Bytes::copy_from_slice(bytes)).unwrap()
+    fn kept(content: ContentKind, bytes: &[u8]) -> Kept {
+        Kept::check(Digester::sha256().digest(bytes), content, Bytes::copy_from_slice(bytes)).unwrap()
     }
 
     /// Where content of a repository is found.
@@ -159,16 +161,16 @@ pub(super) mod tests {
 
     /// The same for whoever shows this token.
     pub(in crate::metadata) fn held(key: &Key, token: &str) -> Key {
-        let holder = Some(Holder(Digester::sha256().of(token.as_bytes())));
+        let holder = Some(Holder(Digester::sha256().digest(token.as_bytes())));
         Key { home: Home { holder, ..key.home.clone() }, digest: key.digest.clone() }
     }
 
     #[test]
     fn only_what_hashes_to_its_digest_is_kept() {
         let (good, other) = (Bytes::from_static(b"good"), Bytes::from_static(b"evil"));
-        let digest = Digester::sha256().of(&good);
-        assert!(Kept::check(digest.clone(), Content::Blob, good).is_ok());
-        let error = Kept::check(digest.clone(), Content::Blob, other).unwrap_err().to_string();
+        let digest = Digester::sha256().digest(&good);
+        assert!(Kept::check(digest.clone(), ContentKind::Blob, good).is_ok());
+        let error = Kept::check(digest.clone(), ContentKind::Blob, other).unwrap_err().to_string();
         assert!(error.starts_with(&format!("what came as {digest} hashes to sha256:")), "{error}");
     }
 }

@@ -4,11 +4,11 @@
 //! a registry.
 
 use super::kept::Kept;
-use docxy_protocol::limits::MAX_PREFETCH_MANIFEST;
+use docxy_protocol::limits::PREFETCH_MANIFEST_MAX;
 use docxy_protocol::manifest::{Descriptor, Manifest};
 use docxy_protocol::name::Digest;
 use docxy_protocol::platform::Platform;
-use docxy_protocol::prefetch::Content;
+use docxy_protocol::prefetch::ContentKind;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -85,9 +85,9 @@ impl Known {
 /// The manifest, if it is one that we can read, and small enough to be read between other work.
 pub(super) fn parse(kept: &Kept) -> Option<Manifest> {
     match kept.content() {
-        Content::Manifest { content_type } if kept.bytes().len() <= MAX_PREFETCH_MANIFEST => {
+        ContentKind::Manifest { content_type } if kept.bytes().len() <= PREFETCH_MANIFEST_MAX => {
             Manifest::parse(kept.bytes(), Some(content_type)).ok()
         }
-        Content::Manifest { .. } | Content::Blob => None,
+        ContentKind::Manifest { .. } | ContentKind::Blob => None,
     }
 }

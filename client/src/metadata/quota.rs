@@ -85,9 +85,9 @@ impl Quota {
 }
 
 fn read(registry: &Registry, headers: &Headers) -> Option<Quota> {
-    let (limit, window) = count(headers.text(&LIMIT)?)?;
-    let (remaining, _) = count(headers.text(&REMAINING)?)?;
-    let source = headers.text(&SOURCE).map(CleanText::from);
+    let (limit, window) = count(headers.get_str(&LIMIT)?)?;
+    let (remaining, _) = count(headers.get_str(&REMAINING)?)?;
+    let source = headers.get_str(&SOURCE).map(CleanText::from);
     Some(Quota { registry: registry.clone(), source, limit, remaining, window, at: SystemTime::now() })
 }
 
@@ -109,7 +109,7 @@ mod tests {
         for (name, value) in fields {
             map.insert(name, value.parse().unwrap());
         }
-        Headers::of_response(&map)
+        Headers::filter_response(&map)
     }
 
     fn said(remaining: &str) -> Headers {

@@ -6,8 +6,8 @@
 use super::kept::{Kept, Key};
 use bytes::Bytes;
 use docxy_protocol::digester::Digester;
-use docxy_protocol::limits::MAX_MANIFEST;
-use docxy_protocol::prefetch::Content;
+use docxy_protocol::limits::MANIFEST_MAX;
+use docxy_protocol::prefetch::ContentKind;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -51,7 +51,7 @@ impl Shelf {
     /// What is kept under this key.
     pub(super) fn read(&self, key: &Key) -> Option<Kept> {
         let path = self.path(key);
-        let longest = (MAX_HEAD + MAX_MANIFEST) as u64;
+        let longest = (MAX_HEAD + MANIFEST_MAX) as u64;
         let content = if path.metadata().ok()?.len() <= longest { fs::read(&path).ok()? } else { Vec::new() };
         match parse(key, &content) {
             Some(kept) => {
@@ -76,8 +76,8 @@ impl Shelf {
 
     fn try_write(&self, key: &Key, kept: &Kept) -> io::Result<()> {
         let media_type = match kept.content() {
-            Content::Manifest { content_type } => Some(content_type.clone()),
-            Content::Blob => None,
+            ContentKind::Manifest { content_type } => Some(content_type.clone()),
+            ContentKind::Blob => None,
         };
         let mut head = serde_json::to_vec(&Head { key: key.to_string(), media_type })?;
         head.push(b'\n');
@@ -102,7 +102,7 @@ impl Shelf {
     }
 
     fn path(&self, key: &Key) -> PathBuf {
-        self.directory.join(Digester::sha256().of(key.to_string().as_bytes()).hex())
+        self.directory.join(Digester::sha256().digest(key.to_string().as_bytes()).hex())
     }
 }
 
@@ -132,8 +132,8 @@ fn parse(key: &Key, file: &[u8]) -> Option<Kept> {
     let end = file.iter().take(MAX_HEAD).position(|byte| *byte == b'\n')?;
     let (head, content) = (serde_json::from_slice::<Head>(&file[..end]).ok()?, &file[end + 1..]);
     let kind = match head.media_type {
-        Some(content_type) => Content::Manifest { content_type },
-        None => Content::Blob,
+        Some(content_type) => ContentKind::Manifest { content_type },
+        None => ContentKind::Blob,
     };
     let right = head.key == key.to_string();
     right.then(|| Kept::check(key.digest.clone(), kind, Bytes::copy_from_slice(content)).ok()).flatten()

@@ -7,7 +7,7 @@ use super::kept::{Home, Kept, Key};
 use super::outlines::{self, Outlines, Role};
 use super::store::Store;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
-use docxy_protocol::limits::MAX_SMALL_BLOB;
+use docxy_protocol::limits::PREFETCH_BLOB_MAX;
 use docxy_protocol::manifest::Manifest;
 use docxy_protocol::name::{Digest, Reference, Tag};
 use docxy_protocol::platform::Platform;
@@ -43,7 +43,7 @@ struct Seen {
 
 impl Default for Wishes {
     fn default() -> Self {
-        let seen = Seen { platform: Platform::of_this_machine(), tags: HashMap::new() };
+        let seen = Seen { platform: Platform::local(), tags: HashMap::new() };
         Self(Arc::new(Mutex::new(seen)))
     }
 }
@@ -66,7 +66,7 @@ impl Wishes {
 
     /// Takes note of what a tag stands for, by the answer.
     pub(super) fn stands_for(&self, request: &Request, headers: &Headers) {
-        let digest = headers.text(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
+        let digest = headers.get_str(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
         let (Some(place), Some(digest)) = (tag(request), digest) else { return };
         let mut seen = self.seen();
         if seen.tags.len() >= MOST {
@@ -78,7 +78,7 @@ impl Wishes {
     /// What may follow the answer to this request. Nothing where a password is shown.
     pub(super) async fn of(&self, request: &Request, store: &Store) -> Option<PrefetchHint> {
         let Operation::Manifest { method, .. } = &request.operation else { return None };
-        let agent = request.headers.text(&header::USER_AGENT).unwrap_or_default();
+        let agent = request.headers.get_str(&header::USER_AGENT).unwrap_or_default();
         let is_one_of = |agents: &[&str]| agents.iter().any(|name| agent.starts_with(name));
         let home = Home::of(request)?;
         let pulls = match method {
@@ -125,7 +125,7 @@ async fn is_complete(store: &Store, home: &Home, digest: &Digest, platform: &Pla
     }
     match manifest {
         Some(Manifest::Image(image)) => {
-            let too_large = image.config.size > MAX_SMALL_BLOB as u64;
+            let too_large = image.config.size > PREFETCH_BLOB_MAX as u64;
             too_large || get(&image.config.digest).await.is_some()
         }
         _ => false,
@@ -157,7 +157,7 @@ mod tests {
                 method,
             },
             authorization: Authorization::Public,
-            headers: Headers::of_request(&headers),
+            headers: Headers::filter_request(&headers),
             prefetch: None,
         }
     }
@@ -181,7 +181,7 @@ mod tests {
             manifest(MANIFEST, image.to_string().as_bytes())
         };
         let (one, other) = (image("one"), image("other"));
-        let this = Platform::of_this_machine().to_string();
+        let this = Platform::local().to_string();
         let entries = [
             descriptor(&one, MANIFEST, Some(&this)),
             descriptor(&other, MANIFEST, Some("linux/s390x")),
@@ -239,7 +239,7 @@ mod tests {
             let request = request(DOCKERD, Method::Head, "latest");
             wishes.of(&request, &store).await.unwrap().platform.to_string()
         };
-        let own = Platform::of_this_machine().to_string();
+        let own = Platform::local().to_string();
         assert_eq!(platform().await, own);
         let [index, one, other, attestation] = image();
         store.put(here(&index), index);
@@ -259,7 +259,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(&DOCKER_CONTENT_DIGEST, digest.as_str().parse().unwrap());
         let tag = request(DOCKERD, Method::Head, "latest");
-        wishes.stands_for(&tag, &Headers::of_response(&headers));
+        wishes.stands_for(&tag, &Headers::filter_response(&headers));
         let known = async |reference| {
             wishes.of(&request(DOCKERD, Method::Head, reference), &store).await.unwrap().known
         };

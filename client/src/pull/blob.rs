@@ -179,8 +179,8 @@ impl From<Stopped> for Interruption {
 }
 
 fn may_pass(kind: FaultKind) -> bool {
-    use FaultKind::{BadAnswer, Down, Overloaded, TimedOut, Truncated, Unreachable};
-    matches!(kind, BadAnswer | Down | Overloaded | TimedOut | Truncated | Unreachable)
+    use FaultKind::{Down, MalformedResponse, Overloaded, TimedOut, Truncated, Unreachable};
+    matches!(kind, MalformedResponse | Down | Overloaded | TimedOut | Truncated | Unreachable)
 }
 
 fn name_of(blob: &Descriptor) -> String {
@@ -196,7 +196,7 @@ mod tests {
     use super::super::tar_plan::Entry;
     use super::*;
     use docxy_protocol::digester::Digester;
-    use docxy_protocol::image::Image;
+    use docxy_protocol::image_name::ImageName;
     use serde_json::json;
 
     const CONTENT: &str = "0123456789";
@@ -204,7 +204,7 @@ mod tests {
     /// Downloads the ten digits from a registry that answers like this; what was asked for in
     /// `Range`, and what came of it.
     async fn run(answers: Vec<Response<Body>>) -> (Vec<String>, Result<String, String>) {
-        let digest = Digester::sha256().of(CONTENT.as_bytes());
+        let digest = Digester::sha256().digest(CONTENT.as_bytes());
         let blob = json!({ "mediaType": "m", "digest": digest, "size": CONTENT.len() });
         let blob: Descriptor = serde_json::from_value(blob).unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -212,7 +212,7 @@ mod tests {
         let entry = Entry { path: "blob".into(), size: blob.size };
         let draft = Draft::begin(&destination, vec![entry]).unwrap();
         let script = Script::new(answers);
-        let image: Image = "alpine".parse().unwrap();
+        let image: ImageName = "alpine".parse().unwrap();
         let source = Source::new(&script, &image);
         let progress = Progress::quiet();
         let mut progress = progress.blob("layer", &digest, blob.size);

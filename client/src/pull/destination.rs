@@ -2,7 +2,7 @@
 //!
 //! Decides and checks before anything is fetched. Writes nothing.
 
-use docxy_protocol::image::Image;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Reference;
 use docxy_protocol::platform::Platform;
 use std::fs::Metadata;
@@ -103,7 +103,7 @@ impl Form {
 
 /// The file for an image where the user names none: `alpine-3.19.tar`.
 #[must_use]
-pub fn default_name(image: &Image, platform: Option<&Platform>) -> String {
+pub fn default_name(image: &ImageName, platform: Option<&Platform>) -> String {
     let name = image.repository.as_str();
     let name = name.rsplit_once('/').map_or(name, |(_, last)| last);
     let version = match &image.reference {

@@ -3,7 +3,7 @@
 //!
 //! Pure: names and bytes. Docker before version 25 reads `manifest.json` only, podman the rest.
 
-use docxy_protocol::image::Image;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::manifest::ImageManifest;
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::platform::Platform;
@@ -33,7 +33,7 @@ pub(super) fn blob_path(digest: &Digest) -> String {
 ///
 /// The index names this one manifest rather than the image's own index, most of whose entries
 /// would not be there.
-pub(super) fn files(image: &Image, root: &Root<'_>) -> Vec<File> {
+pub(super) fn files(image: &ImageName, root: &Root<'_>) -> Vec<File> {
     let file = |path: &str, value: Value| File { path: path.to_owned(), content: value.to_string().into() };
     vec![
         file("oci-layout", json!({ "imageLayoutVersion": "1.0.0" })),
@@ -43,7 +43,7 @@ pub(super) fn files(image: &Image, root: &Root<'_>) -> Vec<File> {
     ]
 }
 
-fn index(image: &Image, root: &Root<'_>) -> Value {
+fn index(image: &ImageName, root: &Root<'_>) -> Value {
     let mut entry = json!({
         "mediaType": root.manifest.media_type,
         "digest": root.digest,
@@ -67,7 +67,7 @@ fn index(image: &Image, root: &Root<'_>) -> Value {
     })
 }
 
-fn docker_manifest(image: &Image, manifest: &ImageManifest) -> Value {
+fn docker_manifest(image: &ImageName, manifest: &ImageManifest) -> Value {
     let tags: Vec<String> = match image.reference {
         Reference::Tag(_) => vec![image.to_string()],
         Reference::Digest(_) => Vec::new(),

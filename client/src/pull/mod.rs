@@ -22,7 +22,7 @@ pub use source::SourceError;
 use crate::gateway::Gateway;
 use crate::tunnel::Patience;
 use docxy_protocol::fault::Fault;
-use docxy_protocol::image::Image;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Digest;
 use docxy_protocol::platform::{Platform, PlatformError};
 use docxy_protocol::request::Request;
@@ -63,7 +63,7 @@ pub enum PullError {
 #[derive(Debug)]
 pub struct Order {
     /// Which image.
-    pub image: Image,
+    pub image: ImageName,
     /// For which platform; this machine's where nothing was said.
     pub platform: Option<Platform>,
     /// Where to put it.

@@ -3,7 +3,7 @@
 //! Bars on a terminal; elsewhere one line for each thing that happened, so that a log stays one. Must not
 //! keep a pull from going on where nobody takes these lines.
 
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use docxy_protocol::name::Digest;
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal as _};
@@ -14,7 +14,7 @@ pub struct Progress(View);
 
 enum View {
     Quiet,
-    Lines(Log),
+    Lines(LogHandle),
     Bars { all: MultiProgress, total: ProgressBar },
 }
 
@@ -37,7 +37,7 @@ const TOTAL: &str = "total               {bar:30} {binary_bytes:>10}/{binary_tot
 impl Progress {
     /// Bars where somebody looks, lines in the log where nobody does.
     #[must_use]
-    pub fn on_stderr(log: Log) -> Self {
+    pub fn on_stderr(log: LogHandle) -> Self {
         if !io::stderr().is_terminal() {
             return Self(View::Lines(log));
         }

@@ -73,7 +73,7 @@ impl<A: Ask> Pull<'_, A> {
         let (document, platform) = match &top.manifest {
             Manifest::Image(_) => (top, None),
             Manifest::Index(entries) => {
-                let wanted = self.order.platform.clone().unwrap_or_else(Platform::of_this_machine);
+                let wanted = self.order.platform.clone().unwrap_or_else(Platform::local);
                 let entry = wanted.choose(entries)?;
                 let document = self.source.manifest(&Reference::Digest(entry.digest.clone())).await?;
                 if document.bytes.len() as u64 != entry.size {
@@ -119,10 +119,10 @@ impl<A: Ask> Pull<'_, A> {
             return Ok(());
         };
         match &self.order.platform {
-            Some(wanted) if wanted.fit(&found).is_none() => {
+            Some(wanted) if wanted.match_rank(&found).is_none() => {
                 Err(PullError::OtherPlatform { wanted: wanted.to_string(), found: found.to_string() })
             }
-            None if Platform::of_this_machine().fit(&found).is_none() => {
+            None if Platform::local().match_rank(&found).is_none() => {
                 self.progress.say(&format!("note: the image is for {found} only"));
                 Ok(())
             }

@@ -29,7 +29,7 @@ impl Script {
 
 impl Ask for &Script {
     async fn ask(&self, request: Request) -> Result<Response<Body>, Fault> {
-        let range = request.headers.text(&header::RANGE).unwrap_or_default().to_owned();
+        let range = request.headers.get_str(&header::RANGE).unwrap_or_default().to_owned();
         self.ranges.lock().unwrap().push(range);
         Ok(self.answers.lock().unwrap().pop_front().expect("the script has an answer left"))
     }

@@ -8,8 +8,8 @@ use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
-use docxy_protocol::image::Image;
-use docxy_protocol::limits::{MAX_MANIFEST, MAX_SMALL_BODY};
+use docxy_protocol::image_name::ImageName;
+use docxy_protocol::limits::{MANIFEST_MAX, SMALL_BODY_MAX};
 use docxy_protocol::manifest::{MEDIA_TYPES, Manifest, ManifestError};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
@@ -45,14 +45,14 @@ pub enum SourceError {
     #[error("cannot pull by {what}: {source}")]
     Manifest { what: String, source: ManifestError },
     /// More than a manifest has any use for.
-    #[error("{what} has more than {MAX_MANIFEST} bytes")]
+    #[error("{what} has more than {MANIFEST_MAX} bytes")]
     TooLarge { what: String },
 }
 
 /// One repository.
 pub(super) struct Source<'a, A> {
     ask: A,
-    image: &'a Image,
+    image: &'a ImageName,
 }
 
 /// A manifest that was checked.
@@ -64,7 +64,7 @@ pub(super) struct Document {
 }
 
 impl<'a, A: Ask> Source<'a, A> {
-    pub(super) const fn new(ask: A, image: &'a Image) -> Self {
+    pub(super) const fn new(ask: A, image: &'a ImageName) -> Self {
         Self { ask, image }
     }
 
@@ -83,7 +83,7 @@ impl<'a, A: Ask> Source<'a, A> {
             return Err(refused(what, answer, hint).await);
         }
         let (head, body) = answer.into_parts();
-        let bytes = match Limited::new(body, MAX_MANIFEST).collect().await {
+        let bytes = match Limited::new(body, MANIFEST_MAX).collect().await {
             Ok(collected) => collected.to_bytes(),
             Err(error) => return Err(unreadable(what, error)),
         };
@@ -94,9 +94,9 @@ impl<'a, A: Ask> Source<'a, A> {
             Reference::Tag(_) => None,
         };
         for expected in [asked, said.as_ref()].into_iter().flatten() {
-            check(&what, expected, &Digester::matching(expected).of(&bytes))?;
+            check(&what, expected, &Digester::matching(expected).digest(&bytes))?;
         }
-        let digest = asked.cloned().unwrap_or_else(|| Digester::sha256().of(&bytes));
+        let digest = asked.cloned().unwrap_or_else(|| Digester::sha256().digest(&bytes));
         match Manifest::parse(&bytes, text(&header::CONTENT_TYPE)) {
             Ok(manifest) => Ok(Document { digest, bytes, manifest }),
             Err(source) => Err(SourceError::Manifest { what, source }),
@@ -138,7 +138,7 @@ impl<'a, A: Ask> Source<'a, A> {
             registry: self.image.registry.clone(),
             operation,
             authorization: Authorization::Public,
-            headers: Headers::of_request(&headers),
+            headers: Headers::filter_request(&headers),
             prefetch: None,
         };
         let answered = self.ask.ask(request).await;
@@ -158,7 +158,7 @@ pub(super) fn check(what: &str, expected: &Digest, found: &Digest) -> Result<(),
 async fn refused(what: String, answer: Response<Body>, hint: &'static str) -> SourceError {
     let (head, body) = answer.into_parts();
     // What cannot be read has nothing to say.
-    let body = Limited::new(body, MAX_SMALL_BODY).collect().await;
+    let body = Limited::new(body, SMALL_BODY_MAX).collect().await;
     let mut words = body.map(|body| words_of(&body.to_bytes())).unwrap_or_default();
     if head.status.canonical_reason().is_some_and(|reason| words.ends_with(&format!(": {reason}"))) {
         words.clear();
@@ -176,7 +176,7 @@ fn words_of(body: &[u8]) -> String {
         .map(str::to_owned)
         .collect();
     // Somebody else's text, for the user's terminal.
-    let words = CleanText::<500>::of(messages.join("; "));
+    let words = CleanText::<500>::new(messages.join("; "));
     if messages.is_empty() { String::new() } else { format!(": {words}") }
 }
 
@@ -207,7 +207,7 @@ mod tests {
     use super::super::script::{Script, answer};
     use super::*;
 
-    fn image() -> Image {
+    fn image() -> ImageName {
         "alpine".parse().unwrap()
     }
 
@@ -220,8 +220,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_manifest_must_be_the_one_that_was_asked_for() {
-        let right = Digester::sha256().of(INDEX.as_bytes());
-        let wrong = Digester::sha256().of(b"");
+        let right = Digester::sha256().digest(INDEX.as_bytes());
+        let wrong = Digester::sha256().digest(b"");
         let answer = |said: Option<&Digest>| {
             let mut answer = answer(200, INDEX);
             if let Some(digest) = said {
@@ -256,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_manifest_without_end_is_not_read_to_its_end() {
-        let endless = vec![answer(200, &" ".repeat(MAX_MANIFEST + 1))];
+        let endless = vec![answer(200, &" ".repeat(MANIFEST_MAX + 1))];
         let error = manifest(endless, "latest").await.unwrap_err();
         assert!(matches!(error, SourceError::TooLarge { .. }), "{error}");
     }

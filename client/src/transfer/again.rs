@@ -81,7 +81,7 @@ impl Again {
     /// Whether an answer to that continues the body at these bytes.
     pub(super) fn check(&self, bytes: &Range<u64>, answer: Answer) -> Result<Continued, Refusal> {
         let Answer { status, headers, body, .. } = answer;
-        let refusal = |detail: String| Fault::new(Hop::Registry, FaultKind::BadAnswer, detail);
+        let refusal = |detail: String| Fault::new(Hop::Registry, FaultKind::MalformedResponse, detail);
         if status == StatusCode::UNAUTHORIZED {
             return Err(Refusal::Unauthorized(refusal("the token for it is not good any more".into())));
         }
@@ -129,7 +129,7 @@ mod tests {
         for (name, value) in fields {
             map.append(name, value.parse().unwrap());
         }
-        Headers::of_response(&map)
+        Headers::filter_response(&map)
     }
 
     fn request() -> Request {
@@ -150,7 +150,7 @@ mod tests {
                 method: Method::Get,
             },
             authorization: Authorization::Public,
-            headers: Headers::of_request(&map),
+            headers: Headers::filter_request(&map),
             prefetch: None,
         }
     }

@@ -11,7 +11,7 @@ use std::ops::Range;
 /// Where such bytes couldn't be asked for.
 #[must_use]
 pub fn span(status: StatusCode, headers: &HeaderMap, length: u64) -> Option<(Range<u64>, u64)> {
-    let Span { bytes, total } = Span::of(status, &Headers::of_response(headers), length)?;
+    let Span { bytes, total } = Span::of(status, &Headers::filter_response(headers), length)?;
     let _ = header_of(&bytes);
     Some((bytes, total))
 }

@@ -10,7 +10,7 @@ use crate::waiting::Waiting;
 use bytes::BytesMut;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::MAX_SMALL_BODY;
+use docxy_protocol::limits::SMALL_BODY_MAX;
 use docxy_protocol::request::Request;
 use docxy_protocol::secret::Secret;
 use http::StatusCode;
@@ -75,7 +75,7 @@ impl Means {
         let answer = exchange::run(line, place, &request, None).await?;
         if answer.status != StatusCode::OK {
             let detail = format!("the token has expired, and there is no new one: {}", answer.status);
-            let fault = Fault::new(Hop::Auth, FaultKind::BadAnswer, detail);
+            let fault = Fault::new(Hop::Auth, FaultKind::MalformedResponse, detail);
             let passing = answer.status.is_server_error();
             return Err(if passing { AskError::Passing(fault) } else { AskError::Final(fault) });
         }
@@ -105,8 +105,8 @@ async fn collect(mut body: TunnelBody) -> Result<BytesMut, AskError> {
         exchange::Broken::Failed(fault) => AskError::Passing(fault),
     })? {
         all.extend_from_slice(&bytes);
-        if all.len() > MAX_SMALL_BODY {
-            let fault = Fault::new(Hop::Auth, FaultKind::BadAnswer, "a token without end");
+        if all.len() > SMALL_BODY_MAX {
+            let fault = Fault::new(Hop::Auth, FaultKind::MalformedResponse, "a token without end");
             return Err(AskError::Final(fault));
         }
     }
@@ -133,7 +133,7 @@ impl From<ExchangeError> for AskError {
                 | FaultKind::Overloaded
                 | FaultKind::Unreachable
                 | FaultKind::TimedOut
-                | FaultKind::BadAnswer
+                | FaultKind::MalformedResponse
                 | FaultKind::Truncated
                 | FaultKind::Cancelled => Self::Passing(fault),
                 _ => Self::Final(fault),

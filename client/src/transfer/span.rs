@@ -67,7 +67,7 @@ mod tests {
         for (name, value) in fields {
             map.append(*name, value.parse().unwrap());
         }
-        Span::of(StatusCode::from_u16(status).unwrap(), &Headers::of_response(&map), length)
+        Span::of(StatusCode::from_u16(status).unwrap(), &Headers::filter_response(&map), length)
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Verify {
             "what came through the tunnel from the registry or its CDN is not {}: its {} bytes hash to {found}",
             self.wanted, self.seen
         );
-        Err(Fault::new(Hop::Cdn, FaultKind::BadAnswer, detail))
+        Err(Fault::new(Hop::Cdn, FaultKind::MalformedResponse, detail))
     }
 }
 
@@ -92,8 +92,8 @@ mod tests {
     fn the_last_bytes_wait_for_the_hash() {
         for size in [0, 1, HELD_BACK as usize, HELD_BACK as usize + 1, 300_000] {
             let content: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
-            let right = Digester::sha256().of(&content);
-            let wrong = Digester::sha256().of(b"another");
+            let right = Digester::sha256().digest(&content);
+            let wrong = Digester::sha256().digest(b"another");
             let early = size.saturating_sub(HELD_BACK as usize);
             for (piece, length) in [(1000, Some(size as u64)), (100_000, Some(size as u64)), (7000, None)] {
                 let (before, rest) = pass(&content, piece, &right, length);
@@ -107,11 +107,11 @@ mod tests {
 
     #[test]
     fn a_wrong_blob_is_told_with_its_hop_and_both_hashes() {
-        let wanted = Digester::sha256().of(b"right");
+        let wanted = Digester::sha256().digest(b"right");
         let mut verify = Verify::new(wanted.clone(), Some(5));
         verify.take(Bytes::from_static(b"wrong"));
         let text = verify.finish().unwrap_err().to_string();
-        let found = Digester::sha256().of(b"wrong");
+        let found = Digester::sha256().digest(b"wrong");
         assert!(
             text.starts_with("CDN: ") && text.contains(wanted.as_str()) && text.contains(found.as_str()),
             "{text}"

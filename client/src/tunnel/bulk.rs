@@ -71,7 +71,7 @@ impl Share {
     /// Segments to open together with a request.
     #[must_use]
     pub fn ahead(&self) -> u32 {
-        self.0.window().ahead()
+        self.0.window().initial_segments()
     }
 
     /// Looks at what the connection carries. Cheap enough for each segment, not for each packet.

@@ -161,9 +161,9 @@ async fn connect(
     address: SocketAddr,
     load: &Arc<Load>,
 ) -> Result<Dialled, DialError> {
-    let crypto = tls::client(link.pin, link.sni.is_some())?;
+    let crypto = tls::client_config(link.pin, link.sni.is_some())?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport::client(&Handle::new(congestion.up))));
+    config.transport_config(Arc::new(transport::client_config(&Handle::new(congestion.up))));
     let runtime = Arc::new(quinn::TokioRuntime);
     let socket = socket::open(address).map_err(DialError::Socket)?;
     let endpoint =

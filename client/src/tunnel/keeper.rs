@@ -11,7 +11,7 @@ use super::course::{Course, Target};
 use super::dial::{DialError, Dialled, Line, dial};
 use super::silence::{Counts, LOOK, Silence, Suspicion};
 use crate::settings::TunnelSettings;
-use docxy_protocol::control::{CloseCode, Notice};
+use docxy_protocol::control::{CloseCode, ControlMessage};
 use docxy_protocol::frame;
 use docxy_protocol::text::{CleanText, clean};
 use quinn::{Connection, ConnectionError, RecvStream, VarInt};
@@ -226,8 +226,8 @@ enum Ended {
 /// Listens to what the server has to say until the connection is lost or will end.
 async fn listen(mut control: RecvStream, connection: &Connection, address: SocketAddr) -> Ended {
     match tokio::time::timeout(WELCOME, frame::read(&mut control)).await {
-        Ok(Ok(Notice::Welcome { version })) => tracing::info!(%address, %version, "tunnel up"),
-        Ok(Ok(Notice::Draining)) => return Ended::Failed(CloseCode::Draining.reason().into()),
+        Ok(Ok(ControlMessage::Welcome { version })) => tracing::info!(%address, %version, "tunnel up"),
+        Ok(Ok(ControlMessage::Draining)) => return Ended::Failed(CloseCode::Draining.reason().into()),
         Ok(Err(_)) => return ended(connection, Ended::Failed).await,
         Err(_) => {
             hang_up(connection, CloseCode::Done);
@@ -237,8 +237,8 @@ async fn listen(mut control: RecvStream, connection: &Connection, address: Socke
     }
     match frame::read(&mut control).await {
         // Running answers keep the connection; new requests go over the next one.
-        Ok(Notice::Draining) => Ended::Drained,
-        Ok(Notice::Welcome { .. }) | Err(_) => ended(connection, Ended::Lost).await,
+        Ok(ControlMessage::Draining) => Ended::Drained,
+        Ok(ControlMessage::Welcome { .. }) | Err(_) => ended(connection, Ended::Lost).await,
     }
 }
 
@@ -285,7 +285,7 @@ fn counts(connection: &Connection) -> Counts {
 /// The control stream ends only together with the connection, whose reason is the one that counts.
 async fn ended(connection: &Connection, without_refusal: fn(CleanText) -> Ended) -> Ended {
     if connection.close_reason().is_none() {
-        hang_up(connection, CloseCode::Violation);
+        hang_up(connection, CloseCode::ProtocolViolation);
     }
     let reason = connection.closed().await;
     let code = match &reason {

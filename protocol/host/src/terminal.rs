@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long a message may take to be written. Whoever reads at all takes it within milliseconds.
-const WITHIN: Duration = Duration::from_secs(1);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ fn write(mut file: File, text: String) -> io::Result<()> {
         // Nobody listens any more after the time-out.
         let _ = sender.send(file.write_all(text.as_bytes()));
     })?;
-    written.recv_timeout(WITHIN).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    written.recv_timeout(WRITE_TIMEOUT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use crate::settings::{Flags, Settings};
 use crate::store::Store;
 use crate::upstream::{Finding, Upstream};
 use docxy_host::logging::{self, Filter};
-use docxy_protocol::image::Image;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Registry;
 use docxy_protocol::text::clean;
 
 /// Tried where no image of Docker Hub was named: it is small, and has always been there.
 const HELLO_WORLD: &str = "hello-world";
 
-pub(super) fn check(images: &[Image], flags: &Flags) -> Result<(), CommandError> {
+pub(super) fn check(images: &[ImageName], flags: &Flags) -> Result<(), CommandError> {
     // What clients are not told of a failure, its operator is: an address, for one.
     let _logging = logging::start(&Filter::level(tracing::Level::WARN));
     let settings = Settings::load(flags)?;
@@ -30,7 +30,7 @@ pub(super) fn check(images: &[Image], flags: &Flags) -> Result<(), CommandError>
 }
 
 /// Those of the settings, and those that were named.
-fn registries(settings: &Settings, images: &[Image]) -> Vec<Registry> {
+fn registries(settings: &Settings, images: &[ImageName]) -> Vec<Registry> {
     let mut names: Vec<Registry> = settings.registries.iter().map(|entry| entry.name.clone()).collect();
     for image in images {
         if !names.contains(&image.registry) {
@@ -40,10 +40,10 @@ fn registries(settings: &Settings, images: &[Image]) -> Vec<Registry> {
     names
 }
 
-async fn findings(upstream: &Upstream, name: &Registry, images: &[Image]) -> Vec<Finding> {
-    let mut wanted: Vec<Image> = images.iter().filter(|image| image.registry == *name).cloned().collect();
+async fn findings(upstream: &Upstream, name: &Registry, images: &[ImageName]) -> Vec<Finding> {
+    let mut wanted: Vec<ImageName> = images.iter().filter(|image| image.registry == *name).cloned().collect();
     if wanted.is_empty() && name.is_docker_hub() {
-        wanted.extend(HELLO_WORLD.parse::<Image>());
+        wanted.extend(HELLO_WORLD.parse::<ImageName>());
     }
     let mut findings = Vec::new();
     for image in &wanted {

@@ -16,7 +16,7 @@ use crate::state::{ClientsError, StateError};
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
 use docxy_protocol::congestion::Rate;
-use docxy_protocol::image::Image;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::link::ClientName;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -137,7 +137,7 @@ struct RunArguments {
 struct CheckArguments {
     /// Images to try, of registries that this server serves
     #[arg(value_name = "IMAGE")]
-    images: Vec<Image>,
+    images: Vec<ImageName>,
 }
 
 /// Add a client and print its link.

@@ -7,9 +7,9 @@ use super::outgoing::{Outgoing, SendError};
 use crate::store::Manifest;
 use bytes::Bytes;
 use docxy_protocol::frame;
-use docxy_protocol::limits::{PREFETCH_MAX_BYTES, PREFETCH_MAX_ITEMS};
+use docxy_protocol::limits::{PREFETCH_BYTES_MAX, PREFETCH_ITEMS_MAX};
 use docxy_protocol::name::Digest;
-use docxy_protocol::prefetch::{Content, PrefetchItem};
+use docxy_protocol::prefetch::{ContentKind, PrefetchItem};
 
 /// Behind all answers, and before all but the first segment of what is large: whoever gets this would
 /// have to ask for it otherwise, and then it would be an answer.
@@ -32,18 +32,18 @@ impl Ahead {
     /// Sends a manifest. `false` if it, and so what would follow it, has no place any more.
     pub(crate) async fn manifest(&mut self, manifest: &Manifest) -> Result<bool, SendError> {
         let content_type = manifest.content_type().unwrap_or_default().to_owned();
-        let content = Content::Manifest { content_type };
+        let content = ContentKind::Manifest { content_type };
         self.item(manifest.digest.clone(), content, manifest.bytes.clone()).await
     }
 
     /// The same of a small blob.
     pub(crate) async fn blob(&mut self, digest: Digest, bytes: Bytes) -> Result<bool, SendError> {
-        self.item(digest, Content::Blob, bytes).await
+        self.item(digest, ContentKind::Blob, bytes).await
     }
 
-    async fn item(&mut self, digest: Digest, content: Content, bytes: Bytes) -> Result<bool, SendError> {
+    async fn item(&mut self, digest: Digest, content: ContentKind, bytes: Bytes) -> Result<bool, SendError> {
         let Ok(item) = PrefetchItem::new(digest, content, bytes.len()) else { return Ok(false) };
-        if self.items == PREFETCH_MAX_ITEMS || self.bytes + bytes.len() > PREFETCH_MAX_BYTES {
+        if self.items == PREFETCH_ITEMS_MAX || self.bytes + bytes.len() > PREFETCH_BYTES_MAX {
             return Ok(false);
         }
         // Digest and media type are bounded, so the frame is.

@@ -19,8 +19,8 @@ use crate::upstream::{Answer, AnswerBody, Download, Upstream};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
-use docxy_protocol::limits::SEGMENT;
-use docxy_protocol::reply::{Body, Reply, Response};
+use docxy_protocol::limits::SEGMENT_SIZE;
+use docxy_protocol::reply::{BodyFraming, Reply, Response};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::segment::SegmentLayout;
 use pieces::Pieces;
@@ -165,15 +165,15 @@ async fn send<'a>(
     let layout = match &upstream.body {
         AnswerBody::Stream(download) if is_blob(&request.operation) => download
             .length()
-            .and_then(|length| SegmentLayout::new(length, SEGMENT).ok())
+            .and_then(|length| SegmentLayout::new(length, SEGMENT_SIZE).ok())
             .filter(|l| l.count() > 1),
         _ => None,
     };
     let shape = match (&upstream.body, layout) {
-        (AnswerBody::None, _) => Body::None,
-        (AnswerBody::Small(bytes), _) => Body::Whole { length: Some(bytes.len() as u64) },
-        (AnswerBody::Stream(_), Some(layout)) => Body::Segmented(layout),
-        (AnswerBody::Stream(download), None) => Body::Whole { length: download.length() },
+        (AnswerBody::None, _) => BodyFraming::None,
+        (AnswerBody::Small(bytes), _) => BodyFraming::Chunked { length: Some(bytes.len() as u64) },
+        (AnswerBody::Stream(_), Some(layout)) => BodyFraming::Segmented(layout),
+        (AnswerBody::Stream(download), None) => BodyFraming::Chunked { length: download.length() },
     };
     let status = upstream.status.as_u16();
     let headers = std::mem::take(&mut upstream.headers);
@@ -269,7 +269,10 @@ async fn fill(
     // The end of the body must be seen before the answer may say that it was whole.
     match download.next().await? {
         None if spare.is_empty() => Ok(layout.length()),
-        _ => Err(Fault::new(Hop::Cdn, FaultKind::BadAnswer, "the body is longer than announced").into()),
+        _ => {
+            Err(Fault::new(Hop::Cdn, FaultKind::MalformedResponse, "the body is longer than announced")
+                .into())
+        }
     }
 }
 
@@ -299,5 +302,5 @@ fn is_blob(operation: &Operation) -> bool {
 fn head(reply: &Reply) -> Result<bytes::Bytes, Fault> {
     frame::encode(reply)
         .map(bytes::Bytes::from)
-        .map_err(|error| Fault::new(Hop::Registry, FaultKind::BadAnswer, error))
+        .map_err(|error| Fault::new(Hop::Registry, FaultKind::MalformedResponse, error))
 }

@@ -27,7 +27,7 @@ impl Pieces {
     pub(super) async fn write(&mut self, mut bytes: Bytes) -> Result<(), SendError> {
         while !bytes.is_empty() {
             let count =
-                u32::try_from(bytes.len()).unwrap_or(ChunkHeader::MAX_DATA).min(ChunkHeader::MAX_DATA);
+                u32::try_from(bytes.len()).unwrap_or(ChunkHeader::DATA_MAX).min(ChunkHeader::DATA_MAX);
             self.announce(ChunkHeader::Data(count)).await?;
             self.stream.write(bytes.split_to(count as usize)).await?;
         }

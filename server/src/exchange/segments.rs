@@ -6,7 +6,7 @@
 //! one that has ended, and its stream is reset at once. A segment stream costs no task and no channel.
 
 use super::outgoing::Outgoing;
-use docxy_protocol::control::Segment;
+use docxy_protocol::control::SegmentHeader;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +43,7 @@ impl SegmentStreams {
     }
 
     /// Hands a segment's stream to its exchange. It is dropped, and so reset, if that has ended.
-    pub(crate) fn add(&self, segment: Segment, stream: Outgoing) {
+    pub(crate) fn add(&self, segment: SegmentHeader, stream: Outgoing) {
         let pending = lock(&self.exchanges).get(&segment.exchange).cloned();
         if let Some(pending) = pending {
             lock(&pending.streams).insert(segment.n, stream);

@@ -4,7 +4,7 @@
 //! Must never depend on how many clients are connected: unauthenticated connections are not in
 //! their way, and they are not in the way of others.
 
-use docxy_protocol::limits::UNAUTHENTICATED_BEFORE_RETRY;
+use docxy_protocol::limits::UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY;
 use quinn::Incoming;
 
 /// What becomes of a first packet.
@@ -27,7 +27,7 @@ pub(super) fn decide(incoming: &Incoming, unauthenticated: usize, draining: bool
 const fn verdict(validated: bool, unauthenticated: usize, draining: bool) -> Verdict {
     if draining {
         Verdict::Refuse
-    } else if unauthenticated >= UNAUTHENTICATED_BEFORE_RETRY && !validated {
+    } else if unauthenticated >= UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY && !validated {
         Verdict::Retry
     } else {
         Verdict::Accept
@@ -41,8 +41,8 @@ mod tests {
     #[test]
     fn an_address_is_validated_under_load_and_a_draining_server_refuses() {
         assert_eq!(verdict(false, 0, false), Verdict::Accept);
-        assert_eq!(verdict(false, UNAUTHENTICATED_BEFORE_RETRY, false), Verdict::Retry);
-        assert_eq!(verdict(true, UNAUTHENTICATED_BEFORE_RETRY, false), Verdict::Accept);
+        assert_eq!(verdict(false, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, false), Verdict::Retry);
+        assert_eq!(verdict(true, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, false), Verdict::Accept);
         assert_eq!(verdict(true, 0, true), Verdict::Refuse);
     }
 }

@@ -13,10 +13,10 @@ use crate::places::ClientPlaces;
 use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::congestion::{Choice, Handle};
-use docxy_protocol::control::{CloseCode, Hello, Notice, StreamHeader};
+use docxy_protocol::control::{CloseCode, ControlMessage, Hello, StreamHeader};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::limits::{
-    AUTHENTICATION_TIMEOUT, HEAD_TIMEOUT, REQUESTS_RECEIVE_WINDOW, STREAMS_PER_CLIENT_MAX,
+    AUTHENTICATED_RECEIVE_WINDOW, AUTHENTICATION_TIMEOUT, STREAM_HEADER_TIMEOUT, STREAMS_PER_CLIENT_MAX,
 };
 use docxy_protocol::text::clean;
 use docxy_protocol::transport;
@@ -115,7 +115,7 @@ async fn authenticate(
 ) -> Result<Authenticated, CloseCode> {
     let connection = handshake(incoming, &shared.quic, congestion).await.map_err(|error| {
         tracing::debug!(error = %clean(error), "handshake failed");
-        CloseCode::Violation
+        CloseCode::ProtocolViolation
     })?;
     *opened = Some(connection.clone());
     let (hello, control) = read_hello(&connection).await?;
@@ -132,13 +132,13 @@ async fn handshake(
     congestion: &Handle,
 ) -> Result<Connection, ConnectionError> {
     let mut config = quic.clone();
-    config.transport_config(Arc::new(transport::server(congestion)));
+    config.transport_config(Arc::new(transport::server_config(congestion)));
     incoming.accept_with(Arc::new(config))?.await
 }
 
 async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>) {
     let Authenticated { connection, hello, mut control, mut clients } = authenticated;
-    connection.set_receive_window(VarInt::from_u32(REQUESTS_RECEIVE_WINDOW));
+    connection.set_receive_window(VarInt::from_u32(AUTHENTICATED_RECEIVE_WINDOW));
     connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_PER_CLIENT_MAX));
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
@@ -148,7 +148,7 @@ async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>
     let paths = Arc::clone(&shared.paths);
     let mut observer = Observer::begin(handle, paths, hello.name.clone(), remote(), Instant::now());
     let entry = shared.roster.enter(&hello.name, &connection);
-    notify(&mut control, &Notice::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
+    notify(&mut control, &ControlMessage::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
 
     let streams = TaskTracker::new();
     let client = Arc::new(Client {
@@ -180,7 +180,7 @@ async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>
             }
             () = shared.drain.cancelled(), if !draining => {
                 draining = true;
-                notify(&mut control, &Notice::Draining).await;
+                notify(&mut control, &ControlMessage::Draining).await;
                 // Segment streams still come in, or running answers could not finish.
                 streams.close();
             }
@@ -214,10 +214,10 @@ async fn admit(clients: &ClientWatch, hello: &Hello) -> Result<(), CloseCode> {
 
 /// Reads the first stream, which has to say who is calling.
 async fn read_hello(connection: &Connection) -> Result<(Hello, SendStream), CloseCode> {
-    let (send, mut receive) = connection.accept_bi().await.map_err(|_| CloseCode::Violation)?;
+    let (send, mut receive) = connection.accept_bi().await.map_err(|_| CloseCode::ProtocolViolation)?;
     match frame::read(&mut receive).await {
         Ok(StreamHeader::Hello(hello)) => Ok((hello, send)),
-        Ok(_) | Err(_) => Err(CloseCode::Violation),
+        Ok(_) | Err(_) => Err(CloseCode::ProtocolViolation),
     }
 }
 
@@ -242,7 +242,7 @@ fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut rec
     let id = u64::from(receive.id());
     let answer = Outgoing::new(send, client.shared.streams.token());
     let mut reading =
-        Box::pin(async move { tokio::time::timeout(HEAD_TIMEOUT, frame::read(&mut receive)).await });
+        Box::pin(async move { tokio::time::timeout(STREAM_HEADER_TIMEOUT, frame::read(&mut receive)).await });
     let segments = match (&mut reading).now_or_never() {
         Some(Ok(Ok(StreamHeader::Segment(segment)))) => return client.segments.add(segment, answer),
         Some(header) => {
@@ -295,7 +295,7 @@ async fn begin(
     }
 }
 
-async fn notify(control: &mut SendStream, notice: &Notice) {
+async fn notify(control: &mut SendStream, notice: &ControlMessage) {
     if let Ok(frame) = frame::encode(notice) {
         // A client that is gone is noticed by the accepting, and one that doesn't read must not
         // keep us from it.

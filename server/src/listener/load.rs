@@ -4,7 +4,7 @@
 
 use super::unauthenticated::Unauthenticated;
 use crate::places::Places;
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use std::sync::Arc;
 use tokio::signal::unix::Signal;
 use tokio_util::task::TaskTracker;
@@ -19,7 +19,7 @@ pub(super) struct Load {
     /// included.
     pub(super) streams: TaskTracker,
     pub(super) places: Arc<Places>,
-    pub(super) log: Log,
+    pub(super) log: LogHandle,
 }
 
 impl Load {

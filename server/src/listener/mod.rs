@@ -24,7 +24,7 @@ use crate::upstream::UpstreamError;
 use accept_policy::Verdict;
 use connection::Shared;
 use docxy_host::log_rate_limit::LogLimits;
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{DRAIN_TIMEOUT, UPSTREAM_REQUESTS_MAX};
 use docxy_protocol::tls::{self, TlsError};
@@ -80,7 +80,7 @@ pub struct Controls {
     /// `SIGUSR1`: asks what is under way.
     pub report: Signal,
     /// Tells how many lines the log has lost.
-    pub log: Log,
+    pub log: LogHandle,
 }
 
 /// Serves until told to end.
@@ -170,7 +170,7 @@ pub async fn serve(
 /// What all connections have in common. Each gets transport settings of its own when it is accepted.
 fn server_config(state: &State) -> Result<ServerConfig, ServeError> {
     let identity = state.identity()?;
-    let crypto = tls::server(identity.certificate, identity.key)?;
+    let crypto = tls::server_config(identity.certificate, identity.key)?;
     Ok(ServerConfig::new(Arc::new(crypto), state.quic_keys()?.token_key()))
 }
 

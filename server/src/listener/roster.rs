@@ -49,7 +49,7 @@ impl Roster {
         while client.connections.len() > CONNECTIONS_PER_CLIENT_MAX
             && let Some(oldest) = client.connections.pop_front()
         {
-            let code = CloseCode::TooMany;
+            let code = CloseCode::TooManyConnections;
             oldest.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
         }
         client.share_memory();

@@ -5,7 +5,7 @@
 //! oldest connection of the network that holds most. Must never close a client's connection.
 
 use super::paths::Network;
-use docxy_protocol::limits::{UNAUTHENTICATED_MAX, UNAUTHENTICATED_PER_NETWORK_MAX};
+use docxy_protocol::limits::{UNAUTHENTICATED_CONNECTIONS_MAX, UNAUTHENTICATED_CONNECTIONS_PER_NETWORK_MAX};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ pub(super) struct Place {
 
 impl Unauthenticated {
     pub(super) fn new() -> Arc<Self> {
-        Self::with_limits(UNAUTHENTICATED_MAX, UNAUTHENTICATED_PER_NETWORK_MAX)
+        Self::with_limits(UNAUTHENTICATED_CONNECTIONS_MAX, UNAUTHENTICATED_CONNECTIONS_PER_NETWORK_MAX)
     }
 
     fn with_limits(max: usize, max_per_network: usize) -> Arc<Self> {

@@ -34,7 +34,7 @@ impl Identity {
         let pem = String::from_utf8(pem).map_err(|_| damaged("not text".into()))?;
         let key = KeyPair::from_pem(&pem).map_err(|e| damaged(e.to_string()))?;
         let certificate = certificate(&key).map_err(|e| damaged(e.to_string()))?;
-        let pin = Pin::of_certificate(&certificate).map_err(|e| damaged(e.to_string()))?;
+        let pin = Pin::from_certificate(&certificate).map_err(|e| damaged(e.to_string()))?;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
         Ok(Self { certificate, key, pin })
     }
@@ -68,7 +68,7 @@ mod tests {
         let first = Identity::load_or_create(&path).unwrap();
         let second = Identity::load_or_create(&path).unwrap();
         assert_eq!(first.pin, second.pin);
-        docxy_protocol::tls::server(second.certificate, second.key).unwrap();
+        docxy_protocol::tls::server_config(second.certificate, second.key).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("-----BEGIN PRIVATE KEY-----"));
     }

@@ -69,7 +69,7 @@ impl Files {
     /// A manifest; `None` if it is not there, or not what it should be.
     pub(super) fn read(&self, key: &Key) -> Option<Manifest> {
         let content = Bytes::from(fs::read(self.path(key)).ok()?);
-        let (headers, start) = frame::split::<Headers>(&content).ok()?;
+        let (headers, start) = frame::decode_prefix::<Headers>(&content).ok()?;
         Manifest::new(key.digest.clone(), headers, content.slice(start..)).ok()
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::MAX_PREFETCH_MANIFEST;
+use docxy_protocol::limits::PREFETCH_MANIFEST_MAX;
 use docxy_protocol::name::{Digest, Registry, Repository};
 use http::header;
 
@@ -43,7 +43,7 @@ impl Key {
 
 impl RepositoryKey {
     pub(super) fn new(registry: &Registry, repository: &Repository) -> Self {
-        Self(Digester::sha256().of(format!("{registry}/{repository}").as_bytes()).hex().to_owned())
+        Self(Digester::sha256().digest(format!("{registry}/{repository}").as_bytes()).hex().to_owned())
     }
 }
 
@@ -51,7 +51,7 @@ impl Manifest {
     /// # Errors
     /// Where the bytes hash to something else.
     pub(crate) fn new(digest: Digest, headers: Headers, bytes: Bytes) -> Result<Self, WrongDigest> {
-        let found = Digester::matching(&digest).of(&bytes);
+        let found = Digester::matching(&digest).digest(&bytes);
         if found == digest {
             Ok(Self { digest, headers, bytes })
         } else {
@@ -65,7 +65,7 @@ impl Manifest {
     /// # Errors
     /// Where the bytes hash to something else.
     pub(crate) async fn check(digest: Digest, headers: Headers, bytes: Bytes) -> Result<Self, WrongDigest> {
-        if bytes.len() <= MAX_PREFETCH_MANIFEST {
+        if bytes.len() <= PREFETCH_MANIFEST_MAX {
             return Self::new(digest, headers, bytes);
         }
         let checked = tokio::task::spawn_blocking(move || Self::new(digest, headers, bytes)).await;
@@ -74,6 +74,6 @@ impl Manifest {
 
     /// What its registry calls it.
     pub(crate) fn content_type(&self) -> Option<&str> {
-        self.headers.text(&header::CONTENT_TYPE)
+        self.headers.get_str(&header::CONTENT_TYPE)
     }
 }

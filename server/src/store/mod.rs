@@ -177,7 +177,7 @@ mod tests {
     use std::path::Path;
 
     fn manifest(text: &str) -> (Key, Arc<Manifest>) {
-        let digest = Digester::sha256().of(text.as_bytes());
+        let digest = Digester::sha256().digest(text.as_bytes());
         let mut headers = Headers::default();
         headers.set(header::CONTENT_TYPE, HeaderValue::from_static("a/b"));
         let bytes = Bytes::copy_from_slice(text.as_bytes());
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn other_bytes_are_refused() {
-        let digest = Digester::sha256().of(b"a");
+        let digest = Digester::sha256().digest(b"a");
         let error = Manifest::new(digest, Headers::default(), Bytes::from_static(b"b")).unwrap_err();
         assert!(error.to_string().starts_with("what should be sha256:ca978112"), "{error}");
     }

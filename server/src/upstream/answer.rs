@@ -8,7 +8,7 @@ use bytes::Bytes;
 use docxy_protocol::error_body;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::MAX_MANIFEST;
+use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::request::{Method, Operation};
 use http::{HeaderValue, StatusCode, header};
 
@@ -49,7 +49,7 @@ impl Answer {
         rest: Option<BlobSource>,
     ) -> Result<Self, Fault> {
         let (head, incoming) = response.into_parts();
-        let mut headers = Headers::of_response(&head.headers);
+        let mut headers = Headers::filter_response(&head.headers);
         let status = head.status;
         if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
             // Whatever can be followed was followed by now. An engine would follow it past us, a
@@ -66,7 +66,7 @@ impl Answer {
             || matches!(operation, Operation::Token(_) | Operation::Manifest { .. })
         {
             let body = if status.is_success() {
-                let body = collect_up_to(MAX_MANIFEST, hop, incoming).await?;
+                let body = collect_up_to(MANIFEST_MAX, hop, incoming).await?;
                 if matches!(operation, Operation::Token(_)) {
                     check_tokens(&body)?;
                 }
@@ -91,8 +91,8 @@ impl Answer {
 /// The body that tells an engine of an upstream error.
 fn error_body_of(headers: &mut Headers, status: StatusCode, original: Bytes, operation: &Operation) -> Bytes {
     let encoded =
-        headers.text(&header::CONTENT_ENCODING).is_some_and(|e| !e.eq_ignore_ascii_case("identity"));
-    let json = headers.text(&header::CONTENT_TYPE).is_some_and(|t| t.starts_with(error_body::MEDIA_TYPE));
+        headers.get_str(&header::CONTENT_ENCODING).is_some_and(|e| !e.eq_ignore_ascii_case("identity"));
+    let json = headers.get_str(&header::CONTENT_TYPE).is_some_and(|t| t.starts_with(error_body::MEDIA_TYPE));
     if encoded && json && !original.is_empty() {
         // Compressed because the engine asked for it; it can read what we cannot.
         return original;
@@ -100,5 +100,5 @@ fn error_body_of(headers: &mut Headers, status: StatusCode, original: Bytes, ope
     let readable = if encoded { Bytes::new() } else { original };
     headers.remove(&header::CONTENT_ENCODING);
     headers.set(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
-    error_body::of_upstream(status, &readable, operation.unknown_code()).into()
+    error_body::from_upstream(status, &readable, operation.unknown_code()).into()
 }

@@ -7,7 +7,7 @@ use super::retry::{Budget, Chance, Patience, asked_to_wait, is_passing};
 use super::token_service::sensitive;
 use crate::settings::{RegistrySettings, Settings};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::MAX_MANIFEST;
+use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::secret::Secret;
 use http::header;
@@ -141,10 +141,10 @@ impl Api {
 
     /// The same answer with all of its manifest.
     async fn read(&self, answer: Followed) -> Result<Followed, Fault> {
-        let length = answer.response.body().size_hint().exact().unwrap_or(MAX_MANIFEST as u64);
+        let length = answer.response.body().size_hint().exact().unwrap_or(MANIFEST_MAX as u64);
         let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(READ_AT_A_TIME as u32);
         // Nobody closes it, so this waits and no more.
         let _place = self.reading.acquire_many(kib).await;
-        answer.whole(MAX_MANIFEST).await
+        answer.whole(MANIFEST_MAX).await
     }
 }

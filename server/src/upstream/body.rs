@@ -6,7 +6,7 @@ use super::follow::Followed;
 use super::origin;
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::{MAX_SMALL_BODY, UPSTREAM_IDLE_TIMEOUT};
+use docxy_protocol::limits::{SMALL_BODY_MAX, UPSTREAM_IDLE_TIMEOUT};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -37,7 +37,7 @@ impl Followed {
 
 /// Reads a body that is small by its nature.
 pub(super) async fn collect(hop: Hop, body: Body) -> Result<Bytes, Fault> {
-    collect_up_to(MAX_SMALL_BODY, hop, body).await
+    collect_up_to(SMALL_BODY_MAX, hop, body).await
 }
 
 /// Reads a body of `most` bytes at most.
@@ -48,7 +48,7 @@ pub(super) async fn collect_up_to(most: usize, hop: Hop, body: Body) -> Result<B
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Fault::new(
             hop,
-            FaultKind::BadAnswer,
+            FaultKind::MalformedResponse,
             format!("sends more than {most} bytes where little is due"),
         )),
         Ok(Err(error)) => Err(broke(origin::reason(&*error))),

@@ -8,8 +8,8 @@ use super::{Answer, AnswerBody, Served, Upstream};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
-use docxy_protocol::image::Image;
-use docxy_protocol::limits::MAX_MANIFEST;
+use docxy_protocol::image_name::ImageName;
+use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
@@ -28,7 +28,7 @@ pub(crate) struct Finding {
 impl Upstream {
     /// Tries the way to the registry of this image. The first hop that fails ends it: what lies behind
     /// cannot be reached.
-    pub(crate) async fn check(&self, image: &Image) -> Vec<Finding> {
+    pub(crate) async fn check(&self, image: &ImageName) -> Vec<Finding> {
         let mut findings = Vec::new();
         let tried = match self.served(&image.registry) {
             Ok(served) => try_hops(self, served, image, &mut findings).await,
@@ -56,7 +56,11 @@ impl Upstream {
 
 type Tried<T> = Result<T, (&'static str, Fault)>;
 
-async fn try_doorstep(registry: &Registry, image: Option<&Image>, findings: &mut Vec<Finding>) -> Tried<()> {
+async fn try_doorstep(
+    registry: &Registry,
+    image: Option<&ImageName>,
+    findings: &mut Vec<Finding>,
+) -> Tried<()> {
     let mut found = |what, text: String| findings.push(Finding { what, outcome: Ok(clean(text)) });
     let (api, realm) = registry.check_challenge().await.map_err(|fault| ("registry", fault))?;
     found("registry", format!("{api} answers"));
@@ -73,7 +77,7 @@ async fn try_doorstep(registry: &Registry, image: Option<&Image>, findings: &mut
 async fn try_hops(
     upstream: &Upstream,
     served: &Served,
-    image: &Image,
+    image: &ImageName,
     findings: &mut Vec<Finding>,
 ) -> Tried<()> {
     try_doorstep(&served.registry, Some(image), findings).await?;
@@ -83,7 +87,7 @@ async fn try_hops(
     found("manifest", format!("{image} is there"));
     let quota = Quota::of(&head.headers).map(|quota| quota.in_words());
     found("quota", quota.unwrap_or_else(|| "the registry speaks of no limit".into()));
-    let digest = head.headers.text(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
+    let digest = head.headers.get_str(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
     let blob = blob_of(upstream, &request, digest).await.map_err(|fault| ("manifest", fault))?;
     let bytes = read_blob(upstream, image, &blob).await.map_err(|fault| ("CDN", fault))?;
     found("CDN", format!("{bytes} bytes of {} came", blob.digest));
@@ -114,7 +118,7 @@ async fn blob_of(
     Err(nonsense("names an index of indexes"))
 }
 
-async fn read_blob(upstream: &Upstream, image: &Image, blob: &Descriptor) -> Result<usize, Fault> {
+async fn read_blob(upstream: &Upstream, image: &ImageName, blob: &Descriptor) -> Result<usize, Fault> {
     let mut request = request(image, &image.reference, Method::Get);
     request.operation = Operation::Blob {
         repository: image.repository.clone(),
@@ -126,14 +130,14 @@ async fn read_blob(upstream: &Upstream, image: &Image, blob: &Descriptor) -> Res
     let mut bytes = 0;
     while let Some(chunk) = download.next().await? {
         bytes += chunk.len();
-        if bytes > MAX_MANIFEST {
+        if bytes > MANIFEST_MAX {
             break;
         }
     }
     Ok(bytes)
 }
 
-fn request(image: &Image, reference: &Reference, method: Method) -> Request {
+fn request(image: &ImageName, reference: &Reference, method: Method) -> Request {
     let mut headers = Headers::default();
     if let Ok(accept) = HeaderValue::try_from(MEDIA_TYPES.join(", ")) {
         headers.set(header::ACCEPT, accept);
@@ -157,5 +161,5 @@ fn expect_ok(answer: Result<Answer, Fault>) -> Result<Answer, Fault> {
 }
 
 fn nonsense(detail: impl std::fmt::Display) -> Fault {
-    Fault::new(Hop::Registry, FaultKind::BadAnswer, detail)
+    Fault::new(Hop::Registry, FaultKind::MalformedResponse, detail)
 }

@@ -4,7 +4,7 @@
 //! name that changes its mind in between (DNS rebinding) gains nothing.
 
 use super::guard::{Guard, GuardError, HTTPS_PORT};
-use docxy_protocol::limits::CONNECT_TIMEOUT;
+use docxy_protocol::limits::UPSTREAM_CONNECT_TIMEOUT;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
@@ -49,7 +49,7 @@ impl Connector {
         let mut http = HttpConnector::new_with_resolver(Settled(addresses));
         http.enforce_http(false);
         http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        http.set_connect_timeout(Some(UPSTREAM_CONNECT_TIMEOUT));
         // It would not ask the resolver about a literal address, nor take its port beside one in the URL.
         Ok(http.call(Uri::from_static("https://settled")).await?)
     }

@@ -158,7 +158,7 @@ impl<S: Source> Rest<S> {
         if let Some(skip) = self.promise.kept_by(reached, head.status, &head.headers, length) {
             return Ok(Part { hop, body, skip });
         }
-        let bad = |detail| Fault::new(hop, FaultKind::BadAnswer, detail);
+        let bad = |detail| Fault::new(hop, FaultKind::MalformedResponse, detail);
         let told = || bad(format!("answers {} when asked for the rest of a body", head.status));
         Err(match head.status {
             status if status.is_success() => {
@@ -185,9 +185,10 @@ fn is_passing(status: StatusCode) -> bool {
 /// What a failure to ask means.
 fn of(fault: Fault) -> Setback {
     match fault.kind {
-        FaultKind::Unreachable | FaultKind::TimedOut | FaultKind::BadAnswer | FaultKind::Truncated => {
-            Setback::Passing(fault, None)
-        }
+        FaultKind::Unreachable
+        | FaultKind::TimedOut
+        | FaultKind::MalformedResponse
+        | FaultKind::Truncated => Setback::Passing(fault, None),
         _ => Setback::Final(fault),
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn of(hop: Hop, host: &impl fmt::Display, error: &legacy::Error) -> F
         let detail = format_args!("{host}: its certificate is for another name");
         return Fault::new(hop, FaultKind::Unreachable, detail);
     }
-    let kind = if is_nonsense(error) { FaultKind::BadAnswer } else { FaultKind::Unreachable };
+    let kind = if is_nonsense(error) { FaultKind::MalformedResponse } else { FaultKind::Unreachable };
     Fault::new(hop, kind, format_args!("{host}: {}", reason(error)))
 }
 

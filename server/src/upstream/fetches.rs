@@ -15,7 +15,7 @@ use crate::store::{Key, Manifest, Store};
 use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
-use docxy_protocol::limits::MAX_MANIFEST;
+use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderValue, StatusCode, header};
@@ -107,9 +107,9 @@ impl Fetch {
             return Ok(Got::Other(SmallAnswer::of(answer)));
         }
         let (head, body) = response.into_parts();
-        let headers = Headers::of_response(&head.headers);
+        let headers = Headers::filter_response(&head.headers);
         quota.note(&headers);
-        let bytes = collect_up_to(MAX_MANIFEST, hop, body).await?;
+        let bytes = collect_up_to(MANIFEST_MAX, hop, body).await?;
         let (asked, repository) = match request.operation {
             Operation::Manifest { reference: Reference::Digest(digest), repository, .. } => {
                 (Some(digest), repository)
@@ -117,10 +117,14 @@ impl Fetch {
             Operation::Manifest { repository, .. } => (None, repository),
             _ => return Err(Fault::new(Hop::Server, FaultKind::Internal, "a fetch of what is no manifest")),
         };
-        let digest = asked.or(said).unwrap_or_else(|| Digester::sha256().of(&bytes));
+        let digest = asked.or(said).unwrap_or_else(|| Digester::sha256().digest(&bytes));
         let lasting = quota::without_passing_fields(headers.clone());
         let manifest = Manifest::check(digest.clone(), lasting, bytes).await.map_err(|wrong| {
-            Fault::new(hop, FaultKind::BadAnswer, format!("sends a manifest that was not kept: {wrong}"))
+            Fault::new(
+                hop,
+                FaultKind::MalformedResponse,
+                format!("sends a manifest that was not kept: {wrong}"),
+            )
         })?;
         let manifest = Arc::new(manifest);
         store.put(&Key::new(&name, &repository, digest), &manifest).await;

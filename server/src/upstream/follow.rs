@@ -6,7 +6,7 @@
 use super::body::{self, Body};
 use super::origin::Origin;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::{MAX_REDIRECTS, UPSTREAM_HEAD_TIMEOUT};
+use docxy_protocol::limits::{REDIRECTS_MAX, UPSTREAM_HEADER_TIMEOUT};
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
 use url::Url;
@@ -28,25 +28,24 @@ pub(super) async fn follow(
     mut headers: HeaderMap,
 ) -> Result<Followed, Fault> {
     let mut hop = Hop::Registry;
-    for _ in 0..=MAX_REDIRECTS {
+    for _ in 0..=REDIRECTS_MAX {
         let mut request = http::Request::new(http_body_util::Full::default());
         *request.method_mut() = method.clone();
         *request.headers_mut() = headers.clone();
-        let response = origin.send(hop, &url, request, UPSTREAM_HEAD_TIMEOUT).await?;
+        let response = origin.send(hop, &url, request, UPSTREAM_HEADER_TIMEOUT).await?;
         let Some(location) = redirect(&response) else {
             return Ok(Followed { hop, response: response.map(body::on_its_way) });
         };
-        let next =
-            location.to_str().ok().and_then(|location| url.join(location).ok()).ok_or_else(|| {
-                Fault::new(hop, FaultKind::BadAnswer, "a redirect to something that is no URL")
-            })?;
+        let next = location.to_str().ok().and_then(|location| url.join(location).ok()).ok_or_else(|| {
+            Fault::new(hop, FaultKind::MalformedResponse, "a redirect to something that is no URL")
+        })?;
         if next.origin() != url.origin() {
             headers.remove(header::AUTHORIZATION);
             hop = Hop::Cdn;
         }
         url = next;
     }
-    Err(Fault::new(hop, FaultKind::RedirectRefused, format!("more than {MAX_REDIRECTS} redirects")))
+    Err(Fault::new(hop, FaultKind::RedirectRefused, format!("more than {REDIRECTS_MAX} redirects")))
 }
 
 fn redirect(response: &http::Response<Incoming>) -> Option<&http::HeaderValue> {

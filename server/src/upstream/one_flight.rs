@@ -154,7 +154,7 @@ mod tests {
     /// A 429 that wants this many seconds.
     fn limited(retry_after: &'static str) -> NoToken {
         let lines = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(retry_after))]);
-        let headers = Headers::of_response(&lines);
+        let headers = Headers::filter_response(&lines);
         let body = "slow down".into();
         NoToken::Limited(Box::new(SmallAnswer { status: StatusCode::TOO_MANY_REQUESTS, headers, body }))
     }

@@ -96,7 +96,7 @@ pub(super) fn without_passing_fields(mut headers: Headers) -> Headers {
 
 /// The body of a 429, with what the engine's user can do about it behind the registry's own words.
 pub(super) fn explained(registry: &Registry, headers: &Headers, body: &[u8]) -> Vec<u8> {
-    let body = error_body::of_upstream(StatusCode::TOO_MANY_REQUESTS, body, "TOOMANYREQUESTS");
+    let body = error_body::from_upstream(StatusCode::TOO_MANY_REQUESTS, body, "TOOMANYREQUESTS");
     let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(&body) else { return body };
     let Some(message) = document.pointer_mut("/errors/0/message") else { return body };
     let said = CleanText::<500>::from(message.as_str().unwrap_or_default());
@@ -114,7 +114,7 @@ fn advice(registry: &Registry, headers: &Headers) -> String {
         _ => format!("{registry} wants fewer requests"),
     };
     let window = quota.as_ref().and_then(|quota| quota.text(&LIMIT)?.split_once(";w=")?.1.parse().ok());
-    let asked = headers.text(&header::RETRY_AFTER).and_then(|text| text.trim().parse().ok());
+    let asked = headers.get_str(&header::RETRY_AFTER).and_then(|text| text.trim().parse().ok());
     let when = match (asked, window) {
         (Some(seconds), _) => format!("come back in {}", duration(seconds)),
         (None, Some(seconds)) => format!("come back in {} at the latest", duration(seconds)),
@@ -149,7 +149,7 @@ mod tests {
         let line = |(name, value): &(&'static str, &'static str)| {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
-        Headers::of_response(&lines.iter().map(line).collect::<HeaderMap>())
+        Headers::filter_response(&lines.iter().map(line).collect::<HeaderMap>())
     }
 
     const USED_UP: [(&str, &str); 3] = [
@@ -196,6 +196,6 @@ mod tests {
         last.note(&headers(&[]));
         let mut answer = headers(&[("ratelimit-remaining", "7;w=21600")]);
         last.put_on(&mut answer);
-        assert_eq!(answer.text(&REMAINING), Some("0;w=21600"));
+        assert_eq!(answer.get_str(&REMAINING), Some("0;w=21600"));
     }
 }

@@ -62,7 +62,7 @@ mod tests {
             registry: "ghcr.io".parse().unwrap(),
             operation: Operation::Ping,
             authorization: Authorization::Bearer(Secret::new("t")),
-            headers: Headers::of_request(&lines),
+            headers: Headers::filter_request(&lines),
             prefetch: None,
         };
         let request = for_manifest(&asked, &repository, &reference, Method::Head);

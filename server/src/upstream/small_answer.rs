@@ -24,7 +24,7 @@ impl SmallAnswer {
     pub(super) async fn read(hop: Hop, response: http::Response<Body>) -> Self {
         let (head, body) = response.into_parts();
         let body = collect(hop, body).await.unwrap_or_default();
-        Self { status: head.status, headers: Headers::of_response(&head.headers), body }
+        Self { status: head.status, headers: Headers::filter_response(&head.headers), body }
     }
 
     /// The same of an answer that was checked.
@@ -43,7 +43,7 @@ impl SmallAnswer {
     pub(super) fn without_words(answer: Answer) -> Self {
         let Answer { status, mut headers, .. } = answer;
         headers.set(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
-        let body = error_body::of_upstream(status, b"", "MANIFEST_UNKNOWN");
+        let body = error_body::from_upstream(status, b"", "MANIFEST_UNKNOWN");
         Self { status, headers, body: body.into() }
     }
 

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::{AUTH_PROBE_TIMEOUT, MAX_TOKEN, MAX_TOKEN_ANSWER};
+use docxy_protocol::limits::{AUTH_PROBE_TIMEOUT, TOKEN_MAX, TOKEN_RESPONSE_MAX};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -58,7 +58,7 @@ impl NoToken {
     /// What an operator is told of it.
     pub(super) fn into_fault(self, hop: Hop) -> Fault {
         match self {
-            Self::Refused => Fault::new(hop, FaultKind::BadAnswer, "grants no token"),
+            Self::Refused => Fault::new(hop, FaultKind::MalformedResponse, "grants no token"),
             Self::Limited(_) => Fault::new(hop, FaultKind::Overloaded, "answers 429, its limit is reached"),
             Self::Fault(fault) => fault,
         }
@@ -130,7 +130,7 @@ impl TokenService {
         }
         let response = origin.send(Hop::Auth, &url, http, AUTH_PROBE_TIMEOUT).await?;
         let answer = Followed { hop: Hop::Auth, response: response.map(body::on_its_way) };
-        answer.whole(MAX_TOKEN_ANSWER).await
+        answer.whole(TOKEN_RESPONSE_MAX).await
     }
 
     /// Asks for a token for the server's own use: see [`Token::of`].
@@ -165,16 +165,19 @@ impl Token {
             return Ok(None);
         }
         if !status.is_success() {
-            return Err(Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("answers {status}")).into());
+            return Err(
+                Fault::new(Hop::Auth, FaultKind::MalformedResponse, format!("answers {status}")).into()
+            );
         }
         let body = collect(Hop::Auth, response.into_body()).await?;
         check_tokens(&body)?;
-        let parsed: TokenAnswer = serde_json::from_slice(&body)
-            .map_err(|_| Fault::new(Hop::Auth, FaultKind::BadAnswer, "answers something that is no token"))?;
+        let parsed: TokenAnswer = serde_json::from_slice(&body).map_err(|_| {
+            Fault::new(Hop::Auth, FaultKind::MalformedResponse, "answers something that is no token")
+        })?;
         let secret = parsed
             .token
             .or(parsed.access_token)
-            .ok_or_else(|| Fault::new(Hop::Auth, FaultKind::BadAnswer, "answers without a token"))?;
+            .ok_or_else(|| Fault::new(Hop::Auth, FaultKind::MalformedResponse, "answers without a token"))?;
         let lifetime = Duration::from_secs(parsed.expires_in.unwrap_or(DEFAULT_LIFETIME));
         Ok(Some(Self { secret: Secret::new(secret), lifetime }))
     }
@@ -197,9 +200,9 @@ pub(super) fn check_tokens(answer: &[u8]) -> Result<(), Fault> {
     // What cannot be read has none that we would use; an engine judges for itself.
     let Ok(fields) = serde_json::from_slice::<HashMap<String, Value>>(answer) else { return Ok(()) };
     let longest = fields.values().filter_map(Value::as_str).map(str::len).max().unwrap_or_default();
-    if longest > MAX_TOKEN {
-        let detail = format!("sends a token of {longest} bytes, and {MAX_TOKEN} are the most");
-        return Err(Fault::new(Hop::Auth, FaultKind::BadAnswer, detail));
+    if longest > TOKEN_MAX {
+        let detail = format!("sends a token of {longest} bytes, and {TOKEN_MAX} are the most");
+        return Err(Fault::new(Hop::Auth, FaultKind::MalformedResponse, detail));
     }
     Ok(())
 }

@@ -108,7 +108,7 @@ impl Tokens {
             Ok(Some(service)) => service,
             Ok(None) => {
                 let detail = "has no token service: it wants no token";
-                return Err(Fault::new(Hop::Registry, FaultKind::BadAnswer, detail));
+                return Err(Fault::new(Hop::Registry, FaultKind::MalformedResponse, detail));
             }
             Err(no_token) => return no_token.into_answer(),
         };
@@ -137,7 +137,12 @@ impl Tokens {
             // Read to the end, so that the connection can serve the next request.
             collect(hop, response.into_body()).await?;
             if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
-                return Err(Fault::new(hop, FaultKind::BadAnswer, format!("answers {status} on /v2/")).into());
+                return Err(Fault::new(
+                    hop,
+                    FaultKind::MalformedResponse,
+                    format!("answers {status} on /v2/"),
+                )
+                .into());
             }
             Ok(Fetched { value, lifetime: CHALLENGE_LIFETIME })
         };
@@ -150,7 +155,8 @@ impl Tokens {
     /// Where it cannot be asked, or refuses.
     pub(super) async fn check(&self, repository: Option<Repository>) -> Result<String, Fault> {
         let patience = Patience::none(tokio::time::Instant::now());
-        let refused = |who: &str| Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("refuses {who}"));
+        let refused =
+            |who: &str| Fault::new(Hop::Auth, FaultKind::MalformedResponse, format!("refuses {who}"));
         let ask = async |payer, who: &str| {
             let token = self.get(&(payer, repository.clone()), patience).await;
             token.map_err(|why| why.into_fault(Hop::Auth))?.ok_or_else(|| refused(who))

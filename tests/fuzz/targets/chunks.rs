@@ -9,13 +9,13 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut left = bytes;
-    while let Some((announced, behind)) = left.split_first_chunk::<{ ChunkHeader::LEN }>() {
+    while let Some((announced, behind)) = left.split_first_chunk::<{ ChunkHeader::SIZE }>() {
         let piece = ChunkHeader::from_bytes(*announced);
         assert_eq!(piece.to_bytes(), *announced);
         left = behind;
         match piece {
             ChunkHeader::Data(count) => {
-                assert!((1..=ChunkHeader::MAX_DATA).contains(&count));
+                assert!((1..=ChunkHeader::DATA_MAX).contains(&count));
                 let Some((_, behind)) = left.split_at_checked(count as usize) else { return };
                 left = behind;
             }

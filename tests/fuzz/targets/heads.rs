@@ -2,11 +2,11 @@
 //! what it asks for stays on the registry's host.
 #![no_main]
 
-use docxy_protocol::control::{Notice, StreamHeader};
+use docxy_protocol::control::{ControlMessage, StreamHeader};
 use docxy_protocol::frame;
-use docxy_protocol::limits::MAX_MANIFEST;
+use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::prefetch::PrefetchItem;
-use docxy_protocol::reply::{Body, Reply};
+use docxy_protocol::reply::{BodyFraming, Reply};
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -24,16 +24,16 @@ fuzz_target!(|bytes: &[u8]| {
         }
         1 => {
             if let Some(Reply::Response(response)) = taken::<Reply>(payload)
-                && let Body::Segmented(layout) = response.body
+                && let BodyFraming::Segmented(layout) = response.body
             {
                 assert!(layout.count() > 0 && !layout.range(layout.count() - 1).is_empty());
                 assert_eq!(layout.range(layout.count() - 1).end, layout.length());
             }
         }
-        2 => drop(taken::<Notice>(payload)),
+        2 => drop(taken::<ControlMessage>(payload)),
         _ => {
             if let Some(item) = taken::<PrefetchItem>(payload) {
-                assert!(item.length() <= MAX_MANIFEST);
+                assert!(item.length() <= MANIFEST_MAX);
             }
         }
     }

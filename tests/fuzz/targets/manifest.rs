@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(Manifest::Index(entries)) => {
             let platform: Platform = "linux/arm/v7".parse().unwrap();
             if let Ok(chosen) = platform.choose(&entries) {
-                assert!(platform.fit(chosen.platform.as_ref().unwrap()).is_some());
+                assert!(platform.match_rank(chosen.platform.as_ref().unwrap()).is_some());
             }
         }
         Err(_) => {}

@@ -2,7 +2,7 @@
 #![no_main]
 
 use docxy_protocol::authorization::Authorization;
-use docxy_protocol::image::Image;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::{Digest, Reference, Registry, Repository, Tag};
 use docxy_protocol::scope::Scope;
 use libfuzzer_sys::fuzz_target;
@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
     again::<Tag>(text);
     again::<Digest>(text);
     again::<Reference>(text);
-    again::<Image>(text);
+    again::<ImageName>(text);
     // Less its registry, a scope's name may look as if it began with another one.
     if let Ok((None, scope)) = Scope::parse(text) {
         assert_eq!(Scope::parse(&scope.to_string()), Ok((None, scope)));

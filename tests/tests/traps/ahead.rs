@@ -1,7 +1,7 @@
 //! What comes ahead of its request: in an engine's order, behind an answer that never waits for it, and nothing for
 //! anybody who may not see it.
 
-use docxy_protocol::prefetch::Content;
+use docxy_protocol::prefetch::ContentKind;
 use docxy_tests::hub::{Fault, Image, PlatformImage, Rule, Site};
 use http::StatusCode;
 
@@ -36,8 +36,8 @@ async fn a_head_brings_all_that_the_engine_will_ask_for_and_each_manifest_is_pai
         assert_eq!(found, expected);
     }
     let media_type = image.index().media_type.to_owned();
-    assert_eq!(*items[0].0.content(), Content::Manifest { content_type: media_type });
-    assert_eq!(*items[2].0.content(), Content::Blob);
+    assert_eq!(*items[0].0.kind(), ContentKind::Manifest { content_type: media_type });
+    assert_eq!(*items[2].0.kind(), ContentKind::Blob);
     assert_eq!((looks(&world.hub), pulls(&world.hub)), (1, 2));
 }
 

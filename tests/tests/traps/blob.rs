@@ -9,7 +9,7 @@ use crate::{
     world::{ALICE, World, hello},
 };
 
-const SEGMENT: u64 = 512 * 1024;
+const SEGMENT_SIZE: u64 = 512 * 1024;
 
 fn assert_is(answer: &Answer, digest: &Digest, len: u64) {
     assert_eq!((answer.status, answer.header("content-length")), (StatusCode::OK, &*len.to_string()));
@@ -24,14 +24,14 @@ async fn a_layer_of_any_size_arrives_to_the_byte() {
     let sizes = [
         0,
         1,
-        SEGMENT - 1,
-        SEGMENT,
-        SEGMENT + 1,
-        2 * SEGMENT - 1,
-        2 * SEGMENT,
-        2 * SEGMENT + 1,
-        8 * SEGMENT,
-        8 * SEGMENT + 1,
+        SEGMENT_SIZE - 1,
+        SEGMENT_SIZE,
+        SEGMENT_SIZE + 1,
+        2 * SEGMENT_SIZE - 1,
+        2 * SEGMENT_SIZE,
+        2 * SEGMENT_SIZE + 1,
+        8 * SEGMENT_SIZE,
+        8 * SEGMENT_SIZE + 1,
         20 << 20,
     ];
     for (seed, len) in (1..).zip(sizes) {

@@ -8,7 +8,7 @@ use crate::{
     world::{World, bytes},
 };
 
-const SEGMENT: u64 = 512 * 1024;
+const SEGMENT_SIZE: u64 = 512 * 1024;
 
 /// Cuts the blob off, for good: the registry doesn't know it any more when it is asked for the rest.
 fn cut_for_good(world: &World, blob: &Blob, byte: u64) {
@@ -40,10 +40,10 @@ async fn a_layer_that_the_cdn_cuts_off_is_seen_to_be_cut_off() {
         (1, 100_000, 1),
         (9, 100_000, 60_000),
         (2, 100_000, 99_999),
-        (3, SEGMENT, SEGMENT - 1),
+        (3, SEGMENT_SIZE, SEGMENT_SIZE - 1),
         (4, 5 << 20, 100_000),
-        (5, 5 << 20, SEGMENT),
-        (6, 5 << 20, 3 * SEGMENT + 12_345),
+        (5, 5 << 20, SEGMENT_SIZE),
+        (6, 5 << 20, 3 * SEGMENT_SIZE + 12_345),
         (7, 5 << 20, (5 << 20) - 1),
         (8, 40 << 20, 30 << 20),
     ] {
@@ -64,7 +64,7 @@ async fn what_came_before_a_cut_is_not_lost_and_the_rest_can_be_fetched() {
     world.hub.faults().clear();
     let got = said.body().len() as u64;
     // What the stand-in's socket holds may go down with the transfer; nothing else may.
-    assert!(got >= cut - SEGMENT / 4, "only {got} of {cut} bytes arrived");
+    assert!(got >= cut - SEGMENT_SIZE / 4, "only {got} of {cut} bytes arrived");
     let bearer = world.engine.anonymous("library/hello").await;
     let range = format!("bytes={got}-");
     let rest = world.engine.get(&path, &[("authorization", &bearer), ("range", &range)]).await;

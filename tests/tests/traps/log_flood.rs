@@ -96,7 +96,7 @@ async fn strangers_do_not_fill_the_servers_disk() {
     let talks_nonsense = async || {
         let connection = dial(&world, &link).await;
         say(&connection, b"GET / HTTP/1.1\r\n\r\n").await;
-        assert_eq!(verdict(&connection).await, Some(CloseCode::Violation));
+        assert_eq!(verdict(&connection).await, Some(CloseCode::ProtocolViolation));
     };
     let has_a_wrong_secret = async || {
         let connection = dial(&world, &wrong).await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use docxy_protocol::{
     congestion::Handle,
-    limits::{MAX_FRAME, STREAMS_PER_CLIENT_MAX},
+    limits::{FRAME_MAX, STREAMS_PER_CLIENT_MAX},
     link::Link,
     transport,
 };
@@ -83,9 +83,9 @@ async fn heads_that_are_huge_or_of_many_headers_are_not_taken() {
     let enormous = [&start[..], b"\xfd\xff\xff\xff\xff\xff\xff\xff\x7f"].concat();
     for _ in 0..20 {
         for head in [
-            frame(MAX_FRAME + 1, &[0; 1000]),
+            frame(FRAME_MAX + 1, &[0; 1000]),
             frame(u32::MAX as usize, &[0; 1000]),
-            frame(MAX_FRAME, &[0x7f; MAX_FRAME]),
+            frame(FRAME_MAX, &[0x7f; FRAME_MAX]),
             frame(many.len(), &many),
             frame(million.len(), &million),
             frame(enormous.len(), &enormous),
@@ -150,7 +150,7 @@ async fn a_client_that_asks_for_everything_and_reads_nothing_holds_up_itself_alo
     let mut world = World::new().await;
     let (blob, _) = world.with_blob(1, 64 << 20);
     let link: Link = invite(&mut world.server, "phone").parse().unwrap();
-    let mut settings = transport::client(&Handle::default());
+    let mut settings = transport::client_config(&Handle::default());
     // What comes must not fill the test's own memory.
     settings.receive_window(VarInt::from_u32(8 << 20));
     let connection = dial_with(&world, &link, settings).await;

@@ -8,7 +8,7 @@ use std::{
 
 use docxy_protocol::{
     control::CloseCode,
-    limits::{UNAUTHENTICATED_BEFORE_RETRY, UNAUTHENTICATED_WINDOW},
+    limits::{UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, UNAUTHENTICATED_RECEIVE_WINDOW},
     link::Link,
     tls,
 };
@@ -31,7 +31,7 @@ async fn a_stranger_who_talks_nonsense_is_hung_up_on_and_hurts_nobody() {
     {
         let connection = dial(&world, &link).await;
         say(&connection, first).await;
-        assert_eq!(verdict(&connection).await, Some(CloseCode::Violation), "{first:?}");
+        assert_eq!(verdict(&connection).await, Some(CloseCode::ProtocolViolation), "{first:?}");
         assert_others_are_served(&world).await;
     }
 }
@@ -107,7 +107,7 @@ async fn what_strangers_send_without_a_hello_costs_little_memory() {
     while let Some(sent) = pushing.join_next().await {
         most = most.max(sent.unwrap());
     }
-    assert!(most <= u64::from(UNAUTHENTICATED_WINDOW), "{most} bytes were taken from a stranger");
+    assert!(most <= u64::from(UNAUTHENTICATED_RECEIVE_WINDOW), "{most} bytes were taken from a stranger");
     let grown = world.server.process().memory().unwrap().peak.saturating_sub(before);
     assert!(grown < 32 << 20, "the server grew by {grown} bytes");
 }
@@ -138,7 +138,7 @@ async fn a_newcomer_must_prove_its_address_while_there_are_many_connections() {
     let initial = first_datagram(&link).await;
     assert_ne!(reply_to(&initial, server)[0] & 0xf0, RETRY, "there is room");
     let mut strangers = Vec::new();
-    for _ in 0..=UNAUTHENTICATED_BEFORE_RETRY {
+    for _ in 0..=UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY {
         strangers.push(dial(&world, &link).await);
     }
     let initial = first_datagram(&link).await;
@@ -157,7 +157,7 @@ pub(crate) const RETRY: u8 = 0xf0;
 /// What a client says first.
 pub(crate) async fn first_datagram(link: &Link) -> Vec<u8> {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let config = ClientConfig::new(Arc::new(tls::client(link.pin, false).unwrap()));
+    let config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let _connecting = endpoint.connect_with(config, socket.local_addr().unwrap(), "docxy.invalid").unwrap();
     let mut datagram = vec![0; 2000];

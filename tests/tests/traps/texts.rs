@@ -5,7 +5,7 @@ use docxy_protocol::{
     chunk::ChunkHeader,
     fault::{FaultKind, Hop},
     frame,
-    reply::{Body, Reply, Response},
+    reply::{BodyFraming, Reply, Response},
 };
 use docxy_tests::process::PATIENCE;
 use http::StatusCode;
@@ -80,7 +80,7 @@ async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
     let head = Response {
         status: StatusCode::OK,
         headers: Default::default(),
-        body: Body::Whole { length: Some(9) },
+        body: BodyFraming::Chunked { length: Some(9) },
     };
     let mut bytes = frame::encode(&Reply::Response(head)).unwrap();
     bytes.extend_from_slice(&ChunkHeader::Data(3).to_bytes());

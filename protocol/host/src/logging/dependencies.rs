@@ -11,7 +11,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 /// Targets of our own lines begin with this.
-const OURS: &str = "docxy_";
+const OWN_TARGET_PREFIX: &str = "docxy_";
 
 /// Keeps back lines of libraries that are too many. Each place in a library's code is a kind of line.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct DependencyLimit(LogLimits<Identifier>);
 impl<S: Subscriber> Layer<S> for DependencyLimit {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        if metadata.target().starts_with(OURS) || *metadata.level() > Level::INFO {
+        if metadata.target().starts_with(OWN_TARGET_PREFIX) || *metadata.level() > Level::INFO {
             return true;
         }
         match self.0.admit(metadata.callsite()) {

@@ -36,7 +36,7 @@ impl FromStr for Filter {
     type Err = FilterError;
 
     fn from_str(text: &str) -> Result<Self, FilterError> {
-        let filter = if text.contains('[') { text.trim().to_owned() } else { plain(text)? };
+        let filter = if text.contains('[') { text.trim().to_owned() } else { parse_directives(text)? };
         match EnvFilter::try_new(&filter) {
             Ok(_) => Ok(Self(filter)),
             Err(_) => Err(FilterError),
@@ -45,7 +45,7 @@ impl FromStr for Filter {
 }
 
 /// A filter that names no span, without spaces: the library takes them for parts of a module's name.
-fn plain(text: &str) -> Result<String, FilterError> {
+fn parse_directives(text: &str) -> Result<String, FilterError> {
     let words: Vec<&str> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
     // To the library a lone word is a module of which everything is logged, and a level that is misspelt
     // would turn the log off.

@@ -1,8 +1,8 @@
 //! The log: to stderr, always, so that stdout holds nothing but results.
 //!
 //! A log that cannot be written (a full disk, a pipe whose reader is gone or does not read, a terminal
-//! that was closed) costs its lines and nothing else. Logging must never panic, never wait for a
-//! reader, and never end or fail anything. Lines that are lost are counted.
+//! that was closed) costs its lines and nothing else. LogGuard must never panic, never wait for a
+//! reader, and never end or fail anything. QueueWriter that are lost are counted.
 //!
 //! ```text
 //! tracing ─▶ filter ─▶ DependencyLimit ─▶ text ─▶ Queue (1 MiB; drops what has no room) ─▶ thread ─▶ stderr
@@ -33,22 +33,22 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// How long the end of the program may wait for the last lines. A reader that reads takes them within
 /// milliseconds.
-const LAST_LINES: Duration = Duration::from_millis(500);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The running log. When it is dropped, the last lines have been written, or half a second has passed.
 #[derive(Debug)]
 #[must_use = "the last lines are lost if this is not kept to the end"]
-pub struct Logging(Log);
+pub struct LogGuard(LogHandle);
 
 /// A handle on the log. The default one is of no log: nothing is lost and nothing can be changed.
 #[derive(Debug, Clone, Default)]
-pub struct Log {
+pub struct LogHandle {
     queue: Arc<Queue>,
     filter: Option<reload::Handle<EnvFilter, Registry>>,
 }
 
 /// Starts logging. Must be called once in a program, before anything is logged.
-pub fn start(filter: &Filter) -> Logging {
+pub fn start(filter: &Filter) -> LogGuard {
     let queue = Arc::<Queue>::default();
     match Stream::Stderr.duplicate() {
         Ok(stderr) => writer::start(Arc::clone(&queue), stderr),
@@ -59,7 +59,7 @@ pub fn start(filter: &Filter) -> Logging {
     // Colours in a journal are noise; `NO_COLOR` is how people turn them off on a terminal.
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(Lines(Arc::clone(&queue)))
+        .with_writer(QueueWriter(Arc::clone(&queue)))
         .with_ansi(colours)
         // It reports its own errors with `eprintln!`, which panics where stderr is broken.
         .log_internal_errors(false);
@@ -68,25 +68,25 @@ pub fn start(filter: &Filter) -> Logging {
         tracing_subscriber::registry().with(filter).with(lines).with(DependencyLimit::default()).try_init();
     let panics = Arc::clone(&queue);
     std::panic::set_hook(Box::new(move |panic| panics.push(describe(panic).as_bytes())));
-    Logging(Log { queue, filter: Some(handle) })
+    LogGuard(LogHandle { queue, filter: Some(handle) })
 }
 
-impl Logging {
+impl LogGuard {
     /// A handle for those who change the log, or tell how it is.
     #[must_use]
-    pub fn handle(&self) -> Log {
+    pub fn handle(&self) -> LogHandle {
         self.0.clone()
     }
 }
 
-impl Drop for Logging {
+impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.0.queue.flush(LAST_LINES);
+        self.0.queue.flush(FLUSH_TIMEOUT);
     }
 }
 
-impl Log {
-    /// Lines that were lost since the program was started.
+impl LogHandle {
+    /// QueueWriter that were lost since the program was started.
     #[must_use]
     pub fn lines_dropped(&self) -> u64 {
         self.queue.dropped()
@@ -108,9 +108,9 @@ impl Log {
 
 /// Takes a line whole, in one write.
 #[derive(Debug, Clone)]
-struct Lines(Arc<Queue>);
+struct QueueWriter(Arc<Queue>);
 
-impl Write for Lines {
+impl Write for QueueWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())
@@ -121,7 +121,7 @@ impl Write for Lines {
     }
 }
 
-impl MakeWriter<'_> for Lines {
+impl MakeWriter<'_> for QueueWriter {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {

@@ -9,13 +9,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes of lines that may wait: some 5,000 lines, which a disk takes in milliseconds.
-const MAX_BYTES: usize = 1024 * 1024;
+const QUEUE_BYTES_MAX: usize = 1024 * 1024;
 
 /// The longest line. What is longer is cut: one line must not take the place of all others.
-const MAX_LINE: usize = 16 * 1024;
+const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// What a line costs beside its text.
-const OVERHEAD: usize = size_of::<Line>();
+const LINE_OVERHEAD: usize = size_of::<Line>();
 
 /// A line on its way.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Queue {
     /// Puts a line in, or drops it.
     pub(super) fn push(&self, text: &[u8]) {
         let mut state = self.lock();
-        if state.bytes + text.len().min(MAX_LINE) + OVERHEAD > MAX_BYTES {
+        if state.bytes + text.len().min(LINE_BYTES_MAX) + LINE_OVERHEAD > QUEUE_BYTES_MAX {
             state.dropped += 1;
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -75,7 +75,7 @@ impl Queue {
         state.writing = false;
         loop {
             if let Some(line) = state.lines.pop_front() {
-                state.bytes -= line.text.len() + OVERHEAD;
+                state.bytes -= line.text.len() + LINE_OVERHEAD;
                 state.writing = true;
                 return line;
             }
@@ -84,9 +84,9 @@ impl Queue {
         }
     }
 
-    /// Waits until all that was put in so far is written, for at most as long as `within`.
-    pub(super) fn flush(&self, within: Duration) {
-        let deadline = Instant::now() + within;
+    /// Waits until all that was put in so far is written, for at most as long as `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         let mut state = self.lock();
         if state.dropped > 0 {
             // No line may follow that would say so.
@@ -110,7 +110,7 @@ impl Queue {
 
 impl State {
     fn add(&mut self, line: Line) {
-        self.bytes += line.text.len() + OVERHEAD;
+        self.bytes += line.text.len() + LINE_OVERHEAD;
         self.lines.push_back(line);
     }
 }
@@ -118,11 +118,11 @@ impl State {
 /// A line that is not too long.
 fn cut(text: &[u8]) -> Vec<u8> {
     const MARK: &str = " [cut]\n";
-    if text.len() <= MAX_LINE {
+    if text.len() <= LINE_BYTES_MAX {
         return text.to_vec();
     }
-    let mut end = MAX_LINE - MARK.len();
-    // Not within a character (RFC 3629, section 3).
+    let mut end = LINE_BYTES_MAX - MARK.len();
+    // Not timeout a character (RFC 3629, section 3).
     while text[end] & 0xc0 == 0x80 {
         end -= 1;
     }
@@ -137,13 +137,16 @@ mod tests {
     fn lines_come_out_in_order_and_those_without_room_are_counted_where_they_are_missing() {
         let queue = Queue::default();
         queue.push(b"first\n");
-        let large = vec![b'x'; MAX_LINE];
+        let large = vec![b'x'; LINE_BYTES_MAX];
         let mut pushed = 0;
         while queue.dropped() == 0 {
             queue.push(&large);
             pushed += 1;
         }
-        assert!((pushed - 1) * MAX_LINE < MAX_BYTES && pushed * MAX_LINE > MAX_BYTES - 2 * MAX_LINE);
+        assert!(
+            (pushed - 1) * LINE_BYTES_MAX < QUEUE_BYTES_MAX
+                && pushed * LINE_BYTES_MAX > QUEUE_BYTES_MAX - 2 * LINE_BYTES_MAX
+        );
         queue.push(&large);
         assert_eq!(queue.next().text, b"first\n");
         for _ in 1..pushed {
@@ -157,12 +160,16 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_is_cut_between_characters() {
-        let long = "ü".repeat(MAX_LINE);
+        let long = "ü".repeat(LINE_BYTES_MAX);
         for start in ["", "x"] {
             let queue = Queue::default();
             queue.push(format!("{start}{long}\n").as_bytes());
             let line = String::from_utf8(queue.next().text).unwrap();
-            assert!(line.len() <= MAX_LINE && line.len() > MAX_LINE - 10 && line.ends_with("ü [cut]\n"));
+            assert!(
+                line.len() <= LINE_BYTES_MAX
+                    && line.len() > LINE_BYTES_MAX - 10
+                    && line.ends_with("ü [cut]\n")
+            );
         }
     }
 

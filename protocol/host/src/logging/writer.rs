@@ -13,13 +13,13 @@ use std::time::Duration;
 
 /// The pause before a descriptor that takes nothing at the moment is tried again. Only one that
 /// somebody else has made non-blocking says so; all others block.
-const PAUSE: Duration = Duration::from_millis(20);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Starts the thread. Without one (the system may have none left) lines are dropped and counted once
 /// the queue is full.
 pub(super) fn start(queue: Arc<Queue>, output: impl Write + Send + 'static) {
     let run = move || {
-        let mut writer = Writer { output, lost: 0, torn: false };
+        let mut writer = Writer { output, lost: 0, partial: false };
         loop {
             let line = queue.next();
             writer.lost += line.dropped_before;
@@ -38,7 +38,7 @@ struct Writer<W> {
     /// Lines lost since it was last written how many.
     lost: u64,
     /// Whether the last line was written in part.
-    torn: bool,
+    partial: bool,
 }
 
 impl<W: Write> Writer<W> {
@@ -66,16 +66,16 @@ impl<W: Write> Writer<W> {
     }
 
     fn write_whole(&mut self, line: &[u8]) -> bool {
-        if self.torn {
+        if self.partial {
             if self.write_bytes(b"\n").is_err() {
                 return false;
             }
-            self.torn = false;
+            self.partial = false;
         }
         match self.write_bytes(line) {
             Ok(()) => true,
             Err(Unwritten { after }) => {
-                self.torn = after > 0;
+                self.partial = after > 0;
                 false
             }
         }
@@ -88,7 +88,7 @@ impl<W: Write> Writer<W> {
                 Ok(0) => return Err(Unwritten { after }),
                 Ok(written) => after += written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY_INTERVAL),
                 Err(_) => return Err(Unwritten { after }),
             }
         }
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_full_disk_loses_lines_and_the_next_line_that_fits_is_preceded_by_their_number() {
         let disk = Disk { room: 10, ..Disk::default() };
-        let mut writer = Writer { output: disk, lost: 0, torn: false };
+        let mut writer = Writer { output: disk, lost: 0, partial: false };
         assert!(writer.write(b"first\n"));
         assert!(!writer.write(b"second\n") && !writer.write(b"third\n"));
         writer.output.room = 1000;

@@ -160,7 +160,7 @@ async fn six_attempts_in_vain_break_the_body_and_one_byte_renews_them() {
     let (came, end) = read(whole(vec![Send(0..1), Break]), &sources).await;
     assert_eq!(came, [0, 1]);
     let fault = end.unwrap_err();
-    assert_eq!((fault.hop, fault.kind), (Hop::Cdn, FaultKind::BadAnswer));
+    assert_eq!((fault.hop, fault.kind), (Hop::Cdn, FaultKind::MalformedResponse));
     assert!(fault.detail.as_str().contains("502"), "{fault}");
     assert_eq!(started.elapsed().as_millis(), 2 * 61_250);
 }
@@ -178,7 +178,7 @@ async fn what_does_not_continue_the_body_exactly_is_never_passed_on() {
     ]);
     let (came, end) = read(whole(vec![Send(0..10), Break]), &sources).await;
     assert_eq!(came, content()[..10]);
-    assert_eq!(end.unwrap_err().kind, FaultKind::BadAnswer);
+    assert_eq!(end.unwrap_err().kind, FaultKind::MalformedResponse);
     assert_eq!(sources.asked().len(), 6);
 }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// A fully spelt-out image name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
+pub struct ImageName {
     /// Where it is hosted; Docker Hub unless named.
     pub registry: Registry,
     /// The repository, with `library/` where Docker Hub implies it.
@@ -17,7 +17,7 @@ pub struct Image {
     pub reference: Reference,
 }
 
-impl FromStr for Image {
+impl FromStr for ImageName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
@@ -41,7 +41,7 @@ impl FromStr for Image {
     }
 }
 
-impl fmt::Display for Image {
+impl fmt::Display for ImageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = match self.reference {
             Reference::Tag(_) => ':',
@@ -67,10 +67,10 @@ mod tests {
             ("host:5000/app:1", "host:5000/app:1".to_owned()),
             (&format!("alpine:3@{digest}"), format!("docker.io/library/alpine@{digest}")),
         ] {
-            assert_eq!(text.parse::<Image>().unwrap().to_string(), full);
+            assert_eq!(text.parse::<ImageName>().unwrap().to_string(), full);
         }
         for text in ["", "Alpine", "alpine:", "alpine@sha256:1", "ghcr.io/", "https://ghcr.io/a", "a:b:c"] {
-            assert!(text.parse::<Image>().is_err(), "{text:?}");
+            assert!(text.parse::<ImageName>().is_err(), "{text:?}");
         }
     }
 }
