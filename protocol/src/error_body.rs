@@ -1,6 +1,6 @@
-//! Error bodies as the distribution spec wants them ("Error Codes").
+//! Error bodies in the format of the distribution spec ("Error Codes").
 //!
-//! An engine must never see HTML: what isn't JSON is put into the format, with its status kept.
+//! An engine must never get HTML: a body that is not JSON is converted; its status stays.
 
 use crate::fault::Fault;
 use crate::text::CleanText;
@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 /// The media type of these bodies.
 pub const MEDIA_TYPE: &str = "application/json";
 
-/// The body that tells an engine about a fault of ours.
+/// The body for one of our own faults.
 #[must_use]
 pub fn from_fault(fault: &Fault) -> Vec<u8> {
     render(fault.oci_code(), &format!("docxy: {fault}"), json!({ "hop": fault.hop.to_string() }))
 }
 
-/// The body for an upstream answer with this status whose own body is `original`: that body
-/// itself if it is JSON (its details are what `docker` prints), else its text in the format.
+/// The body for an upstream error with this status and the body `original`: that body itself if it is JSON
+/// (`docker` prints its details), else its text in the format of the spec.
 ///
-/// `unknown_code` is the code for a 404, since only the operation says what was not found.
+/// `unknown_code` is the code for a 404: only the operation says what was not found.
 #[must_use]
 pub fn from_upstream(status: StatusCode, original: &[u8], unknown_code: &str) -> Vec<u8> {
     if matches!(serde_json::from_slice(original), Ok(Value::Object(_))) {
@@ -63,14 +63,14 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_names_its_hop() {
+    fn the_body_for_a_fault_names_its_hop() {
         let (code, message) =
             first(&from_fault(&Fault::new(Hop::Tunnel, FaultKind::Down, "no answer since 10 s")));
         assert_eq!((code.as_str(), message.as_str()), ("UNAVAILABLE", "docxy: tunnel: no answer since 10 s"));
     }
 
     #[test]
-    fn the_registrys_own_words_stay_and_everything_else_becomes_json() {
+    fn json_errors_stay_and_other_bodies_become_json() {
         let own = br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"limit"}]}"#;
         assert_eq!(from_upstream(StatusCode::TOO_MANY_REQUESTS, own, ""), own);
         let details = br#"{"details":"incorrect username or password"}"#;

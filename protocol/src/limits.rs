@@ -20,16 +20,16 @@ pub const FIELD_LINES_MAX: usize = 100;
 
 /// Bytes of one segment of a large body.
 ///
-/// Large enough that the cost of a stream (its frames and wake-ups) does not matter, and small enough that a
-/// lost connection loses little. quinn closes a connection when the reassembly of a stream has 1024 gaps:
+/// Large enough that the cost of a stream (its frames and wake-ups) does not matter, and small enough that
+/// a lost connection loses little. quinn closes a connection when the reassembly of a stream has 1024 gaps:
 /// 512 KiB are 430 packets of 1200 bytes, and n packets have at most n/2 gaps between them. (Measured at
 /// 200 ms and 5 % loss: with 256 KiB the first 12 s carry 82.5 instead of 82.9 % of 100 Mbit/s, and 76.3
 /// instead of 78.6 % of 300 Mbit/s.)
 pub const SEGMENT_SIZE: u32 = 512 * 1024;
 
 /// Packets that a receiver may leave unacknowledged; it acknowledges the next one at once. One
-/// acknowledgement for about ten packets saves work on both sides and bytes on the way back. A sender that may
-/// send fewer packets waits for the receiver's timer.
+/// acknowledgement for about ten packets saves work on both sides and bytes on the way back. A sender that
+/// may send fewer packets waits for the receiver's timer.
 pub const ACK_THRESHOLD: u32 = 10;
 
 /// Bytes of one stream that the server may have in flight. A segment always fits, so only the number of
@@ -48,10 +48,10 @@ pub const AUTHENTICATED_RECEIVE_WINDOW: u32 = 4 * 1024 * 1024;
 pub const UNAUTHENTICATED_RECEIVE_WINDOW: u32 = 2 * FRAME_MAX as u32;
 
 /// Bytes of large bodies that a client requests in advance, at least, over all bodies. What a path carries
-/// becomes known two round trips after it was sent; in that time the rate of a new connection grows fivefold,
-/// and lost packets block the reader. With a smaller window, a fast path waited for its reader at the start.
-/// (Measured at 300 Mbit/s, 200 ms and 5 % loss: with 4 MiB the first 12 s carried six percentage points
-/// less.)
+/// becomes known two round trips after it was sent; in that time the rate of a new connection grows
+/// fivefold, and lost packets block the reader. With a smaller window, a fast path waited for its reader at
+/// the start. (Measured at 300 Mbit/s, 200 ms and 5 % loss: with 4 MiB the first 12 s carried six
+/// percentage points less.)
 pub const BULK_WINDOW_MIN: u64 = 16 * 1024 * 1024;
 
 /// Bytes of large bodies that a client requests in advance, at most: six bandwidth-delay products (see
@@ -68,14 +68,14 @@ pub const INITIAL_SEGMENTS_MIN: u32 = 8;
 /// fastest path.
 pub const INITIAL_SEGMENTS_MAX: u32 = 40;
 
-/// Bytes that a sender may hold unacknowledged for a whole connection: all that a client may have requested,
-/// and room for small replies, which must never wait for the acknowledgement of large bodies.
+/// Bytes that a sender may hold unacknowledged for a whole connection: all that a client may have
+/// requested, and room for small replies, which must never wait for the acknowledgement of large bodies.
 pub const SEND_WINDOW: u64 = BULK_WINDOW_MAX + 16 * 1024 * 1024;
 
 // ---- One client
 
-/// Blobs that a client fetches at the same time. Each uses one stream for the request and at least one for a
-/// segment; a blob that waits for its turn must use neither: see [`STREAMS_PER_CLIENT_MAX`].
+/// Blobs that a client fetches at the same time. Each uses one stream for the request and at least one for
+/// a segment; a blob that waits for its turn must use neither: see [`STREAMS_PER_CLIENT_MAX`].
 pub const BLOBS_PER_CLIENT_MAX: usize = 192;
 
 /// Other requests of a client at the same time. They are short and never wait for blobs.
@@ -108,8 +108,8 @@ pub const UNAUTHENTICATED_STREAMS_MAX: u32 = 128;
 /// clients at once: more than a small server has, and fewer than would harm one.
 pub const UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY: usize = 256;
 
-/// Unauthenticated connections at the same time. Anybody can open one, and each costs up to 260 KiB: the state
-/// of TLS and QUIC, and [`UNAUTHENTICATED_RECEIVE_WINDOW`].
+/// Unauthenticated connections at the same time. Anybody can open one, and each costs up to 260 KiB: the
+/// state of TLS and QUIC, and [`UNAUTHENTICATED_RECEIVE_WINDOW`].
 pub const UNAUTHENTICATED_CONNECTIONS_MAX: usize = 1024;
 
 /// Unauthenticated connections of one network (a /24 of IPv4, a /48 of IPv6) at the same time: as many as a
@@ -120,8 +120,8 @@ pub const UNAUTHENTICATED_CONNECTIONS_PER_NETWORK_MAX: usize = UNAUTHENTICATED_C
 /// every second packet, it arrives within a few probe timeouts.
 pub const STREAM_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time from a connection's start until its client is authenticated: handshake and Hello, three round trips.
-/// At 300 ms and with every second packet lost, they take a few seconds.
+/// Time from a connection's start until its client is authenticated: handshake and Hello, three round
+/// trips. At 300 ms and with every second packet lost, they take a few seconds.
 pub const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 // ---- The connection
@@ -131,13 +131,13 @@ pub const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Time between pings of a client that receives nothing. They tell the server the address of a client that
-/// moved, and an unacknowledged ping tells the client that the path is dead: both within seconds. NAT bindings
-/// for UDP last 15 s and more.
+/// moved, and an unacknowledged ping tells the client that the path is dead: both within seconds. NAT
+/// bindings for UDP last 15 s and more.
 ///
-/// It is also the time after which an idle client notices that the server was restarted, and all clients must
-/// be connected again within 3 s: the rest is for the reset and a handshake at 300 ms. Pings each second would
-/// leave one second more and double the idle traffic: 60 bytes in each direction per ping are 2.6 MB a day per
-/// client, and 40 GB a month on a server with 500 clients.
+/// It is also the time after which an idle client notices that the server was restarted, and all clients
+/// must be connected again within 3 s: the rest is for the reset and a handshake at 300 ms. Pings each
+/// second would leave one second more and double the idle traffic: 60 bytes in each direction per ping are
+/// 2.6 MB a day per client, and 40 GB a month on a server with 500 clients.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Time that a draining server gives running exchanges to finish.
@@ -146,23 +146,23 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 // ---- Registries, token services and CDNs
 
 /// Requests of all clients together that the server sends to registries at the same time: the default limit
-/// of 1024 file descriptors, less those that the server needs itself. A client may use no more than are left
-/// for the others.
+/// of 1024 file descriptors, less those that the server needs itself. A client may use no more than are
+/// left for the others.
 pub const UPSTREAM_REQUESTS_MAX: usize = 768;
 
 /// Time for a registry, its token service or a CDN to accept a connection.
 pub const UPSTREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for an upstream response's header section. Manifests that a registry fetches from cold storage take a
-/// few seconds; `dockerd` gives tokens 15 s in all.
+/// Time for an upstream response's header section. Manifests that a registry fetches from cold storage take
+/// a few seconds; `dockerd` gives tokens 15 s in all.
 pub const UPSTREAM_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time for the server to answer `/v2/` or a token request. Engines give up after 15 s, and our own error,
 /// which names the hop that failed, helps more than their timeout.
 pub const AUTH_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time without bytes after which an upstream body counts as broken and is requested again. Shorter than the
-/// timeout of any engine, and longer than a CDN needs to fetch a blob that it has not cached.
+/// Time without bytes after which an upstream body counts as broken and is requested again. Shorter than
+/// the timeout of any engine, and longer than a CDN needs to fetch a blob that it has not cached.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Redirects that the server follows for one request. Docker Hub needs one, some registries two.
@@ -171,12 +171,12 @@ pub const REDIRECTS_MAX: usize = 5;
 /// Bytes of an error's body, which is read whole.
 pub const SMALL_BODY_MAX: usize = 256 * 1024;
 
-/// Bytes of a token: four times the longest that registries are known to issue. It must fit into a request's
-/// head, and the server caches many.
+/// Bytes of a token: four times the longest that registries are known to issue. It must fit into a
+/// request's head, and the server caches many.
 pub const TOKEN_MAX: usize = 16 * 1024;
 
-/// Bytes of a token service's response: a token under both of its names, a refresh token, and the JSON around
-/// them.
+/// Bytes of a token service's response: a token under both of its names, a refresh token, and the JSON
+/// around them.
 pub const TOKEN_RESPONSE_MAX: usize = 4 * TOKEN_MAX;
 
 /// Bytes of a manifest: what the distribution spec requires registries to accept ("Pushing Manifests").
@@ -196,8 +196,8 @@ pub const PREFETCH_BLOB_MAX: usize = 64 * 1024;
 /// Items that may follow one response. Index, manifest and config are three; the others are small layers.
 pub const PREFETCH_ITEMS_MAX: usize = 32;
 
-/// Bytes of all items that follow one response: any one manifest fits, and a client that uses none of them has
-/// lost a third of a second at 100 Mbit/s.
+/// Bytes of all items that follow one response: any one manifest fits, and a client that uses none of them
+/// has lost a third of a second at 100 Mbit/s.
 pub const PREFETCH_BYTES_MAX: usize = MANIFEST_MAX;
 
 // ---- Engines
@@ -208,9 +208,9 @@ pub const ENGINE_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a form that an engine posts to the token endpoint.
 pub const TOKEN_FORM_MAX: usize = 64 * 1024;
 
-/// Connections of engines at the same time. dockerd opens about five for a pull, containerd up to twelve, and a
-/// process may have 1024 file descriptors. When all are in use, a new one replaces the one that has waited
-/// longest for its engine's next request.
+/// Connections of engines at the same time. dockerd opens about five for a pull, containerd up to twelve,
+/// and a process may have 1024 file descriptors. When all are in use, a new one replaces the one that has
+/// waited longest for its engine's next request.
 pub const ENGINE_CONNECTIONS_MAX: usize = 768;
 
 #[cfg(test)]

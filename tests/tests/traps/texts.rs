@@ -66,7 +66,7 @@ async fn a_faults_text_is_clean_and_short_wherever_it_is_shown() {
     for (sent, seen) in [
         (fault(EVIL), "down 2026-12-01T00:00:00Z INFO forged"),
         (fault(&EVIL.repeat(400)), "down 2026-12-01T00:00:00Z INFO forged"),
-        (oversize(1 << 20), "a head of 1048576 bytes"),
+        (oversize(1 << 20), "a frame of 1048576 bytes"),
     ] {
         let mut scripted = Scripted::new(move |_| Said::bytes(sent.clone())).await;
         let said = message(&scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await);
