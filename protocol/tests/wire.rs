@@ -1,7 +1,7 @@
 //! The wire format: golden bytes for each message, and properties of all messages.
 //!
-//! If golden bytes change, clients and servers of different versions no longer understand each other. The ALPN
-//! must then change too.
+//! If golden bytes change, clients and servers of different versions no longer understand each other. The
+//! ALPN must then change too.
 
 #![expect(clippy::unwrap_used, reason = "in test helpers, unwrap is an assertion")]
 
