@@ -1,5 +1,5 @@
-//! `WWW-Authenticate`: a challenge that is read is written again as the same challenge, and a new
-//! realm changes nothing else.
+//! `WWW-Authenticate`: a parsed challenge is formatted as the same challenge, and a new realm changes
+//! nothing else.
 #![no_main]
 
 use docxy_protocol::challenge::Challenge;

@@ -1,5 +1,5 @@
-//! Token requests, as query and as form: what is asked of a token service is what the engine asked
-//! for, and a credential for another registry than Docker Hub is gone.
+//! Token requests as query and as form: the token service gets the engine's request, and a credential for a
+//! registry other than Docker Hub is removed.
 #![no_main]
 
 use docxy_protocol::authorization::Authorization;
@@ -8,7 +8,7 @@ use docxy_protocol::token::TokenRequest;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    // Where a registry is named, a scope less that may look as if it named another one.
+    // Without its registry, a scope may look as if it named another one.
     if let Ok((None, request)) = TokenRequest::from_query(text) {
         let again = TokenRequest::from_query(&request.query(Some("service"))).map(|(_, again)| again);
         assert_eq!(again.as_ref(), Ok(&request));
