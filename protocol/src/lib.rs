@@ -15,12 +15,12 @@
 //!    │ stream 4   ◀───────────────────────────────── Reply         │
 //!    │ stream 8   ◀──────────── first bytes of the body, FIN       │
 //!    │ stream 12  ◀────────────────────── next bytes, FIN          │
-//!    │ stream 4   ◀────────────────────────── ChunkHeader::End, FIN│
+//!    │ stream 4   ◀───────────────────────── ChunkHeader::End, FIN │
 //! ```
 //!
-//! A small body follows the reply on the same stream, in [chunks](chunk); the server then closes the
-//! segment streams without data. If a large body is aborted, a fault follows the reply instead of the end,
-//! and the current segment ends early.
+//! A small body follows the reply on the same stream, in [chunks](chunk), and the segment streams are reset
+//! unused. If a body is aborted, [`ChunkHeader::Aborted`](chunk::ChunkHeader::Aborted) and a fault follow
+//! instead of the end, and the segment that was being sent ends early.
 //!
 //! After a manifest's response, the server may send prefetched items: see [`prefetch`].
 

@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn control_characters_become_spaces() {
-        for (text, shown) in [
+        for (text, expected) in [
             ("down since 10:00", "down since 10:00"),
             ("a\r\n2026-12-01 INFO forged", "a 2026-12-01 INFO forged"),
             ("\u{1b}[31mred\u{1b}[0m", "[31mred [0m"),
@@ -156,7 +156,7 @@ mod tests {
             ("\n\n", ""),
             ("می\u{200c}خواهم", "می\u{200c}خواهم"),
         ] {
-            assert_eq!(clean(text).as_str(), shown, "{text:?}");
+            assert_eq!(clean(text).as_str(), expected, "{text:?}");
         }
     }
 
@@ -193,10 +193,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_becomes_clean(text in any::<String>()) {
-            let shown = CleanText::<20>::new(&text);
-            prop_assert!(shown.as_str().chars().count() <= 20);
-            prop_assert!(shown.as_str().chars().all(is_printable));
-            prop_assert_eq!(CleanText::<20>::new(&shown), shown);
+            let cleaned = CleanText::<20>::new(&text);
+            prop_assert!(cleaned.as_str().chars().count() <= 20);
+            prop_assert!(cleaned.as_str().chars().all(is_printable));
+            prop_assert_eq!(CleanText::<20>::new(&cleaned), cleaned);
         }
     }
 }
