@@ -1,16 +1,17 @@
-//! Which credential obtained a token, so that a token that expires in mid-pull can be renewed.
+//! Remembers the tokens that engines obtained through this client: which registry issued each one, and
+//! which credential obtained it, so that a token that expires during a pull can be renewed.
 //!
-//! In memory only, few and not for long, and found by a token's hash: the tokens that engines hold
-//! are not kept. Nothing here may be printed.
+//! The memory is bounded, is never written to disk, and finds a token by its hash. It must never return a
+//! token or a credential for another registry than the one that issued it, and nothing in it may be
+//! printed.
 
 use docxy_protocol::authorization::Authorization;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::TOKEN_MAX;
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
-use serde::Deserialize;
+use docxy_protocol::token_origins::TokenOrigins;
+use docxy_protocol::token_response::TokenResponse;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fmt;
@@ -56,7 +57,13 @@ impl Login {
 
 /// What is remembered. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Credentials(Arc<Mutex<HashMap<[u8; 32], Entry>>>);
+pub(crate) struct Credentials(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    origins: TokenOrigins,
+    logins: HashMap<[u8; 32], Entry>,
+}
 
 struct Entry {
     login: Login,
@@ -65,74 +72,61 @@ struct Entry {
     since: Instant,
 }
 
-/// What a token service says (distribution's "Token Authentication"), as far as it matters here.
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<Secret>,
-    access_token: Option<Secret>,
-}
-
-impl TokenAnswer {
-    fn tokens(answer: &[u8]) -> impl Iterator<Item = Secret> {
-        let answer = serde_json::from_slice::<Self>(answer).ok();
-        answer.into_iter().flat_map(|answer| [answer.token, answer.access_token]).flatten()
-    }
-}
-
 impl Credentials {
-    /// Remembers how the token in a token service's answer was got.
-    ///
-    /// # Errors
-    /// Where that is too long to be used.
-    pub(crate) fn learn(&self, answer: &[u8], login: &Login, now: Instant) -> Result<(), Fault> {
-        for token in TokenAnswer::tokens(answer) {
-            let length = token.expose().len();
-            if length > TOKEN_MAX {
-                let detail = format!("sends a token of {length} bytes, and {TOKEN_MAX} are the most");
-                return Err(Fault::new(Hop::Auth, FaultKind::MalformedResponse, detail));
-            }
-            if login.size() > MAX_LOGIN {
-                continue;
-            }
-            let mut known = self.known();
-            known.retain(|_, entry| now.saturating_duration_since(entry.since) < LONGEST);
-            let oldest = known.iter().min_by_key(|(_, entry)| entry.since).map(|(hash, _)| *hash);
-            if let Some(oldest) = oldest.filter(|_| known.len() >= MOST) {
-                known.remove(&oldest);
-            }
-            known.insert(hash(&token), Entry { login: login.clone(), newest: None, since: now });
+    /// Remembers how the tokens in a token service's answer were obtained. Must be called before the
+    /// engine receives the answer.
+    pub(crate) fn learn(&self, answer: &TokenResponse, login: &Login, now: Instant) {
+        let mut known = self.known();
+        known.origins.remember(&login.registry, answer);
+        if login.size() > MAX_LOGIN {
+            return;
         }
-        Ok(())
+        for token in answer.access_tokens() {
+            let logins = &mut known.logins;
+            logins.retain(|_, entry| now.saturating_duration_since(entry.since) < LONGEST);
+            let oldest = logins.iter().min_by_key(|(_, entry)| entry.since).map(|(hash, _)| *hash);
+            if let Some(oldest) = oldest.filter(|_| logins.len() >= MOST) {
+                logins.remove(&oldest);
+            }
+            logins.insert(hash(token), Entry { login: login.clone(), newest: None, since: now });
+        }
     }
 
-    /// How the engine's token was got, if it was got here and not too long ago.
-    pub(crate) fn login(&self, token: &Secret, now: Instant) -> Option<Login> {
+    /// Whether the request may be sent with the token that it carries; `true` if it carries none.
+    pub(crate) fn admit(&self, request: &Request) -> bool {
+        self.known().origins.admit(request)
+    }
+
+    /// The login that obtained the engine's token for this registry, if it happened here and not too
+    /// long ago.
+    pub(crate) fn login(&self, registry: &Registry, token: &Secret, now: Instant) -> Option<Login> {
         let known = self.known();
-        let entry = known.get(&hash(token))?;
+        let entry = known.logins.get(&hash(token)).filter(|entry| entry.login.registry == *registry)?;
         (now.saturating_duration_since(entry.since) < LONGEST).then(|| entry.login.clone())
     }
 
-    /// Puts a new token, from a token service's answer, in the place of the engine's. False where
-    /// there is none in it.
-    pub(crate) fn renew(&self, token: &Secret, answer: &[u8]) -> bool {
-        let newest = TokenAnswer::tokens(answer).next().filter(|token| token.expose().len() <= TOKEN_MAX);
-        let renewed = newest.is_some();
-        if let Some(entry) = self.known().get_mut(&hash(token)) {
-            entry.newest = newest;
+    /// Replaces the engine's token by the one in `answer`, which the same token service gave.
+    pub(crate) fn renew(&self, token: &Secret, answer: TokenResponse) {
+        let mut known = self.known();
+        let Known { origins, logins } = &mut *known;
+        if let Some(entry) = logins.get_mut(&hash(token)) {
+            origins.remember(&entry.login.registry, &answer);
+            entry.newest = Some(answer.into_token().0);
         }
-        renewed
     }
 
-    /// What to show instead of the engine's authorization: the same, unless it was renewed.
-    pub(crate) fn newest(&self, authorization: &Authorization) -> Authorization {
+    /// The authorization to send to this registry: the engine's own, or the token that replaced it.
+    pub(crate) fn newest(&self, registry: &Registry, authorization: &Authorization) -> Authorization {
         let Authorization::Bearer(token) = authorization else {
             return authorization.clone();
         };
-        let newest = self.known().get(&hash(token)).and_then(|entry| entry.newest.clone());
+        let known = self.known();
+        let entry = known.logins.get(&hash(token)).filter(|entry| entry.login.registry == *registry);
+        let newest = entry.and_then(|entry| entry.newest.clone());
         newest.map_or_else(|| authorization.clone(), Authorization::Bearer)
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<[u8; 32], Entry>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -143,7 +137,7 @@ fn hash(token: &Secret) -> [u8; 32] {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Credentials").field(&self.known().len()).finish()
+        f.debug_tuple("Credentials").field(&self.known().logins.len()).finish()
     }
 }
 
@@ -151,33 +145,70 @@ impl fmt::Debug for Credentials {
 mod tests {
     use super::*;
     use docxy_protocol::authorization::basic;
+    use docxy_protocol::token::Parsed;
+
+    fn hub() -> Registry {
+        Registry::docker_hub()
+    }
+
+    fn ghcr() -> Registry {
+        "ghcr.io".parse().unwrap()
+    }
 
     fn login(user: &str) -> Login {
-        let (_, token) = TokenRequest::from_query("scope=repository:a/b:pull").unwrap();
-        Login { registry: Registry::docker_hub(), token, authorization: basic(user, "hunter2") }
+        let parsed = TokenRequest::from_query("scope=repository:a/b:pull", &hub()).unwrap();
+        let Parsed::Request(token) = parsed else { panic!("{parsed:?}") };
+        Login { registry: hub(), token, authorization: basic(user, "hunter2") }
+    }
+
+    fn answer(text: &str) -> TokenResponse {
+        TokenResponse::parse(text.as_bytes()).unwrap()
     }
 
     fn bearer(token: &str) -> Authorization {
         Authorization::Bearer(Secret::new(token))
     }
 
+    fn request(registry: Registry, token: &str) -> Request {
+        let authorization = bearer(token);
+        let headers = docxy_protocol::headers::Headers::default();
+        Request { registry, operation: Operation::Ping, authorization, headers, prefetch: None }
+    }
+
     #[test]
     fn a_token_leads_to_the_credential_that_got_it_and_to_its_successor() {
         let credentials = Credentials::default();
         let now = Instant::now();
-        credentials.learn(br#"{"token":"t1","expires_in":300}"#, &login("me"), now).unwrap();
-        credentials.learn(br#"{"access_token":"t2"}"#, &login("you"), now).unwrap();
-        credentials.learn(b"no JSON", &login("nobody"), now).unwrap();
-        let user = |token| credentials.login(&Secret::new(token), now).map(|login| login.authorization);
+        credentials.learn(&answer(r#"{"token":"t1","expires_in":300}"#), &login("me"), now);
+        credentials.learn(&answer(r#"{"access_token":"t2"}"#), &login("you"), now);
+        let user =
+            |token| credentials.login(&hub(), &Secret::new(token), now).map(|login| login.authorization);
         assert_eq!(user("t1"), Some(basic("me", "hunter2")));
         assert_eq!(user("t2"), Some(basic("you", "hunter2")));
         assert_eq!(user("t3"), None);
-        assert_eq!(credentials.newest(&bearer("t1")), bearer("t1"));
-        assert!(credentials.renew(&Secret::new("t1"), br#"{"token":"t4"}"#));
-        assert!(!credentials.renew(&Secret::new("t2"), b"{}"));
-        assert_eq!(credentials.newest(&bearer("t1")), bearer("t4"));
-        assert_eq!(credentials.newest(&bearer("t2")), bearer("t2"));
-        assert_eq!(credentials.newest(&Authorization::Public), Authorization::Public);
+        let newest = |token| credentials.newest(&hub(), &bearer(token));
+        assert_eq!(newest("t1"), bearer("t1"));
+        credentials.renew(&Secret::new("t1"), answer(r#"{"token":"t4"}"#));
+        assert_eq!((newest("t1"), newest("t2")), (bearer("t4"), bearer("t2")));
+        assert_eq!(credentials.newest(&hub(), &Authorization::Public), Authorization::Public);
+    }
+
+    #[test]
+    fn another_registry_gets_neither_the_token_nor_its_replacement_nor_its_login() {
+        let credentials = Credentials::default();
+        let now = Instant::now();
+        credentials.learn(&answer(r#"{"token":"t1","refresh_token":"r1"}"#), &login("me"), now);
+        credentials.renew(&Secret::new("t1"), answer(r#"{"access_token":"t2"}"#));
+        for token in ["t1", "t2", "r1"] {
+            assert!(credentials.admit(&request(hub(), token)), "{token}");
+            assert!(!credentials.admit(&request(ghcr(), token)), "{token}");
+            assert!(credentials.login(&ghcr(), &Secret::new(token), now).is_none(), "{token}");
+            assert_eq!(credentials.newest(&ghcr(), &bearer(token)), bearer(token));
+        }
+        assert!(
+            credentials.login(&hub(), &Secret::new("r1"), now).is_none(),
+            "a refresh token is not used for pulls"
+        );
     }
 
     #[test]
@@ -185,33 +216,20 @@ mod tests {
         let credentials = Credentials::default();
         let now = Instant::now();
         for n in 0..=MOST {
-            let answer = format!(r#"{{"token":"t{n}"}}"#);
-            let at = now + Duration::from_millis(n as u64);
-            credentials.learn(answer.as_bytes(), &login("me"), at).unwrap();
+            let answer = answer(&format!(r#"{{"token":"t{n}"}}"#));
+            credentials.learn(&answer, &login("me"), now + Duration::from_millis(n as u64));
         }
-        let known = |token, now| credentials.login(&Secret::new(token), now).is_some();
+        let known = |token, now| credentials.login(&hub(), &Secret::new(token), now).is_some();
         assert!(!known("t0", now) && known("t1", now) && known("t256", now));
         assert!(!known("t256", now + LONGEST * 2));
-    }
-
-    #[test]
-    fn a_token_that_is_too_long_is_refused_and_takes_no_others_place() {
-        let credentials = Credentials::default();
-        let now = Instant::now();
-        credentials.learn(br#"{"token":"t1"}"#, &login("me"), now).unwrap();
-        for (length, good) in [(TOKEN_MAX, true), (TOKEN_MAX + 1, false)] {
-            for name in ["token", "access_token"] {
-                let answer = format!(r#"{{"{name}":"{}"}}"#, "t".repeat(length));
-                assert_eq!(credentials.learn(answer.as_bytes(), &login("me"), now).is_ok(), good);
-                assert_eq!(credentials.renew(&Secret::new("t1"), answer.as_bytes()), good);
-            }
-        }
+        // The origin of a token is remembered separately.
+        assert!(!credentials.admit(&request(ghcr(), "t0")));
     }
 
     #[test]
     fn nothing_of_it_is_printed() {
         let credentials = Credentials::default();
-        credentials.learn(br#"{"token":"hunter1"}"#, &login("me"), Instant::now()).unwrap();
+        credentials.learn(&answer(r#"{"token":"hunter1"}"#), &login("me"), Instant::now());
         assert_eq!(format!("{credentials:?}"), "Credentials(1)");
     }
 }

@@ -14,6 +14,7 @@ use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
+use docxy_protocol::token_response::TokenResponse;
 use http::StatusCode;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
@@ -80,12 +81,15 @@ impl Gateway {
         self.means.patience.set(patience);
     }
 
-    /// Remembers how the token in a token service's answer was got, for when it expires.
-    ///
-    /// # Errors
-    /// Where the token is too long to be used.
-    pub(crate) fn learn(&self, answer: &[u8], login: &Login) -> Result<(), Fault> {
-        self.means.credentials.learn(answer, login, Instant::now())
+    /// Remembers how the tokens in a token service's answer were obtained: they may go to that registry
+    /// only, and can be renewed when they expire.
+    pub(crate) fn learn(&self, answer: &TokenResponse, login: &Login) {
+        self.means.credentials.learn(answer, login, Instant::now());
+    }
+
+    /// Whether the request may be sent with the token that it carries; `true` if it carries none.
+    pub(crate) fn admits(&self, request: &Request) -> bool {
+        self.means.credentials.admit(request)
     }
 
     /// Sends a request and returns the answer, whose body is still on its way. An answer that comes
@@ -98,6 +102,12 @@ impl Gateway {
         let request = request.without_foreign_credentials();
         let under_way = self.under_way.token();
         let metadata = &self.means.metadata;
+        if !self.admits(&request) {
+            tracing::info!(registry = %request.registry, "token withheld: not issued by this registry");
+            let refusal = metadata.invalid_token(&request).ok_or_else(no_challenge)?;
+            self.line(&request, None, patience).await?;
+            return Ok(Answer::of(refusal, under_way));
+        }
         if let Some(refusal) = metadata.refusal(&request) {
             // Where there is no tunnel an engine would go on only to hear of that later.
             self.line(&request, None, patience).await?;
@@ -189,6 +199,11 @@ impl Answer {
     fn of(Known { status, headers, body }: Known, under_way: TaskTrackerToken) -> Self {
         Self { status, headers, body: Transfer::of_bytes(body, under_way) }
     }
+}
+
+/// A challenge is not valid in a header field, which only a bug can cause.
+fn no_challenge() -> Fault {
+    Fault::new(Hop::Tunnel, FaultKind::Internal, "cannot write the challenge that refuses a token")
 }
 
 /// Everything under way waits for its engine to read.

@@ -62,6 +62,16 @@ impl Authorization {
         }
     }
 
+    /// The same without what this registry's token service must not see. A token is for the registry's
+    /// API and never for a token service.
+    #[must_use]
+    pub fn for_token_service(self, registry: &Registry) -> Self {
+        match self.for_registry(registry) {
+            Self::Bearer(_) | Self::Public => Self::None,
+            other => other,
+        }
+    }
+
     /// The header's value for the registry; `None` where none is sent as it stands.
     #[must_use]
     pub fn header(&self) -> Option<Secret> {
@@ -107,5 +117,8 @@ mod tests {
         assert_eq!(basic("u", "p").for_registry(&Registry::docker_hub()), basic("u", "p"));
         let token = Authorization::Bearer(Secret::new("t"));
         assert_eq!(token.clone().for_registry(&ghcr), token);
+        assert_eq!(basic("u", "p").for_token_service(&ghcr), Authorization::None);
+        assert_eq!(basic("u", "p").for_token_service(&Registry::docker_hub()), basic("u", "p"));
+        assert_eq!(token.for_token_service(&Registry::docker_hub()), Authorization::None);
     }
 }

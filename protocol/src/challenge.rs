@@ -1,8 +1,10 @@
-//! `WWW-Authenticate` (RFC 9110, section 11.6.1): read, changed in one place, written again.
+//! Reads, changes and writes `WWW-Authenticate` (RFC 9110, section 11.6.1).
 //!
-//! Everything but the realm stays as the registry sent it: engines act on `service`, `scope` and
-//! `error`.
+//! Engines do what a challenge says: they send their credentials to its `realm` and ask for its `scope`.
+//! A registry's realm and scope must therefore never reach an engine unchanged: see
+//! [`Challenge::without_foreign_credentials`].
 
+use crate::scope;
 use std::fmt;
 
 /// Why a header's value is not a challenge.
@@ -79,6 +81,35 @@ impl Challenge {
             *value = change(value);
         }
         self
+    }
+
+    /// The challenge for an engine whose request was about `repository` (spelled as the engine spells it;
+    /// `None` for a request about no repository): it points to `realm`, and its scopes allow pulling from
+    /// that repository at most (see [`scope::confine`]).
+    ///
+    /// This applies to every scheme. The only other realm that stays is one of plain words in a scheme
+    /// other than Bearer, such as `Basic realm="Registry Realm"`: it is a title for people (RFC 9110,
+    /// section 11.5).
+    #[must_use]
+    pub fn without_foreign_credentials(mut self, realm: &str, repository: Option<&str>) -> Self {
+        let mut has_scope = false;
+        self.parameters.retain_mut(|(name, value)| {
+            if name != "scope" {
+                return true;
+            }
+            // Only the first one stays: engines differ in which of two they use.
+            let scopes = scope::confine(value, repository).filter(|_| !has_scope);
+            has_scope |= scopes.is_some();
+            scopes.map(|scopes| *value = scopes).is_some()
+        });
+        let mut realms = self.parameters.iter().filter(|(name, _)| name == "realm").map(|(_, value)| value);
+        let is_title = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b" ._-".contains(&b));
+        let is_only_a_title = match (realms.next(), realms.next()) {
+            (None, _) => true,
+            (Some(one), None) => is_title(one),
+            _ => false,
+        };
+        if is_only_a_title && !self.is_bearer() { self } else { self.with_realm(realm) }
     }
 
     /// The same challenge without a parameter.
@@ -161,6 +192,40 @@ mod tests {
             challenge.with_realm("http://127.0.0.1:5080/auth/token").to_string(),
             line.replace("https://auth.docker.io/token", "http://127.0.0.1:5080/auth/token")
         );
+    }
+
+    #[test]
+    fn a_hostile_challenge_is_confined_to_our_realm_and_to_the_requested_repository() {
+        const OURS: &str = "http://127.0.0.1:5080/auth/token/evil.example";
+        let hub = r#"service="registry.docker.io",scope="repository:alice/private:pull,push""#;
+        let without_foreign_credentials = r#"service="registry.docker.io",scope="repository:x/y:pull""#;
+        for (theirs, ours) in [
+            (
+                format!(r#"Bearer realm="https://auth.docker.io/token",{hub}"#),
+                format!(r#"Bearer realm="{OURS}",{without_foreign_credentials}"#),
+            ),
+            (
+                format!("bearer REALM=http://127.0.0.1:5080/auth/token,{hub}"),
+                format!(r#"bearer realm="{OURS}",{without_foreign_credentials}"#),
+            ),
+            (
+                format!(r#"Bearer {hub},realm="a b",Scope="repository:bob/private:*",realm="c""#),
+                format!(r#"Bearer {without_foreign_credentials},realm="{OURS}""#),
+            ),
+            (r#"Bearer scope="repository:x/y:push""#.into(), format!(r#"Bearer realm="{OURS}""#)),
+            (r#"Bearers realm="https://evil.example/token""#.into(), format!(r#"Bearers realm="{OURS}""#)),
+            (r#"Basic realm="x\", Bearer realm=\"y""#.into(), format!(r#"Basic realm="{OURS}""#)),
+            (r#"Basic realm="a",realm="b""#.into(), format!(r#"Basic realm="{OURS}""#)),
+            (r#"Basic realm="Registry Realm""#.into(), r#"Basic realm="Registry Realm""#.into()),
+            ("Negotiate".into(), "Negotiate".into()),
+        ] {
+            let challenge = Challenge::parse_all(&theirs).unwrap().remove(0);
+            assert_eq!(
+                challenge.without_foreign_credentials(OURS, Some("x/y")).to_string(),
+                ours,
+                "{theirs}"
+            );
+        }
     }
 
     #[test]

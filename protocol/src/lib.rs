@@ -53,5 +53,7 @@ pub mod segment;
 pub mod text;
 pub mod tls;
 pub mod token;
+pub mod token_origins;
+pub mod token_response;
 pub mod transport;
 pub mod udp_buffers;

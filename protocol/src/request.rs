@@ -25,14 +25,18 @@ pub struct Request {
 }
 
 impl Request {
-    /// The same request without what must not reach its registry: see
-    /// [`Authorization::for_registry`]. The client applies it to what engines send, the server to
-    /// what clients send, since neither may rely on the other.
+    /// The same request without what its registry must not see and without more rights than pulling
+    /// needs: see [`Authorization::for_registry`] and [`TokenRequest::for_registry`]. The client applies
+    /// it to what engines send, the server to what clients send, since neither may rely on the other.
+    /// Whether the registry may see the request's token is decided by [`crate::token_origins`].
     #[must_use]
     pub fn without_foreign_credentials(mut self) -> Self {
-        self.authorization = self.authorization.for_registry(&self.registry);
-        if let Operation::Token(token) = self.operation {
-            self.operation = Operation::Token(token.for_registry(&self.registry));
+        match self.operation {
+            Operation::Token(token) => {
+                self.authorization = self.authorization.for_token_service(&self.registry);
+                self.operation = Operation::Token(token.for_registry(&self.registry));
+            }
+            _ => self.authorization = self.authorization.for_registry(&self.registry),
         }
         self
     }

@@ -13,11 +13,21 @@ use percent_encoding::percent_decode_str;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// Something of a registry.
-    Registry(Registry, Operation),
-    /// A token; its request is in the query or in the form.
-    Token,
+    Registry(Registry, Operation, NamedBy),
+    /// A token of this registry, which the path alone names. The token request is in the query or in the
+    /// form.
+    Token(Registry),
     /// How the client is.
     Health,
+}
+
+/// How a request names its registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// By containerd's `ns`, or it does not name one, which means Docker Hub.
+    Namespace,
+    /// By the first part of the path. The engine takes it for a part of the repository's name.
+    Path,
 }
 
 /// Finds what `method path?query` asks for.
@@ -31,26 +41,31 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
     let read = read_method(method);
     match path {
         "/health" => return read.map(|_| Route::Health),
-        "/auth/token" => {
-            let served = [http::Method::GET, http::Method::POST].contains(method);
-            return if served { Ok(Route::Token) } else { Err(not_served(method)) };
-        }
+        "/auth/token" => return token(method, Registry::docker_hub()),
         "/v2" | "/v2/" => {
-            return Ok(Route::Registry(namespace(query)?, read.map(|_| Operation::Ping)?));
+            let ping = read.map(|_| Operation::Ping)?;
+            return Ok(Route::Registry(namespace(query)?, ping, NamedBy::Namespace));
         }
         _ => {}
+    }
+    if let Some(name) = path.strip_prefix("/auth/token/") {
+        if name.is_empty() || name.contains('/') {
+            return Err(unknown_route());
+        }
+        let name = percent_decode_str(name).decode_utf8().map_err(|_| unknown_route())?;
+        return token(method, name.parse().map_err(invalid_name)?);
     }
     let path = percent_decode_str(path).decode_utf8().map_err(|_| unknown_route())?;
     let rest = path.strip_prefix("/v2/").ok_or_else(unknown_route)?;
     let (name, kind, last) = split(rest).ok_or_else(unknown_route)?;
     let namespace = namespace(query)?;
-    let (registry, name) = match split_registry(name) {
+    let (registry, name, named_by) = match split_registry(name) {
         // Where containerd has named another registry, a dotted first part is part of the name
         // (gcr.io/google.com/…).
         (Some(host), name) if namespace.is_docker_hub() => {
-            (host.parse::<Registry>().map_err(invalid_name)?, name)
+            (host.parse::<Registry>().map_err(invalid_name)?, name, NamedBy::Path)
         }
-        _ => (namespace, name),
+        _ => (namespace, name, NamedBy::Namespace),
     };
     let repository = name.parse::<Repository>().map_err(invalid_name)?.in_registry(&registry);
     let page = || ListingQuery::from_query(query).map_err(|e| engine_fault(FaultKind::RequestInvalid, e));
@@ -71,7 +86,12 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
         }
         Kind::Upload => return Err(not_served(method)),
     };
-    Ok(Route::Registry(registry, operation))
+    Ok(Route::Registry(registry, operation, named_by))
+}
+
+fn token(method: &http::Method, registry: Registry) -> Result<Route, Fault> {
+    let served = [http::Method::GET, http::Method::POST].contains(method);
+    if served { Ok(Route::Token(registry)) } else { Err(not_served(method)) }
 }
 
 /// The kinds of end that a path below `/v2/` may have.
@@ -147,7 +167,7 @@ mod tests {
 
     fn upstream(method: &M, path: &str, query: Option<&str>) -> String {
         match parse(method, path, query).unwrap() {
-            Route::Registry(registry, operation) => {
+            Route::Registry(registry, operation, _) => {
                 format!("{registry}{}", operation.path().unwrap())
             }
             other => format!("{other:?}"),
@@ -202,6 +222,77 @@ mod tests {
             ),
         ] {
             assert_eq!(upstream(&M::GET, path, query), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_path_alone_names_the_registry_of_a_token_request() {
+        for (path, registry) in [
+            ("/auth/token", "docker.io"),
+            ("/auth/token/docker.io", "docker.io"),
+            ("/auth/token/index.docker.io", "docker.io"),
+            ("/auth/token/registry-1.docker.io", "docker.io"),
+            ("/auth/token/Docker.IO", "docker.io"),
+            ("/auth/token/ghcr.io", "ghcr.io"),
+            ("/auth/token/GHCR.io", "ghcr.io"),
+            ("/auth/token/registry.corp:5000", "registry.corp:5000"),
+            ("/auth/token/registry.corp%3A5000", "registry.corp:5000"),
+            ("/auth/token/%67hcr.io", "ghcr.io"),
+            ("/auth/token/localhost", "localhost"),
+        ] {
+            for method in [M::GET, M::POST] {
+                for query in
+                    [None, Some("ns=evil.example&service=evil.example&scope=repository:evil.example/a:pull")]
+                {
+                    assert_eq!(
+                        parse(&method, path, query),
+                        Ok(Route::Token(registry.parse().unwrap())),
+                        "{path}"
+                    );
+                }
+            }
+            assert_eq!(fault(&M::PUT, path, None), (405, FaultKind::MethodNotServed), "{path}");
+        }
+        for path in [
+            "/auth/token/",
+            "/auth/token//",
+            "/auth/token/ghcr.io/",
+            "/auth/token/ghcr.io/x",
+            "/auth/token/%ff",
+            "/auth/tokens",
+            "/auth/Token",
+        ] {
+            assert_eq!(fault(&M::GET, path, None), (404, FaultKind::RouteUnknown), "{path}");
+        }
+        for path in [
+            "/auth/token/..",
+            "/auth/token/a%2fb",
+            "/auth/token/ghcr.io%2F",
+            "/auth/token/user@host",
+            "/auth/token/host:0",
+            "/auth/token/a%00b",
+            "/auth/token/%20",
+            "/auth/token/[::1]",
+            "/auth/token/d\u{f6}cker.io",
+        ] {
+            assert_eq!(fault(&M::GET, path, None), (400, FaultKind::NameInvalid), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_route_says_how_the_request_names_its_registry() {
+        let named_by = |path, query| match parse(&M::GET, path, query).unwrap() {
+            Route::Registry(_, _, named_by) => named_by,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(named_by("/v2/ghcr.io/a/b/manifests/1", None), NamedBy::Path);
+        for (path, query) in [
+            ("/v2/a/b/manifests/1", None),
+            ("/v2/a/b/manifests/1", Some("ns=ghcr.io")),
+            ("/v2/google.com/sdk/cli/manifests/1", Some("ns=gcr.io")),
+            ("/v2/", Some("ns=ghcr.io")),
+        ] {
+            assert_eq!(named_by(path, query), NamedBy::Namespace, "{path}");
         }
     }
 

@@ -1,11 +1,20 @@
 //! Token scopes (distribution's "Token Scope Documentation"): `repository:library/alpine:pull`.
 //!
-//! A scope is what names the registry of a token request, so it is parsed and never passed on as
-//! text where it names a repository.
+//! A scope that names a repository must never be passed on as unparsed text, also if it comes from the
+//! other side of the tunnel. [`Scope::cut_to_pull`] removes every right but pulling from a token
+//! request's scope, and [`confine`] limits the scopes of a challenge to the requested repository.
 
 use crate::name::{NameError, Registry, Repository, split_registry};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
+
+/// The type of a scope that names a repository.
+const REPOSITORY: &str = "repository";
+
+/// Most scopes that stay in a challenge. Registries send one or two. Confining can make a scope longer, so
+/// without this limit a long list could become a much longer one.
+const MAX_SCOPES: usize = 16;
 
 /// Why a scope was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,15 +29,18 @@ pub enum ScopeError {
 
 /// What a token is to allow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "WireScope", into = "WireScope")]
 pub enum Scope {
     /// Actions on one repository.
     Repository {
+        /// The class of the repository, if the scope has one: `plugin` in `repository(plugin):a/b:pull`.
+        class: Option<Class>,
         /// Which one, without its registry.
         repository: Repository,
         /// `pull`, `push`, … as they came.
         actions: Actions,
     },
-    /// Anything else, such as `registry:catalog:*`.
+    /// A scope of another type, such as `registry:catalog:*`.
     Other(OtherScope),
 }
 
@@ -36,7 +48,7 @@ impl Scope {
     /// Pulling from a repository.
     #[must_use]
     pub fn pull(repository: Repository) -> Self {
-        Self::Repository { repository, actions: Actions("pull".into()) }
+        Self::Repository { class: None, repository, actions: Actions::pull() }
     }
 
     /// Reads a scope as an engine sends it, and the registry that it names, if it does:
@@ -45,37 +57,191 @@ impl Scope {
     /// # Errors
     /// Where the text is no scope or its name no repository.
     pub fn parse(text: &str) -> Result<(Option<Registry>, Self), ScopeError> {
-        let malformed = || ScopeError::Malformed(text.chars().take(80).collect());
-        let (kind, rest) = text.split_once(':').ok_or_else(malformed)?;
-        // From the right: the name may hold a registry's port.
-        let (name, actions) = rest.rsplit_once(':').ok_or_else(malformed)?;
-        if kind != "repository" {
+        let Parts { kind, name, actions } = Parts::of(text)?;
+        let Kind::Repository(class) = kind else {
             return Ok((None, Self::Other(OtherScope::try_from(text.to_owned())?)));
-        }
+        };
         let (registry, name) = split_registry(name);
         let registry = registry.map(str::parse::<Registry>).transpose()?;
-        let repository = name.parse()?;
-        Ok((registry, Self::Repository { repository, actions: Actions::try_from(actions.to_owned())? }))
+        Ok((registry, Self::Repository { class, repository: name.parse()?, actions: actions.parse()? }))
     }
 
     /// The same scope as the registry knows it.
     #[must_use]
     pub fn in_registry(self, registry: &Registry) -> Self {
         match self {
-            Self::Repository { repository, actions } => {
-                Self::Repository { repository: repository.in_registry(registry), actions }
+            Self::Repository { class, repository, actions } => {
+                Self::Repository { class, repository: repository.in_registry(registry), actions }
             }
             other @ Self::Other(_) => other,
         }
+    }
+
+    /// The part of this scope that pulling needs; `None` if there is none. Docxy serves neither push nor
+    /// deletion nor the catalogue, so a repository's actions become `pull` (if they include `pull` or
+    /// `*`), and a scope of type `registry` is dropped. Scopes of other types stay unchanged.
+    #[must_use]
+    pub fn cut_to_pull(self) -> Option<Self> {
+        match self {
+            Self::Repository { class, repository, actions } => {
+                let pull = Actions::pull();
+                actions.include_pull().then_some(Self::Repository { class, repository, actions: pull })
+            }
+            Self::Other(scope) => (!scope.names_registry()).then_some(Self::Other(scope)),
+        }
+    }
+}
+
+/// Limits the `scope` parameter of a challenge to pulling from `repository`, the one that the engine's
+/// request was about, spelled as the engine spells it; `None` for a request about no repository.
+///
+/// Engines request a token with the scopes that a challenge gives, so a registry could make them request
+/// one for a repository of another registry, or for push. Every scope that names a repository is changed
+/// to name the requested one and to allow `pull` only. A word that is no `type:name:actions`, such as
+/// `aws`, names no repository and stays. Words that cannot be parsed are dropped.
+///
+/// Returns `None` if nothing remains.
+#[must_use]
+pub fn confine(scopes: &str, repository: Option<&str>) -> Option<String> {
+    let mut without_foreign_credentials: Vec<String> = Vec::new();
+    for word in scopes.split(' ').filter(|word| !word.is_empty()) {
+        let is_opaque = !word.contains(':') && matches!(Kind::of(word), Some(Kind::Other));
+        let scope = if is_opaque {
+            OtherScope::try_from(word.to_owned()).ok().map(|scope| scope.0)
+        } else {
+            confine_scope(word, repository)
+        };
+        without_foreign_credentials
+            .extend(scope.filter(|scope| !without_foreign_credentials.contains(scope)));
+        if without_foreign_credentials.len() == MAX_SCOPES {
+            break;
+        }
+    }
+    (!without_foreign_credentials.is_empty()).then(|| without_foreign_credentials.join(" "))
+}
+
+fn confine_scope(scope: &str, asked_for: Option<&str>) -> Option<String> {
+    let (_, scope) = Scope::parse(scope).ok()?;
+    match scope.cut_to_pull()? {
+        Scope::Repository { class, actions, .. } => {
+            Some(format!("{}:{}:{}", Type(class.as_ref()), asked_for?, actions.0))
+        }
+        Scope::Other(scope) => Some(scope.0),
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Repository { repository, actions } => write!(f, "repository:{repository}:{}", actions.0),
+            Self::Repository { class, repository, actions } => {
+                write!(f, "{}:{repository}:{}", Type(class.as_ref()), actions.0)
+            }
             Self::Other(text) => f.write_str(&text.0),
         }
+    }
+}
+
+/// The wire format of a scope. A scope with a class is sent as text.
+#[derive(Serialize, Deserialize)]
+enum WireScope {
+    Repository { repository: Repository, actions: Actions },
+    Other(String),
+}
+
+impl From<Scope> for WireScope {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Repository { class: None, repository, actions } => {
+                Self::Repository { repository, actions }
+            }
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl TryFrom<WireScope> for Scope {
+    type Error = ScopeError;
+
+    fn try_from(scope: WireScope) -> Result<Self, ScopeError> {
+        let text = match scope {
+            WireScope::Repository { repository, actions } => {
+                return Ok(Self::Repository { class: None, repository, actions });
+            }
+            WireScope::Other(text) => text,
+        };
+        // Parse text that names a repository as such, so that a peer can't hide push in a text.
+        let Parts { kind, name, actions } = Parts::of(&text)?;
+        match kind {
+            Kind::Repository(class) => {
+                Ok(Self::Repository { class, repository: name.parse()?, actions: actions.parse()? })
+            }
+            Kind::Other => OtherScope::try_from(text).map(Self::Other),
+        }
+    }
+}
+
+/// `type:name:actions`.
+struct Parts<'a> {
+    kind: Kind,
+    name: &'a str,
+    actions: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Result<Self, ScopeError> {
+        let malformed = || ScopeError::Malformed(clip(text));
+        let (kind, rest) = text.split_once(':').ok_or_else(malformed)?;
+        // From the right: the name may hold a registry's port.
+        let (name, actions) = rest.rsplit_once(':').ok_or_else(malformed)?;
+        Ok(Self { kind: Kind::of(kind).ok_or_else(malformed)?, name, actions })
+    }
+}
+
+/// The type of what a scope names.
+enum Kind {
+    Repository(Option<Class>),
+    Other,
+}
+
+impl Kind {
+    /// Returns `None` for text that resembles `repository`, such as `Repository`: a token service could
+    /// accept it as that.
+    fn of(text: &str) -> Option<Self> {
+        match text.strip_prefix(REPOSITORY) {
+            Some("") => return Some(Self::Repository(None)),
+            Some(class) => {
+                let class = class.strip_prefix('(')?.strip_suffix(')')?;
+                return Class::parse(class).map(|class| Self::Repository(Some(class)));
+            }
+            None => {}
+        }
+        let is_alike =
+            text.get(..REPOSITORY.len()).is_some_and(|start| start.eq_ignore_ascii_case(REPOSITORY));
+        (!is_alike).then_some(Self::Other)
+    }
+}
+
+/// Writes the type of a repository's scope.
+struct Type<'a>(Option<&'a Class>);
+
+impl fmt::Display for Type<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str(REPOSITORY),
+            Some(Class(class)) => write!(f, "{REPOSITORY}({class})"),
+        }
+    }
+}
+
+/// The class of a repository, such as `plugin`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Class(String);
+
+impl Class {
+    fn parse(text: &str) -> Option<Self> {
+        let ok = (1..=32).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        ok.then(|| Self(text.to_owned()))
     }
 }
 
@@ -84,27 +250,57 @@ impl fmt::Display for Scope {
 #[serde(try_from = "String")]
 pub struct Actions(String);
 
+impl Actions {
+    fn pull() -> Self {
+        Self("pull".into())
+    }
+
+    fn include_pull(&self) -> bool {
+        self.0.split(',').any(|action| action == "pull" || action == "*")
+    }
+}
+
+impl FromStr for Actions {
+    type Err = ScopeError;
+
+    fn from_str(text: &str) -> Result<Self, ScopeError> {
+        let ok = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b"*,".contains(&b));
+        if ok { Ok(Self(text.to_owned())) } else { Err(ScopeError::Malformed(clip(text))) }
+    }
+}
+
 impl TryFrom<String> for Actions {
     type Error = ScopeError;
 
     fn try_from(text: String) -> Result<Self, ScopeError> {
-        let ok = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b"*,".contains(&b));
-        if ok { Ok(Self(text)) } else { Err(ScopeError::Malformed(text.chars().take(80).collect())) }
+        text.parse()
     }
 }
 
 /// A scope that names no repository.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OtherScope(String);
+
+impl OtherScope {
+    /// Whether the type is `registry`, in any spelling that a token service could accept as that.
+    fn names_registry(&self) -> bool {
+        let kind = self.0.split([':', '(']).next().unwrap_or_default();
+        kind.eq_ignore_ascii_case("registry")
+    }
+}
 
 impl TryFrom<String> for OtherScope {
     type Error = ScopeError;
 
     fn try_from(text: String) -> Result<Self, ScopeError> {
         let ok = text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic());
-        if ok { Ok(Self(text)) } else { Err(ScopeError::Malformed(text.chars().take(80).collect())) }
+        if ok { Ok(Self(text)) } else { Err(ScopeError::Malformed(clip(&text))) }
     }
+}
+
+/// The part of a refused text that an error quotes.
+fn clip(text: &str) -> String {
+    text.chars().take(80).collect()
 }
 
 #[cfg(test)]
@@ -127,6 +323,87 @@ mod tests {
         for text in ["", "repository", "repository:a", "repository:A:pull", "repository:a:p ll", "x:\n:y"] {
             assert!(Scope::parse(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_type_that_resembles_repository_is_parsed_or_refused() {
+        let (_, scope) = Scope::parse("repository(plugin):ghcr.io/a/b:pull,push").unwrap();
+        assert!(matches!(scope, Scope::Repository { class: Some(_), .. }));
+        assert_eq!(scope.to_string(), "repository(plugin):a/b:pull,push");
+        for text in [
+            "Repository:a/b:pull",
+            "REPOSITORY:a/b:push",
+            "repository2:a/b:push",
+            "repository():a/b:pull",
+            "repository(plugin:a/b:pull",
+            "repository(a b):a/b:pull",
+            "repository (plugin):a/b:pull",
+        ] {
+            assert!(Scope::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_scope_is_cut_to_pull() {
+        for (text, cut) in [
+            ("repository:a/b:pull", Some("repository:a/b:pull")),
+            ("repository:a/b:push,pull,delete", Some("repository:a/b:pull")),
+            ("repository:a/b:*", Some("repository:a/b:pull")),
+            ("repository(plugin):a/b:pull,push", Some("repository(plugin):a/b:pull")),
+            ("repository:a/b:push", None),
+            ("repository:a/b:pullpush", None),
+            ("repository:a/b:", None),
+            ("registry:catalog:*", None),
+            ("reGistry:catalog:*", None),
+            ("registry(x):catalog:*", None),
+            ("other:thing:read", Some("other:thing:read")),
+        ] {
+            let (_, scope) = Scope::parse(text).unwrap();
+            assert_eq!(scope.cut_to_pull().map(|scope| scope.to_string()).as_deref(), cut, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_scopes_of_a_challenge_are_confined_to_the_requested_repository() {
+        for (scopes, without_foreign_credentials) in [
+            ("repository:x/y:pull", Some("repository:x/y:pull")),
+            ("repository:alice/private:pull,push", Some("repository:x/y:pull")),
+            ("repository:x/y:pull repository:alice/private:pull", Some("repository:x/y:pull")),
+            ("repository:evil.example/x/y:pull", Some("repository:x/y:pull")),
+            ("repository:host:5000/x/y:*", Some("repository:x/y:pull")),
+            ("repository(plugin):alice/private:pull", Some("repository(plugin):x/y:pull")),
+            ("repository:alice/private:push", None),
+            ("aws", Some("aws")),
+            (" aws  repository:alice/private:pull ", Some("aws repository:x/y:pull")),
+            ("other:thing:read", Some("other:thing:read")),
+            ("registry:catalog:*", None),
+            ("repository", None),
+            ("REPOSITORY:alice/private:pull", None),
+            ("repository:ALICE:pull", None),
+            ("repository:x/y:pull\trepository:alice/private:pull", None),
+            ("", None),
+        ] {
+            assert_eq!(confine(scopes, Some("x/y")).as_deref(), without_foreign_credentials, "{scopes}");
+        }
+        let many: String = (0..10_000).map(|n| format!("repository(c{n}):a:pull ")).collect();
+        assert_eq!(confine(&many, Some("x/y")).unwrap().split(' ').count(), MAX_SCOPES);
+        // Some registries name a repository in the challenge of /v2/.
+        assert_eq!(confine("repository:user/image:pull aws", None).as_deref(), Some("aws"));
+        assert_eq!(confine("repository:user/image:pull", None), None);
+    }
+
+    #[test]
+    fn text_from_the_wire_that_names_a_repository_is_parsed_as_one() {
+        let sent = |text: &str| Scope::try_from(WireScope::Other(text.to_owned()));
+        for text in ["repository:alice/private:pull,push", "repository(plugin):a/b:push"] {
+            let scope = sent(text).unwrap();
+            assert!(matches!(scope, Scope::Repository { .. }), "{text}");
+            assert_eq!(scope.to_string(), text);
+        }
+        for text in ["Repository:alice/private:push", "repository", "aws", "x:y:\n"] {
+            assert!(sent(text).is_err(), "{text:?}");
+        }
+        assert!(matches!(sent("other:thing:read"), Ok(Scope::Other(_))));
     }
 
     #[test]

@@ -15,9 +15,6 @@ pub enum TokenError {
     /// A scope that is none.
     #[error(transparent)]
     Scope(#[from] ScopeError),
-    /// One token for two registries.
-    #[error("scopes of two registries ({0} and {1}) in one token request")]
-    TwoRegistries(Registry, Registry),
     /// A `grant_type` that nobody uses here.
     #[error("grant_type must be password or refresh_token")]
     Grant,
@@ -26,7 +23,18 @@ pub enum TokenError {
     Missing(&'static str),
 }
 
-/// What an engine asks of a token service.
+/// A token request of an engine, checked against the registry that its path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parsed {
+    /// A request for a token of that registry.
+    Request(TokenRequest),
+    /// At least one scope names another registry. Engines that pull from `127.0.0.1:5080/ghcr.io/…` do
+    /// this: they send all token requests, with one credential, to the realm of `/v2/`, which is Docker
+    /// Hub's. The credential must not be used, and no token service may see any part of the request.
+    NamesOtherRegistry,
+}
+
+/// A request to a token service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRequest {
     /// What the token is to allow, in the order given.
@@ -59,22 +67,22 @@ pub enum Grant {
 }
 
 impl TokenRequest {
-    /// Reads the query of a `GET`, and the registry that its scopes name, if they do.
+    /// Reads the query of a `GET` to this registry's token service.
     ///
     /// # Errors
-    /// Where a scope is malformed or the scopes name two registries.
-    pub fn from_query(query: &str) -> Result<(Option<Registry>, Self), TokenError> {
+    /// Where a scope is malformed.
+    pub fn from_query(query: &str, registry: &Registry) -> Result<Parsed, TokenError> {
         let fields = Fields::parse(query);
         let grant = Grant::Get { account: fields.last("account") };
         let offline = fields.last("offline_token").is_some_and(|v| v == "true" || v == "1");
-        fields.request(grant, offline)
+        fields.request(registry, grant, offline)
     }
 
-    /// Reads the form of a `POST` (RFC 6749, section 4.3.2 and 6).
+    /// Reads the form of a `POST` (RFC 6749, section 4.3.2 and 6) to this registry's token service.
     ///
     /// # Errors
     /// As above, and where the grant is missing, unknown or incomplete.
-    pub fn from_form(form: &str) -> Result<(Option<Registry>, Self), TokenError> {
+    pub fn from_form(form: &str, registry: &Registry) -> Result<Parsed, TokenError> {
         let fields = Fields::parse(form);
         let required = |name: &'static str| fields.last(name).ok_or(TokenError::Missing(name));
         let grant = match required("grant_type")?.as_str() {
@@ -86,17 +94,20 @@ impl TokenRequest {
             _ => return Err(TokenError::Grant),
         };
         let offline = fields.last("access_type").is_some_and(|v| v == "offline");
-        fields.request(grant, offline)
+        fields.request(registry, grant, offline)
     }
 
-    /// The same request without what must not reach this registry; see
-    /// [`Authorization::for_registry`].
+    /// The same request without what this registry must not see (see [`Authorization::for_registry`]) and
+    /// with scopes that allow pulling only (see [`Scope::cut_to_pull`]).
     #[must_use]
     pub fn for_registry(mut self, registry: &Registry) -> Self {
         if !registry.is_docker_hub() {
             self.grant = Grant::Get { account: None };
+            // An anonymous refresh token has no use.
+            self.offline = false;
         }
-        self.scopes = self.scopes.into_iter().map(|scope| scope.in_registry(registry)).collect();
+        let scopes = self.scopes.into_iter().filter_map(Scope::cut_to_pull);
+        self.scopes = scopes.map(|scope| scope.in_registry(registry)).collect();
         self
     }
 
@@ -170,23 +181,28 @@ impl Fields {
         self.0.iter().rev().find(|(n, value)| n == name && !value.is_empty()).map(|(_, value)| value.clone())
     }
 
-    fn request(&self, grant: Grant, offline: bool) -> Result<(Option<Registry>, TokenRequest), TokenError> {
-        let mut registry: Option<Registry> = None;
+    fn request(&self, registry: &Registry, grant: Grant, offline: bool) -> Result<Parsed, TokenError> {
         let mut scopes = Vec::new();
+        let mut malformed = None;
         // Repeated fields, and several scopes in one field, mean the same (RFC 6749, section 3.3).
         let texts = self.0.iter().filter(|(name, _)| name == "scope");
         for text in texts.flat_map(|(_, value)| value.split(' ')).filter(|text| !text.is_empty()) {
-            let (named, scope) = Scope::parse(text)?;
-            match (&registry, named) {
-                (Some(one), Some(two)) if *one != two => {
-                    return Err(TokenError::TwoRegistries(one.clone(), two));
-                }
-                (None, Some(named)) => registry = Some(named),
-                _ => {}
+            match Scope::parse(text) {
+                Ok((Some(named), _)) if named != *registry => return Ok(Parsed::NamesOtherRegistry),
+                Ok((_, scope)) => scopes.push(scope),
+                // Some registries use scopes of a syntax of their own (`aws`). This one is not needed:
+                // without a credential the server requests the token, with a scope that it makes itself.
+                Err(_) if !registry.is_docker_hub() => {}
+                Err(error) => malformed = malformed.or(Some(error)),
             }
-            scopes.push(scope);
         }
-        Ok((registry, TokenRequest { scopes, client_id: self.last("client_id"), offline, grant }))
+        match malformed {
+            Some(error) => Err(error.into()),
+            None => {
+                let client_id = self.last("client_id");
+                Ok(Parsed::Request(TokenRequest { scopes, client_id, offline, grant }))
+            }
+        }
     }
 }
 
@@ -195,11 +211,26 @@ mod tests {
     use super::*;
     use crate::authorization::basic;
 
+    /// Parses a query for Docker Hub.
+    fn query(text: &str) -> TokenRequest {
+        match TokenRequest::from_query(text, &Registry::docker_hub()).unwrap() {
+            Parsed::Request(request) => request,
+            Parsed::NamesOtherRegistry => panic!("{text} names another registry"),
+        }
+    }
+
+    fn form(text: &str, registry: &Registry) -> TokenRequest {
+        match TokenRequest::from_form(text, registry).unwrap() {
+            Parsed::Request(request) => request,
+            Parsed::NamesOtherRegistry => panic!("{text} names another registry"),
+        }
+    }
+
     #[test]
     fn what_docker_asks_by_get_is_asked_again_in_full() {
-        let query = "account=me&scope=repository%3Alibrary%2Falpine%3Apull&scope=repository%3Aa%2Fb%3Apull&service=registry.docker.io&offline_token=true&client_id=docker";
-        let (registry, request) = TokenRequest::from_query(query).unwrap();
-        assert_eq!(registry, None);
+        let request = query(
+            "account=me&scope=repository%3Alibrary%2Falpine%3Apull&scope=repository%3Aa%2Fb%3Apull&service=registry.docker.io&offline_token=true&client_id=docker",
+        );
         assert_eq!(
             request.query(Some("registry.docker.io")),
             "service=registry.docker.io&client_id=docker&scope=repository%3Alibrary%2Falpine%3Apull&scope=repository%3Aa%2Fb%3Apull&offline_token=true&account=me"
@@ -211,8 +242,8 @@ mod tests {
 
     #[test]
     fn an_identity_token_is_passed_on_faithfully() {
-        let form = "grant_type=refresh_token&service=registry.docker.io&client_id=docker&refresh_token=r%2B1&scope=repository%3Aa%2Fb%3Apull+repository%3Ac%2Fd%3Apull&access_type=offline";
-        let (_, request) = TokenRequest::from_form(form).unwrap();
+        let text = "grant_type=refresh_token&service=registry.docker.io&client_id=docker&refresh_token=r%2B1&scope=repository%3Aa%2Fb%3Apull+repository%3Ac%2Fd%3Apull&access_type=offline";
+        let request = form(text, &Registry::docker_hub());
         assert!(!request.is_anonymous(&Authorization::None));
         assert_eq!(
             request.form(Some("registry.docker.io")).unwrap().expose(),
@@ -221,16 +252,57 @@ mod tests {
     }
 
     #[test]
-    fn a_password_for_docker_hub_is_not_shown_to_another_registry() {
-        let (registry, request) = TokenRequest::from_form(
-            "grant_type=password&username=u&password=p&scope=repository:ghcr.io/a/b:pull",
-        )
-        .unwrap();
-        let registry = registry.unwrap();
-        assert_eq!(registry.as_str(), "ghcr.io");
-        let request = request.for_registry(&registry);
-        assert!(request.is_anonymous(&Authorization::None));
-        assert_eq!(request.query(None), "scope=repository%3Aa%2Fb%3Apull");
+    fn a_scope_that_names_another_registry_than_the_path_is_noticed() {
+        let (hub, ghcr): (_, Registry) = (Registry::docker_hub(), "ghcr.io".parse().unwrap());
+        for (scopes, registry, elsewhere) in [
+            ("repository:ghcr.io/a/b:pull", &hub, true),
+            ("repository:a/b:pull repository:ghcr.io/a/b:pull", &hub, true),
+            ("repository:ghcr.io/a/b:pull repository:a/b:pull", &hub, true),
+            ("nonsense repository:ghcr.io/a/b:pull", &hub, true),
+            ("repository(plugin):ghcr.io/a/b:pull", &hub, true),
+            ("repository:ghcr.io:443/a/b:pull", &ghcr, true),
+            ("repository:docker.io/a/b:pull", &ghcr, true),
+            ("repository:docker.io/a/b:pull repository:index.docker.io/c/d:pull", &hub, false),
+            ("repository:GHCR.io/a/b:pull repository:c/d:pull", &ghcr, false),
+            ("registry:catalog:*", &hub, false),
+        ] {
+            let password = format!("grant_type=password&username=u&password=p&scope={scopes}");
+            for asked in [
+                TokenRequest::from_query(&format!("account=u&scope={scopes}"), registry),
+                TokenRequest::from_query(&format!("scope={}", scopes.replace(' ', "&scope=")), registry),
+                TokenRequest::from_form(&password, registry),
+            ] {
+                assert_eq!(asked.unwrap() == Parsed::NamesOtherRegistry, elsewhere, "{scopes} of {registry}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_to_another_registry_loses_its_credentials() {
+        let ghcr: Registry = "ghcr.io".parse().unwrap();
+        for text in [
+            "grant_type=password&username=u&password=p&access_type=offline&scope=repository:a/b:pull,push+aws",
+            "grant_type=refresh_token&refresh_token=r&access_type=offline&scope=repository:a/b:pull",
+        ] {
+            let request = form(text, &ghcr).for_registry(&ghcr);
+            assert!(request.is_anonymous(&Authorization::None));
+            assert_eq!(request.query(None), "scope=repository%3Aa%2Fb%3Apull");
+        }
+    }
+
+    #[test]
+    fn scopes_are_cut_to_pull() {
+        let hub = Registry::docker_hub();
+        for (scopes, cut) in [
+            ("repository:a/b:pull,push", "scope=repository%3Aa%2Fb%3Apull"),
+            ("repository:alpine:*", "scope=repository%3Alibrary%2Falpine%3Apull"),
+            ("repository:a/b:push repository:c/d:delete,pull", "scope=repository%3Ac%2Fd%3Apull"),
+            ("repository(plugin):a/b:pull,push", "scope=repository%28plugin%29%3Aa%2Fb%3Apull"),
+            ("registry:catalog:*", ""),
+            ("repository:a/b:push", ""),
+        ] {
+            assert_eq!(query(&format!("scope={scopes}")).for_registry(&hub).query(None), cut, "{scopes}");
+        }
     }
 
     #[test]
@@ -240,12 +312,9 @@ mod tests {
             ("grant_type=magic", "grant_type must be"),
             ("grant_type=password&username=u", "the form has no password"),
             ("grant_type=refresh_token&refresh_token=x&scope=nonsense", "not a token scope"),
-            (
-                "grant_type=refresh_token&refresh_token=x&scope=repository:a.io/x:pull+repository:b.io/x:pull",
-                "two registries",
-            ),
+            ("grant_type=refresh_token&refresh_token=x&scope=Repository:a/b:pull", "not a token scope"),
         ] {
-            let error = TokenRequest::from_form(form).unwrap_err().to_string();
+            let error = TokenRequest::from_form(form, &Registry::docker_hub()).unwrap_err().to_string();
             assert!(error.contains(reason), "{form}: {error}");
         }
     }

@@ -5,8 +5,9 @@ use docxy_protocol::congestion::Choice;
 use docxy_protocol::control::{Hello, StreamHeader};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::link::{ClientSecret, Link};
+use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
-use docxy_protocol::token::TokenRequest;
+use docxy_protocol::token::{Parsed, TokenRequest};
 use std::fmt::Debug;
 
 const SECRET: &str = "b3Blbi1zZXNhbWUtb3Blbi1zZXNhbWUtb3Blbi1zZXM";
@@ -42,7 +43,12 @@ fn a_request_hides_its_credentials() {
         "grant_type=password&username=me&password=open-sesame",
         "grant_type=refresh_token&refresh_token=open-sesame",
     ];
-    let tokens = forms.map(|form| Operation::Token(TokenRequest::from_form(form).unwrap().1));
+    let hub = Registry::docker_hub();
+    let token = |form| match TokenRequest::from_form(form, &hub).unwrap() {
+        Parsed::Request(token) => token,
+        Parsed::NamesOtherRegistry => panic!("{form}"),
+    };
+    let tokens = forms.map(|form| Operation::Token(token(form)));
     for operation in [&tokens[..], &[Operation::Ping]].concat() {
         for authorization in [basic("me", "open-sesame"), Authorization::parse("Bearer open-sesame")] {
             let request = Request {
@@ -56,9 +62,8 @@ fn a_request_hides_its_credentials() {
         }
     }
     for form in forms {
-        let (_, token) = TokenRequest::from_form(form).unwrap();
-        assert_hides(&token.form(None), &["open-sesame"]);
-        let error = TokenRequest::from_form(&form.replace("grant_type", "grant")).unwrap_err();
+        assert_hides(&token(form).form(None), &["open-sesame"]);
+        let error = TokenRequest::from_form(&form.replace("grant_type", "grant"), &hub).unwrap_err();
         assert_hides(&error, &["open-sesame"]);
     }
 }

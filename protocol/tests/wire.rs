@@ -14,13 +14,13 @@ use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::{FRAME_MAX, MANIFEST_MAX, PREFETCH_BLOB_MAX};
 use docxy_protocol::link::ClientSecret;
 use docxy_protocol::listing_query::ListingQuery;
-use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::name::{Digest, Reference, Registry};
 use docxy_protocol::prefetch::{ContentKind, PrefetchHint, PrefetchItem};
 use docxy_protocol::reply::{BodyFraming, Reply, Response};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::segment::SegmentLayout;
-use docxy_protocol::token::TokenRequest;
+use docxy_protocol::token::{Parsed, TokenError, TokenRequest};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
 use serde::Serialize;
@@ -102,14 +102,21 @@ fn a_hello_with_a_rate_out_of_bounds_is_rejected() {
     }
 }
 
+fn token(parsed: Result<Parsed, TokenError>) -> Option<Operation> {
+    match parsed.ok()? {
+        Parsed::Request(request) => Some(Operation::Token(request)),
+        Parsed::NamesOtherRegistry => None,
+    }
+}
+
 #[test]
 fn token_requests_have_these_bytes() {
     let query =
         "account=me&scope=repository:a/b:pull&scope=registry:catalog:*&offline_token=true&client_id=docker";
-    let (_, token) = TokenRequest::from_query(query).unwrap();
-    golden(&Operation::Token(token), GOLDEN_TOKEN);
-    let (_, token) = TokenRequest::from_form("grant_type=refresh_token&refresh_token=r").unwrap();
-    golden(&Operation::Token(token), GOLDEN_REFRESH);
+    let hub = Registry::docker_hub();
+    golden(&token(TokenRequest::from_query(query, &hub)).unwrap(), GOLDEN_TOKEN);
+    let form = "grant_type=refresh_token&refresh_token=r";
+    golden(&token(TokenRequest::from_form(form, &hub)).unwrap(), GOLDEN_REFRESH);
 }
 
 #[test]
@@ -231,16 +238,19 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         any_digest().prop_map(Reference::Digest),
     ];
     let page = || "[a-z=&%0-9]{0,30}".prop_map(|text| ListingQuery::from_query(Some(&text)).unwrap());
-    let token = ("[a-z0-9:/,* ]{0,20}", "[ -~]{0,20}").prop_filter_map("no scope", |(scope, password)| {
-        let scope = format!("repository:{}:pull", scope.replace(' ', ""));
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "password").append_pair("username", "u");
-        form.append_pair("password", &password).append_pair("scope", &scope);
-        TokenRequest::from_form(&form.finish()).ok().map(|(_, token)| token)
-    });
+    let any_token = ("(\\(plugin\\))?:[a-z0-9:/,* ]{0,20}", "[ -~]{0,20}").prop_filter_map(
+        "no scope",
+        |(scope, password)| {
+            let scope = format!("repository{}:pull", scope.replace(' ', ""));
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            form.append_pair("grant_type", "password").append_pair("username", "u");
+            form.append_pair("password", &password).append_pair("scope", &scope);
+            token(TokenRequest::from_form(&form.finish(), &Registry::docker_hub()))
+        },
+    );
     prop_oneof![
         Just(Operation::Ping),
-        token.prop_map(Operation::Token),
+        any_token,
         (repository(), reference, method()).prop_map(|(repository, reference, method)| Operation::Manifest {
             repository,
             reference,

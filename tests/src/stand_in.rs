@@ -78,6 +78,14 @@ impl StandIn {
         }
     }
 
+    /// Adds it to a server's list under this name, which must be the `--host` that it was started with.
+    pub fn add_to(&self, config: &mut ServerConfig, name: &str) {
+        let api = format!("https://{name}");
+        config
+            .registries
+            .insert(name.to_owned(), Upstream { api, ca: self.ca(), resolve: self.ready.resolve.clone() });
+    }
+
     /// The URL of the registry API.
     pub fn registry(&self) -> String {
         format!("https://{}", Names::default().registry)

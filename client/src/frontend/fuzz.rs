@@ -2,8 +2,12 @@
 
 use super::browser::refuse_foreign_pages;
 use super::host::LocalHost;
-use super::rewrite;
+use super::rewrite::{self, Target};
+use docxy_protocol::challenge::Challenge;
+use docxy_protocol::listing_query::ListingQuery;
 use docxy_protocol::name::Registry;
+use docxy_protocol::request::Operation;
+use docxy_protocol::route::NamedBy;
 use http::{HeaderMap, HeaderValue, Uri, header};
 
 /// Reads the lines of `text` as the fields of a request and its answer that name places: whatever
@@ -19,25 +23,43 @@ pub fn heads(text: &str) {
         headers.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)));
     }
     let Ok(host) = LocalHost::of(&headers, &[]) else { return };
-    let realm: Uri = host.realm().parse().expect("a realm is a URL");
-    assert_eq!(realm.path(), "/auth/token");
     let _ = refuse_foreign_pages(&headers, &host);
 
-    let mut answer = HeaderMap::new();
-    for (name, value) in [header::WWW_AUTHENTICATE, header::LINK].into_iter().cycle().zip(lines.take(6)) {
-        answer.extend(value.map(|value| (name, value)));
+    let lines: Vec<HeaderValue> = lines.take(6).flatten().collect();
+    for (registry, path) in [("docker.io", "/auth/token"), ("ghcr.io:8443", "/auth/token/ghcr.io:8443")] {
+        answer(&lines, &host, &registry.parse().expect("a registry"), path);
     }
-    rewrite::challenges(&mut answer, &host);
-    rewrite::links(&mut answer, &Registry::docker_hub());
+}
+
+/// Checks what an engine sees of this registry's answer to a request for `asked/for`.
+fn answer(lines: &[HeaderValue], host: &LocalHost, registry: &Registry, path: &str) {
+    let realm: Uri = host.realm(registry).parse().expect("a realm is a URL");
+    assert_eq!(realm.path(), path);
+    let mut answer = HeaderMap::new();
+    for (name, value) in [header::WWW_AUTHENTICATE, header::LINK].into_iter().cycle().zip(lines) {
+        answer.append(name, value.clone());
+    }
+    let page = ListingQuery::from_query(None).expect("no query is a page");
+    let operation = Operation::Tags { repository: "asked/for".parse().expect("a repository"), page };
+    let target = Target::new(registry, &operation, NamedBy::Namespace);
+    rewrite::challenges(&mut answer, host, &target);
+    rewrite::links(&mut answer, registry);
     for link in answer.get_all(header::LINK) {
         assert!(link.as_bytes().starts_with(b"</v2/"), "{link:?}");
     }
     for line in answer.get_all(header::WWW_AUTHENTICATE) {
-        let again =
-            docxy_protocol::challenge::Challenge::parse_all(line.to_str().expect("it was written as text"));
+        let again = Challenge::parse_all(line.to_str().expect("it was written as text"));
         for challenge in again.expect("it was written as a challenge") {
-            let realm = challenge.parameter("realm");
-            assert!(!challenge.is_bearer() || realm == Some(&host.realm()), "{line:?}");
+            let leads_here = challenge.parameter("realm") == Some(&host.realm(registry));
+            let is_title = !challenge.is_bearer()
+                && !challenge.parameter("realm").unwrap_or_default().contains(['/', ':', '"', '\\']);
+            assert!(leads_here || is_title, "{line:?}");
+            for scope in challenge.parameter("scope").unwrap_or_default().split(' ') {
+                assert!(
+                    !scope.to_ascii_lowercase().starts_with("repository")
+                        || scope.ends_with(":asked/for:pull")
+                );
+            }
         }
     }
 }

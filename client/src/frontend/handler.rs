@@ -6,8 +6,8 @@ use super::host::LocalHost;
 use super::hosts::Hosts;
 use super::line_limit::{LineLimit, shown};
 use super::render::{self, ResponseBody};
-use super::services::Services;
-use super::{health, patience, rewrite};
+use super::rewrite::{self, Target};
+use super::{health, patience};
 use crate::credentials::Login;
 use crate::gateway::{Answer, Gateway};
 use crate::tunnel::Tunnel;
@@ -18,9 +18,10 @@ use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::{SMALL_BODY_MAX, TOKEN_FORM_MAX};
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
-use docxy_protocol::route::{self, Route};
-use docxy_protocol::token::{TokenError, TokenRequest};
-use http::{HeaderMap, Method, Response, StatusCode, Version, header};
+use docxy_protocol::route::{self, NamedBy, Route};
+use docxy_protocol::token::{Parsed, TokenError, TokenRequest};
+use docxy_protocol::token_response::TokenResponse;
+use http::{HeaderMap, Method, Response, Version, header};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
@@ -33,15 +34,13 @@ pub(super) struct Handler {
     gateway: Gateway,
     tunnel: Tunnel,
     hosts: Hosts,
-    services: Services,
     lines: LineLimit,
     log: LogHandle,
 }
 
 impl Handler {
     pub(super) fn new(gateway: Gateway, tunnel: Tunnel, hosts: Hosts, log: LogHandle) -> Self {
-        let (services, lines) = (Services::default(), LineLimit::default());
-        Self { gateway, tunnel, hosts, services, lines, log }
+        Self { gateway, tunnel, hosts, lines: LineLimit::default(), log }
     }
 
     /// Answers a request; a fault is an answer, too.
@@ -95,82 +94,77 @@ impl Handler {
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
             Route::Health => Ok(health::response(&self.tunnel.status(), &self.gateway, &self.log)),
-            Route::Token => self.token(request, &host, serving).await,
-            Route::Registry(registry, operation) => {
-                self.ask(registry, operation, request.headers(), &host).await
+            Route::Token(registry) => self.token(registry, request, &host, serving).await,
+            Route::Registry(registry, operation, named_by) => {
+                let target = Target::new(&registry, &operation, named_by);
+                let authorization = authorization(request.headers());
+                let request = typed(registry, operation, authorization, request.headers());
+                self.ask(request, &target, &host).await
             }
         }
     }
 
-    /// A token: ours for those who show no credential, the registry's own for those who do.
+    /// Answers a token request for this registry: with the public token if the request has no credential
+    /// that the registry may see, else with what the registry's token service says.
     async fn token(
         &self,
+        registry: Registry,
         request: http::Request<Incoming>,
         host: &LocalHost,
         serving: &Serving,
     ) -> Result<Response<ResponseBody>, Fault> {
         let (head, body) = request.into_parts();
-        let query = head.uri.query().unwrap_or_default();
-        let form = match head.method {
-            Method::POST => Some(read_form(body, serving).await?),
-            _ => None,
+        let parsed = if head.method == Method::POST {
+            TokenRequest::from_form(&read_form(body, serving).await?, &registry)
+        } else {
+            TokenRequest::from_query(head.uri.query().unwrap_or_default(), &registry)
         };
-        let (named, token) = match &form {
-            Some(form) => TokenRequest::from_form(form),
-            None => TokenRequest::from_query(query),
-        }
-        .map_err(|error: TokenError| unreadable(error))?;
-        let service = service(form.as_deref().unwrap_or(query));
-        let registry = named.unwrap_or_else(|| self.services.registry(service.as_deref()));
-        let authorization = authorization(&head.headers).for_registry(&registry);
-        let token = token.for_registry(&registry);
+        let token = match parsed.map_err(|error: TokenError| unreadable(error))? {
+            Parsed::Request(token) => token.for_registry(&registry),
+            Parsed::NamesOtherRegistry => return Ok(render::public_token()),
+        };
+        let authorization = authorization(&head.headers).for_token_service(&registry);
         if token.is_anonymous(&authorization) {
             return Ok(render::public_token());
         }
-        let login = Login { registry: registry.clone(), token: token.clone(), authorization };
-        let mut response = self.ask(registry, Operation::Token(token), &head.headers, host).await?;
-        if response.status() == StatusCode::OK {
-            let (head, body) = response.into_parts();
-            let answer = Limited::new(body, SMALL_BODY_MAX).collect().await.map_err(unreadable_token)?;
-            let answer = answer.to_bytes();
-            self.gateway.learn(&answer, &login)?;
-            response = Response::from_parts(head, Either::Left(Full::new(answer)));
+        let login = Login { registry, token, authorization };
+        if !self.gateway.admits(&login.request()) {
+            return Ok(render::public_token());
         }
-        Ok(response)
+        let Login { registry, token, authorization } = login.clone();
+        let operation = Operation::Token(token);
+        let target = Target::new(&registry, &operation, NamedBy::Namespace);
+        let request = typed(registry, operation, authorization, &head.headers);
+        let response = self.ask(request, &target, host).await?;
+        if !response.status().is_success() {
+            return Ok(response);
+        }
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, SMALL_BODY_MAX).collect().await.map_err(unreadable_token)?.to_bytes();
+        let tokens = TokenResponse::parse(&body)
+            .map_err(|error| Fault::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
+        self.gateway.learn(&tokens, &login);
+        Ok(Response::from_parts(head, Either::Left(Full::new(body))))
     }
 
     async fn ask(
         &self,
-        registry: Registry,
-        operation: Operation,
-        headers: &HeaderMap,
+        request: Request,
+        target: &Target,
         host: &LocalHost,
     ) -> Result<Response<ResponseBody>, Fault> {
-        let user_agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-        let patience = patience::of(&operation, user_agent, self.gateway.patience());
-        let request = Request {
-            registry: registry.clone(),
-            operation,
-            authorization: authorization(headers),
-            headers: Headers::filter_request(headers),
-            prefetch: None,
-        };
-        let answer = self.gateway.ask(request, patience).await?;
-        Ok(self.respond(answer, &registry, host))
-    }
-
-    fn respond(&self, answer: Answer, registry: &Registry, host: &LocalHost) -> Response<ResponseBody> {
-        let mut headers = answer.headers.into_map();
-        for service in rewrite::challenges(&mut headers, host) {
-            self.services.learn(&service, registry);
-        }
-        rewrite::links(&mut headers, registry);
+        let user_agent = request.headers.get_str(&header::USER_AGENT);
+        let patience = patience::of(&request.operation, user_agent, self.gateway.patience());
+        let Answer { status, headers, body } = self.gateway.ask(request, patience).await?;
+        let mut headers = headers.into_map();
+        rewrite::challenges(&mut headers, host, target);
+        rewrite::links(&mut headers, target.registry());
         // The server has followed what there was to follow; anything left would lead an engine past us.
         headers.remove(header::LOCATION);
-        let mut response = Response::new(Either::Right(answer.body));
-        *response.status_mut() = answer.status;
+        let mut response = Response::new(Either::Right(body));
+        *response.status_mut() = status;
         *response.headers_mut() = headers;
-        response
+        Ok(response)
     }
 }
 
@@ -179,15 +173,18 @@ fn is_pull(path: &str) -> bool {
     path.strip_prefix("/v2/").is_some_and(|rest| !rest.is_empty())
 }
 
+fn typed(
+    registry: Registry,
+    operation: Operation,
+    authorization: Authorization,
+    headers: &HeaderMap,
+) -> Request {
+    Request { registry, operation, authorization, headers: Headers::filter_request(headers), prefetch: None }
+}
+
 fn authorization(headers: &HeaderMap) -> Authorization {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     value.map_or(Authorization::None, Authorization::parse)
-}
-
-/// The service that a token request names (distribution's "Token Authentication").
-fn service(fields: &str) -> Option<String> {
-    let mut pairs = form_urlencoded::parse(fields.as_bytes());
-    pairs.find(|(name, _)| name == "service").map(|(_, value)| value.into_owned())
 }
 
 /// How long an engine may take to send a form: all of it, however it comes. It is here already, as a rule.

@@ -5,9 +5,10 @@
 //! from the host, so a foreign one would send credentials to a stranger.
 
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::name::Registry;
 use docxy_protocol::text::CleanText;
 use http::{HeaderMap, header};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A `Host` that is one of ours, with its port, as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +40,11 @@ impl LocalHost {
         format!("http://{}", self.0)
     }
 
-    /// Where this host's tokens come from.
-    pub(super) fn realm(&self) -> String {
-        format!("{}/auth/token", self.origin())
+    /// The realm of a registry's challenges, for engines that reach us by this host. The path names the
+    /// registry, and nothing else of a token request does.
+    pub(super) fn realm(&self, registry: &Registry) -> String {
+        let of_docker_hub = format!("{}/auth/token", self.origin());
+        if registry.is_docker_hub() { of_docker_hub } else { format!("{of_docker_hub}/{registry}") }
     }
 }
 
@@ -49,7 +52,8 @@ fn is_ours(name: &str, allowed: &[String]) -> bool {
     let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let address = match literal {
         Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-        None => name.parse().ok(),
+        // IPv6 without brackets would make a realm that is no URL.
+        None => name.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
     };
     let ours = ["localhost", "host.docker.internal"];
     address.is_some_and(|address| address.is_loopback())
@@ -91,7 +95,10 @@ mod tests {
             "host.docker.internal:5080",
             "box.lan:80",
         ] {
-            assert_eq!(check(host).unwrap().realm(), format!("http://{host}/auth/token"));
+            let realm = |registry: &str| check(host).unwrap().realm(&registry.parse().unwrap());
+            assert_eq!(realm("docker.io"), format!("http://{host}/auth/token"));
+            assert_eq!(realm("GHCR.io"), format!("http://{host}/auth/token/ghcr.io"));
+            assert_eq!(realm("registry.corp:5000"), format!("http://{host}/auth/token/registry.corp:5000"));
         }
         for host in [
             "evil.example",
@@ -104,6 +111,7 @@ mod tests {
             "[::2]",
             "",
             "::1",
+            "::1:50",
             "localhost:x",
             "localhost:80/x",
         ] {

@@ -17,7 +17,6 @@ mod patience;
 mod render;
 mod rewrite;
 mod served;
-mod services;
 
 use crate::gateway::Gateway;
 use crate::tunnel::Tunnel;

@@ -42,7 +42,7 @@ pub(super) fn last(mut response: Response<ResponseBody>) -> Response<ResponseBod
 
 /// What may be done on a path instead (RFC 9110, section 10.2.1).
 fn allowed(path: &str) -> &'static str {
-    if path == "/auth/token" {
+    if path == "/auth/token" || path.starts_with("/auth/token/") {
         "GET, POST"
     } else if path.contains("/blobs/uploads/") {
         // Nothing at all, which is said by an empty list.

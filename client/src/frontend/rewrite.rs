@@ -4,27 +4,47 @@
 use super::host::LocalHost;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::name::Registry;
+use docxy_protocol::request::Operation;
+use docxy_protocol::route::NamedBy;
 use http::{HeaderMap, HeaderValue, header};
 
-/// Points every bearer challenge at our own realm, and returns the services that they name.
-pub(super) fn challenges(headers: &mut HeaderMap, host: &LocalHost) -> Vec<String> {
-    let mut services = Vec::new();
+/// The registry and the repository that an engine's request is for.
+#[derive(Debug)]
+pub(super) struct Target {
+    registry: Registry,
+    /// The repository, spelled as the engine spells it in the scope of a token request.
+    repository: Option<String>,
+}
+
+impl Target {
+    pub(super) fn new(registry: &Registry, operation: &Operation, named_by: NamedBy) -> Self {
+        let repository = operation.repository().map(|repository| match named_by {
+            NamedBy::Path if !registry.is_docker_hub() => format!("{registry}/{repository}"),
+            _ => repository.to_string(),
+        });
+        Self { registry: registry.clone(), repository }
+    }
+
+    pub(super) const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+/// Points every challenge of an answer to the realm of the target's registry on this client, and limits
+/// its scopes to pulling from the target's repository (see [`Challenge::without_foreign_credentials`]). Drops every line that
+/// cannot be parsed.
+pub(super) fn challenges(headers: &mut HeaderMap, host: &LocalHost, target: &Target) {
+    let realm = host.realm(&target.registry);
     for line in take(headers, &header::WWW_AUTHENTICATE) {
         let challenges = line.to_str().ok().and_then(|text| Challenge::parse_all(text).ok());
         for challenge in challenges.unwrap_or_default() {
-            let challenge = if challenge.is_bearer() {
-                services.extend(challenge.parameter("service").map(str::to_owned));
-                challenge.with_realm(&host.realm())
-            } else {
-                challenge
-            };
+            let challenge = challenge.without_foreign_credentials(&realm, target.repository.as_deref());
             // What was read from a header can be written to one.
             if let Ok(value) = HeaderValue::from_str(&challenge.to_string()) {
                 headers.append(header::WWW_AUTHENTICATE, value);
             }
         }
     }
-    services
 }
 
 /// Makes the `Link` of a listing (distribution spec, "Listing Tags") lead through us again. One
@@ -58,19 +78,52 @@ fn take(headers: &mut HeaderMap, name: &header::HeaderName) -> Vec<HeaderValue> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use docxy_protocol::listing_query::ListingQuery;
 
-    #[test]
-    fn a_challenge_keeps_everything_but_its_realm() {
+    fn target(registry: &str, repository: &str, named_by: NamedBy) -> Target {
+        let operation = Operation::Tags {
+            repository: repository.parse().unwrap(),
+            page: ListingQuery::from_query(None).unwrap(),
+        };
+        Target::new(&registry.parse().unwrap(), &operation, named_by)
+    }
+
+    fn rewritten(lines: &[&str], target: &Target) -> Vec<String> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "127.0.0.1:5080".parse().unwrap());
         let host = LocalHost::of(&headers, &[]).unwrap();
+        for line in lines {
+            headers.append(header::WWW_AUTHENTICATE, line.parse().unwrap());
+        }
+        challenges(&mut headers, &host, target);
+        let lines = headers.get_all(header::WWW_AUTHENTICATE).iter();
+        lines.map(|line| line.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_challenge_keeps_everything_but_its_realm() {
         let theirs = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull",error="invalid_token""#;
-        headers.insert(header::WWW_AUTHENTICATE, theirs.parse().unwrap());
-        headers.append(header::WWW_AUTHENTICATE, r#"Basic realm="x""#.parse().unwrap());
-        assert_eq!(challenges(&mut headers, &host), ["registry.docker.io"]);
-        let lines: Vec<_> = headers.get_all(header::WWW_AUTHENTICATE).iter().collect();
         let ours = theirs.replace("https://auth.docker.io/token", "http://127.0.0.1:5080/auth/token");
+        let lines =
+            rewritten(&[theirs, r#"Basic realm="x""#], &target("docker.io", "a/b", NamedBy::Namespace));
         assert_eq!(lines, [ours.as_str(), r#"Basic realm="x""#]);
+    }
+
+    #[test]
+    fn no_line_leads_to_another_registry_or_to_more_than_was_asked_for() {
+        let hostile = r#"Bearer realm="http://127.0.0.1:5080/auth/token",service="registry.docker.io",scope="repository:alice/private:pull,push""#;
+        let lines =
+            [hostile, "Bearer realm=\"unclosed", &format!("{hostile}, {hostile}"), r#"Bearer realm="é""#];
+        let realm = "http://127.0.0.1:5080/auth/token/evil.example";
+        for (named_by, name) in [(NamedBy::Namespace, "x/y"), (NamedBy::Path, "evil.example/x/y")] {
+            let ours = format!(
+                r#"Bearer realm="{realm}",service="registry.docker.io",scope="repository:{name}:pull""#
+            );
+            assert_eq!(rewritten(&lines, &target("evil.example", "x/y", named_by)), [ours.as_str(); 3]);
+        }
+        let ping = Target::new(&"evil.example".parse().unwrap(), &Operation::Ping, NamedBy::Namespace);
+        let ours = format!(r#"Bearer realm="{realm}",service="registry.docker.io""#);
+        assert_eq!(rewritten(&[hostile], &ping), [ours]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use docxy_protocol::challenge::Challenge;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::request::Operation;
+use docxy_protocol::scope::Scope;
 use http::{StatusCode, header};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -88,6 +89,24 @@ impl Challenges {
             }
         };
         (!all.is_empty()).then_some(all)
+    }
+
+    /// The registry's challenge with `error="invalid_token"`, for a request whose token the registry did
+    /// not issue. If the registry's own challenge is not known, a made-up one does: the engine asks this
+    /// client for a token in either case, and the server knows the registry's token service.
+    pub(super) fn for_invalid_token(&self, registry: &Registry, operation: &Operation) -> Vec<Challenge> {
+        let mut all = self.to(registry, operation).unwrap_or_default();
+        if !all.iter().any(Challenge::is_bearer) {
+            let mut made_up = Challenge::bearer(&format!("https://{registry}/token"), registry.as_str());
+            if let Some(repository) = operation.repository() {
+                made_up = made_up.with("scope", &Scope::pull(repository.clone()).to_string());
+            }
+            all.push(made_up);
+        }
+        let with_error = |challenge: Challenge| {
+            if challenge.is_bearer() { challenge.with("error", "invalid_token") } else { challenge }
+        };
+        all.into_iter().map(with_error).collect()
     }
 
     /// Whether the registry should be asked again. True once in a while; the caller then does.
@@ -341,6 +360,24 @@ mod tests {
         assert!(says(&second, &Registry::docker_hub(), &Operation::Ping).is_some());
         std::fs::write(&file, "{").unwrap();
         assert_eq!(says(&Challenges::load(Some(file)), &registry("ghcr.io"), &Operation::Ping), None);
+    }
+
+    #[test]
+    fn the_challenge_for_an_invalid_token_is_the_registrys_own_if_that_is_known() {
+        let challenges = challenges();
+        let ghcr = registry("ghcr.io");
+        let says = |operation: &Operation| -> Vec<String> {
+            challenges.for_invalid_token(&ghcr, operation).iter().map(Challenge::to_string).collect()
+        };
+        let ours = r#"Bearer realm="https://ghcr.io/token",service="ghcr.io""#;
+        let scope = r#",scope="repository:c/d:pull""#;
+        let error = r#",error="invalid_token""#;
+        assert_eq!(says(&Operation::Ping), [format!("{ours}{error}")]);
+        assert_eq!(says(&manifest("c/d")), [format!("{ours}{scope}{error}")]);
+        let theirs = r#"Bearer realm="r",service="s",scope="repository:a/b:pull",error="insufficient_scope", Basic realm="x""#;
+        assert!(answer(&challenges, "ghcr.io", &manifest("a/b"), 401, theirs));
+        let own = format!(r#"Bearer realm="r",service="s"{scope}{error}"#);
+        assert_eq!(says(&manifest("c/d")), [own, r#"Basic realm="x""#.to_owned()]);
     }
 
     #[test]

@@ -87,6 +87,13 @@ impl Metadata {
         answer::refusal(&challenges, request.operation.method())
     }
 
+    /// The 401 for a request whose token its registry did not issue. It says `error="invalid_token"`, so
+    /// that engines fetch a new token.
+    pub(crate) fn invalid_token(&self, request: &Request) -> Option<Known> {
+        let challenges = self.challenges.for_invalid_token(&request.registry, &request.operation);
+        answer::refusal(&challenges, request.operation.method())
+    }
+
     /// Whether the registry should be asked for its challenge, behind an answer that repeated it.
     pub(crate) fn refresh_is_due(&self, registry: &Registry) -> bool {
         self.challenges.refresh_is_due(registry, Instant::now())

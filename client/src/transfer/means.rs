@@ -11,8 +11,10 @@ use bytes::BytesMut;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::SMALL_BODY_MAX;
+use docxy_protocol::name::Registry;
 use docxy_protocol::request::Request;
 use docxy_protocol::secret::Secret;
+use docxy_protocol::token_response::TokenResponse;
 use http::StatusCode;
 use std::ops::Range;
 use std::time::Instant;
@@ -49,25 +51,43 @@ impl Means {
         again: &Again,
         bytes: &Range<u64>,
     ) -> Result<Continued, AskError> {
-        let mut request = again.request(bytes);
-        request.authorization = self.credentials.newest(&again.request.authorization);
+        let request = self.request(again, bytes)?;
         match once(line, place, again, request, bytes).await? {
             Ok(continued) => return Ok(continued),
             Err(Refusal::Unauthorized(fault)) => match &again.request.authorization {
-                Authorization::Bearer(token) => self.renew(line, token, fault).await?,
+                Authorization::Bearer(token) => {
+                    self.renew(line, &again.request.registry, token, fault).await?;
+                }
                 _ => return Err(AskError::Final(fault)),
             },
             Err(refusal) => return Err(refusal.into()),
         }
-        let mut request = again.request(bytes);
-        request.authorization = self.credentials.newest(&again.request.authorization);
+        let request = self.request(again, bytes)?;
         let place = line.place(&request.operation).await;
         once(line, place, again, request, bytes).await?.map_err(AskError::from)
     }
 
+    /// The request for these bytes with the newest token. Checks again whether the registry may see that
+    /// token: more may be known about it than when the body's first request was sent.
+    fn request(&self, again: &Again, bytes: &Range<u64>) -> Result<Request, AskError> {
+        let mut request = again.request(bytes);
+        request.authorization = self.credentials.newest(&request.registry, &request.authorization);
+        if self.credentials.admit(&request) {
+            return Ok(request);
+        }
+        let detail = format!("the token is not known to be issued by {}", request.registry);
+        Err(AskError::Final(Fault::new(Hop::Engine, FaultKind::CredentialExpired, detail)))
+    }
+
     /// Gets a new token by the credential that got this one.
-    async fn renew(&self, line: &Line, token: &Secret, fault: Fault) -> Result<(), AskError> {
-        let Some(login) = self.credentials.login(token, Instant::now()) else {
+    async fn renew(
+        &self,
+        line: &Line,
+        registry: &Registry,
+        token: &Secret,
+        fault: Fault,
+    ) -> Result<(), AskError> {
+        let Some(login) = self.credentials.login(registry, token, Instant::now()) else {
             return Err(AskError::Final(fault));
         };
         let request = login.request();
@@ -79,9 +99,11 @@ impl Means {
             let passing = answer.status.is_server_error();
             return Err(if passing { AskError::Passing(fault) } else { AskError::Final(fault) });
         }
-        let answer = collect(answer.body).await?;
+        let answer = TokenResponse::parse(&collect(answer.body).await?)
+            .map_err(|error| AskError::Final(Fault::new(Hop::Auth, FaultKind::MalformedResponse, error)))?;
+        self.credentials.renew(token, answer);
         tracing::info!(registry = %login.registry, "a token that has expired was renewed");
-        if self.credentials.renew(token, &answer) { Ok(()) } else { Err(AskError::Final(fault)) }
+        Ok(())
     }
 }
 

@@ -3,7 +3,6 @@
 use super::blob_source::BlobSource;
 use super::body::{Body, collect, collect_up_to};
 use super::download::Download;
-use super::token_service::check_tokens;
 use bytes::Bytes;
 use docxy_protocol::error_body;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -66,11 +65,7 @@ impl Answer {
             || matches!(operation, Operation::Token(_) | Operation::Manifest { .. })
         {
             let body = if status.is_success() {
-                let body = collect_up_to(MANIFEST_MAX, hop, incoming).await?;
-                if matches!(operation, Operation::Token(_)) {
-                    check_tokens(&body)?;
-                }
-                body
+                collect_up_to(MANIFEST_MAX, hop, incoming).await?
             } else {
                 // The status is what counts: it stays, also where the body cannot be read.
                 let original = collect(hop, incoming).await.unwrap_or_default();

@@ -19,6 +19,11 @@ pub(super) fn on_its_way(body: Incoming) -> Body {
     body.boxed_unsync()
 }
 
+/// A body that has been read already.
+pub(super) fn of_bytes(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
 impl Followed {
     /// The same answer, read to the end if it is a success.
     ///
@@ -29,8 +34,7 @@ impl Followed {
             return Ok(self);
         }
         let (head, body) = self.response.into_parts();
-        let read = Full::new(collect_up_to(most, self.hop, body).await?);
-        let body = read.map_err(|never| match never {}).boxed_unsync();
+        let body = of_bytes(collect_up_to(most, self.hop, body).await?);
         Ok(Self { hop: self.hop, response: http::Response::from_parts(head, body) })
     }
 }

@@ -28,6 +28,7 @@ mod manifests;
 mod one_flight;
 mod operator_account;
 mod origin;
+mod origins;
 mod promise;
 mod quota;
 mod registry;
@@ -53,6 +54,7 @@ use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};
 use docxy_protocol::request::{Operation, Request};
 use manifests::Manifests;
+use origins::Origins;
 use registry::Registry;
 use rustls::RootCertStore;
 use std::collections::HashMap;
@@ -75,6 +77,7 @@ pub enum UpstreamError {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     registries: HashMap<RegistryName, Served>,
+    origins: Origins,
 }
 
 /// A registry, and what is kept of it.
@@ -101,9 +104,12 @@ impl Upstream {
     pub(crate) fn new(settings: &Settings, store: &Store) -> Result<Self, UpstreamError> {
         guard::Guard::warn_of_useless_pins(settings);
         let roots = roots::system();
-        let served =
-            |entry: &RegistrySettings| Ok((entry.name.clone(), Served::new(entry, settings, store, &roots)?));
-        Ok(Self { registries: settings.registries.iter().map(served).collect::<Result<_, _>>()? })
+        let origins = Origins::default();
+        let served = |entry: &RegistrySettings| {
+            Ok((entry.name.clone(), Served::new(entry, settings, store, &roots, origins.clone())?))
+        };
+        let registries = settings.registries.iter().map(served).collect::<Result<_, _>>()?;
+        Ok(Self { registries, origins })
     }
 
     /// The same for other settings. A registry whose own entry is as it was keeps its connections,
@@ -127,7 +133,7 @@ impl Upstream {
                 Some(served) => served.clone(),
                 None => {
                     let roots = roots.get_or_insert_with(roots::system);
-                    let served = Served::new(entry, settings, store, roots)?;
+                    let served = Served::new(entry, settings, store, roots, self.origins.clone())?;
                     fresh.push(Arc::downgrade(&served.registry));
                     *(if before.is_some() { &mut changes.changed } else { &mut changes.added }) += 1;
                     served
@@ -144,7 +150,7 @@ impl Upstream {
         for registry in fresh {
             tokio::spawn(warm::keep(registry));
         }
-        Ok((Self { registries }, changes))
+        Ok((Self { registries, origins: self.origins.clone() }, changes))
     }
 
     /// Asks the registry. What it answers, errors included, is an answer; a fault means that there
@@ -210,8 +216,9 @@ impl Served {
         settings: &Settings,
         store: &Store,
         roots: &RootCertStore,
+        origins: Origins,
     ) -> Result<Self, UpstreamError> {
-        let registry = Registry::new(entry, settings, roots, chance)
+        let registry = Registry::new(entry, settings, roots, chance, origins)
             .map_err(|source| UpstreamError::Tls { registry: entry.name.clone(), source })?;
         let registry = Arc::new(registry);
         let manifests =

@@ -3,19 +3,25 @@
 use super::answer::Answer;
 use super::api::Api;
 use super::blob_source::BlobSource;
+use super::body;
 use super::follow::Followed;
 use super::guard::Guard;
+use super::origins::Origins;
 use super::retry::{Chance, Patience};
 use super::shared_request;
 use super::tokens::{Payer, Tokens};
 use crate::settings::{RegistrySettings, Settings};
+use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
+use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::AUTH_PROBE_TIMEOUT;
-use docxy_protocol::name::Repository;
+use docxy_protocol::name::{Registry as RegistryName, Repository};
 use docxy_protocol::request::{Method, Operation, Request};
+use docxy_protocol::scope::Scope;
 use docxy_protocol::secret::Secret;
-use http::{StatusCode, header};
+use docxy_protocol::token_response::TokenResponse;
+use http::{HeaderValue, StatusCode, header};
 use rustls::RootCertStore;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,8 +33,10 @@ const IN_USE: Duration = Duration::from_secs(600);
 /// A registry.
 #[derive(Debug)]
 pub(super) struct Registry {
+    name: RegistryName,
     api: Arc<Api>,
     tokens: Tokens,
+    origins: Origins,
     used: Mutex<Option<Instant>>,
 }
 
@@ -40,10 +48,11 @@ impl Registry {
         settings: &Settings,
         roots: &RootCertStore,
         chance: Chance,
+        origins: Origins,
     ) -> Result<Self, rustls::Error> {
         let api = Arc::new(Api::new(entry, settings, roots, chance)?);
-        let tokens = Tokens::new(Arc::clone(&api), entry.account.clone());
-        Ok(Self { api, tokens, used: Mutex::new(None) })
+        let tokens = Tokens::new(&entry.name, Arc::clone(&api), entry.account.clone());
+        Ok(Self { name: entry.name.clone(), api, tokens, origins, used: Mutex::new(None) })
     }
 
     /// Dials by these settings from now on. `entry` must be the one that it was made with.
@@ -138,14 +147,62 @@ impl Registry {
 
     async fn exchange(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        if !self.origins.admit(request) {
+            return self.refuse_token(request, patience).await;
+        }
         match (&request.operation, &request.authorization) {
             (Operation::Token(token), authorization) => {
                 let user_agent = request.headers.map().get(header::USER_AGENT);
-                self.tokens.pass_on(token, authorization, user_agent, patience).await
+                let answer = self.tokens.pass_on(token, authorization, user_agent, patience).await?;
+                self.remember_tokens(answer).await
             }
             (_, Authorization::Public) => self.ask_for_the_public(request, patience).await,
             (_, authorization) => self.api.send(request, authorization.header(), patience).await,
         }
+    }
+
+    /// The 401 for a request whose token this registry did not issue, without sending the token to the
+    /// registry. It says `error="invalid_token"`, so that engines fetch a new token.
+    async fn refuse_token(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
+        tracing::info!("token withheld: not issued by this registry");
+        let service = self.tokens.service(patience).await.ok().flatten();
+        let mut challenge = match service {
+            Some(service) => service.challenge(),
+            None => Challenge::bearer(&format!("https://{}/token", self.name), self.name.as_str()),
+        };
+        if let Some(repository) = request.operation.repository() {
+            challenge = challenge.with("scope", &Scope::pull(repository.clone()).to_string());
+        }
+        let challenge = challenge.with("error", "invalid_token").to_string();
+        let mut response =
+            http::Response::new(body::of_bytes(Bytes::from_static(b"authentication required")));
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        let value = HeaderValue::try_from(challenge).map_err(|_| {
+            Fault::new(Hop::Server, FaultKind::Internal, "cannot write the challenge that refuses a token")
+        })?;
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+        let api_version = HeaderValue::from_static("registry/2.0");
+        response.headers_mut().insert("docker-distribution-api-version", api_version);
+        Ok(Followed { hop: Hop::Registry, response })
+    }
+
+    /// Remembers that this registry issued the tokens in this answer of its token service, and returns the
+    /// answer.
+    ///
+    /// # Errors
+    /// If the answer cannot be parsed. It is not passed on then: an engine could find a token in it whose
+    /// origin would be unknown.
+    async fn remember_tokens(&self, answer: Followed) -> Result<Followed, Fault> {
+        if !answer.response.status().is_success() {
+            return Ok(answer);
+        }
+        let Followed { hop, response } = answer;
+        let (head, read) = response.into_parts();
+        let bytes = body::collect(hop, read).await?;
+        let tokens = TokenResponse::parse(&bytes)
+            .map_err(|error| Fault::new(hop, FaultKind::MalformedResponse, error))?;
+        self.origins.remember(&self.name, &tokens);
+        Ok(Followed { hop, response: http::Response::from_parts(head, body::of_bytes(bytes)) })
     }
 
     /// On behalf of those who showed no credential: with a token that nobody in particular gets.

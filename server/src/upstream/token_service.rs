@@ -9,14 +9,12 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::{AUTH_PROBE_TIMEOUT, TOKEN_MAX, TOKEN_RESPONSE_MAX};
+use docxy_protocol::limits::{AUTH_PROBE_TIMEOUT, TOKEN_RESPONSE_MAX};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
+use docxy_protocol::token_response::TokenResponse;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
-use serde::Deserialize;
-use serde_json::Value;
-use std::collections::HashMap;
 use std::time::Duration;
 use url::Url;
 
@@ -82,6 +80,12 @@ impl TokenService {
             .find(Challenge::is_bearer)?;
         let realm = Url::parse(bearer.parameter("realm")?).ok()?;
         Some(Self { realm, service: bearer.parameter("service").map(str::to_owned) })
+    }
+
+    /// A challenge that points to this service.
+    pub(super) fn challenge(&self) -> Challenge {
+        let challenge = Challenge::bearer(self.realm.as_str(), self.service.as_deref().unwrap_or_default());
+        if self.service.is_some() { challenge } else { challenge.without("service") }
     }
 
     /// The root of the host that it is on.
@@ -170,16 +174,10 @@ impl Token {
             );
         }
         let body = collect(Hop::Auth, response.into_body()).await?;
-        check_tokens(&body)?;
-        let parsed: TokenAnswer = serde_json::from_slice(&body).map_err(|_| {
-            Fault::new(Hop::Auth, FaultKind::MalformedResponse, "answers something that is no token")
-        })?;
-        let secret = parsed
-            .token
-            .or(parsed.access_token)
-            .ok_or_else(|| Fault::new(Hop::Auth, FaultKind::MalformedResponse, "answers without a token"))?;
-        let lifetime = Duration::from_secs(parsed.expires_in.unwrap_or(DEFAULT_LIFETIME));
-        Ok(Some(Self { secret: Secret::new(secret), lifetime }))
+        let answer = TokenResponse::parse(&body)
+            .map_err(|error| Fault::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
+        let (secret, lifetime) = answer.into_token();
+        Ok(Some(Self { secret, lifetime }))
     }
 }
 
@@ -190,30 +188,4 @@ pub(super) fn sensitive(value: &Secret) -> Result<HeaderValue, Fault> {
     })?;
     header.set_sensitive(true);
     Ok(header)
-}
-
-/// Refuses an answer with a token that is too long to be used or kept.
-///
-/// # Errors
-/// Where there is one.
-pub(super) fn check_tokens(answer: &[u8]) -> Result<(), Fault> {
-    // What cannot be read has none that we would use; an engine judges for itself.
-    let Ok(fields) = serde_json::from_slice::<HashMap<String, Value>>(answer) else { return Ok(()) };
-    let longest = fields.values().filter_map(Value::as_str).map(str::len).max().unwrap_or_default();
-    if longest > TOKEN_MAX {
-        let detail = format!("sends a token of {longest} bytes, and {TOKEN_MAX} are the most");
-        return Err(Fault::new(Hop::Auth, FaultKind::MalformedResponse, detail));
-    }
-    Ok(())
-}
-
-/// Seconds, where the service names none (distribution's "Token Authentication").
-const DEFAULT_LIFETIME: u64 = 60;
-
-/// The answer's fields that matter; services send either or both of the token's names.
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
 }

@@ -15,7 +15,7 @@ use super::token_service::{NoToken, Token, TokenService};
 use crate::settings::Account;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::name::Repository;
+use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::scope::Scope;
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::{Grant, TokenRequest};
@@ -27,9 +27,13 @@ use std::time::Duration;
 /// failure there makes the server ask again at once.
 const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3600);
 
+/// The domain of Docker Hub's token service, which is `auth.docker.io`.
+const DOCKER_HUB_HOSTS: &str = ".docker.io";
+
 /// The tokens of one registry.
 #[derive(Debug)]
 pub(super) struct Tokens {
+    registry: Registry,
     api: Arc<Api>,
     account: OperatorAccount,
     service: OneFlight<Option<TokenService>>,
@@ -47,8 +51,9 @@ pub(super) enum Payer {
 }
 
 impl Tokens {
-    pub(super) fn new(api: Arc<Api>, account: Option<Account>) -> Self {
+    pub(super) fn new(registry: &Registry, api: Arc<Api>, account: Option<Account>) -> Self {
         Self {
+            registry: registry.clone(),
             api,
             account: OperatorAccount::new(account),
             service: OneFlight::default(),
@@ -134,6 +139,7 @@ impl Tokens {
                 return Err(NoToken::Limited(Box::new(SmallAnswer::read(hop, response).await)));
             }
             let value = TokenService::of_challenge(response.headers());
+            let value = value.filter(|service| self.may_use(service));
             // Read to the end, so that the connection can serve the next request.
             collect(hop, response.into_body()).await?;
             if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
@@ -147,6 +153,18 @@ impl Tokens {
             Ok(Fetched { value, lifetime: CHALLENGE_LIFETIME })
         };
         self.service.get(fetch).await
+    }
+
+    /// Whether tokens of this service may be sent to the registry. A registry can name any service in its
+    /// challenge, and Docker Hub's tokens, anonymous ones included, are for Docker Hub only.
+    fn may_use(&self, service: &TokenService) -> bool {
+        let host = service.host();
+        let is_docker_hubs = host.trim_end_matches('.').ends_with(DOCKER_HUB_HOSTS);
+        let may = self.registry.is_docker_hub() || !is_docker_hubs;
+        if !may {
+            tracing::warn!(registry = %self.registry, "the registry names Docker Hub's token service, which is not used for it");
+        }
+        may
     }
 
     /// For an operator who wants to know: to whom tokens are granted, in words.

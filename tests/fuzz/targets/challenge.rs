@@ -1,5 +1,5 @@
-//! `WWW-Authenticate`: a parsed challenge is formatted as the same challenge, and a new realm changes
-//! nothing else.
+//! `WWW-Authenticate`: a parsed challenge is formatted as the same challenge, and a new realm changes nothing
+//! else. A confined one has that realm and names only the requested repository.
 #![no_main]
 
 use docxy_protocol::challenge::Challenge;
@@ -14,5 +14,18 @@ fuzz_target!(|line: &str| {
             assert_eq!(ours.parameter(name), challenge.parameter(name));
         }
         assert_eq!(ours.is_bearer(), challenge.is_bearer());
+        check_confined(&challenge);
     }
 });
+
+fn check_confined(challenge: &Challenge) {
+    const REALM: &str = "http://127.0.0.1:5080/auth/token/ghcr.io";
+    let written = challenge.clone().without_foreign_credentials(REALM, Some("asked/for")).to_string();
+    let again = Challenge::parse_all(&written).unwrap().remove(0);
+    let realm = again.parameter("realm");
+    let leads_nowhere = realm.is_none_or(|realm| !realm.contains(['/', ':', '"', '\\', '%']));
+    assert!(realm == Some(REALM) || (leads_nowhere && !again.is_bearer()), "{written}");
+    for scope in again.parameter("scope").unwrap_or_default().split(' ').map(str::to_ascii_lowercase) {
+        assert!(!scope.starts_with("repository") || scope.ends_with(":asked/for:pull"), "{written}");
+    }
+}

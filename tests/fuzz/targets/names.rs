@@ -18,7 +18,10 @@ fuzz_target!(|text: &str| {
     reparse::<ImageName>(text);
     // Without its registry, a scope's name may look as if it began with another one.
     if let Ok((None, scope)) = Scope::parse(text) {
-        assert_eq!(Scope::parse(&scope.to_string()), Ok((None, scope)));
+        assert_eq!(Scope::parse(&scope.to_string()), Ok((None, scope.clone())));
+        // The wire format keeps it as well.
+        let frame = docxy_protocol::frame::encode(&scope).unwrap();
+        assert_eq!(docxy_protocol::frame::decode::<Scope>(&frame[4..]).unwrap(), scope);
     }
     // The formatted value is valid in a header field.
     if let Some(header) = Authorization::parse(text).header() {

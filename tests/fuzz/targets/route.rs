@@ -13,7 +13,7 @@ fuzz_target!(|line: &str| {
         None => (target, None),
     };
     match route::parse(&method, path, query) {
-        Ok(Route::Registry(registry, operation)) => {
+        Ok(Route::Registry(registry, operation, _)) => {
             let api = url::Url::parse(&format!("https://{registry}")).unwrap_or_else(|_| {
                 // For example 1.2.3.256: a valid host name, but an invalid address.
                 url::Url::parse("https://registry.example").unwrap()
@@ -24,7 +24,18 @@ fuzz_target!(|line: &str| {
             assert!(url.path().starts_with("/v2/") && url.fragment().is_none(), "{path}");
             assert_eq!(url.path(), path.split('?').next().unwrap(), "the path is not normalised");
         }
-        Ok(_) => {}
+        Ok(Route::Token(registry)) => {
+            // The realm in the registry's challenges routes to the same registry.
+            let realm = if registry.is_docker_hub() {
+                "/auth/token".to_owned()
+            } else {
+                format!("/auth/token/{registry}")
+            };
+            let uri: http::Uri = format!("http://127.0.0.1:5080{realm}?scope=x").parse().unwrap();
+            assert_eq!(uri.path(), realm);
+            assert_eq!(route::parse(&method, uri.path(), uri.query()), Ok(Route::Token(registry)));
+        }
+        Ok(Route::Health) => {}
         Err(fault) => {
             assert!(fault.status().is_client_error());
             assert!(fault.detail.as_str().chars().count() <= 1000);

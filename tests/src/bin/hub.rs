@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use docxy_tests::hub::{
-    Backend, Blob, Format, Hub, HubConfig, Image, Listen, PullLimit, PullLimits, Site, Store,
+    Backend, Blob, Format, Hub, HubConfig, Image, Listen, Names, PullLimit, PullLimits, Site, Store,
     seed_for_repository,
 };
 use serde_json::json;
@@ -31,6 +31,12 @@ struct Arguments {
     /// Address for the CDN.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen_cdn: SocketAddr,
+    /// Be another registry than Docker Hub: API at HOST, token service at auth.HOST, CDN at cdn.HOST.
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// A challenge that replaces the registry's own when it refuses a manifest request.
+    #[arg(long, value_name = "CHALLENGE")]
+    challenge: Vec<String>,
     /// Unix socket for the request log and for faults.
     #[arg(long, value_name = "SOCKET")]
     control: Option<PathBuf>,
@@ -95,6 +101,10 @@ async fn main() -> Result<()> {
     let mut published = BTreeMap::new();
     let store = fill(&arguments, &mut published)?;
     let mut hub = Hub::start(config(&arguments, store)).await?;
+    if !arguments.challenge.is_empty() {
+        let lines: Vec<_> = arguments.challenge.iter().map(String::as_str).collect();
+        hub.challenge_with("/manifests/", &lines);
+    }
     if let Some(path) = &arguments.control {
         hub.serve_control(path)?;
     }
@@ -134,6 +144,7 @@ fn config(arguments: &Arguments, store: Store) -> HubConfig {
         pull_limits.anonymous.map(|limit| PullLimit { pulls: arguments.anonymous_pulls, ..limit });
     HubConfig {
         store,
+        names: arguments.host.as_deref().map_or_else(Names::default, Names::of),
         backend: if arguments.distribution { Backend::Distribution } else { Backend::Memory },
         listen: Listen {
             registry: arguments.listen_registry,

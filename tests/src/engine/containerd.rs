@@ -38,16 +38,22 @@ impl Engine for Containerd {
 impl Containerd {
     /// Starts containerd in `namespace`, with `mirror` (`http://127.0.0.1:PORT`) as the mirror of docker.io.
     pub fn start(namespace: &Namespace, mirror: &str) -> Result<Self> {
-        let sandbox = Sandbox::new(namespace)?;
-        sandbox.write(
-            "hosts/docker.io/hosts.toml",
+        let containerd = Self::start_in(Sandbox::new(namespace)?)?;
+        containerd.mirror("docker.io", "https://registry-1.docker.io", mirror)?;
+        Ok(containerd)
+    }
+
+    /// Sets the mirror of a registry. `ctr` reads this file for each pull.
+    pub fn mirror(&self, registry: &str, server: &str, mirror: &str) -> Result<()> {
+        self.sandbox.write(
+            &format!("hosts/{registry}/hosts.toml"),
             &format!(
-                "server = \"https://registry-1.docker.io\"\n\
+                "server = \"{server}\"\n\
                  [host.\"{mirror}\"]\n\
                  capabilities = [\"pull\", \"resolve\"]\n"
             ),
         )?;
-        Self::start_in(sandbox)
+        Ok(())
     }
 
     /// Starts containerd without a mirror.

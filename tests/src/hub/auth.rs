@@ -12,6 +12,7 @@ use url::form_urlencoded;
 
 use super::{
     HubState,
+    fault::Fault,
     response::{Body, json, set_header, text},
     token::{Access, Grant},
 };
@@ -48,7 +49,7 @@ fn get(hub: &HubState, headers: &HeaderMap, query: &str) -> Response<Body> {
         Basic::Given(..) | Basic::Unreadable => return unauthorized(),
     };
     let grant = grant(hub, account, &query);
-    let token = hub.tokens.issue(&grant);
+    let token = issue(hub, &grant);
     let mut document = json!({
         "token": token,
         "access_token": token,
@@ -82,7 +83,7 @@ fn post(hub: &HubState, form: &[u8]) -> Response<Body> {
     };
     let grant = grant(hub, Some(account), &form);
     let mut document = json!({
-        "access_token": hub.tokens.issue(&grant),
+        "access_token": issue(hub, &grant),
         "scope": grant.scope(),
         "expires_in": hub.tokens.lifetime_secs(),
         "issued_at": jiff::Timestamp::now().to_string(),
@@ -91,6 +92,16 @@ fn post(hub: &HubState, form: &[u8]) -> Response<Body> {
         document["refresh_token"] = json!(refresh);
     }
     json(StatusCode::OK, &document)
+}
+
+fn issue(hub: &HubState, grant: &Grant) -> String {
+    let mut token = hub.tokens.issue(grant);
+    if let Some(Fault::LongToken { bytes }) =
+        hub.faults.take("/token", |fault| matches!(fault, Fault::LongToken { .. }))
+    {
+        token.push_str(&"x".repeat(bytes));
+    }
+    token
 }
 
 /// The requested scopes that this account may have.

@@ -56,6 +56,11 @@ pub enum Fault {
     AbuseLimit,
     /// The registry rejects a valid token as invalid.
     InvalidToken,
+    /// The token service appends so many bytes to a token, which makes it invalid.
+    LongToken {
+        /// How many.
+        bytes: usize,
+    },
     /// A manifest's last byte is changed, so that it does not match its digest.
     CorruptManifest,
     /// A manifest has no `Content-Length`.

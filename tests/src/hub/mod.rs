@@ -162,6 +162,7 @@ struct HubState {
     urls: signed_url::UrlSigner,
     url_lifetime: Duration,
     absolute_links: bool,
+    challenges: registry::Challenges,
     faults: Faults,
     request_log: RequestLog,
     transfers: Transfers,
@@ -188,6 +189,7 @@ impl Hub {
             store: config.store,
             url_lifetime: config.url_lifetime,
             absolute_links: config.absolute_links,
+            challenges: registry::Challenges::default(),
             faults: Faults::new(),
             request_log: RequestLog::new(),
             transfers: Transfers::new(),
@@ -255,6 +257,12 @@ impl Hub {
     /// Its scripted faults.
     pub fn faults(&self) -> &Faults {
         &self.hub.faults
+    }
+
+    /// Makes the registry use these `WWW-Authenticate` lines instead of its own when it refuses a request whose path
+    /// contains `part`, as a hostile registry could.
+    pub fn challenge_with(&self, part: &str, lines: &[&str]) {
+        self.hub.challenges.set(part, lines);
     }
 
     /// All requests so far.

@@ -1,7 +1,10 @@
 //! The registry API as `registry-1.docker.io` answers it: pull, tags, referrers.
 //! Must never send a byte of a blob, which the CDN does, nor accept credentials other than tokens.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
 
 use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -44,7 +47,7 @@ fn route<B>(hub: &HubState, peer: IpAddr, request: &Request<B>) -> Response<Body
     }
     let grant = match authorize(hub, request, &route) {
         Ok(grant) => grant,
-        Err(reason) => return challenge(hub, route.repository(), &reason),
+        Err(reason) => return challenge(hub, path, route.repository(), &reason),
     };
     if hub.faults.take(path, |fault| *fault == Fault::AbuseLimit).is_some() {
         return text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
@@ -82,7 +85,26 @@ enum AuthError {
     InsufficientScope,
 }
 
-fn challenge(hub: &HubState, repository: Option<&str>, reason: &AuthError) -> Response<Body> {
+/// `WWW-Authenticate` lines that replace the registry's own.
+#[derive(Default)]
+pub(super) struct Challenges(Mutex<Vec<(String, Vec<String>)>>);
+
+impl Challenges {
+    /// Sets the lines for paths that contain `part`.
+    pub(super) fn set(&self, part: &str, lines: &[&str]) {
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(of, _)| of != part);
+        all.push((part.to_owned(), lines));
+    }
+
+    fn of(&self, path: &str) -> Option<Vec<String>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().find(|(part, _)| path.contains(part)).map(|(_, lines)| lines.clone())
+    }
+}
+
+fn challenge(hub: &HubState, path: &str, repository: Option<&str>, reason: &AuthError) -> Response<Body> {
     let mut value = format!("Bearer realm=\"{}\",service=\"{}\"", hub.names.realm(), hub.names.service);
     let mut detail = Value::Null;
     if let Some(repository) = repository {
@@ -95,7 +117,11 @@ fn challenge(hub: &HubState, repository: Option<&str>, reason: &AuthError) -> Re
         AuthError::InsufficientScope => ",error=\"insufficient_scope\"",
     });
     let mut response = error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication required", detail);
-    set_header(&mut response, "www-authenticate", &value);
+    for line in hub.challenges.of(path).unwrap_or_else(|| vec![value]) {
+        if let Ok(line) = line.try_into() {
+            response.headers_mut().append(header::WWW_AUTHENTICATE, line);
+        }
+    }
     response
 }
 

@@ -47,6 +47,16 @@ impl Default for Names {
 }
 
 impl Names {
+    /// The names of another registry than Docker Hub, whose API is at `host`.
+    pub fn of(host: &str) -> Self {
+        Self {
+            registry: host.to_owned(),
+            auth: format!("auth.{host}"),
+            cdn: format!("cdn.{host}"),
+            service: "container_registry".into(),
+        }
+    }
+
     /// The name of a host.
     pub fn host(&self, site: Site) -> &str {
         match site {

@@ -6,6 +6,7 @@ mod all_images;
 mod containerd_podman_skopeo;
 mod dockerd;
 mod harness;
+mod hostile_registry;
 mod image_file;
 mod isolation;
 mod oci_layout;

@@ -21,8 +21,17 @@ pub(crate) struct Testbed {
     pub(crate) client: Client,
     pub(crate) server: Server,
     pub(crate) hub: Hub,
+    /// The registry [`OTHER`], in a testbed with two registries.
+    pub(crate) other: Option<StandIn>,
     pub(crate) lab: Lab,
 }
+
+/// Another registry than Docker Hub: `owner/image` is public, `owner/private` is [`ALICE`]'s.
+pub(crate) const OTHER: &str = "evil.example";
+
+/// Its challenge for manifests, which asks for one of her Docker Hub tokens.
+const HOSTILE: &str = "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\",\
+                       scope=\"repository:alice/private:pull,push\"";
 
 /// The stand-in's process in the hub's namespace, and its images.
 pub(crate) struct Hub {
@@ -40,6 +49,8 @@ pub(crate) struct Hub {
 pub(crate) enum RegistryKind {
     /// The stand-in itself, which redirects blobs to its CDN and counts pulls.
     StandIn,
+    /// The stand-in, and beside it [`OTHER`].
+    TwoRegistries,
     /// A real registry process (Debian's `docker-registry`) with the stand-in's token service.
     RealRegistry,
 }
@@ -62,15 +73,30 @@ impl Testbed {
     fn new(registry_kind: RegistryKind) -> Result<Self> {
         let lab = Lab::new()?;
         let hub = Hub::start(&lab, registry_kind)?;
-        let server = Server::start(Some(&lab.abroad), Lab::ABROAD, &hub.stand_in.server_config())?;
+        let mut config = hub.stand_in.server_config();
+        let other = match registry_kind {
+            RegistryKind::TwoRegistries => Some(start_other(&lab)?),
+            RegistryKind::StandIn | RegistryKind::RealRegistry => None,
+        };
+        if let Some(other) = &other {
+            other.add_to(&mut config, OTHER);
+        }
+        let server = Server::start(Some(&lab.abroad), Lab::ABROAD, &config)?;
         let client = Client::start(Some(&lab.laptop), &server.invite("laptop")?)?;
-        Ok(Self { client, server, hub, lab })
+        Ok(Self { client, server, hub, other, lab })
     }
 
     /// The client as an engine names it in an image's name: `127.0.0.1:PORT`.
     pub(crate) fn registry(&self) -> String {
         self.client.address().to_string()
     }
+}
+
+fn start_other(lab: &Lab) -> Result<StandIn> {
+    let account = format!("--account={}:{}", ALICE.user, ALICE.password);
+    let (host, challenge) = (format!("--host={OTHER}"), format!("--challenge={HOSTILE}"));
+    let content = ["--image=owner/image", "--private=owner/private", &account, &host, &challenge];
+    StandIn::start(Some(&lab.hub), Listen::on(Lab::HUB), &content)
 }
 
 impl Hub {
@@ -82,6 +108,11 @@ impl Hub {
     /// All requests so far.
     pub(crate) fn request_log(&self) -> Result<Vec<LoggedRequest>> {
         self.stand_in.request_log()
+    }
+
+    /// Forgets them.
+    pub(crate) fn clear_request_log(&self) -> Result<()> {
+        self.stand_in.clear_request_log()
     }
 
     fn start(lab: &Lab, registry_kind: RegistryKind) -> Result<Self> {

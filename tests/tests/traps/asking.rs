@@ -11,6 +11,7 @@ use docxy_protocol::{
     prefetch::{PrefetchHint, PrefetchItem},
     reply::{BodyFraming, Reply, Response},
     request::{Method, Operation, Request},
+    token::TokenRequest,
 };
 use docxy_tests::hub::{Hub, LoggedRequest};
 use http::{HeaderMap, StatusCode};
@@ -29,6 +30,7 @@ pub(crate) struct Asker {
 /// One request, which speaks for nobody in particular unless told otherwise.
 #[derive(Clone)]
 pub(crate) struct Question {
+    registry: Registry,
     repository: String,
     reference: String,
     method: Method,
@@ -60,6 +62,20 @@ impl Asker {
         quic::say(&self.connection, &question.opening()).await
     }
 
+    /// Sends a token request as it is. The real client would remove parts of it first.
+    pub(crate) async fn token(
+        &self,
+        registry: &str,
+        token: TokenRequest,
+        authorization: Authorization,
+    ) -> Answered {
+        let (registry, operation) = (registry.parse().unwrap(), Operation::Token(token));
+        let headers = Headers::default();
+        let request = Request { registry, operation, authorization, headers, prefetch: None };
+        let opening = frame::encode(&StreamHeader::Request(Box::new(request))).unwrap();
+        Answered::read(quic::say(&self.connection, &opening).await).await
+    }
+
     pub(crate) async fn ask(&self, question: &Question) -> Answered {
         Answered::read(self.begin(question).await).await
     }
@@ -68,6 +84,7 @@ impl Asker {
 impl Question {
     pub(crate) fn get(repository: &str, reference: impl ToString) -> Self {
         Self {
+            registry: Registry::docker_hub(),
             repository: repository.to_owned(),
             reference: reference.to_string(),
             method: Method::Get,
@@ -91,6 +108,11 @@ impl Question {
         self
     }
 
+    /// Changes the registry, which is Docker Hub otherwise.
+    pub(crate) fn of(self, registry: &str) -> Self {
+        Self { registry: registry.parse().unwrap(), ..self }
+    }
+
     /// With the value of an `Authorization` header.
     pub(crate) fn by(self, bearer: &str) -> Self {
         Self { authorization: Authorization::parse(bearer), ..self }
@@ -102,7 +124,7 @@ impl Question {
         let mut accept = HeaderMap::new();
         accept.insert("accept", "*/*".parse().unwrap());
         let request = Request {
-            registry: Registry::docker_hub(),
+            registry: self.registry.clone(),
             operation: Operation::Manifest { repository, reference, method: self.method },
             authorization: self.authorization.clone(),
             headers: Headers::filter_request(&accept),

@@ -77,10 +77,15 @@ impl Engine {
         self.ask(Method::HEAD, path, headers).await
     }
 
-    /// Posts a form to the token service.
+    /// Posts a form to Docker Hub's token service.
     pub(crate) async fn post(&self, form: &str) -> Answer {
+        self.post_to("/auth/token", form).await
+    }
+
+    /// Posts a form to the token service at this path.
+    pub(crate) async fn post_to(&self, path: &str, form: &str) -> Answer {
         let form_type = ("content-type", "application/x-www-form-urlencoded");
-        Answer::read(self.send(request(Method::POST, "/auth/token", &[form_type], form)).await).await
+        Answer::read(self.send(request(Method::POST, path, &[form_type], form)).await).await
     }
 
     /// An anonymous token to pull from this repository, as the value of `Authorization`.
@@ -137,7 +142,7 @@ impl Answer {
     }
 
     /// The token of a token service's answer, as the value of `Authorization`.
-    fn bearer(&self) -> String {
+    pub(crate) fn bearer(&self) -> String {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");
         format!("Bearer {}", self.json()["token"].as_str().unwrap())
     }

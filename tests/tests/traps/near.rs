@@ -339,7 +339,7 @@ async fn another_registrys_challenge_is_learned_and_kept_over_a_restart() {
     let another = world.engine.get(&path("owner/private/manifests/latest"), &[ANY]).await;
     assert_eq!(another.header("www-authenticate"), said[1].replace("owner/image", "owner/private"));
     // And its token leads to the registry that has it, as before.
-    let token = "/auth/token?service=container_registry&scope=repository:owner/image:pull";
+    let token = "/auth/token/ghcr.example?service=container_registry&scope=repository:owner/image:pull";
     let bearer = format!("Bearer {}", world.engine.get(token, &[]).await.json()["token"].as_str().unwrap());
     let answer = world.engine.get(&manifest, &[("authorization", &bearer), ANY]).await;
     assert_eq!(answer.status, StatusCode::OK);

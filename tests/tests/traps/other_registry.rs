@@ -1,11 +1,13 @@
 //! Registries beside Docker Hub: how they are named, and what must never reach them.
 
-use docxy_tests::hub::{Blob, Hub, HubConfig, Image, LoggedRequest, Names, Site, Store};
+use std::sync::Arc;
+
+use docxy_tests::hub::{Authority, Blob, Hub, HubConfig, Image, LoggedRequest, Names, Site, Store};
 use http::StatusCode;
 
 use crate::{
     engine::{ANY, basic},
-    world::{ALICE, World, add, bytes, config, hub, stocked},
+    world::{ALICE, World, add, bytes, config, stocked},
 };
 
 pub(crate) const OTHER: &str = "ghcr.example";
@@ -18,21 +20,25 @@ pub(crate) struct Two {
 
 impl Two {
     pub(crate) async fn new() -> Self {
+        Self::named(OTHER).await
+    }
+
+    /// The same with this name for the other registry.
+    pub(crate) async fn named(name: &str) -> Self {
         let store = Store::default();
         store.publish("owner/image", "latest", &image());
         store.publish("owner/private", "latest", &image());
         store.add_account(ALICE.0, ALICE.1);
         store.make_private("owner/private", &[ALICE.0]);
-        let names = Names {
-            registry: OTHER.into(),
-            auth: "auth.ghcr.example".into(),
-            cdn: "pkg.ghcr.example".into(),
-            service: "container_registry".into(),
-        };
-        let other = Hub::start(HubConfig { store, names, ..HubConfig::default() }).await.unwrap();
-        let hub = hub().await;
+        let names = Names::of(name);
+        // One certificate authority for both, as on the Internet, so that each could be reached on behalf of the other.
+        let authority = Some(Arc::new(Authority::new().unwrap()));
+        let other = HubConfig { store, names, authority: authority.clone(), ..HubConfig::default() };
+        let other = Hub::start(other).await.unwrap();
+        let hub = HubConfig { store: stocked(), authority, ..HubConfig::default() };
+        let hub = Hub::start(hub).await.unwrap();
         let mut config = config(&hub);
-        add(&mut config, OTHER, &other);
+        add(&mut config, name, &other);
         Self { world: World::with(hub, &config, &[]), other }
     }
 }
@@ -46,9 +52,12 @@ async fn another_registry_is_named_by_ns_as_containerd_does() {
     let two = Two::new().await;
     let engine = two.world.engine;
     let ping = engine.get(&format!("/v2/?ns={OTHER}"), &[]).await;
-    assert!(ping.header("www-authenticate").contains("service=\"container_registry\""), "{ping:?}");
-    let token = "/auth/token?service=container_registry&scope=repository:owner/image:pull";
-    let bearer = format!("Bearer {}", engine.get(token, &[]).await.json()["token"].as_str().unwrap());
+    let realm = format!("/auth/token/{OTHER}");
+    let challenge =
+        format!("Bearer realm=\"http://{}{realm}\",service=\"container_registry\"", engine.address());
+    assert_eq!(ping.header("www-authenticate"), challenge);
+    let token = format!("{realm}?service=container_registry&scope=repository:owner/image:pull");
+    let bearer = engine.get(&token, &[]).await.bearer();
     let path = format!("/v2/owner/image/manifests/latest?ns={OTHER}");
     let answer = engine.get(&path, &[("authorization", &bearer), ANY]).await;
     assert_eq!(answer.body, image().index().bytes);
@@ -61,8 +70,9 @@ async fn another_registry_is_named_by_ns_as_containerd_does() {
 async fn another_registry_is_named_by_the_first_part_of_the_path() {
     let two = Two::new().await;
     let engine = two.world.engine;
+    // Engines that don't send `ns` use Docker Hub's realm, which `/v2/` gives them.
     let token = format!("/auth/token?service=127.0.0.1&scope=repository:{OTHER}/owner/image:pull");
-    let bearer = format!("Bearer {}", engine.get(&token, &[]).await.json()["token"].as_str().unwrap());
+    let bearer = engine.get(&token, &[]).await.bearer();
     let headers = [("authorization", bearer.as_str()), ANY];
     let answer = engine.get(&format!("/v2/{OTHER}/owner/image/manifests/latest"), &headers).await;
     assert_eq!(answer.header("docker-content-digest"), image().digest().as_str());
@@ -83,8 +93,10 @@ async fn a_docker_hub_password_never_reaches_another_registry() {
     // The same account exists there, so that a leaked password would open something.
     for path in [
         format!("/v2/?ns={OTHER}"),
+        format!("/auth/token/{OTHER}?account=alice&service=container_registry&scope={private}"),
+        format!("/auth/token/{OTHER}?service=container_registry&scope=repository:owner/private:pull"),
+        format!("/auth/token/{OTHER}?service=registry.docker.io&offline_token=true"),
         format!("/auth/token?account=alice&service=container_registry&scope={private}"),
-        "/auth/token?service=container_registry&scope=repository:owner/private:pull".to_owned(),
         format!("/auth/token?service=registry.docker.io&scope={private}"),
         format!("/auth/token?service=registry.docker.io&offline_token=true&scope={private}"),
         format!("/v2/{OTHER}/owner/private/manifests/latest"),
@@ -97,8 +109,12 @@ async fn a_docker_hub_password_never_reaches_another_registry() {
         format!("grant_type=password&username={}&password={}", ALICE.0, ALICE.1),
         "grant_type=refresh_token&refresh_token=alices-own".to_owned(),
     ] {
-        engine.post(&format!("{grant}&service=container_registry&scope={private}")).await;
+        for path in ["/auth/token".to_owned(), format!("/auth/token/{OTHER}")] {
+            engine.post_to(&path, &format!("{grant}&service=container_registry&scope={private}")).await;
+        }
     }
+    // Docker Hub isn't asked on behalf of the other registry either.
+    assert_eq!(two.world.hub.request_log().snapshot().len(), 0);
     let leaked = |entry: &LoggedRequest| {
         let secret = |text: &str| text.contains(ALICE.1) || text.contains("alices-own");
         entry.authorization_scheme() == Some("Basic")

@@ -22,7 +22,9 @@ async fn a_path_that_is_not_served_is_a_clean_404() {
         "/v2/alpine",
         "/v3/",
         "/favicon.ico",
-        "/auth/token/more",
+        "/auth/token/",
+        "/auth/token/ghcr.io/more",
+        "/auth/tokens",
         "/v2/library/hello/nonsense/latest",
     ] {
         let (status, code, _) = world.engine.get(path, &[]).await.fault("request");
@@ -45,6 +47,7 @@ async fn a_push_is_405_and_says_what_is_allowed() {
         (Method::POST, "/v2/library/hello/tags/list".to_owned(), "GET"),
         (Method::POST, "/v2/".to_owned(), "GET, HEAD"),
         (Method::DELETE, "/auth/token".to_owned(), "GET, POST"),
+        (Method::PUT, "/auth/token/ghcr.io".to_owned(), "GET, POST"),
     ] {
         let answer = world.engine.ask(method.clone(), &path, &[]).await;
         let (status, code, _) = answer.fault("request");
@@ -63,6 +66,9 @@ async fn a_name_that_is_none_is_400_with_its_own_code() {
         ("/v2/a/%2e%2e/b/manifests/latest", "NAME_INVALID"),
         ("/v2//a/manifests/latest", "NAME_INVALID"),
         ("/v2/library/hello/manifests/latest?ns=user@host", "NAME_INVALID"),
+        ("/auth/token/..", "NAME_INVALID"),
+        ("/auth/token/user@host", "NAME_INVALID"),
+        ("/auth/token/ghcr.io%2Fmore", "NAME_INVALID"),
         ("/v2/library/hello/blobs/latest", "DIGEST_INVALID"),
         ("/v2/library/hello/blobs/sha256:12", "DIGEST_INVALID"),
         ("/v2/library/hello/referrers/latest", "DIGEST_INVALID"),

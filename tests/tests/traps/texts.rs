@@ -9,11 +9,14 @@ use docxy_protocol::{
 };
 use docxy_tests::process::PATIENCE;
 use http::StatusCode;
+use quinn::VarInt;
 use tokio::task::block_in_place;
 
 use crate::{
     engine::{ANY, Answer},
+    quic::{answer, dial, introduce, ping, say},
     scripted::{Greeting, Said, Scripted},
+    world::{World, invite, logged},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -92,6 +95,25 @@ async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
     assert!(!answer.whole, "{answer:?}");
     block_in_place(|| scripted.client.process().wait_for_line("forged", PATIENCE)).unwrap();
     assert_log(&mut scripted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_says_is_logged_clean_and_short_by_its_server() {
+    let mut world = World::new().await;
+    let link = invite(&mut world.server, "phone").parse().unwrap();
+    for (n, reason) in [EVIL.to_owned(), EVIL.repeat(400)].into_iter().enumerate() {
+        let connection = dial(&world, &link).await;
+        let _control = introduce(&connection, &link).await;
+        // It is known by now.
+        let receive = say(&connection, &ping()).await;
+        assert!(!answer(receive).await.unwrap().is_empty());
+        connection.close(VarInt::from_u32(99), reason.as_bytes());
+        logged(world.server.process(), "forged", n + 1);
+    }
+    let log = world.server.process().log();
+    assert!(!log.contains(['\u{1b}', '\u{7}', '\r']), "a control character in the log");
+    let forged = |line: &str| line.starts_with("2026-12-01T00:00:00Z") || line.chars().count() > 4 * LONGEST;
+    assert!(!log.lines().any(forged), "a forged line in the log, or one that is too long");
 }
 
 #[tokio::test(flavor = "multi_thread")]

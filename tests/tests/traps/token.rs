@@ -65,13 +65,14 @@ async fn an_engine_that_ignores_expires_in_is_told_that_its_own_token_is_stale()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_scope_of_a_token_request_arrives() {
+async fn every_scope_of_a_token_request_arrives_cut_to_pull() {
     let world = World::new().await;
     let scopes = ["repository:alice/private:pull", "repository:library/hello:pull,push"];
     let path = format!("/auth/token?service=registry.docker.io&scope={}&scope={}", scopes[0], scopes[1]);
     let credential = basic(ALICE.0, ALICE.1);
     let answer = world.engine.get(&path, &[("authorization", &credential)]).await;
-    assert_eq!(world.hub.request_log().of(Site::Auth).last().unwrap().query_values("scope"), scopes);
+    let arrived = ["repository:alice/private:pull", "repository:library/hello:pull"];
+    assert_eq!(world.hub.request_log().of(Site::Auth).last().unwrap().query_values("scope"), arrived);
     let token = &answer.json()["token"];
     assert_eq!(private_with(&world, token).await.status, StatusCode::OK);
     let bearer = format!("Bearer {}", token.as_str().unwrap());
