@@ -4,10 +4,11 @@
 #![no_main]
 
 use docxy_protocol::authorization::Authorization;
+use docxy_protocol::limits::TOKEN_MAX;
 use docxy_protocol::name::Registry;
 use docxy_protocol::scope::Scope;
 use docxy_protocol::token::{Parsed, TokenError, TokenRequest};
-use docxy_protocol::token_response::{TOKEN_MAX, TokenResponse};
+use docxy_protocol::token_response::TokenResponse;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
