@@ -1,6 +1,6 @@
-//! Error bodies as the distribution spec wants them ("Error Codes").
+//! Error bodies in the format of the distribution spec ("Error Codes").
 //!
-//! An engine must never see HTML: what isn't JSON is put into the format, with its status kept.
+//! An engine must never get HTML: a body that is not JSON is converted; its status stays.
 
 use crate::fault::Fault;
 use crate::text::CleanText;
@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 /// The media type of these bodies.
 pub const MEDIA_TYPE: &str = "application/json";
 
-/// The body that tells an engine about a fault of ours.
+/// The body for one of our own faults.
 #[must_use]
-pub fn of_fault(fault: &Fault) -> Vec<u8> {
+pub fn from_fault(fault: &Fault) -> Vec<u8> {
     render(fault.oci_code(), &format!("docxy: {fault}"), json!({ "hop": fault.hop.to_string() }))
 }
 
-/// The body for an upstream answer with this status whose own body is `original`: that body
-/// itself if it is JSON (its details are what `docker` prints), else its text in the format.
+/// The body for an upstream error with this status and the body `original`: that body itself if it is JSON
+/// (`docker` prints its details), else its text in the format of the spec.
 ///
-/// `unknown_code` is the code for a 404, since only the operation says what was not found.
+/// `unknown_code` is the code for a 404: only the operation says what was not found.
 #[must_use]
-pub fn of_upstream(status: StatusCode, original: &[u8], unknown_code: &str) -> Vec<u8> {
+pub fn from_upstream(status: StatusCode, original: &[u8], unknown_code: &str) -> Vec<u8> {
     if matches!(serde_json::from_slice(original), Ok(Value::Object(_))) {
         return original.to_vec();
     }
@@ -32,10 +32,10 @@ pub fn of_upstream(status: StatusCode, original: &[u8], unknown_code: &str) -> V
     } else {
         text.into()
     };
-    render(code_of(status, unknown_code), message.as_str(), Value::Null)
+    render(code_for(status, unknown_code), message.as_str(), Value::Null)
 }
 
-fn code_of(status: StatusCode, unknown_code: &str) -> &str {
+fn code_for(status: StatusCode, unknown_code: &str) -> &str {
     match status {
         StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
         StatusCode::FORBIDDEN => "DENIED",
@@ -63,25 +63,25 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_names_its_hop() {
+    fn the_body_for_a_fault_names_its_hop() {
         let (code, message) =
-            first(&of_fault(&Fault::new(Hop::Tunnel, FaultKind::Down, "no answer since 10 s")));
+            first(&from_fault(&Fault::new(Hop::Tunnel, FaultKind::Down, "no answer since 10 s")));
         assert_eq!((code.as_str(), message.as_str()), ("UNAVAILABLE", "docxy: tunnel: no answer since 10 s"));
     }
 
     #[test]
-    fn the_registrys_own_words_stay_and_everything_else_becomes_json() {
+    fn json_errors_stay_and_other_bodies_become_json() {
         let own = br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"limit"}]}"#;
-        assert_eq!(of_upstream(StatusCode::TOO_MANY_REQUESTS, own, ""), own);
+        assert_eq!(from_upstream(StatusCode::TOO_MANY_REQUESTS, own, ""), own);
         let details = br#"{"details":"incorrect username or password"}"#;
-        assert_eq!(of_upstream(StatusCode::UNAUTHORIZED, details, ""), details);
-        let bare = of_upstream(StatusCode::TOO_MANY_REQUESTS, b"Too Many Requests\n", "");
+        assert_eq!(from_upstream(StatusCode::UNAUTHORIZED, details, ""), details);
+        let bare = from_upstream(StatusCode::TOO_MANY_REQUESTS, b"Too Many Requests\n", "");
         assert_eq!(first(&bare), ("TOOMANYREQUESTS".into(), "Too Many Requests".into()));
-        let html = of_upstream(StatusCode::BAD_GATEWAY, b"<html>nginx</html>", "");
+        let html = from_upstream(StatusCode::BAD_GATEWAY, b"<html>nginx</html>", "");
         assert_eq!(first(&html), ("UNAVAILABLE".into(), "Bad Gateway".into()));
-        let odd = of_upstream(StatusCode::FORBIDDEN, b"go\r\naway\x1b[31m\xff", "");
+        let odd = from_upstream(StatusCode::FORBIDDEN, b"go\r\naway\x1b[31m\xff", "");
         assert_eq!(first(&odd), ("DENIED".into(), "go away [31m\u{fffd}".into()));
-        let missing = of_upstream(StatusCode::NOT_FOUND, b"", "BLOB_UNKNOWN");
+        let missing = from_upstream(StatusCode::NOT_FOUND, b"", "BLOB_UNKNOWN");
         assert_eq!(first(&missing), ("BLOB_UNKNOWN".into(), "Not Found".into()));
     }
 }

@@ -1,23 +1,23 @@
-//! An image as a person types it: `alpine`, `ghcr.io/owner/app:1.2`, `alpine@sha256:…`.
+//! An image's name as a user types it: `alpine`, `ghcr.io/owner/app:1.2`, `alpine@sha256:…`.
 //!
-//! Follows the rules of the `docker` command line, so that what works there works here.
+//! Must follow the rules of the `docker` command line, so that the same names work here.
 
 use crate::name::{NameError, Reference, Registry, Repository, Tag, split_registry};
 use std::fmt;
 use std::str::FromStr;
 
-/// A fully spelt-out image name.
+/// An image name with all its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
-    /// Where it is hosted; Docker Hub unless named.
+pub struct ImageName {
+    /// The registry; Docker Hub if the name has none.
     pub registry: Registry,
-    /// The repository, with `library/` where Docker Hub implies it.
+    /// The repository, with `library/` for official images of Docker Hub.
     pub repository: Repository,
-    /// What was asked for; `latest` unless named. A digest wins over a tag beside it.
+    /// The tag or digest; `latest` if the name has none. A digest takes precedence over a tag.
     pub reference: Reference,
 }
 
-impl FromStr for Image {
+impl FromStr for ImageName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
@@ -27,7 +27,7 @@ impl FromStr for Image {
             Some((name, digest)) => (name, Some(digest)),
             None => (rest, None),
         };
-        // The registry's port is gone, so a colon that is left can only start a tag.
+        // The registry's port was split off, so another colon can only start a tag.
         let (name, tag) = match rest.split_once(':') {
             Some((name, tag)) => (name, Some(tag.parse::<Tag>()?)),
             None => (rest, None),
@@ -41,13 +41,13 @@ impl FromStr for Image {
     }
 }
 
-impl fmt::Display for Image {
+impl fmt::Display for ImageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = match self.reference {
+        let separator = match self.reference {
             Reference::Tag(_) => ':',
             Reference::Digest(_) => '@',
         };
-        write!(f, "{}/{}{mark}{}", self.registry, self.repository, self.reference)
+        write!(f, "{}/{}{separator}{}", self.registry, self.repository, self.reference)
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_mean_what_docker_takes_them_to_mean() {
+    fn image_names_are_read_as_docker_does() {
         let digest = format!("sha256:{}", "ab".repeat(32));
         for (text, full) in [
             ("alpine", "docker.io/library/alpine:latest".to_owned()),
@@ -67,10 +67,10 @@ mod tests {
             ("host:5000/app:1", "host:5000/app:1".to_owned()),
             (&format!("alpine:3@{digest}"), format!("docker.io/library/alpine@{digest}")),
         ] {
-            assert_eq!(text.parse::<Image>().unwrap().to_string(), full);
+            assert_eq!(text.parse::<ImageName>().unwrap().to_string(), full);
         }
         for text in ["", "Alpine", "alpine:", "alpine@sha256:1", "ghcr.io/", "https://ghcr.io/a", "a:b:c"] {
-            assert!(text.parse::<Image>().is_err(), "{text:?}");
+            assert!(text.parse::<ImageName>().is_err(), "{text:?}");
         }
     }
 }

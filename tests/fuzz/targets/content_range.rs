@@ -1,6 +1,6 @@
-//! Which bytes an answer carries, by its status, length and headers: `STATUS LENGTH REACHED` in the
-//! first line, a header in each of the others. The client never takes for a stretch of a blob what
-//! the server doesn't, and neither goes on with anything but the rest.
+//! The bytes of a blob in a response, by its status, length and header fields: `STATUS LENGTH REACHED` in
+//! the first line, one field in each of the others. The client accepts no range that the server does not,
+//! and both resume only with the remaining bytes.
 #![no_main]
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
