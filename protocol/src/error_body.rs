@@ -79,6 +79,8 @@ mod tests {
         assert_eq!(first(&bare), ("TOOMANYREQUESTS".into(), "Too Many Requests".into()));
         let html = of_upstream(StatusCode::BAD_GATEWAY, b"<html>nginx</html>", "");
         assert_eq!(first(&html), ("UNAVAILABLE".into(), "Bad Gateway".into()));
+        let odd = of_upstream(StatusCode::FORBIDDEN, b"go\r\naway\x1b[31m\xff", "");
+        assert_eq!(first(&odd), ("DENIED".into(), "go away [31m\u{fffd}".into()));
         let missing = of_upstream(StatusCode::NOT_FOUND, b"", "BLOB_UNKNOWN");
         assert_eq!(first(&missing), ("BLOB_UNKNOWN".into(), "Not Found".into()));
     }

@@ -85,7 +85,28 @@ impl Server {
         ip: IpAddr,
         config: &ServerConfig,
     ) -> Result<Self> {
+        Self::prepare_and_start(launch, namespace, ip, config, |_| Ok(()))
+    }
+
+    /// The same, where its state folder is made by `put` before it starts.
+    pub fn start_with(
+        namespace: Option<&Namespace>,
+        ip: IpAddr,
+        config: &ServerConfig,
+        put: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
+        Self::prepare_and_start(&Launch::default(), namespace, ip, config, put)
+    }
+
+    fn prepare_and_start(
+        launch: &Launch,
+        namespace: Option<&Namespace>,
+        ip: IpAddr,
+        config: &ServerConfig,
+        put: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
         let program = Program::new("docxy-server", namespace)?;
+        put(&program.path("state"))?;
         fs::write(program.path("server.toml"), config.to_toml()?)?;
         let (process, address) = run_server(&program, SocketAddr::new(ip, 0), launch)?;
         Ok(Self { process, address, program })

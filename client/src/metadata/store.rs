@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 /// Bytes in memory at most: some thousand manifests and configs.
 const MOST: usize = 16 * 1024 * 1024;
 
-/// What an item costs beside its content, roughly.
-const OVERHEAD: usize = 512;
+/// What an item costs at most beside its content, roughly: its names and its media type.
+const OVERHEAD: usize = 1024;
 
 /// How long content stays in memory after it was last asked for. Within that an engine is done with
 /// an image; the next time will be another day.

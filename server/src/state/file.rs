@@ -5,7 +5,7 @@
 use super::StateError;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
@@ -24,6 +24,32 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), StateError> {
     let file = temporary(path, content).map_err(&failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
     sync_directory(path).map_err(failed)
+}
+
+/// The same by overwriting another file of ours, which then changes places with the one at `path`: so
+/// nothing new is asked of the disk, nor is anything let go that somebody else could take.
+pub(super) fn write_over(other: &Path, path: &Path, content: &[u8]) -> Result<(), StateError> {
+    let written = || {
+        let file = OpenOptions::new().write(true).open(other)?;
+        file.write_all_at(content, 0)?;
+        file.set_len(content.len() as u64)?;
+        file.sync_all()?;
+        exchange(other, path).or_else(|_| std::fs::rename(other, path))?;
+        sync_directory(path)
+    };
+    written().map_err(failed_write(path))
+}
+
+/// Gives each of two files the other's name. Not every file system can.
+#[cfg(target_os = "linux")]
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_: &Path, _: &Path) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 /// A file's content, which is made if there is none. Of two processes that do this at once, both

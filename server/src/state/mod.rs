@@ -9,6 +9,7 @@ pub(crate) mod file;
 mod identity;
 pub(crate) mod location;
 mod quic_keys;
+mod reserve;
 mod run_lock;
 pub mod usage;
 mod watch;
@@ -54,6 +55,18 @@ pub enum StateError {
     /// Keys cannot be made.
     #[error("the system gives no random bytes: {0}")]
     Random(String),
+}
+
+impl StateError {
+    /// Whether there is no room for a file.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let (Self::Create { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. }) = self
+        else {
+            return false;
+        };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
 }
 
 /// An open state directory.
@@ -117,15 +130,39 @@ impl State {
         &self,
         change: impl FnOnce(&mut ClientBook) -> Result<T, ClientsError>,
     ) -> Result<T, ClientsError> {
-        // The lock is a file of its own, since the clients' file is replaced by every change.
-        let _lock = file::lock(&self.path("clients.lock"))?;
+        self.change_clients_by(change, file::write)
+    }
+
+    /// The same by means of what was kept in reserve for a full disk.
+    ///
+    /// # Errors
+    /// As above, and where there is no such reserve.
+    pub(crate) fn change_clients_with_reserve<T>(
+        &self,
+        change: impl FnOnce(&mut ClientBook) -> Result<T, ClientsError>,
+    ) -> Result<T, ClientsError> {
+        self.change_clients_by(change, |path, content| self.write_with_reserve(path, content))
+    }
+
+    fn change_clients_by<T>(
+        &self,
+        change: impl FnOnce(&mut ClientBook) -> Result<T, ClientsError>,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), StateError>,
+    ) -> Result<T, ClientsError> {
+        let _lock = self.lock_clients()?;
         let before = self.clients()?;
         let mut book = before.clone();
         let outcome = change(&mut book)?;
         if book != before {
-            file::write(&self.clients_path(), book.to_text().as_bytes())?;
+            write(&self.clients_path(), book.to_text().as_bytes())?;
         }
+        self.make_reserve();
         Ok(outcome)
+    }
+
+    /// The lock is a file of its own, since the clients' file is replaced by every change.
+    fn lock_clients(&self) -> Result<std::fs::File, StateError> {
+        file::lock(&self.path("clients.lock"))
     }
 
     fn clients_path(&self) -> PathBuf {

@@ -29,6 +29,7 @@ impl State {
             Ok(()) => {
                 // For people only, and of one length, so that a full disk has room for the next one, too.
                 let _ = file.write_all_at(format!("{:>10}\n", std::process::id()).as_bytes(), 0);
+                self.keep_reserve();
                 Ok(RunLock { _file: Some(file) })
             }
             Err(TryLockError::WouldBlock) => {

@@ -46,7 +46,7 @@ impl Usage {
     /// Where the totals so far cannot be read.
     pub fn open(state: &State) -> Result<Self, StateError> {
         let counters = Arc::new(Counters::open(path(state))?);
-        tokio::spawn(flush_regularly(Arc::downgrade(&counters)));
+        tokio::spawn(flush_regularly(Arc::downgrade(&counters), state.clone()));
         Ok(Self(counters))
     }
 
@@ -178,11 +178,17 @@ fn to_text(totals: &Totals) -> String {
     format!("# Written by `docxy-server run`; sent and received are bytes, seen by the server.\n\n{tables}")
 }
 
-async fn flush_regularly(counters: Weak<Counters>) {
+async fn flush_regularly(counters: Weak<Counters>, state: State) {
     loop {
         tokio::time::sleep(INTERVAL).await;
         let Some(counters) = counters.upgrade() else { return };
-        let outcome = tokio::task::spawn_blocking(move || counters.flush()).await;
+        let state = state.clone();
+        let flush = move || {
+            // It may have been used up by a revocation when there was no room for another.
+            state.keep_reserve();
+            counters.flush()
+        };
+        let outcome = tokio::task::spawn_blocking(flush).await;
         if let Ok(Err(error)) = outcome {
             tracing::warn!("what clients use is not kept for now: {error}");
         }

@@ -97,7 +97,33 @@ impl Files {
         let _ = path.parent().map(fs::remove_dir);
     }
 
-    fn path(&self, key: &Key) -> PathBuf {
+    /// Removes the oldest files until so many bytes are free, and so many files fewer. Whether there was
+    /// any.
+    pub(super) fn give_up(&self, bytes: u64, count: usize) -> bool {
+        let folders = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let files = folders.filter_map(|folder| fs::read_dir(folder.path()).ok()).flatten().flatten();
+        let mut files: Vec<_> = files
+            .filter_map(|file| {
+                let about = file.metadata().ok()?;
+                Some((about.modified().unwrap_or(SystemTime::UNIX_EPOCH), about.len(), file.path()))
+            })
+            .collect();
+        files.sort();
+        let (mut freed, mut removed) = (0, 0);
+        for (_, length, path) in files {
+            if freed >= bytes && removed >= count {
+                break;
+            }
+            if fs::remove_file(&path).is_ok() {
+                (freed, removed) = (freed + length, removed + 1);
+            }
+            // A folder goes with its last file.
+            let _ = path.parent().map(fs::remove_dir);
+        }
+        removed > 0
+    }
+
+    pub(super) fn path(&self, key: &Key) -> PathBuf {
         self.directory.join(&key.repository.0).join(key.digest.as_str().replacen(':', "-", 1))
     }
 }

@@ -46,6 +46,12 @@ struct Shelves {
     repositories: HashMap<RepositoryKey, usize>,
 }
 
+/// Gives up kept manifests, the oldest first, for somebody who needs so many bytes and files of their disk
+/// more. A server that runs finds them gone, and fetches them again. Whether there were any.
+pub(crate) fn give_up(directory: PathBuf, bytes: u64, count: usize) -> bool {
+    Files::new(directory).give_up(bytes, count)
+}
+
 impl Store {
     /// Opens the store in this folder, which need not be there. One that cannot be read is begun anew.
     pub(crate) fn open(directory: PathBuf) -> Self {
@@ -266,6 +272,28 @@ mod tests {
             assert!(store.get(&all[9].0).await.is_some());
         }
         assert_eq!(files(dir.path()).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn manifests_are_given_up_the_oldest_first_and_a_store_that_runs_gets_over_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::with_bounds(dir.path().to_owned(), 0, IN_FILES);
+        let all: Vec<_> = (0..10).map(|n| manifest(&format!("manifest {n}"))).collect();
+        for (n, (key, manifest)) in all.iter().enumerate() {
+            store.put(key, manifest).await;
+            let path = store.files.path(key);
+            let written = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(n as u64);
+            std::fs::File::open(path).unwrap().set_modified(written).unwrap();
+        }
+        assert!(give_up(dir.path().to_owned(), 1, 3));
+        assert_eq!(files(dir.path()).len(), 7);
+        assert!(store.get(&all[2].0).await.is_none() && store.get(&all[3].0).await.is_some());
+        assert!(give_up(dir.path().to_owned(), u64::MAX, 0));
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+        assert!(!give_up(dir.path().to_owned(), 1, 1));
+        assert!(store.get(&all[9].0).await.is_none());
+        store.put(&all[9].0, &all[9].1).await;
+        assert!(store.get(&all[9].0).await.is_some());
     }
 
     #[test]

@@ -5,10 +5,10 @@ use docxy_tests::hub::{Hub, LoggedRequest, Site, TokenError};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::{
-    pull::other_registries::Two,
-    support::http_client::{ANY, Answer, Engine, basic},
-    support::testbed::{ALICE, restart_client},
+use crate::support::{
+    http_client::{ANY, Answer, Engine, basic},
+    testbed::{ALICE, restart_client},
+    two_registries::Two,
 };
 
 const EVIL: &str = "evil.example";

@@ -1,43 +1,17 @@
 //! The operator's own account: it pays for what everybody may see, and opens nothing else.
 
-use docxy_tests::hub::{Hub, Image, LoggedRequest, Site};
+use docxy_tests::hub::{Hub, LoggedRequest, Site};
 use http::{Method, StatusCode};
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Engine},
-    testbed::{ALICE, World, client, config, hub, invite, server},
+    http_client::ANY,
+    operator_account::{OPERATOR, paid_with, secret},
+    testbed::ALICE,
 };
 
-const OPERATOR: (&str, &str) = ("operator", "open-sesame-operator");
 const LATEST: &str = "/v2/library/hello/manifests/latest";
 const SECRET: &str = "/v2/operator/secret/manifests/latest";
-
-/// A world whose server uses the operator's account, with this password.
-pub(crate) async fn paid_with(password: &str) -> World {
-    let hub = hub().await;
-    hub.store().add_account(OPERATOR.0, OPERATOR.1);
-    hub.store().publish("operator/secret", "latest", &secret());
-    hub.store().make_private("operator/secret", &[OPERATOR.0]);
-    let mut server = server(&config(&hub));
-    block_in_place(|| {
-        server.stop().unwrap();
-        let folder = server.state().parent().unwrap().to_owned();
-        std::fs::write(folder.join("password"), format!("{password}\n")).unwrap();
-        let config = folder.join("server.toml");
-        let text = std::fs::read_to_string(&config).unwrap();
-        let account =
-            format!("account = {{ user = {:?}, password_file = \"password\" }}\napi = ", OPERATOR.0);
-        std::fs::write(&config, text.replacen("api = ", &account, 1)).unwrap();
-        server.start_again().unwrap();
-    });
-    let client = client(&invite(&mut server, "laptop"), &[]);
-    World { engine: Engine::at(client.address()), client, server, hub }
-}
-
-fn secret() -> Image {
-    Image::hello_from("the operator").unwrap()
-}
 
 /// Whose token a request carried: nobody's at all, or anonymous, or an account's.
 fn payer(hub: &Hub, entry: &LoggedRequest) -> Option<String> {

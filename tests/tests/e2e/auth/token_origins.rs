@@ -10,11 +10,11 @@ use docxy_tests::hub::{Access, Fault, Grant, Hub, Rule, Site};
 use http::{Method, StatusCode};
 use tokio::task::block_in_place;
 
-use crate::{
-    pull::other_registries::{OTHER, Two},
-    support::http_client::{ANY, Answer, Engine, basic},
-    support::testbed::{ALICE, World, restart_client},
-    support::wire_client::{Asker, Question},
+use crate::support::{
+    http_client::{ANY, Answer, Engine, basic},
+    testbed::{ALICE, World, restart_client},
+    two_registries::{OTHER, Two},
+    wire_client::{Asker, Question},
 };
 
 const PRIVATE: &str = "/v2/alice/private/manifests/latest";

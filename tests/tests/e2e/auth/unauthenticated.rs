@@ -1,8 +1,7 @@
 //! Whoever finds the server's port and isn't invited: hung up on, and a burden to nobody.
 
 use std::{
-    net::{SocketAddr, UdpSocket},
-    sync::Arc,
+    net::UdpSocket,
     time::{Duration, Instant},
 };
 
@@ -10,15 +9,15 @@ use docxy_protocol::{
     control::CloseCode,
     limits::{UNAUTHENTICATED_BEFORE_RETRY, UNAUTHENTICATED_WINDOW},
     link::Link,
-    tls,
 };
 use docxy_tests::docxy;
-use quinn::{ClientConfig, Endpoint, TransportConfig, VarInt};
+use quinn::{TransportConfig, VarInt};
 use tokio::{task::block_in_place, time::timeout};
 
 use crate::support::{
     http_client::PATIENCE,
     quic_client::{assert_others_are_served, dial, dial_with, hello, introduce, ping, say, verdict},
+    quic_packets::{RETRY, first_datagram, reply_to},
     testbed::{World, invite},
 };
 
@@ -148,32 +147,6 @@ async fn a_newcomer_must_prove_its_address_while_there_are_many_connections() {
     let receive = say(&connection, &ping()).await;
     assert!(!crate::support::quic_client::answer(receive).await.unwrap().is_empty());
     assert_others_are_served(&world).await;
-}
-
-/// The first four bits of a Retry packet (RFC 9000, section 17.2.5).
-pub(crate) const RETRY: u8 = 0xf0;
-
-/// What a client says first.
-pub(crate) async fn first_datagram(link: &Link) -> Vec<u8> {
-    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let config = ClientConfig::new(Arc::new(tls::client(link.pin, false).unwrap()));
-    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let _connecting = endpoint.connect_with(config, socket.local_addr().unwrap(), "docxy.invalid").unwrap();
-    let mut datagram = vec![0; 2000];
-    let length = timeout(PATIENCE, socket.recv(&mut datagram)).await.unwrap().unwrap();
-    datagram.truncate(length);
-    datagram
-}
-
-/// The server's first reply to a datagram from an address of its own.
-pub(crate) fn reply_to(datagram: &[u8], server: SocketAddr) -> Vec<u8> {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.send_to(datagram, server).unwrap();
-    let mut reply = vec![0; 2000];
-    let length = block_in_place(|| socket.recv(&mut reply)).unwrap();
-    reply.truncate(length);
-    reply
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,11 +19,11 @@ use docxy_protocol::{
 use quinn::{ClientConfig, Connecting, Endpoint};
 use tokio::{net::UdpSocket, task::JoinSet, time::timeout};
 
-use crate::{
-    auth::unauthenticated::{RETRY, first_datagram, reply_to},
-    support::http_client::PATIENCE,
-    support::quic_client::{assert_others_are_served, dial, introduce, verdict},
-    support::testbed::{World, client, invite},
+use crate::support::{
+    http_client::PATIENCE,
+    quic_client::{assert_others_are_served, dial, introduce, verdict},
+    quic_packets::{RETRY, first_datagram, reply_to},
+    testbed::{World, client, invite},
 };
 
 /// As many as kept everybody out once.

@@ -5,11 +5,11 @@ use futures_util::future::FutureExt as _;
 use http::StatusCode;
 use tokio::task::block_in_place;
 
-use crate::{
-    pull::other_registries::OTHER,
-    support::http_client::ANY,
-    support::scripted_registry::{CDN, Crooked, NAME, Visit, reply},
-    support::testbed::add,
+use crate::support::{
+    http_client::ANY,
+    scripted_registry::{CDN, Crooked, NAME, Visit, reply},
+    testbed::add,
+    two_registries::OTHER,
 };
 
 const AUTH: &str = "auth.ghcr.example";

@@ -9,13 +9,15 @@ use docxy_protocol::{
 };
 use docxy_tests::process::PATIENCE;
 use http::StatusCode;
+use quinn::VarInt;
 use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, Answer},
+    quic_client::{answer, dial, introduce, ping, say},
     scripted_server::{Greeting, Said, Scripted},
-    testbed::{wait_for_count, wait_until_up},
+    testbed::{World, invite, wait_for_count, wait_until_up},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -98,6 +100,27 @@ async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
     assert!(reason.contains("forged"), "{reason}");
     assert_shown(reason);
     assert_log(&mut scripted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_says_is_logged_clean_and_short_by_its_server() {
+    let mut world = World::new().await;
+    let link = invite(&mut world.server, "phone").parse().unwrap();
+    for (n, reason) in [EVIL.to_owned(), EVIL.repeat(400)].into_iter().enumerate() {
+        let connection = dial(&world, &link).await;
+        let _control = introduce(&connection, &link).await;
+        // It is known by now.
+        let receive = say(&connection, &ping()).await;
+        assert!(!answer(receive).await.unwrap().is_empty());
+        connection.close(VarInt::from_u32(99), reason.as_bytes());
+        let is_gone = |status: &Value| status["connections"] == 1;
+        block_in_place(|| world.server.wait_for_status("lose it", PATIENCE, is_gone)).unwrap();
+        assert_eq!(world.server.process().output().matches("forged").count(), n + 1);
+    }
+    let log = world.server.process().output();
+    assert!(!log.contains(['\u{1b}', '\u{7}', '\r']), "a control character in the log");
+    let forged = |line: &str| line.starts_with("2026-12-01T00:00:00Z") || line.chars().count() > 4 * LONGEST;
+    assert!(!log.lines().any(forged), "a forged line in the log, or one that is too long");
 }
 
 #[tokio::test(flavor = "multi_thread")]

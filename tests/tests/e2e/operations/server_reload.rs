@@ -15,11 +15,11 @@ use docxy_tests::{
 use http::StatusCode;
 use tokio::task::block_in_place;
 
-use crate::{
-    pull::other_registries::OTHER,
-    support::http_client::{ANY, Answer, Engine},
-    support::raw_http::{End, Raw},
-    support::testbed::{World, add, client, config, hello, hub, invite, stocked},
+use crate::support::{
+    http_client::{ANY, Answer, Engine},
+    raw_http::{End, Raw},
+    testbed::{World, add, client, config, hello, hub, invite, stocked},
+    two_registries::OTHER,
 };
 
 /// Of a body that is under way for as long as nobody reads it.

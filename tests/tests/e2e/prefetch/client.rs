@@ -299,9 +299,9 @@ async fn what_is_left_of_the_quota_is_on_health() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_registrys_challenge_is_learned_and_kept_over_a_restart() {
-    let other = crate::pull::other_registries::Two::new().await;
+    let other = crate::support::two_registries::Two::new().await;
     let mut world = other.world;
-    let path = |last: &str| format!("/v2/{last}?ns={}", crate::pull::other_registries::OTHER);
+    let path = |last: &str| format!("/v2/{last}?ns={}", crate::support::two_registries::OTHER);
     let (ping, manifest) = (path(""), path("owner/image/manifests/latest"));
     let mut said = Vec::new();
     for path in [&ping, &manifest] {

@@ -1,51 +1,13 @@
 //! Registries beside Docker Hub: how they are named, and what must never reach them.
 
-use std::sync::Arc;
-
-use docxy_tests::hub::{Authority, Blob, Hub, HubConfig, Image, LoggedRequest, Names, Site, Store};
+use docxy_tests::hub::{Blob, Hub, HubConfig, LoggedRequest, Site};
 use http::StatusCode;
 
 use crate::support::{
     http_client::{ANY, basic},
-    testbed::{ALICE, World, add, bytes, config, stocked},
+    testbed::{ALICE, World, bytes, stocked},
+    two_registries::{OTHER, Two, other_image},
 };
-
-pub(crate) const OTHER: &str = "ghcr.example";
-
-/// Docker Hub, and another registry with `owner/image` (public) and `owner/private`.
-pub(crate) struct Two {
-    pub(crate) world: World,
-    pub(crate) other: Hub,
-}
-
-impl Two {
-    pub(crate) async fn new() -> Self {
-        Self::named(OTHER).await
-    }
-
-    /// The same with this name for the other registry.
-    pub(crate) async fn named(name: &str) -> Self {
-        let store = Store::default();
-        store.publish("owner/image", "latest", &image());
-        store.publish("owner/private", "latest", &image());
-        store.add_account(ALICE.0, ALICE.1);
-        store.make_private("owner/private", &[ALICE.0]);
-        let names = Names::of(name);
-        // One certificate authority for both, as on the Internet, so that each could be reached on behalf of the other.
-        let authority = Some(Arc::new(Authority::new().unwrap()));
-        let other = HubConfig { store, names, authority: authority.clone(), ..HubConfig::default() };
-        let other = Hub::start(other).await.unwrap();
-        let hub = HubConfig { store: stocked(), authority, ..HubConfig::default() };
-        let hub = Hub::start(hub).await.unwrap();
-        let mut config = config(&hub);
-        add(&mut config, name, &other);
-        Self { world: World::with(hub, &config, &[]), other }
-    }
-}
-
-fn image() -> Image {
-    Image::hello_from("elsewhere").unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_registry_is_named_by_ns_as_containerd_does() {
@@ -60,7 +22,7 @@ async fn another_registry_is_named_by_ns_as_containerd_does() {
     let bearer = engine.get(&token, &[]).await.bearer();
     let path = format!("/v2/owner/image/manifests/latest?ns={OTHER}");
     let answer = engine.get(&path, &[("authorization", &bearer), ANY]).await;
-    assert_eq!(answer.body, image().index().bytes);
+    assert_eq!(answer.body, other_image().index().bytes);
     let seen = two.other.request_log().of(Site::Registry).pop().unwrap();
     assert_eq!((seen.line().as_str(), seen.query.as_str()), ("GET /v2/owner/image/manifests/latest", ""));
     assert!(two.world.hub.request_log().snapshot().is_empty());
@@ -75,7 +37,7 @@ async fn another_registry_is_named_by_the_first_part_of_the_path() {
     let bearer = engine.get(&token, &[]).await.bearer();
     let headers = [("authorization", bearer.as_str()), ANY];
     let answer = engine.get(&format!("/v2/{OTHER}/owner/image/manifests/latest"), &headers).await;
-    assert_eq!(answer.header("docker-content-digest"), image().digest().as_str());
+    assert_eq!(answer.header("docker-content-digest"), other_image().digest().as_str());
     let blob = Blob::generated(5, 3 << 20);
     two.other.store().add_blob("owner/image", blob.clone());
     let layer = engine.get(&format!("/v2/{OTHER}/owner/image/blobs/{}", blob.digest()), &headers).await;
@@ -101,7 +63,7 @@ async fn a_docker_hub_password_never_reaches_another_registry() {
         format!("/auth/token?service=registry.docker.io&offline_token=true&scope={private}"),
         format!("/v2/{OTHER}/owner/private/manifests/latest"),
         format!("/v2/owner/private/manifests/latest?ns={OTHER}"),
-        format!("/v2/owner/image/blobs/{}?ns={OTHER}", image().platforms()[0].config.digest()),
+        format!("/v2/owner/image/blobs/{}?ns={OTHER}", other_image().platforms()[0].config.digest()),
     ] {
         engine.get(&path, &[credential, ANY]).await;
     }

@@ -7,10 +7,10 @@ use docxy_tests::{docxy::exchanges_with, process::PATIENCE};
 use http::StatusCode;
 use tokio::task::block_in_place;
 
-use crate::{
-    resilience::reconnect::{MIB, Way, assert_whole, begin},
-    support::http_client::{ANY, Engine},
-    support::testbed::{World, client, config, count, hub, invite, server, wait_for_count},
+use crate::support::{
+    http_client::{ANY, Engine},
+    relayed_testbed::{MIB, Way, assert_whole, begin},
+    testbed::{World, client, config, count, hub, invite, server, wait_for_count},
 };
 
 /// What counts as "at once" on a busy machine.

@@ -13,45 +13,12 @@ use tokio::task::block_in_place;
 use crate::support::{
     http_client::{ANY, Engine},
     raw_http::{End, Raw, Said},
-    testbed::{ALICE, World, bytes, client, config, count, hub, server, wait_for_count},
-    udp_relay::Relay,
+    relayed_testbed::{MIB, Way, assert_whole, begin},
+    testbed::{ALICE, World, bytes, client, config, count, hub, wait_for_count},
 };
-
-pub(crate) const MIB: u64 = 1 << 20;
 
 /// How often a body has lost its connection before its end.
 const INTERRUPTIONS: &str = "transfers/interruptions";
-
-/// A world whose way is in our hands.
-pub(crate) struct Way {
-    pub(crate) world: World,
-    pub(crate) relay: Relay,
-}
-
-impl Way {
-    pub(crate) async fn new() -> Self {
-        let hub = hub().await;
-        let server = server(&config(&hub));
-        let relay = Relay::to(server.address()).await;
-        let client = client(&relay.link_to(&server, "laptop"), &[]);
-        let world = World { engine: Engine::at(client.address()), client, server, hub };
-        Self { world, relay }
-    }
-}
-
-/// A transfer of `blob` under way, of which so much has come, and which then isn't read.
-pub(crate) async fn begin(world: &World, path: &str, at_least: u64) -> Raw {
-    let bearer = world.engine.anonymous("library/hello").await;
-    let mut raw =
-        Raw::get(world.client.address(), path, &[("authorization", &bearer), ("connection", "close")]).await;
-    raw.read_body(at_least as usize).await;
-    raw
-}
-
-pub(crate) fn assert_whole(said: &Said, blob: &Blob) {
-    assert_eq!((said.status(), said.body().len() as u64, said.end), (200, blob.len(), End::Fin));
-    assert!(said.body() == bytes(blob), "not the right bytes");
-}
 
 fn crash(world: &mut World) {
     block_in_place(|| world.server.process().kill()).unwrap();

@@ -1,0 +1,84 @@
+//! A small file system in memory, and how to fill it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use docxy_tests::process::{PATIENCE, run, scratch};
+use tempfile::TempDir;
+
+/// Bytes and files that it holds.
+const SIZE: &str = "size=512k,nr_inodes=96,mode=700";
+
+/// A mounted file system, until it is dropped.
+pub(crate) struct Disk {
+    folder: TempDir,
+    /// Files that fill it, so far.
+    fillers: usize,
+}
+
+impl Disk {
+    pub(crate) fn mount() -> Self {
+        let folder = scratch().unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", SIZE, "docxy-test"]).arg(folder.path());
+        run(command, PATIENCE).unwrap().succeeded().unwrap();
+        Self { folder, fillers: 0 }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Takes up every inode and every block that is left.
+    pub(crate) fn fill(&mut self) {
+        let mut last = None;
+        while let Some(file) = self.filler() {
+            last = Some(file);
+        }
+        let mut last = last.unwrap_or_else(|| OpenOptions::new().append(true).open(self.name(0)).unwrap());
+        let full = loop {
+            if let Err(error) = last.write_all(&[7; 512]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::StorageFull);
+        let file = File::create(self.path().join("one-more"));
+        assert_eq!(file.unwrap_err().kind(), ErrorKind::StorageFull);
+    }
+
+    /// One more file; `None` where there is no inode for it.
+    fn filler(&mut self) -> Option<File> {
+        match File::create(self.name(self.fillers)) {
+            Ok(file) => {
+                self.fillers += 1;
+                Some(file)
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::StorageFull);
+                None
+            }
+        }
+    }
+
+    fn name(&self, n: usize) -> PathBuf {
+        self.path().join(format!("filler-{n}"))
+    }
+
+    /// How many manifests a server keeps on it.
+    pub(crate) fn manifests(&self) -> usize {
+        let folders = fs::read_dir(self.path().join("manifests")).into_iter().flatten();
+        folders.map(|folder| folder.unwrap().path().read_dir().unwrap().count()).sum()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let mut command = Command::new("umount");
+        command.arg("--lazy").arg(self.path());
+        let _ = run(command, PATIENCE);
+    }
+}
