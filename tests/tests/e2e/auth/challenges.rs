@@ -12,7 +12,7 @@ const LATEST: &str = "/v2/library/hello/manifests/latest";
 const SERVICE: &str = "service=\"registry.docker.io\"";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ping_is_challenged_to_the_host_that_was_dialled() {
+async fn the_realm_is_the_host_that_the_engine_dialled() {
     let world = World::new().await;
     let port = world.client.address().port();
     for name in ["127.0.0.1", "localhost", "LocalHost", "[::1]", "host.docker.internal"] {
@@ -27,7 +27,7 @@ async fn a_ping_is_challenged_to_the_host_that_was_dialled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_also_listens_on_ipv6_is_found_there() {
+async fn the_realm_works_over_ipv6() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         println!("skipped: this machine has no IPv6");
         return;
@@ -43,7 +43,7 @@ async fn a_client_that_also_listens_on_ipv6_is_found_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_not_good_enough_is_challenged_with_scope_and_error() {
+async fn an_insufficient_token_is_challenged_with_scope_and_error() {
     let world = World::new().await;
     let host = world.engine.address();
     let insufficient = world.hub.tokens().issue(&docxy_tests::hub::Grant::default());
@@ -65,7 +65,7 @@ async fn a_token_that_is_not_good_enough_is_challenged_with_scope_and_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ping_with_a_token_is_200_so_that_docker_login_succeeds() {
+async fn docker_login_succeeds() {
     let world = World::new().await;
     let ping =
         async |token: String| -> Answer { world.engine.get("/v2/", &[("authorization", &token)]).await };
@@ -78,7 +78,7 @@ async fn a_ping_with_a_token_is_200_so_that_docker_login_succeeds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_registry_sees_its_own_host_and_no_trace_of_ours() {
+async fn the_registry_sees_its_own_host_name() {
     let world = World::new().await;
     let headers = [
         // Without it the client would answer by itself.

@@ -52,7 +52,7 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_client_is_cut_off_within_two_seconds_and_knows_why() {
+async fn a_revoked_client_is_disconnected_within_two_seconds() {
     let mut world = World::new().await;
     let (blob, path) = world.with_blob(1, 5 << 20);
     world.hub.faults().arm(Rule::once(Fault::StallAt { byte: 3 << 20 }));
@@ -76,7 +76,7 @@ async fn a_revoked_client_is_cut_off_within_two_seconds_and_knows_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_is_invited_anew_has_a_new_link_and_the_old_one_stays_dead() {
+async fn a_second_invitation_makes_a_new_link() {
     let mut world = World::new().await;
     let old = invite(&mut world.server, "phone");
     block_in_place(|| world.server.revoke("phone")).unwrap();
@@ -88,7 +88,7 @@ async fn a_name_that_is_invited_anew_has_a_new_link_and_the_old_one_stays_dead()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_the_server_does_not_know_is_told_so() {
+async fn an_unknown_client_is_refused() {
     let mut world = World::new().await;
     let link = invite(&mut world.server, "phone");
     let secret = between(&link, "phone:", "@");
@@ -100,7 +100,7 @@ async fn a_client_that_the_server_does_not_know_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_elses_server_is_not_believed() {
+async fn a_server_with_another_key_is_not_trusted() {
     let mut world = World::new().await;
     let link = invite(&mut world.server, "phone");
     let pin = link.split_once("pin=").unwrap().1;
@@ -110,7 +110,7 @@ async fn somebody_elses_server_is_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_invited_while_the_server_runs_gets_in_without_a_restart() {
+async fn an_invitation_needs_no_restart() {
     let mut world = World::new().await;
     let second = client(&invite(&mut world.server, "second"), &[]);
     for engine in [world.engine, Engine::at(second.address())] {
@@ -129,7 +129,7 @@ fn row(server: &Server, name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_used_is_listed_and_survives_a_restart() {
+async fn usage_is_listed_and_survives_a_restart() {
     let mut world = World::new().await;
     invite(&mut world.server, "never-came");
     assert_eq!(row(&world.server, "laptop")["state"], "active");
@@ -157,7 +157,7 @@ async fn what_a_client_used_is_listed_and_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_is_used_in_too_many_places_loses_the_oldest_and_no_other_client() {
+async fn a_ninth_connection_with_one_link_closes_the_first() {
     let hub = crate::support::testbed::hub().await;
     let mut server = crate::support::testbed::server(&crate::support::testbed::config(&hub));
     let shared = invite(&mut server, "shared");

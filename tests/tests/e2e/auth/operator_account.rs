@@ -20,7 +20,7 @@ fn payer(hub: &Hub, entry: &LoggedRequest) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_account_pays_for_public_manifests_after_an_anonymous_look() {
+async fn the_operators_account_pays_for_public_manifests() {
     let world = paid_with(OPERATOR.1).await;
     let bearer = world.engine.anonymous("library/hello").await;
     let answer = world.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
@@ -34,7 +34,7 @@ async fn the_operators_account_pays_for_public_manifests_after_an_anonymous_look
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_everybody_may_see_is_looked_up_without_an_engines_condition() {
+async fn the_anonymous_check_has_no_condition_of_an_engine() {
     let world = paid_with(OPERATOR.1).await;
     let bearer = world.engine.anonymous("library/hello").await;
     let etag = format!("\"{}\"", crate::support::testbed::hello().digest());
@@ -49,7 +49,7 @@ async fn what_everybody_may_see_is_looked_up_without_an_engines_condition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_the_operator_may_read_stays_closed_to_engines() {
+async fn engines_cannot_read_the_operators_private_images() {
     let world = paid_with(OPERATOR.1).await;
     let anonymous = world.engine.anonymous("operator/secret").await;
     let alice = world.engine.logged_in(ALICE.0, ALICE.1, "operator/secret").await;
@@ -72,7 +72,7 @@ async fn what_only_the_operator_may_read_stays_closed_to_engines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_logs_in_pays_themselves_and_a_head_is_paid_by_nobody() {
+async fn a_user_who_logs_in_pays_with_their_own_account() {
     let world = paid_with(OPERATOR.1).await;
     let alice = world.engine.logged_in(ALICE.0, ALICE.1, "library/hello").await;
     let own = world.engine.get(LATEST, &[("authorization", &alice), ANY]).await;
@@ -85,7 +85,7 @@ async fn who_logs_in_pays_themselves_and_a_head_is_paid_by_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_of_the_operators_does_not_stop_public_pulls() {
+async fn public_pulls_work_with_a_wrong_operator_password() {
     let world = paid_with("mistyped").await;
     let bearer = world.engine.anonymous("library/hello").await;
     let answer = world.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;

@@ -179,7 +179,7 @@ async fn use_everything(engine: &Engine, hub: &Hub, secrets: &mut Secrets) -> St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_stands_in_a_log_at_the_most_talkative_level() {
+async fn no_secret_is_logged_at_trace_level() {
     let hub = hub().await;
     hub.store().add_account(OPERATOR.0, OPERATOR.1);
     let mut server = block_in_place(|| Talkative::start(&hub));

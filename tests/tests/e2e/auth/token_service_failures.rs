@@ -52,7 +52,7 @@ fn asked(world: &World, site: Site) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixty_who_wait_for_a_token_service_that_refuses_cost_one_request() {
+async fn sixty_waiting_pulls_share_one_token_refusal() {
     for (status, seen) in [(401, 401), (403, 401), (404, 401), (429, 429), (500, 502)] {
         let mut world = World::new().await;
         let fault = Fault::Status { site: Site::Auth, status, retry_after: Some(7) };
@@ -69,7 +69,7 @@ async fn sixty_who_wait_for_a_token_service_that_refuses_cost_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixty_who_wait_for_a_registrys_challenge_cost_one_request_whatever_it_says() {
+async fn sixty_waiting_pulls_share_one_failed_challenge() {
     for (status, seen) in [(403, 502), (429, 429), (500, 502)] {
         let mut world = World::new().await;
         let fault = Fault::Status { site: Site::Registry, status, retry_after: Some(7) };
@@ -81,7 +81,7 @@ async fn sixty_who_wait_for_a_registrys_challenge_cost_one_request_whatever_it_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_of_the_operators_is_tried_once_for_sixty_repositories() {
+async fn a_wrong_operator_password_is_tried_once() {
     let world = paid_with("mistyped").await;
     let bearer = world.engine.anonymous("library/hello").await;
     let paths: Vec<_> = (0..WAITERS).map(|n| format!("/v2/library/image-{n}/manifests/latest")).collect();
@@ -119,7 +119,7 @@ async fn with_tokens(length: usize, name: &'static str, change: impl FnOnce(&mut
 const MOST: usize = 16 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_too_long_is_neither_used_nor_kept() {
+async fn an_oversize_token_is_neither_used_nor_cached() {
     for (length, name, seen) in [
         (MOST, "token", 200),
         (MOST + 1, "token", 502),
@@ -141,7 +141,7 @@ async fn a_token_that_is_too_long_is_neither_used_nor_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_too_long_is_not_passed_on_to_an_engine_with_a_password() {
+async fn an_engine_with_a_password_gets_no_oversize_token() {
     // Docker Hub's place is taken by that registry, since passwords go to no other.
     let instead = |config: &mut ServerConfig| {
         let odd = config.registries[NAME].clone();
@@ -166,7 +166,7 @@ async fn a_token_that_is_too_long_is_not_passed_on_to_an_engine_with_a_password(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_refuses_a_token_that_is_too_long_whatever_its_server_does() {
+async fn the_client_refuses_an_oversize_token() {
     let server = Scripted::new(|request| match request.operation {
         Operation::Token(_) => {
             Said::new(200, &[], json!({ "token": "t".repeat(20_000) }).to_string().as_bytes())

@@ -20,7 +20,7 @@ async fn private_with(world: &World, token: &serde_json::Value) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_without_an_account_gets_a_token_that_pulls_public_images() {
+async fn an_anonymous_token_pulls_public_images() {
     let world = World::new().await;
     let path = "/auth/token?service=registry.docker.io&scope=repository:library/hello:pull";
     let token = world.engine.get(path, &[]).await.json();
@@ -33,7 +33,7 @@ async fn somebody_without_an_account_gets_a_token_that_pulls_public_images() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_anonymous_pull_goes_on_when_docker_hub_ends_its_tokens_early() {
+async fn an_anonymous_pull_survives_early_token_expiry() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str()), ANY];
@@ -43,7 +43,7 @@ async fn an_anonymous_pull_goes_on_when_docker_hub_ends_its_tokens_early() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_anonymous_pulls_at_once_cost_one_token() {
+async fn ten_anonymous_pulls_share_one_token() {
     let world = World::new().await;
     let bearer = &world.engine.anonymous("library/hello").await;
     let pull = async |_| world.engine.get(LATEST, &[("authorization", bearer), ANY]).await.status;
@@ -53,7 +53,7 @@ async fn ten_anonymous_pulls_at_once_cost_one_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_ignores_expires_in_is_told_that_its_own_token_is_stale() {
+async fn an_expired_token_is_challenged() {
     let world = World::new().await;
     let bearer = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     let headers = [("authorization", bearer.as_str()), ANY];
@@ -65,7 +65,7 @@ async fn an_engine_that_ignores_expires_in_is_told_that_its_own_token_is_stale()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_scope_of_a_token_request_arrives_cut_to_pull() {
+async fn scopes_are_reduced_to_pull() {
     let world = World::new().await;
     let scopes = ["repository:alice/private:pull", "repository:library/hello:pull,push"];
     let path = format!("/auth/token?service=registry.docker.io&scope={}&scope={}", scopes[0], scopes[1]);
@@ -81,7 +81,7 @@ async fn every_scope_of_a_token_request_arrives_cut_to_pull() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_refused_in_docker_hubs_own_words() {
+async fn a_wrong_password_has_docker_hubs_own_error() {
     let world = World::new().await;
     let path = format!("/auth/token?account=alice&{FOR_PRIVATE}");
     let answer = world.engine.get(&path, &[("authorization", &basic("alice", "wrong"))]).await;
@@ -116,7 +116,7 @@ async fn a_private_image_is_for_its_readers_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_identity_token_is_given_at_login_and_taken_afterwards() {
+async fn a_login_gives_an_identity_token_that_works() {
     let world = World::new().await;
     let path = format!("/auth/token?account=alice&client_id=docker&offline_token=true&{FOR_PRIVATE}");
     let login = world.engine.get(&path, &[("authorization", &basic(ALICE.0, ALICE.1))]).await.json();
@@ -151,7 +151,7 @@ async fn containerd_posts_a_password_for_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_of_the_token_service_stays_what_it_is() {
+async fn errors_of_the_token_service_keep_their_status() {
     let world = World::new().await;
     let credential = basic(ALICE.0, ALICE.1);
     for (status, code) in [(403, "DENIED"), (429, "TOOMANYREQUESTS"), (503, "UNAVAILABLE")] {
@@ -167,7 +167,7 @@ async fn a_refusal_of_the_token_service_stays_what_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_anonymous_pull_is_told_of_the_token_services_limit_and_not_to_log_in() {
+async fn a_limited_token_service_is_429_for_an_anonymous_pull() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let fault = Fault::Status { site: Site::Auth, status: 429, retry_after: Some(7) };
@@ -179,7 +179,7 @@ async fn an_anonymous_pull_is_told_of_the_token_services_limit_and_not_to_log_in
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_anonymous_pull_is_told_that_the_token_service_is_down() {
+async fn a_failed_token_service_is_502_for_an_anonymous_pull() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str()), ANY];
@@ -194,7 +194,7 @@ async fn an_anonymous_pull_is_told_that_the_token_service_is_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_token_service_or_registry_is_named_before_dockers_15_seconds_are_over() {
+async fn a_slow_upstream_is_named_within_15_seconds() {
     let world = World::new().await;
     // So that the server knows the token service.
     world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;

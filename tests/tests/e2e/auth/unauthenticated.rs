@@ -22,7 +22,7 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_who_talks_nonsense_is_hung_up_on_and_hurts_nobody() {
+async fn an_invalid_first_message_closes_the_connection() {
     let mut world = World::new().await;
     let link: Link = invite(&mut world.server, "phone").parse().unwrap();
     let noise: Vec<u8> = (0..200_u32).map(|n| (n * 7919 % 251) as u8).collect();
@@ -37,7 +37,7 @@ async fn a_stranger_who_talks_nonsense_is_hung_up_on_and_hurts_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_who_says_nothing_is_asked_nothing_and_hung_up_on() {
+async fn no_request_starts_before_the_hello() {
     let mut world = World::new().await;
     let link: Link = invite(&mut world.server, "phone").parse().unwrap();
     let connection = dial(&world, &link).await;
@@ -50,7 +50,7 @@ async fn a_stranger_who_says_nothing_is_asked_nothing_and_hung_up_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hello_that_comes_byte_by_byte_is_not_waited_for() {
+async fn a_slow_hello_times_out() {
     let mut world = World::new().await;
     let link: Link = invite(&mut world.server, "phone").parse().unwrap();
     let connection = dial(&world, &link).await;
@@ -68,7 +68,7 @@ async fn a_hello_that_comes_byte_by_byte_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_strangers_send_without_a_hello_costs_little_memory() {
+async fn data_without_a_hello_costs_little_memory() {
     const STRANGERS: u64 = 20;
     let mut world = World::new().await;
     let link: Link = invite(&mut world.server, "phone").parse().unwrap();
@@ -129,7 +129,7 @@ async fn a_wrong_secret_is_refused_and_not_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newcomer_must_prove_its_address_while_there_are_many_connections() {
+async fn many_connections_make_the_server_send_retry() {
     let mut world = World::new().await;
     let link: Link = invite(&mut world.server, "phone").parse().unwrap();
     let server = world.server.address();
@@ -150,7 +150,7 @@ async fn a_newcomer_must_prove_its_address_while_there_are_many_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn noise_on_the_port_is_passed_over() {
+async fn random_datagrams_are_ignored() {
     let world = World::new().await;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for n in 0..2000_u32 {
@@ -166,7 +166,7 @@ async fn noise_on_the_port_is_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_datagram_that_is_not_quic_gets_nothing_back() {
+async fn a_datagram_that_is_not_quic_gets_no_reply() {
     let world = World::new().await;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -202,7 +202,7 @@ async fn a_datagram_that_is_not_quic_gets_nothing_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_may_not_use_what_the_tunnel_does_not() {
+async fn unused_quic_features_are_off() {
     let mut world = World::new().await;
     let link: Link = invite(&mut world.server, "phone").parse().unwrap();
     let mut transport = TransportConfig::default();

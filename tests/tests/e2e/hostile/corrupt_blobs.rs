@@ -6,7 +6,7 @@ use http::StatusCode;
 use crate::support::testbed::{World, bytes};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_blob_ends_broken_and_the_log_names_the_hop() {
+async fn a_corrupt_blob_ends_incomplete_and_names_the_hop() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str())];
@@ -27,7 +27,7 @@ async fn a_wrong_blob_ends_broken_and_the_log_names_the_hop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_of_a_blob_has_no_hash_to_be_checked_by() {
+async fn a_range_of_a_blob_is_not_verified() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let (blob, path) = world.with_blob(1, 3_000_000);

@@ -16,7 +16,7 @@ fn code(said: &Said) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_web_page_that_points_its_own_name_at_localhost_is_refused() {
+async fn a_foreign_host_name_is_refused() {
     let world = World::new().await;
     let port = world.client.address().port();
     for host in
@@ -34,7 +34,7 @@ async fn a_web_page_that_points_its_own_name_at_localhost_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_without_a_host_or_with_two_is_refused() {
+async fn a_request_needs_exactly_one_host() {
     let world = World::new().await;
     let address = world.client.address();
     for hosts in [
@@ -52,7 +52,7 @@ async fn a_request_without_a_host_or_with_two_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_given_with_host_is_served_and_its_realm_is_there() {
+async fn a_configured_host_name_is_served() {
     let hub = hub().await;
     let config = config(&hub);
     let world = World::with(hub, &config, &["--host", "box.lan"]);
@@ -66,7 +66,7 @@ async fn a_name_given_with_host_is_served_and_its_realm_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_realm_cannot_be_injected_by_a_host_header() {
+async fn a_host_header_cannot_change_the_realm() {
     let world = World::new().await;
     let address = world.client.address();
     for host in ["127.0.0.1\",realm=\"http://evil.example", "127.0.0.1/x?", "u@127.0.0.1", "127.0.0.1:80:80"]
@@ -79,7 +79,7 @@ async fn a_realm_cannot_be_injected_by_a_host_header() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_web_page_cannot_make_a_browser_ask_for_it() {
+async fn requests_from_web_pages_are_refused() {
     let world = World::new().await;
     let ours = format!("http://{}", world.client.address());
     for page in [

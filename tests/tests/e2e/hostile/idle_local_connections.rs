@@ -82,7 +82,7 @@ async fn gather(crowd: &Crowd, address: SocketAddr) -> Vec<TcpStream> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_does_not_wait_for_780_connections_that_say_nothing_whole() {
+async fn a_pull_does_not_wait_for_780_idle_connections() {
     allow_many_descriptors();
     let world = World::new().await;
     let address = world.client.address();
@@ -117,7 +117,7 @@ async fn a_pull_does_not_wait_for_780_connections_that_say_nothing_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_that_does_not_come_is_refused_and_its_connection_closed() {
+async fn an_incomplete_form_is_408_and_closes() {
     let world = World::new().await;
     let address = world.client.address();
     let head = format!("POST /auth/token HTTP/1.1\r\nhost: {address}\r\n");

@@ -33,7 +33,7 @@ fn allowed(kinds: u64, since: Instant) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_refused_do_not_fill_the_disk() {
+async fn refused_requests_do_not_fill_the_disk() {
     let mut world = World::new().await;
     let host = world.client.address();
     let long = "x".repeat(4000);
@@ -85,7 +85,7 @@ async fn flood(to: std::net::SocketAddr, request: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_do_not_fill_the_servers_disk() {
+async fn unauthenticated_connections_do_not_fill_the_disk() {
     let mut world = World::new().await;
     let line = invite(&mut world.server, "phone");
     let link: Link = line.parse().unwrap();

@@ -68,7 +68,7 @@ fn answer(path: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_never_sees_html() {
+async fn html_errors_are_replaced() {
     let crooked = Crooked::new(answer).await;
     for (repository, status, manifest_code, blob_code) in [
         ("html-401", 401, "UNAUTHORIZED", "UNAUTHORIZED"),
@@ -95,7 +95,7 @@ async fn an_engine_never_sees_html() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packed_content_stays_packed() {
+async fn encoded_content_stays_encoded() {
     let crooked = Crooked::new(answer).await;
     for path in [Crooked::blob("gzip"), Crooked::manifest("gzip")] {
         let answer = crooked.world.engine.get(&path, &[("accept-encoding", "gzip")]).await;
@@ -125,7 +125,7 @@ fn ends_whole(said: &Said) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_of_unknown_length_that_breaks_off_has_no_end() {
+async fn a_truncated_layer_of_unknown_length_is_incomplete() {
     let crooked = Crooked::new(answer).await;
     let raw = Raw::get(crooked.world.client.address(), &Crooked::blob("chunked-cut"), &[]).await;
     let said = raw.rest().await;
@@ -135,7 +135,7 @@ async fn a_layer_of_unknown_length_that_breaks_off_has_no_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_is_shorter_than_announced_is_seen_to_be_broken() {
+async fn a_layer_shorter_than_its_length_is_incomplete() {
     for (repository, len, most) in [("too-short", 900_000, 700_000), ("too-short-small", 9000, 7000)] {
         let asked = AtomicBool::new(false);
         // Asked for the rest, it has never heard of it.
@@ -153,7 +153,7 @@ async fn a_layer_that_is_shorter_than_announced_is_seen_to_be_broken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_of_another_hop_are_not_passed_on_and_repeated_ones_stay_repeated() {
+async fn hop_by_hop_headers_are_removed() {
     let crooked = Crooked::new(answer).await;
     let answer = crooked.world.engine.get(&Crooked::manifest("headers"), &[]).await;
     let warnings: Vec<_> = answer.headers.get_all("warning").iter().collect();

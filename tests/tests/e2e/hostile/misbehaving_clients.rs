@@ -59,7 +59,7 @@ fn assert_little_memory(world: &mut World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_talks_nonsense_loses_that_stream_and_nothing_else() {
+async fn an_invalid_stream_is_reset_alone() {
     let mut world = World::new().await;
     let mad = Mad::new(&mut world).await;
     let link: Link = invite(&mut world.server, "tablet").parse().unwrap();
@@ -73,7 +73,7 @@ async fn a_client_that_talks_nonsense_loses_that_stream_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heads_that_are_huge_or_of_many_headers_are_not_taken() {
+async fn oversize_request_heads_are_refused() {
     let mut world = World::new().await;
     let mad = Mad::new(&mut world).await;
     let frame = |length: usize, payload: &[u8]| [&(length as u32).to_be_bytes()[..], payload].concat();
@@ -102,7 +102,7 @@ async fn heads_that_are_huge_or_of_many_headers_are_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_that_say_nothing_or_a_byte_now_and_then_are_given_up() {
+async fn idle_streams_time_out() {
     let mut world = World::new().await;
     let mad = Mad::new(&mut world).await;
     let mut streams = Vec::new();
@@ -135,7 +135,7 @@ async fn streams_that_say_nothing_or_a_byte_now_and_then_are_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn places_for_segments_of_nothing_are_turned_away() {
+async fn segments_of_unknown_exchanges_are_reset() {
     let mut world = World::new().await;
     let mad = Mad::new(&mut world).await;
     for n in 0..3000 {
@@ -149,7 +149,7 @@ async fn places_for_segments_of_nothing_are_turned_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_asks_for_everything_and_reads_nothing_holds_up_itself_alone() {
+async fn a_client_that_reads_nothing_delays_only_itself() {
     const BLOBS: u32 = 60;
     const SEGMENTS: u32 = 12;
     let mut world = World::new().await;

@@ -66,7 +66,7 @@ fn assert_log(scripted: &mut Scripted) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_faults_text_is_clean_and_short_wherever_it_is_shown() {
+async fn fault_texts_are_clean_and_short() {
     for (sent, seen) in [
         (fault(EVIL), "down 2026-12-01T00:00:00Z INFO forged"),
         (fault(&EVIL.repeat(400)), "down 2026-12-01T00:00:00Z INFO forged"),
@@ -80,7 +80,7 @@ async fn a_faults_text_is_clean_and_short_wherever_it_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
+async fn fault_texts_after_the_head_are_clean_and_short() {
     let head = Response {
         status: StatusCode::OK,
         headers: Default::default(),
@@ -103,7 +103,7 @@ async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_says_is_logged_clean_and_short_by_its_server() {
+async fn close_reasons_of_clients_are_clean_and_short() {
     let mut world = World::new().await;
     let link = invite(&mut world.server, "phone").parse().unwrap();
     for (n, reason) in [EVIL.to_owned(), EVIL.repeat(400)].into_iter().enumerate() {
@@ -124,7 +124,7 @@ async fn what_a_client_says_is_logged_clean_and_short_by_its_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_servers_version_is_clean_and_short() {
+async fn versions_of_servers_are_clean_and_short() {
     for version in [EVIL.to_owned(), EVIL.repeat(400)] {
         let greeting = Greeting::Bytes(welcome(&version));
         let mut scripted = Scripted::greeting(greeting, |_| Said::new(200, &[], b"{}")).await;
@@ -139,7 +139,7 @@ async fn a_servers_version_is_clean_and_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_reason_for_hanging_up_is_clean_and_short() {
+async fn close_reasons_of_servers_are_clean_and_short() {
     for reason in [EVIL.to_owned(), EVIL.repeat(10_000)] {
         let greeting = Greeting::Close(reason.into_bytes());
         let mut scripted = Scripted::greeting(greeting, |_| Said::new(200, &[], b"{}")).await;

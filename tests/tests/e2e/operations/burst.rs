@@ -66,7 +66,7 @@ async fn tunnel(world: &mut World, name: &str) -> Tunnel {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rush_is_served_and_leaves_nothing_behind() {
+async fn a_burst_leaves_no_resource_in_use() {
     let mut world = World::new().await;
     let before = block_in_place(|| (world.client.footprint().unwrap(), world.server.footprint().unwrap()));
     assert_eq!(before.1.count("connections"), 1);

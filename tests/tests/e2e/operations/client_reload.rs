@@ -90,7 +90,7 @@ async fn waits_for(mut condition: impl AsyncFnMut() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_are_added_and_taken_away_while_the_client_serves() {
+async fn host_names_can_be_added_and_removed() {
     let mut configured = Configured::start("hosts = ['old.lan']").await;
     assert_eq!(configured.status_for("old.lan").await, StatusCode::UNAUTHORIZED);
     assert_eq!(configured.status_for("new.lan").await, StatusCode::MISDIRECTED_REQUEST);
@@ -100,7 +100,7 @@ async fn names_are_added_and_taken_away_while_the_client_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_wrong_changes_nothing() {
+async fn an_invalid_file_changes_nothing() {
     let mut configured = Configured::start("hosts = ['old.lan']").await;
     let link = fs::read_to_string(configured.client.link_file()).unwrap();
     for wrong in [
@@ -137,7 +137,7 @@ async fn the_same_settings_leave_the_tunnel_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_link_leads_to_its_server_and_a_pull_goes_on_there() {
+async fn a_pull_continues_over_a_new_link() {
     let mut configured = Configured::start("").await;
     let blob = Blob::generated(1, 64 << 20);
     configured.hub.store().add_blob("library/hello", blob.clone());
@@ -158,7 +158,7 @@ async fn another_link_leads_to_its_server_and_a_pull_goes_on_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_was_revoked_is_back_at_once_with_its_new_link() {
+async fn a_revoked_client_reconnects_with_a_new_link() {
     let mut configured = Configured::start("").await;
     block_in_place(|| {
         configured.server.revoke("laptop").unwrap();
@@ -177,7 +177,7 @@ async fn a_client_that_was_revoked_is_back_at_once_with_its_new_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn patience_that_is_shortened_ends_what_waits() {
+async fn a_shorter_patience_applies_to_waiting_pulls() {
     let mut configured = Configured::start("").await;
     let blob = Blob::generated(1, 64 << 20);
     configured.hub.store().add_blob("library/hello", blob.clone());
@@ -217,7 +217,7 @@ async fn the_log_level_follows_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_under_way_is_told_at_usr1() {
+async fn sigusr1_writes_to_the_log() {
     let mut configured = Configured::start("log = 'warn,docxy_client::report=info'").await;
     let before = configured.client.process().output_size();
     let told = |process: &Process| Ok((process.output_size() > before).then_some(()));

@@ -20,7 +20,7 @@ fn capped(server: &mut Server) -> u64 {
 const LARGE: u64 = 8 * MIB;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_works_however_the_ends_send() {
+async fn every_congestion_control_pulls() {
     for how in ["auto", "cubic", "down=400 Mbit/s,up=20 Mbit/s"] {
         let hub = hub().await;
         let config = config(&hub);
@@ -36,7 +36,7 @@ async fn a_pull_works_however_the_ends_send() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stated_rate_above_the_operator_s_limit_is_capped_and_the_operator_told() {
+async fn a_stated_rate_is_capped_by_the_operators_limit() {
     let hub = hub().await;
     let mut config = config(&hub);
     config.fixed_rate_limit = Some("300 Mbit/s".to_owned());

@@ -33,7 +33,7 @@ async fn read_in_bursts(mut body: hyper::body::Incoming) -> Digest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_of_two_gigabytes_costs_neither_side_64_mib() {
+async fn two_gigabytes_need_less_than_64_mib_of_memory() {
     let mut world = World::new().await;
     let (blob, path) = world.with_blob(1, LEN);
     let bearer = world.engine.anonymous("library/hello").await;

@@ -73,7 +73,7 @@ fn connections(hub: &Hub) -> BTreeSet<std::net::SocketAddr> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_is_added_is_served_and_the_others_keep_connections_and_tokens() {
+async fn a_registry_can_be_added() {
     let (hub, other) = (hub().await, other().await);
     let (alone, both) = configs(&hub, &other);
     let mut world = World::with(hub, &alone, &[]);
@@ -91,7 +91,7 @@ async fn a_registry_that_is_added_is_served_and_the_others_keep_connections_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_is_removed_is_refused_and_what_it_sends_already_goes_on() {
+async fn a_registry_can_be_removed_during_a_pull() {
     let (hub, other) = (hub().await, other().await);
     let (alone, both) = configs(&hub, &other);
     let mut world = World::with(hub, &both, &[]);
@@ -114,7 +114,7 @@ async fn a_registry_that_is_removed_is_refused_and_what_it_sends_already_goes_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_wrong_changes_nothing() {
+async fn an_invalid_file_changes_nothing() {
     let (hub, other) = (hub().await, other().await);
     let (alone, both) = configs(&hub, &other);
     let mut world = World::with(hub, &alone, &[]);
@@ -149,7 +149,7 @@ async fn a_file_that_is_wrong_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_cannot_be_read_to_its_end_keeps_nobody_from_working_nor_the_server_from_ending() {
+async fn an_endless_file_blocks_neither_pulls_nor_shutdown() {
     let hub = hub().await;
     let config = config(&hub);
     let mut world = World::with(hub, &config, &[]);
@@ -169,7 +169,7 @@ async fn a_file_that_cannot_be_read_to_its_end_keeps_nobody_from_working_nor_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_is_pinned_elsewhere_is_asked_there() {
+async fn a_pinned_host_can_be_changed() {
     let authority = Arc::new(Authority::new().unwrap());
     let start = || async {
         let authority = Some(Arc::clone(&authority));
@@ -196,7 +196,7 @@ async fn a_host_that_is_pinned_elsewhere_is_asked_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_that_is_no_longer_trusted_is_no_longer_believed() {
+async fn a_certificate_authority_can_be_removed() {
     let (hub, other) = (hub().await, other().await);
     let good = config(&hub);
     let mut bad = good.clone();
@@ -211,7 +211,7 @@ async fn an_authority_that_is_no_longer_trusted_is_no_longer_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stale_answers_can_be_allowed_while_the_server_runs() {
+async fn stale_responses_can_be_enabled() {
     let hub = hub().await;
     let one = Some(PullLimit { pulls: 1, window: Duration::from_secs(21_600) });
     hub.set_pull_limits(PullLimits { anonymous: one, account: one });
@@ -234,7 +234,7 @@ async fn stale_answers_can_be_allowed_while_the_server_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_level_follows_the_file_unless_the_command_line_has_said_it() {
+async fn the_log_level_follows_the_file_but_not_the_command_line() {
     for (launch, follows) in [
         // A level in the developer's environment would win as well.
         (Launch::under(&["env", "-u", "DOCXY_LOG"]), true),

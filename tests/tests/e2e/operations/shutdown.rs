@@ -67,7 +67,7 @@ fn ends_well(process: &mut Process, within: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_stopped_finishes_what_runs_and_begins_nothing_new() {
+async fn a_stopped_server_finishes_its_transfers() {
     let mut world = World::new().await;
     let transfer = Transfer::begin(&world).await;
     drain(&mut world.server);
@@ -86,7 +86,7 @@ async fn a_server_that_is_stopped_finishes_what_runs_and_begins_nothing_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_stopped_twice_ends_at_once_and_the_next_one_goes_on() {
+async fn a_server_stopped_twice_ends_at_once() {
     let mut world = World::new().await;
     let transfer = Transfer::begin(&world).await;
     drain(&mut world.server);
@@ -99,7 +99,7 @@ async fn a_server_that_is_stopped_twice_ends_at_once_and_the_next_one_goes_on() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_stopped_finishes_what_runs() {
+async fn a_stopped_client_finishes_its_transfers() {
     let mut world = World::new().await;
     let transfer = Transfer::begin(&world).await;
     let mut idle = Raw::get(world.client.address(), "/health", &[]).await;
@@ -114,7 +114,7 @@ async fn a_client_that_is_stopped_finishes_what_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_stopped_twice_ends_at_once() {
+async fn a_client_stopped_twice_ends_at_once() {
     let mut world = World::new().await;
     let transfer = Transfer::begin(&world).await;
     end(&mut world.client);
@@ -126,7 +126,7 @@ async fn a_client_that_is_stopped_twice_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_for_the_end_of_what_does_nothing() {
+async fn idle_programs_end_at_once() {
     let mut world = World::new().await;
     let mut idle = Raw::get(world.client.address(), "/health", &[]).await;
     idle.read_body(1).await;

@@ -101,13 +101,13 @@ fn pipe() -> (PipeReader, File) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_programs_do_without_stdout_and_stderr() {
+async fn both_programs_serve_with_closed_output() {
     let pair = Pair::start(Launch::closed().logging("trace"), Launch::closed().logging("trace")).await;
     pair.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_programs_outlive_the_reader_of_their_log() {
+async fn both_programs_survive_the_end_of_the_log_reader() {
     let ((server_log, server), (client_log, client)) = (pipe(), pipe());
     let pair = Pair::start(Launch::to(server), Launch::to(client)).await;
     drop((server_log, client_log));
@@ -117,7 +117,7 @@ async fn both_programs_outlive_the_reader_of_their_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_programs_start_where_the_reader_of_their_log_is_gone_already() {
+async fn both_programs_start_without_a_log_reader() {
     let ((_, server), (_, client)) = (pipe(), pipe());
     let pair = Pair::start(Launch::to(server), Launch::to(client)).await;
     assert!(dropped(&pair.client) > 0);
@@ -152,7 +152,7 @@ async fn both_programs_serve_with_a_log_on_a_full_tmpfs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_programs_serve_while_the_reader_of_their_log_does_not_read() {
+async fn both_programs_serve_with_a_full_log_pipe() {
     let ((server_log, server), (client_log, client)) = (pipe(), pipe());
     let pair = Pair::start(Launch::to(server).logging("trace"), Launch::to(client).logging("trace")).await;
     let started = Instant::now();
@@ -170,7 +170,7 @@ async fn both_programs_serve_while_the_reader_of_their_log_does_not_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_goes_on_once_its_reader_reads_again() {
+async fn a_log_continues_when_its_reader_does() {
     let (mut log, client) = pipe();
     let mut pair = Pair::start(Launch::default(), Launch::to(client).logging("trace")).await;
     let started = Instant::now();
@@ -205,7 +205,7 @@ async fn a_log_goes_on_once_its_reader_reads_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_programs_outlive_their_terminal() {
+async fn both_programs_survive_the_end_of_their_terminal() {
     let ((server_screen, server), (client_screen, client)) = (terminal(), terminal());
     let under = |slave: File| Launch {
         input: Some(slave.try_clone().unwrap()),
@@ -220,7 +220,7 @@ async fn both_programs_outlive_their_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_signal_but_those_that_end_ends_either_program() {
+async fn other_signals_end_neither_program() {
     let mut pair = Pair::start(Launch::default(), Launch::default()).await;
     for signal in ["HUP", "USR1", "USR2", "PIPE"] {
         for process in [pair.server.process(), pair.client.process()] {
@@ -234,7 +234,7 @@ async fn no_signal_but_those_that_end_ends_either_program() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_goes_on_whatever_became_of_its_progress() {
+async fn a_pull_command_survives_a_broken_stderr() {
     let mut pair = Pair::start(Launch::default(), Launch::default()).await;
     let folder = scratch().unwrap();
     let link = pair.client.link_file();

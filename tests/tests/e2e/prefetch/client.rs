@@ -99,7 +99,7 @@ fn paid(hub: &Hub) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engines_first_requests_do_not_cross_the_sea() {
+async fn ping_and_token_need_no_request_to_the_server() {
     let mut world = World::new().await;
     let host = world.engine.address();
     let bearer = format!("Bearer realm=\"http://{host}/auth/token\",service=\"registry.docker.io\"");
@@ -119,7 +119,7 @@ async fn an_engines_first_requests_do_not_cross_the_sea() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cold_pull_crosses_once_and_so_does_the_next_one() {
+async fn a_pull_of_a_small_image_takes_one_request() {
     for kind in [DOCKERD, CONTAINERD, PODMAN, SKOPEO] {
         let mut world = World::new().await;
         let puller = Puller::new(&world, kind).await;
@@ -136,7 +136,7 @@ async fn a_cold_pull_crosses_once_and_so_does_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_is_large_is_asked_for_at_once_though_more_may_be_coming() {
+async fn a_large_layer_does_not_wait_for_prefetch() {
     let mut world = World::new().await;
     let image = Image::build(|_| Ok(vec![Layer::of_noise("data", 7, 300_000)?])).unwrap();
     world.hub.store().publish("library/hello", "latest", &image);
@@ -147,7 +147,7 @@ async fn a_layer_that_is_large_is_asked_for_at_once_though_more_may_be_coming() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_for_another_platform_is_noticed() {
+async fn the_platform_of_an_engine_is_learned() {
     let mut world = World::new().await;
     let puller = Puller::new(&world, DOCKERD).await;
     puller.pull(&hello(), "library/hello", foreign()).await;
@@ -162,7 +162,7 @@ async fn an_engine_for_another_platform_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_only_looks_whether_there_is_something_new_pays_for_nothing_else() {
+async fn an_update_check_prefetches_nothing() {
     let mut world = World::new().await;
     for agent in
         ["Watchtower/1.7.1", "crane/0.21.4", "Go-http-client/1.1", "diun/4.28.0", "regclient/regclient"]
@@ -182,7 +182,7 @@ async fn whoever_only_looks_whether_there_is_something_new_pays_for_nothing_else
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_of_the_client_forgets_no_manifest_and_a_damaged_file_is_none() {
+async fn cached_manifests_survive_a_restart_and_damaged_files_do_not() {
     let mut world = World::new().await;
     let puller = Puller::new(&world, PODMAN).await;
     puller.pull(&hello(), "library/hello", architecture()).await;
@@ -207,7 +207,7 @@ async fn a_restart_of_the_client_forgets_no_manifest_and_a_damaged_file_is_none(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_seen_in_public_opens_nothing_private() {
+async fn a_public_image_opens_no_private_repository() {
     let mut world = World::new().await;
     // The same image, in a repository that is not for everybody.
     world.hub.store().publish("alice/private", "latest", &hello());
@@ -232,7 +232,7 @@ async fn what_was_seen_in_public_opens_nothing_private() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_credential_opened_is_not_kept_for_others() {
+async fn private_content_is_not_cached_for_others() {
     let world = World::new().await;
     let alice = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     let image = Image::hello_from("alice").unwrap();
@@ -261,7 +261,7 @@ async fn what_a_credential_opened_is_not_kept_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tag_that_moves_between_look_and_fetch_is_two_images_and_no_mixture() {
+async fn a_tag_that_moves_during_a_pull_mixes_no_images() {
     let world = World::new().await;
     let puller = Puller::new(&world, DOCKERD).await;
     let head = puller.ask(Method::HEAD, LATEST).await;
@@ -278,7 +278,7 @@ async fn a_tag_that_moves_between_look_and_fetch_is_two_images_and_no_mixture() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_left_of_the_quota_is_on_health() {
+async fn health_shows_the_remaining_quota() {
     let world = World::new().await;
     for n in 0..95 {
         let image = Image::hello_from(&format!("number {n}")).unwrap();
@@ -298,7 +298,7 @@ async fn what_is_left_of_the_quota_is_on_health() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_registrys_challenge_is_learned_and_kept_over_a_restart() {
+async fn learned_challenges_survive_a_restart() {
     let other = crate::support::two_registries::Two::new().await;
     let mut world = other.world;
     let path = |last: &str| format!("/v2/{last}?ns={}", crate::support::two_registries::OTHER);
@@ -330,7 +330,7 @@ async fn another_registrys_challenge_is_learned_and_kept_over_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_challenge_that_was_learned_long_ago_is_repeated_once_more_and_refreshed_behind() {
+async fn an_old_challenge_is_refreshed_in_the_background() {
     let mut world = World::new().await;
     let file = world.client.cache().join("challenges.json");
     block_in_place(|| world.client.stop()).unwrap();

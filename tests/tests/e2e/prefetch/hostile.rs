@@ -86,7 +86,7 @@ async fn ask(server: &Scripted, method: Method, path: &str) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_never_waits_for_what_comes_behind_it_and_whoever_needs_that_does() {
+async fn a_request_waits_for_its_prefetched_item() {
     let server = Scripted::new(|request| registry(&hello(), request, parts(&hello()))).await;
     let image = hello();
     // The server sends nothing behind it yet.
@@ -107,7 +107,7 @@ async fn an_answer_never_waits_for_what_comes_behind_it_and_whoever_needs_that_d
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_come_after_all_is_asked_for() {
+async fn a_missing_item_is_requested() {
     let server = Scripted::new(|request| registry(&hello(), request, Vec::new())).await;
     ask(&server, Method::HEAD, &manifest(&"latest")).await;
     let (engine, image) = (server.engine, hello());
@@ -119,7 +119,7 @@ async fn what_does_not_come_after_all_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_never_sends_what_it_might_is_waited_for_seconds_only() {
+async fn the_wait_for_an_item_is_a_few_seconds() {
     let server = Scripted::new(|request| registry(&hello(), request, parts(&hello()))).await;
     ask(&server, Method::HEAD, &manifest(&"latest")).await;
     let image = hello();
@@ -128,7 +128,7 @@ async fn a_server_that_never_sends_what_it_might_is_waited_for_seconds_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poisoned_item_is_not_used_nor_what_comes_behind_it() {
+async fn a_corrupt_item_ends_the_prefetch() {
     let image = hello();
     let wrong = Image::hello_from("somebody else").unwrap();
     let poisoned = move |request: &Request| {
@@ -151,7 +151,7 @@ async fn a_poisoned_item_is_not_used_nor_what_comes_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_is_wrong_itself_is_not_kept() {
+async fn a_corrupt_manifest_is_not_cached() {
     let server = Scripted::new(|request| {
         let image = hello();
         let said = registry(&image, request, Vec::new());
@@ -167,7 +167,7 @@ async fn a_manifest_that_is_wrong_itself_is_not_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_was_agreed_is_not_read() {
+async fn items_beyond_the_limit_are_ignored() {
     let many = |request: &Request| {
         let items = (0..=PREFETCH_MAX_ITEMS as u32).map(|n| {
             let content = n.to_be_bytes();
@@ -186,7 +186,7 @@ async fn more_than_was_agreed_is_not_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rest_is_read_though_the_engine_has_hung_up() {
+async fn items_are_cached_after_the_engine_disconnects() {
     let server = Scripted::new(|request| registry(&hello(), request, parts(&hello()))).await;
     drop(server.engine.begin(Method::HEAD, &manifest(&"latest"), &[PUBLIC, ANY, DOCKERD]).await);
     server.let_through(1);
@@ -200,7 +200,7 @@ async fn the_rest_is_read_though_the_engine_has_hung_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_changes_its_challenge_is_repeated_as_it_is_now() {
+async fn a_changed_challenge_is_learned() {
     let challenge = |service: &str, scope: &str| {
         let value = format!("Bearer realm=\"https://auth.example/token\",service=\"{service}\"{scope}");
         Said::new(401, &[("www-authenticate", &value), ("content-type", "application/json")], b"{}")

@@ -34,7 +34,7 @@ async fn trips(most: f64, measured: impl AsyncFn() -> Duration) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_has_just_been_started_answers_after_two_round_trips() {
+async fn a_new_client_answers_after_two_round_trips() {
     let hub = hub().await;
     let server = server(&config(&hub));
     let relay = Relay::with_delay(server.address(), ONE_WAY).await;
@@ -52,7 +52,7 @@ async fn a_client_that_has_just_been_started_answers_after_two_round_trips() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_small_image_takes_one_round_trip_on_a_line_that_has_slept() {
+async fn a_small_image_takes_one_round_trip_after_idle_time() {
     let hub = hub().await;
     let server = server(&config(&hub));
     let relay = Relay::with_delay(server.address(), ONE_WAY).await;

@@ -20,7 +20,7 @@ fn parts(image: &PlatformImage) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_brings_all_that_the_engine_will_ask_for_and_each_manifest_is_paid_for_once() {
+async fn a_head_prefetches_the_whole_small_image() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     let image = hello();
@@ -42,7 +42,7 @@ async fn a_head_brings_all_that_the_engine_will_ask_for_and_each_manifest_is_pai
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_get_brings_the_rest_for_the_platform_wished_for() {
+async fn a_get_prefetches_the_hinted_platform() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     let image = hello();
@@ -55,7 +55,7 @@ async fn a_get_brings_the_rest_for_the_platform_wished_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_client_knows_already_does_not_follow() {
+async fn a_cached_image_is_not_prefetched_again() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     let digest = hello().digest().to_string();
@@ -69,7 +69,7 @@ async fn what_the_client_knows_already_does_not_follow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_wish_a_head_stays_a_head_and_nothing_follows() {
+async fn without_a_hint_nothing_is_prefetched() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     for question in [Question::head(HELLO, "latest"), Question::head(HELLO, hello().digest())] {
@@ -79,7 +79,7 @@ async fn without_a_wish_a_head_stays_a_head_and_nothing_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_token_opens_follows_a_pull_and_is_paid_for_by_its_holder_each_time() {
+async fn private_content_is_prefetched_after_a_get_only() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     for (repository, image) in [("alice/private", Image::hello_from("alice").unwrap()), (HELLO, hello())] {
@@ -104,7 +104,7 @@ async fn what_a_token_opens_follows_a_pull_and_is_paid_for_by_its_holder_each_ti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_image_is_answered_from_memory_for_the_token_that_opened_it_and_for_no_other() {
+async fn a_cached_private_image_needs_its_token() {
     let world = World::new().await;
     let image = Image::hello_from("alice").unwrap();
     let chosen = image.platform(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }).unwrap();
@@ -145,7 +145,7 @@ async fn a_private_image_is_answered_from_memory_for_the_token_that_opened_it_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_answer_never_waits_for_what_follows() {
+async fn a_response_does_not_wait_for_the_prefetch() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     let image = hello();
@@ -161,7 +161,7 @@ async fn the_answer_never_waits_for_what_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_wants_no_more_of_it_stops_it() {
+async fn a_client_can_cancel_the_prefetch() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     let image = hello();
@@ -184,7 +184,7 @@ async fn a_client_that_wants_no_more_of_it_stops_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_what_it_should_be_ends_what_follows() {
+async fn a_corrupt_manifest_ends_the_prefetch() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     let image = hello();
@@ -199,7 +199,7 @@ async fn what_is_not_what_it_should_be_ends_what_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_who_ask_at_once_cost_one_pull_of_each_manifest() {
+async fn concurrent_pulls_share_each_manifest() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     world.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on("/manifests/latest"));

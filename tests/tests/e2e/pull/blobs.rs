@@ -18,7 +18,7 @@ fn assert_is(answer: &Answer, digest: &Digest, len: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_of_any_size_arrives_to_the_byte() {
+async fn layers_of_all_sizes_arrive_unchanged() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let sizes = [
@@ -45,7 +45,7 @@ async fn a_layer_of_any_size_arrives_to_the_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn layers_that_are_pulled_side_by_side_do_not_mix() {
+async fn parallel_layers_do_not_mix() {
     let world = World::new().await;
     let bearer = &world.engine.anonymous("library/hello").await;
     let blobs: Vec<_> = (1..=12).map(|seed| world.with_blob(seed, (seed % 5) * 1_500_000 + 77)).collect();
@@ -57,7 +57,7 @@ async fn layers_that_are_pulled_side_by_side_do_not_mix() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_of_a_layer_has_its_exact_length_and_moves_no_byte() {
+async fn a_head_of_a_layer_has_its_length_and_no_body() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     for (seed, len) in [(1, 1000), (2, 20 << 20)] {
@@ -72,7 +72,7 @@ async fn a_head_of_a_layer_has_its_exact_length_and_moves_no_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cdn_sees_no_credential_whoever_pulls() {
+async fn the_cdn_gets_no_credential() {
     let world = World::new().await;
     let (blob, path) = world.with_blob(1, 100_000);
     world.hub.store().add_blob("alice/private", blob.clone());
@@ -90,7 +90,7 @@ async fn the_cdn_sees_no_credential_whoever_pulls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_engine_can_unpack_is_for_it_to_say() {
+async fn accept_encoding_is_passed_on() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let (_, path) = world.with_blob(1, 1000);
@@ -110,7 +110,7 @@ async fn what_an_engine_can_unpack_is_for_it_to_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_is_missing_is_a_404_and_stays_one() {
+async fn a_missing_layer_is_404() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let path = format!("/v2/library/hello/blobs/sha256:{}", "0".repeat(64));

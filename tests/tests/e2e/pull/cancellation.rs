@@ -32,7 +32,7 @@ async fn begin(world: &World, path: &str, at_least: usize) -> Raw {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_hangs_up_stops_the_cdn_within_a_second() {
+async fn a_disconnect_stops_the_cdn_within_a_second() {
     let world = World::new().await;
     let (_, path) = world.with_blob(1, LARGE);
     // At once, and after a while.
@@ -47,7 +47,7 @@ async fn an_engine_that_hangs_up_stops_the_cdn_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_hangs_up_and_pulls_again_gets_all_of_it() {
+async fn a_pull_after_a_disconnect_is_complete() {
     let world = World::new().await;
     let (blob, path) = world.with_blob(1, 20 << 20);
     drop(begin(&world, &path, 7 << 20).await);
@@ -57,7 +57,7 @@ async fn an_engine_that_hangs_up_and_pulls_again_gets_all_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_hangs_up_while_the_cdn_is_silent_stops_it_within_a_second() {
+async fn a_disconnect_stops_a_silent_cdn_within_a_second() {
     let world = World::new().await;
     for (seed, len, stall) in [(1, 200_000, 100_000), (2, 20 << 20, 7 << 20)] {
         let (_, path) = world.with_blob(seed, len);
@@ -70,7 +70,7 @@ async fn an_engine_that_hangs_up_while_the_cdn_is_silent_stops_it_within_a_secon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_reads_slowly_and_hangs_up_stops_the_cdn_within_a_second() {
+async fn a_disconnect_of_a_slow_engine_stops_the_cdn_within_a_second() {
     let world = World::new().await;
     let (_, path) = world.with_blob(1, LARGE);
     let mut engine = begin(&world, &path, 1).await;
@@ -86,7 +86,7 @@ async fn an_engine_that_reads_slowly_and_hangs_up_stops_the_cdn_within_a_second(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_hangs_up_before_the_answer_frees_its_place() {
+async fn a_disconnect_before_the_response_cancels_the_exchange() {
     let world = World::new().await;
     let (_, path) = world.with_blob(1, 1000);
     let site = docxy_tests::hub::Site::Cdn;
@@ -101,7 +101,7 @@ async fn an_engine_that_hangs_up_before_the_answer_frees_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lazy_pulling_that_closes_each_range_after_a_chunk_leaves_nothing_running() {
+async fn closed_ranges_leave_no_transfer() {
     let world = World::new().await;
     let (_, path) = world.with_blob(1, 64 << 20);
     let bearer = world.engine.anonymous("library/hello").await;
@@ -125,7 +125,7 @@ async fn pull(engine: &Engine, path: &str, bearer: &str) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn engines_that_stop_reading_stop_the_cdn_and_nobody_elses_pull() {
+async fn engines_that_stop_reading_delay_no_other_pull() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let (_, other) = world.with_blob(99, 64 << 20);

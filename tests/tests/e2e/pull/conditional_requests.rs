@@ -164,7 +164,7 @@ fn assert_whole(case: &Case, answer: &Answer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_the_same_as_somebody_with_a_condition_gets_the_whole() {
+async fn a_shared_fetch_ignores_another_engines_condition() {
     let mut registry = Registry::new().await;
     let link = invite(&mut registry.odd.world.server, "second");
     let second = client(&link, &[]);
@@ -199,7 +199,7 @@ async fn who_waits_for_the_same_as_somebody_with_a_condition_gets_the_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_condition_is_answered_by_the_registry_and_forgotten() {
+async fn a_conditional_response_is_not_cached() {
     let registry = Registry::new().await;
     let engine = registry.odd.world.engine;
     let bearer = engine.anonymous("library/hello").await;

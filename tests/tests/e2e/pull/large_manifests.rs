@@ -121,7 +121,7 @@ async fn cost(world: &mut World, make: fn(usize) -> Manifest) -> (f64, Duration)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_largest_manifest_costs_little_more_than_its_bytes_and_delays_nobody() {
+async fn the_largest_manifest_delays_no_other_pull() {
     let mut world = World::new().await;
     let (bytes, usual) = cost(&mut world, nothing).await;
     for make in [many_layers, many_platforms] {

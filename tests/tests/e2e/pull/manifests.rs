@@ -12,7 +12,7 @@ use crate::support::{
 const LATEST: &str = "/v2/library/hello/manifests/latest";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_six_accept_lines_of_docker_arrive_in_their_order() {
+async fn accept_headers_keep_their_order() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let accept = [
@@ -34,7 +34,7 @@ async fn all_six_accept_lines_of_docker_arrive_in_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_has_type_length_and_digest_and_costs_no_quota() {
+async fn a_head_has_type_length_and_digest() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let image = hello();
@@ -52,7 +52,7 @@ async fn a_head_has_type_length_and_digest_and_costs_no_quota() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_of_what_is_missing_is_a_404_with_its_length_and_no_body() {
+async fn a_head_of_a_missing_manifest_is_404() {
     let world = World::new().await;
     let (address, bearer) = (world.client.address(), world.engine.anonymous("library/hello").await);
     let path = "/v2/library/hello/manifests/missing";
@@ -66,7 +66,7 @@ async fn a_head_of_what_is_missing_is_a_404_with_its_length_and_no_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_is_the_same_to_the_byte_by_tag_and_by_digest() {
+async fn manifests_arrive_unchanged_by_tag_and_digest() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     for format in [Format::Oci, Format::Docker] {
@@ -87,7 +87,7 @@ async fn a_manifest_is_the_same_to_the_byte_by_tag_and_by_digest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_the_engine_has_is_304() {
+async fn an_unchanged_manifest_is_304() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let first = world.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
@@ -103,7 +103,7 @@ async fn a_manifest_that_the_engine_has_is_304() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_without_a_signature_or_a_tag_is_a_404_and_not_an_error() {
+async fn a_missing_tag_or_signature_is_404() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let signature = format!("sha256-{}.sig", hello().digest().hex());
@@ -120,7 +120,7 @@ async fn an_image_without_a_signature_or_a_tag_is_a_404_and_not_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_knows_no_oci_index_is_told_so_in_the_registrys_words() {
+async fn an_engine_without_oci_gets_the_registrys_error() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let old = ("accept", media_type::DOCKER_MANIFEST);
@@ -142,7 +142,7 @@ async fn a_manifest_of_unknown_length_arrives_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_requests_on_one_connection_are_answered_in_order() {
+async fn pipelined_requests_are_answered_in_order() {
     let world = World::new().await;
     let (address, bearer) = (world.client.address(), world.engine.anonymous("library/hello").await);
     let ask = |path: &str, last: bool| {

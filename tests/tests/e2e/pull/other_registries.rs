@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_registry_is_named_by_ns_as_containerd_does() {
+async fn ns_names_another_registry() {
     let two = Two::new().await;
     let engine = two.world.engine;
     let ping = engine.get(&format!("/v2/?ns={OTHER}"), &[]).await;
@@ -29,7 +29,7 @@ async fn another_registry_is_named_by_ns_as_containerd_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_registry_is_named_by_the_first_part_of_the_path() {
+async fn the_first_path_part_names_another_registry() {
     let two = Two::new().await;
     let engine = two.world.engine;
     // Engines that don't send `ns` use Docker Hub's realm, which `/v2/` gives them.
@@ -46,7 +46,7 @@ async fn another_registry_is_named_by_the_first_part_of_the_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_docker_hub_password_never_reaches_another_registry() {
+async fn another_registry_gets_no_docker_hub_password() {
     let two = Two::new().await;
     let engine = two.world.engine;
     let credential = basic(ALICE.0, ALICE.1);
@@ -90,7 +90,7 @@ async fn a_docker_hub_password_never_reaches_another_registry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_the_server_does_not_serve_is_denied_by_name() {
+async fn an_unlisted_registry_is_denied() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str()), ANY];
@@ -108,7 +108,7 @@ async fn a_registry_that_the_server_does_not_serve_is_denied_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn docker_hub_is_found_under_all_of_its_names() {
+async fn docker_hub_has_several_names() {
     let hub = Hub::start(HubConfig { store: stocked(), ..HubConfig::default() }).await.unwrap();
     let world = World::of(hub);
     let bearer = world.engine.anonymous("library/hello").await;

@@ -41,7 +41,7 @@ async fn assert_hello(asker: &Asker, image: &Image) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_not_changed_costs_nothing_whoever_asks() {
+async fn an_unchanged_image_costs_no_quota() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     for _ in 0..2 {
@@ -53,7 +53,7 @@ async fn what_has_not_changed_costs_nothing_whoever_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_paid_for_outlives_a_restart() {
+async fn cached_manifests_survive_a_server_restart() {
     let mut world = World::new().await;
     let link = invite(&mut world.server, "asker").parse().unwrap();
     assert_hello(&Asker::with(&world, &link).await, &hello()).await;
@@ -68,7 +68,7 @@ async fn what_was_paid_for_outlives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tag_that_moves_is_seen_at_once_and_what_it_named_stays() {
+async fn a_moved_tag_is_noticed_at_once() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     assert_hello(&asker, &hello()).await;
@@ -80,7 +80,7 @@ async fn a_tag_that_moves_is_seen_at_once_and_what_it_named_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tag_that_moves_between_the_look_and_the_pull_is_answered_with_one_of_the_two() {
+async fn a_tag_that_moves_during_a_request_is_consistent() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     assert_hello(&asker, &hello()).await;
@@ -99,7 +99,7 @@ async fn a_tag_that_moves_between_the_look_and_the_pull_is_answered_with_one_of_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_is_not_what_it_should_be_is_neither_passed_on_nor_kept() {
+async fn a_corrupt_manifest_is_neither_sent_nor_cached() {
     let world = World::new().await;
     let bearer = world.engine.anonymous(HELLO).await;
     let by_digest = format!("/v2/{HELLO}/manifests/{}", hello().digest());
@@ -115,7 +115,7 @@ async fn a_manifest_that_is_not_what_it_should_be_is_neither_passed_on_nor_kept(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_user_may_see_is_never_anybody_elses() {
+async fn private_manifests_are_not_shared() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     let alices = Image::hello_from("alice").unwrap();
@@ -141,7 +141,7 @@ async fn what_a_user_may_see_is_never_anybody_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repository_that_was_closed_is_closed() {
+async fn a_repository_made_private_is_closed_at_once() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     assert_hello(&asker, &hello()).await;
@@ -153,7 +153,7 @@ async fn a_repository_that_was_closed_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_accounts_pay_for_themselves_and_leave_nothing_behind() {
+async fn each_account_pays_for_itself() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     for (user, password) in [ALICE, BOB, ALICE] {
@@ -167,7 +167,7 @@ async fn two_accounts_pay_for_themselves_and_leave_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_quota_gone_the_same_is_served_as_ever_and_another_is_a_429_that_helps() {
+async fn without_quota_only_cached_images_are_served() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     world.hub.set_pull_limits(of_limit(1));
@@ -188,7 +188,7 @@ async fn with_the_quota_gone_the_same_is_served_as_ever_and_another_is_a_429_tha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stale_answer_is_given_only_where_the_operator_wants_it_so() {
+async fn stale_responses_need_the_operators_consent() {
     for stale in [true, false] {
         let hub = hub_of(1).await;
         let config = ServerConfig { stale, ..config(&hub) };

@@ -39,7 +39,7 @@ fn answer(path: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redirect_into_the_servers_own_network_is_refused_and_the_hop_named() {
+async fn a_redirect_to_a_private_network_is_refused() {
     let crooked = Crooked::new(answer).await;
     for (repository, host) in [
         ("plain-http", NAME),
@@ -68,7 +68,7 @@ async fn a_redirect_into_the_servers_own_network_is_refused_and_the_hop_named() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redirect_that_makes_no_sense_is_refused_and_the_hop_named() {
+async fn an_invalid_redirect_is_refused() {
     let crooked = Crooked::new(answer).await;
     for (repository, hop, words) in [
         ("with-password", "registry", "must not be asked"),
@@ -83,7 +83,7 @@ async fn a_redirect_that_makes_no_sense_is_refused_and_the_hop_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_is_never_sent_elsewhere_itself() {
+async fn engines_get_no_redirect() {
     let crooked = Crooked::new(answer).await;
     for repository in ["not-followed", "no-location"] {
         for path in [Crooked::blob(repository), Crooked::manifest(repository)] {
@@ -98,7 +98,7 @@ async fn an_engine_is_never_sent_elsewhere_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redirects_within_a_registry_and_of_manifests_are_followed() {
+async fn redirects_are_followed() {
     let crooked = Crooked::new(answer).await;
     for path in [Crooked::blob("relative"), Crooked::blob("twice"), Crooked::manifest("relative")] {
         let answer = crooked.world.engine.get(&path, &[]).await;

@@ -18,7 +18,7 @@ async fn latest(engine: &Engine) -> crate::support::http_client::Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_left_of_the_quota_is_seen_as_docker_hub_says_it() {
+async fn rate_limit_headers_are_passed_on() {
     let world = World::new().await;
     for _ in ["the one that is paid for", "the same again"] {
         let answer = latest(&world.engine).await;
@@ -33,7 +33,7 @@ async fn what_is_left_of_the_quota_is_seen_as_docker_hub_says_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_over_the_limit_is_429_in_docker_hubs_words_with_its_headers() {
+async fn a_pull_over_the_limit_is_429() {
     let world = World::new().await;
     let limit = Some(PullLimit { pulls: 0, window: Duration::from_secs(21_600) });
     world.hub.set_pull_limits(PullLimits { anonymous: limit, account: limit });
@@ -47,7 +47,7 @@ async fn a_pull_over_the_limit_is_429_in_docker_hubs_words_with_its_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn docker_hubs_bare_429_is_put_into_the_format_and_stays_a_429() {
+async fn a_429_without_json_gets_a_json_body() {
     let world = World::new().await;
     world.hub.faults().arm(Rule::once(Fault::AbuseLimit));
     let (status, code, message) = latest(&world.engine).await.error();
@@ -56,7 +56,7 @@ async fn docker_hubs_bare_429_is_put_into_the_format_and_stays_a_429() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retry_after_is_not_lost() {
+async fn retry_after_is_passed_on() {
     let world = World::new().await;
     for status in [429, 503] {
         let fault = Fault::Status { site: Site::Registry, status, retry_after: Some(13) };
@@ -67,7 +67,7 @@ async fn retry_after_is_not_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_429_is_asked_upstream_once_and_not_hammered() {
+async fn a_429_is_not_retried() {
     let world = World::new().await;
     world.hub.faults().arm(Rule::always(Fault::PullLimit));
     assert_eq!(latest(&world.engine).await.status, StatusCode::TOO_MANY_REQUESTS);
@@ -75,7 +75,7 @@ async fn a_429_is_asked_upstream_once_and_not_hammered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_of_the_registry_stays_what_it_is() {
+async fn errors_of_the_registry_keep_their_status() {
     let world = World::new().await;
     for status in [400, 403, 451, 500, 502, 503, 504] {
         let fault = Fault::Status { site: Site::Registry, status, retry_after: None };
@@ -92,7 +92,7 @@ async fn a_failure_of_the_registry_stays_what_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_hangs_up_is_named() {
+async fn a_registry_that_disconnects_is_named() {
     let world = World::new().await;
     assert_eq!(latest(&world.engine).await.status, StatusCode::OK);
     world.hub.faults().arm(Rule::always(Fault::HangUp { site: Site::Registry }).on("/manifests/"));
@@ -102,7 +102,7 @@ async fn a_registry_that_hangs_up_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_cannot_be_reached_is_named() {
+async fn an_unreachable_registry_is_named() {
     let world = World::new().await;
     drop(world.hub);
     let bearer = world.engine.anonymous("library/hello").await;
@@ -115,7 +115,7 @@ async fn a_registry_that_cannot_be_reached_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_is_late_is_not_put_down_to_a_tunnel_that_is_up() {
+async fn a_slow_registry_is_not_blamed_on_the_tunnel() {
     let hub = hub().await;
     let config = config(&hub);
     let world = World::with(hub, &config, &["--patience", "2"]);

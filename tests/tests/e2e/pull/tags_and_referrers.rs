@@ -33,7 +33,7 @@ async fn all_tags(engine: &Engine, first: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_list_of_tags_is_read_to_its_end_through_the_client_alone() {
+async fn tag_pages_link_to_the_client() {
     let wanted: Vec<String> = (10..35).map(|n| format!("v{n}")).collect();
     for absolute_links in [false, true] {
         let config = HubConfig { store: stocked(), absolute_links, ..HubConfig::default() };
@@ -54,7 +54,7 @@ async fn a_long_list_of_tags_is_read_to_its_end_through_the_client_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_tags_of_nothing_is_a_404() {
+async fn tags_of_a_missing_repository_are_404() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let missing = world.engine.get("/v2/library/missing/tags/list", &[("authorization", &bearer)]).await;
@@ -64,7 +64,7 @@ async fn a_list_of_tags_of_nothing_is_a_404() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attested_image_has_its_referrers_and_they_can_be_filtered() {
+async fn referrers_can_be_listed_and_filtered() {
     let world = World::new().await;
     let image = hello();
     for kind in ["application/vnd.in-toto+json", "application/spdx+json"] {

@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_is_not_served_is_a_clean_404() {
+async fn an_unknown_path_is_404() {
     let world = World::new().await;
     for path in [
         "/v1/_ping",
@@ -34,7 +34,7 @@ async fn a_path_that_is_not_served_is_a_clean_404() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_push_is_405_and_says_what_is_allowed() {
+async fn a_push_is_405_with_allow() {
     let world = World::new().await;
     let digest = format!("sha256:{}", "0".repeat(64));
     for (method, path, allowed) in [
@@ -58,7 +58,7 @@ async fn a_push_is_405_and_says_what_is_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_is_none_is_400_with_its_own_code() {
+async fn an_invalid_name_is_400() {
     let world = World::new().await;
     for (path, code) in [
         ("/v2/UPPER/manifests/latest", "NAME_INVALID"),
@@ -82,7 +82,7 @@ async fn a_name_that_is_none_is_400_with_its_own_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_request_that_makes_no_sense_is_400_with_the_reason() {
+async fn an_invalid_token_request_is_400() {
     let world = World::new().await;
     for form in ["", "grant_type=magic", "grant_type=password&username=u", "grant_type=refresh_token"] {
         let (status, _, message) = world.engine.post(form).await.fault("request");
@@ -95,7 +95,7 @@ async fn a_token_request_that_makes_no_sense_is_400_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_tries_tls_first_is_told_in_http_that_this_is_none() {
+async fn tls_gets_a_plain_http_400() {
     let world = World::new().await;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -112,7 +112,7 @@ async fn an_engine_that_tries_tls_first_is_told_in_http_that_this_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_is_too_large_is_431() {
+async fn an_oversize_request_head_is_431() {
     let world = World::new().await;
     let address = world.client.address();
     let many: String = (0..150).map(|n| format!("X-{n}: 1\r\n")).collect();
@@ -133,7 +133,7 @@ async fn a_head_that_is_too_large_is_431() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_comes_slowly_holds_up_nobody_else() {
+async fn a_slow_request_delays_no_other() {
     let world = World::new().await;
     let mut slow = Vec::new();
     for _ in 0..50 {

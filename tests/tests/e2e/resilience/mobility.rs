@@ -26,7 +26,7 @@ async fn assert_served_at_once(engine: &Engine) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_laptop_that_sleeps_in_mid_pull_goes_on_when_it_wakes() {
+async fn a_pull_continues_after_sleep() {
     let mut world = World::new().await;
     let (blob, path) = world.with_blob(1, 64 * MIB);
     let raw = begin(&world, &path, 2 * MIB).await;
@@ -44,7 +44,7 @@ async fn a_laptop_that_sleeps_in_mid_pull_goes_on_when_it_wakes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_nat_that_forgets_again_and_again_costs_no_connection() {
+async fn nat_rebinding_keeps_the_connection() {
     let Way { world, relay } = Way::new().await;
     for _ in 0..3 {
         relay.rebind_ports();
@@ -62,7 +62,7 @@ async fn a_nat_that_forgets_again_and_again_costs_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_drained_hands_new_pulls_to_the_next_one_at_once() {
+async fn new_pulls_leave_a_draining_server_at_once() {
     let hub = hub().await;
     let (mut first, mut second) = (server(&config(&hub)), server(&config(&hub)));
     let links = [invite(&mut first, "laptop"), invite(&mut second, "laptop")].join("\n");

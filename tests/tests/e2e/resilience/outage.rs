@@ -22,7 +22,7 @@ async fn latest(engine: Engine) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_without_its_server_says_so_at_once_and_serves_when_it_comes() {
+async fn a_client_without_a_server_reports_it_and_recovers() {
     let hub = hub().await;
     let mut server = server(&config(&hub));
     let link = invite(&mut server, "laptop");
@@ -69,7 +69,7 @@ async fn a_pull_waits_out_a_restart_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn engines_hear_of_a_lost_tunnel_before_they_give_up_themselves() {
+async fn a_lost_tunnel_is_reported_before_engines_time_out() {
     let mut world = World::new().await;
     block_in_place(|| world.server.stop()).unwrap();
     wait_until_down(&mut world.client);

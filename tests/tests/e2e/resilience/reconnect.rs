@@ -47,7 +47,7 @@ async fn all_held(engine: &Engine, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_crashes_in_mid_pull_costs_less_than_a_mebibyte() {
+async fn a_server_crash_costs_less_than_one_mebibyte() {
     let mut way = Way::new().await;
     let (blob, path) = way.world.with_blob(1, 24 * MIB);
     let before = way.relay.bytes_down();
@@ -68,7 +68,7 @@ async fn a_server_that_crashes_in_mid_pull_costs_less_than_a_mebibyte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_that_is_held_up_is_told_of_by_health() {
+async fn health_lists_interrupted_pulls() {
     let mut world = World::new().await;
     let (blob, path) = world.with_blob(1, 16 * MIB);
     let (small, small_path) = world.with_blob(2, 300_000);
@@ -93,7 +93,7 @@ async fn a_pull_that_is_held_up_is_told_of_by_health() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engines_own_range_is_resumed_within_it() {
+async fn an_interrupted_range_is_continued() {
     let mut world = World::new().await;
     let (blob, path) = world.with_blob(1, 16 * MIB);
     let bearer = world.engine.anonymous("library/hello").await;
@@ -112,7 +112,7 @@ async fn an_engines_own_range_is_resumed_within_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dockerd_that_resumes_a_layer_itself_is_resumed_in_its_turn() {
+async fn a_resumed_layer_is_continued_again() {
     let mut world = World::new().await;
     let (blob, path) = world.with_blob(1, 24 * MIB);
     let mut first = begin(&world, &path, 5 * MIB).await;
@@ -135,7 +135,7 @@ async fn dockerd_that_resumes_a_layer_itself_is_resumed_in_its_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn containerds_parallel_ranges_all_go_on_and_leave_nothing_running() {
+async fn parallel_ranges_are_continued() {
     const CHUNK: usize = 8 * MIB as usize;
     let mut world = World::new().await;
     let (blob, path) = world.with_blob(1, 64 * MIB);
@@ -172,7 +172,7 @@ async fn containerds_parallel_ranges_all_go_on_and_leave_nothing_running() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_whose_line_breaks_in_the_middle_arrives_whole() {
+async fn an_interrupted_manifest_arrives_whole() {
     let Way { mut world, relay } = Way::new().await;
     let document =
         json!({ "schemaVersion": 2, "layers": [], "annotations": { "long": "x".repeat(400_000) } });
@@ -198,7 +198,7 @@ async fn a_manifest_whose_line_breaks_in_the_middle_arrives_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cdn_that_knows_no_ranges_is_skipped_forward() {
+async fn a_continuation_works_without_ranges() {
     let mut world = World::new().await;
     let (blob, path) = world.with_blob(1, 16 * MIB);
     let raw = begin(&world, &path, 6 * MIB).await;
@@ -209,7 +209,7 @@ async fn a_cdn_that_knows_no_ranges_is_skipped_forward() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_that_nobody_comes_back_for_ends_broken_when_patience_does() {
+async fn a_pull_ends_incomplete_when_patience_is_over() {
     let hub = hub().await;
     let config = config(&hub);
     let mut world = World::with(hub, &config, &["--patience", "2"]);
@@ -226,7 +226,7 @@ async fn a_pull_that_nobody_comes_back_for_ends_broken_when_patience_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_over_for_a_pull_soon_after_it_is_over() {
+async fn a_pull_continues_soon_after_an_outage() {
     let way = Way::new().await;
     let Way { mut world, relay } = way;
     let (blob, path) = world.with_blob(1, 64 * MIB);
@@ -254,7 +254,7 @@ async fn an_outage_is_over_for_a_pull_soon_after_it_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_begins_to_lose_a_tenth_of_all_packets_carries_a_pull_once() {
+async fn ten_percent_loss_repeats_no_data() {
     let Way { world, relay } = Way::new().await;
     let (blob, path) = world.with_blob(1, 32 * MIB);
     let before = relay.bytes_down();
@@ -269,7 +269,7 @@ async fn a_line_that_begins_to_lose_a_tenth_of_all_packets_carries_a_pull_once()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_address_changes_keeps_its_connection() {
+async fn a_new_client_port_keeps_the_connection() {
     let Way { world, relay } = Way::new().await;
     let (blob, path) = world.with_blob(1, 64 * MIB);
     let raw = begin(&world, &path, 2 * MIB).await;
@@ -279,7 +279,7 @@ async fn a_client_whose_address_changes_keeps_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flow_that_is_blocked_for_ever_is_left_for_another() {
+async fn a_blocked_flow_is_replaced() {
     let Way { world, relay } = Way::new().await;
     let (blob, path) = world.with_blob(1, 64 * MIB);
     let raw = begin(&world, &path, 2 * MIB).await;
@@ -306,7 +306,7 @@ async fn with_expired_token(world: &mut World, bearer: &str) -> (Blob, Said) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_expires_in_mid_pull_is_renewed() {
+async fn an_expired_token_is_renewed_during_a_pull() {
     let mut world = World::new().await;
     let bearer = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     let (blob, said) = with_expired_token(&mut world, &bearer).await;
@@ -315,7 +315,7 @@ async fn a_token_that_expires_in_mid_pull_is_renewed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_nobody_can_renew_ends_the_pull_short() {
+async fn a_pull_ends_when_its_token_cannot_be_renewed() {
     let mut world = World::new().await;
     // Obtained by another client of the same server.
     let other = client(&crate::support::testbed::invite(&mut world.server, "desktop"), &[]);

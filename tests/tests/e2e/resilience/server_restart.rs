@@ -17,7 +17,7 @@ const CLIENTS: usize = 50;
 const BACK_WITHIN: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_was_killed_tells_its_clients_when_it_is_back() {
+async fn clients_reconnect_at_once_to_a_restarted_server() {
     let hub = hub().await;
     let mut server = server(&config(&hub));
     let mut clients = Vec::new();

@@ -34,7 +34,7 @@ fn assert_broken_off(said: &Said, blob: &Blob, most: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_the_cdn_cuts_off_is_seen_to_be_cut_off() {
+async fn a_truncated_layer_is_incomplete() {
     let world = World::new().await;
     for (seed, len, cut) in [
         (1, 100_000, 1),
@@ -54,7 +54,7 @@ async fn a_layer_that_the_cdn_cuts_off_is_seen_to_be_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_came_before_a_cut_is_not_lost_and_the_rest_can_be_fetched() {
+async fn a_truncated_layer_can_be_resumed() {
     let world = World::new().await;
     let (blob, path) = world.with_blob(1, 10 << 20);
     let cut = 6 << 20;
@@ -73,7 +73,7 @@ async fn what_came_before_a_cut_is_not_lost_and_the_rest_can_be_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_layer_does_not_disturb_the_others() {
+async fn a_truncated_layer_does_not_disturb_others() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let (cut, broken) = world.with_blob(1, 20 << 20);
@@ -89,7 +89,7 @@ async fn a_broken_layer_does_not_disturb_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_the_cdn_claims_to_be_shorter_is_not_taken_for_whole() {
+async fn a_wrong_content_length_is_noticed() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let (_, path) = world.with_blob(1, 2 << 20);
@@ -100,7 +100,7 @@ async fn a_layer_that_the_cdn_claims_to_be_shorter_is_not_taken_for_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn urls_that_are_always_expired_are_told_in_the_registrys_format_and_not_in_xml() {
+async fn expired_urls_are_reported_as_json() {
     let world = World::new().await;
     let bearer = world.engine.anonymous("library/hello").await;
     let (blob, path) = world.with_blob(1, 2 << 20);

@@ -41,7 +41,7 @@ fn status(site: Site, status: u16) -> Fault {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_the_cdn_cuts_off_five_times_arrives_whole() {
+async fn a_layer_truncated_five_times_arrives_whole() {
     let world = World::new().await;
     for (seed, len) in (1..).zip(LENGTHS) {
         let (blob, path) = world.with_blob(seed, len);
@@ -58,7 +58,7 @@ async fn a_layer_that_the_cdn_cuts_off_five_times_arrives_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_is_continued_within_the_range_that_an_engine_asked_for() {
+async fn a_continuation_stays_within_the_engines_range() {
     let world = World::new().await;
     let (blob, path) = world.with_blob(1, 5 * MIB);
     let content = bytes(&blob);
@@ -81,7 +81,7 @@ async fn a_layer_is_continued_within_the_range_that_an_engine_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_stalls_is_fetched_from_elsewhere_after_15_seconds() {
+async fn a_stalled_layer_is_continued_after_15_seconds() {
     let world = &World::new().await;
     let stalled = (1..).zip(LENGTHS).map(async |(seed, len)| {
         let (blob, path) = world.with_blob(seed, len);
@@ -96,7 +96,7 @@ async fn a_layer_that_stalls_is_fetched_from_elsewhere_after_15_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn urls_that_expire_and_hosts_that_fail_on_the_way_are_got_over() {
+async fn expired_urls_and_failed_hosts_are_retried() {
     let world = World::new().await;
     let faults = [
         Fault::ExpiredUrl,
@@ -125,7 +125,7 @@ async fn urls_that_expire_and_hosts_that_fail_on_the_way_are_got_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_answer_that_fails_twice_is_asked_for_again() {
+async fn a_first_response_is_retried_twice() {
     let world = World::new().await;
     let (blob, path) = world.with_blob(1, 300_000);
     for fault in [
@@ -155,7 +155,7 @@ async fn a_first_answer_that_fails_twice_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_in_mid_transfer_that_nobody_can_mend_breaks_the_layer() {
+async fn a_permanent_refusal_ends_the_layer() {
     let world = World::new().await;
     let bearer = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     for (seed, len) in (1..).zip(LENGTHS) {
@@ -227,7 +227,7 @@ impl Fresh {
 const BREAK_OFF: Fault = Fault::BreakOff { site: Site::Registry };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_breaks_off_is_asked_for_again_and_costs_no_pull_more_than_that() {
+async fn a_truncated_manifest_is_retried_once() {
     let world = &World::new().await;
     for (seed, cuts, of_unknown_length) in [(1, 1, false), (2, 3, false), (3, 1, true)] {
         join_all(Fresh::four(world, seed).await.into_iter().map(async |fresh| {
@@ -244,7 +244,7 @@ async fn a_manifest_that_breaks_off_is_asked_for_again_and_costs_no_pull_more_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_falls_silent_is_asked_for_again() {
+async fn a_stalled_manifest_is_retried() {
     let world = &World::new().await;
     join_all(Fresh::four(world, 1).await.into_iter().map(async |fresh| {
         fresh.arm(world, Rule::once(Fault::FallSilent { site: Site::Registry }));
@@ -255,7 +255,7 @@ async fn a_manifest_that_falls_silent_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_always_breaks_off_is_an_error_of_the_registrys_and_never_a_manifest() {
+async fn a_manifest_that_is_always_truncated_is_an_error() {
     let world = &World::new().await;
     let all = Fresh::four(world, 1).await;
     join_all(all.iter().map(async |fresh| {
@@ -273,7 +273,7 @@ async fn a_manifest_that_always_breaks_off_is_an_error_of_the_registrys_and_neve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_breaks_off_is_asked_for_again() {
+async fn a_truncated_token_is_retried() {
     let world = World::new().await;
     let (blob, path) = world.with_blob(1, 300_000);
     let broke_off = || Rule::times(Fault::BreakOff { site: Site::Auth }, 2);

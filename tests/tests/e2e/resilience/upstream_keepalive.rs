@@ -24,7 +24,7 @@ fn check(world: &World, images: &[&str]) -> Result<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_warm_a_request_costs_one_upstream_or_a_look_more_and_no_new_connection() {
+async fn a_warm_server_opens_no_new_connection() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     asker.ask(&Question::get(HELLO, "latest").wishing("linux/amd64")).await.digests_ahead().await;
@@ -52,7 +52,7 @@ async fn when_warm_a_request_costs_one_upstream_or_a_look_more_and_no_new_connec
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_in_use_are_kept_warm_for_nothing() {
+async fn keep_alive_costs_no_quota() {
     let world = World::new().await;
     let bearer = world.engine.anonymous(HELLO).await;
     let (_, blob) = world.with_blob(1, 1 << 20);
@@ -69,7 +69,7 @@ async fn connections_in_use_are_kept_warm_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_says_what_can_be_reached_and_what_is_left() {
+async fn check_reports_reachability_and_quota() {
     let world = World::new().await;
     let said = check(&world, &["hello"]).unwrap();
     for line in [
@@ -85,7 +85,7 @@ async fn check_says_what_can_be_reached_and_what_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_pays_for_nothing_that_the_server_has_met() {
+async fn check_costs_no_quota_for_cached_images() {
     let mut world = World::new().await;
     let asker = Asker::of(&mut world).await;
     for manifest in [hello().digest().clone(), hello().platforms()[0].manifest.digest.clone()] {
@@ -97,7 +97,7 @@ async fn check_pays_for_nothing_that_the_server_has_met() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_fails_at_the_hop_that_fails_and_names_it() {
+async fn check_names_the_failed_hop() {
     let world = World::new().await;
     for (site, hop) in [(Site::Registry, "registry"), (Site::Auth, "token service"), (Site::Cdn, "CDN")] {
         world.hub.faults().arm(Rule::always(Fault::HangUp { site }));
