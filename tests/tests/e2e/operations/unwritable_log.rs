@@ -13,7 +13,7 @@ use std::{
 use docxy_tests::{
     docxy::{Client, Launch, Server},
     hub::{Blob, Hub, Image},
-    process::{PATIENCE, Process, binary, run, scratch},
+    process::{PROCESS_TIMEOUT, Process, binary, run, scratch},
 };
 use http::StatusCode;
 use rustix::{
@@ -23,7 +23,7 @@ use rustix::{
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Engine},
+    http_client::{ANY, HttpClient},
     testbed::{config, hub, wait_until_up},
 };
 
@@ -40,7 +40,7 @@ const FULL: u64 = 48 * 1024;
 /// Of a blob that takes several segments, and thousands of lines at `trace`.
 const BLOB: u64 = 4 << 20;
 
-/// Both programs, each started in its own way.
+/// Both programs, each started in its own relayed.
 struct Pair {
     hub: Hub,
     server: Server,
@@ -62,15 +62,15 @@ impl Pair {
 
     /// Serves a manifest, and a blob that is large enough for segments.
     async fn serve(&self) {
-        let engine = Engine::at(self.client.address());
+        let engine = HttpClient::at(self.client.address());
         let bearer = engine.anonymous("library/hello").await;
         let headers = [("authorization", bearer.as_str()), ANY];
         let manifest = engine.get("/v2/library/hello/manifests/latest", &headers).await;
         assert_eq!(manifest.status, StatusCode::OK);
         let blob = Blob::generated(1, BLOB);
         self.hub.store().add_blob("library/hello", blob.clone());
-        let answer = engine.get(&format!("/v2/library/hello/blobs/{}", blob.digest()), &headers).await;
-        assert!(answer.status == StatusCode::OK && answer.whole && answer.body.len() as u64 == BLOB);
+        let response = engine.get(&format!("/v2/library/hello/blobs/{}", blob.digest()), &headers).await;
+        assert!(response.status == StatusCode::OK && response.whole && response.body.len() as u64 == BLOB);
     }
 
     /// Serves, then loses its client, then ends.
@@ -86,7 +86,7 @@ impl Pair {
             for process in [self.server.process(), self.client.process()] {
                 let started = Instant::now();
                 process.signal("TERM").unwrap();
-                let status = process.wait_until_ended(PATIENCE).unwrap();
+                let status = process.wait_until_ended(PROCESS_TIMEOUT).unwrap();
                 assert!(status.success(), "{status}");
                 assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
             }
@@ -164,7 +164,7 @@ async fn both_programs_serve_with_a_full_log_pipe() {
         if full && dropped(&pair.client) > 0 {
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "the logs do not fill: {before:?}");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "the logs do not fill: {before:?}");
     }
     pair.assert_unharmed().await;
 }
@@ -175,7 +175,7 @@ async fn a_log_continues_when_its_reader_does() {
     let mut pair = Pair::start(Launch::default(), Launch::to(client).logging("trace")).await;
     let started = Instant::now();
     while dropped(&pair.client) == 0 {
-        assert!(started.elapsed() < PATIENCE, "the log does not fill");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "the log does not fill");
         pair.serve().await;
     }
     let reader = std::thread::spawn(move || {
@@ -186,7 +186,7 @@ async fn a_log_continues_when_its_reader_does() {
         read
     });
     // With a reader that reads, nothing more is lost from some moment on.
-    let engine = Engine::at(pair.client.address());
+    let engine = HttpClient::at(pair.client.address());
     let mut lost = dropped(&pair.client);
     loop {
         assert_eq!(engine.get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
@@ -194,7 +194,7 @@ async fn a_log_continues_when_its_reader_does() {
         if now == lost {
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "lines are still lost: {now}");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "lines are still lost: {now}");
         lost = now;
     }
     block_in_place(|| pair.client.stop()).unwrap();
@@ -251,7 +251,7 @@ async fn a_pull_command_survives_a_broken_stderr() {
         let streams = [Stdio::null(), Stdio::null(), stderr.into()];
         block_in_place(|| {
             let mut pull = Process::spawn_with("pull", command, folder.path(), Some(streams)).unwrap();
-            let status = pull.wait_until_ended(PATIENCE).unwrap();
+            let status = pull.wait_until_ended(PROCESS_TIMEOUT).unwrap();
             assert!(status.success() && image.exists(), "{n}: {status}");
         });
     }
@@ -277,5 +277,5 @@ fn can_mount() -> bool {
     let folder = scratch().unwrap();
     let mut command = Command::new("unshare");
     command.args(["--mount", "mount", "-t", "tmpfs", "none"]).arg(folder.path());
-    block_in_place(|| run(command, PATIENCE)).is_ok_and(|finished| finished.status.success())
+    block_in_place(|| run(command, PROCESS_TIMEOUT)).is_ok_and(|finished| finished.status.success())
 }

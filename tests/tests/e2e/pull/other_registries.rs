@@ -5,14 +5,14 @@ use http::StatusCode;
 
 use crate::support::{
     http_client::{ANY, basic},
-    testbed::{ALICE, World, bytes, stocked},
-    two_registries::{OTHER, Two, other_image},
+    testbed::{ALICE, Testbed, bytes, stocked},
+    two_registries::{OTHER, TwoRegistries, other_image},
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ns_names_another_registry() {
-    let two = Two::new().await;
-    let engine = two.world.engine;
+    let two = TwoRegistries::new().await;
+    let engine = two.testbed.engine;
     let ping = engine.get(&format!("/v2/?ns={OTHER}"), &[]).await;
     let realm = format!("/auth/token/{OTHER}");
     let challenge =
@@ -21,34 +21,34 @@ async fn ns_names_another_registry() {
     let token = format!("{realm}?service=container_registry&scope=repository:owner/image:pull");
     let bearer = engine.get(&token, &[]).await.bearer();
     let path = format!("/v2/owner/image/manifests/latest?ns={OTHER}");
-    let answer = engine.get(&path, &[("authorization", &bearer), ANY]).await;
-    assert_eq!(answer.body, other_image().index().bytes);
+    let response = engine.get(&path, &[("authorization", &bearer), ANY]).await;
+    assert_eq!(response.body, other_image().index().bytes);
     let seen = two.other.request_log().of(Site::Registry).pop().unwrap();
     assert_eq!((seen.line().as_str(), seen.query.as_str()), ("GET /v2/owner/image/manifests/latest", ""));
-    assert!(two.world.hub.request_log().snapshot().is_empty());
+    assert!(two.testbed.hub.request_log().snapshot().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_path_part_names_another_registry() {
-    let two = Two::new().await;
-    let engine = two.world.engine;
+    let two = TwoRegistries::new().await;
+    let engine = two.testbed.engine;
     // Engines that don't send `ns` use Docker Hub's realm, which `/v2/` gives them.
     let token = format!("/auth/token?service=127.0.0.1&scope=repository:{OTHER}/owner/image:pull");
     let bearer = engine.get(&token, &[]).await.bearer();
     let headers = [("authorization", bearer.as_str()), ANY];
-    let answer = engine.get(&format!("/v2/{OTHER}/owner/image/manifests/latest"), &headers).await;
-    assert_eq!(answer.header("docker-content-digest"), other_image().digest().as_str());
+    let response = engine.get(&format!("/v2/{OTHER}/owner/image/manifests/latest"), &headers).await;
+    assert_eq!(response.header("docker-content-digest"), other_image().digest().as_str());
     let blob = Blob::generated(5, 3 << 20);
     two.other.store().add_blob("owner/image", blob.clone());
     let layer = engine.get(&format!("/v2/{OTHER}/owner/image/blobs/{}", blob.digest()), &headers).await;
     assert!(layer.whole && layer.body == bytes(&blob));
-    assert!(two.world.hub.request_log().snapshot().is_empty());
+    assert!(two.testbed.hub.request_log().snapshot().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_registry_gets_no_docker_hub_password() {
-    let two = Two::new().await;
-    let engine = two.world.engine;
+    let two = TwoRegistries::new().await;
+    let engine = two.testbed.engine;
     let credential = basic(ALICE.0, ALICE.1);
     let credential = ("authorization", credential.as_str());
     let private = format!("repository:{OTHER}/owner/private:pull");
@@ -76,7 +76,7 @@ async fn another_registry_gets_no_docker_hub_password() {
         }
     }
     // Docker Hub isn't asked on behalf of the other registry either.
-    assert_eq!(two.world.hub.request_log().snapshot().len(), 0);
+    assert_eq!(two.testbed.hub.request_log().snapshot().len(), 0);
     let leaked = |entry: &LoggedRequest| {
         let secret = |text: &str| text.contains(ALICE.1) || text.contains("alices-own");
         entry.authorization_scheme() == Some("Basic")
@@ -91,8 +91,8 @@ async fn another_registry_gets_no_docker_hub_password() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unlisted_registry_is_denied() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str()), ANY];
     for path in [
         "/v2/quay.example/owner/image/manifests/latest",
@@ -100,18 +100,18 @@ async fn an_unlisted_registry_is_denied() {
         "/v2/?ns=quay.example",
         "/v2/quay.example/owner/image/tags/list",
     ] {
-        let (status, code, message) = world.engine.get(path, &headers).await.fault("docxy server");
+        let (status, code, message) = testbed.engine.get(path, &headers).await.fault("docxy server");
         assert_eq!((status, code.as_str()), (403, "DENIED"), "{path}");
         assert!(message.contains("quay.example"), "{message}");
     }
-    assert!(world.hub.request_log().snapshot().is_empty());
+    assert!(testbed.hub.request_log().snapshot().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn docker_hub_has_several_names() {
     let hub = Hub::start(HubConfig { store: stocked(), ..HubConfig::default() }).await.unwrap();
-    let world = World::of(hub);
-    let bearer = world.engine.anonymous("library/hello").await;
+    let testbed = Testbed::of(hub);
+    let bearer = testbed.engine.anonymous("library/hello").await;
     for path in [
         "/v2/library/hello/manifests/latest",
         "/v2/hello/manifests/latest",
@@ -122,9 +122,9 @@ async fn docker_hub_has_several_names() {
         "/v2/index.docker.io/library/hello/manifests/latest",
         "/v2/library/hello/manifests/latest?ns=registry-1.docker.io",
     ] {
-        let answer = world.engine.get(path, &[("authorization", &bearer), ANY]).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}");
-        let seen = world.hub.request_log().of(Site::Registry).pop().unwrap();
+        let response = testbed.engine.get(path, &[("authorization", &bearer), ANY]).await;
+        assert_eq!(response.status, StatusCode::OK, "{path}");
+        let seen = testbed.hub.request_log().of(Site::Registry).pop().unwrap();
         assert_eq!(seen.path, "/v2/library/hello/manifests/latest", "{path}");
         assert_eq!(seen.query, "", "{path}");
     }

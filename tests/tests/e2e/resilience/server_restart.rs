@@ -6,7 +6,7 @@ use docxy_tests::docxy::Client;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::Engine,
+    http_client::HttpClient,
     testbed::{config, count, hub, invite, server, wait_for_count},
 };
 
@@ -43,6 +43,6 @@ async fn clients_reconnect_at_once_to_a_restarted_server() {
         assert_eq!(["tunnel/disconnects", "tunnel/stalls"].map(|name| count(client, name)), [1, 0]);
     }
     assert!(took < BACK_WITHIN, "{took:?}");
-    let answer = Engine::at(clients[0].address()).get("/v2/", &[]).await;
-    assert_eq!(answer.status, 401);
+    let response = HttpClient::at(clients[0].address()).get("/v2/", &[]).await;
+    assert_eq!(response.status, 401);
 }

@@ -5,14 +5,14 @@ use docxy_tests::hub::Image;
 use tokio::task::block_in_place;
 
 use super::{
-    http_client::Engine,
-    testbed::{World, client, config, hub, invite, server},
+    http_client::HttpClient,
+    testbed::{Testbed, client, config, hub, invite, server},
 };
 
 pub(crate) const OPERATOR: (&str, &str) = ("operator", "open-sesame-operator");
 
-/// A world whose server uses the operator's account, with this password.
-pub(crate) async fn paid_with(password: &str) -> World {
+/// A testbed whose server uses the operator's account, with this password.
+pub(crate) async fn testbed_with_account(password: &str) -> Testbed {
     let hub = hub().await;
     hub.store().add_account(OPERATOR.0, OPERATOR.1);
     hub.store().publish("operator/secret", "latest", &secret());
@@ -30,7 +30,7 @@ pub(crate) async fn paid_with(password: &str) -> World {
         server.start_again().unwrap();
     });
     let client = client(&invite(&mut server, "laptop"), &[]);
-    World { engine: Engine::at(client.address()), client, server, hub }
+    Testbed { engine: HttpClient::at(client.address()), client, server, hub }
 }
 
 /// The image of the operator's private repository.

@@ -10,7 +10,7 @@ use docxy_protocol::{link::Link, tls};
 use quinn::{ClientConfig, Endpoint};
 use tokio::{task::block_in_place, time::timeout};
 
-use super::http_client::PATIENCE;
+use super::http_client::REQUEST_TIMEOUT;
 
 /// The first four bits of a Retry packet (RFC 9000, section 17.2.5).
 pub(crate) const RETRY: u8 = 0xf0;
@@ -22,7 +22,7 @@ pub(crate) async fn first_datagram(link: &Link) -> Vec<u8> {
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let _connecting = endpoint.connect_with(config, socket.local_addr().unwrap(), "docxy.invalid").unwrap();
     let mut datagram = vec![0; 2000];
-    let length = timeout(PATIENCE, socket.recv(&mut datagram)).await.unwrap().unwrap();
+    let length = timeout(REQUEST_TIMEOUT, socket.recv(&mut datagram)).await.unwrap().unwrap();
     datagram.truncate(length);
     datagram
 }
@@ -30,7 +30,7 @@ pub(crate) async fn first_datagram(link: &Link) -> Vec<u8> {
 /// The server's first reply to a datagram from an address of its own.
 pub(crate) fn reply_to(datagram: &[u8], server: SocketAddr) -> Vec<u8> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(REQUEST_TIMEOUT)).unwrap();
     socket.send_to(datagram, server).unwrap();
     let mut reply = vec![0; 2000];
     let length = block_in_place(|| socket.recv(&mut reply)).unwrap();

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use docxy_tests::hub::{Authority, Hub, HubConfig, Image, Names, Store};
 
-use super::testbed::{ALICE, World, add, config, stocked};
+use super::testbed::{ALICE, Testbed, add, config, stocked};
 
 pub(crate) const OTHER: &str = "ghcr.example";
 
 /// Docker Hub, and another registry with `owner/image` (public) and `owner/private`.
-pub(crate) struct Two {
-    pub(crate) world: World,
+pub(crate) struct TwoRegistries {
+    pub(crate) testbed: Testbed,
     pub(crate) other: Hub,
 }
 
-impl Two {
+impl TwoRegistries {
     pub(crate) async fn new() -> Self {
         Self::named(OTHER).await
     }
@@ -36,7 +36,7 @@ impl Two {
         let hub = Hub::start(hub).await.unwrap();
         let mut config = config(&hub);
         add(&mut config, name, &other);
-        Self { world: World::with(hub, &config, &[]), other }
+        Self { testbed: Testbed::with(hub, &config, &[]), other }
     }
 }
 
