@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use crate::{
     net::{Namespace, command_in},
-    process::{PATIENCE, Process, binary, run, scratch},
+    process::{PROCESS_TIMEOUT, Process, binary, run, scratch},
 };
 
 /// The server's status file in its folder.
@@ -148,7 +148,7 @@ impl Server {
     pub fn command(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.program.command();
         command.args(arguments).arg("--state").arg(self.state());
-        run(command, PATIENCE)?.succeeded()
+        run(command, PROCESS_TIMEOUT)?.succeeded()
     }
 
     /// Its state folder.
@@ -323,7 +323,7 @@ impl Program {
         command.arg("--ready-file").arg(&ready);
         let (command, streams) = (launch.apply(command), launch.streams()?);
         let mut process = Process::spawn_with(self.name, command, self.folder.path(), streams)?;
-        let address = process.wait_for("listen", PATIENCE, |_| first_address(&ready))?;
+        let address = process.wait_for("listen", PROCESS_TIMEOUT, |_| first_address(&ready))?;
         Ok((process, address))
     }
 }

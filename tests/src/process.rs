@@ -27,7 +27,7 @@ pub use procfs::{Memory, processor_seconds};
 pub use scratch::scratch;
 
 /// How long a process may take to come up, or to log what a test waits for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PROCESS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a process may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -117,7 +117,7 @@ impl Process {
 
     /// Waits until it listens by TCP and returns the first such address: ports need not be fixed to be known.
     pub fn wait_until_listening(&mut self) -> Result<SocketAddr> {
-        self.wait_for("listen", PATIENCE, |process| Ok(process.listening()?.first().copied()))
+        self.wait_for("listen", PROCESS_TIMEOUT, |process| Ok(process.listening()?.first().copied()))
     }
 
     /// Waits until `probe` finds something. Fails, with the end of the log, when the process ends or time is up.

@@ -17,7 +17,7 @@ use clap::Args;
 use docxy_tests::{
     docxy::{Client, Server},
     hub::Listen,
-    process::PATIENCE,
+    process::PROCESS_TIMEOUT,
     statistics::{max, median, percentile},
     table::{Table, number},
 };
@@ -99,7 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let source = bulk_source::start(None, Listen::on(Topology::LOOPBACK), &[image, &bulk, &small])?;
     let mut server = Server::start(None, Topology::LOOPBACK, &source.server_config())?;
     let mut client = Client::start(None, &server.invite("engines")?)?;
-    client.wait_until_up(PATIENCE)?;
+    client.wait_until_up(PROCESS_TIMEOUT)?;
     progress(&format!("inviting {} clients", options.clients));
     let links = (0..options.clients).map(|n| server.invite(&format!("client-{n}")));
     let links = links.collect::<Result<Vec<_>>>()?;

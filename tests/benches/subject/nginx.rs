@@ -12,7 +12,7 @@ use anyhow::Result;
 use docxy_tests::{
     hub::Names,
     net::command_in,
-    process::{PATIENCE, Process, scratch},
+    process::{PROCESS_TIMEOUT, Process, scratch},
 };
 
 use super::{Role, RunningSubject, Subject, direct};
@@ -43,8 +43,9 @@ impl Subject for Nginx {
         let mut command = command_in(topology.server, PROGRAM);
         command.arg("-p").arg(folder.path()).arg("-c").arg(&config).args(["-e", "stderr"]);
         let mut nginx = Process::spawn(PROGRAM, command, folder.path())?;
-        nginx
-            .wait_for("listen", PATIENCE, |nginx| Ok(nginx.listening()?.contains(&address).then_some(())))?;
+        nginx.wait_for("listen", PROCESS_TIMEOUT, |nginx| {
+            Ok(nginx.listening()?.contains(&address).then_some(()))
+        })?;
         let reader = direct::hub_reader(topology)?.with(format!("--redirect-to=http://{address}"));
         let pid = nginx.pid();
         Ok(RunningSubject::new(Role::Reader, reader)

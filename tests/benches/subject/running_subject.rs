@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use docxy_tests::process::{PATIENCE, Process, scratch};
+use docxy_tests::process::{PROCESS_TIMEOUT, Process, scratch};
 use serde::Serialize;
 
 use crate::{
@@ -88,8 +88,9 @@ impl RunningSubject {
         command.args(plan.to_arguments());
         let before = self.usage()?;
         let mut reader = Process::spawn("reader", command, log.path())?;
-        reader
-            .wait_for("start", PATIENCE, |reader| Ok(reader.output().contains(STARTED_LINE).then_some(())))?;
+        reader.wait_for("start", PROCESS_TIMEOUT, |reader| {
+            Ok(reader.output().contains(STARTED_LINE).then_some(()))
+        })?;
         Ok(Transfer { reader, started: Instant::now(), seconds: plan.seconds, before, _log: log })
     }
 

@@ -2,7 +2,7 @@
 //! Must never know its protocol.
 
 use anyhow::Result;
-use docxy_tests::process::{PATIENCE, Process, scratch};
+use docxy_tests::process::{PROCESS_TIMEOUT, Process, scratch};
 use tempfile::TempDir;
 
 use crate::{
@@ -22,7 +22,7 @@ impl Sender {
     pub(super) fn start(call: &PeerCommand) -> Result<Self> {
         let log = scratch()?;
         let mut process = Process::spawn("sender", call.command()?, log.path())?;
-        let line = process.wait_for("listen", PATIENCE, |process| {
+        let line = process.wait_for("listen", PROCESS_TIMEOUT, |process| {
             Ok(process.output().lines().find(|line| line.contains(LISTENING_PREFIX)).map(str::to_owned))
         })?;
         Ok(Self { process, announcement: Announcement::parse(&line)?, _log: log })

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{Client, Server};
 use crate::{
     net::{Namespace, command_in},
-    process::{PATIENCE, run},
+    process::{PROCESS_TIMEOUT, run},
 };
 
 /// Time between two requests for a report.
@@ -31,7 +31,7 @@ impl Server {
         }
         let process = self.process();
         process.signal("USR1")?;
-        process.wait_for("write its status", PATIENCE, |_| {
+        process.wait_for("write its status", PROCESS_TIMEOUT, |_| {
             // It appears as a whole.
             let status = file.exists().then(|| fs::read(&file)).transpose()?;
             Ok(status.map(|status| serde_json::from_slice(&status)).transpose()?)
@@ -127,7 +127,7 @@ fn health(namespace: Option<&Namespace>, address: SocketAddr) -> Result<Value> {
     if namespace.is_some() {
         let mut curl = command_in(namespace, "curl");
         curl.args(["--silent", "--show-error", &format!("http://{address}/health")]);
-        return Ok(serde_json::from_str(&run(curl, PATIENCE)?.succeeded()?)?);
+        return Ok(serde_json::from_str(&run(curl, PROCESS_TIMEOUT)?.succeeded()?)?);
     }
     let mut stream = TcpStream::connect(address)?;
     let request = format!("GET /health HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::{Account, COMMAND_TIMEOUT, DirectAccess, Engine, PULL_TIMEOUT, PulledImage, Sandbox};
 use crate::{
     net::Namespace,
-    process::{PATIENCE, Process, run},
+    process::{PROCESS_TIMEOUT, Process, run},
 };
 
 /// Disables the Kubernetes plugin, which needs network plugins and is not used here.
@@ -66,7 +66,7 @@ impl Containerd {
         let mut command = sandbox.command("containerd");
         command.arg("--config").arg(config);
         let mut process = Process::spawn("containerd", command, sandbox.root())?;
-        process.wait_for("serve its API", PATIENCE, |_| {
+        process.wait_for("serve its API", PROCESS_TIMEOUT, |_| {
             let mut version = sandbox.command("ctr");
             version.arg("version");
             Ok(run(version, COMMAND_TIMEOUT)?.status.success().then_some(()))

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     net::Namespace,
-    process::{PATIENCE, Process, run},
+    process::{PROCESS_TIMEOUT, Process, run},
 };
 
 /// A running dockerd.
@@ -47,7 +47,7 @@ impl Dockerd {
         let mut command = sandbox.command("dockerd");
         command.arg("--config-file").arg(config);
         let mut process = Process::spawn("dockerd", command, sandbox.root())?;
-        process.wait_for("serve its API", PATIENCE, |_| {
+        process.wait_for("serve its API", PROCESS_TIMEOUT, |_| {
             let mut version = sandbox.command("docker");
             version.arg("version");
             Ok(run(version, COMMAND_TIMEOUT)?.status.success().then_some(()))

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     docxy::{Client, Server},
-    process::{PATIENCE, Process, scratch},
+    process::{PROCESS_TIMEOUT, Process, scratch},
     wan::{Conditions, Direction, End, Link, Rate, Wan},
 };
 
@@ -76,7 +76,7 @@ impl<'a> FaultRun<'a> {
             Server::start(Some(&testbed.lab.abroad), SERVER_ADDRESS.into(), &testbed.hub.server_config())?;
         let mut client = Client::start(Some(&testbed.lab.laptop), &server.invite("laptop")?)?;
         let engine = Engine::start(engine, &testbed.lab.laptop, &client)?;
-        client.wait_until_up(PATIENCE)?;
+        client.wait_until_up(PROCESS_TIMEOUT)?;
         if content.repository == Repository::Private {
             engine.log_in(&client)?;
         }

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use docxy_tests::process::{PATIENCE, run, scratch};
+use docxy_tests::process::{PROCESS_TIMEOUT, run, scratch};
 use tempfile::TempDir;
 
 /// Bytes and files that it holds.
@@ -25,7 +25,7 @@ impl Disk {
         let folder = scratch().unwrap();
         let mut command = Command::new("mount");
         command.args(["-t", "tmpfs", "-o", SIZE, "docxy-test"]).arg(folder.path());
-        run(command, PATIENCE).unwrap().succeeded().unwrap();
+        run(command, PROCESS_TIMEOUT).unwrap().succeeded().unwrap();
         Self { folder, fillers: 0 }
     }
 
@@ -79,6 +79,6 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let mut command = Command::new("umount");
         command.arg("--lazy").arg(self.path());
-        let _ = run(command, PATIENCE);
+        let _ = run(command, PROCESS_TIMEOUT);
     }
 }

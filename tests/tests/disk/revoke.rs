@@ -14,7 +14,7 @@ use std::{
 use docxy_tests::{
     docxy::{Client, Server},
     hub::Listen,
-    process::PATIENCE,
+    process::PROCESS_TIMEOUT,
     stand_in::StandIn,
 };
 use serde_json::Value;
@@ -48,7 +48,7 @@ impl World {
         let clients = links.iter().map(|link| Client::start(None, link).unwrap()).collect();
         let mut world = Self { clients, server, _hub: hub, disk };
         for client in &mut world.clients {
-            client.process().wait_for_line("tunnel up", PATIENCE).unwrap();
+            client.wait_until_up(PROCESS_TIMEOUT).unwrap();
         }
         world
     }
@@ -58,7 +58,7 @@ impl World {
         for (n, repository) in REPOSITORIES.iter().enumerate() {
             let file = self.disk.path().with_extension(format!("{client}-{n}.tar"));
             let output = file.to_str().unwrap();
-            self.clients[client].command(&["pull", repository, "--output", output], PATIENCE).unwrap();
+            self.clients[client].command(&["pull", repository, "--output", output], PROCESS_TIMEOUT).unwrap();
             fs::remove_file(file).unwrap();
         }
     }
@@ -66,8 +66,8 @@ impl World {
     /// Revokes a client, which has to be told within two seconds.
     fn revoke(&mut self, name: &str, client: usize) {
         self.server.revoke(name).unwrap();
-        let refused = "the server refuses this client";
-        self.clients[client].process().wait_for_line(refused, REVOKED_WITHIN).unwrap();
+        let is_refused = |health: &Value| health["tunnel"] == "refused";
+        self.clients[client].wait_for_health("be refused", REVOKED_WITHIN, is_refused).unwrap();
         assert_eq!(self.state_of(name), "revoked");
     }
 

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use docxy_tests::{
     docxy::exchanges_with,
     engine::{Containerd, Dockerd, Engine, Podman, Skopeo},
-    process::PATIENCE,
+    process::PROCESS_TIMEOUT,
 };
 
 use crate::testbed::{Testbed, with_testbed};
@@ -24,7 +24,7 @@ fn assert_one_request_each(
     let fetched = fetched.iter().filter(|entry| entry.method == "GET" && entry.path.contains("/manifests/"));
     let fetched = fetched.count();
     let is_idle = |status: &serde_json::Value| status["streams"] == 0 && status["exchanges"] == 0;
-    let status = testbed.server.wait_for_status("end its exchanges", PATIENCE, is_idle)?;
+    let status = testbed.server.wait_for_status("end its exchanges", PROCESS_TIMEOUT, is_idle)?;
     let requests = exchanges_with(&status, "answered");
     ensure!(requests == 2 + others as u64, "{requests} requests crossed the tunnel: {status:#}");
     ensure!(fetched == 2 + others, "index and manifest are fetched once each, not {fetched} times");

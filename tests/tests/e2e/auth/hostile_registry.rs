@@ -5,10 +5,10 @@ use docxy_tests::hub::{Hub, LoggedRequest, Site, TokenError};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::{
-    pull::other_registries::Two,
-    support::http_client::{ANY, Answer, Engine, basic},
-    support::testbed::{ALICE, restart_client},
+use crate::support::{
+    http_client::{ANY, HttpClient, HttpResponse, basic},
+    testbed::{ALICE, restart_client},
+    two_registries::TwoRegistries,
 };
 
 const EVIL: &str = "evil.example";
@@ -32,17 +32,17 @@ const PROOFS: [Proof; 3] = [Proof::Basic, Proof::Password, Proof::IdentityToken]
 
 /// An engine with Alice's credentials for Docker Hub.
 struct Victim {
-    engine: Engine,
+    engine: HttpClient,
     identity_token: String,
 }
 
 impl Victim {
-    async fn of(two: &Two) -> Self {
-        let engine = two.world.engine;
+    async fn of(two: &TwoRegistries) -> Self {
+        let engine = two.testbed.engine;
         let path = "/auth/token?account=alice&client_id=docker&offline_token=true&service=registry.docker.io";
         let login = engine.get(path, &[("authorization", &basic(ALICE.0, ALICE.1))]).await.json();
         let identity_token = login["refresh_token"].as_str().unwrap().to_owned();
-        two.world.hub.request_log().clear();
+        two.testbed.hub.request_log().clear();
         Self { engine, identity_token }
     }
 
@@ -50,7 +50,7 @@ impl Victim {
     async fn token(&self, path: &str, service: &str, scopes: &[String], proof: Proof) -> String {
         let mut fields = format!("service={service}");
         let scopes: Vec<_> = scopes.iter().map(|scope| scope.replace(',', "%2C")).collect();
-        let answer = match proof {
+        let response = match proof {
             Proof::Basic => {
                 scopes.iter().for_each(|scope| fields += &format!("&scope={scope}"));
                 let path = format!("{path}?account={}&{fields}", ALICE.0);
@@ -66,9 +66,9 @@ impl Victim {
                 self.engine.post_to(path, &format!("{fields}&scope={}", scopes.join("+"))).await
             }
         };
-        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-        let answer = answer.json();
-        let token = answer.get("token").or(answer.get("access_token")).and_then(Value::as_str);
+        assert_eq!(response.status, StatusCode::OK, "{response:?}");
+        let response = response.json();
+        let token = response.get("token").or(response.get("access_token")).and_then(Value::as_str);
         format!("Bearer {}", token.unwrap())
     }
 
@@ -89,14 +89,14 @@ fn parameter(challenge: &str, name: &str) -> Option<String> {
     Some(rest.split_once('"')?.0.to_owned())
 }
 
-fn challenges(answer: &Answer) -> Vec<String> {
-    let lines = answer.headers.get_all("www-authenticate").iter();
+fn challenges(response: &HttpResponse) -> Vec<String> {
+    let lines = response.headers.get_all("www-authenticate").iter();
     lines.map(|line| line.to_str().unwrap().to_owned()).collect()
 }
 
 /// The first challenge that asks for a token.
-fn bearer(answer: &Answer) -> Option<String> {
-    challenges(answer).into_iter().find(|line| line.to_lowercase().starts_with("bearer "))
+fn bearer(response: &HttpResponse) -> Option<String> {
+    challenges(response).into_iter().find(|line| line.to_lowercase().starts_with("bearer "))
 }
 
 /// Challenges of a hostile registry. `HERE` stands for the client's address.
@@ -139,18 +139,18 @@ const HOSTILE: [&[&str]; 10] = [
 ];
 
 /// Makes the hostile registry refuse requests whose path contains `part` with these lines.
-fn answer_with(two: &Two, part: &str, lines: &[&str]) {
-    let here = two.world.engine.address().to_string();
+fn answer_with(two: &TwoRegistries, part: &str, lines: &[&str]) {
+    let here = two.testbed.engine.address().to_string();
     let lines: Vec<_> = lines.iter().map(|line| line.replace("HERE", &here)).collect();
     two.other.challenge_with(part, &lines.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 /// Asserts that every challenge points to the hostile registry's own realm, and that its scopes allow pulling from
 /// the repository `name` at most.
-fn assert_harmless(engine: &Engine, answer: &Answer, name: Option<&str>) {
-    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
-    assert!(bearer(answer).is_some(), "{answer:?}");
-    for line in &challenges(answer) {
+fn assert_harmless(engine: &HttpClient, response: &HttpResponse, name: Option<&str>) {
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{response:?}");
+    assert!(bearer(response).is_some(), "{response:?}");
+    for line in &challenges(response) {
         let realm = format!("http://{}/auth/token/{EVIL}", engine.address());
         let found = parameter(line, "realm").unwrap();
         let is_title = line.starts_with("Basic ") && found == "a";
@@ -168,7 +168,7 @@ fn assert_harmless(engine: &Engine, answer: &Answer, name: Option<&str>) {
 }
 
 /// Asserts that the hostile registry received no Docker Hub credential, and Docker Hub's token service no request.
-fn assert_nothing_leaked(two: &Two, victim: &Victim) {
+fn assert_nothing_leaked(two: &TwoRegistries, victim: &Victim) {
     let mut secrets = vec![ALICE.1.to_owned(), victim.identity_token.clone()];
     secrets.push(basic(ALICE.0, ALICE.1).split_off("Basic ".len()));
     let seen = two.other.request_log().snapshot();
@@ -176,10 +176,10 @@ fn assert_nothing_leaked(two: &Two, victim: &Victim) {
     for entry in &seen {
         let text = format!("{entry:?}");
         assert!(!secrets.iter().any(|secret| text.contains(secret)), "{entry:#?}");
-        assert!(!shows_token_of(&two.world.hub, entry), "{entry:#?}");
+        assert!(!shows_token_of(&two.testbed.hub, entry), "{entry:#?}");
         assert_ne!(entry.authorization_scheme(), Some("Basic"), "{entry:#?}");
     }
-    let asked = two.world.hub.request_log().of(Site::Auth);
+    let asked = two.testbed.hub.request_log().of(Site::Auth);
     assert!(asked.is_empty(), "{asked:#?}");
 }
 
@@ -207,7 +207,7 @@ fn requests() -> Vec<(String, String, Method)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_follows_a_hostile_challenge_leaks_no_docker_hub_credential() {
-    let two = Two::named(EVIL).await;
+    let two = TwoRegistries::named(EVIL).await;
     let victim = Victim::of(&two).await;
     for lines in HOSTILE {
         answer_with(&two, ASKED, lines);
@@ -216,13 +216,13 @@ async fn an_engine_that_follows_a_hostile_challenge_leaks_no_docker_hub_credenti
                 let ask = async |token: &str| {
                     let mut headers = vec![ANY];
                     headers.extend((!token.is_empty()).then_some(("authorization", token)));
-                    victim.engine.ask(method.clone(), &path, &headers).await
+                    victim.engine.request(method.clone(), &path, &headers).await
                 };
-                let mut answer = ask("").await;
+                let mut response = ask("").await;
                 // The first challenge may come from the client's memory; the second comes from the registry.
                 for _ in 0..2 {
-                    let Some(challenge) = bearer(&answer) else { break };
-                    answer = ask(&victim.follow(&challenge, proof).await).await;
+                    let Some(challenge) = bearer(&response) else { break };
+                    response = ask(&victim.follow(&challenge, proof).await).await;
                 }
             }
         }
@@ -232,23 +232,23 @@ async fn an_engine_that_follows_a_hostile_challenge_leaks_no_docker_hub_credenti
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_challenge_is_confined_to_its_own_realm_and_the_requested_repository() {
-    let two = Two::named(EVIL).await;
-    let engine = two.world.engine;
+    let two = TwoRegistries::named(EVIL).await;
+    let engine = two.testbed.engine;
     for lines in HOSTILE {
         answer_with(&two, ASKED, lines);
         for (path, name, method) in requests() {
-            let answer = engine.ask(method.clone(), &path, &[ANY]).await;
-            assert_harmless(&engine, &answer, Some(&name));
+            let response = engine.request(method.clone(), &path, &[ANY]).await;
+            assert_harmless(&engine, &response, Some(&name));
             let token = engine.get(&format!("/auth/token/{EVIL}"), &[]).await.bearer();
-            let answer = engine.ask(method, &path, &[("authorization", &token), ANY]).await;
-            assert_harmless(&engine, &answer, Some(&name));
+            let response = engine.request(method, &path, &[("authorization", &token), ANY]).await;
+            assert_harmless(&engine, &response, Some(&name));
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_remembered_hostile_challenge_is_confined_as_well_also_after_a_restart() {
-    let mut two = Two::named(EVIL).await;
+    let mut two = TwoRegistries::named(EVIL).await;
     let victim = Victim::of(&two).await;
     let engine = victim.engine;
     // This one names the requested repository, so it is remembered and repeated for all repositories.
@@ -260,11 +260,11 @@ async fn a_remembered_hostile_challenge_is_confined_as_well_also_after_a_restart
     let asked = two.other.request_log().snapshot().len();
     for restarted in [false, true] {
         if restarted {
-            restart_client(&mut two.world.client);
+            restart_client(&mut two.testbed.client);
         }
         for (path, name, method) in requests() {
-            let answer = engine.ask(method, &path, &[ANY]).await;
-            assert_harmless(&engine, &answer, Some(&name));
+            let response = engine.request(method, &path, &[ANY]).await;
+            assert_harmless(&engine, &response, Some(&name));
         }
         assert_harmless(&engine, &engine.get(&format!("/v2/?ns={EVIL}"), &[]).await, None);
         assert_eq!(two.other.request_log().snapshot().len(), asked, "a request has reached the registry");
@@ -274,7 +274,7 @@ async fn a_remembered_hostile_challenge_is_confined_as_well_also_after_a_restart
 
 #[tokio::test(flavor = "multi_thread")]
 async fn docker_hubs_realm_gives_the_public_token_for_a_scope_of_another_registry() {
-    let two = Two::named(EVIL).await;
+    let two = TwoRegistries::named(EVIL).await;
     let victim = Victim::of(&two).await;
     let own = format!("repository:{EVIL}/{ASKED}:pull");
     let path = format!("/v2/{EVIL}/{ASKED}/manifests/latest");
@@ -302,13 +302,13 @@ async fn docker_hubs_realm_gives_the_public_token_for_a_scope_of_another_registr
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_names_docker_hubs_token_service_gets_no_token_from_it() {
     for realm in ["https://auth.docker.io/token", "https://AUTH.docker.io./token"] {
-        let two = Two::named(EVIL).await;
+        let two = TwoRegistries::named(EVIL).await;
         let victim = Victim::of(&two).await;
         let line = HOSTILE[0][0].replace("https://auth.docker.io/token", realm);
         answer_with(&two, "/v2/", &[&line]);
         for (path, _, method) in requests() {
             let token = victim.token(&format!("/auth/token/{EVIL}"), "", &[], Proof::Basic).await;
-            victim.engine.ask(method, &path, &[("authorization", &token), ANY]).await;
+            victim.engine.request(method, &path, &[("authorization", &token), ANY]).await;
         }
         assert_nothing_leaked(&two, &victim);
     }
@@ -316,12 +316,12 @@ async fn a_registry_that_names_docker_hubs_token_service_gets_no_token_from_it()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_in_a_request_to_another_registry_is_not_sent_there() {
-    let two = Two::named(EVIL).await;
+    let two = TwoRegistries::named(EVIL).await;
     let victim = Victim::of(&two).await;
     for (path, _, method) in requests() {
         let credential = basic(ALICE.0, ALICE.1);
-        let answer = victim.engine.ask(method, &path, &[("authorization", &credential), ANY]).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        let response = victim.engine.request(method, &path, &[("authorization", &credential), ANY]).await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED);
     }
     assert_nothing_leaked(&two, &victim);
 }

@@ -6,16 +6,16 @@ use docxy_protocol::control::CloseCode;
 use docxy_tests::{
     docxy::{Client, Server},
     hub::{Fault, Rule},
-    process::PATIENCE,
+    process::PROCESS_TIMEOUT,
 };
 use http::StatusCode;
 use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::Engine,
-    raw_http::{End, Raw},
-    testbed::{World, client, count, invite, wait_for_count},
+    http_client::HttpClient,
+    raw_http::{End, RawConnection},
+    testbed::{Testbed, client, count, invite, wait_for_count},
 };
 
 /// The contract: a revocation ends open connections within two seconds.
@@ -24,12 +24,12 @@ const REVOKED_WITHIN: Duration = Duration::from_secs(2);
 /// What counts as "at once" on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-/// What a client without a tunnel answers, which must be at once.
+/// What a client without a tunnel responses, which must be at once.
 async fn refusal(client: &Client) -> String {
     let started = Instant::now();
-    let answer = Engine::at(client.address()).get("/v2/", &[]).await;
+    let response = HttpClient::at(client.address()).get("/v2/", &[]).await;
     assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
-    let (status, code, message) = answer.fault("tunnel");
+    let (status, code, message) = response.fault("tunnel");
     assert_eq!((status, code.as_str()), (503, "UNAVAILABLE"));
     message
 }
@@ -41,7 +41,7 @@ fn turned_away(link: &str, state: &str, reason: &str) -> Client {
     };
     block_in_place(|| {
         let mut client = Client::start(None, link).unwrap();
-        client.wait_for_health("fail to connect", PATIENCE, has_failed).unwrap();
+        client.wait_for_health("fail to connect", PROCESS_TIMEOUT, has_failed).unwrap();
         client
     })
 }
@@ -52,22 +52,22 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_client_is_cut_off_within_two_seconds_and_knows_why() {
-    let mut world = World::new().await;
-    let (blob, path) = world.with_blob(1, 5 << 20);
-    world.hub.faults().arm(Rule::once(Fault::StallAt { byte: 3 << 20 }));
-    let bearer = world.engine.anonymous("library/hello").await;
-    let mut raw = Raw::get(world.client.address(), &path, &[("authorization", &bearer)]).await;
+async fn a_revoked_client_is_disconnected_within_two_seconds() {
+    let mut testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 5 << 20);
+    testbed.hub.faults().arm(Rule::once(Fault::StallAt { byte: 3 << 20 }));
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let mut raw = RawConnection::get(testbed.client.address(), &path, &[("authorization", &bearer)]).await;
     raw.read_body(2 << 20).await;
     block_in_place(|| {
-        world.server.revoke("laptop").unwrap();
+        testbed.server.revoke("laptop").unwrap();
         let is_refused = |health: &Value| health["tunnel"] == "refused";
-        world.client.wait_for_health("be refused", REVOKED_WITHIN, is_refused).unwrap();
+        testbed.client.wait_for_health("be refused", REVOKED_WITHIN, is_refused).unwrap();
     });
-    let said = raw.rest().await;
-    assert!((said.body().len() as u64) < blob.len() && said.end == End::Fin);
-    assert!(refusal(&world.client).await.contains("revoked"));
-    let health = world.engine.get("/health", &[]).await;
+    let received = raw.rest().await;
+    assert!((received.body().len() as u64) < blob.len() && received.end == End::Fin);
+    assert!(refusal(&testbed.client).await.contains("revoked"));
+    let health = testbed.engine.get("/health", &[]).await;
     assert_eq!(
         (health.status, &health.json()["tunnel"]),
         (StatusCode::SERVICE_UNAVAILABLE, &"refused".into())
@@ -76,21 +76,21 @@ async fn a_revoked_client_is_cut_off_within_two_seconds_and_knows_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_is_invited_anew_has_a_new_link_and_the_old_one_stays_dead() {
-    let mut world = World::new().await;
-    let old = invite(&mut world.server, "phone");
-    block_in_place(|| world.server.revoke("phone")).unwrap();
-    let new = invite(&mut world.server, "phone");
+async fn a_second_invitation_makes_a_new_link() {
+    let mut testbed = Testbed::new().await;
+    let old = invite(&mut testbed.server, "phone");
+    block_in_place(|| testbed.server.revoke("phone")).unwrap();
+    let new = invite(&mut testbed.server, "phone");
     let phone = client(&new, &[]);
-    assert_eq!(Engine::at(phone.address()).get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(HttpClient::at(phone.address()).get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
     turned_away(&old, "refused", CloseCode::UnknownClient.reason());
-    assert_eq!(world.engine.get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(testbed.engine.get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_the_server_does_not_know_is_told_so() {
-    let mut world = World::new().await;
-    let link = invite(&mut world.server, "phone");
+async fn an_unknown_client_is_refused() {
+    let mut testbed = Testbed::new().await;
+    let link = invite(&mut testbed.server, "phone");
     let secret = between(&link, "phone:", "@");
     for wrong in [link.replace("phone:", "telephone:"), link.replace(secret, &"A".repeat(secret.len()))] {
         let why = CloseCode::UnknownClient.reason();
@@ -100,9 +100,9 @@ async fn a_client_that_the_server_does_not_know_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_elses_server_is_not_believed() {
-    let mut world = World::new().await;
-    let link = invite(&mut world.server, "phone");
+async fn a_server_with_another_key_is_not_trusted() {
+    let mut testbed = Testbed::new().await;
+    let link = invite(&mut testbed.server, "phone");
     let pin = link.split_once("pin=").unwrap().1;
     let client = turned_away(&link.replace(pin, &"A".repeat(pin.len())), "connecting", "pin");
     let told = refusal(&client).await;
@@ -110,14 +110,15 @@ async fn somebody_elses_server_is_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_invited_while_the_server_runs_gets_in_without_a_restart() {
-    let mut world = World::new().await;
-    let second = client(&invite(&mut world.server, "second"), &[]);
-    for engine in [world.engine, Engine::at(second.address())] {
+async fn an_invitation_needs_no_restart() {
+    let mut testbed = Testbed::new().await;
+    let second = client(&invite(&mut testbed.server, "second"), &[]);
+    for engine in [testbed.engine, HttpClient::at(second.address())] {
         let bearer = engine.anonymous("library/hello").await;
         let path = "/v2/library/hello/manifests/latest";
-        let answer = engine.get(path, &[("authorization", &bearer), crate::support::http_client::ANY]).await;
-        assert_eq!(answer.status, StatusCode::OK);
+        let response =
+            engine.get(path, &[("authorization", &bearer), crate::support::http_client::ANY]).await;
+        assert_eq!(response.status, StatusCode::OK);
     }
 }
 
@@ -129,35 +130,35 @@ fn row(server: &Server, name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_used_is_listed_and_survives_a_restart() {
-    let mut world = World::new().await;
-    invite(&mut world.server, "never-came");
-    assert_eq!(row(&world.server, "laptop")["state"], "active");
+async fn usage_is_listed_and_survives_a_restart() {
+    let mut testbed = Testbed::new().await;
+    invite(&mut testbed.server, "never-came");
+    assert_eq!(row(&testbed.server, "laptop")["state"], "active");
     let mut sent = 0;
     for seed in 1..=2 {
         let len = 2_000_000 * seed;
-        let (_, path) = world.with_blob(seed, len);
-        let bearer = world.engine.anonymous("library/hello").await;
-        let answer = world.engine.get(&path, &[("authorization", &bearer)]).await;
-        assert!(answer.whole && answer.body.len() as u64 == len);
-        block_in_place(|| world.server.stop()).unwrap();
-        let row = row(&world.server, "laptop");
+        let (_, path) = testbed.with_blob(seed, len);
+        let bearer = testbed.engine.anonymous("library/hello").await;
+        let response = testbed.engine.get(&path, &[("authorization", &bearer)]).await;
+        assert!(response.whole && response.body.len() as u64 == len);
+        block_in_place(|| testbed.server.stop()).unwrap();
+        let row = row(&testbed.server, "laptop");
         let (now, received) = (row["sent"].as_u64().unwrap(), row["received"].as_u64().unwrap());
         assert!(now >= sent + len && now < sent + 2 * len, "{row}");
         assert!(received > 0 && row["last_seen"].is_string() && row["since"].is_string(), "{row}");
         sent = now;
-        block_in_place(|| world.server.start_again()).unwrap();
+        block_in_place(|| testbed.server.start_again()).unwrap();
     }
-    assert_eq!(row(&world.server, "never-came")["last_seen"], Value::Null);
-    block_in_place(|| world.server.revoke("laptop")).unwrap();
-    assert_eq!(row(&world.server, "laptop")["state"], "revoked");
-    let table = block_in_place(|| world.server.command(&["clients"])).unwrap();
+    assert_eq!(row(&testbed.server, "never-came")["last_seen"], Value::Null);
+    block_in_place(|| testbed.server.revoke("laptop")).unwrap();
+    assert_eq!(row(&testbed.server, "laptop")["state"], "revoked");
+    let table = block_in_place(|| testbed.server.command(&["clients"])).unwrap();
     let line = table.lines().find(|line| line.starts_with("laptop")).unwrap();
     assert!(line.contains("MiB") && line.contains("revoked"), "{table}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_is_used_in_too_many_places_loses_the_oldest_and_no_other_client() {
+async fn a_ninth_connection_with_one_link_closes_the_first() {
     let hub = crate::support::testbed::hub().await;
     let mut server = crate::support::testbed::server(&crate::support::testbed::config(&hub));
     let shared = invite(&mut server, "shared");

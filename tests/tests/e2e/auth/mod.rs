@@ -3,9 +3,9 @@
 mod challenges;
 mod hostile_registry;
 mod invitations;
-pub(crate) mod operator_account;
+mod operator_account;
 mod secrets;
 mod token_origins;
 mod token_service_failures;
 mod tokens;
-pub(crate) mod unauthenticated;
+mod unauthenticated;

@@ -1,43 +1,17 @@
 //! The operator's own account: it pays for what everybody may see, and opens nothing else.
 
-use docxy_tests::hub::{Hub, Image, LoggedRequest, Site};
+use docxy_tests::hub::{Hub, LoggedRequest, Site};
 use http::{Method, StatusCode};
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Engine},
-    testbed::{ALICE, World, client, config, hub, invite, server},
+    http_client::ANY,
+    operator_account::{OPERATOR, secret, testbed_with_account},
+    testbed::ALICE,
 };
 
-const OPERATOR: (&str, &str) = ("operator", "open-sesame-operator");
 const LATEST: &str = "/v2/library/hello/manifests/latest";
 const SECRET: &str = "/v2/operator/secret/manifests/latest";
-
-/// A world whose server uses the operator's account, with this password.
-pub(crate) async fn paid_with(password: &str) -> World {
-    let hub = hub().await;
-    hub.store().add_account(OPERATOR.0, OPERATOR.1);
-    hub.store().publish("operator/secret", "latest", &secret());
-    hub.store().make_private("operator/secret", &[OPERATOR.0]);
-    let mut server = server(&config(&hub));
-    block_in_place(|| {
-        server.stop().unwrap();
-        let folder = server.state().parent().unwrap().to_owned();
-        std::fs::write(folder.join("password"), format!("{password}\n")).unwrap();
-        let config = folder.join("server.toml");
-        let text = std::fs::read_to_string(&config).unwrap();
-        let account =
-            format!("account = {{ user = {:?}, password_file = \"password\" }}\napi = ", OPERATOR.0);
-        std::fs::write(&config, text.replacen("api = ", &account, 1)).unwrap();
-        server.start_again().unwrap();
-    });
-    let client = client(&invite(&mut server, "laptop"), &[]);
-    World { engine: Engine::at(client.address()), client, server, hub }
-}
-
-fn secret() -> Image {
-    Image::hello_from("the operator").unwrap()
-}
 
 /// Whose token a request carried: nobody's at all, or anonymous, or an account's.
 fn payer(hub: &Hub, entry: &LoggedRequest) -> Option<String> {
@@ -46,79 +20,80 @@ fn payer(hub: &Hub, entry: &LoggedRequest) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_account_pays_for_public_manifests_after_an_anonymous_look() {
-    let world = paid_with(OPERATOR.1).await;
-    let bearer = world.engine.anonymous("library/hello").await;
-    let answer = world.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(answer.header("docker-ratelimit-source"), OPERATOR.0);
-    assert_eq!(answer.header("ratelimit-limit"), "200;w=21600");
-    let seen = world.hub.request_log().of(Site::Registry);
+async fn the_operators_account_pays_for_public_manifests() {
+    let testbed = testbed_with_account(OPERATOR.1).await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let response = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(response.header("docker-ratelimit-source"), OPERATOR.0);
+    assert_eq!(response.header("ratelimit-limit"), "200;w=21600");
+    let seen = testbed.hub.request_log().of(Site::Registry);
     let seen: Vec<_> = seen.iter().filter(|entry| entry.path.contains("/manifests/")).collect();
-    let said: Vec<_> = seen.iter().map(|entry| (entry.method.as_str(), payer(&world.hub, entry))).collect();
-    assert_eq!(said, [("HEAD", Some("anonymous".to_owned())), ("GET", Some(OPERATOR.0.to_owned()))]);
+    let received: Vec<_> =
+        seen.iter().map(|entry| (entry.method.as_str(), payer(&testbed.hub, entry))).collect();
+    assert_eq!(received, [("HEAD", Some("anonymous".to_owned())), ("GET", Some(OPERATOR.0.to_owned()))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_everybody_may_see_is_looked_up_without_an_engines_condition() {
-    let world = paid_with(OPERATOR.1).await;
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn the_anonymous_check_has_no_condition_of_an_engine() {
+    let testbed = testbed_with_account(OPERATOR.1).await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let etag = format!("\"{}\"", crate::support::testbed::hello().digest());
     let headers = [("authorization", bearer.as_str()), ANY, ("if-none-match", &etag)];
-    assert_eq!(world.engine.get(LATEST, &headers).await.status, StatusCode::NOT_MODIFIED);
-    let seen = world.hub.request_log().of(Site::Registry);
+    assert_eq!(testbed.engine.get(LATEST, &headers).await.status, StatusCode::NOT_MODIFIED);
+    let seen = testbed.hub.request_log().of(Site::Registry);
     let seen: Vec<_> = seen.iter().filter(|entry| entry.path.contains("/manifests/")).collect();
-    let said: Vec<_> =
+    let received: Vec<_> =
         seen.iter().map(|entry| (entry.method.as_str(), entry.header("if-none-match"))).collect();
     // The account pays for what the engine asked, once a request without the condition has shown that all may see it.
-    assert_eq!(said, [("HEAD", None), ("GET", Some(etag.as_str()))]);
+    assert_eq!(received, [("HEAD", None), ("GET", Some(etag.as_str()))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_the_operator_may_read_stays_closed_to_engines() {
-    let world = paid_with(OPERATOR.1).await;
-    let anonymous = world.engine.anonymous("operator/secret").await;
-    let alice = world.engine.logged_in(ALICE.0, ALICE.1, "operator/secret").await;
+async fn engines_cannot_read_the_operators_private_images() {
+    let testbed = testbed_with_account(OPERATOR.1).await;
+    let anonymous = testbed.engine.anonymous("operator/secret").await;
+    let alice = testbed.engine.logged_in(ALICE.0, ALICE.1, "operator/secret").await;
     let image = secret();
     let blob = format!("/v2/operator/secret/blobs/{}", image.platforms()[0].config.digest());
     let referrers = format!("/v2/operator/secret/referrers/{}", image.digest());
     let by_digest = format!("/v2/operator/secret/manifests/{}", image.digest());
     for bearer in [&anonymous, &alice] {
         for path in [SECRET, &by_digest, &blob, &referrers, "/v2/operator/secret/tags/list"] {
-            let answer = world.engine.get(path, &[("authorization", bearer), ANY]).await;
-            assert_eq!(answer.error().0, 401, "{path}");
+            let response = testbed.engine.get(path, &[("authorization", bearer), ANY]).await;
+            assert_eq!(response.error().0, 401, "{path}");
         }
-        let head = world.engine.ask(Method::HEAD, SECRET, &[("authorization", bearer), ANY]).await;
+        let head = testbed.engine.request(Method::HEAD, SECRET, &[("authorization", bearer), ANY]).await;
         assert_eq!(head.status, StatusCode::UNAUTHORIZED);
     }
     let opened = |entry: &LoggedRequest| {
-        entry.path.contains("operator/secret") && payer(&world.hub, entry).as_deref() == Some(OPERATOR.0)
+        entry.path.contains("operator/secret") && payer(&testbed.hub, entry).as_deref() == Some(OPERATOR.0)
     };
-    assert_eq!(world.hub.request_log().count(opened), 0);
+    assert_eq!(testbed.hub.request_log().count(opened), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_logs_in_pays_themselves_and_a_head_is_paid_by_nobody() {
-    let world = paid_with(OPERATOR.1).await;
-    let alice = world.engine.logged_in(ALICE.0, ALICE.1, "library/hello").await;
-    let own = world.engine.get(LATEST, &[("authorization", &alice), ANY]).await;
+async fn a_user_who_logs_in_pays_with_their_own_account() {
+    let testbed = testbed_with_account(OPERATOR.1).await;
+    let alice = testbed.engine.logged_in(ALICE.0, ALICE.1, "library/hello").await;
+    let own = testbed.engine.get(LATEST, &[("authorization", &alice), ANY]).await;
     assert_eq!(own.header("docker-ratelimit-source"), ALICE.0);
-    let anonymous = world.engine.anonymous("library/hello").await;
-    let head = world.engine.head(LATEST, &[("authorization", &anonymous), ANY]).await;
+    let anonymous = testbed.engine.anonymous("library/hello").await;
+    let head = testbed.engine.head(LATEST, &[("authorization", &anonymous), ANY]).await;
     assert_eq!(head.header("docker-ratelimit-source"), "127.0.0.1");
-    let paid = |entry: &LoggedRequest| payer(&world.hub, entry).as_deref() == Some(OPERATOR.0);
-    assert_eq!(world.hub.request_log().count(|entry| entry.site == Site::Registry && paid(entry)), 0);
+    let paid = |entry: &LoggedRequest| payer(&testbed.hub, entry).as_deref() == Some(OPERATOR.0);
+    assert_eq!(testbed.hub.request_log().count(|entry| entry.site == Site::Registry && paid(entry)), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_of_the_operators_does_not_stop_public_pulls() {
-    let world = paid_with("mistyped").await;
-    let bearer = world.engine.anonymous("library/hello").await;
-    let answer = world.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
-    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    assert_eq!(answer.header("docker-ratelimit-source"), "127.0.0.1");
+async fn public_pulls_work_with_a_wrong_operator_password() {
+    let testbed = testbed_with_account("mistyped").await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let response = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
+    assert_eq!(response.status, StatusCode::OK, "{response:?}");
+    assert_eq!(response.header("docker-ratelimit-source"), "127.0.0.1");
     // The operator finds out by the command that checks all this.
-    let config = world.server.config_file().display().to_string();
+    let config = testbed.server.config_file().display().to_string();
     let check = ["check", "library/hello", "--config", &config];
-    assert!(block_in_place(|| world.server.command(&check)).is_err());
+    assert!(block_in_place(|| testbed.server.command(&check)).is_err());
 }

@@ -6,13 +6,13 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use docxy_tests::{
     docxy::{Client, ServerConfig, resolve_table},
     hub::{Fault, Hub, Rule, Site},
-    process::{PATIENCE, Process, binary, run, scratch},
+    process::{PROCESS_TIMEOUT, Process, binary, run, scratch},
 };
 use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Engine, basic},
+    http_client::{ANY, HttpClient, basic},
     testbed::{ALICE, client, config, hub},
 };
 
@@ -36,14 +36,15 @@ impl Talkative {
         command.arg("--config").arg(path("server.toml")).arg("--ready-file").arg(path("ready"));
         let mut process = Process::spawn("docxy-server", command, folder.path()).unwrap();
         let ready = path("ready");
-        let address = process.wait_for("listen", PATIENCE, |_| Ok(fs::read_to_string(&ready).ok())).unwrap();
+        let address =
+            process.wait_for("listen", PROCESS_TIMEOUT, |_| Ok(fs::read_to_string(&ready).ok())).unwrap();
         Self { process, folder, address: address.trim().to_owned() }
     }
 
     fn invite(&mut self, name: &str) -> String {
         let mut command = Self::command(self.folder.path(), "invite");
         command.args([name, "--public", &self.address]);
-        let link = run(command, PATIENCE).unwrap().succeeded().unwrap();
+        let link = run(command, PROCESS_TIMEOUT).unwrap().succeeded().unwrap();
         link.trim().to_owned()
     }
 
@@ -57,7 +58,7 @@ impl Talkative {
 /// The log of a client whose link doesn't get it in.
 fn turned_away(link: &str) -> String {
     let mut client = Client::start_with(None, link, &["--log", "trace"]).unwrap();
-    client.wait_for_health("be refused", PATIENCE, |health| health["tunnel"] == "refused").unwrap();
+    client.wait_for_health("be refused", PROCESS_TIMEOUT, |health| health["tunnel"] == "refused").unwrap();
     client.process().output()
 }
 
@@ -72,7 +73,7 @@ fn pull(link: &str) -> String {
         .args(["pull", "hello", "--log", "trace", "--output"])
         .arg(folder.path().join("out.tar"));
     command.arg("--link-file").arg(file);
-    let pulled = run(command, PATIENCE).unwrap();
+    let pulled = run(command, PROCESS_TIMEOUT).unwrap();
     assert!(pulled.status.success(), "{pulled:?}");
     pulled.stdout + &pulled.stderr
 }
@@ -125,10 +126,10 @@ impl Secrets {
 }
 
 /// Returns the errors that the engine was shown.
-async fn use_everything(engine: &Engine, hub: &Hub, secrets: &mut Secrets) -> String {
+async fn use_everything(engine: &HttpClient, hub: &Hub, secrets: &mut Secrets) -> String {
     let mut errors = String::new();
-    let mut refused = |answer: crate::support::http_client::Answer| {
-        errors += &format!("{:?}\n{}\n", answer.headers, String::from_utf8_lossy(&answer.body));
+    let mut refused = |response: crate::support::http_client::HttpResponse| {
+        errors += &format!("{:?}\n{}\n", response.headers, String::from_utf8_lossy(&response.body));
     };
     let scope = "service=registry.docker.io&scope=repository:alice/private:pull";
     let credential = basic(ALICE.0, ALICE.1);
@@ -166,8 +167,8 @@ async fn use_everything(engine: &Engine, hub: &Hub, secrets: &mut Secrets) -> St
         ("/v2/library/hello/manifests/latest", &anonymous),
         (&layer, &anonymous),
     ] {
-        let answer = engine.get(path, &[("authorization", bearer), ANY]).await;
-        assert_eq!(answer.status, 200, "{path}");
+        let response = engine.get(path, &[("authorization", bearer), ANY]).await;
+        assert_eq!(response.status, 200, "{path}");
     }
     // Errors are what is logged most of: those of a signed URL, above all.
     for fault in [Fault::ExpiredUrl, Fault::HangUp { site: Site::Cdn }, Fault::CutAt { byte: 50 }] {
@@ -179,13 +180,13 @@ async fn use_everything(engine: &Engine, hub: &Hub, secrets: &mut Secrets) -> St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_stands_in_a_log_at_the_most_talkative_level() {
+async fn no_secret_is_logged_at_trace_level() {
     let hub = hub().await;
     hub.store().add_account(OPERATOR.0, OPERATOR.1);
     let mut server = block_in_place(|| Talkative::start(&hub));
     let link = block_in_place(|| server.invite("laptop"));
     let mut client = client(&link, &["--log", "trace"]);
-    let engine = Engine::at(client.address());
+    let engine = HttpClient::at(client.address());
 
     let mut secrets = Secrets(Vec::new());
     let secret = link.split_once("laptop:").unwrap().1.split_once('@').unwrap().0;

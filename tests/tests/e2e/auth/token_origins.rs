@@ -10,11 +10,11 @@ use docxy_tests::hub::{Access, Fault, Grant, Hub, Rule, Site};
 use http::{Method, StatusCode};
 use tokio::task::block_in_place;
 
-use crate::{
-    pull::other_registries::{OTHER, Two},
-    support::http_client::{ANY, Answer, Engine, basic},
-    support::testbed::{ALICE, World, restart_client},
-    support::wire_client::{Asker, Question},
+use crate::support::{
+    http_client::{ANY, HttpClient, HttpResponse, basic},
+    testbed::{ALICE, Testbed, restart_client},
+    two_registries::{OTHER, TwoRegistries},
+    wire_client::{ManifestRequest, WireClient},
 };
 
 const PRIVATE: &str = "/v2/alice/private/manifests/latest";
@@ -30,14 +30,14 @@ fn has_seen(hub: &Hub, token: &str) -> bool {
     hub.request_log().count(|entry| format!("{entry:?}").contains(token.trim_start_matches("Bearer "))) > 0
 }
 
-/// Asserts that the answer makes an engine fetch a new token from the other registry's realm.
-fn assert_asks_for_a_new_token(engine: &Engine, answer: &Answer, scope: &str) {
-    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
-    let challenge = answer.header("www-authenticate");
+/// Asserts that the response makes an engine fetch a new token from the other registry's realm.
+fn assert_asks_for_a_new_token(engine: &HttpClient, response: &HttpResponse, scope: &str) {
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{response:?}");
+    let challenge = response.header("www-authenticate");
     let realm = format!("Bearer realm=\"http://{}/auth/token/{OTHER}\",service=\"", engine.address());
     assert!(challenge.starts_with(&realm), "{challenge}");
     assert!(challenge.ends_with(&format!(",scope=\"{scope}\",error=\"invalid_token\"")), "{challenge}");
-    assert_eq!(answer.headers.get_all("www-authenticate").iter().count(), 1);
+    assert_eq!(response.headers.get_all("www-authenticate").iter().count(), 1);
 }
 
 /// A token that would open `owner/private` at the other registry. It was not issued through docxy, so its origin is
@@ -49,22 +49,22 @@ fn unknown_token_of(other: &Hub) -> String {
     format!("Bearer {}", other.tokens().issue(&grant))
 }
 
-fn restart_server(world: &mut World) {
+fn restart_server(testbed: &mut Testbed) {
     block_in_place(|| {
-        world.server.stop().unwrap();
-        world.server.start_again().unwrap();
+        testbed.server.stop().unwrap();
+        testbed.server.start_again().unwrap();
     });
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_docker_hub_token_never_reaches_another_registry_also_after_restarts() {
-    let mut two = Two::new().await;
-    let engine = two.world.engine;
+    let mut two = TwoRegistries::new().await;
+    let engine = two.testbed.engine;
     let token = engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     for restarted in ["nothing", "the client", "the server"] {
         match restarted {
-            "the client" => restart_client(&mut two.world.client),
-            "the server" => restart_server(&mut two.world),
+            "the client" => restart_client(&mut two.testbed.client),
+            "the server" => restart_server(&mut two.testbed),
             _ => {}
         }
         let headers = [("authorization", token.as_str()), ANY];
@@ -72,8 +72,8 @@ async fn a_docker_hub_token_never_reaches_another_registry_also_after_restarts()
             at_other("owner/image").iter().zip(["owner/image", &format!("{OTHER}/owner/image")])
         {
             for method in [Method::GET, Method::HEAD] {
-                let answer = engine.ask(method, path, &headers).await;
-                assert_asks_for_a_new_token(&engine, &answer, &format!("repository:{name}:pull"));
+                let response = engine.request(method, path, &headers).await;
+                assert_asks_for_a_new_token(&engine, &response, &format!("repository:{name}:pull"));
             }
         }
         let ping = engine.get(&format!("/v2/?ns={OTHER}"), &headers).await;
@@ -86,62 +86,64 @@ async fn a_docker_hub_token_never_reaches_another_registry_also_after_restarts()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_with_a_token_of_unknown_origin_fetches_a_new_one_and_pulls() {
-    let two = Two::new().await;
-    let engine = two.world.engine;
+    let two = TwoRegistries::new().await;
+    let engine = two.testbed.engine;
     let unknown = unknown_token_of(&two.other);
     for (path, name) in
         at_other("owner/private").iter().zip(["owner/private", &format!("{OTHER}/owner/private")])
     {
-        let answer = engine.get(path, &[("authorization", &unknown), ANY]).await;
-        assert_asks_for_a_new_token(&engine, &answer, &format!("repository:{name}:pull"));
+        let response = engine.get(path, &[("authorization", &unknown), ANY]).await;
+        assert_asks_for_a_new_token(&engine, &response, &format!("repository:{name}:pull"));
     }
     assert!(two.other.request_log().snapshot().is_empty());
     for (path, name) in at_other("owner/image").iter().zip(["owner/image", &format!("{OTHER}/owner/image")]) {
         let token = format!("/auth/token/{OTHER}?scope=repository:{name}:pull");
         let bearer = engine.get(&token, &[("authorization", &basic(ALICE.0, ALICE.1))]).await.bearer();
-        let answer = engine.get(path, &[("authorization", &bearer), ANY]).await;
-        assert_eq!(answer.status, StatusCode::OK);
+        let response = engine.get(path, &[("authorization", &bearer), ANY]).await;
+        assert_eq!(response.status, StatusCode::OK);
         // The token from the other registry's realm opens public images of Docker Hub, and no private ones.
         let private = engine.get(PRIVATE, &[("authorization", &bearer), ANY]).await;
         assert_eq!(private.status, StatusCode::UNAUTHORIZED);
         let public = "/v2/library/hello/manifests/latest";
         assert_eq!(engine.get(public, &[("authorization", &bearer), ANY]).await.status, StatusCode::OK);
     }
-    assert!(!has_seen(&two.other, &unknown) && !has_seen(&two.world.hub, &unknown));
+    assert!(!has_seen(&two.other, &unknown) && !has_seen(&two.testbed.hub, &unknown));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_unknown_origin_is_sent_to_docker_hub() {
-    let two = Two::new().await;
-    let engine = two.world.engine;
+    let two = TwoRegistries::new().await;
+    let engine = two.testbed.engine;
     let access =
         Access { kind: "repository".into(), name: "alice/private".into(), actions: vec!["pull".into()] };
     let grant = Grant { account: Some(ALICE.0.into()), access: vec![access] };
-    let good = format!("Bearer {}", two.world.hub.tokens().issue(&grant));
+    let good = format!("Bearer {}", two.testbed.hub.tokens().issue(&grant));
     assert_eq!(engine.get(PRIVATE, &[("authorization", &good), ANY]).await.status, StatusCode::OK);
     let bad = engine.get(PRIVATE, &[("authorization", "Bearer nonsense"), ANY]).await;
     assert_eq!(bad.status, StatusCode::UNAUTHORIZED);
-    assert!(has_seen(&two.world.hub, "nonsense"));
+    assert!(has_seen(&two.testbed.hub, "nonsense"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_checks_the_requests_of_a_modified_client() {
-    let mut two = Two::new().await;
-    let asker = Asker::of(&mut two.world).await;
+    let mut two = TwoRegistries::new().await;
+    let wire_client = WireClient::of(&mut two.testbed).await;
     let unknown = unknown_token_of(&two.other);
-    let known = two.world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    let known = two.testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     for token in [&known, &unknown, &basic(ALICE.0, ALICE.1)] {
-        for question in [Question::get("owner/image", "latest"), Question::head("owner/private", "latest")] {
-            let answer = asker.ask(&question.of(OTHER).by(token)).await;
-            assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        for question in
+            [ManifestRequest::get("owner/image", "latest"), ManifestRequest::head("owner/private", "latest")]
+        {
+            let response = wire_client.send(&question.of(OTHER).by(token)).await;
+            assert_eq!(response.status, StatusCode::UNAUTHORIZED);
             let is_password = token.starts_with("Basic ");
             let error = ",error=\"invalid_token\"";
-            assert_eq!(answer.header("www-authenticate").ends_with(error), !is_password);
+            assert_eq!(response.header("www-authenticate").ends_with(error), !is_password);
         }
         assert!(!has_seen(&two.other, token));
     }
-    let answer = asker.ask(&Question::get("alice/private", "latest").by(&known)).await;
-    assert_eq!(answer.status, StatusCode::OK);
+    let response = wire_client.send(&ManifestRequest::get("alice/private", "latest").by(&known)).await;
+    assert_eq!(response.status, StatusCode::OK);
 
     let password = format!("username={}&password={}&access_type=offline", ALICE.0, ALICE.1);
     for form in [
@@ -150,9 +152,9 @@ async fn the_server_checks_the_requests_of_a_modified_client() {
     ] {
         for authorization in [&known, &basic(ALICE.0, ALICE.1)] {
             let request = token_request(&format!("{form}&scope=repository:owner/image:pull,push"));
-            let answer = asker.token(OTHER, request, Authorization::parse(authorization)).await;
+            let response = wire_client.token(OTHER, request, Authorization::parse(authorization)).await;
             // The token service is asked, but anonymously.
-            assert_eq!(answer.status, StatusCode::OK);
+            assert_eq!(response.status, StatusCode::OK);
         }
     }
     let seen = two.other.request_log().of(Site::Auth);
@@ -166,19 +168,22 @@ async fn the_server_checks_the_requests_of_a_modified_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn docker_hubs_token_service_is_asked_for_pull_only() {
-    let mut two = Two::new().await;
-    let asker = Asker::of(&mut two.world).await;
+async fn docker_hub_tokens_are_for_pull_only() {
+    let mut two = TwoRegistries::new().await;
+    let wire_client = WireClient::of(&mut two.testbed).await;
     let scopes = "repository:alice/private:push,pull+repository:bob/x:push+repository(plugin):alice/p:*+registry:catalog:*";
     let form = format!("grant_type=password&username={}&password={}&scope={scopes}", ALICE.0, ALICE.1);
-    assert_eq!(two.world.engine.post(&form).await.status, StatusCode::OK);
+    assert_eq!(two.testbed.engine.post(&form).await.status, StatusCode::OK);
     let query = format!("/auth/token?scope={}", scopes.replace('+', "&scope="));
     let credential = basic(ALICE.0, ALICE.1);
-    assert_eq!(two.world.engine.get(&query, &[("authorization", &credential)]).await.status, StatusCode::OK);
+    assert_eq!(
+        two.testbed.engine.get(&query, &[("authorization", &credential)]).await.status,
+        StatusCode::OK
+    );
     // A bearer token is for the registry, never for its token service.
     let stray = Authorization::parse("Bearer stray");
-    assert_eq!(asker.token("docker.io", token_request(&form), stray).await.status, StatusCode::OK);
-    let seen = two.world.hub.request_log().of(Site::Auth);
+    assert_eq!(wire_client.token("docker.io", token_request(&form), stray).await.status, StatusCode::OK);
+    let seen = two.testbed.hub.request_log().of(Site::Auth);
     assert_eq!(seen.len(), 3);
     for entry in seen {
         let scopes = [entry.query_values("scope"), entry.form_values("scope")].concat().join(" ");
@@ -196,9 +201,9 @@ fn token_request(form: &str) -> TokenRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_path_alone_decides_which_token_service_is_asked() {
-    let two = Two::new().await;
-    let engine = two.world.engine;
+async fn the_path_selects_the_token_service() {
+    let two = TwoRegistries::new().await;
+    let engine = two.testbed.engine;
     let credential = basic(ALICE.0, ALICE.1);
     let headers = [("authorization", credential.as_str())];
     let rest = "scope=repository:alice/private:pull";
@@ -211,39 +216,39 @@ async fn the_path_alone_decides_which_token_service_is_asked() {
         (format!("/auth/token/GHCR.example?service=registry.docker.io&{rest}"), false),
         (format!("/auth/token/auth.docker.io?service=registry.docker.io&{rest}"), false),
     ] {
-        two.world.hub.request_log().clear();
+        two.testbed.hub.request_log().clear();
         let bearer = engine.get(&path, &headers).await.bearer();
-        assert_eq!(two.world.hub.request_log().of(Site::Auth).len(), usize::from(is_docker_hubs), "{path}");
-        let answer = engine.get(PRIVATE, &[("authorization", &bearer), ANY]).await;
-        assert_eq!(answer.status == StatusCode::OK, is_docker_hubs, "{path}");
+        assert_eq!(two.testbed.hub.request_log().of(Site::Auth).len(), usize::from(is_docker_hubs), "{path}");
+        let response = engine.get(PRIVATE, &[("authorization", &bearer), ANY]).await;
+        assert_eq!(response.status == StatusCode::OK, is_docker_hubs, "{path}");
     }
     assert!(two.other.request_log().snapshot().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_more_than_16_kib_is_not_passed_on() {
-    let world = World::new().await;
+    let testbed = Testbed::new().await;
     for proof in ["Basic", "POST", "nobody"] {
-        world.hub.faults().arm(Rule::once(Fault::LongToken { bytes: 16 * 1024 }));
+        testbed.hub.faults().arm(Rule::once(Fault::LongToken { bytes: 16 * 1024 }));
         let scope = "scope=repository:alice/private:pull";
-        let answer = match proof {
+        let response = match proof {
             "Basic" => {
                 let credential = basic(ALICE.0, ALICE.1);
-                world.engine.get(&format!("/auth/token?{scope}"), &[("authorization", &credential)]).await
+                testbed.engine.get(&format!("/auth/token?{scope}"), &[("authorization", &credential)]).await
             }
             "POST" => {
                 let account = format!("username={}&password={}", ALICE.0, ALICE.1);
-                world.engine.post(&format!("grant_type=password&{account}&{scope}")).await
+                testbed.engine.post(&format!("grant_type=password&{account}&{scope}")).await
             }
             _ => {
-                let bearer = world.engine.anonymous("library/hello").await;
+                let bearer = testbed.engine.anonymous("library/hello").await;
                 let path = "/v2/library/hello/manifests/latest";
-                world.engine.get(path, &[("authorization", &bearer), ANY]).await
+                testbed.engine.get(path, &[("authorization", &bearer), ANY]).await
             }
         };
-        let (status, code, message) = answer.fault("token service");
+        let (status, code, message) = response.fault("token service");
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{proof}");
         assert!(message.contains("of which 16384 are allowed") && !message.contains("xxxx"), "{message}");
-        assert!(world.hub.faults().armed().is_empty());
+        assert!(testbed.hub.faults().armed().is_empty());
     }
 }

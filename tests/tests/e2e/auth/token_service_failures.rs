@@ -1,4 +1,4 @@
-//! A token service that refuses, limits or fails: those who waited for its answer share it, and nobody who waited asks
+//! A token service that refuses, limits or fails: those who waited for its response share it, and nobody who waited asks
 //! again. And one whose tokens are too long to be used.
 
 use docxy_protocol::request::Operation;
@@ -10,21 +10,21 @@ use futures_util::future::{FutureExt as _, join_all};
 use serde_json::json;
 use tokio::task::block_in_place;
 
-use crate::{
-    auth::operator_account::paid_with,
-    support::http_client::{ANY, Answer, basic},
-    support::scripted_registry::{CDN, Crooked, NAME, Visit, reply},
-    support::scripted_server::{Said, Scripted},
-    support::testbed::{ALICE, World},
+use crate::support::{
+    http_client::{ANY, HttpResponse, basic},
+    operator_account::testbed_with_account,
+    scripted_registry::{CDN, NAME, RegistryRequest, ScriptedRegistry, reply},
+    scripted_server::{ScriptedResponse, ScriptedServer},
+    testbed::{ALICE, Testbed},
 };
 
 const WAITERS: usize = 60;
 
 /// What so many engines are told who ask at once, of which each waits for the first one's fetch at `site`.
-async fn ask_together(world: &mut World, site: Site) -> Vec<Answer> {
-    world.hub.faults().arm(Rule::once(Fault::Hold { site }));
-    let bearer = world.engine.anonymous("library/hello").await;
-    let engine = world.engine;
+async fn ask_together(testbed: &mut Testbed, site: Site) -> Vec<HttpResponse> {
+    testbed.hub.faults().arm(Rule::once(Fault::Hold { site }));
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let engine = testbed.engine;
     let waiting: Vec<_> = (0..WAITERS)
         .map(|n| {
             // Each another tag, or they would share all of the fetch.
@@ -32,72 +32,76 @@ async fn ask_together(world: &mut World, site: Site) -> Vec<Answer> {
             tokio::spawn(async move { engine.get(&path, &[("authorization", &bearer), ANY]).await })
         })
         .collect();
-    world
+    testbed
         .hub
         .request_log()
-        .wait_for(|entry| entry.site == site, crate::support::http_client::PATIENCE)
+        .wait_for(|entry| entry.site == site, crate::support::http_client::REQUEST_TIMEOUT)
         .await
         .unwrap();
     while engine.get("/health", &[]).await.json()["requests"] != WAITERS {
         tokio::task::yield_now().await;
     }
     // Each has its place at the server, and so waits for the first one's fetch.
-    while block_in_place(|| world.server.footprint()).unwrap().count("exchanges") != WAITERS as u64 {}
-    world.hub.faults().release();
+    while block_in_place(|| testbed.server.footprint()).unwrap().count("exchanges") != WAITERS as u64 {}
+    testbed.hub.faults().release();
     join_all(waiting).await.into_iter().map(Result::unwrap).collect()
 }
 
-fn asked(world: &World, site: Site) -> usize {
-    world.hub.request_log().count(|entry| entry.site == site && !entry.path.contains("/manifests/"))
+fn asked(testbed: &Testbed, site: Site) -> usize {
+    testbed.hub.request_log().count(|entry| entry.site == site && !entry.path.contains("/manifests/"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixty_who_wait_for_a_token_service_that_refuses_cost_one_request() {
+async fn sixty_waiting_pulls_share_one_token_refusal() {
     for (status, seen) in [(401, 401), (403, 401), (404, 401), (429, 429), (500, 502)] {
-        let mut world = World::new().await;
+        let mut testbed = Testbed::new().await;
         let fault = Fault::Status { site: Site::Auth, status, retry_after: Some(7) };
-        world.hub.faults().arm(Rule::always(fault));
-        let answers = ask_together(&mut world, Site::Auth).await;
-        assert_eq!(answers.len(), WAITERS);
-        for answer in &answers {
-            assert_eq!(answer.status, seen, "{status}: {answer:?}");
+        testbed.hub.faults().arm(Rule::always(fault));
+        let responses = ask_together(&mut testbed, Site::Auth).await;
+        assert_eq!(responses.len(), WAITERS);
+        for response in &responses {
+            assert_eq!(response.status, seen, "{status}: {response:?}");
             // It is the token service's word, and an engine acts upon it.
-            assert_eq!(answer.header("retry-after"), if seen == 429 { "7" } else { "" }, "{status}");
+            assert_eq!(response.header("retry-after"), if seen == 429 { "7" } else { "" }, "{status}");
         }
-        assert_eq!(asked(&world, Site::Auth), 1, "{status}");
+        assert_eq!(asked(&testbed, Site::Auth), 1, "{status}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixty_who_wait_for_a_registrys_challenge_cost_one_request_whatever_it_says() {
+async fn sixty_waiting_pulls_share_one_failed_challenge() {
     for (status, seen) in [(403, 502), (429, 429), (500, 502)] {
-        let mut world = World::new().await;
+        let mut testbed = Testbed::new().await;
         let fault = Fault::Status { site: Site::Registry, status, retry_after: Some(7) };
-        world.hub.faults().arm(Rule::always(fault));
-        let answers = ask_together(&mut world, Site::Registry).await;
-        assert!(answers.iter().all(|answer| answer.status == seen), "{status}: {:?}", answers[0]);
-        assert_eq!(asked(&world, Site::Registry), 1, "{status}");
+        testbed.hub.faults().arm(Rule::always(fault));
+        let responses = ask_together(&mut testbed, Site::Registry).await;
+        assert!(responses.iter().all(|response| response.status == seen), "{status}: {:?}", responses[0]);
+        assert_eq!(asked(&testbed, Site::Registry), 1, "{status}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_of_the_operators_is_tried_once_for_sixty_repositories() {
-    let world = paid_with("mistyped").await;
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn a_wrong_operator_password_is_tried_once() {
+    let testbed = testbed_with_account("mistyped").await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let paths: Vec<_> = (0..WAITERS).map(|n| format!("/v2/library/image-{n}/manifests/latest")).collect();
     for n in 0..WAITERS {
-        world.hub.store().publish(&format!("library/image-{n}"), "latest", &Image::hello().unwrap());
+        testbed.hub.store().publish(&format!("library/image-{n}"), "latest", &Image::hello().unwrap());
     }
     let headers = [("authorization", bearer.as_str()), ANY];
-    let answers = join_all(paths.iter().map(|path| world.engine.get(path, &headers))).await;
-    assert!(answers.iter().all(|answer| answer.status == 200), "{:?}", answers[0]);
+    let responses = join_all(paths.iter().map(|path| testbed.engine.get(path, &headers))).await;
+    assert!(responses.iter().all(|response| response.status == 200), "{:?}", responses[0]);
     let tried = |entry: &docxy_tests::hub::LoggedRequest| entry.authorization_scheme() == Some("Basic");
-    assert_eq!(world.hub.request_log().count(tried), 1);
+    assert_eq!(testbed.hub.request_log().count(tried), 1);
 }
 
 /// A registry whose tokens have so many bytes, under this name.
-async fn with_tokens(length: usize, name: &'static str, change: impl FnOnce(&mut ServerConfig)) -> Crooked {
-    let answer = move |visit: Visit| {
+async fn with_tokens(
+    length: usize,
+    name: &'static str,
+    change: impl FnOnce(&mut ServerConfig),
+) -> ScriptedRegistry {
+    let response = move |visit: RegistryRequest| {
         let bytes = match (visit.header("host"), visit.path.as_str()) {
             (Some(CDN), _) => {
                 let mut body = json!({ "token": "t", "expires_in": 300 });
@@ -113,13 +117,13 @@ async fn with_tokens(length: usize, name: &'static str, change: impl FnOnce(&mut
         };
         std::future::ready(bytes).boxed()
     };
-    Crooked::serving("", change, answer).await
+    ScriptedRegistry::serving("", change, response).await
 }
 
 const MOST: usize = 16 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_too_long_is_neither_used_nor_kept() {
+async fn an_oversize_token_is_neither_used_nor_cached() {
     for (length, name, seen) in [
         (MOST, "token", 200),
         (MOST + 1, "token", 502),
@@ -128,12 +132,12 @@ async fn a_token_that_is_too_long_is_neither_used_nor_kept() {
         (1 << 20, "token", 502),
     ] {
         let odd = with_tokens(length, name, |_| {}).await;
-        let engine = odd.world.engine;
+        let engine = odd.testbed.engine;
         let bearer = engine.anonymous("library/hello").await;
-        let answer = engine.get(&Crooked::blob("any"), &[("authorization", &bearer)]).await;
-        assert_eq!(answer.status, seen, "{length}");
+        let response = engine.get(&ScriptedRegistry::blob("any"), &[("authorization", &bearer)]).await;
+        assert_eq!(response.status, seen, "{length}");
         if seen == 502 {
-            let (_, code, message) = answer.fault("token service");
+            let (_, code, message) = response.fault("token service");
             assert_eq!(code, "UNAVAILABLE");
             assert!(message.contains("bytes"), "{message}");
         }
@@ -141,7 +145,7 @@ async fn a_token_that_is_too_long_is_neither_used_nor_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_too_long_is_not_passed_on_to_an_engine_with_a_password() {
+async fn an_engine_with_a_password_gets_no_oversize_token() {
     // Docker Hub's place is taken by that registry, since passwords go to no other.
     let instead = |config: &mut ServerConfig| {
         let odd = config.registries[NAME].clone();
@@ -156,27 +160,27 @@ async fn a_token_that_is_too_long_is_not_passed_on_to_an_engine_with_a_password(
     ] {
         let odd = with_tokens(length, name, instead).await;
         let credential = basic(ALICE.0, ALICE.1);
-        let answer = odd.world.engine.get(path, &[("authorization", &credential)]).await;
-        assert_eq!(answer.status, seen, "{length} {name}");
+        let response = odd.testbed.engine.get(path, &[("authorization", &credential)]).await;
+        assert_eq!(response.status, seen, "{length} {name}");
         if seen == 502 {
-            let (_, _, message) = answer.fault("token service");
+            let (_, _, message) = response.fault("token service");
             assert!(message.contains("bytes"), "{message}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_refuses_a_token_that_is_too_long_whatever_its_server_does() {
-    let server = Scripted::new(|request| match request.operation {
+async fn the_client_refuses_an_oversize_token() {
+    let server = ScriptedServer::new(|request| match request.operation {
         Operation::Token(_) => {
-            Said::new(200, &[], json!({ "token": "t".repeat(20_000) }).to_string().as_bytes())
+            ScriptedResponse::new(200, &[], json!({ "token": "t".repeat(20_000) }).to_string().as_bytes())
         }
-        _ => Said::new(200, &[], b"{}"),
+        _ => ScriptedResponse::new(200, &[], b"{}"),
     })
     .await;
     let path = "/auth/token?account=alice&service=registry.docker.io&scope=repository:alice/private:pull";
-    let answer = server.engine.get(path, &[("authorization", &basic(ALICE.0, ALICE.1))]).await;
-    let (status, _, message) = answer.fault("token service");
+    let response = server.engine.get(path, &[("authorization", &basic(ALICE.0, ALICE.1))]).await;
+    let (status, _, message) = response.fault("token service");
     assert_eq!(status, 502);
     assert!(message.contains("20000 bytes"), "{message}");
 }

@@ -1,8 +1,7 @@
 //! Whoever finds the server's port and isn't invited: hung up on, and a burden to nobody.
 
 use std::{
-    net::{SocketAddr, UdpSocket},
-    sync::Arc,
+    net::UdpSocket,
     time::{Duration, Instant},
 };
 
@@ -10,51 +9,53 @@ use docxy_protocol::{
     control::CloseCode,
     limits::{UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, UNAUTHENTICATED_RECEIVE_WINDOW},
     link::Link,
-    tls,
 };
 use docxy_tests::docxy;
-use quinn::{ClientConfig, Endpoint, TransportConfig, VarInt};
+use quinn::{TransportConfig, VarInt};
 use tokio::{task::block_in_place, time::timeout};
 
 use crate::support::{
-    http_client::PATIENCE,
-    quic_client::{assert_others_are_served, dial, dial_with, hello, introduce, ping, say, verdict},
-    testbed::{World, invite},
+    http_client::REQUEST_TIMEOUT,
+    quic_client::{
+        assert_others_are_served, close_code, dial, dial_with, hello, ping, send_hello, send_stream,
+    },
+    quic_packets::{RETRY, first_datagram, reply_to},
+    testbed::{Testbed, invite},
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_who_talks_nonsense_is_hung_up_on_and_hurts_nobody() {
-    let mut world = World::new().await;
-    let link: Link = invite(&mut world.server, "phone").parse().unwrap();
+async fn an_invalid_first_message_closes_the_connection() {
+    let mut testbed = Testbed::new().await;
+    let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
     let noise: Vec<u8> = (0..200_u32).map(|n| (n * 7919 % 251) as u8).collect();
     for first in
         [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[0, 0, 0, 0], &[0, 0, 0, 9, 1], &noise, &ping(), b""]
     {
-        let connection = dial(&world, &link).await;
-        say(&connection, first).await;
-        assert_eq!(verdict(&connection).await, Some(CloseCode::ProtocolViolation), "{first:?}");
-        assert_others_are_served(&world).await;
+        let connection = dial(&testbed, &link).await;
+        send_stream(&connection, first).await;
+        assert_eq!(close_code(&connection).await, Some(CloseCode::ProtocolViolation), "{first:?}");
+        assert_others_are_served(&testbed).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_who_says_nothing_is_asked_nothing_and_hung_up_on() {
-    let mut world = World::new().await;
-    let link: Link = invite(&mut world.server, "phone").parse().unwrap();
-    let connection = dial(&world, &link).await;
+async fn no_request_starts_before_the_hello() {
+    let mut testbed = Testbed::new().await;
+    let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
+    let connection = dial(&testbed, &link).await;
     let (_silent, _) = connection.open_bi().await.unwrap();
     // A request that comes before the Hello has been accepted must not be begun.
-    say(&connection, &ping()).await;
-    assert_eq!(verdict(&connection).await, Some(CloseCode::HelloTimeout));
-    assert!(world.hub.request_log().snapshot().is_empty());
-    assert_others_are_served(&world).await;
+    send_stream(&connection, &ping()).await;
+    assert_eq!(close_code(&connection).await, Some(CloseCode::HelloTimeout));
+    assert!(testbed.hub.request_log().snapshot().is_empty());
+    assert_others_are_served(&testbed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hello_that_comes_byte_by_byte_is_not_waited_for() {
-    let mut world = World::new().await;
-    let link: Link = invite(&mut world.server, "phone").parse().unwrap();
-    let connection = dial(&world, &link).await;
+async fn a_slow_hello_times_out() {
+    let mut testbed = Testbed::new().await;
+    let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
+    let connection = dial(&testbed, &link).await;
     let (mut send, _receive) = connection.open_bi().await.unwrap();
     let started = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_millis(500));
@@ -64,20 +65,20 @@ async fn a_hello_that_comes_byte_by_byte_is_not_waited_for() {
             break;
         }
     }
-    assert_eq!(verdict(&connection).await, Some(CloseCode::HelloTimeout));
-    assert!(started.elapsed() < PATIENCE);
+    assert_eq!(close_code(&connection).await, Some(CloseCode::HelloTimeout));
+    assert!(started.elapsed() < REQUEST_TIMEOUT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_strangers_send_without_a_hello_costs_little_memory() {
+async fn data_without_a_hello_costs_little_memory() {
     const STRANGERS: u64 = 20;
-    let mut world = World::new().await;
-    let link: Link = invite(&mut world.server, "phone").parse().unwrap();
-    assert_others_are_served(&world).await;
-    let before = world.server.process().memory().unwrap().now;
+    let mut testbed = Testbed::new().await;
+    let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
+    assert_others_are_served(&testbed).await;
+    let before = testbed.server.process().memory().unwrap().now;
     let mut pushing = tokio::task::JoinSet::new();
     for _ in 0..STRANGERS {
-        let connection = dial(&world, &link).await;
+        let connection = dial(&testbed, &link).await;
         pushing.spawn(async move {
             let mut sent = 0;
             let mut streams = Vec::new();
@@ -99,102 +100,76 @@ async fn what_strangers_send_without_a_hello_costs_little_memory() {
                     break;
                 }
             }
-            assert_eq!(verdict(&connection).await, Some(CloseCode::HelloTimeout));
+            assert_eq!(close_code(&connection).await, Some(CloseCode::HelloTimeout));
             sent
         });
     }
-    assert_others_are_served(&world).await;
+    assert_others_are_served(&testbed).await;
     let mut most = 0;
     while let Some(sent) = pushing.join_next().await {
         most = most.max(sent.unwrap());
     }
     assert!(most <= u64::from(UNAUTHENTICATED_RECEIVE_WINDOW), "{most} bytes were taken from a stranger");
-    let grown = world.server.process().memory().unwrap().peak.saturating_sub(before);
+    let grown = testbed.server.process().memory().unwrap().peak.saturating_sub(before);
     assert!(grown < 32 << 20, "the server grew by {grown} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_is_refused_and_not_logged() {
-    let mut world = World::new().await;
-    let line = invite(&mut world.server, "phone");
+    let mut testbed = Testbed::new().await;
+    let line = invite(&mut testbed.server, "phone");
     let secret = line.split_once("phone:").unwrap().1.split_once('@').unwrap().0;
     let wrong = "wrongwrongwrongwrongwrongwrongwrongwrongwro";
     let link: Link = line.replace(secret, wrong).parse().unwrap();
-    let connection = dial(&world, &link).await;
-    let _control = introduce(&connection, &link).await;
-    assert_eq!(verdict(&connection).await, Some(CloseCode::UnknownClient));
-    let refused = block_in_place(|| docxy::count(&world.server.status().unwrap(), "refused")).unwrap();
+    let connection = dial(&testbed, &link).await;
+    let _control = send_hello(&connection, &link).await;
+    assert_eq!(close_code(&connection).await, Some(CloseCode::UnknownClient));
+    let refused = block_in_place(|| docxy::count(&testbed.server.status().unwrap(), "refused")).unwrap();
     assert_eq!(refused, 1);
-    let log = world.server.process().output();
+    let log = testbed.server.process().output();
     assert!(!log.is_empty() && !log.contains(secret) && !log.contains(wrong), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newcomer_must_prove_its_address_while_there_are_many_connections() {
-    let mut world = World::new().await;
-    let link: Link = invite(&mut world.server, "phone").parse().unwrap();
-    let server = world.server.address();
+async fn many_connections_make_the_server_send_retry() {
+    let mut testbed = Testbed::new().await;
+    let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
+    let server = testbed.server.address();
     let initial = first_datagram(&link).await;
     assert_ne!(reply_to(&initial, server)[0] & 0xf0, RETRY, "there is room");
     let mut strangers = Vec::new();
     for _ in 0..=UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY {
-        strangers.push(dial(&world, &link).await);
+        strangers.push(dial(&testbed, &link).await);
     }
     let initial = first_datagram(&link).await;
     assert_eq!(reply_to(&initial, server)[0] & 0xf0, RETRY, "{} connections", strangers.len());
     // Who can prove it gets in.
-    let connection = dial(&world, &link).await;
-    let _control = introduce(&connection, &link).await;
-    let receive = say(&connection, &ping()).await;
-    assert!(!crate::support::quic_client::answer(receive).await.unwrap().is_empty());
-    assert_others_are_served(&world).await;
-}
-
-/// The first four bits of a Retry packet (RFC 9000, section 17.2.5).
-pub(crate) const RETRY: u8 = 0xf0;
-
-/// What a client says first.
-pub(crate) async fn first_datagram(link: &Link) -> Vec<u8> {
-    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));
-    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let _connecting = endpoint.connect_with(config, socket.local_addr().unwrap(), "docxy.invalid").unwrap();
-    let mut datagram = vec![0; 2000];
-    let length = timeout(PATIENCE, socket.recv(&mut datagram)).await.unwrap().unwrap();
-    datagram.truncate(length);
-    datagram
-}
-
-/// The server's first reply to a datagram from an address of its own.
-pub(crate) fn reply_to(datagram: &[u8], server: SocketAddr) -> Vec<u8> {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.send_to(datagram, server).unwrap();
-    let mut reply = vec![0; 2000];
-    let length = block_in_place(|| socket.recv(&mut reply)).unwrap();
-    reply.truncate(length);
-    reply
+    let connection = dial(&testbed, &link).await;
+    let _control = send_hello(&connection, &link).await;
+    let receive = send_stream(&connection, &ping()).await;
+    assert!(!crate::support::quic_client::read_response(receive).await.unwrap().is_empty());
+    assert_others_are_served(&testbed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn noise_on_the_port_is_passed_over() {
-    let world = World::new().await;
+async fn random_datagrams_are_ignored() {
+    let testbed = Testbed::new().await;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for n in 0..2000_u32 {
         let datagram: Vec<u8> = (0..n % 1400).map(|i| (i * 31 + n * 17) as u8).collect();
-        socket.send_to(&datagram, world.server.address()).unwrap();
+        socket.send_to(&datagram, testbed.server.address()).unwrap();
         if n % 500 == 0 {
-            assert_others_are_served(&world).await;
+            assert_others_are_served(&testbed).await;
         }
     }
-    assert_others_are_served(&world).await;
-    let mut server = world.server;
+    assert_others_are_served(&testbed).await;
+    let mut server = testbed.server;
     assert!(server.process().wait_until_ended(Duration::ZERO).is_err(), "it still runs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_datagram_that_is_not_quic_gets_nothing_back() {
-    let world = World::new().await;
+async fn a_datagram_that_is_not_quic_gets_no_reply() {
+    let testbed = Testbed::new().await;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     // What scanners send: DNS, NTP, SNMP, SIP, STUN, DTLS, WireGuard, OpenVPN, IKE, HTTP, and padding.
@@ -219,22 +194,22 @@ async fn a_datagram_that_is_not_quic_gets_nothing_back() {
         &[0x7f; 1400],
         &[0xff; 1400],
     ] {
-        socket.send_to(probe, world.server.address()).unwrap();
+        socket.send_to(probe, testbed.server.address()).unwrap();
     }
     // The server has taken them off its socket by the time it has answered this, which came later.
-    assert_others_are_served(&world).await;
+    assert_others_are_served(&testbed).await;
     let mut reply = [0; 2000];
     let silence = socket.recv(&mut reply);
     assert!(silence.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock), "{silence:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_may_not_use_what_the_tunnel_does_not() {
-    let mut world = World::new().await;
-    let link: Link = invite(&mut world.server, "phone").parse().unwrap();
+async fn unused_quic_features_are_off() {
+    let mut testbed = Testbed::new().await;
+    let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
     let mut transport = TransportConfig::default();
     transport.max_concurrent_bidi_streams(VarInt::from_u32(100));
-    let connection = dial_with(&world, &link, transport).await;
+    let connection = dial_with(&testbed, &link, transport).await;
     assert_eq!(connection.max_datagram_size(), None, "datagrams are off");
     let uni = timeout(Duration::from_millis(500), connection.open_uni()).await;
     assert!(uni.is_err(), "no stream in one direction");

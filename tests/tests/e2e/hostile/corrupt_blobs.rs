@@ -3,36 +3,36 @@
 use docxy_tests::hub::{Fault, Rule};
 use http::StatusCode;
 
-use crate::support::testbed::{World, bytes};
+use crate::support::testbed::{Testbed, bytes};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_blob_ends_broken_and_the_log_names_the_hop() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn a_corrupt_blob_ends_incomplete_and_names_the_hop() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str())];
     for (seed, len, byte) in [(1, 3_000_000, 5), (2, 3_000_000, 2_999_999), (3, 300_000, 100_000), (4, 10, 9)]
     {
-        let (blob, path) = world.with_blob(seed, len);
-        world.hub.faults().arm(Rule::once(Fault::CorruptAt { byte }));
-        let answer = world.engine.get(&path, &headers).await;
-        assert_eq!(answer.status, StatusCode::OK);
-        assert!(!answer.whole, "byte {byte} of {len} is wrong, and it looks complete");
-        assert!(answer.body.len() as u64 <= len.saturating_sub(64 * 1024), "{} bytes", answer.body.len());
-        let health = world.engine.get("/health", &[]).await.json();
+        let (blob, path) = testbed.with_blob(seed, len);
+        testbed.hub.faults().arm(Rule::once(Fault::CorruptAt { byte }));
+        let response = testbed.engine.get(&path, &headers).await;
+        assert_eq!(response.status, StatusCode::OK);
+        assert!(!response.whole, "byte {byte} of {len} is wrong, and it looks complete");
+        assert!(response.body.len() as u64 <= len.saturating_sub(64 * 1024), "{} bytes", response.body.len());
+        let health = testbed.engine.get("/health", &[]).await.json();
         let reason = health["since_start"]["transfers"]["last_failure"]["reason"].as_str().unwrap();
         assert!(reason.starts_with("CDN: ") && reason.contains(blob.digest().as_str()), "{reason}");
-        let again = world.engine.get(&path, &headers).await;
+        let again = testbed.engine.get(&path, &headers).await;
         assert!(again.whole && again.body == bytes(&blob));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_of_a_blob_has_no_hash_to_be_checked_by() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
-    let (blob, path) = world.with_blob(1, 3_000_000);
+async fn a_range_of_a_blob_is_not_verified() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let (blob, path) = testbed.with_blob(1, 3_000_000);
     for (range, bytes) in [("bytes=5-", &bytes(&blob)[5..]), ("bytes=0-9", &bytes(&blob)[..10])] {
-        let answer = world.engine.get(&path, &[("authorization", &bearer), ("range", range)]).await;
-        assert!(answer.whole && answer.body == bytes, "{range}");
+        let response = testbed.engine.get(&path, &[("authorization", &bearer), ("range", range)]).await;
+        assert!(response.whole && response.body == bytes, "{range}");
     }
 }

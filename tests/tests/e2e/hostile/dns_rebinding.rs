@@ -4,39 +4,39 @@ use docxy_tests::hub::Site;
 use http::Method;
 
 use crate::support::{
-    raw_http::{Said, say},
-    testbed::{World, config, hub},
+    raw_http::{RawResponse, send_raw},
+    testbed::{Testbed, config, hub},
 };
 
 /// The code of an error in the registry's format.
-fn code(said: &Said) -> String {
-    let body = String::from_utf8_lossy(said.body()).into_owned();
-    let error: serde_json::Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{said:?}"));
+fn code(received: &RawResponse) -> String {
+    let body = String::from_utf8_lossy(received.body()).into_owned();
+    let error: serde_json::Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{received:?}"));
     error["errors"][0]["code"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_web_page_that_points_its_own_name_at_localhost_is_refused() {
-    let world = World::new().await;
-    let port = world.client.address().port();
+async fn a_foreign_host_name_is_refused() {
+    let testbed = Testbed::new().await;
+    let port = testbed.client.address().port();
     for host in
         ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "box.lan", "[::2]"]
     {
         let host = format!("{host}:{port}");
         for path in ["/v2/", "/auth/token?service=registry.docker.io", "/health", "/nowhere"] {
-            let answer = world.engine.get(path, &[("host", &host)]).await;
-            let (status, code, message) = answer.fault("request");
+            let response = testbed.engine.get(path, &[("host", &host)]).await;
+            let (status, code, message) = response.fault("request");
             assert_eq!((status, code.as_str()), (421, "DENIED"), "{host} {path}");
             assert!(message.contains(&host) && message.contains("--host"), "{message}");
         }
     }
-    assert!(world.hub.request_log().of(Site::Registry).is_empty());
+    assert!(testbed.hub.request_log().of(Site::Registry).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_without_a_host_or_with_two_is_refused() {
-    let world = World::new().await;
-    let address = world.client.address();
+async fn a_request_needs_exactly_one_host() {
+    let testbed = Testbed::new().await;
+    let address = testbed.client.address();
     for hosts in [
         String::new(),
         "Host:\r\n".to_owned(),
@@ -45,43 +45,43 @@ async fn a_request_without_a_host_or_with_two_is_refused() {
         format!("Host: {address}\r\nHost: {address}\r\n"),
     ] {
         let request = format!("GET /v2/ HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
-        let said = say(address, request.as_bytes()).await;
-        assert_eq!((said.status(), code(&said).as_str()), (421, "DENIED"), "{hosts:?}");
+        let received = send_raw(address, request.as_bytes()).await;
+        assert_eq!((received.status(), code(&received).as_str()), (421, "DENIED"), "{hosts:?}");
     }
-    assert!(world.hub.request_log().of(Site::Registry).is_empty());
+    assert!(testbed.hub.request_log().of(Site::Registry).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_given_with_host_is_served_and_its_realm_is_there() {
+async fn a_configured_host_name_is_served() {
     let hub = hub().await;
     let config = config(&hub);
-    let world = World::with(hub, &config, &["--host", "box.lan"]);
-    let port = world.client.address().port();
+    let testbed = Testbed::with(hub, &config, &["--host", "box.lan"]);
+    let port = testbed.client.address().port();
     let host = format!("box.lan:{port}");
-    let answer = world.engine.get("/v2/", &[("host", &host)]).await;
+    let response = testbed.engine.get("/v2/", &[("host", &host)]).await;
     let realm = format!("realm=\"http://{host}/auth/token\"");
-    assert!(answer.header("www-authenticate").contains(&realm), "{answer:?}");
-    let foreign = world.engine.get("/v2/", &[("host", "other.lan")]).await;
+    assert!(response.header("www-authenticate").contains(&realm), "{response:?}");
+    let foreign = testbed.engine.get("/v2/", &[("host", "other.lan")]).await;
     assert_eq!(foreign.fault("request").0, 421);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_realm_cannot_be_injected_by_a_host_header() {
-    let world = World::new().await;
-    let address = world.client.address();
+async fn a_host_header_cannot_change_the_realm() {
+    let testbed = Testbed::new().await;
+    let address = testbed.client.address();
     for host in ["127.0.0.1\",realm=\"http://evil.example", "127.0.0.1/x?", "u@127.0.0.1", "127.0.0.1:80:80"]
     {
         let request = format!("GET /v2/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        let said = say(address, request.as_bytes()).await;
-        assert_eq!(said.status(), 421, "{host}");
-        assert!(!said.head().contains("www-authenticate"), "{}", said.head());
+        let received = send_raw(address, request.as_bytes()).await;
+        assert_eq!(received.status(), 421, "{host}");
+        assert!(!received.head().contains("www-authenticate"), "{}", received.head());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_web_page_cannot_make_a_browser_ask_for_it() {
-    let world = World::new().await;
-    let ours = format!("http://{}", world.client.address());
+async fn requests_from_web_pages_are_refused() {
+    let testbed = Testbed::new().await;
+    let ours = format!("http://{}", testbed.client.address());
     for page in [
         &[("origin", "https://evil.example")][..],
         &[("origin", "null")],
@@ -95,11 +95,11 @@ async fn a_web_page_cannot_make_a_browser_ask_for_it() {
         for path in ["/", "/health", "/metrics", "/v2/", "/v2/library/hello/manifests/latest", "/auth/token"]
         {
             for method in [Method::GET, Method::POST, Method::HEAD] {
-                let answer = world.engine.ask(method.clone(), path, page).await;
-                assert_eq!(answer.status, 403, "{method} {path} for {page:?}");
-                assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
+                let response = testbed.engine.request(method.clone(), path, page).await;
+                assert_eq!(response.status, 403, "{method} {path} for {page:?}");
+                assert!(response.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
                 if method != Method::HEAD {
-                    let (_, code, message) = answer.fault("request");
+                    let (_, code, message) = response.fault("request");
                     assert_eq!(code, "DENIED");
                     assert!(message.contains("web page"), "{message}");
                 }
@@ -114,10 +114,10 @@ async fn a_web_page_cannot_make_a_browser_ask_for_it() {
         ("sec-fetch-site", "cross-site"),
         ("sec-fetch-mode", "cors"),
     ];
-    let answer = world.engine.ask(Method::OPTIONS, "/v2/", &preflight).await;
-    assert_eq!(answer.status, 403);
-    assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
-    assert!(world.hub.request_log().snapshot().is_empty(), "nothing was asked upstream");
+    let response = testbed.engine.request(Method::OPTIONS, "/v2/", &preflight).await;
+    assert_eq!(response.status, 403);
+    assert!(response.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
+    assert!(testbed.hub.request_log().snapshot().is_empty(), "nothing was asked upstream");
 
     for (path, headers, status) in [
         // Typed into the address bar, and from a page of our own.
@@ -126,9 +126,9 @@ async fn a_web_page_cannot_make_a_browser_ask_for_it() {
         ("/v2/", &[("sec-fetch-site", "none")], 401),
         ("/v2/", &[], 401),
     ] {
-        assert_eq!(world.engine.get(path, headers).await.status, status, "{path} {headers:?}");
+        assert_eq!(testbed.engine.get(path, headers).await.status, status, "{path} {headers:?}");
     }
     // Nor is anything offered to a page that asks without saying that it is one.
-    let answer = world.engine.ask(Method::OPTIONS, "/v2/", &[]).await;
-    assert_eq!(answer.fault("request").0, 405);
+    let response = testbed.engine.request(Method::OPTIONS, "/v2/", &[]).await;
+    assert_eq!(response.fault("request").0, 405);
 }

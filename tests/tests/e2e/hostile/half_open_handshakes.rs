@@ -21,11 +21,11 @@ use docxy_protocol::{
 use quinn::{ClientConfig, Connecting, Endpoint};
 use tokio::{net::UdpSocket, task::JoinSet, time::timeout};
 
-use crate::{
-    auth::unauthenticated::{RETRY, first_datagram, reply_to},
-    support::http_client::PATIENCE,
-    support::quic_client::{assert_others_are_served, dial, introduce, verdict},
-    support::testbed::{World, client, invite},
+use crate::support::{
+    http_client::REQUEST_TIMEOUT,
+    quic_client::{assert_others_are_served, close_code, dial, send_hello},
+    quic_packets::{RETRY, first_datagram, reply_to},
+    testbed::{Testbed, client, invite},
 };
 
 /// As many as kept everybody out once.
@@ -70,7 +70,7 @@ impl HalfOpen {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(PATIENCE, all).await.expect("a Retry for each");
+        timeout(REQUEST_TIMEOUT, all).await.expect("a Retry for each");
     }
 }
 
@@ -102,37 +102,37 @@ async fn pass_retries(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_handshakes_that_never_end_keep_no_client_out() {
-    let mut world = World::new().await;
-    let links = ["phone", "tablet"].map(|name| invite(&mut world.server, name));
+async fn thousands_of_half_open_handshakes_block_no_client() {
+    let mut testbed = Testbed::new().await;
+    let links = ["phone", "tablet"].map(|name| invite(&mut testbed.server, name));
     let link: Link = links[0].parse().unwrap();
-    assert_others_are_served(&world).await;
-    let before = world.server.process().memory().unwrap().now;
-    let server = world.server.address();
+    assert_others_are_served(&testbed).await;
+    let before = testbed.server.process().memory().unwrap().now;
+    let server = testbed.server.address();
     // From the network that clients come from, and from another one.
     let mut near = HalfOpen::from([127, 0, 0, 2], server).await;
     let mut far = HalfOpen::from([127, 0, 9, 9], server).await;
     for _ in 0..7 {
         near.open(&link, ATTACK / 14).await;
         far.open(&link, ATTACK / 14).await;
-        assert_others_are_served(&world).await;
+        assert_others_are_served(&testbed).await;
     }
-    let newcomer = dial(&world, &link).await;
-    let _control = introduce(&newcomer, &link).await;
+    let newcomer = dial(&testbed, &link).await;
+    let _control = send_hello(&newcomer, &link).await;
     let second = client(&links[1], &[]);
-    assert_others_are_served(&world).await;
+    assert_others_are_served(&testbed).await;
     assert!(newcomer.close_reason().is_none());
     drop(second);
-    let grown = world.server.process().memory().unwrap().peak.saturating_sub(before);
+    let grown = testbed.server.process().memory().unwrap().peak.saturating_sub(before);
     let most = UNAUTHENTICATED_CONNECTIONS_MAX as u64 * (256 << 10);
     assert!(grown < most, "the server grew by {grown} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_never_ends_is_closed_after_its_deadline_whatever_it_sends() {
-    let mut world = World::new().await;
-    let link: Link = invite(&mut world.server, "phone").parse().unwrap();
-    let server = world.server.address();
+async fn a_half_open_handshake_is_closed_at_its_deadline() {
+    let mut testbed = Testbed::new().await;
+    let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
+    let server = testbed.server.address();
     let opened = Instant::now();
     let mut half_open = HalfOpen::from([127, 0, 0, 2], server).await;
     half_open.open(&link, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY + 10).await;
@@ -148,16 +148,16 @@ async fn a_handshake_that_never_ends_is_closed_after_its_deadline_whatever_it_se
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_ends_does_not_wait_for_strangers() {
-    let mut world = World::new().await;
-    let link: Link = invite(&mut world.server, "phone").parse().unwrap();
-    let mut half_open = HalfOpen::from([127, 0, 0, 2], world.server.address()).await;
+async fn shutdown_does_not_wait_for_handshakes() {
+    let mut testbed = Testbed::new().await;
+    let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
+    let mut half_open = HalfOpen::from([127, 0, 0, 2], testbed.server.address()).await;
     half_open.open(&link, 10).await;
-    let silent = dial(&world, &link).await;
-    world.server.process().signal("TERM").unwrap();
-    assert_eq!(verdict(&silent).await, Some(CloseCode::Draining));
+    let silent = dial(&testbed, &link).await;
+    testbed.server.process().signal("TERM").unwrap();
+    assert_eq!(close_code(&silent).await, Some(CloseCode::Draining));
     let ended =
-        tokio::task::block_in_place(|| world.server.process().wait_until_ended(AUTHENTICATION_TIMEOUT / 2));
+        tokio::task::block_in_place(|| testbed.server.process().wait_until_ended(AUTHENTICATION_TIMEOUT / 2));
     assert!(ended.unwrap().success());
 }
 

@@ -14,9 +14,9 @@ use tokio::{
 };
 
 use crate::support::{
-    http_client::{ANY, PATIENCE},
-    raw_http::{End, Raw},
-    testbed::World,
+    http_client::{ANY, REQUEST_TIMEOUT},
+    raw_http::{End, RawConnection},
+    testbed::Testbed,
 };
 
 /// More than there may be.
@@ -32,7 +32,7 @@ const TRICKLE: Duration = Duration::from_millis(500);
 struct Crowd {
     what: &'static str,
     first: String,
-    /// Whether the answer to that is awaited, so that the connection is idle.
+    /// Whether the response to that is awaited, so that the connection is idle.
     is_answered: bool,
     /// Whether more bytes follow, one at a time.
     trickles: bool,
@@ -70,11 +70,11 @@ fn allow_many_descriptors() {
 async fn gather(crowd: &Crowd, address: SocketAddr) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for _ in 0..CROWD {
-        let mut stream = timeout(PATIENCE, TcpStream::connect(address)).await.unwrap().unwrap();
+        let mut stream = timeout(REQUEST_TIMEOUT, TcpStream::connect(address)).await.unwrap().unwrap();
         // Who has been closed by now has made room.
         let _ = stream.write_all(crowd.first.as_bytes()).await;
         if crowd.is_answered {
-            let _ = timeout(PATIENCE, stream.read(&mut [0; 64])).await.unwrap();
+            let _ = timeout(REQUEST_TIMEOUT, stream.read(&mut [0; 64])).await.unwrap();
         }
         streams.push(stream);
     }
@@ -82,10 +82,10 @@ async fn gather(crowd: &Crowd, address: SocketAddr) -> Vec<TcpStream> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_does_not_wait_for_780_connections_that_say_nothing_whole() {
+async fn a_pull_does_not_wait_for_780_idle_connections() {
     allow_many_descriptors();
-    let world = World::new().await;
-    let address = world.client.address();
+    let testbed = Testbed::new().await;
+    let address = testbed.client.address();
     let mut slow = Vec::new();
     for crowd in crowds(address) {
         let mut streams = gather(&crowd, address).await;
@@ -102,9 +102,9 @@ async fn a_pull_does_not_wait_for_780_connections_that_say_nothing_whole() {
         });
         let started = Instant::now();
         let pull = async {
-            let bearer = world.engine.anonymous("library/hello").await;
+            let bearer = testbed.engine.anonymous("library/hello").await;
             let path = "/v2/library/hello/manifests/latest";
-            world.engine.get(path, &[("authorization", &bearer), ANY]).await.status
+            testbed.engine.get(path, &[("authorization", &bearer), ANY]).await.status
         };
         match timeout(SECONDS, pull).await {
             Ok(status) => assert_eq!(status, StatusCode::OK, "{}", crowd.what),
@@ -117,20 +117,25 @@ async fn a_pull_does_not_wait_for_780_connections_that_say_nothing_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_that_does_not_come_is_refused_and_its_connection_closed() {
-    let world = World::new().await;
-    let address = world.client.address();
+async fn an_incomplete_form_is_400_and_closes() {
+    let testbed = Testbed::new().await;
+    let address = testbed.client.address();
     let head = format!("POST /auth/token HTTP/1.1\r\nhost: {address}\r\n");
     let started = Instant::now();
     let (stalled, chunked) = (
-        Raw::say(address, format!("{head}content-length: 100\r\n\r\ngrant_type=").as_bytes()).await,
-        Raw::say(address, format!("{head}transfer-encoding: chunked\r\n\r\n5\r\ngrant\r\n").as_bytes()).await,
+        RawConnection::send(address, format!("{head}content-length: 100\r\n\r\ngrant_type=").as_bytes())
+            .await,
+        RawConnection::send(
+            address,
+            format!("{head}transfer-encoding: chunked\r\n\r\n5\r\ngrant\r\n").as_bytes(),
+        )
+        .await,
     );
     for (raw, what) in [(stalled, "stalled"), (chunked, "chunked")] {
-        let said = raw.rest().await;
-        assert_eq!((said.status(), said.end), (400, End::Fin), "{what}");
-        assert!(said.head().contains("connection: close"), "{}", said.head());
-        let body = String::from_utf8_lossy(said.body());
+        let received = raw.rest().await;
+        assert_eq!((received.status(), received.end), (400, End::Fin), "{what}");
+        assert!(received.head().contains("connection: close"), "{}", received.head());
+        let body = String::from_utf8_lossy(received.body());
         assert!(body.contains("docxy: request: the form was not whole within 10 s"), "{body}");
     }
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
@@ -138,7 +143,7 @@ async fn a_form_that_does_not_come_is_refused_and_its_connection_closed() {
     // One that comes in time is answered on a connection that stays.
     let form = "grant_type=password&username=alice&password=wrong&service=registry.docker.io";
     let request = format!("{head}content-length: {}\r\n\r\n{form}", form.len());
-    let mut raw = Raw::say(address, request.as_bytes()).await;
+    let mut raw = RawConnection::send(address, request.as_bytes()).await;
     raw.read_body(1).await;
     assert_eq!(raw.status(), 401);
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use docxy_protocol::{control::CloseCode, link::Link};
-use docxy_tests::process::{PATIENCE, Process};
+use docxy_tests::process::{PROCESS_TIMEOUT, Process};
 use futures_util::future::join_all;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use crate::support::{
-    quic_client::{dial, introduce, say, verdict},
-    testbed::{World, invite},
+    quic_client::{close_code, dial, send_hello, send_stream},
+    testbed::{Testbed, invite},
 };
 
 /// Requests of each kind. Each used to cost some 250 bytes, and one with a long path as much as that.
@@ -33,9 +33,9 @@ fn allowed(kinds: u64, since: Instant) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_refused_do_not_fill_the_disk() {
-    let mut world = World::new().await;
-    let host = world.client.address();
+async fn refused_requests_do_not_fill_the_disk() {
+    let mut testbed = Testbed::new().await;
+    let host = testbed.client.address();
     let long = "x".repeat(4000);
     let kinds = [
         "GET /v2/ HTTP/1.1\r\nhost: evil.example\r\n\r\n".to_owned(),
@@ -55,11 +55,11 @@ async fn requests_that_are_refused_do_not_fill_the_disk() {
         format!("GET /v2/a/tags/list?ns=unlisted.example HTTP/1.1\r\nhost: {host}\r\n\r\n"),
     ];
     let started = Instant::now();
-    let before = world.client.process().output_size();
+    let before = testbed.client.process().output_size();
     for request in &kinds {
-        flood(world.client.address(), request).await;
+        flood(testbed.client.address(), request).await;
     }
-    let grown = settled(world.client.process()) - before;
+    let grown = settled(testbed.client.process()) - before;
     let allowed = allowed(kinds.len() as u64, started);
     println!("{} requests cost {grown} bytes of the log, of {allowed} allowed", REQUESTS * kinds.len());
     assert!(grown < allowed, "{grown} bytes for {allowed}");
@@ -72,10 +72,10 @@ async fn flood(to: std::net::SocketAddr, request: &str) {
     let mut stream = TcpStream::connect(to).await.unwrap();
     let mut buffer = vec![0; 64 * 1024];
     for _ in 0..REQUESTS {
-        // One at a time: an answer is much shorter than the buffer, and comes in one piece or two.
+        // One at a time: a response is much shorter than the buffer, and comes in one piece or two.
         let written = stream.write_all(request.as_bytes()).await;
         let read = match written {
-            Ok(()) => timeout(PATIENCE, stream.read(&mut buffer)).await.expect("an answer"),
+            Ok(()) => timeout(PROCESS_TIMEOUT, stream.read(&mut buffer)).await.expect("a response"),
             Err(error) => Err(error),
         };
         if !matches!(read, Ok(1..)) {
@@ -85,29 +85,29 @@ async fn flood(to: std::net::SocketAddr, request: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_do_not_fill_the_servers_disk() {
-    let mut world = World::new().await;
-    let line = invite(&mut world.server, "phone");
+async fn unauthenticated_connections_do_not_fill_the_disk() {
+    let mut testbed = Testbed::new().await;
+    let line = invite(&mut testbed.server, "phone");
     let link: Link = line.parse().unwrap();
     let secret = line.split_once("phone:").unwrap().1.split_once('@').unwrap().0;
     let wrong: Link = line.replace(secret, "wrongwrongwrongwrongwrongwrongwrongwrongwro").parse().unwrap();
     let started = Instant::now();
-    let before = world.server.process().output_size();
+    let before = testbed.server.process().output_size();
     let talks_nonsense = async || {
-        let connection = dial(&world, &link).await;
-        say(&connection, b"GET / HTTP/1.1\r\n\r\n").await;
-        assert_eq!(verdict(&connection).await, Some(CloseCode::ProtocolViolation));
+        let connection = dial(&testbed, &link).await;
+        send_stream(&connection, b"GET / HTTP/1.1\r\n\r\n").await;
+        assert_eq!(close_code(&connection).await, Some(CloseCode::ProtocolViolation));
     };
     let has_a_wrong_secret = async || {
-        let connection = dial(&world, &wrong).await;
-        let _control = introduce(&connection, &wrong).await;
-        assert_eq!(verdict(&connection).await, Some(CloseCode::UnknownClient));
+        let connection = dial(&testbed, &wrong).await;
+        let _control = send_hello(&connection, &wrong).await;
+        assert_eq!(close_code(&connection).await, Some(CloseCode::UnknownClient));
     };
     for _ in 0..STRANGERS / AT_A_TIME {
         join_all((0..AT_A_TIME).map(|_| talks_nonsense())).await;
         join_all((0..AT_A_TIME).map(|_| has_a_wrong_secret())).await;
     }
-    let grown = settled(world.server.process()) - before;
+    let grown = settled(testbed.server.process()) - before;
     let allowed = allowed(2, started);
     println!("{} strangers cost {grown} bytes of the log, of {allowed} allowed", 2 * STRANGERS);
     assert!(grown < allowed && grown > 1000, "{grown} bytes for {allowed}");
@@ -117,7 +117,7 @@ async fn strangers_do_not_fill_the_servers_disk() {
 fn settled(process: &mut Process) -> u64 {
     let mut last = (process.output_size(), Instant::now());
     block_in_place(|| {
-        process.wait_for("be quiet", PATIENCE, |process| {
+        process.wait_for("be quiet", PROCESS_TIMEOUT, |process| {
             let now = process.output_size();
             if now != last.0 {
                 last = (now, Instant::now());

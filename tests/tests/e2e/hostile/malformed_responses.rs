@@ -9,8 +9,8 @@ use flate2::{Compression, write::GzEncoder};
 use http::StatusCode;
 
 use crate::support::{
-    raw_http::{End, Raw, Said},
-    scripted_registry::{Crooked, reply},
+    raw_http::{End, RawConnection, RawResponse},
+    scripted_registry::{ScriptedRegistry, reply},
 };
 
 const HTML: &str = "<!DOCTYPE html><html><body>Bad gateway, says nginx</body></html>";
@@ -35,7 +35,7 @@ fn chunked(len: usize, whole: bool) -> Vec<u8> {
     body
 }
 
-fn answer(path: &str) -> Vec<u8> {
+fn response(path: &str) -> Vec<u8> {
     let html = format!("Content-Type: text/html\r\nContent-Length: {}\r\n", HTML.len());
     let repository = path.split('/').nth(2).unwrap_or_default();
     match repository {
@@ -68,8 +68,8 @@ fn answer(path: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_never_sees_html() {
-    let crooked = Crooked::new(answer).await;
+async fn html_errors_are_replaced() {
+    let crooked = ScriptedRegistry::new(response).await;
     for (repository, status, manifest_code, blob_code) in [
         ("html-401", 401, "UNAUTHORIZED", "UNAUTHORIZED"),
         ("html-403", 403, "DENIED", "DENIED"),
@@ -77,89 +77,100 @@ async fn an_engine_never_sees_html() {
         ("html-429", 429, "TOOMANYREQUESTS", "TOOMANYREQUESTS"),
         ("html-502", 502, "UNAVAILABLE", "UNAVAILABLE"),
     ] {
-        for (path, code) in
-            [(Crooked::manifest(repository), manifest_code), (Crooked::blob(repository), blob_code)]
-        {
-            let answer = crooked.world.engine.get(&path, &[]).await;
-            let (seen, seen_code, message) = answer.error();
+        for (path, code) in [
+            (ScriptedRegistry::manifest(repository), manifest_code),
+            (ScriptedRegistry::blob(repository), blob_code),
+        ] {
+            let response = crooked.testbed.engine.get(&path, &[]).await;
+            let (seen, seen_code, message) = response.error();
             assert_eq!((seen, seen_code.as_str()), (status, code), "{path}");
             assert!(!message.contains('<'), "{message}");
-            assert_eq!(answer.header("content-length"), answer.body.len().to_string());
-            assert_eq!(answer.header("retry-after"), if status == 429 { "3" } else { "" });
+            assert_eq!(response.header("content-length"), response.body.len().to_string());
+            assert_eq!(response.header("retry-after"), if status == 429 { "3" } else { "" });
         }
     }
-    let (status, code, _) = crooked.world.engine.get(&Crooked::manifest("huge-error"), &[]).await.error();
+    let (status, code, _) =
+        crooked.testbed.engine.get(&ScriptedRegistry::manifest("huge-error"), &[]).await.error();
     assert!(matches!(status, 500 | 502) && code == "UNAVAILABLE", "{status} {code}");
-    let answer = crooked.world.engine.get(&Crooked::manifest("no-http"), &[]).await;
-    assert_eq!(answer.fault("registry").0, 502);
+    let response = crooked.testbed.engine.get(&ScriptedRegistry::manifest("no-http"), &[]).await;
+    assert_eq!(response.fault("registry").0, 502);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packed_content_stays_packed() {
-    let crooked = Crooked::new(answer).await;
-    for path in [Crooked::blob("gzip"), Crooked::manifest("gzip")] {
-        let answer = crooked.world.engine.get(&path, &[("accept-encoding", "gzip")]).await;
-        assert_eq!(answer.header("content-encoding"), "gzip");
-        assert!(answer.whole && answer.body == packed(), "{path}");
+async fn encoded_content_stays_encoded() {
+    let crooked = ScriptedRegistry::new(response).await;
+    for path in [ScriptedRegistry::blob("gzip"), ScriptedRegistry::manifest("gzip")] {
+        let response = crooked.testbed.engine.get(&path, &[("accept-encoding", "gzip")]).await;
+        assert_eq!(response.header("content-encoding"), "gzip");
+        assert!(response.whole && response.body == packed(), "{path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_layer_of_unknown_length_arrives_whole() {
-    let crooked = Crooked::new(answer).await;
+    let crooked = ScriptedRegistry::new(response).await;
     for repository in ["chunked", "until-close"] {
         let content = vec![b'x'; 700_000];
-        let answer = crooked.world.engine.get(&Crooked::blob_of(repository, &content), &[]).await;
-        assert_eq!(answer.status, StatusCode::OK);
-        assert_eq!(answer.header("content-length"), "", "unknown is not zero");
-        assert!(answer.whole && answer.body == content, "{repository}");
+        let response =
+            crooked.testbed.engine.get(&ScriptedRegistry::blob_of(repository, &content), &[]).await;
+        assert_eq!(response.status, StatusCode::OK);
+        assert_eq!(response.header("content-length"), "", "unknown is not zero");
+        assert!(response.whole && response.body == content, "{repository}");
         let other =
-            Raw::get(crooked.world.client.address(), &Crooked::blob(repository), &[]).await.rest().await;
+            RawConnection::get(crooked.testbed.client.address(), &ScriptedRegistry::blob(repository), &[])
+                .await
+                .rest()
+                .await;
         assert!(!ends_whole(&other), "not what its digest says, and seen as whole");
     }
 }
 
-/// Whether a chunked answer has its last chunk.
-fn ends_whole(said: &Said) -> bool {
-    said.body().ends_with(b"\r\n0\r\n\r\n")
+/// Whether a chunked response has its last chunk.
+fn ends_whole(received: &RawResponse) -> bool {
+    received.body().ends_with(b"\r\n0\r\n\r\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_of_unknown_length_that_breaks_off_has_no_end() {
-    let crooked = Crooked::new(answer).await;
-    let raw = Raw::get(crooked.world.client.address(), &Crooked::blob("chunked-cut"), &[]).await;
-    let said = raw.rest().await;
-    assert_eq!((said.status(), said.end), (200, End::Fin));
-    assert!(said.head().contains("transfer-encoding: chunked\r\n"), "{}", said.head());
-    assert!(!ends_whole(&said), "looks whole");
+async fn a_truncated_layer_of_unknown_length_is_incomplete() {
+    let crooked = ScriptedRegistry::new(response).await;
+    let raw =
+        RawConnection::get(crooked.testbed.client.address(), &ScriptedRegistry::blob("chunked-cut"), &[])
+            .await;
+    let received = raw.rest().await;
+    assert_eq!((received.status(), received.end), (200, End::Fin));
+    assert!(received.head().contains("transfer-encoding: chunked\r\n"), "{}", received.head());
+    assert!(!ends_whole(&received), "looks whole");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_is_shorter_than_announced_is_seen_to_be_broken() {
+async fn a_layer_shorter_than_its_length_is_incomplete() {
     for (repository, len, most) in [("too-short", 900_000, 700_000), ("too-short-small", 9000, 7000)] {
         let asked = AtomicBool::new(false);
         // Asked for the rest, it has never heard of it.
-        let crooked = Crooked::new(move |path| match asked.swap(true, Ordering::Relaxed) {
-            false => answer(path),
+        let crooked = ScriptedRegistry::new(move |path| match asked.swap(true, Ordering::Relaxed) {
+            false => response(path),
             true => reply("404 Not Found", "Content-Length: 0\r\n", ""),
         });
         let crooked = crooked.await;
-        let said =
-            Raw::get(crooked.world.client.address(), &Crooked::blob(repository), &[]).await.rest().await;
-        assert!(said.head().contains(&format!("content-length: {len}\r\n")), "{}", said.head());
-        assert!(said.body().len() <= most, "{} bytes", said.body().len());
-        assert_eq!(said.end, End::Fin, "{repository}");
+        let received =
+            RawConnection::get(crooked.testbed.client.address(), &ScriptedRegistry::blob(repository), &[])
+                .await
+                .rest()
+                .await;
+        assert!(received.head().contains(&format!("content-length: {len}\r\n")), "{}", received.head());
+        assert!(received.body().len() <= most, "{} bytes", received.body().len());
+        assert_eq!(received.end, End::Fin, "{repository}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_of_another_hop_are_not_passed_on_and_repeated_ones_stay_repeated() {
-    let crooked = Crooked::new(answer).await;
-    let answer = crooked.world.engine.get(&Crooked::manifest("headers"), &[]).await;
-    let warnings: Vec<_> = answer.headers.get_all("warning").iter().collect();
+async fn hop_by_hop_headers_are_removed() {
+    let crooked = ScriptedRegistry::new(response).await;
+    let response = crooked.testbed.engine.get(&ScriptedRegistry::manifest("headers"), &[]).await;
+    let warnings: Vec<_> = response.headers.get_all("warning").iter().collect();
     assert_eq!(warnings, ["299 - \"one\"", "299 - \"two\""]);
-    assert_eq!((answer.header("x-odd"), answer.header("oci-subject")), ("kept", "sha256:0"));
+    assert_eq!((response.header("x-odd"), response.header("oci-subject")), ("kept", "sha256:0"));
     for gone in ["x-hop", "keep-alive", "set-cookie", "strict-transport-security"] {
-        assert_eq!(answer.header(gone), "", "{gone}");
+        assert_eq!(response.header(gone), "", "{gone}");
     }
 }

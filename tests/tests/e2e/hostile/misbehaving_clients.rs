@@ -8,15 +8,16 @@ use docxy_protocol::{
     link::Link,
     transport,
 };
-use docxy_tests::process::PATIENCE;
+use docxy_tests::process::PROCESS_TIMEOUT;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::task::block_in_place;
 
 use crate::support::{
     quic_client::{
-        answer, assert_others_are_served, dial, dial_with, hello, introduce, ping, pull, say, segment,
+        assert_others_are_served, dial, dial_with, hello, ping, pull, read_response, segment, send_hello,
+        send_stream,
     },
-    testbed::{World, invite},
+    testbed::{Testbed, invite},
 };
 
 /// What counts as "at once" on a busy machine.
@@ -32,50 +33,50 @@ struct Mad {
 }
 
 impl Mad {
-    async fn new(world: &mut World) -> Self {
-        let link: Link = invite(&mut world.server, "phone").parse().unwrap();
-        let connection = dial(world, &link).await;
-        let control = introduce(&connection, &link).await;
+    async fn new(testbed: &mut Testbed) -> Self {
+        let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
+        let connection = dial(testbed, &link).await;
+        let control = send_hello(&connection, &link).await;
         Self { connection, _control: control }
     }
 
     /// Its connection stands: one bad stream costs that stream.
     async fn assert_still_served(&self) {
-        let receive = say(&self.connection, &ping()).await;
-        assert!(!answer(receive).await.unwrap().is_empty());
+        let receive = send_stream(&self.connection, &ping()).await;
+        assert!(!read_response(receive).await.unwrap().is_empty());
     }
 }
 
-async fn assert_others_are_served_at_once(world: &World) {
+async fn assert_others_are_served_at_once(testbed: &Testbed) {
     let started = Instant::now();
-    assert_others_are_served(world).await;
+    assert_others_are_served(testbed).await;
     assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
 }
 
-fn assert_little_memory(world: &mut World) {
-    let peak = world.server.process().memory().unwrap().peak;
+fn assert_little_memory(testbed: &mut Testbed) {
+    let peak = testbed.server.process().memory().unwrap().peak;
     println!("peak RSS of the server: {:.1} MiB", peak as f64 / f64::from(1 << 20));
     assert!(peak < MOST, "the server took {peak} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_talks_nonsense_loses_that_stream_and_nothing_else() {
-    let mut world = World::new().await;
-    let mad = Mad::new(&mut world).await;
-    let link: Link = invite(&mut world.server, "tablet").parse().unwrap();
+async fn an_invalid_stream_is_reset_alone() {
+    let mut testbed = Testbed::new().await;
+    let mad = Mad::new(&mut testbed).await;
+    let link: Link = invite(&mut testbed.server, "tablet").parse().unwrap();
     // Among them, a second Hello.
     for nonsense in [&b"nonsense"[..], &[0xff; 64], &[], &[0, 0], &hello(&link)] {
-        let answer = answer(say(&mad.connection, nonsense).await).await;
-        assert!(answer.is_err(), "{answer:?} for {nonsense:?}");
+        let response = read_response(send_stream(&mad.connection, nonsense).await).await;
+        assert!(response.is_err(), "{response:?} for {nonsense:?}");
     }
-    assert_others_are_served_at_once(&world).await;
+    assert_others_are_served_at_once(&testbed).await;
     mad.assert_still_served().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heads_that_are_huge_or_of_many_headers_are_not_taken() {
-    let mut world = World::new().await;
-    let mad = Mad::new(&mut world).await;
+async fn oversize_request_heads_are_refused() {
+    let mut testbed = Testbed::new().await;
+    let mad = Mad::new(&mut testbed).await;
     let frame = |length: usize, payload: &[u8]| [&(length as u32).to_be_bytes()[..], payload].concat();
     // A ping with as many header lines as fit, of which each is two empty texts; and one that claims
     // to have a million.
@@ -92,99 +93,99 @@ async fn heads_that_are_huge_or_of_many_headers_are_not_taken() {
             frame(million.len(), &million),
             frame(enormous.len(), &enormous),
         ] {
-            let answer = answer(say(&mad.connection, &head).await).await;
-            assert!(answer.is_err(), "{answer:?}");
+            let response = read_response(send_stream(&mad.connection, &head).await).await;
+            assert!(response.is_err(), "{response:?}");
         }
     }
-    assert_others_are_served_at_once(&world).await;
+    assert_others_are_served_at_once(&testbed).await;
     mad.assert_still_served().await;
-    assert_little_memory(&mut world);
+    assert_little_memory(&mut testbed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_that_say_nothing_or_a_byte_now_and_then_are_given_up() {
-    let mut world = World::new().await;
-    let mad = Mad::new(&mut world).await;
+async fn idle_streams_time_out() {
+    let mut testbed = Testbed::new().await;
+    let mad = Mad::new(&mut testbed).await;
     let mut streams = Vec::new();
     // The control stream is one of them, and some credit comes back late.
     for n in 0..STREAMS_PER_CLIENT_MAX - 8 {
         let (mut send, receive) = mad.connection.open_bi().await.unwrap();
         // Half of them announce the longest head there may be, and send a byte of it.
-        let said = if n % 2 == 0 { &[0][..] } else { &[0, 1, 0, 0, 1] };
-        send.write_all(said).await.unwrap();
+        let received = if n % 2 == 0 { &[0][..] } else { &[0, 1, 0, 0, 1] };
+        send.write_all(received).await.unwrap();
         streams.push((send, receive));
     }
-    assert_others_are_served_at_once(&world).await;
+    assert_others_are_served_at_once(&testbed).await;
     let started = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     let (mut send, mut receive) = streams.pop().unwrap();
     while send.write_all(&[1]).await.is_ok() {
         assert!(
-            started.elapsed() < crate::support::http_client::PATIENCE,
+            started.elapsed() < crate::support::http_client::REQUEST_TIMEOUT,
             "a byte a second keeps a stream alive"
         );
         ticks.tick().await;
     }
     assert!(receive.read_to_end(1).await.is_err());
     for (_, receive) in streams {
-        assert!(answer(receive).await.is_err());
+        assert!(read_response(receive).await.is_err());
     }
     mad.assert_still_served().await;
-    assert_others_are_served_at_once(&world).await;
-    assert_little_memory(&mut world);
+    assert_others_are_served_at_once(&testbed).await;
+    assert_little_memory(&mut testbed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn places_for_segments_of_nothing_are_turned_away() {
-    let mut world = World::new().await;
-    let mad = Mad::new(&mut world).await;
+async fn segments_of_unknown_exchanges_are_reset() {
+    let mut testbed = Testbed::new().await;
+    let mad = Mad::new(&mut testbed).await;
     for n in 0..3000 {
         let exchange = [0, 4, 1_000_000, u64::MAX, u64::from(n)][n as usize % 5];
-        let answer = answer(say(&mad.connection, &segment(exchange, n)).await).await;
-        assert!(answer.is_err(), "{answer:?} for segment {n} of {exchange}");
+        let response = read_response(send_stream(&mad.connection, &segment(exchange, n)).await).await;
+        assert!(response.is_err(), "{response:?} for segment {n} of {exchange}");
     }
     mad.assert_still_served().await;
-    assert_others_are_served_at_once(&world).await;
-    assert_little_memory(&mut world);
+    assert_others_are_served_at_once(&testbed).await;
+    assert_little_memory(&mut testbed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_asks_for_everything_and_reads_nothing_holds_up_itself_alone() {
+async fn a_client_that_reads_nothing_delays_only_itself() {
     const BLOBS: u32 = 60;
     const SEGMENTS: u32 = 12;
-    let mut world = World::new().await;
-    let (blob, _) = world.with_blob(1, 64 << 20);
-    let link: Link = invite(&mut world.server, "phone").parse().unwrap();
+    let mut testbed = Testbed::new().await;
+    let (blob, _) = testbed.with_blob(1, 64 << 20);
+    let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
     let mut settings = transport::client_config(&Handle::default());
     // What comes must not fill the test's own memory.
     settings.receive_window(VarInt::from_u32(8 << 20));
-    let connection = dial_with(&world, &link, settings).await;
-    let _control = introduce(&connection, &link).await;
+    let connection = dial_with(&testbed, &link, settings).await;
+    let _control = send_hello(&connection, &link).await;
     let mut unread = Vec::new();
     for _ in 0..BLOBS {
-        let request = say(&connection, &pull(&blob)).await;
+        let request = send_stream(&connection, &pull(&blob)).await;
         let exchange = u64::from(request.id());
         unread.push(request);
         for n in 0..SEGMENTS {
-            unread.push(say(&connection, &segment(exchange, n)).await);
+            unread.push(send_stream(&connection, &segment(exchange, n)).await);
         }
         if (unread.len() as u32).is_multiple_of(10 * (SEGMENTS + 1)) {
-            assert_others_are_served_at_once(&world).await;
+            assert_others_are_served_at_once(&testbed).await;
         }
     }
-    let journal = world.hub.request_log();
+    let journal = testbed.hub.request_log();
     let asked = || journal.count(|entry| entry.path.contains("/blobs/")) >= BLOBS as usize;
     block_in_place(|| {
-        world.server.process().wait_for("ask for all", PATIENCE, |_| Ok(asked().then_some(())))
+        testbed.server.process().wait_for("request all blobs", PROCESS_TIMEOUT, |_| Ok(asked().then_some(())))
     })
     .unwrap();
     // All of them are under way, and none can go on.
     for _ in 0..5 {
-        assert_others_are_served_at_once(&world).await;
+        assert_others_are_served_at_once(&testbed).await;
     }
-    let (small, path) = world.with_blob(2, 3 << 20);
-    let bearer = world.engine.anonymous("library/hello").await;
-    let answer = world.engine.get(&path, &[("authorization", &bearer)]).await;
-    assert!(answer.whole && answer.body.len() as u64 == small.len());
-    assert_little_memory(&mut world);
+    let (small, path) = testbed.with_blob(2, 3 << 20);
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let response = testbed.engine.get(&path, &[("authorization", &bearer)]).await;
+    assert!(response.whole && response.body.len() as u64 == small.len());
+    assert_little_memory(&mut testbed);
 }

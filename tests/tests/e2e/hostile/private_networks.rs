@@ -1,15 +1,15 @@
-//! The operator may let a registry lead into the server's own network. No other registry's answers lead there.
+//! The operator may let a registry lead into the server's own network. No other registry's responses lead there.
 
 use docxy_tests::hub::{Hub, HubConfig, Image, Names, Store};
 use futures_util::future::FutureExt as _;
 use http::StatusCode;
 use tokio::task::block_in_place;
 
-use crate::{
-    pull::other_registries::OTHER,
-    support::http_client::ANY,
-    support::scripted_registry::{CDN, Crooked, NAME, Visit, reply},
-    support::testbed::add,
+use crate::support::{
+    http_client::ANY,
+    scripted_registry::{CDN, NAME, RegistryRequest, ScriptedRegistry, reply},
+    testbed::add,
+    two_registries::OTHER,
 };
 
 const AUTH: &str = "auth.ghcr.example";
@@ -24,7 +24,7 @@ async fn private() -> Hub {
 }
 
 /// Leads to the other registry, by whatever can lead anywhere.
-fn answer(visit: &Visit, realm: &str) -> Vec<u8> {
+fn response(visit: &RegistryRequest, realm: &str) -> Vec<u8> {
     let to = |host: &str| {
         let location = format!("Location: https://{host}/v2/owner/image/manifests/latest\r\n");
         reply("307 Temporary Redirect", &location, "")
@@ -49,26 +49,26 @@ fn answer(visit: &Visit, realm: &str) -> Vec<u8> {
 }
 
 /// The registry that leads to `other`'s hosts, which are pinned for its own sake and for all.
-async fn evil(other: &Hub, realm: &'static str) -> Crooked {
+async fn evil(other: &Hub, realm: &'static str) -> ScriptedRegistry {
     let pins = other.resolve_table();
-    Crooked::serving(
+    ScriptedRegistry::serving(
         &other.ca_pem(),
         |config| {
             add(config, OTHER, other);
             config.resolve.extend(pins);
         },
-        move |visit| std::future::ready(answer(&visit, realm)).boxed(),
+        move |visit| std::future::ready(response(&visit, realm)).boxed(),
     )
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_does_not_lead_to_another_ones_private_hosts() {
+async fn a_redirect_does_not_reach_another_registrys_private_host() {
     let other = private().await;
     let evil = evil(&other, "").await;
-    let engine = evil.world.engine;
+    let engine = evil.testbed.engine;
     for (repository, host) in [("to-api", OTHER), ("to-auth", AUTH), ("to-cdn", BLOBS), ("by-cdn", OTHER)] {
-        for path in [Crooked::blob(repository), Crooked::manifest(repository)] {
+        for path in [ScriptedRegistry::blob(repository), ScriptedRegistry::manifest(repository)] {
             let (status, code, message) = engine.get(&path, &[ANY]).await.fault("CDN");
             assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{path}");
             assert!(message.contains(host) && message.contains("no public address"), "{message}");
@@ -77,18 +77,19 @@ async fn a_registry_does_not_lead_to_another_ones_private_hosts() {
         }
     }
     assert!(other.request_log().snapshot().is_empty(), "{:#?}", other.request_log().snapshot());
-    assert_eq!(engine.get(&Crooked::blob("honest"), &[]).await.status, StatusCode::OK);
+    assert_eq!(engine.get(&ScriptedRegistry::blob("honest"), &[]).await.status, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_realm_does_not_lead_to_another_registrys_private_host() {
+async fn a_realm_does_not_reach_another_registrys_private_host() {
     let other = private().await;
     for realm in [OTHER, AUTH, BLOBS] {
         let evil = evil(&other, realm).await;
-        let engine = evil.world.engine;
+        let engine = evil.testbed.engine;
         let bearer = engine.anonymous("library/hello").await;
-        let answer = engine.get(&Crooked::manifest("honest"), &[("authorization", &bearer), ANY]).await;
-        let (status, code, message) = answer.fault("token service");
+        let response =
+            engine.get(&ScriptedRegistry::manifest("honest"), &[("authorization", &bearer), ANY]).await;
+        let (status, code, message) = response.fault("token service");
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"));
         assert!(message.contains(realm) && message.contains("no public address"), "{message}");
         assert!(!message.contains("127.0.0"), "{message}");
@@ -97,10 +98,10 @@ async fn a_realm_does_not_lead_to_another_registrys_private_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_learn_nothing_of_the_servers_network_from_an_error_and_its_operator_does() {
+async fn errors_hide_private_addresses_from_clients() {
     // In the registry's own table: one that shows a certificate of other names, and one where nobody listens.
     let (wrong, closed) = ("wrong.odd.example", "closed.odd.example");
-    let odd = Crooked::serving(
+    let odd = ScriptedRegistry::serving(
         "",
         |config| {
             let resolve = &mut config.registries.get_mut(NAME).unwrap().resolve;
@@ -122,7 +123,8 @@ async fn clients_learn_nothing_of_the_servers_network_from_an_error_and_its_oper
     for (repository, words) in
         [("wrong", "another name"), ("closed", "refused"), ("local", "no public address")]
     {
-        let (status, _, message) = odd.world.engine.get(&Crooked::blob(repository), &[]).await.fault("CDN");
+        let (status, _, message) =
+            odd.testbed.engine.get(&ScriptedRegistry::blob(repository), &[]).await.fault("CDN");
         assert_eq!(status, 502, "{message}");
         assert!(message.contains(words), "{message}");
         assert!(
@@ -130,19 +132,19 @@ async fn clients_learn_nothing_of_the_servers_network_from_an_error_and_its_oper
             "{message}"
         );
     }
-    let config = odd.world.server.state().with_file_name("server.toml");
+    let config = odd.testbed.server.state().with_file_name("server.toml");
     let image = format!("{NAME}/local");
     let arguments = ["check", "--config", config.to_str().unwrap(), &image];
-    let said = block_in_place(|| odd.world.server.command(&arguments)).unwrap_err();
-    let said = format!("{said:#}");
-    assert!(said.contains("127.0.0.1") || said.contains("::1"), "{said}");
+    let received = block_in_place(|| odd.testbed.server.command(&arguments)).unwrap_err();
+    let received = format!("{received:#}");
+    assert!(received.contains("127.0.0.1") || received.contains("::1"), "{received}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_private_registry_itself_is_served_with_its_token_service_and_its_cdn() {
+async fn a_private_registry_is_served() {
     let other = private().await;
     let evil = evil(&other, "").await;
-    let engine = evil.world.engine;
+    let engine = evil.testbed.engine;
     let bearer = engine.anonymous("library/hello").await;
     let image = Image::hello().unwrap();
     let layer = image.platforms()[0].layers[0].blob.digest();
@@ -150,7 +152,7 @@ async fn the_private_registry_itself_is_served_with_its_token_service_and_its_cd
         format!("/v2/{OTHER}/owner/image/manifests/latest"),
         format!("/v2/{OTHER}/owner/image/blobs/{layer}"),
     ] {
-        let answer = engine.get(&path, &[("authorization", &bearer), ANY]).await;
-        assert_eq!((answer.status, answer.whole), (StatusCode::OK, true), "{path}");
+        let response = engine.get(&path, &[("authorization", &bearer), ANY]).await;
+        assert_eq!((response.status, response.whole), (StatusCode::OK, true), "{path}");
     }
 }

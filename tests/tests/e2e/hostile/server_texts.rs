@@ -7,17 +7,17 @@ use docxy_protocol::{
     frame,
     reply::{BodyFraming, Reply, Response},
 };
-use docxy_tests::process::PATIENCE;
+use docxy_tests::process::PROCESS_TIMEOUT;
 use http::StatusCode;
 use quinn::VarInt;
 use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Answer},
-    quic_client::{answer, dial, introduce, ping, say},
-    scripted_server::{Greeting, Said, Scripted},
-    testbed::{World, invite, wait_for_count, wait_until_up},
+    http_client::{ANY, HttpResponse},
+    quic_client::{dial, ping, read_response, send_hello, send_stream},
+    scripted_server::{Greeting, ScriptedResponse, ScriptedServer},
+    testbed::{Testbed, invite, wait_for_count, wait_until_up},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -51,14 +51,14 @@ fn assert_shown(text: &str) {
     assert!(!text.chars().any(acts), "{text:?}");
 }
 
-fn message(answer: &Answer) -> String {
-    let (_, _, message) = answer.error();
+fn message(response: &HttpResponse) -> String {
+    let (_, _, message) = response.error();
     assert_shown(&message);
     message
 }
 
 /// Nothing of what was sent became a line of its own, or was acted upon.
-fn assert_log(scripted: &mut Scripted) {
+fn assert_log(scripted: &mut ScriptedServer) {
     let log = scripted.client.process().output();
     assert!(!log.contains(['\u{1b}', '\u{7}', '\r']), "a control character in the log");
     let forged = |line: &str| line.starts_with("2026-12-01T00:00:00Z") || line.chars().count() > 4 * LONGEST;
@@ -66,21 +66,21 @@ fn assert_log(scripted: &mut Scripted) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_faults_text_is_clean_and_short_wherever_it_is_shown() {
+async fn fault_texts_are_clean_and_short() {
     for (sent, seen) in [
         (fault(EVIL), "down 2026-12-01T00:00:00Z INFO forged"),
         (fault(&EVIL.repeat(400)), "down 2026-12-01T00:00:00Z INFO forged"),
         (oversize(1 << 20), "a frame of 1048576 bytes"),
     ] {
-        let mut scripted = Scripted::new(move |_| Said::bytes(sent.clone())).await;
-        let said = message(&scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await);
-        assert!(said.replace("  ", " ").contains(seen), "{said}");
+        let mut scripted = ScriptedServer::new(move |_| ScriptedResponse::bytes(sent.clone())).await;
+        let received = message(&scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await);
+        assert!(received.replace("  ", " ").contains(seen), "{received}");
         assert_log(&mut scripted);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
+async fn fault_texts_after_the_head_are_clean_and_short() {
     let head = Response {
         status: StatusCode::OK,
         headers: Default::default(),
@@ -91,9 +91,9 @@ async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
     bytes.extend_from_slice(b"abc");
     bytes.extend_from_slice(&ChunkHeader::Aborted.to_bytes());
     bytes.extend(frame::encode(&(Hop::Cdn, FaultKind::Truncated, EVIL.repeat(400))).unwrap());
-    let mut scripted = Scripted::new(move |_| Said::bytes(bytes.clone())).await;
-    let answer = scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await;
-    assert!(!answer.whole, "{answer:?}");
+    let mut scripted = ScriptedServer::new(move |_| ScriptedResponse::bytes(bytes.clone())).await;
+    let response = scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await;
+    assert!(!response.whole, "{response:?}");
     wait_for_count(&mut scripted.client, "transfers/failures", 1);
     let health = scripted.engine.get("/health", &[]).await.json();
     let reason = health["since_start"]["transfers"]["last_failure"]["reason"].as_str().unwrap();
@@ -103,30 +103,33 @@ async fn a_fault_in_the_middle_of_a_body_is_logged_clean_and_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_says_is_logged_clean_and_short_by_its_server() {
-    let mut world = World::new().await;
-    let link = invite(&mut world.server, "phone").parse().unwrap();
-    for reason in [EVIL.to_owned(), EVIL.repeat(400)] {
-        let connection = dial(&world, &link).await;
-        let _control = introduce(&connection, &link).await;
+async fn close_reasons_of_clients_are_clean_and_short() {
+    let mut testbed = Testbed::new().await;
+    let link = invite(&mut testbed.server, "phone").parse().unwrap();
+    for (n, reason) in [EVIL.to_owned(), EVIL.repeat(400)].into_iter().enumerate() {
+        let connection = dial(&testbed, &link).await;
+        let _control = send_hello(&connection, &link).await;
         // It is known by now.
-        let receive = say(&connection, &ping()).await;
-        assert!(!answer(receive).await.unwrap().is_empty());
+        let receive = send_stream(&connection, &ping()).await;
+        assert!(!read_response(receive).await.unwrap().is_empty());
         connection.close(VarInt::from_u32(99), reason.as_bytes());
-        while block_in_place(|| world.server.footprint()).unwrap().count("connections") > 1 {}
+        let is_gone = |status: &Value| status["connections"] == 1;
+        block_in_place(|| testbed.server.wait_for_status("lose it", PROCESS_TIMEOUT, is_gone)).unwrap();
+        let log = testbed.server.process().output();
+        assert_eq!(log.lines().filter(|line| line.contains("forged")).count(), n + 1);
     }
-    let log = world.server.process().output();
-    assert!(log.contains("forged"), "the reason is in the log");
+    let log = testbed.server.process().output();
     assert!(!log.contains(['\u{1b}', '\u{7}', '\r']), "a control character in the log");
     let forged = |line: &str| line.starts_with("2026-12-01T00:00:00Z") || line.chars().count() > 4 * LONGEST;
     assert!(!log.lines().any(forged), "a forged line in the log, or one that is too long");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_servers_version_is_clean_and_short() {
+async fn versions_of_servers_are_clean_and_short() {
     for version in [EVIL.to_owned(), EVIL.repeat(400)] {
         let greeting = Greeting::Bytes(welcome(&version));
-        let mut scripted = Scripted::greeting(greeting, |_| Said::new(200, &[], b"{}")).await;
+        let mut scripted =
+            ScriptedServer::greeting(greeting, |_| ScriptedResponse::new(200, &[], b"{}")).await;
         wait_until_up(&mut scripted.client);
         wait_for_count(&mut scripted.client, "tunnel/connects", 1);
         let health = scripted.engine.get("/health", &[]).await.json();
@@ -138,18 +141,19 @@ async fn a_servers_version_is_clean_and_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_reason_for_hanging_up_is_clean_and_short() {
+async fn close_reasons_of_servers_are_clean_and_short() {
     for reason in [EVIL.to_owned(), EVIL.repeat(10_000)] {
         let greeting = Greeting::Close(reason.into_bytes());
-        let mut scripted = Scripted::greeting(greeting, |_| Said::new(200, &[], b"{}")).await;
+        let mut scripted =
+            ScriptedServer::greeting(greeting, |_| ScriptedResponse::new(200, &[], b"{}")).await;
         let has_reason = |health: &Value| health["reason"].as_str().is_some_and(|it| it.contains("forged"));
         let client = &mut scripted.client;
-        block_in_place(|| client.wait_for_health("be hung up on", PATIENCE, has_reason)).unwrap();
+        block_in_place(|| client.wait_for_health("be hung up on", PROCESS_TIMEOUT, has_reason)).unwrap();
         let health = scripted.engine.get("/health", &[]).await;
         assert_eq!(health.json()["tunnel"], "connecting");
         assert_shown(health.json()["reason"].as_str().unwrap());
-        let said = message(&scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await);
-        assert!(said.contains("forged"), "{said}");
+        let received = message(&scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await);
+        assert!(received.contains("forged"), "{received}");
         assert_log(&mut scripted);
     }
 }

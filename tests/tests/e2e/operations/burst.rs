@@ -3,17 +3,17 @@
 use std::time::{Duration, Instant};
 
 use docxy_protocol::link::Link;
-use docxy_tests::{docxy::Footprint, hub::Digest, process::PATIENCE};
+use docxy_tests::{docxy::Footprint, hub::Digest, process::PROCESS_TIMEOUT};
 use futures_util::future::join_all;
 use http::StatusCode;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Engine},
-    quic_client::{dial, introduce, pull, say, segment},
-    raw_http::Raw,
-    testbed::{World, hello, invite},
+    http_client::{ANY, HttpClient},
+    quic_client::{dial, pull, segment, send_hello, send_stream},
+    raw_http::RawConnection,
+    testbed::{Testbed, hello, invite},
 };
 
 const PULLS: u64 = 60;
@@ -30,7 +30,7 @@ const IDLE: usize = 20;
 type Tunnel = (Connection, (SendStream, RecvStream));
 
 /// What an engine does for an image of one layer.
-async fn pull_an_image(engine: Engine, layer: &Digest) {
+async fn pull_an_image(engine: HttpClient, layer: &Digest) {
     let bearer = engine.anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str()), ANY];
     let manifest = engine.get("/v2/library/hello/manifests/latest", &headers).await;
@@ -52,56 +52,58 @@ fn assert_comes_to(before: &Footprint, spare: u64, what: &str, mut now: impl FnM
             return;
         }
         // Threads that nobody needs go after ten seconds.
-        assert!(started.elapsed() < 2 * PATIENCE, "the {what} held {before:?} and holds {now:?}");
+        assert!(started.elapsed() < 2 * PROCESS_TIMEOUT, "the {what} held {before:?} and holds {now:?}");
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
 /// A client of its own that is connected, and no more than that.
-async fn tunnel(world: &mut World, name: &str) -> Tunnel {
-    let link: Link = invite(&mut world.server, name).parse().unwrap();
-    let connection = dial(world, &link).await;
-    let control = introduce(&connection, &link).await;
+async fn tunnel(testbed: &mut Testbed, name: &str) -> Tunnel {
+    let link: Link = invite(&mut testbed.server, name).parse().unwrap();
+    let connection = dial(testbed, &link).await;
+    let control = send_hello(&connection, &link).await;
     (connection, control)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rush_is_served_and_leaves_nothing_behind() {
-    let mut world = World::new().await;
-    let before = block_in_place(|| (world.client.footprint().unwrap(), world.server.footprint().unwrap()));
+async fn a_burst_leaves_no_resource_in_use() {
+    let mut testbed = Testbed::new().await;
+    let before =
+        block_in_place(|| (testbed.client.footprint().unwrap(), testbed.server.footprint().unwrap()));
     assert_eq!(before.1.count("connections"), 1);
 
     let mut tunnels = Vec::new();
     for n in 0..IDLE {
-        tunnels.push(tunnel(&mut world, &format!("idle-{n}")).await);
+        tunnels.push(tunnel(&mut testbed, &format!("idle-{n}")).await);
     }
     // One that asks for much and reads nothing, so that all of it is under way at once.
-    let busy = tunnel(&mut world, "busy").await;
-    let (large, _) = world.with_blob(1000, 16 * MIB);
+    let busy = tunnel(&mut testbed, "busy").await;
+    let (large, _) = testbed.with_blob(1000, 16 * MIB);
     let mut unread = Vec::new();
     for _ in 0..UNREAD {
-        let request = say(&busy.0, &pull(&large)).await;
+        let request = send_stream(&busy.0, &pull(&large)).await;
         let exchange = u64::from(request.id());
         unread.push(request);
         for n in 0..SEGMENTS {
-            unread.push(say(&busy.0, &segment(exchange, n)).await);
+            unread.push(send_stream(&busy.0, &segment(exchange, n)).await);
         }
     }
     let mut given_up = Vec::new();
-    let bearer = world.engine.anonymous("library/hello").await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     for seed in 0..PULLS / 4 {
-        let (_, path) = world.with_blob(seed, 20 * MIB);
-        let mut raw = Raw::get(world.client.address(), &path, &[("authorization", &bearer)]).await;
+        let (_, path) = testbed.with_blob(seed, 20 * MIB);
+        let mut raw =
+            RawConnection::get(testbed.client.address(), &path, &[("authorization", &bearer)]).await;
         raw.read_body(MIB as usize).await;
         given_up.push(raw);
     }
-    let layers: Vec<_> = (0..PULLS).map(|n| world.with_blob(2000 + n, 2 * MIB).0).collect();
+    let layers: Vec<_> = (0..PULLS).map(|n| testbed.with_blob(2000 + n, 2 * MIB).0).collect();
     // What was sent last may not have been read yet, and with some of those given up the server may be done.
     let during = block_in_place(|| {
         let started = Instant::now();
         loop {
-            let now = (world.client.footprint().unwrap(), world.server.footprint().unwrap());
-            if now.1.count("exchanges") >= u64::from(UNREAD) || started.elapsed() > PATIENCE {
+            let now = (testbed.client.footprint().unwrap(), testbed.server.footprint().unwrap());
+            if now.1.count("exchanges") >= u64::from(UNREAD) || started.elapsed() > PROCESS_TIMEOUT {
                 return now;
             }
         }
@@ -112,10 +114,10 @@ async fn a_rush_is_served_and_leaves_nothing_behind() {
     for what in ["streams", "exchanges"] {
         assert!(during.1.count(what) >= u64::from(UNREAD), "{during:?}");
     }
-    join_all(layers.iter().map(|layer| pull_an_image(world.engine, layer.digest()))).await;
+    join_all(layers.iter().map(|layer| pull_an_image(testbed.engine, layer.digest()))).await;
 
     drop((given_up, unread, busy, tunnels));
-    let World { mut client, mut server, hub, .. } = world;
+    let Testbed { mut client, mut server, hub, .. } = testbed;
     // The server keeps connections to it for the next pull, which Docker Hub would end, too.
     drop(hub);
     block_in_place(|| {

@@ -9,7 +9,7 @@ use std::{
 use docxy_tests::{
     docxy::{Client, Launch},
     hub::{Blob, Digest, Hub},
-    process::{PATIENCE, Process, scratch},
+    process::{PROCESS_TIMEOUT, Process, scratch},
 };
 use http::StatusCode;
 use serde_json::Value;
@@ -17,8 +17,8 @@ use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Engine},
-    raw_http::{End, Raw},
+    http_client::{ANY, HttpClient},
+    raw_http::{End, RawConnection},
     testbed::{config, hub, invite, server, wait_until_up},
 };
 
@@ -68,11 +68,12 @@ impl Configured {
         let before = self.client.process().output_size();
         self.reload(toml);
         let read = |process: &Process| Ok((process.output_size() > before).then_some(()));
-        block_in_place(|| self.client.process().wait_for("read its settings", PATIENCE, read)).unwrap();
+        block_in_place(|| self.client.process().wait_for("read its settings", PROCESS_TIMEOUT, read))
+            .unwrap();
     }
 
-    fn engine(&self) -> Engine {
-        Engine::at(self.client.address())
+    fn engine(&self) -> HttpClient {
+        HttpClient::at(self.client.address())
     }
 
     /// The status of a request that names this host.
@@ -84,13 +85,13 @@ impl Configured {
 async fn waits_for(mut condition: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !condition().await {
-        assert!(started.elapsed() < PATIENCE, "it does not come");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "it does not come");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_are_added_and_taken_away_while_the_client_serves() {
+async fn host_names_can_be_added_and_removed() {
     let mut configured = Configured::start("hosts = ['old.lan']").await;
     assert_eq!(configured.status_for("old.lan").await, StatusCode::UNAUTHORIZED);
     assert_eq!(configured.status_for("new.lan").await, StatusCode::MISDIRECTED_REQUEST);
@@ -100,7 +101,7 @@ async fn names_are_added_and_taken_away_while_the_client_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_wrong_changes_nothing() {
+async fn an_invalid_file_changes_nothing() {
     let mut configured = Configured::start("hosts = ['old.lan']").await;
     let link = fs::read_to_string(configured.client.link_file()).unwrap();
     for wrong in [
@@ -137,33 +138,33 @@ async fn the_same_settings_leave_the_tunnel_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_link_leads_to_its_server_and_a_pull_goes_on_there() {
+async fn a_pull_continues_over_a_new_link() {
     let mut configured = Configured::start("").await;
     let blob = Blob::generated(1, 64 << 20);
     configured.hub.store().add_blob("library/hello", blob.clone());
     let bearer = configured.engine().anonymous("library/hello").await;
     let path = format!("/v2/library/hello/blobs/{}", blob.digest());
     let headers = [("authorization", bearer.as_str()), ("connection", "close")];
-    let mut transfer = Raw::get(configured.client.address(), &path, &headers).await;
+    let mut transfer = RawConnection::get(configured.client.address(), &path, &headers).await;
     transfer.read_body(1 << 20).await;
 
     let mut second = server(&config(&configured.hub));
     fs::write(configured.client.link_file(), invite(&mut second, "laptop")).unwrap();
     configured.client.process().signal("HUP").unwrap();
     let there = |health: &Value| health["server"] == second.address().to_string();
-    block_in_place(|| configured.client.wait_for_health("move", PATIENCE, there)).unwrap();
-    let said = transfer.rest().await;
-    assert_eq!((said.body().len() as u64, said.end), (blob.len(), End::Fin));
-    assert_eq!(Digest::of(said.body()), *blob.digest());
+    block_in_place(|| configured.client.wait_for_health("move", PROCESS_TIMEOUT, there)).unwrap();
+    let received = transfer.rest().await;
+    assert_eq!((received.body().len() as u64, received.end), (blob.len(), End::Fin));
+    assert_eq!(Digest::of(received.body()), *blob.digest());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_was_revoked_is_back_at_once_with_its_new_link() {
+async fn a_revoked_client_reconnects_with_a_new_link() {
     let mut configured = Configured::start("").await;
     block_in_place(|| {
         configured.server.revoke("laptop").unwrap();
         let refused = |health: &Value| health["tunnel"] == "refused";
-        configured.client.wait_for_health("be refused", PATIENCE, refused).unwrap();
+        configured.client.wait_for_health("be refused", PROCESS_TIMEOUT, refused).unwrap();
         let link = configured.server.invite("laptop").unwrap();
         fs::write(configured.client.link_file(), link).unwrap();
         configured.client.process().signal("HUP").unwrap();
@@ -172,25 +173,25 @@ async fn a_client_that_was_revoked_is_back_at_once_with_its_new_link() {
     });
     let bearer = configured.engine().anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str()), ANY];
-    let answer = configured.engine().get("/v2/library/hello/manifests/latest", &headers).await;
-    assert_eq!(answer.status, StatusCode::OK);
+    let response = configured.engine().get("/v2/library/hello/manifests/latest", &headers).await;
+    assert_eq!(response.status, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn patience_that_is_shortened_ends_what_waits() {
+async fn a_shorter_patience_applies_to_waiting_pulls() {
     let mut configured = Configured::start("").await;
     let blob = Blob::generated(1, 64 << 20);
     configured.hub.store().add_blob("library/hello", blob.clone());
     let bearer = configured.engine().anonymous("library/hello").await;
     let path = format!("/v2/library/hello/blobs/{}", blob.digest());
     let headers = [("authorization", bearer.as_str()), ("connection", "close")];
-    let mut transfer = Raw::get(configured.client.address(), &path, &headers).await;
+    let mut transfer = RawConnection::get(configured.client.address(), &path, &headers).await;
     transfer.read_body(1 << 20).await;
     configured.reload_and_wait("patience = 2");
     block_in_place(|| configured.server.stop()).unwrap();
     // By the ten minutes that it began with it would hold on.
-    let said = transfer.rest().await;
-    assert!((said.body().len() as u64) < blob.len());
+    let received = transfer.rest().await;
+    assert!((received.body().len() as u64) < blob.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,21 +209,21 @@ async fn the_log_level_follows_the_file() {
     configured.reload("log = 'debug'");
     let started = Instant::now();
     while logs(&mut configured).await == 0 {
-        assert!(started.elapsed() < PATIENCE, "it does not log");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "it does not log");
     }
     configured.reload("log = 'error'");
     while logs(&mut configured).await > 0 {
-        assert!(started.elapsed() < PATIENCE, "it still logs");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "it still logs");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_under_way_is_told_at_usr1() {
+async fn sigusr1_writes_to_the_log() {
     let mut configured = Configured::start("log = 'warn,docxy_client::report=info'").await;
     let before = configured.client.process().output_size();
     let told = |process: &Process| Ok((process.output_size() > before).then_some(()));
     block_in_place(|| {
         configured.client.process().signal("USR1").unwrap();
-        configured.client.process().wait_for("tell", PATIENCE, told).unwrap();
+        configured.client.process().wait_for("tell", PROCESS_TIMEOUT, told).unwrap();
     });
 }

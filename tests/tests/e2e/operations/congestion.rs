@@ -5,8 +5,8 @@ use http::StatusCode;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Engine},
-    testbed::{World, bytes, client, config, hub, invite, server},
+    http_client::{ANY, HttpClient},
+    testbed::{Testbed, bytes, client, config, hub, invite, server},
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -20,23 +20,23 @@ fn capped(server: &mut Server) -> u64 {
 const LARGE: u64 = 8 * MIB;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_works_however_the_ends_send() {
+async fn every_congestion_control_pulls() {
     for how in ["auto", "cubic", "down=400 Mbit/s,up=20 Mbit/s"] {
         let hub = hub().await;
         let config = config(&hub);
-        let world = World::with(hub, &config, &["--congestion", how]);
-        let health = world.engine.get("/health", &[]).await;
+        let testbed = Testbed::with(hub, &config, &["--congestion", how]);
+        let health = testbed.engine.get("/health", &[]).await;
         assert_eq!(health.json()["congestion"], how);
-        let (blob, path) = world.with_blob(1, LARGE);
-        let bearer = world.engine.anonymous("library/hello").await;
-        let answer = world.engine.get(&path, &[("authorization", &bearer), ANY]).await;
-        assert_eq!(answer.status, StatusCode::OK, "{how}");
-        assert!(answer.body == bytes(&blob), "{how}");
+        let (blob, path) = testbed.with_blob(1, LARGE);
+        let bearer = testbed.engine.anonymous("library/hello").await;
+        let response = testbed.engine.get(&path, &[("authorization", &bearer), ANY]).await;
+        assert_eq!(response.status, StatusCode::OK, "{how}");
+        assert!(response.body == bytes(&blob), "{how}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stated_rate_above_the_operator_s_limit_is_capped_and_the_operator_told() {
+async fn a_stated_rate_is_capped_by_the_operators_limit() {
     let hub = hub().await;
     let mut config = config(&hub);
     config.fixed_rate_limit = Some("300 Mbit/s".to_owned());
@@ -49,7 +49,7 @@ async fn a_stated_rate_above_the_operator_s_limit_is_capped_and_the_operator_tol
 
     let greedy = client(&link, &["--congestion", "down=500 Mbit/s"]);
     assert_eq!(capped(&mut server), 1);
-    let answer = Engine::at(greedy.address()).get("/v2/", &[]).await;
-    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let response = HttpClient::at(greedy.address()).get("/v2/", &[]).await;
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED);
     drop(greedy);
 }

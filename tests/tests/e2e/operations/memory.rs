@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
-use crate::support::{http_client::PATIENCE, testbed::World};
+use crate::support::{http_client::REQUEST_TIMEOUT, testbed::Testbed};
 
 const LEN: u64 = 2 << 30;
 const MOST: u64 = 64 << 20;
@@ -18,7 +18,7 @@ async fn read_in_bursts(mut body: hyper::body::Incoming) -> Digest {
     const BURST: u64 = 64 << 20;
     let mut hash = Sha256::new();
     let (mut read, mut next_pause) = (0, BURST);
-    while let Some(frame) = timeout(PATIENCE, body.frame()).await.expect("a body that goes on") {
+    while let Some(frame) = timeout(REQUEST_TIMEOUT, body.frame()).await.expect("a body that goes on") {
         let bytes = frame.unwrap().into_data().unwrap();
         hash.update(&bytes);
         read += bytes.len() as u64;
@@ -33,17 +33,17 @@ async fn read_in_bursts(mut body: hyper::body::Incoming) -> Digest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_of_two_gigabytes_costs_neither_side_64_mib() {
-    let mut world = World::new().await;
-    let (blob, path) = world.with_blob(1, LEN);
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn two_gigabytes_need_less_than_64_mib_of_memory() {
+    let mut testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, LEN);
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let started = Instant::now();
-    let response = world.engine.begin(Method::GET, &path, &[("authorization", &bearer)]).await;
+    let response = testbed.engine.begin(Method::GET, &path, &[("authorization", &bearer)]).await;
     let digest = read_in_bursts(response.into_body()).await;
     let took = started.elapsed();
     assert_eq!(digest, *blob.digest());
-    let client = world.client.process().memory().unwrap().peak;
-    let server = world.server.process().memory().unwrap().peak;
+    let client = testbed.client.process().memory().unwrap().peak;
+    let server = testbed.server.process().memory().unwrap().peak;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     println!("2 GiB in {took:?}: peak RSS {:.1} MiB client, {:.1} MiB server", mib(client), mib(server));
     assert!(client < MOST, "the client took {:.1} MiB", mib(client));

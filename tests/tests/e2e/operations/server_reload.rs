@@ -10,23 +10,23 @@ use std::{
 use docxy_tests::{
     docxy::{Launch, Server, ServerConfig},
     hub::{Authority, Digest, Hub, HubConfig, Image, Names, PullLimit, PullLimits, Site, Store},
-    process::PATIENCE,
+    process::PROCESS_TIMEOUT,
 };
 use http::StatusCode;
 use tokio::task::block_in_place;
 
-use crate::{
-    pull::other_registries::OTHER,
-    support::http_client::{ANY, Answer, Engine},
-    support::raw_http::{End, Raw},
-    support::testbed::{World, add, client, config, hello, hub, invite, stocked},
+use crate::support::{
+    http_client::{ANY, HttpClient, HttpResponse},
+    raw_http::{End, RawConnection},
+    testbed::{Testbed, add, client, config, hello, hub, invite, stocked},
+    two_registries::OTHER,
 };
 
 /// Of a body that is under way for as long as nobody reads it.
 const LARGE: u64 = 64 << 20;
 
 /// Asks for what is looked up anew each time, at a registry's own path.
-async fn list(engine: Engine, registry: &str, repository: &str) -> Answer {
+async fn list(engine: HttpClient, registry: &str, repository: &str) -> HttpResponse {
     let name =
         if registry == "docker.io" { repository.to_owned() } else { format!("{registry}/{repository}") };
     let bearer = engine.anonymous(&name).await;
@@ -34,14 +34,14 @@ async fn list(engine: Engine, registry: &str, repository: &str) -> Answer {
 }
 
 /// Waits until a request is answered with this status.
-async fn becomes(status: StatusCode, mut ask: impl AsyncFnMut() -> Answer) -> Answer {
+async fn becomes(status: StatusCode, mut ask: impl AsyncFnMut() -> HttpResponse) -> HttpResponse {
     let started = Instant::now();
     loop {
-        let answer = ask().await;
-        if answer.status == status {
-            return answer;
+        let response = ask().await;
+        if response.status == status {
+            return response;
         }
-        assert!(started.elapsed() < PATIENCE, "still {answer:?}");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "still {response:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -73,52 +73,52 @@ fn connections(hub: &Hub) -> BTreeSet<std::net::SocketAddr> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_is_added_is_served_and_the_others_keep_connections_and_tokens() {
+async fn a_registry_can_be_added() {
     let (hub, other) = (hub().await, other().await);
     let (alone, both) = configs(&hub, &other);
-    let mut world = World::with(hub, &alone, &[]);
-    let engine = world.engine;
+    let mut testbed = Testbed::with(hub, &alone, &[]);
+    let engine = testbed.engine;
     assert_eq!(list(engine, OTHER, "owner/image").await.status, StatusCode::FORBIDDEN);
     assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
-    let tokens = world.hub.request_log().of(Site::Auth).len();
-    let before = connections(&world.hub);
+    let tokens = testbed.hub.request_log().of(Site::Auth).len();
+    let before = connections(&testbed.hub);
 
-    world.server.reload(&both).unwrap();
+    testbed.server.reload(&both).unwrap();
     becomes(StatusCode::OK, async || list(engine, OTHER, "owner/image").await).await;
     assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
-    assert_eq!(connections(&world.hub), before, "a new connection was made");
-    assert_eq!(world.hub.request_log().of(Site::Auth).len(), tokens, "a new token was fetched");
+    assert_eq!(connections(&testbed.hub), before, "a new connection was made");
+    assert_eq!(testbed.hub.request_log().of(Site::Auth).len(), tokens, "a new token was fetched");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_is_removed_is_refused_and_what_it_sends_already_goes_on() {
+async fn a_registry_can_be_removed_during_a_pull() {
     let (hub, other) = (hub().await, other().await);
     let (alone, both) = configs(&hub, &other);
-    let mut world = World::with(hub, &both, &[]);
-    let engine = world.engine;
+    let mut testbed = Testbed::with(hub, &both, &[]);
+    let engine = testbed.engine;
     let blob = docxy_tests::hub::Blob::generated(1, LARGE);
     other.store().add_blob("owner/image", blob.clone());
     let bearer = engine.anonymous(&format!("{OTHER}/owner/image")).await;
     let path = format!("/v2/{OTHER}/owner/image/blobs/{}", blob.digest());
     let headers = [("authorization", bearer.as_str()), ("connection", "close")];
-    let mut transfer = Raw::get(engine.address(), &path, &headers).await;
+    let mut transfer = RawConnection::get(engine.address(), &path, &headers).await;
     transfer.read_body(1 << 20).await;
 
-    world.server.reload(&alone).unwrap();
+    testbed.server.reload(&alone).unwrap();
     let refused = becomes(StatusCode::FORBIDDEN, async || list(engine, OTHER, "owner/image").await).await;
     assert!(refused.fault("docxy server").2.contains(OTHER));
     assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
-    let said = transfer.rest().await;
-    assert_eq!((said.body().len() as u64, said.end), (LARGE, End::Fin));
-    assert_eq!(Digest::of(said.body()), *blob.digest());
+    let received = transfer.rest().await;
+    assert_eq!((received.body().len() as u64, received.end), (LARGE, End::Fin));
+    assert_eq!(Digest::of(received.body()), *blob.digest());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_wrong_changes_nothing() {
+async fn an_invalid_file_changes_nothing() {
     let (hub, other) = (hub().await, other().await);
     let (alone, both) = configs(&hub, &other);
-    let mut world = World::with(hub, &alone, &[]);
-    let engine = world.engine;
+    let mut testbed = Testbed::with(hub, &alone, &[]);
+    let engine = testbed.engine;
     let good = both.to_toml().unwrap();
     let no_ca = good.replace("ca = ", "ca = \"/nonexistent\" # ");
     let no_password = format!(
@@ -133,43 +133,43 @@ async fn a_file_that_is_wrong_changes_nothing() {
         no_ca,
         no_password,
     ] {
-        let before = world.server.process().output_size();
-        world.server.reload_text(&wrong).unwrap();
+        let before = testbed.server.process().output_size();
+        testbed.server.reload_text(&wrong).unwrap();
         // That something was logged is all that tells when it has been read.
         let complaint =
             |process: &docxy_tests::process::Process| Ok((process.output_size() > before).then_some(()));
-        block_in_place(|| world.server.process().wait_for("complain", PATIENCE, complaint)).unwrap();
+        block_in_place(|| testbed.server.process().wait_for("complain", PROCESS_TIMEOUT, complaint)).unwrap();
         assert_eq!(list(engine, OTHER, "owner/image").await.status, StatusCode::FORBIDDEN, "{wrong}");
         assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK, "{wrong}");
     }
-    std::fs::remove_file(world.server.config_file()).unwrap();
-    world.server.process().signal("HUP").unwrap();
-    world.server.reload(&both).unwrap();
+    std::fs::remove_file(testbed.server.config_file()).unwrap();
+    testbed.server.process().signal("HUP").unwrap();
+    testbed.server.reload(&both).unwrap();
     becomes(StatusCode::OK, async || list(engine, OTHER, "owner/image").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_cannot_be_read_to_its_end_keeps_nobody_from_working_nor_the_server_from_ending() {
+async fn an_unreadable_file_blocks_neither_pulls_nor_shutdown() {
     let hub = hub().await;
     let config = config(&hub);
-    let mut world = World::with(hub, &config, &[]);
-    let file = world.server.config_file();
+    let mut testbed = Testbed::with(hub, &config, &[]);
+    let file = testbed.server.config_file();
     std::fs::remove_file(&file).unwrap();
     // Whoever opens it waits for a writer, of which there is none.
     assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
-    world.server.process().signal("HUP").unwrap();
+    testbed.server.process().signal("HUP").unwrap();
     for _ in 0..10 {
-        assert_eq!(list(world.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
+        assert_eq!(list(testbed.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
     }
     block_in_place(|| {
-        world.client.stop().unwrap();
-        world.server.process().signal("TERM").unwrap();
-        assert!(world.server.process().wait_until_ended(PATIENCE).unwrap().success());
+        testbed.client.stop().unwrap();
+        testbed.server.process().signal("TERM").unwrap();
+        assert!(testbed.server.process().wait_until_ended(PROCESS_TIMEOUT).unwrap().success());
     });
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_is_pinned_elsewhere_is_asked_there() {
+async fn a_pinned_host_can_be_changed() {
     let authority = Arc::new(Authority::new().unwrap());
     let start = || async {
         let authority = Some(Arc::clone(&authority));
@@ -180,61 +180,61 @@ async fn a_host_that_is_pinned_elsewhere_is_asked_there() {
     // In the table that all registries share, so that the registry's own entry does not change.
     old_config.registries.get_mut("docker.io").unwrap().resolve.clear();
     old_config.resolve = old.resolve_table().into_iter().collect();
-    let mut world = World::with(old, &old_config, &[]);
-    assert_eq!(list(world.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
+    let mut testbed = Testbed::with(old, &old_config, &[]);
+    assert_eq!(list(testbed.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
     // Its entry under [registries] is as it was.
     let resolve = new.resolve_table().into_iter().collect();
-    world.server.reload(&ServerConfig { resolve, ..old_config }).unwrap();
+    testbed.server.reload(&ServerConfig { resolve, ..old_config }).unwrap();
     let started = Instant::now();
     while new.request_log().snapshot().is_empty() {
-        assert!(started.elapsed() < PATIENCE, "the new address is not asked");
-        assert_eq!(list(world.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "the new address is not asked");
+        assert_eq!(list(testbed.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
     }
-    world.hub.request_log().clear();
-    assert_eq!(list(world.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
-    assert!(world.hub.request_log().snapshot().is_empty(), "the old address is still asked");
+    testbed.hub.request_log().clear();
+    assert_eq!(list(testbed.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
+    assert!(testbed.hub.request_log().snapshot().is_empty(), "the old address is still asked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_that_is_no_longer_trusted_is_no_longer_believed() {
+async fn a_certificate_authority_can_be_removed() {
     let (hub, other) = (hub().await, other().await);
     let good = config(&hub);
     let mut bad = good.clone();
     bad.registries.get_mut("docker.io").unwrap().ca = other.ca_file().to_owned();
-    let mut world = World::with(hub, &good, &[]);
-    let engine = world.engine;
+    let mut testbed = Testbed::with(hub, &good, &[]);
+    let engine = testbed.engine;
     assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
-    world.server.reload(&bad).unwrap();
+    testbed.server.reload(&bad).unwrap();
     becomes(StatusCode::BAD_GATEWAY, async || list(engine, "docker.io", "library/hello").await).await;
-    world.server.reload(&good).unwrap();
+    testbed.server.reload(&good).unwrap();
     becomes(StatusCode::OK, async || list(engine, "docker.io", "library/hello").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stale_answers_can_be_allowed_while_the_server_runs() {
+async fn stale_responses_can_be_enabled() {
     let hub = hub().await;
     let one = Some(PullLimit { pulls: 1, window: Duration::from_secs(21_600) });
     hub.set_pull_limits(PullLimits { anonymous: one, account: one });
     let strict = config(&hub);
-    let mut world = World::with(hub, &strict, &[]);
-    let engine = world.engine;
+    let mut testbed = Testbed::with(hub, &strict, &[]);
+    let engine = testbed.engine;
     let get = async || {
         let bearer = engine.anonymous("library/hello").await;
         let path = "/v2/library/hello/manifests/latest";
         engine.get(path, &[("authorization", &bearer), ANY]).await
     };
     assert_eq!(get().await.status, StatusCode::OK);
-    world.hub.store().publish("library/hello", "latest", &Image::hello_from("newer").unwrap());
+    testbed.hub.store().publish("library/hello", "latest", &Image::hello_from("newer").unwrap());
     assert_eq!(get().await.status, StatusCode::TOO_MANY_REQUESTS);
-    world.server.reload(&ServerConfig { stale: true, ..strict.clone() }).unwrap();
+    testbed.server.reload(&ServerConfig { stale: true, ..strict.clone() }).unwrap();
     let stale = becomes(StatusCode::OK, get).await;
     assert_eq!(stale.body, hello().index().bytes);
-    world.server.reload(&strict).unwrap();
+    testbed.server.reload(&strict).unwrap();
     becomes(StatusCode::TOO_MANY_REQUESTS, get).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_level_follows_the_file_unless_the_command_line_has_said_it() {
+async fn the_log_level_follows_the_file_but_not_the_command_line() {
     for (launch, follows) in [
         // A level in the developer's environment would win as well.
         (Launch::under(&["env", "-u", "DOCXY_LOG"]), true),
@@ -247,7 +247,7 @@ async fn the_log_level_follows_the_file_unless_the_command_line_has_said_it() {
         let mut server =
             block_in_place(|| Server::start_as(&launch, None, Ipv4Addr::LOCALHOST.into(), &alone)).unwrap();
         let client = client(&invite(&mut server, "laptop"), &[]);
-        let engine = Engine::at(client.address());
+        let engine = HttpClient::at(client.address());
         let logs = async |server: &mut Server| {
             let before = server.process().output_size();
             assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
@@ -258,7 +258,7 @@ async fn the_log_level_follows_the_file_unless_the_command_line_has_said_it() {
         becomes(StatusCode::OK, async || list(engine, OTHER, "owner/image").await).await;
         let started = Instant::now();
         let mut logged = logs(&mut server).await;
-        while follows && logged == 0 && started.elapsed() < PATIENCE {
+        while follows && logged == 0 && started.elapsed() < PROCESS_TIMEOUT {
             logged = logs(&mut server).await;
         }
         assert_eq!(logged > 0, follows);
@@ -266,7 +266,7 @@ async fn the_log_level_follows_the_file_unless_the_command_line_has_said_it() {
         server.reload(&alone).unwrap();
         becomes(StatusCode::FORBIDDEN, async || list(engine, OTHER, "owner/image").await).await;
         while logs(&mut server).await > 0 {
-            assert!(started.elapsed() < PATIENCE, "it still logs");
+            assert!(started.elapsed() < PROCESS_TIMEOUT, "it still logs");
         }
     }
 }

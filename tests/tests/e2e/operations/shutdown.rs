@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use docxy_tests::{
     docxy::{Client, Server},
     hub::Digest,
-    process::{PATIENCE, Process},
+    process::{PROCESS_TIMEOUT, Process},
 };
 use http::StatusCode;
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::ANY,
-    raw_http::{End, Raw, Said},
-    testbed::{World, wait_until_down},
+    raw_http::{End, RawConnection, RawResponse},
+    testbed::{Testbed, wait_until_down},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -23,32 +23,32 @@ const LEN: u64 = 100 << 20;
 const AT_ONCE: Duration = Duration::from_secs(4);
 
 struct Transfer {
-    raw: Raw,
+    raw: RawConnection,
     digest: Digest,
 }
 
 impl Transfer {
     /// One that is under way, and waits for its engine.
-    async fn begin(world: &World) -> Self {
-        let (blob, path) = world.with_blob(1, LEN);
-        let bearer = world.engine.anonymous("library/hello").await;
+    async fn begin(testbed: &Testbed) -> Self {
+        let (blob, path) = testbed.with_blob(1, LEN);
+        let bearer = testbed.engine.anonymous("library/hello").await;
         let headers = [("authorization", bearer.as_str()), ("connection", "close")];
-        let mut raw = Raw::get(world.client.address(), &path, &headers).await;
+        let mut raw = RawConnection::get(testbed.client.address(), &path, &headers).await;
         raw.read_body(1 << 20).await;
         Self { raw, digest: blob.digest().clone() }
     }
 
     async fn finish(self) {
-        let said: Said = self.raw.rest().await;
-        assert_eq!((said.body().len() as u64, said.end), (LEN, End::Fin));
-        assert_eq!(Digest::of(said.body()), self.digest);
+        let received: RawResponse = self.raw.rest().await;
+        assert_eq!((received.body().len() as u64, received.end), (LEN, End::Fin));
+        assert_eq!(Digest::of(received.body()), self.digest);
     }
 }
 
 fn drain(server: &mut Server) {
     block_in_place(|| {
         server.process().signal("TERM").unwrap();
-        server.wait_for_status("drain", PATIENCE, |status| status["draining"] == true).unwrap();
+        server.wait_for_status("drain", PROCESS_TIMEOUT, |status| status["draining"] == true).unwrap();
     });
 }
 
@@ -57,7 +57,7 @@ fn end(client: &mut Client) {
     let is_closed = |process: &Process| Ok(process.listening()?.is_empty().then_some(()));
     block_in_place(|| {
         process.signal("TERM").unwrap();
-        process.wait_for("close its port", PATIENCE, is_closed).unwrap();
+        process.wait_for("close its port", PROCESS_TIMEOUT, is_closed).unwrap();
     });
 }
 
@@ -67,73 +67,73 @@ fn ends_well(process: &mut Process, within: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_stopped_finishes_what_runs_and_begins_nothing_new() {
-    let mut world = World::new().await;
-    let transfer = Transfer::begin(&world).await;
-    drain(&mut world.server);
-    wait_until_down(&mut world.client);
-    let engine = world.engine;
+async fn a_stopped_server_finishes_its_transfers() {
+    let mut testbed = Testbed::new().await;
+    let transfer = Transfer::begin(&testbed).await;
+    drain(&mut testbed.server);
+    wait_until_down(&mut testbed.client);
+    let engine = testbed.engine;
     let late = tokio::spawn(async move {
         let bearer = engine.anonymous("library/hello").await;
         engine.get(LATEST, &[("authorization", &bearer), ANY]).await
     });
     transfer.finish().await;
-    ends_well(world.server.process(), PATIENCE);
-    assert_eq!(world.hub.request_log().count(|entry| entry.path == LATEST), 0);
+    ends_well(testbed.server.process(), PROCESS_TIMEOUT);
+    assert_eq!(testbed.hub.request_log().count(|entry| entry.path == LATEST), 0);
     assert!(!late.is_finished(), "it waits for the server to come back");
-    block_in_place(|| world.server.start_again()).unwrap();
+    block_in_place(|| testbed.server.start_again()).unwrap();
     assert_eq!(late.await.unwrap().status, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_stopped_twice_ends_at_once_and_the_next_one_goes_on() {
-    let mut world = World::new().await;
-    let transfer = Transfer::begin(&world).await;
-    drain(&mut world.server);
+async fn a_server_stopped_twice_ends_at_once() {
+    let mut testbed = Testbed::new().await;
+    let transfer = Transfer::begin(&testbed).await;
+    drain(&mut testbed.server);
     let started = Instant::now();
-    world.server.process().signal("TERM").unwrap();
-    ends_well(world.server.process(), PATIENCE);
+    testbed.server.process().signal("TERM").unwrap();
+    ends_well(testbed.server.process(), PROCESS_TIMEOUT);
     assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
-    block_in_place(|| world.server.start_again()).unwrap();
+    block_in_place(|| testbed.server.start_again()).unwrap();
     transfer.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_stopped_finishes_what_runs() {
-    let mut world = World::new().await;
-    let transfer = Transfer::begin(&world).await;
-    let mut idle = Raw::get(world.client.address(), "/health", &[]).await;
+async fn a_stopped_client_finishes_its_transfers() {
+    let mut testbed = Testbed::new().await;
+    let transfer = Transfer::begin(&testbed).await;
+    let mut idle = RawConnection::get(testbed.client.address(), "/health", &[]).await;
     idle.read_body(1).await;
-    end(&mut world.client);
+    end(&mut testbed.client);
     // Connections without a request go at once, and nobody new is let in.
     assert_eq!(idle.rest().await.end, End::Fin);
-    let newcomer = tokio::net::TcpStream::connect(world.client.address()).await;
+    let newcomer = tokio::net::TcpStream::connect(testbed.client.address()).await;
     assert!(newcomer.is_err(), "{newcomer:?}");
     transfer.finish().await;
-    ends_well(world.client.process(), PATIENCE);
+    ends_well(testbed.client.process(), PROCESS_TIMEOUT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_stopped_twice_ends_at_once() {
-    let mut world = World::new().await;
-    let transfer = Transfer::begin(&world).await;
-    end(&mut world.client);
+async fn a_client_stopped_twice_ends_at_once() {
+    let mut testbed = Testbed::new().await;
+    let transfer = Transfer::begin(&testbed).await;
+    end(&mut testbed.client);
     let started = Instant::now();
-    world.client.process().signal("TERM").unwrap();
-    ends_well(world.client.process(), PATIENCE);
+    testbed.client.process().signal("TERM").unwrap();
+    ends_well(testbed.client.process(), PROCESS_TIMEOUT);
     assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
     assert!((transfer.raw.rest().await.body().len() as u64) < LEN);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_for_the_end_of_what_does_nothing() {
-    let mut world = World::new().await;
-    let mut idle = Raw::get(world.client.address(), "/health", &[]).await;
+async fn idle_programs_end_at_once() {
+    let mut testbed = Testbed::new().await;
+    let mut idle = RawConnection::get(testbed.client.address(), "/health", &[]).await;
     idle.read_body(1).await;
     let started = Instant::now();
-    for process in [world.server.process(), world.client.process()] {
+    for process in [testbed.server.process(), testbed.client.process()] {
         process.signal("TERM").unwrap();
-        ends_well(process, PATIENCE);
+        ends_well(process, PROCESS_TIMEOUT);
     }
     assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
 }

@@ -13,7 +13,7 @@ use std::{
 use docxy_tests::{
     docxy::{Client, Launch, Server},
     hub::{Blob, Hub, Image},
-    process::{PATIENCE, Process, binary, run, scratch},
+    process::{PROCESS_TIMEOUT, Process, binary, run, scratch},
 };
 use http::StatusCode;
 use rustix::{
@@ -23,7 +23,7 @@ use rustix::{
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Engine},
+    http_client::{ANY, HttpClient},
     testbed::{config, hub, wait_until_up},
 };
 
@@ -40,7 +40,7 @@ const FULL: u64 = 48 * 1024;
 /// Of a blob that takes several segments, and thousands of lines at `trace`.
 const BLOB: u64 = 4 << 20;
 
-/// Both programs, each started in its own way.
+/// Both programs, each started in its own relayed.
 struct Pair {
     hub: Hub,
     server: Server,
@@ -62,15 +62,15 @@ impl Pair {
 
     /// Serves a manifest, and a blob that is large enough for segments.
     async fn serve(&self) {
-        let engine = Engine::at(self.client.address());
+        let engine = HttpClient::at(self.client.address());
         let bearer = engine.anonymous("library/hello").await;
         let headers = [("authorization", bearer.as_str()), ANY];
         let manifest = engine.get("/v2/library/hello/manifests/latest", &headers).await;
         assert_eq!(manifest.status, StatusCode::OK);
         let blob = Blob::generated(1, BLOB);
         self.hub.store().add_blob("library/hello", blob.clone());
-        let answer = engine.get(&format!("/v2/library/hello/blobs/{}", blob.digest()), &headers).await;
-        assert!(answer.status == StatusCode::OK && answer.whole && answer.body.len() as u64 == BLOB);
+        let response = engine.get(&format!("/v2/library/hello/blobs/{}", blob.digest()), &headers).await;
+        assert!(response.status == StatusCode::OK && response.whole && response.body.len() as u64 == BLOB);
     }
 
     /// Serves, then loses its client, then ends.
@@ -86,7 +86,7 @@ impl Pair {
             for process in [self.server.process(), self.client.process()] {
                 let started = Instant::now();
                 process.signal("TERM").unwrap();
-                let status = process.wait_until_ended(PATIENCE).unwrap();
+                let status = process.wait_until_ended(PROCESS_TIMEOUT).unwrap();
                 assert!(status.success(), "{status}");
                 assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
             }
@@ -101,13 +101,13 @@ fn pipe() -> (PipeReader, File) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_programs_do_without_stdout_and_stderr() {
+async fn both_programs_serve_with_closed_output() {
     let pair = Pair::start(Launch::closed().logging("trace"), Launch::closed().logging("trace")).await;
     pair.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_programs_outlive_the_reader_of_their_log() {
+async fn both_programs_survive_the_end_of_the_log_reader() {
     let ((server_log, server), (client_log, client)) = (pipe(), pipe());
     let pair = Pair::start(Launch::to(server), Launch::to(client)).await;
     drop((server_log, client_log));
@@ -117,7 +117,7 @@ async fn both_programs_outlive_the_reader_of_their_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_programs_start_where_the_reader_of_their_log_is_gone_already() {
+async fn both_programs_start_without_a_log_reader() {
     let ((_, server), (_, client)) = (pipe(), pipe());
     let pair = Pair::start(Launch::to(server), Launch::to(client)).await;
     assert!(dropped(&pair.client) > 0);
@@ -152,7 +152,7 @@ async fn both_programs_serve_with_a_log_on_a_full_tmpfs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_programs_serve_while_the_reader_of_their_log_does_not_read() {
+async fn both_programs_serve_with_a_full_log_pipe() {
     let ((server_log, server), (client_log, client)) = (pipe(), pipe());
     let pair = Pair::start(Launch::to(server).logging("trace"), Launch::to(client).logging("trace")).await;
     let started = Instant::now();
@@ -164,18 +164,18 @@ async fn both_programs_serve_while_the_reader_of_their_log_does_not_read() {
         if full && dropped(&pair.client) > 0 {
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "the logs do not fill: {before:?}");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "the logs do not fill: {before:?}");
     }
     pair.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_goes_on_once_its_reader_reads_again() {
+async fn a_log_continues_when_its_reader_does() {
     let (mut log, client) = pipe();
     let mut pair = Pair::start(Launch::default(), Launch::to(client).logging("trace")).await;
     let started = Instant::now();
     while dropped(&pair.client) == 0 {
-        assert!(started.elapsed() < PATIENCE, "the log does not fill");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "the log does not fill");
         pair.serve().await;
     }
     let reader = std::thread::spawn(move || {
@@ -186,7 +186,7 @@ async fn a_log_goes_on_once_its_reader_reads_again() {
         read
     });
     // With a reader that reads, nothing more is lost from some moment on.
-    let engine = Engine::at(pair.client.address());
+    let engine = HttpClient::at(pair.client.address());
     let mut lost = dropped(&pair.client);
     loop {
         assert_eq!(engine.get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
@@ -194,7 +194,7 @@ async fn a_log_goes_on_once_its_reader_reads_again() {
         if now == lost {
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "lines are still lost: {now}");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "lines are still lost: {now}");
         lost = now;
     }
     block_in_place(|| pair.client.stop()).unwrap();
@@ -205,7 +205,7 @@ async fn a_log_goes_on_once_its_reader_reads_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_programs_outlive_their_terminal() {
+async fn both_programs_survive_the_end_of_their_terminal() {
     let ((server_screen, server), (client_screen, client)) = (terminal(), terminal());
     let under = |slave: File| Launch {
         input: Some(slave.try_clone().unwrap()),
@@ -220,7 +220,7 @@ async fn both_programs_outlive_their_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_signal_but_those_that_end_ends_either_program() {
+async fn other_signals_end_neither_program() {
     let mut pair = Pair::start(Launch::default(), Launch::default()).await;
     for signal in ["HUP", "USR1", "USR2", "PIPE"] {
         for process in [pair.server.process(), pair.client.process()] {
@@ -234,7 +234,7 @@ async fn no_signal_but_those_that_end_ends_either_program() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_goes_on_whatever_became_of_its_progress() {
+async fn a_pull_command_survives_a_broken_stderr() {
     let mut pair = Pair::start(Launch::default(), Launch::default()).await;
     let folder = scratch().unwrap();
     let link = pair.client.link_file();
@@ -251,7 +251,7 @@ async fn a_pull_goes_on_whatever_became_of_its_progress() {
         let streams = [Stdio::null(), Stdio::null(), stderr.into()];
         block_in_place(|| {
             let mut pull = Process::spawn_with("pull", command, folder.path(), Some(streams)).unwrap();
-            let status = pull.wait_until_ended(PATIENCE).unwrap();
+            let status = pull.wait_until_ended(PROCESS_TIMEOUT).unwrap();
             assert!(status.success() && image.exists(), "{n}: {status}");
         });
     }
@@ -277,5 +277,5 @@ fn can_mount() -> bool {
     let folder = scratch().unwrap();
     let mut command = Command::new("unshare");
     command.args(["--mount", "mount", "-t", "tmpfs", "none"]).arg(folder.path());
-    block_in_place(|| run(command, PATIENCE)).is_ok_and(|finished| finished.status.success())
+    block_in_place(|| run(command, PROCESS_TIMEOUT)).is_ok_and(|finished| finished.status.success())
 }

@@ -4,15 +4,15 @@
 use docxy_tests::{
     docxy::exchanges_ended,
     hub::{Digest, Hub, Image, Layer},
-    process::PATIENCE,
+    process::PROCESS_TIMEOUT,
 };
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Answer, Engine},
-    testbed::{ALICE, BOB, World, bytes, hello, restart_client},
+    http_client::{ANY, HttpClient, HttpResponse},
+    testbed::{ALICE, BOB, Testbed, bytes, hello, restart_client},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -34,7 +34,7 @@ fn foreign() -> &'static str {
 
 /// One engine that pulls.
 struct Puller<'a> {
-    engine: &'a Engine,
+    engine: &'a HttpClient,
     agent: &'a str,
     head: bool,
     bearer: String,
@@ -42,19 +42,19 @@ struct Puller<'a> {
 
 impl<'a> Puller<'a> {
     /// What every pull begins with, none of which crosses.
-    async fn new(world: &'a World, (agent, head): (&'a str, bool)) -> Self {
-        let engine = &world.engine;
+    async fn new(testbed: &'a Testbed, (agent, head): (&'a str, bool)) -> Self {
+        let engine = &testbed.engine;
         let agent_line = ("user-agent", agent);
         assert_eq!(engine.get("/v2/", &[agent_line]).await.status, StatusCode::UNAUTHORIZED);
         let bearer = engine.anonymous("library/hello").await;
         Self { engine, agent, head, bearer }
     }
 
-    async fn ask(&self, method: Method, path: &str) -> Answer {
+    async fn request(&self, method: Method, path: &str) -> HttpResponse {
         let headers = [("authorization", self.bearer.as_str()), ANY, ("user-agent", self.agent)];
-        let answer = self.engine.ask(method, path, &headers).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
-        answer
+        let response = self.engine.request(method, path, &headers).await;
+        assert_eq!(response.status, StatusCode::OK, "{path}: {response:?}");
+        response
     }
 
     /// Pulls `image` for a platform as its engine would, and checks every byte.
@@ -62,34 +62,34 @@ impl<'a> Puller<'a> {
         let path = |kind: &str, last: &str| format!("/v2/{repository}/{kind}/{last}");
         let tag = path("manifests", "latest");
         let index = if self.head {
-            let head = self.ask(Method::HEAD, &tag).await;
+            let head = self.request(Method::HEAD, &tag).await;
             assert_eq!(head.header("docker-content-digest"), image.digest().as_str());
             assert_eq!(head.header("content-length"), image.index().bytes.len().to_string());
-            self.ask(Method::GET, &path("manifests", image.digest().as_str())).await
+            self.request(Method::GET, &path("manifests", image.digest().as_str())).await
         } else {
-            self.ask(Method::GET, &tag).await
+            self.request(Method::GET, &tag).await
         };
         assert_eq!(index.body, image.index().bytes);
         let platform = image.platform(architecture).unwrap();
-        let manifest = self.ask(Method::GET, &path("manifests", platform.manifest.digest.as_str())).await;
+        let manifest = self.request(Method::GET, &path("manifests", platform.manifest.digest.as_str())).await;
         assert_eq!(manifest.body, platform.manifest.bytes);
         assert_eq!(manifest.header("content-type"), platform.manifest.media_type);
         assert_eq!(manifest.header("docker-content-digest"), platform.manifest.digest.as_str());
         for blob in platform.layers.iter().map(|layer| &layer.blob).chain([&platform.config]) {
-            let answer = self.ask(Method::GET, &path("blobs", blob.digest().as_str())).await;
-            assert!(answer.whole && answer.body == bytes(blob));
-            assert_eq!(answer.header("content-length"), blob.len().to_string());
+            let response = self.request(Method::GET, &path("blobs", blob.digest().as_str())).await;
+            assert!(response.whole && response.body == bytes(blob));
+            assert_eq!(response.header("content-length"), blob.len().to_string());
         }
     }
 }
 
-/// Exchanges that have crossed the tunnel, pings aside, once none is under way.
-async fn crossed(world: &mut World) -> u64 {
+/// Exchanges that have crossed the tunnel, pings aside, once none is under relayed.
+async fn crossed(testbed: &mut Testbed) -> u64 {
     block_in_place(|| {
         let idle = |health: &Value| health["requests"] == 0;
-        world.client.wait_for_health("end its requests", PATIENCE, idle).unwrap();
+        testbed.client.wait_for_health("end its requests", PROCESS_TIMEOUT, idle).unwrap();
         let idle = |status: &Value| status["streams"] == 0 && status["exchanges"] == 0;
-        exchanges_ended(&world.server.wait_for_status("end its exchanges", PATIENCE, idle).unwrap())
+        exchanges_ended(&testbed.server.wait_for_status("end its exchanges", PROCESS_TIMEOUT, idle).unwrap())
     })
 }
 
@@ -99,119 +99,119 @@ fn paid(hub: &Hub) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engines_first_requests_do_not_cross_the_sea() {
-    let mut world = World::new().await;
-    let host = world.engine.address();
+async fn ping_and_token_need_no_request_to_the_server() {
+    let mut testbed = Testbed::new().await;
+    let host = testbed.engine.address();
     let bearer = format!("Bearer realm=\"http://{host}/auth/token\",service=\"registry.docker.io\"");
     let scoped = format!("{bearer},scope=\"repository:library/hello:pull\"");
-    let ping = world.engine.get("/v2/", &[]).await;
+    let ping = testbed.engine.get("/v2/", &[]).await;
     assert_eq!((ping.error().0, ping.header("www-authenticate")), (401, bearer.as_str()));
     for method in [Method::HEAD, Method::GET] {
-        let answer = world.engine.ask(method, LATEST, &[ANY]).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-        assert_eq!(answer.header("www-authenticate"), scoped);
-        assert_eq!(answer.header("docker-distribution-api-version"), "registry/2.0");
-        assert!(answer.header("content-length").parse::<u32>().unwrap() > 0);
+        let response = testbed.engine.request(method, LATEST, &[ANY]).await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(response.header("www-authenticate"), scoped);
+        assert_eq!(response.header("docker-distribution-api-version"), "registry/2.0");
+        assert!(response.header("content-length").parse::<u32>().unwrap() > 0);
     }
-    world.engine.anonymous("library/hello").await;
-    assert!(world.hub.request_log().snapshot().is_empty());
-    assert_eq!(crossed(&mut world).await, 0);
+    testbed.engine.anonymous("library/hello").await;
+    assert!(testbed.hub.request_log().snapshot().is_empty());
+    assert_eq!(crossed(&mut testbed).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cold_pull_crosses_once_and_so_does_the_next_one() {
+async fn a_pull_of_a_small_image_takes_one_request() {
     for kind in [DOCKERD, CONTAINERD, PODMAN, SKOPEO] {
-        let mut world = World::new().await;
-        let puller = Puller::new(&world, kind).await;
+        let mut testbed = Testbed::new().await;
+        let puller = Puller::new(&testbed, kind).await;
         puller.pull(&hello(), "library/hello", architecture()).await;
         drop(puller);
-        assert_eq!(crossed(&mut world).await, 1, "{kind:?}");
-        assert_eq!(paid(&world.hub), 2, "index and manifest");
-        let puller = Puller::new(&world, kind).await;
+        assert_eq!(crossed(&mut testbed).await, 1, "{kind:?}");
+        assert_eq!(paid(&testbed.hub), 2, "index and manifest");
+        let puller = Puller::new(&testbed, kind).await;
         puller.pull(&hello(), "library/hello", architecture()).await;
         drop(puller);
-        assert_eq!(crossed(&mut world).await, 2, "{kind:?}");
-        assert_eq!(paid(&world.hub), 2, "nothing new, so nothing paid");
+        assert_eq!(crossed(&mut testbed).await, 2, "{kind:?}");
+        assert_eq!(paid(&testbed.hub), 2, "nothing new, so nothing paid");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_is_large_is_asked_for_at_once_though_more_may_be_coming() {
-    let mut world = World::new().await;
+async fn a_large_layer_does_not_wait_for_prefetch() {
+    let mut testbed = Testbed::new().await;
     let image = Image::build(|_| Ok(vec![Layer::of_noise("data", 7, 300_000)?])).unwrap();
-    world.hub.store().publish("library/hello", "latest", &image);
-    let puller = Puller::new(&world, DOCKERD).await;
+    testbed.hub.store().publish("library/hello", "latest", &image);
+    let puller = Puller::new(&testbed, DOCKERD).await;
     puller.pull(&image, "library/hello", architecture()).await;
     drop(puller);
-    assert_eq!(crossed(&mut world).await, 2);
+    assert_eq!(crossed(&mut testbed).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_for_another_platform_is_noticed() {
-    let mut world = World::new().await;
-    let puller = Puller::new(&world, DOCKERD).await;
+async fn the_platform_of_an_engine_is_learned() {
+    let mut testbed = Testbed::new().await;
+    let puller = Puller::new(&testbed, DOCKERD).await;
     puller.pull(&hello(), "library/hello", foreign()).await;
     drop(puller);
-    let first = crossed(&mut world).await;
+    let first = crossed(&mut testbed).await;
     assert!(first <= 2, "what is for another platform comes ahead of the next request: {first}");
     let other = Image::hello_from("other").unwrap();
-    let puller = Puller::new(&world, DOCKERD).await;
+    let puller = Puller::new(&testbed, DOCKERD).await;
     puller.pull(&other, "library/other", foreign()).await;
     drop(puller);
-    assert_eq!(crossed(&mut world).await, first + 1);
+    assert_eq!(crossed(&mut testbed).await, first + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_only_looks_whether_there_is_something_new_pays_for_nothing_else() {
-    let mut world = World::new().await;
+async fn an_update_check_prefetches_nothing() {
+    let mut testbed = Testbed::new().await;
     for agent in
         ["Watchtower/1.7.1", "crane/0.21.4", "Go-http-client/1.1", "diun/4.28.0", "regclient/regclient"]
     {
-        let looker = Puller::new(&world, (agent, true)).await;
-        looker.ask(Method::HEAD, LATEST).await;
+        let looker = Puller::new(&testbed, (agent, true)).await;
+        looker.request(Method::HEAD, LATEST).await;
         drop(looker);
-        crossed(&mut world).await;
-        assert_eq!(paid(&world.hub), 0, "{agent}");
+        crossed(&mut testbed).await;
+        assert_eq!(paid(&testbed.hub), 0, "{agent}");
     }
     // One who fetches a manifest pays for that one.
-    let looker = Puller::new(&world, ("curl/8.5.0", false)).await;
-    looker.ask(Method::GET, LATEST).await;
+    let looker = Puller::new(&testbed, ("curl/8.5.0", false)).await;
+    looker.request(Method::GET, LATEST).await;
     drop(looker);
-    crossed(&mut world).await;
-    assert_eq!(paid(&world.hub), 1);
+    crossed(&mut testbed).await;
+    assert_eq!(paid(&testbed.hub), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_of_the_client_forgets_no_manifest_and_a_damaged_file_is_none() {
-    let mut world = World::new().await;
-    let puller = Puller::new(&world, PODMAN).await;
+async fn cached_manifests_survive_a_restart_and_damaged_files_do_not() {
+    let mut testbed = Testbed::new().await;
+    let puller = Puller::new(&testbed, PODMAN).await;
     puller.pull(&hello(), "library/hello", architecture()).await;
     drop(puller);
-    let content = world.client.cache().join("content");
-    restart_client(&mut world.client);
+    let content = testbed.client.cache().join("content");
+    restart_client(&mut testbed.client);
     let image = hello();
-    let puller = Puller::new(&world, PODMAN).await;
+    let puller = Puller::new(&testbed, PODMAN).await;
     let index = format!("/v2/library/hello/manifests/{}", image.digest());
-    assert_eq!(puller.ask(Method::GET, &index).await.body, image.index().bytes);
+    assert_eq!(puller.request(Method::GET, &index).await.body, image.index().bytes);
     drop(puller);
-    assert_eq!(crossed(&mut world).await, 1);
+    assert_eq!(crossed(&mut testbed).await, 1);
 
     for file in std::fs::read_dir(&content).unwrap() {
         std::fs::write(file.unwrap().path(), "not what it was").unwrap();
     }
-    restart_client(&mut world.client);
-    let puller = Puller::new(&world, PODMAN).await;
-    assert_eq!(puller.ask(Method::GET, &index).await.body, image.index().bytes);
+    restart_client(&mut testbed.client);
+    let puller = Puller::new(&testbed, PODMAN).await;
+    assert_eq!(puller.request(Method::GET, &index).await.body, image.index().bytes);
     drop(puller);
-    assert_eq!(crossed(&mut world).await, 2);
+    assert_eq!(crossed(&mut testbed).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_seen_in_public_opens_nothing_private() {
-    let mut world = World::new().await;
+async fn a_public_image_opens_no_private_repository() {
+    let mut testbed = Testbed::new().await;
     // The same image, in a repository that is not for everybody.
-    world.hub.store().publish("alice/private", "latest", &hello());
-    let puller = Puller::new(&world, DOCKERD).await;
+    testbed.hub.store().publish("alice/private", "latest", &hello());
+    let puller = Puller::new(&testbed, DOCKERD).await;
     puller.pull(&hello(), "library/hello", architecture()).await;
     let image = hello();
     let platform = image.platform(architecture()).unwrap();
@@ -221,20 +221,20 @@ async fn what_was_seen_in_public_opens_nothing_private() {
         format!("/v2/alice/private/blobs/{}", platform.config.digest()),
     ] {
         let headers = [("authorization", puller.bearer.as_str()), ANY];
-        assert_eq!(world.engine.get(&path, &headers).await.error().0, 401, "{path}");
+        assert_eq!(testbed.engine.get(&path, &headers).await.error().0, 401, "{path}");
     }
     // Nor does it speak for the registry to somebody who shows it something.
     let seen = format!("/v2/library/hello/manifests/{}", image.digest());
-    let answer = world.engine.get(&seen, &[("authorization", "Bearer nonsense"), ANY]).await;
-    assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""), "{answer:?}");
+    let response = testbed.engine.get(&seen, &[("authorization", "Bearer nonsense"), ANY]).await;
+    assert!(response.header("www-authenticate").contains("error=\"invalid_token\""), "{response:?}");
     drop(puller);
-    assert_eq!(crossed(&mut world).await, 5);
+    assert_eq!(crossed(&mut testbed).await, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_credential_opened_is_not_kept_for_others() {
-    let world = World::new().await;
-    let alice = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+async fn private_content_is_not_cached_for_others() {
+    let testbed = Testbed::new().await;
+    let alice = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     let image = Image::hello_from("alice").unwrap();
     let platform = image.platform(architecture()).unwrap();
     let paths = [
@@ -245,48 +245,48 @@ async fn what_a_credential_opened_is_not_kept_for_others() {
     ];
     let docker = ("user-agent", DOCKERD.0);
     for path in &paths {
-        let hers = world.engine.get(path, &[("authorization", &alice), ANY, docker]).await;
+        let hers = testbed.engine.get(path, &[("authorization", &alice), ANY, docker]).await;
         assert_eq!(hers.status, StatusCode::OK, "{path}");
     }
-    let everybody = world.engine.anonymous("alice/private").await;
-    let bob = world.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
+    let everybody = testbed.engine.anonymous("alice/private").await;
+    let bob = testbed.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
     for bearer in [&everybody, &bob] {
         for path in &paths {
-            let theirs = world.engine.get(path, &[("authorization", bearer), ANY, docker]).await;
+            let theirs = testbed.engine.get(path, &[("authorization", bearer), ANY, docker]).await;
             assert_eq!(theirs.error().0, 401, "{path}");
         }
     }
-    let kept = std::fs::read_dir(world.client.cache().join("content")).map_or(0, Iterator::count);
+    let kept = std::fs::read_dir(testbed.client.cache().join("content")).map_or(0, Iterator::count);
     assert_eq!(kept, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tag_that_moves_between_look_and_fetch_is_two_images_and_no_mixture() {
-    let world = World::new().await;
-    let puller = Puller::new(&world, DOCKERD).await;
-    let head = puller.ask(Method::HEAD, LATEST).await;
+async fn a_tag_that_moves_during_a_pull_mixes_no_images() {
+    let testbed = Testbed::new().await;
+    let puller = Puller::new(&testbed, DOCKERD).await;
+    let head = puller.request(Method::HEAD, LATEST).await;
     let before = hello();
     let after = Image::hello_from("tomorrow").unwrap();
-    world.hub.store().publish("library/hello", "latest", &after);
+    testbed.hub.store().publish("library/hello", "latest", &after);
     // By the digest it has seen the engine gets what it has seen, and by the tag what is there now.
     let old = format!("/v2/library/hello/manifests/{}", head.header("docker-content-digest"));
-    assert_eq!(puller.ask(Method::GET, &old).await.body, before.index().bytes);
-    let now = puller.ask(Method::GET, LATEST).await;
+    assert_eq!(puller.request(Method::GET, &old).await.body, before.index().bytes);
+    let now = puller.request(Method::GET, LATEST).await;
     assert_eq!(now.header("docker-content-digest"), after.digest().as_str());
     assert_eq!(Digest::of(&now.body), *after.digest());
     puller.pull(&after, "library/hello", architecture()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_left_of_the_quota_is_on_health() {
-    let world = World::new().await;
+async fn health_shows_the_remaining_quota() {
+    let testbed = Testbed::new().await;
     for n in 0..95 {
         let image = Image::hello_from(&format!("number {n}")).unwrap();
-        world.hub.store().publish("library/hello", "latest", &image);
-        let puller = Puller::new(&world, ("curl/8.0", false)).await;
-        puller.ask(Method::GET, LATEST).await;
+        testbed.hub.store().publish("library/hello", "latest", &image);
+        let puller = Puller::new(&testbed, ("curl/8.0", false)).await;
+        puller.request(Method::GET, LATEST).await;
     }
-    let health = world.engine.get("/health", &[]).await.json();
+    let health = testbed.engine.get("/health", &[]).await.json();
     let quota = &health["quota"][0];
     assert_eq!(
         (&quota["registry"], &quota["source"]),
@@ -298,42 +298,42 @@ async fn what_is_left_of_the_quota_is_on_health() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_registrys_challenge_is_learned_and_kept_over_a_restart() {
-    let other = crate::pull::other_registries::Two::new().await;
-    let mut world = other.world;
-    let path = |last: &str| format!("/v2/{last}?ns={}", crate::pull::other_registries::OTHER);
+async fn learned_challenges_survive_a_restart() {
+    let other = crate::support::two_registries::TwoRegistries::new().await;
+    let mut testbed = other.testbed;
+    let path = |last: &str| format!("/v2/{last}?ns={}", crate::support::two_registries::OTHER);
     let (ping, manifest) = (path(""), path("owner/image/manifests/latest"));
-    let mut said = Vec::new();
+    let mut received = Vec::new();
     for path in [&ping, &manifest] {
-        let answer = world.engine.get(path, &[ANY]).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-        said.push(answer.header("www-authenticate").to_owned());
+        let response = testbed.engine.get(path, &[ANY]).await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED);
+        received.push(response.header("www-authenticate").to_owned());
     }
     assert!(
-        said[1].contains("service=\"container_registry\",scope=\"repository:owner/image:pull\""),
-        "{said:?}"
+        received[1].contains("service=\"container_registry\",scope=\"repository:owner/image:pull\""),
+        "{received:?}"
     );
     // The ping is not counted.
-    assert_eq!(crossed(&mut world).await, 1);
-    restart_client(&mut world.client);
-    for (path, before) in [&ping, &manifest].into_iter().zip(&said) {
-        assert_eq!(world.engine.get(path, &[ANY]).await.header("www-authenticate"), before);
+    assert_eq!(crossed(&mut testbed).await, 1);
+    restart_client(&mut testbed.client);
+    for (path, before) in [&ping, &manifest].into_iter().zip(&received) {
+        assert_eq!(testbed.engine.get(path, &[ANY]).await.header("www-authenticate"), before);
     }
-    let another = world.engine.get(&path("owner/private/manifests/latest"), &[ANY]).await;
-    assert_eq!(another.header("www-authenticate"), said[1].replace("owner/image", "owner/private"));
+    let another = testbed.engine.get(&path("owner/private/manifests/latest"), &[ANY]).await;
+    assert_eq!(another.header("www-authenticate"), received[1].replace("owner/image", "owner/private"));
     // And its token leads to the registry that has it, as before.
     let token = "/auth/token/ghcr.example?service=container_registry&scope=repository:owner/image:pull";
-    let bearer = format!("Bearer {}", world.engine.get(token, &[]).await.json()["token"].as_str().unwrap());
-    let answer = world.engine.get(&manifest, &[("authorization", &bearer), ANY]).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(crossed(&mut world).await, 2);
+    let bearer = format!("Bearer {}", testbed.engine.get(token, &[]).await.json()["token"].as_str().unwrap());
+    let response = testbed.engine.get(&manifest, &[("authorization", &bearer), ANY]).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(crossed(&mut testbed).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_challenge_that_was_learned_long_ago_is_repeated_once_more_and_refreshed_behind() {
-    let mut world = World::new().await;
-    let file = world.client.cache().join("challenges.json");
-    block_in_place(|| world.client.stop()).unwrap();
+async fn an_old_challenge_is_refreshed_in_the_background() {
+    let mut testbed = Testbed::new().await;
+    let file = testbed.client.cache().join("challenges.json");
+    block_in_place(|| testbed.client.stop()).unwrap();
     let bearer = "Bearer realm=\"https://old.example/token\",service=\"old.example\"";
     let old = serde_json::json!([
         { "registry": "docker.io", "on_ping": [bearer], "on_pull": [bearer], "at": 1_000_000_000 },
@@ -341,22 +341,25 @@ async fn a_challenge_that_was_learned_long_ago_is_repeated_once_more_and_refresh
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(&file, old.to_string()).unwrap();
     block_in_place(|| {
-        world.client.start_again().unwrap();
-        world.client.wait_until_up(PATIENCE).unwrap();
+        testbed.client.start_again().unwrap();
+        testbed.client.wait_until_up(PROCESS_TIMEOUT).unwrap();
     });
     let service = async |path: &str| {
-        let answer = world.engine.get(path, &[ANY]).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-        answer.header("www-authenticate").to_owned()
+        let response = testbed.engine.get(path, &[ANY]).await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED);
+        response.header("www-authenticate").to_owned()
     };
     // Whoever comes first doesn't wait for the registry.
     assert!(service("/v2/").await.contains("service=\"old.example\""));
     let started = std::time::Instant::now();
     while service("/v2/").await.contains("service=\"old.example\"") {
-        assert!(started.elapsed() < PATIENCE, "nobody has asked Docker Hub again");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "nobody has asked Docker Hub again");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert!(service(LATEST).await.contains("service=\"registry.docker.io\""));
-    let kept = std::fs::read_to_string(&file).unwrap();
-    assert!(kept.contains("registry.docker.io"), "{kept}");
+    // The file is written in the background.
+    while !std::fs::read_to_string(&file).unwrap().contains("registry.docker.io") {
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "the new challenge is not stored");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }

@@ -1,4 +1,4 @@
-//! What comes behind an answer, from a server that is slow, mistaken or hostile.
+//! What comes behind a response, from a server that is slow, mistaken or hostile.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use docxy_tests::hub::{Image, PlatformImage};
 use http::Method;
 
 use crate::support::{
-    http_client::{ANY, Answer},
-    scripted_server::{Said, Scripted},
+    http_client::{ANY, HttpResponse},
+    scripted_server::{ScriptedResponse, ScriptedServer},
     testbed::{bytes, count, hello},
 };
 
 const DOCKERD: (&str, &str) = ("user-agent", "docker/29.0.1 go/go1.25.4");
 const PUBLIC: (&str, &str) = ("authorization", "Bearer docxy-public");
 
-/// Long enough for an answer that doesn't wait.
+/// Long enough for a response that doesn't wait.
 const MOMENT: Duration = Duration::from_millis(300);
 
 fn architecture() -> &'static str {
@@ -45,7 +45,7 @@ fn blob_item(claimed: &Digest, bytes: &[u8]) -> (PrefetchItem, Vec<u8>) {
     (PrefetchItem::new(claimed.clone(), ContentKind::Blob, bytes.len()).unwrap(), bytes.to_vec())
 }
 
-/// Index, manifest and config of an image, as they come behind the answer to a `HEAD`.
+/// Index, manifest and config of an image, as they come behind the response to a `HEAD`.
 fn parts(image: &Image) -> Vec<(PrefetchItem, Vec<u8>)> {
     let chosen = platform(image);
     vec![
@@ -55,8 +55,8 @@ fn parts(image: &Image) -> Vec<(PrefetchItem, Vec<u8>)> {
     ]
 }
 
-/// A registry that has `image`, with this behind each answer that may have something there.
-fn registry(image: &Image, request: &Request, items: Vec<(PrefetchItem, Vec<u8>)>) -> Said {
+/// A registry that has `image`, with this behind each response that may have something there.
+fn registry(image: &Image, request: &Request, items: Vec<(PrefetchItem, Vec<u8>)>) -> ScriptedResponse {
     let index = image.index();
     let chosen = platform(image);
     let (media_type, found, body) = match &request.operation {
@@ -69,11 +69,11 @@ fn registry(image: &Image, request: &Request, items: Vec<(PrefetchItem, Vec<u8>)
         _ => ("application/octet-stream", chosen.config.digest(), bytes(&chosen.config)),
     };
     let headers = [("content-type", media_type), ("docker-content-digest", found.as_str())];
-    let said = Said::new(200, &headers, &body);
+    let received = ScriptedResponse::new(200, &headers, &body);
     if matches!(&request.operation, Operation::Manifest { reference: Reference::Tag(_), .. }) {
-        Said { items, ..said }
+        ScriptedResponse { items, ..received }
     } else {
-        said
+        received
     }
 }
 
@@ -81,13 +81,13 @@ fn manifest(last: &impl ToString) -> String {
     format!("/v2/library/hello/manifests/{}", last.to_string())
 }
 
-async fn ask(server: &Scripted, method: Method, path: &str) -> Answer {
-    server.engine.ask(method, path, &[PUBLIC, ANY, DOCKERD]).await
+async fn ask(server: &ScriptedServer, method: Method, path: &str) -> HttpResponse {
+    server.engine.request(method, path, &[PUBLIC, ANY, DOCKERD]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_never_waits_for_what_comes_behind_it_and_whoever_needs_that_does() {
-    let server = Scripted::new(|request| registry(&hello(), request, parts(&hello()))).await;
+async fn a_request_waits_for_its_prefetched_item() {
+    let server = ScriptedServer::new(|request| registry(&hello(), request, parts(&hello()))).await;
     let image = hello();
     // The server sends nothing behind it yet.
     assert_eq!(ask(&server, Method::HEAD, &manifest(&"latest")).await.status, 200);
@@ -96,39 +96,39 @@ async fn an_answer_never_waits_for_what_comes_behind_it_and_whoever_needs_that_d
     let index = tokio::spawn(async move { engine.get(&path, &[PUBLIC, ANY, DOCKERD]).await });
     tokio::time::sleep(MOMENT).await;
     assert!(!index.is_finished(), "it is on its way, so it is waited for");
-    server.let_through(1);
+    server.allow_prefetch(1);
     assert_eq!(index.await.unwrap().body, image.index().bytes);
     let chosen = platform(&image);
-    let answer = ask(&server, Method::GET, &manifest(&chosen.manifest.digest)).await;
-    assert_eq!(answer.body, chosen.manifest.bytes);
+    let response = ask(&server, Method::GET, &manifest(&chosen.manifest.digest)).await;
+    assert_eq!(response.body, chosen.manifest.bytes);
     let config = format!("/v2/library/hello/blobs/{}", chosen.config.digest());
     assert_eq!(ask(&server, Method::GET, &config).await.body, bytes(&chosen.config));
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_come_after_all_is_asked_for() {
-    let server = Scripted::new(|request| registry(&hello(), request, Vec::new())).await;
+async fn a_missing_item_is_requested() {
+    let server = ScriptedServer::new(|request| registry(&hello(), request, Vec::new())).await;
     ask(&server, Method::HEAD, &manifest(&"latest")).await;
     let (engine, image) = (server.engine, hello());
     let path = manifest(image.digest());
     let index = tokio::spawn(async move { engine.get(&path, &[PUBLIC, ANY, DOCKERD]).await });
-    server.let_through(2);
+    server.allow_prefetch(2);
     assert_eq!(index.await.unwrap().body, image.index().bytes);
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_never_sends_what_it_might_is_waited_for_seconds_only() {
-    let server = Scripted::new(|request| registry(&hello(), request, parts(&hello()))).await;
+async fn the_wait_for_an_item_is_a_few_seconds() {
+    let server = ScriptedServer::new(|request| registry(&hello(), request, parts(&hello()))).await;
     ask(&server, Method::HEAD, &manifest(&"latest")).await;
     let image = hello();
     assert_eq!(ask(&server, Method::GET, &manifest(image.digest())).await.body, image.index().bytes);
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poisoned_item_is_not_used_nor_what_comes_behind_it() {
+async fn a_corrupt_item_ends_the_prefetch() {
     let image = hello();
     let wrong = Image::hello_from("somebody else").unwrap();
     let poisoned = move |request: &Request| {
@@ -138,36 +138,40 @@ async fn a_poisoned_item_is_not_used_nor_what_comes_behind_it() {
         items[0] = manifest_item(&digest(image.digest()), index.media_type, &wrong.index().bytes);
         registry(&image, request, items)
     };
-    let server = Scripted::new(poisoned).await;
-    server.let_through(usize::MAX >> 4);
+    let server = ScriptedServer::new(poisoned).await;
+    server.allow_prefetch(usize::MAX >> 4);
     ask(&server, Method::HEAD, &manifest(&"latest")).await;
     let image = hello();
     let chosen = platform(&image);
     assert_eq!(ask(&server, Method::GET, &manifest(image.digest())).await.body, image.index().bytes);
-    let answer = ask(&server, Method::GET, &manifest(&chosen.manifest.digest)).await;
-    assert_eq!(answer.body, chosen.manifest.bytes);
-    assert_eq!(server.asked().len(), 3);
+    let response = ask(&server, Method::GET, &manifest(&chosen.manifest.digest)).await;
+    assert_eq!(response.body, chosen.manifest.bytes);
+    assert_eq!(server.requests().len(), 3);
     assert_eq!(count(&server.client, "prefetch/rejected"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_is_wrong_itself_is_not_kept() {
-    let server = Scripted::new(|request| {
+async fn a_corrupt_manifest_is_not_cached() {
+    let server = ScriptedServer::new(|request| {
         let image = hello();
-        let said = registry(&image, request, Vec::new());
-        Said { body: said.body.iter().map(|byte| byte ^ 1).collect(), ..said }
+        let received = registry(&image, request, Vec::new());
+        ScriptedResponse { body: received.body.iter().map(|byte| byte ^ 1).collect(), ..received }
     })
     .await;
-    server.let_through(usize::MAX >> 4);
+    server.allow_prefetch(usize::MAX >> 4);
     for asked in 1..=2 {
-        let answer = ask(&server, Method::GET, &manifest(hello().digest())).await;
-        assert_ne!(answer.body, hello().index().bytes, "engines see what the registry sends, and refuse it");
-        assert_eq!(server.asked().len(), asked);
+        let response = ask(&server, Method::GET, &manifest(hello().digest())).await;
+        assert_ne!(
+            response.body,
+            hello().index().bytes,
+            "engines see what the registry sends, and refuse it"
+        );
+        assert_eq!(server.requests().len(), asked);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_was_agreed_is_not_read() {
+async fn items_beyond_the_limit_are_ignored() {
     let many = |request: &Request| {
         let items = (0..=PREFETCH_ITEMS_MAX as u32).map(|n| {
             let content = n.to_be_bytes();
@@ -175,38 +179,42 @@ async fn more_than_was_agreed_is_not_read() {
         });
         registry(&hello(), request, items.collect())
     };
-    let server = Scripted::new(many).await;
-    server.let_through(usize::MAX >> 4);
+    let server = ScriptedServer::new(many).await;
+    server.allow_prefetch(usize::MAX >> 4);
     ask(&server, Method::HEAD, &manifest(&"latest")).await;
     let blob = |n: u32| format!("/v2/library/hello/blobs/{}", Digester::sha256().digest(&n.to_be_bytes()));
     assert_eq!(ask(&server, Method::GET, &blob(PREFETCH_ITEMS_MAX as u32 - 1)).await.body.len(), 4);
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
     ask(&server, Method::GET, &blob(PREFETCH_ITEMS_MAX as u32)).await;
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rest_is_read_though_the_engine_has_hung_up() {
-    let server = Scripted::new(|request| registry(&hello(), request, parts(&hello()))).await;
+async fn items_are_cached_after_the_engine_disconnects() {
+    let server = ScriptedServer::new(|request| registry(&hello(), request, parts(&hello()))).await;
     drop(server.engine.begin(Method::HEAD, &manifest(&"latest"), &[PUBLIC, ANY, DOCKERD]).await);
-    server.let_through(1);
+    server.allow_prefetch(1);
     let image = hello();
     let chosen = platform(&image);
     let config = format!("/v2/library/hello/blobs/{}", chosen.config.digest());
     for path in [manifest(image.digest()), manifest(&chosen.manifest.digest), config] {
         assert_eq!(ask(&server, Method::GET, &path).await.status, 200);
     }
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_changes_its_challenge_is_repeated_as_it_is_now() {
+async fn a_changed_challenge_is_learned() {
     let challenge = |service: &str, scope: &str| {
         let value = format!("Bearer realm=\"https://auth.example/token\",service=\"{service}\"{scope}");
-        Said::new(401, &[("www-authenticate", &value), ("content-type", "application/json")], b"{}")
+        ScriptedResponse::new(
+            401,
+            &[("www-authenticate", &value), ("content-type", "application/json")],
+            b"{}",
+        )
     };
     // What it says of a token that it doesn't take tells the new service.
-    let server = Scripted::new(move |request| match &request.operation {
+    let server = ScriptedServer::new(move |request| match &request.operation {
         Operation::Ping => challenge("new.example", ""),
         operation => {
             let name = operation.repository().unwrap();
@@ -216,17 +224,17 @@ async fn a_registry_that_changes_its_challenge_is_repeated_as_it_is_now() {
     .await;
     let says = async |path: &str, token: Option<(&str, &str)>| {
         let headers: Vec<_> = [ANY].into_iter().chain(token).collect();
-        let answer = server.engine.get(path, &headers).await;
-        assert_eq!(answer.status, 401);
-        answer.header("www-authenticate").to_owned()
+        let response = server.engine.get(path, &headers).await;
+        assert_eq!(response.status, 401);
+        response.header("www-authenticate").to_owned()
     };
     let (path, other) = (manifest(&"latest"), "/v2/library/other/manifests/latest");
     assert!(says("/v2/", None).await.contains("service=\"registry.docker.io\""));
     assert!(says(&path, None).await.contains("service=\"registry.docker.io\""));
-    assert_eq!(server.asked().len(), 0);
+    assert_eq!(server.requests().len(), 0);
     // Each engine that is refused hears the refusal itself, and ends there.
     assert!(says(&path, Some(PUBLIC)).await.contains("error=\"invalid_token\""));
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
     let now = says(other, None).await;
     assert!(now.contains("service=\"new.example\",scope=\"repository:library/other:pull\""), "{now}");
     assert!(!now.contains("error"), "{now}");

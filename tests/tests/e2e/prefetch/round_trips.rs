@@ -7,9 +7,9 @@ use http::{Method, StatusCode};
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Engine},
+    http_client::{ANY, HttpClient},
     testbed::{config, hello, hub, server, wait_until_up},
-    udp_relay::Relay,
+    udp_relay::UdpRelay,
 };
 
 const ONE_WAY: Duration = Duration::from_millis(300);
@@ -34,17 +34,17 @@ async fn trips(most: f64, measured: impl AsyncFn() -> Duration) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_has_just_been_started_answers_after_two_round_trips() {
+async fn a_new_client_answers_after_two_round_trips() {
     let hub = hub().await;
     let server = server(&config(&hub));
-    let relay = Relay::with_delay(server.address(), ONE_WAY).await;
+    let relay = UdpRelay::with_delay(server.address(), ONE_WAY).await;
     let link = relay.link_to(&server, "laptop");
     let measured = trips(2.75, async || {
         let started = Instant::now();
         let client = block_in_place(|| Client::start(None, &link)).unwrap();
-        let engine = Engine::at(client.address());
-        let answer = engine.ask(Method::HEAD, LATEST, &[PUBLIC, ANY, DOCKERD]).await;
-        assert_eq!(answer.status, StatusCode::OK);
+        let engine = HttpClient::at(client.address());
+        let response = engine.request(Method::HEAD, LATEST, &[PUBLIC, ANY, DOCKERD]).await;
+        assert_eq!(response.status, StatusCode::OK);
         started.elapsed()
     });
     let measured = measured.await;
@@ -52,10 +52,10 @@ async fn a_client_that_has_just_been_started_answers_after_two_round_trips() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_small_image_takes_one_round_trip_on_a_line_that_has_slept() {
+async fn a_small_image_takes_one_round_trip_after_idle_time() {
     let hub = hub().await;
     let server = server(&config(&hub));
-    let relay = Relay::with_delay(server.address(), ONE_WAY).await;
+    let relay = UdpRelay::with_delay(server.address(), ONE_WAY).await;
     let link = relay.link_to(&server, "laptop");
     let image = hello();
     let platform = image.platform(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }).unwrap();
@@ -70,15 +70,15 @@ async fn a_small_image_takes_one_round_trip_on_a_line_that_has_slept() {
         wait_until_up(&mut client);
         // Nothing but a ping now and then.
         tokio::time::sleep(Duration::from_secs(5)).await;
-        let engine = Engine::at(client.address());
+        let engine = HttpClient::at(client.address());
         let started = Instant::now();
         assert_eq!(engine.get("/v2/", &[DOCKERD]).await.status, StatusCode::UNAUTHORIZED);
         engine.anonymous("library/hello").await;
-        let head = engine.ask(Method::HEAD, LATEST, &[PUBLIC, ANY, DOCKERD]).await;
+        let head = engine.request(Method::HEAD, LATEST, &[PUBLIC, ANY, DOCKERD]).await;
         assert_eq!(head.status, StatusCode::OK);
         for path in &paths {
-            let answer = engine.get(path, &[PUBLIC, ANY, DOCKERD]).await;
-            assert!(answer.status == StatusCode::OK && answer.whole, "{path}");
+            let response = engine.get(path, &[PUBLIC, ANY, DOCKERD]).await;
+            assert!(response.status == StatusCode::OK && response.whole, "{path}");
         }
         started.elapsed()
     });

@@ -1,4 +1,4 @@
-//! What comes ahead of its request: in an engine's order, behind an answer that never waits for it, and nothing for
+//! What comes ahead of its request: in an engine's order, behind a response that never waits for it, and nothing for
 //! anybody who may not see it.
 
 use docxy_protocol::prefetch::ContentKind;
@@ -6,9 +6,9 @@ use docxy_tests::hub::{Fault, Image, PlatformImage, Rule, Site};
 use http::StatusCode;
 
 use crate::support::{
-    http_client::{ANY, PATIENCE},
-    testbed::{ALICE, BOB, World, bytes, hello},
-    wire_client::{Answered, Asker, Question, looks, pulls},
+    http_client::{ANY, REQUEST_TIMEOUT},
+    testbed::{ALICE, BOB, Testbed, bytes, hello},
+    wire_client::{ManifestRequest, WireClient, WireResponse, manifest_gets, manifest_heads},
 };
 
 const HELLO: &str = "library/hello";
@@ -20,15 +20,15 @@ fn parts(image: &PlatformImage) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_brings_all_that_the_engine_will_ask_for_and_each_manifest_is_paid_for_once() {
-    let mut world = World::new().await;
-    let asker = Asker::of(&mut world).await;
+async fn a_head_prefetches_the_whole_small_image() {
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
     let image = hello();
     let amd64 = image.platform("amd64").unwrap();
-    let answer = asker.ask(&Question::head(HELLO, "latest").wishing("linux/amd64")).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(answer.header("docker-content-digest"), image.digest().as_str());
-    let items = answer.ahead().await;
+    let response = wire_client.send(&ManifestRequest::head(HELLO, "latest").with_hint("linux/amd64")).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(response.header("docker-content-digest"), image.digest().as_str());
+    let items = response.prefetched().await;
     let digests: Vec<_> = items.iter().map(|(item, _)| item.digest().to_string()).collect();
     assert_eq!(digests, [vec![image.digest().to_string()], parts(amd64)].concat());
     let contents = [&image.index().bytes[..], &amd64.manifest.bytes[..], &bytes(&amd64.config)[..]];
@@ -38,74 +38,76 @@ async fn a_head_brings_all_that_the_engine_will_ask_for_and_each_manifest_is_pai
     let media_type = image.index().media_type.to_owned();
     assert_eq!(*items[0].0.kind(), ContentKind::Manifest { content_type: media_type });
     assert_eq!(*items[2].0.kind(), ContentKind::Blob);
-    assert_eq!((looks(&world.hub), pulls(&world.hub)), (1, 2));
+    assert_eq!((manifest_heads(&testbed.hub), manifest_gets(&testbed.hub)), (1, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_get_brings_the_rest_for_the_platform_wished_for() {
-    let mut world = World::new().await;
-    let asker = Asker::of(&mut world).await;
+async fn a_get_prefetches_the_hinted_platform() {
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
     let image = hello();
-    let answer = asker.ask(&Question::get(HELLO, "latest").wishing("linux/arm64/v8")).await;
-    assert_eq!(answer.body, image.index().bytes);
-    assert_eq!(answer.digests_ahead().await, parts(image.platform("arm64").unwrap()));
-    assert_eq!((looks(&world.hub), pulls(&world.hub)), (0, 2));
-    let nothing = asker.ask(&Question::get(HELLO, "latest").wishing("linux/s390x")).await;
-    assert!(nothing.digests_ahead().await.is_empty());
+    let response = wire_client.send(&ManifestRequest::get(HELLO, "latest").with_hint("linux/arm64/v8")).await;
+    assert_eq!(response.body, image.index().bytes);
+    assert_eq!(response.prefetched_digests().await, parts(image.platform("arm64").unwrap()));
+    assert_eq!((manifest_heads(&testbed.hub), manifest_gets(&testbed.hub)), (0, 2));
+    let nothing = wire_client.send(&ManifestRequest::get(HELLO, "latest").with_hint("linux/s390x")).await;
+    assert!(nothing.prefetched_digests().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_client_knows_already_does_not_follow() {
-    let mut world = World::new().await;
-    let asker = Asker::of(&mut world).await;
+async fn a_cached_image_is_not_prefetched_again() {
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
     let digest = hello().digest().to_string();
-    let question = Question::head(HELLO, "latest").wishing("linux/amd64");
-    assert_eq!(asker.ask(&question).await.digests_ahead().await.len(), 4);
-    let known = asker.ask(&question.clone().knowing(&digest)).await;
-    assert_eq!((known.status, known.digests_ahead().await.len()), (StatusCode::OK, 0));
+    let question = ManifestRequest::head(HELLO, "latest").with_hint("linux/amd64");
+    assert_eq!(wire_client.send(&question).await.prefetched_digests().await.len(), 4);
+    let known = wire_client.send(&question.clone().with_known(&digest)).await;
+    assert_eq!((known.status, known.prefetched_digests().await.len()), (StatusCode::OK, 0));
     // A client that has lost everything pays with bytes, not with quota.
-    assert_eq!(asker.ask(&question).await.digests_ahead().await.len(), 4);
-    assert_eq!(pulls(&world.hub), 2);
+    assert_eq!(wire_client.send(&question).await.prefetched_digests().await.len(), 4);
+    assert_eq!(manifest_gets(&testbed.hub), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_wish_a_head_stays_a_head_and_nothing_follows() {
-    let mut world = World::new().await;
-    let asker = Asker::of(&mut world).await;
-    for question in [Question::head(HELLO, "latest"), Question::head(HELLO, hello().digest())] {
-        assert!(asker.ask(&question).await.digests_ahead().await.is_empty());
+async fn without_a_hint_nothing_is_prefetched() {
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
+    for question in [ManifestRequest::head(HELLO, "latest"), ManifestRequest::head(HELLO, hello().digest())] {
+        assert!(wire_client.send(&question).await.prefetched_digests().await.is_empty());
     }
-    assert_eq!((looks(&world.hub), pulls(&world.hub)), (2, 0));
+    assert_eq!((manifest_heads(&testbed.hub), manifest_gets(&testbed.hub)), (2, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_token_opens_follows_a_pull_and_is_paid_for_by_its_holder_each_time() {
-    let mut world = World::new().await;
-    let asker = Asker::of(&mut world).await;
+async fn private_content_is_prefetched_after_a_get_only() {
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
     for (repository, image) in [("alice/private", Image::hello_from("alice").unwrap()), (HELLO, hello())] {
-        let bearer = world.engine.logged_in(ALICE.0, ALICE.1, repository).await;
-        let head = asker.ask(&Question::head(repository, "latest").wishing("linux/amd64").by(&bearer)).await;
+        let bearer = testbed.engine.logged_in(ALICE.0, ALICE.1, repository).await;
+        let head = wire_client
+            .send(&ManifestRequest::head(repository, "latest").with_hint("linux/amd64").by(&bearer))
+            .await;
         assert_eq!(head.status, StatusCode::OK);
-        assert!(head.digests_ahead().await.is_empty());
-        assert_eq!(pulls(&world.hub), 0);
+        assert!(head.prefetched_digests().await.is_empty());
+        assert_eq!(manifest_gets(&testbed.hub), 0);
         for _ in 0..2 {
-            world.hub.request_log().clear();
-            let question = Question::get(repository, "latest").wishing("linux/amd64").by(&bearer);
-            let answer = asker.ask(&question).await;
-            assert_eq!(answer.body, image.index().bytes);
-            assert_eq!(answer.digests_ahead().await, parts(image.platform("amd64").unwrap()));
-            assert_eq!(pulls(&world.hub), 2);
-            let tokens: Vec<_> = world.hub.request_log().of(Site::Registry);
+            testbed.hub.request_log().clear();
+            let question = ManifestRequest::get(repository, "latest").with_hint("linux/amd64").by(&bearer);
+            let response = wire_client.send(&question).await;
+            assert_eq!(response.body, image.index().bytes);
+            assert_eq!(response.prefetched_digests().await, parts(image.platform("amd64").unwrap()));
+            assert_eq!(manifest_gets(&testbed.hub), 2);
+            let tokens: Vec<_> = testbed.hub.request_log().of(Site::Registry);
             assert!(tokens.iter().all(|entry| entry.header("authorization") == Some(&bearer)), "{tokens:#?}");
         }
-        world.hub.request_log().clear();
+        testbed.hub.request_log().clear();
     }
-    assert!(std::fs::read_dir(world.server.state().join("manifests")).is_err(), "nothing is kept");
+    assert!(std::fs::read_dir(testbed.server.state().join("manifests")).is_err(), "nothing is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_image_is_answered_from_memory_for_the_token_that_opened_it_and_for_no_other() {
-    let world = World::new().await;
+async fn a_cached_private_image_needs_its_token() {
+    let testbed = Testbed::new().await;
     let image = Image::hello_from("alice").unwrap();
     let chosen = image.platform(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }).unwrap();
     let of = |kind, digest: &dyn std::fmt::Display| format!("/v2/alice/private/{kind}/{digest}");
@@ -116,9 +118,9 @@ async fn a_private_image_is_answered_from_memory_for_the_token_that_opened_it_an
     ];
     let get = async |path: &str, bearer: &str| {
         let dockerd = ("user-agent", "docker/20.10.24 go/go1.19.8");
-        world.engine.get(path, &[("authorization", bearer), ANY, dockerd]).await
+        testbed.engine.get(path, &[("authorization", bearer), ANY, dockerd]).await
     };
-    let hers = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    let hers = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     assert_eq!(get(&index, &hers).await.body, image.index().bytes);
     for _ in 0..2 {
         for (path, content) in &parts {
@@ -126,101 +128,107 @@ async fn a_private_image_is_answered_from_memory_for_the_token_that_opened_it_an
         }
     }
     for (path, _) in &parts {
-        assert_eq!(world.hub.request_log().count(|entry| entry.path == *path), 1, "{path}");
+        assert_eq!(testbed.hub.request_log().count(|entry| entry.path == *path), 1, "{path}");
     }
     // Another one of hers is told by the registry, and the others are as well.
-    let again = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
-    let his = world.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
-    let anonymous = world.engine.anonymous("alice/private").await;
+    let again = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    let his = testbed.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
+    let anonymous = testbed.engine.anonymous("alice/private").await;
     assert_ne!(hers, again);
     for (bearer, status) in
         [(&his, StatusCode::UNAUTHORIZED), (&anonymous, StatusCode::UNAUTHORIZED), (&again, StatusCode::OK)]
     {
-        world.hub.request_log().clear();
+        testbed.hub.request_log().clear();
         for (path, _) in &parts {
             assert_eq!(get(path, bearer).await.status, status, "{path}");
-            assert!(world.hub.request_log().count(|entry| entry.path == *path) > 0, "{path}");
+            assert!(testbed.hub.request_log().count(|entry| entry.path == *path) > 0, "{path}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_answer_never_waits_for_what_follows() {
-    let mut world = World::new().await;
-    let asker = Asker::of(&mut world).await;
+async fn a_response_does_not_wait_for_the_prefetch() {
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
     let image = hello();
     let amd64 = image.platform("amd64").unwrap();
     let path = format!("/manifests/{}", amd64.manifest.digest);
-    world.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on(&path));
-    let answer = asker.ask(&Question::get(HELLO, "latest").wishing("linux/amd64")).await;
-    assert_eq!(answer.body, image.index().bytes);
-    world.hub.request_log().wait_for(|entry| entry.path.ends_with(&path), PATIENCE).await.unwrap();
-    world.hub.faults().clear();
-    world.hub.faults().release();
-    assert_eq!(answer.digests_ahead().await, parts(amd64));
+    testbed.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on(&path));
+    let response = wire_client.send(&ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64")).await;
+    assert_eq!(response.body, image.index().bytes);
+    testbed.hub.request_log().wait_for(|entry| entry.path.ends_with(&path), REQUEST_TIMEOUT).await.unwrap();
+    testbed.hub.faults().clear();
+    testbed.hub.faults().release();
+    assert_eq!(response.prefetched_digests().await, parts(amd64));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_wants_no_more_of_it_stops_it() {
-    let mut world = World::new().await;
-    let asker = Asker::of(&mut world).await;
+async fn a_client_can_cancel_the_prefetch() {
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
     let image = hello();
     let amd64 = image.platform("amd64").unwrap();
     let path = format!("/manifests/{}", amd64.manifest.digest);
-    world.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on(&path));
-    let question = Question::get(HELLO, "latest").wishing("linux/amd64");
-    let answer = asker.ask(&question).await;
-    world.hub.request_log().wait_for(|entry| entry.path.ends_with(&path), PATIENCE).await.unwrap();
-    answer.stop();
+    testbed.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on(&path));
+    let question = ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64");
+    let response = wire_client.send(&question).await;
+    testbed.hub.request_log().wait_for(|entry| entry.path.ends_with(&path), REQUEST_TIMEOUT).await.unwrap();
+    response.stop();
     // The server's request is given up, so that the next one is a new one.
-    let again = asker.ask(&question).await;
+    let again = wire_client.send(&question).await;
     let waits = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with(&path);
-    world.hub.faults().clear();
-    world.hub.faults().release();
-    assert_eq!(again.digests_ahead().await, parts(amd64));
-    assert!(world.hub.request_log().count(waits) <= 2);
-    let blobs = world.hub.request_log().count(|entry| entry.site == Site::Cdn);
+    testbed.hub.faults().clear();
+    testbed.hub.faults().release();
+    assert_eq!(again.prefetched_digests().await, parts(amd64));
+    assert!(testbed.hub.request_log().count(waits) <= 2);
+    let blobs = testbed.hub.request_log().count(|entry| entry.site == Site::Cdn);
     assert_eq!(blobs, 2, "config and layer, for the second one alone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_what_it_should_be_ends_what_follows() {
-    let mut world = World::new().await;
-    let asker = Asker::of(&mut world).await;
+async fn a_corrupt_manifest_ends_the_prefetch() {
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
     let image = hello();
     let amd64 = image.platform("amd64").unwrap();
-    let question = Question::get(HELLO, "latest").wishing("linux/amd64");
-    world.hub.faults().arm(Rule::once(Fault::CorruptManifest).on(amd64.manifest.digest.as_str()));
-    assert!(asker.ask(&question).await.digests_ahead().await.is_empty());
+    let question = ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64");
+    testbed.hub.faults().arm(Rule::once(Fault::CorruptManifest).on(amd64.manifest.digest.as_str()));
+    assert!(wire_client.send(&question).await.prefetched_digests().await.is_empty());
     let config = amd64.config.digest().to_string();
-    world.hub.faults().arm(Rule::once(Fault::CorruptAt { byte: 3 }).on(config.trim_start_matches("sha256:")));
-    assert_eq!(asker.ask(&question).await.digests_ahead().await, parts(amd64)[..1]);
-    assert_eq!(asker.ask(&question).await.digests_ahead().await, parts(amd64));
+    testbed
+        .hub
+        .faults()
+        .arm(Rule::once(Fault::CorruptAt { byte: 3 }).on(config.trim_start_matches("sha256:")));
+    assert_eq!(wire_client.send(&question).await.prefetched_digests().await, parts(amd64)[..1]);
+    assert_eq!(wire_client.send(&question).await.prefetched_digests().await, parts(amd64));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_who_ask_at_once_cost_one_pull_of_each_manifest() {
-    let mut world = World::new().await;
-    let asker = Asker::of(&mut world).await;
-    world.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on("/manifests/latest"));
-    let question = Question::get(HELLO, "latest").wishing("linux/amd64");
+async fn concurrent_pulls_share_each_manifest() {
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
+    testbed.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on("/manifests/latest"));
+    let question = ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64");
     let mut streams = Vec::new();
     for _ in 0..8 {
-        streams.push(asker.begin(&question).await);
+        streams.push(wire_client.begin(&question).await);
     }
     let held = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with("/manifests/latest");
-    world.hub.request_log().wait_for(held, PATIENCE).await.unwrap();
+    testbed.hub.request_log().wait_for(held, REQUEST_TIMEOUT).await.unwrap();
     // Each of them has been accepted by the time that this one, which came later, is answered.
-    assert_eq!(asker.ask(&Question::get("library/other", "missing")).await.status, StatusCode::NOT_FOUND);
-    world.hub.faults().clear();
-    world.hub.faults().release();
+    assert_eq!(
+        wire_client.send(&ManifestRequest::get("library/other", "missing")).await.status,
+        StatusCode::NOT_FOUND
+    );
+    testbed.hub.faults().clear();
+    testbed.hub.faults().release();
     for stream in streams {
-        let answer = Answered::read(stream).await;
-        assert_eq!(answer.status, StatusCode::OK);
-        assert_eq!(answer.digests_ahead().await.len(), 3);
+        let response = WireResponse::read(stream).await;
+        assert_eq!(response.status, StatusCode::OK);
+        assert_eq!(response.prefetched_digests().await.len(), 3);
     }
     let of_hello = |entry: &docxy_tests::hub::LoggedRequest| {
         entry.method == "GET" && entry.path.contains("library/hello/manifests/")
     };
-    assert_eq!(world.hub.request_log().count(of_hello), 2);
+    assert_eq!(testbed.hub.request_log().count(of_hello), 2);
 }

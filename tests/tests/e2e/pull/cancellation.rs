@@ -8,9 +8,9 @@ use docxy_tests::{
 };
 
 use crate::support::{
-    http_client::{Engine, PATIENCE},
-    raw_http::Raw,
-    testbed::{World, bytes},
+    http_client::{HttpClient, REQUEST_TIMEOUT},
+    raw_http::RawConnection,
+    testbed::{Testbed, bytes},
 };
 
 /// The contract: a cancel at the engine stops the transfer upstream within a second.
@@ -19,131 +19,131 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// More than all windows and socket buffers on the way can swallow.
 const LARGE: u64 = 256 << 20;
 
-async fn until_nothing_is_live(world: &World) {
+async fn until_nothing_is_live(testbed: &Testbed) {
     let none = |all: &[Transfer]| all.iter().all(|transfer| transfer.state != TransferState::Live);
-    world.hub.transfers().wait_until(none, AT_ONCE).await.unwrap();
+    testbed.hub.transfers().wait_until(none, AT_ONCE).await.unwrap();
 }
 
-async fn begin(world: &World, path: &str, at_least: usize) -> Raw {
-    let bearer = world.engine.anonymous("library/hello").await;
-    let mut raw = Raw::get(world.client.address(), path, &[("authorization", &bearer)]).await;
+async fn begin(testbed: &Testbed, path: &str, at_least: usize) -> RawConnection {
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let mut raw = RawConnection::get(testbed.client.address(), path, &[("authorization", &bearer)]).await;
     raw.read_body(at_least).await;
     raw
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_hangs_up_stops_the_cdn_within_a_second() {
-    let world = World::new().await;
-    let (_, path) = world.with_blob(1, LARGE);
+async fn a_disconnect_stops_the_cdn_within_a_second() {
+    let testbed = Testbed::new().await;
+    let (_, path) = testbed.with_blob(1, LARGE);
     // At once, and after a while.
     for read in [1, 40 << 20] {
-        let engine = begin(&world, &path, read).await;
-        assert_eq!(world.hub.transfers().live(), 1);
+        let engine = begin(&testbed, &path, read).await;
+        assert_eq!(testbed.hub.transfers().live(), 1);
         drop(engine);
-        until_nothing_is_live(&world).await;
+        until_nothing_is_live(&testbed).await;
     }
-    let transfers = world.hub.transfers().snapshot();
+    let transfers = testbed.hub.transfers().snapshot();
     assert!(transfers.iter().all(|transfer| transfer.state == TransferState::Broken), "{transfers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_hangs_up_and_pulls_again_gets_all_of_it() {
-    let world = World::new().await;
-    let (blob, path) = world.with_blob(1, 20 << 20);
-    drop(begin(&world, &path, 7 << 20).await);
-    let bearer = world.engine.anonymous("library/hello").await;
-    let answer = world.engine.get(&path, &[("authorization", &bearer)]).await;
-    assert!(answer.whole && answer.body == bytes(&blob));
+async fn a_pull_after_a_disconnect_is_complete() {
+    let testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 20 << 20);
+    drop(begin(&testbed, &path, 7 << 20).await);
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let response = testbed.engine.get(&path, &[("authorization", &bearer)]).await;
+    assert!(response.whole && response.body == bytes(&blob));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_hangs_up_while_the_cdn_is_silent_stops_it_within_a_second() {
-    let world = World::new().await;
+async fn a_disconnect_stops_a_silent_cdn_within_a_second() {
+    let testbed = Testbed::new().await;
     for (seed, len, stall) in [(1, 200_000, 100_000), (2, 20 << 20, 7 << 20)] {
-        let (_, path) = world.with_blob(seed, len);
-        world.hub.faults().arm(Rule::once(Fault::StallAt { byte: stall }));
-        let engine = begin(&world, &path, stall as usize - 70_000).await;
-        assert_eq!(world.hub.transfers().live(), 1);
+        let (_, path) = testbed.with_blob(seed, len);
+        testbed.hub.faults().arm(Rule::once(Fault::StallAt { byte: stall }));
+        let engine = begin(&testbed, &path, stall as usize - 70_000).await;
+        assert_eq!(testbed.hub.transfers().live(), 1);
         drop(engine);
-        until_nothing_is_live(&world).await;
+        until_nothing_is_live(&testbed).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_reads_slowly_and_hangs_up_stops_the_cdn_within_a_second() {
-    let world = World::new().await;
-    let (_, path) = world.with_blob(1, LARGE);
-    let mut engine = begin(&world, &path, 1).await;
+async fn a_disconnect_of_a_slow_engine_stops_the_cdn_within_a_second() {
+    let testbed = Testbed::new().await;
+    let (_, path) = testbed.with_blob(1, LARGE);
+    let mut engine = begin(&testbed, &path, 1).await;
     for read in 1..=20 {
         engine.read_body(read * 100_000).await;
         // This is what slow means.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     drop(engine);
-    until_nothing_is_live(&world).await;
-    let sent = world.hub.transfers().bytes_sent();
+    until_nothing_is_live(&testbed).await;
+    let sent = testbed.hub.transfers().bytes_sent();
     assert!(sent < LARGE / 4, "{sent} bytes were fetched for 2 MB");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_hangs_up_before_the_answer_frees_its_place() {
-    let world = World::new().await;
-    let (_, path) = world.with_blob(1, 1000);
+async fn a_disconnect_before_the_response_cancels_the_exchange() {
+    let testbed = Testbed::new().await;
+    let (_, path) = testbed.with_blob(1, 1000);
     let site = docxy_tests::hub::Site::Cdn;
-    world.hub.faults().arm(Rule::once(Fault::Hold { site }));
-    let bearer = world.engine.anonymous("library/hello").await;
-    let raw = Raw::get(world.client.address(), &path, &[("authorization", &bearer)]).await;
-    world.hub.request_log().wait_for(|entry| entry.site == site, PATIENCE).await.unwrap();
+    testbed.hub.faults().arm(Rule::once(Fault::Hold { site }));
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let raw = RawConnection::get(testbed.client.address(), &path, &[("authorization", &bearer)]).await;
+    testbed.hub.request_log().wait_for(|entry| entry.site == site, REQUEST_TIMEOUT).await.unwrap();
     drop(raw);
-    let mut server = world.server;
+    let mut server = testbed.server;
     let is_cancelled = |status: &serde_json::Value| exchanges_with(status, "cancelled") == 1;
     tokio::task::block_in_place(|| server.wait_for_status("cancel", AT_ONCE, is_cancelled)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lazy_pulling_that_closes_each_range_after_a_chunk_leaves_nothing_running() {
-    let world = World::new().await;
-    let (_, path) = world.with_blob(1, 64 << 20);
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn closed_ranges_leave_no_transfer() {
+    let testbed = Testbed::new().await;
+    let (_, path) = testbed.with_blob(1, 64 << 20);
+    let bearer = testbed.engine.anonymous("library/hello").await;
     for part in 0..8 {
         let range = format!("bytes={}-", part * (8 << 20));
         let headers = [("authorization", bearer.as_str()), ("range", range.as_str())];
-        let mut raw = Raw::get(world.client.address(), &path, &headers).await;
+        let mut raw = RawConnection::get(testbed.client.address(), &path, &headers).await;
         raw.read_body(1 << 20).await;
     }
-    until_nothing_is_live(&world).await;
-    let fetched = world.hub.transfers().bytes_sent();
+    until_nothing_is_live(&testbed).await;
+    let fetched = testbed.hub.transfers().bytes_sent();
     assert!(fetched < 8 * (32 << 20), "{fetched} bytes for 8 MiB");
 }
 
 /// How long a pull of this blob takes.
-async fn pull(engine: &Engine, path: &str, bearer: &str) -> Duration {
+async fn pull(engine: &HttpClient, path: &str, bearer: &str) -> Duration {
     let started = Instant::now();
-    let answer = engine.get(path, &[("authorization", bearer)]).await;
-    assert!(answer.whole && answer.status == 200);
+    let response = engine.get(path, &[("authorization", bearer)]).await;
+    assert!(response.whole && response.status == 200);
     started.elapsed()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn engines_that_stop_reading_stop_the_cdn_and_nobody_elses_pull() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
-    let (_, other) = world.with_blob(99, 64 << 20);
-    let alone = pull(&world.engine, &other, &bearer).await;
+async fn engines_that_stop_reading_delay_no_other_pull() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let (_, other) = testbed.with_blob(99, 64 << 20);
+    let alone = pull(&testbed.engine, &other, &bearer).await;
 
     let mut stopped = Vec::new();
     let mut digests = Vec::new();
     // As many as it takes to hold all of the client's places for segments, and one more.
     for seed in 1..=3 {
-        let (blob, path) = world.with_blob(seed, LARGE);
-        stopped.push(begin(&world, &path, 1).await);
+        let (blob, path) = testbed.with_blob(seed, LARGE);
+        stopped.push(begin(&testbed, &path, 1).await);
         digests.push(blob.digest().clone());
     }
-    let beside = pull(&world.engine, &other, &bearer).await;
+    let beside = pull(&testbed.engine, &other, &bearer).await;
     println!("64 MiB: {alone:?} alone, {beside:?} beside three engines that do not read");
     assert!(beside < alone * 3 + Duration::from_secs(2), "{beside:?} beside them, {alone:?} alone");
     // All of it took long enough for them to overrun, had anything let them.
-    for transfer in world.hub.transfers().snapshot() {
+    for transfer in testbed.hub.transfers().snapshot() {
         if digests.contains(&transfer.digest) {
             assert_eq!(transfer.state, TransferState::Live);
             println!("{} bytes were fetched for an engine that read none", transfer.sent);
@@ -151,5 +151,5 @@ async fn engines_that_stop_reading_stop_the_cdn_and_nobody_elses_pull() {
         }
     }
     drop(stopped);
-    until_nothing_is_live(&world).await;
+    until_nothing_is_live(&testbed).await;
 }

@@ -9,12 +9,12 @@ use http::StatusCode;
 use tokio::{sync::watch, time::timeout};
 
 use crate::support::{
-    http_client::{ANY, Answer, Engine, PATIENCE},
-    scripted_registry::{Crooked, NAME, Visit, reply},
+    http_client::{ANY, HttpClient, HttpResponse, REQUEST_TIMEOUT},
+    scripted_registry::{NAME, RegistryRequest, ScriptedRegistry, reply},
     testbed::{client, hello, invite},
 };
 
-/// An engine whose `HEAD` of a tag has the parts of the image fetched, and sent behind the answer.
+/// An engine whose `HEAD` of a tag has the parts of the image fetched, and sent behind the response.
 const DOCKERD: (&str, &str) = ("user-agent", "docker/29.0.1 go/go1.25.4 kernel/6.1 os/linux arch/amd64");
 
 const EARLY: &str = "Mon, 01 Jun 2026 00:00:00 GMT";
@@ -61,9 +61,9 @@ fn platform(image: &Image) -> Manifest {
     image.platform(architecture).unwrap().manifest.clone()
 }
 
-/// A registry that honours every condition (RFC 9110, section 13.2), and can hold back an answer.
+/// A registry that honours every condition (RFC 9110, section 13.2), and can hold back a response.
 struct Registry {
-    odd: Crooked,
+    odd: ScriptedRegistry,
     /// The path whose `GET` is held.
     held: Arc<watch::Sender<String>>,
     visits: Arc<Mutex<Vec<String>>>,
@@ -76,7 +76,7 @@ impl Registry {
         let (count, arrived) = watch::channel(0);
         let visits = Arc::<Mutex<Vec<String>>>::default();
         let (gate, seen) = (held.clone(), visits.clone());
-        let answer = move |visit: Visit| {
+        let response = move |visit: RegistryRequest| {
             let mut held = gate.subscribe();
             let is_held = visit.method == "GET" && visit.path == *held.borrow_and_update();
             seen.lock().unwrap().push(format!("{} {}", visit.method, visit.path));
@@ -86,11 +86,11 @@ impl Registry {
                 if is_held {
                     let _ = held.wait_for(|path| *path != visit.path).await;
                 }
-                answer(&visit)
+                response(&visit)
             }
             .boxed()
         };
-        let odd = Crooked::serving("", |_| {}, answer).await;
+        let odd = ScriptedRegistry::serving("", |_| {}, response).await;
         Self { odd, held, visits, arrived }
     }
 
@@ -98,11 +98,11 @@ impl Registry {
     async fn asked(&mut self, line: &str) {
         let visits = self.visits.clone();
         let asked = self.arrived.wait_for(|_| visits.lock().unwrap().iter().any(|visit| visit == line));
-        timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{line}: {visits:?}")).unwrap();
+        timeout(REQUEST_TIMEOUT, asked).await.unwrap_or_else(|_| panic!("{line}: {visits:?}")).unwrap();
     }
 }
 
-fn answer(visit: &Visit) -> Vec<u8> {
+fn response(visit: &RegistryRequest) -> Vec<u8> {
     let image = hello();
     let (index, part) = (image.index(), platform(&image));
     let mut parts = visit.path.split('/').skip(2);
@@ -156,26 +156,26 @@ fn fields<'a>(case: &'a Case, bearer: &'a str) -> Vec<(&'a str, &'a str)> {
     [("authorization", bearer), DOCKERD, ANY].into_iter().chain(own).collect()
 }
 
-fn assert_whole(case: &Case, answer: &Answer) {
-    assert_eq!(answer.status, StatusCode::OK, "{}: {answer:?}", case.name);
-    assert!(answer.whole && answer.body == case.manifest.bytes, "{}", case.name);
-    assert_eq!(answer.header("docker-content-digest"), case.manifest.digest.as_str(), "{}", case.name);
-    assert_eq!(answer.header("content-length"), case.manifest.bytes.len().to_string(), "{}", case.name);
+fn assert_whole(case: &Case, response: &HttpResponse) {
+    assert_eq!(response.status, StatusCode::OK, "{}: {response:?}", case.name);
+    assert!(response.whole && response.body == case.manifest.bytes, "{}", case.name);
+    assert_eq!(response.header("docker-content-digest"), case.manifest.digest.as_str(), "{}", case.name);
+    assert_eq!(response.header("content-length"), case.manifest.bytes.len().to_string(), "{}", case.name);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_the_same_as_somebody_with_a_condition_gets_the_whole() {
+async fn a_shared_fetch_ignores_another_engines_condition() {
     let mut registry = Registry::new().await;
-    let link = invite(&mut registry.odd.world.server, "second");
+    let link = invite(&mut registry.odd.testbed.server, "second");
     let second = client(&link, &[]);
-    let (first, second) = (registry.odd.world.engine, Engine::at(second.address()));
+    let (first, second) = (registry.odd.testbed.engine, HttpClient::at(second.address()));
     let bearer = first.anonymous("library/hello").await;
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for case in cases() {
         let digest = case.manifest.digest.as_str();
         let upstream = format!("/v2/{}/manifests/{digest}", case.name);
         registry.held.send_replace(upstream.clone());
-        // The answer doesn't wait for what comes behind it, which is held.
+        // The response doesn't wait for what comes behind it, which is held.
         let head = first.head(&path(&case, "latest"), &fields(&case, &bearer)).await;
         assert_eq!(head.status, StatusCode::OK, "{}", case.name);
         registry.asked(&format!("GET {upstream}")).await;
@@ -188,33 +188,33 @@ async fn who_waits_for_the_same_as_somebody_with_a_condition_gets_the_whole() {
         }
         second.get(&format!("/v2/?ns={NAME}"), &[]).await;
         registry.held.send_replace(String::new());
-        answers.push((case, waiting.await.unwrap()));
+        responses.push((case, waiting.await.unwrap()));
     }
-    let not_whole = answers.iter().filter(|(_, answer)| answer.status != StatusCode::OK);
-    let not_whole: Vec<_> = not_whole.map(|(case, answer)| (case.name, answer.status.as_u16())).collect();
+    let not_whole = responses.iter().filter(|(_, response)| response.status != StatusCode::OK);
+    let not_whole: Vec<_> = not_whole.map(|(case, response)| (case.name, response.status.as_u16())).collect();
     assert_eq!(not_whole, []);
-    for (case, answer) in &answers {
-        assert_whole(case, answer);
+    for (case, response) in &responses {
+        assert_whole(case, response);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_condition_is_answered_by_the_registry_and_forgotten() {
+async fn a_conditional_response_is_not_cached() {
     let registry = Registry::new().await;
-    let engine = registry.odd.world.engine;
+    let engine = registry.odd.testbed.engine;
     let bearer = engine.anonymous("library/hello").await;
     let plain = [("authorization", bearer.as_str()), ANY];
     for case in cases() {
         let digest = case.manifest.digest.as_str();
         for _ in ["before it is kept", "and after"] {
-            let answer = engine.get(&path(&case, digest), &fields(&case, &bearer)).await;
-            assert_eq!(answer.status, case.status, "{}: {answer:?}", case.name);
+            let response = engine.get(&path(&case, digest), &fields(&case, &bearer)).await;
+            assert_eq!(response.status, case.status, "{}: {response:?}", case.name);
             if case.status == StatusCode::PARTIAL_CONTENT {
-                assert_eq!(answer.body, case.manifest.bytes[..10], "{}", case.name);
+                assert_eq!(response.body, case.manifest.bytes[..10], "{}", case.name);
             }
             assert_whole(&case, &engine.get(&path(&case, digest), &plain).await);
         }
-        // And so it is by tag, where the whole is fetched behind the answer.
+        // And so it is by tag, where the whole is fetched behind the response.
         assert_eq!(engine.head(&path(&case, "latest"), &fields(&case, &bearer)).await.status, StatusCode::OK);
         assert_whole(&case, &engine.get(&path(&case, digest), &plain).await);
     }

@@ -8,8 +8,8 @@ use http::StatusCode;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    http_client::{ANY, PATIENCE},
-    testbed::World,
+    http_client::{ANY, REQUEST_TIMEOUT},
+    testbed::Testbed,
 };
 
 /// Most bytes of a manifest (distribution spec, "Pushing Manifests").
@@ -75,10 +75,10 @@ fn nothing(seed: usize) -> Manifest {
 }
 
 /// Processor time of server and client for each of eight that are pulled at once, while another client is served.
-async fn cost(world: &mut World, make: fn(usize) -> Manifest) -> (f64, Duration) {
+async fn cost(testbed: &mut Testbed, make: fn(usize) -> Manifest) -> (f64, Duration) {
     let mut spent = [0.0; 2];
-    let mut used = |world: &mut World| {
-        let now = [world.server.process(), world.client.process()]
+    let mut used = |testbed: &mut Testbed| {
+        let now = [testbed.server.process(), testbed.client.process()]
             .map(|process| process.processor_seconds().unwrap());
         let since = [now[0] - spent[0], now[1] - spent[1]];
         spent = now;
@@ -87,45 +87,49 @@ async fn cost(world: &mut World, make: fn(usize) -> Manifest) -> (f64, Duration)
     let tags: Vec<String> =
         (0..AT_ONCE).map(|n| format!("{}-{n}", make(n).digest.as_str()[7..20].to_owned())).collect();
     for (n, tag) in tags.iter().enumerate() {
-        world.hub.store().publish_manifest("library/large", tag, &make(n + 1));
+        testbed.hub.store().publish_manifest("library/large", tag, &make(n + 1));
     }
-    let bearer = world.engine.anonymous("library/large").await;
-    used(world);
+    let bearer = testbed.engine.anonymous("library/large").await;
+    used(testbed);
     let mut pulls = JoinSet::new();
     for tag in tags {
-        let (engine, bearer) = (world.engine, bearer.clone());
+        let (engine, bearer) = (testbed.engine, bearer.clone());
         pulls.spawn(async move {
             let path = format!("/v2/library/large/manifests/{tag}");
-            let answer = engine.get(&path, &[("authorization", &bearer), ANY, DOCKERD]).await;
-            assert_eq!((answer.status, answer.whole), (StatusCode::OK, true));
+            let response = engine.get(&path, &[("authorization", &bearer), ANY, DOCKERD]).await;
+            assert_eq!((response.status, response.whole), (StatusCode::OK, true));
         });
     }
     let mut longest = Duration::ZERO;
     while !pulls.is_empty() {
         let asked = Instant::now();
-        let bearer = world.engine.anonymous("library/hello").await;
-        let small =
-            world.engine.head("/v2/library/hello/manifests/latest", &[("authorization", &bearer), ANY]).await;
+        let bearer = testbed.engine.anonymous("library/hello").await;
+        let small = testbed
+            .engine
+            .head("/v2/library/hello/manifests/latest", &[("authorization", &bearer), ANY])
+            .await;
         assert_eq!(small.status, StatusCode::OK);
         longest = longest.max(asked.elapsed());
         while let Some(pulled) = pulls.try_join_next() {
             pulled.unwrap();
         }
     }
-    // What goes ahead is sent behind the answers.
-    tokio::time::timeout(PATIENCE, async { while world.client.health().unwrap()["requests"] != 0 {} })
-        .await
-        .unwrap();
-    let [server, client] = used(world);
+    // What goes ahead is sent behind the responses.
+    tokio::time::timeout(REQUEST_TIMEOUT, async {
+        while testbed.client.health().unwrap()["requests"] != 0 {}
+    })
+    .await
+    .unwrap();
+    let [server, client] = used(testbed);
     ((server + client) / AT_ONCE as f64, longest)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_largest_manifest_costs_little_more_than_its_bytes_and_delays_nobody() {
-    let mut world = World::new().await;
-    let (bytes, usual) = cost(&mut world, nothing).await;
+async fn the_largest_manifest_delays_no_other_pull() {
+    let mut testbed = Testbed::new().await;
+    let (bytes, usual) = cost(&mut testbed, nothing).await;
     for make in [many_layers, many_platforms] {
-        let (full, longest) = cost(&mut world, make).await;
+        let (full, longest) = cost(&mut testbed, make).await;
         assert!(full - bytes < 0.05, "{full} s of processor time, {bytes} s for the bytes alone");
         assert!(longest < usual + Duration::from_secs(1), "somebody else waited for {longest:?}");
     }

@@ -5,16 +5,16 @@ use http::{Method, StatusCode};
 
 use crate::support::{
     http_client::ANY,
-    raw_http::{End, say},
-    testbed::{World, hello},
+    raw_http::{End, send_raw},
+    testbed::{Testbed, hello},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_six_accept_lines_of_docker_arrive_in_their_order() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn accept_headers_keep_their_order() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let accept = [
         media_type::DOCKER_MANIFEST,
         media_type::OCI_INDEX,
@@ -26,76 +26,80 @@ async fn all_six_accept_lines_of_docker_arrive_in_their_order() {
     let mut headers: Vec<_> = accept.iter().map(|line| ("accept", *line)).collect();
     headers.push(("authorization", &bearer));
     for method in [Method::HEAD, Method::GET] {
-        let answer = world.engine.ask(method, LATEST, &headers).await;
-        assert_eq!(answer.status, StatusCode::OK);
-        let seen = world.hub.request_log().of(Site::Registry).pop().unwrap();
+        let response = testbed.engine.request(method, LATEST, &headers).await;
+        assert_eq!(response.status, StatusCode::OK);
+        let seen = testbed.hub.request_log().of(Site::Registry).pop().unwrap();
         assert_eq!(seen.header_lines("accept").collect::<Vec<_>>(), accept);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_has_type_length_and_digest_and_costs_no_quota() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn a_head_has_type_length_and_digest() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let image = hello();
     for reference in ["latest", image.digest().as_str()] {
         let path = format!("/v2/library/hello/manifests/{reference}");
-        let answer = world.engine.head(&path, &[("authorization", &bearer), ANY]).await;
-        assert_eq!(answer.status, StatusCode::OK);
-        assert_eq!(answer.header("content-type"), media_type::OCI_INDEX);
-        assert_eq!(answer.header("content-length"), image.index().bytes.len().to_string());
-        assert_eq!(answer.header("docker-content-digest"), image.digest().as_str());
-        assert_eq!(answer.header("ratelimit-remaining"), "100;w=21600", "a HEAD must stay one");
+        let response = testbed.engine.head(&path, &[("authorization", &bearer), ANY]).await;
+        assert_eq!(response.status, StatusCode::OK);
+        assert_eq!(response.header("content-type"), media_type::OCI_INDEX);
+        assert_eq!(response.header("content-length"), image.index().bytes.len().to_string());
+        assert_eq!(response.header("docker-content-digest"), image.digest().as_str());
+        assert_eq!(response.header("ratelimit-remaining"), "100;w=21600", "a HEAD must stay one");
     }
     let is_get = |entry: &LoggedRequest| entry.path.contains("/manifests/") && entry.method == "GET";
-    assert_eq!(world.hub.request_log().count(is_get), 0);
+    assert_eq!(testbed.hub.request_log().count(is_get), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_of_what_is_missing_is_a_404_with_its_length_and_no_body() {
-    let world = World::new().await;
-    let (address, bearer) = (world.client.address(), world.engine.anonymous("library/hello").await);
+async fn a_head_of_a_missing_manifest_is_404() {
+    let testbed = Testbed::new().await;
+    let (address, bearer) = (testbed.client.address(), testbed.engine.anonymous("library/hello").await);
     let path = "/v2/library/hello/manifests/missing";
-    let get = world.engine.get(path, &[("authorization", &bearer), ANY]).await;
+    let get = testbed.engine.get(path, &[("authorization", &bearer), ANY]).await;
     let request = format!(
         "HEAD {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {bearer}\r\nConnection: close\r\n\r\n"
     );
-    let said = say(address, request.as_bytes()).await;
-    assert_eq!((said.status(), said.body(), said.end), (404, &b""[..], End::Fin));
-    assert!(said.head().contains(&format!("content-length: {}\r\n", get.body.len())), "{}", said.head());
+    let received = send_raw(address, request.as_bytes()).await;
+    assert_eq!((received.status(), received.body(), received.end), (404, &b""[..], End::Fin));
+    assert!(
+        received.head().contains(&format!("content-length: {}\r\n", get.body.len())),
+        "{}",
+        received.head()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_is_the_same_to_the_byte_by_tag_and_by_digest() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn manifests_arrive_unchanged_by_tag_and_digest() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     for format in [Format::Oci, Format::Docker] {
         let image = hello().in_format(format);
-        world.hub.store().publish("library/hello", "latest", &image);
+        testbed.hub.store().publish("library/hello", "latest", &image);
         for manifest in image.manifests() {
             let digest = manifest.digest.as_str();
             let path = format!("/v2/library/hello/manifests/{digest}");
-            let answer = world.engine.get(&path, &[("authorization", &bearer), ANY]).await;
-            assert_eq!(answer.body, manifest.bytes);
-            assert_eq!(answer.header("content-type"), manifest.media_type);
-            assert_eq!(answer.header("content-length"), manifest.bytes.len().to_string());
-            assert_eq!(answer.header("docker-content-digest"), digest);
+            let response = testbed.engine.get(&path, &[("authorization", &bearer), ANY]).await;
+            assert_eq!(response.body, manifest.bytes);
+            assert_eq!(response.header("content-type"), manifest.media_type);
+            assert_eq!(response.header("content-length"), manifest.bytes.len().to_string());
+            assert_eq!(response.header("docker-content-digest"), digest);
         }
-        let by_tag = world.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
+        let by_tag = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
         assert_eq!(by_tag.body, image.index().bytes);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_the_engine_has_is_304() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
-    let first = world.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
+async fn an_unchanged_manifest_is_304() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let first = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
     let etag = first.header("etag");
     assert_eq!(etag, format!("\"{}\"", hello().digest()));
     let headers = [("authorization", bearer.as_str()), ANY, ("if-none-match", etag)];
     for method in [Method::GET, Method::HEAD] {
-        let again = world.engine.ask(method, LATEST, &headers).await;
+        let again = testbed.engine.request(method, LATEST, &headers).await;
         assert_eq!((again.status, again.body.len(), again.whole), (StatusCode::NOT_MODIFIED, 0, true));
         assert_eq!(again.header("etag"), etag);
         assert_eq!(again.header("docker-content-digest"), hello().digest().as_str());
@@ -103,48 +107,48 @@ async fn a_manifest_that_the_engine_has_is_304() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_without_a_signature_or_a_tag_is_a_404_and_not_an_error() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn a_missing_tag_or_signature_is_404() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let signature = format!("sha256-{}.sig", hello().digest().hex());
     let absent = format!("sha256:{}", "0".repeat(64));
     for reference in [signature.as_str(), "missing", &absent] {
         let path = format!("/v2/library/hello/manifests/{reference}");
-        let answer = world.engine.get(&path, &[("authorization", &bearer), ANY]).await;
-        let (status, code, message) = answer.error();
+        let response = testbed.engine.get(&path, &[("authorization", &bearer), ANY]).await;
+        let (status, code, message) = response.error();
         assert_eq!((status, code.as_str(), message.as_str()), (404, "MANIFEST_UNKNOWN", "manifest unknown"));
-        assert!(answer.json()["errors"][0]["detail"].is_object(), "the registry's own body: {answer:?}");
-        let head = world.engine.head(&path, &[("authorization", &bearer), ANY]).await;
+        assert!(response.json()["errors"][0]["detail"].is_object(), "the registry's own body: {response:?}");
+        let head = testbed.engine.head(&path, &[("authorization", &bearer), ANY]).await;
         assert_eq!(head.status, StatusCode::NOT_FOUND);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_knows_no_oci_index_is_told_so_in_the_registrys_words() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn an_engine_without_oci_gets_the_registrys_error() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let old = ("accept", media_type::DOCKER_MANIFEST);
-    let answer = world.engine.get(LATEST, &[("authorization", &bearer), old]).await;
-    let (status, code, message) = answer.error();
+    let response = testbed.engine.get(LATEST, &[("authorization", &bearer), old]).await;
+    let (status, code, message) = response.error();
     assert_eq!((status, code.as_str()), (404, "MANIFEST_UNKNOWN"));
     assert!(message.contains("accept header does not support OCI indexes"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_of_unknown_length_arrives_whole() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
-    world.hub.faults().arm(Rule::once(Fault::NoLength));
-    let answer = world.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
-    assert!(answer.whole && answer.body == hello().index().bytes);
-    assert_eq!(answer.header("docker-content-digest"), hello().digest().as_str());
-    assert!(world.hub.faults().armed().is_empty());
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    testbed.hub.faults().arm(Rule::once(Fault::NoLength));
+    let response = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
+    assert!(response.whole && response.body == hello().index().bytes);
+    assert_eq!(response.header("docker-content-digest"), hello().digest().as_str());
+    assert!(testbed.hub.faults().armed().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_requests_on_one_connection_are_answered_in_order() {
-    let world = World::new().await;
-    let (address, bearer) = (world.client.address(), world.engine.anonymous("library/hello").await);
+async fn pipelined_requests_are_answered_in_order() {
+    let testbed = Testbed::new().await;
+    let (address, bearer) = (testbed.client.address(), testbed.engine.anonymous("library/hello").await);
     let ask = |path: &str, last: bool| {
         let end = if last { "Connection: close\r\n" } else { "" };
         format!(
@@ -153,8 +157,8 @@ async fn several_requests_on_one_connection_are_answered_in_order() {
     };
     let image = hello();
     let by_digest = format!("/v2/library/hello/manifests/{}", image.platforms()[0].manifest.digest);
-    let said = say(address, (ask(LATEST, false) + &ask(&by_digest, true)).as_bytes()).await;
-    let text = String::from_utf8(said.bytes).unwrap();
+    let received = send_raw(address, (ask(LATEST, false) + &ask(&by_digest, true)).as_bytes()).await;
+    let text = String::from_utf8(received.bytes).unwrap();
     let index = text.find(std::str::from_utf8(&image.index().bytes).unwrap()).unwrap();
     let manifest = std::str::from_utf8(&image.platforms()[0].manifest.bytes).unwrap();
     assert!(text.ends_with(manifest) && index < text.len() - manifest.len());

@@ -5,7 +5,7 @@ mod cancellation;
 mod conditional_requests;
 mod large_manifests;
 mod manifests;
-pub(crate) mod other_registries;
+mod other_registries;
 mod quota;
 mod ranges;
 mod redirects;

@@ -1,56 +1,18 @@
 //! Registries beside Docker Hub: how they are named, and what must never reach them.
 
-use std::sync::Arc;
-
-use docxy_tests::hub::{Authority, Blob, Hub, HubConfig, Image, LoggedRequest, Names, Site, Store};
+use docxy_tests::hub::{Blob, Hub, HubConfig, LoggedRequest, Site};
 use http::StatusCode;
 
 use crate::support::{
     http_client::{ANY, basic},
-    testbed::{ALICE, World, add, bytes, config, stocked},
+    testbed::{ALICE, Testbed, bytes, stocked},
+    two_registries::{OTHER, TwoRegistries, other_image},
 };
 
-pub(crate) const OTHER: &str = "ghcr.example";
-
-/// Docker Hub, and another registry with `owner/image` (public) and `owner/private`.
-pub(crate) struct Two {
-    pub(crate) world: World,
-    pub(crate) other: Hub,
-}
-
-impl Two {
-    pub(crate) async fn new() -> Self {
-        Self::named(OTHER).await
-    }
-
-    /// The same with this name for the other registry.
-    pub(crate) async fn named(name: &str) -> Self {
-        let store = Store::default();
-        store.publish("owner/image", "latest", &image());
-        store.publish("owner/private", "latest", &image());
-        store.add_account(ALICE.0, ALICE.1);
-        store.make_private("owner/private", &[ALICE.0]);
-        let names = Names::of(name);
-        // One certificate authority for both, as on the Internet, so that each could be reached on behalf of the other.
-        let authority = Some(Arc::new(Authority::new().unwrap()));
-        let other = HubConfig { store, names, authority: authority.clone(), ..HubConfig::default() };
-        let other = Hub::start(other).await.unwrap();
-        let hub = HubConfig { store: stocked(), authority, ..HubConfig::default() };
-        let hub = Hub::start(hub).await.unwrap();
-        let mut config = config(&hub);
-        add(&mut config, name, &other);
-        Self { world: World::with(hub, &config, &[]), other }
-    }
-}
-
-fn image() -> Image {
-    Image::hello_from("elsewhere").unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn another_registry_is_named_by_ns_as_containerd_does() {
-    let two = Two::new().await;
-    let engine = two.world.engine;
+async fn ns_names_another_registry() {
+    let two = TwoRegistries::new().await;
+    let engine = two.testbed.engine;
     let ping = engine.get(&format!("/v2/?ns={OTHER}"), &[]).await;
     let realm = format!("/auth/token/{OTHER}");
     let challenge =
@@ -59,34 +21,34 @@ async fn another_registry_is_named_by_ns_as_containerd_does() {
     let token = format!("{realm}?service=container_registry&scope=repository:owner/image:pull");
     let bearer = engine.get(&token, &[]).await.bearer();
     let path = format!("/v2/owner/image/manifests/latest?ns={OTHER}");
-    let answer = engine.get(&path, &[("authorization", &bearer), ANY]).await;
-    assert_eq!(answer.body, image().index().bytes);
+    let response = engine.get(&path, &[("authorization", &bearer), ANY]).await;
+    assert_eq!(response.body, other_image().index().bytes);
     let seen = two.other.request_log().of(Site::Registry).pop().unwrap();
     assert_eq!((seen.line().as_str(), seen.query.as_str()), ("GET /v2/owner/image/manifests/latest", ""));
-    assert!(two.world.hub.request_log().snapshot().is_empty());
+    assert!(two.testbed.hub.request_log().snapshot().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_registry_is_named_by_the_first_part_of_the_path() {
-    let two = Two::new().await;
-    let engine = two.world.engine;
+async fn the_first_path_part_names_another_registry() {
+    let two = TwoRegistries::new().await;
+    let engine = two.testbed.engine;
     // Engines that don't send `ns` use Docker Hub's realm, which `/v2/` gives them.
     let token = format!("/auth/token?service=127.0.0.1&scope=repository:{OTHER}/owner/image:pull");
     let bearer = engine.get(&token, &[]).await.bearer();
     let headers = [("authorization", bearer.as_str()), ANY];
-    let answer = engine.get(&format!("/v2/{OTHER}/owner/image/manifests/latest"), &headers).await;
-    assert_eq!(answer.header("docker-content-digest"), image().digest().as_str());
+    let response = engine.get(&format!("/v2/{OTHER}/owner/image/manifests/latest"), &headers).await;
+    assert_eq!(response.header("docker-content-digest"), other_image().digest().as_str());
     let blob = Blob::generated(5, 3 << 20);
     two.other.store().add_blob("owner/image", blob.clone());
     let layer = engine.get(&format!("/v2/{OTHER}/owner/image/blobs/{}", blob.digest()), &headers).await;
     assert!(layer.whole && layer.body == bytes(&blob));
-    assert!(two.world.hub.request_log().snapshot().is_empty());
+    assert!(two.testbed.hub.request_log().snapshot().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_docker_hub_password_never_reaches_another_registry() {
-    let two = Two::new().await;
-    let engine = two.world.engine;
+async fn another_registry_gets_no_docker_hub_password() {
+    let two = TwoRegistries::new().await;
+    let engine = two.testbed.engine;
     let credential = basic(ALICE.0, ALICE.1);
     let credential = ("authorization", credential.as_str());
     let private = format!("repository:{OTHER}/owner/private:pull");
@@ -101,7 +63,7 @@ async fn a_docker_hub_password_never_reaches_another_registry() {
         format!("/auth/token?service=registry.docker.io&offline_token=true&scope={private}"),
         format!("/v2/{OTHER}/owner/private/manifests/latest"),
         format!("/v2/owner/private/manifests/latest?ns={OTHER}"),
-        format!("/v2/owner/image/blobs/{}?ns={OTHER}", image().platforms()[0].config.digest()),
+        format!("/v2/owner/image/blobs/{}?ns={OTHER}", other_image().platforms()[0].config.digest()),
     ] {
         engine.get(&path, &[credential, ANY]).await;
     }
@@ -114,7 +76,7 @@ async fn a_docker_hub_password_never_reaches_another_registry() {
         }
     }
     // Docker Hub isn't asked on behalf of the other registry either.
-    assert_eq!(two.world.hub.request_log().snapshot().len(), 0);
+    assert_eq!(two.testbed.hub.request_log().snapshot().len(), 0);
     let leaked = |entry: &LoggedRequest| {
         let secret = |text: &str| text.contains(ALICE.1) || text.contains("alices-own");
         entry.authorization_scheme() == Some("Basic")
@@ -128,9 +90,9 @@ async fn a_docker_hub_password_never_reaches_another_registry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_the_server_does_not_serve_is_denied_by_name() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn an_unlisted_registry_is_denied() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str()), ANY];
     for path in [
         "/v2/quay.example/owner/image/manifests/latest",
@@ -138,18 +100,18 @@ async fn a_registry_that_the_server_does_not_serve_is_denied_by_name() {
         "/v2/?ns=quay.example",
         "/v2/quay.example/owner/image/tags/list",
     ] {
-        let (status, code, message) = world.engine.get(path, &headers).await.fault("docxy server");
+        let (status, code, message) = testbed.engine.get(path, &headers).await.fault("docxy server");
         assert_eq!((status, code.as_str()), (403, "DENIED"), "{path}");
         assert!(message.contains("quay.example"), "{message}");
     }
-    assert!(world.hub.request_log().snapshot().is_empty());
+    assert!(testbed.hub.request_log().snapshot().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn docker_hub_is_found_under_all_of_its_names() {
+async fn docker_hub_has_several_names() {
     let hub = Hub::start(HubConfig { store: stocked(), ..HubConfig::default() }).await.unwrap();
-    let world = World::of(hub);
-    let bearer = world.engine.anonymous("library/hello").await;
+    let testbed = Testbed::of(hub);
+    let bearer = testbed.engine.anonymous("library/hello").await;
     for path in [
         "/v2/library/hello/manifests/latest",
         "/v2/hello/manifests/latest",
@@ -160,9 +122,9 @@ async fn docker_hub_is_found_under_all_of_its_names() {
         "/v2/index.docker.io/library/hello/manifests/latest",
         "/v2/library/hello/manifests/latest?ns=registry-1.docker.io",
     ] {
-        let answer = world.engine.get(path, &[("authorization", &bearer), ANY]).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}");
-        let seen = world.hub.request_log().of(Site::Registry).pop().unwrap();
+        let response = testbed.engine.get(path, &[("authorization", &bearer), ANY]).await;
+        assert_eq!(response.status, StatusCode::OK, "{path}");
+        let seen = testbed.hub.request_log().of(Site::Registry).pop().unwrap();
         assert_eq!(seen.path, "/v2/library/hello/manifests/latest", "{path}");
         assert_eq!(seen.query, "", "{path}");
     }

@@ -4,14 +4,14 @@ use docxy_tests::hub::{Blob, Fault, Rule, Site};
 use http::StatusCode;
 
 use crate::support::{
-    http_client::Answer,
-    testbed::{World, bytes},
+    http_client::HttpResponse,
+    testbed::{Testbed, bytes},
 };
 
 const LEN: usize = 3_000_000;
 
 struct Ranged {
-    world: World,
+    testbed: Testbed,
     bearer: String,
     path: String,
     bytes: Vec<u8>,
@@ -19,20 +19,20 @@ struct Ranged {
 
 impl Ranged {
     async fn new() -> Self {
-        let world = World::new().await;
-        let bearer = world.engine.anonymous("library/hello").await;
-        let (blob, path): (Blob, String) = world.with_blob(1, LEN as u64);
-        Self { world, bearer, path, bytes: bytes(&blob) }
+        let testbed = Testbed::new().await;
+        let bearer = testbed.engine.anonymous("library/hello").await;
+        let (blob, path): (Blob, String) = testbed.with_blob(1, LEN as u64);
+        Self { testbed, bearer, path, bytes: bytes(&blob) }
     }
 
-    async fn get(&self, headers: &[(&str, &str)]) -> Answer {
+    async fn get(&self, headers: &[(&str, &str)]) -> HttpResponse {
         let headers = [&[("authorization", self.bearer.as_str())], headers].concat();
-        self.world.engine.get(&self.path, &headers).await
+        self.testbed.engine.get(&self.path, &headers).await
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_layer_is_resumed_with_206_and_an_exact_content_range() {
+async fn a_resumed_layer_is_206() {
     let ranged = Ranged::new().await;
     // The last ones are short enough for one stream; the others come in segments.
     for (range, start, end) in [
@@ -43,30 +43,30 @@ async fn an_interrupted_layer_is_resumed_with_206_and_an_exact_content_range() {
         ("bytes=5-9", 5, 10),
         ("bytes=2999999-", LEN - 1, LEN),
     ] {
-        let answer = ranged.get(&[("range", range)]).await;
-        assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT, "{range}");
-        assert_eq!(answer.header("content-range"), format!("bytes {start}-{}/{LEN}", end - 1));
-        assert_eq!(answer.header("content-length"), (end - start).to_string());
-        assert!(answer.whole && answer.body == ranged.bytes[start..end], "{range}");
-        let cdn = ranged.world.hub.request_log().of(Site::Cdn).pop().unwrap();
+        let response = ranged.get(&[("range", range)]).await;
+        assert_eq!(response.status, StatusCode::PARTIAL_CONTENT, "{range}");
+        assert_eq!(response.header("content-range"), format!("bytes {start}-{}/{LEN}", end - 1));
+        assert_eq!(response.header("content-length"), (end - start).to_string());
+        assert!(response.whole && response.body == ranged.bytes[start..end], "{range}");
+        let cdn = ranged.testbed.hub.request_log().of(Site::Cdn).pop().unwrap();
         assert_eq!(cdn.header("range"), Some(range), "kept across the redirect");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_range_behind_the_end_is_416_with_the_length() {
+async fn a_range_beyond_the_end_is_416() {
     let ranged = Ranged::new().await;
-    let answer = ranged.get(&[("range", "bytes=3000000-")]).await;
-    assert_eq!(answer.error().0, 416);
-    assert_eq!(answer.header("content-range"), format!("bytes */{LEN}"));
+    let response = ranged.get(&[("range", "bytes=3000000-")]).await;
+    assert_eq!(response.error().0, 416);
+    assert_eq!(response.header("content-range"), format!("bytes */{LEN}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_ranges_come_as_one_multipart_206() {
+async fn several_ranges_are_one_multipart_206() {
     let ranged = Ranged::new().await;
-    let answer = ranged.get(&[("range", "bytes=0-3,1000000-1999999,2999990-")]).await;
-    assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
-    let boundary = answer.header("content-type").strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let response = ranged.get(&[("range", "bytes=0-3,1000000-1999999,2999990-")]).await;
+    assert_eq!(response.status, StatusCode::PARTIAL_CONTENT);
+    let boundary = response.header("content-type").strip_prefix("multipart/byteranges; boundary=").unwrap();
     let mut expected = Vec::new();
     for (start, end) in [(0, 4), (1_000_000, 2_000_000), (2_999_990, LEN)] {
         let range = format!("Content-Range: bytes {start}-{}/{LEN}", end - 1);
@@ -75,12 +75,12 @@ async fn several_ranges_come_as_one_multipart_206() {
         expected.extend_from_slice(&ranged.bytes[start..end]);
     }
     expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
-    assert_eq!(answer.header("content-length"), expected.len().to_string());
-    assert!(answer.whole && answer.body == expected);
+    assert_eq!(response.header("content-length"), expected.len().to_string());
+    assert!(response.whole && response.body == expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_range_of_another_version_gives_the_whole_layer() {
+async fn if_range_with_another_etag_gives_the_whole_layer() {
     let ranged = Ranged::new().await;
     let etag = ranged.get(&[("range", "bytes=0-0")]).await.header("etag").to_owned();
     let same = ranged.get(&[("range", "bytes=5-"), ("if-range", &etag)]).await;
@@ -92,21 +92,21 @@ async fn a_range_of_another_version_gives_the_whole_layer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cdn_that_ignores_a_range_is_not_made_to_look_as_if_it_did_not() {
+async fn an_ignored_range_is_200() {
     let ranged = Ranged::new().await;
-    ranged.world.hub.faults().arm(Rule::once(Fault::IgnoreRange));
+    ranged.testbed.hub.faults().arm(Rule::once(Fault::IgnoreRange));
     let ignored = ranged.get(&[("range", "bytes=10-")]).await;
     assert!(ignored.status == StatusCode::OK && ignored.body == ranged.bytes);
-    ranged.world.hub.faults().arm(Rule::once(Fault::WrongRange));
+    ranged.testbed.hub.faults().arm(Rule::once(Fault::WrongRange));
     let wrong = ranged.get(&[("range", "bytes=10-")]).await;
     assert_eq!(wrong.header("content-range"), format!("bytes 11-{}/{LEN}", LEN - 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_resume_asks_the_registry_for_a_fresh_url() {
+async fn each_resume_requests_a_new_url() {
     let ranged = Ranged::new().await;
     for start in ["bytes=0-9", "bytes=10-19", "bytes=20-29"] {
         assert_eq!(ranged.get(&[("range", start)]).await.status, StatusCode::PARTIAL_CONTENT);
     }
-    assert_eq!(ranged.world.hub.request_log().count(|entry| entry.path == ranged.path), 3);
+    assert_eq!(ranged.testbed.hub.request_log().count(|entry| entry.path == ranged.path), 3);
 }

@@ -2,10 +2,10 @@
 
 use http::StatusCode;
 
-use crate::support::scripted_registry::{Crooked, DIGEST, LOCAL, NAME, reply};
+use crate::support::scripted_registry::{DIGEST, LOCAL, NAME, ScriptedRegistry, reply};
 
 /// Sends each repository where its name says.
-fn answer(path: &str) -> Vec<u8> {
+fn response(path: &str) -> Vec<u8> {
     let to = |location: &str| reply("307 Temporary Redirect", &format!("Location: {location}\r\n"), "");
     let repository = path.split('/').nth(2).unwrap_or_default();
     match repository {
@@ -39,8 +39,8 @@ fn answer(path: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redirect_into_the_servers_own_network_is_refused_and_the_hop_named() {
-    let crooked = Crooked::new(answer).await;
+async fn a_redirect_to_a_private_network_is_refused() {
+    let crooked = ScriptedRegistry::new(response).await;
     for (repository, host) in [
         ("plain-http", NAME),
         ("loopback", "127.0.0.1"),
@@ -59,8 +59,8 @@ async fn a_redirect_into_the_servers_own_network_is_refused_and_the_hop_named() 
         // The operator named this host and port, for another registry.
         ("another-registrys", LOCAL),
     ] {
-        let answer = crooked.world.engine.get(&Crooked::blob(repository), &[]).await;
-        let (status, code, message) = answer.fault("CDN");
+        let response = crooked.testbed.engine.get(&ScriptedRegistry::blob(repository), &[]).await;
+        let (status, code, message) = response.fault("CDN");
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{repository}");
         assert!(message.contains(host), "{message}");
         assert!(message.contains("public address"), "{message}");
@@ -68,40 +68,45 @@ async fn a_redirect_into_the_servers_own_network_is_refused_and_the_hop_named() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redirect_that_makes_no_sense_is_refused_and_the_hop_named() {
-    let crooked = Crooked::new(answer).await;
+async fn an_invalid_redirect_is_refused() {
+    let crooked = ScriptedRegistry::new(response).await;
     for (repository, hop, words) in [
         ("with-password", "registry", "must not be asked"),
         ("round-and-round", "registry", "redirects"),
         ("nowhere", "registry", "no URL"),
     ] {
-        let answer = crooked.world.engine.get(&Crooked::blob(repository), &[]).await;
-        let (status, code, message) = answer.fault(hop);
+        let response = crooked.testbed.engine.get(&ScriptedRegistry::blob(repository), &[]).await;
+        let (status, code, message) = response.fault(hop);
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{repository}");
         assert!(message.contains(words) && !message.contains("secret"), "{message}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_is_never_sent_elsewhere_itself() {
-    let crooked = Crooked::new(answer).await;
+async fn engines_get_no_redirect() {
+    let crooked = ScriptedRegistry::new(response).await;
     for repository in ["not-followed", "no-location"] {
-        for path in [Crooked::blob(repository), Crooked::manifest(repository)] {
-            let answer = crooked.world.engine.get(&path, &[]).await;
-            let (status, code, message) = answer.fault("registry");
+        for path in [ScriptedRegistry::blob(repository), ScriptedRegistry::manifest(repository)] {
+            let response = crooked.testbed.engine.get(&path, &[]).await;
+            let (status, code, message) = response.fault("registry");
             assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{path}");
-            assert!(message.contains("redirect") && answer.header("location").is_empty(), "{message}");
+            assert!(message.contains("redirect") && response.header("location").is_empty(), "{message}");
         }
     }
-    let answer = crooked.world.engine.get(&Crooked::manifest("location-without-redirect"), &[]).await;
-    assert_eq!((answer.status, answer.header("location")), (StatusCode::OK, ""));
+    let response =
+        crooked.testbed.engine.get(&ScriptedRegistry::manifest("location-without-redirect"), &[]).await;
+    assert_eq!((response.status, response.header("location")), (StatusCode::OK, ""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redirects_within_a_registry_and_of_manifests_are_followed() {
-    let crooked = Crooked::new(answer).await;
-    for path in [Crooked::blob("relative"), Crooked::blob("twice"), Crooked::manifest("relative")] {
-        let answer = crooked.world.engine.get(&path, &[]).await;
-        assert_eq!((answer.status, answer.body.as_slice()), (StatusCode::OK, &b"data"[..]), "{path}");
+async fn redirects_are_followed() {
+    let crooked = ScriptedRegistry::new(response).await;
+    for path in [
+        ScriptedRegistry::blob("relative"),
+        ScriptedRegistry::blob("twice"),
+        ScriptedRegistry::manifest("relative"),
+    ] {
+        let response = crooked.testbed.engine.get(&path, &[]).await;
+        assert_eq!((response.status, response.body.as_slice()), (StatusCode::OK, &b"data"[..]), "{path}");
     }
 }

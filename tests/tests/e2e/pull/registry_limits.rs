@@ -6,123 +6,123 @@ use docxy_tests::hub::{Fault, PullLimit, PullLimits, Rule, Site};
 use http::StatusCode;
 
 use crate::support::{
-    http_client::{ANY, Engine},
-    testbed::{ALICE, World, config, hub},
+    http_client::{ANY, HttpClient},
+    testbed::{ALICE, Testbed, config, hub},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
 
-async fn latest(engine: &Engine) -> crate::support::http_client::Answer {
+async fn latest(engine: &HttpClient) -> crate::support::http_client::HttpResponse {
     let bearer = engine.anonymous("library/hello").await;
     engine.get(LATEST, &[("authorization", &bearer), ANY]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_left_of_the_quota_is_seen_as_docker_hub_says_it() {
-    let world = World::new().await;
+async fn rate_limit_headers_are_passed_on() {
+    let testbed = Testbed::new().await;
     for _ in ["the one that is paid for", "the same again"] {
-        let answer = latest(&world.engine).await;
-        assert_eq!(answer.header("ratelimit-limit"), "100;w=21600");
-        assert_eq!(answer.header("ratelimit-remaining"), "99;w=21600");
-        assert_eq!(answer.header("docker-ratelimit-source"), "127.0.0.1");
+        let response = latest(&testbed.engine).await;
+        assert_eq!(response.header("ratelimit-limit"), "100;w=21600");
+        assert_eq!(response.header("ratelimit-remaining"), "99;w=21600");
+        assert_eq!(response.header("docker-ratelimit-source"), "127.0.0.1");
     }
-    let bearer = world.engine.logged_in(ALICE.0, ALICE.1, "library/hello").await;
-    let own = world.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
+    let bearer = testbed.engine.logged_in(ALICE.0, ALICE.1, "library/hello").await;
+    let own = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
     assert_eq!(own.header("docker-ratelimit-source"), ALICE.0, "who logs in uses their own quota");
     assert_eq!(own.header("ratelimit-remaining"), "199;w=21600");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_over_the_limit_is_429_in_docker_hubs_words_with_its_headers() {
-    let world = World::new().await;
+async fn a_pull_over_the_limit_is_429() {
+    let testbed = Testbed::new().await;
     let limit = Some(PullLimit { pulls: 0, window: Duration::from_secs(21_600) });
-    world.hub.set_pull_limits(PullLimits { anonymous: limit, account: limit });
-    let answer = latest(&world.engine).await;
-    let (status, code, message) = answer.error();
+    testbed.hub.set_pull_limits(PullLimits { anonymous: limit, account: limit });
+    let response = latest(&testbed.engine).await;
+    let (status, code, message) = response.error();
     assert_eq!((status, code.as_str()), (429, "TOOMANYREQUESTS"));
     assert!(message.starts_with("You have reached your pull rate limit."), "{message}");
-    assert_eq!(answer.header("ratelimit-limit"), "0;w=21600");
-    assert_eq!(answer.header("ratelimit-remaining"), "0;w=21600");
-    assert_eq!(answer.header("docker-ratelimit-source"), "127.0.0.1");
+    assert_eq!(response.header("ratelimit-limit"), "0;w=21600");
+    assert_eq!(response.header("ratelimit-remaining"), "0;w=21600");
+    assert_eq!(response.header("docker-ratelimit-source"), "127.0.0.1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn docker_hubs_bare_429_is_put_into_the_format_and_stays_a_429() {
-    let world = World::new().await;
-    world.hub.faults().arm(Rule::once(Fault::AbuseLimit));
-    let (status, code, message) = latest(&world.engine).await.error();
+async fn a_429_without_json_gets_a_json_body() {
+    let testbed = Testbed::new().await;
+    testbed.hub.faults().arm(Rule::once(Fault::AbuseLimit));
+    let (status, code, message) = latest(&testbed.engine).await.error();
     assert_eq!((status, code.as_str()), (429, "TOOMANYREQUESTS"));
     assert!(message.starts_with("Too Many Requests [docxy: "), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retry_after_is_not_lost() {
-    let world = World::new().await;
+async fn retry_after_is_passed_on() {
+    let testbed = Testbed::new().await;
     for status in [429, 503] {
         let fault = Fault::Status { site: Site::Registry, status, retry_after: Some(13) };
-        world.hub.faults().arm(Rule::once(fault).on("/manifests/"));
-        let answer = latest(&world.engine).await;
-        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (status, "13"));
+        testbed.hub.faults().arm(Rule::once(fault).on("/manifests/"));
+        let response = latest(&testbed.engine).await;
+        assert_eq!((response.status.as_u16(), response.header("retry-after")), (status, "13"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_429_is_asked_upstream_once_and_not_hammered() {
-    let world = World::new().await;
-    world.hub.faults().arm(Rule::always(Fault::PullLimit));
-    assert_eq!(latest(&world.engine).await.status, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(world.hub.request_log().count(|entry| entry.path == LATEST), 1);
+async fn a_429_is_not_retried() {
+    let testbed = Testbed::new().await;
+    testbed.hub.faults().arm(Rule::always(Fault::PullLimit));
+    assert_eq!(latest(&testbed.engine).await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(testbed.hub.request_log().count(|entry| entry.path == LATEST), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_of_the_registry_stays_what_it_is() {
-    let world = World::new().await;
+async fn errors_of_the_registry_keep_their_status() {
+    let testbed = Testbed::new().await;
     for status in [400, 403, 451, 500, 502, 503, 504] {
         let fault = Fault::Status { site: Site::Registry, status, retry_after: None };
-        world.hub.faults().arm(Rule::always(fault).on("/manifests/"));
-        world.hub.request_log().clear();
-        let (seen, ..) = latest(&world.engine).await.error();
+        testbed.hub.faults().arm(Rule::always(fault).on("/manifests/"));
+        testbed.hub.request_log().clear();
+        let (seen, ..) = latest(&testbed.engine).await.error();
         assert_eq!(seen, status);
-        world.hub.faults().clear();
-        let asked = world.hub.request_log().count(|entry| entry.path == LATEST);
+        testbed.hub.faults().clear();
+        let asked = testbed.hub.request_log().count(|entry| entry.path == LATEST);
         // Such a failure passes, mostly; a refusal doesn't.
         assert_eq!(asked > 1, matches!(status, 502..=504), "{status}: asked {asked} times");
     }
-    assert_eq!(latest(&world.engine).await.status, StatusCode::OK);
+    assert_eq!(latest(&testbed.engine).await.status, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_hangs_up_is_named() {
-    let world = World::new().await;
-    assert_eq!(latest(&world.engine).await.status, StatusCode::OK);
-    world.hub.faults().arm(Rule::always(Fault::HangUp { site: Site::Registry }).on("/manifests/"));
-    let (status, code, message) = latest(&world.engine).await.fault("registry");
+async fn a_registry_that_disconnects_is_named() {
+    let testbed = Testbed::new().await;
+    assert_eq!(latest(&testbed.engine).await.status, StatusCode::OK);
+    testbed.hub.faults().arm(Rule::always(Fault::HangUp { site: Site::Registry }).on("/manifests/"));
+    let (status, code, message) = latest(&testbed.engine).await.fault("registry");
     assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"));
     assert!(message.contains("registry-1.docker.io"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_cannot_be_reached_is_named() {
-    let world = World::new().await;
-    drop(world.hub);
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn an_unreachable_registry_is_named() {
+    let testbed = Testbed::new().await;
+    drop(testbed.hub);
+    let bearer = testbed.engine.anonymous("library/hello").await;
     for path in ["/v2/", LATEST] {
-        let answer = world.engine.get(path, &[("authorization", &bearer), ANY]).await;
-        let (status, code, message) = answer.fault("registry");
+        let response = testbed.engine.get(path, &[("authorization", &bearer), ANY]).await;
+        let (status, code, message) = response.fault("registry");
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"));
         assert!(message.contains("registry-1.docker.io") && message.contains("refused"), "{message}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_is_late_is_not_put_down_to_a_tunnel_that_is_up() {
+async fn a_slow_registry_is_not_blamed_on_the_tunnel() {
     let hub = hub().await;
     let config = config(&hub);
-    let world = World::with(hub, &config, &["--patience", "2"]);
-    let bearer = world.engine.anonymous("library/hello").await;
-    world.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on("/manifests/"));
-    let answer = world.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
-    let (status, code, _) = answer.fault("docxy server");
+    let testbed = Testbed::with(hub, &config, &["--patience", "2"]);
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    testbed.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on("/manifests/"));
+    let response = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
+    let (status, code, _) = response.fault("docxy server");
     assert_eq!((status, code.as_str()), (504, "UNAVAILABLE"));
-    world.hub.faults().release();
+    testbed.hub.faults().release();
 }

@@ -4,75 +4,75 @@ use docxy_tests::hub::{Artifact, Hub, HubConfig, Site, media_type};
 use http::StatusCode;
 
 use crate::support::{
-    http_client::{Answer, Engine},
-    testbed::{World, hello, stocked},
+    http_client::{HttpClient, HttpResponse},
+    testbed::{Testbed, hello, stocked},
 };
 
 /// Where a listing goes on, as an engine takes it from `Link`.
-fn next(answer: &Answer) -> Option<String> {
-    let link = answer.headers.get("link")?.to_str().unwrap();
+fn next(response: &HttpResponse) -> Option<String> {
+    let link = response.headers.get("link")?.to_str().unwrap();
     let (target, parameters) = link.strip_prefix('<').and_then(|link| link.split_once('>')).unwrap();
     assert_eq!(parameters, "; rel=\"next\"");
     assert!(target.starts_with("/v2/"), "{target} does not lead through the client");
     Some(target.to_owned())
 }
 
-async fn all_tags(engine: &Engine, first: &str) -> Vec<String> {
+async fn all_tags(engine: &HttpClient, first: &str) -> Vec<String> {
     let bearer = engine.anonymous("library/hello").await;
     let mut tags = Vec::new();
     let mut path = Some(first.to_owned());
     while let Some(here) = path {
-        let answer = engine.get(&here, &[("authorization", &bearer)]).await;
-        assert_eq!(answer.status, StatusCode::OK, "{here}");
-        assert_eq!(answer.json()["name"], "library/hello");
-        let page = answer.json()["tags"].as_array().unwrap().clone();
+        let response = engine.get(&here, &[("authorization", &bearer)]).await;
+        assert_eq!(response.status, StatusCode::OK, "{here}");
+        assert_eq!(response.json()["name"], "library/hello");
+        let page = response.json()["tags"].as_array().unwrap().clone();
         tags.extend(page.iter().map(|tag| tag.as_str().unwrap().to_owned()));
-        path = next(&answer);
+        path = next(&response);
     }
     tags
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_list_of_tags_is_read_to_its_end_through_the_client_alone() {
+async fn tag_pages_link_to_the_client() {
     let wanted: Vec<String> = (10..35).map(|n| format!("v{n}")).collect();
     for absolute_links in [false, true] {
         let config = HubConfig { store: stocked(), absolute_links, ..HubConfig::default() };
-        let world = World::of(Hub::start(config).await.unwrap());
+        let testbed = Testbed::of(Hub::start(config).await.unwrap());
         for tag in &wanted {
-            world.hub.store().publish("library/hello", tag, &hello());
+            testbed.hub.store().publish("library/hello", tag, &hello());
         }
         let latest = ["latest".to_owned()];
         let all = [&latest[..], &wanted].concat();
-        assert_eq!(all_tags(&world.engine, "/v2/library/hello/tags/list?n=10").await, all);
-        assert_eq!(all_tags(&world.engine, "/v2/hello/tags/list?n=7").await, all);
-        assert_eq!(all_tags(&world.engine, "/v2/library/hello/tags/list").await, all);
-        let rest = all_tags(&world.engine, "/v2/library/hello/tags/list?n=4&last=v20&ns=docker.io").await;
+        assert_eq!(all_tags(&testbed.engine, "/v2/library/hello/tags/list?n=10").await, all);
+        assert_eq!(all_tags(&testbed.engine, "/v2/hello/tags/list?n=7").await, all);
+        assert_eq!(all_tags(&testbed.engine, "/v2/library/hello/tags/list").await, all);
+        let rest = all_tags(&testbed.engine, "/v2/library/hello/tags/list?n=4&last=v20&ns=docker.io").await;
         assert_eq!(rest, wanted[11..]);
-        let seen = world.hub.request_log().of(Site::Registry).pop().unwrap();
+        let seen = testbed.hub.request_log().of(Site::Registry).pop().unwrap();
         assert!(seen.query_values("ns").is_empty(), "{seen:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_tags_of_nothing_is_a_404() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
-    let missing = world.engine.get("/v2/library/missing/tags/list", &[("authorization", &bearer)]).await;
+async fn tags_of_a_missing_repository_are_404() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let missing = testbed.engine.get("/v2/library/missing/tags/list", &[("authorization", &bearer)]).await;
     // Docker Hub doesn't say whether a repository is there to those who may not see it.
     assert_eq!(missing.error().1, "UNAUTHORIZED");
     assert_eq!(missing.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attested_image_has_its_referrers_and_they_can_be_filtered() {
-    let world = World::new().await;
+async fn referrers_can_be_listed_and_filtered() {
+    let testbed = Testbed::new().await;
     let image = hello();
     for kind in ["application/vnd.in-toto+json", "application/spdx+json"] {
-        world.hub.store().attach("library/hello", &Artifact::about(image.index(), kind, b"{}"));
+        testbed.hub.store().attach("library/hello", &Artifact::about(image.index(), kind, b"{}"));
     }
-    let bearer = world.engine.anonymous("library/hello").await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let path = format!("/v2/library/hello/referrers/{}", image.digest());
-    let get = async |path: &str| world.engine.get(path, &[("authorization", &bearer)]).await;
+    let get = async |path: &str| testbed.engine.get(path, &[("authorization", &bearer)]).await;
     for path in [path.clone(), format!("{path}?ns=docker.io")] {
         let all = get(&path).await;
         assert_eq!(all.header("content-type"), media_type::OCI_INDEX);

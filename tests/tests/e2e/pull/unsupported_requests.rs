@@ -7,13 +7,13 @@ use http::Method;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, pki_types::ServerName};
 
 use crate::support::{
-    raw_http::{Raw, say},
-    testbed::World,
+    raw_http::{RawConnection, send_raw},
+    testbed::Testbed,
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_is_not_served_is_a_clean_404() {
-    let world = World::new().await;
+async fn an_unknown_path_is_404() {
+    let testbed = Testbed::new().await;
     for path in [
         "/v1/_ping",
         "/v1/search?q=alpine",
@@ -27,15 +27,15 @@ async fn a_path_that_is_not_served_is_a_clean_404() {
         "/auth/tokens",
         "/v2/library/hello/nonsense/latest",
     ] {
-        let (status, code, _) = world.engine.get(path, &[]).await.fault("request");
+        let (status, code, _) = testbed.engine.get(path, &[]).await.fault("request");
         assert_eq!((status, code.as_str()), (404, "UNSUPPORTED"), "{path}");
     }
-    assert!(world.hub.request_log().of(Site::Registry).is_empty());
+    assert!(testbed.hub.request_log().of(Site::Registry).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_push_is_405_and_says_what_is_allowed() {
-    let world = World::new().await;
+async fn a_push_is_405_with_allow() {
+    let testbed = Testbed::new().await;
     let digest = format!("sha256:{}", "0".repeat(64));
     for (method, path, allowed) in [
         (Method::POST, "/v2/library/hello/blobs/uploads/".to_owned(), ""),
@@ -49,17 +49,17 @@ async fn a_push_is_405_and_says_what_is_allowed() {
         (Method::DELETE, "/auth/token".to_owned(), "GET, POST"),
         (Method::PUT, "/auth/token/ghcr.io".to_owned(), "GET, POST"),
     ] {
-        let answer = world.engine.ask(method.clone(), &path, &[]).await;
-        let (status, code, _) = answer.fault("request");
+        let response = testbed.engine.request(method.clone(), &path, &[]).await;
+        let (status, code, _) = response.fault("request");
         assert_eq!((status, code.as_str()), (405, "UNSUPPORTED"), "{method} {path}");
-        assert_eq!(answer.headers["allow"], allowed, "{method} {path}");
+        assert_eq!(response.headers["allow"], allowed, "{method} {path}");
     }
-    assert!(world.hub.request_log().of(Site::Registry).is_empty());
+    assert!(testbed.hub.request_log().of(Site::Registry).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_is_none_is_400_with_its_own_code() {
-    let world = World::new().await;
+async fn an_invalid_name_is_400() {
+    let testbed = Testbed::new().await;
     for (path, code) in [
         ("/v2/UPPER/manifests/latest", "NAME_INVALID"),
         ("/v2/a/../b/manifests/latest", "NAME_INVALID"),
@@ -75,28 +75,28 @@ async fn a_name_that_is_none_is_400_with_its_own_code() {
         ("/v2/library/hello/manifests/a%20b", "MANIFEST_INVALID"),
         ("/v2/library/hello/manifests/sha256:12", "MANIFEST_INVALID"),
     ] {
-        let (status, seen, _) = world.engine.get(path, &[]).await.fault("request");
+        let (status, seen, _) = testbed.engine.get(path, &[]).await.fault("request");
         assert_eq!((status, seen.as_str()), (400, code), "{path}");
     }
-    assert!(world.hub.request_log().of(Site::Registry).is_empty());
+    assert!(testbed.hub.request_log().of(Site::Registry).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_request_that_makes_no_sense_is_400_with_the_reason() {
-    let world = World::new().await;
+async fn an_invalid_token_request_is_400() {
+    let testbed = Testbed::new().await;
     for form in ["", "grant_type=magic", "grant_type=password&username=u", "grant_type=refresh_token"] {
-        let (status, _, message) = world.engine.post(form).await.fault("request");
+        let (status, _, message) = testbed.engine.post(form).await.fault("request");
         assert_eq!(status, 400, "{form}");
         assert!(message.contains("grant_type") || message.contains("the form has no"), "{message}");
     }
-    let (status, ..) = world.engine.get("/auth/token?scope=nonsense", &[]).await.fault("request");
+    let (status, ..) = testbed.engine.get("/auth/token?scope=nonsense", &[]).await.fault("request");
     assert_eq!(status, 400);
-    assert_eq!(world.engine.post(&"x".repeat(100_000)).await.fault("request").0, 400);
+    assert_eq!(testbed.engine.post(&"x".repeat(100_000)).await.fault("request").0, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_tries_tls_first_is_told_in_http_that_this_is_none() {
-    let world = World::new().await;
+async fn tls_gets_a_plain_http_400() {
+    let testbed = Testbed::new().await;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -106,40 +106,40 @@ async fn an_engine_that_tries_tls_first_is_told_in_http_that_this_is_none() {
     let name = ServerName::try_from("localhost").unwrap();
     let mut hello = Vec::new();
     ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut hello).unwrap();
-    let said = say(world.client.address(), &hello).await;
-    let text = String::from_utf8_lossy(&said.bytes).into_owned();
+    let received = send_raw(testbed.client.address(), &hello).await;
+    let text = String::from_utf8_lossy(&received.bytes).into_owned();
     assert!(text.starts_with("HTTP/1.1 400"), "{text:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_is_too_large_is_431() {
-    let world = World::new().await;
-    let address = world.client.address();
+async fn an_oversize_request_head_is_431() {
+    let testbed = Testbed::new().await;
+    let address = testbed.client.address();
     let many: String = (0..150).map(|n| format!("X-{n}: 1\r\n")).collect();
     let long = format!("X-Long: {}\r\n", "x".repeat(300_000));
     for headers in [many, long] {
         let request = format!("GET /v2/ HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
-        let mut raw = Raw::say(address, request.as_bytes()).await;
+        let mut raw = RawConnection::send(address, request.as_bytes()).await;
         raw.read_body(0).await;
         assert_eq!(raw.status(), 431);
     }
-    // Within the bounds of HTTP here, but too much for the tunnel: that, too, is an answer.
+    // Within the bounds of HTTP here, but too much for the tunnel: that, too, is a response.
     let credential = format!("Bearer {}", "x".repeat(60_000));
     let headers = [("authorization", credential.as_str()), ("user-agent", &"x".repeat(10_000))];
-    assert_eq!(world.engine.get("/v2/", &headers).await.fault("request").0, 400);
+    assert_eq!(testbed.engine.get("/v2/", &headers).await.fault("request").0, 400);
     let few: String = (0..90).map(|n| format!("X-{n}: 1\r\n")).collect();
     let request = format!("GET /v2/ HTTP/1.1\r\nHost: {address}\r\n{few}Connection: close\r\n\r\n");
-    assert_eq!(say(address, request.as_bytes()).await.status(), 401);
+    assert_eq!(send_raw(address, request.as_bytes()).await.status(), 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_comes_slowly_holds_up_nobody_else() {
-    let world = World::new().await;
+async fn a_slow_request_delays_no_other() {
+    let testbed = Testbed::new().await;
     let mut slow = Vec::new();
     for _ in 0..50 {
-        slow.push(Raw::say(world.client.address(), b"GET /v2/ HT").await);
+        slow.push(RawConnection::send(testbed.client.address(), b"GET /v2/ HT").await);
     }
-    let answer = world.engine.get("/v2/", &[]).await;
-    assert_eq!(answer.status, 401);
+    let response = testbed.engine.get("/v2/", &[]).await;
+    assert_eq!(response.status, 401);
     drop(slow);
 }

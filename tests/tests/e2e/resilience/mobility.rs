@@ -3,85 +3,85 @@
 use std::time::{Duration, Instant};
 
 use docxy_protocol::limits::IDLE_TIMEOUT;
-use docxy_tests::{docxy::exchanges_with, process::PATIENCE};
+use docxy_tests::{docxy::exchanges_with, process::PROCESS_TIMEOUT};
 use http::StatusCode;
 use tokio::task::block_in_place;
 
-use crate::{
-    resilience::reconnect::{MIB, Way, assert_whole, begin},
-    support::http_client::{ANY, Engine},
-    support::testbed::{World, client, config, count, hub, invite, server, wait_for_count},
+use crate::support::{
+    http_client::{ANY, HttpClient},
+    relayed_testbed::{MIB, RelayedTestbed, assert_whole, begin},
+    testbed::{Testbed, client, config, count, hub, invite, server, wait_for_count},
 };
 
 /// What counts as "at once" on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-async fn assert_served_at_once(engine: &Engine) {
+async fn assert_served_at_once(engine: &HttpClient) {
     let started = Instant::now();
     let bearer = engine.anonymous("library/hello").await;
     let path = "/v2/library/hello/manifests/latest";
-    let answer = engine.get(path, &[("authorization", &bearer), ANY]).await;
-    assert_eq!(answer.status, StatusCode::OK);
+    let response = engine.get(path, &[("authorization", &bearer), ANY]).await;
+    assert_eq!(response.status, StatusCode::OK);
     assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_laptop_that_sleeps_in_mid_pull_goes_on_when_it_wakes() {
-    let mut world = World::new().await;
-    let (blob, path) = world.with_blob(1, 64 * MIB);
-    let raw = begin(&world, &path, 2 * MIB).await;
+async fn a_pull_continues_after_sleep() {
+    let mut testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 64 * MIB);
+    let raw = begin(&testbed, &path, 2 * MIB).await;
     block_in_place(|| {
-        world.client.process().signal("STOP").unwrap();
+        testbed.client.process().signal("STOP").unwrap();
         // It sleeps for longer than the server waits for it.
         let is_alone = |status: &serde_json::Value| status["connections"] == 0;
-        world.server.wait_for_status("lose its client", 3 * IDLE_TIMEOUT, is_alone).unwrap();
-        world.client.process().signal("CONT").unwrap();
+        testbed.server.wait_for_status("lose its client", 3 * IDLE_TIMEOUT, is_alone).unwrap();
+        testbed.client.process().signal("CONT").unwrap();
     });
     let awake = Instant::now();
     assert_whole(&raw.rest().await, &blob);
     println!("a pull was over {:?} after the laptop woke up", awake.elapsed());
-    assert_served_at_once(&world.engine).await;
+    assert_served_at_once(&testbed.engine).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_nat_that_forgets_again_and_again_costs_no_connection() {
-    let Way { world, relay } = Way::new().await;
+async fn nat_rebinding_keeps_the_connection() {
+    let RelayedTestbed { testbed, relay } = RelayedTestbed::new().await;
     for _ in 0..3 {
         relay.rebind_ports();
-        assert_served_at_once(&world.engine).await;
+        assert_served_at_once(&testbed.engine).await;
     }
-    let (blob, path) = world.with_blob(1, 64 * MIB);
-    let mut raw = begin(&world, &path, MIB).await;
+    let (blob, path) = testbed.with_blob(1, 64 * MIB);
+    let mut raw = begin(&testbed, &path, MIB).await;
     for part in 1..=3 {
         relay.rebind_ports();
         raw.read_body((part * 16 * MIB) as usize).await;
     }
     assert_whole(&raw.rest().await, &blob);
     let counts = ["tunnel/connects", "tunnel/stalls", "tunnel/disconnects"];
-    assert_eq!(counts.map(|name| count(&world.client, name)), [1, 0, 0]);
+    assert_eq!(counts.map(|name| count(&testbed.client, name)), [1, 0, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_drained_hands_new_pulls_to_the_next_one_at_once() {
+async fn new_pulls_leave_a_draining_server_at_once() {
     let hub = hub().await;
     let (mut first, mut second) = (server(&config(&hub)), server(&config(&hub)));
     let links = [invite(&mut first, "laptop"), invite(&mut second, "laptop")].join("\n");
     let client = client(&links, &[]);
-    let mut world = World { engine: Engine::at(client.address()), client, server: first, hub };
-    assert_eq!(world.client.health().unwrap()["server"], world.server.address().to_string());
-    let (blob, path) = world.with_blob(1, 64 * MIB);
-    let raw = begin(&world, &path, 2 * MIB).await;
+    let mut testbed = Testbed { engine: HttpClient::at(client.address()), client, server: first, hub };
+    assert_eq!(testbed.client.health().unwrap()["server"], testbed.server.address().to_string());
+    let (blob, path) = testbed.with_blob(1, 64 * MIB);
+    let raw = begin(&testbed, &path, 2 * MIB).await;
 
-    block_in_place(|| world.server.process().signal("TERM")).unwrap();
-    wait_for_count(&mut world.client, "tunnel/disconnects", 1);
-    assert_served_at_once(&world.engine).await;
-    assert_eq!(world.client.health().unwrap()["server"], second.address().to_string());
+    block_in_place(|| testbed.server.process().signal("TERM")).unwrap();
+    wait_for_count(&mut testbed.client, "tunnel/disconnects", 1);
+    assert_served_at_once(&testbed.engine).await;
+    assert_eq!(testbed.client.health().unwrap()["server"], second.address().to_string());
     let has_answered = |status: &serde_json::Value| exchanges_with(status, "answered") > 0;
-    block_in_place(|| second.wait_for_status("answer", PATIENCE, has_answered)).unwrap();
+    block_in_place(|| second.wait_for_status("response", PROCESS_TIMEOUT, has_answered)).unwrap();
     // What runs is finished where it began.
-    assert_eq!(count(&world.client, "transfers/interruptions"), 0);
+    assert_eq!(count(&testbed.client, "transfers/interruptions"), 0);
     assert_whole(&raw.rest().await, &blob);
-    let status = block_in_place(|| world.server.process().wait_until_ended(2 * PATIENCE)).unwrap();
+    let status = block_in_place(|| testbed.server.process().wait_until_ended(2 * PROCESS_TIMEOUT)).unwrap();
     assert!(status.success(), "{status}");
-    assert_served_at_once(&world.engine).await;
+    assert_served_at_once(&testbed.engine).await;
 }

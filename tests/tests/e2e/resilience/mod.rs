@@ -2,7 +2,7 @@
 
 mod mobility;
 mod outage;
-pub(crate) mod reconnect;
+mod reconnect;
 mod server_restart;
 mod truncated_bodies;
 mod upstream_failures;

@@ -1,4 +1,4 @@
-//! The tunnel comes and goes; engines get an answer or a reason, and never a fall back to the blocked origin.
+//! The tunnel comes and goes; engines get a response or a reason, and never a fall back to the blocked origin.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use http::StatusCode;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Answer, Engine},
-    testbed::{World, config, hub, invite, server, wait_until_down, wait_until_up},
+    http_client::{ANY, HttpClient, HttpResponse},
+    testbed::{Testbed, config, hub, invite, server, wait_until_down, wait_until_up},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -16,25 +16,25 @@ const LATEST: &str = "/v2/library/hello/manifests/latest";
 /// What counts as "at once" on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-async fn latest(engine: Engine) -> Answer {
+async fn latest(engine: HttpClient) -> HttpResponse {
     let bearer = engine.anonymous("library/hello").await;
     engine.get(LATEST, &[("authorization", &bearer), ANY]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_without_its_server_says_so_at_once_and_serves_when_it_comes() {
+async fn a_client_without_a_server_reports_it_and_recovers() {
     let hub = hub().await;
     let mut server = server(&config(&hub));
     let link = invite(&mut server, "laptop");
     block_in_place(|| server.stop()).unwrap();
     let mut client = block_in_place(|| Client::start(None, &link)).unwrap();
-    let engine = Engine::at(client.address());
+    let engine = HttpClient::at(client.address());
     let started = Instant::now();
     for path in ["/v2/", LATEST, "/v2/library/hello/tags/list"] {
-        let answer = engine.get(path, &[ANY]).await;
-        let (status, code, _) = answer.fault("tunnel");
+        let response = engine.get(path, &[ANY]).await;
+        let (status, code, _) = response.fault("tunnel");
         assert_eq!((status, code.as_str()), (503, "UNAVAILABLE"));
-        assert!(!answer.header("retry-after").is_empty());
+        assert!(!response.header("retry-after").is_empty());
     }
     let health = engine.get("/health", &[]).await;
     assert_eq!(
@@ -55,33 +55,33 @@ async fn a_client_without_its_server_says_so_at_once_and_serves_when_it_comes() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_waits_out_a_restart_of_the_server() {
-    let mut world = World::new().await;
-    block_in_place(|| world.server.stop()).unwrap();
-    wait_until_down(&mut world.client);
-    let health = world.engine.get("/health", &[]).await;
+    let mut testbed = Testbed::new().await;
+    block_in_place(|| testbed.server.stop()).unwrap();
+    wait_until_down(&mut testbed.client);
+    let health = testbed.engine.get("/health", &[]).await;
     assert_eq!((health.status, &health.json()["tunnel"]), (StatusCode::SERVICE_UNAVAILABLE, &"down".into()));
     assert!(health.json()["since"].is_string(), "{health:?}");
-    let pull = tokio::spawn(latest(world.engine));
-    let ping = tokio::spawn(async move { world.engine.get("/v2/", &[]).await });
-    block_in_place(|| world.server.start_again()).unwrap();
+    let pull = tokio::spawn(latest(testbed.engine));
+    let ping = tokio::spawn(async move { testbed.engine.get("/v2/", &[]).await });
+    block_in_place(|| testbed.server.start_again()).unwrap();
     assert_eq!(pull.await.unwrap().status, StatusCode::OK);
     assert_eq!(ping.await.unwrap().status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn engines_hear_of_a_lost_tunnel_before_they_give_up_themselves() {
-    let mut world = World::new().await;
-    block_in_place(|| world.server.stop()).unwrap();
-    wait_until_down(&mut world.client);
+async fn a_lost_tunnel_is_reported_before_engines_time_out() {
+    let mut testbed = Testbed::new().await;
+    block_in_place(|| testbed.server.stop()).unwrap();
+    wait_until_down(&mut testbed.client);
     let timed = async |path: &str, agent: &str| {
         let started = Instant::now();
         let (status, code, message) =
-            world.engine.get(path, &[ANY, ("user-agent", agent)]).await.fault("tunnel");
+            testbed.engine.get(path, &[ANY, ("user-agent", agent)]).await.fault("tunnel");
         assert_eq!((status, code.as_str()), (503, "UNAVAILABLE"), "{path}");
         assert!(message.contains("down for "), "{message}");
         started.elapsed().as_secs()
     };
-    // dockerd waits 15 s for these, containerd 30 s for an answer's head.
+    // dockerd waits 15 s for these, containerd 30 s for a response's head.
     let (ping, manifest) =
         tokio::join!(timed("/v2/", "docker/29.0 go/1.25"), timed(LATEST, "containerd/2.3.0"));
     assert!((10..15).contains(&ping) && (20..30).contains(&manifest), "{ping} s, {manifest} s");

@@ -4,96 +4,63 @@ use std::time::{Duration, Instant};
 
 use docxy_tests::{
     hub::{Blob, Fault, Manifest, Rule, Site, TransferState, media_type},
-    process::PATIENCE,
+    process::PROCESS_TIMEOUT,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, Engine},
-    raw_http::{End, Raw, Said},
-    testbed::{ALICE, World, bytes, client, config, count, hub, server, wait_for_count},
-    udp_relay::Relay,
+    http_client::{ANY, HttpClient},
+    raw_http::{End, RawConnection, RawResponse},
+    relayed_testbed::{MIB, RelayedTestbed, assert_whole, begin},
+    testbed::{ALICE, Testbed, bytes, client, config, count, hub, wait_for_count},
 };
-
-pub(crate) const MIB: u64 = 1 << 20;
 
 /// How often a body has lost its connection before its end.
 const INTERRUPTIONS: &str = "transfers/interruptions";
 
-/// A world whose way is in our hands.
-pub(crate) struct Way {
-    pub(crate) world: World,
-    pub(crate) relay: Relay,
+fn crash(testbed: &mut Testbed) {
+    block_in_place(|| testbed.server.process().kill()).unwrap();
 }
 
-impl Way {
-    pub(crate) async fn new() -> Self {
-        let hub = hub().await;
-        let server = server(&config(&hub));
-        let relay = Relay::to(server.address()).await;
-        let client = client(&relay.link_to(&server, "laptop"), &[]);
-        let world = World { engine: Engine::at(client.address()), client, server, hub };
-        Self { world, relay }
-    }
-}
-
-/// A transfer of `blob` under way, of which so much has come, and which then isn't read.
-pub(crate) async fn begin(world: &World, path: &str, at_least: u64) -> Raw {
-    let bearer = world.engine.anonymous("library/hello").await;
-    let mut raw =
-        Raw::get(world.client.address(), path, &[("authorization", &bearer), ("connection", "close")]).await;
-    raw.read_body(at_least as usize).await;
-    raw
-}
-
-pub(crate) fn assert_whole(said: &Said, blob: &Blob) {
-    assert_eq!((said.status(), said.body().len() as u64, said.end), (200, blob.len(), End::Fin));
-    assert!(said.body() == bytes(blob), "not the right bytes");
-}
-
-fn crash(world: &mut World) {
-    block_in_place(|| world.server.process().kill()).unwrap();
-}
-
-fn start_again(world: &mut World) {
-    block_in_place(|| world.server.start_again()).unwrap();
+fn start_again(testbed: &mut Testbed) {
+    block_in_place(|| testbed.server.start_again()).unwrap();
 }
 
 /// What `/health` says is held up.
-async fn held(engine: &Engine) -> Vec<Value> {
+async fn held(engine: &HttpClient) -> Vec<Value> {
     engine.get("/health", &[]).await.json()["held"].as_array().unwrap().clone()
 }
 
 /// The same, once so many are.
-async fn all_held(engine: &Engine, count: usize) -> Vec<Value> {
+async fn all_held(engine: &HttpClient, count: usize) -> Vec<Value> {
     let started = Instant::now();
     loop {
         let held = held(engine).await;
         if held.len() == count {
             return held;
         }
-        assert!(started.elapsed() < PATIENCE, "{held:?}");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "{held:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_crashes_in_mid_pull_costs_less_than_a_mebibyte() {
-    let mut way = Way::new().await;
-    let (blob, path) = way.world.with_blob(1, 24 * MIB);
-    let before = way.relay.bytes_down();
+async fn a_server_crash_costs_less_than_one_mebibyte() {
+    let mut relayed = RelayedTestbed::new().await;
+    let (blob, path) = relayed.testbed.with_blob(1, 24 * MIB);
+    let before = relayed.relay.bytes_down();
     // Nothing is read behind this, so that there are full segments to lose.
-    let raw = begin(&way.world, &path, 5 * MIB).await;
+    let raw = begin(&relayed.testbed, &path, 5 * MIB).await;
     let sent =
         |transfers: &[docxy_tests::hub::Transfer]| transfers.iter().any(|transfer| transfer.sent > 8 * MIB);
-    way.world.hub.transfers().wait_until(sent, PATIENCE).await.unwrap();
-    crash(&mut way.world);
-    start_again(&mut way.world);
+    relayed.testbed.hub.transfers().wait_until(sent, PROCESS_TIMEOUT).await.unwrap();
+    crash(&mut relayed.testbed);
+    start_again(&mut relayed.testbed);
     assert_whole(&raw.rest().await, &blob);
-    wait_for_count(&mut way.world.client, INTERRUPTIONS, 1);
-    let crossed = way.relay.bytes_down() - before;
+    wait_for_count(&mut relayed.testbed.client, INTERRUPTIONS, 1);
+    let crossed = relayed.relay.bytes_down() - before;
     // Packets have heads, and acknowledgements want some, too.
     let most = blob.len() * 106 / 100 + MIB;
     println!("{crossed} bytes crossed for a blob of {}", blob.len());
@@ -101,90 +68,91 @@ async fn a_server_that_crashes_in_mid_pull_costs_less_than_a_mebibyte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_that_is_held_up_is_told_of_by_health() {
-    let mut world = World::new().await;
-    let (blob, path) = world.with_blob(1, 16 * MIB);
-    let (small, small_path) = world.with_blob(2, 300_000);
-    world.hub.faults().arm(Rule::once(Fault::StallAt { byte: 200_000 }).on(small.digest().hex()));
-    let raw = begin(&world, &path, 2 * MIB).await;
-    let little = begin(&world, &small_path, 100_000).await;
-    crash(&mut world);
+async fn health_lists_interrupted_pulls() {
+    let mut testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 16 * MIB);
+    let (small, small_path) = testbed.with_blob(2, 300_000);
+    testbed.hub.faults().arm(Rule::once(Fault::StallAt { byte: 200_000 }).on(small.digest().hex()));
+    let raw = begin(&testbed, &path, 2 * MIB).await;
+    let little = begin(&testbed, &small_path, 100_000).await;
+    crash(&mut testbed);
     // Reads on, and so comes to where nothing more is.
     let (raw, little) = (tokio::spawn(raw.rest()), tokio::spawn(little.rest()));
-    wait_for_count(&mut world.client, INTERRUPTIONS, 2);
-    let waiting = all_held(&world.engine, 2).await;
+    wait_for_count(&mut testbed.client, INTERRUPTIONS, 2);
+    let waiting = all_held(&testbed.engine, 2).await;
     for blob in [&blob, &small] {
         let entry = waiting.iter().find(|entry| entry["what"] == blob.digest().as_str());
         let entry = entry.unwrap_or_else(|| panic!("{} isn't in {waiting:?}", blob.digest()));
         assert!(entry["byte"].as_u64().unwrap() > 0 && entry["of"] == blob.len(), "{entry}");
         assert!(entry["reason"].as_str().unwrap().starts_with("tunnel: "), "{entry}");
     }
-    start_again(&mut world);
+    start_again(&mut testbed);
     assert_whole(&raw.await.unwrap(), &blob);
     assert_whole(&little.await.unwrap(), &small);
-    assert!(held(&world.engine).await.is_empty());
+    assert!(held(&testbed.engine).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engines_own_range_is_resumed_within_it() {
-    let mut world = World::new().await;
-    let (blob, path) = world.with_blob(1, 16 * MIB);
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn an_interrupted_range_is_continued() {
+    let mut testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 16 * MIB);
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let (start, end) = (3 * MIB as usize + 5, 15 * MIB as usize + 1);
     let range = format!("bytes={start}-{}", end - 1);
     let headers = [("authorization", bearer.as_str()), ("range", &range), ("connection", "close")];
-    let mut raw = Raw::get(world.client.address(), &path, &headers).await;
+    let mut raw = RawConnection::get(testbed.client.address(), &path, &headers).await;
     raw.read_body(MIB as usize).await;
-    crash(&mut world);
-    start_again(&mut world);
-    let said = raw.rest().await;
-    assert!(said.status() == 206 && said.body() == &bytes(&blob)[start..end]);
-    let asked = world.hub.request_log().of(Site::Cdn).pop().unwrap();
+    crash(&mut testbed);
+    start_again(&mut testbed);
+    let received = raw.rest().await;
+    assert!(received.status() == 206 && received.body() == &bytes(&blob)[start..end]);
+    let asked = testbed.hub.request_log().of(Site::Cdn).pop().unwrap();
     let last = format!("-{}", end - 1);
     assert!(asked.header("range").unwrap().ends_with(&last), "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dockerd_that_resumes_a_layer_itself_is_resumed_in_its_turn() {
-    let mut world = World::new().await;
-    let (blob, path) = world.with_blob(1, 24 * MIB);
-    let mut first = begin(&world, &path, 5 * MIB).await;
+async fn a_resumed_layer_is_continued_again() {
+    let mut testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 24 * MIB);
+    let mut first = begin(&testbed, &path, 5 * MIB).await;
     first.read_body(7 * MIB as usize).await;
     let mut layer = first.body().to_vec();
     drop(first);
-    let bearer = world.engine.anonymous("library/hello").await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let range = format!("bytes={}-", layer.len());
     let headers = [("authorization", bearer.as_str()), ("range", &range), ("connection", "close")];
-    let mut second = Raw::get(world.client.address(), &path, &headers).await;
+    let mut second = RawConnection::get(testbed.client.address(), &path, &headers).await;
     second.read_body(MIB as usize).await;
-    crash(&mut world);
-    start_again(&mut world);
-    let said = second.rest().await;
+    crash(&mut testbed);
+    start_again(&mut testbed);
+    let received = second.rest().await;
     let answered = format!("content-range: bytes {}-{}/{}\r\n", layer.len(), blob.len() - 1, blob.len());
-    assert!(said.status() == 206 && said.head().contains(&answered), "{}", said.head());
-    layer.extend_from_slice(said.body());
-    assert!(said.end == End::Fin && layer == bytes(&blob), "{} bytes", layer.len());
-    wait_for_count(&mut world.client, INTERRUPTIONS, 1);
+    assert!(received.status() == 206 && received.head().contains(&answered), "{}", received.head());
+    layer.extend_from_slice(received.body());
+    assert!(received.end == End::Fin && layer == bytes(&blob), "{} bytes", layer.len());
+    wait_for_count(&mut testbed.client, INTERRUPTIONS, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn containerds_parallel_ranges_all_go_on_and_leave_nothing_running() {
+async fn parallel_ranges_are_continued() {
     const CHUNK: usize = 8 * MIB as usize;
-    let mut world = World::new().await;
-    let (blob, path) = world.with_blob(1, 64 * MIB);
-    let bearer = world.engine.anonymous("library/hello").await;
-    let address = world.client.address();
+    let mut testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 64 * MIB);
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let address = testbed.client.address();
     let chunks = (0..4).map(async |n| {
         let range = format!("bytes={}-", n * CHUNK);
-        let mut raw = Raw::get(address, &path, &[("authorization", &bearer), ("range", &range)]).await;
+        let mut raw =
+            RawConnection::get(address, &path, &[("authorization", &bearer), ("range", &range)]).await;
         raw.read_body(MIB as usize).await;
         raw
     });
     let mut chunks = join_all(chunks).await;
-    crash(&mut world);
-    start_again(&mut world);
+    crash(&mut testbed);
+    start_again(&mut testbed);
     join_all(chunks.iter_mut().map(|raw| raw.read_body(CHUNK))).await;
-    wait_for_count(&mut world.client, INTERRUPTIONS, 4);
+    wait_for_count(&mut testbed.client, INTERRUPTIONS, 4);
     let content = bytes(&blob);
     for (n, raw) in chunks.iter().enumerate() {
         assert!(raw.status() == 206 && raw.body()[..CHUNK] == content[n * CHUNK..(n + 1) * CHUNK], "{n}");
@@ -192,28 +160,28 @@ async fn containerds_parallel_ranges_all_go_on_and_leave_nothing_running() {
     // It has what it wanted, and closes.
     drop(chunks);
     let none = |all: &[docxy_tests::hub::Transfer]| all.iter().all(|one| one.state != TransferState::Live);
-    world.hub.transfers().wait_until(none, PATIENCE).await.unwrap();
+    testbed.hub.transfers().wait_until(none, PROCESS_TIMEOUT).await.unwrap();
     let idle = |client: &mut docxy_tests::docxy::Client| {
         let held = client.footprint().unwrap();
         held.count("requests") == 0 && held.count("segments") == 0
     };
     let started = Instant::now();
-    while !block_in_place(|| idle(&mut world.client)) {
-        assert!(started.elapsed() < PATIENCE, "{:?}", world.client.footprint());
+    while !block_in_place(|| idle(&mut testbed.client)) {
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "{:?}", testbed.client.footprint());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_whose_line_breaks_in_the_middle_arrives_whole() {
-    let Way { mut world, relay } = Way::new().await;
+async fn an_interrupted_manifest_arrives_whole() {
+    let RelayedTestbed { mut testbed, relay } = RelayedTestbed::new().await;
     let document =
         json!({ "schemaVersion": 2, "layers": [], "annotations": { "long": "x".repeat(400_000) } });
     let manifest = Manifest::of_json(media_type::OCI_MANIFEST, &document);
-    world.hub.store().publish_manifest("library/hello", "long", &manifest);
-    let bearer = world.engine.anonymous("library/hello").await;
+    testbed.hub.store().publish_manifest("library/hello", "long", &manifest);
+    let bearer = testbed.engine.anonymous("library/hello").await;
     relay.disconnect_after(100_000);
-    let (engine, headers) = (world.engine, [("authorization", bearer.as_str()), ANY]);
+    let (engine, headers) = (testbed.engine, [("authorization", bearer.as_str()), ANY]);
     let pull = engine.get("/v2/library/hello/manifests/long", &headers);
     let mend = async {
         while !relay.is_disconnected() {
@@ -223,53 +191,53 @@ async fn a_manifest_whose_line_breaks_in_the_middle_arrives_whole() {
         // What was lost would be sent again.
         relay.block_flows();
     };
-    let (answer, ()) = tokio::join!(pull, mend);
-    assert!(answer.whole && answer.body == manifest.bytes, "{} bytes", answer.body.len());
-    wait_for_count(&mut world.client, INTERRUPTIONS, 1);
-    let asked = world.hub.request_log().count(|entry| entry.path.ends_with("/manifests/long"));
+    let (response, ()) = tokio::join!(pull, mend);
+    assert!(response.whole && response.body == manifest.bytes, "{} bytes", response.body.len());
+    wait_for_count(&mut testbed.client, INTERRUPTIONS, 1);
+    let asked = testbed.hub.request_log().count(|entry| entry.path.ends_with("/manifests/long"));
     assert_eq!(asked, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cdn_that_knows_no_ranges_is_skipped_forward() {
-    let mut world = World::new().await;
-    let (blob, path) = world.with_blob(1, 16 * MIB);
-    let raw = begin(&world, &path, 6 * MIB).await;
-    crash(&mut world);
-    world.hub.faults().arm(Rule::always(Fault::IgnoreRange));
-    start_again(&mut world);
+async fn a_continuation_works_without_ranges() {
+    let mut testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 16 * MIB);
+    let raw = begin(&testbed, &path, 6 * MIB).await;
+    crash(&mut testbed);
+    testbed.hub.faults().arm(Rule::always(Fault::IgnoreRange));
+    start_again(&mut testbed);
     assert_whole(&raw.rest().await, &blob);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_that_nobody_comes_back_for_ends_broken_when_patience_does() {
+async fn a_pull_ends_incomplete_when_patience_is_over() {
     let hub = hub().await;
     let config = config(&hub);
-    let mut world = World::with(hub, &config, &["--patience", "2"]);
-    let (blob, path) = world.with_blob(1, 16 * MIB);
-    let raw = begin(&world, &path, 2 * MIB).await;
-    crash(&mut world);
+    let mut testbed = Testbed::with(hub, &config, &["--patience", "2"]);
+    let (blob, path) = testbed.with_blob(1, 16 * MIB);
+    let raw = begin(&testbed, &path, 2 * MIB).await;
+    crash(&mut testbed);
     let started = Instant::now();
-    let said = raw.rest().await;
+    let received = raw.rest().await;
     assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
-    assert!((said.body().len() as u64) < blob.len() && bytes(&blob).starts_with(said.body()));
-    assert_eq!(said.end, End::Fin, "a reset would fail a pull that could be resumed");
-    wait_for_count(&mut world.client, "transfers/failures", 1);
-    assert!(held(&world.engine).await.is_empty());
+    assert!((received.body().len() as u64) < blob.len() && bytes(&blob).starts_with(received.body()));
+    assert_eq!(received.end, End::Fin, "a reset would fail a pull that could be resumed");
+    wait_for_count(&mut testbed.client, "transfers/failures", 1);
+    assert!(held(&testbed.engine).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_over_for_a_pull_soon_after_it_is_over() {
-    let way = Way::new().await;
-    let Way { mut world, relay } = way;
-    let (blob, path) = world.with_blob(1, 64 * MIB);
-    let mut raw = begin(&world, &path, 2 * MIB).await;
+async fn a_pull_continues_soon_after_an_outage() {
+    let relayed = RelayedTestbed::new().await;
+    let RelayedTestbed { mut testbed, relay } = relayed;
+    let (blob, path) = testbed.with_blob(1, 64 * MIB);
+    let mut raw = begin(&testbed, &path, 2 * MIB).await;
     relay.set_connected(false);
     let reading = tokio::spawn(async move {
         raw.read_body(63 * MIB as usize).await;
         raw.rest().await
     });
-    wait_for_count(&mut world.client, "tunnel/stalls", 1);
+    wait_for_count(&mut testbed.client, "tunnel/stalls", 1);
     // Long enough for probes of the old line to have become rare.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let before = relay.bytes_down();
@@ -287,74 +255,78 @@ async fn an_outage_is_over_for_a_pull_soon_after_it_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_begins_to_lose_a_tenth_of_all_packets_carries_a_pull_once() {
-    let Way { world, relay } = Way::new().await;
-    let (blob, path) = world.with_blob(1, 32 * MIB);
+async fn ten_percent_loss_repeats_no_data() {
+    let RelayedTestbed { testbed, relay } = RelayedTestbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 32 * MIB);
     let before = relay.bytes_down();
-    let raw = begin(&world, &path, 2 * MIB).await;
+    let raw = begin(&testbed, &path, 2 * MIB).await;
     relay.set_loss(0.1);
     assert_whole(&raw.rest().await, &blob);
     let crossed = relay.bytes_down() - before;
     println!("{crossed} bytes crossed for a blob of {}", blob.len());
     assert!(crossed <= blob.len() * 106 / 100 + 2 * MIB, "{crossed} bytes crossed");
-    let counts = ["tunnel/stalls", INTERRUPTIONS].map(|name| count(&world.client, name));
+    let counts = ["tunnel/stalls", INTERRUPTIONS].map(|name| count(&testbed.client, name));
     assert_eq!(counts, [0, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_address_changes_keeps_its_connection() {
-    let Way { world, relay } = Way::new().await;
-    let (blob, path) = world.with_blob(1, 64 * MIB);
-    let raw = begin(&world, &path, 2 * MIB).await;
+async fn a_new_client_port_keeps_the_connection() {
+    let RelayedTestbed { testbed, relay } = RelayedTestbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 64 * MIB);
+    let raw = begin(&testbed, &path, 2 * MIB).await;
     relay.rebind_ports();
     assert_whole(&raw.rest().await, &blob);
-    assert_eq!(count(&world.client, "tunnel/disconnects"), 0);
+    assert_eq!(count(&testbed.client, "tunnel/disconnects"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flow_that_is_blocked_for_ever_is_left_for_another() {
-    let Way { world, relay } = Way::new().await;
-    let (blob, path) = world.with_blob(1, 64 * MIB);
-    let raw = begin(&world, &path, 2 * MIB).await;
+async fn a_blocked_flow_is_replaced() {
+    let RelayedTestbed { testbed, relay } = RelayedTestbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 64 * MIB);
+    let raw = begin(&testbed, &path, 2 * MIB).await;
     relay.block_flows();
     let started = Instant::now();
     assert_whole(&raw.rest().await, &blob);
     println!("a pull was over {:?} after its flow had been blocked", started.elapsed());
     let counts = ["tunnel/stalls", "tunnel/connects", "tunnel/disconnects"];
-    assert_eq!(counts.map(|name| count(&world.client, name)), [1, 2, 0], "replaced before it timed out");
+    assert_eq!(counts.map(|name| count(&testbed.client, name)), [1, 2, 0], "replaced before it timed out");
 }
 
 /// A transfer of a private blob by `bearer`, whose tokens end while the server is away.
-async fn with_expired_token(world: &mut World, bearer: &str) -> (Blob, Said) {
+async fn with_expired_token(testbed: &mut Testbed, bearer: &str) -> (Blob, RawResponse) {
     let blob = Blob::generated(1, 16 * MIB);
-    world.hub.store().add_blob("alice/private", blob.clone());
+    testbed.hub.store().add_blob("alice/private", blob.clone());
     let path = format!("/v2/alice/private/blobs/{}", blob.digest());
-    let mut raw =
-        Raw::get(world.client.address(), &path, &[("authorization", bearer), ("connection", "close")]).await;
+    let mut raw = RawConnection::get(
+        testbed.client.address(),
+        &path,
+        &[("authorization", bearer), ("connection", "close")],
+    )
+    .await;
     raw.read_body(2 * MIB as usize).await;
-    crash(world);
-    world.hub.tokens().revoke_all();
-    start_again(world);
+    crash(testbed);
+    testbed.hub.tokens().revoke_all();
+    start_again(testbed);
     (blob, raw.rest().await)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_expires_in_mid_pull_is_renewed() {
-    let mut world = World::new().await;
-    let bearer = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
-    let (blob, said) = with_expired_token(&mut world, &bearer).await;
-    assert_whole(&said, &blob);
-    assert_eq!(count(&world.client, "transfers/tokens_renewed"), 1);
+async fn an_expired_token_is_renewed_during_a_pull() {
+    let mut testbed = Testbed::new().await;
+    let bearer = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    let (blob, received) = with_expired_token(&mut testbed, &bearer).await;
+    assert_whole(&received, &blob);
+    assert_eq!(count(&testbed.client, "transfers/tokens_renewed"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_nobody_can_renew_ends_the_pull_short() {
-    let mut world = World::new().await;
+async fn a_pull_ends_when_its_token_cannot_be_renewed() {
+    let mut testbed = Testbed::new().await;
     // Obtained by another client of the same server.
-    let other = client(&crate::support::testbed::invite(&mut world.server, "desktop"), &[]);
-    let bearer = Engine::at(other.address()).logged_in(ALICE.0, ALICE.1, "alice/private").await;
-    let (blob, said) = with_expired_token(&mut world, &bearer).await;
-    assert!((said.body().len() as u64) < blob.len() && bytes(&blob).starts_with(said.body()));
-    assert_eq!(said.end, End::Fin);
-    wait_for_count(&mut world.client, "transfers/failures", 1);
+    let other = client(&crate::support::testbed::invite(&mut testbed.server, "desktop"), &[]);
+    let bearer = HttpClient::at(other.address()).logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    let (blob, received) = with_expired_token(&mut testbed, &bearer).await;
+    assert!((received.body().len() as u64) < blob.len() && bytes(&blob).starts_with(received.body()));
+    assert_eq!(received.end, End::Fin);
+    wait_for_count(&mut testbed.client, "transfers/failures", 1);
 }

@@ -6,7 +6,7 @@ use docxy_tests::docxy::Client;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::Engine,
+    http_client::HttpClient,
     testbed::{config, count, hub, invite, server, wait_for_count},
 };
 
@@ -17,7 +17,7 @@ const CLIENTS: usize = 50;
 const BACK_WITHIN: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_was_killed_tells_its_clients_when_it_is_back() {
+async fn clients_reconnect_at_once_to_a_restarted_server() {
     let hub = hub().await;
     let mut server = server(&config(&hub));
     let mut clients = Vec::new();
@@ -43,6 +43,6 @@ async fn a_server_that_was_killed_tells_its_clients_when_it_is_back() {
         assert_eq!(["tunnel/disconnects", "tunnel/stalls"].map(|name| count(client, name)), [1, 0]);
     }
     assert!(took < BACK_WITHIN, "{took:?}");
-    let answer = Engine::at(clients[0].address()).get("/v2/", &[]).await;
-    assert_eq!(answer.status, 401);
+    let response = HttpClient::at(clients[0].address()).get("/v2/", &[]).await;
+    assert_eq!(response.status, 401);
 }

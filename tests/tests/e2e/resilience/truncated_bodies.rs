@@ -4,38 +4,38 @@ use docxy_tests::hub::{Blob, Fault, Rule, Site};
 
 use crate::support::{
     http_client::ANY,
-    raw_http::{End, Raw, Said},
-    testbed::{World, bytes},
+    raw_http::{End, RawConnection, RawResponse},
+    testbed::{Testbed, bytes},
 };
 
 const SEGMENT_SIZE: u64 = 512 * 1024;
 
 /// Cuts the blob off, for good: the registry doesn't know it any more when it is asked for the rest.
-fn cut_for_good(world: &World, blob: &Blob, byte: u64) {
+fn cut_for_good(testbed: &Testbed, blob: &Blob, byte: u64) {
     let hex = blob.digest().hex();
-    world.hub.faults().arm(Rule::once(Fault::CutAt { byte }).on(hex));
+    testbed.hub.faults().arm(Rule::once(Fault::CutAt { byte }).on(hex));
     let gone = Fault::Status { site: Site::Registry, status: 404, retry_after: None };
-    world.hub.faults().arm(Rule::always(gone).on(hex).after(1));
+    testbed.hub.faults().arm(Rule::always(gone).on(hex).after(1));
 }
 
-async fn pull(world: &World, path: &str) -> Said {
-    let bearer = world.engine.anonymous("library/hello").await;
-    Raw::get(world.client.address(), path, &[("authorization", &bearer)]).await.rest().await
+async fn pull(testbed: &Testbed, path: &str) -> RawResponse {
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    RawConnection::get(testbed.client.address(), path, &[("authorization", &bearer)]).await.rest().await
 }
 
 /// Fewer bytes than announced, each of them right, and then an end in order: what containerd resumes from.
-fn assert_broken_off(said: &Said, blob: &Blob, most: u64) {
-    assert_eq!(said.status(), 200);
+fn assert_broken_off(received: &RawResponse, blob: &Blob, most: u64) {
+    assert_eq!(received.status(), 200);
     let announced = format!("content-length: {}\r\n", blob.len());
-    assert!(said.head().contains(&announced), "{}", said.head());
-    assert!(said.body().len() as u64 <= most, "{} bytes", said.body().len());
-    assert!(bytes(blob).starts_with(said.body()), "what came before the break is wrong");
-    assert_eq!(said.end, End::Fin, "a reset would fail a pull that could be resumed");
+    assert!(received.head().contains(&announced), "{}", received.head());
+    assert!(received.body().len() as u64 <= most, "{} bytes", received.body().len());
+    assert!(bytes(blob).starts_with(received.body()), "what came before the break is wrong");
+    assert_eq!(received.end, End::Fin, "a reset would fail a pull that could be resumed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_the_cdn_cuts_off_is_seen_to_be_cut_off() {
-    let world = World::new().await;
+async fn a_truncated_layer_is_incomplete() {
+    let testbed = Testbed::new().await;
     for (seed, len, cut) in [
         (1, 100_000, 1),
         (9, 100_000, 60_000),
@@ -47,69 +47,70 @@ async fn a_layer_that_the_cdn_cuts_off_is_seen_to_be_cut_off() {
         (7, 5 << 20, (5 << 20) - 1),
         (8, 40 << 20, 30 << 20),
     ] {
-        let (blob, path) = world.with_blob(seed, len);
-        cut_for_good(&world, &blob, cut);
-        assert_broken_off(&pull(&world, &path).await, &blob, cut);
+        let (blob, path) = testbed.with_blob(seed, len);
+        cut_for_good(&testbed, &blob, cut);
+        assert_broken_off(&pull(&testbed, &path).await, &blob, cut);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_came_before_a_cut_is_not_lost_and_the_rest_can_be_fetched() {
-    let world = World::new().await;
-    let (blob, path) = world.with_blob(1, 10 << 20);
+async fn a_truncated_layer_can_be_resumed() {
+    let testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 10 << 20);
     let cut = 6 << 20;
-    cut_for_good(&world, &blob, cut);
-    let said = pull(&world, &path).await;
-    assert_broken_off(&said, &blob, cut);
-    world.hub.faults().clear();
-    let got = said.body().len() as u64;
+    cut_for_good(&testbed, &blob, cut);
+    let received = pull(&testbed, &path).await;
+    assert_broken_off(&received, &blob, cut);
+    testbed.hub.faults().clear();
+    let got = received.body().len() as u64;
     // What the stand-in's socket holds may go down with the transfer; nothing else may.
     assert!(got >= cut - SEGMENT_SIZE / 4, "only {got} of {cut} bytes arrived");
-    let bearer = world.engine.anonymous("library/hello").await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let range = format!("bytes={got}-");
-    let rest = world.engine.get(&path, &[("authorization", &bearer), ("range", &range)]).await;
-    let whole = [said.body(), &rest.body].concat();
+    let rest = testbed.engine.get(&path, &[("authorization", &bearer), ("range", &range)]).await;
+    let whole = [received.body(), &rest.body].concat();
     assert!(rest.whole && whole == bytes(&blob));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_layer_does_not_disturb_the_others() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
-    let (cut, broken) = world.with_blob(1, 20 << 20);
-    let (sound, path) = world.with_blob(2, 20 << 20);
-    cut_for_good(&world, &cut, 10 << 20);
+async fn a_truncated_layer_does_not_disturb_others() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let (cut, broken) = testbed.with_blob(1, 20 << 20);
+    let (sound, path) = testbed.with_blob(2, 20 << 20);
+    cut_for_good(&testbed, &cut, 10 << 20);
     let headers = [("authorization", bearer.as_str())];
-    let (one, other) = tokio::join!(world.engine.get(&broken, &headers), world.engine.get(&path, &headers));
+    let (one, other) =
+        tokio::join!(testbed.engine.get(&broken, &headers), testbed.engine.get(&path, &headers));
     assert!(!one.whole);
     assert!(other.whole && other.body == bytes(&sound));
-    world.hub.faults().clear();
-    let again = world.engine.get(&broken, &headers).await;
+    testbed.hub.faults().clear();
+    let again = testbed.engine.get(&broken, &headers).await;
     assert!(again.whole && again.body.len() == 20 << 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_the_cdn_claims_to_be_shorter_is_not_taken_for_whole() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
-    let (_, path) = world.with_blob(1, 2 << 20);
-    world.hub.faults().arm(Rule::once(Fault::TruncateAt { byte: 1_500_000 }));
-    let answer = world.engine.get(&path, &[("authorization", &bearer)]).await;
-    assert_eq!(answer.header("content-length"), "1500000");
-    assert!(!answer.whole && answer.body.len() < 1_500_000, "{} bytes", answer.body.len());
+async fn a_shortened_layer_is_incomplete() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let (_, path) = testbed.with_blob(1, 2 << 20);
+    testbed.hub.faults().arm(Rule::once(Fault::TruncateAt { byte: 1_500_000 }));
+    let response = testbed.engine.get(&path, &[("authorization", &bearer)]).await;
+    assert_eq!(response.header("content-length"), "1500000");
+    assert!(!response.whole && response.body.len() < 1_500_000, "{} bytes", response.body.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn urls_that_are_always_expired_are_told_in_the_registrys_format_and_not_in_xml() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous("library/hello").await;
-    let (blob, path) = world.with_blob(1, 2 << 20);
-    world.hub.faults().arm(Rule::always(Fault::ExpiredUrl));
-    let answer = world.engine.get(&path, &[("authorization", &bearer), ANY]).await;
-    let (status, code, message) = answer.error();
+async fn expired_urls_are_reported_as_json() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let (blob, path) = testbed.with_blob(1, 2 << 20);
+    testbed.hub.faults().arm(Rule::always(Fault::ExpiredUrl));
+    let response = testbed.engine.get(&path, &[("authorization", &bearer), ANY]).await;
+    let (status, code, message) = response.error();
     assert_eq!((status, code.as_str()), (403, "DENIED"));
     assert!(!message.contains('<'), "{message}");
-    world.hub.faults().clear();
-    let again = world.engine.get(&path, &[("authorization", &bearer)]).await;
+    testbed.hub.faults().clear();
+    let again = testbed.engine.get(&path, &[("authorization", &bearer)]).await;
     assert!(again.whole && again.body.len() as u64 == blob.len());
 }

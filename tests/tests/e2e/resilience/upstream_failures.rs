@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 use http::StatusCode;
 
 use crate::support::{
-    http_client::{ANY, Answer, basic},
-    raw_http::{End, Raw},
-    testbed::{ALICE, World, bytes},
+    http_client::{ANY, HttpResponse, basic},
+    raw_http::{End, RawConnection},
+    testbed::{ALICE, Testbed, bytes},
 };
 
 const MIB: u64 = 1 << 20;
@@ -17,22 +17,22 @@ const MIB: u64 = 1 << 20;
 /// A body that fits onto one stream, and one that comes in segments.
 const LENGTHS: [u64; 2] = [300_000, 5 * MIB];
 
-async fn pull(world: &World, path: &str, headers: &[(&str, &str)]) -> Answer {
-    let bearer = world.engine.anonymous("library/hello").await;
+async fn pull(testbed: &Testbed, path: &str, headers: &[(&str, &str)]) -> HttpResponse {
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let headers = [&[("authorization", bearer.as_str())], headers].concat();
-    world.engine.get(path, &headers).await
+    testbed.engine.get(path, &headers).await
 }
 
-fn assert_is(answer: &Answer, blob: &Blob) {
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(answer.header("content-length"), blob.len().to_string());
-    assert!(answer.whole, "broken after {} of {} bytes", answer.body.len(), blob.len());
-    assert!(answer.body == bytes(blob), "the bytes are wrong");
+fn assert_is(response: &HttpResponse, blob: &Blob) {
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(response.header("content-length"), blob.len().to_string());
+    assert!(response.whole, "broken after {} of {} bytes", response.body.len(), blob.len());
+    assert!(response.body == bytes(blob), "the bytes are wrong");
 }
 
 /// The ranges that the CDN was asked for, oldest first.
-fn ranges(world: &World) -> Vec<String> {
-    let cdn = world.hub.request_log().of(Site::Cdn);
+fn ranges(testbed: &Testbed) -> Vec<String> {
+    let cdn = testbed.hub.request_log().of(Site::Cdn);
     cdn.iter().filter_map(|entry| entry.header("range").map(str::to_owned)).collect()
 }
 
@@ -41,39 +41,39 @@ fn status(site: Site, status: u16) -> Fault {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_the_cdn_cuts_off_five_times_arrives_whole() {
-    let world = World::new().await;
+async fn a_layer_truncated_five_times_arrives_whole() {
+    let testbed = Testbed::new().await;
     for (seed, len) in (1..).zip(LENGTHS) {
-        let (blob, path) = world.with_blob(seed, len);
+        let (blob, path) = testbed.with_blob(seed, len);
         for cut in 1..=5 {
-            world.hub.faults().arm(Rule::once(Fault::CutAt { byte: cut * len / 6 + cut }));
+            testbed.hub.faults().arm(Rule::once(Fault::CutAt { byte: cut * len / 6 + cut }));
         }
-        world.hub.request_log().clear();
-        assert_is(&pull(&world, &path, &[]).await, &blob);
-        assert!(world.hub.faults().armed().is_empty());
-        assert_eq!(ranges(&world).len(), 5);
+        testbed.hub.request_log().clear();
+        assert_is(&pull(&testbed, &path, &[]).await, &blob);
+        assert!(testbed.hub.faults().armed().is_empty());
+        assert_eq!(ranges(&testbed).len(), 5);
         let asked = |entry: &docxy_tests::hub::LoggedRequest| entry.path == path;
-        assert_eq!(world.hub.request_log().count(asked), 6, "each time from the registry on");
+        assert_eq!(testbed.hub.request_log().count(asked), 6, "each time from the registry on");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_is_continued_within_the_range_that_an_engine_asked_for() {
-    let world = World::new().await;
-    let (blob, path) = world.with_blob(1, 5 * MIB);
+async fn a_continuation_stays_within_the_engines_range() {
+    let testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 5 * MIB);
     let content = bytes(&blob);
     for (range, start, end) in [
         ("bytes=1000000-", 1_000_000, 5 * MIB),
         ("bytes=1000000-2999999", 1_000_000, 3_000_000),
         ("bytes=1999990-2000009", 1_999_990, 2_000_010),
     ] {
-        world.hub.request_log().clear();
-        world.hub.faults().arm(Rule::once(Fault::CutAt { byte: 2_000_000 }));
-        let answer = pull(&world, &path, &[("range", range), ("accept-encoding", "gzip")]).await;
-        assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
-        assert_eq!(answer.header("content-range"), format!("bytes {start}-{}/{}", end - 1, 5 * MIB));
-        assert!(answer.whole && answer.body == content[start as usize..end as usize], "{range}");
-        let asked = ranges(&world);
+        testbed.hub.request_log().clear();
+        testbed.hub.faults().arm(Rule::once(Fault::CutAt { byte: 2_000_000 }));
+        let response = pull(&testbed, &path, &[("range", range), ("accept-encoding", "gzip")]).await;
+        assert_eq!(response.status, StatusCode::PARTIAL_CONTENT);
+        assert_eq!(response.header("content-range"), format!("bytes {start}-{}/{}", end - 1, 5 * MIB));
+        assert!(response.whole && response.body == content[start as usize..end as usize], "{range}");
+        let asked = ranges(&testbed);
         assert_eq!(asked.len(), 2, "{asked:?}");
         let last = if end == 5 * MIB { String::new() } else { (end - 1).to_string() };
         assert!(asked[1].ends_with(&format!("-{last}")), "{asked:?}");
@@ -81,23 +81,23 @@ async fn a_layer_is_continued_within_the_range_that_an_engine_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_stalls_is_fetched_from_elsewhere_after_15_seconds() {
-    let world = &World::new().await;
+async fn a_stalled_layer_is_continued_after_15_seconds() {
+    let testbed = &Testbed::new().await;
     let stalled = (1..).zip(LENGTHS).map(async |(seed, len)| {
-        let (blob, path) = world.with_blob(seed, len);
+        let (blob, path) = testbed.with_blob(seed, len);
         let hex = blob.digest().hex();
-        world.hub.faults().arm(Rule::once(Fault::StallAt { byte: len / 2 }).on(hex));
+        testbed.hub.faults().arm(Rule::once(Fault::StallAt { byte: len / 2 }).on(hex));
         let started = Instant::now();
-        assert_is(&pull(world, &path, &[]).await, &blob);
+        assert_is(&pull(testbed, &path, &[]).await, &blob);
         assert!(started.elapsed() >= Duration::from_secs(15), "{:?}", started.elapsed());
     });
     join_all(stalled).await;
-    assert_eq!(world.hub.transfers().live(), 0);
+    assert_eq!(testbed.hub.transfers().live(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn urls_that_expire_and_hosts_that_fail_on_the_way_are_got_over() {
-    let world = World::new().await;
+async fn expired_urls_and_failed_hosts_are_retried() {
+    let testbed = Testbed::new().await;
     let faults = [
         Fault::ExpiredUrl,
         status(Site::Cdn, 403),
@@ -109,25 +109,25 @@ async fn urls_that_expire_and_hosts_that_fail_on_the_way_are_got_over() {
         // The server's own token isn't good any more.
         Fault::InvalidToken,
         Fault::WrongRange,
-        // The second answer promises less than the first.
+        // The second response promises less than the first.
         Fault::TruncateAt { byte: 290_000 },
         Fault::IgnoreRange,
     ];
     for (seed, fault) in (1..).zip(faults) {
-        let (blob, path) = world.with_blob(seed, 300_000);
-        world.hub.faults().arm(Rule::once(Fault::CutAt { byte: 200_000 }));
-        // The first answer is good, but for the cut; what never fits it can come at once.
+        let (blob, path) = testbed.with_blob(seed, 300_000);
+        testbed.hub.faults().arm(Rule::once(Fault::CutAt { byte: 200_000 }));
+        // The first response is good, but for the cut; what never fits it can come at once.
         let after = u32::from(!matches!(fault, Fault::WrongRange | Fault::IgnoreRange));
-        world.hub.faults().arm(Rule::once(fault.clone()).on(blob.digest().hex()).after(after));
-        assert_is(&pull(&world, &path, &[]).await, &blob);
-        assert!(world.hub.faults().armed().is_empty(), "{fault:?}");
+        testbed.hub.faults().arm(Rule::once(fault.clone()).on(blob.digest().hex()).after(after));
+        assert_is(&pull(&testbed, &path, &[]).await, &blob);
+        assert!(testbed.hub.faults().armed().is_empty(), "{fault:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_answer_that_fails_twice_is_asked_for_again() {
-    let world = World::new().await;
-    let (blob, path) = world.with_blob(1, 300_000);
+async fn a_first_response_is_retried_twice() {
+    let testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 300_000);
     for fault in [
         status(Site::Registry, 503),
         status(Site::Registry, 502),
@@ -136,40 +136,40 @@ async fn a_first_answer_that_fails_twice_is_asked_for_again() {
         status(Site::Cdn, 503),
         Fault::ExpiredUrl,
     ] {
-        world.hub.faults().arm(Rule::times(fault.clone(), 2).on("blobs"));
-        assert_is(&pull(&world, &path, &[]).await, &blob);
-        assert!(world.hub.faults().armed().is_empty(), "{fault:?}");
+        testbed.hub.faults().arm(Rule::times(fault.clone(), 2).on("blobs"));
+        assert_is(&pull(&testbed, &path, &[]).await, &blob);
+        assert!(testbed.hub.faults().armed().is_empty(), "{fault:?}");
     }
     for fault in [status(Site::Registry, 504), Fault::HangUp { site: Site::Registry }] {
-        world.hub.faults().arm(Rule::times(fault.clone(), 2).on("manifests"));
-        let manifest = pull(&world, "/v2/library/hello/manifests/latest", &[ANY]).await;
+        testbed.hub.faults().arm(Rule::times(fault.clone(), 2).on("manifests"));
+        let manifest = pull(&testbed, "/v2/library/hello/manifests/latest", &[ANY]).await;
         assert_eq!(manifest.status, StatusCode::OK, "{fault:?}");
     }
     let credential = basic(ALICE.0, ALICE.1);
     for fault in [status(Site::Auth, 503), Fault::HangUp { site: Site::Auth }] {
-        world.hub.faults().arm(Rule::times(fault.clone(), 2));
+        testbed.hub.faults().arm(Rule::times(fault.clone(), 2));
         let token = "/auth/token?service=registry.docker.io&scope=repository:alice/private:pull";
-        let answer = world.engine.get(token, &[("authorization", &credential)]).await;
-        assert_eq!(answer.status, StatusCode::OK, "{fault:?}");
+        let response = testbed.engine.get(token, &[("authorization", &credential)]).await;
+        assert_eq!(response.status, StatusCode::OK, "{fault:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_in_mid_transfer_that_nobody_can_mend_breaks_the_layer() {
-    let world = World::new().await;
-    let bearer = world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+async fn a_permanent_refusal_ends_the_layer() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     for (seed, len) in (1..).zip(LENGTHS) {
-        let (blob, _) = world.with_blob(seed, len);
-        world.hub.store().add_blob("alice/private", blob.clone());
+        let (blob, _) = testbed.with_blob(seed, len);
+        testbed.hub.store().add_blob("alice/private", blob.clone());
         let path = format!("/v2/alice/private/blobs/{}", blob.digest());
-        world.hub.faults().arm(Rule::once(Fault::CutAt { byte: len / 2 }));
+        testbed.hub.faults().arm(Rule::once(Fault::CutAt { byte: len / 2 }));
         // A token of hers, which only she can renew.
-        world.hub.faults().arm(Rule::always(Fault::InvalidToken).on(blob.digest().hex()).after(1));
-        let raw = Raw::get(world.client.address(), &path, &[("authorization", &bearer)]).await;
-        let said = raw.rest().await;
-        world.hub.faults().clear();
-        assert_eq!((said.status(), said.end), (200, End::Fin));
-        assert!(said.body().len() as u64 <= len / 2 && bytes(&blob).starts_with(said.body()));
+        testbed.hub.faults().arm(Rule::always(Fault::InvalidToken).on(blob.digest().hex()).after(1));
+        let raw = RawConnection::get(testbed.client.address(), &path, &[("authorization", &bearer)]).await;
+        let received = raw.rest().await;
+        testbed.hub.faults().clear();
+        assert_eq!((received.status(), received.end), (200, End::Fin));
+        assert!(received.body().len() as u64 <= len / 2 && bytes(&blob).starts_with(received.body()));
     }
 }
 
@@ -183,18 +183,18 @@ struct Fresh {
 
 impl Fresh {
     /// One that everybody may see and one of Alice's alone, each by tag and by digest.
-    async fn four(world: &World, seed: usize) -> Vec<Self> {
+    async fn four(testbed: &Testbed, seed: usize) -> Vec<Self> {
         let image = Image::hello_from(&format!("release {seed}")).unwrap();
         let mut all = Vec::new();
         for (name, reference) in [("tag", "latest"), ("digest", image.digest().as_str())] {
             for owner in ["library", "alice"] {
                 let repository = format!("{owner}/{name}-{seed}");
-                world.hub.store().publish(&repository, "latest", &image);
+                testbed.hub.store().publish(&repository, "latest", &image);
                 let bearer = if owner == "alice" {
-                    world.hub.store().make_private(&repository, &[ALICE.0]);
-                    world.engine.logged_in(ALICE.0, ALICE.1, &repository).await
+                    testbed.hub.store().make_private(&repository, &[ALICE.0]);
+                    testbed.engine.logged_in(ALICE.0, ALICE.1, &repository).await
                 } else {
-                    world.engine.anonymous(&repository).await
+                    testbed.engine.anonymous(&repository).await
                 };
                 let path = format!("/v2/{repository}/manifests/{reference}");
                 all.push(Self { repository, path, bearer, image: image.clone() });
@@ -203,85 +203,85 @@ impl Fresh {
         all
     }
 
-    fn arm(&self, world: &World, rule: Rule) {
-        world.hub.faults().arm(rule.on(&format!("{}/manifests/", self.repository)));
+    fn arm(&self, testbed: &Testbed, rule: Rule) {
+        testbed.hub.faults().arm(rule.on(&format!("{}/manifests/", self.repository)));
     }
 
     /// How often it was paid for.
-    fn pulls(&self, world: &World) -> usize {
+    fn pulls(&self, testbed: &Testbed) -> usize {
         let manifests = format!("{}/manifests/", self.repository);
-        world.hub.request_log().count(|entry| entry.method == "GET" && entry.path.contains(&manifests))
+        testbed.hub.request_log().count(|entry| entry.method == "GET" && entry.path.contains(&manifests))
     }
 
-    async fn get(&self, world: &World) -> Answer {
-        world.engine.get(&self.path, &[("authorization", &self.bearer), ANY]).await
+    async fn get(&self, testbed: &Testbed) -> HttpResponse {
+        testbed.engine.get(&self.path, &[("authorization", &self.bearer), ANY]).await
     }
 
-    async fn assert_comes(&self, world: &World) {
-        let answer = self.get(world).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}: {answer:?}", self.path);
-        assert!(answer.whole && answer.body == self.image.index().bytes, "{}: {answer:?}", self.path);
+    async fn assert_comes(&self, testbed: &Testbed) {
+        let response = self.get(testbed).await;
+        assert_eq!(response.status, StatusCode::OK, "{}: {response:?}", self.path);
+        assert!(response.whole && response.body == self.image.index().bytes, "{}: {response:?}", self.path);
     }
 }
 
 const BREAK_OFF: Fault = Fault::BreakOff { site: Site::Registry };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_breaks_off_is_asked_for_again_and_costs_no_pull_more_than_that() {
-    let world = &World::new().await;
+async fn a_truncated_manifest_is_retried_once() {
+    let testbed = &Testbed::new().await;
     for (seed, cuts, of_unknown_length) in [(1, 1, false), (2, 3, false), (3, 1, true)] {
-        join_all(Fresh::four(world, seed).await.into_iter().map(async |fresh| {
-            fresh.arm(world, Rule::times(BREAK_OFF, cuts));
+        join_all(Fresh::four(testbed, seed).await.into_iter().map(async |fresh| {
+            fresh.arm(testbed, Rule::times(BREAK_OFF, cuts));
             if of_unknown_length {
-                fresh.arm(world, Rule::always(Fault::NoLength));
+                fresh.arm(testbed, Rule::always(Fault::NoLength));
             }
-            fresh.assert_comes(world).await;
-            assert_eq!(fresh.pulls(world), cuts as usize + 1, "{}", fresh.path);
+            fresh.assert_comes(testbed).await;
+            assert_eq!(fresh.pulls(testbed), cuts as usize + 1, "{}", fresh.path);
         }))
         .await;
-        assert!(world.hub.faults().armed().iter().all(|rule| rule.fault == Fault::NoLength));
+        assert!(testbed.hub.faults().armed().iter().all(|rule| rule.fault == Fault::NoLength));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_falls_silent_is_asked_for_again() {
-    let world = &World::new().await;
-    join_all(Fresh::four(world, 1).await.into_iter().map(async |fresh| {
-        fresh.arm(world, Rule::once(Fault::FallSilent { site: Site::Registry }));
-        fresh.assert_comes(world).await;
+async fn a_stalled_manifest_is_retried() {
+    let testbed = &Testbed::new().await;
+    join_all(Fresh::four(testbed, 1).await.into_iter().map(async |fresh| {
+        fresh.arm(testbed, Rule::once(Fault::FallSilent { site: Site::Registry }));
+        fresh.assert_comes(testbed).await;
     }))
     .await;
-    assert!(world.hub.faults().armed().is_empty());
+    assert!(testbed.hub.faults().armed().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_always_breaks_off_is_an_error_of_the_registrys_and_never_a_manifest() {
-    let world = &World::new().await;
-    let all = Fresh::four(world, 1).await;
+async fn a_manifest_that_is_always_truncated_is_an_error() {
+    let testbed = &Testbed::new().await;
+    let all = Fresh::four(testbed, 1).await;
     join_all(all.iter().map(async |fresh| {
-        fresh.arm(world, Rule::always(BREAK_OFF));
-        let (status, _, message) = fresh.get(world).await.fault("registry");
+        fresh.arm(testbed, Rule::always(BREAK_OFF));
+        let (status, _, message) = fresh.get(testbed).await.fault("registry");
         assert_eq!(status, 502, "{}", fresh.path);
         assert!(message.contains("broke off"), "{message}");
-        assert!(fresh.pulls(world) <= 4, "each is paid for, and that was {} times", fresh.pulls(world));
+        assert!(fresh.pulls(testbed) <= 4, "each is paid for, and that was {} times", fresh.pulls(testbed));
     }))
     .await;
-    world.hub.faults().clear();
+    testbed.hub.faults().clear();
     for fresh in &all {
-        fresh.assert_comes(world).await;
+        fresh.assert_comes(testbed).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_breaks_off_is_asked_for_again() {
-    let world = World::new().await;
-    let (blob, path) = world.with_blob(1, 300_000);
+async fn a_truncated_token_is_retried() {
+    let testbed = Testbed::new().await;
+    let (blob, path) = testbed.with_blob(1, 300_000);
     let broke_off = || Rule::times(Fault::BreakOff { site: Site::Auth }, 2);
-    world.hub.faults().arm(broke_off());
+    testbed.hub.faults().arm(broke_off());
     // With a token of the server's own.
-    assert_is(&pull(&world, &path, &[]).await, &blob);
-    assert!(world.hub.faults().armed().is_empty());
-    world.hub.faults().arm(broke_off());
-    world.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
-    assert!(world.hub.faults().armed().is_empty());
+    assert_is(&pull(&testbed, &path, &[]).await, &blob);
+    assert!(testbed.hub.faults().armed().is_empty());
+    testbed.hub.faults().arm(broke_off());
+    testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    assert!(testbed.hub.faults().armed().is_empty());
 }

@@ -4,45 +4,49 @@ use std::collections::BTreeSet;
 
 use docxy_tests::{
     hub::{Fault, Image, LoggedRequest, Rule, Site},
-    process::PATIENCE,
+    process::PROCESS_TIMEOUT,
 };
 use http::StatusCode;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    testbed::{World, hello},
-    wire_client::{Asker, Question, pulls},
+    testbed::{Testbed, hello},
+    wire_client::{ManifestRequest, WireClient, manifest_gets},
 };
 
 const HELLO: &str = "library/hello";
 
 /// What `docxy-server check` printed, or complained about.
-fn check(world: &World, images: &[&str]) -> Result<String, String> {
-    let config = world.server.state().with_file_name("server.toml");
+fn check(testbed: &Testbed, images: &[&str]) -> Result<String, String> {
+    let config = testbed.server.state().with_file_name("server.toml");
     let arguments = [&["check", "--config", config.to_str().unwrap()], images].concat();
-    block_in_place(|| world.server.command(&arguments)).map_err(|error| format!("{error:#}"))
+    block_in_place(|| testbed.server.command(&arguments)).map_err(|error| format!("{error:#}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_warm_a_request_costs_one_upstream_or_a_look_more_and_no_new_connection() {
-    let mut world = World::new().await;
-    let asker = Asker::of(&mut world).await;
-    asker.ask(&Question::get(HELLO, "latest").wishing("linux/amd64")).await.digests_ahead().await;
-    let known: BTreeSet<_> = world.hub.request_log().snapshot().iter().map(|entry| entry.peer).collect();
+async fn a_warm_server_opens_no_new_connection() {
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
+    wire_client
+        .send(&ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64"))
+        .await
+        .prefetched_digests()
+        .await;
+    let known: BTreeSet<_> = testbed.hub.request_log().snapshot().iter().map(|entry| entry.peer).collect();
     let newer = Image::hello_from("a later release").unwrap();
-    let moved = Question::head(HELLO, "latest");
+    let moved = ManifestRequest::head(HELLO, "latest");
     for (question, expected) in [
-        (Question::get(HELLO, "latest"), &["HEAD"][..]),
-        (Question::get(HELLO, hello().digest()), &[]),
-        (Question::head(HELLO, hello().digest()), &[]),
+        (ManifestRequest::get(HELLO, "latest"), &["HEAD"][..]),
+        (ManifestRequest::get(HELLO, hello().digest()), &[]),
+        (ManifestRequest::head(HELLO, hello().digest()), &[]),
         (moved, &["HEAD"]),
-        (Question::get(HELLO, newer.platforms()[0].manifest.digest.clone()), &["GET"]),
-        (Question::get(HELLO, "new"), &["HEAD", "GET"]),
+        (ManifestRequest::get(HELLO, newer.platforms()[0].manifest.digest.clone()), &["GET"]),
+        (ManifestRequest::get(HELLO, "new"), &["HEAD", "GET"]),
     ] {
-        world.hub.store().publish(HELLO, "new", &newer);
-        world.hub.request_log().clear();
-        assert_eq!(asker.ask(&question).await.status, StatusCode::OK);
-        let seen: Vec<LoggedRequest> = world.hub.request_log().snapshot();
+        testbed.hub.store().publish(HELLO, "new", &newer);
+        testbed.hub.request_log().clear();
+        assert_eq!(wire_client.send(&question).await.status, StatusCode::OK);
+        let seen: Vec<LoggedRequest> = testbed.hub.request_log().snapshot();
         assert!(
             seen.iter().all(|entry| entry.site == Site::Registry && known.contains(&entry.peer)),
             "{seen:#?}"
@@ -52,59 +56,59 @@ async fn when_warm_a_request_costs_one_upstream_or_a_look_more_and_no_new_connec
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_in_use_are_kept_warm_for_nothing() {
-    let world = World::new().await;
-    let bearer = world.engine.anonymous(HELLO).await;
-    let (_, blob) = world.with_blob(1, 1 << 20);
-    assert!(world.engine.get(&blob, &[("authorization", &bearer)]).await.whole);
-    let known: BTreeSet<_> = world.hub.request_log().snapshot().iter().map(|entry| entry.peer).collect();
-    world.hub.request_log().clear();
+async fn keep_alive_costs_no_quota() {
+    let testbed = Testbed::new().await;
+    let bearer = testbed.engine.anonymous(HELLO).await;
+    let (_, blob) = testbed.with_blob(1, 1 << 20);
+    assert!(testbed.engine.get(&blob, &[("authorization", &bearer)]).await.whole);
+    let known: BTreeSet<_> = testbed.hub.request_log().snapshot().iter().map(|entry| entry.peer).collect();
+    testbed.hub.request_log().clear();
     for site in [Site::Registry, Site::Auth, Site::Cdn] {
-        world.hub.request_log().wait_for(|entry| entry.site == site, 2 * PATIENCE).await.unwrap();
+        testbed.hub.request_log().wait_for(|entry| entry.site == site, 2 * PROCESS_TIMEOUT).await.unwrap();
     }
-    for entry in world.hub.request_log().snapshot() {
+    for entry in testbed.hub.request_log().snapshot() {
         assert!(entry.method == "HEAD" && known.contains(&entry.peer), "{entry:#?}");
         assert!(!entry.path.contains("/manifests/"), "{entry:#?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_says_what_can_be_reached_and_what_is_left() {
-    let world = World::new().await;
-    let said = check(&world, &["hello"]).unwrap();
+async fn check_reports_reachability_and_quota() {
+    let testbed = Testbed::new().await;
+    let received = check(&testbed, &["hello"]).unwrap();
     for line in [
         "docker.io\n",
-        "  registry       ok      https://registry-1.docker.io answers\n",
+        "  registry       ok      https://registry-1.docker.io responses\n",
         "  token service  ok      auth.docker.io grants tokens to everybody\n",
         "  quota          ok      100 of 100 pulls in 6 h left, counted for 127.0.0.1\n",
         "  CDN            ok      ",
     ] {
-        assert!(said.contains(line), "{said}");
+        assert!(received.contains(line), "{received}");
     }
-    assert_eq!(pulls(&world.hub), 2);
+    assert_eq!(manifest_gets(&testbed.hub), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_pays_for_nothing_that_the_server_has_met() {
-    let mut world = World::new().await;
-    let asker = Asker::of(&mut world).await;
+async fn check_costs_no_quota_for_cached_images() {
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
     for manifest in [hello().digest().clone(), hello().platforms()[0].manifest.digest.clone()] {
-        asker.ask(&Question::get(HELLO, manifest)).await;
+        wire_client.send(&ManifestRequest::get(HELLO, manifest)).await;
     }
-    world.hub.request_log().clear();
-    assert!(check(&world, &["hello"]).unwrap().contains("98 of 100 pulls"));
-    assert_eq!(pulls(&world.hub), 0);
+    testbed.hub.request_log().clear();
+    assert!(check(&testbed, &["hello"]).unwrap().contains("98 of 100 pulls"));
+    assert_eq!(manifest_gets(&testbed.hub), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_fails_at_the_hop_that_fails_and_names_it() {
-    let world = World::new().await;
+async fn check_names_the_failed_hop() {
+    let testbed = Testbed::new().await;
     for (site, hop) in [(Site::Registry, "registry"), (Site::Auth, "token service"), (Site::Cdn, "CDN")] {
-        world.hub.faults().arm(Rule::always(Fault::HangUp { site }));
-        let said = check(&world, &["hello"]).unwrap_err();
-        world.hub.faults().clear();
-        assert!(said.contains(&format!("  {hop:<14} FAILED  ")), "{said}");
-        assert!(said.contains("1 of these could not be reached"), "{said}");
+        testbed.hub.faults().arm(Rule::always(Fault::HangUp { site }));
+        let received = check(&testbed, &["hello"]).unwrap_err();
+        testbed.hub.faults().clear();
+        assert!(received.contains(&format!("  {hop:<14} FAILED  ")), "{received}");
+        assert!(received.contains("1 of these could not be reached"), "{received}");
     }
-    assert!(check(&world, &["ghcr.io/a/b"]).unwrap_err().contains("does not serve ghcr.io"));
+    assert!(check(&testbed, &["ghcr.io/a/b"]).unwrap_err().contains("does not serve ghcr.io"));
 }

@@ -12,20 +12,20 @@ use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 
 /// How long anything may take that isn't itself about time. Only a hang is slower.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Accepts every manifest.
 pub(crate) const ANY: (&str, &str) = ("accept", "*/*");
 
 /// An engine that was pointed at a client.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Engine {
+pub(crate) struct HttpClient {
     address: SocketAddr,
 }
 
-/// A whole answer, or one that broke off.
+/// A whole response, or one that broke off.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -33,7 +33,7 @@ pub(crate) struct Answer {
     pub(crate) whole: bool,
 }
 
-impl Engine {
+impl HttpClient {
     pub(crate) fn at(address: SocketAddr) -> Self {
         Self { address }
     }
@@ -42,7 +42,7 @@ impl Engine {
         self.address
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its response.
     pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) =
@@ -51,9 +51,10 @@ impl Engine {
         let host = self.address.to_string().parse().unwrap();
         request.headers_mut().entry(header::HOST).or_insert(host);
         let line = format!("{} {}", request.method(), request.uri());
-        let answer = timeout(PATIENCE, sender.send_request(request)).await;
-        let answer = answer.unwrap_or_else(|_| panic!("no answer to {line} within {PATIENCE:?}"));
-        answer.unwrap_or_else(|error| panic!("no answer to {line}: {error:?}"))
+        let response = timeout(REQUEST_TIMEOUT, sender.send_request(request)).await;
+        let response =
+            response.unwrap_or_else(|_| panic!("no response to {line} within {REQUEST_TIMEOUT:?}"));
+        response.unwrap_or_else(|error| panic!("no response to {line}: {error:?}"))
     }
 
     pub(crate) async fn begin(
@@ -62,30 +63,30 @@ impl Engine {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Response<Incoming> {
-        self.send(request(method, path, headers, "")).await
+        self.send(new_request(method, path, headers, "")).await
     }
 
-    pub(crate) async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
-        Answer::read(self.begin(method, path, headers).await).await
+    pub(crate) async fn request(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> HttpResponse {
+        HttpResponse::read(self.begin(method, path, headers).await).await
     }
 
-    pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        self.ask(Method::GET, path, headers).await
+    pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> HttpResponse {
+        self.request(Method::GET, path, headers).await
     }
 
-    pub(crate) async fn head(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        self.ask(Method::HEAD, path, headers).await
+    pub(crate) async fn head(&self, path: &str, headers: &[(&str, &str)]) -> HttpResponse {
+        self.request(Method::HEAD, path, headers).await
     }
 
     /// Posts a form to Docker Hub's token service.
-    pub(crate) async fn post(&self, form: &str) -> Answer {
+    pub(crate) async fn post(&self, form: &str) -> HttpResponse {
         self.post_to("/auth/token", form).await
     }
 
     /// Posts a form to the token service at this path.
-    pub(crate) async fn post_to(&self, path: &str, form: &str) -> Answer {
+    pub(crate) async fn post_to(&self, path: &str, form: &str) -> HttpResponse {
         let form_type = ("content-type", "application/x-www-form-urlencoded");
-        Answer::read(self.send(request(Method::POST, path, &[form_type], form)).await).await
+        HttpResponse::read(self.send(new_request(Method::POST, path, &[form_type], form)).await).await
     }
 
     /// An anonymous token to pull from this repository, as the value of `Authorization`.
@@ -102,17 +103,18 @@ impl Engine {
     }
 }
 
-impl Answer {
+impl HttpResponse {
     pub(crate) async fn read(response: Response<Incoming>) -> Self {
         let (parts, mut body) = response.into_parts();
-        let mut answer = Self { status: parts.status, headers: parts.headers, body: Vec::new(), whole: true };
-        while let Some(frame) = timeout(PATIENCE, body.frame()).await.expect("a body that goes on") {
+        let mut response =
+            Self { status: parts.status, headers: parts.headers, body: Vec::new(), whole: true };
+        while let Some(frame) = timeout(REQUEST_TIMEOUT, body.frame()).await.expect("a body that goes on") {
             match frame {
-                Ok(frame) => answer.body.extend_from_slice(frame.data_ref().unwrap()),
-                Err(_) => answer.whole = false,
+                Ok(frame) => response.body.extend_from_slice(frame.data_ref().unwrap()),
+                Err(_) => response.whole = false,
             }
         }
-        answer
+        response
     }
 
     /// The first line of a header, or nothing.
@@ -141,7 +143,7 @@ impl Answer {
         (status, code, message)
     }
 
-    /// The token of a token service's answer, as the value of `Authorization`.
+    /// The token of a token service's response, as the value of `Authorization`.
     pub(crate) fn bearer(&self) -> String {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");
         format!("Bearer {}", self.json()["token"].as_str().unwrap())
@@ -153,7 +155,7 @@ pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-fn request(method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Request<Full<Bytes>> {
+fn new_request(method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Request<Full<Bytes>> {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -1,10 +1,14 @@
 //! The testbed and the peers that tests control.
 
 pub(crate) mod http_client;
+pub(crate) mod operator_account;
 pub(crate) mod quic_client;
+pub(crate) mod quic_packets;
 pub(crate) mod raw_http;
+pub(crate) mod relayed_testbed;
 pub(crate) mod scripted_registry;
 pub(crate) mod scripted_server;
 pub(crate) mod testbed;
+pub(crate) mod two_registries;
 pub(crate) mod udp_relay;
 pub(crate) mod wire_client;

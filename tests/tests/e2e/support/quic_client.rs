@@ -22,34 +22,34 @@ use quinn::{
 use tokio::time::timeout;
 
 use crate::support::{
-    http_client::{ANY, PATIENCE},
-    testbed::World,
+    http_client::{ANY, REQUEST_TIMEOUT},
+    testbed::Testbed,
 };
 
-/// A connection that hasn't said anything.
-pub(crate) async fn dial(world: &World, link: &Link) -> Connection {
-    dial_with(world, link, transport::client_config(&Handle::default())).await
+/// A connection that hasn't received anything.
+pub(crate) async fn dial(testbed: &Testbed, link: &Link) -> Connection {
+    dial_with(testbed, link, transport::client_config(&Handle::default())).await
 }
 
 /// The same with settings of its own.
-pub(crate) async fn dial_with(world: &World, link: &Link, transport: TransportConfig) -> Connection {
+pub(crate) async fn dial_with(testbed: &Testbed, link: &Link, transport: TransportConfig) -> Connection {
     let mut config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));
     config.transport_config(Arc::new(transport));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let connecting = endpoint.connect_with(config, world.server.address(), "docxy.invalid").unwrap();
-    timeout(PATIENCE, connecting).await.unwrap().unwrap()
+    let connecting = endpoint.connect_with(config, testbed.server.address(), "docxy.invalid").unwrap();
+    timeout(REQUEST_TIMEOUT, connecting).await.unwrap().unwrap()
 }
 
 /// Introduces itself on a connection. The control stream has to be kept.
-pub(crate) async fn introduce(connection: &Connection, link: &Link) -> (SendStream, RecvStream) {
+pub(crate) async fn send_hello(connection: &Connection, link: &Link) -> (SendStream, RecvStream) {
     let (mut send, receive) = connection.open_bi().await.unwrap();
     send.write_all(&hello(link)).await.unwrap();
     (send, receive)
 }
 
 /// Opens a stream with these bytes and ends its own half.
-pub(crate) async fn say(connection: &Connection, bytes: &[u8]) -> RecvStream {
-    let (mut send, receive) = timeout(PATIENCE, connection.open_bi()).await.unwrap().unwrap();
+pub(crate) async fn send_stream(connection: &Connection, bytes: &[u8]) -> RecvStream {
+    let (mut send, receive) = timeout(REQUEST_TIMEOUT, connection.open_bi()).await.unwrap().unwrap();
     // Where the server has heard enough before the end, that is its right.
     let _ = send.write_all(bytes).await;
     let _ = send.finish();
@@ -57,13 +57,13 @@ pub(crate) async fn say(connection: &Connection, bytes: &[u8]) -> RecvStream {
 }
 
 /// All that comes on a stream, or how it was broken off.
-pub(crate) async fn answer(mut receive: RecvStream) -> Result<Vec<u8>, ReadToEndError> {
-    timeout(PATIENCE, receive.read_to_end(64 * 1024)).await.unwrap()
+pub(crate) async fn read_response(mut receive: RecvStream) -> Result<Vec<u8>, ReadToEndError> {
+    timeout(REQUEST_TIMEOUT, receive.read_to_end(64 * 1024)).await.unwrap()
 }
 
 /// Why the server hung up.
-pub(crate) async fn verdict(connection: &Connection) -> Option<CloseCode> {
-    match timeout(PATIENCE, connection.closed()).await.unwrap() {
+pub(crate) async fn close_code(connection: &Connection) -> Option<CloseCode> {
+    match timeout(REQUEST_TIMEOUT, connection.closed()).await.unwrap() {
         ConnectionError::ApplicationClosed(close) => CloseCode::from_code(close.error_code.into_inner()),
         other => panic!("{other}"),
     }
@@ -103,9 +103,9 @@ fn request(operation: Operation) -> Vec<u8> {
     frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
 }
 
-pub(crate) async fn assert_others_are_served(world: &World) {
-    let bearer = world.engine.anonymous("library/hello").await;
+pub(crate) async fn assert_others_are_served(testbed: &Testbed) {
+    let bearer = testbed.engine.anonymous("library/hello").await;
     let path = "/v2/library/hello/manifests/latest";
-    let answer = world.engine.get(path, &[("authorization", &bearer), ANY]).await;
-    assert_eq!(answer.status, StatusCode::OK);
+    let response = testbed.engine.get(path, &[("authorization", &bearer), ANY]).await;
+    assert_eq!(response.status, StatusCode::OK);
 }

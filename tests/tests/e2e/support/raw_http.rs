@@ -8,17 +8,17 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::http_client::PATIENCE;
+use crate::support::http_client::REQUEST_TIMEOUT;
 
 /// A connection with a request on it.
-pub(crate) struct Raw {
+pub(crate) struct RawConnection {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
 /// Everything that came until the connection ended.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct RawResponse {
     pub(crate) bytes: Vec<u8>,
     pub(crate) end: End,
 }
@@ -33,12 +33,12 @@ pub(crate) enum End {
 }
 
 /// Says these bytes and listens until the connection ends.
-pub(crate) async fn say(address: SocketAddr, bytes: &[u8]) -> Said {
-    Raw::say(address, bytes).await.rest().await
+pub(crate) async fn send_raw(address: SocketAddr, bytes: &[u8]) -> RawResponse {
+    RawConnection::send(address, bytes).await.rest().await
 }
 
-impl Raw {
-    pub(crate) async fn say(address: SocketAddr, bytes: &[u8]) -> Self {
+impl RawConnection {
+    pub(crate) async fn send(address: SocketAddr, bytes: &[u8]) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         Self { stream, received: Vec::new() }
@@ -48,32 +48,32 @@ impl Raw {
     pub(crate) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n");
-        Self::say(address, request.as_bytes()).await
+        Self::send(address, request.as_bytes()).await
     }
 
     /// Reads until there is a whole head and at least so much of the body, and no further.
     pub(crate) async fn read_body(&mut self, at_least: usize) {
         let mut buffer = vec![0; 16 * 1024];
         while self.body_len().is_none_or(|len| len < at_least) {
-            let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await;
-            let read = read.expect("an answer that goes on").unwrap();
-            assert!(read > 0, "the answer ended early: {:?}", String::from_utf8_lossy(&self.received));
+            let read = timeout(REQUEST_TIMEOUT, self.stream.read(&mut buffer)).await;
+            let read = read.expect("a response that goes on").unwrap();
+            assert!(read > 0, "the response ended early: {:?}", String::from_utf8_lossy(&self.received));
             self.received.extend_from_slice(&buffer[..read]);
         }
     }
 
     /// Reads all the rest.
-    pub(crate) async fn rest(mut self) -> Said {
-        let end = match timeout(PATIENCE, self.stream.read_to_end(&mut self.received)).await {
+    pub(crate) async fn rest(mut self) -> RawResponse {
+        let end = match timeout(REQUEST_TIMEOUT, self.stream.read_to_end(&mut self.received)).await {
             Ok(Ok(_)) => End::Fin,
             Ok(Err(error)) if error.kind() == ErrorKind::ConnectionReset => End::Reset,
             Ok(Err(error)) => panic!("reading failed: {error}"),
-            Err(_) => panic!("the connection still stands after {PATIENCE:?}"),
+            Err(_) => panic!("the connection still stands after {REQUEST_TIMEOUT:?}"),
         };
-        Said { bytes: self.received, end }
+        RawResponse { bytes: self.received, end }
     }
 
-    /// The status of the answer so far.
+    /// The status of the response so far.
     pub(crate) fn status(&self) -> u16 {
         status(&self.received)
     }
@@ -88,7 +88,7 @@ impl Raw {
     }
 }
 
-impl Said {
+impl RawResponse {
     /// Status line and headers, in lower case.
     pub(crate) fn head(&self) -> String {
         let end = body_start(&self.bytes).unwrap_or(self.bytes.len());
@@ -107,7 +107,7 @@ impl Said {
 fn status(bytes: &[u8]) -> u16 {
     let text = String::from_utf8_lossy(bytes);
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
-    status.unwrap_or_else(|| panic!("no answer: {text:?}"))
+    status.unwrap_or_else(|| panic!("no response: {text:?}"))
 }
 
 fn body_start(bytes: &[u8]) -> Option<usize> {

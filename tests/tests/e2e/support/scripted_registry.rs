@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::testbed::{World, config, hub};
+use crate::support::testbed::{Testbed, config, hub};
 
 /// What the registry is called, by users and on the wire.
 pub(crate) const NAME: &str = "odd.example";
@@ -29,39 +29,39 @@ pub(crate) const LOCAL: &str = "localhost";
 /// The digest of `data`.
 pub(crate) const DIGEST: &str = "sha256:3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7";
 
-/// The registry, and a world that it is listed in.
-pub(crate) struct Crooked {
-    pub(crate) world: World,
+/// The registry, and a testbed that it is listed in.
+pub(crate) struct ScriptedRegistry {
+    pub(crate) testbed: Testbed,
     _ca: tempfile::NamedTempFile,
     _listener: JoinSet<()>,
 }
 
 /// One request, as the registry or its CDN sees it.
-pub(crate) struct Visit {
+pub(crate) struct RegistryRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     head: String,
 }
 
-impl Crooked {
-    /// `answer` makes the answer to a request of this path, to the byte. What isn't on `/v2/REPOSITORY/` is 200.
-    pub(crate) async fn new(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let answer = move |visit: Visit| {
+impl ScriptedRegistry {
+    /// `response` makes the response to a request of this path, to the byte. What isn't on `/v2/REPOSITORY/` is 200.
+    pub(crate) async fn new(respond: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let respond = move |visit: RegistryRequest| {
             let bytes = match visit.path.as_str() {
                 "/v2/" => reply("200 OK", "Content-Length: 2\r\n", "{}"),
-                path => answer(path),
+                path => respond(path),
             };
             std::future::ready(bytes).boxed()
         };
-        Self::serving("", |_| {}, answer).await
+        Self::serving("", |_| {}, respond).await
     }
 
-    /// The same, where an answer may depend on all of the request, and take its time, and the server's config is
+    /// The same, where a response may depend on all of the request, and take its time, and the server's config is
     /// changed before it starts. `trusted` are further certificates that the server trusts for this registry.
     pub(crate) async fn serving(
         trusted: &str,
         change: impl FnOnce(&mut ServerConfig),
-        answer: impl Fn(Visit) -> BoxFuture<'static, Vec<u8>> + Send + Sync + 'static,
+        respond: impl Fn(RegistryRequest) -> BoxFuture<'static, Vec<u8>> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -69,13 +69,13 @@ impl Crooked {
         let ca = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(ca.path(), certificate + trusted).unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, tls, Arc::new(answer)));
+        tasks.spawn(serve(listener, tls, Arc::new(respond)));
 
         let hub = hub().await;
         let mut config = config(&hub);
         list(&mut config, address, &ca);
         change(&mut config);
-        Self { world: World::with(hub, &config, &[]), _ca: ca, _listener: tasks }
+        Self { testbed: Testbed::with(hub, &config, &[]), _ca: ca, _listener: tasks }
     }
 
     /// Where a blob of this repository, `data` if it is right, is pulled.
@@ -94,14 +94,14 @@ impl Crooked {
     }
 }
 
-/// A whole answer of HTTP/1.1. The connection ends with it.
+/// A whole response of HTTP/1.1. The connection ends with it.
 pub(crate) fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let mut bytes = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n").into_bytes();
     bytes.extend_from_slice(body.as_ref());
     bytes
 }
 
-impl Visit {
+impl RegistryRequest {
     /// A header's first line.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
@@ -131,18 +131,18 @@ fn tls() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
 }
 
-type Answering = Arc<dyn Fn(Visit) -> BoxFuture<'static, Vec<u8>> + Send + Sync>;
+type Answering = Arc<dyn Fn(RegistryRequest) -> BoxFuture<'static, Vec<u8>> + Send + Sync>;
 
-async fn serve(listener: TcpListener, tls: TlsAcceptor, answer: Answering) {
+async fn serve(listener: TcpListener, tls: TlsAcceptor, respond: Answering) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        connections.spawn(visit(stream, tls.clone(), answer.clone()));
+        connections.spawn(visit(stream, tls.clone(), respond.clone()));
     }
 }
 
-/// One request, one answer. A visitor that goes away is not an error here.
-async fn visit(stream: TcpStream, tls: TlsAcceptor, answer: Answering) {
+/// One request, one respond. A visitor that goes away is not an error here.
+async fn visit(stream: TcpStream, tls: TlsAcceptor, respond: Answering) {
     let Ok(mut stream) = tls.accept(stream).await else { return };
     let mut head = Vec::new();
     while !head.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -152,7 +152,7 @@ async fn visit(stream: TcpStream, tls: TlsAcceptor, answer: Answering) {
     let head = String::from_utf8_lossy(&head).into_owned();
     let mut words = head.split(' ').map(str::to_owned);
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let bytes = answer(Visit { method, path, head }).await;
+    let bytes = respond(RegistryRequest { method, path, head }).await;
     let _ = stream.write_all(&bytes).await;
     let _ = stream.shutdown().await;
 }

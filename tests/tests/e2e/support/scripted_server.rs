@@ -1,4 +1,4 @@
-//! The client's other side: a server that answers whatever a test wants, and counts what it is asked.
+//! The client's other side: a server that responses whatever a test wants, and counts what it is asked.
 
 use std::sync::{Arc, Mutex};
 
@@ -23,10 +23,10 @@ use tokio::{
     task::{JoinSet, block_in_place},
 };
 
-use crate::support::{http_client::Engine, testbed::wait_until_up};
+use crate::support::{http_client::HttpClient, testbed::wait_until_up};
 
-/// An answer, and what comes behind it.
-pub(crate) struct Said {
+/// An respond, and what comes behind it.
+pub(crate) struct ScriptedResponse {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
@@ -35,7 +35,7 @@ pub(crate) struct Said {
     pub(crate) instead: Option<Vec<u8>>,
 }
 
-/// What a client hears that has said who it is.
+/// What a client hears that has received who it is.
 #[derive(Clone)]
 pub(crate) enum Greeting {
     /// These bytes, on a stream that stays open.
@@ -45,8 +45,8 @@ pub(crate) enum Greeting {
 }
 
 /// A server, and a client whose tunnel leads to it.
-pub(crate) struct Scripted {
-    pub(crate) engine: Engine,
+pub(crate) struct ScriptedServer {
+    pub(crate) engine: HttpClient,
     pub(crate) client: Client,
     asked: Asked,
     gate: Arc<Semaphore>,
@@ -54,13 +54,13 @@ pub(crate) struct Scripted {
 }
 
 type Asked = Arc<Mutex<Vec<Request>>>;
-type Script = Arc<dyn Fn(&Request) -> Said + Send + Sync>;
+type Script = Arc<dyn Fn(&Request) -> ScriptedResponse + Send + Sync>;
 
-impl Scripted {
-    /// One that answers like this. Nothing comes behind an answer before the test lets it.
-    pub(crate) async fn new(answer: impl Fn(&Request) -> Said + Send + Sync + 'static) -> Self {
+impl ScriptedServer {
+    /// One that answers like this. Nothing comes behind a response before the test lets it.
+    pub(crate) async fn new(respond: impl Fn(&Request) -> ScriptedResponse + Send + Sync + 'static) -> Self {
         let welcome = frame::encode(&ControlMessage::Welcome { version: "scripted".into() }).unwrap();
-        let mut scripted = Self::greeting(Greeting::Bytes(welcome), answer).await;
+        let mut scripted = Self::greeting(Greeting::Bytes(welcome), respond).await;
         wait_until_up(&mut scripted.client);
         scripted
     }
@@ -68,7 +68,7 @@ impl Scripted {
     /// One that greets like this as well. Its client may have no tunnel.
     pub(crate) async fn greeting(
         greeting: Greeting,
-        answer: impl Fn(&Request) -> Said + Send + Sync + 'static,
+        respond: impl Fn(&Request) -> ScriptedResponse + Send + Sync + 'static,
     ) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
@@ -80,24 +80,24 @@ impl Scripted {
         let address = endpoint.local_addr().unwrap();
         let (asked, gate) = (Asked::default(), Arc::new(Semaphore::new(0)));
         let mut listener = JoinSet::new();
-        listener.spawn(listen(endpoint, greeting, Arc::new(answer), asked.clone(), gate.clone()));
+        listener.spawn(listen(endpoint, greeting, Arc::new(respond), asked.clone(), gate.clone()));
         let link = format!("docxy://laptop:{}@{address}?pin={pin}", "A".repeat(43));
         let client = block_in_place(|| Client::start(None, &link)).unwrap();
-        Self { engine: Engine::at(client.address()), client, asked, gate, _listener: listener }
+        Self { engine: HttpClient::at(client.address()), client, asked, gate, _listener: listener }
     }
 
-    /// Lets what comes behind so many answers come.
-    pub(crate) fn let_through(&self, answers: usize) {
-        self.gate.add_permits(answers);
+    /// Lets what comes behind so many responses come.
+    pub(crate) fn allow_prefetch(&self, responses: usize) {
+        self.gate.add_permits(responses);
     }
 
     /// What it was asked so far.
-    pub(crate) fn asked(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.asked.lock().unwrap().clone()
     }
 }
 
-impl Said {
+impl ScriptedResponse {
     /// With this body, and nothing behind it.
     pub(crate) fn new(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Self {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
@@ -170,35 +170,35 @@ async fn stream(
 async fn say(
     send: &mut SendStream,
     request: &Request,
-    said: Said,
+    received: ScriptedResponse,
     gate: &Semaphore,
 ) -> Result<(), quinn::WriteError> {
-    if let Some(bytes) = &said.instead {
+    if let Some(bytes) = &received.instead {
         return send.write_all(bytes).await;
     }
     let mut headers = HeaderMap::new();
-    for (name, value) in &said.headers {
+    for (name, value) in &received.headers {
         headers.append(HeaderName::from_static(name), value.parse().unwrap());
     }
-    headers.insert(http::header::CONTENT_LENGTH, said.body.len().into());
+    headers.insert(http::header::CONTENT_LENGTH, received.body.len().into());
     let is_head = matches!(
         request.operation,
         Operation::Manifest { method: Method::Head, .. } | Operation::Blob { method: Method::Head, .. }
     );
-    let length = said.body.len() as u64;
+    let length = received.body.len() as u64;
     let body = if is_head { BodyFraming::None } else { BodyFraming::Chunked { length: Some(length) } };
-    let status = StatusCode::from_u16(said.status).unwrap();
+    let status = StatusCode::from_u16(received.status).unwrap();
     let reply = Reply::Response(Response { status, headers: Headers::filter_response(&headers), body });
     send.write_all(&frame::encode(&reply).unwrap()).await?;
     if !is_head && length > 0 {
         let piece = ChunkHeader::Data(u32::try_from(length).unwrap());
         send.write_all(&piece.to_bytes()).await?;
-        send.write_all(&said.body).await?;
+        send.write_all(&received.body).await?;
     }
     send.write_all(&ChunkHeader::End.to_bytes()).await?;
     if request.prefetch.is_some() {
         gate.acquire().await.unwrap().forget();
-        for (item, bytes) in said.items {
+        for (item, bytes) in received.items {
             send.write_all(&frame::encode(&item).unwrap()).await?;
             send.write_all(&bytes).await?;
         }

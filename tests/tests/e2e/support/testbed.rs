@@ -1,16 +1,16 @@
-//! Engine, client, server and stand-in on this machine's loopback: what most tests need, new for each of them.
+//! HttpClient, client, server and stand-in on this machine's loopback: what most tests need, new for each of them.
 
 use std::net::Ipv4Addr;
 
 use docxy_tests::{
     docxy::{Client, Server, ServerConfig, Upstream},
     hub::{Blob, Hub, HubConfig, Image, Store},
-    process::PATIENCE,
+    process::PROCESS_TIMEOUT,
 };
 use serde_json::Value;
 use tokio::task::block_in_place;
 
-use crate::support::http_client::Engine;
+use crate::support::http_client::HttpClient;
 
 /// Whose repository `alice/private` is, and her password.
 pub(crate) const ALICE: (&str, &str) = ("alice", "open-sesame-alice");
@@ -18,15 +18,15 @@ pub(crate) const ALICE: (&str, &str) = ("alice", "open-sesame-alice");
 /// An account that may read nothing in particular.
 pub(crate) const BOB: (&str, &str) = ("bob", "open-sesame-bob");
 
-/// Dropped in this order: whoever asks before whoever answers.
-pub(crate) struct World {
-    pub(crate) engine: Engine,
+/// Dropped in this order: whoever asks before whoever responses.
+pub(crate) struct Testbed {
+    pub(crate) engine: HttpClient,
     pub(crate) client: Client,
     pub(crate) server: Server,
     pub(crate) hub: Hub,
 }
 
-impl World {
+impl Testbed {
     /// With Docker Hub alone behind it.
     pub(crate) async fn new() -> Self {
         Self::of(hub().await)
@@ -42,7 +42,7 @@ impl World {
     pub(crate) fn with(hub: Hub, config: &ServerConfig, arguments: &[&str]) -> Self {
         let mut server = server(config);
         let client = client(&invite(&mut server, "laptop"), arguments);
-        Self { engine: Engine::at(client.address()), client, server, hub }
+        Self { engine: HttpClient::at(client.address()), client, server, hub }
     }
 
     /// Puts a blob into `library/hello`, and returns it with the path that it is pulled by.
@@ -118,18 +118,18 @@ pub(crate) fn client(link: &str, arguments: &[&str]) -> Client {
 
 /// Waits until a client's tunnel is up.
 pub(crate) fn wait_until_up(client: &mut Client) {
-    block_in_place(|| client.wait_until_up(PATIENCE)).unwrap();
+    block_in_place(|| client.wait_until_up(PROCESS_TIMEOUT)).unwrap();
 }
 
 /// Waits until a client's tunnel is not up.
 pub(crate) fn wait_until_down(client: &mut Client) {
     let is_down = |health: &Value| health["tunnel"] != "up";
-    block_in_place(|| client.wait_for_health("lose its tunnel", PATIENCE, is_down)).unwrap();
+    block_in_place(|| client.wait_for_health("lose its tunnel", PROCESS_TIMEOUT, is_down)).unwrap();
 }
 
 /// Waits until a client has counted so many events, such as `tunnel/connects`.
 pub(crate) fn wait_for_count(client: &mut Client, name: &str, at_least: u64) {
-    block_in_place(|| client.wait_for_count(name, at_least, PATIENCE)).unwrap();
+    block_in_place(|| client.wait_for_count(name, at_least, PROCESS_TIMEOUT)).unwrap();
 }
 
 /// How many of these events a client has counted.

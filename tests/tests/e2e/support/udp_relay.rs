@@ -22,7 +22,7 @@ use tokio::{
 };
 
 /// A UDP relay in front of one server.
-pub(crate) struct Relay {
+pub(crate) struct UdpRelay {
     address: SocketAddr,
     path: Arc<Path>,
     _task: JoinSet<()>,
@@ -52,7 +52,7 @@ enum Flow {
     Blocked,
 }
 
-impl Relay {
+impl UdpRelay {
     pub(crate) async fn to(server: SocketAddr) -> Self {
         Self::with_delay(server, Duration::ZERO).await
     }

@@ -19,17 +19,17 @@ use quinn::{Connection, RecvStream, SendStream};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::support::{http_client::PATIENCE, quic_client, testbed::World};
+use crate::support::{http_client::REQUEST_TIMEOUT, quic_client, testbed::Testbed};
 
 /// A client of the server's that asks what it is told to.
-pub(crate) struct Asker {
+pub(crate) struct WireClient {
     connection: Connection,
     _control: (SendStream, RecvStream),
 }
 
 /// One request, which speaks for nobody in particular unless told otherwise.
 #[derive(Clone)]
-pub(crate) struct Question {
+pub(crate) struct ManifestRequest {
     registry: Registry,
     repository: String,
     reference: String,
@@ -38,28 +38,28 @@ pub(crate) struct Question {
     prefetch: Option<PrefetchHint>,
 }
 
-/// An answer whose body has come, and whose stream goes on.
-pub(crate) struct Answered {
+/// A response whose body has come, and whose stream goes on.
+pub(crate) struct WireResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: Headers,
     pub(crate) body: Vec<u8>,
     stream: RecvStream,
 }
 
-impl Asker {
-    pub(crate) async fn of(world: &mut World) -> Self {
-        let link: Link = crate::support::testbed::invite(&mut world.server, "asker").parse().unwrap();
-        Self::with(world, &link).await
+impl WireClient {
+    pub(crate) async fn of(testbed: &mut Testbed) -> Self {
+        let link: Link = crate::support::testbed::invite(&mut testbed.server, "asker").parse().unwrap();
+        Self::with(testbed, &link).await
     }
 
-    pub(crate) async fn with(world: &World, link: &Link) -> Self {
-        let connection = quic_client::dial(world, link).await;
-        let control = quic_client::introduce(&connection, link).await;
+    pub(crate) async fn with(testbed: &Testbed, link: &Link) -> Self {
+        let connection = quic_client::dial(testbed, link).await;
+        let control = quic_client::send_hello(&connection, link).await;
         Self { connection, _control: control }
     }
 
-    pub(crate) async fn begin(&self, question: &Question) -> RecvStream {
-        quic_client::say(&self.connection, &question.opening()).await
+    pub(crate) async fn begin(&self, question: &ManifestRequest) -> RecvStream {
+        quic_client::send_stream(&self.connection, &question.opening()).await
     }
 
     /// Sends a token request as it is. The real client would remove parts of it first.
@@ -68,20 +68,20 @@ impl Asker {
         registry: &str,
         token: TokenRequest,
         authorization: Authorization,
-    ) -> Answered {
+    ) -> WireResponse {
         let (registry, operation) = (registry.parse().unwrap(), Operation::Token(token));
         let headers = Headers::default();
         let request = Request { registry, operation, authorization, headers, prefetch: None };
         let opening = frame::encode(&StreamHeader::Request(Box::new(request))).unwrap();
-        Answered::read(quic_client::say(&self.connection, &opening).await).await
+        WireResponse::read(quic_client::send_stream(&self.connection, &opening).await).await
     }
 
-    pub(crate) async fn ask(&self, question: &Question) -> Answered {
-        Answered::read(self.begin(question).await).await
+    pub(crate) async fn send(&self, question: &ManifestRequest) -> WireResponse {
+        WireResponse::read(self.begin(question).await).await
     }
 }
 
-impl Question {
+impl ManifestRequest {
     pub(crate) fn get(repository: &str, reference: impl ToString) -> Self {
         Self {
             registry: Registry::docker_hub(),
@@ -97,13 +97,13 @@ impl Question {
         Self { method: Method::Head, ..Self::get(repository, reference) }
     }
 
-    pub(crate) fn wishing(self, platform: &str) -> Self {
+    pub(crate) fn with_hint(self, platform: &str) -> Self {
         let wish = PrefetchHint { platform: platform.parse().unwrap(), small_blobs: true, known: None };
         Self { prefetch: Some(wish), ..self }
     }
 
     /// Wishes for nothing, if the tag still stands for this.
-    pub(crate) fn knowing(mut self, digest: impl ToString) -> Self {
+    pub(crate) fn with_known(mut self, digest: impl ToString) -> Self {
         self.prefetch.as_mut().unwrap().known = Some(digest.to_string().parse().unwrap());
         self
     }
@@ -134,9 +134,10 @@ impl Question {
     }
 }
 
-impl Answered {
+impl WireResponse {
     pub(crate) async fn read(mut stream: RecvStream) -> Self {
-        let reply = timeout(PATIENCE, frame::read(&mut stream)).await.expect("an answer in time").unwrap();
+        let reply =
+            timeout(REQUEST_TIMEOUT, frame::read(&mut stream)).await.expect("a response in time").unwrap();
         let Response { status, headers, body } = match reply {
             Reply::Response(response) => response,
             Reply::Fault(fault) => panic!("{fault}"),
@@ -145,7 +146,10 @@ impl Answered {
         let mut read = Vec::new();
         loop {
             let mut announced = [0; ChunkHeader::SIZE];
-            timeout(PATIENCE, stream.read_exact(&mut announced)).await.expect("a body in time").unwrap();
+            timeout(REQUEST_TIMEOUT, stream.read_exact(&mut announced))
+                .await
+                .expect("a body in time")
+                .unwrap();
             match ChunkHeader::from_bytes(announced) {
                 ChunkHeader::Data(count) => {
                     let from = read.len();
@@ -170,9 +174,10 @@ impl Answered {
     }
 
     /// What comes ahead, to the end of the stream.
-    pub(crate) async fn ahead(mut self) -> Vec<(PrefetchItem, Vec<u8>)> {
-        let rest =
-            timeout(PATIENCE, self.stream.read_to_end(16 * 1024 * 1024)).await.expect("an end in time");
+    pub(crate) async fn prefetched(mut self) -> Vec<(PrefetchItem, Vec<u8>)> {
+        let rest = timeout(REQUEST_TIMEOUT, self.stream.read_to_end(16 * 1024 * 1024))
+            .await
+            .expect("an end in time");
         let mut rest = &rest.unwrap()[..];
         let mut items = Vec::new();
         while !rest.is_empty() {
@@ -185,8 +190,8 @@ impl Answered {
     }
 
     /// Their digests alone.
-    pub(crate) async fn digests_ahead(self) -> Vec<String> {
-        self.ahead().await.into_iter().map(|(item, _)| item.digest().to_string()).collect()
+    pub(crate) async fn prefetched_digests(self) -> Vec<String> {
+        self.prefetched().await.into_iter().map(|(item, _)| item.digest().to_string()).collect()
     }
 
     /// Gives up on what comes ahead.
@@ -196,12 +201,12 @@ impl Answered {
 }
 
 /// Manifests that were fetched, and so paid for.
-pub(crate) fn pulls(hub: &Hub) -> usize {
+pub(crate) fn manifest_gets(hub: &Hub) -> usize {
     hub.request_log().count(|entry| is_manifest(entry) && entry.method == "GET")
 }
 
 /// Manifests that were looked at.
-pub(crate) fn looks(hub: &Hub) -> usize {
+pub(crate) fn manifest_heads(hub: &Hub) -> usize {
     hub.request_log().count(|entry| is_manifest(entry) && entry.method == "HEAD")
 }
 

@@ -1,0 +1,48 @@
+//! A testbed whose client reaches its server through a UDP relay, and transfers that a test interrupts.
+//! Must never interrupt anything itself.
+
+use docxy_tests::hub::Blob;
+
+use super::{
+    http_client::HttpClient,
+    raw_http::{End, RawConnection, RawResponse},
+    testbed::{Testbed, bytes, client, config, hub, server},
+    udp_relay::UdpRelay,
+};
+
+pub(crate) const MIB: u64 = 1 << 20;
+
+/// A testbed whose way is in our hands.
+pub(crate) struct RelayedTestbed {
+    pub(crate) testbed: Testbed,
+    pub(crate) relay: UdpRelay,
+}
+
+impl RelayedTestbed {
+    pub(crate) async fn new() -> Self {
+        let hub = hub().await;
+        let server = server(&config(&hub));
+        let relay = UdpRelay::to(server.address()).await;
+        let client = client(&relay.link_to(&server, "laptop"), &[]);
+        let testbed = Testbed { engine: HttpClient::at(client.address()), client, server, hub };
+        Self { testbed, relay }
+    }
+}
+
+/// A transfer of `blob` under way, of which so much has come, and which then isn't read.
+pub(crate) async fn begin(testbed: &Testbed, path: &str, at_least: u64) -> RawConnection {
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let mut raw = RawConnection::get(
+        testbed.client.address(),
+        path,
+        &[("authorization", &bearer), ("connection", "close")],
+    )
+    .await;
+    raw.read_body(at_least as usize).await;
+    raw
+}
+
+pub(crate) fn assert_whole(received: &RawResponse, blob: &Blob) {
+    assert_eq!((received.status(), received.body().len() as u64, received.end), (200, blob.len(), End::Fin));
+    assert!(received.body() == bytes(blob), "not the right bytes");
+}
