@@ -23,7 +23,7 @@ fuzz_target!(|text: &str| {
         }
     }
     let near = docxy_client::transfer::fuzz::span(status, &headers, length);
-    let far = docxy_server::fuzz::promise(status, &headers, length, reached);
+    let far = docxy_server::fuzz::expected_body(status, &headers, length, reached);
     if let Some((bytes, total)) = near {
         assert!(bytes.end - bytes.start == length && bytes.end <= total);
         assert_eq!(far, Some((bytes, Some(total))));
