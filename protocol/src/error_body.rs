@@ -3,6 +3,7 @@
 //! An engine must never get HTML: a body that is not JSON is converted; its status stays.
 
 use crate::fault::Fault;
+use crate::limits::TEXT_CHARS_MAX;
 use crate::text::CleanText;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -16,14 +17,15 @@ pub fn from_fault(fault: &Fault) -> Vec<u8> {
     render(fault.oci_code(), &format!("docxy: {fault}"), json!({ "hop": fault.hop.to_string() }))
 }
 
-/// The body for an upstream error with this status and the body `original`: that body itself if it is JSON
-/// (`docker` prints its details), else its text in the format of the spec.
+/// The body for an upstream error with this status and the body `original`: that body if it is JSON
+/// (`docker` prints its details), with its texts cleaned, else its text in the format of the spec.
 ///
 /// `unknown_code` is the code for a 404: only the operation says what was not found.
 #[must_use]
 pub fn from_upstream(status: StatusCode, original: &[u8], unknown_code: &str) -> Vec<u8> {
-    if matches!(serde_json::from_slice(original), Ok(Value::Object(_))) {
-        return original.to_vec();
+    if let Ok(mut value @ Value::Object(_)) = serde_json::from_slice(original) {
+        // Bytes that need no cleaning stay as they are.
+        return if clean(&mut value) { value.to_string().into_bytes() } else { original.to_vec() };
     }
     let text = String::from_utf8_lossy(original);
     let text = text.trim();
@@ -33,6 +35,24 @@ pub fn from_upstream(status: StatusCode, original: &[u8], unknown_code: &str) ->
         text.into()
     };
     render(code_for(status, unknown_code), message.as_str(), Value::Null)
+}
+
+/// Cleans the texts of a JSON value, and cuts them to a length that people read. Returns whether one of them
+/// has changed.
+fn clean(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let cleaned = CleanText::<TEXT_CHARS_MAX>::new(&*text);
+            let changed = cleaned.as_str() != text;
+            if changed {
+                *text = cleaned.as_str().to_owned();
+            }
+            changed
+        }
+        Value::Array(values) => values.iter_mut().fold(false, |changed, value| clean(value) | changed),
+        Value::Object(fields) => fields.values_mut().fold(false, |changed, value| clean(value) | changed),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn code_for(status: StatusCode, unknown_code: &str) -> &str {
@@ -67,6 +87,17 @@ mod tests {
         let (code, message) =
             first(&from_fault(&Fault::new(Hop::Tunnel, FaultKind::Down, "no answer since 10 s")));
         assert_eq!((code.as_str(), message.as_str()), ("UNAVAILABLE", "docxy: tunnel: no answer since 10 s"));
+    }
+
+    #[test]
+    fn the_texts_of_a_json_error_are_cleaned_and_cut() {
+        let hostile = br#"{"errors":[{"code":"DENIED","message":"\u001b[31mforged\r\nINFO \u202e","detail":{"a":["b\u0007"]}}]}"#;
+        let cleaned = from_upstream(StatusCode::FORBIDDEN, hostile, "");
+        assert_eq!(first(&cleaned), ("DENIED".into(), "[31mforged INFO".into()));
+        assert!(!String::from_utf8(cleaned).unwrap().contains("\\u00"));
+        let long = json!({ "errors": [{ "code": "DENIED", "message": "A".repeat(5000) }] }).to_string();
+        let (_, message) = first(&from_upstream(StatusCode::FORBIDDEN, long.as_bytes(), ""));
+        assert!(message.chars().count() <= TEXT_CHARS_MAX, "{}", message.len());
     }
 
     #[test]

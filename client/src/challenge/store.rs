@@ -6,6 +6,7 @@
 
 use super::file;
 use super::set::ChallengeSet;
+use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Registry, Repository};
@@ -43,6 +44,8 @@ struct Inner {
     file: Option<PathBuf>,
     /// Held while the file is written, so that the last writer has the newest state.
     writing: Mutex<()>,
+    /// Limits the log messages about a file that cannot be written.
+    write_errors: LogLimits<()>,
 }
 
 #[derive(Debug)]
@@ -65,7 +68,7 @@ impl ChallengeStore {
             registries
                 .insert(registry, RegistryChallenges::new(set, now + REFRESH_INTERVAL.saturating_sub(age)));
         }
-        Self(Arc::new(Inner { registries: Mutex::new(registries), file, writing: Mutex::default() }))
+        Self(Arc::new(Inner { registries: Mutex::new(registries), file, writing: Mutex::default(), write_errors: LogLimits::default() }))
     }
 
     /// The challenges of the registry for this operation without a credential.
@@ -173,7 +176,9 @@ impl Inner {
         let all: Vec<_> =
             self.registries().iter().map(|(name, entry)| (name.clone(), entry.set.clone())).collect();
         if let Err(error) = file::write(file, &all) {
-            tracing::warn!(file = %file.display(), %error, "cannot write the challenges");
+            if let Some(suppressed) = self.write_errors.admit(()) {
+                tracing::warn!(file = %file.display(), %error, suppressed, "cannot write the challenges");
+            }
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
         // A file of an earlier run has an old address.
         let _ = std::fs::remove_file(path);
     }
+    let flags = &flags.with_config_found();
     let settings = Settings::load(flags)?;
     let logging = logging::start(&settings.log);
     let log = logging.handle();

@@ -30,14 +30,23 @@ impl RequestTarget {
     }
 }
 
+/// Challenges of one response that reach an engine. Registries send one or two; a hostile one could put
+/// thousands into one line, each of which becomes a line of its own.
+const CHALLENGES_MAX: usize = 8;
+
 /// Points every challenge of an answer to the realm of the target's registry on this client, and limits
-/// its scopes to pulling from the target's repository (see [`Challenge::without_foreign_credentials`]). Drops every line that
-/// cannot be parsed.
+/// its scopes to pulling from the target's repository (see [`Challenge::without_foreign_credentials`]).
+/// Drops every line that cannot be parsed, and challenges beyond [`CHALLENGES_MAX`].
 pub(super) fn challenges(headers: &mut HeaderMap, host: &LocalHost, target: &RequestTarget) {
     let realm = host.realm(&target.registry);
+    let mut written = 0;
     for line in take(headers, &header::WWW_AUTHENTICATE) {
         let challenges = line.to_str().ok().and_then(|text| Challenge::parse_all(text).ok());
         for challenge in challenges.unwrap_or_default() {
+            if written == CHALLENGES_MAX {
+                return;
+            }
+            written += 1;
             let challenge = challenge.without_foreign_credentials(&realm, target.repository.as_deref());
             // A parsed header value is valid in a header.
             if let Ok(value) = HeaderValue::from_str(&challenge.to_string()) {
@@ -64,6 +73,11 @@ fn local_link(text: &str, registry: &Registry) -> Option<HeaderValue> {
         None => target,
     };
     let rest = path.strip_prefix("/v2/")?;
+    // An engine that resolves dot segments (RFC 3986, section 5.2.4) must not leave the registry's path.
+    let (name, _) = rest.split_once('?').unwrap_or((rest, ""));
+    if name.split('/').any(|segment| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..")) {
+        return None;
+    }
     let prefix = if registry.is_docker_hub() { String::new() } else { format!("{registry}/") };
     HeaderValue::from_str(&format!("</v2/{prefix}{rest}>{parameters}")).ok()
 }

@@ -139,7 +139,8 @@ impl Gateway {
         let under_way = self.under_way.token();
         let metadata = &self.context.metadata;
         if !self.admits(&request) {
-            tracing::info!(registry = %request.registry, "token withheld: not issued by this registry");
+            // Any local program can cause it, so it is not logged by default.
+            tracing::debug!(registry = %request.registry, "token withheld: not issued by this registry");
             let response = metadata.invalid_token_response(&request).ok_or_else(challenge_fault)?;
             self.session(&request, None, deadline).await?;
             return Ok(Response::from_cache(response, under_way));

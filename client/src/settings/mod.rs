@@ -41,7 +41,22 @@ const STALL_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The command line. The environment is added while loading.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
-    /// The config file.
+    impl Flags {
+    /// The same flags for a running client: if a default config file exists, they name it. A reload then
+    /// reports an error if the file is missing, instead of applying the defaults.
+    #[must_use]
+    pub fn with_config_found(&self) -> Self {
+        Self { config: self.config.clone().or_else(default_config), ..self.clone() }
+    }
+}
+
+/// The default config file, if there is one. If that cannot be told, reading it reports why.
+fn default_config() -> Option<PathBuf> {
+    let default = location::default_directory()?.join("client.toml");
+    default.try_exists().unwrap_or(true).then_some(default)
+}
+
+/// The config file.
     pub config: Option<PathBuf>,
     /// A file of links.
     pub link_file: Option<PathBuf>,
@@ -200,9 +215,8 @@ fn log(flags: &Flags, config: &ConfigFile, default: Level) -> Filter {
 
 /// The config file. A missing one counts as empty.
 fn config(flags: &Flags) -> Result<ConfigFile, SettingsError> {
-    let default = location::default_directory().map(|directory| directory.join("client.toml"));
-    match flags.config.as_deref().or(default.as_deref().filter(|path| path.exists())) {
-        Some(path) => ConfigFile::read(path),
+    match flags.config.clone().or_else(default_config) {
+        Some(path) => ConfigFile::read(&path),
         None => Ok(ConfigFile::default()),
     }
 }

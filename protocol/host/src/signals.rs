@@ -5,6 +5,10 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// `SIGXFSZ` on Linux: a write has reached a file-size limit (`ulimit -f`, systemd's `LimitFSIZE=`). The write
+/// then returns an error, as on a full disk; without a handler the signal would end the process.
+const FILE_SIZE_LIMIT: SignalKind = SignalKind::from_raw(25);
+
 /// The handled signals. They no longer end the process, even if the program does not wait for them.
 #[derive(Debug)]
 pub struct Signals {
@@ -15,13 +19,14 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers; `SIGUSR2` is ignored. Needs a Tokio runtime.
+    /// Installs the handlers; `SIGUSR2` and `SIGXFSZ` do nothing. Needs a Tokio runtime.
     ///
     /// # Errors
     /// If the system does not allow handlers.
     pub fn listen() -> std::io::Result<Self> {
         // The handler stays until the process ends, even without a listener.
         drop(signal(SignalKind::user_defined2())?);
+        drop(signal(FILE_SIZE_LIMIT)?);
         Ok(Self { reload: signal(SignalKind::hangup())?, report: signal(SignalKind::user_defined1())? })
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn run(
             Shutdown::on_signals().map_err(CommandError::Start)?,
         )
     };
+    let flags = &flags.with_config_found();
     let settings = Settings::load(flags)?;
     let logging = logging::start(&settings.log);
     let state = State::open(&settings.state)?;

@@ -136,12 +136,23 @@ impl Settings {
     }
 }
 
+impl Flags {
+    /// The same flags for a running server: if a default config file exists, they name it. A reload then
+    /// reports an error if the file is missing, instead of applying the defaults.
+    #[must_use]
+    pub fn with_config_found(&self) -> Self {
+        let default = Path::new(DEFAULT_CONFIG);
+        let found = || default.try_exists().unwrap_or(true).then(|| default.to_owned());
+        Self { config: self.config.clone().or_else(found), ..self.clone() }
+    }
+}
+
 /// The config file and its path. A missing default file counts as empty.
 fn read(flags: &Flags) -> Result<(PathBuf, ConfigFile), SettingsError> {
     let default = Path::new(DEFAULT_CONFIG);
     let path = match &flags.config {
         Some(path) => path,
-        None if default.exists() => default,
+        None if default.try_exists().unwrap_or(true) => default,
         None => return Ok((default.to_owned(), ConfigFile::default())),
     };
     ConfigFile::read(path).map(|config| (path.to_owned(), config))

@@ -101,7 +101,8 @@ impl HttpClient {
         let host = url.host().ok_or_else(|| refused(hop, "a URL without a host"))?;
         let is_plain_https = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
         if !is_plain_https {
-            return Err(refused(hop, format!("{host} must not be asked (HTTPS to public addresses only)")));
+            let host = shown_host(&host);
+            return Err(refused(hop, format!("{host} must not be dialled (HTTPS to public addresses only)")));
         }
         *request.uri_mut() =
             url.as_str().parse().map_err(|_| refused(hop, format!("a URL of {host} that cannot be used")))?;
@@ -170,4 +171,12 @@ pub(in crate::upstream) fn sensitive_header(value: &Secret) -> Result<HeaderValu
     })?;
     header.set_sensitive(true);
     Ok(header)
+}
+
+/// A URL's host in a text for clients: an address of the operator's network must not be told.
+fn shown_host(host: &url::Host<&str>) -> String {
+    match host {
+        url::Host::Domain(name) => (*name).to_owned(),
+        url::Host::Ipv4(_) | url::Host::Ipv6(_) => "an address".to_owned(),
+    }
 }
