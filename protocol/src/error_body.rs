@@ -3,8 +3,7 @@
 //! An engine must never get HTML: a body that is not JSON is converted; its status stays.
 
 use crate::fault::Fault;
-use crate::limits::TEXT_CHARS_MAX;
-use crate::text::CleanText;
+use crate::text::{CleanText, TEXT_CHARS_MAX};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -42,7 +41,7 @@ pub fn from_upstream(status: StatusCode, original: &[u8], unknown_code: &str) ->
 fn clean(value: &mut Value) -> bool {
     match value {
         Value::String(text) => {
-            let cleaned = CleanText::<TEXT_CHARS_MAX>::new(&*text);
+            let cleaned = CleanText::<{ TEXT_CHARS_MAX }>::new(&*text);
             let changed = cleaned.as_str() != text;
             if changed {
                 *text = cleaned.as_str().to_owned();

@@ -120,7 +120,7 @@ impl ClientAdmission {
 }
 
 impl Permit {
-    /// Resolves when this permit was idle for too long and another exchange waits. Call it anew after each
+    /// Resolves when this permit was idle for too long and another exchange waits. Call it again after each
     /// write.
     pub(crate) async fn reclaimed(&self) {
         tokio::time::sleep(UNREAD_TIMEOUT).await;

@@ -68,7 +68,12 @@ impl ChallengeStore {
             registries
                 .insert(registry, RegistryChallenges::new(set, now + REFRESH_INTERVAL.saturating_sub(age)));
         }
-        Self(Arc::new(Inner { registries: Mutex::new(registries), file, writing: Mutex::default(), write_errors: LogLimits::default() }))
+        Self(Arc::new(Inner {
+            registries: Mutex::new(registries),
+            file,
+            writing: Mutex::default(),
+            write_errors: LogLimits::default(),
+        }))
     }
 
     /// The challenges of the registry for this operation without a credential.

@@ -75,7 +75,8 @@ fn local_link(text: &str, registry: &Registry) -> Option<HeaderValue> {
     let rest = path.strip_prefix("/v2/")?;
     // An engine that resolves dot segments (RFC 3986, section 5.2.4) must not leave the registry's path.
     let (name, _) = rest.split_once('?').unwrap_or((rest, ""));
-    if name.split('/').any(|segment| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..")) {
+    if name.split('/').any(|segment| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | ".."))
+    {
         return None;
     }
     let prefix = if registry.is_docker_hub() { String::new() } else { format!("{registry}/") };

@@ -41,22 +41,7 @@ const STALL_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The command line. The environment is added while loading.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
-    impl Flags {
-    /// The same flags for a running client: if a default config file exists, they name it. A reload then
-    /// reports an error if the file is missing, instead of applying the defaults.
-    #[must_use]
-    pub fn with_config_found(&self) -> Self {
-        Self { config: self.config.clone().or_else(default_config), ..self.clone() }
-    }
-}
-
-/// The default config file, if there is one. If that cannot be told, reading it reports why.
-fn default_config() -> Option<PathBuf> {
-    let default = location::default_directory()?.join("client.toml");
-    default.try_exists().unwrap_or(true).then_some(default)
-}
-
-/// The config file.
+    /// The config file.
     pub config: Option<PathBuf>,
     /// A file of links.
     pub link_file: Option<PathBuf>,
@@ -211,6 +196,21 @@ pub fn pull_log(flags: &Flags) -> Result<Filter, SettingsError> {
 
 fn log(flags: &Flags, config: &ConfigFile, default: Level) -> Filter {
     flags.log.clone().or_else(|| config.log.clone()).unwrap_or_else(|| Filter::level(default))
+}
+
+impl Flags {
+    /// The same flags for a running client: if a default config file exists, they name it. A reload then
+    /// reports an error if the file is missing, instead of applying the defaults.
+    #[must_use]
+    pub fn with_config_found(&self) -> Self {
+        Self { config: self.config.clone().or_else(default_config), ..self.clone() }
+    }
+}
+
+/// The default config file, if there is one. If that cannot be told, reading it reports why.
+fn default_config() -> Option<PathBuf> {
+    let default = location::default_directory()?.join("client.toml");
+    default.try_exists().unwrap_or(true).then_some(default)
 }
 
 /// The config file. A missing one counts as empty.

@@ -1,7 +1,7 @@
-//! Under which address clients reach this server, for their links.
+//! The address that clients dial, for links.
 //!
-//! Told by the operator or read off the interfaces; never asked of a third party, and never
-//! guessed: a link with a wrong address fails far away from where it could be mended.
+//! It is set by the operator or read from the interfaces. Must never be guessed or requested from a third
+//! party: a link with a wrong address fails on another machine, where it cannot be corrected.
 
 pub(crate) mod public_ip;
 
@@ -17,7 +17,7 @@ pub enum AddressError {
     /// Not `HOST[:PORT]`.
     #[error("{0:?} is not HOST or HOST:PORT (like vpn.example.org, 203.0.113.7:443 or [2001:db8::7]:443)")]
     Malformed(String),
-    /// Behind NAT, or in a container.
+    /// The machine is behind NAT, or this is a container.
     #[error(
         "no interface has a public address (behind NAT it cannot be guessed): pass the address \
          that clients are to dial with --public HOST[:PORT], or put public = \"HOST[:PORT]\" into \
@@ -27,7 +27,7 @@ pub enum AddressError {
     /// The interfaces cannot be listed.
     #[error("the interfaces cannot be listed ({0}): pass --public HOST[:PORT]")]
     Interfaces(String),
-    /// Port 0 is the system's choice, which changes with every start.
+    /// For port 0 the system chooses another port at each start.
     #[error("the listen address names no port: pass --public HOST:PORT")]
     NoPort,
 }
@@ -38,7 +38,7 @@ pub enum AddressError {
 pub struct PublicAddress {
     /// A name or an address.
     pub host: Host,
-    /// Where it isn't the port that the server listens on.
+    /// The port, if it isn't the one that the server listens on.
     pub port: Option<u16>,
 }
 
@@ -65,11 +65,11 @@ impl TryFrom<String> for PublicAddress {
     }
 }
 
-/// Host and port for a link: what the operator gave, else the first public address of an
-/// interface and the first port that the server listens on.
+/// The host and port for a link: the operator's, or else the first public address of an interface and the
+/// first port that the server listens on.
 ///
 /// # Errors
-/// Where that leaves host or port open.
+/// If there is no host or no port.
 pub fn for_links(given: Option<&PublicAddress>, listen: &[SocketAddr]) -> Result<(Host, u16), AddressError> {
     let host = match given {
         Some(given) => given.host.clone(),
@@ -87,7 +87,7 @@ fn interfaces() -> Result<Vec<IpAddr>, AddressError> {
     Ok(all.iter().map(if_addrs::Interface::ip).collect())
 }
 
-/// IPv4 first: every client has it, and not every one has IPv6.
+/// Prefers IPv4, because some clients have no IPv6.
 fn first_public(addresses: &[IpAddr]) -> Option<IpAddr> {
     let mut public = addresses.iter().copied().filter(|address| is_public(*address));
     let first = public.next()?;
@@ -108,7 +108,7 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     {
         return match rest.strip_prefix(':') {
             Some(port) => (host, Some(port)),
-            // Anything else behind the bracket makes the whole no host.
+            // With anything else after the bracket, the text is not a host.
             None if rest.is_empty() => (host, None),
             None => (text, None),
         };
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_address_that_the_internet_can_reach_is_taken() {
+    fn only_a_public_address_is_chosen() {
         for address in [
             "127.0.0.1",
             "10.1.2.3",

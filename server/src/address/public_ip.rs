@@ -1,5 +1,5 @@
-//! Which addresses belong to the public internet: those that links may say and that the server may
-//! dial on a registry's word.
+//! Which addresses belong to the public internet: those that links may contain, and that the server may dial
+//! if a registry names them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -41,15 +41,15 @@ fn registries(settings: &Settings, images: &[ImageName]) -> Vec<Registry> {
 }
 
 async fn findings(upstream: &Upstream, name: &Registry, images: &[ImageName]) -> Vec<Finding> {
-    let mut wanted: Vec<ImageName> = images.iter().filter(|image| image.registry == *name).cloned().collect();
-    if wanted.is_empty() && name.is_docker_hub() {
-        wanted.extend(HELLO_WORLD.parse::<ImageName>());
+    let mut tried: Vec<ImageName> = images.iter().filter(|image| image.registry == *name).cloned().collect();
+    if tried.is_empty() && name.is_docker_hub() {
+        tried.extend(HELLO_WORLD.parse::<ImageName>());
     }
     let mut findings = Vec::new();
-    for image in &wanted {
+    for image in &tried {
         findings.extend(upstream.check(image).await);
     }
-    if wanted.is_empty() {
+    if tried.is_empty() {
         findings = upstream.check_login(name).await;
         let remark = format!("not tried: name an image, as in docxy-server check {name}/OWNER/IMAGE");
         if findings.iter().all(|finding| finding.outcome.is_ok()) {

@@ -69,7 +69,7 @@ mod tests {
     use std::cell::RefCell;
     use std::os::unix::fs::PermissionsExt as _;
 
-    /// Starts a server for the first time and gives what the terminal shows.
+    /// Starts a server for the first time. Returns the text on the terminal.
     fn start(dir: &tempfile::TempDir, listen: &str, has_terminal: bool) -> (State, String) {
         let screen = RefCell::new(String::new());
         let show = |text: &str| {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_that_takes_nothing_leaves_the_first_link_in_the_file() {
+    fn with_a_blocked_terminal_the_first_link_is_in_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let gone = |_: &str| Err(io::Error::from_raw_os_error(5));
         let state = start_with(&dir, "[::]:61443", Some(&gone));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_port_for_the_link_nobody_is_invited() {
+    fn without_a_port_for_the_link_no_client_is_invited() {
         let dir = tempfile::tempdir().unwrap();
         let (state, screen) = start(&dir, "[::]:0", true);
         assert_eq!(screen, "");

@@ -8,7 +8,7 @@ mod body;
 mod prefetch;
 
 use crate::admission::{ClientAdmission, Permit};
-use crate::counters::{Counters, ExchangeOutcome};
+use crate::counters::{CountedOutcome, Counters};
 use crate::streams::{ChunkWriter, ExchangeSegments, PrefetchWriter, Priorities, ResponseStream};
 use crate::upstream::{Response, ResponseBody, Upstream};
 use body::{BodyError, send_segments, send_whole, write_in_time};
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// How an exchange ended, for the log.
-enum Outcome<'a> {
+enum ExchangeOutcome<'a> {
     /// The whole response was sent. The prefetch may follow.
     Sent { status: u16, bytes: u64, prefetch: Option<PendingPrefetch<'a>> },
     /// The client received a fault.
@@ -57,25 +57,25 @@ pub(crate) async fn run(
     let outcome = tokio::select! {
         outcome = respond(&request, stream, segments, admission, priorities, upstream) => outcome,
         // Dropping the future closes the connection to the registry or CDN.
-        () = &mut stopped => Outcome::Cancelled,
+        () = &mut stopped => ExchangeOutcome::Cancelled,
     };
     let ms = started.elapsed().as_millis();
     let counted = match &outcome {
-        Outcome::Sent { .. } => ExchangeOutcome::Responded,
-        Outcome::Failed(_) => ExchangeOutcome::Failed,
-        Outcome::Cancelled => ExchangeOutcome::Cancelled,
+        ExchangeOutcome::Sent { .. } => CountedOutcome::Responded,
+        ExchangeOutcome::Failed(_) => CountedOutcome::Failed,
+        ExchangeOutcome::Cancelled => CountedOutcome::Cancelled,
     };
     counters.exchange_ended(request.operation.name(), counted);
     let prefetch = match outcome {
-        Outcome::Sent { status, bytes, prefetch } => {
+        ExchangeOutcome::Sent { status, bytes, prefetch } => {
             tracing::info!(status, bytes, ms, "answered");
             prefetch
         }
-        Outcome::Failed(fault) => {
+        ExchangeOutcome::Failed(fault) => {
             tracing::warn!(%fault, ms, "failed");
             None
         }
-        Outcome::Cancelled => {
+        ExchangeOutcome::Cancelled => {
             tracing::info!(ms, "cancelled");
             None
         }
@@ -105,7 +105,7 @@ impl PendingPrefetch<'_> {
 /// Responds with a fault to a request that arrived while the server drains.
 pub(crate) async fn refuse_draining(stream: ResponseStream) {
     let fault = Fault::new(Hop::Server, FaultKind::Down, CloseCode::Draining.reason());
-    if let Outcome::Failed(fault) = send_fault(stream, fault).await {
+    if let ExchangeOutcome::Failed(fault) = send_fault(stream, fault).await {
         tracing::info!(%fault, "refused");
     }
 }
@@ -117,7 +117,7 @@ async fn respond<'a>(
     admission: &Arc<ClientAdmission>,
     priorities: &Priorities,
     upstream: &'a Upstream,
-) -> Outcome<'a> {
+) -> ExchangeOutcome<'a> {
     let permit = match admission.acquire().await {
         Ok(permit) => permit,
         Err(fault) => return send_fault(stream, fault).await,
@@ -132,11 +132,11 @@ async fn respond<'a>(
 }
 
 /// Sends a fault in place of a response.
-async fn send_fault(mut stream: ResponseStream, fault: Fault) -> Outcome<'static> {
+async fn send_fault(mut stream: ResponseStream, fault: Fault) -> ExchangeOutcome<'static> {
     // A fault's text is bounded, so its frame is too.
-    let Ok(head) = encode_head(&Reply::Fault(fault.clone())) else { return Outcome::Cancelled };
+    let Ok(head) = encode_head(&Reply::Fault(fault.clone())) else { return ExchangeOutcome::Cancelled };
     let sent = stream.write(head).await.and_then(|()| stream.finish());
-    sent.map_or(Outcome::Cancelled, |()| Outcome::Failed(fault))
+    sent.map_or(ExchangeOutcome::Cancelled, |()| ExchangeOutcome::Failed(fault))
 }
 
 async fn send_response<'a>(
@@ -147,7 +147,7 @@ async fn send_response<'a>(
     segments: ExchangeSegments,
     permit: Permit,
     priorities: &Priorities,
-) -> Outcome<'a> {
+) -> ExchangeOutcome<'a> {
     let layout = segment_layout(request, &response.body);
     let framing = match (&response.body, layout) {
         (ResponseBody::None, _) => reply::BodyFraming::None,
@@ -163,7 +163,7 @@ async fn send_response<'a>(
         Err(fault) => return send_fault(stream, fault).await,
     };
     let Ok(mut writer) = write_in_time(&permit, ChunkWriter::start(stream, head)).await else {
-        return Outcome::Cancelled;
+        return ExchangeOutcome::Cancelled;
     };
     let body = match (&mut response.body, layout) {
         (ResponseBody::None, _) => Ok(0),
@@ -185,11 +185,11 @@ async fn send_response<'a>(
                     None
                 }
             };
-            Ok(Outcome::Sent { status, bytes, prefetch })
+            Ok(ExchangeOutcome::Sent { status, bytes, prefetch })
         }),
         Err(BodyError::Upstream(fault)) => {
             let reported = write_in_time(&permit, writer.abort(&fault)).await;
-            reported.map(|()| Outcome::Failed(fault))
+            reported.map(|()| ExchangeOutcome::Failed(fault))
         }
         Err(BodyError::PermitReclaimed) => {
             let fault = Fault::new(
@@ -199,11 +199,11 @@ async fn send_response<'a>(
             );
             // The client reads nothing, so it would not receive a fault that is sent in order.
             writer.reset(&fault);
-            Ok(Outcome::Failed(fault))
+            Ok(ExchangeOutcome::Failed(fault))
         }
-        Err(BodyError::Cancelled) => Ok(Outcome::Cancelled),
+        Err(BodyError::Cancelled) => Ok(ExchangeOutcome::Cancelled),
     };
-    outcome.unwrap_or(Outcome::Cancelled)
+    outcome.unwrap_or(ExchangeOutcome::Cancelled)
 }
 
 /// The segments of a body; `None` if it is sent on the response's own stream.

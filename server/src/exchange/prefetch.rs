@@ -33,7 +33,7 @@ pub(crate) struct Prefetch<'a> {
     upstream: &'a Upstream,
     digest: Digest,
     /// The manifest in the response, if a user's token was needed for it.
-    manifest: Option<Arc<store::Manifest>>,
+    manifest: Option<Arc<store::StoredManifest>>,
 }
 
 impl<'a> Prefetch<'a> {
@@ -119,7 +119,7 @@ impl<'a> Prefetch<'a> {
 
     /// Fetches a manifest, if it matches its digest. `is_public` says that an anonymous request for it has
     /// just succeeded.
-    async fn fetch_manifest(&self, digest: &Digest, is_public: bool) -> Option<Arc<store::Manifest>> {
+    async fn fetch_manifest(&self, digest: &Digest, is_public: bool) -> Option<Arc<store::StoredManifest>> {
         if self.is_public() {
             return self.upstream.manifest(self.request, digest, is_public).await;
         }
@@ -176,12 +176,12 @@ impl<'a> Prefetch<'a> {
 }
 
 /// A manifest, if the bytes match the digest.
-fn checked(digest: Digest, headers: Headers, bytes: Bytes) -> Option<Arc<store::Manifest>> {
-    store::Manifest::new(digest, headers, bytes).ok().map(Arc::new)
+fn checked(digest: Digest, headers: Headers, bytes: Bytes) -> Option<Arc<store::StoredManifest>> {
+    store::StoredManifest::new(digest, headers, bytes).ok().map(Arc::new)
 }
 
 /// Parses a manifest, if it is small enough not to block other tasks.
-fn parse(manifest: &Arc<store::Manifest>) -> Option<Manifest> {
+fn parse(manifest: &Arc<store::StoredManifest>) -> Option<Manifest> {
     if manifest.bytes.len() > PREFETCH_MANIFEST_MAX {
         return None;
     }

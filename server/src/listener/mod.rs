@@ -66,7 +66,7 @@ pub enum ServeError {
     Endpoint(#[source] std::io::Error),
 }
 
-/// Where the server listens.
+/// The addresses that the server listens on.
 #[derive(Debug)]
 pub struct Ready {
     /// The addresses. Port 0 of the settings is replaced by the real one.

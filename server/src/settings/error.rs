@@ -17,6 +17,6 @@ pub enum SettingsError {
     #[error("{}, registry {registry}: {detail}", path.display())]
     Registry { path: PathBuf, registry: String, detail: String },
     /// The user is not root, and has no home directory.
-    #[error("there is no place for the state: HOME is not set, so pass --state DIR")]
+    #[error("there is no default state directory, because HOME is not set: pass --state DIR")]
     NoStateDirectory,
 }

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_logged_is_the_flag_s_then_the_file_s_then_info() {
+    fn the_log_filter_is_the_flag_then_the_file_then_info() {
         let dir = tempfile::tempdir().unwrap();
         let from_file = config(&dir, "log = 'warn,docxy_server=debug'");
         let both = Flags { log: Some("trace".parse().unwrap()), ..from_file.clone() };
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_in_the_file_is_told_with_file_and_line() {
+    fn an_error_in_the_file_names_file_and_line() {
         for (text, line, words) in [
             ("\nlisten_on = []", 2, "unknown field `listen_on`"),
             ("listen = ['nonsense']", 1, "socket address"),

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_whose_password_cannot_be_had_is_an_error() {
+    fn an_account_with_an_unreadable_password_is_an_error() {
         for (account, words) in [
             ("password_file = 'gone'", "gone: No such file"),
             ("password_file = 'empty'", "password is empty"),

@@ -68,7 +68,7 @@ impl ClientWatch {
         let mut polls = self.polls.clone();
         // The running poll may have started before the change.
         let next = *polls.borrow() + 2;
-        // Nobody polls any more where the server is ending.
+        // An error means that the server is ending.
         let _ = polls.wait_for(|look| *look >= next).await;
     }
 }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_was_added_is_known_after_the_next_poll() {
+    async fn an_added_client_is_known_after_the_next_poll() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
         let watch = ClientWatch::start(&state).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_file_leaves_everyone_connected() {
+    async fn a_broken_file_disconnects_no_client() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
         let name = "laptop".parse().unwrap();

@@ -4,7 +4,7 @@
 //! Must never send more than the client accepts, or finish the stream within an item.
 
 use super::response_stream::{ResponseStream, SendError};
-use crate::store::Manifest;
+use crate::store::StoredManifest;
 use bytes::Bytes;
 use docxy_protocol::frame;
 use docxy_protocol::limits::{PREFETCH_BYTES_MAX, PREFETCH_ITEMS_MAX};
@@ -30,7 +30,7 @@ impl PrefetchWriter {
     }
 
     /// Sends a manifest. Returns `false` if the limit is reached, and so nothing more can be sent.
-    pub(crate) async fn write_manifest(&mut self, manifest: &Manifest) -> Result<bool, SendError> {
+    pub(crate) async fn write_manifest(&mut self, manifest: &StoredManifest) -> Result<bool, SendError> {
         let content_type = manifest.content_type().unwrap_or_default().to_owned();
         let content = ContentKind::Manifest { content_type };
         self.write_item(manifest.digest.clone(), content, manifest.bytes.clone()).await

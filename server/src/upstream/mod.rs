@@ -37,7 +37,7 @@ pub(crate) use response::{Response, ResponseBody};
 pub(crate) type Download = blob::download::Download<blob::source::BlobSource>;
 
 use crate::settings::{RegistrySettings, Settings};
-use crate::store::{Manifest, Store};
+use crate::store::{Store, StoredManifest};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};
@@ -164,7 +164,7 @@ impl Upstream {
         request: &Request,
         digest: &Digest,
         is_public: bool,
-    ) -> Option<Arc<Manifest>> {
+    ) -> Option<Arc<StoredManifest>> {
         self.served(&request.registry).ok()?.manifests.get(request, digest, is_public).await
     }
 

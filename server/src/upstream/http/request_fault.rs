@@ -71,7 +71,7 @@ mod tests {
     use rustls::pki_types::ServerName;
 
     #[test]
-    fn a_certificate_of_another_name_is_found_behind_wrapped_errors() {
+    fn a_certificate_for_another_name_is_found_in_wrapped_errors() {
         let context = CertificateError::NotValidForNameContext {
             expected: ServerName::try_from("registry.corp").unwrap(),
             presented: vec!["DnsName(\"db-7.internal\")".to_owned()],

@@ -4,7 +4,7 @@
 
 use super::rate_limit::{LastRateLimit, without_volatile_fields};
 use super::single_flight::SingleFlight;
-use crate::store::{Key, Manifest, Store};
+use crate::store::{Key, Store, StoredManifest};
 use crate::upstream::http::body::collect_up_to;
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
@@ -36,7 +36,7 @@ pub(in crate::upstream) struct ManifestFetcher {
 #[derive(Debug, Clone)]
 pub(in crate::upstream) enum Fetched {
     /// A manifest that was checked and stored, with the response's header fields.
-    Manifest(Arc<Manifest>, Headers),
+    Manifest(Arc<StoredManifest>, Headers),
     /// Another response of the registry.
     Other(SmallResponse),
 }
@@ -125,13 +125,14 @@ impl Fetch {
         };
         let digest = requested.or(named).unwrap_or_else(|| Digester::sha256().digest(&bytes));
         let stored_headers = without_volatile_fields(headers.clone());
-        let manifest = Manifest::check(digest.clone(), stored_headers, bytes).await.map_err(|wrong| {
-            Fault::new(
-                hop,
-                FaultKind::MalformedResponse,
-                format!("sends a manifest that was not kept: {wrong}"),
-            )
-        })?;
+        let manifest =
+            StoredManifest::check(digest.clone(), stored_headers, bytes).await.map_err(|wrong| {
+                Fault::new(
+                    hop,
+                    FaultKind::MalformedResponse,
+                    format!("sends a manifest that does not match its digest: {wrong}"),
+                )
+            })?;
         let manifest = Arc::new(manifest);
         store.put(&Key::new(&name, &repository, digest), &manifest).await;
         Ok(Fetched::Manifest(manifest, headers))

@@ -14,7 +14,7 @@ use super::registry::UpstreamRegistry;
 use super::respond::respond;
 use super::response::{Response, ResponseBody};
 use super::shared_request;
-use crate::store::{Key, Lru, Manifest, Store};
+use crate::store::{Key, Lru, Store, StoredManifest};
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
@@ -107,7 +107,7 @@ impl PublicManifests {
         request: &Request,
         digest: &Digest,
         is_public: bool,
-    ) -> Option<Arc<Manifest>> {
+    ) -> Option<Arc<StoredManifest>> {
         let repository = request.operation.repository()?;
         if let Some(stored) = self.store.get(&self.key(repository, digest)).await {
             return Some(stored);
@@ -140,7 +140,7 @@ impl PublicManifests {
     }
 
     async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, Fault> {
-        let may_be_stored = self.store.knows(&self.name, request.repository);
+        let may_be_stored = self.store.may_contain(&self.name, request.repository);
         // If the manifest cannot be stored, a `HEAD` would only cost time. But with an operator's account, a
         // `HEAD` has to show first that the manifest is public.
         if request.method == Method::Get && !may_be_stored && !self.registry.is_operator_account_usable() {
@@ -255,7 +255,7 @@ impl PublicManifests {
     fn response_with(
         &self,
         request: &ManifestRequest<'_>,
-        stored: &Manifest,
+        stored: &StoredManifest,
         mut headers: Headers,
     ) -> Response {
         self.rate_limit.add_to(&mut headers);
@@ -298,7 +298,7 @@ struct HeadResult {
 
 /// Whether an engine accepts a manifest of this type. To a request that doesn't accept it, a registry may
 /// respond 404.
-fn is_acceptable(headers: &Headers, manifest: &Manifest) -> bool {
+fn is_acceptable(headers: &Headers, manifest: &StoredManifest) -> bool {
     let Some(own) = manifest.content_type() else { return false };
     let own = own.split(';').next().unwrap_or(own).trim();
     let mut lines = headers.map().get_all(header::ACCEPT).iter().peekable();

@@ -23,14 +23,14 @@ const REFUSAL_LIFETIME_MAX: Duration = Duration::from_secs(5);
 /// A cell for one value.
 #[derive(Debug)]
 pub(in crate::upstream) struct RefreshingCell<T> {
-    last: tokio::sync::Mutex<Option<Outcome<T>>>,
+    last: tokio::sync::Mutex<Option<FetchOutcome<T>>>,
     /// Whether the value was used shortly before its expiry.
     used_near_expiry: AtomicBool,
 }
 
 /// The result of the last fetch.
 #[derive(Debug)]
-struct Outcome<T> {
+struct FetchOutcome<T> {
     result: Result<T, NoToken>,
     /// When the fetch ended. Callers that came before share its result.
     at: Instant,
@@ -62,7 +62,7 @@ impl<T: Clone> RefreshingCell<T> {
     {
         let called = Instant::now();
         let mut last = self.last.lock().await;
-        if let Some(Outcome { result, at, until }) = &*last
+        if let Some(FetchOutcome { result, at, until }) = &*last
             && let now = Instant::now()
             && (now < *until || called <= *at)
         {
@@ -71,7 +71,7 @@ impl<T: Clone> RefreshingCell<T> {
             }
             return result.clone();
         }
-        let outcome = Outcome::new(fetch().await);
+        let outcome = FetchOutcome::new(fetch().await);
         let result = outcome.result.clone();
         *last = Some(outcome);
         result
@@ -88,7 +88,7 @@ impl<T: Clone> RefreshingCell<T> {
     where
         F: Future<Output = Result<Fresh<T>, NoToken>>,
     {
-        let outcome = Outcome::new(fetch().await);
+        let outcome = FetchOutcome::new(fetch().await);
         if outcome.result.is_ok() {
             *self.last.lock().await = Some(outcome);
         }
@@ -103,7 +103,7 @@ impl<T: Clone> RefreshingCell<T> {
     }
 }
 
-impl<T> Outcome<T> {
+impl<T> FetchOutcome<T> {
     fn new(fetched: Result<Fresh<T>, NoToken>) -> Self {
         let at = Instant::now();
         let (result, lifetime) = match fetched {
