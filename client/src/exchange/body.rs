@@ -122,14 +122,14 @@ impl TunnelBody {
 
     /// Passes the stream after a complete body to its receiver.
     fn release_stream(&mut self) {
-        let BodySource::Stream { prefetch: waiting @ Some(_), .. } = &mut self.source else { return };
-        let waiting = waiting.take();
+        let BodySource::Stream { prefetch: receiver @ Some(_), .. } = &mut self.source else { return };
+        let receiver = receiver.take();
         let permit = self.permit.take();
-        if let (Some(waiting), BodySource::Stream { reader, .. }) =
-            (waiting, std::mem::replace(&mut self.source, BodySource::Empty))
+        if let (Some(receiver), BodySource::Stream { reader, .. }) =
+            (receiver, std::mem::replace(&mut self.source, BodySource::Empty))
         {
             // The stream is dropped if the receiver is gone.
-            let _ = waiting.send(StreamTail { reader, _permit: permit });
+            let _ = receiver.send(StreamTail { reader, _permit: permit });
         }
     }
 

@@ -50,8 +50,8 @@ impl ChunkReader {
                 ChunkHeader::Aborted => return Err(self.read_fault().await),
             }
         }
-        let most = READ_MAX.min(self.left as usize);
-        let chunk = self.stream.read_chunk(most, true).await?;
+        let length_max = READ_MAX.min(self.left as usize);
+        let chunk = self.stream.read_chunk(length_max, true).await?;
         let bytes = chunk.ok_or_else(|| BodyError::mismatch("the stream ended within the body"))?.bytes;
         // `read_chunk` returns at most the requested length.
         self.left -= bytes.len() as u32;
@@ -74,12 +74,12 @@ impl ChunkReader {
         }
     }
 
-    /// Up to `most` bytes of the content after an item.
+    /// Up to `length_max` bytes of the content after an item.
     ///
     /// # Errors
     /// If the stream ends or is interrupted.
-    pub(super) async fn read_item_bytes(&mut self, most: usize) -> Result<Bytes, BodyError> {
-        let chunk = self.stream.read_chunk(READ_MAX.min(most), true).await?;
+    pub(super) async fn read_item_bytes(&mut self, length_max: usize) -> Result<Bytes, BodyError> {
+        let chunk = self.stream.read_chunk(READ_MAX.min(length_max), true).await?;
         Ok(chunk.ok_or_else(|| BodyError::mismatch("the stream ended within an item"))?.bytes)
     }
 

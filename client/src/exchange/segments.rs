@@ -83,7 +83,7 @@ impl Segments {
                 ExchangeError::ConnectionLost => self.connection_lost(),
             })?;
             let current = self.current();
-            let Some(permit) = self.open.front_mut() else {
+            let Some(segment) = self.open.front_mut() else {
                 return Ok(None);
             };
             let range = layout.range(current);
@@ -92,15 +92,15 @@ impl Segments {
                 self.buffer.clear();
                 self.buffer.resize(READ_MAX, 0);
             }
-            match permit.stream.read(&mut self.buffer).await? {
+            match segment.stream.read(&mut self.buffer).await? {
                 Some(count) => {
-                    permit.received += count as u64;
-                    if permit.received > expected {
+                    segment.received += count as u64;
+                    if segment.received > expected {
                         return Err(BodyError::mismatch("a segment is longer than announced"));
                     }
                     return Ok(Some(self.buffer.split_to(count).freeze()));
                 }
-                None if permit.received == expected => {
+                None if segment.received == expected => {
                     self.open.pop_front();
                     self.share.observe(self.session.connection());
                 }

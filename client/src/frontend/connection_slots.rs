@@ -13,21 +13,21 @@ use tokio_util::sync::CancellationToken;
 /// The slots of all connections.
 #[derive(Debug)]
 pub(super) struct ConnectionSlots {
-    most: usize,
-    state: Mutex<State>,
+    capacity: usize,
+    state: Mutex<SlotState>,
     /// Notified when a slot is free, or a connection starts to wait for its engine.
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SlotState {
     taken: usize,
     /// The taken slots whose connections must close.
-    leaving: usize,
+    evicting: usize,
     /// The connections that wait for their engine, longest first.
-    waiting: BTreeMap<u64, CancellationToken>,
+    idle: BTreeMap<u64, CancellationToken>,
     /// The last number that was assigned.
-    last: u64,
+    last_number: u64,
 }
 
 /// The slot of one connection, until it is dropped.
@@ -35,7 +35,7 @@ struct State {
 pub(super) struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
     evicted: CancellationToken,
-    /// Its number in `waiting`; 0 while it does not wait. Changes only under the lock.
+    /// Its number in `idle`; 0 while it is busy. Changes only under the lock.
     number: AtomicU64,
 }
 
@@ -49,13 +49,13 @@ pub(super) struct IdleGuard<'a>(&'a ConnectionSlot);
 
 impl ConnectionSlots {
     /// Slots for at most this many connections.
-    pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, state: Mutex::default(), changed: Notify::new() })
+    pub(super) fn new(capacity: usize) -> Arc<Self> {
+        Arc::new(Self { capacity, state: Mutex::default(), changed: Notify::new() })
     }
 
     /// A slot for a new connection. If none is free, the connection that waits longest for its engine must
     /// close; if none waits, the new one waits.
-    pub(super) async fn slot(self: &Arc<Self>) -> Arc<ConnectionSlot> {
+    pub(super) async fn acquire(self: &Arc<Self>) -> Arc<ConnectionSlot> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -71,41 +71,41 @@ impl ConnectionSlots {
     /// A free slot, if there is one. Else makes a connection close.
     fn take(self: &Arc<Self>) -> Option<Arc<ConnectionSlot>> {
         let mut state = self.lock();
-        if state.taken < self.most {
+        if state.taken < self.capacity {
             state.taken += 1;
             let slot = ConnectionSlot {
                 slots: Arc::clone(self),
                 evicted: CancellationToken::new(),
                 number: AtomicU64::new(0),
             };
-            state.wait(&slot);
+            state.set_idle(&slot);
             return Some(Arc::new(slot));
         }
-        if state.leaving == 0
-            && let Some((_, longest)) = state.waiting.pop_first()
+        if state.evicting == 0
+            && let Some((_, idle_longest)) = state.idle.pop_first()
         {
-            state.leaving += 1;
-            longest.cancel();
+            state.evicting += 1;
+            idle_longest.cancel();
         }
         None
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn wait(&mut self, slot: &ConnectionSlot) {
+impl SlotState {
+    fn set_idle(&mut self, slot: &ConnectionSlot) {
         if !slot.evicted.is_cancelled() {
-            self.last += 1;
-            slot.number.store(self.last, Ordering::Relaxed);
-            self.waiting.insert(self.last, slot.evicted.clone());
+            self.last_number += 1;
+            slot.number.store(self.last_number, Ordering::Relaxed);
+            self.idle.insert(self.last_number, slot.evicted.clone());
         }
     }
 
-    fn stay(&mut self, slot: &ConnectionSlot) {
-        self.waiting.remove(&slot.number.swap(0, Ordering::Relaxed));
+    fn set_busy(&mut self, slot: &ConnectionSlot) {
+        self.idle.remove(&slot.number.swap(0, Ordering::Relaxed));
     }
 }
 
@@ -116,34 +116,34 @@ impl ConnectionSlot {
     }
 
     /// Starts a request: the connection stays open until it is answered.
-    pub(super) fn serve(self: &Arc<Self>) -> BusyGuard {
-        self.slots.lock().stay(self);
+    pub(super) fn begin_request(self: &Arc<Self>) -> BusyGuard {
+        self.slots.lock().set_busy(self);
         BusyGuard(Arc::clone(self))
     }
 
-    fn wait(&self) {
-        self.slots.lock().wait(self);
+    fn set_idle(&self) {
+        self.slots.lock().set_idle(self);
         self.slots.changed.notify_waiters();
     }
 }
 
 impl BusyGuard {
     /// The request is incomplete: the connection may be closed meanwhile.
-    pub(super) fn pause(&self) -> IdleGuard<'_> {
-        self.0.wait();
+    pub(super) fn begin_idle(&self) -> IdleGuard<'_> {
+        self.0.set_idle();
         IdleGuard(&self.0)
     }
 }
 
 impl Drop for IdleGuard<'_> {
     fn drop(&mut self) {
-        self.0.slots.lock().stay(self.0);
+        self.0.slots.lock().set_busy(self.0);
     }
 }
 
 impl Drop for BusyGuard {
     fn drop(&mut self) {
-        self.0.wait();
+        self.0.set_idle();
     }
 }
 
@@ -152,9 +152,9 @@ impl Drop for ConnectionSlot {
         let mut state = self.slots.lock();
         state.taken -= 1;
         if self.evicted.is_cancelled() {
-            state.leaving -= 1;
+            state.evicting -= 1;
         } else {
-            state.stay(self);
+            state.set_busy(self);
         }
         drop(state);
         self.slots.changed.notify_waiters();
@@ -174,12 +174,12 @@ mod tests {
     #[tokio::test]
     async fn the_connection_idle_longest_is_closed_first() {
         let slots = ConnectionSlots::new(3);
-        let first = slots.slot().await;
-        let second = slots.slot().await;
-        let third = slots.slot().await;
+        let first = slots.acquire().await;
+        let second = slots.acquire().await;
+        let third = slots.acquire().await;
         // The first had a request, and is idle again.
-        drop(first.serve());
-        let mut newcomer = Box::pin(slots.slot());
+        drop(first.begin_request());
+        let mut newcomer = Box::pin(slots.acquire());
         assert!(newcomer.as_mut().now_or_never().is_none());
         assert_eq!([&first, &second, &third].map(|slot| evicted(slot)), [false, true, false]);
         drop(second);
@@ -190,20 +190,20 @@ mod tests {
     #[tokio::test]
     async fn a_connection_with_a_request_stays_open() {
         let slots = ConnectionSlots::new(2);
-        let (first, second) = (slots.slot().await, slots.slot().await);
-        let (busy, other) = (first.serve(), second.serve());
-        let mut newcomer = Box::pin(slots.slot());
+        let (first, second) = (slots.acquire().await, slots.acquire().await);
+        let (busy, other) = (first.begin_request(), second.begin_request());
+        let mut newcomer = Box::pin(slots.acquire());
         assert!(newcomer.as_mut().now_or_never().is_none());
         assert!(!evicted(&first) && !evicted(&second));
         // A form that has not arrived.
-        let paused = busy.pause();
+        let paused = busy.begin_idle();
         assert!(newcomer.as_mut().now_or_never().is_none());
         assert!(evicted(&first) && !evicted(&second));
         drop(paused);
         drop((busy, first));
         let third = newcomer.await;
         drop(other);
-        let mut newcomer = Box::pin(slots.slot());
+        let mut newcomer = Box::pin(slots.acquire());
         assert!(newcomer.as_mut().now_or_never().is_none());
         assert!(evicted(&third) && !evicted(&second), "the third has waited longer");
         drop(third);
@@ -214,14 +214,14 @@ mod tests {
     async fn a_slot_is_free_when_its_connection_ends() {
         let slots = ConnectionSlots::new(1);
         for _ in 0..3 {
-            let slot = slots.slot().await;
-            let busy = slot.serve();
-            let mut newcomer = Box::pin(slots.slot());
+            let slot = slots.acquire().await;
+            let busy = slot.begin_request();
+            let mut newcomer = Box::pin(slots.acquire());
             assert!(newcomer.as_mut().now_or_never().is_none() && !evicted(&slot));
             drop((busy, slot));
             drop(newcomer.await);
         }
         let state = slots.lock();
-        assert_eq!((state.taken, state.leaving, state.waiting.len()), (0, 0, 0));
+        assert_eq!((state.taken, state.evicting, state.idle.len()), (0, 0, 0));
     }
 }

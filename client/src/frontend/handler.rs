@@ -189,7 +189,7 @@ fn authorization(headers: &HeaderMap) -> Authorization {
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
-    let _paused = busy.pause();
+    let _idle = busy.begin_idle();
     let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, TOKEN_FORM_MAX).collect()).await;
     let timed_out =
         |_| unreadable(format_args!("the form was not whole within {} s", FORM_TIMEOUT.as_secs()));

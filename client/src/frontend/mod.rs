@@ -126,7 +126,7 @@ async fn accept(
         match listener.accept().await {
             Ok((stream, engine)) => {
                 // Further connections wait in the queue of the kernel.
-                let slot = slots.slot().await;
+                let slot = slots.acquire().await;
                 let connection = graceful.watch(connection(stream, Arc::clone(handler), Arc::clone(&slot)));
                 let span = tracing::info_span!("engine", %engine);
                 let work = async move {
@@ -160,7 +160,7 @@ fn connection(
     // Responses start with a small head, which must not wait for a full packet.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let (handler, busy) = (Arc::clone(&handler), slot.serve());
+        let (handler, busy) = (Arc::clone(&handler), slot.begin_request());
         async move {
             let response = handler.handle(request, &busy).await?;
             Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, busy)))

@@ -66,12 +66,12 @@ impl PrefetchPolicy {
     /// Learns the digest of a tag from the response.
     pub(crate) fn observe_tag(&self, request: &Request, headers: &Headers) {
         let digest = headers.get_str(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
-        let (Some(place), Some(digest)) = (tag(request), digest) else { return };
+        let (Some(tagged), Some(digest)) = (tag(request), digest) else { return };
         let mut state = self.state();
         if state.tags.len() >= TAGS_MAX {
             state.tags.clear();
         }
-        state.tags.insert(place, digest);
+        state.tags.insert(tagged, digest);
     }
 
     /// The hint for this request, if any. None for a request with a password.
@@ -91,7 +91,7 @@ impl PrefetchPolicy {
         }
         let (platform, known_digest) = {
             let state = self.state();
-            (state.platform.clone(), tag(request).and_then(|place| state.tags.get(&place).cloned()))
+            (state.platform.clone(), tag(request).and_then(|tagged| state.tags.get(&tagged).cloned()))
         };
         let known = match known_digest {
             Some(digest) if is_complete(cache, &scope, &digest, &platform).await => Some(digest),

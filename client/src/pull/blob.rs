@@ -1,7 +1,7 @@
 //! Downloads one blob to the disk: verified, and resumed where the transfer was interrupted.
 
 use super::blob_writer::{BlobWriter, WriterStopped};
-use super::image_source::{Body, ImageSource, RegistryClient, SourceError, check};
+use super::image_source::{ImageSource, RegistryBody, RegistryClient, SourceError, check};
 use super::progress::BlobProgress;
 use super::staged_image::EntryWriter;
 use docxy_protocol::fault::FaultKind;
@@ -22,7 +22,7 @@ const FRUITLESS_RETRIES_MAX: u32 = 5;
 pub enum BlobError {
     /// The registry refuses it, or sends something else.
     #[error(transparent)]
-    ImageSource(#[from] SourceError),
+    Source(#[from] SourceError),
     /// Its size differs from that in the manifest.
     #[error("{what} has {found} bytes, but its manifest has {expected}, so it is not stored")]
     Size { what: String, expected: u64, found: String },
@@ -114,7 +114,7 @@ async fn attempt<A: RegistryClient>(
 
 /// Whether the body of a response is exactly the rest after `position` bytes, by its `Content-Range` (RFC
 /// 9110, section 14.4).
-fn continues(response: &Response<Body>, position: u64, size: u64) -> bool {
+fn continues(response: &Response<RegistryBody>, position: u64, size: u64) -> bool {
     if response.status() == StatusCode::OK {
         return position == 0;
     }
@@ -123,7 +123,7 @@ fn continues(response: &Response<Body>, position: u64, size: u64) -> bool {
 }
 
 async fn receive(
-    response: Response<Body>,
+    response: Response<RegistryBody>,
     blob: &Descriptor,
     blob_writer: &mut BlobWriter,
     progress: &mut BlobProgress<'_>,
@@ -207,7 +207,7 @@ mod tests {
 
     /// Downloads the ten digits from a registry with these responses. Returns the requested ranges, and the
     /// result.
-    async fn run(responses: Vec<Response<Body>>) -> (Vec<String>, Result<String, String>) {
+    async fn run(responses: Vec<Response<RegistryBody>>) -> (Vec<String>, Result<String, String>) {
         let digest = Digester::sha256().digest(CONTENT.as_bytes());
         let blob = json!({ "mediaType": "m", "digest": digest, "size": CONTENT.len() });
         let blob: Descriptor = serde_json::from_value(blob).unwrap();
@@ -227,11 +227,11 @@ mod tests {
     }
 
     /// The response to `Range: bytes=N-` with the right bytes.
-    fn part(from: usize) -> Response<Body> {
+    fn part(from: usize) -> Response<RegistryBody> {
         with_range(response(206, &CONTENT[from..]), &format!("bytes {from}-9/10"))
     }
 
-    fn with_range(mut response: Response<Body>, range: &str) -> Response<Body> {
+    fn with_range(mut response: Response<RegistryBody>, range: &str) -> Response<RegistryBody> {
         response.headers_mut().insert(header::CONTENT_RANGE, range.parse().unwrap());
         response
     }

@@ -1,6 +1,6 @@
 //! For tests: a registry with prepared responses.
 
-use super::image_source::{Body, RegistryClient};
+use super::image_source::{RegistryBody, RegistryClient};
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::request::Request;
@@ -12,12 +12,12 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 pub(super) struct FakeRegistry {
-    responses: Mutex<VecDeque<Response<Body>>>,
+    responses: Mutex<VecDeque<Response<RegistryBody>>>,
     ranges: Mutex<Vec<String>>,
 }
 
 impl FakeRegistry {
-    pub(super) fn new(responses: Vec<Response<Body>>) -> Self {
+    pub(super) fn new(responses: Vec<Response<RegistryBody>>) -> Self {
         Self { responses: Mutex::new(responses.into()), ranges: Mutex::default() }
     }
 
@@ -28,7 +28,7 @@ impl FakeRegistry {
 }
 
 impl RegistryClient for &FakeRegistry {
-    async fn send(&self, request: Request) -> Result<Response<Body>, Fault> {
+    async fn send(&self, request: Request) -> Result<Response<RegistryBody>, Fault> {
         let range = request.headers.get_str(&header::RANGE).unwrap_or_default().to_owned();
         self.ranges.lock().unwrap().push(range);
         Ok(self.responses.lock().unwrap().pop_front().expect("a response is left"))
@@ -36,13 +36,13 @@ impl RegistryClient for &FakeRegistry {
 }
 
 /// A response with a complete body.
-pub(super) fn response(status: u16, body: &str) -> Response<Body> {
+pub(super) fn response(status: u16, body: &str) -> Response<RegistryBody> {
     let body = Full::new(Bytes::from(body.to_owned())).map_err(|never| match never {}).boxed_unsync();
     Response::builder().status(status).body(body).unwrap()
 }
 
 /// A response whose body is interrupted.
-pub(super) fn broken_after(status: u16, body: &str) -> Response<Body> {
+pub(super) fn broken_after(status: u16, body: &str) -> Response<RegistryBody> {
     let start = Ok(Frame::data(Bytes::from(body.to_owned())));
     let end = Err(Fault::new(Hop::Tunnel, FaultKind::Truncated, "cut"));
     let body = StreamBody::new(stream::iter([start, end])).boxed_unsync();

@@ -19,12 +19,12 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
 /// The body of a response.
-pub(super) type Body = UnsyncBoxBody<Bytes, Fault>;
+pub(super) type RegistryBody = UnsyncBoxBody<Bytes, Fault>;
 
 /// Sends requests to a registry: the gateway, or a fake in tests.
 pub(super) trait RegistryClient: Sync {
     /// Sends one request, and returns the response.
-    fn send(&self, request: Request) -> impl Future<Output = Result<Response<Body>, Fault>> + Send;
+    fn send(&self, request: Request) -> impl Future<Output = Result<Response<RegistryBody>, Fault>> + Send;
 }
 
 /// Why content was not fetched. `what` names it.
@@ -103,7 +103,11 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
     }
 
     /// The response for a blob from `position` on, with status 200 or 206.
-    pub(super) async fn blob(&self, digest: &Digest, position: u64) -> Result<Response<Body>, SourceError> {
+    pub(super) async fn blob(
+        &self,
+        digest: &Digest,
+        position: u64,
+    ) -> Result<Response<RegistryBody>, SourceError> {
         let what = format!("the blob {digest}");
         let operation = Operation::Blob {
             repository: self.image.repository.clone(),
@@ -126,7 +130,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         what: &str,
         operation: Operation,
         fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
-    ) -> Result<Response<Body>, SourceError> {
+    ) -> Result<Response<RegistryBody>, SourceError> {
         let mut headers = HeaderMap::new();
         let agent = concat!("docxy-client/", env!("CARGO_PKG_VERSION"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
@@ -154,7 +158,7 @@ pub(super) fn check(what: &str, expected: &Digest, found: &Digest) -> Result<(),
     Err(SourceError::Mismatch { what: what.to_owned(), expected, found })
 }
 
-async fn refused(what: String, response: Response<Body>, hint: &'static str) -> SourceError {
+async fn refused(what: String, response: Response<RegistryBody>, hint: &'static str) -> SourceError {
     let (head, body) = response.into_parts();
     // An unreadable body has no message.
     let body = Limited::new(body, SMALL_BODY_MAX).collect().await;
@@ -213,7 +217,7 @@ mod tests {
     const INDEX: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
 
     async fn manifest(
-        responses: Vec<Response<Body>>,
+        responses: Vec<Response<RegistryBody>>,
         reference: &str,
     ) -> Result<VerifiedManifest, SourceError> {
         let image = image();

@@ -1,11 +1,13 @@
 //! Runs one pull: selects the image, downloads its blobs concurrently, and publishes the result.
 
 use super::blob::download;
+use super::error::PullError;
 use super::image_source::{ImageSource, RegistryClient, SourceError, VerifiedManifest};
 use super::layout::{self, RootManifest};
+use super::progress::Progress;
+use super::request::PullRequest;
 use super::staged_image::{EntryWriter, StagedImage};
 use super::tar_plan::TarEntry;
-use super::{Progress, PullError, PullRequest};
 use bytes::Bytes;
 use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};

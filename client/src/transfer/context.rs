@@ -130,7 +130,7 @@ async fn fetch_once(
 /// Reads a small body completely.
 async fn collect(mut body: TunnelBody) -> Result<BytesMut, FetchError> {
     let mut all = BytesMut::new();
-    while let Some(bytes) = body.next().await.map_err(|broken| match broken {
+    while let Some(bytes) = body.next().await.map_err(|error| match error {
         exchange::BodyError::Transient(_) => FetchError::ConnectionLost,
         exchange::BodyError::Permanent(fault) => FetchError::Transient(fault),
     })? {

@@ -55,13 +55,13 @@ pub struct Transfer {
 enum TransferSource {
     /// From one connection: they cannot be requested again.
     Once(Box<TunnelBody>),
-    ResumableBody(Box<ResumableBody>),
+    Resumable(Box<ResumableBody>),
 }
 
 /// The bytes, with what verifies and stores them.
 struct VerifiedBody {
     source: TransferSource,
-    verify: Option<BlobVerifier>,
+    verifier: Option<BlobVerifier>,
     writer: Option<ManifestWriter>,
     /// Bytes that were held back and are verified.
     released: VecDeque<Bytes>,
@@ -80,15 +80,15 @@ impl Transfer {
         let counters = context.counters.clone();
         let length = body.length();
         let content_range = length.and_then(|length| ContentRange::of(status, headers, length));
-        let mut verify = None;
+        let mut verifier = None;
         let writer = context.metadata.manifest_writer(&request, status, headers);
         let range_request = match &request.operation {
             Operation::Blob { digest, method: Method::Get, .. } => {
-                let unmeasured = length.is_none()
+                let unknown_length = length.is_none()
                     && status == StatusCode::OK
                     && !headers.map().contains_key(header::CONTENT_ENCODING);
-                if unmeasured || content_range.as_ref().is_some_and(ContentRange::is_whole) {
-                    verify = Some(BlobVerifier::new(digest.clone(), length));
+                if unknown_length || content_range.as_ref().is_some_and(ContentRange::is_whole) {
+                    verifier = Some(BlobVerifier::new(digest.clone(), length));
                 }
                 content_range
                     .map(|content_range| (RangeRequest::blob(request, &content_range), content_range.bytes))
@@ -100,7 +100,7 @@ impl Transfer {
             _ => None,
         };
         let source = match range_request {
-            Some((range_request, bytes)) => TransferSource::ResumableBody(Box::new(ResumableBody::new(
+            Some((range_request, bytes)) => TransferSource::Resumable(Box::new(ResumableBody::new(
                 context.clone(),
                 range_request,
                 bytes,
@@ -109,7 +109,7 @@ impl Transfer {
             ))),
             None => TransferSource::Once(Box::new(body)),
         };
-        let verified = VerifiedBody { source, verify, writer, released: VecDeque::new() };
+        let verified = VerifiedBody { source, verifier, writer, released: VecDeque::new() };
         let chunks = try_unfold(verified, |mut verified| async move {
             let next = verified.next().await?;
             Ok(next.map(|bytes| (bytes, verified)))
@@ -140,10 +140,10 @@ impl Transfer {
 impl TransferSource {
     async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         match self {
-            Self::Once(body) => body.next().await.map_err(|abort_reason| match abort_reason {
+            Self::Once(body) => body.next().await.map_err(|error| match error {
                 BodyError::Transient(fault) | BodyError::Permanent(fault) => fault,
             }),
-            Self::ResumableBody(body) => body.next().await,
+            Self::Resumable(body) => body.next().await,
         }
     }
 }
@@ -154,11 +154,11 @@ impl VerifiedBody {
             if let Some(bytes) = self.released.pop_front() {
                 return Ok(Some(bytes));
             }
-            if let Some(bytes) = self.verify.as_mut().and_then(BlobVerifier::release) {
+            if let Some(bytes) = self.verifier.as_mut().and_then(BlobVerifier::release) {
                 return Ok(Some(bytes));
             }
-            match (self.source.next().await?, &mut self.verify) {
-                (Some(bytes), Some(verify)) => verify.take(bytes),
+            match (self.source.next().await?, &mut self.verifier) {
+                (Some(bytes), Some(verifier)) => verifier.take(bytes),
                 (Some(bytes), None) => {
                     if let Some(writer) = &mut self.writer {
                         writer.write(&bytes);
@@ -166,9 +166,9 @@ impl VerifiedBody {
                     return Ok(Some(bytes));
                 }
                 (None, None) => return Ok(None),
-                (None, verify) => {
-                    if let Some(verify) = verify.take() {
-                        self.released = verify.finish()?;
+                (None, verifier) => {
+                    if let Some(verifier) = verifier.take() {
+                        self.released = verifier.finish()?;
                     }
                     if self.released.is_empty() {
                         return Ok(None);

@@ -291,7 +291,7 @@ impl RangeStream {
                 // The length shows that this was everything.
                 Ok(None) | Err(BodyError::Transient(_)) if self.bytes.is_empty() => return Ok(None),
                 Ok(None) => return Err(BodyError::Permanent(ended_early())),
-                Err(broken) => return Err(broken),
+                Err(error) => return Err(error),
             };
             let first = self.at;
             self.at += chunk.len() as u64;
