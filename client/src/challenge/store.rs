@@ -180,10 +180,10 @@ impl Inner {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let all: Vec<_> =
             self.registries().iter().map(|(name, entry)| (name.clone(), entry.set.clone())).collect();
-        if let Err(error) = file::write(file, &all) {
-            if let Some(suppressed) = self.write_errors.admit(()) {
-                tracing::warn!(file = %file.display(), %error, suppressed, "cannot write the challenges");
-            }
+        if let Err(error) = file::write(file, &all)
+            && let Some(suppressed) = self.write_errors.admit(())
+        {
+            tracing::warn!(file = %file.display(), %error, suppressed, "cannot write the challenges");
         }
     }
 }
