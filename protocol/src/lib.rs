@@ -24,36 +24,16 @@
 //!
 //! After a manifest's response, the server may send prefetched items: see [`prefetch`].
 
-pub mod authorization;
-pub mod bulk_window;
-pub mod challenge;
-pub mod chunk;
+mod auth;
 pub mod congestion;
-pub mod control;
-pub mod digester;
-pub mod error_body;
-pub mod fault;
-pub mod frame;
-pub mod headers;
-pub mod identity;
-pub mod image_name;
+mod exchange;
 pub mod limits;
-pub mod link;
-pub mod listing_query;
-pub mod manifest;
-pub mod name;
-pub mod platform;
-pub mod prefetch;
-pub mod reply;
-pub mod request;
-pub mod route;
-pub mod scope;
-pub mod secret;
-pub mod segment;
+mod oci;
 pub mod text;
-pub mod tls;
-pub mod token;
-pub mod token_origins;
-pub mod token_response;
-pub mod transport;
-pub mod udp_buffers;
+mod tunnel;
+
+// Other crates name a module, not its folder.
+pub use auth::{authorization, challenge, scope, secret, token, token_origins, token_response};
+pub use exchange::{bulk_window, chunk, fault, prefetch, reply, request, route, segment};
+pub use oci::{digester, error_body, headers, image_name, listing_query, manifest, name, platform};
+pub use tunnel::{control, frame, identity, link, tls, transport, udp_buffers};

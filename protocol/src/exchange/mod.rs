@@ -1,0 +1,12 @@
+//! One request and its response, as they cross the tunnel.
+//!
+//! Must never hold a URL: a request is a typed operation.
+
+pub mod bulk_window;
+pub mod chunk;
+pub mod fault;
+pub mod prefetch;
+pub mod reply;
+pub mod request;
+pub mod route;
+pub mod segment;
