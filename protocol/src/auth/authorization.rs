@@ -1,7 +1,7 @@
-//! Whom a request speaks for.
+//! The credential of a request.
 //!
-//! Parsed once at the edge. A credential never leaves this type except towards the registry that
-//! it was made for.
+//! It is parsed once, when the request arrives. A credential must never leave this type except in a
+//! request to the registry that it was issued for.
 
 use crate::name::Registry;
 use crate::secret::Secret;
@@ -9,51 +9,51 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// The token that the client hands to engines which ask for one without a credential.
+/// The token that the client issues to engines that request one without a credential.
 ///
-/// It is fixed and public: it opens nothing that no token doesn't open, so there is no state
-/// behind it that a restart could lose and nothing that could expire. The server answers for it
-/// with the registry's real anonymous tokens.
+/// It is constant and public, and grants only anonymous access. It therefore needs no state that a
+/// restart could lose, and it does not expire. The server replaces it by an anonymous token of the
+/// registry.
 pub const PUBLIC_TOKEN: &str = "docxy-public";
 
-/// The `Authorization` of a request (RFC 9110, section 11.6.2), as far as registries use it.
+/// The `Authorization` header of a request (RFC 9110, section 11.6.2), in the forms that registries use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Authorization {
-    /// The engine sent none: the registry is to answer with its challenge.
+    /// The engine sent no credential, so the registry should respond with its challenge.
     None,
-    /// The engine went through the token dance without a credential ([`PUBLIC_TOKEN`]).
+    /// The engine requested a token without a credential and received [`PUBLIC_TOKEN`].
     Public,
-    /// A token that the registry's own token service issued.
+    /// A token that the registry's token service issued.
     Bearer(Secret),
-    /// User name and password, base64-encoded as they came.
+    /// User name and password, still base64-encoded.
     Basic(Secret),
 }
 
 impl Authorization {
-    /// Reads a header's value. What registries don't use counts as none: the registry then says
-    /// by its challenge what it wants.
+    /// Parses the header's value. A form that registries don't use counts as [`Self::None`]: the
+    /// registry then responds with its challenge.
     #[must_use]
     pub fn parse(value: &str) -> Self {
         let Some((scheme, credentials)) = value.trim().split_once(' ') else {
             return Self::None;
         };
         let credentials = credentials.trim();
-        // Go's clients may send "Bearer " with nothing behind it.
+        // Clients written in Go may send "Bearer " without a token.
         if credentials.is_empty() || !credentials.bytes().all(|b| b.is_ascii_graphic()) {
             return Self::None;
         }
         if scheme.eq_ignore_ascii_case("bearer") {
             if credentials == PUBLIC_TOKEN { Self::Public } else { Self::Bearer(Secret::new(credentials)) }
-        } else if scheme.eq_ignore_ascii_case("basic") && !is_blank_basic(credentials) {
+        } else if scheme.eq_ignore_ascii_case("basic") && !is_empty_basic(credentials) {
             Self::Basic(Secret::new(credentials))
         } else {
             Self::None
         }
     }
 
-    /// The same, less what must not reach this registry: engines keep one password per host that
-    /// they dial, and ours was accepted by Docker Hub (`docker login` asks `/v2/` without a
-    /// name), so it goes to Docker Hub only, whatever else is pulled through the same host.
+    /// The credential, without a password that this registry must not receive. Engines store one
+    /// password per host that they connect to. For Docxy's host, Docker Hub has verified it (`docker
+    /// login` requests `/v2/`, which names no registry), so it may be sent to Docker Hub only.
     #[must_use]
     pub fn for_registry(self, registry: &Registry) -> Self {
         match self {
@@ -62,8 +62,8 @@ impl Authorization {
         }
     }
 
-    /// The same without what this registry's token service must not see. A token is for the registry's
-    /// API and never for a token service.
+    /// The credential, without anything that this registry's token service must not receive. A token is
+    /// for the registry's API and never for a token service.
     #[must_use]
     pub fn for_token_service(self, registry: &Registry) -> Self {
         match self.for_registry(registry) {
@@ -72,7 +72,7 @@ impl Authorization {
         }
     }
 
-    /// The header's value for the registry; `None` where none is sent as it stands.
+    /// The header's value for the registry. `None` if the request is sent without the header.
     #[must_use]
     pub fn header(&self) -> Option<Secret> {
         match self {
@@ -83,14 +83,14 @@ impl Authorization {
     }
 }
 
-/// `user:password` as RFC 7617 has it.
+/// Encodes `user:password` (RFC 7617).
 #[must_use]
 pub fn basic(user: &str, password: &str) -> Authorization {
     Authorization::Basic(Secret::new(BASE64_STANDARD.encode(format!("{user}:{password}"))))
 }
 
-/// An empty user with an empty password, which some engines send when they have no credential.
-fn is_blank_basic(credentials: &str) -> bool {
+/// Whether user and password are empty. Some engines send this if they have no credential.
+fn is_empty_basic(credentials: &str) -> bool {
     BASE64_STANDARD.decode(credentials).is_ok_and(|pair| pair == b":")
 }
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_become_values_and_headers_again() {
+    fn a_parsed_header_is_written_unchanged() {
         for text in ["Bearer abc.def", "Basic dTpw"] {
             assert_eq!(Authorization::parse(text).header().unwrap().expose(), text);
         }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_goes_to_docker_hub_only() {
+    fn a_password_is_sent_to_docker_hub_only() {
         let ghcr: Registry = "ghcr.io".parse().unwrap();
         assert_eq!(basic("u", "p").for_registry(&ghcr), Authorization::None);
         assert_eq!(basic("u", "p").for_registry(&Registry::docker_hub()), basic("u", "p"));

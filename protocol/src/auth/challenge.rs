@@ -1,21 +1,21 @@
-//! Reads, changes and writes `WWW-Authenticate` (RFC 9110, section 11.6.1).
+//! Parses, changes and writes `WWW-Authenticate` (RFC 9110, section 11.6.1).
 //!
-//! Engines do what a challenge says: they send their credentials to its `realm` and ask for its `scope`.
-//! A registry's realm and scope must therefore never reach an engine unchanged: see
+//! Engines follow a challenge: they send their credentials to its `realm` and request its `scope`. A
+//! registry's realm and scope must therefore never reach an engine unchanged: see
 //! [`Challenge::without_foreign_credentials`].
 
 use crate::scope;
 use std::fmt;
 
-/// Why a header's value is not a challenge.
+/// Why a header's value cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a WWW-Authenticate value: {0}")]
 pub struct ChallengeError(&'static str);
 
-/// Optional white space of HTTP (RFC 9110, section 5.6.3). Unicode's is text.
-const BLANK: [char; 2] = [' ', '\t'];
+/// HTTP's optional whitespace (RFC 9110, section 5.6.3). Other Unicode whitespace is text.
+const WHITESPACE: [char; 2] = [' ', '\t'];
 
-/// One challenge: a scheme and its parameters, in order.
+/// One challenge: a scheme and its ordered parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
     scheme: String,
@@ -23,58 +23,62 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// A bearer challenge for a token service.
+    /// A Bearer challenge that points to a token service.
     #[must_use]
     pub fn bearer(realm: &str, service: &str) -> Self {
         let parameters = vec![("realm".into(), realm.into()), ("service".into(), service.into())];
         Self { scheme: "Bearer".into(), parameters }
     }
 
-    /// Reads all challenges of one header line.
+    /// Parses all challenges of one header line.
     ///
     /// # Errors
-    /// Where the line doesn't follow the grammar.
+    /// If the line doesn't match the grammar.
     pub fn parse_all(line: &str) -> Result<Vec<Self>, ChallengeError> {
-        let mut rest = line.trim_matches(BLANK);
-        let mut all: Vec<Self> = Vec::new();
+        let mut rest = line.trim_matches(WHITESPACE);
+        let mut challenges: Vec<Self> = Vec::new();
         while !rest.is_empty() {
-            let word = token(&mut rest)?;
-            // A word followed by '=' continues the challenge at hand; one followed by a space or
-            // by nothing starts a new one.
-            if let Some(after) = rest.trim_start_matches(BLANK).strip_prefix('=') {
-                let challenge = all.last_mut().ok_or(ChallengeError("a parameter without a scheme"))?;
-                rest = after.trim_start_matches(BLANK);
-                let value =
-                    if rest.starts_with('"') { quoted(&mut rest)? } else { token(&mut rest)?.to_owned() };
+            let word = parse_token(&mut rest)?;
+            // A word followed by '=' is a parameter of the current challenge. Any other word is the scheme
+            // of a new one.
+            if let Some(after) = rest.trim_start_matches(WHITESPACE).strip_prefix('=') {
+                let challenge =
+                    challenges.last_mut().ok_or(ChallengeError("a parameter without a scheme"))?;
+                rest = after.trim_start_matches(WHITESPACE);
+                let value = if rest.starts_with('"') {
+                    parse_quoted(&mut rest)?
+                } else {
+                    parse_token(&mut rest)?.to_owned()
+                };
                 challenge.parameters.push((word.to_ascii_lowercase(), value));
             } else {
-                all.push(Self { scheme: word.to_owned(), parameters: Vec::new() });
+                challenges.push(Self { scheme: word.to_owned(), parameters: Vec::new() });
             }
             rest = rest.trim_start_matches([' ', '\t', ',']);
         }
-        if all.is_empty() { Err(ChallengeError("empty")) } else { Ok(all) }
+        if challenges.is_empty() { Err(ChallengeError("empty")) } else { Ok(challenges) }
     }
 
-    /// Whether this asks for a token from a token service.
+    /// Whether the challenge requires a token from a token service.
     #[must_use]
     pub fn is_bearer(&self) -> bool {
         self.scheme.eq_ignore_ascii_case("bearer")
     }
 
-    /// A parameter's value.
+    /// The value of a parameter.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// The same challenge with one more parameter.
+    /// Adds a parameter.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.parameters.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The same challenge with what `change` makes of a parameter's values, where it has any.
+    /// Applies `change` to each value of a parameter.
     #[must_use]
     pub fn map_parameter(mut self, name: &str, change: impl Fn(&str) -> String) -> Self {
         for (_, value) in self.parameters.iter_mut().filter(|(n, _)| n == name) {
@@ -83,13 +87,13 @@ impl Challenge {
         self
     }
 
-    /// The challenge for an engine whose request was about `repository` (spelled as the engine spells it;
-    /// `None` for a request about no repository): it points to `realm`, and its scopes allow pulling from
-    /// that repository at most (see [`scope::confine`]).
+    /// The challenge for an engine that requested `repository` (spelled as the engine spells it; `None` if
+    /// the request named no repository). It points to `realm`, and its scopes allow at most pulling from
+    /// that repository (see [`scope::confine`]).
     ///
-    /// This applies to every scheme. The only other realm that stays is one of plain words in a scheme
-    /// other than Bearer, such as `Basic realm="Registry Realm"`: it is a title for people (RFC 9110,
-    /// section 11.5).
+    /// This applies to every scheme. One kind of realm is not replaced: a title for people (RFC 9110,
+    /// section 11.5), which consists of plain words and belongs to a scheme other than Bearer, such as
+    /// `Basic realm="Registry Realm"`.
     #[must_use]
     pub fn without_foreign_credentials(mut self, realm: &str, repository: Option<&str>) -> Self {
         let mut has_scope = false;
@@ -97,35 +101,36 @@ impl Challenge {
             if name != "scope" {
                 return true;
             }
-            // Only the first one stays: engines differ in which of two they use.
+            // Only the first scope stays, because engines differ in which one they use if there are two.
             let scopes = scope::confine(value, repository).filter(|_| !has_scope);
             has_scope |= scopes.is_some();
             scopes.map(|scopes| *value = scopes).is_some()
         });
         let mut realms = self.parameters.iter().filter(|(name, _)| name == "realm").map(|(_, value)| value);
-        let is_title = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b" ._-".contains(&b));
-        let is_only_a_title = match (realms.next(), realms.next()) {
+        let is_plain_words =
+            |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b" ._-".contains(&b));
+        let is_title = match (realms.next(), realms.next()) {
             (None, _) => true,
-            (Some(one), None) => is_title(one),
+            (Some(one), None) => is_plain_words(one),
             _ => false,
         };
-        if is_only_a_title && !self.is_bearer() { self } else { self.with_realm(realm) }
+        if is_title && !self.is_bearer() { self } else { self.with_realm(realm) }
     }
 
-    /// The same challenge without a parameter.
+    /// Removes a parameter.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.parameters.retain(|(n, _)| n != name);
         self
     }
 
-    /// The same challenge, pointing elsewhere for its tokens.
+    /// Replaces the realm.
     #[must_use]
     pub fn with_realm(mut self, realm: &str) -> Self {
-        // All of them: which of two counts is each engine's own choice.
-        let at = self.parameters.iter().position(|(name, _)| name == "realm").unwrap_or_default();
+        // Every realm is replaced, because engines differ in which one they use if there are two.
+        let index = self.parameters.iter().position(|(name, _)| name == "realm").unwrap_or_default();
         self.parameters.retain(|(name, _)| name != "realm");
-        self.parameters.insert(at, ("realm".into(), realm.into()));
+        self.parameters.insert(index, ("realm".into(), realm.into()));
         self
     }
 }
@@ -142,22 +147,23 @@ impl fmt::Display for Challenge {
     }
 }
 
-/// `token` of RFC 9110, section 5.6.2; unquoted values of some registries have more than that.
-fn token<'a>(rest: &mut &'a str) -> Result<&'a str, ChallengeError> {
+/// Parses a `token` (RFC 9110, section 5.6.2). Further characters are accepted, because some registries send
+/// them unquoted.
+fn parse_token<'a>(rest: &mut &'a str) -> Result<&'a str, ChallengeError> {
     let end = rest.find([' ', '\t', ',', '=', '"']).unwrap_or(rest.len());
     if end == 0 {
         return Err(ChallengeError("a word is missing"));
     }
     let (word, after) = rest.split_at(end);
     if word.contains(char::is_control) {
-        return Err(ChallengeError("a control character"));
+        return Err(ChallengeError("it contains a control character"));
     }
     *rest = after;
     Ok(word)
 }
 
-/// `quoted-string` of RFC 9110, section 5.6.4.
-fn quoted(rest: &mut &str) -> Result<String, ChallengeError> {
+/// Parses a `quoted-string` (RFC 9110, section 5.6.4).
+fn parse_quoted(rest: &mut &str) -> Result<String, ChallengeError> {
     let mut value = String::new();
     let mut chars = rest.char_indices().skip(1);
     while let Some((i, c)) = chars.next() {
@@ -166,16 +172,17 @@ fn quoted(rest: &mut &str) -> Result<String, ChallengeError> {
                 *rest = &rest[i + 1..];
                 return Ok(value);
             }
-            '\\' => value.push(text(chars.next().ok_or(ChallengeError("ends in a backslash"))?.1)?),
-            c => value.push(text(c)?),
+            '\\' => value
+                .push(allowed_char(chars.next().ok_or(ChallengeError("the value ends in a backslash"))?.1)?),
+            c => value.push(allowed_char(c)?),
         }
     }
-    Err(ChallengeError("a quote is not closed"))
+    Err(ChallengeError("a quoted value has no end"))
 }
 
-/// A character of a quoted string, escaped or not; a tab is one, other controls are not.
-fn text(c: char) -> Result<char, ChallengeError> {
-    if c.is_control() && c != '\t' { Err(ChallengeError("a control character")) } else { Ok(c) }
+/// Checks a character of a quoted string, escaped or not. A tab is the only control character allowed.
+fn allowed_char(c: char) -> Result<char, ChallengeError> {
+    if c.is_control() && c != '\t' { Err(ChallengeError("it contains a control character")) } else { Ok(c) }
 }
 
 #[cfg(test)]
@@ -184,7 +191,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_the_realm_changes() {
+    fn with_realm_changes_only_the_realm() {
         let line = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/alpine:pull",error="invalid_token""#;
         let challenge = Challenge::parse_all(line).unwrap().remove(0);
         assert_eq!(challenge.parameter("service"), Some("registry.docker.io"));
@@ -198,19 +205,19 @@ mod tests {
     fn a_hostile_challenge_is_confined_to_our_realm_and_to_the_requested_repository() {
         const OURS: &str = "http://127.0.0.1:5080/auth/token/evil.example";
         let hub = r#"service="registry.docker.io",scope="repository:alice/private:pull,push""#;
-        let without_foreign_credentials = r#"service="registry.docker.io",scope="repository:x/y:pull""#;
+        let confined = r#"service="registry.docker.io",scope="repository:x/y:pull""#;
         for (theirs, ours) in [
             (
                 format!(r#"Bearer realm="https://auth.docker.io/token",{hub}"#),
-                format!(r#"Bearer realm="{OURS}",{without_foreign_credentials}"#),
+                format!(r#"Bearer realm="{OURS}",{confined}"#),
             ),
             (
                 format!("bearer REALM=http://127.0.0.1:5080/auth/token,{hub}"),
-                format!(r#"bearer realm="{OURS}",{without_foreign_credentials}"#),
+                format!(r#"bearer realm="{OURS}",{confined}"#),
             ),
             (
                 format!(r#"Bearer {hub},realm="a b",Scope="repository:bob/private:*",realm="c""#),
-                format!(r#"Bearer {without_foreign_credentials},realm="{OURS}""#),
+                format!(r#"Bearer {confined},realm="{OURS}""#),
             ),
             (r#"Bearer scope="repository:x/y:push""#.into(), format!(r#"Bearer realm="{OURS}""#)),
             (r#"Bearers realm="https://evil.example/token""#.into(), format!(r#"Bearers realm="{OURS}""#)),
@@ -229,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_is_changed_or_left_out_wherever_it_stands() {
+    fn a_parameter_is_changed_or_removed_at_any_position() {
         let line = r#"Bearer realm="r",scope="a",error="e",Scope="b""#;
         let challenge = Challenge::parse_all(line).unwrap().remove(0).without("error");
         let challenge = challenge.map_parameter("scope", |scope| format!("{scope}{scope}"));
@@ -237,15 +244,15 @@ mod tests {
     }
 
     #[test]
-    fn no_realm_is_left_beside_ours() {
+    fn with_realm_replaces_every_realm() {
         let line = r#"Bearer realm="https://a.example",service="s",Realm="https://b.example""#;
         let challenge = Challenge::parse_all(line).unwrap().remove(0).with_realm("r");
         assert_eq!(challenge.to_string(), r#"Bearer realm="r",service="s""#);
     }
 
-    /// The last of them were found by fuzzing.
+    /// Fuzzing found the last two lines.
     #[test]
-    fn a_tab_is_text_and_other_controls_are_not() {
+    fn a_tab_is_the_only_control_character_allowed() {
         for line in ["Bearer realm=\"a\tb\"", "Bearer realm=\"a\\\tb\""] {
             let challenge = Challenge::parse_all(line).unwrap().remove(0);
             assert_eq!(challenge.parameter("realm"), Some("a\tb"));
@@ -259,24 +266,25 @@ mod tests {
     }
 
     #[test]
-    fn white_space_that_is_not_https_is_text() {
+    fn unicode_whitespace_is_text() {
         let odd = Challenge::parse_all("Basic a,\u{a0}Berm").unwrap();
         let last = odd.last().unwrap().clone();
         assert_eq!(Challenge::parse_all(&last.to_string()).unwrap(), [last]);
     }
 
     #[test]
-    fn two_challenges_in_a_line_are_two() {
-        let all = Challenge::parse_all(r#"Bearer realm="r",scope="a,b" , Basic realm="a \"b\"", Negotiate"#)
-            .unwrap();
-        let schemes: Vec<_> = all.iter().map(|c| c.scheme.as_str()).collect();
+    fn one_line_can_hold_several_challenges() {
+        let challenges =
+            Challenge::parse_all(r#"Bearer realm="r",scope="a,b" , Basic realm="a \"b\"", Negotiate"#)
+                .unwrap();
+        let schemes: Vec<_> = challenges.iter().map(|c| c.scheme.as_str()).collect();
         assert_eq!(schemes, ["Bearer", "Basic", "Negotiate"]);
-        assert_eq!(all[0].parameter("scope"), Some("a,b"));
-        assert_eq!(all[1].parameter("realm"), Some(r#"a "b""#));
+        assert_eq!(challenges[0].parameter("scope"), Some("a,b"));
+        assert_eq!(challenges[1].parameter("realm"), Some(r#"a "b""#));
     }
 
     #[test]
-    fn what_is_no_challenge_is_an_error() {
+    fn a_malformed_challenge_is_an_error() {
         for line in
             ["", "   ", "realm=\"x\"", "Bearer realm=\"x", "Bearer realm=", "Bearer realm=\"\\", "=", "\"x\""]
         {
@@ -286,13 +294,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(realm in "[ -~]{0,30}", service in "[ -~]{0,30}") {
+        fn a_written_challenge_parses_to_the_same_value(realm in "[ -~]{0,30}", service in "[ -~]{0,30}") {
             let challenge = Challenge::bearer(&realm, &service);
             prop_assert_eq!(Challenge::parse_all(&challenge.to_string()).unwrap(), vec![challenge]);
         }
 
         #[test]
-        fn any_bytes_are_answered_without_a_panic(line in "\\PC{0,60}") {
+        fn parsing_never_panics(line in "\\PC{0,60}") {
             let _ = Challenge::parse_all(&line);
         }
     }

@@ -1,8 +1,8 @@
 //! Token scopes (distribution's "Token Scope Documentation"): `repository:library/alpine:pull`.
 //!
-//! A scope that names a repository must never be passed on as unparsed text, also if it comes from the
-//! other side of the tunnel. [`Scope::cut_to_pull`] removes every right but pulling from a token
-//! request's scope, and [`confine`] limits the scopes of a challenge to the requested repository.
+//! A scope that names a repository must never be forwarded as unparsed text, even if it comes from the
+//! other side of the tunnel. [`Scope::cut_to_pull`] removes every right except pulling from the scope of a
+//! token request, and [`confine`] limits the scopes of a challenge to the requested repository.
 
 use crate::name::{NameError, Registry, Repository, split_registry};
 use serde::{Deserialize, Serialize};
@@ -12,22 +12,22 @@ use std::str::FromStr;
 /// The type of a scope that names a repository.
 const REPOSITORY: &str = "repository";
 
-/// Most scopes that stay in a challenge. Registries send one or two. Confining can make a scope longer, so
-/// without this limit a long list could become a much longer one.
-const MAX_SCOPES: usize = 16;
+/// Limit for the scopes in a confined challenge. Registries send one or two. Confining can lengthen each
+/// scope, so without this limit a long list could become much longer.
+const SCOPES_MAX: usize = 16;
 
 /// Why a scope was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
-    /// Not `type:name:actions`.
+    /// The text is not `type:name:actions`.
     #[error("{0:?} is not a token scope (like repository:library/alpine:pull)")]
     Malformed(String),
-    /// The name in it is not one.
-    #[error("the scope's name: {0}")]
+    /// The name is invalid.
+    #[error("the name in the scope: {0}")]
     Name(#[from] NameError),
 }
 
-/// What a token is to allow.
+/// The rights that a token grants on one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "WireScope", into = "WireScope")]
 pub enum Scope {
@@ -35,9 +35,9 @@ pub enum Scope {
     Repository {
         /// The class of the repository, if the scope has one: `plugin` in `repository(plugin):a/b:pull`.
         class: Option<Class>,
-        /// Which one, without its registry.
+        /// The repository, without its registry.
         repository: Repository,
-        /// `pull`, `push`, … as they came.
+        /// The requested actions: `pull`, `push`, …
         actions: Actions,
     },
     /// A scope of another type, such as `registry:catalog:*`.
@@ -51,13 +51,13 @@ impl Scope {
         Self::Repository { class: None, repository, actions: Actions::pull() }
     }
 
-    /// Reads a scope as an engine sends it, and the registry that it names, if it does:
-    /// engines that dial us by address put the registry into the name.
+    /// Parses a scope that an engine sent, and the registry in it, if any: engines that use Docxy's
+    /// address in image names put the registry into the scope's name.
     ///
     /// # Errors
-    /// Where the text is no scope or its name no repository.
+    /// If the text is not a scope or its name is not a repository.
     pub fn parse(text: &str) -> Result<(Option<Registry>, Self), ScopeError> {
-        let Parts { kind, name, actions } = Parts::of(text)?;
+        let Parts { kind, name, actions } = Parts::parse(text)?;
         let Kind::Repository(class) = kind else {
             return Ok((None, Self::Other(OtherScope::try_from(text.to_owned())?)));
         };
@@ -66,7 +66,7 @@ impl Scope {
         Ok((registry, Self::Repository { class, repository: name.parse()?, actions: actions.parse()? }))
     }
 
-    /// The same scope as the registry knows it.
+    /// The scope with the repository's full name in this registry (Docker Hub: `library/alpine`).
     #[must_use]
     pub fn in_registry(self, registry: &Registry) -> Self {
         match self {
@@ -77,9 +77,9 @@ impl Scope {
         }
     }
 
-    /// The part of this scope that pulling needs; `None` if there is none. Docxy serves neither push nor
-    /// deletion nor the catalogue, so a repository's actions become `pull` (if they include `pull` or
-    /// `*`), and a scope of type `registry` is dropped. Scopes of other types stay unchanged.
+    /// Reduces the scope to pulling; `None` if nothing remains. Docxy serves neither push nor deletion nor
+    /// the catalogue, so a repository's actions become `pull` (if they include `pull` or `*`), and a scope
+    /// of type `registry` is dropped. Scopes of other types stay unchanged.
     #[must_use]
     pub fn cut_to_pull(self) -> Option<Self> {
         match self {
@@ -92,39 +92,38 @@ impl Scope {
     }
 }
 
-/// Limits the `scope` parameter of a challenge to pulling from `repository`, the one that the engine's
-/// request was about, spelled as the engine spells it; `None` for a request about no repository.
+/// Limits the `scope` parameter of a challenge to pulling from `repository`: the one that the engine
+/// requested, spelled as the engine spells it. `None` if the request named no repository.
 ///
-/// Engines request a token with the scopes that a challenge gives, so a registry could make them request
-/// one for a repository of another registry, or for push. Every scope that names a repository is changed
-/// to name the requested one and to allow `pull` only. A word that is no `type:name:actions`, such as
-/// `aws`, names no repository and stays. Words that cannot be parsed are dropped.
+/// Engines request a token with the scopes of the challenge, so a registry could make them request one for
+/// a repository of another registry, or for push. Every scope that names a repository is changed to name
+/// the requested one and to allow `pull` only. A word that is not `type:name:actions`, such as `aws`, names
+/// no repository and stays. Words that cannot be parsed are dropped.
 ///
 /// Returns `None` if nothing remains.
 #[must_use]
 pub fn confine(scopes: &str, repository: Option<&str>) -> Option<String> {
-    let mut without_foreign_credentials: Vec<String> = Vec::new();
+    let mut confined: Vec<String> = Vec::new();
     for word in scopes.split(' ').filter(|word| !word.is_empty()) {
-        let is_opaque = !word.contains(':') && matches!(Kind::of(word), Some(Kind::Other));
+        let is_opaque = !word.contains(':') && matches!(Kind::parse(word), Some(Kind::Other));
         let scope = if is_opaque {
             OtherScope::try_from(word.to_owned()).ok().map(|scope| scope.0)
         } else {
             confine_scope(word, repository)
         };
-        without_foreign_credentials
-            .extend(scope.filter(|scope| !without_foreign_credentials.contains(scope)));
-        if without_foreign_credentials.len() == MAX_SCOPES {
+        confined.extend(scope.filter(|scope| !confined.contains(scope)));
+        if confined.len() == SCOPES_MAX {
             break;
         }
     }
-    (!without_foreign_credentials.is_empty()).then(|| without_foreign_credentials.join(" "))
+    (!confined.is_empty()).then(|| confined.join(" "))
 }
 
-fn confine_scope(scope: &str, asked_for: Option<&str>) -> Option<String> {
+fn confine_scope(scope: &str, repository: Option<&str>) -> Option<String> {
     let (_, scope) = Scope::parse(scope).ok()?;
     match scope.cut_to_pull()? {
         Scope::Repository { class, actions, .. } => {
-            Some(format!("{}:{}:{}", Type(class.as_ref()), asked_for?, actions.0))
+            Some(format!("{}:{}:{}", RepositoryType(class.as_ref()), repository?, actions.0))
         }
         Scope::Other(scope) => Some(scope.0),
     }
@@ -134,7 +133,7 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Repository { class, repository, actions } => {
-                write!(f, "{}:{repository}:{}", Type(class.as_ref()), actions.0)
+                write!(f, "{}:{repository}:{}", RepositoryType(class.as_ref()), actions.0)
             }
             Self::Other(text) => f.write_str(&text.0),
         }
@@ -169,8 +168,8 @@ impl TryFrom<WireScope> for Scope {
             }
             WireScope::Other(text) => text,
         };
-        // Parse text that names a repository as such, so that a peer can't hide push in a text.
-        let Parts { kind, name, actions } = Parts::of(&text)?;
+        // Text that names a repository is parsed as such, so that a peer can't hide push in it.
+        let Parts { kind, name, actions } = Parts::parse(&text)?;
         match kind {
             Kind::Repository(class) => {
                 Ok(Self::Repository { class, repository: name.parse()?, actions: actions.parse()? })
@@ -188,16 +187,16 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn of(text: &'a str) -> Result<Self, ScopeError> {
+    fn parse(text: &'a str) -> Result<Self, ScopeError> {
         let malformed = || ScopeError::Malformed(clip(text));
         let (kind, rest) = text.split_once(':').ok_or_else(malformed)?;
-        // From the right: the name may hold a registry's port.
+        // Split from the right, because the name may contain a registry's port.
         let (name, actions) = rest.rsplit_once(':').ok_or_else(malformed)?;
-        Ok(Self { kind: Kind::of(kind).ok_or_else(malformed)?, name, actions })
+        Ok(Self { kind: Kind::parse(kind).ok_or_else(malformed)?, name, actions })
     }
 }
 
-/// The type of what a scope names.
+/// The type of a scope.
 enum Kind {
     Repository(Option<Class>),
     Other,
@@ -206,7 +205,7 @@ enum Kind {
 impl Kind {
     /// Returns `None` for text that resembles `repository`, such as `Repository`: a token service could
     /// accept it as that.
-    fn of(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix(REPOSITORY) {
             Some("") => return Some(Self::Repository(None)),
             Some(class) => {
@@ -215,16 +214,16 @@ impl Kind {
             }
             None => {}
         }
-        let is_alike =
+        let is_similar =
             text.get(..REPOSITORY.len()).is_some_and(|start| start.eq_ignore_ascii_case(REPOSITORY));
-        (!is_alike).then_some(Self::Other)
+        (!is_similar).then_some(Self::Other)
     }
 }
 
 /// Writes the type of a repository's scope.
-struct Type<'a>(Option<&'a Class>);
+struct RepositoryType<'a>(Option<&'a Class>);
 
-impl fmt::Display for Type<'_> {
+impl fmt::Display for RepositoryType<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             None => f.write_str(REPOSITORY),
@@ -239,9 +238,9 @@ pub struct Class(String);
 
 impl Class {
     fn parse(text: &str) -> Option<Self> {
-        let ok = (1..=32).contains(&text.len())
+        let is_valid = (1..=32).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        ok.then(|| Self(text.to_owned()))
+        is_valid.then(|| Self(text.to_owned()))
     }
 }
 
@@ -264,8 +263,8 @@ impl FromStr for Actions {
     type Err = ScopeError;
 
     fn from_str(text: &str) -> Result<Self, ScopeError> {
-        let ok = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b"*,".contains(&b));
-        if ok { Ok(Self(text.to_owned())) } else { Err(ScopeError::Malformed(clip(text))) }
+        let is_valid = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b"*,".contains(&b));
+        if is_valid { Ok(Self(text.to_owned())) } else { Err(ScopeError::Malformed(clip(text))) }
     }
 }
 
@@ -293,12 +292,12 @@ impl TryFrom<String> for OtherScope {
     type Error = ScopeError;
 
     fn try_from(text: String) -> Result<Self, ScopeError> {
-        let ok = text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic());
-        if ok { Ok(Self(text)) } else { Err(ScopeError::Malformed(clip(&text))) }
+        let is_valid = text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic());
+        if is_valid { Ok(Self(text)) } else { Err(ScopeError::Malformed(clip(&text))) }
     }
 }
 
-/// The part of a refused text that an error quotes.
+/// The start of a refused text, for the error message.
 fn clip(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -308,8 +307,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scope_names_its_registry_where_the_engine_dialled_us_by_address() {
-        for (text, registry, again) in [
+    fn a_registry_in_front_of_the_repository_is_split_off() {
+        for (text, registry, expected) in [
             ("repository:library/alpine:pull", None, "repository:library/alpine:pull"),
             ("repository:ghcr.io/owner/app:pull,push", Some("ghcr.io"), "repository:owner/app:pull,push"),
             ("repository:host:5000/app:pull", Some("host:5000"), "repository:app:pull"),
@@ -318,7 +317,7 @@ mod tests {
         ] {
             let (named, scope) = Scope::parse(text).unwrap();
             assert_eq!(named.map(String::from).as_deref(), registry, "{text}");
-            assert_eq!(scope.to_string(), again);
+            assert_eq!(scope.to_string(), expected);
         }
         for text in ["", "repository", "repository:a", "repository:A:pull", "repository:a:p ll", "x:\n:y"] {
             assert!(Scope::parse(text).is_err(), "{text:?}");
@@ -364,8 +363,8 @@ mod tests {
     }
 
     #[test]
-    fn the_scopes_of_a_challenge_are_confined_to_the_requested_repository() {
-        for (scopes, without_foreign_credentials) in [
+    fn confine_allows_pulling_from_the_requested_repository_only() {
+        for (scopes, expected) in [
             ("repository:x/y:pull", Some("repository:x/y:pull")),
             ("repository:alice/private:pull,push", Some("repository:x/y:pull")),
             ("repository:x/y:pull repository:alice/private:pull", Some("repository:x/y:pull")),
@@ -383,17 +382,17 @@ mod tests {
             ("repository:x/y:pull\trepository:alice/private:pull", None),
             ("", None),
         ] {
-            assert_eq!(confine(scopes, Some("x/y")).as_deref(), without_foreign_credentials, "{scopes}");
+            assert_eq!(confine(scopes, Some("x/y")).as_deref(), expected, "{scopes}");
         }
         let many: String = (0..10_000).map(|n| format!("repository(c{n}):a:pull ")).collect();
-        assert_eq!(confine(&many, Some("x/y")).unwrap().split(' ').count(), MAX_SCOPES);
+        assert_eq!(confine(&many, Some("x/y")).unwrap().split(' ').count(), SCOPES_MAX);
         // Some registries name a repository in the challenge of /v2/.
         assert_eq!(confine("repository:user/image:pull aws", None).as_deref(), Some("aws"));
         assert_eq!(confine("repository:user/image:pull", None), None);
     }
 
     #[test]
-    fn text_from_the_wire_that_names_a_repository_is_parsed_as_one() {
+    fn wire_text_that_names_a_repository_is_parsed_as_one() {
         let sent = |text: &str| Scope::try_from(WireScope::Other(text.to_owned()));
         for text in ["repository:alice/private:pull,push", "repository(plugin):a/b:push"] {
             let scope = sent(text).unwrap();
@@ -407,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn an_official_image_is_asked_for_under_library() {
+    fn an_official_image_is_in_library() {
         let (_, scope) = Scope::parse("repository:alpine:pull").unwrap();
         assert_eq!(scope.in_registry(&Registry::docker_hub()).to_string(), "repository:library/alpine:pull");
     }

@@ -1,7 +1,7 @@
 //! A request to a registry's token service (distribution's "Token Authentication" and "OAuth2").
 //!
-//! The service's address and its `service` name are the server's to know, from the registry's
-//! own challenge; an engine says what it wants and who it is.
+//! The engine's request holds the wanted scopes and the credential. The server takes the address of the
+//! token service and its `service` name from the registry's challenge, never from the engine.
 
 use crate::authorization::Authorization;
 use crate::name::Registry;
@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 /// Why a token request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// A scope that is none.
+    /// A scope is malformed.
     #[error(transparent)]
     Scope(#[from] ScopeError),
-    /// A `grant_type` that nobody uses here.
+    /// The `grant_type` is not supported.
     #[error("grant_type must be password or refresh_token")]
     Grant,
     /// A required field is missing.
@@ -23,27 +23,27 @@ pub enum TokenError {
     Missing(&'static str),
 }
 
-/// A token request of an engine, checked against the registry that its path names.
+/// An engine's token request, checked against the registry in its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parsed {
-    /// A request for a token of that registry.
+    /// A request for a token of this registry.
     Request(TokenRequest),
     /// At least one scope names another registry. Engines that pull from `127.0.0.1:5080/ghcr.io/…` do
     /// this: they send all token requests, with one credential, to the realm of `/v2/`, which is Docker
-    /// Hub's. The credential must not be used, and no token service may see any part of the request.
+    /// Hub's. The credential must not be used, and no token service may receive any part of the request.
     NamesOtherRegistry,
 }
 
 /// A request to a token service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRequest {
-    /// What the token is to allow, in the order given.
+    /// The requested scopes, in the order of the request.
     pub scopes: Vec<Scope>,
-    /// The kind of client, as it names itself.
+    /// The `client_id` that the engine sent.
     pub client_id: Option<String>,
-    /// Whether a refresh token is wanted too.
+    /// Whether the engine also requests a refresh token.
     pub offline: bool,
-    /// How the engine proves who it is.
+    /// The method of the request, and the credential in it.
     pub grant: Grant,
 }
 
@@ -62,15 +62,15 @@ pub enum Grant {
         /// Its password.
         password: Secret,
     },
-    /// `POST`, `grant_type=refresh_token`: what docker calls an identity token.
+    /// `POST`, `grant_type=refresh_token`. Docker calls it an identity token.
     RefreshToken(Secret),
 }
 
 impl TokenRequest {
-    /// Reads the query of a `GET` to this registry's token service.
+    /// Parses the query of a `GET` to this registry's token service.
     ///
     /// # Errors
-    /// Where a scope is malformed.
+    /// If a scope is malformed.
     pub fn from_query(query: &str, registry: &Registry) -> Result<Parsed, TokenError> {
         let fields = Fields::parse(query);
         let grant = Grant::Get { account: fields.last("account") };
@@ -78,10 +78,10 @@ impl TokenRequest {
         fields.request(registry, grant, offline)
     }
 
-    /// Reads the form of a `POST` (RFC 6749, section 4.3.2 and 6) to this registry's token service.
+    /// Parses the form of a `POST` (RFC 6749, sections 4.3.2 and 6) to this registry's token service.
     ///
     /// # Errors
-    /// As above, and where the grant is missing, unknown or incomplete.
+    /// If a scope is malformed, or the grant is missing, unknown or incomplete.
     pub fn from_form(form: &str, registry: &Registry) -> Result<Parsed, TokenError> {
         let fields = Fields::parse(form);
         let required = |name: &'static str| fields.last(name).ok_or(TokenError::Missing(name));
@@ -97,8 +97,8 @@ impl TokenRequest {
         fields.request(registry, grant, offline)
     }
 
-    /// The same request without what this registry must not see (see [`Authorization::for_registry`]) and
-    /// with scopes that allow pulling only (see [`Scope::cut_to_pull`]).
+    /// Removes the credentials that this registry must not receive (see [`Authorization::for_registry`])
+    /// and every right except pulling (see [`Scope::cut_to_pull`]).
     #[must_use]
     pub fn for_registry(mut self, registry: &Registry) -> Self {
         if !registry.is_docker_hub() {
@@ -111,13 +111,13 @@ impl TokenRequest {
         self
     }
 
-    /// Whether nobody in particular asks.
+    /// Whether the request has no credential.
     #[must_use]
     pub fn is_anonymous(&self, authorization: &Authorization) -> bool {
         matches!(self.grant, Grant::Get { .. }) && !matches!(authorization, Authorization::Basic(_))
     }
 
-    /// The query that asks a token service for this by `GET`.
+    /// The query of a `GET` request to the token service.
     #[must_use]
     pub fn query(&self, service: Option<&str>) -> String {
         let mut out = form_urlencoded::Serializer::new(String::new());
@@ -134,7 +134,7 @@ impl TokenRequest {
         out.finish()
     }
 
-    /// The form that asks a token service for this by `POST`; `None` where it goes by `GET`.
+    /// The form of a `POST` request to the token service; `None` if the method is `GET`.
     #[must_use]
     pub fn form(&self, service: Option<&str>) -> Option<Secret> {
         let mut out = form_urlencoded::Serializer::new(String::new());
@@ -184,14 +184,14 @@ impl Fields {
     fn request(&self, registry: &Registry, grant: Grant, offline: bool) -> Result<Parsed, TokenError> {
         let mut scopes = Vec::new();
         let mut malformed = None;
-        // Repeated fields, and several scopes in one field, mean the same (RFC 6749, section 3.3).
+        // Several scopes are sent in one field (RFC 6749, section 3.3) or in repeated fields.
         let texts = self.0.iter().filter(|(name, _)| name == "scope");
         for text in texts.flat_map(|(_, value)| value.split(' ')).filter(|text| !text.is_empty()) {
             match Scope::parse(text) {
                 Ok((Some(named), _)) if named != *registry => return Ok(Parsed::NamesOtherRegistry),
                 Ok((_, scope)) => scopes.push(scope),
-                // Some registries use scopes of a syntax of their own (`aws`). This one is not needed:
-                // without a credential the server requests the token, with a scope that it makes itself.
+                // Some registries use a syntax of their own (`aws`). This scope is not needed: without a
+                // credential, the server requests the token with a scope that it builds itself.
                 Err(_) if !registry.is_docker_hub() => {}
                 Err(error) => malformed = malformed.or(Some(error)),
             }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_asks_by_get_is_asked_again_in_full() {
+    fn a_get_request_of_docker_is_forwarded_completely() {
         let request = query(
             "account=me&scope=repository%3Alibrary%2Falpine%3Apull&scope=repository%3Aa%2Fb%3Apull&service=registry.docker.io&offline_token=true&client_id=docker",
         );
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_token_is_passed_on_faithfully() {
+    fn an_identity_token_is_forwarded_unchanged() {
         let text = "grant_type=refresh_token&service=registry.docker.io&client_id=docker&refresh_token=r%2B1&scope=repository%3Aa%2Fb%3Apull+repository%3Ac%2Fd%3Apull&access_type=offline";
         let request = form(text, &Registry::docker_hub());
         assert!(!request.is_anonymous(&Authorization::None));
@@ -252,9 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_that_names_another_registry_than_the_path_is_noticed() {
+    fn a_scope_of_another_registry_is_detected() {
         let (hub, ghcr): (_, Registry) = (Registry::docker_hub(), "ghcr.io".parse().unwrap());
-        for (scopes, registry, elsewhere) in [
+        for (scopes, registry, names_other) in [
             ("repository:ghcr.io/a/b:pull", &hub, true),
             ("repository:a/b:pull repository:ghcr.io/a/b:pull", &hub, true),
             ("repository:ghcr.io/a/b:pull repository:a/b:pull", &hub, true),
@@ -267,12 +267,16 @@ mod tests {
             ("registry:catalog:*", &hub, false),
         ] {
             let password = format!("grant_type=password&username=u&password=p&scope={scopes}");
-            for asked in [
+            for parsed in [
                 TokenRequest::from_query(&format!("account=u&scope={scopes}"), registry),
                 TokenRequest::from_query(&format!("scope={}", scopes.replace(' ', "&scope=")), registry),
                 TokenRequest::from_form(&password, registry),
             ] {
-                assert_eq!(asked.unwrap() == Parsed::NamesOtherRegistry, elsewhere, "{scopes} of {registry}");
+                assert_eq!(
+                    parsed.unwrap() == Parsed::NamesOtherRegistry,
+                    names_other,
+                    "{scopes} of {registry}"
+                );
             }
         }
     }
@@ -306,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_that_makes_no_sense_is_refused_with_the_reason() {
+    fn a_refused_form_gives_the_reason() {
         for (form, reason) in [
             ("", "the form has no grant_type"),
             ("grant_type=magic", "grant_type must be"),

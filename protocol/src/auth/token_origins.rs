@@ -1,13 +1,13 @@
-//! Remembers which registry's token service issued a token, because the token may be sent to that
-//! registry only.
+//! Records which registry's token service issued a token, because the token may be sent to that registry
+//! only.
 //!
-//! Client and server each keep such a memory, in RAM alone, and neither relies on the other's. A token
-//! that is not in it may be sent to Docker Hub only, which is the only registry whose tokens engines can
-//! obtain with a credential: pulls from Docker Hub go on after a restart, and a request to another
-//! registry is refused in a way that makes the engine fetch a new token.
+//! Client and server each have their own record, in RAM only, and neither relies on the other's. A token
+//! without an entry may be sent to Docker Hub only, because engines can obtain tokens with a credential for
+//! that registry only. So pulls from Docker Hub continue after a restart, and a request to another registry
+//! is refused in a form that makes the engine fetch a new token.
 //!
-//! The memory holds the SHA-256 of tokens, never the tokens. It must never let the tokens of one registry
-//! evict those of another, however many that registry issues.
+//! The record contains the SHA-256 of each token, never the token. Tokens of one registry must never evict
+//! those of another, even if one registry issues very many.
 
 use crate::authorization::Authorization;
 use crate::name::Registry;
@@ -19,39 +19,39 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fmt;
 
-/// Most tokens of one registry that are remembered, at about 64 bytes each 128 KiB. The least recently
-/// used one is forgotten first.
-pub const MAX_TOKENS_PER_REGISTRY: usize = 2048;
+/// Limit for the tokens of one registry: 128 KiB at about 64 bytes each. The least recently used token is
+/// evicted first.
+pub const TOKENS_PER_REGISTRY_MAX: usize = 2048;
 
-/// Most registries whose tokens are remembered, 8 MiB in all. A server lists a few.
-pub const MAX_REGISTRIES: usize = 64;
+/// Limit for the registries: 8 MiB in all. A server lists a few.
+pub const REGISTRIES_MAX: usize = 64;
 
-/// The memory. Its `Debug` output holds the number of tokens only.
+/// The issuing registry of each known token. Its `Debug` output contains only numbers of tokens.
 #[derive(Default)]
 pub struct TokenOrigins {
-    registries: HashMap<Registry, Issued>,
-    /// A logical clock, which orders the entries by their last use.
+    registries: HashMap<Registry, IssuedTokens>,
+    /// A logical clock that orders the tokens by their last use.
     now: u64,
 }
 
 /// The tokens of one registry.
 #[derive(Default)]
-struct Issued {
-    /// SHA-256 of each token, and when it was issued or used last.
+struct IssuedTokens {
+    /// The SHA-256 of each token, and the time of its issue or last use.
     tokens: HashMap<[u8; 32], u64>,
     last_issued: u64,
 }
 
 impl TokenOrigins {
-    /// Remembers that this registry's token service issued the tokens in this answer.
+    /// Records that this registry's token service issued the tokens in this response.
     pub fn remember(&mut self, registry: &Registry, response: &TokenResponse) {
         for secret in response.secrets() {
-            self.remember_one(registry, hash(secret));
+            self.record(registry, hash(secret));
         }
     }
 
-    /// Whether the request may be sent with the token that it carries; `true` if it carries none. A
-    /// refresh token in a token request counts as well.
+    /// Whether the request may be sent with the token that it contains; `true` if it contains none. The
+    /// refresh token of a token request is checked too.
     #[must_use]
     pub fn admit(&mut self, request: &Request) -> bool {
         let token = match (&request.operation, &request.authorization) {
@@ -60,13 +60,13 @@ impl TokenOrigins {
             (_, Authorization::Bearer(token)) => token,
             (_, Authorization::None | Authorization::Public | Authorization::Basic(_)) => return true,
         };
-        self.may_see(&request.registry, token)
+        self.may_receive(&request.registry, token)
     }
 
-    fn may_see(&mut self, registry: &Registry, token: &Secret) -> bool {
+    fn may_receive(&mut self, registry: &Registry, token: &Secret) -> bool {
         let token = hash(token);
         self.now += 1;
-        // If two registries issued the same token, either may have it: both know it already.
+        // If two registries issued the same token, both may receive it, because both know it already.
         if let Some(last_used) = self.registries.get_mut(registry).and_then(|own| own.tokens.get_mut(&token))
         {
             *last_used = self.now;
@@ -75,9 +75,9 @@ impl TokenOrigins {
         registry.is_docker_hub() && !self.registries.values().any(|other| other.tokens.contains_key(&token))
     }
 
-    fn remember_one(&mut self, registry: &Registry, token: [u8; 32]) {
+    fn record(&mut self, registry: &Registry, token: [u8; 32]) {
         self.now += 1;
-        if !self.registries.contains_key(registry) && self.registries.len() >= MAX_REGISTRIES {
+        if !self.registries.contains_key(registry) && self.registries.len() >= REGISTRIES_MAX {
             let others = self.registries.iter().filter(|(registry, _)| !registry.is_docker_hub());
             let oldest =
                 others.min_by_key(|(_, issued)| issued.last_issued).map(|(registry, _)| registry.clone());
@@ -85,7 +85,7 @@ impl TokenOrigins {
         }
         let issued = self.registries.entry(registry.clone()).or_default();
         issued.last_issued = self.now;
-        if issued.tokens.len() >= MAX_TOKENS_PER_REGISTRY && !issued.tokens.contains_key(&token) {
+        if issued.tokens.len() >= TOKENS_PER_REGISTRY_MAX && !issued.tokens.contains_key(&token) {
             let oldest = issued.tokens.iter().min_by_key(|(_, last)| **last).map(|(token, _)| *token);
             oldest.map(|oldest| issued.tokens.remove(&oldest));
         }
@@ -134,27 +134,27 @@ mod tests {
     }
 
     #[test]
-    fn a_token_goes_to_the_registry_that_issued_it_and_nowhere_else() {
+    fn a_token_is_sent_only_to_the_registry_that_issued_it() {
         let (mut origins, ghcr, evil) =
             (TokenOrigins::default(), registry("ghcr.io"), registry("evil.example"));
         origins.remember(&hub(), &response(r#"{"token":"h1","access_token":"h2","refresh_token":"h3"}"#));
         origins.remember(&ghcr, &response(r#"{"access_token":"g1"}"#));
-        for (token, owner) in [("h1", hub()), ("h2", hub()), ("h3", hub()), ("g1", ghcr.clone())] {
-            for place in [hub(), ghcr.clone(), evil.clone(), registry("ghcr.io:8443")] {
-                assert_eq!(admit(&mut origins, &place, token), place == owner, "{token} to {place}");
+        for (token, issuer) in [("h1", hub()), ("h2", hub()), ("h3", hub()), ("g1", ghcr.clone())] {
+            for target in [hub(), ghcr.clone(), evil.clone(), registry("ghcr.io:8443")] {
+                assert_eq!(admit(&mut origins, &target, token), target == issuer, "{token} to {target}");
             }
         }
     }
 
     #[test]
-    fn a_token_of_unknown_origin_goes_to_docker_hub_alone() {
+    fn a_token_of_unknown_origin_is_sent_to_docker_hub_only() {
         let mut origins = TokenOrigins::default();
         assert!(admit(&mut origins, &hub(), "unknown"));
         assert!(!admit(&mut origins, &registry("ghcr.io"), "unknown"));
     }
 
     #[test]
-    fn a_registry_cannot_take_a_token_from_the_one_that_issued_it() {
+    fn a_second_issuer_does_not_replace_the_first() {
         let (mut origins, evil) = (TokenOrigins::default(), registry("evil.example"));
         origins.remember(&hub(), &response(r#"{"token":"h"}"#));
         origins.remember(&evil, &response(r#"{"token":"h"}"#));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn only_tokens_are_checked() {
+    fn a_request_without_a_token_is_always_admitted() {
         let (mut origins, evil) = (TokenOrigins::default(), registry("evil.example"));
         for authorization in [Authorization::None, Authorization::Public, basic("u", "p")] {
             assert!(origins.admit(&request(&evil, Operation::Ping, authorization)));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_is_a_credential_of_the_registry_that_issued_it() {
+    fn a_refresh_token_is_sent_only_to_the_registry_that_issued_it() {
         let (mut origins, ghcr) = (TokenOrigins::default(), registry("ghcr.io"));
         origins.remember(&ghcr, &response(r#"{"token":"g","refresh_token":"r"}"#));
         origins.remember(&hub(), &response(r#"{"token":"h","refresh_token":"s"}"#));
@@ -187,29 +187,29 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_tokens_evicts_tokens_of_its_own_registry_only() {
+    fn many_tokens_evict_tokens_of_their_own_registry_only() {
         let (mut origins, ghcr, evil) =
             (TokenOrigins::default(), registry("ghcr.io"), registry("evil.example"));
         origins.remember(&ghcr, &response(r#"{"token":"g"}"#));
         origins.remember(&evil, &response(r#"{"token":"used"}"#));
-        for n in 0..2 * MAX_TOKENS_PER_REGISTRY {
+        for n in 0..2 * TOKENS_PER_REGISTRY_MAX {
             origins.remember(&evil, &response(&format!(r#"{{"token":"e{n}"}}"#)));
-            assert!(admit(&mut origins, &evil, "used"), "a token in use is kept");
+            assert!(admit(&mut origins, &evil, "used"), "a token in use is not evicted");
         }
         assert!(admit(&mut origins, &ghcr, "g"));
         assert!(!admit(&mut origins, &evil, "e0"));
-        assert_eq!(origins.registries[&evil].tokens.len(), MAX_TOKENS_PER_REGISTRY);
+        assert_eq!(origins.registries[&evil].tokens.len(), TOKENS_PER_REGISTRY_MAX);
         origins.remember(&hub(), &response(r#"{"token":"h"}"#));
-        for n in 0..2 * MAX_REGISTRIES {
+        for n in 0..2 * REGISTRIES_MAX {
             origins.remember(&registry(&format!("r{n}.example")), &response(r#"{"token":"r"}"#));
         }
-        assert_eq!(origins.registries.len(), MAX_REGISTRIES);
+        assert_eq!(origins.registries.len(), REGISTRIES_MAX);
         assert!(!admit(&mut origins, &registry("ghcr.io"), "h"));
         assert!(origins.registries.contains_key(&hub()));
     }
 
     #[test]
-    fn nothing_of_it_is_printed() {
+    fn debug_output_contains_no_token() {
         let mut origins = TokenOrigins::default();
         origins.remember(&hub(), &response(r#"{"token":"open-sesame"}"#));
         assert_eq!(format!("{origins:?}"), "{docker.io: 1}");

@@ -1,32 +1,32 @@
-//! Parses a token service's answer (distribution's "Token Authentication"; RFC 6749, section 5.1), on both
+//! Parses a token service's response (distribution's "Token Authentication"; RFC 6749, section 5.1), on both
 //! sides of the tunnel.
 //!
-//! Nothing of an answer may be printed. An answer that cannot be parsed here must not be passed on: an
-//! engine could find a token in it whose origin would then be unknown.
+//! No part of a response may be printed. A response that cannot be parsed here must not be forwarded: an
+//! engine could find a token in it, and the origin of that token would be unknown.
 
 use crate::limits::TOKEN_MAX;
 use crate::secret::Secret;
 use serde::{Deserialize, Deserializer};
 use std::time::Duration;
 
-/// The lifetime of a token if the answer has none (distribution's "Token Authentication").
+/// The lifetime of a token if the response has none (distribution's "Token Authentication").
 pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Why an answer was refused.
+/// Why a response was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenResponseError {
-    /// It is not the JSON of the specification. The text is not quoted, since it may hold a token.
-    #[error("answers something that is no token")]
+    /// It is not the JSON of the specification. The text is not quoted, because it may contain a token.
+    #[error("responds with something that is not a token")]
     Malformed,
     /// It has neither `token` nor `access_token`.
-    #[error("answers without a token")]
+    #[error("responds without a token")]
     Missing,
-    /// A token in it has more than [`TOKEN_MAX`].
-    #[error("answers with a token of {0} bytes, of which {TOKEN_MAX} are allowed")]
+    /// It contains a token of more than [`TOKEN_MAX`] bytes.
+    #[error("responds with a token of {0} bytes; the limit is {TOKEN_MAX}")]
     TooLong(usize),
 }
 
-/// An answer that grants a token.
+/// A response that grants a token.
 #[derive(Debug)]
 pub struct TokenResponse {
     token: Option<Secret>,
@@ -36,19 +36,19 @@ pub struct TokenResponse {
 }
 
 impl TokenResponse {
-    /// Parses the body of a successful answer.
+    /// Parses the body of a successful response.
     ///
     /// # Errors
-    /// If it holds no token, or one of more than [`TOKEN_MAX`].
+    /// If it contains no token, or one of more than [`TOKEN_MAX`] bytes.
     pub fn parse(body: &[u8]) -> Result<Self, TokenResponseError> {
         let Fields { token, access_token, refresh_token, expires_in } =
             serde_json::from_slice(body).map_err(|_| TokenResponseError::Malformed)?;
-        let given = |text: Option<Secret>| text.filter(|text| !text.expose().is_empty());
+        let non_empty = |text: Option<Secret>| text.filter(|text| !text.expose().is_empty());
         let lifetime = expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
         let response = Self {
-            token: given(token),
-            access_token: given(access_token),
-            refresh_token: given(refresh_token),
+            token: non_empty(token),
+            access_token: non_empty(access_token),
+            refresh_token: non_empty(refresh_token),
             lifetime,
         };
         if response.access_tokens().next().is_none() {
@@ -70,12 +70,12 @@ impl TokenResponse {
         (token, self.lifetime)
     }
 
-    /// The tokens for the registry. Services send one token under both names, or under one of them.
+    /// The tokens for the registry. Services send a token as `token`, as `access_token` or as both.
     pub fn access_tokens(&self) -> impl Iterator<Item = &Secret> {
         self.token.iter().chain(&self.access_token)
     }
 
-    /// Every secret in the answer: the tokens for the registry, and the refresh token for the service.
+    /// Every secret in the response: the tokens for the registry, and the refresh token for the service.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.access_tokens().chain(&self.refresh_token)
     }
@@ -90,7 +90,7 @@ struct Fields {
     expires_in: Option<u64>,
 }
 
-/// Reads a number of seconds. Services also send text, fractions and -1, which count as no lifetime.
+/// Parses a number of seconds. Some services send text, fractions or -1, which count as no lifetime.
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     Ok(serde_json::Value::deserialize(deserializer)?.as_u64())
 }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_has_one_of_two_names_or_both() {
+    fn a_token_is_sent_as_token_or_access_token_or_both() {
         for (body, token, lifetime) in [
             (r#"{"token":"a"}"#, "a", 60),
             (r#"{"access_token":"b","expires_in":300}"#, "b", 300),
@@ -126,21 +126,21 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_token_is_refused_and_not_quoted() {
+    fn a_response_without_a_token_is_refused_and_not_quoted() {
         for body in
             ["", "{", "[]", "\"open-sesame\"", "<html>", r#"{"token":7}"#, r#"{"token":{"a":"open-sesame"}}"#]
         {
-            assert_eq!(parse(body), Err("answers something that is no token".into()), "{body}");
+            assert_eq!(parse(body), Err("responds with something that is not a token".into()), "{body}");
         }
         for body in
             ["{}", r#"{"token":""}"#, r#"{"refresh_token":"open-sesame"}"#, r#"{"Token":"open-sesame"}"#]
         {
-            assert_eq!(parse(body), Err("answers without a token".into()), "{body}");
+            assert_eq!(parse(body), Err("responds without a token".into()), "{body}");
         }
     }
 
     #[test]
-    fn a_token_has_16_kib_at_most() {
+    fn a_token_of_more_than_16_kib_is_refused() {
         let long = "x".repeat(TOKEN_MAX);
         for name in ["token", "access_token", "refresh_token"] {
             let body = |value: &str| {
@@ -149,7 +149,7 @@ mod tests {
             };
             assert!(parse(&body(&long)).is_ok(), "{name}");
             let error = parse(&body(&format!("{long}x"))).unwrap_err();
-            assert_eq!(error, "answers with a token of 16385 bytes, of which 16384 are allowed", "{name}");
+            assert_eq!(error, "responds with a token of 16385 bytes; the limit is 16384", "{name}");
         }
     }
 }
