@@ -1,5 +1,7 @@
-//! One typed registry operation. Never a URL: the server builds that itself, for a registry on
-//! its list, so the tunnel cannot be used as an open proxy.
+//! A client's request to the server: one typed registry operation.
+//!
+//! It must never contain a URL. The server builds the URL, for a registry on its list only, so the tunnel
+//! cannot be used as an open proxy.
 
 use crate::authorization::Authorization;
 use crate::headers::Headers;
@@ -9,26 +11,26 @@ use crate::prefetch::PrefetchHint;
 use crate::token::TokenRequest;
 use serde::{Deserialize, Serialize};
 
-/// What a client asks of a registry.
+/// A request to a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Which registry, by the name that users use.
+    /// The registry, by the name that users write.
     pub registry: Registry,
-    /// What is asked.
+    /// The requested operation.
     pub operation: Operation,
-    /// Whom the engine speaks for.
+    /// The engine's credential.
     pub authorization: Authorization,
-    /// The engine's header fields that go to the registry.
+    /// The engine's header fields that are sent to the registry.
     pub headers: Headers,
-    /// What of a manifest's image may follow the answer.
+    /// What the server may prefetch after the response to a manifest request.
     pub prefetch: Option<PrefetchHint>,
 }
 
 impl Request {
-    /// The same request without what its registry must not see and without more rights than pulling
-    /// needs: see [`Authorization::for_registry`] and [`TokenRequest::for_registry`]. The client applies
-    /// it to what engines send, the server to what clients send, since neither may rely on the other.
-    /// Whether the registry may see the request's token is decided by [`crate::token_origins`].
+    /// Removes the credentials that the registry must not receive, and every right except pulling: see
+    /// [`Authorization::for_registry`] and [`TokenRequest::for_registry`]. The client applies it to
+    /// requests of engines, and the server to requests of clients, because neither may rely on the other.
+    /// [`crate::token_origins`] decides whether the registry may receive the request's token.
     #[must_use]
     pub fn without_foreign_credentials(mut self) -> Self {
         match self.operation {
@@ -45,57 +47,57 @@ impl Request {
 /// The operations of the distribution spec that pulling needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operation {
-    /// `GET /v2/`: is this a registry, and how does one authenticate?
+    /// `GET /v2/`: checks that the host is a registry, and returns its challenge.
     Ping,
     /// A token from the registry's token service.
     Token(TokenRequest),
     /// A manifest.
     Manifest {
-        /// Of which repository.
+        /// The repository.
         repository: Repository,
-        /// By tag or digest.
+        /// The tag or digest.
         reference: Reference,
-        /// With its content or without.
+        /// Whether to return the content.
         method: Method,
     },
     /// A blob.
     Blob {
-        /// Of which repository.
+        /// The repository.
         repository: Repository,
-        /// By digest.
+        /// The digest.
         digest: Digest,
-        /// With its content or without.
+        /// Whether to return the content.
         method: Method,
     },
     /// The tags of a repository.
     Tags {
-        /// Of which repository.
+        /// The repository.
         repository: Repository,
-        /// Which part of the list.
+        /// The part of the list.
         page: ListingQuery,
     },
-    /// The manifests that refer to one.
+    /// The manifests that refer to a manifest.
     Referrers {
-        /// Of which repository.
+        /// The repository.
         repository: Repository,
-        /// The manifest referred to.
+        /// The digest of that manifest.
         subject: Digest,
-        /// Which part of the list, and of which type.
+        /// The part of the list, and the artifact type.
         page: ListingQuery,
     },
 }
 
-/// Whether the content is wanted.
+/// The HTTP method of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Method {
-    /// Head and content.
+    /// Status, header fields and content.
     Get,
-    /// The head alone. Never made a `GET` on the way: that would cost quota.
+    /// Status and header fields only. It must never become a `GET`, which would use up quota.
     Head,
 }
 
 impl Operation {
-    /// Path and query on the registry's host; `None` for a token, which lives elsewhere.
+    /// Path and query on the registry's host; `None` for a token, which another service issues.
     #[must_use]
     pub fn path(&self) -> Option<String> {
         Some(match self {
@@ -112,7 +114,7 @@ impl Operation {
         })
     }
 
-    /// Whether the content is wanted.
+    /// The HTTP method.
     #[must_use]
     pub const fn method(&self) -> Method {
         match self {
@@ -121,7 +123,7 @@ impl Operation {
         }
     }
 
-    /// The repository at stake, for the scope of a token.
+    /// The requested repository, for the scope of a token.
     #[must_use]
     pub const fn repository(&self) -> Option<&Repository> {
         match self {
@@ -133,7 +135,7 @@ impl Operation {
         }
     }
 
-    /// The error code (distribution spec) for "there is no such thing".
+    /// The error code (distribution spec) if the resource does not exist.
     #[must_use]
     pub const fn unknown_code(&self) -> &'static str {
         match self {
@@ -143,7 +145,7 @@ impl Operation {
         }
     }
 
-    /// A word for logs and metrics.
+    /// The name for logs and metrics.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {

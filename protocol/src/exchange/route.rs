@@ -1,7 +1,7 @@
-//! From an engine's request line to a typed operation.
+//! Parses an engine's request line into a typed operation.
 //!
-//! The only place that reads paths. What it doesn't know is a clean 404 (engines probe `/v1/`
-//! and `/extensions/`), what it knows but doesn't serve a 405.
+//! No other module may parse request paths. An unknown path is a 404 (engines probe `/v1/` and
+//! `/extensions/`), and a method that is not served is a 405.
 
 use crate::fault::{Fault, FaultKind, Hop};
 use crate::listing_query::ListingQuery;
@@ -9,41 +9,41 @@ use crate::name::{NameError, Registry, Repository, split_registry};
 use crate::request::{Method, Operation};
 use percent_encoding::percent_decode_str;
 
-/// What a request line asks for.
+/// The target of a request line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// Something of a registry.
+    /// An operation of a registry.
     Registry(Registry, Operation, NamedBy),
-    /// A token of this registry, which the path alone names. The token request is in the query or in the
-    /// form.
+    /// A token of this registry. Only the path names the registry. The token request is in the query or in
+    /// the form.
     Token(Registry),
-    /// How the client is.
+    /// The client's health.
     Health,
 }
 
 /// How a request names its registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamedBy {
-    /// By containerd's `ns`, or it does not name one, which means Docker Hub.
+    /// By containerd's `ns`. A request that names no registry also counts: it means Docker Hub.
     Namespace,
-    /// By the first part of the path. The engine takes it for a part of the repository's name.
+    /// By the first part of the path, which the engine treats as part of the repository's name.
     Path,
 }
 
-/// Finds what `method path?query` asks for.
+/// Parses `method path?query`.
 ///
-/// The registry is containerd's `ns`, else the path's first part where that is a host, else Docker
-/// Hub. An `ns` of Docker Hub says nothing: no name there has a host's form in front.
+/// The registry is containerd's `ns`, else the path's first part if that is a host, else Docker Hub. An `ns`
+/// of Docker Hub counts as absent, because no repository there has a name that starts with a host.
 ///
 /// # Errors
-/// A fault of the engine's hop: unknown route, method not served, or a name that is none.
+/// A fault of the engine's hop: unknown route, method not served, or invalid name.
 pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<Route, Fault> {
-    let read = read_method(method);
+    let get_or_head = get_or_head(method);
     match path {
-        "/health" => return read.map(|_| Route::Health),
+        "/health" => return get_or_head.map(|_| Route::Health),
         "/auth/token" => return token(method, Registry::docker_hub()),
         "/v2" | "/v2/" => {
-            let ping = read.map(|_| Operation::Ping)?;
+            let ping = get_or_head.map(|_| Operation::Ping)?;
             return Ok(Route::Registry(namespace(query)?, ping, NamedBy::Namespace));
         }
         _ => {}
@@ -60,8 +60,8 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
     let (name, kind, last) = split(rest).ok_or_else(unknown_route)?;
     let namespace = namespace(query)?;
     let (registry, name, named_by) = match split_registry(name) {
-        // Where containerd has named another registry, a dotted first part is part of the name
-        // (gcr.io/google.com/…).
+        // If containerd named another registry, a first part with a dot belongs to the repository's
+        // name (gcr.io/google.com/…).
         (Some(host), name) if namespace.is_docker_hub() => {
             (host.parse::<Registry>().map_err(invalid_name)?, name, NamedBy::Path)
         }
@@ -69,15 +69,15 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
     };
     let repository = name.parse::<Repository>().map_err(invalid_name)?.in_registry(&registry);
     let page = || ListingQuery::from_query(query).map_err(|e| engine_fault(FaultKind::RequestInvalid, e));
-    // Parsed before the method is looked at, so that a bad name is told as such for any method.
+    // The method is checked last, so that an invalid name is reported for any method.
     let operation = match kind {
         Kind::Manifest => {
             let reference = last.parse().map_err(|e| engine_fault(FaultKind::ReferenceInvalid, e))?;
-            Operation::Manifest { repository, reference, method: read? }
+            Operation::Manifest { repository, reference, method: get_or_head? }
         }
         Kind::Blob => {
             let digest = last.parse().map_err(|e| engine_fault(FaultKind::DigestInvalid, e))?;
-            Operation::Blob { repository, digest, method: read? }
+            Operation::Blob { repository, digest, method: get_or_head? }
         }
         Kind::Tags => Operation::Tags { repository, page: get_only(method, page()?)? },
         Kind::Referrers => {
@@ -94,7 +94,7 @@ fn token(method: &http::Method, registry: Registry) -> Result<Route, Fault> {
     if served { Ok(Route::Token(registry)) } else { Err(not_served(method)) }
 }
 
-/// The kinds of end that a path below `/v2/` may have.
+/// The endpoints below `/v2/<name>/`.
 enum Kind {
     Manifest,
     Blob,
@@ -103,7 +103,7 @@ enum Kind {
     Upload,
 }
 
-/// Splits `<name>/<kind>/<last>` from the right, since a name may hold any of the words.
+/// Splits `<name>/<kind>/<last>` from the right, because a name may contain the same words.
 fn split(rest: &str) -> Option<(&str, Kind, &str)> {
     if let Some((name, _)) = rest.rsplit_once("/blobs/uploads/") {
         return Some((name, Kind::Upload, ""));
@@ -119,7 +119,7 @@ fn split(rest: &str) -> Option<(&str, Kind, &str)> {
     }
 }
 
-/// containerd's `ns`: the registry that it would have asked.
+/// The registry in containerd's `ns` parameter: the one for which Docxy is a mirror.
 fn namespace(query: Option<&str>) -> Result<Registry, Fault> {
     let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     match pairs.find(|(name, _)| name == "ns") {
@@ -128,7 +128,7 @@ fn namespace(query: Option<&str>) -> Result<Registry, Fault> {
     }
 }
 
-fn read_method(method: &http::Method) -> Result<Method, Fault> {
+fn get_or_head(method: &http::Method) -> Result<Method, Fault> {
     match *method {
         http::Method::GET => Ok(Method::Get),
         http::Method::HEAD => Ok(Method::Head),
@@ -143,7 +143,7 @@ fn get_only<T>(method: &http::Method, value: T) -> Result<T, Fault> {
 fn not_served(method: &http::Method) -> Fault {
     engine_fault(
         FaultKind::MethodNotServed,
-        format!("{method} is not served here: docxy pulls and does not push"),
+        format!("{method} is not supported here: docxy serves pulls only"),
     )
 }
 
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_of_naming_a_registry_leads_to_it() {
+    fn the_registry_comes_from_ns_or_the_path() {
         let digest = format!("sha256:{}", "ab".repeat(32));
         for (path, query, expected) in [
             ("/v2/", None, "docker.io/v2/".to_owned()),
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_says_how_the_request_names_its_registry() {
+    fn a_route_distinguishes_ns_and_path() {
         let named_by = |path, query| match parse(&M::GET, path, query).unwrap() {
             Route::Registry(_, _, named_by) => named_by,
             other => panic!("{other:?}"),
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_names_are_400_with_the_right_code() {
+    fn invalid_names_are_400_with_their_error_code() {
         for (path, kind) in [
             ("/v2/UPPER/manifests/1", FaultKind::NameInvalid),
             ("/v2/a/../b/manifests/1", FaultKind::NameInvalid),
@@ -334,13 +334,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_request_line_has_an_answer(path in "/(v2/)?\\PC{0,60}", query in proptest::option::of("\\PC{0,30}")) {
+        fn parsing_never_panics(path in "/(v2/)?\\PC{0,60}", query in proptest::option::of("\\PC{0,30}")) {
             let _ = parse(&M::GET, &path, query.as_deref());
         }
 
-        /// What is asked upstream is what the engine asked for.
         #[test]
-        fn a_path_on_docker_hub_stays_what_it_was(name in "[a-z]{1,8}/[a-z0-9]{1,8}", tag in "[A-Za-z0-9_][A-Za-z0-9._-]{0,20}") {
+        fn a_path_on_docker_hub_is_forwarded_unchanged(name in "[a-z]{1,8}/[a-z0-9]{1,8}", tag in "[A-Za-z0-9_][A-Za-z0-9._-]{0,20}") {
             let path = format!("/v2/{name}/manifests/{tag}");
             prop_assert_eq!(upstream(&M::GET, &path, None), format!("docker.io{path}"));
         }
