@@ -2,6 +2,16 @@
 //! service does, and fails only by scripted faults.
 //! Must never share code with the product, or both would have the same bugs.
 
+mod content;
+mod http;
+mod service;
+mod steering;
+
+use content::{artifact, blob, image, layer, store};
+use http::{listener, negotiation, range, response, route, signed_url};
+use service::{auth, cdn, distribution, push, rate_limit, registry, token};
+use steering::{authority, control, fault, remote, request_log, site, transfer};
+
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -15,32 +25,6 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
-
-mod artifact;
-mod auth;
-mod authority;
-mod blob;
-mod cdn;
-mod control;
-mod distribution;
-mod fault;
-mod image;
-mod layer;
-mod listener;
-mod negotiation;
-mod push;
-mod range;
-mod rate_limit;
-mod registry;
-mod remote;
-mod request_log;
-mod response;
-mod route;
-mod signed_url;
-mod site;
-mod store;
-mod token;
-mod transfer;
 
 use distribution::Distribution;
 

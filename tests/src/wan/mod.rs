@@ -13,26 +13,15 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 
-mod bottleneck;
-mod conditions;
-pub mod control;
-mod counters;
-mod device;
-mod emulation;
-mod io_loop;
-mod lateness_histogram;
-mod loss_model;
-mod namespace;
-mod namespace_pair;
-mod options;
-mod packet;
-mod pipe;
-mod policer;
-pub mod presets;
-mod rate;
-mod report;
-mod syntax;
-mod udp_filter;
+mod link;
+mod operation;
+mod packets;
+
+pub use link::presets;
+use link::{bottleneck, conditions, loss_model, pipe, policer, rate, udp_filter};
+pub use operation::control;
+use operation::{counters, lateness_histogram, options, report, syntax};
+use packets::{device, emulation, io_loop, namespace, namespace_pair, packet};
 
 use std::{
     io,

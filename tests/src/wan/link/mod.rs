@@ -1,0 +1,10 @@
+//! What a link does to packets. Must never read a clock or a device.
+
+pub(in crate::wan) mod bottleneck;
+pub(in crate::wan) mod conditions;
+pub(in crate::wan) mod loss_model;
+pub(in crate::wan) mod pipe;
+pub(in crate::wan) mod policer;
+pub mod presets;
+pub(in crate::wan) mod rate;
+pub(in crate::wan) mod udp_filter;

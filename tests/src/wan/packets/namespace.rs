@@ -1,0 +1,21 @@
+//! Runs code inside a network namespace, on a thread of its own.
+//! Must never move the calling thread, which could not return to its own namespace.
+
+use std::{fs::File, io, os::fd::AsFd, panic, path::Path, thread};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::wan::Error;
+
+/// Runs `act` inside the namespace with this name. Sockets and devices that it opens belong to that namespace for
+/// good.
+pub fn run_in_namespace<T: Send>(namespace: &str, act: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    let on_its_own_thread = || -> io::Result<T> {
+        let file = File::open(Path::new("/var/run/netns").join(namespace))?;
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(act())
+    };
+    thread::scope(|scope| scope.spawn(on_its_own_thread).join())
+        .unwrap_or_else(|panicked| panic::resume_unwind(panicked))
+        .map_err(|source| Error::Enter { namespace: namespace.to_owned(), source })
+}
