@@ -92,7 +92,7 @@ mod tests {
     fn the_texts_of_a_json_error_are_cleaned_and_cut() {
         let hostile = br#"{"errors":[{"code":"DENIED","message":"\u001b[31mforged\r\nINFO \u202e","detail":{"a":["b\u0007"]}}]}"#;
         let cleaned = from_upstream(StatusCode::FORBIDDEN, hostile, "");
-        assert_eq!(first(&cleaned), ("DENIED".into(), "[31mforged INFO".into()));
+        assert_eq!(first(&cleaned), ("DENIED".into(), "[31mforged INFO ".into()));
         assert!(!String::from_utf8(cleaned).unwrap().contains("\\u00"));
         let long = json!({ "errors": [{ "code": "DENIED", "message": "A".repeat(5000) }] }).to_string();
         let (_, message) = first(&from_upstream(StatusCode::FORBIDDEN, long.as_bytes(), ""));
