@@ -25,8 +25,6 @@
 //! path is silent. A small body follows its response head on the same stream. After a manifest, prefetched
 //! content may follow there too: `prefetch::receiver` puts it into the cache.
 
-mod cache;
-mod challenge;
 pub mod command;
 mod counters;
 mod credentials;
@@ -34,10 +32,10 @@ mod exchange;
 pub mod frontend;
 pub mod gateway;
 pub mod metadata;
-mod prefetch;
 mod private_file;
 pub mod pull;
-mod rate_limit;
 pub mod settings;
 pub mod transfer;
 pub mod tunnel;
+
+use metadata::{cache, challenge, prefetch, rate_limit};

@@ -4,10 +4,15 @@
 //! Must never return content for another repository than the one in which it was seen, nor private content to
 //! a request with another token. Private content is never written to the disk.
 
+pub(crate) mod cache;
+pub(crate) mod challenge;
+pub(crate) mod prefetch;
+pub(crate) mod rate_limit;
+
 use crate::cache::{CacheScope, CachedResponse, ContentCache, ManifestWriter, response};
-use crate::challenge::{self, ChallengeStore};
+use crate::challenge::ChallengeStore;
 use crate::exchange::PrefetchStream;
-use crate::prefetch::{self, InFlightPrefetches, PrefetchPolicy, PrefetchUsage};
+use crate::prefetch::{InFlightPrefetches, PrefetchPolicy, PrefetchUsage};
 use crate::rate_limit::{RateLimit, RateLimits};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::headers::Headers;
