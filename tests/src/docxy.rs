@@ -1,5 +1,5 @@
-//! The real `docxy-server` and `docxy-client`, as child processes, in a namespace or on this machine's loopback.
-//! Must never reach into them: what a user can't do with a flag, a file or a signal, a test can't either.
+//! The real `docxy-server` and `docxy-client` as child processes, in a namespace or on this machine's loopback.
+//! Must never use more than flags, files, signals and ports: what a user cannot do, a test cannot do either.
 
 mod footprint;
 mod launch;
@@ -29,36 +29,36 @@ use crate::{
 /// The server's status file in its folder.
 const STATUS_FILE: &str = "status.json";
 
-/// What the server may reach, and how: its config file.
+/// The server's config file.
 #[derive(Clone, Debug, Default)]
 pub struct ServerConfig {
-    /// The registries on its list, by name (`docker.io`).
+    /// The listed registries, by name (`docker.io`).
     pub registries: BTreeMap<String, Upstream>,
-    /// Where host names lead for all of them, instead of DNS.
+    /// The addresses of host names for all registries, instead of DNS.
     pub resolve: BTreeMap<String, SocketAddr>,
-    /// The highest rate that a client may state, unless it is the default.
+    /// The highest rate that a client may state; `None` is the default.
     pub fixed_rate_limit: Option<String>,
-    /// Whether a tag may be answered with what it named before.
+    /// Whether a tag's previous manifest may be served when the registry fails.
     pub stale: bool,
-    /// What is logged, unless it is the default.
+    /// The log filter; `None` is the default.
     pub log: Option<String>,
 }
 
-/// One registry on the server's list.
+/// A registry on the server's list.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     /// The URL of its API.
     pub api: String,
-    /// The certificate authority to trust for it.
+    /// The certificate authority that the server trusts for it.
     pub ca: PathBuf,
-    /// Where the names of its hosts lead, instead of DNS.
+    /// The addresses of its hosts, instead of DNS.
     pub resolve: BTreeMap<String, SocketAddr>,
 }
 
-/// A running `docxy-server`. Its state outlives a restart, and is deleted with it.
+/// A running `docxy-server`. Its state survives a restart, and is deleted when this is dropped.
 #[derive(Debug)]
 pub struct Server {
-    // Before the folder: it writes there until it has ended.
+    // Dropped before the folder, to which it writes until it has ended.
     process: Process,
     address: SocketAddr,
     program: Program,
@@ -73,12 +73,12 @@ pub struct Client {
 }
 
 impl Server {
-    /// Starts one in `namespace` that listens on `ip`, at a port that the kernel picks.
+    /// Starts a server in `namespace` that listens on `ip`, at a port that the kernel picks.
     pub fn start(namespace: Option<&Namespace>, ip: IpAddr, config: &ServerConfig) -> Result<Self> {
         Self::start_as(&Launch::default(), namespace, ip, config)
     }
 
-    /// The same in another way than the usual one.
+    /// The same with these launch settings.
     pub fn start_as(
         launch: &Launch,
         namespace: Option<&Namespace>,
@@ -112,12 +112,12 @@ impl Server {
         Ok(Self { process, address, program })
     }
 
-    /// Its config file, which it reads again at `SIGHUP`.
+    /// Its config file, which it reloads at `SIGHUP`.
     pub fn config_file(&self) -> PathBuf {
         self.program.path("server.toml")
     }
 
-    /// Writes another config and has it read.
+    /// Writes another config, and makes the server reload it.
     pub fn reload(&mut self, config: &ServerConfig) -> Result<()> {
         self.reload_text(&config.to_toml()?)
     }
@@ -133,7 +133,7 @@ impl Server {
         self.address
     }
 
-    /// `docxy-server invite NAME`: the link, which must let its holder in at once.
+    /// `docxy-server invite NAME`. Returns the link, which works at once.
     pub fn invite(&self, name: &str) -> Result<String> {
         let public = self.address.to_string();
         Ok(self.command(&["invite", name, "--public", &public])?.trim().to_owned())
@@ -144,7 +144,7 @@ impl Server {
         self.command(&["revoke", name]).map(drop)
     }
 
-    /// `docxy-server ARGUMENTS --state …`, run to its end: what it printed.
+    /// Runs `docxy-server ARGUMENTS --state …`. Returns its stdout.
     pub fn command(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.program.command();
         command.args(arguments).arg("--state").arg(self.state());
@@ -156,25 +156,25 @@ impl Server {
         self.program.path("state")
     }
 
-    /// SIGTERM, and how it ended.
+    /// Stops it by SIGTERM. Returns its exit status.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.process.stop()
     }
 
-    /// Starts it again after it has ended: same state, same port.
+    /// Starts it again after its end, with the same state and port.
     pub fn start_again(&mut self) -> Result<()> {
         (self.process, self.address) = run_server(&self.program, self.address, &Launch::default())?;
         Ok(())
     }
 
-    /// The process: its log, its memory, signals for it.
+    /// The process, for its memory and for signals.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 }
 
 impl Client {
-    /// Starts one in `namespace` with this link, listening on 127.0.0.1 at a port that the kernel picks.
+    /// Starts a client in `namespace` with this link. It listens on 127.0.0.1 at a port that the kernel picks.
     pub fn start(namespace: Option<&Namespace>, link: &str) -> Result<Self> {
         Self::start_with(namespace, link, &[])
     }
@@ -184,7 +184,7 @@ impl Client {
         Self::start_as(&Launch::with(arguments), namespace, link)
     }
 
-    /// The same in another way than the usual one.
+    /// The same with these launch settings.
     pub fn start_as(launch: &Launch, namespace: Option<&Namespace>, link: &str) -> Result<Self> {
         let program = Program::new("docxy-client", namespace)?;
         let link_file = program.path("link");
@@ -195,34 +195,34 @@ impl Client {
         Ok(Self { process, address, program })
     }
 
-    /// Its file of links, which it reads again at `SIGHUP`.
+    /// Its file of links, which it reloads at `SIGHUP`.
     pub fn link_file(&self) -> PathBuf {
         self.program.path("link")
     }
 
-    /// Where engines find it: `127.0.0.1:PORT`.
+    /// The address for engines: `127.0.0.1:PORT`.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The same as a URL, as dockerd and containerd want their mirrors.
+    /// The same as a URL, for the mirror settings of dockerd and containerd.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// `docxy-client ARGUMENTS --link-file …` beside the running one, to its end: what it printed.
+    /// Runs `docxy-client ARGUMENTS --link-file …` beside the running client. Returns its stdout.
     pub fn command(&self, arguments: &[&str], timeout: Duration) -> Result<String> {
         let mut command = self.program.command();
         command.args(arguments).arg("--link-file").arg(self.program.path("link"));
         run(command, timeout)?.succeeded()
     }
 
-    /// SIGTERM, and how it ended.
+    /// Stops it by SIGTERM. Returns its exit status.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.process.stop()
     }
 
-    /// Starts it again after it has ended, with the same link and cache.
+    /// Starts it again after its end, with the same link and cache.
     pub fn start_again(&mut self) -> Result<()> {
         let mut command = self.program.command();
         command.args(["run", "--listen", &self.address.to_string(), "--link-file"]);
@@ -231,12 +231,12 @@ impl Client {
         Ok(())
     }
 
-    /// Where it keeps what it may lose.
+    /// Its cache folder.
     pub fn cache(&self) -> PathBuf {
         self.program.path("cache")
     }
 
-    /// The process: its log, its memory, signals for it.
+    /// The process, for its memory and for signals.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -268,7 +268,7 @@ impl ServerConfig {
     }
 }
 
-/// Host names and where they lead, as lines of a table of the config file.
+/// Host names and their addresses, as lines of a table in the config file.
 pub fn resolve_table(hosts: &BTreeMap<String, SocketAddr>) -> String {
     hosts.iter().map(|(host, address)| format!("{host:?} = \"{address}\"\n")).collect()
 }
@@ -279,12 +279,12 @@ fn run_server(program: &Program, listen: SocketAddr, launch: &Launch) -> Result<
     command.arg("--state").arg(program.path("state"));
     command.arg("--config").arg(program.path("server.toml"));
     command.arg("--status-file").arg(program.path(STATUS_FILE));
-    // The port is for `invite` to tell: it is known only once this listens.
+    // `invite` adds the port, which is known only once the server listens.
     command.args(["--public", &listen.ip().to_string()]);
     program.run(command, launch)
 }
 
-/// One of the two programs, its place and its files.
+/// One of the two programs, with its namespace and its files.
 #[derive(Debug)]
 struct Program {
     name: &'static str,
@@ -302,7 +302,7 @@ impl Program {
         self.folder.path().join(file)
     }
 
-    /// With nothing of the developer's environment but how much to log.
+    /// A command without the developer's environment, except for the log level.
     fn command(&self) -> Command {
         let mut command = command_in(self.namespace.as_ref(), &self.binary);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.folder.path());
@@ -313,10 +313,10 @@ impl Program {
         command
     }
 
-    /// Runs `command`, which must be one that takes `--ready-file`, until it listens.
+    /// Starts `command`, which must accept `--ready-file`, and waits until it listens.
     fn run(&self, mut command: Command, launch: &Launch) -> Result<(Process, SocketAddr)> {
         let ready = self.path("ready");
-        // An earlier run's would be taken for this one's.
+        // A file of an earlier run would be mistaken for this run's.
         if ready.exists() {
             fs::remove_file(&ready)?;
         }
@@ -328,7 +328,7 @@ impl Program {
     }
 }
 
-/// The first address in a ready file, or `None` while there is no such file. It appears at once, whole.
+/// The first address in a ready file, or `None` while there is no such file. It appears as a whole.
 fn first_address(ready: &Path) -> Result<Option<SocketAddr>> {
     if !ready.exists() {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! Child processes of the tests: started with their output in a file, watched by what they really do (a line logged,
-//! a socket bound, a file written), and ended with the test, passed or failed.
+//! Child processes of the tests: their output is in a file, a test waits for what they do (a socket bound, a file
+//! written), and they end with the test, passed or failed.
 //! Must never signal a process that it did not start, nor wait without a deadline.
 
 mod binary;
@@ -26,16 +26,16 @@ pub use owner::{is_abandoned, unique_name};
 pub use procfs::{Memory, processor_seconds};
 pub use scratch::scratch;
 
-/// How long a process may take to come up, or to log what a test waits for.
+/// How long a process may take for what a test waits for, such as to listen.
 pub const PROCESS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a process may take to end after SIGTERM before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a condition is looked at again while waiting for it.
-const POLL: Duration = Duration::from_millis(10);
+/// The time between two checks of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A process that runs beside the test and ends with it.
+/// A process that ends with the test.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -49,7 +49,7 @@ impl Process {
         Self::spawn_with(name, command, log_dir, None)
     }
 
-    /// The same with other streams (stdin, stdout, stderr), if any are given: then there is no log to read.
+    /// The same with these streams (stdin, stdout, stderr), if any are given: then there is no log.
     pub fn spawn_with(
         name: &str,
         mut command: Command,
@@ -85,7 +85,7 @@ impl Process {
         fs::metadata(&self.log).map_or(0, |log| log.len())
     }
 
-    /// Its memory now, and at its highest.
+    /// Its current and peak memory.
     pub fn memory(&self) -> Result<Memory> {
         procfs::memory(self.pid())
     }
@@ -95,32 +95,32 @@ impl Process {
         processor_seconds(self.pid())
     }
 
-    /// How many descriptors it has open.
+    /// The number of its open descriptors.
     pub fn descriptors(&self) -> Result<usize> {
         procfs::descriptors(self.pid())
     }
 
-    /// How many of them are connections by TCP.
+    /// The number of its TCP connections.
     pub fn connections(&self) -> Result<usize> {
         procfs::connections(self.pid())
     }
 
-    /// How many threads it has.
+    /// The number of its threads.
     pub fn threads(&self) -> Result<usize> {
         procfs::threads(self.pid())
     }
 
-    /// The addresses on which it listens by TCP, in whatever network namespace it runs.
+    /// The addresses on which it listens by TCP, in its network namespace.
     pub fn listening(&self) -> Result<Vec<SocketAddr>> {
         procfs::listening(self.pid())
     }
 
-    /// Waits until it listens by TCP and returns the first such address: ports need not be fixed to be known.
+    /// Waits until it listens by TCP. Returns the first address, so ports need not be fixed.
     pub fn wait_until_listening(&mut self) -> Result<SocketAddr> {
         self.wait_for("listen", PROCESS_TIMEOUT, |process| Ok(process.listening()?.first().copied()))
     }
 
-    /// Waits until `probe` finds something. Fails, with the end of the log, when the process ends or time is up.
+    /// Waits until `probe` returns something. Fails with the end of the log if the process ends, or at the timeout.
     pub fn wait_for<T>(
         &mut self,
         what: &str,
@@ -129,7 +129,7 @@ impl Process {
     ) -> Result<T> {
         let deadline = Instant::now() + timeout;
         loop {
-            // Before the probe, so that the last words of a process that ends are still seen.
+            // Before the probe, so that the probe still sees all that an ended process did.
             let ended = self.child.try_wait()?;
             if let Some(found) = probe(self)? {
                 return Ok(found);
@@ -140,37 +140,37 @@ impl Process {
             if Instant::now() > deadline {
                 bail!("{} did not {what} within {timeout:?}\n{}", self.name, self.log_tail());
             }
-            thread::sleep(POLL);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
     /// Sends a signal by its name (`TERM`, `STOP`, …), unless the process has ended.
     pub fn signal(&mut self, signal: &str) -> Result<()> {
-        // An ended child that has been waited for may have given its id to a stranger.
+        // After the child's end another process may have its id.
         if self.child.try_wait()?.is_none() {
-            // The shell's own `kill`: a signal needs neither unsafe code nor a package that a bare Debian lacks.
+            // The shell's `kill`, which needs no unsafe code and no package that a minimal Debian lacks.
             let kill = ["-c", r#"kill -s "$0" "$1""#, signal, &self.pid().to_string()];
             Command::new("sh").args(kill).stderr(Stdio::null()).status()?;
         }
         Ok(())
     }
 
-    /// Waits until it ends of itself.
+    /// Waits until it ends by itself.
     pub fn wait_until_ended(&mut self, timeout: Duration) -> Result<ExitStatus> {
         wait(&mut self.child, timeout)?
             .with_context(|| format!("{} still runs after {timeout:?}\n{}", self.name, self.log_tail()))
     }
 
-    /// Asks it to end, and kills it if it does not within five seconds.
+    /// Sends SIGTERM, and kills it if it does not end within five seconds.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.signal("TERM")?;
-        match wait(&mut self.child, GRACE)? {
+        match wait(&mut self.child, STOP_TIMEOUT)? {
             Some(status) => Ok(status),
             None => self.kill(),
         }
     }
 
-    /// Kills it on the spot, as a crash would.
+    /// Kills it at once, like a crash.
     pub fn kill(&mut self) -> Result<ExitStatus> {
         self.child.kill()?;
         Ok(self.child.wait()?)
@@ -187,10 +187,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Past the point where a failure could be told to anyone: the test's own outcome matters more.
+        // A failure cannot be returned here, and the test's own outcome matters more.
         let _ = self.stop();
         if thread::panicking() {
-            // Written to the stream itself: the harness captures what the macros print, and this must be seen.
+            // Written to the stream itself: the test runner captures the macros' output, and this must be shown.
             let _ = writeln!(std::io::stderr(), "{}", self.log_tail());
         }
     }
@@ -201,7 +201,7 @@ fn wait(child: &mut Child, timeout: Duration) -> Result<Option<ExitStatus>> {
     let deadline = Instant::now() + timeout;
     loop {
         match child.try_wait()? {
-            None if Instant::now() < deadline => thread::sleep(POLL),
+            None if Instant::now() < deadline => thread::sleep(POLL_INTERVAL),
             status => return Ok(status),
         }
     }

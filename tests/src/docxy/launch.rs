@@ -1,6 +1,6 @@
-//! How one of the programs is started where the usual way won't do: under another command, with further arguments, and
-//! with stdout and stderr that lead somewhere else than to the log file.
-//! Must leave the program's process id as it is: whatever it runs under has to exec it.
+//! Special launch settings of a program: under another command, with further arguments, or with stdout and stderr that
+//! are not the log file.
+//! Must never change the program's process id: the command that it runs under must exec it.
 
 use std::{
     fs::File,
@@ -9,16 +9,16 @@ use std::{
 
 use anyhow::Result;
 
-/// How to start a program. The default is the usual way.
+/// Launch settings. The default has none.
 #[derive(Debug, Default)]
 pub struct Launch {
-    /// A command that execs the one that follows it, such as `setsid --ctty`.
+    /// A command that execs its arguments, such as `setsid --ctty`.
     pub under: Vec<String>,
-    /// Arguments behind those that every test has.
+    /// Arguments after those of every test.
     pub arguments: Vec<String>,
-    /// Where stdout and stderr lead; `None` is the log file.
+    /// The file for stdout and stderr; `None` is the log file.
     pub output: Option<File>,
-    /// Where stdin comes from; `None` is nothing at all.
+    /// The file for stdin; `None` is an empty one.
     pub input: Option<File>,
 }
 
@@ -33,23 +33,23 @@ impl Launch {
         Self { under: owned(under), ..Self::default() }
     }
 
-    /// With stdout and stderr to this file, or to what it stands for.
+    /// With stdout and stderr to this file, pipe or terminal.
     pub fn to(output: File) -> Self {
         Self { output: Some(output), ..Self::default() }
     }
 
-    /// With both of them closed.
+    /// With stdout and stderr closed.
     pub fn closed() -> Self {
         Self::under(&["sh", "-c", r#"exec "$0" "$@" >&- 2>&-"#])
     }
 
-    /// With a log filter from the command line.
+    /// Adds a log filter on the command line.
     pub fn logging(mut self, filter: &str) -> Self {
         self.arguments.extend(owned(&["--log", filter]));
         self
     }
 
-    /// The command that does so.
+    /// `command` with these settings.
     pub(super) fn apply(&self, command: Command) -> Command {
         let Some((program, rest)) = self.under.split_first() else { return with_arguments(command, self) };
         let mut outer = Command::new(program);
@@ -58,7 +58,7 @@ impl Launch {
         with_arguments(outer, self)
     }
 
-    /// Stdin, stdout and stderr, if they are not the usual ones.
+    /// Stdin, stdout and stderr, if they are not the default.
     pub(super) fn streams(&self) -> Result<Option<[Stdio; 3]>> {
         let Some(output) = &self.output else { return Ok(None) };
         let input = self.input.as_ref().map(File::try_clone).transpose()?;

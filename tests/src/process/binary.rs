@@ -1,5 +1,5 @@
 //! Finds the project's own programs where cargo put them.
-//! Must never build anything nor look into PATH: a test runs what was built with it.
+//! Must never build anything nor search PATH: a test runs the programs that were built with it.
 
 use std::{
     env,

@@ -1,5 +1,5 @@
-//! Commands that run to their end, with what they said.
-//! Must never let one run past its deadline: an engine that cannot reach its origin may wait for minutes.
+//! Commands that run to their end, with their output.
+//! Must never let a command run past its timeout: an engine that cannot reach its origin may wait for minutes.
 
 use std::{
     fs::File,
@@ -12,22 +12,22 @@ use anyhow::{Context, Result, bail};
 
 use super::wait;
 
-/// What a command that ran to its end left behind.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Finished {
-    /// How it was called, for messages.
+    /// The command line, for messages.
     pub command: String,
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// What it wrote to stdout.
+    /// Its stdout.
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// Its stderr.
     pub stderr: String,
 }
 
 /// Runs `command` to its end; past `timeout` it is killed, which is an error.
 pub fn run(mut command: Command, timeout: Duration) -> Result<Finished> {
-    // Files, not pipes: nothing has to be drained while waiting.
+    // Files, not pipes: they need no reader.
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     let shown = format!("{command:?}");
@@ -49,7 +49,7 @@ impl Finished {
         Ok(self.stdout)
     }
 
-    /// What it complained about, if it failed.
+    /// Its stderr, if it failed.
     pub fn refused(self) -> Result<String> {
         if self.status.success() {
             bail!("{} was to fail, but succeeded\n{}{}", self.command, self.stdout, self.stderr);

@@ -1,5 +1,5 @@
-//! What the kernel tells about a running process: its memory, descriptors, threads and listening sockets.
-//! Must never need to enter the process's network namespace: `/proc/PID/net` already is that namespace's view.
+//! The memory, descriptors, threads and sockets of a running process, from `/proc`.
+//! Must never enter the process's network namespace: `/proc/PID/net` already shows that namespace.
 
 use std::{
     collections::BTreeSet,
@@ -14,9 +14,9 @@ use rustix::param::clock_ticks_per_second;
 /// Resident memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Now.
+    /// The current value.
     pub now: u64,
-    /// At its highest since the process started.
+    /// The peak since the process started.
     pub peak: u64,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn listening(pid: u32) -> Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-/// How many connections by TCP the process itself has that neither end has closed.
+/// The number of the process's own TCP connections that neither end has closed.
 pub(super) fn connections(pid: u32) -> Result<usize> {
     Ok(tcp(pid)?.iter().filter(|socket| socket.state == State::Established).count())
 }
@@ -97,7 +97,7 @@ struct Tcp {
 enum State {
     Listens,
     Established,
-    /// On its way up or down.
+    /// A connection that is being opened or closed.
     Other,
 }
 
@@ -107,7 +107,7 @@ fn tcp(pid: u32) -> Result<Vec<Tcp>> {
     // A kernel without IPv6 has no tcp6.
     let table = |name| fs::read_to_string(folder(pid).join(name)).unwrap_or_default();
     let tables = ["net/tcp", "net/tcp6"].map(table).concat();
-    // A table's own head is no such line.
+    // The table's header is not such a line.
     Ok(tables.lines().filter_map(tcp_line).filter(|socket| own.contains(&socket.inode)).collect())
 }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_seen_to_listen_on_what_it_bound() {
+    fn listening_sockets_are_found() {
         let loopbacks = ["127.0.0.1:0", "[::1]:0"];
         // A machine may have no IPv6.
         let bound: Vec<_> = loopbacks.iter().filter_map(|address| TcpListener::bind(address).ok()).collect();
@@ -166,26 +166,26 @@ mod tests {
     }
 
     #[test]
-    fn a_process_has_the_connections_that_it_opened() {
+    fn connections_are_counted() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let _ends: Vec<_> = (0..50)
             .map(|_| {
                 (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), listener.accept().unwrap())
             })
             .collect();
-        // Other tests have theirs meanwhile.
+        // Other tests have connections, too.
         assert!(connections(process::id()).unwrap() >= 100);
     }
 
     #[test]
-    fn a_process_has_threads_and_what_it_opened() {
+    fn descriptors_and_threads_are_counted() {
         let _files: Vec<_> = (0..100).map(|_| fs::File::open("/dev/null").unwrap()).collect();
         assert!(descriptors(process::id()).unwrap() > 100);
         assert!(threads(process::id()).unwrap() >= 1);
     }
 
     #[test]
-    fn a_process_has_memory() {
+    fn memory_is_read() {
         let memory = memory(process::id()).unwrap();
         assert!(memory.now > 100_000 && memory.peak >= memory.now, "{memory:?}");
     }

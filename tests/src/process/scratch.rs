@@ -1,5 +1,5 @@
 //! Temporary folders for what tests write: configs, states, logs, the storage of engines.
-//! Must never outlive the test: deleted on drop, and what a killed test left is swept by the next one.
+//! Must never survive the test: they are deleted on drop, and the next test deletes those of a killed one.
 
 use std::{env, fs, io, sync::Once};
 
@@ -17,7 +17,7 @@ pub fn scratch() -> io::Result<TempDir> {
 fn sweep() {
     for entry in fs::read_dir(env::temp_dir()).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(is_abandoned) {
-            // Another test may be deleting it right now.
+            // Another test may delete it at the same time.
             let _ = fs::remove_dir_all(entry.path());
         }
     }

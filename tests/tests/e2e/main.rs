@@ -1,6 +1,7 @@
-//! The traps that real engines, registries and people set: one test each, named after what a user would see.
-//! A real client and a real server run as processes on loopback, behind them Docker Hub's stand-in. Needs no root.
-//! Must never depend on a fixed port, on another test, or on how long something happens to take.
+//! The end-to-end suite: one test for each situation that a user can meet, named by what the user sees.
+//! A real client and a real server run as processes on loopback, with Docker Hub's stand-in as the registry. Needs no
+//! root.
+//! Must never depend on a fixed port, on another test, on a log text, or on an accidental duration.
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 

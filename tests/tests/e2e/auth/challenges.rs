@@ -1,4 +1,5 @@
-//! The 401 that all further authentication of an engine starts from.
+//! The 401 with which the authentication of every engine starts.
+//! Must never depend on what a registry names as its realm: engines are always sent to the client.
 
 use docxy_tests::hub::Site;
 use http::{Method, StatusCode};
@@ -82,7 +83,7 @@ async fn docker_login_succeeds() {
 async fn the_registry_sees_its_own_host_name() {
     let testbed = Testbed::new().await;
     let headers = [
-        // Without it the client would response by itself.
+        // Without it the client would answer by itself.
         ("authorization", "Bearer nonsense"),
         ("cookie", "a=b"),
         ("x-forwarded-for", "10.0.0.1"),

@@ -1,4 +1,4 @@
-//! Who may use the server: invited, known, revoked, and what each has used.
+//! Clients are invited, authenticated and revoked, and their usage is listed.
 
 use std::time::{Duration, Instant};
 
@@ -18,23 +18,23 @@ use crate::support::{
     testbed::{Testbed, client, count, invite, wait_for_count},
 };
 
-/// The contract: a revocation ends open connections within two seconds.
-const REVOKED_WITHIN: Duration = Duration::from_secs(2);
+/// A revocation closes open connections within two seconds.
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What counts as "at once" on a busy machine.
-const AT_ONCE: Duration = Duration::from_secs(3);
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a client without a tunnel responses, which must be at once.
+/// The error of a client without a tunnel, which must come at once.
 async fn refusal(client: &Client) -> String {
     let started = Instant::now();
     let response = HttpClient::at(client.address()).get("/v2/", &[]).await;
-    assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+    assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
     let (status, code, message) = response.fault("tunnel");
     assert_eq!((status, code.as_str()), (503, "UNAVAILABLE"));
     message
 }
 
-/// A client with a link that doesn't get it in, once `/health` shows this state and this reason.
+/// A client whose link the server refuses, once `/health` shows this state and this reason.
 fn turned_away(link: &str, state: &str, reason: &str) -> Client {
     let has_failed = |health: &Value| {
         health["tunnel"] == state && health["reason"].as_str().is_some_and(|text| text.contains(reason))
@@ -46,7 +46,7 @@ fn turned_away(link: &str, state: &str, reason: &str) -> Client {
     })
 }
 
-/// The text between two marks.
+/// The text between two others.
 fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
     text.split_once(from).unwrap().1.split_once(to).unwrap().0
 }
@@ -62,7 +62,7 @@ async fn a_revoked_client_is_disconnected_within_two_seconds() {
     block_in_place(|| {
         testbed.server.revoke("laptop").unwrap();
         let is_refused = |health: &Value| health["tunnel"] == "refused";
-        testbed.client.wait_for_health("be refused", REVOKED_WITHIN, is_refused).unwrap();
+        testbed.client.wait_for_health("be refused", REVOCATION_TIMEOUT, is_refused).unwrap();
     });
     let received = raw.rest().await;
     assert!((received.body().len() as u64) < blob.len() && received.end == End::Fin);
@@ -122,7 +122,7 @@ async fn an_invitation_needs_no_restart() {
     }
 }
 
-/// What `docxy-server clients` says about one.
+/// The client's row in `docxy-server clients`.
 fn row(server: &Server, name: &str) -> Value {
     let listed = block_in_place(|| server.command(&["clients", "--json"])).unwrap();
     let rows: Vec<Value> = serde_json::from_str(&listed).unwrap();

@@ -1,4 +1,4 @@
-//! The operator's own account: it pays for what everybody may see, and opens nothing else.
+//! The operator's account pays for public manifests, and gives clients access to nothing else.
 
 use docxy_tests::hub::{Hub, LoggedRequest, Site};
 use http::{Method, StatusCode};
@@ -13,7 +13,7 @@ use crate::support::{
 const LATEST: &str = "/v2/library/hello/manifests/latest";
 const SECRET: &str = "/v2/operator/secret/manifests/latest";
 
-/// Whose token a request carried: nobody's at all, or anonymous, or an account's.
+/// The account of a request's token: `None` without a token, `anonymous`, or its name.
 fn payer(hub: &Hub, entry: &LoggedRequest) -> Option<String> {
     let token = entry.header("authorization")?.strip_prefix("Bearer ")?.to_owned();
     Some(hub.tokens().verify(&token).unwrap().account.unwrap_or_else(|| "anonymous".to_owned()))
@@ -45,7 +45,7 @@ async fn the_anonymous_check_has_no_condition_of_an_engine() {
     let seen: Vec<_> = seen.iter().filter(|entry| entry.path.contains("/manifests/")).collect();
     let received: Vec<_> =
         seen.iter().map(|entry| (entry.method.as_str(), entry.header("if-none-match"))).collect();
-    // The account pays for what the engine asked, once a request without the condition has shown that all may see it.
+    // An anonymous request without the condition has proved that the manifest is public. Only then the account pays.
     assert_eq!(received, [("HEAD", None), ("GET", Some(etag.as_str()))]);
 }
 
@@ -92,7 +92,7 @@ async fn public_pulls_work_with_a_wrong_operator_password() {
     let response = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
     assert_eq!(response.status, StatusCode::OK, "{response:?}");
     assert_eq!(response.header("docker-ratelimit-source"), "127.0.0.1");
-    // The operator finds out by the command that checks all this.
+    // `docxy-server check` reports it to the operator.
     let config = testbed.server.config_file().display().to_string();
     let check = ["check", "library/hello", "--config", &config];
     assert!(block_in_place(|| testbed.server.command(&check)).is_err());

@@ -1,4 +1,4 @@
-//! Nothing that opens anything may stand in a log, however much is logged, nor in an error or the process list.
+//! No secret stands in a log, at any level, nor in an error or in the process list.
 
 use std::{fs, path::Path, process::Command};
 
@@ -18,7 +18,7 @@ use crate::support::{
 
 const OPERATOR: (&str, &str) = ("operator", "open-sesame-operator");
 
-/// A server that logs all it can. The harness's own takes its level from the environment, which tests share.
+/// A server that logs at `trace`. The harness's server takes its level from the environment, which tests share.
 struct Talkative {
     process: Process,
     folder: TempDir,
@@ -55,14 +55,14 @@ impl Talkative {
     }
 }
 
-/// The log of a client whose link doesn't get it in.
+/// The log of a client whose link the server refuses.
 fn turned_away(link: &str) -> String {
     let mut client = Client::start_with(None, link, &["--log", "trace"]).unwrap();
     client.wait_for_health("be refused", PROCESS_TIMEOUT, |health| health["tunnel"] == "refused").unwrap();
     client.process().output()
 }
 
-/// What `docxy-client pull` says while it pulls.
+/// The output of `docxy-client pull`.
 fn pull(link: &str) -> String {
     let folder = scratch().unwrap();
     let file = folder.path().join("link");
@@ -78,7 +78,7 @@ fn pull(link: &str) -> String {
     pulled.stdout + &pulled.stderr
 }
 
-/// What everybody on the machine sees of a process.
+/// The command line, which every user of the machine can read.
 fn command_line(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
     String::from_utf8_lossy(&bytes).replace('\0', " ")
@@ -95,7 +95,7 @@ fn toml(config: &ServerConfig) -> String {
     toml
 }
 
-/// What must not be found, each with a name that may be shown.
+/// The secrets, each with a name for messages.
 struct Secrets(Vec<(&'static str, String)>);
 
 impl Secrets {
@@ -105,7 +105,7 @@ impl Secrets {
         self.0.push((name, secret));
     }
 
-    /// Bytes as programs print them.
+    /// Adds bytes in the forms in which programs print them.
     fn add_bytes(&mut self, name: &'static str, bytes: &[u8]) {
         let (list, hex) =
             (format!("{bytes:?}"), bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
@@ -125,7 +125,7 @@ impl Secrets {
     }
 }
 
-/// Returns the errors that the engine was shown.
+/// Uses all kinds of credentials. Returns the errors that the engine got.
 async fn use_everything(engine: &HttpClient, hub: &Hub, secrets: &mut Secrets) -> String {
     let mut errors = String::new();
     let mut refused = |response: crate::support::http_client::HttpResponse| {
@@ -137,7 +137,7 @@ async fn use_everything(engine: &HttpClient, hub: &Hub, secrets: &mut Secrets) -
     let path = format!("/auth/token?account=alice&offline_token=true&{scope}");
     let login = engine.get(&path, &[("authorization", &credential)]).await.json();
     let (token, refresh) = (login["token"].as_str().unwrap(), login["refresh_token"].as_str().unwrap());
-    // Every token of this service begins alike, the anonymous and the operator's own ones as well.
+    // All tokens of this service begin alike, also the anonymous ones and the operator's.
     secrets.add("a token", token.split('.').next().unwrap());
     secrets.add("a token's signature", token.rsplit('.').next().unwrap());
     secrets.add("an identity token", refresh);
@@ -148,7 +148,7 @@ async fn use_everything(engine: &HttpClient, hub: &Hub, secrets: &mut Secrets) -
     secrets.add("a mistyped password's credential", basic("alice", mistyped).strip_prefix("Basic ").unwrap());
     refused(engine.get(&path, &[("authorization", &basic("alice", mistyped))]).await);
     refused(engine.post(&format!("grant_type=password&username=alice&password={mistyped}&{scope}")).await);
-    // Requests that we refuse ourselves, and credentials that are in the wrong place.
+    // Requests that the client refuses, and credentials in the wrong place.
     refused(engine.post(&format!("grant_type=magic&username=alice&password={mistyped}")).await);
     refused(engine.post(&format!("grant_type=password&password={mistyped}&scope=nonsense")).await);
     refused(engine.get(&format!("/auth/token?scope=nonsense&password={mistyped}"), &[]).await);
@@ -170,7 +170,7 @@ async fn use_everything(engine: &HttpClient, hub: &Hub, secrets: &mut Secrets) -
         let response = engine.get(path, &[("authorization", bearer), ANY]).await;
         assert_eq!(response.status, 200, "{path}");
     }
-    // Errors are what is logged most of: those of a signed URL, above all.
+    // Errors are logged in most detail, and those of the CDN involve signed URLs.
     for fault in [Fault::ExpiredUrl, Fault::HangUp { site: Site::Cdn }, Fault::CutAt { byte: 50 }] {
         hub.faults().arm(Rule::once(fault));
         refused(engine.get(&layer, &[("authorization", &anonymous)]).await);

@@ -1,4 +1,4 @@
-//! A token is sent only to the registry whose token service issued it, and a token of unknown origin only to Docker Hub.
+//! A token is sent only to the registry whose token service issued it; a token of unknown origin, only to Docker Hub.
 //! Client and server check this independently, and both forget the origins when they end.
 
 use docxy_protocol::{

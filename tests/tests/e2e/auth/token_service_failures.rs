@@ -1,5 +1,5 @@
-//! A token service that refuses, limits or fails: those who waited for its response share it, and nobody who waited asks
-//! again. And one whose tokens are too long to be used.
+//! A token service that refuses, limits or fails: waiting requests share its response, and none of them retries.
+//! And a token service whose tokens are too long.
 
 use docxy_protocol::request::Operation;
 use docxy_tests::{
@@ -20,14 +20,14 @@ use crate::support::{
 
 const WAITERS: usize = 60;
 
-/// What so many engines are told who ask at once, of which each waits for the first one's fetch at `site`.
+/// The responses to concurrent requests, which all wait for the first one's fetch at `site`.
 async fn ask_together(testbed: &mut Testbed, site: Site) -> Vec<HttpResponse> {
     testbed.hub.faults().arm(Rule::once(Fault::Hold { site }));
     let bearer = testbed.engine.anonymous("library/hello").await;
     let engine = testbed.engine;
     let waiting: Vec<_> = (0..WAITERS)
         .map(|n| {
-            // Each another tag, or they would share all of the fetch.
+            // Each with another tag, or they would share the manifest's fetch too.
             let (bearer, path) = (bearer.clone(), format!("/v2/library/hello/manifests/tag-{n}"));
             tokio::spawn(async move { engine.get(&path, &[("authorization", &bearer), ANY]).await })
         })
@@ -41,7 +41,7 @@ async fn ask_together(testbed: &mut Testbed, site: Site) -> Vec<HttpResponse> {
     while engine.get("/health", &[]).await.json()["requests"] != WAITERS {
         tokio::task::yield_now().await;
     }
-    // Each has its place at the server, and so waits for the first one's fetch.
+    // Each is an exchange at the server, and so waits for the first one's fetch.
     while block_in_place(|| testbed.server.footprint()).unwrap().count("exchanges") != WAITERS as u64 {}
     testbed.hub.faults().release();
     join_all(waiting).await.into_iter().map(Result::unwrap).collect()
@@ -61,7 +61,7 @@ async fn sixty_waiting_pulls_share_one_token_refusal() {
         assert_eq!(responses.len(), WAITERS);
         for response in &responses {
             assert_eq!(response.status, seen, "{status}: {response:?}");
-            // It is the token service's word, and an engine acts upon it.
+            // Engines obey the token service's Retry-After.
             assert_eq!(response.header("retry-after"), if seen == 429 { "7" } else { "" }, "{status}");
         }
         assert_eq!(asked(&testbed, Site::Auth), 1, "{status}");
@@ -95,7 +95,7 @@ async fn a_wrong_operator_password_is_tried_once() {
     assert_eq!(testbed.hub.request_log().count(tried), 1);
 }
 
-/// A registry whose tokens have so many bytes, under this name.
+/// A registry of this name whose tokens have this length.
 async fn with_tokens(
     length: usize,
     name: &'static str,
@@ -120,14 +120,14 @@ async fn with_tokens(
     ScriptedRegistry::serving("", change, response).await
 }
 
-const MOST: usize = 16 * 1024;
+const TOKEN_MAX: usize = 16 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_oversize_token_is_neither_used_nor_cached() {
     for (length, name, seen) in [
-        (MOST, "token", 200),
-        (MOST + 1, "token", 502),
-        (MOST + 1, "access_token", 502),
+        (TOKEN_MAX, "token", 200),
+        (TOKEN_MAX + 1, "token", 502),
+        (TOKEN_MAX + 1, "access_token", 502),
         (240_000, "token", 502),
         (1 << 20, "token", 502),
     ] {
@@ -146,16 +146,16 @@ async fn an_oversize_token_is_neither_used_nor_cached() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_with_a_password_gets_no_oversize_token() {
-    // Docker Hub's place is taken by that registry, since passwords go to no other.
+    // That registry takes Docker Hub's name, since passwords are sent to no other registry.
     let instead = |config: &mut ServerConfig| {
         let odd = config.registries[NAME].clone();
         config.registries.insert("docker.io".to_owned(), odd);
     };
     let path = "/auth/token?account=alice&service=s&scope=repository:alice/private:pull";
     for (length, name, seen) in [
-        (MOST, "token", 200),
-        (MOST + 1, "access_token", 502),
-        (MOST + 1, "refresh_token", 502),
+        (TOKEN_MAX, "token", 200),
+        (TOKEN_MAX + 1, "access_token", 502),
+        (TOKEN_MAX + 1, "refresh_token", 502),
         (240_000, "token", 502),
     ] {
         let odd = with_tokens(length, name, instead).await;

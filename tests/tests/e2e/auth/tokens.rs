@@ -1,4 +1,4 @@
-//! `/auth/token`, and what its tokens open.
+//! `/auth/token`: which tokens it gives, and what they open.
 
 use std::time::{Duration, Instant};
 
@@ -196,7 +196,7 @@ async fn a_failed_token_service_is_502_for_an_anonymous_pull() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_upstream_is_named_within_15_seconds() {
     let testbed = Testbed::new().await;
-    // So that the server knows the token service.
+    // The server must know the token service.
     testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     for site in [Site::Auth, Site::Registry] {
         testbed.hub.faults().arm(Rule::always(Fault::Hold { site }));

@@ -1,4 +1,4 @@
-//! Whoever finds the server's port and isn't invited: hung up on, and a burden to nobody.
+//! Peers without a valid link: the server closes their connections, and they cost others nothing.
 
 use std::{
     net::UdpSocket,
@@ -44,7 +44,7 @@ async fn no_request_starts_before_the_hello() {
     let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
     let connection = dial(&testbed, &link).await;
     let (_silent, _) = connection.open_bi().await.unwrap();
-    // A request that comes before the Hello has been accepted must not be begun.
+    // The server must not start a request before it has accepted the Hello.
     send_stream(&connection, &ping()).await;
     assert_eq!(close_code(&connection).await, Some(CloseCode::HelloTimeout));
     assert!(testbed.hub.request_log().snapshot().is_empty());
@@ -82,7 +82,7 @@ async fn data_without_a_hello_costs_little_memory() {
         pushing.spawn(async move {
             let mut sent = 0;
             let mut streams = Vec::new();
-            // The first stream stays silent, so that nothing is decided yet; the others push.
+            // The first stream stays silent, so the Hello is still missing. The others send data.
             streams.push(connection.open_bi().await.unwrap());
             for _ in 0..100 {
                 let Ok(Ok(mut stream)) = timeout(Duration::from_secs(1), connection.open_bi()).await else {
@@ -143,7 +143,7 @@ async fn many_connections_make_the_server_send_retry() {
     }
     let initial = first_datagram(&link).await;
     assert_eq!(reply_to(&initial, server)[0] & 0xf0, RETRY, "{} connections", strangers.len());
-    // Who can prove it gets in.
+    // A client that proves its address is accepted.
     let connection = dial(&testbed, &link).await;
     let _control = send_hello(&connection, &link).await;
     let receive = send_stream(&connection, &ping()).await;
@@ -172,7 +172,7 @@ async fn a_datagram_that_is_not_quic_gets_no_reply() {
     let testbed = Testbed::new().await;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
-    // What scanners send: DNS, NTP, SNMP, SIP, STUN, DTLS, WireGuard, OpenVPN, IKE, HTTP, and padding.
+    // Datagrams of scanners: DNS, NTP, SNMP, SIP, STUN, DTLS, WireGuard, OpenVPN, IKE, HTTP, and padding.
     let dns = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x01\0\x01";
     let stun = b"\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl";
     let dtls = b"\x16\xfe\xff\0\0\0\0\0\0\0\0\0\x10\x01\0\0\x04\0\0\0\0\0\0\0\x04abcd";
@@ -196,7 +196,7 @@ async fn a_datagram_that_is_not_quic_gets_no_reply() {
     ] {
         socket.send_to(probe, testbed.server.address()).unwrap();
     }
-    // The server has taken them off its socket by the time it has answered this, which came later.
+    // This request came later, so the server has read all datagrams before its response.
     assert_others_are_served(&testbed).await;
     let mut reply = [0; 2000];
     let silence = socket.recv(&mut reply);

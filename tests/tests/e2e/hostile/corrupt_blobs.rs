@@ -1,4 +1,4 @@
-//! Blobs that aren't what their digest says.
+//! Blobs whose content does not match their digest.
 
 use docxy_tests::hub::{Fault, Rule};
 use http::StatusCode;

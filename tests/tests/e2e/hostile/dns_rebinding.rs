@@ -1,4 +1,4 @@
-//! Whom a request believes to be talking to: web pages reach localhost by DNS rebinding.
+//! Web pages can send requests to localhost, and by DNS rebinding read the responses: the client refuses them.
 
 use docxy_tests::hub::Site;
 use http::Method;
@@ -120,7 +120,7 @@ async fn requests_from_web_pages_are_refused() {
     assert!(testbed.hub.request_log().snapshot().is_empty(), "nothing was asked upstream");
 
     for (path, headers, status) in [
-        // Typed into the address bar, and from a page of our own.
+        // Typed into the address bar, and from a page of the client itself.
         ("/health", &[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")][..], 200),
         ("/health", &[("sec-fetch-site", "same-origin"), ("origin", &ours)], 200),
         ("/v2/", &[("sec-fetch-site", "none")], 401),
@@ -128,7 +128,7 @@ async fn requests_from_web_pages_are_refused() {
     ] {
         assert_eq!(testbed.engine.get(path, headers).await.status, status, "{path} {headers:?}");
     }
-    // Nor is anything offered to a page that asks without saying that it is one.
+    // No response allows other origins, also where the request does not reveal that a page sent it.
     let response = testbed.engine.request(Method::OPTIONS, "/v2/", &[]).await;
     assert_eq!(response.fault("request").0, 405);
 }

@@ -1,4 +1,4 @@
-//! Handshakes that never end: whoever opens thousands of them keeps no client out, and they are closed in time.
+//! Thousands of handshakes that never end: they block no client, and the server closes them in time.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -26,10 +26,10 @@ use crate::support::{
     testbed::{Testbed, client, invite},
 };
 
-/// As many as kept everybody out once.
+/// An earlier version accepted no client beside so many.
 const ATTACK: usize = 4200;
 
-/// Connections from one address whose clients see nothing of the server but its Retry packets: they prove their
+/// Half-open connections from one address. Their clients see only the server's Retry packets: they prove their
 /// address, and then repeat their first packet, which renews the idle timer.
 struct HalfOpen {
     endpoint: Endpoint,
@@ -53,7 +53,7 @@ impl HalfOpen {
         Self { endpoint, front: address, retries, connecting: Vec::new(), relay }
     }
 
-    /// Opens so many more, and waits until the server knows the address of all but those that it accepts unproven.
+    /// Opens this number of connections, and waits until all have proved their addresses, except those that need not.
     async fn open(&mut self, link: &Link, count: usize) {
         let mut config = ClientConfig::new(Arc::new(tls::client(link.pin, false).unwrap()));
         config.transport_config(Arc::new(transport::client(&Handle::default())));
@@ -107,7 +107,7 @@ async fn thousands_of_half_open_handshakes_block_no_client() {
     assert_others_are_served(&testbed).await;
     let before = testbed.server.process().memory().unwrap().now;
     let server = testbed.server.address();
-    // From the network that clients come from, and from another one.
+    // From the clients' network, and from another one.
     let mut near = HalfOpen::from([127, 0, 0, 2], server).await;
     let mut far = HalfOpen::from([127, 0, 9, 9], server).await;
     for _ in 0..7 {
@@ -135,8 +135,8 @@ async fn a_half_open_handshake_is_closed_at_its_deadline() {
     let mut half_open = HalfOpen::from([127, 0, 0, 2], server).await;
     half_open.open(&link, UNAUTHENTICATED_BEFORE_RETRY + 10).await;
     assert!(asks_for_a_retry(&link, server).await, "they are there");
-    // Their first packets are repeated meanwhile, after 0.3, 0.9, 2.1 and 4.5 s. One more, after the deadline, would
-    // open a connection anew.
+    // They repeat their first packets after 0.3, 0.9, 2.1 and 4.5 s. One more repetition, after the deadline, would
+    // open a new connection.
     tokio::time::sleep_until((opened + AUTHENTICATION_TIMEOUT * 3 / 4).into()).await;
     half_open.relay.shutdown().await;
     assert!(asks_for_a_retry(&link, server).await, "they are still there");
@@ -159,7 +159,7 @@ async fn shutdown_does_not_wait_for_handshakes() {
     assert!(ended.unwrap().success());
 }
 
-/// Whether a newcomer has to prove its address, which it must while there are many strangers.
+/// Whether the server makes a new client prove its address, as it does beside many unauthenticated connections.
 async fn asks_for_a_retry(link: &Link, server: SocketAddr) -> bool {
     reply_to(&first_datagram(link).await, server)[0] & 0xf0 == RETRY
 }

@@ -1,4 +1,4 @@
-//! Programs on the laptop that open connections and say nothing whole: a pull doesn't wait for them.
+//! Programs on the laptop that open connections and never complete a request: a pull does not wait for them.
 
 use std::{
     net::SocketAddr,
@@ -19,20 +19,20 @@ use crate::support::{
     testbed::Testbed,
 };
 
-/// More than there may be.
+/// More connections than the client allows.
 const CROWD: usize = 780;
 
-/// Less than any time-out of a connection: what a pull may take beside the crowd, on a busy machine.
+/// The longest time of a pull beside them, on a busy machine. It is shorter than any timeout of a connection.
 const SECONDS: Duration = Duration::from_secs(8);
 
-/// How often somebody says one more byte who takes their time.
+/// The interval at which slow connections send one more byte.
 const TRICKLE: Duration = Duration::from_millis(500);
 
-/// What the connections of a crowd say first.
+/// One kind of idle connections.
 struct Crowd {
     what: &'static str,
     first: String,
-    /// Whether the response to that is awaited, so that the connection is idle.
+    /// Whether it waits for the response, so that the connection is idle between two requests.
     is_answered: bool,
     /// Whether more bytes follow, one at a time.
     trickles: bool,
@@ -61,7 +61,7 @@ fn crowds(host: SocketAddr) -> Vec<Crowd> {
     ]
 }
 
-/// This test's own sockets are many as well.
+/// This test opens many sockets as well.
 fn allow_many_descriptors() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
@@ -71,7 +71,7 @@ async fn gather(crowd: &Crowd, address: SocketAddr) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for _ in 0..CROWD {
         let mut stream = timeout(REQUEST_TIMEOUT, TcpStream::connect(address)).await.unwrap().unwrap();
-        // Who has been closed by now has made room.
+        // Connections that the client has closed have made room.
         let _ = stream.write_all(crowd.first.as_bytes()).await;
         if crowd.is_answered {
             let _ = timeout(REQUEST_TIMEOUT, stream.read(&mut [0; 64])).await.unwrap();
@@ -140,7 +140,7 @@ async fn an_incomplete_form_is_400_and_closes() {
     }
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 
-    // One that comes in time is answered on a connection that stays.
+    // A complete form gets its response, and the connection stays open.
     let form = "grant_type=password&username=alice&password=wrong&service=registry.docker.io";
     let request = format!("{head}content-length: {}\r\n\r\n{form}", form.len());
     let mut raw = RawConnection::send(address, request.as_bytes()).await;

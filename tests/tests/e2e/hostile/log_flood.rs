@@ -1,4 +1,4 @@
-//! What somebody who is not authenticated can make the programs log: a bounded number of bytes, however often it is tried.
+//! Unauthenticated peers can make the programs log only a bounded number of bytes, however often they try.
 
 use std::time::{Duration, Instant};
 
@@ -17,16 +17,16 @@ use crate::support::{
     testbed::{Testbed, invite},
 };
 
-/// Requests of each kind. Each used to cost some 250 bytes, and one with a long path as much as that.
+/// Requests of each kind. In an earlier version each cost some 250 bytes, or as many as its path had.
 const REQUESTS: usize = 1000;
 
-/// Strangers of each kind.
+/// Unauthenticated connections of each kind.
 const STRANGERS: usize = 150;
 
-/// Strangers that come together.
+/// Concurrent connections.
 const AT_A_TIME: usize = 15;
 
-/// Ten lines of a kind may come together, then one each 10 s; a line is shorter than this.
+/// The bytes that may be logged: of each kind ten lines at once, then one line per 10 s.
 fn allowed(kinds: u64, since: Instant) -> u64 {
     const LONGEST_LINE: u64 = 700;
     kinds * (11 + since.elapsed().as_secs() / 10) * LONGEST_LINE
@@ -46,7 +46,7 @@ async fn refused_requests_do_not_fill_the_disk() {
         format!("DELETE /v2/library/hello/manifests/latest HTTP/1.1\r\nhost: {host}\r\n\r\n"),
         format!("{long} /v2/ HTTP/1.1\r\nhost: {host}\r\n\r\n"),
         format!("GET /v2/ HTTP/1.0\r\nhost: {host}\r\nconnection: keep-alive\r\n\r\n"),
-        // Not refused, but as cheap.
+        // Not refused, but as cheap for the sender.
         format!("GET /health HTTP/1.1\r\nhost: {host}\r\n\r\n"),
         format!("GET /v2/ HTTP/1.1\r\nhost: {host}\r\n\r\n"),
         format!("GET /auth/token HTTP/1.1\r\nhost: {host}\r\n\r\n"),
@@ -63,16 +63,16 @@ async fn refused_requests_do_not_fill_the_disk() {
     let allowed = allowed(kinds.len() as u64, started);
     println!("{} requests cost {grown} bytes of the log, of {allowed} allowed", REQUESTS * kinds.len());
     assert!(grown < allowed, "{grown} bytes for {allowed}");
-    // And it is still told that something is refused.
+    // Refusals are still logged.
     assert!(grown > 1000, "{grown}");
 }
 
-/// Sends a request again and again, on one connection as far as that is kept.
+/// Repeats a request, on one connection as long as the client keeps it.
 async fn flood(to: std::net::SocketAddr, request: &str) {
     let mut stream = TcpStream::connect(to).await.unwrap();
     let mut buffer = vec![0; 64 * 1024];
     for _ in 0..REQUESTS {
-        // One at a time: a response is much shorter than the buffer, and comes in one piece or two.
+        // One at a time: a response is much shorter than the buffer, and arrives in one or two reads.
         let written = stream.write_all(request.as_bytes()).await;
         let read = match written {
             Ok(()) => timeout(PROCESS_TIMEOUT, stream.read(&mut buffer)).await.expect("a response"),
@@ -113,7 +113,7 @@ async fn unauthenticated_connections_do_not_fill_the_disk() {
     assert!(grown < allowed && grown > 1000, "{grown} bytes for {allowed}");
 }
 
-/// How much a process has logged once it logs no more.
+/// The size of a process's log, once it no longer grows.
 fn settled(process: &mut Process) -> u64 {
     let mut last = (process.output_size(), Instant::now());
     block_in_place(|| {

@@ -1,4 +1,4 @@
-//! Answers that no registry should give and some give: HTML, bodies without an end, headers of another hop.
+//! Responses that no registry should send, and some do: HTML, bodies without an end, hop-by-hop headers.
 
 use std::{
     io::Write as _,
@@ -146,7 +146,7 @@ async fn a_truncated_layer_of_unknown_length_is_incomplete() {
 async fn a_layer_shorter_than_its_length_is_incomplete() {
     for (repository, len, most) in [("too-short", 900_000, 700_000), ("too-short-small", 9000, 7000)] {
         let asked = AtomicBool::new(false);
-        // Asked for the rest, it has never heard of it.
+        // It answers the request for the rest with 404.
         let crooked = ScriptedRegistry::new(move |path| match asked.swap(true, Ordering::Relaxed) {
             false => response(path),
             true => reply("404 Not Found", "Content-Length: 0\r\n", ""),

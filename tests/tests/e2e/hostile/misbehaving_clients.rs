@@ -1,4 +1,4 @@
-//! Clients that were invited and have gone mad, or were taken over: they hurt themselves, and nobody else.
+//! Authenticated clients with bugs or bad intentions: they harm only themselves.
 
 use std::time::{Duration, Instant};
 
@@ -21,12 +21,12 @@ use crate::support::{
 };
 
 /// What counts as "at once" on a busy machine.
-const AT_ONCE: Duration = Duration::from_secs(3);
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What all that a client of this kind does may cost the server.
-const MOST: u64 = 64 << 20;
+/// The server's peak memory beside such a client.
+const MEMORY_MAX: u64 = 64 << 20;
 
-/// One that was let in.
+/// An authenticated client.
 struct Mad {
     connection: Connection,
     _control: (SendStream, RecvStream),
@@ -40,7 +40,7 @@ impl Mad {
         Self { connection, _control: control }
     }
 
-    /// Its connection stands: one bad stream costs that stream.
+    /// Asserts that its connection still works: a bad stream costs that stream alone.
     async fn assert_still_served(&self) {
         let receive = send_stream(&self.connection, &ping()).await;
         assert!(!read_response(receive).await.unwrap().is_empty());
@@ -50,13 +50,13 @@ impl Mad {
 async fn assert_others_are_served_at_once(testbed: &Testbed) {
     let started = Instant::now();
     assert_others_are_served(testbed).await;
-    assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+    assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
 }
 
 fn assert_little_memory(testbed: &mut Testbed) {
     let peak = testbed.server.process().memory().unwrap().peak;
     println!("peak RSS of the server: {:.1} MiB", peak as f64 / f64::from(1 << 20));
-    assert!(peak < MOST, "the server took {peak} bytes");
+    assert!(peak < MEMORY_MAX, "the server took {peak} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +64,7 @@ async fn an_invalid_stream_is_reset_alone() {
     let mut testbed = Testbed::new().await;
     let mad = Mad::new(&mut testbed).await;
     let link: Link = invite(&mut testbed.server, "tablet").parse().unwrap();
-    // Among them, a second Hello.
+    // One of them is a second Hello.
     for nonsense in [&b"nonsense"[..], &[0xff; 64], &[], &[0, 0], &hello(&link)] {
         let response = read_response(send_stream(&mad.connection, nonsense).await).await;
         assert!(response.is_err(), "{response:?} for {nonsense:?}");
@@ -107,10 +107,10 @@ async fn idle_streams_time_out() {
     let mut testbed = Testbed::new().await;
     let mad = Mad::new(&mut testbed).await;
     let mut streams = Vec::new();
-    // The control stream is one of them, and some credit comes back late.
+    // The control stream is one of them, and stream credit may come late.
     for n in 0..STREAMS_PER_CLIENT_MAX - 8 {
         let (mut send, receive) = mad.connection.open_bi().await.unwrap();
-        // Half of them announce the longest head there may be, and send a byte of it.
+        // Half of them announce a head of the maximum length, and send one byte of it.
         let received = if n % 2 == 0 { &[0][..] } else { &[0, 1, 0, 0, 1] };
         send.write_all(received).await.unwrap();
         streams.push((send, receive));
@@ -157,7 +157,7 @@ async fn a_client_that_reads_nothing_delays_only_itself() {
     let (blob, _) = testbed.with_blob(1, 64 << 20);
     let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
     let mut settings = transport::client(&Handle::default());
-    // What comes must not fill the test's own memory.
+    // Received data must not fill the test's own memory.
     settings.receive_window(VarInt::from_u32(8 << 20));
     let connection = dial_with(&testbed, &link, settings).await;
     let _control = send_hello(&connection, &link).await;
@@ -179,7 +179,7 @@ async fn a_client_that_reads_nothing_delays_only_itself() {
         testbed.server.process().wait_for("request all blobs", PROCESS_TIMEOUT, |_| Ok(asked().then_some(())))
     })
     .unwrap();
-    // All of them are under way, and none can go on.
+    // All of them are in progress, and none can continue.
     for _ in 0..5 {
         assert_others_are_served_at_once(&testbed).await;
     }

@@ -1,4 +1,4 @@
-//! The operator may let a registry lead into the server's own network. No other registry's responses lead there.
+//! The operator may allow hosts in the server's own network for one registry. No other registry's responses reach them.
 
 use docxy_tests::hub::{Hub, HubConfig, Image, Names, Store};
 use futures_util::future::FutureExt as _;
@@ -23,7 +23,7 @@ async fn private() -> Hub {
     Hub::start(HubConfig { store, names, ..HubConfig::default() }).await.unwrap()
 }
 
-/// Leads to the other registry, by whatever can lead anywhere.
+/// Names the other registry's hosts wherever a response can name a host.
 fn response(visit: &RegistryRequest, realm: &str) -> Vec<u8> {
     let to = |host: &str| {
         let location = format!("Location: https://{host}/v2/owner/image/manifests/latest\r\n");
@@ -39,7 +39,7 @@ fn response(visit: &RegistryRequest, realm: &str) -> Vec<u8> {
         "to-api" => to(OTHER),
         "to-auth" => to(AUTH),
         "to-cdn" => to(BLOBS),
-        // By way of a CDN of its own.
+        // Over its own CDN.
         "by-cdn" if visit.header("host") == Some(CDN) => to(OTHER),
         "by-cdn" => {
             reply("307 Temporary Redirect", &format!("Location: https://{CDN}{}\r\n", visit.path), "")
@@ -48,7 +48,7 @@ fn response(visit: &RegistryRequest, realm: &str) -> Vec<u8> {
     }
 }
 
-/// The registry that leads to `other`'s hosts, which are pinned for its own sake and for all.
+/// The registry that names `other`'s hosts, which are pinned for that registry and for all.
 async fn evil(other: &Hub, realm: &'static str) -> ScriptedRegistry {
     let pins = other.resolve_table();
     ScriptedRegistry::serving(
@@ -99,7 +99,7 @@ async fn a_realm_does_not_reach_another_registrys_private_host() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_hide_private_addresses_from_clients() {
-    // In the registry's own table: one that shows a certificate of other names, and one where nobody listens.
+    // In the registry's own table: a host with a certificate for other names, and a host with a closed port.
     let (wrong, closed) = ("wrong.odd.example", "closed.odd.example");
     let odd = ScriptedRegistry::serving(
         "",

@@ -1,5 +1,5 @@
-//! What a server says in words reaches people: in the client's log, on `/health`, in an engine's error. A server that
-//! sends control characters, or far too much, changes neither the log's lines nor the terminal.
+//! A server's texts are shown to people: in the client's log, on `/health`, in an engine's error. Control characters
+//! and long texts change neither the log's lines nor the terminal.
 
 use docxy_protocol::{
     chunk::ChunkHeader,
@@ -22,23 +22,23 @@ use crate::support::{
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
 
-/// Ends the line, forges another, sets the terminal's title and colour, turns the text around.
+/// Ends the line, forges another one, sets the terminal's title and colour, and reverses the text.
 const EVIL: &str = "down\r\n2026-12-01T00:00:00Z  INFO forged: all is well\u{1b}]0;title\u{7}\u{1b}[31m\u{9b}2J\u{202e}\u{2028}";
 
-/// The longest text of one fault, with the words before it.
-const LONGEST: usize = 1100;
+/// The maximum length of a fault's text, including its prefix.
+const FAULT_TEXT_MAX: usize = 1100;
 
-/// The frame of a fault with this text, as a server would send it that doesn't clean its own.
+/// The frame of a fault with this text, uncleaned.
 fn fault(detail: &str) -> Vec<u8> {
     frame::encode(&(1_u32, Hop::Registry, FaultKind::Unreachable, detail)).unwrap()
 }
 
-/// The frame of a welcome with this version.
+/// The frame of a Welcome with this version.
 fn welcome(version: &str) -> Vec<u8> {
     frame::encode(&(0_u32, version)).unwrap()
 }
 
-/// A whole frame that announces and holds this many bytes, more than any frame may.
+/// A complete frame of this length, which is above the limit.
 fn oversize(bytes: usize) -> Vec<u8> {
     let mut frame = u32::try_from(bytes).unwrap().to_be_bytes().to_vec();
     frame.extend(EVIL.bytes().cycle().take(bytes));
@@ -47,7 +47,7 @@ fn oversize(bytes: usize) -> Vec<u8> {
 
 fn assert_shown(text: &str) {
     let acts = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}');
-    assert!(text.chars().count() <= LONGEST, "{} characters", text.chars().count());
+    assert!(text.chars().count() <= FAULT_TEXT_MAX, "{} characters", text.chars().count());
     assert!(!text.chars().any(acts), "{text:?}");
 }
 
@@ -57,11 +57,12 @@ fn message(response: &HttpResponse) -> String {
     message
 }
 
-/// Nothing of what was sent became a line of its own, or was acted upon.
+/// Asserts that no part of the text is a line of its own, or a control character.
 fn assert_log(scripted: &mut ScriptedServer) {
     let log = scripted.client.process().output();
     assert!(!log.contains(['\u{1b}', '\u{7}', '\r']), "a control character in the log");
-    let forged = |line: &str| line.starts_with("2026-12-01T00:00:00Z") || line.chars().count() > 4 * LONGEST;
+    let forged =
+        |line: &str| line.starts_with("2026-12-01T00:00:00Z") || line.chars().count() > 4 * FAULT_TEXT_MAX;
     assert!(!log.lines().any(forged), "a forged line in the log, or one that is too long");
 }
 
@@ -109,7 +110,7 @@ async fn close_reasons_of_clients_are_clean_and_short() {
     for (n, reason) in [EVIL.to_owned(), EVIL.repeat(400)].into_iter().enumerate() {
         let connection = dial(&testbed, &link).await;
         let _control = send_hello(&connection, &link).await;
-        // It is known by now.
+        // The response proves that the server has authenticated it.
         let receive = send_stream(&connection, &ping()).await;
         assert!(!read_response(receive).await.unwrap().is_empty());
         connection.close(VarInt::from_u32(99), reason.as_bytes());
@@ -120,7 +121,8 @@ async fn close_reasons_of_clients_are_clean_and_short() {
     }
     let log = testbed.server.process().output();
     assert!(!log.contains(['\u{1b}', '\u{7}', '\r']), "a control character in the log");
-    let forged = |line: &str| line.starts_with("2026-12-01T00:00:00Z") || line.chars().count() > 4 * LONGEST;
+    let forged =
+        |line: &str| line.starts_with("2026-12-01T00:00:00Z") || line.chars().count() > 4 * FAULT_TEXT_MAX;
     assert!(!log.lines().any(forged), "a forged line in the log, or one that is too long");
 }
 

@@ -1,4 +1,4 @@
-//! A rush of many pulls, clients and streams: nobody sees an error, and nothing of it is left behind.
+//! A burst of many pulls, clients and streams: no engine sees an error, and afterwards no resource stays in use.
 
 use std::time::{Duration, Instant};
 
@@ -19,17 +19,17 @@ use crate::support::{
 const PULLS: u64 = 60;
 const MIB: u64 = 1 << 20;
 
-/// The exchanges of a client that reads nothing, and the segments that it offers to each.
+/// The exchanges of a client that reads nothing, and the segments that it opens for each.
 const UNREAD: u32 = 40;
 const SEGMENTS: u32 = 9;
 
-/// Clients that do nothing.
+/// Idle clients.
 const IDLE: usize = 20;
 
 /// A connection, and its control stream.
 type Tunnel = (Connection, (SendStream, RecvStream));
 
-/// What an engine does for an image of one layer.
+/// Pulls an image of one layer as an engine does.
 async fn pull_an_image(engine: HttpClient, layer: &Digest) {
     let bearer = engine.anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str()), ANY];
@@ -39,7 +39,7 @@ async fn pull_an_image(engine: HttpClient, layer: &Digest) {
     assert!(blob.status == StatusCode::OK && blob.whole && Digest::of(&blob.body) == *layer);
 }
 
-/// Waits until a program holds what it held before the rush, and no more but so many tasks.
+/// Waits until a program's resources are what they were before, except for a number of spare tasks.
 fn assert_comes_to(before: &Footprint, spare: u64, what: &str, mut now: impl FnMut() -> Footprint) {
     let started = Instant::now();
     loop {
@@ -51,13 +51,13 @@ fn assert_comes_to(before: &Footprint, spare: u64, what: &str, mut now: impl FnM
         if now == *before {
             return;
         }
-        // Threads that nobody needs go after ten seconds.
+        // Unused threads end after ten seconds.
         assert!(started.elapsed() < 2 * PROCESS_TIMEOUT, "the {what} held {before:?} and holds {now:?}");
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
-/// A client of its own that is connected, and no more than that.
+/// A connected client that sends nothing.
 async fn tunnel(testbed: &mut Testbed, name: &str) -> Tunnel {
     let link: Link = invite(&mut testbed.server, name).parse().unwrap();
     let connection = dial(testbed, &link).await;
@@ -76,7 +76,7 @@ async fn a_burst_leaves_no_resource_in_use() {
     for n in 0..IDLE {
         tunnels.push(tunnel(&mut testbed, &format!("idle-{n}")).await);
     }
-    // One that asks for much and reads nothing, so that all of it is under way at once.
+    // One client requests much and reads nothing, so all of it is in progress at once.
     let busy = tunnel(&mut testbed, "busy").await;
     let (large, _) = testbed.with_blob(1000, 16 * MIB);
     let mut unread = Vec::new();
@@ -98,7 +98,7 @@ async fn a_burst_leaves_no_resource_in_use() {
         given_up.push(raw);
     }
     let layers: Vec<_> = (0..PULLS).map(|n| testbed.with_blob(2000 + n, 2 * MIB).0).collect();
-    // What was sent last may not have been read yet, and with some of those given up the server may be done.
+    // The server may not have read the last requests yet.
     let during = block_in_place(|| {
         let started = Instant::now();
         loop {
@@ -118,11 +118,11 @@ async fn a_burst_leaves_no_resource_in_use() {
 
     drop((given_up, unread, busy, tunnels));
     let Testbed { mut client, mut server, hub, .. } = testbed;
-    // The server keeps connections to it for the next pull, which Docker Hub would end, too.
+    // Otherwise the server would keep connections to it alive for the next pull.
     drop(hub);
     block_in_place(|| {
         assert_comes_to(&before.0, 0, "client", || client.footprint().unwrap());
-        // The HTTP library's, which looks after unused connections until there are none for a minute.
+        // The HTTP library's task closes unused connections, and ends a minute after the last one.
         assert_comes_to(&before.1, 1, "server", || server.footprint().unwrap());
     });
     println!("before and after: {before:?}");

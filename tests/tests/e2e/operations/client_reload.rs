@@ -1,4 +1,4 @@
-//! `SIGHUP` to a client: what changes while it serves, what of it a wrong file changes (nothing), and what goes on.
+//! `SIGHUP` to a client: which settings change while it serves. An invalid file changes nothing, and pulls continue.
 
 use std::{
     fs,
@@ -22,10 +22,10 @@ use crate::support::{
     testbed::{config, hub, invite, server, wait_until_up},
 };
 
-/// After a refusal a client asks its server again once a minute.
+/// After a refusal a client dials only once a minute.
 const SOONER_THAN_BY_ITSELF: Duration = Duration::from_secs(20);
 
-/// A client with a config file, and what is behind it.
+/// A client with a config file, its server and its registry.
 struct Configured {
     client: Client,
     server: docxy_tests::docxy::Server,
@@ -41,7 +41,7 @@ impl Configured {
         let folder = scratch().unwrap();
         let file = folder.path().join("client.toml");
         fs::write(&file, toml).unwrap();
-        // A setting in the developer's environment would win over the file.
+        // A setting in the developer's environment would take precedence over the file.
         let launch = Launch {
             arguments: vec!["--config".into(), file.to_str().unwrap().into()],
             ..Launch::under(&["env", "-u", "DOCXY_LOG"])
@@ -63,7 +63,7 @@ impl Configured {
         self.client.process().signal("HUP").unwrap();
     }
 
-    /// The same, and waits until it has been read, of which the log tells by growing.
+    /// Reloads, and waits until the client has read the file: then its log grows.
     fn reload_and_wait(&mut self, toml: &str) {
         let before = self.client.process().output_size();
         self.reload(toml);
@@ -76,7 +76,7 @@ impl Configured {
         HttpClient::at(self.client.address())
     }
 
-    /// The status of a request that names this host.
+    /// The status of a request with this `Host`.
     async fn status_for(&self, host: &str) -> StatusCode {
         self.engine().get("/v2/", &[("host", host)]).await.status
     }
@@ -189,7 +189,7 @@ async fn a_shorter_patience_applies_to_waiting_pulls() {
     transfer.read_body(1 << 20).await;
     configured.reload_and_wait("patience = 2");
     block_in_place(|| configured.server.stop()).unwrap();
-    // By the ten minutes that it began with it would hold on.
+    // With the initial ten minutes it would wait.
     let received = transfer.rest().await;
     assert!((received.body().len() as u64) < blob.len());
 }
@@ -219,11 +219,12 @@ async fn the_log_level_follows_the_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigusr1_writes_to_the_log() {
-    let mut configured = Configured::start("log = 'warn,docxy_client::report=info'").await;
+    // At this level an idle client logs nothing else.
+    let mut configured = Configured::start("log = 'info'").await;
     let before = configured.client.process().output_size();
-    let told = |process: &Process| Ok((process.output_size() > before).then_some(()));
+    let has_grown = |process: &Process| Ok((process.output_size() > before).then_some(()));
     block_in_place(|| {
         configured.client.process().signal("USR1").unwrap();
-        configured.client.process().wait_for("tell", PROCESS_TIMEOUT, told).unwrap();
+        configured.client.process().wait_for("write to its log", PROCESS_TIMEOUT, has_grown).unwrap();
     });
 }

@@ -1,4 +1,4 @@
-//! However the user has the two ends send, images come; and the operator has the last word on it.
+//! Pulls work with every congestion control, and the operator's rate limit takes precedence.
 
 use docxy_tests::docxy::{self, Server};
 use http::StatusCode;
@@ -16,8 +16,8 @@ fn capped(server: &mut Server) -> u64 {
     block_in_place(|| docxy::count(&server.status().unwrap(), "capped_rates")).unwrap()
 }
 
-/// Several windows of any congestion control at its start.
-const LARGE: u64 = 8 * MIB;
+/// Several initial windows of any congestion control.
+const LARGE_BLOB: u64 = 8 * MIB;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_congestion_control_pulls() {
@@ -27,7 +27,7 @@ async fn every_congestion_control_pulls() {
         let testbed = Testbed::with(hub, &config, &["--congestion", how]);
         let health = testbed.engine.get("/health", &[]).await;
         assert_eq!(health.json()["congestion"], how);
-        let (blob, path) = testbed.with_blob(1, LARGE);
+        let (blob, path) = testbed.with_blob(1, LARGE_BLOB);
         let bearer = testbed.engine.anonymous("library/hello").await;
         let response = testbed.engine.get(&path, &[("authorization", &bearer), ANY]).await;
         assert_eq!(response.status, StatusCode::OK, "{how}");

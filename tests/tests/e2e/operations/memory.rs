@@ -1,4 +1,4 @@
-//! What a blob of gigabytes costs in memory on both sides.
+//! The memory that a blob of gigabytes needs on both sides.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use crate::support::{http_client::REQUEST_TIMEOUT, testbed::Testbed};
 
-const LEN: u64 = 2 << 30;
-const MOST: u64 = 64 << 20;
+const BLOB_LEN: u64 = 2 << 30;
+const MEMORY_MAX: u64 = 64 << 20;
 
-/// Reads it all, with a pause after each burst, and returns the digest of what came.
+/// Reads the body with a pause after each burst. Returns its digest.
 async fn read_in_bursts(mut body: hyper::body::Incoming) -> Digest {
     const BURST: u64 = 64 << 20;
     let mut hash = Sha256::new();
@@ -24,7 +24,7 @@ async fn read_in_bursts(mut body: hyper::body::Incoming) -> Digest {
         read += bytes.len() as u64;
         if read >= next_pause {
             next_pause += BURST;
-            // Long enough for every window on the way to fill.
+            // Long enough for all windows and buffers to fill.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -35,7 +35,7 @@ async fn read_in_bursts(mut body: hyper::body::Incoming) -> Digest {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_gigabytes_need_less_than_64_mib_of_memory() {
     let mut testbed = Testbed::new().await;
-    let (blob, path) = testbed.with_blob(1, LEN);
+    let (blob, path) = testbed.with_blob(1, BLOB_LEN);
     let bearer = testbed.engine.anonymous("library/hello").await;
     let started = Instant::now();
     let response = testbed.engine.begin(Method::GET, &path, &[("authorization", &bearer)]).await;
@@ -46,6 +46,6 @@ async fn two_gigabytes_need_less_than_64_mib_of_memory() {
     let server = testbed.server.process().memory().unwrap().peak;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     println!("2 GiB in {took:?}: peak RSS {:.1} MiB client, {:.1} MiB server", mib(client), mib(server));
-    assert!(client < MOST, "the client took {:.1} MiB", mib(client));
-    assert!(server < MOST, "the server took {:.1} MiB", mib(server));
+    assert!(client < MEMORY_MAX, "the client took {:.1} MiB", mib(client));
+    assert!(server < MEMORY_MAX, "the server took {:.1} MiB", mib(server));
 }

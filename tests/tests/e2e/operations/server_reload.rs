@@ -1,4 +1,4 @@
-//! `SIGHUP`: what changes while the server runs, what of it a wrong file changes (nothing), and what goes on as it began.
+//! `SIGHUP` to a server: which settings change while it runs. An invalid file changes nothing, and pulls continue.
 
 use std::{
     collections::BTreeSet,
@@ -22,10 +22,10 @@ use crate::support::{
     two_registries::OTHER,
 };
 
-/// Of a body that is under way for as long as nobody reads it.
-const LARGE: u64 = 64 << 20;
+/// The length of a body that does not end while the test does not read it.
+const LARGE_BLOB: u64 = 64 << 20;
 
-/// Asks for what is looked up anew each time, at a registry's own path.
+/// Requests a tag list of a registry, which is never cached.
 async fn list(engine: HttpClient, registry: &str, repository: &str) -> HttpResponse {
     let name =
         if registry == "docker.io" { repository.to_owned() } else { format!("{registry}/{repository}") };
@@ -33,7 +33,7 @@ async fn list(engine: HttpClient, registry: &str, repository: &str) -> HttpRespo
     engine.get(&format!("/v2/{name}/tags/list"), &[("authorization", &bearer)]).await
 }
 
-/// Waits until a request is answered with this status.
+/// Waits for a response with this status.
 async fn becomes(status: StatusCode, mut ask: impl AsyncFnMut() -> HttpResponse) -> HttpResponse {
     let started = Instant::now();
     loop {
@@ -59,7 +59,7 @@ async fn other() -> Hub {
     Hub::start(HubConfig { store, names, ..HubConfig::default() }).await.unwrap()
 }
 
-/// Docker Hub alone, and Docker Hub with the other one.
+/// Docker Hub alone, and both registries.
 fn configs(hub: &Hub, other: &Hub) -> (ServerConfig, ServerConfig) {
     let alone = config(hub);
     let mut both = alone.clone();
@@ -67,7 +67,7 @@ fn configs(hub: &Hub, other: &Hub) -> (ServerConfig, ServerConfig) {
     (alone, both)
 }
 
-/// Where requests to a registry's API came from; requests on one connection have the same peer.
+/// The peers of requests to a registry's API. Requests on one connection have the same peer.
 fn connections(hub: &Hub) -> BTreeSet<std::net::SocketAddr> {
     hub.request_log().of(Site::Registry).into_iter().map(|entry| entry.peer).collect()
 }
@@ -96,7 +96,7 @@ async fn a_registry_can_be_removed_during_a_pull() {
     let (alone, both) = configs(&hub, &other);
     let mut testbed = Testbed::with(hub, &both, &[]);
     let engine = testbed.engine;
-    let blob = docxy_tests::hub::Blob::generated(1, LARGE);
+    let blob = docxy_tests::hub::Blob::generated(1, LARGE_BLOB);
     other.store().add_blob("owner/image", blob.clone());
     let bearer = engine.anonymous(&format!("{OTHER}/owner/image")).await;
     let path = format!("/v2/{OTHER}/owner/image/blobs/{}", blob.digest());
@@ -109,7 +109,7 @@ async fn a_registry_can_be_removed_during_a_pull() {
     assert!(refused.fault("docxy server").2.contains(OTHER));
     assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
     let received = transfer.rest().await;
-    assert_eq!((received.body().len() as u64, received.end), (LARGE, End::Fin));
+    assert_eq!((received.body().len() as u64, received.end), (LARGE_BLOB, End::Fin));
     assert_eq!(Digest::of(received.body()), *blob.digest());
 }
 
@@ -135,7 +135,7 @@ async fn an_invalid_file_changes_nothing() {
     ] {
         let before = testbed.server.process().output_size();
         testbed.server.reload_text(&wrong).unwrap();
-        // That something was logged is all that tells when it has been read.
+        // The log grows when the file has been read.
         let complaint =
             |process: &docxy_tests::process::Process| Ok((process.output_size() > before).then_some(()));
         block_in_place(|| testbed.server.process().wait_for("complain", PROCESS_TIMEOUT, complaint)).unwrap();
@@ -155,7 +155,7 @@ async fn an_unreadable_file_blocks_neither_pulls_nor_shutdown() {
     let mut testbed = Testbed::with(hub, &config, &[]);
     let file = testbed.server.config_file();
     std::fs::remove_file(&file).unwrap();
-    // Whoever opens it waits for a writer, of which there is none.
+    // The server waits for a writer that never comes.
     assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
     testbed.server.process().signal("HUP").unwrap();
     for _ in 0..10 {
@@ -177,12 +177,12 @@ async fn a_pinned_host_can_be_changed() {
     };
     let (old, new) = (start().await, start().await);
     let mut old_config = config(&old);
-    // In the table that all registries share, so that the registry's own entry does not change.
+    // In the shared table, so the registry's own entry does not change.
     old_config.registries.get_mut("docker.io").unwrap().resolve.clear();
     old_config.resolve = old.resolve_table().into_iter().collect();
     let mut testbed = Testbed::with(old, &old_config, &[]);
     assert_eq!(list(testbed.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
-    // Its entry under [registries] is as it was.
+    // Its entry under [registries] has not changed.
     let resolve = new.resolve_table().into_iter().collect();
     testbed.server.reload(&ServerConfig { resolve, ..old_config }).unwrap();
     let started = Instant::now();
@@ -236,7 +236,7 @@ async fn stale_responses_can_be_enabled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_level_follows_the_file_but_not_the_command_line() {
     for (launch, follows) in [
-        // A level in the developer's environment would win as well.
+        // A level in the developer's environment would take precedence as well.
         (Launch::under(&["env", "-u", "DOCXY_LOG"]), true),
         (Launch::default().logging("error"), false),
     ] {

@@ -1,4 +1,4 @@
-//! The end of a server and of a client: what runs is finished, nothing new is begun.
+//! Shutdown of the server and of the client: running transfers finish, and nothing new starts.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use crate::support::{
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
-const LEN: u64 = 100 << 20;
+const BLOB_LEN: u64 = 100 << 20;
 
-/// What counts as "at once": no grace is given, but a goodbye may leave.
-const AT_ONCE: Duration = Duration::from_secs(4);
+/// What counts as "at once": without a drain, but the close frame is sent.
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(4);
 
 struct Transfer {
     raw: RawConnection,
@@ -28,9 +28,9 @@ struct Transfer {
 }
 
 impl Transfer {
-    /// One that is under way, and waits for its engine.
+    /// A transfer in progress that waits for its engine to read.
     async fn begin(testbed: &Testbed) -> Self {
-        let (blob, path) = testbed.with_blob(1, LEN);
+        let (blob, path) = testbed.with_blob(1, BLOB_LEN);
         let bearer = testbed.engine.anonymous("library/hello").await;
         let headers = [("authorization", bearer.as_str()), ("connection", "close")];
         let mut raw = RawConnection::get(testbed.client.address(), &path, &headers).await;
@@ -40,7 +40,7 @@ impl Transfer {
 
     async fn finish(self) {
         let received: RawResponse = self.raw.rest().await;
-        assert_eq!((received.body().len() as u64, received.end), (LEN, End::Fin));
+        assert_eq!((received.body().len() as u64, received.end), (BLOB_LEN, End::Fin));
         assert_eq!(Digest::of(received.body()), self.digest);
     }
 }
@@ -93,7 +93,7 @@ async fn a_server_stopped_twice_ends_at_once() {
     let started = Instant::now();
     testbed.server.process().signal("TERM").unwrap();
     ends_well(testbed.server.process(), PROCESS_TIMEOUT);
-    assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+    assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
     block_in_place(|| testbed.server.start_again()).unwrap();
     transfer.finish().await;
 }
@@ -105,7 +105,7 @@ async fn a_stopped_client_finishes_its_transfers() {
     let mut idle = RawConnection::get(testbed.client.address(), "/health", &[]).await;
     idle.read_body(1).await;
     end(&mut testbed.client);
-    // Connections without a request go at once, and nobody new is let in.
+    // Connections without a request are closed at once, and new ones are refused.
     assert_eq!(idle.rest().await.end, End::Fin);
     let newcomer = tokio::net::TcpStream::connect(testbed.client.address()).await;
     assert!(newcomer.is_err(), "{newcomer:?}");
@@ -121,8 +121,8 @@ async fn a_client_stopped_twice_ends_at_once() {
     let started = Instant::now();
     testbed.client.process().signal("TERM").unwrap();
     ends_well(testbed.client.process(), PROCESS_TIMEOUT);
-    assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
-    assert!((transfer.raw.rest().await.body().len() as u64) < LEN);
+    assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
+    assert!((transfer.raw.rest().await.body().len() as u64) < BLOB_LEN);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,5 +135,5 @@ async fn idle_programs_end_at_once() {
         process.signal("TERM").unwrap();
         ends_well(process, PROCESS_TIMEOUT);
     }
-    assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+    assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
 }

@@ -1,5 +1,5 @@
-//! A log that cannot be written. Whatever became of stdout and stderr, both programs serve, honour a revocation within two
-//! seconds and end when they are told to.
+//! A log that cannot be written. Whatever happens to stdout and stderr, both programs serve, apply a revocation within
+//! two seconds, and end at SIGTERM.
 
 use std::{
     fs::{File, OpenOptions},
@@ -27,20 +27,20 @@ use crate::support::{
     testbed::{config, hub, wait_until_up},
 };
 
-/// The contract: a revocation ends open connections within two seconds.
-const REVOKED_WITHIN: Duration = Duration::from_secs(2);
+/// A revocation closes open connections within two seconds.
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What counts as "at once", with half a second for a log that takes nothing.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// What counts as "at once", including half a second for a log that takes nothing.
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A pipe has 16 pages of 4 KiB, and a line that does not fit into the rest of one begins the next: one that holds so
-/// much and gets no more although there is more to write is full.
+/// A pipe has 16 pages of 4 KiB, and a line that does not fit into the rest of one begins the next: a pipe with so many
+/// bytes that gets no more although there is more to write is full.
 const FULL: u64 = 48 * 1024;
 
-/// Of a blob that takes several segments, and thousands of lines at `trace`.
+/// The length of a blob of several segments, and thousands of log lines at `trace`.
 const BLOB: u64 = 4 << 20;
 
-/// Both programs, each started in its own relayed.
+/// Both programs, each with its own launch settings.
 struct Pair {
     hub: Hub,
     server: Server,
@@ -60,7 +60,7 @@ impl Pair {
         })
     }
 
-    /// Serves a manifest, and a blob that is large enough for segments.
+    /// Serves a manifest and a blob of several segments.
     async fn serve(&self) {
         let engine = HttpClient::at(self.client.address());
         let bearer = engine.anonymous("library/hello").await;
@@ -73,7 +73,7 @@ impl Pair {
         assert!(response.status == StatusCode::OK && response.whole && response.body.len() as u64 == BLOB);
     }
 
-    /// Serves, then loses its client, then ends.
+    /// Asserts that both serve, apply a revocation, and end.
     async fn assert_unharmed(mut self) {
         for _ in 0..5 {
             self.serve().await;
@@ -82,13 +82,13 @@ impl Pair {
             self.server.revoke("laptop").unwrap();
             let refused = |health: &serde_json::Value| health["tunnel"] == "refused";
             let client = &mut self.client;
-            client.wait_for_health("be refused", REVOKED_WITHIN, refused).unwrap();
+            client.wait_for_health("be refused", REVOCATION_TIMEOUT, refused).unwrap();
             for process in [self.server.process(), self.client.process()] {
                 let started = Instant::now();
                 process.signal("TERM").unwrap();
                 let status = process.wait_until_ended(PROCESS_TIMEOUT).unwrap();
                 assert!(status.success(), "{status}");
-                assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+                assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
             }
         });
         drop(self.hub);
@@ -139,7 +139,7 @@ async fn both_programs_serve_with_a_log_on_a_full_tmpfs() {
         return;
     }
     let folder = scratch().unwrap();
-    // In a mount namespace of its own, which ends with the program.
+    // In a mount namespace that ends with the program.
     let place = folder.path().display();
     let fill = format!(
         "mount -t tmpfs -o size=16k none {place} && cat /dev/zero >{place}/fill 2>{place}/error; \
@@ -185,7 +185,7 @@ async fn a_log_continues_when_its_reader_does() {
         }
         read
     });
-    // With a reader that reads, nothing more is lost from some moment on.
+    // With a reader that reads, soon no more lines are lost.
     let engine = HttpClient::at(pair.client.address());
     let mut lost = dropped(&pair.client);
     loop {
@@ -199,7 +199,7 @@ async fn a_log_continues_when_its_reader_does() {
     }
     block_in_place(|| pair.client.stop()).unwrap();
     drop(pair);
-    // The pipe, and the queue of 1 MiB behind it.
+    // The pipe's content, and the program's queue of 1 MiB.
     let read = block_in_place(|| reader.join()).unwrap();
     assert!(read > 512 * 1024, "{read} bytes were read");
 }
@@ -210,7 +210,7 @@ async fn both_programs_survive_the_end_of_their_terminal() {
     let under = |slave: File| Launch {
         input: Some(slave.try_clone().unwrap()),
         output: Some(slave),
-        // It becomes their controlling terminal, whose end the kernel tells by SIGHUP.
+        // It becomes their controlling terminal. At its end the kernel sends SIGHUP.
         ..Launch::under(&["setsid", "--ctty"])
     };
     let pair = Pair::start(under(server), under(client)).await;
@@ -242,7 +242,7 @@ async fn a_pull_command_survives_a_broken_stderr() {
     let (_, broken) = pipe();
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     for (n, stderr) in [(1, never_read), (2, broken), (3, full)] {
-        // At this level a pull says more than a pipe takes.
+        // At this level a pull writes more than a pipe holds.
         pair.hub.store().publish("library/hello", "latest", &Image::one_layer(n, BLOB).unwrap());
         let image = folder.path().join(format!("{n}.tar"));
         let mut command = Command::new(binary("docxy-client").unwrap());
@@ -259,12 +259,12 @@ async fn a_pull_command_survives_a_broken_stderr() {
     block_in_place(|| pair.client.stop()).unwrap();
 }
 
-/// Lines that a client's log has lost.
+/// Lines that the client's log has lost.
 fn dropped(client: &Client) -> u64 {
     block_in_place(|| client.health()).unwrap()["log_lines_dropped"].as_u64().unwrap()
 }
 
-/// A terminal: what a person would see, and what a program writes to.
+/// A terminal: its screen, and the device that a program writes to.
 fn terminal() -> (OwnedFd, File) {
     let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&screen).unwrap();

@@ -1,5 +1,5 @@
-//! What is answered on this side of the sea, and what crosses it: one exchange for what an image is, and one for
-//! each layer that isn't tiny.
+//! Which requests of an engine need a request to the server: one for an image's metadata, and one for each layer that
+//! is not tiny.
 
 use docxy_tests::{
     docxy::exchanges_ended,
@@ -17,13 +17,13 @@ use crate::support::{
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
 
-/// Engines as they are told apart, and whether they look at a manifest by `HEAD` before they fetch it.
+/// Engines by their `User-Agent`, and whether they send a `HEAD` before the `GET` of a manifest.
 const DOCKERD: (&str, bool) = ("docker/29.0.1 go/go1.25.4 kernel/6.1 os/linux arch/amd64", true);
 const CONTAINERD: (&str, bool) = ("containerd/1.6.20~ds1", true);
 const PODMAN: (&str, bool) = ("containers/5.24.1 (github.com/containers/image)", false);
 const SKOPEO: (&str, bool) = ("skopeo/1.9.3", false);
 
-/// This machine's, as images name it.
+/// This machine's architecture, as images name it.
 fn architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
@@ -32,7 +32,7 @@ fn foreign() -> &'static str {
     if architecture() == "amd64" { "arm64" } else { "amd64" }
 }
 
-/// One engine that pulls.
+/// An engine that pulls.
 struct Puller<'a> {
     engine: &'a HttpClient,
     agent: &'a str,
@@ -41,7 +41,7 @@ struct Puller<'a> {
 }
 
 impl<'a> Puller<'a> {
-    /// What every pull begins with, none of which crosses.
+    /// Sends the first requests of every pull, none of which needs the server.
     async fn new(testbed: &'a Testbed, (agent, head): (&'a str, bool)) -> Self {
         let engine = &testbed.engine;
         let agent_line = ("user-agent", agent);
@@ -57,7 +57,7 @@ impl<'a> Puller<'a> {
         response
     }
 
-    /// Pulls `image` for a platform as its engine would, and checks every byte.
+    /// Pulls `image` for a platform as its engine does, and checks every byte.
     async fn pull(&self, image: &Image, repository: &str, architecture: &str) {
         let path = |kind: &str, last: &str| format!("/v2/{repository}/{kind}/{last}");
         let tag = path("manifests", "latest");
@@ -83,7 +83,7 @@ impl<'a> Puller<'a> {
     }
 }
 
-/// Exchanges that have crossed the tunnel, pings aside, once none is under relayed.
+/// The exchanges of the server, without pings, once none is in progress.
 async fn crossed(testbed: &mut Testbed) -> u64 {
     block_in_place(|| {
         let idle = |health: &Value| health["requests"] == 0;
@@ -93,7 +93,7 @@ async fn crossed(testbed: &mut Testbed) -> u64 {
     })
 }
 
-/// `GET`s of manifests, which Docker Hub counts.
+/// `GET`s of manifests, which count against Docker Hub's limit.
 fn paid(hub: &Hub) -> usize {
     hub.request_log().count(|entry| entry.method == "GET" && entry.path.contains("/manifests/"))
 }
@@ -173,7 +173,7 @@ async fn an_update_check_prefetches_nothing() {
         crossed(&mut testbed).await;
         assert_eq!(paid(&testbed.hub), 0, "{agent}");
     }
-    // One who fetches a manifest pays for that one.
+    // A `GET` of a manifest costs one pull.
     let looker = Puller::new(&testbed, ("curl/8.5.0", false)).await;
     looker.request(Method::GET, LATEST).await;
     drop(looker);
@@ -209,7 +209,7 @@ async fn cached_manifests_survive_a_restart_and_damaged_files_do_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_public_image_opens_no_private_repository() {
     let mut testbed = Testbed::new().await;
-    // The same image, in a repository that is not for everybody.
+    // The same image in a private repository.
     testbed.hub.store().publish("alice/private", "latest", &hello());
     let puller = Puller::new(&testbed, DOCKERD).await;
     puller.pull(&hello(), "library/hello", architecture()).await;
@@ -223,7 +223,7 @@ async fn a_public_image_opens_no_private_repository() {
         let headers = [("authorization", puller.bearer.as_str()), ANY];
         assert_eq!(testbed.engine.get(&path, &headers).await.error().0, 401, "{path}");
     }
-    // Nor does it speak for the registry to somebody who shows it something.
+    // Nor does the client answer for the registry where a request has a token.
     let seen = format!("/v2/library/hello/manifests/{}", image.digest());
     let response = testbed.engine.get(&seen, &[("authorization", "Bearer nonsense"), ANY]).await;
     assert!(response.header("www-authenticate").contains("error=\"invalid_token\""), "{response:?}");
@@ -268,7 +268,7 @@ async fn a_tag_that_moves_during_a_pull_mixes_no_images() {
     let before = hello();
     let after = Image::hello_from("tomorrow").unwrap();
     testbed.hub.store().publish("library/hello", "latest", &after);
-    // By the digest it has seen the engine gets what it has seen, and by the tag what is there now.
+    // By the first digest the engine gets the first image, and by the tag the new one.
     let old = format!("/v2/library/hello/manifests/{}", head.header("docker-content-digest"));
     assert_eq!(puller.request(Method::GET, &old).await.body, before.index().bytes);
     let now = puller.request(Method::GET, LATEST).await;
@@ -321,7 +321,7 @@ async fn learned_challenges_survive_a_restart() {
     }
     let another = testbed.engine.get(&path("owner/private/manifests/latest"), &[ANY]).await;
     assert_eq!(another.header("www-authenticate"), received[1].replace("owner/image", "owner/private"));
-    // And its token leads to the registry that has it, as before.
+    // Its token still opens that registry.
     let token = "/auth/token/ghcr.example?service=container_registry&scope=repository:owner/image:pull";
     let bearer = format!("Bearer {}", testbed.engine.get(token, &[]).await.json()["token"].as_str().unwrap());
     let response = testbed.engine.get(&manifest, &[("authorization", &bearer), ANY]).await;
@@ -349,7 +349,7 @@ async fn an_old_challenge_is_refreshed_in_the_background() {
         assert_eq!(response.status, StatusCode::UNAUTHORIZED);
         response.header("www-authenticate").to_owned()
     };
-    // Whoever comes first doesn't wait for the registry.
+    // The first request does not wait for the registry.
     assert!(service("/v2/").await.contains("service=\"old.example\""));
     let started = std::time::Instant::now();
     while service("/v2/").await.contains("service=\"old.example\"") {

@@ -1,4 +1,4 @@
-//! What comes behind a response, from a server that is slow, mistaken or hostile.
+//! Prefetched items from a server that is slow, wrong or hostile.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ use crate::support::{
 const DOCKERD: (&str, &str) = ("user-agent", "docker/29.0.1 go/go1.25.4");
 const PUBLIC: (&str, &str) = ("authorization", "Bearer docxy-public");
 
-/// Long enough for a response that doesn't wait.
-const MOMENT: Duration = Duration::from_millis(300);
+/// Long enough for a response that does not wait.
+const SHORT_WAIT: Duration = Duration::from_millis(300);
 
 fn architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
@@ -45,7 +45,7 @@ fn blob_item(claimed: &Digest, bytes: &[u8]) -> (PrefetchItem, Vec<u8>) {
     (PrefetchItem::new(claimed.clone(), Content::Blob, bytes.len()).unwrap(), bytes.to_vec())
 }
 
-/// Index, manifest and config of an image, as they come behind the response to a `HEAD`.
+/// Index, manifest and config of an image, as a server prefetches them after a `HEAD`.
 fn parts(image: &Image) -> Vec<(PrefetchItem, Vec<u8>)> {
     let chosen = platform(image);
     vec![
@@ -55,7 +55,7 @@ fn parts(image: &Image) -> Vec<(PrefetchItem, Vec<u8>)> {
     ]
 }
 
-/// A registry that has `image`, with this behind each response that may have something there.
+/// The response of a registry that has `image`, with these prefetched items where the request allows some.
 fn registry(image: &Image, request: &Request, items: Vec<(PrefetchItem, Vec<u8>)>) -> ScriptedResponse {
     let index = image.index();
     let chosen = platform(image);
@@ -89,12 +89,12 @@ async fn ask(server: &ScriptedServer, method: Method, path: &str) -> HttpRespons
 async fn a_request_waits_for_its_prefetched_item() {
     let server = ScriptedServer::new(|request| registry(&hello(), request, parts(&hello()))).await;
     let image = hello();
-    // The server sends nothing behind it yet.
+    // The server has not sent the prefetched items yet.
     assert_eq!(ask(&server, Method::HEAD, &manifest(&"latest")).await.status, 200);
     let engine = server.engine;
     let path = manifest(image.digest());
     let index = tokio::spawn(async move { engine.get(&path, &[PUBLIC, ANY, DOCKERD]).await });
-    tokio::time::sleep(MOMENT).await;
+    tokio::time::sleep(SHORT_WAIT).await;
     assert!(!index.is_finished(), "it is on its way, so it is waited for");
     server.allow_prefetch(1);
     assert_eq!(index.await.unwrap().body, image.index().bytes);
@@ -133,7 +133,7 @@ async fn a_corrupt_item_ends_the_prefetch() {
     let wrong = Image::hello_from("somebody else").unwrap();
     let poisoned = move |request: &Request| {
         let mut items = parts(&hello());
-        // Good in form, and wrong in content: the digest of one image, the bytes of another.
+        // Valid in form, wrong in content: the digest of one image, the bytes of another.
         let index = image.index();
         items[0] = manifest_item(&digest(image.digest()), index.media_type, &wrong.index().bytes);
         registry(&image, request, items)
@@ -213,7 +213,7 @@ async fn a_changed_challenge_is_learned() {
             b"{}",
         )
     };
-    // What it says of a token that it doesn't take tells the new service.
+    // Its refusal of an invalid token names the new service.
     let server = ScriptedServer::new(move |request| match &request.operation {
         Operation::Ping => challenge("new.example", ""),
         operation => {
@@ -232,7 +232,7 @@ async fn a_changed_challenge_is_learned() {
     assert!(says("/v2/", None).await.contains("service=\"registry.docker.io\""));
     assert!(says(&path, None).await.contains("service=\"registry.docker.io\""));
     assert_eq!(server.requests().len(), 0);
-    // Each engine that is refused hears the refusal itself, and ends there.
+    // An engine whose token is refused gets that response.
     assert!(says(&path, Some(PUBLIC)).await.contains("error=\"invalid_token\""));
     assert_eq!(server.requests().len(), 1);
     let now = says(other, None).await;

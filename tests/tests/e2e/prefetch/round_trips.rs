@@ -1,4 +1,4 @@
-//! How often somebody far away has to wait for the line: each test takes a few seconds of pure distance.
+//! How many round trips a request takes over a long path. Each test takes a few seconds of delay.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ const LATEST: &str = "/v2/library/hello/manifests/latest";
 const PUBLIC: (&str, &str) = ("authorization", "Bearer docxy-public");
 const DOCKERD: (&str, &str) = ("user-agent", "docker/29.0.1 go/go1.25.4");
 
-/// How often a busy machine may spoil a measurement.
+/// Measurements, of which a busy machine may spoil all but one.
 const ATTEMPTS: usize = 4;
 
-/// What `measured` takes, in round trips, at best; each attempt is made from the beginning, until one is below `most`.
+/// The best time of `measured` in round trips. Repeats it from the beginning until one is below `most`.
 async fn trips(most: f64, measured: impl AsyncFn() -> Duration) -> f64 {
     let mut best = f64::INFINITY;
     for _ in 0..ATTEMPTS {
@@ -68,7 +68,7 @@ async fn a_small_image_takes_one_round_trip_after_idle_time() {
     let measured = trips(1.75, async || {
         let mut client = block_in_place(|| Client::start(None, &link)).unwrap();
         wait_until_up(&mut client);
-        // Nothing but a ping now and then.
+        // Idle except for keep-alive pings.
         tokio::time::sleep(Duration::from_secs(5)).await;
         let engine = HttpClient::at(client.address());
         let started = Instant::now();

@@ -1,5 +1,5 @@
-//! What comes ahead of its request: in an engine's order, behind a response that never waits for it, and nothing for
-//! anybody who may not see it.
+//! What the server prefetches: in an engine's order, after a response that never waits for it, and only content that
+//! the request's token opens.
 
 use docxy_protocol::prefetch::Content;
 use docxy_tests::hub::{Fault, Image, PlatformImage, Rule, Site};
@@ -13,7 +13,7 @@ use crate::support::{
 
 const HELLO: &str = "library/hello";
 
-/// What of a platform's image comes ahead, by digest.
+/// The digests of the prefetched items of a platform's image.
 fn parts(image: &PlatformImage) -> Vec<String> {
     let layers = image.layers.iter().map(|layer| layer.blob.digest().to_string());
     [image.manifest.digest.to_string(), image.config.digest().to_string()].into_iter().chain(layers).collect()
@@ -63,7 +63,7 @@ async fn a_cached_image_is_not_prefetched_again() {
     assert_eq!(wire_client.send(&question).await.prefetched_digests().await.len(), 4);
     let known = wire_client.send(&question.clone().with_known(&digest)).await;
     assert_eq!((known.status, known.prefetched_digests().await.len()), (StatusCode::OK, 0));
-    // A client that has lost everything pays with bytes, not with quota.
+    // A client that has lost its cache costs bytes, but no quota.
     assert_eq!(wire_client.send(&question).await.prefetched_digests().await.len(), 4);
     assert_eq!(manifest_gets(&testbed.hub), 2);
 }
@@ -130,7 +130,7 @@ async fn a_cached_private_image_needs_its_token() {
     for (path, _) in &parts {
         assert_eq!(testbed.hub.request_log().count(|entry| entry.path == *path), 1, "{path}");
     }
-    // Another one of hers is told by the registry, and the others are as well.
+    // For every other token the registry decides, also for another one of hers.
     let again = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     let his = testbed.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
     let anonymous = testbed.engine.anonymous("alice/private").await;
@@ -174,7 +174,7 @@ async fn a_client_can_cancel_the_prefetch() {
     let response = wire_client.send(&question).await;
     testbed.hub.request_log().wait_for(|entry| entry.path.ends_with(&path), REQUEST_TIMEOUT).await.unwrap();
     response.stop();
-    // The server's request is given up, so that the next one is a new one.
+    // The server cancels its request, so that the next one is a new one.
     let again = wire_client.send(&question).await;
     let waits = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with(&path);
     testbed.hub.faults().clear();
@@ -215,7 +215,7 @@ async fn concurrent_pulls_share_each_manifest() {
     }
     let held = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with("/manifests/latest");
     testbed.hub.request_log().wait_for(held, REQUEST_TIMEOUT).await.unwrap();
-    // Each of them has been accepted by the time that this one, which came later, is answered.
+    // This request came later, so the server has accepted all others before its response.
     assert_eq!(
         wire_client.send(&ManifestRequest::get("library/other", "missing")).await.status,
         StatusCode::NOT_FOUND

@@ -1,4 +1,4 @@
-//! Blobs that arrive: small and large, one and many, to the byte.
+//! Blobs of all sizes, alone and in parallel, arrive unchanged.
 
 use docxy_tests::hub::{Digest, LoggedRequest, Site};
 use futures_util::future::join_all;
@@ -80,7 +80,7 @@ async fn the_cdn_gets_no_credential() {
     let anonymous = testbed.engine.anonymous("library/hello").await;
     let alice = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     for (path, bearer) in [(&path, &anonymous), (&private, &alice)] {
-        // The stand-in's CDN responses 400 to credentials, as object stores do.
+        // The stand-in's CDN answers credentials with 400, as object stores do.
         assert_is(&testbed.engine.get(path, &[("authorization", bearer)]).await, blob.digest(), blob.len());
     }
     let cdn = testbed.hub.request_log().of(Site::Cdn);
@@ -101,7 +101,7 @@ async fn accept_encoding_is_passed_on() {
         headers.extend(accepted.map(|value| ("accept-encoding", value)));
         testbed.engine.get(&path, &headers).await;
         let wanted = |entry: &LoggedRequest| entry.header("accept-encoding").map(str::to_owned);
-        // Beside the server's own requests for a token.
+        // Without the server's own token requests.
         let journal = testbed.hub.request_log().snapshot();
         let seen: Vec<_> =
             journal.iter().filter(|entry| entry.path.contains("/blobs/")).map(wanted).collect();

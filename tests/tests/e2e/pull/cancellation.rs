@@ -1,4 +1,4 @@
-//! What an engine doesn't want any more, or not yet, isn't fetched.
+//! Content that an engine no longer wants, or does not read, is not fetched.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ use crate::support::{
     testbed::{Testbed, bytes},
 };
 
-/// The contract: a cancel at the engine stops the transfer upstream within a second.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// A disconnect of the engine stops the transfer from the CDN within a second.
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// More than all windows and socket buffers on the way can swallow.
-const LARGE: u64 = 256 << 20;
+/// More than all windows and socket buffers can hold.
+const LARGE_BLOB: u64 = 256 << 20;
 
 async fn until_nothing_is_live(testbed: &Testbed) {
     let none = |all: &[Transfer]| all.iter().all(|transfer| transfer.state != TransferState::Live);
-    testbed.hub.transfers().wait_until(none, AT_ONCE).await.unwrap();
+    testbed.hub.transfers().wait_until(none, PROMPT_TIMEOUT).await.unwrap();
 }
 
 async fn begin(testbed: &Testbed, path: &str, at_least: usize) -> RawConnection {
@@ -34,7 +34,7 @@ async fn begin(testbed: &Testbed, path: &str, at_least: usize) -> RawConnection 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disconnect_stops_the_cdn_within_a_second() {
     let testbed = Testbed::new().await;
-    let (_, path) = testbed.with_blob(1, LARGE);
+    let (_, path) = testbed.with_blob(1, LARGE_BLOB);
     // At once, and after a while.
     for read in [1, 40 << 20] {
         let engine = begin(&testbed, &path, read).await;
@@ -72,17 +72,17 @@ async fn a_disconnect_stops_a_silent_cdn_within_a_second() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disconnect_of_a_slow_engine_stops_the_cdn_within_a_second() {
     let testbed = Testbed::new().await;
-    let (_, path) = testbed.with_blob(1, LARGE);
+    let (_, path) = testbed.with_blob(1, LARGE_BLOB);
     let mut engine = begin(&testbed, &path, 1).await;
     for read in 1..=20 {
         engine.read_body(read * 100_000).await;
-        // This is what slow means.
+        // Slow reading.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     drop(engine);
     until_nothing_is_live(&testbed).await;
     let sent = testbed.hub.transfers().bytes_sent();
-    assert!(sent < LARGE / 4, "{sent} bytes were fetched for 2 MB");
+    assert!(sent < LARGE_BLOB / 4, "{sent} bytes were fetched for 2 MB");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +97,7 @@ async fn a_disconnect_before_the_response_cancels_the_exchange() {
     drop(raw);
     let mut server = testbed.server;
     let is_cancelled = |status: &serde_json::Value| exchanges_with(status, "cancelled") == 1;
-    tokio::task::block_in_place(|| server.wait_for_status("cancel", AT_ONCE, is_cancelled)).unwrap();
+    tokio::task::block_in_place(|| server.wait_for_status("cancel", PROMPT_TIMEOUT, is_cancelled)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +116,7 @@ async fn closed_ranges_leave_no_transfer() {
     assert!(fetched < 8 * (32 << 20), "{fetched} bytes for 8 MiB");
 }
 
-/// How long a pull of this blob takes.
+/// The duration of a pull of this blob.
 async fn pull(engine: &HttpClient, path: &str, bearer: &str) -> Duration {
     let started = Instant::now();
     let response = engine.get(path, &[("authorization", bearer)]).await;
@@ -133,16 +133,16 @@ async fn engines_that_stop_reading_delay_no_other_pull() {
 
     let mut stopped = Vec::new();
     let mut digests = Vec::new();
-    // As many as it takes to hold all of the client's places for segments, and one more.
+    // As many as use the client's whole segment budget, and one more.
     for seed in 1..=3 {
-        let (blob, path) = testbed.with_blob(seed, LARGE);
+        let (blob, path) = testbed.with_blob(seed, LARGE_BLOB);
         stopped.push(begin(&testbed, &path, 1).await);
         digests.push(blob.digest().clone());
     }
     let beside = pull(&testbed.engine, &other, &bearer).await;
     println!("64 MiB: {alone:?} alone, {beside:?} beside three engines that do not read");
     assert!(beside < alone * 3 + Duration::from_secs(2), "{beside:?} beside them, {alone:?} alone");
-    // All of it took long enough for them to overrun, had anything let them.
+    // There was enough time to fetch too much.
     for transfer in testbed.hub.transfers().snapshot() {
         if digests.contains(&transfer.digest) {
             assert_eq!(transfer.state, TransferState::Live);

@@ -1,5 +1,5 @@
-//! Conditions and ranges are one engine's own: the registry judges them for that engine, and nobody else is answered
-//! by them, though many share what the server fetches.
+//! Conditions and ranges belong to one engine's request: the registry evaluates them for that engine alone, though many
+//! requests share the server's fetches.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,20 +14,20 @@ use crate::support::{
     testbed::{client, hello, invite},
 };
 
-/// An engine whose `HEAD` of a tag has the parts of the image fetched, and sent behind the response.
+/// An engine whose `HEAD` of a tag makes the server prefetch the image's parts.
 const DOCKERD: (&str, &str) = ("user-agent", "docker/29.0.1 go/go1.25.4 kernel/6.1 os/linux arch/amd64");
 
 const EARLY: &str = "Mon, 01 Jun 2026 00:00:00 GMT";
 const BETWEEN: &str = "Wed, 01 Jul 2026 00:00:00 GMT";
-const LATE: &str = "Sat, 01 Aug 2026 00:00:00 GMT";
+const LATE_DATE: &str = "Sat, 01 Aug 2026 00:00:00 GMT";
 
-/// A field, or two that belong together, by which a tag's `HEAD` is 200 and one of the image's manifests is not.
+/// One or two header fields with which a tag's `HEAD` is 200, and one of the image's manifests is not.
 struct Case {
     name: &'static str,
     fields: Vec<(&'static str, String)>,
-    /// The manifest that it is about.
+    /// The manifest that the condition matches.
     manifest: Manifest,
-    /// What the registry says to a `GET` of it.
+    /// The registry's status for a `GET` of it.
     status: StatusCode,
 }
 
@@ -49,22 +49,22 @@ fn cases() -> Vec<Case> {
         case("if-range", vec![range(), ("if-range", etag(&index))], &index, partial),
         case("if-match", vec![("if-match", etag(&index))], &part, failed),
         case("if-none-match", vec![("if-none-match", etag(&part))], &part, unmodified),
-        // Of the index only, which is newer there.
+        // It matches the index only, which is newer.
         case("if-modified-since", vec![("if-modified-since", BETWEEN.to_owned())], &part, unmodified),
         case("if-unmodified-since", vec![("if-unmodified-since", BETWEEN.to_owned())], &part, failed),
     ]
 }
 
-/// The manifest for this machine.
+/// The manifest of this machine's platform.
 fn platform(image: &Image) -> Manifest {
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     image.platform(architecture).unwrap().manifest.clone()
 }
 
-/// A registry that honours every condition (RFC 9110, section 13.2), and can hold back a response.
+/// A registry that evaluates every condition (RFC 9110, section 13.2), and can delay a response.
 struct Registry {
     odd: ScriptedRegistry,
-    /// The path whose `GET` is held.
+    /// The path whose `GET` waits.
     held: Arc<watch::Sender<String>>,
     visits: Arc<Mutex<Vec<String>>>,
     arrived: watch::Receiver<usize>,
@@ -94,7 +94,7 @@ impl Registry {
         Self { odd, held, visits, arrived }
     }
 
-    /// Waits until this was asked for.
+    /// Waits for a request for this path.
     async fn asked(&mut self, line: &str) {
         let visits = self.visits.clone();
         let asked = self.arrived.wait_for(|_| visits.lock().unwrap().iter().any(|visit| visit == line));
@@ -115,7 +115,7 @@ fn response(visit: &RegistryRequest) -> Vec<u8> {
         _ => return reply("404 Not Found", "Content-Length: 0\r\n", ""),
     };
     let index_is_newer = repository == Some("if-modified-since");
-    let modified = if (manifest.digest == index.digest) == index_is_newer { LATE } else { EARLY };
+    let modified = if (manifest.digest == index.digest) == index_is_newer { LATE_DATE } else { EARLY };
     let bytes = &manifest.bytes[..];
     let mut head = format!(
         "Content-Type: {}\r\nDocker-Content-Digest: {}\r\nETag: {}\r\nLast-Modified: {modified}\r\n",
@@ -124,8 +124,8 @@ fn response(visit: &RegistryRequest) -> Vec<u8> {
         etag(manifest)
     );
     let is = |name: &str, expected: &str| visit.header(name).is_some_and(|value| value == expected);
-    // Dates that are compared with one in between.
-    let is_later_than_asked = |name: &str| visit.header(name).is_some() && modified == LATE;
+    // Dates before and after the compared one.
+    let is_later_than_asked = |name: &str| visit.header(name).is_some() && modified == LATE_DATE;
     let failed = visit.header("if-match").is_some() && !is("if-match", &etag(manifest));
     if failed || is_later_than_asked("if-unmodified-since") {
         return reply("412 Precondition Failed", "Content-Length: 0\r\n", "");
@@ -150,7 +150,7 @@ fn path(case: &Case, reference: &str) -> String {
     format!("/v2/{NAME}/{}/manifests/{reference}", case.name)
 }
 
-/// What the first engine says: that it is about to pull, and its condition.
+/// The first engine's headers: it is about to pull, and has a condition.
 fn fields<'a>(case: &'a Case, bearer: &'a str) -> Vec<(&'a str, &'a str)> {
     let own = case.fields.iter().map(|(name, value)| (*name, value.as_str()));
     [("authorization", bearer), DOCKERD, ANY].into_iter().chain(own).collect()
@@ -175,14 +175,14 @@ async fn a_shared_fetch_ignores_another_engines_condition() {
         let digest = case.manifest.digest.as_str();
         let upstream = format!("/v2/{}/manifests/{digest}", case.name);
         registry.held.send_replace(upstream.clone());
-        // The response doesn't wait for what comes behind it, which is held.
+        // The response does not wait for the prefetch, which is delayed.
         let head = first.head(&path(&case, "latest"), &fields(&case, &bearer)).await;
         assert_eq!(head.status, StatusCode::OK, "{}", case.name);
         registry.asked(&format!("GET {upstream}")).await;
         let (wanted, token) = (path(&case, digest), bearer.clone());
         let waiting =
             tokio::spawn(async move { second.get(&wanted, &[("authorization", &token), ANY]).await });
-        // One that comes behind it on the same connection tells that it has arrived.
+        // A later request on the same connection proves that it has arrived.
         while second.get("/health", &[]).await.json()["requests"] == 0 {
             tokio::task::yield_now().await;
         }
@@ -214,7 +214,7 @@ async fn a_conditional_response_is_not_cached() {
             }
             assert_whole(&case, &engine.get(&path(&case, digest), &plain).await);
         }
-        // And so it is by tag, where the whole is fetched behind the response.
+        // The same by tag, where the server prefetches all.
         assert_eq!(engine.head(&path(&case, "latest"), &fields(&case, &bearer)).await.status, StatusCode::OK);
         assert_whole(&case, &engine.get(&path(&case, digest), &plain).await);
     }

@@ -16,7 +16,7 @@ use crate::support::{
 const MAX: usize = 4 * 1024 * 1024;
 
 /// Manifests that are asked for at once.
-const AT_ONCE: usize = 8;
+const CONCURRENT_PULLS: usize = 8;
 
 /// An engine for which parts of the image go ahead.
 const DOCKERD: (&str, &str) = ("user-agent", "docker/29.0.1 go/go1.25.4");
@@ -85,7 +85,7 @@ async fn cost(testbed: &mut Testbed, make: fn(usize) -> Manifest) -> (f64, Durat
         since
     };
     let tags: Vec<String> =
-        (0..AT_ONCE).map(|n| format!("{}-{n}", make(n).digest.as_str()[7..20].to_owned())).collect();
+        (0..CONCURRENT_PULLS).map(|n| format!("{}-{n}", make(n).digest.as_str()[7..20].to_owned())).collect();
     for (n, tag) in tags.iter().enumerate() {
         testbed.hub.store().publish_manifest("library/large", tag, &make(n + 1));
     }
@@ -121,7 +121,7 @@ async fn cost(testbed: &mut Testbed, make: fn(usize) -> Manifest) -> (f64, Durat
     .await
     .unwrap();
     let [server, client] = used(testbed);
-    ((server + client) / AT_ONCE as f64, longest)
+    ((server + client) / CONCURRENT_PULLS as f64, longest)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! Manifests: what is asked arrives as it was asked, and what is answered as it was answered.
+//! Manifests: requests reach the registry unchanged, and responses the engine.
 
 use docxy_tests::hub::{Fault, Format, LoggedRequest, Rule, Site, media_type};
 use http::{Method, StatusCode};

@@ -1,4 +1,4 @@
-//! Registries beside Docker Hub: how they are named, and what must never reach them.
+//! Registries beside Docker Hub: how engines name them, and what must never reach them.
 
 use docxy_tests::hub::{Blob, Hub, HubConfig, LoggedRequest, Site};
 use http::StatusCode;
@@ -32,7 +32,7 @@ async fn ns_names_another_registry() {
 async fn the_first_path_part_names_another_registry() {
     let two = TwoRegistries::new().await;
     let engine = two.testbed.engine;
-    // Engines that don't send `ns` use Docker Hub's realm, which `/v2/` gives them.
+    // Engines that don't send `ns` use Docker Hub's realm, which they get from `/v2/`.
     let token = format!("/auth/token?service=127.0.0.1&scope=repository:{OTHER}/owner/image:pull");
     let bearer = engine.get(&token, &[]).await.bearer();
     let headers = [("authorization", bearer.as_str()), ANY];
@@ -52,7 +52,7 @@ async fn another_registry_gets_no_docker_hub_password() {
     let credential = basic(ALICE.0, ALICE.1);
     let credential = ("authorization", credential.as_str());
     let private = format!("repository:{OTHER}/owner/private:pull");
-    // The same account exists there, so that a leaked password would open something.
+    // The same account exists there, so a leaked password would open something.
     for path in [
         format!("/v2/?ns={OTHER}"),
         format!("/auth/token/{OTHER}?account=alice&service=container_registry&scope={private}"),
@@ -75,7 +75,7 @@ async fn another_registry_gets_no_docker_hub_password() {
             engine.post_to(&path, &format!("{grant}&service=container_registry&scope={private}")).await;
         }
     }
-    // Docker Hub isn't asked on behalf of the other registry either.
+    // Docker Hub gets no request for the other registry either.
     assert_eq!(two.testbed.hub.request_log().snapshot().len(), 0);
     let leaked = |entry: &LoggedRequest| {
         let secret = |text: &str| text.contains(ALICE.1) || text.contains("alices-own");

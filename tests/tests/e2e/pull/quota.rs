@@ -1,4 +1,4 @@
-//! What was paid for once is not paid for again, and what needed a credential is nobody else's.
+//! A cached public manifest costs no second pull, and private content is never served to others.
 
 use docxy_tests::{
     docxy::ServerConfig,
@@ -16,7 +16,7 @@ use crate::support::{
 
 const HELLO: &str = "library/hello";
 
-/// What `library/hello` gets later.
+/// The next image of `library/hello`.
 fn newer() -> Image {
     Image::hello_from("a later release").unwrap()
 }
@@ -26,7 +26,7 @@ fn of_limit(pulls: u32) -> PullLimits {
     PullLimits { anonymous: limit, account: limit }
 }
 
-/// As a kept manifest has to be answered, however often it is asked for.
+/// Asserts the response with a cached manifest, which is the same each time.
 async fn assert_hello(wire_client: &WireClient, image: &Image) {
     for reference in ["latest", image.digest().as_str()] {
         let response = wire_client.send(&ManifestRequest::get(HELLO, reference)).await;
@@ -123,7 +123,7 @@ async fn private_manifests_are_not_shared() {
     let mut testbed = Testbed::new().await;
     let wire_client = WireClient::of(&mut testbed).await;
     let alices = Image::hello_from("alice").unwrap();
-    // The same content is open to everybody elsewhere.
+    // The same content is public in another repository.
     testbed.hub.store().publish("library/open", "latest", &alices);
     assert_eq!(
         wire_client.send(&ManifestRequest::get("library/open", "latest")).await.status,

@@ -1,4 +1,4 @@
-//! Ranges: what engines resume with, and what lazy pulling lives on.
+//! Ranges, by which engines resume and lazy pulling reads.
 
 use docxy_tests::hub::{Blob, Fault, Rule, Site};
 use http::StatusCode;
@@ -8,7 +8,7 @@ use crate::support::{
     testbed::{Testbed, bytes},
 };
 
-const LEN: usize = 3_000_000;
+const BLOB_LEN: usize = 3_000_000;
 
 struct Ranged {
     testbed: Testbed,
@@ -21,7 +21,7 @@ impl Ranged {
     async fn new() -> Self {
         let testbed = Testbed::new().await;
         let bearer = testbed.engine.anonymous("library/hello").await;
-        let (blob, path): (Blob, String) = testbed.with_blob(1, LEN as u64);
+        let (blob, path): (Blob, String) = testbed.with_blob(1, BLOB_LEN as u64);
         Self { testbed, bearer, path, bytes: bytes(&blob) }
     }
 
@@ -34,18 +34,18 @@ impl Ranged {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resumed_layer_is_206() {
     let ranged = Ranged::new().await;
-    // The last ones are short enough for one stream; the others come in segments.
+    // The last ones fit on one stream. The others arrive in segments.
     for (range, start, end) in [
-        ("bytes=0-", 0, LEN),
-        ("bytes=1234567-", 1_234_567, LEN),
+        ("bytes=0-", 0, BLOB_LEN),
+        ("bytes=1234567-", 1_234_567, BLOB_LEN),
         ("bytes=524288-1048576", 524_288, 1_048_577),
-        ("bytes=-2000000", 1_000_000, LEN),
+        ("bytes=-2000000", 1_000_000, BLOB_LEN),
         ("bytes=5-9", 5, 10),
-        ("bytes=2999999-", LEN - 1, LEN),
+        ("bytes=2999999-", BLOB_LEN - 1, BLOB_LEN),
     ] {
         let response = ranged.get(&[("range", range)]).await;
         assert_eq!(response.status, StatusCode::PARTIAL_CONTENT, "{range}");
-        assert_eq!(response.header("content-range"), format!("bytes {start}-{}/{LEN}", end - 1));
+        assert_eq!(response.header("content-range"), format!("bytes {start}-{}/{BLOB_LEN}", end - 1));
         assert_eq!(response.header("content-length"), (end - start).to_string());
         assert!(response.whole && response.body == ranged.bytes[start..end], "{range}");
         let cdn = ranged.testbed.hub.request_log().of(Site::Cdn).pop().unwrap();
@@ -58,7 +58,7 @@ async fn a_range_beyond_the_end_is_416() {
     let ranged = Ranged::new().await;
     let response = ranged.get(&[("range", "bytes=3000000-")]).await;
     assert_eq!(response.error().0, 416);
-    assert_eq!(response.header("content-range"), format!("bytes */{LEN}"));
+    assert_eq!(response.header("content-range"), format!("bytes */{BLOB_LEN}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,8 +68,8 @@ async fn several_ranges_are_one_multipart_206() {
     assert_eq!(response.status, StatusCode::PARTIAL_CONTENT);
     let boundary = response.header("content-type").strip_prefix("multipart/byteranges; boundary=").unwrap();
     let mut expected = Vec::new();
-    for (start, end) in [(0, 4), (1_000_000, 2_000_000), (2_999_990, LEN)] {
-        let range = format!("Content-Range: bytes {start}-{}/{LEN}", end - 1);
+    for (start, end) in [(0, 4), (1_000_000, 2_000_000), (2_999_990, BLOB_LEN)] {
+        let range = format!("Content-Range: bytes {start}-{}/{BLOB_LEN}", end - 1);
         let head = format!("\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n{range}\r\n\r\n");
         expected.extend_from_slice(head.as_bytes());
         expected.extend_from_slice(&ranged.bytes[start..end]);
@@ -84,7 +84,7 @@ async fn if_range_with_another_etag_gives_the_whole_layer() {
     let ranged = Ranged::new().await;
     let etag = ranged.get(&[("range", "bytes=0-0")]).await.header("etag").to_owned();
     let same = ranged.get(&[("range", "bytes=5-"), ("if-range", &etag)]).await;
-    assert_eq!((same.status, same.body.len()), (StatusCode::PARTIAL_CONTENT, LEN - 5));
+    assert_eq!((same.status, same.body.len()), (StatusCode::PARTIAL_CONTENT, BLOB_LEN - 5));
     let other = ranged.get(&[("range", "bytes=5-"), ("if-range", "\"another\"")]).await;
     assert!(other.status == StatusCode::OK && other.body == ranged.bytes);
     let known = ranged.get(&[("if-none-match", &etag)]).await;
@@ -99,7 +99,7 @@ async fn an_ignored_range_is_200() {
     assert!(ignored.status == StatusCode::OK && ignored.body == ranged.bytes);
     ranged.testbed.hub.faults().arm(Rule::once(Fault::WrongRange));
     let wrong = ranged.get(&[("range", "bytes=10-")]).await;
-    assert_eq!(wrong.header("content-range"), format!("bytes 11-{}/{LEN}", LEN - 1));
+    assert_eq!(wrong.header("content-range"), format!("bytes 11-{}/{BLOB_LEN}", BLOB_LEN - 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,10 @@
-//! Where a registry may send the server, and where it may not.
+//! Which redirects of a registry the server follows, and which it refuses.
 
 use http::StatusCode;
 
 use crate::support::scripted_registry::{DIGEST, LOCAL, NAME, ScriptedRegistry, reply};
 
-/// Sends each repository where its name says.
+/// Redirects each repository as its name says.
 fn response(path: &str) -> Vec<u8> {
     let to = |location: &str| reply("307 Temporary Redirect", &format!("Location: {location}\r\n"), "");
     let repository = path.split('/').nth(2).unwrap_or_default();
@@ -56,7 +56,7 @@ async fn a_redirect_to_a_private_network_is_refused() {
         ("mapped", "[::ffff:7f00:1]"),
         ("translated", "[64:ff9b::a00:1]"),
         ("in-hexadecimal", "127.0.0.1"),
-        // The operator named this host and port, for another registry.
+        // The operator listed this host and port for another registry.
         ("another-registrys", LOCAL),
     ] {
         let response = crooked.testbed.engine.get(&ScriptedRegistry::blob(repository), &[]).await;

@@ -1,4 +1,4 @@
-//! Docker Hub's limits and failures: an engine acts on status and headers, so they stay what they are.
+//! Docker Hub's limits and failures: engines act on status and headers, so both are passed on.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ async fn errors_of_the_registry_keep_their_status() {
         assert_eq!(seen, status);
         testbed.hub.faults().clear();
         let asked = testbed.hub.request_log().count(|entry| entry.path == LATEST);
-        // Such a failure passes, mostly; a refusal doesn't.
+        // Such a failure is mostly temporary. A refusal is not.
         assert_eq!(asked > 1, matches!(status, 502..=504), "{status}: asked {asked} times");
     }
     assert_eq!(latest(&testbed.engine).await.status, StatusCode::OK);

@@ -1,4 +1,4 @@
-//! Tags and referrers: lists that go on elsewhere must go on through the client.
+//! Tags and referrers: the next page of a list must be requested through the client.
 
 use docxy_tests::hub::{Artifact, Hub, HubConfig, Site, media_type};
 use http::StatusCode;
@@ -8,7 +8,7 @@ use crate::support::{
     testbed::{Testbed, hello, stocked},
 };
 
-/// Where a listing goes on, as an engine takes it from `Link`.
+/// The next page's path in `Link`, as an engine reads it.
 fn next(response: &HttpResponse) -> Option<String> {
     let link = response.headers.get("link")?.to_str().unwrap();
     let (target, parameters) = link.strip_prefix('<').and_then(|link| link.split_once('>')).unwrap();
@@ -58,7 +58,7 @@ async fn tags_of_a_missing_repository_are_404() {
     let testbed = Testbed::new().await;
     let bearer = testbed.engine.anonymous("library/hello").await;
     let missing = testbed.engine.get("/v2/library/missing/tags/list", &[("authorization", &bearer)]).await;
-    // Docker Hub doesn't say whether a repository is there to those who may not see it.
+    // Docker Hub does not reveal whether a repository exists to users who may not read it.
     assert_eq!(missing.error().1, "UNAUTHORIZED");
     assert_eq!(missing.status, StatusCode::UNAUTHORIZED);
 }

@@ -1,4 +1,4 @@
-//! What isn't served is refused in a way that engines understand.
+//! Requests that the client does not support get an error that engines understand.
 
 use std::sync::Arc;
 
@@ -123,7 +123,7 @@ async fn an_oversize_request_head_is_431() {
         raw.read_body(0).await;
         assert_eq!(raw.status(), 431);
     }
-    // Within the bounds of HTTP here, but too much for the tunnel: that, too, is a response.
+    // Within the limits of HTTP, but too large for the tunnel: that gets a response, too.
     let credential = format!("Bearer {}", "x".repeat(60_000));
     let headers = [("authorization", credential.as_str()), ("user-agent", &"x".repeat(10_000))];
     assert_eq!(testbed.engine.get("/v2/", &headers).await.fault("request").0, 400);

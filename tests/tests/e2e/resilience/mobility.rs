@@ -1,4 +1,4 @@
-//! The laptop sleeps, its NAT forgets it, its server is taken out of service: pulls go on, and new ones begin.
+//! The laptop sleeps, its NAT loses its state, its server drains: pulls continue, and new ones start.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// What counts as "at once" on a busy machine.
-const AT_ONCE: Duration = Duration::from_secs(3);
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 async fn assert_served_at_once(engine: &HttpClient) {
     let started = Instant::now();
@@ -22,7 +22,7 @@ async fn assert_served_at_once(engine: &HttpClient) {
     let path = "/v2/library/hello/manifests/latest";
     let response = engine.get(path, &[("authorization", &bearer), ANY]).await;
     assert_eq!(response.status, StatusCode::OK);
-    assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+    assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,7 +32,7 @@ async fn a_pull_continues_after_sleep() {
     let raw = begin(&testbed, &path, 2 * MIB).await;
     block_in_place(|| {
         testbed.client.process().signal("STOP").unwrap();
-        // It sleeps for longer than the server waits for it.
+        // It sleeps for longer than the server's idle timeout.
         let is_alone = |status: &serde_json::Value| status["connections"] == 0;
         testbed.server.wait_for_status("lose its client", 3 * IDLE_TIMEOUT, is_alone).unwrap();
         testbed.client.process().signal("CONT").unwrap();
@@ -78,7 +78,7 @@ async fn new_pulls_leave_a_draining_server_at_once() {
     assert_eq!(testbed.client.health().unwrap()["server"], second.address().to_string());
     let has_answered = |status: &serde_json::Value| exchanges_with(status, "answered") > 0;
     block_in_place(|| second.wait_for_status("response", PROCESS_TIMEOUT, has_answered)).unwrap();
-    // What runs is finished where it began.
+    // A running transfer finishes at its server.
     assert_eq!(count(&testbed.client, "transfers/interruptions"), 0);
     assert_whole(&raw.rest().await, &blob);
     let status = block_in_place(|| testbed.server.process().wait_until_ended(2 * PROCESS_TIMEOUT)).unwrap();

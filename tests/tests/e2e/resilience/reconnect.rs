@@ -1,4 +1,4 @@
-//! The tunnel dies in mid-pull, and the engine doesn't notice.
+//! The connection to the server is lost during a pull, and the engine does not notice.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::support::{
     testbed::{ALICE, Testbed, bytes, client, config, count, hub, wait_for_count},
 };
 
-/// How often a body has lost its connection before its end.
+/// Bodies that lost their connection before their end.
 const INTERRUPTIONS: &str = "transfers/interruptions";
 
 fn crash(testbed: &mut Testbed) {
@@ -28,12 +28,12 @@ fn start_again(testbed: &mut Testbed) {
     block_in_place(|| testbed.server.start_again()).unwrap();
 }
 
-/// What `/health` says is held up.
+/// The interrupted transfers on `/health`.
 async fn held(engine: &HttpClient) -> Vec<Value> {
     engine.get("/health", &[]).await.json()["held"].as_array().unwrap().clone()
 }
 
-/// The same, once so many are.
+/// Waits for this number of interrupted transfers.
 async fn all_held(engine: &HttpClient, count: usize) -> Vec<Value> {
     let started = Instant::now();
     loop {
@@ -51,7 +51,7 @@ async fn a_server_crash_costs_less_than_one_mebibyte() {
     let mut relayed = RelayedTestbed::new().await;
     let (blob, path) = relayed.testbed.with_blob(1, 24 * MIB);
     let before = relayed.relay.bytes_down();
-    // Nothing is read behind this, so that there are full segments to lose.
+    // The engine reads no further, so there are complete segments to lose.
     let raw = begin(&relayed.testbed, &path, 5 * MIB).await;
     let sent =
         |transfers: &[docxy_tests::hub::Transfer]| transfers.iter().any(|transfer| transfer.sent > 8 * MIB);
@@ -61,7 +61,7 @@ async fn a_server_crash_costs_less_than_one_mebibyte() {
     assert_whole(&raw.rest().await, &blob);
     wait_for_count(&mut relayed.testbed.client, INTERRUPTIONS, 1);
     let crossed = relayed.relay.bytes_down() - before;
-    // Packets have heads, and acknowledgements want some, too.
+    // Packet headers and acknowledgements take some bytes, too.
     let most = blob.len() * 106 / 100 + MIB;
     println!("{crossed} bytes crossed for a blob of {}", blob.len());
     assert!(crossed <= most, "{crossed} bytes crossed, at most {most} may");
@@ -76,7 +76,7 @@ async fn health_lists_interrupted_pulls() {
     let raw = begin(&testbed, &path, 2 * MIB).await;
     let little = begin(&testbed, &small_path, 100_000).await;
     crash(&mut testbed);
-    // Reads on, and so comes to where nothing more is.
+    // The engines read on until there is no more data.
     let (raw, little) = (tokio::spawn(raw.rest()), tokio::spawn(little.rest()));
     wait_for_count(&mut testbed.client, INTERRUPTIONS, 2);
     let waiting = all_held(&testbed.engine, 2).await;
@@ -157,7 +157,7 @@ async fn parallel_ranges_are_continued() {
     for (n, raw) in chunks.iter().enumerate() {
         assert!(raw.status() == 206 && raw.body()[..CHUNK] == content[n * CHUNK..(n + 1) * CHUNK], "{n}");
     }
-    // It has what it wanted, and closes.
+    // The engine has its parts, and closes.
     drop(chunks);
     let none = |all: &[docxy_tests::hub::Transfer]| all.iter().all(|one| one.state != TransferState::Live);
     testbed.hub.transfers().wait_until(none, PROCESS_TIMEOUT).await.unwrap();
@@ -188,7 +188,7 @@ async fn an_interrupted_manifest_arrives_whole() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         relay.set_connected(true);
-        // What was lost would be sent again.
+        // Otherwise QUIC would retransmit what was lost.
         relay.block_flows();
     };
     let (response, ()) = tokio::join!(pull, mend);
@@ -238,7 +238,7 @@ async fn a_pull_continues_soon_after_an_outage() {
         raw.rest().await
     });
     wait_for_count(&mut testbed.client, "tunnel/stalls", 1);
-    // Long enough for probes of the old line to have become rare.
+    // Long enough for probes on the old connection to have become rare.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let before = relay.bytes_down();
     relay.set_connected(true);
@@ -292,7 +292,7 @@ async fn a_blocked_flow_is_replaced() {
     assert_eq!(counts.map(|name| count(&testbed.client, name)), [1, 2, 0], "replaced before it timed out");
 }
 
-/// A transfer of a private blob by `bearer`, whose tokens end while the server is away.
+/// A transfer of a private blob by `bearer`, whose token expires while the server is down.
 async fn with_expired_token(testbed: &mut Testbed, bearer: &str) -> (Blob, RawResponse) {
     let blob = Blob::generated(1, 16 * MIB);
     testbed.hub.store().add_blob("alice/private", blob.clone());
@@ -322,7 +322,7 @@ async fn an_expired_token_is_renewed_during_a_pull() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_ends_when_its_token_cannot_be_renewed() {
     let mut testbed = Testbed::new().await;
-    // Obtained by another client of the same server.
+    // Obtained through another client of the same server.
     let other = client(&crate::support::testbed::invite(&mut testbed.server, "desktop"), &[]);
     let bearer = HttpClient::at(other.address()).logged_in(ALICE.0, ALICE.1, "alice/private").await;
     let (blob, received) = with_expired_token(&mut testbed, &bearer).await;

@@ -1,4 +1,4 @@
-//! Bodies that break off: an engine must see that, and see it in a way that it can resume from.
+//! Truncated bodies: an engine must notice them, in a way from which it can resume.
 
 use docxy_tests::hub::{Blob, Fault, Rule, Site};
 
@@ -10,7 +10,7 @@ use crate::support::{
 
 const SEGMENT: u64 = 512 * 1024;
 
-/// Cuts the blob off, for good: the registry doesn't know it any more when it is asked for the rest.
+/// Truncates the blob permanently: the registry answers requests for the rest with 404.
 fn cut_for_good(testbed: &Testbed, blob: &Blob, byte: u64) {
     let hex = blob.digest().hex();
     testbed.hub.faults().arm(Rule::once(Fault::CutAt { byte }).on(hex));
@@ -23,7 +23,7 @@ async fn pull(testbed: &Testbed, path: &str) -> RawResponse {
     RawConnection::get(testbed.client.address(), path, &[("authorization", &bearer)]).await.rest().await
 }
 
-/// Fewer bytes than announced, each of them right, and then an end in order: what containerd resumes from.
+/// Asserts fewer bytes than announced, all correct, and then a FIN: from that containerd resumes.
 fn assert_broken_off(received: &RawResponse, blob: &Blob, most: u64) {
     assert_eq!(received.status(), 200);
     let announced = format!("content-length: {}\r\n", blob.len());
@@ -63,7 +63,7 @@ async fn a_truncated_layer_can_be_resumed() {
     assert_broken_off(&received, &blob, cut);
     testbed.hub.faults().clear();
     let got = received.body().len() as u64;
-    // What the stand-in's socket holds may go down with the transfer; nothing else may.
+    // Only the content of the stand-in's socket may be lost with the transfer.
     assert!(got >= cut - SEGMENT / 4, "only {got} of {cut} bytes arrived");
     let bearer = testbed.engine.anonymous("library/hello").await;
     let range = format!("bytes={got}-");

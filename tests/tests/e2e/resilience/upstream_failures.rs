@@ -1,4 +1,4 @@
-//! What goes wrong between server, registry and CDN and is over again: an engine must not notice.
+//! Temporary failures between server, registry and CDN: an engine must not notice them.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::support::{
 
 const MIB: u64 = 1 << 20;
 
-/// A body that fits onto one stream, and one that comes in segments.
+/// The lengths of a body on one stream, and of a body in segments.
 const LENGTHS: [u64; 2] = [300_000, 5 * MIB];
 
 async fn pull(testbed: &Testbed, path: &str, headers: &[(&str, &str)]) -> HttpResponse {
@@ -30,7 +30,7 @@ fn assert_is(response: &HttpResponse, blob: &Blob) {
     assert!(response.body == bytes(blob), "the bytes are wrong");
 }
 
-/// The ranges that the CDN was asked for, oldest first.
+/// The ranges of requests to the CDN, oldest first.
 fn ranges(testbed: &Testbed) -> Vec<String> {
     let cdn = testbed.hub.request_log().of(Site::Cdn);
     cdn.iter().filter_map(|entry| entry.header("range").map(str::to_owned)).collect()
@@ -106,17 +106,17 @@ async fn expired_urls_and_failed_hosts_are_retried() {
         status(Site::Registry, 503),
         Fault::HangUp { site: Site::Cdn },
         Fault::HangUp { site: Site::Registry },
-        // The server's own token isn't good any more.
+        // The server's own token has expired.
         Fault::InvalidToken,
         Fault::WrongRange,
-        // The second response promises less than the first.
+        // The second response announces less than the first.
         Fault::TruncateAt { byte: 290_000 },
         Fault::IgnoreRange,
     ];
     for (seed, fault) in (1..).zip(faults) {
         let (blob, path) = testbed.with_blob(seed, 300_000);
         testbed.hub.faults().arm(Rule::once(Fault::CutAt { byte: 200_000 }));
-        // The first response is good, but for the cut; what never fits it can come at once.
+        // The first response is correct but truncated. A response that never fits it can fail at once.
         let after = u32::from(!matches!(fault, Fault::WrongRange | Fault::IgnoreRange));
         testbed.hub.faults().arm(Rule::once(fault.clone()).on(blob.digest().hex()).after(after));
         assert_is(&pull(&testbed, &path, &[]).await, &blob);
@@ -163,7 +163,7 @@ async fn a_permanent_refusal_ends_the_layer() {
         testbed.hub.store().add_blob("alice/private", blob.clone());
         let path = format!("/v2/alice/private/blobs/{}", blob.digest());
         testbed.hub.faults().arm(Rule::once(Fault::CutAt { byte: len / 2 }));
-        // A token of hers, which only she can renew.
+        // Her own token, which only she can renew.
         testbed.hub.faults().arm(Rule::always(Fault::InvalidToken).on(blob.digest().hex()).after(1));
         let raw = RawConnection::get(testbed.client.address(), &path, &[("authorization", &bearer)]).await;
         let received = raw.rest().await;
@@ -173,7 +173,7 @@ async fn a_permanent_refusal_ends_the_layer() {
     }
 }
 
-/// A manifest that nobody has asked for yet, in a repository of its own.
+/// A manifest that was never requested, in a repository of its own.
 struct Fresh {
     repository: String,
     path: String,
@@ -182,7 +182,7 @@ struct Fresh {
 }
 
 impl Fresh {
-    /// One that everybody may see and one of Alice's alone, each by tag and by digest.
+    /// A public one and a private one of Alice's, each by tag and by digest.
     async fn four(testbed: &Testbed, seed: usize) -> Vec<Self> {
         let image = Image::hello_from(&format!("release {seed}")).unwrap();
         let mut all = Vec::new();
@@ -207,7 +207,7 @@ impl Fresh {
         testbed.hub.faults().arm(rule.on(&format!("{}/manifests/", self.repository)));
     }
 
-    /// How often it was paid for.
+    /// The number of pulls that it has cost.
     fn pulls(&self, testbed: &Testbed) -> usize {
         let manifests = format!("{}/manifests/", self.repository);
         testbed.hub.request_log().count(|entry| entry.method == "GET" && entry.path.contains(&manifests))
@@ -278,7 +278,7 @@ async fn a_truncated_token_is_retried() {
     let (blob, path) = testbed.with_blob(1, 300_000);
     let broke_off = || Rule::times(Fault::BreakOff { site: Site::Auth }, 2);
     testbed.hub.faults().arm(broke_off());
-    // With a token of the server's own.
+    // With the server's own token.
     assert_is(&pull(&testbed, &path, &[]).await, &blob);
     assert!(testbed.hub.faults().armed().is_empty());
     testbed.hub.faults().arm(broke_off());

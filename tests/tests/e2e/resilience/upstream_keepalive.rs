@@ -1,4 +1,4 @@
-//! The server's way to its registry: how little it costs when it is warm, and what `check` says of it.
+//! The server's connections to its registry: how little a request costs when they are warm, and what `check` reports.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::support::{
 
 const HELLO: &str = "library/hello";
 
-/// What `docxy-server check` printed, or complained about.
+/// The output of `docxy-server check`, or its error.
 fn check(testbed: &Testbed, images: &[&str]) -> Result<String, String> {
     let config = testbed.server.state().with_file_name("server.toml");
     let arguments = [&["check", "--config", config.to_str().unwrap()], images].concat();

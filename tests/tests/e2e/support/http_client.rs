@@ -1,4 +1,5 @@
-//! What an engine says by HTTP/1.1, each request on a connection of its own; nothing is followed or tried again.
+//! An engine's HTTP/1.1 client: each request on its own connection.
+//! Must never follow a redirect, nor retry.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,25 +12,25 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 
-/// How long anything may take that isn't itself about time. Only a hang is slower.
+/// Timeout of everything whose duration is not tested. Only a hang is slower.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Accepts every manifest.
 pub(crate) const ANY: (&str, &str) = ("accept", "*/*");
 
-/// An engine that was pointed at a client.
+/// A client of the registry API at one address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HttpClient {
     address: SocketAddr,
 }
 
-/// A whole response, or one that broke off.
+/// A complete or truncated response.
 #[derive(Debug)]
 pub(crate) struct HttpResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
-    /// Whether the body ended as announced.
+    /// Whether the body is complete.
     pub(crate) whole: bool,
 }
 
@@ -42,7 +43,7 @@ impl HttpClient {
         self.address
     }
 
-    /// Sends a request and waits for the head of its response.
+    /// Sends a request. Returns the response once its head has arrived.
     pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) =
@@ -117,7 +118,7 @@ impl HttpResponse {
         response
     }
 
-    /// The first line of a header, or nothing.
+    /// The value of a header's first line, or an empty text.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -135,7 +136,7 @@ impl HttpResponse {
         (self.status.as_u16(), text("code"), text("message"))
     }
 
-    /// The same for an error of Docxy's own, which must name the hop that it is about.
+    /// The same for one of Docxy's own errors, which must name this hop.
     pub(crate) fn fault(&self, hop: &str) -> (u16, String, String) {
         let (status, code, message) = self.error();
         assert!(message.starts_with(&format!("docxy: {hop}: ")), "{message}");
@@ -150,7 +151,7 @@ impl HttpResponse {
     }
 }
 
-/// `user:password` as RFC 7617 has it.
+/// Basic credentials (RFC 7617).
 pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }

@@ -1,4 +1,5 @@
-//! The server's other side: a QUIC client that says whatever a test wants, in whatever order.
+//! A QUIC client that sends any bytes to the server, in any order.
+//! Must never check what it sends.
 
 use std::sync::Arc;
 
@@ -26,12 +27,12 @@ use crate::support::{
     testbed::Testbed,
 };
 
-/// A connection that hasn't received anything.
+/// A connection without a Hello.
 pub(crate) async fn dial(testbed: &Testbed, link: &Link) -> Connection {
     dial_with(testbed, link, transport::client(&Handle::default())).await
 }
 
-/// The same with settings of its own.
+/// The same with these transport settings.
 pub(crate) async fn dial_with(testbed: &Testbed, link: &Link, transport: TransportConfig) -> Connection {
     let mut config = ClientConfig::new(Arc::new(tls::client(link.pin, false).unwrap()));
     config.transport_config(Arc::new(transport));
@@ -40,28 +41,28 @@ pub(crate) async fn dial_with(testbed: &Testbed, link: &Link, transport: Transpo
     timeout(REQUEST_TIMEOUT, connecting).await.unwrap().unwrap()
 }
 
-/// Introduces itself on a connection. The control stream has to be kept.
+/// Sends the Hello. The caller must keep the control stream.
 pub(crate) async fn send_hello(connection: &Connection, link: &Link) -> (SendStream, RecvStream) {
     let (mut send, receive) = connection.open_bi().await.unwrap();
     send.write_all(&hello(link)).await.unwrap();
     (send, receive)
 }
 
-/// Opens a stream with these bytes and ends its own half.
+/// Opens a stream, and sends these bytes and FIN.
 pub(crate) async fn send_stream(connection: &Connection, bytes: &[u8]) -> RecvStream {
     let (mut send, receive) = timeout(REQUEST_TIMEOUT, connection.open_bi()).await.unwrap().unwrap();
-    // Where the server has heard enough before the end, that is its right.
+    // The server may stop the stream before its end.
     let _ = send.write_all(bytes).await;
     let _ = send.finish();
     receive
 }
 
-/// All that comes on a stream, or how it was broken off.
+/// All bytes of a stream, or its reset.
 pub(crate) async fn read_response(mut receive: RecvStream) -> Result<Vec<u8>, ReadToEndError> {
     timeout(REQUEST_TIMEOUT, receive.read_to_end(64 * 1024)).await.unwrap()
 }
 
-/// Why the server hung up.
+/// The code with which the server closed the connection.
 pub(crate) async fn close_code(connection: &Connection) -> Option<CloseCode> {
     match timeout(REQUEST_TIMEOUT, connection.closed()).await.unwrap() {
         ConnectionError::ApplicationClosed(close) => CloseCode::from_code(close.error_code.into_inner()),
@@ -87,7 +88,7 @@ pub(crate) fn pull(blob: &Blob) -> Vec<u8> {
     })
 }
 
-/// A place for a segment.
+/// The header of a segment stream.
 pub(crate) fn segment(exchange: u64, n: u32) -> Vec<u8> {
     frame::encode(&StreamHeader::Segment(Segment { exchange, n })).unwrap()
 }

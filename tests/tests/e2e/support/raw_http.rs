@@ -1,4 +1,5 @@
-//! Requests as bytes and answers as bytes, for what an HTTP library hides: how a connection ends, above all.
+//! Requests and responses as bytes, for what an HTTP library hides, such as the end of a connection.
+//! Must never interpret more than status, head and body.
 
 use std::{io::ErrorKind, net::SocketAddr};
 
@@ -10,13 +11,13 @@ use tokio::{
 
 use crate::support::http_client::REQUEST_TIMEOUT;
 
-/// A connection with a request on it.
+/// A connection after its request was sent.
 pub(crate) struct RawConnection {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
-/// Everything that came until the connection ended.
+/// All bytes until the connection's end.
 #[derive(Debug)]
 pub(crate) struct RawResponse {
     pub(crate) bytes: Vec<u8>,
@@ -26,13 +27,13 @@ pub(crate) struct RawResponse {
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// In order.
+    /// By FIN.
     Fin,
-    /// By a reset, which throws away what the engine hasn't read yet.
+    /// By RST, which discards what the engine has not read yet.
     Reset,
 }
 
-/// Says these bytes and listens until the connection ends.
+/// Sends these bytes, and reads to the end of the connection.
 pub(crate) async fn send_raw(address: SocketAddr, bytes: &[u8]) -> RawResponse {
     RawConnection::send(address, bytes).await.rest().await
 }
@@ -44,14 +45,14 @@ impl RawConnection {
         Self { stream, received: Vec::new() }
     }
 
-    /// A `GET` on a connection that would be kept.
+    /// A `GET` on a persistent connection.
     pub(crate) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n");
         Self::send(address, request.as_bytes()).await
     }
 
-    /// Reads until there is a whole head and at least so much of the body, and no further.
+    /// Reads the head and at least so many bytes of the body, and no further.
     pub(crate) async fn read_body(&mut self, at_least: usize) {
         let mut buffer = vec![0; 16 * 1024];
         while self.body_len().is_none_or(|len| len < at_least) {
@@ -62,7 +63,7 @@ impl RawConnection {
         }
     }
 
-    /// Reads all the rest.
+    /// Reads the rest.
     pub(crate) async fn rest(mut self) -> RawResponse {
         let end = match timeout(REQUEST_TIMEOUT, self.stream.read_to_end(&mut self.received)).await {
             Ok(Ok(_)) => End::Fin,

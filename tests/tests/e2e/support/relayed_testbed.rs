@@ -12,7 +12,7 @@ use super::{
 
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// A testbed whose way is in our hands.
+/// A testbed with a relay between its client and its server.
 pub(crate) struct RelayedTestbed {
     pub(crate) testbed: Testbed,
     pub(crate) relay: UdpRelay,
@@ -29,7 +29,7 @@ impl RelayedTestbed {
     }
 }
 
-/// A transfer of `blob` under way, of which so much has come, and which then isn't read.
+/// A transfer in progress, of which at least so many bytes were read. Nothing reads it further.
 pub(crate) async fn begin(testbed: &Testbed, path: &str, at_least: u64) -> RawConnection {
     let bearer = testbed.engine.anonymous("library/hello").await;
     let mut raw = RawConnection::get(

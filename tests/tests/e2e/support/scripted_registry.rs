@@ -1,4 +1,5 @@
-//! A registry that answers with whatever bytes a test wants: for what Docker Hub's stand-in would never do.
+//! A registry that sends any bytes as its responses, for what Docker Hub's stand-in would never do.
+//! Must never serve more than one request per connection.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -17,26 +18,26 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::testbed::{Testbed, config, hub};
 
-/// What the registry is called, by users and on the wire.
+/// The registry's name, for users and on the wire.
 pub(crate) const NAME: &str = "odd.example";
 
-/// Another host of its own.
+/// Its second host.
 pub(crate) const CDN: &str = "cdn.odd.example";
 
-/// A host of this machine that the operator listed, at a port where nobody listens.
+/// A host of this machine that the operator listed, at a closed port.
 pub(crate) const LOCAL: &str = "localhost";
 
 /// The digest of `data`.
 pub(crate) const DIGEST: &str = "sha256:3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7";
 
-/// The registry, and a testbed that it is listed in.
+/// The registry, and a testbed with it on the server's list.
 pub(crate) struct ScriptedRegistry {
     pub(crate) testbed: Testbed,
     _ca: tempfile::NamedTempFile,
     _listener: JoinSet<()>,
 }
 
-/// One request, as the registry or its CDN sees it.
+/// A request to the registry or to its CDN.
 pub(crate) struct RegistryRequest {
     pub(crate) method: String,
     pub(crate) path: String,
@@ -44,7 +45,7 @@ pub(crate) struct RegistryRequest {
 }
 
 impl ScriptedRegistry {
-    /// `response` makes the response to a request of this path, to the byte. What isn't on `/v2/REPOSITORY/` is 200.
+    /// `respond` returns the bytes of the response to a request for this path. `/v2/` is 200.
     pub(crate) async fn new(respond: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let respond = move |visit: RegistryRequest| {
             let bytes = match visit.path.as_str() {
@@ -56,8 +57,8 @@ impl ScriptedRegistry {
         Self::serving("", |_| {}, respond).await
     }
 
-    /// The same, where a response may depend on all of the request, and take its time, and the server's config is
-    /// changed before it starts. `trusted` are further certificates that the server trusts for this registry.
+    /// The same, where a response may depend on the whole request and take time. `change` edits the server's config
+    /// before it starts. `trusted` are further certificates that the server trusts for this registry.
     pub(crate) async fn serving(
         trusted: &str,
         change: impl FnOnce(&mut ServerConfig),
@@ -78,23 +79,23 @@ impl ScriptedRegistry {
         Self { testbed: Testbed::with(hub, &config, &[]), _ca: ca, _listener: tasks }
     }
 
-    /// Where a blob of this repository, `data` if it is right, is pulled.
+    /// The path of the blob `data` in this repository.
     pub(crate) fn blob(repository: &str) -> String {
         format!("/v2/{NAME}/{repository}/blobs/{DIGEST}")
     }
 
-    /// Where a blob with this content is pulled.
+    /// The path of a blob with this content.
     pub(crate) fn blob_of(repository: &str, content: &[u8]) -> String {
         format!("/v2/{NAME}/{repository}/blobs/{}", Digest::of(content))
     }
 
-    /// Where a manifest of this repository is pulled.
+    /// The path of a manifest in this repository.
     pub(crate) fn manifest(repository: &str) -> String {
         format!("/v2/{NAME}/{repository}/manifests/latest")
     }
 }
 
-/// A whole response of HTTP/1.1. The connection ends with it.
+/// A complete HTTP/1.1 response that closes the connection.
 pub(crate) fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let mut bytes = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n").into_bytes();
     bytes.extend_from_slice(body.as_ref());
@@ -102,7 +103,7 @@ pub(crate) fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<
 }
 
 impl RegistryRequest {
-    /// A header's first line.
+    /// The value of a header's first line.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
         lines.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
@@ -141,7 +142,7 @@ async fn serve(listener: TcpListener, tls: TlsAcceptor, respond: Answering) {
     }
 }
 
-/// One request, one respond. A visitor that goes away is not an error here.
+/// Serves one request. A peer that disconnects is no error.
 async fn visit(stream: TcpStream, tls: TlsAcceptor, respond: Answering) {
     let Ok(mut stream) = tls.accept(stream).await else { return };
     let mut head = Vec::new();

@@ -1,4 +1,5 @@
-//! The client's other side: a server that responses whatever a test wants, and counts what it is asked.
+//! A server that sends any response to the client, and records its requests.
+//! Must never send prefetched items before the test allows it.
 
 use std::sync::{Arc, Mutex};
 
@@ -25,26 +26,26 @@ use tokio::{
 
 use crate::support::{http_client::HttpClient, testbed::wait_until_up};
 
-/// An respond, and what comes behind it.
+/// A response and its prefetched items.
 pub(crate) struct ScriptedResponse {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) items: Vec<(PrefetchItem, Vec<u8>)>,
-    /// Sent instead of all that.
+    /// Sent instead, if given.
     pub(crate) instead: Option<Vec<u8>>,
 }
 
-/// What a client hears that has received who it is.
+/// The server's reply to a Hello.
 #[derive(Clone)]
 pub(crate) enum Greeting {
-    /// These bytes, on a stream that stays open.
+    /// These bytes, on a control stream that stays open.
     Bytes(Vec<u8>),
     /// The end of the connection, with this reason.
     Close(Vec<u8>),
 }
 
-/// A server, and a client whose tunnel leads to it.
+/// A server, and a client of it.
 pub(crate) struct ScriptedServer {
     pub(crate) engine: HttpClient,
     pub(crate) client: Client,
@@ -57,7 +58,7 @@ type Asked = Arc<Mutex<Vec<Request>>>;
 type Script = Arc<dyn Fn(&Request) -> ScriptedResponse + Send + Sync>;
 
 impl ScriptedServer {
-    /// One that answers like this. Nothing comes behind a response before the test lets it.
+    /// A server with these responses. Prefetched items wait for [`Self::allow_prefetch`].
     pub(crate) async fn new(respond: impl Fn(&Request) -> ScriptedResponse + Send + Sync + 'static) -> Self {
         let welcome = frame::encode(&Notice::Welcome { version: "scripted".into() }).unwrap();
         let mut scripted = Self::greeting(Greeting::Bytes(welcome), respond).await;
@@ -65,7 +66,7 @@ impl ScriptedServer {
         scripted
     }
 
-    /// One that greets like this as well. Its client may have no tunnel.
+    /// The same with this reply to the Hello. Its client may have no tunnel.
     pub(crate) async fn greeting(
         greeting: Greeting,
         respond: impl Fn(&Request) -> ScriptedResponse + Send + Sync + 'static,
@@ -86,25 +87,25 @@ impl ScriptedServer {
         Self { engine: HttpClient::at(client.address()), client, asked, gate, _listener: listener }
     }
 
-    /// Lets what comes behind so many responses come.
+    /// Sends the prefetched items of this number of responses.
     pub(crate) fn allow_prefetch(&self, responses: usize) {
         self.gate.add_permits(responses);
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.asked.lock().unwrap().clone()
     }
 }
 
 impl ScriptedResponse {
-    /// With this body, and nothing behind it.
+    /// A response without prefetched items.
     pub(crate) fn new(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Self {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         Self { status, headers, body: body.to_vec(), items: Vec::new(), instead: None }
     }
 
-    /// Whatever bytes a test wants.
+    /// Any bytes instead of a response.
     pub(crate) fn bytes(bytes: Vec<u8>) -> Self {
         Self { instead: Some(bytes), ..Self::new(200, &[], b"") }
     }
@@ -151,7 +152,7 @@ async fn stream(
     match frame::read(&mut receive).await {
         Ok(StreamHeader::Hello(_)) => {
             if let Greeting::Bytes(bytes) = greeting {
-                // An error is a client that has heard enough.
+                // An error means that the client has stopped the stream.
                 let _ = send.write_all(&bytes).await;
             }
             // The control stream stays open.
@@ -159,7 +160,7 @@ async fn stream(
         }
         Ok(StreamHeader::Request(request)) => {
             asked.lock().unwrap().push((*request).clone());
-            // An error is a client that wants no more.
+            // An error means that the client has stopped the stream.
             let _ = say(&mut send, &request, script(&request), &gate).await;
             let _ = send.finish();
         }

@@ -1,4 +1,5 @@
-//! HttpClient, client, server and stand-in on this machine's loopback: what most tests need, new for each of them.
+//! Client, server and stand-in on this machine's loopback, and an engine's HTTP client: new for each test.
+//! Must never be shared between tests.
 
 use std::net::Ipv4Addr;
 
@@ -12,13 +13,13 @@ use tokio::task::block_in_place;
 
 use crate::support::http_client::HttpClient;
 
-/// Whose repository `alice/private` is, and her password.
+/// The owner of `alice/private`, and her password.
 pub(crate) const ALICE: (&str, &str) = ("alice", "open-sesame-alice");
 
-/// An account that may read nothing in particular.
+/// An account without private repositories.
 pub(crate) const BOB: (&str, &str) = ("bob", "open-sesame-bob");
 
-/// Dropped in this order: whoever asks before whoever responses.
+/// Drop order: each requester before its responder.
 pub(crate) struct Testbed {
     pub(crate) engine: HttpClient,
     pub(crate) client: Client,
@@ -27,25 +28,25 @@ pub(crate) struct Testbed {
 }
 
 impl Testbed {
-    /// With Docker Hub alone behind it.
+    /// A testbed with the default Docker Hub.
     pub(crate) async fn new() -> Self {
         Self::of(hub().await)
     }
 
-    /// With this Docker Hub.
+    /// A testbed with this Docker Hub.
     pub(crate) fn of(hub: Hub) -> Self {
         let config = config(&hub);
         Self::with(hub, &config, &[])
     }
 
-    /// With a server that is configured like this, and further arguments for the client.
+    /// A testbed with this server config, and further arguments for the client.
     pub(crate) fn with(hub: Hub, config: &ServerConfig, arguments: &[&str]) -> Self {
         let mut server = server(config);
         let client = client(&invite(&mut server, "laptop"), arguments);
         Self { engine: HttpClient::at(client.address()), client, server, hub }
     }
 
-    /// Puts a blob into `library/hello`, and returns it with the path that it is pulled by.
+    /// Adds a blob to `library/hello`. Returns it with its path.
     pub(crate) fn with_blob(&self, seed: u64, len: u64) -> (Blob, String) {
         let blob = Blob::generated(seed, len);
         self.hub.store().add_blob("library/hello", blob.clone());
@@ -80,31 +81,31 @@ pub(crate) fn bytes(blob: &Blob) -> Vec<u8> {
     bytes
 }
 
-/// What `library/hello` has under `latest`.
+/// The image `library/hello:latest`.
 pub(crate) fn hello() -> Image {
     Image::hello().unwrap()
 }
 
-/// A server's config that has this stand-in for Docker Hub.
+/// A server config with this stand-in as Docker Hub.
 pub(crate) fn config(hub: &Hub) -> ServerConfig {
     let mut config = ServerConfig::default();
     add(&mut config, "docker.io", hub);
     config
 }
 
-/// Lists a stand-in under the name that users have for it.
+/// Lists a stand-in as the registry of this name.
 pub(crate) fn add(config: &mut ServerConfig, name: &str, hub: &Hub) {
     let api = format!("https://{}", hub.names().registry);
     let resolve = hub.resolve_table().into_iter().collect();
     config.registries.insert(name.to_owned(), Upstream { api, ca: hub.ca_file().to_owned(), resolve });
 }
 
-/// A server that nobody was invited to.
+/// A server without clients.
 pub(crate) fn server(config: &ServerConfig) -> Server {
     block_in_place(|| Server::start(None, Ipv4Addr::LOCALHOST.into(), config)).unwrap()
 }
 
-/// A link that the server knows by now.
+/// Invites a client. Returns its link.
 pub(crate) fn invite(server: &mut Server, name: &str) -> String {
     block_in_place(|| server.invite(name)).unwrap()
 }
@@ -127,12 +128,12 @@ pub(crate) fn wait_until_down(client: &mut Client) {
     block_in_place(|| client.wait_for_health("lose its tunnel", PROCESS_TIMEOUT, is_down)).unwrap();
 }
 
-/// Waits until a client has counted so many events, such as `tunnel/connects`.
+/// Waits until a client has counted this number of events, such as `tunnel/connects`.
 pub(crate) fn wait_for_count(client: &mut Client, name: &str, at_least: u64) {
     block_in_place(|| client.wait_for_count(name, at_least, PROCESS_TIMEOUT)).unwrap();
 }
 
-/// How many of these events a client has counted.
+/// A client's count of these events.
 pub(crate) fn count(client: &Client, name: &str) -> u64 {
     block_in_place(|| client.count(name)).unwrap()
 }

@@ -1,4 +1,6 @@
-//! Requests for manifests as a client may put them to the server, and all that comes back on the stream.
+//! A client that speaks the tunnel's protocol: it requests manifests and tokens, and reads the responses and the
+//! prefetched items.
+//! Must never cache, resume or check anything, as the real client does.
 
 use docxy_protocol::{
     authorization::Authorization,
@@ -21,13 +23,13 @@ use tokio::time::timeout;
 
 use crate::support::{http_client::REQUEST_TIMEOUT, quic_client, testbed::Testbed};
 
-/// A client of the server's that asks what it is told to.
+/// A client without a cache.
 pub(crate) struct WireClient {
     connection: Connection,
     _control: (SendStream, RecvStream),
 }
 
-/// One request, which speaks for nobody in particular unless told otherwise.
+/// A request for a manifest, anonymous and at Docker Hub by default.
 #[derive(Clone)]
 pub(crate) struct ManifestRequest {
     registry: Registry,
@@ -38,7 +40,7 @@ pub(crate) struct ManifestRequest {
     prefetch: Option<PrefetchHint>,
 }
 
-/// A response whose body has come, and whose stream goes on.
+/// A response whose body was read, and whose stream continues.
 pub(crate) struct WireResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: Headers,
@@ -102,18 +104,18 @@ impl ManifestRequest {
         Self { prefetch: Some(wish), ..self }
     }
 
-    /// Wishes for nothing, if the tag still stands for this.
+    /// Wants no prefetch if the tag still names this manifest.
     pub(crate) fn with_known(mut self, digest: impl ToString) -> Self {
         self.prefetch.as_mut().unwrap().known = Some(digest.to_string().parse().unwrap());
         self
     }
 
-    /// Changes the registry, which is Docker Hub otherwise.
+    /// Changes the registry.
     pub(crate) fn of(self, registry: &str) -> Self {
         Self { registry: registry.parse().unwrap(), ..self }
     }
 
-    /// With the value of an `Authorization` header.
+    /// Adds the value of an `Authorization` header.
     pub(crate) fn by(self, bearer: &str) -> Self {
         Self { authorization: Authorization::parse(bearer), ..self }
     }
@@ -173,7 +175,7 @@ impl WireResponse {
         error["errors"][0]["message"].as_str().unwrap().to_owned()
     }
 
-    /// What comes ahead, to the end of the stream.
+    /// The prefetched items, to the end of the stream.
     pub(crate) async fn prefetched(mut self) -> Vec<(PrefetchItem, Vec<u8>)> {
         let rest = timeout(REQUEST_TIMEOUT, self.stream.read_to_end(16 * 1024 * 1024))
             .await
@@ -189,23 +191,23 @@ impl WireResponse {
         items
     }
 
-    /// Their digests alone.
+    /// The digests of the prefetched items.
     pub(crate) async fn prefetched_digests(self) -> Vec<String> {
         self.prefetched().await.into_iter().map(|(item, _)| item.digest().to_string()).collect()
     }
 
-    /// Gives up on what comes ahead.
+    /// Cancels the prefetch.
     pub(crate) fn stop(mut self) {
         self.stream.stop(0_u32.into()).unwrap();
     }
 }
 
-/// Manifests that were fetched, and so paid for.
+/// `GET`s of manifests, which cost quota.
 pub(crate) fn manifest_gets(hub: &Hub) -> usize {
     hub.request_log().count(|entry| is_manifest(entry) && entry.method == "GET")
 }
 
-/// Manifests that were looked at.
+/// `HEAD`s of manifests, which are free.
 pub(crate) fn manifest_heads(hub: &Hub) -> usize {
     hub.request_log().count(|entry| is_manifest(entry) && entry.method == "HEAD")
 }
