@@ -1,20 +1,19 @@
 //! Unauthenticated peers can make the programs log only a bounded number of bytes, however often they try.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use docxy_protocol::{control::CloseCode, link::Link};
-use docxy_tests::process::{PROCESS_TIMEOUT, Process};
+use docxy_tests::process::PROCESS_TIMEOUT;
 use futures_util::future::join_all;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::block_in_place,
     time::timeout,
 };
 
 use crate::support::{
     quic_client::{close_code, dial, send_hello, send_stream},
-    testbed::{Testbed, invite},
+    testbed::{Testbed, invite, settled_output_size},
 };
 
 /// Requests of each kind. In an earlier version each cost some 250 bytes, or as many as its path had.
@@ -59,7 +58,7 @@ async fn refused_requests_do_not_fill_the_disk() {
     for request in &kinds {
         flood(testbed.client.address(), request).await;
     }
-    let grown = settled(testbed.client.process()) - before;
+    let grown = settled_output_size(testbed.client.process()) - before;
     let allowed = allowed(kinds.len() as u64, started);
     println!("{} requests cost {grown} bytes of the log, of {allowed} allowed", REQUESTS * kinds.len());
     assert!(grown < allowed, "{grown} bytes for {allowed}");
@@ -107,23 +106,8 @@ async fn unauthenticated_connections_do_not_fill_the_disk() {
         join_all((0..AT_A_TIME).map(|_| talks_nonsense())).await;
         join_all((0..AT_A_TIME).map(|_| has_a_wrong_secret())).await;
     }
-    let grown = settled(testbed.server.process()) - before;
+    let grown = settled_output_size(testbed.server.process()) - before;
     let allowed = allowed(2, started);
     println!("{} strangers cost {grown} bytes of the log, of {allowed} allowed", 2 * STRANGERS);
     assert!(grown < allowed && grown > 1000, "{grown} bytes for {allowed}");
-}
-
-/// The size of a process's log, once it no longer grows.
-fn settled(process: &mut Process) -> u64 {
-    let mut last = (process.output_size(), Instant::now());
-    block_in_place(|| {
-        process.wait_for("be quiet", PROCESS_TIMEOUT, |process| {
-            let now = process.output_size();
-            if now != last.0 {
-                last = (now, Instant::now());
-            }
-            Ok((last.1.elapsed() > Duration::from_millis(300)).then_some(now))
-        })
-    })
-    .unwrap()
 }

@@ -19,7 +19,7 @@ use tokio::task::block_in_place;
 use crate::support::{
     http_client::{ANY, HttpClient},
     raw_http::{End, RawConnection},
-    testbed::{config, hub, invite, server, wait_until_up},
+    testbed::{config, hub, invite, server, settled_output_size, wait_until_up},
 };
 
 /// After a refusal a client dials only once a minute.
@@ -219,9 +219,9 @@ async fn the_log_level_follows_the_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigusr1_writes_to_the_log() {
-    // At this level an idle client logs nothing else.
     let mut configured = Configured::start("log = 'info'").await;
-    let before = configured.client.process().output_size();
+    // From now on an idle client logs nothing else.
+    let before = settled_output_size(configured.client.process());
     let has_grown = |process: &Process| Ok((process.output_size() > before).then_some(()));
     block_in_place(|| {
         configured.client.process().signal("USR1").unwrap();

@@ -1,12 +1,15 @@
 //! Client, server and stand-in on this machine's loopback, and an engine's HTTP client: new for each test.
 //! Must never be shared between tests.
 
-use std::net::Ipv4Addr;
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use docxy_tests::{
     docxy::{Client, Server, ServerConfig, Upstream},
     hub::{Blob, Hub, HubConfig, Image, Store},
-    process::PROCESS_TIMEOUT,
+    process::{PROCESS_TIMEOUT, Process},
 };
 use serde_json::Value;
 use tokio::task::block_in_place;
@@ -145,4 +148,19 @@ pub(crate) fn restart_client(client: &mut Client) {
         client.start_again().unwrap();
     });
     wait_until_up(client);
+}
+
+/// The size of a process's log, once it no longer grows.
+pub(crate) fn settled_output_size(process: &mut Process) -> u64 {
+    let mut last = (process.output_size(), Instant::now());
+    block_in_place(|| {
+        process.wait_for("be quiet", PROCESS_TIMEOUT, |process| {
+            let now = process.output_size();
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+            Ok((last.1.elapsed() > Duration::from_millis(300)).then_some(now))
+        })
+    })
+    .unwrap()
 }
