@@ -96,7 +96,7 @@ fn gaps_in_the_data_never_close_the_connection() -> Result<()> {
         Conditions { loss: Loss::Random { share: 0.10 }, ..fat },
     ] {
         let _wan = testbed.link(conditions)?;
-        let mut server = testbed.server()?;
+        let server = testbed.server()?;
         let client = testbed.client(&server.invite("laptop")?)?;
         testbed.pull(&client)?;
         ensure!(client.count("tunnel/connects")? == 1 && client.count("tunnel/disconnects")? == 0);
