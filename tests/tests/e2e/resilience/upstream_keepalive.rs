@@ -78,7 +78,7 @@ async fn check_reports_reachability_and_quota() {
     let received = check(&testbed, &["hello"]).unwrap();
     for line in [
         "docker.io\n",
-        "  registry       ok      https://registry-1.docker.io responses\n",
+        "  registry       ok      https://registry-1.docker.io answers\n",
         "  token service  ok      auth.docker.io grants tokens to everybody\n",
         "  quota          ok      100 of 100 pulls in 6 h left, counted for 127.0.0.1\n",
         "  CDN            ok      ",
