@@ -1,6 +1,6 @@
 //! Counts what happened since the start, for `/health`.
 //!
-//! Must never decide anything: it counts, and keeps the last reason.
+//! Must never decide anything: it counts, and stores the last reason.
 
 use docxy_protocol::text::{CleanText, clean};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub(crate) struct TunnelEvents {
     /// The tunnel was lost.
     pub(crate) disconnects: Counter,
     pub(crate) last_disconnect: LastEvent,
-    /// The connection fell silent, so another one was dialled.
+    /// The connection became silent, so another one was dialed.
     pub(crate) stalls: Counter,
     /// The version of the server, at the last connect.
     pub(crate) server_version: LastEvent,
@@ -40,9 +40,9 @@ pub(crate) struct TunnelEvents {
 
 #[derive(Debug, Default)]
 pub(crate) struct TransferEvents {
-    /// Responses that the client gave without a request to the server.
+    /// Responses that the client sent without a request to the server.
     pub(crate) local_responses: Counter,
-    /// Bodies that broke off and were continued or are waiting to be.
+    /// Bodies that were interrupted and continue, or wait to.
     pub(crate) interruptions: Counter,
     /// Bodies that ended incomplete.
     pub(crate) failures: Counter,

@@ -18,16 +18,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Credentials kept at most: a user has few accounts, and asks for a token for each repository.
-const MOST: usize = 256;
+/// The most logins: a user has few accounts, and requests a token for each repository.
+const LOGINS_MAX: usize = 256;
 
-/// Most bytes of a request for a token that is remembered. One for a hundred repositories has a third of it.
-const MAX_LOGIN: usize = 16 * 1024;
+/// The most bytes of a stored token request. One for a hundred repositories has a third of this.
+const LOGIN_BYTES_MAX: usize = 16 * 1024;
 
-/// How long one is kept. No transfer takes longer.
-const LONGEST: Duration = Duration::from_secs(12 * 3600);
+/// How long a login is stored. No transfer takes longer.
+const LOGIN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// How somebody got a token.
+/// How a token was obtained.
 #[derive(Clone)]
 pub(crate) struct Login {
     pub(crate) registry: Registry,
@@ -36,7 +36,7 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    /// The request for a token, as it was and will be.
+    /// The token request, to be sent again.
     pub(crate) fn request(&self) -> Request {
         Request {
             registry: self.registry.clone(),
@@ -47,7 +47,7 @@ impl Login {
         }
     }
 
-    /// Bytes that it takes, roughly.
+    /// Its size in bytes, roughly.
     fn size(&self) -> usize {
         let credential = self.authorization.header().map_or(0, |value| value.expose().len());
         let form = self.token.form(None).map_or(0, |form| form.expose().len());
@@ -55,63 +55,62 @@ impl Login {
     }
 }
 
-/// What is remembered. Clones share it.
+/// The logins and the origins of tokens. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Credentials(Arc<Mutex<Known>>);
+pub(crate) struct Credentials(Arc<Mutex<TokenRecords>>);
 
 #[derive(Default)]
-struct Known {
+struct TokenRecords {
     origins: TokenOrigins,
-    logins: HashMap<[u8; 32], Entry>,
+    logins: HashMap<[u8; 32], LoginRecord>,
 }
 
-struct Entry {
+struct LoginRecord {
     login: Login,
-    /// The token that took the place of the engine's.
+    /// The token that replaced that of the engine.
     newest: Option<Secret>,
     since: Instant,
 }
 
 impl Credentials {
-    /// Remembers how the tokens in a token service's answer were obtained. Must be called before the
-    /// engine receives the answer.
-    pub(crate) fn learn(&self, answer: &TokenResponse, login: &Login, now: Instant) {
-        let mut known = self.known();
-        known.origins.remember(&login.registry, answer);
-        if login.size() > MAX_LOGIN {
+    /// Stores how these tokens were obtained. Must be called before the engine receives the response.
+    pub(crate) fn remember(&self, response: &TokenResponse, login: &Login, now: Instant) {
+        let mut records = self.records();
+        records.origins.remember(&login.registry, response);
+        if login.size() > LOGIN_BYTES_MAX {
             return;
         }
-        for token in answer.access_tokens() {
-            let logins = &mut known.logins;
-            logins.retain(|_, entry| now.saturating_duration_since(entry.since) < LONGEST);
-            let oldest = logins.iter().min_by_key(|(_, entry)| entry.since).map(|(hash, _)| *hash);
-            if let Some(oldest) = oldest.filter(|_| logins.len() >= MOST) {
+        for token in response.access_tokens() {
+            let logins = &mut records.logins;
+            logins.retain(|_, record| now.saturating_duration_since(record.since) < LOGIN_LIFETIME);
+            let oldest = logins.iter().min_by_key(|(_, record)| record.since).map(|(hash, _)| *hash);
+            if let Some(oldest) = oldest.filter(|_| logins.len() >= LOGINS_MAX) {
                 logins.remove(&oldest);
             }
-            logins.insert(hash(token), Entry { login: login.clone(), newest: None, since: now });
+            logins.insert(hash(token), LoginRecord { login: login.clone(), newest: None, since: now });
         }
     }
 
     /// Whether the request may be sent with the token that it carries; `true` if it carries none.
     pub(crate) fn admit(&self, request: &Request) -> bool {
-        self.known().origins.admit(request)
+        self.records().origins.admit(request)
     }
 
     /// The login that obtained the engine's token for this registry, if it happened here and not too
     /// long ago.
     pub(crate) fn login(&self, registry: &Registry, token: &Secret, now: Instant) -> Option<Login> {
-        let known = self.known();
-        let entry = known.logins.get(&hash(token)).filter(|entry| entry.login.registry == *registry)?;
-        (now.saturating_duration_since(entry.since) < LONGEST).then(|| entry.login.clone())
+        let records = self.records();
+        let record = records.logins.get(&hash(token)).filter(|record| record.login.registry == *registry)?;
+        (now.saturating_duration_since(record.since) < LOGIN_LIFETIME).then(|| record.login.clone())
     }
 
-    /// Replaces the engine's token by the one in `answer`, which the same token service gave.
-    pub(crate) fn renew(&self, token: &Secret, answer: TokenResponse) {
-        let mut known = self.known();
-        let Known { origins, logins } = &mut *known;
-        if let Some(entry) = logins.get_mut(&hash(token)) {
-            origins.remember(&entry.login.registry, &answer);
-            entry.newest = Some(answer.into_token().0);
+    /// Replaces the engine's token by the one in `response`, which the same token service gave.
+    pub(crate) fn renew(&self, token: &Secret, response: TokenResponse) {
+        let mut records = self.records();
+        let TokenRecords { origins, logins } = &mut *records;
+        if let Some(record) = logins.get_mut(&hash(token)) {
+            origins.remember(&record.login.registry, &response);
+            record.newest = Some(response.into_token().0);
         }
     }
 
@@ -120,13 +119,13 @@ impl Credentials {
         let Authorization::Bearer(token) = authorization else {
             return authorization.clone();
         };
-        let known = self.known();
-        let entry = known.logins.get(&hash(token)).filter(|entry| entry.login.registry == *registry);
-        let newest = entry.and_then(|entry| entry.newest.clone());
+        let records = self.records();
+        let record = records.logins.get(&hash(token)).filter(|record| record.login.registry == *registry);
+        let newest = record.and_then(|record| record.newest.clone());
         newest.map_or_else(|| authorization.clone(), Authorization::Bearer)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn records(&self) -> MutexGuard<'_, TokenRecords> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -137,7 +136,7 @@ fn hash(token: &Secret) -> [u8; 32] {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Credentials").field(&self.known().logins.len()).finish()
+        f.debug_tuple("Credentials").field(&self.records().logins.len()).finish()
     }
 }
 
@@ -161,7 +160,7 @@ mod tests {
         Login { registry: hub(), token, authorization: basic(user, "hunter2") }
     }
 
-    fn answer(text: &str) -> TokenResponse {
+    fn response(text: &str) -> TokenResponse {
         TokenResponse::parse(text.as_bytes()).unwrap()
     }
 
@@ -176,11 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn a_token_leads_to_the_credential_that_got_it_and_to_its_successor() {
+    fn a_token_leads_to_its_login_and_its_replacement() {
         let credentials = Credentials::default();
         let now = Instant::now();
-        credentials.learn(&answer(r#"{"token":"t1","expires_in":300}"#), &login("me"), now);
-        credentials.learn(&answer(r#"{"access_token":"t2"}"#), &login("you"), now);
+        credentials.remember(&response(r#"{"token":"t1","expires_in":300}"#), &login("me"), now);
+        credentials.remember(&response(r#"{"access_token":"t2"}"#), &login("you"), now);
         let user =
             |token| credentials.login(&hub(), &Secret::new(token), now).map(|login| login.authorization);
         assert_eq!(user("t1"), Some(basic("me", "hunter2")));
@@ -188,7 +187,7 @@ mod tests {
         assert_eq!(user("t3"), None);
         let newest = |token| credentials.newest(&hub(), &bearer(token));
         assert_eq!(newest("t1"), bearer("t1"));
-        credentials.renew(&Secret::new("t1"), answer(r#"{"token":"t4"}"#));
+        credentials.renew(&Secret::new("t1"), response(r#"{"token":"t4"}"#));
         assert_eq!((newest("t1"), newest("t2")), (bearer("t4"), bearer("t2")));
         assert_eq!(credentials.newest(&hub(), &Authorization::Public), Authorization::Public);
     }
@@ -197,8 +196,8 @@ mod tests {
     fn another_registry_gets_neither_the_token_nor_its_replacement_nor_its_login() {
         let credentials = Credentials::default();
         let now = Instant::now();
-        credentials.learn(&answer(r#"{"token":"t1","refresh_token":"r1"}"#), &login("me"), now);
-        credentials.renew(&Secret::new("t1"), answer(r#"{"access_token":"t2"}"#));
+        credentials.remember(&response(r#"{"token":"t1","refresh_token":"r1"}"#), &login("me"), now);
+        credentials.renew(&Secret::new("t1"), response(r#"{"access_token":"t2"}"#));
         for token in ["t1", "t2", "r1"] {
             assert!(credentials.admit(&request(hub(), token)), "{token}");
             assert!(!credentials.admit(&request(ghcr(), token)), "{token}");
@@ -212,24 +211,24 @@ mod tests {
     }
 
     #[test]
-    fn they_are_few_and_not_kept_for_long() {
+    fn logins_are_limited_and_expire() {
         let credentials = Credentials::default();
         let now = Instant::now();
-        for n in 0..=MOST {
-            let answer = answer(&format!(r#"{{"token":"t{n}"}}"#));
-            credentials.learn(&answer, &login("me"), now + Duration::from_millis(n as u64));
+        for n in 0..=LOGINS_MAX {
+            let response = response(&format!(r#"{{"token":"t{n}"}}"#));
+            credentials.remember(&response, &login("me"), now + Duration::from_millis(n as u64));
         }
-        let known = |token, now| credentials.login(&hub(), &Secret::new(token), now).is_some();
-        assert!(!known("t0", now) && known("t1", now) && known("t256", now));
-        assert!(!known("t256", now + LONGEST * 2));
+        let records = |token, now| credentials.login(&hub(), &Secret::new(token), now).is_some();
+        assert!(!records("t0", now) && records("t1", now) && records("t256", now));
+        assert!(!records("t256", now + LOGIN_LIFETIME * 2));
         // The origin of a token is remembered separately.
         assert!(!credentials.admit(&request(ghcr(), "t0")));
     }
 
     #[test]
-    fn nothing_of_it_is_printed() {
+    fn debug_output_holds_no_secret() {
         let credentials = Credentials::default();
-        credentials.learn(&answer(r#"{"token":"hunter1"}"#), &login("me"), Instant::now());
+        credentials.remember(&response(r#"{"token":"hunter1"}"#), &login("me"), Instant::now());
         assert_eq!(format!("{credentials:?}"), "Credentials(1)");
     }
 }

@@ -1,24 +1,43 @@
 //! The client of Docxy: container images for a machine that cannot reach the registries.
 //!
-//! The command line comes in at [`command`], which loads [`settings`] and [`links`]. From there
-//! either [`frontend`] serves engines or [`pull`] fetches an image; both ask through [`gateway`],
-//! which answers from [`metadata`] what it can, and only [`tunnel`] talks to the server.
+//! [`command`] parses the command line and loads the [`settings`]. Then either [`frontend`] serves engines, or
+//! [`pull`] fetches an image. Both send their requests to [`gateway`], and only [`tunnel`] connects to servers.
+//!
+//! How a blob travels, with the module of each step. Each layer is read on demand, so an engine that stops
+//! reading stops the CDN; a dropped layer resets the streams below it.
+//!
+//! ```text
+//!  engine                                                                          server
+//!    │ GET /v2/…/blobs/DIGEST ─▶ frontend::handler   checks host and origin, parses the path
+//!    │                           gateway             answers from metadata (cache, challenge), or
+//!    │                                               waits for a tunnel::Session and a permit
+//!    │                           exchange            ── Request, and streams for segments ───▶ │
+//!    │                                               ◀── Response head, segments ───────────── │
+//!    │                           exchange::segments  reads the segments in order, and opens the
+//!    │                                               next ones within tunnel::SegmentBudget
+//!    │                           transfer::resume    keeps what arrived if the connection is lost,
+//!    │                                               and requests the missing ranges on the next
+//!    │                           transfer::verify    holds back 64 KiB until the digest matches
+//!    │ ◀── 200, bytes ────────── frontend            ends the response only if it is complete
+//! ```
+//!
+//! `tunnel::supervisor` keeps a session up meanwhile: it dials, watches the session, and replaces it when the
+//! path is silent. A small body follows its response head on the same stream. After a manifest, prefetched
+//! content may follow there too: `prefetch::receiver` puts it into the cache.
 
+mod cache;
+mod challenge;
 pub mod command;
 mod counters;
 mod credentials;
 mod exchange;
 pub mod frontend;
 pub mod gateway;
-pub mod links;
 pub mod metadata;
+mod prefetch;
 mod private_file;
 pub mod pull;
-mod reload;
-mod report;
+mod rate_limit;
 pub mod settings;
-pub mod shutdown;
-pub mod toml_text;
 pub mod transfer;
 pub mod tunnel;
-pub mod waiting;

@@ -1,16 +1,16 @@
-//! The program: reads the command line, runs the command, says how it went.
+//! The program: runs the command, and reports errors.
 
 use docxy_client::command::Arguments;
 use docxy_host::terminal::Stream;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Misuse ends here, with exit code 2.
+    // Misuse ends the program here, with exit code 2.
     let arguments = Arguments::read();
     match arguments.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If not even stderr takes it, the exit code has to do.
+            // If stderr fails too, the exit code reports the error.
             let _ = Stream::Stderr.write(&format!("docxy-client: {error}\n"));
             ExitCode::FAILURE
         }

@@ -1,6 +1,6 @@
-//! Files for their owner's eyes only, and never half written.
+//! Writes files that only their owner may read, and that are never incomplete.
 //!
-//! Knows nothing of what is in them.
+//! Knows nothing of their content.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
@@ -8,17 +8,17 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use tempfile::NamedTempFile;
 
-/// Puts the content into place in one step: a reader, or a crash, sees the old or the new.
-/// Directories that are missing are made, for the owner alone too.
+/// Replaces the content in one step: a reader, and a crash, sees the old or the new. Creates missing
+/// directories for the owner only.
 pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = directory(path);
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // The crate opens it with mode 0600, whatever the umask.
+    // `tempfile` creates it with mode 0600, whatever the umask.
     let mut file = NamedTempFile::new_in(directory)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    // Without it a crash of the machine may forget the renaming.
+    // Without this sync a crash of the machine may undo the rename.
     File::open(directory)?.sync_all()
 }
 
@@ -35,7 +35,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
-    fn file_and_directory_are_the_owners_alone() {
+    fn only_the_owner_may_read_file_and_directory() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/links");
         for content in ["old", "new"] {

@@ -28,7 +28,7 @@ impl Machine {
         command
             .args(arguments.split_whitespace())
             .env_clear()
-            // As from systemd, since tests that run as root must not touch /etc or /var.
+            // As systemd sets them, since tests that run as root must not use /etc or /var.
             .env("CONFIGURATION_DIRECTORY", self.dir.path().join("config"))
             .env("CACHE_DIRECTORY", self.dir.path().join("cache"))
             .current_dir(self.dir.path())
@@ -60,7 +60,7 @@ impl Machine {
         self.dir.path().join("config/links")
     }
 
-    /// The links that were kept.
+    /// The stored links.
     fn links(&self) -> Vec<Link> {
         let text = std::fs::read_to_string(self.links_file()).expect("there are links");
         text.lines().filter(|line| !line.starts_with('#')).map(|line| line.parse().expect("a link")).collect()
@@ -83,17 +83,17 @@ fn mode(path: &Path) -> u32 {
     path.metadata().expect("it is there").permissions().mode() & 0o777
 }
 
-/// That a run ended well and gave nothing away; what it said.
+/// Checks that a run succeeded and printed no secret. Returns its messages.
 fn joined(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(text(&output.stdout), "");
-    let said = stderr(output);
-    assert!(!said.contains(&SECRET[..8]), "{said}");
-    said
+    let messages = stderr(output);
+    assert!(!messages.contains(&SECRET[..8]), "{messages}");
+    messages
 }
 
 #[test]
-fn a_link_is_taken_from_wherever_it_comes_and_kept_for_its_owner_alone() {
+fn a_link_from_any_source_is_stored_for_its_owner_only() {
     let from_argument = |machine: &Machine| machine.run(&format!("join {}", link("laptop")));
     let from_file = |machine: &Machine| {
         machine.file("my-link", &format!("# from the operator\n{}\n", link("laptop")));
@@ -104,12 +104,12 @@ fn a_link_is_taken_from_wherever_it_comes_and_kept_for_its_owner_alone() {
         let mut command = machine.command("join");
         command.env("DOCXY_LINK", link("laptop")).output().expect("the program starts")
     };
-    let ways: [&dyn Fn(&Machine) -> Output; 4] = [&from_argument, &from_file, &from_stdin, &from_variable];
-    for way in ways {
+    let sources: [&dyn Fn(&Machine) -> Output; 4] = [&from_argument, &from_file, &from_stdin, &from_variable];
+    for source in sources {
         let machine = Machine::new();
-        let said = joined(&way(&machine));
-        assert!(said.contains("joined vpn.example.org as laptop"), "{said}");
-        assert!(said.contains("docxy-client run"), "{said}");
+        let messages = joined(&source(&machine));
+        assert!(messages.contains("joined vpn.example.org as laptop"), "{messages}");
+        assert!(messages.contains("docxy-client run"), "{messages}");
         assert_eq!(machine.links(), [link("laptop").parse().expect("a link")]);
         let path = machine.links_file();
         assert_eq!(mode(&path), 0o600);
@@ -118,12 +118,12 @@ fn a_link_is_taken_from_wherever_it_comes_and_kept_for_its_owner_alone() {
 }
 
 #[test]
-fn several_servers_may_be_joined_and_each_of_them_once() {
+fn each_server_has_one_link() {
     let machine = Machine::new();
     let other = link("laptop").replace("vpn", "other").replace(PIN, &PIN.replace('I', "J"));
     joined(&machine.run_with_input("join", &format!("{}\n{other}\n", link("laptop"))));
-    let said = joined(&machine.run_with_input("join", &link("phone")));
-    assert!(said.contains("instead of the link that was there before"), "{said}");
+    let messages = joined(&machine.run_with_input("join", &link("phone")));
+    assert!(messages.contains("instead of the link that was there before"), "{messages}");
     let names: Vec<String> = machine.links().iter().map(|l| format!("{}@{}", l.name, l.host)).collect();
     assert_eq!(names, ["phone@vpn.example.org", "laptop@other.example.org"]);
 }
@@ -136,29 +136,29 @@ fn a_damaged_link_is_refused_and_not_quoted() {
         [machine.run(&format!("join {damaged}")), machine.run_with_input("join", &format!("\n{damaged}"))]
     {
         assert_eq!(output.status.code(), Some(1));
-        let said = stderr(&output);
-        assert!(said.contains("the link has no pin"), "{said}");
-        assert!(!said.contains(&SECRET[..8]), "{said}");
+        let messages = stderr(&output);
+        assert!(messages.contains("the link has no pin"), "{messages}");
+        assert!(!messages.contains(&SECRET[..8]), "{messages}");
         assert!(!machine.links_file().exists());
     }
 }
 
 #[test]
-fn a_link_in_the_wrong_place_is_not_quoted_either() {
+fn a_misplaced_link_is_not_quoted() {
     let machine = Machine::new();
     for (arguments, code) in
         [("", 2), ("run", 2), ("pull", 2), ("join x", 2), ("run --config", 2), ("run --link-file", 1)]
     {
         let output = machine.run(&format!("{arguments} {}", link("laptop")));
         assert_eq!(output.status.code(), Some(code), "{arguments}");
-        let said = stderr(&output);
-        assert!(!said.contains(&SECRET[..8]), "{said}");
-        assert!(said.contains("`docxy-client join`"), "{said}");
+        let messages = stderr(&output);
+        assert!(!messages.contains(&SECRET[..8]), "{messages}");
+        assert!(messages.contains("`docxy-client join`"), "{messages}");
     }
 }
 
 #[test]
-fn without_a_link_the_commands_say_how_to_get_one() {
+fn without_a_link_the_error_says_how_to_get_one() {
     let machine = Machine::new();
     for command in ["run --listen 127.0.0.1:0", "pull alpine"] {
         let output = machine.run(command);
@@ -171,23 +171,23 @@ fn without_a_link_the_commands_say_how_to_get_one() {
 }
 
 #[test]
-fn listening_for_other_machines_is_refused_unless_it_is_meant() {
+fn listening_beyond_loopback_is_refused_by_default() {
     let machine = Machine::new();
     joined(&machine.run_with_input("join", &link("laptop")));
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:5080"] {
         let output = machine.run(&format!("run --listen 127.0.0.1:0 --listen {listen}"));
         assert_eq!(output.status.code(), Some(1));
-        let said = stderr(&output);
-        assert!(said.contains("can be reached from other machines"), "{said}");
-        assert!(said.contains("--allow-remote"), "{said}");
+        let messages = stderr(&output);
+        assert!(messages.contains("can be reached from other machines"), "{messages}");
+        assert!(messages.contains("--allow-remote"), "{messages}");
     }
 }
 
 #[test]
-fn it_listens_before_there_is_a_tunnel_and_ends_when_told() {
+fn it_listens_without_a_tunnel_and_ends_at_sigterm() {
     let machine = Machine::new();
     machine.file("link", &link("laptop").replace("vpn.example.org:61443", "127.0.0.1:9"));
-    let ready = machine.file("ready", "an address of yesterday");
+    let ready = machine.file("ready", "an old address");
     let mut command = machine.command("run --listen 127.0.0.1:0 --link-file link --ready-file ready");
     let started = Instant::now();
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
@@ -211,7 +211,7 @@ fn it_listens_before_there_is_a_tunnel_and_ends_when_told() {
 }
 
 #[test]
-fn an_image_that_is_there_is_not_overwritten() {
+fn an_existing_image_is_not_overwritten() {
     let machine = Machine::new();
     joined(&machine.run_with_input("join", &link("laptop")));
     let path = machine.file("alpine-latest.tar", "precious");
@@ -222,7 +222,7 @@ fn an_image_that_is_there_is_not_overwritten() {
 }
 
 #[test]
-fn how_to_send_may_stand_in_the_environment_and_a_mistake_there_is_told() {
+fn congestion_in_the_environment_is_checked() {
     let machine = Machine::new();
     let run = |how: &str| {
         let mut command = machine.command("run --listen 127.0.0.1:0");
@@ -231,14 +231,14 @@ fn how_to_send_may_stand_in_the_environment_and_a_mistake_there_is_told() {
     let wrong = run("95 Mbit/s");
     assert_eq!(wrong.status.code(), Some(2));
     assert!(stderr(&wrong).contains("rates as in down=95Mbit/s,up=20Mbit/s"), "{}", stderr(&wrong));
-    // The next thing to be missed is a link.
+    // The next error is the missing link.
     let right = run("down=95 Mbit/s");
     assert_eq!(right.status.code(), Some(1));
     assert!(stderr(&right).contains("docxy-client join"), "{}", stderr(&right));
 }
 
 #[test]
-fn misuse_is_told_apart_from_failure() {
+fn misuse_and_failure_have_different_exit_codes() {
     let machine = Machine::new();
     for (arguments, code) in [
         ("", 2),

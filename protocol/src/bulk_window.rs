@@ -1,23 +1,26 @@
 //! How many segments of large bodies a client requests in advance: the receiver's flow control.
 //!
-//! Follows the rate of the connection, so that a slow one needs little memory and a fast one stays full. Must
-//! never be the reason for a low rate: the window is several BDPs.
+//! Follows the rate of the connection, so that a slow one needs little memory and a fast one stays full.
+//! Must never be the reason for a low rate: the window is several BDPs.
 
-use crate::limits::{BULK_WINDOW_MAX, BULK_WINDOW_MIN, INITIAL_SEGMENTS, INITIAL_SEGMENTS_MAX, SEGMENT};
+use crate::limits::{
+    BULK_WINDOW_MAX, BULK_WINDOW_MIN, INITIAL_SEGMENTS_MAX, INITIAL_SEGMENTS_MIN, SEGMENT_SIZE,
+};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Size of the window in bandwidth-delay products. One is in flight. A lost packet blocks the reader for one
-/// or two more round trips, for which the connection needs more to send, and for as many again if the
-/// retransmission is lost, too. Measured: 4 BDPs cost four percentage points of the rate at 5 % loss; 6 BDPs
-/// were sometimes used up at 10 and 15 % loss.
+/// Size of the window in bandwidth-delay products. One is in flight. A lost packet blocks the reader for
+/// one or two more round trips, for which the connection needs more to send, and for as many again if the
+/// retransmission is lost, too. Measured: 4 BDPs cost four percentage points of the rate at 5 % loss; 6
+/// BDPs were sometimes used up at 10 and 15 % loss.
 const WINDOW_BDPS: f64 = 8.0;
 
 /// Rate samples of which the highest counts. They cover about ten round trips, so that a short pause (an
 /// engine that writes to its disk) does not shrink the window, and a lower rate does.
 const RATE_SAMPLES_MAX: usize = 10;
 
-/// Minimum time over which a rate is measured: a shorter sample shows bursts, not the rate of the connection.
+/// Minimum time over which a rate is measured: a shorter sample shows bursts, not the rate of the
+/// connection.
 const SAMPLE_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
 /// Minimum time without calls that counts as idle; an idle period says nothing about the rate.
@@ -33,8 +36,8 @@ pub struct BulkWindow {
 }
 
 impl BulkWindow {
-    /// Records that the connection has received `received` bytes in total by `now`, and its current RTT. Call
-    /// it while bodies are read, as often as you like.
+    /// Records that the connection has received `received` bytes in total by `now`, and its current RTT.
+    /// Call it while bodies are read, as often as you like.
     pub fn observe(&mut self, now: Instant, received: u64, rtt: Duration) {
         let idle = self
             .last_observed
@@ -61,16 +64,16 @@ impl BulkWindow {
     #[must_use]
     pub fn segments(&self) -> usize {
         let bytes = (self.bdp * WINDOW_BDPS) as u64;
-        let segments = bytes.clamp(BULK_WINDOW_MIN, BULK_WINDOW_MAX).div_ceil(u64::from(SEGMENT));
+        let segments = bytes.clamp(BULK_WINDOW_MIN, BULK_WINDOW_MAX).div_ceil(u64::from(SEGMENT_SIZE));
         usize::try_from(segments).unwrap_or(usize::MAX)
     }
 
-    /// Segments to open together with a request, before it is known whether they are needed: one BDP, since
-    /// that becomes known a round trip later.
+    /// Segments to open together with a request. Whether they are needed becomes known one round trip
+    /// later, so this is one BDP.
     #[must_use]
-    pub fn ahead(&self) -> u32 {
-        let segments = (self.bdp / f64::from(SEGMENT)).ceil() as u32;
-        segments.clamp(INITIAL_SEGMENTS, INITIAL_SEGMENTS_MAX)
+    pub fn initial_segments(&self) -> u32 {
+        let segments = (self.bdp / f64::from(SEGMENT_SIZE)).ceil() as u32;
+        segments.clamp(INITIAL_SEGMENTS_MIN, INITIAL_SEGMENTS_MAX)
     }
 }
 
@@ -96,29 +99,29 @@ mod tests {
     }
 
     fn bytes(window: &BulkWindow) -> u64 {
-        window.segments() as u64 * u64::from(SEGMENT)
+        window.segments() as u64 * u64::from(SEGMENT_SIZE)
     }
 
     #[test]
     fn the_window_is_eight_bandwidth_delay_products() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
-        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_MIN, INITIAL_SEGMENTS));
+        assert_eq!((bytes(&window), window.initial_segments()), (BULK_WINDOW_MIN, INITIAL_SEGMENTS_MIN));
         run(&mut window, &mut clock, 37_500_000, 200, 100);
         let bdp = 7_500_000;
         assert!((8 * bdp..8 * bdp + MIB).contains(&bytes(&window)), "{}", bytes(&window));
-        let ahead = u64::from(window.ahead()) * u64::from(SEGMENT);
-        assert!((bdp..bdp + MIB).contains(&ahead), "{ahead}");
+        let initial = u64::from(window.initial_segments()) * u64::from(SEGMENT_SIZE);
+        assert!((bdp..bdp + MIB).contains(&initial), "{initial}");
     }
 
     #[test]
     fn the_window_has_a_minimum_and_a_maximum() {
         let (mut window, mut clock) = (BulkWindow::default(), (Instant::now(), 0));
         run(&mut window, &mut clock, 10_000, 300, 100);
-        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_MIN, INITIAL_SEGMENTS));
+        assert_eq!((bytes(&window), window.initial_segments()), (BULK_WINDOW_MIN, INITIAL_SEGMENTS_MIN));
         run(&mut window, &mut clock, 62_500_000, 300, 100);
         assert!(bytes(&window) > BULK_WINDOW_MAX - 2 * MIB, "{}", bytes(&window));
         run(&mut window, &mut clock, 1 << 33, 300, 100);
-        assert_eq!((bytes(&window), window.ahead()), (BULK_WINDOW_MAX, INITIAL_SEGMENTS_MAX));
+        assert_eq!((bytes(&window), window.initial_segments()), (BULK_WINDOW_MAX, INITIAL_SEGMENTS_MAX));
     }
 
     #[test]

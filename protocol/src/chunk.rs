@@ -1,33 +1,31 @@
-//! How a body follows its head on the answering stream: in pieces, so that the stream's end says
-//! whether the body was whole, and if not, why.
+//! How a body follows its reply on the same stream: in chunks, so that the stream says whether the body is
+//! complete, and if not, why.
 //!
-//! A reset could say as much, but it overtakes what was sent before it, the head included (RFC
-//! 9000, section 3.2: a receiver may discard what was not read yet). So a stream that just ends is
-//! never a whole body, and a reset is left for what nobody wants any more.
+//! A reset is not enough: it can discard data that was sent before it, the reply included (RFC 9000,
+//! section 3.2). So truncation must never be silent: a body whose stream ends without [`ChunkHeader::End`]
+//! is not complete. Resets are for streams that are no longer needed.
 
-/// What comes next on an answering stream. Each is announced by [`ChunkHeader::LEN`] bytes.
+/// What follows on the stream. A chunk header has [`ChunkHeader::SIZE`] bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChunkHeader {
-    /// So many bytes of the body.
+    /// This many bytes of the body.
     Data(u32),
-    /// The end of a whole body. Nothing of it follows, but perhaps what comes
-    /// [ahead](crate::prefetch).
+    /// The end of a complete body. Only [prefetched items](crate::prefetch) may follow.
     End,
-    /// The end of a broken one. A frame with a [`Fault`](crate::fault::Fault) follows, and nothing
+    /// The end of an incomplete body. A frame with a [`Fault`](crate::fault::Fault) follows, and nothing
     /// else.
     Aborted,
 }
 
 impl ChunkHeader {
-    /// Bytes of an announcement.
-    pub const LEN: usize = 4;
+    /// Bytes of an encoded header.
+    pub const SIZE: usize = 4;
+    /// Bytes of one chunk, at most: far more than is ever written at once.
+    pub const DATA_MAX: u32 = ABORTED - 1;
 
-    /// Most bytes in one piece: far more than is ever written at once.
-    pub const MAX_DATA: u32 = ABORTED - 1;
-
-    /// The announcement.
+    /// Encodes the header.
     #[must_use]
-    pub const fn to_bytes(self) -> [u8; Self::LEN] {
+    pub const fn to_bytes(self) -> [u8; Self::SIZE] {
         match self {
             Self::Data(count) => count,
             Self::End => END,
@@ -36,9 +34,9 @@ impl ChunkHeader {
         .to_be_bytes()
     }
 
-    /// What is announced.
+    /// Decodes a header.
     #[must_use]
-    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+    pub const fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
         match u32::from_be_bytes(bytes) {
             END => Self::End,
             ABORTED => Self::Aborted,
@@ -47,7 +45,7 @@ impl ChunkHeader {
     }
 }
 
-/// No bytes at all would be a piece that says nothing, so its number is free.
+/// A chunk is never empty, so its length 0 is free for this.
 const END: u32 = 0;
 const ABORTED: u32 = u32::MAX;
 
@@ -56,14 +54,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_piece_is_what_it_was_announced_as() {
-        for piece in [
+    fn chunk_headers_decode_to_what_was_encoded() {
+        for header in [
             ChunkHeader::Data(1),
-            ChunkHeader::Data(ChunkHeader::MAX_DATA),
+            ChunkHeader::Data(ChunkHeader::DATA_MAX),
             ChunkHeader::End,
             ChunkHeader::Aborted,
         ] {
-            assert_eq!(ChunkHeader::from_bytes(piece.to_bytes()), piece);
+            assert_eq!(ChunkHeader::from_bytes(header.to_bytes()), header);
         }
         assert_eq!(ChunkHeader::End.to_bytes(), [0; 4]);
         assert_eq!(ChunkHeader::Data(258).to_bytes(), [0, 0, 1, 2]);

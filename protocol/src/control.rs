@@ -1,4 +1,5 @@
-//! What streams are opened with, and what passes on the control stream.
+//! The first frame of each stream, the messages on the control stream, and the codes that close a
+//! connection. Must never reuse the number of a close code.
 
 use crate::congestion::Choice;
 use crate::link::{ClientName, ClientSecret};
@@ -8,67 +9,67 @@ use serde::{Deserialize, Serialize};
 
 /// The first frame on every stream, from the client.
 ///
-/// The first stream of a connection must say `Hello` and no other may.
+/// The first stream of a connection must begin with `Hello`, and no other stream may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamHeader {
-    /// Who is calling. The stream stays open for [`Notice`]s.
+    /// Authenticates the client. The stream stays open for [`ControlMessage`]s.
     Hello(Hello),
-    /// A request; the same stream brings the answer.
+    /// A request; the reply follows on the same stream.
     Request(Box<Request>),
-    /// A place for a segment of a running answer.
-    Segment(Segment),
+    /// A stream for one segment of a response.
+    Segment(SegmentHeader),
 }
 
-/// A client's introduction.
+/// Who the client is, and how it wants to be sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The name that the operator gave it.
+    /// The name from its link.
     pub name: ClientName,
-    /// What proves it.
+    /// The secret from its link.
     pub secret: ClientSecret,
-    /// How it wants the server to send. The operator may have it send more slowly.
+    /// How the server should send. The operator may limit the rate.
     pub congestion: Choice,
 }
 
-/// Names a segment of an answer.
+/// Identifies a segment of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Segment {
-    /// The exchange, by the number of its request's stream.
+pub struct SegmentHeader {
+    /// The exchange: the QUIC stream ID of its request.
     pub exchange: u64,
-    /// Which segment, from 0.
+    /// The index of the segment, from 0.
     pub n: u32,
 }
 
-/// What the server says on the control stream.
+/// A message of the server on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Notice {
+pub enum ControlMessage {
     /// The Hello was accepted.
     Welcome {
         /// The server's version, for the client's log.
         version: CleanText<64>,
     },
-    /// The server is about to end: running exchanges finish, new ones belong elsewhere.
+    /// The server is shutting down: running exchanges finish, new ones need another connection.
     Draining,
 }
 
 /// Why a connection was closed, as QUIC's application error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseCode {
-    /// The side that closed had nothing left to do.
+    /// The side that closed has no more work.
     Done,
-    /// No client of that name with that secret.
+    /// No client with this name and secret exists.
     UnknownClient,
     /// The operator revoked this client.
     Revoked,
-    /// The server ends.
+    /// The server is shutting down.
     Draining,
-    /// The peer broke the protocol.
-    Violation,
+    /// The peer violated the protocol.
+    ProtocolViolation,
     /// The client was not authenticated in time.
     HelloTimeout,
-    /// The client has more connections than it may, and newer ones.
-    TooMany,
-    /// A newer connection took this one's place before its client was authenticated.
+    /// The client has too many connections, and this is the oldest.
+    TooManyConnections,
+    /// Too many connections are unauthenticated, and a newer one replaced this one.
     Overloaded,
 }
 
@@ -77,9 +78,9 @@ const CLOSE_CODES: [CloseCode; 8] = [
     CloseCode::UnknownClient,
     CloseCode::Revoked,
     CloseCode::Draining,
-    CloseCode::Violation,
+    CloseCode::ProtocolViolation,
     CloseCode::HelloTimeout,
-    CloseCode::TooMany,
+    CloseCode::TooManyConnections,
     CloseCode::Overloaded,
 ];
 
@@ -90,28 +91,28 @@ impl CloseCode {
         CLOSE_CODES.iter().position(|c| *c == self).unwrap_or_default() as u32
     }
 
-    /// The meaning of a number, where it has one.
+    /// The close code with this number, if there is one.
     #[must_use]
     pub fn from_code(code: u64) -> Option<Self> {
         CLOSE_CODES.get(usize::try_from(code).ok()?).copied()
     }
 
-    /// The reason for people, sent along and shown on the other side.
+    /// The reason as text, which is sent with the code and shown on the other side.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::UnknownClient => "no client of this name with this secret is known to the server",
-            Self::Revoked => "this client's access was revoked by the server's operator",
+            Self::Revoked => "the server's operator revoked this client's access",
             Self::Draining => "the server is shutting down",
-            Self::Violation => "the peer broke the protocol",
-            Self::HelloTimeout => "no hello within the time allowed",
-            Self::Overloaded => "the server has too many new connections at the moment",
-            Self::TooMany => "this link is in use in too many places at once",
+            Self::ProtocolViolation => "the peer violated the protocol",
+            Self::HelloTimeout => "the client was not authenticated in time",
+            Self::Overloaded => "the server has too many new connections",
+            Self::TooManyConnections => "this link is in use in too many places at the same time",
         }
     }
 
-    /// Whether dialling again soon is pointless, since only the operator can change the answer.
+    /// Whether a reconnect is pointless, since only the operator can change the result.
     #[must_use]
     pub const fn is_refusal(self) -> bool {
         matches!(self, Self::UnknownClient | Self::Revoked)

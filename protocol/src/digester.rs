@@ -1,9 +1,9 @@
-//! Digests of content, taken as it passes by. Nothing that has one is believed without.
+//! Computes digests of content while it streams. Content that has a digest must never be used unverified.
 
 use crate::name::Digest;
 use sha2::{Digest as _, Sha256, Sha512};
 
-/// A digest in the making.
+/// Computes one digest.
 #[derive(Debug)]
 pub struct Digester(Hash);
 
@@ -14,22 +14,22 @@ enum Hash {
 }
 
 impl Digester {
-    /// Begins one by the algorithm of `wanted`, so that the two can be compared.
+    /// Uses the algorithm of `expected`, so that the two digests can be compared.
     #[must_use]
-    pub fn matching(wanted: &Digest) -> Self {
-        match wanted.algorithm() {
+    pub fn matching(expected: &Digest) -> Self {
+        match expected.algorithm() {
             "sha512" => Self(Hash::Sha512(Sha512::new())),
             _ => Self::sha256(),
         }
     }
 
-    /// Begins one by the algorithm that registries use.
+    /// Uses the algorithm that registries use.
     #[must_use]
     pub fn sha256() -> Self {
         Self(Hash::Sha256(Sha256::new()))
     }
 
-    /// Takes in the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             Hash::Sha256(hash) => hash.update(bytes),
@@ -37,10 +37,10 @@ impl Digester {
         }
     }
 
-    /// The digest of all that was taken in.
+    /// The digest of all bytes added.
     ///
     /// # Panics
-    /// Never: a hash in hexadecimal digits is a digest.
+    /// Never: an algorithm and a hash in hexadecimal digits are a digest.
     #[must_use]
     pub fn finish(self) -> Digest {
         let text = match self.0 {
@@ -50,9 +50,9 @@ impl Digester {
         text.parse().expect("an algorithm and its hash in hexadecimal digits are a digest")
     }
 
-    /// The digest of bytes that are all there.
+    /// Adds the last bytes and returns the digest.
     #[must_use]
-    pub fn of(mut self, bytes: &[u8]) -> Digest {
+    pub fn digest(mut self, bytes: &[u8]) -> Digest {
         self.update(bytes);
         self.finish()
     }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_algorithms_are_taken_from_the_digest_to_compare_with() {
+    fn the_digester_uses_the_algorithm_of_the_expected_digest() {
         // FIPS 180-4's example message.
         for digest in [
             "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".to_owned(),
@@ -73,8 +73,8 @@ mod tests {
                 "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
             ),
         ] {
-            let wanted: Digest = digest.parse().unwrap();
-            assert_eq!(Digester::matching(&wanted).of(b"abc"), wanted);
+            let expected: Digest = digest.parse().unwrap();
+            assert_eq!(Digester::matching(&expected).digest(b"abc"), expected);
         }
     }
 }

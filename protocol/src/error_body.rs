@@ -1,29 +1,30 @@
-//! Error bodies as the distribution spec wants them ("Error Codes").
+//! Error bodies in the format of the distribution spec ("Error Codes").
 //!
-//! An engine must never see HTML: what isn't JSON is put into the format, with its status kept.
+//! An engine must never get HTML: a body that is not JSON is converted; its status stays.
 
 use crate::fault::Fault;
-use crate::text::CleanText;
+use crate::text::{CleanText, TEXT_CHARS_MAX};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 /// The media type of these bodies.
 pub const MEDIA_TYPE: &str = "application/json";
 
-/// The body that tells an engine about a fault of ours.
+/// The body for one of our own faults.
 #[must_use]
-pub fn of_fault(fault: &Fault) -> Vec<u8> {
+pub fn from_fault(fault: &Fault) -> Vec<u8> {
     render(fault.oci_code(), &format!("docxy: {fault}"), json!({ "hop": fault.hop.to_string() }))
 }
 
-/// The body for an upstream answer with this status whose own body is `original`: that body
-/// itself if it is JSON (its details are what `docker` prints), else its text in the format.
+/// The body for an upstream error with this status and the body `original`: that body if it is JSON
+/// (`docker` prints its details), with its texts cleaned, else its text in the format of the spec.
 ///
-/// `unknown_code` is the code for a 404, since only the operation says what was not found.
+/// `unknown_code` is the code for a 404: only the operation says what was not found.
 #[must_use]
-pub fn of_upstream(status: StatusCode, original: &[u8], unknown_code: &str) -> Vec<u8> {
-    if matches!(serde_json::from_slice(original), Ok(Value::Object(_))) {
-        return original.to_vec();
+pub fn from_upstream(status: StatusCode, original: &[u8], unknown_code: &str) -> Vec<u8> {
+    if let Ok(mut value @ Value::Object(_)) = serde_json::from_slice(original) {
+        // Bytes that need no cleaning stay as they are.
+        return if clean(&mut value) { value.to_string().into_bytes() } else { original.to_vec() };
     }
     let text = String::from_utf8_lossy(original);
     let text = text.trim();
@@ -32,10 +33,28 @@ pub fn of_upstream(status: StatusCode, original: &[u8], unknown_code: &str) -> V
     } else {
         text.into()
     };
-    render(code_of(status, unknown_code), message.as_str(), Value::Null)
+    render(code_for(status, unknown_code), message.as_str(), Value::Null)
 }
 
-fn code_of(status: StatusCode, unknown_code: &str) -> &str {
+/// Cleans the texts of a JSON value, and cuts them to a length that people read. Returns whether one of them
+/// has changed.
+fn clean(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let cleaned = CleanText::<{ TEXT_CHARS_MAX }>::new(&*text);
+            let changed = cleaned.as_str() != text;
+            if changed {
+                *text = cleaned.as_str().to_owned();
+            }
+            changed
+        }
+        Value::Array(values) => values.iter_mut().fold(false, |changed, value| clean(value) | changed),
+        Value::Object(fields) => fields.values_mut().fold(false, |changed, value| clean(value) | changed),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn code_for(status: StatusCode, unknown_code: &str) -> &str {
     match status {
         StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
         StatusCode::FORBIDDEN => "DENIED",
@@ -63,25 +82,36 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_names_its_hop() {
+    fn the_body_for_a_fault_names_its_hop() {
         let (code, message) =
-            first(&of_fault(&Fault::new(Hop::Tunnel, FaultKind::Down, "no answer since 10 s")));
+            first(&from_fault(&Fault::new(Hop::Tunnel, FaultKind::Down, "no answer since 10 s")));
         assert_eq!((code.as_str(), message.as_str()), ("UNAVAILABLE", "docxy: tunnel: no answer since 10 s"));
     }
 
     #[test]
-    fn the_registrys_own_words_stay_and_everything_else_becomes_json() {
+    fn the_texts_of_a_json_error_are_cleaned_and_cut() {
+        let hostile = br#"{"errors":[{"code":"DENIED","message":"\u001b[31mforged\r\nINFO \u202e","detail":{"a":["b\u0007"]}}]}"#;
+        let cleaned = from_upstream(StatusCode::FORBIDDEN, hostile, "");
+        assert_eq!(first(&cleaned), ("DENIED".into(), "[31mforged INFO".into()));
+        assert!(!String::from_utf8(cleaned).unwrap().contains("\\u00"));
+        let long = json!({ "errors": [{ "code": "DENIED", "message": "A".repeat(5000) }] }).to_string();
+        let (_, message) = first(&from_upstream(StatusCode::FORBIDDEN, long.as_bytes(), ""));
+        assert!(message.chars().count() <= TEXT_CHARS_MAX, "{}", message.len());
+    }
+
+    #[test]
+    fn json_errors_stay_and_other_bodies_become_json() {
         let own = br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"limit"}]}"#;
-        assert_eq!(of_upstream(StatusCode::TOO_MANY_REQUESTS, own, ""), own);
+        assert_eq!(from_upstream(StatusCode::TOO_MANY_REQUESTS, own, ""), own);
         let details = br#"{"details":"incorrect username or password"}"#;
-        assert_eq!(of_upstream(StatusCode::UNAUTHORIZED, details, ""), details);
-        let bare = of_upstream(StatusCode::TOO_MANY_REQUESTS, b"Too Many Requests\n", "");
+        assert_eq!(from_upstream(StatusCode::UNAUTHORIZED, details, ""), details);
+        let bare = from_upstream(StatusCode::TOO_MANY_REQUESTS, b"Too Many Requests\n", "");
         assert_eq!(first(&bare), ("TOOMANYREQUESTS".into(), "Too Many Requests".into()));
-        let html = of_upstream(StatusCode::BAD_GATEWAY, b"<html>nginx</html>", "");
+        let html = from_upstream(StatusCode::BAD_GATEWAY, b"<html>nginx</html>", "");
         assert_eq!(first(&html), ("UNAVAILABLE".into(), "Bad Gateway".into()));
-        let odd = of_upstream(StatusCode::FORBIDDEN, b"go\r\naway\x1b[31m\xff", "");
+        let odd = from_upstream(StatusCode::FORBIDDEN, b"go\r\naway\x1b[31m\xff", "");
         assert_eq!(first(&odd), ("DENIED".into(), "go away [31m\u{fffd}".into()));
-        let missing = of_upstream(StatusCode::NOT_FOUND, b"", "BLOB_UNKNOWN");
+        let missing = from_upstream(StatusCode::NOT_FOUND, b"", "BLOB_UNKNOWN");
         assert_eq!(first(&missing), ("BLOB_UNKNOWN".into(), "Not Found".into()));
     }
 }

@@ -1,20 +1,19 @@
-//! What can go wrong, and the one table that says what the user sees of it.
+//! Faults: which hop failed and how, and the one table of the status that the engine gets for each.
 //!
-//! A fault names the hop that failed, so that nobody has to guess whether it was the line, the
-//! server, the registry or its CDN. Its text is shown to users and logged: no credential, token,
-//! link or URL query may ever be put into it.
+//! Users see the text of a fault, and it is logged: it must never contain a credential, token, link or URL
+//! query.
 
 use crate::text::CleanText;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The part of the way that failed, seen from the engine.
+/// The hop that failed, as seen from the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Hop {
     /// The engine's own request.
     Engine,
-    /// The line between client and server.
+    /// The connection between client and server.
     Tunnel,
     /// The docxy server itself.
     Server,
@@ -22,7 +21,7 @@ pub enum Hop {
     Registry,
     /// The registry's token service.
     Auth,
-    /// Where the registry keeps its blobs.
+    /// The storage to which the registry redirects for blobs.
     Cdn,
 }
 
@@ -39,59 +38,59 @@ impl fmt::Display for Hop {
     }
 }
 
-/// What happened there.
+/// How the hop failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FaultKind {
-    /// A repository or registry name that is none.
+    /// An invalid repository or registry name.
     NameInvalid,
-    /// A digest that is none.
+    /// An invalid digest.
     DigestInvalid,
-    /// A tag or digest that is none.
+    /// An invalid tag or digest.
     ReferenceInvalid,
-    /// A query, a form or a header that cannot be read.
+    /// An invalid query, form or header field.
     RequestInvalid,
-    /// A path that isn't served.
+    /// An unknown path.
     RouteUnknown,
-    /// A method that isn't served on this path.
+    /// A method that this path does not support.
     MethodNotServed,
-    /// A `Host` that isn't ours: a foreign web page, most likely.
+    /// A `Host` that is not the client's: probably a foreign web page.
     HostNotServed,
-    /// A registry that the server's operator didn't list.
+    /// A registry that is not on the server's list.
     RegistryNotServed,
-    /// No connection, for now.
+    /// There is no connection at the moment.
     Down,
-    /// The server refuses this client.
+    /// The server does not accept this client.
     Refused,
-    /// A limit is reached.
+    /// A limit was reached.
     Overloaded,
-    /// No connection could be made, or none that lasted until an answer.
+    /// The connection could not be established, or was lost before a response.
     Unreachable,
-    /// It took too long.
+    /// A timeout expired.
     TimedOut,
-    /// An answer that makes no sense.
-    BadAnswer,
-    /// A body that ended before its end.
+    /// A response that is invalid.
+    MalformedResponse,
+    /// A body that ended too early.
     Truncated,
-    /// A redirect that must not be followed.
+    /// A redirect that the server must not follow.
     RedirectRefused,
-    /// A credential that was good when the transfer began isn't any more. Only whoever showed it
-    /// can show another one and ask for the rest.
+    /// A credential that was valid when the transfer began has expired. The engine must request the rest
+    /// with a new one.
     CredentialExpired,
-    /// The other side gave up; nobody is left to tell.
+    /// The other side cancelled, so the fault is not reported.
     Cancelled,
-    /// A bug of ours.
+    /// A bug in Docxy.
     Internal,
-    /// A web page of somebody else that makes a browser ask.
-    PageNotServed,
+    /// A browser request from a foreign web page.
+    OriginNotServed,
 }
 
 impl FaultKind {
     /// The table: HTTP status (RFC 9110) and error code (distribution spec, "Error Codes", plus
     /// `UNAVAILABLE` and `UNKNOWN`, which engines know from the distribution registry).
     ///
-    /// No engine takes a 503 or 502 for an answer about the image; a 404 would send it on to the
-    /// blocked origin, a 429 would make containerd ask five times over.
-    const fn row(self) -> (StatusCode, &'static str) {
+    /// No engine takes a 503 or 502 for a statement about the image. After a 404 it would try the blocked
+    /// origin, and after a 429 containerd would retry five times.
+    const fn status_and_code(self) -> (StatusCode, &'static str) {
         match self {
             Self::NameInvalid => (StatusCode::BAD_REQUEST, "NAME_INVALID"),
             Self::DigestInvalid => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
@@ -100,11 +99,11 @@ impl FaultKind {
             Self::RouteUnknown => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
             Self::MethodNotServed => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
             Self::HostNotServed => (StatusCode::MISDIRECTED_REQUEST, "DENIED"),
-            Self::RegistryNotServed | Self::PageNotServed => (StatusCode::FORBIDDEN, "DENIED"),
+            Self::RegistryNotServed | Self::OriginNotServed => (StatusCode::FORBIDDEN, "DENIED"),
             Self::Down | Self::Refused | Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE"),
             Self::Unreachable
-            | Self::BadAnswer
+            | Self::MalformedResponse
             | Self::Truncated
             | Self::RedirectRefused
             | Self::CredentialExpired => (StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
@@ -113,38 +112,38 @@ impl FaultKind {
     }
 }
 
-/// A failure, where it happened and what to tell the user.
+/// A failure: the hop, the kind and a text for the user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{hop}: {detail}")]
 pub struct Fault {
-    /// The part of the way that failed.
+    /// The hop that failed.
     pub hop: Hop,
-    /// What happened there.
+    /// How it failed.
     pub kind: FaultKind,
-    /// What to tell the user; free of secrets, and clean wherever it comes from.
+    /// The text for the user, without secrets and control characters.
     pub detail: CleanText,
 }
 
 impl Fault {
-    /// A fault with its text, which is cleaned, and cut to a length that fits into any head.
+    /// A fault with this text, which is cleaned, and cut so that it fits into any frame.
     #[must_use]
     pub fn new(hop: Hop, kind: FaultKind, detail: impl fmt::Display) -> Self {
-        Self { hop, kind, detail: CleanText::of(detail) }
+        Self { hop, kind, detail: CleanText::new(detail) }
     }
 
-    /// The HTTP status that the engine sees.
+    /// The HTTP status for the engine.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
-        self.kind.row().0
+        self.kind.status_and_code().0
     }
 
-    /// The distribution spec's error code that the engine sees.
+    /// The distribution spec's error code for the engine.
     #[must_use]
     pub const fn oci_code(&self) -> &'static str {
-        self.kind.row().1
+        self.kind.status_and_code().1
     }
 
-    /// The code with which a stream is reset when the answer's head is out already.
+    /// The code to reset a stream with, if the reply was already sent.
     #[must_use]
     pub fn reset_code(&self) -> u32 {
         let hop = HOPS.iter().position(|h| *h == self.hop).unwrap_or_default();
@@ -153,19 +152,23 @@ impl Fault {
         ((hop as u32) << 8) | kind as u32
     }
 
-    /// The fault behind a reset's code; an unknown code is the server's fault, not a panic.
+    /// The fault for the code of a reset. An unknown code becomes an internal fault of the server.
     #[must_use]
-    pub fn of_reset(code: u64) -> Self {
-        let known =
+    pub fn from_reset_code(code: u64) -> Self {
+        let found =
             usize::try_from(code).ok().and_then(|code| Some((HOPS.get(code >> 8)?, KINDS.get(code & 0xff)?)));
-        match known {
-            Some((hop, kind)) => Self::new(*hop, *kind, "the transfer was broken off"),
-            None => Self::new(Hop::Server, FaultKind::Internal, format!("reset with unknown code {code}")),
+        match found {
+            Some((hop, kind)) => Self::new(*hop, *kind, "the peer reset the stream"),
+            None => Self::new(
+                Hop::Server,
+                FaultKind::Internal,
+                format!("the peer reset the stream with the unknown code {code}"),
+            ),
         }
     }
 }
 
-/// Codes on the wire are indexes into these: append, never reorder.
+/// Codes on the wire are indexes into these tables: append, never reorder.
 const HOPS: [Hop; 6] = [Hop::Engine, Hop::Tunnel, Hop::Server, Hop::Registry, Hop::Auth, Hop::Cdn];
 const KINDS: [FaultKind; 20] = [
     FaultKind::Cancelled,
@@ -173,7 +176,7 @@ const KINDS: [FaultKind; 20] = [
     FaultKind::Truncated,
     FaultKind::TimedOut,
     FaultKind::Unreachable,
-    FaultKind::BadAnswer,
+    FaultKind::MalformedResponse,
     FaultKind::Overloaded,
     FaultKind::Down,
     FaultKind::Refused,
@@ -186,7 +189,7 @@ const KINDS: [FaultKind; 20] = [
     FaultKind::ReferenceInvalid,
     FaultKind::DigestInvalid,
     FaultKind::NameInvalid,
-    FaultKind::PageNotServed,
+    FaultKind::OriginNotServed,
     FaultKind::CredentialExpired,
 ];
 
@@ -195,21 +198,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_survives_a_reset() {
+    fn reset_codes_keep_hop_and_kind() {
         for hop in HOPS {
             for kind in KINDS {
-                let back = Fault::of_reset(u64::from(Fault::new(hop, kind, "x").reset_code()));
+                let back = Fault::from_reset_code(u64::from(Fault::new(hop, kind, "x").reset_code()));
                 assert_eq!((back.hop, back.kind), (hop, kind));
             }
         }
-        assert_eq!(Fault::of_reset(0xffff).kind, FaultKind::Internal);
-        assert_eq!(Fault::of_reset(u64::MAX).kind, FaultKind::Internal);
+        assert_eq!(Fault::from_reset_code(0xffff).kind, FaultKind::Internal);
+        assert_eq!(Fault::from_reset_code(u64::MAX).kind, FaultKind::Internal);
     }
 
     #[test]
-    fn no_fault_of_ours_looks_like_an_answer_about_the_image() {
+    fn no_fault_looks_like_a_statement_about_the_image() {
         for kind in KINDS {
-            let (status, _) = kind.row();
+            let (status, _) = kind.status_and_code();
             assert!(status.is_client_error() || status.is_server_error());
             assert!(
                 status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::UNAUTHORIZED,

@@ -1,90 +1,91 @@
 //! Frames: a length of four bytes, big-endian, and that many bytes of bincode.
 //!
-//! The only module that knows bincode, so that another encoding would be a change of one file.
-//! Never allocates by a length that it hasn't checked, nor much before the bytes are there.
+//! The only module that names bincode, so that another encoding would change one file. Must never allocate
+//! by an unchecked length, nor much more than has arrived.
 
-use crate::limits::MAX_FRAME;
+use crate::limits::FRAME_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Bytes made ready for a frame that has been announced. Few heads have more.
-const FIRST: usize = 4096;
+/// Bytes allocated before a payload arrives. Few frames have more.
+const INITIAL_CAPACITY: usize = 4096;
 
 /// Why a frame could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The peer announced, or we were about to send, more than [`MAX_FRAME`].
-    #[error("a head of {0} bytes, at most {MAX_FRAME} are allowed")]
+    /// The frame to read or to write is longer than [`FRAME_MAX`].
+    #[error("a frame of {0} bytes, at most {FRAME_MAX} are allowed")]
     TooLong(usize),
     /// The stream ended within the frame.
-    #[error("the stream ended before its head was whole")]
+    #[error("the stream ended within a frame")]
     Ended,
-    /// The stream broke.
-    #[error("reading a head: {0}")]
+    /// Reading the stream failed.
+    #[error("reading a frame: {0}")]
     Broken(#[source] std::io::Error),
-    /// The bytes are no value of the type expected.
-    #[error("a head that cannot be decoded: {0}")]
+    /// The payload is not a value of the expected type.
+    #[error("cannot decode a frame: {0}")]
     Decode(#[from] bincode::error::DecodeError),
     /// The value cannot be encoded.
-    #[error("a head that cannot be encoded: {0}")]
+    #[error("cannot encode a frame: {0}")]
     Encode(#[from] bincode::error::EncodeError),
-    /// There are bytes behind the value.
-    #[error("{0} bytes behind the head's end")]
+    /// Bytes follow the value within the frame.
+    #[error("{0} bytes follow the value in a frame")]
     Trailing(usize),
 }
 
-/// A value as one frame.
+/// Encodes a value as one frame.
 ///
 /// # Errors
-/// Where the value takes more than [`MAX_FRAME`] bytes.
+/// If the value has more than [`FRAME_MAX`] bytes.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, FrameError> {
     let payload = bincode::serde::encode_to_vec(value, config())?;
-    if payload.len() > MAX_FRAME {
+    if payload.len() > FRAME_MAX {
         return Err(FrameError::TooLong(payload.len()));
     }
-    // MAX_FRAME fits into 32 bits.
+    // FRAME_MAX fits into 32 bits.
     let mut frame = (payload.len() as u32).to_be_bytes().to_vec();
     frame.extend_from_slice(&payload);
     Ok(frame)
 }
 
-/// The value of one frame's payload.
+/// Decodes the payload of one frame.
 ///
 /// # Errors
-/// Where the bytes are not exactly one value.
+/// If the payload is not exactly one value.
 pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
     let (value, used) = bincode::serde::decode_from_slice(payload, config())?;
     if used == payload.len() { Ok(value) } else { Err(FrameError::Trailing(payload.len() - used)) }
 }
 
-/// The value of the frame at the beginning of these bytes, and where that ends.
+/// Decodes the frame at the beginning of `bytes`. Returns its value and the index of the first byte after
+/// it.
 ///
 /// # Errors
-/// Where they don't begin with a whole frame, or it is not exactly one value.
-pub fn split<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), FrameError> {
+/// If `bytes` do not begin with a whole frame, or the frame is not exactly one value.
+pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), FrameError> {
     let (length, rest) = bytes.split_first_chunk().ok_or(FrameError::Ended)?;
     let length = u32::from_be_bytes(*length) as usize;
-    if length > MAX_FRAME {
+    if length > FRAME_MAX {
         return Err(FrameError::TooLong(length));
     }
     let payload = rest.get(..length).ok_or(FrameError::Ended)?;
     Ok((decode(payload)?, bytes.len() - rest.len() + length))
 }
 
-/// Reads one frame and not a byte more. A dropped future loses what it has read.
+/// Reads exactly one frame. Not cancel safe: a dropped future loses the bytes that it has read.
 ///
 /// # Errors
-/// Where the stream ends or breaks early, or what it brings is no such frame.
+/// If the stream ends or fails early, or the bytes are not such a frame.
 pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> Result<T, FrameError> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).await.map_err(broken)?;
     let length = u32::from_be_bytes(length) as usize;
-    if length > MAX_FRAME {
+    if length > FRAME_MAX {
         return Err(FrameError::TooLong(length));
     }
-    // Grows with what comes: a peer that announces the most and sends nothing costs next to nothing.
-    let mut payload = Vec::with_capacity(length.min(FIRST));
+    // Grows with the bytes that arrive: a peer that announces a long frame and sends nothing costs little.
+    let mut payload = Vec::with_capacity(length.min(INITIAL_CAPACITY));
     stream.take(length as u64).read_to_end(&mut payload).await.map_err(broken)?;
     if payload.len() < length {
         return Err(FrameError::Ended);
@@ -93,7 +94,7 @@ pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) ->
 }
 
 fn config() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<MAX_FRAME>()
+    bincode::config::standard().with_limit::<FRAME_MAX>()
 }
 
 fn broken(error: std::io::Error) -> FrameError {

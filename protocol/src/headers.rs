@@ -1,19 +1,19 @@
-//! Header fields that cross the tunnel, and those that must not.
+//! Which header fields cross the tunnel, and which must not.
 //!
-//! Requests carry what is on a list; answers carry everything but what speaks of one hop (RFC
-//! 9110, section 7.6.1) or of the origin's host, which the user's localhost is not. Values and
-//! repetitions stay as they are, byte for byte.
+//! Of a request, only the fields of an allow-list cross it. Of a response, all fields cross it except those
+//! of one hop (RFC 9110, section 7.6.1) and those about the origin's host, which must not apply to the
+//! user's localhost. Values, order and repeated fields stay the same, byte for byte.
 
-use crate::limits::MAX_HEADER_LINES;
+use crate::limits::FIELD_LINES_MAX;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashSet;
 
-/// Which content an answer is about (distribution spec, "Pulling manifests").
+/// The digest of the response's content (distribution spec, "Pulling manifests").
 pub static DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// What makes an answer another one than the content as a whole (RFC 9110, sections 13.1 and 14.2).
+/// Request fields with which the response may not be the whole content (RFC 9110, sections 13.1 and 14.2).
 pub static CONDITIONAL_FIELDS: [HeaderName; 6] = [
     header::RANGE,
     header::IF_RANGE,
@@ -23,11 +23,12 @@ pub static CONDITIONAL_FIELDS: [HeaderName; 6] = [
     header::IF_UNMODIFIED_SINCE,
 ];
 
-/// What else an engine may say to a registry. Authorization travels as a type of its own.
-const REQUEST: [HeaderName; 3] = [header::ACCEPT, header::ACCEPT_ENCODING, header::USER_AGENT];
+/// The other fields of an engine that the registry gets. Authorization has its own type.
+const FORWARDED_REQUEST_FIELDS: [HeaderName; 3] =
+    [header::ACCEPT, header::ACCEPT_ENCODING, header::USER_AGENT];
 
-/// Fields of one hop, and fields by which an origin speaks about its own host: believing them of
-/// `127.0.0.1` would set cookies there, force HTTPS on it or let foreign pages read from it.
+/// Fields of one hop, and fields about the origin's host: an engine or browser would apply them to
+/// `127.0.0.1`, set cookies there, force HTTPS on it or let foreign pages read from it.
 const STRIPPED_RESPONSE_FIELDS: [&str; 16] = [
     "connection",
     "keep-alive",
@@ -47,44 +48,44 @@ const STRIPPED_RESPONSE_FIELDS: [&str; 16] = [
     "clear-site-data",
 ];
 
-/// Header fields in the order in which they came; one field may have several lines.
+/// Header fields in the order in which they were received; a field may have several lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers(HeaderMap);
 
 impl Headers {
-    /// What of an engine's request goes to the registry.
+    /// The fields of an engine's request that the registry gets.
     #[must_use]
-    pub fn of_request(all: &HeaderMap) -> Self {
-        let mut kept = HeaderMap::new();
-        for name in REQUEST.iter().chain(&CONDITIONAL_FIELDS) {
+    pub fn filter_request(all: &HeaderMap) -> Self {
+        let mut fields = HeaderMap::new();
+        for name in FORWARDED_REQUEST_FIELDS.iter().chain(&CONDITIONAL_FIELDS) {
             for value in all.get_all(name) {
-                kept.append(name.clone(), value.clone());
+                fields.append(name.clone(), value.clone());
             }
         }
-        Self(kept)
+        Self(fields)
     }
 
-    /// What of a registry's answer goes to the engine.
+    /// The fields of a registry's response that the engine gets.
     #[must_use]
-    pub fn of_response(all: &HeaderMap) -> Self {
-        let named: HashSet<String> = all
+    pub fn filter_response(all: &HeaderMap) -> Self {
+        let connection_options: HashSet<String> = all
             .get_all(header::CONNECTION)
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .map(|name| name.trim().to_ascii_lowercase())
             .collect();
-        let mut kept = HeaderMap::new();
+        let mut fields = HeaderMap::new();
         for (name, value) in all {
             let text = name.as_str();
-            let dropped = STRIPPED_RESPONSE_FIELDS.contains(&text)
+            let is_stripped = STRIPPED_RESPONSE_FIELDS.contains(&text)
                 || text.starts_with("access-control-")
-                || named.contains(text);
-            if !dropped && kept.len() < MAX_HEADER_LINES {
-                kept.append(name.clone(), value.clone());
+                || connection_options.contains(text);
+            if !is_stripped && fields.len() < FIELD_LINES_MAX {
+                fields.append(name.clone(), value.clone());
             }
         }
-        Self(kept)
+        Self(fields)
     }
 
     /// The fields.
@@ -93,13 +94,13 @@ impl Headers {
         &self.0
     }
 
-    /// The fields, to change or to keep.
+    /// The fields, owned.
     #[must_use]
     pub fn into_map(self) -> HeaderMap {
         self.0
     }
 
-    /// Sets a field, whatever it was.
+    /// Sets a field and replaces all its lines.
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.0.insert(name, value);
     }
@@ -109,40 +110,40 @@ impl Headers {
         self.0.append(name, value);
     }
 
-    /// Takes a field out.
+    /// Removes a field.
     pub fn remove(&mut self, name: &HeaderName) {
         self.0.remove(name);
     }
 
-    /// Whether the answer may be another one than the content as a whole.
+    /// Whether the request has a field with which the response may not be the whole content.
     #[must_use]
     pub fn is_conditional(&self) -> bool {
         CONDITIONAL_FIELDS.iter().any(|name| self.0.contains_key(name))
     }
 
-    /// Takes out what makes it so.
+    /// Removes these fields.
     pub fn remove_conditional_fields(&mut self) {
         for name in &CONDITIONAL_FIELDS {
             self.0.remove(name);
         }
     }
 
-    /// Bytes of all names and values.
+    /// Bytes of all names and values together.
     #[must_use]
     pub fn size(&self) -> usize {
         self.0.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
     }
 
-    /// The text of a field's first line.
+    /// The first line of a field, if it is visible ASCII.
     #[must_use]
-    pub fn text(&self, name: &HeaderName) -> Option<&str> {
+    pub fn get_str(&self, name: &HeaderName) -> Option<&str> {
         self.0.get(name)?.to_str().ok()
     }
 }
 
 impl Serialize for Headers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // bincode wants the length first, which the map's iterator doesn't know.
+        // bincode needs the length first, which the map's iterator doesn't know.
         let lines: Vec<(&str, &[u8])> = self.0.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
         lines.serialize(serializer)
     }
@@ -151,9 +152,9 @@ impl Serialize for Headers {
 impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let lines = Vec::<(String, Vec<u8>)>::deserialize(deserializer)?;
-        if lines.len() > MAX_HEADER_LINES {
+        if lines.len() > FIELD_LINES_MAX {
             return Err(D::Error::custom(format!(
-                "{} header lines, at most {MAX_HEADER_LINES}",
+                "{} field lines, at most {FIELD_LINES_MAX} are allowed",
                 lines.len()
             )));
         }
@@ -180,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn every_accept_line_of_a_request_is_kept_in_order() {
-        let kept = Headers::of_request(&map(&[
+    fn all_accept_lines_of_a_request_stay_in_order() {
+        let fields = Headers::filter_request(&map(&[
             ("accept", "application/vnd.oci.image.index.v1+json"),
             ("cookie", "session=1"),
             ("accept", "*/*"),
@@ -189,24 +190,24 @@ mod tests {
             ("host", "127.0.0.1"),
             ("range", "bytes=5-"),
         ]));
-        let accept: Vec<_> = kept.map().get_all("accept").iter().collect();
+        let accept: Vec<_> = fields.map().get_all("accept").iter().collect();
         assert_eq!(accept, ["application/vnd.oci.image.index.v1+json", "*/*"]);
-        assert_eq!(kept.map().len(), 3);
+        assert_eq!(fields.map().len(), 3);
     }
 
     #[test]
-    fn conditions_are_passed_on_and_can_be_taken_out() {
+    fn conditional_fields_pass_and_can_be_removed() {
         for name in &CONDITIONAL_FIELDS {
-            let mut kept = Headers::of_request(&map(&[(name.as_str(), "\"x\""), ("user-agent", "me")]));
-            assert!(kept.is_conditional(), "{name}");
-            kept.remove_conditional_fields();
-            assert!(!kept.is_conditional() && kept.text(&header::USER_AGENT) == Some("me"), "{name}");
+            let mut fields = Headers::filter_request(&map(&[(name.as_str(), "\"x\""), ("user-agent", "me")]));
+            assert!(fields.is_conditional(), "{name}");
+            fields.remove_conditional_fields();
+            assert!(!fields.is_conditional() && fields.get_str(&header::USER_AGENT) == Some("me"), "{name}");
         }
     }
 
     #[test]
-    fn an_answer_loses_its_hop_and_its_origin_and_nothing_else() {
-        let kept = Headers::of_response(&map(&[
+    fn a_response_loses_only_the_fields_of_one_hop_or_of_the_origins_host() {
+        let fields = Headers::filter_response(&map(&[
             ("connection", "close, X-Hop"),
             ("x-hop", "1"),
             ("transfer-encoding", "chunked"),
@@ -219,7 +220,8 @@ mod tests {
             ("warning", "299 - b"),
             ("ratelimit-remaining", "99;w=21600"),
         ]));
-        let names: Vec<_> = kept.map().iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+        let names: Vec<_> =
+            fields.map().iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         assert_eq!(
             names,
             [

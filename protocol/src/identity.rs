@@ -1,7 +1,7 @@
-//! Who the server is: a key, known by its pin. No names and no certificate authority.
+//! The server's identity: a key, recognised by its pin, without names and certificate authorities.
 //!
-//! The verifier must check the handshake's signature as well as the pin, or the pin proves only
-//! that somebody has seen the certificate before.
+//! The verifier must check the handshake's signature and the pin: without the signature, a peer that has
+//! only a copy of the certificate would be accepted.
 
 use crate::secret::constant_time_eq;
 use base64::Engine as _;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pin([u8; 32]);
 
-/// Why a pin or a certificate was refused.
+/// Why a pin or a certificate was rejected.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PinError {
     /// Not 32 bytes of base64url.
@@ -28,12 +28,12 @@ pub enum PinError {
     /// The certificate cannot be read.
     #[error("the server's certificate cannot be read: {0}")]
     Certificate(String),
-    /// Somebody else, or a server whose state was lost.
+    /// Another server, or a server that lost its state.
     #[error("the server's key has the pin {0}, which is not the link's: another server, or an attacker")]
     Mismatch(Pin),
 }
 
-/// rustls shows a verifier's error by its `Debug`, and that is the text that reaches the user.
+/// rustls formats a verifier's error with `Debug`, and the user sees that text.
 impl fmt::Debug for PinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -41,11 +41,11 @@ impl fmt::Debug for PinError {
 }
 
 impl Pin {
-    /// The pin of a DER-encoded certificate's key.
+    /// The pin of the key in a DER-encoded certificate.
     ///
     /// # Errors
-    /// Where the certificate cannot be parsed.
-    pub fn of_certificate(certificate: &CertificateDer<'_>) -> Result<Self, PinError> {
+    /// If the certificate cannot be parsed.
+    pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, PinError> {
         let parsed =
             webpki::EndEntityCert::try_from(certificate).map_err(|e| PinError::Certificate(e.to_string()))?;
         Ok(Self(Sha256::digest(&*parsed.subject_public_key_info()).into()))
@@ -73,7 +73,7 @@ impl fmt::Debug for Pin {
     }
 }
 
-/// Accepts the one server whose key has the pin, and nobody else.
+/// Accepts only the server whose key has the pin.
 #[derive(Debug)]
 pub struct PinnedServer {
     pin: Pin,
@@ -97,14 +97,14 @@ impl ServerCertVerifier for PinnedServer {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let refused = |error: PinError| {
+        let rejected = |error: PinError| {
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
         };
-        let pin = Pin::of_certificate(end_entity).map_err(refused)?;
+        let pin = Pin::from_certificate(end_entity).map_err(rejected)?;
         if constant_time_eq(&pin.0, &self.pin.0) {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(refused(PinError::Mismatch(pin)))
+            Err(rejected(PinError::Mismatch(pin)))
         }
     }
 
@@ -114,8 +114,8 @@ impl ServerCertVerifier for PinnedServer {
         _cert: &CertificateDer<'_>,
         _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        // QUIC has no TLS 1.2; should this ever be reached, refusing is right.
-        Err(rustls::Error::General("TLS 1.2 is not spoken in the tunnel".into()))
+        // QUIC has no TLS 1.2, so rustls never calls this.
+        Err(rustls::Error::General("the tunnel does not support TLS 1.2".into()))
     }
 
     fn verify_tls13_signature(

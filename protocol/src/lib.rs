@@ -1,29 +1,28 @@
-//! What client and server of Docxy say to each other, as plain values.
+//! What client and server of Docxy send each other, as plain values.
 //!
-//! This crate must never open a socket, read a clock or spawn a task: values in, values out, so
-//! that everything here can be tested and fuzzed as such. It is also the only crate that knows
-//! the wire format.
+//! This crate must never open a socket, read a clock or spawn a task: it takes values and returns values,
+//! so that everything in it can be tested and fuzzed. No other crate knows the wire format.
 //!
-//! One exchange, as the streams of one QUIC connection (the client opens every stream):
+//! One exchange, on the streams of one QUIC connection. The client opens every stream:
 //!
 //! ```text
-//!  client                                                   server
+//!  client                                                          server
 //!    │ stream 0   StreamHeader::Hello ───────────────────────────▶ │ checks name and secret
-//!    │            ◀──────────────────────── Notice::Welcome   │ (stays open: later notices)
-//!    │ stream 4   StreamHeader::Request, FIN ────────────────────▶ │ asks the registry
+//!    │            ◀─────────────────────── ControlMessage::Welcome │ (stays open for later messages)
+//!    │ stream 4   StreamHeader::Request, FIN ────────────────────▶ │ sends the request to the registry
 //!    │ stream 8   StreamHeader::Segment { 4, 0 }, FIN ───────────▶ │
 //!    │ stream 12  StreamHeader::Segment { 4, 1 }, FIN ───────────▶ │
-//!    │ stream 4   ◀───────────────────────────────── Reply    │
-//!    │ stream 8   ◀──────────── first bytes of the body, FIN  │
-//!    │ stream 12  ◀────────────────────── next bytes, FIN     │
-//!    │ stream 4   ◀─────────────────────── ChunkHeader::End, FIN    │
+//!    │ stream 4   ◀───────────────────────────────── Reply         │
+//!    │ stream 8   ◀──────────── first bytes of the body, FIN       │
+//!    │ stream 12  ◀────────────────────── next bytes, FIN          │
+//!    │ stream 4   ◀───────────────────────── ChunkHeader::End, FIN │
 //! ```
 //!
-//! A small body follows the reply on the reply's own stream, in [`chunk`]s, and the segment streams
-//! that the client opened in hope are closed unused. A body that broke ends with a fault instead,
-//! and the segment it broke in is shorter than it should be.
+//! A small body follows the reply on the same stream, in [chunks](chunk), and the segment streams are reset
+//! unused. If a body is aborted, [`ChunkHeader::Aborted`](chunk::ChunkHeader::Aborted) and a fault follow
+//! instead of the end, and the segment that was being sent ends early.
 //!
-//! Behind the end of a manifest's answer, the next pieces of its image may follow: see [`prefetch`].
+//! After a manifest's response, the server may send prefetched items: see [`prefetch`].
 
 pub mod authorization;
 pub mod bulk_window;
@@ -37,7 +36,7 @@ pub mod fault;
 pub mod frame;
 pub mod headers;
 pub mod identity;
-pub mod image;
+pub mod image_name;
 pub mod limits;
 pub mod link;
 pub mod listing_query;

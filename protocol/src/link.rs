@@ -1,7 +1,7 @@
-//! The one line that a user pastes: where the server is, who it is, and who the user is.
+//! The link that a user pastes: the server's address, its pin, and the client's name and secret.
 //!
-//! `docxy://NAME:SECRET@HOST:PORT[,PORT…]?pin=PIN[&sni=NAME]`. A link is a secret: `Debug` shows
-//! only its harmless parts, and no error quotes it.
+//! `docxy://NAME:SECRET@HOST:PORT[,PORT…]?pin=PIN[&sni=NAME]`. A link is a secret: `Debug` must never print
+//! the client's secret, and no error may quote the link.
 
 use crate::identity::{Pin, PinError};
 use base64::Engine as _;
@@ -12,57 +12,57 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-/// Why a text is no link. Never quotes the text.
+/// Why a text is not a link. Never quotes the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// It doesn't start like one.
+    /// It does not start with `docxy://`.
     #[error("a link starts with docxy://")]
     Scheme,
-    /// Name and secret are missing.
-    #[error("a link has NAME:SECRET@ in front of the host; was it cut off?")]
+    /// Name or secret is missing.
+    #[error("a link has NAME:SECRET@ before the host; was it cut off?")]
     Client,
-    /// The name is none.
+    /// The name is invalid.
     #[error(transparent)]
     Name(#[from] ClientNameError),
-    /// The secret is none.
+    /// The secret is invalid.
     #[error("the link's secret is damaged; was it cut off?")]
     Secret,
-    /// The host is none.
+    /// The host is invalid.
     #[error("the link's host is not a host name or address")]
     Host,
-    /// There is no port, or it is none.
-    #[error("the link needs at least one port from 1 to 65535 behind the host")]
+    /// A port is missing or invalid.
+    #[error("the link needs at least one port from 1 to 65535 after the host")]
     Port,
     /// The pin is missing.
     #[error("the link has no pin=…; was it cut off?")]
     NoPin,
-    /// The pin is none.
+    /// The pin is invalid.
     #[error("the link's pin is damaged: {0}")]
     Pin(#[from] PinError),
-    /// A parameter from the future.
+    /// A parameter that this version does not know.
     #[error("the link has a parameter {0:?} that this version doesn't know; update docxy-client")]
     Parameter(String),
 }
 
-/// Why a name is no client name.
+/// The text is not a client name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a client's name is 1 to 64 of A-Z a-z 0-9 . _ -")]
+#[error("a client's name has 1 to 64 of the characters A-Z a-z 0-9 . _ -")]
 pub struct ClientNameError;
 
-/// Everything that a client needs to know about one server.
+/// Everything that a client needs to connect to one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Who the user is.
+    /// The client's name.
     pub name: ClientName,
-    /// What proves it.
+    /// The client's secret.
     pub secret: ClientSecret,
-    /// A host name or an address, without brackets.
+    /// The server's host name or address, without brackets.
     pub host: Host,
-    /// Where the server listens; at least one.
+    /// The UDP ports of the server, at least one.
     pub ports: Vec<u16>,
-    /// Who the server is.
+    /// The pin of the server's key.
     pub pin: Pin,
-    /// The server name to show in the handshake, if any.
+    /// The server name to send in the handshake, if any.
     pub sni: Option<Host>,
 }
 
@@ -96,7 +96,7 @@ impl FromStr for Link {
 }
 
 impl Link {
-    /// The link as text, for the user's eyes only.
+    /// The link as text, with the secret. Never log it.
     #[must_use]
     pub fn expose(&self) -> String {
         let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
@@ -118,7 +118,7 @@ impl Host {
         &self.0
     }
 
-    /// Whether it needs brackets in front of a port.
+    /// Whether it is an IPv6 address, which needs brackets before a port.
     #[must_use]
     pub fn is_ipv6(&self) -> bool {
         self.0.parse::<Ipv6Addr>().is_ok()
@@ -145,7 +145,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// The name under which the operator knows a client.
+/// The name that the operator gave a client.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClientName(String);
@@ -186,19 +186,19 @@ impl fmt::Debug for ClientName {
     }
 }
 
-/// 32 random bytes that only the client and, for the moment of inviting it, the server knows.
+/// 32 random bytes that only the client knows. The server creates them and stores only their hash.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ClientSecret([u8; 32]);
 
 impl ClientSecret {
-    /// A secret of these bytes, which must come from a cryptographic source of randomness.
+    /// A secret of these bytes, which must come from a cryptographic random number generator.
     #[must_use]
     pub const fn from_random(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// What the server keeps of it. The secret has 256 bits of its own, so a plain hash is enough:
-    /// there is nothing to guess that salt or stretching could protect.
+    /// The hash that the server stores. The secret has 256 random bits and cannot be guessed, so salt and
+    /// key stretching are not needed.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.0).into()
@@ -241,7 +241,7 @@ mod tests {
     const PIN: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
 
     #[test]
-    fn a_link_is_read_and_written_as_documented() {
+    fn a_link_has_the_documented_format() {
         for address in ["example.org:61443", "192.0.2.1:61443,443", "[2001:db8::1]:61443"] {
             for sni in ["", "&sni=cdn.example.org"] {
                 let text = format!("docxy://laptop:{SECRET}@{address}?pin={PIN}{sni}");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_link_is_refused_with_a_reason_that_does_not_quote_it() {
+    fn a_damaged_link_is_rejected_and_the_error_does_not_quote_it() {
         let good = format!("docxy://laptop:{SECRET}@example.org:61443?pin={PIN}");
         for (text, expected) in [
             (good.replace("docxy", "https"), LinkError::Scheme),
@@ -273,14 +273,14 @@ mod tests {
     }
 
     #[test]
-    fn printing_a_link_for_debugging_hides_the_secret() {
+    fn debug_hides_the_secret() {
         let link: Link = format!("docxy://laptop:{SECRET}@example.org:61443?pin={PIN}").parse().unwrap();
         assert!(!format!("{link:?}").contains(&SECRET[..8]));
     }
 
     proptest! {
         #[test]
-        fn any_text_is_answered_without_a_panic(text in "(docxy://)?\\PC{0,80}") {
+        fn no_text_causes_a_panic(text in "(docxy://)?\\PC{0,80}") {
             let _ = text.parse::<Link>();
         }
     }

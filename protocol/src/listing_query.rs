@@ -1,36 +1,36 @@
 //! The query of a listing: `n=100&last=b`.
 //!
-//! Opaque on purpose: registries page with keys of their own (`last`, `next_page`), and a `Link`
-//! that one of them sent has to come back as it was. A query cannot change the host or the path,
-//! so bounding its length and its characters is enough.
+//! Must stay opaque: registries paginate with parameters of their own (`last`, `next_page`), and the query
+//! of a `Link` field that a registry sent must return to it unchanged. A query cannot change the host or
+//! the path, so it is enough to limit its length and its characters.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a query was refused.
+/// The query is invalid or too long.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the query has characters that RFC 3986 does not allow there, or more than 2048 bytes")]
 pub struct ListingQueryError;
 
-/// A query to hand on, without the leading `?`.
+/// A query for the registry, without the leading `?`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ListingQuery(String);
 
 impl ListingQuery {
-    /// Takes over what a request's query has beside `ns`, which is containerd's word to us.
+    /// The query of an engine's request without `ns`, which containerd adds for the mirror.
     ///
     /// # Errors
-    /// Where the query is no query or too long.
+    /// If the query is invalid or too long.
     pub fn from_query(query: Option<&str>) -> Result<Self, ListingQueryError> {
-        let kept: Vec<&str> = query
+        let pairs: Vec<&str> = query
             .unwrap_or_default()
             .split('&')
             .filter(|pair| !pair.is_empty() && *pair != "ns" && !pair.starts_with("ns="))
             .collect();
-        kept.join("&").try_into()
+        pairs.join("&").try_into()
     }
 
-    /// The query with its `?`, or nothing.
+    /// The query with its `?`; empty if there is no query.
     #[must_use]
     pub fn suffix(&self) -> String {
         if self.0.is_empty() { String::new() } else { format!("?{}", self.0) }
@@ -47,8 +47,8 @@ impl TryFrom<String> for ListingQuery {
 }
 
 impl From<ListingQuery> for String {
-    fn from(page: ListingQuery) -> String {
-        page.0
+    fn from(query: ListingQuery) -> String {
+        query.0
     }
 }
 
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_keeps_the_registrys_keys_and_drops_ours() {
+    fn a_listing_query_keeps_everything_but_ns() {
         let suffix = |q| ListingQuery::from_query(q).unwrap().suffix();
         assert_eq!(suffix(None), "");
         assert_eq!(suffix(Some("ns=docker.io")), "");

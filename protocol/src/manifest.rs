@@ -1,7 +1,7 @@
-//! Manifests and indexes, as OCI and Docker write them.
+//! Manifests and indexes in the formats of OCI and Docker.
 //!
-//! Read strictly where two readings are possible: the same bytes must never be one image to us and
-//! another to the engine that loads them (CVE-2021-41190).
+//! Must reject ambiguous documents: the same bytes must never be one image for Docxy and another one for
+//! the engine (CVE-2021-41190).
 
 use crate::name::Digest;
 use crate::platform::Platform;
@@ -13,78 +13,78 @@ const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
-/// What we can read, for `Accept`.
+/// The supported media types, for `Accept`.
 pub const MEDIA_TYPES: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
 
-/// Most bytes of an image: a petabyte, a thousand times the largest ones.
-const MAX_IMAGE: u64 = 1 << 50;
+/// Bytes of an image, at most: a pebibyte, a thousand times the largest images.
+const IMAGE_BYTES_MAX: u64 = 1 << 50;
 
-/// Why a document is not one of these.
+/// Why a document is rejected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// Not JSON, or something is missing.
+    /// Not JSON, or a required field is missing.
     #[error("it cannot be read: {0}")]
     Json(CleanText),
-    /// From before 2016.
+    /// Schema 1, which Docker replaced in 2016.
     #[error(
         "it is in Docker's format of before 2016 (schema 1), which has no verifiable config; \
-             ask whoever publishes the image to push it again"
+             ask its publisher to push it again"
     )]
     Schema1,
-    /// Neither or both.
+    /// Neither an image nor an index, or both.
     #[error("it is neither an image nor an index of images")]
-    Neither,
-    /// Header, field and content don't agree.
-    #[error("it is called {0:?} but is not")]
-    WrongType(CleanText<255>),
-    /// No such image can exist.
-    #[error("its layers would have more bytes than any disk")]
+    UnknownFormat,
+    /// The media type in the `Content-Type` or the document does not match the document.
+    #[error("its media type is {0:?}, but it is not of that type")]
+    MediaTypeMismatch(CleanText<255>),
+    /// The sum of the sizes is impossible.
+    #[error("its layers have more bytes than any disk")]
     TooLarge,
-    /// The content is elsewhere, and must not be taken from there.
+    /// A layer that must be fetched from other URLs, which Docxy does not do.
     #[error(
-        "layer {0} is one that its registry does not distribute (a base layer of Windows, most \
-             likely); docxy fetches from registries only"
+        "the registry does not distribute layer {0} (probably a base layer of Windows), and docxy fetches \
+             from registries only"
     )]
-    Foreign(Digest),
+    ForeignLayer(Digest),
 }
 
-/// Points at content.
+/// A descriptor (OCI image spec): refers to content by its digest.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What it is called.
+    /// The media type.
     pub media_type: String,
-    /// What it hashes to.
+    /// The digest of the content.
     pub digest: Digest,
-    /// In bytes.
+    /// The size of the content in bytes.
     pub size: u64,
     #[serde(default)]
     urls: Vec<String>,
-    /// What an index says that it is for.
+    /// The platform of the image, in an index.
     pub platform: Option<Platform>,
 }
 
-/// What a tag or a digest may name.
+/// A document that a tag or a digest refers to.
 #[derive(Debug)]
 pub enum Manifest {
-    /// Several images, and what goes with them.
+    /// An index: several images and their attachments.
     Index(Vec<Descriptor>),
     /// One image.
     Image(ImageManifest),
 }
 
-/// What makes up one image.
+/// The manifest of one image.
 #[derive(Debug)]
 pub struct ImageManifest {
-    /// What it is called.
+    /// The media type.
     pub media_type: &'static str,
-    /// What tells how to run it.
+    /// The config of the image.
     pub config: Descriptor,
-    /// What it consists of, the lowest first.
+    /// The layers, the lowest first.
     pub layers: Vec<Descriptor>,
 }
 
-/// Any of them, before it is known which.
+/// An image manifest or an index, before it is known which.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -96,63 +96,66 @@ struct Document {
 }
 
 impl Manifest {
-    /// Reads a document. `content_type` is what the registry calls it.
+    /// Parses a document. `content_type` is the registry's `Content-Type`.
     ///
     /// # Errors
-    /// Where it is neither, or could be read as both.
+    /// If it is neither, or could be both.
     pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
         let document: Document =
             serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(clean(error)))?;
         match document.schema_version {
             1 => return Err(ManifestError::Schema1),
             2 => {}
-            _ => return Err(ManifestError::Neither),
+            _ => return Err(ManifestError::UnknownFormat),
         }
-        // A parameter such as a charset is of no consequence here.
+        // Parameters, such as a charset, do not matter.
         let content_type = content_type.map(|text| text.split(';').next().unwrap_or(text).trim());
-        let called = [document.media_type.as_deref(), content_type];
+        let media_types = [document.media_type.as_deref(), content_type];
         match (document.manifests, document.config, document.layers) {
             (Some(entries), None, None) => {
-                check_type(called, [OCI_INDEX, DOCKER_LIST])?;
+                check_type(media_types, [OCI_INDEX, DOCKER_LIST])?;
                 Ok(Self::Index(entries))
             }
             (None, Some(config), Some(layers)) => {
-                let media_type = check_type(called, [OCI_MANIFEST, DOCKER_MANIFEST])?;
+                let media_type = check_type(media_types, [OCI_MANIFEST, DOCKER_MANIFEST])?;
                 if let Some(layer) = layers.iter().find(|layer| layer.is_foreign()) {
-                    return Err(ManifestError::Foreign(layer.digest.clone()));
+                    return Err(ManifestError::ForeignLayer(layer.digest.clone()));
                 }
-                // Whatever is added up later stays within 64 bits.
+                // So that later sums fit into 64 bits.
                 let size = layers.iter().try_fold(config.size, |sum, layer| sum.checked_add(layer.size));
-                if size.is_none_or(|size| size > MAX_IMAGE) {
+                if size.is_none_or(|size| size > IMAGE_BYTES_MAX) {
                     return Err(ManifestError::TooLarge);
                 }
                 Ok(Self::Image(ImageManifest { media_type, config, layers }))
             }
-            _ => Err(ManifestError::Neither),
+            _ => Err(ManifestError::UnknownFormat),
         }
     }
 }
 
 impl Descriptor {
-    /// Whether the content is to be had at other URLs only.
+    /// Whether the content must be fetched from other URLs.
     fn is_foreign(&self) -> bool {
         let is_restricted = [".foreign.", ".nondistributable."].iter().any(|w| self.media_type.contains(w));
         is_restricted && !self.urls.is_empty()
     }
 }
 
-/// What calls itself something must be that. Registries that know no better say `application/json`
-/// or nothing; then it is the first of the `right` ones.
-fn check_type(called: [Option<&str>; 2], right: [&'static str; 2]) -> Result<&'static str, ManifestError> {
-    let known = called.into_iter().flatten().filter(|name| MEDIA_TYPES.contains(name));
+/// The media type of the document, which must be one of `allowed`. Some registries send `application/json`
+/// or none; then it is the first of `allowed`.
+fn check_type(
+    media_types: [Option<&str>; 2],
+    allowed: [&'static str; 2],
+) -> Result<&'static str, ManifestError> {
+    let supported = media_types.into_iter().flatten().filter(|name| MEDIA_TYPES.contains(name));
     let mut found = None;
-    for name in known {
-        match right.into_iter().find(|right| *right == name) {
+    for name in supported {
+        match allowed.into_iter().find(|allowed| *allowed == name) {
             Some(name) => found = found.or(Some(name)),
-            None => return Err(ManifestError::WrongType(name.into())),
+            None => return Err(ManifestError::MediaTypeMismatch(name.into())),
         }
     }
-    Ok(found.unwrap_or(right[0]))
+    Ok(found.unwrap_or(allowed[0]))
 }
 
 #[cfg(test)]
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_and_an_index_are_told_apart_by_what_is_in_them() {
+    fn image_and_index_are_distinguished_by_their_fields() {
         let mut nameless = image();
         nameless.as_object_mut().unwrap().remove("mediaType");
         for (document, content_type, expected) in [
@@ -195,11 +198,11 @@ mod tests {
     }
 
     #[test]
-    fn a_document_with_two_readings_is_refused() {
+    fn an_ambiguous_document_is_rejected() {
         let mut both = image();
         both["manifests"] = json!([]);
-        assert_eq!(parse(&both, None).unwrap_err(), ManifestError::Neither);
-        let wrong = ManifestError::WrongType(OCI_INDEX.into());
+        assert_eq!(parse(&both, None).unwrap_err(), ManifestError::UnknownFormat);
+        let wrong = ManifestError::MediaTypeMismatch(OCI_INDEX.into());
         assert_eq!(parse(&image(), Some(OCI_INDEX)).unwrap_err(), wrong);
         let mut liar = image();
         liar["mediaType"] = json!(OCI_INDEX);
@@ -207,10 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_pulled_is_refused_with_its_reason() {
+    fn an_image_that_cannot_be_pulled_is_rejected_with_a_reason() {
         let mut windows = image();
         windows["layers"][0] = descriptor("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
-        assert!(parse(&windows, None).is_ok(), "the registry may have it all the same");
+        assert!(parse(&windows, None).is_ok(), "the registry may have it");
         windows["layers"][0]["urls"] = json!(["https://example.com/layer"]);
         let error = parse(&windows, None).unwrap_err().to_string();
         assert!(error.contains("does not distribute"), "{error}");

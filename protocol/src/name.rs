@@ -1,21 +1,21 @@
-//! The names of the OCI distribution spec as types that only hold valid values.
+//! The names of the OCI distribution spec: registry, repository, tag, digest and reference.
 //!
-//! A value of these types is safe to put into a URL path as it is; nothing else may be put there.
+//! The types hold only valid values, which are safe in a URL path. Nothing else must be put into one.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Why a name was refused. The text is shown to the user.
+/// Why a name was rejected. The user sees the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not a repository name.
     #[error("{0:?} is not a repository name (lower-case parts joined by '/', at most 255 bytes)")]
     Repository(String),
     /// Not a tag.
-    #[error("{0:?} is not a tag (at most 128 of A-Z a-z 0-9 . _ -, and no . or - in front)")]
+    #[error("{0:?} is not a tag (at most 128 of the characters A-Z a-z 0-9 . _ -, not starting with . or -)")]
     Tag(String),
-    /// Not a digest that registries use.
+    /// Not a digest of a supported algorithm.
     #[error("{0:?} is not a digest (sha256:<64 hex digits> or sha512:<128 hex digits>)")]
     Digest(String),
     /// Not a registry's host.
@@ -23,7 +23,7 @@ pub enum NameError {
     Registry(String),
 }
 
-/// Defines a string newtype whose only way in is its parser, also from the wire.
+/// Defines a string newtype whose values all come from its parser, also those from the wire.
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $error:ident, $parse:expr) => {
         $(#[$doc])*
@@ -44,7 +44,7 @@ macro_rules! name_type {
 
             fn from_str(text: &str) -> Result<Self, NameError> {
                 let parse: fn(&str) -> Option<String> = $parse;
-                parse(text).map(Self).ok_or_else(|| NameError::$error(clip(text)))
+                parse(text).map(Self).ok_or_else(|| NameError::$error(truncate(text)))
             }
         }
 
@@ -77,7 +77,7 @@ macro_rules! name_type {
 }
 
 name_type!(
-    /// A registry as users name it: a host, with a port where it isn't 443.
+    /// A registry: a host, with a port if it is not 443.
     ///
     /// Docker Hub's other names (`index.docker.io`, `registry-1.docker.io`) become `docker.io`.
     Registry,
@@ -139,7 +139,7 @@ name_type!(
 );
 
 impl Registry {
-    /// Docker Hub, the registry of names that name none.
+    /// Docker Hub, the default registry.
     #[must_use]
     pub fn docker_hub() -> Self {
         Self("docker.io".into())
@@ -153,8 +153,8 @@ impl Registry {
 }
 
 impl Repository {
-    /// The repository as Docker Hub stores it: official images live under `library/`. None of them
-    /// has so long a name that it would be none with that; one that has stays what it is.
+    /// The repository with `library/` if it is an official image of Docker Hub. A name that would become
+    /// too long with it stays unchanged; no official image has one.
     #[must_use]
     pub fn in_registry(self, registry: &Registry) -> Self {
         if registry.is_docker_hub() && !self.0.contains('/') {
@@ -178,12 +178,12 @@ impl Digest {
     }
 }
 
-/// What names a manifest within a repository.
+/// A manifest's tag or digest within a repository.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reference {
-    /// By a name that may move.
+    /// A tag, which may move to another manifest.
     Tag(Tag),
-    /// By its content.
+    /// A digest, whose content never changes.
     Digest(Digest),
 }
 
@@ -191,7 +191,7 @@ impl FromStr for Reference {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        // A tag has no colon and a digest has one, so the two never overlap.
+        // A digest has a colon and a tag has none.
         if text.contains(':') { text.parse().map(Self::Digest) } else { text.parse().map(Self::Tag) }
     }
 }
@@ -211,8 +211,8 @@ impl fmt::Debug for Reference {
     }
 }
 
-/// Splits a leading registry host off a path, by the rule that every engine uses: a first part
-/// with a dot or a colon in it, or `localhost`, is a host.
+/// Splits a leading registry host off a path. Like in all engines, the first part is a host if it contains
+/// a dot or a colon, or is `localhost`.
 #[must_use]
 pub fn split_registry(path: &str) -> (Option<&str>, &str) {
     match path.split_once('/') {
@@ -246,8 +246,8 @@ fn is_host(host: &str) -> bool {
         })
 }
 
-/// What an error quotes of a refused text: enough to recognise it, never a flood.
-fn clip(text: &str) -> String {
+/// The beginning of a rejected text, for an error.
+fn truncate(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
@@ -258,7 +258,7 @@ mod tests {
 
     /// Found by fuzzing.
     #[test]
-    fn a_name_that_library_would_make_too_long_stays_a_name() {
+    fn a_name_too_long_for_library_stays_unchanged() {
         for length in [247, 248, 255] {
             let name: Repository = "a".repeat(length).parse().unwrap();
             let stored = name.clone().in_registry(&Registry::docker_hub());
@@ -272,7 +272,7 @@ mod tests {
             assert!(text.parse::<T>().is_ok(), "{text:?} should be accepted");
         }
         for text in bad {
-            assert!(text.parse::<T>().is_err(), "{text:?} should be refused");
+            assert!(text.parse::<T>().is_err(), "{text:?} should be rejected");
         }
     }
 
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn official_images_live_under_library_on_docker_hub_only() {
+    fn official_images_are_under_library_only_on_docker_hub() {
         let alpine: Repository = "alpine".parse().unwrap();
         assert_eq!(alpine.clone().in_registry(&Registry::docker_hub()).as_str(), "library/alpine");
         assert_eq!(alpine.in_registry(&"quay.io".parse().unwrap()).as_str(), "alpine");
@@ -342,7 +342,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is accepted cannot leave its place in a URL path.
+        /// An accepted name cannot change the rest of a URL path.
         #[test]
         fn accepted_names_are_safe_in_a_path(text in "[ -~]{0,40}") {
             let safe = |s: &str| s.split('/').all(|p| !p.is_empty() && p != "." && p != "..")

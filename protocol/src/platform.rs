@@ -1,7 +1,7 @@
-//! Which of an image's platforms to take.
+//! Chooses the platform of an image.
 //!
-//! By the rules of containerd's `platforms` package, less its 32-bit images on 64-bit ARM: that a
-//! machine could run something else is no reason to fetch it unasked.
+//! Follows the rules of containerd's `platforms` package, but must never choose a 32-bit image for 64-bit
+//! ARM: the user did not request it.
 
 use crate::manifest::Descriptor;
 use crate::text::CleanText;
@@ -11,10 +11,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// An operating system, a processor architecture, and perhaps its variant, by Go's names.
+/// An operating system, a processor architecture and an optional variant, with Go's names.
 ///
-/// A manifest may say anything: what is read from one is cleaned and cut, so that it can be shown and
-/// kept, and then is no platform that anybody asks for.
+/// A manifest can contain any text: it is cleaned and cut when decoded, so that it can be displayed and
+/// cached, and then matches no platform that a user can request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
     #[serde(deserialize_with = "word")]
@@ -25,53 +25,55 @@ pub struct Platform {
     variant: Option<String>,
 }
 
-/// Most bytes of each of its words; the longest in use has twelve.
-const MOST: usize = 64;
+/// Characters of OS, architecture and variant each, at most; the longest in use has twelve.
+const WORD_CHARS_MAX: usize = 64;
 
-/// Names of platforms that an error lists at most. An index of 4 MiB has tens of thousands.
-const NAMES_MAX: usize = 20;
+/// Platforms that an error lists, at most. An index of 4 MiB can have tens of thousands.
+const LISTED_NAMES_MAX: usize = 20;
 
-/// Why there is no platform to take.
+/// Why no platform was chosen.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlatformError {
     /// Not a platform.
     #[error("{0:?} is not a platform: OS/ARCH or OS/ARCH/VARIANT, such as linux/arm64 or linux/arm/v7")]
     Malformed(String),
-    /// The image isn't made for it.
-    #[error("the image is not made for {wanted}, only for {offered}")]
+    /// The index has no image for it.
+    #[error("there is no image for {wanted}, only for {offered}")]
     Missing {
-        /// What was asked for.
+        /// The requested platform.
         wanted: String,
-        /// What there is.
+        /// The platforms of the index.
         offered: String,
     },
 }
 
 impl Platform {
-    /// Linux on this machine's processor.
+    /// Linux on this machine's architecture.
     #[must_use]
-    pub fn of_this_machine() -> Self {
+    pub fn local() -> Self {
         Self { os: "linux".into(), architecture: go_name(std::env::consts::ARCH).into(), variant: None }
     }
 
-    /// The entry of an index that serves this platform best, the first one of equals.
+    /// The entry of an index that matches this platform best; the first of equal ones.
     ///
     /// # Errors
-    /// Where none does.
+    /// If none matches.
     pub fn choose<'a>(&self, entries: &'a [Descriptor]) -> Result<&'a Descriptor, PlatformError> {
-        let fitting = entries.iter().filter_map(|entry| {
-            let fit = self.fit(entry.platform.as_ref()?)?;
-            Some((fit, entry))
+        let matching = entries.iter().filter_map(|entry| {
+            let rank = self.match_rank(entry.platform.as_ref()?)?;
+            Some((rank, entry))
         });
-        let best = fitting.min_by_key(|(fit, _)| Reverse(*fit));
-        best.map(|(_, entry)| entry)
-            .ok_or_else(|| PlatformError::Missing { wanted: self.to_string(), offered: in_words(entries) })
+        let best = matching.min_by_key(|(rank, _)| Reverse(*rank));
+        best.map(|(_, entry)| entry).ok_or_else(|| PlatformError::Missing {
+            wanted: self.to_string(),
+            offered: list_platforms(entries),
+        })
     }
 
-    /// How well something made for `offered` runs here: more is better, `None` is not at all.
-    /// Processors run what was made for their elders.
+    /// How well an image for `offered` matches: a higher rank is better, `None` is no match. A processor
+    /// also runs images for lower variants.
     #[must_use]
-    pub fn fit(&self, offered: &Self) -> Option<u32> {
+    pub fn match_rank(&self, offered: &Self) -> Option<u32> {
         if self.os != offered.os || self.architecture != offered.architecture {
             return None;
         }
@@ -81,7 +83,7 @@ impl Platform {
         }
     }
 
-    /// The number of the variant, for architectures whose variants build on each other.
+    /// The number of the variant, for architectures whose variants are ordered.
     fn level(&self) -> Option<u32> {
         let default = match &*self.architecture {
             "arm" => "v7",
@@ -103,7 +105,7 @@ impl FromStr for Platform {
         let lower = text.to_ascii_lowercase();
         let parts: Vec<&str> = lower.split('/').collect();
         let is_word = |part: &&str| {
-            (1..=MOST).contains(&part.len())
+            (1..=WORD_CHARS_MAX).contains(&part.len())
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
         if !parts.iter().all(is_word) {
@@ -129,15 +131,15 @@ impl fmt::Display for Platform {
 }
 
 fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(CleanText::<MOST>::deserialize(deserializer)?.into())
+    Ok(CleanText::<WORD_CHARS_MAX>::deserialize(deserializer)?.into())
 }
 
 fn optional_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<CleanText<MOST>>::deserialize(deserializer)?.map(String::from))
+    Ok(Option::<CleanText<WORD_CHARS_MAX>>::deserialize(deserializer)?.map(String::from))
 }
 
-/// On the wire, as people write it: with an optional field left out, as JSON has it, the frame could
-/// not be read.
+/// On the wire, a platform is text: JSON leaves out the optional variant, and bincode could not decode
+/// that.
 pub(crate) mod text {
     use super::Platform;
     use serde::de::Error as _;
@@ -152,7 +154,7 @@ pub(crate) mod text {
     }
 }
 
-/// Images name architectures as Go does; the kernel and Rust have other names for some.
+/// Images use Go's names for architectures; the kernel and Rust have other names for some.
 fn go_name(architecture: &str) -> &str {
     match architecture {
         "x86_64" => "amd64",
@@ -164,23 +166,23 @@ fn go_name(architecture: &str) -> &str {
     }
 }
 
-/// What an index has, for an error. Attestations go by `unknown/unknown` and are nobody's choice.
-/// The platforms of an index for people: each once, and no more than anybody reads.
-fn in_words(entries: &[Descriptor]) -> String {
+/// The platforms of an index for an error: each once, at most [`LISTED_NAMES_MAX`], without attestations,
+/// whose platform is `unknown/unknown`.
+fn list_platforms(entries: &[Descriptor]) -> String {
     let mut names = BTreeSet::new();
     for platform in entries.iter().filter_map(|entry| entry.platform.as_ref()) {
         let name = platform.to_string();
-        // A registry's text that is shown on a terminal.
+        // Only visible ASCII: the text comes from a registry, and a terminal displays it.
         if platform.os != "unknown" && name.bytes().all(|byte| byte.is_ascii_graphic()) {
             names.insert(name);
         }
-        if names.len() > NAMES_MAX {
+        if names.len() > LISTED_NAMES_MAX {
             names.pop_last();
             return format!("{}, and others", names.into_iter().collect::<Vec<_>>().join(", "));
         }
     }
     if names.is_empty() {
-        "nothing that it names".into()
+        "platforms that it does not name".into()
     } else {
         names.into_iter().collect::<Vec<_>>().join(", ")
     }
@@ -231,14 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_platform_is_told_with_those_that_there_are() {
+    fn the_error_for_a_missing_platform_lists_those_that_exist() {
         let entries = index(&["linux/amd64", "linux/arm/v7", "unknown/unknown", "linux/amd64"]);
         let error = platform("linux/s390x").choose(&entries).unwrap_err().to_string();
-        assert!(error.contains("not made for linux/s390x, only for linux/amd64, linux/arm/v7"), "{error}");
+        assert!(error.contains("no image for linux/s390x, only for linux/amd64, linux/arm/v7"), "{error}");
     }
 
     #[test]
-    fn an_error_lists_few_platforms_and_no_control_characters() {
+    fn an_error_lists_few_platforms_without_control_characters() {
         let names: Vec<String> = (0..1000).map(|n| format!("linux/cpu{n:03}")).collect();
         let mut entries = index(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let json = serde_json::json!({
@@ -252,15 +254,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_manifest_calls_a_platform_is_cleaned_and_cut() {
+    fn a_platform_from_a_manifest_is_cleaned_and_cut() {
         let json = serde_json::json!({ "os": "li\u{1b}[2Jnux\r\n", "architecture": "a".repeat(1 << 20) });
         let odd: Platform = serde_json::from_value(json).unwrap();
         assert_eq!(odd.to_string(), format!("li [2Jnux/{}…", "a".repeat(63)));
-        assert_eq!(odd.fit(&platform("linux/amd64")), None);
+        assert_eq!(odd.match_rank(&platform("linux/amd64")), None);
     }
 
     #[test]
-    fn people_may_use_the_kernels_names() {
+    fn the_kernels_names_are_accepted() {
         assert_eq!(platform("linux/x86_64").to_string(), "linux/amd64");
         assert_eq!(platform("Linux/aarch64/V8").to_string(), "linux/arm64/v8");
         for text in ["", "linux", "linux/", "/arm", "linux/arm/v7/x", "linux/a m"] {

@@ -1,67 +1,66 @@
-//! What comes ahead: the parts of an image that an engine is about to ask for, behind the answer
-//! that made it clear.
+//! Prefetch: parts of an image that an engine will request next, sent after a manifest's response.
 //!
 //! ```text
-//!  client                                                     server
-//!    │ StreamHeader::Request with a PrefetchHint, FIN ─────────────────────▶ │ HEAD or GET manifests/<tag>
-//!    │ ◀──────────────────────────────── Reply … Piece::End     │ the answer, which never waits
-//!    │ ◀─────────────────── PrefetchItem, and its bytes  (the index)    │ unless it was the answer's body
-//!    │ ◀─────────────────── PrefetchItem, and its bytes  (the manifest) │ of the platform wished for
-//!    │ ◀─────────────────── PrefetchItem, and its bytes  (the config)   │
-//!    │ ◀──────────────────────────────────────────────── FIN    │
+//!  client                                                             server
+//!    │ StreamHeader::Request with a PrefetchHint, FIN ──────────────▶ │ HEAD or GET manifests/<tag>
+//!    │ ◀────────────────────────────── Reply, …, ChunkHeader::End     │ the response, which is never delayed
+//!    │ ◀──────────────────── PrefetchItem and its bytes: the index    │ unless the response had it
+//!    │ ◀─────────────────── PrefetchItem and its bytes: a manifest    │ of the hint's platform
+//!    │ ◀─────────────────── PrefetchItem and its bytes: the config    │
+//!    │ ◀────────────────────────────────────────────────────── FIN    │
 //! ```
 //!
-//! An item is worth nothing until it has been checked against its digest, and one that isn't what it
-//! claims to be is the last that is read. What a user's token opens comes ahead behind a request that
-//! shows that token, and is for whoever shows it.
+//! The client must not use an item before it has verified the digest, and must stop at the first item that
+//! does not match. Private content is prefetched only after a request with the user's token, and must be
+//! served only to requests with that token.
 
-use crate::limits::{MAX_MANIFEST, MAX_SMALL_BLOB};
+use crate::limits::{MANIFEST_MAX, PREFETCH_BLOB_MAX};
 use crate::name::Digest;
 use crate::platform::{self, Platform};
 use serde::{Deserialize, Serialize};
 
-/// What may follow the answer to a request for a manifest.
+/// What may be prefetched after the response to a manifest request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrefetchHint {
-    /// Which image of an index.
+    /// The platform of the image to choose from an index.
     #[serde(with = "platform::text")]
     pub platform: Platform,
-    /// Whether blobs of [`MAX_SMALL_BLOB`] may follow their manifest.
+    /// Whether blobs of up to [`PREFETCH_BLOB_MAX`] bytes may follow their manifest.
     pub small_blobs: bool,
-    /// What the client has seen the reference stand for before and has kept with all that belongs
-    /// to it: where it still stands for that, nothing follows.
+    /// The digest that the reference had before, if the client has cached it and everything below it. If
+    /// the reference still has this digest, nothing follows.
     pub known: Option<Digest>,
 }
 
-/// Announces so many bytes, which follow it on the stream.
+/// The header of one item; `length` bytes follow it on the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Announced")]
+#[serde(try_from = "UncheckedItem")]
 pub struct PrefetchItem {
     digest: Digest,
-    content: Content,
+    kind: ContentKind,
     length: u32,
 }
 
-/// What an item is.
+/// What the content of an item is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Content {
+pub enum ContentKind {
     /// A manifest or an index.
     Manifest {
-        /// What its registry calls it: visible ASCII and spaces, 255 bytes at most.
+        /// The media type from the registry: visible ASCII and spaces, 255 bytes at most.
         content_type: String,
     },
     /// A small blob.
     Blob,
 }
 
-/// Why something cannot come ahead.
+/// Why content cannot be a prefetched item.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrefetchItemError {
-    /// More bytes than such an item may have.
-    #[error("an item of {0} bytes, which is too long")]
+    /// More bytes than an item of this kind may have.
+    #[error("an item of {0} bytes is too long")]
     TooLong(usize),
-    /// A media type that fits into no header.
-    #[error("an item whose media type is none")]
+    /// A media type that is not valid in a header field.
+    #[error("an item has an invalid media type")]
     ContentType,
 }
 
@@ -69,55 +68,55 @@ impl PrefetchItem {
     /// An item of `length` bytes.
     ///
     /// # Errors
-    /// Where it is longer than [`MAX_MANIFEST`] or [`MAX_SMALL_BLOB`], or of no media type.
-    pub fn new(digest: Digest, content: Content, length: usize) -> Result<Self, PrefetchItemError> {
-        let most = match &content {
-            Content::Manifest { content_type } => {
+    /// If it is longer than [`MANIFEST_MAX`] or [`PREFETCH_BLOB_MAX`], or its media type is invalid.
+    pub fn new(digest: Digest, kind: ContentKind, length: usize) -> Result<Self, PrefetchItemError> {
+        let max = match &kind {
+            ContentKind::Manifest { content_type } => {
                 let visible = content_type.bytes().all(|byte| matches!(byte, b' '..=b'~'));
                 if !visible || !(1..=255).contains(&content_type.len()) {
                     return Err(PrefetchItemError::ContentType);
                 }
-                MAX_MANIFEST
+                MANIFEST_MAX
             }
-            Content::Blob => MAX_SMALL_BLOB,
+            ContentKind::Blob => PREFETCH_BLOB_MAX,
         };
         match u32::try_from(length) {
-            Ok(counted) if length <= most => Ok(Self { digest, content, length: counted }),
+            Ok(counted) if length <= max => Ok(Self { digest, kind, length: counted }),
             _ => Err(PrefetchItemError::TooLong(length)),
         }
     }
 
-    /// What its bytes have to hash to.
+    /// The digest that its bytes must have.
     #[must_use]
     pub const fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// What it is.
+    /// Manifest or blob.
     #[must_use]
-    pub const fn content(&self) -> &Content {
-        &self.content
+    pub const fn kind(&self) -> &ContentKind {
+        &self.kind
     }
 
-    /// How many bytes follow.
+    /// Bytes that follow.
     #[must_use]
     pub const fn length(&self) -> usize {
         self.length as usize
     }
 }
 
-/// An item as the wire has it, not checked yet.
+/// An item as decoded, not yet validated.
 #[derive(Deserialize)]
-struct Announced {
+struct UncheckedItem {
     digest: Digest,
-    content: Content,
+    kind: ContentKind,
     length: u32,
 }
 
-impl TryFrom<Announced> for PrefetchItem {
+impl TryFrom<UncheckedItem> for PrefetchItem {
     type Error = PrefetchItemError;
 
-    fn try_from(Announced { digest, content, length }: Announced) -> Result<Self, PrefetchItemError> {
-        Self::new(digest, content, length as usize)
+    fn try_from(UncheckedItem { digest, kind, length }: UncheckedItem) -> Result<Self, PrefetchItemError> {
+        Self::new(digest, kind, length as usize)
     }
 }

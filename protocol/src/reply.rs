@@ -1,4 +1,4 @@
-//! The server's answer to a request: the head, and how the body follows it.
+//! The server's reply to a request: a response's head or a fault. It must say how the body follows.
 
 use crate::fault::Fault;
 use crate::headers::Headers;
@@ -6,45 +6,46 @@ use crate::segment::SegmentLayout;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-/// What the first frame on an answering stream says.
+/// The first frame from the server on a request's stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// The registry answered, perhaps with an error of its own.
+    /// The registry responded, perhaps with an error.
     Response(Response),
-    /// Nothing of the registry's can be shown; the client tells the engine why.
+    /// There is no response; the client reports the fault to the engine.
     Fault(Fault),
 }
 
-/// A registry's answer.
+/// The head of a registry's response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Response {
-    /// Its status, 200 to 599.
+    /// The status, 200 to 599.
     #[serde(with = "status")]
     pub status: StatusCode,
-    /// Its header fields that go to the engine.
+    /// The header fields for the engine.
     pub headers: Headers,
-    /// Where its body is.
-    pub body: Body,
+    /// How the body follows.
+    pub body: BodyFraming,
 }
 
-/// How the body of a response travels.
+/// How the body of a response is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Body {
-    /// There is none, whatever `Content-Length` says (`HEAD`, 204, 304).
+pub enum BodyFraming {
+    /// There is no body, even if `Content-Length` is not 0 (`HEAD`, 204, 304).
     None,
-    /// It follows on the answering stream, in [pieces](crate::chunk). A known length must be met
-    /// exactly.
-    Whole {
-        /// In bytes. Unknown is not zero.
+    /// The body follows on the same stream, in [chunks](crate::chunk). If its length is known, it must have
+    /// exactly that many bytes.
+    Chunked {
+        /// Bytes of the body; `None` if unknown.
         length: Option<u64>,
     },
-    /// Every segment has a stream of its own. On the answering stream follows the [end of the
-    /// body](crate::chunk::ChunkHeader::End) when all of it has been sent, or what it broke off with: the
-    /// segment in which it broke ends early then.
+    /// Each segment has its own stream. On the request's stream,
+    /// [`ChunkHeader::End`](crate::chunk::ChunkHeader::End) follows when all segments have been sent, or
+    /// [`ChunkHeader::Aborted`](crate::chunk::ChunkHeader::Aborted); the segment that was being sent then
+    /// ends early.
     Segmented(SegmentLayout),
 }
 
-/// Status codes as plain numbers on the wire, checked on the way in.
+/// Status codes are plain numbers on the wire, and are checked when decoded.
 mod status {
     use http::StatusCode;
     use serde::de::Error as _;
@@ -56,9 +57,9 @@ mod status {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StatusCode, D::Error> {
         let number = u16::deserialize(deserializer)?;
-        // Interim answers never cross the tunnel: one would be taken for the answer itself.
+        // Interim responses never cross the tunnel: they would be mistaken for the final one.
         if !(200..600).contains(&number) {
-            return Err(D::Error::custom(format!("{number} is no final status")));
+            return Err(D::Error::custom(format!("{number} is not a final status")));
         }
         StatusCode::from_u16(number).map_err(D::Error::custom)
     }

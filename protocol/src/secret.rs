@@ -1,5 +1,5 @@
-//! Values that must never be printed, are wiped from memory when they are dropped, and are compared
-//! without giving anything away.
+//! Values that must never be printed. They are wiped from memory when dropped, and compared in constant
+//! time.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -10,13 +10,13 @@ use zeroize::Zeroize as _;
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text into custody.
+    /// Wraps a secret text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for the one place that sends it. Never log what this returns.
+    /// The text, for the code that sends it. Never log what this returns.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -43,7 +43,7 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-/// Compares without revealing, by the time it takes, where two values of one length differ.
+/// Compares two values of the same length in a time that does not depend on where they differ.
 #[must_use]
 pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     use subtle::ConstantTimeEq;

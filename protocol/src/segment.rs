@@ -1,14 +1,14 @@
 //! How a large body is split into segments, each of which has its own stream.
 //!
-//! On a lossy path, each lost packet would delay the rest of one long stream, and quinn closes the connection
-//! when the reassembly of a stream has 1024 gaps. Short parallel streams must never reach that limit (see
-//! [`crate::limits::SEGMENT`]).
+//! On a lossy path, each lost packet would delay the rest of one long stream, and quinn closes the
+//! connection when the reassembly of a stream has 1024 gaps. Short parallel streams must never reach that
+//! limit (see [`crate::limits::SEGMENT_SIZE`]).
 
-use crate::limits::STREAM_WINDOW;
+use crate::limits::RESPONSE_STREAM_WINDOW;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Why a layout is invalid.
+/// The body and the segment size do not fit together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a body of {length} bytes cannot be split into segments of {size} bytes")]
 pub struct SegmentLayoutError {
@@ -33,8 +33,8 @@ impl SegmentLayout {
         let error = SegmentLayoutError { length, size };
         // `full` is below `u32::MAX`, so that the count, which is rounded up, also fits.
         let full = length.checked_div(u64::from(size)).ok_or(error)?;
-        let sensible = full >= 1 && size <= STREAM_WINDOW / 2 && full < u64::from(u32::MAX);
-        if sensible { Ok(Self { length, size }) } else { Err(error) }
+        let valid = full >= 1 && size <= RESPONSE_STREAM_WINDOW / 2 && full < u64::from(u32::MAX);
+        if valid { Ok(Self { length, size }) } else { Err(error) }
     }
 
     /// Length of the whole body in bytes.
@@ -78,7 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn invalid_layouts_are_refused() {
+    fn invalid_layouts_are_rejected() {
         for (length, size) in [(0, 0), (10, 0), (5, 10), (u64::MAX, 1), (u64::MAX, u32::MAX)] {
             assert!(SegmentLayout::new(length, size).is_err(), "{length} in {size}");
         }
@@ -88,17 +88,17 @@ mod tests {
         /// The segments are in order and cover the body without gaps; none is empty, and none follows the
         /// last.
         #[test]
-        fn segments_cover_the_body_exactly(size in 1_u32..=STREAM_WINDOW / 2, extra in 1_u64..10_000_000) {
+        fn segments_cover_the_body_exactly(size in 1_u32..=RESPONSE_STREAM_WINDOW / 2, extra in 1_u64..10_000_000) {
             let layout = SegmentLayout::new(u64::from(size) + extra, size).unwrap();
             prop_assume!(layout.count() < 100_000);
-            let mut reached = 0;
+            let mut end = 0;
             for n in 0..layout.count() {
                 let range = layout.range(n);
-                prop_assert_eq!(range.start, reached);
+                prop_assert_eq!(range.start, end);
                 prop_assert!(range.end > range.start && range.end - range.start <= u64::from(size));
-                reached = range.end;
+                end = range.end;
             }
-            prop_assert_eq!(reached, layout.length());
+            prop_assert_eq!(end, layout.length());
             prop_assert!(layout.range(layout.count()).is_empty());
         }
     }

@@ -1,39 +1,39 @@
-//! Text of somebody else's that people will read: in a log, on `/health`, in an engine's error, on a
+//! Text from a peer or a registry that people will read: in a log, on `/health`, in an engine's error, on a
 //! terminal.
 //!
-//! Must never let through what a terminal or a log acts on instead of showing it, nor more than fits into
-//! a few lines. Every text that a peer or a registry sends is cleaned here before it is shown.
+//! Must never let control characters through, nor more than a few lines. Each such text is cleaned here
+//! before it is displayed.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt::{self, Write as _};
 
-/// Most characters of a text that is shown, unless its type says less.
-pub const MAX_TEXT: usize = 1000;
+/// Characters of a displayed text, at most, unless its type has a lower maximum.
+pub const TEXT_CHARS_MAX: usize = 1000;
 
-/// Stands for what was cut off.
-const CUT: char = '…';
+/// Replaces the end of a text that is too long.
+const ELLIPSIS: char = '…';
 
-/// A text of at most `MAX` characters, none of which is a control character: a line break, an escape
-/// sequence, a change of direction, or one that nobody sees. A space stands where one of those kept two
-/// words apart.
+/// A text of at most `MAX` characters without control characters: no line breaks, escape sequences, changes
+/// of direction or invisible characters. A space replaces those that separated two words.
 ///
-/// Decoding cleans as well, so the type holds whatever a peer sends. On the wire it is a string.
+/// Decoding cleans too, so a text from a peer is always clean. On the wire it is a string.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
-pub struct CleanText<const MAX: usize = MAX_TEXT>(String);
+pub struct CleanText<const MAX: usize = TEXT_CHARS_MAX>(String);
 
-/// A text that can be shown in a log line or an error.
+/// Cleans a text for a log line or an error.
 #[must_use]
 pub fn clean(text: impl fmt::Display) -> CleanText {
-    CleanText::of(text)
+    CleanText::new(text)
 }
 
 impl<const MAX: usize> CleanText<MAX> {
-    /// What is left of a text. One that never ends costs no more than one that is too long.
+    /// Cleans a text. It stops formatting at `MAX` characters, so an endless text costs no more than a long
+    /// one.
     #[must_use]
-    pub fn of(text: impl fmt::Display) -> Self {
-        let mut cleaner = Cleaner { clean: String::new(), count: 0, most: MAX, gap: false };
-        // It fails where the text is too long, and has been cut then.
+    pub fn new(text: impl fmt::Display) -> Self {
+        let mut cleaner = Cleaner { clean: String::new(), count: 0, max: MAX, gap: false };
+        // Fails if the text is too long; it was cut then.
         let _ = write!(cleaner, "{text}");
         Self(cleaner.clean)
     }
@@ -47,7 +47,7 @@ impl<const MAX: usize> CleanText<MAX> {
 
 impl<const MAX: usize> From<&str> for CleanText<MAX> {
     fn from(text: &str) -> Self {
-        Self::of(text)
+        Self::new(text)
     }
 }
 
@@ -71,25 +71,25 @@ impl<const MAX: usize> fmt::Debug for CleanText<MAX> {
 
 impl<'de, const MAX: usize> Deserialize<'de> for CleanText<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::of(String::deserialize(deserializer)?))
+        Ok(Self::new(String::deserialize(deserializer)?))
     }
 }
 
-/// Cleans what is written to it, and refuses more than it may take.
+/// Cleans the text written to it, and fails after `max` characters.
 struct Cleaner {
     clean: String,
-    /// Characters in it.
+    /// Characters in `clean`.
     count: usize,
-    most: usize,
-    /// Whether something was left out since the last character.
+    max: usize,
+    /// Whether a character was removed since the last one.
     gap: bool,
 }
 
 impl Cleaner {
     fn push(&mut self, c: char) -> fmt::Result {
-        if self.count == self.most {
+        if self.count == self.max {
             if self.clean.pop().is_some() {
-                self.clean.push(CUT);
+                self.clean.push(ELLIPSIS);
             }
             return Err(fmt::Error);
         }
@@ -102,13 +102,13 @@ impl Cleaner {
 impl fmt::Write for Cleaner {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
-            if !is_shown(c) {
+            if !is_printable(c) {
                 self.gap = true;
                 continue;
             }
-            // Only where it keeps two words apart.
-            let apart = c == ' ' || self.clean.is_empty() || self.clean.ends_with(' ');
-            if std::mem::take(&mut self.gap) && !apart {
+            // Only if it separates two words.
+            let separated = c == ' ' || self.clean.is_empty() || self.clean.ends_with(' ');
+            if std::mem::take(&mut self.gap) && !separated {
                 self.push(' ')?;
             }
             self.push(c)?;
@@ -117,20 +117,23 @@ impl fmt::Write for Cleaner {
     }
 }
 
-/// Whether a character shows itself and nothing else. The joiners stay (U+200C, U+200D): Persian and
-/// Hindi are written with them.
-fn is_shown(c: char) -> bool {
+/// Whether a character is visible and has no other effect. The joiners (U+200C, U+200D) stay: Persian and
+/// Hindi need them.
+fn is_printable(c: char) -> bool {
     // C0, DEL and C1.
-    let acts = c.is_control()
+    let has_effect = c.is_control()
         || matches!(c,
             // Line and paragraph separator.
             '\u{2028}' | '\u{2029}'
-            // What changes the direction of the text that follows.
+            // Change of the direction of the text that follows.
             | '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-            // What nobody sees.
+            // Invisible characters.
             | '\u{00ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    !acts
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+            | '\u{034f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180d}'
+            | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0100}'..='\u{e01ef}');
+    !has_effect
 }
 
 #[cfg(test)]
@@ -139,8 +142,8 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_a_terminal_acts_on_becomes_a_space() {
-        for (text, shown) in [
+    fn control_characters_become_spaces() {
+        for (text, expected) in [
             ("down since 10:00", "down since 10:00"),
             ("a\r\n2026-12-01 INFO forged", "a 2026-12-01 INFO forged"),
             ("\u{1b}[31mred\u{1b}[0m", "[31mred [0m"),
@@ -156,19 +159,22 @@ mod tests {
             ("\n\n", ""),
             ("می\u{200c}خواهم", "می\u{200c}خواهم"),
         ] {
-            assert_eq!(clean(text).as_str(), shown, "{text:?}");
+            assert_eq!(clean(text).as_str(), expected, "{text:?}");
         }
     }
 
     #[test]
-    fn a_long_text_is_cut_and_says_so() {
-        assert_eq!(CleanText::<4>::of("abcd").as_str(), "abcd");
-        assert_eq!(CleanText::<4>::of("abcde").as_str(), "abc…");
-        assert_eq!(CleanText::<4>::of("abcd\n").as_str(), "abcd");
-        assert_eq!(CleanText::<4>::of("abc\nd").as_str(), "abc…");
-        assert_eq!(CleanText::<0>::of("abcd").as_str(), "");
+    fn a_long_text_is_cut_and_ends_with_an_ellipsis() {
+        assert_eq!(CleanText::<4>::new("abcd").as_str(), "abcd");
+        assert_eq!(CleanText::<4>::new("abcde").as_str(), "abc…");
+        assert_eq!(CleanText::<4>::new("abcd\n").as_str(), "abcd");
+        assert_eq!(CleanText::<4>::new("abc\nd").as_str(), "abc…");
+        assert_eq!(CleanText::<0>::new("abcd").as_str(), "");
         let long = clean("ü".repeat(1 << 20));
-        assert_eq!((long.as_str().chars().count(), long.as_str().chars().last()), (MAX_TEXT, Some(CUT)));
+        assert_eq!(
+            (long.as_str().chars().count(), long.as_str().chars().last()),
+            (TEXT_CHARS_MAX, Some(ELLIPSIS))
+        );
     }
 
     /// A `Display` that would fill the memory.
@@ -183,17 +189,17 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_an_end_costs_no_more_than_a_long_one() {
-        assert_eq!(clean(Endless).as_str().chars().count(), MAX_TEXT);
+    fn an_endless_text_is_cut() {
+        assert_eq!(clean(Endless).as_str().chars().count(), TEXT_CHARS_MAX);
     }
 
     proptest! {
         #[test]
-        fn whatever_comes_in_what_comes_out_can_be_shown(text in any::<String>()) {
-            let shown = CleanText::<20>::of(&text);
-            prop_assert!(shown.as_str().chars().count() <= 20);
-            prop_assert!(shown.as_str().chars().all(is_shown));
-            prop_assert_eq!(CleanText::<20>::of(&shown), shown);
+        fn any_text_becomes_clean(text in any::<String>()) {
+            let cleaned = CleanText::<20>::new(&text);
+            prop_assert!(cleaned.as_str().chars().count() <= 20);
+            prop_assert!(cleaned.as_str().chars().all(is_printable));
+            prop_assert_eq!(CleanText::<20>::new(&cleaned), cleaned);
         }
     }
 }

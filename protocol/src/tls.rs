@@ -1,7 +1,7 @@
-//! TLS 1.3 as the tunnel uses it, for both ends.
+//! The TLS 1.3 configuration of client and server.
 //!
-//! No early data and no resumption: early data could be replayed and would carry the secret, and
-//! a resumed session saves nothing here (the handshake is one round trip either way).
+//! Must never allow early data, which can be replayed and would contain the client's secret. There is no
+//! session resumption either: it saves nothing, since the handshake takes one round trip in any case.
 
 use crate::identity::{Pin, PinnedServer};
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -11,32 +11,33 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use std::sync::Arc;
 
-/// The protocol and its version. It is readable on the path, as a server name would be.
+/// The protocol and its version. Like a server name, anybody on the path can read it.
 pub const ALPN: &[u8] = b"docxy/1";
 
-/// Why no TLS configuration could be made.
+/// Why there is no TLS configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The key or certificate doesn't fit.
+    /// Key and certificate do not belong together.
     #[error("TLS: {0}")]
     Rustls(#[from] rustls::Error),
-    /// The provider lacks the cipher that QUIC's first packets need.
+    /// The provider lacks the cipher suite of QUIC's Initial packets.
     #[error("TLS for QUIC: {0}")]
     Suite(#[from] quinn_proto::crypto::rustls::NoInitialCipherSuite),
 }
 
-/// The provider that everything here uses, named so that a second one in the dependency tree
+/// The crypto provider of both sides. It is named explicitly, so that a second one in the dependency tree
 /// cannot make the choice ambiguous.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// The client's side: accepts the server with this pin only, and says a server name only if told.
+/// The client's configuration: accepts only the server with this pin, and sends a server name only if
+/// `send_server_name` is set.
 ///
 /// # Errors
-/// Where the crypto provider cannot do QUIC, which would be a bug.
-pub fn client(pin: Pin, send_server_name: bool) -> Result<QuicClientConfig, TlsError> {
+/// If the crypto provider does not support QUIC, which would be a bug.
+pub fn client_config(pin: Pin, send_server_name: bool) -> Result<QuicClientConfig, TlsError> {
     let provider = provider();
     let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -50,11 +51,11 @@ pub fn client(pin: Pin, send_server_name: bool) -> Result<QuicClientConfig, TlsE
     Ok(QuicClientConfig::try_from(config)?)
 }
 
-/// The server's side.
+/// The server's configuration.
 ///
 /// # Errors
-/// Where the key doesn't fit the certificate.
-pub fn server(
+/// If the key does not belong to the certificate.
+pub fn server_config(
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 ) -> Result<QuicServerConfig, TlsError> {

@@ -4,7 +4,7 @@
 //! Nothing of an answer may be printed. An answer that cannot be parsed here must not be passed on: an
 //! engine could find a token in it whose origin would then be unknown.
 
-use crate::limits::MAX_TOKEN;
+use crate::limits::TOKEN_MAX;
 use crate::secret::Secret;
 use serde::{Deserialize, Deserializer};
 use std::time::Duration;
@@ -21,8 +21,8 @@ pub enum TokenResponseError {
     /// It has neither `token` nor `access_token`.
     #[error("answers without a token")]
     Missing,
-    /// A token in it has more than [`MAX_TOKEN`].
-    #[error("answers with a token of {0} bytes, of which {MAX_TOKEN} are allowed")]
+    /// A token in it has more than [`TOKEN_MAX`].
+    #[error("answers with a token of {0} bytes, of which {TOKEN_MAX} are allowed")]
     TooLong(usize),
 }
 
@@ -39,7 +39,7 @@ impl TokenResponse {
     /// Parses the body of a successful answer.
     ///
     /// # Errors
-    /// If it holds no token, or one of more than [`MAX_TOKEN`].
+    /// If it holds no token, or one of more than [`TOKEN_MAX`].
     pub fn parse(body: &[u8]) -> Result<Self, TokenResponseError> {
         let Fields { token, access_token, refresh_token, expires_in } =
             serde_json::from_slice(body).map_err(|_| TokenResponseError::Malformed)?;
@@ -55,7 +55,7 @@ impl TokenResponse {
             return Err(TokenResponseError::Missing);
         }
         match response.secrets().map(|secret| secret.expose().len()).max() {
-            Some(length) if length > MAX_TOKEN => Err(TokenResponseError::TooLong(length)),
+            Some(length) if length > TOKEN_MAX => Err(TokenResponseError::TooLong(length)),
             _ => Ok(response),
         }
     }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_token_has_16_kib_at_most() {
-        let long = "x".repeat(MAX_TOKEN);
+        let long = "x".repeat(TOKEN_MAX);
         for name in ["token", "access_token", "refresh_token"] {
             let body = |value: &str| {
                 format!(r#"{{"token":"a","{name}":"{value}"}}"#)

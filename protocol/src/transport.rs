@@ -1,60 +1,59 @@
-//! QUIC's settings for the tunnel, each with its reason.
+//! The QUIC settings of client and server, each with its reason.
 //!
-//! Both ends use the same ones, but for who pings and who may open streams.
+//! They differ only in who pings and who may open streams. Must not differ in anything else.
 
 use crate::congestion::Handle;
 use crate::limits::{
-    ACK_THRESHOLD, IDLE_TIMEOUT, KEEP_ALIVE, REQUEST_STREAM_WINDOW, SEND_WINDOW, STREAM_WINDOW,
-    UNAUTHENTICATED_STREAMS_MAX, UNAUTHENTICATED_WINDOW,
+    ACK_THRESHOLD, IDLE_TIMEOUT, KEEP_ALIVE_INTERVAL, REQUEST_STREAM_WINDOW, RESPONSE_STREAM_WINDOW,
+    SEND_WINDOW, UNAUTHENTICATED_RECEIVE_WINDOW, UNAUTHENTICATED_STREAMS_MAX,
 };
 use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use std::time::Duration;
 
-/// For the end that dials: it keeps the path alive and opens every stream. `congestion` is this
-/// one connection's.
+/// The client's settings: it sends keep-alive pings and opens all streams. `congestion` is for one
+/// connection.
 #[must_use]
-pub fn client(congestion: &Handle) -> TransportConfig {
-    let mut config = both(congestion);
-    config.keep_alive_interval(Some(KEEP_ALIVE));
+pub fn client_config(congestion: &Handle) -> TransportConfig {
+    let mut config = common_config(congestion);
+    config.keep_alive_interval(Some(KEEP_ALIVE_INTERVAL));
     config.max_concurrent_bidi_streams(VarInt::from_u32(0));
-    // The client opens every stream, so what a stream may hold bounds what all may. The sum needs
-    // no bound of its own: with one, unread segments of a slow engine could take the last of it
-    // from the small replies of all others.
-    config.stream_receive_window(VarInt::from_u32(STREAM_WINDOW));
+    // The client opens all streams, so the window of each stream limits the sum. With a separate limit of
+    // the sum, unread segments of a slow engine could use it up and block the small replies of all others.
+    config.stream_receive_window(VarInt::from_u32(RESPONSE_STREAM_WINDOW));
     config.receive_window(VarInt::MAX);
     config
 }
 
-/// For the end that accepts; as for the other one, for one connection. Its receive window and its
-/// number of streams are for strangers; a client that is authenticated gets
-/// [`REQUESTS_RECEIVE_WINDOW`](crate::limits::REQUESTS_RECEIVE_WINDOW) and
+/// The server's settings for one connection. Receive window and number of streams are those of an
+/// unauthenticated client; an authenticated one gets
+/// [`AUTHENTICATED_RECEIVE_WINDOW`](crate::limits::AUTHENTICATED_RECEIVE_WINDOW) and
 /// [`STREAMS_PER_CLIENT_MAX`](crate::limits::STREAMS_PER_CLIENT_MAX).
 #[must_use]
-pub fn server(congestion: &Handle) -> TransportConfig {
-    let mut config = both(congestion);
+pub fn server_config(congestion: &Handle) -> TransportConfig {
+    let mut config = common_config(congestion);
     config.max_concurrent_bidi_streams(VarInt::from_u32(UNAUTHENTICATED_STREAMS_MAX));
     config.stream_receive_window(VarInt::from_u32(REQUEST_STREAM_WINDOW));
-    config.receive_window(VarInt::from_u32(UNAUTHENTICATED_WINDOW));
+    config.receive_window(VarInt::from_u32(UNAUTHENTICATED_RECEIVE_WINDOW));
     config
 }
 
-fn both(congestion: &Handle) -> TransportConfig {
+fn common_config(congestion: &Handle) -> TransportConfig {
     let mut config = TransportConfig::default();
     config.congestion_controller_factory(congestion.factory());
     config.max_concurrent_uni_streams(VarInt::from_u32(0));
-    // Datagrams are not used; a peer that sends them is not ours.
+    // The protocol has no datagrams.
     config.datagram_receive_buffer_size(None);
     config.max_idle_timeout(Some(IdleTimeout::from(millis(IDLE_TIMEOUT))));
     config.send_window(SEND_WINDOW);
-    // Without it quinn keeps to a stream that it has begun, whatever priority others have: a small
-    // reply, or a lost piece of an earlier segment, would wait behind the rest of a segment.
-    // Segments have different priorities, so they aren't interleaved by it.
+    // Without it quinn first finishes the stream that it has begun, regardless of priorities: a small
+    // reply, or a retransmission for an earlier segment, would wait for the rest of a segment. Segments
+    // have different priorities, so it does not interleave them.
     config.send_fairness(true);
-    // quinn's default of 333 ms makes the first probe timeout a second long; lines we serve have
-    // 150 to 300 ms, and a premature probe costs one packet.
+    // With quinn's default of 333 ms, the first probe timeout is one second. Typical paths have 150 to 300
+    // ms, and a probe that is sent too early costs one packet.
     config.initial_rtt(Duration::from_millis(100));
-    // Reordering on long paths is common, and a packet wrongly held lost is sent twice and upsets
-    // the congestion controller; waiting a little longer costs nothing on a line that doesn't lose.
+    // Reordering is common on long paths. A packet that is wrongly declared lost is sent twice and misleads
+    // the congestion controller; a later declaration costs nothing on a path without loss.
     config.packet_threshold(128).time_threshold(1.2);
     let mut mtu = MtuDiscoveryConfig::default();
     // Ethernet less IPv6 and UDP headers.

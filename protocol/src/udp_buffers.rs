@@ -1,22 +1,23 @@
-//! How large the system's buffers under either end should be, and what to tell whoever runs a machine
-//! that grants less.
+//! The size of the UDP socket buffers on both sides, and the advice for an operator whose system allows
+//! less.
 //!
-//! Knows numbers and no sockets: each end opens its own.
+//! Must not open sockets: client and server open their own.
 
-/// Bytes to ask for in each direction: a quarter of a second at 128 Mbit/s. Linux's default of 208 KiB
-/// overflows while a process waits for its turn on a busy machine.
-pub const ASKED: usize = 4 * 1024 * 1024;
+/// Bytes of each buffer: a quarter of a second at 128 Mbit/s. Linux's default of 208 KiB overflows while a
+/// process waits to be scheduled on a busy machine.
+pub const BUFFER_SIZE: usize = 4 * 1024 * 1024;
 
-/// What to do on a machine that grants buffers of these sizes, if anything. Linux counts its own
-/// bookkeeping in and says twice what it gives, so one of [`ASKED`] is half of what was asked for.
+/// What to do if the system granted buffers of these sizes in bytes; `None` if they are large enough. Linux
+/// reports twice the size that it grants, for its own bookkeeping. So a reported [`BUFFER_SIZE`] is half of
+/// the size requested, which is accepted.
 #[must_use]
 pub fn advice(receive: usize, send: usize) -> Option<String> {
     let limits = [(receive, "net.core.rmem_max"), (send, "net.core.wmem_max")];
-    let small = limits.into_iter().filter(|(granted, _)| *granted < ASKED);
-    let raise: Vec<_> = small.map(|(_, limit)| format!("{limit}={ASKED}")).collect();
-    (!raise.is_empty()).then(|| {
-        let raise = raise.join(" ");
-        format!("the system grants small UDP buffers, which fast transfers overflow; raise them: sysctl -w {raise}")
+    let too_small = limits.into_iter().filter(|(granted, _)| *granted < BUFFER_SIZE);
+    let settings: Vec<_> = too_small.map(|(_, limit)| format!("{limit}={BUFFER_SIZE}")).collect();
+    (!settings.is_empty()).then(|| {
+        let settings = settings.join(" ");
+        format!("the system grants small UDP buffers, which fast transfers overflow; raise them: sysctl -w {settings}")
     })
 }
 
@@ -25,9 +26,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stingy_kernel_s_limits_are_named_and_only_those() {
-        assert_eq!(advice(2 * ASKED, 2 * ASKED), None);
-        let advised = advice(425_984, 2 * ASKED).unwrap();
+    fn advice_names_only_the_limits_that_are_too_low() {
+        assert_eq!(advice(2 * BUFFER_SIZE, 2 * BUFFER_SIZE), None);
+        let advised = advice(425_984, 2 * BUFFER_SIZE).unwrap();
         assert!(advised.ends_with("sysctl -w net.core.rmem_max=4194304"), "{advised}");
         let advised = advice(425_984, 425_984).unwrap();
         assert!(advised.ends_with("net.core.rmem_max=4194304 net.core.wmem_max=4194304"), "{advised}");

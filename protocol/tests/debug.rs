@@ -1,4 +1,4 @@
-//! `Debug` is what ends up in logs: no type that carries a secret may show it.
+//! `Debug` output gets into logs, so no type may print a secret with it.
 
 use docxy_protocol::authorization::{Authorization, basic};
 use docxy_protocol::congestion::Choice;
@@ -12,33 +12,33 @@ use std::fmt::Debug;
 
 const SECRET: &str = "b3Blbi1zZXNhbWUtb3Blbi1zZXNhbWUtb3Blbi1zZXM";
 
-fn assert_silent(value: &impl Debug, secrets: &[&str]) {
-    for shown in [format!("{value:?}"), format!("{value:#?}")] {
+fn assert_hides(value: &impl Debug, secrets: &[&str]) {
+    for text in [format!("{value:?}"), format!("{value:#?}")] {
         for secret in secrets {
-            assert!(!shown.contains(secret), "{shown}");
+            assert!(!text.contains(secret), "{text}");
         }
     }
 }
 
 #[test]
-fn a_link_and_what_is_made_of_it_hide_the_secret() {
-    let line =
+fn a_link_and_its_parts_hide_the_secret() {
+    let text =
         format!("docxy://laptop:{SECRET}@example.org:61443?pin=ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8");
-    let link: Link = line.parse().unwrap();
-    // As text, and as the bytes that it stands for.
+    let link: Link = text.parse().unwrap();
+    // As text, and decoded.
     let secrets = [SECRET, "open-sesame", "111, 112, 101, 110", "6f70656e"];
-    assert_silent(&link, &secrets);
-    assert_silent(
+    assert_hides(&link, &secrets);
+    assert_hides(
         &StreamHeader::Hello(Hello { name: link.name, secret: link.secret, congestion: Choice::Auto }),
         &secrets,
     );
-    assert_silent(&ClientSecret::from_random([111; 32]), &["111", "ooo", "6f6f"]);
-    assert_silent(&format!("{line}&secret={SECRET}").parse::<Link>().unwrap_err(), &secrets);
-    assert_silent(&line.replace("example.org", "exa mple").parse::<Link>().unwrap_err(), &secrets);
+    assert_hides(&ClientSecret::from_random([111; 32]), &["111", "ooo", "6f6f"]);
+    assert_hides(&format!("{text}&secret={SECRET}").parse::<Link>().unwrap_err(), &secrets);
+    assert_hides(&text.replace("example.org", "exa mple").parse::<Link>().unwrap_err(), &secrets);
 }
 
 #[test]
-fn a_request_hides_whom_it_speaks_for() {
+fn a_request_hides_its_credentials() {
     let forms = [
         "grant_type=password&username=me&password=open-sesame",
         "grant_type=refresh_token&refresh_token=open-sesame",
@@ -58,12 +58,12 @@ fn a_request_hides_whom_it_speaks_for() {
                 headers: Headers::default(),
                 prefetch: None,
             };
-            assert_silent(&request, &["open-sesame", "b3Blbi1zZXNhbWU"]);
+            assert_hides(&request, &["open-sesame", "b3Blbi1zZXNhbWU"]);
         }
     }
     for form in forms {
-        assert_silent(&token(form).form(None), &["open-sesame"]);
+        assert_hides(&token(form).form(None), &["open-sesame"]);
         let error = TokenRequest::from_form(&form.replace("grant_type", "grant"), &hub).unwrap_err();
-        assert_silent(&error, &["open-sesame"]);
+        assert_hides(&error, &["open-sesame"]);
     }
 }

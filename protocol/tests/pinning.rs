@@ -1,6 +1,6 @@
-//! The pin decides whom the client talks to, and a stolen certificate is not enough.
+//! The client accepts only the server with the pinned key; a copy of its certificate is not enough.
 
-#![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
+#![expect(clippy::unwrap_used, reason = "in test helpers, unwrap is an assertion")]
 
 use docxy_protocol::identity::{Pin, PinnedServer};
 use docxy_protocol::tls;
@@ -23,17 +23,17 @@ impl Identity {
     }
 
     fn pin(&self) -> Pin {
-        Pin::of_certificate(&self.certificate).unwrap()
+        Pin::from_certificate(&self.certificate).unwrap()
     }
 }
 
-/// Shakes hands in memory; the client's error is what a user would see.
+/// A handshake in memory; returns the client's error, which a user would see.
 fn handshake(certificate: &Identity, key: &Identity, pin: Pin) -> Result<(), rustls::Error> {
     let provider = tls::provider();
     let signing = provider
         .key_provider
         .load_private_key(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.key.clone())))?;
-    // Put together by hand: the usual builder would refuse a key that doesn't fit the certificate.
+    // Built by hand: the usual builder rejects a key that does not belong to the certificate.
     let certified = rustls::sign::CertifiedKey::new(vec![certificate.certificate.clone()], signing);
     let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -59,17 +59,17 @@ fn handshake(certificate: &Identity, key: &Identity, pin: Pin) -> Result<(), rus
             return Ok(());
         }
     }
-    panic!("the handshake doesn't end");
+    panic!("the handshake does not finish");
 }
 
 #[test]
-fn the_server_of_the_link_is_accepted() {
+fn the_pinned_server_is_accepted() {
     let server = Identity::new();
     handshake(&server, &server, server.pin()).unwrap();
 }
 
 #[test]
-fn another_server_is_refused_and_the_error_says_so() {
+fn another_server_is_rejected_with_its_pin_in_the_error() {
     let (server, other) = (Identity::new(), Identity::new());
     let error = handshake(&other, &other, server.pin()).unwrap_err().to_string();
     assert!(error.contains("not the link's"), "{error}");
@@ -77,7 +77,7 @@ fn another_server_is_refused_and_the_error_says_so() {
 }
 
 #[test]
-fn the_right_certificate_without_its_key_is_refused() {
+fn a_copied_certificate_without_its_key_is_rejected() {
     let (server, thief) = (Identity::new(), Identity::new());
     let error = handshake(&server, &thief, server.pin()).unwrap_err();
     assert!(
@@ -87,17 +87,17 @@ fn the_right_certificate_without_its_key_is_refused() {
 }
 
 #[test]
-fn the_pin_is_the_keys_not_the_certificates() {
+fn a_new_certificate_for_the_same_key_has_the_same_pin() {
     let server = Identity::new();
     let key = rcgen::KeyPair::try_from(server.key.as_slice()).unwrap();
     let renewed = rcgen::CertificateParams::new(vec!["new".into()]).unwrap().self_signed(&key).unwrap();
-    assert_eq!(Pin::of_certificate(renewed.der()).unwrap(), server.pin());
+    assert_eq!(Pin::from_certificate(renewed.der()).unwrap(), server.pin());
     assert_eq!(server.pin().to_string().parse::<Pin>().unwrap(), server.pin());
 }
 
 #[test]
-fn what_is_no_certificate_has_no_pin() {
-    assert!(Pin::of_certificate(&CertificateDer::from(vec![1, 2, 3])).is_err());
+fn an_invalid_certificate_has_no_pin() {
+    assert!(Pin::from_certificate(&CertificateDer::from(vec![1, 2, 3])).is_err());
     let verifier = PinnedServer::new(Identity::new().pin(), tls::provider());
     let name = ServerName::try_from("server").unwrap();
     let now = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO);

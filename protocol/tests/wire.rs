@@ -1,22 +1,22 @@
-//! The wire format, pinned: golden bytes for every message, and properties of all of them.
+//! The wire format: golden bytes for each message, and properties of all messages.
 //!
-//! A golden that changes means that client and server of different versions no longer understand
-//! each other: change the ALPN with it.
+//! If golden bytes change, clients and servers of different versions no longer understand each other. The
+//! ALPN must then change too.
 
-#![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
+#![expect(clippy::unwrap_used, reason = "in test helpers, unwrap is an assertion")]
 
 use docxy_protocol::authorization::{Authorization, basic};
 use docxy_protocol::congestion::{Choice, Rate};
-use docxy_protocol::control::{Hello, Notice, Segment, StreamHeader};
+use docxy_protocol::control::{ControlMessage, Hello, SegmentHeader, StreamHeader};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::{MAX_FRAME, MAX_MANIFEST, MAX_SMALL_BLOB};
+use docxy_protocol::limits::{FRAME_MAX, MANIFEST_MAX, PREFETCH_BLOB_MAX};
 use docxy_protocol::link::ClientSecret;
 use docxy_protocol::listing_query::ListingQuery;
 use docxy_protocol::name::{Digest, Reference, Registry};
-use docxy_protocol::prefetch::{Content, PrefetchHint, PrefetchItem};
-use docxy_protocol::reply::{Body, Reply, Response};
+use docxy_protocol::prefetch::{ContentKind, PrefetchHint, PrefetchItem};
+use docxy_protocol::reply::{BodyFraming, Reply, Response};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::segment::SegmentLayout;
@@ -32,10 +32,10 @@ fn headers(lines: &[(&str, &str)]) -> Headers {
     for (name, value) in lines {
         map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
     }
-    Headers::of_response(&map)
+    Headers::filter_response(&map)
 }
 
-/// Hexadecimal for bytes that are no text, so that a golden can be read.
+/// Printable bytes as they are, all others in hexadecimal, so that golden bytes are readable.
 fn show(frame: &[u8]) -> String {
     frame
         .iter()
@@ -52,7 +52,7 @@ fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, expect
 }
 
 #[test]
-fn openings_have_these_bytes() {
+fn stream_headers_have_these_bytes() {
     for (congestion, bytes) in [
         (Choice::Auto, GOLDEN_AUTO),
         (Choice::Fixed("95 Mbit/s".parse().unwrap()), GOLDEN_FIXED),
@@ -74,8 +74,8 @@ fn openings_have_these_bytes() {
     golden(&StreamHeader::Request(Box::new(request.clone())), GOLDEN_REQUEST);
     let platform = "linux/arm/v7".parse().unwrap();
     request.prefetch = Some(PrefetchHint { platform, small_blobs: true, known: Some(digest()) });
-    golden(&StreamHeader::Request(Box::new(request)), GOLDEN_WISH);
-    golden(&StreamHeader::Segment(Segment { exchange: 1000, n: 7 }), GOLDEN_SEGMENT);
+    golden(&StreamHeader::Request(Box::new(request)), GOLDEN_PREFETCH_HINT);
+    golden(&StreamHeader::Segment(SegmentHeader { exchange: 1000, n: 7 }), GOLDEN_SEGMENT);
 }
 
 fn digest() -> Digest {
@@ -88,10 +88,10 @@ fn hello(congestion: Choice) -> Hello {
 }
 
 #[test]
-fn a_hello_with_a_rate_that_is_none_is_refused() {
+fn a_hello_with_a_rate_out_of_bounds_is_rejected() {
     let with = |congestion: Choice| frame::encode(&StreamHeader::Hello(hello(congestion))).unwrap();
-    let (auto, mut fixed) = (with(Choice::Auto), with(Choice::Fixed(Rate::MOST)));
-    // Behind what both have, and the choice: the mark of eight bytes, and those.
+    let (auto, mut fixed) = (with(Choice::Auto), with(Choice::Fixed(Rate::MAX)));
+    // After what both have in common: bincode's marker for eight bytes, and the rate.
     let rate = auto.len() + 1;
     assert_eq!(fixed.len(), rate + 8);
     for (bits, good) in
@@ -124,45 +124,45 @@ fn replies_have_these_bytes() {
     let response = Response {
         status: StatusCode::OK,
         headers: headers(&[("content-length", "3000000")]),
-        body: Body::Segmented(SegmentLayout::new(3_000_000, 524_288).unwrap()),
+        body: BodyFraming::Segmented(SegmentLayout::new(3_000_000, 524_288).unwrap()),
     };
     golden(&Reply::Response(response), GOLDEN_SEGMENTED);
     let response = Response {
         status: StatusCode::NOT_FOUND,
         headers: Headers::default(),
-        body: Body::Whole { length: None },
+        body: BodyFraming::Chunked { length: None },
     };
-    golden(&Reply::Response(response), GOLDEN_WHOLE);
+    golden(&Reply::Response(response), GOLDEN_CHUNKED);
     golden(&Reply::Fault(Fault::new(Hop::Cdn, FaultKind::TimedOut, "slow")), GOLDEN_FAULT);
 }
 
 #[test]
-fn notices_have_these_bytes() {
-    golden(&Notice::Welcome { version: "1.2.3".into() }, GOLDEN_WELCOME);
-    golden(&Notice::Draining, GOLDEN_DRAINING);
+fn control_messages_have_these_bytes() {
+    golden(&ControlMessage::Welcome { version: "1.2.3".into() }, GOLDEN_WELCOME);
+    golden(&ControlMessage::Draining, GOLDEN_DRAINING);
 }
 
 #[test]
-fn items_have_these_bytes() {
-    let content = Content::Manifest { content_type: "a/b".into() };
+fn prefetch_items_have_these_bytes() {
+    let content = ContentKind::Manifest { content_type: "a/b".into() };
     golden(&PrefetchItem::new(digest(), content, 258).unwrap(), GOLDEN_MANIFEST);
-    golden(&PrefetchItem::new(digest(), Content::Blob, 7).unwrap(), GOLDEN_BLOB);
+    golden(&PrefetchItem::new(digest(), ContentKind::Blob, 7).unwrap(), GOLDEN_BLOB);
 }
 
 #[test]
-fn an_item_that_is_too_long_is_refused_on_either_side() {
-    let manifest = |name: &str| Content::Manifest { content_type: name.to_owned() };
+fn an_item_that_is_too_long_is_rejected_on_both_sides() {
+    let manifest = |name: &str| ContentKind::Manifest { content_type: name.to_owned() };
     for (content, length, good) in [
-        (manifest("a/b"), MAX_MANIFEST, true),
-        (manifest("a/b"), MAX_MANIFEST + 1, false),
+        (manifest("a/b"), MANIFEST_MAX, true),
+        (manifest("a/b"), MANIFEST_MAX + 1, false),
         (manifest(""), 1, false),
         (manifest("a\r\nb"), 1, false),
         (manifest(&"a".repeat(256)), 1, false),
-        (Content::Blob, MAX_SMALL_BLOB, true),
-        (Content::Blob, MAX_SMALL_BLOB + 1, false),
+        (ContentKind::Blob, PREFETCH_BLOB_MAX, true),
+        (ContentKind::Blob, PREFETCH_BLOB_MAX + 1, false),
     ] {
-        let said = frame::encode(&(digest(), content.clone(), length as u32)).unwrap();
-        assert_eq!(frame::decode::<PrefetchItem>(&said[4..]).is_ok(), good, "{content:?} {length}");
+        let frame = frame::encode(&(digest(), content.clone(), length as u32)).unwrap();
+        assert_eq!(frame::decode::<PrefetchItem>(&frame[4..]).is_ok(), good, "{content:?} {length}");
         assert_eq!(PrefetchItem::new(digest(), content, length).is_ok(), good);
     }
 }
@@ -172,7 +172,7 @@ const GOLDEN_FIXED: &str =
     "<00><00><00>.<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05>";
 const GOLDEN_CUBIC: &str = "<00><00><00>)<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02>";
 const GOLDEN_REQUEST: &str = "<00><00><00>=<01><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00>";
-const GOLDEN_WISH: &str = "<00><00><00><94><01><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab";
+const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><94><01><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab";
 const GOLDEN_MANIFEST: &str = "<00><00><00>PGsha256:abababababababababababababababababababababababababababababababab<00><03>a/b<fb><02><01>";
 const GOLDEN_BLOB: &str =
     "<00><00><00>JGsha256:abababababababababababababababababababababababababababababababab<01><07>";
@@ -182,40 +182,40 @@ const GOLDEN_TOKEN: &str =
 const GOLDEN_REFRESH: &str = "<00><00><00><07><01><00><00><00><02><01>r";
 const GOLDEN_SEGMENTED: &str =
     "<00><00><00>%<00><c8><01><0e>content-length<07>3000000<02><fc><c0><c6>-<00><fc><00><00><08><00>";
-const GOLDEN_WHOLE: &str = "<00><00><00><07><00><fb><94><01><00><01><00>";
+const GOLDEN_CHUNKED: &str = "<00><00><00><07><00><fb><94><01><00><01><00>";
 const GOLDEN_FAULT: &str = "<00><00><00><08><01><05><0c><04>slow";
 const GOLDEN_WELCOME: &str = "<00><00><00><07><00><05>1.2.3";
 const GOLDEN_DRAINING: &str = "<00><00><00><01><01>";
 
-/// Reads a frame as a stream would bring it.
+/// Reads a frame as from a stream.
 fn read<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, FrameError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(frame::read(&mut bytes))
 }
 
 #[test]
-fn a_head_that_is_cut_off_or_too_long_is_an_error_and_costs_no_memory() {
-    let frame = frame::encode(&Notice::Draining).unwrap();
-    assert_eq!(read::<Notice>(&frame).unwrap(), Notice::Draining);
+fn a_frame_that_is_cut_off_or_too_long_is_an_error() {
+    let frame = frame::encode(&ControlMessage::Draining).unwrap();
+    assert_eq!(read::<ControlMessage>(&frame).unwrap(), ControlMessage::Draining);
     for cut in 0..frame.len() {
-        assert!(matches!(read::<Notice>(&frame[..cut]), Err(FrameError::Ended)), "cut at {cut}");
+        assert!(matches!(read::<ControlMessage>(&frame[..cut]), Err(FrameError::Ended)), "cut at {cut}");
     }
-    let announced = (MAX_FRAME as u32 + 1).to_be_bytes();
-    assert!(matches!(read::<Notice>(&announced), Err(FrameError::TooLong(_))));
-    assert!(matches!(read::<Notice>(&u32::MAX.to_be_bytes()), Err(FrameError::TooLong(_))));
-    let mut trailing = frame::encode(&Notice::Draining).unwrap();
+    let announced = (FRAME_MAX as u32 + 1).to_be_bytes();
+    assert!(matches!(read::<ControlMessage>(&announced), Err(FrameError::TooLong(_))));
+    assert!(matches!(read::<ControlMessage>(&u32::MAX.to_be_bytes()), Err(FrameError::TooLong(_))));
+    let mut trailing = frame::encode(&ControlMessage::Draining).unwrap();
     trailing[3] += 1;
     trailing.push(0);
-    assert!(matches!(read::<Notice>(&trailing), Err(FrameError::Trailing(1))));
+    assert!(matches!(read::<ControlMessage>(&trailing), Err(FrameError::Trailing(1))));
 }
 
 #[test]
-fn a_value_that_fits_into_no_head_is_refused_when_it_is_written() {
-    assert!(matches!(frame::encode(&"x".repeat(MAX_FRAME)), Err(FrameError::TooLong(_))));
+fn a_value_too_long_for_a_frame_is_not_encoded() {
+    assert!(matches!(frame::encode(&"x".repeat(FRAME_MAX)), Err(FrameError::TooLong(_))));
 }
 
 #[test]
-fn a_hundred_headers_pass_and_a_hundred_and_one_do_not() {
+fn at_most_a_hundred_field_lines_are_accepted() {
     let encode = |count: usize| {
         let lines: Vec<(String, Vec<u8>)> = (0..count).map(|n| (format!("x-{n}"), b"v".to_vec())).collect();
         frame::encode(&lines).unwrap()
@@ -280,29 +280,22 @@ fn any_headers() -> impl Strategy<Value = Headers> {
                     HeaderValue::from_bytes(&value).unwrap(),
                 );
             }
-            Headers::of_response(&map)
+            Headers::filter_response(&map)
         })
 }
 
-fn any_opening() -> impl Strategy<Value = StreamHeader> {
+fn any_stream_header() -> impl Strategy<Value = StreamHeader> {
     let authorization = prop_oneof![
         Just(Authorization::None),
         Just(Authorization::Public),
         "[!-~]{1,40}".prop_map(|token| Authorization::Bearer(Secret::new(token))),
         ("[a-z]{1,9}", "[ -~]{0,20}").prop_map(|(user, password)| basic(&user, &password)),
     ];
-    let request = (any_operation(), authorization, any_headers(), proptest::option::of(any_wish())).prop_map(
-        |(operation, authorization, headers, ahead)| {
+    let request = (any_operation(), authorization, any_headers(), proptest::option::of(any_prefetch_hint()))
+        .prop_map(|(operation, authorization, headers, prefetch)| {
             let registry = "ghcr.io".parse().unwrap();
-            StreamHeader::Request(Box::new(Request {
-                registry,
-                operation,
-                authorization,
-                headers,
-                prefetch: ahead,
-            }))
-        },
-    );
+            StreamHeader::Request(Box::new(Request { registry, operation, authorization, headers, prefetch }))
+        });
     let congestion = prop_oneof![
         Just(Choice::Auto),
         Just(Choice::Cubic),
@@ -314,12 +307,12 @@ fn any_opening() -> impl Strategy<Value = StreamHeader> {
             let (name, secret) = (name.parse().unwrap(), ClientSecret::from_random(secret));
             StreamHeader::Hello(Hello { name, secret, congestion })
         });
-    let segment =
-        (any::<u64>(), any::<u32>()).prop_map(|(exchange, n)| StreamHeader::Segment(Segment { exchange, n }));
+    let segment = (any::<u64>(), any::<u32>())
+        .prop_map(|(exchange, n)| StreamHeader::Segment(SegmentHeader { exchange, n }));
     prop_oneof![request, hello, segment]
 }
 
-fn any_wish() -> impl Strategy<Value = PrefetchHint> {
+fn any_prefetch_hint() -> impl Strategy<Value = PrefetchHint> {
     ("linux/(amd64|arm/v[5-8])", any::<bool>(), proptest::option::of(any_digest())).prop_map(
         |(platform, small_blobs, known)| PrefetchHint {
             platform: platform.parse().unwrap(),
@@ -331,30 +324,30 @@ fn any_wish() -> impl Strategy<Value = PrefetchHint> {
 
 fn any_item() -> impl Strategy<Value = PrefetchItem> {
     let content = prop_oneof![
-        "[a-z/+.]{1,80}".prop_map(|content_type| Content::Manifest { content_type }),
-        Just(Content::Blob),
+        "[a-z/+.]{1,80}".prop_map(|content_type| ContentKind::Manifest { content_type }),
+        Just(ContentKind::Blob),
     ];
-    (any_digest(), content, 0..=MAX_SMALL_BLOB)
+    (any_digest(), content, 0..=PREFETCH_BLOB_MAX)
         .prop_map(|(digest, content, length)| PrefetchItem::new(digest, content, length).unwrap())
 }
 
 fn any_reply() -> impl Strategy<Value = Reply> {
     let body = prop_oneof![
-        Just(Body::None),
-        any::<Option<u64>>().prop_map(|length| Body::Whole { length }),
+        Just(BodyFraming::None),
+        any::<Option<u64>>().prop_map(|length| BodyFraming::Chunked { length }),
         (1_u32..500_000, 1_u64..1 << 40)
             .prop_filter_map("no layout", |(size, length)| SegmentLayout::new(length, size).ok())
-            .prop_map(Body::Segmented),
+            .prop_map(BodyFraming::Segmented),
     ];
     let response = (200_u16..600, any_headers(), body).prop_map(|(status, headers, body)| {
         Reply::Response(Response { status: StatusCode::from_u16(status).unwrap(), headers, body })
     });
-    let fault =
-        "\\PC{0,60}".prop_map(|detail| Reply::Fault(Fault::new(Hop::Auth, FaultKind::BadAnswer, detail)));
+    let fault = "\\PC{0,60}"
+        .prop_map(|detail| Reply::Fault(Fault::new(Hop::Auth, FaultKind::MalformedResponse, detail)));
     prop_oneof![response, fault]
 }
 
-/// Texts, with much in them that must not be shown, some longer than may be shown.
+/// Texts with many control characters, some of them too long.
 fn any_text() -> impl Strategy<Value = String> {
     let character = prop_oneof![
         any::<char>(),
@@ -366,15 +359,15 @@ fn any_text() -> impl Strategy<Value = String> {
     proptest::collection::vec(character, 0..1500).prop_map(|text| text.into_iter().collect())
 }
 
-fn is_clean(text: &str, most: usize) -> bool {
-    let acts = |c: char| {
+fn is_clean(text: &str, max: usize) -> bool {
+    let has_effect = |c: char| {
         c.is_control()
             || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    text.chars().count() <= most && !text.chars().any(acts)
+    text.chars().count() <= max && !text.chars().any(has_effect)
 }
 
-/// Whatever a damaged frame decodes to, if it does, is a value that could have been sent.
+/// If a damaged frame can be decoded, the value is one that could have been sent.
 fn damaged<T: Serialize + DeserializeOwned + PartialEq + Debug>(mut frame: Vec<u8>, at: usize, bits: u8) {
     let at = 4 + at % (frame.len() - 4).max(1);
     if let Some(byte) = frame.get_mut(at) {
@@ -388,41 +381,41 @@ fn damaged<T: Serialize + DeserializeOwned + PartialEq + Debug>(mut frame: Vec<u
 
 proptest! {
     #[test]
-    fn what_is_sent_arrives(opening in any_opening(), reply in any_reply(), item in any_item()) {
+    fn every_message_arrives_as_sent(stream_header in any_stream_header(), reply in any_reply(), item in any_item()) {
         let bytes = [frame::encode(&item).unwrap(), vec![7; 3]].concat();
-        prop_assert_eq!(frame::split::<PrefetchItem>(&bytes).unwrap(), (item.clone(), bytes.len() - 3));
-        prop_assert!(frame::split::<PrefetchItem>(&bytes[..bytes.len() - 4]).is_err());
+        prop_assert_eq!(frame::decode_prefix::<PrefetchItem>(&bytes).unwrap(), (item.clone(), bytes.len() - 3));
+        prop_assert!(frame::decode_prefix::<PrefetchItem>(&bytes[..bytes.len() - 4]).is_err());
         prop_assert_eq!(read::<PrefetchItem>(&bytes).unwrap(), item);
-        prop_assert_eq!(read::<StreamHeader>(&frame::encode(&opening).unwrap()).unwrap(), opening);
+        prop_assert_eq!(read::<StreamHeader>(&frame::encode(&stream_header).unwrap()).unwrap(), stream_header);
         prop_assert_eq!(read::<Reply>(&frame::encode(&reply).unwrap()).unwrap(), reply);
     }
 
     #[test]
     fn a_damaged_frame_never_panics(
-        opening in any_opening(), reply in any_reply(), item in any_item(), at in any::<usize>(), bits in 1_u8..
+        stream_header in any_stream_header(), reply in any_reply(), item in any_item(), at in any::<usize>(), bits in 1_u8..
     ) {
         damaged::<PrefetchItem>(frame::encode(&item).unwrap(), at, bits);
-        damaged::<StreamHeader>(frame::encode(&opening).unwrap(), at, bits);
+        damaged::<StreamHeader>(frame::encode(&stream_header).unwrap(), at, bits);
         damaged::<Reply>(frame::encode(&reply).unwrap(), at, bits);
     }
 
-    /// A peer's texts are cleaned on decoding, whatever is in them.
+    /// Decoding cleans the texts of a peer.
     #[test]
-    fn what_a_peer_sends_as_text_can_be_shown(detail in any_text(), version in any_text()) {
-        let said = frame::encode(&(1_u32, Hop::Auth, FaultKind::BadAnswer, &detail)).unwrap();
-        let Reply::Fault(fault) = frame::decode::<Reply>(&said[4..]).unwrap() else { panic!() };
+    fn texts_of_a_peer_are_clean(detail in any_text(), version in any_text()) {
+        let frame = frame::encode(&(1_u32, Hop::Auth, FaultKind::MalformedResponse, &detail)).unwrap();
+        let Reply::Fault(fault) = frame::decode::<Reply>(&frame[4..]).unwrap() else { panic!() };
         prop_assert!(is_clean(&fault.to_string(), 1000 + "token service: ".len()), "{fault:?}");
-        prop_assert_eq!(&fault, &Fault::new(Hop::Auth, FaultKind::BadAnswer, &detail));
-        let said = frame::encode(&(0_u32, &version)).unwrap();
-        let Notice::Welcome { version } = frame::decode::<Notice>(&said[4..]).unwrap() else { panic!() };
+        prop_assert_eq!(&fault, &Fault::new(Hop::Auth, FaultKind::MalformedResponse, &detail));
+        let frame = frame::encode(&(0_u32, &version)).unwrap();
+        let ControlMessage::Welcome { version } = frame::decode::<ControlMessage>(&frame[4..]).unwrap() else { panic!() };
         prop_assert!(is_clean(version.as_str(), 64), "{version:?}");
     }
 
     #[test]
-    fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = frame::decode::<StreamHeader>(&bytes);
         let _ = frame::decode::<Reply>(&bytes);
-        let _ = frame::decode::<Notice>(&bytes);
+        let _ = frame::decode::<ControlMessage>(&bytes);
         let _ = frame::decode::<PrefetchItem>(&bytes);
         let _ = read::<StreamHeader>(&bytes);
     }

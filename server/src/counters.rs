@@ -17,8 +17,8 @@ pub(crate) struct Outcomes {
 
 /// How one exchange ended.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Outcome {
-    Answered,
+pub(crate) enum CountedOutcome {
+    Responded,
     Failed,
     Cancelled,
 }
@@ -43,13 +43,13 @@ pub(crate) struct Snapshot {
 }
 
 impl Counters {
-    pub(crate) fn exchange_ended(&self, operation: &'static str, outcome: Outcome) {
+    pub(crate) fn exchange_ended(&self, operation: &'static str, outcome: CountedOutcome) {
         let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
         let outcomes = exchanges.entry(operation).or_default();
         match outcome {
-            Outcome::Answered => outcomes.answered += 1,
-            Outcome::Failed => outcomes.failed += 1,
-            Outcome::Cancelled => outcomes.cancelled += 1,
+            CountedOutcome::Responded => outcomes.answered += 1,
+            CountedOutcome::Failed => outcomes.failed += 1,
+            CountedOutcome::Cancelled => outcomes.cancelled += 1,
         }
     }
 

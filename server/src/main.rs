@@ -1,11 +1,11 @@
-//! The program: reads the command line, runs the command, says how it went.
+//! The program: reads the command line, runs the command, and prints an error.
 
 use clap::Parser as _;
 use docxy_host::terminal::Stream;
 use docxy_server::command::Arguments;
 use std::process::ExitCode;
 
-/// One that gives memory back to the system when a rush is over.
+/// An allocator that returns memory to the system after a rush.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match arguments.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If not even stderr takes it, the exit code has to do.
+            // If stderr cannot be written, only the exit code reports the error.
             let _ = Stream::Stderr.write(&format!("docxy-server: {error}\n"));
             ExitCode::FAILURE
         }

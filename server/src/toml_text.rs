@@ -1,10 +1,10 @@
-//! TOML files as typed values, with errors that say on which line the trouble is.
+//! TOML files as typed values, with the line number in each error.
 //!
-//! Never quotes a value or a line: a password in the wrong place would end up in the log.
+//! Must never quote a value or a line: a misplaced password would be written to the log.
 
 use serde::de::DeserializeOwned;
 
-/// Why a text is not what it should be.
+/// Why a text cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct TomlError {
@@ -12,7 +12,7 @@ pub struct TomlError {
     message: String,
 }
 
-/// Reads a whole file's text.
+/// Parses the text of a file.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, TomlError> {
     toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
@@ -23,7 +23,7 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, TomlError> {
     })
 }
 
-/// Serde tells a wrong type as `invalid type: string "hunter2", expected …`.
+/// Serde reports a wrong type as `invalid type: string "hunter2", expected …`.
 fn without_value(message: &str) -> String {
     let value = message.find(['"', '`']).zip(message.rfind(", expected "));
     match value {

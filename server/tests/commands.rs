@@ -1,4 +1,4 @@
-//! The program as its operator uses it: arguments, output, exit codes, files.
+//! The program as its operator uses it: arguments, output, exit codes and files.
 
 use docxy_protocol::link::Link;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// A machine of its own: a state directory, and nothing of the real environment.
+/// A separate environment: a state directory, and no variables of the real environment.
 struct Machine {
     dir: TempDir,
 }
@@ -44,7 +44,7 @@ impl Machine {
     }
 }
 
-/// A started server, which doesn't outlive the test.
+/// A started server, which ends with the test.
 struct Server(Child);
 
 impl Server {
@@ -119,7 +119,7 @@ fn stderr(output: &Output) -> String {
     text(&output.stderr)
 }
 
-/// The link that is all of the output.
+/// The link, which is the whole output.
 fn link(output: &Output) -> Link {
     assert!(output.status.success(), "{output:?}");
     let stdout = text(&output.stdout);
@@ -148,7 +148,7 @@ fn an_invitation_prints_a_link_and_nothing_else() {
 }
 
 #[test]
-fn all_of_the_state_is_the_owners_alone() {
+fn the_state_is_private() {
     let machine = Machine::new();
     machine.invite("laptop --public vpn.example.org");
     Server::start(&machine, "").stop();
@@ -164,7 +164,7 @@ fn all_of_the_state_is_the_owners_alone() {
 }
 
 #[test]
-fn the_address_is_the_flags_then_the_environments_then_the_files() {
+fn the_address_is_the_flag_then_the_environment_then_the_file() {
     let machine = Machine::new();
     let config = machine.config("public = 'from-file.example'\nlisten = ['[::]:1111']");
     let host = |name: &str, variable: Option<&str>, flag: &str| {
@@ -180,7 +180,7 @@ fn the_address_is_the_flags_then_the_environments_then_the_files() {
 }
 
 #[test]
-fn a_name_is_given_once_until_it_is_revoked() {
+fn a_name_is_invited_once_until_it_is_revoked() {
     let machine = Machine::new();
     let first = machine.invite("laptop --public vpn.example.org");
     let again = machine.run("invite laptop --public vpn.example.org");
@@ -194,7 +194,7 @@ fn a_name_is_given_once_until_it_is_revoked() {
 }
 
 #[test]
-fn revoking_says_what_it_did() {
+fn revoke_reports_what_it_did() {
     let machine = Machine::new();
     machine.invite("laptop --public vpn.example.org");
     for (arguments, code, words) in [
@@ -234,7 +234,7 @@ fn clients_are_listed_for_people_and_for_programs() {
 }
 
 #[test]
-fn misuse_is_told_apart_from_failure() {
+fn misuse_and_failure_have_different_exit_codes() {
     let machine = Machine::new();
     for (arguments, code) in [
         ("", 2),
@@ -254,7 +254,7 @@ fn misuse_is_told_apart_from_failure() {
 }
 
 #[test]
-fn a_wrong_config_file_keeps_the_server_from_starting_and_names_the_line() {
+fn with_a_wrong_config_file_the_server_exits_and_names_the_line() {
     let machine = Machine::new();
     let config = machine.config("listen = ['[::1]:0']\nlisten_on = 'x'");
     let output = machine.run(&format!("run --config {config}"));
@@ -263,7 +263,7 @@ fn a_wrong_config_file_keeps_the_server_from_starting_and_names_the_line() {
 }
 
 #[test]
-fn the_first_start_leaves_a_link_and_a_log_without_it() {
+fn the_first_start_writes_a_link_that_is_not_in_the_log() {
     let machine = Machine::new();
     let output = Server::start(&machine, "--public vpn.example.org:443").stop();
     assert!(output.status.success(), "{output:?}");
@@ -282,7 +282,7 @@ fn the_first_start_leaves_a_link_and_a_log_without_it() {
 }
 
 #[test]
-fn a_first_start_without_an_address_for_links_says_what_to_run() {
+fn a_first_start_without_a_public_address_names_the_command_to_run() {
     let machine = Machine::new();
     // The port is the system's choice, and no other was named.
     let output = Server::start(&machine, "--public vpn.example.org").stop();
@@ -291,7 +291,7 @@ fn a_first_start_without_an_address_for_links_says_what_to_run() {
 }
 
 #[test]
-fn a_running_server_is_no_hindrance_to_inviting() {
+fn invite_works_while_a_server_runs() {
     let machine = Machine::new();
     let server = Server::start(&machine, "--public vpn.example.org:443");
     let link = machine.invite("laptop --public vpn.example.org:443");
@@ -301,7 +301,7 @@ fn a_running_server_is_no_hindrance_to_inviting() {
 }
 
 #[test]
-fn a_second_server_on_the_same_state_is_told_of_the_first_and_leaves_it_alone() {
+fn a_second_server_on_the_same_state_exits_and_names_the_first() {
     let machine = Machine::new();
     let mut first = Server::start(&machine, "--public vpn.example.org:443");
     let ready = machine.dir.path().join("ready");

@@ -1,39 +1,39 @@
-//! `docxy-client join`: keeps a link.
+//! `docxy-client join`: stores a link.
 //!
-//! Says which server and whom, and never the link itself.
+//! Prints the server and the name, and never the link.
 
-use super::{CommandError, remark};
-use crate::links::{self, Kept};
-use crate::settings::{Flags, LinkSource, link_store};
+use super::error::CommandError;
+use super::output::remark;
+use crate::settings::{Flags, LinkSource, StoredLink, link_file_path, parse_links, store_links};
 use docxy_protocol::link::Link;
 use docxy_protocol::secret::Secret;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
 pub(super) fn join(argument: Option<Secret>, flags: &Flags) -> Result<(), CommandError> {
-    let store = link_store(flags)?;
+    let link_file = link_file_path(flags)?;
     let links = match (argument, LinkSource::named(flags)) {
-        (Some(text), _) => links::parse(text.expose(), "the argument")?,
+        (Some(text), _) => parse_links(text.expose(), "the argument")?,
         (None, Some(source)) => source.read()?,
-        (None, None) => links::parse(input()?.expose(), "the input")?,
+        (None, None) => parse_links(read_input()?.expose(), "the input")?,
     };
-    let kept = links::keep(&store, &links)?;
-    for (link, kept) in links.iter().zip(kept) {
-        remark(&in_words(link, kept));
+    let stored = store_links(&link_file, &links)?;
+    for (link, stored) in links.iter().zip(stored) {
+        remark(&describe(link, stored));
     }
-    remark(&format!("kept in {}, which only you may read; next: docxy-client run", store.display()));
+    remark(&format!("stored in {}, which only you may read; next: docxy-client run", link_file.display()));
     Ok(())
 }
 
-fn in_words(link: &Link, kept: Kept) -> String {
+fn describe(link: &Link, stored: StoredLink) -> String {
     let Link { name, host, .. } = link;
-    match kept {
-        Kept::Added => format!("joined {host} as {name}"),
-        Kept::Replaced => format!("joined {host} as {name}, instead of the link that was there before"),
+    match stored {
+        StoredLink::Added => format!("joined {host} as {name}"),
+        StoredLink::Replaced => format!("joined {host} as {name}, instead of the link that was there before"),
     }
 }
 
-/// All of stdin, or a line of it where a person types.
-fn input() -> Result<Secret, CommandError> {
+/// All of stdin, or one line of a terminal.
+fn read_input() -> Result<Secret, CommandError> {
     let mut text = String::new();
     let stdin = io::stdin();
     let read = if stdin.is_terminal() {

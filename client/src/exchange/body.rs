@@ -1,169 +1,158 @@
-//! An answer's body, pulled through one connection as fast as its reader takes it.
+//! The body of a response over one connection, received as fast as it is read.
 //!
-//! It ends only where everything has come. What has arrived behind a break can be salvaged, and
-//! must never be taken for more than it is. Dropping it stops the transfer at its source.
+//! It ends only when all bytes arrived. After a loss the bytes that arrived can be kept; they must never
+//! count as more than they are. Dropping the body stops the transfer at its source.
 
-use super::behind::{Behind, Rest};
-use super::broken::Broken;
-use super::pieces::Pieces;
+use super::body_error::BodyError;
+use super::buffered_range::BufferedRange;
+use super::chunk_reader::ChunkReader;
+use super::prefetch_stream::{PrefetchStream, StreamTail};
 use super::segments::Segments;
-use crate::tunnel::OpenSegment;
 use bytes::Bytes;
 use docxy_protocol::segment::SegmentLayout;
 use quinn::RecvStream;
-use std::collections::VecDeque;
 use std::fmt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// A body under way.
+/// A body.
 pub(crate) struct TunnelBody {
     length: Option<u64>,
-    source: Source,
-    /// Its place among the requests under way, until it is dropped.
-    place: Option<OwnedSemaphorePermit>,
+    source: BodySource,
+    /// The permit of its request, until it is dropped.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Where it comes from.
-enum Source {
+/// The streams of the body.
+enum BodySource {
     Empty,
-    /// The answering stream.
+    /// The stream of the response.
     Stream {
-        pieces: Pieces,
+        reader: ChunkReader,
         received: u64,
-        /// Who takes the stream on when the body has come.
-        behind: Option<oneshot::Sender<Rest>>,
+        /// Receives the stream after the body.
+        prefetch: Option<oneshot::Sender<StreamTail>>,
     },
-    Segments(Box<Segmented>),
+    Segments(Box<SegmentedBody>),
 }
 
-/// Segments; the answering stream says at its end how it went.
-struct Segmented {
+/// Segments. The stream of the response reports at its end whether the body is complete.
+struct SegmentedBody {
     segments: Segments,
     layout: SegmentLayout,
-    answer: Pieces,
-}
-
-/// Bytes that arrived before a break and were not read yet.
-#[derive(Debug)]
-pub(crate) struct Salvaged {
-    /// Where they are in the body.
-    pub(crate) at: u64,
-    /// The bytes, without a gap.
-    pub(crate) chunks: VecDeque<Bytes>,
-    /// What they take of the window for large bodies.
-    pub(crate) place: Option<OpenSegment>,
+    main: ChunkReader,
 }
 
 impl TunnelBody {
-    pub(super) fn empty(place: Option<OwnedSemaphorePermit>) -> Self {
-        Self { length: Some(0), source: Source::Empty, place }
+    pub(super) fn empty(permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self { length: Some(0), source: BodySource::Empty, permit }
     }
 
     pub(super) fn on_stream(
         stream: RecvStream,
         length: Option<u64>,
-        place: Option<OwnedSemaphorePermit>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let source = Source::Stream { pieces: Pieces::new(stream), received: 0, behind: None };
-        Self { length, source, place }
+        let source = BodySource::Stream { reader: ChunkReader::new(stream), received: 0, prefetch: None };
+        Self { length, source, permit }
     }
 
-    /// One with items behind it.
-    pub(super) fn before_items(
+    /// A body with prefetched content after it.
+    pub(super) fn before_prefetch(
         stream: RecvStream,
         length: Option<u64>,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> (Self, Behind) {
-        let (sender, behind) = Behind::body();
-        let source = Source::Stream { pieces: Pieces::new(stream), received: 0, behind: Some(sender) };
-        (Self { length, source, place }, behind)
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> (Self, PrefetchStream) {
+        let (sender, prefetch) = PrefetchStream::after_body();
+        let source =
+            BodySource::Stream { reader: ChunkReader::new(stream), received: 0, prefetch: Some(sender) };
+        (Self { length, source, permit }, prefetch)
     }
 
     pub(super) fn in_segments(
         mut segments: Segments,
         layout: SegmentLayout,
-        answer: RecvStream,
-        place: Option<OwnedSemaphorePermit>,
+        main: RecvStream,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        segments.trim(layout);
-        let segmented = Segmented { segments, layout, answer: Pieces::new(answer) };
-        Self { length: Some(layout.length()), source: Source::Segments(Box::new(segmented)), place }
+        segments.close_surplus(layout);
+        let segmented = SegmentedBody { segments, layout, main: ChunkReader::new(main) };
+        Self { length: Some(layout.length()), source: BodySource::Segments(Box::new(segmented)), permit }
     }
 
-    /// One that never comes, for those who only look at answers.
+    /// A body that never arrives, for tests of response heads.
     #[cfg(test)]
     pub(crate) fn of_length(length: u64) -> Self {
         Self { length: Some(length), ..Self::empty(None) }
     }
 
-    /// The length in bytes, where it is known. Unknown is not zero.
+    /// The length in bytes, if it is known.
     #[must_use]
     pub(crate) const fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// The next bytes, `None` at the end of a whole body.
+    /// The next bytes, `None` at the end of a complete body.
     ///
     /// # Errors
-    /// Where it broke, or is longer or shorter than announced.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+    /// If the body is interrupted, or is longer or shorter than announced.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         match &mut self.source {
-            Source::Empty => Ok(None),
-            Source::Stream { pieces, received, .. } => match pieces.next().await? {
+            BodySource::Empty => Ok(None),
+            BodySource::Stream { reader, received, .. } => match reader.next().await? {
                 Some(bytes) => {
                     *received += bytes.len() as u64;
                     if self.length.is_some_and(|length| *received > length) {
-                        return Err(Broken::wrong("the body is longer than announced"));
+                        return Err(BodyError::mismatch("the body is longer than announced"));
                     }
                     if self.length == Some(*received) {
-                        // Its reader may not come back for the end, which the length has told.
-                        self.hand_over();
+                        // The reader may stop here, since the length shows that this is the end.
+                        self.release_stream();
                     }
                     Ok(Some(bytes))
                 }
                 None if self.length.is_none_or(|length| length == *received) => {
-                    self.hand_over();
+                    self.release_stream();
                     Ok(None)
                 }
-                None => Err(Broken::wrong("the body ended early")),
+                None => Err(BodyError::mismatch("the body ended early")),
             },
-            Source::Segments(body) => body.next().await,
+            BodySource::Segments(body) => body.next().await,
         }
     }
 
-    /// Gives the stream behind a whole body to those who wait for it.
-    fn hand_over(&mut self) {
-        let Source::Stream { behind: waiting @ Some(_), .. } = &mut self.source else { return };
-        let waiting = waiting.take();
-        let place = self.place.take();
-        if let (Some(waiting), Source::Stream { pieces, .. }) =
-            (waiting, std::mem::replace(&mut self.source, Source::Empty))
+    /// Passes the stream after a complete body to its receiver.
+    fn release_stream(&mut self) {
+        let BodySource::Stream { prefetch: receiver @ Some(_), .. } = &mut self.source else { return };
+        let receiver = receiver.take();
+        let permit = self.permit.take();
+        if let (Some(receiver), BodySource::Stream { reader, .. }) =
+            (receiver, std::mem::replace(&mut self.source, BodySource::Empty))
         {
-            // Dropped where nobody waits any more.
-            let _ = waiting.send(Rest { pieces, _place: place });
+            // The stream is dropped if the receiver is gone.
+            let _ = receiver.send(StreamTail { reader, _permit: permit });
         }
     }
 
-    /// What has arrived and was not read, in order. Never waits.
-    pub(crate) fn salvage(self) -> Vec<Salvaged> {
+    /// The bytes that arrived and were not read, in order. Never waits.
+    pub(crate) fn into_buffered(self) -> Vec<BufferedRange> {
         match self.source {
-            Source::Empty => Vec::new(),
-            Source::Stream { pieces, received, .. } => {
-                vec![Salvaged { at: received, chunks: pieces.arrived(), place: None }]
+            BodySource::Empty => Vec::new(),
+            BodySource::Stream { reader, received, .. } => {
+                vec![BufferedRange { at: received, chunks: reader.into_buffered(), permit: None }]
             }
-            Source::Segments(body) => body.segments.salvage(body.layout),
+            BodySource::Segments(body) => body.segments.into_buffered(body.layout),
         }
     }
 }
 
-impl Segmented {
-    async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
-        match self.segments.next(self.layout, &mut self.answer).await? {
+impl SegmentedBody {
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        match self.segments.next(self.layout, &mut self.main).await? {
             Some(bytes) => Ok(Some(bytes)),
-            // The server may have found at the very end that something is wrong.
-            None => match self.answer.next().await? {
+            // The server may report an error at the very end.
+            None => match self.main.next().await? {
                 None => Ok(None),
-                Some(_) => Err(Broken::wrong("the body is longer than announced")),
+                Some(_) => Err(BodyError::mismatch("the body is longer than announced")),
             },
         }
     }

@@ -1,134 +1,114 @@
-//! One request on one stream, and the answer that comes back.
+//! Sends one request on one stream, and receives its response.
 
-mod behind;
 mod body;
-mod broken;
-mod pieces;
+mod body_error;
+mod buffered_range;
+mod chunk_reader;
+mod error;
+mod prefetch_stream;
 mod segments;
+mod stream_header;
 
-pub(crate) use behind::Behind;
-pub(crate) use body::{Salvaged, TunnelBody};
-pub(crate) use broken::Broken;
+pub(crate) use body::TunnelBody;
+pub(crate) use body_error::BodyError;
+pub(crate) use buffered_range::BufferedRange;
+pub(crate) use error::ExchangeError;
+pub(crate) use prefetch_stream::PrefetchStream;
 
-use crate::tunnel::Line;
-use behind::Rest;
+use crate::tunnel::Session;
+use chunk_reader::ChunkReader;
 use docxy_protocol::control::StreamHeader;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::reply::{Body, Reply, Response};
+use docxy_protocol::reply::{self, BodyFraming, Reply};
 use docxy_protocol::request::{Method, Operation, Request};
+use error::{protocol_error, unencodable};
 use http::StatusCode;
-use pieces::Pieces;
-use quinn::{RecvStream, SendStream};
+use prefetch_stream::StreamTail;
+use quinn::RecvStream;
 use segments::Segments;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// A registry's answer as it comes out of the tunnel.
+/// The response of a registry as it comes through the tunnel.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     /// Its status.
     pub(crate) status: StatusCode,
     /// Its header fields.
     pub(crate) headers: Headers,
-    /// Its body, still on the way.
+    /// Its body, which is received while it is read.
     pub(crate) body: TunnelBody,
-    /// What comes behind it, where the request wished for something.
-    pub(crate) behind: Option<Behind>,
+    /// The prefetched content after the body, if the request had a prefetch hint.
+    pub(crate) prefetch: Option<PrefetchStream>,
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ExchangeError {
-    /// Some hop failed, and the server said which.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-    /// The connection ended, or is about to. Asking on the next one is safe: every operation
-    /// only reads.
-    #[error("the line was lost")]
-    LineLost,
-    /// The server broke the stream, and that came before anything else: a reset throws away what
-    /// it overtakes, the answer's head included. An engine would have resumed a body that breaks
-    /// off, and goes elsewhere on an error, so this is worth another try.
-    #[error("broken off before its head was read: {0}")]
-    Overtaken(#[source] Fault),
-}
-
-/// Asks, and waits for the answer's head. `place` is the line's for this request, and `expected`
-/// the length of the answer's body where the request makes that clear.
-pub(crate) async fn run(
-    line: &Line,
-    place: Option<OwnedSemaphorePermit>,
+/// Sends the request and waits for the response head. `permit` is the permit of the session for this request,
+/// and `expected` the length of the body if the request implies that.
+pub(crate) async fn send(
+    session: &Session,
+    permit: Option<OwnedSemaphorePermit>,
     request: &Request,
     expected: Option<u64>,
-) -> Result<Answer, ExchangeError> {
-    let opening = frame::encode(&StreamHeader::Request(Box::new(request.clone()))).map_err(unsendable)?;
-    let (send, mut receive) = line.connection().open_bi().await.map_err(|_| ExchangeError::LineLost)?;
-    write_opening(send, &opening).await?;
-    // Offered along with the request, so that a large body flows as soon as it is there.
+) -> Result<Response, ExchangeError> {
+    let opening = frame::encode(&StreamHeader::Request(Box::new(request.clone()))).map_err(unencodable)?;
+    let (send, mut receive) =
+        session.connection().open_bi().await.map_err(|_| ExchangeError::ConnectionLost)?;
+    stream_header::send(send, &opening).await?;
+    // Opened together with the request, so that a large body flows without another round trip.
     let segments = match request.operation {
         Operation::Blob { method: Method::Get, .. } => {
-            let mut segments = Segments::new(line.clone(), receive.id().into());
-            segments.open_ahead(expected).await?;
+            let mut segments = Segments::new(session.clone(), receive.id().into());
+            segments.open_initial(expected).await?;
             Some(segments)
         }
         _ => None,
     };
     match frame::read(&mut receive).await {
-        Ok(Reply::Response(Response { status, headers, body })) => {
-            let wished = request.prefetch.is_some();
-            let (body, behind) = match (body, segments) {
-                (Body::None, _) if wished => {
-                    let rest = Rest { pieces: Pieces::new(receive), _place: place };
-                    (TunnelBody::empty(None), Some(Behind::head(rest)))
+        Ok(Reply::Response(reply::Response { status, headers, body })) => {
+            let wants_prefetch = request.prefetch.is_some();
+            let (body, prefetch) = match (body, segments) {
+                (BodyFraming::None, _) if wants_prefetch => {
+                    let tail = StreamTail { reader: ChunkReader::new(receive), _permit: permit };
+                    (TunnelBody::empty(None), Some(PrefetchStream::after_head(tail)))
                 }
-                (Body::None, _) => (TunnelBody::empty(place), None),
-                (Body::Whole { length }, _) if wished => {
-                    let (body, behind) = TunnelBody::before_items(receive, length, place);
-                    (body, Some(behind))
+                (BodyFraming::None, _) => (TunnelBody::empty(permit), None),
+                (BodyFraming::Chunked { length }, _) if wants_prefetch => {
+                    let (body, prefetch) = TunnelBody::before_prefetch(receive, length, permit);
+                    (body, Some(prefetch))
                 }
-                (Body::Whole { length }, _) => (TunnelBody::on_stream(receive, length, place), None),
-                (Body::Segmented(layout), Some(segments)) => {
-                    (TunnelBody::in_segments(segments, layout, receive, place), None)
+                (BodyFraming::Chunked { length }, _) => {
+                    (TunnelBody::on_stream(receive, length, permit), None)
                 }
-                (Body::Segmented(_), None) => return Err(nonsense("segments of what is no blob").into()),
+                (BodyFraming::Segmented(layout), Some(segments)) => {
+                    (TunnelBody::in_segments(segments, layout, receive, permit), None)
+                }
+                (BodyFraming::Segmented(_), None) => {
+                    return Err(protocol_error("a segmented body for a request that is not a blob").into());
+                }
             };
-            Ok(Answer { status, headers, body, behind })
+            Ok(Response { status, headers, body, prefetch })
         }
-        // The server is about to end; the next one, or the same a moment later, will answer.
+        // The server is shutting down. Another server responds, or the same a moment later.
         Ok(Reply::Fault(fault)) if fault.hop == Hop::Server && fault.kind == FaultKind::Down => {
-            Err(ExchangeError::LineLost)
+            Err(ExchangeError::ConnectionLost)
         }
         Ok(Reply::Fault(fault)) => Err(fault.into()),
-        Err(error) => Err(no_head(line, &mut receive, error).await),
+        Err(error) => Err(missing_head(session, &mut receive, error).await),
     }
 }
 
-/// Sends a stream's opening frame; nothing of ours follows it.
-async fn write_opening(mut send: SendStream, frame: &[u8]) -> Result<(), ExchangeError> {
-    send.write_all(frame).await.map_err(|_| ExchangeError::LineLost)?;
-    send.finish().map_err(|_| ExchangeError::LineLost)
-}
-
-/// Tells a lost connection, which another one mends, from a stream that the server broke.
-async fn no_head(line: &Line, receive: &mut RecvStream, error: FrameError) -> ExchangeError {
-    if line.connection().close_reason().is_some() {
-        return ExchangeError::LineLost;
+/// Distinguishes a lost connection, which a new one replaces, from a stream that the server reset.
+async fn missing_head(session: &Session, receive: &mut RecvStream, error: FrameError) -> ExchangeError {
+    if session.connection().close_reason().is_some() {
+        return ExchangeError::ConnectionLost;
     }
     match error {
-        // The reading half broke; whether by a reset is what the stream still knows.
+        // Reading failed. The stream knows whether that was a reset.
         FrameError::Broken(_) => match receive.received_reset().await {
-            Ok(Some(code)) => ExchangeError::Overtaken(Fault::of_reset(code.into_inner())),
-            _ => ExchangeError::LineLost,
+            Ok(Some(code)) => ExchangeError::ResetBeforeHead(Fault::from_reset_code(code.into_inner())),
+            _ => ExchangeError::ConnectionLost,
         },
-        error => nonsense(error).into(),
+        error => protocol_error(error).into(),
     }
-}
-
-fn nonsense(detail: impl std::fmt::Display) -> Fault {
-    Fault::new(Hop::Server, FaultKind::BadAnswer, format!("{detail}; are client and server of one version?"))
-}
-
-fn unsendable(error: FrameError) -> Fault {
-    Fault::new(Hop::Engine, FaultKind::RequestInvalid, format!("the request's {error}"))
 }

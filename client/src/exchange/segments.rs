@@ -1,171 +1,179 @@
-//! The near end of a large body: opens the streams for its segments, and reads them in order.
+//! Opens the streams for the segments of a large body, and reads them in order.
 //!
-//! The streams that are open are the only window there is. Nobody reads, nothing more is opened,
-//! and the server stops the CDN.
+//! The open streams are the only window. While the engine does not read, no stream is opened, and the server
+//! stops reading from the CDN.
 
-use super::body::Salvaged;
-use super::broken::Broken;
-use super::pieces::Pieces;
-use super::{ExchangeError, write_opening};
-use crate::tunnel::{Line, OpenSegment, Share};
+use super::body_error::BodyError;
+use super::buffered_range::BufferedRange;
+use super::chunk_reader::ChunkReader;
+use super::error::{ExchangeError, unencodable};
+use super::stream_header;
+use crate::tunnel::{BodyShare, SegmentPermit, Session};
 use bytes::{Bytes, BytesMut};
-use docxy_protocol::control::{Segment, StreamHeader};
+use docxy_protocol::control::{SegmentHeader, StreamHeader};
 use docxy_protocol::frame;
-use docxy_protocol::limits::SEGMENT;
+use docxy_protocol::limits::SEGMENT_SIZE;
 use docxy_protocol::segment::SegmentLayout;
 use futures_util::FutureExt as _;
 use quinn::RecvStream;
 use std::collections::VecDeque;
 
-/// Most bytes read at once. What has come is gathered up to here: packet by packet, hashing it and writing it
-/// to the engine would cost more than the copy.
-const CHUNK: usize = 64 * 1024;
+/// The most bytes in one read. Reads gather up to this much: hashing and writing each packet alone would cost
+/// more than the copy.
+const READ_MAX: usize = 64 * 1024;
 
-/// A chunk with less room than this isn't worth a read: the next is begun.
-const LEAST_ROOM: usize = 16 * 1024;
+/// A buffer with less free space than this is replaced before the next read.
+const READ_MIN: usize = 16 * 1024;
 
 /// The open segment streams of one body.
 #[derive(Debug)]
 pub(super) struct Segments {
-    line: Line,
-    share: Share,
+    session: Session,
+    share: BodyShare,
     exchange: u64,
-    open: VecDeque<Place>,
+    open: VecDeque<SegmentStream>,
     next: u32,
-    /// Where the next bytes are read into.
-    room: BytesMut,
+    /// The buffer of the next read.
+    buffer: BytesMut,
 }
 
 /// One segment's stream.
 #[derive(Debug)]
-struct Place {
+struct SegmentStream {
     stream: RecvStream,
     received: u64,
-    place: OpenSegment,
+    permit: SegmentPermit,
 }
 
 impl Segments {
-    /// For the answer to the request on stream `exchange`.
-    pub(super) fn new(line: Line, exchange: u64) -> Self {
-        let share = line.bulk().share();
-        Self { share, line, exchange, open: VecDeque::new(), next: 0, room: BytesMut::new() }
+    /// The segments of the response to the request on stream `exchange`.
+    pub(super) fn new(session: Session, exchange: u64) -> Self {
+        let share = session.segment_budget().share();
+        Self { share, session, exchange, open: VecDeque::new(), next: 0, buffer: BytesMut::new() }
     }
 
-    /// Opens streams before anything is known of the body but, perhaps, its length.
-    pub(super) async fn open_ahead(&mut self, expected: Option<u64>) -> Result<(), ExchangeError> {
-        self.share.observe(self.line.connection());
-        let ahead = self.share.ahead();
-        let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT))) {
-            // It will come on the answering stream.
+    /// Opens the first streams before the response, whose length is unknown or `expected`.
+    pub(super) async fn open_initial(&mut self, expected: Option<u64>) -> Result<(), ExchangeError> {
+        self.share.observe(self.session.connection());
+        let initial = self.share.initial_segments();
+        let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT_SIZE))) {
+            // It fits on the stream of the response.
             Some(0 | 1) => 0,
-            Some(count) => u32::try_from(count).unwrap_or(u32::MAX).min(ahead),
-            None => ahead,
+            Some(count) => u32::try_from(count).unwrap_or(u32::MAX).min(initial),
+            None => initial,
         };
         self.open_up_to(end).await
     }
 
-    /// The next bytes of the body; `None` behind its last segment. `answer` says why one is short.
+    /// The next bytes of the body, `None` after the last segment. `main` is the stream of the response, which
+    /// reports why a segment is short.
     ///
     /// # Errors
-    /// Where the connection or a stream breaks, or a segment hasn't its exact length.
+    /// If the connection or a stream is interrupted, or a segment has another length.
     pub(super) async fn next(
         &mut self,
         layout: SegmentLayout,
-        answer: &mut Pieces,
-    ) -> Result<Option<Bytes>, Broken> {
+        main: &mut ChunkReader,
+    ) -> Result<Option<Bytes>, BodyError> {
         loop {
             self.open_up_to(layout.count()).await.map_err(|error| match error {
-                ExchangeError::Fault(fault) | ExchangeError::Overtaken(fault) => Broken::Failed(fault),
-                ExchangeError::LineLost => self.broken(),
+                ExchangeError::Fault(fault) | ExchangeError::ResetBeforeHead(fault) => {
+                    BodyError::Permanent(fault)
+                }
+                ExchangeError::ConnectionLost => self.connection_lost(),
             })?;
             let current = self.current();
-            let Some(place) = self.open.front_mut() else {
+            let Some(segment) = self.open.front_mut() else {
                 return Ok(None);
             };
             let range = layout.range(current);
             let expected = range.end - range.start;
-            if self.room.len() < LEAST_ROOM {
-                self.room.clear();
-                self.room.resize(CHUNK, 0);
+            if self.buffer.len() < READ_MIN {
+                self.buffer.clear();
+                self.buffer.resize(READ_MAX, 0);
             }
-            match place.stream.read(&mut self.room).await? {
+            match segment.stream.read(&mut self.buffer).await? {
                 Some(count) => {
-                    place.received += count as u64;
-                    if place.received > expected {
-                        return Err(Broken::wrong("a segment is longer than announced"));
+                    segment.received += count as u64;
+                    if segment.received > expected {
+                        return Err(BodyError::mismatch("a segment is longer than announced"));
                     }
-                    return Ok(Some(self.room.split_to(count).freeze()));
+                    return Ok(Some(self.buffer.split_to(count).freeze()));
                 }
-                None if place.received == expected => {
+                None if segment.received == expected => {
                     self.open.pop_front();
-                    self.share.observe(self.line.connection());
+                    self.share.observe(self.session.connection());
                 }
                 None => {
-                    answer.next().await?;
-                    return Err(Broken::wrong("a segment ended early"));
+                    main.next().await?;
+                    return Err(BodyError::mismatch("a segment ended early"));
                 }
             }
         }
     }
 
-    /// What has arrived of every open segment.
-    pub(super) fn salvage(self, layout: SegmentLayout) -> Vec<Salvaged> {
-        let mut salvaged = Vec::new();
+    /// The bytes that arrived of each open segment.
+    pub(super) fn into_buffered(self, layout: SegmentLayout) -> Vec<BufferedRange> {
+        let mut buffered = Vec::new();
         for (n, mut open) in (self.current()..).zip(self.open) {
             let range = layout.range(n);
-            let chunks = arrived(&mut open.stream);
+            let chunks = buffered_chunks(&mut open.stream);
             let length: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-            // More than its length is nonsense, and nonsense is better asked for again.
+            // A segment that is too long is wrong, and is requested again.
             if length > 0 && open.received + length <= range.end - range.start {
-                salvaged.push(Salvaged { at: range.start + open.received, chunks, place: Some(open.place) });
+                buffered.push(BufferedRange {
+                    at: range.start + open.received,
+                    chunks,
+                    permit: Some(open.permit),
+                });
             }
         }
-        salvaged
+        buffered
     }
 
-    /// The segment that is read now.
+    /// The number of the segment that is being read.
     fn current(&self) -> u32 {
         self.next - u32::try_from(self.open.len()).unwrap_or(u32::MAX)
     }
 
-    fn broken(&self) -> Broken {
-        match self.line.connection().close_reason() {
-            Some(reason) => Broken::lost(reason),
-            None => Broken::lost("the stream was closed"),
+    fn connection_lost(&self) -> BodyError {
+        match self.session.connection().close_reason() {
+            Some(reason) => BodyError::connection_lost(reason),
+            None => BodyError::connection_lost("the stream was closed"),
         }
     }
 
-    /// Closes the streams that were opened in hope and aren't needed.
-    pub(super) fn trim(&mut self, layout: SegmentLayout) {
+    /// Closes the streams that the body does not need.
+    pub(super) fn close_surplus(&mut self, layout: SegmentLayout) {
         let surplus = self.next.saturating_sub(layout.count());
-        let kept = self.open.len().saturating_sub(surplus as usize);
+        let needed = self.open.len().saturating_sub(surplus as usize);
         // Dropping a stream tells the server to stop sending on it.
-        self.open.truncate(kept);
+        self.open.truncate(needed);
         self.next -= surplus;
     }
 
-    /// Opens as many segments below `end` as the body's share allows.
+    /// Opens as many segments below `end` as the share of the body allows.
     async fn open_up_to(&mut self, end: u32) -> Result<(), ExchangeError> {
         while self.next < end
-            && let Some(place) = self.share.open(self.open.len())
+            && let Some(permit) = self.share.open(self.open.len())
         {
             let (send, stream) =
-                self.line.connection().open_bi().await.map_err(|_| ExchangeError::LineLost)?;
-            let opening = StreamHeader::Segment(Segment { exchange: self.exchange, n: self.next });
-            let opening = frame::encode(&opening).map_err(super::unsendable)?;
-            write_opening(send, &opening).await?;
-            self.open.push_back(Place { stream, received: 0, place });
+                self.session.connection().open_bi().await.map_err(|_| ExchangeError::ConnectionLost)?;
+            let opening = StreamHeader::Segment(SegmentHeader { exchange: self.exchange, n: self.next });
+            let opening = frame::encode(&opening).map_err(unencodable)?;
+            stream_header::send(send, &opening).await?;
+            self.open.push_back(SegmentStream { stream, received: 0, permit });
             self.next += 1;
         }
         Ok(())
     }
 }
 
-/// What a stream has received without a gap. quinn keeps that for its reader when a connection is
-/// lost, and only says so behind it.
-fn arrived(stream: &mut RecvStream) -> VecDeque<Bytes> {
+/// The bytes that a stream received without a gap. quinn keeps them after the loss of the connection, and
+/// returns the error after them.
+fn buffered_chunks(stream: &mut RecvStream) -> VecDeque<Bytes> {
     let mut chunks = VecDeque::new();
-    while let Some(Ok(Some(chunk))) = stream.read_chunk(CHUNK, true).now_or_never() {
+    while let Some(Ok(Some(chunk))) = stream.read_chunk(READ_MAX, true).now_or_never() {
         chunks.push_back(chunk.bytes);
     }
     chunks

@@ -1,8 +1,8 @@
-//! What the fuzz targets reach in here (`tests/fuzz`). Built for them alone, and must stay that way.
+//! What the fuzz targets use (`tests/fuzz`). Compiled for them only, and must stay so.
 
-use super::browser::refuse_foreign_pages;
-use super::host::LocalHost;
-use super::rewrite::{self, Target};
+use super::host_header::LocalHost;
+use super::rewrite::{self, RequestTarget};
+use super::same_origin::refuse_foreign_pages;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::listing_query::ListingQuery;
 use docxy_protocol::name::Registry;
@@ -10,11 +10,11 @@ use docxy_protocol::request::Operation;
 use docxy_protocol::route::NamedBy;
 use http::{HeaderMap, HeaderValue, Uri, header};
 
-/// Reads the lines of `text` as the fields of a request and its answer that name places: whatever
-/// they say, only our own names are let in, and only we are named to the engine.
+/// Parses the lines of `text` as the fields of a request and its response that name hosts. Only the names of
+/// this client are accepted, and only this client is named to the engine.
 ///
 /// # Panics
-/// Where that isn't so.
+/// If another name passes.
 pub fn heads(text: &str) {
     let mut lines = text.split('\n').map(|line| HeaderValue::from_str(line).ok());
     let mut headers = HeaderMap::new();
@@ -31,7 +31,7 @@ pub fn heads(text: &str) {
     }
 }
 
-/// Checks what an engine sees of this registry's answer to a request for `asked/for`.
+/// Checks what an engine receives of the response of this registry to a request for `asked/for`.
 fn answer(lines: &[HeaderValue], host: &LocalHost, registry: &Registry, path: &str) {
     let realm: Uri = host.realm(registry).parse().expect("a realm is a URL");
     assert_eq!(realm.path(), path);
@@ -41,7 +41,7 @@ fn answer(lines: &[HeaderValue], host: &LocalHost, registry: &Registry, path: &s
     }
     let page = ListingQuery::from_query(None).expect("no query is a page");
     let operation = Operation::Tags { repository: "asked/for".parse().expect("a repository"), page };
-    let target = Target::new(registry, &operation, NamedBy::Namespace);
+    let target = RequestTarget::new(registry, &operation, NamedBy::Namespace);
     rewrite::challenges(&mut answer, host, &target);
     rewrite::links(&mut answer, registry);
     for link in answer.get_all(header::LINK) {

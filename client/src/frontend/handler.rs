@@ -1,21 +1,20 @@
-//! One request of an engine: checked, typed, asked, and answered.
+//! Handles one request of an engine: checks it, parses it, sends it, and answers it.
 
-use super::browser::refuse_foreign_pages;
-use super::connections::Serving;
-use super::host::LocalHost;
-use super::hosts::Hosts;
-use super::line_limit::{LineLimit, shown};
-use super::render::{self, ResponseBody};
-use super::rewrite::{self, Target};
-use super::{health, patience};
+use super::allowed_hosts::AllowedHosts;
+use super::connection_slots::BusyGuard;
+use super::host_header::LocalHost;
+use super::log_limit::{RequestLogLimit, truncate};
+use super::responses::{self, ResponseBody};
+use super::rewrite::{self, RequestTarget};
+use super::same_origin::refuse_foreign_pages;
+use super::{health, timeouts};
 use crate::credentials::Login;
-use crate::gateway::{Answer, Gateway};
-use crate::tunnel::Tunnel;
-use docxy_host::logging::Log;
+use crate::gateway::{self, Gateway};
+use docxy_host::logging::LogHandle;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::{MAX_FORM, MAX_SMALL_BODY};
+use docxy_protocol::limits::{SMALL_BODY_MAX, TOKEN_FORM_MAX};
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::route::{self, NamedBy, Route};
@@ -32,34 +31,33 @@ use tracing::Instrument as _;
 #[derive(Debug)]
 pub(super) struct Handler {
     gateway: Gateway,
-    tunnel: Tunnel,
-    hosts: Hosts,
-    lines: LineLimit,
-    log: Log,
+    allowed_hosts: AllowedHosts,
+    lines: RequestLogLimit,
+    log: LogHandle,
 }
 
 impl Handler {
-    pub(super) fn new(gateway: Gateway, tunnel: Tunnel, hosts: Hosts, log: Log) -> Self {
-        Self { gateway, tunnel, hosts, lines: LineLimit::default(), log }
+    pub(super) fn new(gateway: Gateway, allowed_hosts: AllowedHosts, log: LogHandle) -> Self {
+        Self { gateway, allowed_hosts, lines: RequestLogLimit::default(), log }
     }
 
-    /// Answers a request; a fault is an answer, too.
+    /// Answers a request. A fault becomes an error response.
     pub(super) async fn handle(
         &self,
         request: http::Request<Incoming>,
-        serving: &Serving,
+        busy: &BusyGuard,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let started = Instant::now();
         let path = request.uri().path().to_owned();
         let has_body = !request.body().is_end_stream();
-        // The query stays out of it: a token request's holds account names.
-        let (method, shown_path) = (shown(request.method().as_str()), shown(&path));
+        // The query is not logged: that of a token request holds account names.
+        let (method, shown_path) = (truncate(request.method().as_str()), truncate(&path));
         let span = tracing::info_span!("exchange", %method, path = shown_path);
         let is_pull = is_pull(&path);
         async {
-            let answer = self.answer(request, serving).await;
+            let result = self.respond(request, busy).await;
             let ms = started.elapsed().as_millis();
-            Ok(match answer {
+            Ok(match result {
                 Ok(response) => {
                     if let Some(suppressed) = self.lines.answered(&response, is_pull) {
                         tracing::info!(status = response.status().as_u16(), ms, suppressed, "answered");
@@ -70,9 +68,9 @@ impl Handler {
                     if let Some(suppressed) = self.lines.failed(&fault) {
                         tracing::warn!(%fault, status = fault.status().as_u16(), ms, suppressed, "failed");
                     }
-                    let response = render::fault(&fault, &path);
-                    // The body may not have been read to its end, and is waited for no longer.
-                    if has_body { render::last(response) } else { response }
+                    let response = responses::fault(&fault, &path);
+                    // The rest of the body is not read, so the connection closes.
+                    if has_body { responses::last(response) } else { response }
                 }
             })
         }
@@ -80,86 +78,86 @@ impl Handler {
         .await
     }
 
-    async fn answer(
+    async fn respond(
         &self,
         request: http::Request<Incoming>,
-        serving: &Serving,
+        busy: &BusyGuard,
     ) -> Result<Response<ResponseBody>, Fault> {
         if request.version() < Version::HTTP_11 {
-            // It would end a body of unknown length by closing, and a break would look the same.
+            // HTTP/1.0 marks the end of a body by closing, so truncation would be silent.
             return Err(unreadable("HTTP/1.1 is needed"));
         }
-        let host = LocalHost::of(request.headers(), &self.hosts.current())?;
+        let host = LocalHost::of(request.headers(), &self.allowed_hosts.current())?;
         refuse_foreign_pages(request.headers(), &host)?;
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
-            Route::Health => Ok(health::response(&self.tunnel, &self.gateway, &self.log)),
-            Route::Token(registry) => self.token(registry, request, &host, serving).await,
+            Route::Health => Ok(health::response(&self.gateway, &self.log)),
+            Route::Token(registry) => self.token(registry, request, &host, busy).await,
             Route::Registry(registry, operation, named_by) => {
-                let target = Target::new(&registry, &operation, named_by);
+                let target = RequestTarget::new(&registry, &operation, named_by);
                 let authorization = authorization(request.headers());
                 let request = typed(registry, operation, authorization, request.headers());
-                self.ask(request, &target, &host).await
+                self.forward(request, &target, &host).await
             }
         }
     }
 
-    /// Answers a token request for this registry: with the public token if the request has no credential
-    /// that the registry may see, else with what the registry's token service says.
+    /// Answers a token request for this registry: with the public token if the request has no credential that
+    /// the registry may see, else with the response of its token service.
     async fn token(
         &self,
         registry: Registry,
         request: http::Request<Incoming>,
         host: &LocalHost,
-        serving: &Serving,
+        busy: &BusyGuard,
     ) -> Result<Response<ResponseBody>, Fault> {
         let (head, body) = request.into_parts();
         let parsed = if head.method == Method::POST {
-            TokenRequest::from_form(&read_form(body, serving).await?, &registry)
+            TokenRequest::from_form(&read_form(body, busy).await?, &registry)
         } else {
             TokenRequest::from_query(head.uri.query().unwrap_or_default(), &registry)
         };
         let token = match parsed.map_err(|error: TokenError| unreadable(error))? {
             Parsed::Request(token) => token.for_registry(&registry),
-            Parsed::NamesOtherRegistry => return Ok(render::public_token()),
+            Parsed::NamesOtherRegistry => return Ok(responses::public_token()),
         };
         let authorization = authorization(&head.headers).for_token_service(&registry);
         if token.is_anonymous(&authorization) {
-            return Ok(render::public_token());
+            return Ok(responses::public_token());
         }
         let login = Login { registry, token, authorization };
         if !self.gateway.admits(&login.request()) {
-            return Ok(render::public_token());
+            return Ok(responses::public_token());
         }
         let Login { registry, token, authorization } = login.clone();
         let operation = Operation::Token(token);
-        let target = Target::new(&registry, &operation, NamedBy::Namespace);
+        let target = RequestTarget::new(&registry, &operation, NamedBy::Namespace);
         let request = typed(registry, operation, authorization, &head.headers);
-        let response = self.ask(request, &target, host).await?;
+        let response = self.forward(request, &target, host).await?;
         if !response.status().is_success() {
             return Ok(response);
         }
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_SMALL_BODY).collect().await.map_err(unreadable_token)?.to_bytes();
+        let body = Limited::new(body, SMALL_BODY_MAX).collect().await.map_err(unreadable_token)?.to_bytes();
         let tokens = TokenResponse::parse(&body)
-            .map_err(|error| Fault::new(Hop::Auth, FaultKind::BadAnswer, error))?;
-        self.gateway.learn(&tokens, &login);
+            .map_err(|error| Fault::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
+        self.gateway.remember_tokens(&tokens, &login);
         Ok(Response::from_parts(head, Either::Left(Full::new(body))))
     }
 
-    async fn ask(
+    async fn forward(
         &self,
         request: Request,
-        target: &Target,
+        target: &RequestTarget,
         host: &LocalHost,
     ) -> Result<Response<ResponseBody>, Fault> {
-        let user_agent = request.headers.text(&header::USER_AGENT);
-        let patience = patience::of(&request.operation, user_agent, self.gateway.patience());
-        let Answer { status, headers, body } = self.gateway.ask(request, patience).await?;
+        let user_agent = request.headers.get_str(&header::USER_AGENT);
+        let deadline = timeouts::deadline(&request.operation, user_agent, self.gateway.stall_timeout());
+        let gateway::Response { status, headers, body } = self.gateway.send(request, deadline).await?;
         let mut headers = headers.into_map();
         rewrite::challenges(&mut headers, host, target);
         rewrite::links(&mut headers, target.registry());
-        // The server has followed what there was to follow; anything left would lead an engine past us.
+        // The server follows redirects. Any other would lead the engine past this client.
         headers.remove(header::LOCATION);
         let mut response = Response::new(Either::Right(body));
         *response.status_mut() = status;
@@ -168,7 +166,7 @@ impl Handler {
     }
 }
 
-/// Whether a path is about a registry's content, and not its doorstep or ourselves.
+/// Whether a path is for the content of a registry, and not `/v2/` or a path of this client.
 fn is_pull(path: &str) -> bool {
     path.strip_prefix("/v2/").is_some_and(|rest| !rest.is_empty())
 }
@@ -179,7 +177,7 @@ fn typed(
     authorization: Authorization,
     headers: &HeaderMap,
 ) -> Request {
-    Request { registry, operation, authorization, headers: Headers::of_request(headers), prefetch: None }
+    Request { registry, operation, authorization, headers: Headers::filter_request(headers), prefetch: None }
 }
 
 fn authorization(headers: &HeaderMap) -> Authorization {
@@ -187,19 +185,24 @@ fn authorization(headers: &HeaderMap) -> Authorization {
     value.map_or(Authorization::None, Authorization::parse)
 }
 
-/// How long an engine may take to send a form: all of it, however it comes. It is here already, as a rule.
+/// How long an engine may take to send a form, however it arrives. It usually arrives at once.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn read_form(body: Incoming, serving: &Serving) -> Result<String, Fault> {
-    let _paused = serving.pause();
-    let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, MAX_FORM).collect()).await;
-    let late = |_| unreadable(format_args!("the form was not whole within {} s", FORM_TIMEOUT.as_secs()));
-    let body = body.map_err(late)?.map_err(|_| unreadable("the form is too long, or ended early"))?;
-    String::from_utf8(body.to_bytes().into()).map_err(|_| unreadable("the form is no text"))
+async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
+    let _idle = busy.begin_idle();
+    let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, TOKEN_FORM_MAX).collect()).await;
+    let timed_out =
+        |_| unreadable(format_args!("the form was not whole within {} s", FORM_TIMEOUT.as_secs()));
+    let body = body.map_err(timed_out)?.map_err(|_| unreadable("the form is too long, or ended early"))?;
+    String::from_utf8(body.to_bytes().into()).map_err(|_| unreadable("the form is not text"))
 }
 
 fn unreadable_token(error: impl std::fmt::Display) -> Fault {
-    Fault::new(Hop::Auth, FaultKind::BadAnswer, format!("the token service's answer cannot be read: {error}"))
+    Fault::new(
+        Hop::Auth,
+        FaultKind::MalformedResponse,
+        format!("the response of the token service cannot be read: {error}"),
+    )
 }
 
 fn unreadable(detail: impl std::fmt::Display) -> Fault {

@@ -1,68 +1,52 @@
-//! `/health`: whether the tunnel is up, and if not, why; what is under way, what waits, and what is left of the
-//! registries' quota. For people, scripts and probes.
+//! `/health`: the state of the tunnel, what is under way, what waits, and the rate limits of the registries.
+//! For users, scripts and probes.
 
-use super::render::{ResponseBody, json_value};
-use crate::gateway::Gateway;
-use crate::metadata::Quota;
-use crate::report::tasks;
-use crate::tunnel::{self, Status, Tunnel};
-use crate::waiting::Held;
-use docxy_host::logging::Log;
+use super::responses::{ResponseBody, json_value};
+use crate::gateway::{Gateway, RateLimit, TunnelState, WaitEntry};
+use docxy_host::logging::LogHandle;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
-/// Most of what waits that is told one by one.
-const MOST: usize = 20;
+/// The most waiting requests and transfers that are listed.
+const WAITS_SHOWN_MAX: usize = 20;
 
 /// 200 while the tunnel is up, 503 while not.
-pub(super) fn response(tunnel: &Tunnel, gateway: &Gateway, log: &Log) -> Response<ResponseBody> {
-    let waiting = gateway.waiting().all();
-    let quota: Vec<Value> = gateway.quotas().iter().map(pulls_left).collect();
-    let held: Vec<Value> = waiting.iter().take(MOST).map(held).collect();
-    let status = tunnel.status();
-    let since_start = json!({
-        "tunnel": tunnel.counters().to_json(),
-        "transfers": gateway.counters().to_json(),
-        "prefetch": gateway.prefetch_usage(),
-    });
-    match &status {
-        Status::Up { line, since } => {
-            let connection = line.connection();
+pub(super) fn response(gateway: &Gateway, log: &LogHandle) -> Response<ResponseBody> {
+    let waiting = gateway.wait_list().all();
+    let quota: Vec<Value> = gateway.rate_limits().iter().map(rate_limit).collect();
+    let entries: Vec<Value> = waiting.iter().take(WAITS_SHOWN_MAX).map(wait_entry).collect();
+    match gateway.tunnel_state() {
+        TunnelState::Up { since, server, congestion, rtt, segments } => {
             let body = json!({
                 "tunnel": "up",
-                "since": timestamp(*since),
-                "server": connection.remote_address().to_string(),
-                "congestion": line.congestion().to_string(),
-                "rtt_ms": u64::try_from(connection.rtt().as_millis()).unwrap_or(u64::MAX),
-                "segments": line.bulk().segments(),
+                "since": timestamp(since),
+                "server": server.to_string(),
+                "congestion": congestion,
+                "rtt_ms": u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX),
+                "segments": segments,
                 "requests": gateway.under_way(),
-                "tasks": tasks(),
+                "tasks": gateway.tasks(),
                 "waiting": waiting.len(),
-                "held": held,
+                "held": entries,
                 "quota": quota,
                 "log_lines_dropped": log.lines_dropped(),
-                "since_start": since_start,
+                "since_start": gateway.counters(),
             });
             json_value(StatusCode::OK, &body)
         }
-        down => {
-            let (state, since) = match down {
-                Status::Down { since, .. } => ("down", Some(timestamp(*since))),
-                Status::Refused { .. } => ("refused", None),
-                _ => ("connecting", None),
-            };
+        TunnelState::NotUp { state, since, reason } => {
             let body = json!({
                 "tunnel": state,
-                "since": since,
-                "reason": tunnel::fault(down).detail.as_str(),
+                "since": since.and_then(timestamp),
+                "reason": reason,
                 "requests": gateway.under_way(),
-                "tasks": tasks(),
+                "tasks": gateway.tasks(),
                 "waiting": waiting.len(),
-                "held": held,
+                "held": entries,
                 "quota": quota,
                 "log_lines_dropped": log.lines_dropped(),
-                "since_start": since_start,
+                "since_start": gateway.counters(),
             });
             json_value(StatusCode::SERVICE_UNAVAILABLE, &body)
         }
@@ -70,25 +54,25 @@ pub(super) fn response(tunnel: &Tunnel, gateway: &Gateway, log: &Log) -> Respons
 }
 
 /// A blob that waits for its next byte, or a request that waits for the tunnel.
-fn held(held: &Held) -> Value {
+fn wait_entry(entry: &WaitEntry) -> Value {
     json!({
-        "what": held.what,
-        "byte": held.reached.map(|(byte, _)| byte),
-        "of": held.reached.map(|(_, of)| of),
-        "seconds": held.since.elapsed().as_secs(),
-        "reason": held.reason,
+        "what": entry.what,
+        "byte": entry.reached.map(|(byte, _)| byte),
+        "of": entry.reached.map(|(_, of)| of),
+        "seconds": entry.since.elapsed().as_secs(),
+        "reason": entry.reason,
     })
 }
 
-/// What a registry said last of its pull limit.
-fn pulls_left(quota: &Quota) -> Value {
+/// The last pull limit that a registry reported.
+fn rate_limit(limit: &RateLimit) -> Value {
     json!({
-        "registry": quota.registry,
-        "source": quota.source,
-        "remaining": quota.remaining,
-        "limit": quota.limit,
-        "window_seconds": quota.window,
-        "at": timestamp(quota.at),
+        "registry": limit.registry,
+        "source": limit.source,
+        "remaining": limit.remaining,
+        "limit": limit.limit,
+        "window_seconds": limit.window,
+        "at": timestamp(limit.at),
     })
 }
 

@@ -1,36 +1,34 @@
 //! The registry API on localhost: HTTP/1.1 in, typed requests out.
 //!
-//! Serves from the first moment, tunnel or not. Must stay a safe neighbour: any web page can send
-//! requests to localhost, so every request is checked for whom it thinks it is talking to, and for
-//! whether a page of somebody else is behind it.
+//! Serves from the start, with or without a tunnel. Any web page can send requests to localhost, so every
+//! request is checked for its host and its origin.
 
-mod browser;
-mod connections;
+mod allowed_hosts;
+mod connection_slots;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod guarded_body;
 mod handler;
 mod health;
-mod host;
-mod hosts;
-mod line_limit;
-mod patience;
-mod render;
+mod host_header;
+mod log_limit;
+mod responses;
 mod rewrite;
-mod served;
+mod same_origin;
+mod timeouts;
 
 use crate::gateway::Gateway;
-use crate::tunnel::Tunnel;
-use connections::{Connections, Place};
+pub use allowed_hosts::AllowedHosts;
+use connection_slots::{ConnectionSlot, ConnectionSlots};
 use docxy_host::log_rate_limit::LogLimits;
-use docxy_host::logging::Log;
-use docxy_protocol::limits::{ENGINE_CONNECTIONS_MAX, ENGINE_HEAD_TIMEOUT, MAX_FRAME, MAX_HEADER_LINES};
+use docxy_host::logging::LogHandle;
+use docxy_protocol::limits::{ENGINE_CONNECTIONS_MAX, ENGINE_HEADER_TIMEOUT, FIELD_LINES_MAX, FRAME_MAX};
+use guarded_body::GuardedBody;
 use handler::Handler;
-pub use hosts::Hosts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
-use served::Served;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,48 +37,47 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-/// What the frontend needs to know.
+/// The settings of the frontend.
 #[derive(Debug, Clone)]
 pub struct FrontendSettings {
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
-    /// Names, beside those of this machine's loopback, under which engines reach us.
-    pub hosts: Hosts,
-    /// Tells how many lines the log has lost.
-    pub log: Log,
+    /// The host names that engines may use, beside those of loopback.
+    pub hosts: AllowedHosts,
+    /// Reports how many log lines were dropped.
+    pub log: LogHandle,
 }
 
-/// Where the frontend listens.
+/// The frontend listens.
 #[derive(Debug)]
 pub struct Ready {
-    /// The addresses, with real ports where 0 was asked for.
+    /// The addresses, with the real port in place of 0.
     pub addresses: Vec<SocketAddr>,
 }
 
-/// Why the frontend could not begin.
+/// Why the frontend could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum FrontendError {
     /// The address is taken, or not ours.
     #[error("cannot listen on {address}: {source}; pass another with --listen")]
     Listen {
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
 
-/// How long responses that are under way may go on after the end was asked for.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long running responses may take after a shutdown was requested.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves until `shutdown`; running responses are finished.
+/// Serves until `shutdown`, then finishes running responses.
 ///
 /// # Errors
-/// Where an address cannot be listened on.
+/// If an address cannot be listened on.
 pub async fn serve(
     settings: FrontendSettings,
     gateway: Gateway,
-    tunnel: Tunnel,
     shutdown: CancellationToken,
     ready: impl FnOnce(Ready),
 ) -> Result<(), FrontendError> {
@@ -92,26 +89,26 @@ pub async fn serve(
         addresses.push(listener.local_addr().map_err(failed)?);
         listeners.push(listener);
     }
-    let handler = Arc::new(Handler::new(gateway, tunnel, settings.hosts, settings.log));
+    let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.log));
     ready(Ready { addresses });
 
     let graceful = Arc::new(GracefulShutdown::new());
-    let connections = Connections::new(ENGINE_CONNECTIONS_MAX);
+    let slots = ConnectionSlots::new(ENGINE_CONNECTIONS_MAX);
     let mut accepting = tokio::task::JoinSet::new();
     for listener in listeners {
         let (handler, graceful) = (Arc::clone(&handler), Arc::clone(&graceful));
-        let connections = Arc::clone(&connections);
+        let slots = Arc::clone(&slots);
         let shutdown = shutdown.clone();
         accepting.spawn(async move {
             tokio::select! {
-                () = accept(&listener, &handler, &graceful, &connections) => {}
+                () = accept(&listener, &handler, &graceful, &slots) => {}
                 () = shutdown.cancelled() => {}
             }
         });
     }
     while accepting.join_next().await.is_some() {}
     if let Some(graceful) = Arc::into_inner(graceful)
-        && tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err()
+        && tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err()
     {
         tracing::warn!("some responses did not finish in time and are cut off");
     }
@@ -122,22 +119,22 @@ async fn accept(
     listener: &TcpListener,
     handler: &Arc<Handler>,
     graceful: &GracefulShutdown,
-    connections: &Arc<Connections>,
+    slots: &Arc<ConnectionSlots>,
 ) {
     let failures = LogLimits::default();
     loop {
         match listener.accept().await {
             Ok((stream, engine)) => {
-                // Those behind it wait in the kernel's queue.
-                let place = connections.place().await;
-                let connection = graceful.watch(connection(stream, Arc::clone(handler), Arc::clone(&place)));
+                // Further connections wait in the queue of the kernel.
+                let slot = slots.acquire().await;
+                let connection = graceful.watch(connection(stream, Arc::clone(handler), Arc::clone(&slot)));
                 let span = tracing::info_span!("engine", %engine);
                 let work = async move {
                     tokio::select! {
                         ended = connection => if let Err(error) = ended {
                             tracing::debug!(%error, "an engine's connection ended");
                         },
-                        () = place.must_go() => {
+                        () = slot.evicted() => {
                             tracing::debug!("an engine's connection made room for another");
                         }
                     }
@@ -145,7 +142,7 @@ async fn accept(
                 tokio::spawn(work.instrument(span));
             }
             Err(error) => {
-                // Out of descriptors, most likely: others will be given back.
+                // Probably out of file descriptors. Wait until some are closed.
                 if let Some(suppressed) = failures.admit(error.raw_os_error()) {
                     tracing::warn!(%error, suppressed, "cannot accept a connection");
                 }
@@ -158,21 +155,21 @@ async fn accept(
 fn connection(
     stream: TcpStream,
     handler: Arc<Handler>,
-    place: Arc<Place>,
+    slot: Arc<ConnectionSlot>,
 ) -> impl GracefulConnection<Error = hyper::Error> {
-    // Heads are small and whole; waiting to fill packets would only delay them.
+    // Responses start with a small head, which must not wait for a full packet.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let (handler, serving) = (Arc::clone(&handler), place.serve());
+        let (handler, busy) = (Arc::clone(&handler), slot.begin_request());
         async move {
-            let response = handler.handle(request, &serving).await?;
-            Ok::<_, Infallible>(response.map(|body| Served::new(body, serving)))
+            let response = handler.handle(request, &busy).await?;
+            Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, busy)))
         }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(ENGINE_HEAD_TIMEOUT)
-        .max_buf_size(MAX_FRAME)
-        .max_headers(MAX_HEADER_LINES)
+        .header_read_timeout(ENGINE_HEADER_TIMEOUT)
+        .max_buf_size(FRAME_MAX)
+        .max_headers(FIELD_LINES_MAX)
         .serve_connection(TokioIo::new(stream), service)
 }

@@ -1,7 +1,7 @@
-//! What of an answer's head must be ours instead of the registry's: where tokens come from, and
-//! where a listing goes on. Everything else stays as it is.
+//! Replaces the parts of a response head that would lead an engine past this client: the realm of tokens, and
+//! the next page of a listing.
 
-use super::host::LocalHost;
+use super::host_header::LocalHost;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::Operation;
@@ -10,13 +10,13 @@ use http::{HeaderMap, HeaderValue, header};
 
 /// The registry and the repository that an engine's request is for.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct RequestTarget {
     registry: Registry,
-    /// The repository, spelled as the engine spells it in the scope of a token request.
+    /// The repository as the engine names it in the scope of a token request.
     repository: Option<String>,
 }
 
-impl Target {
+impl RequestTarget {
     pub(super) fn new(registry: &Registry, operation: &Operation, named_by: NamedBy) -> Self {
         let repository = operation.repository().map(|repository| match named_by {
             NamedBy::Path if !registry.is_docker_hub() => format!("{registry}/{repository}"),
@@ -30,16 +30,25 @@ impl Target {
     }
 }
 
+/// Challenges of one response that reach an engine. Registries send one or two; a hostile one could put
+/// thousands into one line, each of which becomes a line of its own.
+const CHALLENGES_MAX: usize = 8;
+
 /// Points every challenge of an answer to the realm of the target's registry on this client, and limits
-/// its scopes to pulling from the target's repository (see [`Challenge::without_foreign_credentials`]). Drops every line that
-/// cannot be parsed.
-pub(super) fn challenges(headers: &mut HeaderMap, host: &LocalHost, target: &Target) {
+/// its scopes to pulling from the target's repository (see [`Challenge::without_foreign_credentials`]).
+/// Drops every line that cannot be parsed, and challenges beyond [`CHALLENGES_MAX`].
+pub(super) fn challenges(headers: &mut HeaderMap, host: &LocalHost, target: &RequestTarget) {
     let realm = host.realm(&target.registry);
+    let mut written = 0;
     for line in take(headers, &header::WWW_AUTHENTICATE) {
         let challenges = line.to_str().ok().and_then(|text| Challenge::parse_all(text).ok());
         for challenge in challenges.unwrap_or_default() {
+            if written == CHALLENGES_MAX {
+                return;
+            }
+            written += 1;
             let challenge = challenge.without_foreign_credentials(&realm, target.repository.as_deref());
-            // What was read from a header can be written to one.
+            // A parsed header value is valid in a header.
             if let Ok(value) = HeaderValue::from_str(&challenge.to_string()) {
                 headers.append(header::WWW_AUTHENTICATE, value);
             }
@@ -47,8 +56,8 @@ pub(super) fn challenges(headers: &mut HeaderMap, host: &LocalHost, target: &Tar
     }
 }
 
-/// Makes the `Link` of a listing (distribution spec, "Listing Tags") lead through us again. One
-/// that cannot is dropped: it would lead to the blocked origin.
+/// Makes the `Link` of a listing (distribution spec, "Listing Tags") lead to this client. A link to elsewhere
+/// is dropped: the origin is blocked.
 pub(super) fn links(headers: &mut HeaderMap, registry: &Registry) {
     for line in take(headers, &header::LINK) {
         if let Some(value) = line.to_str().ok().and_then(|text| local_link(text, registry)) {
@@ -64,6 +73,12 @@ fn local_link(text: &str, registry: &Registry) -> Option<HeaderValue> {
         None => target,
     };
     let rest = path.strip_prefix("/v2/")?;
+    // An engine that resolves dot segments (RFC 3986, section 5.2.4) must not leave the registry's path.
+    let (name, _) = rest.split_once('?').unwrap_or((rest, ""));
+    if name.split('/').any(|segment| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | ".."))
+    {
+        return None;
+    }
     let prefix = if registry.is_docker_hub() { String::new() } else { format!("{registry}/") };
     HeaderValue::from_str(&format!("</v2/{prefix}{rest}>{parameters}")).ok()
 }
@@ -80,15 +95,15 @@ mod tests {
     use super::*;
     use docxy_protocol::listing_query::ListingQuery;
 
-    fn target(registry: &str, repository: &str, named_by: NamedBy) -> Target {
+    fn target(registry: &str, repository: &str, named_by: NamedBy) -> RequestTarget {
         let operation = Operation::Tags {
             repository: repository.parse().unwrap(),
             page: ListingQuery::from_query(None).unwrap(),
         };
-        Target::new(&registry.parse().unwrap(), &operation, named_by)
+        RequestTarget::new(&registry.parse().unwrap(), &operation, named_by)
     }
 
-    fn rewritten(lines: &[&str], target: &Target) -> Vec<String> {
+    fn rewritten(lines: &[&str], target: &RequestTarget) -> Vec<String> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "127.0.0.1:5080".parse().unwrap());
         let host = LocalHost::of(&headers, &[]).unwrap();
@@ -101,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_keeps_everything_but_its_realm() {
+    fn only_the_realm_of_a_challenge_changes() {
         let theirs = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull",error="invalid_token""#;
         let ours = theirs.replace("https://auth.docker.io/token", "http://127.0.0.1:5080/auth/token");
         let lines =
@@ -110,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_leads_to_another_registry_or_to_more_than_was_asked_for() {
+    fn no_challenge_leads_to_another_registry_or_repository() {
         let hostile = r#"Bearer realm="http://127.0.0.1:5080/auth/token",service="registry.docker.io",scope="repository:alice/private:pull,push""#;
         let lines =
             [hostile, "Bearer realm=\"unclosed", &format!("{hostile}, {hostile}"), r#"Bearer realm="é""#];
@@ -121,13 +136,13 @@ mod tests {
             );
             assert_eq!(rewritten(&lines, &target("evil.example", "x/y", named_by)), [ours.as_str(); 3]);
         }
-        let ping = Target::new(&"evil.example".parse().unwrap(), &Operation::Ping, NamedBy::Namespace);
+        let ping = RequestTarget::new(&"evil.example".parse().unwrap(), &Operation::Ping, NamedBy::Namespace);
         let ours = format!(r#"Bearer realm="{realm}",service="registry.docker.io""#);
         assert_eq!(rewritten(&[hostile], &ping), [ours]);
     }
 
     #[test]
-    fn a_listing_goes_on_through_us() {
+    fn the_next_page_of_a_listing_leads_to_this_client() {
         for (theirs, registry, ours) in [
             (
                 "</v2/a/tags/list?last=x&n=2>; rel=\"next\"",

@@ -1,58 +1,58 @@
-//! Where an image is to be put, and that nothing else is lost there.
+//! Checks where an image is written, so that no other file is lost.
 //!
-//! Decides and checks before anything is fetched. Writes nothing.
+//! Runs before anything is fetched. Writes nothing.
 
-use docxy_protocol::image::Image;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Reference;
 use docxy_protocol::platform::Platform;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-/// Why an image cannot be put there.
+/// Why an image cannot be written there.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the fields are the path and what the system said")]
+#[expect(missing_docs, reason = "the fields are the path and the error of the system")]
 pub enum DestinationError {
-    /// Something is there, and nobody said that it may go.
+    /// Something exists, and `--force` is missing.
     #[error("{} exists already: choose another with -o, or pass --force to replace it", .0.display())]
     Exists(PathBuf),
-    /// Something is there that replacing would be a mishap for.
+    /// Something else exists.
     #[error("{} exists and is not {kind}, so --force does not replace it: choose another with -o", path.display())]
     NotReplaceable { path: PathBuf, kind: &'static str },
-    /// Layers are compressed as they are.
+    /// Layers are compressed already.
     #[error("{} would be compressed twice: a name that ends in .tar makes an archive, any other a \
              directory", .0.display())]
     Compressed(PathBuf),
-    /// Not a place for a new file.
-    #[error("{} is no name for a new file or directory", .0.display())]
+    /// Not the name of a new file.
+    #[error("{} is not a name for a new file or directory", .0.display())]
     NoName(PathBuf),
-    /// It isn't there, or isn't ours.
+    /// The directory is missing, or not writable.
     #[error("cannot write to {}: {source}", path.display())]
     Directory { path: PathBuf, source: std::io::Error },
 }
 
-/// How an image is laid out on the disk.
+/// The format of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum OutputFormat {
     /// One file that engines load.
     Tar,
     /// An OCI layout.
     Directory,
 }
 
-/// A place that may be written to.
+/// A path that may be written to.
 #[derive(Debug)]
 pub struct Destination {
     pub(super) path: PathBuf,
-    pub(super) form: Form,
+    pub(super) format: OutputFormat,
     pub(super) replaces: bool,
 }
 
 impl Destination {
-    /// A place by its path: a tar where it ends in `.tar`, a directory otherwise. With `force`,
-    /// what is there may be replaced if it could be from us.
+    /// A destination: a tar if the path ends in `.tar`, else a directory. With `force`, an earlier image may
+    /// be replaced.
     ///
     /// # Errors
-    /// Where the path is no place to write to.
+    /// If the path cannot be written to.
     pub fn new(path: PathBuf, force: bool) -> Result<Self, DestinationError> {
         let Some(name) = path.file_name() else {
             return Err(DestinationError::NoName(path));
@@ -61,15 +61,15 @@ impl Destination {
         if [".tar.gz", ".tgz", ".tar.zst", ".tar.xz"].iter().any(|ending| name.ends_with(ending)) {
             return Err(DestinationError::Compressed(path));
         }
-        let form = if name.ends_with(".tar") { Form::Tar } else { Form::Directory };
-        // A link counts as being there even if what it leads to isn't.
+        let format = if name.ends_with(".tar") { OutputFormat::Tar } else { OutputFormat::Directory };
+        // A link counts as existing even if its target does not.
         let found = path.symlink_metadata().ok();
         match &found {
             Some(_) if !force => return Err(DestinationError::Exists(path)),
-            Some(found) => form.check_replaceable(&path, found)?,
+            Some(found) => format.check_replaceable(&path, found)?,
             None => {}
         }
-        let destination = Self { form, replaces: found.is_some(), path };
+        let destination = Self { format, replaces: found.is_some(), path };
         let directory = destination.directory();
         match directory.metadata() {
             Ok(metadata) if metadata.is_dir() => Ok(destination),
@@ -81,7 +81,7 @@ impl Destination {
         }
     }
 
-    /// The directory that it is in.
+    /// Its parent directory.
     pub(super) fn directory(&self) -> &Path {
         match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -90,8 +90,8 @@ impl Destination {
     }
 }
 
-impl Form {
-    /// A user who mistypes `-o` must not lose a home directory.
+impl OutputFormat {
+    /// A mistyped `-o` must not delete a home directory.
     fn check_replaceable(self, path: &Path, found: &Metadata) -> Result<(), DestinationError> {
         let (is_ours, kind) = match self {
             Self::Tar => (found.is_file(), "a file"),
@@ -101,9 +101,9 @@ impl Form {
     }
 }
 
-/// The file for an image where the user names none: `alpine-3.19.tar`.
+/// The default file name of an image: `alpine-3.19.tar`.
 #[must_use]
-pub fn default_name(image: &Image, platform: Option<&Platform>) -> String {
+pub fn default_name(image: &ImageName, platform: Option<&Platform>) -> String {
     let name = image.repository.as_str();
     let name = name.rsplit_once('/').map_or(name, |(_, last)| last);
     let version = match &image.reference {
@@ -153,14 +153,14 @@ mod tests {
             ("nowhere/new.tar", "nowhere: No such file", "nowhere: No such file"),
             ("old.tar/new", "old.tar: not a directory", "old.tar: not a directory"),
             ("new.tar.gz", "compressed twice", "compressed twice"),
-            ("..", "is no name", "is no name"),
+            ("..", "is not a name", "is not a name"),
         ] {
-            for (force, words) in [(false, without_force), (true, with_force)] {
+            for (force, message) in [(false, without_force), (true, with_force)] {
                 match Destination::new(path(name), force) {
-                    Ok(_) => assert_eq!(words, "", "{name}"),
+                    Ok(_) => assert_eq!(message, "", "{name}"),
                     Err(error) => {
                         let text = error.to_string();
-                        assert!(!words.is_empty() && text.contains(words), "{name}: {text}");
+                        assert!(!message.is_empty() && text.contains(message), "{name}: {text}");
                     }
                 }
             }

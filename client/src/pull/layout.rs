@@ -1,39 +1,38 @@
-//! What stands beside the blobs: the files by which `docker load`, `podman load` and everything
-//! else that reads OCI layouts find their way.
+//! The files beside the blobs, from which `docker load`, `podman load` and other readers of OCI layouts find
+//! them.
 //!
-//! Pure: names and bytes. Docker before version 25 reads `manifest.json` only, podman the rest.
+//! Pure: names and bytes. Docker before version 25 reads `manifest.json`, podman the others.
 
-use docxy_protocol::image::Image;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::manifest::ImageManifest;
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::platform::Platform;
 use serde_json::{Value, json};
 
-/// A file of a layout, by its path there.
+/// A file of a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
     pub(super) path: String,
     pub(super) content: Vec<u8>,
 }
 
-/// The manifest that a layout is of, as it came.
-pub(super) struct Root<'a> {
+/// The manifest of the image, as it was received.
+pub(super) struct RootManifest<'a> {
     pub(super) digest: &'a Digest,
     pub(super) bytes: &'a [u8],
     pub(super) manifest: &'a ImageManifest,
     pub(super) platform: Option<&'a Platform>,
 }
 
-/// Where a layout keeps the content of this digest.
+/// The path of a blob in a layout.
 pub(super) fn blob_path(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
-/// All files of the layout but config and layers.
+/// All files of the layout except config and layers.
 ///
-/// The index names this one manifest rather than the image's own index, most of whose entries
-/// would not be there.
-pub(super) fn files(image: &Image, root: &Root<'_>) -> Vec<File> {
+/// The index names this manifest only: most entries of the original index would be missing in the layout.
+pub(super) fn files(image: &ImageName, root: &RootManifest<'_>) -> Vec<File> {
     let file = |path: &str, value: Value| File { path: path.to_owned(), content: value.to_string().into() };
     vec![
         file("oci-layout", json!({ "imageLayoutVersion": "1.0.0" })),
@@ -43,7 +42,7 @@ pub(super) fn files(image: &Image, root: &Root<'_>) -> Vec<File> {
     ]
 }
 
-fn index(image: &Image, root: &Root<'_>) -> Value {
+fn index(image: &ImageName, root: &RootManifest<'_>) -> Value {
     let mut entry = json!({
         "mediaType": root.manifest.media_type,
         "digest": root.digest,
@@ -52,8 +51,8 @@ fn index(image: &Image, root: &Root<'_>) -> Value {
     if let Some(platform) = root.platform {
         entry["platform"] = json!(platform);
     }
-    // By digest there is no name to give: the digest is the index's, and what is loaded has
-    // another.
+    // An image by digest has no name. The digest can be that of the index, which differs from that of the
+    // loaded image.
     if let Reference::Tag(tag) = &image.reference {
         entry["annotations"] = json!({
             "org.opencontainers.image.ref.name": tag.as_str(),
@@ -67,7 +66,7 @@ fn index(image: &Image, root: &Root<'_>) -> Value {
     })
 }
 
-fn docker_manifest(image: &Image, manifest: &ImageManifest) -> Value {
+fn docker_manifest(image: &ImageName, manifest: &ImageManifest) -> Value {
     let tags: Vec<String> = match image.reference {
         Reference::Tag(_) => vec![image.to_string()],
         Reference::Digest(_) => Vec::new(),
@@ -88,7 +87,7 @@ mod tests {
         let bytes = bytes.to_string().into_bytes();
         let Ok(Manifest::Image(manifest)) = Manifest::parse(&bytes, None) else { panic!() };
         let platform = "linux/arm64/v8".parse().unwrap();
-        let root = Root {
+        let root = RootManifest {
             digest: &digest(9).parse().unwrap(),
             bytes: &bytes,
             manifest: &manifest,
@@ -111,7 +110,7 @@ mod tests {
         assert_eq!(docker[0]["RepoTags"], json!(["docker.io/library/alpine:3"]));
         assert_eq!(docker[0]["Config"], format!("blobs/sha256/{:064}", 1));
         let layers = docker[0]["Layers"].as_array().unwrap();
-        assert_eq!(layers.len(), 3, "a layer that is there twice is applied twice");
+        assert_eq!(layers.len(), 3, "a duplicate layer is applied twice");
     }
 
     #[test]

@@ -1,24 +1,23 @@
-//! What the user sees of a pull while it runs, on stderr.
+//! Shows the progress of a pull on stderr.
 //!
-//! Bars on a terminal; elsewhere one line for each thing that happened, so that a log stays one. Must not
-//! keep a pull from going on where nobody takes these lines.
+//! Bars on a terminal, else one line for each event. Must never block a pull if the output is not read.
 
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use docxy_protocol::name::Digest;
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
-/// Shows a pull.
-pub struct Progress(View);
+/// Shows the progress of a pull.
+pub struct Progress(ProgressView);
 
-enum View {
+enum ProgressView {
     Quiet,
-    Lines(Log),
+    Lines(LogHandle),
     Bars { all: MultiProgress, total: ProgressBar },
 }
 
-/// Shows one blob of it.
+/// Shows the progress of one blob.
 pub(super) struct BlobProgress<'a> {
     progress: &'a Progress,
     name: String,
@@ -28,98 +27,99 @@ pub(super) struct BlobProgress<'a> {
     bar: Option<ProgressBar>,
 }
 
-/// Rates and estimates change even while nothing comes.
-const REDRAW: Duration = Duration::from_millis(250);
+/// Rates and estimates change even without new bytes.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(250);
 
-const BLOB: &str = "{prefix} {bar:30} {binary_bytes:>10}/{binary_total_bytes:<10} {binary_bytes_per_sec}";
-const TOTAL: &str = "total               {bar:30} {binary_bytes:>10}/{binary_total_bytes:<10} {binary_bytes_per_sec}, {eta} left";
+const BLOB_TEMPLATE: &str =
+    "{prefix} {bar:30} {binary_bytes:>10}/{binary_total_bytes:<10} {binary_bytes_per_sec}";
+const TOTAL_TEMPLATE: &str = "total               {bar:30} {binary_bytes:>10}/{binary_total_bytes:<10} {binary_bytes_per_sec}, {eta} left";
 
 impl Progress {
-    /// Bars where somebody looks, lines in the log where nobody does.
+    /// Bars on a terminal, else lines in the log.
     #[must_use]
-    pub fn on_stderr(log: Log) -> Self {
+    pub fn on_stderr(log: LogHandle) -> Self {
         if !io::stderr().is_terminal() {
-            return Self(View::Lines(log));
+            return Self(ProgressView::Lines(log));
         }
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         // Hidden until there is a total.
         let total = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Self(View::Bars { all, total })
+        Self(ProgressView::Bars { all, total })
     }
 
-    /// Nothing at all.
+    /// Shows nothing.
     #[must_use]
     pub fn quiet() -> Self {
-        Self(View::Quiet)
+        Self(ProgressView::Quiet)
     }
 
-    /// One line about something that happened.
-    pub fn say(&self, text: &str) {
+    /// Prints one line.
+    pub fn print(&self, text: &str) {
         match &self.0 {
-            View::Quiet => {}
-            View::Lines(log) => log.write_line(text),
-            // Without a terminal there is nobody to tell.
-            View::Bars { all, .. } => drop(all.println(text)),
+            ProgressView::Quiet => {}
+            ProgressView::Lines(log) => log.write_line(text),
+            // Without a terminal nothing can be printed.
+            ProgressView::Bars { all, .. } => drop(all.println(text)),
         }
     }
 
-    /// Blobs of `bytes` in all are about to come.
+    /// Starts the total bar for this many bytes.
     pub(super) fn begin(&self, bytes: u64) {
-        if let View::Bars { all, total } = &self.0 {
-            all.add(total.clone()).set_style(style(TOTAL));
+        if let ProgressView::Bars { all, total } = &self.0 {
+            all.add(total.clone()).set_style(style(TOTAL_TEMPLATE));
             total.set_length(bytes);
-            // The wait before it began says nothing about the rate.
+            // The wait before the start does not count for the rate.
             total.reset();
-            total.enable_steady_tick(REDRAW);
+            total.enable_steady_tick(REDRAW_INTERVAL);
         }
     }
 
-    /// A blob begins to come.
+    /// Starts a blob.
     pub(super) fn blob(&self, kind: &str, digest: &Digest, size: u64) -> BlobProgress<'_> {
         let name = format!("{kind:6} {}", &digest.hex()[..12]);
         let bar = match &self.0 {
-            View::Bars { all, total } => {
-                let bar = ProgressBar::new(size).with_style(style(BLOB)).with_prefix(name.clone());
+            ProgressView::Bars { all, total } => {
+                let bar = ProgressBar::new(size).with_style(style(BLOB_TEMPLATE)).with_prefix(name.clone());
                 Some(all.insert_before(total, bar))
             }
-            View::Quiet | View::Lines(_) => None,
+            ProgressView::Quiet | ProgressView::Lines(_) => None,
         };
         BlobProgress { progress: self, name, size, position: 0, began: Instant::now(), bar }
     }
 
-    /// All `bytes` are there, and took this long.
+    /// All bytes were received in this time.
     pub(super) fn end(&self, bytes: u64, time: Duration) {
-        self.say(&format!("done: {}", amount(bytes, time)));
+        self.print(&format!("done: {}", amount(bytes, time)));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let View::Bars { all, .. } = &self.0 {
-            // What is told next must not be written over half a bar.
+        if let ProgressView::Bars { all, .. } = &self.0 {
+            // Later output must not overwrite half a bar.
             let _ = all.clear();
         }
     }
 }
 
 impl BlobProgress<'_> {
-    /// So much of it is there.
+    /// Sets the received bytes.
     pub(super) fn at(&mut self, position: u64) {
-        if let (Some(bar), View::Bars { total, .. }) = (&self.bar, &self.progress.0) {
+        if let (Some(bar), ProgressView::Bars { total, .. }) = (&self.bar, &self.progress.0) {
             bar.set_position(position);
-            // Less than before where a transfer had to begin again.
+            // Less than before if the transfer started again.
             total.dec(self.position);
             total.inc(position);
         }
         self.position = position;
     }
 
-    /// Something happened to it.
+    /// Prints a line about the blob.
     pub(super) fn note(&self, text: &str) {
-        self.progress.say(&format!("{}  {text}", self.name));
+        self.progress.print(&format!("{}  {text}", self.name));
     }
 
-    /// It is whole, and right.
+    /// The blob is complete and verified.
     pub(super) fn done(&self) {
         self.note(&amount(self.size, self.began.elapsed()));
     }
@@ -127,13 +127,13 @@ impl BlobProgress<'_> {
 
 impl Drop for BlobProgress<'_> {
     fn drop(&mut self) {
-        if let (Some(bar), View::Bars { all, .. }) = (&self.bar, &self.progress.0) {
+        if let (Some(bar), ProgressView::Bars { all, .. }) = (&self.bar, &self.progress.0) {
             all.remove(bar);
         }
     }
 }
 
-/// `3.40 MiB in 1.6 s (2.13 MiB/s)`. The rate of a small thing says nothing about the line.
+/// `3.40 MiB in 1.6 s (2.13 MiB/s)`. The rate of a small blob means nothing.
 fn amount(bytes: u64, time: Duration) -> String {
     let seconds = time.as_secs_f64();
     let size = BinaryBytes(bytes);
@@ -154,14 +154,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_told_with_time_and_rate() {
+    fn amounts_have_time_and_rate() {
         assert_eq!(amount(3 << 20, Duration::from_millis(1500)), "3.00 MiB in 1.5 s (2.00 MiB/s)");
         assert_eq!(amount(331, Duration::from_millis(40)), "331 B in 0.0 s");
     }
 
     #[test]
     fn both_templates_are_well_formed() {
-        style(BLOB);
-        style(TOTAL);
+        style(BLOB_TEMPLATE);
+        style(TOTAL_TEMPLATE);
     }
 }

@@ -1,49 +1,49 @@
-//! Where everything goes within a tar whose files' sizes are known beforehand.
+//! The layout of a tar whose file sizes are known before.
 //!
-//! Pure. It lets layers be downloaded side by side straight into the archive: nothing is written
-//! twice, and the disk needs room for one copy only.
+//! Pure. Layers are downloaded concurrently straight into the archive: nothing is written twice, and the disk
+//! needs space for one copy only.
 
 use std::io;
 
-/// A file of the archive.
+/// A file in the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct TarEntry {
     pub(super) path: String,
     pub(super) size: u64,
 }
 
-/// A tar's geometry.
+/// The positions in a tar.
 #[derive(Debug, Default)]
 pub(super) struct TarPlan {
-    /// For each entry, in their order: where its header goes, and the header.
+    /// For each entry in order: the position of its header, and the header.
     pub(super) headers: Vec<(u64, Vec<u8>)>,
-    /// For each entry, in their order: where its content goes.
+    /// For each entry in order: the position of its content.
     pub(super) contents: Vec<u64>,
-    /// Bytes of the whole archive. Those that are in no header and no content are zero.
+    /// The length of the archive. Bytes outside headers and contents are zero.
     pub(super) length: u64,
 }
 
 /// Sizes are rounded up to this (POSIX `pax`, "ustar Interchange Format").
-const BLOCK: u64 = 512;
+const BLOCK_BYTES: u64 = 512;
 
 impl TarPlan {
-    pub(super) fn new(entries: &[Entry]) -> io::Result<Self> {
+    pub(super) fn new(entries: &[TarEntry]) -> io::Result<Self> {
         let mut plan = Self::default();
         for entry in entries {
             let header = header(entry)?;
             let content = plan.length + header.len() as u64;
             plan.headers.push((plan.length, header));
             plan.contents.push(content);
-            plan.length = content + entry.size.next_multiple_of(BLOCK);
+            plan.length = content + entry.size.next_multiple_of(BLOCK_BYTES);
         }
-        // Two empty blocks are the end.
-        plan.length += 2 * BLOCK;
+        // Two empty blocks mark the end.
+        plan.length += 2 * BLOCK_BYTES;
         Ok(plan)
     }
 }
 
-/// The blocks in front of an entry's content: more than one where its path is long.
-fn header(entry: &Entry) -> io::Result<Vec<u8>> {
+/// The header blocks of an entry: more than one for a long path.
+fn header(entry: &TarEntry) -> io::Result<Vec<u8>> {
     let mut header = tar::Header::new_gnu();
     header.set_size(entry.size);
     header.set_mode(0o644);
@@ -51,7 +51,7 @@ fn header(entry: &Entry) -> io::Result<Vec<u8>> {
     header.set_uid(0);
     header.set_gid(0);
     let mut builder = tar::Builder::new(Vec::new());
-    // The content isn't here yet, and the builder believes the header about its size.
+    // There is no content yet. The builder takes the size from the header.
     builder.append_data(&mut header, &entry.path, io::empty())?;
     Ok(builder.get_ref().clone())
 }
@@ -62,11 +62,11 @@ mod tests {
     use std::io::Read as _;
 
     #[test]
-    fn a_tar_written_by_plan_is_read_back_by_everyone() {
+    fn other_programs_can_read_the_tar() {
         let long = format!("blobs/sha512/{}", "ab".repeat(64));
         let files = [("empty", 0), ("one", 1), ("block", 512), (&*long, 513), ("last", 2000)];
         let entries: Vec<_> =
-            files.iter().map(|(path, size)| Entry { path: (*path).to_owned(), size: *size }).collect();
+            files.iter().map(|(path, size)| TarEntry { path: (*path).to_owned(), size: *size }).collect();
         let plan = TarPlan::new(&entries).unwrap();
         let mut bytes = vec![0; plan.length as usize];
         for (at, header) in &plan.headers {
@@ -83,12 +83,12 @@ mod tests {
             entry.read_to_end(&mut content).unwrap();
             assert_eq!(content, vec![n as u8 + 1; files[n].1 as usize]);
         }
-        assert_eq!(plan.length % BLOCK, 0);
+        assert_eq!(plan.length % BLOCK_BYTES, 0);
     }
 
     #[test]
-    fn layers_may_be_larger_than_an_old_tars_limit() {
-        let entry = Entry { path: "huge".into(), size: 9 << 30 };
+    fn layers_may_be_larger_than_8_gib() {
+        let entry = TarEntry { path: "huge".into(), size: 9 << 30 };
         let plan = TarPlan::new(&[entry]).unwrap();
         let header = tar::Header::from_byte_slice(&plan.headers[0].1);
         assert_eq!(header.entry_size().unwrap(), 9 << 30);

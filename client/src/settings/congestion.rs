@@ -1,7 +1,8 @@
-//! `congestion`: how either end is to send, as people say it.
+//! Parses `congestion`: how both ends send.
 //!
-//! One notation for flag, environment and file; in the file, rates may also stand in a table.
+//! One notation for flag, environment and file. In the file, rates may also be a table.
 
+use crate::tunnel::Congestion;
 use docxy_protocol::congestion::{Choice, Rate, RateError};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -9,25 +10,16 @@ use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// How either end sends.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Congestion {
-    /// How the server sends to us.
-    pub down: Choice,
-    /// How we send to the server.
-    pub up: Choice,
-}
-
-/// Why a text doesn't say how to send.
+/// Why a text is not a congestion setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CongestionError {
-    /// None of the forms.
+    /// No known form.
     #[error("congestion is auto, cubic, or rates as in down=95Mbit/s,up=20Mbit/s (either may be left out)")]
     Form,
-    /// One direction has two.
-    #[error("congestion says {0}= twice")]
+    /// A direction has two rates.
+    #[error("congestion has {0}= twice")]
     Twice(&'static str),
-    /// A rate is none.
+    /// A rate is not valid.
     #[error("congestion, {0}: {1}")]
     Rate(&'static str, #[source] RateError),
 }
@@ -40,18 +32,6 @@ impl FromStr for Congestion {
             "auto" => Ok(Self { down: Choice::Auto, up: Choice::Auto }),
             "cubic" => Ok(Self { down: Choice::Cubic, up: Choice::Cubic }),
             rates => Rates::parse(rates)?.try_into(),
-        }
-    }
-}
-
-impl fmt::Display for Congestion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.down, self.up) {
-            (Choice::Fixed(down), Choice::Fixed(up)) => write!(f, "down={down},up={up}"),
-            (Choice::Fixed(down), _) => write!(f, "down={down}"),
-            (_, Choice::Fixed(up)) => write!(f, "up={up}"),
-            (Choice::Cubic, _) => f.write_str("cubic"),
-            (Choice::Auto, _) => f.write_str("auto"),
         }
     }
 }
@@ -83,7 +63,7 @@ impl<'de> Deserialize<'de> for Congestion {
     }
 }
 
-/// Rates as they were written; a direction without one is left to be measured.
+/// Rates as text. A direction without a rate is measured.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Rates {
@@ -96,12 +76,12 @@ impl Rates {
         let mut rates = Self::default();
         for part in text.split(',') {
             let (direction, rate) = part.split_once('=').ok_or(CongestionError::Form)?;
-            let (direction, place) = match direction.trim() {
+            let (direction, slot) = match direction.trim() {
                 "down" => ("down", &mut rates.down),
                 "up" => ("up", &mut rates.up),
                 _ => return Err(CongestionError::Form),
             };
-            if place.replace(rate.trim().to_owned()).is_some() {
+            if slot.replace(rate.trim().to_owned()).is_some() {
                 return Err(CongestionError::Twice(direction));
             }
         }
@@ -131,8 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn every_form_says_the_same_in_a_flag_and_in_the_file() {
-        for (text, toml, down, up, shown) in [
+    fn flag_and_file_accept_the_same_forms() {
+        for (text, toml, down, up, displayed) in [
             ("auto", "'auto'", Choice::Auto, Choice::Auto, "auto"),
             ("cubic", "'cubic'", Choice::Cubic, Choice::Cubic, "cubic"),
             (
@@ -154,13 +134,13 @@ mod tests {
             let expected = Congestion { down, up };
             assert_eq!(text.parse(), Ok(expected), "{text}");
             assert_eq!(from_toml(toml).unwrap(), expected, "{toml}");
-            assert_eq!(expected.to_string(), shown);
-            assert_eq!(shown.parse(), Ok(expected));
+            assert_eq!(expected.to_string(), displayed);
+            assert_eq!(displayed.parse(), Ok(expected));
         }
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_with_what_to_write() {
+    fn an_error_says_what_to_write() {
         let form = "congestion is auto, cubic, or rates as in down=95Mbit/s,up=20Mbit/s";
         for (text, words) in [
             ("", form),
@@ -172,7 +152,7 @@ mod tests {
             ("sideways=95Mbit/s", form),
             ("down=95", "congestion, down: \"95\" is no rate: write it as \"95 Mbit/s\""),
             ("up=0Mbit/s", "congestion, up: a rate has to be between 24 kbit/s and 100 Gbit/s"),
-            ("down=1Mbit/s,down=2Mbit/s", "congestion says down= twice"),
+            ("down=1Mbit/s,down=2Mbit/s", "congestion has down= twice"),
         ] {
             let error = text.parse::<Congestion>().unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
@@ -199,7 +179,7 @@ mod tests {
         struct File {
             congestion: Congestion,
         }
-        let file = crate::toml_text::parse::<File>(&format!("\ncongestion = {value}"));
+        let file = super::super::toml_text::parse::<File>(&format!("\ncongestion = {value}"));
         file.map(|file| file.congestion).map_err(|error| error.to_string())
     }
 }

@@ -1,16 +1,17 @@
-//! The config file as people write it.
+//! The config file.
 //!
-//! Unknown words are errors: a misspelt setting that is passed over in silence would be found
-//! weeks later.
+//! Unknown keys are errors: a misspelt setting that is ignored would be found weeks later.
 
-use super::{Congestion, HostName, SettingsError};
-use crate::toml_text;
+use super::error::SettingsError;
+use super::host_name::HostName;
+use super::toml_text;
+use crate::tunnel::Congestion;
 use docxy_host::logging::Filter;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Everything that may be in the file; all of it may be left out.
+/// All settings of the file. Each may be missing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ConfigFile {
@@ -25,7 +26,7 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads the file; relative paths in it are taken from where it is.
+    /// Reads the file. Relative paths start at its directory.
     pub(super) fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;

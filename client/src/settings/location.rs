@@ -1,52 +1,52 @@
-//! Where config file, links and cache are when nobody says.
+//! The default directories of the config file, the links and the cache.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// systemd's directory for the service, else the system's for root, else the user's own (XDG base
-/// directories). `None` where there is not even a home.
+/// The directory for configuration: that of the systemd service, else of the system for root, else of the
+/// user (XDG base directories). `None` without a home.
 pub(super) fn default_directory() -> Option<PathBuf> {
     CONFIG.of_this_process()
 }
 
-/// The same for what can be lost without harm.
+/// The same for the cache.
 pub(super) fn cache_directory() -> Option<PathBuf> {
     CACHE.of_this_process()
 }
 
-/// How one kind of directory is found.
-struct Kind {
+/// Where one kind of directory can be.
+struct DirectoryKind {
     systemd: &'static str,
     system: &'static str,
     xdg: &'static str,
     below_home: &'static str,
 }
 
-const CONFIG: Kind = Kind {
+const CONFIG: DirectoryKind = DirectoryKind {
     systemd: "CONFIGURATION_DIRECTORY",
     system: "/etc/docxy",
     xdg: "XDG_CONFIG_HOME",
     below_home: ".config",
 };
 
-const CACHE: Kind = Kind {
+const CACHE: DirectoryKind = DirectoryKind {
     systemd: "CACHE_DIRECTORY",
     system: "/var/cache/docxy",
     xdg: "XDG_CACHE_HOME",
     below_home: ".cache",
 };
 
-impl Kind {
+impl DirectoryKind {
     fn of_this_process(&self) -> Option<PathBuf> {
         let is_root = rustix::process::geteuid().is_root();
         self.choose(|name| std::env::var_os(name), is_root)
     }
 
     fn choose(&self, variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
-        // The XDG specification wants relative paths to be ignored; an empty one is one.
+        // The XDG specification says that relative paths, and so empty ones, are ignored.
         let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
         if let Some(text) = variable(self.systemd) {
-            // systemd joins several with colons; ours is the first.
+            // systemd joins several with colons. The first is used.
             let first = std::env::split_paths(&text).next().filter(|path| path.is_absolute());
             if first.is_some() {
                 return first;
@@ -64,7 +64,7 @@ impl Kind {
 mod tests {
     use super::*;
 
-    fn chosen(kind: &Kind, variables: &[(&str, &str)], is_root: bool) -> Option<String> {
+    fn chosen(kind: &DirectoryKind, variables: &[(&str, &str)], is_root: bool) -> Option<String> {
         let variable = |name: &str| {
             let found = variables.iter().find(|(n, _)| *n == name);
             found.map(|(_, value)| OsString::from(value))

@@ -1,17 +1,17 @@
-//! What the fuzz targets reach in here (`tests/fuzz`). Built for them alone, and must stay that way.
+//! What the fuzz targets use (`tests/fuzz`). Compiled for them only, and must stay so.
 
-use super::span::{Span, header_of};
+use super::content_range::{ContentRange, range_header};
 use docxy_protocol::headers::Headers;
 use http::{HeaderMap, StatusCode};
 use std::ops::Range;
 
-/// The bytes that an answer's body of this length is taken for, and the length of the whole blob.
+/// The range in the body of a response with this length, and the length of the whole blob.
 ///
 /// # Panics
-/// Where such bytes couldn't be asked for.
+/// If the range cannot be requested.
 #[must_use]
 pub fn span(status: StatusCode, headers: &HeaderMap, length: u64) -> Option<(Range<u64>, u64)> {
-    let Span { bytes, total } = Span::of(status, &Headers::of_response(headers), length)?;
-    let _ = header_of(&bytes);
+    let ContentRange { bytes, total } = ContentRange::of(status, &Headers::filter_response(headers), length)?;
+    let _ = range_header(&bytes);
     Some((bytes, total))
 }

@@ -1,169 +1,176 @@
-//! An answer's body on its way to whoever asked, over as many connections as it takes, and checked
-//! against its digest where it has one.
+//! The body of a response on its way to the engine: over as many connections as needed, and verified if it
+//! has a digest.
 //!
-//! It ends only where everything has come and is right. A body that breaks, or is short by a byte,
-//! is an error, and hyper then breaks the engine's connection.
+//! Truncation is never silent: a body that is interrupted, short or wrong is an error, and hyper then aborts
+//! the connection of the engine.
 
-mod again;
+mod content_range;
+mod context;
+mod continuation;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod holes;
-mod means;
-mod patience;
+mod missing_ranges;
 mod resume;
-mod span;
+mod stall_timeout;
 mod verify;
+mod wait_list;
 
-pub(crate) use means::Means;
-pub(crate) use patience::PatienceSetting;
+pub(crate) use context::TransferContext;
+pub(crate) use stall_timeout::StallTimeout;
+pub use wait_list::{WaitEntry, WaitList};
 
+use crate::cache::ManifestWriter;
 use crate::counters::TransferCounters;
-use crate::exchange::{Broken, TunnelBody};
-use crate::metadata::Keep;
-use crate::tunnel::Line;
-use again::Again;
+use crate::exchange::{BodyError, TunnelBody};
+use crate::tunnel::Session;
 use bytes::Bytes;
+use content_range::ContentRange;
+use continuation::RangeRequest;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::request::{Method, Operation, Request};
 use futures_util::stream::{BoxStream, StreamExt as _, iter, try_unfold};
 use http::{StatusCode, header};
 use http_body::{Frame, SizeHint};
-use resume::Resumable;
-use span::Span;
+use resume::ResumableBody;
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use verify::Verify;
+use verify::BlobVerifier;
 
-/// A body under way.
+/// A body on its way to the engine.
 pub struct Transfer {
     length: Option<u64>,
     chunks: BoxStream<'static, Result<Bytes, Fault>>,
-    /// What the body broke off with, until hyper is told.
-    broken: Option<Fault>,
+    /// Why the body was interrupted, until hyper receives it.
+    abort_reason: Option<Fault>,
     counters: TransferCounters,
-    /// Counts it among what is under way.
+    /// Counts the body as a request under way.
     _under_way: TaskTrackerToken,
 }
 
-/// Its bytes, before they are checked.
-enum Source {
-    /// Of one connection: what nobody could ask for again.
+/// The bytes, before they are verified.
+enum TransferSource {
+    /// From one connection: they cannot be requested again.
     Once(Box<TunnelBody>),
-    Resumable(Box<Resumable>),
+    Resumable(Box<ResumableBody>),
 }
 
-/// Its bytes, and what is known of them.
-struct Checked {
-    source: Source,
-    verify: Option<Verify>,
-    keep: Option<Keep>,
-    /// What was held back and is right.
-    rest: VecDeque<Bytes>,
+/// The bytes, with what verifies and stores them.
+struct VerifiedBody {
+    source: TransferSource,
+    verifier: Option<BlobVerifier>,
+    writer: Option<ManifestWriter>,
+    /// Bytes that were held back and are verified.
+    released: VecDeque<Bytes>,
 }
 
 impl Transfer {
-    /// The body of an answer to `request` with this head, which has begun to come over `line`.
+    /// The body of a response to `request` with this head, whose first bytes come over `session`.
     pub(crate) fn new(
-        means: &Means,
+        context: &TransferContext,
         request: Request,
         (status, headers): (StatusCode, &Headers),
         body: TunnelBody,
-        line: Line,
+        session: Session,
         under_way: TaskTrackerToken,
     ) -> Self {
-        let counters = means.counters.clone();
+        let counters = context.counters.clone();
         let length = body.length();
-        let span = length.and_then(|length| Span::of(status, headers, length));
-        let mut verify = None;
-        let keep = means.metadata.keep(&request, status, headers);
-        let again = match &request.operation {
+        let content_range = length.and_then(|length| ContentRange::of(status, headers, length));
+        let mut verifier = None;
+        let writer = context.metadata.manifest_writer(&request, status, headers);
+        let range_request = match &request.operation {
             Operation::Blob { digest, method: Method::Get, .. } => {
-                let unmeasured = length.is_none()
+                let unknown_length = length.is_none()
                     && status == StatusCode::OK
                     && !headers.map().contains_key(header::CONTENT_ENCODING);
-                if unmeasured || span.as_ref().is_some_and(Span::is_whole) {
-                    verify = Some(Verify::new(digest.clone(), length));
+                if unknown_length || content_range.as_ref().is_some_and(ContentRange::is_whole) {
+                    verifier = Some(BlobVerifier::new(digest.clone(), length));
                 }
-                span.map(|span| (Again::blob(request, &span), span.bytes))
+                content_range
+                    .map(|content_range| (RangeRequest::blob(request, &content_range), content_range.bytes))
             }
-            // Asked for once more, these would cost nothing and be the same.
+            // These responses cost nothing and do not change, so they can be requested again.
             operation if operation.method() == Method::Get && status == StatusCode::OK => {
-                length.map(|length| (Again::small(request, headers, length), 0..length))
+                length.map(|length| (RangeRequest::small(request, headers, length), 0..length))
             }
             _ => None,
         };
-        let source = match again {
-            Some((again, bytes)) => {
-                Source::Resumable(Box::new(Resumable::new(means.clone(), again, bytes, body, line)))
-            }
-            None => Source::Once(Box::new(body)),
+        let source = match range_request {
+            Some((range_request, bytes)) => TransferSource::Resumable(Box::new(ResumableBody::new(
+                context.clone(),
+                range_request,
+                bytes,
+                body,
+                session,
+            ))),
+            None => TransferSource::Once(Box::new(body)),
         };
-        let checked = Checked { source, verify, keep, rest: VecDeque::new() };
-        let chunks = try_unfold(checked, |mut checked| async move {
-            let next = checked.next().await?;
-            Ok(next.map(|bytes| (bytes, checked)))
+        let verified = VerifiedBody { source, verifier, writer, released: VecDeque::new() };
+        let chunks = try_unfold(verified, |mut verified| async move {
+            let next = verified.next().await?;
+            Ok(next.map(|bytes| (bytes, verified)))
         });
-        Self { length, chunks: chunks.boxed(), broken: None, counters, _under_way: under_way }
+        Self { length, chunks: chunks.boxed(), abort_reason: None, counters, _under_way: under_way }
     }
 
-    /// A body that is here already.
+    /// A body that is complete.
     pub(crate) fn of_bytes(bytes: Bytes, under_way: TaskTrackerToken) -> Self {
         let length = Some(bytes.len() as u64);
         let counters = TransferCounters::default();
         let chunks = (!bytes.is_empty()).then_some(Ok(bytes));
-        Self { length, chunks: iter(chunks).boxed(), broken: None, counters, _under_way: under_way }
+        Self { length, chunks: iter(chunks).boxed(), abort_reason: None, counters, _under_way: under_way }
     }
 
-    /// The length in bytes, where it is known. Unknown is not zero.
+    /// The length in bytes, if it is known.
     #[must_use]
     pub const fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// The next bytes, `None` at the end of a whole body.
+    /// The next bytes, `None` at the end of a complete body.
     pub async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
         self.chunks.next().await
     }
 }
 
-impl Source {
+impl TransferSource {
     async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         match self {
-            Self::Once(body) => body.next().await.map_err(|broken| match broken {
-                Broken::Lost(fault) | Broken::Failed(fault) => fault,
+            Self::Once(body) => body.next().await.map_err(|error| match error {
+                BodyError::Transient(fault) | BodyError::Permanent(fault) => fault,
             }),
             Self::Resumable(body) => body.next().await,
         }
     }
 }
 
-impl Checked {
+impl VerifiedBody {
     async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
-            if let Some(bytes) = self.rest.pop_front() {
+            if let Some(bytes) = self.released.pop_front() {
                 return Ok(Some(bytes));
             }
-            if let Some(bytes) = self.verify.as_mut().and_then(Verify::release) {
+            if let Some(bytes) = self.verifier.as_mut().and_then(BlobVerifier::release) {
                 return Ok(Some(bytes));
             }
-            match (self.source.next().await?, &mut self.verify) {
-                (Some(bytes), Some(verify)) => verify.take(bytes),
+            match (self.source.next().await?, &mut self.verifier) {
+                (Some(bytes), Some(verifier)) => verifier.take(bytes),
                 (Some(bytes), None) => {
-                    if let Some(keep) = &mut self.keep {
-                        keep.watch(&bytes);
+                    if let Some(writer) = &mut self.writer {
+                        writer.write(&bytes);
                     }
                     return Ok(Some(bytes));
                 }
                 (None, None) => return Ok(None),
-                (None, verify) => {
-                    if let Some(verify) = verify.take() {
-                        self.rest = verify.finish()?;
+                (None, verifier) => {
+                    if let Some(verifier) = verifier.take() {
+                        self.released = verifier.finish()?;
                     }
-                    if self.rest.is_empty() {
+                    if self.released.is_empty() {
                         return Ok(None);
                     }
                 }
@@ -180,18 +187,18 @@ impl http_body::Body for Transfer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        if let Some(fault) = self.broken.take() {
+        if let Some(fault) = self.abort_reason.take() {
             return Poll::Ready(Some(Err(fault)));
         }
         match ready!(self.chunks.poll_next_unpin(cx)) {
             Some(Ok(bytes)) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
             Some(Err(fault)) => {
-                // The engine only sees its connection break; here is why.
-                tracing::warn!(%fault, "transfer broken off");
+                // The engine only sees that its connection is aborted, so the reason goes to the log.
+                tracing::warn!(%fault, "transfer aborted");
                 self.counters.failed(&fault);
-                // hyper throws away what it has not written yet, at worst the head: an engine that
-                // sees no answer at all doesn't resume. Having nothing for it makes it write.
-                self.broken = Some(fault);
+                // hyper discards what it has not written yet, perhaps the head, and an engine that received
+                // no head does not resume. `Pending` makes hyper write first.
+                self.abort_reason = Some(fault);
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

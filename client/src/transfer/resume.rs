@@ -1,14 +1,14 @@
-//! A body that outlives its connection: what has arrived is kept, and only the holes are asked for
+//! A body that outlives its connection: what has arrived stays, and only the missing ranges are requested
 //! again over the next one.
 //!
-//! Must never pass a byte on twice, or leave one out. Holds no more than the open segments held.
+//! Must never return a byte twice, or leave one out. Holds no more than the open segments held.
 
-use super::again::{Again, Continued};
-use super::holes::missing;
-use super::means::{AskError, Means};
-use crate::exchange::{Broken, Salvaged, TunnelBody};
-use crate::tunnel::{Line, OpenSegment, Patience};
-use crate::waiting::Wait;
+use super::context::{FetchError, TransferContext};
+use super::continuation::{Continuation, RangeRequest};
+use super::missing_ranges::missing;
+use super::wait_list::WaitGuard;
+use crate::exchange::{BodyError, BufferedRange, TunnelBody};
+use crate::tunnel::{Deadline, SegmentPermit, Session};
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::request::Operation;
@@ -18,270 +18,280 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-/// The pause before a server that answered badly is asked again, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// The first and the longest pause before another request after a bad response.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(15);
 
-/// A body under way, over as many lines as it takes.
-pub(super) struct Resumable {
-    means: Means,
-    again: Again,
-    /// What it is called in the log.
+/// A body, over as many connections as needed.
+pub(super) struct ResumableBody {
+    context: TransferContext,
+    range_request: RangeRequest,
+    /// Its name in the log.
     name: String,
-    /// The next byte for the reader, and the end.
+    /// The bytes that are not read yet.
     left: Range<u64>,
-    /// What comes next, in order and without a gap up to the end.
-    ahead: VecDeque<Stretch>,
-    /// The line that is in use.
-    line: Line,
-    /// Why it broke off, the last time that it did.
-    broke: Option<Fault>,
-    /// Since nothing comes any more, until a byte does.
-    stuck: Option<Stuck>,
+    /// The parts of `left`, in order and without a gap.
+    parts: VecDeque<Part>,
+    /// The session in use.
+    session: Session,
+    /// Why it was interrupted last.
+    last_fault: Option<Fault>,
+    /// Since when no byte arrives, until one does.
+    stall: Option<Stall>,
 }
 
-/// Some bytes in a row.
-enum Stretch {
-    /// They are here.
-    Kept { chunks: VecDeque<Bytes>, _place: Option<OpenSegment> },
-    /// They are on the way.
-    Coming(Box<Coming>),
-    /// They were asked for.
-    Asked { bytes: Range<u64>, asking: AbortOnDropHandle<Result<Box<Coming>, AskError>> },
-    /// Nobody has asked for them yet.
-    Hole(Range<u64>),
+/// A range of the body.
+enum Part {
+    /// It has arrived.
+    Buffered { chunks: VecDeque<Bytes>, _permit: Option<SegmentPermit> },
+    /// It is arriving.
+    Streaming(Box<RangeStream>),
+    /// It was requested.
+    Requested { bytes: Range<u64>, task: AbortOnDropHandle<Result<Box<RangeStream>, FetchError>> },
+    /// It was not requested again yet.
+    Missing(Range<u64>),
 }
 
-/// Bytes on the way.
-struct Coming {
+/// A range that is arriving.
+struct RangeStream {
     bytes: Range<u64>,
     body: TunnelBody,
-    /// Where the body's next byte is. Before `bytes` where the server sends more than was asked for.
+    /// The position of the next byte of `body`. Before `bytes` if the server sends more than was requested.
     at: u64,
-    /// Whether the body ends where `bytes` do.
+    /// Whether `body` ends with `bytes`.
     ends: bool,
 }
 
-/// A transfer that isn't getting on.
-struct Stuck {
-    wait: Wait,
-    why: Fault,
+/// A transfer that receives nothing.
+struct Stall {
+    wait: WaitGuard,
+    fault: Fault,
 }
 
-impl Resumable {
-    /// `body` brings `bytes`, which are what `again` can be asked for, over `line`.
-    pub(super) fn new(means: Means, again: Again, bytes: Range<u64>, body: TunnelBody, line: Line) -> Self {
-        let operation = &again.request.operation;
+impl ResumableBody {
+    /// `body` carries `bytes`, which `range_request` can request again, over `session`.
+    pub(super) fn new(
+        context: TransferContext,
+        range_request: RangeRequest,
+        bytes: Range<u64>,
+        body: TunnelBody,
+        session: Session,
+    ) -> Self {
+        let operation = &range_request.request.operation;
         let name = match operation {
             Operation::Blob { digest, .. } => digest.to_string(),
             other => other.name().to_owned(),
         };
-        let coming = Coming { bytes: bytes.clone(), body, at: bytes.start, ends: true };
-        let ahead = VecDeque::from([Stretch::Coming(Box::new(coming))]);
-        Self { means, again, name, left: bytes, ahead, line, broke: None, stuck: None }
+        let stream = RangeStream { bytes: bytes.clone(), body, at: bytes.start, ends: true };
+        let parts = VecDeque::from([Part::Streaming(Box::new(stream))]);
+        Self { context, range_request, name, left: bytes, parts, session, last_fault: None, stall: None }
     }
 
     /// The next bytes, `None` at the end.
     ///
     /// # Errors
-    /// Where there is no hope any more.
+    /// If no other attempt can succeed, or none did in time.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
-            let bytes = match self.ahead.front_mut() {
+            let bytes = match self.parts.front_mut() {
                 None => return Ok(None),
-                Some(Stretch::Kept { chunks, .. }) => chunks.pop_front(),
-                Some(Stretch::Coming(coming)) => match coming.next().await {
+                Some(Part::Buffered { chunks, .. }) => chunks.pop_front(),
+                Some(Part::Streaming(stream)) => match stream.next().await {
                     Ok(bytes) => bytes,
-                    Err(Broken::Failed(fault)) => return Err(fault),
-                    Err(Broken::Lost(fault)) => {
-                        self.salvage(fault);
+                    Err(BodyError::Permanent(fault)) => return Err(fault),
+                    Err(BodyError::Transient(fault)) => {
+                        self.keep_buffered(fault);
                         continue;
                     }
                 },
-                Some(Stretch::Asked { bytes, asking }) => {
+                Some(Part::Requested { bytes, task }) => {
                     let bytes = bytes.clone();
-                    let next = match asking.await {
-                        Ok(Ok(coming)) => Stretch::Coming(coming),
-                        // Asked for again at leisure, which tells a passing reason from a final one.
-                        Ok(Err(_)) | Err(_) => Stretch::Hole(bytes),
+                    let next = match task.await {
+                        Ok(Ok(stream)) => Part::Streaming(stream),
+                        // `fetch_front` requests it again, and distinguishes transient from permanent errors.
+                        Ok(Err(_)) | Err(_) => Part::Missing(bytes),
                     };
-                    self.ahead[0] = next;
+                    self.parts[0] = next;
                     continue;
                 }
-                Some(Stretch::Hole(bytes)) => {
+                Some(Part::Missing(bytes)) => {
                     let bytes = bytes.clone();
-                    self.fill(bytes).await?;
+                    self.fetch_front(bytes).await?;
                     continue;
                 }
             };
             match bytes {
                 Some(bytes) => {
                     self.left.start += bytes.len() as u64;
-                    self.stuck = None;
+                    self.stall = None;
                     return Ok(Some(bytes));
                 }
-                None => drop(self.ahead.pop_front()),
+                None => drop(self.parts.pop_front()),
             }
         }
     }
 
-    /// Turns everything under way into what has arrived of it and the holes between.
-    fn salvage(&mut self, why: Fault) {
-        let mut pieces = Vec::new();
+    /// Turns the parts that are arriving into buffered and missing ones.
+    fn keep_buffered(&mut self, fault: Fault) {
+        let mut ranges = Vec::new();
         let mut at = self.left.start;
-        for stretch in std::mem::take(&mut self.ahead) {
-            match stretch {
-                Stretch::Kept { chunks, _place: place } => {
-                    let piece = Salvaged { at, chunks, place };
-                    at = end_of(&piece);
-                    pieces.push(piece);
+        for part in std::mem::take(&mut self.parts) {
+            match part {
+                Part::Buffered { chunks, _permit: permit } => {
+                    let range = BufferedRange { at, chunks, permit };
+                    at = end_of(&range);
+                    ranges.push(range);
                 }
-                Stretch::Coming(coming) => {
-                    at = coming.bytes.end;
-                    pieces.extend(coming.salvage());
+                Part::Streaming(stream) => {
+                    at = stream.bytes.end;
+                    ranges.extend(stream.into_buffered());
                 }
-                Stretch::Asked { bytes, asking } => {
+                Part::Requested { bytes, task } => {
                     at = bytes.end;
-                    if let Some(Ok(Ok(coming))) = asking.now_or_never() {
-                        pieces.extend(coming.salvage());
+                    if let Some(Ok(Ok(stream))) = task.now_or_never() {
+                        ranges.extend(stream.into_buffered());
                     }
                 }
-                Stretch::Hole(bytes) => at = bytes.end,
+                Part::Missing(bytes) => at = bytes.end,
             }
         }
-        if !self.again.has_parts() {
-            pieces.clear();
+        if !self.range_request.supports_ranges() {
+            ranges.clear();
         }
-        let kept: Vec<_> = pieces.iter().map(|piece| piece.at..end_of(piece)).collect();
-        let holes = missing(self.left.clone(), &kept);
-        self.ahead = arrange(pieces, &holes);
-        let missing: u64 = holes.iter().map(|hole| hole.end - hole.start).sum();
+        let buffered: Vec<_> = ranges.iter().map(|range| range.at..end_of(range)).collect();
+        let gaps = missing(self.left.clone(), &buffered);
+        self.parts = arrange(ranges, &gaps);
+        let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
         let (byte, end) = (self.left.start, self.left.end);
         tracing::info!(
-            content = self.name, byte, end, missing, holes = holes.len(), reason = %why,
-            patience_s = self.means.patience.get().as_secs(), "a transfer broke off; holding on"
+            content = self.name, byte, end, missing, gaps = gaps.len(), reason = %fault,
+            patience_s = self.context.stall_timeout.get().as_secs(), "a transfer was interrupted; waiting for the next session"
         );
-        self.means.counters.interruptions.increment();
-        self.broke = Some(why);
+        self.context.counters.interruptions.increment();
+        self.last_fault = Some(fault);
     }
 
-    /// Asks for the front, which is a hole, for as long as there is hope; and for other holes once
-    /// it comes, where there is room for that.
-    async fn fill(&mut self, bytes: Range<u64>) -> Result<(), Fault> {
-        let mut spent = self.line.connection().close_reason().is_some().then(|| self.line.clone());
+    /// Requests the first part, which is missing, until it arrives or the timeout passes. Then requests other
+    /// missing parts as permits allow.
+    async fn fetch_front(&mut self, bytes: Range<u64>) -> Result<(), Fault> {
+        let mut excluded = self.session.connection().close_reason().is_some().then(|| self.session.clone());
         let mut attempts = 0;
         loop {
-            let stuck = self.stuck();
-            let (since, why) = (stuck.wait.since(), stuck.why.clone());
-            let until = since + self.means.patience.get();
+            let stall = self.stall();
+            let (since, fault) = (stall.wait.since(), stall.fault.clone());
+            let until = since + self.context.stall_timeout.get();
             tokio::time::sleep_until(until.min(Instant::now() + pause(attempts)).into()).await;
             if Instant::now() >= until {
-                return Err(self.gave_up(&why));
+                return Err(self.stall_fault(&fault));
             }
-            self.line = self.means.tunnel.line(spent.as_ref(), Patience::ending(until)).await?;
-            let asked = tokio::time::timeout_at(until.into(), self.ask(&bytes)).await;
-            match asked.map_err(|_| self.gave_up(&why))? {
-                Ok(coming) => {
+            self.session = self.context.tunnel.session(excluded.as_ref(), Deadline::at(until)).await?;
+            let fetched = tokio::time::timeout_at(until.into(), self.fetch(&bytes)).await;
+            match fetched.map_err(|_| self.stall_fault(&fault))? {
+                Ok(stream) => {
                     let waited = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
                     tracing::info!(
                         content = self.name,
                         byte = bytes.start,
                         waited_ms = waited,
-                        "the transfer goes on"
+                        "the transfer continues"
                     );
-                    self.ahead[0] = Stretch::Coming(coming);
-                    self.ask_ahead();
+                    self.parts[0] = Part::Streaming(stream);
+                    self.request_missing();
                     return Ok(());
                 }
-                Err(AskError::Final(fault)) => return Err(fault),
-                Err(AskError::LineLost) => spent = Some(self.line.clone()),
-                Err(AskError::Passing(fault)) => {
-                    tracing::info!(content = self.name, reason = %fault, "asking again");
+                Err(FetchError::Permanent(fault)) => return Err(fault),
+                Err(FetchError::ConnectionLost) => excluded = Some(self.session.clone()),
+                Err(FetchError::Transient(fault)) => {
+                    tracing::info!(content = self.name, reason = %fault, "requesting again");
                     attempts += 1;
-                    self.stuck().why = fault;
+                    self.stall().fault = fault;
                 }
             }
         }
     }
 
-    async fn ask(&mut self, bytes: &Range<u64>) -> Result<Box<Coming>, AskError> {
-        let operation = &self.again.request.operation;
-        let place = match self.line.free_place(operation) {
-            Some(place) => Some(place),
+    async fn fetch(&mut self, bytes: &Range<u64>) -> Result<Box<RangeStream>, FetchError> {
+        let operation = &self.range_request.request.operation;
+        let permit = match self.session.try_permit(operation) {
+            Some(permit) => Some(permit),
             None => {
-                // Waiting with places in hand, one could wait for each other.
-                self.hand_back();
-                self.line.place(&self.again.request.operation).await
+                // Two transfers that hold permits and wait for more could block each other.
+                self.release_permits();
+                self.session.permit(&self.range_request.request.operation).await
             }
         };
-        let asked = self.means.ask(&self.line, place, &self.again, bytes).await;
-        asked.map(|continued| Coming::new(bytes.clone(), continued))
+        let fetched = self.context.fetch(&self.session, permit, &self.range_request, bytes).await;
+        fetched.map(|continuation| RangeStream::new(bytes.clone(), continuation))
     }
 
-    /// Begins to ask for the holes behind the front as far as there are places for requests.
-    fn ask_ahead(&mut self) {
-        for stretch in &mut self.ahead {
-            let Stretch::Hole(bytes) = stretch else { continue };
-            let Some(place) = self.line.free_place(&self.again.request.operation) else { break };
-            let (means, line, again) = (self.means.clone(), self.line.clone(), self.again.clone());
-            let wanted = bytes.clone();
-            let asking = async move {
-                let asked = means.ask(&line, Some(place), &again, &wanted).await;
-                asked.map(|continued| Coming::new(wanted, continued))
+    /// Requests the other missing parts as far as permits are free.
+    fn request_missing(&mut self) {
+        for part in &mut self.parts {
+            let Part::Missing(bytes) = part else { continue };
+            let Some(permit) = self.session.try_permit(&self.range_request.request.operation) else { break };
+            let (context, session, range_request) =
+                (self.context.clone(), self.session.clone(), self.range_request.clone());
+            let range = bytes.clone();
+            let task = async move {
+                let fetched = context.fetch(&session, Some(permit), &range_request, &range).await;
+                fetched.map(|continuation| RangeStream::new(range, continuation))
             };
-            let asking = AbortOnDropHandle::new(tokio::spawn(asking));
-            *stretch = Stretch::Asked { bytes: bytes.clone(), asking };
+            let task = AbortOnDropHandle::new(tokio::spawn(task));
+            *part = Part::Requested { bytes: bytes.clone(), task };
         }
     }
 
-    /// Gives up the requests behind the front. What they have brought so far is little, and simply
-    /// asked for again.
-    fn hand_back(&mut self) {
-        for stretch in &mut self.ahead {
-            let bytes = match stretch {
-                Stretch::Asked { bytes, .. } => bytes.clone(),
-                Stretch::Coming(coming) => coming.bytes.clone(),
-                Stretch::Kept { .. } | Stretch::Hole(_) => continue,
+    /// Drops the requests after the first part. They have received little, and it is requested again.
+    fn release_permits(&mut self) {
+        for part in &mut self.parts {
+            let bytes = match part {
+                Part::Requested { bytes, .. } => bytes.clone(),
+                Part::Streaming(stream) => stream.bytes.clone(),
+                Part::Buffered { .. } | Part::Missing(_) => continue,
             };
-            *stretch = Stretch::Hole(bytes);
+            *part = Part::Missing(bytes);
         }
     }
 
-    /// Since when it isn't getting on: now, if it was until now.
-    fn stuck(&mut self) -> &mut Stuck {
-        let Self { means, name, left, broke, stuck, .. } = self;
-        stuck.get_or_insert_with(|| {
-            let why = broke.clone().unwrap_or_else(ended_early);
-            let wait = means.waiting.begin(name, Some((left.start, left.end)), why.to_string());
-            Stuck { wait, why }
+    /// The current stall, which starts now if there is none.
+    fn stall(&mut self) -> &mut Stall {
+        let Self { context, name, left, last_fault, stall, .. } = self;
+        stall.get_or_insert_with(|| {
+            let fault = last_fault.clone().unwrap_or_else(ended_early);
+            let wait = context.wait_list.begin(name, Some((left.start, left.end)), fault.to_string());
+            Stall { wait, fault }
         })
     }
 
-    fn gave_up(&self, why: &Fault) -> Fault {
-        let detail = format!("no byte came for {} s: {}", self.means.patience.get().as_secs(), why.detail);
-        Fault::new(why.hop, FaultKind::TimedOut, detail)
+    fn stall_fault(&self, fault: &Fault) -> Fault {
+        let detail = format!(
+            "no byte received for {} s: {}",
+            self.context.stall_timeout.get().as_secs(),
+            fault.detail
+        );
+        Fault::new(fault.hop, FaultKind::TimedOut, detail)
     }
 }
 
-impl Coming {
-    fn new(bytes: Range<u64>, continued: Continued) -> Box<Self> {
-        let at = bytes.start - continued.skip;
-        let ends = continued.body.length() == Some(bytes.end - at);
-        Box::new(Self { bytes, body: continued.body, at, ends })
+impl RangeStream {
+    fn new(bytes: Range<u64>, continuation: Continuation) -> Box<Self> {
+        let at = bytes.start - continuation.skip;
+        let ends = continuation.body.length() == Some(bytes.end - at);
+        Box::new(Self { bytes, body: continuation.body, at, ends })
     }
 
-    /// The next of its bytes, `None` behind the last.
-    async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+    /// The next of its bytes, `None` after the last.
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {
             if self.bytes.is_empty() && !self.ends {
                 return Ok(None);
             }
             let mut chunk = match self.body.next().await {
                 Ok(Some(chunk)) => chunk,
-                // That it was everything shows by its length, too.
-                Ok(None) | Err(Broken::Lost(_)) if self.bytes.is_empty() => return Ok(None),
-                Ok(None) => return Err(Broken::Failed(ended_early())),
-                Err(broken) => return Err(broken),
+                // The length shows that this was everything.
+                Ok(None) | Err(BodyError::Transient(_)) if self.bytes.is_empty() => return Ok(None),
+                Ok(None) => return Err(BodyError::Permanent(ended_early())),
+                Err(error) => return Err(error),
             };
             let first = self.at;
             self.at += chunk.len() as u64;
@@ -293,67 +303,66 @@ impl Coming {
         }
     }
 
-    /// What has arrived of it.
-    fn salvage(self) -> Vec<Salvaged> {
+    /// The bytes of it that have arrived.
+    fn into_buffered(self) -> Vec<BufferedRange> {
         if self.at < self.bytes.start {
-            // Still on the way to where it gets interesting.
+            // The bytes before `bytes` are still arriving.
             return Vec::new();
         }
-        // Pieces count from the body's beginning.
+        // Positions count from the start of `body`.
         let Some(length) = self.body.length() else { return Vec::new() };
         let origin = if self.ends { self.bytes.end - length } else { 0 };
-        let mut pieces = self.body.salvage();
-        for piece in &mut pieces {
-            piece.at += origin;
-            let mut at = piece.at;
-            for chunk in &mut piece.chunks {
+        let mut ranges = self.body.into_buffered();
+        for range in &mut ranges {
+            range.at += origin;
+            let mut at = range.at;
+            for chunk in &mut range.chunks {
                 let length = chunk.len() as u64;
                 clip(chunk, at, &self.bytes);
                 at += length;
             }
-            piece.chunks.retain(|chunk| !chunk.is_empty());
+            range.chunks.retain(|chunk| !chunk.is_empty());
         }
-        pieces.retain(|piece| !piece.chunks.is_empty());
-        pieces
+        ranges.retain(|range| !range.chunks.is_empty());
+        ranges
     }
 }
 
-/// Cuts from `chunk`, whose first byte is at `at`, what isn't in `wanted`.
-fn clip(chunk: &mut Bytes, at: u64, wanted: &Range<u64>) {
+/// Removes from `chunk`, whose first byte is at `at`, what is not in `range`.
+fn clip(chunk: &mut Bytes, at: u64, range: &Range<u64>) {
     let end = at + chunk.len() as u64;
     let length = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(chunk.len());
-    let (before, behind) = (length(wanted.start.saturating_sub(at)), length(end.saturating_sub(wanted.end)));
+    let (before, behind) = (length(range.start.saturating_sub(at)), length(end.saturating_sub(range.end)));
     chunk.truncate(chunk.len() - behind);
     let _ = chunk.split_to(before.min(chunk.len()));
 }
 
-/// What is kept and the holes, in the order in which they are read. What lies within a hole is
-/// given up.
-fn arrange(pieces: Vec<Salvaged>, holes: &[Range<u64>]) -> VecDeque<Stretch> {
-    let mut ahead = VecDeque::new();
-    let mut holes = holes.iter().peekable();
+/// The buffered and missing ranges as parts, in order. A buffered range inside a missing one is dropped.
+fn arrange(ranges: Vec<BufferedRange>, missing: &[Range<u64>]) -> VecDeque<Part> {
+    let mut parts = VecDeque::new();
+    let mut missing = missing.iter().peekable();
     let mut reached = 0;
-    for piece in pieces {
-        while let Some(hole) = holes.next_if(|hole| hole.start <= piece.at) {
-            reached = hole.end;
-            ahead.push_back(Stretch::Hole(hole.clone()));
+    for range in ranges {
+        while let Some(gap) = missing.next_if(|gap| gap.start <= range.at) {
+            reached = gap.end;
+            parts.push_back(Part::Missing(gap.clone()));
         }
-        if piece.at >= reached {
-            ahead.push_back(Stretch::Kept { chunks: piece.chunks, _place: piece.place });
+        if range.at >= reached {
+            parts.push_back(Part::Buffered { chunks: range.chunks, _permit: range.permit });
         }
     }
-    ahead.extend(holes.map(|hole| Stretch::Hole(hole.clone())));
-    ahead
+    parts.extend(missing.map(|gap| Part::Missing(gap.clone())));
+    parts
 }
 
-fn end_of(piece: &Salvaged) -> u64 {
-    piece.at + piece.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>()
+fn end_of(range: &BufferedRange) -> u64 {
+    range.at + range.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>()
 }
 
 fn pause(attempts: u32) -> Duration {
     match attempts.checked_sub(1) {
         None => Duration::ZERO,
-        Some(doublings) => (FIRST_PAUSE * 2_u32.pow(doublings.min(10))).min(LONGEST_PAUSE),
+        Some(doublings) => (RETRY_PAUSE_MIN * 2_u32.pow(doublings.min(10))).min(RETRY_PAUSE_MAX),
     }
 }
 

@@ -1,87 +1,62 @@
-//! The one outbound connection to the server: dialled, kept, and dialled again for ever.
+//! The one connection to a server, which is replaced when it is lost.
 //!
-//! Everybody else sees a [`Line`] or the reason why there is none. Must never give up: only the
-//! user ends it.
+//! Other modules receive a [`Session`], or a fault that says why there is none. Must never stop reconnecting:
+//! only the user ends it.
 
 mod backoff;
-mod bulk;
-mod course;
+mod config;
+mod deadline;
 mod dial;
-mod keeper;
-mod silence;
+mod liveness;
+mod segment_budget;
+mod server_selector;
+mod session;
 mod socket;
+mod status;
+mod supervisor;
 
-pub use bulk::{Bulk, OpenSegment, Share};
-pub use dial::Line;
+pub use config::{Congestion, TunnelConfig};
+pub use deadline::Deadline;
+pub use segment_budget::{BodyShare, SegmentBudget, SegmentPermit};
+pub use session::Session;
+pub use status::TunnelStatus;
 
 use crate::counters::TunnelCounters;
-use crate::settings::TunnelSettings;
-use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::text::CleanText;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How the tunnel is.
-#[derive(Debug, Clone)]
-pub enum Status {
-    /// It has never been up since the start.
-    Connecting {
-        /// What came of the last attempt, once there was one.
-        why: Option<CleanText>,
-    },
-    /// It is up; requests may be sent.
-    Up {
-        /// The connection.
-        line: Line,
-        /// When it came up.
-        since: SystemTime,
-    },
-    /// It was up and will be again.
-    Down {
-        /// When it went.
-        since: SystemTime,
-        /// What happened.
-        why: CleanText,
-    },
-    /// The server doesn't want us; only its operator can change that.
-    Refused {
-        /// In the server's words.
-        why: &'static str,
-    },
-}
-
-/// How long anybody waits for the first attempt of all.
-const FIRST_VERDICT: Duration = Duration::from_secs(2);
+/// How long a request waits for the first connection attempt.
+const FIRST_ATTEMPT_WAIT: Duration = Duration::from_secs(2);
 
 /// A handle on the tunnel.
 #[derive(Debug, Clone)]
 pub struct Tunnel {
-    status: watch::Receiver<Status>,
-    settings: watch::Sender<TunnelSettings>,
+    status: watch::Receiver<TunnelStatus>,
+    config: watch::Sender<TunnelConfig>,
     counters: TunnelCounters,
     stop: CancellationToken,
 }
 
 impl Tunnel {
-    /// Begins to connect, in the background, to the first of the servers that answers.
+    /// Starts to connect in the background, to the first server that responds.
     #[must_use]
-    pub fn start(settings: TunnelSettings) -> Self {
-        let (sender, status) = watch::channel(Status::Connecting { why: None });
+    pub fn start(config: TunnelConfig) -> Self {
+        let (sender, status) = watch::channel(TunnelStatus::Connecting { reason: None });
         let stop = CancellationToken::new();
-        let (settings, wanted) = watch::channel(settings);
+        let (config, receiver) = watch::channel(config);
         let counters = TunnelCounters::default();
-        tokio::spawn(keeper::keep(wanted, sender, counters.clone(), stop.clone()));
-        Self { status, settings, counters, stop }
+        tokio::spawn(supervisor::supervise(receiver, sender, counters.clone(), stop.clone()));
+        Self { status, config, counters, stop }
     }
 
-    /// Goes by these settings from now on: where they differ, the connection is ended and another one
-    /// is dialled, on which transfers go on. `false` where nothing differs.
-    pub(crate) fn set(&self, settings: TunnelSettings) -> bool {
-        self.settings.send_if_modified(|current| {
-            let differs = *current != settings;
-            *current = settings;
+    /// Applies a new configuration. If it differs, the connection is closed and a new one is dialed, on which
+    /// transfers continue. Returns whether it differs.
+    pub(crate) fn set(&self, config: TunnelConfig) -> bool {
+        self.config.send_if_modified(|current| {
+            let differs = *current != config;
+            *current = config;
             differs
         })
     }
@@ -91,92 +66,45 @@ impl Tunnel {
         &self.counters
     }
 
-    /// How it is at the moment.
+    /// The current state.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> TunnelStatus {
         self.status.borrow().clone()
     }
 
-    /// A connection, other than `spent` where one is given, waiting for it as long as there is
-    /// hope: not where the tunnel was never up or the server refuses us.
+    /// A connection other than `excluded`. Waits for it until `deadline`, but not if the tunnel was never up or
+    /// the server refuses this client.
     ///
     /// # Errors
-    /// A fault of the tunnel that says since when it is down, and why.
-    pub async fn line(&self, spent: Option<&Line>, patience: Patience) -> Result<Line, Fault> {
+    /// A fault of the tunnel, with how long it is down, and why.
+    pub async fn session(&self, excluded: Option<&Session>, deadline: Deadline) -> Result<Session, Fault> {
         let mut status = self.status.clone();
-        // At the very start the first attempt is still under way, and worth waiting for.
-        let verdict = status.wait_for(|status| !matches!(status, Status::Connecting { why: None }));
-        let _ = tokio::time::timeout(FIRST_VERDICT, verdict).await;
-        let usable = |status: &Status| match status {
-            Status::Up { line, .. } if !spent.is_some_and(|spent| spent.is(line)) => Some(Ok(line.clone())),
-            Status::Up { .. } | Status::Down { .. } => None,
-            Status::Connecting { .. } if patience.at_first => None,
-            Status::Connecting { .. } | Status::Refused { .. } => Some(Err(fault(status))),
+        // Just after the start the first attempt is still running, and is worth a short wait.
+        let first_attempt =
+            status.wait_for(|status| !matches!(status, TunnelStatus::Connecting { reason: None }));
+        let _ = tokio::time::timeout(FIRST_ATTEMPT_WAIT, first_attempt).await;
+        let usable = |status: &TunnelStatus| match status {
+            TunnelStatus::Up { session, .. } if !excluded.is_some_and(|excluded| excluded.is(session)) => {
+                Some(Ok(session.clone()))
+            }
+            TunnelStatus::Up { .. } | TunnelStatus::Down { .. } => None,
+            TunnelStatus::Connecting { .. } if deadline.includes_first_connect() => None,
+            TunnelStatus::Connecting { .. } | TunnelStatus::Refused { .. } => Some(Err(status.to_fault())),
         };
         let waited = status.wait_for(|status| usable(status).is_some());
-        match tokio::time::timeout_at(patience.until.into(), waited).await {
-            Ok(Ok(status)) => usable(&status).unwrap_or_else(|| Err(fault(&status))),
-            // The keeper is gone: the client is ending.
+        match tokio::time::timeout_at(deadline.instant().into(), waited).await {
+            Ok(Ok(status)) => usable(&status).unwrap_or_else(|| Err(status.to_fault())),
+            // The supervisor has ended, so the client is shutting down.
             Ok(Err(_)) => Err(Fault::new(Hop::Tunnel, FaultKind::Down, "the client is shutting down")),
-            Err(_) => Err(fault(&self.status.borrow())),
+            Err(_) => Err(self.status.borrow().to_fault()),
         }
     }
 
-    /// Hangs up, and waits for the goodbye to leave.
+    /// Closes the connection, and waits until the close frame is sent.
     pub async fn close(&self) {
         self.stop.cancel();
         let mut status = self.status.clone();
-        // Ends when the keeper drops its sender, having closed its endpoint.
+        // Ends when the supervisor drops its sender, after it closed the endpoint.
         while status.changed().await.is_ok() {}
     }
-}
-
-/// How long somebody is ready to wait for a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    until: Instant,
-    at_first: bool,
-}
-
-impl Patience {
-    /// For what has another way out, like an engine: an error at once where there never was a
-    /// tunnel, since then something is wrong that waiting doesn't mend.
-    #[must_use]
-    pub fn of(duration: Duration) -> Self {
-        Self { until: Instant::now() + duration, at_first: false }
-    }
-
-    /// For a command that starts the tunnel itself: waits for the first connection as well.
-    #[must_use]
-    pub fn from_the_start(duration: Duration) -> Self {
-        Self { at_first: true, ..Self::of(duration) }
-    }
-
-    /// For what was under way already.
-    #[must_use]
-    pub const fn ending(until: Instant) -> Self {
-        Self { until, at_first: false }
-    }
-
-    /// When it ends.
-    #[must_use]
-    pub const fn until(&self) -> Instant {
-        self.until
-    }
-}
-
-/// What a user is told while there is no tunnel.
-#[must_use]
-pub fn fault(status: &Status) -> Fault {
-    let (kind, detail) = match status {
-        Status::Connecting { why: None } => (FaultKind::Down, "not connected yet".to_owned()),
-        Status::Connecting { why: Some(why) } => (FaultKind::Down, format!("could not connect yet: {why}")),
-        Status::Up { .. } => (FaultKind::Down, CloseCode::Draining.reason().to_owned()),
-        Status::Down { since, why } => {
-            let seconds = since.elapsed().unwrap_or_default().as_secs();
-            (FaultKind::Down, format!("down for {seconds} s, reconnecting: {why}"))
-        }
-        Status::Refused { why } => (FaultKind::Refused, format!("the server refuses this client: {why}")),
-    };
-    Fault::new(Hop::Tunnel, kind, detail)
 }

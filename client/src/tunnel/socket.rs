@@ -1,12 +1,12 @@
 //! The UDP socket under one attempt.
 
-use docxy_protocol::udp_buffers::{ASKED, advice};
+use docxy_protocol::udp_buffers::{BUFFER_SIZE, advice};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Once;
 
-/// A socket on a port that the system picks: another one at each attempt, which is what gets past
-/// a filter that has blocked the last one.
+/// A socket on a port that the system picks: another one at each attempt, in case a filter blocks the last
+/// one.
 pub(super) fn open(towards: SocketAddr) -> std::io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(towards), Type::DGRAM, Some(Protocol::UDP))?;
     enlarge_buffers(&socket)?;
@@ -18,15 +18,15 @@ pub(super) fn open(towards: SocketAddr) -> std::io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Asks for [`ASKED`], and says once what to do where the kernel grants much less.
+/// Requests [`BUFFER_SIZE`] bytes, and logs once what to do if the kernel grants much less.
 fn enlarge_buffers(socket: &Socket) -> std::io::Result<()> {
-    static TOLD: Once = Once::new();
-    socket.set_recv_buffer_size(ASKED)?;
-    socket.set_send_buffer_size(ASKED)?;
+    static LOGGED: Once = Once::new();
+    socket.set_recv_buffer_size(BUFFER_SIZE)?;
+    socket.set_send_buffer_size(BUFFER_SIZE)?;
     let (receive, send) = (socket.recv_buffer_size()?, socket.send_buffer_size()?);
-    tracing::debug!(receive, send, asked = ASKED, "socket buffers granted");
+    tracing::debug!(receive, send, asked = BUFFER_SIZE, "socket buffers granted");
     if let Some(advice) = advice(receive, send) {
-        TOLD.call_once(|| tracing::warn!("{advice}"));
+        LOGGED.call_once(|| tracing::warn!("{advice}"));
     }
     Ok(())
 }

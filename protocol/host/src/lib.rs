@@ -1,7 +1,7 @@
-//! What both programs need of the machine that they run on: a log that may fail, the signals that
-//! they answer, and a terminal that may be gone.
+//! What both programs need from the machine: a log whose output may fail, signals, and a terminal that may
+//! be closed.
 //!
-//! Must never end or block a program because of what somebody else did to its stderr.
+//! Must never end or block a program because its stderr is broken or not read.
 
 pub mod log_rate_limit;
 pub mod logging;

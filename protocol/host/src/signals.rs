@@ -1,28 +1,32 @@
-//! The signals that a running program answers without ending. What a signal means is the program's
-//! to decide.
+//! The signals that a program handles without ending. The program decides what they do.
 //!
-//! Must be listened to before anything that takes time: until then the system's defaults hold, and
-//! those kill.
+//! [`Signals::listen`] must be called before anything that takes time: until then, these signals end the
+//! process.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals of one program. None of them ends it from now on, listened to or not.
+/// `SIGXFSZ` on Linux: a write has reached a file-size limit (`ulimit -f`, systemd's `LimitFSIZE=`). The write
+/// then returns an error, as on a full disk; without a handler the signal would end the process.
+const FILE_SIZE_LIMIT: SignalKind = SignalKind::from_raw(25);
+
+/// The handled signals. They no longer end the process, even if the program does not wait for them.
 #[derive(Debug)]
 pub struct Signals {
-    /// `SIGHUP`: read the settings again. A terminal that goes away sends it as well.
+    /// `SIGHUP`: reload the settings. A terminal that is closed also sends it.
     pub reload: Signal,
-    /// `SIGUSR1`: write to the log what is under way.
+    /// `SIGUSR1`: log the current activity.
     pub report: Signal,
 }
 
 impl Signals {
-    /// Begins to listen. `SIGUSR2` is ignored from now on. Needs a running runtime.
+    /// Installs the handlers; `SIGUSR2` and `SIGXFSZ` do nothing. Needs a Tokio runtime.
     ///
     /// # Errors
-    /// Where the system does not let us handle the signals.
+    /// If the system does not allow handlers.
     pub fn listen() -> std::io::Result<Self> {
-        // The handler stays for the life of the process, also when nobody listens any more.
+        // The handler stays until the process ends, even without a listener.
         drop(signal(SignalKind::user_defined2())?);
+        drop(signal(FILE_SIZE_LIMIT)?);
         Ok(Self { reload: signal(SignalKind::hangup())?, report: signal(SignalKind::user_defined1())? })
     }
 }

@@ -1,7 +1,7 @@
-//! Text for a person that is not a log line: the last words of a program, a link that is shown once.
+//! Text for the user that is not a log line: the final error of a program, a link that is printed once.
 //!
-//! Must never wait for the reader without a limit: a pipe whose reader has stopped reading, or a
-//! terminal that was paused, takes nothing and reports no error.
+//! Must never wait for the reader without a timeout: a write to a paused terminal, or to a pipe that is not
+//! read, blocks without an error.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -10,10 +10,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// How long a message may take to be written. Whoever reads at all takes it within milliseconds.
-const WITHIN: Duration = Duration::from_secs(1);
+/// Time to write a message. A reader that reads takes milliseconds.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where to write.
+/// The output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// The standard output.
@@ -23,15 +23,15 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Writes a text, for at most a second.
+    /// Writes a text; gives up after a second.
     ///
     /// # Errors
-    /// Where it was not written in time, or could not be. Some of it may have been.
+    /// If writing fails or times out. A part of the text may have been written.
     pub fn write(self, text: &str) -> io::Result<()> {
         write(self.duplicate()?, text.to_owned())
     }
 
-    /// A descriptor of our own. The standard library's handles have a lock, which a write that blocks
+    /// A duplicate of the descriptor. The standard library's handles have a lock, which a blocked write
     /// would hold until the process ends.
     pub(crate) fn duplicate(self) -> io::Result<File> {
         let descriptor = match self {
@@ -44,12 +44,12 @@ impl Stream {
 
 fn write(mut file: File, text: String) -> io::Result<()> {
     let (sender, written) = mpsc::channel();
-    // Not joined: one that blocks ends with the process.
+    // Not joined: a blocked thread ends with the process.
     thread::Builder::new().name("docxy-terminal".into()).spawn(move || {
-        // Nobody listens any more after the time-out.
+        // After the timeout, the receiver is gone.
         let _ = sender.send(file.write_all(text.as_bytes()));
     })?;
-    written.recv_timeout(WITHIN).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    written.recv_timeout(WRITE_TIMEOUT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 #[cfg(test)]
@@ -58,7 +58,7 @@ mod tests {
     use std::io::Read as _;
 
     #[test]
-    fn a_reader_gets_the_text_and_one_that_does_not_read_is_not_waited_for() {
+    fn a_write_to_a_pipe_that_is_not_read_times_out() {
         let (mut reader, writer) = io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
         write(file.try_clone().unwrap(), "hello\n".into()).unwrap();

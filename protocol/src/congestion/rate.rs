@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A rate in whole bits per second, between [`Rate::LEAST`] and [`Rate::MOST`].
+/// A rate in whole bits per second, between [`Rate::MIN`] and [`Rate::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Rate(u64);
@@ -18,8 +18,8 @@ pub enum RateError {
     /// Not a number with a unit.
     #[error("{0:?} is no rate: write it as \"95 Mbit/s\" (kbit/s, Mbit/s or Gbit/s)")]
     Form(String),
-    /// Below [`Rate::LEAST`] or above [`Rate::MOST`].
-    #[error("a rate has to be between {} and {}", Rate::LEAST, Rate::MOST)]
+    /// Below [`Rate::MIN`] or above [`Rate::MAX`].
+    #[error("a rate has to be between {} and {}", Rate::MIN, Rate::MAX)]
     Bounds,
 }
 
@@ -27,10 +27,10 @@ const UNITS: [(&str, u64); 3] = [("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000
 
 impl Rate {
     /// The lowest valid rate: two full packets per second.
-    pub const LEAST: Self = Self(24_000);
+    pub const MIN: Self = Self(24_000);
 
     /// The highest valid rate: more than one QUIC connection can carry.
-    pub const MOST: Self = Self(100_000_000_000);
+    pub const MAX: Self = Self(100_000_000_000);
 
     /// A rate of `bits` bits per second.
     ///
@@ -38,14 +38,14 @@ impl Rate {
     /// Where it is out of bounds.
     pub fn from_bits_per_second(bits: u64) -> Result<Self, RateError> {
         let rate = Self(bits);
-        if (Self::LEAST..=Self::MOST).contains(&rate) { Ok(rate) } else { Err(RateError::Bounds) }
+        if (Self::MIN..=Self::MAX).contains(&rate) { Ok(rate) } else { Err(RateError::Bounds) }
     }
 
     /// A measured rate, clamped to the valid range.
     #[must_use]
     pub fn measured(bytes_per_second: f64) -> Self {
         // The cast saturates, and turns NaN into 0.
-        Self((bytes_per_second * 8.0) as u64).clamp(Self::LEAST, Self::MOST)
+        Self((bytes_per_second * 8.0) as u64).clamp(Self::MIN, Self::MAX)
     }
 
     /// In bits per second.

@@ -1,22 +1,22 @@
-//! `docxy-server check`: what this machine can reach, hop by hop, and what is left of the quota.
+//! `docxy-server check`: tries the registries hop by hop, and prints the remaining quota.
 
 use super::{CommandError, print};
 use crate::settings::{Flags, Settings};
 use crate::store::Store;
 use crate::upstream::{Finding, Upstream};
 use docxy_host::logging::{self, Filter};
-use docxy_protocol::image::Image;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Registry;
 use docxy_protocol::text::clean;
 
-/// Tried where no image of Docker Hub was named: it is small, and has always been there.
+/// The default image for Docker Hub: it is small, and has existed for years.
 const HELLO_WORLD: &str = "hello-world";
 
-pub(super) fn check(images: &[Image], flags: &Flags) -> Result<(), CommandError> {
-    // What clients are not told of a failure, its operator is: an address, for one.
+pub(super) fn check(images: &[ImageName], flags: &Flags) -> Result<(), CommandError> {
+    // The log shows what clients don't receive, such as an address, so the operator gets it too.
     let _logging = logging::start(&Filter::level(tracing::Level::WARN));
     let settings = Settings::load(flags)?;
-    // A running server may be another user's: what it has paid for is used, and nothing is added.
+    // The files may be another user's running server's, so they are read and never changed.
     let store = Store::read_only(settings.state.join("manifests"));
     let upstream = Upstream::new(&settings, &store).map_err(crate::listener::ServeError::from)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
@@ -29,8 +29,8 @@ pub(super) fn check(images: &[Image], flags: &Flags) -> Result<(), CommandError>
     if failed == 0 { Ok(()) } else { Err(CommandError::Check(failed)) }
 }
 
-/// Those of the settings, and those that were named.
-fn registries(settings: &Settings, images: &[Image]) -> Vec<Registry> {
+/// The registries of the settings and of the images.
+fn registries(settings: &Settings, images: &[ImageName]) -> Vec<Registry> {
     let mut names: Vec<Registry> = settings.registries.iter().map(|entry| entry.name.clone()).collect();
     for image in images {
         if !names.contains(&image.registry) {
@@ -40,17 +40,17 @@ fn registries(settings: &Settings, images: &[Image]) -> Vec<Registry> {
     names
 }
 
-async fn findings(upstream: &Upstream, name: &Registry, images: &[Image]) -> Vec<Finding> {
-    let mut wanted: Vec<Image> = images.iter().filter(|image| image.registry == *name).cloned().collect();
-    if wanted.is_empty() && name.is_docker_hub() {
-        wanted.extend(HELLO_WORLD.parse::<Image>());
+async fn findings(upstream: &Upstream, name: &Registry, images: &[ImageName]) -> Vec<Finding> {
+    let mut tried: Vec<ImageName> = images.iter().filter(|image| image.registry == *name).cloned().collect();
+    if tried.is_empty() && name.is_docker_hub() {
+        tried.extend(HELLO_WORLD.parse::<ImageName>());
     }
     let mut findings = Vec::new();
-    for image in &wanted {
+    for image in &tried {
         findings.extend(upstream.check(image).await);
     }
-    if wanted.is_empty() {
-        findings = upstream.check_doorstep(name).await;
+    if tried.is_empty() {
+        findings = upstream.check_login(name).await;
         let remark = format!("not tried: name an image, as in docxy-server check {name}/OWNER/IMAGE");
         if findings.iter().all(|finding| finding.outcome.is_ok()) {
             findings.push(Finding { what: "CDN", outcome: Ok(clean(remark)) });

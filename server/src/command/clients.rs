@@ -1,4 +1,4 @@
-//! `docxy-server clients`: who there is and what they used, for people or for programs.
+//! `docxy-server clients`: lists the clients and their usage, for people or for programs.
 
 use super::{CommandError, print, remark};
 use crate::settings::{Basics, Flags};
@@ -17,7 +17,7 @@ pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
         return print(&format!("{text}\n"));
     }
     if rows.is_empty() {
-        // Named, since another user's state is elsewhere.
+        // The directory is named, because another user's state is elsewhere.
         remark(&format!(
             "no client was invited yet in {}; docxy-server invite NAME adds one",
             basics.state.display()
@@ -27,7 +27,7 @@ pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
     print(&table(&rows))
 }
 
-/// One client. The field names are the JSON's.
+/// One client. The field names are those of the JSON output.
 #[derive(Debug, Serialize)]
 struct Row {
     name: ClientName,
@@ -67,7 +67,7 @@ fn table(rows: &[Row]) -> String {
             let width = width.unwrap_or_default();
             text += &match column {
                 0 => format!("{cell:width$}"),
-                // Sizes are compared by their ends.
+                // Sizes are aligned to the right.
                 3 | 4 => format!("  {cell:>width$}"),
                 5 => format!("  {cell}"),
                 _ => format!("  {cell:width$}"),
@@ -89,12 +89,12 @@ fn cells(row: &Row) -> [String; 6] {
     ]
 }
 
-/// Bytes as people read them, in powers of 1024.
+/// A size in powers of 1024, for people.
 fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].into_iter();
     let mut unit = None;
-    // From here on it would be rounded up to 1024.0.
+    // A larger value would be rounded up to 1024.0.
     while value >= 1023.95 {
         let Some(next) = units.next() else { break };
         unit = Some(next);

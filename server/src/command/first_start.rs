@@ -1,7 +1,7 @@
-//! What the very first `run` does beside serving: a client, so that there is a link to paste.
+//! The first `run` invites a client, so that the operator has a link.
 //!
-//! Shows the link on a terminal or in a file of the owner's, never in the log. A terminal that takes
-//! nothing must not keep the server from serving.
+//! Must never write the link to the log: it goes to a terminal, or to a private file. A terminal that blocks
+//! must never keep the server from serving.
 
 use super::CommandError;
 use super::invite::new_client;
@@ -11,14 +11,14 @@ use crate::state::{State, file};
 use docxy_protocol::link::ClientName;
 use std::io;
 
-/// The first client's name, and with `.link` behind it the file for its link.
-const NAME: &str = "default";
+/// The first client's name. The file for its link is `NAME.link`.
+const FIRST_CLIENT_NAME: &str = "default";
 
-/// Shows a text on a terminal, or fails within a second or so.
+/// Shows a text on a terminal, or fails within about a second.
 type Show<'a> = &'a dyn Fn(&str) -> io::Result<()>;
 
-/// Invites the first client, if nobody was ever invited and the server's address is known.
-/// `terminal` is where a person reads, if one does.
+/// Invites the first client, if no client was ever invited and the public address is known. `terminal` is
+/// the terminal that a person reads, if there is one.
 pub(super) fn first_start(
     settings: &Settings,
     state: &State,
@@ -31,28 +31,30 @@ pub(super) fn first_start(
         Ok(address) => address,
         Err(error) => {
             tracing::warn!(
-                "nobody can connect yet, since it is not known which address clients are to dial: \
+                "no client can connect yet, because the public address is not known: \
                  run `docxy-server invite NAME --public HOST:PORT`"
             );
             tracing::debug!("no address for links: {error}");
             return Ok(());
         }
     };
-    let name: ClientName = NAME.parse().expect("the name is one");
+    let name: ClientName = FIRST_CLIENT_NAME.parse().expect("the name is one");
     let link = new_client(state, &name, address)?.expose();
     let shown = terminal.is_some_and(|show| {
         let shown = show(&format!(
             "\nThe link of the first client, \"{name}\". It is a secret and is shown only now.\n\
-             On the machine that is to pull, run `docxy-client join` and paste it:\n\n{link}\n\n"
+             On the machine that pulls, run `docxy-client join` and paste it:\n\n{link}\n\n"
         ));
-        shown.inspect_err(|error| tracing::warn!(%error, "the terminal does not take the first link")).is_ok()
+        shown
+            .inspect_err(|error| tracing::warn!(%error, "the terminal does not accept the first link"))
+            .is_ok()
     });
     if !shown {
-        let path = state.path(&format!("{NAME}.link"));
+        let path = state.path(&format!("{FIRST_CLIENT_NAME}.link"));
         file::write(&path, format!("{link}\n").as_bytes())?;
         tracing::info!(
             "the link of the first client, \"{name}\", is in {}: it is a secret, for \
-             `docxy-client join` on the machine that is to pull",
+             `docxy-client join` on the machine that pulls",
             path.display()
         );
     }
@@ -67,7 +69,7 @@ mod tests {
     use std::cell::RefCell;
     use std::os::unix::fs::PermissionsExt as _;
 
-    /// Starts a server for the first time and gives what the terminal shows.
+    /// Starts a server for the first time. Returns the text on the terminal.
     fn start(dir: &tempfile::TempDir, listen: &str, has_terminal: bool) -> (State, String) {
         let screen = RefCell::new(String::new());
         let show = |text: &str| {
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_that_takes_nothing_leaves_the_first_link_in_the_file() {
+    fn with_a_blocked_terminal_the_first_link_is_in_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let gone = |_: &str| Err(io::Error::from_raw_os_error(5));
         let state = start_with(&dir, "[::]:61443", Some(&gone));
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_port_for_the_link_nobody_is_invited() {
+    fn without_a_port_for_the_link_no_client_is_invited() {
         let dir = tempfile::tempdir().unwrap();
         let (state, screen) = start(&dir, "[::]:0", true);
         assert_eq!(screen, "");

@@ -1,7 +1,6 @@
-//! `docxy-server invite`: a client and its link.
+//! `docxy-server invite`: adds a client and prints its link.
 //!
-//! The link must be complete before the client is written down: a name without a link would be
-//! taken for nothing.
+//! Must never store a client before its link is complete: the name would be taken, without a link.
 
 use super::{CommandError, print};
 use crate::address;
@@ -18,7 +17,7 @@ pub(super) fn invite(name: &ClientName, flags: &Flags) -> Result<(), CommandErro
     print(&format!("{}\n", link.expose()))
 }
 
-/// Adds a client that is to dial this address.
+/// Adds a client. Its link names this address.
 pub(super) fn new_client(
     state: &State,
     name: &ClientName,

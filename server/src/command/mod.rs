@@ -1,6 +1,6 @@
-//! The command line: what may be typed, and which code it leads to.
+//! The command line: its arguments, and the command that each calls.
 //!
-//! Commands print results on stdout and everything else on stderr.
+//! Must never print anything but results on stdout: all else goes to stderr.
 
 mod check;
 mod clients;
@@ -16,7 +16,7 @@ use crate::state::{ClientsError, StateError};
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
 use docxy_protocol::congestion::Rate;
-use docxy_protocol::image::Image;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::link::ClientName;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -58,7 +58,7 @@ pub enum CommandError {
 )]
 pub struct Arguments {
     #[command(flatten)]
-    place: Place,
+    common: CommonArguments,
     #[command(subcommand)]
     command: Command,
 }
@@ -73,19 +73,19 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Place {
+struct CommonArguments {
     /// The config file, TOML [default: /etc/docxy/server.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE", env = "DOCXY_CONFIG")]
     config: Option<PathBuf>,
-    /// Where the server keeps its key and its clients [default: $STATE_DIRECTORY, or
+    /// The directory for the server's key and clients [default: $STATE_DIRECTORY, or
     /// /var/lib/docxy-server as root, or ~/.local/state/docxy-server]
     #[arg(long, global = true, value_name = "DIR", env = "DOCXY_STATE")]
     state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-struct Reach {
-    /// Address and UDP port that the server listens on, several times if need be
+struct AddressArguments {
+    /// Address and UDP port to listen on; may be repeated
     /// [default: [::]:61443]
     #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
     listen: Vec<SocketAddr>,
@@ -97,27 +97,27 @@ struct Reach {
 
 /// Serve the clients, until SIGTERM or SIGINT.
 ///
-/// The first start makes the server's key and, if the public address is known, a client named
-/// `default`, whose link it shows on a terminal, or else writes to STATE/default.link. The first
-/// signal lets running transfers finish, the second one ends them. Clients that are invited or
-/// revoked meanwhile count at once.
+/// The first start creates the server's key and, if the public address is known, a client named
+/// `default`. Its link is shown on a terminal, or else written to STATE/default.link. The first
+/// signal lets running transfers finish, and the second one ends them. `invite` and `revoke` take
+/// effect while the server runs.
 ///
 /// SIGHUP reads the config file again, with the passwords and CA files that it names, and applies
-/// registries, resolve, stale, fixed_rate_limit (to new connections) and log; what is under way goes
-/// on as it began. A file that is wrong changes nothing. listen and state take a restart. SIGUSR1
-/// writes what is under way to the log, and to the status file; SIGUSR2 is ignored. A log that cannot be written is dropped and
-/// counted, and ends nothing.
+/// registries, resolve, stale, fixed_rate_limit (to new connections) and log. Running transfers keep
+/// their settings. A wrong file changes nothing. listen and state need a restart. SIGUSR1 logs how
+/// many connections and transfers are in progress, and writes the status file; SIGUSR2 is ignored. Log
+/// lines that cannot be written are dropped and counted, and the server goes on.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server run --public vpn.example.org\n\n\
     Clients reach it by UDP: open port 61443 in the firewall.")]
 struct RunArguments {
     #[command(flatten)]
-    reach: Reach,
-    /// The highest rate that a client may state, for each of its connections. What is above counts
-    /// as this; clients that state none are not bound by it [default: 1 Gbit/s]
+    addresses: AddressArguments,
+    /// The highest fixed rate that a client may set, for each of its connections. A higher one is
+    /// lowered to it. Clients without a fixed rate are not limited [default: 1 Gbit/s]
     #[arg(long, value_name = "RATE", env = "DOCXY_FIXED_RATE_LIMIT")]
     fixed_rate_limit: Option<Rate>,
-    /// A file to write once the server listens: the addresses, one a line
+    /// A file to write once the server listens: its addresses, one a line
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     ready_file: Option<PathBuf>,
     /// A file to write at each SIGUSR1: what is under way, and what happened since the start, as JSON
@@ -129,37 +129,37 @@ struct RunArguments {
     log: Option<Filter>,
 }
 
-/// Say whether this machine can reach the registries, and how much quota is left.
+/// Check whether this machine can reach the registries, and how much quota is left.
 ///
-/// Tries each registry of the config, its token service and, by an image, its CDN, just as a pull
-/// would. Of Docker Hub that image is hello-world unless another one is named; looking costs no
-/// quota, but an image that the server hasn't met yet costs up to two pulls. Exits with 1 if
-/// anything failed.
+/// Tries each registry of the config, its token service and, with an image, its CDN, as a pull does.
+/// The image for Docker Hub is hello-world, unless another one is named. An image that the server has
+/// not stored yet costs up to two pulls of the quota, another image none. Exits with 1 if anything
+/// failed.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server check\n  docxy-server check alpine ghcr.io/owner/image:1.2")]
 struct CheckArguments {
-    /// Images to try, of registries that this server serves
+    /// Images to try, from registries that this server serves
     #[arg(value_name = "IMAGE")]
-    images: Vec<Image>,
+    images: Vec<ImageName>,
 }
 
 /// Add a client and print its link.
 ///
-/// The link goes to stdout, and nothing else does. It is a secret, and it cannot be shown again:
-/// the server keeps only a hash. A running server knows the client at once.
+/// Only the link goes to stdout. It is a secret, and cannot be shown again: the server stores only
+/// a hash. A running server accepts the client at once.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server invite laptop --public vpn.example.org\n\n\
     On the client: docxy-client join, and paste the link.")]
 struct InviteArguments {
-    /// A name to know the client by: 1 to 64 of A-Z a-z 0-9 . _ -
+    /// The client's name: 1 to 64 of A-Z a-z 0-9 . _ -
     name: ClientName,
     #[command(flatten)]
-    reach: Reach,
+    addresses: AddressArguments,
 }
 
 /// List the clients: since when, last seen, and the bytes that they used.
 ///
-/// Times are UTC. The running server writes down what clients use every 30 seconds.
+/// Times are UTC. The running server writes the usage every 30 seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server clients\n  docxy-server clients --json")]
 struct ClientsArguments {
@@ -170,7 +170,7 @@ struct ClientsArguments {
 
 /// End a client's access, its open connections included.
 ///
-/// The name can be invited anew, and then gets another link.
+/// The name can be invited again, and then gets another link.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server revoke laptop")]
 struct RevokeArguments {
@@ -179,42 +179,44 @@ struct RevokeArguments {
 }
 
 impl Arguments {
-    /// Does what the arguments ask for.
+    /// Runs the command.
     ///
     /// # Errors
-    /// Where it couldn't be done; the caller tells the operator.
+    /// If the command fails. The caller prints the error.
     pub fn execute(self) -> Result<(), CommandError> {
-        let Place { config, state } = self.place;
+        let CommonArguments { config, state } = self.common;
         let flags = Flags { config, state, ..Flags::default() };
         match self.command {
-            Command::Run(RunArguments { reach, fixed_rate_limit, ready_file, status_file, log }) => {
+            Command::Run(RunArguments { addresses, fixed_rate_limit, ready_file, status_file, log }) => {
                 let flags = Flags { fixed_rate_limit, log, ..flags };
-                run::run(&reach.add_to(flags), ready_file, status_file)
+                run::run(&addresses.add_to(flags), ready_file, status_file)
             }
             Command::Check(CheckArguments { images }) => check::check(&images, &flags),
-            Command::Invite(InviteArguments { name, reach }) => invite::invite(&name, &reach.add_to(flags)),
+            Command::Invite(InviteArguments { name, addresses }) => {
+                invite::invite(&name, &addresses.add_to(flags))
+            }
             Command::Clients(ClientsArguments { json }) => clients::clients(json, &flags),
             Command::Revoke(RevokeArguments { name }) => revoke::revoke(&name, &flags),
         }
     }
 }
 
-impl Reach {
+impl AddressArguments {
     fn add_to(self, flags: Flags) -> Flags {
         let Self { listen, public } = self;
         Flags { listen, public, ..flags }
     }
 }
 
-/// Prints a result. An error is one: `docxy-server invite x > /full/disk` has lost the link.
+/// Prints a result. A write error fails the command: `docxy-server invite x > /full/disk` loses the link.
 fn print(text: &str) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(CommandError::Output)
 }
 
-/// Says something to the operator that is no result.
+/// Prints a remark, which is not a result, on stderr.
 fn remark(text: &str) {
-    // Without stderr there is nobody to tell.
+    // Without stderr the remark is lost.
     let _ = writeln!(io::stderr(), "{text}");
 }
 

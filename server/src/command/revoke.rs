@@ -9,19 +9,19 @@ use jiff::Timestamp;
 use std::thread;
 use std::time::Duration;
 
-/// Bytes and files that are given up of the kept manifests at first: they cost quota to fetch again.
-const SOME: (u64, usize) = (1024 * 1024, 16);
+/// The bytes and files of stored manifests that are removed first. They cost quota to fetch again, so they are
+/// few.
+const FIRST_REMOVAL: (u64, usize) = (1024 * 1024, 16);
 
-/// Attempts on a full disk once all has been given up that can be.
-const LAST_ATTEMPTS: usize = 20;
+/// The attempts on a full disk after everything was removed that can be.
+const FINAL_ATTEMPTS: usize = 20;
 
-/// The pause after each of those: what a running server writes at the same time takes a moment, and gives
-/// its room back.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The pause after each of them: a running server's temporary files use the space only for a moment.
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) fn revoke(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {
     let state = State::open(&Basics::load(flags)?.state)?;
-    match write_down(&state, name)? {
+    match write_revocation(&state, name)? {
         Revocation::Now => {
             remark(&format!("{name} is revoked; a running server ends its connections within 2 seconds"))
         }
@@ -30,24 +30,24 @@ pub(super) fn revoke(name: &ClientName, flags: &Flags) -> Result<(), CommandErro
     Ok(())
 }
 
-fn write_down(state: &State, name: &ClientName) -> Result<Revocation, ClientsError> {
+fn write_revocation(state: &State, name: &ClientName) -> Result<Revocation, ClientsError> {
     let manifests = || state.path("manifests");
     let attempts = Attempts {
         plainly: || state.change_clients(|book| book.revoke(name, Timestamp::now())),
         by_reserve: || state.change_clients_with_reserve(|book| book.revoke(name, Timestamp::now())),
-        give_up: [&|| store::give_up(manifests(), SOME.0, SOME.1), &|| {
-            store::give_up(manifests(), u64::MAX, usize::MAX)
+        give_up: [&|| store::remove_oldest(manifests(), FIRST_REMOVAL.0, FIRST_REMOVAL.1), &|| {
+            store::remove_oldest(manifests(), u64::MAX, usize::MAX)
         }],
-        give_up_reserve: &|| state.give_up_reserve(),
+        give_up_reserve: &|| state.remove_reserve(),
     };
     attempts.make()
 }
 
-/// How something is written down that must be, and what is given up for it where the disk is full.
+/// How a change is written on a full disk, and what is removed for it.
 struct Attempts<'a, P, R> {
     plainly: P,
     by_reserve: R,
-    /// What is worth less, the least first. Each says whether there was anything.
+    /// Remove less valuable files, the least valuable first. Each returns whether it removed any.
     give_up: [&'a dyn Fn() -> bool; 2],
     give_up_reserve: &'a dyn Fn() -> bool,
 }
@@ -70,14 +70,14 @@ where
         if let Ok(done) = (self.by_reserve)() {
             return Ok(done);
         }
-        // A file system that needs room to overwrite, or no reserve.
+        // The file system needs free space to overwrite a file, or there is no reserve.
         (self.give_up_reserve)();
-        for _ in 0..LAST_ATTEMPTS {
+        for _ in 0..FINAL_ATTEMPTS {
             outcome = (self.plainly)();
             if !is_full(&outcome) {
                 break;
             }
-            thread::sleep(PAUSE);
+            thread::sleep(ATTEMPT_INTERVAL);
         }
         outcome
     }
@@ -97,7 +97,7 @@ mod tests {
         StateError::Write { path: "clients".into(), source: kind.into() }.into()
     }
 
-    /// What is done, in order, where so many plain attempts fail like this, and the reserve is of use or not.
+    /// The steps in order, if so many plain attempts fail with this error, and the reserve is usable or not.
     fn done(attempts_in_vain: usize, kind: ErrorKind, has_reserve: bool) -> (Vec<&'static str>, bool) {
         let done = RefCell::new(Vec::new());
         let note = |what| {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_needed_is_given_up_in_the_order_of_what_it_is_worth() {
+    fn the_least_valuable_files_are_removed_first_and_only_as_needed() {
         let full = ErrorKind::StorageFull;
         assert_eq!(done(0, full, true), (vec!["write"], true));
         assert_eq!(done(1, full, true), (vec!["write", "some", "write"], true));
@@ -138,9 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_stays_full_is_an_error_in_the_end_and_another_one_gives_nothing_up() {
+    fn a_disk_that_stays_full_is_an_error_and_another_error_removes_nothing() {
         let (attempts, is_done) = done(usize::MAX, ErrorKind::StorageFull, false);
-        assert!(!is_done && attempts.len() == 7 + LAST_ATTEMPTS, "{attempts:?}");
+        assert!(!is_done && attempts.len() == 7 + FINAL_ATTEMPTS, "{attempts:?}");
         assert_eq!(done(1, ErrorKind::PermissionDenied, true), (vec!["write"], false));
     }
 }

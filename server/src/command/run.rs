@@ -1,13 +1,13 @@
-//! `docxy-server run`: puts the parts together and lets the listener serve.
+//! `docxy-server run`: sets everything up and serves.
 //!
-//! Must serve whatever became of stdout and stderr.
+//! Must never stop serving because stdout or stderr fails.
 
 use super::CommandError;
 use super::first_start::first_start;
+use crate::lifecycle::reload::Reload;
+use crate::lifecycle::shutdown::Shutdown;
 use crate::listener::{self, Controls, Ready};
-use crate::reload::Reload;
 use crate::settings::{Flags, Settings};
-use crate::shutdown::Shutdown;
 use crate::state::{State, file};
 use docxy_host::logging;
 use docxy_host::signals::Signals;
@@ -16,9 +16,9 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long the end may wait for work with files that is under way: a settings file may be on a disk
-/// that does not answer.
-const LAST_TASKS: Duration = Duration::from_secs(1);
+/// How long the server waits at its end for running file operations: a settings file may be on a disk that
+/// doesn't respond.
+const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) fn run(
     flags: &Flags,
@@ -26,7 +26,7 @@ pub(super) fn run(
     status_file: Option<PathBuf>,
 ) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
-    // Before anything that takes time: until then a reload would end the server.
+    // First of all, because until then SIGHUP would end the process.
     let (signals, shutdown) = {
         let _runtime = runtime.enter();
         (
@@ -34,12 +34,13 @@ pub(super) fn run(
             Shutdown::on_signals().map_err(CommandError::Start)?,
         )
     };
+    let flags = &flags.with_config_found();
     let settings = Settings::load(flags)?;
     let logging = logging::start(&settings.log);
     let state = State::open(&settings.state)?;
     let _lock = state.lock_for_run()?;
     if let Some(path) = &ready_file {
-        // One of an earlier run would send whoever waits for it to an address of that time.
+        // An earlier run's file would name old addresses.
         let _ = std::fs::remove_file(path);
     }
     let show = |text: &str| Stream::Stdout.write(text);
@@ -49,11 +50,11 @@ pub(super) fn run(
     let controls = Controls { shutdown, reload, report: signals.report, log, status_file };
     let announce = |ready: Ready| announce(&ready, ready_file.as_deref());
     let served = runtime.block_on(listener::serve(settings, state, controls, announce));
-    runtime.shutdown_timeout(LAST_TASKS);
+    runtime.shutdown_timeout(BLOCKING_TASKS_TIMEOUT);
     Ok(served?)
 }
 
-/// Tells whoever waits that clients can come.
+/// Logs the addresses and writes the ready file.
 fn announce(ready: &Ready, ready_file: Option<&Path>) {
     let mut lines = String::new();
     for address in &ready.addresses {

@@ -1,311 +1,225 @@
-//! One request and its answer, on one stream and, for a large body, on the segment streams that
-//! the client opened for it.
+//! One exchange: a request and its response, on one stream and, for a large body, on the segment streams
+//! that the client opened for it.
 //!
-//! Nothing is collected: the upstream body is read once, in order, and only as fast as the client
-//! takes it. An answer whose body broke says so at its end; none looks whole that isn't.
+//! The upstream body is read once, in order, and only as fast as the client reads. Must never collect a
+//! body, or let one that failed look whole.
 
-mod ahead;
-mod outgoing;
-mod pieces;
-mod segments;
+mod body;
+mod prefetch;
 
-pub(crate) use ahead::Ahead;
-pub(crate) use outgoing::{Outgoing, SendError};
-pub(crate) use segments::{ExchangeSegments, Ranks, SegmentStreams};
-
-use crate::counters::{Counters, Outcome};
-use crate::places::{ClientPlaces, Place};
-use crate::prefetch::Prefetch;
-use crate::upstream::{Answer, AnswerBody, Download, Upstream};
+use crate::admission::{ClientAdmission, Permit};
+use crate::counters::{CountedOutcome, Counters};
+use crate::streams::{ChunkWriter, ExchangeSegments, PrefetchWriter, Priorities, ResponseStream};
+use crate::upstream::{Response, ResponseBody, Upstream};
+use body::{BodyError, send_segments, send_whole, write_in_time};
+use bytes::Bytes;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
-use docxy_protocol::limits::SEGMENT;
-use docxy_protocol::reply::{Body, Reply, Response};
+use docxy_protocol::limits::SEGMENT_SIZE;
+use docxy_protocol::reply::{self, Reply};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::segment::SegmentLayout;
-use pieces::Pieces;
-use std::future::Future;
+use prefetch::Prefetch;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// How an exchange ended, for the log.
-enum Ended<'a> {
-    /// Everything was sent.
-    Sent { status: u16, bytes: u64, follow: Option<Follow<'a>> },
-    /// The client was told of a fault.
+enum ExchangeOutcome<'a> {
+    /// The whole response was sent. The prefetch may follow.
+    Sent { status: u16, bytes: u64, prefetch: Option<PendingPrefetch<'a>> },
+    /// The client received a fault.
     Failed(Fault),
-    /// The client wanted no more, or is gone.
+    /// The client has cancelled the exchange, or its connection is closed.
     Cancelled,
 }
 
-/// Why a body was not sent to its end.
-#[derive(Debug)]
-enum Broken {
-    /// It broke behind the server; the client is told in order.
-    Upstream(Fault),
-    /// The client took nothing of it for long, and others wait.
-    Unread,
-    /// The client wants no more.
-    Unwanted,
+/// The prefetch that follows a response.
+struct PendingPrefetch<'a> {
+    prefetch: Prefetch<'a>,
+    writer: PrefetchWriter,
+    permit: Permit,
 }
 
-impl From<Fault> for Broken {
-    fn from(fault: Fault) -> Self {
-        Self::Upstream(fault)
-    }
-}
-
-/// Answers a request. Runs until the answer is sent, has failed or isn't wanted any more.
+/// Responds to a request. Returns when everything was sent, or the exchange has failed or was cancelled.
 pub(crate) async fn run(
     request: Request,
-    answer: Outgoing,
+    stream: ResponseStream,
     segments: ExchangeSegments,
-    places: &Arc<ClientPlaces>,
-    ranks: &Ranks,
+    admission: &Arc<ClientAdmission>,
+    priorities: &Priorities,
     upstream: &Upstream,
     counters: &Counters,
 ) {
     let started = Instant::now();
-    let stopped = answer.stopped();
+    let stopped = stream.stopped();
     tokio::pin!(stopped);
-    let ended = tokio::select! {
-        ended = respond(&request, answer, segments, places, ranks, upstream) => ended,
-        // Dropping the work closes the connection to the registry or CDN.
-        () = &mut stopped => Ended::Cancelled,
+    let outcome = tokio::select! {
+        outcome = respond(&request, stream, segments, admission, priorities, upstream) => outcome,
+        // Dropping the future closes the connection to the registry or CDN.
+        () = &mut stopped => ExchangeOutcome::Cancelled,
     };
     let ms = started.elapsed().as_millis();
-    let outcome = match &ended {
-        Ended::Sent { .. } => Outcome::Answered,
-        Ended::Failed(_) => Outcome::Failed,
-        Ended::Cancelled => Outcome::Cancelled,
+    let counted = match &outcome {
+        ExchangeOutcome::Sent { .. } => CountedOutcome::Responded,
+        ExchangeOutcome::Failed(_) => CountedOutcome::Failed,
+        ExchangeOutcome::Cancelled => CountedOutcome::Cancelled,
     };
-    counters.exchange_ended(request.operation.name(), outcome);
-    let follow = match ended {
-        Ended::Sent { status, bytes, follow } => {
+    counters.exchange_ended(request.operation.name(), counted);
+    let prefetch = match outcome {
+        ExchangeOutcome::Sent { status, bytes, prefetch } => {
             tracing::info!(status, bytes, ms, "answered");
-            follow
+            prefetch
         }
-        Ended::Failed(fault) => {
+        ExchangeOutcome::Failed(fault) => {
             tracing::warn!(%fault, ms, "failed");
             None
         }
-        Ended::Cancelled => {
+        ExchangeOutcome::Cancelled => {
             tracing::info!(ms, "cancelled");
             None
         }
     };
-    if let Some(Follow { prefetch, ahead, place }) = follow {
+    if let Some(prefetch) = prefetch {
         let sent = tokio::select! {
-            sent = send_ahead(prefetch, ahead, &place) => sent,
-            () = &mut stopped => Err(Broken::Unwanted),
+            sent = prefetch.send() => sent,
+            () = &mut stopped => Err(BodyError::Cancelled),
         };
         let ms = started.elapsed().as_millis();
         match sent {
-            Ok((items, bytes)) => tracing::debug!(items, bytes, ms, "sent ahead"),
-            Err(_) => tracing::debug!(ms, "nobody wants what comes ahead"),
+            Ok((items, bytes)) => tracing::debug!(items, bytes, ms, "prefetch sent"),
+            Err(_) => tracing::debug!(ms, "prefetch cancelled"),
         }
     }
 }
 
-/// What goes on once an answer is out.
-struct Follow<'a> {
-    prefetch: Prefetch<'a>,
-    ahead: Ahead,
-    place: Place,
+impl PendingPrefetch<'_> {
+    /// Sends the prefetch. Returns the number of items, and their bytes.
+    async fn send(self) -> Result<(usize, usize), BodyError> {
+        let Self { prefetch, mut writer, permit } = self;
+        write_in_time(&permit, prefetch.send(&mut writer)).await?;
+        writer.finish().map_err(|_| BodyError::Cancelled)
+    }
 }
 
-async fn send_ahead(
-    prefetch: Prefetch<'_>,
-    mut ahead: Ahead,
-    place: &Place,
-) -> Result<(usize, usize), Broken> {
-    read_in_time(place, prefetch.send(&mut ahead)).await?;
-    ahead.finish().map_err(|_| Broken::Unwanted)
-}
-
-/// Answers a request that came after the server was told to end.
-pub(crate) async fn refuse_draining(answer: Outgoing) {
+/// Responds with a fault to a request that arrived while the server drains.
+pub(crate) async fn refuse_draining(stream: ResponseStream) {
     let fault = Fault::new(Hop::Server, FaultKind::Down, CloseCode::Draining.reason());
-    if let Ended::Failed(fault) = refuse(answer, fault).await {
+    if let ExchangeOutcome::Failed(fault) = send_fault(stream, fault).await {
         tracing::info!(%fault, "refused");
     }
 }
 
 async fn respond<'a>(
     request: &'a Request,
-    answer: Outgoing,
+    stream: ResponseStream,
     segments: ExchangeSegments,
-    places: &Arc<ClientPlaces>,
-    ranks: &Ranks,
+    admission: &Arc<ClientAdmission>,
+    priorities: &Priorities,
     upstream: &'a Upstream,
-) -> Ended<'a> {
-    let place = match places.take().await {
-        Ok(place) => place,
-        Err(fault) => return refuse(answer, fault).await,
+) -> ExchangeOutcome<'a> {
+    let permit = match admission.acquire().await {
+        Ok(permit) => permit,
+        Err(fault) => return send_fault(stream, fault).await,
     };
-    match upstream.ask(request).await {
-        Ok(upstream_answer) => {
-            let prefetch = Prefetch::of(request, &upstream_answer, upstream);
-            send(request, upstream_answer, prefetch, answer, segments, place, ranks).await
+    match upstream.send(request).await {
+        Ok(response) => {
+            let prefetch = Prefetch::new(request, &response, upstream);
+            send_response(request, response, prefetch, stream, segments, permit, priorities).await
         }
-        Err(fault) => refuse(answer, fault).await,
+        Err(fault) => send_fault(stream, fault).await,
     }
 }
 
-/// Tells the client of a fault while no head is out yet.
-async fn refuse(mut answer: Outgoing, fault: Fault) -> Ended<'static> {
-    // A fault's text is bounded, so its frame is.
-    let Ok(head) = head(&Reply::Fault(fault.clone())) else { return Ended::Cancelled };
-    let told = answer.write(head).await.and_then(|()| answer.finish());
-    told.map_or(Ended::Cancelled, |()| Ended::Failed(fault))
+/// Sends a fault in place of a response.
+async fn send_fault(mut stream: ResponseStream, fault: Fault) -> ExchangeOutcome<'static> {
+    // A fault's text is bounded, so its frame is too.
+    let Ok(head) = encode_head(&Reply::Fault(fault.clone())) else { return ExchangeOutcome::Cancelled };
+    let sent = stream.write(head).await.and_then(|()| stream.finish());
+    sent.map_or(ExchangeOutcome::Cancelled, |()| ExchangeOutcome::Failed(fault))
 }
 
-async fn send<'a>(
+async fn send_response<'a>(
     request: &Request,
-    mut upstream: Answer,
+    mut response: Response,
     prefetch: Option<Prefetch<'a>>,
-    answer: Outgoing,
+    stream: ResponseStream,
     segments: ExchangeSegments,
-    place: Place,
-    ranks: &Ranks,
-) -> Ended<'a> {
-    let layout = match &upstream.body {
-        AnswerBody::Stream(download) if is_blob(&request.operation) => download
-            .length()
-            .and_then(|length| SegmentLayout::new(length, SEGMENT).ok())
-            .filter(|l| l.count() > 1),
-        _ => None,
+    permit: Permit,
+    priorities: &Priorities,
+) -> ExchangeOutcome<'a> {
+    let layout = segment_layout(request, &response.body);
+    let framing = match (&response.body, layout) {
+        (ResponseBody::None, _) => reply::BodyFraming::None,
+        (ResponseBody::Small(bytes), _) => reply::BodyFraming::Chunked { length: Some(bytes.len() as u64) },
+        (ResponseBody::Stream(_), Some(layout)) => reply::BodyFraming::Segmented(layout),
+        (ResponseBody::Stream(download), None) => reply::BodyFraming::Chunked { length: download.length() },
     };
-    let shape = match (&upstream.body, layout) {
-        (AnswerBody::None, _) => Body::None,
-        (AnswerBody::Small(bytes), _) => Body::Whole { length: Some(bytes.len() as u64) },
-        (AnswerBody::Stream(_), Some(layout)) => Body::Segmented(layout),
-        (AnswerBody::Stream(download), None) => Body::Whole { length: download.length() },
-    };
-    let status = upstream.status.as_u16();
-    let headers = std::mem::take(&mut upstream.headers);
-    let response = Response { status: upstream.status, headers, body: shape };
-    let head = match head(&Reply::Response(response)) {
+    let status = response.status.as_u16();
+    let headers = std::mem::take(&mut response.headers);
+    let head = reply::Response { status: response.status, headers, body: framing };
+    let head = match encode_head(&Reply::Response(head)) {
         Ok(head) => head,
-        Err(fault) => return refuse(answer, fault).await,
+        Err(fault) => return send_fault(stream, fault).await,
     };
-    let Ok(mut pieces) = read_in_time(&place, Pieces::begin(answer, head)).await else {
-        return Ended::Cancelled;
+    let Ok(mut writer) = write_in_time(&permit, ChunkWriter::start(stream, head)).await else {
+        return ExchangeOutcome::Cancelled;
     };
-    let body = match (&mut upstream.body, layout) {
-        (AnswerBody::None, _) => Ok(0),
-        (AnswerBody::Small(bytes), _) => {
+    let body = match (&mut response.body, layout) {
+        (ResponseBody::None, _) => Ok(0),
+        (ResponseBody::Small(bytes), _) => {
             let length = bytes.len() as u64;
-            read_in_time(&place, pieces.write(bytes.clone())).await.map(|()| length)
+            write_in_time(&permit, writer.write(bytes.clone())).await.map(|()| length)
         }
-        (AnswerBody::Stream(download), None) => pour(download, &mut pieces, &place).await,
-        (AnswerBody::Stream(download), Some(layout)) => fill(download, layout, segments, &place, ranks).await,
+        (ResponseBody::Stream(download), None) => send_whole(download, &mut writer, &permit).await,
+        (ResponseBody::Stream(download), Some(layout)) => {
+            send_segments(download, layout, segments, &permit, priorities).await
+        }
     };
-    let told = match body {
-        Ok(bytes) => read_in_time(&place, pieces.end()).await.and_then(|ahead| {
-            let follow = match prefetch {
-                Some(prefetch) => Some(Follow { prefetch, ahead, place }),
+    let outcome = match body {
+        Ok(bytes) => write_in_time(&permit, writer.end()).await.and_then(|writer| {
+            let prefetch = match prefetch {
+                Some(prefetch) => Some(PendingPrefetch { prefetch, writer, permit }),
                 None => {
-                    ahead.finish().map_err(|_| Broken::Unwanted)?;
+                    writer.finish().map_err(|_| BodyError::Cancelled)?;
                     None
                 }
             };
-            Ok(Ended::Sent { status, bytes, follow })
+            Ok(ExchangeOutcome::Sent { status, bytes, prefetch })
         }),
-        Err(Broken::Upstream(fault)) => {
-            let told = read_in_time(&place, pieces.break_off(&fault)).await;
-            told.map(|()| Ended::Failed(fault))
+        Err(BodyError::Upstream(fault)) => {
+            let reported = write_in_time(&permit, writer.abort(&fault)).await;
+            reported.map(|()| ExchangeOutcome::Failed(fault))
         }
-        Err(Broken::Unread) => {
+        Err(BodyError::PermitReclaimed) => {
             let fault = Fault::new(
                 Hop::Server,
                 FaultKind::Overloaded,
-                "nobody read this body for long, and others wait for its place",
+                "the client read nothing of this body for too long, and other requests wait",
             );
-            // It could not be told in order: nothing is read.
-            pieces.reset(&fault);
-            Ok(Ended::Failed(fault))
+            // The client reads nothing, so it would not receive a fault that is sent in order.
+            writer.reset(&fault);
+            Ok(ExchangeOutcome::Failed(fault))
         }
-        Err(Broken::Unwanted) => Ok(Ended::Cancelled),
+        Err(BodyError::Cancelled) => Ok(ExchangeOutcome::Cancelled),
     };
-    told.unwrap_or(Ended::Cancelled)
+    outcome.unwrap_or(ExchangeOutcome::Cancelled)
 }
 
-/// A body that travels on the answering stream.
-async fn pour(download: &mut Download, pieces: &mut Pieces, place: &Place) -> Result<u64, Broken> {
-    let mut sent = 0;
-    while let Some(chunk) = download.next().await? {
-        sent += chunk.len() as u64;
-        read_in_time(place, pieces.write(chunk)).await?;
-    }
-    Ok(sent)
-}
-
-/// A body that travels in segments: fills the streams that the client opened, one after the other.
-async fn fill(
-    download: &mut Download,
-    layout: SegmentLayout,
-    mut segments: ExchangeSegments,
-    place: &Place,
-    ranks: &Ranks,
-) -> Result<u64, Broken> {
-    let mut spare = bytes::Bytes::new();
-    for n in 0..layout.count() {
-        // Waiting here is what holds the CDN back while the client has opened nothing.
-        let mut segment = read_in_time(place, async { Ok(segments.take(n).await) }).await?;
-        segment.set_rank(ranks.next());
-        let range = layout.range(n);
-        let mut left = range.end - range.start;
-        while left > 0 {
-            if spare.is_empty() {
-                spare = match next_of(download).await {
-                    Ok(chunk) => chunk,
-                    Err(fault) => {
-                        // Short, so that what it has is read, and then the answering stream.
-                        let _ = segment.finish();
-                        return Err(fault.into());
-                    }
-                };
-            }
-            let part = spare.split_to(spare.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
-            left -= part.len() as u64;
-            read_in_time(place, segment.write(part)).await?;
+/// The segments of a body; `None` if it is sent on the response's own stream.
+fn segment_layout(request: &Request, body: &ResponseBody) -> Option<SegmentLayout> {
+    let is_blob = matches!(request.operation, Operation::Blob { method: Method::Get, .. });
+    match body {
+        ResponseBody::Stream(download) if is_blob => {
+            SegmentLayout::new(download.length()?, SEGMENT_SIZE).ok().filter(|layout| layout.count() > 1)
         }
-        segment.finish().map_err(|_| Broken::Unwanted)?;
+        _ => None,
     }
-    // The end of the body must be seen before the answer may say that it was whole.
-    match download.next().await? {
-        None if spare.is_empty() => Ok(layout.length()),
-        _ => Err(Fault::new(Hop::Cdn, FaultKind::BadAnswer, "the body is longer than announced").into()),
-    }
-}
-
-/// The next bytes of a body that isn't over yet.
-async fn next_of(download: &mut Download) -> Result<bytes::Bytes, Fault> {
-    download.next().await?.ok_or_else(|| Fault::new(Hop::Cdn, FaultKind::Truncated, "the body ended early"))
-}
-
-/// Does what waits for the client to read, for as long as nobody else needs the place more.
-async fn read_in_time<T>(
-    place: &Place,
-    work: impl Future<Output = Result<T, SendError>>,
-) -> Result<T, Broken> {
-    tokio::select! {
-        // In this order, or each chunk would set a timer.
-        biased;
-        done = work => done.map_err(|_| Broken::Unwanted),
-        () = place.forfeited() => Err(Broken::Unread),
-    }
-}
-
-fn is_blob(operation: &Operation) -> bool {
-    matches!(operation, Operation::Blob { method: Method::Get, .. })
 }
 
 /// A reply's frame.
-fn head(reply: &Reply) -> Result<bytes::Bytes, Fault> {
+fn encode_head(reply: &Reply) -> Result<Bytes, Fault> {
     frame::encode(reply)
-        .map(bytes::Bytes::from)
-        .map_err(|error| Fault::new(Hop::Registry, FaultKind::BadAnswer, error))
+        .map(Bytes::from)
+        .map_err(|error| Fault::new(Hop::Registry, FaultKind::MalformedResponse, error))
 }

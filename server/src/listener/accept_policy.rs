@@ -1,36 +1,35 @@
-//! What becomes of a first packet. Anybody can send one from any source address, and each that is
-//! accepted costs a handshake.
+//! Decides on a connection's first packet. Anybody can send one with any source address, and each accepted
+//! one costs a handshake.
 //!
-//! Must never depend on how many clients are connected: unauthenticated connections are not in
-//! their way, and they are not in the way of others.
+//! Must never depend on the number of authenticated connections: those have limits of their own.
 
-use docxy_protocol::limits::UNAUTHENTICATED_BEFORE_RETRY;
+use docxy_protocol::limits::UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY;
 use quinn::Incoming;
 
-/// What becomes of a first packet.
+/// The decision on a first packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Begin the handshake.
+pub(super) enum Decision {
+    /// Start the handshake.
     Accept,
-    /// Ask for proof of the address first (RFC 9000, section 8.1.2). It costs a round trip.
+    /// Send a Retry, so that the client proves its address (RFC 9000, section 8.1.2). It costs a round trip.
     Retry,
-    /// Close, so that the client dials another server at once.
+    /// Refuse the connection, so that the client dials another server at once.
     Refuse,
 }
 
-/// Decides on a first packet, with so many connections that are not authenticated yet.
-pub(super) fn decide(incoming: &Incoming, unauthenticated: usize, draining: bool) -> Verdict {
-    let validated = incoming.remote_address_validated() || !incoming.may_retry();
-    verdict(validated, unauthenticated, draining)
+/// Decides on a first packet, given the number of unauthenticated connections.
+pub(super) fn decide(incoming: &Incoming, unauthenticated: usize, draining: bool) -> Decision {
+    let is_validated = incoming.remote_address_validated() || !incoming.may_retry();
+    decision(is_validated, unauthenticated, draining)
 }
 
-const fn verdict(validated: bool, unauthenticated: usize, draining: bool) -> Verdict {
+const fn decision(is_validated: bool, unauthenticated: usize, draining: bool) -> Decision {
     if draining {
-        Verdict::Refuse
-    } else if unauthenticated >= UNAUTHENTICATED_BEFORE_RETRY && !validated {
-        Verdict::Retry
+        Decision::Refuse
+    } else if unauthenticated >= UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY && !is_validated {
+        Decision::Retry
     } else {
-        Verdict::Accept
+        Decision::Accept
     }
 }
 
@@ -39,10 +38,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_validated_under_load_and_a_draining_server_refuses() {
-        assert_eq!(verdict(false, 0, false), Verdict::Accept);
-        assert_eq!(verdict(false, UNAUTHENTICATED_BEFORE_RETRY, false), Verdict::Retry);
-        assert_eq!(verdict(true, UNAUTHENTICATED_BEFORE_RETRY, false), Verdict::Accept);
-        assert_eq!(verdict(true, 0, true), Verdict::Refuse);
+    fn addresses_are_validated_under_load_and_a_draining_server_refuses() {
+        assert_eq!(decision(false, 0, false), Decision::Accept);
+        assert_eq!(decision(false, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, false), Decision::Retry);
+        assert_eq!(decision(true, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, false), Decision::Accept);
+        assert_eq!(decision(true, 0, true), Decision::Refuse);
     }
 }

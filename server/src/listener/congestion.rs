@@ -1,84 +1,85 @@
-//! One connection's congestion control as the house sees it: what its client wishes, what is known
-//! of the way to it, and what of its findings is kept.
+//! One connection's congestion control: the client's choice within the operator's limit, and the cached
+//! measurements of its path.
 //!
-//! Must never say how fast to send; that is `docxy_protocol::congestion`'s.
+//! Must never decide how fast to send: `docxy_protocol::congestion` does.
 
-use super::paths::{Network, Paths};
+use super::network::Network;
+use super::path_cache::PathCache;
 use docxy_protocol::congestion::{Choice, Handle, PathMemory, Rate};
 use docxy_protocol::link::ClientName;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Keeps what one connection finds out, for the next one.
-pub(super) struct Observer {
+/// Caches one connection's measurements for the next connection.
+pub(super) struct PathObserver {
     handle: Handle,
-    paths: Arc<Paths>,
+    path_cache: Arc<PathCache>,
     client: ClientName,
     remote: SocketAddr,
-    /// What was last seen of the handle's findings.
-    seen: Option<PathMemory>,
+    /// The handle's last measurement.
+    last: Option<PathMemory>,
 }
 
-impl Observer {
-    /// Begins with what is remembered of the way from `remote`.
-    pub(super) fn begin(
+impl PathObserver {
+    /// Starts with the cached measurement of the path to `remote`.
+    pub(super) fn start(
         handle: Handle,
-        paths: Arc<Paths>,
+        path_cache: Arc<PathCache>,
         client: ClientName,
         remote: SocketAddr,
         now: Instant,
     ) -> Self {
-        let observer = Self { handle, paths, client, remote, seen: None };
-        observer.recall(now);
+        let observer = Self { handle, path_cache, client, remote, last: None };
+        observer.restore(now);
         observer
     }
 
-    /// Takes note of where the client is by now, and of what was found since the last time.
+    /// Caches the current measurement, for the client's current address.
     pub(super) fn update(&mut self, remote: SocketAddr, now: Instant) {
         self.observe(remote, self.handle.measured().memory, now);
     }
 
-    /// The same for the last time, and tells what was found.
+    /// The same at the end of the connection, and logs the measurement.
     pub(super) fn end(mut self, remote: SocketAddr, now: Instant) {
         self.update(remote, now);
-        let found = self.handle.measured();
+        let measured = self.handle.measured();
         tracing::debug!(
-            phase = found.phase,
-            rate = found.rate.map(tracing::field::display),
-            min_rtt = found.min_rtt.map(tracing::field::debug),
-            loss = found.loss,
+            phase = measured.phase,
+            rate = measured.rate.map(tracing::field::display),
+            min_rtt = measured.min_rtt.map(tracing::field::debug),
+            loss = measured.loss,
             "congestion control at the end"
         );
     }
 
     fn observe(&mut self, remote: SocketAddr, memory: Option<PathMemory>, now: Instant) {
         if remote != self.remote {
-            // quinn begins anew there, but the findings are those of the old way until something
-            // was acknowledged on the new one: they are nobody's.
+            // quinn starts again on the new path, but until an acknowledgement arrives there, the measurement
+            // is still the old path's. It is not cached for either.
             tracing::debug!(%remote, "the client has moved");
             self.remote = remote;
-            self.recall(now);
-        } else if let Some(memory) = memory.filter(|_| memory != self.seen) {
-            self.paths.remember(&self.client, Network::of(remote.ip()), memory, now);
+            self.restore(now);
+        } else if let Some(memory) = memory.filter(|_| memory != self.last) {
+            self.path_cache.insert(&self.client, Network::of(remote.ip()), memory, now);
         }
-        // The same again is an idle connection's, and must not make an old finding look new.
-        self.seen = memory;
+        // An idle connection's measurement doesn't change, and must not make an old entry look new.
+        self.last = memory;
     }
 
-    fn recall(&self, now: Instant) {
-        if let Some(memory) = self.paths.recall(&self.client, Network::of(self.remote.ip()), now) {
+    fn restore(&self, now: Instant) {
+        if let Some(memory) = self.path_cache.get(&self.client, Network::of(self.remote.ip()), now) {
             tracing::info!(rate = %memory.rate, min_rtt = ?memory.min_rtt, "this way is known");
             self.handle.recall(memory);
         }
     }
 }
 
-/// What comes of a client's wish where the operator has set a limit.
-pub(super) fn granted(wish: Choice, limit: Rate) -> Choice {
-    let granted = wish.capped(Some(limit));
-    match wish {
-        Choice::Fixed(stated) if granted != wish => {
+/// The client's choice within the operator's limit.
+pub(super) fn within_limit(choice: Choice, limit: Rate) -> Choice {
+    let granted = choice.capped(Some(limit));
+    match choice {
+        Choice::Fixed(stated) if granted != choice => {
             tracing::info!("the client states {stated}; fixed_rate_limit makes that {limit}");
         }
         _ => tracing::debug!(choice = ?granted, "congestion control"),
@@ -99,64 +100,64 @@ mod tests {
         PathMemory { rate: rate.parse().unwrap(), min_rtt: Duration::from_millis(200) }
     }
 
-    /// A connection from 192.0.2.1, and what is remembered for its client at any address.
-    fn connection(now: Instant) -> (Observer, impl Fn(&str, Instant) -> Option<PathMemory>) {
-        let (paths, client) = (Arc::new(Paths::default()), "laptop".parse::<ClientName>().unwrap());
-        let observer = Observer::begin(
+    /// A connection from 192.0.2.1, and a function that returns its client's cached measurement for an address.
+    fn connection(now: Instant) -> (PathObserver, impl Fn(&str, Instant) -> Option<PathMemory>) {
+        let (path_cache, client) = (Arc::new(PathCache::default()), "laptop".parse::<ClientName>().unwrap());
+        let observer = PathObserver::start(
             Handle::default(),
-            Arc::clone(&paths),
+            Arc::clone(&path_cache),
             client.clone(),
             address("192.0.2.1:1000"),
             now,
         );
-        let known = move |ip: &str, now| paths.recall(&client, Network::of(ip.parse().unwrap()), now);
-        (observer, known)
+        let cached = move |ip: &str, now| path_cache.get(&client, Network::of(ip.parse().unwrap()), now);
+        (observer, cached)
     }
 
     #[test]
-    fn what_is_found_is_kept_for_where_the_client_is() {
+    fn a_measurement_is_cached_for_the_clients_network() {
         let now = Instant::now();
-        let (mut observer, known) = connection(now);
+        let (mut observer, cached) = connection(now);
         observer.observe(address("192.0.2.1:1000"), None, now);
-        assert_eq!(known("192.0.2.1", now), None);
+        assert_eq!(cached("192.0.2.1", now), None);
         observer.observe(address("192.0.2.1:1000"), Some(memory("50 Mbit/s")), now);
-        assert_eq!(known("192.0.2.1", now), Some(memory("50 Mbit/s")));
+        assert_eq!(cached("192.0.2.1", now), Some(memory("50 Mbit/s")));
     }
 
     #[test]
-    fn after_a_move_the_old_way_s_findings_are_not_taken_for_the_new_one_s() {
+    fn after_a_migration_the_old_paths_measurement_is_not_cached() {
         let now = Instant::now();
-        let (mut observer, known) = connection(now);
+        let (mut observer, cached) = connection(now);
         let elsewhere = address("198.51.100.1:1000");
         observer.observe(elsewhere, Some(memory("50 Mbit/s")), now);
         observer.observe(elsewhere, Some(memory("50 Mbit/s")), now);
-        assert_eq!((known("192.0.2.1", now), known("198.51.100.1", now)), (None, None));
+        assert_eq!((cached("192.0.2.1", now), cached("198.51.100.1", now)), (None, None));
         observer.observe(elsewhere, Some(memory("9 Mbit/s")), now);
-        assert_eq!(known("198.51.100.1", now), Some(memory("9 Mbit/s")));
+        assert_eq!(cached("198.51.100.1", now), Some(memory("9 Mbit/s")));
     }
 
     #[test]
-    fn a_connection_that_is_idle_does_not_renew_what_it_once_found() {
+    fn an_idle_connection_does_not_renew_its_measurement() {
         let start = Instant::now();
-        let (mut observer, known) = connection(start);
+        let (mut observer, cached) = connection(start);
         for minute in 0..=60 {
             let now = start + Duration::from_secs(60 * minute);
             observer.observe(address("192.0.2.1:1000"), Some(memory("50 Mbit/s")), now);
         }
-        assert_eq!(known("192.0.2.1", start + Duration::from_secs(61 * 60)), None);
+        assert_eq!(cached("192.0.2.1", start + Duration::from_secs(61 * 60)), None);
     }
 
     #[test]
-    fn a_stated_rate_is_granted_up_to_the_limit() {
+    fn a_fixed_rate_is_capped_at_the_limit() {
         let rate = |text: &str| text.parse::<Rate>().unwrap();
         let limit = rate("200 Mbit/s");
-        for (wish, expected) in [
+        for (choice, expected) in [
             (Choice::Fixed(rate("500 Mbit/s")), Choice::Fixed(limit)),
             (Choice::Fixed(rate("95 Mbit/s")), Choice::Fixed(rate("95 Mbit/s"))),
             (Choice::Auto, Choice::Auto),
             (Choice::Cubic, Choice::Cubic),
         ] {
-            assert_eq!(granted(wish, limit), expected);
+            assert_eq!(within_limit(choice, limit), expected);
         }
     }
 }

@@ -1,23 +1,24 @@
-//! One client's connection: its Hello, then its streams, each in a task of its own.
+//! One client's connection: its Hello, then its exchanges, each in a task of its own.
 //!
-//! No stream is begun before the Hello has been accepted, and what a client does on one stream
-//! costs its other streams, and other clients, nothing.
+//! Must never start an exchange before the Hello is accepted, or let one stream block other streams or
+//! other clients.
 
-use super::congestion::{self, Observer};
-use super::paths::Paths;
-use super::roster::Roster;
-use super::unauthenticated::{Place, Unauthenticated};
+use super::client_connections::ClientConnections;
+use super::congestion::{PathObserver, within_limit};
+use super::path_cache::PathCache;
+use super::unauthenticated::{Slot, Unauthenticated};
+use crate::admission::ClientAdmission;
 use crate::counters::Counters;
-use crate::exchange::{self, ExchangeSegments, Outgoing, Ranks, SegmentStreams};
-use crate::live::Live;
-use crate::places::ClientPlaces;
+use crate::exchange;
+use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
+use crate::streams::{ExchangeSegments, Priorities, ResponseStream, SegmentStreams};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::congestion::{Choice, Handle};
-use docxy_protocol::control::{CloseCode, Hello, Notice, StreamHeader};
+use docxy_protocol::control::{CloseCode, ControlMessage, Hello, StreamHeader};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::limits::{
-    AUTHENTICATION_TIMEOUT, HEAD_TIMEOUT, REQUESTS_RECEIVE_WINDOW, STREAMS_PER_CLIENT_MAX,
+    AUTHENTICATED_RECEIVE_WINDOW, AUTHENTICATION_TIMEOUT, STREAM_HEADER_TIMEOUT, STREAMS_PER_CLIENT_MAX,
 };
 use docxy_protocol::text::clean;
 use docxy_protocol::transport;
@@ -31,41 +32,41 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) clients: ClientWatch,
     pub(super) usage: Usage,
-    pub(super) roster: Arc<Roster>,
+    pub(super) connections: Arc<ClientConnections>,
     pub(super) unauthenticated: Arc<Unauthenticated>,
-    /// Counts the streams of all connections.
+    /// Counts the open streams of all connections.
     pub(super) streams: TaskTracker,
-    pub(super) live: Arc<Live>,
+    pub(super) settings: Arc<ActiveSettings>,
     pub(super) counters: Arc<Counters>,
-    pub(super) paths: Arc<Paths>,
-    /// Lines about connections whose client is not authenticated.
-    pub(super) stranger_lines: LogLimits<&'static str>,
+    pub(super) path_cache: Arc<PathCache>,
+    /// Limits the log lines about unauthenticated connections.
+    pub(super) unauthenticated_log_limits: LogLimits<&'static str>,
     pub(super) quic: ServerConfig,
     pub(super) drain: CancellationToken,
 }
 
-/// How long a client that was told of the drain may take to fetch what is under way and hang up.
-const LAST_BYTES: Duration = Duration::from_secs(10);
+/// How long a client may take, during the drain, to read what was sent and close its connection.
+const DRAIN_LINGER: Duration = Duration::from_secs(10);
 
-/// How long a notice may wait for a client to read it. Nothing else of its stream is unread.
-const NOTICE: Duration = Duration::from_secs(1);
+/// How long the server waits for a client to accept a notice. The control stream carries nothing else.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often a connection's bytes are added to the client's account.
-const ACCOUNTING: Duration = Duration::from_secs(10);
+/// How often a connection's bytes are added to the client's usage.
+const USAGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Serves one connection from its first packet to its end.
-pub(super) async fn run(incoming: Incoming, place: Place, shared: Arc<Shared>) {
+pub(super) async fn run(incoming: Incoming, slot: Slot, shared: Arc<Shared>) {
     let span = tracing::info_span!("connection", remote = %incoming.remote_address(), client = tracing::field::Empty);
     async {
-        // The Hello will say how to send; until then, and for most, what the path is measured to do.
+        // The Hello names the congestion control. Until then it is `auto`.
         let handle = Handle::new(Choice::Auto);
-        if let Some(authenticated) = authenticate_in_time(incoming, place, &shared, &handle).await {
-            // Boxed, so that a half-open connection's task holds no room for it.
+        if let Some(authenticated) = authenticate_in_time(incoming, slot, &shared, &handle).await {
+            // Boxed, so that the task of an unauthenticated connection stays small.
             Box::pin(serve(authenticated, handle, shared)).await;
         }
     }
@@ -73,20 +74,20 @@ pub(super) async fn run(incoming: Incoming, place: Place, shared: Arc<Shared>) {
     .await;
 }
 
-/// A connection whose client has proved who it is.
+/// A connection whose client is authenticated.
 struct Authenticated {
     connection: Connection,
     hello: Hello,
     control: SendStream,
-    /// The clients, seen up to the book by which this one was let in.
+    /// Reports each change of the clients after the one that this client was authenticated with.
     clients: watch::Receiver<Arc<ClientBook>>,
 }
 
-/// Has the client authenticated, or the connection closed, by one deadline for handshake and Hello,
-/// before its place goes to a newer connection, and before the server drains.
+/// Authenticates the client, or closes the connection: at the deadline for handshake and Hello, when a newer
+/// connection evicts it, or when the server drains.
 async fn authenticate_in_time(
     incoming: Incoming,
-    place: Place,
+    slot: Slot,
     shared: &Shared,
     congestion: &Handle,
 ) -> Option<Authenticated> {
@@ -97,18 +98,19 @@ async fn authenticate_in_time(
             Err(code) => code,
         },
         () = tokio::time::sleep(AUTHENTICATION_TIMEOUT) => CloseCode::HelloTimeout,
-        () = place.evicted() => CloseCode::Overloaded,
+        () = slot.evicted() => CloseCode::Overloaded,
         () = shared.drain.cancelled() => CloseCode::Draining,
     };
     match opened {
-        Some(connection) => close_stranger(&connection, code, shared),
+        Some(connection) => close_unauthenticated(&connection, code, shared),
         // quinn closes a connection that is dropped in its handshake.
         None => tracing::debug!(reason = code.reason(), "closing in the handshake"),
     }
     None
 }
 
-/// Handshake, Hello, verdict. Leaves the connection in `opened` once there is one to close.
+/// Does the handshake and checks the Hello. Puts the connection into `opened` after the handshake, so that
+/// the caller can close it.
 async fn authenticate(
     incoming: Incoming,
     shared: &Shared,
@@ -117,158 +119,163 @@ async fn authenticate(
 ) -> Result<Authenticated, CloseCode> {
     let connection = handshake(incoming, &shared.quic, congestion).await.map_err(|error| {
         tracing::debug!(error = %clean(error), "handshake failed");
-        CloseCode::Violation
+        CloseCode::ProtocolViolation
     })?;
     *opened = Some(connection.clone());
     let (hello, control) = read_hello(&connection).await?;
     tracing::Span::current().record("client", hello.name.to_string());
     let clients = shared.clients.subscribe();
-    admit(&shared.clients, &hello).await?;
+    check_hello(&shared.clients, &hello).await?;
     Ok(Authenticated { connection, hello, control, clients })
 }
 
-/// quinn takes a congestion control at this moment and no other.
+/// Accepts the handshake. Only here can quinn be given a congestion controller.
 async fn handshake(
     incoming: Incoming,
     quic: &ServerConfig,
     congestion: &Handle,
 ) -> Result<Connection, ConnectionError> {
     let mut config = quic.clone();
-    config.transport_config(Arc::new(transport::server(congestion)));
+    config.transport_config(Arc::new(transport::server_config(congestion)));
     incoming.accept_with(Arc::new(config))?.await
 }
 
 async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>) {
     let Authenticated { connection, hello, mut control, mut clients } = authenticated;
-    connection.set_receive_window(VarInt::from_u32(REQUESTS_RECEIVE_WINDOW));
+    connection.set_receive_window(VarInt::from_u32(AUTHENTICATED_RECEIVE_WINDOW));
     connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_PER_CLIENT_MAX));
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
     tracing::info!("connected");
-    let granted = congestion::granted(hello.congestion, shared.live.current().fixed_rate_limit);
-    if granted != hello.congestion {
+    let choice = within_limit(hello.congestion, shared.settings.current().fixed_rate_limit);
+    if choice != hello.congestion {
         shared.counters.rate_capped();
     }
-    handle.choose(granted);
+    handle.choose(choice);
     let remote = || connection.remote_address();
-    let paths = Arc::clone(&shared.paths);
-    let mut observer = Observer::begin(handle, paths, hello.name.clone(), remote(), Instant::now());
-    let entry = shared.roster.enter(&hello.name, &connection);
-    notify(&mut control, &Notice::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
+    let path_cache = Arc::clone(&shared.path_cache);
+    let mut observer = PathObserver::start(handle, path_cache, hello.name.clone(), remote(), Instant::now());
+    let registration = shared.connections.register(&hello.name, &connection);
+    notify(&mut control, &ControlMessage::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
 
     let streams = TaskTracker::new();
-    let client = Arc::new(Client {
+    let client = Arc::new(ConnectionContext {
         segments: SegmentStreams::default(),
-        ranks: Ranks::default(),
-        places: Arc::clone(&entry.places),
+        priorities: Priorities::default(),
+        admission: Arc::clone(&registration.admission),
         shared: Arc::clone(&shared),
     });
-    let mut accounting = tokio::time::interval(ACCOUNTING);
-    let mut account = Account { usage, sent: 0, received: 0 };
+    let mut usage_interval = tokio::time::interval(USAGE_INTERVAL);
+    let mut usage_recorder = UsageRecorder { usage, sent: 0, received: 0 };
     let mut draining = false;
-    let last_bytes = last_bytes(streams.clone());
-    tokio::pin!(last_bytes);
+    let drained = drained(streams.clone());
+    tokio::pin!(drained);
     loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
-                Ok((send, receive)) => accept(&client, &streams, send, receive),
+                Ok((send, receive)) => handle_stream(&client, &streams, send, receive),
                 Err(error) => {
                     tracing::info!(reason = %clean(error), "disconnected");
                     break;
                 }
             },
             Ok(()) = clients.changed() => {
-                let verdict = clients.borrow_and_update().authenticate(&hello.name, &hello.secret);
-                if let Err(code) = verdict {
+                let result = clients.borrow_and_update().authenticate(&hello.name, &hello.secret);
+                if let Err(code) = result {
                     close(&connection, code);
                     break;
                 }
             }
             () = shared.drain.cancelled(), if !draining => {
                 draining = true;
-                notify(&mut control, &Notice::Draining).await;
-                // Segment streams still come in, or running answers could not finish.
+                notify(&mut control, &ControlMessage::Draining).await;
+                // Segment streams are still accepted, so that running responses can finish.
                 streams.close();
             }
-            () = &mut last_bytes, if draining => {
+            () = &mut drained, if draining => {
                 close(&connection, CloseCode::Draining);
                 break;
             }
-            _ = accounting.tick() => {
-                account.update(&connection);
+            _ = usage_interval.tick() => {
+                usage_recorder.update(&connection);
                 observer.update(remote(), Instant::now());
             }
         }
     }
-    account.update(&connection);
+    usage_recorder.update(&connection);
     observer.end(remote(), Instant::now());
 }
 
-/// Checks a Hello against the clients as they are.
-async fn admit(clients: &ClientWatch, hello: &Hello) -> Result<(), CloseCode> {
+/// Authenticates a Hello.
+async fn check_hello(clients: &ClientWatch, hello: &Hello) -> Result<(), CloseCode> {
     let book = clients.subscribe();
-    let verdict = || book.borrow().authenticate(&hello.name, &hello.secret);
-    match verdict() {
-        // A link is often used the moment it is made, and a refusal makes its client wait for a minute.
+    let result = || book.borrow().authenticate(&hello.name, &hello.secret);
+    match result() {
+        // A link is often used right after it was made, and after a refusal its client waits for a minute.
         Err(CloseCode::UnknownClient) => {
-            clients.next_look().await;
-            verdict()
+            clients.next_poll().await;
+            result()
         }
-        known => known,
+        other => other,
     }
 }
 
-/// Reads the first stream, which has to say who is calling.
+/// Reads the Hello, which must be on the first stream.
 async fn read_hello(connection: &Connection) -> Result<(Hello, SendStream), CloseCode> {
-    let (send, mut receive) = connection.accept_bi().await.map_err(|_| CloseCode::Violation)?;
+    let (send, mut receive) = connection.accept_bi().await.map_err(|_| CloseCode::ProtocolViolation)?;
     match frame::read(&mut receive).await {
         Ok(StreamHeader::Hello(hello)) => Ok((hello, send)),
-        Ok(_) | Err(_) => Err(CloseCode::Violation),
+        Ok(_) | Err(_) => Err(CloseCode::ProtocolViolation),
     }
 }
 
-/// Resolves when nothing is under way any more and the client has had time to fetch what was sent.
-/// It knows when it has everything, and hangs up before; meanwhile its requests are still refused.
-async fn last_bytes(streams: TaskTracker) {
+/// Resolves when all exchanges have ended and the client has had time to read what was sent. A client closes
+/// the connection before that, as soon as it has everything. Meanwhile its new requests are refused.
+async fn drained(streams: TaskTracker) {
     streams.wait().await;
-    tokio::time::sleep(LAST_BYTES).await;
+    tokio::time::sleep(DRAIN_LINGER).await;
 }
 
-/// What one client's streams share.
-struct Client {
+/// The state that all streams of a connection share.
+struct ConnectionContext {
     segments: SegmentStreams,
-    ranks: Ranks,
-    places: Arc<ClientPlaces>,
+    priorities: Priorities,
+    admission: Arc<ClientAdmission>,
     shared: Arc<Shared>,
 }
 
-/// Begins the work on a stream. Must be called in the order in which streams are accepted: see
-/// [`exchange::SegmentStreams`]. A segment's header comes with its stream, so most cost no task.
-fn accept(client: &Arc<Client>, streams: &TaskTracker, send: SendStream, mut receive: RecvStream) {
+/// Handles a new stream. Must be called in the order in which streams are accepted: see [`SegmentStreams`].
+/// A segment's header arrives with its stream, so most segment streams cost no task.
+fn handle_stream(
+    client: &Arc<ConnectionContext>,
+    streams: &TaskTracker,
+    send: SendStream,
+    mut receive: RecvStream,
+) {
     let id = u64::from(receive.id());
-    let answer = Outgoing::new(send, client.shared.streams.token());
-    let mut reading =
-        Box::pin(async move { tokio::time::timeout(HEAD_TIMEOUT, frame::read(&mut receive)).await });
-    let segments = match (&mut reading).now_or_never() {
-        Some(Ok(Ok(StreamHeader::Segment(segment)))) => return client.segments.add(segment, answer),
+    let stream = ResponseStream::new(send, client.shared.streams.token());
+    let mut header =
+        Box::pin(async move { tokio::time::timeout(STREAM_HEADER_TIMEOUT, frame::read(&mut receive)).await });
+    let segments = match (&mut header).now_or_never() {
+        Some(Ok(Ok(StreamHeader::Segment(segment)))) => return client.segments.add(segment, stream),
         Some(header) => {
             let segments = client.segments.register(id);
-            let work = begin(Arc::clone(client), id, header, answer, segments);
+            let work = handle_header(Arc::clone(client), id, header, stream, segments);
             return drop(streams.spawn(work.in_current_span()));
         }
         None => client.segments.register(id),
     };
     let client = Arc::clone(client);
-    let work = async move { begin(client, id, reading.await, answer, segments).await };
+    let work = async move { handle_header(client, id, header.await, stream, segments).await };
     streams.spawn(work.in_current_span());
 }
 
-/// Does what a stream's header wants.
-async fn begin(
-    client: Arc<Client>,
+/// Handles a stream whose header was read.
+async fn handle_header(
+    client: Arc<ConnectionContext>,
     id: u64,
     header: Result<Result<StreamHeader, FrameError>, Elapsed>,
-    answer: Outgoing,
+    stream: ResponseStream,
     segments: ExchangeSegments,
 ) {
     match header {
@@ -283,59 +290,58 @@ async fn begin(
             );
             async {
                 if client.shared.drain.is_cancelled() {
-                    return exchange::refuse_draining(answer).await;
+                    return exchange::refuse_draining(stream).await;
                 }
-                let Client { places, ranks, shared, .. } = &*client;
-                // Once: what is under way goes on by the settings that it began with.
-                let in_use = shared.live.current();
-                let (upstream, counters) = (&in_use.upstream, &shared.counters);
-                exchange::run(request, answer, segments, places, ranks, upstream, counters).await;
+                let ConnectionContext { admission, priorities, shared, .. } = &*client;
+                // Read once: an exchange keeps the settings that it started with.
+                let settings = shared.settings.current();
+                let (upstream, counters) = (&settings.upstream, &shared.counters);
+                exchange::run(request, stream, segments, admission, priorities, upstream, counters).await;
             }
             .instrument(span)
             .await;
         }
-        Ok(Ok(StreamHeader::Segment(segment))) => client.segments.add(segment, answer),
-        // A second Hello, garbage, or nothing in time: the stream is reset by dropping it.
-        Ok(Ok(StreamHeader::Hello(_))) => tracing::debug!(id, "a second hello"),
-        Ok(Err(error)) => tracing::debug!(id, error = %clean(error), "a stream without a head"),
-        Err(_) => tracing::debug!(id, "a stream that said nothing"),
+        Ok(Ok(StreamHeader::Segment(segment))) => client.segments.add(segment, stream),
+        // Dropping the stream resets it.
+        Ok(Ok(StreamHeader::Hello(_))) => tracing::debug!(id, "second Hello on a connection"),
+        Ok(Err(error)) => tracing::debug!(id, error = %clean(error), "invalid stream header"),
+        Err(_) => tracing::debug!(id, "no stream header in time"),
     }
 }
 
-async fn notify(control: &mut SendStream, notice: &Notice) {
+async fn notify(control: &mut SendStream, notice: &ControlMessage) {
     if let Ok(frame) = frame::encode(notice) {
-        // A client that is gone is noticed by the accepting, and one that doesn't read must not
-        // keep us from it.
-        let _ = tokio::time::timeout(NOTICE, control.write_all(&frame)).await;
+        // A closed connection is noticed elsewhere, and a client that doesn't read must not block this task.
+        let _ = tokio::time::timeout(NOTICE_TIMEOUT, control.write_all(&frame)).await;
     }
 }
 
 fn close(connection: &Connection, code: CloseCode) {
     tracing::info!(reason = code.reason(), "closing");
-    hang_up(connection, code);
+    close_connection(connection, code);
 }
 
-/// The same for a client that is not authenticated, and must not fill the disk with its attempts.
-fn close_stranger(connection: &Connection, code: CloseCode, shared: &Shared) {
+/// The same for an unauthenticated client. Its attempts must not fill the disk, so the log lines are limited.
+fn close_unauthenticated(connection: &Connection, code: CloseCode, shared: &Shared) {
     shared.counters.connection_refused();
-    if let Some(suppressed) = shared.stranger_lines.admit(code.reason()) {
+    if let Some(suppressed) = shared.unauthenticated_log_limits.admit(code.reason()) {
         tracing::info!(reason = code.reason(), suppressed, "closing");
     }
-    hang_up(connection, code);
+    close_connection(connection, code);
 }
 
-fn hang_up(connection: &Connection, code: CloseCode) {
+fn close_connection(connection: &Connection, code: CloseCode) {
     connection.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
 }
 
-/// Carries a connection's byte counts, which only grow, over to the client's.
-struct Account {
+/// Adds a connection's byte counts to its client's usage.
+struct UsageRecorder {
     usage: Arc<ClientUsage>,
     sent: u64,
     received: u64,
 }
 
-impl Account {
+impl UsageRecorder {
     fn update(&mut self, connection: &Connection) {
         let stats = connection.stats();
         self.usage.add_sent(stats.udp_tx.bytes - self.sent);

@@ -1,38 +1,40 @@
-//! The QUIC endpoints: who may come in, and how the server ends.
+//! The QUIC endpoints: accepts connections, and drains them when the server ends.
 //!
-//! One connection's failure never ends the accepting.
+//! Must never stop accepting because one connection fails.
 
 mod accept_policy;
+mod client_connections;
 mod congestion;
 mod connection;
-mod load;
-mod paths;
-mod roster;
+mod load_report;
+mod network;
+mod path_cache;
 mod socket;
 mod unauthenticated;
 
 pub use socket::SocketError;
 
-use crate::live::Live;
-use crate::places::Places;
-use crate::reload::Reload;
+use crate::admission::Admission;
+use crate::lifecycle::active_settings::ActiveSettings;
+use crate::lifecycle::reload::Reload;
+use crate::lifecycle::shutdown::Shutdown;
 use crate::settings::Settings;
-use crate::shutdown::Shutdown;
 use crate::state::{ClientWatch, State, StateError, Usage};
 use crate::store::Store;
 use crate::upstream::UpstreamError;
-use accept_policy::Verdict;
+use accept_policy::Decision;
+use client_connections::ClientConnections;
 use connection::Shared;
 use docxy_host::log_rate_limit::LogLimits;
-use docxy_host::logging::Log;
+use docxy_host::logging::LogHandle;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{DRAIN_TIMEOUT, UPSTREAM_REQUESTS_MAX};
 use docxy_protocol::tls::{self, TlsError};
-use load::Load;
-use paths::{Network, Paths};
+use load_report::LoadReport;
+use network::Network;
+use path_cache::PathCache;
 use quinn::{Endpoint, EndpointConfig, ServerConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
-use roster::Roster;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,10 +43,10 @@ use tokio::signal::unix::Signal;
 use tokio_util::task::TaskTracker;
 use unauthenticated::Unauthenticated;
 
-/// How long the last words of a server may take.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the server waits for its connections to close at its end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why the server ended, or never began, to serve.
+/// Why the server cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// A socket could not be opened.
@@ -56,7 +58,7 @@ pub enum ServeError {
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The way to the registries cannot be set up.
+    /// The connections to the registries cannot be set up.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// The runtime failed.
@@ -64,32 +66,32 @@ pub enum ServeError {
     Endpoint(#[source] std::io::Error),
 }
 
-/// Where the server listens.
+/// The addresses that the server listens on.
 #[derive(Debug)]
 pub struct Ready {
-    /// The addresses, with real ports where 0 was asked for.
+    /// The addresses. Port 0 of the settings is replaced by the real one.
     pub addresses: Vec<SocketAddr>,
 }
 
-/// What the operator does to a server while it runs.
+/// How the operator controls a running server.
 #[derive(Debug)]
 pub struct Controls {
     /// Ends it.
     pub shutdown: Shutdown,
     /// Reads the settings again.
     pub reload: Reload,
-    /// `SIGUSR1`: asks what is under way.
+    /// `SIGUSR1`: logs the load report.
     pub report: Signal,
-    /// Tells how many lines the log has lost.
-    pub log: Log,
-    /// Where `SIGUSR1` writes what is under way, as JSON.
+    /// Counts the lines that the log has lost.
+    pub log: LogHandle,
+    /// Where `SIGUSR1` writes the load report as JSON.
     pub status_file: Option<PathBuf>,
 }
 
-/// Serves until told to end.
+/// Serves until a signal ends it.
 ///
 /// # Errors
-/// Where the server cannot begin. What happens to single connections is logged.
+/// If the server cannot start. Errors of single connections are logged.
 pub async fn serve(
     settings: Settings,
     state: State,
@@ -99,20 +101,20 @@ pub async fn serve(
     let Controls { shutdown, reload, report, log, status_file } = controls;
     let config = server_config(&state)?;
     let usage = Usage::open(&state)?;
-    let (places, connections, streams) =
-        (Places::new(UPSTREAM_REQUESTS_MAX), TaskTracker::new(), TaskTracker::new());
-    let live = Live::start(&settings, Store::open(state.path("manifests")))?;
+    let (admission, connections, streams) =
+        (Admission::new(UPSTREAM_REQUESTS_MAX), TaskTracker::new(), TaskTracker::new());
+    let active_settings = ActiveSettings::start(&settings, Store::open(state.path("manifests")))?;
     let clients = ClientWatch::start(&state)?;
     let shared = Arc::new(Shared {
         clients: clients.clone(),
         usage: usage.clone(),
-        roster: Roster::new(Arc::clone(&places)),
+        connections: ClientConnections::new(Arc::clone(&admission)),
         unauthenticated: Unauthenticated::new(),
         streams: streams.clone(),
-        live: Arc::clone(&live),
+        settings: Arc::clone(&active_settings),
         counters: Arc::default(),
-        paths: Arc::new(Paths::default()),
-        stranger_lines: LogLimits::default(),
+        path_cache: Arc::new(PathCache::default()),
+        unauthenticated_log_limits: LogLimits::default(),
         quic: config.clone(),
         drain: shutdown.drain.clone(),
     });
@@ -121,19 +123,19 @@ pub async fn serve(
         endpoints.push(endpoint(*address, &state, config.clone())?);
     }
     let addresses = endpoints.iter().map(Endpoint::local_addr).collect::<Result<_, _>>();
-    let load = Load {
+    let load_report = LoadReport {
         connections: connections.clone(),
         unauthenticated: Arc::clone(&shared.unauthenticated),
         streams,
-        places,
-        paths: Arc::clone(&shared.paths),
+        admission,
+        path_cache: Arc::clone(&shared.path_cache),
         counters: Arc::clone(&shared.counters),
         drain: shutdown.drain.clone(),
         log,
         status_file,
     };
-    load.tell_on_signal(report);
-    tokio::spawn(reload.run(settings, live, clients));
+    load_report.write_on_signal(report);
+    tokio::spawn(reload.run(settings, active_settings, clients));
     ready(Ready { addresses: addresses.map_err(ServeError::Endpoint)? });
 
     for endpoint in &endpoints {
@@ -142,17 +144,17 @@ pub async fn serve(
             while let Some(incoming) = endpoint.accept().await {
                 let (unauthenticated, draining) = (shared.unauthenticated.len(), shared.drain.is_cancelled());
                 match accept_policy::decide(&incoming, unauthenticated, draining) {
-                    Verdict::Accept => {
-                        // Counted here, so that a burst of first packets is counted as it comes.
+                    Decision::Accept => {
+                        // The slot is taken here, so that the next decision counts this connection.
                         let network = Network::of(incoming.remote_address().ip());
-                        let place = shared.unauthenticated.enter(network);
-                        connections.spawn(connection::run(incoming, place, Arc::clone(&shared)));
+                        let slot = shared.unauthenticated.add(network);
+                        connections.spawn(connection::run(incoming, slot, Arc::clone(&shared)));
                     }
-                    Verdict::Retry => {
-                        // An error means that it has proved its address already.
+                    Decision::Retry => {
+                        // An error means that the address is already validated.
                         let _ = incoming.retry();
                     }
-                    Verdict::Refuse => incoming.refuse(),
+                    Decision::Refuse => incoming.refuse(),
                 }
             }
         });
@@ -164,27 +166,27 @@ pub async fn serve(
     tokio::select! {
         () = connections.wait() => {}
         () = tokio::time::sleep(DRAIN_TIMEOUT) => tracing::warn!("some transfers did not finish in time"),
-        () = shutdown.abort.cancelled() => tracing::warn!("told twice to end: transfers are cut off"),
+        () = shutdown.abort.cancelled() => tracing::warn!("second signal: running transfers are cancelled"),
     }
     for endpoint in &endpoints {
         let code = CloseCode::Draining;
         endpoint.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
-        // Time for the goodbye to leave; a client that misses it finds out by its pings.
-        let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
+        // So that CONNECTION_CLOSE is sent. A client that doesn't receive it notices by its idle timeout.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await;
     }
-    // Their accounts are complete when they have ended.
-    let _ = tokio::time::timeout(GOODBYE, connections.wait()).await;
+    // The usage of a connection is complete when its task has ended.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, connections.wait()).await;
     if let Err(error) = usage.flush() {
-        // A full disk, most likely. The server has done all else that it was told to.
-        tracing::error!(%error, "what clients used since the last write is lost");
+        // Most likely a full disk. Nothing else is left to do.
+        tracing::error!(%error, "clients' usage since the last write is lost");
     }
     Ok(())
 }
 
-/// What all connections have in common. Each gets transport settings of its own when it is accepted.
+/// The QUIC settings of all connections. Each gets its own transport settings when it is accepted.
 fn server_config(state: &State) -> Result<ServerConfig, ServeError> {
     let identity = state.identity()?;
-    let crypto = tls::server(identity.certificate, identity.key)?;
+    let crypto = tls::server_config(identity.certificate, identity.key)?;
     Ok(ServerConfig::new(Arc::new(crypto), state.quic_keys()?.token_key()))
 }
 
@@ -192,13 +194,13 @@ fn endpoint(address: SocketAddr, state: &State, config: ServerConfig) -> Result<
     let keys = state.quic_keys()?;
     let mut endpoint = EndpointConfig::new(keys.reset_key());
     let connection_ids = keys.connection_id_key();
-    // With the keys of the last run, packets of its connections are answered with a reset that
-    // their clients believe, so that they redial at once instead of waiting for a time-out.
+    // The keys are the last run's, so that packets of its connections get a stateless reset that their
+    // clients accept. They redial at once instead of waiting for the idle timeout.
     endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(connection_ids)));
-    // quinn's default of 20 ms between resets would keep 500 clients of a restarted server waiting for
-    // 10 s; and as it gives all packets that it reads at once the same time, any interval at all would
-    // let one in a batch be answered, and have the others wait for their next probe. A reset is shorter
-    // than what provokes it, and only for a connection id made with our key: there is nothing to gain.
+    // With quinn's default of 20 ms between resets, 500 clients of a restarted server would wait for 10 s.
+    // With any interval, quinn sends one reset for each batch of packets that it reads together, and the
+    // other clients wait for their next probe. Resets cannot be abused: each is shorter than the packet
+    // that causes it, and only sent for a connection ID that was made with our key.
     endpoint.min_reset_interval(Duration::ZERO);
     let socket = socket::bind(address)?;
     Endpoint::new(endpoint, Some(config), socket, Arc::new(quinn::TokioRuntime)).map_err(ServeError::Endpoint)

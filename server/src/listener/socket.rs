@@ -1,11 +1,11 @@
-//! The UDP socket under an endpoint.
+//! The UDP socket of an endpoint.
 
-use docxy_protocol::udp_buffers::{ASKED, advice};
+use docxy_protocol::udp_buffers::{BUFFER_SIZE, advice};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Once;
 
-/// Why there is no socket.
+/// The socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on UDP {address}: {source}")]
 pub struct SocketError {
@@ -13,10 +13,10 @@ pub struct SocketError {
     source: std::io::Error,
 }
 
-/// Binds to the address; to all of IPv4 where all of IPv6 was meant and IPv6 is off.
+/// Binds to the address. If it is `[::]` and IPv6 is off, binds to `0.0.0.0`.
 ///
 /// # Errors
-/// Where the address is taken, or isn't this machine's.
+/// If the address is in use, or isn't this machine's.
 pub(super) fn bind(address: SocketAddr) -> Result<UdpSocket, SocketError> {
     match open(address) {
         Err(_) if address.is_ipv6() && address.ip().is_unspecified() && !ipv6_is_on() => {
@@ -31,7 +31,7 @@ pub(super) fn bind(address: SocketAddr) -> Result<UdpSocket, SocketError> {
 fn open(address: SocketAddr) -> std::io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
-        // IPv4 clients come in by mapped addresses.
+        // IPv4 clients have mapped addresses.
         socket.set_only_v6(false)?;
     }
     enlarge_buffers(&socket)?;
@@ -39,15 +39,15 @@ fn open(address: SocketAddr) -> std::io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Asks for [`ASKED`], and says once what to do where the kernel grants much less.
+/// Requests buffers of [`BUFFER_SIZE`] bytes. If the kernel grants much less, logs once how to change that.
 fn enlarge_buffers(socket: &Socket) -> std::io::Result<()> {
-    static TOLD: Once = Once::new();
-    socket.set_recv_buffer_size(ASKED)?;
-    socket.set_send_buffer_size(ASKED)?;
+    static ADVISED: Once = Once::new();
+    socket.set_recv_buffer_size(BUFFER_SIZE)?;
+    socket.set_send_buffer_size(BUFFER_SIZE)?;
     let (receive, send) = (socket.recv_buffer_size()?, socket.send_buffer_size()?);
-    tracing::debug!(receive, send, asked = ASKED, "socket buffers granted");
+    tracing::debug!(receive, send, asked = BUFFER_SIZE, "socket buffers granted");
     if let Some(advice) = advice(receive, send) {
-        TOLD.call_once(|| tracing::warn!("{advice}"));
+        ADVISED.call_once(|| tracing::warn!("{advice}"));
     }
     Ok(())
 }

@@ -1,16 +1,16 @@
-//! The connections whose client is not authenticated yet. Anybody can open them, so they are
-//! counted apart from clients' connections, and bounded in all and for each network.
+//! The connections whose client is not authenticated yet. Anybody can open them, so they are counted apart
+//! from clients' connections, with one limit for all and one for each network.
 //!
-//! A newcomer is never turned away because others hold the places: it takes the place of the
-//! oldest connection of the network that holds most. Must never close a client's connection.
+//! A new connection is never refused because others hold the slots: it evicts the oldest connection of the
+//! network that holds the most. Must never close an authenticated connection.
 
-use super::paths::Network;
-use docxy_protocol::limits::{UNAUTHENTICATED_MAX, UNAUTHENTICATED_PER_NETWORK_MAX};
+use super::network::Network;
+use docxy_protocol::limits::{UNAUTHENTICATED_CONNECTIONS_MAX, UNAUTHENTICATED_CONNECTIONS_PER_NETWORK_MAX};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
-/// All of them.
+/// The slots of all unauthenticated connections.
 #[derive(Debug)]
 pub(super) struct Unauthenticated {
     max: usize,
@@ -22,13 +22,13 @@ pub(super) struct Unauthenticated {
 struct Open {
     opened: u64,
     count: usize,
-    /// Of each network, the oldest first: a connection's number, and what closes it.
+    /// For each network: each connection's number, and the token that closes it, the oldest first.
     networks: HashMap<Network, BTreeMap<u64, CancellationToken>>,
 }
 
-/// One connection's place, until it is dropped.
+/// One connection's slot, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     all: Arc<Unauthenticated>,
     network: Network,
     number: u64,
@@ -37,16 +37,15 @@ pub(super) struct Place {
 
 impl Unauthenticated {
     pub(super) fn new() -> Arc<Self> {
-        Self::with_limits(UNAUTHENTICATED_MAX, UNAUTHENTICATED_PER_NETWORK_MAX)
+        Self::with_limits(UNAUTHENTICATED_CONNECTIONS_MAX, UNAUTHENTICATED_CONNECTIONS_PER_NETWORK_MAX)
     }
 
     fn with_limits(max: usize, max_per_network: usize) -> Arc<Self> {
         Arc::new(Self { max, max_per_network, open: Mutex::default() })
     }
 
-    /// Makes a place for a connection from this network, and evicts another one where there are too
-    /// many.
-    pub(super) fn enter(self: &Arc<Self>, network: Network) -> Place {
+    /// Adds a connection from this network, and evicts another one if there are too many.
+    pub(super) fn add(self: &Arc<Self>, network: Network) -> Slot {
         let evicted = CancellationToken::new();
         let mut open = self.lock();
         if open.count_of(network) >= self.max_per_network {
@@ -60,15 +59,15 @@ impl Unauthenticated {
         open.count += 1;
         let number = open.opened;
         open.networks.entry(network).or_default().insert(number, evicted.clone());
-        Place { all: Arc::clone(self), network, number, evicted }
+        Slot { all: Arc::clone(self), network, number, evicted }
     }
 
-    /// How many there are.
+    /// The number of unauthenticated connections.
     pub(super) fn len(&self) -> usize {
         self.lock().count
     }
 
-    /// A panic elsewhere leaves consistent counts behind: nothing here can panic half-way.
+    /// After a panic elsewhere the counts are still consistent: nothing here panics half-way.
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,7 +78,7 @@ impl Open {
         self.networks.get(&network).map_or(0, BTreeMap::len)
     }
 
-    /// The network that holds most; of two that hold the same, the one with the oldest connection.
+    /// The network with the most connections; of two with equally many, the one with the oldest.
     fn largest_network(&self) -> Option<Network> {
         let oldest = |connections: &BTreeMap<u64, _>| connections.keys().next().copied();
         let order =
@@ -106,14 +105,14 @@ impl Open {
     }
 }
 
-impl Place {
-    /// Resolves when another connection has taken this place.
+impl Slot {
+    /// Resolves when another connection has evicted this one.
     pub(super) async fn evicted(&self) {
         self.evicted.cancelled().await;
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.all.lock().remove(self.network, self.number);
     }
@@ -127,19 +126,19 @@ mod tests {
         Network::of([10, 0, n, 1].into())
     }
 
-    fn evicted<const N: usize>(places: [&Place; N]) -> [bool; N] {
-        places.map(|place| place.evicted.is_cancelled())
+    fn evicted<const N: usize>(slots: [&Slot; N]) -> [bool; N] {
+        slots.map(|slot| slot.evicted.is_cancelled())
     }
 
     #[test]
-    fn a_newcomer_takes_the_place_of_the_oldest_of_the_largest_network() {
+    fn a_new_connection_evicts_the_oldest_of_the_largest_network() {
         let all = Unauthenticated::with_limits(4, 3);
-        let alone = all.enter(network(1));
-        let [first, second, third] = [0; 3].map(|_| all.enter(network(2)));
-        let newcomer = all.enter(network(3));
+        let alone = all.add(network(1));
+        let [first, second, third] = [0; 3].map(|_| all.add(network(2)));
+        let newcomer = all.add(network(3));
         assert_eq!(evicted([&alone, &first, &second, &third]), [false, true, false, false]);
         assert_eq!(all.len(), 4);
-        let another = all.enter(network(3));
+        let another = all.add(network(3));
         assert_eq!(evicted([&alone, &second, &third, &newcomer]), [false, true, false, false]);
         drop([alone, first, second, third, newcomer, another]);
         assert_eq!(all.len(), 0);
@@ -147,18 +146,18 @@ mod tests {
     }
 
     #[test]
-    fn no_network_holds_more_than_its_share_even_if_there_is_room() {
+    fn a_network_has_a_limit_even_if_slots_are_free() {
         let all = Unauthenticated::with_limits(10, 2);
-        let places: Vec<_> = (0..4).map(|_| all.enter(network(1))).collect();
-        assert_eq!(evicted([&places[0], &places[1], &places[2], &places[3]]), [true, true, false, false]);
+        let slots: Vec<_> = (0..4).map(|_| all.add(network(1))).collect();
+        assert_eq!(evicted([&slots[0], &slots[1], &slots[2], &slots[3]]), [true, true, false, false]);
         assert_eq!(all.len(), 2);
     }
 
     #[test]
-    fn of_many_networks_with_one_each_the_oldest_goes_first() {
+    fn of_networks_with_one_connection_each_the_oldest_is_evicted() {
         let all = Unauthenticated::with_limits(3, 2);
-        let places: Vec<_> = (0..5).map(|n| all.enter(network(n))).collect();
-        let gone: Vec<_> = places.iter().map(|place| place.evicted.is_cancelled()).collect();
+        let slots: Vec<_> = (0..5).map(|n| all.add(network(n))).collect();
+        let gone: Vec<_> = slots.iter().map(|slot| slot.evicted.is_cancelled()).collect();
         assert_eq!(gone, [true, true, false, false, false]);
     }
 }

@@ -1,9 +1,9 @@
-//! The config file as people write it.
+//! The config file, as it is written.
 //!
-//! Unknown words are errors: a misspelt setting that is passed over in silence would be found
-//! weeks later.
+//! Must never ignore an unknown key: a misspelt setting would be noticed only weeks later.
 
-use super::SettingsError;
+use super::error::SettingsError;
+use super::paths::base_directory;
 use super::registry::RegistryTables;
 use super::resolve::ResolveTable;
 use crate::address::PublicAddress;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Everything that may be in the file; all of it may be left out.
+/// All keys of the file. All are optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ConfigFile {
@@ -36,20 +36,14 @@ impl ConfigFile {
             .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
         let mut config: Self = toml_text::parse(&text)
             .map_err(|source| SettingsError::Config { path: path.to_owned(), source })?;
-        config.state = config.state.map(|state| directory(path).join(state));
+        config.state = config.state.map(|state| base_directory(path).join(state));
         Ok(config)
     }
 }
 
-/// People write a rate as text. (As a number it would be bits per second, which is the wire's.)
+/// A rate is text in the file. (A number is bits per second, which only the wire uses.)
 fn fixed_rate_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
     let example = "fixed_rate_limit is a rate in quotes, as in \"200 Mbit/s\"";
     let text = String::deserialize(deserializer).map_err(|_| D::Error::custom(example))?;
     text.parse().map(Some).map_err(|error| D::Error::custom(format!("fixed_rate_limit: {error}")))
-}
-
-/// Relative paths in a config file are taken from where it is: where the program was started
-/// from says nothing about them.
-pub(super) fn directory(config: &Path) -> &Path {
-    config.parent().unwrap_or(Path::new(""))
 }

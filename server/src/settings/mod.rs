@@ -1,15 +1,16 @@
-//! What the server runs with: flags, then the environment, then the config file, then defaults.
+//! The server's settings: from flags, then the environment, then the config file, then defaults.
 //!
-//! Flags and the environment arrive here as one (clap reads both). After loading everything is
-//! checked and typed, and nobody looks at a flag or the file again.
+//! clap reads flags and the environment together. After loading, all settings are checked and typed. Other
+//! modules must never read a flag or the file themselves.
 
+mod error;
 mod file;
+mod paths;
 pub mod registry;
 mod resolve;
 
 use crate::address::PublicAddress;
 use crate::state::location;
-use crate::toml_text::TomlError;
 use docxy_host::logging::Filter;
 use docxy_protocol::congestion::Rate;
 use file::ConfigFile;
@@ -17,93 +18,76 @@ use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use error::SettingsError;
 pub use registry::{Account, RegistrySettings};
 pub use resolve::ResolveTo;
 
-/// The config file that is read if it exists and no other is named.
+/// The config file that is read if it exists and no other file is set.
 pub const DEFAULT_CONFIG: &str = "/etc/docxy/server.toml";
 
-/// The UDP port that the server listens on unless told otherwise.
+/// The default UDP port.
 pub const DEFAULT_PORT: u16 = 61443;
 
-/// The highest rate, in bits per second, that a client may state unless the operator says otherwise.
-/// It is a promise that nobody can check, and without a limit a slip of the pen would flood the
-/// server's line: few have a faster one.
-const DEFAULT_FIXED_RATE_LIMIT: u64 = 1_000_000_000;
+/// The default of the highest fixed rate that a client may set, in bits per second. The server cannot check
+/// a fixed rate, and without a limit a typing error would overload the server's access link. Few servers
+/// have a faster one.
+const DEFAULT_FIXED_RATE_LIMIT_BPS: u64 = 1_000_000_000;
 
-/// Why the settings make no sense.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the fields are where it is and what is wrong there")]
-pub enum SettingsError {
-    /// The config file cannot be read.
-    #[error("cannot read the config file {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
-    /// The config file is wrong.
-    #[error("{}, {source}", path.display())]
-    Config { path: PathBuf, source: TomlError },
-    /// A registry's account or CA file cannot be used.
-    #[error("{}, registry {registry}: {detail}", path.display())]
-    Registry { path: PathBuf, registry: String, detail: String },
-    /// Neither root nor a user with a home.
-    #[error("there is no place for the state: HOME is not set, so pass --state DIR")]
-    NoStateDirectory,
-}
-
-/// What the command line and the environment say; the rest is the config file's or the default.
+/// The settings from the command line and the environment. The config file and the defaults complete them.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
     /// The config file.
     pub config: Option<PathBuf>,
-    /// Where to listen; empty if nothing was said.
+    /// The addresses to listen on; empty if none is set.
     pub listen: Vec<SocketAddr>,
     /// The state directory.
     pub state: Option<PathBuf>,
     /// The address for links.
     pub public: Option<PublicAddress>,
-    /// What a client may state.
+    /// The highest fixed rate that a client may set.
     pub fixed_rate_limit: Option<Rate>,
-    /// What to log.
+    /// The log filter.
     pub log: Option<Filter>,
 }
 
-/// What every command needs.
+/// The settings that every command needs.
 #[derive(Debug, Clone)]
 pub struct Basics {
-    /// Where to listen; at least one.
+    /// The addresses to listen on; at least one.
     pub listen: Vec<SocketAddr>,
     /// The state directory.
     pub state: PathBuf,
-    /// The address for links, where the operator gave one.
+    /// The address for links, if the operator has set one.
     pub public: Option<PublicAddress>,
 }
 
-/// What `run` needs.
+/// All settings, for `run`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to listen; at least one.
+    /// The addresses to listen on; at least one.
     pub listen: Vec<SocketAddr>,
     /// The state directory.
     pub state: PathBuf,
-    /// The address for links, where the operator gave one.
+    /// The address for links, if the operator has set one.
     pub public: Option<PublicAddress>,
-    /// The highest rate that a client may state, for each connection.
+    /// The highest fixed rate that a client may set, for each connection.
     pub fixed_rate_limit: Rate,
-    /// Whether a tag may be answered with what it named before, when no pull is left.
+    /// Whether a tag may be served with its last known manifest when no pull is left.
     pub stale: bool,
-    /// What may be reached, each registry once; at least one.
+    /// The registries that may be reached, each once; at least one.
     pub registries: Vec<RegistrySettings>,
-    /// Hosts (in lower case) whose address is not looked up in the DNS, whichever registry leads there.
+    /// The addresses of hosts (in lower case) that are not resolved by DNS, for all registries.
     pub resolve: BTreeMap<String, ResolveTo>,
-    /// What to log.
+    /// The log filter.
     pub log: Filter,
 }
 
 impl Basics {
-    /// Loads what every command needs. Reads no password and no CA file: only the running server
-    /// may be allowed to.
+    /// Loads the settings that every command needs. Reads no password and no CA file, because only the running
+    /// server may have the permission.
     ///
     /// # Errors
-    /// Where the config file is wrong, or there is no place for the state.
+    /// If the config file is wrong, or there is no default for the state directory.
     pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
         let (_, config) = read(flags)?;
         Self::merge(flags, &config)
@@ -130,7 +114,7 @@ impl Settings {
     /// Loads all settings, with the passwords and CA files that they name.
     ///
     /// # Errors
-    /// Where the config file is wrong, or names a file or a variable that cannot be read.
+    /// If the config file is wrong, or names a file or a variable that cannot be read.
     pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
         let (path, config) = read(flags)?;
         let Basics { listen, state, public } = Basics::merge(flags, &config)?;
@@ -143,7 +127,7 @@ impl Settings {
         };
         let fixed_rate_limit = flags.fixed_rate_limit.or(config.fixed_rate_limit);
         let fixed_rate_limit = fixed_rate_limit.unwrap_or_else(|| {
-            Rate::from_bits_per_second(DEFAULT_FIXED_RATE_LIMIT).expect("a gigabit is a rate")
+            Rate::from_bits_per_second(DEFAULT_FIXED_RATE_LIMIT_BPS).expect("a gigabit is a rate")
         });
         let resolve = config.resolve.into_entries();
         let stale = config.stale;
@@ -152,12 +136,23 @@ impl Settings {
     }
 }
 
-/// The config file and its path. None at all counts as an empty one.
+impl Flags {
+    /// The same flags for a running server: if a default config file exists, they name it. A reload then
+    /// reports an error if the file is missing, instead of applying the defaults.
+    #[must_use]
+    pub fn with_config_found(&self) -> Self {
+        let default = Path::new(DEFAULT_CONFIG);
+        let found = || default.try_exists().unwrap_or(true).then(|| default.to_owned());
+        Self { config: self.config.clone().or_else(found), ..self.clone() }
+    }
+}
+
+/// The config file and its path. A missing default file counts as empty.
 fn read(flags: &Flags) -> Result<(PathBuf, ConfigFile), SettingsError> {
     let default = Path::new(DEFAULT_CONFIG);
     let path = match &flags.config {
         Some(path) => path,
-        None if default.exists() => default,
+        None if default.try_exists().unwrap_or(true) => default,
         None => return Ok((default.to_owned(), ConfigFile::default())),
     };
     ConfigFile::read(path).map(|config| (path.to_owned(), config))
@@ -223,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_logged_is_the_flag_s_then_the_file_s_then_info() {
+    fn the_log_filter_is_the_flag_then_the_file_then_info() {
         let dir = tempfile::tempdir().unwrap();
         let from_file = config(&dir, "log = 'warn,docxy_server=debug'");
         let both = Flags { log: Some("trace".parse().unwrap()), ..from_file.clone() };
@@ -241,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_in_the_file_is_told_with_file_and_line() {
+    fn an_error_in_the_file_names_file_and_line() {
         for (text, line, words) in [
             ("\nlisten_on = []", 2, "unknown field `listen_on`"),
             ("listen = ['nonsense']", 1, "socket address"),

@@ -1,9 +1,10 @@
-//! `[registries]`: what the server may reach. Whatever isn't listed is not served to anybody.
+//! `[registries]`: the registries that the server serves, and no others.
 //!
-//! A password never stands in the config file: that is copied around, and read by every command.
+//! Must never accept a password in the config file: the file is copied, and every command reads it.
 
+use super::error::SettingsError;
+use super::paths::base_directory;
 use super::resolve::{ResolveTable, ResolveTo};
-use super::{SettingsError, file};
 use docxy_protocol::name::Registry;
 use docxy_protocol::secret::Secret;
 use rustls::pki_types::CertificateDer;
@@ -15,19 +16,19 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use url::Url;
 
-/// One registry that may be reached.
+/// One registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistrySettings {
-    /// The name that users use.
+    /// The name in image references.
     pub name: Registry,
-    /// Where its API is: `https`, a host and perhaps a port, nothing else.
+    /// The API's URL: `https`, a host and perhaps a port, nothing else.
     pub api: Url,
-    /// Authorities to trust for this registry beside the usual ones.
+    /// CA certificates that are trusted for this registry, in addition to the system's roots.
     pub ca: Vec<CertificateDer<'static>>,
     /// The operator's own account there.
     pub account: Option<Account>,
-    /// Hosts (in lower case) whose address is not looked up in the DNS when it is this registry that
-    /// leads to them. They need not be public.
+    /// The addresses of hosts (in lower case) that are not resolved by DNS, for this registry's requests. They
+    /// may be outside the public internet.
     pub resolve: BTreeMap<String, ResolveTo>,
 }
 
@@ -36,7 +37,7 @@ pub struct RegistrySettings {
 pub struct Account {
     /// The user's name.
     pub user: String,
-    /// The password, or a token that the registry takes for one.
+    /// The password, or an access token that is used as one.
     pub password: Secret,
 }
 
@@ -55,11 +56,11 @@ impl RegistrySettings {
     }
 }
 
-/// One registry as the file has it.
+/// One registry's table in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RegistryTable {
-    api: Option<Api>,
+    api: Option<ApiUrl>,
     ca: Option<PathBuf>,
     account: Option<AccountTable>,
     #[serde(default)]
@@ -67,9 +68,9 @@ pub(super) struct RegistryTable {
 }
 
 impl RegistryTable {
-    /// Reads what the table only names. `config` is the file that it stands in.
+    /// Reads the files and variables that the table names. `config` is the config file's path.
     pub(super) fn load(self, name: Registry, config: &Path) -> Result<RegistrySettings, SettingsError> {
-        let directory = file::directory(config);
+        let directory = base_directory(config);
         let failed =
             |detail| SettingsError::Registry { path: config.to_owned(), registry: name.to_string(), detail };
         let api = match self.api {
@@ -89,7 +90,7 @@ impl RegistryTable {
     }
 }
 
-/// The whole table, in the file's order.
+/// All registries' tables, in the file's order.
 #[derive(Debug)]
 pub(super) struct RegistryTables(Vec<(Registry, RegistryTable)>);
 
@@ -99,7 +100,7 @@ impl RegistryTables {
     }
 }
 
-/// By hand, since two keys may name one registry: a map would keep one of them in silence.
+/// Written by hand, because two keys may name one registry: a map would silently drop one of them.
 impl<'de> Deserialize<'de> for RegistryTables {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Tables;
@@ -132,17 +133,17 @@ impl<'de> Deserialize<'de> for RegistryTables {
     }
 }
 
-/// The address of a registry's API.
+/// The URL of a registry's API.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Api(Url);
+struct ApiUrl(Url);
 
-impl TryFrom<String> for Api {
+impl TryFrom<String> for ApiUrl {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
         let url = Url::parse(&text).map_err(|e| format!("the api is not a URL: {e}"))?;
-        // The path is the operation's to say, and a credential belongs into `account`.
+        // Each operation has its own path, and a credential belongs in `account`.
         let is_bare = url.path() == "/"
             && url.query().is_none()
             && url.fragment().is_none()
@@ -158,13 +159,13 @@ impl TryFrom<String> for Api {
     }
 }
 
-/// Docker Hub's API is not on the host that it is named after; others' is.
+/// The API's default URL. Docker Hub's API is on another host than its name, others' are not.
 fn default_api(name: &Registry) -> Result<Url, String> {
     let host = if name.is_docker_hub() { "registry-1.docker.io" } else { name.as_str() };
-    Api::try_from(format!("https://{host}")).map(|api| api.0)
+    ApiUrl::try_from(format!("https://{host}")).map(|api| api.0)
 }
 
-/// An account as the file has it.
+/// An account's table in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AccountTable {
@@ -184,7 +185,7 @@ impl AccountTable {
             (None, Some(variable)) => environment(&variable)?,
             _ => return Err("an account needs either password_file or password_env".into()),
         };
-        // Editors and `echo` end a file with one.
+        // Editors and `echo` end a file with a newline.
         let password = password.strip_suffix('\n').unwrap_or(&password);
         let password = password.strip_suffix('\r').unwrap_or(password);
         if password.is_empty() {
@@ -194,7 +195,7 @@ impl AccountTable {
     }
 }
 
-/// The standard library's own error would quote a value that is no text.
+/// Reads a variable. The standard library's error would quote a value that is not text.
 fn environment(variable: &str) -> Result<String, String> {
     let value = std::env::var_os(variable).ok_or_else(|| format!("password_env {variable} is not set"))?;
     value.into_string().map_err(|_| format!("password_env {variable} is not text"))
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_whose_password_cannot_be_had_is_an_error() {
+    fn an_account_with_an_unreadable_password_is_an_error() {
         for (account, words) in [
             ("password_file = 'gone'", "gone: No such file"),
             ("password_file = 'empty'", "password is empty"),

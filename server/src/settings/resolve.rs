@@ -1,4 +1,4 @@
-//! `[resolve]`, for all registries or for one: addresses of hosts that are not to be looked up, like
+//! `[resolve]`, for all registries or for one: addresses of hosts that are not resolved by DNS, like
 //! `/etc/hosts` with ports.
 
 use docxy_protocol::link::Host;
@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::net::{AddrParseError, IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// Where a host is.
+/// A host's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResolveTo {
-    /// Its address.
+    /// The IP address.
     pub ip: IpAddr,
     /// The port to dial instead of the one in the URL, if any.
     pub port: Option<u16>,

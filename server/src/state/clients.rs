@@ -1,6 +1,6 @@
-//! Who may use this server: names with the hashes of their secrets.
+//! The clients: their names, with hashes of their secrets.
 //!
-//! A revoked client stays in the book, so that it can be told so. Never holds a secret itself.
+//! A revoked client stays in the book, so that the server can tell it the reason. Must never hold a secret.
 
 use super::{StateError, file};
 use crate::toml_text::{self, TomlError};
@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Why the clients were not changed.
+/// Why the clients could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientsError {
-    /// The name belongs to a client that is not revoked.
+    /// The name is in use by a client that is not revoked.
     #[error(
         "there is a client named {0} already: revoke it first (docxy-server revoke {0}), or \
          choose another name"
@@ -28,10 +28,10 @@ pub enum ClientsError {
     Unknown {
         /// The name in question.
         name: ClientName,
-        /// Which there are, in words.
+        /// The known clients, in words.
         known: String,
     },
-    /// The file.
+    /// The file cannot be read or written.
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -43,7 +43,7 @@ pub struct ClientBook {
     clients: BTreeMap<ClientName, Client>,
 }
 
-/// What is known of one client.
+/// One client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Client {
@@ -55,7 +55,7 @@ pub struct Client {
     secret_sha256: SecretHash,
 }
 
-/// What [`ClientBook::revoke`] found.
+/// The result of [`ClientBook::revoke`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revocation {
     /// It was revoked now.
@@ -65,8 +65,8 @@ pub enum Revocation {
 }
 
 impl ClientBook {
-    /// Whether this client may use the server. Takes the same time for an unknown name as for a
-    /// wrong secret, and says the same, so that names cannot be probed.
+    /// Checks whether this client may use the server. An unknown name takes the same time and returns the
+    /// same code as a wrong secret, so that names cannot be probed.
     ///
     /// # Errors
     /// The code to close the connection with.
@@ -84,7 +84,7 @@ impl ClientBook {
     /// Adds a client. The name of a revoked one may be used again.
     ///
     /// # Errors
-    /// Where the name belongs to a live client: its link would end to work without a word.
+    /// If the name is in use by a client that is not revoked: its link would stop working.
     pub fn add(
         &mut self,
         name: &ClientName,
@@ -103,10 +103,10 @@ impl ClientBook {
     /// Ends a client's access.
     ///
     /// # Errors
-    /// Where there is no client of that name.
+    /// If there is no client of that name.
     pub fn revoke(&mut self, name: &ClientName, now: Timestamp) -> Result<Revocation, ClientsError> {
         let Some(client) = self.clients.get_mut(name) else {
-            let known = self.in_words();
+            let known = self.describe();
             let name = name.clone();
             return Err(ClientsError::Unknown { name, known });
         };
@@ -122,7 +122,7 @@ impl ClientBook {
         self.clients.iter()
     }
 
-    /// Whether nobody was ever invited.
+    /// Whether no client was ever invited.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
@@ -133,11 +133,11 @@ impl ClientBook {
         Self::parse(&content).map_err(|e| StateError::Damaged {
             path: path.to_owned(),
             detail: e.to_string(),
-            remedy: "mend that line, or restore the file from a backup",
+            remedy: "correct that line, or restore the file from a backup",
         })
     }
 
-    /// Reads the file's content. Bytes that are no UTF-8 are no TOML either.
+    /// Parses the file's content. Invalid UTF-8 is invalid TOML too.
     pub(super) fn parse(content: &[u8]) -> Result<Self, TomlError> {
         toml_text::parse(&String::from_utf8_lossy(content))
     }
@@ -147,7 +147,7 @@ impl ClientBook {
         format!("# Written by `docxy-server invite` and `docxy-server revoke`.\n\n{tables}")
     }
 
-    fn in_words(&self) -> String {
+    fn describe(&self) -> String {
         let names: Vec<String> = self.clients.keys().map(ToString::to_string).collect();
         if names.is_empty() {
             "none was invited yet".into()
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn revoking_twice_is_fine_and_revoking_nobody_says_who_there_is() {
+    fn revoking_twice_succeeds_and_an_unknown_name_lists_the_known_ones() {
         let mut book = book();
         let whole_second = "2026-11-24T04:00:00Z".parse().unwrap();
         assert_eq!(book.revoke(&name("old.phone"), now()).unwrap(), Revocation::Before(whole_second));
@@ -261,7 +261,7 @@ secret_sha256 = \"dYd7tB05O1-4RVzmDs2N2gAdBjFklrFN-n-JVlbuyko\"
     }
 
     #[test]
-    fn a_typing_error_in_the_file_is_not_taken_for_a_client_that_is_live() {
+    fn a_typing_error_in_the_file_is_an_error() {
         let text = book().to_text().replace("revoked =", "revokd =");
         let error = ClientBook::parse(text.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with("line 9: unknown field"), "{error}");

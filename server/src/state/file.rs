@@ -1,6 +1,6 @@
-//! Files for their owner's eyes only, and never half written.
+//! Private files, which are replaced whole.
 //!
-//! Knows nothing of what is in them.
+//! Must never leave a half-written file, or know what a file contains.
 
 use super::StateError;
 use std::fs::{File, OpenOptions};
@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, fch
 use std::path::Path;
 use tempfile::NamedTempFile;
 
-/// A file's content; `None` where there is no such file.
+/// A file's content; `None` if there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     match std::fs::read(path) {
         Ok(content) => Ok(Some(content)),
@@ -18,7 +18,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     }
 }
 
-/// Puts the content into place in one step: a reader, or a crash, sees the old or the new.
+/// Replaces a file's content atomically: a reader, also after a crash, gets the old or the new content.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), StateError> {
     let failed = failed_write(path);
     let file = temporary(path, content).map_err(&failed)?;
@@ -26,8 +26,8 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), StateError> {
     sync_directory(path).map_err(failed)
 }
 
-/// The same by overwriting another file of ours, which then changes places with the one at `path`: so
-/// nothing new is asked of the disk, nor is anything let go that somebody else could take.
+/// The same by overwriting another file of the server, which then replaces the one at `path`. So no disk
+/// space is allocated, and none is freed that another process could take.
 pub(super) fn write_over(other: &Path, path: &Path, content: &[u8]) -> Result<(), StateError> {
     let written = || {
         let file = OpenOptions::new().write(true).open(other)?;
@@ -52,8 +52,8 @@ fn exchange(_: &Path, _: &Path) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
-/// A file's content, which is made if there is none. Of two processes that do this at once, both
-/// get the same.
+/// A file's content. The file is created if there is none. Two processes that do this together get the same
+/// content.
 pub(crate) fn read_or_create(
     path: &Path,
     make: impl FnOnce() -> Result<Vec<u8>, StateError>,
@@ -76,7 +76,7 @@ pub(crate) fn read_or_create(
     }
 }
 
-/// Waits until nobody else holds the lock, and holds it until the file is dropped.
+/// Waits for the lock, and holds it until the file is dropped.
 pub(crate) fn lock(path: &Path) -> Result<File, StateError> {
     let locked = open_or_create(path).and_then(|file| {
         file.lock()?;
@@ -90,7 +90,7 @@ pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
     match options.clone().create_new(true).open(path) {
-        // Only what we made ourselves is given away: a name that was there may be a link.
+        // Only a file that was created here gets another owner: an existing name may be a link.
         Ok(file) => {
             give_to_owner_of(directory(path), &file)?;
             Ok(file)
@@ -100,7 +100,7 @@ pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// A finished file beside its later place, since only within a file system is renaming one step.
+/// A complete temporary file in the same directory, because a rename is atomic only within a file system.
 fn temporary(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
     // The crate opens it with mode 0600, whatever the umask.
     let mut file = NamedTempFile::new_in(directory(path))?;
@@ -110,8 +110,7 @@ fn temporary(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// Root may invite a client for a server that runs as somebody else, who must be able to read
-/// what root has written.
+/// Root may invite a client for a server that runs as another user, which must be able to read root's files.
 fn give_to_owner_of(directory: &Path, file: &File) -> io::Result<()> {
     let (owner, ours) = (std::fs::metadata(directory)?, file.metadata()?);
     if ours.uid() == 0 && owner.uid() != 0 {
@@ -120,7 +119,7 @@ fn give_to_owner_of(directory: &Path, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Without it a crash of the machine may forget the renaming.
+/// Without it a crash of the machine may undo the rename.
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory(path))?.sync_all()
 }
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_written_is_the_owners_alone() {
+    fn written_files_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let [written, made, locked] = ["written", "made", "locked"].map(|n| dir.path().join(n));
         std::fs::write(&written, "old").unwrap();

@@ -1,7 +1,7 @@
-//! Who this server is: a private key, made at the first start.
+//! The server's identity: a private key, which the first start creates.
 //!
-//! Links carry the key's pin, so the key must never change; the certificate around it is made
-//! anew at every start, since nobody looks at the rest of it.
+//! Links contain the key's pin, so the key must never change. The certificate is made again at each start,
+//! because clients check only its key.
 
 use super::{StateError, file};
 use docxy_protocol::identity::Pin;
@@ -11,14 +11,14 @@ use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, date_tim
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::path::Path;
 
-/// The server's key, and what is made from it.
+/// The server's key, with its certificate and pin.
 #[derive(Debug)]
 pub struct Identity {
     /// A self-signed certificate of the key.
     pub certificate: CertificateDer<'static>,
     /// The key.
     pub key: PrivateKeyDer<'static>,
-    /// What links know the server by.
+    /// The pin of the key, for links.
     pub pin: Pin,
 }
 
@@ -34,7 +34,7 @@ impl Identity {
         let pem = String::from_utf8(pem).map_err(|_| damaged("not text".into()))?;
         let key = KeyPair::from_pem(&pem).map_err(|e| damaged(e.to_string()))?;
         let certificate = certificate(&key).map_err(|e| damaged(e.to_string()))?;
-        let pin = Pin::of_certificate(&certificate).map_err(|e| damaged(e.to_string()))?;
+        let pin = Pin::from_certificate(&certificate).map_err(|e| damaged(e.to_string()))?;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
         Ok(Self { certificate, key, pin })
     }
@@ -46,8 +46,7 @@ fn new_key() -> Result<Vec<u8>, StateError> {
     Ok(key.serialize_pem().into_bytes())
 }
 
-/// Looks like the certificate that many a program makes for itself: whoever probes the port
-/// should learn nothing from it.
+/// A certificate like those that many programs make for themselves, so that a port scan learns nothing.
 fn certificate(key: &KeyPair) -> Result<CertificateDer<'static>, rcgen::Error> {
     let year = Timestamp::now().to_zoned(TimeZone::UTC).year().into();
     let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
@@ -68,7 +67,7 @@ mod tests {
         let first = Identity::load_or_create(&path).unwrap();
         let second = Identity::load_or_create(&path).unwrap();
         assert_eq!(first.pin, second.pin);
-        docxy_protocol::tls::server(second.certificate, second.key).unwrap();
+        docxy_protocol::tls::server_config(second.certificate, second.key).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("-----BEGIN PRIVATE KEY-----"));
     }

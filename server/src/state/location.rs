@@ -1,20 +1,20 @@
-//! Where the state is when nobody says.
+//! The default state directory.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// systemd's directory for the service, else the system's for root, else the user's own (XDG base
-/// directories). `None` where there is not even a home.
+/// directories). `None` if there is no home directory.
 pub(crate) fn default_directory() -> Option<PathBuf> {
     let is_root = rustix::process::geteuid().is_root();
     choose(|name| std::env::var_os(name), is_root)
 }
 
 fn choose(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
-    // The XDG specification wants relative paths to be ignored; an empty one is one.
+    // The XDG specification says to ignore relative paths. An empty path is relative.
     let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     if let Some(text) = variable("STATE_DIRECTORY") {
-        // systemd joins several with colons; ours is the first.
+        // systemd joins several directories with colons. The first one is used.
         let first = std::env::split_paths(&text).next().filter(|p| p.is_absolute());
         if first.is_some() {
             return first;

@@ -1,8 +1,7 @@
-//! What the server must not forget: a directory with a few files, each written by one command.
+//! The state directory: a few files, each written by one command.
 //!
-//! `identity.pem` and `quic.keys` are made once and kept; `clients` is written by `invite` and
-//! `revoke` alone, `usage` by `run` alone, of which there is one at a time. So no command ever overwrites
-//! what another one knows.
+//! `identity.pem` and `quic.keys` are created once. Only `invite` and `revoke` write `clients`, and only
+//! `run` writes `usage`, of which one runs at a time. A command must never overwrite another's changes.
 
 mod clients;
 pub(crate) mod file;
@@ -26,7 +25,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-/// What went wrong with a file of the state.
+/// An error with a file of the state directory.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the fields are a path and what the system said")]
 pub enum StateError {
@@ -42,14 +41,14 @@ pub enum StateError {
     /// The lock cannot be taken.
     #[error("cannot lock {}: {source}", path.display())]
     Lock { path: PathBuf, source: io::Error },
-    /// A server runs on it already.
+    /// Another server runs on this directory.
     #[error(
         "another docxy-server{process} uses the state directory {}: stop that one first, or give this one \
          another directory with --state DIR",
         directory.display()
     )]
     InUse { directory: PathBuf, process: InUseBy },
-    /// A file isn't what it should be.
+    /// A file's content is invalid.
     #[error("{} is damaged ({detail}); {remedy}", path.display())]
     Damaged { path: PathBuf, detail: String, remedy: &'static str },
     /// Keys cannot be made.
@@ -76,34 +75,34 @@ pub struct State {
 }
 
 impl State {
-    /// Opens the directory, which is made (0700) if there is none.
+    /// Opens the directory. It is created with mode 0700 if there is none.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// If it cannot be made.
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         created.map_err(|source| StateError::Create { path: directory.to_owned(), source })?;
         Ok(Self { directory: directory.to_owned() })
     }
 
-    /// Where a file of this name is, or would be.
+    /// The path of a file with this name.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// Who this server is; decided once.
+    /// The server's identity, created once.
     ///
     /// # Errors
-    /// Where the key cannot be made, kept or read.
+    /// If the key cannot be created, stored or read.
     pub fn identity(&self) -> Result<Identity, StateError> {
         Identity::load_or_create(&self.path("identity.pem"))
     }
 
-    /// What lets clients of a restarted server notice the restart; made once.
+    /// The QUIC keys, created once. With them, clients notice a restart of the server.
     ///
     /// # Errors
-    /// Where the keys cannot be made, kept or read.
+    /// If the keys cannot be created, stored or read.
     pub fn quic_keys(&self) -> Result<QuicKeys, StateError> {
         QuicKeys::load_or_create(&self.path("quic.keys"))
     }
@@ -114,18 +113,18 @@ impl State {
         self.clients_path().exists()
     }
 
-    /// The clients as they are now; nobody if none was invited yet.
+    /// The current clients; an empty book if none was invited yet.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub fn clients(&self) -> Result<ClientBook, StateError> {
         ClientBook::load(&self.clients_path())
     }
 
-    /// Changes the clients while no other process does, and keeps the change if it succeeds.
+    /// Changes the clients under their lock, and writes the change if it succeeds.
     ///
     /// # Errors
-    /// The change's own, and where the file cannot be locked, read or written.
+    /// The change's own error, or if the file cannot be locked, read or written.
     pub fn change_clients<T>(
         &self,
         change: impl FnOnce(&mut ClientBook) -> Result<T, ClientsError>,
@@ -133,10 +132,10 @@ impl State {
         self.change_clients_by(change, file::write)
     }
 
-    /// The same by means of what was kept in reserve for a full disk.
+    /// The same on a full disk, with the reserve.
     ///
     /// # Errors
-    /// As above, and where there is no such reserve.
+    /// As above, or if there is no reserve.
     pub(crate) fn change_clients_with_reserve<T>(
         &self,
         change: impl FnOnce(&mut ClientBook) -> Result<T, ClientsError>,
@@ -170,7 +169,7 @@ impl State {
     }
 }
 
-/// Fills an array with bytes fit for a key.
+/// Random bytes, for a key.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], StateError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|e| StateError::Random(e.to_string()))?;
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_is_opened_again_is_the_same() {
+    fn a_reopened_state_is_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
         assert!(!state.has_clients());
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_fails_changes_nothing() {
+    fn a_failed_change_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
         invite(&state, "laptop").unwrap();
@@ -250,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_named_with_what_to_do() {
+    fn the_error_of_a_damaged_file_names_it_and_the_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
         for name in ["identity.pem", "quic.keys", "clients", "usage"] {

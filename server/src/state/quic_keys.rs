@@ -1,7 +1,7 @@
-//! QUIC's own keys, which have to outlive the process.
+//! QUIC's own keys, which outlive the process.
 //!
-//! With new ones a restarted server could not tell its former clients that their connections are
-//! gone (stateless reset, RFC 9000, section 10.3): each would wait out the idle timeout.
+//! Must never change at a restart: a server with new keys cannot reset the connections of its last run
+//! (stateless reset, RFC 9000, section 10.3), and each client would wait for its idle timeout.
 
 use super::{StateError, file, random};
 use quinn::crypto::{HandshakeTokenKey, HmacKey};
@@ -10,21 +10,22 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-const RESET: usize = 64;
-const TOKEN: usize = 64;
-const CONNECTION_ID: usize = 8;
+const RESET_KEY_BYTES: usize = 64;
+const TOKEN_KEY_BYTES: usize = 64;
+const CONNECTION_ID_KEY_BYTES: usize = 8;
 
 /// The three keys. The file holds their bytes one after the other.
 pub struct QuicKeys {
-    reset: [u8; RESET],
-    token: [u8; TOKEN],
-    connection_id: [u8; CONNECTION_ID],
+    reset: [u8; RESET_KEY_BYTES],
+    token: [u8; TOKEN_KEY_BYTES],
+    connection_id: [u8; CONNECTION_ID_KEY_BYTES],
 }
 
 impl QuicKeys {
     pub(super) fn load_or_create(path: &Path) -> Result<Self, StateError> {
-        let bytes =
-            file::read_or_create(path, || Ok(random::<{ RESET + TOKEN + CONNECTION_ID }>()?.to_vec()))?;
+        let bytes = file::read_or_create(path, || {
+            Ok(random::<{ RESET_KEY_BYTES + TOKEN_KEY_BYTES + CONNECTION_ID_KEY_BYTES }>()?.to_vec())
+        })?;
         Self::parse(&bytes).ok_or_else(|| StateError::Damaged {
             path: path.to_owned(),
             detail: format!("{} bytes long", bytes.len()),
@@ -44,7 +45,7 @@ impl QuicKeys {
         Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.token))
     }
 
-    /// Marks connection ids as ours: for `quinn::HashedConnectionIdGenerator::from_key`.
+    /// Marks connection IDs as this server's: for `quinn::HashedConnectionIdGenerator::from_key`.
     #[must_use]
     pub fn connection_id_key(&self) -> u64 {
         u64::from_be_bytes(self.connection_id)

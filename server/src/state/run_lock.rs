@@ -1,8 +1,8 @@
 //! The lock by which one server at a time runs on a state directory: two would overwrite each other's
 //! counts, and each would end connections that the other knows nothing of.
 //!
-//! The kernel releases it with the process, however that ends, so no file of a dead one is ever in the
-//! way. The file stays, and names the process that had it last.
+//! The kernel releases it when the process ends in any way, so an old file never blocks a new server. The
+//! file stays, and names the last process.
 
 use super::{State, StateError, file};
 use std::fs::{File, TryLockError};
@@ -20,7 +20,7 @@ impl State {
     /// Takes the lock for this process.
     ///
     /// # Errors
-    /// Where another server has it.
+    /// If another server has it.
     pub fn lock_for_run(&self) -> Result<RunLock, StateError> {
         let path = self.path("run.lock");
         let failed = |source| StateError::Lock { path: path.clone(), source };
@@ -29,7 +29,7 @@ impl State {
             Ok(()) => {
                 // For people only, and of one length, so that a full disk has room for the next one, too.
                 let _ = file.write_all_at(format!("{:>10}\n", std::process::id()).as_bytes(), 0);
-                self.keep_reserve();
+                self.ensure_reserve();
                 Ok(RunLock { _file: Some(file) })
             }
             Err(TryLockError::WouldBlock) => {
@@ -37,7 +37,7 @@ impl State {
                 Err(StateError::InUse { directory: self.directory.clone(), process: InUseBy(process) })
             }
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                tracing::warn!(%error, path = %path.display(), "this file system knows no locks: take care that one server runs here");
+                tracing::warn!(%error, path = %path.display(), "this file system has no locks: make sure that only one server runs here");
                 Ok(RunLock { _file: None })
             }
             Err(TryLockError::Error(source)) => Err(failed(source)),
@@ -45,7 +45,7 @@ impl State {
     }
 }
 
-/// The process that has the lock, where it is known.
+/// The process that holds the lock, if it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InUseBy(Option<u32>);
 
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_at_a_time_has_the_lock_and_others_are_told_who() {
+    fn one_server_has_the_lock_and_others_get_its_process_id() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
         let first = state.lock_for_run().unwrap();

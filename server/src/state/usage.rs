@@ -1,7 +1,7 @@
-//! What each client has used, counted while the server runs and kept over restarts.
+//! The usage of each client, counted while the server runs and stored across restarts.
 //!
-//! Counting must cost a transfer nothing but an addition, and a file that cannot be written must
-//! not stop one.
+//! Counting must cost a transfer only an addition, and a file that cannot be written must never stop a
+//! transfer.
 
 use super::{State, StateError, file};
 use crate::toml_text;
@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-/// Time between writes: what a crash of the machine may lose.
-const INTERVAL: Duration = Duration::from_secs(30);
+/// How often the usage is written. A crash of the machine may lose so much.
+const WRITE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The totals by client, as the file holds them.
 pub type Totals = BTreeMap<ClientName, Total>;
@@ -38,39 +38,36 @@ pub struct Total {
 pub struct Usage(Arc<Counters>);
 
 impl Usage {
-    /// Takes up the totals so far, and writes them down from time to time until the last clone is
-    /// gone. Needs a running runtime, and the [lock](State::lock_for_run): two processes would overwrite
-    /// what the other has counted.
+    /// Reads the totals so far, and writes them regularly until the last clone is dropped. Needs a running
+    /// runtime and the [lock](State::lock_for_run): two processes would overwrite each other's counts.
     ///
     /// # Errors
-    /// Where the totals so far cannot be read.
+    /// If the totals so far cannot be read.
     pub fn open(state: &State) -> Result<Self, StateError> {
         let counters = Arc::new(Counters::open(path(state))?);
         tokio::spawn(flush_regularly(Arc::downgrade(&counters), state.clone()));
         Ok(Self(counters))
     }
 
-    /// The counters of one client. Ask only for clients that were authenticated: each name asked
-    /// for is kept.
+    /// The counters of one client. Call it only for authenticated clients, because each name gets an entry.
     #[must_use]
     pub fn client(&self, name: &ClientName) -> Arc<ClientUsage> {
         self.0.client(name)
     }
 
-    /// Writes the totals down if they have changed since the last time. Blocks for as long as the
-    /// disk takes.
+    /// Writes the totals if they have changed since the last write. Blocks for as long as the disk takes.
     ///
     /// # Errors
-    /// Where the file cannot be written; the totals are kept for the next time.
+    /// If the file cannot be written; they are written the next time.
     pub fn flush(&self) -> Result<(), StateError> {
         self.0.flush()
     }
 }
 
-/// The totals as the running server has last written them down; none if there are none yet.
+/// The totals that the running server has last written; empty if there are none yet.
 ///
 /// # Errors
-/// Where the file cannot be read.
+/// If the file cannot be read.
 pub fn totals(state: &State) -> Result<Totals, StateError> {
     load(&path(state))
 }
@@ -84,25 +81,24 @@ pub struct ClientUsage {
     received: AtomicU64,
 }
 
-// The counters stand for themselves: nothing else is read by what they say, so no order between
-// them is needed.
+// The counters are independent of each other and of other data, so they need no memory ordering.
 impl ClientUsage {
-    /// The client is there.
+    /// Records that the client is connected.
     pub fn seen(&self, now: Timestamp) {
         self.last_seen.fetch_max(now.as_second(), Ordering::Relaxed);
     }
 
-    /// Bytes went to the client.
+    /// Adds bytes that were sent to the client.
     pub fn add_sent(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes came from the client.
+    /// Adds bytes that were received from the client.
     pub fn add_received(&self, bytes: u64) {
         self.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The counters as they are.
+    /// The current totals.
     #[must_use]
     pub fn total(&self) -> Total {
         let last_seen = self.last_seen.load(Ordering::Relaxed);
@@ -180,22 +176,22 @@ fn to_text(totals: &Totals) -> String {
 
 async fn flush_regularly(counters: Weak<Counters>, state: State) {
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(WRITE_INTERVAL).await;
         let Some(counters) = counters.upgrade() else { return };
         let state = state.clone();
         let flush = move || {
             // It may have been used up by a revocation when there was no room for another.
-            state.keep_reserve();
+            state.ensure_reserve();
             counters.flush()
         };
         let outcome = tokio::task::spawn_blocking(flush).await;
         if let Ok(Err(error)) = outcome {
-            tracing::warn!("what clients use is not kept for now: {error}");
+            tracing::warn!("clients' usage cannot be written now: {error}");
         }
     }
 }
 
-/// A panic while these were locked cannot have left them half changed.
+/// After a panic elsewhere the values are still consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -209,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_is_still_known_after_a_restart() {
+    fn usage_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let name = "laptop".parse().unwrap();
         let time: Timestamp = "2026-11-24T04:00:00Z".parse().unwrap();

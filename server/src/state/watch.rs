@@ -1,6 +1,6 @@
-//! The clients as they are now, for the running server.
+//! Watches the clients' file for the running server.
 //!
-//! Must never take a client's access away because the file is unreadable for a moment.
+//! Must never end a client's access because the file is unreadable for a moment.
 
 use super::clients::ClientBook;
 use super::{State, StateError};
@@ -11,110 +11,111 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
-/// Time between looks at the file. Revoking has to end connections within 2 s.
+/// How often the file is polled. `revoke` must end connections within 2 s.
 ///
-/// Looking is all that works everywhere: inotify says nothing of changes that come through a
-/// network file system or a container's mount, and twice a second costs next to nothing.
-const INTERVAL: Duration = Duration::from_millis(500);
+/// Only polling works everywhere: inotify doesn't report changes through a network file system or a
+/// container's mount. Polling twice a second costs almost nothing.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A view of the clients that stays up to date.
+/// The clients, always up to date.
 #[derive(Debug, Clone)]
 pub struct ClientWatch {
     books: watch::Receiver<Arc<ClientBook>>,
-    /// Looks at the file so far.
-    looks: watch::Receiver<u64>,
-    look_now: Arc<Notify>,
+    /// The number of polls so far.
+    polls: watch::Receiver<u64>,
+    poll_now: Arc<Notify>,
 }
 
 impl ClientWatch {
-    /// Reads the file, and goes on watching it until the last receiver is gone. Needs a running
-    /// runtime.
+    /// Reads the file, and watches it until the last receiver is dropped. Needs a running runtime.
     ///
     /// # Errors
-    /// Where the file cannot be read now. What happens to it later is logged.
+    /// If the file cannot be read now. Later errors are logged.
     pub fn start(state: &State) -> Result<Self, StateError> {
         let path = state.clients_path();
-        // Looked at before it is read, so that a change in between is seen as one.
-        let seen = Fingerprint::of(std::fs::metadata(&path));
+        // Before the file is read, so that a change in between is noticed.
+        let last = Fingerprint::of(std::fs::metadata(&path));
         let (sender, receiver) = watch::channel(Arc::new(ClientBook::load(&path)?));
-        let (counter, looks) = watch::channel(0);
-        let look_now = Arc::<Notify>::default();
-        let notified = Arc::clone(&look_now);
+        let (counter, polls) = watch::channel(0);
+        let poll_now = Arc::<Notify>::default();
+        let notified = Arc::clone(&poll_now);
         tokio::spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
-                () = follow(&path, seen, &notified, &sender, &counter) => {}
+                () = watch_file(&path, last, &notified, &sender, &counter) => {}
             }
         });
-        Ok(Self { books: receiver, looks, look_now })
+        Ok(Self { books: receiver, polls, poll_now })
     }
 
-    /// Has the file looked at without waiting for the next turn.
-    pub fn look_now(&self) {
-        self.look_now.notify_one();
+    /// Polls the file without waiting for the interval.
+    pub fn poll_now(&self) {
+        self.poll_now.notify_one();
     }
 
-    /// The latest book; each new one wakes those who wait.
+    /// The latest book. Each new one wakes the receivers.
     ///
-    /// Whoever holds a connection should authenticate its client again with each new book: the
-    /// name alone doesn't tell whether it was revoked and given to somebody else in between.
+    /// The holder of a connection should authenticate its client again with each new book: the same name may
+    /// have been revoked and invited again in between.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ClientBook>> {
         self.books.clone()
     }
 
-    /// Waits until the file has been looked at once more, however long a busy machine takes for that.
-    /// A book that has changed by now is the latest one then.
-    pub async fn next_look(&self) {
-        let mut looks = self.looks.clone();
-        // One may be under way, and have begun before the change.
-        let next = *looks.borrow() + 2;
-        // Nobody looks any more where the server is ending.
-        let _ = looks.wait_for(|look| *look >= next).await;
+    /// Waits for one more complete poll, however long that takes on a busy machine. After that, the latest
+    /// book includes all changes that were made before the call.
+    pub async fn next_poll(&self) {
+        let mut polls = self.polls.clone();
+        // The running poll may have started before the change.
+        let next = *polls.borrow() + 2;
+        // An error means that the server is ending.
+        let _ = polls.wait_for(|look| *look >= next).await;
     }
 }
 
-async fn follow(
+async fn watch_file(
     path: &Path,
-    mut seen: Option<Fingerprint>,
-    look_now: &Notify,
+    mut last: Option<Fingerprint>,
+    poll_now: &Notify,
     sender: &watch::Sender<Arc<ClientBook>>,
-    looks: &watch::Sender<u64>,
+    polls: &watch::Sender<u64>,
 ) {
-    let mut complaint = None;
+    let mut last_error = None;
     loop {
-        // A time-out is the usual case.
-        let _ = tokio::time::timeout(INTERVAL, look_now.notified()).await;
-        look(path, &mut seen, &mut complaint, sender).await;
-        looks.send_modify(|looks| *looks += 1);
+        // A timeout is the usual case.
+        let _ = tokio::time::timeout(POLL_INTERVAL, poll_now.notified()).await;
+        poll(path, &mut last, &mut last_error, sender).await;
+        polls.send_modify(|polls| *polls += 1);
     }
 }
 
-async fn look(
+async fn poll(
     path: &Path,
-    seen: &mut Option<Fingerprint>,
-    complaint: &mut Option<String>,
+    last: &mut Option<Fingerprint>,
+    last_error: &mut Option<String>,
     sender: &watch::Sender<Arc<ClientBook>>,
 ) {
     let found = Fingerprint::of(tokio::fs::metadata(path).await);
-    if found == *seen {
+    if found == *last {
         return;
     }
     match read(path).await {
         Ok(book) => {
             tracing::info!("the clients have changed");
             sender.send_replace(Arc::new(book));
-            (*seen, *complaint) = (found, None);
+            (*last, *last_error) = (found, None);
         }
-        // Tried again at the next look: a revocation must not be lost because there were no
-        // descriptors left for a moment. Said once, since that is twice a second.
+        // Tried again at the next poll: a revocation must not be lost because no file descriptor was free
+        // for a moment. Logged once, not twice a second.
         Err(error) => {
             let error = Some(error.to_string());
-            if let Some(error) = error.as_ref().filter(|_| error != *complaint) {
+            if let Some(error) = error.as_ref().filter(|_| error != *last_error) {
                 let path = path.display();
-                tracing::error!("the clients stay as they were: {path}: {error}");
+                tracing::error!(
+                    "the clients' file cannot be read, so the clients are unchanged: {path}: {error}"
+                );
             }
-            *complaint = error;
+            *last_error = error;
         }
     }
 }
@@ -123,9 +124,8 @@ async fn read(path: &Path) -> Result<ClientBook, Box<dyn std::error::Error + Sen
     Ok(ClientBook::parse(&tokio::fs::read(path).await?)?)
 }
 
-/// What tells one version of the file from another without reading it. A replaced file has
-/// another inode, an edited one another time or length. It is the time of the last change of any
-/// kind: a file that has only become readable counts too.
+/// Identifies a version of the file without reading it. A replaced file has another inode, an edited one
+/// another time or length. The time is the ctime, so that a file that only became readable counts too.
 #[derive(Debug, PartialEq, Eq)]
 struct Fingerprint {
     changed: (i64, i64),
@@ -170,18 +170,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_was_added_is_known_after_the_next_look() {
+    async fn an_added_client_is_known_after_the_next_poll() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
         let watch = ClientWatch::start(&state).unwrap();
         let (name, secret) = ("laptop".parse().unwrap(), ClientSecret::from_random([1; 32]));
         state.change_clients(|book| book.add(&name, &secret, Timestamp::UNIX_EPOCH)).unwrap();
-        watch.next_look().await;
+        watch.next_poll().await;
         assert!(watch.subscribe().borrow().authenticate(&name, &secret).is_ok());
     }
 
     #[tokio::test]
-    async fn a_broken_file_leaves_everyone_connected() {
+    async fn a_broken_file_disconnects_no_client() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
         let name = "laptop".parse().unwrap();
@@ -192,9 +192,9 @@ mod tests {
         let mut watch = ClientWatch::start(&state).unwrap().subscribe();
 
         std::fs::write(state.clients_path(), "oops").unwrap();
-        tokio::time::sleep(INTERVAL * 3).await;
+        tokio::time::sleep(POLL_INTERVAL * 3).await;
         std::fs::remove_file(state.clients_path()).unwrap();
-        tokio::time::sleep(INTERVAL * 3).await;
+        tokio::time::sleep(POLL_INTERVAL * 3).await;
         assert!(!watch.has_changed().unwrap());
         assert!(watch.borrow().authenticate(&name, &secret).is_ok());
 

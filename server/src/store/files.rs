@@ -1,10 +1,10 @@
-//! The files behind the store: `REPOSITORY/DIGEST`, each what the registry said of a manifest, as a
-//! frame, and its bytes.
+//! The files of the store: `REPOSITORY/DIGEST`, each with a manifest's header fields, as a frame, and its
+//! bytes.
 //!
-//! They are worth nothing but the quota to fetch them again, so nothing is flushed; what a crash
-//! leaves half written doesn't hash to its name, and is removed when it is read.
+//! They only save the quota to fetch them again, so they are not flushed. Must never return a file that a
+//! crash left half written: it doesn't match its digest, and is removed when it is read.
 
-use super::manifest::{Key, Manifest, RepositoryKey};
+use super::manifest::{Key, RepositoryKey, StoredManifest};
 use bytes::Bytes;
 use docxy_protocol::frame;
 use docxy_protocol::headers::Headers;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tempfile::NamedTempFile;
 
-/// A folder of manifests.
+/// A directory of manifests.
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     directory: PathBuf,
@@ -27,7 +27,7 @@ impl Files {
         Self { directory, is_read_only: false }
     }
 
-    /// The same for somebody whose files they aren't.
+    /// The same for a process that must not change the files.
     pub(super) fn read_only(directory: PathBuf) -> Self {
         Self { directory, is_read_only: true }
     }
@@ -36,7 +36,7 @@ impl Files {
         self.is_read_only
     }
 
-    /// What is there, with its size in bytes, the oldest first. Removes what isn't ours.
+    /// The stored manifests with their sizes in bytes, the oldest first. Removes other files.
     pub(super) fn list(&self) -> io::Result<Vec<(Key, usize)>> {
         let mut found = Vec::new();
         let repositories = match fs::read_dir(&self.directory) {
@@ -56,7 +56,7 @@ impl Files {
                         let key = Key { repository: name.clone(), digest };
                         found.push((written, key, about.len() as usize));
                     }
-                    // What was being written when a server ended.
+                    // A file that was being written when the server ended.
                     Err(_) if self.is_read_only => {}
                     Err(_) => fs::remove_file(file.path())?,
                 }
@@ -66,15 +66,15 @@ impl Files {
         Ok(found.into_iter().map(|(_, key, size)| (key, size)).collect())
     }
 
-    /// A manifest; `None` if it is not there, or not what it should be.
-    pub(super) fn read(&self, key: &Key) -> Option<Manifest> {
+    /// A manifest; `None` if there is no file, or it doesn't match its digest.
+    pub(super) fn read(&self, key: &Key) -> Option<StoredManifest> {
         let content = Bytes::from(fs::read(self.path(key)).ok()?);
-        let (headers, start) = frame::split::<Headers>(&content).ok()?;
-        Manifest::new(key.digest.clone(), headers, content.slice(start..)).ok()
+        let (headers, start) = frame::decode_prefix::<Headers>(&content).ok()?;
+        StoredManifest::new(key.digest.clone(), headers, content.slice(start..)).ok()
     }
 
-    /// Keeps a manifest; returns its size in bytes.
-    pub(super) fn write(&self, key: &Key, manifest: &Manifest) -> io::Result<usize> {
+    /// Writes a manifest. Returns the size of its file in bytes.
+    pub(super) fn write(&self, key: &Key, manifest: &StoredManifest) -> io::Result<usize> {
         let path = self.path(key);
         let directory = path.parent().unwrap_or(Path::new("."));
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
@@ -92,14 +92,13 @@ impl Files {
             return;
         }
         let path = self.path(key);
-        // What cannot be removed is found by the next start. A folder goes with its last file.
+        // A file that cannot be removed is found at the next start. The last file's directory is removed too.
         let _ = fs::remove_file(&path);
         let _ = path.parent().map(fs::remove_dir);
     }
 
-    /// Removes the oldest files until so many bytes are free, and so many files fewer. Whether there was
-    /// any.
-    pub(super) fn give_up(&self, bytes: u64, count: usize) -> bool {
+    /// Removes the oldest files, until so many bytes and so many files are removed. Returns whether any was.
+    pub(super) fn remove_oldest(&self, bytes: u64, count: usize) -> bool {
         let folders = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let files = folders.filter_map(|folder| fs::read_dir(folder.path()).ok()).flatten().flatten();
         let mut files: Vec<_> = files
@@ -117,7 +116,7 @@ impl Files {
             if fs::remove_file(&path).is_ok() {
                 (freed, removed) = (freed + length, removed + 1);
             }
-            // A folder goes with its last file.
+            // The last file's directory is removed too.
             let _ = path.parent().map(fs::remove_dir);
         }
         removed > 0

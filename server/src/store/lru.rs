@@ -1,91 +1,91 @@
-//! What was used last is kept, within so many bytes.
+//! A least-recently-used cache with a limit in bytes.
 //!
-//! Pure. Uses are counted rather than timed, so nothing here reads a clock.
+//! Pure. It counts uses, so it must never read a clock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// Values by key, the whole within a bound.
+/// Values by key, within a limit of bytes.
 #[derive(Debug)]
 pub(crate) struct Lru<K, V> {
-    held: HashMap<K, Held<V>>,
+    entries: HashMap<K, Entry<V>>,
     /// Keys by their last use, the oldest first.
     order: BTreeMap<u64, K>,
     uses: u64,
     bytes: usize,
-    most: usize,
+    max_bytes: usize,
 }
 
 #[derive(Debug)]
-struct Held<V> {
+struct Entry<V> {
     value: V,
     size: usize,
     used: u64,
 }
 
 impl<K: Hash + Eq + Clone, V> Lru<K, V> {
-    /// Holds `most` bytes at most.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { held: HashMap::new(), order: BTreeMap::new(), uses: 0, bytes: 0, most }
+    /// A cache of at most `max_bytes`.
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { entries: HashMap::new(), order: BTreeMap::new(), uses: 0, bytes: 0, max_bytes }
     }
 
-    /// Keeps a value of `size` bytes, in place of an earlier one. Returns what had to go for it, the
-    /// value itself if it is too large.
+    /// Inserts a value of `size` bytes, and replaces an earlier one. Returns the evicted entries, the new one
+    /// included if it is too large.
     pub(crate) fn insert(&mut self, key: K, value: V, size: usize) -> Vec<(K, V)> {
         self.remove(&key);
         self.uses += 1;
         self.order.insert(self.uses, key.clone());
-        self.held.insert(key, Held { value, size, used: self.uses });
+        self.entries.insert(key, Entry { value, size, used: self.uses });
         self.bytes += size;
-        self.make_room()
+        self.evict()
     }
 
-    fn make_room(&mut self) -> Vec<(K, V)> {
-        let mut gone = Vec::new();
-        while self.bytes > self.most
+    fn evict(&mut self) -> Vec<(K, V)> {
+        let mut evicted = Vec::new();
+        while self.bytes > self.max_bytes
             && let Some((_, oldest)) = self.order.first_key_value()
         {
             let oldest = oldest.clone();
-            gone.extend(self.remove(&oldest).map(|value| (oldest, value)));
+            evicted.extend(self.remove(&oldest).map(|value| (oldest, value)));
         }
-        gone
+        evicted
     }
 
-    /// The value, which has been used by that.
+    /// The value, which counts as used.
     pub(crate) fn get(&mut self, key: &K) -> Option<&V> {
-        let held = self.held.get_mut(key)?;
-        self.order.remove(&held.used);
+        let entry = self.entries.get_mut(key)?;
+        self.order.remove(&entry.used);
         self.uses += 1;
-        held.used = self.uses;
-        self.order.insert(held.used, key.clone());
-        Some(&held.value)
+        entry.used = self.uses;
+        self.order.insert(entry.used, key.clone());
+        Some(&entry.value)
     }
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
-        let held = self.held.remove(key)?;
-        self.order.remove(&held.used);
-        self.bytes -= held.size;
-        Some(held.value)
+        let entry = self.entries.remove(key)?;
+        self.order.remove(&entry.used);
+        self.bytes -= entry.size;
+        Some(entry.value)
     }
 
-    /// Counts another size for a value that is held. Returns what had to go for it.
+    /// Changes the size of a value. Returns the evicted entries.
     pub(crate) fn resize(&mut self, key: &K, size: usize) -> Vec<(K, V)> {
-        let Some(held) = self.held.get_mut(key) else { return Vec::new() };
-        self.bytes = self.bytes - held.size + size;
-        held.size = size;
-        self.make_room()
+        let Some(entry) = self.entries.get_mut(key) else { return Vec::new() };
+        self.bytes = self.bytes - entry.size + size;
+        entry.size = size;
+        self.evict()
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
-        self.held.keys()
+        self.entries.keys()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.held.iter().map(|(key, held)| (key, &held.value))
+        self.entries.iter().map(|(key, entry)| (key, &entry.value))
     }
 
     pub(crate) fn contains(&self, key: &K) -> bool {
-        self.held.contains_key(key)
+        self.entries.contains_key(key)
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_recently_used_goes_first() {
+    fn the_least_recently_used_is_evicted_first() {
         let mut lru = Lru::new(10);
         for key in ["a", "b", "c"] {
             assert!(lru.insert(key, key, 3).is_empty());
@@ -106,15 +106,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_all_that_may_be_held_is_not_held() {
+    fn a_value_above_the_limit_is_not_stored() {
         let mut lru = Lru::new(10);
         lru.insert("a", 1, 5);
         assert_eq!(lru.insert("b", 2, 11), [("a", 1), ("b", 2)]);
-        assert_eq!((lru.bytes, lru.order.len(), lru.held.len()), (0, 0, 0));
+        assert_eq!((lru.bytes, lru.order.len(), lru.entries.len()), (0, 0, 0));
     }
 
     #[test]
-    fn a_value_that_grows_makes_others_go() {
+    fn a_value_that_grows_evicts_others() {
         let mut lru = Lru::new(10);
         for key in ["a", "b", "c"] {
             lru.insert(key, key, 3);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_replaced_counts_once() {
+    fn a_replaced_value_counts_once() {
         let mut lru = Lru::new(10);
         for value in 0..5 {
             assert!(lru.insert("a", value, 6).is_empty());

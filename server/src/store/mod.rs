@@ -1,15 +1,14 @@
-//! Manifests that were paid for once: in memory what was used last, in files the rest.
+//! Stores public manifests, so that each is fetched once: the last used ones in memory, all in files.
 //!
-//! Holds only what the registry shows to everybody, and only bytes that hash to their name, which is
-//! checked on the way in and again when they are read back. Who puts something in answers for the
-//! former.
+//! Must never hold a private manifest, for which the caller is responsible, or bytes that don't match their
+//! digest, which is checked when a manifest is made and when its file is read.
 
 mod files;
 mod lru;
 mod manifest;
 
 pub(crate) use lru::Lru;
-pub(crate) use manifest::{Key, Manifest};
+pub(crate) use manifest::{Key, StoredManifest};
 
 use docxy_protocol::name::{Registry, Repository};
 use files::Files;
@@ -18,49 +17,49 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of manifests in memory: a thousand of the usual ones.
-const IN_MEMORY: usize = 8 * 1024 * 1024;
+/// The most bytes of manifests in memory: about 1,000 manifests of usual size.
+const MEMORY_MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a manifest in memory counts beside its bytes and header fields.
-const OVERHEAD: usize = 1024;
+/// The bytes that a manifest in memory counts besides its bytes and header fields.
+const MEMORY_OVERHEAD_BYTES: usize = 1024;
 
-/// Bytes of manifests in files: more than a busy server meets in a year.
-const IN_FILES: usize = 256 * 1024 * 1024;
+/// The most bytes of manifests in files: more than a busy server fetches in a year.
+const FILES_MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// Files take up whole blocks.
-const BLOCK: usize = 4096;
+/// The unit of disk space that files use.
+const DISK_BLOCK_BYTES: usize = 4096;
 
 /// The store. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     files: Files,
-    shelves: Arc<Mutex<Shelves>>,
+    index: Arc<Mutex<Index>>,
 }
 
 #[derive(Debug)]
-struct Shelves {
-    memory: Lru<Key, Arc<Manifest>>,
-    /// What has a file.
+struct Index {
+    memory: Lru<Key, Arc<StoredManifest>>,
+    /// The manifests that have a file.
     files: Lru<Key, ()>,
-    /// How many manifests of each repository have one.
+    /// The number of files for each repository.
     repositories: HashMap<RepositoryKey, usize>,
 }
 
-/// Gives up kept manifests, the oldest first, for somebody who needs so many bytes and files of their disk
-/// more. A server that runs finds them gone, and fetches them again. Whether there were any.
-pub(crate) fn give_up(directory: PathBuf, bytes: u64, count: usize) -> bool {
-    Files::new(directory).give_up(bytes, count)
+/// Removes stored manifests, the oldest first, to free so many bytes and files of a full disk. A running server
+/// fetches them again. Returns whether there were any.
+pub(crate) fn remove_oldest(directory: PathBuf, bytes: u64, count: usize) -> bool {
+    Files::new(directory).remove_oldest(bytes, count)
 }
 
 impl Store {
-    /// Opens the store in this folder, which need not be there. One that cannot be read is begun anew.
+    /// Opens the store in this directory, which may not exist yet. If it cannot be read, the store is empty.
     pub(crate) fn open(directory: PathBuf) -> Self {
-        Self::with_bounds(directory, IN_MEMORY, IN_FILES)
+        Self::with_bounds(directory, MEMORY_MAX_BYTES, FILES_MAX_BYTES)
     }
 
-    /// The same for somebody who only looks: the files are another process's to change.
+    /// The same for a process that must not change the files.
     pub(crate) fn read_only(directory: PathBuf) -> Self {
-        Self::of(Files::read_only(directory), IN_MEMORY, usize::MAX)
+        Self::of(Files::read_only(directory), MEMORY_MAX_BYTES, usize::MAX)
     }
 
     fn with_bounds(directory: PathBuf, in_memory: usize, in_files: usize) -> Self {
@@ -68,53 +67,53 @@ impl Store {
     }
 
     fn of(files: Files, in_memory: usize, in_files: usize) -> Self {
-        let mut shelves =
-            Shelves { memory: Lru::new(in_memory), files: Lru::new(in_files), repositories: HashMap::new() };
+        let mut index =
+            Index { memory: Lru::new(in_memory), files: Lru::new(in_files), repositories: HashMap::new() };
         let found = files.list().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the manifests kept by an earlier run cannot be read");
+            tracing::warn!(%error, "the stored manifests cannot be read");
             Vec::new()
         });
         for (key, size) in found {
-            for gone in shelves.has_file(key, size) {
-                files.remove(&gone);
+            for evicted in index.add_file(key, size) {
+                files.remove(&evicted);
             }
         }
-        Self { files, shelves: Arc::new(Mutex::new(shelves)) }
+        Self { files, index: Arc::new(Mutex::new(index)) }
     }
 
-    /// Whether anything of this repository is kept.
-    pub(crate) fn knows(&self, registry: &Registry, repository: &Repository) -> bool {
-        let (wanted, shelves) = (RepositoryKey::new(registry, repository), self.lock());
-        // Where the disk is full, memory has what no file has.
-        shelves.repositories.contains_key(&wanted)
-            || shelves.memory.keys().any(|key| key.repository == wanted)
+    /// Whether any manifest of this repository is stored.
+    pub(crate) fn may_contain(&self, registry: &Registry, repository: &Repository) -> bool {
+        let (repository_key, index) = (RepositoryKey::new(registry, repository), self.lock());
+        // With a full disk, a manifest may be in memory only.
+        index.repositories.contains_key(&repository_key)
+            || index.memory.keys().any(|key| key.repository == repository_key)
     }
 
-    /// A manifest, if it is kept.
-    pub(crate) async fn get(&self, key: &Key) -> Option<Arc<Manifest>> {
+    /// A manifest, if it is stored.
+    pub(crate) async fn get(&self, key: &Key) -> Option<Arc<StoredManifest>> {
         {
-            let mut shelves = self.lock();
-            if let Some(manifest) = shelves.memory.get(key) {
+            let mut index = self.lock();
+            if let Some(manifest) = index.memory.get(key) {
                 return Some(Arc::clone(manifest));
             }
-            shelves.files.get(key)?;
+            index.files.get(key)?;
         }
-        let (files, wanted) = (self.files.clone(), key.clone());
-        let read = tokio::task::spawn_blocking(move || files.read(&wanted)).await;
+        let (files, owned_key) = (self.files.clone(), key.clone());
+        let read = tokio::task::spawn_blocking(move || files.read(&owned_key)).await;
         let Some(manifest) = read.ok().flatten() else {
-            tracing::warn!(digest = %key.digest, "a kept manifest is gone or damaged");
+            tracing::warn!(digest = %key.digest, "a stored manifest is missing or damaged");
             self.lock().forget(key);
             self.files.remove(key);
             return None;
         };
         let manifest = Arc::new(manifest);
-        self.remember(key, &manifest);
+        self.insert_in_memory(key, &manifest);
         Some(manifest)
     }
 
-    /// Keeps a manifest, in memory at least.
-    pub(crate) async fn put(&self, key: &Key, manifest: &Arc<Manifest>) {
-        self.remember(key, manifest);
+    /// Stores a manifest, at least in memory.
+    pub(crate) async fn put(&self, key: &Key, manifest: &Arc<StoredManifest>) {
+        self.insert_in_memory(key, manifest);
         if self.files.is_read_only() {
             return;
         }
@@ -122,37 +121,37 @@ impl Store {
         let written = tokio::task::spawn_blocking(move || files.write(&name, &content)).await;
         match written.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
             Ok(size) => {
-                let gone = self.lock().has_file(key.clone(), size);
-                for key in gone {
+                let evicted = self.lock().add_file(key.clone(), size);
+                for key in evicted {
                     self.files.remove(&key);
                 }
             }
-            Err(error) => tracing::warn!(%error, "a manifest cannot be kept over a restart"),
+            Err(error) => tracing::warn!(%error, "a manifest cannot be written to the disk"),
         }
     }
 
-    fn remember(&self, key: &Key, manifest: &Arc<Manifest>) {
-        let size = manifest.bytes.len() + manifest.headers.size() + OVERHEAD;
+    fn insert_in_memory(&self, key: &Key, manifest: &Arc<StoredManifest>) {
+        let size = manifest.bytes.len() + manifest.headers.size() + MEMORY_OVERHEAD_BYTES;
         self.lock().memory.insert(key.clone(), Arc::clone(manifest), size);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shelves> {
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Shelves {
-    /// Counts a file; returns those that have to go for it.
-    fn has_file(&mut self, key: Key, size: usize) -> Vec<Key> {
+impl Index {
+    /// Adds a file. Returns the keys of the evicted files.
+    fn add_file(&mut self, key: Key, size: usize) -> Vec<Key> {
         if !self.files.contains(&key) {
             *self.repositories.entry(key.repository.clone()).or_default() += 1;
         }
-        let gone = self.files.insert(key, (), size.next_multiple_of(BLOCK));
-        let gone: Vec<Key> = gone.into_iter().map(|(key, ())| key).collect();
-        for key in &gone {
+        let evicted = self.files.insert(key, (), size.next_multiple_of(DISK_BLOCK_BYTES));
+        let evicted: Vec<Key> = evicted.into_iter().map(|(key, ())| key).collect();
+        for key in &evicted {
             self.uncount(&key.repository);
         }
-        gone
+        evicted
     }
 
     fn forget(&mut self, key: &Key) {
@@ -182,12 +181,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
 
-    fn manifest(text: &str) -> (Key, Arc<Manifest>) {
-        let digest = Digester::sha256().of(text.as_bytes());
+    fn manifest(text: &str) -> (Key, Arc<StoredManifest>) {
+        let digest = Digester::sha256().digest(text.as_bytes());
         let mut headers = Headers::default();
         headers.set(header::CONTENT_TYPE, HeaderValue::from_static("a/b"));
         let bytes = Bytes::copy_from_slice(text.as_bytes());
-        let manifest = Manifest::new(digest.clone(), headers, bytes).unwrap();
+        let manifest = StoredManifest::new(digest.clone(), headers, bytes).unwrap();
         (key("library/a", digest), Arc::new(manifest))
     }
 
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_put_in_is_there_after_a_restart() {
+    async fn stored_manifests_survive_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let (key, manifest) = manifest("hello");
         let store = Store::open(dir.path().join("manifests"));
@@ -211,14 +210,14 @@ mod tests {
         for store in [store, Store::open(dir.path().join("manifests"))] {
             let kept = store.get(&key).await.unwrap();
             assert_eq!((&kept.bytes, kept.content_type()), (&manifest.bytes, Some("a/b")));
-            assert!(store.knows(&Registry::docker_hub(), &"library/a".parse().unwrap()));
+            assert!(store.may_contain(&Registry::docker_hub(), &"library/a".parse().unwrap()));
         }
         let [file] = &files(&dir.path().join("manifests"))[..] else { panic!() };
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[tokio::test]
-    async fn who_only_looks_sees_all_and_changes_nothing() {
+    async fn a_read_only_store_reads_all_and_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (old, new) = (manifest("old"), manifest("new"));
         Store::open(dir.path().to_owned()).put(&old.0, &old.1).await;
@@ -240,12 +239,12 @@ mod tests {
         let store = Store::open(dir.path().to_owned());
         store.put(&own, &manifest).await;
         assert!(store.get(&key("library/b", own.digest.clone())).await.is_none());
-        assert!(!store.knows(&Registry::docker_hub(), &"library/b".parse().unwrap()));
-        assert!(!store.knows(&"ghcr.io".parse().unwrap(), &"library/a".parse().unwrap()));
+        assert!(!store.may_contain(&Registry::docker_hub(), &"library/b".parse().unwrap()));
+        assert!(!store.may_contain(&"ghcr.io".parse().unwrap(), &"library/a".parse().unwrap()));
     }
 
     #[tokio::test]
-    async fn a_file_that_was_tampered_with_is_no_manifest_any_more() {
+    async fn a_modified_file_is_not_returned() {
         let dir = tempfile::tempdir().unwrap();
         let (key, manifest) = manifest("hello");
         Store::open(dir.path().to_owned()).put(&key, &manifest).await;
@@ -255,19 +254,20 @@ mod tests {
         std::fs::write(file, content).unwrap();
         let store = Store::open(dir.path().to_owned());
         assert!(store.get(&key).await.is_none());
-        assert!(!file.exists() && !store.knows(&Registry::docker_hub(), &"library/a".parse().unwrap()));
+        assert!(!file.exists() && !store.may_contain(&Registry::docker_hub(), &"library/a".parse().unwrap()));
     }
 
     #[tokio::test]
-    async fn memory_and_files_are_bounded_and_what_was_used_last_stays() {
+    async fn memory_and_files_are_bounded_and_the_last_used_stay() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::with_bounds(dir.path().to_owned(), 3 * OVERHEAD, 4 * BLOCK);
+        let store =
+            Store::with_bounds(dir.path().to_owned(), 3 * MEMORY_OVERHEAD_BYTES, 4 * DISK_BLOCK_BYTES);
         let all: Vec<_> = (0..10).map(|n| manifest(&format!("manifest {n}"))).collect();
         for (key, manifest) in &all {
             store.put(key, manifest).await;
         }
         assert_eq!(files(dir.path()).len(), 4);
-        for store in [store, Store::with_bounds(dir.path().to_owned(), 0, 2 * BLOCK)] {
+        for store in [store, Store::with_bounds(dir.path().to_owned(), 0, 2 * DISK_BLOCK_BYTES)] {
             assert!(store.get(&all[0].0).await.is_none());
             assert!(store.get(&all[9].0).await.is_some());
         }
@@ -275,9 +275,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn manifests_are_given_up_the_oldest_first_and_a_store_that_runs_gets_over_it() {
+    async fn the_oldest_manifests_are_removed_and_a_running_store_recovers() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::with_bounds(dir.path().to_owned(), 0, IN_FILES);
+        let store = Store::with_bounds(dir.path().to_owned(), 0, FILES_MAX_BYTES);
         let all: Vec<_> = (0..10).map(|n| manifest(&format!("manifest {n}"))).collect();
         for (n, (key, manifest)) in all.iter().enumerate() {
             store.put(key, manifest).await;
@@ -285,12 +285,12 @@ mod tests {
             let written = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(n as u64);
             std::fs::File::open(path).unwrap().set_modified(written).unwrap();
         }
-        assert!(give_up(dir.path().to_owned(), 1, 3));
+        assert!(remove_oldest(dir.path().to_owned(), 1, 3));
         assert_eq!(files(dir.path()).len(), 7);
         assert!(store.get(&all[2].0).await.is_none() && store.get(&all[3].0).await.is_some());
-        assert!(give_up(dir.path().to_owned(), u64::MAX, 0));
+        assert!(remove_oldest(dir.path().to_owned(), u64::MAX, 0));
         assert_eq!(dir.path().read_dir().unwrap().count(), 0);
-        assert!(!give_up(dir.path().to_owned(), 1, 1));
+        assert!(!remove_oldest(dir.path().to_owned(), 1, 1));
         assert!(store.get(&all[9].0).await.is_none());
         store.put(&all[9].0, &all[9].1).await;
         assert!(store.get(&all[9].0).await.is_some());
@@ -298,8 +298,8 @@ mod tests {
 
     #[test]
     fn other_bytes_are_refused() {
-        let digest = Digester::sha256().of(b"a");
-        let error = Manifest::new(digest, Headers::default(), Bytes::from_static(b"b")).unwrap_err();
-        assert!(error.to_string().starts_with("what should be sha256:ca978112"), "{error}");
+        let digest = Digester::sha256().digest(b"a");
+        let error = StoredManifest::new(digest, Headers::default(), Bytes::from_static(b"b")).unwrap_err();
+        assert!(error.to_string().starts_with("the digest should be sha256:ca978112"), "{error}");
     }
 }

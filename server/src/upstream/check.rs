@@ -1,34 +1,33 @@
-//! Whether a registry can be pulled from, hop by hop, for an operator who wants to know.
+//! Tries a pull from a registry, hop by hop, for `docxy-server check`.
 //!
-//! Goes the very ways that requests go, and never tells a token or a signed URL.
+//! Uses the same code as clients' requests. Must never print a token or a signed URL.
 
-use super::quota::Quota;
-use super::registry::Registry;
-use super::{Answer, AnswerBody, Served, Upstream};
+use super::manifest::rate_limit::RateLimit;
+use super::registry::UpstreamRegistry;
+use super::{Response, ResponseBody, ServedRegistry, Upstream};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
-use docxy_protocol::image::Image;
-use docxy_protocol::limits::MAX_MANIFEST;
+use docxy_protocol::image_name::ImageName;
+use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::text::{CleanText, clean};
 use http::{HeaderValue, StatusCode, header};
 
-/// What was found out about one hop: a remark, or what is wrong.
+/// The result for one hop: a remark, or a fault.
 #[derive(Debug)]
 pub(crate) struct Finding {
-    /// What was looked at.
+    /// The hop.
     pub(crate) what: &'static str,
-    /// How it is.
+    /// The result.
     pub(crate) outcome: Result<CleanText, Fault>,
 }
 
 impl Upstream {
-    /// Tries the way to the registry of this image. The first hop that fails ends it: what lies behind
-    /// cannot be reached.
-    pub(crate) async fn check(&self, image: &Image) -> Vec<Finding> {
+    /// Tries all hops for this image. The first failure ends it, since later hops cannot be reached.
+    pub(crate) async fn check(&self, image: &ImageName) -> Vec<Finding> {
         let mut findings = Vec::new();
         let tried = match self.served(&image.registry) {
             Ok(served) => try_hops(self, served, image, &mut findings).await,
@@ -40,11 +39,11 @@ impl Upstream {
         findings
     }
 
-    /// Tries registry and token service alone, where no image is known.
-    pub(crate) async fn check_doorstep(&self, name: &docxy_protocol::name::Registry) -> Vec<Finding> {
+    /// Tries only the registry and its token service, if no image is known.
+    pub(crate) async fn check_login(&self, name: &docxy_protocol::name::Registry) -> Vec<Finding> {
         let mut findings = Vec::new();
         let tried = match self.served(name) {
-            Ok(served) => try_doorstep(&served.registry, None, &mut findings).await,
+            Ok(served) => try_login(&served.registry, None, &mut findings).await,
             Err(fault) => Err(("registry", fault)),
         };
         if let Err((what, fault)) = tried {
@@ -54,86 +53,89 @@ impl Upstream {
     }
 }
 
-type Tried<T> = Result<T, (&'static str, Fault)>;
+type CheckResult<T> = Result<T, (&'static str, Fault)>;
 
-async fn try_doorstep(registry: &Registry, image: Option<&Image>, findings: &mut Vec<Finding>) -> Tried<()> {
+async fn try_login(
+    registry: &UpstreamRegistry,
+    image: Option<&ImageName>,
+    findings: &mut Vec<Finding>,
+) -> CheckResult<()> {
     let mut found = |what, text: String| findings.push(Finding { what, outcome: Ok(clean(text)) });
     let (api, realm) = registry.check_challenge().await.map_err(|fault| ("registry", fault))?;
     found("registry", format!("{api} answers"));
     let Some(realm) = realm else {
-        found("token service", "the registry wants no tokens".into());
+        found("token service", "the registry needs no tokens".into());
         return Ok(());
     };
     let repository = image.map(|image| image.repository.clone());
-    let payers = registry.check_tokens(repository).await.map_err(|fault| ("token service", fault))?;
-    found("token service", format!("{realm} grants tokens to {payers}"));
+    let accounts = registry.check_tokens(repository).await.map_err(|fault| ("token service", fault))?;
+    found("token service", format!("{realm} grants tokens to {accounts}"));
     Ok(())
 }
 
 async fn try_hops(
     upstream: &Upstream,
-    served: &Served,
-    image: &Image,
+    served: &ServedRegistry,
+    image: &ImageName,
     findings: &mut Vec<Finding>,
-) -> Tried<()> {
-    try_doorstep(&served.registry, Some(image), findings).await?;
+) -> CheckResult<()> {
+    try_login(&served.registry, Some(image), findings).await?;
     let mut found = |what, text: String| findings.push(Finding { what, outcome: Ok(clean(text)) });
     let request = request(image, &image.reference, Method::Head);
-    let head = expect_ok(upstream.ask(&request).await).map_err(|fault| ("manifest", fault))?;
+    let head = expect_ok(upstream.send(&request).await).map_err(|fault| ("manifest", fault))?;
     found("manifest", format!("{image} is there"));
-    let quota = Quota::of(&head.headers).map(|quota| quota.in_words());
-    found("quota", quota.unwrap_or_else(|| "the registry speaks of no limit".into()));
-    let digest = head.headers.text(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
-    let blob = blob_of(upstream, &request, digest).await.map_err(|fault| ("manifest", fault))?;
-    let bytes = read_blob(upstream, image, &blob).await.map_err(|fault| ("CDN", fault))?;
-    found("CDN", format!("{bytes} bytes of {} came", blob.digest));
+    let rate_limit = RateLimit::from_headers(&head.headers).map(|limit| limit.describe());
+    found("quota", rate_limit.unwrap_or_else(|| "the registry reports no limit".into()));
+    let digest = head.headers.get_str(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
+    let blob = small_blob(upstream, &request, digest).await.map_err(|fault| ("manifest", fault))?;
+    let length = read_blob(upstream, image, &blob).await.map_err(|fault| ("CDN", fault))?;
+    found("CDN", format!("{length} bytes of {} received", blob.digest));
     Ok(())
 }
 
-/// The smallest thing that an image consists of: its config, as a rule.
-async fn blob_of(
+/// A small blob of an image: its config.
+async fn small_blob(
     upstream: &Upstream,
     request: &Request,
     digest: Option<Digest>,
 ) -> Result<Descriptor, Fault> {
-    let mut wanted = digest.ok_or_else(|| nonsense("names no digest of the image's manifest"))?;
-    // An index, and one of its images.
+    let mut digest = digest.ok_or_else(|| bad_response("names no digest of the image's manifest"))?;
+    // An index, then one of its images.
     for _ in 0..2 {
-        let kept = upstream.manifest(request, &wanted, true).await;
-        let kept = kept.ok_or_else(|| nonsense(format!("does not give the manifest {wanted}")))?;
-        match Manifest::parse(&kept.bytes, kept.content_type()) {
+        let stored = upstream.manifest(request, &digest, true).await;
+        let stored = stored.ok_or_else(|| bad_response(format!("does not send the manifest {digest}")))?;
+        match Manifest::parse(&stored.bytes, stored.content_type()) {
             Ok(Manifest::Image(image)) => return Ok(image.config),
             Ok(Manifest::Index(entries)) => {
-                let image =
-                    entries.into_iter().next().ok_or_else(|| nonsense("names an index of nothing"))?;
-                wanted = image.digest;
+                let image = entries.into_iter().next().ok_or_else(|| bad_response("sends an empty index"))?;
+                digest = image.digest;
             }
-            Err(error) => return Err(nonsense(format!("sends a manifest that is none: {error}"))),
+            Err(error) => return Err(bad_response(format!("sends an invalid manifest: {error}"))),
         }
     }
-    Err(nonsense("names an index of indexes"))
+    Err(bad_response("sends an index of indexes"))
 }
 
-async fn read_blob(upstream: &Upstream, image: &Image, blob: &Descriptor) -> Result<usize, Fault> {
+async fn read_blob(upstream: &Upstream, image: &ImageName, blob: &Descriptor) -> Result<usize, Fault> {
     let mut request = request(image, &image.reference, Method::Get);
     request.operation = Operation::Blob {
         repository: image.repository.clone(),
         digest: blob.digest.clone(),
         method: Method::Get,
     };
-    let answer = expect_ok(upstream.ask(&request).await)?;
-    let AnswerBody::Stream(mut download) = answer.body else { return Ok(0) };
-    let mut bytes = 0;
+    let response = expect_ok(upstream.send(&request).await)?;
+    let ResponseBody::Stream(mut download) = response.body else { return Ok(0) };
+    let mut length = 0;
     while let Some(chunk) = download.next().await? {
-        bytes += chunk.len();
-        if bytes > MAX_MANIFEST {
+        length += chunk.len();
+        if length > MANIFEST_MAX {
             break;
         }
     }
-    Ok(bytes)
+    Ok(length)
 }
 
-fn request(image: &Image, reference: &Reference, method: Method) -> Request {
+fn request(image: &ImageName, reference: &Reference, method: Method) -> Request {
     let mut headers = Headers::default();
     if let Ok(accept) = HeaderValue::try_from(MEDIA_TYPES.join(", ")) {
         headers.set(header::ACCEPT, accept);
@@ -148,14 +150,14 @@ fn request(image: &Image, reference: &Reference, method: Method) -> Request {
     }
 }
 
-fn expect_ok(answer: Result<Answer, Fault>) -> Result<Answer, Fault> {
-    let answer = answer?;
-    match answer.status {
-        StatusCode::OK => Ok(answer),
-        status => Err(nonsense(format!("answers {status}"))),
+fn expect_ok(response: Result<Response, Fault>) -> Result<Response, Fault> {
+    let response = response?;
+    match response.status {
+        StatusCode::OK => Ok(response),
+        status => Err(bad_response(format!("answers {status}"))),
     }
 }
 
-fn nonsense(detail: impl std::fmt::Display) -> Fault {
-    Fault::new(Hop::Registry, FaultKind::BadAnswer, detail)
+fn bad_response(detail: impl std::fmt::Display) -> Fault {
+    Fault::new(Hop::Registry, FaultKind::MalformedResponse, detail)
 }

@@ -1,66 +1,57 @@
-//! The only code that talks to registries, their token services and their CDNs.
+//! The only code that sends requests to registries, their token services and their CDNs.
 //!
-//! It can reach what the operator listed, and where that sends it by redirect, and nothing else:
-//! every URL is built here, from typed values.
+//! Must never reach anything but the registries on the operator's list and the hosts that they redirect
+//! to: every URL is built here, from typed values.
 //!
 //! ```text
-//! Request ─▶ Upstream ─▶ Registry ─▶ Api ─▶ follow ─▶ registry ─307─▶ CDN
-//!               ▲           └─▶ Tokens ─▶ token service (for those who come without a token)
-//!               └── BlobSource ◀─ Download: a body that broke, and wants its rest
+//!             ┌─▶ PublicManifests ─▶ ManifestFetcher ─▶ Store     (requests without a credential)
+//! Request ─▶ Upstream ─▶ respond ─▶ UpstreamRegistry ─▶ RegistryClient ─▶ HttpClient ─▶ registry ─307─▶ CDN
+//!                          │             └─▶ RegistryTokens ─▶ token service
+//!                          ▼                                            ▲
+//!                       Response ─▶ Download ─▶ BlobSource: the rest of a body that broke off
 //! ```
+//!
+//! - `http/`: one HTTP request, with the guard on the dialled address, redirects and retries.
+//! - `token/`: tokens for requests without a credential, and which registry issued a user's token.
+//! - `manifest/`: public manifests, fetched once and then served from the store.
+//! - `blob/`: the body of a blob, resumed after a failure.
 
-mod answer;
-mod api;
-mod asked_hosts;
-mod blob_source;
-mod body;
+mod blob;
 mod check;
-mod connector;
-mod download;
-mod failure;
-mod fetches;
-mod flights;
-mod follow;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod guard;
-mod manifests;
-mod one_flight;
-mod operator_account;
-mod origin;
-mod origins;
-mod promise;
-mod quota;
+mod http;
+mod keep_alive;
+mod manifest;
 mod registry;
-mod retry;
-mod roots;
+mod registry_client;
+mod respond;
+mod response;
 mod shared_request;
-mod small_answer;
-mod token_cache;
-mod token_service;
-mod tokens;
-mod warm;
+mod token;
 
-pub(crate) use answer::{Answer, AnswerBody};
 pub(crate) use check::Finding;
+pub(crate) use response::{Response, ResponseBody};
 
-/// The body of an answer, on its way.
-pub(crate) type Download = download::Download<blob_source::BlobSource>;
+/// The streaming body of a response.
+pub(crate) type Download = blob::download::Download<blob::source::BlobSource>;
 
 use crate::settings::{RegistrySettings, Settings};
-use crate::store::{Manifest, Store};
+use crate::store::{Store, StoredManifest};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};
 use docxy_protocol::request::{Operation, Request};
-use manifests::Manifests;
-use origins::Origins;
-use registry::Registry;
+use http::address_guard::AddressGuard;
+use http::roots::system_roots;
+use manifest::PublicManifests;
+use registry::UpstreamRegistry;
 use rustls::RootCertStore;
 use std::collections::HashMap;
 use std::sync::Arc;
+use token::origins::SharedTokenOrigins;
 
-/// Why the server cannot set up its way to the registries.
+/// Why the server cannot set up the connections to its registries.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
     /// No TLS configuration could be made.
@@ -76,19 +67,19 @@ pub enum UpstreamError {
 /// All registries that this server serves.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    registries: HashMap<RegistryName, Served>,
-    origins: Origins,
+    registries: HashMap<RegistryName, ServedRegistry>,
+    origins: SharedTokenOrigins,
 }
 
-/// A registry, and what is kept of it.
+/// A registry, with the settings that it was made with.
 #[derive(Debug, Clone)]
-struct Served {
+struct ServedRegistry {
     settings: RegistrySettings,
-    registry: Arc<Registry>,
-    manifests: Arc<Manifests>,
+    registry: Arc<UpstreamRegistry>,
+    manifests: Arc<PublicManifests>,
 }
 
-/// How the registries of new settings differ from those before.
+/// How many registries differ between new settings and the old ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) added: usize,
@@ -97,44 +88,43 @@ pub(crate) struct Changes {
 }
 
 impl Upstream {
-    /// Prepares the way to every registry of the settings; connects to none.
+    /// Sets up a client for each registry of the settings, without connecting.
     ///
     /// # Errors
-    /// Where a certificate of the settings cannot be used.
+    /// If a certificate of the settings cannot be used.
     pub(crate) fn new(settings: &Settings, store: &Store) -> Result<Self, UpstreamError> {
-        guard::Guard::warn_of_useless_pins(settings);
-        let roots = roots::system();
-        let origins = Origins::default();
+        AddressGuard::warn_of_unusable_entries(settings);
+        let roots = system_roots();
+        let origins = SharedTokenOrigins::default();
         let served = |entry: &RegistrySettings| {
-            Ok((entry.name.clone(), Served::new(entry, settings, store, &roots, origins.clone())?))
+            Ok((entry.name.clone(), ServedRegistry::new(entry, settings, store, &roots, origins.clone())?))
         };
         let registries = settings.registries.iter().map(served).collect::<Result<_, _>>()?;
         Ok(Self { registries, origins })
     }
 
-    /// The same for other settings. A registry whose own entry is as it was keeps its connections,
-    /// tokens and all that is remembered of it; `self` goes on for those who have it. Needs a running
-    /// runtime, and reads files.
+    /// The same for new settings. A registry whose entry is unchanged keeps its connections, tokens and
+    /// manifests. Running exchanges go on with `self`. Needs a running runtime, and reads files.
     ///
     /// # Errors
-    /// Where a certificate of the settings cannot be used. Nothing has changed then.
+    /// If a certificate of the settings cannot be used. Then nothing has changed.
     pub(crate) fn updated(
         &self,
         settings: &Settings,
         store: &Store,
     ) -> Result<(Self, Changes), UpstreamError> {
-        guard::Guard::warn_of_useless_pins(settings);
+        AddressGuard::warn_of_unusable_entries(settings);
         let mut roots = None;
         let mut changes = Changes::default();
-        let (mut registries, mut fresh) = (HashMap::new(), Vec::new());
+        let (mut registries, mut new) = (HashMap::new(), Vec::new());
         for entry in &settings.registries {
             let before = self.registries.get(&entry.name);
             let served = match before.filter(|before| before.settings == *entry) {
                 Some(served) => served.clone(),
                 None => {
-                    let roots = roots.get_or_insert_with(roots::system);
-                    let served = Served::new(entry, settings, store, roots, self.origins.clone())?;
-                    fresh.push(Arc::downgrade(&served.registry));
+                    let roots = roots.get_or_insert_with(system_roots);
+                    let served = ServedRegistry::new(entry, settings, store, roots, self.origins.clone())?;
+                    new.push(Arc::downgrade(&served.registry));
                     *(if before.is_some() { &mut changes.changed } else { &mut changes.added }) += 1;
                     served
                 }
@@ -142,60 +132,59 @@ impl Upstream {
             registries.insert(entry.name.clone(), served);
         }
         changes.removed = self.registries.keys().filter(|name| !registries.contains_key(*name)).count();
-        // From here on nothing fails.
+        // Nothing fails after this.
         for served in registries.values() {
-            served.registry.dial_by(&served.settings, settings);
+            served.registry.set_address_guard(&served.settings, settings);
             served.manifests.set_stale(settings.stale);
         }
-        for registry in fresh {
-            tokio::spawn(warm::keep(registry));
+        for registry in new {
+            tokio::spawn(keep_alive::run(registry));
         }
         Ok((Self { registries, origins: self.origins.clone() }, changes))
     }
 
-    /// Asks the registry. What it answers, errors included, is an answer; a fault means that there
-    /// is none to show.
+    /// Sends a request to its registry, and returns the response, also if its status is an error.
     ///
     /// # Errors
-    /// Where the registry isn't on the list, or some hop behind the server failed.
-    pub(crate) async fn ask(&self, request: &Request) -> Result<Answer, Fault> {
-        let Served { registry, manifests, .. } = self.served(&request.registry)?;
+    /// If the registry isn't on the list, or a hop fails before there is a response.
+    pub(crate) async fn send(&self, request: &Request) -> Result<Response, Fault> {
+        let ServedRegistry { registry, manifests, .. } = self.served(&request.registry)?;
         if request.authorization == Authorization::Public
-            && let Some(answer) = manifests.ask(request).await
+            && let Some(response) = manifests.respond(request).await
         {
-            return answer;
+            return response;
         }
-        registry.ask(request).await
+        respond::respond(registry, request).await
     }
 
-    /// A manifest of the repository that this request is about, as everybody may see it; `shown` if the
-    /// registry has just shown it.
+    /// A public manifest of this request's repository. `is_public` says that an anonymous request for it
+    /// has just succeeded.
     pub(crate) async fn manifest(
         &self,
         request: &Request,
         digest: &Digest,
-        shown: bool,
-    ) -> Option<Arc<Manifest>> {
-        self.served(&request.registry).ok()?.manifests.get(request, digest, shown).await
+        is_public: bool,
+    ) -> Option<Arc<StoredManifest>> {
+        self.served(&request.registry).ok()?.manifests.get(request, digest, is_public).await
     }
 
-    /// Remembers that the tag of this request, if it has one, stands for this.
-    pub(crate) fn remember(&self, request: &Request, digest: &Digest) {
+    /// Records that this request's tag, if it has one, refers to this manifest.
+    pub(crate) fn record_tag(&self, request: &Request, digest: &Digest) {
         if let (Ok(served), Operation::Manifest { repository, reference: Reference::Tag(tag), .. }) =
             (self.served(&request.registry), &request.operation)
         {
-            served.manifests.remember(repository, tag, digest);
+            served.manifests.record_tag(repository, tag, digest);
         }
     }
 
-    /// Keeps the way to the registries in use warm, for as long as they are served.
-    pub(crate) fn keep_warm(&self) {
-        for Served { registry, .. } in self.registries.values() {
-            tokio::spawn(warm::keep(Arc::downgrade(registry)));
+    /// Keeps connections to the registries in use open, for as long as they are served.
+    pub(crate) fn keep_alive(&self) {
+        for ServedRegistry { registry, .. } in self.registries.values() {
+            tokio::spawn(keep_alive::run(Arc::downgrade(registry)));
         }
     }
 
-    fn served(&self, name: &RegistryName) -> Result<&Served, Fault> {
+    fn served(&self, name: &RegistryName) -> Result<&ServedRegistry, Fault> {
         self.registries.get(name).ok_or_else(|| {
             let served: Vec<String> = self.registries.keys().map(ToString::to_string).collect();
             Fault::new(
@@ -210,25 +199,26 @@ impl Upstream {
     }
 }
 
-impl Served {
+impl ServedRegistry {
     fn new(
         entry: &RegistrySettings,
         settings: &Settings,
         store: &Store,
         roots: &RootCertStore,
-        origins: Origins,
+        origins: SharedTokenOrigins,
     ) -> Result<Self, UpstreamError> {
-        let registry = Registry::new(entry, settings, roots, chance, origins)
+        let registry = UpstreamRegistry::new(entry, settings, roots, jitter, origins)
             .map_err(|source| UpstreamError::Tls { registry: entry.name.clone(), source })?;
         let registry = Arc::new(registry);
         let manifests =
-            Manifests::new(entry.name.clone(), Arc::clone(&registry), store.clone(), settings.stale);
+            PublicManifests::new(entry.name.clone(), Arc::clone(&registry), store.clone(), settings.stale);
         Ok(Self { settings: entry.clone(), registry, manifests: Arc::new(manifests) })
     }
 }
 
-/// From 0 to 1. Without a source of randomness waits are only in step, which does no harm.
-fn chance() -> f64 {
+/// A random number from 0 to 1. Without a source of randomness, transfers that fail together retry
+/// together, which does no harm.
+fn jitter() -> f64 {
     let mut bytes = [0; 4];
     let _ = getrandom::fill(&mut bytes);
     f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)

@@ -1,15 +1,13 @@
-//! One registry of the operator's list: what is asked of it, on whose behalf.
+//! One registry on the operator's list: sends requests to it, with the credential that each may use.
 
-use super::answer::Answer;
-use super::api::Api;
-use super::blob_source::BlobSource;
-use super::body;
-use super::follow::Followed;
-use super::guard::Guard;
-use super::origins::Origins;
-use super::retry::{Chance, Patience};
+use super::http::address_guard::AddressGuard;
+use super::http::body;
+use super::http::redirect::UpstreamResponse;
+use super::http::retry::{Jitter, RetryDeadline};
+use super::registry_client::RegistryClient;
 use super::shared_request;
-use super::tokens::{Payer, Tokens};
+use super::token::origins::SharedTokenOrigins;
+use super::token::{QuotaAccount, RegistryTokens};
 use crate::settings::{RegistrySettings, Settings};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
@@ -26,146 +24,129 @@ use rustls::RootCertStore;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long after its last request a registry counts as in use: one pull is followed by another, or
-/// by none for hours.
-const IN_USE: Duration = Duration::from_secs(600);
+/// How long after its last request a registry counts as in use. After a pull, the next one follows
+/// soon, or not for hours.
+const IN_USE_AFTER_REQUEST: Duration = Duration::from_secs(600);
 
-/// A registry.
+/// A registry, with its tokens and connections.
 #[derive(Debug)]
-pub(super) struct Registry {
+pub(super) struct UpstreamRegistry {
     name: RegistryName,
-    api: Arc<Api>,
-    tokens: Tokens,
-    origins: Origins,
-    used: Mutex<Option<Instant>>,
+    client: Arc<RegistryClient>,
+    tokens: RegistryTokens,
+    origins: SharedTokenOrigins,
+    last_request: Mutex<Option<Instant>>,
 }
 
-impl Registry {
+impl UpstreamRegistry {
     /// # Errors
-    /// Where a CA certificate of the settings cannot be used.
+    /// If a CA certificate of the settings cannot be used.
     pub(super) fn new(
         entry: &RegistrySettings,
         settings: &Settings,
         roots: &RootCertStore,
-        chance: Chance,
-        origins: Origins,
+        jitter: Jitter,
+        origins: SharedTokenOrigins,
     ) -> Result<Self, rustls::Error> {
-        let api = Arc::new(Api::new(entry, settings, roots, chance)?);
-        let tokens = Tokens::new(&entry.name, Arc::clone(&api), entry.account.clone());
-        Ok(Self { name: entry.name.clone(), api, tokens, origins, used: Mutex::new(None) })
+        let client = Arc::new(RegistryClient::new(entry, settings, roots, jitter)?);
+        let tokens = RegistryTokens::new(&entry.name, Arc::clone(&client), entry.account.clone());
+        Ok(Self { name: entry.name.clone(), client, tokens, origins, last_request: Mutex::new(None) })
     }
 
-    /// Dials by these settings from now on. `entry` must be the one that it was made with.
-    pub(super) fn dial_by(&self, entry: &RegistrySettings, settings: &Settings) {
-        self.api.origin().set_guard(Guard::new(entry, settings));
+    /// Uses the address guard of these settings for new connections. `entry` must be the one that this
+    /// registry was made with.
+    pub(super) fn set_address_guard(&self, entry: &RegistrySettings, settings: &Settings) {
+        self.client.http().set_guard(AddressGuard::new(entry, settings));
     }
 
-    /// Does one operation.
+    /// Does one operation without retries, for a caller that retries itself.
     ///
     /// # Errors
-    /// Where a hop fails; what the registry refuses is an answer.
-    pub(super) async fn ask(self: &Arc<Self>, request: &Request) -> Result<Answer, Fault> {
-        let hop = match request.operation {
-            Operation::Ping => Hop::Registry,
-            Operation::Token(_) => Hop::Auth,
-            _ => return self.answer(request).await,
-        };
-        // Engines give up on these early, so our word on who was slow has to come earlier.
-        let in_time = tokio::time::timeout(AUTH_PROBE_TIMEOUT, self.answer(request)).await;
-        in_time.unwrap_or_else(|_| {
-            let seconds = AUTH_PROBE_TIMEOUT.as_secs();
-            Err(Fault::new(
-                hop,
-                FaultKind::TimedOut,
-                format!("{} did not answer within {seconds} s", request.registry),
-            ))
-        })
-    }
-
-    async fn answer(self: &Arc<Self>, request: &Request) -> Result<Answer, Fault> {
-        let patience = Patience::from(tokio::time::Instant::now());
-        let Followed { hop, response } = self.exchange(request, patience).await?;
-        let rest = matches!(request.operation, Operation::Blob { method: Method::Get, .. })
-            .then(|| BlobSource::new(Arc::clone(self), request.clone()));
-        Answer::of(hop, &request.operation, response, rest).await
-    }
-
-    /// Does one operation for somebody who asks again by themselves.
-    ///
-    /// # Errors
-    /// Where a hop fails; what the registry refuses is an answer.
-    pub(super) async fn ask_once(&self, request: &Request) -> Result<Followed, Fault> {
-        self.exchange(request, Patience::none(tokio::time::Instant::now())).await
+    /// If a hop fails. What the registry refuses is a response.
+    pub(super) async fn send_once(&self, request: &Request) -> Result<UpstreamResponse, Fault> {
+        self.send(request, RetryDeadline::no_retry(tokio::time::Instant::now())).await
     }
 
     /// A random number from 0 to 1.
-    pub(super) fn chance(&self) -> f64 {
-        self.api.chance()
+    pub(super) fn jitter(&self) -> f64 {
+        self.client.jitter()
     }
 
-    /// For an operator who wants to know: where the API is, and which host its tokens come from.
+    /// The API's URL and the host of its token service, for `docxy-server check`.
     ///
     /// # Errors
-    /// Where the registry cannot be asked, or its limit is reached.
+    /// If the registry doesn't respond, or its rate limit is reached.
     pub(super) async fn check_challenge(&self) -> Result<(String, Option<String>), Fault> {
-        let patience = Patience::none(tokio::time::Instant::now());
-        let service = self.tokens.service(patience).await.map_err(|why| why.into_fault(Hop::Registry))?;
-        Ok((self.api.name().to_owned(), service.map(|service| service.host())))
+        let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
+        let service = self.tokens.service(deadline).await.map_err(|why| why.into_fault(Hop::Registry))?;
+        Ok((self.client.display_url().to_owned(), service.map(|service| service.host())))
     }
 
-    /// The same of the token service: to whom it grants tokens, in words.
+    /// To whom the token service grants tokens, in words, for `docxy-server check`.
     ///
     /// # Errors
-    /// Where it cannot be asked, or refuses.
+    /// If the token service doesn't respond, or refuses.
     pub(super) async fn check_tokens(&self, repository: Option<Repository>) -> Result<String, Fault> {
         self.tokens.check(repository).await
     }
 
-    /// Asks each host of which a connection may be about to end for nothing in particular, and renews
-    /// the tokens in use that soon will. Does nothing while nobody pulls.
-    pub(super) async fn keep_warm(&self) {
-        let idle = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.is_none_or(|since| since.elapsed() > IN_USE) {
+    /// Sends a `HEAD` to each host, so that a pooled connection to it stays open, and renews the tokens in
+    /// use that expire soon. Does nothing if the registry is not in use.
+    pub(super) async fn keep_alive(&self) {
+        let last_request = *self.last_request.lock().unwrap_or_else(PoisonError::into_inner);
+        if last_request.is_none_or(|since| since.elapsed() > IN_USE_AFTER_REQUEST) {
             return;
         }
-        let patience = Patience::none(tokio::time::Instant::now());
-        self.tokens.renew(patience).await;
-        let auth = self.tokens.service(patience).await.ok().flatten().and_then(|service| service.root());
-        let registry = self.api.url("/v2/").ok();
+        let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
+        self.tokens.renew(deadline).await;
+        let auth = self.tokens.service(deadline).await.ok().flatten().and_then(|service| service.root());
+        let registry = self.client.url("/v2/").ok();
         for (hop, url) in
-            [(Hop::Registry, registry), (Hop::Auth, auth), (Hop::Cdn, self.api.origin().last_cdn())]
+            [(Hop::Registry, registry), (Hop::Auth, auth), (Hop::Cdn, self.client.http().last_cdn())]
         {
             let Some(url) = url else { continue };
             let mut request = http::Request::new(http_body_util::Full::default());
             *request.method_mut() = http::Method::HEAD;
-            // Whatever it says: the connection is what counts.
-            if let Err(fault) = self.api.origin().send(hop, &url, request, AUTH_PROBE_TIMEOUT).await {
-                tracing::debug!(%fault, "keeping warm");
+            // The status doesn't matter: the request keeps the connection open.
+            if let Err(fault) = self.client.http().send(hop, &url, request, AUTH_PROBE_TIMEOUT).await {
+                tracing::debug!(%fault, "keep-alive request failed");
             }
         }
     }
 
-    async fn exchange(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        if !self.origins.admit(request) {
-            return self.refuse_token(request, patience).await;
+    /// Does one operation, and retries until `deadline`.
+    ///
+    /// # Errors
+    /// If a hop fails. What the registry refuses is a response.
+    pub(super) async fn send(
+        &self,
+        request: &Request,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, Fault> {
+        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        if !self.origins.may_send(request) {
+            return self.refuse_token(request, deadline).await;
         }
         match (&request.operation, &request.authorization) {
             (Operation::Token(token), authorization) => {
                 let user_agent = request.headers.map().get(header::USER_AGENT);
-                let answer = self.tokens.pass_on(token, authorization, user_agent, patience).await?;
-                self.remember_tokens(answer).await
+                let response = self.tokens.forward(token, authorization, user_agent, deadline).await?;
+                self.record_tokens(response).await
             }
-            (_, Authorization::Public) => self.ask_for_the_public(request, patience).await,
-            (_, authorization) => self.api.send(request, authorization.header(), patience).await,
+            (_, Authorization::Public) => self.send_anonymous(request, deadline).await,
+            (_, authorization) => self.client.send(request, authorization.header(), deadline).await,
         }
     }
 
     /// The 401 for a request whose token this registry did not issue, without sending the token to the
     /// registry. It says `error="invalid_token"`, so that engines fetch a new token.
-    async fn refuse_token(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
+    async fn refuse_token(
+        &self,
+        request: &Request,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, Fault> {
         tracing::info!("token withheld: not issued by this registry");
-        let service = self.tokens.service(patience).await.ok().flatten();
+        let service = self.tokens.service(deadline).await.ok().flatten();
         let mut challenge = match service {
             Some(service) => service.challenge(),
             None => Challenge::bearer(&format!("https://{}/token", self.name), self.name.as_str()),
@@ -175,7 +156,7 @@ impl Registry {
         }
         let challenge = challenge.with("error", "invalid_token").to_string();
         let mut response =
-            http::Response::new(body::of_bytes(Bytes::from_static(b"authentication required")));
+            http::Response::new(body::from_bytes(Bytes::from_static(b"authentication required")));
         *response.status_mut() = StatusCode::UNAUTHORIZED;
         let value = HeaderValue::try_from(challenge).map_err(|_| {
             Fault::new(Hop::Server, FaultKind::Internal, "cannot write the challenge that refuses a token")
@@ -183,103 +164,116 @@ impl Registry {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
         let api_version = HeaderValue::from_static("registry/2.0");
         response.headers_mut().insert("docker-distribution-api-version", api_version);
-        Ok(Followed { hop: Hop::Registry, response })
+        Ok(UpstreamResponse { hop: Hop::Registry, response })
     }
 
-    /// Remembers that this registry issued the tokens in this answer of its token service, and returns the
-    /// answer.
+    /// Records that this registry issued the tokens in this response of its token service, and returns the
+    /// response.
     ///
     /// # Errors
-    /// If the answer cannot be parsed. It is not passed on then: an engine could find a token in it whose
+    /// If the response cannot be parsed. It is not forwarded then: an engine could find a token in it whose
     /// origin would be unknown.
-    async fn remember_tokens(&self, answer: Followed) -> Result<Followed, Fault> {
-        if !answer.response.status().is_success() {
-            return Ok(answer);
+    async fn record_tokens(&self, token_response: UpstreamResponse) -> Result<UpstreamResponse, Fault> {
+        if !token_response.response.status().is_success() {
+            return Ok(token_response);
         }
-        let Followed { hop, response } = answer;
-        let (head, read) = response.into_parts();
-        let bytes = body::collect(hop, read).await?;
-        let tokens =
-            TokenResponse::parse(&bytes).map_err(|error| Fault::new(hop, FaultKind::BadAnswer, error))?;
-        self.origins.remember(&self.name, &tokens);
-        Ok(Followed { hop, response: http::Response::from_parts(head, body::of_bytes(bytes)) })
+        let UpstreamResponse { hop, response } = token_response;
+        let (head, body) = response.into_parts();
+        let bytes = body::collect(hop, body).await?;
+        let tokens = TokenResponse::parse(&bytes)
+            .map_err(|error| Fault::new(hop, FaultKind::MalformedResponse, error))?;
+        self.origins.record(&self.name, &tokens);
+        Ok(UpstreamResponse { hop, response: http::Response::from_parts(head, body::from_bytes(bytes)) })
     }
 
-    /// On behalf of those who showed no credential: with a token that nobody in particular gets.
-    async fn ask_for_the_public(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
+    /// Sends a request that carries no credential, with a token of the server's own.
+    async fn send_anonymous(
+        &self,
+        request: &Request,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, Fault> {
         if matches!(request.operation, Operation::Manifest { method: Method::Get, .. }) {
-            self.manifest(request, false, patience).await
+            self.manifest(request, false, deadline).await
         } else {
-            self.send_with_token(request, Payer::Anonymous, patience).await
+            self.send_with_token(request, QuotaAccount::Anonymous, deadline).await
         }
     }
 
-    /// What everybody may see of a manifest, by `HEAD`, whatever condition this request for it makes.
+    /// Sends an anonymous `HEAD` for the manifest that this request is about, without the request's
+    /// conditions. A success proves that the manifest is public.
     ///
     /// # Errors
-    /// Where a hop fails; what the registry refuses is an answer.
-    pub(super) async fn look(&self, request: &Request, patience: Patience) -> Result<Followed, Fault> {
-        self.send_with_token(&look_of(request), Payer::Anonymous, patience).await
+    /// If a hop fails. What the registry refuses is a response.
+    pub(super) async fn head(
+        &self,
+        request: &Request,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, Fault> {
+        self.send_with_token(&head_request(request), QuotaAccount::Anonymous, deadline).await
     }
 
-    /// A manifest for everybody; `shown` if a look has just succeeded.
+    /// Fetches a public manifest. `is_public` says that an anonymous `HEAD` has just succeeded.
     ///
-    /// The operator's account pays for it, where there is one, but it never authorises: it is used
-    /// only for what the registry has just shown to be open to everybody.
+    /// If there is an operator's account, the pull counts against it. The account must never authorise:
+    /// it is used only for a manifest that an anonymous `HEAD` has just shown to be public.
     ///
     /// # Errors
-    /// Where a hop fails; what the registry refuses is an answer.
+    /// If a hop fails. What the registry refuses is a response.
     pub(super) async fn manifest(
         &self,
         request: &Request,
-        shown: bool,
-        patience: Patience,
-    ) -> Result<Followed, Fault> {
-        if self.tokens.operator_may_pay() {
-            let mut open = shown;
-            if !shown {
-                let head = self.look(request, patience).await?;
+        is_public: bool,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, Fault> {
+        if self.tokens.is_operator_account_usable() {
+            let mut is_public = is_public;
+            if !is_public {
+                let head = self.head(request, deadline).await?;
                 if head.hop == Hop::Auth {
-                    // No token is to be had now, so neither is anything else.
+                    // Without an anonymous token, the manifest cannot be fetched either.
                     return Ok(head);
                 }
-                open = head.response.status().is_success();
+                is_public = head.response.status().is_success();
             }
-            if open && self.tokens.operator_can_pay(request.operation.repository().cloned(), patience).await {
-                return self.send_with_token(request, Payer::Operator, patience).await;
+            if is_public
+                && self.tokens.has_operator_token(request.operation.repository().cloned(), deadline).await
+            {
+                return self.send_with_token(request, QuotaAccount::Operator, deadline).await;
             }
         }
-        self.send_with_token(request, Payer::Anonymous, patience).await
+        self.send_with_token(request, QuotaAccount::Anonymous, deadline).await
     }
 
-    /// Whether there is an account, and none that was refused a moment ago.
-    pub(super) fn operator_may_pay(&self) -> bool {
-        self.tokens.operator_may_pay()
+    /// Whether there is an operator's account that was not refused recently.
+    pub(super) fn is_operator_account_usable(&self) -> bool {
+        self.tokens.is_operator_account_usable()
     }
 
-    /// Sends with the token held for this repository, and once more with a fresh one if the
-    /// registry doesn't take it: it may have expired early.
+    /// Sends with the cached token for this repository. If the registry refuses that token, which may
+    /// have expired early, sends once more with a new one.
     async fn send_with_token(
         &self,
         request: &Request,
-        payer: Payer,
-        patience: Patience,
-    ) -> Result<Followed, Fault> {
-        let key = (payer, request.operation.repository().cloned());
-        let token = match self.tokens.get(&key, patience).await {
+        account: QuotaAccount,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, Fault> {
+        let key = (account, request.operation.repository().cloned());
+        let token = match self.tokens.get(&key, deadline).await {
             Ok(Some(token)) => token,
-            Ok(None) => return self.api.send(request, None, patience).await,
-            Err(no_token) => return no_token.into_answer(),
+            Ok(None) => return self.client.send(request, None, deadline).await,
+            Err(no_token) => return no_token.into_response(),
         };
-        let answer = self.api.send(request, Some(bearer(&token)), patience).await?;
-        if answer.response.status() != StatusCode::UNAUTHORIZED || answer.hop != Hop::Registry {
-            return Ok(answer);
+        let response = self.client.send(request, Some(bearer(&token)), deadline).await?;
+        if response.response.status() != StatusCode::UNAUTHORIZED || response.hop != Hop::Registry {
+            return Ok(response);
         }
-        self.tokens.forget(&key, &token).await;
-        match self.tokens.get(&key, patience).await {
-            Ok(Some(fresh)) if fresh != token => self.api.send(request, Some(bearer(&fresh)), patience).await,
-            Ok(_) => Ok(answer),
-            Err(no_token) => no_token.into_answer(),
+        self.tokens.remove(&key, &token).await;
+        match self.tokens.get(&key, deadline).await {
+            Ok(Some(fresh)) if fresh != token => {
+                self.client.send(request, Some(bearer(&fresh)), deadline).await
+            }
+            Ok(_) => Ok(response),
+            Err(no_token) => no_token.into_response(),
         }
     }
 }
@@ -288,8 +282,8 @@ fn bearer(token: &Secret) -> Secret {
     Secret::new(format!("Bearer {}", token.expose()))
 }
 
-/// The request by which it is seen what everybody may see.
-fn look_of(request: &Request) -> Request {
+/// The anonymous `HEAD` for a manifest.
+fn head_request(request: &Request) -> Request {
     match &request.operation {
         Operation::Manifest { repository, reference, .. } => {
             shared_request::for_manifest(request, repository, reference, Method::Head)

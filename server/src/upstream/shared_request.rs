@@ -1,8 +1,7 @@
-//! Requests whose answers are for more than one asker: shared by those who wait for them, kept, or the
-//! ground on which others are served.
+//! Requests whose responses serve several clients: shared by concurrent requests, or stored.
 //!
-//! They are built from an allow-list. Nothing else of what one engine says may be in them, a condition
-//! or a range above all: the registry would answer that engine, and everybody would get its answer.
+//! They are built from an allow-list. Must never contain other header fields of one engine, above all a
+//! condition or a range: the response would be for that engine, and all clients would get it.
 
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::headers::Headers;
@@ -10,27 +9,28 @@ use docxy_protocol::name::{Reference, Repository};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderName, HeaderValue, header};
 
-/// What may be taken over from an engine. A registry may choose by `Accept`, so whoever shares an answer
-/// has to have sent the same one; `User-Agent` says who asks, and no registry chooses by it.
-const ALLOWED: [HeaderName; 2] = [header::ACCEPT, header::USER_AGENT];
+/// The header fields that are copied from an engine's request. A registry may choose the response by
+/// `Accept`, so requests share a response only if their `Accept` is equal. No registry chooses by
+/// `User-Agent`.
+const COPIED_FIELDS: [HeaderName; 2] = [header::ACCEPT, header::USER_AGENT];
 
-/// The request for a manifest that stands for all who ask for it as `asked` does.
+/// The shared form of `original`, for this manifest.
 pub(super) fn for_manifest(
-    asked: &Request,
+    original: &Request,
     repository: &Repository,
     reference: &Reference,
     method: Method,
 ) -> Request {
     let mut headers = Headers::default();
-    for name in &ALLOWED {
-        for value in asked.headers.map().get_all(name) {
+    for name in &COPIED_FIELDS {
+        for value in original.headers.map().get_all(name) {
             headers.append(name.clone(), value.clone());
         }
     }
     headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let (repository, reference) = (repository.clone(), reference.clone());
     Request {
-        registry: asked.registry.clone(),
+        registry: original.registry.clone(),
         operation: Operation::Manifest { repository, reference, method },
         authorization: Authorization::Public,
         headers,
@@ -46,7 +46,7 @@ mod tests {
     use http::HeaderMap;
 
     #[test]
-    fn only_what_is_allowed_is_taken_over() {
+    fn only_allowed_fields_are_copied() {
         let mut lines = HeaderMap::new();
         for accept in ["a/b", "c/d"] {
             lines.append(header::ACCEPT, HeaderValue::from_static(accept));
@@ -58,15 +58,15 @@ mod tests {
         }
         let repository: Repository = "library/a".parse().unwrap();
         let reference: Reference = "latest".parse().unwrap();
-        let asked = Request {
+        let original = Request {
             registry: "ghcr.io".parse().unwrap(),
             operation: Operation::Ping,
             authorization: Authorization::Bearer(Secret::new("t")),
-            headers: Headers::of_request(&lines),
+            headers: Headers::filter_request(&lines),
             prefetch: None,
         };
-        let request = for_manifest(&asked, &repository, &reference, Method::Head);
-        assert_eq!((request.registry, request.authorization), (asked.registry, Authorization::Public));
+        let request = for_manifest(&original, &repository, &reference, Method::Head);
+        assert_eq!((request.registry, request.authorization), (original.registry, Authorization::Public));
         let sent: Vec<_> =
             request.headers.map().iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
         let expected = [

@@ -7,8 +7,7 @@ use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
     gateway::Gateway,
     metadata::Metadata,
-    settings::{Congestion, TunnelSettings},
-    tunnel::{Line, Patience, Tunnel},
+    tunnel::{Congestion, Deadline, Session, Tunnel, TunnelConfig},
 };
 use docxy_protocol::{
     authorization::Authorization,
@@ -28,18 +27,18 @@ pub(super) const PULLS_PER_CLIENT: u32 = 180;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Clients whose tunnels are up.
-pub(super) struct Fleet(Vec<(Tunnel, Line)>);
+pub(super) struct Fleet(Vec<(Tunnel, Session)>);
 
 impl Fleet {
     /// Connects one client for each link.
     pub(super) async fn connect(links: &[String]) -> Result<Self> {
         let settings = links
             .iter()
-            .map(|link| Ok(TunnelSettings { links: vec![link.parse()?], congestion: Congestion::default() }));
+            .map(|link| Ok(TunnelConfig { links: vec![link.parse()?], congestion: Congestion::default() }));
         let settings = settings.collect::<Result<Vec<_>>>()?;
         let connecting = settings.into_iter().map(|settings| async {
             let tunnel = Tunnel::start(settings);
-            let session = tunnel.line(None, Patience::from_the_start(CONNECT_TIMEOUT)).await;
+            let session = tunnel.session(None, Deadline::including_first_connect(CONNECT_TIMEOUT)).await;
             Ok((tunnel, session.map_err(|fault| anyhow!("{fault}"))?))
         });
         Ok(Self(join_all(connecting).await.into_iter().collect::<Result<_>>()?))
@@ -76,7 +75,7 @@ impl Fleet {
         let waiting = self.0.iter().map(|(tunnel, session)| {
             let (tunnel, session) = (tunnel.clone(), session.clone());
             tokio::spawn(async move {
-                let reconnected = tunnel.line(Some(&session), Patience::of(CONNECT_TIMEOUT)).await;
+                let reconnected = tunnel.session(Some(&session), Deadline::after(CONNECT_TIMEOUT)).await;
                 reconnected.map(|_| Instant::now())
             })
         });
@@ -105,7 +104,7 @@ impl Fleet {
 
 async fn pull(gateway: Gateway, request: Request) -> Result<()> {
     let response =
-        gateway.ask(request, Patience::of(CONNECT_TIMEOUT)).await.map_err(|fault| anyhow!("{fault}"))?;
+        gateway.send(request, Deadline::after(CONNECT_TIMEOUT)).await.map_err(|fault| anyhow!("{fault}"))?;
     ensure!(response.status.is_success(), "{}", response.status);
     let mut body = response.body;
     while let Some(bytes) = body.next().await {

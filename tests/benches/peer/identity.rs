@@ -21,7 +21,7 @@ impl Identity {
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(vec![NAME.to_owned()])?.self_signed(&key)?;
         let certificate = certificate.der().clone();
-        let pin = Pin::of_certificate(&certificate)?;
+        let pin = Pin::from_certificate(&certificate)?;
         Ok(Self {
             certificate,
             key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use docxy_protocol::{
-    bulk_window::BulkWindow, congestion::Handle, identity::Pin, limits::SEGMENT, tls, transport,
+    bulk_window::BulkWindow, congestion::Handle, identity::Pin, limits::SEGMENT_SIZE, tls, transport,
 };
 use quinn::{
     ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig,
@@ -67,9 +67,9 @@ pub(crate) struct ReadOptions {
 
 pub(super) async fn send(options: SendOptions) -> Result<()> {
     let Identity { certificate, key, pin } = Identity::new()?;
-    let mut config = ServerConfig::with_crypto(Arc::new(tls::server(certificate, key)?));
+    let mut config = ServerConfig::with_crypto(Arc::new(tls::server_config(certificate, key)?));
     let transport = match options.tuning {
-        Tuning::Ours => transport::server(&Handle::default()),
+        Tuning::Ours => transport::server_config(&Handle::default()),
         Tuning::Stock => TransportConfig::default(),
     };
     config.transport_config(Arc::new(transport));
@@ -82,9 +82,9 @@ pub(super) async fn send(options: SendOptions) -> Result<()> {
 }
 
 pub(super) async fn read(options: ReadOptions) -> Result<ReaderReport> {
-    let mut config = ClientConfig::new(Arc::new(tls::client(options.pin, false)?));
+    let mut config = ClientConfig::new(Arc::new(tls::client_config(options.pin, false)?));
     let transport = match options.tuning {
-        Tuning::Ours => transport::client(&Handle::default()),
+        Tuning::Ours => transport::client_config(&Handle::default()),
         Tuning::Stock => TransportConfig::default(),
     };
     config.transport_config(Arc::new(transport));
@@ -117,7 +117,7 @@ async fn read_segments(connection: &Connection, meter: &Meter) -> Result<()> {
     loop {
         window.observe(Instant::now(), connection.stats().udp_rx.bytes, connection.rtt());
         while open.len() < window.segments() {
-            open.push_back(request(connection, SEGMENT.into()).await?);
+            open.push_back(request(connection, SEGMENT_SIZE.into()).await?);
         }
         let mut stream = open.pop_front().context("a window of no segments")?;
         while let Some(more) = read_some(&mut stream, meter).await? {

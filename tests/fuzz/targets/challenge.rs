@@ -1,5 +1,5 @@
-//! `WWW-Authenticate`: a challenge that is read is written again as the same challenge, and a new
-//! realm changes nothing else. Confined, it points to that realm and names the requested repository only.
+//! `WWW-Authenticate`: a parsed challenge is formatted as the same challenge, and a new realm changes nothing
+//! else. A confined one has that realm and names only the requested repository.
 #![no_main]
 
 use docxy_protocol::challenge::Challenge;

@@ -1,5 +1,5 @@
-//! An answering stream behind its head: what is announced is written again as it was, and a stream
-//! that says neither that it was whole nor why it broke is neither.
+//! A response's stream after the reply: chunk headers are encoded as they were decoded, and a fault after
+//! an aborted body has a valid status.
 #![no_main]
 
 use docxy_protocol::chunk::ChunkHeader;
@@ -9,15 +9,15 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut left = bytes;
-    while let Some((announced, behind)) = left.split_first_chunk::<{ ChunkHeader::LEN }>() {
-        let piece = ChunkHeader::from_bytes(*announced);
-        assert_eq!(piece.to_bytes(), *announced);
-        left = behind;
-        match piece {
+    while let Some((header, rest)) = left.split_first_chunk::<{ ChunkHeader::SIZE }>() {
+        let chunk = ChunkHeader::from_bytes(*header);
+        assert_eq!(chunk.to_bytes(), *header);
+        left = rest;
+        match chunk {
             ChunkHeader::Data(count) => {
-                assert!((1..=ChunkHeader::MAX_DATA).contains(&count));
-                let Some((_, behind)) = left.split_at_checked(count as usize) else { return };
-                left = behind;
+                assert!((1..=ChunkHeader::DATA_MAX).contains(&count));
+                let Some((_, rest)) = left.split_at_checked(count as usize) else { return };
+                left = rest;
             }
             ChunkHeader::End => return,
             ChunkHeader::Aborted => return fault(left),
@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Why it broke, as a frame.
+/// Decodes the frame with the fault of an aborted body.
 fn fault(bytes: &[u8]) {
     let Some((_, payload)) = bytes.split_first_chunk::<4>() else { return };
     let Ok(fault) = frame::decode::<Fault>(payload) else { return };

@@ -1,9 +1,9 @@
-//! Header fields, one `name: value` a line: those of one hop and of the origin's host never cross
-//! the tunnel, and what crosses it arrives as it was.
+//! Header fields, one `name: value` per line: those of one hop and about the origin's host never cross the
+//! tunnel, and the others arrive unchanged.
 #![no_main]
 
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::MAX_HEADER_LINES;
+use docxy_protocol::limits::FIELD_LINES_MAX;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,15 +17,15 @@ fuzz_target!(|bytes: &[u8]| {
             map.append(name, value);
         }
     }
-    for kept in [Headers::of_request(&map), Headers::of_response(&map)] {
+    for fields in [Headers::filter_request(&map), Headers::filter_response(&map)] {
         for name in ["connection", "transfer-encoding", "set-cookie", "access-control-allow-origin"] {
-            assert!(!kept.map().contains_key(name));
+            assert!(!fields.map().contains_key(name));
         }
-        // A request's repeated lines are bounded by the HTTP server in front.
-        if kept.map().len() <= MAX_HEADER_LINES
-            && let Ok(frame) = docxy_protocol::frame::encode(&kept)
+        // The HTTP server limits the field lines of a request.
+        if fields.map().len() <= FIELD_LINES_MAX
+            && let Ok(frame) = docxy_protocol::frame::encode(&fields)
         {
-            assert_eq!(docxy_protocol::frame::decode::<Headers>(&frame[4..]).unwrap(), kept);
+            assert_eq!(docxy_protocol::frame::decode::<Headers>(&frame[4..]).unwrap(), fields);
         }
     }
 });

@@ -1,5 +1,5 @@
-//! A request's `Host`, `Origin` and `Sec-Fetch-Site`, and an answer's `WWW-Authenticate` and `Link`,
-//! one a line: who is let in is a name of ours, and what an engine is told leads to us.
+//! A request's `Host`, `Origin` and `Sec-Fetch-Site`, and a response's `WWW-Authenticate` and `Link`, one
+//! per line: only the client's own names are accepted, and an engine gets only URLs of the client.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

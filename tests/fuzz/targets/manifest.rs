@@ -1,5 +1,5 @@
-//! A manifest or an index from a registry, its media type in the first line: the sizes of an image
-//! that is taken can be added up, and of an index only what fits is chosen.
+//! A manifest or an index from a registry, with its media type in the first line: the sizes of an accepted
+//! image can be added up, and only a matching image of an index is chosen.
 #![no_main]
 
 use docxy_protocol::manifest::Manifest;
@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(Manifest::Index(entries)) => {
             let platform: Platform = "linux/arm/v7".parse().unwrap();
             if let Ok(chosen) = platform.choose(&entries) {
-                assert!(platform.fit(chosen.platform.as_ref().unwrap()).is_some());
+                assert!(platform.match_rank(chosen.platform.as_ref().unwrap()).is_some());
             }
         }
         Err(_) => {}

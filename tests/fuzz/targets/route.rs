@@ -1,5 +1,5 @@
-//! An engine's request line, `METHOD PATH?QUERY`: what is asked of a registry stays on its host and
-//! below `/v2/`, as it was spelt.
+//! An engine's request line, `METHOD PATH?QUERY`: the registry's URL stays on its host and below `/v2/`,
+//! and its path is not changed.
 #![no_main]
 
 use docxy_protocol::route::{self, Route};
@@ -15,14 +15,14 @@ fuzz_target!(|line: &str| {
     match route::parse(&method, path, query) {
         Ok(Route::Registry(registry, operation, _)) => {
             let api = url::Url::parse(&format!("https://{registry}")).unwrap_or_else(|_| {
-                // Such as 1.2.3.256, a name by its form, and no address.
+                // For example 1.2.3.256: a valid host name, but an invalid address.
                 url::Url::parse("https://registry.example").unwrap()
             });
             let path = operation.path().unwrap();
             let url = api.join(&path).unwrap();
             assert_eq!(url.origin(), api.origin(), "{path}");
             assert!(url.path().starts_with("/v2/") && url.fragment().is_none(), "{path}");
-            assert_eq!(url.path(), path.split('?').next().unwrap(), "nothing is normalised away");
+            assert_eq!(url.path(), path.split('?').next().unwrap(), "the path is not normalised");
         }
         Ok(Route::Token(registry)) => {
             // The realm in the registry's challenges routes to the same registry.

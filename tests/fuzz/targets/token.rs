@@ -1,12 +1,14 @@
-//! Token requests, as query and as form, and answers of token services. A parsed request is written as it
-//! was read, its scopes are cut to pull, and a request to another registry than Docker Hub loses its credentials.
+//! Token requests as query and as form, and responses of token services. A parsed request is formatted as the
+//! same request, its scopes are reduced to pull, and a request to a registry other than Docker Hub has no
+//! credentials.
 #![no_main]
 
 use docxy_protocol::authorization::Authorization;
+use docxy_protocol::limits::TOKEN_MAX;
 use docxy_protocol::name::Registry;
 use docxy_protocol::scope::Scope;
 use docxy_protocol::token::{Parsed, TokenError, TokenRequest};
-use docxy_protocol::token_response::{MAX_TOKEN, TokenResponse};
+use docxy_protocol::token_response::TokenResponse;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -35,7 +37,7 @@ fuzz_target!(|text: &str| {
         );
     }
     if let Ok(response) = TokenResponse::parse(text.as_bytes()) {
-        assert!(response.secrets().all(|secret| (1..=MAX_TOKEN).contains(&secret.expose().len())));
+        assert!(response.secrets().all(|secret| (1..=TOKEN_MAX).contains(&secret.expose().len())));
         let _ = response.into_token();
     }
 });

@@ -1,8 +1,8 @@
-//! Limits what libraries log at `info` and above: some of it is caused by packets of peers that have
-//! not been authenticated (an illegal packet, an alert), and a library does not limit itself.
+//! Limits what libraries log at `info` and above: packets of unauthenticated peers cause some of it (an
+//! illegal packet, a TLS alert), and libraries have no limit of their own.
 //!
-//! Must leave our own lines alone; those are limited where it is known who causes them. Must leave
-//! `debug` and `trace` alone: they are asked for in order to see everything.
+//! Must not limit Docxy's own lines: the code that logs them does. Must not limit `debug` and `trace`,
+//! which a user enables to see everything.
 
 use crate::log_rate_limit::LogLimits;
 use tracing::callsite::Identifier;
@@ -10,29 +10,25 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Targets of our own lines begin with this.
-const OURS: &str = "docxy_";
+/// The targets of our own lines begin with this.
+const OWN_TARGET_PREFIX: &str = "docxy_";
 
-/// Keeps back lines of libraries that are too many. Each place in a library's code is a kind of line.
+/// Suppresses lines of libraries above the limit. Each call site is a kind of line.
 #[derive(Debug, Default)]
 pub(super) struct DependencyLimit(LogLimits<Identifier>);
 
 impl<S: Subscriber> Layer<S> for DependencyLimit {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        if metadata.target().starts_with(OURS) || *metadata.level() > Level::INFO {
+        if metadata.target().starts_with(OWN_TARGET_PREFIX) || *metadata.level() > Level::INFO {
             return true;
         }
         match self.0.admit(metadata.callsite()) {
             None => false,
             Some(None) => true,
             Some(Some(suppressed)) => {
-                // A line of its own: the library's has its own fields.
-                tracing::warn!(
-                    suppressed,
-                    target = metadata.target(),
-                    "lines like the next one were left out"
-                );
+                // A separate line, since the library's line has its own fields.
+                tracing::warn!(suppressed, target = metadata.target(), "similar lines were suppressed");
                 true
             }
         }
@@ -60,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_repeats_itself_is_cut_off_and_our_own_lines_are_not() {
+    fn repeated_lines_of_a_library_are_suppressed_and_our_own_are_not() {
         let lines = Lines::default();
         let writer = lines.clone();
         let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());

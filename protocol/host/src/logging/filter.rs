@@ -1,4 +1,5 @@
-//! What is logged, as people write it: `info`, or `warn,docxy_server=debug`.
+//! The log filter as a user writes it: `info`, or `warn,docxy_server=debug`. Must never quote an invalid
+//! one.
 
 use serde::Deserialize;
 use std::fmt;
@@ -7,28 +8,28 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-/// A filter that is known to be one.
+/// A valid filter.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Filter(String);
 
-/// Why a text is no filter. Does not quote it: a secret may stand in the wrong place.
+/// The text is not a filter. It is not quoted, since it may be a misplaced secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a log filter is off, error, warn, info, debug or trace, or modules with one of them, as in warn,docxy_server=debug"
+    "a log filter is off, error, warn, info, debug or trace, or modules with these levels, as in warn,docxy_server=debug"
 )]
 pub struct FilterError;
 
 impl Filter {
-    /// Everything from this level up.
+    /// A filter for this level and above.
     #[must_use]
     pub fn level(level: Level) -> Self {
         Self(level.to_string().to_lowercase())
     }
 
-    /// The same for the code that does it.
+    /// The filter for `tracing`.
     pub(super) fn to_env_filter(&self) -> EnvFilter {
-        EnvFilter::try_new(&self.0).expect("it was parsed before")
+        EnvFilter::try_new(&self.0).expect("the text was validated")
     }
 }
 
@@ -36,7 +37,7 @@ impl FromStr for Filter {
     type Err = FilterError;
 
     fn from_str(text: &str) -> Result<Self, FilterError> {
-        let filter = if text.contains('[') { text.trim().to_owned() } else { plain(text)? };
+        let filter = if text.contains('[') { text.trim().to_owned() } else { parse_directives(text)? };
         match EnvFilter::try_new(&filter) {
             Ok(_) => Ok(Self(filter)),
             Err(_) => Err(FilterError),
@@ -44,11 +45,12 @@ impl FromStr for Filter {
     }
 }
 
-/// A filter that names no span, without spaces: the library takes them for parts of a module's name.
-fn plain(text: &str) -> Result<String, FilterError> {
+/// Validates a filter without spans, and removes spaces, which `EnvFilter` takes for parts of a module's
+/// name.
+fn parse_directives(text: &str) -> Result<String, FilterError> {
     let words: Vec<&str> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
-    // To the library a lone word is a module of which everything is logged, and a level that is misspelt
-    // would turn the log off.
+    // `EnvFilter` takes a single word for a module with all its lines, so a misspelt level would turn the
+    // log off.
     let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
     let has_level = |word: &&str| is_level(word.rsplit_once('=').map_or(*word, |(_, level)| level));
     if words.iter().all(has_level) { Ok(words.join(",")) } else { Err(FilterError) }
@@ -73,8 +75,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_is_a_level_or_modules_with_theirs() {
-        for (text, meant) in [
+    fn a_filter_is_a_level_or_modules_with_levels() {
+        for (text, expected) in [
             ("info", "info"),
             ("INFO", "INFO"),
             ("off", "off"),
@@ -84,7 +86,7 @@ mod tests {
             ("docxy_client::metadata=trace,quinn=off", "docxy_client::metadata=trace,quinn=off"),
             ("info,[exchange{id=4}]=debug", "info,[exchange{id=4}]=debug"),
         ] {
-            assert_eq!(text.parse::<Filter>().map(|filter| filter.to_string()), Ok(meant.to_owned()));
+            assert_eq!(text.parse::<Filter>().map(|filter| filter.to_string()), Ok(expected.to_owned()));
         }
         for bad in ["inof", "warn,docxy_server", "docxy_server=loud", "docxy_server=", "info debug", "a=b=c"]
         {
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_filter_in_a_file_is_an_error_of_the_file() {
+    fn an_invalid_filter_in_a_file_is_an_error_of_the_file() {
         #[derive(Debug, Deserialize)]
         struct Config {
             log: Filter,

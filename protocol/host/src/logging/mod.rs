@@ -1,11 +1,11 @@
-//! The log: to stderr, always, so that stdout holds nothing but results.
+//! The log: always on stderr, so that stdout has only results.
 //!
-//! A log that cannot be written (a full disk, a pipe whose reader is gone or does not read, a terminal
-//! that was closed) costs its lines and nothing else. Logging must never panic, never wait for a
-//! reader, and never end or fail anything. Lines that are lost are counted.
+//! A log that cannot be written (the disk is full, the pipe is closed or not read, the terminal is closed)
+//! loses its lines and nothing else. Logging must never panic, wait for a reader, or end or fail anything.
+//! Lost lines are counted.
 //!
 //! ```text
-//! tracing ─▶ filter ─▶ DependencyLimit ─▶ text ─▶ Queue (1 MiB; drops what has no room) ─▶ thread ─▶ stderr
+//! tracing ─▶ filter ─▶ DependencyLimit ─▶ text ─▶ Queue (1 MiB; drops lines when full) ─▶ thread ─▶ stderr
 //! panics ──────────────────────────────────────────┘
 //! ```
 
@@ -31,86 +31,86 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-/// How long the end of the program may wait for the last lines. A reader that reads takes them within
+/// Time that the end of the program waits for the last lines to be written. A reader that reads takes
 /// milliseconds.
-const LAST_LINES: Duration = Duration::from_millis(500);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The running log. When it is dropped, the last lines have been written, or half a second has passed.
+/// The running log. Its drop waits until the last lines are written, for at most half a second.
 #[derive(Debug)]
-#[must_use = "the last lines are lost if this is not kept to the end"]
-pub struct Logging(Log);
+#[must_use = "the last lines are lost if this is dropped before the program ends"]
+pub struct LogGuard(LogHandle);
 
-/// A handle on the log. The default one is of no log: nothing is lost and nothing can be changed.
+/// A handle to the log. The default one belongs to no log and does nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Log {
+pub struct LogHandle {
     queue: Arc<Queue>,
     filter: Option<reload::Handle<EnvFilter, Registry>>,
 }
 
-/// Starts logging. Must be called once in a program, before anything is logged.
-pub fn start(filter: &Filter) -> Logging {
+/// Starts the log. Call it once, before anything is logged.
+pub fn start(filter: &Filter) -> LogGuard {
     let queue = Arc::<Queue>::default();
     match Stream::Stderr.duplicate() {
         Ok(stderr) => writer::start(Arc::clone(&queue), stderr),
-        // Not even a descriptor to spare.
+        // The process has no descriptor left.
         Err(_) => writer::start(Arc::clone(&queue), io::stderr()),
     }
     let (filter, handle) = reload::Layer::new(filter.to_env_filter());
-    // Colours in a journal are noise; `NO_COLOR` is how people turn them off on a terminal.
+    // No colours in a journal; `NO_COLOR` turns them off on a terminal.
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(Lines(Arc::clone(&queue)))
+        .with_writer(QueueWriter(Arc::clone(&queue)))
         .with_ansi(colours)
-        // It reports its own errors with `eprintln!`, which panics where stderr is broken.
+        // The layer reports its own errors with `eprintln!`, which panics if stderr is broken.
         .log_internal_errors(false);
-    // An error means that there is a log already.
+    // Fails only if there is already a log.
     let _ =
         tracing_subscriber::registry().with(filter).with(lines).with(DependencyLimit::default()).try_init();
     let panics = Arc::clone(&queue);
-    std::panic::set_hook(Box::new(move |panic| panics.push(describe(panic).as_bytes())));
-    Logging(Log { queue, filter: Some(handle) })
+    std::panic::set_hook(Box::new(move |panic| panics.push(format_panic(panic).as_bytes())));
+    LogGuard(LogHandle { queue, filter: Some(handle) })
 }
 
-impl Logging {
-    /// A handle for those who change the log, or tell how it is.
+impl LogGuard {
+    /// A handle that changes the filter and reads the counter.
     #[must_use]
-    pub fn handle(&self) -> Log {
+    pub fn handle(&self) -> LogHandle {
         self.0.clone()
     }
 }
 
-impl Drop for Logging {
+impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.0.queue.flush(LAST_LINES);
+        self.0.queue.flush(FLUSH_TIMEOUT);
     }
 }
 
-impl Log {
-    /// Lines that were lost since the program was started.
+impl LogHandle {
+    /// Lines lost since the start of the program.
     #[must_use]
     pub fn lines_dropped(&self) -> u64 {
         self.queue.dropped()
     }
 
-    /// Writes a line of a program's progress among those of the log, on the same terms.
+    /// Writes a line without time and level, such as progress, through the same queue.
     pub fn write_line(&self, text: &str) {
         self.queue.push(format!("{text}\n").as_bytes());
     }
 
-    /// Logs by another filter from now on.
+    /// Replaces the filter.
     pub fn set_filter(&self, filter: &Filter) {
         if let Some(handle) = &self.filter {
-            // An error means that there is no log any more, or never was.
+            // Fails only if there is no log.
             let _ = handle.reload(filter.to_env_filter());
         }
     }
 }
 
-/// Takes a line whole, in one write.
+/// Adds each write to the queue as one line.
 #[derive(Debug, Clone)]
-struct Lines(Arc<Queue>);
+struct QueueWriter(Arc<Queue>);
 
-impl Write for Lines {
+impl Write for QueueWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())
@@ -121,7 +121,7 @@ impl Write for Lines {
     }
 }
 
-impl MakeWriter<'_> for Lines {
+impl MakeWriter<'_> for QueueWriter {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
@@ -129,8 +129,8 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
-/// A panic as a line of the log. The standard library's own message waits for whoever reads stderr.
-fn describe(panic: &PanicHookInfo<'_>) -> String {
+/// Formats a panic as a log line. The standard library's own message would wait for the reader of stderr.
+fn format_panic(panic: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("without a name");
     let text = panic.to_string().replace('\n', " ");
@@ -142,10 +142,10 @@ fn describe(panic: &PanicHookInfo<'_>) -> String {
     line
 }
 
-/// The time as it stands before each line.
+/// The time as at the start of each line.
 fn timestamp() -> String {
     let mut text = String::new();
-    // Never fails: the text is in memory.
+    // Writing to a string never fails.
     let _ = SystemTime.format_time(&mut Text::new(&mut text));
     text
 }

@@ -1,26 +1,26 @@
-//! The lines between those who log and the one thread that writes.
+//! The queue of log lines for the writer thread.
 //!
-//! Putting a line in never waits for the writing: where there is no room, the line is dropped and
-//! counted. Bounded in bytes, since lines differ by a factor of a hundred.
+//! Adding a line must never wait for the writer: if the queue is full, the line is dropped and counted. Its
+//! limit is in bytes, since the length of lines differs by a factor of a hundred.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes of lines that may wait: some 5,000 lines, which a disk takes in milliseconds.
-const MAX_BYTES: usize = 1024 * 1024;
+/// Bytes of all queued lines: about 5,000 lines, which a disk takes in milliseconds.
+const QUEUE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The longest line. What is longer is cut: one line must not take the place of all others.
-const MAX_LINE: usize = 16 * 1024;
+/// Bytes of one line. Longer lines are cut, so that one line cannot fill the queue.
+const LINE_BYTES_MAX: usize = 16 * 1024;
 
-/// What a line costs beside its text.
-const OVERHEAD: usize = size_of::<Line>();
+/// Bytes of memory for a queued line in addition to its text.
+const LINE_OVERHEAD: usize = size_of::<Line>();
 
-/// A line on its way.
+/// A queued line.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// Lines that had no room in the queue, between the line before and this one.
+    /// Lines dropped between the previous line and this one.
     pub(super) dropped_before: u64,
     pub(super) text: Vec<u8>,
 }
@@ -29,7 +29,7 @@ pub(super) struct Line {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// Wakes the writer, and whoever waits for the queue to be empty.
+    /// Wakes the writer and waiting flushes.
     changed: Condvar,
     dropped: AtomicU64,
 }
@@ -38,17 +38,17 @@ pub(super) struct Queue {
 struct State {
     lines: VecDeque<Line>,
     bytes: usize,
-    /// Lines that had no room since the last one that had.
+    /// Lines dropped since the last queued one.
     dropped: u64,
-    /// Whether the writer has taken a line that is not written yet.
+    /// Whether the writer is writing a line.
     writing: bool,
 }
 
 impl Queue {
-    /// Puts a line in, or drops it.
+    /// Adds a line, or drops it if the queue is full.
     pub(super) fn push(&self, text: &[u8]) {
         let mut state = self.lock();
-        if state.bytes + text.len().min(MAX_LINE) + OVERHEAD > MAX_BYTES {
+        if state.bytes + text.len().min(LINE_BYTES_MAX) + LINE_OVERHEAD > QUEUE_BYTES_MAX {
             state.dropped += 1;
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -59,7 +59,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Lines that were lost since the beginning, for want of room or because they could not be written.
+    /// Lines lost since the start: dropped because the queue was full, or not written.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -69,13 +69,13 @@ impl Queue {
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Waits for the next line. The one before counts as written, or as given up.
+    /// Waits for the next line. The caller has finished with the previous one.
     pub(super) fn next(&self) -> Line {
         let mut state = self.lock();
         state.writing = false;
         loop {
             if let Some(line) = state.lines.pop_front() {
-                state.bytes -= line.text.len() + OVERHEAD;
+                state.bytes -= line.text.len() + LINE_OVERHEAD;
                 state.writing = true;
                 return line;
             }
@@ -84,12 +84,12 @@ impl Queue {
         }
     }
 
-    /// Waits until all that was put in so far is written, for at most as long as `within`.
-    pub(super) fn flush(&self, within: Duration) {
-        let deadline = Instant::now() + within;
+    /// Waits until the queue is empty and its last line is written, or until the timeout.
+    pub(super) fn flush(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         let mut state = self.lock();
         if state.dropped > 0 {
-            // No line may follow that would say so.
+            // Reports the dropped lines, since no other line may follow.
             let dropped_before = std::mem::take(&mut state.dropped);
             state.add(Line { dropped_before, text: Vec::new() });
             self.changed.notify_all();
@@ -110,18 +110,18 @@ impl Queue {
 
 impl State {
     fn add(&mut self, line: Line) {
-        self.bytes += line.text.len() + OVERHEAD;
+        self.bytes += line.text.len() + LINE_OVERHEAD;
         self.lines.push_back(line);
     }
 }
 
-/// A line that is not too long.
+/// Cuts a line to [`LINE_BYTES_MAX`].
 fn cut(text: &[u8]) -> Vec<u8> {
     const MARK: &str = " [cut]\n";
-    if text.len() <= MAX_LINE {
+    if text.len() <= LINE_BYTES_MAX {
         return text.to_vec();
     }
-    let mut end = MAX_LINE - MARK.len();
+    let mut end = LINE_BYTES_MAX - MARK.len();
     // Not within a character (RFC 3629, section 3).
     while text[end] & 0xc0 == 0x80 {
         end -= 1;
@@ -134,16 +134,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_out_in_order_and_those_without_room_are_counted_where_they_are_missing() {
+    fn lines_stay_in_order_and_dropped_ones_are_counted_at_their_position() {
         let queue = Queue::default();
         queue.push(b"first\n");
-        let large = vec![b'x'; MAX_LINE];
+        let large = vec![b'x'; LINE_BYTES_MAX];
         let mut pushed = 0;
         while queue.dropped() == 0 {
             queue.push(&large);
             pushed += 1;
         }
-        assert!((pushed - 1) * MAX_LINE < MAX_BYTES && pushed * MAX_LINE > MAX_BYTES - 2 * MAX_LINE);
+        assert!(
+            (pushed - 1) * LINE_BYTES_MAX < QUEUE_BYTES_MAX
+                && pushed * LINE_BYTES_MAX > QUEUE_BYTES_MAX - 2 * LINE_BYTES_MAX
+        );
         queue.push(&large);
         assert_eq!(queue.next().text, b"first\n");
         for _ in 1..pushed {
@@ -156,18 +159,22 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_cut_between_characters() {
-        let long = "ü".repeat(MAX_LINE);
+    fn a_long_line_is_cut_between_characters() {
+        let long = "ü".repeat(LINE_BYTES_MAX);
         for start in ["", "x"] {
             let queue = Queue::default();
             queue.push(format!("{start}{long}\n").as_bytes());
             let line = String::from_utf8(queue.next().text).unwrap();
-            assert!(line.len() <= MAX_LINE && line.len() > MAX_LINE - 10 && line.ends_with("ü [cut]\n"));
+            assert!(
+                line.len() <= LINE_BYTES_MAX
+                    && line.len() > LINE_BYTES_MAX - 10
+                    && line.ends_with("ü [cut]\n")
+            );
         }
     }
 
     #[test]
-    fn a_flush_ends_in_time_if_nothing_is_written() {
+    fn a_flush_times_out_if_nothing_is_written() {
         let queue = Queue::default();
         queue.push(b"line\n");
         let started = Instant::now();

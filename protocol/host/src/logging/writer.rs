@@ -1,8 +1,8 @@
-//! The thread that writes the log. It alone waits for a reader that does not read, and it alone sees
-//! that a disk is full.
+//! The thread that writes the log. Only this thread waits for a slow reader, and only it gets the errors of
+//! a full disk.
 //!
-//! A line that cannot be written is given up and counted; the next one is tried again, since disks
-//! get room again. Must never end, and must never panic.
+//! A line that cannot be written is counted and discarded. The next one is tried again, since a full disk
+//! can get space again. Must never end, and must never panic.
 
 use super::queue::Queue;
 use super::timestamp;
@@ -11,15 +11,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// The pause before a descriptor that takes nothing at the moment is tried again. Only one that
-/// somebody else has made non-blocking says so; all others block.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Time between attempts to write to a descriptor that returns `WouldBlock`. Only a descriptor that another
+/// process made non-blocking does so; all others block.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Starts the thread. Without one (the system may have none left) lines are dropped and counted once
-/// the queue is full.
+/// Starts the thread. If the system cannot start one, lines are dropped and counted once the queue is full.
 pub(super) fn start(queue: Arc<Queue>, output: impl Write + Send + 'static) {
     let run = move || {
-        let mut writer = Writer { output, lost: 0, torn: false };
+        let mut writer = Writer { output, lost: 0, partial: false };
         loop {
             let line = queue.next();
             writer.lost += line.dropped_before;
@@ -35,14 +34,14 @@ pub(super) fn start(queue: Arc<Queue>, output: impl Write + Send + 'static) {
 
 struct Writer<W> {
     output: W,
-    /// Lines lost since it was last written how many.
+    /// Lines lost since the last report.
     lost: u64,
     /// Whether the last line was written in part.
-    torn: bool,
+    partial: bool,
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes a line, and before it how many are missing. `false` if it could not be.
+    /// Reports lost lines, if any, and writes a line. `false` if one of both failed.
     fn write(&mut self, line: &[u8]) -> bool {
         let written = self.report_lost() && self.write_whole(line);
         if !written {
@@ -51,13 +50,13 @@ impl<W: Write> Writer<W> {
         written
     }
 
-    /// Writes how many lines are missing, if any are. `false` if that could not be.
+    /// Writes the number of lost lines, if there are any. `false` if that failed.
     fn report_lost(&mut self) -> bool {
         if self.lost == 0 {
             return true;
         }
         let lost = self.lost;
-        let report = format!("{}  WARN docxy_host::logging: log lines were lost lost={lost}\n", timestamp());
+        let report = format!("{}  WARN docxy_host::logging: log lines were lost count={lost}\n", timestamp());
         let written = self.write_whole(report.as_bytes());
         if written {
             self.lost = 0;
@@ -66,59 +65,59 @@ impl<W: Write> Writer<W> {
     }
 
     fn write_whole(&mut self, line: &[u8]) -> bool {
-        if self.torn {
+        if self.partial {
             if self.write_bytes(b"\n").is_err() {
                 return false;
             }
-            self.torn = false;
+            self.partial = false;
         }
         match self.write_bytes(line) {
             Ok(()) => true,
-            Err(Unwritten { after }) => {
-                self.torn = after > 0;
+            Err(Unwritten { written }) => {
+                self.partial = written > 0;
                 false
             }
         }
     }
 
     fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), Unwritten> {
-        let mut after = 0;
-        while after < bytes.len() {
-            match self.output.write(&bytes[after..]) {
-                Ok(0) => return Err(Unwritten { after }),
-                Ok(written) => after += written,
+        let mut total = 0;
+        while total < bytes.len() {
+            match self.output.write(&bytes[total..]) {
+                Ok(0) => return Err(Unwritten { written: total }),
+                Ok(written) => total += written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
-                Err(_) => return Err(Unwritten { after }),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY_INTERVAL),
+                Err(_) => return Err(Unwritten { written: total }),
             }
         }
         Ok(())
     }
 }
 
-/// The rest was not written, after so many bytes.
+/// Writing failed after this many bytes.
 struct Unwritten {
-    after: usize,
+    written: usize,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A disk with so much room.
+    /// A disk with this many free bytes.
     #[derive(Default)]
     struct Disk {
-        room: usize,
+        free: usize,
         content: Vec<u8>,
     }
 
     impl Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let fitting = bytes.len().min(self.room);
+            let fitting = bytes.len().min(self.free);
             if fitting == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            self.room -= fitting;
+            self.free -= fitting;
             self.content.extend_from_slice(&bytes[..fitting]);
             Ok(fitting)
         }
@@ -129,17 +128,17 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_loses_lines_and_the_next_line_that_fits_is_preceded_by_their_number() {
-        let disk = Disk { room: 10, ..Disk::default() };
-        let mut writer = Writer { output: disk, lost: 0, torn: false };
+    fn lines_lost_on_a_full_disk_are_reported_before_the_next_line() {
+        let disk = Disk { free: 10, ..Disk::default() };
+        let mut writer = Writer { output: disk, lost: 0, partial: false };
         assert!(writer.write(b"first\n"));
         assert!(!writer.write(b"second\n") && !writer.write(b"third\n"));
-        writer.output.room = 1000;
+        writer.output.free = 1000;
         assert!(writer.write(b"fourth\n") && writer.write(b"fifth\n"));
         let content = String::from_utf8(writer.output.content).unwrap();
         let lines: Vec<&str> = content.lines().collect();
-        // What was written of the second line is a line by itself.
+        // The written part of the second line is a separate line.
         assert_eq!((lines[0], lines[1], &lines[3..]), ("first", "seco", &["fourth", "fifth"][..]));
-        assert!(lines[2].ends_with(" lost=2"), "{content}");
+        assert!(lines[2].ends_with(" count=2"), "{content}");
     }
 }

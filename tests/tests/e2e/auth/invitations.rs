@@ -170,6 +170,6 @@ async fn a_ninth_connection_with_one_link_closes_the_first() {
     wait_for_count(&mut first, "tunnel/disconnects", 1);
     let health = block_in_place(|| first.health()).unwrap();
     let reason = health["since_start"]["tunnel"]["last_disconnect"]["reason"].as_str().unwrap();
-    assert_eq!(reason, CloseCode::TooMany.reason());
+    assert_eq!(reason, CloseCode::TooManyConnections.reason());
     assert_eq!(count(&other, "tunnel/disconnects"), 0);
 }

@@ -7,7 +7,7 @@ use std::{
 
 use docxy_protocol::{
     control::CloseCode,
-    limits::{UNAUTHENTICATED_BEFORE_RETRY, UNAUTHENTICATED_WINDOW},
+    limits::{UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, UNAUTHENTICATED_RECEIVE_WINDOW},
     link::Link,
 };
 use docxy_tests::docxy;
@@ -33,7 +33,7 @@ async fn an_invalid_first_message_closes_the_connection() {
     {
         let connection = dial(&testbed, &link).await;
         send_stream(&connection, first).await;
-        assert_eq!(close_code(&connection).await, Some(CloseCode::Violation), "{first:?}");
+        assert_eq!(close_code(&connection).await, Some(CloseCode::ProtocolViolation), "{first:?}");
         assert_others_are_served(&testbed).await;
     }
 }
@@ -109,7 +109,7 @@ async fn data_without_a_hello_costs_little_memory() {
     while let Some(sent) = pushing.join_next().await {
         most = most.max(sent.unwrap());
     }
-    assert!(most <= u64::from(UNAUTHENTICATED_WINDOW), "{most} bytes were taken from a stranger");
+    assert!(most <= u64::from(UNAUTHENTICATED_RECEIVE_WINDOW), "{most} bytes were taken from a stranger");
     let grown = testbed.server.process().memory().unwrap().peak.saturating_sub(before);
     assert!(grown < 32 << 20, "the server grew by {grown} bytes");
 }
@@ -138,7 +138,7 @@ async fn many_connections_make_the_server_send_retry() {
     let initial = first_datagram(&link).await;
     assert_ne!(reply_to(&initial, server)[0] & 0xf0, RETRY, "there is room");
     let mut strangers = Vec::new();
-    for _ in 0..=UNAUTHENTICATED_BEFORE_RETRY {
+    for _ in 0..=UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY {
         strangers.push(dial(&testbed, &link).await);
     }
     let initial = first_datagram(&link).await;

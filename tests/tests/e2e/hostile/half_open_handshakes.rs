@@ -12,7 +12,9 @@ use std::{
 use docxy_protocol::{
     congestion::Handle,
     control::CloseCode,
-    limits::{AUTHENTICATION_TIMEOUT, UNAUTHENTICATED_BEFORE_RETRY, UNAUTHENTICATED_MAX},
+    limits::{
+        AUTHENTICATION_TIMEOUT, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, UNAUTHENTICATED_CONNECTIONS_MAX,
+    },
     link::Link,
     tls, transport,
 };
@@ -55,14 +57,14 @@ impl HalfOpen {
 
     /// Opens this number of connections, and waits until all have proved their addresses, except those that need not.
     async fn open(&mut self, link: &Link, count: usize) {
-        let mut config = ClientConfig::new(Arc::new(tls::client(link.pin, false).unwrap()));
-        config.transport_config(Arc::new(transport::client(&Handle::default())));
+        let mut config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));
+        config.transport_config(Arc::new(transport::client_config(&Handle::default())));
         for _ in 0..count {
             let connecting = self.endpoint.connect_with(config.clone(), self.front, "docxy.invalid").unwrap();
             self.connecting.push(connecting);
             tokio::task::yield_now().await;
         }
-        let proven = self.connecting.len().saturating_sub(UNAUTHENTICATED_BEFORE_RETRY);
+        let proven = self.connecting.len().saturating_sub(UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY);
         let all = async {
             while self.retries.load(Ordering::Relaxed) < proven {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -122,7 +124,7 @@ async fn thousands_of_half_open_handshakes_block_no_client() {
     assert!(newcomer.close_reason().is_none());
     drop(second);
     let grown = testbed.server.process().memory().unwrap().peak.saturating_sub(before);
-    let most = UNAUTHENTICATED_MAX as u64 * (256 << 10);
+    let most = UNAUTHENTICATED_CONNECTIONS_MAX as u64 * (256 << 10);
     assert!(grown < most, "the server grew by {grown} bytes");
 }
 
@@ -133,7 +135,7 @@ async fn a_half_open_handshake_is_closed_at_its_deadline() {
     let server = testbed.server.address();
     let opened = Instant::now();
     let mut half_open = HalfOpen::from([127, 0, 0, 2], server).await;
-    half_open.open(&link, UNAUTHENTICATED_BEFORE_RETRY + 10).await;
+    half_open.open(&link, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY + 10).await;
     assert!(asks_for_a_retry(&link, server).await, "they are there");
     // They repeat their first packets after 0.3, 0.9, 2.1 and 4.5 s. One more repetition, after the deadline, would
     // open a new connection.

@@ -95,7 +95,7 @@ async fn unauthenticated_connections_do_not_fill_the_disk() {
     let talks_nonsense = async || {
         let connection = dial(&testbed, &link).await;
         send_stream(&connection, b"GET / HTTP/1.1\r\n\r\n").await;
-        assert_eq!(close_code(&connection).await, Some(CloseCode::Violation));
+        assert_eq!(close_code(&connection).await, Some(CloseCode::ProtocolViolation));
     };
     let has_a_wrong_secret = async || {
         let connection = dial(&testbed, &wrong).await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use docxy_protocol::{
     congestion::Handle,
-    limits::{MAX_FRAME, STREAMS_PER_CLIENT_MAX},
+    limits::{FRAME_MAX, STREAMS_PER_CLIENT_MAX},
     link::Link,
     transport,
 };
@@ -86,9 +86,9 @@ async fn oversize_request_heads_are_refused() {
     let enormous = [&start[..], b"\xfd\xff\xff\xff\xff\xff\xff\xff\x7f"].concat();
     for _ in 0..20 {
         for head in [
-            frame(MAX_FRAME + 1, &[0; 1000]),
+            frame(FRAME_MAX + 1, &[0; 1000]),
             frame(u32::MAX as usize, &[0; 1000]),
-            frame(MAX_FRAME, &[0x7f; MAX_FRAME]),
+            frame(FRAME_MAX, &[0x7f; FRAME_MAX]),
             frame(many.len(), &many),
             frame(million.len(), &million),
             frame(enormous.len(), &enormous),
@@ -156,7 +156,7 @@ async fn a_client_that_reads_nothing_delays_only_itself() {
     let mut testbed = Testbed::new().await;
     let (blob, _) = testbed.with_blob(1, 64 << 20);
     let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
-    let mut settings = transport::client(&Handle::default());
+    let mut settings = transport::client_config(&Handle::default());
     // Received data must not fill the test's own memory.
     settings.receive_window(VarInt::from_u32(8 << 20));
     let connection = dial_with(&testbed, &link, settings).await;

@@ -5,7 +5,7 @@ use docxy_protocol::{
     chunk::ChunkHeader,
     fault::{FaultKind, Hop},
     frame,
-    reply::{Body, Reply, Response},
+    reply::{BodyFraming, Reply, Response},
 };
 use docxy_tests::process::PROCESS_TIMEOUT;
 use http::StatusCode;
@@ -71,7 +71,7 @@ async fn fault_texts_are_clean_and_short() {
     for (sent, seen) in [
         (fault(EVIL), "down 2026-12-01T00:00:00Z INFO forged"),
         (fault(&EVIL.repeat(400)), "down 2026-12-01T00:00:00Z INFO forged"),
-        (oversize(1 << 20), "a head of 1048576 bytes"),
+        (oversize(1 << 20), "a frame of 1048576 bytes"),
     ] {
         let mut scripted = ScriptedServer::new(move |_| ScriptedResponse::bytes(sent.clone())).await;
         let received = message(&scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await);
@@ -85,7 +85,7 @@ async fn fault_texts_after_the_head_are_clean_and_short() {
     let head = Response {
         status: StatusCode::OK,
         headers: Default::default(),
-        body: Body::Whole { length: Some(9) },
+        body: BodyFraming::Chunked { length: Some(9) },
     };
     let mut bytes = frame::encode(&Reply::Response(head)).unwrap();
     bytes.extend_from_slice(&ChunkHeader::Data(3).to_bytes());

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use docxy_protocol::{
     digester::Digester,
-    limits::PREFETCH_MAX_ITEMS,
+    limits::PREFETCH_ITEMS_MAX,
     name::{Digest, Reference},
-    prefetch::{Content, PrefetchItem},
+    prefetch::{ContentKind, PrefetchItem},
     request::{Operation, Request},
 };
 use docxy_tests::hub::{Image, PlatformImage};
@@ -37,12 +37,12 @@ fn digest(text: &impl ToString) -> Digest {
 }
 
 fn manifest_item(claimed: &Digest, content_type: &str, bytes: &[u8]) -> (PrefetchItem, Vec<u8>) {
-    let content = Content::Manifest { content_type: content_type.to_owned() };
+    let content = ContentKind::Manifest { content_type: content_type.to_owned() };
     (PrefetchItem::new(claimed.clone(), content, bytes.len()).unwrap(), bytes.to_vec())
 }
 
 fn blob_item(claimed: &Digest, bytes: &[u8]) -> (PrefetchItem, Vec<u8>) {
-    (PrefetchItem::new(claimed.clone(), Content::Blob, bytes.len()).unwrap(), bytes.to_vec())
+    (PrefetchItem::new(claimed.clone(), ContentKind::Blob, bytes.len()).unwrap(), bytes.to_vec())
 }
 
 /// Index, manifest and config of an image, as a server prefetches them after a `HEAD`.
@@ -173,19 +173,19 @@ async fn a_corrupt_manifest_is_not_cached() {
 #[tokio::test(flavor = "multi_thread")]
 async fn items_beyond_the_limit_are_ignored() {
     let many = |request: &Request| {
-        let items = (0..=PREFETCH_MAX_ITEMS as u32).map(|n| {
+        let items = (0..=PREFETCH_ITEMS_MAX as u32).map(|n| {
             let content = n.to_be_bytes();
-            blob_item(&Digester::sha256().of(&content), &content)
+            blob_item(&Digester::sha256().digest(&content), &content)
         });
         registry(&hello(), request, items.collect())
     };
     let server = ScriptedServer::new(many).await;
     server.allow_prefetch(usize::MAX >> 4);
     ask(&server, Method::HEAD, &manifest(&"latest")).await;
-    let blob = |n: u32| format!("/v2/library/hello/blobs/{}", Digester::sha256().of(&n.to_be_bytes()));
-    assert_eq!(ask(&server, Method::GET, &blob(PREFETCH_MAX_ITEMS as u32 - 1)).await.body.len(), 4);
+    let blob = |n: u32| format!("/v2/library/hello/blobs/{}", Digester::sha256().digest(&n.to_be_bytes()));
+    assert_eq!(ask(&server, Method::GET, &blob(PREFETCH_ITEMS_MAX as u32 - 1)).await.body.len(), 4);
     assert_eq!(server.requests().len(), 1);
-    ask(&server, Method::GET, &blob(PREFETCH_MAX_ITEMS as u32)).await;
+    ask(&server, Method::GET, &blob(PREFETCH_ITEMS_MAX as u32)).await;
     assert_eq!(server.requests().len(), 2);
 }
 

@@ -1,7 +1,7 @@
 //! What the server prefetches: in an engine's order, after a response that never waits for it, and only content that
 //! the request's token opens.
 
-use docxy_protocol::prefetch::Content;
+use docxy_protocol::prefetch::ContentKind;
 use docxy_tests::hub::{Fault, Image, PlatformImage, Rule, Site};
 use http::StatusCode;
 
@@ -36,8 +36,8 @@ async fn a_head_prefetches_the_whole_small_image() {
         assert_eq!(found, expected);
     }
     let media_type = image.index().media_type.to_owned();
-    assert_eq!(*items[0].0.content(), Content::Manifest { content_type: media_type });
-    assert_eq!(*items[2].0.content(), Content::Blob);
+    assert_eq!(*items[0].0.kind(), ContentKind::Manifest { content_type: media_type });
+    assert_eq!(*items[2].0.kind(), ContentKind::Blob);
     assert_eq!((manifest_heads(&testbed.hub), manifest_gets(&testbed.hub)), (1, 2));
 }
 

@@ -8,7 +8,7 @@ use crate::support::{
     testbed::{Testbed, bytes},
 };
 
-const SEGMENT: u64 = 512 * 1024;
+const SEGMENT_SIZE: u64 = 512 * 1024;
 
 /// Truncates the blob permanently: the registry answers requests for the rest with 404.
 fn cut_for_good(testbed: &Testbed, blob: &Blob, byte: u64) {
@@ -40,10 +40,10 @@ async fn a_truncated_layer_is_incomplete() {
         (1, 100_000, 1),
         (9, 100_000, 60_000),
         (2, 100_000, 99_999),
-        (3, SEGMENT, SEGMENT - 1),
+        (3, SEGMENT_SIZE, SEGMENT_SIZE - 1),
         (4, 5 << 20, 100_000),
-        (5, 5 << 20, SEGMENT),
-        (6, 5 << 20, 3 * SEGMENT + 12_345),
+        (5, 5 << 20, SEGMENT_SIZE),
+        (6, 5 << 20, 3 * SEGMENT_SIZE + 12_345),
         (7, 5 << 20, (5 << 20) - 1),
         (8, 40 << 20, 30 << 20),
     ] {
@@ -64,7 +64,7 @@ async fn a_truncated_layer_can_be_resumed() {
     testbed.hub.faults().clear();
     let got = received.body().len() as u64;
     // Only the content of the stand-in's socket may be lost with the transfer.
-    assert!(got >= cut - SEGMENT / 4, "only {got} of {cut} bytes arrived");
+    assert!(got >= cut - SEGMENT_SIZE / 4, "only {got} of {cut} bytes arrived");
     let bearer = testbed.engine.anonymous("library/hello").await;
     let range = format!("bytes={got}-");
     let rest = testbed.engine.get(&path, &[("authorization", &bearer), ("range", &range)]).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use docxy_protocol::{
     authorization::Authorization,
     congestion::{Choice, Handle},
-    control::{CloseCode, Hello, Segment, StreamHeader},
+    control::{CloseCode, Hello, SegmentHeader, StreamHeader},
     frame,
     headers::Headers,
     link::Link,
@@ -29,12 +29,12 @@ use crate::support::{
 
 /// A connection without a Hello.
 pub(crate) async fn dial(testbed: &Testbed, link: &Link) -> Connection {
-    dial_with(testbed, link, transport::client(&Handle::default())).await
+    dial_with(testbed, link, transport::client_config(&Handle::default())).await
 }
 
 /// The same with these transport settings.
 pub(crate) async fn dial_with(testbed: &Testbed, link: &Link, transport: TransportConfig) -> Connection {
-    let mut config = ClientConfig::new(Arc::new(tls::client(link.pin, false).unwrap()));
+    let mut config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));
     config.transport_config(Arc::new(transport));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let connecting = endpoint.connect_with(config, testbed.server.address(), "docxy.invalid").unwrap();
@@ -90,7 +90,7 @@ pub(crate) fn pull(blob: &Blob) -> Vec<u8> {
 
 /// The header of a segment stream.
 pub(crate) fn segment(exchange: u64, n: u32) -> Vec<u8> {
-    frame::encode(&StreamHeader::Segment(Segment { exchange, n })).unwrap()
+    frame::encode(&StreamHeader::Segment(SegmentHeader { exchange, n })).unwrap()
 }
 
 fn request(operation: Operation) -> Vec<u8> {

@@ -18,7 +18,7 @@ pub(crate) const RETRY: u8 = 0xf0;
 /// What a client says first.
 pub(crate) async fn first_datagram(link: &Link) -> Vec<u8> {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let config = ClientConfig::new(Arc::new(tls::client(link.pin, false).unwrap()));
+    let config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let _connecting = endpoint.connect_with(config, socket.local_addr().unwrap(), "docxy.invalid").unwrap();
     let mut datagram = vec![0; 2000];

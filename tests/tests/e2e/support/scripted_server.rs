@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use docxy_protocol::{
     chunk::ChunkHeader,
     congestion::Handle,
-    control::{Notice, StreamHeader},
+    control::{ControlMessage, StreamHeader},
     frame,
     headers::Headers,
     identity::Pin,
     prefetch::PrefetchItem,
-    reply::{Body, Reply, Response},
+    reply::{BodyFraming, Reply, Response},
     request::{Method, Operation, Request},
     tls, transport,
 };
@@ -60,7 +60,7 @@ type Script = Arc<dyn Fn(&Request) -> ScriptedResponse + Send + Sync>;
 impl ScriptedServer {
     /// A server with these responses. Prefetched items wait for [`Self::allow_prefetch`].
     pub(crate) async fn new(respond: impl Fn(&Request) -> ScriptedResponse + Send + Sync + 'static) -> Self {
-        let welcome = frame::encode(&Notice::Welcome { version: "scripted".into() }).unwrap();
+        let welcome = frame::encode(&ControlMessage::Welcome { version: "scripted".into() }).unwrap();
         let mut scripted = Self::greeting(Greeting::Bytes(welcome), respond).await;
         wait_until_up(&mut scripted.client);
         scripted
@@ -73,10 +73,10 @@ impl ScriptedServer {
     ) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-        let pin = Pin::of_certificate(made.cert.der()).unwrap();
-        let crypto = tls::server(made.cert.der().clone(), key).unwrap();
+        let pin = Pin::from_certificate(made.cert.der()).unwrap();
+        let crypto = tls::server_config(made.cert.der().clone(), key).unwrap();
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(Arc::new(transport::server(&Handle::default())));
+        config.transport_config(Arc::new(transport::server_config(&Handle::default())));
         let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
         let address = endpoint.local_addr().unwrap();
         let (asked, gate) = (Asked::default(), Arc::new(Semaphore::new(0)));
@@ -187,9 +187,9 @@ async fn say(
         Operation::Manifest { method: Method::Head, .. } | Operation::Blob { method: Method::Head, .. }
     );
     let length = received.body.len() as u64;
-    let body = if is_head { Body::None } else { Body::Whole { length: Some(length) } };
+    let body = if is_head { BodyFraming::None } else { BodyFraming::Chunked { length: Some(length) } };
     let status = StatusCode::from_u16(received.status).unwrap();
-    let reply = Reply::Response(Response { status, headers: Headers::of_response(&headers), body });
+    let reply = Reply::Response(Response { status, headers: Headers::filter_response(&headers), body });
     send.write_all(&frame::encode(&reply).unwrap()).await?;
     if !is_head && length > 0 {
         let piece = ChunkHeader::Data(u32::try_from(length).unwrap());

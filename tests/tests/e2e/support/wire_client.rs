@@ -11,7 +11,7 @@ use docxy_protocol::{
     link::Link,
     name::{Reference, Registry},
     prefetch::{PrefetchHint, PrefetchItem},
-    reply::{Body, Reply, Response},
+    reply::{BodyFraming, Reply, Response},
     request::{Method, Operation, Request},
     token::TokenRequest,
 };
@@ -129,7 +129,7 @@ impl ManifestRequest {
             registry: self.registry.clone(),
             operation: Operation::Manifest { repository, reference, method: self.method },
             authorization: self.authorization.clone(),
-            headers: Headers::of_request(&accept),
+            headers: Headers::filter_request(&accept),
             prefetch: self.prefetch.clone(),
         };
         frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
@@ -144,10 +144,10 @@ impl WireResponse {
             Reply::Response(response) => response,
             Reply::Fault(fault) => panic!("{fault}"),
         };
-        assert!(matches!(body, Body::None | Body::Whole { .. }));
+        assert!(matches!(body, BodyFraming::None | BodyFraming::Chunked { .. }));
         let mut read = Vec::new();
         loop {
-            let mut announced = [0; ChunkHeader::LEN];
+            let mut announced = [0; ChunkHeader::SIZE];
             timeout(REQUEST_TIMEOUT, stream.read_exact(&mut announced))
                 .await
                 .expect("a body in time")
@@ -183,7 +183,7 @@ impl WireResponse {
         let mut rest = &rest.unwrap()[..];
         let mut items = Vec::new();
         while !rest.is_empty() {
-            let (item, start) = frame::split::<PrefetchItem>(rest).unwrap();
+            let (item, start) = frame::decode_prefix::<PrefetchItem>(rest).unwrap();
             let (bytes, behind) = rest[start..].split_at(item.length());
             items.push((item, bytes.to_vec()));
             rest = behind;

@@ -1,0 +1,19 @@
+//! Small content that the client has seen, checked against its digest.
+//!
+//! Must never return content for another repository than the one in which it was seen. Knows no streams.
+
+mod content_cache;
+mod descriptor_index;
+mod disk;
+mod entry;
+mod memory;
+pub(crate) mod response;
+mod writer;
+
+pub(crate) use content_cache::ContentCache;
+pub(crate) use descriptor_index::{DescriptorIndex, Role, parse_manifest};
+#[cfg(test)]
+pub(crate) use entry::tests as entry_tests;
+pub(crate) use entry::{CacheEntry, CacheKey, CacheScope};
+pub(crate) use response::CachedResponse;
+pub(crate) use writer::ManifestWriter;

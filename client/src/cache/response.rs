@@ -1,0 +1,149 @@
+//! Responses made from cached content, as the registry would send them.
+//!
+//! A request that the cache cannot answer exactly goes to the registry.
+
+use super::entry::{CacheEntry, CacheKey, CacheScope};
+use bytes::Bytes;
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::name::Reference;
+use docxy_protocol::prefetch::ContentKind;
+use docxy_protocol::request::{Method, Operation, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+const API_VERSION: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
+
+/// A response that the client sends in place of the registry, with the headers that the registry would send.
+#[derive(Debug)]
+pub(crate) struct CachedResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Headers,
+    pub(crate) body: Bytes,
+}
+
+impl CachedResponse {
+    /// A response with these fields, an API version and a length. Without its body if that answers `HEAD`.
+    pub(crate) fn new(status: StatusCode, mut headers: HeaderMap, method: Method, body: Bytes) -> Self {
+        let (name, version) = API_VERSION;
+        headers.insert(name, version);
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        let body = if method == Method::Head { Bytes::new() } else { body };
+        Self { status, headers: Headers::filter_response(&headers), body }
+    }
+}
+
+/// The key of the requested content, if the cache may answer the request.
+pub(crate) fn key(request: &Request) -> Option<CacheKey> {
+    let digest = match &request.operation {
+        Operation::Manifest { reference: Reference::Digest(digest), .. } | Operation::Blob { digest, .. } => {
+            digest.clone()
+        }
+        _ => return None,
+    };
+    if request.headers.is_conditional() {
+        return None;
+    }
+    Some(CacheKey { scope: CacheScope::of(request)?, digest })
+}
+
+/// The 200 of a registry with this content, if it is what was requested.
+pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<CachedResponse> {
+    let mut headers = HeaderMap::new();
+    match (&request.operation, entry.content()) {
+        (Operation::Manifest { .. }, ContentKind::Manifest { content_type }) => {
+            if !accepts(&request.headers, content_type) {
+                return None;
+            }
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).ok()?);
+        }
+        (Operation::Blob { .. }, ContentKind::Blob) => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            // A range request then goes to the registry.
+            headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        }
+        _ => return None,
+    }
+    let digest = entry.digest();
+    headers.insert(&DOCKER_CONTENT_DIGEST, HeaderValue::from_str(digest.as_str()).ok()?);
+    headers.insert(header::ETAG, HeaderValue::from_str(&format!("\"{digest}\"")).ok()?);
+    let method = request.operation.method();
+    Some(CachedResponse::new(StatusCode::OK, headers, method, entry.bytes().clone()))
+}
+
+/// Whether the request accepts this media type (RFC 9110, section 12.5.1). Registries check no more than
+/// this.
+fn accepts(headers: &Headers, content_type: &str) -> bool {
+    let essence = |text: &str| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let wanted = essence(content_type);
+    let mut lines = headers.map().get_all(header::ACCEPT).iter().peekable();
+    lines.peek().is_none()
+        || lines
+            .flat_map(|line| line.to_str().unwrap_or_default().split(','))
+            .map(essence)
+            .any(|accepted| accepted == wanted || accepted == "*/*" || accepted == "application/*")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::tests::{blob, manifest};
+    use super::*;
+    use docxy_protocol::authorization::Authorization;
+    use docxy_protocol::headers::CONDITIONAL_FIELDS;
+    use docxy_protocol::name::Registry;
+
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+    fn request(entry: &CacheEntry, method: Method, fields: &[(HeaderName, &str)]) -> Request {
+        let repository = "library/alpine".parse().unwrap();
+        let operation = match entry.content() {
+            ContentKind::Blob => Operation::Blob { repository, digest: entry.digest().clone(), method },
+            ContentKind::Manifest { .. } => {
+                let reference = Reference::Digest(entry.digest().clone());
+                Operation::Manifest { repository, reference, method }
+            }
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name, value.parse().unwrap());
+        }
+        let headers = Headers::filter_request(&headers);
+        let registry = Registry::docker_hub();
+        Request { registry, operation, authorization: Authorization::Public, headers, prefetch: None }
+    }
+
+    #[test]
+    fn a_manifest_has_the_headers_that_engines_need() {
+        let entry = manifest(INDEX, b"{}");
+        for (method, body) in [(Method::Get, &b"{}"[..]), (Method::Head, b"")] {
+            let answer = content(&request(&entry, method, &[]), &entry).unwrap();
+            let text = |name: &HeaderName| answer.headers.get_str(name).unwrap().to_owned();
+            assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, body));
+            assert_eq!(
+                (text(&header::CONTENT_TYPE).as_str(), text(&header::CONTENT_LENGTH).as_str()),
+                (INDEX, "2")
+            );
+            assert_eq!(text(&DOCKER_CONTENT_DIGEST), entry.digest().as_str());
+            assert_eq!(text(&header::ETAG), format!("\"{}\"", entry.digest()));
+        }
+    }
+
+    #[test]
+    fn other_requests_go_to_the_registry() {
+        let (entry, config) = (manifest(INDEX, b"{}"), blob(b"config"));
+        for fields in [
+            &[][..],
+            &[(header::ACCEPT, "text/html, application/vnd.oci.image.index.v1+json;q=0.9")],
+            &[(header::ACCEPT, "text/html"), (header::ACCEPT, "*/*")],
+        ] {
+            let request = request(&entry, Method::Get, fields);
+            assert!(key(&request).is_some() && content(&request, &entry).is_some(), "{fields:?}");
+        }
+        let docker = [(header::ACCEPT, "application/vnd.docker.distribution.manifest.v2+json")];
+        assert!(content(&request(&entry, Method::Get, &docker), &entry).is_none());
+        for name in &CONDITIONAL_FIELDS {
+            assert!(key(&request(&config, Method::Get, &[(name.clone(), "\"x\"")])).is_none());
+        }
+        assert!(content(&request(&entry, Method::Get, &[]), &config).is_none());
+        assert!(content(&request(&config, Method::Get, &[]), &entry).is_none());
+    }
+}

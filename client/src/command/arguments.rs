@@ -1,0 +1,216 @@
+//! The command line, as the user types it.
+//!
+//! A link is a secret: nothing here prints one, even if it was typed as another argument.
+
+use super::output::remark;
+use crate::settings::Flags;
+use crate::tunnel::Congestion;
+use clap::{Args, Parser, Subcommand};
+use docxy_host::logging::Filter;
+use docxy_protocol::image_name::ImageName;
+use docxy_protocol::platform::Platform;
+use docxy_protocol::secret::Secret;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The client of Docxy: container images for a machine that cannot reach the registries.
+#[derive(Debug, Parser)]
+#[command(
+    name = "docxy-client",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Example: once, then for every boot, then as often as you like\n  \
+        docxy-client join\n  \
+        docxy-client run\n  \
+        docker pull 127.0.0.1:5080/library/alpine\n\n\
+        Settings are taken from flags, then from the environment (DOCXY_…), then from the config \
+        file, then from the defaults. Exit codes: 0 done, 1 failed, 2 misused."
+)]
+pub struct Arguments {
+    /// The config file, TOML [default: /etc/docxy/client.toml as root, else ~/.config/docxy/client.toml, if
+    /// it exists]
+    #[arg(long, global = true, value_name = "FILE", env = "DOCXY_CONFIG", value_parser = no_link)]
+    pub(super) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Join(JoinArguments),
+    Run(RunArguments),
+    Pull(PullArguments),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ConnectionArguments {
+    /// A file of links to use instead of the joined ones [env: DOCXY_LINK_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(super) link_file: Option<PathBuf>,
+    /// How both ends send: auto, cubic, or the rates of your link as in down=95Mbit/s,up=20Mbit/s [default:
+    /// auto]
+    ///
+    /// auto follows the measured rate of the link, whatever it loses. State rates if you know those of the
+    /// link and auto stays below them: 95 % of each, since a higher rate is lost, and other traffic with it.
+    /// A direction without a rate is auto; the server may have a limit. cubic yields to every loss, as most
+    /// programs do, so it is the slowest on a bad link.
+    #[arg(long, value_name = "HOW", env = "DOCXY_CONGESTION")]
+    pub(super) congestion: Option<Congestion>,
+    /// Directory for public manifests and the challenges of registries, which need not be requested again;
+    /// may be deleted at any time [default: /var/cache/docxy as root, else ~/.cache/docxy]
+    #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]
+    pub(super) cache: Option<PathBuf>,
+}
+
+/// Store a link, so that the other commands know their server.
+///
+/// A link is the line that `docxy-server invite NAME` prints. It is a secret: in an argument, other users of
+/// this machine may see it, and your shell stores it. Without an argument it is read from a prompt or from
+/// stdin. Links of several servers may be stored. A new link of a known server replaces the old one.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  docxy-client join\n  \
+    ssh vpn.example.org docxy-server invite laptop | docxy-client join\n\n\
+    The link goes to /etc/docxy/links as root, else to ~/.config/docxy/links, or to the config file's \
+    link_file. Only you may read it. Then: docxy-client run")]
+pub(super) struct JoinArguments {
+    /// The link [env: DOCXY_LINK]
+    #[arg(value_parser = secret)]
+    pub(super) link: Option<Secret>,
+    /// A file to read the link from [env: DOCXY_LINK_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(super) link_file: Option<PathBuf>,
+}
+
+/// Serve the registry API to engines on this machine, until SIGTERM or SIGINT.
+///
+/// Engines use it as a mirror, or by naming it: 127.0.0.1:5080/library/alpine. It serves from the start and
+/// connects to the server in the background; /health shows the state. If the tunnel is lost during a pull,
+/// responses stay open and continue over the next one. The first signal lets running responses finish, the
+/// second one ends them.
+///
+/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links and congestion.
+/// If links or congestion change, the tunnel is dialed again, and pulls continue over the new one. A file
+/// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
+/// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  docxy-client run\n  docker pull 127.0.0.1:5080/library/alpine\n\n\
+    For docker as a mirror of Docker Hub, in /etc/docker/daemon.json:\n  \
+    { \"registry-mirrors\": [\"http://127.0.0.1:5080\"] }\n\n\
+    The environment may hold a link instead: DOCXY_LINK, or DOCXY_LINK_FILE.")]
+pub(super) struct RunArguments {
+    /// Address and TCP port to listen on; may be given several times [default: 127.0.0.1:5080]
+    #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
+    pub(super) listen: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(super) connection: ConnectionArguments,
+    /// Another host name that engines may use; may be given several times. Loopback names are always accepted
+    #[arg(long, value_name = "NAME", env = "DOCXY_HOST", value_delimiter = ',')]
+    pub(super) host: Vec<String>,
+    /// Allow to listen on addresses that other machines can reach
+    #[arg(long, env = "DOCXY_ALLOW_REMOTE")]
+    pub(super) allow_remote: bool,
+    /// How long an interrupted pull waits for its next byte before its response is aborted [default: 600]
+    #[arg(long, value_name = "SECONDS", env = "DOCXY_PATIENCE")]
+    pub(super) patience: Option<u64>,
+    /// A file for the listen addresses, one on each line, written when the client listens
+    #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
+    pub(super) ready_file: Option<PathBuf>,
+    /// What to log to stderr: off, error, warn, info, debug or trace, also by module as in
+    /// warn,docxy_client=debug [default: info]
+    #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
+    pub(super) log: Option<Filter>,
+}
+
+/// Fetch an image into a file that `docker load` and `podman load` take, or into an OCI layout.
+///
+/// Needs no engine, and no running client. Everything is verified against the digest of the image;
+/// interrupted transfers are resumed. Public images only, for now.
+///
+/// On success stdout gets one line: the image with the digest of its reference, ` -> `, and the path.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  docxy-client pull alpine:3.19 -o alpine.tar && docker load -i alpine.tar\n\n\
+    prints when it is complete:\n  docker.io/library/alpine@sha256:… -> alpine.tar\n\n\
+    More:\n  \
+    docxy-client pull ghcr.io/owner/app --platform linux/arm64 -o app/   (an OCI layout)\n  \
+    skopeo copy oci:app docker://registry.lan/app"
+)]
+pub(super) struct PullArguments {
+    /// The image, as for docker: alpine, ghcr.io/owner/app:1.2, alpine@sha256:…
+    pub(super) image: ImageName,
+    /// Where to write it: a tar if the name ends in .tar, else a directory [default: as in alpine-latest.tar]
+    #[arg(short, long, value_name = "PATH")]
+    pub(super) output: Option<PathBuf>,
+    /// The platform of a multi-platform image: OS/ARCH or OS/ARCH/VARIANT [default: Linux on the processor of
+    /// this machine]
+    #[arg(long, value_name = "PLATFORM")]
+    pub(super) platform: Option<Platform>,
+    /// Replace an existing image
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    #[command(flatten)]
+    pub(super) connection: ConnectionArguments,
+    /// What to log to stderr beside the progress: off, error, warn, info, debug or trace [default: error]
+    #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
+    pub(super) log: Option<Filter>,
+}
+
+impl Arguments {
+    /// Parses the command line. Ends the program for help, and for misuse.
+    #[must_use]
+    pub fn read() -> Self {
+        let refuse = |error: clap::Error| -> Self {
+            // clap quotes unknown arguments.
+            if error.use_stderr() && error.to_string().contains("docxy://") {
+                remark("docxy-client: only `docxy-client join` takes a link");
+                std::process::exit(2);
+            }
+            error.exit()
+        };
+        Self::try_parse().unwrap_or_else(refuse)
+    }
+}
+
+impl ConnectionArguments {
+    pub(super) fn add_to(&self, flags: Flags) -> Flags {
+        let Self { link_file, congestion, cache } = self.clone();
+        Flags { link_file, congestion, cache, ..flags }
+    }
+}
+
+fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
+}
+
+/// A path. Refuses a link, which the error would quote.
+fn no_link(text: &str) -> Result<PathBuf, &'static str> {
+    if text.contains("docxy://") { Err("this is a link, not a file") } else { Ok(text.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_helps_with_an_example() {
+        let mut program = Arguments::command();
+        program.clone().debug_assert();
+        let commands: Vec<_> = program.get_subcommands_mut().collect();
+        assert_eq!(commands.len(), 3);
+        for command in commands {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example:\n  docxy-client "), "{help}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_the_arguments_is_not_shown_by_debug_output() {
+        let arguments = Arguments::parse_from(["docxy-client", "join", "docxy://a:hunter2@b"]);
+        assert!(!format!("{arguments:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,31 @@
+//! Why a command failed.
+
+use crate::frontend::FrontendError;
+use crate::pull::{DestinationError, PullError};
+use crate::settings::{LinksError, SettingsError};
+use std::io;
+
+/// Why a command failed. The text is for the user.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "most errors are documented where they are made")]
+pub enum CommandError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Links(#[from] LinksError),
+    #[error(transparent)]
+    Frontend(#[from] FrontendError),
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    #[error("cannot start: {0}")]
+    Start(#[source] io::Error),
+    #[error("cannot read the link: {0}")]
+    Input(#[source] io::Error),
+    #[error("cannot write the result: {0}")]
+    Output(#[source] io::Error),
+    /// By a signal.
+    #[error("interrupted; nothing was stored")]
+    Interrupted,
+}

@@ -1,0 +1,267 @@
+//! Sends requests of engines to the registries: through the tunnel, or from the cache.
+//!
+//! An error makes an engine try the origin, which it cannot reach. So a request waits for the tunnel, and is
+//! sent again if the connection was lost before the response.
+
+pub(crate) use crate::rate_limit::RateLimit;
+pub use crate::transfer::WaitEntry;
+pub use crate::tunnel::Deadline;
+pub use tunnel_state::TunnelState;
+
+mod tunnel_state;
+
+use crate::cache::CachedResponse;
+use crate::counters::TransferCounters;
+use crate::credentials::{Credentials, Login};
+use crate::exchange::{self, ExchangeError};
+use crate::metadata::Metadata;
+use crate::transfer::{StallTimeout, Transfer, TransferContext, WaitList};
+use crate::tunnel::{Session, Tunnel, TunnelStatus};
+use docxy_protocol::authorization::Authorization;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::headers::Headers;
+use docxy_protocol::name::Registry;
+use docxy_protocol::request::{Operation, Request};
+use docxy_protocol::token_response::TokenResponse;
+use http::StatusCode;
+use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// How long a registry may take to send its challenge while no request waits for it.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sends requests to the registries. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    context: TransferContext,
+    under_way: TaskTracker,
+}
+
+/// The response of a registry.
+#[derive(Debug)]
+pub struct Response {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its header fields.
+    pub headers: Headers,
+    /// Its body, which is received while it is read.
+    pub body: Transfer,
+}
+
+impl Gateway {
+    /// A gateway that uses this tunnel and `metadata`. An interrupted body waits up to `stall_timeout` for
+    /// its next byte.
+    #[must_use]
+    pub fn new(tunnel: Tunnel, stall_timeout: Duration, metadata: Metadata) -> Self {
+        let (credentials, wait_list) = (Credentials::default(), WaitList::default());
+        let stall_timeout = StallTimeout::new(stall_timeout);
+        let context = TransferContext {
+            tunnel,
+            stall_timeout,
+            credentials,
+            wait_list,
+            metadata,
+            counters: TransferCounters::default(),
+        };
+        Self { context, under_way: TaskTracker::new() }
+    }
+
+    /// The requests and transfers that wait.
+    #[must_use]
+    pub const fn wait_list(&self) -> &WaitList {
+        &self.context.wait_list
+    }
+
+    /// The state of the tunnel, for reports.
+    #[must_use]
+    pub fn tunnel_state(&self) -> TunnelState {
+        TunnelState::of(&self.context.tunnel.status())
+    }
+
+    /// The tasks of this process. A number that keeps growing is a leak.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        tokio::runtime::Handle::current().metrics().num_alive_tasks()
+    }
+
+    /// The number of requests whose response is not completely read.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// The rate limits that the registries have reported.
+    pub(crate) fn rate_limits(&self) -> Vec<RateLimit> {
+        self.context.metadata.rate_limits()
+    }
+
+    /// What happened since the start, as JSON.
+    pub(crate) fn counters(&self) -> serde_json::Value {
+        serde_json::json!({
+            "tunnel": self.context.tunnel.counters().to_json(),
+            "transfers": self.context.counters.to_json(),
+            "prefetch": self.context.metadata.prefetch_usage(),
+        })
+    }
+
+    /// How long an interrupted body waits for its next byte.
+    #[must_use]
+    pub fn stall_timeout(&self) -> Duration {
+        self.context.stall_timeout.get()
+    }
+
+    /// Sets how long interrupted bodies wait, including those that wait already.
+    pub(crate) fn set_stall_timeout(&self, stall_timeout: Duration) {
+        self.context.stall_timeout.set(stall_timeout);
+    }
+
+    /// Remembers how these tokens were obtained. They may be sent to that registry only, and can be renewed
+    /// when they expire.
+    pub(crate) fn remember_tokens(&self, response: &TokenResponse, login: &Login) {
+        self.context.credentials.remember(response, login, Instant::now());
+    }
+
+    /// Whether the request may be sent with the token that it carries; `true` if it carries none.
+    pub(crate) fn admits(&self, request: &Request) -> bool {
+        self.context.credentials.admit(request)
+    }
+
+    /// Sends a request and returns the response, whose body is not received yet. The response head must
+    /// arrive before `deadline`, so that the engine receives a fault that names the hop instead of a timeout
+    /// of its own.
+    ///
+    /// # Errors
+    /// A fault that names the hop that failed: the tunnel, if it was not up in time.
+    pub async fn send(&self, request: Request, deadline: Deadline) -> Result<Response, Fault> {
+        let request = request.without_foreign_credentials();
+        let under_way = self.under_way.token();
+        let metadata = &self.context.metadata;
+        if !self.admits(&request) {
+            // Any local program can cause it, so it is not logged by default.
+            tracing::debug!(registry = %request.registry, "token withheld: not issued by this registry");
+            let response = metadata.invalid_token_response(&request).ok_or_else(challenge_fault)?;
+            self.session(&request, None, deadline).await?;
+            return Ok(Response::from_cache(response, under_way));
+        }
+        if let Some(response) = metadata.challenge_response(&request) {
+            // Without a tunnel the next request of the engine would fail, so this one does.
+            self.session(&request, None, deadline).await?;
+            self.refresh(&request.registry);
+            self.context.counters.local_responses.increment();
+            return Ok(Response::from_cache(response, under_way));
+        }
+        if let Some(content) = metadata.cached_content(&request, deadline.instant()).await {
+            self.context.counters.local_responses.increment();
+            return Ok(Response::from_cache(content, under_way));
+        }
+        let prefetch = metadata.prefetch_hint(&request).await;
+        self.forward(Request { prefetch, ..request }, deadline, under_way).await
+    }
+
+    /// Requests the challenge of a registry in the background if the known one is old.
+    fn refresh(&self, registry: &Registry) {
+        if self.context.metadata.refresh_is_due(registry) {
+            let gateway = self.clone();
+            let request = Request {
+                registry: registry.clone(),
+                operation: Operation::Ping,
+                authorization: Authorization::None,
+                headers: Headers::default(),
+                prefetch: None,
+            };
+            // `send` stores the challenge of the response, as of all responses.
+            let under_way = self.under_way.token();
+            let forwarded =
+                async move { gateway.forward(request, Deadline::after(REFRESH_TIMEOUT), under_way).await };
+            tokio::spawn(async move { forwarded.await.map(drop) });
+        }
+    }
+
+    /// Sends the request through the tunnel.
+    async fn forward(
+        &self,
+        request: Request,
+        deadline: Deadline,
+        under_way: TaskTrackerToken,
+    ) -> Result<Response, Fault> {
+        let mut excluded: Option<Session> = None;
+        let mut was_reset = false;
+        loop {
+            let session = self.session(&request, excluded.as_ref(), deadline).await?;
+            let at = deadline.instant().into();
+            let permit =
+                timeout_at(at, session.permit(&request.operation)).await.map_err(|_| overload_fault())?;
+            let response = exchange::send(&session, permit, &request, None);
+            match timeout_at(at, response).await.unwrap_or_else(|_| Err(self.timeout_fault(&session).into()))
+            {
+                Ok(exchange::Response { status, headers, body, prefetch }) => {
+                    self.context.metadata.observe_response(&request, status, &headers);
+                    // This starts before the engine receives the response and requests what that names.
+                    if let Some(prefetch) = prefetch {
+                        self.context.metadata.receive_prefetch(&request, prefetch);
+                    }
+                    let body =
+                        Transfer::new(&self.context, request, (status, &headers), body, session, under_way);
+                    return Ok(Response { status, headers, body });
+                }
+                Err(ExchangeError::Fault(fault)) => return Err(fault),
+                Err(ExchangeError::ConnectionLost) => excluded = Some(session),
+                Err(ExchangeError::ResetBeforeHead(fault)) if was_reset => return Err(fault),
+                Err(ExchangeError::ResetBeforeHead(_)) => was_reset = true,
+            }
+        }
+    }
+
+    /// The supervisor replaces a silent connection within seconds. So if this one is still in use, the delay
+    /// is behind the server.
+    fn timeout_fault(&self, session: &Session) -> Fault {
+        match self.context.tunnel.status() {
+            TunnelStatus::Up { session: in_use, .. } if in_use.is(session) => {
+                Fault::new(Hop::Server, FaultKind::TimedOut, "no response in time; the registry may be slow")
+            }
+            status => status.to_fault(),
+        }
+    }
+
+    async fn session(
+        &self,
+        request: &Request,
+        excluded: Option<&Session>,
+        deadline: Deadline,
+    ) -> Result<Session, Fault> {
+        let status = self.context.tunnel.status();
+        let _wait = match &status {
+            TunnelStatus::Up { session, .. } if !excluded.is_some_and(|excluded| excluded.is(session)) => {
+                None
+            }
+            _ => {
+                let (what, reason) = (request.operation.name(), status.to_fault());
+                Some(self.context.wait_list.begin(what, None, reason.to_string()))
+            }
+        };
+        self.context.tunnel.session(excluded, deadline).await
+    }
+}
+
+impl Response {
+    /// A response that did not use the tunnel.
+    fn from_cache(
+        CachedResponse { status, headers, body }: CachedResponse,
+        under_way: TaskTrackerToken,
+    ) -> Self {
+        Self { status, headers, body: Transfer::of_bytes(body, under_way) }
+    }
+}
+
+/// The challenge is not a valid header value. Only a bug can cause this.
+fn challenge_fault() -> Fault {
+    Fault::new(Hop::Tunnel, FaultKind::Internal, "the challenge is not a valid header value")
+}
+
+/// No permit was free in time, since the engines do not read what is under way.
+fn overload_fault() -> Fault {
+    let detail = "too many requests are under way, and none of them ended in time";
+    Fault::new(Hop::Tunnel, FaultKind::TimedOut, detail)
+}

@@ -1,0 +1,135 @@
+//! What the client can answer itself: the challenges of registries, and content that was prefetched or seen
+//! before.
+//!
+//! Must never return content for another repository than the one in which it was seen, nor private content to
+//! a request with another token. Private content is never written to the disk.
+
+use crate::cache::{CacheScope, CachedResponse, ContentCache, ManifestWriter, response};
+use crate::challenge::{self, ChallengeStore};
+use crate::exchange::PrefetchStream;
+use crate::prefetch::{self, InFlightPrefetches, PrefetchPolicy, PrefetchUsage};
+use crate::rate_limit::{RateLimit, RateLimits};
+use docxy_protocol::authorization::Authorization;
+use docxy_protocol::headers::Headers;
+use docxy_protocol::name::Registry;
+use docxy_protocol::platform::Platform;
+use docxy_protocol::prefetch::PrefetchHint;
+use docxy_protocol::request::Request;
+use http::StatusCode;
+use std::path::Path;
+use std::time::Instant;
+
+/// The challenges, the rate limits, the cache and the prefetches. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    challenges: ChallengeStore,
+    rate_limits: RateLimits,
+    cache: ContentCache,
+    in_flight: InFlightPrefetches,
+    policy: PrefetchPolicy,
+    prefetch_usage: PrefetchUsage,
+}
+
+impl Metadata {
+    /// With the content of the directory `cache`, which may be deleted at any time.
+    #[must_use]
+    pub fn open(cache: Option<&Path>) -> Self {
+        Self {
+            challenges: ChallengeStore::load(cache.map(|cache| cache.join("challenges.json"))),
+            rate_limits: RateLimits::default(),
+            cache: ContentCache::open(cache.map(|cache| cache.join("content"))),
+            in_flight: InFlightPrefetches::default(),
+            policy: PrefetchPolicy::default(),
+            prefetch_usage: PrefetchUsage::default(),
+        }
+    }
+
+    /// Sets the platform that is likely to be requested.
+    pub(crate) fn expect_platform(&self, platform: &Platform) {
+        self.policy.expect(platform.clone());
+    }
+
+    /// The rate limits that the registries reported last.
+    pub(crate) fn rate_limits(&self) -> Vec<RateLimit> {
+        self.rate_limits.all()
+    }
+
+    /// How much was prefetched and used since the start, as JSON.
+    pub(crate) fn prefetch_usage(&self) -> serde_json::Value {
+        self.prefetch_usage.to_json()
+    }
+
+    /// The 401 of the registry for a request without credential, if its challenge is known.
+    pub(crate) fn challenge_response(&self, request: &Request) -> Option<CachedResponse> {
+        if request.authorization != Authorization::None {
+            return None;
+        }
+        let challenges = self.challenges.for_request(&request.registry, &request.operation)?;
+        challenge::unauthorized(&challenges, request.operation.method())
+    }
+
+    /// The 401 for a request whose token its registry did not issue. It has `error="invalid_token"`, so that
+    /// engines fetch a new token.
+    pub(crate) fn invalid_token_response(&self, request: &Request) -> Option<CachedResponse> {
+        let challenges = self.challenges.for_invalid_token(&request.registry, &request.operation);
+        challenge::unauthorized(&challenges, request.operation.method())
+    }
+
+    /// Whether the challenge of the registry is old, so that it should be requested again.
+    pub(crate) fn refresh_is_due(&self, registry: &Registry) -> bool {
+        self.challenges.refresh_is_due(registry, Instant::now())
+    }
+
+    /// The requested content, if it is cached, or is in flight and arrives before `until`.
+    pub(crate) async fn cached_content(&self, request: &Request, until: Instant) -> Option<CachedResponse> {
+        let key = response::key(request)?;
+        self.policy.observe_request(self.cache.descriptor_index(), &key);
+        let entry = match self.cache.get(&key).await {
+            Some(entry) => entry,
+            None => self.in_flight.wait(&self.cache, &key, until).await?,
+        };
+        let response = response::content(request, &entry)?;
+        tracing::debug!(content = %key, "answered from the cache");
+        self.prefetch_usage.requested(&key);
+        Some(response)
+    }
+
+    /// What the server may send after the response to this request.
+    pub(crate) async fn prefetch_hint(&self, request: &Request) -> Option<PrefetchHint> {
+        self.policy.of(request, &self.cache).await
+    }
+
+    /// Stores what a response head reports.
+    pub(crate) fn observe_response(&self, request: &Request, status: StatusCode, headers: &Headers) {
+        let Request { registry, operation, authorization, .. } = request;
+        let anonymous = *authorization == Authorization::None;
+        self.challenges.observe_response(registry, operation, anonymous, (status, headers));
+        self.rate_limits.observe_response(registry, headers);
+        if status == StatusCode::OK {
+            self.policy.observe_tag(request, headers);
+        }
+    }
+
+    /// Receives and stores the content after a response. Requests for it wait meanwhile.
+    pub(crate) fn receive_prefetch(&self, request: &Request, prefetch: PrefetchStream) {
+        let (Some(scope), Some(hint)) = (CacheScope::of(request), &request.prefetch) else { return };
+        let guard = self.in_flight.open(scope.clone(), hint.clone());
+        tokio::spawn(prefetch::receive(
+            prefetch,
+            scope,
+            self.cache.clone(),
+            self.prefetch_usage.clone(),
+            guard,
+        ));
+    }
+
+    /// What stores the manifest in the body of this response, if it is one.
+    pub(crate) fn manifest_writer(
+        &self,
+        request: &Request,
+        status: StatusCode,
+        headers: &Headers,
+    ) -> Option<ManifestWriter> {
+        ManifestWriter::new(&self.cache, request, status, headers)
+    }
+}

@@ -1,0 +1,274 @@
+//! What to prefetch: for which engines, for which platform, and beside what is cached already.
+//!
+//! Prefetching costs bytes and may count against the rate limit of the user, so it is done only for an engine
+//! that is about to pull.
+
+use crate::cache::ContentCache;
+use crate::cache::{CacheEntry, CacheKey, CacheScope};
+use crate::cache::{DescriptorIndex, Role, parse_manifest};
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::limits::PREFETCH_BLOB_MAX;
+use docxy_protocol::manifest::Manifest;
+use docxy_protocol::name::{Digest, Reference, Tag};
+use docxy_protocol::platform::Platform;
+use docxy_protocol::prefetch::PrefetchHint;
+use docxy_protocol::request::{Method, Operation, Request};
+use http::header;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The most known tags. A forgotten one costs the bytes of a needless prefetch.
+const TAGS_MAX: usize = 1024;
+
+/// The beginnings of `User-Agent` of the engines that send `HEAD` for a manifest before `GET`: dockerd with
+/// both stores, containerd (and k3s, nerdctl, CRI), BuildKit. Others use `HEAD` to look for updates
+/// (Watchtower, Diun, Renovate, `crane digest`, `podman auto-update`), and it must not cost them a pull.
+const AGENTS_THAT_HEAD_FIRST: [&str; 3] = ["docker/", "containerd/", "buildkit/"];
+
+/// The same of engines that start with `GET`: podman, skopeo, buildah, CRI-O, and `docxy-client pull`. Other
+/// programs may need the manifest only.
+const AGENTS_THAT_GET_FIRST: [&str; 7] =
+    ["containers/", "podman/", "skopeo/", "Buildah/", "buildah/", "cri-o/", "docxy-client/"];
+
+/// Decides what to prefetch. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct PrefetchPolicy(Arc<Mutex<PolicyState>>);
+
+#[derive(Debug)]
+struct PolicyState {
+    platform: Platform,
+    tags: HashMap<(CacheScope, Tag), Digest>,
+}
+
+impl Default for PrefetchPolicy {
+    fn default() -> Self {
+        let state = PolicyState { platform: Platform::local(), tags: HashMap::new() };
+        Self(Arc::new(Mutex::new(state)))
+    }
+}
+
+impl PrefetchPolicy {
+    /// Learns the platform from the manifest that an engine chooses from an index.
+    pub(crate) fn observe_request(&self, descriptor_index: &DescriptorIndex, key: &CacheKey) {
+        // Attestations have the platform "unknown", and are requested beside the image.
+        if let Some(Role::Image(Some(platform))) = descriptor_index.role(&key.digest)
+            && platform.to_string() != "unknown/unknown"
+        {
+            self.expect(platform);
+        }
+    }
+
+    /// Sets the platform to prefetch for.
+    pub(crate) fn expect(&self, platform: Platform) {
+        self.state().platform = platform;
+    }
+
+    /// Learns the digest of a tag from the response.
+    pub(crate) fn observe_tag(&self, request: &Request, headers: &Headers) {
+        let digest = headers.get_str(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
+        let (Some(tagged), Some(digest)) = (tag(request), digest) else { return };
+        let mut state = self.state();
+        if state.tags.len() >= TAGS_MAX {
+            state.tags.clear();
+        }
+        state.tags.insert(tagged, digest);
+    }
+
+    /// The hint for this request, if any. None for a request with a password.
+    pub(crate) async fn of(&self, request: &Request, cache: &ContentCache) -> Option<PrefetchHint> {
+        let Operation::Manifest { method, .. } = &request.operation else { return None };
+        let agent = request.headers.get_str(&header::USER_AGENT).unwrap_or_default();
+        let is_one_of = |agents: &[&str]| agents.iter().any(|name| agent.starts_with(name));
+        let scope = CacheScope::of(request)?;
+        let pulls = match method {
+            Method::Get => is_one_of(&AGENTS_THAT_HEAD_FIRST) || is_one_of(&AGENTS_THAT_GET_FIRST),
+            // Private content is prefetched only after a GET, since each fetch counts against that account
+            // and the engine may have the content already.
+            Method::Head => is_one_of(&AGENTS_THAT_HEAD_FIRST) && scope.is_public(),
+        };
+        if !pulls {
+            return None;
+        }
+        let (platform, known_digest) = {
+            let state = self.state();
+            (state.platform.clone(), tag(request).and_then(|tagged| state.tags.get(&tagged).cloned()))
+        };
+        let known = match known_digest {
+            Some(digest) if is_complete(cache, &scope, &digest, &platform).await => Some(digest),
+            _ => None,
+        };
+        Some(PrefetchHint { platform, small_blobs: true, known })
+    }
+
+    fn state(&self) -> MutexGuard<'_, PolicyState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tag(request: &Request) -> Option<(CacheScope, Tag)> {
+    match &request.operation {
+        Operation::Manifest { reference: Reference::Tag(tag), .. } => {
+            Some((CacheScope::of(request)?, tag.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the manifest and the config of an image are cached, so that prefetching them is needless.
+async fn is_complete(cache: &ContentCache, scope: &CacheScope, digest: &Digest, platform: &Platform) -> bool {
+    let get = async |digest: &Digest| -> Option<CacheEntry> {
+        cache.get(&CacheKey { scope: scope.clone(), digest: digest.clone() }).await
+    };
+    let mut manifest = get(digest).await.as_ref().and_then(parse_manifest);
+    if let Some(Manifest::Index(entries)) = &manifest {
+        let Ok(entry) = platform.choose(entries) else { return true };
+        manifest = get(&entry.digest).await.as_ref().and_then(parse_manifest);
+    }
+    match manifest {
+        Some(Manifest::Image(image)) => {
+            let too_large = image.config.size > PREFETCH_BLOB_MAX as u64;
+            too_large || get(&image.config.digest).await.is_some()
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::entry_tests::{blob, key, manifest};
+    use docxy_protocol::authorization::{Authorization, basic};
+    use docxy_protocol::name::Registry;
+    use docxy_protocol::secret::Secret;
+    use http::HeaderMap;
+    use serde_json::{Value, json};
+
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    const DOCKERD: &str = "docker/20.10.24 go/go1.19.8";
+
+    fn request(agent: &str, method: Method, reference: &str) -> Request {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::USER_AGENT, agent.parse().unwrap());
+        Request {
+            registry: Registry::docker_hub(),
+            operation: Operation::Manifest {
+                repository: "library/a".parse().unwrap(),
+                reference: reference.parse().unwrap(),
+                method,
+            },
+            authorization: Authorization::Public,
+            headers: Headers::filter_request(&headers),
+            prefetch: None,
+        }
+    }
+
+    fn descriptor(entry: &CacheEntry, media_type: &str, platform: Option<&str>) -> Value {
+        let mut entry =
+            json!({ "mediaType": media_type, "digest": entry.digest(), "size": entry.bytes().len() });
+        if let Some((os, architecture)) = platform.and_then(|platform| platform.split_once('/')) {
+            entry["platform"] = json!({ "os": os, "architecture": architecture });
+        }
+        entry
+    }
+
+    /// An image for two platforms: its index, two manifests, and their config.
+    fn image() -> [CacheEntry; 4] {
+        let config = blob(b"{}");
+        let image = |name: &str| {
+            let config = descriptor(&config, "application/vnd.oci.image.config.v1+json", None);
+            let image =
+                json!({ "schemaVersion": 2, "config": config, "layers": [], "annotations": { "a": name } });
+            manifest(MANIFEST, image.to_string().as_bytes())
+        };
+        let (one, other) = (image("one"), image("other"));
+        let this = Platform::local().to_string();
+        let entries = [
+            descriptor(&one, MANIFEST, Some(&this)),
+            descriptor(&other, MANIFEST, Some("linux/s390x")),
+            descriptor(&config, MANIFEST, Some("unknown/unknown")),
+        ];
+        let index = json!({ "schemaVersion": 2, "manifests": entries });
+        [manifest(INDEX, index.to_string().as_bytes()), one, other, config]
+    }
+
+    fn here(entry: &CacheEntry) -> CacheKey {
+        key("docker.io", "library/a", entry)
+    }
+
+    #[tokio::test]
+    async fn only_engines_that_pull_get_a_prefetch() {
+        let (policy, cache) = (PrefetchPolicy::default(), ContentCache::open(None));
+        for (agent, on_head, on_get) in [
+            (DOCKERD, true, true),
+            ("containerd/1.6.20~ds1", true, true),
+            ("containerd/v2.1.4-k3s1", true, true),
+            ("buildkit/v0.25", true, true),
+            ("containers/5.24.1 (github.com/containers/image)", false, true),
+            ("skopeo/1.9.3", false, true),
+            ("docxy-client/0.1.0", false, true),
+            ("Watchtower/1.7.1", false, false),
+            ("crane/0.21.4 go-containerregistry/0.21.4", false, false),
+            ("curl/8.5.0", false, false),
+            ("", false, false),
+        ] {
+            for (method, expected) in [(Method::Head, on_head), (Method::Get, on_get)] {
+                let hint = policy.of(&request(agent, method, "latest"), &cache).await;
+                assert_eq!(hint.is_some(), expected, "{agent} {method:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn private_content_is_prefetched_after_get_only() {
+        let (policy, cache) = (PrefetchPolicy::default(), ContentCache::open(None));
+        let token = || Authorization::Bearer(Secret::new("t"));
+        for (authorization, method, expected) in [
+            (token(), Method::Get, true),
+            (token(), Method::Head, false),
+            (basic("me", "pw"), Method::Get, false),
+        ] {
+            let request = Request { authorization, ..request(DOCKERD, method, "latest") };
+            assert_eq!(policy.of(&request, &cache).await.is_some(), expected, "{method:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_platform_is_learned_from_the_choice_of_an_engine() {
+        let (policy, cache) = (PrefetchPolicy::default(), ContentCache::open(None));
+        let platform = async || {
+            let request = request(DOCKERD, Method::Head, "latest");
+            policy.of(&request, &cache).await.unwrap().platform.to_string()
+        };
+        let own = Platform::local().to_string();
+        assert_eq!(platform().await, own);
+        let [index, one, other, attestation] = image();
+        cache.put(here(&index), index);
+        policy.observe_request(cache.descriptor_index(), &here(&attestation));
+        assert_eq!(platform().await, own);
+        policy.observe_request(cache.descriptor_index(), &here(&other));
+        assert_eq!(platform().await, "linux/s390x");
+        policy.observe_request(cache.descriptor_index(), &here(&one));
+        assert_eq!(platform().await, own);
+    }
+
+    #[tokio::test]
+    async fn a_cached_image_is_not_prefetched_again() {
+        let (policy, cache) = (PrefetchPolicy::default(), ContentCache::open(None));
+        let [index, one, other, config] = image();
+        let digest = index.digest().clone();
+        let mut headers = HeaderMap::new();
+        headers.insert(&DOCKER_CONTENT_DIGEST, digest.as_str().parse().unwrap());
+        let tag = request(DOCKERD, Method::Head, "latest");
+        policy.observe_tag(&tag, &Headers::filter_response(&headers));
+        let known = async |reference| {
+            policy.of(&request(DOCKERD, Method::Head, reference), &cache).await.unwrap().known
+        };
+        for part in [index, other, one, config] {
+            assert_eq!(known("latest").await, None);
+            cache.put(here(&part), part);
+        }
+        assert_eq!(known("latest").await, Some(digest));
+        assert_eq!(known("edge").await, None);
+    }
+}

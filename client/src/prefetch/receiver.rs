@@ -1,0 +1,55 @@
+//! Receives the prefetched content after a response, and caches it.
+//!
+//! Never delays the engine. Continues if the engine leaves, since the prefetch is limited and the next engine
+//! may request the same.
+
+use super::in_flight::PrefetchGuard;
+use super::usage::PrefetchUsage;
+use crate::cache::ContentCache;
+use crate::cache::{CacheEntry, CacheKey, CacheScope};
+use crate::exchange::PrefetchStream;
+use std::time::Duration;
+
+/// How long the next item may take. The server sends what it has or fetches from nearby, and a waiting
+/// request could have fetched it itself by then.
+const ITEM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads until the end, or until an item does not match its digest.
+pub(crate) async fn receive(
+    mut prefetch: PrefetchStream,
+    scope: CacheScope,
+    cache: ContentCache,
+    usage: PrefetchUsage,
+    guard: PrefetchGuard,
+) {
+    // The engine may read the body slowly.
+    if !prefetch.wait_for_body().await {
+        return;
+    }
+    loop {
+        let next = tokio::time::timeout(ITEM_TIMEOUT, prefetch.next()).await;
+        let (item, bytes) = match next {
+            Ok(Ok(Some(next))) => next,
+            Ok(Ok(None)) => return,
+            Ok(Err(reason)) => return tracing::debug!(%reason, "prefetch ended early"),
+            Err(_) => return tracing::debug!("prefetch stalled"),
+        };
+        let key = CacheKey { scope: scope.clone(), digest: item.digest().clone() };
+        match CacheEntry::check_async(item.digest().clone(), item.kind().clone(), bytes).await {
+            Ok(entry) => {
+                tracing::debug!(content = %key, bytes = entry.bytes().len(), "prefetched");
+                usage.arrived(&key, entry.bytes().len());
+                cache.put(key, entry);
+                guard.notify();
+            }
+            // The tunnel is authenticated, so the server sent this.
+            Err(mismatch) => {
+                usage.rejected();
+                return tracing::warn!(
+                    hop = "docxy server", registry = %scope.registry, repository = %scope.repository,
+                    reason = %mismatch, "prefetched content does not match its digest; it is not cached"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Counts how much was prefetched, and how much of it an engine then requested.
+//!
+//! Must never count an item as used by a request that came before it.
+
+use crate::cache::CacheKey;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The most unused items that are known. Beyond that all of them count as unused.
+const UNUSED_ITEMS_MAX: usize = 4096;
+
+/// Counts since the start. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PrefetchUsage(Arc<Mutex<UsageCounts>>);
+
+#[derive(Debug, Default)]
+struct UsageCounts {
+    items: u64,
+    bytes: u64,
+    used_items: u64,
+    used_bytes: u64,
+    /// Items that did not match their digest.
+    rejected: u64,
+    /// The sizes of the items that no engine has requested yet.
+    unused: HashMap<CacheKey, u64>,
+}
+
+impl PrefetchUsage {
+    pub(crate) fn arrived(&self, key: &CacheKey, bytes: usize) {
+        let mut counts = self.counts();
+        let bytes = bytes as u64;
+        counts.items += 1;
+        counts.bytes += bytes;
+        if counts.unused.len() >= UNUSED_ITEMS_MAX {
+            counts.unused.clear();
+        }
+        counts.unused.insert(key.clone(), bytes);
+    }
+
+    pub(crate) fn requested(&self, key: &CacheKey) {
+        let mut counts = self.counts();
+        if let Some(bytes) = counts.unused.remove(key) {
+            counts.used_items += 1;
+            counts.used_bytes += bytes;
+        }
+    }
+
+    pub(crate) fn rejected(&self) {
+        self.counts().rejected += 1;
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let counts = self.counts();
+        json!({
+            "items": counts.items,
+            "bytes": counts.bytes,
+            "used_items": counts.used_items,
+            "used_bytes": counts.used_bytes,
+            "rejected": counts.rejected,
+        })
+    }
+
+    fn counts(&self) -> MutexGuard<'_, UsageCounts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::entry_tests::{blob, key};
+
+    #[test]
+    fn an_item_prefetched_twice_is_used_once() {
+        let usage = PrefetchUsage::default();
+        let (a, b) = (key("docker.io", "r", &blob(b"a")), key("docker.io", "r", &blob(b"b")));
+        usage.requested(&a);
+        usage.arrived(&a, 7);
+        usage.arrived(&b, 5);
+        usage.requested(&a);
+        usage.requested(&a);
+        usage.arrived(&a, 7);
+        let expected = json!({ "items": 3, "bytes": 19, "used_items": 1, "used_bytes": 7, "rejected": 0 });
+        assert_eq!(usage.to_json(), expected);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let usage = PrefetchUsage::default();
+        for n in 0..=UNUSED_ITEMS_MAX as u32 {
+            usage.arrived(&key("docker.io", "r", &blob(&n.to_be_bytes())), 4);
+        }
+        assert!(usage.counts().unused.len() <= UNUSED_ITEMS_MAX);
+        assert_eq!(usage.counts().items, UNUSED_ITEMS_MAX as u64 + 1);
+    }
+}

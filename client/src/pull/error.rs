@@ -1,0 +1,30 @@
+//! Why an image was not fetched.
+
+use super::blob::BlobError;
+use super::image_source::SourceError;
+use docxy_protocol::name::Digest;
+use docxy_protocol::platform::PlatformError;
+use std::io;
+use std::path::PathBuf;
+
+/// Why the image was not fetched.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "most errors are documented where they are made")]
+pub enum PullError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The index has no image for the platform.
+    #[error("{0}: choose one of these with --platform")]
+    Platform(#[from] PlatformError),
+    /// An index names another index.
+    #[error("the index names {0}, which is another index; docxy cannot select an image")]
+    Nested(Digest),
+    /// An image without an index is for another platform.
+    #[error("the image is for {found} only, not for {wanted}")]
+    OtherPlatform { wanted: String, found: String },
+    /// The disk failed.
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+}

@@ -1,0 +1,269 @@
+//! The manifests and blobs of one repository.
+//!
+//! Every manifest is verified here. Blobs are verified by their readers.
+
+use bytes::Bytes;
+use docxy_protocol::authorization::Authorization;
+use docxy_protocol::digester::Digester;
+use docxy_protocol::fault::Fault;
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::image_name::ImageName;
+use docxy_protocol::limits::{MANIFEST_MAX, SMALL_BODY_MAX};
+use docxy_protocol::manifest::{MEDIA_TYPES, Manifest, ManifestError};
+use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::request::{Method, Operation, Request};
+use docxy_protocol::text::CleanText;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::Value;
+
+/// The body of a response.
+pub(super) type RegistryBody = UnsyncBoxBody<Bytes, Fault>;
+
+/// Sends requests to a registry: the gateway, or a fake in tests.
+pub(super) trait RegistryClient: Sync {
+    /// Sends one request, and returns the response.
+    fn send(&self, request: Request) -> impl Future<Output = Result<Response<RegistryBody>, Fault>> + Send;
+}
+
+/// Why content was not fetched. `what` names it.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are the request and the failure")]
+pub enum SourceError {
+    /// A hop failed.
+    #[error("cannot get {what}: {fault}")]
+    Fault { what: String, fault: Fault },
+    /// The registry refuses it.
+    #[error("cannot get {what}: the registry responded {status}{message}{hint}")]
+    Refused { what: String, status: StatusCode, message: String, hint: &'static str },
+    /// It is something else.
+    #[error("{what} is not what it should be, so it is not stored: expected {expected}, got {found}")]
+    Mismatch { what: String, expected: String, found: String },
+    /// The manifest cannot be used.
+    #[error("cannot use {what}: {source}")]
+    Manifest { what: String, source: ManifestError },
+    /// It is too large for a manifest.
+    #[error("{what} has more than {MANIFEST_MAX} bytes")]
+    TooLarge { what: String },
+}
+
+/// The repository of an image.
+pub(super) struct ImageSource<'a, A> {
+    client: A,
+    image: &'a ImageName,
+}
+
+/// A manifest that matches its digest.
+#[derive(Debug)]
+pub(super) struct VerifiedManifest {
+    pub(super) digest: Digest,
+    pub(super) bytes: Bytes,
+    pub(super) manifest: Manifest,
+}
+
+impl<'a, A: RegistryClient> ImageSource<'a, A> {
+    pub(super) const fn new(client: A, image: &'a ImageName) -> Self {
+        Self { client, image }
+    }
+
+    /// A manifest, by tag or by digest.
+    pub(super) async fn manifest(&self, reference: &Reference) -> Result<VerifiedManifest, SourceError> {
+        let what = format!("the manifest {reference} of {}/{}", self.image.registry, self.image.repository);
+        let operation = Operation::Manifest {
+            repository: self.image.repository.clone(),
+            reference: reference.clone(),
+            method: Method::Get,
+        };
+        let accepted = MEDIA_TYPES.map(|name| (header::ACCEPT, HeaderValue::from_static(name)));
+        let response = self.get(&what, operation, accepted).await?;
+        if response.status() != StatusCode::OK {
+            let hint = hint(response.status());
+            return Err(refused(what, response, hint).await);
+        }
+        let (head, body) = response.into_parts();
+        let bytes = match Limited::new(body, MANIFEST_MAX).collect().await {
+            Ok(collected) => collected.to_bytes(),
+            Err(error) => return Err(unreadable(what, error)),
+        };
+        let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let announced = text(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse::<Digest>().ok());
+        let requested = match reference {
+            Reference::Digest(digest) => Some(digest),
+            Reference::Tag(_) => None,
+        };
+        for expected in [requested, announced.as_ref()].into_iter().flatten() {
+            check(&what, expected, &Digester::matching(expected).digest(&bytes))?;
+        }
+        let digest = requested.cloned().unwrap_or_else(|| Digester::sha256().digest(&bytes));
+        match Manifest::parse(&bytes, text(&header::CONTENT_TYPE)) {
+            Ok(manifest) => Ok(VerifiedManifest { digest, bytes, manifest }),
+            Err(source) => Err(SourceError::Manifest { what, source }),
+        }
+    }
+
+    /// The response for a blob from `position` on, with status 200 or 206.
+    pub(super) async fn blob(
+        &self,
+        digest: &Digest,
+        position: u64,
+    ) -> Result<Response<RegistryBody>, SourceError> {
+        let what = format!("the blob {digest}");
+        let operation = Operation::Blob {
+            repository: self.image.repository.clone(),
+            digest: digest.clone(),
+            method: Method::Get,
+        };
+        let range = (position > 0).then(|| {
+            let value = HeaderValue::try_from(format!("bytes={position}-"));
+            (header::RANGE, value.expect("a number among ASCII letters is a header value"))
+        });
+        let response = self.get(&what, operation, range).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            _ => Err(refused(what, response, "").await),
+        }
+    }
+
+    async fn get(
+        &self,
+        what: &str,
+        operation: Operation,
+        fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+    ) -> Result<Response<RegistryBody>, SourceError> {
+        let mut headers = HeaderMap::new();
+        let agent = concat!("docxy-client/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        for (name, value) in fields {
+            headers.append(name, value);
+        }
+        let request = Request {
+            registry: self.image.registry.clone(),
+            operation,
+            authorization: Authorization::Public,
+            headers: Headers::filter_request(&headers),
+            prefetch: None,
+        };
+        let answered = self.client.send(request).await;
+        answered.map_err(|fault| SourceError::Fault { what: what.to_owned(), fault })
+    }
+}
+
+/// Compares a digest with the expected one.
+pub(super) fn check(what: &str, expected: &Digest, found: &Digest) -> Result<(), SourceError> {
+    if expected == found {
+        return Ok(());
+    }
+    let (expected, found) = (expected.to_string(), found.to_string());
+    Err(SourceError::Mismatch { what: what.to_owned(), expected, found })
+}
+
+async fn refused(what: String, response: Response<RegistryBody>, hint: &'static str) -> SourceError {
+    let (head, body) = response.into_parts();
+    // An unreadable body has no message.
+    let body = Limited::new(body, SMALL_BODY_MAX).collect().await;
+    let mut message = body.map(|body| error_message(&body.to_bytes())).unwrap_or_default();
+    if head.status.canonical_reason().is_some_and(|reason| message.ends_with(&format!(": {reason}"))) {
+        message.clear();
+    }
+    SourceError::Refused { what, status: head.status, message, hint }
+}
+
+/// The message in the error body of a registry (distribution spec, "Error Codes").
+fn error_message(body: &[u8]) -> String {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let errors = value["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let messages: Vec<String> = errors
+        .iter()
+        .filter_map(|error| error["message"].as_str().filter(|text| !text.is_empty()))
+        .map(str::to_owned)
+        .collect();
+    // The text is foreign, and goes to a terminal.
+    let message = CleanText::<500>::new(messages.join("; "));
+    if messages.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+/// What the user can do.
+fn hint(status: StatusCode) -> &'static str {
+    match status {
+        // Docker Hub responds the same for private and missing images.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "\nIs the name right? If the image is private: docxy-client pull has no accounts yet, so pull it \
+             with an engine through `docxy-client run`, after `docker login 127.0.0.1:5080`"
+        }
+        _ => "",
+    }
+}
+
+fn unreadable(what: String, error: Box<dyn std::error::Error + Send + Sync>) -> SourceError {
+    match error.downcast::<Fault>() {
+        Ok(fault) => SourceError::Fault { what, fault: *fault },
+        Err(error) => {
+            debug_assert!(error.is::<LengthLimitError>(), "{error}");
+            SourceError::TooLarge { what }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_registry::{FakeRegistry, response};
+    use super::*;
+
+    fn image() -> ImageName {
+        "alpine".parse().unwrap()
+    }
+
+    const INDEX: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
+
+    async fn manifest(
+        responses: Vec<Response<RegistryBody>>,
+        reference: &str,
+    ) -> Result<VerifiedManifest, SourceError> {
+        let image = image();
+        ImageSource::new(&FakeRegistry::new(responses), &image).manifest(&reference.parse().unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn a_manifest_must_match_its_digest() {
+        let right = Digester::sha256().digest(INDEX.as_bytes());
+        let wrong = Digester::sha256().digest(b"");
+        let response = |announced: Option<&Digest>| {
+            let mut response = response(200, INDEX);
+            if let Some(digest) = announced {
+                response.headers_mut().insert(&DOCKER_CONTENT_DIGEST, digest.as_str().parse().unwrap());
+            }
+            vec![response]
+        };
+        assert_eq!(manifest(response(None), "latest").await.unwrap().digest, right);
+        assert_eq!(manifest(response(Some(&right)), right.as_str()).await.unwrap().digest, right);
+        for result in
+            [manifest(response(Some(&wrong)), "latest").await, manifest(response(None), wrong.as_str()).await]
+        {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(&format!("expected {wrong}, got {right}")), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_holds_the_message_of_the_registry() {
+        let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication\u001b required"}]}"#;
+        let error = manifest(vec![response(401, body)], "latest").await.unwrap_err().to_string();
+        assert!(
+            error.starts_with(
+                "cannot get the manifest latest of docker.io/library/alpine: the registry responded 401 \
+                 Unauthorized: authentication required\nIs the name right?"
+            ),
+            "{error:?}"
+        );
+        let error = manifest(vec![response(404, "<html>")], "latest").await.unwrap_err().to_string();
+        assert!(error.ends_with("the registry responded 404 Not Found"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_endless_manifest_is_an_error() {
+        let endless = vec![response(200, &" ".repeat(MANIFEST_MAX + 1))];
+        let error = manifest(endless, "latest").await.unwrap_err();
+        assert!(matches!(error, SourceError::TooLarge { .. }), "{error}");
+    }
+}

@@ -1,0 +1,195 @@
+//! An image that is being written, in temporary files that are deleted if it is not completed.
+//!
+//! The final name appears only with `publish`. An image that is to be replaced stays until then.
+
+use super::destination::{Destination, OutputFormat};
+use super::tar_plan::{TarEntry, TarPlan};
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::Path;
+use tempfile::{Builder, NamedTempFile, TempDir};
+
+/// An incomplete image.
+#[derive(Debug)]
+pub(super) struct StagedImage {
+    entries: Vec<TarEntry>,
+    files: StagedFiles,
+}
+
+#[derive(Debug)]
+enum StagedFiles {
+    Tar { file: NamedTempFile, contents: Vec<u64> },
+    Directory(TempDir),
+}
+
+/// Writes the content of one entry.
+#[derive(Debug)]
+pub(super) struct EntryWriter {
+    file: File,
+    offset: u64,
+}
+
+impl StagedImage {
+    /// Creates the files for these entries.
+    pub(super) fn begin(destination: &Destination, entries: Vec<TarEntry>) -> io::Result<Self> {
+        let mut builder = Builder::new();
+        builder.prefix(".docxy-pull-");
+        let files = match destination.format {
+            OutputFormat::Tar => {
+                // The usual mode: the umask decides who may read it.
+                builder.permissions(Permissions::from_mode(0o666));
+                let file = builder.tempfile_in(destination.directory())?;
+                let plan = TarPlan::new(&entries)?;
+                for (at, header) in &plan.headers {
+                    file.as_file().write_all_at(header, *at)?;
+                }
+                file.as_file().set_len(plan.length)?;
+                StagedFiles::Tar { file, contents: plan.contents }
+            }
+            OutputFormat::Directory => {
+                builder.permissions(Permissions::from_mode(0o777));
+                StagedFiles::Directory(builder.tempdir_in(destination.directory())?)
+            }
+        };
+        Ok(Self { entries, files })
+    }
+
+    /// The writer of an entry. The entry must be one of those announced.
+    pub(super) fn writer(&self, path: &str) -> io::Result<EntryWriter> {
+        let position = self.entries.iter().position(|entry| entry.path == path);
+        let n = position.ok_or_else(|| io::Error::other(format!("{path} was not announced")))?;
+        match &self.files {
+            StagedFiles::Tar { file, contents } => {
+                Ok(EntryWriter { file: file.as_file().try_clone()?, offset: contents[n] })
+            }
+            StagedFiles::Directory(directory) => {
+                let path = directory.path().join(path);
+                if let Some(parent) = path.parent() {
+                    std::fs::create_dir_all(parent)?;
+                }
+                // The config is read again.
+                let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+                Ok(EntryWriter { file, offset: 0 })
+            }
+        }
+    }
+
+    /// Gives the complete image its final name.
+    pub(super) fn publish(self, destination: &Destination) -> io::Result<()> {
+        let target = &destination.path;
+        match self.files {
+            StagedFiles::Tar { file, .. } if destination.replaces => file.persist(target).map(drop)?,
+            StagedFiles::Tar { file, .. } => file.persist_noclobber(target).map(drop)?,
+            StagedFiles::Directory(directory) if destination.replaces => {
+                replace(target, directory, destination.directory())?;
+            }
+            StagedFiles::Directory(directory) => rename_into_place(directory, target)?,
+        }
+        Ok(())
+    }
+}
+
+impl EntryWriter {
+    /// Writes bytes at position `at` of the content.
+    pub(super) fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.offset + at)
+    }
+
+    /// Reads the start of the content.
+    pub(super) fn read(&self, size: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; size];
+        self.file.read_exact_at(&mut bytes, self.offset)?;
+        Ok(bytes)
+    }
+}
+
+/// Replaces a directory by another. The old one is restored if that fails.
+fn replace(target: &Path, directory: TempDir, parent: &Path) -> io::Result<()> {
+    // Deleted at the end, with its content.
+    let aside = Builder::new().prefix(".docxy-old-").tempdir_in(parent)?;
+    let old = aside.path().join("old");
+    std::fs::rename(target, &old)?;
+    rename_into_place(directory, target).inspect_err(|_| {
+        // If this fails too, the error below is the one to report.
+        let _ = std::fs::rename(&old, target);
+    })
+}
+
+fn rename_into_place(directory: TempDir, target: &Path) -> io::Result<()> {
+    std::fs::rename(directory.path(), target)?;
+    // The temporary name is gone.
+    let _ = directory.keep();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::read_to_string;
+
+    fn entry(path: &str, size: u64) -> TarEntry {
+        TarEntry { path: path.into(), size }
+    }
+
+    /// An image with one file of two letters.
+    fn staged(destination: &Destination, content: &str) -> StagedImage {
+        let staged = StagedImage::begin(destination, vec![entry("pad", 3), entry("blobs/a", 2)]).unwrap();
+        let writer = staged.writer("blobs/a").unwrap();
+        writer.write(1, &content.as_bytes()[1..]).unwrap();
+        writer.write(0, &content.as_bytes()[..1]).unwrap();
+        assert_eq!(writer.read(2).unwrap(), content.as_bytes());
+        staged
+    }
+
+    fn names(dir: &TempDir) -> Vec<String> {
+        let entries = dir.path().read_dir().unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_image_appears_when_it_is_complete() {
+        for name in ["image.tar", "image"] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(name);
+            let destination = Destination::new(path.clone(), false).unwrap();
+            drop(staged(&destination, "no"));
+            assert!(names(&dir).is_empty(), "an incomplete image leaves nothing");
+            staged(&destination, "hi").publish(&destination).unwrap();
+            assert_eq!(names(&dir), [name]);
+            let usual = dir.path().join("usual");
+            if name == "image" { std::fs::create_dir(&usual) } else { std::fs::write(&usual, "") }.unwrap();
+            let mode = |path: &Path| path.metadata().unwrap().permissions().mode();
+            assert_eq!(mode(&path), mode(&usual), "others may read it, as far as the umask lets them");
+        }
+    }
+
+    #[test]
+    fn an_old_image_stays_until_the_new_one_is_complete() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("oci-layout"), "old").unwrap();
+        let destination = Destination::new(path.clone(), true).unwrap();
+        let staged = staged(&destination, "hi");
+        assert_eq!(read_to_string(path.join("oci-layout")).unwrap(), "old");
+        staged.publish(&destination).unwrap();
+        assert_eq!(read_to_string(path.join("blobs/a")).unwrap(), "hi");
+        assert!(!path.join("oci-layout").exists());
+        assert_eq!(names(&dir), ["image"], "nothing of the old one is left");
+    }
+
+    #[test]
+    fn a_file_created_meanwhile_is_not_overwritten() {
+        for name in ["image.tar", "image"] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(name);
+            let destination = Destination::new(path.clone(), false).unwrap();
+            let staged = staged(&destination, "hi");
+            std::fs::write(&path, "somebody else's").unwrap();
+            assert!(staged.publish(&destination).is_err());
+            assert_eq!(read_to_string(&path).unwrap(), "somebody else's");
+            assert_eq!(names(&dir), [name]);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The pull limits that registries report (`ratelimit-*` and `docker-ratelimit-source` of Docker Hub).
+//!
+//! Shows the last values. Never guesses, and sends no request.
+
+use docxy_protocol::headers::Headers;
+use docxy_protocol::name::Registry;
+use docxy_protocol::text::CleanText;
+use http::HeaderName;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+const LIMIT_FIELD: HeaderName = HeaderName::from_static("ratelimit-limit");
+const REMAINING_FIELD: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const SOURCE_FIELD: HeaderName = HeaderName::from_static("docker-ratelimit-source");
+
+/// The most limits: one for each registry and account.
+const LIMITS_MAX: usize = 64;
+
+/// The user is warned when less than this fraction of a limit is left: a tenth.
+const LOW_DIVISOR: u64 = 10;
+
+/// A pull limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RateLimit {
+    pub(crate) registry: Registry,
+    /// The address or account that is counted, if the registry reports it.
+    pub(crate) source: Option<CleanText<100>>,
+    /// The allowed pulls, and how many are left.
+    pub(crate) limit: u64,
+    pub(crate) remaining: u64,
+    /// The window of the limit in seconds.
+    pub(crate) window: Option<u64>,
+    /// When it was reported.
+    pub(crate) at: SystemTime,
+}
+
+/// The last limits. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RateLimits(Arc<Mutex<BySource>>);
+
+/// By registry and counted account.
+type BySource = BTreeMap<(Registry, Option<CleanText<100>>), RateLimit>;
+
+impl RateLimits {
+    pub(crate) fn all(&self) -> Vec<RateLimit> {
+        self.limits().values().cloned().collect()
+    }
+
+    /// Stores the limit of a response, and warns when less than a tenth is left.
+    pub(crate) fn observe_response(&self, registry: &Registry, headers: &Headers) {
+        let Some(limit) = read(registry, headers) else { return };
+        if self.update(limit.clone()) {
+            let RateLimit { limit, remaining, source, window, .. } = limit;
+            tracing::warn!(
+                %registry, remaining, limit, window_s = window, source = source.map(tracing::field::display),
+                "few pulls are left for now"
+            );
+        }
+    }
+
+    /// Returns whether the limit has just fallen below a tenth.
+    fn update(&self, limit: RateLimit) -> bool {
+        let mut limits = self.limits();
+        let key = (limit.registry.clone(), limit.source.clone());
+        if limits.len() >= LIMITS_MAX && !limits.contains_key(&key) {
+            let oldest = limits.iter().min_by_key(|(_, limit)| limit.at).map(|(key, _)| key.clone());
+            oldest.map(|key| limits.remove(&key));
+        }
+        let low = limit.is_low();
+        let before = limits.insert(key, limit);
+        low && !before.is_some_and(|before| before.is_low())
+    }
+
+    fn limits(&self) -> MutexGuard<'_, BySource> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RateLimit {
+    const fn is_low(&self) -> bool {
+        self.remaining.saturating_mul(LOW_DIVISOR) < self.limit
+    }
+}
+
+fn read(registry: &Registry, headers: &Headers) -> Option<RateLimit> {
+    let (limit, window) = count(headers.get_str(&LIMIT_FIELD)?)?;
+    let (remaining, _) = count(headers.get_str(&REMAINING_FIELD)?)?;
+    let source = headers.get_str(&SOURCE_FIELD).map(CleanText::from);
+    Some(RateLimit { registry: registry.clone(), source, limit, remaining, window, at: SystemTime::now() })
+}
+
+/// `100;w=21600`: the number, and the window in seconds.
+fn count(text: &str) -> Option<(u64, Option<u64>)> {
+    let mut parts = text.split(';').map(str::trim);
+    let number = parts.next()?.parse().ok()?;
+    let window = parts.find_map(|part| part.strip_prefix("w=")?.parse().ok());
+    Some((number, window))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderMap;
+
+    fn headers(fields: &[(HeaderName, &str)]) -> Headers {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.insert(name, value.parse().unwrap());
+        }
+        Headers::filter_response(&map)
+    }
+
+    fn fields(remaining: &str) -> Headers {
+        headers(&[(LIMIT_FIELD, "100;w=21600"), (REMAINING_FIELD, remaining), (SOURCE_FIELD, "192.0.2.1")])
+    }
+
+    #[test]
+    fn the_last_values_are_shown() {
+        let (limits, hub) = (RateLimits::default(), Registry::docker_hub());
+        for nothing in [headers(&[]), headers(&[(LIMIT_FIELD, "100")]), fields("many"), fields("-1;w=21600")]
+        {
+            limits.observe_response(&hub, &nothing);
+            assert_eq!(limits.all(), []);
+        }
+        limits.observe_response(&hub, &fields("20;w=21600"));
+        limits.observe_response(&hub, &fields("19;w=21600"));
+        limits.observe_response(
+            &hub,
+            &headers(&[(LIMIT_FIELD, "200"), (REMAINING_FIELD, "7"), (SOURCE_FIELD, "me")]),
+        );
+        let all: Vec<_> =
+            limits.all().into_iter().map(|q| (q.source.unwrap(), q.limit, q.remaining, q.window)).collect();
+        assert_eq!(all[0], ("192.0.2.1".into(), 100, 19, Some(21600)));
+        assert_eq!(all[1], ("me".into(), 200, 7, None));
+    }
+
+    #[test]
+    fn each_fall_warns_once() {
+        let (limits, hub) = (RateLimits::default(), Registry::docker_hub());
+        let warned = ["10", "9", "8", "0", "100", "9", "9"]
+            .map(|remaining| limits.update(read(&hub, &fields(remaining)).unwrap()));
+        assert_eq!(warned, [false, true, false, false, false, true, false]);
+    }
+
+    #[test]
+    fn the_number_of_limits_is_limited() {
+        let limits = RateLimits::default();
+        for n in 0..LIMITS_MAX * 2 {
+            let registry = format!("r{n}.example").parse().unwrap();
+            limits.observe_response(&registry, &fields("50"));
+        }
+        assert_eq!(limits.all().len(), LIMITS_MAX);
+    }
+}

@@ -1,0 +1,43 @@
+//! Why the settings are not usable.
+
+use super::host_name::HostNameError;
+use super::link_store::LinksError;
+use super::toml_text::TomlError;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why the settings are not usable.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are where it is and what is wrong there")]
+pub enum SettingsError {
+    /// The config file cannot be read.
+    #[error("cannot read the config file {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The config file is not valid.
+    #[error("{}, {source}", path.display())]
+    Config { path: PathBuf, source: TomlError },
+    /// The links are not valid.
+    #[error(transparent)]
+    Links(#[from] LinksError),
+    /// No link was joined.
+    #[error(
+        "no link is known, so there is no server to connect to: run `docxy-client join` and paste the one \
+             that `docxy-server invite NAME` printed"
+    )]
+    NoLink,
+    /// The user is not root and has no home.
+    #[error(
+        "there is no directory for the links: HOME is not set, so name one as link_file in a config \
+             file and pass that with --config FILE"
+    )]
+    NoDirectory,
+    /// Not a host name.
+    #[error(transparent)]
+    Host(#[from] HostNameError),
+    /// A listen address that other machines can reach.
+    #[error(
+        "{0} can be reached from other machines, and everybody who reaches it pulls through your link and \
+             your address: listen on 127.0.0.1, or pass --allow-remote if that is what you want"
+    )]
+    Remote(SocketAddr),
+}

@@ -1,0 +1,235 @@
+//! Requests the rest of a body, and checks which responses continue it.
+//!
+//! Must never accept other bytes as the rest: status, `Content-Range` and length must be exactly as
+//! requested.
+
+use super::content_range::{self, ContentRange};
+use crate::exchange::{Response, TunnelBody};
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::request::Request;
+use http::{HeaderValue, StatusCode, header};
+use std::ops::Range;
+
+/// A request whose body can be requested in ranges.
+#[derive(Debug, Clone)]
+pub(super) struct RangeRequest {
+    pub(super) request: Request,
+    content: RequestedContent,
+}
+
+/// The content of its first response.
+#[derive(Debug, Clone)]
+enum RequestedContent {
+    /// A blob of this length, identified by its digest.
+    Blob { total: u64 },
+    /// A small body of this length, with the digest that the registry reported, if any.
+    Small { length: u64, digest: Option<HeaderValue> },
+}
+
+/// A response that continues a body.
+#[derive(Debug)]
+pub(super) struct Continuation {
+    pub(super) body: TunnelBody,
+    /// The bytes before the requested ones.
+    pub(super) skip: u64,
+}
+
+/// Why a response does not continue the body.
+#[derive(Debug)]
+pub(super) enum RejectedResponse {
+    /// The token has expired.
+    Unauthorized(Fault),
+    /// Another attempt may succeed.
+    Transient(Fault),
+    /// No attempt would succeed.
+    Permanent(Fault),
+}
+
+impl RangeRequest {
+    /// The request for a blob, of which the first response held `content_range`.
+    pub(super) fn blob(request: Request, content_range: &ContentRange) -> Self {
+        Self { request, content: RequestedContent::Blob { total: content_range.total } }
+    }
+
+    /// The request for a small body.
+    pub(super) fn small(request: Request, headers: &Headers, length: u64) -> Self {
+        let digest = headers.map().get(&DOCKER_CONTENT_DIGEST).cloned();
+        Self { request, content: RequestedContent::Small { length, digest } }
+    }
+
+    /// Whether ranges can be requested.
+    pub(super) const fn supports_ranges(&self) -> bool {
+        matches!(self.content, RequestedContent::Blob { .. })
+    }
+
+    /// The request for these bytes.
+    pub(super) fn request(&self, bytes: &Range<u64>) -> Request {
+        let mut request = self.request.clone();
+        // The content was prefetched after the first response, or is not needed.
+        request.prefetch = None;
+        if self.supports_ranges() {
+            // The first response fulfilled them.
+            request.headers.remove_conditional_fields();
+            // The range would be one of the encoded bytes.
+            request.headers.remove(&header::ACCEPT_ENCODING);
+            request.headers.set(header::RANGE, content_range::range_header(bytes));
+        }
+        request
+    }
+
+    /// Checks that a response continues the body with these bytes.
+    pub(super) fn check(
+        &self,
+        bytes: &Range<u64>,
+        response: Response,
+    ) -> Result<Continuation, RejectedResponse> {
+        let Response { status, headers, body, .. } = response;
+        let rejection = |detail: String| Fault::new(Hop::Registry, FaultKind::MalformedResponse, detail);
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(RejectedResponse::Unauthorized(rejection("the token has expired".into())));
+        }
+        if status.is_server_error()
+            || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status)
+        {
+            return Err(RejectedResponse::Transient(rejection(format!(
+                "request for the rest failed with {status}"
+            ))));
+        }
+        let other = |status| {
+            RejectedResponse::Permanent(rejection(format!(
+                "request for the rest returned something else ({status})"
+            )))
+        };
+        let length = body.length().ok_or_else(|| other(status))?;
+        let skip = match &self.content {
+            RequestedContent::Blob { total } => {
+                let content_range =
+                    ContentRange::of(status, &headers, length).ok_or_else(|| other(status))?;
+                // A registry or CDN without ranges sends the whole blob.
+                if content_range.total != *total
+                    || (content_range.bytes != *bytes && !content_range.is_whole())
+                {
+                    return Err(other(status));
+                }
+                bytes.start - content_range.bytes.start
+            }
+            RequestedContent::Small { length: before, digest } => {
+                let same = digest.as_ref() == headers.map().get(&DOCKER_CONTENT_DIGEST)
+                    && (digest.is_some() || bytes.start == 0);
+                if status != StatusCode::OK || length != *before || !same {
+                    return Err(other(status));
+                }
+                bytes.start
+            }
+        };
+        Ok(Continuation { body, skip })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docxy_protocol::authorization::Authorization;
+    use docxy_protocol::name::Registry;
+    use docxy_protocol::request::{Method, Operation};
+    use http::{HeaderMap, HeaderName};
+
+    fn headers(fields: &[(HeaderName, &str)]) -> Headers {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(name, value.parse().unwrap());
+        }
+        Headers::filter_response(&map)
+    }
+
+    fn request() -> Request {
+        let mut map = HeaderMap::new();
+        for (name, value) in [
+            (header::RANGE, "bytes=5-"),
+            (header::IF_RANGE, "\"x\""),
+            (header::ACCEPT_ENCODING, "gzip"),
+            (header::USER_AGENT, "me"),
+        ] {
+            map.append(name, value.parse().unwrap());
+        }
+        Request {
+            registry: Registry::docker_hub(),
+            operation: Operation::Blob {
+                repository: "a/b".parse().unwrap(),
+                digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
+                method: Method::Get,
+            },
+            authorization: Authorization::Public,
+            headers: Headers::filter_request(&map),
+            prefetch: None,
+        }
+    }
+
+    fn blob() -> RangeRequest {
+        RangeRequest::blob(request(), &ContentRange { bytes: 5..100, total: 100 })
+    }
+
+    fn check(
+        range_request: &RangeRequest,
+        status: u16,
+        fields: &[(HeaderName, &str)],
+        length: u64,
+    ) -> Result<u64, RejectedResponse> {
+        let status = StatusCode::from_u16(status).unwrap();
+        let body = TunnelBody::of_length(length);
+        let response = Response { status, headers: headers(fields), body, prefetch: None };
+        range_request.check(&(20..30), response).map(|continuation| continuation.skip)
+    }
+
+    #[test]
+    fn a_hole_is_asked_for_without_the_conditions_of_the_first_request() {
+        let fetched = blob().request(&(20..30)).headers.into_map();
+        assert_eq!(fetched.len(), 2, "{fetched:?}");
+        assert_eq!(
+            (&fetched[header::RANGE], &fetched[header::USER_AGENT]),
+            (&"bytes=20-29".parse().unwrap(), &"me".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn only_exactly_what_was_asked_for_continues_a_blob() {
+        let range = |text| [(header::CONTENT_RANGE, text)];
+        let blob = blob();
+        assert!(matches!(check(&blob, 206, &range("bytes 20-29/100"), 10), Ok(0)));
+        assert!(matches!(check(&blob, 200, &[], 100), Ok(20)), "skipped forward");
+        for (status, text, length) in [
+            (206, "bytes 21-30/100", 10),
+            (206, "bytes 20-29/101", 10),
+            (206, "bytes 20-28/100", 9),
+            (206, "bytes 20-29/*", 10),
+            (206, "bytes 20-29/100", 11),
+            (404, "", 10),
+            (416, "bytes */100", 10),
+        ] {
+            let verified = check(&blob, status, &range(text), length);
+            assert!(matches!(verified, Err(RejectedResponse::Permanent(_))), "{status} {text}: {verified:?}");
+        }
+        assert!(matches!(check(&blob, 200, &[], 99), Err(RejectedResponse::Permanent(_))));
+        for status in [429, 500, 503] {
+            assert!(matches!(check(&blob, status, &[], 3), Err(RejectedResponse::Transient(_))));
+        }
+        assert!(matches!(check(&blob, 401, &[], 3), Err(RejectedResponse::Unauthorized(_))));
+    }
+
+    #[test]
+    fn a_manifest_goes_on_only_if_it_is_the_same() {
+        let digest = |text| [(DOCKER_CONTENT_DIGEST.clone(), text)];
+        let named = RangeRequest::small(request(), &headers(&digest("sha256:1")), 100);
+        assert!(matches!(check(&named, 200, &digest("sha256:1"), 100), Ok(20)));
+        for (fields, length) in [(digest("sha256:2"), 100), (digest("sha256:1"), 99)] {
+            assert!(matches!(check(&named, 200, &fields, length), Err(RejectedResponse::Permanent(_))));
+        }
+        let unnamed = RangeRequest::small(request(), &headers(&[]), 100);
+        assert!(
+            matches!(check(&unnamed, 200, &[], 100), Err(RejectedResponse::Permanent(_))),
+            "some of it was passed on"
+        );
+        assert_eq!(unnamed.request(&(20..30)).headers, request().headers);
+    }
+}

@@ -1,0 +1,133 @@
+//! The number of segments that the large bodies of a connection may have open, shared fairly.
+//!
+//! A body that its engine does not read keeps its share and no more, so the others continue.
+
+use docxy_protocol::bulk_window::BulkWindow;
+use quinn::Connection;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// The segments of all bodies, on any connection. Segments that outlive a lost connection count.
+#[derive(Debug, Default)]
+pub struct SharedUsage {
+    bodies: AtomicUsize,
+    open: AtomicUsize,
+}
+
+/// The common window of the large bodies of a connection.
+#[derive(Debug)]
+pub struct SegmentBudget {
+    window: Mutex<BulkWindow>,
+    usage: Arc<SharedUsage>,
+}
+
+impl SegmentBudget {
+    /// The budget of a new connection. `usage` is shared with the earlier ones.
+    #[must_use]
+    pub fn new(usage: Arc<SharedUsage>) -> Self {
+        Self { window: Mutex::default(), usage }
+    }
+
+    /// Adds a body until its share is dropped.
+    #[must_use]
+    pub fn share(self: &Arc<Self>) -> BodyShare {
+        self.usage.bodies.fetch_add(1, Ordering::Relaxed);
+        BodyShare(Arc::clone(self))
+    }
+
+    /// Segments that were requested and are not read to their end, on any connection.
+    #[must_use]
+    pub fn open_segments(&self) -> usize {
+        self.usage.open.load(Ordering::Relaxed)
+    }
+
+    fn window(&self) -> MutexGuard<'_, BulkWindow> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The share of one body.
+#[derive(Debug)]
+pub struct BodyShare(Arc<SegmentBudget>);
+
+impl BodyShare {
+    /// A permit for one more segment of a body that has `own` already. The first is always granted, or the
+    /// body could stop for ever. The others must fit into the share of the body and into the window.
+    #[must_use]
+    pub fn open(&self, own: usize) -> Option<SegmentPermit> {
+        let segment_budget = &self.0;
+        let window = segment_budget.window().segments();
+        let share = window / segment_budget.usage.bodies.load(Ordering::Relaxed).max(1);
+        if own > 0 && (own >= share || segment_budget.usage.open.load(Ordering::Relaxed) >= window) {
+            return None;
+        }
+        segment_budget.usage.open.fetch_add(1, Ordering::Relaxed);
+        Some(SegmentPermit(Arc::clone(&segment_budget.usage)))
+    }
+
+    /// Segments to open together with a request.
+    #[must_use]
+    pub fn initial_segments(&self) -> u32 {
+        self.0.window().initial_segments()
+    }
+
+    /// Updates the window from the statistics of the connection. Cheap enough for each segment, not for each
+    /// packet.
+    pub fn observe(&self, connection: &Connection) {
+        let received = connection.stats().udp_rx.bytes;
+        self.0.window().observe(Instant::now(), received, connection.rtt());
+    }
+}
+
+impl Drop for BodyShare {
+    fn drop(&mut self) {
+        self.0.usage.bodies.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets one segment be open until it is dropped.
+#[derive(Debug)]
+pub struct SegmentPermit(Arc<SharedUsage>);
+
+impl Drop for SegmentPermit {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_share_the_window_and_each_gets_a_segment() {
+        let segment_budget = Arc::new(SegmentBudget::new(Arc::default()));
+        let window = segment_budget.window().segments();
+        let (first, second) = (segment_budget.share(), segment_budget.share());
+        let held: Vec<_> = (0..window).map_while(|own| first.open(own)).collect();
+        assert_eq!(held.len(), window / 2);
+        drop(second);
+        let more: Vec<_> = (held.len()..window * 2).map_while(|own| first.open(own)).collect();
+        assert_eq!(held.len() + more.len(), window);
+        let third = segment_budget.share();
+        let one = third.open(0);
+        assert!(one.is_some(), "a body's first segment is always granted");
+        assert!(third.open(1).is_none(), "the others hold the whole window");
+        drop(held);
+        assert!(third.open(1).is_some());
+    }
+
+    #[test]
+    fn segments_of_a_lost_connection_count_on_the_next() {
+        let usage = Arc::new(SharedUsage::default());
+        let lost = Arc::new(SegmentBudget::new(Arc::clone(&usage))).share();
+        let held: Vec<_> = (0..usize::MAX).map_while(|own| lost.open(own)).collect();
+        drop(lost);
+        let next = Arc::new(SegmentBudget::new(usage)).share();
+        let first = next.open(0);
+        assert!(first.is_some() && next.open(1).is_none());
+        drop(held);
+        assert!(next.open(1).is_some());
+    }
+}

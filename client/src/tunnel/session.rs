@@ -1,0 +1,106 @@
+//! A connection to the server, with the permits for requests on it.
+//!
+//! Requests wait here for a permit before they open a stream: see
+//! [`docxy_protocol::limits::STREAMS_PER_CLIENT_MAX`].
+
+use super::config::Congestion;
+use super::segment_budget::{SegmentBudget, SharedUsage};
+use docxy_protocol::control::CloseCode;
+use docxy_protocol::limits::{BLOBS_PER_CLIENT_MAX, SMALL_REQUESTS_PER_CLIENT_MAX};
+use docxy_protocol::request::Operation;
+use quinn::{Connection, Endpoint, VarInt};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How long the close frame may take to be sent. A server that misses it notices the idle timeout.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A connection on which requests can be sent. Cheap to clone. The connection lives as long as a clone or a
+/// stream of it.
+#[derive(Debug, Clone)]
+pub struct Session {
+    connection: Connection,
+    congestion: Congestion,
+    segment_budget: Arc<SegmentBudget>,
+    permits: RequestPermits,
+    endpoint: Endpoint,
+}
+
+impl Session {
+    pub(super) fn new(
+        connection: Connection,
+        endpoint: Endpoint,
+        congestion: Congestion,
+        usage: Arc<SharedUsage>,
+    ) -> Self {
+        let segment_budget = Arc::new(SegmentBudget::new(usage));
+        Self { connection, congestion, segment_budget, permits: RequestPermits::default(), endpoint }
+    }
+
+    /// The connection, to open streams on.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The congestion control of both ends.
+    #[must_use]
+    pub const fn congestion(&self) -> Congestion {
+        self.congestion
+    }
+
+    /// Waits for a permit for one more request.
+    pub async fn permit(&self, operation: &Operation) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed, so there is always a permit in the end.
+        self.permits.semaphore(operation).acquire_owned().await.ok()
+    }
+
+    /// A permit for one more request, if one is free.
+    #[must_use]
+    pub fn try_permit(&self, operation: &Operation) -> Option<OwnedSemaphorePermit> {
+        self.permits.semaphore(operation).try_acquire_owned().ok()
+    }
+
+    /// The budget of its large bodies.
+    #[must_use]
+    pub fn segment_budget(&self) -> &Arc<SegmentBudget> {
+        &self.segment_budget
+    }
+
+    /// Closes the connection, and waits until the close frame is sent.
+    pub(super) async fn close(&self) {
+        let code = CloseCode::Done;
+        self.connection.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle()).await;
+    }
+
+    /// Whether both are the same connection.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.connection.stable_id() == other.connection.stable_id()
+    }
+}
+
+/// The permits for concurrent requests. A request that waits for one holds no stream: see
+#[derive(Debug, Clone)]
+struct RequestPermits {
+    blobs: Arc<Semaphore>,
+    small: Arc<Semaphore>,
+}
+
+impl RequestPermits {
+    fn semaphore(&self, operation: &Operation) -> Arc<Semaphore> {
+        Arc::clone(match operation {
+            Operation::Blob { .. } => &self.blobs,
+            _ => &self.small,
+        })
+    }
+}
+
+impl Default for RequestPermits {
+    fn default() -> Self {
+        let permits = |count| Arc::new(Semaphore::new(count));
+        Self { blobs: permits(BLOBS_PER_CLIENT_MAX), small: permits(SMALL_REQUESTS_PER_CLIENT_MAX) }
+    }
+}

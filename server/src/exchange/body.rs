@@ -1,0 +1,104 @@
+//! Sends the streaming body of a response: on the response's own stream, or on segment streams.
+//!
+//! Must never read more from upstream than the client has room for.
+
+use crate::admission::Permit;
+use crate::streams::{ChunkWriter, ExchangeSegments, Priorities, SendError};
+use crate::upstream::Download;
+use bytes::Bytes;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::segment::SegmentLayout;
+use std::future::Future;
+
+/// Why a body was not sent to its end.
+#[derive(Debug)]
+pub(super) enum BodyError {
+    /// It failed upstream. The client receives the fault, after all bytes before it.
+    Upstream(Fault),
+    /// The client has read nothing for too long, and other exchanges wait for its permit.
+    PermitReclaimed,
+    /// The client has cancelled the exchange.
+    Cancelled,
+}
+
+impl From<Fault> for BodyError {
+    fn from(fault: Fault) -> Self {
+        Self::Upstream(fault)
+    }
+}
+
+/// Sends a body on the response's stream. Returns its length in bytes.
+pub(super) async fn send_whole(
+    download: &mut Download,
+    writer: &mut ChunkWriter,
+    permit: &Permit,
+) -> Result<u64, BodyError> {
+    let mut sent = 0;
+    while let Some(chunk) = download.next().await? {
+        sent += chunk.len() as u64;
+        write_in_time(permit, writer.write(chunk)).await?;
+    }
+    Ok(sent)
+}
+
+/// Sends a body in segments, in order, on the streams that the client opened. Returns its length in bytes.
+pub(super) async fn send_segments(
+    download: &mut Download,
+    layout: SegmentLayout,
+    mut segments: ExchangeSegments,
+    permit: &Permit,
+    priorities: &Priorities,
+) -> Result<u64, BodyError> {
+    let mut buffered = Bytes::new();
+    for n in 0..layout.count() {
+        // While the client has opened no stream for this segment, nothing more is read from the CDN.
+        let mut segment = write_in_time(permit, async { Ok(segments.take(n).await) }).await?;
+        segment.set_rank(priorities.next_rank());
+        let range = layout.range(n);
+        let mut remaining = range.end - range.start;
+        while remaining > 0 {
+            if buffered.is_empty() {
+                buffered = match next_chunk(download).await {
+                    Ok(chunk) => chunk,
+                    Err(fault) => {
+                        // It ends short, so that the client reads its bytes, and then the fault on the
+                        // response's stream.
+                        let _ = segment.finish();
+                        return Err(fault.into());
+                    }
+                };
+            }
+            let length = buffered.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
+            let chunk = buffered.split_to(length);
+            remaining -= chunk.len() as u64;
+            write_in_time(permit, segment.write(chunk)).await?;
+        }
+        segment.finish().map_err(|_| BodyError::Cancelled)?;
+    }
+    // Only the end of the upstream body proves that it was whole.
+    match download.next().await? {
+        None if buffered.is_empty() => Ok(layout.length()),
+        _ => {
+            Err(Fault::new(Hop::Cdn, FaultKind::MalformedResponse, "the body is longer than announced")
+                .into())
+        }
+    }
+}
+
+/// Waits for a write, until the permit is reclaimed.
+pub(super) async fn write_in_time<T>(
+    permit: &Permit,
+    write: impl Future<Output = Result<T, SendError>>,
+) -> Result<T, BodyError> {
+    tokio::select! {
+        // In this order, so that a write that is ready sets no timer.
+        biased;
+        done = write => done.map_err(|_| BodyError::Cancelled),
+        () = permit.reclaimed() => Err(BodyError::PermitReclaimed),
+    }
+}
+
+/// The next bytes of a body that has not ended yet.
+async fn next_chunk(download: &mut Download) -> Result<Bytes, Fault> {
+    download.next().await?.ok_or_else(|| Fault::new(Hop::Cdn, FaultKind::Truncated, "the body ended early"))
+}

@@ -1,0 +1,201 @@
+//! Prefetch: after the response with a manifest, sends the parts of the image that the engine will request
+//! next, in that order, if the client's request has a prefetch hint.
+//!
+//! All of it is fetched with the request's own rights: public content, or content that its token permits,
+//! which the server doesn't store. Must never send content that doesn't match its digest, or delay the
+//! response. The first failure ends the prefetch.
+
+use crate::store;
+use crate::streams::{PrefetchWriter, SendError};
+use crate::upstream::{Response, ResponseBody, Upstream};
+use bytes::Bytes;
+use docxy_protocol::authorization::Authorization;
+use docxy_protocol::digester::Digester;
+use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::limits::{PREFETCH_BLOB_MAX, PREFETCH_ITEMS_MAX, PREFETCH_MANIFEST_MAX};
+use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
+use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::prefetch::PrefetchHint;
+use docxy_protocol::request::{Method, Operation, Request};
+use futures_util::stream::{StreamExt as _, iter};
+use http::{HeaderValue, StatusCode, header};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The most blobs that are fetched concurrently for one response.
+const CONCURRENT_BLOBS_MAX: usize = 4;
+
+/// The prefetch after one response.
+#[derive(Debug)]
+pub(crate) struct Prefetch<'a> {
+    request: &'a Request,
+    hint: &'a PrefetchHint,
+    upstream: &'a Upstream,
+    digest: Digest,
+    /// The manifest in the response, if a user's token was needed for it.
+    manifest: Option<Arc<store::StoredManifest>>,
+}
+
+impl<'a> Prefetch<'a> {
+    /// The prefetch for this response; `None` if there is none.
+    pub(crate) fn new(request: &'a Request, response: &Response, upstream: &'a Upstream) -> Option<Self> {
+        let hint = request.prefetch.as_ref()?;
+        let Operation::Manifest { reference, method, .. } = &request.operation else { return None };
+        let allowed = match request.authorization {
+            Authorization::Public => true,
+            // Private content is prefetched only after a GET, since each fetch counts against that account.
+            Authorization::Bearer(_) => *method == Method::Get,
+            Authorization::None | Authorization::Basic(_) => false,
+        };
+        if !allowed || response.status != StatusCode::OK {
+            return None;
+        }
+        let digest = match reference {
+            Reference::Digest(digest) => digest.clone(),
+            Reference::Tag(_) => response.headers.get_str(&DOCKER_CONTENT_DIGEST)?.parse().ok()?,
+        };
+        if hint.known.as_ref() == Some(&digest) {
+            return None;
+        }
+        let manifest = match (&request.authorization, &response.body) {
+            // A second fetch would count against the account again. A public manifest is in the store.
+            (Authorization::Bearer(_), ResponseBody::Small(bytes))
+                if bytes.len() <= PREFETCH_MANIFEST_MAX =>
+            {
+                checked(digest.clone(), response.headers.clone(), bytes.clone())
+            }
+            _ => None,
+        };
+        Some(Self { request, hint, upstream, digest, manifest })
+    }
+
+    /// Sends the items, each as soon as it is fetched.
+    ///
+    /// # Errors
+    /// If the client has stopped reading.
+    pub(crate) async fn send(self, writer: &mut PrefetchWriter) -> Result<(), SendError> {
+        let top = match self.is_public() {
+            true => self.fetch_manifest(&self.digest, true).await,
+            false => self.manifest.clone(),
+        };
+        let Some(top) = top else { return Ok(()) };
+        if self.is_public() {
+            self.upstream.record_tag(self.request, &self.digest);
+        }
+        if self.request.operation.method() == Method::Head && !writer.write_manifest(&top).await? {
+            return Ok(());
+        }
+        let image = match parse(&top) {
+            Some(Manifest::Image(image)) => image,
+            Some(Manifest::Index(entries)) => {
+                let Ok(entry) = self.hint.platform.choose(&entries) else { return Ok(()) };
+                let Some(chosen) = self.fetch_manifest(&entry.digest, false).await else { return Ok(()) };
+                if !writer.write_manifest(&chosen).await? {
+                    return Ok(());
+                }
+                match parse(&chosen) {
+                    Some(Manifest::Image(image)) => image,
+                    _ => return Ok(()),
+                }
+            }
+            None => return Ok(()),
+        };
+        if !self.hint.small_blobs {
+            return Ok(());
+        }
+        let blobs = small_blobs(&image).into_iter();
+        let mut fetched = iter(blobs.map(|blob| self.fetch_blob(blob))).buffered(CONCURRENT_BLOBS_MAX);
+        while let Some(Some((digest, bytes))) = fetched.next().await {
+            if !writer.write_blob(digest, bytes).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_public(&self) -> bool {
+        self.request.authorization == Authorization::Public
+    }
+
+    /// Fetches a manifest, if it matches its digest. `is_public` says that an anonymous request for it has
+    /// just succeeded.
+    async fn fetch_manifest(&self, digest: &Digest, is_public: bool) -> Option<Arc<store::StoredManifest>> {
+        if self.is_public() {
+            return self.upstream.manifest(self.request, digest, is_public).await;
+        }
+        let repository = self.request.operation.repository()?.clone();
+        let reference = Reference::Digest(digest.clone());
+        let response =
+            self.send_request(Operation::Manifest { repository, reference, method: Method::Get }).await?;
+        match (response.status, response.body) {
+            (StatusCode::OK, ResponseBody::Small(bytes)) if bytes.len() <= PREFETCH_MANIFEST_MAX => {
+                checked(digest.clone(), response.headers, bytes)
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends another operation with the request's credential.
+    async fn send_request(&self, operation: Operation) -> Option<Response> {
+        let mut headers = self.request.headers.clone();
+        headers.remove_conditional_fields();
+        headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if matches!(operation, Operation::Blob { .. }) {
+            // It lists manifest types.
+            headers.remove(&header::ACCEPT);
+        }
+        let (registry, authorization) = (self.request.registry.clone(), self.request.authorization.clone());
+        self.upstream
+            .send(&Request { registry, operation, authorization, headers, prefetch: None })
+            .await
+            .ok()
+    }
+
+    /// Fetches a blob, if it matches its digest.
+    async fn fetch_blob(&self, blob: Descriptor) -> Option<(Digest, Bytes)> {
+        let repository = self.request.operation.repository()?.clone();
+        let operation = Operation::Blob { repository, digest: blob.digest.clone(), method: Method::Get };
+        let response = self.send_request(operation).await?;
+        let (StatusCode::OK, ResponseBody::Stream(mut download)) = (response.status, response.body) else {
+            return None;
+        };
+        let mut bytes = Vec::with_capacity(usize::try_from(blob.size).ok()?);
+        while let Some(chunk) = download.next().await.ok()? {
+            if (bytes.len() + chunk.len()) as u64 > blob.size {
+                return None;
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let found = Digester::matching(&blob.digest).digest(&bytes);
+        if found != blob.digest {
+            tracing::warn!(expected = %blob.digest, %found, "a prefetched blob does not match its digest");
+            return None;
+        }
+        Some((blob.digest, bytes.into()))
+    }
+}
+
+/// A manifest, if the bytes match the digest.
+fn checked(digest: Digest, headers: Headers, bytes: Bytes) -> Option<Arc<store::StoredManifest>> {
+    store::StoredManifest::new(digest, headers, bytes).ok().map(Arc::new)
+}
+
+/// Parses a manifest, if it is small enough not to block other tasks.
+fn parse(manifest: &Arc<store::StoredManifest>) -> Option<Manifest> {
+    if manifest.bytes.len() > PREFETCH_MANIFEST_MAX {
+        return None;
+    }
+    Manifest::parse(&manifest.bytes, manifest.content_type()).ok()
+}
+
+/// The small blobs of an image, config first, each once, in the order in which engines request them. At
+/// most as many as may be prefetched, since a manifest may list tens of thousands.
+fn small_blobs(image: &ImageManifest) -> Vec<Descriptor> {
+    let mut seen = HashSet::new();
+    std::iter::once(&image.config)
+        .chain(&image.layers)
+        .filter(|blob| blob.size <= PREFETCH_BLOB_MAX as u64 && seen.insert(&blob.digest))
+        .take(PREFETCH_ITEMS_MAX)
+        .cloned()
+        .collect()
+}

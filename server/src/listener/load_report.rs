@@ -1,0 +1,89 @@
+//! Counts what is in progress, for the operator: `SIGUSR1` writes the counts to the log, and to the
+//! status file.
+//!
+//! Must never limit anything: limits are applied where work begins.
+
+use super::path_cache::PathCache;
+use super::unauthenticated::Unauthenticated;
+use crate::admission::Admission;
+use crate::counters::Counters;
+use crate::state::file;
+use docxy_host::logging::LogHandle;
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The counted objects. After a rush all counts return to their values before it, or there is a leak.
+pub(super) struct LoadReport {
+    /// All connections, handshakes included.
+    pub(super) connections: TaskTracker,
+    /// The connections whose client is not authenticated yet.
+    pub(super) unauthenticated: Arc<Unauthenticated>,
+    /// The streams that the server has not finished, waiting segment streams included.
+    pub(super) streams: TaskTracker,
+    pub(super) admission: Arc<Admission>,
+    pub(super) path_cache: Arc<PathCache>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) drain: CancellationToken,
+    pub(super) log: LogHandle,
+    /// Where the same counts are written as JSON.
+    pub(super) status_file: Option<PathBuf>,
+}
+
+impl LoadReport {
+    /// Writes the counts at each signal.
+    pub(super) fn write_on_signal(self, mut signal: Signal) {
+        tokio::spawn(async move {
+            while signal.recv().await.is_some() {
+                self.log_counts();
+                self.write_status_file();
+            }
+        });
+    }
+
+    fn log_counts(&self) {
+        tracing::info!(
+            connections = self.connections.len(),
+            unauthenticated = self.unauthenticated.len(),
+            streams = self.streams.len(),
+            exchanges = self.admission.permits_held(),
+            waiting = self.admission.waiting(),
+            tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+            log_lines_dropped = self.log.lines_dropped(),
+            "under way"
+        );
+    }
+
+    /// Replaces the file in one step, so that a reader sees whole JSON.
+    fn write_status_file(&self) {
+        let Some(path) = &self.status_file else { return };
+        let status = self.status().to_string() + "\n";
+        // It blocks a runtime thread, but only for a few hundred bytes and only when the operator asks.
+        if let Err(error) = file::write(path, status.as_bytes()) {
+            tracing::error!(%error, "cannot write the status file");
+        }
+    }
+
+    /// What is in use now, and what happened since the start.
+    fn status(&self) -> serde_json::Value {
+        let (hits, path) = self.path_cache.hits();
+        json!({
+            "draining": self.drain.is_cancelled(),
+            "connections": self.connections.len(),
+            "unauthenticated": self.unauthenticated.len(),
+            "streams": self.streams.len(),
+            "exchanges": self.admission.permits_held(),
+            "waiting": self.admission.waiting(),
+            "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+            "log_lines_dropped": self.log.lines_dropped(),
+            "since_start": self.counters.snapshot(),
+            "known_paths": {
+                "recalls": hits,
+                "last_bits_per_second": path.map(|path| path.rate.bits_per_second()),
+            },
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! Writes a response on its own stream: its head, its body in chunks, and then whether the body was whole.
+//!
+//! A failure is reported in order, after all bytes that were read before it. Must never finish a stream
+//! whose body was truncated: one that is dropped is reset.
+
+use super::prefetch_writer::PrefetchWriter;
+use super::response_stream::{ResponseStream, SendError};
+use bytes::Bytes;
+use docxy_protocol::chunk::ChunkHeader;
+use docxy_protocol::fault::Fault;
+use docxy_protocol::frame;
+
+/// A response whose head has been written.
+#[derive(Debug)]
+pub(crate) struct ChunkWriter {
+    stream: ResponseStream,
+}
+
+impl ChunkWriter {
+    /// Sends the head, which is a frame.
+    pub(crate) async fn start(mut stream: ResponseStream, head: Bytes) -> Result<Self, SendError> {
+        stream.write(head).await?;
+        Ok(Self { stream })
+    }
+
+    /// Sends bytes of the body.
+    pub(crate) async fn write(&mut self, mut bytes: Bytes) -> Result<(), SendError> {
+        while !bytes.is_empty() {
+            let count =
+                u32::try_from(bytes.len()).unwrap_or(ChunkHeader::DATA_MAX).min(ChunkHeader::DATA_MAX);
+            self.write_header(ChunkHeader::Data(count)).await?;
+            self.stream.write(bytes.split_to(count as usize)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reports that the body was whole. Prefetched items may follow.
+    pub(crate) async fn end(mut self) -> Result<PrefetchWriter, SendError> {
+        self.write_header(ChunkHeader::End).await?;
+        Ok(PrefetchWriter::new(self.stream))
+    }
+
+    /// Reports the fault that the body failed with.
+    pub(crate) async fn abort(mut self, fault: &Fault) -> Result<(), SendError> {
+        // A fault's text is bounded, so its frame is too.
+        let fault = frame::encode(fault).map_err(|_| SendError)?;
+        self.write_header(ChunkHeader::Aborted).await?;
+        self.stream.write(fault.into()).await?;
+        self.stream.finish()
+    }
+
+    /// Resets the stream, for a client that doesn't read it.
+    pub(crate) fn reset(self, fault: &Fault) {
+        self.stream.reset(fault);
+    }
+
+    async fn write_header(&mut self, header: ChunkHeader) -> Result<(), SendError> {
+        self.stream.write(Bytes::copy_from_slice(&header.to_bytes())).await
+    }
+}

@@ -1,0 +1,230 @@
+//! A streaming body. If the transfer of a blob breaks off or stalls, the rest is fetched with a range
+//! request, and the reader notices only a delay.
+//!
+//! Must never end before all announced bytes have been read, or forward bytes that are not exactly the
+//! continuation.
+
+use super::expected_body::ExpectedBody;
+use crate::upstream::http::redirect::UpstreamResponse;
+use crate::upstream::http::request_fault::describe_error;
+use crate::upstream::http::retry::{RetryBudget, retry_after};
+use bytes::Bytes;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::limits::UPSTREAM_IDLE_TIMEOUT;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Body;
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+/// Fetches ranges of one blob.
+pub(crate) trait RangeSource {
+    /// The body of a response.
+    type Body: Body<Data = Bytes, Error: Error> + Unpin;
+
+    /// Fetches this `Range` of the blob, starting at the registry, since the CDN's URL may have expired.
+    fn fetch_range(
+        &self,
+        range: HeaderValue,
+    ) -> impl Future<Output = Result<UpstreamResponse<Self::Body>, Fault>> + Send;
+
+    /// A random number from 0 to 1, so that bodies that break off together don't retry together.
+    fn jitter(&self) -> f64;
+}
+
+/// A streaming body, from one response or from several in turn.
+#[derive(Debug)]
+pub(crate) struct Download<S: RangeSource> {
+    /// `None` after a failure, so that the broken connection is closed before a new one is made.
+    part: Option<BodyPart<S::Body>>,
+    received: u64,
+    resume: Option<Resume<S>>,
+}
+
+/// How a body is resumed after a failure.
+#[derive(Debug)]
+struct Resume<S> {
+    expected: ExpectedBody,
+    source: S,
+    budget: RetryBudget,
+}
+
+/// The body of one response.
+#[derive(Debug)]
+struct BodyPart<B> {
+    hop: Hop,
+    body: B,
+    /// The bytes at its start that were received before.
+    skip: u64,
+}
+
+/// Why an attempt to resume failed.
+enum ResumeError {
+    /// The next attempt may succeed, after the delay that the remote requests.
+    Transient(Fault, Option<Duration>),
+    /// No other attempt would succeed.
+    Permanent(Fault),
+}
+
+impl<S: RangeSource> Download<S> {
+    /// A body that is not resumed after a failure.
+    pub(in crate::upstream) fn unresumable(hop: Hop, body: S::Body) -> Self {
+        Self { part: Some(BodyPart { hop, body, skip: 0 }), received: 0, resume: None }
+    }
+
+    /// A body that is resumed from `source`, if its header fields allow that.
+    pub(in crate::upstream) fn resumable(
+        hop: Hop,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: S::Body,
+        source: S,
+    ) -> Self {
+        let expected = ExpectedBody::announced_by(status, headers, body.size_hint().exact());
+        let resume = expected.map(|expected| Resume { expected, source, budget: RetryBudget::default() });
+        Self { part: Some(BodyPart { hop, body, skip: 0 }), received: 0, resume }
+    }
+
+    /// The length in bytes, if the sender announced it. Unknown is not zero.
+    #[must_use]
+    pub(crate) fn length(&self) -> Option<u64> {
+        match &self.resume {
+            Some(resume) => Some(resume.expected.length()),
+            None => self.part.as_ref()?.body.size_hint().exact(),
+        }
+    }
+
+    /// The next bytes; `None` at the end of a whole body. hyper reports an error if a connection ends
+    /// before the announced length or within a chunk. If no length is announced, TLS reports an error,
+    /// unless the sender has sent `close_notify`.
+    ///
+    /// # Errors
+    /// If the transfer breaks off or stalls, and cannot be resumed.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            let remaining = self.resume.as_ref().map(|resume| resume.expected.length() - self.received);
+            if remaining == Some(0) {
+                return Ok(None);
+            }
+            let Some(part) = &mut self.part else {
+                return Err(Fault::new(Hop::Server, FaultKind::Internal, "this body has already failed"));
+            };
+            let fault = match (part.next().await, remaining) {
+                (Ok(Some(bytes)), remaining) => return Ok(Some(self.take(bytes, remaining))),
+                (Ok(None), None) => return Ok(None),
+                (Ok(None), Some(_)) => Fault::new(part.hop, FaultKind::Truncated, "the body ended early"),
+                (Err(fault), _) => fault,
+            };
+            self.part = None;
+            let Some(resume) = &mut self.resume else { return Err(fault) };
+            self.part = Some(resume.after(fault, self.received).await?);
+        }
+    }
+
+    fn take(&mut self, mut bytes: Bytes, remaining: Option<u64>) -> Bytes {
+        if let Some(remaining) = remaining {
+            // A response that ignores ranges continues after the end of the expected range.
+            bytes.truncate(usize::try_from(remaining).unwrap_or(usize::MAX));
+        }
+        self.received += bytes.len() as u64;
+        if let Some(resume) = &mut self.resume {
+            resume.budget.reset();
+        }
+        bytes
+    }
+}
+
+impl<S: RangeSource> Resume<S> {
+    /// The body of the rest, after `received` bytes and then this fault.
+    async fn after(&mut self, fault: Fault, received: u64) -> Result<BodyPart<S::Body>, Fault> {
+        let mut failure = (fault, None);
+        loop {
+            let (fault, retry_after) = failure;
+            let Some(delay) = self.budget.next_delay(self.source.jitter()) else { return Err(fault) };
+            let delay = delay.max(retry_after.unwrap_or(Duration::ZERO));
+            tracing::warn!(%fault, received, delay_ms = delay.as_millis(), "a body broke off; fetching the rest");
+            tokio::time::sleep(delay).await;
+            failure = match self.attempt(received).await {
+                Ok(part) => return Ok(part),
+                Err(ResumeError::Transient(fault, retry_after)) => (fault, retry_after),
+                Err(ResumeError::Permanent(fault)) => return Err(fault),
+            };
+        }
+    }
+
+    async fn attempt(&self, received: u64) -> Result<BodyPart<S::Body>, ResumeError> {
+        let range = self.expected.remaining_range(received);
+        let UpstreamResponse { hop, response } =
+            self.source.fetch_range(range).await.map_err(resume_error)?;
+        let (head, body) = response.into_parts();
+        let length = body.size_hint().exact();
+        if let Some(skip) = self.expected.bytes_to_skip(received, head.status, &head.headers, length) {
+            return Ok(BodyPart { hop, body, skip });
+        }
+        let bad = |detail| Fault::new(hop, FaultKind::MalformedResponse, detail);
+        let bad_status = || bad(format!("responds {} to the request for the rest of a body", head.status));
+        Err(match head.status {
+            status if status.is_success() => {
+                ResumeError::Transient(bad("sends other content than at first".to_owned()), None)
+            }
+            // For an expired URL, some CDNs respond 403, others 400, 401 or 410. The registry makes a new
+            // URL for each request.
+            status if hop == Hop::Cdn || is_transient_status(status) => {
+                let delay = retry_after(&head.headers).filter(|delay| *delay <= RETRY_AFTER_IN_BODY_MAX);
+                ResumeError::Transient(bad_status(), delay)
+            }
+            _ => ResumeError::Permanent(bad_status()),
+        })
+    }
+}
+
+/// The longest `Retry-After` that is respected in the middle of a body. A longer one is ignored.
+const RETRY_AFTER_IN_BODY_MAX: Duration = Duration::from_secs(60);
+
+fn is_transient_status(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// Whether another range request may succeed after this fault.
+fn resume_error(fault: Fault) -> ResumeError {
+    match fault.kind {
+        FaultKind::Unreachable
+        | FaultKind::TimedOut
+        | FaultKind::MalformedResponse
+        | FaultKind::Truncated => ResumeError::Transient(fault, None),
+        _ => ResumeError::Permanent(fault),
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Error> + Unpin> BodyPart<B> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            let frame = tokio::time::timeout(UPSTREAM_IDLE_TIMEOUT, self.body.frame()).await;
+            let frame = frame.map_err(|_| {
+                let seconds = UPSTREAM_IDLE_TIMEOUT.as_secs();
+                Fault::new(self.hop, FaultKind::TimedOut, format!("no byte of the body for {seconds} s"))
+            })?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => {
+                    return Err(Fault::new(self.hop, FaultKind::Truncated, describe_error(&error)));
+                }
+                // Engines use no trailers.
+                Some(Ok(frame)) => {
+                    let Ok(mut data) = frame.into_data() else { continue };
+                    let skipped = self.skip.min(data.len() as u64);
+                    self.skip -= skipped;
+                    // It fits, because it is at most the data's length.
+                    let new = data.split_off(skipped as usize);
+                    if !new.is_empty() {
+                        return Ok(Some(new));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

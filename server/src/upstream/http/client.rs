@@ -1,0 +1,182 @@
+//! The HTTP client of one registry: sends one request to one host, through a pool of connections that
+//! share the address guard, the trusted roots and the timeouts.
+//!
+//! Users may read the faults made here, so these must never contain a URL's query: on a CDN it is a
+//! signature.
+
+use super::address_guard::AddressGuard;
+use super::connector::Connector;
+use super::request_fault::request_fault;
+use super::requested_hosts::RequestedHosts;
+use bytes::Bytes;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::secret::Secret;
+use http::HeaderValue;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::RootCertStore;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use url::Url;
+
+/// How long an idle connection stays in the pool. Docker Hub closes idle connections after 60 s or
+/// more. Closing them earlier avoids sending a request on a connection that is about to end.
+pub(in crate::upstream) const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// The most idle connections in the pool for each host. A redirected blob leaves an idle connection to
+/// the registry: without a limit there could be
+/// [`docxy_protocol::limits::UPSTREAM_REQUESTS_MAX`] of them, each with a file descriptor.
+const IDLE_CONNECTIONS_PER_HOST_MAX: usize = 32;
+
+/// The most hosts whose TLS sessions are cached for resumption. A registry has few hosts, but its
+/// responses may name any number, and a session's tickets may take half a megabyte.
+const TLS_SESSION_CACHE_MAX: usize = 32;
+
+/// The most bytes of a body that one connection buffers. hyper's default is 408 KiB, which is too much
+/// for many transfers whose clients read slowly.
+const READ_BUFFER_MAX_BYTES: usize = 128 * 1024;
+
+/// Sends requests to the hosts of one registry.
+#[derive(Debug)]
+pub(in crate::upstream) struct HttpClient {
+    /// The root URL of the CDN that the registry last redirected to.
+    last_cdn: Mutex<Option<Url>>,
+    tls: rustls::ClientConfig,
+    connector: Connector,
+    pool: Mutex<Pool>,
+}
+
+type PooledClient = Client<HttpsConnector<Connector>, Full<Bytes>>;
+
+/// The connections, and the hosts that they may lead to.
+#[derive(Debug)]
+struct Pool {
+    client: PooledClient,
+    requested_hosts: RequestedHosts,
+}
+
+impl HttpClient {
+    /// # Errors
+    /// If the crypto provider doesn't support TLS 1.2 and 1.3, which would be a bug.
+    pub(in crate::upstream) fn new(guard: AddressGuard, roots: RootCertStore) -> Result<Self, rustls::Error> {
+        let mut tls = rustls::ClientConfig::builder_with_provider(docxy_protocol::tls::provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.resumption = rustls::client::Resumption::in_memory_sessions(TLS_SESSION_CACHE_MAX);
+        let connector = Connector::new(guard);
+        let pool = Mutex::new(Pool::new(tls.clone(), connector.clone()));
+        Ok(Self { last_cdn: Mutex::default(), tls, connector, pool })
+    }
+
+    /// Replaces the guard for new connections. If a pooled connection may lead to a host whose address or
+    /// permission has changed, the whole pool is replaced: connections in use end after their transfer.
+    pub(in crate::upstream) fn set_guard(&self, guard: AddressGuard) {
+        let changed = self.connector.guard().changed_hosts(&guard);
+        if changed.is_empty() {
+            return;
+        }
+        // Before the pool is checked, so that no connection is made with the old guard afterwards.
+        self.connector.set_guard(guard);
+        let mut pool = self.lock_pool();
+        if changed.iter().any(|host| pool.requested_hosts.contains(host)) {
+            *pool = Pool::new(self.tls.clone(), self.connector.clone());
+        }
+    }
+
+    /// Sends a request and waits for the response's head.
+    ///
+    /// # Errors
+    /// If the URL must not be dialled, the host cannot be reached, or the head takes longer than `timeout`.
+    pub(in crate::upstream) async fn send(
+        &self,
+        hop: Hop,
+        url: &Url,
+        mut request: http::Request<Full<Bytes>>,
+        timeout: Duration,
+    ) -> Result<http::Response<Incoming>, Fault> {
+        let host = url.host().ok_or_else(|| refused(hop, "a URL without a host"))?;
+        let is_plain_https = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
+        if !is_plain_https {
+            let host = shown_host(&host);
+            return Err(refused(hop, format!("{host} must not be dialled (HTTPS to public addresses only)")));
+        }
+        *request.uri_mut() =
+            url.as_str().parse().map_err(|_| refused(hop, format!("a URL of {host} that cannot be used")))?;
+        match tokio::time::timeout(timeout, self.client_for(&host.to_string()).request(request)).await {
+            Ok(Ok(response)) => {
+                if hop == Hop::Cdn {
+                    *self.lock_last_cdn() = url.join("/").ok();
+                }
+                Ok(response)
+            }
+            Ok(Err(error)) => Err(request_fault(hop, &host, &error)),
+            Err(_) => Err(Fault::new(
+                hop,
+                FaultKind::TimedOut,
+                format!("{host} did not answer within {} s", timeout.as_secs()),
+            )),
+        }
+    }
+
+    /// The pooled client, after recording that this host is requested.
+    fn client_for(&self, host: &str) -> PooledClient {
+        let mut pool = self.lock_pool();
+        pool.requested_hosts.insert(host);
+        pool.client.clone()
+    }
+
+    fn lock_pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The root URL of the last CDN, without the signed path and query.
+    pub(in crate::upstream) fn last_cdn(&self) -> Option<Url> {
+        self.lock_last_cdn().clone()
+    }
+
+    fn lock_last_cdn(&self) -> MutexGuard<'_, Option<Url>> {
+        self.last_cdn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    fn new(tls: rustls::ClientConfig, connector: Connector) -> Self {
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST_MAX)
+            .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(READ_BUFFER_MAX_BYTES)
+            .build(https);
+        Self { client, requested_hosts: RequestedHosts::default() }
+    }
+}
+
+fn refused(hop: Hop, detail: impl std::fmt::Display) -> Fault {
+    Fault::new(hop, FaultKind::RedirectRefused, detail)
+}
+
+/// A header value that `Debug` doesn't print.
+pub(in crate::upstream) fn sensitive_header(value: &Secret) -> Result<HeaderValue, Fault> {
+    let mut header = HeaderValue::from_str(value.expose()).map_err(|_| {
+        Fault::new(Hop::Engine, FaultKind::RequestInvalid, "a credential that fits into no header")
+    })?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// A URL's host in a text for clients: an address of the operator's network must not be told.
+fn shown_host(host: &url::Host<&str>) -> String {
+    match host {
+        url::Host::Domain(name) => (*name).to_owned(),
+        url::Host::Ipv4(_) | url::Host::Ipv6(_) => "an address".to_owned(),
+    }
+}

@@ -1,0 +1,76 @@
+//! Follows redirects on the server's side, because the client's network blocks the CDN.
+//!
+//! Must never send a credential to another origin (object stores respond 400 to it, and it isn't for
+//! them). A `HEAD` stays a `HEAD`. No signed URL is stored, because it expires.
+
+use super::body::{self, Body};
+use super::client::HttpClient;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::limits::{REDIRECTS_MAX, UPSTREAM_HEADER_TIMEOUT};
+use http::{HeaderMap, Method, StatusCode, header};
+use hyper::body::Incoming;
+use url::Url;
+
+/// The response at the end of a redirect chain, and the hop that sent it.
+pub(crate) struct UpstreamResponse<B = Body> {
+    pub(in crate::upstream) hop: Hop,
+    pub(in crate::upstream) response: http::Response<B>,
+}
+
+impl UpstreamResponse {
+    /// The same response with its body read to the end, if its status is a success.
+    ///
+    /// # Errors
+    /// If the body breaks off, or is larger than `max_bytes`.
+    pub(in crate::upstream) async fn read_body(self, max_bytes: usize) -> Result<Self, Fault> {
+        if !self.response.status().is_success() {
+            return Ok(self);
+        }
+        let (head, body) = self.response.into_parts();
+        let body = body::from_bytes(body::collect_up_to(max_bytes, self.hop, body).await?);
+        Ok(Self { hop: self.hop, response: http::Response::from_parts(head, body) })
+    }
+}
+
+/// Sends a request to `url` and follows redirects.
+///
+/// # Errors
+/// If a hop cannot be reached, or a redirect must not be followed.
+pub(in crate::upstream) async fn follow_redirects(
+    client: &HttpClient,
+    method: &Method,
+    mut url: Url,
+    mut headers: HeaderMap,
+) -> Result<UpstreamResponse, Fault> {
+    let mut hop = Hop::Registry;
+    for _ in 0..=REDIRECTS_MAX {
+        let mut request = http::Request::new(http_body_util::Full::default());
+        *request.method_mut() = method.clone();
+        *request.headers_mut() = headers.clone();
+        let response = client.send(hop, &url, request, UPSTREAM_HEADER_TIMEOUT).await?;
+        let Some(location) = redirect_location(&response) else {
+            return Ok(UpstreamResponse { hop, response: response.map(body::streaming) });
+        };
+        let next = location.to_str().ok().and_then(|location| url.join(location).ok()).ok_or_else(|| {
+            Fault::new(hop, FaultKind::MalformedResponse, "a redirect to something that is no URL")
+        })?;
+        if next.origin() != url.origin() {
+            headers.remove(header::AUTHORIZATION);
+            hop = Hop::Cdn;
+        }
+        url = next;
+    }
+    Err(Fault::new(hop, FaultKind::RedirectRefused, format!("more than {REDIRECTS_MAX} redirects")))
+}
+
+fn redirect_location(response: &http::Response<Incoming>) -> Option<&http::HeaderValue> {
+    let is_redirect = matches!(
+        response.status(),
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    );
+    response.headers().get(header::LOCATION).filter(|_| is_redirect)
+}

@@ -1,0 +1,84 @@
+//! The fault for a request that failed before there was a response: for clients, and for the log.
+//!
+//! Clients must never learn about the server's own network from it: neither the address of a name nor
+//! the names in a certificate. The operator's log has both.
+
+use super::address_guard::GuardError;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::text::clean;
+use hyper_util::client::legacy;
+use rustls::CertificateError;
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// The fault that clients receive. What it leaves out is logged.
+pub(in crate::upstream) fn request_fault(hop: Hop, host: &impl fmt::Display, error: &legacy::Error) -> Fault {
+    if let Some((refusal, address)) = GuardError::refusal(error) {
+        tracing::warn!(%hop, host = %clean(host), %address, "refused to dial an address that is not public");
+        return Fault::new(hop, FaultKind::RedirectRefused, refusal);
+    }
+    if is_for_another_name(error) {
+        tracing::warn!(%hop, host = %clean(host), error = %clean(describe_error(error)), "a certificate is for another name");
+        let detail = format_args!("{host}: its certificate is for another name");
+        return Fault::new(hop, FaultKind::Unreachable, detail);
+    }
+    let kind = if is_not_http(error) { FaultKind::MalformedResponse } else { FaultKind::Unreachable };
+    Fault::new(hop, kind, format_args!("{host}: {}", describe_error(error)))
+}
+
+/// Whether the host responded with something that is not HTTP. All other errors are connections that could
+/// not be made, or broke.
+fn is_not_http(error: &legacy::Error) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
+    cause.is_some_and(hyper::Error::is_parse)
+}
+
+/// Whether the host's certificate is for other names. The error lists them.
+fn is_for_another_name(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| cause(error)).any(|error| {
+        let wrong = |name: &CertificateError| {
+            matches!(
+                name,
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+            )
+        };
+        matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(why)) if wrong(why))
+    })
+}
+
+/// The next error of a chain. [`io::Error::source`] skips the error that it wraps, so that is unwrapped here.
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
+}
+
+/// The outermost and the innermost error of a chain: what failed, and the cause that a person can act on
+/// ("connection refused").
+pub(in crate::upstream) fn describe_error(error: &dyn Error) -> String {
+    let outer = error.to_string();
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let inner = innermost.to_string();
+    if inner == outer { outer } else { format!("{outer}: {inner}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::ServerName;
+
+    #[test]
+    fn a_certificate_for_another_name_is_found_in_wrapped_errors() {
+        let context = CertificateError::NotValidForNameContext {
+            expected: ServerName::try_from("registry.corp").unwrap(),
+            presented: vec!["DnsName(\"db-7.internal\")".to_owned()],
+        };
+        let wrapped = |why| io::Error::other(io::Error::other(rustls::Error::InvalidCertificate(why)));
+        assert!(is_for_another_name(&wrapped(context)));
+        assert!(!is_for_another_name(&wrapped(CertificateError::UnknownIssuer)));
+        assert!(!is_for_another_name(&io::Error::from(io::ErrorKind::ConnectionRefused)));
+    }
+}

@@ -1,0 +1,143 @@
+//! The server's own tokens, for requests without a credential: the registry's anonymous ones and, if
+//! there is an account, the operator's.
+//!
+//! One token for each key, shared by all requests. Must never hold a token of a user.
+
+use super::refreshing_cell::{Fresh, RefreshingCell};
+use super::service::{NoToken, Token};
+use crate::store::Lru;
+use docxy_protocol::secret::Secret;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The most bytes of tokens in memory, for each registry.
+const CACHE_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// The bytes that an entry counts at least, so that there are at most 1,024. A token is about 3 KiB.
+const ENTRY_MIN_BYTES: usize = 4096;
+
+/// The approximate bytes of an entry besides its token: its key is stored twice.
+const ENTRY_OVERHEAD_BYTES: usize = 1024;
+
+/// A token is not used with less than this left, so that it outlives the request that carries it.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(20);
+
+/// Tokens by key. The least recently used are evicted.
+#[derive(Debug)]
+pub(in crate::upstream) struct TokenCache<K> {
+    cells: Mutex<Lru<K, Arc<RefreshingCell<Secret>>>>,
+}
+
+impl<K: Hash + Eq + Clone> TokenCache<K> {
+    pub(in crate::upstream) fn new() -> Self {
+        Self { cells: Mutex::new(Lru::new(CACHE_MAX_BYTES)) }
+    }
+
+    /// The token for `key`, cached or from `fetch`; `None` if the registry needs none, or none is granted.
+    ///
+    /// # Errors
+    /// The error of `fetch`.
+    pub(in crate::upstream) async fn get<F>(
+        &self,
+        key: &K,
+        fetch: impl FnOnce() -> F,
+    ) -> Result<Option<Secret>, NoToken>
+    where
+        F: Future<Output = Result<Option<Token>, NoToken>>,
+    {
+        let token = self.cell(key).get(|| async { fetch().await.and_then(with_margin) }).await;
+        let size = match &token {
+            Ok(token) => token.expose().len(),
+            Err(NoToken::Limited(response)) => response.size(),
+            Err(NoToken::Refused | NoToken::Fault(_)) => 0,
+        };
+        self.lock().resize(key, ENTRY_MIN_BYTES.max(size + ENTRY_OVERHEAD_BYTES));
+        match token {
+            Ok(token) => Ok(Some(token)),
+            Err(NoToken::Refused) => Ok(None),
+            Err(no_token) => Err(no_token),
+        }
+    }
+
+    /// The keys of the tokens that were used near their expiry.
+    pub(in crate::upstream) fn take_used_near_expiry(&self) -> Vec<K> {
+        let cells = self.lock();
+        cells.iter().filter(|(_, cell)| cell.take_used_near_expiry()).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Replaces the token for `key`. It stays if `fetch` returns none.
+    pub(in crate::upstream) async fn renew<F>(&self, key: &K, fetch: impl FnOnce() -> F)
+    where
+        F: Future<Output = Result<Option<Token>, NoToken>>,
+    {
+        self.cell(key).renew(|| async { fetch().await.and_then(with_margin) }).await;
+    }
+
+    /// Removes a token that the registry refused; a newer one stays.
+    pub(in crate::upstream) async fn remove(&self, key: &K, refused: &Secret) {
+        self.cell(key).remove_if(|token| token == refused).await;
+    }
+
+    fn cell(&self, key: &K) -> Arc<RefreshingCell<Secret>> {
+        let mut cells = self.lock();
+        if let Some(cell) = cells.get(key) {
+            return Arc::clone(cell);
+        }
+        let cell = Arc::<RefreshingCell<Secret>>::default();
+        // An evicted cell lives on for the callers that wait for it.
+        cells.insert(key.clone(), Arc::clone(&cell), ENTRY_MIN_BYTES);
+        cell
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lru<K, Arc<RefreshingCell<Secret>>>> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn with_margin(token: Option<Token>) -> Result<Fresh<Secret>, NoToken> {
+    let Token { secret, lifetime } = token.ok_or(NoToken::Refused)?;
+    Ok(Fresh { value: secret, lifetime: lifetime.saturating_sub(EXPIRY_MARGIN) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(text: &str, seconds: u64) -> Token {
+        Token { secret: Secret::new(text), lifetime: Duration::from_secs(seconds) }
+    }
+
+    #[tokio::test]
+    async fn an_expiring_or_refused_token_is_fetched_again() {
+        let cache = TokenCache::new();
+        let short = cache.get(&1, || async { Ok(Some(token("short", 10))) }).await.unwrap().unwrap();
+        assert_eq!(short.expose(), "short");
+        let long = cache.get(&1, || async { Ok(Some(token("long", 300))) }).await.unwrap().unwrap();
+        assert_eq!(long.expose(), "long");
+        cache.remove(&1, &short).await;
+        let kept = cache.get(&1, || async { Ok(None) }).await.unwrap();
+        assert_eq!(kept, Some(long.clone()), "only the refused token is removed");
+        cache.remove(&1, &long).await;
+        assert_eq!(cache.get(&1, || async { Ok(None) }).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn entries_are_bounded_in_number_and_bytes() {
+        for (length, max) in
+            [(1, CACHE_MAX_BYTES / ENTRY_MIN_BYTES), (16 * 1024, CACHE_MAX_BYTES / (17 * 1024))]
+        {
+            let cache = TokenCache::new();
+            let text = "t".repeat(length);
+            for n in 0..max + 10 {
+                cache.get(&n, || async { Ok(Some(token(&text, 300))) }).await.unwrap();
+                // Used all the time.
+                cache.get(&0, || async { Ok(Some(token(&text, 300))) }).await.unwrap();
+            }
+            let cells = cache.lock();
+            assert_eq!(cells.iter().count(), max, "{length} bytes each");
+            assert!(cells.contains(&0) && cells.contains(&(max + 9)) && !cells.contains(&1));
+        }
+    }
+}

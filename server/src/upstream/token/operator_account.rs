@@ -1,0 +1,135 @@
+//! The operator's own account at a registry, and whether it can be used now.
+//!
+//! Must never let each waiting request try a wrong password: registries lock accounts for that.
+
+use super::service::{NoToken, Token};
+use crate::settings::Account;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// How long the account is not used after a refusal: a wrong password stays wrong for a while.
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
+
+/// The most concurrent token requests with the account after it was accepted. If its password has just
+/// been changed, so many requests try the old one. Before it is accepted, there is one request.
+const CONCURRENT_REQUESTS_MAX: u32 = 4;
+
+/// The account, if there is one.
+#[derive(Debug)]
+pub(in crate::upstream) struct OperatorAccount {
+    account: Option<Account>,
+    /// Whether the token service accepted it in the last request.
+    accepted: AtomicBool,
+    refused_at: Mutex<Option<Instant>>,
+    requests: Semaphore,
+}
+
+impl OperatorAccount {
+    pub(in crate::upstream) fn new(account: Option<Account>) -> Self {
+        let requests = Semaphore::new(CONCURRENT_REQUESTS_MAX as usize);
+        Self { account, accepted: AtomicBool::new(false), refused_at: Mutex::new(None), requests }
+    }
+
+    /// The configured account.
+    pub(in crate::upstream) const fn configured(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// Whether there is an account that was not refused recently.
+    pub(in crate::upstream) fn is_usable(&self) -> bool {
+        let refused_at = *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner);
+        self.account.is_some() && refused_at.is_none_or(|since| since.elapsed() >= PAUSE_AFTER_REFUSAL)
+    }
+
+    /// Stops using the account for a while, and logs that once.
+    pub(in crate::upstream) fn pause(&self, reason: &NoToken) {
+        self.accepted.store(false, Ordering::Relaxed);
+        if !self.is_usable() {
+            return;
+        }
+        *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let reason = match reason {
+            NoToken::Refused => "refused; check user and password".to_owned(),
+            NoToken::Limited(_) => "the token service answers 429".to_owned(),
+            NoToken::Fault(fault) => fault.to_string(),
+        };
+        tracing::warn!(%reason, "the operator's account cannot be used; requests are anonymous");
+    }
+
+    /// Requests a token with the account, in turn. Returns `None` without a request if there is no account,
+    /// or it was refused while this caller waited.
+    ///
+    /// # Errors
+    /// The error of `request`.
+    pub(in crate::upstream) async fn request_token<'a, F>(
+        &'a self,
+        request: impl FnOnce(&'a Account) -> F,
+    ) -> Result<Option<Token>, NoToken>
+    where
+        F: Future<Output = Result<Option<Token>, NoToken>>,
+    {
+        let Some(account) = &self.account else { return Ok(None) };
+        let permits = if self.accepted.load(Ordering::Relaxed) { 1 } else { CONCURRENT_REQUESTS_MAX };
+        // The semaphore is never closed, so this only waits.
+        let _permit = self.requests.acquire_many(permits).await;
+        if !self.is_usable() {
+            return Ok(None);
+        }
+        let token = request(account).await;
+        match &token {
+            Ok(Some(_)) => self.accepted.store(true, Ordering::Relaxed),
+            Ok(None) => self.pause(&NoToken::Refused),
+            // A fault says nothing about the password. But before the first success the account is paused,
+            // so that the waiting requests continue anonymously.
+            Err(no_token) if !self.accepted.load(Ordering::Relaxed) => self.pause(no_token),
+            Err(_) => {}
+        }
+        token
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docxy_protocol::secret::Secret;
+    use std::sync::atomic::AtomicUsize;
+
+    fn account() -> OperatorAccount {
+        OperatorAccount::new(Some(Account { user: "operator".into(), password: Secret::new("p") }))
+    }
+
+    fn token() -> Token {
+        Token { secret: Secret::new("t"), lifetime: Duration::from_secs(300) }
+    }
+
+    /// 60 concurrent callers. Returns the number of requests, and of granted tokens.
+    async fn sixty(account: &OperatorAccount, granted: bool) -> (usize, usize) {
+        let requests = AtomicUsize::new(0);
+        let request = |_: &Account| async {
+            requests.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            Ok(granted.then(token))
+        };
+        let all = futures_util::future::join_all((0..60).map(|_| account.request_token(request))).await;
+        (requests.into_inner(), all.into_iter().filter(|token| matches!(token, Ok(Some(_)))).count())
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_is_tried_once_and_then_paused() {
+        let account = account();
+        assert_eq!(sixty(&account, false).await, (1, 0));
+        assert!(!account.is_usable());
+        assert_eq!(sixty(&account, true).await, (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_right_password_serves_all_and_a_changed_one_is_tried_by_few() {
+        let account = account();
+        assert_eq!(sixty(&account, true).await, (60, 60));
+        let (requests, granted) = sixty(&account, false).await;
+        assert!(requests <= CONCURRENT_REQUESTS_MAX as usize && granted == 0, "{requests}");
+        assert_eq!(sixty(&OperatorAccount::new(None), true).await, (0, 0));
+    }
+}
