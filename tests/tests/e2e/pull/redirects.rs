@@ -1,5 +1,7 @@
 //! Which redirects of a registry the server follows, and which it refuses.
 
+use std::net::Ipv4Addr;
+
 use http::StatusCode;
 
 use crate::support::scripted_registry::{DIGEST, LOCAL, NAME, ScriptedRegistry, reply};
@@ -62,7 +64,9 @@ async fn a_redirect_to_a_private_network_is_refused() {
         let response = crooked.testbed.engine.get(&ScriptedRegistry::blob(repository), &[]).await;
         let (status, code, message) = response.fault("CDN");
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{repository}");
-        assert!(message.contains(host), "{message}");
+        // A client may learn a host name, but no address in the server's network.
+        let is_literal = host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok();
+        assert_eq!(message.contains(host), !is_literal, "{message}");
         assert!(message.contains("public address"), "{message}");
     }
 }
@@ -71,7 +75,7 @@ async fn a_redirect_to_a_private_network_is_refused() {
 async fn an_invalid_redirect_is_refused() {
     let crooked = ScriptedRegistry::new(response).await;
     for (repository, hop, words) in [
-        ("with-password", "registry", "must not be asked"),
+        ("with-password", "registry", "must not be dialled"),
         ("round-and-round", "registry", "redirects"),
         ("nowhere", "registry", "no URL"),
     ] {
