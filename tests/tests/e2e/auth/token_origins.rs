@@ -248,7 +248,7 @@ async fn a_token_of_more_than_16_kib_is_not_passed_on() {
         };
         let (status, code, message) = response.fault("token service");
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{proof}");
-        assert!(message.contains("of which 16384 are allowed") && !message.contains("xxxx"), "{message}");
+        assert!(message.contains("the limit is 16384") && !message.contains("xxxx"), "{message}");
         assert!(testbed.hub.faults().armed().is_empty());
     }
 }
