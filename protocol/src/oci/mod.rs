@@ -10,3 +10,4 @@ pub mod listing_query;
 pub mod manifest;
 pub mod name;
 pub mod platform;
+mod platform_choice;
