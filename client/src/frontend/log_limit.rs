@@ -1,7 +1,7 @@
 //! Limits the log messages about requests that a web page or a local program can cause in any number without
 //! using a registry.
 //!
-//! Must never suppress the messages of pulls: each reports work that was done.
+//! Must never suppress the messages of pulls, those that are answered from the cache included.
 
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::fault::{Fault, Hop};

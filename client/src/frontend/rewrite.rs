@@ -142,6 +142,13 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_thousands_of_challenges_becomes_a_few_lines() {
+        let target = target("evil.example", "x/y", NamedBy::Namespace);
+        let line = "Bearer,".repeat(8000);
+        assert_eq!(rewritten(&[&line, &line], &target).len(), CHALLENGES_MAX);
+    }
+
+    #[test]
     fn the_next_page_of_a_listing_leads_to_this_client() {
         for (theirs, registry, ours) in [
             (
@@ -156,6 +163,8 @@ mod tests {
             ),
             ("<https://elsewhere.example/list>; rel=\"next\"", "docker.io", None),
             ("<https://elsewhere.example>; rel=\"next\"", "docker.io", None),
+            ("</v2/../../auth/token?ns=docker.io>; rel=\"next\"", "evil.example", None),
+            ("</v2/a/%2E%2e/b/tags/list>; rel=\"next\"", "evil.example", None),
             ("nonsense", "docker.io", None),
         ] {
             let mut headers = HeaderMap::new();
