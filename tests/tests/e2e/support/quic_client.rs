@@ -38,7 +38,15 @@ pub(crate) async fn dial_with(testbed: &Testbed, link: &Link, transport: Transpo
     config.transport_config(Arc::new(transport));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let connecting = endpoint.connect_with(config, testbed.server.address(), "docxy.invalid").unwrap();
-    timeout(REQUEST_TIMEOUT, connecting).await.unwrap().unwrap()
+    let connection = timeout(REQUEST_TIMEOUT, connecting).await.unwrap().unwrap();
+    // The server finishes the handshake later than the client, and until then closes without an application code.
+    let confirmed = async {
+        while connection.stats().frame_rx.handshake_done == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(REQUEST_TIMEOUT, confirmed).await.expect("HANDSHAKE_DONE (RFC 9001, section 4.1.2)");
+    connection
 }
 
 /// Sends the Hello. The caller must keep the control stream.
