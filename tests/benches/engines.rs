@@ -14,13 +14,13 @@ use clap::Args;
 use docxy_tests::{
     docxy::{Client, Server},
     engine::{DirectAccess, Sandbox},
-    hub::Listen,
     net::Lab,
     process::run as run_command,
     stand_in::StandIn,
     statistics::{max, median, min},
     table::{Table, number},
 };
+use hub_stand_in::Listen;
 
 use crate::{
     bulk_source,

@@ -1,22 +1,19 @@
 //! Runs the Docker Hub stand-in as a process of its own, in any network namespace, and controls it by its socket.
 //! Must never know who pulls from it.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use hub_stand_in::{
+    Image, Listen, LoggedRequest, Names, PublishRequest, RemoteError, RemoteHub, Rule, Transfer,
+};
+
 use crate::{
     docxy::{ServerConfig, Upstream},
     engine::PulledImage,
-    hub::{Image, Listen, LoggedRequest, Names, PublishRequest, RemoteError, RemoteHub, Rule, Transfer},
     net::{Namespace, command_in},
     process::{Process, binary, scratch},
 };
@@ -39,14 +36,6 @@ struct Ready {
     cdn: SocketAddr,
     resolve: BTreeMap<String, SocketAddr>,
     published: BTreeMap<String, String>,
-}
-
-impl Listen {
-    /// The three hosts at one IP address, each at a port that the kernel picks.
-    pub fn on(ip: IpAddr) -> Self {
-        let address = SocketAddr::new(ip, 0);
-        Self { registry: address, auth: address, cdn: address }
-    }
 }
 
 impl StandIn {

@@ -16,11 +16,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use docxy_tests::{
     docxy::{Client, Server},
-    hub::Listen,
     process::PROCESS_TIMEOUT,
     statistics::{max, median, percentile},
     table::{Table, number},
 };
+use hub_stand_in::Listen;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use docxy_tests::hub::Listen;
+use hub_stand_in::Listen;
 
 use crate::{
     bulk_source::{self, REPOSITORY},

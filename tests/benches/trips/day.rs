@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result};
 use docxy_tests::{
-    hub::{LoggedRequest, Site},
     statistics::median,
     table::{Table, number},
 };
+use hub_stand_in::{LoggedRequest, Site};
 use serde::Serialize;
 
 use super::{

@@ -13,10 +13,10 @@ use std::{
 
 use docxy_tests::{
     docxy::{Client, Server},
-    hub::Listen,
     process::PROCESS_TIMEOUT,
     stand_in::StandIn,
 };
+use hub_stand_in::Listen;
 use serde_json::Value;
 
 use crate::mount::Disk;

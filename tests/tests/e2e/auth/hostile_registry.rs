@@ -1,8 +1,8 @@
 //! A hostile registry on the server's list tries to get a user's Docker Hub token: its challenges name Docker Hub's
 //! realm, service and repositories. The engine has a Docker Hub account and does what challenges say.
 
-use docxy_tests::hub::{Hub, LoggedRequest, Site, TokenError};
 use http::{Method, StatusCode};
+use hub_stand_in::{Hub, LoggedRequest, Site, TokenError};
 use serde_json::Value;
 
 use crate::support::{

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use docxy_protocol::control::CloseCode;
 use docxy_tests::{
     docxy::{Client, Server},
-    hub::{Fault, Rule},
     process::PROCESS_TIMEOUT,
 };
 use http::StatusCode;
+use hub_stand_in::{Fault, Rule};
 use serde_json::Value;
 use tokio::task::block_in_place;
 

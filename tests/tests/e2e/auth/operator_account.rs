@@ -1,7 +1,7 @@
 //! The operator's account pays for public manifests, and gives clients access to nothing else.
 
-use docxy_tests::hub::{Hub, LoggedRequest, Site};
 use http::{Method, StatusCode};
+use hub_stand_in::{Hub, LoggedRequest, Site};
 use tokio::task::block_in_place;
 
 use crate::support::{

@@ -5,9 +5,9 @@ use std::{fs, path::Path, process::Command};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use docxy_tests::{
     docxy::{Client, ServerConfig, resolve_table},
-    hub::{Fault, Hub, Rule, Site},
     process::{PROCESS_TIMEOUT, Process, binary, run, scratch},
 };
+use hub_stand_in::{Fault, Hub, Rule, Site};
 use tempfile::TempDir;
 use tokio::task::block_in_place;
 

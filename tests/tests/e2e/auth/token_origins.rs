@@ -6,8 +6,8 @@ use docxy_protocol::{
     name::Registry,
     token::{Parsed, TokenRequest},
 };
-use docxy_tests::hub::{Access, Fault, Grant, Hub, Rule, Site};
 use http::{Method, StatusCode};
+use hub_stand_in::{Access, Fault, Grant, Hub, Rule, Site};
 use tokio::task::block_in_place;
 
 use crate::support::{
@@ -158,7 +158,7 @@ async fn the_server_checks_the_requests_of_a_modified_client() {
         }
     }
     let seen = two.other.request_log().of(Site::Auth);
-    let is_anonymous = |entry: &docxy_tests::hub::LoggedRequest| {
+    let is_anonymous = |entry: &hub_stand_in::LoggedRequest| {
         entry.method == "GET"
             && entry.header("authorization").is_none()
             && entry.query_values("offline_token").is_empty()

@@ -2,11 +2,9 @@
 //! And a token service whose tokens are too long.
 
 use docxy_protocol::request::Operation;
-use docxy_tests::{
-    docxy::ServerConfig,
-    hub::{Fault, Image, Rule, Site},
-};
+use docxy_tests::docxy::ServerConfig;
 use futures_util::future::{FutureExt as _, join_all};
+use hub_stand_in::{Fault, Image, Rule, Site};
 use serde_json::json;
 use tokio::task::block_in_place;
 
@@ -91,7 +89,7 @@ async fn a_wrong_operator_password_is_tried_once() {
     let headers = [("authorization", bearer.as_str()), ANY];
     let responses = join_all(paths.iter().map(|path| testbed.engine.get(path, &headers))).await;
     assert!(responses.iter().all(|response| response.status == 200), "{:?}", responses[0]);
-    let tried = |entry: &docxy_tests::hub::LoggedRequest| entry.authorization_scheme() == Some("Basic");
+    let tried = |entry: &hub_stand_in::LoggedRequest| entry.authorization_scheme() == Some("Basic");
     assert_eq!(testbed.hub.request_log().count(tried), 1);
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::hub::{Fault, Rule, Site};
 use http::StatusCode;
+use hub_stand_in::{Fault, Rule, Site};
 
 use crate::support::{
     http_client::{ANY, HttpResponse, basic},

@@ -1,7 +1,7 @@
 //! Web pages can send requests to localhost, and by DNS rebinding read the responses: the client refuses them.
 
-use docxy_tests::hub::Site;
 use http::Method;
+use hub_stand_in::Site;
 
 use crate::support::{
     raw_http::{RawResponse, send_raw},

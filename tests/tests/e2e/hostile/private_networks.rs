@@ -1,8 +1,8 @@
 //! The operator may allow hosts in the server's own network for one registry. No other registry's responses reach them.
 
-use docxy_tests::hub::{Hub, HubConfig, Image, Names, Store};
 use futures_util::future::FutureExt as _;
 use http::StatusCode;
+use hub_stand_in::{Hub, HubConfig, Image, Names, Store};
 use tokio::task::block_in_place;
 
 use crate::support::{

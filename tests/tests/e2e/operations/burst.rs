@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use docxy_protocol::link::Link;
-use docxy_tests::{docxy::Footprint, hub::Digest, process::PROCESS_TIMEOUT};
+use docxy_tests::{docxy::Footprint, process::PROCESS_TIMEOUT};
 use futures_util::future::join_all;
 use http::StatusCode;
+use hub_stand_in::Digest;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::task::block_in_place;
 

@@ -8,10 +8,10 @@ use std::{
 
 use docxy_tests::{
     docxy::{Client, Launch},
-    hub::{Blob, Digest, Hub},
     process::{PROCESS_TIMEOUT, Process, scratch},
 };
 use http::StatusCode;
+use hub_stand_in::{Blob, Digest, Hub};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::block_in_place;

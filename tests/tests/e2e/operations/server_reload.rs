@@ -9,10 +9,10 @@ use std::{
 
 use docxy_tests::{
     docxy::{Launch, Server, ServerConfig},
-    hub::{Authority, Digest, Hub, HubConfig, Image, Names, PullLimit, PullLimits, Site, Store},
     process::PROCESS_TIMEOUT,
 };
 use http::StatusCode;
+use hub_stand_in::{Authority, Digest, Hub, HubConfig, Image, Names, PullLimit, PullLimits, Site, Store};
 use tokio::task::block_in_place;
 
 use crate::support::{
@@ -96,7 +96,7 @@ async fn a_registry_can_be_removed_during_a_pull() {
     let (alone, both) = configs(&hub, &other);
     let mut testbed = Testbed::with(hub, &both, &[]);
     let engine = testbed.engine;
-    let blob = docxy_tests::hub::Blob::generated(1, LARGE_BLOB);
+    let blob = hub_stand_in::Blob::generated(1, LARGE_BLOB);
     other.store().add_blob("owner/image", blob.clone());
     let bearer = engine.anonymous(&format!("{OTHER}/owner/image")).await;
     let path = format!("/v2/{OTHER}/owner/image/blobs/{}", blob.digest());

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use docxy_tests::{
     docxy::{Client, Server},
-    hub::Digest,
     process::{PROCESS_TIMEOUT, Process},
 };
 use http::StatusCode;
+use hub_stand_in::Digest;
 use tokio::task::block_in_place;
 
 use crate::support::{

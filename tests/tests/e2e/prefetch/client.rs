@@ -1,12 +1,9 @@
 //! Which requests of an engine need a request to the server: one for an image's metadata, and one for each layer that
 //! is not tiny.
 
-use docxy_tests::{
-    docxy::exchanges_ended,
-    hub::{Digest, Hub, Image, Layer},
-    process::PROCESS_TIMEOUT,
-};
+use docxy_tests::{docxy::exchanges_ended, process::PROCESS_TIMEOUT};
 use http::{Method, StatusCode};
+use hub_stand_in::{Digest, Hub, Image, Layer};
 use serde_json::Value;
 use tokio::task::block_in_place;
 

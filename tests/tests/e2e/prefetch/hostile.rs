@@ -9,8 +9,8 @@ use docxy_protocol::{
     prefetch::{ContentKind, PrefetchItem},
     request::{Operation, Request},
 };
-use docxy_tests::hub::{Image, PlatformImage};
 use http::Method;
+use hub_stand_in::{Image, PlatformImage};
 
 use crate::support::{
     http_client::{ANY, HttpResponse},

@@ -2,8 +2,8 @@
 //! the request's token opens.
 
 use docxy_protocol::prefetch::ContentKind;
-use docxy_tests::hub::{Fault, Image, PlatformImage, Rule, Site};
 use http::StatusCode;
+use hub_stand_in::{Fault, Image, PlatformImage, Rule, Site};
 
 use crate::support::{
     http_client::{ANY, REQUEST_TIMEOUT},
@@ -176,7 +176,7 @@ async fn a_client_can_cancel_the_prefetch() {
     response.stop();
     // The server cancels its request, so that the next one is a new one.
     let again = wire_client.send(&question).await;
-    let waits = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with(&path);
+    let waits = |entry: &hub_stand_in::LoggedRequest| entry.path.ends_with(&path);
     testbed.hub.faults().clear();
     testbed.hub.faults().release();
     assert_eq!(again.prefetched_digests().await, parts(amd64));
@@ -213,7 +213,7 @@ async fn concurrent_pulls_share_each_manifest() {
     for _ in 0..8 {
         streams.push(wire_client.begin(&question).await);
     }
-    let held = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with("/manifests/latest");
+    let held = |entry: &hub_stand_in::LoggedRequest| entry.path.ends_with("/manifests/latest");
     testbed.hub.request_log().wait_for(held, REQUEST_TIMEOUT).await.unwrap();
     // This request came later, so the server has accepted all others before its response.
     assert_eq!(
@@ -227,7 +227,7 @@ async fn concurrent_pulls_share_each_manifest() {
         assert_eq!(response.status, StatusCode::OK);
         assert_eq!(response.prefetched_digests().await.len(), 3);
     }
-    let of_hello = |entry: &docxy_tests::hub::LoggedRequest| {
+    let of_hello = |entry: &hub_stand_in::LoggedRequest| {
         entry.method == "GET" && entry.path.contains("library/hello/manifests/")
     };
     assert_eq!(testbed.hub.request_log().count(of_hello), 2);

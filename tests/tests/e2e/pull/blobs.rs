@@ -1,8 +1,8 @@
 //! Blobs of all sizes, alone and in parallel, arrive unchanged.
 
-use docxy_tests::hub::{Digest, LoggedRequest, Site};
 use futures_util::future::join_all;
 use http::StatusCode;
+use hub_stand_in::{Digest, LoggedRequest, Site};
 
 use crate::support::{
     http_client::HttpResponse,

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::{
-    docxy::exchanges_with,
-    hub::{Fault, Rule, Transfer, TransferState},
-};
+use docxy_tests::docxy::exchanges_with;
+use hub_stand_in::{Fault, Rule, Transfer, TransferState};
 
 use crate::support::{
     http_client::{HttpClient, REQUEST_TIMEOUT},
@@ -89,7 +87,7 @@ async fn a_disconnect_of_a_slow_engine_stops_the_cdn_within_a_second() {
 async fn a_disconnect_before_the_response_cancels_the_exchange() {
     let testbed = Testbed::new().await;
     let (_, path) = testbed.with_blob(1, 1000);
-    let site = docxy_tests::hub::Site::Cdn;
+    let site = hub_stand_in::Site::Cdn;
     testbed.hub.faults().arm(Rule::once(Fault::Hold { site }));
     let bearer = testbed.engine.anonymous("library/hello").await;
     let raw = RawConnection::get(testbed.client.address(), &path, &[("authorization", &bearer)]).await;

@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use docxy_tests::hub::{Image, Manifest};
 use futures_util::future::FutureExt as _;
 use http::StatusCode;
+use hub_stand_in::{Image, Manifest};
 use tokio::{sync::watch, time::timeout};
 
 use crate::support::{

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::hub::{Digest, Manifest};
 use http::StatusCode;
+use hub_stand_in::{Digest, Manifest};
 use tokio::task::JoinSet;
 
 use crate::support::{

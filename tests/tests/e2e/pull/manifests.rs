@@ -1,7 +1,7 @@
 //! Manifests: requests reach the registry unchanged, and responses the engine.
 
-use docxy_tests::hub::{Fault, Format, LoggedRequest, Rule, Site, media_type};
 use http::{Method, StatusCode};
+use hub_stand_in::{Fault, Format, LoggedRequest, Rule, Site, media_type};
 
 use crate::support::{
     http_client::ANY,

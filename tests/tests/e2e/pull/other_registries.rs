@@ -1,7 +1,7 @@
 //! Registries beside Docker Hub: how engines name them, and what must never reach them.
 
-use docxy_tests::hub::{Blob, Hub, HubConfig, LoggedRequest, Site};
 use http::StatusCode;
+use hub_stand_in::{Blob, Hub, HubConfig, LoggedRequest, Site};
 
 use crate::support::{
     http_client::{ANY, basic},

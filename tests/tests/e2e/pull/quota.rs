@@ -1,10 +1,8 @@
 //! A cached public manifest costs no second pull, and private content is never served to others.
 
-use docxy_tests::{
-    docxy::ServerConfig,
-    hub::{Fault, Hub, Image, PullLimit, PullLimits, Rule, Site},
-};
+use docxy_tests::docxy::ServerConfig;
 use http::StatusCode;
+use hub_stand_in::{Fault, Hub, Image, PullLimit, PullLimits, Rule, Site};
 use std::time::Duration;
 use tokio::task::block_in_place;
 

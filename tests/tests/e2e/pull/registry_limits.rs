@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use docxy_tests::hub::{Fault, PullLimit, PullLimits, Rule, Site};
 use http::StatusCode;
+use hub_stand_in::{Fault, PullLimit, PullLimits, Rule, Site};
 
 use crate::support::{
     http_client::{ANY, HttpClient},

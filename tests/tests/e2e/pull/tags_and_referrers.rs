@@ -1,7 +1,7 @@
 //! Tags and referrers: the next page of a list must be requested through the client.
 
-use docxy_tests::hub::{Artifact, Hub, HubConfig, Site, media_type};
 use http::StatusCode;
+use hub_stand_in::{Artifact, Hub, HubConfig, Site, media_type};
 
 use crate::support::{
     http_client::{HttpClient, HttpResponse},

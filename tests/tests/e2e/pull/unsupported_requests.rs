@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use docxy_tests::hub::Site;
 use http::Method;
+use hub_stand_in::Site;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, pki_types::ServerName};
 
 use crate::support::{

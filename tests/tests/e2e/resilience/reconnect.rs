@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::{
-    hub::{Blob, Fault, Manifest, Rule, Site, TransferState, media_type},
-    process::PROCESS_TIMEOUT,
-};
+use docxy_tests::process::PROCESS_TIMEOUT;
 use futures_util::future::join_all;
+use hub_stand_in::{Blob, Fault, Manifest, Rule, Site, TransferState, media_type};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -54,7 +52,7 @@ async fn a_server_crash_costs_less_than_one_mebibyte() {
     // The engine reads no further, so there are complete segments to lose.
     let raw = begin(&relayed.testbed, &path, 5 * MIB).await;
     let sent =
-        |transfers: &[docxy_tests::hub::Transfer]| transfers.iter().any(|transfer| transfer.sent > 8 * MIB);
+        |transfers: &[hub_stand_in::Transfer]| transfers.iter().any(|transfer| transfer.sent > 8 * MIB);
     relayed.testbed.hub.transfers().wait_until(sent, PROCESS_TIMEOUT).await.unwrap();
     crash(&mut relayed.testbed);
     start_again(&mut relayed.testbed);
@@ -159,7 +157,7 @@ async fn parallel_ranges_are_continued() {
     }
     // The engine has its parts, and closes.
     drop(chunks);
-    let none = |all: &[docxy_tests::hub::Transfer]| all.iter().all(|one| one.state != TransferState::Live);
+    let none = |all: &[hub_stand_in::Transfer]| all.iter().all(|one| one.state != TransferState::Live);
     testbed.hub.transfers().wait_until(none, PROCESS_TIMEOUT).await.unwrap();
     let idle = |client: &mut docxy_tests::docxy::Client| {
         let held = client.footprint().unwrap();

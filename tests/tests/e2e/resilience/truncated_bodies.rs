@@ -1,6 +1,6 @@
 //! Truncated bodies: an engine must notice them, in a way from which it can resume.
 
-use docxy_tests::hub::{Blob, Fault, Rule, Site};
+use hub_stand_in::{Blob, Fault, Rule, Site};
 
 use crate::support::{
     http_client::ANY,

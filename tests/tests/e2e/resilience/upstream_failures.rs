@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::hub::{Blob, Fault, Image, Rule, Site};
 use futures_util::future::join_all;
 use http::StatusCode;
+use hub_stand_in::{Blob, Fault, Image, Rule, Site};
 
 use crate::support::{
     http_client::{ANY, HttpResponse, basic},
@@ -52,7 +52,7 @@ async fn a_layer_truncated_five_times_arrives_whole() {
         assert_is(&pull(&testbed, &path, &[]).await, &blob);
         assert!(testbed.hub.faults().armed().is_empty());
         assert_eq!(ranges(&testbed).len(), 5);
-        let asked = |entry: &docxy_tests::hub::LoggedRequest| entry.path == path;
+        let asked = |entry: &hub_stand_in::LoggedRequest| entry.path == path;
         assert_eq!(testbed.hub.request_log().count(asked), 6, "each time from the registry on");
     }
 }

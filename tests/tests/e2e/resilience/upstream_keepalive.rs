@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use docxy_tests::{
-    hub::{Fault, Image, LoggedRequest, Rule, Site},
-    process::PROCESS_TIMEOUT,
-};
+use docxy_tests::process::PROCESS_TIMEOUT;
 use http::StatusCode;
+use hub_stand_in::{Fault, Image, LoggedRequest, Rule, Site};
 use tokio::task::block_in_place;
 
 use crate::support::{

@@ -1,7 +1,7 @@
 //! A testbed whose server pays for public pulls with the operator's account.
 //! Must never let a client see that account.
 
-use docxy_tests::hub::Image;
+use hub_stand_in::Image;
 use tokio::task::block_in_place;
 
 use super::{

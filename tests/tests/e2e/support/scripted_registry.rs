@@ -3,11 +3,9 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use docxy_tests::{
-    docxy::{ServerConfig, Upstream},
-    hub::Digest,
-};
+use docxy_tests::docxy::{ServerConfig, Upstream};
 use futures_util::future::{BoxFuture, FutureExt as _};
+use hub_stand_in::Digest;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -8,9 +8,9 @@ use std::{
 
 use docxy_tests::{
     docxy::{Client, Server, ServerConfig, Upstream},
-    hub::{Blob, Hub, HubConfig, Image, Store},
     process::{PROCESS_TIMEOUT, Process},
 };
+use hub_stand_in::{Blob, Hub, HubConfig, Image, Store};
 use serde_json::Value;
 use tokio::task::block_in_place;
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use docxy_tests::hub::{Authority, Hub, HubConfig, Image, Names, Store};
+use hub_stand_in::{Authority, Hub, HubConfig, Image, Names, Store};
 
 use super::testbed::{ALICE, Testbed, add, config, stocked};
 

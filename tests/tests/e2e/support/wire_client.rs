@@ -15,8 +15,8 @@ use docxy_protocol::{
     request::{Method, Operation, Request},
     token::TokenRequest,
 };
-use docxy_tests::hub::{Hub, LoggedRequest};
 use http::{HeaderMap, StatusCode};
+use hub_stand_in::{Hub, LoggedRequest};
 use quinn::{Connection, RecvStream, SendStream};
 use serde_json::Value;
 use tokio::time::timeout;
