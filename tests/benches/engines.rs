@@ -24,8 +24,8 @@ use hub_stand_in::Listen;
 
 use crate::{
     bulk_source,
-    machine::Machine,
-    output::{print, progress, write_json},
+    report::machine::Machine,
+    report::output::{print, progress, write_json},
 };
 
 const IMAGE: &str = "docker://docker.io/bench/image:latest";

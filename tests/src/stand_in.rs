@@ -60,19 +60,19 @@ impl StandIn {
 
     /// The config of a server for which this stand-in is Docker Hub: with its CA, without DNS.
     pub fn server_config(&self) -> ServerConfig {
-        let hub = Upstream { api: self.registry(), ca: self.ca(), resolve: self.ready.resolve.clone() };
-        ServerConfig {
-            registries: BTreeMap::from([("docker.io".to_owned(), hub)]),
-            ..ServerConfig::default()
-        }
+        let mut config = ServerConfig::default();
+        self.list(&mut config, "docker.io", self.registry());
+        config
     }
 
     /// Adds it to a server's list under this name, which must be the `--host` that it was started with.
     pub fn add_to(&self, config: &mut ServerConfig, name: &str) {
-        let api = format!("https://{name}");
-        config
-            .registries
-            .insert(name.to_owned(), Upstream { api, ca: self.ca(), resolve: self.ready.resolve.clone() });
+        self.list(config, name, format!("https://{name}"));
+    }
+
+    fn list(&self, config: &mut ServerConfig, name: &str, api: String) {
+        let upstream = Upstream { api, ca: self.ca(), resolve: self.ready.resolve.clone(), account: None };
+        config.registries.insert(name.to_owned(), upstream);
     }
 
     /// The URL of the registry API.

@@ -26,10 +26,10 @@ use tokio::runtime::Runtime;
 
 use crate::{
     bulk_source::{self, REPOSITORY},
-    machine::Machine,
-    output::{print, progress, write_json},
+    report::machine::Machine,
+    report::output::{print, progress, write_json},
+    report::usage::Usage,
     topology::Topology,
-    usage::Usage,
 };
 use client_fleet::{Fleet, PULLS_PER_CLIENT};
 use resources::{Monitored, ResourceUse};

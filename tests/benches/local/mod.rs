@@ -11,9 +11,9 @@ use hub_stand_in::Listen;
 
 use crate::{
     bulk_source::{self, REPOSITORY},
-    machine::Machine,
-    output::{print, progress, write_json},
     peer::{TransferPlan, Tuning},
+    report::machine::Machine,
+    report::output::{print, progress, write_json},
     subject::{Direct, Nginx, Ours, Quic, Subject, Tcp},
     topology::Topology,
 };

@@ -4,6 +4,7 @@
 mod footprint;
 mod launch;
 mod report;
+mod variant;
 
 use std::{
     collections::BTreeMap,
@@ -45,7 +46,7 @@ pub struct ServerConfig {
 }
 
 /// A registry on the server's list.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Upstream {
     /// The URL of its API.
     pub api: String,
@@ -53,6 +54,8 @@ pub struct Upstream {
     pub ca: PathBuf,
     /// The addresses of its hosts, instead of DNS.
     pub resolve: BTreeMap<String, SocketAddr>,
+    /// The operator's account there: user and password.
+    pub account: Option<(String, String)>,
 }
 
 /// A running `docxy-server`. Its state survives a restart, and is deleted when this is dropped.
@@ -107,7 +110,7 @@ impl Server {
     ) -> Result<Self> {
         let program = Program::new("docxy-server", namespace)?;
         put(&program.path("state"))?;
-        fs::write(program.path("server.toml"), config.to_toml()?)?;
+        config.write(&program.path("server.toml"))?;
         let (process, address) = run_server(&program, SocketAddr::new(ip, 0), launch)?;
         Ok(Self { process, address, program })
     }
@@ -119,7 +122,8 @@ impl Server {
 
     /// Writes another config, and makes the server reload it.
     pub fn reload(&mut self, config: &ServerConfig) -> Result<()> {
-        self.reload_text(&config.to_toml()?)
+        config.write(&self.config_file())?;
+        self.process.signal("HUP")
     }
 
     /// The same with any text.
@@ -243,6 +247,16 @@ impl Client {
 }
 
 impl ServerConfig {
+    /// Writes the file, and the passwords of accounts beside it.
+    fn write(&self, file: &Path) -> Result<()> {
+        for (name, upstream) in &self.registries {
+            if let Some((_, password)) = &upstream.account {
+                fs::write(file.with_file_name(password_file(name)), format!("{password}\n"))?;
+            }
+        }
+        Ok(fs::write(file, self.to_toml()?)?)
+    }
+
     /// The file's text.
     pub fn to_toml(&self) -> Result<String> {
         let mut toml = String::new();
@@ -259,6 +273,10 @@ impl ServerConfig {
             writeln!(toml, "[registries.{name:?}]")?;
             writeln!(toml, "api = {:?}", upstream.api)?;
             writeln!(toml, "ca = {:?}", upstream.ca)?;
+            if let Some((user, _)) = &upstream.account {
+                let password = password_file(name);
+                writeln!(toml, "account = {{ user = {user:?}, password_file = {password:?} }}")?;
+            }
             writeln!(toml, "[registries.{name:?}.resolve]")?;
             toml += &resolve_table(&upstream.resolve);
         }
@@ -268,8 +286,12 @@ impl ServerConfig {
     }
 }
 
+fn password_file(registry: &str) -> String {
+    format!("{registry}.password")
+}
+
 /// Host names and their addresses, as lines of a table in the config file.
-pub fn resolve_table(hosts: &BTreeMap<String, SocketAddr>) -> String {
+fn resolve_table(hosts: &BTreeMap<String, SocketAddr>) -> String {
     hosts.iter().map(|(host, address)| format!("{host:?} = \"{address}\"\n")).collect()
 }
 
@@ -302,11 +324,11 @@ impl Program {
         self.folder.path().join(file)
     }
 
-    /// A command without the developer's environment, except for the log level.
+    /// A command without the developer's environment, except for the log level and the variant's settings.
     fn command(&self) -> Command {
         let mut command = command_in(self.namespace.as_ref(), &self.binary);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.folder.path());
-        command.env("DOCXY_CACHE", self.path("cache"));
+        command.envs(variant::settings(self.name)).env("DOCXY_CACHE", self.path("cache"));
         if let Some(level) = std::env::var_os("DOCXY_LOG") {
             command.env("DOCXY_LOG", level);
         }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::machine::Machine;
+use super::machine::Machine;
 
 /// Writes `rows` and the description of the machine as JSON.
 pub(crate) fn write_json(path: &Path, bench: &str, machine: &Machine, rows: &impl Serialize) -> Result<()> {

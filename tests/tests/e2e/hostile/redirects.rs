@@ -42,7 +42,7 @@ fn response(path: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_to_a_private_network_is_refused() {
-    let crooked = ScriptedRegistry::new(response).await;
+    let registry = ScriptedRegistry::new(response).await;
     for (repository, host) in [
         ("plain-http", NAME),
         ("loopback", "127.0.0.1"),
@@ -61,7 +61,7 @@ async fn a_redirect_to_a_private_network_is_refused() {
         // The operator listed this host and port for another registry.
         ("another-registrys", LOCAL),
     ] {
-        let response = crooked.testbed.engine.get(&ScriptedRegistry::blob(repository), &[]).await;
+        let response = registry.testbed.engine.get(&ScriptedRegistry::blob(repository), &[]).await;
         let (status, code, message) = response.fault("CDN");
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{repository}");
         // A client may learn a host name, but no address in the server's network.
@@ -73,13 +73,13 @@ async fn a_redirect_to_a_private_network_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_redirect_is_refused() {
-    let crooked = ScriptedRegistry::new(response).await;
+    let registry = ScriptedRegistry::new(response).await;
     for (repository, hop, words) in [
         ("with-password", "registry", "must not be dialled"),
         ("round-and-round", "registry", "redirects"),
         ("nowhere", "registry", "no URL"),
     ] {
-        let response = crooked.testbed.engine.get(&ScriptedRegistry::blob(repository), &[]).await;
+        let response = registry.testbed.engine.get(&ScriptedRegistry::blob(repository), &[]).await;
         let (status, code, message) = response.fault(hop);
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{repository}");
         assert!(message.contains(words) && !message.contains("secret"), "{message}");
@@ -88,29 +88,29 @@ async fn an_invalid_redirect_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn engines_get_no_redirect() {
-    let crooked = ScriptedRegistry::new(response).await;
+    let registry = ScriptedRegistry::new(response).await;
     for repository in ["not-followed", "no-location"] {
         for path in [ScriptedRegistry::blob(repository), ScriptedRegistry::manifest(repository)] {
-            let response = crooked.testbed.engine.get(&path, &[]).await;
+            let response = registry.testbed.engine.get(&path, &[]).await;
             let (status, code, message) = response.fault("registry");
             assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{path}");
             assert!(message.contains("redirect") && response.header("location").is_empty(), "{message}");
         }
     }
     let response =
-        crooked.testbed.engine.get(&ScriptedRegistry::manifest("location-without-redirect"), &[]).await;
+        registry.testbed.engine.get(&ScriptedRegistry::manifest("location-without-redirect"), &[]).await;
     assert_eq!((response.status, response.header("location")), (StatusCode::OK, ""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redirects_are_followed() {
-    let crooked = ScriptedRegistry::new(response).await;
+    let registry = ScriptedRegistry::new(response).await;
     for path in [
         ScriptedRegistry::blob("relative"),
         ScriptedRegistry::blob("twice"),
         ScriptedRegistry::manifest("relative"),
     ] {
-        let response = crooked.testbed.engine.get(&path, &[]).await;
+        let response = registry.testbed.engine.get(&path, &[]).await;
         assert_eq!((response.status, response.body.as_slice()), (StatusCode::OK, &b"data"[..]), "{path}");
     }
 }

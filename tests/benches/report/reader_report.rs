@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::usage::Usage;
+use super::usage::Usage;
 
 /// How often a reader records the number of bytes.
 pub(crate) const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
