@@ -140,11 +140,10 @@ async fn a_half_open_handshake_is_closed_at_its_deadline() {
     assert!(demands_retry(&link, server).await, "the server counts the open handshakes");
     // They repeat their first packets after 0.3, 0.9, 2.1 and 4.5 s. One more repetition, after the deadline, would
     // open a new connection.
-    tokio::time::sleep_until((opened + AUTHENTICATION_TIMEOUT * 3 / 4).into()).await;
+    tokio::time::sleep_until((opened + AUTHENTICATION_TIMEOUT / 2).into()).await;
     half_open.relay.shutdown().await;
-    assert!(demands_retry(&link, server).await, "the server keeps them until the deadline");
     let all_closed = async { while demands_retry(&link, server).await {} };
-    timeout(AUTHENTICATION_TIMEOUT, all_closed)
+    timeout(2 * AUTHENTICATION_TIMEOUT, all_closed)
         .await
         .expect("the server closes all of them at their deadline");
     assert!(opened.elapsed() >= AUTHENTICATION_TIMEOUT);
@@ -155,13 +154,15 @@ async fn shutdown_does_not_wait_for_handshakes() {
     let mut testbed = Testbed::new().await;
     let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
     let mut half_open = HalfOpen::from([127, 0, 0, 2], testbed.server.address()).await;
+    let opened = Instant::now();
     half_open.open(&link, 10).await;
     let silent = dial(&testbed, &link).await;
     testbed.server.process().signal("TERM").unwrap();
     assert_eq!(close_code(&silent).await, Some(CloseCode::Draining));
     let ended =
-        tokio::task::block_in_place(|| testbed.server.process().wait_until_ended(AUTHENTICATION_TIMEOUT / 2));
+        tokio::task::block_in_place(|| testbed.server.process().wait_until_ended(AUTHENTICATION_TIMEOUT));
     assert!(ended.unwrap().success());
+    assert!(opened.elapsed() < AUTHENTICATION_TIMEOUT, "the handshakes ended by themselves");
 }
 
 /// Whether the server makes a new client prove its address, as it does beside many unauthenticated connections.
