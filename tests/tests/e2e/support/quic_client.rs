@@ -1,7 +1,7 @@
 //! A QUIC client that sends any bytes to the server, in any order.
 //! Must never check what it sends.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use docxy_protocol::{
     authorization::Authorization,
