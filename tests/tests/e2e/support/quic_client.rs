@@ -14,8 +14,8 @@ use docxy_protocol::{
     request::{Method, Operation, Request},
     tls, transport,
 };
-use docxy_tests::hub::Blob;
 use http::StatusCode;
+use hub_stand_in::Blob;
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, ReadToEndError, RecvStream, SendStream,
     TransportConfig,
