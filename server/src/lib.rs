@@ -40,6 +40,3 @@ mod store;
 mod streams;
 pub mod toml_text;
 mod upstream;
-
-#[cfg(fuzzing)]
-pub use upstream::fuzz;

@@ -5,5 +5,6 @@
 
 pub mod log_rate_limit;
 pub mod logging;
+pub mod random;
 pub mod signals;
 pub mod terminal;
