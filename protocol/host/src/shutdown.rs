@@ -1,6 +1,6 @@
-//! The end of the server in two steps: the first signal drains, the second one aborts.
+//! The end of a program in two steps: the first signal drains, the second one aborts.
 //!
-//! Only carries the signals: the listener drains. Must never depend on the log: it cancels first and logs
+//! Only carries the signals: the program decides what the steps mean. Must never depend on the log: it cancels first and logs
 //! afterwards.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
