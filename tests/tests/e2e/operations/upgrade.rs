@@ -74,10 +74,12 @@ fn stored() -> Result<Vec<String>> {
 async fn assert_served(client: &Client, paths: &[String]) {
     assert!(paths.len() >= 2, "{paths:?}");
     for path in paths {
-        let response =
-            HttpClient::at(client.address()).get(&format!("/v2/library/upgrade/{path}"), &[PUBLIC, ANY]).await;
+        let response = HttpClient::at(client.address())
+            .get(&format!("/v2/library/upgrade/{path}"), &[PUBLIC, ANY])
+            .await;
         assert_eq!(response.status, 200, "{path}: {response:?}");
-        let found = Sha256::digest(&response.body).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let found =
+            Sha256::digest(&response.body).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         assert!(path.ends_with(&format!("/sha256:{found}")), "{path}");
     }
 }
