@@ -30,7 +30,9 @@ fn start_again(testbed: &mut Testbed) {
 
 /// The interrupted transfers on `/health`.
 async fn held(engine: &HttpClient) -> Vec<Value> {
-    engine.get("/health", &[]).await.json()["held"].as_array().unwrap().clone()
+    let health = engine.get("/health", &[]).await.json();
+    let transfers = health["transfers"].as_array().unwrap().iter();
+    transfers.filter(|transfer| !transfer["waits_for"].is_null()).cloned().collect()
 }
 
 /// Waits for this number of interrupted transfers.
@@ -81,9 +83,13 @@ async fn health_lists_interrupted_pulls() {
     wait_for_count(&mut testbed.client, INTERRUPTIONS, 2);
     let waiting = all_held(&testbed.engine, 2).await;
     for blob in [&blob, &small] {
-        let entry = waiting.iter().find(|entry| entry["what"] == blob.digest().as_str());
+        let entry = waiting.iter().find(|entry| entry["digest"] == blob.digest().as_str());
         let entry = entry.unwrap_or_else(|| panic!("{} isn't in {waiting:?}", blob.digest()));
-        assert!(entry["byte"].as_u64().unwrap() > 0 && entry["of"] == blob.len(), "{entry}");
+        assert!(entry["bytes"].as_u64().unwrap() > 0 && entry["length"] == blob.len(), "{entry}");
+        assert_eq!(
+            (&entry["image"], &entry["waits_for"]),
+            (&"docker.io/library/hello".into(), &"tunnel".into())
+        );
         assert!(entry["reason"].as_str().unwrap().starts_with("tunnel: "), "{entry}");
     }
     start_again(&mut testbed);
