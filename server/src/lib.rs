@@ -38,7 +38,6 @@ pub mod settings;
 pub mod state;
 mod store;
 mod streams;
-pub mod toml_text;
 mod upstream;
 
 #[cfg(fuzzing)]

@@ -3,7 +3,10 @@
 //! Must never change at a restart: a server with new keys cannot reset the connections of its last run
 //! (stateless reset, RFC 9000, section 10.3), and each client would wait for its idle timeout.
 
-use super::{StateError, file, random};
+use super::directory::State;
+use super::error::StateError;
+use super::random::random;
+use docxy_host::private_file;
 use quinn::crypto::{HandshakeTokenKey, HmacKey};
 use ring::{hkdf, hmac};
 use std::fmt;
@@ -21,10 +24,20 @@ pub struct QuicKeys {
     connection_id: [u8; CONNECTION_ID_KEY_BYTES],
 }
 
+impl State {
+    /// The QUIC keys, created once. With them, clients notice a restart of the server.
+    ///
+    /// # Errors
+    /// If the keys cannot be created, stored or read.
+    pub fn quic_keys(&self) -> Result<QuicKeys, StateError> {
+        QuicKeys::load_or_create(&self.path("quic.keys"))
+    }
+}
+
 impl QuicKeys {
-    pub(super) fn load_or_create(path: &Path) -> Result<Self, StateError> {
-        let bytes = file::read_or_create(path, || {
-            Ok(random::<{ RESET_KEY_BYTES + TOKEN_KEY_BYTES + CONNECTION_ID_KEY_BYTES }>()?.to_vec())
+    fn load_or_create(path: &Path) -> Result<Self, StateError> {
+        let bytes = private_file::read_or_create(path, || {
+            random::<{ RESET_KEY_BYTES + TOKEN_KEY_BYTES + CONNECTION_ID_KEY_BYTES }>().map(Vec::from)
         })?;
         Self::parse(&bytes).ok_or_else(|| StateError::Damaged {
             path: path.to_owned(),

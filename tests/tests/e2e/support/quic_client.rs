@@ -1,7 +1,7 @@
 //! A QUIC client that sends any bytes to the server, in any order.
 //! Must never check what it sends.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use docxy_protocol::{
     authorization::Authorization,
@@ -14,8 +14,8 @@ use docxy_protocol::{
     request::{Method, Operation, Request},
     tls, transport,
 };
-use docxy_tests::hub::Blob;
 use http::StatusCode;
+use hub_stand_in::Blob;
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, ReadToEndError, RecvStream, SendStream,
     TransportConfig,
