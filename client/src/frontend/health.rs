@@ -2,7 +2,7 @@
 //! users, scripts and probes.
 
 use super::responses::{ResponseBody, json_value};
-use crate::gateway::{Gateway, RateLimit, TransferSnapshot, TunnelState, WaitsFor};
+use crate::gateway::{Gateway, ReportedLimit, TransferSnapshot, TunnelState, WaitsFor};
 use docxy_host::logging::LogHandle;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ fn running_transfer(transfer: &TransferSnapshot) -> Value {
 }
 
 /// The last pull limit that a registry reported.
-fn rate_limit(limit: &RateLimit) -> Value {
+fn rate_limit(limit: &ReportedLimit) -> Value {
     json!({
         "registry": limit.registry,
         "source": limit.source,

@@ -127,13 +127,9 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         for (name, value) in fields {
             headers.append(name, value);
         }
-        Request {
-            registry: self.image.registry.clone(),
-            operation,
-            authorization: Authorization::Public,
-            headers: Headers::filter_request(&headers),
-            prefetch: None,
-        }
+        Request::new(self.image.registry.clone(), operation)
+            .with_authorization(Authorization::Public)
+            .with_headers(Headers::filter_request(&headers))
     }
 }
 

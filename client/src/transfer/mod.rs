@@ -12,10 +12,7 @@
 //! Truncation is never silent: a body that is interrupted, short or wrong is an error, and hyper then aborts
 //! the connection of the engine.
 
-mod content_range;
 mod context;
-#[cfg(fuzzing)]
-pub mod fuzz;
 mod missing_ranges;
 mod part;
 mod range_request;
@@ -34,12 +31,12 @@ use crate::counters::TransferCounters;
 use crate::exchange::{ExchangeError, RemoteBody};
 use crate::tunnel::Session;
 use bytes::Bytes;
-use content_range::ContentRange;
+use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::Fault;
-use docxy_protocol::headers::Headers;
+use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::name::Digest;
 use docxy_protocol::request::{Method, Operation, Request};
-use http::{StatusCode, header};
+use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use range_request::RangeRequest;
 use resume::{ResumableBody, Source};
@@ -81,20 +78,19 @@ impl Transfer {
         guard: TransferGuard,
     ) -> Self {
         let length = body.length();
-        let content_range = length.and_then(|length| ContentRange::of(status, headers, length));
+        let content_range = length.and_then(|_| ContentRange::of_response(status, headers.map(), length));
         let writer = context.metadata.manifest_writer(&request, status, headers);
         let (mut verifier, mut start) = (None, 0);
         let range_request = match &request.operation {
             Operation::Blob { digest, method: Method::Get, .. } => {
-                let unknown_length = length.is_none()
-                    && status == StatusCode::OK
-                    && !headers.map().contains_key(header::CONTENT_ENCODING);
+                let unknown_length =
+                    length.is_none() && status == StatusCode::OK && !is_encoded(headers.map());
                 if unknown_length || content_range.as_ref().is_some_and(ContentRange::is_whole) {
                     verifier = Some(BlobVerifier::new(digest.clone(), length));
                 }
                 content_range.map(|content_range| {
-                    start = content_range.bytes.start;
-                    RangeRequest::blob(request, content_range.total)
+                    start = content_range.bytes().start;
+                    RangeRequest::blob(request, content_range.total())
                 })
             }
             // These responses cost nothing and do not change, so they can be requested again.
@@ -118,7 +114,7 @@ impl Transfer {
         length: u64,
         guard: TransferGuard,
     ) -> Self {
-        let source = Source::new(context, RangeRequest::blob(request, length), None);
+        let source = Source::new(context, RangeRequest::blob(request, Some(length)), None);
         let guard = Arc::new(guard);
         let source = ResumableBody::missing(length, source, Arc::clone(&guard));
         let verifier = Some(BlobVerifier::new(digest, Some(length)));

@@ -3,8 +3,8 @@
 //! Must never accept other bytes as the rest: status, `Content-Range` and length must be exactly as
 //! requested.
 
-use super::content_range::{self, ContentRange};
 use crate::exchange::{ExchangeError, RemoteBody, Response};
+use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::request::Request;
@@ -22,7 +22,7 @@ pub(super) struct RangeRequest {
 #[derive(Debug, Clone)]
 enum RequestedContent {
     /// A blob of this length, identified by its digest.
-    Blob { total: u64 },
+    Blob { total: Option<u64> },
     /// A small body of this length, with the digest that the registry reported, if any.
     Small { length: u64, digest: Option<HeaderValue> },
 }
@@ -36,8 +36,8 @@ pub(super) struct Continuation {
 }
 
 impl RangeRequest {
-    /// The request for a blob of this length.
-    pub(super) const fn blob(request: Request, total: u64) -> Self {
+    /// The request for a blob of this length, if that is known.
+    pub(super) const fn blob(request: Request, total: Option<u64>) -> Self {
         Self { request, content: RequestedContent::Blob { total } }
     }
 
@@ -57,15 +57,16 @@ impl RangeRequest {
         let mut request = self.request.clone();
         // The content was prefetched after the first response, or is not needed.
         request.prefetch = None;
-        if let RequestedContent::Blob { total } = self.content {
+        if let RequestedContent::Blob { total } = self.content
+            && let Some(wanted) = ContentRange::new(bytes.clone(), total)
+        {
             // The first response fulfilled them.
             request.headers.remove_conditional_fields();
             // The range would be one of the encoded bytes.
             request.headers.remove(&header::ACCEPT_ENCODING);
-            if *bytes == (0..total) {
-                request.headers.remove(&header::RANGE);
-            } else {
-                request.headers.set(header::RANGE, content_range::range_header(bytes));
+            request.headers.remove(&header::RANGE);
+            if !wanted.is_whole() {
+                request.headers.set(header::RANGE, wanted.to_range());
             }
         }
         request
@@ -83,12 +84,12 @@ impl RangeRequest {
             return Err(Fault::new(Hop::Registry, FaultKind::of_status(status), detail).into());
         }
         let skip = match &self.content {
-            RequestedContent::Blob { total } => body
-                .length()
-                .and_then(|length| ContentRange::of(status, &headers, length))
-                // A registry or CDN without ranges sends the whole blob.
-                .filter(|found| found.total == *total && (found.bytes == *bytes || found.is_whole()))
-                .map(|found| bytes.start - found.bytes.start),
+            RequestedContent::Blob { total } => {
+                let found = ContentRange::of_response(status, headers.map(), body.length());
+                let wanted = ContentRange::new(bytes.clone(), *total);
+                // Without a length the end of the body could not be checked.
+                found.filter(|_| body.length().is_some()).and_then(|found| found.bytes_before(&wanted?))
+            }
             RequestedContent::Small { length, digest } => {
                 let same = digest.as_ref() == headers.map().get(&DOCKER_CONTENT_DIGEST)
                     && (digest.is_some() || bytes.start == 0);
@@ -110,7 +111,6 @@ impl RangeRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use docxy_protocol::authorization::Authorization;
     use docxy_protocol::fault::Retry;
     use docxy_protocol::name::Registry;
     use docxy_protocol::request::{Method, Operation};
@@ -134,21 +134,16 @@ mod tests {
         ] {
             map.append(name, value.parse().unwrap());
         }
-        Request {
-            registry: Registry::docker_hub(),
-            operation: Operation::Blob {
-                repository: "a/b".parse().unwrap(),
-                digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
-                method: Method::Get,
-            },
-            authorization: Authorization::Public,
-            headers: Headers::filter_request(&map),
-            prefetch: None,
-        }
+        let operation = Operation::Blob {
+            repository: "a/b".parse().unwrap(),
+            digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
+            method: Method::Get,
+        };
+        Request::new(Registry::docker_hub(), operation).with_headers(Headers::filter_request(&map))
     }
 
     fn blob() -> RangeRequest {
-        RangeRequest::blob(request(), 100)
+        RangeRequest::blob(request(), Some(100))
     }
 
     fn check(

@@ -304,8 +304,6 @@ fn describe(request: &Request) -> (&'static str, String, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use docxy_protocol::authorization::Authorization;
-    use docxy_protocol::headers::Headers;
     use docxy_protocol::name::Registry;
     use docxy_protocol::request::Method;
 
@@ -315,13 +313,7 @@ mod tests {
             reference: reference.parse().unwrap(),
             method: Method::Get,
         };
-        Request {
-            registry: Registry::docker_hub(),
-            operation,
-            authorization: Authorization::Public,
-            headers: Headers::default(),
-            prefetch: None,
-        }
+        Request::new(Registry::docker_hub(), operation)
     }
 
     #[test]

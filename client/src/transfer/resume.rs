@@ -12,6 +12,8 @@ use super::registry::{TransferGuard, WaitsFor};
 use crate::exchange::{ExchangeError, RemoteBody};
 use crate::tunnel::{Deadline, Session};
 use bytes::Bytes;
+use docxy_host::random::random_fraction;
+use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,9 +21,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-/// The first and the longest pause before another request after a bad response.
-const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(15);
+/// The delays before another request after a bad response.
+const RETRY_SCHEDULE: Schedule =
+    Schedule::exponential(Duration::from_millis(500), 2.0, Duration::from_secs(15));
 
 /// A body, over as many sessions as needed.
 pub(super) struct ResumableBody {
@@ -51,7 +53,9 @@ struct Stall {
     since: Instant,
     /// Why, if something failed.
     fault: Option<Fault>,
-    attempts: u32,
+    backoff: Backoff,
+    /// The time before the next attempt.
+    delay: Duration,
 }
 
 impl Source {
@@ -183,7 +187,11 @@ impl ResumableBody {
         // The first attempt after progress comes at once, and so does one on another session.
         let is_first = self.stall.is_none();
         let stall = self.stall.get_or_insert_with(Stall::begin);
-        stall.attempts = if is_first || is_lost { 0 } else { stall.attempts + 1 };
+        stall.delay = if is_first || is_lost {
+            Duration::ZERO
+        } else {
+            stall.backoff.next_delay(stall.since.elapsed(), random_fraction())
+        };
         stall.fault = Some(error.to_fault());
         Ok(())
     }
@@ -199,7 +207,7 @@ impl ResumableBody {
             let until = stall.since + stall_timeout;
             let reason = stall.fault.as_ref().map(ToString::to_string);
             self.guard.wait(WaitsFor::Server, reason.clone());
-            tokio::time::sleep_until(until.min(Instant::now() + pause(stall.attempts)).into()).await;
+            tokio::time::sleep_until(until.min(Instant::now() + stall.delay).into()).await;
             if Instant::now() >= until {
                 return Err(stall.timed_out(stall_timeout));
             }
@@ -285,7 +293,8 @@ fn release_permits(parts: &mut VecDeque<Part>) {
 
 impl Stall {
     fn begin() -> Self {
-        Self { since: Instant::now(), fault: None, attempts: 0 }
+        let backoff = Backoff::new(RETRY_SCHEDULE);
+        Self { since: Instant::now(), fault: None, backoff, delay: Duration::ZERO }
     }
 
     /// The error at its end.
@@ -296,12 +305,5 @@ impl Stall {
         };
         let detail = format!("no byte received for {} s: {detail}", after.as_secs());
         Fault::new(hop, FaultKind::TimedOut, detail).into()
-    }
-}
-
-fn pause(attempts: u32) -> Duration {
-    match attempts.checked_sub(1) {
-        None => Duration::ZERO,
-        Some(doublings) => (RETRY_PAUSE_MIN * 2_u32.pow(doublings.min(10))).min(RETRY_PAUSE_MAX),
     }
 }

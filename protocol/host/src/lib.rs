@@ -7,6 +7,7 @@ pub mod directories;
 pub mod log_rate_limit;
 pub mod logging;
 pub mod private_file;
+pub mod random;
 pub mod ready_file;
 pub mod reload;
 pub mod shutdown;

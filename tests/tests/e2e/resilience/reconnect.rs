@@ -254,7 +254,7 @@ async fn a_pull_continues_soon_after_an_outage() {
     let took = reconnected.elapsed();
     println!("a pull went on {took:?} after the network was back");
     // 3 s on an idle machine.
-    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     assert_whole(&reading.await.unwrap(), &blob);
 }
 

@@ -8,7 +8,6 @@ use docxy_protocol::{
     congestion::{Choice, Handle},
     control::{CloseCode, Hello, SegmentHeader, StreamHeader},
     frame,
-    headers::Headers,
     link::Link,
     name::Registry,
     request::{Method, Operation, Request},
@@ -42,6 +41,7 @@ pub(crate) async fn dial_with(testbed: &Testbed, link: &Link, transport: Transpo
     // The server finishes the handshake later than the client, and until then closes without an application code.
     let confirmed = async {
         while connection.stats().frame_rx.handshake_done == 0 {
+            assert!(connection.close_reason().is_none(), "{:?}", connection.close_reason());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -102,13 +102,7 @@ pub(crate) fn segment(exchange: u64, n: u32) -> Vec<u8> {
 }
 
 fn request(operation: Operation) -> Vec<u8> {
-    let request = Request {
-        registry: Registry::docker_hub(),
-        operation,
-        authorization: Authorization::Public,
-        headers: Headers::default(),
-        prefetch: None,
-    };
+    let request = Request::new(Registry::docker_hub(), operation).with_authorization(Authorization::Public);
     frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
 }
 

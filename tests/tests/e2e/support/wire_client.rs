@@ -71,9 +71,8 @@ impl WireClient {
         token: TokenRequest,
         authorization: Authorization,
     ) -> WireResponse {
-        let (registry, operation) = (registry.parse().unwrap(), Operation::Token(token));
-        let headers = Headers::default();
-        let request = Request { registry, operation, authorization, headers, prefetch: None };
+        let request = Request::new(registry.parse().unwrap(), Operation::Token(token))
+            .with_authorization(authorization);
         let bytes = frame::encode(&StreamHeader::Request(Box::new(request))).unwrap();
         WireResponse::read(quic_client::send_stream(&self.connection, &bytes).await).await
     }
@@ -125,13 +124,11 @@ impl ManifestRequest {
         let repository = self.repository.parse().unwrap();
         let mut accept = HeaderMap::new();
         accept.insert("accept", "*/*".parse().unwrap());
-        let request = Request {
-            registry: self.registry.clone(),
-            operation: Operation::Manifest { repository, reference, method: self.method },
-            authorization: self.authorization.clone(),
-            headers: Headers::filter_request(&accept),
-            prefetch: self.prefetch.clone(),
-        };
+        let operation = Operation::Manifest { repository, reference, method: self.method };
+        let request = Request::new(self.registry.clone(), operation)
+            .with_authorization(self.authorization.clone())
+            .with_headers(Headers::filter_request(&accept))
+            .with_prefetch(self.prefetch.clone());
         frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
     }
 }

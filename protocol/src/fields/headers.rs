@@ -5,6 +5,7 @@
 //! user's localhost. Values, order and repeated fields stay the same, byte for byte.
 
 use crate::limits::FIELD_LINES_MAX;
+use crate::name::Digest;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -139,6 +140,20 @@ impl Headers {
     pub fn get_str(&self, name: &HeaderName) -> Option<&str> {
         self.0.get(name)?.to_str().ok()
     }
+
+    /// The digest that the registry reports for the content.
+    #[must_use]
+    pub fn content_digest(&self) -> Option<Digest> {
+        self.get_str(&DOCKER_CONTENT_DIGEST)?.parse().ok()
+    }
+}
+
+/// Whether the content is encoded, so that its bytes are not those of the representation (RFC 9110, section 8.4).
+/// Some servers send `identity`, which changes nothing.
+#[must_use]
+pub fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
+    !lines.all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 impl Serialize for Headers {
