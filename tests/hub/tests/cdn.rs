@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use hub_stand_in::{Blob, Transfer, TransferState};
 
-use crate::test_hub::{publish_blob, start};
+use crate::support::test_hub::{publish_blob, start};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 

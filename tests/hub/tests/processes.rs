@@ -9,7 +9,7 @@ use std::{
 use http::StatusCode;
 use hub_stand_in::{Backend, Fault, HubConfig, Image, RemoteHub, Rule, Site, media_type};
 
-use crate::{
+use crate::support::{
     https_client::{ACCEPT_ANY, REGISTRY},
     test_hub::{hello, start, start_with_config, test_store},
 };

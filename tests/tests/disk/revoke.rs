@@ -19,7 +19,7 @@ use docxy_tests::{
 use hub_stand_in::Listen;
 use serde_json::Value;
 
-use crate::mount::Disk;
+use crate::support::mount::Disk;
 
 /// A revocation ends open connections within a second on an idle machine; a busy one needs longer.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ struct Testbed {
     disk: Disk,
 }
 
-impl World {
+impl Testbed {
     /// A testbed with a client of each of these names, whose tunnels are up.
     fn new(names: &[&str]) -> Self {
         let content: Vec<String> = REPOSITORIES.iter().map(|name| format!("--image={name}")).collect();

@@ -8,7 +8,7 @@ use docxy_tests::{
     process::run,
 };
 
-use crate::testbed::with_testbed;
+use crate::support::testbed::with_testbed;
 
 #[test]
 fn the_tunnel_is_the_only_path_from_the_laptop_to_the_stand_in() {
