@@ -39,6 +39,3 @@ pub mod state;
 mod store;
 mod streams;
 mod upstream;
-
-#[cfg(fuzzing)]
-pub use upstream::fuzz;

@@ -8,6 +8,7 @@ pub mod log_rate_limit;
 pub mod logging;
 pub mod lru;
 pub mod private_file;
+pub mod random;
 pub mod ready_file;
 pub mod reload;
 pub mod shutdown;

@@ -8,14 +8,13 @@ use docxy_protocol::{
     congestion::{Choice, Handle},
     control::{CloseCode, Hello, SegmentHeader, StreamHeader},
     frame,
-    headers::Headers,
     link::Link,
     name::Registry,
     request::{Method, Operation, Request},
     tls, transport,
 };
-use docxy_tests::hub::Blob;
 use http::StatusCode;
+use hub_stand_in::Blob;
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, ReadToEndError, RecvStream, SendStream,
     TransportConfig,
@@ -102,13 +101,7 @@ pub(crate) fn segment(exchange: u64, n: u32) -> Vec<u8> {
 }
 
 fn request(operation: Operation) -> Vec<u8> {
-    let request = Request {
-        registry: Registry::docker_hub(),
-        operation,
-        authorization: Authorization::Public,
-        headers: Headers::default(),
-        prefetch: None,
-    };
+    let request = Request::new(Registry::docker_hub(), operation).with_authorization(Authorization::Public);
     frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
 }
 
