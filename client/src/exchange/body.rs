@@ -10,7 +10,7 @@ use super::prefetch_stream::{PrefetchStream, StreamTail};
 use super::segments::Segments;
 use bytes::Bytes;
 use docxy_protocol::segment::SegmentLayout;
-use quinn::RecvStream;
+use docxy_transport::ReceiveStream;
 use std::fmt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -48,7 +48,7 @@ impl TunnelBody {
     }
 
     pub(super) fn on_stream(
-        stream: RecvStream,
+        stream: ReceiveStream,
         length: Option<u64>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
@@ -58,7 +58,7 @@ impl TunnelBody {
 
     /// A body with prefetched content after it.
     pub(super) fn before_prefetch(
-        stream: RecvStream,
+        stream: ReceiveStream,
         length: Option<u64>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> (Self, PrefetchStream) {
@@ -71,7 +71,7 @@ impl TunnelBody {
     pub(super) fn in_segments(
         mut segments: Segments,
         layout: SegmentLayout,
-        main: RecvStream,
+        main: ReceiveStream,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
         segments.close_surplus(layout);

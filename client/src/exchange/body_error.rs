@@ -1,7 +1,7 @@
 //! Why a body was interrupted, and whether the rest can be requested again.
 
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use quinn::ReadError;
+use docxy_transport::ReadError;
 use std::fmt;
 
 /// Why a body was interrupted.
@@ -43,8 +43,9 @@ impl BodyError {
 impl From<ReadError> for BodyError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Reset(code) => Self::from_fault(Fault::from_reset_code(code.into_inner())),
-            error => Self::connection_lost(error),
+            ReadError::Reset(fault) => Self::from_fault(fault),
+            ReadError::Lost(error) => Self::connection_lost(error),
+            error @ (ReadError::Ended | ReadError::Frame(_)) => Self::mismatch(&error.to_string()),
         }
     }
 }

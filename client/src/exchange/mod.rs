@@ -7,7 +7,8 @@ mod chunk_reader;
 mod error;
 mod prefetch_stream;
 mod segments;
-mod stream_header;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use body::TunnelBody;
 pub(crate) use body_error::BodyError;
@@ -17,16 +18,16 @@ pub(crate) use prefetch_stream::PrefetchStream;
 
 use crate::tunnel::Session;
 use chunk_reader::ChunkReader;
-use docxy_protocol::control::StreamHeader;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::frame::{self, FrameError};
+use docxy_protocol::control::{RequestHeader, StreamHeader};
+use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::frame;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::reply::{self, BodyFraming, Reply};
 use docxy_protocol::request::{Method, Operation, Request};
+use docxy_transport::ReadError;
 use error::{protocol_error, unencodable};
 use http::StatusCode;
 use prefetch_stream::StreamTail;
-use quinn::RecvStream;
 use segments::Segments;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -51,20 +52,20 @@ pub(crate) async fn send(
     request: &Request,
     expected: Option<u64>,
 ) -> Result<Response, ExchangeError> {
-    let opening = frame::encode(&StreamHeader::Request(Box::new(request.clone()))).map_err(unencodable)?;
-    let (send, mut receive) =
-        session.connection().open_bi().await.map_err(|_| ExchangeError::ConnectionLost)?;
-    stream_header::send(send, &opening).await?;
+    let exchange = session.next_exchange();
+    let header = RequestHeader { exchange, request: request.clone() };
+    let header = frame::encode(&StreamHeader::Request(Box::new(header))).map_err(unencodable)?;
+    let mut receive = session.transport().ask(header).await?;
     // Opened together with the request, so that a large body flows without another round trip.
     let segments = match request.operation {
         Operation::Blob { method: Method::Get, .. } => {
-            let mut segments = Segments::new(session.clone(), receive.id().into());
+            let mut segments = Segments::new(session.clone(), exchange);
             segments.open_initial(expected).await?;
             Some(segments)
         }
         _ => None,
     };
-    match frame::read(&mut receive).await {
+    match receive.read_frame().await {
         Ok(Reply::Response(reply::Response { status, headers, body })) => {
             let wants_prefetch = request.prefetch.is_some();
             let (body, prefetch) = match (body, segments) {
@@ -91,24 +92,18 @@ pub(crate) async fn send(
         }
         // The server is shutting down. Another server responds, or the same a moment later.
         Ok(Reply::Fault(fault)) if fault.hop == Hop::Server && fault.kind == FaultKind::Down => {
-            Err(ExchangeError::ConnectionLost)
+            Err(ExchangeError::ConnectionLost(fault.into()))
         }
         Ok(Reply::Fault(fault)) => Err(fault.into()),
-        Err(error) => Err(missing_head(session, &mut receive, error).await),
+        Err(error) => Err(missing_head(session, error)),
     }
 }
 
 /// Distinguishes a lost connection, which a new one replaces, from a stream that the server reset.
-async fn missing_head(session: &Session, receive: &mut RecvStream, error: FrameError) -> ExchangeError {
-    if session.connection().close_reason().is_some() {
-        return ExchangeError::ConnectionLost;
-    }
-    match error {
-        // Reading failed. The stream knows whether that was a reset.
-        FrameError::Broken(_) => match receive.received_reset().await {
-            Ok(Some(code)) => ExchangeError::ResetBeforeHead(Fault::from_reset_code(code.into_inner())),
-            _ => ExchangeError::ConnectionLost,
-        },
-        error => protocol_error(error).into(),
+fn missing_head(session: &Session, error: ReadError) -> ExchangeError {
+    match (session.transport().close_reason(), error) {
+        (Some(reason), _) | (None, ReadError::Lost(reason)) => ExchangeError::ConnectionLost(reason.into()),
+        (None, ReadError::Reset(fault)) => ExchangeError::ResetBeforeHead(fault),
+        (None, error @ (ReadError::Ended | ReadError::Frame(_))) => protocol_error(error).into(),
     }
 }

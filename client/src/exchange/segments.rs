@@ -7,15 +7,13 @@ use super::body_error::BodyError;
 use super::buffered_range::BufferedRange;
 use super::chunk_reader::ChunkReader;
 use super::error::{ExchangeError, unencodable};
-use super::stream_header;
 use crate::tunnel::{BodyShare, SegmentPermit, Session};
 use bytes::{Bytes, BytesMut};
-use docxy_protocol::control::{SegmentHeader, StreamHeader};
+use docxy_protocol::control::{ExchangeId, SegmentHeader, StreamHeader};
 use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT_SIZE;
 use docxy_protocol::segment::SegmentLayout;
-use futures_util::FutureExt as _;
-use quinn::RecvStream;
+use docxy_transport::ReceiveStream;
 use std::collections::VecDeque;
 
 /// The most bytes in one read. Reads gather up to this much: hashing and writing each packet alone would cost
@@ -30,7 +28,7 @@ const READ_MIN: usize = 16 * 1024;
 pub(super) struct Segments {
     session: Session,
     share: BodyShare,
-    exchange: u64,
+    exchange: ExchangeId,
     open: VecDeque<SegmentStream>,
     next: u32,
     /// The buffer of the next read.
@@ -40,21 +38,21 @@ pub(super) struct Segments {
 /// One segment's stream.
 #[derive(Debug)]
 struct SegmentStream {
-    stream: RecvStream,
+    stream: ReceiveStream,
     received: u64,
     permit: SegmentPermit,
 }
 
 impl Segments {
-    /// The segments of the response to the request on stream `exchange`.
-    pub(super) fn new(session: Session, exchange: u64) -> Self {
+    /// The segments of the response of this exchange.
+    pub(super) fn new(session: Session, exchange: ExchangeId) -> Self {
         let share = session.segment_budget().share();
         Self { share, session, exchange, open: VecDeque::new(), next: 0, buffer: BytesMut::new() }
     }
 
     /// Opens the first streams before the response, whose length is unknown or `expected`.
     pub(super) async fn open_initial(&mut self, expected: Option<u64>) -> Result<(), ExchangeError> {
-        self.share.observe(self.session.connection());
+        self.share.observe(self.session.transport().path());
         let initial = self.share.initial_segments();
         let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT_SIZE))) {
             // It fits on the stream of the response.
@@ -80,7 +78,7 @@ impl Segments {
                 ExchangeError::Fault(fault) | ExchangeError::ResetBeforeHead(fault) => {
                     BodyError::Permanent(fault)
                 }
-                ExchangeError::ConnectionLost => self.connection_lost(),
+                ExchangeError::ConnectionLost(reason) => BodyError::connection_lost(reason),
             })?;
             let current = self.current();
             let Some(segment) = self.open.front_mut() else {
@@ -102,7 +100,7 @@ impl Segments {
                 }
                 None if segment.received == expected => {
                     self.open.pop_front();
-                    self.share.observe(self.session.connection());
+                    self.share.observe(self.session.transport().path());
                 }
                 None => {
                     main.next().await?;
@@ -115,9 +113,9 @@ impl Segments {
     /// The bytes that arrived of each open segment.
     pub(super) fn into_buffered(self, layout: SegmentLayout) -> Vec<BufferedRange> {
         let mut buffered = Vec::new();
-        for (n, mut open) in (self.current()..).zip(self.open) {
+        for (n, open) in (self.current()..).zip(self.open) {
             let range = layout.range(n);
-            let chunks = buffered_chunks(&mut open.stream);
+            let chunks = open.stream.into_arrived();
             let length: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
             // A segment that is too long is wrong, and is requested again.
             if length > 0 && open.received + length <= range.end - range.start {
@@ -136,13 +134,6 @@ impl Segments {
         self.next - u32::try_from(self.open.len()).unwrap_or(u32::MAX)
     }
 
-    fn connection_lost(&self) -> BodyError {
-        match self.session.connection().close_reason() {
-            Some(reason) => BodyError::connection_lost(reason),
-            None => BodyError::connection_lost("the stream was closed"),
-        }
-    }
-
     /// Closes the streams that the body does not need.
     pub(super) fn close_surplus(&mut self, layout: SegmentLayout) {
         let surplus = self.next.saturating_sub(layout.count());
@@ -157,24 +148,12 @@ impl Segments {
         while self.next < end
             && let Some(permit) = self.share.open(self.open.len())
         {
-            let (send, stream) =
-                self.session.connection().open_bi().await.map_err(|_| ExchangeError::ConnectionLost)?;
-            let opening = StreamHeader::Segment(SegmentHeader { exchange: self.exchange, n: self.next });
-            let opening = frame::encode(&opening).map_err(unencodable)?;
-            stream_header::send(send, &opening).await?;
+            let header = StreamHeader::Segment(SegmentHeader { exchange: self.exchange, n: self.next });
+            let header = frame::encode(&header).map_err(unencodable)?;
+            let stream = self.session.transport().ask(header).await?;
             self.open.push_back(SegmentStream { stream, received: 0, permit });
             self.next += 1;
         }
         Ok(())
     }
-}
-
-/// The bytes that a stream received without a gap. quinn keeps them after the loss of the connection, and
-/// returns the error after them.
-fn buffered_chunks(stream: &mut RecvStream) -> VecDeque<Bytes> {
-    let mut chunks = VecDeque::new();
-    while let Some(Ok(Some(chunk))) = stream.read_chunk(READ_MAX, true).now_or_never() {
-        chunks.push_back(chunk.bytes);
-    }
-    chunks
 }

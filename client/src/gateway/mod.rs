@@ -22,6 +22,7 @@ use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
+use docxy_protocol::text::clean;
 use docxy_protocol::token_response::TokenResponse;
 use http::StatusCode;
 use std::time::{Duration, Instant};
@@ -207,7 +208,10 @@ impl Gateway {
                     return Ok(Response { status, headers, body });
                 }
                 Err(ExchangeError::Fault(fault)) => return Err(fault),
-                Err(ExchangeError::ConnectionLost) => excluded = Some(session),
+                Err(error @ ExchangeError::ConnectionLost(_)) => {
+                    tracing::info!(operation = request.operation.name(), reason = %clean(error), "sending a request again");
+                    excluded = Some(session);
+                }
                 Err(ExchangeError::ResetBeforeHead(fault)) if was_reset => return Err(fault),
                 Err(ExchangeError::ResetBeforeHead(_)) => was_reset = true,
             }

@@ -157,7 +157,7 @@ impl From<RejectedResponse> for FetchError {
 impl From<ExchangeError> for FetchError {
     fn from(error: ExchangeError) -> Self {
         match error {
-            ExchangeError::ConnectionLost => Self::ConnectionLost,
+            ExchangeError::ConnectionLost(_) => Self::ConnectionLost,
             ExchangeError::ResetBeforeHead(fault) => Self::Transient(fault),
             ExchangeError::Fault(fault) => match fault.kind {
                 // The hops behind the server may recover soon.

@@ -174,7 +174,7 @@ impl ResumableBody {
     /// Requests the first part, which is missing, until it arrives or the timeout passes. Then requests other
     /// missing parts as permits allow.
     async fn fetch_front(&mut self, bytes: Range<u64>) -> Result<(), Fault> {
-        let mut excluded = self.session.connection().close_reason().is_some().then(|| self.session.clone());
+        let mut excluded = self.session.transport().close_reason().is_some().then(|| self.session.clone());
         let mut attempts = 0;
         loop {
             let stall = self.stall();

@@ -15,11 +15,11 @@ mod watch;
 
 pub use clients::{Client, ClientBook, ClientsError, Revocation};
 pub use identity::Identity;
-pub use quic_keys::QuicKeys;
 pub use run_lock::{InUseBy, RunLock};
 pub use usage::{ClientUsage, Usage};
 pub use watch::ClientWatch;
 
+use docxy_transport::quic::ListenerKeys;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -103,8 +103,8 @@ impl State {
     ///
     /// # Errors
     /// If the keys cannot be created, stored or read.
-    pub fn quic_keys(&self) -> Result<QuicKeys, StateError> {
-        QuicKeys::load_or_create(&self.path("quic.keys"))
+    pub fn quic_keys(&self) -> Result<ListenerKeys, StateError> {
+        quic_keys::load_or_create(&self.path("quic.keys"))
     }
 
     /// Whether a client was ever invited.
@@ -211,13 +211,13 @@ mod tests {
         let state = State::open(dir.path()).unwrap();
         assert!(!state.has_clients());
         let pin = state.identity().unwrap().pin;
-        let connection_id_key = state.quic_keys().unwrap().connection_id_key();
+        let quic_keys = state.quic_keys().unwrap();
         invite(&state, "laptop").unwrap();
 
         let state = State::open(dir.path()).unwrap();
         assert!(state.has_clients());
         assert_eq!(state.identity().unwrap().pin, pin);
-        assert_eq!(state.quic_keys().unwrap().connection_id_key(), connection_id_key);
+        assert_eq!(state.quic_keys().unwrap(), quic_keys);
         assert_eq!(state.clients().unwrap().iter().count(), 1);
     }
 

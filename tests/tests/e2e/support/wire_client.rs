@@ -5,7 +5,6 @@
 use docxy_protocol::{
     authorization::Authorization,
     chunk::ChunkHeader,
-    control::StreamHeader,
     frame,
     headers::Headers,
     link::Link,
@@ -21,7 +20,11 @@ use quinn::{Connection, RecvStream, SendStream};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::support::{http_client::REQUEST_TIMEOUT, quic_client, testbed::Testbed};
+use crate::support::{
+    http_client::REQUEST_TIMEOUT,
+    quic_client::{self, next_exchange, request_header},
+    testbed::Testbed,
+};
 
 /// A client without a cache.
 pub(crate) struct WireClient {
@@ -74,7 +77,7 @@ impl WireClient {
         let (registry, operation) = (registry.parse().unwrap(), Operation::Token(token));
         let headers = Headers::default();
         let request = Request { registry, operation, authorization, headers, prefetch: None };
-        let opening = frame::encode(&StreamHeader::Request(Box::new(request))).unwrap();
+        let opening = request_header(next_exchange(), request);
         WireResponse::read(quic_client::send_stream(&self.connection, &opening).await).await
     }
 
@@ -132,7 +135,7 @@ impl ManifestRequest {
             headers: Headers::filter_request(&accept),
             prefetch: self.prefetch.clone(),
         };
-        frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
+        request_header(next_exchange(), request)
     }
 }
 
