@@ -38,13 +38,8 @@ pub(crate) struct Login {
 impl Login {
     /// The token request, to be sent again.
     pub(crate) fn request(&self) -> Request {
-        Request {
-            registry: self.registry.clone(),
-            operation: Operation::Token(self.token.clone()),
-            authorization: self.authorization.clone(),
-            headers: docxy_protocol::headers::Headers::default(),
-            prefetch: None,
-        }
+        Request::new(self.registry.clone(), Operation::Token(self.token.clone()))
+            .with_authorization(self.authorization.clone())
     }
 
     /// Its size in bytes, roughly.
@@ -169,9 +164,7 @@ mod tests {
     }
 
     fn request(registry: Registry, token: &str) -> Request {
-        let authorization = bearer(token);
-        let headers = docxy_protocol::headers::Headers::default();
-        Request { registry, operation: Operation::Ping, authorization, headers, prefetch: None }
+        Request::new(registry, Operation::Ping).with_authorization(bearer(token))
     }
 
     #[test]

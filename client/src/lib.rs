@@ -32,7 +32,6 @@ mod exchange;
 pub mod frontend;
 pub mod gateway;
 pub mod metadata;
-mod private_file;
 pub mod pull;
 pub mod settings;
 pub mod transfer;

@@ -25,8 +25,10 @@
 //! After a manifest's response, the server may send prefetched items: see [`prefetch`].
 
 mod auth;
+pub mod backoff;
 pub mod congestion;
 mod exchange;
+mod fields;
 pub mod limits;
 mod oci;
 pub mod text;
@@ -35,5 +37,6 @@ mod tunnel;
 // Other crates name a module, not its folder.
 pub use auth::{authorization, challenge, scope, secret, token, token_origins, token_response};
 pub use exchange::{bulk_window, chunk, fault, prefetch, reply, request, route, segment};
-pub use oci::{digester, error_body, headers, image_name, listing_query, manifest, name, platform};
+pub use fields::{accept, content_range, headers, rate_limit, retry_after};
+pub use oci::{digester, error_body, image_name, listing_query, manifest, name, platform};
 pub use tunnel::{control, frame, identity, link, tls};

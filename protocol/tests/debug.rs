@@ -3,7 +3,6 @@
 use docxy_protocol::authorization::{Authorization, basic};
 use docxy_protocol::congestion::Choice;
 use docxy_protocol::control::{Hello, StreamHeader};
-use docxy_protocol::headers::Headers;
 use docxy_protocol::link::{ClientSecret, Link};
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
@@ -51,13 +50,7 @@ fn a_request_hides_its_credentials() {
     let tokens = forms.map(|form| Operation::Token(token(form)));
     for operation in [&tokens[..], &[Operation::Ping]].concat() {
         for authorization in [basic("me", "open-sesame"), Authorization::parse("Bearer open-sesame")] {
-            let request = Request {
-                registry: "docker.io".parse().unwrap(),
-                operation: operation.clone(),
-                authorization,
-                headers: Headers::default(),
-                prefetch: None,
-            };
+            let request = Request::new(hub.clone(), operation.clone()).with_authorization(authorization);
             assert_hides(&request, &["open-sesame", "b3Blbi1zZXNhbWU"]);
         }
     }

@@ -62,17 +62,14 @@ fn stream_headers_have_these_bytes() {
     ] {
         golden(&StreamHeader::Hello(hello(congestion)), bytes);
     }
-    let mut request = Request {
-        registry: "docker.io".parse().unwrap(),
-        operation: Operation::Manifest {
-            repository: "library/alpine".parse().unwrap(),
-            reference: "latest".parse().unwrap(),
-            method: Method::Head,
-        },
-        authorization: Authorization::Public,
-        headers: headers(&[("accept", "a/b"), ("accept", "*/*")]),
-        prefetch: None,
+    let operation = Operation::Manifest {
+        repository: "library/alpine".parse().unwrap(),
+        reference: "latest".parse().unwrap(),
+        method: Method::Head,
     };
+    let mut request = Request::new("docker.io".parse().unwrap(), operation)
+        .with_authorization(Authorization::Public)
+        .with_headers(headers(&[("accept", "a/b"), ("accept", "*/*")]));
     golden(&request_header(7, request.clone()), GOLDEN_REQUEST);
     let platform = "linux/arm/v7".parse().unwrap();
     request.prefetch = Some(PrefetchHint { platform, small_blobs: true, known: Some(digest()) });
@@ -300,8 +297,11 @@ fn any_stream_header() -> impl Strategy<Value = StreamHeader> {
     let hint = proptest::option::of(any_prefetch_hint());
     let request = (any::<u64>(), any_operation(), authorization, any_headers(), hint).prop_map(
         |(exchange, operation, authorization, headers, prefetch)| {
-            let registry = "ghcr.io".parse().unwrap();
-            request_header(exchange, Request { registry, operation, authorization, headers, prefetch })
+            let request = Request::new("ghcr.io".parse().unwrap(), operation)
+                .with_authorization(authorization)
+                .with_headers(headers)
+                .with_prefetch(prefetch);
+            request_header(exchange, request)
         },
     );
     let congestion = prop_oneof![

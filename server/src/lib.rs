@@ -38,8 +38,4 @@ pub mod settings;
 pub mod state;
 mod store;
 mod streams;
-pub mod toml_text;
 mod upstream;
-
-#[cfg(fuzzing)]
-pub use upstream::fuzz;

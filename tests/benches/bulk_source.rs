@@ -2,7 +2,8 @@
 //! Must never run where a tunnel's client side can reach it directly, except on loopback.
 
 use anyhow::Result;
-use docxy_tests::{hub::Listen, net::Namespace, stand_in::StandIn};
+use docxy_tests::{net::Namespace, stand_in::StandIn};
+use hub_stand_in::Listen;
 
 /// The repository of the large blob.
 pub(crate) const REPOSITORY: &str = "bench/bulk";

@@ -14,18 +14,18 @@ use clap::Args;
 use docxy_tests::{
     docxy::{Client, Server},
     engine::{DirectAccess, Sandbox},
-    hub::Listen,
     net::Lab,
     process::run as run_command,
     stand_in::StandIn,
     statistics::{max, median, min},
     table::{Table, number},
 };
+use hub_stand_in::Listen;
 
 use crate::{
     bulk_source,
-    machine::Machine,
-    output::{print, progress, write_json},
+    report::machine::Machine,
+    report::output::{print, progress, write_json},
 };
 
 const IMAGE: &str = "docker://docker.io/bench/image:latest";

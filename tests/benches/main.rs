@@ -5,14 +5,11 @@ mod bulk_source;
 mod engines;
 mod load;
 mod local;
-mod machine;
-mod output;
 mod peer;
-mod reader_report;
+mod report;
 mod subject;
 mod topology;
 mod trips;
-mod usage;
 mod wan;
 
 use std::{

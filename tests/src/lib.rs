@@ -4,7 +4,6 @@
 pub mod docxy;
 pub mod engine;
 pub mod faults;
-pub mod hub;
 pub mod net;
 pub mod process;
 pub mod stand_in;

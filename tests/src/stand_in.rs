@@ -1,22 +1,19 @@
 //! Runs the Docker Hub stand-in as a process of its own, in any network namespace, and controls it by its socket.
 //! Must never know who pulls from it.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use hub_stand_in::{
+    Image, Listen, LoggedRequest, Names, PublishRequest, RemoteError, RemoteHub, Rule, Transfer,
+};
+
 use crate::{
     docxy::{ServerConfig, Upstream},
     engine::PulledImage,
-    hub::{Image, Listen, LoggedRequest, Names, PublishRequest, RemoteError, RemoteHub, Rule, Transfer},
     net::{Namespace, command_in},
     process::{Process, binary, scratch},
 };
@@ -41,14 +38,6 @@ struct Ready {
     published: BTreeMap<String, String>,
 }
 
-impl Listen {
-    /// The three hosts at one IP address, each at a port that the kernel picks.
-    pub fn on(ip: IpAddr) -> Self {
-        let address = SocketAddr::new(ip, 0);
-        Self { registry: address, auth: address, cdn: address }
-    }
-}
-
 impl StandIn {
     /// Starts a stand-in; `content` are further command-line arguments of the `hub` program.
     pub fn start(namespace: Option<&Namespace>, listen: Listen, content: &[&str]) -> Result<Self> {
@@ -71,19 +60,19 @@ impl StandIn {
 
     /// The config of a server for which this stand-in is Docker Hub: with its CA, without DNS.
     pub fn server_config(&self) -> ServerConfig {
-        let hub = Upstream { api: self.registry(), ca: self.ca(), resolve: self.ready.resolve.clone() };
-        ServerConfig {
-            registries: BTreeMap::from([("docker.io".to_owned(), hub)]),
-            ..ServerConfig::default()
-        }
+        let mut config = ServerConfig::default();
+        self.list(&mut config, "docker.io", self.registry());
+        config
     }
 
     /// Adds it to a server's list under this name, which must be the `--host` that it was started with.
     pub fn add_to(&self, config: &mut ServerConfig, name: &str) {
-        let api = format!("https://{name}");
-        config
-            .registries
-            .insert(name.to_owned(), Upstream { api, ca: self.ca(), resolve: self.ready.resolve.clone() });
+        self.list(config, name, format!("https://{name}"));
+    }
+
+    fn list(&self, config: &mut ServerConfig, name: &str, api: String) {
+        let upstream = Upstream { api, ca: self.ca(), resolve: self.ready.resolve.clone(), account: None };
+        config.registries.insert(name.to_owned(), upstream);
     }
 
     /// The URL of the registry API.

@@ -2,11 +2,11 @@
 //!
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
-use super::output::remark;
 use crate::settings::Flags;
 use crate::tunnel::Congestion;
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
+use docxy_host::terminal::remark;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;

@@ -3,8 +3,8 @@
 //! Prints the server and the name, and never the link.
 
 use super::error::CommandError;
-use super::output::remark;
 use crate::settings::{Flags, LinkSource, StoredLink, link_file_path, parse_links, store_links};
+use docxy_host::terminal::remark;
 use docxy_protocol::link::Link;
 use docxy_protocol::secret::Secret;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};

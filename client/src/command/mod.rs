@@ -5,11 +5,9 @@
 mod arguments;
 mod error;
 mod join;
-mod output;
 mod pull;
 mod reload;
 mod run;
-mod shutdown;
 mod status_report;
 
 pub use arguments::Arguments;

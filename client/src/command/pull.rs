@@ -2,14 +2,14 @@
 
 use super::arguments::PullArguments;
 use super::error::CommandError;
-use super::output::print;
-use super::shutdown::Shutdown;
 use crate::gateway::Gateway;
 use crate::metadata::Metadata;
 use crate::pull::{self, Destination, Progress, PullRequest, default_name};
 use crate::settings::{DEFAULT_STALL_TIMEOUT, Flags, cache_directory, load_tunnel_config, pull_log};
 use crate::tunnel::Tunnel;
 use docxy_host::logging;
+use docxy_host::shutdown::Shutdown;
+use docxy_host::terminal::print;
 
 pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), CommandError> {
     let PullArguments { image, output, platform, force, quiet, log: _, connection: _ } = arguments;
@@ -40,5 +40,5 @@ pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), Comman
         outcome
     })?;
     drop(progress);
-    print(&format!("{result}{digest} -> {path}\n"))
+    print(&format!("{result}{digest} -> {path}\n")).map_err(CommandError::Output)
 }

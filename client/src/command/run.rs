@@ -4,17 +4,18 @@
 
 use super::error::CommandError;
 use super::reload::Reload;
-use super::shutdown::Shutdown;
 use super::status_report::StatusReport;
 use crate::frontend::{self, AllowedHosts, FrontendSettings, Ready};
 use crate::gateway::Gateway;
 use crate::metadata::Metadata;
-use crate::private_file;
 use crate::settings::{Flags, Settings};
 use crate::tunnel::Tunnel;
 use docxy_host::logging;
+use docxy_host::ready_file::ReadyFile;
+use docxy_host::reload::reload_on_signal;
+use docxy_host::shutdown::Shutdown;
 use docxy_host::signals::Signals;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long the shutdown waits for file operations: a settings file may be on a disk that does not respond.
@@ -30,10 +31,7 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
             Shutdown::on_signals().map_err(CommandError::Start)?,
         )
     };
-    if let Some(path) = &ready_file {
-        // A file of an earlier run has an old address.
-        let _ = std::fs::remove_file(path);
-    }
+    let ready_file = ReadyFile::clear(ready_file);
     let flags = &flags.with_config_found();
     let settings = Settings::load(flags)?;
     let logging = logging::start(&settings.log);
@@ -48,10 +46,18 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
         tokio::spawn(report.run(signals.report));
         let frontend =
             FrontendSettings { listen: settings.listen.clone(), hosts: hosts.clone(), log: log.clone() };
-        let reload =
-            Reload { flags: flags.clone(), log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };
-        tokio::spawn(reload.run(signals.reload, settings));
-        let announce = |ready: Ready| announce(&ready, ready_file.as_deref());
+        let mut reload = Reload { settings, log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };
+        let load = {
+            let flags = flags.clone();
+            move || Settings::load(&flags)
+        };
+        tokio::spawn(reload_on_signal(signals.reload, load, move |new| reload.apply(new)));
+        let announce = |Ready { addresses }: Ready| {
+            for address in &addresses {
+                tracing::info!("listening on http://{address}");
+            }
+            ready_file.write(addresses);
+        };
         let serving = frontend::serve(frontend, gateway, drain, announce);
         tokio::select! {
             served = serving => served?,
@@ -62,18 +68,4 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
     });
     runtime.shutdown_timeout(FILE_TASKS_TIMEOUT);
     served
-}
-
-/// Writes the listen addresses to the log and the ready file.
-fn announce(ready: &Ready, ready_file: Option<&Path>) {
-    let mut lines = String::new();
-    for address in &ready.addresses {
-        tracing::info!("listening on http://{address}");
-        lines += &format!("{address}\n");
-    }
-    if let Some(path) = ready_file
-        && let Err(error) = private_file::write(path, lines.as_bytes())
-    {
-        tracing::error!("cannot write {}: {error}", path.display());
-    }
 }

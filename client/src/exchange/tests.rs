@@ -32,13 +32,7 @@ async fn connect(leg: TestLeg) -> (Session, Pair) {
 }
 
 fn request(operation: Operation) -> Request {
-    Request {
-        registry: "docker.io".parse().unwrap(),
-        operation,
-        authorization: Authorization::Public,
-        headers: Headers::default(),
-        prefetch: None,
-    }
+    Request::new("docker.io".parse().unwrap(), operation).with_authorization(Authorization::Public)
 }
 
 fn blob() -> Request {

@@ -1,8 +1,8 @@
 //! Limits the connections of engines, and selects which one is closed for a new one.
 //!
-//! A connection with a running request stays. One that waits for its engine (silent, idle, or within a
-//! request head or form) can be closed for a new connection, the one that waits longest first. So a program
-//! that opens connections and sends nothing cannot block others.
+//! A connection with a running request stays open. A connection that waits for data from its engine (silent,
+//! idle, or within a request head or form) can be closed for a new one. The longest-waiting one is closed first,
+//! so a program that opens connections and sends nothing cannot block others.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,8 +53,8 @@ impl ConnectionSlots {
         Arc::new(Self { capacity, state: Mutex::default(), changed: Notify::new() })
     }
 
-    /// A slot for a new connection. If none is free, the connection that waits longest for its engine must
-    /// close; if none waits, the new one waits.
+    /// A slot for a new connection. If no slot is free, the connection that waits longest for its engine is
+    /// closed. If no connection waits for its engine, the new connection waits.
     pub(super) async fn acquire(self: &Arc<Self>) -> Arc<ConnectionSlot> {
         loop {
             let changed = self.changed.notified();

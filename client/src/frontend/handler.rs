@@ -177,7 +177,9 @@ fn typed(
     authorization: Authorization,
     headers: &HeaderMap,
 ) -> Request {
-    Request { registry, operation, authorization, headers: Headers::filter_request(headers), prefetch: None }
+    Request::new(registry, operation)
+        .with_authorization(authorization)
+        .with_headers(Headers::filter_request(headers))
 }
 
 fn authorization(headers: &HeaderMap) -> Authorization {

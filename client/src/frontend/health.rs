@@ -2,7 +2,7 @@
 //! For users, scripts and probes.
 
 use super::responses::{ResponseBody, json_value};
-use crate::gateway::{Gateway, RateLimit, TunnelState, WaitEntry};
+use crate::gateway::{Gateway, ReportedLimit, TunnelState, WaitEntry};
 use docxy_host::logging::LogHandle;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ fn wait_entry(entry: &WaitEntry) -> Value {
 }
 
 /// The last pull limit that a registry reported.
-fn rate_limit(limit: &RateLimit) -> Value {
+fn rate_limit(limit: &ReportedLimit) -> Value {
     json!({
         "registry": limit.registry,
         "source": limit.source,

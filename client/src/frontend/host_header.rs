@@ -2,7 +2,7 @@
 //!
 //! A web page can point a name of its own at 127.0.0.1, so that the browser sends requests here (DNS
 //! rebinding). Such a request has the host of the page. The realm of challenges is built from the host, so a
-//! foreign one would lead credentials to a stranger.
+//! foreign one would send credentials to another host.
 
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Registry;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hosts_are_one_too_many() {
+    fn a_request_with_two_hosts_is_refused() {
         let mut headers = HeaderMap::new();
         assert!(LocalHost::of(&headers, &[]).is_err());
         headers.append(header::HOST, "localhost".parse().unwrap());

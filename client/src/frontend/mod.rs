@@ -110,7 +110,7 @@ pub async fn serve(
     if let Some(graceful) = Arc::into_inner(graceful)
         && tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err()
     {
-        tracing::warn!("some responses did not finish in time and are cut off");
+        tracing::warn!("some responses did not finish in time and are aborted");
     }
     Ok(())
 }
@@ -135,7 +135,7 @@ async fn accept(
                             tracing::debug!(%error, "an engine's connection ended");
                         },
                         () = slot.evicted() => {
-                            tracing::debug!("an engine's connection made room for another");
+                            tracing::debug!("closed an idle engine connection for a new one");
                         }
                     }
                 };

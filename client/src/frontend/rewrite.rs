@@ -39,19 +39,13 @@ const CHALLENGES_MAX: usize = 8;
 /// Drops every line that cannot be parsed, and challenges beyond [`CHALLENGES_MAX`].
 pub(super) fn challenges(headers: &mut HeaderMap, host: &LocalHost, target: &RequestTarget) {
     let realm = host.realm(&target.registry);
-    let mut written = 0;
-    for line in take(headers, &header::WWW_AUTHENTICATE) {
-        let challenges = line.to_str().ok().and_then(|text| Challenge::parse_all(text).ok());
-        for challenge in challenges.unwrap_or_default() {
-            if written == CHALLENGES_MAX {
-                return;
-            }
-            written += 1;
-            let challenge = challenge.without_foreign_credentials(&realm, target.repository.as_deref());
-            // A parsed header value is valid in a header.
-            if let Ok(value) = HeaderValue::from_str(&challenge.to_string()) {
-                headers.append(header::WWW_AUTHENTICATE, value);
-            }
+    let theirs: Vec<_> = Challenge::of_response(headers).take(CHALLENGES_MAX).collect();
+    headers.remove(header::WWW_AUTHENTICATE);
+    for challenge in theirs {
+        let challenge = challenge.without_foreign_credentials(&realm, target.repository.as_deref());
+        // A parsed header value is valid in a header.
+        if let Ok(value) = HeaderValue::from_str(&challenge.to_string()) {
+            headers.append(header::WWW_AUTHENTICATE, value);
         }
     }
 }

@@ -13,8 +13,7 @@ const PING_AND_TOKEN_TIMEOUT: Duration = Duration::from_secs(12);
 /// containerd and programs that use it time out on a response head after 30 s.
 const CONTAINERD_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// The deadline of this operation for this engine. Other engines wait without limit, but users do not:
-/// `stall_timeout`.
+/// The deadline of this operation for this engine. Other engines have no timeout; `stall_timeout` applies.
 pub(super) fn deadline(operation: &Operation, user_agent: Option<&str>, stall_timeout: Duration) -> Deadline {
     Deadline::after(match operation {
         Operation::Ping | Operation::Token(_) => PING_AND_TOKEN_TIMEOUT.min(stall_timeout),

@@ -3,7 +3,7 @@
 //! An error makes an engine try the origin, which it cannot reach. So a request waits for the tunnel, and is
 //! sent again if the connection was lost before the response.
 
-pub(crate) use crate::rate_limit::RateLimit;
+pub(crate) use crate::rate_limit::ReportedLimit;
 pub use crate::transfer::WaitEntry;
 pub use crate::tunnel::Deadline;
 pub use tunnel_state::TunnelState;
@@ -17,7 +17,6 @@ use crate::exchange::{self, ExchangeError};
 use crate::metadata::Metadata;
 use crate::transfer::{StallTimeout, Transfer, TransferContext, WaitList};
 use crate::tunnel::{Session, Tunnel, TunnelStatus};
-use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
@@ -94,7 +93,7 @@ impl Gateway {
     }
 
     /// The rate limits that the registries have reported.
-    pub(crate) fn rate_limits(&self) -> Vec<RateLimit> {
+    pub(crate) fn rate_limits(&self) -> Vec<ReportedLimit> {
         self.context.metadata.rate_limits()
     }
 
@@ -158,20 +157,14 @@ impl Gateway {
             return Ok(Response::from_cache(content, under_way));
         }
         let prefetch = metadata.prefetch_hint(&request).await;
-        self.forward(Request { prefetch, ..request }, deadline, under_way).await
+        self.forward(request.with_prefetch(prefetch), deadline, under_way).await
     }
 
     /// Requests the challenge of a registry in the background if the known one is old.
     fn refresh(&self, registry: &Registry) {
         if self.context.metadata.refresh_is_due(registry) {
             let gateway = self.clone();
-            let request = Request {
-                registry: registry.clone(),
-                operation: Operation::Ping,
-                authorization: Authorization::None,
-                headers: Headers::default(),
-                prefetch: None,
-            };
+            let request = Request::new(registry.clone(), Operation::Ping);
             // `send` stores the challenge of the response, as of all responses.
             let under_way = self.under_way.token();
             let forwarded =

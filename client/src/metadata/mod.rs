@@ -13,7 +13,7 @@ use crate::cache::{CacheScope, CachedResponse, ContentCache, ManifestWriter, res
 use crate::challenge::ChallengeStore;
 use crate::exchange::PrefetchStream;
 use crate::prefetch::{InFlightPrefetches, PrefetchPolicy, PrefetchUsage};
-use crate::rate_limit::{RateLimit, RateLimits};
+use crate::rate_limit::{RateLimits, ReportedLimit};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
@@ -55,7 +55,7 @@ impl Metadata {
     }
 
     /// The rate limits that the registries reported last.
-    pub(crate) fn rate_limits(&self) -> Vec<RateLimit> {
+    pub(crate) fn rate_limits(&self) -> Vec<ReportedLimit> {
         self.rate_limits.all()
     }
 

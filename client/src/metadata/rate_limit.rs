@@ -4,15 +4,11 @@
 
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
+use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::text::CleanText;
-use http::HeaderName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
-
-const LIMIT_FIELD: HeaderName = HeaderName::from_static("ratelimit-limit");
-const REMAINING_FIELD: HeaderName = HeaderName::from_static("ratelimit-remaining");
-const SOURCE_FIELD: HeaderName = HeaderName::from_static("docker-ratelimit-source");
 
 /// The most limits: one for each registry and account.
 const LIMITS_MAX: usize = 64;
@@ -20,9 +16,9 @@ const LIMITS_MAX: usize = 64;
 /// The user is warned when less than this fraction of a limit is left: a tenth.
 const LOW_DIVISOR: u64 = 10;
 
-/// A pull limit.
+/// A registry's pull limit, as it was last reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RateLimit {
+pub(crate) struct ReportedLimit {
     pub(crate) registry: Registry,
     /// The address or account that is counted, if the registry reports it.
     pub(crate) source: Option<CleanText<100>>,
@@ -40,10 +36,10 @@ pub(crate) struct RateLimit {
 pub(crate) struct RateLimits(Arc<Mutex<BySource>>);
 
 /// By registry and counted account.
-type BySource = BTreeMap<(Registry, Option<CleanText<100>>), RateLimit>;
+type BySource = BTreeMap<(Registry, Option<CleanText<100>>), ReportedLimit>;
 
 impl RateLimits {
-    pub(crate) fn all(&self) -> Vec<RateLimit> {
+    pub(crate) fn all(&self) -> Vec<ReportedLimit> {
         self.limits().values().cloned().collect()
     }
 
@@ -51,7 +47,7 @@ impl RateLimits {
     pub(crate) fn observe_response(&self, registry: &Registry, headers: &Headers) {
         let Some(limit) = read(registry, headers) else { return };
         if self.update(limit.clone()) {
-            let RateLimit { limit, remaining, source, window, .. } = limit;
+            let ReportedLimit { limit, remaining, source, window, .. } = limit;
             tracing::warn!(
                 %registry, remaining, limit, window_s = window, source = source.map(tracing::field::display),
                 "few pulls are left for now"
@@ -60,7 +56,7 @@ impl RateLimits {
     }
 
     /// Returns whether the limit has just fallen below a tenth.
-    fn update(&self, limit: RateLimit) -> bool {
+    fn update(&self, limit: ReportedLimit) -> bool {
         let mut limits = self.limits();
         let key = (limit.registry.clone(), limit.source.clone());
         if limits.len() >= LIMITS_MAX && !limits.contains_key(&key) {
@@ -77,31 +73,34 @@ impl RateLimits {
     }
 }
 
-impl RateLimit {
+impl ReportedLimit {
     const fn is_low(&self) -> bool {
         self.remaining.saturating_mul(LOW_DIVISOR) < self.limit
     }
 }
 
-fn read(registry: &Registry, headers: &Headers) -> Option<RateLimit> {
-    let (limit, window) = count(headers.get_str(&LIMIT_FIELD)?)?;
-    let (remaining, _) = count(headers.get_str(&REMAINING_FIELD)?)?;
-    let source = headers.get_str(&SOURCE_FIELD).map(CleanText::from);
-    Some(RateLimit { registry: registry.clone(), source, limit, remaining, window, at: SystemTime::now() })
-}
-
-/// `100;w=21600`: the number, and the window in seconds.
-fn count(text: &str) -> Option<(u64, Option<u64>)> {
-    let mut parts = text.split(';').map(str::trim);
-    let number = parts.next()?.parse().ok()?;
-    let window = parts.find_map(|part| part.strip_prefix("w=")?.parse().ok());
-    Some((number, window))
+/// `None` unless both counts are reported.
+fn read(registry: &Registry, headers: &Headers) -> Option<ReportedLimit> {
+    let RateLimit { limit, remaining, window, source } = RateLimit::from_headers(headers)?;
+    let (registry, window) = (registry.clone(), window.map(|window| window.as_secs()));
+    Some(ReportedLimit {
+        registry,
+        source,
+        limit: limit?,
+        remaining: remaining?,
+        window,
+        at: SystemTime::now(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderMap;
+    use http::{HeaderMap, HeaderName};
+
+    const LIMIT_FIELD: HeaderName = HeaderName::from_static("ratelimit-limit");
+    const REMAINING_FIELD: HeaderName = HeaderName::from_static("ratelimit-remaining");
+    const SOURCE_FIELD: HeaderName = HeaderName::from_static("docker-ratelimit-source");
 
     fn headers(fields: &[(HeaderName, &str)]) -> Headers {
         let mut map = HeaderMap::new();

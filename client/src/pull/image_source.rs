@@ -137,13 +137,9 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         for (name, value) in fields {
             headers.append(name, value);
         }
-        let request = Request {
-            registry: self.image.registry.clone(),
-            operation,
-            authorization: Authorization::Public,
-            headers: Headers::filter_request(&headers),
-            prefetch: None,
-        };
+        let request = Request::new(self.image.registry.clone(), operation)
+            .with_authorization(Authorization::Public)
+            .with_headers(Headers::filter_request(&headers));
         let answered = self.client.send(request).await;
         answered.map_err(|fault| SourceError::Fault { what: what.to_owned(), fault })
     }

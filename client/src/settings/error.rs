@@ -2,20 +2,15 @@
 
 use super::host_name::HostNameError;
 use super::link_store::LinksError;
-use super::toml_text::TomlError;
+use docxy_host::toml_file::TomlFileError;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 /// Why the settings are not usable.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the fields are where it is and what is wrong there")]
 pub enum SettingsError {
-    /// The config file cannot be read.
-    #[error("cannot read the config file {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
-    /// The config file is not valid.
-    #[error("{}, {source}", path.display())]
-    Config { path: PathBuf, source: TomlError },
+    /// The config file cannot be read, or is not valid.
+    #[error(transparent)]
+    File(#[from] TomlFileError),
     /// The links are not valid.
     #[error(transparent)]
     Links(#[from] LinksError),

@@ -2,11 +2,10 @@
 //!
 //! Unknown keys are errors: a misspelt setting that is ignored would be found weeks later.
 
-use super::error::SettingsError;
 use super::host_name::HostName;
-use super::toml_text;
 use crate::tunnel::Congestion;
 use docxy_host::logging::Filter;
+use docxy_host::toml_file::{self, TomlFileError};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,13 +26,9 @@ pub(super) struct ConfigFile {
 
 impl ConfigFile {
     /// Reads the file. Relative paths start at its directory.
-    pub(super) fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-        let file: Self = toml_text::parse(&text)
-            .map_err(|source| SettingsError::Config { path: path.to_owned(), source })?;
-        let directory = path.parent().unwrap_or(Path::new(""));
-        let absolute = |path: Option<PathBuf>| path.map(|path| directory.join(path));
+    pub(super) fn read(path: &Path) -> Result<Self, TomlFileError> {
+        let file: Self = toml_file::read(path)?;
+        let absolute = |given: Option<PathBuf>| given.map(|given| toml_file::resolve(path, &given));
         Ok(Self { link_file: absolute(file.link_file), cache: absolute(file.cache), ..file })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Reads and writes only. Never prints a link, and no error quotes one.
 
-use crate::private_file;
+use docxy_host::private_file::{self, FileError};
 use docxy_protocol::link::{Link, LinkError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,12 @@ pub enum LinksError {
     /// The file cannot be read.
     #[error("cannot read the links in {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    /// The directory of the file cannot be created.
+    #[error("cannot create the directory for {}: {source}", path.display())]
+    Create { path: PathBuf, source: io::Error },
     /// The file cannot be written.
-    #[error("cannot store the link in {}: {source}", path.display())]
-    Write { path: PathBuf, source: io::Error },
+    #[error("cannot store the link: {0}")]
+    Write(#[source] FileError),
     /// A line is not a link.
     #[error("{origin}, line {line}: {source}; copy the whole line that `docxy-server invite` printed")]
     Parse { origin: String, line: usize, source: LinkError },
@@ -81,8 +84,9 @@ pub fn store_links(path: &Path, new: &[Link]) -> Result<Vec<StoredLink>, LinksEr
     let stored = new.iter().map(|link| insert(&mut all, link)).collect();
     let lines: Vec<String> = all.iter().map(|link| format!("{}\n", link.expose())).collect();
     let text = format!("# Written by `docxy-client join`; each line is a secret.\n{}", lines.concat());
-    private_file::write(path, text.as_bytes())
-        .map_err(|source| LinksError::Write { path: path.to_owned(), source })?;
+    private_file::create_directory_of(path)
+        .map_err(|source| LinksError::Create { path: path.to_owned(), source })?;
+    private_file::write(path, text.as_bytes()).map_err(LinksError::Write)?;
     Ok(stored)
 }
 

@@ -7,17 +7,16 @@ mod error;
 mod file;
 mod host_name;
 mod link_store;
-mod location;
-mod toml_text;
 
 pub use congestion::CongestionError;
 pub use error::SettingsError;
 pub use host_name::HostNameError;
 pub use link_store::{LinksError, StoredLink, parse_links, read_links, store_links};
-pub use toml_text::TomlError;
 
 use crate::tunnel::{Congestion, TunnelConfig};
+use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::logging::Filter;
+use docxy_host::toml_file;
 use docxy_protocol::link::Link;
 use docxy_protocol::secret::Secret;
 use file::ConfigFile;
@@ -171,7 +170,7 @@ fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<Link>, SettingsE
 }
 
 fn link_file(config: &ConfigFile) -> Option<PathBuf> {
-    config.link_file.clone().or_else(|| Some(location::default_directory()?.join("links")))
+    config.link_file.clone().or_else(|| Some(CLIENT_CONFIG.path()?.join("links")))
 }
 
 /// The cache directory; `None` if there is no directory for it.
@@ -183,7 +182,7 @@ pub fn cache_directory(flags: &Flags) -> Result<Option<PathBuf>, SettingsError> 
 }
 
 fn cache(flags: &Flags, config: &ConfigFile) -> Option<PathBuf> {
-    flags.cache.clone().or_else(|| config.cache.clone()).or_else(location::cache_directory)
+    flags.cache.clone().or_else(|| config.cache.clone()).or_else(|| CLIENT_CACHE.path())
 }
 
 /// The log filter of `pull`: errors by default, since users read its progress.
@@ -207,16 +206,15 @@ impl Flags {
     }
 }
 
-/// The default config file, if there is one. If that cannot be told, reading it reports why.
+/// The default config file, if there is one.
 fn default_config() -> Option<PathBuf> {
-    let default = location::default_directory()?.join("client.toml");
-    default.try_exists().unwrap_or(true).then_some(default)
+    toml_file::existing(CLIENT_CONFIG.path()?.join("client.toml"))
 }
 
 /// The config file. A missing one counts as empty.
 fn config(flags: &Flags) -> Result<ConfigFile, SettingsError> {
     match flags.config.clone().or_else(default_config) {
-        Some(path) => ConfigFile::read(&path),
+        Some(path) => Ok(ConfigFile::read(&path)?),
         None => Ok(ConfigFile::default()),
     }
 }

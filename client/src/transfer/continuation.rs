@@ -3,8 +3,8 @@
 //! Must never accept other bytes as the rest: status, `Content-Range` and length must be exactly as
 //! requested.
 
-use super::content_range::{self, ContentRange};
 use crate::exchange::{Response, TunnelBody};
+use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::request::Request;
@@ -21,8 +21,8 @@ pub(super) struct RangeRequest {
 /// The content of its first response.
 #[derive(Debug, Clone)]
 enum RequestedContent {
-    /// A blob of this length, identified by its digest.
-    Blob { total: u64 },
+    /// This range of a blob, identified by its digest.
+    Blob(ContentRange),
     /// A small body of this length, with the digest that the registry reported, if any.
     Small { length: u64, digest: Option<HeaderValue> },
 }
@@ -48,8 +48,8 @@ pub(super) enum RejectedResponse {
 
 impl RangeRequest {
     /// The request for a blob, of which the first response held `content_range`.
-    pub(super) fn blob(request: Request, content_range: &ContentRange) -> Self {
-        Self { request, content: RequestedContent::Blob { total: content_range.total } }
+    pub(super) fn blob(request: Request, content_range: ContentRange) -> Self {
+        Self { request, content: RequestedContent::Blob(content_range) }
     }
 
     /// The request for a small body.
@@ -60,7 +60,7 @@ impl RangeRequest {
 
     /// Whether ranges can be requested.
     pub(super) const fn supports_ranges(&self) -> bool {
-        matches!(self.content, RequestedContent::Blob { .. })
+        matches!(self.content, RequestedContent::Blob(_))
     }
 
     /// The request for these bytes.
@@ -68,12 +68,14 @@ impl RangeRequest {
         let mut request = self.request.clone();
         // The content was prefetched after the first response, or is not needed.
         request.prefetch = None;
-        if self.supports_ranges() {
+        if let RequestedContent::Blob(content_range) = &self.content
+            && let Some(wanted) = content_range.with_bytes(bytes.clone())
+        {
             // The first response fulfilled them.
             request.headers.remove_conditional_fields();
             // The range would be one of the encoded bytes.
             request.headers.remove(&header::ACCEPT_ENCODING);
-            request.headers.set(header::RANGE, content_range::range_header(bytes));
+            request.headers.set(header::RANGE, wanted.to_range());
         }
         request
     }
@@ -103,16 +105,11 @@ impl RangeRequest {
         };
         let length = body.length().ok_or_else(|| other(status))?;
         let skip = match &self.content {
-            RequestedContent::Blob { total } => {
-                let content_range =
-                    ContentRange::of(status, &headers, length).ok_or_else(|| other(status))?;
-                // A registry or CDN without ranges sends the whole blob.
-                if content_range.total != *total
-                    || (content_range.bytes != *bytes && !content_range.is_whole())
-                {
-                    return Err(other(status));
-                }
-                bytes.start - content_range.bytes.start
+            RequestedContent::Blob(content_range) => {
+                let found = ContentRange::of_response(status, headers.map(), Some(length));
+                let wanted = content_range.with_bytes(bytes.clone());
+                let before = found.and_then(|found| found.bytes_before(&wanted?));
+                before.ok_or_else(|| other(status))?
             }
             RequestedContent::Small { length: before, digest } => {
                 let same = digest.as_ref() == headers.map().get(&DOCKER_CONTENT_DIGEST)
@@ -130,7 +127,6 @@ impl RangeRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use docxy_protocol::authorization::Authorization;
     use docxy_protocol::name::Registry;
     use docxy_protocol::request::{Method, Operation};
     use http::{HeaderMap, HeaderName};
@@ -153,21 +149,16 @@ mod tests {
         ] {
             map.append(name, value.parse().unwrap());
         }
-        Request {
-            registry: Registry::docker_hub(),
-            operation: Operation::Blob {
-                repository: "a/b".parse().unwrap(),
-                digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
-                method: Method::Get,
-            },
-            authorization: Authorization::Public,
-            headers: Headers::filter_request(&map),
-            prefetch: None,
-        }
+        let operation = Operation::Blob {
+            repository: "a/b".parse().unwrap(),
+            digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
+            method: Method::Get,
+        };
+        Request::new(Registry::docker_hub(), operation).with_headers(Headers::filter_request(&map))
     }
 
     fn blob() -> RangeRequest {
-        RangeRequest::blob(request(), &ContentRange { bytes: 5..100, total: 100 })
+        RangeRequest::blob(request(), ContentRange::new(5..100, Some(100)).unwrap())
     }
 
     fn check(

@@ -4,11 +4,8 @@
 //! Truncation is never silent: a body that is interrupted, short or wrong is an error, and hyper then aborts
 //! the connection of the engine.
 
-mod content_range;
 mod context;
 mod continuation;
-#[cfg(fuzzing)]
-pub mod fuzz;
 mod missing_ranges;
 mod resume;
 mod stall_timeout;
@@ -24,13 +21,13 @@ use crate::counters::TransferCounters;
 use crate::exchange::{BodyError, TunnelBody};
 use crate::tunnel::Session;
 use bytes::Bytes;
-use content_range::ContentRange;
 use continuation::RangeRequest;
+use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::Fault;
-use docxy_protocol::headers::Headers;
+use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::request::{Method, Operation, Request};
 use futures_util::stream::{BoxStream, StreamExt as _, iter, try_unfold};
-use http::{StatusCode, header};
+use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use resume::ResumableBody;
 use std::collections::VecDeque;
@@ -79,19 +76,20 @@ impl Transfer {
     ) -> Self {
         let counters = context.counters.clone();
         let length = body.length();
-        let content_range = length.and_then(|length| ContentRange::of(status, headers, length));
+        let content_range = length.and_then(|_| ContentRange::of_response(status, headers.map(), length));
         let mut verifier = None;
         let writer = context.metadata.manifest_writer(&request, status, headers);
         let range_request = match &request.operation {
             Operation::Blob { digest, method: Method::Get, .. } => {
-                let unknown_length = length.is_none()
-                    && status == StatusCode::OK
-                    && !headers.map().contains_key(header::CONTENT_ENCODING);
+                let unknown_length =
+                    length.is_none() && status == StatusCode::OK && !is_encoded(headers.map());
                 if unknown_length || content_range.as_ref().is_some_and(ContentRange::is_whole) {
                     verifier = Some(BlobVerifier::new(digest.clone(), length));
                 }
-                content_range
-                    .map(|content_range| (RangeRequest::blob(request, &content_range), content_range.bytes))
+                content_range.map(|content_range| {
+                    let bytes = content_range.bytes().clone();
+                    (RangeRequest::blob(request, content_range), bytes)
+                })
             }
             // These responses cost nothing and do not change, so they can be requested again.
             operation if operation.method() == Method::Get && status == StatusCode::OK => {

@@ -10,6 +10,8 @@ use super::wait_list::WaitGuard;
 use crate::exchange::{BodyError, BufferedRange, TunnelBody};
 use crate::tunnel::{Deadline, SegmentPermit, Session};
 use bytes::Bytes;
+use docxy_host::random::random_fraction;
+use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::request::Operation;
 use futures_util::FutureExt as _;
@@ -18,9 +20,9 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-/// The first and the longest pause before another request after a bad response.
-const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(15);
+/// The delays before another request after a bad response.
+const RETRY_SCHEDULE: Schedule =
+    Schedule::exponential(Duration::from_millis(500), 2.0, Duration::from_secs(15));
 
 /// A body, over as many connections as needed.
 pub(super) struct ResumableBody {
@@ -175,12 +177,12 @@ impl ResumableBody {
     /// missing parts as permits allow.
     async fn fetch_front(&mut self, bytes: Range<u64>) -> Result<(), Fault> {
         let mut excluded = self.session.transport().close_reason().is_some().then(|| self.session.clone());
-        let mut attempts = 0;
+        let (mut backoff, mut delay) = (Backoff::new(RETRY_SCHEDULE), Duration::ZERO);
         loop {
             let stall = self.stall();
             let (since, fault) = (stall.wait.since(), stall.fault.clone());
             let until = since + self.context.stall_timeout.get();
-            tokio::time::sleep_until(until.min(Instant::now() + pause(attempts)).into()).await;
+            tokio::time::sleep_until(until.min(Instant::now() + delay).into()).await;
             if Instant::now() >= until {
                 return Err(self.stall_fault(&fault));
             }
@@ -203,7 +205,7 @@ impl ResumableBody {
                 Err(FetchError::ConnectionLost) => excluded = Some(self.session.clone()),
                 Err(FetchError::Transient(fault)) => {
                     tracing::info!(content = self.name, reason = %fault, "requesting again");
-                    attempts += 1;
+                    delay = backoff.next_delay(Duration::ZERO, random_fraction());
                     self.stall().fault = fault;
                 }
             }
@@ -357,13 +359,6 @@ fn arrange(ranges: Vec<BufferedRange>, missing: &[Range<u64>]) -> VecDeque<Part>
 
 fn end_of(range: &BufferedRange) -> u64 {
     range.at + range.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>()
-}
-
-fn pause(attempts: u32) -> Duration {
-    match attempts.checked_sub(1) {
-        None => Duration::ZERO,
-        Some(doublings) => (RETRY_PAUSE_MIN * 2_u32.pow(doublings.min(10))).min(RETRY_PAUSE_MAX),
-    }
 }
 
 fn ended_early() -> Fault {

@@ -4,7 +4,7 @@
 //! refuse the Hello one round trip later. If a working connection becomes silent, another one is dialed
 //! beside it, and the one that responds first is used.
 
-use super::backoff::{DialOutcome, delay};
+use super::backoff::{DIAL_SCHEDULE, REFUSED_SCHEDULE};
 use super::config::TunnelConfig;
 use super::dial::{DialError, Dialed, dial};
 use super::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion};
@@ -13,6 +13,8 @@ use super::server_selector::{DialTarget, ServerSelector};
 use super::session::Session;
 use super::status::TunnelStatus;
 use crate::counters::TunnelCounters;
+use docxy_host::random::random_fraction;
+use docxy_protocol::backoff::Backoff;
 use docxy_protocol::control::{CloseCode, ControlMessage};
 use docxy_protocol::text::{CleanText, clean};
 use docxy_transport::{ReceiveStream, Session as Transport};
@@ -108,6 +110,7 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     async fn reconnect_loop(&mut self) {
         let mut down_since = Instant::now();
+        let mut backoff = Backoff::new(DIAL_SCHEDULE);
         loop {
             let begun = Instant::now();
             let target = match self.server_selector.next(begun) {
@@ -127,6 +130,7 @@ impl Supervisor<'_> {
                     self.counters.disconnected(&reason);
                     self.lost_since = Some(SystemTime::now());
                     down_since = Instant::now();
+                    backoff.reset();
                     self.server_selector.worked(target);
                     reason
                 }
@@ -136,6 +140,7 @@ impl Supervisor<'_> {
                     self.counters.disconnected(&reason);
                     self.lost_since = Some(SystemTime::now());
                     down_since = Instant::now();
+                    backoff.reset();
                     // Prefer another server, if there is one: it runs already.
                     self.server_selector.failed(target);
                     reason
@@ -147,8 +152,8 @@ impl Supervisor<'_> {
                 }
                 SessionEnd::Refused(code) => {
                     tracing::error!(reason = code.reason(), "the server refuses this client");
-                    let pause = delay(DialOutcome::Refused, Duration::ZERO, random_fraction());
-                    self.server_selector.refused(target, Instant::now() + pause);
+                    let delay = Backoff::new(REFUSED_SCHEDULE).next_delay(Duration::ZERO, random_fraction());
+                    self.server_selector.refused(target, Instant::now() + delay);
                     if self.server_selector.next(Instant::now()).is_err() {
                         self.status.send_replace(TunnelStatus::Refused { reason: code.reason() });
                         continue;
@@ -160,10 +165,10 @@ impl Supervisor<'_> {
                 Some(since) => TunnelStatus::Down { since, reason },
                 None => TunnelStatus::Connecting { reason: Some(reason) },
             });
-            let pause = delay(DialOutcome::Failed, down_since.elapsed(), random_fraction());
+            let delay = backoff.next_delay(down_since.elapsed(), random_fraction());
             // The delay counts from the start of the attempt. So after the loss of an old connection there is
             // none: a request may be waiting, and most losses are short.
-            tokio::time::sleep(pause.saturating_sub(begun.elapsed())).await;
+            tokio::time::sleep(delay.saturating_sub(begun.elapsed())).await;
         }
     }
 
@@ -207,6 +212,7 @@ impl Supervisor<'_> {
 
     /// Dials until an attempt succeeds, each from a fresh port.
     async fn dial_replacement(&mut self) -> (DialTarget, Dialed) {
+        let (silent_since, mut backoff) = (Instant::now(), Backoff::new(DIAL_SCHEDULE));
         loop {
             let begun = Instant::now();
             match self.server_selector.next(begun) {
@@ -219,8 +225,8 @@ impl Supervisor<'_> {
                 },
                 Err(until) => tokio::time::sleep_until(until.into()).await,
             }
-            let pause = delay(DialOutcome::Failed, Duration::ZERO, random_fraction());
-            tokio::time::sleep(pause.saturating_sub(begun.elapsed())).await;
+            let delay = backoff.next_delay(silent_since.elapsed(), random_fraction());
+            tokio::time::sleep(delay.saturating_sub(begun.elapsed())).await;
         }
     }
 }
@@ -296,11 +302,4 @@ async fn session_end(transport: &Transport, unless_refused: fn(CleanText) -> Ses
         // The reason text of the server is part of this.
         None => unless_refused(clean(reason)),
     }
-}
-
-/// From 0 to 1. Without a random source clients reconnect at the same time, which is harmless.
-fn random_fraction() -> f64 {
-    let mut bytes = [0; 4];
-    let _ = getrandom::fill(&mut bytes);
-    f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
 }

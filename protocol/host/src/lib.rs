@@ -1,9 +1,16 @@
-//! What both programs need from the machine: a log whose output may fail, signals, and a terminal that may
-//! be closed.
+//! What both programs need from the machine: a log whose output may fail, signals, settings files, private files,
+//! default directories, and a terminal that may be closed.
 //!
 //! Must never end or block a program because its stderr is broken or not read.
 
+pub mod directories;
 pub mod log_rate_limit;
 pub mod logging;
+pub mod private_file;
+pub mod random;
+pub mod ready_file;
+pub mod reload;
+pub mod shutdown;
 pub mod signals;
 pub mod terminal;
+pub mod toml_file;

@@ -1,7 +1,8 @@
-//! Text for the user that is not a log line: the final error of a program, a link that is printed once.
+//! Text for the user that is not a log line: results on stdout, everything else on stderr.
 //!
-//! Must never wait for the reader without a timeout: a write to a paused terminal, or to a pipe that is not
-//! read, blocks without an error.
+//! A program that serves must never wait for the reader without a timeout, which is what [`Stream::write`] is for:
+//! a write to a paused terminal, or to a pipe that is not read, blocks without an error. A command that ends with
+//! its output may wait.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -40,6 +41,23 @@ impl Stream {
         };
         descriptor.map(File::from)
     }
+}
+
+/// Prints a result on stdout. A failure is an error: the caller relies on the output, and
+/// `docxy-server invite x > /full/disk` would lose the link.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Prints a remark, which is not a result, on stderr.
+pub fn remark(text: &str) {
+    // Without stderr the remark is lost.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn write(mut file: File, text: String) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! [`Challenge::without_foreign_credentials`].
 
 use crate::scope;
+use http::{HeaderMap, header};
 use std::fmt;
 
 /// Why a header's value cannot be parsed.
@@ -57,6 +58,12 @@ impl Challenge {
             rest = rest.trim_start_matches([' ', '\t', ',']);
         }
         if challenges.is_empty() { Err(ChallengeError("empty")) } else { Ok(challenges) }
+    }
+
+    /// The challenges of a response. A line that cannot be parsed has none.
+    pub fn of_response(headers: &HeaderMap) -> impl Iterator<Item = Self> {
+        let lines = headers.get_all(header::WWW_AUTHENTICATE).iter();
+        lines.filter_map(|line| Self::parse_all(line.to_str().ok()?).ok()).flatten()
     }
 
     /// Whether the challenge requires a token from a token service.

@@ -108,7 +108,6 @@ fn hash(token: &Secret) -> [u8; 32] {
 mod tests {
     use super::*;
     use crate::authorization::basic;
-    use crate::headers::Headers;
     use crate::token::Parsed;
 
     fn hub() -> Registry {
@@ -124,8 +123,7 @@ mod tests {
     }
 
     fn request(registry: &Registry, operation: Operation, authorization: Authorization) -> Request {
-        let registry = registry.clone();
-        Request { registry, operation, authorization, headers: Headers::default(), prefetch: None }
+        Request::new(registry.clone(), operation).with_authorization(authorization)
     }
 
     fn admit(origins: &mut TokenOrigins, registry: &Registry, token: &str) -> bool {

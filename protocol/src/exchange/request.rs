@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// A request to a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Request {
     /// The registry, by the name that users write.
     pub registry: Registry,
@@ -27,6 +28,31 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request without credential, header fields and prefetch hint.
+    #[must_use]
+    pub fn new(registry: Registry, operation: Operation) -> Self {
+        let (authorization, headers) = (Authorization::None, Headers::default());
+        Self { registry, operation, authorization, headers, prefetch: None }
+    }
+
+    /// Sets the credential.
+    #[must_use]
+    pub fn with_authorization(self, authorization: Authorization) -> Self {
+        Self { authorization, ..self }
+    }
+
+    /// Sets the header fields.
+    #[must_use]
+    pub fn with_headers(self, headers: Headers) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// Sets or removes the prefetch hint.
+    #[must_use]
+    pub fn with_prefetch(self, prefetch: Option<PrefetchHint>) -> Self {
+        Self { prefetch, ..self }
+    }
+
     /// Removes the credentials that the registry must not receive, and every right except pulling: see
     /// [`Authorization::for_registry`] and [`TokenRequest::for_registry`]. The client applies it to
     /// requests of engines, and the server to requests of clients, because neither may rely on the other.

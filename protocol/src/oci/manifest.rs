@@ -3,6 +3,7 @@
 //! Must reject ambiguous documents: the same bytes must never be one image for Docxy and another one for
 //! the engine (CVE-2021-41190).
 
+use crate::accept::essence;
 use crate::name::Digest;
 use crate::platform::Platform;
 use crate::text::{CleanText, clean};
@@ -108,9 +109,8 @@ impl Manifest {
             2 => {}
             _ => return Err(ManifestError::UnknownFormat),
         }
-        // Parameters, such as a charset, do not matter.
-        let content_type = content_type.map(|text| text.split(';').next().unwrap_or(text).trim());
-        let media_types = [document.media_type.as_deref(), content_type];
+        let content_type = content_type.map(essence);
+        let media_types = [document.media_type.as_deref(), content_type.as_deref()];
         match (document.manifests, document.config, document.layers) {
             (Some(entries), None, None) => {
                 check_type(media_types, [OCI_INDEX, DOCKER_LIST])?;

@@ -4,7 +4,6 @@
 
 pub mod digester;
 pub mod error_body;
-pub mod headers;
 pub mod image_name;
 pub mod listing_query;
 pub mod manifest;

@@ -6,7 +6,7 @@ use crate::report::Report;
 use crate::scenarios::TRANSPACIFIC;
 use crate::simulation::Simulation;
 use crate::traffic_source::Supply::{Idle, RateLimited, Unlimited};
-use crate::{SEEDS, Time, auto, ms, secs};
+use crate::{Time, auto, ms, secs, seeds};
 use docxy_protocol::congestion::{PathMemory, Rate};
 
 const RTT: Time = ms(200);
@@ -52,7 +52,7 @@ fn assert_refills(report: &Report, from: Time) {
 
 #[test]
 fn low_traffic_does_not_lower_the_rate_estimate() {
-    for seed in SEEDS {
+    for seed in seeds() {
         let simulation = Simulation::new("low rate, then bulk", TRANSPACIFIC, seed);
         let schedule = [(Time::ZERO, RateLimited(LOW_RATE)), (secs(10), Unlimited)];
         assert_refills(&simulation.traffic(&schedule).run(auto), secs(10));

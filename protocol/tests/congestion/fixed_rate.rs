@@ -3,7 +3,7 @@
 use crate::link::{Conditions, DropCause, Loss};
 use crate::scenarios::{POLICED, SAME_HOUSE, TRANSPACIFIC};
 use crate::simulation::Simulation;
-use crate::{MTU, SEEDS, Time, ms, secs};
+use crate::{MTU, Time, ms, secs, seeds};
 use docxy_protocol::congestion::{Fixed, Rate};
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ fn fixed_rate(mbit: u64) -> Fixed {
 #[test]
 fn keeps_the_stated_rate_at_any_loss() {
     for loss in [0.0, 0.01, 0.05, 0.10, 0.15] {
-        for seed in SEEDS {
+        for seed in seeds() {
             let link = TRANSPACIFIC.with_loss(Loss::Random(loss));
             let report = Simulation::new(&format!("stated, loss {loss}"), link, seed).run(fixed_95_mbit);
             let share = report.steady() * PAYLOAD_SHARE;
@@ -49,7 +49,7 @@ fn backs_off_from_a_policer() {
 
 #[test]
 fn keeps_most_of_the_rate_on_a_path_shorter_than_host_jitter() {
-    for seed in SEEDS {
+    for seed in seeds() {
         let report = Simulation::new("stated, same house", SAME_HOUSE, seed).run(|_| fixed_rate(950));
         let share = report.steady() * PAYLOAD_SHARE;
         assert!((0.85..0.95 + SHARE_TOLERANCE).contains(&share), "{}: {share:.3}", report.label);
@@ -65,7 +65,7 @@ fn reaches_a_low_rate_on_a_short_path() {
 
 #[test]
 fn an_overstated_rate_still_uses_most_of_the_link() {
-    for seed in SEEDS {
+    for seed in seeds() {
         for (name, link, mbit) in [("same house", SAME_HOUSE, 9000), ("sea", TRANSPACIFIC, 900)] {
             let name = format!("nine times, {name}");
             let report = Simulation::new(&name, link, seed).duration(secs(60)).run(|_| fixed_rate(mbit));

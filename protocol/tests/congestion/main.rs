@@ -34,8 +34,12 @@ type Time = Duration;
 /// UDP payload of a full packet in bytes.
 const MTU: u64 = 1452;
 
-/// Seeds with which the tests run.
-const SEEDS: RangeInclusive<u64> = 1..=2;
+/// The seeds of each test: two of them, or the number in `DOCXY_TEST_SEEDS`, as in `scripts/test --all`.
+fn seeds() -> RangeInclusive<u64> {
+    let count =
+        std::env::var("DOCXY_TEST_SEEDS").map(|count| count.parse().expect("DOCXY_TEST_SEEDS is a number"));
+    1..=count.unwrap_or(2)
+}
 
 /// Size of a full packet on the link in bytes, with IPv4 and UDP headers.
 const PACKET_BYTES: u64 = MTU + 28;

@@ -3,7 +3,7 @@
 use crate::link::{Conditions, DropCause, Loss};
 use crate::scenarios::{POLICED, TRANSPACIFIC};
 use crate::simulation::Simulation;
-use crate::{SEEDS, Time, auto, ms, secs};
+use crate::{Time, auto, ms, secs, seeds};
 
 const CHANGE_AT: Time = secs(8);
 const RTT: Time = ms(200);
@@ -30,7 +30,7 @@ const LONGER_RTT_UTILIZATION_MIN: f64 = 0.75;
 fn simulations(name: &str, change: impl Fn(Simulation) -> Simulation) -> Vec<Simulation> {
     let lossy = TRANSPACIFIC.with_loss(Loss::Random(0.02));
     let variants = [("", TRANSPACIFIC), (", 2 % loss", lossy)];
-    SEEDS
+    seeds()
         .flat_map(|seed| {
             variants.map(|(note, link)| change(Simulation::new(&format!("{name}{note}"), link, seed)))
         })
@@ -39,7 +39,7 @@ fn simulations(name: &str, change: impl Fn(Simulation) -> Simulation) -> Vec<Sim
 
 #[test]
 fn does_not_overdrive_a_policer() {
-    for seed in SEEDS {
+    for seed in seeds() {
         let report = Simulation::new("policed", POLICED, seed).duration(secs(30)).run(auto);
         let loss = report.loss_rate(CHANGE_AT..secs(30), &[DropCause::Policer]);
         assert!(loss <= POLICED_LOSS_MAX, "{}: loses {loss:.3}", report.label);

@@ -4,7 +4,7 @@ use crate::link::{Conditions, DropCause};
 use crate::report::{Report, TracePoint};
 use crate::scenarios::{TRANSPACIFIC, scenario};
 use crate::simulation::Simulation;
-use crate::{SEEDS, Time, auto, ms, secs, us};
+use crate::{Time, auto, ms, secs, seeds, us};
 use docxy_protocol::limits::ACK_THRESHOLD;
 
 /// Minimum utilization by scenario: in the first 12 s, handshake included, and after 4 s.
@@ -38,7 +38,7 @@ const P95_DELAY_MAX: Time = ms(10);
 fn every_scenario_reaches_its_utilization() {
     let mut failed = Vec::new();
     for (name, cold, steady) in UTILIZATION_MIN {
-        for seed in SEEDS {
+        for seed in seeds() {
             let report = scenario(name, seed).run(auto);
             if report.cold() < cold || report.steady() < steady {
                 failed.push(format!(

@@ -1,10 +1,11 @@
 //! `docxy-server check`: tries the registries hop by hop, and prints the remaining quota.
 
-use super::{CommandError, print};
+use super::error::CommandError;
 use crate::settings::{Flags, Settings};
 use crate::store::Store;
 use crate::upstream::{Finding, Upstream};
 use docxy_host::logging::{self, Filter};
+use docxy_host::terminal::print;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Registry;
 use docxy_protocol::text::clean;
@@ -24,7 +25,7 @@ pub(super) fn check(images: &[ImageName], flags: &Flags) -> Result<(), CommandEr
     for name in registries(&settings, images) {
         let findings = runtime.block_on(findings(&upstream, &name, images));
         failed += findings.iter().filter(|finding| finding.outcome.is_err()).count();
-        print(&report(&name, &findings))?;
+        print(&report(&name, &findings)).map_err(CommandError::Output)?;
     }
     if failed == 0 { Ok(()) } else { Err(CommandError::Check(failed)) }
 }

@@ -1,9 +1,10 @@
 //! `docxy-server clients`: lists the clients and their usage, for people or for programs.
 
-use super::{CommandError, print, remark};
+use super::error::CommandError;
 use crate::settings::{Basics, Flags};
 use crate::state::usage::{self, Totals};
 use crate::state::{ClientBook, State};
+use docxy_host::terminal::{print, remark};
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,7 +15,7 @@ pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
     let rows = rows(&state.clients()?, &usage::totals(&state)?);
     if json {
         let text = serde_json::to_string_pretty(&rows).expect("names, times and counts are JSON");
-        return print(&format!("{text}\n"));
+        return print(&format!("{text}\n")).map_err(CommandError::Output);
     }
     if rows.is_empty() {
         // The directory is named, because another user's state is elsewhere.
@@ -24,7 +25,7 @@ pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
         ));
         return Ok(());
     }
-    print(&table(&rows))
+    print(&table(&rows)).map_err(CommandError::Output)
 }
 
 /// One client. The field names are those of the JSON output.

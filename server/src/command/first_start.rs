@@ -3,11 +3,12 @@
 //! Must never write the link to the log: it goes to a terminal, or to a private file. A terminal that blocks
 //! must never keep the server from serving.
 
-use super::CommandError;
+use super::error::CommandError;
 use super::invite::new_client;
 use crate::address;
 use crate::settings::Settings;
-use crate::state::{State, file};
+use crate::state::State;
+use docxy_host::private_file;
 use docxy_protocol::link::ClientName;
 use std::io;
 
@@ -51,7 +52,7 @@ pub(super) fn first_start(
     });
     if !shown {
         let path = state.path(&format!("{FIRST_CLIENT_NAME}.link"));
-        file::write(&path, format!("{link}\n").as_bytes())?;
+        private_file::write(&path, format!("{link}\n").as_bytes())?;
         tracing::info!(
             "the link of the first client, \"{name}\", is in {}: it is a secret, for \
              `docxy-client join` on the machine that pulls",

@@ -2,10 +2,11 @@
 //!
 //! Must never store a client before its link is complete: the name would be taken, without a link.
 
-use super::{CommandError, print};
+use super::error::CommandError;
 use crate::address;
 use crate::settings::{Basics, Flags};
 use crate::state::{ClientsError, State, random};
+use docxy_host::terminal::print;
 use docxy_protocol::link::{ClientName, ClientSecret, Host, Link};
 use jiff::Timestamp;
 
@@ -14,7 +15,7 @@ pub(super) fn invite(name: &ClientName, flags: &Flags) -> Result<(), CommandErro
     let address = address::for_links(basics.public.as_ref(), &basics.listen)?;
     let state = State::open(&basics.state)?;
     let link = new_client(&state, name, address)?;
-    print(&format!("{}\n", link.expose()))
+    print(&format!("{}\n", link.expose())).map_err(CommandError::Output)
 }
 
 /// Adds a client. Its link names this address.

@@ -1,9 +1,10 @@
 //! `docxy-server revoke`: ends a client's access, on a full disk as well.
 
-use super::{CommandError, remark};
+use super::error::CommandError;
 use crate::settings::{Basics, Flags};
 use crate::state::{ClientsError, Revocation, State, StateError};
 use crate::store;
+use docxy_host::terminal::remark;
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
 use std::thread;
@@ -90,11 +91,12 @@ fn is_full<T>(outcome: &Result<T, ClientsError>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use docxy_host::private_file::FileError;
     use std::cell::RefCell;
     use std::io::ErrorKind;
 
     fn failed(kind: ErrorKind) -> ClientsError {
-        StateError::Write { path: "clients".into(), source: kind.into() }.into()
+        StateError::from(FileError::Write { path: "clients".into(), source: kind.into() }).into()
     }
 
     /// The steps in order, if so many plain attempts fail with this error, and the reserve is usable or not.

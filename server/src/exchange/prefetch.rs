@@ -11,7 +11,7 @@ use crate::upstream::{Response, ResponseBody, Upstream};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
-use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::{PREFETCH_BLOB_MAX, PREFETCH_ITEMS_MAX, PREFETCH_MANIFEST_MAX};
 use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
@@ -53,7 +53,7 @@ impl<'a> Prefetch<'a> {
         }
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
-            Reference::Tag(_) => response.headers.get_str(&DOCKER_CONTENT_DIGEST)?.parse().ok()?,
+            Reference::Tag(_) => response.headers.content_digest()?,
         };
         if hint.known.as_ref() == Some(&digest) {
             return None;
@@ -145,11 +145,10 @@ impl<'a> Prefetch<'a> {
             // It lists manifest types.
             headers.remove(&header::ACCEPT);
         }
-        let (registry, authorization) = (self.request.registry.clone(), self.request.authorization.clone());
-        self.upstream
-            .send(&Request { registry, operation, authorization, headers, prefetch: None })
-            .await
-            .ok()
+        let request = Request::new(self.request.registry.clone(), operation)
+            .with_authorization(self.request.authorization.clone())
+            .with_headers(headers);
+        self.upstream.send(&request).await.ok()
     }
 
     /// Fetches a blob, if it matches its digest.

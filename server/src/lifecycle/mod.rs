@@ -1,5 +1,4 @@
-//! How a running server gets new settings, and how it ends.
+//! How a running server gets new settings.
 
 pub(crate) mod active_settings;
 pub mod reload;
-pub mod shutdown;

@@ -7,8 +7,8 @@ use super::path_cache::PathCache;
 use super::unauthenticated::Unauthenticated;
 use crate::admission::Admission;
 use crate::counters::Counters;
-use crate::state::file;
 use docxy_host::logging::LogHandle;
+use docxy_host::private_file;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl LoadReport {
         let Some(path) = &self.status_file else { return };
         let status = self.status().to_string() + "\n";
         // It blocks a runtime thread, but only for a few hundred bytes and only when the operator asks.
-        if let Err(error) = file::write(path, status.as_bytes()) {
+        if let Err(error) = private_file::write(path, status.as_bytes()) {
             tracing::error!(%error, "cannot write the status file");
         }
     }

@@ -2,13 +2,11 @@
 //!
 //! Must never ignore an unknown key: a misspelt setting would be noticed only weeks later.
 
-use super::error::SettingsError;
-use super::paths::base_directory;
 use super::registry::RegistryTables;
 use super::resolve::ResolveTable;
 use crate::address::PublicAddress;
-use crate::toml_text;
 use docxy_host::logging::Filter;
+use docxy_host::toml_file::{self, TomlFileError};
 use docxy_protocol::congestion::Rate;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -31,12 +29,9 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    pub(super) fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-        let mut config: Self = toml_text::parse(&text)
-            .map_err(|source| SettingsError::Config { path: path.to_owned(), source })?;
-        config.state = config.state.map(|state| base_directory(path).join(state));
+    pub(super) fn read(path: &Path) -> Result<Self, TomlFileError> {
+        let mut config: Self = toml_file::read(path)?;
+        config.state = config.state.map(|state| toml_file::resolve(path, &state));
         Ok(config)
     }
 }

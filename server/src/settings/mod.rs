@@ -5,18 +5,18 @@
 
 mod error;
 mod file;
-mod paths;
 pub mod registry;
 mod resolve;
 
 use crate::address::PublicAddress;
-use crate::state::location;
+use docxy_host::directories::SERVER_STATE;
 use docxy_host::logging::Filter;
+use docxy_host::toml_file;
 use docxy_protocol::congestion::Rate;
 use file::ConfigFile;
 use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use error::SettingsError;
 pub use registry::{Account, RegistrySettings};
@@ -103,7 +103,7 @@ impl Basics {
             .state
             .clone()
             .or_else(|| config.state.clone())
-            .or_else(location::default_directory)
+            .or_else(|| SERVER_STATE.path())
             .ok_or(SettingsError::NoStateDirectory)?;
         let public = flags.public.clone().or_else(|| config.public.clone());
         Ok(Self { listen, state, public })
@@ -141,26 +141,27 @@ impl Flags {
     /// reports an error if the file is missing, instead of applying the defaults.
     #[must_use]
     pub fn with_config_found(&self) -> Self {
-        let default = Path::new(DEFAULT_CONFIG);
-        let found = || default.try_exists().unwrap_or(true).then(|| default.to_owned());
-        Self { config: self.config.clone().or_else(found), ..self.clone() }
+        Self { config: self.config.clone().or_else(default_config), ..self.clone() }
     }
+}
+
+/// The default config file, if there is one.
+fn default_config() -> Option<PathBuf> {
+    toml_file::existing(DEFAULT_CONFIG.into())
 }
 
 /// The config file and its path. A missing default file counts as empty.
 fn read(flags: &Flags) -> Result<(PathBuf, ConfigFile), SettingsError> {
-    let default = Path::new(DEFAULT_CONFIG);
-    let path = match &flags.config {
-        Some(path) => path,
-        None if default.try_exists().unwrap_or(true) => default,
-        None => return Ok((default.to_owned(), ConfigFile::default())),
-    };
-    ConfigFile::read(path).map(|config| (path.to_owned(), config))
+    match flags.config.clone().or_else(default_config) {
+        Some(path) => Ok((path.clone(), ConfigFile::read(&path)?)),
+        None => Ok((DEFAULT_CONFIG.into(), ConfigFile::default())),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     /// A config file of this text, and flags that name it.
     fn config(dir: &tempfile::TempDir, text: &str) -> Flags {

@@ -3,8 +3,8 @@
 //! Must never accept a password in the config file: the file is copied, and every command reads it.
 
 use super::error::SettingsError;
-use super::paths::base_directory;
 use super::resolve::{ResolveTable, ResolveTo};
+use docxy_host::toml_file;
 use docxy_protocol::name::Registry;
 use docxy_protocol::secret::Secret;
 use rustls::pki_types::CertificateDer;
@@ -70,7 +70,6 @@ pub(super) struct RegistryTable {
 impl RegistryTable {
     /// Reads the files and variables that the table names. `config` is the config file's path.
     pub(super) fn load(self, name: Registry, config: &Path) -> Result<RegistrySettings, SettingsError> {
-        let directory = base_directory(config);
         let failed =
             |detail| SettingsError::Registry { path: config.to_owned(), registry: name.to_string(), detail };
         let api = match self.api {
@@ -78,11 +77,11 @@ impl RegistryTable {
             None => default_api(&name).map_err(failed)?,
         };
         let ca = match self.ca {
-            Some(path) => certificates(&directory.join(path)).map_err(failed)?,
+            Some(path) => certificates(&toml_file::resolve(config, &path)).map_err(failed)?,
             None => Vec::new(),
         };
         let account = match self.account {
-            Some(table) => Some(table.load(directory).map_err(failed)?),
+            Some(table) => Some(table.load(config).map_err(failed)?),
             None => None,
         };
         let resolve = self.resolve.into_entries();
@@ -175,10 +174,10 @@ struct AccountTable {
 }
 
 impl AccountTable {
-    fn load(self, directory: &Path) -> Result<Account, String> {
+    fn load(self, config: &Path) -> Result<Account, String> {
         let password = match (self.password_file, self.password_env) {
             (Some(path), None) => {
-                let path = directory.join(path);
+                let path = toml_file::resolve(config, &path);
                 std::fs::read_to_string(&path)
                     .map_err(|e| format!("cannot read password_file {}: {e}", path.display()))?
             }

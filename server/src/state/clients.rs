@@ -2,10 +2,11 @@
 //!
 //! A revoked client stays in the book, so that the server can tell it the reason. Must never hold a secret.
 
-use super::{StateError, file};
-use crate::toml_text::{self, TomlError};
+use super::error::StateError;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use docxy_host::private_file;
+use docxy_host::toml_file::{self, TomlError};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::link::{ClientName, ClientSecret};
 use docxy_protocol::secret::constant_time_eq;
@@ -129,7 +130,7 @@ impl ClientBook {
     }
 
     pub(super) fn load(path: &Path) -> Result<Self, StateError> {
-        let content = file::read(path)?.unwrap_or_default();
+        let content = private_file::read(path)?.unwrap_or_default();
         Self::parse(&content).map_err(|e| StateError::Damaged {
             path: path.to_owned(),
             detail: e.to_string(),
@@ -139,7 +140,7 @@ impl ClientBook {
 
     /// Parses the file's content. Invalid UTF-8 is invalid TOML too.
     pub(super) fn parse(content: &[u8]) -> Result<Self, TomlError> {
-        toml_text::parse(&String::from_utf8_lossy(content))
+        toml_file::parse(&String::from_utf8_lossy(content))
     }
 
     pub(super) fn to_text(&self) -> String {

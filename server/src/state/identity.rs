@@ -3,7 +3,9 @@
 //! Links contain the key's pin, so the key must never change. The certificate is made again at each start,
 //! because clients check only its key.
 
-use super::{StateError, file};
+use super::directory::State;
+use super::error::StateError;
+use docxy_host::private_file;
 use docxy_protocol::identity::Pin;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -22,15 +24,25 @@ pub struct Identity {
     pub pin: Pin,
 }
 
+impl State {
+    /// The server's identity, created once.
+    ///
+    /// # Errors
+    /// If the key cannot be created, stored or read.
+    pub fn identity(&self) -> Result<Identity, StateError> {
+        Identity::load_or_create(&self.path("identity.pem"))
+    }
+}
+
 impl Identity {
-    pub(super) fn load_or_create(path: &Path) -> Result<Self, StateError> {
+    fn load_or_create(path: &Path) -> Result<Self, StateError> {
         let damaged = |detail: String| StateError::Damaged {
             path: path.to_owned(),
             detail,
             remedy: "restore it from a backup; without it every link ever given out is void, and \
                      only then delete it, so that a new key is made",
         };
-        let pem = file::read_or_create(path, new_key)?;
+        let pem = private_file::read_or_create(path, new_key)?;
         let pem = String::from_utf8(pem).map_err(|_| damaged("not text".into()))?;
         let key = KeyPair::from_pem(&pem).map_err(|e| damaged(e.to_string()))?;
         let certificate = certificate(&key).map_err(|e| damaged(e.to_string()))?;

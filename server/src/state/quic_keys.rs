@@ -3,13 +3,26 @@
 //! Must never change at a restart: a server with new keys cannot reset the connections of its last run
 //! (stateless reset, RFC 9000, section 10.3), and each client would wait for its idle timeout.
 
-use super::{StateError, file, random};
+use super::directory::State;
+use super::error::StateError;
+use super::random::random;
+use docxy_host::private_file;
 use docxy_transport::quic::ListenerKeys;
 use std::path::Path;
 
+impl State {
+    /// The QUIC keys, created once. With them, clients notice a restart of the server.
+    ///
+    /// # Errors
+    /// If the keys cannot be created, stored or read.
+    pub fn quic_keys(&self) -> Result<ListenerKeys, StateError> {
+        load_or_create(&self.path("quic.keys"))
+    }
+}
+
 /// The keys in this file, which is created once.
-pub(super) fn load_or_create(path: &Path) -> Result<ListenerKeys, StateError> {
-    let bytes = file::read_or_create(path, || Ok(random::<{ ListenerKeys::LENGTH }>()?.to_vec()))?;
+fn load_or_create(path: &Path) -> Result<ListenerKeys, StateError> {
+    let bytes = private_file::read_or_create(path, || random::<{ ListenerKeys::LENGTH }>().map(Vec::from))?;
     ListenerKeys::from_bytes(&bytes).ok_or_else(|| StateError::Damaged {
         path: path.to_owned(),
         detail: format!("{} bytes long", bytes.len()),

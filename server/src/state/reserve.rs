@@ -5,7 +5,9 @@
 //! clients' lock, because the reserve becomes the clients' file. A reserve that cannot be made must never
 //! stop anything else.
 
-use super::{State, StateError, file, random};
+use super::directory::State;
+use super::random::random;
+use docxy_host::private_file::{self, FileError};
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -40,7 +42,7 @@ impl State {
         if self.reserve_length() == RESERVE_BYTES as u64 {
             return Ok(());
         }
-        let file = file::open_or_create(&self.reserve())?;
+        let file = private_file::open_or_create(&self.reserve())?;
         for at in (0..RESERVE_BYTES).step_by(WRITE_BYTES) {
             // A shorter reserve is useful too.
             file.write_all_at(&random::<WRITE_BYTES>().map_err(io::Error::other)?, at as u64)?;
@@ -52,8 +54,8 @@ impl State {
     ///
     /// # Errors
     /// If there is no reserve, or it is too small.
-    pub(super) fn write_with_reserve(&self, path: &Path, content: &[u8]) -> Result<(), StateError> {
-        file::write_over(&self.reserve(), path, content)
+    pub(super) fn write_with_reserve(&self, path: &Path, content: &[u8]) -> Result<(), FileError> {
+        private_file::write_over(&self.reserve(), path, content)
     }
 
     /// Removes the reserve, for file systems that need free space to overwrite a file.
@@ -81,7 +83,7 @@ mod tests {
         let state = State::open(dir.path()).unwrap();
         let (reserve, clients) = (state.path("reserve"), state.path("clients"));
         assert!(state.write_with_reserve(&clients, b"x").is_err() && !state.remove_reserve());
-        file::write(&clients, b"before").unwrap();
+        private_file::write(&clients, b"before").unwrap();
         for content in ["first", "second"] {
             let before = clients.metadata().unwrap();
             state.ensure_reserve();

@@ -4,7 +4,9 @@
 //! The kernel releases it when the process ends in any way, so an old file never blocks a new server. The
 //! file stays, and names the last process.
 
-use super::{State, StateError, file};
+use super::directory::State;
+use super::error::{InUseBy, StateError};
+use docxy_host::private_file::{self, FileError};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -23,8 +25,8 @@ impl State {
     /// If another server has it.
     pub fn lock_for_run(&self) -> Result<RunLock, StateError> {
         let path = self.path("run.lock");
-        let failed = |source| StateError::Lock { path: path.clone(), source };
-        let file = file::open_or_create(&path).map_err(failed)?;
+        let failed = |source| FileError::Lock { path: path.clone(), source };
+        let file = private_file::open_or_create(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {
                 // For people only, and of one length, so that a full disk has room for the next one, too.
@@ -33,27 +35,14 @@ impl State {
                 Ok(RunLock { _file: Some(file) })
             }
             Err(TryLockError::WouldBlock) => {
-                let process = file::read(&path).ok().flatten().and_then(|text| process_of(&text));
-                Err(StateError::InUse { directory: self.directory.clone(), process: InUseBy(process) })
+                let process = private_file::read(&path).ok().flatten().and_then(|text| process_of(&text));
+                Err(StateError::InUse { directory: self.directory().to_owned(), process: InUseBy(process) })
             }
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                 tracing::warn!(%error, path = %path.display(), "this file system has no locks: make sure that only one server runs here");
                 Ok(RunLock { _file: None })
             }
-            Err(TryLockError::Error(source)) => Err(failed(source)),
-        }
-    }
-}
-
-/// The process that holds the lock, if it is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InUseBy(Option<u32>);
-
-impl std::fmt::Display for InUseBy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(process) => write!(f, " (process {process})"),
-            None => Ok(()),
+            Err(TryLockError::Error(source)) => Err(failed(source).into()),
         }
     }
 }

@@ -3,8 +3,10 @@
 //! Counting must cost a transfer only an addition, and a file that cannot be written must never stop a
 //! transfer.
 
-use super::{State, StateError, file};
-use crate::toml_text;
+use super::directory::State;
+use super::error::StateError;
+use docxy_host::private_file;
+use docxy_host::toml_file;
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -143,7 +145,7 @@ impl Counters {
         let mut written = lock(&self.written);
         let totals = self.totals();
         if totals != *written {
-            file::write(&self.path, to_text(&totals).as_bytes())?;
+            private_file::write(&self.path, to_text(&totals).as_bytes())?;
             *written = totals;
         }
         Ok(())
@@ -161,8 +163,8 @@ fn path(state: &State) -> PathBuf {
 }
 
 fn load(path: &Path) -> Result<Totals, StateError> {
-    let content = file::read(path)?.unwrap_or_default();
-    toml_text::parse(&String::from_utf8_lossy(&content)).map_err(|e| StateError::Damaged {
+    let content = private_file::read(path)?.unwrap_or_default();
+    toml_file::parse(&String::from_utf8_lossy(&content)).map_err(|e| StateError::Damaged {
         path: path.to_owned(),
         detail: e.to_string(),
         remedy: "mend that line, or delete the file to count from zero",

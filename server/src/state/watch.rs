@@ -3,7 +3,8 @@
 //! Must never end a client's access because the file is unreadable for a moment.
 
 use super::clients::ClientBook;
-use super::{State, StateError};
+use super::directory::State;
+use super::error::StateError;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;

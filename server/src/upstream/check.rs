@@ -2,16 +2,17 @@
 //!
 //! Uses the same code as clients' requests. Must never print a token or a signed URL.
 
-use super::manifest::rate_limit::RateLimit;
+use super::manifest::rate_limit::describe;
 use super::registry::UpstreamRegistry;
 use super::{Response, ResponseBody, ServedRegistry, Upstream};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::headers::Headers;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest};
 use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::text::{CleanText, clean};
 use http::{HeaderValue, StatusCode, header};
@@ -84,10 +85,11 @@ async fn try_hops(
     let request = request(image, &image.reference, Method::Head);
     let head = expect_ok(upstream.send(&request).await).map_err(|fault| ("manifest", fault))?;
     found("manifest", format!("{image} is there"));
-    let rate_limit = RateLimit::from_headers(&head.headers).map(|limit| limit.describe());
+    let rate_limit = RateLimit::from_headers(&head.headers).map(|limit| describe(&limit));
     found("quota", rate_limit.unwrap_or_else(|| "the registry reports no limit".into()));
-    let digest = head.headers.get_str(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
-    let blob = small_blob(upstream, &request, digest).await.map_err(|fault| ("manifest", fault))?;
+    let blob = small_blob(upstream, &request, head.headers.content_digest())
+        .await
+        .map_err(|fault| ("manifest", fault))?;
     let length = read_blob(upstream, image, &blob).await.map_err(|fault| ("CDN", fault))?;
     found("CDN", format!("{length} bytes of {} received", blob.digest));
     Ok(())
@@ -141,13 +143,10 @@ fn request(image: &ImageName, reference: &Reference, method: Method) -> Request 
         headers.set(header::ACCEPT, accept);
     }
     let repository = image.repository.clone();
-    Request {
-        registry: image.registry.clone(),
-        operation: Operation::Manifest { repository, reference: reference.clone(), method },
-        authorization: Authorization::Public,
-        headers,
-        prefetch: None,
-    }
+    let operation = Operation::Manifest { repository, reference: reference.clone(), method };
+    Request::new(image.registry.clone(), operation)
+        .with_authorization(Authorization::Public)
+        .with_headers(headers)
 }
 
 fn expect_ok(response: Result<Response, Fault>) -> Result<Response, Fault> {

@@ -18,8 +18,6 @@
 
 mod blob;
 mod check;
-#[cfg(fuzzing)]
-pub mod fuzz;
 mod http;
 mod keep_alive;
 mod manifest;
@@ -207,19 +205,11 @@ impl ServedRegistry {
         roots: &RootCertStore,
         origins: SharedTokenOrigins,
     ) -> Result<Self, UpstreamError> {
-        let registry = UpstreamRegistry::new(entry, settings, roots, jitter, origins)
+        let registry = UpstreamRegistry::new(entry, settings, roots, origins)
             .map_err(|source| UpstreamError::Tls { registry: entry.name.clone(), source })?;
         let registry = Arc::new(registry);
         let manifests =
             PublicManifests::new(entry.name.clone(), Arc::clone(&registry), store.clone(), settings.stale);
         Ok(Self { settings: entry.clone(), registry, manifests: Arc::new(manifests) })
     }
-}
-
-/// A random number from 0 to 1. Without a source of randomness, transfers that fail together retry
-/// together, which does no harm.
-fn jitter() -> f64 {
-    let mut bytes = [0; 4];
-    let _ = getrandom::fill(&mut bytes);
-    f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
 }

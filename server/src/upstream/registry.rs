@@ -3,7 +3,7 @@
 use super::http::address_guard::AddressGuard;
 use super::http::body;
 use super::http::redirect::UpstreamResponse;
-use super::http::retry::{Jitter, RetryDeadline};
+use super::http::retry::RetryDeadline;
 use super::registry_client::RegistryClient;
 use super::shared_request;
 use super::token::origins::SharedTokenOrigins;
@@ -45,10 +45,9 @@ impl UpstreamRegistry {
         entry: &RegistrySettings,
         settings: &Settings,
         roots: &RootCertStore,
-        jitter: Jitter,
         origins: SharedTokenOrigins,
     ) -> Result<Self, rustls::Error> {
-        let client = Arc::new(RegistryClient::new(entry, settings, roots, jitter)?);
+        let client = Arc::new(RegistryClient::new(entry, settings, roots)?);
         let tokens = RegistryTokens::new(&entry.name, Arc::clone(&client), entry.account.clone());
         Ok(Self { name: entry.name.clone(), client, tokens, origins, last_request: Mutex::new(None) })
     }
@@ -65,11 +64,6 @@ impl UpstreamRegistry {
     /// If a hop fails. What the registry refuses is a response.
     pub(super) async fn send_once(&self, request: &Request) -> Result<UpstreamResponse, Fault> {
         self.send(request, RetryDeadline::no_retry(tokio::time::Instant::now())).await
-    }
-
-    /// A random number from 0 to 1.
-    pub(super) fn jitter(&self) -> f64 {
-        self.client.jitter()
     }
 
     /// The API's URL and the host of its token service, for `docxy-server check`.

@@ -3,11 +3,14 @@
 use super::http::address_guard::AddressGuard;
 use super::http::client::{HttpClient, sensitive_header};
 use super::http::redirect::{UpstreamResponse, follow_redirects};
-use super::http::retry::{Jitter, RetryBudget, RetryDeadline, is_transient, retry_after};
+use super::http::retry::{RETRY_SCHEDULE, RetryDeadline, is_transient};
 use crate::settings::{RegistrySettings, Settings};
+use docxy_host::random::random_fraction;
+use docxy_protocol::backoff::Backoff;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::request::{Method, Operation, Request};
+use docxy_protocol::retry_after::retry_after;
 use docxy_protocol::secret::Secret;
 use http::header;
 use hyper::body::Body as _;
@@ -27,7 +30,6 @@ pub(super) struct RegistryClient {
     url: Url,
     http: HttpClient,
     manifest_read_budget: Semaphore,
-    jitter: Jitter,
 }
 
 impl RegistryClient {
@@ -37,7 +39,6 @@ impl RegistryClient {
         entry: &RegistrySettings,
         settings: &Settings,
         roots: &RootCertStore,
-        jitter: Jitter,
     ) -> Result<Self, rustls::Error> {
         let mut roots = roots.clone();
         for certificate in &entry.ca {
@@ -45,7 +46,7 @@ impl RegistryClient {
         }
         let http = HttpClient::new(AddressGuard::new(entry, settings), roots)?;
         let manifest_read_budget = Semaphore::new(MANIFEST_READ_BUDGET_KIB);
-        Ok(Self { url: entry.api.clone(), http, manifest_read_budget, jitter })
+        Ok(Self { url: entry.api.clone(), http, manifest_read_budget })
     }
 
     /// Sends a request with this credential, and follows redirects.
@@ -94,7 +95,7 @@ impl RegistryClient {
     where
         F: Future<Output = Result<UpstreamResponse, Fault>>,
     {
-        let mut budget = RetryBudget::default();
+        let mut backoff = Backoff::new(RETRY_SCHEDULE);
         loop {
             let started = Instant::now();
             let result = attempt().await;
@@ -110,7 +111,7 @@ impl RegistryClient {
                 _ => return result,
             };
             let now = Instant::now();
-            let Some(delay) = deadline.delay_before_retry(&mut budget, now, self.jitter(), retry_after)
+            let Some(delay) = deadline.delay_before_retry(&mut backoff, now, random_fraction(), retry_after)
             else {
                 return result;
             };
@@ -137,11 +138,6 @@ impl RegistryClient {
     /// The API's URL, for people.
     pub(super) fn display_url(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
-    }
-
-    /// A random number from 0 to 1.
-    pub(super) fn jitter(&self) -> f64 {
-        (self.jitter)()
     }
 
     /// The same response with the whole manifest in memory.

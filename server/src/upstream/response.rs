@@ -5,9 +5,10 @@ use super::blob::source::BlobSource;
 use super::http::body::{Body, collect, collect_up_to};
 use super::http::small_response::SmallResponse;
 use bytes::Bytes;
+use docxy_protocol::accept::essence;
 use docxy_protocol::error_body;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::headers::Headers;
+use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::request::{Method, Operation};
 use http::{HeaderValue, StatusCode, header};
@@ -104,10 +105,9 @@ impl Response {
 
 /// The body of an error response, in the registry's error format.
 fn error_body(headers: &mut Headers, status: StatusCode, original: Bytes, operation: &Operation) -> Bytes {
-    let is_encoded =
-        headers.get_str(&header::CONTENT_ENCODING).is_some_and(|e| !e.eq_ignore_ascii_case("identity"));
+    let is_encoded = is_encoded(headers.map());
     let is_json =
-        headers.get_str(&header::CONTENT_TYPE).is_some_and(|t| t.starts_with(error_body::MEDIA_TYPE));
+        headers.get_str(&header::CONTENT_TYPE).is_some_and(|text| essence(text) == error_body::MEDIA_TYPE);
     if is_encoded && is_json && !original.is_empty() {
         // It is compressed because the engine accepts that. The engine can read it, the server cannot.
         return original;

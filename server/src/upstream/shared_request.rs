@@ -29,13 +29,9 @@ pub(super) fn for_manifest(
     }
     headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let (repository, reference) = (repository.clone(), reference.clone());
-    Request {
-        registry: original.registry.clone(),
-        operation: Operation::Manifest { repository, reference, method },
-        authorization: Authorization::Public,
-        headers,
-        prefetch: None,
-    }
+    Request::new(original.registry.clone(), Operation::Manifest { repository, reference, method })
+        .with_authorization(Authorization::Public)
+        .with_headers(headers)
 }
 
 #[cfg(test)]
@@ -58,13 +54,9 @@ mod tests {
         }
         let repository: Repository = "library/a".parse().unwrap();
         let reference: Reference = "latest".parse().unwrap();
-        let original = Request {
-            registry: "ghcr.io".parse().unwrap(),
-            operation: Operation::Ping,
-            authorization: Authorization::Bearer(Secret::new("t")),
-            headers: Headers::filter_request(&lines),
-            prefetch: None,
-        };
+        let original = Request::new("ghcr.io".parse().unwrap(), Operation::Ping)
+            .with_authorization(Authorization::Bearer(Secret::new("t")))
+            .with_headers(Headers::filter_request(&lines));
         let request = for_manifest(&original, &repository, &reference, Method::Head);
         assert_eq!((request.registry, request.authorization), (original.registry, Authorization::Public));
         let sent: Vec<_> =

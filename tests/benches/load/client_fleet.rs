@@ -11,7 +11,6 @@ use docxy_client::{
 };
 use docxy_protocol::{
     authorization::Authorization,
-    headers::Headers,
     name::Registry,
     request::{Method, Operation, Request},
 };
@@ -46,17 +45,10 @@ impl Fleet {
 
     /// Pulls a blob `count` times concurrently.
     pub(super) async fn pull(&self, count: u32, repository: &str, digest: &str) -> Result<Burst> {
-        let request = Request {
-            registry: Registry::docker_hub(),
-            operation: Operation::Blob {
-                repository: repository.parse()?,
-                digest: digest.parse()?,
-                method: Method::Get,
-            },
-            authorization: Authorization::Public,
-            headers: Headers::default(),
-            prefetch: None,
-        };
+        let operation =
+            Operation::Blob { repository: repository.parse()?, digest: digest.parse()?, method: Method::Get };
+        let request =
+            Request::new(Registry::docker_hub(), operation).with_authorization(Authorization::Public);
         let gateway = |tunnel: &Tunnel| Gateway::new(tunnel.clone(), CONNECT_TIMEOUT, Metadata::open(None));
         let gateways: Vec<_> = self.0.iter().map(|(tunnel, _)| gateway(tunnel)).collect();
         let started = Instant::now();

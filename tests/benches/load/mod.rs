@@ -16,20 +16,20 @@ use anyhow::{Context, Result};
 use clap::Args;
 use docxy_tests::{
     docxy::{Client, Server},
-    hub::Listen,
     process::PROCESS_TIMEOUT,
     statistics::{max, median, percentile},
     table::{Table, number},
 };
+use hub_stand_in::Listen;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::{
     bulk_source::{self, REPOSITORY},
-    machine::Machine,
-    output::{print, progress, write_json},
+    report::machine::Machine,
+    report::output::{print, progress, write_json},
+    report::usage::Usage,
     topology::Topology,
-    usage::Usage,
 };
 use client_fleet::{Fleet, PULLS_PER_CLIENT};
 use resources::{Monitored, ResourceUse};

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use docxy_tests::hub::Listen;
+use hub_stand_in::Listen;
 
 use crate::{
     bulk_source::{self, REPOSITORY},
-    machine::Machine,
-    output::{print, progress, write_json},
     peer::{TransferPlan, Tuning},
+    report::machine::Machine,
+    report::output::{print, progress, write_json},
     subject::{Direct, Nginx, Ours, Quic, Subject, Tcp},
     topology::Topology,
 };

@@ -27,7 +27,7 @@ use rustls::{
 use url::Url;
 
 use super::{TransferPlan, connect::connect, meter::Meter};
-use crate::reader_report::ReaderReport;
+use crate::report::reader_report::ReaderReport;
 
 /// A reader of a blob.
 #[derive(Args)]

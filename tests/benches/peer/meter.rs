@@ -12,8 +12,8 @@ use clap::Args;
 use tokio::time::{Instant, interval_at, sleep, timeout_at};
 
 use crate::{
-    reader_report::{ReaderReport, SAMPLE_INTERVAL},
-    usage::Usage,
+    report::reader_report::{ReaderReport, SAMPLE_INTERVAL},
+    report::usage::Usage,
 };
 
 /// How much a reader reads, and when.

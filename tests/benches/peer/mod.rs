@@ -22,7 +22,7 @@ use bytes::Bytes;
 use clap::Subcommand;
 use docxy_protocol::identity::Pin;
 
-use crate::reader_report::ReaderReport;
+use crate::report::reader_report::ReaderReport;
 
 pub(crate) use meter::TransferPlan;
 pub(crate) use quic::Tuning;

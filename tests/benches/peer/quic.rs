@@ -23,7 +23,7 @@ use super::{
     identity::{Identity, NAME},
     meter::Meter,
 };
-use crate::reader_report::ReaderReport;
+use crate::report::reader_report::ReaderReport;
 
 /// Requested socket buffer in each direction, as in the product.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;

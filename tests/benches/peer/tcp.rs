@@ -27,7 +27,7 @@ use super::{
     identity::{Identity, NAME},
     meter::Meter,
 };
-use crate::reader_report::ReaderReport;
+use crate::report::reader_report::ReaderReport;
 
 /// A TCP sender.
 #[derive(Args)]

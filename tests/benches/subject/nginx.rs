@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::Result;
 use docxy_tests::{
-    hub::Names,
     net::command_in,
     process::{PROCESS_TIMEOUT, Process, scratch},
 };
+use hub_stand_in::Names;
 
 use super::{Role, RunningSubject, Subject, direct};
 use crate::topology::Topology;

@@ -13,9 +13,9 @@ use serde::Serialize;
 
 use crate::{
     peer::{STARTED_LINE, TransferPlan},
-    reader_report::ReaderReport,
+    report::reader_report::ReaderReport,
+    report::usage::Usage,
     topology::PeerCommand,
-    usage::Usage,
 };
 
 /// How much longer than planned a reader may run.

@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result};
 use docxy_tests::{
-    hub::{LoggedRequest, Site},
     statistics::median,
     table::{Table, number},
 };
+use hub_stand_in::{LoggedRequest, Site};
 use serde::Serialize;
 
 use super::{
@@ -21,8 +21,8 @@ use super::{
     workload::{self, PullEvent},
 };
 use crate::{
-    machine::Machine,
-    output::{print, progress, write_json},
+    report::machine::Machine,
+    report::output::{print, progress, write_json},
 };
 
 /// The link's round-trip time, which affects the duration of a day but not its cost.

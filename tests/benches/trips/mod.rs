@@ -24,8 +24,8 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    machine::Machine,
-    output::{print, progress, write_json},
+    report::machine::Machine,
+    report::output::{print, progress, write_json},
 };
 use engine::EngineKind;
 use pull::Pull;

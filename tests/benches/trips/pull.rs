@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Display};
 
-use docxy_tests::hub::{LoggedRequest, Site};
+use hub_stand_in::{LoggedRequest, Site};
 use serde::Serialize;
 
 /// The measurement of a pull.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use docxy_tests::hub::ImageSpec;
+use hub_stand_in::ImageSpec;
 use serde::Serialize;
 
 /// A kind of pull.

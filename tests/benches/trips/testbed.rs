@@ -13,12 +13,12 @@ use anyhow::{Context, Result, ensure};
 use docxy_tests::{
     docxy::{Client, Server},
     engine::DirectAccess,
-    hub::{ImageSpec, Listen, LoggedRequest, PublishRequest},
     net::{Lab, Namespace},
     process::run,
     stand_in::StandIn,
     wan::{Conditions, End, Link, Rate, Wan},
 };
+use hub_stand_in::{ImageSpec, Listen, LoggedRequest, PublishRequest};
 
 use super::{
     engine::{Engine, EngineKind},

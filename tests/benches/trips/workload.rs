@@ -1,7 +1,7 @@
 //! The pulls of a day: popular tags repeatedly, tags that have moved, new images, and update checks in between.
 //! Must never depend on anything but the seed: two days are compared pull by pull.
 
-use docxy_tests::hub::ImageSpec;
+use hub_stand_in::ImageSpec;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 

@@ -14,9 +14,9 @@ use clap::Args;
 use docxy_tests::wan::{LinkPreset, presets};
 
 use crate::{
-    machine::Machine,
-    output::{print, progress, write_json},
     peer::Tuning,
+    report::machine::Machine,
+    report::output::{print, progress, write_json},
     subject::{Ours, Quic, Subject, Tcp},
 };
 use results::{Outcome, Row, table};

@@ -5,11 +5,11 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use docxy_tests::{
-    hub::Listen,
     net::Lab,
     stand_in::StandIn,
     wan::{End, LinkPreset, Wan},
 };
+use hub_stand_in::Listen;
 
 use super::{
     results::Outcome,

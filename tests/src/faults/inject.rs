@@ -10,8 +10,9 @@ use super::{
     Fault,
     run::{FaultRun, PULL_TIMEOUT},
 };
+use hub_stand_in::{Rule, Site};
+
 use crate::{
-    hub::{self, Rule, Site},
     process::Process,
     wan::{Direction, Loss, Rate},
 };
@@ -29,15 +30,16 @@ const SLOW_RATE: Rate = Rate::mbit(10);
 pub(super) fn arm(run: &FaultRun<'_>) -> Result<()> {
     let (layer, _) = &run.content.layers[run.plan.layer];
     let [byte, ..] = run.plan.bytes;
-    let cut = |byte| Rule::once(hub::Fault::CutAt { byte });
+    let cut = |byte| Rule::once(hub_stand_in::Fault::CutAt { byte });
     let rules = match run.fault {
         Fault::CdnCut => run.plan.bytes.map(cut).to_vec(),
-        Fault::CdnStall => vec![Rule::once(hub::Fault::StallAt { byte })],
+        Fault::CdnStall => vec![Rule::once(hub_stand_in::Fault::StallAt { byte })],
         Fault::ExpiredToken => vec![cut(byte)],
         // The layer's first request succeeds, so that the fault happens in its middle.
-        Fault::ExpiredUrl => vec![cut(byte), Rule::once(hub::Fault::ExpiredUrl).after(1)],
+        Fault::ExpiredUrl => vec![cut(byte), Rule::once(hub_stand_in::Fault::ExpiredUrl).after(1)],
         Fault::Registry503 => {
-            let unavailable = hub::Fault::Status { site: Site::Registry, status: 503, retry_after: None };
+            let unavailable =
+                hub_stand_in::Fault::Status { site: Site::Registry, status: 503, retry_after: None };
             vec![cut(byte), Rule::times(unavailable, 2).after(1)]
         }
         _ => Vec::new(),

@@ -7,9 +7,10 @@ use super::{
     EngineKind, Fault,
     run::{FaultRun, Outcome},
 };
+use hub_stand_in::{Digest, Image, Listen, seed_for_repository};
+
 use crate::{
     engine::{Account, PulledImage},
-    hub::{Digest, Image, Listen, seed_for_repository},
     net::Lab,
     stand_in::StandIn,
 };

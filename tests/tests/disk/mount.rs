@@ -10,13 +10,13 @@ use std::{
 use docxy_tests::process::{PROCESS_TIMEOUT, run, scratch};
 use tempfile::TempDir;
 
-/// Bytes and files that it holds.
-const SIZE: &str = "size=512k,nr_inodes=96,mode=700";
+/// The mount options: capacity in bytes and files.
+const OPTIONS: &str = "size=512k,nr_inodes=96,mode=700";
 
 /// A mounted file system, until it is dropped.
 pub(crate) struct Disk {
     folder: TempDir,
-    /// Files that fill it, so far.
+    /// The number of files that fill it.
     fillers: usize,
 }
 
@@ -24,7 +24,7 @@ impl Disk {
     pub(crate) fn mount() -> Self {
         let folder = scratch().unwrap();
         let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", SIZE, "docxy-test"]).arg(folder.path());
+        command.args(["-t", "tmpfs", "-o", OPTIONS, "docxy-test"]).arg(folder.path());
         run(command, PROCESS_TIMEOUT).unwrap().succeeded().unwrap();
         Self { folder, fillers: 0 }
     }
@@ -33,10 +33,10 @@ impl Disk {
         self.folder.path()
     }
 
-    /// Takes up every inode and every block that is left.
+    /// Uses every free inode and every free block.
     pub(crate) fn fill(&mut self) {
         let mut last = None;
-        while let Some(file) = self.filler() {
+        while let Some(file) = self.new_filler() {
             last = Some(file);
         }
         let mut last = last.unwrap_or_else(|| OpenOptions::new().append(true).open(self.name(0)).unwrap());
@@ -50,8 +50,8 @@ impl Disk {
         assert_eq!(file.unwrap_err().kind(), ErrorKind::StorageFull);
     }
 
-    /// One more file; `None` where there is no inode for it.
-    fn filler(&mut self) -> Option<File> {
+    /// One more file; `None` if no inode is free.
+    fn new_filler(&mut self) -> Option<File> {
         match File::create(self.name(self.fillers)) {
             Ok(file) => {
                 self.fillers += 1;
@@ -68,7 +68,7 @@ impl Disk {
         self.path().join(format!("filler-{n}"))
     }
 
-    /// How many manifests a server keeps on it.
+    /// The number of manifests that a server has stored on it.
     pub(crate) fn manifests(&self) -> usize {
         let folders = fs::read_dir(self.path().join("manifests")).into_iter().flatten();
         folders.map(|folder| folder.unwrap().path().read_dir().unwrap().count()).sum()

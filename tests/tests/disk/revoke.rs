@@ -1,4 +1,4 @@
-//! A revocation must get through: whoever holds the link may be the one who filled the disk.
+//! A client can be revoked while the disk is full: the client itself may have filled it.
 
 use std::{
     fs,
@@ -13,10 +13,10 @@ use std::{
 
 use docxy_tests::{
     docxy::{Client, Server},
-    hub::Listen,
     process::PROCESS_TIMEOUT,
     stand_in::StandIn,
 };
+use hub_stand_in::Listen;
 use serde_json::Value;
 
 use crate::mount::Disk;
@@ -26,8 +26,8 @@ const REVOKED_WITHIN: Duration = Duration::from_secs(2);
 
 const REPOSITORIES: [&str; 3] = ["library/one", "library/two", "library/three"];
 
-/// Dropped in this order: whoever writes to the disk before the disk.
-struct World {
+/// Drop order: the programs before the disk to which they write.
+struct Testbed {
     clients: Vec<Client>,
     server: Server,
     _hub: StandIn,
@@ -35,7 +35,7 @@ struct World {
 }
 
 impl World {
-    /// With a client of each of these names, whose tunnel is up.
+    /// A testbed with a client of each of these names, whose tunnels are up.
     fn new(names: &[&str]) -> Self {
         let content: Vec<String> = REPOSITORIES.iter().map(|name| format!("--image={name}")).collect();
         let content: Vec<&str> = content.iter().map(String::as_str).collect();
@@ -46,14 +46,14 @@ impl World {
         let server = Server::start_with(None, Ipv4Addr::LOCALHOST.into(), &config, put).unwrap();
         let links: Vec<_> = names.iter().map(|name| server.invite(name).unwrap()).collect();
         let clients = links.iter().map(|link| Client::start(None, link).unwrap()).collect();
-        let mut world = Self { clients, server, _hub: hub, disk };
-        for client in &mut world.clients {
+        let mut testbed = Self { clients, server, _hub: hub, disk };
+        for client in &mut testbed.clients {
             client.wait_until_up(PROCESS_TIMEOUT).unwrap();
         }
-        world
+        testbed
     }
 
-    /// Pulls by a client, after which the server keeps manifests.
+    /// Pulls by a client, after which the server has manifests in its store.
     fn pull(&self, client: usize) {
         for (n, repository) in REPOSITORIES.iter().enumerate() {
             let file = self.disk.path().with_extension(format!("{client}-{n}.tar"));
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    /// Revokes a client, which has to be told within two seconds.
+    /// Revokes a client. Asserts that its tunnel is closed within two seconds.
     fn revoke(&mut self, name: &str, client: usize) {
         self.server.revoke(name).unwrap();
         let is_refused = |health: &Value| health["tunnel"] == "refused";
@@ -72,8 +72,8 @@ impl World {
     }
 
     fn state_of(&self, name: &str) -> String {
-        let listed = self.server.command(&["clients", "--json"]).unwrap();
-        let rows: Vec<Value> = serde_json::from_str(&listed).unwrap();
+        let output = self.server.command(&["clients", "--json"]).unwrap();
+        let rows: Vec<Value> = serde_json::from_str(&output).unwrap();
         let row = rows.into_iter().find(|row| row["name"] == name).unwrap();
         row["state"].as_str().unwrap().to_owned()
     }
@@ -83,21 +83,21 @@ impl World {
     }
 }
 
-/// Ends it when it is dropped, after a failure as well.
-struct End<'a>(&'a AtomicBool);
+/// Ends [`write_usage`] on drop, after a failure as well.
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for End<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// Replaces a file as the running server does with its counts, again and again, until it is told to end: whatever
-/// room there is for a moment it may take.
+/// Replaces the server's usage file again and again, as the server does, until `is_over`: it competes for each block that
+/// becomes free.
 fn write_usage(path: &Path, is_over: &AtomicBool) {
     let text = b"# Written by `docxy-server run`; sent and received are bytes, seen by the server.\n\n";
     while !is_over.load(Ordering::Relaxed) {
-        // On a full disk there is none.
+        // On a full disk this fails.
         if let Ok(mut file) = tempfile::NamedTempFile::new_in(path.parent().unwrap())
             && file.write_all(text).is_ok()
         {
@@ -107,40 +107,43 @@ fn write_usage(path: &Path, is_over: &AtomicBool) {
 }
 
 #[test]
-fn a_client_is_revoked_on_a_full_disk_for_kept_manifests_and_the_others_stay() {
-    let mut world = World::new(&["laptop", "phone"]);
-    world.pull(0);
-    assert!(world.disk.manifests() > 0, "nothing is kept");
-    let reserve = fs::read(world.reserve()).unwrap();
-    world.disk.fill();
-    world.revoke("laptop", 0);
-    assert_eq!(fs::read(world.reserve()).unwrap(), reserve, "what can be fetched again goes first");
-    // Nothing of that is anybody else's affair.
-    assert_eq!(world.state_of("phone"), "active");
-    world.pull(1);
+fn a_revocation_on_a_full_disk_deletes_stored_manifests_and_no_other_client() {
+    let mut testbed = Testbed::new(&["laptop", "phone"]);
+    testbed.pull(0);
+    assert!(testbed.disk.manifests() > 0, "no manifest is stored");
+    let reserve = fs::read(testbed.reserve()).unwrap();
+    testbed.disk.fill();
+    testbed.revoke("laptop", 0);
+    assert_eq!(
+        fs::read(testbed.reserve()).unwrap(),
+        reserve,
+        "manifests, which can be fetched again, are deleted before the reserve file"
+    );
+    assert_eq!(testbed.state_of("phone"), "active");
+    testbed.pull(1);
 }
 
 #[test]
-fn clients_are_revoked_on_a_full_disk_for_the_reserve_one_after_the_other() {
-    let mut world = World::new(&["laptop", "phone", "tablet"]);
-    assert_eq!(world.disk.manifests(), 0);
+fn several_revocations_on_a_full_disk_use_the_reserve_file() {
+    let mut testbed = Testbed::new(&["laptop", "phone", "tablet"]);
+    assert_eq!(testbed.disk.manifests(), 0);
     for (client, name) in ["laptop", "phone", "tablet"].into_iter().enumerate() {
-        world.disk.fill();
-        world.revoke(name, client);
-        assert!(world.reserve().exists(), "it is made again for the next one");
+        testbed.disk.fill();
+        testbed.revoke(name, client);
+        assert!(testbed.reserve().exists(), "the reserve file is made again");
     }
 }
 
 #[test]
-fn a_client_is_revoked_while_the_server_writes_its_counts_to_the_full_disk() {
-    let mut world = World::new(&["laptop", "phone"]);
+fn a_revocation_succeeds_while_another_writer_fills_the_disk() {
+    let mut testbed = Testbed::new(&["laptop", "phone"]);
     for (client, name) in ["laptop", "phone"].into_iter().enumerate() {
-        world.disk.fill();
-        let (usage, is_over) = (world.disk.path().join("usage"), AtomicBool::new(false));
+        testbed.disk.fill();
+        let (usage, is_over) = (testbed.disk.path().join("usage"), AtomicBool::new(false));
         thread::scope(|scope| {
             scope.spawn(|| write_usage(&usage, &is_over));
-            let _end = End(&is_over);
-            world.revoke(name, client);
+            let _stop = StopOnDrop(&is_over);
+            testbed.revoke(name, client);
         });
     }
 }

@@ -9,11 +9,11 @@ use std::{
 use anyhow::Result;
 use docxy_tests::{
     engine::{Containerd, Dockerd, Engine, Podman, PulledImage, Registry, Skopeo},
-    hub::Image,
     net::Lab,
     process::run,
     stand_in::expected,
 };
+use hub_stand_in::Image;
 
 use crate::oci_layout::write_layout;
 

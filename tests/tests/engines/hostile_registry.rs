@@ -5,9 +5,9 @@
 use anyhow::{Context, Result, ensure};
 use docxy_tests::{
     engine::{Containerd, Dockerd, Engine, Podman, PulledImage, Skopeo},
-    hub::{Image, LoggedRequest},
     stand_in::{StandIn, expected},
 };
+use hub_stand_in::{Image, LoggedRequest};
 
 use crate::testbed::{ALICE, OTHER, RegistryKind, Testbed, with_testbed_on};
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use docxy_tests::hub::Image;
+use hub_stand_in::Image;
 use serde_json::json;
 
 /// Writes `image` into `folder` as an OCI layout with all platforms.

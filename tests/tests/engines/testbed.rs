@@ -8,10 +8,10 @@ use anyhow::Result;
 use docxy_tests::{
     docxy::{Client, Server},
     engine::{Account, PulledImage},
-    hub::{Format, Image, Listen, LoggedRequest, seed_for_repository},
     net::Lab,
     stand_in::StandIn,
 };
+use hub_stand_in::{Format, Image, Listen, LoggedRequest, seed_for_repository};
 
 /// The only account of the stand-in.
 pub(crate) const ALICE: Account<'static> = Account { user: "alice", password: "wonderland" };

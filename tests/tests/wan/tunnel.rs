@@ -6,12 +6,12 @@ use std::{fs, net::Ipv4Addr, process::Command, time::Duration};
 use anyhow::{Result, ensure};
 use docxy_tests::{
     docxy::{Client, Server},
-    hub::Listen,
     net::{Lab, command_in},
     process::{run, scratch},
     stand_in::StandIn,
     wan::{Conditions, End, Link, Loss, Queue, Rate, Wan},
 };
+use hub_stand_in::Listen;
 use sha2::{Digest as _, Sha256};
 
 const REPOSITORY: &str = "wan/blob";

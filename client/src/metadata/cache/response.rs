@@ -4,6 +4,7 @@
 
 use super::entry::{CacheEntry, CacheKey, CacheScope};
 use bytes::Bytes;
+use docxy_protocol::accept::accepts;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::name::Reference;
 use docxy_protocol::prefetch::ContentKind;
@@ -51,7 +52,7 @@ pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<CachedRes
     let mut headers = HeaderMap::new();
     match (&request.operation, entry.content()) {
         (Operation::Manifest { .. }, ContentKind::Manifest { content_type }) => {
-            if !accepts(&request.headers, content_type) {
+            if !accepts(request.headers.map(), content_type) {
                 return None;
             }
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).ok()?);
@@ -68,19 +69,6 @@ pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<CachedRes
     headers.insert(header::ETAG, HeaderValue::from_str(&format!("\"{digest}\"")).ok()?);
     let method = request.operation.method();
     Some(CachedResponse::new(StatusCode::OK, headers, method, entry.bytes().clone()))
-}
-
-/// Whether the request accepts this media type (RFC 9110, section 12.5.1). Registries check no more than
-/// this.
-fn accepts(headers: &Headers, content_type: &str) -> bool {
-    let essence = |text: &str| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let wanted = essence(content_type);
-    let mut lines = headers.map().get_all(header::ACCEPT).iter().peekable();
-    lines.peek().is_none()
-        || lines
-            .flat_map(|line| line.to_str().unwrap_or_default().split(','))
-            .map(essence)
-            .any(|accepted| accepted == wanted || accepted == "*/*" || accepted == "application/*")
 }
 
 #[cfg(test)]
@@ -106,9 +94,9 @@ mod tests {
         for (name, value) in fields {
             headers.append(name, value.parse().unwrap());
         }
-        let headers = Headers::filter_request(&headers);
-        let registry = Registry::docker_hub();
-        Request { registry, operation, authorization: Authorization::Public, headers, prefetch: None }
+        Request::new(Registry::docker_hub(), operation)
+            .with_authorization(Authorization::Public)
+            .with_headers(Headers::filter_request(&headers))
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Reads and writes only. Invalid entries count as absent.
 
 use super::set::ChallengeSet;
-use crate::private_file;
+use docxy_host::private_file;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::name::Registry;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,8 @@ pub(super) fn read(path: &Path) -> Vec<(Registry, ChallengeSet)> {
 pub(super) fn write(path: &Path, all: &[(Registry, ChallengeSet)]) -> io::Result<()> {
     let entries: Vec<StoredChallenges> =
         all.iter().map(|(registry, set)| StoredChallenges::of(registry, set)).collect();
-    private_file::write(path, &serde_json::to_vec_pretty(&entries)?)
+    private_file::create_directory_of(path)?;
+    private_file::write(path, &serde_json::to_vec_pretty(&entries)?).map_err(io::Error::other)
 }
 
 impl StoredChallenges {

@@ -12,7 +12,7 @@ use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::request::Operation;
 use docxy_protocol::scope::Scope;
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -223,15 +223,13 @@ fn docker_hub_challenges() -> ChallengeSet {
 
 /// The challenges of a response, if one of them accepts a public token.
 fn read(headers: &Headers) -> Option<Vec<Challenge>> {
-    let mut all = Vec::new();
-    let mut bytes = 0;
-    for line in headers.map().get_all(header::WWW_AUTHENTICATE) {
-        let line = line.to_str().ok()?;
-        bytes += line.len();
-        all.extend(Challenge::parse_all(line).ok()?);
+    let lines = headers.map().get_all(header::WWW_AUTHENTICATE);
+    if lines.iter().map(HeaderValue::len).sum::<usize>() > CHALLENGE_BYTES_MAX {
+        return None;
     }
-    let all: Vec<_> = all.into_iter().map(|c| c.without("error").without("error_description")).collect();
-    (bytes <= CHALLENGE_BYTES_MAX && all.iter().any(Challenge::is_bearer)).then_some(all)
+    let all = Challenge::of_response(headers.map());
+    let all: Vec<_> = all.map(|c| c.without("error").without("error_description")).collect();
+    all.iter().any(Challenge::is_bearer).then_some(all)
 }
 
 /// The challenges with a placeholder for the repository. `None` if the scope names another repository than

@@ -6,7 +6,7 @@
 use crate::cache::ContentCache;
 use crate::cache::{CacheEntry, CacheKey, CacheScope};
 use crate::cache::{DescriptorIndex, Role, parse_manifest};
-use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::PREFETCH_BLOB_MAX;
 use docxy_protocol::manifest::Manifest;
 use docxy_protocol::name::{Digest, Reference, Tag};
@@ -65,8 +65,7 @@ impl PrefetchPolicy {
 
     /// Learns the digest of a tag from the response.
     pub(crate) fn observe_tag(&self, request: &Request, headers: &Headers) {
-        let digest = headers.get_str(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
-        let (Some(tagged), Some(digest)) = (tag(request), digest) else { return };
+        let (Some(tagged), Some(digest)) = (tag(request), headers.content_digest()) else { return };
         let mut state = self.state();
         if state.tags.len() >= TAGS_MAX {
             state.tags.clear();
@@ -138,6 +137,7 @@ mod tests {
     use super::*;
     use crate::cache::entry_tests::{blob, key, manifest};
     use docxy_protocol::authorization::{Authorization, basic};
+    use docxy_protocol::headers::DOCKER_CONTENT_DIGEST;
     use docxy_protocol::name::Registry;
     use docxy_protocol::secret::Secret;
     use http::HeaderMap;
@@ -150,17 +150,14 @@ mod tests {
     fn request(agent: &str, method: Method, reference: &str) -> Request {
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, agent.parse().unwrap());
-        Request {
-            registry: Registry::docker_hub(),
-            operation: Operation::Manifest {
-                repository: "library/a".parse().unwrap(),
-                reference: reference.parse().unwrap(),
-                method,
-            },
-            authorization: Authorization::Public,
-            headers: Headers::filter_request(&headers),
-            prefetch: None,
-        }
+        let operation = Operation::Manifest {
+            repository: "library/a".parse().unwrap(),
+            reference: reference.parse().unwrap(),
+            method,
+        };
+        Request::new(Registry::docker_hub(), operation)
+            .with_authorization(Authorization::Public)
+            .with_headers(Headers::filter_request(&headers))
     }
 
     fn descriptor(entry: &CacheEntry, media_type: &str, platform: Option<&str>) -> Value {
@@ -228,7 +225,7 @@ mod tests {
             (token(), Method::Head, false),
             (basic("me", "pw"), Method::Get, false),
         ] {
-            let request = Request { authorization, ..request(DOCKERD, method, "latest") };
+            let request = request(DOCKERD, method, "latest").with_authorization(authorization);
             assert_eq!(policy.of(&request, &cache).await.is_some(), expected, "{method:?}");
         }
     }

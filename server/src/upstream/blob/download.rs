@@ -4,18 +4,22 @@
 //! Must never end before all announced bytes have been read, or forward bytes that are not exactly the
 //! continuation.
 
-use super::expected_body::ExpectedBody;
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::request_fault::describe_error;
-use crate::upstream::http::retry::{RetryBudget, retry_after};
+use crate::upstream::http::retry::{RETRIES_MAX, RETRY_SCHEDULE};
 use bytes::Bytes;
+use docxy_host::random::random_fraction;
+use docxy_protocol::backoff::Backoff;
+use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::UPSTREAM_IDLE_TIMEOUT;
+use docxy_protocol::retry_after::retry_after;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use std::error::Error;
 use std::future::Future;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Fetches ranges of one blob.
@@ -28,9 +32,6 @@ pub(crate) trait RangeSource {
         &self,
         range: HeaderValue,
     ) -> impl Future<Output = Result<UpstreamResponse<Self::Body>, Fault>> + Send;
-
-    /// A random number from 0 to 1, so that bodies that break off together don't retry together.
-    fn jitter(&self) -> f64;
 }
 
 /// A streaming body, from one response or from several in turn.
@@ -45,9 +46,10 @@ pub(crate) struct Download<S: RangeSource> {
 /// How a body is resumed after a failure.
 #[derive(Debug)]
 struct Resume<S> {
-    expected: ExpectedBody,
+    /// The bytes that the first response announced.
+    expected: ContentRange,
     source: S,
-    budget: RetryBudget,
+    backoff: Backoff,
 }
 
 /// The body of one response.
@@ -81,8 +83,11 @@ impl<S: RangeSource> Download<S> {
         body: S::Body,
         source: S,
     ) -> Self {
-        let expected = ExpectedBody::announced_by(status, headers, body.size_hint().exact());
-        let resume = expected.map(|expected| Resume { expected, source, budget: RetryBudget::default() });
+        // A body of unknown length may be longer than it says, and is not resumed.
+        let length = body.size_hint().exact();
+        let expected = length.and_then(|_| ContentRange::of_response(status, headers, length));
+        let resume =
+            expected.map(|expected| Resume { expected, source, backoff: Backoff::new(RETRY_SCHEDULE) });
         Self { part: Some(BodyPart { hop, body, skip: 0 }), received: 0, resume }
     }
 
@@ -129,7 +134,7 @@ impl<S: RangeSource> Download<S> {
         }
         self.received += bytes.len() as u64;
         if let Some(resume) = &mut self.resume {
-            resume.budget.reset();
+            resume.backoff.reset();
         }
         bytes
     }
@@ -141,7 +146,10 @@ impl<S: RangeSource> Resume<S> {
         let mut failure = (fault, None);
         loop {
             let (fault, retry_after) = failure;
-            let Some(delay) = self.budget.next_delay(self.source.jitter()) else { return Err(fault) };
+            if self.backoff.retries() == RETRIES_MAX {
+                return Err(fault);
+            }
+            let delay = self.backoff.next_delay(Duration::ZERO, random_fraction());
             let delay = delay.max(retry_after.unwrap_or(Duration::ZERO));
             tracing::warn!(%fault, received, delay_ms = delay.as_millis(), "a body broke off; fetching the rest");
             tokio::time::sleep(delay).await;
@@ -154,12 +162,16 @@ impl<S: RangeSource> Resume<S> {
     }
 
     async fn attempt(&self, received: u64) -> Result<BodyPart<S::Body>, ResumeError> {
-        let range = self.expected.remaining_range(received);
+        let Range { start, end } = *self.expected.bytes();
+        let wanted = self.expected.with_bytes(start + received..end).ok_or_else(|| {
+            ResumeError::Permanent(Fault::new(Hop::Server, FaultKind::Internal, "this body has no rest"))
+        })?;
         let UpstreamResponse { hop, response } =
-            self.source.fetch_range(range).await.map_err(resume_error)?;
+            self.source.fetch_range(wanted.to_range()).await.map_err(resume_error)?;
         let (head, body) = response.into_parts();
         let length = body.size_hint().exact();
-        if let Some(skip) = self.expected.bytes_to_skip(received, head.status, &head.headers, length) {
+        let range = ContentRange::of_response(head.status, &head.headers, length);
+        if let Some(skip) = range.and_then(|range| range.bytes_before(&wanted)) {
             return Ok(BodyPart { hop, body, skip });
         }
         let bad = |detail| Fault::new(hop, FaultKind::MalformedResponse, detail);

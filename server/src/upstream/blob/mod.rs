@@ -1,5 +1,4 @@
 //! The body of a blob: read as it arrives, and resumed with a range request after a failure.
 
 pub(super) mod download;
-pub(super) mod expected_body;
 pub(super) mod source;

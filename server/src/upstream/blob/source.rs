@@ -43,8 +43,4 @@ impl RangeSource for BlobSource {
         }
         Ok(response)
     }
-
-    fn jitter(&self) -> f64 {
-        self.registry.jitter()
-    }
 }

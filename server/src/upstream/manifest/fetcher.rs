@@ -14,9 +14,9 @@ use crate::upstream::response::Response;
 use crate::upstream::shared_request;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::limits::MANIFEST_MAX;
-use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository};
+use docxy_protocol::name::{Reference, Registry as RegistryName, Repository};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderValue, StatusCode, header};
 use std::sync::Arc;
@@ -99,9 +99,7 @@ impl Fetch {
     async fn run(self) -> Result<Fetched, Fault> {
         let Self { name, registry, store, rate_limit, request, is_public } = self;
         let UpstreamResponse { hop, response } = registry.manifest(&request, is_public, deadline()).await?;
-        let is_encoded = response.headers().get(header::CONTENT_ENCODING).is_some_and(|e| e != "identity");
-        let named = digest_in(response.headers().get(&DOCKER_CONTENT_DIGEST));
-        if response.status() != StatusCode::OK || is_encoded {
+        if response.status() != StatusCode::OK || is_encoded(response.headers()) {
             let response = Response::new(hop, &request.operation, response, None).await?;
             rate_limit.record(&response.headers);
             return Ok(Fetched::Other(response.into_small()));
@@ -123,7 +121,8 @@ impl Fetch {
                 ));
             }
         };
-        let digest = requested.or(named).unwrap_or_else(|| Digester::sha256().digest(&bytes));
+        let digest =
+            requested.or(headers.content_digest()).unwrap_or_else(|| Digester::sha256().digest(&bytes));
         let stored_headers = without_volatile_fields(headers.clone());
         let manifest =
             StoredManifest::check(digest.clone(), stored_headers, bytes).await.map_err(|wrong| {
@@ -142,9 +141,4 @@ impl Fetch {
 /// The retry deadline for a manifest.
 pub(in crate::upstream) fn deadline() -> RetryDeadline {
     RetryDeadline::starting_at(Instant::now())
-}
-
-/// The digest in a `Docker-Content-Digest` field.
-pub(in crate::upstream) fn digest_in(value: Option<&HeaderValue>) -> Option<Digest> {
-    value?.to_str().ok()?.parse().ok()
 }

@@ -15,13 +15,15 @@ use super::respond::respond;
 use super::response::{Response, ResponseBody};
 use super::shared_request;
 use crate::store::{Key, Lru, Store, StoredManifest};
+use docxy_protocol::accept::accepts;
 use docxy_protocol::fault::Fault;
-use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
+use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Method, Operation, Request};
-use fetcher::{Fetched, ManifestFetcher, deadline, digest_in};
+use fetcher::{Fetched, ManifestFetcher, deadline};
 use http::{HeaderValue, StatusCode, header};
-use rate_limit::{LastRateLimit, RateLimit};
+use rate_limit::LastRateLimit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -132,7 +134,7 @@ impl PublicManifests {
             return Ok(self.response_with(request, &stored, stored.headers.clone()));
         }
         if request.method == Method::Head {
-            return self.head(request).await.map(|head| head.response);
+            return self.head(request).await;
         }
         let fetched =
             self.fetcher.fetch(request.original, request.repository, request.reference, false).await?;
@@ -146,8 +148,9 @@ impl PublicManifests {
         if request.method == Method::Get && !may_be_stored && !self.registry.is_operator_account_usable() {
             return self.fetch_tag(request, tag).await;
         }
-        let HeadResult { response, digest } = self.head(request).await?;
-        if let Some(digest) = digest.filter(|_| response.status == StatusCode::OK) {
+        let response = self.head(request).await?;
+        if let Some(digest) = response.headers.content_digest().filter(|_| response.status == StatusCode::OK)
+        {
             return self.by_resolved_tag(request, tag, response, &digest).await;
         }
         match (request.method, response.status) {
@@ -239,16 +242,15 @@ impl PublicManifests {
     }
 
     /// Sends an anonymous `HEAD` for a manifest.
-    async fn head(&self, request: &ManifestRequest<'_>) -> Result<HeadResult, Fault> {
+    async fn head(&self, request: &ManifestRequest<'_>) -> Result<Response, Fault> {
         let ManifestRequest { original, repository, reference, .. } = *request;
         let head = shared_request::for_manifest(original, repository, reference, Method::Head);
         let UpstreamResponse { hop, response } = self.registry.head(&head, deadline()).await?;
-        let digest = digest_in(response.headers().get(&DOCKER_CONTENT_DIGEST));
         let response = Response::new(hop, &head.operation, response, None).await?;
         if !self.registry.is_operator_account_usable() {
             self.rate_limit.record(&response.headers);
         }
-        Ok(HeadResult { response, digest })
+        Ok(response)
     }
 
     /// The response with a stored manifest.
@@ -290,22 +292,8 @@ impl PublicManifests {
     }
 }
 
-/// The result of a `HEAD`.
-struct HeadResult {
-    response: Response,
-    digest: Option<Digest>,
-}
-
 /// Whether an engine accepts a manifest of this type. To a request that doesn't accept it, a registry may
 /// respond 404.
 fn is_acceptable(headers: &Headers, manifest: &StoredManifest) -> bool {
-    let Some(own) = manifest.content_type() else { return false };
-    let own = own.split(';').next().unwrap_or(own).trim();
-    let mut lines = headers.map().get_all(header::ACCEPT).iter().peekable();
-    lines.peek().is_none()
-        || lines
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(','))
-            .map(|range| range.split(';').next().unwrap_or(range).trim())
-            .any(|range| range == own || matches!(range, "*/*" | "application/*"))
+    manifest.content_type().is_some_and(|own| accepts(headers.map(), own))
 }

@@ -4,91 +4,69 @@
 use docxy_protocol::error_body;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
+use docxy_protocol::rate_limit::{FIELDS, RateLimit};
+use docxy_protocol::retry_after::retry_after;
 use docxy_protocol::text::CleanText;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a reported rate limit is repeated in other responses: Docker Hub counts in windows of
 /// 6 hours.
 const REPORTED_LIMIT_LIFETIME: Duration = Duration::from_secs(6 * 3600);
 
-static LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
-static REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
-static SOURCE: HeaderName = HeaderName::from_static("docker-ratelimit-source");
-
 /// The rate limit that was last reported for public manifests.
 #[derive(Debug, Default)]
-pub(in crate::upstream) struct LastRateLimit(Mutex<Option<(RateLimit, Instant)>>);
+pub(in crate::upstream) struct LastRateLimit(Mutex<Option<ReportedLimit>>);
 
-/// A pull limit, as Docker Hub's responses report it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RateLimit(Vec<(HeaderName, HeaderValue)>);
+#[derive(Debug)]
+struct ReportedLimit {
+    fields: Vec<(HeaderName, HeaderValue)>,
+    at: Instant,
+}
 
 impl LastRateLimit {
     /// Records the rate limit of a response, if it reports one.
     pub(in crate::upstream) fn record(&self, headers: &Headers) {
-        if let Some(quota) = RateLimit::from_headers(headers) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((quota, Instant::now()));
+        if RateLimit::from_headers(headers).is_some() {
+            let field = |name: HeaderName| headers.map().get(&name).map(|value| (name, value.clone()));
+            let fields = FIELDS.into_iter().filter_map(field).collect();
+            *self.lock() = Some(ReportedLimit { fields, at: Instant::now() });
         }
     }
 
     /// Adds it to a response that the registry didn't send.
     pub(in crate::upstream) fn add_to(&self, headers: &mut Headers) {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((RateLimit(fields), since)) = &*last
-            && since.elapsed() < REPORTED_LIMIT_LIFETIME
+        if let Some(ReportedLimit { fields, at }) = &*self.lock()
+            && at.elapsed() < REPORTED_LIMIT_LIFETIME
         {
             for (name, value) in fields {
                 headers.set(name.clone(), value.clone());
             }
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, Option<ReportedLimit>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl RateLimit {
-    /// The rate limit that a response reports. Registries without a limit report none.
-    pub(crate) fn from_headers(headers: &Headers) -> Option<Self> {
-        let names = [&LIMIT, &REMAINING, &SOURCE];
-        let field = |name: &HeaderName| Some((name.clone(), headers.map().get(name)?.clone()));
-        let fields: Vec<_> = names.into_iter().filter_map(field).collect();
-        (!fields.is_empty()).then_some(Self(fields))
-    }
+/// For people: "97 of 100 pulls in 6 h left, counted for 192.0.2.1".
+pub(in crate::upstream) fn describe(limit: &RateLimit) -> String {
+    let remaining = limit.remaining.map_or_else(|| "?".into(), |remaining| remaining.to_string());
+    let allowed = describe_allowed(limit).unwrap_or_else(|| "?".into());
+    let source = limit.source.as_ref().map(|source| format!(", counted for {source}"));
+    format!("{remaining} of {allowed} left{}", source.unwrap_or_default())
+}
 
-    /// Whether no pull is left.
-    pub(in crate::upstream) fn is_exhausted(&self) -> bool {
-        self.text(&REMAINING).and_then(|text| text.split(';').next()) == Some("0")
-    }
-
-    /// For people: "97 of 100 pulls in 6 h left, counted for 192.0.2.1".
-    pub(crate) fn describe(&self) -> String {
-        let remaining = self.text(&REMAINING).and_then(|text| text.split(';').next()).unwrap_or("?");
-        let remaining = CleanText::<20>::from(remaining);
-        let limit = self.describe_limit();
-        let source = self.source().map(|source| format!(", counted for {source}"));
-        format!("{remaining} of {} left{}", limit.as_deref().unwrap_or("?"), source.unwrap_or_default())
-    }
-
-    /// "100 pulls in 6 h", of `100;w=21600`.
-    fn describe_limit(&self) -> Option<String> {
-        let (pulls, window) = self.text(&LIMIT)?.split_once(";w=")?;
-        let pulls = CleanText::<20>::from(pulls);
-        Some(format!("{pulls} pulls in {}", duration(window.parse().ok()?)))
-    }
-
-    /// The address or account that is counted.
-    fn source(&self) -> Option<CleanText<100>> {
-        self.text(&SOURCE).map(CleanText::from)
-    }
-
-    fn text(&self, name: &HeaderName) -> Option<&str> {
-        self.0.iter().find(|(field, _)| field == name)?.1.to_str().ok()
-    }
+/// "100 pulls in 6 h".
+fn describe_allowed(limit: &RateLimit) -> Option<String> {
+    Some(format!("{} pulls in {}", limit.limit?, describe_duration(limit.window?)))
 }
 
 /// Removes the fields that describe the moment of the response, and not the manifest.
 pub(in crate::upstream) fn without_volatile_fields(mut headers: Headers) -> Headers {
-    for name in [&LIMIT, &REMAINING, &SOURCE, &header::DATE, &header::AGE, &header::EXPIRES] {
+    for name in FIELDS.iter().chain(&[header::DATE, header::AGE, header::EXPIRES]) {
         headers.remove(name);
     }
     headers
@@ -106,18 +84,18 @@ pub(in crate::upstream) fn explain(registry: &Registry, headers: &Headers, body:
 
 fn advice(registry: &Registry, headers: &Headers) -> String {
     let rate_limit = RateLimit::from_headers(headers);
-    let limit = rate_limit.as_ref().and_then(RateLimit::describe_limit);
-    let source = rate_limit.as_ref().and_then(RateLimit::source);
+    let limit = rate_limit.as_ref().and_then(describe_allowed);
+    let source = rate_limit.as_ref().and_then(|limit| limit.source.as_ref());
     let what = match (limit, source) {
         (Some(limit), Some(source)) => format!("the {limit} that {registry} grants {source} are used up"),
         (Some(limit), None) => format!("the {limit} that {registry} grants are used up"),
         _ => format!("{registry} wants fewer requests"),
     };
-    let window = rate_limit.as_ref().and_then(|limit| limit.text(&LIMIT)?.split_once(";w=")?.1.parse().ok());
-    let retry_after = headers.get_str(&header::RETRY_AFTER).and_then(|text| text.trim().parse().ok());
-    let when = match (retry_after, window) {
-        (Some(seconds), _) => format!("come back in {}", duration(seconds)),
-        (None, Some(seconds)) => format!("come back in {} at the latest", duration(seconds)),
+    let window = rate_limit.as_ref().and_then(|limit| limit.window);
+    let delay = retry_after(headers.map()).filter(|delay| *delay < Duration::MAX);
+    let when = match (delay, window) {
+        (Some(delay), _) => format!("come back in {}", describe_duration(delay)),
+        (None, Some(window)) => format!("come back in {} at the latest", describe_duration(window)),
         (None, None) => "come back in a while".to_owned(),
     };
     // Users' credentials are forwarded to Docker Hub only.
@@ -132,11 +110,11 @@ fn advice(registry: &Registry, headers: &Headers) -> String {
 }
 
 /// A duration in s, min or h, rounded up.
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..=90 => format!("{seconds} s"),
-        91..=5400 => format!("{} min", seconds.div_ceil(60)),
-        _ => format!("{} h", seconds.div_ceil(3600)),
+fn describe_duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..=90 => format!("{seconds} s"),
+        seconds @ 91..=5400 => format!("{} min", seconds.div_ceil(60)),
+        seconds => format!("{} h", seconds.div_ceil(3600)),
     }
 }
 
@@ -159,13 +137,11 @@ mod tests {
     ];
 
     #[test]
-    fn docker_hubs_rate_limit_fields_are_parsed() {
+    fn a_rate_limit_is_described() {
         let rate_limit = RateLimit::from_headers(&headers(&USED_UP)).unwrap();
-        assert!(rate_limit.is_exhausted());
-        assert_eq!(rate_limit.describe(), "0 of 100 pulls in 6 h left, counted for 192.0.2.1");
+        assert_eq!(describe(&rate_limit), "0 of 100 pulls in 6 h left, counted for 192.0.2.1");
         let left = RateLimit::from_headers(&headers(&[("ratelimit-remaining", "10;w=21600")])).unwrap();
-        assert!(!left.is_exhausted());
-        assert_eq!(RateLimit::from_headers(&headers(&[("content-type", "a/b")])), None);
+        assert_eq!(describe(&left), "10 of ? left");
     }
 
     #[test]
@@ -195,6 +171,6 @@ mod tests {
         last.record(&headers(&[]));
         let mut response = headers(&[("ratelimit-remaining", "7;w=21600")]);
         last.add_to(&mut response);
-        assert_eq!(response.get_str(&REMAINING), Some("0;w=21600"));
+        assert_eq!(response.get_str(&FIELDS[1]), Some("0;w=21600"));
     }
 }

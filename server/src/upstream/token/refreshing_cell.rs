@@ -4,7 +4,7 @@
 //! caller repeat a failed fetch.
 
 use super::service::NoToken;
-use crate::upstream::http::retry::retry_after;
+use docxy_protocol::retry_after::retry_after;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -72,12 +72,7 @@ impl From<Fault> for NoToken {
 impl TokenService {
     /// The service in a registry's 401; `None` if the registry needs no tokens.
     pub(in crate::upstream) fn from_challenge(headers: &HeaderMap) -> Option<Self> {
-        let lines = headers.get_all(header::WWW_AUTHENTICATE);
-        let bearer = lines
-            .iter()
-            .filter_map(|line| Challenge::parse_all(line.to_str().ok()?).ok())
-            .flatten()
-            .find(Challenge::is_bearer)?;
+        let bearer = Challenge::of_response(headers).find(Challenge::is_bearer)?;
         let realm = Url::parse(bearer.parameter("realm")?).ok()?;
         Some(Self { realm, service: bearer.parameter("service").map(str::to_owned) })
     }

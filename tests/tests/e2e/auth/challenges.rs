@@ -1,8 +1,8 @@
 //! The 401 with which the authentication of every engine starts.
 //! Must never depend on what a registry names as its realm: engines are always sent to the client.
 
-use docxy_tests::hub::Site;
 use http::{Method, StatusCode};
+use hub_stand_in::Site;
 
 use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse},
@@ -47,7 +47,7 @@ async fn the_realm_works_over_ipv6() {
 async fn an_insufficient_token_is_challenged_with_scope_and_error() {
     let testbed = Testbed::new().await;
     let host = testbed.engine.address();
-    let insufficient = testbed.hub.tokens().issue(&docxy_tests::hub::Grant::default());
+    let insufficient = testbed.hub.tokens().issue(&hub_stand_in::Grant::default());
     let scope = "scope=\"repository:library/hello:pull\"";
     for (token, error) in [
         (None, ""),

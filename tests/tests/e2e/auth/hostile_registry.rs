@@ -1,8 +1,8 @@
 //! A hostile registry on the server's list tries to get a user's Docker Hub token: its challenges name Docker Hub's
 //! realm, service and repositories. The engine has a Docker Hub account and does what challenges say.
 
-use docxy_tests::hub::{Hub, LoggedRequest, Site, TokenError};
 use http::{Method, StatusCode};
+use hub_stand_in::{Hub, LoggedRequest, Site, TokenError};
 use serde_json::Value;
 
 use crate::support::{
@@ -15,7 +15,7 @@ const EVIL: &str = "evil.example";
 
 /// The repository that the engine pulls from. Only Alice may; she has an account with the same password there, so that
 /// a leaked password would succeed.
-const ASKED: &str = "owner/private";
+const REPOSITORY: &str = "owner/private";
 
 /// How an engine sends its credentials to a realm.
 #[derive(Clone, Copy, Debug)]
@@ -190,9 +190,10 @@ fn shows_token_of(hub: &Hub, entry: &LoggedRequest) -> bool {
 
 /// Requests to the hostile registry: path, repository as the engine spells it, method.
 fn requests() -> Vec<(String, String, Method)> {
-    let by_path = format!("{EVIL}/{ASKED}");
+    let by_path = format!("{EVIL}/{REPOSITORY}");
     let mut all = Vec::new();
-    for (prefix, name, query) in [(ASKED, ASKED, format!("?ns={EVIL}")), (&by_path, &by_path, String::new())]
+    for (prefix, name, query) in
+        [(REPOSITORY, REPOSITORY, format!("?ns={EVIL}")), (&by_path, &by_path, String::new())]
     {
         for (rest, method) in [
             ("manifests/latest", Method::HEAD),
@@ -210,7 +211,7 @@ async fn an_engine_that_follows_a_hostile_challenge_leaks_no_docker_hub_credenti
     let two = TwoRegistries::named(EVIL).await;
     let victim = Victim::of(&two).await;
     for lines in HOSTILE {
-        answer_with(&two, ASKED, lines);
+        answer_with(&two, REPOSITORY, lines);
         for (path, _, method) in requests() {
             for proof in PROOFS {
                 let ask = async |token: &str| {
@@ -235,7 +236,7 @@ async fn a_hostile_challenge_is_confined_to_its_own_realm_and_the_requested_repo
     let two = TwoRegistries::named(EVIL).await;
     let engine = two.testbed.engine;
     for lines in HOSTILE {
-        answer_with(&two, ASKED, lines);
+        answer_with(&two, REPOSITORY, lines);
         for (path, name, method) in requests() {
             let response = engine.request(method.clone(), &path, &[ANY]).await;
             assert_harmless(&engine, &response, Some(&name));
@@ -276,20 +277,20 @@ async fn a_remembered_hostile_challenge_is_confined_as_well_also_after_a_restart
 async fn docker_hubs_realm_gives_the_public_token_for_a_scope_of_another_registry() {
     let two = TwoRegistries::named(EVIL).await;
     let victim = Victim::of(&two).await;
-    let own = format!("repository:{EVIL}/{ASKED}:pull");
-    let path = format!("/v2/{EVIL}/{ASKED}/manifests/latest");
+    let own = format!("repository:{EVIL}/{REPOSITORY}:pull");
+    let path = format!("/v2/{EVIL}/{REPOSITORY}/manifests/latest");
     let insufficient = r#"Bearer realm="x",scope="repository:alice/private:pull",error="insufficient_scope""#;
-    answer_with(&two, ASKED, &[insufficient]);
+    answer_with(&two, REPOSITORY, &[insufficient]);
     for proof in PROOFS {
         let token =
             victim.token("/auth/token", "registry.docker.io", std::slice::from_ref(&own), proof).await;
         let refusal = victim.engine.get(&path, &[("authorization", &token), ANY]).await;
-        assert_harmless(&victim.engine, &refusal, Some(&format!("{EVIL}/{ASKED}")));
-        let told = challenges(&refusal).remove(0);
-        assert!(told.ends_with(",error=\"insufficient_scope\""), "{told}");
+        assert_harmless(&victim.engine, &refusal, Some(&format!("{EVIL}/{REPOSITORY}")));
+        let challenge = challenges(&refusal).remove(0);
+        assert!(challenge.ends_with(",error=\"insufficient_scope\""), "{challenge}");
         // podman asks once more with the challenge's scope in addition. Also try the registry's unchanged scope.
         let planted = "repository:alice/private:pull".to_owned();
-        for further in [parameter(&told, "scope").unwrap(), planted] {
+        for further in [parameter(&challenge, "scope").unwrap(), planted] {
             for scopes in [[own.clone(), further.clone()], [further.clone(), own.clone()]] {
                 let token = victim.token("/auth/token", "registry.docker.io", &scopes, proof).await;
                 victim.engine.get(&path, &[("authorization", &token), ANY]).await;

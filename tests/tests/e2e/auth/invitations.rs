@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use docxy_protocol::control::CloseCode;
 use docxy_tests::{
     docxy::{Client, Server},
-    hub::{Fault, Rule},
     process::PROCESS_TIMEOUT,
 };
 use http::StatusCode;
+use hub_stand_in::{Fault, Rule};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
@@ -35,7 +35,7 @@ async fn refusal(client: &Client) -> String {
 }
 
 /// A client whose link the server refuses, once `/health` shows this state and this reason.
-fn turned_away(link: &str, state: &str, reason: &str) -> Client {
+fn refused_client(link: &str, state: &str, reason: &str) -> Client {
     let has_failed = |health: &Value| {
         health["tunnel"] == state && health["reason"].as_str().is_some_and(|text| text.contains(reason))
     };
@@ -83,7 +83,7 @@ async fn a_second_invitation_makes_a_new_link() {
     let new = invite(&mut testbed.server, "phone");
     let phone = client(&new, &[]);
     assert_eq!(HttpClient::at(phone.address()).get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
-    turned_away(&old, "refused", CloseCode::UnknownClient.reason());
+    refused_client(&old, "refused", CloseCode::UnknownClient.reason());
     assert_eq!(testbed.engine.get("/v2/", &[]).await.status, StatusCode::UNAUTHORIZED);
 }
 
@@ -94,7 +94,7 @@ async fn an_unknown_client_is_refused() {
     let secret = between(&link, "phone:", "@");
     for wrong in [link.replace("phone:", "telephone:"), link.replace(secret, &"A".repeat(secret.len()))] {
         let why = CloseCode::UnknownClient.reason();
-        let client = turned_away(&wrong, "refused", why);
+        let client = refused_client(&wrong, "refused", why);
         assert!(refusal(&client).await.contains(why));
     }
 }
@@ -104,9 +104,9 @@ async fn a_server_with_another_key_is_not_trusted() {
     let mut testbed = Testbed::new().await;
     let link = invite(&mut testbed.server, "phone");
     let pin = link.split_once("pin=").unwrap().1;
-    let client = turned_away(&link.replace(pin, &"A".repeat(pin.len())), "connecting", "pin");
-    let told = refusal(&client).await;
-    assert!(told.contains("pin"), "{told}");
+    let client = refused_client(&link.replace(pin, &"A".repeat(pin.len())), "connecting", "pin");
+    let message = refusal(&client).await;
+    assert!(message.contains("pin"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

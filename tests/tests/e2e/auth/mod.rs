@@ -1,4 +1,4 @@
-//! Tokens, challenges, accounts and links: what opens what, and for whom.
+//! Tokens, challenges, accounts and links: who may pull what.
 
 mod challenges;
 mod hostile_registry;

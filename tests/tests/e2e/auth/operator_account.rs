@@ -1,13 +1,12 @@
 //! The operator's account pays for public manifests, and gives clients access to nothing else.
 
-use docxy_tests::hub::{Hub, LoggedRequest, Site};
 use http::{Method, StatusCode};
+use hub_stand_in::{Hub, Image, LoggedRequest, Site};
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::ANY,
-    operator_account::{OPERATOR, secret, testbed_with_account},
-    testbed::{ALICE, Testbed},
+    testbed::{ALICE, OPERATOR, Testbed},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -27,40 +26,42 @@ fn check_succeeds(testbed: &Testbed) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operators_account_pays_for_public_manifests() {
-    let testbed = testbed_with_account(OPERATOR.1).await;
+    let testbed = Testbed::with_operator_account(OPERATOR.1).await;
     let bearer = testbed.engine.anonymous("library/hello").await;
     let response = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
     assert_eq!(response.status, StatusCode::OK);
     assert_eq!(response.header("docker-ratelimit-source"), OPERATOR.0);
     assert_eq!(response.header("ratelimit-limit"), "200;w=21600");
-    let seen = testbed.hub.request_log().of(Site::Registry);
-    let seen: Vec<_> = seen.iter().filter(|entry| entry.path.contains("/manifests/")).collect();
+    let requests = testbed.hub.request_log().of(Site::Registry);
+    let requests = requests.iter().filter(|entry| entry.path.contains("/manifests/"));
     let received: Vec<_> =
-        seen.iter().map(|entry| (entry.method.as_str(), payer(&testbed.hub, entry))).collect();
+        requests.map(|entry| (entry.method.as_str(), payer(&testbed.hub, entry))).collect();
     assert_eq!(received, [("HEAD", Some("anonymous".to_owned())), ("GET", Some(OPERATOR.0.to_owned()))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_anonymous_check_has_no_condition_of_an_engine() {
-    let testbed = testbed_with_account(OPERATOR.1).await;
+    let testbed = Testbed::with_operator_account(OPERATOR.1).await;
     let bearer = testbed.engine.anonymous("library/hello").await;
     let etag = format!("\"{}\"", crate::support::testbed::hello().digest());
     let headers = [("authorization", bearer.as_str()), ANY, ("if-none-match", &etag)];
     assert_eq!(testbed.engine.get(LATEST, &headers).await.status, StatusCode::NOT_MODIFIED);
-    let seen = testbed.hub.request_log().of(Site::Registry);
-    let seen: Vec<_> = seen.iter().filter(|entry| entry.path.contains("/manifests/")).collect();
+    let requests = testbed.hub.request_log().of(Site::Registry);
+    let requests = requests.iter().filter(|entry| entry.path.contains("/manifests/"));
     let received: Vec<_> =
-        seen.iter().map(|entry| (entry.method.as_str(), entry.header("if-none-match"))).collect();
+        requests.map(|entry| (entry.method.as_str(), entry.header("if-none-match"))).collect();
     // An anonymous request without the condition has proved that the manifest is public. Only then the account pays.
     assert_eq!(received, [("HEAD", None), ("GET", Some(etag.as_str()))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn engines_cannot_read_the_operators_private_images() {
-    let testbed = testbed_with_account(OPERATOR.1).await;
+    let testbed = Testbed::with_operator_account(OPERATOR.1).await;
+    let image = Image::hello_from("the operator").unwrap();
+    testbed.hub.store().publish("operator/secret", "latest", &image);
+    testbed.hub.store().make_private("operator/secret", &[OPERATOR.0]);
     let anonymous = testbed.engine.anonymous("operator/secret").await;
     let alice = testbed.engine.logged_in(ALICE.0, ALICE.1, "operator/secret").await;
-    let image = secret();
     let blob = format!("/v2/operator/secret/blobs/{}", image.platforms()[0].config.digest());
     let referrers = format!("/v2/operator/secret/referrers/{}", image.digest());
     let by_digest = format!("/v2/operator/secret/manifests/{}", image.digest());
@@ -72,15 +73,15 @@ async fn engines_cannot_read_the_operators_private_images() {
         let head = testbed.engine.request(Method::HEAD, SECRET, &[("authorization", bearer), ANY]).await;
         assert_eq!(head.status, StatusCode::UNAUTHORIZED);
     }
-    let opened = |entry: &LoggedRequest| {
+    let is_paid_by_operator = |entry: &LoggedRequest| {
         entry.path.contains("operator/secret") && payer(&testbed.hub, entry).as_deref() == Some(OPERATOR.0)
     };
-    assert_eq!(testbed.hub.request_log().count(opened), 0);
+    assert_eq!(testbed.hub.request_log().count(is_paid_by_operator), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_logs_in_pays_with_their_own_account() {
-    let testbed = testbed_with_account(OPERATOR.1).await;
+    let testbed = Testbed::with_operator_account(OPERATOR.1).await;
     let alice = testbed.engine.logged_in(ALICE.0, ALICE.1, "library/hello").await;
     let own = testbed.engine.get(LATEST, &[("authorization", &alice), ANY]).await;
     assert_eq!(own.header("docker-ratelimit-source"), ALICE.0);
@@ -93,11 +94,11 @@ async fn a_user_who_logs_in_pays_with_their_own_account() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn public_pulls_work_with_a_wrong_operator_password() {
-    let testbed = testbed_with_account("mistyped").await;
+    let testbed = Testbed::with_operator_account("mistyped").await;
     let bearer = testbed.engine.anonymous("library/hello").await;
     let response = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
     assert_eq!(response.status, StatusCode::OK, "{response:?}");
     assert_eq!(response.header("docker-ratelimit-source"), "127.0.0.1");
     // `docxy-server check` reports it to the operator.
-    assert!(!check_succeeds(&testbed) && check_succeeds(&testbed_with_account(OPERATOR.1).await));
+    assert!(!check_succeeds(&testbed) && check_succeeds(&Testbed::with_operator_account(OPERATOR.1).await));
 }

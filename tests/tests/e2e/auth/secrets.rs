@@ -1,62 +1,22 @@
 //! No secret stands in a log, at any level, nor in an error or in the process list.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, net::Ipv4Addr, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use docxy_tests::{
-    docxy::{Client, ServerConfig, resolve_table},
-    hub::{Fault, Hub, Rule, Site},
-    process::{PROCESS_TIMEOUT, Process, binary, run, scratch},
+    docxy::{Client, Launch, Server},
+    process::{PROCESS_TIMEOUT, binary, run, scratch},
 };
-use tempfile::TempDir;
+use hub_stand_in::{Fault, Hub, Rule, Site};
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, HttpClient, basic},
-    testbed::{ALICE, client, config, hub},
+    testbed::{ALICE, OPERATOR, client, config, hub, invite},
 };
 
-const OPERATOR: (&str, &str) = ("operator", "open-sesame-operator");
-
-/// A server that logs at `trace`. The harness's server takes its level from the environment, which tests share.
-struct Talkative {
-    process: Process,
-    folder: TempDir,
-    address: String,
-}
-
-impl Talkative {
-    fn start(hub: &Hub) -> Self {
-        let folder = scratch().unwrap();
-        let path = |file: &str| folder.path().join(file);
-        fs::write(path("password"), OPERATOR.1).unwrap();
-        fs::write(path("server.toml"), toml(&config(hub))).unwrap();
-        let mut command = Self::command(folder.path(), "run");
-        command.args(["--listen", "127.0.0.1:0", "--public", "127.0.0.1", "--log", "trace"]);
-        command.arg("--config").arg(path("server.toml")).arg("--ready-file").arg(path("ready"));
-        let mut process = Process::spawn("docxy-server", command, folder.path()).unwrap();
-        let ready = path("ready");
-        let address =
-            process.wait_for("listen", PROCESS_TIMEOUT, |_| Ok(fs::read_to_string(&ready).ok())).unwrap();
-        Self { process, folder, address: address.trim().to_owned() }
-    }
-
-    fn invite(&mut self, name: &str) -> String {
-        let mut command = Self::command(self.folder.path(), "invite");
-        command.args([name, "--public", &self.address]);
-        let link = run(command, PROCESS_TIMEOUT).unwrap().succeeded().unwrap();
-        link.trim().to_owned()
-    }
-
-    fn command(folder: &Path, name: &str) -> Command {
-        let mut command = Command::new(binary("docxy-server").unwrap());
-        command.env_clear().arg(name).arg("--state").arg(folder.join("state"));
-        command
-    }
-}
-
 /// The log of a client whose link the server refuses.
-fn turned_away(link: &str) -> String {
+fn refused_client_log(link: &str) -> String {
     let mut client = Client::start_with(None, link, &["--log", "trace"]).unwrap();
     client.wait_for_health("be refused", PROCESS_TIMEOUT, |health| health["tunnel"] == "refused").unwrap();
     client.process().output()
@@ -84,24 +44,13 @@ fn command_line(pid: u32) -> String {
     String::from_utf8_lossy(&bytes).replace('\0', " ")
 }
 
-fn toml(config: &ServerConfig) -> String {
-    let mut toml = String::new();
-    for (name, upstream) in &config.registries {
-        let account = format!("account = {{ user = {:?}, password_file = \"password\" }}", OPERATOR.0);
-        toml +=
-            &format!("[registries.{name:?}]\napi = {:?}\nca = {:?}\n{account}\n", upstream.api, upstream.ca);
-        toml += &format!("[registries.{name:?}.resolve]\n{}", resolve_table(&upstream.resolve));
-    }
-    toml
-}
-
 /// The secrets, each with a name for messages.
 struct Secrets(Vec<(&'static str, String)>);
 
 impl Secrets {
     fn add(&mut self, name: &'static str, secret: impl Into<String>) {
         let secret = secret.into();
-        assert!(secret.len() >= 8, "{name} is too short to be looked for");
+        assert!(secret.len() >= 8, "{name} is too short for a search");
         self.0.push((name, secret));
     }
 
@@ -183,8 +132,12 @@ async fn use_everything(engine: &HttpClient, hub: &Hub, secrets: &mut Secrets) -
 async fn no_secret_is_logged_at_trace_level() {
     let hub = hub().await;
     hub.store().add_account(OPERATOR.0, OPERATOR.1);
-    let mut server = block_in_place(|| Talkative::start(&hub));
-    let link = block_in_place(|| server.invite("laptop"));
+    let mut config = config(&hub);
+    config.registries.get_mut("docker.io").unwrap().account = Some((OPERATOR.0.into(), OPERATOR.1.into()));
+    let launch = Launch::default().logging("trace");
+    let mut server =
+        block_in_place(|| Server::start_as(&launch, None, Ipv4Addr::LOCALHOST.into(), &config)).unwrap();
+    let link = invite(&mut server, "laptop");
     let mut client = client(&link, &["--log", "trace"]);
     let engine = HttpClient::at(client.address());
 
@@ -198,22 +151,22 @@ async fn no_secret_is_logged_at_trace_level() {
     secrets.add("the operator's credential", operator.strip_prefix("Basic ").unwrap());
     secrets.add("a signed URL", "signature=");
     let errors = use_everything(&engine, &hub, &mut secrets).await;
-    assert!(errors.contains("docxy: ") && errors.contains("DENIED"), "there is nothing to look through");
+    assert!(errors.contains("docxy: ") && errors.contains("DENIED"), "there is nothing to search");
     let wrong = "wrongwrongwrongwrongwrongwrongwrongwrongwro";
     secrets.add("a wrong link's secret", wrong);
-    let stranger = block_in_place(|| turned_away(&link.replace(secret, wrong)));
+    let refused_log = block_in_place(|| refused_client_log(&link.replace(secret, wrong)));
     let pull = block_in_place(|| pull(&link));
 
-    let (theirs, ours) = (server.process.output(), client.process().output());
-    for log in [&theirs, &ours, &stranger, &pull] {
-        assert!(log.contains("TRACE"), "there is nothing to look through");
+    let (server_log, client_log) = (server.process().output(), client.process().output());
+    for log in [&server_log, &client_log, &refused_log, &pull] {
+        assert!(log.contains("TRACE"), "there is nothing to search");
     }
-    let lists = [server.process.pid(), client.process().pid()].map(command_line).join("\n");
+    let lists = [server.process().pid(), client.process().pid()].map(command_line).join("\n");
     assert!(lists.contains("--log"), "{lists}");
     let found: Vec<_> = [
-        ("server", theirs),
-        ("client", ours),
-        ("a client that is turned away", stranger),
+        ("server", server_log),
+        ("client", client_log),
+        ("a refused client", refused_log),
         ("docxy-client pull", pull),
         ("errors", errors),
         ("the process list", lists),

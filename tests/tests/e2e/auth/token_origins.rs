@@ -6,8 +6,8 @@ use docxy_protocol::{
     name::Registry,
     token::{Parsed, TokenRequest},
 };
-use docxy_tests::hub::{Access, Fault, Grant, Hub, Rule, Site};
 use http::{Method, StatusCode};
+use hub_stand_in::{Access, Fault, Grant, Hub, Rule, Site};
 use tokio::task::block_in_place;
 
 use crate::support::{
@@ -131,10 +131,10 @@ async fn the_server_checks_the_requests_of_a_modified_client() {
     let unknown = unknown_token_of(&two.other);
     let known = two.testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     for token in [&known, &unknown, &basic(ALICE.0, ALICE.1)] {
-        for question in
+        for request in
             [ManifestRequest::get("owner/image", "latest"), ManifestRequest::head("owner/private", "latest")]
         {
-            let response = wire_client.send(&question.of(OTHER).by(token)).await;
+            let response = wire_client.send(&request.of(OTHER).by(token)).await;
             assert_eq!(response.status, StatusCode::UNAUTHORIZED);
             let is_password = token.starts_with("Basic ");
             let error = ",error=\"invalid_token\"";
@@ -157,14 +157,14 @@ async fn the_server_checks_the_requests_of_a_modified_client() {
             assert_eq!(response.status, StatusCode::OK);
         }
     }
-    let seen = two.other.request_log().of(Site::Auth);
-    let is_anonymous = |entry: &docxy_tests::hub::LoggedRequest| {
+    let requests = two.other.request_log().of(Site::Auth);
+    let is_anonymous = |entry: &hub_stand_in::LoggedRequest| {
         entry.method == "GET"
             && entry.header("authorization").is_none()
             && entry.query_values("offline_token").is_empty()
     };
-    assert!(seen.len() >= 4 && seen.iter().all(is_anonymous), "{seen:#?}");
-    assert!(seen.iter().all(|entry| !entry.query.contains("push")), "{seen:#?}");
+    assert!(requests.len() >= 4 && requests.iter().all(is_anonymous), "{requests:#?}");
+    assert!(requests.iter().all(|entry| !entry.query.contains("push")), "{requests:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,9 +183,9 @@ async fn docker_hub_tokens_are_for_pull_only() {
     // A bearer token is for the registry, never for its token service.
     let stray = Authorization::parse("Bearer stray");
     assert_eq!(wire_client.token("docker.io", token_request(&form), stray).await.status, StatusCode::OK);
-    let seen = two.testbed.hub.request_log().of(Site::Auth);
-    assert_eq!(seen.len(), 3);
-    for entry in seen {
+    let requests = two.testbed.hub.request_log().of(Site::Auth);
+    assert_eq!(requests.len(), 3);
+    for entry in requests {
         let scopes = [entry.query_values("scope"), entry.form_values("scope")].concat().join(" ");
         assert_eq!(scopes, "repository:alice/private:pull repository(plugin):alice/p:pull");
         assert_ne!(entry.authorization_scheme(), Some("Bearer"));
@@ -228,7 +228,7 @@ async fn the_path_selects_the_token_service() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_more_than_16_kib_is_not_passed_on() {
     let testbed = Testbed::new().await;
-    for proof in ["Basic", "POST", "nobody"] {
+    for proof in ["Basic", "POST", "none"] {
         testbed.hub.faults().arm(Rule::once(Fault::LongToken { bytes: 16 * 1024 }));
         let scope = "scope=repository:alice/private:pull";
         let response = match proof {

@@ -2,30 +2,27 @@
 //! And a token service whose tokens are too long.
 
 use docxy_protocol::request::Operation;
-use docxy_tests::{
-    docxy::ServerConfig,
-    hub::{Fault, Image, Rule, Site},
-};
+use docxy_tests::docxy::ServerConfig;
 use futures_util::future::{FutureExt as _, join_all};
+use hub_stand_in::{Fault, Image, Rule, Site};
 use serde_json::json;
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, HttpResponse, basic},
-    operator_account::testbed_with_account,
     scripted_registry::{CDN, NAME, RegistryRequest, ScriptedRegistry, reply},
     scripted_server::{ScriptedResponse, ScriptedServer},
     testbed::{ALICE, Testbed},
 };
 
-const WAITERS: usize = 60;
+const CONCURRENT_PULLS: usize = 60;
 
 /// The responses to concurrent requests, which all wait for the first one's fetch at `site`.
-async fn ask_together(testbed: &mut Testbed, site: Site) -> Vec<HttpResponse> {
+async fn pull_concurrently(testbed: &mut Testbed, site: Site) -> Vec<HttpResponse> {
     testbed.hub.faults().arm(Rule::once(Fault::Hold { site }));
     let bearer = testbed.engine.anonymous("library/hello").await;
     let engine = testbed.engine;
-    let waiting: Vec<_> = (0..WAITERS)
+    let waiting: Vec<_> = (0..CONCURRENT_PULLS)
         .map(|n| {
             // Each with another tag, or they would share the manifest's fetch too.
             let (bearer, path) = (bearer.clone(), format!("/v2/library/hello/manifests/tag-{n}"));
@@ -38,61 +35,64 @@ async fn ask_together(testbed: &mut Testbed, site: Site) -> Vec<HttpResponse> {
         .wait_for(|entry| entry.site == site, crate::support::http_client::REQUEST_TIMEOUT)
         .await
         .unwrap();
-    while engine.get("/health", &[]).await.json()["requests"] != WAITERS {
+    while engine.get("/health", &[]).await.json()["requests"] != CONCURRENT_PULLS {
         tokio::task::yield_now().await;
     }
     // Each is an exchange at the server, and so waits for the first one's fetch.
-    while block_in_place(|| testbed.server.footprint()).unwrap().count("exchanges") != WAITERS as u64 {}
+    while block_in_place(|| testbed.server.footprint()).unwrap().count("exchanges") != CONCURRENT_PULLS as u64
+    {
+    }
     testbed.hub.faults().release();
     join_all(waiting).await.into_iter().map(Result::unwrap).collect()
 }
 
-fn asked(testbed: &Testbed, site: Site) -> usize {
+fn requests_without_manifests(testbed: &Testbed, site: Site) -> usize {
     testbed.hub.request_log().count(|entry| entry.site == site && !entry.path.contains("/manifests/"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_waiting_pulls_share_one_token_refusal() {
-    for (status, seen) in [(401, 401), (403, 401), (404, 401), (429, 429), (500, 502)] {
+    for (status, expected) in [(401, 401), (403, 401), (404, 401), (429, 429), (500, 502)] {
         let mut testbed = Testbed::new().await;
         let fault = Fault::Status { site: Site::Auth, status, retry_after: Some(7) };
         testbed.hub.faults().arm(Rule::always(fault));
-        let responses = ask_together(&mut testbed, Site::Auth).await;
-        assert_eq!(responses.len(), WAITERS);
+        let responses = pull_concurrently(&mut testbed, Site::Auth).await;
+        assert_eq!(responses.len(), CONCURRENT_PULLS);
         for response in &responses {
-            assert_eq!(response.status, seen, "{status}: {response:?}");
+            assert_eq!(response.status, expected, "{status}: {response:?}");
             // Engines obey the token service's Retry-After.
-            assert_eq!(response.header("retry-after"), if seen == 429 { "7" } else { "" }, "{status}");
+            assert_eq!(response.header("retry-after"), if expected == 429 { "7" } else { "" }, "{status}");
         }
-        assert_eq!(asked(&testbed, Site::Auth), 1, "{status}");
+        assert_eq!(requests_without_manifests(&testbed, Site::Auth), 1, "{status}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_waiting_pulls_share_one_failed_challenge() {
-    for (status, seen) in [(403, 502), (429, 429), (500, 502)] {
+    for (status, expected) in [(403, 502), (429, 429), (500, 502)] {
         let mut testbed = Testbed::new().await;
         let fault = Fault::Status { site: Site::Registry, status, retry_after: Some(7) };
         testbed.hub.faults().arm(Rule::always(fault));
-        let responses = ask_together(&mut testbed, Site::Registry).await;
-        assert!(responses.iter().all(|response| response.status == seen), "{status}: {:?}", responses[0]);
-        assert_eq!(asked(&testbed, Site::Registry), 1, "{status}");
+        let responses = pull_concurrently(&mut testbed, Site::Registry).await;
+        assert!(responses.iter().all(|response| response.status == expected), "{status}: {:?}", responses[0]);
+        assert_eq!(requests_without_manifests(&testbed, Site::Registry), 1, "{status}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_operator_password_is_tried_once() {
-    let testbed = testbed_with_account("mistyped").await;
+    let testbed = Testbed::with_operator_account("mistyped").await;
     let bearer = testbed.engine.anonymous("library/hello").await;
-    let paths: Vec<_> = (0..WAITERS).map(|n| format!("/v2/library/image-{n}/manifests/latest")).collect();
-    for n in 0..WAITERS {
+    let paths: Vec<_> =
+        (0..CONCURRENT_PULLS).map(|n| format!("/v2/library/image-{n}/manifests/latest")).collect();
+    for n in 0..CONCURRENT_PULLS {
         testbed.hub.store().publish(&format!("library/image-{n}"), "latest", &Image::hello().unwrap());
     }
     let headers = [("authorization", bearer.as_str()), ANY];
     let responses = join_all(paths.iter().map(|path| testbed.engine.get(path, &headers))).await;
     assert!(responses.iter().all(|response| response.status == 200), "{:?}", responses[0]);
-    let tried = |entry: &docxy_tests::hub::LoggedRequest| entry.authorization_scheme() == Some("Basic");
-    assert_eq!(testbed.hub.request_log().count(tried), 1);
+    let has_password = |entry: &hub_stand_in::LoggedRequest| entry.authorization_scheme() == Some("Basic");
+    assert_eq!(testbed.hub.request_log().count(has_password), 1);
 }
 
 /// A registry of this name whose tokens have this length.
@@ -101,8 +101,8 @@ async fn with_tokens(
     name: &'static str,
     change: impl FnOnce(&mut ServerConfig),
 ) -> ScriptedRegistry {
-    let response = move |visit: RegistryRequest| {
-        let bytes = match (visit.header("host"), visit.path.as_str()) {
+    let response = move |request: RegistryRequest| {
+        let bytes = match (request.header("host"), request.path.as_str()) {
             (Some(CDN), _) => {
                 let mut body = json!({ "token": "t", "expires_in": 300 });
                 body[name] = "t".repeat(length).into();
@@ -124,19 +124,19 @@ const TOKEN_MAX: usize = 16 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_oversize_token_is_neither_used_nor_cached() {
-    for (length, name, seen) in [
+    for (length, name, expected) in [
         (TOKEN_MAX, "token", 200),
         (TOKEN_MAX + 1, "token", 502),
         (TOKEN_MAX + 1, "access_token", 502),
         (240_000, "token", 502),
         (1 << 20, "token", 502),
     ] {
-        let odd = with_tokens(length, name, |_| {}).await;
-        let engine = odd.testbed.engine;
+        let registry = with_tokens(length, name, |_| {}).await;
+        let engine = registry.testbed.engine;
         let bearer = engine.anonymous("library/hello").await;
         let response = engine.get(&ScriptedRegistry::blob("any"), &[("authorization", &bearer)]).await;
-        assert_eq!(response.status, seen, "{length}");
-        if seen == 502 {
+        assert_eq!(response.status, expected, "{length}");
+        if expected == 502 {
             let (_, code, message) = response.fault("token service");
             assert_eq!(code, "UNAVAILABLE");
             assert!(message.contains("bytes"), "{message}");
@@ -147,22 +147,22 @@ async fn an_oversize_token_is_neither_used_nor_cached() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_with_a_password_gets_no_oversize_token() {
     // That registry takes Docker Hub's name, since passwords are sent to no other registry.
-    let instead = |config: &mut ServerConfig| {
-        let odd = config.registries[NAME].clone();
-        config.registries.insert("docker.io".to_owned(), odd);
+    let as_docker_hub = |config: &mut ServerConfig| {
+        let scripted = config.registries[NAME].clone();
+        config.registries.insert("docker.io".to_owned(), scripted);
     };
     let path = "/auth/token?account=alice&service=s&scope=repository:alice/private:pull";
-    for (length, name, seen) in [
+    for (length, name, expected) in [
         (TOKEN_MAX, "token", 200),
         (TOKEN_MAX + 1, "access_token", 502),
         (TOKEN_MAX + 1, "refresh_token", 502),
         (240_000, "token", 502),
     ] {
-        let odd = with_tokens(length, name, instead).await;
+        let registry = with_tokens(length, name, as_docker_hub).await;
         let credential = basic(ALICE.0, ALICE.1);
-        let response = odd.testbed.engine.get(path, &[("authorization", &credential)]).await;
-        assert_eq!(response.status, seen, "{length} {name}");
-        if seen == 502 {
+        let response = registry.testbed.engine.get(path, &[("authorization", &credential)]).await;
+        assert_eq!(response.status, expected, "{length} {name}");
+        if expected == 502 {
             let (_, _, message) = response.fault("token service");
             assert!(message.contains("bytes"), "{message}");
         }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::hub::{Fault, Rule, Site};
 use http::StatusCode;
+use hub_stand_in::{Fault, Rule, Site};
 
 use crate::support::{
     http_client::{ANY, HttpResponse, basic},
@@ -71,8 +71,8 @@ async fn scopes_are_reduced_to_pull() {
     let path = format!("/auth/token?service=registry.docker.io&scope={}&scope={}", scopes[0], scopes[1]);
     let credential = basic(ALICE.0, ALICE.1);
     let response = testbed.engine.get(&path, &[("authorization", &credential)]).await;
-    let arrived = ["repository:alice/private:pull", "repository:library/hello:pull"];
-    assert_eq!(testbed.hub.request_log().of(Site::Auth).last().unwrap().query_values("scope"), arrived);
+    let passed_on = ["repository:alice/private:pull", "repository:library/hello:pull"];
+    assert_eq!(testbed.hub.request_log().of(Site::Auth).last().unwrap().query_values("scope"), passed_on);
     let token = &response.json()["token"];
     assert_eq!(private_with(&testbed, token).await.status, StatusCode::OK);
     let bearer = format!("Bearer {}", token.as_str().unwrap());
@@ -100,12 +100,12 @@ async fn a_private_image_is_for_its_readers_only() {
     let response = testbed.engine.get(PRIVATE, &[("authorization", &alice), ANY]).await;
     assert_eq!(response.status, StatusCode::OK);
     let bob = testbed.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
-    let nobody = testbed.engine.anonymous("alice/private").await;
-    for token in [bob, nobody] {
+    let anonymous = testbed.engine.anonymous("alice/private").await;
+    for token in [bob, anonymous] {
         let refused = testbed.engine.get(PRIVATE, &[("authorization", &token), ANY]).await;
         let (status, code, message) = refused.error();
         assert_eq!((status, code.as_str()), (401, "UNAUTHORIZED"));
-        assert_eq!(message, "authentication required", "the registry's own words");
+        assert_eq!(message, "authentication required", "the registry's own message");
         let host = testbed.engine.address();
         let challenge = format!(
             "Bearer realm=\"http://{host}/auth/token\",service=\"registry.docker.io\",\
@@ -159,8 +159,8 @@ async fn errors_of_the_token_service_keep_their_status() {
         testbed.hub.faults().arm(Rule::once(fault));
         let path = format!("/auth/token?{FOR_PRIVATE}");
         let response = testbed.engine.get(&path, &[("authorization", &credential)]).await;
-        let (seen, seen_code, _) = response.error();
-        assert_eq!((seen, seen_code.as_str()), (status, code));
+        let (actual, actual_code, _) = response.error();
+        assert_eq!((actual, actual_code.as_str()), (status, code));
         assert_eq!(response.header("retry-after"), "7");
         assert!(testbed.hub.faults().armed().is_empty());
     }

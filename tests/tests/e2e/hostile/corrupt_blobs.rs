@@ -1,7 +1,7 @@
 //! Blobs whose content does not match their digest.
 
-use docxy_tests::hub::{Fault, Rule};
 use http::StatusCode;
+use hub_stand_in::{Fault, Rule};
 
 use crate::support::testbed::{Testbed, bytes};
 

@@ -1,7 +1,7 @@
 //! Web pages can send requests to localhost, and by DNS rebinding read the responses: the client refuses them.
 
-use docxy_tests::hub::Site;
 use http::Method;
+use hub_stand_in::Site;
 
 use crate::support::{
     raw_http::{RawResponse, send_raw},
@@ -117,7 +117,7 @@ async fn requests_from_web_pages_are_refused() {
     let response = testbed.engine.request(Method::OPTIONS, "/v2/", &preflight).await;
     assert_eq!(response.status, 403);
     assert!(response.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
-    assert!(testbed.hub.request_log().snapshot().is_empty(), "nothing was asked upstream");
+    assert!(testbed.hub.request_log().snapshot().is_empty(), "no request was sent upstream");
 
     for (path, headers, status) in [
         // Typed into the address bar, and from a page of the client itself.

@@ -28,14 +28,14 @@ use crate::support::{
     testbed::{Testbed, client, invite},
 };
 
-/// An earlier version accepted no client beside so many.
-const ATTACK: usize = 4200;
+/// With this many, an earlier version accepted no client.
+const HANDSHAKES: usize = 4200;
 
 /// Half-open connections from one address. Their clients see only the server's Retry packets: they prove their
 /// address, and then repeat their first packet, which renews the idle timer.
 struct HalfOpen {
     endpoint: Endpoint,
-    front: SocketAddr,
+    client_side: SocketAddr,
     retries: Arc<AtomicUsize>,
     connecting: Vec<Connecting>,
     relay: JoinSet<()>,
@@ -43,16 +43,16 @@ struct HalfOpen {
 
 impl HalfOpen {
     async fn from(address: [u8; 4], server: SocketAddr) -> Self {
-        let front = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-        let back = Arc::new(UdpSocket::bind((IpAddr::from(address), 0)).await.unwrap());
-        back.connect(server).await.unwrap();
+        let client_side = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let server_side = Arc::new(UdpSocket::bind((IpAddr::from(address), 0)).await.unwrap());
+        server_side.connect(server).await.unwrap();
         let retries = Arc::new(AtomicUsize::new(0));
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        let (address, dialler) = (front.local_addr().unwrap(), endpoint.local_addr().unwrap());
+        let (address, endpoint_address) = (client_side.local_addr().unwrap(), endpoint.local_addr().unwrap());
         let mut relay = JoinSet::new();
-        relay.spawn(pass_all(front.clone(), back.clone()));
-        relay.spawn(pass_retries(back, front, dialler, retries.clone()));
-        Self { endpoint, front: address, retries, connecting: Vec::new(), relay }
+        relay.spawn(pass_all(client_side.clone(), server_side.clone()));
+        relay.spawn(pass_retries(server_side, client_side, endpoint_address, retries.clone()));
+        Self { endpoint, client_side: address, retries, connecting: Vec::new(), relay }
     }
 
     /// Opens this number of connections, and waits until all have proved their addresses, except those that need not.
@@ -60,17 +60,18 @@ impl HalfOpen {
         let mut config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));
         config.transport_config(Arc::new(settings::client_config(&Handle::default())));
         for _ in 0..count {
-            let connecting = self.endpoint.connect_with(config.clone(), self.front, "docxy.invalid").unwrap();
+            let connecting =
+                self.endpoint.connect_with(config.clone(), self.client_side, "docxy.invalid").unwrap();
             self.connecting.push(connecting);
             tokio::task::yield_now().await;
         }
-        let proven = self.connecting.len().saturating_sub(UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY);
-        let all = async {
-            while self.retries.load(Ordering::Relaxed) < proven {
+        let expected = self.connecting.len().saturating_sub(UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY);
+        let all_proved = async {
+            while self.retries.load(Ordering::Relaxed) < expected {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(REQUEST_TIMEOUT, all).await.expect("a Retry for each");
+        timeout(REQUEST_TIMEOUT, all_proved).await.expect("a Retry for each connection");
     }
 }
 
@@ -113,8 +114,8 @@ async fn thousands_of_half_open_handshakes_block_no_client() {
     let mut near = HalfOpen::from([127, 0, 0, 2], server).await;
     let mut far = HalfOpen::from([127, 0, 9, 9], server).await;
     for _ in 0..7 {
-        near.open(&link, ATTACK / 14).await;
-        far.open(&link, ATTACK / 14).await;
+        near.open(&link, HANDSHAKES / 14).await;
+        far.open(&link, HANDSHAKES / 14).await;
         assert_others_are_served(&testbed).await;
     }
     let newcomer = dial(&testbed, &link).await;
@@ -124,8 +125,8 @@ async fn thousands_of_half_open_handshakes_block_no_client() {
     assert!(newcomer.close_reason().is_none());
     drop(second);
     let grown = testbed.server.process().memory().unwrap().peak.saturating_sub(before);
-    let most = UNAUTHENTICATED_CONNECTIONS_MAX as u64 * (256 << 10);
-    assert!(grown < most, "the server grew by {grown} bytes");
+    let growth_max = UNAUTHENTICATED_CONNECTIONS_MAX as u64 * (256 << 10);
+    assert!(grown < growth_max, "the server grew by {grown} bytes, and {growth_max} are allowed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,14 +137,16 @@ async fn a_half_open_handshake_is_closed_at_its_deadline() {
     let opened = Instant::now();
     let mut half_open = HalfOpen::from([127, 0, 0, 2], server).await;
     half_open.open(&link, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY + 10).await;
-    assert!(asks_for_a_retry(&link, server).await, "they are there");
+    assert!(demands_retry(&link, server).await, "the server counts the open handshakes");
     // They repeat their first packets after 0.3, 0.9, 2.1 and 4.5 s. One more repetition, after the deadline, would
     // open a new connection.
     tokio::time::sleep_until((opened + AUTHENTICATION_TIMEOUT * 3 / 4).into()).await;
     half_open.relay.shutdown().await;
-    assert!(asks_for_a_retry(&link, server).await, "they are still there");
-    let gone = async { while asks_for_a_retry(&link, server).await {} };
-    timeout(AUTHENTICATION_TIMEOUT, gone).await.expect("none outlives its deadline");
+    assert!(demands_retry(&link, server).await, "the server keeps them until the deadline");
+    let all_closed = async { while demands_retry(&link, server).await {} };
+    timeout(AUTHENTICATION_TIMEOUT, all_closed)
+        .await
+        .expect("the server closes all of them at their deadline");
     assert!(opened.elapsed() >= AUTHENTICATION_TIMEOUT);
 }
 
@@ -162,6 +165,6 @@ async fn shutdown_does_not_wait_for_handshakes() {
 }
 
 /// Whether the server makes a new client prove its address, as it does beside many unauthenticated connections.
-async fn asks_for_a_retry(link: &Link, server: SocketAddr) -> bool {
+async fn demands_retry(link: &Link, server: SocketAddr) -> bool {
     reply_to(&first_datagram(link).await, server)[0] & 0xf0 == RETRY
 }

@@ -20,13 +20,13 @@ use crate::support::{
 };
 
 /// More connections than the client allows.
-const CROWD: usize = 780;
+const CONNECTIONS: usize = 780;
 
 /// The longest time of a pull beside them, on a busy machine. It is shorter than any timeout of a connection.
-const SECONDS: Duration = Duration::from_secs(8);
+const PULL_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The interval at which slow connections send one more byte.
-const TRICKLE: Duration = Duration::from_millis(500);
+const TRICKLE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// One kind of idle connections.
 struct Crowd {
@@ -69,7 +69,7 @@ fn allow_many_descriptors() {
 
 async fn gather(crowd: &Crowd, address: SocketAddr) -> Vec<TcpStream> {
     let mut streams = Vec::new();
-    for _ in 0..CROWD {
+    for _ in 0..CONNECTIONS {
         let mut stream = timeout(REQUEST_TIMEOUT, TcpStream::connect(address)).await.unwrap().unwrap();
         // Connections that the client has closed have made room.
         let _ = stream.write_all(crowd.first.as_bytes()).await;
@@ -90,7 +90,7 @@ async fn a_pull_does_not_wait_for_780_idle_connections() {
     for crowd in crowds(address) {
         let mut streams = gather(&crowd, address).await;
         let trickling = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(TRICKLE);
+            let mut ticks = tokio::time::interval(TRICKLE_INTERVAL);
             loop {
                 ticks.tick().await;
                 for stream in &mut streams {
@@ -106,14 +106,14 @@ async fn a_pull_does_not_wait_for_780_idle_connections() {
             let path = "/v2/library/hello/manifests/latest";
             testbed.engine.get(path, &[("authorization", &bearer), ANY]).await.status
         };
-        match timeout(SECONDS, pull).await {
+        match timeout(PULL_TIMEOUT, pull).await {
             Ok(status) => assert_eq!(status, StatusCode::OK, "{}", crowd.what),
             Err(_) => slow.push((crowd.what, started.elapsed().as_secs())),
         }
         trickling.abort();
         let _ = trickling.await;
     }
-    assert_eq!(slow, [], "who keeps a pull waiting");
+    assert_eq!(slow, [], "connections that delay a pull, and the seconds of delay");
 }
 
 #[tokio::test(flavor = "multi_thread")]

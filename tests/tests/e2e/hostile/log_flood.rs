@@ -20,10 +20,10 @@ use crate::support::{
 const REQUESTS: usize = 1000;
 
 /// Unauthenticated connections of each kind.
-const STRANGERS: usize = 150;
+const CONNECTIONS: usize = 150;
 
 /// Concurrent connections.
-const AT_A_TIME: usize = 15;
+const CONCURRENT_CONNECTIONS: usize = 15;
 
 /// The bytes that may be logged: of each kind ten lines at once, then one line per 10 s.
 fn allowed(kinds: u64, since: Instant) -> u64 {
@@ -92,22 +92,22 @@ async fn unauthenticated_connections_do_not_fill_the_disk() {
     let wrong: Link = line.replace(secret, "wrongwrongwrongwrongwrongwrongwrongwrongwro").parse().unwrap();
     let started = Instant::now();
     let before = testbed.server.process().output_size();
-    let talks_nonsense = async || {
+    let send_nonsense = async || {
         let connection = dial(&testbed, &link).await;
         send_stream(&connection, b"GET / HTTP/1.1\r\n\r\n").await;
         assert_eq!(close_code(&connection).await, Some(CloseCode::ProtocolViolation));
     };
-    let has_a_wrong_secret = async || {
+    let send_wrong_secret = async || {
         let connection = dial(&testbed, &wrong).await;
         let _control = send_hello(&connection, &wrong).await;
         assert_eq!(close_code(&connection).await, Some(CloseCode::UnknownClient));
     };
-    for _ in 0..STRANGERS / AT_A_TIME {
-        join_all((0..AT_A_TIME).map(|_| talks_nonsense())).await;
-        join_all((0..AT_A_TIME).map(|_| has_a_wrong_secret())).await;
+    for _ in 0..CONNECTIONS / CONCURRENT_CONNECTIONS {
+        join_all((0..CONCURRENT_CONNECTIONS).map(|_| send_nonsense())).await;
+        join_all((0..CONCURRENT_CONNECTIONS).map(|_| send_wrong_secret())).await;
     }
     let grown = settled_output_size(testbed.server.process()) - before;
     let allowed = allowed(2, started);
-    println!("{} strangers cost {grown} bytes of the log, of {allowed} allowed", 2 * STRANGERS);
+    println!("{} connections cost {grown} bytes of the log, of {allowed} allowed", 2 * CONNECTIONS);
     assert!(grown < allowed && grown > 1000, "{grown} bytes for {allowed}");
 }

@@ -15,7 +15,7 @@ use crate::support::{
 
 const HTML: &str = "<!DOCTYPE html><html><body>Bad gateway, says nginx</body></html>";
 
-fn packed() -> Vec<u8> {
+fn gzipped() -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(&[7; 5000]).unwrap();
     gzip.finish().unwrap()
@@ -46,9 +46,9 @@ fn response(path: &str) -> Vec<u8> {
         "html-502" => reply("502 Bad Gateway", &html, HTML),
         "huge-error" => reply("500 Oops", "Content-Length: 1000000\r\n", vec![b'x'; 1_000_000]),
         "gzip" => {
-            let packed = packed();
-            let headers = format!("Content-Encoding: gzip\r\nContent-Length: {}\r\n", packed.len());
-            reply("200 OK", &headers, packed)
+            let gzipped = gzipped();
+            let headers = format!("Content-Encoding: gzip\r\nContent-Length: {}\r\n", gzipped.len());
+            reply("200 OK", &headers, gzipped)
         }
         "chunked" => reply("200 OK", "Transfer-Encoding: chunked\r\n", chunked(700_000, true)),
         "chunked-cut" => reply("200 OK", "Transfer-Encoding: chunked\r\n", chunked(700_000, false)),
@@ -69,7 +69,7 @@ fn response(path: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn html_errors_are_replaced() {
-    let crooked = ScriptedRegistry::new(response).await;
+    let registry = ScriptedRegistry::new(response).await;
     for (repository, status, manifest_code, blob_code) in [
         ("html-401", 401, "UNAUTHORIZED", "UNAUTHORIZED"),
         ("html-403", 403, "DENIED", "DENIED"),
@@ -81,47 +81,47 @@ async fn html_errors_are_replaced() {
             (ScriptedRegistry::manifest(repository), manifest_code),
             (ScriptedRegistry::blob(repository), blob_code),
         ] {
-            let response = crooked.testbed.engine.get(&path, &[]).await;
-            let (seen, seen_code, message) = response.error();
-            assert_eq!((seen, seen_code.as_str()), (status, code), "{path}");
+            let response = registry.testbed.engine.get(&path, &[]).await;
+            let (actual, actual_code, message) = response.error();
+            assert_eq!((actual, actual_code.as_str()), (status, code), "{path}");
             assert!(!message.contains('<'), "{message}");
             assert_eq!(response.header("content-length"), response.body.len().to_string());
             assert_eq!(response.header("retry-after"), if status == 429 { "3" } else { "" });
         }
     }
     let (status, code, _) =
-        crooked.testbed.engine.get(&ScriptedRegistry::manifest("huge-error"), &[]).await.error();
+        registry.testbed.engine.get(&ScriptedRegistry::manifest("huge-error"), &[]).await.error();
     assert!(matches!(status, 500 | 502) && code == "UNAVAILABLE", "{status} {code}");
-    let response = crooked.testbed.engine.get(&ScriptedRegistry::manifest("no-http"), &[]).await;
+    let response = registry.testbed.engine.get(&ScriptedRegistry::manifest("no-http"), &[]).await;
     assert_eq!(response.fault("registry").0, 502);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn encoded_content_stays_encoded() {
-    let crooked = ScriptedRegistry::new(response).await;
+    let registry = ScriptedRegistry::new(response).await;
     for path in [ScriptedRegistry::blob("gzip"), ScriptedRegistry::manifest("gzip")] {
-        let response = crooked.testbed.engine.get(&path, &[("accept-encoding", "gzip")]).await;
+        let response = registry.testbed.engine.get(&path, &[("accept-encoding", "gzip")]).await;
         assert_eq!(response.header("content-encoding"), "gzip");
-        assert!(response.whole && response.body == packed(), "{path}");
+        assert!(response.whole && response.body == gzipped(), "{path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_layer_of_unknown_length_arrives_whole() {
-    let crooked = ScriptedRegistry::new(response).await;
+    let registry = ScriptedRegistry::new(response).await;
     for repository in ["chunked", "until-close"] {
         let content = vec![b'x'; 700_000];
         let response =
-            crooked.testbed.engine.get(&ScriptedRegistry::blob_of(repository, &content), &[]).await;
+            registry.testbed.engine.get(&ScriptedRegistry::blob_of(repository, &content), &[]).await;
         assert_eq!(response.status, StatusCode::OK);
         assert_eq!(response.header("content-length"), "", "unknown is not zero");
         assert!(response.whole && response.body == content, "{repository}");
         let other =
-            RawConnection::get(crooked.testbed.client.address(), &ScriptedRegistry::blob(repository), &[])
+            RawConnection::get(registry.testbed.client.address(), &ScriptedRegistry::blob(repository), &[])
                 .await
                 .rest()
                 .await;
-        assert!(!ends_whole(&other), "not what its digest says, and seen as whole");
+        assert!(!ends_whole(&other), "a blob that does not match its digest looks complete");
     }
 }
 
@@ -132,41 +132,41 @@ fn ends_whole(received: &RawResponse) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_truncated_layer_of_unknown_length_is_incomplete() {
-    let crooked = ScriptedRegistry::new(response).await;
+    let registry = ScriptedRegistry::new(response).await;
     let raw =
-        RawConnection::get(crooked.testbed.client.address(), &ScriptedRegistry::blob("chunked-cut"), &[])
+        RawConnection::get(registry.testbed.client.address(), &ScriptedRegistry::blob("chunked-cut"), &[])
             .await;
     let received = raw.rest().await;
     assert_eq!((received.status(), received.end), (200, End::Fin));
     assert!(received.head().contains("transfer-encoding: chunked\r\n"), "{}", received.head());
-    assert!(!ends_whole(&received), "looks whole");
+    assert!(!ends_whole(&received), "a truncated blob looks complete");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_layer_shorter_than_its_length_is_incomplete() {
-    for (repository, len, most) in [("too-short", 900_000, 700_000), ("too-short-small", 9000, 7000)] {
-        let asked = AtomicBool::new(false);
+    for (repository, len, max_len) in [("too-short", 900_000, 700_000), ("too-short-small", 9000, 7000)] {
+        let was_requested = AtomicBool::new(false);
         // It answers the request for the rest with 404.
-        let crooked = ScriptedRegistry::new(move |path| match asked.swap(true, Ordering::Relaxed) {
+        let registry = ScriptedRegistry::new(move |path| match was_requested.swap(true, Ordering::Relaxed) {
             false => response(path),
             true => reply("404 Not Found", "Content-Length: 0\r\n", ""),
         });
-        let crooked = crooked.await;
+        let registry = registry.await;
         let received =
-            RawConnection::get(crooked.testbed.client.address(), &ScriptedRegistry::blob(repository), &[])
+            RawConnection::get(registry.testbed.client.address(), &ScriptedRegistry::blob(repository), &[])
                 .await
                 .rest()
                 .await;
         assert!(received.head().contains(&format!("content-length: {len}\r\n")), "{}", received.head());
-        assert!(received.body().len() <= most, "{} bytes", received.body().len());
+        assert!(received.body().len() <= max_len, "{} bytes", received.body().len());
         assert_eq!(received.end, End::Fin, "{repository}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hop_by_hop_headers_are_removed() {
-    let crooked = ScriptedRegistry::new(response).await;
-    let response = crooked.testbed.engine.get(&ScriptedRegistry::manifest("headers"), &[]).await;
+    let registry = ScriptedRegistry::new(response).await;
+    let response = registry.testbed.engine.get(&ScriptedRegistry::manifest("headers"), &[]).await;
     let warnings: Vec<_> = response.headers.get_all("warning").iter().collect();
     assert_eq!(warnings, ["299 - \"one\"", "299 - \"two\""]);
     assert_eq!((response.header("x-odd"), response.header("oci-subject")), ("kept", "sha256:0"));

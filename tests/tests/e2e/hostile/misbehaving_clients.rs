@@ -31,12 +31,12 @@ const PROMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const MEMORY_MAX: u64 = 64 << 20;
 
 /// An authenticated client.
-struct Mad {
+struct MisbehavingClient {
     connection: Connection,
     _control: (SendStream, RecvStream),
 }
 
-impl Mad {
+impl MisbehavingClient {
     async fn new(testbed: &mut Testbed) -> Self {
         let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
         let connection = dial(testbed, &link).await;
@@ -66,21 +66,21 @@ fn assert_little_memory(testbed: &mut Testbed) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_stream_is_reset_alone() {
     let mut testbed = Testbed::new().await;
-    let mad = Mad::new(&mut testbed).await;
+    let client = MisbehavingClient::new(&mut testbed).await;
     let link: Link = invite(&mut testbed.server, "tablet").parse().unwrap();
     // One of them is a second Hello.
     for nonsense in [&b"nonsense"[..], &[0xff; 64], &[], &[0, 0], &hello(&link)] {
-        let response = read_response(send_stream(&mad.connection, nonsense).await).await;
+        let response = read_response(send_stream(&client.connection, nonsense).await).await;
         assert!(response.is_err(), "{response:?} for {nonsense:?}");
     }
     assert_others_are_served_at_once(&testbed).await;
-    mad.assert_still_served().await;
+    client.assert_still_served().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn oversize_request_heads_are_refused() {
     let mut testbed = Testbed::new().await;
-    let mad = Mad::new(&mut testbed).await;
+    let client = MisbehavingClient::new(&mut testbed).await;
     let frame = |length: usize, payload: &[u8]| [&(length as u32).to_be_bytes()[..], payload].concat();
     // A ping with as many header lines as fit, of which each is two empty texts; and one that claims
     // to have a million.
@@ -97,23 +97,23 @@ async fn oversize_request_heads_are_refused() {
             frame(million.len(), &million),
             frame(enormous.len(), &enormous),
         ] {
-            let response = read_response(send_stream(&mad.connection, &head).await).await;
+            let response = read_response(send_stream(&client.connection, &head).await).await;
             assert!(response.is_err(), "{response:?}");
         }
     }
     assert_others_are_served_at_once(&testbed).await;
-    mad.assert_still_served().await;
+    client.assert_still_served().await;
     assert_little_memory(&mut testbed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_streams_time_out() {
     let mut testbed = Testbed::new().await;
-    let mad = Mad::new(&mut testbed).await;
+    let client = MisbehavingClient::new(&mut testbed).await;
     let mut streams = Vec::new();
     // The control stream is one of them, and stream credit may come late.
     for n in 0..STREAMS_PER_CLIENT_MAX - 8 {
-        let (mut send, receive) = mad.connection.open_bi().await.unwrap();
+        let (mut send, receive) = client.connection.open_bi().await.unwrap();
         // Half of them announce a head of the maximum length, and send one byte of it.
         let received = if n % 2 == 0 { &[0][..] } else { &[0, 1, 0, 0, 1] };
         send.write_all(received).await.unwrap();
@@ -131,7 +131,7 @@ async fn idle_streams_time_out() {
     for (_, receive) in streams {
         assert!(read_response(receive).await.is_err());
     }
-    mad.assert_still_served().await;
+    client.assert_still_served().await;
     assert_others_are_served_at_once(&testbed).await;
     assert_little_memory(&mut testbed);
 }
@@ -139,12 +139,12 @@ async fn idle_streams_time_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_of_unknown_exchanges_are_reset() {
     let mut testbed = Testbed::new().await;
-    let mad = Mad::new(&mut testbed).await;
+    let client = MisbehavingClient::new(&mut testbed).await;
     // The server keeps some of them for a while: their exchanges may still come.
     let mut streams = VecDeque::new();
     for n in 0..3000 {
         let exchange = [0, 4, 1_000_000, u64::MAX, u64::from(n)][n as usize % 5];
-        streams.push_back(send_stream(&mad.connection, &segment(exchange, n)).await);
+        streams.push_back(send_stream(&client.connection, &segment(exchange, n)).await);
         if streams.len() > 2 * EARLY_SEGMENTS_MAX {
             let response = read_response(streams.pop_front().unwrap()).await;
             assert!(response.is_err(), "{response:?}");
@@ -154,7 +154,7 @@ async fn segments_of_unknown_exchanges_are_reset() {
         let response = read_response(stream).await;
         assert!(response.is_err(), "{response:?}");
     }
-    mad.assert_still_served().await;
+    client.assert_still_served().await;
     assert_others_are_served_at_once(&testbed).await;
     assert_little_memory(&mut testbed);
 }
@@ -162,16 +162,16 @@ async fn segments_of_unknown_exchanges_are_reset() {
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_that_come_before_their_request_are_filled() {
     let mut testbed = Testbed::new().await;
-    let mad = Mad::new(&mut testbed).await;
+    let client = MisbehavingClient::new(&mut testbed).await;
     let (blob, _) = testbed.with_blob(3, 2 * u64::from(SEGMENT_SIZE));
     let exchange = next_exchange();
     let mut segments = Vec::new();
     for n in [1, 0] {
-        segments.push(send_stream(&mad.connection, &segment(exchange, n)).await);
+        segments.push(send_stream(&client.connection, &segment(exchange, n)).await);
     }
     // The server has handled them when it has answered a later stream.
-    mad.assert_still_served().await;
-    let _request = send_stream(&mad.connection, &pull(exchange, &blob)).await;
+    client.assert_still_served().await;
+    let _request = send_stream(&client.connection, &pull(exchange, &blob)).await;
     for mut stream in segments {
         let bytes = timeout(REQUEST_TIMEOUT, stream.read_to_end(SEGMENT_SIZE as usize)).await.unwrap();
         assert_eq!(bytes.unwrap().len(), SEGMENT_SIZE as usize);
@@ -181,20 +181,20 @@ async fn segments_that_come_before_their_request_are_filled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_request_of_a_running_exchange_is_reset_alone() {
     let mut testbed = Testbed::new().await;
-    let mad = Mad::new(&mut testbed).await;
+    let client = MisbehavingClient::new(&mut testbed).await;
     let (blob, _) = testbed.with_blob(3, 2 * u64::from(SEGMENT_SIZE));
     let exchange = next_exchange();
     // It runs until its segments are opened.
-    let first = send_stream(&mad.connection, &pull(exchange, &blob)).await;
-    let second = read_response(send_stream(&mad.connection, &pull(exchange, &blob)).await).await;
+    let first = send_stream(&client.connection, &pull(exchange, &blob)).await;
+    let second = read_response(send_stream(&client.connection, &pull(exchange, &blob)).await).await;
     assert!(second.is_err(), "{second:?}");
     for n in [0, 1] {
-        let mut stream = send_stream(&mad.connection, &segment(exchange, n)).await;
+        let mut stream = send_stream(&client.connection, &segment(exchange, n)).await;
         let bytes = timeout(REQUEST_TIMEOUT, stream.read_to_end(SEGMENT_SIZE as usize)).await.unwrap();
         assert_eq!(bytes.unwrap().len(), SEGMENT_SIZE as usize);
     }
     assert!(!read_response(first).await.unwrap().is_empty());
-    mad.assert_still_served().await;
+    client.assert_still_served().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,10 +220,13 @@ async fn a_client_that_reads_nothing_delays_only_itself() {
             assert_others_are_served_at_once(&testbed).await;
         }
     }
-    let journal = testbed.hub.request_log();
-    let asked = || journal.count(|entry| entry.path.contains("/blobs/")) >= BLOBS as usize;
+    let request_log = testbed.hub.request_log();
+    let all_requested = || request_log.count(|entry| entry.path.contains("/blobs/")) >= BLOBS as usize;
     block_in_place(|| {
-        testbed.server.process().wait_for("request all blobs", PROCESS_TIMEOUT, |_| Ok(asked().then_some(())))
+        testbed
+            .server
+            .process()
+            .wait_for("request all blobs", PROCESS_TIMEOUT, |_| Ok(all_requested().then_some(())))
     })
     .unwrap();
     // All of them are in progress, and none can continue.

@@ -1,4 +1,4 @@
-//! Peers that lie, flood or never finish: they harm nobody else.
+//! Peers that lie, flood or never finish: they harm no other client, engine or network.
 
 mod corrupt_blobs;
 mod dns_rebinding;
@@ -8,4 +8,5 @@ mod log_flood;
 mod malformed_responses;
 mod misbehaving_clients;
 mod private_networks;
+mod redirects;
 mod server_texts;

@@ -1,8 +1,8 @@
 //! The operator may allow hosts in the server's own network for one registry. No other registry's responses reach them.
 
-use docxy_tests::hub::{Hub, HubConfig, Image, Names, Store};
 use futures_util::future::FutureExt as _;
 use http::StatusCode;
+use hub_stand_in::{Hub, HubConfig, Image, Names, Store};
 use tokio::task::block_in_place;
 
 use crate::support::{
@@ -24,12 +24,12 @@ async fn private() -> Hub {
 }
 
 /// Names the other registry's hosts wherever a response can name a host.
-fn response(visit: &RegistryRequest, realm: &str) -> Vec<u8> {
+fn response(request: &RegistryRequest, realm: &str) -> Vec<u8> {
     let to = |host: &str| {
         let location = format!("Location: https://{host}/v2/owner/image/manifests/latest\r\n");
         reply("307 Temporary Redirect", &location, "")
     };
-    match visit.path.split('/').nth(2).unwrap_or_default() {
+    match request.path.split('/').nth(2).unwrap_or_default() {
         "" if realm.is_empty() => reply("200 OK", "Content-Length: 2\r\n", "{}"),
         "" => {
             let challenge =
@@ -40,16 +40,16 @@ fn response(visit: &RegistryRequest, realm: &str) -> Vec<u8> {
         "to-auth" => to(AUTH),
         "to-cdn" => to(BLOBS),
         // Over its own CDN.
-        "by-cdn" if visit.header("host") == Some(CDN) => to(OTHER),
+        "by-cdn" if request.header("host") == Some(CDN) => to(OTHER),
         "by-cdn" => {
-            reply("307 Temporary Redirect", &format!("Location: https://{CDN}{}\r\n", visit.path), "")
+            reply("307 Temporary Redirect", &format!("Location: https://{CDN}{}\r\n", request.path), "")
         }
         _ => reply("200 OK", "Content-Length: 4\r\n", "data"),
     }
 }
 
 /// The registry that names `other`'s hosts, which are pinned for that registry and for all.
-async fn evil(other: &Hub, realm: &'static str) -> ScriptedRegistry {
+async fn evil_registry(other: &Hub, realm: &'static str) -> ScriptedRegistry {
     let pins = other.resolve_table();
     ScriptedRegistry::serving(
         &other.ca_pem(),
@@ -57,7 +57,7 @@ async fn evil(other: &Hub, realm: &'static str) -> ScriptedRegistry {
             add(config, OTHER, other);
             config.resolve.extend(pins);
         },
-        move |visit| std::future::ready(response(&visit, realm)).boxed(),
+        move |request| std::future::ready(response(&request, realm)).boxed(),
     )
     .await
 }
@@ -65,8 +65,8 @@ async fn evil(other: &Hub, realm: &'static str) -> ScriptedRegistry {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_does_not_reach_another_registrys_private_host() {
     let other = private().await;
-    let evil = evil(&other, "").await;
-    let engine = evil.testbed.engine;
+    let evil_registry = evil_registry(&other, "").await;
+    let engine = evil_registry.testbed.engine;
     for (repository, host) in [("to-api", OTHER), ("to-auth", AUTH), ("to-cdn", BLOBS), ("by-cdn", OTHER)] {
         for path in [ScriptedRegistry::blob(repository), ScriptedRegistry::manifest(repository)] {
             let (status, code, message) = engine.get(&path, &[ANY]).await.fault("CDN");
@@ -84,8 +84,8 @@ async fn a_redirect_does_not_reach_another_registrys_private_host() {
 async fn a_realm_does_not_reach_another_registrys_private_host() {
     let other = private().await;
     for realm in [OTHER, AUTH, BLOBS] {
-        let evil = evil(&other, realm).await;
-        let engine = evil.testbed.engine;
+        let evil_registry = evil_registry(&other, realm).await;
+        let engine = evil_registry.testbed.engine;
         let bearer = engine.anonymous("library/hello").await;
         let response =
             engine.get(&ScriptedRegistry::manifest("honest"), &[("authorization", &bearer), ANY]).await;
@@ -101,15 +101,15 @@ async fn a_realm_does_not_reach_another_registrys_private_host() {
 async fn errors_hide_private_addresses_from_clients() {
     // In the registry's own table: a host with a certificate for other names, and a host with a closed port.
     let (wrong, closed) = ("wrong.odd.example", "closed.odd.example");
-    let odd = ScriptedRegistry::serving(
+    let registry = ScriptedRegistry::serving(
         "",
         |config| {
             let resolve = &mut config.registries.get_mut(NAME).unwrap().resolve;
             resolve.insert(wrong.to_owned(), resolve[CDN]);
             resolve.insert(closed.to_owned(), "127.0.0.1:1".parse().unwrap());
         },
-        move |visit| {
-            let host = match visit.path.split('/').nth(2).unwrap_or_default() {
+        move |request| {
+            let host = match request.path.split('/').nth(2).unwrap_or_default() {
                 "" => return std::future::ready(reply("200 OK", "Content-Length: 2\r\n", "{}")).boxed(),
                 "wrong" => wrong,
                 "closed" => closed,
@@ -124,7 +124,7 @@ async fn errors_hide_private_addresses_from_clients() {
         [("wrong", "another name"), ("closed", "refused"), ("local", "no public address")]
     {
         let (status, _, message) =
-            odd.testbed.engine.get(&ScriptedRegistry::blob(repository), &[]).await.fault("CDN");
+            registry.testbed.engine.get(&ScriptedRegistry::blob(repository), &[]).await.fault("CDN");
         assert_eq!(status, 502, "{message}");
         assert!(message.contains(words), "{message}");
         assert!(
@@ -132,10 +132,10 @@ async fn errors_hide_private_addresses_from_clients() {
             "{message}"
         );
     }
-    let config = odd.testbed.server.state().with_file_name("server.toml");
+    let config = registry.testbed.server.state().with_file_name("server.toml");
     let image = format!("{NAME}/local");
     let arguments = ["check", "--config", config.to_str().unwrap(), &image];
-    let received = block_in_place(|| odd.testbed.server.command(&arguments)).unwrap_err();
+    let received = block_in_place(|| registry.testbed.server.command(&arguments)).unwrap_err();
     let received = format!("{received:#}");
     assert!(received.contains("127.0.0.1") || received.contains("::1"), "{received}");
 }
@@ -143,8 +143,8 @@ async fn errors_hide_private_addresses_from_clients() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_registry_is_served() {
     let other = private().await;
-    let evil = evil(&other, "").await;
-    let engine = evil.testbed.engine;
+    let evil_registry = evil_registry(&other, "").await;
+    let engine = evil_registry.testbed.engine;
     let bearer = engine.anonymous("library/hello").await;
     let image = Image::hello().unwrap();
     let layer = image.platforms()[0].layers[0].blob.digest();

@@ -1,4 +1,4 @@
-//! A server's texts are shown to people: in the client's log, on `/health`, in an engine's error. Control characters
+//! People read a server's texts: in the client's log, on `/health`, in an engine's error. Control characters
 //! and long texts change neither the log's lines nor the terminal.
 
 use docxy_protocol::{
@@ -45,15 +45,16 @@ fn oversize(bytes: usize) -> Vec<u8> {
     frame
 }
 
-fn assert_shown(text: &str) {
-    let acts = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}');
+fn assert_printable(text: &str) {
+    let is_control =
+        |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}');
     assert!(text.chars().count() <= FAULT_TEXT_MAX, "{} characters", text.chars().count());
-    assert!(!text.chars().any(acts), "{text:?}");
+    assert!(!text.chars().any(is_control), "{text:?}");
 }
 
 fn message(response: &HttpResponse) -> String {
     let (_, _, message) = response.error();
-    assert_shown(&message);
+    assert_printable(&message);
     message
 }
 
@@ -68,14 +69,14 @@ fn assert_log(scripted: &mut ScriptedServer) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_texts_are_clean_and_short() {
-    for (sent, seen) in [
+    for (sent, expected) in [
         (fault(EVIL), "down 2026-12-01T00:00:00Z INFO forged"),
         (fault(&EVIL.repeat(400)), "down 2026-12-01T00:00:00Z INFO forged"),
         (oversize(1 << 20), "a frame of 1048576 bytes"),
     ] {
         let mut scripted = ScriptedServer::new(move |_| ScriptedResponse::bytes(sent.clone())).await;
         let received = message(&scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await);
-        assert!(received.replace("  ", " ").contains(seen), "{received}");
+        assert!(received.replace("  ", " ").contains(expected), "{received}");
         assert_log(&mut scripted);
     }
 }
@@ -99,7 +100,7 @@ async fn fault_texts_after_the_head_are_clean_and_short() {
     let health = scripted.engine.get("/health", &[]).await.json();
     let reason = health["since_start"]["transfers"]["last_failure"]["reason"].as_str().unwrap();
     assert!(reason.contains("forged"), "{reason}");
-    assert_shown(reason);
+    assert_printable(reason);
     assert_log(&mut scripted);
 }
 
@@ -114,8 +115,11 @@ async fn close_reasons_of_clients_are_clean_and_short() {
         let receive = send_stream(&connection, &ping()).await;
         assert!(!read_response(receive).await.unwrap().is_empty());
         connection.close(VarInt::from_u32(99), reason.as_bytes());
-        let is_gone = |status: &Value| status["connections"] == 1;
-        block_in_place(|| testbed.server.wait_for_status("lose it", PROCESS_TIMEOUT, is_gone)).unwrap();
+        let is_disconnected = |status: &Value| status["connections"] == 1;
+        block_in_place(|| {
+            testbed.server.wait_for_status("lose the client", PROCESS_TIMEOUT, is_disconnected)
+        })
+        .unwrap();
         let log = testbed.server.process().output();
         assert_eq!(log.lines().filter(|line| line.contains("forged")).count(), n + 1);
     }
@@ -135,9 +139,9 @@ async fn versions_of_servers_are_clean_and_short() {
         wait_until_up(&mut scripted.client);
         wait_for_count(&mut scripted.client, "tunnel/connects", 1);
         let health = scripted.engine.get("/health", &[]).await.json();
-        let shown = health["since_start"]["tunnel"]["server_version"].as_str().unwrap();
-        assert!(shown.contains("forged") && shown.chars().count() < 400, "{shown}");
-        assert_shown(shown);
+        let version_text = health["since_start"]["tunnel"]["server_version"].as_str().unwrap();
+        assert!(version_text.contains("forged") && version_text.chars().count() < 400, "{version_text}");
+        assert_printable(version_text);
         assert_log(&mut scripted);
     }
 }
@@ -150,10 +154,10 @@ async fn close_reasons_of_servers_are_clean_and_short() {
             ScriptedServer::greeting(greeting, |_| ScriptedResponse::new(200, &[], b"{}")).await;
         let has_reason = |health: &Value| health["reason"].as_str().is_some_and(|it| it.contains("forged"));
         let client = &mut scripted.client;
-        block_in_place(|| client.wait_for_health("be hung up on", PROCESS_TIMEOUT, has_reason)).unwrap();
+        block_in_place(|| client.wait_for_health("be disconnected", PROCESS_TIMEOUT, has_reason)).unwrap();
         let health = scripted.engine.get("/health", &[]).await;
         assert_eq!(health.json()["tunnel"], "connecting");
-        assert_shown(health.json()["reason"].as_str().unwrap());
+        assert_printable(health.json()["reason"].as_str().unwrap());
         let received = message(&scripted.engine.get(LATEST, &[("authorization", "Bearer t"), ANY]).await);
         assert!(received.contains("forged"), "{received}");
         assert_log(&mut scripted);

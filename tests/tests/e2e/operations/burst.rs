@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use docxy_protocol::link::Link;
-use docxy_tests::{docxy::Footprint, hub::Digest, process::PROCESS_TIMEOUT};
+use docxy_tests::{docxy::Footprint, process::PROCESS_TIMEOUT};
 use futures_util::future::join_all;
 use http::StatusCode;
+use hub_stand_in::Digest;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::task::block_in_place;
 
@@ -40,7 +41,7 @@ async fn pull_an_image(engine: HttpClient, layer: &Digest) {
 }
 
 /// Waits until a program's resources are what they were before, except for a number of spare tasks.
-fn assert_comes_to(before: &Footprint, spare: u64, what: &str, mut now: impl FnMut() -> Footprint) {
+fn assert_returns_to(before: &Footprint, spare: u64, what: &str, mut now: impl FnMut() -> Footprint) {
     let started = Instant::now();
     loop {
         let mut now = now();
@@ -56,7 +57,10 @@ fn assert_comes_to(before: &Footprint, spare: u64, what: &str, mut now: impl FnM
         if now == *before {
             return;
         }
-        assert!(started.elapsed() < 2 * PROCESS_TIMEOUT, "the {what} held {before:?} and holds {now:?}");
+        assert!(
+            started.elapsed() < 2 * PROCESS_TIMEOUT,
+            "the {what} used {before:?} before, and uses {now:?}"
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
 }
@@ -111,7 +115,7 @@ async fn a_burst_leaves_no_resource_in_use() {
             }
         }
     });
-    println!("in the rush: {during:?}");
+    println!("during the burst: {during:?}");
     assert_eq!(during.0.count("requests"), PULLS / 4);
     assert_eq!(during.1.count("connections"), IDLE as u64 + 2);
     for what in ["streams", "exchanges"] {
@@ -124,9 +128,9 @@ async fn a_burst_leaves_no_resource_in_use() {
     // Otherwise the server would keep connections to it alive for the next pull.
     drop(hub);
     block_in_place(|| {
-        assert_comes_to(&before.0, 0, "client", || client.footprint().unwrap());
+        assert_returns_to(&before.0, 0, "client", || client.footprint().unwrap());
         // The HTTP library's task closes unused connections, and ends a minute after the last one.
-        assert_comes_to(&before.1, 1, "server", || server.footprint().unwrap());
+        assert_returns_to(&before.1, 1, "server", || server.footprint().unwrap());
     });
     println!("before and after: {before:?}");
 }

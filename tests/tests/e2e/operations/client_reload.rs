@@ -8,10 +8,10 @@ use std::{
 
 use docxy_tests::{
     docxy::{Client, Launch},
-    hub::{Blob, Digest, Hub},
     process::{PROCESS_TIMEOUT, Process, scratch},
 };
 use http::StatusCode;
+use hub_stand_in::{Blob, Digest, Hub};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::block_in_place;
@@ -22,8 +22,8 @@ use crate::support::{
     testbed::{config, hub, invite, server, settled_output_size, wait_until_up},
 };
 
-/// After a refusal a client dials only once a minute.
-const SOONER_THAN_BY_ITSELF: Duration = Duration::from_secs(20);
+/// Shorter than the minute after which a refused client dials again by itself.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A client with a config file, its server and its registry.
 struct Configured {
@@ -82,10 +82,10 @@ impl Configured {
     }
 }
 
-async fn waits_for(mut condition: impl AsyncFnMut() -> bool) {
+async fn wait_until(mut condition: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !condition().await {
-        assert!(started.elapsed() < PROCESS_TIMEOUT, "it does not come");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "the condition is still false");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -96,7 +96,7 @@ async fn host_names_can_be_added_and_removed() {
     assert_eq!(configured.status_for("old.lan").await, StatusCode::UNAUTHORIZED);
     assert_eq!(configured.status_for("new.lan").await, StatusCode::MISDIRECTED_REQUEST);
     configured.reload("hosts = ['new.lan']");
-    waits_for(async || configured.status_for("new.lan").await == StatusCode::UNAUTHORIZED).await;
+    wait_until(async || configured.status_for("new.lan").await == StatusCode::UNAUTHORIZED).await;
     assert_eq!(configured.status_for("old.lan").await, StatusCode::MISDIRECTED_REQUEST);
 }
 
@@ -122,7 +122,7 @@ async fn an_invalid_file_changes_nothing() {
     }
     fs::write(configured.client.link_file(), link).unwrap();
     configured.reload("hosts = ['new.lan']");
-    waits_for(async || configured.status_for("new.lan").await == StatusCode::UNAUTHORIZED).await;
+    wait_until(async || configured.status_for("new.lan").await == StatusCode::UNAUTHORIZED).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +133,7 @@ async fn the_same_settings_leave_the_tunnel_alone() {
     };
     let before = since(&configured);
     configured.reload("hosts = ['new.lan']\npatience = 30");
-    waits_for(async || configured.status_for("new.lan").await == StatusCode::UNAUTHORIZED).await;
+    wait_until(async || configured.status_for("new.lan").await == StatusCode::UNAUTHORIZED).await;
     assert_eq!(since(&configured), before);
 }
 
@@ -151,8 +151,8 @@ async fn a_pull_continues_over_a_new_link() {
     let mut second = server(&config(&configured.hub));
     fs::write(configured.client.link_file(), invite(&mut second, "laptop")).unwrap();
     configured.client.process().signal("HUP").unwrap();
-    let there = |health: &Value| health["server"] == second.address().to_string();
-    block_in_place(|| configured.client.wait_for_health("move", PROCESS_TIMEOUT, there)).unwrap();
+    let has_moved = |health: &Value| health["server"] == second.address().to_string();
+    block_in_place(|| configured.client.wait_for_health("move", PROCESS_TIMEOUT, has_moved)).unwrap();
     let received = transfer.rest().await;
     assert_eq!((received.body().len() as u64, received.end), (blob.len(), End::Fin));
     assert_eq!(Digest::of(received.body()), *blob.digest());
@@ -163,13 +163,13 @@ async fn a_revoked_client_reconnects_with_a_new_link() {
     let mut configured = Configured::start("").await;
     block_in_place(|| {
         configured.server.revoke("laptop").unwrap();
-        let refused = |health: &Value| health["tunnel"] == "refused";
-        configured.client.wait_for_health("be refused", PROCESS_TIMEOUT, refused).unwrap();
+        let is_refused = |health: &Value| health["tunnel"] == "refused";
+        configured.client.wait_for_health("be refused", PROCESS_TIMEOUT, is_refused).unwrap();
         let link = configured.server.invite("laptop").unwrap();
         fs::write(configured.client.link_file(), link).unwrap();
         configured.client.process().signal("HUP").unwrap();
-        let back = |health: &Value| health["tunnel"] == "up";
-        configured.client.wait_for_health("be back", SOONER_THAN_BY_ITSELF, back).unwrap();
+        let is_up = |health: &Value| health["tunnel"] == "up";
+        configured.client.wait_for_health("be back", RECONNECT_TIMEOUT, is_up).unwrap();
     });
     let bearer = configured.engine().anonymous("library/hello").await;
     let headers = [("authorization", bearer.as_str()), ANY];

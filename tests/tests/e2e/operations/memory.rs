@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::hub::Digest;
 use http::Method;
 use http_body_util::BodyExt as _;
+use hub_stand_in::Digest;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 

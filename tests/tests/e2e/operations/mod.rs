@@ -7,3 +7,4 @@ mod memory;
 mod server_reload;
 mod shutdown;
 mod unwritable_log;
+mod upgrade;

@@ -9,16 +9,16 @@ use std::{
 
 use docxy_tests::{
     docxy::{Launch, Server, ServerConfig},
-    hub::{Authority, Digest, Hub, HubConfig, Image, Names, PullLimit, PullLimits, Site, Store},
     process::PROCESS_TIMEOUT,
 };
 use http::StatusCode;
+use hub_stand_in::{Authority, Digest, Hub, HubConfig, Image, Names, PullLimit, PullLimits, Site, Store};
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse},
     raw_http::{End, RawConnection},
-    testbed::{Testbed, add, client, config, hello, hub, invite, stocked},
+    testbed::{Testbed, add, client, config, hello, hub, invite, test_store},
     two_registries::OTHER,
 };
 
@@ -34,14 +34,14 @@ async fn list(engine: HttpClient, registry: &str, repository: &str) -> HttpRespo
 }
 
 /// Waits for a response with this status.
-async fn becomes(status: StatusCode, mut ask: impl AsyncFnMut() -> HttpResponse) -> HttpResponse {
+async fn wait_for_status(status: StatusCode, mut send: impl AsyncFnMut() -> HttpResponse) -> HttpResponse {
     let started = Instant::now();
     loop {
-        let response = ask().await;
+        let response = send().await;
         if response.status == status {
             return response;
         }
-        assert!(started.elapsed() < PROCESS_TIMEOUT, "still {response:?}");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "the response is still {response:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -84,7 +84,7 @@ async fn a_registry_can_be_added() {
     let before = connections(&testbed.hub);
 
     testbed.server.reload(&both).unwrap();
-    becomes(StatusCode::OK, async || list(engine, OTHER, "owner/image").await).await;
+    wait_for_status(StatusCode::OK, async || list(engine, OTHER, "owner/image").await).await;
     assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
     assert_eq!(connections(&testbed.hub), before, "a new connection was made");
     assert_eq!(testbed.hub.request_log().of(Site::Auth).len(), tokens, "a new token was fetched");
@@ -96,7 +96,7 @@ async fn a_registry_can_be_removed_during_a_pull() {
     let (alone, both) = configs(&hub, &other);
     let mut testbed = Testbed::with(hub, &both, &[]);
     let engine = testbed.engine;
-    let blob = docxy_tests::hub::Blob::generated(1, LARGE_BLOB);
+    let blob = hub_stand_in::Blob::generated(1, LARGE_BLOB);
     other.store().add_blob("owner/image", blob.clone());
     let bearer = engine.anonymous(&format!("{OTHER}/owner/image")).await;
     let path = format!("/v2/{OTHER}/owner/image/blobs/{}", blob.digest());
@@ -105,7 +105,8 @@ async fn a_registry_can_be_removed_during_a_pull() {
     transfer.read_body(1 << 20).await;
 
     testbed.server.reload(&alone).unwrap();
-    let refused = becomes(StatusCode::FORBIDDEN, async || list(engine, OTHER, "owner/image").await).await;
+    let refused =
+        wait_for_status(StatusCode::FORBIDDEN, async || list(engine, OTHER, "owner/image").await).await;
     assert!(refused.fault("docxy server").2.contains(OTHER));
     assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
     let received = transfer.rest().await;
@@ -136,16 +137,17 @@ async fn an_invalid_file_changes_nothing() {
         let before = testbed.server.process().output_size();
         testbed.server.reload_text(&wrong).unwrap();
         // The log grows when the file has been read.
-        let complaint =
+        let log_grew =
             |process: &docxy_tests::process::Process| Ok((process.output_size() > before).then_some(()));
-        block_in_place(|| testbed.server.process().wait_for("complain", PROCESS_TIMEOUT, complaint)).unwrap();
+        block_in_place(|| testbed.server.process().wait_for("read its config", PROCESS_TIMEOUT, log_grew))
+            .unwrap();
         assert_eq!(list(engine, OTHER, "owner/image").await.status, StatusCode::FORBIDDEN, "{wrong}");
         assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK, "{wrong}");
     }
     std::fs::remove_file(testbed.server.config_file()).unwrap();
     testbed.server.process().signal("HUP").unwrap();
     testbed.server.reload(&both).unwrap();
-    becomes(StatusCode::OK, async || list(engine, OTHER, "owner/image").await).await;
+    wait_for_status(StatusCode::OK, async || list(engine, OTHER, "owner/image").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +175,7 @@ async fn a_pinned_host_can_be_changed() {
     let authority = Arc::new(Authority::new().unwrap());
     let start = || async {
         let authority = Some(Arc::clone(&authority));
-        Hub::start(HubConfig { store: stocked(), authority, ..HubConfig::default() }).await.unwrap()
+        Hub::start(HubConfig { store: test_store(), authority, ..HubConfig::default() }).await.unwrap()
     };
     let (old, new) = (start().await, start().await);
     let mut old_config = config(&old);
@@ -187,12 +189,12 @@ async fn a_pinned_host_can_be_changed() {
     testbed.server.reload(&ServerConfig { resolve, ..old_config }).unwrap();
     let started = Instant::now();
     while new.request_log().snapshot().is_empty() {
-        assert!(started.elapsed() < PROCESS_TIMEOUT, "the new address is not asked");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "no request reaches the new address");
         assert_eq!(list(testbed.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
     }
     testbed.hub.request_log().clear();
     assert_eq!(list(testbed.engine, "docker.io", "library/hello").await.status, StatusCode::OK);
-    assert!(testbed.hub.request_log().snapshot().is_empty(), "the old address is still asked");
+    assert!(testbed.hub.request_log().snapshot().is_empty(), "a request reaches the old address");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,9 +207,9 @@ async fn a_certificate_authority_can_be_removed() {
     let engine = testbed.engine;
     assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
     testbed.server.reload(&bad).unwrap();
-    becomes(StatusCode::BAD_GATEWAY, async || list(engine, "docker.io", "library/hello").await).await;
+    wait_for_status(StatusCode::BAD_GATEWAY, async || list(engine, "docker.io", "library/hello").await).await;
     testbed.server.reload(&good).unwrap();
-    becomes(StatusCode::OK, async || list(engine, "docker.io", "library/hello").await).await;
+    wait_for_status(StatusCode::OK, async || list(engine, "docker.io", "library/hello").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,10 +229,10 @@ async fn stale_responses_can_be_enabled() {
     testbed.hub.store().publish("library/hello", "latest", &Image::hello_from("newer").unwrap());
     assert_eq!(get().await.status, StatusCode::TOO_MANY_REQUESTS);
     testbed.server.reload(&ServerConfig { stale: true, ..strict.clone() }).unwrap();
-    let stale = becomes(StatusCode::OK, get).await;
+    let stale = wait_for_status(StatusCode::OK, get).await;
     assert_eq!(stale.body, hello().index().bytes);
     testbed.server.reload(&strict).unwrap();
-    becomes(StatusCode::TOO_MANY_REQUESTS, get).await;
+    wait_for_status(StatusCode::TOO_MANY_REQUESTS, get).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,7 +257,7 @@ async fn the_log_level_follows_the_file_but_not_the_command_line() {
         };
         assert_eq!(logs(&mut server).await, 0);
         server.reload(&both).unwrap();
-        becomes(StatusCode::OK, async || list(engine, OTHER, "owner/image").await).await;
+        wait_for_status(StatusCode::OK, async || list(engine, OTHER, "owner/image").await).await;
         let started = Instant::now();
         let mut logged = logs(&mut server).await;
         while follows && logged == 0 && started.elapsed() < PROCESS_TIMEOUT {
@@ -264,7 +266,7 @@ async fn the_log_level_follows_the_file_but_not_the_command_line() {
         assert_eq!(logged > 0, follows);
         // And back.
         server.reload(&alone).unwrap();
-        becomes(StatusCode::FORBIDDEN, async || list(engine, OTHER, "owner/image").await).await;
+        wait_for_status(StatusCode::FORBIDDEN, async || list(engine, OTHER, "owner/image").await).await;
         while logs(&mut server).await > 0 {
             assert!(started.elapsed() < PROCESS_TIMEOUT, "it still logs");
         }

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use docxy_tests::{
     docxy::{Client, Server},
-    hub::Digest,
     process::{PROCESS_TIMEOUT, Process},
 };
 use http::StatusCode;
+use hub_stand_in::Digest;
 use tokio::task::block_in_place;
 
 use crate::support::{
@@ -52,7 +52,7 @@ fn drain(server: &mut Server) {
     });
 }
 
-fn end(client: &mut Client) {
+fn terminate(client: &mut Client) {
     let process = client.process();
     let is_closed = |process: &Process| Ok(process.listening()?.is_empty().then_some(()));
     block_in_place(|| {
@@ -61,7 +61,7 @@ fn end(client: &mut Client) {
     });
 }
 
-fn ends_well(process: &mut Process, within: Duration) {
+fn assert_ends(process: &mut Process, within: Duration) {
     let status = block_in_place(|| process.wait_until_ended(within)).unwrap();
     assert!(status.success(), "{status}");
 }
@@ -78,7 +78,7 @@ async fn a_stopped_server_finishes_its_transfers() {
         engine.get(LATEST, &[("authorization", &bearer), ANY]).await
     });
     transfer.finish().await;
-    ends_well(testbed.server.process(), PROCESS_TIMEOUT);
+    assert_ends(testbed.server.process(), PROCESS_TIMEOUT);
     assert_eq!(testbed.hub.request_log().count(|entry| entry.path == LATEST), 0);
     assert!(!late.is_finished(), "it waits for the server to come back");
     block_in_place(|| testbed.server.start_again()).unwrap();
@@ -92,7 +92,7 @@ async fn a_server_stopped_twice_ends_at_once() {
     drain(&mut testbed.server);
     let started = Instant::now();
     testbed.server.process().signal("TERM").unwrap();
-    ends_well(testbed.server.process(), PROCESS_TIMEOUT);
+    assert_ends(testbed.server.process(), PROCESS_TIMEOUT);
     assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
     block_in_place(|| testbed.server.start_again()).unwrap();
     transfer.finish().await;
@@ -104,23 +104,23 @@ async fn a_stopped_client_finishes_its_transfers() {
     let transfer = Transfer::begin(&testbed).await;
     let mut idle = RawConnection::get(testbed.client.address(), "/health", &[]).await;
     idle.read_body(1).await;
-    end(&mut testbed.client);
+    terminate(&mut testbed.client);
     // Connections without a request are closed at once, and new ones are refused.
     assert_eq!(idle.rest().await.end, End::Fin);
     let newcomer = tokio::net::TcpStream::connect(testbed.client.address()).await;
     assert!(newcomer.is_err(), "{newcomer:?}");
     transfer.finish().await;
-    ends_well(testbed.client.process(), PROCESS_TIMEOUT);
+    assert_ends(testbed.client.process(), PROCESS_TIMEOUT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_stopped_twice_ends_at_once() {
     let mut testbed = Testbed::new().await;
     let transfer = Transfer::begin(&testbed).await;
-    end(&mut testbed.client);
+    terminate(&mut testbed.client);
     let started = Instant::now();
     testbed.client.process().signal("TERM").unwrap();
-    ends_well(testbed.client.process(), PROCESS_TIMEOUT);
+    assert_ends(testbed.client.process(), PROCESS_TIMEOUT);
     assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
     assert!((transfer.raw.rest().await.body().len() as u64) < BLOB_LEN);
 }
@@ -133,7 +133,7 @@ async fn idle_programs_end_at_once() {
     let started = Instant::now();
     for process in [testbed.server.process(), testbed.client.process()] {
         process.signal("TERM").unwrap();
-        ends_well(process, PROCESS_TIMEOUT);
+        assert_ends(process, PROCESS_TIMEOUT);
     }
     assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
 }

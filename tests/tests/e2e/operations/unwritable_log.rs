@@ -12,10 +12,10 @@ use std::{
 
 use docxy_tests::{
     docxy::{Client, Launch, Server},
-    hub::{Blob, Hub, Image},
     process::{PROCESS_TIMEOUT, Process, binary, run, scratch},
 };
 use http::StatusCode;
+use hub_stand_in::{Blob, Hub, Image};
 use rustix::{
     io::ioctl_fionread,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},

@@ -1,18 +1,16 @@
 //! Which requests of an engine need a request to the server: one for an image's metadata, and one for each layer that
 //! is not tiny.
 
-use docxy_tests::{
-    docxy::exchanges_ended,
-    hub::{Digest, Hub, Image, Layer},
-    process::PROCESS_TIMEOUT,
-};
+use docxy_tests::{docxy::exchanges_ended, process::PROCESS_TIMEOUT};
 use http::{Method, StatusCode};
+use hub_stand_in::{Digest, Image, Layer};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse},
     testbed::{ALICE, BOB, Testbed, bytes, hello, restart_client},
+    wire_client::manifest_gets,
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -28,7 +26,7 @@ fn architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
-fn foreign() -> &'static str {
+fn other_architecture() -> &'static str {
     if architecture() == "amd64" { "arm64" } else { "amd64" }
 }
 
@@ -83,19 +81,14 @@ impl<'a> Puller<'a> {
     }
 }
 
-/// The exchanges of the server, without pings, once none is in progress.
-async fn crossed(testbed: &mut Testbed) -> u64 {
+/// The number of exchanges at the server, without pings, once none is in progress.
+async fn exchanges_with_server(testbed: &mut Testbed) -> u64 {
     block_in_place(|| {
         let idle = |health: &Value| health["requests"] == 0;
         testbed.client.wait_for_health("end its requests", PROCESS_TIMEOUT, idle).unwrap();
         let idle = |status: &Value| status["streams"] == 0 && status["exchanges"] == 0;
         exchanges_ended(&testbed.server.wait_for_status("end its exchanges", PROCESS_TIMEOUT, idle).unwrap())
     })
-}
-
-/// `GET`s of manifests, which count against Docker Hub's limit.
-fn paid(hub: &Hub) -> usize {
-    hub.request_log().count(|entry| entry.method == "GET" && entry.path.contains("/manifests/"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +108,7 @@ async fn ping_and_token_need_no_request_to_the_server() {
     }
     testbed.engine.anonymous("library/hello").await;
     assert!(testbed.hub.request_log().snapshot().is_empty());
-    assert_eq!(crossed(&mut testbed).await, 0);
+    assert_eq!(exchanges_with_server(&mut testbed).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,13 +118,13 @@ async fn a_pull_of_a_small_image_takes_one_request() {
         let puller = Puller::new(&testbed, kind).await;
         puller.pull(&hello(), "library/hello", architecture()).await;
         drop(puller);
-        assert_eq!(crossed(&mut testbed).await, 1, "{kind:?}");
-        assert_eq!(paid(&testbed.hub), 2, "index and manifest");
+        assert_eq!(exchanges_with_server(&mut testbed).await, 1, "{kind:?}");
+        assert_eq!(manifest_gets(&testbed.hub), 2, "index and manifest");
         let puller = Puller::new(&testbed, kind).await;
         puller.pull(&hello(), "library/hello", architecture()).await;
         drop(puller);
-        assert_eq!(crossed(&mut testbed).await, 2, "{kind:?}");
-        assert_eq!(paid(&testbed.hub), 2, "nothing new, so nothing paid");
+        assert_eq!(exchanges_with_server(&mut testbed).await, 2, "{kind:?}");
+        assert_eq!(manifest_gets(&testbed.hub), 2, "an unchanged image costs no pull");
     }
 }
 
@@ -143,22 +136,22 @@ async fn a_large_layer_does_not_wait_for_prefetch() {
     let puller = Puller::new(&testbed, DOCKERD).await;
     puller.pull(&image, "library/hello", architecture()).await;
     drop(puller);
-    assert_eq!(crossed(&mut testbed).await, 2);
+    assert_eq!(exchanges_with_server(&mut testbed).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_platform_of_an_engine_is_learned() {
     let mut testbed = Testbed::new().await;
     let puller = Puller::new(&testbed, DOCKERD).await;
-    puller.pull(&hello(), "library/hello", foreign()).await;
+    puller.pull(&hello(), "library/hello", other_architecture()).await;
     drop(puller);
-    let first = crossed(&mut testbed).await;
-    assert!(first <= 2, "what is for another platform comes ahead of the next request: {first}");
+    let first = exchanges_with_server(&mut testbed).await;
+    assert!(first <= 2, "another platform takes at most one more request: {first}");
     let other = Image::hello_from("other").unwrap();
     let puller = Puller::new(&testbed, DOCKERD).await;
-    puller.pull(&other, "library/other", foreign()).await;
+    puller.pull(&other, "library/other", other_architecture()).await;
     drop(puller);
-    assert_eq!(crossed(&mut testbed).await, first + 1);
+    assert_eq!(exchanges_with_server(&mut testbed).await, first + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,18 +160,18 @@ async fn an_update_check_prefetches_nothing() {
     for agent in
         ["Watchtower/1.7.1", "crane/0.21.4", "Go-http-client/1.1", "diun/4.28.0", "regclient/regclient"]
     {
-        let looker = Puller::new(&testbed, (agent, true)).await;
-        looker.request(Method::HEAD, LATEST).await;
-        drop(looker);
-        crossed(&mut testbed).await;
-        assert_eq!(paid(&testbed.hub), 0, "{agent}");
+        let puller = Puller::new(&testbed, (agent, true)).await;
+        puller.request(Method::HEAD, LATEST).await;
+        drop(puller);
+        exchanges_with_server(&mut testbed).await;
+        assert_eq!(manifest_gets(&testbed.hub), 0, "{agent}");
     }
     // A `GET` of a manifest costs one pull.
-    let looker = Puller::new(&testbed, ("curl/8.5.0", false)).await;
-    looker.request(Method::GET, LATEST).await;
-    drop(looker);
-    crossed(&mut testbed).await;
-    assert_eq!(paid(&testbed.hub), 1);
+    let puller = Puller::new(&testbed, ("curl/8.5.0", false)).await;
+    puller.request(Method::GET, LATEST).await;
+    drop(puller);
+    exchanges_with_server(&mut testbed).await;
+    assert_eq!(manifest_gets(&testbed.hub), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,7 +187,7 @@ async fn cached_manifests_survive_a_restart_and_damaged_files_do_not() {
     let index = format!("/v2/library/hello/manifests/{}", image.digest());
     assert_eq!(puller.request(Method::GET, &index).await.body, image.index().bytes);
     drop(puller);
-    assert_eq!(crossed(&mut testbed).await, 1);
+    assert_eq!(exchanges_with_server(&mut testbed).await, 1);
 
     for file in std::fs::read_dir(&content).unwrap() {
         std::fs::write(file.unwrap().path(), "not what it was").unwrap();
@@ -203,7 +196,7 @@ async fn cached_manifests_survive_a_restart_and_damaged_files_do_not() {
     let puller = Puller::new(&testbed, PODMAN).await;
     assert_eq!(puller.request(Method::GET, &index).await.body, image.index().bytes);
     drop(puller);
-    assert_eq!(crossed(&mut testbed).await, 2);
+    assert_eq!(exchanges_with_server(&mut testbed).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,12 +216,12 @@ async fn a_public_image_opens_no_private_repository() {
         let headers = [("authorization", puller.bearer.as_str()), ANY];
         assert_eq!(testbed.engine.get(&path, &headers).await.error().0, 401, "{path}");
     }
-    // Nor does the client answer for the registry where a request has a token.
-    let seen = format!("/v2/library/hello/manifests/{}", image.digest());
-    let response = testbed.engine.get(&seen, &[("authorization", "Bearer nonsense"), ANY]).await;
+    // The client does not answer for the registry if a request has a token.
+    let path_of_index = format!("/v2/library/hello/manifests/{}", image.digest());
+    let response = testbed.engine.get(&path_of_index, &[("authorization", "Bearer nonsense"), ANY]).await;
     assert!(response.header("www-authenticate").contains("error=\"invalid_token\""), "{response:?}");
     drop(puller);
-    assert_eq!(crossed(&mut testbed).await, 5);
+    assert_eq!(exchanges_with_server(&mut testbed).await, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,19 +238,19 @@ async fn private_content_is_not_cached_for_others() {
     ];
     let docker = ("user-agent", DOCKERD.0);
     for path in &paths {
-        let hers = testbed.engine.get(path, &[("authorization", &alice), ANY, docker]).await;
-        assert_eq!(hers.status, StatusCode::OK, "{path}");
+        let response = testbed.engine.get(path, &[("authorization", &alice), ANY, docker]).await;
+        assert_eq!(response.status, StatusCode::OK, "{path}");
     }
-    let everybody = testbed.engine.anonymous("alice/private").await;
+    let anonymous = testbed.engine.anonymous("alice/private").await;
     let bob = testbed.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
-    for bearer in [&everybody, &bob] {
+    for bearer in [&anonymous, &bob] {
         for path in &paths {
-            let theirs = testbed.engine.get(path, &[("authorization", bearer), ANY, docker]).await;
-            assert_eq!(theirs.error().0, 401, "{path}");
+            let response = testbed.engine.get(path, &[("authorization", bearer), ANY, docker]).await;
+            assert_eq!(response.error().0, 401, "{path}");
         }
     }
-    let kept = std::fs::read_dir(testbed.client.cache().join("content")).map_or(0, Iterator::count);
-    assert_eq!(kept, 0);
+    let cached_files = std::fs::read_dir(testbed.client.cache().join("content")).map_or(0, Iterator::count);
+    assert_eq!(cached_files, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -314,7 +307,7 @@ async fn learned_challenges_survive_a_restart() {
         "{received:?}"
     );
     // The ping is not counted.
-    assert_eq!(crossed(&mut testbed).await, 1);
+    assert_eq!(exchanges_with_server(&mut testbed).await, 1);
     restart_client(&mut testbed.client);
     for (path, before) in [&ping, &manifest].into_iter().zip(&received) {
         assert_eq!(testbed.engine.get(path, &[ANY]).await.header("www-authenticate"), before);
@@ -326,7 +319,7 @@ async fn learned_challenges_survive_a_restart() {
     let bearer = format!("Bearer {}", testbed.engine.get(token, &[]).await.json()["token"].as_str().unwrap());
     let response = testbed.engine.get(&manifest, &[("authorization", &bearer), ANY]).await;
     assert_eq!(response.status, StatusCode::OK);
-    assert_eq!(crossed(&mut testbed).await, 2);
+    assert_eq!(exchanges_with_server(&mut testbed).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -353,7 +346,7 @@ async fn an_old_challenge_is_refreshed_in_the_background() {
     assert!(service("/v2/").await.contains("service=\"old.example\""));
     let started = std::time::Instant::now();
     while service("/v2/").await.contains("service=\"old.example\"") {
-        assert!(started.elapsed() < PROCESS_TIMEOUT, "nobody has asked Docker Hub again");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "the client has not asked Docker Hub again");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert!(service(LATEST).await.contains("service=\"registry.docker.io\""));

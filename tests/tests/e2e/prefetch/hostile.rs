@@ -9,8 +9,8 @@ use docxy_protocol::{
     prefetch::{ContentKind, PrefetchItem},
     request::{Operation, Request},
 };
-use docxy_tests::hub::{Image, PlatformImage};
 use http::Method;
+use hub_stand_in::{Image, PlatformImage};
 
 use crate::support::{
     http_client::{ANY, HttpResponse},
@@ -60,8 +60,8 @@ fn registry(image: &Image, request: &Request, items: Vec<(PrefetchItem, Vec<u8>)
     let index = image.index();
     let chosen = platform(image);
     let (media_type, found, body) = match &request.operation {
-        Operation::Manifest { reference: Reference::Digest(asked), .. }
-            if *asked == digest(&chosen.manifest.digest) =>
+        Operation::Manifest { reference: Reference::Digest(requested), .. }
+            if *requested == digest(&chosen.manifest.digest) =>
         {
             (chosen.manifest.media_type, &chosen.manifest.digest, chosen.manifest.bytes.to_vec())
         }
@@ -81,7 +81,7 @@ fn manifest(last: &impl ToString) -> String {
     format!("/v2/library/hello/manifests/{}", last.to_string())
 }
 
-async fn ask(server: &ScriptedServer, method: Method, path: &str) -> HttpResponse {
+async fn request(server: &ScriptedServer, method: Method, path: &str) -> HttpResponse {
     server.engine.request(method, path, &[PUBLIC, ANY, DOCKERD]).await
 }
 
@@ -90,26 +90,26 @@ async fn a_request_waits_for_its_prefetched_item() {
     let server = ScriptedServer::new(|request| registry(&hello(), request, parts(&hello()))).await;
     let image = hello();
     // The server has not sent the prefetched items yet.
-    assert_eq!(ask(&server, Method::HEAD, &manifest(&"latest")).await.status, 200);
+    assert_eq!(request(&server, Method::HEAD, &manifest(&"latest")).await.status, 200);
     let engine = server.engine;
     let path = manifest(image.digest());
     let index = tokio::spawn(async move { engine.get(&path, &[PUBLIC, ANY, DOCKERD]).await });
     tokio::time::sleep(SHORT_WAIT).await;
-    assert!(!index.is_finished(), "it is on its way, so it is waited for");
+    assert!(!index.is_finished(), "the request waits for the prefetched item");
     server.allow_prefetch(1);
     assert_eq!(index.await.unwrap().body, image.index().bytes);
     let chosen = platform(&image);
-    let response = ask(&server, Method::GET, &manifest(&chosen.manifest.digest)).await;
+    let response = request(&server, Method::GET, &manifest(&chosen.manifest.digest)).await;
     assert_eq!(response.body, chosen.manifest.bytes);
     let config = format!("/v2/library/hello/blobs/{}", chosen.config.digest());
-    assert_eq!(ask(&server, Method::GET, &config).await.body, bytes(&chosen.config));
+    assert_eq!(request(&server, Method::GET, &config).await.body, bytes(&chosen.config));
     assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_item_is_requested() {
     let server = ScriptedServer::new(|request| registry(&hello(), request, Vec::new())).await;
-    ask(&server, Method::HEAD, &manifest(&"latest")).await;
+    request(&server, Method::HEAD, &manifest(&"latest")).await;
     let (engine, image) = (server.engine, hello());
     let path = manifest(image.digest());
     let index = tokio::spawn(async move { engine.get(&path, &[PUBLIC, ANY, DOCKERD]).await });
@@ -121,30 +121,30 @@ async fn a_missing_item_is_requested() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_wait_for_an_item_is_a_few_seconds() {
     let server = ScriptedServer::new(|request| registry(&hello(), request, parts(&hello()))).await;
-    ask(&server, Method::HEAD, &manifest(&"latest")).await;
+    request(&server, Method::HEAD, &manifest(&"latest")).await;
     let image = hello();
-    assert_eq!(ask(&server, Method::GET, &manifest(image.digest())).await.body, image.index().bytes);
+    assert_eq!(request(&server, Method::GET, &manifest(image.digest())).await.body, image.index().bytes);
     assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_corrupt_item_ends_the_prefetch() {
     let image = hello();
-    let wrong = Image::hello_from("somebody else").unwrap();
-    let poisoned = move |request: &Request| {
+    let wrong = Image::hello_from("another publisher").unwrap();
+    let with_a_corrupt_item = move |request: &Request| {
         let mut items = parts(&hello());
         // Valid in form, wrong in content: the digest of one image, the bytes of another.
         let index = image.index();
         items[0] = manifest_item(&digest(image.digest()), index.media_type, &wrong.index().bytes);
         registry(&image, request, items)
     };
-    let server = ScriptedServer::new(poisoned).await;
+    let server = ScriptedServer::new(with_a_corrupt_item).await;
     server.allow_prefetch(usize::MAX >> 4);
-    ask(&server, Method::HEAD, &manifest(&"latest")).await;
+    request(&server, Method::HEAD, &manifest(&"latest")).await;
     let image = hello();
     let chosen = platform(&image);
-    assert_eq!(ask(&server, Method::GET, &manifest(image.digest())).await.body, image.index().bytes);
-    let response = ask(&server, Method::GET, &manifest(&chosen.manifest.digest)).await;
+    assert_eq!(request(&server, Method::GET, &manifest(image.digest())).await.body, image.index().bytes);
+    let response = request(&server, Method::GET, &manifest(&chosen.manifest.digest)).await;
     assert_eq!(response.body, chosen.manifest.bytes);
     assert_eq!(server.requests().len(), 3);
     assert_eq!(count(&server.client, "prefetch/rejected"), 1);
@@ -159,14 +159,14 @@ async fn a_corrupt_manifest_is_not_cached() {
     })
     .await;
     server.allow_prefetch(usize::MAX >> 4);
-    for asked in 1..=2 {
-        let response = ask(&server, Method::GET, &manifest(hello().digest())).await;
+    for expected_requests in 1..=2 {
+        let response = request(&server, Method::GET, &manifest(hello().digest())).await;
         assert_ne!(
             response.body,
             hello().index().bytes,
-            "engines see what the registry sends, and refuse it"
+            "the engine gets the corrupt bytes, and refuses them"
         );
-        assert_eq!(server.requests().len(), asked);
+        assert_eq!(server.requests().len(), expected_requests);
     }
 }
 
@@ -181,11 +181,11 @@ async fn items_beyond_the_limit_are_ignored() {
     };
     let server = ScriptedServer::new(many).await;
     server.allow_prefetch(usize::MAX >> 4);
-    ask(&server, Method::HEAD, &manifest(&"latest")).await;
+    request(&server, Method::HEAD, &manifest(&"latest")).await;
     let blob = |n: u32| format!("/v2/library/hello/blobs/{}", Digester::sha256().digest(&n.to_be_bytes()));
-    assert_eq!(ask(&server, Method::GET, &blob(PREFETCH_ITEMS_MAX as u32 - 1)).await.body.len(), 4);
+    assert_eq!(request(&server, Method::GET, &blob(PREFETCH_ITEMS_MAX as u32 - 1)).await.body.len(), 4);
     assert_eq!(server.requests().len(), 1);
-    ask(&server, Method::GET, &blob(PREFETCH_ITEMS_MAX as u32)).await;
+    request(&server, Method::GET, &blob(PREFETCH_ITEMS_MAX as u32)).await;
     assert_eq!(server.requests().len(), 2);
 }
 
@@ -198,7 +198,7 @@ async fn items_are_cached_after_the_engine_disconnects() {
     let chosen = platform(&image);
     let config = format!("/v2/library/hello/blobs/{}", chosen.config.digest());
     for path in [manifest(image.digest()), manifest(&chosen.manifest.digest), config] {
-        assert_eq!(ask(&server, Method::GET, &path).await.status, 200);
+        assert_eq!(request(&server, Method::GET, &path).await.status, 200);
     }
     assert_eq!(server.requests().len(), 1);
 }
@@ -222,21 +222,21 @@ async fn a_changed_challenge_is_learned() {
         }
     })
     .await;
-    let says = async |path: &str, token: Option<(&str, &str)>| {
+    let challenge_of = async |path: &str, token: Option<(&str, &str)>| {
         let headers: Vec<_> = [ANY].into_iter().chain(token).collect();
         let response = server.engine.get(path, &headers).await;
         assert_eq!(response.status, 401);
         response.header("www-authenticate").to_owned()
     };
     let (path, other) = (manifest(&"latest"), "/v2/library/other/manifests/latest");
-    assert!(says("/v2/", None).await.contains("service=\"registry.docker.io\""));
-    assert!(says(&path, None).await.contains("service=\"registry.docker.io\""));
+    assert!(challenge_of("/v2/", None).await.contains("service=\"registry.docker.io\""));
+    assert!(challenge_of(&path, None).await.contains("service=\"registry.docker.io\""));
     assert_eq!(server.requests().len(), 0);
     // An engine whose token is refused gets that response.
-    assert!(says(&path, Some(PUBLIC)).await.contains("error=\"invalid_token\""));
+    assert!(challenge_of(&path, Some(PUBLIC)).await.contains("error=\"invalid_token\""));
     assert_eq!(server.requests().len(), 1);
-    let now = says(other, None).await;
+    let now = challenge_of(other, None).await;
     assert!(now.contains("service=\"new.example\",scope=\"repository:library/other:pull\""), "{now}");
     assert!(!now.contains("error"), "{now}");
-    assert!(says("/v2/", None).await.contains("service=\"new.example\""));
+    assert!(challenge_of("/v2/", None).await.contains("service=\"new.example\""));
 }

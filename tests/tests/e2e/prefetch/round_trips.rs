@@ -17,16 +17,16 @@ const LATEST: &str = "/v2/library/hello/manifests/latest";
 const PUBLIC: (&str, &str) = ("authorization", "Bearer docxy-public");
 const DOCKERD: (&str, &str) = ("user-agent", "docker/29.0.1 go/go1.25.4");
 
-/// Measurements, of which a busy machine may spoil all but one.
+/// Measurements, of which a busy machine may disturb all but one.
 const ATTEMPTS: usize = 4;
 
-/// The best time of `measured` in round trips. Repeats it from the beginning until one is below `most`.
-async fn trips(most: f64, measured: impl AsyncFn() -> Duration) -> f64 {
+/// The shortest duration of `measured` in round trips. Repeats the measurement until one is below `target`.
+async fn fewest_round_trips(target: f64, measured: impl AsyncFn() -> Duration) -> f64 {
     let mut best = f64::INFINITY;
     for _ in 0..ATTEMPTS {
         best = best.min(measured().await.as_secs_f64() / (2 * ONE_WAY).as_secs_f64());
         println!("{best:.2} round trips");
-        if best < most {
+        if best < target {
             break;
         }
     }
@@ -39,7 +39,7 @@ async fn a_new_client_answers_after_two_round_trips() {
     let server = server(&config(&hub));
     let relay = UdpRelay::with_delay(server.address(), ONE_WAY).await;
     let link = relay.link_to(&server, "laptop");
-    let measured = trips(2.75, async || {
+    let measured = fewest_round_trips(2.75, async || {
         let started = Instant::now();
         let client = block_in_place(|| Client::start(None, &link)).unwrap();
         let engine = HttpClient::at(client.address());
@@ -65,7 +65,7 @@ async fn a_small_image_takes_one_round_trip_after_idle_time() {
         format!("/v2/library/hello/blobs/{}", platform.config.digest()),
         format!("/v2/library/hello/blobs/{}", platform.layers[0].blob.digest()),
     ];
-    let measured = trips(1.75, async || {
+    let measured = fewest_round_trips(1.75, async || {
         let mut client = block_in_place(|| Client::start(None, &link)).unwrap();
         wait_until_up(&mut client);
         // Idle except for keep-alive pings.

@@ -2,8 +2,8 @@
 //! the request's token opens.
 
 use docxy_protocol::prefetch::ContentKind;
-use docxy_tests::hub::{Fault, Image, PlatformImage, Rule, Site};
 use http::StatusCode;
+use hub_stand_in::{Fault, Image, PlatformImage, Rule, Site};
 
 use crate::support::{
     http_client::{ANY, REQUEST_TIMEOUT},
@@ -59,12 +59,12 @@ async fn a_cached_image_is_not_prefetched_again() {
     let mut testbed = Testbed::new().await;
     let wire_client = WireClient::of(&mut testbed).await;
     let digest = hello().digest().to_string();
-    let question = ManifestRequest::head(HELLO, "latest").with_hint("linux/amd64");
-    assert_eq!(wire_client.send(&question).await.prefetched_digests().await.len(), 4);
-    let known = wire_client.send(&question.clone().with_known(&digest)).await;
+    let request = ManifestRequest::head(HELLO, "latest").with_hint("linux/amd64");
+    assert_eq!(wire_client.send(&request).await.prefetched_digests().await.len(), 4);
+    let known = wire_client.send(&request.clone().with_known(&digest)).await;
     assert_eq!((known.status, known.prefetched_digests().await.len()), (StatusCode::OK, 0));
     // A client that has lost its cache costs bytes, but no quota.
-    assert_eq!(wire_client.send(&question).await.prefetched_digests().await.len(), 4);
+    assert_eq!(wire_client.send(&request).await.prefetched_digests().await.len(), 4);
     assert_eq!(manifest_gets(&testbed.hub), 2);
 }
 
@@ -72,8 +72,8 @@ async fn a_cached_image_is_not_prefetched_again() {
 async fn without_a_hint_nothing_is_prefetched() {
     let mut testbed = Testbed::new().await;
     let wire_client = WireClient::of(&mut testbed).await;
-    for question in [ManifestRequest::head(HELLO, "latest"), ManifestRequest::head(HELLO, hello().digest())] {
-        assert!(wire_client.send(&question).await.prefetched_digests().await.is_empty());
+    for request in [ManifestRequest::head(HELLO, "latest"), ManifestRequest::head(HELLO, hello().digest())] {
+        assert!(wire_client.send(&request).await.prefetched_digests().await.is_empty());
     }
     assert_eq!((manifest_heads(&testbed.hub), manifest_gets(&testbed.hub)), (2, 0));
 }
@@ -92,8 +92,8 @@ async fn private_content_is_prefetched_after_a_get_only() {
         assert_eq!(manifest_gets(&testbed.hub), 0);
         for _ in 0..2 {
             testbed.hub.request_log().clear();
-            let question = ManifestRequest::get(repository, "latest").with_hint("linux/amd64").by(&bearer);
-            let response = wire_client.send(&question).await;
+            let request = ManifestRequest::get(repository, "latest").with_hint("linux/amd64").by(&bearer);
+            let response = wire_client.send(&request).await;
             assert_eq!(response.body, image.index().bytes);
             assert_eq!(response.prefetched_digests().await, parts(image.platform("amd64").unwrap()));
             assert_eq!(manifest_gets(&testbed.hub), 2);
@@ -102,7 +102,10 @@ async fn private_content_is_prefetched_after_a_get_only() {
         }
         testbed.hub.request_log().clear();
     }
-    assert!(std::fs::read_dir(testbed.server.state().join("manifests")).is_err(), "nothing is kept");
+    assert!(
+        std::fs::read_dir(testbed.server.state().join("manifests")).is_err(),
+        "private manifests are not stored"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,23 +123,23 @@ async fn a_cached_private_image_needs_its_token() {
         let dockerd = ("user-agent", "docker/20.10.24 go/go1.19.8");
         testbed.engine.get(path, &[("authorization", bearer), ANY, dockerd]).await
     };
-    let hers = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
-    assert_eq!(get(&index, &hers).await.body, image.index().bytes);
+    let alice = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    assert_eq!(get(&index, &alice).await.body, image.index().bytes);
     for _ in 0..2 {
         for (path, content) in &parts {
-            assert!(get(path, &hers).await.body == *content, "{path}");
+            assert!(get(path, &alice).await.body == *content, "{path}");
         }
     }
     for (path, _) in &parts {
         assert_eq!(testbed.hub.request_log().count(|entry| entry.path == *path), 1, "{path}");
     }
-    // For every other token the registry decides, also for another one of hers.
+    // For every other token the registry decides, also for another token of Alice's.
     let again = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
-    let his = testbed.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
+    let bob = testbed.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
     let anonymous = testbed.engine.anonymous("alice/private").await;
-    assert_ne!(hers, again);
+    assert_ne!(alice, again);
     for (bearer, status) in
-        [(&his, StatusCode::UNAUTHORIZED), (&anonymous, StatusCode::UNAUTHORIZED), (&again, StatusCode::OK)]
+        [(&bob, StatusCode::UNAUTHORIZED), (&anonymous, StatusCode::UNAUTHORIZED), (&again, StatusCode::OK)]
     {
         testbed.hub.request_log().clear();
         for (path, _) in &parts {
@@ -170,17 +173,17 @@ async fn a_client_can_cancel_the_prefetch() {
     let amd64 = image.platform("amd64").unwrap();
     let path = format!("/manifests/{}", amd64.manifest.digest);
     testbed.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on(&path));
-    let question = ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64");
-    let response = wire_client.send(&question).await;
+    let request = ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64");
+    let response = wire_client.send(&request).await;
     testbed.hub.request_log().wait_for(|entry| entry.path.ends_with(&path), REQUEST_TIMEOUT).await.unwrap();
     response.stop();
     // The server cancels its request, so that the next one is a new one.
-    let again = wire_client.send(&question).await;
-    let waits = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with(&path);
+    let again = wire_client.send(&request).await;
+    let is_manifest = |entry: &hub_stand_in::LoggedRequest| entry.path.ends_with(&path);
     testbed.hub.faults().clear();
     testbed.hub.faults().release();
     assert_eq!(again.prefetched_digests().await, parts(amd64));
-    assert!(testbed.hub.request_log().count(waits) <= 2);
+    assert!(testbed.hub.request_log().count(is_manifest) <= 2);
     let blobs = testbed.hub.request_log().count(|entry| entry.site == Site::Cdn);
     assert_eq!(blobs, 2, "config and layer, for the second one alone");
 }
@@ -191,16 +194,16 @@ async fn a_corrupt_manifest_ends_the_prefetch() {
     let wire_client = WireClient::of(&mut testbed).await;
     let image = hello();
     let amd64 = image.platform("amd64").unwrap();
-    let question = ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64");
+    let request = ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64");
     testbed.hub.faults().arm(Rule::once(Fault::CorruptManifest).on(amd64.manifest.digest.as_str()));
-    assert!(wire_client.send(&question).await.prefetched_digests().await.is_empty());
+    assert!(wire_client.send(&request).await.prefetched_digests().await.is_empty());
     let config = amd64.config.digest().to_string();
     testbed
         .hub
         .faults()
         .arm(Rule::once(Fault::CorruptAt { byte: 3 }).on(config.trim_start_matches("sha256:")));
-    assert_eq!(wire_client.send(&question).await.prefetched_digests().await, parts(amd64)[..1]);
-    assert_eq!(wire_client.send(&question).await.prefetched_digests().await, parts(amd64));
+    assert_eq!(wire_client.send(&request).await.prefetched_digests().await, parts(amd64)[..1]);
+    assert_eq!(wire_client.send(&request).await.prefetched_digests().await, parts(amd64));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,13 +211,13 @@ async fn concurrent_pulls_share_each_manifest() {
     let mut testbed = Testbed::new().await;
     let wire_client = WireClient::of(&mut testbed).await;
     testbed.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on("/manifests/latest"));
-    let question = ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64");
+    let request = ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64");
     let mut streams = Vec::new();
     for _ in 0..8 {
-        streams.push(wire_client.begin(&question).await);
+        streams.push(wire_client.begin(&request).await);
     }
-    let held = |entry: &docxy_tests::hub::LoggedRequest| entry.path.ends_with("/manifests/latest");
-    testbed.hub.request_log().wait_for(held, REQUEST_TIMEOUT).await.unwrap();
+    let is_held = |entry: &hub_stand_in::LoggedRequest| entry.path.ends_with("/manifests/latest");
+    testbed.hub.request_log().wait_for(is_held, REQUEST_TIMEOUT).await.unwrap();
     // This request came later, so the server has accepted all others before its response.
     assert_eq!(
         wire_client.send(&ManifestRequest::get("library/other", "missing")).await.status,
@@ -227,7 +230,7 @@ async fn concurrent_pulls_share_each_manifest() {
         assert_eq!(response.status, StatusCode::OK);
         assert_eq!(response.prefetched_digests().await.len(), 3);
     }
-    let of_hello = |entry: &docxy_tests::hub::LoggedRequest| {
+    let of_hello = |entry: &hub_stand_in::LoggedRequest| {
         entry.method == "GET" && entry.path.contains("library/hello/manifests/")
     };
     assert_eq!(testbed.hub.request_log().count(of_hello), 2);

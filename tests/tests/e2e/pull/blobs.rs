@@ -1,8 +1,8 @@
 //! Blobs of all sizes, alone and in parallel, arrive unchanged.
 
-use docxy_tests::hub::{Digest, LoggedRequest, Site};
 use futures_util::future::join_all;
 use http::StatusCode;
+use hub_stand_in::{Digest, LoggedRequest, Site};
 
 use crate::support::{
     http_client::HttpResponse,
@@ -100,12 +100,12 @@ async fn accept_encoding_is_passed_on() {
         let mut headers = vec![("authorization", bearer.as_str())];
         headers.extend(accepted.map(|value| ("accept-encoding", value)));
         testbed.engine.get(&path, &headers).await;
-        let wanted = |entry: &LoggedRequest| entry.header("accept-encoding").map(str::to_owned);
+        let accept_encoding = |entry: &LoggedRequest| entry.header("accept-encoding").map(str::to_owned);
         // Without the server's own token requests.
-        let journal = testbed.hub.request_log().snapshot();
-        let seen: Vec<_> =
-            journal.iter().filter(|entry| entry.path.contains("/blobs/")).map(wanted).collect();
-        assert_eq!(seen, [accepted.map(str::to_owned), accepted.map(str::to_owned)], "registry and CDN");
+        let requests = testbed.hub.request_log().snapshot();
+        let passed_on: Vec<_> =
+            requests.iter().filter(|entry| entry.path.contains("/blobs/")).map(accept_encoding).collect();
+        assert_eq!(passed_on, [accepted.map(str::to_owned), accepted.map(str::to_owned)], "registry and CDN");
     }
 }
 

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::{
-    docxy::exchanges_with,
-    hub::{Fault, Rule, Transfer, TransferState},
-};
+use docxy_tests::docxy::exchanges_with;
+use hub_stand_in::{Fault, Rule, Transfer, TransferState};
 
 use crate::support::{
     http_client::{HttpClient, REQUEST_TIMEOUT},
@@ -19,9 +17,9 @@ const PROMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// More than all windows and socket buffers can hold.
 const LARGE_BLOB: u64 = 256 << 20;
 
-async fn until_nothing_is_live(testbed: &Testbed) {
-    let none = |all: &[Transfer]| all.iter().all(|transfer| transfer.state != TransferState::Live);
-    testbed.hub.transfers().wait_until(none, PROMPT_TIMEOUT).await.unwrap();
+async fn wait_until_all_end(testbed: &Testbed) {
+    let all_ended = |all: &[Transfer]| all.iter().all(|transfer| transfer.state != TransferState::Live);
+    testbed.hub.transfers().wait_until(all_ended, PROMPT_TIMEOUT).await.unwrap();
 }
 
 async fn begin(testbed: &Testbed, path: &str, at_least: usize) -> RawConnection {
@@ -40,7 +38,7 @@ async fn a_disconnect_stops_the_cdn_within_a_second() {
         let engine = begin(&testbed, &path, read).await;
         assert_eq!(testbed.hub.transfers().live(), 1);
         drop(engine);
-        until_nothing_is_live(&testbed).await;
+        wait_until_all_end(&testbed).await;
     }
     let transfers = testbed.hub.transfers().snapshot();
     assert!(transfers.iter().all(|transfer| transfer.state == TransferState::Broken), "{transfers:?}");
@@ -65,7 +63,7 @@ async fn a_disconnect_stops_a_silent_cdn_within_a_second() {
         let engine = begin(&testbed, &path, stall as usize - 70_000).await;
         assert_eq!(testbed.hub.transfers().live(), 1);
         drop(engine);
-        until_nothing_is_live(&testbed).await;
+        wait_until_all_end(&testbed).await;
     }
 }
 
@@ -80,7 +78,7 @@ async fn a_disconnect_of_a_slow_engine_stops_the_cdn_within_a_second() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     drop(engine);
-    until_nothing_is_live(&testbed).await;
+    wait_until_all_end(&testbed).await;
     let sent = testbed.hub.transfers().bytes_sent();
     assert!(sent < LARGE_BLOB / 4, "{sent} bytes were fetched for 2 MB");
 }
@@ -89,7 +87,7 @@ async fn a_disconnect_of_a_slow_engine_stops_the_cdn_within_a_second() {
 async fn a_disconnect_before_the_response_cancels_the_exchange() {
     let testbed = Testbed::new().await;
     let (_, path) = testbed.with_blob(1, 1000);
-    let site = docxy_tests::hub::Site::Cdn;
+    let site = hub_stand_in::Site::Cdn;
     testbed.hub.faults().arm(Rule::once(Fault::Hold { site }));
     let bearer = testbed.engine.anonymous("library/hello").await;
     let raw = RawConnection::get(testbed.client.address(), &path, &[("authorization", &bearer)]).await;
@@ -111,7 +109,7 @@ async fn closed_ranges_leave_no_transfer() {
         let mut raw = RawConnection::get(testbed.client.address(), &path, &headers).await;
         raw.read_body(1 << 20).await;
     }
-    until_nothing_is_live(&testbed).await;
+    wait_until_all_end(&testbed).await;
     let fetched = testbed.hub.transfers().bytes_sent();
     assert!(fetched < 8 * (32 << 20), "{fetched} bytes for 8 MiB");
 }
@@ -139,9 +137,12 @@ async fn engines_that_stop_reading_delay_no_other_pull() {
         stopped.push(begin(&testbed, &path, 1).await);
         digests.push(blob.digest().clone());
     }
-    let beside = pull(&testbed.engine, &other, &bearer).await;
-    println!("64 MiB: {alone:?} alone, {beside:?} beside three engines that do not read");
-    assert!(beside < alone * 3 + Duration::from_secs(2), "{beside:?} beside them, {alone:?} alone");
+    let with_stopped_engines = pull(&testbed.engine, &other, &bearer).await;
+    println!("64 MiB: {alone:?} alone, {with_stopped_engines:?} beside three engines that do not read");
+    assert!(
+        with_stopped_engines < alone * 3 + Duration::from_secs(2),
+        "{with_stopped_engines:?} beside them, {alone:?} alone"
+    );
     // There was enough time to fetch too much.
     for transfer in testbed.hub.transfers().snapshot() {
         if digests.contains(&transfer.digest) {
@@ -151,5 +152,5 @@ async fn engines_that_stop_reading_delay_no_other_pull() {
         }
     }
     drop(stopped);
-    until_nothing_is_live(&testbed).await;
+    wait_until_all_end(&testbed).await;
 }

@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use docxy_tests::hub::{Image, Manifest};
 use futures_util::future::FutureExt as _;
 use http::StatusCode;
+use hub_stand_in::{Image, Manifest};
 use tokio::{sync::watch, time::timeout};
 
 use crate::support::{
@@ -61,51 +61,54 @@ fn platform(image: &Image) -> Manifest {
     image.platform(architecture).unwrap().manifest.clone()
 }
 
-/// A registry that evaluates every condition (RFC 9110, section 13.2), and can delay a response.
+/// A registry that evaluates every condition (RFC 9110, section 13.2), and can hold a response.
 struct Registry {
-    odd: ScriptedRegistry,
+    scripted: ScriptedRegistry,
     /// The path whose `GET` waits.
-    held: Arc<watch::Sender<String>>,
-    visits: Arc<Mutex<Vec<String>>>,
-    arrived: watch::Receiver<usize>,
+    held_path: Arc<watch::Sender<String>>,
+    requests: Arc<Mutex<Vec<String>>>,
+    request_count: watch::Receiver<usize>,
 }
 
 impl Registry {
     async fn new() -> Self {
-        let held = Arc::new(watch::Sender::new(String::new()));
-        let (count, arrived) = watch::channel(0);
-        let visits = Arc::<Mutex<Vec<String>>>::default();
-        let (gate, seen) = (held.clone(), visits.clone());
-        let response = move |visit: RegistryRequest| {
-            let mut held = gate.subscribe();
-            let is_held = visit.method == "GET" && visit.path == *held.borrow_and_update();
-            seen.lock().unwrap().push(format!("{} {}", visit.method, visit.path));
-            let seen = seen.lock().unwrap().len();
-            count.send_replace(seen);
+        let held_path = Arc::new(watch::Sender::new(String::new()));
+        let (count, request_count) = watch::channel(0);
+        let requests = Arc::<Mutex<Vec<String>>>::default();
+        let (gate, log) = (held_path.clone(), requests.clone());
+        let response = move |request: RegistryRequest| {
+            let mut held_path = gate.subscribe();
+            let is_held = request.method == "GET" && request.path == *held_path.borrow_and_update();
+            log.lock().unwrap().push(format!("{} {}", request.method, request.path));
+            count.send_replace(log.lock().unwrap().len());
             async move {
                 if is_held {
-                    let _ = held.wait_for(|path| *path != visit.path).await;
+                    let _ = held_path.wait_for(|path| *path != request.path).await;
                 }
-                response(&visit)
+                response(&request)
             }
             .boxed()
         };
-        let odd = ScriptedRegistry::serving("", |_| {}, response).await;
-        Self { odd, held, visits, arrived }
+        let scripted = ScriptedRegistry::serving("", |_| {}, response).await;
+        Self { scripted, held_path, requests, request_count }
     }
 
     /// Waits for a request for this path.
-    async fn asked(&mut self, line: &str) {
-        let visits = self.visits.clone();
-        let asked = self.arrived.wait_for(|_| visits.lock().unwrap().iter().any(|visit| visit == line));
-        timeout(REQUEST_TIMEOUT, asked).await.unwrap_or_else(|_| panic!("{line}: {visits:?}")).unwrap();
+    async fn wait_for_request(&mut self, line: &str) {
+        let requests = self.requests.clone();
+        let has_arrived =
+            self.request_count.wait_for(|_| requests.lock().unwrap().iter().any(|request| request == line));
+        timeout(REQUEST_TIMEOUT, has_arrived)
+            .await
+            .unwrap_or_else(|_| panic!("{line}: {requests:?}"))
+            .unwrap();
     }
 }
 
-fn response(visit: &RegistryRequest) -> Vec<u8> {
+fn response(request: &RegistryRequest) -> Vec<u8> {
     let image = hello();
     let (index, part) = (image.index(), platform(&image));
-    let mut parts = visit.path.split('/').skip(2);
+    let mut parts = request.path.split('/').skip(2);
     let (repository, kind, reference) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
     let manifest = match (kind, reference) {
         (None, _) => return reply("200 OK", "Content-Length: 2\r\n", "{}"),
@@ -123,27 +126,27 @@ fn response(visit: &RegistryRequest) -> Vec<u8> {
         manifest.digest,
         etag(manifest)
     );
-    let is = |name: &str, expected: &str| visit.header(name).is_some_and(|value| value == expected);
+    let is = |name: &str, expected: &str| request.header(name).is_some_and(|value| value == expected);
     // Dates before and after the compared one.
-    let is_later_than_asked = |name: &str| visit.header(name).is_some() && modified == LATE_DATE;
-    let failed = visit.header("if-match").is_some() && !is("if-match", &etag(manifest));
+    let is_later_than_asked = |name: &str| request.header(name).is_some() && modified == LATE_DATE;
+    let failed = request.header("if-match").is_some() && !is("if-match", &etag(manifest));
     if failed || is_later_than_asked("if-unmodified-since") {
         return reply("412 Precondition Failed", "Content-Length: 0\r\n", "");
     }
-    let unmodified = visit.header("if-modified-since").is_some() && modified == EARLY;
+    let unmodified = request.header("if-modified-since").is_some() && modified == EARLY;
     if is("if-none-match", &etag(manifest)) || unmodified {
         return reply("304 Not Modified", &head, "");
     }
-    let has_changed = visit.header("if-range").is_some() && !is("if-range", &etag(manifest));
-    let (status, body) = match visit.header("range") {
-        Some("bytes=0-9") if visit.method == "GET" && !has_changed => {
+    let has_changed = request.header("if-range").is_some() && !is("if-range", &etag(manifest));
+    let (status, body) = match request.header("range") {
+        Some("bytes=0-9") if request.method == "GET" && !has_changed => {
             head += &format!("Content-Range: bytes 0-9/{}\r\n", bytes.len());
             ("206 Partial Content", &bytes[..10])
         }
         _ => ("200 OK", bytes),
     };
     head += &format!("Content-Length: {}\r\n", body.len());
-    reply(status, &head, if visit.method == "HEAD" { &[][..] } else { body })
+    reply(status, &head, if request.method == "HEAD" { &[][..] } else { body })
 }
 
 fn path(case: &Case, reference: &str) -> String {
@@ -166,28 +169,28 @@ fn assert_whole(case: &Case, response: &HttpResponse) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_fetch_ignores_another_engines_condition() {
     let mut registry = Registry::new().await;
-    let link = invite(&mut registry.odd.testbed.server, "second");
+    let link = invite(&mut registry.scripted.testbed.server, "second");
     let second = client(&link, &[]);
-    let (first, second) = (registry.odd.testbed.engine, HttpClient::at(second.address()));
+    let (first, second) = (registry.scripted.testbed.engine, HttpClient::at(second.address()));
     let bearer = first.anonymous("library/hello").await;
     let mut responses = Vec::new();
     for case in cases() {
         let digest = case.manifest.digest.as_str();
         let upstream = format!("/v2/{}/manifests/{digest}", case.name);
-        registry.held.send_replace(upstream.clone());
+        registry.held_path.send_replace(upstream.clone());
         // The response does not wait for the prefetch, which is delayed.
         let head = first.head(&path(&case, "latest"), &fields(&case, &bearer)).await;
         assert_eq!(head.status, StatusCode::OK, "{}", case.name);
-        registry.asked(&format!("GET {upstream}")).await;
-        let (wanted, token) = (path(&case, digest), bearer.clone());
+        registry.wait_for_request(&format!("GET {upstream}")).await;
+        let (second_path, token) = (path(&case, digest), bearer.clone());
         let waiting =
-            tokio::spawn(async move { second.get(&wanted, &[("authorization", &token), ANY]).await });
-        // A later request on the same connection proves that it has arrived.
+            tokio::spawn(async move { second.get(&second_path, &[("authorization", &token), ANY]).await });
+        // The response to a later request on the same connection proves that the server has this one.
         while second.get("/health", &[]).await.json()["requests"] == 0 {
             tokio::task::yield_now().await;
         }
         second.get(&format!("/v2/?ns={NAME}"), &[]).await;
-        registry.held.send_replace(String::new());
+        registry.held_path.send_replace(String::new());
         responses.push((case, waiting.await.unwrap()));
     }
     let not_whole = responses.iter().filter(|(_, response)| response.status != StatusCode::OK);
@@ -201,12 +204,12 @@ async fn a_shared_fetch_ignores_another_engines_condition() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conditional_response_is_not_cached() {
     let registry = Registry::new().await;
-    let engine = registry.odd.testbed.engine;
+    let engine = registry.scripted.testbed.engine;
     let bearer = engine.anonymous("library/hello").await;
     let plain = [("authorization", bearer.as_str()), ANY];
     for case in cases() {
         let digest = case.manifest.digest.as_str();
-        for _ in ["before it is kept", "and after"] {
+        for _ in ["before it is cached", "afterwards"] {
             let response = engine.get(&path(&case, digest), &fields(&case, &bearer)).await;
             assert_eq!(response.status, case.status, "{}: {response:?}", case.name);
             if case.status == StatusCode::PARTIAL_CONTENT {

@@ -1,10 +1,10 @@
-//! The largest manifests that a registry may send, with as much in them as fits: they cost a little time, and nobody
-//! else waits meanwhile.
+//! Manifests of the largest allowed size, with as many entries as fit: they cost little processor time, and no other
+//! pull waits for them.
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::hub::{Digest, Manifest};
 use http::StatusCode;
+use hub_stand_in::{Digest, Manifest};
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -12,13 +12,13 @@ use crate::support::{
     testbed::Testbed,
 };
 
-/// Most bytes of a manifest (distribution spec, "Pushing Manifests").
-const MAX: usize = 4 * 1024 * 1024;
+/// The largest manifest in bytes (distribution spec, "Pushing Manifests").
+const MANIFEST_MAX: usize = 4 * 1024 * 1024;
 
-/// Manifests that are asked for at once.
+/// Manifests that are pulled at once.
 const CONCURRENT_PULLS: usize = 8;
 
-/// An engine for which parts of the image go ahead.
+/// An engine for which the server prefetches parts of the image.
 const DOCKERD: (&str, &str) = ("user-agent", "docker/29.0.1 go/go1.25.4");
 
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -28,12 +28,12 @@ fn descriptor(n: usize, more: &str) -> String {
     format!(r#"{{"mediaType":"","digest":"sha256:{n:064x}","size":1{more}}}"#)
 }
 
-/// As many of these as fit, with commas.
-fn as_many_as_fit(make: impl Fn(usize) -> String) -> String {
+/// As many entries as fit into a manifest, separated by commas.
+fn entries(entry: impl Fn(usize) -> String) -> String {
     let mut all = String::new();
     for n in 0.. {
-        let next = make(n);
-        if all.len() + next.len() > MAX - 1000 {
+        let next = entry(n);
+        if all.len() + next.len() > MANIFEST_MAX - 1000 {
             break;
         }
         if n > 0 {
@@ -45,43 +45,44 @@ fn as_many_as_fit(make: impl Fn(usize) -> String) -> String {
 }
 
 fn manifest(media_type: &'static str, text: String) -> Manifest {
-    assert!(text.len() <= MAX);
+    assert!(text.len() <= MANIFEST_MAX);
     let digest = Digest::of(text.as_bytes());
     Manifest { media_type, bytes: text.into(), digest }
 }
 
-/// One with tens of thousands of different layers of one byte.
+/// A manifest with tens of thousands of different layers of one byte.
 fn many_layers(seed: usize) -> Manifest {
-    let layers = as_many_as_fit(|n| descriptor(seed << 32 | n, ""));
+    let layers = entries(|n| descriptor(seed << 32 | n, ""));
     let config = descriptor(seed, "");
     manifest(IMAGE, format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layers}]}}"#))
 }
 
-/// One with tens of thousands of different platforms, none of which runs here.
+/// An index with tens of thousands of platforms, none of which is this machine's.
 fn many_platforms(seed: usize) -> Manifest {
-    let entries = as_many_as_fit(|n| {
+    let manifests = entries(|n| {
         descriptor(seed << 32 | n, &format!(r#","platform":{{"os":"o{seed}","architecture":"a{n}"}}"#))
     });
-    manifest(INDEX, format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#))
+    manifest(INDEX, format!(r#"{{"schemaVersion":2,"manifests":[{manifests}]}}"#))
 }
 
-/// One of the same size with nothing in it.
-fn nothing(seed: usize) -> Manifest {
-    let (config, text) = (descriptor(seed, ""), "x".repeat(MAX - 1000));
+/// A manifest of the same size without layers.
+fn no_layers(seed: usize) -> Manifest {
+    let (config, text) = (descriptor(seed, ""), "x".repeat(MANIFEST_MAX - 1000));
     manifest(
         IMAGE,
         format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"annotations":{{"a":"{text}"}}}}"#),
     )
 }
 
-/// Processor time of server and client for each of eight that are pulled at once, while another client is served.
+/// Pulls [`CONCURRENT_PULLS`] such manifests at once, and small ones meanwhile. Returns the processor time of server and
+/// client for each, in seconds, and the longest duration of a small pull.
 async fn cost(testbed: &mut Testbed, make: fn(usize) -> Manifest) -> (f64, Duration) {
-    let mut spent = [0.0; 2];
+    let mut total = [0.0; 2];
     let mut used = |testbed: &mut Testbed| {
         let now = [testbed.server.process(), testbed.client.process()]
             .map(|process| process.processor_seconds().unwrap());
-        let since = [now[0] - spent[0], now[1] - spent[1]];
-        spent = now;
+        let since = [now[0] - total[0], now[1] - total[1]];
+        total = now;
         since
     };
     let tags: Vec<String> =
@@ -102,19 +103,19 @@ async fn cost(testbed: &mut Testbed, make: fn(usize) -> Manifest) -> (f64, Durat
     }
     let mut longest = Duration::ZERO;
     while !pulls.is_empty() {
-        let asked = Instant::now();
+        let started = Instant::now();
         let bearer = testbed.engine.anonymous("library/hello").await;
         let small = testbed
             .engine
             .head("/v2/library/hello/manifests/latest", &[("authorization", &bearer), ANY])
             .await;
         assert_eq!(small.status, StatusCode::OK);
-        longest = longest.max(asked.elapsed());
+        longest = longest.max(started.elapsed());
         while let Some(pulled) = pulls.try_join_next() {
             pulled.unwrap();
         }
     }
-    // What goes ahead is sent behind the responses.
+    // Prefetched items follow the responses.
     tokio::time::timeout(REQUEST_TIMEOUT, async {
         while testbed.client.health().unwrap()["requests"] != 0 {}
     })
@@ -127,10 +128,16 @@ async fn cost(testbed: &mut Testbed, make: fn(usize) -> Manifest) -> (f64, Durat
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_manifest_delays_no_other_pull() {
     let mut testbed = Testbed::new().await;
-    let (bytes, usual) = cost(&mut testbed, nothing).await;
+    let (without_layers, usual) = cost(&mut testbed, no_layers).await;
     for make in [many_layers, many_platforms] {
         let (full, longest) = cost(&mut testbed, make).await;
-        assert!(full - bytes < 0.05, "{full} s of processor time, {bytes} s for the bytes alone");
-        assert!(longest < usual + Duration::from_secs(1), "somebody else waited for {longest:?}");
+        assert!(
+            full - without_layers < 0.05,
+            "{full} s of processor time, {without_layers} s without layers"
+        );
+        assert!(
+            longest < usual + Duration::from_secs(1),
+            "another pull took {longest:?}, and {usual:?} usually"
+        );
     }
 }

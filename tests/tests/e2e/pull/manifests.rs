@@ -1,7 +1,7 @@
 //! Manifests: requests reach the registry unchanged, and responses the engine.
 
-use docxy_tests::hub::{Fault, Format, LoggedRequest, Rule, Site, media_type};
 use http::{Method, StatusCode};
+use hub_stand_in::{Fault, Format, LoggedRequest, Rule, Site, media_type};
 
 use crate::support::{
     http_client::ANY,
@@ -28,8 +28,8 @@ async fn accept_headers_keep_their_order() {
     for method in [Method::HEAD, Method::GET] {
         let response = testbed.engine.request(method, LATEST, &headers).await;
         assert_eq!(response.status, StatusCode::OK);
-        let seen = testbed.hub.request_log().of(Site::Registry).pop().unwrap();
-        assert_eq!(seen.header_lines("accept").collect::<Vec<_>>(), accept);
+        let request = testbed.hub.request_log().of(Site::Registry).pop().unwrap();
+        assert_eq!(request.header_lines("accept").collect::<Vec<_>>(), accept);
     }
 }
 
@@ -149,7 +149,7 @@ async fn a_manifest_of_unknown_length_arrives_whole() {
 async fn pipelined_requests_are_answered_in_order() {
     let testbed = Testbed::new().await;
     let (address, bearer) = (testbed.client.address(), testbed.engine.anonymous("library/hello").await);
-    let ask = |path: &str, last: bool| {
+    let get = |path: &str, last: bool| {
         let end = if last { "Connection: close\r\n" } else { "" };
         format!(
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {bearer}\r\nAccept: */*\r\n{end}\r\n"
@@ -157,7 +157,7 @@ async fn pipelined_requests_are_answered_in_order() {
     };
     let image = hello();
     let by_digest = format!("/v2/library/hello/manifests/{}", image.platforms()[0].manifest.digest);
-    let received = send_raw(address, (ask(LATEST, false) + &ask(&by_digest, true)).as_bytes()).await;
+    let received = send_raw(address, (get(LATEST, false) + &get(&by_digest, true)).as_bytes()).await;
     let text = String::from_utf8(received.bytes).unwrap();
     let index = text.find(std::str::from_utf8(&image.index().bytes).unwrap()).unwrap();
     let manifest = std::str::from_utf8(&image.platforms()[0].manifest.bytes).unwrap();

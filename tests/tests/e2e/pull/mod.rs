@@ -1,4 +1,4 @@
-//! What an engine sees when it pulls: content, ranges, redirects, lists, limits.
+//! What an engine sees when it pulls: content, ranges, lists, limits.
 
 mod blobs;
 mod cancellation;
@@ -8,7 +8,6 @@ mod manifests;
 mod other_registries;
 mod quota;
 mod ranges;
-mod redirects;
 mod registry_limits;
 mod tags_and_referrers;
 mod unsupported_requests;

@@ -1,11 +1,11 @@
-//! Registries beside Docker Hub: how engines name them, and what must never reach them.
+//! Registries beside Docker Hub: how engines name them, and which credentials must never reach them.
 
-use docxy_tests::hub::{Blob, Hub, HubConfig, LoggedRequest, Site};
 use http::StatusCode;
+use hub_stand_in::{Blob, Hub, HubConfig, LoggedRequest, Site};
 
 use crate::support::{
     http_client::{ANY, basic},
-    testbed::{ALICE, Testbed, bytes, stocked},
+    testbed::{ALICE, Testbed, bytes, test_store},
     two_registries::{OTHER, TwoRegistries, other_image},
 };
 
@@ -23,8 +23,11 @@ async fn ns_names_another_registry() {
     let path = format!("/v2/owner/image/manifests/latest?ns={OTHER}");
     let response = engine.get(&path, &[("authorization", &bearer), ANY]).await;
     assert_eq!(response.body, other_image().index().bytes);
-    let seen = two.other.request_log().of(Site::Registry).pop().unwrap();
-    assert_eq!((seen.line().as_str(), seen.query.as_str()), ("GET /v2/owner/image/manifests/latest", ""));
+    let request = two.other.request_log().of(Site::Registry).pop().unwrap();
+    assert_eq!(
+        (request.line().as_str(), request.query.as_str()),
+        ("GET /v2/owner/image/manifests/latest", "")
+    );
     assert!(two.testbed.hub.request_log().snapshot().is_empty());
 }
 
@@ -84,9 +87,9 @@ async fn another_registry_gets_no_docker_hub_password() {
             || entry.headers.iter().any(|(_, value)| secret(value))
             || secret(&entry.query)
     };
-    let seen = two.other.request_log().snapshot();
-    assert!(!seen.is_empty());
-    assert_eq!(seen.iter().filter(|entry| leaked(entry)).collect::<Vec<_>>().len(), 0, "{seen:#?}");
+    let requests = two.other.request_log().snapshot();
+    assert!(!requests.is_empty());
+    assert_eq!(requests.iter().filter(|entry| leaked(entry)).collect::<Vec<_>>().len(), 0, "{requests:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +112,7 @@ async fn an_unlisted_registry_is_denied() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn docker_hub_has_several_names() {
-    let hub = Hub::start(HubConfig { store: stocked(), ..HubConfig::default() }).await.unwrap();
+    let hub = Hub::start(HubConfig { store: test_store(), ..HubConfig::default() }).await.unwrap();
     let testbed = Testbed::of(hub);
     let bearer = testbed.engine.anonymous("library/hello").await;
     for path in [
@@ -124,8 +127,8 @@ async fn docker_hub_has_several_names() {
     ] {
         let response = testbed.engine.get(path, &[("authorization", &bearer), ANY]).await;
         assert_eq!(response.status, StatusCode::OK, "{path}");
-        let seen = testbed.hub.request_log().of(Site::Registry).pop().unwrap();
-        assert_eq!(seen.path, "/v2/library/hello/manifests/latest", "{path}");
-        assert_eq!(seen.query, "", "{path}");
+        let request = testbed.hub.request_log().of(Site::Registry).pop().unwrap();
+        assert_eq!(request.path, "/v2/library/hello/manifests/latest", "{path}");
+        assert_eq!(request.query, "", "{path}");
     }
 }

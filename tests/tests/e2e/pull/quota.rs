@@ -1,10 +1,8 @@
 //! A cached public manifest costs no second pull, and private content is never served to others.
 
-use docxy_tests::{
-    docxy::ServerConfig,
-    hub::{Fault, Hub, Image, PullLimit, PullLimits, Rule, Site},
-};
+use docxy_tests::docxy::ServerConfig;
 use http::StatusCode;
+use hub_stand_in::{Fault, Hub, Image, PullLimit, PullLimits, Rule, Site};
 use std::time::Duration;
 use tokio::task::block_in_place;
 
@@ -49,7 +47,11 @@ async fn an_unchanged_image_costs_no_quota() {
     }
     assert_eq!(manifest_gets(&testbed.hub), 1);
     let response = wire_client.send(&ManifestRequest::get(HELLO, hello().digest())).await;
-    assert_eq!(response.header("ratelimit-remaining"), "99;w=21600", "the registry's last word goes along");
+    assert_eq!(
+        response.header("ratelimit-remaining"),
+        "99;w=21600",
+        "the response has the registry's last rate limit"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,18 +135,18 @@ async fn private_manifests_are_not_shared() {
     let bob = testbed.engine.logged_in(BOB.0, BOB.1, "alice/private").await;
     for reference in ["latest", alices.digest().as_str()] {
         for _ in 0..2 {
-            let question = ManifestRequest::get("alice/private", reference).with_hint("linux/amd64");
-            let own = wire_client.send(&question.clone().by(&alice)).await;
+            let request = ManifestRequest::get("alice/private", reference).with_hint("linux/amd64");
+            let own = wire_client.send(&request.clone().by(&alice)).await;
             assert_eq!((own.status, &own.body[..]), (StatusCode::OK, &alices.index().bytes[..]));
-            for other in [question.clone(), question.by(&bob)] {
+            for other in [request.clone(), request.by(&bob)] {
                 let refused = wire_client.send(&other).await;
                 assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{reference}");
                 assert!(refused.prefetched_digests().await.is_empty());
             }
         }
     }
-    let kept = walk(&testbed.server.state().join("manifests"));
-    assert_eq!(kept.len(), 1, "{kept:?}");
+    let stored_files = walk(&testbed.server.state().join("manifests"));
+    assert_eq!(stored_files.len(), 1, "{stored_files:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

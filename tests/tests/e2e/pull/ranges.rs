@@ -1,7 +1,7 @@
 //! Ranges, by which engines resume and lazy pulling reads.
 
-use docxy_tests::hub::{Blob, Fault, Rule, Site};
 use http::StatusCode;
+use hub_stand_in::{Blob, Fault, Rule, Site};
 
 use crate::support::{
     http_client::HttpResponse,

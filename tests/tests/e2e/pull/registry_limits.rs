@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use docxy_tests::hub::{Fault, PullLimit, PullLimits, Rule, Site};
 use http::StatusCode;
+use hub_stand_in::{Fault, PullLimit, PullLimits, Rule, Site};
 
 use crate::support::{
     http_client::{ANY, HttpClient},
@@ -28,7 +28,7 @@ async fn rate_limit_headers_are_passed_on() {
     }
     let bearer = testbed.engine.logged_in(ALICE.0, ALICE.1, "library/hello").await;
     let own = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
-    assert_eq!(own.header("docker-ratelimit-source"), ALICE.0, "who logs in uses their own quota");
+    assert_eq!(own.header("docker-ratelimit-source"), ALICE.0, "a logged-in user has their own quota");
     assert_eq!(own.header("ratelimit-remaining"), "199;w=21600");
 }
 
@@ -81,12 +81,12 @@ async fn errors_of_the_registry_keep_their_status() {
         let fault = Fault::Status { site: Site::Registry, status, retry_after: None };
         testbed.hub.faults().arm(Rule::always(fault).on("/manifests/"));
         testbed.hub.request_log().clear();
-        let (seen, ..) = latest(&testbed.engine).await.error();
-        assert_eq!(seen, status);
+        let (actual, ..) = latest(&testbed.engine).await.error();
+        assert_eq!(actual, status);
         testbed.hub.faults().clear();
-        let asked = testbed.hub.request_log().count(|entry| entry.path == LATEST);
+        let attempts = testbed.hub.request_log().count(|entry| entry.path == LATEST);
         // Such a failure is mostly temporary. A refusal is not.
-        assert_eq!(asked > 1, matches!(status, 502..=504), "{status}: asked {asked} times");
+        assert_eq!(attempts > 1, matches!(status, 502..=504), "{status}: {attempts} attempts");
     }
     assert_eq!(latest(&testbed.engine).await.status, StatusCode::OK);
 }

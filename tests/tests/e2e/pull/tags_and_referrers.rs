@@ -1,11 +1,11 @@
 //! Tags and referrers: the next page of a list must be requested through the client.
 
-use docxy_tests::hub::{Artifact, Hub, HubConfig, Site, media_type};
 use http::StatusCode;
+use hub_stand_in::{Artifact, Hub, HubConfig, Site, media_type};
 
 use crate::support::{
     http_client::{HttpClient, HttpResponse},
-    testbed::{Testbed, hello, stocked},
+    testbed::{Testbed, hello, test_store},
 };
 
 /// The next page's path in `Link`, as an engine reads it.
@@ -21,9 +21,9 @@ async fn all_tags(engine: &HttpClient, first: &str) -> Vec<String> {
     let bearer = engine.anonymous("library/hello").await;
     let mut tags = Vec::new();
     let mut path = Some(first.to_owned());
-    while let Some(here) = path {
-        let response = engine.get(&here, &[("authorization", &bearer)]).await;
-        assert_eq!(response.status, StatusCode::OK, "{here}");
+    while let Some(current) = path {
+        let response = engine.get(&current, &[("authorization", &bearer)]).await;
+        assert_eq!(response.status, StatusCode::OK, "{current}");
         assert_eq!(response.json()["name"], "library/hello");
         let page = response.json()["tags"].as_array().unwrap().clone();
         tags.extend(page.iter().map(|tag| tag.as_str().unwrap().to_owned()));
@@ -34,22 +34,22 @@ async fn all_tags(engine: &HttpClient, first: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tag_pages_link_to_the_client() {
-    let wanted: Vec<String> = (10..35).map(|n| format!("v{n}")).collect();
+    let tags: Vec<String> = (10..35).map(|n| format!("v{n}")).collect();
     for absolute_links in [false, true] {
-        let config = HubConfig { store: stocked(), absolute_links, ..HubConfig::default() };
+        let config = HubConfig { store: test_store(), absolute_links, ..HubConfig::default() };
         let testbed = Testbed::of(Hub::start(config).await.unwrap());
-        for tag in &wanted {
+        for tag in &tags {
             testbed.hub.store().publish("library/hello", tag, &hello());
         }
         let latest = ["latest".to_owned()];
-        let all = [&latest[..], &wanted].concat();
+        let all = [&latest[..], &tags].concat();
         assert_eq!(all_tags(&testbed.engine, "/v2/library/hello/tags/list?n=10").await, all);
         assert_eq!(all_tags(&testbed.engine, "/v2/hello/tags/list?n=7").await, all);
         assert_eq!(all_tags(&testbed.engine, "/v2/library/hello/tags/list").await, all);
         let rest = all_tags(&testbed.engine, "/v2/library/hello/tags/list?n=4&last=v20&ns=docker.io").await;
-        assert_eq!(rest, wanted[11..]);
-        let seen = testbed.hub.request_log().of(Site::Registry).pop().unwrap();
-        assert!(seen.query_values("ns").is_empty(), "{seen:?}");
+        assert_eq!(rest, tags[11..]);
+        let request = testbed.hub.request_log().of(Site::Registry).pop().unwrap();
+        assert!(request.query_values("ns").is_empty(), "{request:?}");
     }
 }
 

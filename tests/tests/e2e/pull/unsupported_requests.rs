@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use docxy_tests::hub::Site;
 use http::Method;
+use hub_stand_in::Site;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, pki_types::ServerName};
 
 use crate::support::{
@@ -75,8 +75,8 @@ async fn an_invalid_name_is_400() {
         ("/v2/library/hello/manifests/a%20b", "MANIFEST_INVALID"),
         ("/v2/library/hello/manifests/sha256:12", "MANIFEST_INVALID"),
     ] {
-        let (status, seen, _) = testbed.engine.get(path, &[]).await.fault("request");
-        assert_eq!((status, seen.as_str()), (400, code), "{path}");
+        let (status, actual, _) = testbed.engine.get(path, &[]).await.fault("request");
+        assert_eq!((status, actual.as_str()), (400, code), "{path}");
     }
     assert!(testbed.hub.request_log().of(Site::Registry).is_empty());
 }

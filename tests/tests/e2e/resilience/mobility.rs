@@ -33,13 +33,13 @@ async fn a_pull_continues_after_sleep() {
     block_in_place(|| {
         testbed.client.process().signal("STOP").unwrap();
         // It sleeps for longer than the server's idle timeout.
-        let is_alone = |status: &serde_json::Value| status["connections"] == 0;
-        testbed.server.wait_for_status("lose its client", 3 * IDLE_TIMEOUT, is_alone).unwrap();
+        let has_no_client = |status: &serde_json::Value| status["connections"] == 0;
+        testbed.server.wait_for_status("lose its client", 3 * IDLE_TIMEOUT, has_no_client).unwrap();
         testbed.client.process().signal("CONT").unwrap();
     });
-    let awake = Instant::now();
+    let woken = Instant::now();
     assert_whole(&raw.rest().await, &blob);
-    println!("a pull was over {:?} after the laptop woke up", awake.elapsed());
+    println!("a pull was over {:?} after the laptop woke up", woken.elapsed());
     assert_served_at_once(&testbed.engine).await;
 }
 
@@ -77,7 +77,7 @@ async fn new_pulls_leave_a_draining_server_at_once() {
     assert_served_at_once(&testbed.engine).await;
     assert_eq!(testbed.client.health().unwrap()["server"], second.address().to_string());
     let has_answered = |status: &serde_json::Value| exchanges_with(status, "answered") > 0;
-    block_in_place(|| second.wait_for_status("response", PROCESS_TIMEOUT, has_answered)).unwrap();
+    block_in_place(|| second.wait_for_status("respond", PROCESS_TIMEOUT, has_answered)).unwrap();
     // A running transfer finishes at its server.
     assert_eq!(count(&testbed.client, "transfers/interruptions"), 0);
     assert_whole(&raw.rest().await, &blob);

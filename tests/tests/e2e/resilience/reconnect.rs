@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::{
-    hub::{Blob, Fault, Manifest, Rule, Site, TransferState, media_type},
-    process::PROCESS_TIMEOUT,
-};
+use docxy_tests::process::PROCESS_TIMEOUT;
 use futures_util::future::join_all;
+use hub_stand_in::{Blob, Fault, Manifest, Rule, Site, TransferState, media_type};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -29,19 +27,19 @@ fn start_again(testbed: &mut Testbed) {
 }
 
 /// The interrupted transfers on `/health`.
-async fn held(engine: &HttpClient) -> Vec<Value> {
+async fn interrupted(engine: &HttpClient) -> Vec<Value> {
     engine.get("/health", &[]).await.json()["held"].as_array().unwrap().clone()
 }
 
 /// Waits for this number of interrupted transfers.
-async fn all_held(engine: &HttpClient, count: usize) -> Vec<Value> {
+async fn wait_for_interrupted(engine: &HttpClient, count: usize) -> Vec<Value> {
     let started = Instant::now();
     loop {
-        let held = held(engine).await;
-        if held.len() == count {
-            return held;
+        let transfers = interrupted(engine).await;
+        if transfers.len() == count {
+            return transfers;
         }
-        assert!(started.elapsed() < PROCESS_TIMEOUT, "{held:?}");
+        assert!(started.elapsed() < PROCESS_TIMEOUT, "{transfers:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -54,7 +52,7 @@ async fn a_server_crash_costs_less_than_one_mebibyte() {
     // The engine reads no further, so there are complete segments to lose.
     let raw = begin(&relayed.testbed, &path, 5 * MIB).await;
     let sent =
-        |transfers: &[docxy_tests::hub::Transfer]| transfers.iter().any(|transfer| transfer.sent > 8 * MIB);
+        |transfers: &[hub_stand_in::Transfer]| transfers.iter().any(|transfer| transfer.sent > 8 * MIB);
     relayed.testbed.hub.transfers().wait_until(sent, PROCESS_TIMEOUT).await.unwrap();
     crash(&mut relayed.testbed);
     start_again(&mut relayed.testbed);
@@ -62,9 +60,9 @@ async fn a_server_crash_costs_less_than_one_mebibyte() {
     wait_for_count(&mut relayed.testbed.client, INTERRUPTIONS, 1);
     let crossed = relayed.relay.bytes_down() - before;
     // Packet headers and acknowledgements take some bytes, too.
-    let most = blob.len() * 106 / 100 + MIB;
+    let allowed = blob.len() * 106 / 100 + MIB;
     println!("{crossed} bytes crossed for a blob of {}", blob.len());
-    assert!(crossed <= most, "{crossed} bytes crossed, at most {most} may");
+    assert!(crossed <= allowed, "{crossed} bytes crossed, and {allowed} are allowed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,22 +72,22 @@ async fn health_lists_interrupted_pulls() {
     let (small, small_path) = testbed.with_blob(2, 300_000);
     testbed.hub.faults().arm(Rule::once(Fault::StallAt { byte: 200_000 }).on(small.digest().hex()));
     let raw = begin(&testbed, &path, 2 * MIB).await;
-    let little = begin(&testbed, &small_path, 100_000).await;
+    let small_raw = begin(&testbed, &small_path, 100_000).await;
     crash(&mut testbed);
     // The engines read on until there is no more data.
-    let (raw, little) = (tokio::spawn(raw.rest()), tokio::spawn(little.rest()));
+    let (raw, small_raw) = (tokio::spawn(raw.rest()), tokio::spawn(small_raw.rest()));
     wait_for_count(&mut testbed.client, INTERRUPTIONS, 2);
-    let waiting = all_held(&testbed.engine, 2).await;
+    let transfers = wait_for_interrupted(&testbed.engine, 2).await;
     for blob in [&blob, &small] {
-        let entry = waiting.iter().find(|entry| entry["what"] == blob.digest().as_str());
-        let entry = entry.unwrap_or_else(|| panic!("{} isn't in {waiting:?}", blob.digest()));
+        let entry = transfers.iter().find(|entry| entry["what"] == blob.digest().as_str());
+        let entry = entry.unwrap_or_else(|| panic!("{} is not in {transfers:?}", blob.digest()));
         assert!(entry["byte"].as_u64().unwrap() > 0 && entry["of"] == blob.len(), "{entry}");
         assert!(entry["reason"].as_str().unwrap().starts_with("tunnel: "), "{entry}");
     }
     start_again(&mut testbed);
     assert_whole(&raw.await.unwrap(), &blob);
-    assert_whole(&little.await.unwrap(), &small);
-    assert!(held(&testbed.engine).await.is_empty());
+    assert_whole(&small_raw.await.unwrap(), &small);
+    assert!(interrupted(&testbed.engine).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,9 +104,9 @@ async fn an_interrupted_range_is_continued() {
     start_again(&mut testbed);
     let received = raw.rest().await;
     assert!(received.status() == 206 && received.body() == &bytes(&blob)[start..end]);
-    let asked = testbed.hub.request_log().of(Site::Cdn).pop().unwrap();
+    let request = testbed.hub.request_log().of(Site::Cdn).pop().unwrap();
     let last = format!("-{}", end - 1);
-    assert!(asked.header("range").unwrap().ends_with(&last), "{asked:?}");
+    assert!(request.header("range").unwrap().ends_with(&last), "{request:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,8 +125,8 @@ async fn a_resumed_layer_is_continued_again() {
     crash(&mut testbed);
     start_again(&mut testbed);
     let received = second.rest().await;
-    let answered = format!("content-range: bytes {}-{}/{}\r\n", layer.len(), blob.len() - 1, blob.len());
-    assert!(received.status() == 206 && received.head().contains(&answered), "{}", received.head());
+    let content_range = format!("content-range: bytes {}-{}/{}\r\n", layer.len(), blob.len() - 1, blob.len());
+    assert!(received.status() == 206 && received.head().contains(&content_range), "{}", received.head());
     layer.extend_from_slice(received.body());
     assert!(received.end == End::Fin && layer == bytes(&blob), "{} bytes", layer.len());
     wait_for_count(&mut testbed.client, INTERRUPTIONS, 1);
@@ -159,14 +157,14 @@ async fn parallel_ranges_are_continued() {
     }
     // The engine has its parts, and closes.
     drop(chunks);
-    let none = |all: &[docxy_tests::hub::Transfer]| all.iter().all(|one| one.state != TransferState::Live);
-    testbed.hub.transfers().wait_until(none, PROCESS_TIMEOUT).await.unwrap();
-    let idle = |client: &mut docxy_tests::docxy::Client| {
-        let held = client.footprint().unwrap();
-        held.count("requests") == 0 && held.count("segments") == 0
+    let all_ended = |all: &[hub_stand_in::Transfer]| all.iter().all(|one| one.state != TransferState::Live);
+    testbed.hub.transfers().wait_until(all_ended, PROCESS_TIMEOUT).await.unwrap();
+    let is_idle = |client: &mut docxy_tests::docxy::Client| {
+        let footprint = client.footprint().unwrap();
+        footprint.count("requests") == 0 && footprint.count("segments") == 0
     };
     let started = Instant::now();
-    while !block_in_place(|| idle(&mut testbed.client)) {
+    while !block_in_place(|| is_idle(&mut testbed.client)) {
         assert!(started.elapsed() < PROCESS_TIMEOUT, "{:?}", testbed.client.footprint());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -183,7 +181,7 @@ async fn an_interrupted_manifest_arrives_whole() {
     relay.disconnect_after(100_000);
     let (engine, headers) = (testbed.engine, [("authorization", bearer.as_str()), ANY]);
     let pull = engine.get("/v2/library/hello/manifests/long", &headers);
-    let mend = async {
+    let reconnect = async {
         while !relay.is_disconnected() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -191,11 +189,11 @@ async fn an_interrupted_manifest_arrives_whole() {
         // Otherwise QUIC would retransmit what was lost.
         relay.block_flows();
     };
-    let (response, ()) = tokio::join!(pull, mend);
+    let (response, ()) = tokio::join!(pull, reconnect);
     assert!(response.whole && response.body == manifest.bytes, "{} bytes", response.body.len());
     wait_for_count(&mut testbed.client, INTERRUPTIONS, 1);
-    let asked = testbed.hub.request_log().count(|entry| entry.path.ends_with("/manifests/long"));
-    assert_eq!(asked, 2);
+    let requests = testbed.hub.request_log().count(|entry| entry.path.ends_with("/manifests/long"));
+    assert_eq!(requests, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,7 +221,7 @@ async fn a_pull_ends_incomplete_when_patience_is_over() {
     assert!((received.body().len() as u64) < blob.len() && bytes(&blob).starts_with(received.body()));
     assert_eq!(received.end, End::Fin, "a reset would fail a pull that could be resumed");
     wait_for_count(&mut testbed.client, "transfers/failures", 1);
-    assert!(held(&testbed.engine).await.is_empty());
+    assert!(interrupted(&testbed.engine).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,12 +240,12 @@ async fn a_pull_continues_soon_after_an_outage() {
     tokio::time::sleep(Duration::from_secs(8)).await;
     let before = relay.bytes_down();
     relay.set_connected(true);
-    let back = Instant::now();
+    let reconnected = Instant::now();
     while relay.bytes_down() < before + MIB {
-        assert!(back.elapsed() < Duration::from_secs(30), "nothing came");
+        assert!(reconnected.elapsed() < Duration::from_secs(30), "no data arrived");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let took = back.elapsed();
+    let took = reconnected.elapsed();
     println!("a pull went on {took:?} after the network was back");
     // 3 s on an idle machine.
     assert!(took < Duration::from_secs(6), "{took:?}");

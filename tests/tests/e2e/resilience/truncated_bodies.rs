@@ -1,6 +1,6 @@
 //! Truncated bodies: an engine must notice them, in a way from which it can resume.
 
-use docxy_tests::hub::{Blob, Fault, Rule, Site};
+use hub_stand_in::{Blob, Fault, Rule, Site};
 
 use crate::support::{
     http_client::ANY,
@@ -11,7 +11,7 @@ use crate::support::{
 const SEGMENT_SIZE: u64 = 512 * 1024;
 
 /// Truncates the blob permanently: the registry answers requests for the rest with 404.
-fn cut_for_good(testbed: &Testbed, blob: &Blob, byte: u64) {
+fn truncate_permanently(testbed: &Testbed, blob: &Blob, byte: u64) {
     let hex = blob.digest().hex();
     testbed.hub.faults().arm(Rule::once(Fault::CutAt { byte }).on(hex));
     let gone = Fault::Status { site: Site::Registry, status: 404, retry_after: None };
@@ -24,12 +24,12 @@ async fn pull(testbed: &Testbed, path: &str) -> RawResponse {
 }
 
 /// Asserts fewer bytes than announced, all correct, and then a FIN: from that containerd resumes.
-fn assert_broken_off(received: &RawResponse, blob: &Blob, most: u64) {
+fn assert_incomplete(received: &RawResponse, blob: &Blob, max_len: u64) {
     assert_eq!(received.status(), 200);
     let announced = format!("content-length: {}\r\n", blob.len());
     assert!(received.head().contains(&announced), "{}", received.head());
-    assert!(received.body().len() as u64 <= most, "{} bytes", received.body().len());
-    assert!(bytes(blob).starts_with(received.body()), "what came before the break is wrong");
+    assert!(received.body().len() as u64 <= max_len, "{} bytes", received.body().len());
+    assert!(bytes(blob).starts_with(received.body()), "the bytes before the end are wrong");
     assert_eq!(received.end, End::Fin, "a reset would fail a pull that could be resumed");
 }
 
@@ -48,8 +48,8 @@ async fn a_truncated_layer_is_incomplete() {
         (8, 40 << 20, 30 << 20),
     ] {
         let (blob, path) = testbed.with_blob(seed, len);
-        cut_for_good(&testbed, &blob, cut);
-        assert_broken_off(&pull(&testbed, &path).await, &blob, cut);
+        truncate_permanently(&testbed, &blob, cut);
+        assert_incomplete(&pull(&testbed, &path).await, &blob, cut);
     }
 }
 
@@ -58,15 +58,15 @@ async fn a_truncated_layer_can_be_resumed() {
     let testbed = Testbed::new().await;
     let (blob, path) = testbed.with_blob(1, 10 << 20);
     let cut = 6 << 20;
-    cut_for_good(&testbed, &blob, cut);
+    truncate_permanently(&testbed, &blob, cut);
     let received = pull(&testbed, &path).await;
-    assert_broken_off(&received, &blob, cut);
+    assert_incomplete(&received, &blob, cut);
     testbed.hub.faults().clear();
-    let got = received.body().len() as u64;
+    let received_len = received.body().len() as u64;
     // Only the content of the stand-in's socket may be lost with the transfer.
-    assert!(got >= cut - SEGMENT_SIZE / 4, "only {got} of {cut} bytes arrived");
+    assert!(received_len >= cut - SEGMENT_SIZE / 4, "only {received_len} of {cut} bytes arrived");
     let bearer = testbed.engine.anonymous("library/hello").await;
-    let range = format!("bytes={got}-");
+    let range = format!("bytes={received_len}-");
     let rest = testbed.engine.get(&path, &[("authorization", &bearer), ("range", &range)]).await;
     let whole = [received.body(), &rest.body].concat();
     assert!(rest.whole && whole == bytes(&blob));
@@ -76,17 +76,17 @@ async fn a_truncated_layer_can_be_resumed() {
 async fn a_truncated_layer_does_not_disturb_others() {
     let testbed = Testbed::new().await;
     let bearer = testbed.engine.anonymous("library/hello").await;
-    let (cut, broken) = testbed.with_blob(1, 20 << 20);
-    let (sound, path) = testbed.with_blob(2, 20 << 20);
-    cut_for_good(&testbed, &cut, 10 << 20);
+    let (cut, truncated_path) = testbed.with_blob(1, 20 << 20);
+    let (intact, path) = testbed.with_blob(2, 20 << 20);
+    truncate_permanently(&testbed, &cut, 10 << 20);
     let headers = [("authorization", bearer.as_str())];
-    let (one, other) =
-        tokio::join!(testbed.engine.get(&broken, &headers), testbed.engine.get(&path, &headers));
-    assert!(!one.whole);
-    assert!(other.whole && other.body == bytes(&sound));
+    let (truncated, other) =
+        tokio::join!(testbed.engine.get(&truncated_path, &headers), testbed.engine.get(&path, &headers));
+    assert!(!truncated.whole);
+    assert!(other.whole && other.body == bytes(&intact));
     testbed.hub.faults().clear();
-    let again = testbed.engine.get(&broken, &headers).await;
-    assert!(again.whole && again.body.len() == 20 << 20);
+    let retried = testbed.engine.get(&truncated_path, &headers).await;
+    assert!(retried.whole && retried.body.len() == 20 << 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +111,6 @@ async fn expired_urls_are_reported_as_json() {
     assert_eq!((status, code.as_str()), (403, "DENIED"));
     assert!(!message.contains('<'), "{message}");
     testbed.hub.faults().clear();
-    let again = testbed.engine.get(&path, &[("authorization", &bearer)]).await;
-    assert!(again.whole && again.body.len() as u64 == blob.len());
+    let retried = testbed.engine.get(&path, &[("authorization", &bearer)]).await;
+    assert!(retried.whole && retried.body.len() as u64 == blob.len());
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use docxy_tests::hub::{Blob, Fault, Image, Rule, Site};
 use futures_util::future::join_all;
 use http::StatusCode;
+use hub_stand_in::{Blob, Fault, Image, Rule, Site};
 
 use crate::support::{
     http_client::{ANY, HttpResponse, basic},
@@ -23,10 +23,10 @@ async fn pull(testbed: &Testbed, path: &str, headers: &[(&str, &str)]) -> HttpRe
     testbed.engine.get(path, &headers).await
 }
 
-fn assert_is(response: &HttpResponse, blob: &Blob) {
+fn assert_complete(response: &HttpResponse, blob: &Blob) {
     assert_eq!(response.status, StatusCode::OK);
     assert_eq!(response.header("content-length"), blob.len().to_string());
-    assert!(response.whole, "broken after {} of {} bytes", response.body.len(), blob.len());
+    assert!(response.whole, "truncated after {} of {} bytes", response.body.len(), blob.len());
     assert!(response.body == bytes(blob), "the bytes are wrong");
 }
 
@@ -49,11 +49,11 @@ async fn a_layer_truncated_five_times_arrives_whole() {
             testbed.hub.faults().arm(Rule::once(Fault::CutAt { byte: cut * len / 6 + cut }));
         }
         testbed.hub.request_log().clear();
-        assert_is(&pull(&testbed, &path, &[]).await, &blob);
+        assert_complete(&pull(&testbed, &path, &[]).await, &blob);
         assert!(testbed.hub.faults().armed().is_empty());
         assert_eq!(ranges(&testbed).len(), 5);
-        let asked = |entry: &docxy_tests::hub::LoggedRequest| entry.path == path;
-        assert_eq!(testbed.hub.request_log().count(asked), 6, "each time from the registry on");
+        let is_of_blob = |entry: &hub_stand_in::LoggedRequest| entry.path == path;
+        assert_eq!(testbed.hub.request_log().count(is_of_blob), 6, "each attempt starts at the registry");
     }
 }
 
@@ -73,10 +73,10 @@ async fn a_continuation_stays_within_the_engines_range() {
         assert_eq!(response.status, StatusCode::PARTIAL_CONTENT);
         assert_eq!(response.header("content-range"), format!("bytes {start}-{}/{}", end - 1, 5 * MIB));
         assert!(response.whole && response.body == content[start as usize..end as usize], "{range}");
-        let asked = ranges(&testbed);
-        assert_eq!(asked.len(), 2, "{asked:?}");
+        let requests = ranges(&testbed);
+        assert_eq!(requests.len(), 2, "{requests:?}");
         let last = if end == 5 * MIB { String::new() } else { (end - 1).to_string() };
-        assert!(asked[1].ends_with(&format!("-{last}")), "{asked:?}");
+        assert!(requests[1].ends_with(&format!("-{last}")), "{requests:?}");
     }
 }
 
@@ -88,7 +88,7 @@ async fn a_stalled_layer_is_continued_after_15_seconds() {
         let hex = blob.digest().hex();
         testbed.hub.faults().arm(Rule::once(Fault::StallAt { byte: len / 2 }).on(hex));
         let started = Instant::now();
-        assert_is(&pull(testbed, &path, &[]).await, &blob);
+        assert_complete(&pull(testbed, &path, &[]).await, &blob);
         assert!(started.elapsed() >= Duration::from_secs(15), "{:?}", started.elapsed());
     });
     join_all(stalled).await;
@@ -119,7 +119,7 @@ async fn expired_urls_and_failed_hosts_are_retried() {
         // The first response is correct but truncated. A response that never fits it can fail at once.
         let after = u32::from(!matches!(fault, Fault::WrongRange | Fault::IgnoreRange));
         testbed.hub.faults().arm(Rule::once(fault.clone()).on(blob.digest().hex()).after(after));
-        assert_is(&pull(&testbed, &path, &[]).await, &blob);
+        assert_complete(&pull(&testbed, &path, &[]).await, &blob);
         assert!(testbed.hub.faults().armed().is_empty(), "{fault:?}");
     }
 }
@@ -137,7 +137,7 @@ async fn a_first_response_is_retried_twice() {
         Fault::ExpiredUrl,
     ] {
         testbed.hub.faults().arm(Rule::times(fault.clone(), 2).on("blobs"));
-        assert_is(&pull(&testbed, &path, &[]).await, &blob);
+        assert_complete(&pull(&testbed, &path, &[]).await, &blob);
         assert!(testbed.hub.faults().armed().is_empty(), "{fault:?}");
     }
     for fault in [status(Site::Registry, 504), Fault::HangUp { site: Site::Registry }] {
@@ -217,7 +217,7 @@ impl Fresh {
         testbed.engine.get(&self.path, &[("authorization", &self.bearer), ANY]).await
     }
 
-    async fn assert_comes(&self, testbed: &Testbed) {
+    async fn assert_served(&self, testbed: &Testbed) {
         let response = self.get(testbed).await;
         assert_eq!(response.status, StatusCode::OK, "{}: {response:?}", self.path);
         assert!(response.whole && response.body == self.image.index().bytes, "{}: {response:?}", self.path);
@@ -235,7 +235,7 @@ async fn a_truncated_manifest_is_retried_once() {
             if of_unknown_length {
                 fresh.arm(testbed, Rule::always(Fault::NoLength));
             }
-            fresh.assert_comes(testbed).await;
+            fresh.assert_served(testbed).await;
             assert_eq!(fresh.pulls(testbed), cuts as usize + 1, "{}", fresh.path);
         }))
         .await;
@@ -248,7 +248,7 @@ async fn a_stalled_manifest_is_retried() {
     let testbed = &Testbed::new().await;
     join_all(Fresh::four(testbed, 1).await.into_iter().map(async |fresh| {
         fresh.arm(testbed, Rule::once(Fault::FallSilent { site: Site::Registry }));
-        fresh.assert_comes(testbed).await;
+        fresh.assert_served(testbed).await;
     }))
     .await;
     assert!(testbed.hub.faults().armed().is_empty());
@@ -263,12 +263,12 @@ async fn a_manifest_that_is_always_truncated_is_an_error() {
         let (status, _, message) = fresh.get(testbed).await.fault("registry");
         assert_eq!(status, 502, "{}", fresh.path);
         assert!(message.contains("broke off"), "{message}");
-        assert!(fresh.pulls(testbed) <= 4, "each is paid for, and that was {} times", fresh.pulls(testbed));
+        assert!(fresh.pulls(testbed) <= 4, "the manifest was paid for {} times", fresh.pulls(testbed));
     }))
     .await;
     testbed.hub.faults().clear();
     for fresh in &all {
-        fresh.assert_comes(testbed).await;
+        fresh.assert_served(testbed).await;
     }
 }
 
@@ -276,12 +276,12 @@ async fn a_manifest_that_is_always_truncated_is_an_error() {
 async fn a_truncated_token_is_retried() {
     let testbed = Testbed::new().await;
     let (blob, path) = testbed.with_blob(1, 300_000);
-    let broke_off = || Rule::times(Fault::BreakOff { site: Site::Auth }, 2);
-    testbed.hub.faults().arm(broke_off());
+    let truncated_token = || Rule::times(Fault::BreakOff { site: Site::Auth }, 2);
+    testbed.hub.faults().arm(truncated_token());
     // With the server's own token.
-    assert_is(&pull(&testbed, &path, &[]).await, &blob);
+    assert_complete(&pull(&testbed, &path, &[]).await, &blob);
     assert!(testbed.hub.faults().armed().is_empty());
-    testbed.hub.faults().arm(broke_off());
+    testbed.hub.faults().arm(truncated_token());
     testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
     assert!(testbed.hub.faults().armed().is_empty());
 }

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use docxy_tests::{
-    hub::{Fault, Image, LoggedRequest, Rule, Site},
-    process::PROCESS_TIMEOUT,
-};
+use docxy_tests::process::PROCESS_TIMEOUT;
 use http::StatusCode;
+use hub_stand_in::{Fault, Image, LoggedRequest, Rule, Site};
 use tokio::task::block_in_place;
 
 use crate::support::{
@@ -34,24 +32,24 @@ async fn a_warm_server_opens_no_new_connection() {
         .await;
     let known: BTreeSet<_> = testbed.hub.request_log().snapshot().iter().map(|entry| entry.peer).collect();
     let newer = Image::hello_from("a later release").unwrap();
-    let moved = ManifestRequest::head(HELLO, "latest");
-    for (question, expected) in [
+    let head = ManifestRequest::head(HELLO, "latest");
+    for (request, expected) in [
         (ManifestRequest::get(HELLO, "latest"), &["HEAD"][..]),
         (ManifestRequest::get(HELLO, hello().digest()), &[]),
         (ManifestRequest::head(HELLO, hello().digest()), &[]),
-        (moved, &["HEAD"]),
+        (head, &["HEAD"]),
         (ManifestRequest::get(HELLO, newer.platforms()[0].manifest.digest.clone()), &["GET"]),
         (ManifestRequest::get(HELLO, "new"), &["HEAD", "GET"]),
     ] {
         testbed.hub.store().publish(HELLO, "new", &newer);
         testbed.hub.request_log().clear();
-        assert_eq!(wire_client.send(&question).await.status, StatusCode::OK);
-        let seen: Vec<LoggedRequest> = testbed.hub.request_log().snapshot();
+        assert_eq!(wire_client.send(&request).await.status, StatusCode::OK);
+        let requests: Vec<LoggedRequest> = testbed.hub.request_log().snapshot();
         assert!(
-            seen.iter().all(|entry| entry.site == Site::Registry && known.contains(&entry.peer)),
-            "{seen:#?}"
+            requests.iter().all(|entry| entry.site == Site::Registry && known.contains(&entry.peer)),
+            "{requests:#?}"
         );
-        assert_eq!(seen.iter().map(|entry| entry.method.as_str()).collect::<Vec<_>>(), expected);
+        assert_eq!(requests.iter().map(|entry| entry.method.as_str()).collect::<Vec<_>>(), expected);
     }
 }
 

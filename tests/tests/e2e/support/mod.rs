@@ -1,7 +1,6 @@
 //! The testbed and the peers that tests control.
 
 pub(crate) mod http_client;
-pub(crate) mod operator_account;
 pub(crate) mod quic_client;
 pub(crate) mod quic_packets;
 pub(crate) mod raw_http;

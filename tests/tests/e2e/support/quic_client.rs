@@ -14,14 +14,13 @@ use docxy_protocol::{
     congestion::{Choice, Handle},
     control::{CloseCode, ExchangeId, Hello, RequestHeader, SegmentHeader, StreamHeader},
     frame,
-    headers::Headers,
     link::Link,
     name::Registry,
     request::{Method, Operation, Request},
 };
-use docxy_tests::hub::Blob;
 use docxy_transport::quic::{settings, tls};
 use http::StatusCode;
+use hub_stand_in::Blob;
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, ReadToEndError, RecvStream, SendStream,
     TransportConfig,
@@ -121,13 +120,7 @@ pub(crate) fn segment(exchange: u64, n: u32) -> Vec<u8> {
 }
 
 fn request(exchange: u64, operation: Operation) -> Vec<u8> {
-    let request = Request {
-        registry: Registry::docker_hub(),
-        operation,
-        authorization: Authorization::Public,
-        headers: Headers::default(),
-        prefetch: None,
-    };
+    let request = Request::new(Registry::docker_hub(), operation).with_authorization(Authorization::Public);
     request_header(exchange, request)
 }
 

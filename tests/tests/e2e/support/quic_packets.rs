@@ -16,7 +16,7 @@ use super::http_client::REQUEST_TIMEOUT;
 /// The first four bits of a Retry packet (RFC 9000, section 17.2.5).
 pub(crate) const RETRY: u8 = 0xf0;
 
-/// What a client says first.
+/// The first datagram of a client.
 pub(crate) async fn first_datagram(link: &Link) -> Vec<u8> {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));

@@ -63,13 +63,13 @@ impl RawConnection {
         }
     }
 
-    /// Reads the rest.
+    /// Reads to the end of the connection.
     pub(crate) async fn rest(mut self) -> RawResponse {
         let end = match timeout(REQUEST_TIMEOUT, self.stream.read_to_end(&mut self.received)).await {
             Ok(Ok(_)) => End::Fin,
             Ok(Err(error)) if error.kind() == ErrorKind::ConnectionReset => End::Reset,
             Ok(Err(error)) => panic!("reading failed: {error}"),
-            Err(_) => panic!("the connection still stands after {REQUEST_TIMEOUT:?}"),
+            Err(_) => panic!("the connection is still open after {REQUEST_TIMEOUT:?}"),
         };
         RawResponse { bytes: self.received, end }
     }

@@ -1,7 +1,7 @@
 //! A testbed whose client reaches its server through a UDP relay, and transfers that a test interrupts.
 //! Must never interrupt anything itself.
 
-use docxy_tests::hub::Blob;
+use hub_stand_in::Blob;
 
 use super::{
     http_client::HttpClient,

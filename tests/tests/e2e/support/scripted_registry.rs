@@ -3,11 +3,9 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use docxy_tests::{
-    docxy::{ServerConfig, Upstream},
-    hub::Digest,
-};
+use docxy_tests::docxy::{ServerConfig, Upstream};
 use futures_util::future::{BoxFuture, FutureExt as _};
+use hub_stand_in::Digest;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -47,8 +45,8 @@ pub(crate) struct RegistryRequest {
 impl ScriptedRegistry {
     /// `respond` returns the bytes of the response to a request for this path. `/v2/` is 200.
     pub(crate) async fn new(respond: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let respond = move |visit: RegistryRequest| {
-            let bytes = match visit.path.as_str() {
+        let respond = move |request: RegistryRequest| {
+            let bytes = match request.path.as_str() {
                 "/v2/" => reply("200 OK", "Content-Length: 2\r\n", "{}"),
                 path => respond(path),
             };
@@ -111,39 +109,38 @@ impl RegistryRequest {
 }
 
 fn list(config: &mut ServerConfig, address: SocketAddr, ca: &tempfile::NamedTempFile) {
+    let upstream = |api, resolve| Upstream { api, ca: ca.path().to_owned(), resolve, account: None };
     let resolve = [NAME, CDN].map(|host| (host.to_owned(), address)).into();
-    let upstream = Upstream { api: format!("https://{NAME}"), ca: ca.path().to_owned(), resolve };
-    config.registries.insert(NAME.to_owned(), upstream);
-    let api = format!("https://{LOCAL}:2");
-    let upstream = Upstream { api, ca: ca.path().to_owned(), resolve: BTreeMap::new() };
-    config.registries.insert("local.example".to_owned(), upstream);
+    config.registries.insert(NAME.to_owned(), upstream(format!("https://{NAME}"), resolve));
+    let local = upstream(format!("https://{LOCAL}:2"), BTreeMap::new());
+    config.registries.insert("local.example".to_owned(), local);
 }
 
 fn tls() -> (TlsAcceptor, String) {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned(), CDN.to_owned()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let generated = rcgen::generate_simple_self_signed([NAME.to_owned(), CDN.to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(generated.signing_key.serialize_der()));
     let config =
         rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
+            .with_single_cert(vec![generated.cert.der().clone()], key)
             .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
+    (TlsAcceptor::from(Arc::new(config)), generated.cert.pem())
 }
 
-type Answering = Arc<dyn Fn(RegistryRequest) -> BoxFuture<'static, Vec<u8>> + Send + Sync>;
+type Respond = Arc<dyn Fn(RegistryRequest) -> BoxFuture<'static, Vec<u8>> + Send + Sync>;
 
-async fn serve(listener: TcpListener, tls: TlsAcceptor, respond: Answering) {
+async fn serve(listener: TcpListener, tls: TlsAcceptor, respond: Respond) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        connections.spawn(visit(stream, tls.clone(), respond.clone()));
+        connections.spawn(serve_request(stream, tls.clone(), respond.clone()));
     }
 }
 
 /// Serves one request. A peer that disconnects is no error.
-async fn visit(stream: TcpStream, tls: TlsAcceptor, respond: Answering) {
+async fn serve_request(stream: TcpStream, tls: TlsAcceptor, respond: Respond) {
     let Ok(mut stream) = tls.accept(stream).await else { return };
     let mut head = Vec::new();
     while !head.windows(4).any(|window| window == b"\r\n\r\n") {

@@ -32,8 +32,8 @@ pub(crate) struct ScriptedResponse {
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) items: Vec<(PrefetchItem, Vec<u8>)>,
-    /// Sent instead, if given.
-    pub(crate) instead: Option<Vec<u8>>,
+    /// These bytes are sent instead of a response.
+    pub(crate) raw: Option<Vec<u8>>,
 }
 
 /// The server's reply to a Hello.
@@ -49,12 +49,12 @@ pub(crate) enum Greeting {
 pub(crate) struct ScriptedServer {
     pub(crate) engine: HttpClient,
     pub(crate) client: Client,
-    asked: Asked,
+    requests: RequestLog,
     gate: Arc<Semaphore>,
     _listener: JoinSet<()>,
 }
 
-type Asked = Arc<Mutex<Vec<Request>>>;
+type RequestLog = Arc<Mutex<Vec<Request>>>;
 type Script = Arc<dyn Fn(&Request) -> ScriptedResponse + Send + Sync>;
 
 impl ScriptedServer {
@@ -79,12 +79,12 @@ impl ScriptedServer {
         config.transport_config(Arc::new(settings::server_config(&Handle::default())));
         let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
         let address = endpoint.local_addr().unwrap();
-        let (asked, gate) = (Asked::default(), Arc::new(Semaphore::new(0)));
+        let (requests, gate) = (RequestLog::default(), Arc::new(Semaphore::new(0)));
         let mut listener = JoinSet::new();
-        listener.spawn(listen(endpoint, greeting, Arc::new(respond), asked.clone(), gate.clone()));
+        listener.spawn(listen(endpoint, greeting, Arc::new(respond), requests.clone(), gate.clone()));
         let link = format!("docxy://laptop:{}@{address}?pin={pin}", "A".repeat(43));
         let client = block_in_place(|| Client::start(None, &link)).unwrap();
-        Self { engine: HttpClient::at(client.address()), client, asked, gate, _listener: listener }
+        Self { engine: HttpClient::at(client.address()), client, requests, gate, _listener: listener }
     }
 
     /// Sends the prefetched items of this number of responses.
@@ -94,7 +94,7 @@ impl ScriptedServer {
 
     /// The requests so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.asked.lock().unwrap().clone()
+        self.requests.lock().unwrap().clone()
     }
 }
 
@@ -102,22 +102,29 @@ impl ScriptedResponse {
     /// A response without prefetched items.
     pub(crate) fn new(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Self {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Self { status, headers, body: body.to_vec(), items: Vec::new(), instead: None }
+        Self { status, headers, body: body.to_vec(), items: Vec::new(), raw: None }
     }
 
     /// Any bytes instead of a response.
     pub(crate) fn bytes(bytes: Vec<u8>) -> Self {
-        Self { instead: Some(bytes), ..Self::new(200, &[], b"") }
+        Self { raw: Some(bytes), ..Self::new(200, &[], b"") }
     }
 }
 
-async fn listen(endpoint: Endpoint, greeting: Greeting, script: Script, asked: Asked, gate: Arc<Semaphore>) {
+async fn listen(
+    endpoint: Endpoint,
+    greeting: Greeting,
+    script: Script,
+    requests: RequestLog,
+    gate: Arc<Semaphore>,
+) {
     let mut connections = JoinSet::new();
     while let Some(incoming) = endpoint.accept().await {
-        let (greeting, script, asked, gate) = (greeting.clone(), script.clone(), asked.clone(), gate.clone());
+        let (greeting, script, requests, gate) =
+            (greeting.clone(), script.clone(), requests.clone(), gate.clone());
         connections.spawn(async move {
             if let Ok(connection) = incoming.await {
-                serve(connection, greeting, script, asked, gate).await;
+                serve(connection, greeting, script, requests, gate).await;
             }
         });
     }
@@ -127,7 +134,7 @@ async fn serve(
     connection: Connection,
     greeting: Greeting,
     script: Script,
-    asked: Asked,
+    requests: RequestLog,
     gate: Arc<Semaphore>,
 ) {
     let mut streams = JoinSet::new();
@@ -137,7 +144,14 @@ async fn serve(
         {
             connection.close(VarInt::from_u32(99), reason);
         }
-        streams.spawn(stream(send, receive, greeting.clone(), script.clone(), asked.clone(), gate.clone()));
+        streams.spawn(stream(
+            send,
+            receive,
+            greeting.clone(),
+            script.clone(),
+            requests.clone(),
+            gate.clone(),
+        ));
     }
 }
 
@@ -146,7 +160,7 @@ async fn stream(
     mut receive: RecvStream,
     greeting: Greeting,
     script: Script,
-    asked: Asked,
+    requests: RequestLog,
     gate: Arc<Semaphore>,
 ) {
     match frame::read(&mut receive).await {
@@ -160,47 +174,47 @@ async fn stream(
         }
         Ok(StreamHeader::Request(header)) => {
             let request = header.request;
-            asked.lock().unwrap().push(request.clone());
+            requests.lock().unwrap().push(request.clone());
             // An error means that the client has stopped the stream.
-            let _ = say(&mut send, &request, script(&request), &gate).await;
+            let _ = send_response(&mut send, &request, script(&request), &gate).await;
             let _ = send.finish();
         }
         Ok(StreamHeader::Segment(_)) | Err(_) => {}
     }
 }
 
-async fn say(
+async fn send_response(
     send: &mut SendStream,
     request: &Request,
-    received: ScriptedResponse,
+    response: ScriptedResponse,
     gate: &Semaphore,
 ) -> Result<(), quinn::WriteError> {
-    if let Some(bytes) = &received.instead {
+    if let Some(bytes) = &response.raw {
         return send.write_all(bytes).await;
     }
     let mut headers = HeaderMap::new();
-    for (name, value) in &received.headers {
+    for (name, value) in &response.headers {
         headers.append(HeaderName::from_static(name), value.parse().unwrap());
     }
-    headers.insert(http::header::CONTENT_LENGTH, received.body.len().into());
+    headers.insert(http::header::CONTENT_LENGTH, response.body.len().into());
     let is_head = matches!(
         request.operation,
         Operation::Manifest { method: Method::Head, .. } | Operation::Blob { method: Method::Head, .. }
     );
-    let length = received.body.len() as u64;
+    let length = response.body.len() as u64;
     let body = if is_head { BodyFraming::None } else { BodyFraming::Chunked { length: Some(length) } };
-    let status = StatusCode::from_u16(received.status).unwrap();
+    let status = StatusCode::from_u16(response.status).unwrap();
     let reply = Reply::Response(Response { status, headers: Headers::filter_response(&headers), body });
     send.write_all(&frame::encode(&reply).unwrap()).await?;
     if !is_head && length > 0 {
-        let piece = ChunkHeader::Data(u32::try_from(length).unwrap());
-        send.write_all(&piece.to_bytes()).await?;
-        send.write_all(&received.body).await?;
+        let chunk = ChunkHeader::Data(u32::try_from(length).unwrap());
+        send.write_all(&chunk.to_bytes()).await?;
+        send.write_all(&response.body).await?;
     }
     send.write_all(&ChunkHeader::End.to_bytes()).await?;
     if request.prefetch.is_some() {
         gate.acquire().await.unwrap().forget();
-        for (item, bytes) in received.items {
+        for (item, bytes) in response.items {
             send.write_all(&frame::encode(&item).unwrap()).await?;
             send.write_all(&bytes).await?;
         }

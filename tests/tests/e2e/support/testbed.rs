@@ -8,9 +8,9 @@ use std::{
 
 use docxy_tests::{
     docxy::{Client, Server, ServerConfig, Upstream},
-    hub::{Blob, Hub, HubConfig, Image, Store},
     process::{PROCESS_TIMEOUT, Process},
 };
+use hub_stand_in::{Blob, Hub, HubConfig, Image, Store};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
@@ -21,6 +21,9 @@ pub(crate) const ALICE: (&str, &str) = ("alice", "open-sesame-alice");
 
 /// An account without private repositories.
 pub(crate) const BOB: (&str, &str) = ("bob", "open-sesame-bob");
+
+/// The operator's account at Docker Hub.
+pub(crate) const OPERATOR: (&str, &str) = ("operator", "open-sesame-operator");
 
 /// Drop order: each requester before its responder.
 pub(crate) struct Testbed {
@@ -49,6 +52,15 @@ impl Testbed {
         Self { engine: HttpClient::at(client.address()), client, server, hub }
     }
 
+    /// A testbed whose server pays for public pulls with the operator's account, with this password.
+    pub(crate) async fn with_operator_account(password: &str) -> Self {
+        let hub = hub().await;
+        hub.store().add_account(OPERATOR.0, OPERATOR.1);
+        let mut config = config(&hub);
+        config.registries.get_mut("docker.io").unwrap().account = Some((OPERATOR.0.into(), password.into()));
+        Self::with(hub, &config, &[])
+    }
+
     /// Adds a blob to `library/hello`. Returns it with its path.
     pub(crate) fn with_blob(&self, seed: u64, len: u64) -> (Blob, String) {
         let blob = Blob::generated(seed, len);
@@ -58,12 +70,13 @@ impl Testbed {
     }
 }
 
-/// Docker Hub with `library/hello` (public), `library/other` and `alice/private` (hers).
+/// Docker Hub with `library/hello` and `library/other`, which are public, and `alice/private`, which is Alice's.
 pub(crate) async fn hub() -> Hub {
-    Hub::start(HubConfig { store: stocked(), ..HubConfig::default() }).await.unwrap()
+    Hub::start(HubConfig { store: test_store(), ..HubConfig::default() }).await.unwrap()
 }
 
-pub(crate) fn stocked() -> Store {
+/// The content of [`hub`].
+pub(crate) fn test_store() -> Store {
     let store = Store::default();
     store.publish("library/hello", "latest", &hello());
     store.publish("library/other", "latest", &Image::hello_from("other").unwrap());
@@ -100,7 +113,8 @@ pub(crate) fn config(hub: &Hub) -> ServerConfig {
 pub(crate) fn add(config: &mut ServerConfig, name: &str, hub: &Hub) {
     let api = format!("https://{}", hub.names().registry);
     let resolve = hub.resolve_table().into_iter().collect();
-    config.registries.insert(name.to_owned(), Upstream { api, ca: hub.ca_file().to_owned(), resolve });
+    let upstream = Upstream { api, ca: hub.ca_file().to_owned(), resolve, account: None };
+    config.registries.insert(name.to_owned(), upstream);
 }
 
 /// A server without clients.
@@ -154,7 +168,7 @@ pub(crate) fn restart_client(client: &mut Client) {
 pub(crate) fn settled_output_size(process: &mut Process) -> u64 {
     let mut last = (process.output_size(), Instant::now());
     block_in_place(|| {
-        process.wait_for("be quiet", PROCESS_TIMEOUT, |process| {
+        process.wait_for("stop writing to its log", PROCESS_TIMEOUT, |process| {
             let now = process.output_size();
             if now != last.0 {
                 last = (now, Instant::now());

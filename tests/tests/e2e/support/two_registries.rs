@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use docxy_tests::hub::{Authority, Hub, HubConfig, Image, Names, Store};
+use hub_stand_in::{Authority, Hub, HubConfig, Image, Names, Store};
 
-use super::testbed::{ALICE, Testbed, add, config, stocked};
+use super::testbed::{ALICE, Testbed, add, config, test_store};
 
 pub(crate) const OTHER: &str = "ghcr.example";
 
@@ -32,7 +32,7 @@ impl TwoRegistries {
         let authority = Some(Arc::new(Authority::new().unwrap()));
         let other = HubConfig { store, names, authority: authority.clone(), ..HubConfig::default() };
         let other = Hub::start(other).await.unwrap();
-        let hub = HubConfig { store: stocked(), authority, ..HubConfig::default() };
+        let hub = HubConfig { store: test_store(), authority, ..HubConfig::default() };
         let hub = Hub::start(hub).await.unwrap();
         let mut config = config(&hub);
         add(&mut config, name, &other);

@@ -14,8 +14,8 @@ use docxy_protocol::{
     request::{Method, Operation, Request},
     token::TokenRequest,
 };
-use docxy_tests::hub::{Hub, LoggedRequest};
 use http::{HeaderMap, StatusCode};
+use hub_stand_in::{Hub, LoggedRequest};
 use quinn::{Connection, RecvStream, SendStream};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -53,7 +53,7 @@ pub(crate) struct WireResponse {
 
 impl WireClient {
     pub(crate) async fn of(testbed: &mut Testbed) -> Self {
-        let link: Link = crate::support::testbed::invite(&mut testbed.server, "asker").parse().unwrap();
+        let link: Link = crate::support::testbed::invite(&mut testbed.server, "wire-client").parse().unwrap();
         Self::with(testbed, &link).await
     }
 
@@ -63,8 +63,8 @@ impl WireClient {
         Self { connection, _control: control }
     }
 
-    pub(crate) async fn begin(&self, question: &ManifestRequest) -> RecvStream {
-        quic_client::send_stream(&self.connection, &question.opening()).await
+    pub(crate) async fn begin(&self, request: &ManifestRequest) -> RecvStream {
+        quic_client::send_stream(&self.connection, &request.to_frame()).await
     }
 
     /// Sends a token request as it is. The real client would remove parts of it first.
@@ -74,15 +74,14 @@ impl WireClient {
         token: TokenRequest,
         authorization: Authorization,
     ) -> WireResponse {
-        let (registry, operation) = (registry.parse().unwrap(), Operation::Token(token));
-        let headers = Headers::default();
-        let request = Request { registry, operation, authorization, headers, prefetch: None };
-        let opening = request_header(next_exchange(), request);
-        WireResponse::read(quic_client::send_stream(&self.connection, &opening).await).await
+        let request = Request::new(registry.parse().unwrap(), Operation::Token(token))
+            .with_authorization(authorization);
+        let bytes = request_header(next_exchange(), request);
+        WireResponse::read(quic_client::send_stream(&self.connection, &bytes).await).await
     }
 
-    pub(crate) async fn send(&self, question: &ManifestRequest) -> WireResponse {
-        WireResponse::read(self.begin(question).await).await
+    pub(crate) async fn send(&self, request: &ManifestRequest) -> WireResponse {
+        WireResponse::read(self.begin(request).await).await
     }
 }
 
@@ -103,11 +102,11 @@ impl ManifestRequest {
     }
 
     pub(crate) fn with_hint(self, platform: &str) -> Self {
-        let wish = PrefetchHint { platform: platform.parse().unwrap(), small_blobs: true, known: None };
-        Self { prefetch: Some(wish), ..self }
+        let hint = PrefetchHint { platform: platform.parse().unwrap(), small_blobs: true, known: None };
+        Self { prefetch: Some(hint), ..self }
     }
 
-    /// Wants no prefetch if the tag still names this manifest.
+    /// Requests no prefetch if the tag still names this manifest.
     pub(crate) fn with_known(mut self, digest: impl ToString) -> Self {
         self.prefetch.as_mut().unwrap().known = Some(digest.to_string().parse().unwrap());
         self
@@ -123,18 +122,16 @@ impl ManifestRequest {
         Self { authorization: Authorization::parse(bearer), ..self }
     }
 
-    fn opening(&self) -> Vec<u8> {
+    fn to_frame(&self) -> Vec<u8> {
         let reference: Reference = self.reference.parse().unwrap();
         let repository = self.repository.parse().unwrap();
         let mut accept = HeaderMap::new();
         accept.insert("accept", "*/*".parse().unwrap());
-        let request = Request {
-            registry: self.registry.clone(),
-            operation: Operation::Manifest { repository, reference, method: self.method },
-            authorization: self.authorization.clone(),
-            headers: Headers::filter_request(&accept),
-            prefetch: self.prefetch.clone(),
-        };
+        let operation = Operation::Manifest { repository, reference, method: self.method };
+        let request = Request::new(self.registry.clone(), operation)
+            .with_authorization(self.authorization.clone())
+            .with_headers(Headers::filter_request(&accept))
+            .with_prefetch(self.prefetch.clone());
         request_header(next_exchange(), request)
     }
 }
@@ -150,19 +147,16 @@ impl WireResponse {
         assert!(matches!(body, BodyFraming::None | BodyFraming::Chunked { .. }));
         let mut read = Vec::new();
         loop {
-            let mut announced = [0; ChunkHeader::SIZE];
-            timeout(REQUEST_TIMEOUT, stream.read_exact(&mut announced))
-                .await
-                .expect("a body in time")
-                .unwrap();
-            match ChunkHeader::from_bytes(announced) {
+            let mut header = [0; ChunkHeader::SIZE];
+            timeout(REQUEST_TIMEOUT, stream.read_exact(&mut header)).await.expect("a body in time").unwrap();
+            match ChunkHeader::from_bytes(header) {
                 ChunkHeader::Data(count) => {
                     let from = read.len();
                     read.resize(from + count as usize, 0);
                     stream.read_exact(&mut read[from..]).await.unwrap();
                 }
                 ChunkHeader::End => break,
-                ChunkHeader::Aborted => panic!("a body that broke off"),
+                ChunkHeader::Aborted => panic!("a body that was aborted"),
             }
         }
         Self { status, headers, body: read, stream }
@@ -187,9 +181,9 @@ impl WireResponse {
         let mut items = Vec::new();
         while !rest.is_empty() {
             let (item, start) = frame::decode_prefix::<PrefetchItem>(rest).unwrap();
-            let (bytes, behind) = rest[start..].split_at(item.length());
+            let (bytes, following) = rest[start..].split_at(item.length());
             items.push((item, bytes.to_vec()));
-            rest = behind;
+            rest = following;
         }
         items
     }

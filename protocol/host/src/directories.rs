@@ -1,0 +1,112 @@
+//! The default directories of both programs: systemd's for the service, else the system's for root, else the user's
+//! own (XDG base directories).
+//!
+//! Only names directories, and must never create one.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Where one kind of directory can be.
+#[derive(Debug)]
+pub struct DefaultDirectory {
+    systemd: &'static str,
+    system: &'static str,
+    xdg: &'static str,
+    below_home: &'static str,
+    name: &'static str,
+}
+
+/// The client's config file and links.
+pub const CLIENT_CONFIG: DefaultDirectory = DefaultDirectory {
+    systemd: "CONFIGURATION_DIRECTORY",
+    system: "/etc/docxy",
+    xdg: "XDG_CONFIG_HOME",
+    below_home: ".config",
+    name: "docxy",
+};
+
+/// The client's cache.
+pub const CLIENT_CACHE: DefaultDirectory = DefaultDirectory {
+    systemd: "CACHE_DIRECTORY",
+    system: "/var/cache/docxy",
+    xdg: "XDG_CACHE_HOME",
+    below_home: ".cache",
+    name: "docxy",
+};
+
+/// The server's state.
+pub const SERVER_STATE: DefaultDirectory = DefaultDirectory {
+    systemd: "STATE_DIRECTORY",
+    system: "/var/lib/docxy-server",
+    xdg: "XDG_STATE_HOME",
+    below_home: ".local/state",
+    name: "docxy-server",
+};
+
+impl DefaultDirectory {
+    /// The directory for this process; `None` if there is no home directory.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        let is_root = rustix::process::geteuid().is_root();
+        self.choose(|name| std::env::var_os(name), is_root)
+    }
+
+    fn choose(&self, variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
+        // The XDG specification says that relative paths, and so empty ones, are ignored.
+        let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        if let Some(text) = variable(self.systemd) {
+            // systemd joins several with colons. The first is used.
+            let first = std::env::split_paths(&text).next().filter(|path| path.is_absolute());
+            if first.is_some() {
+                return first;
+            }
+        }
+        if is_root {
+            return Some(self.system.into());
+        }
+        let base = absolute(self.xdg).or_else(|| Some(absolute("HOME")?.join(self.below_home)));
+        Some(base?.join(self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(kind: &DefaultDirectory, variables: &[(&str, &str)], is_root: bool) -> Option<String> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(n, _)| *n == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        kind.choose(variable, is_root).map(|path| path.display().to_string())
+    }
+
+    #[test]
+    fn directories_are_where_the_system_keeps_such_things() {
+        let home = ("HOME", "/home/me");
+        for (kind, xdg, systemd, root, user) in [
+            (CLIENT_CONFIG, "XDG_CONFIG_HOME", "CONFIGURATION_DIRECTORY", "/etc/docxy", ".config/docxy"),
+            (CLIENT_CACHE, "XDG_CACHE_HOME", "CACHE_DIRECTORY", "/var/cache/docxy", ".cache/docxy"),
+            (
+                SERVER_STATE,
+                "XDG_STATE_HOME",
+                "STATE_DIRECTORY",
+                "/var/lib/docxy-server",
+                ".local/state/docxy-server",
+            ),
+        ] {
+            let below_home = format!("/home/me/{user}");
+            let below_xdg = format!("/xdg/{}", user.rsplit_once('/').unwrap().1);
+            for (variables, is_root, expected) in [
+                (vec![home, (xdg, "/xdg"), (systemd, "/first:/more")], true, "/first"),
+                (vec![home, (xdg, "/xdg")], true, root),
+                (vec![home, (xdg, "/xdg")], false, &below_xdg),
+                (vec![home, ("OTHER_DIRECTORY", "/first")], false, &below_home),
+                (vec![home, (xdg, ""), (systemd, "")], false, &below_home),
+            ] {
+                assert_eq!(chosen(&kind, &variables, is_root).as_deref(), Some(expected), "{variables:?}");
+            }
+            assert_eq!(chosen(&kind, &[], false), None);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Files that only their owner may read, and which are replaced whole.
+//!
+//! Must never leave a half-written file, or know what a file contains.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// An error with a file.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are a path and what the system said")]
+pub enum FileError {
+    /// It is there but cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// It cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    /// The lock cannot be taken.
+    #[error("cannot lock {}: {source}", path.display())]
+    Lock { path: PathBuf, source: io::Error },
+}
+
+impl FileError {
+    /// Whether there is no room for the file.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Read { .. } => false,
+            Self::Write { source, .. } | Self::Lock { source, .. } => is_full(source),
+        }
+    }
+}
+
+/// Whether an error says that the disk, or the user's share of it, is full.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Creates a directory, and those above it, for the owner only.
+///
+/// # Errors
+/// If it cannot be created.
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Creates the directory of a file, if there is none, for the owner only.
+///
+/// # Errors
+/// If it cannot be created.
+pub fn create_directory_of(path: &Path) -> io::Result<()> {
+    create_directory(directory(path))
+}
+
+/// A file's content; `None` if there is no such file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match std::fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FileError::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// Replaces a file's content atomically: a reader, also after a crash, gets the old or the new content.
+///
+/// # Errors
+/// If the file cannot be written. It is then unchanged.
+pub fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let failed = failed_write(path);
+    let file = temporary(path, content).map_err(&failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    sync_directory(path).map_err(failed)
+}
+
+/// The same by overwriting another file, which then replaces the one at `path`. So no disk space is allocated, and
+/// none is freed that another process could take.
+///
+/// # Errors
+/// If the other file cannot be written.
+pub fn write_over(other: &Path, path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let written = || {
+        let file = OpenOptions::new().write(true).open(other)?;
+        file.write_all_at(content, 0)?;
+        file.set_len(content.len() as u64)?;
+        file.sync_all()?;
+        exchange(other, path).or_else(|_| std::fs::rename(other, path))?;
+        sync_directory(path)
+    };
+    written().map_err(failed_write(path))
+}
+
+/// Gives each of two files the other's name. Not every file system can.
+#[cfg(target_os = "linux")]
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_: &Path, _: &Path) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+/// A file's content. The file is created if there is none. Two processes that do this together get the same
+/// content.
+///
+/// # Errors
+/// If the file cannot be read or written, or its content cannot be made.
+pub fn read_or_create<E: From<FileError>>(
+    path: &Path,
+    make: impl FnOnce() -> Result<Vec<u8>, E>,
+) -> Result<Vec<u8>, E> {
+    if let Some(content) = read(path)? {
+        return Ok(content);
+    }
+    let failed = failed_write(path);
+    let content = make()?;
+    let file = temporary(path, &content).map_err(&failed)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => {
+            sync_directory(path).map_err(failed)?;
+            Ok(content)
+        }
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
+            Ok(read(path)?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?)
+        }
+        Err(error) => Err(failed(error.error).into()),
+    }
+}
+
+/// Waits for the lock, and holds it until the file is dropped.
+///
+/// # Errors
+/// If it cannot be opened or locked.
+pub fn lock(path: &Path) -> Result<File, FileError> {
+    let locked = open_or_create(path).and_then(|file| {
+        file.lock()?;
+        Ok(file)
+    });
+    locked.map_err(|source| FileError::Lock { path: path.to_owned(), source })
+}
+
+/// The file, to be written, which is made if there is none.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn open_or_create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    match options.clone().create_new(true).open(path) {
+        // Only a file that was created here gets another owner: an existing name may be a link.
+        Ok(file) => {
+            give_to_owner_of(directory(path), &file)?;
+            Ok(file)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// A complete temporary file in the same directory, because a rename is atomic only within a file system.
+fn temporary(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
+    // The crate opens it with mode 0600, whatever the umask.
+    let mut file = NamedTempFile::new_in(directory(path))?;
+    file.write_all(content)?;
+    give_to_owner_of(directory(path), file.as_file())?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// Root may invite a client for a server that runs as another user, which must be able to read root's files.
+fn give_to_owner_of(directory: &Path, file: &File) -> io::Result<()> {
+    let (owner, ours) = (std::fs::metadata(directory)?, file.metadata()?);
+    if ours.uid() == 0 && owner.uid() != 0 {
+        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
+/// Without it a crash of the machine may undo the rename.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory(path))?.sync_all()
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn failed_write(path: &Path) -> impl Fn(io::Error) -> FileError {
+    move |source| FileError::Write { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn written_files_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = dir.path().join("new/directory");
+        create_directory_of(&directory.join("file")).unwrap();
+        let [written, made, locked] = ["written", "made", "locked"].map(|n| directory.join(n));
+        std::fs::write(&written, "old").unwrap();
+        write(&written, b"new").unwrap();
+        read_or_create::<FileError>(&made, || Ok(b"made".to_vec())).unwrap();
+        drop(lock(&locked).unwrap());
+        for path in [&written, &made, &locked] {
+            assert_eq!(mode(path), 0o600, "{}", path.display());
+        }
+        assert_eq!(read(&written).unwrap().unwrap(), b"new");
+        assert_eq!(mode(&directory), 0o700);
+        assert_eq!(directory.read_dir().unwrap().count(), 3, "no leftovers");
+    }
+
+    #[test]
+    fn a_file_is_made_once_even_if_many_try() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let seen: Vec<Vec<u8>> = std::thread::scope(|scope| {
+            let make = |n: u8| read_or_create::<FileError>(&path, || Ok(vec![n])).unwrap();
+            let threads: Vec<_> = (0..8).map(|n| scope.spawn(move || make(n))).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert!(seen.iter().all(|content| *content == seen[0]), "{seen:?}");
+    }
+
+    #[test]
+    fn an_error_names_the_file() {
+        let path = Path::new("/nonexistent/docxy/clients");
+        for error in [write(path, b"").unwrap_err(), lock(path).map(drop).unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains("/nonexistent/docxy/clients"), "{text}");
+        }
+        assert!(read(path).unwrap().is_none());
+    }
+}

@@ -1,0 +1,67 @@
+//! The file `clients`, which `invite` and `revoke` change under a lock.
+//!
+//! Must never write a change that failed, or overwrite that of another process.
+
+use super::clients::{ClientBook, ClientsError};
+use super::directory::State;
+use super::error::StateError;
+use docxy_host::private_file::{self, FileError};
+use std::path::{Path, PathBuf};
+
+impl State {
+    /// Whether a client was ever invited.
+    #[must_use]
+    pub fn has_clients(&self) -> bool {
+        self.clients_path().exists()
+    }
+
+    /// The current clients; an empty book if none was invited yet.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn clients(&self) -> Result<ClientBook, StateError> {
+        ClientBook::load(&self.clients_path())
+    }
+
+    /// Changes the clients under their lock, and writes the change if it succeeds.
+    ///
+    /// # Errors
+    /// The change's own error, or if the file cannot be locked, read or written.
+    pub fn change_clients<T>(
+        &self,
+        change: impl FnOnce(&mut ClientBook) -> Result<T, ClientsError>,
+    ) -> Result<T, ClientsError> {
+        self.change_clients_by(change, private_file::write)
+    }
+
+    /// The same on a full disk, with the reserve.
+    ///
+    /// # Errors
+    /// As above, or if there is no reserve.
+    pub(crate) fn change_clients_with_reserve<T>(
+        &self,
+        change: impl FnOnce(&mut ClientBook) -> Result<T, ClientsError>,
+    ) -> Result<T, ClientsError> {
+        self.change_clients_by(change, |path, content| self.write_with_reserve(path, content))
+    }
+
+    fn change_clients_by<T>(
+        &self,
+        change: impl FnOnce(&mut ClientBook) -> Result<T, ClientsError>,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), FileError>,
+    ) -> Result<T, ClientsError> {
+        let _lock = self.lock_clients().map_err(StateError::from)?;
+        let before = self.clients()?;
+        let mut book = before.clone();
+        let outcome = change(&mut book)?;
+        if book != before {
+            write(&self.clients_path(), book.to_text().as_bytes()).map_err(StateError::from)?;
+        }
+        self.make_reserve();
+        Ok(outcome)
+    }
+
+    pub(super) fn clients_path(&self) -> PathBuf {
+        self.path("clients")
+    }
+}

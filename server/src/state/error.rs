@@ -1,0 +1,56 @@
+//! Why the state cannot be used.
+
+use docxy_host::private_file::{self, FileError};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// An error with a file of the state directory.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are a path and what the system said")]
+pub enum StateError {
+    /// The directory cannot be made.
+    #[error("cannot create the state directory {}: {source}; pass another with --state DIR", path.display())]
+    Create { path: PathBuf, source: io::Error },
+    /// A file cannot be read, written or locked.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another server runs on this directory.
+    #[error(
+        "another docxy-server{process} uses the state directory {}: stop that one first, or give this one \
+         another directory with --state DIR",
+        directory.display()
+    )]
+    InUse { directory: PathBuf, process: InUseBy },
+    /// A file's content is invalid.
+    #[error("{} is damaged ({detail}); {remedy}", path.display())]
+    Damaged { path: PathBuf, detail: String, remedy: &'static str },
+    /// Keys cannot be made.
+    #[error("the system gives no random bytes: {0}")]
+    Random(String),
+}
+
+impl StateError {
+    /// Whether there is no room for a file.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Create { source, .. } => private_file::is_full(source),
+            Self::File(error) => error.is_full(),
+            Self::InUse { .. } | Self::Damaged { .. } | Self::Random(_) => false,
+        }
+    }
+}
+
+/// The process that holds the lock, if it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InUseBy(pub(super) Option<u32>);
+
+impl fmt::Display for InUseBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(process) => write!(f, " (process {process})"),
+            None => Ok(()),
+        }
+    }
+}
