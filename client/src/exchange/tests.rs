@@ -6,7 +6,8 @@ use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::chunk::ChunkHeader;
 use docxy_protocol::control::{ExchangeId, SegmentHeader};
-use docxy_protocol::fault::Fault;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT_SIZE;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::test_legs::{Pair, TestLeg};
@@ -74,7 +75,7 @@ async fn end(mut send: SendStream) {
     send.finish().unwrap();
 }
 
-async fn collect(body: &mut TunnelBody) -> Result<Vec<u8>, BodyError> {
+async fn collect(body: &mut RemoteBody) -> Result<Vec<u8>, ExchangeError> {
     let mut all = Vec::new();
     while let Some(bytes) = in_time(body.next()).await? {
         all.extend_from_slice(&bytes);
@@ -167,14 +168,14 @@ async fn a_reset_before_the_head_is_told_from_a_lost_session() {
         let ping = request(Operation::Ping);
         let server = async { drop(accept_request(&pair.server).await) };
         let ((), response) = tokio::join!(server, ask(&session, &ping));
-        assert!(matches!(response, Err(ExchangeError::ResetBeforeHead(_))), "{leg:?}: {response:?}");
+        assert!(matches!(response, Err(ExchangeError::Reset(_))), "{leg:?}: {response:?}");
         let server = async {
             let _stream = accept_request(&pair.server).await;
             pair.server.close_with(docxy_protocol::control::CloseCode::Done, "that is why");
         };
         let ((), response) = tokio::join!(server, ask(&session, &ping));
         match response {
-            Err(error @ ExchangeError::ConnectionLost(_)) => {
+            Err(error @ ExchangeError::SessionLost(_)) => {
                 assert!(error.to_string().contains("that is why"), "{leg:?}: {error}");
             }
             other => panic!("{leg:?}: {other:?}"),
@@ -198,7 +199,7 @@ async fn an_aborted_body_ends_with_the_servers_fault() {
         let ping = request(Operation::Ping);
         let ((), response) = tokio::join!(server, ask(&session, &ping));
         let error = collect(&mut response.unwrap().body).await.unwrap_err();
-        assert!(matches!(&error, BodyError::Permanent(fault) if fault.hop == Hop::Cdn), "{leg:?}: {error}");
+        assert!(matches!(&error, ExchangeError::Fault(fault) if fault.hop == Hop::Cdn), "{leg:?}: {error}");
     }
 }
 
@@ -259,10 +260,10 @@ async fn what_arrived_of_each_segment_is_kept_when_the_session_is_lost() {
                 in_time(pair.client.closed()).await;
             }
         }
-        let arrived = body.into_buffered();
-        let second =
-            arrived.iter().find(|range| range.at == u64::from(SEGMENT_SIZE)).expect("the second segment");
-        let bytes: Vec<u8> = second.chunks.iter().flatten().copied().collect();
+        let runs = body.into_buffered();
+        let bytes: Vec<u8> = runs.last().unwrap().chunks.iter().flatten().copied().collect();
         assert_eq!(bytes, [1; 100], "{leg:?}");
+        // The rest of the first segment is the gap.
+        assert_eq!(runs.last().unwrap().gap, u64::from(SEGMENT_SIZE) - 100, "{leg:?}");
     }
 }

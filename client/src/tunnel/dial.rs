@@ -6,7 +6,6 @@ use super::config::Congestion;
 use super::segment_budget::SharedUsage;
 use super::session::Session;
 use docxy_protocol::control::{Hello, StreamHeader};
-use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::link::Link;
 use docxy_transport::{ReceiveStream, SendError, quic};
 use std::net::SocketAddr;
@@ -33,8 +32,6 @@ pub(super) enum DialError {
     LivenessMonitor { address: SocketAddr },
     #[error("{address}: {source}")]
     Hello { address: SocketAddr, source: SendError },
-    #[error(transparent)]
-    Encode(#[from] FrameError),
 }
 
 /// The result of a successful attempt.
@@ -64,15 +61,12 @@ async fn connect(
     address: SocketAddr,
     usage: &Arc<SharedUsage>,
 ) -> Result<Dialed, DialError> {
-    let hello = frame::encode(&StreamHeader::Hello(Hello {
-        name: link.name.clone(),
-        secret: link.secret.clone(),
-        congestion: congestion.down,
-    }))?;
+    let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: congestion.down };
     let name = link.sni.as_ref().map(|name| name.as_str());
     let dialed = quic::dial(address, link.pin, name, congestion.up).await;
     let transport = dialed.map_err(|source| DialError::Connect { address, source })?;
-    let control = transport.ask(hello).await.map_err(|source| DialError::Hello { address, source })?;
+    let control = transport.ask(&StreamHeader::Hello(hello)).await;
+    let control = control.map_err(|source| DialError::Hello { address, source })?;
     Ok(Dialed { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })
 }
 

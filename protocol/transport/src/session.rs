@@ -9,8 +9,9 @@ use crate::receive_stream::ReceiveStream;
 use crate::send_stream::SendStream;
 use bytes::Bytes;
 use docxy_protocol::congestion::Handle;
-use docxy_protocol::control::CloseCode;
+use docxy_protocol::control::{CloseCode, StreamHeader};
 use docxy_protocol::fault::Hop;
+use docxy_protocol::frame;
 use std::net::SocketAddr;
 
 /// A session. Clones share it, and it ends at the latest when the last clone and the last stream is dropped.
@@ -39,11 +40,12 @@ impl From<memory::End> for Session {
 }
 
 impl Session {
-    /// Opens a stream, and sends its header.
+    /// Opens a stream, and sends its header as a frame.
     ///
     /// # Errors
-    /// If the session ends first.
-    pub async fn open(&self, header: Vec<u8>) -> Result<(SendStream, ReceiveStream), SendError> {
+    /// If the header is too long, or the session ends first.
+    pub async fn open(&self, header: &StreamHeader) -> Result<(SendStream, ReceiveStream), SendError> {
+        let header = frame::encode(header)?;
         // A request that is dropped was cancelled by its engine.
         let (mut send, receive) = match &self.0 {
             Leg::Quic(connection) => {
@@ -63,8 +65,8 @@ impl Session {
     /// Opens a stream on which nothing is sent but its header.
     ///
     /// # Errors
-    /// If the session ends first.
-    pub async fn ask(&self, header: Vec<u8>) -> Result<ReceiveStream, SendError> {
+    /// If the header is too long, or the session ends first.
+    pub async fn ask(&self, header: &StreamHeader) -> Result<ReceiveStream, SendError> {
         let (send, receive) = self.open(header).await?;
         send.finish()?;
         Ok(receive)

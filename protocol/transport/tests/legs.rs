@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in test helpers, unwrap is an assertion")]
 
 use bytes::Bytes;
-use docxy_protocol::control::{CloseCode, ControlMessage};
+use docxy_protocol::control::{CloseCode, ControlMessage, ExchangeId, SegmentHeader, StreamHeader};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
 use docxy_protocol::limits::RESPONSE_STREAM_WINDOW;
@@ -33,11 +33,16 @@ async fn pairs() -> Vec<(TestLeg, Pair)> {
     pairs
 }
 
+fn header() -> StreamHeader {
+    StreamHeader::Segment(SegmentHeader { exchange: ExchangeId(7), n: 1 })
+}
+
 /// A stream of the client, as the client and the server see it.
 async fn stream(pair: &Pair) -> (ReceiveStream, SendStream) {
-    let asked = in_time(pair.client.ask(b"header".to_vec())).await.unwrap();
+    let asked = in_time(pair.client.ask(&header())).await.unwrap();
     let (send, mut receive) = in_time(pair.server.accept()).await.unwrap();
-    assert_eq!(rest(&mut receive).await.unwrap(), b"header");
+    assert_eq!(in_time(receive.read_frame::<StreamHeader>()).await.unwrap(), header());
+    assert_eq!(rest(&mut receive).await.unwrap(), b"");
     (asked, send)
 }
 
@@ -115,9 +120,9 @@ async fn a_dropped_sender_resets_its_stream_on_both_sides() {
             }
             other => panic!("{leg:?}: {other:?}"),
         }
-        let (send, _receive) = in_time(pair.client.open(b"header".to_vec())).await.unwrap();
+        let (send, _receive) = in_time(pair.client.open(&header())).await.unwrap();
         let (_send, mut receive) = in_time(pair.server.accept()).await.unwrap();
-        in_time(receive.read_exact(&mut [0; 6])).await.unwrap();
+        in_time(receive.read_frame::<StreamHeader>()).await.unwrap();
         drop(send);
         let read = rest(&mut receive).await;
         assert!(matches!(read, Err(ReadError::Reset(_))), "{leg:?}: {read:?}");
@@ -175,7 +180,7 @@ async fn a_close_tells_the_code_and_the_text() {
         assert!(matches!(in_time(pair.server.closed()).await, SessionError::Closed), "{leg:?}");
         assert!(matches!(rest(&mut asked).await, Err(ReadError::Lost(_))), "{leg:?}");
         in_time(stopped).await;
-        let asked = in_time(pair.client.ask(b"header".to_vec())).await;
+        let asked = in_time(pair.client.ask(&header())).await;
         assert!(matches!(asked, Err(SendError::Lost(_))), "{leg:?}");
         assert!(in_time(pair.server.accept()).await.is_err(), "{leg:?}");
     }
@@ -198,7 +203,7 @@ async fn what_had_arrived_outlives_the_session() {
 }
 
 async fn stream_of(session: &Session) -> Option<ReceiveStream> {
-    in_time(session.ask(b"header".to_vec())).await.ok()
+    in_time(session.ask(&header())).await.ok()
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ impl Fetch {
                 )
             })?;
         let manifest = Arc::new(manifest);
-        store.put(&Key::new(&name, &repository, digest), &manifest).await;
+        store.put(&Key::public(&name, &repository, digest), &manifest);
         Ok(Fetched::Manifest(manifest, headers))
     }
 }

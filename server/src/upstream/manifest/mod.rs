@@ -14,7 +14,7 @@ use super::registry::UpstreamRegistry;
 use super::respond::respond;
 use super::response::{Response, ResponseBody};
 use super::shared_request;
-use crate::store::{Key, Lru, Store, StoredManifest};
+use crate::store::{Key, Lru, Scope, Store, StoredManifest};
 use docxy_protocol::accept::accepts;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
@@ -131,7 +131,7 @@ impl PublicManifests {
         if let Some(stored) = self.store.get(&self.key(request.repository, digest)).await
             && is_acceptable(&request.original.headers, &stored)
         {
-            return Ok(self.response_with(request, &stored, stored.headers.clone()));
+            return Ok(self.response_with(request, &stored, stored.head().clone()));
         }
         if request.method == Method::Head {
             return self.head(request).await;
@@ -142,7 +142,7 @@ impl PublicManifests {
     }
 
     async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, Fault> {
-        let may_be_stored = self.store.may_contain(&self.name, request.repository);
+        let may_be_stored = self.store.may_contain(&Scope::public(&self.name, request.repository));
         // If the manifest cannot be stored, a `HEAD` would only cost time. But with an operator's account, a
         // `HEAD` has to show first that the manifest is public.
         if request.method == Method::Get && !may_be_stored && !self.registry.is_operator_account_usable() {
@@ -209,7 +209,7 @@ impl PublicManifests {
         match self.fetcher.fetch(request.original, request.repository, request.reference, false).await? {
             Fetched::Other(response) => self.stale_or(request, tag, response).await,
             Fetched::Manifest(manifest, headers) => {
-                self.record_tag(request.repository, tag, &manifest.digest);
+                self.record_tag(request.repository, tag, manifest.digest());
                 Ok(self.response_with(request, &manifest, headers))
             }
         }
@@ -236,7 +236,7 @@ impl PublicManifests {
         let digest = self.lock_tags().get(&(request.repository.clone(), tag.clone())).cloned()?;
         let stored = self.store.get(&self.key(request.repository, &digest)).await?;
         tracing::info!(%digest, "no pull is left: serving the tag's last known manifest");
-        let mut response = self.response_with(request, &stored, stored.headers.clone());
+        let mut response = self.response_with(request, &stored, stored.head().clone());
         response.headers.set(header::WARNING, STALE.clone());
         Some(response)
     }
@@ -261,9 +261,9 @@ impl PublicManifests {
         mut headers: Headers,
     ) -> Response {
         self.rate_limit.add_to(&mut headers);
-        headers.set(header::CONTENT_LENGTH, HeaderValue::from(stored.bytes.len()));
+        headers.set(header::CONTENT_LENGTH, HeaderValue::from(stored.bytes().len()));
         let body = match request.method {
-            Method::Get => ResponseBody::Small(stored.bytes.clone()),
+            Method::Get => ResponseBody::Small(stored.bytes().clone()),
             Method::Head => ResponseBody::None,
         };
         Response { status: StatusCode::OK, headers, body }
@@ -284,7 +284,7 @@ impl PublicManifests {
     }
 
     fn key(&self, repository: &Repository, digest: &Digest) -> Key {
-        Key::new(&self.name, repository, digest.clone())
+        Key::public(&self.name, repository, digest.clone())
     }
 
     fn lock_tags(&self) -> MutexGuard<'_, Lru<(Repository, Tag), Digest>> {

@@ -16,16 +16,13 @@ use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::{task::block_in_place, time::timeout};
 
 use crate::support::{
-    http_client::REQUEST_TIMEOUT,
+    http_client::{PROMPT_TIMEOUT, REQUEST_TIMEOUT},
     quic_client::{
         assert_others_are_served, dial, dial_with, hello, next_exchange, ping, pull, read_response, segment,
         send_hello, send_stream,
     },
     testbed::{Testbed, invite},
 };
-
-/// What counts as "at once" on a busy machine.
-const PROMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The server's peak memory beside such a client.
 const MEMORY_MAX: u64 = 64 << 20;
