@@ -3,11 +3,12 @@
 //! Must never read more from upstream than the client has room for.
 
 use crate::admission::Permit;
-use crate::streams::{ChunkWriter, ExchangeSegments, Priorities, SendError};
+use crate::streams::{ChunkWriter, ExchangeSegments, Priorities};
 use crate::upstream::Download;
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::segment::SegmentLayout;
+use docxy_transport::SendError;
 use std::future::Future;
 
 /// Why a body was not sent to its end.
@@ -71,7 +72,7 @@ pub(super) async fn send_segments(
             let length = buffered.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
             let chunk = buffered.split_to(length);
             remaining -= chunk.len() as u64;
-            write_in_time(permit, segment.write(chunk)).await?;
+            write_in_time(permit, segment.send(chunk)).await?;
         }
         segment.finish().map_err(|_| BodyError::Cancelled)?;
     }

@@ -135,7 +135,7 @@ async fn respond<'a>(
 async fn send_fault(mut stream: ResponseStream, fault: Fault) -> ExchangeOutcome<'static> {
     // A fault's text is bounded, so its frame is too.
     let Ok(head) = encode_head(&Reply::Fault(fault.clone())) else { return ExchangeOutcome::Cancelled };
-    let sent = stream.write(head).await.and_then(|()| stream.finish());
+    let sent = stream.send(head).await.and_then(|()| stream.finish());
     sent.map_or(ExchangeOutcome::Cancelled, |()| ExchangeOutcome::Failed(fault))
 }
 

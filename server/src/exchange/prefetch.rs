@@ -6,7 +6,7 @@
 //! response. The first failure ends the prefetch.
 
 use crate::store;
-use crate::streams::{PrefetchWriter, SendError};
+use crate::streams::PrefetchWriter;
 use crate::upstream::{Response, ResponseBody, Upstream};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
@@ -17,6 +17,7 @@ use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::prefetch::PrefetchHint;
 use docxy_protocol::request::{Method, Operation, Request};
+use docxy_transport::SendError;
 use futures_util::stream::{StreamExt as _, iter};
 use http::{HeaderValue, StatusCode, header};
 use std::collections::HashSet;
