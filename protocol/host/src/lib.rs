@@ -1,16 +1,18 @@
 //! What both programs need from the machine: a log whose output may fail, signals, settings files, private files,
-//! default directories, and a terminal that may be closed.
+//! default directories, a store for content, and a terminal that may be closed.
 //!
 //! Must never end or block a program because its stderr is broken or not read.
 
 pub mod directories;
 pub mod log_rate_limit;
 pub mod logging;
+pub mod lru;
 pub mod private_file;
 pub mod random;
 pub mod ready_file;
 pub mod reload;
 pub mod shutdown;
 pub mod signals;
+pub mod store;
 pub mod terminal;
 pub mod toml_file;

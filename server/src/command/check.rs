@@ -2,7 +2,7 @@
 
 use super::error::CommandError;
 use crate::settings::{Flags, Settings};
-use crate::store::Store;
+use crate::store;
 use crate::upstream::{Finding, Upstream};
 use docxy_host::logging::{self, Filter};
 use docxy_host::terminal::print;
@@ -18,7 +18,7 @@ pub(super) fn check(images: &[ImageName], flags: &Flags) -> Result<(), CommandEr
     let _logging = logging::start(&Filter::level(tracing::Level::WARN));
     let settings = Settings::load(flags)?;
     // The files may be another user's running server's, so they are read and never changed.
-    let store = Store::read_only(settings.state.join("manifests"));
+    let store = store::read_only(settings.state.join("manifests"));
     let upstream = Upstream::new(&settings, &store).map_err(crate::listener::ServeError::from)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     let mut failed = 0;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// The bytes and files of stored manifests that are removed first. They cost quota to fetch again, so they are
 /// few.
-const FIRST_REMOVAL: (u64, usize) = (1024 * 1024, 16);
+const FIRST_REMOVAL: (usize, usize) = (1024 * 1024, 16);
 
 /// The attempts on a full disk after everything was removed that can be.
 const FINAL_ATTEMPTS: usize = 20;
@@ -37,7 +37,7 @@ fn write_revocation(state: &State, name: &ClientName) -> Result<Revocation, Clie
         plainly: || state.change_clients(|book| book.revoke(name, Timestamp::now())),
         by_reserve: || state.change_clients_with_reserve(|book| book.revoke(name, Timestamp::now())),
         give_up: [&|| store::remove_oldest(manifests(), FIRST_REMOVAL.0, FIRST_REMOVAL.1), &|| {
-            store::remove_oldest(manifests(), u64::MAX, usize::MAX)
+            store::remove_oldest(manifests(), usize::MAX, usize::MAX)
         }],
         give_up_reserve: &|| state.remove_reserve(),
     };

@@ -183,10 +183,10 @@ fn checked(digest: Digest, headers: Headers, bytes: Bytes) -> Option<Arc<store::
 
 /// Parses a manifest, if it is small enough not to block other tasks.
 fn parse(manifest: &Arc<store::StoredManifest>) -> Option<Manifest> {
-    if manifest.bytes.len() > PREFETCH_MANIFEST_MAX {
+    if manifest.bytes().len() > PREFETCH_MANIFEST_MAX {
         return None;
     }
-    Manifest::parse(&manifest.bytes, manifest.content_type()).ok()
+    Manifest::parse(manifest.bytes(), manifest.content_type()).ok()
 }
 
 /// The small blobs of an image, config first, each once, in the order in which engines request them. At

@@ -58,6 +58,7 @@ impl ActiveSettings {
 mod tests {
     use super::*;
     use crate::settings::{Flags, RegistrySettings};
+    use crate::store;
     use rustls::pki_types::CertificateDer;
 
     fn settings(text: &str) -> Settings {
@@ -75,7 +76,7 @@ mod tests {
     async fn a_running_exchange_keeps_its_settings_and_a_new_one_has_the_new_ones() {
         let dir = tempfile::tempdir().unwrap();
         let old = settings("fixed_rate_limit = '1 Mbit/s'");
-        let active = ActiveSettings::start(&old, Store::open(dir.path().to_owned())).unwrap();
+        let active = ActiveSettings::start(&old, store::open(dir.path().to_owned())).unwrap();
         let running = active.current();
         let new = settings(
             "fixed_rate_limit = '2 Mbit/s'\n[registries.'ghcr.io']\n[registries.'quay.io']\napi = 'https://quay.io'",
@@ -91,7 +92,7 @@ mod tests {
     #[tokio::test]
     async fn unusable_settings_change_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let active = ActiveSettings::start(&settings(""), Store::open(dir.path().to_owned())).unwrap();
+        let active = ActiveSettings::start(&settings(""), store::open(dir.path().to_owned())).unwrap();
         let before = active.current();
         let mut wrong = settings("fixed_rate_limit = '2 Mbit/s'\n[registries.'ghcr.io']");
         let ca = vec![CertificateDer::from(vec![1, 2, 3])];

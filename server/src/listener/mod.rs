@@ -19,7 +19,7 @@ use crate::lifecycle::active_settings::ActiveSettings;
 use crate::lifecycle::reload::Reload;
 use crate::settings::Settings;
 use crate::state::{ClientWatch, State, StateError, Usage};
-use crate::store::Store;
+use crate::store;
 use crate::upstream::SetupError;
 use accept_policy::Decision;
 use client_connections::ClientConnections;
@@ -103,7 +103,7 @@ pub async fn serve(
     let usage = Usage::open(&state)?;
     let (admission, connections, streams) =
         (Admission::new(UPSTREAM_REQUESTS_MAX), TaskTracker::new(), TaskTracker::new());
-    let active_settings = ActiveSettings::start(&settings, Store::open(state.path("manifests")))?;
+    let active_settings = ActiveSettings::start(&settings, store::open(state.path("manifests")))?;
     let clients = ClientWatch::start(&state)?;
     let shared = Arc::new(Shared {
         clients: clients.clone(),

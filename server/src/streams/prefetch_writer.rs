@@ -33,7 +33,7 @@ impl PrefetchWriter {
     pub(crate) async fn write_manifest(&mut self, manifest: &StoredManifest) -> Result<bool, SendError> {
         let content_type = manifest.content_type().unwrap_or_default().to_owned();
         let content = ContentKind::Manifest { content_type };
-        self.write_item(manifest.digest.clone(), content, manifest.bytes.clone()).await
+        self.write_item(manifest.digest().clone(), content, manifest.bytes().clone()).await
     }
 
     /// Sends a small blob. Returns `false` if the limit is reached.

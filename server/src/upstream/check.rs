@@ -113,7 +113,7 @@ async fn small_blob(
     for _ in 0..2 {
         let stored = upstream.public_manifest(request, &digest, proof.take().as_ref()).await;
         let stored = stored.ok_or_else(|| bad_response(format!("does not send the manifest {digest}")))?;
-        match Manifest::parse(&stored.bytes, stored.content_type()) {
+        match Manifest::parse(stored.bytes(), stored.content_type()) {
             Ok(Manifest::Image(image)) => return Ok(image.config),
             Ok(Manifest::Index(entries)) => {
                 let image = entries.into_iter().next().ok_or_else(|| bad_response("sends an empty index"))?;

@@ -3,5 +3,5 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 
-mod mount;
 mod revoke;
+mod support;

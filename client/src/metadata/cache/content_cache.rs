@@ -1,29 +1,37 @@
-//! Content by digest, for the repository in which it was seen: in memory for a while, and on disk if it is
-//! public.
-//!
-//! Must never return private content to a request with another token, nor write it to the disk.
+//! The store of this client, and what the manifests in it name.
 
 use super::descriptor_index::DescriptorIndex;
-use super::disk::DiskCache;
-use super::entry::{CacheEntry, CacheKey};
-use super::memory::MemoryCache;
+use docxy_host::store::{Content, Key, Limits, Store, WriteError, Writer};
+use docxy_protocol::prefetch::ContentKind;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Content, and what it is.
+pub(crate) type CacheEntry = Arc<Content<ContentKind>>;
+
+const LIMITS: Limits = Limits {
+    // Some thousand manifests and configs.
+    memory_bytes: 16 * 1024 * 1024,
+    // Some ten thousand manifests.
+    disk_bytes: 64 * 1024 * 1024,
+    // An engine completes an image within that time.
+    public_lifetime: Duration::from_secs(3600),
+    // About as long as registries accept a token.
+    private_lifetime: Duration::from_secs(300),
+};
 
 /// The cache in memory and on disk. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct ContentCache {
-    memory: Arc<Mutex<MemoryCache>>,
+    store: Store<ContentKind>,
     descriptor_index: Arc<DescriptorIndex>,
-    disk: Option<Arc<DiskCache>>,
 }
 
 impl ContentCache {
     /// A cache with this directory, if there is one.
     pub(crate) fn open(directory: Option<PathBuf>) -> Self {
-        let disk = directory.map(|directory| Arc::new(DiskCache::new(directory)));
-        Self { memory: Arc::default(), descriptor_index: Arc::default(), disk }
+        Self { store: Store::open(directory, LIMITS), descriptor_index: Arc::default() }
     }
 
     /// The descriptors in the cached manifests.
@@ -32,56 +40,64 @@ impl ContentCache {
     }
 
     /// Content from memory or from the disk.
-    pub(crate) async fn get(&self, key: &CacheKey) -> Option<CacheEntry> {
+    pub(crate) async fn get(&self, key: &Key) -> Option<CacheEntry> {
         if let Some(entry) = self.get_from_memory(key) {
             return Some(entry);
         }
-        let disk = Arc::clone(self.disk.as_ref().filter(|_| key.scope.is_public())?);
-        let wanted = key.clone();
-        let entry = tokio::task::spawn_blocking(move || disk.read(&wanted)).await.ok()??;
-        self.insert(key.clone(), entry.clone());
+        let entry = self.store.get(key).await?;
+        self.descriptor_index.insert_manifest(&entry);
         Some(entry)
     }
 
     /// Content from memory.
-    pub(crate) fn get_from_memory(&self, key: &CacheKey) -> Option<CacheEntry> {
-        self.memory().get(key, Instant::now())
+    pub(crate) fn get_from_memory(&self, key: &Key) -> Option<CacheEntry> {
+        self.store.get_from_memory(key)
     }
 
     /// Stores content.
-    pub(crate) fn put(&self, key: CacheKey, entry: CacheEntry) {
-        self.insert(key.clone(), entry.clone());
-        if let Some(disk) = self.disk.clone().filter(|_| key.scope.is_public()) {
-            // A slow disk must not delay the response.
-            tokio::task::spawn_blocking(move || disk.write(&key, &entry));
-        }
+    pub(crate) fn put(&self, key: &Key, entry: &CacheEntry) {
+        self.descriptor_index.insert_manifest(entry);
+        self.store.put(key, entry);
     }
 
-    fn insert(&self, key: CacheKey, entry: CacheEntry) {
-        self.descriptor_index.insert_manifest(&entry);
-        self.memory().insert(key, entry, Instant::now());
+    /// A writer for a manifest of this length.
+    pub(super) fn writer(&self, key: Key, content_type: String, length: usize) -> Writer<ContentKind> {
+        self.store.writer(key, ContentKind::Manifest { content_type }, length)
     }
 
-    fn memory(&self) -> MutexGuard<'_, MemoryCache> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Stores what was written.
+    ///
+    /// # Errors
+    /// If the bytes have another length or digest.
+    pub(super) fn finish(&self, writer: Writer<ContentKind>) -> Result<(), WriteError> {
+        self.descriptor_index.insert_manifest(&writer.finish()?);
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::entry::tests::{blob, key, with_token};
+pub(crate) mod tests {
     use super::*;
+    use bytes::Bytes;
+    use docxy_protocol::digester::Digester;
 
-    #[tokio::test]
-    async fn private_content_is_never_on_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        let directory = dir.path().join("content");
-        let (entry, cache) = (blob(b"config"), ContentCache::open(Some(directory.clone())));
-        let public = key("docker.io", "alice/a", &entry);
-        let hers = with_token(&public, "hers");
-        cache.put(hers.clone(), entry.clone());
-        assert_eq!(cache.get(&hers).await, Some(entry.clone()));
-        DiskCache::new(directory.clone()).write(&public, &entry);
-        assert_eq!(ContentCache::open(Some(directory)).get(&hers).await, None, "nor is it read from there");
+    /// A blob of these bytes.
+    pub(crate) fn blob(bytes: &[u8]) -> CacheEntry {
+        entry(ContentKind::Blob, bytes)
+    }
+
+    /// A manifest of this media type.
+    pub(crate) fn manifest(content_type: &str, bytes: &[u8]) -> CacheEntry {
+        entry(ContentKind::Manifest { content_type: content_type.to_owned() }, bytes)
+    }
+
+    fn entry(kind: ContentKind, bytes: &[u8]) -> CacheEntry {
+        let digest = Digester::sha256().digest(bytes);
+        Arc::new(Content::new(digest, kind, Bytes::copy_from_slice(bytes)).unwrap())
+    }
+
+    /// The key of public content.
+    pub(crate) fn key(registry: &str, repository: &str, entry: &CacheEntry) -> Key {
+        Key::public(&registry.parse().unwrap(), &repository.parse().unwrap(), entry.digest().clone())
     }
 }

@@ -3,7 +3,7 @@
 //! Shows which content a prefetch may bring, and which platform an engine chose. Never answers for a
 //! registry.
 
-use super::entry::CacheEntry;
+use super::content_cache::CacheEntry;
 use docxy_protocol::limits::PREFETCH_MANIFEST_MAX;
 use docxy_protocol::manifest::{Descriptor, Manifest};
 use docxy_protocol::name::Digest;
@@ -85,7 +85,7 @@ impl Roles {
 
 /// The manifest, if it is valid and small enough to be parsed between other work.
 pub(crate) fn parse_manifest(entry: &CacheEntry) -> Option<Manifest> {
-    match entry.content() {
+    match entry.head() {
         ContentKind::Manifest { content_type } if entry.bytes().len() <= PREFETCH_MANIFEST_MAX => {
             Manifest::parse(entry.bytes(), Some(content_type)).ok()
         }

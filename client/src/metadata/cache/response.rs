@@ -2,8 +2,9 @@
 //!
 //! A request that the cache cannot answer exactly goes to the registry.
 
-use super::entry::{CacheEntry, CacheKey, CacheScope};
+use super::content_cache::CacheEntry;
 use bytes::Bytes;
+use docxy_host::store::{Key, Scope};
 use docxy_protocol::accept::accepts;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::name::Reference;
@@ -34,7 +35,7 @@ impl CachedResponse {
 }
 
 /// The key of the requested content, if the cache may answer the request.
-pub(crate) fn key(request: &Request) -> Option<CacheKey> {
+pub(crate) fn key(request: &Request) -> Option<Key> {
     let digest = match &request.operation {
         Operation::Manifest { reference: Reference::Digest(digest), .. } | Operation::Blob { digest, .. } => {
             digest.clone()
@@ -44,13 +45,13 @@ pub(crate) fn key(request: &Request) -> Option<CacheKey> {
     if request.headers.is_conditional() {
         return None;
     }
-    Some(CacheKey { scope: CacheScope::of(request)?, digest })
+    Some(Key { scope: Scope::of(request)?, digest })
 }
 
 /// The 200 of a registry with this content, if it is what was requested.
 pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<CachedResponse> {
     let mut headers = HeaderMap::new();
-    match (&request.operation, entry.content()) {
+    match (&request.operation, entry.head()) {
         (Operation::Manifest { .. }, ContentKind::Manifest { content_type }) => {
             if !accepts(request.headers.map(), content_type) {
                 return None;
@@ -73,7 +74,7 @@ pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<CachedRes
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::tests::{blob, manifest};
+    use super::super::content_cache::tests::{blob, manifest};
     use super::*;
     use docxy_protocol::authorization::Authorization;
     use docxy_protocol::headers::CONDITIONAL_FIELDS;
@@ -83,7 +84,7 @@ mod tests {
 
     fn request(entry: &CacheEntry, method: Method, fields: &[(HeaderName, &str)]) -> Request {
         let repository = "library/alpine".parse().unwrap();
-        let operation = match entry.content() {
+        let operation = match entry.head() {
             ContentKind::Blob => Operation::Blob { repository, digest: entry.digest().clone(), method },
             ContentKind::Manifest { .. } => {
                 let reference = Reference::Digest(entry.digest().clone());

@@ -158,10 +158,10 @@ mod tests {
 
         let (waiting, wait_for_entry) = tokio::join!(wait(&in_flight, &cache, &here), async {
             tokio::task::yield_now().await;
-            cache.put(key("docker.io", "a", &other), other.clone());
+            cache.put(&key("docker.io", "a", &other), &other);
             open.notify();
             tokio::task::yield_now().await;
-            cache.put(here.clone(), config.clone());
+            cache.put(&here, &config);
             open.notify();
         });
         assert_eq!((waiting, wait_for_entry), (Some(config), ()));
@@ -188,7 +188,7 @@ mod tests {
         let of = |entry: &CacheEntry| key("docker.io", "a", entry);
         let _open = in_flight.open(of(&image).scope, hint());
         assert!(is_pending(wait(&in_flight, &cache, &of(&large.1))).await, "its size is unknown");
-        cache.put(of(&image), image);
+        cache.put(&of(&image), &image);
         assert_eq!(wait(&in_flight, &cache, &of(&large.1)).await, None);
         assert!(is_pending(wait(&in_flight, &cache, &of(&small.1))).await);
     }

@@ -240,7 +240,7 @@ mod tests {
         let own = Platform::local().to_string();
         assert_eq!(platform().await, own);
         let [index, one, other, attestation] = image();
-        cache.put(here(&index), index);
+        cache.put(&here(&index), &index);
         policy.observe_request(cache.descriptor_index(), &here(&attestation));
         assert_eq!(platform().await, own);
         policy.observe_request(cache.descriptor_index(), &here(&other));
@@ -263,7 +263,7 @@ mod tests {
         };
         for part in [index, other, one, config] {
             assert_eq!(known("latest").await, None);
-            cache.put(here(&part), part);
+            cache.put(&here(&part), &part);
         }
         assert_eq!(known("latest").await, Some(digest));
         assert_eq!(known("edge").await, None);

@@ -6,8 +6,10 @@
 use super::in_flight::PrefetchGuard;
 use super::usage::PrefetchUsage;
 use crate::cache::ContentCache;
-use crate::cache::{CacheEntry, CacheKey, CacheScope};
+use crate::cache::{CacheKey, CacheScope};
 use crate::exchange::PrefetchStream;
+use docxy_host::store::Content;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the next item may take. The server sends what it has or fetches from nearby, and a waiting
@@ -35,11 +37,11 @@ pub(crate) async fn receive(
             Err(_) => return tracing::debug!("prefetch stalled"),
         };
         let key = CacheKey { scope: scope.clone(), digest: item.digest().clone() };
-        match CacheEntry::check_async(item.digest().clone(), item.kind().clone(), bytes).await {
+        match Content::check(item.digest().clone(), item.kind().clone(), bytes).await {
             Ok(entry) => {
                 tracing::debug!(content = %key, bytes = entry.bytes().len(), "prefetched");
                 usage.arrived(&key, entry.bytes().len());
-                cache.put(key, entry);
+                cache.put(&key, &Arc::new(entry));
                 guard.notify();
             }
             // The tunnel is authenticated, so the server sent this.

@@ -116,7 +116,7 @@ impl Fetch {
             let detail = format!("sends a manifest that does not match its digest: {error}");
             UpstreamError::new(hop, FaultKind::MalformedResponse, detail)
         })?);
-        store.share(&proof, &manifest).await;
+        store.share(&proof, &manifest);
         Ok(Fetched::Manifest(manifest, headers, proof))
     }
 }

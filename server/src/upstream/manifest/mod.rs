@@ -147,7 +147,7 @@ impl PublicManifests {
         if let Some(stored) = self.store.get(request.repository, digest).await
             && is_acceptable(&request.original.headers, &stored)
         {
-            return Ok(self.response_with(request, &stored, stored.headers.clone()));
+            return Ok(self.response_with(request, &stored, stored.head().clone()));
         }
         if request.method == Method::Head {
             return self.head(request).await;
@@ -229,7 +229,7 @@ impl PublicManifests {
             Fetched::Other(response) => self.stale_or(request, tag, response).await,
             fetched @ Fetched::Manifest(..) => {
                 if let Fetched::Manifest(manifest, ..) = &fetched {
-                    self.record_tag(request.repository, tag, &manifest.digest);
+                    self.record_tag(request.repository, tag, manifest.digest());
                 }
                 Ok(self.response_from(request, fetched))
             }
@@ -257,7 +257,7 @@ impl PublicManifests {
         let digest = self.lock_tags().get(&(request.repository.clone(), tag.clone())).cloned()?;
         let stored = self.store.get(request.repository, &digest).await?;
         tracing::info!(%digest, "no pull is left: serving the tag's last known manifest");
-        let mut response = self.response_with(request, &stored, stored.headers.clone());
+        let mut response = self.response_with(request, &stored, stored.head().clone());
         response.headers.set(header::WARNING, STALE.clone());
         Some(response)
     }
@@ -283,9 +283,9 @@ impl PublicManifests {
         mut headers: Headers,
     ) -> Response {
         self.rate_limit.add_to(&mut headers);
-        headers.set(header::CONTENT_LENGTH, HeaderValue::from(stored.bytes.len()));
+        headers.set(header::CONTENT_LENGTH, HeaderValue::from(stored.bytes().len()));
         let body = match request.method {
-            Method::Get => ResponseBody::Small(stored.bytes.clone()),
+            Method::Get => ResponseBody::Small(stored.bytes().clone()),
             Method::Head => ResponseBody::None,
         };
         Response { status: StatusCode::OK, headers, body, public_proof: None }

@@ -2,7 +2,7 @@
 //!
 //! Must never store a manifest without the proof that everybody may read it.
 
-use crate::store::{Key, Store, StoredManifest};
+use crate::store::{Key, Scope, Store, StoredManifest};
 use crate::upstream::registry::public_proof::PublicProof;
 use docxy_protocol::name::{Digest, Registry, Repository};
 use std::sync::Arc;
@@ -25,17 +25,17 @@ impl PublicStore {
         repository: &Repository,
         digest: &Digest,
     ) -> Option<Arc<StoredManifest>> {
-        self.store.get(&Key::new(&self.registry, repository, digest.clone())).await
+        self.store.get(&Key::public(&self.registry, repository, digest.clone())).await
     }
 
     /// Whether any manifest of this repository is stored.
     pub(in crate::upstream) fn may_contain(&self, repository: &Repository) -> bool {
-        self.store.may_contain(&self.registry, repository)
+        self.store.may_contain(&Scope::public(&self.registry, repository))
     }
 
     /// Stores the manifest that `proof` is about.
-    pub(in crate::upstream) async fn share(&self, proof: &PublicProof, manifest: &Arc<StoredManifest>) {
-        let key = Key::new(proof.registry(), proof.repository(), proof.digest().clone());
-        self.store.put(&key, manifest).await;
+    pub(in crate::upstream) fn share(&self, proof: &PublicProof, manifest: &Arc<StoredManifest>) {
+        let key = Key::public(proof.registry(), proof.repository(), proof.digest().clone());
+        self.store.put(&key, manifest);
     }
 }

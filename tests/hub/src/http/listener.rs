@@ -62,7 +62,7 @@ async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ConnectionDropped> {
     // Before the request is logged: a test may release it as soon as it is in the log.
-    let (held, silent) = (hub.faults.next_release(), hub.faults.next_release());
+    let (released, resumed) = (hub.faults.next_release(), hub.faults.next_release());
     let entry = hub.request_log.record_request(site, peer, &request);
     if !has_host(hub.names.host(site), &request) {
         hub.request_log.record_status(entry, StatusCode::MISDIRECTED_REQUEST);
@@ -79,7 +79,7 @@ async fn handle(
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
     if take(&|fault| *fault == Fault::Hold { site }).is_some() {
-        held.await;
+        released.await;
     }
     let mut response = match take(&|fault| matches!(fault, Fault::Status { site: s, .. } if *s == site)) {
         Some(Fault::Status { status, retry_after, .. }) => status_response(site, status, retry_after),
@@ -96,7 +96,7 @@ async fn handle(
         if take(&|fault| *fault == Fault::BreakOff { site }).is_some() {
             response = response.map(|body| truncated(body, std::future::ready(())));
         } else if take(&|fault| *fault == Fault::FallSilent { site }).is_some() {
-            response = response.map(|body| truncated(body, silent));
+            response = response.map(|body| truncated(body, resumed));
         }
     }
     hub.request_log.record_status(entry, response.status());

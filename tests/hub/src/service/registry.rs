@@ -140,8 +140,8 @@ fn manifest<B>(
     reference: &str,
 ) -> Response<Body> {
     let path = request.uri().path();
-    let charge = u32::from(*request.method() == Method::GET);
-    let quota = hub.pulls.charge(account, charge);
+    let pulls = u32::from(*request.method() == Method::GET);
+    let quota = hub.pulls.charge(account, pulls);
     let limited = hub.faults.take(path, |fault| *fault == Fault::PullLimit).is_some();
     let mut response = if limited || quota.as_ref().is_some_and(|quota| quota.exhausted) {
         let message = "You have reached your pull rate limit. You may increase the limit by authenticating and \
@@ -239,10 +239,10 @@ fn tags(hub: &HubState, path: &str, query: &str, repository: &str) -> Response<B
 }
 
 fn referrers(hub: &HubState, query: &str, repository: &str, subject: &Digest) -> Response<Body> {
-    let wanted = field(query, "artifactType");
+    let artifact_type = field(query, "artifactType");
     let all = hub.store.referrers(repository, subject).into_iter();
-    let entries =
-        all.filter(|artifact| wanted.as_ref().is_none_or(|wanted| artifact.artifact_type == *wanted));
+    let entries = all
+        .filter(|artifact| artifact_type.as_ref().is_none_or(|expected| artifact.artifact_type == *expected));
     let entries = entries.map(|artifact| {
         let Manifest { media_type, bytes, digest } = &artifact.manifest;
         let mut entry = descriptor(media_type, digest, bytes.len() as u64);
@@ -252,7 +252,7 @@ fn referrers(hub: &HubState, query: &str, repository: &str, subject: &Digest) ->
     let entries: Vec<_> = entries.collect();
     let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries });
     let mut response = with_body(StatusCode::OK, media_type::OCI_INDEX, index.to_string());
-    if wanted.is_some() {
+    if artifact_type.is_some() {
         set_header(&mut response, "oci-filters-applied", "artifactType");
     }
     response

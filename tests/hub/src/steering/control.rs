@@ -65,8 +65,8 @@ async fn connection(stream: UnixStream, hub: Arc<HubState>) {
 async fn handle(hub: &HubState, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     match (&parts.method, parts.uri.path()) {
-        (&Method::GET, "/requests" | "/journal") => json(StatusCode::OK, &json!(hub.request_log.snapshot())),
-        (&Method::DELETE, "/requests" | "/journal") => done(|| hub.request_log.clear()),
+        (&Method::GET, "/requests") => json(StatusCode::OK, &json!(hub.request_log.snapshot())),
+        (&Method::DELETE, "/requests") => done(|| hub.request_log.clear()),
         (&Method::GET, "/transfers") => json(StatusCode::OK, &json!(hub.transfers.snapshot())),
         (&Method::GET, "/faults") => json(StatusCode::OK, &json!(hub.faults.armed())),
         (&Method::POST, "/faults") => arm(hub, body).await,

@@ -47,13 +47,13 @@ pub enum RemoteError {
     },
     /// The response could not be parsed.
     #[error("cannot parse the stand-in's response: {0}")]
-    Answer(#[from] serde_json::Error),
+    Response(#[from] serde_json::Error),
     /// No matching request arrived in time.
     #[error(transparent)]
     RequestWaitError(#[from] RequestWaitError),
 }
 
-/// How often a waiter reads the request log again, as the socket cannot push.
+/// The interval at which [`RemoteHub::wait_for`] reads the request log.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl RemoteHub {
@@ -87,7 +87,7 @@ impl RemoteHub {
             if Instant::now() >= deadline {
                 return Err(RequestWaitError {
                     within,
-                    seen: entries.iter().map(LoggedRequest::line).collect(),
+                    requests: entries.iter().map(LoggedRequest::line).collect(),
                 }
                 .into());
             }

@@ -81,11 +81,11 @@ impl Transfers {
     /// Waits until the transfers are in the expected state.
     pub async fn wait_until(
         &self,
-        wanted: impl Fn(&[Transfer]) -> bool,
+        is_expected: impl Fn(&[Transfer]) -> bool,
         within: Duration,
     ) -> Result<Vec<Transfer>, TransferWaitError> {
         let mut watch = self.all.subscribe();
-        let found = tokio::time::timeout(within, watch.wait_for(|all| wanted(all))).await;
+        let found = tokio::time::timeout(within, watch.wait_for(|all| is_expected(all))).await;
         let found = found.ok().and_then(Result::ok).map(|all| all.clone());
         found.ok_or_else(|| TransferWaitError { within, now: self.snapshot() })
     }

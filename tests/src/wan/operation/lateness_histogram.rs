@@ -47,10 +47,10 @@ impl LatenessHistogram {
 
     /// The upper bound of the bucket that holds the `rank`-th smallest delay.
     fn quantile(&self, rank: u64) -> u64 {
-        let mut seen = 0;
+        let mut counted = 0;
         let bucket = self.buckets.iter().position(|count| {
-            seen += count;
-            seen >= rank
+            counted += count;
+            counted >= rank
         });
         bucket.filter(|_| rank > 0).map_or(0, |bucket| 1 << bucket)
     }

@@ -90,9 +90,9 @@ impl Emulation {
 
     /// Blocks, in both directions, the UDP flows that have used either direction.
     pub(in crate::wan) fn block_udp_flows(&mut self) {
-        let seen: BTreeSet<_> =
+        let flows: BTreeSet<_> =
             self.delay_lines.iter().flat_map(|delay_line| delay_line.pipe.udp_flows()).copied().collect();
-        self.for_each_pipe(|pipe| pipe.block_udp_flows(&seen));
+        self.for_each_pipe(|pipe| pipe.block_udp_flows(&flows));
     }
 
     pub(in crate::wan) fn block_udp_port(&mut self, port: u16) {

@@ -23,7 +23,7 @@ use tokio::{net::UdpSocket, task::JoinSet, time::timeout};
 
 use crate::support::{
     http_client::REQUEST_TIMEOUT,
-    quic_client::{assert_others_are_served, close_code, dial, send_hello},
+    quic_client::{assert_others_are_served, close_code, dial},
     quic_packets::{RETRY, first_datagram, reply_to},
     testbed::{Testbed, client, invite},
 };
@@ -105,8 +105,8 @@ async fn pass_retries(
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_half_open_handshakes_block_no_client() {
     let mut testbed = Testbed::new().await;
-    let links = ["phone", "tablet"].map(|name| invite(&mut testbed.server, name));
-    let link: Link = links[0].parse().unwrap();
+    let phone = invite(&mut testbed.server, "phone");
+    let link: Link = phone.parse().unwrap();
     assert_others_are_served(&testbed).await;
     let before = testbed.server.process().memory().unwrap().now;
     let server = testbed.server.address();
@@ -118,12 +118,10 @@ async fn thousands_of_half_open_handshakes_block_no_client() {
         far.open(&link, HANDSHAKES / 14).await;
         assert_others_are_served(&testbed).await;
     }
-    let newcomer = dial(&testbed, &link).await;
-    let _control = send_hello(&newcomer, &link).await;
-    let second = client(&links[1], &[]);
+    // The server may close its first connections to make room for others. Then it dials again.
+    let newcomer = client(&phone, &[]);
     assert_others_are_served(&testbed).await;
-    assert!(newcomer.close_reason().is_none());
-    drop(second);
+    drop(newcomer);
     let grown = testbed.server.process().memory().unwrap().peak.saturating_sub(before);
     let growth_max = UNAUTHENTICATED_CONNECTIONS_MAX as u64 * (256 << 10);
     assert!(grown < growth_max, "the server grew by {grown} bytes, and {growth_max} are allowed");
@@ -140,11 +138,10 @@ async fn a_half_open_handshake_is_closed_at_its_deadline() {
     assert!(demands_retry(&link, server).await, "the server counts the open handshakes");
     // They repeat their first packets after 0.3, 0.9, 2.1 and 4.5 s. One more repetition, after the deadline, would
     // open a new connection.
-    tokio::time::sleep_until((opened + AUTHENTICATION_TIMEOUT * 3 / 4).into()).await;
+    tokio::time::sleep_until((opened + AUTHENTICATION_TIMEOUT / 2).into()).await;
     half_open.relay.shutdown().await;
-    assert!(demands_retry(&link, server).await, "the server keeps them until the deadline");
     let all_closed = async { while demands_retry(&link, server).await {} };
-    timeout(AUTHENTICATION_TIMEOUT, all_closed)
+    timeout(2 * AUTHENTICATION_TIMEOUT, all_closed)
         .await
         .expect("the server closes all of them at their deadline");
     assert!(opened.elapsed() >= AUTHENTICATION_TIMEOUT);
@@ -155,13 +152,15 @@ async fn shutdown_does_not_wait_for_handshakes() {
     let mut testbed = Testbed::new().await;
     let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
     let mut half_open = HalfOpen::from([127, 0, 0, 2], testbed.server.address()).await;
+    let opened = Instant::now();
     half_open.open(&link, 10).await;
     let silent = dial(&testbed, &link).await;
     testbed.server.process().signal("TERM").unwrap();
     assert_eq!(close_code(&silent).await, Some(CloseCode::Draining));
     let ended =
-        tokio::task::block_in_place(|| testbed.server.process().wait_until_ended(AUTHENTICATION_TIMEOUT / 2));
+        tokio::task::block_in_place(|| testbed.server.process().wait_until_ended(AUTHENTICATION_TIMEOUT));
     assert!(ended.unwrap().success());
+    assert!(opened.elapsed() < AUTHENTICATION_TIMEOUT, "the handshakes ended by themselves");
 }
 
 /// Whether the server makes a new client prove its address, as it does beside many unauthenticated connections.

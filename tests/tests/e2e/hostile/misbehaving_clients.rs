@@ -13,15 +13,13 @@ use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::task::block_in_place;
 
 use crate::support::{
+    http_client::{PROMPT_TIMEOUT, REQUEST_TIMEOUT},
     quic_client::{
         assert_others_are_served, dial, dial_with, hello, ping, pull, read_response, segment, send_hello,
         send_stream,
     },
     testbed::{Testbed, invite},
 };
-
-/// What counts as "at once" on a busy machine.
-const PROMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The server's peak memory beside such a client.
 const MEMORY_MAX: u64 = 64 << 20;
@@ -120,10 +118,7 @@ async fn idle_streams_time_out() {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     let (mut send, mut receive) = streams.pop().unwrap();
     while send.write_all(&[1]).await.is_ok() {
-        assert!(
-            started.elapsed() < crate::support::http_client::REQUEST_TIMEOUT,
-            "a byte a second keeps a stream alive"
-        );
+        assert!(started.elapsed() < REQUEST_TIMEOUT, "a byte a second keeps a stream alive");
         ticks.tick().await;
     }
     assert!(receive.read_to_end(1).await.is_err());

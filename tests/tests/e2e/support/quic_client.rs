@@ -41,6 +41,7 @@ pub(crate) async fn dial_with(testbed: &Testbed, link: &Link, transport: Transpo
     // The server finishes the handshake later than the client, and until then closes without an application code.
     let confirmed = async {
         while connection.stats().frame_rx.handshake_done == 0 {
+            assert!(connection.close_reason().is_none(), "{:?}", connection.close_reason());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };

@@ -154,8 +154,8 @@ fn blocked_udp_leaves_tcp_alone() {
 fn a_new_source_port_passes_a_block_of_flows() {
     let mut test = TestPipe::new(CLEAN);
     assert!(matches!(test.admit(MS, udp(FULL, 4001, 61443)), Verdict::Deliver(_)));
-    let seen = test.pipe.udp_flows().clone();
-    test.pipe.block_udp_flows(&seen);
+    let flows = test.pipe.udp_flows().clone();
+    test.pipe.block_udp_flows(&flows);
     assert_eq!(test.admit(2 * MS, udp(FULL, 4001, 61443)), Verdict::Drop(DropCause::FlowBlocked));
     assert!(matches!(test.admit(3 * MS, udp(FULL, 4002, 61443)), Verdict::Deliver(_)));
 

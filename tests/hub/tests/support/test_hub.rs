@@ -2,7 +2,7 @@
 
 use hub_stand_in::{Blob, Hub, HubConfig, Image, Store};
 
-use crate::https_client::HttpsClient;
+use crate::support::https_client::HttpsClient;
 
 /// A stand-in with `library/hello` (public), `alice/private` (hers) and `library/other`.
 pub(crate) async fn start() -> (Hub, HttpsClient) {

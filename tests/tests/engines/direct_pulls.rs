@@ -15,7 +15,7 @@ use docxy_tests::{
 };
 use hub_stand_in::Image;
 
-use crate::oci_layout::write_layout;
+use crate::support::oci_layout::write_layout;
 
 /// A registry on the laptop with a small multi-arch image.
 struct PlainMirror {

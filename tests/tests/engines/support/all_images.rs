@@ -3,7 +3,7 @@
 use anyhow::Result;
 use docxy_tests::engine::Engine;
 
-use crate::testbed::{ALICE, Testbed};
+use crate::support::testbed::{ALICE, Testbed};
 
 /// Pulls public images through the mirror and with the client as the registry in the name. Pulls a private image by
 /// name: without an account it is refused, with one it succeeds.

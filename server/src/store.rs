@@ -1,0 +1,41 @@
+//! Stores public manifests, so that each is fetched once: the last used ones in memory, all in files.
+//!
+//! Must never hold a private manifest: `upstream` stores them only with a `PublicProof`.
+
+pub(crate) use docxy_host::lru::Lru;
+pub(crate) use docxy_host::store::{Key, Scope, remove_oldest};
+
+use docxy_host::store::{self, Content, Limits};
+use docxy_protocol::headers::Headers;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The manifests of all registries.
+pub(crate) type Store = store::Store<Headers>;
+
+/// A manifest, with the header fields of its response.
+pub(crate) type StoredManifest = Content<Headers>;
+
+const LIMITS: Limits = Limits {
+    // About 1,000 manifests of usual size.
+    memory_bytes: 8 * 1024 * 1024,
+    // More than a busy server fetches in a year.
+    disk_bytes: 256 * 1024 * 1024,
+    public_lifetime: Duration::MAX,
+    private_lifetime: Duration::ZERO,
+};
+
+/// Opens the store in this directory, which may not exist yet. If it cannot be read, the store is empty.
+pub(crate) fn open(directory: PathBuf) -> Store {
+    listed(Store::open(Some(directory), LIMITS))
+}
+
+/// The same for a process that must not change the files.
+pub(crate) fn read_only(directory: PathBuf) -> Store {
+    listed(Store::read_only(directory, LIMITS))
+}
+
+fn listed(store: Store) -> Store {
+    store.list_files();
+    store
+}
