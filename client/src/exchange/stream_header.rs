@@ -1,10 +1,19 @@
-//! Sends the header frame that opens a stream.
+//! Opens a stream with the header frame that says what it is for.
 
 use super::error::ExchangeError;
-use quinn::SendStream;
+use crate::tunnel::Session;
+use docxy_protocol::control::StreamHeader;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::frame;
+use quinn::RecvStream;
 
-/// Sends the header frame of a stream, and ends the sending half.
-pub(super) async fn send(mut send: SendStream, frame: &[u8]) -> Result<(), ExchangeError> {
-    send.write_all(frame).await.map_err(|_| ExchangeError::ConnectionLost)?;
-    send.finish().map_err(|_| ExchangeError::ConnectionLost)
+/// Opens a stream, sends its header frame, and ends the sending half.
+pub(super) async fn open(session: &Session, header: &StreamHeader) -> Result<RecvStream, ExchangeError> {
+    let frame = frame::encode(header).map_err(|error| {
+        Fault::new(Hop::Engine, FaultKind::RequestInvalid, format!("the request's {error}"))
+    })?;
+    let (mut send, receive) = session.connection().open_bi().await.map_err(ExchangeError::lost)?;
+    send.write_all(&frame).await?;
+    send.finish().map_err(ExchangeError::lost)?;
+    Ok(receive)
 }

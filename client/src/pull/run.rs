@@ -15,13 +15,10 @@ use docxy_protocol::platform::Platform;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use indicatif::BinaryBytes;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The most concurrent downloads. One fills the path; the others fill its pauses.
 const CONCURRENT_BLOBS: usize = 4;
-
-/// The first pause before an interrupted download is resumed.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// The most bytes of a config that are parsed. Real ones have a few thousand.
 const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -116,7 +113,7 @@ impl<A: RegistryClient> Pull<'_, A> {
     ) -> Result<EntryWriter, PullError> {
         let writer = staged.writer(&layout::blob_path(&blob.digest)).map_err(|e| self.disk(e))?;
         let mut progress = self.progress.blob(kind, &blob.digest, blob.size);
-        Ok(download(&self.source, blob, writer, RETRY_PAUSE, &mut progress).await?)
+        Ok(download(&self.source, blob, writer, &mut progress).await?)
     }
 
     /// Without an index there is no choice: another platform than requested is an error. Another one than

@@ -3,7 +3,7 @@
 //! Must never accept other bytes as the rest: status, `Content-Range` and length must be exactly as
 //! requested.
 
-use crate::exchange::{Response, TunnelBody};
+use crate::exchange::{ExchangeError, RemoteBody, Response};
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
@@ -21,8 +21,8 @@ pub(super) struct RangeRequest {
 /// The content of its first response.
 #[derive(Debug, Clone)]
 enum RequestedContent {
-    /// This range of a blob, identified by its digest.
-    Blob(ContentRange),
+    /// A blob of this length, identified by its digest.
+    Blob { total: Option<u64> },
     /// A small body of this length, with the digest that the registry reported, if any.
     Small { length: u64, digest: Option<HeaderValue> },
 }
@@ -30,26 +30,15 @@ enum RequestedContent {
 /// A response that continues a body.
 #[derive(Debug)]
 pub(super) struct Continuation {
-    pub(super) body: TunnelBody,
-    /// The bytes before the requested ones.
+    pub(super) body: RemoteBody,
+    /// The bytes of it before the requested ones.
     pub(super) skip: u64,
 }
 
-/// Why a response does not continue the body.
-#[derive(Debug)]
-pub(super) enum RejectedResponse {
-    /// The token has expired.
-    Unauthorized(Fault),
-    /// Another attempt may succeed.
-    Transient(Fault),
-    /// No attempt would succeed.
-    Permanent(Fault),
-}
-
 impl RangeRequest {
-    /// The request for a blob, of which the first response held `content_range`.
-    pub(super) fn blob(request: Request, content_range: ContentRange) -> Self {
-        Self { request, content: RequestedContent::Blob(content_range) }
+    /// The request for a blob of this length, if that is known.
+    pub(super) const fn blob(request: Request, total: Option<u64>) -> Self {
+        Self { request, content: RequestedContent::Blob { total } }
     }
 
     /// The request for a small body.
@@ -60,7 +49,7 @@ impl RangeRequest {
 
     /// Whether ranges can be requested.
     pub(super) const fn supports_ranges(&self) -> bool {
-        matches!(self.content, RequestedContent::Blob(_))
+        matches!(self.content, RequestedContent::Blob { .. })
     }
 
     /// The request for these bytes.
@@ -68,14 +57,17 @@ impl RangeRequest {
         let mut request = self.request.clone();
         // The content was prefetched after the first response, or is not needed.
         request.prefetch = None;
-        if let RequestedContent::Blob(content_range) = &self.content
-            && let Some(wanted) = content_range.with_bytes(bytes.clone())
+        if let RequestedContent::Blob { total } = self.content
+            && let Some(wanted) = ContentRange::new(bytes.clone(), total)
         {
             // The first response fulfilled them.
             request.headers.remove_conditional_fields();
             // The range would be one of the encoded bytes.
             request.headers.remove(&header::ACCEPT_ENCODING);
-            request.headers.set(header::RANGE, wanted.to_range());
+            request.headers.remove(&header::RANGE);
+            if !wanted.is_whole() {
+                request.headers.set(header::RANGE, wanted.to_range());
+            }
         }
         request
     }
@@ -85,40 +77,32 @@ impl RangeRequest {
         &self,
         bytes: &Range<u64>,
         response: Response,
-    ) -> Result<Continuation, RejectedResponse> {
+    ) -> Result<Continuation, ExchangeError> {
         let Response { status, headers, body, .. } = response;
-        let rejection = |detail: String| Fault::new(Hop::Registry, FaultKind::MalformedResponse, detail);
-        if status == StatusCode::UNAUTHORIZED {
-            return Err(RejectedResponse::Unauthorized(rejection("the token has expired".into())));
+        if !status.is_success() {
+            let detail = format!("the registry responded {status}");
+            return Err(Fault::new(Hop::Registry, FaultKind::of_status(status), detail).into());
         }
-        if status.is_server_error()
-            || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status)
-        {
-            return Err(RejectedResponse::Transient(rejection(format!(
-                "request for the rest failed with {status}"
-            ))));
-        }
-        let other = |status| {
-            RejectedResponse::Permanent(rejection(format!(
-                "request for the rest returned something else ({status})"
-            )))
-        };
-        let length = body.length().ok_or_else(|| other(status))?;
         let skip = match &self.content {
-            RequestedContent::Blob(content_range) => {
-                let found = ContentRange::of_response(status, headers.map(), Some(length));
-                let wanted = content_range.with_bytes(bytes.clone());
-                let before = found.and_then(|found| found.bytes_before(&wanted?));
-                before.ok_or_else(|| other(status))?
+            RequestedContent::Blob { total } => {
+                let found = ContentRange::of_response(status, headers.map(), body.length());
+                let wanted = ContentRange::new(bytes.clone(), *total);
+                // Without a length the end of the body could not be checked.
+                found.filter(|_| body.length().is_some()).and_then(|found| found.bytes_before(&wanted?))
             }
-            RequestedContent::Small { length: before, digest } => {
+            RequestedContent::Small { length, digest } => {
                 let same = digest.as_ref() == headers.map().get(&DOCKER_CONTENT_DIGEST)
                     && (digest.is_some() || bytes.start == 0);
-                if status != StatusCode::OK || length != *before || !same {
-                    return Err(other(status));
-                }
-                bytes.start
+                (status == StatusCode::OK && body.length() == Some(*length) && same).then_some(bytes.start)
             }
+        };
+        let Some(skip) = skip else {
+            let length = body.length().map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
+            let detail = format!(
+                "the registry sent other content than before: {status} with {length} bytes in place of {}-{}",
+                bytes.start, bytes.end
+            );
+            return Err(Fault::new(Hop::Registry, FaultKind::Mismatch, detail).into());
         };
         Ok(Continuation { body, skip })
     }
@@ -127,6 +111,7 @@ impl RangeRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use docxy_protocol::fault::Retry;
     use docxy_protocol::name::Registry;
     use docxy_protocol::request::{Method, Operation};
     use http::{HeaderMap, HeaderName};
@@ -158,7 +143,7 @@ mod tests {
     }
 
     fn blob() -> RangeRequest {
-        RangeRequest::blob(request(), ContentRange::new(5..100, Some(100)).unwrap())
+        RangeRequest::blob(request(), Some(100))
     }
 
     fn check(
@@ -166,11 +151,15 @@ mod tests {
         status: u16,
         fields: &[(HeaderName, &str)],
         length: u64,
-    ) -> Result<u64, RejectedResponse> {
+    ) -> Result<u64, ExchangeError> {
         let status = StatusCode::from_u16(status).unwrap();
-        let body = TunnelBody::of_length(length);
+        let body = RemoteBody::of_length(length);
         let response = Response { status, headers: headers(fields), body, prefetch: None };
         range_request.check(&(20..30), response).map(|continuation| continuation.skip)
+    }
+
+    fn retry(checked: Result<u64, ExchangeError>) -> Option<Retry> {
+        checked.err().map(|error| error.retry())
     }
 
     #[test]
@@ -181,6 +170,7 @@ mod tests {
             (&fetched[header::RANGE], &fetched[header::USER_AGENT]),
             (&"bytes=20-29".parse().unwrap(), &"me".parse().unwrap())
         );
+        assert_eq!(blob().request(&(0..100)).headers.into_map().len(), 1, "the whole needs no range");
     }
 
     #[test]
@@ -198,14 +188,13 @@ mod tests {
             (404, "", 10),
             (416, "bytes */100", 10),
         ] {
-            let verified = check(&blob, status, &range(text), length);
-            assert!(matches!(verified, Err(RejectedResponse::Permanent(_))), "{status} {text}: {verified:?}");
+            let checked = check(&blob, status, &range(text), length);
+            assert_eq!(retry(checked), Some(Retry::Permanent), "{status} {text}");
         }
-        assert!(matches!(check(&blob, 200, &[], 99), Err(RejectedResponse::Permanent(_))));
-        for status in [429, 500, 503] {
-            assert!(matches!(check(&blob, status, &[], 3), Err(RejectedResponse::Transient(_))));
+        assert_eq!(retry(check(&blob, 200, &[], 99)), Some(Retry::Permanent));
+        for status in [401, 429, 500, 503] {
+            assert_eq!(retry(check(&blob, status, &[], 3)), Some(Retry::Transient), "{status}");
         }
-        assert!(matches!(check(&blob, 401, &[], 3), Err(RejectedResponse::Unauthorized(_))));
     }
 
     #[test]
@@ -214,13 +203,10 @@ mod tests {
         let named = RangeRequest::small(request(), &headers(&digest("sha256:1")), 100);
         assert!(matches!(check(&named, 200, &digest("sha256:1"), 100), Ok(20)));
         for (fields, length) in [(digest("sha256:2"), 100), (digest("sha256:1"), 99)] {
-            assert!(matches!(check(&named, 200, &fields, length), Err(RejectedResponse::Permanent(_))));
+            assert!(retry(check(&named, 200, &fields, length)) == Some(Retry::Permanent));
         }
         let unnamed = RangeRequest::small(request(), &headers(&[]), 100);
-        assert!(
-            matches!(check(&unnamed, 200, &[], 100), Err(RejectedResponse::Permanent(_))),
-            "some of it was passed on"
-        );
+        assert!(retry(check(&unnamed, 200, &[], 100)) == Some(Retry::Permanent), "some of it was passed on");
         assert_eq!(unnamed.request(&(20..30)).headers, request().headers);
     }
 }
