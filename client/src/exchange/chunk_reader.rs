@@ -5,10 +5,10 @@
 use super::error::ExchangeError;
 use bytes::Bytes;
 use docxy_protocol::chunk::ChunkHeader;
-use docxy_protocol::frame::{self, FrameError};
+use docxy_protocol::frame::FrameError;
 use docxy_protocol::prefetch::PrefetchItem;
+use docxy_transport::{ReadError, ReceiveStream};
 use futures_util::FutureExt as _;
-use quinn::RecvStream;
 use std::collections::VecDeque;
 
 /// The most bytes in one read.
@@ -17,7 +17,7 @@ const READ_MAX: usize = 64 * 1024;
 /// A response stream after its head.
 #[derive(Debug)]
 pub(super) struct ChunkReader {
-    stream: RecvStream,
+    stream: ReceiveStream,
     /// Unread bytes of the current chunk.
     left: u32,
     /// Whether the end chunk was read.
@@ -25,7 +25,7 @@ pub(super) struct ChunkReader {
 }
 
 impl ChunkReader {
-    pub(super) const fn new(stream: RecvStream) -> Self {
+    pub(super) const fn new(stream: ReceiveStream) -> Self {
         Self { stream, left: 0, ended: false }
     }
 
@@ -47,13 +47,13 @@ impl ChunkReader {
                     return Ok(None);
                 }
                 ChunkHeader::Aborted => {
-                    return Err(ExchangeError::reported(frame::read(&mut self.stream).await?));
+                    return Err(ExchangeError::reported(self.stream.read_frame().await?));
                 }
             }
         }
         let length_max = READ_MAX.min(self.left as usize);
-        let chunk = self.stream.read_chunk(length_max, true).await?;
-        let bytes = chunk.ok_or_else(|| ExchangeError::mismatch("the stream ended within the body"))?.bytes;
+        let chunk = self.stream.read_chunk(length_max).await?;
+        let bytes = chunk.ok_or_else(|| ExchangeError::mismatch("the stream ended within the body"))?;
         // `read_chunk` returns at most the requested length.
         self.left -= bytes.len() as u32;
         Ok(Some(bytes))
@@ -67,9 +67,9 @@ impl ChunkReader {
         if self.next().await?.is_some() {
             return Err(ExchangeError::mismatch("the body is longer than announced"));
         }
-        match frame::read(&mut self.stream).await {
+        match self.stream.read_frame().await {
             Ok(item) => Ok(Some(item)),
-            Err(FrameError::Ended) => Ok(None),
+            Err(ReadError::Frame(FrameError::Ended)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -79,11 +79,11 @@ impl ChunkReader {
     /// # Errors
     /// If the stream ends or is interrupted.
     pub(super) async fn read_item_bytes(&mut self, length_max: usize) -> Result<Bytes, ExchangeError> {
-        let chunk = self.stream.read_chunk(READ_MAX.min(length_max), true).await?;
-        Ok(chunk.ok_or_else(|| ExchangeError::mismatch("the stream ended within an item"))?.bytes)
+        let chunk = self.stream.read_chunk(READ_MAX.min(length_max)).await?;
+        chunk.ok_or_else(|| ExchangeError::mismatch("the stream ended within an item"))
     }
 
-    /// The bytes of the body that arrived without a gap. quinn keeps them after the loss of the connection,
+    /// The bytes of the body that arrived without a gap. The stream keeps them after the loss of the session,
     /// and returns the error after them.
     pub(super) fn into_buffered(mut self) -> VecDeque<Bytes> {
         std::iter::from_fn(|| self.next().now_or_never()?.ok().flatten()).collect()

@@ -3,8 +3,7 @@
 //! Must never decide what is worth another try: the fault table does.
 
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
-use docxy_protocol::frame::FrameError;
-use quinn::{ReadError, ReadExactError, WriteError};
+use docxy_transport::{ReadError, SendError};
 use std::error::Error;
 use std::fmt::Display;
 
@@ -31,11 +30,6 @@ impl ExchangeError {
             (Hop::Server, FaultKind::Down) => Self::SessionLost(fault.into()),
             _ => Self::Fault(fault),
         }
-    }
-
-    /// The error of a stream that the server reset with this code.
-    pub(super) fn reset(code: quinn::VarInt) -> Self {
-        Self::Reset(Fault::from_reset_code(code.into_inner()))
     }
 
     /// The session was lost for this reason.
@@ -71,35 +65,24 @@ impl ExchangeError {
     }
 }
 
-impl From<WriteError> for ExchangeError {
-    fn from(error: WriteError) -> Self {
-        Self::lost(error)
+impl From<SendError> for ExchangeError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Frame(error) => {
+                Fault::new(Hop::Engine, FaultKind::RequestInvalid, format!("the request's {error}")).into()
+            }
+            SendError::Stopped | SendError::Lost(_) => Self::lost(error),
+        }
     }
 }
 
 impl From<ReadError> for ExchangeError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Reset(code) => Self::reset(code),
-            error => Self::lost(error),
-        }
-    }
-}
-
-impl From<ReadExactError> for ExchangeError {
-    fn from(error: ReadExactError) -> Self {
-        match error {
-            ReadExactError::FinishedEarly(_) => Self::mismatch("the stream ended before its body"),
-            ReadExactError::ReadError(error) => error.into(),
-        }
-    }
-}
-
-impl From<FrameError> for ExchangeError {
-    fn from(error: FrameError) -> Self {
-        match error {
-            FrameError::Broken(error) => Self::lost(error),
-            error => Self::protocol(error),
+            ReadError::Reset(fault) => Self::Reset(fault),
+            ReadError::Lost(error) => Self::lost(error),
+            ReadError::Ended => Self::mismatch(error),
+            ReadError::Frame(error) => Self::protocol(error),
         }
     }
 }
@@ -121,12 +104,14 @@ fn causes(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quinn::ConnectionError;
+    use docxy_transport::SessionError;
+    use std::sync::Arc;
 
     #[test]
     fn a_lost_session_says_why() {
-        let error = ExchangeError::from(ReadError::ConnectionLost(ConnectionError::TimedOut));
-        let text = "tunnel: the connection was lost: connection lost: timed out";
+        let cause = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        let error = ExchangeError::from(ReadError::Lost(SessionError::Failed(Arc::new(cause))));
+        let text = "tunnel: the connection was lost: timed out";
         assert_eq!((error.to_string(), error.to_fault().to_string()), (text.to_owned(), text.to_owned()));
         assert_eq!(error.retry(), Retry::Transient);
     }

@@ -7,7 +7,8 @@ mod error;
 mod prefetch_stream;
 mod remote_body;
 mod segments;
-mod stream_header;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use error::ExchangeError;
 pub(crate) use prefetch_stream::PrefetchStream;
@@ -15,14 +16,13 @@ pub(crate) use remote_body::RemoteBody;
 
 use crate::tunnel::Session;
 use chunk_reader::ChunkReader;
-use docxy_protocol::control::StreamHeader;
-use docxy_protocol::frame::{self, FrameError};
+use docxy_protocol::control::{RequestHeader, StreamHeader};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::reply::{self, BodyFraming, Reply};
 use docxy_protocol::request::{Method, Operation, Request};
+use docxy_transport::ReadError;
 use http::StatusCode;
 use prefetch_stream::StreamTail;
-use quinn::RecvStream;
 use segments::Segments;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -47,19 +47,20 @@ pub(crate) async fn send(
     request: &Request,
     expected: Option<u64>,
 ) -> Result<Response, ExchangeError> {
-    let header = StreamHeader::Request(Box::new(request.clone()));
-    let mut stream = stream_header::open(session, &header).await?;
+    let exchange = session.next_exchange();
+    let header = RequestHeader { exchange, request: request.clone() };
+    let mut stream = session.transport().ask(&StreamHeader::Request(Box::new(header))).await?;
     // Opened together with the request, so that a large body flows without another round trip.
     let segments = match request.operation {
         Operation::Blob { method: Method::Get, .. } => {
-            Some(Segments::open(session.clone(), stream.id().into(), expected).await?)
+            Some(Segments::open(session.clone(), exchange, expected).await?)
         }
         _ => None,
     };
-    let reply::Response { status, headers, body } = match frame::read(&mut stream).await {
+    let reply::Response { status, headers, body } = match stream.read_frame().await {
         Ok(Reply::Response(response)) => response,
         Ok(Reply::Fault(fault)) => return Err(ExchangeError::reported(fault)),
-        Err(error) => return Err(missing_head(session, &mut stream, error).await),
+        Err(error) => return Err(missing_head(session, error)),
     };
     let stream = ChunkReader::new(stream);
     let wants_prefetch = request.prefetch.is_some();
@@ -83,16 +84,9 @@ pub(crate) async fn send(
 }
 
 /// Distinguishes a lost session, which a new one replaces, from a stream that the server reset.
-async fn missing_head(session: &Session, stream: &mut RecvStream, error: FrameError) -> ExchangeError {
-    if let Some(reason) = session.connection().close_reason() {
-        return ExchangeError::lost(reason);
-    }
-    match error {
-        // Reading failed. The stream knows whether that was a reset.
-        FrameError::Broken(error) => match stream.received_reset().await {
-            Ok(Some(code)) => ExchangeError::reset(code),
-            _ => ExchangeError::lost(error),
-        },
-        error => error.into(),
+fn missing_head(session: &Session, error: ReadError) -> ExchangeError {
+    match session.transport().close_reason() {
+        Some(reason) => ExchangeError::lost(reason),
+        None => error.into(),
     }
 }

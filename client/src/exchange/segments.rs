@@ -5,14 +5,12 @@
 
 use super::error::ExchangeError;
 use super::remote_body::BufferedRun;
-use super::stream_header;
 use crate::tunnel::{BodyShare, SegmentPermit, Session};
 use bytes::{Bytes, BytesMut};
-use docxy_protocol::control::{SegmentHeader, StreamHeader};
+use docxy_protocol::control::{ExchangeId, SegmentHeader, StreamHeader};
 use docxy_protocol::limits::SEGMENT_SIZE;
 use docxy_protocol::segment::SegmentLayout;
-use futures_util::FutureExt as _;
-use quinn::RecvStream;
+use docxy_transport::ReceiveStream;
 use std::collections::VecDeque;
 
 /// The most bytes in one read. Reads gather up to this much: hashing and writing each packet alone would cost
@@ -27,7 +25,7 @@ const READ_MIN: usize = 16 * 1024;
 pub(super) struct Segments {
     session: Session,
     share: BodyShare,
-    exchange: u64,
+    exchange: ExchangeId,
     /// Known with the head of the response.
     layout: Option<SegmentLayout>,
     open: VecDeque<Segment>,
@@ -39,22 +37,22 @@ pub(super) struct Segments {
 /// One segment's stream.
 #[derive(Debug)]
 pub(super) struct Segment {
-    stream: RecvStream,
+    stream: ReceiveStream,
     /// Its bytes that are not read.
     pub(super) left: u64,
     permit: SegmentPermit,
 }
 
 impl Segments {
-    /// The segments of the response to the request on stream `exchange`. Opens the first streams before the
+    /// The segments of the response of this exchange. Opens the first streams before the
     /// response, whose length is unknown or `expected`.
     pub(super) async fn open(
         session: Session,
-        exchange: u64,
+        exchange: ExchangeId,
         expected: Option<u64>,
     ) -> Result<Self, ExchangeError> {
         let share = session.segment_budget().share();
-        share.observe(session.connection());
+        share.observe(session.transport().path());
         let initial = share.initial_segments();
         let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT_SIZE))) {
             // It fits on the stream of the response.
@@ -94,15 +92,15 @@ impl Segments {
     /// Closes the segment to read from, which is read.
     pub(super) fn close_front(&mut self) {
         self.open.pop_front();
-        self.share.observe(self.session.connection());
+        self.share.observe(self.session.transport().path());
     }
 
     /// The bytes that arrived of each open segment.
     pub(super) fn into_buffered(self) -> Vec<BufferedRun> {
         let mut runs = Vec::new();
         let mut gap = 0;
-        for mut segment in self.open {
-            let chunks = segment.arrived();
+        for segment in self.open {
+            let chunks = segment.stream.into_arrived();
             let length: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
             // A segment that is too long is wrong, and is requested again.
             if length == 0 || length > segment.left {
@@ -121,7 +119,7 @@ impl Segments {
             && let Some(permit) = self.share.open(self.open.len())
         {
             let header = StreamHeader::Segment(SegmentHeader { exchange: self.exchange, n: self.next });
-            let stream = stream_header::open(&self.session, &header).await?;
+            let stream = self.session.transport().ask(&header).await?;
             let left = self.layout.map_or(0, |layout| length_of(layout, self.next));
             self.open.push_back(Segment { stream, left, permit });
             self.next += 1;
@@ -141,13 +139,6 @@ impl Segment {
         let left = self.left.checked_sub(count as u64);
         self.left = left.ok_or_else(|| ExchangeError::mismatch("a segment is longer than announced"))?;
         Ok(Some(buffer.split_to(count).freeze()))
-    }
-
-    /// The bytes that arrived without a gap. quinn keeps them after the loss of the connection, and returns
-    /// the error after them.
-    fn arrived(&mut self) -> VecDeque<Bytes> {
-        let next = || self.stream.read_chunk(READ_MAX, true).now_or_never()?.ok().flatten();
-        std::iter::from_fn(next).map(|chunk| chunk.bytes).collect()
     }
 }
 

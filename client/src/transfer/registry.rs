@@ -198,7 +198,7 @@ impl TransferGuard {
 
     /// It runs over this session.
     pub(crate) fn set_server(&self, session: &Session) {
-        self.entry.path().server = Some(session.connection().remote_address());
+        self.entry.path().server = Some(session.transport().remote_address());
     }
 
     /// It waits. Since when stays as it was if it waited already.

@@ -13,8 +13,8 @@ use docxy_protocol::{
         AUTHENTICATION_TIMEOUT, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, UNAUTHENTICATED_CONNECTIONS_MAX,
     },
     link::Link,
-    tls, transport,
 };
+use docxy_transport::quic::{settings, tls};
 use quinn::{ClientConfig, Connecting, Endpoint};
 use tokio::{net::UdpSocket, sync::watch, task::JoinSet, time::timeout};
 
@@ -57,7 +57,7 @@ impl HalfOpen {
     /// Opens this number of connections, and waits until all have proved their addresses, except those that need not.
     async fn open(&mut self, link: &Link, count: usize) {
         let mut config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));
-        config.transport_config(Arc::new(transport::client_config(&Handle::default())));
+        config.transport_config(Arc::new(settings::client_config(&Handle::default())));
         for _ in 0..count {
             let connecting =
                 self.endpoint.connect_with(config.clone(), self.client_side, "docxy.invalid").unwrap();

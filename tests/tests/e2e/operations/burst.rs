@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, HttpClient},
-    quic_client::{dial, pull, segment, send_hello, send_stream},
+    quic_client::{dial, next_exchange, pull, segment, send_hello, send_stream},
     raw_http::RawConnection,
     testbed::{Testbed, hello, invite},
 };
@@ -90,9 +90,8 @@ async fn a_burst_leaves_no_resource_in_use() {
     let (large, _) = testbed.with_blob(1000, 16 * MIB);
     let mut unread = Vec::new();
     for _ in 0..UNREAD {
-        let request = send_stream(&busy.0, &pull(&large)).await;
-        let exchange = u64::from(request.id());
-        unread.push(request);
+        let exchange = next_exchange();
+        unread.push(send_stream(&busy.0, &pull(exchange, &large)).await);
         for n in 0..SEGMENTS {
             unread.push(send_stream(&busy.0, &segment(exchange, n)).await);
         }

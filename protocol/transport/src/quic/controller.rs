@@ -1,10 +1,10 @@
-//! Adapter from our algorithms to quinn-proto's controllers: forwards events and applies the handle's choice.
+//! Adapter from our algorithms to quinn's controllers: forwards events and applies the handle's choice.
 //!
 //! Must never measure or decide anything about the path itself.
 
-use super::{Algorithm, Auto, Choice, Fixed, Handle, Measured};
+use docxy_protocol::congestion::{Algorithm, Auto, Choice, Fixed, Handle, Measured, Rate};
+use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
-use quinn_proto::congestion::{Controller, ControllerFactory as _, ControllerMetrics, CubicConfig};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,22 @@ use std::time::Instant;
 /// 14,720 bytes.
 const CUBIC_INITIAL_WINDOW: u64 = 64 * 1024;
 
-pub(super) struct QuinnController {
+/// Builds the controllers of one connection.
+pub(super) struct Factory(Handle);
+
+impl Factory {
+    pub(super) fn new(congestion: &Handle) -> Self {
+        Self(congestion.clone())
+    }
+}
+
+impl ControllerFactory for Factory {
+    fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
+        Box::new(QuinnController::new(self.0.clone(), now, mtu))
+    }
+}
+
+struct QuinnController {
     handle: Handle,
     choice: Choice,
     active: ActiveAlgorithm,
@@ -27,7 +42,7 @@ enum ActiveAlgorithm {
 }
 
 impl QuinnController {
-    pub(super) fn new(handle: Handle, now: Instant, mtu: u16) -> Self {
+    fn new(handle: Handle, now: Instant, mtu: u16) -> Self {
         let choice = handle.choice();
         // quinn also builds a new controller when a NAT has changed only the port. The last controller's
         // measurement still holds then, if the RTT is the same.
@@ -130,7 +145,7 @@ impl Controller for QuinnController {
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = ControllerMetrics::default();
         metrics.congestion_window = self.window();
-        metrics.pacing_rate = self.handle.measured().rate.map(super::Rate::bits_per_second);
+        metrics.pacing_rate = self.handle.measured().rate.map(Rate::bits_per_second);
         metrics
     }
 

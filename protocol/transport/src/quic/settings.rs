@@ -2,12 +2,14 @@
 //!
 //! They differ only in who pings and who may open streams. Must not differ in anything else.
 
-use crate::congestion::Handle;
-use crate::limits::{
+use super::controller::Factory;
+use docxy_protocol::congestion::Handle;
+use docxy_protocol::limits::{
     ACK_THRESHOLD, IDLE_TIMEOUT, KEEP_ALIVE_INTERVAL, REQUEST_STREAM_WINDOW, RESPONSE_STREAM_WINDOW,
     SEND_WINDOW, UNAUTHENTICATED_RECEIVE_WINDOW, UNAUTHENTICATED_STREAMS_MAX,
 };
-use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The client's settings: it sends keep-alive pings and opens all streams. `congestion` is for one
@@ -26,8 +28,8 @@ pub fn client_config(congestion: &Handle) -> TransportConfig {
 
 /// The server's settings for one connection. Receive window and number of streams are those of an
 /// unauthenticated client; an authenticated one gets
-/// [`AUTHENTICATED_RECEIVE_WINDOW`](crate::limits::AUTHENTICATED_RECEIVE_WINDOW) and
-/// [`STREAMS_PER_CLIENT_MAX`](crate::limits::STREAMS_PER_CLIENT_MAX).
+/// [`AUTHENTICATED_RECEIVE_WINDOW`](docxy_protocol::limits::AUTHENTICATED_RECEIVE_WINDOW) and
+/// [`STREAMS_PER_CLIENT_MAX`](docxy_protocol::limits::STREAMS_PER_CLIENT_MAX).
 #[must_use]
 pub fn server_config(congestion: &Handle) -> TransportConfig {
     let mut config = common_config(congestion);
@@ -39,7 +41,7 @@ pub fn server_config(congestion: &Handle) -> TransportConfig {
 
 fn common_config(congestion: &Handle) -> TransportConfig {
     let mut config = TransportConfig::default();
-    config.congestion_controller_factory(congestion.factory());
+    config.congestion_controller_factory(Arc::new(Factory::new(congestion)));
     config.max_concurrent_uni_streams(VarInt::from_u32(0));
     // The protocol has no datagrams.
     config.datagram_receive_buffer_size(None);
