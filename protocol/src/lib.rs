@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!  client                                                          server
-//!    │ control    StreamHeader::Hello ───────────────────────────▶ │ checks name and secret
+//!    │ control    the wire's version, Hello ─────────────────────▶ │ checks name and secret
 //!    │            ◀─────────────────────── ControlMessage::Welcome │ (stays open for later messages)
 //!    │ request    StreamHeader::Request { 7, … }, FIN ───────────▶ │ sends the request to the registry
 //!    │ segment    StreamHeader::Segment { 7, 0 }, FIN ───────────▶ │
@@ -39,4 +39,4 @@ pub use auth::{authorization, challenge, scope, secret, token, token_origins, to
 pub use exchange::{bulk_window, chunk, fault, prefetch, reply, request, route, segment};
 pub use fields::{accept, content_range, headers, rate_limit, retry_after};
 pub use oci::{digester, error_body, image_name, listing_query, manifest, name, platform};
-pub use tunnel::{control, frame, identity, link, tls};
+pub use tunnel::{control, frame, identity, link, tls, version};
