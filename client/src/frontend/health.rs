@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
-/// The most transfers that are listed.
+/// Maximum number of transfers that are listed.
 const TRANSFERS_SHOWN_MAX: usize = 20;
 
 /// 200 while the tunnel is up, 503 while not.

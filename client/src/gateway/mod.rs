@@ -12,7 +12,7 @@ mod tunnel_state;
 
 use crate::cache::CachedResponse;
 use crate::counters::TransferCounters;
-use crate::credentials::{Credentials, Login};
+use crate::credentials::{Credentials, TokenSource};
 use crate::exchange::{self, ExchangeError};
 use crate::metadata::Metadata;
 use crate::transfer::{StallTimeout, Transfer, TransferContext, TransferGuard};
@@ -107,13 +107,13 @@ impl Gateway {
 
     /// Remembers how these tokens were obtained. They may be sent to that registry only, and can be renewed
     /// when they expire.
-    pub(crate) fn remember_tokens(&self, response: &TokenResponse, login: &Login) {
-        self.context.credentials.remember(response, login, Instant::now());
+    pub(crate) fn remember_tokens(&self, response: &TokenResponse, source: &TokenSource) {
+        self.context.credentials.remember(response, source, Instant::now());
     }
 
     /// Whether the request may be sent with the token that it carries; `true` if it carries none.
-    pub(crate) fn admits(&self, request: &Request) -> bool {
-        self.context.credentials.admit(request)
+    pub(crate) fn may_send(&self, request: &Request) -> bool {
+        self.context.credentials.may_send(request)
     }
 
     /// Sends a request and returns the response, whose body is not received yet. The response head must
@@ -126,7 +126,7 @@ impl Gateway {
         let request = request.without_foreign_credentials();
         let guard = self.context.registry.begin(&request);
         let metadata = &self.context.metadata;
-        if !self.admits(&request) {
+        if !self.may_send(&request) {
             // Any local program can cause it, so it is not logged by default.
             tracing::debug!(registry = %request.registry, "token withheld: not issued by this registry");
             let response = metadata.invalid_token_response(&request).ok_or_else(challenge_fault)?;
@@ -134,7 +134,7 @@ impl Gateway {
             return Ok(Response::from_cache(response, guard));
         }
         if let Some(response) = metadata.challenge_response(&request) {
-            // Without a tunnel the next request of the engine would fail, so this one does.
+            // Fail now: without a tunnel the token request would fail too.
             self.session(None, deadline, &guard).await?;
             self.refresh(&request.registry);
             self.context.counters.local_responses.increment();
@@ -229,8 +229,8 @@ impl Gateway {
         response.map_err(|_| self.timeout_fault(session))?
     }
 
-    /// The supervisor replaces a silent connection within seconds. So if this one is still in use, the delay
-    /// is behind the server.
+    /// The supervisor replaces a silent connection within seconds. So if this one is still in use, the server
+    /// or an upstream hop is slow.
     fn timeout_fault(&self, session: &Session) -> Fault {
         match self.context.tunnel.status() {
             TunnelStatus::Up { session: in_use, .. } if in_use.is(session) => {
@@ -267,7 +267,7 @@ fn challenge_fault() -> Fault {
     Fault::new(Hop::Tunnel, FaultKind::Internal, "the challenge is not a valid header value")
 }
 
-/// No permit was free in time, since the engines do not read what is under way.
+/// No permit was free in time, since the engines do not read their running responses.
 fn overload_fault() -> Fault {
     let detail = "too many requests are under way, and none of them ended in time";
     Fault::new(Hop::Tunnel, FaultKind::TimedOut, detail)

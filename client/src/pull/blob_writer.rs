@@ -8,7 +8,7 @@ use std::io;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// The most reads in the queue, of at most 64 KiB each.
+/// Maximum number of reads in the queue, of at most 64 KiB each.
 const QUEUE_CAPACITY: usize = 8;
 
 /// Writes one blob.

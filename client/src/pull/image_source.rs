@@ -42,7 +42,7 @@ pub enum SourceError {
     #[error("cannot get {what}: the registry responded {status}{message}{hint}")]
     Refused { what: String, status: StatusCode, message: String, hint: &'static str },
     /// It is something else.
-    #[error("{what} is not what it should be, so it is not stored: expected {expected}, got {found}")]
+    #[error("{what} has the wrong content, so it is not stored: expected {expected}, got {found}")]
     Mismatch { what: String, expected: String, found: String },
     /// The manifest cannot be used.
     #[error("cannot use {what}: {source}")]

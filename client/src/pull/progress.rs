@@ -117,19 +117,19 @@ impl BlobProgress<'_> {
     pub(super) fn waits(&mut self, wait: Option<Wait>) {
         let reason = wait.and_then(|wait| wait.reason);
         if let Some(reason) = reason.as_ref().filter(|_| reason != self.interruption) {
-            self.note(&format!("interrupted, waiting: {reason}"));
+            self.print_note(&format!("interrupted, waiting: {reason}"));
         }
         self.interruption = reason;
     }
 
     /// Prints a line about the blob.
-    pub(super) fn note(&self, text: &str) {
+    pub(super) fn print_note(&self, text: &str) {
         self.progress.print(&format!("{}  {text}", self.name));
     }
 
     /// The blob is complete and verified.
     pub(super) fn done(&self) {
-        self.note(&amount(self.size, self.began.elapsed()));
+        self.print_note(&amount(self.size, self.began.elapsed()));
     }
 }
 

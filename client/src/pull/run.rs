@@ -17,11 +17,11 @@ use indicatif::BinaryBytes;
 use std::io;
 use std::time::Instant;
 
-/// The most concurrent downloads. One fills the path; the others fill its pauses.
+/// Maximum number of concurrent downloads. One uses the path; the others use its idle times.
 const CONCURRENT_BLOBS: usize = 4;
 
-/// The most bytes of a config that are parsed. Real ones have a few thousand.
-const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Maximum number of bytes of a config that are parsed. Real ones have a few thousand.
+const IMAGE_CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// One pull.
 pub(super) struct Pull<'a, A> {
@@ -54,7 +54,7 @@ impl<A: RegistryClient> Pull<'_, A> {
             let config = &image.manifest.config;
             let writer = self.fetch("config", config, &staged).await?;
             let content =
-                writer.read(config.size.min(CONFIG_BYTES_MAX) as usize).map_err(|e| self.disk(e))?;
+                writer.read(config.size.min(IMAGE_CONFIG_BYTES_MAX) as usize).map_err(|e| self.disk(e))?;
             self.check_platform(&content)?;
             blobs.retain(|(_, blob)| blob.digest != config.digest);
         }

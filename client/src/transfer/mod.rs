@@ -93,7 +93,7 @@ impl Transfer {
                     RangeRequest::blob(request, content_range.total())
                 })
             }
-            // These responses cost nothing and do not change, so they can be requested again.
+            // These responses do not count against a pull limit and do not change, so they can be requested again.
             operation if operation.method() == Method::Get && status == StatusCode::OK => {
                 length.map(|length| RangeRequest::small(request, headers, length))
             }

@@ -47,22 +47,22 @@ impl TransferContext {
         let mut request = range_request.request(bytes);
         request.authorization = self.credentials.newest(&request.registry, &request.authorization);
         // More may be known about the origin of the token than when the first request was sent.
-        if !self.credentials.admit(&request) {
+        if !self.credentials.may_send(&request) {
             return Err(expired(&format!("it is not known to be issued by {}", request.registry)));
         }
         let expected = range_request.supports_ranges().then_some(bytes.end - bytes.start);
         range_request.check(bytes, exchange::send(session, permit, &request, expected).await?)
     }
 
-    /// Gets a new token with the login that obtained the one of this request.
+    /// Gets a new token as the one of this request was obtained.
     async fn renew_token(&self, session: &Session, request: &Request) -> Result<(), ExchangeError> {
         let Authorization::Bearer(token) = &request.authorization else {
             return Err(expired("the request has no token that could be renewed"));
         };
-        let Some(login) = self.credentials.login(&request.registry, token, Instant::now()) else {
-            return Err(expired("the login for it is not known here"));
+        let Some(source) = self.credentials.source(&request.registry, token, Instant::now()) else {
+            return Err(expired("it was not obtained here, so it cannot be renewed"));
         };
-        let request = login.request();
+        let request = source.request();
         let permit = session.permit(&request.operation).await;
         let response = exchange::send(session, permit, &request, None).await?;
         if response.status != StatusCode::OK {
@@ -72,7 +72,7 @@ impl TransferContext {
         let response = TokenResponse::parse(&collect(response.body).await?)
             .map_err(|error| Fault::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
         self.credentials.renew(token, response);
-        tracing::info!(registry = %login.registry, "renewed an expired token");
+        tracing::info!(registry = %source.registry, "renewed an expired token");
         self.counters.tokens_renewed.increment();
         Ok(())
     }

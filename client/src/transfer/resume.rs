@@ -2,7 +2,7 @@
 //! over the next one.
 //!
 //! The only place that counts positions, and that tries again. Must never return a byte twice, or leave one
-//! out. Holds no more than the open segments held.
+//! out. Buffers at most the bytes of the segments that were open.
 
 use super::context::TransferContext;
 use super::missing_ranges::missing;
@@ -168,7 +168,7 @@ impl ResumableBody {
             missing,
             gaps = gaps.len(),
             reason = self.stall.as_ref().and_then(|stall| stall.fault.as_ref()).map(tracing::field::display),
-            patience_s = source.context.stall_timeout.get().as_secs(),
+            stall_timeout_s = source.context.stall_timeout.get().as_secs(),
             "a transfer was interrupted; requesting the rest"
         );
         source.context.counters.interruptions.increment();

@@ -12,8 +12,8 @@ use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Digest;
 use std::collections::VecDeque;
 
-/// The bytes that are held back.
-const HELD_BACK_BYTES: u64 = 64 * 1024;
+/// The bytes at the end of a blob that are held back.
+const UNRELEASED_BYTES: u64 = 64 * 1024;
 
 /// A body with what verifies and stores it.
 pub(super) struct VerifiedBody {
@@ -43,11 +43,11 @@ impl VerifiedBody {
             return Ok(bytes);
         };
         loop {
-            if let Some(bytes) = verifier.release(self.source.position()) {
+            if let Some(bytes) = verifier.pop_verified(self.source.position()) {
                 return Ok(Some(bytes));
             }
             match self.source.next().await? {
-                Some(bytes) => verifier.take(bytes),
+                Some(bytes) => verifier.push(bytes),
                 None if verifier.digester.is_none() => return Ok(None),
                 None => verifier.finish(self.source.position())?,
             }
@@ -62,7 +62,7 @@ impl BlobVerifier {
     }
 
     /// Adds received bytes.
-    fn take(&mut self, bytes: Bytes) {
+    fn push(&mut self, bytes: Bytes) {
         if let Some(digester) = &mut self.digester {
             digester.update(&bytes);
         }
@@ -70,12 +70,12 @@ impl BlobVerifier {
     }
 
     /// The next bytes that may be released, after `received` bytes were taken.
-    fn release(&mut self, received: u64) -> Option<Bytes> {
+    fn pop_verified(&mut self, received: u64) -> Option<Bytes> {
         let held_back: u64 = self.held_back.iter().map(|bytes| bytes.len() as u64).sum();
         let free = match self.digester {
             None => held_back,
             Some(_) => {
-                let edge = self.length.unwrap_or(received).saturating_sub(HELD_BACK_BYTES).min(received);
+                let edge = self.length.unwrap_or(received).saturating_sub(UNRELEASED_BYTES).min(received);
                 edge.saturating_sub(received - held_back)
             }
         };
@@ -107,7 +107,7 @@ impl BlobVerifier {
 mod tests {
     use super::*;
 
-    /// Passes `content` in pieces; what was let go before the end, and what the end gives.
+    /// Passes `content` in pieces. Returns the bytes released before `finish`, and after it if the digest matches.
     fn pass(
         content: &[u8],
         range: usize,
@@ -117,26 +117,26 @@ mod tests {
         let mut verify = BlobVerifier::new(expected.clone(), length);
         let (mut before, mut received) = (Vec::new(), 0);
         for chunk in content.chunks(range) {
-            verify.take(Bytes::copy_from_slice(chunk));
+            verify.push(Bytes::copy_from_slice(chunk));
             received += chunk.len() as u64;
-            while let Some(bytes) = verify.release(received) {
+            while let Some(bytes) = verify.pop_verified(received) {
                 assert!(!bytes.is_empty());
                 before.extend_from_slice(&bytes);
             }
         }
         let is_right = verify.finish(received).is_ok();
-        let rest: Vec<u8> = std::iter::from_fn(|| verify.release(received)).flatten().collect();
+        let rest: Vec<u8> = std::iter::from_fn(|| verify.pop_verified(received)).flatten().collect();
         assert!(is_right || rest.is_empty());
         (before, is_right.then_some(rest))
     }
 
     #[test]
     fn the_last_bytes_wait_for_the_hash() {
-        for size in [0, 1, HELD_BACK_BYTES as usize, HELD_BACK_BYTES as usize + 1, 300_000] {
+        for size in [0, 1, UNRELEASED_BYTES as usize, UNRELEASED_BYTES as usize + 1, 300_000] {
             let content: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
             let right = Digester::sha256().digest(&content);
             let wrong = Digester::sha256().digest(b"another");
-            let early = size.saturating_sub(HELD_BACK_BYTES as usize);
+            let early = size.saturating_sub(UNRELEASED_BYTES as usize);
             for (range, length) in [(1000, Some(size as u64)), (100_000, Some(size as u64)), (7000, None)] {
                 let (before, rest) = pass(&content, range, &right, length);
                 assert_eq!(before, content[..early], "{size} in {range}");
@@ -151,7 +151,7 @@ mod tests {
     fn a_wrong_blob_is_told_with_its_hop_and_both_hashes() {
         let expected = Digester::sha256().digest(b"right");
         let mut verify = BlobVerifier::new(expected.clone(), Some(5));
-        verify.take(Bytes::from_static(b"wrong"));
+        verify.push(Bytes::from_static(b"wrong"));
         let text = verify.finish(5).unwrap_err().to_string();
         let found = Digester::sha256().digest(b"wrong");
         assert!(
