@@ -28,9 +28,9 @@ impl Reload {
             servers = new.tunnel.links.len(),
             tunnel_changed,
             hosts = new.hosts.len(),
-            patience_s = new.stall_timeout.as_secs(),
+            stall_timeout_s = new.stall_timeout.as_secs(),
             log = %new.log,
-            "the settings were read again"
+            "settings reloaded"
         );
         warn_if_changed("listen", &self.settings.listen, &new.listen);
         warn_if_changed("cache", &self.settings.cache, &new.cache);

@@ -11,7 +11,7 @@ use crate::admission::ClientAdmission;
 use crate::counters::Counters;
 use crate::exchange;
 use crate::lifecycle::active_settings::ActiveSettings;
-use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
+use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
 use crate::streams::{ExchangeSegments, Priorities, ResponseStream, SegmentStreams};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::control::{CloseCode, ControlMessage, ExchangeId, Hello, RequestHeader, StreamHeader};
@@ -76,7 +76,7 @@ struct Authenticated {
     hello: Hello,
     control: SendStream,
     /// Reports each change of the clients after the one that this client was authenticated with.
-    clients: watch::Receiver<Arc<ClientBook>>,
+    clients: watch::Receiver<Arc<ClientList>>,
 }
 
 /// Authenticates the client, or closes the connection: at the deadline for handshake and Hello, when a newer

@@ -17,7 +17,7 @@ use crate::lifecycle::reload::Reload;
 use crate::settings::Settings;
 use crate::state::{ClientWatch, State, StateError, Usage};
 use crate::store;
-use crate::upstream::UpstreamError;
+use crate::upstream::SetupError;
 use accept_policy::Decision;
 use client_connections::ClientConnections;
 use connection::Shared;
@@ -52,7 +52,7 @@ pub enum ServeError {
     State(#[from] StateError),
     /// The connections to the registries cannot be set up.
     #[error(transparent)]
-    Upstream(#[from] UpstreamError),
+    Upstream(#[from] SetupError),
 }
 
 /// The addresses that the server listens on.

@@ -2,19 +2,20 @@
 //!
 //! What each part does:
 //! - `scope`: who may see content. Only public content is written to files.
-//! - `content`: bytes that match their digest, which is checked once, before they are stored or when they are read.
+//! - `content`: bytes that match their digest, which is checked once, before they are stored or when they are
+//!   read.
 //! - `writer`: collects content while it arrives. A dropped writer stores nothing.
 //! - `memory`: the last used entries, within bytes and lifetimes.
 //! - `disk`: one file for each entry. It knows no limit. A backend for large files would stand beside it.
 //! - `eviction`: which files to remove. It touches no file.
 //! - `format`: what a file has before the content.
 //!
-//! Files only save requests, so they are not flushed. A file that a crash leaves half written does not match its
-//! digest, and is removed when it is read. Several processes may share a directory.
+//! Files only save requests, so they are not flushed. A file that a crash leaves half written does not match
+//! its digest, and is removed when it is read. Several processes may share a directory.
 //!
-//! Must never return content for another scope than the one in which it was stored, nor bytes that don't match their
-//! digest, nor let a slow disk delay a response. Entries are returned as shared values, so an eviction never affects
-//! a reader.
+//! Must never return content for another scope than the one in which it was stored, nor bytes that do not
+//! match their digest, nor let a slow disk delay a response. Entries are returned as shared values, so an
+//! eviction never affects a reader.
 
 mod content;
 mod disk;
@@ -122,8 +123,8 @@ impl<H: ContentHead> Store<H> {
         lock(&self.0.memory).get(key, Instant::now())
     }
 
-    /// Stores content in memory and, if it is public, in a file. Returns the task that writes the file, for callers
-    /// that rely on it.
+    /// Stores content in memory and, if it is public, in a file. Returns the task that writes the file, for
+    /// callers that rely on it.
     pub fn put(&self, key: &Key, content: &Arc<Content<H>>) -> Option<JoinHandle<()>> {
         self.insert_in_memory(key, content);
         let is_written =
@@ -196,7 +197,7 @@ fn remove(disk: &Disk, evicted: Vec<Arc<Path>>) {
     }
 }
 
-/// After a panic elsewhere the values are still consistent.
+/// Ignores lock poisoning: no value is ever half-written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

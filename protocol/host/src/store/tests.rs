@@ -1,4 +1,4 @@
-use super::eviction::BLOCK_BYTES;
+use super::eviction::DISK_BLOCK_BYTES;
 use super::memory::ENTRY_OVERHEAD_BYTES;
 use super::*;
 use bytes::Bytes;
@@ -200,7 +200,7 @@ async fn memory_and_files_are_bounded_and_the_last_used_stay() {
     let dir = tempfile::tempdir().unwrap();
     let limits = |entries, files| Limits {
         memory_bytes: entries * (ENTRY_OVERHEAD_BYTES + 100),
-        disk_bytes: files * BLOCK_BYTES,
+        disk_bytes: files * DISK_BLOCK_BYTES,
         ..LIMITS
     };
     let store = open(dir.path(), limits(3, 4));
@@ -227,7 +227,7 @@ async fn after_a_restart_the_files_that_were_read_last_stay() {
         keys.push(key);
     }
     assert!(store.get(&keys[0]).await.is_some(), "it is used");
-    open::<ContentKind>(dir.path(), Limits { disk_bytes: 4 * BLOCK_BYTES, ..LIMITS });
+    open::<ContentKind>(dir.path(), Limits { disk_bytes: 4 * DISK_BLOCK_BYTES, ..LIMITS });
     let left: Vec<_> = keys.iter().map(|key| dir.path().join(ContentKind::path(key)).exists()).collect();
     assert_eq!(left, [true, false, false, false, false, true, true, true]);
 }

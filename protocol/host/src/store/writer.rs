@@ -1,5 +1,5 @@
-//! Collects content while it arrives, and hashes each part as it comes: hashing a large document at once would delay
-//! other tasks.
+//! Collects content while it arrives, and hashes each part as it comes: hashing a large document at once
+//! would delay other tasks.
 //!
 //! Must never store incomplete content. A writer that is dropped has failed and leaves nothing.
 

@@ -11,10 +11,10 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use crate::{
-    HubState,
-    fault::Fault,
-    response::{Body, json, set_header, text},
-    token::{Access, Grant},
+    http::response::{Body, json, set_header, text},
+    service::token::{Access, Grant},
+    state::HubState,
+    steering::fault::Fault,
 };
 
 /// A form has a few hundred bytes; a larger one is an error.

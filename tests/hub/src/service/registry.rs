@@ -1,25 +1,28 @@
 //! The registry API as `registry-1.docker.io` answers it: pull, tags, referrers.
 //! Must never send a byte of a blob, which the CDN does, nor accept credentials other than tokens.
 
-use std::{
-    net::IpAddr,
-    sync::{Mutex, PoisonError},
-};
+use std::net::IpAddr;
 
 use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::{
-    HubState,
-    blob::Digest,
-    fault::Fault,
-    image::{Manifest, descriptor, media_type},
-    negotiation::{Negotiated, negotiate},
-    rate_limit::QuotaAccount,
-    response::{Body, empty, error, json, set_header, text, with_body},
-    route::{Route, RouteError},
-    token::{Grant, unix_now},
+    content::{
+        blob::Digest,
+        image::{Manifest, descriptor, media_type},
+    },
+    http::{
+        negotiation::{Negotiated, negotiate},
+        response::{Body, empty, error, json, set_header, text, with_body},
+        route::{Route, RouteError},
+    },
+    service::{
+        rate_limit::QuotaAccount,
+        token::{Grant, unix_now},
+    },
+    state::HubState,
+    steering::fault::Fault,
 };
 
 pub(crate) fn handle<B>(hub: &HubState, peer: IpAddr, request: &Request<B>) -> Response<Body> {
@@ -85,25 +88,6 @@ enum AuthError {
     InsufficientScope,
 }
 
-/// `WWW-Authenticate` lines that replace the registry's own.
-#[derive(Default)]
-pub(crate) struct Challenges(Mutex<Vec<(String, Vec<String>)>>);
-
-impl Challenges {
-    /// Sets the lines for paths that contain `part`.
-    pub(crate) fn set(&self, part: &str, lines: &[&str]) {
-        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|(of, _)| of != part);
-        all.push((part.to_owned(), lines));
-    }
-
-    fn of(&self, path: &str) -> Option<Vec<String>> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().find(|(part, _)| path.contains(part)).map(|(_, lines)| lines.clone())
-    }
-}
-
 fn challenge(hub: &HubState, path: &str, repository: Option<&str>, reason: &AuthError) -> Response<Body> {
     let mut value = format!("Bearer realm=\"{}\",service=\"{}\"", hub.names.realm(), hub.names.service);
     let mut detail = Value::Null;
@@ -157,7 +141,7 @@ fn manifest<B>(
         && hub.faults.take(path, |fault| *fault == Fault::NoLength).is_some()
     {
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        response = response.map(crate::response::without_length);
+        response = response.map(crate::http::response::without_length);
     }
     response
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use url::form_urlencoded;
 
-use crate::site::Site;
+use crate::steering::site::Site;
 
 /// One request.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::blob::{Blob, Digest};
+use crate::content::blob::{Blob, Digest};
 
 /// One body of a blob that the CDN has started to send.
 #[derive(Clone, Debug, Serialize, Deserialize)]

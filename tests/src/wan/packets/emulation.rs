@@ -10,9 +10,12 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
 use crate::wan::{
-    Direction, Link, Packet, Pipe,
-    lateness_histogram::LatenessHistogram,
-    pipe::{Timing, Verdict},
+    link::{
+        conditions::{Direction, Link},
+        packet::Packet,
+        pipe::{Pipe, Timing, Verdict},
+    },
+    packets::lateness_histogram::LatenessHistogram,
 };
 
 /// A running link.
@@ -150,7 +153,7 @@ impl DelayLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wan::{Conditions, Rate};
+    use crate::wan::link::{conditions::Conditions, rate::Rate};
 
     const MS: Duration = Duration::from_millis(1);
 

@@ -2,11 +2,8 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Instant,
 };
 
 use docxy_protocol::{
@@ -19,7 +16,7 @@ use docxy_protocol::{
 };
 use docxy_transport::quic::{settings, tls};
 use quinn::{ClientConfig, Connecting, Endpoint};
-use tokio::{net::UdpSocket, task::JoinSet, time::timeout};
+use tokio::{net::UdpSocket, sync::watch, task::JoinSet, time::timeout};
 
 use crate::support::{
     http_client::REQUEST_TIMEOUT,
@@ -36,7 +33,9 @@ const HANDSHAKES: usize = 4200;
 struct HalfOpen {
     endpoint: Endpoint,
     client_side: SocketAddr,
-    retries: Arc<AtomicUsize>,
+    /// The numbers of datagrams to the server and of Retry packets from it.
+    sent: watch::Receiver<usize>,
+    retries: watch::Receiver<usize>,
     connecting: Vec<Connecting>,
     relay: JoinSet<()>,
 }
@@ -46,13 +45,13 @@ impl HalfOpen {
         let client_side = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
         let server_side = Arc::new(UdpSocket::bind((IpAddr::from(address), 0)).await.unwrap());
         server_side.connect(server).await.unwrap();
-        let retries = Arc::new(AtomicUsize::new(0));
+        let ((sent_sender, sent), (retry_sender, retries)) = (watch::channel(0), watch::channel(0));
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         let (address, endpoint_address) = (client_side.local_addr().unwrap(), endpoint.local_addr().unwrap());
         let mut relay = JoinSet::new();
-        relay.spawn(pass_all(client_side.clone(), server_side.clone()));
-        relay.spawn(pass_retries(server_side, client_side, endpoint_address, retries.clone()));
-        Self { endpoint, client_side: address, retries, connecting: Vec::new(), relay }
+        relay.spawn(pass_all(client_side.clone(), server_side.clone(), sent_sender));
+        relay.spawn(pass_retries(server_side, client_side, endpoint_address, retry_sender));
+        Self { endpoint, client_side: address, sent, retries, connecting: Vec::new(), relay }
     }
 
     /// Opens this number of connections, and waits until all have proved their addresses, except those that need not.
@@ -63,23 +62,22 @@ impl HalfOpen {
             let connecting =
                 self.endpoint.connect_with(config.clone(), self.client_side, "docxy.invalid").unwrap();
             self.connecting.push(connecting);
-            tokio::task::yield_now().await;
+            // One after the other, so that no socket's buffer overflows.
+            let opened = self.connecting.len();
+            timeout(REQUEST_TIMEOUT, self.sent.wait_for(|sent| *sent >= opened)).await.unwrap().unwrap();
         }
         let expected = self.connecting.len().saturating_sub(UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY);
-        let all_proved = async {
-            while self.retries.load(Ordering::Relaxed) < expected {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(REQUEST_TIMEOUT, all_proved).await.expect("a Retry for each connection");
+        let all_proved = self.retries.wait_for(|retries| *retries >= expected);
+        timeout(REQUEST_TIMEOUT, all_proved).await.expect("a Retry for each connection").unwrap();
     }
 }
 
-async fn pass_all(from: Arc<UdpSocket>, to: Arc<UdpSocket>) {
+async fn pass_all(from: Arc<UdpSocket>, to: Arc<UdpSocket>, passed: watch::Sender<usize>) {
     let mut datagram = [0; 2048];
     loop {
         if let Ok(length) = from.recv(&mut datagram).await {
             let _ = to.send(&datagram[..length]).await;
+            passed.send_modify(|passed| *passed += 1);
         }
     }
 }
@@ -88,14 +86,14 @@ async fn pass_retries(
     from: Arc<UdpSocket>,
     through: Arc<UdpSocket>,
     to: SocketAddr,
-    passed: Arc<AtomicUsize>,
+    passed: watch::Sender<usize>,
 ) {
     let mut datagram = [0; 2048];
     loop {
         match from.recv(&mut datagram).await {
             Ok(length) if datagram[0] & 0xf0 == RETRY => {
                 let _ = through.send_to(&datagram[..length], to).await;
-                passed.fetch_add(1, Ordering::Relaxed);
+                passed.send_modify(|passed| *passed += 1);
             }
             _ => {}
         }

@@ -4,7 +4,11 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
 use super::*;
-use crate::wan::{Loss, Outages, Rate, UdpRule, packet::Payload};
+use crate::wan::link::{
+    conditions::{Loss, Outages, UdpRule},
+    packet::Payload,
+    rate::Rate,
+};
 
 const MS: Duration = Duration::from_millis(1);
 /// A full packet takes a millisecond.

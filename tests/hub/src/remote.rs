@@ -15,7 +15,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{net::UnixStream, time::Instant};
 
-use crate::{LoggedRequest, PublishRequest, RequestWaitError, Rule, Transfer};
+use crate::{
+    control::PublishRequest,
+    steering::{
+        fault::Rule,
+        request_log::{LoggedRequest, RequestWaitError},
+        transfer::Transfer,
+    },
+};
 
 /// A client of a control socket.
 #[derive(Clone, Debug)]

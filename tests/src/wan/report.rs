@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use crate::wan::{Counters, LatenessSummary};
+use crate::wan::{link::counters::Counters, packets::lateness_histogram::LatenessSummary};
 
 /// Everything that a link has done.
 #[derive(Clone, Debug, PartialEq, Serialize)]

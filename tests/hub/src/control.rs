@@ -17,10 +17,10 @@ use tokio::{
 };
 
 use crate::{
-    HubState,
-    fault::Rule,
-    image::{Image, ImageSpec},
-    response::{Body, json, text},
+    content::image::{Image, ImageSpec},
+    http::response::{Body, json, text},
+    state::HubState,
+    steering::fault::Rule,
 };
 
 /// A request body is one line of JSON.

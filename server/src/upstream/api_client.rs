@@ -1,13 +1,14 @@
 //! Sends requests to a registry's API, and retries after failures that may be transient.
 
+use super::error::UpstreamError;
 use super::http::address_guard::AddressGuard;
 use super::http::client::{HttpClient, sensitive_header};
 use super::http::redirect::{UpstreamResponse, follow_redirects};
-use super::http::retry::{RETRY_SCHEDULE, RetryDeadline, is_transient};
+use super::http::retry::{RETRY_SCHEDULE, RetryDeadline, failure_of};
 use crate::settings::{RegistrySettings, Settings};
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::FaultKind;
 use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::retry_after::retry_after;
@@ -26,13 +27,13 @@ const MANIFEST_READ_BUDGET_KIB: usize = 32 * 1024;
 
 /// A client for one registry's API.
 #[derive(Debug)]
-pub(super) struct RegistryClient {
+pub(super) struct ApiClient {
     url: Url,
     http: HttpClient,
     manifest_read_budget: Semaphore,
 }
 
-impl RegistryClient {
+impl ApiClient {
     /// # Errors
     /// If a CA certificate of the settings cannot be used.
     pub(super) fn new(
@@ -58,10 +59,11 @@ impl RegistryClient {
         request: &Request,
         authorization: Option<Secret>,
         deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, Fault> {
-        let path = request.operation.path().ok_or_else(|| {
-            Fault::new(Hop::Server, FaultKind::Internal, "a token request has no path on the registry")
-        })?;
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let path = request
+            .operation
+            .path()
+            .ok_or_else(|| UpstreamError::internal("a token request has no path on the registry"))?;
         let mut headers = request.headers.map().clone();
         if let Some(value) = authorization {
             headers.insert(header::AUTHORIZATION, sensitive_header(&value)?);
@@ -91,25 +93,24 @@ impl RegistryClient {
         mut deadline: RetryDeadline,
         is_blob: bool,
         attempt: impl Fn() -> F,
-    ) -> Result<UpstreamResponse, Fault>
+    ) -> Result<UpstreamResponse, UpstreamError>
     where
-        F: Future<Output = Result<UpstreamResponse, Fault>>,
+        F: Future<Output = Result<UpstreamResponse, UpstreamError>>,
     {
         let mut backoff = Backoff::new(RETRY_SCHEDULE);
         loop {
             let started = Instant::now();
             let result = attempt().await;
-            let (reason, retry_after) = match &result {
-                Ok(UpstreamResponse { hop, response }) if is_transient(*hop, response.status(), is_blob) => {
-                    (format!("{hop} answers {}", response.status()), retry_after(response.headers()))
+            let (failure, retry_after) = match &result {
+                Ok(UpstreamResponse { hop, response }) => {
+                    (failure_of(*hop, response.status(), is_blob), retry_after(response.headers()))
                 }
-                Err(fault) if fault.kind == FaultKind::Unreachable => (fault.to_string(), None),
-                Err(fault) if fault.kind == FaultKind::Truncated => {
-                    deadline = deadline.extended_by(started.elapsed());
-                    (fault.to_string(), None)
-                }
-                _ => return result,
+                Err(error) => (Some(error.clone()), None),
             };
+            let Some(failure) = failure.filter(UpstreamError::is_transient) else { return result };
+            if failure.fault.kind == FaultKind::Truncated {
+                deadline = deadline.extended_by(started.elapsed());
+            }
             let now = Instant::now();
             let Some(delay) = deadline.delay_before_retry(&mut backoff, now, random_fraction(), retry_after)
             else {
@@ -117,7 +118,7 @@ impl RegistryClient {
             };
             // Dropping a response closes its connection.
             drop(result);
-            tracing::info!(%reason, delay_ms = delay.as_millis(), "retrying the request");
+            tracing::info!(reason = %failure, delay_ms = delay.as_millis(), "retrying the request");
             tokio::time::sleep(delay).await;
         }
     }
@@ -126,8 +127,8 @@ impl RegistryClient {
     ///
     /// # Errors
     /// Only by a bug: typed names are safe in a path.
-    pub(super) fn url(&self, path: &str) -> Result<Url, Fault> {
-        self.url.join(path).map_err(|error| Fault::new(Hop::Server, FaultKind::Internal, error))
+    pub(super) fn url(&self, path: &str) -> Result<Url, UpstreamError> {
+        self.url.join(path).map_err(UpstreamError::internal)
     }
 
     /// The HTTP client for all hosts of this registry.
@@ -141,7 +142,7 @@ impl RegistryClient {
     }
 
     /// The same response with the whole manifest in memory.
-    async fn read_manifest(&self, response: UpstreamResponse) -> Result<UpstreamResponse, Fault> {
+    async fn read_manifest(&self, response: UpstreamResponse) -> Result<UpstreamResponse, UpstreamError> {
         let length = response.response.body().size_hint().exact().unwrap_or(MANIFEST_MAX as u64);
         let kib =
             u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(MANIFEST_READ_BUDGET_KIB as u32);

@@ -1,11 +1,11 @@
 //! Sends one request to its registry and returns the checked response, with the means to resume a blob.
 
-use super::blob::source::BlobSource;
-use super::http::redirect::UpstreamResponse;
-use super::http::retry::RetryDeadline;
-use super::registry::UpstreamRegistry;
+use super::authorized_registry::AuthorizedRegistry;
+use super::blob_source::BlobSource;
 use super::response::Response;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::http::retry::RetryDeadline;
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::AUTH_PROBE_TIMEOUT;
 use docxy_protocol::request::{Method, Operation, Request};
 use std::sync::Arc;
@@ -14,7 +14,10 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// If a hop fails. What the registry refuses is a response.
-pub(super) async fn respond(registry: &Arc<UpstreamRegistry>, request: &Request) -> Result<Response, Fault> {
+pub(in crate::upstream) async fn respond(
+    registry: &Arc<AuthorizedRegistry>,
+    request: &Request,
+) -> Result<Response, UpstreamError> {
     let hop = match request.operation {
         Operation::Ping => Hop::Registry,
         Operation::Token(_) => Hop::Auth,
@@ -24,7 +27,7 @@ pub(super) async fn respond(registry: &Arc<UpstreamRegistry>, request: &Request)
     let in_time = tokio::time::timeout(AUTH_PROBE_TIMEOUT, send(registry, request)).await;
     in_time.unwrap_or_else(|_| {
         let seconds = AUTH_PROBE_TIMEOUT.as_secs();
-        Err(Fault::new(
+        Err(UpstreamError::new(
             hop,
             FaultKind::TimedOut,
             format!("{} did not answer within {seconds} s", request.registry),
@@ -32,10 +35,10 @@ pub(super) async fn respond(registry: &Arc<UpstreamRegistry>, request: &Request)
     })
 }
 
-async fn send(registry: &Arc<UpstreamRegistry>, request: &Request) -> Result<Response, Fault> {
+async fn send(registry: &Arc<AuthorizedRegistry>, request: &Request) -> Result<Response, UpstreamError> {
     let deadline = RetryDeadline::starting_at(tokio::time::Instant::now());
-    let UpstreamResponse { hop, response } = registry.send(request, deadline).await?;
+    let response = registry.send(request, deadline).await?;
     let source = matches!(request.operation, Operation::Blob { method: Method::Get, .. })
         .then(|| BlobSource::new(Arc::clone(registry), request.clone()));
-    Response::new(hop, &request.operation, response, source).await
+    Response::new(response, &request.operation, source).await
 }

@@ -1,13 +1,15 @@
 //! The response to a client's request: its head is checked, and a blob's body is still streaming.
 
-use super::blob::download::Download;
-use super::blob::source::BlobSource;
-use super::http::body::{Body, collect, collect_up_to};
-use super::http::small_response::SmallResponse;
+use super::blob_source::{BlobSource, Download};
+use super::public_proof::PublicProof;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::http::body::{collect, collect_up_to};
+use crate::upstream::http::redirect::UpstreamResponse;
+use crate::upstream::http::small_response::SmallResponse;
 use bytes::Bytes;
 use docxy_protocol::accept::essence;
 use docxy_protocol::error_body;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::FaultKind;
 use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::request::{Method, Operation};
@@ -22,6 +24,8 @@ pub(crate) struct Response {
     pub(crate) headers: Headers,
     /// The body.
     pub(crate) body: ResponseBody,
+    /// The proof that everybody may read this manifest, if this response is one.
+    pub(crate) public_proof: Option<PublicProof>,
 }
 
 /// The body of a response.
@@ -32,7 +36,7 @@ pub(crate) enum ResponseBody {
     /// A body that has been read whole: errors, tokens and manifests.
     Small(Bytes),
     /// A body that is still to be read from the hop that sends it.
-    Stream(Box<Download<BlobSource>>),
+    Stream(Box<Download>),
 }
 
 impl Response {
@@ -43,19 +47,22 @@ impl Response {
     ///
     /// # Errors
     /// If it is a redirect, or the body of a token or manifest cannot be read.
-    pub(super) async fn new(
-        hop: Hop,
+    pub(in crate::upstream) async fn new(
+        UpstreamResponse { hop, response }: UpstreamResponse,
         operation: &Operation,
-        response: http::Response<Body>,
         source: Option<BlobSource>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, UpstreamError> {
         let (head, incoming) = response.into_parts();
         let mut headers = Headers::filter_response(&head.headers);
         let status = head.status;
         if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
             // All redirects that can be followed were followed. An engine would follow this one without
             // the server, and could send a posted password to it.
-            return Err(Fault::new(hop, FaultKind::RedirectRefused, format!("answers {status}, a redirect")));
+            return Err(UpstreamError::new(
+                hop,
+                FaultKind::RedirectRefused,
+                format!("answers {status}, a redirect"),
+            ));
         }
         let has_no_body = operation.method() == Method::Head
             || status == StatusCode::NO_CONTENT
@@ -81,12 +88,12 @@ impl Response {
                 None => Download::unresumable(hop, incoming),
             }))
         };
-        Ok(Self { status, headers, body })
+        Ok(Self { status, headers, body, public_proof: None })
     }
 
     /// The response in a form that several requests can share. A blob's body is dropped.
-    pub(super) fn into_small(self) -> SmallResponse {
-        let Self { status, headers, body } = self;
+    pub(in crate::upstream) fn into_small(self) -> SmallResponse {
+        let Self { status, headers, body, .. } = self;
         let body = match body {
             ResponseBody::Small(bytes) => bytes,
             ResponseBody::None | ResponseBody::Stream(_) => Bytes::new(),
@@ -95,7 +102,7 @@ impl Response {
     }
 
     /// The response to a `HEAD` as an error response to a `GET`, which needs a body.
-    pub(super) fn into_error_with_body(self) -> SmallResponse {
+    pub(in crate::upstream) fn into_error_with_body(self) -> SmallResponse {
         let Self { status, mut headers, .. } = self;
         headers.set(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
         let body = error_body::from_upstream(status, b"", "MANIFEST_UNKNOWN");

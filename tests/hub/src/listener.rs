@@ -15,11 +15,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    HubState, auth, cdn,
-    fault::Fault,
-    registry,
-    response::{Body, error, set_header, text, truncated, xml_error},
-    site::Site,
+    http::response::{Body, error, set_header, text, truncated, xml_error},
+    service::{auth, cdn, registry},
+    state::HubState,
+    steering::{fault::Fault, site::Site},
 };
 
 /// The write buffer of a connection: small, so that a slow reader slows the sender at once.

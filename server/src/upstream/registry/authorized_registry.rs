@@ -1,20 +1,22 @@
 //! One registry on the operator's list: sends requests to it, with the credential that each may use.
 
-use super::http::address_guard::AddressGuard;
-use super::http::body;
-use super::http::redirect::UpstreamResponse;
-use super::http::retry::RetryDeadline;
-use super::registry_client::RegistryClient;
-use super::shared_request;
-use super::token::origins::SharedTokenOrigins;
-use super::token::{QuotaAccount, RegistryTokens};
+use super::cacheable_request;
+use super::public_proof::PublicProof;
 use crate::settings::{RegistrySettings, Settings};
+use crate::upstream::api_client::ApiClient;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::http::address_guard::AddressGuard;
+use crate::upstream::http::body::{Body, collect};
+use crate::upstream::http::redirect::UpstreamResponse;
+use crate::upstream::http::retry::RetryDeadline;
+use crate::upstream::token::origins::SharedTokenOrigins;
+use crate::upstream::token::{QuotaAccount, RegistryTokens, TokenKey};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::challenge::Challenge;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::AUTH_PROBE_TIMEOUT;
-use docxy_protocol::name::{Registry as RegistryName, Repository};
+use docxy_protocol::name::{Reference, Registry as RegistryName, Repository};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::scope::Scope;
 use docxy_protocol::secret::Secret;
@@ -30,39 +32,43 @@ const IN_USE_AFTER_REQUEST: Duration = Duration::from_secs(600);
 
 /// A registry, with its tokens and connections.
 #[derive(Debug)]
-pub(super) struct UpstreamRegistry {
+pub(in crate::upstream) struct AuthorizedRegistry {
     name: RegistryName,
-    client: Arc<RegistryClient>,
+    client: Arc<ApiClient>,
     tokens: RegistryTokens,
     origins: SharedTokenOrigins,
     last_request: Mutex<Option<Instant>>,
 }
 
-impl UpstreamRegistry {
+impl AuthorizedRegistry {
     /// # Errors
     /// If a CA certificate of the settings cannot be used.
-    pub(super) fn new(
+    pub(in crate::upstream) fn new(
         entry: &RegistrySettings,
         settings: &Settings,
         roots: &RootCertStore,
         origins: SharedTokenOrigins,
     ) -> Result<Self, rustls::Error> {
-        let client = Arc::new(RegistryClient::new(entry, settings, roots)?);
-        let tokens = RegistryTokens::new(&entry.name, Arc::clone(&client), entry.account.clone());
+        let client = Arc::new(ApiClient::new(entry, settings, roots)?);
+        let tokens = RegistryTokens::new(entry, settings, Arc::clone(&client));
         Ok(Self { name: entry.name.clone(), client, tokens, origins, last_request: Mutex::new(None) })
     }
 
-    /// Uses the address guard of these settings for new connections. `entry` must be the one that this
-    /// registry was made with.
-    pub(super) fn set_address_guard(&self, entry: &RegistrySettings, settings: &Settings) {
+    /// Applies what these settings say about other registries. `entry` must be the one that this registry was
+    /// made with.
+    pub(in crate::upstream) fn apply_settings(&self, entry: &RegistrySettings, settings: &Settings) {
         self.client.http().set_guard(AddressGuard::new(entry, settings));
+        self.tokens.apply_settings(entry, settings);
     }
 
     /// Does one operation without retries, for a caller that retries itself.
     ///
     /// # Errors
     /// If a hop fails. What the registry refuses is a response.
-    pub(super) async fn send_once(&self, request: &Request) -> Result<UpstreamResponse, Fault> {
+    pub(in crate::upstream) async fn send_once(
+        &self,
+        request: &Request,
+    ) -> Result<UpstreamResponse, UpstreamError> {
         self.send(request, RetryDeadline::no_retry(tokio::time::Instant::now())).await
     }
 
@@ -70,9 +76,11 @@ impl UpstreamRegistry {
     ///
     /// # Errors
     /// If the registry doesn't respond, or its rate limit is reached.
-    pub(super) async fn check_challenge(&self) -> Result<(String, Option<String>), Fault> {
+    pub(in crate::upstream) async fn check_challenge(
+        &self,
+    ) -> Result<(String, Option<String>), UpstreamError> {
         let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
-        let service = self.tokens.service(deadline).await.map_err(|why| why.into_fault(Hop::Registry))?;
+        let service = self.tokens.service(deadline).await.map_err(|why| why.into_error(Hop::Registry))?;
         Ok((self.client.display_url().to_owned(), service.map(|service| service.host())))
     }
 
@@ -80,13 +88,16 @@ impl UpstreamRegistry {
     ///
     /// # Errors
     /// If the token service doesn't respond, or refuses.
-    pub(super) async fn check_tokens(&self, repository: Option<Repository>) -> Result<String, Fault> {
+    pub(in crate::upstream) async fn check_tokens(
+        &self,
+        repository: Option<Repository>,
+    ) -> Result<String, UpstreamError> {
         self.tokens.check(repository).await
     }
 
     /// Sends a `HEAD` to each host, so that a pooled connection to it stays open, and renews the tokens in
     /// use that expire soon. Does nothing if the registry is not in use.
-    pub(super) async fn keep_alive(&self) {
+    pub(in crate::upstream) async fn keep_alive(&self) {
         let last_request = *self.last_request.lock().unwrap_or_else(PoisonError::into_inner);
         if last_request.is_none_or(|since| since.elapsed() > IN_USE_AFTER_REQUEST) {
             return;
@@ -102,8 +113,8 @@ impl UpstreamRegistry {
             let mut request = http::Request::new(http_body_util::Full::default());
             *request.method_mut() = http::Method::HEAD;
             // The status doesn't matter: the request keeps the connection open.
-            if let Err(fault) = self.client.http().send(hop, &url, request, AUTH_PROBE_TIMEOUT).await {
-                tracing::debug!(%fault, "keep-alive request failed");
+            if let Err(error) = self.client.http().send(hop, &url, request, AUTH_PROBE_TIMEOUT).await {
+                tracing::debug!(%error, causes = error.causes().map(tracing::field::display), "keep-alive request failed");
             }
         }
     }
@@ -112,11 +123,11 @@ impl UpstreamRegistry {
     ///
     /// # Errors
     /// If a hop fails. What the registry refuses is a response.
-    pub(super) async fn send(
+    pub(in crate::upstream) async fn send(
         &self,
         request: &Request,
         deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, Fault> {
+    ) -> Result<UpstreamResponse, UpstreamError> {
         *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         if !self.origins.may_send(request) {
             return self.refuse_token(request, deadline).await;
@@ -127,7 +138,7 @@ impl UpstreamRegistry {
                 let response = self.tokens.forward(token, authorization, user_agent, deadline).await?;
                 self.record_tokens(response).await
             }
-            (_, Authorization::Public) => self.send_anonymous(request, deadline).await,
+            (_, Authorization::Public) => self.send_public(request, deadline).await,
             (_, authorization) => self.client.send(request, authorization.header(), deadline).await,
         }
     }
@@ -138,7 +149,7 @@ impl UpstreamRegistry {
         &self,
         request: &Request,
         deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, Fault> {
+    ) -> Result<UpstreamResponse, UpstreamError> {
         tracing::info!("token withheld: not issued by this registry");
         let service = self.tokens.service(deadline).await.ok().flatten();
         let mut challenge = match service {
@@ -149,11 +160,10 @@ impl UpstreamRegistry {
             challenge = challenge.with("scope", &Scope::pull(repository.clone()).to_string());
         }
         let challenge = challenge.with("error", "invalid_token").to_string();
-        let mut response =
-            http::Response::new(body::from_bytes(Bytes::from_static(b"authentication required")));
+        let mut response = http::Response::new(Body::Whole(Bytes::from_static(b"authentication required")));
         *response.status_mut() = StatusCode::UNAUTHORIZED;
-        let value = HeaderValue::try_from(challenge).map_err(|_| {
-            Fault::new(Hop::Server, FaultKind::Internal, "cannot write the challenge that refuses a token")
+        let value = HeaderValue::try_from(challenge).map_err(|error| {
+            UpstreamError::internal("cannot write the challenge that refuses a token").caused_by(error)
         })?;
         response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
         let api_version = HeaderValue::from_static("registry/2.0");
@@ -167,29 +177,33 @@ impl UpstreamRegistry {
     /// # Errors
     /// If the response cannot be parsed. It is not forwarded then: an engine could find a token in it whose
     /// origin would be unknown.
-    async fn record_tokens(&self, token_response: UpstreamResponse) -> Result<UpstreamResponse, Fault> {
+    async fn record_tokens(
+        &self,
+        token_response: UpstreamResponse,
+    ) -> Result<UpstreamResponse, UpstreamError> {
         if !token_response.response.status().is_success() {
             return Ok(token_response);
         }
         let UpstreamResponse { hop, response } = token_response;
         let (head, body) = response.into_parts();
-        let bytes = body::collect(hop, body).await?;
-        let tokens = TokenResponse::parse(&bytes)
-            .map_err(|error| Fault::new(hop, FaultKind::MalformedResponse, error))?;
+        let bytes = collect(hop, body).await?;
+        let tokens = TokenResponse::parse(&bytes).map_err(|error| {
+            UpstreamError::new(hop, FaultKind::MalformedResponse, &error).caused_by(error)
+        })?;
         self.origins.record(&self.name, &tokens);
-        Ok(UpstreamResponse { hop, response: http::Response::from_parts(head, body::from_bytes(bytes)) })
+        Ok(UpstreamResponse { hop, response: http::Response::from_parts(head, Body::Whole(bytes)) })
     }
 
-    /// Sends a request that carries no credential, with a token of the server's own.
-    async fn send_anonymous(
+    /// Sends a request that carries no credential.
+    async fn send_public(
         &self,
         request: &Request,
         deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, Fault> {
+    ) -> Result<UpstreamResponse, UpstreamError> {
         if matches!(request.operation, Operation::Manifest { method: Method::Get, .. }) {
-            self.manifest(request, false, deadline).await
+            self.manifest(request, None, deadline).await.map(|(response, _)| response)
         } else {
-            self.send_with_token(request, QuotaAccount::Anonymous, deadline).await
+            self.send_anonymous(request, deadline).await
         }
     }
 
@@ -197,77 +211,105 @@ impl UpstreamRegistry {
     /// conditions. A success proves that the manifest is public.
     ///
     /// # Errors
-    /// If a hop fails. What the registry refuses is a response.
-    pub(super) async fn head(
+    /// If a hop fails. An error status of the registry is a response, not an error.
+    pub(in crate::upstream) async fn head(
         &self,
         request: &Request,
         deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, Fault> {
-        self.send_with_token(&head_request(request), QuotaAccount::Anonymous, deadline).await
+    ) -> Result<(UpstreamResponse, Option<PublicProof>), UpstreamError> {
+        let request = head_request(request);
+        let response = self.send_anonymous(&request, deadline).await?;
+        let proof = PublicProof::of_anonymous(&self.name, &request, &response);
+        Ok((response, proof))
     }
 
-    /// Fetches a public manifest. `is_public` says that an anonymous `HEAD` has just succeeded.
+    /// Fetches a public manifest. `proof` is that of an anonymous `HEAD` that has just succeeded.
     ///
     /// If there is an operator's account, the pull counts against it. The account must never authorise:
     /// it is used only for a manifest that an anonymous `HEAD` has just shown to be public.
     ///
     /// # Errors
-    /// If a hop fails. What the registry refuses is a response.
-    pub(super) async fn manifest(
+    /// If a hop fails. An error status of the registry is a response, not an error.
+    pub(in crate::upstream) async fn manifest(
         &self,
         request: &Request,
-        is_public: bool,
+        proof: Option<PublicProof>,
         deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, Fault> {
-        if self.tokens.is_operator_account_usable() {
-            let mut is_public = is_public;
-            if !is_public {
-                let head = self.head(request, deadline).await?;
-                if head.hop == Hop::Auth {
-                    // Without an anonymous token, the manifest cannot be fetched either.
-                    return Ok(head);
-                }
-                is_public = head.response.status().is_success();
+    ) -> Result<(UpstreamResponse, Option<PublicProof>), UpstreamError> {
+        if self.quota_account() == QuotaAccount::Operator {
+            let (head, proof) = match proof {
+                Some(proof) => (None, Some(proof)),
+                None => self.head(request, deadline).await.map(|(head, proof)| (Some(head), proof))?,
+            };
+            if let Some(head) = head.filter(|head| head.hop == Hop::Auth) {
+                // Without an anonymous token, the manifest cannot be fetched either.
+                return Ok((head, None));
             }
-            if is_public
-                && self.tokens.has_operator_token(request.operation.repository().cloned(), deadline).await
+            if let Some(proof) = proof
+                && let Some(response) = self.send_as_operator(request, &proof, deadline).await?
             {
-                return self.send_with_token(request, QuotaAccount::Operator, deadline).await;
+                return Ok((response, Some(proof)));
             }
         }
-        self.send_with_token(request, QuotaAccount::Anonymous, deadline).await
+        let response = self.send_anonymous(request, deadline).await?;
+        let proof = PublicProof::of_anonymous(&self.name, request, &response);
+        Ok((response, proof))
     }
 
-    /// Whether there is an operator's account that was not refused recently.
-    pub(super) fn is_operator_account_usable(&self) -> bool {
-        self.tokens.is_operator_account_usable()
+    /// The account against whose quota a pull counts now.
+    pub(in crate::upstream) fn quota_account(&self) -> QuotaAccount {
+        self.tokens.quota_account()
     }
 
-    /// Sends with the cached token for this repository. If the registry refuses that token, which may
-    /// have expired early, sends once more with a new one.
+    /// Fetches the manifest that `proof` is about with the operator's account. `None` if there is no token for it.
+    async fn send_as_operator(
+        &self,
+        request: &Request,
+        proof: &PublicProof,
+        deadline: RetryDeadline,
+    ) -> Result<Option<UpstreamResponse>, UpstreamError> {
+        let (repository, reference) = (proof.repository().clone(), Reference::Digest(proof.digest().clone()));
+        let key = (QuotaAccount::Operator, Some(repository.clone()));
+        let Some(token) = self.tokens.operator_token(&key, deadline).await else { return Ok(None) };
+        let mut request = request.clone();
+        request.operation = Operation::Manifest { repository, reference, method: Method::Get };
+        self.send_with_token(&request, &key, token, deadline).await.map(Some)
+    }
+
+    /// Sends without an account, with the registry's anonymous token if it needs one.
+    async fn send_anonymous(
+        &self,
+        request: &Request,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let key = (QuotaAccount::Anonymous, request.operation.repository().cloned());
+        match self.tokens.get(&key, deadline).await {
+            Ok(Some(token)) => self.send_with_token(request, &key, token, deadline).await,
+            Ok(None) => self.client.send(request, None, deadline).await,
+            Err(unavailable) => unavailable.into_response(),
+        }
+    }
+
+    /// Sends with this token. If the registry refuses it, which may have expired early, sends once more with a
+    /// new one.
     async fn send_with_token(
         &self,
         request: &Request,
-        account: QuotaAccount,
+        key: &TokenKey,
+        token: Secret,
         deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, Fault> {
-        let key = (account, request.operation.repository().cloned());
-        let token = match self.tokens.get(&key, deadline).await {
-            Ok(Some(token)) => token,
-            Ok(None) => return self.client.send(request, None, deadline).await,
-            Err(no_token) => return no_token.into_response(),
-        };
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let response = self.client.send(request, Some(bearer(&token)), deadline).await?;
         if response.response.status() != StatusCode::UNAUTHORIZED || response.hop != Hop::Registry {
             return Ok(response);
         }
-        self.tokens.remove(&key, &token).await;
-        match self.tokens.get(&key, deadline).await {
+        self.tokens.remove(key, &token).await;
+        match self.tokens.get(key, deadline).await {
             Ok(Some(fresh)) if fresh != token => {
                 self.client.send(request, Some(bearer(&fresh)), deadline).await
             }
             Ok(_) => Ok(response),
-            Err(no_token) => no_token.into_response(),
+            Err(unavailable) => unavailable.into_response(),
         }
     }
 }
@@ -280,7 +322,7 @@ fn bearer(token: &Secret) -> Secret {
 fn head_request(request: &Request) -> Request {
     match &request.operation {
         Operation::Manifest { repository, reference, .. } => {
-            shared_request::for_manifest(request, repository, reference, Method::Head)
+            cacheable_request::for_manifest(request, repository, reference, Method::Head)
         }
         _ => request.clone(),
     }
