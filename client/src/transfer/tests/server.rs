@@ -79,6 +79,8 @@ pub(super) async fn run(
 ) {
     let mut plays = VecDeque::from(plays);
     let usage = Arc::default();
+    // An endpoint that is dropped sends no close frame any more.
+    let mut lost = Vec::new();
     loop {
         let pair = leg.connect().await;
         let session = Session::new(pair.client.clone(), Congestion::default(), Arc::clone(&usage));
@@ -91,6 +93,7 @@ pub(super) async fn run(
             segments: HashMap::new(),
         };
         while server.play(&mut plays).await.is_ok() {}
+        lost.push(server.pair);
         status.send_replace(TunnelStatus::Down { since: SystemTime::now(), reason: "lost".into() });
     }
 }
