@@ -284,3 +284,46 @@ async fn a_writer_stores_whole_content_and_a_dropped_or_failed_one_nothing() {
     assert_eq!(writer(&[b"con", b"fig"]).finish(), Ok(Arc::clone(&content)));
     assert_eq!(store.get(&key).await, Some(content));
 }
+
+/// The contents that the killed process writes, one after the other.
+fn numbered(n: usize) -> Arc<Content<Headers>> {
+    manifest(&format!("{n} ").repeat(4096))
+}
+
+#[tokio::test]
+async fn a_store_is_intact_after_its_process_is_killed_while_it_writes() {
+    const DIRECTORY: &str = "DOCXY_TEST_STORE";
+    const CONTENTS: usize = 1000;
+    if let Some(directory) = std::env::var_os(DIRECTORY) {
+        // This is the process that is killed.
+        let store = open(Path::new(&directory), LIMITS);
+        for n in (0..CONTENTS).cycle() {
+            put(&store, &numbered(n)).await;
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let key = |n| key("docker.io", "library/a", &numbered(n));
+    let keys: Vec<_> = (0..CONTENTS).map(key).collect();
+    let path = |key: &Key| dir.path().join(Headers::path(key));
+    for round in 0..5 {
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::tests::a_store_is_intact_after_its_process_is_killed_while_it_writes"])
+            .env(DIRECTORY, dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Until it writes somewhere beyond the contents of the last round.
+        while !path(&keys[CONTENTS / 6 * (round + 1)]).exists() {
+            assert_eq!(process.try_wait().unwrap(), None);
+            tokio::task::yield_now().await;
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let store = open::<Headers>(dir.path(), DISK_ONLY);
+        let written: Vec<_> = (0..CONTENTS).filter(|n| path(&keys[*n]).exists()).collect();
+        assert_eq!(files(dir.path()).len(), written.len(), "nothing else is left");
+        for n in written {
+            assert_eq!(store.get(&keys[n]).await, Some(numbered(n)));
+        }
+    }
+}
