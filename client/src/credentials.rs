@@ -18,24 +18,25 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The most logins: a user has few accounts, and requests a token for each repository.
-const LOGINS_MAX: usize = 256;
+/// Maximum number of tokens whose source is stored: a user has few accounts, and requests a token for each
+/// repository.
+const SOURCES_MAX: usize = 256;
 
-/// The most bytes of a stored token request. One for a hundred repositories has a third of this.
-const LOGIN_BYTES_MAX: usize = 16 * 1024;
+/// Maximum number of bytes of a stored token request. One for a hundred repositories has a third of this.
+const SOURCE_BYTES_MAX: usize = 16 * 1024;
 
-/// How long a login is stored. No transfer takes longer.
-const LOGIN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+/// How long the source of a token is stored. No transfer takes longer.
+const SOURCE_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// How a token was obtained.
 #[derive(Clone)]
-pub(crate) struct Login {
+pub(crate) struct TokenSource {
     pub(crate) registry: Registry,
     pub(crate) token: TokenRequest,
     pub(crate) authorization: Authorization,
 }
 
-impl Login {
+impl TokenSource {
     /// The token request, to be sent again.
     pub(crate) fn request(&self) -> Request {
         Request::new(self.registry.clone(), Operation::Token(self.token.clone()))
@@ -50,18 +51,18 @@ impl Login {
     }
 }
 
-/// The logins and the origins of tokens. Clones share them.
+/// The sources and the origins of tokens. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Credentials(Arc<Mutex<TokenRecords>>);
 
 #[derive(Default)]
 struct TokenRecords {
     origins: TokenOrigins,
-    logins: HashMap<[u8; 32], LoginRecord>,
+    sources: HashMap<[u8; 32], TokenSourceRecord>,
 }
 
-struct LoginRecord {
-    login: Login,
+struct TokenSourceRecord {
+    source: TokenSource,
     /// The token that replaced that of the engine.
     newest: Option<Secret>,
     since: Instant,
@@ -69,42 +70,44 @@ struct LoginRecord {
 
 impl Credentials {
     /// Stores how these tokens were obtained. Must be called before the engine receives the response.
-    pub(crate) fn remember(&self, response: &TokenResponse, login: &Login, now: Instant) {
+    pub(crate) fn remember(&self, response: &TokenResponse, source: &TokenSource, now: Instant) {
         let mut records = self.records();
-        records.origins.remember(&login.registry, response);
-        if login.size() > LOGIN_BYTES_MAX {
+        records.origins.remember(&source.registry, response);
+        if source.size() > SOURCE_BYTES_MAX {
             return;
         }
         for token in response.access_tokens() {
-            let logins = &mut records.logins;
-            logins.retain(|_, record| now.saturating_duration_since(record.since) < LOGIN_LIFETIME);
-            let oldest = logins.iter().min_by_key(|(_, record)| record.since).map(|(hash, _)| *hash);
-            if let Some(oldest) = oldest.filter(|_| logins.len() >= LOGINS_MAX) {
-                logins.remove(&oldest);
+            let sources = &mut records.sources;
+            sources.retain(|_, record| now.saturating_duration_since(record.since) < SOURCE_LIFETIME);
+            let oldest = sources.iter().min_by_key(|(_, record)| record.since).map(|(hash, _)| *hash);
+            if let Some(oldest) = oldest.filter(|_| sources.len() >= SOURCES_MAX) {
+                sources.remove(&oldest);
             }
-            logins.insert(hash(token), LoginRecord { login: login.clone(), newest: None, since: now });
+            sources
+                .insert(hash(token), TokenSourceRecord { source: source.clone(), newest: None, since: now });
         }
     }
 
     /// Whether the request may be sent with the token that it carries; `true` if it carries none.
-    pub(crate) fn admit(&self, request: &Request) -> bool {
+    pub(crate) fn may_send(&self, request: &Request) -> bool {
         self.records().origins.admit(request)
     }
 
-    /// The login that obtained the engine's token for this registry, if it happened here and not too
+    /// How the engine's token was obtained for this registry, if it happened here and not too
     /// long ago.
-    pub(crate) fn login(&self, registry: &Registry, token: &Secret, now: Instant) -> Option<Login> {
+    pub(crate) fn source(&self, registry: &Registry, token: &Secret, now: Instant) -> Option<TokenSource> {
         let records = self.records();
-        let record = records.logins.get(&hash(token)).filter(|record| record.login.registry == *registry)?;
-        (now.saturating_duration_since(record.since) < LOGIN_LIFETIME).then(|| record.login.clone())
+        let record =
+            records.sources.get(&hash(token)).filter(|record| record.source.registry == *registry)?;
+        (now.saturating_duration_since(record.since) < SOURCE_LIFETIME).then(|| record.source.clone())
     }
 
     /// Replaces the engine's token by the one in `response`, which the same token service gave.
     pub(crate) fn renew(&self, token: &Secret, response: TokenResponse) {
         let mut records = self.records();
-        let TokenRecords { origins, logins } = &mut *records;
-        if let Some(record) = logins.get_mut(&hash(token)) {
-            origins.remember(&record.login.registry, &response);
+        let TokenRecords { origins, sources } = &mut *records;
+        if let Some(record) = sources.get_mut(&hash(token)) {
+            origins.remember(&record.source.registry, &response);
             record.newest = Some(response.into_token().0);
         }
     }
@@ -115,7 +118,7 @@ impl Credentials {
             return authorization.clone();
         };
         let records = self.records();
-        let record = records.logins.get(&hash(token)).filter(|record| record.login.registry == *registry);
+        let record = records.sources.get(&hash(token)).filter(|record| record.source.registry == *registry);
         let newest = record.and_then(|record| record.newest.clone());
         newest.map_or_else(|| authorization.clone(), Authorization::Bearer)
     }
@@ -131,7 +134,7 @@ fn hash(token: &Secret) -> [u8; 32] {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Credentials").field(&self.records().logins.len()).finish()
+        f.debug_tuple("Credentials").field(&self.records().sources.len()).finish()
     }
 }
 
@@ -149,10 +152,10 @@ mod tests {
         "ghcr.io".parse().unwrap()
     }
 
-    fn login(user: &str) -> Login {
+    fn source(user: &str) -> TokenSource {
         let parsed = TokenRequest::from_query("scope=repository:a/b:pull", &hub()).unwrap();
         let Parsed::Request(token) = parsed else { panic!("{parsed:?}") };
-        Login { registry: hub(), token, authorization: basic(user, "hunter2") }
+        TokenSource { registry: hub(), token, authorization: basic(user, "hunter2") }
     }
 
     fn response(text: &str) -> TokenResponse {
@@ -171,10 +174,10 @@ mod tests {
     fn a_token_leads_to_its_login_and_its_replacement() {
         let credentials = Credentials::default();
         let now = Instant::now();
-        credentials.remember(&response(r#"{"token":"t1","expires_in":300}"#), &login("me"), now);
-        credentials.remember(&response(r#"{"access_token":"t2"}"#), &login("you"), now);
+        credentials.remember(&response(r#"{"token":"t1","expires_in":300}"#), &source("me"), now);
+        credentials.remember(&response(r#"{"access_token":"t2"}"#), &source("you"), now);
         let user =
-            |token| credentials.login(&hub(), &Secret::new(token), now).map(|login| login.authorization);
+            |token| credentials.source(&hub(), &Secret::new(token), now).map(|source| source.authorization);
         assert_eq!(user("t1"), Some(basic("me", "hunter2")));
         assert_eq!(user("t2"), Some(basic("you", "hunter2")));
         assert_eq!(user("t3"), None);
@@ -189,16 +192,16 @@ mod tests {
     fn another_registry_gets_neither_the_token_nor_its_replacement_nor_its_login() {
         let credentials = Credentials::default();
         let now = Instant::now();
-        credentials.remember(&response(r#"{"token":"t1","refresh_token":"r1"}"#), &login("me"), now);
+        credentials.remember(&response(r#"{"token":"t1","refresh_token":"r1"}"#), &source("me"), now);
         credentials.renew(&Secret::new("t1"), response(r#"{"access_token":"t2"}"#));
         for token in ["t1", "t2", "r1"] {
-            assert!(credentials.admit(&request(hub(), token)), "{token}");
-            assert!(!credentials.admit(&request(ghcr(), token)), "{token}");
-            assert!(credentials.login(&ghcr(), &Secret::new(token), now).is_none(), "{token}");
+            assert!(credentials.may_send(&request(hub(), token)), "{token}");
+            assert!(!credentials.may_send(&request(ghcr(), token)), "{token}");
+            assert!(credentials.source(&ghcr(), &Secret::new(token), now).is_none(), "{token}");
             assert_eq!(credentials.newest(&ghcr(), &bearer(token)), bearer(token));
         }
         assert!(
-            credentials.login(&hub(), &Secret::new("r1"), now).is_none(),
+            credentials.source(&hub(), &Secret::new("r1"), now).is_none(),
             "a refresh token is not used for pulls"
         );
     }
@@ -207,21 +210,21 @@ mod tests {
     fn logins_are_limited_and_expire() {
         let credentials = Credentials::default();
         let now = Instant::now();
-        for n in 0..=LOGINS_MAX {
+        for n in 0..=SOURCES_MAX {
             let response = response(&format!(r#"{{"token":"t{n}"}}"#));
-            credentials.remember(&response, &login("me"), now + Duration::from_millis(n as u64));
+            credentials.remember(&response, &source("me"), now + Duration::from_millis(n as u64));
         }
-        let records = |token, now| credentials.login(&hub(), &Secret::new(token), now).is_some();
+        let records = |token, now| credentials.source(&hub(), &Secret::new(token), now).is_some();
         assert!(!records("t0", now) && records("t1", now) && records("t256", now));
-        assert!(!records("t256", now + LOGIN_LIFETIME * 2));
+        assert!(!records("t256", now + SOURCE_LIFETIME * 2));
         // The origin of a token is remembered separately.
-        assert!(!credentials.admit(&request(ghcr(), "t0")));
+        assert!(!credentials.may_send(&request(ghcr(), "t0")));
     }
 
     #[test]
     fn debug_output_holds_no_secret() {
         let credentials = Credentials::default();
-        credentials.remember(&response(r#"{"token":"hunter1"}"#), &login("me"), Instant::now());
+        credentials.remember(&response(r#"{"token":"hunter1"}"#), &source("me"), Instant::now());
         assert_eq!(format!("{credentials:?}"), "Credentials(1)");
     }
 }

@@ -3,19 +3,19 @@
 //! This crate must never open a socket, read a clock or spawn a task: it takes values and returns values,
 //! so that everything in it can be tested and fuzzed. No other crate knows the wire format.
 //!
-//! One exchange, on the streams of one QUIC connection. The client opens every stream:
+//! One exchange, on the streams of one session. The client opens every stream:
 //!
 //! ```text
 //!  client                                                          server
-//!    │ stream 0   StreamHeader::Hello ───────────────────────────▶ │ checks name and secret
+//!    │ control    StreamHeader::Hello ───────────────────────────▶ │ checks name and secret
 //!    │            ◀─────────────────────── ControlMessage::Welcome │ (stays open for later messages)
-//!    │ stream 4   StreamHeader::Request, FIN ────────────────────▶ │ sends the request to the registry
-//!    │ stream 8   StreamHeader::Segment { 4, 0 }, FIN ───────────▶ │
-//!    │ stream 12  StreamHeader::Segment { 4, 1 }, FIN ───────────▶ │
-//!    │ stream 4   ◀───────────────────────────────── Reply         │
-//!    │ stream 8   ◀──────────── first bytes of the body, FIN       │
-//!    │ stream 12  ◀────────────────────── next bytes, FIN          │
-//!    │ stream 4   ◀───────────────────────── ChunkHeader::End, FIN │
+//!    │ request    StreamHeader::Request { 7, … }, FIN ───────────▶ │ sends the request to the registry
+//!    │ segment    StreamHeader::Segment { 7, 0 }, FIN ───────────▶ │
+//!    │ segment    StreamHeader::Segment { 7, 1 }, FIN ───────────▶ │
+//!    │ request    ◀───────────────────────────────── Reply         │
+//!    │ segment    ◀──────────── first bytes of the body, FIN       │
+//!    │ segment    ◀────────────────────── next bytes, FIN          │
+//!    │ request    ◀───────────────────────── ChunkHeader::End, FIN │
 //! ```
 //!
 //! A small body follows the reply on the same stream, in [chunks](chunk), and the segment streams are reset
@@ -35,8 +35,10 @@ pub mod text;
 mod tunnel;
 
 // Other crates name a module, not its folder.
-pub use auth::{authorization, challenge, scope, secret, token, token_origins, token_response};
-pub use exchange::{bulk_window, chunk, fault, prefetch, reply, request, route, segment};
+pub use auth::{authorization, challenge, scope, secret, token, token_response};
+pub use exchange::{
+    bulk_window, chunk, error_body, fault, prefetch, reply, request, route, segment, token_origins,
+};
 pub use fields::{accept, content_range, headers, rate_limit, retry_after};
-pub use oci::{digester, error_body, image_name, listing_query, manifest, name, platform};
-pub use tunnel::{control, frame, identity, link, tls, transport, udp_buffers};
+pub use oci::{digester, image_name, listing_query, manifest, name, platform};
+pub use tunnel::{control, frame, identity, link, tls};

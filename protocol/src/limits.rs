@@ -86,6 +86,10 @@ pub const SMALL_REQUESTS_PER_CLIENT_MAX: usize = 64;
 /// forever for one more.
 pub const STREAMS_PER_CLIENT_MAX: u32 = 1024;
 
+/// Segment streams of one connection that may wait for their request, which was lost on the path and is sent
+/// again, or comes over another connection. More are reset, the oldest first.
+pub const EARLY_SEGMENTS_MAX: usize = 128;
+
 /// Requests of one client that the server handles at the same time, over all its connections: as many as a
 /// client sends at most. Each may use a registry connection, so without this limit one client could use up
 /// the server's file descriptors.
@@ -221,7 +225,8 @@ mod tests {
     fn a_client_at_its_limits_leaves_an_eighth_of_its_streams_free() {
         let segments = BULK_WINDOW_MAX.div_ceil(u64::from(SEGMENT_SIZE)) as usize + BLOBS_PER_CLIENT_MAX;
         let control = 1;
-        let used = control + EXCHANGES_PER_CLIENT_MAX + segments + INITIAL_SEGMENTS_MAX as usize;
+        let early = EARLY_SEGMENTS_MAX;
+        let used = control + EXCHANGES_PER_CLIENT_MAX + segments + INITIAL_SEGMENTS_MAX as usize + early;
         let usable = STREAMS_PER_CLIENT_MAX as usize * 7 / 8;
         assert!(used < usable, "{used} of {usable}");
     }

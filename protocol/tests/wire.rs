@@ -7,7 +7,9 @@
 
 use docxy_protocol::authorization::{Authorization, basic};
 use docxy_protocol::congestion::{Choice, Rate};
-use docxy_protocol::control::{ControlMessage, Hello, SegmentHeader, StreamHeader};
+use docxy_protocol::control::{
+    ControlMessage, ExchangeId, Hello, RequestHeader, SegmentHeader, StreamHeader,
+};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::headers::Headers;
@@ -68,11 +70,15 @@ fn stream_headers_have_these_bytes() {
     let mut request = Request::new("docker.io".parse().unwrap(), operation)
         .with_authorization(Authorization::Public)
         .with_headers(headers(&[("accept", "a/b"), ("accept", "*/*")]));
-    golden(&StreamHeader::Request(Box::new(request.clone())), GOLDEN_REQUEST);
+    golden(&request_header(7, request.clone()), GOLDEN_REQUEST);
     let platform = "linux/arm/v7".parse().unwrap();
     request.prefetch = Some(PrefetchHint { platform, small_blobs: true, known: Some(digest()) });
-    golden(&StreamHeader::Request(Box::new(request)), GOLDEN_PREFETCH_HINT);
-    golden(&StreamHeader::Segment(SegmentHeader { exchange: 1000, n: 7 }), GOLDEN_SEGMENT);
+    golden(&request_header(251, request), GOLDEN_PREFETCH_HINT);
+    golden(&StreamHeader::Segment(SegmentHeader { exchange: ExchangeId(1000), n: 7 }), GOLDEN_SEGMENT);
+}
+
+fn request_header(exchange: u64, request: Request) -> StreamHeader {
+    StreamHeader::Request(Box::new(RequestHeader { exchange: ExchangeId(exchange), request }))
 }
 
 fn digest() -> Digest {
@@ -168,8 +174,8 @@ const GOLDEN_AUTO: &str = "<00><00><00>)<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkk
 const GOLDEN_FIXED: &str =
     "<00><00><00>.<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05>";
 const GOLDEN_CUBIC: &str = "<00><00><00>)<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02>";
-const GOLDEN_REQUEST: &str = "<00><00><00>=<01><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00>";
-const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><94><01><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab";
+const GOLDEN_REQUEST: &str = "<00><00><00>><01><07><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00>";
+const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><97><01><fb><fb><00><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab";
 const GOLDEN_MANIFEST: &str = "<00><00><00>PGsha256:abababababababababababababababababababababababababababababababab<00><03>a/b<fb><02><01>";
 const GOLDEN_BLOB: &str =
     "<00><00><00>JGsha256:abababababababababababababababababababababababababababababababab<01><07>";
@@ -288,14 +294,16 @@ fn any_stream_header() -> impl Strategy<Value = StreamHeader> {
         "[!-~]{1,40}".prop_map(|token| Authorization::Bearer(Secret::new(token))),
         ("[a-z]{1,9}", "[ -~]{0,20}").prop_map(|(user, password)| basic(&user, &password)),
     ];
-    let request = (any_operation(), authorization, any_headers(), proptest::option::of(any_prefetch_hint()))
-        .prop_map(|(operation, authorization, headers, prefetch)| {
+    let hint = proptest::option::of(any_prefetch_hint());
+    let request = (any::<u64>(), any_operation(), authorization, any_headers(), hint).prop_map(
+        |(exchange, operation, authorization, headers, prefetch)| {
             let request = Request::new("ghcr.io".parse().unwrap(), operation)
                 .with_authorization(authorization)
                 .with_headers(headers)
                 .with_prefetch(prefetch);
-            StreamHeader::Request(Box::new(request))
-        });
+            request_header(exchange, request)
+        },
+    );
     let congestion = prop_oneof![
         Just(Choice::Auto),
         Just(Choice::Cubic),
@@ -308,7 +316,7 @@ fn any_stream_header() -> impl Strategy<Value = StreamHeader> {
             StreamHeader::Hello(Hello { name, secret, congestion })
         });
     let segment = (any::<u64>(), any::<u32>())
-        .prop_map(|(exchange, n)| StreamHeader::Segment(SegmentHeader { exchange, n }));
+        .prop_map(|(exchange, n)| StreamHeader::Segment(SegmentHeader { exchange: ExchangeId(exchange), n }));
     prop_oneof![request, hello, segment]
 }
 

@@ -1,6 +1,6 @@
 //! Stores public manifests, so that each is fetched once: the last used ones in memory, all in files.
 //!
-//! Must never hold a private manifest: whoever stores one has seen that its repository is public.
+//! Must never hold a private manifest: `upstream` stores them only with a `PublicProof`.
 
 pub(crate) use docxy_host::lru::Lru;
 pub(crate) use docxy_host::store::{Key, Scope, remove_oldest};

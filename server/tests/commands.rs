@@ -212,10 +212,10 @@ fn revoke_reports_what_it_did() {
 #[test]
 fn clients_are_listed_for_people_and_for_programs() {
     let machine = Machine::new();
-    let nobody = machine.run("clients");
-    assert!(nobody.status.success());
-    assert_eq!(text(&nobody.stdout), "");
-    assert!(stderr(&nobody).contains(&machine.dir.path().display().to_string()));
+    let empty = machine.run("clients");
+    assert!(empty.status.success());
+    assert_eq!(text(&empty.stdout), "");
+    assert!(stderr(&empty).contains(&machine.dir.path().display().to_string()));
 
     machine.invite("laptop --public vpn.example.org");
     machine.invite("phone --public vpn.example.org");
@@ -273,20 +273,19 @@ fn the_first_start_writes_a_link_that_is_not_in_the_log() {
     let link: Link = std::fs::read_to_string(&path).expect("a link").parse().expect("a link");
     assert_eq!(link.name.to_string(), "default");
     let log = stderr(&output);
-    assert!(log.contains("default.link") && !log.contains("docxy://"), "{log}");
+    assert!(!log.is_empty() && !log.contains("docxy://"), "{log}");
     assert!(!log.contains('\u{1b}'), "no colours in a journal: {log:?}");
 
     std::fs::remove_file(&path).expect("the link is there");
     Server::start(&machine, "--public vpn.example.org:443").stop();
-    assert!(!path.exists(), "the second start invites nobody");
+    assert!(!path.exists(), "the second start makes no link");
 }
 
 #[test]
-fn a_first_start_without_a_public_address_names_the_command_to_run() {
+fn a_first_start_without_a_public_port_makes_no_client() {
     let machine = Machine::new();
-    // The port is the system's choice, and no other was named.
-    let output = Server::start(&machine, "--public vpn.example.org").stop();
-    assert!(stderr(&output).contains("docxy-server invite NAME --public HOST"), "{}", stderr(&output));
+    // The system chooses the port to listen on, so a link to it would soon be wrong.
+    Server::start(&machine, "--public vpn.example.org").stop();
     assert_eq!(text(&machine.run("clients --json").stdout).trim(), "[]");
 }
 
@@ -310,11 +309,11 @@ fn a_second_server_on_the_same_state_exits_and_names_the_first() {
     let second = second.arg("--ready-file").arg(&ready).stderr(Stdio::piped()).spawn();
     let mut second = Server(second.expect("the program starts"));
     assert_eq!(second.ended().code(), Some(1));
-    let mut told = String::new();
+    let mut output = String::new();
     let stderr = second.0.stderr.as_mut().expect("stderr is piped");
-    std::io::Read::read_to_string(stderr, &mut told).expect("the server's output");
-    assert!(told.contains(&format!("process {}", first.id())) && told.contains("--state"), "{told}");
-    assert!(told.contains(&machine.dir.path().display().to_string()), "{told}");
+    std::io::Read::read_to_string(stderr, &mut output).expect("the server's output");
+    assert!(output.contains(&format!("process {}", first.id())) && output.contains("--state"), "{output}");
+    assert!(output.contains(&machine.dir.path().display().to_string()), "{output}");
     assert_eq!(first.0.try_wait().expect("the server's state"), None, "the first one runs");
     assert_eq!(std::fs::read_to_string(&ready).expect("it is still there"), address);
 

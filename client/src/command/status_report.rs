@@ -26,11 +26,12 @@ impl StatusReport {
             TunnelState::Up { segments, .. } => (*segments, None),
             TunnelState::NotUp { reason, .. } => (0, Some(reason.as_str())),
         };
+        let transfers = self.gateway.transfers().snapshot();
         tracing::info!(
             tunnel = state.name(),
             reason,
-            requests = self.gateway.under_way(),
-            waiting = self.gateway.wait_list().all().len(),
+            requests = transfers.len(),
+            waiting = transfers.iter().filter(|transfer| transfer.wait.is_some()).count(),
             segments,
             tasks = self.gateway.tasks(),
             log_lines_dropped = self.log.lines_dropped(),

@@ -2,14 +2,13 @@
 //!
 //! A stream that ends without an end chunk is truncated.
 
-use super::body_error::BodyError;
+use super::error::ExchangeError;
 use bytes::Bytes;
 use docxy_protocol::chunk::ChunkHeader;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::frame::{self, FrameError};
+use docxy_protocol::frame::FrameError;
 use docxy_protocol::prefetch::PrefetchItem;
+use docxy_transport::{ReadError, ReceiveStream};
 use futures_util::FutureExt as _;
-use quinn::{ReadExactError, RecvStream};
 use std::collections::VecDeque;
 
 /// The most bytes in one read.
@@ -18,7 +17,7 @@ const READ_MAX: usize = 64 * 1024;
 /// A response stream after its head.
 #[derive(Debug)]
 pub(super) struct ChunkReader {
-    stream: RecvStream,
+    stream: ReceiveStream,
     /// Unread bytes of the current chunk.
     left: u32,
     /// Whether the end chunk was read.
@@ -26,7 +25,7 @@ pub(super) struct ChunkReader {
 }
 
 impl ChunkReader {
-    pub(super) const fn new(stream: RecvStream) -> Self {
+    pub(super) const fn new(stream: ReceiveStream) -> Self {
         Self { stream, left: 0, ended: false }
     }
 
@@ -34,25 +33,27 @@ impl ChunkReader {
     ///
     /// # Errors
     /// The fault that the server reported, or the loss of the connection.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         if self.ended {
             return Ok(None);
         }
         if self.left == 0 {
             let mut announced = [0; ChunkHeader::SIZE];
-            self.stream.read_exact(&mut announced).await.map_err(missing_header)?;
+            self.stream.read_exact(&mut announced).await?;
             match ChunkHeader::from_bytes(announced) {
                 ChunkHeader::Data(count) => self.left = count,
                 ChunkHeader::End => {
                     self.ended = true;
                     return Ok(None);
                 }
-                ChunkHeader::Aborted => return Err(self.read_fault().await),
+                ChunkHeader::Aborted => {
+                    return Err(ExchangeError::reported(self.stream.read_frame().await?));
+                }
             }
         }
         let length_max = READ_MAX.min(self.left as usize);
-        let chunk = self.stream.read_chunk(length_max, true).await?;
-        let bytes = chunk.ok_or_else(|| BodyError::mismatch("the stream ended within the body"))?.bytes;
+        let chunk = self.stream.read_chunk(length_max).await?;
+        let bytes = chunk.ok_or_else(|| ExchangeError::mismatch("the stream ended within the body"))?;
         // `read_chunk` returns at most the requested length.
         self.left -= bytes.len() as u32;
         Ok(Some(bytes))
@@ -62,15 +63,14 @@ impl ChunkReader {
     ///
     /// # Errors
     /// If the stream is interrupted or holds something else.
-    pub(super) async fn next_item(&mut self) -> Result<Option<PrefetchItem>, BodyError> {
+    pub(super) async fn next_item(&mut self) -> Result<Option<PrefetchItem>, ExchangeError> {
         if self.next().await?.is_some() {
-            return Err(BodyError::mismatch("the body is longer than announced"));
+            return Err(ExchangeError::mismatch("the body is longer than announced"));
         }
-        match frame::read(&mut self.stream).await {
+        match self.stream.read_frame().await {
             Ok(item) => Ok(Some(item)),
-            Err(FrameError::Ended) => Ok(None),
-            Err(FrameError::Broken(error)) => Err(BodyError::connection_lost(error)),
-            Err(error) => Err(BodyError::mismatch(&error.to_string())),
+            Err(ReadError::Frame(FrameError::Ended)) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -78,34 +78,14 @@ impl ChunkReader {
     ///
     /// # Errors
     /// If the stream ends or is interrupted.
-    pub(super) async fn read_item_bytes(&mut self, length_max: usize) -> Result<Bytes, BodyError> {
-        let chunk = self.stream.read_chunk(READ_MAX.min(length_max), true).await?;
-        Ok(chunk.ok_or_else(|| BodyError::mismatch("the stream ended within an item"))?.bytes)
+    pub(super) async fn read_item_bytes(&mut self, length_max: usize) -> Result<Bytes, ExchangeError> {
+        let chunk = self.stream.read_chunk(READ_MAX.min(length_max)).await?;
+        chunk.ok_or_else(|| ExchangeError::mismatch("the stream ended within an item"))
     }
 
-    /// The bytes of the body that arrived without a gap. quinn keeps them after the loss of the connection,
+    /// The bytes of the body that arrived without a gap. The stream keeps them after the loss of the session,
     /// and returns the error after them.
     pub(super) fn into_buffered(mut self) -> VecDeque<Bytes> {
-        let mut chunks = VecDeque::new();
-        while let Some(Ok(Some(bytes))) = self.next().now_or_never() {
-            chunks.push_back(bytes);
-        }
-        chunks
-    }
-
-    /// Reads the fault after an aborted body.
-    async fn read_fault(&mut self) -> BodyError {
-        match frame::read(&mut self.stream).await {
-            Ok(fault) => BodyError::from_fault(fault),
-            Err(FrameError::Broken(error)) => BodyError::connection_lost(error),
-            Err(error) => BodyError::Permanent(Fault::new(Hop::Server, FaultKind::MalformedResponse, error)),
-        }
-    }
-}
-
-fn missing_header(error: ReadExactError) -> BodyError {
-    match error {
-        ReadExactError::FinishedEarly(_) => BodyError::mismatch("the stream ended before its body"),
-        ReadExactError::ReadError(error) => error.into(),
+        std::iter::from_fn(|| self.next().now_or_never()?.ok().flatten()).collect()
     }
 }

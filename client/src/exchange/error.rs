@@ -1,33 +1,125 @@
-//! Why a request got no response.
+//! Why a request got no response, or a body no further bytes.
+//!
+//! Must never decide what is worth another try: the fault table does.
 
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::frame::FrameError;
+use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
+use docxy_transport::{ReadError, SendError};
+use std::error::Error;
+use std::fmt::Display;
 
-/// Why there is no response.
+/// The one error of exchanges and transfers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExchangeError {
-    /// A hop failed, and the server reported which.
+    /// A hop failed. The server reported it, or sent something that cannot be used.
     #[error(transparent)]
     Fault(#[from] Fault),
-    /// The connection ended, or is about to end. The request can be sent again on the next one: every
+    /// The server reset the stream. That discards what was received, perhaps the head of the response.
+    #[error("{0}")]
+    Reset(#[source] Fault),
+    /// The session ended, or its server ends it soon. The request can be sent again on the next one: every
     /// operation only reads.
-    #[error("the connection was lost")]
-    ConnectionLost,
-    /// The server reset the stream before the response head was read. A reset discards what was received, the
-    /// head included, so the head may have been sent. The request is worth another attempt: an engine resumes
-    /// an interrupted body, but goes elsewhere after an error.
-    #[error("the stream was reset before its head was read: {0}")]
-    ResetBeforeHead(#[source] Fault),
+    #[error("{}: the connection was lost: {}", Hop::Tunnel, causes(&**.0))]
+    SessionLost(#[source] Box<dyn Error + Send + Sync>),
 }
 
-pub(super) fn protocol_error(detail: impl std::fmt::Display) -> Fault {
-    Fault::new(
-        Hop::Server,
-        FaultKind::MalformedResponse,
-        format!("{detail}; are client and server of one version?"),
-    )
+impl ExchangeError {
+    /// The error of a fault that the server reported.
+    pub(super) fn reported(fault: Fault) -> Self {
+        match (fault.hop, fault.kind) {
+            // It shuts down. Another server responds, or the same a moment later.
+            (Hop::Server, FaultKind::Down) => Self::SessionLost(fault.into()),
+            _ => Self::Fault(fault),
+        }
+    }
+
+    /// The session was lost for this reason.
+    pub(super) fn lost(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::SessionLost(cause.into())
+    }
+
+    /// What the server sent is not what it announced, or not what was requested.
+    pub(crate) fn mismatch(detail: impl Display) -> Self {
+        Self::Fault(Fault::new(Hop::Server, FaultKind::Mismatch, detail))
+    }
+
+    /// What the server sent cannot be parsed.
+    pub(super) fn protocol(detail: impl Display) -> Self {
+        let detail = format!("{detail}; are client and server of one version?");
+        Self::Fault(Fault::new(Hop::Server, FaultKind::MalformedResponse, detail))
+    }
+
+    /// The fault for the engine, with all causes.
+    pub(crate) fn to_fault(&self) -> Fault {
+        match self {
+            Self::Fault(fault) | Self::Reset(fault) => fault.clone(),
+            Self::SessionLost(cause) => {
+                let detail = format!("the connection was lost: {}", causes(&**cause));
+                Fault::new(Hop::Tunnel, FaultKind::Unreachable, detail)
+            }
+        }
+    }
+
+    /// Whether another try may succeed, by the fault table.
+    pub(crate) fn retry(&self) -> Retry {
+        self.to_fault().retry()
+    }
 }
 
-pub(super) fn unencodable(error: FrameError) -> Fault {
-    Fault::new(Hop::Engine, FaultKind::RequestInvalid, format!("the request's {error}"))
+impl From<SendError> for ExchangeError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Frame(error) => {
+                Fault::new(Hop::Engine, FaultKind::RequestInvalid, format!("the request's {error}")).into()
+            }
+            SendError::Stopped | SendError::Lost(_) => Self::lost(error),
+        }
+    }
+}
+
+impl From<ReadError> for ExchangeError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Reset(fault) => Self::Reset(fault),
+            ReadError::Lost(error) => Self::lost(error),
+            ReadError::Ended => Self::mismatch(error),
+            ReadError::Frame(error) => Self::protocol(error),
+        }
+    }
+}
+
+/// The texts of an error and of its causes. An error may repeat its cause.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docxy_transport::SessionError;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_lost_session_says_why() {
+        let cause = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        let error = ExchangeError::from(ReadError::Lost(SessionError::Failed(Arc::new(cause))));
+        let text = "tunnel: the connection was lost: timed out";
+        assert_eq!((error.to_string(), error.to_fault().to_string()), (text.to_owned(), text.to_owned()));
+        assert_eq!(error.retry(), Retry::Transient);
+    }
+
+    #[test]
+    fn a_server_that_shuts_down_is_left() {
+        let fault = |hop| Fault::new(hop, FaultKind::Down, "shutting down");
+        let lost = |hop| matches!(ExchangeError::reported(fault(hop)), ExchangeError::SessionLost(_));
+        assert!(lost(Hop::Server) && !lost(Hop::Registry));
+    }
 }

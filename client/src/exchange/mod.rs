@@ -1,32 +1,28 @@
 //! Sends one request on one stream, and receives its response.
+//!
+//! Must never try again: its callers do.
 
-mod body;
-mod body_error;
-mod buffered_range;
 mod chunk_reader;
 mod error;
 mod prefetch_stream;
+mod remote_body;
 mod segments;
-mod stream_header;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use body::TunnelBody;
-pub(crate) use body_error::BodyError;
-pub(crate) use buffered_range::BufferedRange;
 pub(crate) use error::ExchangeError;
 pub(crate) use prefetch_stream::PrefetchStream;
+pub(crate) use remote_body::RemoteBody;
 
 use crate::tunnel::Session;
 use chunk_reader::ChunkReader;
-use docxy_protocol::control::StreamHeader;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::frame::{self, FrameError};
+use docxy_protocol::control::{RequestHeader, StreamHeader};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::reply::{self, BodyFraming, Reply};
 use docxy_protocol::request::{Method, Operation, Request};
-use error::{protocol_error, unencodable};
+use docxy_transport::ReadError;
 use http::StatusCode;
 use prefetch_stream::StreamTail;
-use quinn::RecvStream;
 use segments::Segments;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -38,7 +34,7 @@ pub(crate) struct Response {
     /// Its header fields.
     pub(crate) headers: Headers,
     /// Its body, which is received while it is read.
-    pub(crate) body: TunnelBody,
+    pub(crate) body: RemoteBody,
     /// The prefetched content after the body, if the request had a prefetch hint.
     pub(crate) prefetch: Option<PrefetchStream>,
 }
@@ -51,64 +47,46 @@ pub(crate) async fn send(
     request: &Request,
     expected: Option<u64>,
 ) -> Result<Response, ExchangeError> {
-    let opening = frame::encode(&StreamHeader::Request(Box::new(request.clone()))).map_err(unencodable)?;
-    let (send, mut receive) =
-        session.connection().open_bi().await.map_err(|_| ExchangeError::ConnectionLost)?;
-    stream_header::send(send, &opening).await?;
+    let exchange = session.next_exchange();
+    let header = RequestHeader { exchange, request: request.clone() };
+    let mut stream = session.transport().ask(&StreamHeader::Request(Box::new(header))).await?;
     // Opened together with the request, so that a large body flows without another round trip.
     let segments = match request.operation {
         Operation::Blob { method: Method::Get, .. } => {
-            let mut segments = Segments::new(session.clone(), receive.id().into());
-            segments.open_initial(expected).await?;
-            Some(segments)
+            Some(Segments::open(session.clone(), exchange, expected).await?)
         }
         _ => None,
     };
-    match frame::read(&mut receive).await {
-        Ok(Reply::Response(reply::Response { status, headers, body })) => {
-            let wants_prefetch = request.prefetch.is_some();
-            let (body, prefetch) = match (body, segments) {
-                (BodyFraming::None, _) if wants_prefetch => {
-                    let tail = StreamTail { reader: ChunkReader::new(receive), _permit: permit };
-                    (TunnelBody::empty(None), Some(PrefetchStream::after_head(tail)))
-                }
-                (BodyFraming::None, _) => (TunnelBody::empty(permit), None),
-                (BodyFraming::Chunked { length }, _) if wants_prefetch => {
-                    let (body, prefetch) = TunnelBody::before_prefetch(receive, length, permit);
-                    (body, Some(prefetch))
-                }
-                (BodyFraming::Chunked { length }, _) => {
-                    (TunnelBody::on_stream(receive, length, permit), None)
-                }
-                (BodyFraming::Segmented(layout), Some(segments)) => {
-                    (TunnelBody::in_segments(segments, layout, receive, permit), None)
-                }
-                (BodyFraming::Segmented(_), None) => {
-                    return Err(protocol_error("a segmented body for a request that is not a blob").into());
-                }
-            };
-            Ok(Response { status, headers, body, prefetch })
+    let reply::Response { status, headers, body } = match stream.read_frame().await {
+        Ok(Reply::Response(response)) => response,
+        Ok(Reply::Fault(fault)) => return Err(ExchangeError::reported(fault)),
+        Err(error) => return Err(missing_head(session, error)),
+    };
+    let stream = ChunkReader::new(stream);
+    let wants_prefetch = request.prefetch.is_some();
+    let mut body = match (body, segments) {
+        (BodyFraming::None, _) if wants_prefetch => {
+            let prefetch = PrefetchStream::after_head(StreamTail { reader: stream, _permit: permit });
+            return Ok(Response { status, headers, body: RemoteBody::empty(None), prefetch: Some(prefetch) });
         }
-        // The server is shutting down. Another server responds, or the same a moment later.
-        Ok(Reply::Fault(fault)) if fault.hop == Hop::Server && fault.kind == FaultKind::Down => {
-            Err(ExchangeError::ConnectionLost)
+        (BodyFraming::None, _) => RemoteBody::empty(permit),
+        (BodyFraming::Chunked { length }, _) => RemoteBody::on_stream(stream, length, permit),
+        (BodyFraming::Segmented(layout), Some(mut segments)) => {
+            segments.set_layout(layout);
+            RemoteBody::in_segments(segments, stream, permit)
         }
-        Ok(Reply::Fault(fault)) => Err(fault.into()),
-        Err(error) => Err(missing_head(session, &mut receive, error).await),
-    }
+        (BodyFraming::Segmented(_), None) => {
+            return Err(ExchangeError::protocol("a segmented body for a request that is not a blob"));
+        }
+    };
+    let prefetch = wants_prefetch.then(|| body.prefetch());
+    Ok(Response { status, headers, body, prefetch })
 }
 
-/// Distinguishes a lost connection, which a new one replaces, from a stream that the server reset.
-async fn missing_head(session: &Session, receive: &mut RecvStream, error: FrameError) -> ExchangeError {
-    if session.connection().close_reason().is_some() {
-        return ExchangeError::ConnectionLost;
-    }
-    match error {
-        // Reading failed. The stream knows whether that was a reset.
-        FrameError::Broken(_) => match receive.received_reset().await {
-            Ok(Some(code)) => ExchangeError::ResetBeforeHead(Fault::from_reset_code(code.into_inner())),
-            _ => ExchangeError::ConnectionLost,
-        },
-        error => protocol_error(error).into(),
+/// Distinguishes a lost session, which a new one replaces, from a stream that the server reset.
+fn missing_head(session: &Session, error: ReadError) -> ExchangeError {
+    match session.transport().close_reason() {
+        Some(reason) => ExchangeError::lost(reason),
+        None => error.into(),
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Limited in number and in bytes, whatever the server announces. Checks nothing else.
 
-use super::body_error::BodyError;
 use super::chunk_reader::ChunkReader;
+use super::error::ExchangeError;
 use bytes::{Bytes, BytesMut};
 use docxy_protocol::limits::{PREFETCH_BYTES_MAX, PREFETCH_ITEMS_MAX};
 use docxy_protocol::prefetch::PrefetchItem;
@@ -55,7 +55,7 @@ impl PrefetchStream {
     ///
     /// # Errors
     /// If the stream is interrupted, or holds more than the limits allow.
-    pub(crate) async fn next(&mut self) -> Result<Option<(PrefetchItem, Bytes)>, BodyError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(PrefetchItem, Bytes)>, ExchangeError> {
         if !self.wait_for_body().await {
             return Ok(None);
         }
@@ -64,7 +64,7 @@ impl PrefetchStream {
         self.items += 1;
         self.bytes += item.length();
         if self.items > PREFETCH_ITEMS_MAX || self.bytes > PREFETCH_BYTES_MAX {
-            return Err(BodyError::mismatch("more prefetched content than the limits allow"));
+            return Err(ExchangeError::mismatch("more prefetched content than the limits allow"));
         }
         let mut content = BytesMut::new();
         while content.len() < item.length() {
@@ -76,7 +76,7 @@ impl PrefetchStream {
 
 impl fmt::Debug for PrefetchStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Behind")
+        f.debug_struct("PrefetchStream")
             .field("items", &self.items)
             .field("bytes", &self.bytes)
             .finish_non_exhaustive()

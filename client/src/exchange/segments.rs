@@ -1,21 +1,16 @@
-//! Opens the streams for the segments of a large body, and reads them in order.
+//! Opens the streams for the segments of a large body, in order.
 //!
 //! The open streams are the only window. While the engine does not read, no stream is opened, and the server
 //! stops reading from the CDN.
 
-use super::body_error::BodyError;
-use super::buffered_range::BufferedRange;
-use super::chunk_reader::ChunkReader;
-use super::error::{ExchangeError, unencodable};
-use super::stream_header;
+use super::error::ExchangeError;
+use super::remote_body::BufferedRun;
 use crate::tunnel::{BodyShare, SegmentPermit, Session};
 use bytes::{Bytes, BytesMut};
-use docxy_protocol::control::{SegmentHeader, StreamHeader};
-use docxy_protocol::frame;
+use docxy_protocol::control::{ExchangeId, SegmentHeader, StreamHeader};
 use docxy_protocol::limits::SEGMENT_SIZE;
 use docxy_protocol::segment::SegmentLayout;
-use futures_util::FutureExt as _;
-use quinn::RecvStream;
+use docxy_transport::ReceiveStream;
 use std::collections::VecDeque;
 
 /// The most bytes in one read. Reads gather up to this much: hashing and writing each packet alone would cost
@@ -25,13 +20,15 @@ const READ_MAX: usize = 64 * 1024;
 /// A buffer with less free space than this is replaced before the next read.
 const READ_MIN: usize = 16 * 1024;
 
-/// The open segment streams of one body.
+/// The segments of one body.
 #[derive(Debug)]
 pub(super) struct Segments {
     session: Session,
     share: BodyShare,
-    exchange: u64,
-    open: VecDeque<SegmentStream>,
+    exchange: ExchangeId,
+    /// Known with the head of the response.
+    layout: Option<SegmentLayout>,
+    open: VecDeque<Segment>,
     next: u32,
     /// The buffer of the next read.
     buffer: BytesMut,
@@ -39,117 +36,81 @@ pub(super) struct Segments {
 
 /// One segment's stream.
 #[derive(Debug)]
-struct SegmentStream {
-    stream: RecvStream,
-    received: u64,
+pub(super) struct Segment {
+    stream: ReceiveStream,
+    /// Its bytes that are not read.
+    pub(super) left: u64,
     permit: SegmentPermit,
 }
 
 impl Segments {
-    /// The segments of the response to the request on stream `exchange`.
-    pub(super) fn new(session: Session, exchange: u64) -> Self {
+    /// The segments of the response of this exchange. Opens the first streams before the
+    /// response, whose length is unknown or `expected`.
+    pub(super) async fn open(
+        session: Session,
+        exchange: ExchangeId,
+        expected: Option<u64>,
+    ) -> Result<Self, ExchangeError> {
         let share = session.segment_budget().share();
-        Self { share, session, exchange, open: VecDeque::new(), next: 0, buffer: BytesMut::new() }
-    }
-
-    /// Opens the first streams before the response, whose length is unknown or `expected`.
-    pub(super) async fn open_initial(&mut self, expected: Option<u64>) -> Result<(), ExchangeError> {
-        self.share.observe(self.session.connection());
-        let initial = self.share.initial_segments();
+        share.observe(session.transport().path());
+        let initial = share.initial_segments();
         let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT_SIZE))) {
             // It fits on the stream of the response.
             Some(0 | 1) => 0,
             Some(count) => u32::try_from(count).unwrap_or(u32::MAX).min(initial),
             None => initial,
         };
-        self.open_up_to(end).await
+        let (open, buffer) = (VecDeque::new(), BytesMut::new());
+        let mut segments = Self { session, share, exchange, layout: None, open, next: 0, buffer };
+        segments.open_up_to(end).await?;
+        Ok(segments)
     }
 
-    /// The next bytes of the body, `None` after the last segment. `main` is the stream of the response, which
-    /// reports why a segment is short.
-    ///
-    /// # Errors
-    /// If the connection or a stream is interrupted, or a segment has another length.
-    pub(super) async fn next(
-        &mut self,
-        layout: SegmentLayout,
-        main: &mut ChunkReader,
-    ) -> Result<Option<Bytes>, BodyError> {
-        loop {
-            self.open_up_to(layout.count()).await.map_err(|error| match error {
-                ExchangeError::Fault(fault) | ExchangeError::ResetBeforeHead(fault) => {
-                    BodyError::Permanent(fault)
-                }
-                ExchangeError::ConnectionLost => self.connection_lost(),
-            })?;
-            let current = self.current();
-            let Some(segment) = self.open.front_mut() else {
-                return Ok(None);
-            };
-            let range = layout.range(current);
-            let expected = range.end - range.start;
-            if self.buffer.len() < READ_MIN {
-                self.buffer.clear();
-                self.buffer.resize(READ_MAX, 0);
-            }
-            match segment.stream.read(&mut self.buffer).await? {
-                Some(count) => {
-                    segment.received += count as u64;
-                    if segment.received > expected {
-                        return Err(BodyError::mismatch("a segment is longer than announced"));
-                    }
-                    return Ok(Some(self.buffer.split_to(count).freeze()));
-                }
-                None if segment.received == expected => {
-                    self.open.pop_front();
-                    self.share.observe(self.session.connection());
-                }
-                None => {
-                    main.next().await?;
-                    return Err(BodyError::mismatch("a segment ended early"));
-                }
-            }
+    /// Sets the layout, and closes the streams that the body does not need.
+    pub(super) fn set_layout(&mut self, layout: SegmentLayout) {
+        let surplus = self.next.saturating_sub(layout.count());
+        // Dropping a stream tells the server to stop sending on it.
+        self.open.truncate(self.open.len().saturating_sub(surplus as usize));
+        self.next -= surplus;
+        for (n, segment) in (0..).zip(&mut self.open) {
+            segment.left = length_of(layout, n);
         }
+        self.layout = Some(layout);
+    }
+
+    /// The length of the body.
+    pub(super) fn length(&self) -> u64 {
+        self.layout.map_or(0, |layout| layout.length())
+    }
+
+    /// The segment to read from, with the buffer for that; `None` after the last. Opens those that follow it.
+    pub(super) async fn front(&mut self) -> Result<Option<(&mut Segment, &mut BytesMut)>, ExchangeError> {
+        self.open_up_to(self.layout.map_or(0, |layout| layout.count())).await?;
+        Ok(self.open.front_mut().map(|segment| (segment, &mut self.buffer)))
+    }
+
+    /// Closes the segment to read from, which is read.
+    pub(super) fn close_front(&mut self) {
+        self.open.pop_front();
+        self.share.observe(self.session.transport().path());
     }
 
     /// The bytes that arrived of each open segment.
-    pub(super) fn into_buffered(self, layout: SegmentLayout) -> Vec<BufferedRange> {
-        let mut buffered = Vec::new();
-        for (n, mut open) in (self.current()..).zip(self.open) {
-            let range = layout.range(n);
-            let chunks = buffered_chunks(&mut open.stream);
+    pub(super) fn into_buffered(self) -> Vec<BufferedRun> {
+        let mut runs = Vec::new();
+        let mut gap = 0;
+        for segment in self.open {
+            let chunks = segment.stream.into_arrived();
             let length: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
             // A segment that is too long is wrong, and is requested again.
-            if length > 0 && open.received + length <= range.end - range.start {
-                buffered.push(BufferedRange {
-                    at: range.start + open.received,
-                    chunks,
-                    permit: Some(open.permit),
-                });
+            if length == 0 || length > segment.left {
+                gap += segment.left;
+                continue;
             }
+            runs.push(BufferedRun { gap, chunks, permit: Some(segment.permit) });
+            gap = segment.left - length;
         }
-        buffered
-    }
-
-    /// The number of the segment that is being read.
-    fn current(&self) -> u32 {
-        self.next - u32::try_from(self.open.len()).unwrap_or(u32::MAX)
-    }
-
-    fn connection_lost(&self) -> BodyError {
-        match self.session.connection().close_reason() {
-            Some(reason) => BodyError::connection_lost(reason),
-            None => BodyError::connection_lost("the stream was closed"),
-        }
-    }
-
-    /// Closes the streams that the body does not need.
-    pub(super) fn close_surplus(&mut self, layout: SegmentLayout) {
-        let surplus = self.next.saturating_sub(layout.count());
-        let needed = self.open.len().saturating_sub(surplus as usize);
-        // Dropping a stream tells the server to stop sending on it.
-        self.open.truncate(needed);
-        self.next -= surplus;
+        runs
     }
 
     /// Opens as many segments below `end` as the share of the body allows.
@@ -157,24 +118,31 @@ impl Segments {
         while self.next < end
             && let Some(permit) = self.share.open(self.open.len())
         {
-            let (send, stream) =
-                self.session.connection().open_bi().await.map_err(|_| ExchangeError::ConnectionLost)?;
-            let opening = StreamHeader::Segment(SegmentHeader { exchange: self.exchange, n: self.next });
-            let opening = frame::encode(&opening).map_err(unencodable)?;
-            stream_header::send(send, &opening).await?;
-            self.open.push_back(SegmentStream { stream, received: 0, permit });
+            let header = StreamHeader::Segment(SegmentHeader { exchange: self.exchange, n: self.next });
+            let stream = self.session.transport().ask(&header).await?;
+            let left = self.layout.map_or(0, |layout| length_of(layout, self.next));
+            self.open.push_back(Segment { stream, left, permit });
             self.next += 1;
         }
         Ok(())
     }
 }
 
-/// The bytes that a stream received without a gap. quinn keeps them after the loss of the connection, and
-/// returns the error after them.
-fn buffered_chunks(stream: &mut RecvStream) -> VecDeque<Bytes> {
-    let mut chunks = VecDeque::new();
-    while let Some(Ok(Some(chunk))) = stream.read_chunk(READ_MAX, true).now_or_never() {
-        chunks.push_back(chunk.bytes);
+impl Segment {
+    /// Its next bytes, `None` at its end.
+    pub(super) async fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, ExchangeError> {
+        if buffer.len() < READ_MIN {
+            buffer.clear();
+            buffer.resize(READ_MAX, 0);
+        }
+        let Some(count) = self.stream.read(buffer).await? else { return Ok(None) };
+        let left = self.left.checked_sub(count as u64);
+        self.left = left.ok_or_else(|| ExchangeError::mismatch("a segment is longer than announced"))?;
+        Ok(Some(buffer.split_to(count).freeze()))
     }
-    chunks
+}
+
+fn length_of(layout: SegmentLayout, n: u32) -> u64 {
+    let range = layout.range(n);
+    range.end - range.start
 }

@@ -8,7 +8,7 @@ use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::same_origin::refuse_foreign_pages;
 use super::{health, timeouts};
-use crate::credentials::Login;
+use crate::credentials::TokenSource;
 use crate::gateway::{self, Gateway};
 use docxy_host::logging::LogHandle;
 use docxy_protocol::authorization::Authorization;
@@ -125,11 +125,11 @@ impl Handler {
         if token.is_anonymous(&authorization) {
             return Ok(responses::public_token());
         }
-        let login = Login { registry, token, authorization };
-        if !self.gateway.admits(&login.request()) {
+        let source = TokenSource { registry, token, authorization };
+        if !self.gateway.may_send(&source.request()) {
             return Ok(responses::public_token());
         }
-        let Login { registry, token, authorization } = login.clone();
+        let TokenSource { registry, token, authorization } = source.clone();
         let operation = Operation::Token(token);
         let target = RequestTarget::new(&registry, &operation, NamedBy::Namespace);
         let request = typed(registry, operation, authorization, &head.headers);
@@ -141,7 +141,7 @@ impl Handler {
         let body = Limited::new(body, SMALL_BODY_MAX).collect().await.map_err(unreadable_token)?.to_bytes();
         let tokens = TokenResponse::parse(&body)
             .map_err(|error| Fault::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
-        self.gateway.remember_tokens(&tokens, &login);
+        self.gateway.remember_tokens(&tokens, &source);
         Ok(Response::from_parts(head, Either::Left(Full::new(body))))
     }
 

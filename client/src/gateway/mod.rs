@@ -4,7 +4,7 @@
 //! sent again if the connection was lost before the response.
 
 pub(crate) use crate::rate_limit::ReportedLimit;
-pub use crate::transfer::WaitEntry;
+pub use crate::transfer::{TransferRegistry, TransferSnapshot, Wait, WaitsFor};
 pub use crate::tunnel::Deadline;
 pub use tunnel_state::TunnelState;
 
@@ -12,21 +12,19 @@ mod tunnel_state;
 
 use crate::cache::CachedResponse;
 use crate::counters::TransferCounters;
-use crate::credentials::{Credentials, Login};
+use crate::credentials::{Credentials, TokenSource};
 use crate::exchange::{self, ExchangeError};
 use crate::metadata::Metadata;
-use crate::transfer::{StallTimeout, Transfer, TransferContext, WaitList};
+use crate::transfer::{StallTimeout, Transfer, TransferContext, TransferGuard};
 use crate::tunnel::{Session, Tunnel, TunnelStatus};
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::name::Registry;
+use docxy_protocol::name::{Digest, Registry};
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
 use http::StatusCode;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// How long a registry may take to send its challenge while no request waits for it.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,7 +33,6 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Gateway {
     context: TransferContext,
-    under_way: TaskTracker,
 }
 
 /// The response of a registry.
@@ -54,23 +51,21 @@ impl Gateway {
     /// its next byte.
     #[must_use]
     pub fn new(tunnel: Tunnel, stall_timeout: Duration, metadata: Metadata) -> Self {
-        let (credentials, wait_list) = (Credentials::default(), WaitList::default());
-        let stall_timeout = StallTimeout::new(stall_timeout);
         let context = TransferContext {
             tunnel,
-            stall_timeout,
-            credentials,
-            wait_list,
+            stall_timeout: StallTimeout::new(stall_timeout),
+            credentials: Credentials::default(),
+            registry: TransferRegistry::default(),
             metadata,
             counters: TransferCounters::default(),
         };
-        Self { context, under_way: TaskTracker::new() }
+        Self { context }
     }
 
-    /// The requests and transfers that wait.
+    /// The requests whose response is not completely read.
     #[must_use]
-    pub const fn wait_list(&self) -> &WaitList {
-        &self.context.wait_list
+    pub const fn transfers(&self) -> &TransferRegistry {
+        &self.context.registry
     }
 
     /// The state of the tunnel, for reports.
@@ -83,12 +78,6 @@ impl Gateway {
     #[must_use]
     pub fn tasks(&self) -> usize {
         tokio::runtime::Handle::current().metrics().num_alive_tasks()
-    }
-
-    /// The number of requests whose response is not completely read.
-    #[must_use]
-    pub fn under_way(&self) -> usize {
-        self.under_way.len()
     }
 
     /// The rate limits that the registries have reported.
@@ -118,13 +107,13 @@ impl Gateway {
 
     /// Remembers how these tokens were obtained. They may be sent to that registry only, and can be renewed
     /// when they expire.
-    pub(crate) fn remember_tokens(&self, response: &TokenResponse, login: &Login) {
-        self.context.credentials.remember(response, login, Instant::now());
+    pub(crate) fn remember_tokens(&self, response: &TokenResponse, source: &TokenSource) {
+        self.context.credentials.remember(response, source, Instant::now());
     }
 
     /// Whether the request may be sent with the token that it carries; `true` if it carries none.
-    pub(crate) fn admits(&self, request: &Request) -> bool {
-        self.context.credentials.admit(request)
+    pub(crate) fn may_send(&self, request: &Request) -> bool {
+        self.context.credentials.may_send(request)
     }
 
     /// Sends a request and returns the response, whose body is not received yet. The response head must
@@ -135,28 +124,42 @@ impl Gateway {
     /// A fault that names the hop that failed: the tunnel, if it was not up in time.
     pub async fn send(&self, request: Request, deadline: Deadline) -> Result<Response, Fault> {
         let request = request.without_foreign_credentials();
-        let under_way = self.under_way.token();
+        let guard = self.context.registry.begin(&request);
         let metadata = &self.context.metadata;
-        if !self.admits(&request) {
+        if !self.may_send(&request) {
             // Any local program can cause it, so it is not logged by default.
             tracing::debug!(registry = %request.registry, "token withheld: not issued by this registry");
             let response = metadata.invalid_token_response(&request).ok_or_else(challenge_fault)?;
-            self.session(&request, None, deadline).await?;
-            return Ok(Response::from_cache(response, under_way));
+            self.session(None, deadline, &guard).await?;
+            return Ok(Response::from_cache(response, guard));
         }
         if let Some(response) = metadata.challenge_response(&request) {
-            // Without a tunnel the next request of the engine would fail, so this one does.
-            self.session(&request, None, deadline).await?;
+            // Fail now: without a tunnel the token request would fail too.
+            self.session(None, deadline, &guard).await?;
             self.refresh(&request.registry);
             self.context.counters.local_responses.increment();
-            return Ok(Response::from_cache(response, under_way));
+            return Ok(Response::from_cache(response, guard));
         }
         if let Some(content) = metadata.cached_content(&request, deadline.instant()).await {
             self.context.counters.local_responses.increment();
-            return Ok(Response::from_cache(content, under_way));
+            return Ok(Response::from_cache(content, guard));
         }
         let prefetch = metadata.prefetch_hint(&request).await;
-        self.forward(request.with_prefetch(prefetch), deadline, under_way).await
+        self.forward(request.with_prefetch(prefetch), deadline, guard).await
+    }
+
+    /// The whole blob with this digest and length, which an image names: from the cache, or requested when it
+    /// is read. No fault ends it that another attempt within the stall timeout may mend.
+    pub(crate) async fn blob(&self, request: Request, digest: &Digest, length: u64) -> Transfer {
+        let guard = self.context.registry.begin(&request);
+        let until = Instant::now() + self.stall_timeout();
+        match self.context.metadata.cached_content(&request, until).await {
+            Some(CachedResponse { body, .. }) if body.len() as u64 == length => {
+                self.context.counters.local_responses.increment();
+                Transfer::of_bytes(body, guard)
+            }
+            _ => Transfer::of_blob(&self.context, request, digest.clone(), length, guard),
+        }
     }
 
     /// Requests the challenge of a registry in the background if the known one is old.
@@ -164,10 +167,10 @@ impl Gateway {
         if self.context.metadata.refresh_is_due(registry) {
             let gateway = self.clone();
             let request = Request::new(registry.clone(), Operation::Ping);
-            // `send` stores the challenge of the response, as of all responses.
-            let under_way = self.under_way.token();
+            // `forward` stores the challenge of the response, as of all responses.
+            let guard = self.context.registry.begin(&request);
             let forwarded =
-                async move { gateway.forward(request, Deadline::after(REFRESH_TIMEOUT), under_way).await };
+                async move { gateway.forward(request, Deadline::after(REFRESH_TIMEOUT), guard).await };
             tokio::spawn(async move { forwarded.await.map(drop) });
         }
     }
@@ -177,38 +180,57 @@ impl Gateway {
         &self,
         request: Request,
         deadline: Deadline,
-        under_way: TaskTrackerToken,
+        guard: TransferGuard,
     ) -> Result<Response, Fault> {
         let mut excluded: Option<Session> = None;
         let mut was_reset = false;
         loop {
-            let session = self.session(&request, excluded.as_ref(), deadline).await?;
-            let at = deadline.instant().into();
-            let permit =
-                timeout_at(at, session.permit(&request.operation)).await.map_err(|_| overload_fault())?;
-            let response = exchange::send(&session, permit, &request, None);
-            match timeout_at(at, response).await.unwrap_or_else(|_| Err(self.timeout_fault(&session).into()))
-            {
+            let session = self.session(excluded.as_ref(), deadline, &guard).await?;
+            guard.set_server(&session);
+            let error = match self.forward_once(&session, &request, deadline, &guard).await {
                 Ok(exchange::Response { status, headers, body, prefetch }) => {
+                    guard.proceed();
                     self.context.metadata.observe_response(&request, status, &headers);
                     // This starts before the engine receives the response and requests what that names.
                     if let Some(prefetch) = prefetch {
                         self.context.metadata.receive_prefetch(&request, prefetch);
                     }
                     let body =
-                        Transfer::new(&self.context, request, (status, &headers), body, session, under_way);
+                        Transfer::new(&self.context, request, (status, &headers), body, session, guard);
                     return Ok(Response { status, headers, body });
                 }
-                Err(ExchangeError::Fault(fault)) => return Err(fault),
-                Err(ExchangeError::ConnectionLost) => excluded = Some(session),
-                Err(ExchangeError::ResetBeforeHead(fault)) if was_reset => return Err(fault),
-                Err(ExchangeError::ResetBeforeHead(_)) => was_reset = true,
+                Err(error) => error,
+            };
+            match error {
+                _ if error.retry() == Retry::Permanent => return Err(error.to_fault()),
+                ExchangeError::SessionLost(_) => excluded = Some(session),
+                // An engine resumes an interrupted body, but goes elsewhere after an error.
+                ExchangeError::Reset(_) if !was_reset => was_reset = true,
+                // The server has tried again already, and engines have short timeouts.
+                _ => return Err(error.to_fault()),
             }
+            tracing::info!(operation = request.operation.name(), reason = %error, "requesting again");
         }
     }
 
-    /// The supervisor replaces a silent connection within seconds. So if this one is still in use, the delay
-    /// is behind the server.
+    async fn forward_once(
+        &self,
+        session: &Session,
+        request: &Request,
+        deadline: Deadline,
+        guard: &TransferGuard,
+    ) -> Result<exchange::Response, ExchangeError> {
+        let at = deadline.instant().into();
+        guard.wait(WaitsFor::Permit, None);
+        let permit =
+            timeout_at(at, session.permit(&request.operation)).await.map_err(|_| overload_fault())?;
+        guard.wait(WaitsFor::Server, None);
+        let response = timeout_at(at, exchange::send(session, permit, request, None)).await;
+        response.map_err(|_| self.timeout_fault(session))?
+    }
+
+    /// The supervisor replaces a silent connection within seconds. So if this one is still in use, the server
+    /// or an upstream hop is slow.
     fn timeout_fault(&self, session: &Session) -> Fault {
         match self.context.tunnel.status() {
             TunnelStatus::Up { session: in_use, .. } if in_use.is(session) => {
@@ -220,31 +242,23 @@ impl Gateway {
 
     async fn session(
         &self,
-        request: &Request,
         excluded: Option<&Session>,
         deadline: Deadline,
+        guard: &TransferGuard,
     ) -> Result<Session, Fault> {
-        let status = self.context.tunnel.status();
-        let _wait = match &status {
-            TunnelStatus::Up { session, .. } if !excluded.is_some_and(|excluded| excluded.is(session)) => {
-                None
-            }
-            _ => {
-                let (what, reason) = (request.operation.name(), status.to_fault());
-                Some(self.context.wait_list.begin(what, None, reason.to_string()))
-            }
-        };
+        match self.context.tunnel.status() {
+            TunnelStatus::Up { session, .. } if !excluded.is_some_and(|excluded| excluded.is(&session)) => {}
+            status => guard.wait(WaitsFor::Tunnel, Some(status.to_fault().to_string())),
+        }
         self.context.tunnel.session(excluded, deadline).await
     }
 }
 
 impl Response {
     /// A response that did not use the tunnel.
-    fn from_cache(
-        CachedResponse { status, headers, body }: CachedResponse,
-        under_way: TaskTrackerToken,
-    ) -> Self {
-        Self { status, headers, body: Transfer::of_bytes(body, under_way) }
+    fn from_cache(CachedResponse { status, headers, body }: CachedResponse, guard: TransferGuard) -> Self {
+        guard.proceed();
+        Self { status, headers, body: Transfer::of_bytes(body, guard) }
     }
 }
 
@@ -253,7 +267,7 @@ fn challenge_fault() -> Fault {
     Fault::new(Hop::Tunnel, FaultKind::Internal, "the challenge is not a valid header value")
 }
 
-/// No permit was free in time, since the engines do not read what is under way.
+/// No permit was free in time, since the engines do not read their running responses.
 fn overload_fault() -> Fault {
     let detail = "too many requests are under way, and none of them ended in time";
     Fault::new(Hop::Tunnel, FaultKind::TimedOut, detail)

@@ -35,12 +35,12 @@ impl TunnelState {
     pub(super) fn of(status: &TunnelStatus) -> Self {
         let (state, since) = match status {
             TunnelStatus::Up { session, since } => {
-                let connection = session.connection();
+                let transport = session.transport();
                 return Self::Up {
                     since: *since,
-                    server: connection.remote_address(),
+                    server: transport.remote_address(),
                     congestion: session.congestion().to_string(),
-                    rtt: connection.rtt(),
+                    rtt: transport.path().rtt,
                     segments: session.segment_budget().open_segments(),
                 };
             }

@@ -62,7 +62,7 @@ impl Destination {
             return Err(DestinationError::Compressed(path));
         }
         let format = if name.ends_with(".tar") { OutputFormat::Tar } else { OutputFormat::Directory };
-        // A link counts as existing even if its target does not.
+        // A symbolic link counts as existing even if its target does not.
         let found = path.symlink_metadata().ok();
         match &found {
             Some(_) if !force => return Err(DestinationError::Exists(path)),

@@ -1,50 +1,46 @@
 //! For tests: a registry with prepared responses.
 
 use super::image_source::{RegistryBody, RegistryClient};
+use crate::transfer::{Transfer, TransferRegistry};
 use bytes::Bytes;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::Fault;
+use docxy_protocol::name::Digest;
 use docxy_protocol::request::Request;
-use futures_util::stream;
-use http::{Response, header};
-use http_body::Frame;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http::Response;
+use http_body_util::{BodyExt as _, Full};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
+#[derive(Default)]
 pub(super) struct FakeRegistry {
     responses: Mutex<VecDeque<Response<RegistryBody>>>,
-    ranges: Mutex<Vec<String>>,
+    blob: Bytes,
 }
 
 impl FakeRegistry {
+    /// A registry that responds this to requests for manifests.
     pub(super) fn new(responses: Vec<Response<RegistryBody>>) -> Self {
-        Self { responses: Mutex::new(responses.into()), ranges: Mutex::default() }
+        Self { responses: Mutex::new(responses.into()), ..Self::default() }
     }
 
-    /// The `Range` of each request so far; empty without one.
-    pub(super) fn ranges(&self) -> Vec<String> {
-        self.ranges.lock().unwrap().clone()
+    /// A registry with this blob.
+    pub(super) fn with_blob(content: &str) -> Self {
+        Self { blob: Bytes::from(content.to_owned()), ..Self::default() }
     }
 }
 
 impl RegistryClient for &FakeRegistry {
-    async fn send(&self, request: Request) -> Result<Response<RegistryBody>, Fault> {
-        let range = request.headers.get_str(&header::RANGE).unwrap_or_default().to_owned();
-        self.ranges.lock().unwrap().push(range);
+    async fn send(&self, _: Request) -> Result<Response<RegistryBody>, Fault> {
         Ok(self.responses.lock().unwrap().pop_front().expect("a response is left"))
+    }
+
+    async fn blob(&self, request: Request, _: &Digest, _: u64) -> Transfer {
+        Transfer::of_bytes(self.blob.clone(), TransferRegistry::default().begin(&request))
     }
 }
 
 /// A response with a complete body.
 pub(super) fn response(status: u16, body: &str) -> Response<RegistryBody> {
     let body = Full::new(Bytes::from(body.to_owned())).map_err(|never| match never {}).boxed_unsync();
-    Response::builder().status(status).body(body).unwrap()
-}
-
-/// A response whose body is interrupted.
-pub(super) fn broken_after(status: u16, body: &str) -> Response<RegistryBody> {
-    let start = Ok(Frame::data(Bytes::from(body.to_owned())));
-    let end = Err(Fault::new(Hop::Tunnel, FaultKind::Truncated, "cut"));
-    let body = StreamBody::new(stream::iter([start, end])).boxed_unsync();
     Response::builder().status(status).body(body).unwrap()
 }

@@ -1,7 +1,8 @@
 //! The manifests and blobs of one repository.
 //!
-//! Every manifest is verified here. Blobs are verified by their readers.
+//! Every manifest is verified here. The transfer of a blob verifies that.
 
+use crate::transfer::Transfer;
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
@@ -9,7 +10,7 @@ use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::limits::{MANIFEST_MAX, SMALL_BODY_MAX};
-use docxy_protocol::manifest::{MEDIA_TYPES, Manifest, ManifestError};
+use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest, ManifestError};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::text::CleanText;
@@ -25,6 +26,9 @@ pub(super) type RegistryBody = UnsyncBoxBody<Bytes, Fault>;
 pub(super) trait RegistryClient: Sync {
     /// Sends one request, and returns the response.
     fn send(&self, request: Request) -> impl Future<Output = Result<Response<RegistryBody>, Fault>> + Send;
+
+    /// The blob with this digest and length, which the request is for.
+    fn blob(&self, request: Request, digest: &Digest, length: u64) -> impl Future<Output = Transfer> + Send;
 }
 
 /// Why content was not fetched. `what` names it.
@@ -38,7 +42,7 @@ pub enum SourceError {
     #[error("cannot get {what}: the registry responded {status}{message}{hint}")]
     Refused { what: String, status: StatusCode, message: String, hint: &'static str },
     /// It is something else.
-    #[error("{what} is not what it should be, so it is not stored: expected {expected}, got {found}")]
+    #[error("{what} has the wrong content, so it is not stored: expected {expected}, got {found}")]
     Mismatch { what: String, expected: String, found: String },
     /// The manifest cannot be used.
     #[error("cannot use {what}: {source}")]
@@ -76,11 +80,11 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             method: Method::Get,
         };
         let accepted = MEDIA_TYPES.map(|name| (header::ACCEPT, HeaderValue::from_static(name)));
-        let response = self.get(&what, operation, accepted).await?;
-        if response.status() != StatusCode::OK {
-            let hint = hint(response.status());
-            return Err(refused(what, response, hint).await);
-        }
+        let response = match self.client.send(self.request(operation, accepted)).await {
+            Ok(response) if response.status() == StatusCode::OK => response,
+            Ok(response) => return Err(refused(what, response).await),
+            Err(fault) => return Err(SourceError::Fault { what, fault }),
+        };
         let (head, body) = response.into_parts();
         let bytes = match Limited::new(body, MANIFEST_MAX).collect().await {
             Ok(collected) => collected.to_bytes(),
@@ -102,51 +106,35 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         }
     }
 
-    /// The response for a blob from `position` on, with status 200 or 206.
-    pub(super) async fn blob(
-        &self,
-        digest: &Digest,
-        position: u64,
-    ) -> Result<Response<RegistryBody>, SourceError> {
-        let what = format!("the blob {digest}");
+    /// The content of a blob.
+    pub(super) async fn blob(&self, blob: &Descriptor) -> Transfer {
         let operation = Operation::Blob {
             repository: self.image.repository.clone(),
-            digest: digest.clone(),
+            digest: blob.digest.clone(),
             method: Method::Get,
         };
-        let range = (position > 0).then(|| {
-            let value = HeaderValue::try_from(format!("bytes={position}-"));
-            (header::RANGE, value.expect("a number among ASCII letters is a header value"))
-        });
-        let response = self.get(&what, operation, range).await?;
-        match response.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
-            _ => Err(refused(what, response, "").await),
-        }
+        self.client.blob(self.request(operation, None), &blob.digest, blob.size).await
     }
 
-    async fn get(
+    fn request(
         &self,
-        what: &str,
         operation: Operation,
         fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
-    ) -> Result<Response<RegistryBody>, SourceError> {
+    ) -> Request {
         let mut headers = HeaderMap::new();
         let agent = concat!("docxy-client/", env!("CARGO_PKG_VERSION"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
         for (name, value) in fields {
             headers.append(name, value);
         }
-        let request = Request::new(self.image.registry.clone(), operation)
+        Request::new(self.image.registry.clone(), operation)
             .with_authorization(Authorization::Public)
-            .with_headers(Headers::filter_request(&headers));
-        let answered = self.client.send(request).await;
-        answered.map_err(|fault| SourceError::Fault { what: what.to_owned(), fault })
+            .with_headers(Headers::filter_request(&headers))
     }
 }
 
 /// Compares a digest with the expected one.
-pub(super) fn check(what: &str, expected: &Digest, found: &Digest) -> Result<(), SourceError> {
+fn check(what: &str, expected: &Digest, found: &Digest) -> Result<(), SourceError> {
     if expected == found {
         return Ok(());
     }
@@ -154,8 +142,9 @@ pub(super) fn check(what: &str, expected: &Digest, found: &Digest) -> Result<(),
     Err(SourceError::Mismatch { what: what.to_owned(), expected, found })
 }
 
-async fn refused(what: String, response: Response<RegistryBody>, hint: &'static str) -> SourceError {
+async fn refused(what: String, response: Response<RegistryBody>) -> SourceError {
     let (head, body) = response.into_parts();
+    let hint = hint(head.status);
     // An unreadable body has no message.
     let body = Limited::new(body, SMALL_BODY_MAX).collect().await;
     let mut message = body.map(|body| error_message(&body.to_bytes())).unwrap_or_default();

@@ -24,6 +24,7 @@ pub use progress::Progress;
 pub use request::PullRequest;
 
 use crate::gateway::{self, Deadline, Gateway};
+use crate::transfer::Transfer;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::name::Digest;
 use docxy_protocol::request::Request;
@@ -58,5 +59,9 @@ impl RegistryClient for Gateway {
         *response.status_mut() = status;
         *response.headers_mut() = headers.into_map();
         Ok(response)
+    }
+
+    async fn blob(&self, request: Request, digest: &Digest, length: u64) -> Transfer {
+        Self::blob(self, request, digest, length).await
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Bars on a terminal, else one line for each event. Must never block a pull if the output is not read.
 
+use crate::transfer::Wait;
 use docxy_host::logging::LogHandle;
 use docxy_protocol::name::Digest;
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -22,7 +23,8 @@ pub(super) struct BlobProgress<'a> {
     progress: &'a Progress,
     name: String,
     size: u64,
-    position: u64,
+    /// Why the blob waits, if it was interrupted.
+    interruption: Option<String>,
     began: Instant,
     bar: Option<ProgressBar>,
 }
@@ -84,7 +86,7 @@ impl Progress {
             }
             ProgressView::Quiet | ProgressView::Lines(_) => None,
         };
-        BlobProgress { progress: self, name, size, position: 0, began: Instant::now(), bar }
+        BlobProgress { progress: self, name, size, interruption: None, began: Instant::now(), bar }
     }
 
     /// All bytes were received in this time.
@@ -103,25 +105,31 @@ impl Drop for Progress {
 }
 
 impl BlobProgress<'_> {
-    /// Sets the received bytes.
-    pub(super) fn at(&mut self, position: u64) {
+    /// So many bytes more were received.
+    pub(super) fn advance(&self, bytes: u64) {
         if let (Some(bar), ProgressView::Bars { total, .. }) = (&self.bar, &self.progress.0) {
-            bar.set_position(position);
-            // Less than before if the transfer started again.
-            total.dec(self.position);
-            total.inc(position);
+            bar.inc(bytes);
+            total.inc(bytes);
         }
-        self.position = position;
+    }
+
+    /// Says once why the blob waits.
+    pub(super) fn waits(&mut self, wait: Option<Wait>) {
+        let reason = wait.and_then(|wait| wait.reason);
+        if let Some(reason) = reason.as_ref().filter(|_| reason != self.interruption) {
+            self.print_note(&format!("interrupted, waiting: {reason}"));
+        }
+        self.interruption = reason;
     }
 
     /// Prints a line about the blob.
-    pub(super) fn note(&self, text: &str) {
+    pub(super) fn print_note(&self, text: &str) {
         self.progress.print(&format!("{}  {text}", self.name));
     }
 
     /// The blob is complete and verified.
     pub(super) fn done(&self) {
-        self.note(&amount(self.size, self.began.elapsed()));
+        self.print_note(&amount(self.size, self.began.elapsed()));
     }
 }
 

@@ -15,16 +15,13 @@ use docxy_protocol::platform::Platform;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use indicatif::BinaryBytes;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// The most concurrent downloads. One fills the path; the others fill its pauses.
+/// Maximum number of concurrent downloads. One uses the path; the others use its idle times.
 const CONCURRENT_BLOBS: usize = 4;
 
-/// The first pause before an interrupted download is resumed.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
-
-/// The most bytes of a config that are parsed. Real ones have a few thousand.
-const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Maximum number of bytes of a config that are parsed. Real ones have a few thousand.
+const IMAGE_CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// One pull.
 pub(super) struct Pull<'a, A> {
@@ -57,7 +54,7 @@ impl<A: RegistryClient> Pull<'_, A> {
             let config = &image.manifest.config;
             let writer = self.fetch("config", config, &staged).await?;
             let content =
-                writer.read(config.size.min(CONFIG_BYTES_MAX) as usize).map_err(|e| self.disk(e))?;
+                writer.read(config.size.min(IMAGE_CONFIG_BYTES_MAX) as usize).map_err(|e| self.disk(e))?;
             self.check_platform(&content)?;
             blobs.retain(|(_, blob)| blob.digest != config.digest);
         }
@@ -116,7 +113,7 @@ impl<A: RegistryClient> Pull<'_, A> {
     ) -> Result<EntryWriter, PullError> {
         let writer = staged.writer(&layout::blob_path(&blob.digest)).map_err(|e| self.disk(e))?;
         let mut progress = self.progress.blob(kind, &blob.digest, blob.size);
-        Ok(download(&self.source, blob, writer, RETRY_PAUSE, &mut progress).await?)
+        Ok(download(&self.source, blob, writer, &mut progress).await?)
     }
 
     /// Without an index there is no choice: another platform than requested is an error. Another one than

@@ -24,7 +24,7 @@ pub(super) struct TarPlan {
 }
 
 /// Sizes are rounded up to this (POSIX `pax`, "ustar Interchange Format").
-const BLOCK_BYTES: u64 = 512;
+const TAR_BLOCK_BYTES: u64 = 512;
 
 impl TarPlan {
     pub(super) fn new(entries: &[TarEntry]) -> io::Result<Self> {
@@ -34,10 +34,10 @@ impl TarPlan {
             let content = plan.length + header.len() as u64;
             plan.headers.push((plan.length, header));
             plan.contents.push(content);
-            plan.length = content + entry.size.next_multiple_of(BLOCK_BYTES);
+            plan.length = content + entry.size.next_multiple_of(TAR_BLOCK_BYTES);
         }
         // Two empty blocks mark the end.
-        plan.length += 2 * BLOCK_BYTES;
+        plan.length += 2 * TAR_BLOCK_BYTES;
         Ok(plan)
     }
 }
@@ -83,7 +83,7 @@ mod tests {
             entry.read_to_end(&mut content).unwrap();
             assert_eq!(content, vec![n as u8 + 1; files[n].1 as usize]);
         }
-        assert_eq!(plan.length % BLOCK_BYTES, 0);
+        assert_eq!(plan.length % TAR_BLOCK_BYTES, 0);
     }
 
     #[test]

@@ -4,11 +4,12 @@
 
 use std::ops::Range;
 
-/// The most ranges that are requested. Each is a request to the registry, with its redirect. On a lossy path
+/// Maximum number of ranges that are requested. Each is a request to the registry, with its redirect. On a lossy path
 /// there may be a gap in every open segment.
 const MISSING_RANGES_MAX: usize = 8;
 
-/// The shortest buffered run, in bytes, that is worth another request for the gap after it.
+/// Buffered runs below this length, in bytes, are discarded and requested again: each would cost another
+/// request for the gap after it.
 const BUFFERED_RUN_MIN: u64 = 64 * 1024;
 
 /// The gaps in `wanted` if the ranges in `buffered`, in order and without overlaps, have arrived. Short runs

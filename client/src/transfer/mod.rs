@@ -1,67 +1,70 @@
-//! The body of a response on its way to the engine: over as many connections as needed, and verified if it
-//! has a digest.
+//! The body of a response on its way to the engine: over as many sessions as needed, and verified if it has a
+//! digest. Each layer is read by the one before it, on demand:
+//!
+//! ```text
+//!  Transfer        what hyper reads: the response body
+//!  VerifiedBody    holds back 64 KiB until the digest matches
+//!  ResumableBody   counts positions; requests what a lost session left missing
+//!  RemoteBody      (exchange) one response over one session
+//!  ChunkReader or Segment   (exchange) one stream
+//! ```
 //!
 //! Truncation is never silent: a body that is interrupted, short or wrong is an error, and hyper then aborts
 //! the connection of the engine.
 
 mod context;
-mod continuation;
 mod missing_ranges;
+mod part;
+mod range_request;
+mod refetch;
+mod registry;
 mod resume;
 mod stall_timeout;
 mod verify;
-mod wait_list;
 
 pub(crate) use context::TransferContext;
+pub(crate) use registry::TransferGuard;
+pub use registry::{TransferRegistry, TransferSnapshot, Wait, WaitsFor};
 pub(crate) use stall_timeout::StallTimeout;
-pub use wait_list::{WaitEntry, WaitList};
 
-use crate::cache::ManifestWriter;
 use crate::counters::TransferCounters;
-use crate::exchange::{BodyError, TunnelBody};
+use crate::exchange::{ExchangeError, RemoteBody};
 use crate::tunnel::Session;
 use bytes::Bytes;
-use continuation::RangeRequest;
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{Headers, is_encoded};
+use docxy_protocol::name::Digest;
 use docxy_protocol::request::{Method, Operation, Request};
-use futures_util::stream::{BoxStream, StreamExt as _, iter, try_unfold};
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
-use resume::ResumableBody;
-use std::collections::VecDeque;
+use range_request::RangeRequest;
+use resume::{ResumableBody, Source};
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio_util::task::task_tracker::TaskTrackerToken;
-use verify::BlobVerifier;
+use tokio::sync::watch;
+use tokio_util::sync::ReusableBoxFuture;
+use verify::{BlobVerifier, VerifiedBody};
 
 /// A body on its way to the engine.
 pub struct Transfer {
     length: Option<u64>,
-    chunks: BoxStream<'static, Result<Bytes, Fault>>,
+    reading: ReusableBoxFuture<'static, Read>,
+    guard: Arc<TransferGuard>,
     /// Why the body was interrupted, until hyper receives it.
     abort_reason: Option<Fault>,
     counters: TransferCounters,
-    /// Counts the body as a request under way.
-    _under_way: TaskTrackerToken,
 }
 
-/// The bytes, before they are verified.
-enum TransferSource {
-    /// From one connection: they cannot be requested again.
-    Once(Box<TunnelBody>),
-    Resumable(Box<ResumableBody>),
-}
+/// A body, and what was read from it.
+type Read = (Box<VerifiedBody>, Result<Option<Bytes>, ExchangeError>);
 
-/// The bytes, with what verifies and stores them.
-struct VerifiedBody {
-    source: TransferSource,
-    verifier: Option<BlobVerifier>,
-    writer: Option<ManifestWriter>,
-    /// Bytes that were held back and are verified.
-    released: VecDeque<Bytes>,
+async fn read(mut body: Box<VerifiedBody>) -> Read {
+    let next = body.next().await;
+    (body, next)
 }
 
 impl Transfer {
@@ -70,15 +73,14 @@ impl Transfer {
         context: &TransferContext,
         request: Request,
         (status, headers): (StatusCode, &Headers),
-        body: TunnelBody,
+        body: RemoteBody,
         session: Session,
-        under_way: TaskTrackerToken,
+        guard: TransferGuard,
     ) -> Self {
-        let counters = context.counters.clone();
         let length = body.length();
         let content_range = length.and_then(|_| ContentRange::of_response(status, headers.map(), length));
-        let mut verifier = None;
         let writer = context.metadata.manifest_writer(&request, status, headers);
+        let (mut verifier, mut start) = (None, 0);
         let range_request = match &request.operation {
             Operation::Blob { digest, method: Method::Get, .. } => {
                 let unknown_length =
@@ -87,40 +89,59 @@ impl Transfer {
                     verifier = Some(BlobVerifier::new(digest.clone(), length));
                 }
                 content_range.map(|content_range| {
-                    let bytes = content_range.bytes().clone();
-                    (RangeRequest::blob(request, content_range), bytes)
+                    start = content_range.bytes().start;
+                    RangeRequest::blob(request, content_range.total())
                 })
             }
-            // These responses cost nothing and do not change, so they can be requested again.
+            // These responses do not count against a pull limit and do not change, so they can be requested again.
             operation if operation.method() == Method::Get && status == StatusCode::OK => {
-                length.map(|length| (RangeRequest::small(request, headers, length), 0..length))
+                length.map(|length| RangeRequest::small(request, headers, length))
             }
             _ => None,
         };
-        let source = match range_request {
-            Some((range_request, bytes)) => TransferSource::Resumable(Box::new(ResumableBody::new(
-                context.clone(),
-                range_request,
-                bytes,
-                body,
-                session,
-            ))),
-            None => TransferSource::Once(Box::new(body)),
-        };
-        let verified = VerifiedBody { source, verifier, writer, released: VecDeque::new() };
-        let chunks = try_unfold(verified, |mut verified| async move {
-            let next = verified.next().await?;
-            Ok(next.map(|bytes| (bytes, verified)))
-        });
-        Self { length, chunks: chunks.boxed(), abort_reason: None, counters, _under_way: under_way }
+        let source = range_request.map(|request| Source::new(context, request, Some(session)));
+        let guard = Arc::new(guard);
+        let source = ResumableBody::arriving(start, body, source, Arc::clone(&guard));
+        Self::of(length, VerifiedBody { source, verifier, writer }, guard, context.counters.clone())
+    }
+
+    /// A whole blob of this length. It is requested when it is read, and again until it arrives: the request
+    /// must be one for a blob with this digest.
+    pub(crate) fn of_blob(
+        context: &TransferContext,
+        request: Request,
+        digest: Digest,
+        length: u64,
+        guard: TransferGuard,
+    ) -> Self {
+        let source = Source::new(context, RangeRequest::blob(request, Some(length)), None);
+        let guard = Arc::new(guard);
+        let source = ResumableBody::missing(length, source, Arc::clone(&guard));
+        let verifier = Some(BlobVerifier::new(digest, Some(length)));
+        let body = VerifiedBody { source, verifier, writer: None };
+        Self::of(Some(length), body, guard, context.counters.clone())
     }
 
     /// A body that is complete.
-    pub(crate) fn of_bytes(bytes: Bytes, under_way: TaskTrackerToken) -> Self {
+    pub(crate) fn of_bytes(bytes: Bytes, guard: TransferGuard) -> Self {
         let length = Some(bytes.len() as u64);
-        let counters = TransferCounters::default();
-        let chunks = (!bytes.is_empty()).then_some(Ok(bytes));
-        Self { length, chunks: iter(chunks).boxed(), abort_reason: None, counters, _under_way: under_way }
+        let guard = Arc::new(guard);
+        let source = ResumableBody::of_bytes(bytes, Arc::clone(&guard));
+        let body = VerifiedBody { source, verifier: None, writer: None };
+        Self::of(length, body, guard, TransferCounters::default())
+    }
+
+    fn of(
+        length: Option<u64>,
+        body: VerifiedBody,
+        guard: Arc<TransferGuard>,
+        counters: TransferCounters,
+    ) -> Self {
+        if let Some(length) = length {
+            guard.set_length(length);
+        }
+        let reading = ReusableBoxFuture::new(read(Box::new(body)));
+        Self { length, reading, guard, abort_reason: None, counters }
     }
 
     /// The length in bytes, if it is known.
@@ -129,51 +150,36 @@ impl Transfer {
         self.length
     }
 
-    /// The next bytes, `None` at the end of a complete body.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
-        self.chunks.next().await
+    /// What it waits for.
+    #[must_use]
+    pub fn current_wait(&self) -> Option<Wait> {
+        self.guard.current_wait()
     }
-}
 
-impl TransferSource {
-    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        match self {
-            Self::Once(body) => body.next().await.map_err(|error| match error {
-                BodyError::Transient(fault) | BodyError::Permanent(fault) => fault,
-            }),
-            Self::Resumable(body) => body.next().await,
-        }
+    /// Reports when this or another transfer waits or continues.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.guard.registry().watch()
     }
-}
 
-impl VerifiedBody {
-    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        loop {
-            if let Some(bytes) = self.released.pop_front() {
-                return Ok(Some(bytes));
-            }
-            if let Some(bytes) = self.verifier.as_mut().and_then(BlobVerifier::release) {
-                return Ok(Some(bytes));
-            }
-            match (self.source.next().await?, &mut self.verifier) {
-                (Some(bytes), Some(verifier)) => verifier.take(bytes),
-                (Some(bytes), None) => {
-                    if let Some(writer) = &mut self.writer {
-                        writer.write(&bytes);
-                    }
-                    return Ok(Some(bytes));
-                }
-                (None, None) => return Ok(None),
-                (None, verifier) => {
-                    if let Some(verifier) = verifier.take() {
-                        self.released = verifier.finish()?;
-                    }
-                    if self.released.is_empty() {
-                        return Ok(None);
-                    }
-                }
-            }
-        }
+    /// The next bytes, `None` at the end of a complete body. Cancel safe.
+    ///
+    /// # Errors
+    /// If the body is interrupted for good, short, or wrong.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
+        let (body, next) = ready!(self.reading.poll(cx));
+        self.reading.set(read(body));
+        Poll::Ready(next.map_err(|error| {
+            let fault = error.to_fault();
+            // The engine only sees that its connection is aborted, so the reason goes to the log.
+            tracing::warn!(%fault, "transfer aborted");
+            self.counters.failed(&fault);
+            fault
+        }))
     }
 }
 
@@ -188,19 +194,15 @@ impl http_body::Body for Transfer {
         if let Some(fault) = self.abort_reason.take() {
             return Poll::Ready(Some(Err(fault)));
         }
-        match ready!(self.chunks.poll_next_unpin(cx)) {
-            Some(Ok(bytes)) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            Some(Err(fault)) => {
-                // The engine only sees that its connection is aborted, so the reason goes to the log.
-                tracing::warn!(%fault, "transfer aborted");
-                self.counters.failed(&fault);
+        match ready!(self.poll_next(cx)) {
+            Ok(bytes) => Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            Err(fault) => {
                 // hyper discards what it has not written yet, perhaps the head, and an engine that received
                 // no head does not resume. `Pending` makes hyper write first.
                 self.abort_reason = Some(fault);
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            None => Poll::Ready(None),
         }
     }
 

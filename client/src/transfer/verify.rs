@@ -1,66 +1,105 @@
-//! Compares a passing blob with its digest.
+//! A body on its way to the engine, compared with its digest if it is a whole blob.
 //!
 //! The last bytes are held back until the digest matches. Must never release the last byte before: an engine
 //! would accept a wrong blob.
 
+use super::resume::ResumableBody;
+use crate::cache::ManifestWriter;
+use crate::exchange::ExchangeError;
 use bytes::Bytes;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Digest;
 use std::collections::VecDeque;
 
-/// The bytes that are held back.
-const HELD_BACK_BYTES: u64 = 64 * 1024;
+/// The bytes at the end of a blob that are held back.
+const UNRELEASED_BYTES: u64 = 64 * 1024;
 
-/// Verifies the bytes of a blob between the tunnel and the engine.
+/// A body with what verifies and stores it.
+pub(super) struct VerifiedBody {
+    pub(super) source: ResumableBody,
+    pub(super) verifier: Option<BlobVerifier>,
+    pub(super) writer: Option<ManifestWriter>,
+}
+
+/// Verifies the bytes of a blob.
 pub(super) struct BlobVerifier {
     expected: Digest,
-    digester: Digester,
+    /// `None` once the digest matched.
+    digester: Option<Digester>,
     /// The length of the blob, if it is known.
     length: Option<u64>,
-    received: u64,
     held_back: VecDeque<Bytes>,
-    released: u64,
+}
+
+impl VerifiedBody {
+    /// The next bytes, `None` at the end of a body that is complete, and right.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
+        let Some(verifier) = &mut self.verifier else {
+            let bytes = self.source.next().await?;
+            if let (Some(writer), Some(bytes)) = (&mut self.writer, &bytes) {
+                writer.write(bytes);
+            }
+            return Ok(bytes);
+        };
+        loop {
+            if let Some(bytes) = verifier.pop_verified(self.source.position()) {
+                return Ok(Some(bytes));
+            }
+            match self.source.next().await? {
+                Some(bytes) => verifier.push(bytes),
+                None if verifier.digester.is_none() => return Ok(None),
+                None => verifier.finish(self.source.position())?,
+            }
+        }
+    }
 }
 
 impl BlobVerifier {
     pub(super) fn new(expected: Digest, length: Option<u64>) -> Self {
-        let digester = Digester::matching(&expected);
-        Self { expected, digester, length, received: 0, held_back: VecDeque::new(), released: 0 }
+        let digester = Some(Digester::matching(&expected));
+        Self { expected, digester, length, held_back: VecDeque::new() }
     }
 
     /// Adds received bytes.
-    pub(super) fn take(&mut self, bytes: Bytes) {
-        self.digester.update(&bytes);
-        self.received += bytes.len() as u64;
+    fn push(&mut self, bytes: Bytes) {
+        if let Some(digester) = &mut self.digester {
+            digester.update(&bytes);
+        }
         self.held_back.push_back(bytes);
     }
 
-    /// The next bytes that may be released.
-    pub(super) fn release(&mut self) -> Option<Bytes> {
-        let edge = self.length.unwrap_or(self.received).saturating_sub(HELD_BACK_BYTES).min(self.received);
-        let free = usize::try_from(edge.saturating_sub(self.released)).unwrap_or(usize::MAX);
+    /// The next bytes that may be released, after `received` bytes were taken.
+    fn pop_verified(&mut self, received: u64) -> Option<Bytes> {
+        let held_back: u64 = self.held_back.iter().map(|bytes| bytes.len() as u64).sum();
+        let free = match self.digester {
+            None => held_back,
+            Some(_) => {
+                let edge = self.length.unwrap_or(received).saturating_sub(UNRELEASED_BYTES).min(received);
+                edge.saturating_sub(received - held_back)
+            }
+        };
         let front = self.held_back.front_mut().filter(|_| free > 0)?;
-        let part = front.split_to(front.len().min(free));
+        let part = front.split_to(front.len().min(usize::try_from(free).unwrap_or(usize::MAX)));
         if front.is_empty() {
             self.held_back.pop_front();
         }
-        self.released += part.len() as u64;
         Some(part)
     }
 
-    /// The bytes that were held back, if the digest matches.
-    pub(super) fn finish(self) -> Result<VecDeque<Bytes>, Fault> {
-        let found = self.digester.finish();
-        if found == self.expected {
-            return Ok(self.held_back);
-        }
+    /// Lets all bytes be released if the digest matches.
+    fn finish(&mut self, received: u64) -> Result<(), Fault> {
+        let Some(found) = self.digester.take().map(Digester::finish).filter(|found| *found != self.expected)
+        else {
+            return Ok(());
+        };
+        self.held_back.clear();
         // The tunnel is authenticated, so the path did not change the bytes.
         let detail = format!(
-            "the blob from the registry or its CDN is not {}: its {} bytes hash to {found}",
-            self.expected, self.received
+            "the blob from the registry or its CDN is not {}: its {received} bytes hash to {found}",
+            self.expected
         );
-        Err(Fault::new(Hop::Cdn, FaultKind::MalformedResponse, detail))
+        Err(Fault::new(Hop::Cdn, FaultKind::Mismatch, detail))
     }
 }
 
@@ -68,7 +107,7 @@ impl BlobVerifier {
 mod tests {
     use super::*;
 
-    /// Passes `content` in pieces; what was let go before the end, and what the end gives.
+    /// Passes `content` in pieces. Returns the bytes released before `finish`, and after it if the digest matches.
     fn pass(
         content: &[u8],
         range: usize,
@@ -76,25 +115,28 @@ mod tests {
         length: Option<u64>,
     ) -> (Vec<u8>, Option<Vec<u8>>) {
         let mut verify = BlobVerifier::new(expected.clone(), length);
-        let mut before = Vec::new();
+        let (mut before, mut received) = (Vec::new(), 0);
         for chunk in content.chunks(range) {
-            verify.take(Bytes::copy_from_slice(chunk));
-            while let Some(bytes) = verify.release() {
+            verify.push(Bytes::copy_from_slice(chunk));
+            received += chunk.len() as u64;
+            while let Some(bytes) = verify.pop_verified(received) {
                 assert!(!bytes.is_empty());
                 before.extend_from_slice(&bytes);
             }
         }
-        let rest = verify.finish().ok().map(|held_back| held_back.into_iter().flatten().collect());
-        (before, rest)
+        let is_right = verify.finish(received).is_ok();
+        let rest: Vec<u8> = std::iter::from_fn(|| verify.pop_verified(received)).flatten().collect();
+        assert!(is_right || rest.is_empty());
+        (before, is_right.then_some(rest))
     }
 
     #[test]
     fn the_last_bytes_wait_for_the_hash() {
-        for size in [0, 1, HELD_BACK_BYTES as usize, HELD_BACK_BYTES as usize + 1, 300_000] {
+        for size in [0, 1, UNRELEASED_BYTES as usize, UNRELEASED_BYTES as usize + 1, 300_000] {
             let content: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
             let right = Digester::sha256().digest(&content);
             let wrong = Digester::sha256().digest(b"another");
-            let early = size.saturating_sub(HELD_BACK_BYTES as usize);
+            let early = size.saturating_sub(UNRELEASED_BYTES as usize);
             for (range, length) in [(1000, Some(size as u64)), (100_000, Some(size as u64)), (7000, None)] {
                 let (before, rest) = pass(&content, range, &right, length);
                 assert_eq!(before, content[..early], "{size} in {range}");
@@ -109,8 +151,8 @@ mod tests {
     fn a_wrong_blob_is_told_with_its_hop_and_both_hashes() {
         let expected = Digester::sha256().digest(b"right");
         let mut verify = BlobVerifier::new(expected.clone(), Some(5));
-        verify.take(Bytes::from_static(b"wrong"));
-        let text = verify.finish().unwrap_err().to_string();
+        verify.push(Bytes::from_static(b"wrong"));
+        let text = verify.finish(5).unwrap_err().to_string();
         let found = Digester::sha256().digest(b"wrong");
         assert!(
             text.starts_with("CDN: ") && text.contains(expected.as_str()) && text.contains(found.as_str()),

@@ -3,6 +3,7 @@
 //! A dead path delivers nothing, and an idle one neither. The difference is whether a sent frame waits for an
 //! acknowledgement.
 
+use docxy_transport::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 /// The time between two polls.
@@ -18,15 +19,6 @@ const SILENCE_MIN_ROUND_TRIPS: u32 = 6;
 /// A gap between two polls, on either clock, from which the machine has slept.
 const CLOCK_JUMP: Duration = Duration::from_secs(5);
 
-/// Counters of a connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct TrafficCounts {
-    /// Datagrams received.
-    pub(super) datagrams_received: u64,
-    /// Frames sent that have to be acknowledged.
-    pub(super) ack_eliciting_sent: u64,
-}
-
 /// Why a connection is suspected to be dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Suspicion {
@@ -39,40 +31,34 @@ pub(super) enum Suspicion {
 /// Watches one connection.
 #[derive(Debug)]
 pub(super) struct LivenessMonitor {
-    traffic_counts: TrafficCounts,
+    path: Path,
     /// Since when a sent frame waits for an acknowledgement while no datagram arrives.
     unacknowledged_since: Option<Instant>,
     last_poll: (Instant, SystemTime),
 }
 
 impl LivenessMonitor {
-    pub(super) fn new(traffic_counts: TrafficCounts, now: Instant, wall: SystemTime) -> Self {
-        Self { traffic_counts, unacknowledged_since: None, last_poll: (now, wall) }
+    pub(super) fn new(path: Path, now: Instant, wall: SystemTime) -> Self {
+        Self { path, unacknowledged_since: None, last_poll: (now, wall) }
     }
 
     /// Compares the counters with those of the last poll. `now` stops while the machine sleeps, `wall` does
     /// not.
-    pub(super) fn poll(
-        &mut self,
-        traffic_counts: TrafficCounts,
-        round_trip: Duration,
-        now: Instant,
-        wall: SystemTime,
-    ) -> Option<Suspicion> {
+    pub(super) fn poll(&mut self, path: Path, now: Instant, wall: SystemTime) -> Option<Suspicion> {
         let (then, wall_then) = std::mem::replace(&mut self.last_poll, (now, wall));
         let elapsed = now.saturating_duration_since(then);
         let elapsed = elapsed.max(wall.duration_since(wall_then).unwrap_or_default());
-        let before = std::mem::replace(&mut self.traffic_counts, traffic_counts);
-        if traffic_counts.datagrams_received != before.datagrams_received {
+        let before = std::mem::replace(&mut self.path, path);
+        if path.datagrams_received != before.datagrams_received {
             self.unacknowledged_since = None;
-        } else if traffic_counts.ack_eliciting_sent != before.ack_eliciting_sent {
+        } else if path.ack_eliciting_sent != before.ack_eliciting_sent {
             self.unacknowledged_since = self.unacknowledged_since.or(Some(now));
         }
         if elapsed >= CLOCK_JUMP {
             return Some(Suspicion::Slept(elapsed));
         }
         let silent = now.saturating_duration_since(self.unacknowledged_since?);
-        (silent >= SILENCE_MIN.max(round_trip * SILENCE_MIN_ROUND_TRIPS)).then_some(Suspicion::Silent(silent))
+        (silent >= SILENCE_MIN.max(path.rtt * SILENCE_MIN_ROUND_TRIPS)).then_some(Suspicion::Silent(silent))
     }
 }
 
@@ -85,7 +71,7 @@ mod tests {
     /// A connection that is looked at every `POLL_INTERVAL`.
     struct Watched {
         liveness: LivenessMonitor,
-        traffic_counts: TrafficCounts,
+        path: Path,
         now: Instant,
         wall: SystemTime,
     }
@@ -93,8 +79,8 @@ mod tests {
     impl Watched {
         fn new() -> Self {
             let (now, wall) = (Instant::now(), SystemTime::now());
-            let traffic_counts = TrafficCounts { datagrams_received: 10, ack_eliciting_sent: 10 };
-            Self { liveness: LivenessMonitor::new(traffic_counts, now, wall), traffic_counts, now, wall }
+            let path = Path { rtt: RTT, datagrams_received: 10, ack_eliciting_sent: 10, ..Path::default() };
+            Self { liveness: LivenessMonitor::new(path, now, wall), path, now, wall }
         }
 
         /// Runs for this time, with this much traffic before each poll.
@@ -105,12 +91,13 @@ mod tests {
             ack_eliciting_sent: u64,
             rtt: Duration,
         ) -> Option<Suspicion> {
+            self.path.rtt = rtt;
             (0..ms / 200).find_map(|_| {
                 self.now += POLL_INTERVAL;
                 self.wall += POLL_INTERVAL;
-                self.traffic_counts.datagrams_received += datagrams_received;
-                self.traffic_counts.ack_eliciting_sent += ack_eliciting_sent;
-                self.liveness.poll(self.traffic_counts, rtt, self.now, self.wall)
+                self.path.datagrams_received += datagrams_received;
+                self.path.ack_eliciting_sent += ack_eliciting_sent;
+                self.liveness.poll(self.path, self.now, self.wall)
             })
         }
     }
@@ -152,7 +139,7 @@ mod tests {
             let mut watched = Watched::new();
             watched.now += mono;
             watched.wall += wall;
-            let suspicion = watched.liveness.poll(watched.traffic_counts, RTT, watched.now, watched.wall);
+            let suspicion = watched.liveness.poll(watched.path, watched.now, watched.wall);
             assert_eq!(suspicion, Some(Suspicion::Slept(wall)));
             assert_eq!(watched.run(10_000, 0, 0, RTT), None, "once");
         }

@@ -11,7 +11,6 @@ mod liveness;
 mod segment_budget;
 mod server_selector;
 mod session;
-mod socket;
 mod status;
 mod supervisor;
 

@@ -3,7 +3,7 @@
 //! A body that its engine does not read keeps its share and no more, so the others continue.
 
 use docxy_protocol::bulk_window::BulkWindow;
-use quinn::Connection;
+use docxy_transport::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -72,11 +72,9 @@ impl BodyShare {
         self.0.window().initial_segments()
     }
 
-    /// Updates the window from the statistics of the connection. Cheap enough for each segment, not for each
-    /// packet.
-    pub fn observe(&self, connection: &Connection) {
-        let received = connection.stats().udp_rx.bytes;
-        self.0.window().observe(Instant::now(), received, connection.rtt());
+    /// Updates the window from what is known about the path.
+    pub fn observe(&self, path: Path) {
+        self.0.window().observe(Instant::now(), path.bytes_received, path.rtt);
     }
 }
 

@@ -5,11 +5,11 @@
 
 use super::config::Congestion;
 use super::segment_budget::{SegmentBudget, SharedUsage};
-use docxy_protocol::control::CloseCode;
+use docxy_protocol::control::{CloseCode, ExchangeId};
 use docxy_protocol::limits::{BLOBS_PER_CLIENT_MAX, SMALL_REQUESTS_PER_CLIENT_MAX};
 use docxy_protocol::request::Operation;
-use quinn::{Connection, Endpoint, VarInt};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -20,28 +20,34 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// stream of it.
 #[derive(Debug, Clone)]
 pub struct Session {
-    connection: Connection,
+    transport: docxy_transport::Session,
     congestion: Congestion,
+    /// The number of the next exchange.
+    next_exchange: Arc<AtomicU64>,
     segment_budget: Arc<SegmentBudget>,
     permits: RequestPermits,
-    endpoint: Endpoint,
 }
 
 impl Session {
-    pub(super) fn new(
-        connection: Connection,
-        endpoint: Endpoint,
+    pub(crate) fn new(
+        transport: docxy_transport::Session,
         congestion: Congestion,
         usage: Arc<SharedUsage>,
     ) -> Self {
         let segment_budget = Arc::new(SegmentBudget::new(usage));
-        Self { connection, congestion, segment_budget, permits: RequestPermits::default(), endpoint }
+        let (next_exchange, permits) = (Arc::default(), RequestPermits::default());
+        Self { transport, congestion, next_exchange, segment_budget, permits }
     }
 
-    /// The connection, to open streams on.
+    /// The session of the transport, to open streams on.
     #[must_use]
-    pub fn connection(&self) -> &Connection {
-        &self.connection
+    pub const fn transport(&self) -> &docxy_transport::Session {
+        &self.transport
+    }
+
+    /// The number of a new exchange.
+    pub(crate) fn next_exchange(&self) -> ExchangeId {
+        ExchangeId(self.next_exchange.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The congestion control of both ends.
@@ -70,15 +76,14 @@ impl Session {
 
     /// Closes the connection, and waits until the close frame is sent.
     pub(super) async fn close(&self) {
-        let code = CloseCode::Done;
-        self.connection.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle()).await;
+        self.transport.close(CloseCode::Done);
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.transport.wait_idle()).await;
     }
 
     /// Whether both are the same connection.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
-        self.connection.stable_id() == other.connection.stable_id()
+        self.transport.is(&other.transport)
     }
 }
 

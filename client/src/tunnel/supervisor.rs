@@ -7,7 +7,7 @@
 use super::backoff::{DIAL_SCHEDULE, REFUSED_SCHEDULE};
 use super::config::TunnelConfig;
 use super::dial::{DialError, Dialed, dial};
-use super::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion, TrafficCounts};
+use super::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion};
 use super::segment_budget::SharedUsage;
 use super::server_selector::{DialTarget, ServerSelector};
 use super::session::Session;
@@ -16,9 +16,8 @@ use crate::counters::TunnelCounters;
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::control::{CloseCode, ControlMessage};
-use docxy_protocol::frame;
 use docxy_protocol::text::{CleanText, clean};
-use quinn::{Connection, ConnectionError, RecvStream, VarInt};
+use docxy_transport::{ReceiveStream, Session as Transport};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -69,7 +68,7 @@ pub(super) async fn supervise(
                     None => TunnelStatus::Connecting { reason: None },
                 });
                 if let Some(session) = session {
-                    close(session.connection(), CloseCode::Done);
+                    session.transport().close(CloseCode::Done);
                 }
             }
             () = stop.cancelled() => {
@@ -180,33 +179,33 @@ impl Supervisor<'_> {
 
     /// Publishes the session until it is lost or the server drains. Replaces it if it becomes silent.
     async fn hold(&mut self, mut target: DialTarget, mut dialed: Dialed) -> (DialTarget, SessionEnd) {
-        let mut silent: Option<Connection> = None;
+        let mut silent: Option<Transport> = None;
         loop {
             let Dialed { session, control, address } = dialed;
-            let connection = session.connection().clone();
+            let transport = session.transport().clone();
             self.status.send_replace(TunnelStatus::Up { session, since: SystemTime::now() });
             // The transfers of the old connection continue on the new one.
             if let Some(silent) = silent.take() {
-                close(&silent, CloseCode::Done);
+                silent.close(CloseCode::Done);
             }
             tokio::select! {
-                ended = watch_control_stream(control, &connection, address, self.counters) => return (target, ended),
-                (next, instead) = self.wait_for_replacement(&connection) => (target, dialed) = (next, instead),
+                ended = watch_control_stream(control, &transport, address, self.counters) => return (target, ended),
+                (next, instead) = self.wait_for_replacement(&transport) => (target, dialed) = (next, instead),
             }
             self.lost_since = Some(SystemTime::now());
-            silent = Some(connection);
+            silent = Some(transport);
         }
     }
 
     /// Another connection, dialed while this one is silent.
-    async fn wait_for_replacement(&mut self, connection: &Connection) -> (DialTarget, Dialed) {
+    async fn wait_for_replacement(&mut self, transport: &Transport) -> (DialTarget, Dialed) {
         loop {
-            let suspicion = suspicion(connection).await;
+            let suspicion = suspicion(transport).await;
             self.counters.stalls.increment();
             tracing::info!(?suspicion, "connection silent; dialing another one");
             tokio::select! {
                 replacement = self.dial_replacement() => return replacement,
-                () = wait_for_traffic(connection) => tracing::info!("the connection is back"),
+                () = wait_for_traffic(transport) => tracing::info!("the connection is back"),
             }
         }
     }
@@ -246,94 +245,61 @@ enum SessionEnd {
 
 /// Reads the control stream until the session is lost or the server drains.
 async fn watch_control_stream(
-    mut control: RecvStream,
-    connection: &Connection,
+    mut control: ReceiveStream,
+    transport: &Transport,
     address: SocketAddr,
     counters: &TunnelCounters,
 ) -> SessionEnd {
-    match tokio::time::timeout(WELCOME_TIMEOUT, frame::read(&mut control)).await {
+    match tokio::time::timeout(WELCOME_TIMEOUT, control.read_frame()).await {
         Ok(Ok(ControlMessage::Welcome { version })) => {
             counters.connects.increment();
             counters.server_version.set(&version);
             tracing::info!(%address, %version, "tunnel up");
         }
         Ok(Ok(ControlMessage::Draining)) => return SessionEnd::Failed(CloseCode::Draining.reason().into()),
-        Ok(Err(_)) => return session_end(connection, SessionEnd::Failed).await,
+        Ok(Err(_)) => return session_end(transport, SessionEnd::Failed).await,
         Err(_) => {
-            close(connection, CloseCode::Done);
+            transport.close(CloseCode::Done);
             let reason = format_args!("{address}: handshake succeeded but no reply; UDP may be filtered");
             return SessionEnd::Failed(clean(reason));
         }
     }
-    match frame::read(&mut control).await {
+    match control.read_frame().await {
         // Running responses keep this connection. New requests use the next one.
         Ok(ControlMessage::Draining) => SessionEnd::Drained,
-        Ok(ControlMessage::Welcome { .. }) | Err(_) => session_end(connection, SessionEnd::Lost).await,
+        Ok(ControlMessage::Welcome { .. }) | Err(_) => session_end(transport, SessionEnd::Lost).await,
     }
 }
 
-/// Resolves when a connection seems dead.
-async fn suspicion(connection: &Connection) -> Suspicion {
-    let mut liveness = LivenessMonitor::new(traffic_counts(connection), Instant::now(), SystemTime::now());
+/// Resolves when a session seems dead.
+async fn suspicion(transport: &Transport) -> Suspicion {
+    let mut liveness = LivenessMonitor::new(transport.path(), Instant::now(), SystemTime::now());
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
-        let now = (Instant::now(), SystemTime::now());
-        if let Some(suspicion) = liveness.poll(traffic_counts(connection), connection.rtt(), now.0, now.1) {
+        if let Some(suspicion) = liveness.poll(transport.path(), Instant::now(), SystemTime::now()) {
             return suspicion;
         }
     }
 }
 
-/// Resolves when a datagram arrives on a connection.
-async fn wait_for_traffic(connection: &Connection) {
-    let before = traffic_counts(connection).datagrams_received;
-    while traffic_counts(connection).datagrams_received == before {
+/// Resolves when a datagram arrives.
+async fn wait_for_traffic(transport: &Transport) {
+    let before = transport.path().datagrams_received;
+    while transport.path().datagrams_received == before {
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-fn traffic_counts(connection: &Connection) -> TrafficCounts {
-    let stats = connection.stats();
-    let sent = stats.frame_tx;
-    // All frames that a client sends, without acknowledgements, which are not acknowledged (RFC 9000, section
-    // 13.2).
-    let ack_eliciting = [
-        sent.crypto,
-        sent.ping,
-        sent.stream,
-        sent.stop_sending,
-        sent.reset_stream,
-        sent.max_data,
-        sent.max_stream_data,
-        sent.path_challenge,
-        sent.path_response,
-        sent.retire_connection_id,
-        sent.immediate_ack,
-    ];
-    TrafficCounts {
-        datagrams_received: stats.udp_rx.datagrams,
-        ack_eliciting_sent: ack_eliciting.iter().sum(),
+/// The control stream ends only with the session, and the reason of that counts.
+async fn session_end(transport: &Transport, unless_refused: fn(CleanText) -> SessionEnd) -> SessionEnd {
+    if transport.close_reason().is_none() {
+        transport.close(CloseCode::ProtocolViolation);
     }
-}
-
-/// The control stream ends only with the connection, and the reason of that counts.
-async fn session_end(connection: &Connection, unless_refused: fn(CleanText) -> SessionEnd) -> SessionEnd {
-    if connection.close_reason().is_none() {
-        close(connection, CloseCode::ProtocolViolation);
-    }
-    let reason = connection.closed().await;
-    let code = match &reason {
-        ConnectionError::ApplicationClosed(close) => CloseCode::from_code(close.error_code.into_inner()),
-        _ => None,
-    };
-    match code {
+    let reason = transport.closed().await;
+    match reason.close_code() {
         Some(code) if code.is_refusal() => SessionEnd::Refused(code),
         Some(code) => unless_refused(clean(code.reason())),
         // The reason text of the server is part of this.
         None => unless_refused(clean(reason)),
     }
-}
-
-fn close(connection: &Connection, code: CloseCode) {
-    connection.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
 }

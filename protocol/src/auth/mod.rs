@@ -7,5 +7,4 @@ pub mod challenge;
 pub mod scope;
 pub mod secret;
 pub mod token;
-pub mod token_origins;
 pub mod token_response;

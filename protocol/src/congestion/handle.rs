@@ -1,13 +1,10 @@
-//! Access to a connection's congestion control from outside of quinn.
+//! Access to a connection's congestion control from outside of the transport.
 //!
-//! quinn takes a factory when a connection begins, before the server knows the client's choice, and builds a
-//! new controller when the path changes. The handle stores what outlives a controller.
+//! A controller is built when a connection begins, before the server knows the client's choice, and again when
+//! the path changes. The handle stores what outlives a controller.
 
-use super::quinn_controller::QuinnController;
 use super::{Choice, Measured, PathMemory};
-use quinn_proto::congestion::{Controller, ControllerFactory};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 /// One connection's congestion control, as seen from outside. Clones share the same state.
 #[derive(Debug, Clone, Default)]
@@ -29,12 +26,6 @@ impl Handle {
         handle
     }
 
-    /// The factory from which quinn builds this connection's controllers.
-    #[must_use]
-    pub fn factory(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
-        Arc::new(self.clone())
-    }
-
     /// Changes the choice. A running controller applies it at the next acknowledgement.
     pub fn choose(&self, choice: Choice) {
         self.lock().choice = choice;
@@ -52,26 +43,25 @@ impl Handle {
         self.lock().measured
     }
 
-    pub(super) fn choice(&self) -> Choice {
+    /// The current choice.
+    #[must_use]
+    pub fn choice(&self) -> Choice {
         self.lock().choice
     }
 
-    pub(super) fn take_memory(&self) -> Option<PathMemory> {
+    /// What an earlier connection measured, once.
+    #[must_use]
+    pub fn take_memory(&self) -> Option<PathMemory> {
         self.lock().memory.take()
     }
 
-    pub(super) fn publish(&self, measured: Measured) {
+    /// Publishes what the controller knows now.
+    pub fn publish(&self, measured: Measured) {
         self.lock().measured = measured;
     }
 
     /// Ignores poisoning: the fields are plain values, and a panic elsewhere never leaves one half-written.
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ControllerFactory for Handle {
-    fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
-        Box::new(QuinnController::new((*self).clone(), now, mtu))
     }
 }

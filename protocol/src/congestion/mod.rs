@@ -7,7 +7,6 @@ mod auto;
 mod choice;
 mod fixed;
 mod handle;
-mod quinn_controller;
 mod rate;
 
 pub use algorithm::{Algorithm, Measured};

@@ -1,4 +1,5 @@
-//! Faults: which hop failed and how, and the one table of the status that the engine gets for each.
+//! Faults: which hop failed and how, and the one table of the status that the engine gets for each, and of
+//! what is worth another try. Nothing else may decide that.
 //!
 //! Users see the text of a fault, and it is logged: it must never contain a credential, token, link or URL
 //! query.
@@ -67,7 +68,7 @@ pub enum FaultKind {
     Unreachable,
     /// A timeout expired.
     TimedOut,
-    /// A response that is invalid.
+    /// A response that is invalid, or an error of the hop itself (5xx).
     MalformedResponse,
     /// A body that ended too early.
     Truncated,
@@ -82,32 +83,65 @@ pub enum FaultKind {
     Internal,
     /// A browser request from a foreign web page.
     OriginNotServed,
+    /// Something else than what was requested, or announced.
+    Mismatch,
+}
+
+/// Whether the same request may succeed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Retry {
+    /// It may.
+    Transient,
+    /// It cannot.
+    Permanent,
 }
 
 impl FaultKind {
-    /// The table: HTTP status (RFC 9110) and error code (distribution spec, "Error Codes", plus
-    /// `UNAVAILABLE` and `UNKNOWN`, which engines know from the distribution registry).
+    /// The table: HTTP status (RFC 9110), error code (distribution spec, "Error Codes", plus `UNAVAILABLE`
+    /// and `UNKNOWN`, which engines know from the distribution registry), and what is worth another try.
     ///
     /// No engine takes a 503 or 502 for a statement about the image. After a 404 it would try the blocked
     /// origin, and after a 429 containerd would retry five times.
-    const fn status_and_code(self) -> (StatusCode, &'static str) {
+    const fn row(self, hop: Hop) -> (StatusCode, &'static str, Retry) {
+        use Retry::{Permanent, Transient};
         match self {
-            Self::NameInvalid => (StatusCode::BAD_REQUEST, "NAME_INVALID"),
-            Self::DigestInvalid => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
-            Self::ReferenceInvalid => (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
-            Self::RequestInvalid => (StatusCode::BAD_REQUEST, "UNSUPPORTED"),
-            Self::RouteUnknown => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
-            Self::MethodNotServed => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
-            Self::HostNotServed => (StatusCode::MISDIRECTED_REQUEST, "DENIED"),
-            Self::RegistryNotServed | Self::OriginNotServed => (StatusCode::FORBIDDEN, "DENIED"),
-            Self::Down | Self::Refused | Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
-            Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE"),
-            Self::Unreachable
-            | Self::MalformedResponse
-            | Self::Truncated
-            | Self::RedirectRefused
-            | Self::CredentialExpired => (StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
-            Self::Cancelled | Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+            Self::NameInvalid => (StatusCode::BAD_REQUEST, "NAME_INVALID", Permanent),
+            Self::DigestInvalid => (StatusCode::BAD_REQUEST, "DIGEST_INVALID", Permanent),
+            Self::ReferenceInvalid => (StatusCode::BAD_REQUEST, "MANIFEST_INVALID", Permanent),
+            Self::RequestInvalid => (StatusCode::BAD_REQUEST, "UNSUPPORTED", Permanent),
+            Self::RouteUnknown => (StatusCode::NOT_FOUND, "UNSUPPORTED", Permanent),
+            Self::MethodNotServed => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", Permanent),
+            Self::HostNotServed => (StatusCode::MISDIRECTED_REQUEST, "DENIED", Permanent),
+            Self::RegistryNotServed | Self::OriginNotServed => (StatusCode::FORBIDDEN, "DENIED", Permanent),
+            Self::Down | Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", Transient),
+            Self::Refused => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", Permanent),
+            Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE", Transient),
+            Self::Unreachable | Self::Truncated => (StatusCode::BAD_GATEWAY, "UNAVAILABLE", Transient),
+            Self::MalformedResponse | Self::CredentialExpired => {
+                let retry = match (self, hop) {
+                    // Another host of a registry may respond better. Client and server stay as they are.
+                    (Self::MalformedResponse, Hop::Registry | Hop::Auth | Hop::Cdn)
+                    // The client can renew a token, but not the login that the token service refuses.
+                    | (Self::CredentialExpired, Hop::Registry) => Transient,
+                    _ => Permanent,
+                };
+                (StatusCode::BAD_GATEWAY, "UNAVAILABLE", retry)
+            }
+            Self::RedirectRefused | Self::Mismatch => (StatusCode::BAD_GATEWAY, "UNAVAILABLE", Permanent),
+            Self::Cancelled => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", Transient),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", Permanent),
+        }
+    }
+
+    /// The kind of a response with this status in place of the requested content.
+    #[must_use]
+    pub fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::CredentialExpired,
+            StatusCode::TOO_MANY_REQUESTS => Self::Overloaded,
+            StatusCode::REQUEST_TIMEOUT => Self::TimedOut,
+            status if status.is_server_error() => Self::MalformedResponse,
+            _ => Self::Mismatch,
         }
     }
 }
@@ -134,13 +168,19 @@ impl Fault {
     /// The HTTP status for the engine.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
-        self.kind.status_and_code().0
+        self.kind.row(self.hop).0
     }
 
     /// The distribution spec's error code for the engine.
     #[must_use]
     pub const fn oci_code(&self) -> &'static str {
-        self.kind.status_and_code().1
+        self.kind.row(self.hop).1
+    }
+
+    /// Whether another try may succeed.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        self.kind.row(self.hop).2
     }
 
     /// The code to reset a stream with, if the reply was already sent.
@@ -170,7 +210,7 @@ impl Fault {
 
 /// Codes on the wire are indexes into these tables: append, never reorder.
 const HOPS: [Hop; 6] = [Hop::Engine, Hop::Tunnel, Hop::Server, Hop::Registry, Hop::Auth, Hop::Cdn];
-const KINDS: [FaultKind; 20] = [
+const KINDS: [FaultKind; 21] = [
     FaultKind::Cancelled,
     FaultKind::Internal,
     FaultKind::Truncated,
@@ -191,6 +231,7 @@ const KINDS: [FaultKind; 20] = [
     FaultKind::NameInvalid,
     FaultKind::OriginNotServed,
     FaultKind::CredentialExpired,
+    FaultKind::Mismatch,
 ];
 
 #[cfg(test)]
@@ -212,13 +253,36 @@ mod tests {
     #[test]
     fn no_fault_looks_like_a_statement_about_the_image() {
         for kind in KINDS {
-            let (status, _) = kind.status_and_code();
+            let (status, ..) = kind.row(Hop::Registry);
             assert!(status.is_client_error() || status.is_server_error());
             assert!(
                 status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::UNAUTHORIZED,
                 "{kind:?}"
             );
             assert!(status != StatusCode::NOT_FOUND || kind == FaultKind::RouteUnknown, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_may_change_is_worth_another_try() {
+        let transient = |hop, kind| Fault::new(hop, kind, "").retry() == Retry::Transient;
+        for hop in HOPS {
+            for kind in [FaultKind::Down, FaultKind::Unreachable, FaultKind::TimedOut, FaultKind::Truncated] {
+                assert!(transient(hop, kind), "{hop} {kind:?}");
+            }
+            for kind in [FaultKind::Refused, FaultKind::Mismatch, FaultKind::RegistryNotServed] {
+                assert!(!transient(hop, kind), "{hop} {kind:?}");
+            }
+            let is_upstream = matches!(hop, Hop::Registry | Hop::Auth | Hop::Cdn);
+            assert_eq!(transient(hop, FaultKind::MalformedResponse), is_upstream, "{hop}");
+            assert_eq!(transient(hop, FaultKind::CredentialExpired), hop == Hop::Registry, "{hop}");
+        }
+        for (status, expected) in [(401, true), (408, true), (429, true), (500, true), (503, true)]
+            .into_iter()
+            .chain([200, 206, 302, 403, 404, 416].map(|status| (status, false)))
+        {
+            let kind = FaultKind::of_status(StatusCode::from_u16(status).unwrap());
+            assert_eq!(transient(Hop::Registry, kind), expected, "{status}");
         }
     }
 }

@@ -4,9 +4,11 @@
 
 pub mod bulk_window;
 pub mod chunk;
+pub mod error_body;
 pub mod fault;
 pub mod prefetch;
 pub mod reply;
 pub mod request;
 pub mod route;
 pub mod segment;
+pub mod token_origins;

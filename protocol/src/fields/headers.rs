@@ -5,7 +5,6 @@
 //! user's localhost. Values, order and repeated fields stay the same, byte for byte.
 
 use crate::limits::FIELD_LINES_MAX;
-use crate::name::Digest;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -139,12 +138,6 @@ impl Headers {
     #[must_use]
     pub fn get_str(&self, name: &HeaderName) -> Option<&str> {
         self.0.get(name)?.to_str().ok()
-    }
-
-    /// The digest that the registry reports for the content.
-    #[must_use]
-    pub fn content_digest(&self) -> Option<Digest> {
-        self.get_str(&DOCKER_CONTENT_DIGEST)?.parse().ok()
     }
 }
 

@@ -3,7 +3,6 @@
 //! Must never know how it is transported.
 
 pub mod digester;
-pub mod error_body;
 pub mod image_name;
 pub mod listing_query;
 pub mod manifest;

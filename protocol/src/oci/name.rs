@@ -2,6 +2,8 @@
 //!
 //! The types hold only valid values, which are safe in a URL path. Nothing else must be put into one.
 
+use crate::headers::DOCKER_CONTENT_DIGEST;
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -165,6 +167,12 @@ impl Repository {
 }
 
 impl Digest {
+    /// The digest that a response reports for its content.
+    #[must_use]
+    pub fn of_response(headers: &HeaderMap) -> Option<Self> {
+        headers.get(&DOCKER_CONTENT_DIGEST)?.to_str().ok()?.parse().ok()
+    }
+
     /// The algorithm, `sha256` or `sha512`.
     #[must_use]
     pub fn algorithm(&self) -> &str {

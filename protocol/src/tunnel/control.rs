@@ -6,6 +6,7 @@ use crate::link::{ClientName, ClientSecret};
 use crate::request::Request;
 use crate::text::CleanText;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The first frame on every stream, from the client.
 ///
@@ -15,7 +16,7 @@ pub enum StreamHeader {
     /// Authenticates the client. The stream stays open for [`ControlMessage`]s.
     Hello(Hello),
     /// A request; the reply follows on the same stream.
-    Request(Box<Request>),
+    Request(Box<RequestHeader>),
     /// A stream for one segment of a response.
     Segment(SegmentHeader),
 }
@@ -31,11 +32,30 @@ pub struct Hello {
     pub congestion: Choice,
 }
 
+/// One request and its response. The client chooses the number, which is unique in its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ExchangeId(pub u64);
+
+impl fmt::Display for ExchangeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Begins an exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestHeader {
+    /// The exchange, which must not be in use.
+    pub exchange: ExchangeId,
+    /// What the client asks for.
+    pub request: Request,
+}
+
 /// Identifies a segment of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentHeader {
-    /// The exchange: the QUIC stream ID of its request.
-    pub exchange: u64,
+    /// The exchange whose response it belongs to.
+    pub exchange: ExchangeId,
     /// The index of the segment, from 0.
     pub n: u32,
 }

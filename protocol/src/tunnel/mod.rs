@@ -1,4 +1,4 @@
-//! How the two sides connect: link, identity, frames, and the settings of TLS and QUIC.
+//! How the two sides connect: link, identity, frames.
 //!
 //! Must never open a socket.
 
@@ -7,5 +7,3 @@ pub mod frame;
 pub mod identity;
 pub mod link;
 pub mod tls;
-pub mod transport;
-pub mod udp_buffers;

@@ -3,27 +3,28 @@
 //! Must never read more from upstream than the client has room for.
 
 use crate::admission::Permit;
-use crate::streams::{ChunkWriter, ExchangeSegments, Priorities, SendError};
-use crate::upstream::Download;
+use crate::streams::{ChunkWriter, ExchangeSegments, Priorities};
+use crate::upstream::{Download, UpstreamError};
 use bytes::Bytes;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::segment::SegmentLayout;
+use docxy_transport::SendError;
 use std::future::Future;
 
 /// Why a body was not sent to its end.
 #[derive(Debug)]
 pub(super) enum BodyError {
     /// It failed upstream. The client receives the fault, after all bytes before it.
-    Upstream(Fault),
+    Upstream(UpstreamError),
     /// The client has read nothing for too long, and other exchanges wait for its permit.
     PermitReclaimed,
     /// The client has cancelled the exchange.
     Cancelled,
 }
 
-impl From<Fault> for BodyError {
-    fn from(fault: Fault) -> Self {
-        Self::Upstream(fault)
+impl From<UpstreamError> for BodyError {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream(error)
     }
 }
 
@@ -60,18 +61,18 @@ pub(super) async fn send_segments(
             if buffered.is_empty() {
                 buffered = match next_chunk(download).await {
                     Ok(chunk) => chunk,
-                    Err(fault) => {
+                    Err(error) => {
                         // It ends short, so that the client reads its bytes, and then the fault on the
                         // response's stream.
                         let _ = segment.finish();
-                        return Err(fault.into());
+                        return Err(error.into());
                     }
                 };
             }
             let length = buffered.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
             let chunk = buffered.split_to(length);
             remaining -= chunk.len() as u64;
-            write_in_time(permit, segment.write(chunk)).await?;
+            write_in_time(permit, segment.send(chunk)).await?;
         }
         segment.finish().map_err(|_| BodyError::Cancelled)?;
     }
@@ -79,8 +80,8 @@ pub(super) async fn send_segments(
     match download.next().await? {
         None if buffered.is_empty() => Ok(layout.length()),
         _ => {
-            Err(Fault::new(Hop::Cdn, FaultKind::MalformedResponse, "the body is longer than announced")
-                .into())
+            let detail = "the body is longer than announced";
+            Err(UpstreamError::new(Hop::Cdn, FaultKind::MalformedResponse, detail).into())
         }
     }
 }
@@ -99,6 +100,7 @@ pub(super) async fn write_in_time<T>(
 }
 
 /// The next bytes of a body that has not ended yet.
-async fn next_chunk(download: &mut Download) -> Result<Bytes, Fault> {
-    download.next().await?.ok_or_else(|| Fault::new(Hop::Cdn, FaultKind::Truncated, "the body ended early"))
+async fn next_chunk(download: &mut Download) -> Result<Bytes, UpstreamError> {
+    let ended_early = || UpstreamError::new(Hop::Cdn, FaultKind::Truncated, "the body ended early");
+    download.next().await?.ok_or_else(ended_early)
 }

@@ -10,7 +10,7 @@ mod prefetch;
 use crate::admission::{ClientAdmission, Permit};
 use crate::counters::{CountedOutcome, Counters};
 use crate::streams::{ChunkWriter, ExchangeSegments, PrefetchWriter, Priorities, ResponseStream};
-use crate::upstream::{Response, ResponseBody, Upstream};
+use crate::upstream::{Response, ResponseBody, Upstream, UpstreamError};
 use body::{BodyError, send_segments, send_whole, write_in_time};
 use bytes::Bytes;
 use docxy_protocol::control::CloseCode;
@@ -29,7 +29,7 @@ enum ExchangeOutcome<'a> {
     /// The whole response was sent. The prefetch may follow.
     Sent { status: u16, bytes: u64, prefetch: Option<PendingPrefetch<'a>> },
     /// The client received a fault.
-    Failed(Fault),
+    Failed(UpstreamError),
     /// The client has cancelled the exchange, or its connection is closed.
     Cancelled,
 }
@@ -71,8 +71,9 @@ pub(crate) async fn run(
             tracing::info!(status, bytes, ms, "answered");
             prefetch
         }
-        ExchangeOutcome::Failed(fault) => {
-            tracing::warn!(%fault, ms, "failed");
+        ExchangeOutcome::Failed(error) => {
+            let causes = error.causes().map(tracing::field::display);
+            tracing::warn!(fault = %error, causes, ms, "failed");
             None
         }
         ExchangeOutcome::Cancelled => {
@@ -105,8 +106,8 @@ impl PendingPrefetch<'_> {
 /// Responds with a fault to a request that arrived while the server drains.
 pub(crate) async fn refuse_draining(stream: ResponseStream) {
     let fault = Fault::new(Hop::Server, FaultKind::Down, CloseCode::Draining.reason());
-    if let ExchangeOutcome::Failed(fault) = send_fault(stream, fault).await {
-        tracing::info!(%fault, "refused");
+    if let ExchangeOutcome::Failed(error) = send_fault(stream, fault.into()).await {
+        tracing::info!(fault = %error, "refused");
     }
 }
 
@@ -120,23 +121,23 @@ async fn respond<'a>(
 ) -> ExchangeOutcome<'a> {
     let permit = match admission.acquire().await {
         Ok(permit) => permit,
-        Err(fault) => return send_fault(stream, fault).await,
+        Err(fault) => return send_fault(stream, fault.into()).await,
     };
     match upstream.send(request).await {
         Ok(response) => {
             let prefetch = Prefetch::new(request, &response, upstream);
             send_response(request, response, prefetch, stream, segments, permit, priorities).await
         }
-        Err(fault) => send_fault(stream, fault).await,
+        Err(error) => send_fault(stream, error).await,
     }
 }
 
 /// Sends a fault in place of a response.
-async fn send_fault(mut stream: ResponseStream, fault: Fault) -> ExchangeOutcome<'static> {
+async fn send_fault(mut stream: ResponseStream, error: UpstreamError) -> ExchangeOutcome<'static> {
     // A fault's text is bounded, so its frame is too.
-    let Ok(head) = encode_head(&Reply::Fault(fault.clone())) else { return ExchangeOutcome::Cancelled };
-    let sent = stream.write(head).await.and_then(|()| stream.finish());
-    sent.map_or(ExchangeOutcome::Cancelled, |()| ExchangeOutcome::Failed(fault))
+    let Ok(head) = encode_head(&Reply::Fault(error.fault.clone())) else { return ExchangeOutcome::Cancelled };
+    let sent = stream.send(head).await.and_then(|()| stream.finish());
+    sent.map_or(ExchangeOutcome::Cancelled, |()| ExchangeOutcome::Failed(error))
 }
 
 async fn send_response<'a>(
@@ -160,7 +161,7 @@ async fn send_response<'a>(
     let head = reply::Response { status: response.status, headers, body: framing };
     let head = match encode_head(&Reply::Response(head)) {
         Ok(head) => head,
-        Err(fault) => return send_fault(stream, fault).await,
+        Err(error) => return send_fault(stream, error).await,
     };
     let Ok(mut writer) = write_in_time(&permit, ChunkWriter::start(stream, head)).await else {
         return ExchangeOutcome::Cancelled;
@@ -187,9 +188,9 @@ async fn send_response<'a>(
             };
             Ok(ExchangeOutcome::Sent { status, bytes, prefetch })
         }),
-        Err(BodyError::Upstream(fault)) => {
-            let reported = write_in_time(&permit, writer.abort(&fault)).await;
-            reported.map(|()| ExchangeOutcome::Failed(fault))
+        Err(BodyError::Upstream(error)) => {
+            let reported = write_in_time(&permit, writer.abort(&error.fault)).await;
+            reported.map(|()| ExchangeOutcome::Failed(error))
         }
         Err(BodyError::PermitReclaimed) => {
             let fault = Fault::new(
@@ -199,7 +200,7 @@ async fn send_response<'a>(
             );
             // The client reads nothing, so it would not receive a fault that is sent in order.
             writer.reset(&fault);
-            Ok(ExchangeOutcome::Failed(fault))
+            Ok(ExchangeOutcome::Failed(fault.into()))
         }
         Err(BodyError::Cancelled) => Ok(ExchangeOutcome::Cancelled),
     };
@@ -218,8 +219,7 @@ fn segment_layout(request: &Request, body: &ResponseBody) -> Option<SegmentLayou
 }
 
 /// A reply's frame.
-fn encode_head(reply: &Reply) -> Result<Bytes, Fault> {
-    frame::encode(reply)
-        .map(Bytes::from)
-        .map_err(|error| Fault::new(Hop::Registry, FaultKind::MalformedResponse, error))
+fn encode_head(reply: &Reply) -> Result<Bytes, UpstreamError> {
+    let too_long = |error| UpstreamError::new(Hop::Registry, FaultKind::MalformedResponse, error);
+    frame::encode(reply).map(Bytes::from).map_err(too_long)
 }

@@ -6,8 +6,8 @@
 //! response. The first failure ends the prefetch.
 
 use crate::store;
-use crate::streams::{PrefetchWriter, SendError};
-use crate::upstream::{Response, ResponseBody, Upstream};
+use crate::streams::PrefetchWriter;
+use crate::upstream::{PublicProof, Response, ResponseBody, Upstream};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
@@ -17,6 +17,7 @@ use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::prefetch::PrefetchHint;
 use docxy_protocol::request::{Method, Operation, Request};
+use docxy_transport::SendError;
 use futures_util::stream::{StreamExt as _, iter};
 use http::{HeaderValue, StatusCode, header};
 use std::collections::HashSet;
@@ -32,8 +33,16 @@ pub(crate) struct Prefetch<'a> {
     hint: &'a PrefetchHint,
     upstream: &'a Upstream,
     digest: Digest,
-    /// The manifest in the response, if a user's token was needed for it.
-    manifest: Option<Arc<store::StoredManifest>>,
+    access: Access,
+}
+
+/// Who may read the content.
+#[derive(Debug)]
+enum Access {
+    /// Everybody, with the proof of the response, if it is new.
+    Public(Option<PublicProof>),
+    /// Who has the request's token. It has the manifest in the response.
+    Private(Option<Arc<store::StoredManifest>>),
 }
 
 impl<'a> Prefetch<'a> {
@@ -41,32 +50,28 @@ impl<'a> Prefetch<'a> {
     pub(crate) fn new(request: &'a Request, response: &Response, upstream: &'a Upstream) -> Option<Self> {
         let hint = request.prefetch.as_ref()?;
         let Operation::Manifest { reference, method, .. } = &request.operation else { return None };
-        let allowed = match request.authorization {
-            Authorization::Public => true,
-            // Private content is prefetched only after a GET, since each fetch counts against that account.
-            Authorization::Bearer(_) => *method == Method::Get,
-            Authorization::None | Authorization::Basic(_) => false,
-        };
-        if !allowed || response.status != StatusCode::OK {
+        if response.status != StatusCode::OK {
             return None;
         }
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
-            Reference::Tag(_) => response.headers.content_digest()?,
+            Reference::Tag(_) => Digest::of_response(response.headers.map())?,
         };
         if hint.known.as_ref() == Some(&digest) {
             return None;
         }
-        let manifest = match (&request.authorization, &response.body) {
-            // A second fetch would count against the account again. A public manifest is in the store.
-            (Authorization::Bearer(_), ResponseBody::Small(bytes))
+        let access = match (&request.authorization, method, &response.body) {
+            (Authorization::Public, ..) => Access::Public(response.public_proof.clone()),
+            // Private content is prefetched only after a GET, since each fetch counts against that account. A second
+            // fetch of this manifest would count again.
+            (Authorization::Bearer(_), Method::Get, ResponseBody::Small(bytes))
                 if bytes.len() <= PREFETCH_MANIFEST_MAX =>
             {
-                checked(digest.clone(), response.headers.clone(), bytes.clone())
+                Access::Private(checked(digest.clone(), response.headers.clone(), bytes.clone()))
             }
-            _ => None,
+            _ => return None,
         };
-        Some(Self { request, hint, upstream, digest, manifest })
+        Some(Self { request, hint, upstream, digest, access })
     }
 
     /// Sends the items, each as soon as it is fetched.
@@ -74,14 +79,17 @@ impl<'a> Prefetch<'a> {
     /// # Errors
     /// If the client has stopped reading.
     pub(crate) async fn send(self, writer: &mut PrefetchWriter) -> Result<(), SendError> {
-        let top = match self.is_public() {
-            true => self.fetch_manifest(&self.digest, true).await,
-            false => self.manifest.clone(),
+        let top = match &self.access {
+            Access::Public(proof) => {
+                let top = self.upstream.public_manifest(self.request, &self.digest, proof.as_ref()).await;
+                if top.is_some() {
+                    self.upstream.record_tag(self.request, &self.digest);
+                }
+                top
+            }
+            Access::Private(manifest) => manifest.clone(),
         };
         let Some(top) = top else { return Ok(()) };
-        if self.is_public() {
-            self.upstream.record_tag(self.request, &self.digest);
-        }
         if self.request.operation.method() == Method::Head && !writer.write_manifest(&top).await? {
             return Ok(());
         }
@@ -89,7 +97,7 @@ impl<'a> Prefetch<'a> {
             Some(Manifest::Image(image)) => image,
             Some(Manifest::Index(entries)) => {
                 let Ok(entry) = self.hint.platform.choose(&entries) else { return Ok(()) };
-                let Some(chosen) = self.fetch_manifest(&entry.digest, false).await else { return Ok(()) };
+                let Some(chosen) = self.fetch_manifest(&entry.digest).await else { return Ok(()) };
                 if !writer.write_manifest(&chosen).await? {
                     return Ok(());
                 }
@@ -113,15 +121,10 @@ impl<'a> Prefetch<'a> {
         Ok(())
     }
 
-    fn is_public(&self) -> bool {
-        self.request.authorization == Authorization::Public
-    }
-
-    /// Fetches a manifest, if it matches its digest. `is_public` says that an anonymous request for it has
-    /// just succeeded.
-    async fn fetch_manifest(&self, digest: &Digest, is_public: bool) -> Option<Arc<store::StoredManifest>> {
-        if self.is_public() {
-            return self.upstream.manifest(self.request, digest, is_public).await;
+    /// Fetches a manifest, if it matches its digest.
+    async fn fetch_manifest(&self, digest: &Digest) -> Option<Arc<store::StoredManifest>> {
+        if matches!(self.access, Access::Public(_)) {
+            return self.upstream.public_manifest(self.request, digest, None).await;
         }
         let repository = self.request.operation.repository()?.clone();
         let reference = Reference::Digest(digest.clone());

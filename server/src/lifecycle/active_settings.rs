@@ -5,7 +5,7 @@
 
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::upstream::{Changes, Upstream, UpstreamError};
+use crate::upstream::{Changes, SetupError, Upstream};
 use docxy_protocol::congestion::Rate;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -30,7 +30,7 @@ impl ActiveSettings {
     ///
     /// # Errors
     /// If a certificate of the settings cannot be used.
-    pub(crate) fn start(settings: &Settings, store: Store) -> Result<Arc<Self>, UpstreamError> {
+    pub(crate) fn start(settings: &Settings, store: Store) -> Result<Arc<Self>, SetupError> {
         let upstream = Upstream::new(settings, &store)?;
         upstream.keep_alive();
         let version = SettingsVersion { upstream, fixed_rate_limit: settings.fixed_rate_limit };
@@ -46,7 +46,7 @@ impl ActiveSettings {
     ///
     /// # Errors
     /// If a certificate of the settings cannot be used. Then nothing has changed.
-    pub(crate) fn apply(&self, settings: &Settings) -> Result<Changes, UpstreamError> {
+    pub(crate) fn apply(&self, settings: &Settings) -> Result<Changes, SetupError> {
         let (upstream, changes) = self.current().upstream.updated(settings, &self.store)?;
         let version = SettingsVersion { upstream, fixed_rate_limit: settings.fixed_rate_limit };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(version);

@@ -3,7 +3,7 @@
 use super::active_settings::ActiveSettings;
 use crate::settings::{Flags, Settings, SettingsError};
 use crate::state::ClientWatch;
-use crate::upstream::{Changes, UpstreamError};
+use crate::upstream::{Changes, SetupError};
 use docxy_host::logging::LogHandle;
 use docxy_host::reload::{reload_on_signal, warn_if_changed};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ enum ReloadError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
-    Upstream(#[from] UpstreamError),
+    Upstream(#[from] SetupError),
 }
 
 impl Reload {

@@ -4,7 +4,7 @@
 //! Must never depend on the number of authenticated connections: those have limits of their own.
 
 use docxy_protocol::limits::UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY;
-use quinn::Incoming;
+use docxy_transport::quic::Incoming;
 
 /// The decision on a first packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +19,7 @@ pub(super) enum Decision {
 
 /// Decides on a first packet, given the number of unauthenticated connections.
 pub(super) fn decide(incoming: &Incoming, unauthenticated: usize, draining: bool) -> Decision {
-    let is_validated = incoming.remote_address_validated() || !incoming.may_retry();
-    decision(is_validated, unauthenticated, draining)
+    decision(incoming.is_validated(), unauthenticated, draining)
 }
 
 const fn decision(is_validated: bool, unauthenticated: usize, draining: bool) -> Decision {

@@ -55,7 +55,7 @@ impl PathObserver {
 
     fn observe(&mut self, remote: SocketAddr, memory: Option<PathMemory>, now: Instant) {
         if remote != self.remote {
-            // quinn starts again on the new path, but until an acknowledgement arrives there, the measurement
+            // It starts again on the new path, but until an acknowledgement arrives there, the measurement
             // is still the old path's. It is not cached for either.
             tracing::debug!(%remote, "the client has moved");
             self.remote = remote;

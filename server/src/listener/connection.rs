@@ -14,16 +14,15 @@ use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
 use crate::streams::{ExchangeSegments, Priorities, ResponseStream, SegmentStreams};
 use docxy_host::log_rate_limit::LogLimits;
-use docxy_protocol::congestion::{Choice, Handle};
-use docxy_protocol::control::{CloseCode, ControlMessage, Hello, StreamHeader};
-use docxy_protocol::frame::{self, FrameError};
-use docxy_protocol::limits::{
-    AUTHENTICATED_RECEIVE_WINDOW, AUTHENTICATION_TIMEOUT, STREAM_HEADER_TIMEOUT, STREAMS_PER_CLIENT_MAX,
-};
+use docxy_protocol::control::{CloseCode, ControlMessage, ExchangeId, Hello, RequestHeader, StreamHeader};
+use docxy_protocol::frame;
+use docxy_protocol::limits::{AUTHENTICATION_TIMEOUT, STREAM_HEADER_TIMEOUT};
+use docxy_protocol::request::Request;
 use docxy_protocol::text::clean;
-use docxy_protocol::transport;
+use docxy_transport::quic::Incoming;
+use docxy_transport::{ReadError, ReceiveStream, SendStream, Session};
 use futures_util::FutureExt as _;
-use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -46,7 +45,6 @@ pub(super) struct Shared {
     pub(super) path_cache: Arc<PathCache>,
     /// Limits the log lines about unauthenticated connections.
     pub(super) unauthenticated_log_limits: LogLimits<&'static str>,
-    pub(super) quic: ServerConfig,
     pub(super) drain: CancellationToken,
 }
 
@@ -63,11 +61,9 @@ const USAGE_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) async fn run(incoming: Incoming, slot: Slot, shared: Arc<Shared>) {
     let span = tracing::info_span!("connection", remote = %incoming.remote_address(), client = tracing::field::Empty);
     async {
-        // The Hello names the congestion control. Until then it is `auto`.
-        let handle = Handle::new(Choice::Auto);
-        if let Some(authenticated) = authenticate_in_time(incoming, slot, &shared, &handle).await {
+        if let Some(authenticated) = authenticate_in_time(incoming, slot, &shared).await {
             // Boxed, so that the task of an unauthenticated connection stays small.
-            Box::pin(serve(authenticated, handle, shared)).await;
+            Box::pin(serve(authenticated, shared)).await;
         }
     }
     .instrument(span)
@@ -76,7 +72,7 @@ pub(super) async fn run(incoming: Incoming, slot: Slot, shared: Arc<Shared>) {
 
 /// A connection whose client is authenticated.
 struct Authenticated {
-    connection: Connection,
+    session: Session,
     hello: Hello,
     control: SendStream,
     /// Reports each change of the clients after the one that this client was authenticated with.
@@ -85,15 +81,10 @@ struct Authenticated {
 
 /// Authenticates the client, or closes the connection: at the deadline for handshake and Hello, when a newer
 /// connection evicts it, or when the server drains.
-async fn authenticate_in_time(
-    incoming: Incoming,
-    slot: Slot,
-    shared: &Shared,
-    congestion: &Handle,
-) -> Option<Authenticated> {
+async fn authenticate_in_time(incoming: Incoming, slot: Slot, shared: &Shared) -> Option<Authenticated> {
     let mut opened = None;
     let code = tokio::select! {
-        authenticated = authenticate(incoming, shared, congestion, &mut opened) => match authenticated {
+        authenticated = authenticate(incoming, shared, &mut opened) => match authenticated {
             Ok(authenticated) => return Some(authenticated),
             Err(code) => code,
         },
@@ -102,8 +93,8 @@ async fn authenticate_in_time(
         () = shared.drain.cancelled() => CloseCode::Draining,
     };
     match opened {
-        Some(connection) => close_unauthenticated(&connection, code, shared),
-        // quinn closes a connection that is dropped in its handshake.
+        Some(session) => close_unauthenticated(&session, code, shared),
+        // A connection that is dropped in its handshake is closed.
         None => tracing::debug!(reason = code.reason(), "closing in the handshake"),
     }
     None
@@ -114,36 +105,23 @@ async fn authenticate_in_time(
 async fn authenticate(
     incoming: Incoming,
     shared: &Shared,
-    congestion: &Handle,
-    opened: &mut Option<Connection>,
+    opened: &mut Option<Session>,
 ) -> Result<Authenticated, CloseCode> {
-    let connection = handshake(incoming, &shared.quic, congestion).await.map_err(|error| {
+    let session = incoming.accept().await.map_err(|error| {
         tracing::debug!(error = %clean(error), "handshake failed");
         CloseCode::ProtocolViolation
     })?;
-    *opened = Some(connection.clone());
-    let (hello, control) = read_hello(&connection).await?;
+    *opened = Some(session.clone());
+    let (hello, control) = read_hello(&session).await?;
     tracing::Span::current().record("client", hello.name.to_string());
     let clients = shared.clients.subscribe();
     check_hello(&shared.clients, &hello).await?;
-    Ok(Authenticated { connection, hello, control, clients })
+    Ok(Authenticated { session, hello, control, clients })
 }
 
-/// Accepts the handshake. Only here can quinn be given a congestion controller.
-async fn handshake(
-    incoming: Incoming,
-    quic: &ServerConfig,
-    congestion: &Handle,
-) -> Result<Connection, ConnectionError> {
-    let mut config = quic.clone();
-    config.transport_config(Arc::new(transport::server_config(congestion)));
-    incoming.accept_with(Arc::new(config))?.await
-}
-
-async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>) {
-    let Authenticated { connection, hello, mut control, mut clients } = authenticated;
-    connection.set_receive_window(VarInt::from_u32(AUTHENTICATED_RECEIVE_WINDOW));
-    connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_PER_CLIENT_MAX));
+async fn serve(authenticated: Authenticated, shared: Arc<Shared>) {
+    let Authenticated { session, hello, mut control, mut clients } = authenticated;
+    session.raise_limits();
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
     tracing::info!("connected");
@@ -151,11 +129,13 @@ async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>
     if choice != hello.congestion {
         shared.counters.rate_capped();
     }
-    handle.choose(choice);
-    let remote = || connection.remote_address();
+    let congestion = session.congestion().clone();
+    congestion.choose(choice);
+    let remote = || session.remote_address();
     let path_cache = Arc::clone(&shared.path_cache);
-    let mut observer = PathObserver::start(handle, path_cache, hello.name.clone(), remote(), Instant::now());
-    let registration = shared.connections.register(&hello.name, &connection);
+    let mut observer =
+        PathObserver::start(congestion, path_cache, hello.name.clone(), remote(), Instant::now());
+    let registration = shared.connections.register(&hello.name, &session);
     notify(&mut control, &ControlMessage::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
 
     let streams = TaskTracker::new();
@@ -172,7 +152,7 @@ async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>
     tokio::pin!(drained);
     loop {
         tokio::select! {
-            stream = connection.accept_bi() => match stream {
+            stream = session.accept() => match stream {
                 Ok((send, receive)) => handle_stream(&client, &streams, send, receive),
                 Err(error) => {
                     tracing::info!(reason = %clean(error), "disconnected");
@@ -182,7 +162,7 @@ async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>
             Ok(()) = clients.changed() => {
                 let result = clients.borrow_and_update().authenticate(&hello.name, &hello.secret);
                 if let Err(code) = result {
-                    close(&connection, code);
+                    close(&session, code);
                     break;
                 }
             }
@@ -193,16 +173,17 @@ async fn serve(authenticated: Authenticated, handle: Handle, shared: Arc<Shared>
                 streams.close();
             }
             () = &mut drained, if draining => {
-                close(&connection, CloseCode::Draining);
+                close(&session, CloseCode::Draining);
                 break;
             }
             _ = usage_interval.tick() => {
-                usage_recorder.update(&connection);
+                usage_recorder.update(&session);
+                client.segments.drop_late(Instant::now());
                 observer.update(remote(), Instant::now());
             }
         }
     }
-    usage_recorder.update(&connection);
+    usage_recorder.update(&session);
     observer.end(remote(), Instant::now());
 }
 
@@ -221,11 +202,16 @@ async fn check_hello(clients: &ClientWatch, hello: &Hello) -> Result<(), CloseCo
 }
 
 /// Reads the Hello, which must be on the first stream.
-async fn read_hello(connection: &Connection) -> Result<(Hello, SendStream), CloseCode> {
-    let (send, mut receive) = connection.accept_bi().await.map_err(|_| CloseCode::ProtocolViolation)?;
-    match frame::read(&mut receive).await {
+async fn read_hello(session: &Session) -> Result<(Hello, SendStream), CloseCode> {
+    let invalid = |error: &dyn Display| {
+        tracing::debug!(error = %clean(error), "no Hello");
+        CloseCode::ProtocolViolation
+    };
+    let (send, mut receive) = session.accept().await.map_err(|error| invalid(&error))?;
+    match receive.read_frame().await {
         Ok(StreamHeader::Hello(hello)) => Ok((hello, send)),
-        Ok(_) | Err(_) => Err(CloseCode::ProtocolViolation),
+        Ok(_) => Err(invalid(&"another stream header")),
+        Err(error) => Err(invalid(&error)),
     }
 }
 
@@ -244,94 +230,99 @@ struct ConnectionContext {
     shared: Arc<Shared>,
 }
 
-/// Handles a new stream. Must be called in the order in which streams are accepted: see [`SegmentStreams`].
-/// A segment's header arrives with its stream, so most segment streams cost no task.
+/// Handles a new stream. A segment's header arrives with its stream, so most segment streams cost no task.
 fn handle_stream(
     client: &Arc<ConnectionContext>,
     streams: &TaskTracker,
     send: SendStream,
-    mut receive: RecvStream,
+    mut receive: ReceiveStream,
 ) {
-    let id = u64::from(receive.id());
     let stream = ResponseStream::new(send, client.shared.streams.token());
     let mut header =
-        Box::pin(async move { tokio::time::timeout(STREAM_HEADER_TIMEOUT, frame::read(&mut receive)).await });
-    let segments = match (&mut header).now_or_never() {
-        Some(Ok(Ok(StreamHeader::Segment(segment)))) => return client.segments.add(segment, stream),
-        Some(header) => {
-            let segments = client.segments.register(id);
-            let work = handle_header(Arc::clone(client), id, header, stream, segments);
-            return drop(streams.spawn(work.in_current_span()));
+        Box::pin(async move { tokio::time::timeout(STREAM_HEADER_TIMEOUT, receive.read_frame()).await });
+    match (&mut header).now_or_never() {
+        Some(header) => handle_header(client, streams, header, stream),
+        None => {
+            let (client, tracker) = (Arc::clone(client), streams.clone());
+            let work = async move { handle_header(&client, &tracker, header.await, stream) };
+            streams.spawn(work.in_current_span());
         }
-        None => client.segments.register(id),
-    };
-    let client = Arc::clone(client);
-    let work = async move { handle_header(client, id, header.await, stream, segments).await };
-    streams.spawn(work.in_current_span());
+    }
 }
 
 /// Handles a stream whose header was read.
-async fn handle_header(
-    client: Arc<ConnectionContext>,
-    id: u64,
-    header: Result<Result<StreamHeader, FrameError>, Elapsed>,
+fn handle_header(
+    client: &Arc<ConnectionContext>,
+    streams: &TaskTracker,
+    header: Result<Result<StreamHeader, ReadError>, Elapsed>,
+    stream: ResponseStream,
+) {
+    // Dropping the stream resets it.
+    match header {
+        Ok(Ok(StreamHeader::Request(header))) => {
+            let RequestHeader { exchange: id, request } = *header;
+            let Some(segments) = client.segments.register(id) else {
+                return tracing::debug!(%id, "this exchange is running already");
+            };
+            let client = Arc::clone(client);
+            let work = async move { run_exchange(&client, id, request, stream, segments).await };
+            streams.spawn(work.in_current_span());
+        }
+        Ok(Ok(StreamHeader::Segment(segment))) => client.segments.add(segment, stream, Instant::now()),
+        Ok(Ok(StreamHeader::Hello(_))) => tracing::debug!("second Hello on a connection"),
+        Ok(Err(error)) => tracing::debug!(error = %clean(error), "invalid stream header"),
+        Err(_) => tracing::debug!("no stream header in time"),
+    }
+}
+
+async fn run_exchange(
+    client: &ConnectionContext,
+    id: ExchangeId,
+    request: Request,
     stream: ResponseStream,
     segments: ExchangeSegments,
 ) {
-    match header {
-        Ok(Ok(StreamHeader::Request(request))) => {
-            let request = request.without_foreign_credentials();
-            let span = tracing::info_span!(
-                "exchange",
-                id,
-                registry = %request.registry,
-                operation = request.operation.name(),
-                repository = request.operation.repository().map(tracing::field::display),
-            );
-            async {
-                if client.shared.drain.is_cancelled() {
-                    return exchange::refuse_draining(stream).await;
-                }
-                let ConnectionContext { admission, priorities, shared, .. } = &*client;
-                // Read once: an exchange keeps the settings that it started with.
-                let settings = shared.settings.current();
-                let (upstream, counters) = (&settings.upstream, &shared.counters);
-                exchange::run(request, stream, segments, admission, priorities, upstream, counters).await;
-            }
-            .instrument(span)
-            .await;
+    let request = request.without_foreign_credentials();
+    let span = tracing::info_span!(
+        "exchange",
+        %id,
+        registry = %request.registry,
+        operation = request.operation.name(),
+        repository = request.operation.repository().map(tracing::field::display),
+    );
+    async {
+        if client.shared.drain.is_cancelled() {
+            return exchange::refuse_draining(stream).await;
         }
-        Ok(Ok(StreamHeader::Segment(segment))) => client.segments.add(segment, stream),
-        // Dropping the stream resets it.
-        Ok(Ok(StreamHeader::Hello(_))) => tracing::debug!(id, "second Hello on a connection"),
-        Ok(Err(error)) => tracing::debug!(id, error = %clean(error), "invalid stream header"),
-        Err(_) => tracing::debug!(id, "no stream header in time"),
+        let ConnectionContext { admission, priorities, shared, .. } = client;
+        // Read once: an exchange keeps the settings that it started with.
+        let settings = shared.settings.current();
+        let (upstream, counters) = (&settings.upstream, &shared.counters);
+        exchange::run(request, stream, segments, admission, priorities, upstream, counters).await;
     }
+    .instrument(span)
+    .await;
 }
 
 async fn notify(control: &mut SendStream, notice: &ControlMessage) {
     if let Ok(frame) = frame::encode(notice) {
         // A closed connection is noticed elsewhere, and a client that doesn't read must not block this task.
-        let _ = tokio::time::timeout(NOTICE_TIMEOUT, control.write_all(&frame)).await;
+        let _ = tokio::time::timeout(NOTICE_TIMEOUT, control.send(frame.into())).await;
     }
 }
 
-fn close(connection: &Connection, code: CloseCode) {
+fn close(session: &Session, code: CloseCode) {
     tracing::info!(reason = code.reason(), "closing");
-    close_connection(connection, code);
+    session.close(code);
 }
 
 /// The same for an unauthenticated client. Its attempts must not fill the disk, so the log lines are limited.
-fn close_unauthenticated(connection: &Connection, code: CloseCode, shared: &Shared) {
+fn close_unauthenticated(session: &Session, code: CloseCode, shared: &Shared) {
     shared.counters.connection_refused();
     if let Some(suppressed) = shared.unauthenticated_log_limits.admit(code.reason()) {
         tracing::info!(reason = code.reason(), suppressed, "closing");
     }
-    close_connection(connection, code);
-}
-
-fn close_connection(connection: &Connection, code: CloseCode) {
-    connection.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
+    session.close(code);
 }
 
 /// Adds a connection's byte counts to its client's usage.
@@ -342,11 +333,11 @@ struct UsageRecorder {
 }
 
 impl UsageRecorder {
-    fn update(&mut self, connection: &Connection) {
-        let stats = connection.stats();
-        self.usage.add_sent(stats.udp_tx.bytes - self.sent);
-        self.usage.add_received(stats.udp_rx.bytes - self.received);
-        (self.sent, self.received) = (stats.udp_tx.bytes, stats.udp_rx.bytes);
+    fn update(&mut self, session: &Session) {
+        let path = session.path();
+        self.usage.add_sent(path.bytes_sent - self.sent);
+        self.usage.add_received(path.bytes_received - self.received);
+        (self.sent, self.received) = (path.bytes_sent, path.bytes_received);
         self.usage.seen(jiff::Timestamp::now());
     }
 }

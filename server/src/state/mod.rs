@@ -19,7 +19,6 @@ pub use clients::{Client, ClientList, ClientsError, Revocation};
 pub use directory::State;
 pub use error::{LockHolder, StateError};
 pub use identity::Identity;
-pub use quic_keys::QuicKeys;
 pub(crate) use random::random;
 pub use run_lock::RunLock;
 pub use usage::{ClientUsage, Usage};
@@ -61,13 +60,13 @@ mod tests {
         let state = State::open(dir.path()).unwrap();
         assert!(!state.has_clients());
         let pin = state.identity().unwrap().pin;
-        let connection_id_key = state.quic_keys().unwrap().connection_id_key();
+        let quic_keys = state.quic_keys().unwrap();
         invite(&state, "laptop").unwrap();
 
         let state = State::open(dir.path()).unwrap();
         assert!(state.has_clients());
         assert_eq!(state.identity().unwrap().pin, pin);
-        assert_eq!(state.quic_keys().unwrap().connection_id_key(), connection_id_key);
+        assert_eq!(state.quic_keys().unwrap(), quic_keys);
         assert_eq!(state.clients().unwrap().iter().count(), 1);
     }
 

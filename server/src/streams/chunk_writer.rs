@@ -4,11 +4,12 @@
 //! whose body was truncated: one that is dropped is reset.
 
 use super::prefetch_writer::PrefetchWriter;
-use super::response_stream::{ResponseStream, SendError};
+use super::response_stream::ResponseStream;
 use bytes::Bytes;
 use docxy_protocol::chunk::ChunkHeader;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::frame;
+use docxy_transport::SendError;
 
 /// A response whose head has been written.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(crate) struct ChunkWriter {
 impl ChunkWriter {
     /// Sends the head, which is a frame.
     pub(crate) async fn start(mut stream: ResponseStream, head: Bytes) -> Result<Self, SendError> {
-        stream.write(head).await?;
+        stream.send(head).await?;
         Ok(Self { stream })
     }
 
@@ -29,7 +30,7 @@ impl ChunkWriter {
             let count =
                 u32::try_from(bytes.len()).unwrap_or(ChunkHeader::DATA_MAX).min(ChunkHeader::DATA_MAX);
             self.write_header(ChunkHeader::Data(count)).await?;
-            self.stream.write(bytes.split_to(count as usize)).await?;
+            self.stream.send(bytes.split_to(count as usize)).await?;
         }
         Ok(())
     }
@@ -43,9 +44,9 @@ impl ChunkWriter {
     /// Reports the fault that the body failed with.
     pub(crate) async fn abort(mut self, fault: &Fault) -> Result<(), SendError> {
         // A fault's text is bounded, so its frame is too.
-        let fault = frame::encode(fault).map_err(|_| SendError)?;
+        let fault = frame::encode(fault)?;
         self.write_header(ChunkHeader::Aborted).await?;
-        self.stream.write(fault.into()).await?;
+        self.stream.send(fault.into()).await?;
         self.stream.finish()
     }
 
@@ -55,6 +56,6 @@ impl ChunkWriter {
     }
 
     async fn write_header(&mut self, header: ChunkHeader) -> Result<(), SendError> {
-        self.stream.write(Bytes::copy_from_slice(&header.to_bytes())).await
+        self.stream.send(Bytes::copy_from_slice(&header.to_bytes())).await
     }
 }

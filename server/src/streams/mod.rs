@@ -1,4 +1,4 @@
-//! The QUIC streams of exchanges, as typed writers: each is reset unless it was finished.
+//! The streams of exchanges, as typed writers: each is reset unless it was finished.
 //!
 //! Must never know what is sent, or where it comes from.
 
@@ -11,5 +11,5 @@ mod segment_streams;
 pub(crate) use chunk_writer::ChunkWriter;
 pub(crate) use prefetch_writer::PrefetchWriter;
 pub(crate) use priorities::Priorities;
-pub(crate) use response_stream::{ResponseStream, SendError};
+pub(crate) use response_stream::ResponseStream;
 pub(crate) use segment_streams::{ExchangeSegments, SegmentStreams};

@@ -3,13 +3,14 @@
 //!
 //! Must never send more than the client accepts, or finish the stream within an item.
 
-use super::response_stream::{ResponseStream, SendError};
+use super::response_stream::ResponseStream;
 use crate::store::StoredManifest;
 use bytes::Bytes;
 use docxy_protocol::frame;
 use docxy_protocol::limits::{PREFETCH_BYTES_MAX, PREFETCH_ITEMS_MAX};
 use docxy_protocol::name::Digest;
 use docxy_protocol::prefetch::{ContentKind, PrefetchItem};
+use docxy_transport::SendError;
 
 /// The rank of prefetched items: after all responses, and before all segments but the first. Without
 /// prefetch they would be requested, and then be responses.
@@ -52,9 +53,9 @@ impl PrefetchWriter {
             return Ok(false);
         }
         // The digest and the media type are bounded, so the frame is too.
-        let frame = frame::encode(&item).map_err(|_| SendError)?;
-        self.stream.write(frame.into()).await?;
-        self.stream.write(bytes).await?;
+        let frame = frame::encode(&item)?;
+        self.stream.send(frame.into()).await?;
+        self.stream.send(bytes).await?;
         self.items += 1;
         self.bytes += item.length();
         Ok(true)

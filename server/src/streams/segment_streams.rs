@@ -1,24 +1,30 @@
 //! The segment streams that a client opened for its exchanges.
 //!
-//! The client opens every stream, so a segment stream may arrive before its request has been read or
-//! after its response has ended. Streams are accepted in the order in which they were opened, and a
-//! request's before those of its segments: a segment of an exchange that is not registered belongs to
-//! one that has ended, and its stream is reset at once. A segment stream costs no task and no channel.
+//! The client opens every stream, so a segment stream may arrive before its request has been read, or after
+//! its response has ended. An early one waits for its exchange, in bounded number and for a bounded time; one
+//! whose exchange never comes is dropped, and so reset. A segment stream costs no task and no channel.
 
 use super::response_stream::ResponseStream;
-use docxy_protocol::control::SegmentHeader;
-use std::collections::{BTreeMap, HashMap};
+use docxy_protocol::control::{ExchangeId, SegmentHeader};
+use docxy_protocol::limits::{EARLY_SEGMENTS_MAX, STREAM_HEADER_TIMEOUT};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::Notify;
 
-/// The segment streams of one connection, by exchange.
+/// The segment streams of one connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SegmentStreams {
-    exchanges: Arc<Mutex<HashMap<u64, Arc<Pending>>>>,
+pub(crate) struct SegmentStreams(Arc<Mutex<Exchanges>>);
+
+#[derive(Debug, Default)]
+struct Exchanges {
+    running: HashMap<ExchangeId, Arc<Pending>>,
+    /// The streams that wait for their exchange, the oldest first.
+    early: VecDeque<(Instant, SegmentHeader, ResponseStream)>,
 }
 
-/// The segment streams of one exchange that are not filled yet, by the number of their segment. QUIC
-/// bounds the streams of a connection, and so the entries here.
+/// The segment streams of one exchange that are not filled yet, by the number of their segment. The leg
+/// bounds the streams of a session, and so the entries here.
 #[derive(Debug, Default)]
 struct Pending {
     streams: Mutex<BTreeMap<u32, ResponseStream>>,
@@ -28,26 +34,47 @@ struct Pending {
 /// One exchange's segment streams, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct ExchangeSegments {
-    exchange: u64,
+    exchange: ExchangeId,
     all: SegmentStreams,
     pending: Arc<Pending>,
 }
 
 impl SegmentStreams {
-    /// Expects segments for the exchange on this stream, which has just been accepted.
-    pub(crate) fn register(&self, exchange: u64) -> ExchangeSegments {
-        let pending = Arc::<Pending>::default();
-        lock(&self.exchanges).insert(exchange, Arc::clone(&pending));
-        ExchangeSegments { exchange, all: self.clone(), pending }
+    /// Expects segments for this exchange, of which some may wait already. `None` if it is running.
+    pub(crate) fn register(&self, exchange: ExchangeId) -> Option<ExchangeSegments> {
+        let mut exchanges = lock(&self.0);
+        if exchanges.running.contains_key(&exchange) {
+            return None;
+        }
+        let (own, early) =
+            std::mem::take(&mut exchanges.early).into_iter().partition(|early| early.1.exchange == exchange);
+        exchanges.early = early;
+        let own: VecDeque<(Instant, SegmentHeader, ResponseStream)> = own;
+        let streams = own.into_iter().map(|(_, segment, stream)| (segment.n, stream)).collect();
+        let pending = Arc::new(Pending { streams: Mutex::new(streams), arrived: Notify::new() });
+        exchanges.running.insert(exchange, Arc::clone(&pending));
+        Some(ExchangeSegments { exchange, all: self.clone(), pending })
     }
 
-    /// Hands a segment's stream to its exchange. It is dropped, and so reset, if that has ended.
-    pub(crate) fn add(&self, segment: SegmentHeader, stream: ResponseStream) {
-        let pending = lock(&self.exchanges).get(&segment.exchange).cloned();
-        if let Some(pending) = pending {
+    /// Hands a segment's stream to its exchange, or keeps it until that comes.
+    pub(crate) fn add(&self, segment: SegmentHeader, stream: ResponseStream, now: Instant) {
+        let mut exchanges = lock(&self.0);
+        if let Some(pending) = exchanges.running.get(&segment.exchange) {
             lock(&pending.streams).insert(segment.n, stream);
             pending.arrived.notify_one();
+            return;
         }
+        exchanges.early.push_back((now, segment, stream));
+        if exchanges.early.len() > EARLY_SEGMENTS_MAX {
+            exchanges.early.pop_front();
+        }
+    }
+
+    /// Drops the streams that have waited for longer than a request's header may take.
+    pub(crate) fn drop_late(&self, now: Instant) {
+        let is_late =
+            |(since, ..): &(Instant, _, _)| now.saturating_duration_since(*since) > STREAM_HEADER_TIMEOUT;
+        lock(&self.0).early.retain(|early| !is_late(early));
     }
 }
 
@@ -66,7 +93,7 @@ impl ExchangeSegments {
 
 impl Drop for ExchangeSegments {
     fn drop(&mut self) {
-        lock(&self.all.exchanges).remove(&self.exchange);
+        lock(&self.all.0).running.remove(&self.exchange);
     }
 }
 

@@ -2,16 +2,19 @@
 //!
 //! Uses the same code as clients' requests. Must never print a token or a signed URL.
 
+use super::error::UpstreamError;
 use super::manifest::rate_limit::describe;
-use super::registry::UpstreamRegistry;
-use super::{Response, ResponseBody, ServedRegistry, Upstream};
+use super::registries::Upstream;
+use super::registry::authorized_registry::AuthorizedRegistry;
+use super::registry::public_proof::PublicProof;
+use super::registry::response::{Response, ResponseBody};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest};
-use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::name::{Reference, Registry};
 use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::text::{CleanText, clean};
@@ -30,67 +33,70 @@ impl Upstream {
     /// Tries all hops for this image. The first failure ends it, since later hops cannot be reached.
     pub(crate) async fn check(&self, image: &ImageName) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let tried = match self.served(&image.registry) {
-            Ok(served) => try_hops(self, served, image, &mut findings).await,
-            Err(fault) => Err(("registry", fault)),
-        };
-        if let Err((what, fault)) = tried {
-            findings.push(Finding { what, outcome: Err(fault) });
-        }
+        let tried = try_hops(self, image, &mut findings).await;
+        findings.extend(tried.err());
         findings
     }
 
     /// Tries only the registry and its token service, if no image is known.
-    pub(crate) async fn check_login(&self, name: &docxy_protocol::name::Registry) -> Vec<Finding> {
+    pub(crate) async fn check_login(&self, name: &Registry) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let tried = match self.served(name) {
-            Ok(served) => try_login(&served.registry, None, &mut findings).await,
-            Err(fault) => Err(("registry", fault)),
+        let tried = match self.registry(name) {
+            Ok(registry) => try_login(registry, None, &mut findings).await,
+            Err(error) => Err(Finding::failed("registry", error)),
         };
-        if let Err((what, fault)) = tried {
-            findings.push(Finding { what, outcome: Err(fault) });
-        }
+        findings.extend(tried.err());
         findings
     }
 }
 
-type CheckResult<T> = Result<T, (&'static str, Fault)>;
+impl Finding {
+    fn failed(what: &'static str, error: UpstreamError) -> Self {
+        if let Some(causes) = error.causes() {
+            tracing::warn!(hop = what, %causes, "check failed");
+        }
+        Self { what, outcome: Err(error.fault) }
+    }
+}
 
 async fn try_login(
-    registry: &UpstreamRegistry,
+    registry: &AuthorizedRegistry,
     image: Option<&ImageName>,
     findings: &mut Vec<Finding>,
-) -> CheckResult<()> {
+) -> Result<(), Finding> {
     let mut found = |what, text: String| findings.push(Finding { what, outcome: Ok(clean(text)) });
-    let (api, realm) = registry.check_challenge().await.map_err(|fault| ("registry", fault))?;
+    let (api, realm) =
+        registry.check_challenge().await.map_err(|error| Finding::failed("registry", error))?;
     found("registry", format!("{api} answers"));
     let Some(realm) = realm else {
         found("token service", "the registry needs no tokens".into());
         return Ok(());
     };
     let repository = image.map(|image| image.repository.clone());
-    let accounts = registry.check_tokens(repository).await.map_err(|fault| ("token service", fault))?;
+    let accounts =
+        registry.check_tokens(repository).await.map_err(|error| Finding::failed("token service", error))?;
     found("token service", format!("{realm} grants tokens to {accounts}"));
     Ok(())
 }
 
 async fn try_hops(
     upstream: &Upstream,
-    served: &ServedRegistry,
     image: &ImageName,
     findings: &mut Vec<Finding>,
-) -> CheckResult<()> {
-    try_login(&served.registry, Some(image), findings).await?;
+) -> Result<(), Finding> {
+    let registry = upstream.registry(&image.registry).map_err(|error| Finding::failed("registry", error))?;
+    try_login(registry, Some(image), findings).await?;
     let mut found = |what, text: String| findings.push(Finding { what, outcome: Ok(clean(text)) });
     let request = request(image, &image.reference, Method::Head);
-    let head = expect_ok(upstream.send(&request).await).map_err(|fault| ("manifest", fault))?;
+    let head =
+        expect_ok(upstream.send(&request).await).map_err(|error| Finding::failed("manifest", error))?;
     found("manifest", format!("{image} is there"));
     let rate_limit = RateLimit::from_headers(&head.headers).map(|limit| describe(&limit));
     found("quota", rate_limit.unwrap_or_else(|| "the registry reports no limit".into()));
-    let blob = small_blob(upstream, &request, head.headers.content_digest())
+    let blob = small_blob(upstream, &request, head.public_proof)
         .await
-        .map_err(|fault| ("manifest", fault))?;
-    let length = read_blob(upstream, image, &blob).await.map_err(|fault| ("CDN", fault))?;
+        .map_err(|error| Finding::failed("manifest", error))?;
+    let length = read_blob(upstream, image, &blob).await.map_err(|error| Finding::failed("CDN", error))?;
     found("CDN", format!("{length} bytes of {} received", blob.digest));
     Ok(())
 }
@@ -99,12 +105,13 @@ async fn try_hops(
 async fn small_blob(
     upstream: &Upstream,
     request: &Request,
-    digest: Option<Digest>,
-) -> Result<Descriptor, Fault> {
-    let mut digest = digest.ok_or_else(|| bad_response("names no digest of the image's manifest"))?;
+    proof: Option<PublicProof>,
+) -> Result<Descriptor, UpstreamError> {
+    let proof = proof.ok_or_else(|| bad_response("names no digest of the image's manifest"))?;
+    let (mut digest, mut proof) = (proof.digest().clone(), Some(proof));
     // An index, then one of its images.
     for _ in 0..2 {
-        let stored = upstream.manifest(request, &digest, true).await;
+        let stored = upstream.public_manifest(request, &digest, proof.take().as_ref()).await;
         let stored = stored.ok_or_else(|| bad_response(format!("does not send the manifest {digest}")))?;
         match Manifest::parse(stored.bytes(), stored.content_type()) {
             Ok(Manifest::Image(image)) => return Ok(image.config),
@@ -118,7 +125,11 @@ async fn small_blob(
     Err(bad_response("sends an index of indexes"))
 }
 
-async fn read_blob(upstream: &Upstream, image: &ImageName, blob: &Descriptor) -> Result<usize, Fault> {
+async fn read_blob(
+    upstream: &Upstream,
+    image: &ImageName,
+    blob: &Descriptor,
+) -> Result<usize, UpstreamError> {
     let mut request = request(image, &image.reference, Method::Get);
     request.operation = Operation::Blob {
         repository: image.repository.clone(),
@@ -149,7 +160,7 @@ fn request(image: &ImageName, reference: &Reference, method: Method) -> Request 
         .with_headers(headers)
 }
 
-fn expect_ok(response: Result<Response, Fault>) -> Result<Response, Fault> {
+fn expect_ok(response: Result<Response, UpstreamError>) -> Result<Response, UpstreamError> {
     let response = response?;
     match response.status {
         StatusCode::OK => Ok(response),
@@ -157,6 +168,6 @@ fn expect_ok(response: Result<Response, Fault>) -> Result<Response, Fault> {
     }
 }
 
-fn bad_response(detail: impl std::fmt::Display) -> Fault {
-    Fault::new(Hop::Registry, FaultKind::MalformedResponse, detail)
+fn bad_response(detail: impl std::fmt::Display) -> UpstreamError {
+    UpstreamError::new(Hop::Registry, FaultKind::MalformedResponse, detail)
 }

@@ -4,212 +4,33 @@
 //! to: every URL is built here, from typed values.
 //!
 //! ```text
-//!             ┌─▶ PublicManifests ─▶ ManifestFetcher ─▶ Store     (requests without a credential)
-//! Request ─▶ Upstream ─▶ respond ─▶ UpstreamRegistry ─▶ RegistryClient ─▶ HttpClient ─▶ registry ─307─▶ CDN
+//!             ┌─▶ PublicManifests ─▶ ManifestFetcher ─▶ PublicStore (requests without a credential)
+//! Request ─▶ Upstream ─▶ dispatch ─▶ AuthorizedRegistry ─▶ ApiClient ─▶ HttpClient ─▶ registry ─307─▶ CDN
 //!                          │             └─▶ RegistryTokens ─▶ token service
 //!                          ▼                                            ▲
 //!                       Response ─▶ Download ─▶ BlobSource: the rest of a body that broke off
 //! ```
 //!
+//! - `registries`: the registries on the operator's list. `check` tries one of them, hop by hop.
+//! - `registry/`: one registry: which credential a request is sent with, and the response.
 //! - `http/`: one HTTP request, with the guard on the dialled address, redirects and retries.
 //! - `token/`: tokens for requests without a credential, and which registry issued a user's token.
 //! - `manifest/`: public manifests, fetched once and then served from the store.
 //! - `blob/`: the body of a blob, resumed after a failure.
 
+mod api_client;
 mod blob;
 mod check;
+mod error;
 mod http;
-mod keep_alive;
 mod manifest;
+mod registries;
 mod registry;
-mod registry_client;
-mod respond;
-mod response;
-mod shared_request;
 mod token;
 
 pub(crate) use check::Finding;
-pub(crate) use response::{Response, ResponseBody};
-
-/// The streaming body of a response.
-pub(crate) type Download = blob::download::Download<blob::source::BlobSource>;
-
-use crate::settings::{RegistrySettings, Settings};
-use crate::store::{Store, StoredManifest};
-use docxy_protocol::authorization::Authorization;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};
-use docxy_protocol::request::{Operation, Request};
-use http::address_guard::AddressGuard;
-use http::roots::system_roots;
-use manifest::PublicManifests;
-use registry::UpstreamRegistry;
-use rustls::RootCertStore;
-use std::collections::HashMap;
-use std::sync::Arc;
-use token::origins::SharedTokenOrigins;
-
-/// Why the server cannot set up the connections to its registries.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// No TLS configuration could be made.
-    #[error("TLS towards registry {registry}: {source}")]
-    Tls {
-        /// The registry concerned.
-        registry: RegistryName,
-        /// What is wrong.
-        source: rustls::Error,
-    },
-}
-
-/// All registries that this server serves.
-#[derive(Debug)]
-pub(crate) struct Upstream {
-    registries: HashMap<RegistryName, ServedRegistry>,
-    origins: SharedTokenOrigins,
-}
-
-/// A registry, with the settings that it was made with.
-#[derive(Debug, Clone)]
-struct ServedRegistry {
-    settings: RegistrySettings,
-    registry: Arc<UpstreamRegistry>,
-    manifests: Arc<PublicManifests>,
-}
-
-/// How many registries differ between new settings and the old ones.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Changes {
-    pub(crate) added: usize,
-    pub(crate) changed: usize,
-    pub(crate) removed: usize,
-}
-
-impl Upstream {
-    /// Sets up a client for each registry of the settings, without connecting.
-    ///
-    /// # Errors
-    /// If a certificate of the settings cannot be used.
-    pub(crate) fn new(settings: &Settings, store: &Store) -> Result<Self, UpstreamError> {
-        AddressGuard::warn_of_unusable_entries(settings);
-        let roots = system_roots();
-        let origins = SharedTokenOrigins::default();
-        let served = |entry: &RegistrySettings| {
-            Ok((entry.name.clone(), ServedRegistry::new(entry, settings, store, &roots, origins.clone())?))
-        };
-        let registries = settings.registries.iter().map(served).collect::<Result<_, _>>()?;
-        Ok(Self { registries, origins })
-    }
-
-    /// The same for new settings. A registry whose entry is unchanged keeps its connections, tokens and
-    /// manifests. Running exchanges go on with `self`. Needs a running runtime, and reads files.
-    ///
-    /// # Errors
-    /// If a certificate of the settings cannot be used. Then nothing has changed.
-    pub(crate) fn updated(
-        &self,
-        settings: &Settings,
-        store: &Store,
-    ) -> Result<(Self, Changes), UpstreamError> {
-        AddressGuard::warn_of_unusable_entries(settings);
-        let mut roots = None;
-        let mut changes = Changes::default();
-        let (mut registries, mut new) = (HashMap::new(), Vec::new());
-        for entry in &settings.registries {
-            let before = self.registries.get(&entry.name);
-            let served = match before.filter(|before| before.settings == *entry) {
-                Some(served) => served.clone(),
-                None => {
-                    let roots = roots.get_or_insert_with(system_roots);
-                    let served = ServedRegistry::new(entry, settings, store, roots, self.origins.clone())?;
-                    new.push(Arc::downgrade(&served.registry));
-                    *(if before.is_some() { &mut changes.changed } else { &mut changes.added }) += 1;
-                    served
-                }
-            };
-            registries.insert(entry.name.clone(), served);
-        }
-        changes.removed = self.registries.keys().filter(|name| !registries.contains_key(*name)).count();
-        // Nothing fails after this.
-        for served in registries.values() {
-            served.registry.set_address_guard(&served.settings, settings);
-            served.manifests.set_stale(settings.stale);
-        }
-        for registry in new {
-            tokio::spawn(keep_alive::run(registry));
-        }
-        Ok((Self { registries, origins: self.origins.clone() }, changes))
-    }
-
-    /// Sends a request to its registry, and returns the response, also if its status is an error.
-    ///
-    /// # Errors
-    /// If the registry isn't on the list, or a hop fails before there is a response.
-    pub(crate) async fn send(&self, request: &Request) -> Result<Response, Fault> {
-        let ServedRegistry { registry, manifests, .. } = self.served(&request.registry)?;
-        if request.authorization == Authorization::Public
-            && let Some(response) = manifests.respond(request).await
-        {
-            return response;
-        }
-        respond::respond(registry, request).await
-    }
-
-    /// A public manifest of this request's repository. `is_public` says that an anonymous request for it
-    /// has just succeeded.
-    pub(crate) async fn manifest(
-        &self,
-        request: &Request,
-        digest: &Digest,
-        is_public: bool,
-    ) -> Option<Arc<StoredManifest>> {
-        self.served(&request.registry).ok()?.manifests.get(request, digest, is_public).await
-    }
-
-    /// Records that this request's tag, if it has one, refers to this manifest.
-    pub(crate) fn record_tag(&self, request: &Request, digest: &Digest) {
-        if let (Ok(served), Operation::Manifest { repository, reference: Reference::Tag(tag), .. }) =
-            (self.served(&request.registry), &request.operation)
-        {
-            served.manifests.record_tag(repository, tag, digest);
-        }
-    }
-
-    /// Keeps connections to the registries in use open, for as long as they are served.
-    pub(crate) fn keep_alive(&self) {
-        for ServedRegistry { registry, .. } in self.registries.values() {
-            tokio::spawn(keep_alive::run(Arc::downgrade(registry)));
-        }
-    }
-
-    fn served(&self, name: &RegistryName) -> Result<&ServedRegistry, Fault> {
-        self.registries.get(name).ok_or_else(|| {
-            let served: Vec<String> = self.registries.keys().map(ToString::to_string).collect();
-            Fault::new(
-                Hop::Server,
-                FaultKind::RegistryNotServed,
-                format!(
-                    "this server does not serve {name}, only {}; its operator can add it under [registries]",
-                    served.join(", ")
-                ),
-            )
-        })
-    }
-}
-
-impl ServedRegistry {
-    fn new(
-        entry: &RegistrySettings,
-        settings: &Settings,
-        store: &Store,
-        roots: &RootCertStore,
-        origins: SharedTokenOrigins,
-    ) -> Result<Self, UpstreamError> {
-        let registry = UpstreamRegistry::new(entry, settings, roots, origins)
-            .map_err(|source| UpstreamError::Tls { registry: entry.name.clone(), source })?;
-        let registry = Arc::new(registry);
-        let manifests =
-            PublicManifests::new(entry.name.clone(), Arc::clone(&registry), store.clone(), settings.stale);
-        Ok(Self { settings: entry.clone(), registry, manifests: Arc::new(manifests) })
-    }
-}
+pub(crate) use error::UpstreamError;
+pub(crate) use registries::{Changes, SetupError, Upstream};
+pub(crate) use registry::blob_source::Download;
+pub(crate) use registry::public_proof::PublicProof;
+pub(crate) use registry::response::{Response, ResponseBody};

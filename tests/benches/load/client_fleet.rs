@@ -99,8 +99,6 @@ async fn pull(gateway: Gateway, request: Request) -> Result<()> {
         gateway.send(request, Deadline::after(CONNECT_TIMEOUT)).await.map_err(|fault| anyhow!("{fault}"))?;
     ensure!(response.status.is_success(), "{}", response.status);
     let mut body = response.body;
-    while let Some(bytes) = body.next().await {
-        bytes.map_err(|fault| anyhow!("{fault}"))?;
-    }
+    while body.next().await.map_err(|fault| anyhow!("{fault}"))?.is_some() {}
     Ok(())
 }

@@ -11,9 +11,8 @@ use std::{
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use docxy_protocol::{
-    bulk_window::BulkWindow, congestion::Handle, identity::Pin, limits::SEGMENT_SIZE, tls, transport,
-};
+use docxy_protocol::{bulk_window::BulkWindow, congestion::Handle, identity::Pin, limits::SEGMENT_SIZE};
+use docxy_transport::quic::{settings, tls};
 use quinn::{
     ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig,
 };
@@ -69,7 +68,7 @@ pub(super) async fn send(options: SendOptions) -> Result<()> {
     let Identity { certificate, key, pin } = Identity::new()?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls::server_config(certificate, key)?));
     let transport = match options.tuning {
-        Tuning::Ours => transport::server_config(&Handle::default()),
+        Tuning::Ours => settings::server_config(&Handle::default()),
         Tuning::Stock => TransportConfig::default(),
     };
     config.transport_config(Arc::new(transport));
@@ -84,7 +83,7 @@ pub(super) async fn send(options: SendOptions) -> Result<()> {
 pub(super) async fn read(options: ReadOptions) -> Result<ReaderReport> {
     let mut config = ClientConfig::new(Arc::new(tls::client_config(options.pin, false)?));
     let transport = match options.tuning {
-        Tuning::Ours => transport::client_config(&Handle::default()),
+        Tuning::Ours => settings::client_config(&Handle::default()),
         Tuning::Stock => TransportConfig::default(),
     };
     config.transport_config(Arc::new(transport));

@@ -44,15 +44,15 @@ impl ReaderReport {
         seconds.reduce(|worst, second| if second.1 < worst.1 { second } else { worst })
     }
 
-    /// Seconds from `event` until a one-second window reaches `wanted` bits per second; `None` if none does before
+    /// Seconds from `event` until a one-second window reaches `target` bits per second; `None` if none does before
     /// `end`. Windows before the worst one do not count, as they hold data that was in flight.
-    pub(crate) fn recovery(&self, event: f64, end: f64, wanted: f64) -> Option<f64> {
+    pub(crate) fn recovery(&self, event: f64, end: f64, target: f64) -> Option<f64> {
         let (worst, lowest) = self.worst_second(event, end)?;
-        if lowest >= wanted {
+        if lowest >= target {
             return Some(0.0);
         }
         let mut seconds = seconds_between(worst, end);
-        seconds.find(|start| self.goodput(*start, start + 1.0) >= wanted).map(|start| start - event)
+        seconds.find(|start| self.goodput(*start, start + 1.0) >= target).map(|start| start - event)
     }
 
     /// Bytes that had arrived at this time, interpolated between the samples.

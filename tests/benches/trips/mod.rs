@@ -124,19 +124,19 @@ fn run_turn(
     scenarios: &[Scenario],
     mut measured: impl FnMut(Scenario, Pull),
 ) -> Result<()> {
-    let wanted = |scenario| scenarios.contains(&scenario);
-    if wanted(Scenario::Cold) || wanted(Scenario::RePull) {
+    let is_selected = |scenario| scenarios.contains(&scenario);
+    if is_selected(Scenario::Cold) || is_selected(Scenario::RePull) {
         let image = testbed.publish(Scenario::Cold)?;
         let cold = testbed.pull(engine, &image)?;
-        if wanted(Scenario::Cold) {
+        if is_selected(Scenario::Cold) {
             measured(Scenario::Cold, cold);
         }
-        if wanted(Scenario::RePull) {
+        if is_selected(Scenario::RePull) {
             measured(Scenario::RePull, testbed.pull(engine, &image)?);
         }
         testbed.remove(engine, &image)?;
     }
-    if wanted(Scenario::FiveLayers) {
+    if is_selected(Scenario::FiveLayers) {
         let image = testbed.publish(Scenario::FiveLayers)?;
         measured(Scenario::FiveLayers, testbed.pull(engine, &image)?);
         testbed.remove(engine, &image)?;

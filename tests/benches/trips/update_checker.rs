@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use docxy_tests::{net::Namespace, wan::run_in_namespace};
 use serde_json::Value;
 
-/// `HEAD` of a repository's `latest` through the client, with a token that everybody gets.
+/// `HEAD` of a repository's `latest` through the client, with the anonymous token.
 pub(super) fn check(laptop: &Namespace, client: SocketAddr, repository: &str) -> Result<()> {
     run_in_namespace(laptop.name(), || {
         let service = "registry.docker.io";

@@ -3,14 +3,13 @@
 //! Must never share code with the product, or both would have the same bugs.
 
 mod content;
+mod control;
 mod http;
+mod listener;
+mod remote;
 mod service;
+mod state;
 mod steering;
-
-use content::{artifact, blob, image, layer, store};
-use http::{listener, negotiation, range, response, route, signed_url};
-use service::{auth, cdn, distribution, push, rate_limit, registry, token};
-use steering::{authority, control, fault, remote, request_log, site, transfer};
 
 use std::{
     io,
@@ -26,24 +25,29 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use distribution::Distribution;
+use http::signed_url::UrlSigner;
+use service::{distribution::Distribution, push::push_store, rate_limit::PullCounter};
+use state::HubState;
+use steering::challenges::Challenges;
 
-pub use artifact::Artifact;
-pub use authority::{Authority, AuthorityError};
-pub use blob::{Blob, Digest, InvalidDigest};
+pub use content::artifact::Artifact;
+pub use content::blob::{Blob, Digest, InvalidDigest};
+pub use content::image::{
+    Format, Image, ImageSpec, Manifest, PlatformImage, media_type, seed_for_repository,
+};
+pub use content::layer::Layer;
+pub use content::store::Store;
 pub use control::PublishRequest;
-pub use distribution::DistributionError;
-pub use fault::{Fault, FaultWaitError, Faults, Rule};
-pub use image::{Format, Image, ImageSpec, Manifest, PlatformImage, media_type, seed_for_repository};
-pub use layer::Layer;
-pub use push::PushError;
-pub use rate_limit::{PullLimit, PullLimits};
 pub use remote::{RemoteError, RemoteHub};
-pub use request_log::{LoggedRequest, RequestLog, RequestWaitError};
-pub use site::{Names, Site};
-pub use store::Store;
-pub use token::{Access, Grant, TokenError, TokenKeyError, Tokens};
-pub use transfer::{Transfer, TransferState, TransferWaitError, Transfers};
+pub use service::distribution::DistributionError;
+pub use service::push::PushError;
+pub use service::rate_limit::{PullLimit, PullLimits};
+pub use service::token::{Access, Grant, TokenError, TokenKeyError, Tokens};
+pub use steering::authority::{Authority, AuthorityError};
+pub use steering::fault::{Fault, FaultWaitError, Faults, Rule};
+pub use steering::request_log::{LoggedRequest, RequestLog, RequestWaitError};
+pub use steering::site::{Names, Site};
+pub use steering::transfer::{Transfer, TransferState, TransferWaitError, Transfers};
 
 /// The configuration of a stand-in. The default is an empty Docker Hub on ephemeral loopback ports.
 pub struct HubConfig {
@@ -119,9 +123,12 @@ pub enum HubError {
     /// The system has no random numbers.
     #[error("cannot make a URL signing key")]
     UrlKey,
-    /// The registry process could not be started or filled.
+    /// The registry process could not be started.
     #[error(transparent)]
     Distribution(#[from] DistributionError),
+    /// An image could not be pushed to the registry process.
+    #[error(transparent)]
+    Push(#[from] PushError),
     /// The control socket could not be bound.
     #[error("cannot bind the control socket {}: {source}", path.display())]
     Control {
@@ -135,23 +142,6 @@ pub enum HubError {
     CaFile(#[source] io::Error),
 }
 
-/// The state that the three hosts share.
-struct HubState {
-    names: Names,
-    store: Store,
-    /// Answers in place of the stand-in's own registry.
-    distribution: Option<Distribution>,
-    tokens: Tokens,
-    pulls: rate_limit::PullCounter,
-    urls: signed_url::UrlSigner,
-    url_lifetime: Duration,
-    absolute_links: bool,
-    challenges: registry::Challenges,
-    faults: Faults,
-    request_log: RequestLog,
-    transfers: Transfers,
-}
-
 impl Hub {
     /// Binds the three hosts and starts to serve.
     pub async fn start(config: HubConfig) -> Result<Self, HubError> {
@@ -162,18 +152,22 @@ impl Hub {
         let tokens = Tokens::new(&config.names.service, config.token_lifetime)?;
         let distribution = match config.backend {
             Backend::Memory => None,
-            Backend::Distribution => Some(Distribution::start(&config.names, &tokens, &config.store).await?),
+            Backend::Distribution => {
+                let registry = Distribution::start(&config.names, &tokens).await?;
+                push_store(&registry, &config.names, &tokens, &config.store).await?;
+                Some(registry)
+            }
         };
         let hub = Arc::new(HubState {
             tokens,
             distribution,
-            pulls: rate_limit::PullCounter::new(config.pull_limits),
-            urls: signed_url::UrlSigner::new().map_err(|_| HubError::UrlKey)?,
+            pulls: PullCounter::new(config.pull_limits),
+            urls: UrlSigner::new().map_err(|_| HubError::UrlKey)?,
             names: config.names,
             store: config.store,
             url_lifetime: config.url_lifetime,
             absolute_links: config.absolute_links,
-            challenges: registry::Challenges::default(),
+            challenges: Challenges::default(),
             faults: Faults::new(),
             request_log: RequestLog::new(),
             transfers: Transfers::new(),

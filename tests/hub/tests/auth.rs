@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::StatusCode;
 use hub_stand_in::Site;
 
-use crate::{
+use crate::support::{
     https_client::{ACCEPT_ANY, AUTH, HttpsClient, REGISTRY},
     test_hub::start,
 };

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use hub_stand_in::{Blob, Transfer, TransferState};
 
-use crate::test_hub::{publish_blob, start};
+use crate::support::test_hub::{publish_blob, start};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -61,9 +61,9 @@ async fn ranges_give_206_with_an_exact_content_range() {
         assert_eq!(response.header("content-length"), (end - start).to_string());
         assert!(response.body == bytes[start..end], "{range}");
     }
-    let behind = client.get(&url, &[("range", "bytes=200000-")]).await;
-    assert_eq!(behind.status, StatusCode::RANGE_NOT_SATISFIABLE);
-    assert_eq!(behind.header("content-range"), "bytes */200000");
+    let past_the_end = client.get(&url, &[("range", "bytes=200000-")]).await;
+    assert_eq!(past_the_end.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(past_the_end.header("content-range"), "bytes */200000");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::{Method, Request, StatusCode};
 use hub_stand_in::{Fault, Rule, Site};
 
-use crate::{
+use crate::support::{
     https_client::{ACCEPT_ANY, AUTH, FullResponse, REGISTRY},
     test_hub::{hello, publish_blob, start},
 };

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::StatusCode;
 use hub_stand_in::{PullLimit, PullLimits};
 
-use crate::{
+use crate::support::{
     https_client::{ACCEPT_ANY, AUTH, REGISTRY},
     test_hub::{hello, start},
 };

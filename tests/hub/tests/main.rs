@@ -5,9 +5,8 @@
 mod auth;
 mod cdn;
 mod faults;
-mod https_client;
 mod independence;
 mod limits;
 mod processes;
 mod registry;
-mod test_hub;
+mod support;

@@ -9,7 +9,7 @@ use std::{
 use http::StatusCode;
 use hub_stand_in::{Backend, Fault, HubConfig, Image, RemoteHub, Rule, Site, media_type};
 
-use crate::{
+use crate::support::{
     https_client::{ACCEPT_ANY, REGISTRY},
     test_hub::{hello, start, start_with_config, test_store},
 };
@@ -66,8 +66,8 @@ fn the_program_reports_when_it_is_ready_and_ends_on_a_signal() {
     assert_eq!(ready["published"]["library/hello"], published.digest().as_str());
     assert_eq!(ready["resolve"]["auth.docker.io"], ready["auth"]);
 
-    let told = Command::new("kill").arg(program.id().to_string()).status().unwrap();
-    assert!(told.success());
+    let killed = Command::new("kill").arg(program.id().to_string()).status().unwrap();
+    assert!(killed.success());
     assert!(program.wait().unwrap().success());
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use hub_stand_in::{Artifact, Format, HubConfig, Image, LoggedRequest, Site, media_type};
 
-use crate::{
+use crate::support::{
     https_client::{ACCEPT_ANY, ACCEPT_SINGLE, FullResponse, REGISTRY},
     test_hub::{hello, start, start_with_config, test_store},
 };

@@ -55,11 +55,11 @@ impl Engine for Skopeo {
             .succeeded()?;
         let top = fs::read(folder.join("manifest.json"))?;
         let digest = digest_of(&top);
-        PulledImage::from_store(&digest, |wanted| {
-            if wanted == digest {
+        PulledImage::from_store(&digest, |requested| {
+            if requested == digest {
                 return Ok(top.clone());
             }
-            let hex = wanted.strip_prefix("sha256:").context("not a sha256 digest")?;
+            let hex = requested.strip_prefix("sha256:").context("not a sha256 digest")?;
             // A platform's manifest has its own name in the folder, everything else is stored under its bare
             // digest.
             let manifest = folder.join(format!("{hex}.manifest.json"));

@@ -29,7 +29,7 @@ pub enum Fault {
     Cancel,
     /// The CDN closes the connection in a layer, and the registry then responds with 503 twice.
     Registry503,
-    /// The server is told to end, and then started again.
+    /// The server gets SIGTERM, and is started again after its end.
     Drain,
 }
 

@@ -5,12 +5,12 @@
 use std::{net::Ipv4Addr, thread, time::Duration};
 
 use anyhow::{Result, ensure};
+use hub_stand_in::{Rule, Site};
 
 use super::{
     Fault,
-    run::{FaultRun, PULL_TIMEOUT},
+    fault_run::{FaultRun, PULL_TIMEOUT},
 };
-use hub_stand_in::{Rule, Site};
 
 use crate::{
     process::Process,

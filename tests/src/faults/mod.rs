@@ -4,6 +4,7 @@
 
 mod engine;
 mod fault;
+mod fault_run;
 mod inject;
 mod link_bytes;
 mod plan;

@@ -2,12 +2,9 @@
 //! Must never let the laptop reach anything but the server, nor the server on another path than the link.
 
 use anyhow::Result;
-
-use super::{
-    EngineKind, Fault,
-    run::{FaultRun, Outcome},
-};
 use hub_stand_in::{Digest, Image, Listen, seed_for_repository};
+
+use super::Fault;
 
 use crate::{
     engine::{Account, PulledImage},
@@ -78,14 +75,6 @@ impl Testbed {
         )?;
         let contents = [Content::new(&hub, public, options)?, Content::new(&hub, private, options)?];
         Ok(Self { hub, lab, options, contents })
-    }
-
-    /// One pull with this fault.
-    pub fn run(&self, fault: Fault, engine: EngineKind, seed: u64) -> Outcome {
-        match FaultRun::new(self, fault, engine, seed) {
-            Ok(run) => run.run(),
-            Err(error) => Outcome::failed(&error.context("cannot set up the pull"), Vec::new()),
-        }
     }
 
     pub(super) fn content(&self, fault: Fault) -> &Content {

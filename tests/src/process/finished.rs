@@ -30,14 +30,14 @@ pub fn run(mut command: Command, timeout: Duration) -> Result<Finished> {
     // Files, not pipes: they need no reader.
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
-    let shown = format!("{command:?}");
-    let mut child = command.spawn().with_context(|| format!("cannot start {shown}"))?;
+    let line = format!("{command:?}");
+    let mut child = command.spawn().with_context(|| format!("cannot start {line}"))?;
     let Some(status) = wait(&mut child, timeout)? else {
         child.kill()?;
         child.wait()?;
-        bail!("{shown} still ran after {timeout:?}\n{}{}", content(&mut stdout)?, content(&mut stderr)?);
+        bail!("{line} still ran after {timeout:?}\n{}{}", content(&mut stdout)?, content(&mut stderr)?);
     };
-    Ok(Finished { command: shown, status, stdout: content(&mut stdout)?, stderr: content(&mut stderr)? })
+    Ok(Finished { command: line, status, stdout: content(&mut stdout)?, stderr: content(&mut stderr)? })
 }
 
 impl Finished {

@@ -53,7 +53,7 @@ pub fn processor_seconds(pid: u32) -> Result<f64> {
 }
 
 fn ticks(stat: &str) -> Option<u64> {
-    /// `utime` and `stime` are fields 14 and 15 of proc(5); the third is the first behind the name, which may hold
+    /// `utime` and `stime` are fields 14 and 15 of proc(5); the third is the first after the name, which may hold
     /// spaces and brackets of its own.
     const UTIME: usize = 14 - 3;
     let (_, behind_the_name) = stat.rsplit_once(')')?;
@@ -157,11 +157,11 @@ mod tests {
         let loopbacks = ["127.0.0.1:0", "[::1]:0"];
         // A machine may have no IPv6.
         let bound: Vec<_> = loopbacks.iter().filter_map(|address| TcpListener::bind(address).ok()).collect();
-        let seen = listening(process::id()).unwrap();
+        let found = listening(process::id()).unwrap();
         assert!(!bound.is_empty());
         for listener in bound {
             let address = listener.local_addr().unwrap();
-            assert!(seen.contains(&address), "{address} is not among {seen:?}");
+            assert!(found.contains(&address), "{address} is not among {found:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, os::unix::fs::symlink, path::Path};
 
 use docxy_tests::{docxy::Server, hub::Listen, stand_in::StandIn};
 
-use crate::mount::Disk;
+use crate::support::mount::Disk;
 
 #[test]
 fn a_server_starts_for_the_first_time_on_an_almost_full_disk_and_invites_a_client() {

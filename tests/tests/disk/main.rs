@@ -4,5 +4,5 @@
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 
 mod first_start;
-mod mount;
 mod revoke;
+mod support;

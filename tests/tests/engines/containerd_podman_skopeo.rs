@@ -2,7 +2,7 @@
 
 use docxy_tests::engine::{Containerd, Engine as _, Podman, Skopeo};
 
-use crate::{
+use crate::support::{
     all_images::pull_all,
     testbed::{ALICE, with_testbed},
 };

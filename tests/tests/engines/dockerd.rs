@@ -3,7 +3,7 @@
 use anyhow::Result;
 use docxy_tests::engine::{Account, Dockerd};
 
-use crate::testbed::{ALICE, Testbed, with_testbed};
+use crate::support::testbed::{ALICE, Testbed, with_testbed};
 
 fn start(testbed: &Testbed) -> Result<Dockerd> {
     Dockerd::start(&testbed.lab.laptop, &testbed.client.url())

@@ -9,7 +9,7 @@ use docxy_tests::{
 };
 use hub_stand_in::{Image, LoggedRequest};
 
-use crate::testbed::{ALICE, OTHER, RegistryKind, Testbed, with_testbed_on};
+use crate::support::testbed::{ALICE, OTHER, RegistryKind, Testbed, with_testbed_on};
 
 fn image() -> Result<PulledImage> {
     Ok(expected(&Image::hello_from("owner/image")?))

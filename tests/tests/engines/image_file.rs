@@ -8,7 +8,7 @@ use docxy_tests::{
     process::{run, scratch},
 };
 
-use crate::testbed::with_testbed;
+use crate::support::testbed::with_testbed;
 
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -8,7 +8,7 @@ use docxy_tests::{
     process::run,
 };
 
-use crate::testbed::with_testbed;
+use crate::support::testbed::with_testbed;
 
 #[test]
 fn the_tunnel_is_the_only_path_from_the_laptop_to_the_stand_in() {
@@ -42,10 +42,10 @@ fn without_the_server_no_pull_succeeds() {
         let skopeo = Skopeo::new(&testbed.lab.laptop, &testbed.registry())?;
         assert_eq!(skopeo.pull("docker.io/library/hello:latest", None)?, testbed.hub.hello);
         testbed.server.stop()?;
-        let seen = testbed.hub.request_log()?.len();
+        let requests = testbed.hub.request_log()?.len();
         let refusal = skopeo.pull_refused("docker.io/library/five:latest", None)?;
         assert!(refusal.contains("registry-1.docker.io") || refusal.contains("503"), "{refusal}");
-        assert_eq!(testbed.hub.request_log()?.len(), seen, "the stand-in received a request");
+        assert_eq!(testbed.hub.request_log()?.len(), requests, "the stand-in received a request");
         Ok(())
     });
 }

@@ -2,14 +2,12 @@
 //! Needs root, iproute2 and Debian's engines.
 //! Must never depend on this machine's own network or engines.
 
-mod all_images;
 mod containerd_podman_skopeo;
+mod direct_pulls;
 mod dockerd;
-mod harness;
 mod hostile_registry;
 mod image_file;
 mod isolation;
-mod oci_layout;
 mod real_registry;
 mod round_trips;
-mod testbed;
+mod support;

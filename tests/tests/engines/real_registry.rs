@@ -2,8 +2,8 @@
 
 use docxy_tests::engine::{Containerd, Dockerd, Podman, Skopeo};
 
-use crate::all_images::pull_all;
-use crate::testbed::{ALICE, RegistryKind, with_testbed_on};
+use crate::support::all_images::pull_all;
+use crate::support::testbed::{ALICE, RegistryKind, with_testbed_on};
 
 #[test]
 fn docker_pulls_from_a_real_registry() {

@@ -7,7 +7,7 @@ use docxy_tests::{
     process::PROCESS_TIMEOUT,
 };
 
-use crate::testbed::{Testbed, with_testbed};
+use crate::support::testbed::{Testbed, with_testbed};
 
 /// Pulls `library/hello` twice, with one request each. Its single small layer is prefetched, so the first pull
 /// needs one request for all content, and the second one to see that the tag has not changed. `others` is the

@@ -10,7 +10,7 @@ use docxy_tests::{
 };
 use serde_json::Value;
 
-use crate::test_link::REPLY_TIMEOUT;
+use crate::support::test_link::REPLY_TIMEOUT;
 
 #[test]
 fn up_runs_a_command_and_returns_its_status() -> Result<()> {

@@ -16,7 +16,7 @@ use docxy_tests::{
     wan::{Conditions, End, Error, Loss, Rate, Traffic, UdpRule, Wan, presets, run_in_namespace},
 };
 
-use crate::test_link::{MS, REPLY_TIMEOUT, TestLink, UDP_HEADERS, UdpSockets, received};
+use crate::support::test_link::{MS, REPLY_TIMEOUT, TestLink, UDP_HEADERS, UdpSockets, received};
 
 /// 100 Mbit/s.
 const CLEAN: Conditions = Conditions::clean(Rate::mbit(100), Duration::from_millis(20));

@@ -3,5 +3,5 @@
 
 mod command_line;
 mod link;
-mod test_link;
+mod support;
 mod tunnel;

@@ -65,7 +65,7 @@ impl PrefetchPolicy {
 
     /// Learns the digest of a tag from the response.
     pub(crate) fn observe_tag(&self, request: &Request, headers: &Headers) {
-        let (Some(tagged), Some(digest)) = (tag(request), headers.content_digest()) else { return };
+        let (Some(tagged), Some(digest)) = (tag(request), Digest::of_response(headers.map())) else { return };
         let mut state = self.state();
         if state.tags.len() >= TAGS_MAX {
             state.tags.clear();

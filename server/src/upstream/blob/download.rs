@@ -4,6 +4,7 @@
 //! Must never end before all announced bytes have been read, or forward bytes that are not exactly the
 //! continuation.
 
+use crate::upstream::error::UpstreamError;
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::request_fault::describe_error;
 use crate::upstream::http::retry::{RETRIES_MAX, RETRY_SCHEDULE};
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::content_range::ContentRange;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::UPSTREAM_IDLE_TIMEOUT;
 use docxy_protocol::retry_after::retry_after;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -25,14 +26,16 @@ use std::time::Duration;
 /// Fetches ranges of one blob.
 pub(crate) trait RangeSource {
     /// The body of a response.
-    type Body: Body<Data = Bytes, Error: Error> + Unpin;
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Unpin;
 
     /// Fetches this `Range` of the blob, starting at the registry, since the CDN's URL may have expired.
     fn fetch_range(
         &self,
         range: HeaderValue,
-    ) -> impl Future<Output = Result<UpstreamResponse<Self::Body>, Fault>> + Send;
+    ) -> impl Future<Output = Result<UpstreamResponse<Self::Body>, UpstreamError>> + Send;
 }
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A streaming body, from one response or from several in turn.
 #[derive(Debug)]
@@ -59,14 +62,6 @@ struct BodyPart<B> {
     body: B,
     /// The bytes at its start that were received before.
     skip: u64,
-}
-
-/// Why an attempt to resume failed.
-enum ResumeError {
-    /// The next attempt may succeed, after the delay that the remote requests.
-    Transient(Fault, Option<Duration>),
-    /// No other attempt would succeed.
-    Permanent(Fault),
 }
 
 impl<S: RangeSource> Download<S> {
@@ -106,19 +101,21 @@ impl<S: RangeSource> Download<S> {
     ///
     /// # Errors
     /// If the transfer breaks off or stalls, and cannot be resumed.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         loop {
             let remaining = self.resume.as_ref().map(|resume| resume.expected.length() - self.received);
             if remaining == Some(0) {
                 return Ok(None);
             }
             let Some(part) = &mut self.part else {
-                return Err(Fault::new(Hop::Server, FaultKind::Internal, "this body has already failed"));
+                return Err(UpstreamError::internal("this body has already failed"));
             };
             let fault = match (part.next().await, remaining) {
                 (Ok(Some(bytes)), remaining) => return Ok(Some(self.take(bytes, remaining))),
                 (Ok(None), None) => return Ok(None),
-                (Ok(None), Some(_)) => Fault::new(part.hop, FaultKind::Truncated, "the body ended early"),
+                (Ok(None), Some(_)) => {
+                    UpstreamError::new(part.hop, FaultKind::Truncated, "the body ended early")
+                }
                 (Err(fault), _) => fault,
             };
             self.part = None;
@@ -141,86 +138,78 @@ impl<S: RangeSource> Download<S> {
 }
 
 impl<S: RangeSource> Resume<S> {
-    /// The body of the rest, after `received` bytes and then this fault.
-    async fn after(&mut self, fault: Fault, received: u64) -> Result<BodyPart<S::Body>, Fault> {
-        let mut failure = (fault, None);
-        loop {
-            let (fault, retry_after) = failure;
-            if self.backoff.retries() == RETRIES_MAX {
-                return Err(fault);
-            }
+    /// The body of the rest, after `received` bytes and then this error.
+    async fn after(
+        &mut self,
+        mut error: UpstreamError,
+        received: u64,
+    ) -> Result<BodyPart<S::Body>, UpstreamError> {
+        while error.is_transient() && self.backoff.retries() < RETRIES_MAX {
             let delay = self.backoff.next_delay(Duration::ZERO, random_fraction());
-            let delay = delay.max(retry_after.unwrap_or(Duration::ZERO));
-            tracing::warn!(%fault, received, delay_ms = delay.as_millis(), "a body broke off; fetching the rest");
+            let delay = delay.max(error.retry_after.unwrap_or(Duration::ZERO));
+            tracing::warn!(
+                fault = %error, causes = error.causes().map(tracing::field::display), received,
+                delay_ms = delay.as_millis(), "a body broke off; fetching the rest"
+            );
             tokio::time::sleep(delay).await;
-            failure = match self.attempt(received).await {
+            error = match self.attempt(received).await {
                 Ok(part) => return Ok(part),
-                Err(ResumeError::Transient(fault, retry_after)) => (fault, retry_after),
-                Err(ResumeError::Permanent(fault)) => return Err(fault),
+                Err(error) => error,
             };
         }
+        Err(error)
     }
 
-    async fn attempt(&self, received: u64) -> Result<BodyPart<S::Body>, ResumeError> {
+    async fn attempt(&self, received: u64) -> Result<BodyPart<S::Body>, UpstreamError> {
         let Range { start, end } = *self.expected.bytes();
-        let wanted = self.expected.with_bytes(start + received..end).ok_or_else(|| {
-            ResumeError::Permanent(Fault::new(Hop::Server, FaultKind::Internal, "this body has no rest"))
-        })?;
-        let UpstreamResponse { hop, response } =
-            self.source.fetch_range(wanted.to_range()).await.map_err(resume_error)?;
+        let wanted = self.expected.with_bytes(start + received..end);
+        let wanted = wanted.ok_or_else(|| UpstreamError::internal("this body has no rest"))?;
+        let UpstreamResponse { hop, response } = self.source.fetch_range(wanted.to_range()).await?;
         let (head, body) = response.into_parts();
         let length = body.size_hint().exact();
         let range = ContentRange::of_response(head.status, &head.headers, length);
         if let Some(skip) = range.and_then(|range| range.bytes_before(&wanted)) {
             return Ok(BodyPart { hop, body, skip });
         }
-        let bad = |detail| Fault::new(hop, FaultKind::MalformedResponse, detail);
-        let bad_status = || bad(format!("responds {} to the request for the rest of a body", head.status));
-        Err(match head.status {
+        let (kind, detail) = match head.status {
+            // Another host may send what the first one did.
             status if status.is_success() => {
-                ResumeError::Transient(bad("sends other content than at first".to_owned()), None)
+                (FaultKind::MalformedResponse, "sends other content than at first".to_owned())
             }
-            // For an expired URL, some CDNs respond 403, others 400, 401 or 410. The registry makes a new
-            // URL for each request.
-            status if hop == Hop::Cdn || is_transient_status(status) => {
-                let delay = retry_after(&head.headers).filter(|delay| *delay <= RETRY_AFTER_IN_BODY_MAX);
-                ResumeError::Transient(bad_status(), delay)
+            status => {
+                // For an expired URL, some CDNs respond 403, others 400, 401 or 410. The registry makes a new URL for
+                // each request.
+                let is_cdn = hop == Hop::Cdn;
+                let kind = if is_cdn { FaultKind::MalformedResponse } else { FaultKind::of_status(status) };
+                (kind, format!("responds {status} to the request for the rest of a body"))
             }
-            _ => ResumeError::Permanent(bad_status()),
-        })
+        };
+        let retry_after = retry_after(&head.headers).filter(|delay| *delay <= RETRY_AFTER_IN_BODY_MAX);
+        Err(UpstreamError::new(hop, kind, detail).retry_after(retry_after))
     }
 }
 
 /// The longest `Retry-After` that is respected in the middle of a body. A longer one is ignored.
 const RETRY_AFTER_IN_BODY_MAX: Duration = Duration::from_secs(60);
 
-fn is_transient_status(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
-}
-
-/// Whether another range request may succeed after this fault.
-fn resume_error(fault: Fault) -> ResumeError {
-    match fault.kind {
-        FaultKind::Unreachable
-        | FaultKind::TimedOut
-        | FaultKind::MalformedResponse
-        | FaultKind::Truncated => ResumeError::Transient(fault, None),
-        _ => ResumeError::Permanent(fault),
-    }
-}
-
-impl<B: Body<Data = Bytes, Error: Error> + Unpin> BodyPart<B> {
-    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> BodyPart<B> {
+    async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         loop {
             let frame = tokio::time::timeout(UPSTREAM_IDLE_TIMEOUT, self.body.frame()).await;
             let frame = frame.map_err(|_| {
                 let seconds = UPSTREAM_IDLE_TIMEOUT.as_secs();
-                Fault::new(self.hop, FaultKind::TimedOut, format!("no byte of the body for {seconds} s"))
+                UpstreamError::new(
+                    self.hop,
+                    FaultKind::TimedOut,
+                    format!("no byte of the body for {seconds} s"),
+                )
             })?;
             match frame {
                 None => return Ok(None),
                 Some(Err(error)) => {
-                    return Err(Fault::new(self.hop, FaultKind::Truncated, describe_error(&error)));
+                    let error = error.into();
+                    let detail = describe_error(&*error);
+                    return Err(UpstreamError::new(self.hop, FaultKind::Truncated, detail).caused_by(error));
                 }
                 // Engines use no trailers.
                 Some(Ok(frame)) => {

@@ -1,4 +1,3 @@
 //! The body of a blob: read as it arrives, and resumed with a range request after a failure.
 
 pub(super) mod download;
-pub(super) mod source;

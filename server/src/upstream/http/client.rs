@@ -8,8 +8,9 @@ use super::address_guard::AddressGuard;
 use super::connector::Connector;
 use super::request_fault::request_fault;
 use super::requested_hosts::RequestedHosts;
+use crate::upstream::error::UpstreamError;
 use bytes::Bytes;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::secret::Secret;
 use http::HeaderValue;
 use http_body_util::Full;
@@ -97,7 +98,7 @@ impl HttpClient {
         url: &Url,
         mut request: http::Request<Full<Bytes>>,
         timeout: Duration,
-    ) -> Result<http::Response<Incoming>, Fault> {
+    ) -> Result<http::Response<Incoming>, UpstreamError> {
         let host = url.host().ok_or_else(|| refused(hop, "a URL without a host"))?;
         let is_plain_https = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
         if !is_plain_https {
@@ -113,8 +114,8 @@ impl HttpClient {
                 }
                 Ok(response)
             }
-            Ok(Err(error)) => Err(request_fault(hop, &host, &error)),
-            Err(_) => Err(Fault::new(
+            Ok(Err(error)) => Err(request_fault(hop, &host, error)),
+            Err(_) => Err(UpstreamError::new(
                 hop,
                 FaultKind::TimedOut,
                 format!("{host} did not answer within {} s", timeout.as_secs()),
@@ -160,14 +161,14 @@ impl Pool {
     }
 }
 
-fn refused(hop: Hop, detail: impl std::fmt::Display) -> Fault {
-    Fault::new(hop, FaultKind::RedirectRefused, detail)
+fn refused(hop: Hop, detail: impl std::fmt::Display) -> UpstreamError {
+    UpstreamError::new(hop, FaultKind::RedirectRefused, detail)
 }
 
 /// A header value that `Debug` doesn't print.
-pub(in crate::upstream) fn sensitive_header(value: &Secret) -> Result<HeaderValue, Fault> {
+pub(in crate::upstream) fn sensitive_header(value: &Secret) -> Result<HeaderValue, UpstreamError> {
     let mut header = HeaderValue::from_str(value.expose()).map_err(|_| {
-        Fault::new(Hop::Engine, FaultKind::RequestInvalid, "a credential that fits into no header")
+        UpstreamError::new(Hop::Engine, FaultKind::RequestInvalid, "a credential that fits into no header")
     })?;
     header.set_sensitive(true);
     Ok(header)

@@ -3,9 +3,10 @@
 //! Must never send a credential to another origin (object stores respond 400 to it, and it isn't for
 //! them). A `HEAD` stays a `HEAD`. No signed URL is stored, because it expires.
 
-use super::body::{self, Body};
+use super::body::{Body, collect_up_to};
 use super::client::HttpClient;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use crate::upstream::error::UpstreamError;
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::{REDIRECTS_MAX, UPSTREAM_HEADER_TIMEOUT};
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
@@ -22,12 +23,12 @@ impl UpstreamResponse {
     ///
     /// # Errors
     /// If the body breaks off, or is larger than `max_bytes`.
-    pub(in crate::upstream) async fn read_body(self, max_bytes: usize) -> Result<Self, Fault> {
+    pub(in crate::upstream) async fn read_body(self, max_bytes: usize) -> Result<Self, UpstreamError> {
         if !self.response.status().is_success() {
             return Ok(self);
         }
         let (head, body) = self.response.into_parts();
-        let body = body::from_bytes(body::collect_up_to(max_bytes, self.hop, body).await?);
+        let body = Body::Whole(collect_up_to(max_bytes, self.hop, body).await?);
         Ok(Self { hop: self.hop, response: http::Response::from_parts(head, body) })
     }
 }
@@ -41,7 +42,7 @@ pub(in crate::upstream) async fn follow_redirects(
     method: &Method,
     mut url: Url,
     mut headers: HeaderMap,
-) -> Result<UpstreamResponse, Fault> {
+) -> Result<UpstreamResponse, UpstreamError> {
     let mut hop = Hop::Registry;
     for _ in 0..=REDIRECTS_MAX {
         let mut request = http::Request::new(http_body_util::Full::default());
@@ -49,10 +50,10 @@ pub(in crate::upstream) async fn follow_redirects(
         *request.headers_mut() = headers.clone();
         let response = client.send(hop, &url, request, UPSTREAM_HEADER_TIMEOUT).await?;
         let Some(location) = redirect_location(&response) else {
-            return Ok(UpstreamResponse { hop, response: response.map(body::streaming) });
+            return Ok(UpstreamResponse { hop, response: response.map(Body::Streaming) });
         };
         let next = location.to_str().ok().and_then(|location| url.join(location).ok()).ok_or_else(|| {
-            Fault::new(hop, FaultKind::MalformedResponse, "a redirect to something that is no URL")
+            UpstreamError::new(hop, FaultKind::MalformedResponse, "a redirect to something that is no URL")
         })?;
         if next.origin() != url.origin() {
             headers.remove(header::AUTHORIZATION);
@@ -60,7 +61,7 @@ pub(in crate::upstream) async fn follow_redirects(
         }
         url = next;
     }
-    Err(Fault::new(hop, FaultKind::RedirectRefused, format!("more than {REDIRECTS_MAX} redirects")))
+    Err(UpstreamError::new(hop, FaultKind::RedirectRefused, format!("more than {REDIRECTS_MAX} redirects")))
 }
 
 fn redirect_location(response: &http::Response<Incoming>) -> Option<&http::HeaderValue> {

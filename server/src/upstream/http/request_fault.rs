@@ -4,7 +4,8 @@
 //! the names in a certificate. The operator's log has both.
 
 use super::address_guard::GuardError;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use crate::upstream::error::UpstreamError;
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::text::clean;
 use hyper_util::client::legacy;
 use rustls::CertificateError;
@@ -12,19 +13,23 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// The fault that clients receive. What it leaves out is logged.
-pub(in crate::upstream) fn request_fault(hop: Hop, host: &impl fmt::Display, error: &legacy::Error) -> Fault {
-    if let Some((refusal, address)) = GuardError::refusal(error) {
+/// The fault that clients receive, with the whole cause for the log.
+pub(in crate::upstream) fn request_fault(
+    hop: Hop,
+    host: &impl fmt::Display,
+    error: legacy::Error,
+) -> UpstreamError {
+    let fault = if let Some((refusal, address)) = GuardError::refusal(&error) {
         tracing::warn!(%hop, host = %clean(host), %address, "refused to dial an address that is not public");
-        return Fault::new(hop, FaultKind::RedirectRefused, refusal);
-    }
-    if is_for_another_name(error) {
-        tracing::warn!(%hop, host = %clean(host), error = %clean(describe_error(error)), "a certificate is for another name");
+        UpstreamError::new(hop, FaultKind::RedirectRefused, refusal)
+    } else if is_for_another_name(&error) {
         let detail = format_args!("{host}: its certificate is for another name");
-        return Fault::new(hop, FaultKind::Unreachable, detail);
-    }
-    let kind = if is_not_http(error) { FaultKind::MalformedResponse } else { FaultKind::Unreachable };
-    Fault::new(hop, kind, format_args!("{host}: {}", describe_error(error)))
+        UpstreamError::new(hop, FaultKind::Unreachable, detail)
+    } else {
+        let kind = if is_not_http(&error) { FaultKind::MalformedResponse } else { FaultKind::Unreachable };
+        UpstreamError::new(hop, kind, format_args!("{host}: {}", describe_error(&error)))
+    };
+    fault.caused_by(error)
 }
 
 /// Whether the host responded with something that is not HTTP. All other errors are connections that could

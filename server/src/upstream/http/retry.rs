@@ -2,8 +2,9 @@
 //!
 //! Pure: takes the failure, the time and a random number, and returns a delay. Must never wait itself.
 
+use crate::upstream::error::UpstreamError;
 use docxy_protocol::backoff::{Backoff, Schedule};
-use docxy_protocol::fault::Hop;
+use docxy_protocol::fault::{FaultKind, Hop};
 use http::StatusCode;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -64,16 +65,21 @@ impl RetryDeadline {
     }
 }
 
-/// Whether a response's status may be transient. An error about the image never is. A blob's redirect
-/// may have led to an expired URL or a broken host, and the registry redirects to another one.
-pub(in crate::upstream) fn is_transient(hop: Hop, status: StatusCode, is_blob: bool) -> bool {
-    match status {
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => true,
-        StatusCode::FORBIDDEN | StatusCode::GONE | StatusCode::INTERNAL_SERVER_ERROR => {
-            is_blob && hop == Hop::Cdn
+/// The failure that a response's status reports, if it is the hop's own and not one about the image. A blob's
+/// redirect may have led to an expired URL or a broken host, and the registry redirects to another one.
+pub(in crate::upstream) fn failure_of(hop: Hop, status: StatusCode, is_blob: bool) -> Option<UpstreamError> {
+    let kind = match status {
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            FaultKind::of_status(status)
         }
-        _ => false,
-    }
+        StatusCode::FORBIDDEN | StatusCode::GONE | StatusCode::INTERNAL_SERVER_ERROR
+            if is_blob && hop == Hop::Cdn =>
+        {
+            FaultKind::MalformedResponse
+        }
+        _ => return None,
+    };
+    Some(UpstreamError::new(hop, kind, format!("answers {status}")))
 }
 
 #[cfg(test)]
@@ -127,14 +133,17 @@ mod tests {
 
     #[test]
     fn an_error_about_the_image_is_not_retried() {
+        let is_transient = |hop, status, is_blob| {
+            let failure = failure_of(hop, StatusCode::from_u16(status).unwrap(), is_blob);
+            failure.is_some_and(|failure| failure.is_transient())
+        };
         for status in [400, 401, 403, 404, 410, 416, 429, 500, 501] {
-            let status = StatusCode::from_u16(status).unwrap();
             assert!(!is_transient(Hop::Registry, status, true), "{status}");
             assert!(!is_transient(Hop::Auth, status, false), "{status}");
             assert!(!is_transient(Hop::Cdn, status, false), "{status}");
         }
         for status in [403, 410, 500, 503] {
-            assert!(is_transient(Hop::Cdn, StatusCode::from_u16(status).unwrap(), true), "{status}");
+            assert!(is_transient(Hop::Cdn, status, true), "{status}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A small response that has been read whole, so that several requests can share it.
 
-use super::body::{self, Body, collect};
+use super::body::{Body, collect};
 use super::redirect::UpstreamResponse;
 use bytes::Bytes;
 use docxy_protocol::fault::Hop;
@@ -25,7 +25,7 @@ impl SmallResponse {
 
     /// The response as if this hop had just sent it.
     pub(in crate::upstream) fn into_upstream_response(self, hop: Hop) -> UpstreamResponse {
-        let mut response = http::Response::new(body::from_bytes(self.body));
+        let mut response = http::Response::new(Body::Whole(self.body));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers.into_map();
         UpstreamResponse { hop, response }

@@ -5,24 +5,28 @@
 //! user's credential.
 
 mod fetcher;
+mod public_store;
 pub(super) mod rate_limit;
 mod single_flight;
 
-use super::http::redirect::UpstreamResponse;
+use super::error::UpstreamError;
 use super::http::small_response::SmallResponse;
-use super::registry::UpstreamRegistry;
-use super::respond::respond;
-use super::response::{Response, ResponseBody};
-use super::shared_request;
-use crate::store::{Key, Lru, Scope, Store, StoredManifest};
+use super::registry::authorized_registry::AuthorizedRegistry;
+use super::registry::cacheable_request;
+use super::registry::dispatch;
+use super::registry::public_proof::PublicProof;
+use super::registry::response::{Response, ResponseBody};
+use super::token::QuotaAccount;
+use crate::store::{Lru, Store, StoredManifest};
 use docxy_protocol::accept::accepts;
-use docxy_protocol::fault::Fault;
+use docxy_protocol::authorization::Authorization;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
 use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Method, Operation, Request};
 use fetcher::{Fetched, ManifestFetcher, deadline};
 use http::{HeaderValue, StatusCode, header};
+use public_store::PublicStore;
 use rate_limit::LastRateLimit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,8 +43,8 @@ static STALE: HeaderValue = HeaderValue::from_static("110 docxy \"Response is St
 #[derive(Debug)]
 pub(super) struct PublicManifests {
     name: RegistryName,
-    registry: Arc<UpstreamRegistry>,
-    store: Store,
+    registry: Arc<AuthorizedRegistry>,
+    store: PublicStore,
     /// Whether a tag may be served with its last known manifest when no pull is left.
     allow_stale: AtomicBool,
     fetcher: ManifestFetcher,
@@ -49,24 +53,34 @@ pub(super) struct PublicManifests {
     tags: Mutex<Lru<(Repository, Tag), Digest>>,
 }
 
-/// A request for a manifest, with its parts.
-struct ManifestRequest<'a> {
+/// A request for a manifest without a credential or condition, with its parts.
+pub(super) struct ManifestRequest<'a> {
     original: &'a Request,
     repository: &'a Repository,
     reference: &'a Reference,
     method: Method,
 }
 
+impl<'a> ManifestRequest<'a> {
+    /// `None` for another operation, or a credential or a condition: only the registry can respond to them.
+    pub(super) fn anonymous(original: &'a Request) -> Option<Self> {
+        let Operation::Manifest { repository, reference, method } = &original.operation else { return None };
+        let is_anonymous =
+            original.authorization == Authorization::Public && !original.headers.is_conditional();
+        is_anonymous.then_some(Self { original, repository, reference, method: *method })
+    }
+}
+
 impl PublicManifests {
     pub(super) fn new(
         name: RegistryName,
-        registry: Arc<UpstreamRegistry>,
+        registry: Arc<AuthorizedRegistry>,
         store: Store,
         stale: bool,
     ) -> Self {
         let rate_limit = Arc::<LastRateLimit>::default();
-        let fetcher =
-            ManifestFetcher::new(name.clone(), Arc::clone(&registry), store.clone(), Arc::clone(&rate_limit));
+        let store = PublicStore::new(name.clone(), store);
+        let fetcher = ManifestFetcher::new(Arc::clone(&registry), store.clone(), Arc::clone(&rate_limit));
         let allow_stale = AtomicBool::new(stale);
         Self {
             name,
@@ -88,34 +102,32 @@ impl PublicManifests {
         self.allow_stale.load(Ordering::Relaxed)
     }
 
-    /// Responds to a manifest request without a credential. Returns `None` for another operation, or a
-    /// conditional request, to which only the registry can respond.
-    pub(super) async fn respond(&self, request: &Request) -> Option<Result<Response, Fault>> {
-        let Operation::Manifest { repository, reference, method } = &request.operation else { return None };
-        if request.headers.is_conditional() {
-            return None;
+    /// Responds to a manifest request without a credential.
+    ///
+    /// # Errors
+    /// If a hop fails. An error status of the registry is a response, not an error.
+    pub(super) async fn respond(&self, request: &ManifestRequest<'_>) -> Result<Response, UpstreamError> {
+        match request.reference {
+            Reference::Digest(digest) => self.by_digest(request, digest).await,
+            Reference::Tag(tag) => self.by_tag(request, tag).await,
         }
-        let request = ManifestRequest { original: request, repository, reference, method: *method };
-        Some(match reference {
-            Reference::Digest(digest) => self.by_digest(&request, digest).await,
-            Reference::Tag(tag) => self.by_tag(&request, tag).await,
-        })
     }
 
     /// A manifest by its digest, for prefetching: from the store, or by the one `GET` that the engine would
-    /// send. `is_public` says that an anonymous `HEAD` has just succeeded.
+    /// send. `proof` is of an anonymous request that has just succeeded.
     pub(super) async fn get(
         &self,
         request: &Request,
         digest: &Digest,
-        is_public: bool,
+        proof: Option<&PublicProof>,
     ) -> Option<Arc<StoredManifest>> {
         let repository = request.operation.repository()?;
-        if let Some(stored) = self.store.get(&self.key(repository, digest)).await {
+        if let Some(stored) = self.store.get(repository, digest).await {
             return Some(stored);
         }
-        match self.fetcher.fetch(request, repository, &Reference::Digest(digest.clone()), is_public).await {
-            Ok(Fetched::Manifest(manifest, _)) => Some(manifest),
+        let (reference, proof) = (Reference::Digest(digest.clone()), proof.cloned());
+        match self.fetcher.fetch(request, repository, &reference, proof).await {
+            Ok(Fetched::Manifest(manifest, ..)) => Some(manifest),
             Ok(Fetched::Other(_)) | Err(_) => None,
         }
     }
@@ -127,8 +139,12 @@ impl PublicManifests {
         self.lock_tags().insert((repository.clone(), tag.clone()), digest.clone(), size);
     }
 
-    async fn by_digest(&self, request: &ManifestRequest<'_>, digest: &Digest) -> Result<Response, Fault> {
-        if let Some(stored) = self.store.get(&self.key(request.repository, digest)).await
+    async fn by_digest(
+        &self,
+        request: &ManifestRequest<'_>,
+        digest: &Digest,
+    ) -> Result<Response, UpstreamError> {
+        if let Some(stored) = self.store.get(request.repository, digest).await
             && is_acceptable(&request.original.headers, &stored)
         {
             return Ok(self.response_with(request, &stored, stored.head().clone()));
@@ -137,21 +153,23 @@ impl PublicManifests {
             return self.head(request).await;
         }
         let fetched =
-            self.fetcher.fetch(request.original, request.repository, request.reference, false).await?;
+            self.fetcher.fetch(request.original, request.repository, request.reference, None).await?;
         Ok(self.response_from(request, fetched))
     }
 
-    async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, Fault> {
-        let may_be_stored = self.store.may_contain(&Scope::public(&self.name, request.repository));
+    async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
+        let may_be_stored = self.store.may_contain(request.repository);
         // If the manifest cannot be stored, a `HEAD` would only cost time. But with an operator's account, a
         // `HEAD` has to show first that the manifest is public.
-        if request.method == Method::Get && !may_be_stored && !self.registry.is_operator_account_usable() {
+        if request.method == Method::Get
+            && !may_be_stored
+            && self.registry.quota_account() == QuotaAccount::Anonymous
+        {
             return self.fetch_tag(request, tag).await;
         }
         let response = self.head(request).await?;
-        if let Some(digest) = response.headers.content_digest().filter(|_| response.status == StatusCode::OK)
-        {
-            return self.by_resolved_tag(request, tag, response, &digest).await;
+        if let Some(proof) = response.public_proof.clone() {
+            return self.by_resolved_tag(request, tag, response, proof).await;
         }
         match (request.method, response.status) {
             (Method::Head, StatusCode::TOO_MANY_REQUESTS) => {
@@ -163,7 +181,7 @@ impl PublicManifests {
                 self.stale_or(request, tag, response.into_error_with_body()).await
             }
             // The engine prints the error's body, which a response to `HEAD` doesn't have.
-            (Method::Get, _) => respond(&self.registry, request.original).await,
+            (Method::Get, _) => dispatch::respond(&self.registry, request.original).await,
         }
     }
 
@@ -173,9 +191,10 @@ impl PublicManifests {
         request: &ManifestRequest<'_>,
         tag: &Tag,
         head: Response,
-        digest: &Digest,
-    ) -> Result<Response, Fault> {
-        let stored = self.store.get(&self.key(request.repository, digest)).await;
+        proof: PublicProof,
+    ) -> Result<Response, UpstreamError> {
+        let digest = &proof.digest().clone();
+        let stored = self.store.get(request.repository, digest).await;
         if let Some(stored) = stored {
             self.record_tag(request.repository, tag, digest);
             return Ok(match request.method {
@@ -192,10 +211,10 @@ impl PublicManifests {
         }
         // By its digest: the tag may move at any moment, and then this would fetch another manifest.
         let reference = Reference::Digest(digest.clone());
-        match self.fetcher.fetch(request.original, request.repository, &reference, true).await? {
+        match self.fetcher.fetch(request.original, request.repository, &reference, Some(proof)).await? {
             // The tag has moved, and the registry has deleted its old manifest.
             Fetched::Other(response) if response.status == StatusCode::NOT_FOUND => {
-                respond(&self.registry, request.original).await
+                dispatch::respond(&self.registry, request.original).await
             }
             Fetched::Other(response) => self.stale_or(request, tag, response).await,
             fetched @ Fetched::Manifest(..) => {
@@ -205,12 +224,14 @@ impl PublicManifests {
         }
     }
 
-    async fn fetch_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, Fault> {
-        match self.fetcher.fetch(request.original, request.repository, request.reference, false).await? {
+    async fn fetch_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
+        match self.fetcher.fetch(request.original, request.repository, request.reference, None).await? {
             Fetched::Other(response) => self.stale_or(request, tag, response).await,
-            Fetched::Manifest(manifest, headers) => {
-                self.record_tag(request.repository, tag, manifest.digest());
-                Ok(self.response_with(request, &manifest, headers))
+            fetched @ Fetched::Manifest(..) => {
+                if let Fetched::Manifest(manifest, ..) = &fetched {
+                    self.record_tag(request.repository, tag, manifest.digest());
+                }
+                Ok(self.response_from(request, fetched))
             }
         }
     }
@@ -221,7 +242,7 @@ impl PublicManifests {
         request: &ManifestRequest<'_>,
         tag: &Tag,
         response: SmallResponse,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response, UpstreamError> {
         let stale = match response.status {
             StatusCode::TOO_MANY_REQUESTS => self.stale_response(request, tag).await,
             _ => None,
@@ -234,7 +255,7 @@ impl PublicManifests {
             return None;
         }
         let digest = self.lock_tags().get(&(request.repository.clone(), tag.clone())).cloned()?;
-        let stored = self.store.get(&self.key(request.repository, &digest)).await?;
+        let stored = self.store.get(request.repository, &digest).await?;
         tracing::info!(%digest, "no pull is left: serving the tag's last known manifest");
         let mut response = self.response_with(request, &stored, stored.head().clone());
         response.headers.set(header::WARNING, STALE.clone());
@@ -242,12 +263,13 @@ impl PublicManifests {
     }
 
     /// Sends an anonymous `HEAD` for a manifest.
-    async fn head(&self, request: &ManifestRequest<'_>) -> Result<Response, Fault> {
+    async fn head(&self, request: &ManifestRequest<'_>) -> Result<Response, UpstreamError> {
         let ManifestRequest { original, repository, reference, .. } = *request;
-        let head = shared_request::for_manifest(original, repository, reference, Method::Head);
-        let UpstreamResponse { hop, response } = self.registry.head(&head, deadline()).await?;
-        let response = Response::new(hop, &head.operation, response, None).await?;
-        if !self.registry.is_operator_account_usable() {
+        let head = cacheable_request::for_manifest(original, repository, reference, Method::Head);
+        let (response, proof) = self.registry.head(&head, deadline()).await?;
+        let mut response = Response::new(response, &head.operation, None).await?;
+        response.public_proof = proof;
+        if self.registry.quota_account() == QuotaAccount::Anonymous {
             self.rate_limit.record(&response.headers);
         }
         Ok(response)
@@ -266,25 +288,23 @@ impl PublicManifests {
             Method::Get => ResponseBody::Small(stored.bytes().clone()),
             Method::Head => ResponseBody::None,
         };
-        Response { status: StatusCode::OK, headers, body }
+        Response { status: StatusCode::OK, headers, body, public_proof: None }
     }
 
     fn response_from(&self, request: &ManifestRequest<'_>, fetched: Fetched) -> Response {
         match fetched {
-            Fetched::Manifest(manifest, headers) => self.response_with(request, &manifest, headers),
+            Fetched::Manifest(manifest, headers, proof) => {
+                Response { public_proof: Some(proof), ..self.response_with(request, &manifest, headers) }
+            }
             Fetched::Other(SmallResponse { status, mut headers, mut body }) => {
                 if status == StatusCode::TOO_MANY_REQUESTS {
                     body = rate_limit::explain(&self.name, &headers, &body).into();
                     headers.set(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 }
                 headers.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-                Response { status, headers, body: ResponseBody::Small(body) }
+                Response { status, headers, body: ResponseBody::Small(body), public_proof: None }
             }
         }
-    }
-
-    fn key(&self, repository: &Repository, digest: &Digest) -> Key {
-        Key::public(&self.name, repository, digest.clone())
     }
 
     fn lock_tags(&self) -> MutexGuard<'_, Lru<(Repository, Tag), Digest>> {

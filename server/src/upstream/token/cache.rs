@@ -4,7 +4,7 @@
 //! One token for each key, shared by all requests. Must never hold a token of a user.
 
 use super::refreshing_cell::{Fresh, RefreshingCell};
-use super::service::{NoToken, Token};
+use super::service::{Token, TokenUnavailable};
 use crate::store::Lru;
 use docxy_protocol::secret::Secret;
 use std::future::Future;
@@ -43,21 +43,21 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
         &self,
         key: &K,
         fetch: impl FnOnce() -> F,
-    ) -> Result<Option<Secret>, NoToken>
+    ) -> Result<Option<Secret>, TokenUnavailable>
     where
-        F: Future<Output = Result<Option<Token>, NoToken>>,
+        F: Future<Output = Result<Option<Token>, TokenUnavailable>>,
     {
         let token = self.cell(key).get(|| async { fetch().await.and_then(with_margin) }).await;
         let size = match &token {
             Ok(token) => token.expose().len(),
-            Err(NoToken::Limited(response)) => response.size(),
-            Err(NoToken::Refused | NoToken::Fault(_)) => 0,
+            Err(TokenUnavailable::Limited(response)) => response.size(),
+            Err(TokenUnavailable::Refused | TokenUnavailable::Failed(_)) => 0,
         };
         self.lock().resize(key, ENTRY_MIN_BYTES.max(size + ENTRY_OVERHEAD_BYTES));
         match token {
             Ok(token) => Ok(Some(token)),
-            Err(NoToken::Refused) => Ok(None),
-            Err(no_token) => Err(no_token),
+            Err(TokenUnavailable::Refused) => Ok(None),
+            Err(unavailable) => Err(unavailable),
         }
     }
 
@@ -70,7 +70,7 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     /// Replaces the token for `key`. It stays if `fetch` returns none.
     pub(in crate::upstream) async fn renew<F>(&self, key: &K, fetch: impl FnOnce() -> F)
     where
-        F: Future<Output = Result<Option<Token>, NoToken>>,
+        F: Future<Output = Result<Option<Token>, TokenUnavailable>>,
     {
         self.cell(key).renew(|| async { fetch().await.and_then(with_margin) }).await;
     }
@@ -96,8 +96,8 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     }
 }
 
-fn with_margin(token: Option<Token>) -> Result<Fresh<Secret>, NoToken> {
-    let Token { secret, lifetime } = token.ok_or(NoToken::Refused)?;
+fn with_margin(token: Option<Token>) -> Result<Fresh<Secret>, TokenUnavailable> {
+    let Token { secret, lifetime } = token.ok_or(TokenUnavailable::Refused)?;
     Ok(Fresh { value: secret, lifetime: lifetime.saturating_sub(EXPIRY_MARGIN) })
 }
 

@@ -6,41 +6,42 @@
 mod cache;
 mod operator_account;
 pub(super) mod origins;
+mod owners;
 mod refreshing_cell;
 mod service;
 
+use super::api_client::ApiClient;
+use super::error::UpstreamError;
 use super::http::body::collect;
 use super::http::redirect::{UpstreamResponse, follow_redirects};
 use super::http::retry::RetryDeadline;
 use super::http::small_response::SmallResponse;
-use super::registry_client::RegistryClient;
-use crate::settings::Account;
+use crate::settings::{Account, RegistrySettings, Settings};
 use cache::TokenCache;
 use docxy_protocol::authorization::Authorization;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::scope::Scope;
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::{Grant, TokenRequest};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use operator_account::OperatorAccount;
+use owners::TokenServiceOwners;
 use refreshing_cell::{Fresh, RefreshingCell};
-use service::{NoToken, Token, TokenService};
-use std::sync::Arc;
+use service::{Token, TokenService, TokenUnavailable};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// How long a registry's challenge is cached. It hardly ever changes, and after a failure of the token
 /// service the server fetches it again at once.
 const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// The domain of Docker Hub's token service, which is `auth.docker.io`.
-const DOCKER_HUB_HOSTS: &str = ".docker.io";
-
 /// The tokens of one registry.
 #[derive(Debug)]
 pub(super) struct RegistryTokens {
     registry: Registry,
-    client: Arc<RegistryClient>,
+    client: Arc<ApiClient>,
+    owners: RwLock<TokenServiceOwners>,
     operator_account: OperatorAccount,
     service: RefreshingCell<Option<TokenService>>,
     cache: TokenCache<TokenKey>,
@@ -57,14 +58,21 @@ pub(super) enum QuotaAccount {
 }
 
 impl RegistryTokens {
-    pub(super) fn new(registry: &Registry, client: Arc<RegistryClient>, account: Option<Account>) -> Self {
+    pub(super) fn new(entry: &RegistrySettings, settings: &Settings, client: Arc<ApiClient>) -> Self {
         Self {
-            registry: registry.clone(),
+            registry: entry.name.clone(),
             client,
-            operator_account: OperatorAccount::new(account),
+            owners: RwLock::new(TokenServiceOwners::new(entry, settings)),
+            operator_account: OperatorAccount::new(entry.account.clone()),
             service: RefreshingCell::default(),
             cache: TokenCache::new(),
         }
+    }
+
+    /// Applies what these settings say about other registries.
+    pub(super) fn apply_settings(&self, entry: &RegistrySettings, settings: &Settings) {
+        let owners = TokenServiceOwners::new(entry, settings);
+        *self.owners.write().unwrap_or_else(PoisonError::into_inner) = owners;
     }
 
     /// The token for this key; `None` if the registry needs none, or none is granted.
@@ -75,7 +83,7 @@ impl RegistryTokens {
         &self,
         key: &TokenKey,
         deadline: RetryDeadline,
-    ) -> Result<Option<Secret>, NoToken> {
+    ) -> Result<Option<Secret>, TokenUnavailable> {
         self.cache.get(key, || self.fetch(key, deadline)).await
     }
 
@@ -91,25 +99,22 @@ impl RegistryTokens {
         }
     }
 
-    /// Whether there is an operator's account that was not refused recently.
-    pub(super) fn is_operator_account_usable(&self) -> bool {
-        self.operator_account.is_usable()
+    /// The account against whose quota a pull counts now: the operator's, if there is one that was not refused
+    /// recently.
+    pub(super) fn quota_account(&self) -> QuotaAccount {
+        if self.operator_account.is_usable() { QuotaAccount::Operator } else { QuotaAccount::Anonymous }
     }
 
-    /// Whether there is a token for the operator's account. If the token service refuses the account or
-    /// fails, requests must continue without it.
-    pub(super) async fn has_operator_token(
-        &self,
-        repository: Option<Repository>,
-        deadline: RetryDeadline,
-    ) -> bool {
-        let key = (QuotaAccount::Operator, repository);
-        match self.get(&key, deadline).await {
-            Ok(Some(_)) => return true,
-            Ok(None) => self.operator_account.pause(&NoToken::Refused),
-            Err(no_token) => self.operator_account.pause(&no_token),
-        }
-        false
+    /// The operator's token for this key. `None` if the token service refuses the account or fails: requests must
+    /// continue without it.
+    pub(super) async fn operator_token(&self, key: &TokenKey, deadline: RetryDeadline) -> Option<Secret> {
+        let unavailable = match self.get(key, deadline).await {
+            Ok(Some(token)) => return Some(token),
+            Ok(None) => TokenUnavailable::Refused,
+            Err(unavailable) => unavailable,
+        };
+        self.operator_account.pause(&unavailable);
+        None
     }
 
     /// Forwards an engine's token request with its own credential to the token service.
@@ -122,14 +127,14 @@ impl RegistryTokens {
         authorization: &Authorization,
         user_agent: Option<&HeaderValue>,
         deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, Fault> {
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let service = match self.service(deadline).await {
             Ok(Some(service)) => service,
             Ok(None) => {
                 let detail = "has no token service, because it needs no tokens";
-                return Err(Fault::new(Hop::Registry, FaultKind::MalformedResponse, detail));
+                return Err(UpstreamError::new(Hop::Registry, FaultKind::MalformedResponse, detail));
             }
-            Err(no_token) => return no_token.into_response(),
+            Err(unavailable) => return unavailable.into_response(),
         };
         let attempt = || service.send(self.client.http(), token, authorization.header(), user_agent);
         let response = self.client.with_retry(deadline, false, attempt).await;
@@ -143,7 +148,10 @@ impl RegistryTokens {
     ///
     /// # Errors
     /// If the registry doesn't respond, or its rate limit is reached.
-    pub(super) async fn service(&self, deadline: RetryDeadline) -> Result<Option<TokenService>, NoToken> {
+    pub(super) async fn service(
+        &self,
+        deadline: RetryDeadline,
+    ) -> Result<Option<TokenService>, TokenUnavailable> {
         let fetch = || async {
             let url = self.client.url("/v2/")?;
             let ping =
@@ -151,48 +159,43 @@ impl RegistryTokens {
             let UpstreamResponse { hop, response } = self.client.with_retry(deadline, false, ping).await?;
             let status = response.status();
             if status == StatusCode::TOO_MANY_REQUESTS {
-                return Err(NoToken::Limited(Box::new(SmallResponse::read(hop, response).await)));
+                return Err(TokenUnavailable::Limited(Box::new(SmallResponse::read(hop, response).await)));
             }
             let value = TokenService::from_challenge(response.headers());
-            let value = value.filter(|service| self.may_use(service));
+            if let Some(owner) = value.as_ref().and_then(|service| self.other_owner(service)) {
+                tracing::warn!(registry = %self.registry, %owner, "token service not used: it is another registry's");
+            }
             // The body is read to its end, so that the connection can carry the next request.
             collect(hop, response.into_body()).await?;
             if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
-                return Err(Fault::new(
-                    hop,
-                    FaultKind::MalformedResponse,
-                    format!("answers {status} on /v2/"),
-                )
-                .into());
+                let detail = format!("answers {status} on /v2/");
+                return Err(UpstreamError::new(hop, FaultKind::MalformedResponse, detail).into());
             }
             Ok(Fresh { value, lifetime: CHALLENGE_LIFETIME })
         };
-        self.service.get(fetch).await
+        let service = self.service.get(fetch).await?;
+        // The settings may have changed since it was fetched.
+        Ok(service.filter(|service| self.other_owner(service).is_none()))
     }
 
-    /// Whether tokens of this service may be sent to the registry. A registry can name any service in its
-    /// challenge, and Docker Hub's tokens, anonymous ones included, are for Docker Hub only.
-    fn may_use(&self, service: &TokenService) -> bool {
-        let host = service.host();
-        let is_docker_hubs = host.trim_end_matches('.').ends_with(DOCKER_HUB_HOSTS);
-        let may = self.registry.is_docker_hub() || !is_docker_hubs;
-        if !may {
-            tracing::warn!(registry = %self.registry, "the registry names Docker Hub's token service, which is not used for it");
-        }
-        may
+    /// The other registry that this service belongs to. A registry can name any service in its challenge, and a
+    /// service's tokens, anonymous ones included, are for its own registries only.
+    fn other_owner(&self, service: &TokenService) -> Option<Registry> {
+        let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
+        owners.other_owner(service.realm()).cloned()
     }
 
     /// To whom tokens are granted, in words, for `docxy-server check`.
     ///
     /// # Errors
     /// If the token service doesn't respond, or refuses.
-    pub(super) async fn check(&self, repository: Option<Repository>) -> Result<String, Fault> {
+    pub(super) async fn check(&self, repository: Option<Repository>) -> Result<String, UpstreamError> {
         let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
         let refused =
-            |who: &str| Fault::new(Hop::Auth, FaultKind::MalformedResponse, format!("refuses {who}"));
+            |who: &str| UpstreamError::new(Hop::Auth, FaultKind::MalformedResponse, format!("refuses {who}"));
         let check = async |account, who: &str| {
             let token = self.get(&(account, repository.clone()), deadline).await;
-            token.map_err(|no_token| no_token.into_fault(Hop::Auth))?.ok_or_else(|| refused(who))
+            token.map_err(|unavailable| unavailable.into_error(Hop::Auth))?.ok_or_else(|| refused(who))
         };
         check(QuotaAccount::Anonymous, "anonymous users").await?;
         let Some(account) = self.operator_account.configured() else { return Ok("everybody".to_owned()) };
@@ -201,7 +204,11 @@ impl RegistryTokens {
         Ok(format!("everybody and to the account {}", account.user))
     }
 
-    async fn fetch(&self, key: &TokenKey, deadline: RetryDeadline) -> Result<Option<Token>, NoToken> {
+    async fn fetch(
+        &self,
+        key: &TokenKey,
+        deadline: RetryDeadline,
+    ) -> Result<Option<Token>, TokenUnavailable> {
         let Some(service) = self.service(deadline).await? else {
             return Ok(None);
         };
@@ -223,7 +230,7 @@ impl RegistryTokens {
                 self.operator_account.request_token(|account| request_token(Some(account))).await
             }
         };
-        if matches!(token, Err(NoToken::Fault(_))) {
+        if matches!(token, Err(TokenUnavailable::Failed(_))) {
             self.forget_service(&service).await;
         }
         token

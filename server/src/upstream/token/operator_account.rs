@@ -2,7 +2,7 @@
 //!
 //! Must never let each waiting request try a wrong password: registries lock accounts for that.
 
-use super::service::{NoToken, Token};
+use super::service::{Token, TokenUnavailable};
 use crate::settings::Account;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -44,16 +44,16 @@ impl OperatorAccount {
     }
 
     /// Stops using the account for a while, and logs that once.
-    pub(in crate::upstream) fn pause(&self, reason: &NoToken) {
+    pub(in crate::upstream) fn pause(&self, reason: &TokenUnavailable) {
         self.accepted.store(false, Ordering::Relaxed);
         if !self.is_usable() {
             return;
         }
         *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let reason = match reason {
-            NoToken::Refused => "refused; check user and password".to_owned(),
-            NoToken::Limited(_) => "the token service answers 429".to_owned(),
-            NoToken::Fault(fault) => fault.to_string(),
+            TokenUnavailable::Refused => "refused; check user and password".to_owned(),
+            TokenUnavailable::Limited(_) => "the token service answers 429".to_owned(),
+            TokenUnavailable::Failed(fault) => fault.to_string(),
         };
         tracing::warn!(%reason, "the operator's account cannot be used; requests are anonymous");
     }
@@ -66,9 +66,9 @@ impl OperatorAccount {
     pub(in crate::upstream) async fn request_token<'a, F>(
         &'a self,
         request: impl FnOnce(&'a Account) -> F,
-    ) -> Result<Option<Token>, NoToken>
+    ) -> Result<Option<Token>, TokenUnavailable>
     where
-        F: Future<Output = Result<Option<Token>, NoToken>>,
+        F: Future<Output = Result<Option<Token>, TokenUnavailable>>,
     {
         let Some(account) = &self.account else { return Ok(None) };
         let permits = if self.accepted.load(Ordering::Relaxed) { 1 } else { CONCURRENT_REQUESTS_MAX };
@@ -80,10 +80,10 @@ impl OperatorAccount {
         let token = request(account).await;
         match &token {
             Ok(Some(_)) => self.accepted.store(true, Ordering::Relaxed),
-            Ok(None) => self.pause(&NoToken::Refused),
+            Ok(None) => self.pause(&TokenUnavailable::Refused),
             // A fault says nothing about the password. But before the first success the account is paused,
             // so that the waiting requests continue anonymously.
-            Err(no_token) if !self.accepted.load(Ordering::Relaxed) => self.pause(no_token),
+            Err(unavailable) if !self.accepted.load(Ordering::Relaxed) => self.pause(unavailable),
             Err(_) => {}
         }
         token

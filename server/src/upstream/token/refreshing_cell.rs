@@ -3,7 +3,7 @@
 //! All callers that wait for a fetch share its result, an error included. Must never let each waiting
 //! caller repeat a failed fetch.
 
-use super::service::NoToken;
+use super::service::TokenUnavailable;
 use docxy_protocol::retry_after::retry_after;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +31,7 @@ pub(in crate::upstream) struct RefreshingCell<T> {
 /// The result of the last fetch.
 #[derive(Debug)]
 struct FetchOutcome<T> {
-    result: Result<T, NoToken>,
+    result: Result<T, TokenUnavailable>,
     /// When the fetch ended. Callers that came before share its result.
     at: Instant,
     /// Until when later callers get the result too.
@@ -56,9 +56,9 @@ impl<T: Clone> RefreshingCell<T> {
     ///
     /// # Errors
     /// The error of `fetch`, or of another caller's `fetch` that this caller waited for.
-    pub(in crate::upstream) async fn get<F>(&self, fetch: impl FnOnce() -> F) -> Result<T, NoToken>
+    pub(in crate::upstream) async fn get<F>(&self, fetch: impl FnOnce() -> F) -> Result<T, TokenUnavailable>
     where
-        F: Future<Output = Result<Fresh<T>, NoToken>>,
+        F: Future<Output = Result<Fresh<T>, TokenUnavailable>>,
     {
         let called = Instant::now();
         let mut last = self.last.lock().await;
@@ -86,7 +86,7 @@ impl<T: Clone> RefreshingCell<T> {
     /// Replaces the value by the result of `fetch`. Until then, and after an error, the old value is used.
     pub(in crate::upstream) async fn renew<F>(&self, fetch: impl FnOnce() -> F)
     where
-        F: Future<Output = Result<Fresh<T>, NoToken>>,
+        F: Future<Output = Result<Fresh<T>, TokenUnavailable>>,
     {
         let outcome = FetchOutcome::new(fetch().await);
         if outcome.result.is_ok() {
@@ -104,20 +104,20 @@ impl<T: Clone> RefreshingCell<T> {
 }
 
 impl<T> FetchOutcome<T> {
-    fn new(fetched: Result<Fresh<T>, NoToken>) -> Self {
+    fn new(fetched: Result<Fresh<T>, TokenUnavailable>) -> Self {
         let at = Instant::now();
         let (result, lifetime) = match fetched {
             Ok(Fresh { value, lifetime }) => (Ok(value), lifetime.min(LIFETIME_MAX)),
-            Err(no_token) => {
-                let lifetime = match &no_token {
-                    NoToken::Refused => REFUSAL_LIFETIME_MAX,
+            Err(unavailable) => {
+                let lifetime = match &unavailable {
+                    TokenUnavailable::Refused => REFUSAL_LIFETIME_MAX,
                     // At most the delay that the service requests.
-                    NoToken::Limited(response) => retry_after(response.headers.map())
+                    TokenUnavailable::Limited(response) => retry_after(response.headers.map())
                         .unwrap_or(REFUSAL_LIFETIME_MAX)
                         .min(REFUSAL_LIFETIME_MAX),
-                    NoToken::Fault(_) => Duration::ZERO,
+                    TokenUnavailable::Failed(_) => Duration::ZERO,
                 };
-                (Err(no_token), lifetime)
+                (Err(unavailable), lifetime)
             }
         };
         Self { result, at, until: at + lifetime }
@@ -127,8 +127,9 @@ impl<T> FetchOutcome<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::error::UpstreamError;
     use crate::upstream::http::small_response::SmallResponse;
-    use docxy_protocol::fault::{Fault, FaultKind, Hop};
+    use docxy_protocol::fault::{FaultKind, Hop};
     use docxy_protocol::headers::Headers;
     use http::{HeaderMap, HeaderValue, StatusCode, header};
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -152,20 +153,24 @@ mod tests {
     }
 
     /// A 429 with this `Retry-After`, in seconds.
-    fn limited(retry_after: &'static str) -> NoToken {
+    fn limited(retry_after: &'static str) -> TokenUnavailable {
         let lines = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(retry_after))]);
         let headers = Headers::filter_response(&lines);
         let body = "slow down".into();
-        NoToken::Limited(Box::new(SmallResponse { status: StatusCode::TOO_MANY_REQUESTS, headers, body }))
+        TokenUnavailable::Limited(Box::new(SmallResponse {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            headers,
+            body,
+        }))
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_callers_share_the_result_of_one_fetch() {
-        let failed = || NoToken::Fault(Fault::new(Hop::Auth, FaultKind::TimedOut, "slow"));
+        let failed = || TokenUnavailable::Failed(UpstreamError::new(Hop::Auth, FaultKind::TimedOut, "slow"));
         for (outcome, is_cached) in [
             (Ok(Fresh { value: 1_u8, lifetime: Duration::ZERO }), false),
             (Ok(Fresh { value: 2, lifetime: MINUTE }), true),
-            (Err(NoToken::Refused), true),
+            (Err(TokenUnavailable::Refused), true),
             (Err(limited("60")), true),
             (Err(limited("0")), false),
             (Err(failed()), false),
@@ -197,7 +202,7 @@ mod tests {
         cell.renew(fetch(2, MINUTE)).await;
         assert_eq!(cell.get(fetch(9, MINUTE)).await.unwrap(), 2);
         assert!(cell.take_used_near_expiry() && !cell.take_used_near_expiry());
-        cell.renew(|| async { Err(Fault::new(Hop::Auth, FaultKind::TimedOut, "slow").into()) }).await;
+        cell.renew(|| async { Err(UpstreamError::new(Hop::Auth, FaultKind::TimedOut, "slow").into()) }).await;
         assert_eq!(cell.get(fetch(9, MINUTE)).await.unwrap(), 2);
     }
 

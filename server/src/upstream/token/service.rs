@@ -1,6 +1,7 @@
 //! A registry's token service: its URL, from the registry's challenge, and requests to it.
 
-use crate::upstream::http::body::{self, collect};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::http::body::{Body, collect};
 use crate::upstream::http::client::{HttpClient, sensitive_header};
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::small_response::SmallResponse;
@@ -8,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use docxy_protocol::challenge::Challenge;
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::{AUTH_PROBE_TIMEOUT, TOKEN_RESPONSE_MAX};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
@@ -34,38 +35,40 @@ pub(in crate::upstream) struct Token {
 
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::upstream) enum NoToken {
+pub(in crate::upstream) enum TokenUnavailable {
     /// The service grants none, or the registry needs none.
     Refused,
     /// The service's rate limit is reached, with its response. An engine must receive exactly that: after
     /// a 401 it would send the request again at once.
     Limited(Box<SmallResponse>),
     /// The service doesn't respond.
-    Fault(Fault),
+    Failed(UpstreamError),
 }
 
-impl NoToken {
+impl TokenUnavailable {
     /// The response to the request that needed the token.
-    pub(in crate::upstream) fn into_response(self) -> Result<UpstreamResponse, Fault> {
+    pub(in crate::upstream) fn into_response(self) -> Result<UpstreamResponse, UpstreamError> {
         match self {
             Self::Limited(response) => Ok(response.into_upstream_response(Hop::Auth)),
-            Self::Refused | Self::Fault(_) => Err(self.into_fault(Hop::Auth)),
+            Self::Refused | Self::Failed(_) => Err(self.into_error(Hop::Auth)),
         }
     }
 
-    /// The fault for `docxy-server check`.
-    pub(in crate::upstream) fn into_fault(self, hop: Hop) -> Fault {
+    /// The error for `docxy-server check`.
+    pub(in crate::upstream) fn into_error(self, hop: Hop) -> UpstreamError {
         match self {
-            Self::Refused => Fault::new(hop, FaultKind::MalformedResponse, "grants no token"),
-            Self::Limited(_) => Fault::new(hop, FaultKind::Overloaded, "answers 429, its limit is reached"),
-            Self::Fault(fault) => fault,
+            Self::Refused => UpstreamError::new(hop, FaultKind::MalformedResponse, "grants no token"),
+            Self::Limited(_) => {
+                UpstreamError::new(hop, FaultKind::Overloaded, "answers 429, its limit is reached")
+            }
+            Self::Failed(error) => error,
         }
     }
 }
 
-impl From<Fault> for NoToken {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+impl From<UpstreamError> for TokenUnavailable {
+    fn from(error: UpstreamError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -81,6 +84,11 @@ impl TokenService {
     pub(in crate::upstream) fn challenge(&self) -> Challenge {
         let challenge = Challenge::bearer(self.realm.as_str(), self.service.as_deref().unwrap_or_default());
         if self.service.is_some() { challenge } else { challenge.without("service") }
+    }
+
+    /// Its URL.
+    pub(in crate::upstream) const fn realm(&self) -> &Url {
+        &self.realm
     }
 
     /// The root URL of its host.
@@ -103,7 +111,7 @@ impl TokenService {
         request: &TokenRequest,
         authorization: Option<Secret>,
         user_agent: Option<&HeaderValue>,
-    ) -> Result<UpstreamResponse, Fault> {
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let mut url = self.realm.clone();
         let mut http = match request.form(self.service.as_deref()) {
             Some(form) => {
@@ -128,7 +136,7 @@ impl TokenService {
             http.headers_mut().insert(header::USER_AGENT, value.clone());
         }
         let response = client.send(Hop::Auth, &url, http, AUTH_PROBE_TIMEOUT).await?;
-        let response = UpstreamResponse { hop: Hop::Auth, response: response.map(body::streaming) };
+        let response = UpstreamResponse { hop: Hop::Auth, response: response.map(Body::Streaming) };
         response.read_body(TOKEN_RESPONSE_MAX).await
     }
 
@@ -141,7 +149,7 @@ impl TokenService {
         client: &HttpClient,
         request: &TokenRequest,
         account: Option<(&str, &Secret)>,
-    ) -> Result<UpstreamResponse, Fault> {
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let authorization = account.map(|(user, password)| {
             Secret::new(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", password.expose()))))
         });
@@ -156,23 +164,26 @@ impl Token {
     /// If the service's rate limit is reached, or the response cannot be parsed.
     pub(in crate::upstream) async fn from_response(
         token_response: UpstreamResponse,
-    ) -> Result<Option<Self>, NoToken> {
+    ) -> Result<Option<Self>, TokenUnavailable> {
         let response = token_response.response;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(NoToken::Limited(Box::new(SmallResponse::read(Hop::Auth, response).await)));
+            return Err(TokenUnavailable::Limited(Box::new(SmallResponse::read(Hop::Auth, response).await)));
         }
         if status.is_client_error() {
             return Ok(None);
         }
         if !status.is_success() {
-            return Err(
-                Fault::new(Hop::Auth, FaultKind::MalformedResponse, format!("answers {status}")).into()
-            );
+            return Err(UpstreamError::new(
+                Hop::Auth,
+                FaultKind::MalformedResponse,
+                format!("answers {status}"),
+            )
+            .into());
         }
         let body = collect(Hop::Auth, response.into_body()).await?;
         let parsed = TokenResponse::parse(&body)
-            .map_err(|error| Fault::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
+            .map_err(|error| UpstreamError::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
         let (secret, lifetime) = parsed.into_token();
         Ok(Some(Self { secret, lifetime }))
     }

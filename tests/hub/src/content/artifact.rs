@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::{
+use crate::content::{
     blob::{Blob, Digest},
     image::{Manifest, descriptor, media_type},
 };

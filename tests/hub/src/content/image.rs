@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{
+use crate::content::{
     blob::{Blob, Digest},
     layer::Layer,
 };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
 use tar::{EntryType, Header};
 
-use crate::blob::{Blob, BlobPart, Digest, Noise};
+use crate::content::blob::{Blob, BlobPart, Digest, Noise};
 
 /// A layer as a registry stores it, and the digest of its tar archive.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use crate::{
+use crate::content::{
     artifact::Artifact,
     blob::{Blob, Digest},
     image::{Image, Manifest},

@@ -1,6 +1,5 @@
 //! HTTP as registries speak it. Must never decide who may see what.
 
-pub(crate) mod listener;
 pub(crate) mod negotiation;
 pub(crate) mod range;
 pub(crate) mod response;

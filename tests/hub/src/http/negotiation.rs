@@ -4,7 +4,7 @@
 use http::{HeaderMap, header};
 use serde_json::Value;
 
-use crate::image::{Manifest, media_type};
+use crate::content::image::{Manifest, media_type};
 
 /// The outcome of the negotiation.
 pub(crate) enum Negotiated {

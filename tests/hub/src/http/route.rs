@@ -1,7 +1,7 @@
 //! Parses the paths of the registry API.
 //! A path must be parsed from its end, as repository names contain slashes.
 
-use crate::blob::Digest;
+use crate::content::blob::Digest;
 
 /// The resource that a path names.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{hmac, rand::SystemRandom};
 use url::form_urlencoded;
 
-use crate::blob::Digest;
+use crate::content::blob::Digest;
 
 /// Why the CDN rejects a URL.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,10 +11,10 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use crate::{
-    HubState,
-    fault::Fault,
-    response::{Body, json, set_header, text},
-    token::{Access, Grant},
+    http::response::{Body, json, set_header, text},
+    service::token::{Access, Grant},
+    state::HubState,
+    steering::fault::Fault,
 };
 
 /// A form has a few hundred bytes; a larger one is an error.
@@ -107,8 +107,8 @@ fn issue(hub: &HubState, grant: &Grant) -> String {
 /// The requested scopes that this account may have.
 fn grant(hub: &HubState, account: Option<String>, fields: &Params) -> Grant {
     let scopes = fields.all("scope").flat_map(str::split_whitespace);
-    let wanted = scopes.filter_map(Access::parse).filter(|access| access.kind == "repository");
-    let allowed = wanted.map(|mut access| {
+    let requested = scopes.filter_map(Access::parse).filter(|access| access.kind == "repository");
+    let allowed = requested.map(|mut access| {
         access.actions.retain(|action| match action.as_str() {
             "pull" => hub.store.may_pull(account.as_deref(), &access.name),
             "push" => hub.store.may_push(account.as_deref(), &access.name),

@@ -8,13 +8,17 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 
 use crate::{
-    HubState,
-    blob::Blob,
-    fault::Fault,
-    range::RangeRequest,
-    response::{Body, empty, full, set_header, xml_error},
-    token::unix_now,
-    transfer::{BlobBody, BodyFault, BodyFaultKind, BodyPart},
+    content::blob::Blob,
+    http::{
+        range::RangeRequest,
+        response::{Body, empty, full, set_header, xml_error},
+    },
+    service::token::unix_now,
+    state::HubState,
+    steering::{
+        fault::Fault,
+        transfer::{BlobBody, BodyFault, BodyFaultKind, BodyPart},
+    },
 };
 
 const OCTET_STREAM: &str = "application/octet-stream";

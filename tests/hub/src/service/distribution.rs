@@ -20,11 +20,9 @@ use tokio::{
 };
 
 use crate::{
-    push::{self, PushError},
-    response::{Body, error},
-    site::Names,
-    store::Store,
-    token::{ISSUER, Tokens},
+    http::response::{Body, error},
+    service::token::{ISSUER, Tokens},
+    steering::site::Names,
 };
 
 /// A running registry process.
@@ -48,21 +46,14 @@ pub enum DistributionError {
     /// It ended, or it did not log its port.
     #[error("docker-registry did not start; its log: {0}")]
     NotReady(String),
-    /// An image could not be pushed to it.
-    #[error(transparent)]
-    Push(#[from] PushError),
 }
 
 /// It starts within 0.1 s; a machine under load needs longer.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Distribution {
-    /// Starts the process on a free loopback port and pushes the content of `store` to it.
-    pub(crate) async fn start(
-        names: &Names,
-        tokens: &Tokens,
-        store: &Store,
-    ) -> Result<Self, DistributionError> {
+    /// Starts the process on a free loopback port.
+    pub(crate) async fn start(names: &Names, tokens: &Tokens) -> Result<Self, DistributionError> {
         let files =
             tempfile::Builder::new().prefix("docxy-registry-").tempdir().map_err(DistributionError::Files)?;
         write_config(files.path(), names, tokens).map_err(DistributionError::Files)?;
@@ -81,9 +72,7 @@ impl Distribution {
             None => return Err(DistributionError::NotReady("no stderr".into())),
         };
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let registry = Self { client, address, _process: process, _files: files };
-        push::push_store(&registry, names, tokens, store).await?;
-        Ok(registry)
+        Ok(Self { client, address, _process: process, _files: files })
     }
 
     /// Forwards a request unchanged.

@@ -10,13 +10,17 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 
 use crate::{
-    blob::Blob,
-    distribution::Distribution,
-    image::{Manifest, media_type},
-    response::{Body, full},
-    site::Names,
-    store::{Repository, Store},
-    token::{Access, Grant, Tokens},
+    content::{
+        blob::Blob,
+        image::{Manifest, media_type},
+        store::{Repository, Store},
+    },
+    http::response::{Body, full},
+    service::{
+        distribution::Distribution,
+        token::{Access, Grant, Tokens},
+    },
+    steering::site::Names,
 };
 
 /// Why a push failed.

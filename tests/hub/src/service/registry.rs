@@ -1,25 +1,28 @@
 //! The registry API as `registry-1.docker.io` answers it: pull, tags, referrers.
 //! Must never send a byte of a blob, which the CDN does, nor accept credentials other than tokens.
 
-use std::{
-    net::IpAddr,
-    sync::{Mutex, PoisonError},
-};
+use std::net::IpAddr;
 
 use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::{
-    HubState,
-    blob::Digest,
-    fault::Fault,
-    image::{Manifest, descriptor, media_type},
-    negotiation::{Negotiated, negotiate},
-    rate_limit::QuotaAccount,
-    response::{Body, empty, error, json, set_header, text, with_body},
-    route::{Route, RouteError},
-    token::{Grant, unix_now},
+    content::{
+        blob::Digest,
+        image::{Manifest, descriptor, media_type},
+    },
+    http::{
+        negotiation::{Negotiated, negotiate},
+        response::{Body, empty, error, json, set_header, text, with_body},
+        route::{Route, RouteError},
+    },
+    service::{
+        rate_limit::QuotaAccount,
+        token::{Grant, unix_now},
+    },
+    state::HubState,
+    steering::fault::Fault,
 };
 
 pub(crate) fn handle<B>(hub: &HubState, peer: IpAddr, request: &Request<B>) -> Response<Body> {
@@ -85,25 +88,6 @@ enum AuthError {
     InsufficientScope,
 }
 
-/// `WWW-Authenticate` lines that replace the registry's own.
-#[derive(Default)]
-pub(crate) struct Challenges(Mutex<Vec<(String, Vec<String>)>>);
-
-impl Challenges {
-    /// Sets the lines for paths that contain `part`.
-    pub(crate) fn set(&self, part: &str, lines: &[&str]) {
-        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|(of, _)| of != part);
-        all.push((part.to_owned(), lines));
-    }
-
-    fn of(&self, path: &str) -> Option<Vec<String>> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().find(|(part, _)| path.contains(part)).map(|(_, lines)| lines.clone())
-    }
-}
-
 fn challenge(hub: &HubState, path: &str, repository: Option<&str>, reason: &AuthError) -> Response<Body> {
     let mut value = format!("Bearer realm=\"{}\",service=\"{}\"", hub.names.realm(), hub.names.service);
     let mut detail = Value::Null;
@@ -140,8 +124,8 @@ fn manifest<B>(
     reference: &str,
 ) -> Response<Body> {
     let path = request.uri().path();
-    let charge = u32::from(*request.method() == Method::GET);
-    let quota = hub.pulls.charge(account, charge);
+    let pulls = u32::from(*request.method() == Method::GET);
+    let quota = hub.pulls.charge(account, pulls);
     let limited = hub.faults.take(path, |fault| *fault == Fault::PullLimit).is_some();
     let mut response = if limited || quota.as_ref().is_some_and(|quota| quota.exhausted) {
         let message = "You have reached your pull rate limit. You may increase the limit by authenticating and \
@@ -157,7 +141,7 @@ fn manifest<B>(
         && hub.faults.take(path, |fault| *fault == Fault::NoLength).is_some()
     {
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        response = response.map(crate::response::without_length);
+        response = response.map(crate::http::response::without_length);
     }
     response
 }
@@ -239,10 +223,10 @@ fn tags(hub: &HubState, path: &str, query: &str, repository: &str) -> Response<B
 }
 
 fn referrers(hub: &HubState, query: &str, repository: &str, subject: &Digest) -> Response<Body> {
-    let wanted = field(query, "artifactType");
+    let artifact_type = field(query, "artifactType");
     let all = hub.store.referrers(repository, subject).into_iter();
-    let entries =
-        all.filter(|artifact| wanted.as_ref().is_none_or(|wanted| artifact.artifact_type == *wanted));
+    let entries = all
+        .filter(|artifact| artifact_type.as_ref().is_none_or(|expected| artifact.artifact_type == *expected));
     let entries = entries.map(|artifact| {
         let Manifest { media_type, bytes, digest } = &artifact.manifest;
         let mut entry = descriptor(media_type, digest, bytes.len() as u64);
@@ -252,7 +236,7 @@ fn referrers(hub: &HubState, query: &str, repository: &str, subject: &Digest) ->
     let entries: Vec<_> = entries.collect();
     let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries });
     let mut response = with_body(StatusCode::OK, media_type::OCI_INDEX, index.to_string());
-    if wanted.is_some() {
+    if artifact_type.is_some() {
         set_header(&mut response, "oci-filters-applied", "artifactType");
     }
     response

@@ -252,8 +252,8 @@ mod tests {
     #[test]
     fn forged_expired_and_revoked_tokens_are_rejected() {
         let tokens = Tokens::new("registry.docker.io", Duration::from_secs(300)).expect("a key");
-        let stranger = Tokens::new("registry.docker.io", Duration::from_secs(300)).expect("a key");
-        assert_eq!(tokens.verify(&stranger.issue(&grant())), Err(TokenError::Forged));
+        let other_service = Tokens::new("registry.docker.io", Duration::from_secs(300)).expect("a key");
+        assert_eq!(tokens.verify(&other_service.issue(&grant())), Err(TokenError::Forged));
         assert_eq!(tokens.verify("x.y.z"), Err(TokenError::Forged));
         let token = tokens.issue(&grant());
         tokens.revoke_all();

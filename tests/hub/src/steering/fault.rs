@@ -7,7 +7,7 @@ use std::{future::Future, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::site::Site;
+use crate::steering::site::Site;
 
 /// A fault of one of the hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use url::form_urlencoded;
 
-use crate::site::Site;
+use crate::steering::site::Site;
 
 /// One request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,12 +72,12 @@ impl LoggedRequest {
 
 /// No matching request arrived in time.
 #[derive(Debug, thiserror::Error)]
-#[error("no matching request within {within:?}; seen: {seen:#?}")]
+#[error("no matching request within {within:?}; requests: {requests:#?}")]
 pub struct RequestWaitError {
     /// How long it waited.
     pub within: Duration,
     /// The requests that arrived.
-    pub seen: Vec<String>,
+    pub requests: Vec<String>,
 }
 
 /// The list of requests.
@@ -123,7 +123,7 @@ impl RequestLog {
             tokio::time::timeout(within, watch.wait_for(|entries| entries.iter().any(&matches))).await;
         let found = found.ok().and_then(Result::ok);
         found.and_then(|entries| entries.iter().find(|entry| matches(entry)).cloned()).ok_or_else(|| {
-            RequestWaitError { within, seen: self.snapshot().iter().map(LoggedRequest::line).collect() }
+            RequestWaitError { within, requests: self.snapshot().iter().map(LoggedRequest::line).collect() }
         })
     }
 

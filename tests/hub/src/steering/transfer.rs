@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::blob::{Blob, Digest};
+use crate::content::blob::{Blob, Digest};
 
 /// One body of a blob that the CDN has started to send.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,11 +81,11 @@ impl Transfers {
     /// Waits until the transfers are in the expected state.
     pub async fn wait_until(
         &self,
-        wanted: impl Fn(&[Transfer]) -> bool,
+        is_expected: impl Fn(&[Transfer]) -> bool,
         within: Duration,
     ) -> Result<Vec<Transfer>, TransferWaitError> {
         let mut watch = self.all.subscribe();
-        let found = tokio::time::timeout(within, watch.wait_for(|all| wanted(all))).await;
+        let found = tokio::time::timeout(within, watch.wait_for(|all| is_expected(all))).await;
         let found = found.ok().and_then(Result::ok).map(|all| all.clone());
         found.ok_or_else(|| TransferWaitError { within, now: self.snapshot() })
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::wan::Rate;
+use crate::wan::link::rate::Rate;
 
 /// A drop-tail queue that drains at a rate.
 #[derive(Clone, Copy, Debug)]

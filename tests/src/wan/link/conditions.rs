@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::wan::Rate;
+use crate::wan::link::rate::Rate;
 
 /// A link between a left and a right end.
 #[derive(Clone, Copy, Debug, PartialEq)]

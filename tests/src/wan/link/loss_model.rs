@@ -3,7 +3,7 @@
 
 use rand::{Rng, RngExt};
 
-use crate::wan::Loss;
+use crate::wan::link::conditions::Loss;
 
 /// The loss of one direction; bursts need a state.
 #[derive(Clone, Copy, Debug)]

@@ -10,9 +10,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use rand::{Rng, RngExt};
 
-use crate::wan::{
-    Conditions, LossPoint,
+use crate::wan::link::{
     bottleneck::{Bottleneck, TimeScale},
+    conditions::{Conditions, LossPoint},
     counters::{Counters, DropCause, Traffic},
     loss_model::LossModel,
     packet::{Flow, Packet},

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::wan::Rate;
+use crate::wan::link::rate::Rate;
 
 /// Passes a burst at once, and `rate` in the long run.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::wan::{Conditions, Link, Loss, Outages, Rate, UdpRule};
+use crate::wan::link::{
+    conditions::{Conditions, Link, Loss, Outages, UdpRule},
+    rate::Rate,
+};
 
 /// A link with a name.
 #[derive(Clone, Copy, Debug, PartialEq)]

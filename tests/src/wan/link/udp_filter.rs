@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::wan::{
-    UdpRule,
+use crate::wan::link::{
+    conditions::UdpRule,
     counters::DropCause,
     packet::{Flow, Packet, Payload},
     policer::Policer,

@@ -6,7 +6,10 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 
-use crate::wan::{LinkOptions, Wan, syntax::Time};
+use crate::wan::{
+    operation::{options::LinkOptions, syntax::Time},
+    running_link::Wan,
+};
 
 /// The outcome of a request: `{"Ok":…}` or `{"Err":"why"}`.
 pub type Response = Result<Value, String>;

@@ -9,8 +9,11 @@ use std::{
 use clap::Args;
 
 use crate::wan::{
-    Conditions, Link, Loss, LossPoint, Outages, Queue, Rate, UdpRule,
-    syntax::{OrNone, Time},
+    link::{
+        conditions::{Conditions, Link, Loss, LossPoint, Outages, Queue, UdpRule},
+        rate::Rate,
+    },
+    operation::syntax::{OrNone, Time},
 };
 
 /// Changes to a link. Each value is for both directions, or `A/B`: A from left to right, B from right to left. An
@@ -135,7 +138,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::wan::PRESETS;
+    use crate::wan::link::presets::PRESETS;
 
     #[derive(Parser)]
     #[command(no_binary_name = true)]

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use crate::wan::{Loss, LossPoint, Outages, Queue, Rate, UdpRule};
+use crate::wan::link::{
+    conditions::{Loss, LossPoint, Outages, Queue, UdpRule},
+    rate::Rate,
+};
 
 /// A text that does not have the expected form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

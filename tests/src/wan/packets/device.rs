@@ -9,7 +9,13 @@ use std::{
 
 use tun_rs::{DeviceBuilder, SyncDevice};
 
-use crate::wan::{End, Error, namespace_pair::ip, run_in_namespace};
+use crate::wan::{
+    error::Error,
+    packets::{
+        namespace::{End, run_in_namespace},
+        namespace_pair::ip,
+    },
+};
 
 /// The largest packet of either end, in bytes.
 pub(in crate::wan) const MTU: u16 = 1500;

@@ -10,9 +10,12 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
 use crate::wan::{
-    Direction, Link, Packet, Pipe,
-    lateness_histogram::LatenessHistogram,
-    pipe::{Timing, Verdict},
+    link::{
+        conditions::{Direction, Link},
+        packet::Packet,
+        pipe::{Pipe, Timing, Verdict},
+    },
+    packets::lateness_histogram::LatenessHistogram,
 };
 
 /// A running link.
@@ -90,9 +93,9 @@ impl Emulation {
 
     /// Blocks, in both directions, the UDP flows that have used either direction.
     pub(in crate::wan) fn block_udp_flows(&mut self) {
-        let seen: BTreeSet<_> =
+        let flows: BTreeSet<_> =
             self.delay_lines.iter().flat_map(|delay_line| delay_line.pipe.udp_flows()).copied().collect();
-        self.for_each_pipe(|pipe| pipe.block_udp_flows(&seen));
+        self.for_each_pipe(|pipe| pipe.block_udp_flows(&flows));
     }
 
     pub(in crate::wan) fn block_udp_port(&mut self, port: u16) {
@@ -150,7 +153,7 @@ impl DelayLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wan::{Conditions, Rate};
+    use crate::wan::link::{conditions::Conditions, rate::Rate};
 
     const MS: Duration = Duration::from_millis(1);
 

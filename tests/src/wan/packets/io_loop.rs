@@ -22,9 +22,11 @@ use rustix::{
 
 use crate::process::run;
 use crate::wan::{
-    Direction,
-    device::{Device, MTU},
-    emulation::Emulation,
+    link::conditions::Direction,
+    packets::{
+        device::{Device, MTU},
+        emulation::Emulation,
+    },
 };
 
 /// The number of packets that the loop moves before it goes on to its next task.

@@ -3,6 +3,6 @@
 pub(in crate::wan) mod device;
 pub(in crate::wan) mod emulation;
 pub(in crate::wan) mod io_loop;
+pub(in crate::wan) mod lateness_histogram;
 pub(in crate::wan) mod namespace;
 pub(in crate::wan) mod namespace_pair;
-pub(in crate::wan) mod packet;

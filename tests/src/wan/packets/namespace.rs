@@ -1,11 +1,27 @@
-//! Runs code inside a network namespace, on a thread of its own.
+//! A network namespace as the end of a link: runs code inside it, on a thread of its own.
 //! Must never move the calling thread, which could not return to its own namespace.
 
-use std::{fs::File, io, os::fd::AsFd, panic, path::Path, thread};
+use std::{fs::File, io, net::Ipv4Addr, os::fd::AsFd, panic, path::Path, thread};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::wan::Error;
+use crate::wan::error::Error;
+
+/// One end of a link: its namespace, and its address on the link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The network namespace, as `ip netns` names it.
+    pub namespace: String,
+    /// Its address; both ends are in one /24.
+    pub address: Ipv4Addr,
+}
+
+impl End {
+    /// An end in an existing namespace.
+    pub fn new(namespace: impl Into<String>, address: Ipv4Addr) -> Self {
+        Self { namespace: namespace.into(), address }
+    }
+}
 
 /// Runs `act` inside the namespace with this name. Sockets and devices that it opens belong to that namespace for
 /// good.

@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use crate::process::{is_abandoned, run, unique_name};
-use crate::wan::{End, Error};
+use crate::wan::{error::Error, packets::namespace::End};
 
 /// Two namespaces with loopback only. Every pair has the same addresses, as its link is isolated.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The operator's account pays for public manifests, and gives clients access to nothing else.
+//! Public manifests count against the operator's account, which gives clients access to nothing else.
 
 use http::{Method, StatusCode};
 use hub_stand_in::{Hub, Image, LoggedRequest, Site};
@@ -25,7 +25,7 @@ fn check_succeeds(testbed: &Testbed) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_account_pays_for_public_manifests() {
+async fn public_manifests_count_against_the_operators_account() {
     let testbed = Testbed::with_operator_account(OPERATOR.1).await;
     let bearer = testbed.engine.anonymous("library/hello").await;
     let response = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
@@ -50,7 +50,7 @@ async fn the_anonymous_check_has_no_condition_of_an_engine() {
     let requests = requests.iter().filter(|entry| entry.path.contains("/manifests/"));
     let received: Vec<_> =
         requests.map(|entry| (entry.method.as_str(), entry.header("if-none-match"))).collect();
-    // An anonymous request without the condition has proved that the manifest is public. Only then the account pays.
+    // An anonymous request without the condition has proved that the manifest is public. Only then the account is used.
     assert_eq!(received, [("HEAD", None), ("GET", Some(etag.as_str()))]);
 }
 
@@ -80,7 +80,7 @@ async fn engines_cannot_read_the_operators_private_images() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_logs_in_pays_with_their_own_account() {
+async fn manifests_of_a_logged_in_user_count_against_their_own_account() {
     let testbed = Testbed::with_operator_account(OPERATOR.1).await;
     let alice = testbed.engine.logged_in(ALICE.0, ALICE.1, "library/hello").await;
     let own = testbed.engine.get(LATEST, &[("authorization", &alice), ANY]).await;

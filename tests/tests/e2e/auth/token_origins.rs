@@ -6,12 +6,15 @@ use docxy_protocol::{
     name::Registry,
     token::{Parsed, TokenRequest},
 };
+use docxy_tests::docxy::ServerConfig;
+use futures_util::FutureExt as _;
 use http::{Method, StatusCode};
 use hub_stand_in::{Access, Fault, Grant, Hub, Rule, Site};
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse, basic},
+    scripted_registry::{CDN, NAME, RegistryRequest, ScriptedRegistry, reply},
     testbed::{ALICE, Testbed, restart_client},
     two_registries::{OTHER, TwoRegistries},
     wire_client::{ManifestRequest, WireClient},
@@ -250,5 +253,36 @@ async fn a_token_of_more_than_16_kib_is_not_passed_on() {
         assert_eq!((status, code.as_str()), (502, "UNAVAILABLE"), "{proof}");
         assert!(message.contains("the limit is 16384") && !message.contains("xxxx"), "{message}");
         assert!(testbed.hub.faults().armed().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_registrys_token_service_is_not_used() {
+    const OWNER: &str = "owner.example";
+    // Both name the token service at `CDN`, which is the API of `OWNER`. Each response holds the token that it was sent.
+    let response = |request: RegistryRequest| {
+        let json = |body: &str| reply("200 OK", &format!("Content-Length: {}\r\n", body.len()), body);
+        let bytes = match request.path.as_str() {
+            "/v2/" => {
+                let challenge = format!("WWW-Authenticate: Bearer realm=\"https://{CDN}/token\"\r\n");
+                reply("401 Unauthorized", &format!("{challenge}Content-Length: 0\r\n"), "")
+            }
+            path if path.starts_with("/token") => json(r#"{"token":"for-the-owner"}"#),
+            _ => json(request.header("authorization").unwrap_or("none")),
+        };
+        std::future::ready(bytes).boxed()
+    };
+    let list_owner = |config: &mut ServerConfig| {
+        let mut owner = config.registries[NAME].clone();
+        owner.api = format!("https://{CDN}");
+        config.registries.insert(OWNER.to_owned(), owner);
+    };
+    let registry = ScriptedRegistry::serving("", list_owner, response).await;
+    let engine = registry.testbed.engine;
+    let bearer = engine.anonymous("library/hello").await;
+    for (content, name) in [("Bearer for-the-owner", OWNER), ("none", NAME)] {
+        let path = ScriptedRegistry::blob_of("any", content.as_bytes()).replace(NAME, name);
+        let response = engine.get(&path, &[("authorization", &bearer)]).await;
+        assert_eq!((response.status, &response.body[..]), (StatusCode::OK, content.as_bytes()), "{name}");
     }
 }

@@ -2,14 +2,14 @@
 //! And a token service whose tokens are too long.
 
 use docxy_protocol::request::Operation;
-use docxy_tests::docxy::ServerConfig;
+use docxy_tests::{docxy::ServerConfig, process::PROCESS_TIMEOUT};
 use futures_util::future::{FutureExt as _, join_all};
 use hub_stand_in::{Fault, Image, Rule, Site};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, HttpResponse, basic},
+    http_client::{ANY, HttpResponse, REQUEST_TIMEOUT, basic},
     scripted_registry::{CDN, NAME, RegistryRequest, ScriptedRegistry, reply},
     scripted_server::{ScriptedResponse, ScriptedServer},
     testbed::{ALICE, Testbed},
@@ -29,19 +29,11 @@ async fn pull_concurrently(testbed: &mut Testbed, site: Site) -> Vec<HttpRespons
             tokio::spawn(async move { engine.get(&path, &[("authorization", &bearer), ANY]).await })
         })
         .collect();
-    testbed
-        .hub
-        .request_log()
-        .wait_for(|entry| entry.site == site, crate::support::http_client::REQUEST_TIMEOUT)
-        .await
-        .unwrap();
-    while engine.get("/health", &[]).await.json()["requests"] != CONCURRENT_PULLS {
-        tokio::task::yield_now().await;
-    }
+    testbed.hub.request_log().wait_for(|entry| entry.site == site, REQUEST_TIMEOUT).await.unwrap();
     // Each is an exchange at the server, and so waits for the first one's fetch.
-    while block_in_place(|| testbed.server.footprint()).unwrap().count("exchanges") != CONCURRENT_PULLS as u64
-    {
-    }
+    let have_arrived = |status: &Value| status["exchanges"] == CONCURRENT_PULLS;
+    block_in_place(|| testbed.server.wait_for_status("start all exchanges", PROCESS_TIMEOUT, have_arrived))
+        .unwrap();
     testbed.hub.faults().release();
     join_all(waiting).await.into_iter().map(Result::unwrap).collect()
 }

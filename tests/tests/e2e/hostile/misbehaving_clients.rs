@@ -1,27 +1,28 @@
 //! Authenticated clients with bugs or bad intentions: they harm only themselves.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use docxy_protocol::{
     congestion::Handle,
-    limits::{FRAME_MAX, STREAMS_PER_CLIENT_MAX},
+    limits::{EARLY_SEGMENTS_MAX, FRAME_MAX, SEGMENT_SIZE, STREAMS_PER_CLIENT_MAX},
     link::Link,
-    transport,
 };
 use docxy_tests::process::PROCESS_TIMEOUT;
+use docxy_transport::quic::settings;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
-use tokio::task::block_in_place;
+use tokio::{task::block_in_place, time::timeout};
 
 use crate::support::{
+    http_client::{PROMPT_TIMEOUT, REQUEST_TIMEOUT},
     quic_client::{
-        assert_others_are_served, dial, dial_with, hello, ping, pull, read_response, segment, send_hello,
-        send_stream,
+        assert_others_are_served, dial, dial_with, hello, next_exchange, ping, pull, read_response, segment,
+        send_hello, send_stream,
     },
     testbed::{Testbed, invite},
 };
-
-/// What counts as "at once" on a busy machine.
-const PROMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The server's peak memory beside such a client.
 const MEMORY_MAX: u64 = 64 << 20;
@@ -80,7 +81,7 @@ async fn oversize_request_heads_are_refused() {
     let frame = |length: usize, payload: &[u8]| [&(length as u32).to_be_bytes()[..], payload].concat();
     // A ping with as many header lines as fit, of which each is two empty texts; and one that claims
     // to have a million.
-    let start = b"\x01\x09docker.io\x00\x01";
+    let start = b"\x01\x05\x09docker.io\x00\x01";
     let many = [&start[..], b"\xfb\x40\x7d", &[0; 64_000]].concat();
     let million = [&start[..], b"\xfc\x40\x42\x0f\x00", &[0; 64_000]].concat();
     let enormous = [&start[..], b"\xfd\xff\xff\xff\xff\xff\xff\xff\x7f"].concat();
@@ -120,10 +121,7 @@ async fn idle_streams_time_out() {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     let (mut send, mut receive) = streams.pop().unwrap();
     while send.write_all(&[1]).await.is_ok() {
-        assert!(
-            started.elapsed() < crate::support::http_client::REQUEST_TIMEOUT,
-            "a byte a second keeps a stream alive"
-        );
+        assert!(started.elapsed() < REQUEST_TIMEOUT, "a byte a second keeps a stream alive");
         ticks.tick().await;
     }
     assert!(receive.read_to_end(1).await.is_err());
@@ -139,14 +137,61 @@ async fn idle_streams_time_out() {
 async fn segments_of_unknown_exchanges_are_reset() {
     let mut testbed = Testbed::new().await;
     let client = MisbehavingClient::new(&mut testbed).await;
+    // The server keeps some of them for a while: their exchanges may still come.
+    let mut streams = VecDeque::new();
     for n in 0..3000 {
         let exchange = [0, 4, 1_000_000, u64::MAX, u64::from(n)][n as usize % 5];
-        let response = read_response(send_stream(&client.connection, &segment(exchange, n)).await).await;
-        assert!(response.is_err(), "{response:?} for segment {n} of {exchange}");
+        streams.push_back(send_stream(&client.connection, &segment(exchange, n)).await);
+        if streams.len() > 2 * EARLY_SEGMENTS_MAX {
+            let response = read_response(streams.pop_front().unwrap()).await;
+            assert!(response.is_err(), "{response:?}");
+        }
+    }
+    for stream in streams {
+        let response = read_response(stream).await;
+        assert!(response.is_err(), "{response:?}");
     }
     client.assert_still_served().await;
     assert_others_are_served_at_once(&testbed).await;
     assert_little_memory(&mut testbed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_that_come_before_their_request_are_filled() {
+    let mut testbed = Testbed::new().await;
+    let client = MisbehavingClient::new(&mut testbed).await;
+    let (blob, _) = testbed.with_blob(3, 2 * u64::from(SEGMENT_SIZE));
+    let exchange = next_exchange();
+    let mut segments = Vec::new();
+    for n in [1, 0] {
+        segments.push(send_stream(&client.connection, &segment(exchange, n)).await);
+    }
+    // The server has handled them when it has answered a later stream.
+    client.assert_still_served().await;
+    let _request = send_stream(&client.connection, &pull(exchange, &blob)).await;
+    for mut stream in segments {
+        let bytes = timeout(REQUEST_TIMEOUT, stream.read_to_end(SEGMENT_SIZE as usize)).await.unwrap();
+        assert_eq!(bytes.unwrap().len(), SEGMENT_SIZE as usize);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_request_of_a_running_exchange_is_reset_alone() {
+    let mut testbed = Testbed::new().await;
+    let client = MisbehavingClient::new(&mut testbed).await;
+    let (blob, _) = testbed.with_blob(3, 2 * u64::from(SEGMENT_SIZE));
+    let exchange = next_exchange();
+    // It runs until its segments are opened.
+    let first = send_stream(&client.connection, &pull(exchange, &blob)).await;
+    let second = read_response(send_stream(&client.connection, &pull(exchange, &blob)).await).await;
+    assert!(second.is_err(), "{second:?}");
+    for n in [0, 1] {
+        let mut stream = send_stream(&client.connection, &segment(exchange, n)).await;
+        let bytes = timeout(REQUEST_TIMEOUT, stream.read_to_end(SEGMENT_SIZE as usize)).await.unwrap();
+        assert_eq!(bytes.unwrap().len(), SEGMENT_SIZE as usize);
+    }
+    assert!(!read_response(first).await.unwrap().is_empty());
+    client.assert_still_served().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,16 +201,15 @@ async fn a_client_that_reads_nothing_delays_only_itself() {
     let mut testbed = Testbed::new().await;
     let (blob, _) = testbed.with_blob(1, 64 << 20);
     let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
-    let mut settings = transport::client_config(&Handle::default());
+    let mut settings = settings::client_config(&Handle::default());
     // Received data must not fill the test's own memory.
     settings.receive_window(VarInt::from_u32(8 << 20));
     let connection = dial_with(&testbed, &link, settings).await;
     let _control = send_hello(&connection, &link).await;
     let mut unread = Vec::new();
     for _ in 0..BLOBS {
-        let request = send_stream(&connection, &pull(&blob)).await;
-        let exchange = u64::from(request.id());
-        unread.push(request);
+        let exchange = next_exchange();
+        unread.push(send_stream(&connection, &pull(exchange, &blob)).await);
         for n in 0..SEGMENTS {
             unread.push(send_stream(&connection, &segment(exchange, n)).await);
         }

@@ -7,7 +7,7 @@ use docxy_protocol::{
     frame,
     reply::{BodyFraming, Reply, Response},
 };
-use docxy_tests::process::PROCESS_TIMEOUT;
+use docxy_tests::process::{PROCESS_TIMEOUT, Process};
 use http::StatusCode;
 use quinn::VarInt;
 use serde_json::Value;
@@ -120,8 +120,12 @@ async fn close_reasons_of_clients_are_clean_and_short() {
             testbed.server.wait_for_status("lose the client", PROCESS_TIMEOUT, is_disconnected)
         })
         .unwrap();
-        let log = testbed.server.process().output();
-        assert_eq!(log.lines().filter(|line| line.contains("forged")).count(), n + 1);
+        let has_reason = |process: &Process| {
+            let lines = process.output().lines().filter(|line| line.contains("forged")).count();
+            Ok((lines == n + 1).then_some(()))
+        };
+        block_in_place(|| testbed.server.process().wait_for("log the reason", PROCESS_TIMEOUT, has_reason))
+            .unwrap();
     }
     let log = testbed.server.process().output();
     assert!(!log.contains(['\u{1b}', '\u{7}', '\r']), "a control character in the log");

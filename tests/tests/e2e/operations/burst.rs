@@ -8,11 +8,12 @@ use futures_util::future::join_all;
 use http::StatusCode;
 use hub_stand_in::Digest;
 use quinn::{Connection, RecvStream, SendStream};
+use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, HttpClient},
-    quic_client::{dial, pull, segment, send_hello, send_stream},
+    quic_client::{dial, next_exchange, pull, segment, send_hello, send_stream},
     raw_http::RawConnection,
     testbed::{Testbed, hello, invite},
 };
@@ -49,8 +50,8 @@ fn assert_returns_to(before: &Footprint, spare: u64, what: &str, mut now: impl F
         if (tasks..=tasks + spare).contains(&now.count("tasks")) {
             now.counts.insert("tasks".into(), tasks);
         }
-        // Threads for file work end after ten idle seconds. Two of them never do: they take turns at the server's look
-        // at its files, twice a second.
+        // Threads for file work end after ten idle seconds, except two, which take turns when the server checks its files
+        // twice a second.
         if now.threads == before.threads + 1 {
             now.threads = before.threads;
         }
@@ -89,9 +90,8 @@ async fn a_burst_leaves_no_resource_in_use() {
     let (large, _) = testbed.with_blob(1000, 16 * MIB);
     let mut unread = Vec::new();
     for _ in 0..UNREAD {
-        let request = send_stream(&busy.0, &pull(&large)).await;
-        let exchange = u64::from(request.id());
-        unread.push(request);
+        let exchange = next_exchange();
+        unread.push(send_stream(&busy.0, &pull(exchange, &large)).await);
         for n in 0..SEGMENTS {
             unread.push(send_stream(&busy.0, &segment(exchange, n)).await);
         }
@@ -106,22 +106,17 @@ async fn a_burst_leaves_no_resource_in_use() {
         given_up.push(raw);
     }
     let layers: Vec<_> = (0..PULLS).map(|n| testbed.with_blob(2000 + n, 2 * MIB).0).collect();
-    // The server may not have read the last requests yet.
-    let during = block_in_place(|| {
-        let started = Instant::now();
-        loop {
-            let now = (testbed.client.footprint().unwrap(), testbed.server.footprint().unwrap());
-            if now.1.count("exchanges") >= u64::from(UNREAD) || started.elapsed() > PROCESS_TIMEOUT {
-                return now;
-            }
-        }
-    });
+    // The server may not have read the last Hellos and requests yet.
+    let have_arrived = |status: &Value| {
+        let unread = ["streams", "exchanges"].iter().all(|what| status[what].as_u64() >= Some(UNREAD.into()));
+        unread && status["connections"] == IDLE + 2
+    };
+    block_in_place(|| testbed.server.wait_for_status("read all requests", PROCESS_TIMEOUT, have_arrived))
+        .unwrap();
+    let during =
+        block_in_place(|| (testbed.client.footprint().unwrap(), testbed.server.footprint().unwrap()));
     println!("during the burst: {during:?}");
     assert_eq!(during.0.count("requests"), PULLS / 4);
-    assert_eq!(during.1.count("connections"), IDLE as u64 + 2);
-    for what in ["streams", "exchanges"] {
-        assert!(during.1.count(what) >= u64::from(UNREAD), "{during:?}");
-    }
     join_all(layers.iter().map(|layer| pull_an_image(testbed.engine, layer.digest()))).await;
 
     drop((given_up, unread, busy, tunnels));

@@ -65,7 +65,7 @@ impl Configured {
 
     /// Reloads, and waits until the client has read the file: then its log grows.
     fn reload_and_wait(&mut self, toml: &str) {
-        let before = self.client.process().output_size();
+        let before = settled_output_size(self.client.process());
         self.reload(toml);
         let read = |process: &Process| Ok((process.output_size() > before).then_some(()));
         block_in_place(|| self.client.process().wait_for("read its settings", PROCESS_TIMEOUT, read))

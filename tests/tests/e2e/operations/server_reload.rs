@@ -18,7 +18,7 @@ use tokio::task::block_in_place;
 use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse},
     raw_http::{End, RawConnection},
-    testbed::{Testbed, add, client, config, hello, hub, invite, test_store},
+    testbed::{Testbed, add, client, config, hello, hub, invite, settled_output_size, test_store},
     two_registries::OTHER,
 };
 
@@ -134,7 +134,7 @@ async fn an_invalid_file_changes_nothing() {
         no_ca,
         no_password,
     ] {
-        let before = testbed.server.process().output_size();
+        let before = settled_output_size(testbed.server.process());
         testbed.server.reload_text(&wrong).unwrap();
         // The log grows when the file has been read.
         let log_grew =

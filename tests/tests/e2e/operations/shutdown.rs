@@ -11,16 +11,13 @@ use hub_stand_in::Digest;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::ANY,
+    http_client::{ANY, PROMPT_TIMEOUT},
     raw_http::{End, RawConnection, RawResponse},
     testbed::{Testbed, wait_until_down},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
 const BLOB_LEN: u64 = 100 << 20;
-
-/// What counts as "at once": without a drain, but the close frame is sent.
-const PROMPT_TIMEOUT: Duration = Duration::from_secs(4);
 
 struct Transfer {
     raw: RawConnection,

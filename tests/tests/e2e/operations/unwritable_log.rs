@@ -1,5 +1,5 @@
-//! A log that cannot be written. Whatever happens to stdout and stderr, both programs serve, apply a revocation within
-//! two seconds, and end at SIGTERM.
+//! A log that cannot be written. Whatever happens to stdout and stderr, both programs serve, apply a revocation at once,
+//! and end at SIGTERM.
 
 use std::{
     fs::{File, OpenOptions},
@@ -23,22 +23,16 @@ use rustix::{
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, HttpClient},
+    http_client::{ANY, HttpClient, PROMPT_TIMEOUT},
     testbed::{config, hub, wait_until_up},
 };
 
-/// A revocation closes open connections within two seconds.
-const REVOCATION_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What counts as "at once", including half a second for a log that takes nothing.
-const PROMPT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A pipe has 16 pages of 4 KiB, and a line that does not fit into the rest of one begins the next: a pipe with so many
-/// bytes that gets no more although there is more to write is full.
-const FULL: u64 = 48 * 1024;
+/// The fewest bytes in a full pipe. It has 16 pages of 4 KiB, and a line that does not fit into the rest of a page begins
+/// the next one.
+const FULL_PIPE_MIN: u64 = 48 * 1024;
 
 /// The length of a blob of several segments, and thousands of log lines at `trace`.
-const BLOB: u64 = 4 << 20;
+const BLOB_LEN: u64 = 4 << 20;
 
 /// Both programs, each with its own launch settings.
 struct Pair {
@@ -67,10 +61,12 @@ impl Pair {
         let headers = [("authorization", bearer.as_str()), ANY];
         let manifest = engine.get("/v2/library/hello/manifests/latest", &headers).await;
         assert_eq!(manifest.status, StatusCode::OK);
-        let blob = Blob::generated(1, BLOB);
+        let blob = Blob::generated(1, BLOB_LEN);
         self.hub.store().add_blob("library/hello", blob.clone());
         let response = engine.get(&format!("/v2/library/hello/blobs/{}", blob.digest()), &headers).await;
-        assert!(response.status == StatusCode::OK && response.whole && response.body.len() as u64 == BLOB);
+        assert!(
+            response.status == StatusCode::OK && response.whole && response.body.len() as u64 == BLOB_LEN
+        );
     }
 
     /// Asserts that both serve, apply a revocation, and end.
@@ -82,7 +78,7 @@ impl Pair {
             self.server.revoke("laptop").unwrap();
             let refused = |health: &serde_json::Value| health["tunnel"] == "refused";
             let client = &mut self.client;
-            client.wait_for_health("be refused", REVOCATION_TIMEOUT, refused).unwrap();
+            client.wait_for_health("be refused", PROMPT_TIMEOUT, refused).unwrap();
             for process in [self.server.process(), self.client.process()] {
                 let started = Instant::now();
                 process.signal("TERM").unwrap();
@@ -140,10 +136,10 @@ async fn both_programs_serve_with_a_log_on_a_full_tmpfs() {
     }
     let folder = scratch().unwrap();
     // In a mount namespace that ends with the program.
-    let place = folder.path().display();
+    let path = folder.path().display();
     let fill = format!(
-        "mount -t tmpfs -o size=16k none {place} && cat /dev/zero >{place}/fill 2>{place}/error; \
-         exec \"$0\" \"$@\" >>{place}/log 2>&1"
+        "mount -t tmpfs -o size=16k none {path} && cat /dev/zero >{path}/fill 2>{path}/error; \
+         exec \"$0\" \"$@\" >>{path}/log 2>&1"
     );
     let under = || Launch::under(&["unshare", "--mount", "sh", "-c", &fill]).logging("debug");
     let pair = Pair::start(under(), under()).await;
@@ -156,12 +152,12 @@ async fn both_programs_serve_with_a_full_log_pipe() {
     let ((server_log, server), (client_log, client)) = (pipe(), pipe());
     let pair = Pair::start(Launch::to(server).logging("trace"), Launch::to(client).logging("trace")).await;
     let started = Instant::now();
-    let held = || [&server_log, &client_log].map(|log| ioctl_fionread(log).unwrap());
+    let unread_bytes = || [&server_log, &client_log].map(|log| ioctl_fionread(log).unwrap());
     loop {
-        let before = held();
+        let before = unread_bytes();
         pair.serve().await;
-        let full = before.iter().all(|held| *held >= FULL) && before == held();
-        if full && dropped(&pair.client) > 0 {
+        let are_full = before.iter().all(|bytes| *bytes >= FULL_PIPE_MIN) && before == unread_bytes();
+        if are_full && dropped(&pair.client) > 0 {
             break;
         }
         assert!(started.elapsed() < PROCESS_TIMEOUT, "the logs do not fill: {before:?}");
@@ -238,12 +234,12 @@ async fn a_pull_command_survives_a_broken_stderr() {
     let mut pair = Pair::start(Launch::default(), Launch::default()).await;
     let folder = scratch().unwrap();
     let link = pair.client.link_file();
-    let (unread, never_read) = pipe();
+    let (unread, full_pipe) = pipe();
     let (_, broken) = pipe();
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    for (n, stderr) in [(1, never_read), (2, broken), (3, full)] {
+    for (n, stderr) in [(1, full_pipe), (2, broken), (3, full)] {
         // At this level a pull writes more than a pipe holds.
-        pair.hub.store().publish("library/hello", "latest", &Image::one_layer(n, BLOB).unwrap());
+        pair.hub.store().publish("library/hello", "latest", &Image::one_layer(n, BLOB_LEN).unwrap());
         let image = folder.path().join(format!("{n}.tar"));
         let mut command = Command::new(binary("docxy-client").unwrap());
         command.args(["pull", "--log", "trace", "library/hello", "-o"]).arg(&image);

@@ -162,7 +162,7 @@ async fn a_repository_made_private_is_closed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_account_pays_for_itself() {
+async fn each_account_has_its_own_quota() {
     let mut testbed = Testbed::new().await;
     let wire_client = WireClient::of(&mut testbed).await;
     for (user, password) in [ALICE, BOB, ALICE] {

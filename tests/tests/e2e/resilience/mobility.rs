@@ -1,6 +1,6 @@
 //! The laptop sleeps, its NAT loses its state, its server drains: pulls continue, and new ones start.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use docxy_protocol::limits::IDLE_TIMEOUT;
 use docxy_tests::{docxy::exchanges_with, process::PROCESS_TIMEOUT};
@@ -8,13 +8,10 @@ use http::StatusCode;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, HttpClient},
+    http_client::{ANY, HttpClient, PROMPT_TIMEOUT},
     relayed_testbed::{MIB, RelayedTestbed, assert_whole, begin},
     testbed::{Testbed, client, config, count, hub, invite, server, wait_for_count},
 };
-
-/// What counts as "at once" on a busy machine.
-const PROMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 async fn assert_served_at_once(engine: &HttpClient) {
     let started = Instant::now();

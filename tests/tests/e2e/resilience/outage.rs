@@ -1,21 +1,18 @@
 //! The tunnel goes down and up. Engines get a response or a reason in time, so they do not fall back to the blocked
 //! origin.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use docxy_tests::docxy::Client;
 use http::StatusCode;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, HttpClient, HttpResponse},
+    http_client::{ANY, HttpClient, HttpResponse, PROMPT_TIMEOUT},
     testbed::{Testbed, config, hub, invite, server, wait_until_down, wait_until_up},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
-
-/// What counts as "at once" on a busy machine.
-const PROMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 async fn latest(engine: HttpClient) -> HttpResponse {
     let bearer = engine.anonymous("library/hello").await;

@@ -15,6 +15,10 @@ use tokio::{net::TcpStream, time::timeout};
 /// Timeout of everything whose duration is not tested. Only a hang is slower.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Timeout of what happens at once on an idle machine; a busy one needs seconds. It is shorter than the timeouts with
+/// which the product would end a wait.
+pub(crate) const PROMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Accepts every manifest.
 pub(crate) const ANY: (&str, &str) = ("accept", "*/*");
 

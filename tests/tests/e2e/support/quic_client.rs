@@ -1,18 +1,24 @@
 //! A QUIC client that sends any bytes to the server, in any order.
 //! Must never check what it sends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use docxy_protocol::{
     authorization::Authorization,
     congestion::{Choice, Handle},
-    control::{CloseCode, Hello, SegmentHeader, StreamHeader},
+    control::{CloseCode, ExchangeId, Hello, RequestHeader, SegmentHeader, StreamHeader},
     frame,
     link::Link,
     name::Registry,
     request::{Method, Operation, Request},
-    tls, transport,
 };
+use docxy_transport::quic::{settings, tls};
 use http::StatusCode;
 use hub_stand_in::Blob;
 use quinn::{
@@ -28,7 +34,7 @@ use crate::support::{
 
 /// A connection without a Hello.
 pub(crate) async fn dial(testbed: &Testbed, link: &Link) -> Connection {
-    dial_with(testbed, link, transport::client_config(&Handle::default())).await
+    dial_with(testbed, link, settings::client_config(&Handle::default())).await
 }
 
 /// The same with these transport settings.
@@ -41,6 +47,7 @@ pub(crate) async fn dial_with(testbed: &Testbed, link: &Link, transport: Transpo
     // The server finishes the handshake later than the client, and until then closes without an application code.
     let confirmed = async {
         while connection.stats().frame_rx.handshake_done == 0 {
+            assert!(connection.close_reason().is_none(), "{:?}", connection.close_reason());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -83,26 +90,39 @@ pub(crate) fn hello(link: &Link) -> Vec<u8> {
 }
 
 pub(crate) fn ping() -> Vec<u8> {
-    request(Operation::Ping)
+    request(next_exchange(), Operation::Ping)
 }
 
 /// A pull of a blob of `library/hello`.
-pub(crate) fn pull(blob: &Blob) -> Vec<u8> {
-    request(Operation::Blob {
+pub(crate) fn pull(exchange: u64, blob: &Blob) -> Vec<u8> {
+    let operation = Operation::Blob {
         repository: "library/hello".parse().unwrap(),
         digest: blob.digest().to_string().parse().unwrap(),
         method: Method::Get,
-    })
+    };
+    request(exchange, operation)
+}
+
+/// The number of a new exchange, on any connection.
+pub(crate) fn next_exchange() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1_000);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The header of a request's stream.
+pub(crate) fn request_header(exchange: u64, request: Request) -> Vec<u8> {
+    let header = RequestHeader { exchange: ExchangeId(exchange), request };
+    frame::encode(&StreamHeader::Request(Box::new(header))).unwrap()
 }
 
 /// The header of a segment stream.
 pub(crate) fn segment(exchange: u64, n: u32) -> Vec<u8> {
-    frame::encode(&StreamHeader::Segment(SegmentHeader { exchange, n })).unwrap()
+    frame::encode(&StreamHeader::Segment(SegmentHeader { exchange: ExchangeId(exchange), n })).unwrap()
 }
 
-fn request(operation: Operation) -> Vec<u8> {
+fn request(exchange: u64, operation: Operation) -> Vec<u8> {
     let request = Request::new(Registry::docker_hub(), operation).with_authorization(Authorization::Public);
-    frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
+    request_header(exchange, request)
 }
 
 pub(crate) async fn assert_others_are_served(testbed: &Testbed) {

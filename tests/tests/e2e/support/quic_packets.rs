@@ -6,7 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use docxy_protocol::{link::Link, tls};
+use docxy_protocol::link::Link;
+use docxy_transport::quic::tls;
 use quinn::{ClientConfig, Endpoint};
 use tokio::{task::block_in_place, time::timeout};
 

@@ -13,9 +13,9 @@ use docxy_protocol::{
     prefetch::PrefetchItem,
     reply::{BodyFraming, Reply, Response},
     request::{Method, Operation, Request},
-    tls, transport,
 };
 use docxy_tests::docxy::Client;
+use docxy_transport::quic::{settings, tls};
 use http::{HeaderMap, HeaderName, StatusCode};
 use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig, VarInt};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -76,7 +76,7 @@ impl ScriptedServer {
         let pin = Pin::from_certificate(made.cert.der()).unwrap();
         let crypto = tls::server_config(made.cert.der().clone(), key).unwrap();
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(Arc::new(transport::server_config(&Handle::default())));
+        config.transport_config(Arc::new(settings::server_config(&Handle::default())));
         let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
         let address = endpoint.local_addr().unwrap();
         let (requests, gate) = (RequestLog::default(), Arc::new(Semaphore::new(0)));
@@ -172,8 +172,9 @@ async fn stream(
             // The control stream stays open.
             let _ = send.stopped().await;
         }
-        Ok(StreamHeader::Request(request)) => {
-            requests.lock().unwrap().push((*request).clone());
+        Ok(StreamHeader::Request(header)) => {
+            let request = header.request;
+            requests.lock().unwrap().push(request.clone());
             // An error means that the client has stopped the stream.
             let _ = send_response(&mut send, &request, script(&request), &gate).await;
             let _ = send.finish();

@@ -5,7 +5,6 @@
 use docxy_protocol::{
     authorization::Authorization,
     chunk::ChunkHeader,
-    control::StreamHeader,
     frame,
     headers::Headers,
     link::Link,
@@ -21,7 +20,11 @@ use quinn::{Connection, RecvStream, SendStream};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::support::{http_client::REQUEST_TIMEOUT, quic_client, testbed::Testbed};
+use crate::support::{
+    http_client::REQUEST_TIMEOUT,
+    quic_client::{self, next_exchange, request_header},
+    testbed::Testbed,
+};
 
 /// A client without a cache.
 pub(crate) struct WireClient {
@@ -73,7 +76,7 @@ impl WireClient {
     ) -> WireResponse {
         let request = Request::new(registry.parse().unwrap(), Operation::Token(token))
             .with_authorization(authorization);
-        let bytes = frame::encode(&StreamHeader::Request(Box::new(request))).unwrap();
+        let bytes = request_header(next_exchange(), request);
         WireResponse::read(quic_client::send_stream(&self.connection, &bytes).await).await
     }
 
@@ -129,7 +132,7 @@ impl ManifestRequest {
             .with_authorization(self.authorization.clone())
             .with_headers(Headers::filter_request(&accept))
             .with_prefetch(self.prefetch.clone());
-        frame::encode(&StreamHeader::Request(Box::new(request))).unwrap()
+        request_header(next_exchange(), request)
     }
 }
 

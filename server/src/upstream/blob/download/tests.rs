@@ -50,7 +50,7 @@ fn content() -> Vec<u8> {
     (0..LENGTH).map(|byte| byte as u8).collect()
 }
 
-type Outcome = Result<UpstreamResponse<Script>, Fault>;
+type Outcome = Result<UpstreamResponse<Script>, UpstreamError>;
 
 /// The responses in turn, and the ranges that were requested.
 struct Sender {
@@ -102,7 +102,7 @@ fn status(status: u16) -> Outcome {
 }
 
 /// Reads a body that begins with `first`. Returns the bytes, and how it ended.
-async fn read(first: UpstreamResponse<Script>, sender: &Sender) -> (Vec<u8>, Result<(), Fault>) {
+async fn read(first: UpstreamResponse<Script>, sender: &Sender) -> (Vec<u8>, Result<(), UpstreamError>) {
     let (head, body) = first.response.into_parts();
     let mut download = Download::resumable(first.hop, head.status, &head.headers, body, sender);
     let mut received = Vec::new();
@@ -110,7 +110,7 @@ async fn read(first: UpstreamResponse<Script>, sender: &Sender) -> (Vec<u8>, Res
         match download.next().await {
             Ok(Some(bytes)) => received.extend_from_slice(&bytes),
             Ok(None) => return (received, Ok(())),
-            Err(fault) => return (received, Err(fault)),
+            Err(error) => return (received, Err(error)),
         }
     }
 }
@@ -147,7 +147,7 @@ async fn a_body_that_stalls_for_15_seconds_is_resumed() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_cdn_error_the_registry_is_requested_again() {
-    let down = Fault::new(Hop::Registry, FaultKind::Unreachable, "refused");
+    let down = UpstreamError::new(Hop::Registry, FaultKind::Unreachable, "refused");
     let errors = [status(403), status(410), status(503), Err(down), status(500)];
     let sender = Sender::new(errors.into_iter().chain([rest(1, vec![Send(1..100)])]));
     let (received, end) = read(whole(vec![Send(0..1), Break]), &sender).await;
@@ -163,7 +163,7 @@ async fn six_failed_attempts_fail_the_body_and_one_byte_restores_them() {
     let sender = Sender::new(failures().chain([one]).chain(failures()).chain([status(502)]));
     let (received, end) = read(whole(vec![Send(0..1), Break]), &sender).await;
     assert_eq!(received, [0, 1]);
-    let fault = end.unwrap_err();
+    let fault = end.unwrap_err().fault;
     assert_eq!((fault.hop, fault.kind), (Hop::Cdn, FaultKind::MalformedResponse));
     assert!(fault.detail.as_str().contains("502"), "{fault}");
     assert_waited(started, 0, 2 * 61_250);
@@ -182,7 +182,7 @@ async fn a_wrong_range_is_never_forwarded() {
     ]);
     let (received, end) = read(whole(vec![Send(0..10), Break]), &sender).await;
     assert_eq!(received, content()[..10]);
-    assert_eq!(end.unwrap_err().kind, FaultKind::MalformedResponse);
+    assert_eq!(end.unwrap_err().fault.kind, FaultKind::MalformedResponse);
     assert_eq!(sender.requested().len(), 6);
 }
 
@@ -210,13 +210,13 @@ async fn a_sender_that_ignores_ranges_is_skipped_to_the_offset() {
 #[tokio::test(start_paused = true)]
 async fn a_permanent_error_fails_the_body_at_once() {
     let started = Instant::now();
-    let expired = Fault::new(Hop::Registry, FaultKind::CredentialExpired, "expired");
+    let expired = UpstreamError::new(Hop::Registry, FaultKind::CredentialExpired, "expired");
     let gone = UpstreamResponse { hop: Hop::Registry, ..status(404).unwrap() };
     for outcome in [Err(expired), Ok(gone)] {
         let sender = Sender::new([outcome]);
         let (received, end) = read(whole(vec![Send(0..10), Break]), &sender).await;
         assert_eq!(received, content()[..10]);
-        assert_eq!(end.unwrap_err().hop, Hop::Registry);
+        assert_eq!(end.unwrap_err().fault.hop, Hop::Registry);
     }
     // One short delay each.
     assert_waited(started, 0, 500);
@@ -228,7 +228,7 @@ async fn a_body_of_unknown_length_is_not_resumed() {
     first.response.body_mut().length = None;
     let (received, end) = read(first, &Sender::new([])).await;
     assert_eq!(received, content()[..10]);
-    assert_eq!(end.unwrap_err().kind, FaultKind::Truncated);
+    assert_eq!(end.unwrap_err().fault.kind, FaultKind::Truncated);
 }
 
 #[tokio::test(start_paused = true)]

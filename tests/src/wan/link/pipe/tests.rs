@@ -4,7 +4,11 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
 use super::*;
-use crate::wan::{Loss, Outages, Rate, UdpRule, packet::Payload};
+use crate::wan::link::{
+    conditions::{Loss, Outages, UdpRule},
+    packet::Payload,
+    rate::Rate,
+};
 
 const MS: Duration = Duration::from_millis(1);
 /// A full packet takes a millisecond.
@@ -154,8 +158,8 @@ fn blocked_udp_leaves_tcp_alone() {
 fn a_new_source_port_passes_a_block_of_flows() {
     let mut test = TestPipe::new(CLEAN);
     assert!(matches!(test.admit(MS, udp(FULL, 4001, 61443)), Verdict::Deliver(_)));
-    let seen = test.pipe.udp_flows().clone();
-    test.pipe.block_udp_flows(&seen);
+    let flows = test.pipe.udp_flows().clone();
+    test.pipe.block_udp_flows(&flows);
     assert_eq!(test.admit(2 * MS, udp(FULL, 4001, 61443)), Verdict::Drop(DropCause::FlowBlocked));
     assert!(matches!(test.admit(3 * MS, udp(FULL, 4002, 61443)), Verdict::Deliver(_)));
 

@@ -1,0 +1,135 @@
+//! The body of a response over one session, received as fast as it is read.
+//!
+//! Knows frames (chunks and segments) and no positions: its reader counts. Must never end before the server
+//! said that it sent everything. Dropping the body stops the transfer at its source.
+
+use super::chunk_reader::ChunkReader;
+use super::error::ExchangeError;
+use super::prefetch_stream::{PrefetchStream, StreamTail};
+use super::segments::Segments;
+use crate::tunnel::SegmentPermit;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::fmt;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// A body.
+pub(crate) struct RemoteBody {
+    length: Option<u64>,
+    /// The stream of the response. It has the chunks of the body, or says whether the segments were all.
+    stream: Option<ChunkReader>,
+    segments: Option<Box<Segments>>,
+    /// Receives the stream after the body.
+    prefetch: Option<oneshot::Sender<StreamTail>>,
+    /// The permit of the request, until the body is dropped.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Bytes of a body that arrived before the session was lost, and were not read.
+#[derive(Debug)]
+pub(crate) struct BufferedRun {
+    /// The bytes before it that did not arrive, since the run before it.
+    pub(crate) gap: u64,
+    /// Its bytes, without a gap.
+    pub(crate) chunks: VecDeque<Bytes>,
+    /// The permit of their segment.
+    pub(crate) permit: Option<SegmentPermit>,
+}
+
+impl RemoteBody {
+    pub(super) const fn empty(permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self { length: Some(0), stream: None, segments: None, prefetch: None, permit }
+    }
+
+    /// A body on the stream of the response.
+    pub(super) const fn on_stream(
+        stream: ChunkReader,
+        length: Option<u64>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self { length, stream: Some(stream), segments: None, prefetch: None, permit }
+    }
+
+    /// A body in segments, which the stream of the response concludes.
+    pub(super) fn in_segments(
+        segments: Segments,
+        stream: ChunkReader,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let length = Some(segments.length());
+        Self { length, stream: Some(stream), segments: Some(Box::new(segments)), prefetch: None, permit }
+    }
+
+    /// The prefetched content after this body.
+    pub(super) fn prefetch(&mut self) -> PrefetchStream {
+        let (sender, prefetch) = PrefetchStream::after_body();
+        self.prefetch = Some(sender);
+        prefetch
+    }
+
+    /// A body that never arrives, for tests of response heads.
+    #[cfg(test)]
+    pub(crate) const fn of_length(length: u64) -> Self {
+        let mut body = Self::empty(None);
+        body.length = Some(length);
+        body
+    }
+
+    /// The length that the server announced, in bytes.
+    #[must_use]
+    pub(crate) const fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// The next bytes, `None` at the end of what the server sent.
+    ///
+    /// # Errors
+    /// If the body is interrupted, or a segment has another length than announced.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        let Some(segments) = &mut self.segments else { return stream.next().await };
+        while let Some((segment, buffer)) = segments.front().await? {
+            if let Some(bytes) = segment.next(buffer).await? {
+                return Ok(Some(bytes));
+            }
+            if segment.left > 0 {
+                // The stream of the response says why.
+                stream.next().await?;
+                return Err(ExchangeError::mismatch("a segment ended early"));
+            }
+            segments.close_front();
+        }
+        // The server may report an error at the very end.
+        match stream.next().await? {
+            None => Ok(None),
+            Some(_) => Err(ExchangeError::mismatch("the body is longer than announced")),
+        }
+    }
+
+    /// The reader has all bytes. Releases the stream with the permit, if prefetched content follows on it.
+    pub(crate) fn complete(&mut self) {
+        if let Some(receiver) = self.prefetch.take()
+            && let Some(reader) = self.stream.take()
+        {
+            // The stream is dropped if the receiver is gone.
+            let _ = receiver.send(StreamTail { reader, _permit: self.permit.take() });
+        }
+    }
+
+    /// The bytes that arrived and were not read, in order. Never waits.
+    pub(crate) fn into_buffered(self) -> Vec<BufferedRun> {
+        match (self.segments, self.stream) {
+            (Some(segments), _) => segments.into_buffered(),
+            (None, Some(stream)) => {
+                vec![BufferedRun { gap: 0, chunks: stream.into_buffered(), permit: None }]
+            }
+            (None, None) => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Debug for RemoteBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteBody").field("length", &self.length).finish_non_exhaustive()
+    }
+}

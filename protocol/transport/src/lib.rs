@@ -1,0 +1,25 @@
+//! The tunnel's transport: sessions and their streams.
+//!
+//! The only code of the product that names `quinn`. A [`Session`] is one leg's connections to the peer; what is
+//! above knows sessions, streams, why they ended, and plain numbers about the path. It must never see which
+//! leg carries a stream, how many connections a leg has, or the number that a leg gives to a stream.
+//!
+//! The client opens every stream, with a header that the server reads first. A stream whose sender is dropped
+//! before its end is reset, so truncation is never silent.
+
+mod error;
+#[cfg(feature = "test-legs")]
+pub mod memory;
+mod path;
+pub mod quic;
+mod receive_stream;
+mod send_stream;
+mod session;
+#[cfg(feature = "test-legs")]
+pub mod test_legs;
+
+pub use error::{ReadError, SendError, SessionError};
+pub use path::Path;
+pub use receive_stream::ReceiveStream;
+pub use send_stream::SendStream;
+pub use session::Session;

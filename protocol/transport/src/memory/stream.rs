@@ -1,0 +1,143 @@
+//! The halves of a stream.
+
+use super::End;
+use super::link::Half;
+use crate::error::{ReadError, SendError};
+use bytes::{Buf as _, Bytes};
+use docxy_protocol::fault::Fault;
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll, ready};
+use tokio::io::ReadBuf;
+
+/// The sending half.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    end: End,
+    stream: usize,
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    end: End,
+    stream: usize,
+}
+
+impl Sender {
+    pub(super) const fn new(end: End, stream: usize) -> Self {
+        Self { end, stream }
+    }
+
+    pub(crate) async fn send(&self, mut bytes: Bytes) -> Result<(), SendError> {
+        let (side, to) = (self.end.0.side, 1 - self.end.0.side);
+        poll_fn(|cx| {
+            self.end.0.link.poll(cx, |state| {
+                if let Some(error) = state.error(side) {
+                    return Some(Err(error.into()));
+                }
+                if state.streams[self.stream][to].stopped {
+                    return Some(Err(SendError::Stopped));
+                }
+                state.deliver(self.stream, to, &mut bytes);
+                // The last bytes that the test lets through end the leg.
+                if bytes.is_empty() { Some(Ok(())) } else { state.error(side).map(|error| Err(error.into())) }
+            })
+        })
+        .await
+    }
+
+    pub(crate) fn finish(&self) -> Result<(), SendError> {
+        self.change(|half| half.finished = true);
+        Ok(())
+    }
+
+    /// Discards what was not read yet.
+    pub(crate) fn reset(&self, code: u32) {
+        self.change(|half| {
+            half.arrived.clear();
+            half.unread = 0;
+            half.reset = Some(code);
+        });
+    }
+
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        // It must not keep the session alive.
+        let (link, side, stream) = (self.end.0.link.clone(), self.end.0.side, self.stream);
+        poll_fn(move |cx| {
+            link.poll(cx, |state| {
+                let half = &state.streams[stream][1 - side];
+                let delivered = half.finished && half.unread == 0;
+                (half.stopped || !delivered && state.error(side).is_some()).then_some(())
+            })
+        })
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Half) -> T) -> T {
+        let to = 1 - self.end.0.side;
+        self.end.0.link.change(|state| change(&mut state.streams[self.stream][to]))
+    }
+}
+
+impl Receiver {
+    pub(super) const fn new(end: End, stream: usize) -> Self {
+        Self { end, stream }
+    }
+
+    pub(crate) async fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
+        let mut buffer = ReadBuf::new(buffer);
+        poll_fn(|cx| self.poll_read(cx, &mut buffer)).await?;
+        let count = buffer.filled().len();
+        Ok((count > 0).then_some(count))
+    }
+
+    pub(crate) async fn read_chunk(&self, length_max: usize) -> Result<Option<Bytes>, ReadError> {
+        poll_fn(|cx| self.poll_chunk(cx, length_max)).await
+    }
+
+    pub(crate) fn poll_read(
+        &self,
+        cx: &Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<Result<(), ReadError>> {
+        if let Some(bytes) = ready!(self.poll_chunk(cx, buffer.remaining()))? {
+            buffer.put_slice(&bytes);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_chunk(&self, cx: &Context<'_>, length_max: usize) -> Poll<Result<Option<Bytes>, ReadError>> {
+        let side = self.end.0.side;
+        self.end.0.link.poll(cx, |state| {
+            let half = &mut state.streams[self.stream][side];
+            if let Some(code) = half.reset {
+                return Some(Err(ReadError::Reset(Fault::from_reset_code(code.into()))));
+            }
+            if let Some(first) = half.arrived.front_mut() {
+                let bytes = first.split_to(first.len().min(length_max));
+                if !first.has_remaining() {
+                    half.arrived.pop_front();
+                }
+                half.unread -= bytes.len();
+                return Some(Ok(Some(bytes)));
+            }
+            if half.finished {
+                return Some(Ok(None));
+            }
+            state.error(side).map(|error| Err(error.into()))
+        })
+    }
+}
+
+/// The peer is told to stop.
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let side = self.end.0.side;
+        self.end.0.link.change(|state| {
+            let half = &mut state.streams[self.stream][side];
+            // A stream whose end has arrived cannot be stopped.
+            half.stopped |= !half.finished;
+            half.arrived.clear();
+            half.unread = 0;
+        });
+    }
+}

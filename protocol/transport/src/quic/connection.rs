@@ -1,0 +1,102 @@
+//! One QUIC connection as a leg.
+
+use crate::error::SessionError;
+use crate::path::Path;
+use docxy_protocol::congestion::Handle;
+use docxy_protocol::control::CloseCode;
+use docxy_protocol::limits::{AUTHENTICATED_RECEIVE_WINDOW, STREAMS_PER_CLIENT_MAX};
+use quinn::{Endpoint, RecvStream, SendStream, VarInt};
+use std::net::SocketAddr;
+
+/// A connection. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    connection: quinn::Connection,
+    congestion: Handle,
+    /// The endpoint of a connection that was dialed, which has no other.
+    endpoint: Option<Endpoint>,
+}
+
+impl Connection {
+    pub(super) fn new(connection: quinn::Connection, congestion: Handle, endpoint: Option<Endpoint>) -> Self {
+        Self { connection, congestion, endpoint }
+    }
+
+    pub(crate) async fn open(&self) -> Result<(SendStream, RecvStream), SessionError> {
+        Ok(self.connection.open_bi().await?)
+    }
+
+    /// Streams come in the order in which they were opened.
+    pub(crate) async fn accept(&self) -> Result<(SendStream, RecvStream), SessionError> {
+        Ok(self.connection.accept_bi().await?)
+    }
+
+    pub(crate) fn close(&self, code: CloseCode, reason: &str) {
+        self.connection.close(VarInt::from_u32(code.code()), reason.as_bytes());
+    }
+
+    pub(crate) fn close_reason(&self) -> Option<SessionError> {
+        self.connection.close_reason().map(SessionError::from)
+    }
+
+    pub(crate) async fn closed(&self) -> SessionError {
+        self.connection.closed().await.into()
+    }
+
+    /// Returns when CONNECTION_CLOSE was sent.
+    pub(crate) async fn wait_idle(&self) {
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.wait_idle().await;
+        }
+    }
+
+    pub(crate) fn remote_address(&self) -> SocketAddr {
+        self.connection.remote_address()
+    }
+
+    pub(crate) fn path(&self) -> Path {
+        let stats = self.connection.stats();
+        let sent = stats.frame_tx;
+        // All frames that a client sends, without acknowledgements, which are not acknowledged (RFC 9000,
+        // section 13.2).
+        let ack_eliciting = [
+            sent.crypto,
+            sent.ping,
+            sent.stream,
+            sent.stop_sending,
+            sent.reset_stream,
+            sent.max_data,
+            sent.max_stream_data,
+            sent.path_challenge,
+            sent.path_response,
+            sent.retire_connection_id,
+            sent.immediate_ack,
+        ];
+        Path {
+            rtt: stats.path.rtt,
+            bytes_sent: stats.udp_tx.bytes,
+            bytes_received: stats.udp_rx.bytes,
+            datagrams_received: stats.udp_rx.datagrams,
+            ack_eliciting_sent: ack_eliciting.iter().sum(),
+            packets_lost: stats.path.lost_packets,
+            congestion_window: stats.path.cwnd,
+        }
+    }
+
+    pub(crate) const fn congestion(&self) -> &Handle {
+        &self.congestion
+    }
+
+    pub(crate) fn raise_limits(&self) {
+        self.connection.set_receive_window(VarInt::from_u32(AUTHENTICATED_RECEIVE_WINDOW));
+        self.connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_PER_CLIENT_MAX));
+    }
+
+    pub(crate) fn set_send_window(&self, bytes: u64) {
+        self.connection.set_send_window(bytes);
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.connection.stable_id() == other.connection.stable_id()
+    }
+}

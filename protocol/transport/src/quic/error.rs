@@ -1,0 +1,46 @@
+//! Errors of `quinn` as errors of any leg.
+
+use crate::error::{ReadError, SendError, SessionError};
+use docxy_protocol::control::CloseCode;
+use docxy_protocol::fault::Fault;
+use docxy_protocol::text::clean;
+use quinn::ConnectionError;
+use std::sync::Arc;
+
+impl From<ConnectionError> for SessionError {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::ApplicationClosed(close) => Self::ClosedByPeer {
+                code: CloseCode::from_code(close.error_code.into_inner()),
+                reason: clean(close),
+            },
+            ConnectionError::LocallyClosed => Self::Closed,
+            error => Self::Failed(Arc::new(error)),
+        }
+    }
+}
+
+impl From<quinn::WriteError> for SendError {
+    fn from(error: quinn::WriteError) -> Self {
+        match error {
+            quinn::WriteError::ConnectionLost(error) => Self::Lost(error.into()),
+            // No stream is written after its end, and there is no 0-RTT.
+            quinn::WriteError::Stopped(_)
+            | quinn::WriteError::ClosedStream
+            | quinn::WriteError::ZeroRttRejected => Self::Stopped,
+        }
+    }
+}
+
+impl From<quinn::ReadError> for ReadError {
+    fn from(error: quinn::ReadError) -> Self {
+        match error {
+            quinn::ReadError::Reset(code) => Self::Reset(Fault::from_reset_code(code.into_inner())),
+            quinn::ReadError::ConnectionLost(error) => Self::Lost(error.into()),
+            // No stream is read after it was stopped, all reads are ordered, and there is no 0-RTT.
+            quinn::ReadError::ClosedStream
+            | quinn::ReadError::IllegalOrderedRead
+            | quinn::ReadError::ZeroRttRejected => Self::Ended,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A session: one leg's connections to the peer.
+
+use crate::error::{SendError, SessionError};
+#[cfg(feature = "test-legs")]
+use crate::memory;
+use crate::path::Path;
+use crate::quic;
+use crate::receive_stream::ReceiveStream;
+use crate::send_stream::SendStream;
+use bytes::Bytes;
+use docxy_protocol::congestion::Handle;
+use docxy_protocol::control::{CloseCode, StreamHeader};
+use docxy_protocol::fault::Hop;
+use docxy_protocol::frame;
+use std::net::SocketAddr;
+
+/// A session. Clones share it, and it ends at the latest when the last clone and the last stream is dropped.
+#[derive(Debug, Clone)]
+pub struct Session(Leg);
+
+/// The leg that carries a session.
+#[derive(Debug, Clone)]
+enum Leg {
+    Quic(quic::Connection),
+    #[cfg(feature = "test-legs")]
+    Memory(memory::End),
+}
+
+impl From<quic::Connection> for Session {
+    fn from(connection: quic::Connection) -> Self {
+        Self(Leg::Quic(connection))
+    }
+}
+
+#[cfg(feature = "test-legs")]
+impl From<memory::End> for Session {
+    fn from(end: memory::End) -> Self {
+        Self(Leg::Memory(end))
+    }
+}
+
+impl Session {
+    /// Opens a stream, and sends its header as a frame.
+    ///
+    /// # Errors
+    /// If the header is too long, or the session ends first.
+    pub async fn open(&self, header: &StreamHeader) -> Result<(SendStream, ReceiveStream), SendError> {
+        let header = frame::encode(header)?;
+        // A request that is dropped was cancelled by its engine.
+        let (mut send, receive) = match &self.0 {
+            Leg::Quic(connection) => {
+                let (send, receive) = connection.open().await?;
+                (SendStream::new(send.into(), Hop::Engine), ReceiveStream::from(receive))
+            }
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(end) => {
+                let (send, receive) = end.open()?;
+                (SendStream::new(send.into(), Hop::Engine), ReceiveStream::from(receive))
+            }
+        };
+        send.send(Bytes::from(header)).await?;
+        Ok((send, receive))
+    }
+
+    /// Opens a stream on which nothing is sent but its header.
+    ///
+    /// # Errors
+    /// If the header is too long, or the session ends first.
+    pub async fn ask(&self, header: &StreamHeader) -> Result<ReceiveStream, SendError> {
+        let (send, receive) = self.open(header).await?;
+        send.finish()?;
+        Ok(receive)
+    }
+
+    /// Waits for the next stream of the client. A leg with several connections may deliver streams in another
+    /// order than they were opened in.
+    ///
+    /// # Errors
+    /// If the session ends first.
+    pub async fn accept(&self) -> Result<(SendStream, ReceiveStream), SessionError> {
+        match &self.0 {
+            Leg::Quic(connection) => {
+                let (send, receive) = connection.accept().await?;
+                Ok((SendStream::new(send.into(), Hop::Server), receive.into()))
+            }
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(end) => {
+                let (send, receive) = end.accept().await?;
+                Ok((SendStream::new(send.into(), Hop::Server), receive.into()))
+            }
+        }
+    }
+
+    /// Closes the session with this code and its text. A session that has ended stays as it is.
+    pub fn close(&self, code: CloseCode) {
+        self.close_with(code, code.reason());
+    }
+
+    /// The same with another text, which the peer shows to its user.
+    pub fn close_with(&self, code: CloseCode, reason: &str) {
+        match &self.0 {
+            Leg::Quic(connection) => connection.close(code, reason),
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(end) => end.close(code, reason),
+        }
+    }
+
+    /// Why the session ended; `None` while it has not.
+    #[must_use]
+    pub fn close_reason(&self) -> Option<SessionError> {
+        match &self.0 {
+            Leg::Quic(connection) => connection.close_reason(),
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(end) => end.close_reason(),
+        }
+    }
+
+    /// Waits until the session ends.
+    pub async fn closed(&self) -> SessionError {
+        match &self.0 {
+            Leg::Quic(connection) => connection.closed().await,
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(end) => end.closed().await,
+        }
+    }
+
+    /// Waits until the peer was told that the dialed session is closed.
+    pub async fn wait_idle(&self) {
+        match &self.0 {
+            Leg::Quic(connection) => connection.wait_idle().await,
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(_) => {}
+        }
+    }
+
+    /// The current address of the peer.
+    #[must_use]
+    pub fn remote_address(&self) -> SocketAddr {
+        match &self.0 {
+            Leg::Quic(connection) => connection.remote_address(),
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+        }
+    }
+
+    /// The path to the peer. Cheap enough for each segment, not for each packet.
+    #[must_use]
+    pub fn path(&self) -> Path {
+        match &self.0 {
+            Leg::Quic(connection) => connection.path(),
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(end) => end.path(),
+        }
+    }
+
+    /// How this side sends. A leg whose congestion control is not ours measures nothing.
+    #[must_use]
+    pub fn congestion(&self) -> &Handle {
+        match &self.0 {
+            Leg::Quic(connection) => connection.congestion(),
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(end) => end.congestion(),
+        }
+    }
+
+    /// Raises the limits of an unauthenticated client to those of an authenticated one:
+    /// [`AUTHENTICATED_RECEIVE_WINDOW`](docxy_protocol::limits::AUTHENTICATED_RECEIVE_WINDOW) and
+    /// [`STREAMS_PER_CLIENT_MAX`](docxy_protocol::limits::STREAMS_PER_CLIENT_MAX).
+    pub fn raise_limits(&self) {
+        match &self.0 {
+            Leg::Quic(connection) => connection.raise_limits(),
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(_) => {}
+        }
+    }
+
+    /// Bytes that this side may hold unacknowledged, over all streams.
+    pub fn set_send_window(&self, bytes: u64) {
+        match &self.0 {
+            Leg::Quic(connection) => connection.set_send_window(bytes),
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(_) => {}
+        }
+    }
+
+    /// Whether both are the same session.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Leg::Quic(one), Leg::Quic(other)) => one.is(other),
+            #[cfg(feature = "test-legs")]
+            (Leg::Memory(one), Leg::Memory(other)) => one.is(other),
+            #[cfg(feature = "test-legs")]
+            (Leg::Quic(_), Leg::Memory(_)) | (Leg::Memory(_), Leg::Quic(_)) => false,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Sends requests to a registry's API, and retries after failures that may be transient.
+
+use super::error::UpstreamError;
+use super::http::address_guard::AddressGuard;
+use super::http::client::{HttpClient, sensitive_header};
+use super::http::redirect::{UpstreamResponse, follow_redirects};
+use super::http::retry::{RETRY_SCHEDULE, RetryDeadline, failure_of};
+use crate::settings::{RegistrySettings, Settings};
+use docxy_host::random::random_fraction;
+use docxy_protocol::backoff::Backoff;
+use docxy_protocol::fault::FaultKind;
+use docxy_protocol::limits::MANIFEST_MAX;
+use docxy_protocol::request::{Method, Operation, Request};
+use docxy_protocol::retry_after::retry_after;
+use docxy_protocol::secret::Secret;
+use http::header;
+use hyper::body::Body as _;
+use rustls::RootCertStore;
+use std::future::Future;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use url::Url;
+
+/// The most KiB of manifests in memory while they are read: each is read whole before a byte is
+/// forwarded.
+const MANIFEST_READ_BUDGET_KIB: usize = 32 * 1024;
+
+/// A client for one registry's API.
+#[derive(Debug)]
+pub(super) struct ApiClient {
+    url: Url,
+    http: HttpClient,
+    manifest_read_budget: Semaphore,
+}
+
+impl ApiClient {
+    /// # Errors
+    /// If a CA certificate of the settings cannot be used.
+    pub(super) fn new(
+        entry: &RegistrySettings,
+        settings: &Settings,
+        roots: &RootCertStore,
+    ) -> Result<Self, rustls::Error> {
+        let mut roots = roots.clone();
+        for certificate in &entry.ca {
+            roots.add(certificate.clone())?;
+        }
+        let http = HttpClient::new(AddressGuard::new(entry, settings), roots)?;
+        let manifest_read_budget = Semaphore::new(MANIFEST_READ_BUDGET_KIB);
+        Ok(Self { url: entry.api.clone(), http, manifest_read_budget })
+    }
+
+    /// Sends a request with this credential, and follows redirects.
+    ///
+    /// # Errors
+    /// If a hop fails. What the registry refuses is a response.
+    pub(super) async fn send(
+        &self,
+        request: &Request,
+        authorization: Option<Secret>,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let path = request
+            .operation
+            .path()
+            .ok_or_else(|| UpstreamError::internal("a token request has no path on the registry"))?;
+        let mut headers = request.headers.map().clone();
+        if let Some(value) = authorization {
+            headers.insert(header::AUTHORIZATION, sensitive_header(&value)?);
+        }
+        let method = match request.operation.method() {
+            Method::Get => http::Method::GET,
+            Method::Head => http::Method::HEAD,
+        };
+        let url = self.url(&path)?;
+        let is_blob = matches!(request.operation, Operation::Blob { .. });
+        let is_manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
+        let attempt = || async {
+            let response = follow_redirects(&self.http, &method, url.clone(), headers.clone()).await?;
+            if is_manifest { self.read_manifest(response).await } else { Ok(response) }
+        };
+        self.with_retry(deadline, is_blob, attempt).await
+    }
+
+    /// Makes attempts until one succeeds, fails permanently, or the deadline has passed. Every request
+    /// only reads, or is for a token, so it may be repeated. But each `GET` of a manifest counts
+    /// against the rate limit.
+    ///
+    /// # Errors
+    /// The last attempt's error.
+    pub(super) async fn with_retry<F>(
+        &self,
+        mut deadline: RetryDeadline,
+        is_blob: bool,
+        attempt: impl Fn() -> F,
+    ) -> Result<UpstreamResponse, UpstreamError>
+    where
+        F: Future<Output = Result<UpstreamResponse, UpstreamError>>,
+    {
+        let mut backoff = Backoff::new(RETRY_SCHEDULE);
+        loop {
+            let started = Instant::now();
+            let result = attempt().await;
+            let (failure, retry_after) = match &result {
+                Ok(UpstreamResponse { hop, response }) => {
+                    (failure_of(*hop, response.status(), is_blob), retry_after(response.headers()))
+                }
+                Err(error) => (Some(error.clone()), None),
+            };
+            let Some(failure) = failure.filter(UpstreamError::is_transient) else { return result };
+            if failure.fault.kind == FaultKind::Truncated {
+                deadline = deadline.extended_by(started.elapsed());
+            }
+            let now = Instant::now();
+            let Some(delay) = deadline.delay_before_retry(&mut backoff, now, random_fraction(), retry_after)
+            else {
+                return result;
+            };
+            // Dropping a response closes its connection.
+            drop(result);
+            tracing::info!(reason = %failure, delay_ms = delay.as_millis(), "retrying the request");
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// The URL of a path on the registry.
+    ///
+    /// # Errors
+    /// Only by a bug: typed names are safe in a path.
+    pub(super) fn url(&self, path: &str) -> Result<Url, UpstreamError> {
+        self.url.join(path).map_err(UpstreamError::internal)
+    }
+
+    /// The HTTP client for all hosts of this registry.
+    pub(super) const fn http(&self) -> &HttpClient {
+        &self.http
+    }
+
+    /// The API's URL, for people.
+    pub(super) fn display_url(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+
+    /// The same response with the whole manifest in memory.
+    async fn read_manifest(&self, response: UpstreamResponse) -> Result<UpstreamResponse, UpstreamError> {
+        let length = response.response.body().size_hint().exact().unwrap_or(MANIFEST_MAX as u64);
+        let kib =
+            u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(MANIFEST_READ_BUDGET_KIB as u32);
+        // The semaphore is never closed, so this only waits.
+        let _permit = self.manifest_read_budget.acquire_many(kib).await;
+        response.read_body(MANIFEST_MAX).await
+    }
+}

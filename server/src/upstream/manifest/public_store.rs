@@ -1,0 +1,41 @@
+//! The stored manifests of one registry, which all clients share.
+//!
+//! Must never store a manifest without the proof that everybody may read it.
+
+use crate::store::{Key, Scope, Store, StoredManifest};
+use crate::upstream::registry::public_proof::PublicProof;
+use docxy_protocol::name::{Digest, Registry, Repository};
+use std::sync::Arc;
+
+/// The manifests of one registry. Clones share them.
+#[derive(Debug, Clone)]
+pub(in crate::upstream) struct PublicStore {
+    registry: Registry,
+    store: Store,
+}
+
+impl PublicStore {
+    pub(in crate::upstream) const fn new(registry: Registry, store: Store) -> Self {
+        Self { registry, store }
+    }
+
+    /// A manifest, if it is stored.
+    pub(in crate::upstream) async fn get(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Option<Arc<StoredManifest>> {
+        self.store.get(&Key::public(&self.registry, repository, digest.clone())).await
+    }
+
+    /// Whether any manifest of this repository is stored.
+    pub(in crate::upstream) fn may_contain(&self, repository: &Repository) -> bool {
+        self.store.may_contain(&Scope::public(&self.registry, repository))
+    }
+
+    /// Stores the manifest that `proof` is about.
+    pub(in crate::upstream) fn share(&self, proof: &PublicProof, manifest: &Arc<StoredManifest>) {
+        let key = Key::public(proof.registry(), proof.repository(), proof.digest().clone());
+        self.store.put(&key, manifest);
+    }
+}

@@ -1,0 +1,329 @@
+//! One registry on the operator's list: sends requests to it, with the credential that each may use.
+
+use super::cacheable_request;
+use super::public_proof::PublicProof;
+use crate::settings::{RegistrySettings, Settings};
+use crate::upstream::api_client::ApiClient;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::http::address_guard::AddressGuard;
+use crate::upstream::http::body::{Body, collect};
+use crate::upstream::http::redirect::UpstreamResponse;
+use crate::upstream::http::retry::RetryDeadline;
+use crate::upstream::token::origins::SharedTokenOrigins;
+use crate::upstream::token::{QuotaAccount, RegistryTokens, TokenKey};
+use bytes::Bytes;
+use docxy_protocol::authorization::Authorization;
+use docxy_protocol::challenge::Challenge;
+use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::limits::AUTH_PROBE_TIMEOUT;
+use docxy_protocol::name::{Reference, Registry as RegistryName, Repository};
+use docxy_protocol::request::{Method, Operation, Request};
+use docxy_protocol::scope::Scope;
+use docxy_protocol::secret::Secret;
+use docxy_protocol::token_response::TokenResponse;
+use http::{HeaderValue, StatusCode, header};
+use rustls::RootCertStore;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long after its last request a registry counts as in use. After a pull, the next one follows
+/// soon, or not for hours.
+const IN_USE_AFTER_REQUEST: Duration = Duration::from_secs(600);
+
+/// A registry, with its tokens and connections.
+#[derive(Debug)]
+pub(in crate::upstream) struct AuthorizedRegistry {
+    name: RegistryName,
+    client: Arc<ApiClient>,
+    tokens: RegistryTokens,
+    origins: SharedTokenOrigins,
+    last_request: Mutex<Option<Instant>>,
+}
+
+impl AuthorizedRegistry {
+    /// # Errors
+    /// If a CA certificate of the settings cannot be used.
+    pub(in crate::upstream) fn new(
+        entry: &RegistrySettings,
+        settings: &Settings,
+        roots: &RootCertStore,
+        origins: SharedTokenOrigins,
+    ) -> Result<Self, rustls::Error> {
+        let client = Arc::new(ApiClient::new(entry, settings, roots)?);
+        let tokens = RegistryTokens::new(entry, settings, Arc::clone(&client));
+        Ok(Self { name: entry.name.clone(), client, tokens, origins, last_request: Mutex::new(None) })
+    }
+
+    /// Applies what these settings say about other registries. `entry` must be the one that this registry was
+    /// made with.
+    pub(in crate::upstream) fn apply_settings(&self, entry: &RegistrySettings, settings: &Settings) {
+        self.client.http().set_guard(AddressGuard::new(entry, settings));
+        self.tokens.apply_settings(entry, settings);
+    }
+
+    /// Does one operation without retries, for a caller that retries itself.
+    ///
+    /// # Errors
+    /// If a hop fails. What the registry refuses is a response.
+    pub(in crate::upstream) async fn send_once(
+        &self,
+        request: &Request,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        self.send(request, RetryDeadline::no_retry(tokio::time::Instant::now())).await
+    }
+
+    /// The API's URL and the host of its token service, for `docxy-server check`.
+    ///
+    /// # Errors
+    /// If the registry doesn't respond, or its rate limit is reached.
+    pub(in crate::upstream) async fn check_challenge(
+        &self,
+    ) -> Result<(String, Option<String>), UpstreamError> {
+        let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
+        let service = self.tokens.service(deadline).await.map_err(|why| why.into_error(Hop::Registry))?;
+        Ok((self.client.display_url().to_owned(), service.map(|service| service.host())))
+    }
+
+    /// To whom the token service grants tokens, in words, for `docxy-server check`.
+    ///
+    /// # Errors
+    /// If the token service doesn't respond, or refuses.
+    pub(in crate::upstream) async fn check_tokens(
+        &self,
+        repository: Option<Repository>,
+    ) -> Result<String, UpstreamError> {
+        self.tokens.check(repository).await
+    }
+
+    /// Sends a `HEAD` to each host, so that a pooled connection to it stays open, and renews the tokens in
+    /// use that expire soon. Does nothing if the registry is not in use.
+    pub(in crate::upstream) async fn keep_alive(&self) {
+        let last_request = *self.last_request.lock().unwrap_or_else(PoisonError::into_inner);
+        if last_request.is_none_or(|since| since.elapsed() > IN_USE_AFTER_REQUEST) {
+            return;
+        }
+        let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
+        self.tokens.renew(deadline).await;
+        let auth = self.tokens.service(deadline).await.ok().flatten().and_then(|service| service.root());
+        let registry = self.client.url("/v2/").ok();
+        for (hop, url) in
+            [(Hop::Registry, registry), (Hop::Auth, auth), (Hop::Cdn, self.client.http().last_cdn())]
+        {
+            let Some(url) = url else { continue };
+            let mut request = http::Request::new(http_body_util::Full::default());
+            *request.method_mut() = http::Method::HEAD;
+            // The status doesn't matter: the request keeps the connection open.
+            if let Err(error) = self.client.http().send(hop, &url, request, AUTH_PROBE_TIMEOUT).await {
+                tracing::debug!(%error, causes = error.causes().map(tracing::field::display), "keep-alive request failed");
+            }
+        }
+    }
+
+    /// Does one operation, and retries until `deadline`.
+    ///
+    /// # Errors
+    /// If a hop fails. What the registry refuses is a response.
+    pub(in crate::upstream) async fn send(
+        &self,
+        request: &Request,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        if !self.origins.may_send(request) {
+            return self.refuse_token(request, deadline).await;
+        }
+        match (&request.operation, &request.authorization) {
+            (Operation::Token(token), authorization) => {
+                let user_agent = request.headers.map().get(header::USER_AGENT);
+                let response = self.tokens.forward(token, authorization, user_agent, deadline).await?;
+                self.record_tokens(response).await
+            }
+            (_, Authorization::Public) => self.send_public(request, deadline).await,
+            (_, authorization) => self.client.send(request, authorization.header(), deadline).await,
+        }
+    }
+
+    /// The 401 for a request whose token this registry did not issue, without sending the token to the
+    /// registry. It says `error="invalid_token"`, so that engines fetch a new token.
+    async fn refuse_token(
+        &self,
+        request: &Request,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        tracing::info!("token withheld: not issued by this registry");
+        let service = self.tokens.service(deadline).await.ok().flatten();
+        let mut challenge = match service {
+            Some(service) => service.challenge(),
+            None => Challenge::bearer(&format!("https://{}/token", self.name), self.name.as_str()),
+        };
+        if let Some(repository) = request.operation.repository() {
+            challenge = challenge.with("scope", &Scope::pull(repository.clone()).to_string());
+        }
+        let challenge = challenge.with("error", "invalid_token").to_string();
+        let mut response = http::Response::new(Body::Whole(Bytes::from_static(b"authentication required")));
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        let value = HeaderValue::try_from(challenge).map_err(|error| {
+            UpstreamError::internal("cannot write the challenge that refuses a token").caused_by(error)
+        })?;
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+        let api_version = HeaderValue::from_static("registry/2.0");
+        response.headers_mut().insert("docker-distribution-api-version", api_version);
+        Ok(UpstreamResponse { hop: Hop::Registry, response })
+    }
+
+    /// Records that this registry issued the tokens in this response of its token service, and returns the
+    /// response.
+    ///
+    /// # Errors
+    /// If the response cannot be parsed. It is not forwarded then: an engine could find a token in it whose
+    /// origin would be unknown.
+    async fn record_tokens(
+        &self,
+        token_response: UpstreamResponse,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        if !token_response.response.status().is_success() {
+            return Ok(token_response);
+        }
+        let UpstreamResponse { hop, response } = token_response;
+        let (head, body) = response.into_parts();
+        let bytes = collect(hop, body).await?;
+        let tokens = TokenResponse::parse(&bytes).map_err(|error| {
+            UpstreamError::new(hop, FaultKind::MalformedResponse, &error).caused_by(error)
+        })?;
+        self.origins.record(&self.name, &tokens);
+        Ok(UpstreamResponse { hop, response: http::Response::from_parts(head, Body::Whole(bytes)) })
+    }
+
+    /// Sends a request that carries no credential.
+    async fn send_public(
+        &self,
+        request: &Request,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        if matches!(request.operation, Operation::Manifest { method: Method::Get, .. }) {
+            self.manifest(request, None, deadline).await.map(|(response, _)| response)
+        } else {
+            self.send_anonymous(request, deadline).await
+        }
+    }
+
+    /// Sends an anonymous `HEAD` for the manifest that this request is about, without the request's
+    /// conditions. A success proves that the manifest is public.
+    ///
+    /// # Errors
+    /// If a hop fails. An error status of the registry is a response, not an error.
+    pub(in crate::upstream) async fn head(
+        &self,
+        request: &Request,
+        deadline: RetryDeadline,
+    ) -> Result<(UpstreamResponse, Option<PublicProof>), UpstreamError> {
+        let request = head_request(request);
+        let response = self.send_anonymous(&request, deadline).await?;
+        let proof = PublicProof::of_anonymous(&self.name, &request, &response);
+        Ok((response, proof))
+    }
+
+    /// Fetches a public manifest. `proof` is that of an anonymous `HEAD` that has just succeeded.
+    ///
+    /// If there is an operator's account, the pull counts against it. The account must never authorise:
+    /// it is used only for a manifest that an anonymous `HEAD` has just shown to be public.
+    ///
+    /// # Errors
+    /// If a hop fails. An error status of the registry is a response, not an error.
+    pub(in crate::upstream) async fn manifest(
+        &self,
+        request: &Request,
+        proof: Option<PublicProof>,
+        deadline: RetryDeadline,
+    ) -> Result<(UpstreamResponse, Option<PublicProof>), UpstreamError> {
+        if self.quota_account() == QuotaAccount::Operator {
+            let (head, proof) = match proof {
+                Some(proof) => (None, Some(proof)),
+                None => self.head(request, deadline).await.map(|(head, proof)| (Some(head), proof))?,
+            };
+            if let Some(head) = head.filter(|head| head.hop == Hop::Auth) {
+                // Without an anonymous token, the manifest cannot be fetched either.
+                return Ok((head, None));
+            }
+            if let Some(proof) = proof
+                && let Some(response) = self.send_as_operator(request, &proof, deadline).await?
+            {
+                return Ok((response, Some(proof)));
+            }
+        }
+        let response = self.send_anonymous(request, deadline).await?;
+        let proof = PublicProof::of_anonymous(&self.name, request, &response);
+        Ok((response, proof))
+    }
+
+    /// The account against whose quota a pull counts now.
+    pub(in crate::upstream) fn quota_account(&self) -> QuotaAccount {
+        self.tokens.quota_account()
+    }
+
+    /// Fetches the manifest that `proof` is about with the operator's account. `None` if there is no token for it.
+    async fn send_as_operator(
+        &self,
+        request: &Request,
+        proof: &PublicProof,
+        deadline: RetryDeadline,
+    ) -> Result<Option<UpstreamResponse>, UpstreamError> {
+        let (repository, reference) = (proof.repository().clone(), Reference::Digest(proof.digest().clone()));
+        let key = (QuotaAccount::Operator, Some(repository.clone()));
+        let Some(token) = self.tokens.operator_token(&key, deadline).await else { return Ok(None) };
+        let mut request = request.clone();
+        request.operation = Operation::Manifest { repository, reference, method: Method::Get };
+        self.send_with_token(&request, &key, token, deadline).await.map(Some)
+    }
+
+    /// Sends without an account, with the registry's anonymous token if it needs one.
+    async fn send_anonymous(
+        &self,
+        request: &Request,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let key = (QuotaAccount::Anonymous, request.operation.repository().cloned());
+        match self.tokens.get(&key, deadline).await {
+            Ok(Some(token)) => self.send_with_token(request, &key, token, deadline).await,
+            Ok(None) => self.client.send(request, None, deadline).await,
+            Err(unavailable) => unavailable.into_response(),
+        }
+    }
+
+    /// Sends with this token. If the registry refuses it, which may have expired early, sends once more with a
+    /// new one.
+    async fn send_with_token(
+        &self,
+        request: &Request,
+        key: &TokenKey,
+        token: Secret,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let response = self.client.send(request, Some(bearer(&token)), deadline).await?;
+        if response.response.status() != StatusCode::UNAUTHORIZED || response.hop != Hop::Registry {
+            return Ok(response);
+        }
+        self.tokens.remove(key, &token).await;
+        match self.tokens.get(key, deadline).await {
+            Ok(Some(fresh)) if fresh != token => {
+                self.client.send(request, Some(bearer(&fresh)), deadline).await
+            }
+            Ok(_) => Ok(response),
+            Err(unavailable) => unavailable.into_response(),
+        }
+    }
+}
+
+fn bearer(token: &Secret) -> Secret {
+    Secret::new(format!("Bearer {}", token.expose()))
+}
+
+/// The anonymous `HEAD` for a manifest.
+fn head_request(request: &Request) -> Request {
+    match &request.operation {
+        Operation::Manifest { repository, reference, .. } => {
+            cacheable_request::for_manifest(request, repository, reference, Method::Head)
+        }
+        _ => request.clone(),
+    }
+}

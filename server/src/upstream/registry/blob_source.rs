@@ -1,0 +1,50 @@
+//! Requests the rest of a blob from its registry, with the first request's credential.
+
+use super::authorized_registry::AuthorizedRegistry;
+use crate::upstream::blob::download::{self, RangeSource};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::http::body::Body;
+use crate::upstream::http::redirect::UpstreamResponse;
+use docxy_protocol::authorization::Authorization;
+use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::request::Request;
+use http::{HeaderValue, StatusCode, header};
+use std::sync::Arc;
+
+/// The streaming body of a response.
+pub(crate) type Download = download::Download<BlobSource>;
+
+/// A blob at a registry.
+#[derive(Debug)]
+pub(crate) struct BlobSource {
+    registry: Arc<AuthorizedRegistry>,
+    request: Request,
+}
+
+impl BlobSource {
+    /// The blob that `request` is about.
+    pub(in crate::upstream) fn new(registry: Arc<AuthorizedRegistry>, mut request: Request) -> Self {
+        // The first response was already subject to these conditions, and its body is not compressed.
+        request.headers.remove_conditional_fields();
+        request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        Self { registry, request }
+    }
+}
+
+impl RangeSource for BlobSource {
+    type Body = Body;
+
+    async fn fetch_range(&self, range: HeaderValue) -> Result<UpstreamResponse, UpstreamError> {
+        let mut request = self.request.clone();
+        request.headers.set(header::RANGE, range);
+        let response = self.registry.send_once(&request).await?;
+        // The registry layer has already replaced a token of the server's own.
+        let is_users = request.authorization != Authorization::Public;
+        if response.hop == Hop::Registry && response.response.status() == StatusCode::UNAUTHORIZED && is_users
+        {
+            let detail = "the credential of this transfer has expired in the middle of it";
+            return Err(UpstreamError::new(Hop::Registry, FaultKind::CredentialExpired, detail));
+        }
+        Ok(response)
+    }
+}

@@ -1,0 +1,44 @@
+//! Sends one request to its registry and returns the checked response, with the means to resume a blob.
+
+use super::authorized_registry::AuthorizedRegistry;
+use super::blob_source::BlobSource;
+use super::response::Response;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::http::retry::RetryDeadline;
+use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::limits::AUTH_PROBE_TIMEOUT;
+use docxy_protocol::request::{Method, Operation, Request};
+use std::sync::Arc;
+
+/// Does one operation at a registry.
+///
+/// # Errors
+/// If a hop fails. What the registry refuses is a response.
+pub(in crate::upstream) async fn respond(
+    registry: &Arc<AuthorizedRegistry>,
+    request: &Request,
+) -> Result<Response, UpstreamError> {
+    let hop = match request.operation {
+        Operation::Ping => Hop::Registry,
+        Operation::Token(_) => Hop::Auth,
+        _ => return send(registry, request).await,
+    };
+    // Engines have short timeouts for these, so the fault that names the slow hop has to come earlier.
+    let in_time = tokio::time::timeout(AUTH_PROBE_TIMEOUT, send(registry, request)).await;
+    in_time.unwrap_or_else(|_| {
+        let seconds = AUTH_PROBE_TIMEOUT.as_secs();
+        Err(UpstreamError::new(
+            hop,
+            FaultKind::TimedOut,
+            format!("{} did not answer within {seconds} s", request.registry),
+        ))
+    })
+}
+
+async fn send(registry: &Arc<AuthorizedRegistry>, request: &Request) -> Result<Response, UpstreamError> {
+    let deadline = RetryDeadline::starting_at(tokio::time::Instant::now());
+    let response = registry.send(request, deadline).await?;
+    let source = matches!(request.operation, Operation::Blob { method: Method::Get, .. })
+        .then(|| BlobSource::new(Arc::clone(registry), request.clone()));
+    Response::new(response, &request.operation, source).await
+}

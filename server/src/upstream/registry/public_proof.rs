@@ -1,0 +1,90 @@
+//! The proof that everybody may read a manifest, which content needs before it is shared, or fetched with the
+//! operator's account.
+//!
+//! Must never be made of anything but a registry's success for a request that was sent without an account.
+
+use crate::upstream::http::body::Body;
+use crate::upstream::http::redirect::UpstreamResponse;
+use docxy_protocol::digester::Digester;
+use docxy_protocol::name::{Digest, Reference, Registry, Repository};
+use docxy_protocol::request::{Operation, Request};
+use http::StatusCode;
+
+/// Everybody may read this manifest in this repository of this registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PublicProof {
+    registry: Registry,
+    repository: Repository,
+    digest: Digest,
+}
+
+impl PublicProof {
+    /// The proof in a response to `request`, which was sent without an account. `None` if it is no success, or names
+    /// no manifest.
+    pub(super) fn of_anonymous(
+        registry: &Registry,
+        request: &Request,
+        response: &UpstreamResponse,
+    ) -> Option<Self> {
+        let Operation::Manifest { repository, reference, .. } = &request.operation else { return None };
+        let UpstreamResponse { response, .. } = response;
+        if response.status() != StatusCode::OK {
+            return None;
+        }
+        let digest = match (reference, response.body()) {
+            (Reference::Digest(digest), _) => digest.clone(),
+            (Reference::Tag(_), body) => match (Digest::of_response(response.headers()), body) {
+                (Some(digest), _) => digest,
+                (None, Body::Whole(bytes)) => Digester::sha256().digest(bytes),
+                (None, Body::Streaming(_)) => return None,
+            },
+        };
+        Some(Self { registry: registry.clone(), repository: repository.clone(), digest })
+    }
+
+    pub(crate) const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) const fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    pub(crate) const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use docxy_protocol::fault::Hop;
+    use docxy_protocol::headers::DOCKER_CONTENT_DIGEST;
+    use docxy_protocol::request::Method;
+    use http::HeaderValue;
+
+    fn proof(reference: &str, status: u16, reported: Option<&str>, body: &'static [u8]) -> Option<Digest> {
+        let (repository, reference) = ("library/a".parse().unwrap(), reference.parse().unwrap());
+        let operation = Operation::Manifest { repository, reference, method: Method::Get };
+        let mut response = http::Response::new(Body::Whole(Bytes::from_static(body)));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        if let Some(digest) = reported {
+            response.headers_mut().insert(&DOCKER_CONTENT_DIGEST, HeaderValue::from_str(digest).unwrap());
+        }
+        let response = UpstreamResponse { hop: Hop::Registry, response };
+        let request = Request::new(Registry::docker_hub(), operation);
+        PublicProof::of_anonymous(&Registry::docker_hub(), &request, &response).map(|proof| proof.digest)
+    }
+
+    #[test]
+    fn only_a_success_is_a_proof_and_only_for_what_it_names() {
+        let (one, other) = (Digester::sha256().digest(b"one"), Digester::sha256().digest(b"other"));
+        assert_eq!(proof("latest", 200, Some(one.as_str()), b""), Some(one.clone()));
+        assert_eq!(proof(other.as_str(), 200, Some(one.as_str()), b""), Some(other));
+        assert_eq!(proof("latest", 200, None, b"one"), Some(one.clone()));
+        for status in [204, 206, 304, 401, 404, 429, 500] {
+            assert_eq!(proof("latest", status, Some(one.as_str()), b""), None, "{status}");
+        }
+    }
+}

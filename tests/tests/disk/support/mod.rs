@@ -1,0 +1,3 @@
+//! The disk that a test fills.
+
+pub(crate) mod mount;

@@ -1,0 +1,3 @@
+//! An emulated link under test.
+
+pub(crate) mod test_link;
