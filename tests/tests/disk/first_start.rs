@@ -2,7 +2,8 @@
 
 use std::{net::Ipv4Addr, os::unix::fs::symlink, path::Path};
 
-use docxy_tests::{docxy::Server, hub::Listen, stand_in::StandIn};
+use docxy_tests::{docxy::Server, stand_in::StandIn};
+use hub_stand_in::Listen;
 
 use crate::support::mount::Disk;
 
@@ -13,7 +14,8 @@ fn a_server_starts_for_the_first_time_on_an_almost_full_disk_and_invites_a_clien
         let mut disk = Disk::mount();
         disk.fill_except(free);
         let put = |state: &Path| Ok(symlink(disk.path(), state)?);
-        let server = Server::start_with(None, Ipv4Addr::LOCALHOST.into(), &hub.server_config(), put).unwrap();
+        let server =
+            Server::start_with(None, Ipv4Addr::LOCALHOST.into(), &hub.server_config(), put).unwrap();
         assert!(server.invite("laptop").unwrap().starts_with("docxy://laptop:"));
         assert!(!disk.path().join("reserve").exists(), "there is no room for one");
     }
