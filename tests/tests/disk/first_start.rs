@@ -14,8 +14,7 @@ fn a_server_starts_for_the_first_time_on_an_almost_full_disk_and_invites_a_clien
         let mut disk = Disk::mount();
         disk.fill_except(free);
         let put = |state: &Path| Ok(symlink(disk.path(), state)?);
-        let server =
-            Server::start_with(None, Ipv4Addr::LOCALHOST.into(), &hub.server_config(), put).unwrap();
+        let server = Server::start_with(None, Ipv4Addr::LOCALHOST.into(), &hub.server_config(), put).unwrap();
         assert!(server.invite("laptop").unwrap().starts_with("docxy://laptop:"));
         assert!(!disk.path().join("reserve").exists(), "there is no room for one");
     }

@@ -9,7 +9,9 @@ use docxy_protocol::secret::Secret;
 use http::{HeaderValue, header};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 pub(super) const LIMITS: Limits = Limits {
     memory_bytes: 16 << 20,
@@ -132,6 +134,21 @@ async fn a_repository_without_content_is_known_before_a_request() {
     let may_contain = |registry, repository| store.may_contain(&key(registry, repository, &content).scope);
     assert!(store.may_contain(&here.scope));
     assert!(!may_contain("docker.io", "library/b") && !may_contain("ghcr.io", "library/a"));
+}
+
+#[tokio::test]
+async fn the_first_writes_of_a_new_process_may_be_concurrent() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..10 {
+        let store = Store::open(Some(dir.path().to_owned()), LIMITS);
+        let contents: Vec<_> = (0..20).map(|n| blob(format!("{round} {n}").as_bytes())).collect();
+        let keys: Vec<_> = contents.iter().map(|content| key("docker.io", "a/b", content)).collect();
+        let written: Vec<_> = keys.iter().zip(&contents).filter_map(|(key, c)| store.put(key, c)).collect();
+        for written in written {
+            written.await.unwrap();
+        }
+        assert_eq!(files(dir.path()).len(), 20 * (round + 1));
+    }
 }
 
 /// What `kill -9` or a crash leaves at each step of a write, and a file that another program has changed.
