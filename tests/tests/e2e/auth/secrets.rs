@@ -159,7 +159,7 @@ async fn no_secret_is_logged_at_trace_level() {
 
     let (server_log, client_log) = (server.process().output(), client.process().output());
     for log in [&server_log, &client_log, &refused_log, &pull] {
-        assert!(log.contains("TRACE"), "there is nothing to search");
+        assert!(log.len() > 10_000, "at trace level a log is longer than {} bytes", log.len());
     }
     let lists = [server.process().pid(), client.process().pid()].map(command_line).join("\n");
     assert!(lists.contains("--log"), "{lists}");
