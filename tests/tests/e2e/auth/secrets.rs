@@ -86,7 +86,7 @@ async fn use_everything(engine: &HttpClient, hub: &Hub, secrets: &mut Secrets) -
     let path = format!("/auth/token?account=alice&offline_token=true&{scope}");
     let login = engine.get(&path, &[("authorization", &credential)]).await.json();
     let (token, refresh) = (login["token"].as_str().unwrap(), login["refresh_token"].as_str().unwrap());
-    // All tokens of this service begin alike, also the anonymous ones and the operator's.
+    // All tokens of this service have the same beginning, also the anonymous ones and the operator's.
     secrets.add("a token", token.split('.').next().unwrap());
     secrets.add("a token's signature", token.rsplit('.').next().unwrap());
     secrets.add("an identity token", refresh);
