@@ -5,7 +5,7 @@ use crate::gateway::Gateway;
 use crate::settings::Settings;
 use crate::tunnel::Tunnel;
 use docxy_host::logging::LogHandle;
-use docxy_host::reload::warn_if_changed;
+use docxy_host::signals::reload::warn_if_changed;
 
 /// Where the settings are applied.
 #[derive(Debug)]

@@ -10,8 +10,6 @@ pub mod lru;
 pub mod private_file;
 pub mod random;
 pub mod ready_file;
-pub mod reload;
-pub mod shutdown;
 pub mod signals;
 pub mod store;
 pub mod terminal;

@@ -2,7 +2,8 @@
 
 use std::{net::Ipv4Addr, os::unix::fs::symlink, path::Path};
 
-use docxy_tests::{docxy::Server, hub::Listen, stand_in::StandIn};
+use docxy_tests::{docxy::Server, stand_in::StandIn};
+use hub_stand_in::Listen;
 
 use crate::support::mount::Disk;
 

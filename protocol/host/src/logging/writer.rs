@@ -5,7 +5,7 @@
 //! can get space again. Must never end, and must never panic.
 
 use super::queue::Queue;
-use super::timestamp;
+use super::timestamp::timestamp;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread;

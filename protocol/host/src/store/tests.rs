@@ -9,7 +9,9 @@ use docxy_protocol::secret::Secret;
 use http::{HeaderValue, header};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 pub(super) const LIMITS: Limits = Limits {
     memory_bytes: 16 << 20,
@@ -132,6 +134,21 @@ async fn a_repository_without_content_is_known_before_a_request() {
     let may_contain = |registry, repository| store.may_contain(&key(registry, repository, &content).scope);
     assert!(store.may_contain(&here.scope));
     assert!(!may_contain("docker.io", "library/b") && !may_contain("ghcr.io", "library/a"));
+}
+
+#[tokio::test]
+async fn the_first_writes_of_a_new_process_may_be_concurrent() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..10 {
+        let store = Store::open(Some(dir.path().to_owned()), LIMITS);
+        let contents: Vec<_> = (0..20).map(|n| blob(format!("{round} {n}").as_bytes())).collect();
+        let keys: Vec<_> = contents.iter().map(|content| key("docker.io", "a/b", content)).collect();
+        let written: Vec<_> = keys.iter().zip(&contents).filter_map(|(key, c)| store.put(key, c)).collect();
+        for written in written {
+            written.await.unwrap();
+        }
+        assert_eq!(files(dir.path()).len(), 20 * (round + 1));
+    }
 }
 
 /// What `kill -9` or a crash leaves at each step of a write, and a file that another program has changed.
@@ -283,4 +300,47 @@ async fn a_writer_stores_whole_content_and_a_dropped_or_failed_one_nothing() {
     assert!(writer(&[b"con", b"", b"fig"]).is_complete());
     assert_eq!(writer(&[b"con", b"fig"]).finish(), Ok(Arc::clone(&content)));
     assert_eq!(store.get(&key).await, Some(content));
+}
+
+/// The contents that the killed process writes, one after the other.
+fn numbered(n: usize) -> Arc<Content<Headers>> {
+    manifest(&format!("{n} ").repeat(4096))
+}
+
+#[tokio::test]
+async fn a_store_is_intact_after_its_process_is_killed_while_it_writes() {
+    const DIRECTORY: &str = "DOCXY_TEST_STORE";
+    const CONTENTS: usize = 1000;
+    if let Some(directory) = std::env::var_os(DIRECTORY) {
+        // This is the process that is killed.
+        let store = open(Path::new(&directory), LIMITS);
+        for n in (0..CONTENTS).cycle() {
+            put(&store, &numbered(n)).await;
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let key = |n| key("docker.io", "library/a", &numbered(n));
+    let keys: Vec<_> = (0..CONTENTS).map(key).collect();
+    let path = |key: &Key| dir.path().join(Headers::path(key));
+    for round in 0..5 {
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::tests::a_store_is_intact_after_its_process_is_killed_while_it_writes"])
+            .env(DIRECTORY, dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Until it writes somewhere beyond the contents of the last round.
+        while !path(&keys[CONTENTS / 6 * (round + 1)]).exists() {
+            assert_eq!(process.try_wait().unwrap(), None);
+            tokio::task::yield_now().await;
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let store = open::<Headers>(dir.path(), DISK_ONLY);
+        let written: Vec<_> = (0..CONTENTS).filter(|n| path(&keys[*n]).exists()).collect();
+        assert_eq!(files(dir.path()).len(), written.len(), "nothing else is left");
+        for n in written {
+            assert_eq!(store.get(&keys[n]).await, Some(numbered(n)));
+        }
+    }
 }

@@ -3,8 +3,8 @@
 //!
 //! Must never store incomplete content. A writer that is dropped has failed and leaves nothing.
 
-use super::Store;
 use super::content::{Content, DigestMismatch, Key};
+use super::content_store::Store;
 use super::format::ContentHead;
 use bytes::BytesMut;
 use docxy_protocol::digester::Digester;
