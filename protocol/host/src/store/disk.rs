@@ -6,7 +6,7 @@
 use super::content::{Content, Key};
 use super::eviction::StoredFile;
 use super::format::ContentHead;
-use crate::private_file::create_directory_of;
+use crate::private_file::create_directory;
 use bytes::Bytes;
 use docxy_protocol::limits::{FRAME_MAX, MANIFEST_MAX};
 use std::fs::{self, File, Metadata};
@@ -68,12 +68,13 @@ impl Disk {
         let name = H::path(key);
         let path = self.directory.join(&name);
         let head = content.head().encode(key)?;
-        create_directory_of(&path)?;
+        let directory = path.parent().unwrap_or(&self.directory);
+        create_directory(directory)?;
         // `tempfile` creates it with mode 0600, whatever the umask.
-        let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+        let mut file = NamedTempFile::new_in(directory)?;
         file.write_all(&head)?;
         file.write_all(content.bytes())?;
-        file.persist(path).map_err(|error| error.error)?;
+        file.persist(&path).map_err(|error| error.error)?;
         Ok(StoredFile { path: name.into(), bytes: head.len() + content.bytes().len() })
     }
 
@@ -86,17 +87,22 @@ impl Disk {
         is_removed
     }
 
+    /// Whether there is a file in this directory of the store.
+    pub(super) fn has_directory(&self, name: &Path) -> bool {
+        self.directory.join(name).exists()
+    }
+
     /// All entries, the least recently used first. Removes what an interrupted write has left.
     pub(super) fn list(&self) -> Vec<StoredFile> {
         let mut found = Vec::new();
         for (path, about) in files(&self.directory) {
-            if is_entry(&path) {
-                let name = path.strip_prefix(&self.directory).unwrap_or(&path);
+            let name = path.strip_prefix(&self.directory).unwrap_or(&path);
+            if is_entry(name) {
                 let file = StoredFile { path: name.into(), bytes: about.len() as usize };
                 found.push((last_used(&about), file));
-            } else if !self.is_read_only {
+            } else {
                 // Another process may be writing it, and then keeps its content in memory only.
-                let _ = fs::remove_file(path);
+                self.remove(name);
             }
         }
         found.sort_by_key(|(used, _)| *used);
