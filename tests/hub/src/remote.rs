@@ -64,7 +64,7 @@ pub enum RemoteError {
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl RemoteHub {
-    /// The stand-in with this control socket. Each call connects anew.
+    /// The stand-in with this control socket. Each call opens a new connection.
     pub fn at(socket: impl Into<PathBuf>) -> Self {
         Self { socket: socket.into() }
     }

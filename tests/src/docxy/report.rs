@@ -95,7 +95,7 @@ impl Client {
         count(&self.health()?, name)
     }
 
-    /// Waits until there have been so many events.
+    /// Waits until there have been at least this many events.
     pub fn wait_for_count(&mut self, name: &str, at_least: u64, timeout: Duration) -> Result<()> {
         let what = format!("have {at_least} {name}");
         let reached = |health: &Value| count(health, name).is_ok_and(|count| count >= at_least);

@@ -1,5 +1,5 @@
 //! The engines of the fault ladder: they pull, report the image that they have, and whether they had to retry.
-//! Must never accept a pull that an engine had to start again by itself.
+//! Must never accept a pull that an engine had to retry.
 
 use std::{process::Command, str::FromStr};
 

@@ -1,4 +1,4 @@
-//! A server whose disk is full: no block and no inode is free. What its operator can still do.
+//! A server whose disk is full, without a free block or inode: its operator can still revoke clients.
 //! Needs root, to mount a file system of a few hundred KiB. All traffic is on loopback.
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]

@@ -56,9 +56,9 @@ pub enum Fault {
     AbuseLimit,
     /// The registry rejects a valid token as invalid.
     InvalidToken,
-    /// The token service appends so many bytes to a token, which makes it invalid.
+    /// The token service appends bytes to a token, which makes it invalid.
     LongToken {
-        /// How many.
+        /// The number of bytes.
         bytes: usize,
     },
     /// A manifest's last byte is changed, so that it does not match its digest.

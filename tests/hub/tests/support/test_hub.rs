@@ -4,7 +4,7 @@ use hub_stand_in::{Blob, Hub, HubConfig, Image, Store};
 
 use crate::support::https_client::HttpsClient;
 
-/// A stand-in with `library/hello` (public), `alice/private` (hers) and `library/other`.
+/// A stand-in with `library/hello` and `library/other`, which are public, and `alice/private`, which is Alice's.
 pub(crate) async fn start() -> (Hub, HttpsClient) {
     start_with_config(HubConfig { store: test_store(), ..HubConfig::default() }).await
 }

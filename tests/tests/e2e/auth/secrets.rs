@@ -86,7 +86,7 @@ async fn use_everything(engine: &HttpClient, hub: &Hub, secrets: &mut Secrets) -
     let path = format!("/auth/token?account=alice&offline_token=true&{scope}");
     let login = engine.get(&path, &[("authorization", &credential)]).await.json();
     let (token, refresh) = (login["token"].as_str().unwrap(), login["refresh_token"].as_str().unwrap());
-    // All tokens of this service begin alike, also the anonymous ones and the operator's.
+    // All tokens of this service have the same beginning, also the anonymous ones and the operator's.
     secrets.add("a token", token.split('.').next().unwrap());
     secrets.add("a token's signature", token.rsplit('.').next().unwrap());
     secrets.add("an identity token", refresh);
@@ -159,7 +159,7 @@ async fn no_secret_is_logged_at_trace_level() {
 
     let (server_log, client_log) = (server.process().output(), client.process().output());
     for log in [&server_log, &client_log, &refused_log, &pull] {
-        assert!(log.contains("TRACE"), "there is nothing to search");
+        assert!(log.len() > 10_000, "at trace level a log is longer than {} bytes", log.len());
     }
     let lists = [server.process().pid(), client.process().pid()].map(command_line).join("\n");
     assert!(lists.contains("--log"), "{lists}");

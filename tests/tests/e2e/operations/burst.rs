@@ -41,7 +41,7 @@ async fn pull_an_image(engine: HttpClient, layer: &Digest) {
     assert!(blob.status == StatusCode::OK && blob.whole && Digest::of(&blob.body) == *layer);
 }
 
-/// Waits until a program's resources are what they were before, except for a number of spare tasks.
+/// Waits until a program uses the same resources as before, except for a number of spare tasks.
 fn assert_returns_to(before: &Footprint, spare: u64, what: &str, mut now: impl FnMut() -> Footprint) {
     let started = Instant::now();
     loop {

@@ -3,10 +3,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use docxy_tests::process::PROCESS_TIMEOUT;
 use futures_util::future::FutureExt as _;
 use http::StatusCode;
 use hub_stand_in::{Image, Manifest};
-use tokio::{sync::watch, time::timeout};
+use serde_json::Value;
+use tokio::{sync::watch, task::block_in_place, time::timeout};
 
 use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse, REQUEST_TIMEOUT},
@@ -170,8 +172,8 @@ fn assert_whole(case: &Case, response: &HttpResponse) {
 async fn a_shared_fetch_ignores_another_engines_condition() {
     let mut registry = Registry::new().await;
     let link = invite(&mut registry.scripted.testbed.server, "second");
-    let second = client(&link, &[]);
-    let (first, second) = (registry.scripted.testbed.engine, HttpClient::at(second.address()));
+    let mut second_client = client(&link, &[]);
+    let (first, second) = (registry.scripted.testbed.engine, HttpClient::at(second_client.address()));
     let bearer = first.anonymous("library/hello").await;
     let mut responses = Vec::new();
     for case in cases() {
@@ -186,9 +188,9 @@ async fn a_shared_fetch_ignores_another_engines_condition() {
         let waiting =
             tokio::spawn(async move { second.get(&second_path, &[("authorization", &token), ANY]).await });
         // The response to a later request on the same connection proves that the server has this one.
-        while second.get("/health", &[]).await.json()["requests"] == 0 {
-            tokio::task::yield_now().await;
-        }
+        let is_sent = |health: &Value| health["requests"] != 0;
+        block_in_place(|| second_client.wait_for_health("send its request", PROCESS_TIMEOUT, is_sent))
+            .unwrap();
         second.get(&format!("/v2/?ns={NAME}"), &[]).await;
         registry.held_path.send_replace(String::new());
         responses.push((case, waiting.await.unwrap()));

@@ -3,14 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use docxy_tests::process::PROCESS_TIMEOUT;
 use http::StatusCode;
 use hub_stand_in::{Digest, Manifest};
-use tokio::task::JoinSet;
+use serde_json::Value;
+use tokio::task::{JoinSet, block_in_place};
 
-use crate::support::{
-    http_client::{ANY, REQUEST_TIMEOUT},
-    testbed::Testbed,
-};
+use crate::support::{http_client::ANY, testbed::Testbed};
 
 /// The largest manifest in bytes (distribution spec, "Pushing Manifests").
 const MANIFEST_MAX: usize = 4 * 1024 * 1024;
@@ -116,11 +115,8 @@ async fn cost(testbed: &mut Testbed, make: fn(usize) -> Manifest) -> (f64, Durat
         }
     }
     // Prefetched items follow the responses.
-    tokio::time::timeout(REQUEST_TIMEOUT, async {
-        while testbed.client.health().unwrap()["requests"] != 0 {}
-    })
-    .await
-    .unwrap();
+    let is_idle = |health: &Value| health["requests"] == 0;
+    block_in_place(|| testbed.client.wait_for_health("end its requests", PROCESS_TIMEOUT, is_idle)).unwrap();
     let [server, client] = used(testbed);
     ((server + client) / CONCURRENT_PULLS as f64, longest)
 }

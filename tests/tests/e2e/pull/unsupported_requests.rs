@@ -123,7 +123,7 @@ async fn an_oversize_request_head_is_431() {
         raw.read_body(0).await;
         assert_eq!(raw.status(), 431);
     }
-    // Within the limits of HTTP, but too large for the tunnel: that gets a response, too.
+    // A head within the limits of HTTP that is too large for the tunnel gets a response, too.
     let credential = format!("Bearer {}", "x".repeat(60_000));
     let headers = [("authorization", credential.as_str()), ("user-agent", &"x".repeat(10_000))];
     assert_eq!(testbed.engine.get("/v2/", &headers).await.fault("request").0, 400);

@@ -192,7 +192,7 @@ async fn an_interrupted_manifest_arrives_whole() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         relay.set_connected(true);
-        // Otherwise QUIC would retransmit what was lost.
+        // Otherwise QUIC would retransmit the lost packets.
         relay.block_flows();
     };
     let (response, ()) = tokio::join!(pull, reconnect);

@@ -52,7 +52,7 @@ impl RawConnection {
         Self::send(address, request.as_bytes()).await
     }
 
-    /// Reads the head and at least so many bytes of the body, and no further.
+    /// Reads the head and at least this many bytes of the body, and no more.
     pub(crate) async fn read_body(&mut self, at_least: usize) {
         let mut buffer = vec![0; 16 * 1024];
         while self.body_len().is_none_or(|len| len < at_least) {

@@ -29,7 +29,7 @@ impl RelayedTestbed {
     }
 }
 
-/// A transfer in progress, of which at least so many bytes were read. Nothing reads it further.
+/// A transfer in progress, of which at least this many bytes were read. The rest is not read.
 pub(crate) async fn begin(testbed: &Testbed, path: &str, at_least: u64) -> RawConnection {
     let bearer = testbed.engine.anonymous("library/hello").await;
     let mut raw = RawConnection::get(
