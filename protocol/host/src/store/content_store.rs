@@ -39,13 +39,13 @@ impl<H: ContentHead> Store<H> {
     /// A store with the files of this directory, if there is one. Reads nothing yet.
     #[must_use]
     pub fn open(directory: Option<PathBuf>, limits: Limits) -> Self {
-        Self::new(directory.map(Disk::new), limits)
+        Self::new(directory.map(|directory| Disk { directory, is_read_only: false }), limits)
     }
 
     /// The same for a process that must not change the files.
     #[must_use]
     pub fn read_only(directory: PathBuf, limits: Limits) -> Self {
-        Self::new(Some(Disk::read_only(directory)), limits)
+        Self::new(Some(Disk { directory, is_read_only: true }), limits)
     }
 
     fn new(disk: Option<Disk>, limits: Limits) -> Self {
@@ -88,8 +88,7 @@ impl<H: ContentHead> Store<H> {
     /// callers that rely on it.
     pub fn put(&self, key: &Key, content: &Arc<Content<H>>) -> Option<JoinHandle<()>> {
         self.insert_in_memory(key, content);
-        let is_written =
-            key.scope.is_public() && self.0.disk.as_ref().is_some_and(|disk| !disk.is_read_only());
+        let is_written = key.scope.is_public() && self.0.disk.as_ref().is_some_and(|disk| !disk.is_read_only);
         let (store, key, content) = (self.clone(), key.clone(), Arc::clone(content));
         is_written.then(|| tokio::task::spawn_blocking(move || store.write(&key, &content)))
     }

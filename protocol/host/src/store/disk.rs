@@ -24,24 +24,12 @@ const HASH_CHARACTERS: usize = 64;
 /// A directory of entries.
 #[derive(Debug)]
 pub(super) struct Disk {
-    directory: PathBuf,
-    is_read_only: bool,
+    pub(super) directory: PathBuf,
+    /// Whether this process must not change the files.
+    pub(super) is_read_only: bool,
 }
 
 impl Disk {
-    pub(super) const fn new(directory: PathBuf) -> Self {
-        Self { directory, is_read_only: false }
-    }
-
-    /// The same for a process that must not change the files.
-    pub(super) const fn read_only(directory: PathBuf) -> Self {
-        Self { directory, is_read_only: true }
-    }
-
-    pub(super) const fn is_read_only(&self) -> bool {
-        self.is_read_only
-    }
-
     /// The content with this key; `None` if there is none. A damaged file is removed.
     pub(super) fn read<H: ContentHead>(&self, key: &Key) -> Option<Content<H>> {
         let name = H::path(key);
@@ -114,7 +102,7 @@ impl Disk {
 /// program fetches them again. Returns whether there were any.
 #[must_use]
 pub fn remove_oldest(directory: PathBuf, bytes: usize, count: usize) -> bool {
-    let disk = Disk::new(directory);
+    let disk = Disk { directory, is_read_only: false };
     let (mut freed, mut removed) = (0, 0);
     for file in disk.list() {
         if freed >= bytes && removed >= count {
