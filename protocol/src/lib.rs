@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!  client                                                          server
-//!    │ control    StreamHeader::Hello ───────────────────────────▶ │ checks name and secret
+//!    │ control    the wire's version, Hello ─────────────────────▶ │ checks name and secret
 //!    │            ◀─────────────────────── ControlMessage::Welcome │ (stays open for later messages)
 //!    │ request    StreamHeader::Request { 7, … }, FIN ───────────▶ │ sends the request to the registry
 //!    │ segment    StreamHeader::Segment { 7, 0 }, FIN ───────────▶ │
@@ -41,4 +41,4 @@ pub use exchange::{
 };
 pub use fields::{accept, content_range, headers, rate_limit, retry_after};
 pub use oci::{digester, image_name, listing_query, manifest, name, platform};
-pub use tunnel::{control, frame, identity, link, tls};
+pub use tunnel::{control, frame, identity, link, tls, version};

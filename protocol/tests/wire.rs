@@ -1,14 +1,14 @@
 //! The wire format: golden bytes for each message, and properties of all messages.
 //!
-//! If golden bytes change, clients and servers of different versions no longer understand each other. The
-//! ALPN must then change too.
+//! If golden bytes change, clients and servers of different versions no longer understand each other:
+//! `WIRE_VERSION` must be raised. The first six bytes of a Hello must never change their meaning.
 
 #![expect(clippy::unwrap_used, reason = "in test helpers, unwrap is an assertion")]
 
 use docxy_protocol::authorization::{Authorization, basic};
 use docxy_protocol::congestion::{Choice, Rate};
 use docxy_protocol::control::{
-    ControlMessage, ExchangeId, Hello, RequestHeader, SegmentHeader, StreamHeader,
+    CloseCode, ControlMessage, ExchangeId, Hello, RequestHeader, SegmentHeader, StreamHeader,
 };
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
@@ -23,6 +23,7 @@ use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_protocol::token::{Parsed, TokenError, TokenRequest};
+use docxy_protocol::version::{PREAMBLE_BYTES, WIRE_VERSION, alpn, check_preamble, preamble};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
 use serde::Serialize;
@@ -60,7 +61,10 @@ fn stream_headers_have_these_bytes() {
         (Choice::Fixed("95 Mbit/s".parse().unwrap()), GOLDEN_FIXED),
         (Choice::Cubic, GOLDEN_CUBIC),
     ] {
-        golden(&StreamHeader::Hello(hello(congestion)), bytes);
+        let hello = hello(congestion);
+        let encoded = hello.encode().unwrap();
+        assert_eq!(show(&encoded), bytes);
+        assert_eq!(frame::decode::<Hello>(&encoded[10..]).unwrap(), hello);
     }
     let operation = Operation::Manifest {
         repository: "library/alpine".parse().unwrap(),
@@ -75,6 +79,18 @@ fn stream_headers_have_these_bytes() {
     request.prefetch = Some(PrefetchHint { platform, small_blobs: true, known: Some(digest()) });
     golden(&request_header(251, request), GOLDEN_PREFETCH_HINT);
     golden(&StreamHeader::Segment(SegmentHeader { exchange: ExchangeId(1000), n: 7 }), GOLDEN_SEGMENT);
+}
+
+#[test]
+fn a_hello_begins_with_the_version_for_ever() {
+    assert_eq!(show(&preamble(2)), "dcxy<00><02>");
+    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (2, b"docxy/2".to_vec(), b"docxy/1".to_vec()));
+    assert_eq!(check_preamble(preamble(WIRE_VERSION)), Ok(()));
+    assert_eq!(check_preamble(preamble(WIRE_VERSION - 1)), Err(CloseCode::ClientOutdated));
+    assert_eq!(check_preamble(preamble(WIRE_VERSION + 1)), Err(CloseCode::ServerOutdated));
+    assert_eq!(check_preamble(preamble(u16::MAX)), Err(CloseCode::ServerOutdated));
+    // What the first version sent: the length of a frame.
+    assert_eq!(check_preamble([0, 0, 0, 41, 0, 6]), Err(CloseCode::ProtocolViolation));
 }
 
 fn request_header(exchange: u64, request: Request) -> StreamHeader {
@@ -92,7 +108,7 @@ fn hello(congestion: Choice) -> Hello {
 
 #[test]
 fn a_hello_with_a_rate_out_of_bounds_is_rejected() {
-    let with = |congestion: Choice| frame::encode(&StreamHeader::Hello(hello(congestion))).unwrap();
+    let with = |congestion: Choice| frame::encode(&hello(congestion)).unwrap();
     let (auto, mut fixed) = (with(Choice::Auto), with(Choice::Fixed(Rate::MAX)));
     // After what both have in common: bincode's marker for eight bytes, and the rate.
     let rate = auto.len() + 1;
@@ -101,7 +117,7 @@ fn a_hello_with_a_rate_out_of_bounds_is_rejected() {
         [(24_000, true), (23_999, false), (0, false), (100_000_000_001, false), (u64::MAX, false)]
     {
         fixed[rate..].copy_from_slice(&u64::to_le_bytes(bits));
-        assert_eq!(frame::decode::<StreamHeader>(&fixed[4..]).is_ok(), good, "{bits} bit/s");
+        assert_eq!(frame::decode::<Hello>(&fixed[4..]).is_ok(), good, "{bits} bit/s");
     }
 }
 
@@ -170,16 +186,16 @@ fn an_item_that_is_too_long_is_rejected_on_both_sides() {
     }
 }
 
-const GOLDEN_AUTO: &str = "<00><00><00>)<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00>";
+const GOLDEN_AUTO: &str = "dcxy<00><02><00><00><00>(<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00>";
 const GOLDEN_FIXED: &str =
-    "<00><00><00>.<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05>";
-const GOLDEN_CUBIC: &str = "<00><00><00>)<00><06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02>";
-const GOLDEN_REQUEST: &str = "<00><00><00>><01><07><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00>";
-const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><97><01><fb><fb><00><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab";
+    "dcxy<00><02><00><00><00>-<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05>";
+const GOLDEN_CUBIC: &str = "dcxy<00><02><00><00><00>(<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02>";
+const GOLDEN_REQUEST: &str = "<00><00><00>><00><07><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00>";
+const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><97><00><fb><fb><00><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab";
 const GOLDEN_MANIFEST: &str = "<00><00><00>PGsha256:abababababababababababababababababababababababababababababababab<00><03>a/b<fb><02><01>";
 const GOLDEN_BLOB: &str =
     "<00><00><00>JGsha256:abababababababababababababababababababababababababababababababab<01><07>";
-const GOLDEN_SEGMENT: &str = "<00><00><00><05><02><fb><e8><03><07>";
+const GOLDEN_SEGMENT: &str = "<00><00><00><05><01><fb><e8><03><07>";
 const GOLDEN_TOKEN: &str =
     "<00><00><00>.<01><02><00><03>a/b<04>pull<01><12>registry:catalog:*<01><06>docker<01><00><01><02>me";
 const GOLDEN_REFRESH: &str = "<00><00><00><07><01><00><00><00><02><01>r";
@@ -304,20 +320,22 @@ fn any_stream_header() -> impl Strategy<Value = StreamHeader> {
             request_header(exchange, request)
         },
     );
+    let segment = (any::<u64>(), any::<u32>())
+        .prop_map(|(exchange, n)| StreamHeader::Segment(SegmentHeader { exchange: ExchangeId(exchange), n }));
+    prop_oneof![request, segment]
+}
+
+fn any_hello() -> impl Strategy<Value = Hello> {
     let congestion = prop_oneof![
         Just(Choice::Auto),
         Just(Choice::Cubic),
         (24_000_u64..=100_000_000_000)
             .prop_map(|bits| Choice::Fixed(Rate::from_bits_per_second(bits).unwrap())),
     ];
-    let hello =
-        ("[A-Za-z0-9._-]{1,64}", any::<[u8; 32]>(), congestion).prop_map(|(name, secret, congestion)| {
-            let (name, secret) = (name.parse().unwrap(), ClientSecret::from_random(secret));
-            StreamHeader::Hello(Hello { name, secret, congestion })
-        });
-    let segment = (any::<u64>(), any::<u32>())
-        .prop_map(|(exchange, n)| StreamHeader::Segment(SegmentHeader { exchange: ExchangeId(exchange), n }));
-    prop_oneof![request, hello, segment]
+    ("[A-Za-z0-9._-]{1,64}", any::<[u8; 32]>(), congestion).prop_map(|(name, secret, congestion)| {
+        let (name, secret) = (name.parse().unwrap(), ClientSecret::from_random(secret));
+        Hello { name, secret, congestion }
+    })
 }
 
 fn any_prefetch_hint() -> impl Strategy<Value = PrefetchHint> {
@@ -389,20 +407,22 @@ fn damaged<T: Serialize + DeserializeOwned + PartialEq + Debug>(mut frame: Vec<u
 
 proptest! {
     #[test]
-    fn every_message_arrives_as_sent(stream_header in any_stream_header(), reply in any_reply(), item in any_item()) {
+    fn every_message_arrives_as_sent(hello in any_hello(), stream_header in any_stream_header(), reply in any_reply(), item in any_item()) {
         let bytes = [frame::encode(&item).unwrap(), vec![7; 3]].concat();
         prop_assert_eq!(frame::decode_prefix::<PrefetchItem>(&bytes).unwrap(), (item.clone(), bytes.len() - 3));
         prop_assert!(frame::decode_prefix::<PrefetchItem>(&bytes[..bytes.len() - 4]).is_err());
         prop_assert_eq!(read::<PrefetchItem>(&bytes).unwrap(), item);
+        prop_assert_eq!(read::<Hello>(&hello.encode().unwrap()[PREAMBLE_BYTES..]).unwrap(), hello);
         prop_assert_eq!(read::<StreamHeader>(&frame::encode(&stream_header).unwrap()).unwrap(), stream_header);
         prop_assert_eq!(read::<Reply>(&frame::encode(&reply).unwrap()).unwrap(), reply);
     }
 
     #[test]
     fn a_damaged_frame_never_panics(
-        stream_header in any_stream_header(), reply in any_reply(), item in any_item(), at in any::<usize>(), bits in 1_u8..
+        hello in any_hello(), stream_header in any_stream_header(), reply in any_reply(), item in any_item(), at in any::<usize>(), bits in 1_u8..
     ) {
         damaged::<PrefetchItem>(frame::encode(&item).unwrap(), at, bits);
+        damaged::<Hello>(frame::encode(&hello).unwrap(), at, bits);
         damaged::<StreamHeader>(frame::encode(&stream_header).unwrap(), at, bits);
         damaged::<Reply>(frame::encode(&reply).unwrap(), at, bits);
     }
@@ -421,6 +441,7 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = frame::decode::<Hello>(&bytes);
         let _ = frame::decode::<StreamHeader>(&bytes);
         let _ = frame::decode::<Reply>(&bytes);
         let _ = frame::decode::<ControlMessage>(&bytes);

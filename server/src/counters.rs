@@ -29,6 +29,8 @@ pub(crate) struct Counters {
     exchanges: Mutex<BTreeMap<&'static str, Outcomes>>,
     /// Connections that were closed before their client was authenticated.
     refused: AtomicU64,
+    /// Connections of clients that speak another version of the wire.
+    other_versions: AtomicU64,
     /// Connections whose stated rate was above the operator's limit.
     capped_rates: AtomicU64,
 }
@@ -39,6 +41,7 @@ pub(crate) struct Snapshot {
     /// By operation.
     exchanges: BTreeMap<&'static str, Outcomes>,
     refused: u64,
+    other_versions: u64,
     capped_rates: u64,
 }
 
@@ -57,6 +60,10 @@ impl Counters {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn version_refused(&self) {
+        self.other_versions.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn rate_capped(&self) {
         self.capped_rates.fetch_add(1, Ordering::Relaxed);
     }
@@ -65,6 +72,7 @@ impl Counters {
         Snapshot {
             exchanges: self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             refused: self.refused.load(Ordering::Relaxed),
+            other_versions: self.other_versions.load(Ordering::Relaxed),
             capped_rates: self.capped_rates.load(Ordering::Relaxed),
         }
     }

@@ -5,7 +5,7 @@ use docxy_host::terminal::Stream;
 use docxy_server::command::Arguments;
 use std::process::ExitCode;
 
-/// An allocator that returns memory to the system after a rush.
+/// An allocator that returns memory to the system after a load peak.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

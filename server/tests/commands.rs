@@ -200,7 +200,7 @@ fn revoke_reports_what_it_did() {
     for (arguments, code, words) in [
         ("revoke laptop", 0, "laptop is revoked;"),
         ("revoke laptop", 0, "laptop is revoked already, since 20"),
-        ("revoke nobody", 1, "there is no client named nobody; known are: laptop"),
+        ("revoke nobody", 1, "there is no client named nobody; existing clients: laptop"),
     ] {
         let output = machine.run(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments}");

@@ -6,7 +6,7 @@ use crate::settings::Flags;
 use crate::tunnel::Congestion;
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
-use docxy_host::terminal::remark;
+use docxy_host::terminal::print_note;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
     name = "docxy-client",
     version,
     disable_help_subcommand = true,
-    after_help = "Example: once, then for every boot, then as often as you like\n  \
+    after_help = "Example: once, then at every boot, then for each image\n  \
         docxy-client join\n  \
         docxy-client run\n  \
         docker pull 127.0.0.1:5080/library/alpine\n\n\
@@ -51,10 +51,10 @@ pub(super) struct ConnectionArguments {
     /// How both ends send: auto, cubic, or the rates of your link as in down=95Mbit/s,up=20Mbit/s [default:
     /// auto]
     ///
-    /// auto follows the measured rate of the link, whatever it loses. State rates if you know those of the
-    /// link and auto stays below them: 95 % of each, since a higher rate is lost, and other traffic with it.
-    /// A direction without a rate is auto; the server may have a limit. cubic yields to every loss, as most
-    /// programs do, so it is the slowest on a bad link.
+    /// auto follows the measured rate of the link, regardless of loss. State rates if you know those of the
+    /// link and auto stays below them: 95 % of each, since a higher rate overloads the link and also drops
+    /// other traffic. A direction without a rate is auto; the server may have a limit. cubic slows down at
+    /// every loss, as most TCP programs do, so it is the slowest on a bad link.
     #[arg(long, value_name = "HOW", env = "DOCXY_CONGESTION")]
     pub(super) congestion: Option<Congestion>,
     /// Directory for public manifests and the challenges of registries, which need not be requested again;
@@ -154,7 +154,7 @@ pub(super) struct PullArguments {
     pub(super) quiet: bool,
     #[command(flatten)]
     pub(super) connection: ConnectionArguments,
-    /// What to log to stderr beside the progress: off, error, warn, info, debug or trace [default: error]
+    /// What to log to stderr in addition to the progress: off, error, warn, info, debug or trace [default: error]
     #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
     pub(super) log: Option<Filter>,
 }
@@ -166,7 +166,7 @@ impl Arguments {
         let refuse = |error: clap::Error| -> Self {
             // clap quotes unknown arguments.
             if error.use_stderr() && error.to_string().contains("docxy://") {
-                remark("docxy-client: only `docxy-client join` takes a link");
+                print_note("docxy-client: only `docxy-client join` takes a link");
                 std::process::exit(2);
             }
             error.exit()

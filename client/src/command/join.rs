@@ -4,7 +4,7 @@
 
 use super::error::CommandError;
 use crate::settings::{Flags, LinkSource, StoredLink, link_file_path, parse_links, store_links};
-use docxy_host::terminal::remark;
+use docxy_host::terminal::print_note;
 use docxy_protocol::link::Link;
 use docxy_protocol::secret::Secret;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
@@ -18,9 +18,12 @@ pub(super) fn join(argument: Option<Secret>, flags: &Flags) -> Result<(), Comman
     };
     let stored = store_links(&link_file, &links)?;
     for (link, stored) in links.iter().zip(stored) {
-        remark(&describe(link, stored));
+        print_note(&describe(link, stored));
     }
-    remark(&format!("stored in {}, which only you may read; next: docxy-client run", link_file.display()));
+    print_note(&format!(
+        "stored in {}, which only you may read; next: docxy-client run",
+        link_file.display()
+    ));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use crate::pull::{self, Destination, Progress, PullRequest, default_name};
 use crate::settings::{DEFAULT_STALL_TIMEOUT, Flags, cache_directory, load_tunnel_config, pull_log};
 use crate::tunnel::Tunnel;
 use docxy_host::logging;
-use docxy_host::shutdown::Shutdown;
+use docxy_host::signals::shutdown::Shutdown;
 use docxy_host::terminal::print;
 
 pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), CommandError> {

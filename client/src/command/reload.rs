@@ -5,7 +5,7 @@ use crate::gateway::Gateway;
 use crate::settings::Settings;
 use crate::tunnel::Tunnel;
 use docxy_host::logging::LogHandle;
-use docxy_host::reload::warn_if_changed;
+use docxy_host::signals::reload::warn_if_changed;
 
 /// Where the settings are applied.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ impl Reload {
             servers = new.tunnel.links.len(),
             tunnel_changed,
             hosts = new.hosts.len(),
-            patience_s = new.stall_timeout.as_secs(),
+            stall_timeout_s = new.stall_timeout.as_secs(),
             log = %new.log,
-            "the settings were read again"
+            "settings reloaded"
         );
         warn_if_changed("listen", &self.settings.listen, &new.listen);
         warn_if_changed("cache", &self.settings.cache, &new.cache);

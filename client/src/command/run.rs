@@ -12,9 +12,9 @@ use crate::settings::{Flags, Settings};
 use crate::tunnel::Tunnel;
 use docxy_host::logging;
 use docxy_host::ready_file::ReadyFile;
-use docxy_host::reload::reload_on_signal;
-use docxy_host::shutdown::Shutdown;
 use docxy_host::signals::Signals;
+use docxy_host::signals::reload::reload_on_signal;
+use docxy_host::signals::shutdown::Shutdown;
 use std::path::PathBuf;
 use std::time::Duration;
 

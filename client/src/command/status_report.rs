@@ -1,4 +1,5 @@
-//! `SIGUSR1`: writes the number of transfers, waits and tasks to the log, for users who cannot read `/health`.
+//! `SIGUSR1`: writes the number of transfers, waits and tasks to the log, for users who cannot read
+//! `/health`.
 
 use crate::gateway::{Gateway, TunnelState};
 use docxy_host::logging::LogHandle;
@@ -34,7 +35,7 @@ impl StatusReport {
             segments,
             tasks = self.gateway.tasks(),
             log_lines_dropped = self.log.lines_dropped(),
-            "under way"
+            "status"
         );
     }
 }

@@ -31,7 +31,7 @@ pub enum SettingsError {
     Host(#[from] HostNameError),
     /// A listen address that other machines can reach.
     #[error(
-        "{0} can be reached from other machines, and everybody who reaches it pulls through your link and \
+        "{0} can be reached from other machines, and anyone who can reach it pulls through your link and \
              your address: listen on 127.0.0.1, or pass --allow-remote if that is what you want"
     )]
     Remote(SocketAddr),

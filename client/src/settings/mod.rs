@@ -34,7 +34,7 @@ pub const DEFAULT_PORT: u16 = 5080;
 /// engines keep a response open without a limit.
 pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The longest stall timeout: practically for ever, and still a time that clocks can add.
+/// The longest stall timeout, a year: longer values could overflow.
 const STALL_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The command line. The environment is added while loading.

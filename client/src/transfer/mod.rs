@@ -20,6 +20,8 @@ mod refetch;
 mod registry;
 mod resume;
 mod stall_timeout;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub(crate) use context::TransferContext;

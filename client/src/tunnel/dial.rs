@@ -5,9 +5,10 @@
 use super::config::Congestion;
 use super::segment_budget::SharedUsage;
 use super::session::Session;
-use docxy_protocol::control::{Hello, StreamHeader};
+use docxy_protocol::control::Hello;
 use docxy_protocol::link::Link;
-use docxy_transport::{ReceiveStream, SendError, quic};
+use docxy_protocol::version::upgrade_server;
+use docxy_transport::{ReceiveStream, SendError, SessionError, quic};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +29,10 @@ pub(super) enum DialError {
     NoAddress { host: String },
     #[error("{address}: {source}")]
     Connect { address: SocketAddr, source: quic::DialError },
+    #[error("{address}: {}", upgrade_server(env!("CARGO_PKG_VERSION")))]
+    ServerOutdated { address: SocketAddr },
     #[error("{address}: no response within {} s; is the server running, and is UDP open on the whole path?", ATTEMPT_TIMEOUT.as_secs_f32())]
-    LivenessMonitor { address: SocketAddr },
+    NoResponse { address: SocketAddr },
     #[error("{address}: {source}")]
     Hello { address: SocketAddr, source: SendError },
 }
@@ -50,9 +53,7 @@ pub(super) async fn dial(
 ) -> Result<Dialed, DialError> {
     let address = address(link, attempt).await?;
     let connecting = connect(link, congestion, address, usage);
-    tokio::time::timeout(ATTEMPT_TIMEOUT, connecting)
-        .await
-        .map_err(|_| DialError::LivenessMonitor { address })?
+    tokio::time::timeout(ATTEMPT_TIMEOUT, connecting).await.map_err(|_| DialError::NoResponse { address })?
 }
 
 async fn connect(
@@ -64,8 +65,11 @@ async fn connect(
     let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: congestion.down };
     let name = link.sni.as_ref().map(|name| name.as_str());
     let dialed = quic::dial(address, link.pin, name, congestion.up).await;
-    let transport = dialed.map_err(|source| DialError::Connect { address, source })?;
-    let control = transport.ask(&StreamHeader::Hello(hello)).await;
+    let transport = dialed.map_err(|error| match error {
+        quic::DialError::Handshake(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
+        source => DialError::Connect { address, source },
+    })?;
+    let control = transport.greet(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
     Ok(Dialed { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })
 }

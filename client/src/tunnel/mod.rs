@@ -50,6 +50,14 @@ impl Tunnel {
         Self { status, config, counters, stop }
     }
 
+    /// A tunnel whose sessions the test makes.
+    #[cfg(test)]
+    pub(crate) fn of_status(status: watch::Receiver<TunnelStatus>) -> Self {
+        let config = TunnelConfig { links: Vec::new(), congestion: Congestion::default() };
+        let (config, _) = watch::channel(config);
+        Self { status, config, counters: TunnelCounters::default(), stop: CancellationToken::new() }
+    }
+
     /// Applies a new configuration. If it differs, the connection is closed and a new one is dialed, on which
     /// transfers continue. Returns whether it differs.
     pub(crate) fn set(&self, config: TunnelConfig) -> bool {

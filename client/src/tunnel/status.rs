@@ -31,7 +31,7 @@ pub enum TunnelStatus {
     /// The server refuses this client. Only its operator can change that.
     Refused {
         /// The reason that the server gave.
-        reason: &'static str,
+        reason: CleanText,
     },
 }
 

@@ -17,7 +17,8 @@ use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::control::{CloseCode, ControlMessage};
 use docxy_protocol::text::{CleanText, clean};
-use docxy_transport::{ReceiveStream, Session as Transport};
+use docxy_protocol::version::upgrade_server;
+use docxy_transport::{ReceiveStream, Session as Transport, SessionError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -150,15 +151,15 @@ impl Supervisor<'_> {
                     self.server_selector.failed(target);
                     reason
                 }
-                SessionEnd::Refused(code) => {
-                    tracing::error!(reason = code.reason(), "the server refuses this client");
+                SessionEnd::Refused(reason) => {
+                    tracing::error!(%reason, "the server refuses this client");
                     let delay = Backoff::new(REFUSED_SCHEDULE).next_delay(Duration::ZERO, random_fraction());
                     self.server_selector.refused(target, Instant::now() + delay);
                     if self.server_selector.next(Instant::now()).is_err() {
-                        self.status.send_replace(TunnelStatus::Refused { reason: code.reason() });
+                        self.status.send_replace(TunnelStatus::Refused { reason });
                         continue;
                     }
-                    clean(code.reason())
+                    reason
                 }
             };
             self.status.send_replace(match self.lost_since {
@@ -240,7 +241,7 @@ enum SessionEnd {
     /// The session never came up.
     Failed(CleanText),
     /// The server refuses this client.
-    Refused(CloseCode),
+    Refused(CleanText),
 }
 
 /// Reads the control stream until the session is lost or the server drains.
@@ -296,10 +297,19 @@ async fn session_end(transport: &Transport, unless_refused: fn(CleanText) -> Ses
         transport.close(CloseCode::ProtocolViolation);
     }
     let reason = transport.closed().await;
-    match reason.close_code() {
-        Some(code) if code.is_refusal() => SessionEnd::Refused(code),
-        Some(code) => unless_refused(clean(code.reason())),
+    match reason {
+        // Only the server knows its version, and only this client its own.
+        SessionError::ClosedByPeer { code: Some(CloseCode::ClientOutdated), reason } => {
+            SessionEnd::Refused(reason)
+        }
+        SessionError::ClosedByPeer { code: Some(CloseCode::ServerOutdated), .. } => {
+            SessionEnd::Refused(clean(upgrade_server(env!("CARGO_PKG_VERSION"))))
+        }
+        SessionError::ClosedByPeer { code: Some(code), .. } if code.is_refusal() => {
+            SessionEnd::Refused(code.reason().into())
+        }
+        SessionError::ClosedByPeer { code: Some(code), .. } => unless_refused(code.reason().into()),
         // The reason text of the server is part of this.
-        None => unless_refused(clean(reason)),
+        reason => unless_refused(clean(reason)),
     }
 }

@@ -1,5 +1,5 @@
-//! The default directories of both programs: systemd's for the service, else the system's for root, else the user's
-//! own (XDG base directories).
+//! The default directories of both programs: systemd's for the service, else the system's for root, else the
+//! user's own (XDG base directories).
 //!
 //! Only names directories, and must never create one.
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_where_the_system_keeps_such_things() {
+    fn default_directories_follow_systemd_root_and_xdg() {
         let home = ("HOME", "/home/me");
         for (kind, xdg, systemd, root, user) in [
             (CLIENT_CONFIG, "XDG_CONFIG_HOME", "CONFIGURATION_DIRECTORY", "/etc/docxy", ".config/docxy"),

@@ -1,5 +1,5 @@
-//! What both programs need from the machine: a log whose output may fail, signals, settings files, private files,
-//! default directories, a store for content, and a terminal that may be closed.
+//! What both programs need from the machine: a log whose output may fail, signals, settings files, private
+//! files, default directories, a store for content, and a terminal that may be closed.
 //!
 //! Must never end or block a program because its stderr is broken or not read.
 
@@ -10,8 +10,6 @@ pub mod lru;
 pub mod private_file;
 pub mod random;
 pub mod ready_file;
-pub mod reload;
-pub mod shutdown;
 pub mod signals;
 pub mod store;
 pub mod terminal;

@@ -40,6 +40,15 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
+/// The bytes of disk space that a file in this directory could still get.
+///
+/// # Errors
+/// If the system does not tell.
+pub fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let about = rustix::fs::statvfs(directory)?;
+    Ok(about.f_bavail.saturating_mul(about.f_frsize))
+}
+
 /// Creates a directory, and those above it, for the owner only.
 ///
 /// # Errors
@@ -79,8 +88,8 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
     sync_directory(path).map_err(failed)
 }
 
-/// The same by overwriting another file, which then replaces the one at `path`. So no disk space is allocated, and
-/// none is freed that another process could take.
+/// The same by overwriting another file, which then replaces the one at `path`. So no disk space is
+/// allocated, and none is freed that another process could take.
 ///
 /// # Errors
 /// If the other file cannot be written.

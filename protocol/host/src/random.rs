@@ -1,7 +1,7 @@
 //! Random numbers that need not be secret.
 
-/// A random number from 0 to 1, for the jitter of delays. Without a source of randomness it is always the same,
-/// which does no harm.
+/// A random number from 0 to 1, for the jitter of delays. Without a source of randomness it is always the
+/// same, which does no harm.
 #[must_use]
 pub fn random_fraction() -> f64 {
     let mut bytes = [0; 4];

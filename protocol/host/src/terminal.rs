@@ -1,8 +1,8 @@
 //! Text for the user that is not a log line: results on stdout, everything else on stderr.
 //!
-//! A program that serves must never wait for the reader without a timeout, which is what [`Stream::write`] is for:
-//! a write to a paused terminal, or to a pipe that is not read, blocks without an error. A command that ends with
-//! its output may wait.
+//! A program that serves must never wait for the reader without a timeout, which is what [`Stream::write`] is
+//! for: a write to a paused terminal, or to a pipe that is not read, blocks without an error. A command that
+//! ends with its output may wait.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -54,8 +54,8 @@ pub fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Prints a remark, which is not a result, on stderr.
-pub fn remark(text: &str) {
+/// Prints a print_note, which is not a result, on stderr.
+pub fn print_note(text: &str) {
     // Without stderr the remark is lost.
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -1,5 +1,5 @@
-//! Settings files in TOML as typed values. An error names the file, the line and, for an unknown key, the allowed
-//! ones.
+//! Settings files in TOML as typed values. An error names the file, the line and, for an unknown key, the
+//! allowed ones.
 //!
 //! Must never quote a value or a line: a misplaced password would be written to the log.
 
@@ -37,14 +37,14 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, TomlFileError> {
     parse(&text).map_err(|source| TomlFileError::Invalid { path: path.to_owned(), source })
 }
 
-/// This path, if it exists. If that cannot be told, reading it reports why.
+/// This path, if it exists. If existence cannot be checked, reading it reports why.
 #[must_use]
 pub fn existing(default: PathBuf) -> Option<PathBuf> {
     default.try_exists().unwrap_or(true).then_some(default)
 }
 
-/// A path in a file, resolved against the file's own directory, since the working directory of the program may
-/// be any.
+/// A path in a file, resolved against the file's own directory, since the working directory of the program
+/// may be any.
 #[must_use]
 pub fn resolve(file: &Path, path: &Path) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join(path)
@@ -53,7 +53,7 @@ pub fn resolve(file: &Path, path: &Path) -> PathBuf {
 /// Parses the text of a file.
 ///
 /// # Errors
-/// If the text is not TOML, or lacks a key or has one that `T` doesn't have.
+/// If the text is not TOML, or lacks a key or has one that `T` does not have.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, TomlError> {
     toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));

@@ -1,27 +1,26 @@
-//! The first frame of each stream, the messages on the control stream, and the codes that close a
-//! connection. Must never reuse the number of a close code.
+//! What each stream begins with, the messages on the control stream, and the codes that close a session.
+//! Must never reuse the number of a close code.
 
 use crate::congestion::Choice;
+use crate::frame::{self, FrameError};
 use crate::link::{ClientName, ClientSecret};
 use crate::request::Request;
 use crate::text::CleanText;
+use crate::version;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The first frame on every stream, from the client.
-///
-/// The first stream of a connection must begin with `Hello`, and no other stream may.
+/// The first frame on every stream of the client but the first, which begins with a [`Hello`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamHeader {
-    /// Authenticates the client. The stream stays open for [`ControlMessage`]s.
-    Hello(Hello),
     /// A request; the reply follows on the same stream.
     Request(Box<RequestHeader>),
     /// A stream for one segment of a response.
     Segment(SegmentHeader),
 }
 
-/// Who the client is, and how it wants to be sent to.
+/// Who the client is, and how it wants to be sent to: on the first stream of a session, which stays open for
+/// [`ControlMessage`]s.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The name from its link.
@@ -30,6 +29,16 @@ pub struct Hello {
     pub secret: ClientSecret,
     /// How the server should send. The operator may limit the rate.
     pub congestion: Choice,
+}
+
+impl Hello {
+    /// The bytes on the stream: the [version](crate::version) of the wire, and then a frame.
+    ///
+    /// # Errors
+    /// If the Hello is too long for a frame, which its types rule out.
+    pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
+        Ok([&version::preamble(version::WIRE_VERSION)[..], &frame::encode(self)?].concat())
+    }
 }
 
 /// One request and its response. The client chooses the number, which is unique in its session.
@@ -91,9 +100,13 @@ pub enum CloseCode {
     TooManyConnections,
     /// Too many connections are unauthenticated, and a newer one replaced this one.
     Overloaded,
+    /// The client speaks an older version of the wire. The text says what to upgrade to.
+    ClientOutdated,
+    /// The client speaks a newer version of the wire.
+    ServerOutdated,
 }
 
-const CLOSE_CODES: [CloseCode; 8] = [
+const CLOSE_CODES: [CloseCode; 10] = [
     CloseCode::Done,
     CloseCode::UnknownClient,
     CloseCode::Revoked,
@@ -102,6 +115,8 @@ const CLOSE_CODES: [CloseCode; 8] = [
     CloseCode::HelloTimeout,
     CloseCode::TooManyConnections,
     CloseCode::Overloaded,
+    CloseCode::ClientOutdated,
+    CloseCode::ServerOutdated,
 ];
 
 impl CloseCode {
@@ -128,6 +143,8 @@ impl CloseCode {
             Self::ProtocolViolation => "the peer violated the protocol",
             Self::HelloTimeout => "the client was not authenticated in time",
             Self::Overloaded => "the server has too many new connections",
+            Self::ClientOutdated => "the client is older than the server: upgrade docxy-client",
+            Self::ServerOutdated => "the server is older than the client: upgrade docxy-server",
             Self::TooManyConnections => "this link is in use in too many places at the same time",
         }
     }
@@ -135,7 +152,7 @@ impl CloseCode {
     /// Whether a reconnect is pointless, since only the operator can change the result.
     #[must_use]
     pub const fn is_refusal(self) -> bool {
-        matches!(self, Self::UnknownClient | Self::Revoked)
+        matches!(self, Self::UnknownClient | Self::Revoked | Self::ClientOutdated | Self::ServerOutdated)
     }
 }
 

@@ -7,3 +7,4 @@ pub mod frame;
 pub mod identity;
 pub mod link;
 pub mod tls;
+pub mod version;

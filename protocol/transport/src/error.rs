@@ -18,6 +18,9 @@ pub enum SessionError {
         /// The peer's text.
         reason: CleanText,
     },
+    /// The server speaks no version of the wire that this side speaks.
+    #[error("the server speaks another version of the tunnel")]
+    NoCommonVersion,
     /// This side closed it.
     #[error("closed")]
     Closed,
@@ -32,7 +35,7 @@ impl SessionError {
     pub const fn close_code(&self) -> Option<CloseCode> {
         match self {
             Self::ClosedByPeer { code, .. } => *code,
-            Self::Closed | Self::Failed(_) => None,
+            Self::NoCommonVersion | Self::Closed | Self::Failed(_) => None,
         }
     }
 }

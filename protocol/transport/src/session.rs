@@ -9,7 +9,7 @@ use crate::receive_stream::ReceiveStream;
 use crate::send_stream::SendStream;
 use bytes::Bytes;
 use docxy_protocol::congestion::Handle;
-use docxy_protocol::control::{CloseCode, StreamHeader};
+use docxy_protocol::control::{CloseCode, Hello, StreamHeader};
 use docxy_protocol::fault::Hop;
 use docxy_protocol::frame;
 use std::net::SocketAddr;
@@ -45,7 +45,10 @@ impl Session {
     /// # Errors
     /// If the header is too long, or the session ends first.
     pub async fn open(&self, header: &StreamHeader) -> Result<(SendStream, ReceiveStream), SendError> {
-        let header = frame::encode(header)?;
+        self.open_with(frame::encode(header)?).await
+    }
+
+    async fn open_with(&self, header: Vec<u8>) -> Result<(SendStream, ReceiveStream), SendError> {
         // A request that is dropped was cancelled by its engine.
         let (mut send, receive) = match &self.0 {
             Leg::Quic(connection) => {
@@ -68,6 +71,16 @@ impl Session {
     /// If the header is too long, or the session ends first.
     pub async fn ask(&self, header: &StreamHeader) -> Result<ReceiveStream, SendError> {
         let (send, receive) = self.open(header).await?;
+        send.finish()?;
+        Ok(receive)
+    }
+
+    /// Opens the control stream with a Hello, which must be on the first stream of a session.
+    ///
+    /// # Errors
+    /// If the session ends first.
+    pub async fn greet(&self, hello: &Hello) -> Result<ReceiveStream, SendError> {
+        let (send, receive) = self.open_with(hello.encode()?).await?;
         send.finish()?;
         Ok(receive)
     }
@@ -130,6 +143,16 @@ impl Session {
             Leg::Quic(connection) => connection.wait_idle().await,
             #[cfg(feature = "test-legs")]
             Leg::Memory(_) => {}
+        }
+    }
+
+    /// The version of the wire that the leg's handshake settled; `None` if it settles none, and the Hello does.
+    #[must_use]
+    pub fn wire_version(&self) -> Option<u16> {
+        match &self.0 {
+            Leg::Quic(connection) => connection.wire_version(),
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(_) => None,
         }
     }
 

@@ -83,10 +83,10 @@ pub(super) struct RunArguments {
     /// lowered to it. Clients without a fixed rate are not limited [default: 1 Gbit/s]
     #[arg(long, value_name = "RATE", env = "DOCXY_FIXED_RATE_LIMIT")]
     pub(super) fixed_rate_limit: Option<Rate>,
-    /// A file to write once the server listens: its addresses, one a line
+    /// A file to write once the server listens: its addresses, one address per line
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     pub(super) ready_file: Option<PathBuf>,
-    /// A file to write at each SIGUSR1: what is under way, and what happened since the start, as JSON
+    /// A file to write at each SIGUSR1: current activity and counters since the start, as JSON
     #[arg(long, value_name = "FILE", env = "DOCXY_STATUS_FILE")]
     pub(super) status_file: Option<PathBuf>,
     /// What to log to stderr: off, error, warn, info, debug or trace, also by module as in

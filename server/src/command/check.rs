@@ -14,7 +14,7 @@ use docxy_protocol::text::clean;
 const HELLO_WORLD: &str = "hello-world";
 
 pub(super) fn check(images: &[ImageName], flags: &Flags) -> Result<(), CommandError> {
-    // The log shows what clients don't receive, such as an address, so the operator gets it too.
+    // The log shows what clients do not receive, such as an address, so the operator gets it too.
     let _logging = logging::start(&Filter::level(tracing::Level::WARN));
     let settings = Settings::load(flags)?;
     // The files may be another user's running server's, so they are read and never changed.

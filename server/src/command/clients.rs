@@ -1,16 +1,16 @@
 //! `docxy-server clients`: lists the clients and their usage, for people or for programs.
 
 use super::error::CommandError;
-use crate::settings::{Basics, Flags};
-use crate::state::usage::{self, Totals};
-use crate::state::{ClientBook, State};
-use docxy_host::terminal::{print, remark};
+use crate::settings::{CommonSettings, Flags};
+use crate::state::usage::{self, StoredUsages};
+use crate::state::{ClientList, State};
+use docxy_host::terminal::{print, print_note};
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
 use serde::Serialize;
 
 pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
-    let basics = Basics::load(flags)?;
+    let basics = CommonSettings::load(flags)?;
     let state = State::open(&basics.state)?;
     let rows = rows(&state.clients()?, &usage::totals(&state)?);
     if json {
@@ -19,7 +19,7 @@ pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
     }
     if rows.is_empty() {
         // The directory is named, because another user's state is elsewhere.
-        remark(&format!(
+        print_note(&format!(
             "no client was invited yet in {}; docxy-server invite NAME adds one",
             basics.state.display()
         ));
@@ -39,8 +39,8 @@ struct Row {
     state: &'static str,
 }
 
-fn rows(book: &ClientBook, totals: &Totals) -> Vec<Row> {
-    book.iter()
+fn rows(list: &ClientList, totals: &StoredUsages) -> Vec<Row> {
+    list.iter()
         .map(|(name, client)| {
             let total = totals.get(name).copied().unwrap_or_default();
             Row {
@@ -110,23 +110,23 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::usage::Total;
+    use crate::state::usage::StoredUsage;
     use docxy_protocol::link::ClientSecret;
 
     #[test]
     fn the_table_lines_up() {
         let time: Timestamp = "2026-11-24T04:00:00Z".parse().unwrap();
         let names: [ClientName; 2] = ["laptop", "phone-of-a-friend"].map(|n| n.parse().unwrap());
-        let mut book = ClientBook::default();
+        let mut list = ClientList::default();
         for name in &names {
             let secret = ClientSecret::from_random([1; 32]);
-            book.add(name, &secret, time).unwrap();
+            list.add(name, &secret, time).unwrap();
         }
-        book.revoke(&names[1], time).unwrap();
-        let used = Total { last_seen: Some(time), sent: 5 << 30, received: 999 };
-        let totals = Totals::from([(names[0].clone(), used)]);
+        list.revoke(&names[1], time).unwrap();
+        let used = StoredUsage { last_seen: Some(time), sent: 5 << 30, received: 999 };
+        let totals = StoredUsages::from([(names[0].clone(), used)]);
         assert_eq!(
-            table(&rows(&book, &totals)),
+            table(&rows(&list, &totals)),
             "\
 NAME               SINCE                 LAST SEEN                SENT  RECEIVED  STATE
 laptop             2026-11-24T04:00:00Z  2026-11-24T04:00:00Z  5.0 GiB     999 B  active

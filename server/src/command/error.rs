@@ -25,7 +25,7 @@ pub enum CommandError {
     Serve(#[from] ServeError),
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
-    #[error("{0} of these could not be reached, or refused")]
+    #[error("{0} checks failed")]
     Check(usize),
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),

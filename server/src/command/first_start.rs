@@ -4,12 +4,13 @@
 //! must never keep the server from serving.
 
 use super::error::CommandError;
-use super::invite::new_client;
+use super::invite::{add_client, new_link};
 use crate::address;
 use crate::settings::Settings;
 use crate::state::State;
-use docxy_host::private_file;
+use docxy_host::private_file::{self, FileError};
 use docxy_protocol::link::ClientName;
+use std::fs;
 use std::io;
 
 /// The first client's name. The file for its link is `NAME.link`.
@@ -40,25 +41,31 @@ pub(super) fn first_start(
         }
     };
     let name: ClientName = FIRST_CLIENT_NAME.parse().expect("the name is one");
-    let link = new_client(state, &name, address)?.expose();
+    let link = new_link(state, &name, address)?;
+    let text = link.expose();
+    // Before the client, which nobody could use without it: the disk may be full after each step.
+    let path = state.path(&format!("{FIRST_CLIENT_NAME}.link"));
+    private_file::write(&path, format!("{text}\n").as_bytes())?;
+    if let Err(error) = add_client(state, &link) {
+        let _ = fs::remove_file(path);
+        return Err(error.into());
+    }
     let shown = terminal.is_some_and(|show| {
         let shown = show(&format!(
             "\nThe link of the first client, \"{name}\". It is a secret and is shown only now.\n\
-             On the machine that pulls, run `docxy-client join` and paste it:\n\n{link}\n\n"
+             On the machine that pulls, run `docxy-client join` and paste it:\n\n{text}\n\n"
         ));
         shown
             .inspect_err(|error| tracing::warn!(%error, "the terminal does not accept the first link"))
             .is_ok()
     });
-    if !shown {
-        let path = state.path(&format!("{FIRST_CLIENT_NAME}.link"));
-        private_file::write(&path, format!("{link}\n").as_bytes())?;
-        tracing::info!(
-            "the link of the first client, \"{name}\", is in {}: it is a secret, for \
-             `docxy-client join` on the machine that pulls",
-            path.display()
-        );
+    if shown {
+        return Ok(fs::remove_file(&path).map_err(|source| FileError::Write { path, source })?);
     }
+    tracing::info!(
+        file = %path.display(),
+        "the first client's link is in this file: it is a secret, for `docxy-client join` on the machine that pulls"
+    );
     Ok(())
 }
 
@@ -100,8 +107,8 @@ mod tests {
     fn is_accepted(state: &State, link: &str) -> bool {
         let link: Link = link.parse().unwrap();
         assert_eq!(link.ports, [61443]);
-        let book = state.clients().unwrap();
-        book.authenticate(&link.name, &link.secret).is_ok()
+        let list = state.clients().unwrap();
+        list.authenticate(&link.name, &link.secret).is_ok()
     }
 
     #[test]
@@ -123,7 +130,7 @@ mod tests {
         let (state, _) = start(&dir, "[::]:61443", false);
         let path = state.path("default.link");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(is_accepted(&state, &std::fs::read_to_string(path).unwrap()));
+        assert!(is_accepted(&state, &fs::read_to_string(path).unwrap()));
     }
 
     #[test]
@@ -131,7 +138,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let gone = |_: &str| Err(io::Error::from_raw_os_error(5));
         let state = start_with(&dir, "[::]:61443", Some(&gone));
-        assert!(is_accepted(&state, &std::fs::read_to_string(state.path("default.link")).unwrap()));
+        assert!(is_accepted(&state, &fs::read_to_string(state.path("default.link")).unwrap()));
     }
 
     #[test]

@@ -4,34 +4,38 @@
 
 use super::error::CommandError;
 use crate::address;
-use crate::settings::{Basics, Flags};
-use crate::state::{ClientsError, State, random};
+use crate::settings::{CommonSettings, Flags};
+use crate::state::{ClientsError, State, StateError, random};
 use docxy_host::terminal::print;
 use docxy_protocol::link::{ClientName, ClientSecret, Host, Link};
 use jiff::Timestamp;
 
 pub(super) fn invite(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {
-    let basics = Basics::load(flags)?;
+    let basics = CommonSettings::load(flags)?;
     let address = address::for_links(basics.public.as_ref(), &basics.listen)?;
     let state = State::open(&basics.state)?;
-    let link = new_client(&state, name, address)?;
+    let link = new_link(&state, name, address)?;
+    add_client(&state, &link)?;
     print(&format!("{}\n", link.expose())).map_err(CommandError::Output)
 }
 
-/// Adds a client. Its link names this address.
-pub(super) fn new_client(
+/// A link with a new secret. It is not valid before [`add_client`].
+pub(super) fn new_link(
     state: &State,
     name: &ClientName,
     (host, port): (Host, u16),
-) -> Result<Link, ClientsError> {
-    let link = Link {
+) -> Result<Link, StateError> {
+    Ok(Link {
         name: name.clone(),
         secret: ClientSecret::from_random(random()?),
         host,
         ports: vec![port],
         pin: state.identity()?.pin,
         sni: None,
-    };
-    state.change_clients(|book| book.add(name, &link.secret, Timestamp::now()))?;
-    Ok(link)
+    })
+}
+
+/// Adds the client of a link.
+pub(super) fn add_client(state: &State, link: &Link) -> Result<(), ClientsError> {
+    state.change_clients(|list| list.add(&link.name, &link.secret, Timestamp::now()))
 }

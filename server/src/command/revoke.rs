@@ -1,18 +1,20 @@
 //! `docxy-server revoke`: ends a client's access, on a full disk as well.
 
 use super::error::CommandError;
-use crate::settings::{Basics, Flags};
+use crate::settings::{CommonSettings, Flags};
 use crate::state::{ClientsError, Revocation, State, StateError};
 use crate::store;
-use docxy_host::terminal::remark;
+use docxy_host::terminal::print_note;
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
 use std::thread;
 use std::time::Duration;
 
-/// The bytes and files of stored manifests that are removed first. They cost quota to fetch again, so they are
-/// few.
-const FIRST_REMOVAL: (usize, usize) = (1024 * 1024, 16);
+/// The bytes of stored manifests that are removed first. They cost quota to fetch again, so they are few.
+const FIRST_FREED_BYTES: usize = 1024 * 1024;
+
+/// The same as a number of files.
+const FIRST_FREED_FILES: usize = 16;
 
 /// The attempts on a full disk after everything was removed that can be.
 const FINAL_ATTEMPTS: usize = 20;
@@ -21,12 +23,12 @@ const FINAL_ATTEMPTS: usize = 20;
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) fn revoke(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {
-    let state = State::open(&Basics::load(flags)?.state)?;
+    let state = State::open(&CommonSettings::load(flags)?.state)?;
     match write_revocation(&state, name)? {
-        Revocation::Now => {
-            remark(&format!("{name} is revoked; a running server ends its connections within 2 seconds"))
+        Revocation::Revoked => {
+            print_note(&format!("{name} is revoked; a running server ends its connections within 2 seconds"))
         }
-        Revocation::Before(time) => remark(&format!("{name} is revoked already, since {time}")),
+        Revocation::AlreadyRevoked(time) => print_note(&format!("{name} is revoked already, since {time}")),
     }
     Ok(())
 }
@@ -34,23 +36,23 @@ pub(super) fn revoke(name: &ClientName, flags: &Flags) -> Result<(), CommandErro
 fn write_revocation(state: &State, name: &ClientName) -> Result<Revocation, ClientsError> {
     let manifests = || state.path("manifests");
     let attempts = Attempts {
-        plainly: || state.change_clients(|book| book.revoke(name, Timestamp::now())),
-        by_reserve: || state.change_clients_with_reserve(|book| book.revoke(name, Timestamp::now())),
-        give_up: [&|| store::remove_oldest(manifests(), FIRST_REMOVAL.0, FIRST_REMOVAL.1), &|| {
+        write: || state.change_clients(|list| list.revoke(name, Timestamp::now())),
+        write_into_reserve: || state.change_clients_with_reserve(|list| list.revoke(name, Timestamp::now())),
+        free_space: [&|| store::remove_oldest(manifests(), FIRST_FREED_BYTES, FIRST_FREED_FILES), &|| {
             store::remove_oldest(manifests(), usize::MAX, usize::MAX)
         }],
-        give_up_reserve: &|| state.remove_reserve(),
+        delete_reserve: &|| state.remove_reserve(),
     };
     attempts.make()
 }
 
 /// How a change is written on a full disk, and what is removed for it.
 struct Attempts<'a, P, R> {
-    plainly: P,
-    by_reserve: R,
+    write: P,
+    write_into_reserve: R,
     /// Remove less valuable files, the least valuable first. Each returns whether it removed any.
-    give_up: [&'a dyn Fn() -> bool; 2],
-    give_up_reserve: &'a dyn Fn() -> bool,
+    free_space: [&'a dyn Fn() -> bool; 2],
+    delete_reserve: &'a dyn Fn() -> bool,
 }
 
 impl<T, P, R> Attempts<'_, P, R>
@@ -59,22 +61,22 @@ where
     R: FnMut() -> Result<T, ClientsError>,
 {
     fn make(mut self) -> Result<T, ClientsError> {
-        let mut outcome = (self.plainly)();
-        for give_up in self.give_up {
-            if is_full(&outcome) && give_up() {
-                outcome = (self.plainly)();
+        let mut outcome = (self.write)();
+        for free_space in self.free_space {
+            if is_full(&outcome) && free_space() {
+                outcome = (self.write)();
             }
         }
         if !is_full(&outcome) {
             return outcome;
         }
-        if let Ok(done) = (self.by_reserve)() {
+        if let Ok(done) = (self.write_into_reserve)() {
             return Ok(done);
         }
         // The file system needs free space to overwrite a file, or there is no reserve.
-        (self.give_up_reserve)();
+        (self.delete_reserve)();
         for _ in 0..FINAL_ATTEMPTS {
-            outcome = (self.plainly)();
+            outcome = (self.write)();
             if !is_full(&outcome) {
                 break;
             }
@@ -108,7 +110,7 @@ mod tests {
         };
         let mut left = attempts_in_vain;
         let outcome = Attempts {
-            plainly: || {
+            write: || {
                 note("write");
                 if left == 0 {
                     return Ok(());
@@ -116,12 +118,12 @@ mod tests {
                 left -= 1;
                 Err(failed(kind))
             },
-            by_reserve: || {
+            write_into_reserve: || {
                 note("by reserve");
                 if has_reserve { Ok(()) } else { Err(failed(ErrorKind::NotFound)) }
             },
-            give_up: [&|| note("some"), &|| note("all")],
-            give_up_reserve: &|| note("reserve"),
+            free_space: [&|| note("some"), &|| note("all")],
+            delete_reserve: &|| note("reserve"),
         }
         .make();
         (done.into_inner(), outcome.is_ok())
@@ -133,9 +135,9 @@ mod tests {
         assert_eq!(done(0, full, true), (vec!["write"], true));
         assert_eq!(done(1, full, true), (vec!["write", "some", "write"], true));
         assert_eq!(done(2, full, true), (vec!["write", "some", "write", "all", "write"], true));
-        let by_reserve = vec!["write", "some", "write", "all", "write", "by reserve"];
-        assert_eq!(done(3, full, true), (by_reserve.clone(), true));
-        let without = [by_reserve, vec!["reserve", "write", "write"]].concat();
+        let write_into_reserve = vec!["write", "some", "write", "all", "write", "by reserve"];
+        assert_eq!(done(3, full, true), (write_into_reserve.clone(), true));
+        let without = [write_into_reserve, vec!["reserve", "write", "write"]].concat();
         assert_eq!(done(4, ErrorKind::QuotaExceeded, false), (without, true));
     }
 

@@ -10,15 +10,15 @@ use crate::settings::{Flags, Settings};
 use crate::state::State;
 use docxy_host::logging;
 use docxy_host::ready_file::ReadyFile;
-use docxy_host::shutdown::Shutdown;
 use docxy_host::signals::Signals;
+use docxy_host::signals::shutdown::Shutdown;
 use docxy_host::terminal::Stream;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long the server waits at its end for running file operations: a settings file may be on a disk that
-/// doesn't respond.
+/// does not respond.
 const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) fn run(
@@ -46,7 +46,10 @@ pub(super) fn run(
     let log = logging.handle();
     let reload = Reload { signal: signals.reload, flags: flags.clone(), log: log.clone() };
     let controls = Controls { shutdown, reload, report: signals.report, log, status_file };
+    let reserved = state.clone();
     let announce = |Ready { addresses }: Ready| {
+        // Last of all, so that it takes no space from what a first start writes.
+        reserved.ensure_reserve();
         for address in &addresses {
             tracing::info!("listening on {address} (UDP)");
         }

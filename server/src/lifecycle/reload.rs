@@ -5,7 +5,7 @@ use crate::settings::{Flags, Settings, SettingsError};
 use crate::state::ClientWatch;
 use crate::upstream::{Changes, SetupError};
 use docxy_host::logging::LogHandle;
-use docxy_host::reload::{reload_on_signal, warn_if_changed};
+use docxy_host::signals::reload::{reload_on_signal, warn_if_changed};
 use std::sync::Arc;
 use tokio::signal::unix::Signal;
 

@@ -11,7 +11,7 @@ use crate::admission::ClientAdmission;
 use crate::counters::Counters;
 use crate::exchange;
 use crate::lifecycle::active_settings::ActiveSettings;
-use crate::state::{ClientBook, ClientUsage, ClientWatch, Usage};
+use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
 use crate::streams::{ExchangeSegments, Priorities, ResponseStream, SegmentStreams};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::control::{CloseCode, ControlMessage, ExchangeId, Hello, RequestHeader, StreamHeader};
@@ -19,6 +19,7 @@ use docxy_protocol::frame;
 use docxy_protocol::limits::{AUTHENTICATION_TIMEOUT, STREAM_HEADER_TIMEOUT};
 use docxy_protocol::request::Request;
 use docxy_protocol::text::clean;
+use docxy_protocol::version::{PREAMBLE_BYTES, WIRE_VERSION, check_preamble, upgrade_client};
 use docxy_transport::quic::Incoming;
 use docxy_transport::{ReadError, ReceiveStream, SendStream, Session};
 use futures_util::FutureExt as _;
@@ -76,7 +77,7 @@ struct Authenticated {
     hello: Hello,
     control: SendStream,
     /// Reports each change of the clients after the one that this client was authenticated with.
-    clients: watch::Receiver<Arc<ClientBook>>,
+    clients: watch::Receiver<Arc<ClientList>>,
 }
 
 /// Authenticates the client, or closes the connection: at the deadline for handshake and Hello, when a newer
@@ -112,6 +113,9 @@ async fn authenticate(
         CloseCode::ProtocolViolation
     })?;
     *opened = Some(session.clone());
+    if session.wire_version().is_some_and(|version| version < WIRE_VERSION) {
+        return Err(CloseCode::ClientOutdated);
+    }
     let (hello, control) = read_hello(&session).await?;
     tracing::Span::current().record("client", hello.name.to_string());
     let clients = shared.clients.subscribe();
@@ -208,11 +212,11 @@ async fn read_hello(session: &Session) -> Result<(Hello, SendStream), CloseCode>
         CloseCode::ProtocolViolation
     };
     let (send, mut receive) = session.accept().await.map_err(|error| invalid(&error))?;
-    match receive.read_frame().await {
-        Ok(StreamHeader::Hello(hello)) => Ok((hello, send)),
-        Ok(_) => Err(invalid(&"another stream header")),
-        Err(error) => Err(invalid(&error)),
-    }
+    let mut preamble = [0; PREAMBLE_BYTES];
+    receive.read_exact(&mut preamble).await.map_err(|error| invalid(&error))?;
+    check_preamble(preamble)?;
+    let hello = receive.read_frame().await.map_err(|error| invalid(&error))?;
+    Ok((hello, send))
 }
 
 /// Resolves when all exchanges have ended and the client has had time to read what was sent. A client closes
@@ -269,7 +273,6 @@ fn handle_header(
             streams.spawn(work.in_current_span());
         }
         Ok(Ok(StreamHeader::Segment(segment))) => client.segments.add(segment, stream, Instant::now()),
-        Ok(Ok(StreamHeader::Hello(_))) => tracing::debug!("second Hello on a connection"),
         Ok(Err(error)) => tracing::debug!(error = %clean(error), "invalid stream header"),
         Err(_) => tracing::debug!("no stream header in time"),
     }
@@ -318,11 +321,18 @@ fn close(session: &Session, code: CloseCode) {
 
 /// The same for an unauthenticated client. Its attempts must not fill the disk, so the log lines are limited.
 fn close_unauthenticated(session: &Session, code: CloseCode, shared: &Shared) {
-    shared.counters.connection_refused();
+    match code {
+        // It has a link, most likely.
+        CloseCode::ClientOutdated | CloseCode::ServerOutdated => shared.counters.version_refused(),
+        _ => shared.counters.connection_refused(),
+    }
     if let Some(suppressed) = shared.unauthenticated_log_limits.admit(code.reason()) {
         tracing::info!(reason = code.reason(), suppressed, "closing");
     }
-    session.close(code);
+    match code {
+        CloseCode::ClientOutdated => session.close_with(code, &upgrade_client(env!("CARGO_PKG_VERSION"))),
+        code => session.close(code),
+    }
 }
 
 /// Adds a connection's byte counts to its client's usage.

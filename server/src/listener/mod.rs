@@ -23,7 +23,7 @@ use client_connections::ClientConnections;
 use connection::Shared;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
-use docxy_host::shutdown::Shutdown;
+use docxy_host::signals::shutdown::Shutdown;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{DRAIN_TIMEOUT, UPSTREAM_REQUESTS_MAX};
 use docxy_transport::quic::{ListenError, Listener};

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 pub use error::SettingsError;
 pub use registry::{Account, RegistrySettings};
-pub use resolve::ResolveTo;
+pub use resolve::StaticAddress;
 
 /// The config file that is read if it exists and no other file is set.
 pub const DEFAULT_CONFIG: &str = "/etc/docxy/server.toml";
@@ -52,7 +52,7 @@ pub struct Flags {
 
 /// The settings that every command needs.
 #[derive(Debug, Clone)]
-pub struct Basics {
+pub struct CommonSettings {
     /// The addresses to listen on; at least one.
     pub listen: Vec<SocketAddr>,
     /// The state directory.
@@ -77,14 +77,14 @@ pub struct Settings {
     /// The registries that may be reached, each once; at least one.
     pub registries: Vec<RegistrySettings>,
     /// The addresses of hosts (in lower case) that are not resolved by DNS, for all registries.
-    pub resolve: BTreeMap<String, ResolveTo>,
+    pub resolve: BTreeMap<String, StaticAddress>,
     /// The log filter.
     pub log: Filter,
 }
 
-impl Basics {
-    /// Loads the settings that every command needs. Reads no password and no CA file, because only the running
-    /// server may have the permission.
+impl CommonSettings {
+    /// Loads the settings that every command needs. Reads no password and no CA file, because only the
+    /// running server may have the permission.
     ///
     /// # Errors
     /// If the config file is wrong, or there is no default for the state directory.
@@ -117,7 +117,7 @@ impl Settings {
     /// If the config file is wrong, or names a file or a variable that cannot be read.
     pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
         let (path, config) = read(flags)?;
-        let Basics { listen, state, public } = Basics::merge(flags, &config)?;
+        let CommonSettings { listen, state, public } = CommonSettings::merge(flags, &config)?;
         let registries = match config.registries {
             Some(tables) => tables
                 .into_entries()
@@ -201,7 +201,7 @@ mod tests {
         for (flags, port, state, public) in
             [(from_file, 1, "/from/file", "file.example:1"), (both, 2, "/from/flag", "flag.example")]
         {
-            let basics = Basics::load(&flags).unwrap();
+            let basics = CommonSettings::load(&flags).unwrap();
             assert_eq!(basics.listen[0].port(), port);
             assert_eq!(basics.state, Path::new(state));
             assert_eq!(basics.public, Some(public.parse().unwrap()));
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_relative_path_in_the_file_starts_where_the_file_is() {
         let dir = tempfile::tempdir().unwrap();
-        let basics = Basics::load(&config(&dir, "state = 'here'")).unwrap();
+        let basics = CommonSettings::load(&config(&dir, "state = 'here'")).unwrap();
         assert_eq!(basics.state, dir.path().join("here"));
     }
 

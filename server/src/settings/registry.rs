@@ -3,7 +3,7 @@
 //! Must never accept a password in the config file: the file is copied, and every command reads it.
 
 use super::error::SettingsError;
-use super::resolve::{ResolveTable, ResolveTo};
+use super::resolve::{ResolveTable, StaticAddress};
 use docxy_host::toml_file;
 use docxy_protocol::name::Registry;
 use docxy_protocol::secret::Secret;
@@ -27,9 +27,9 @@ pub struct RegistrySettings {
     pub ca: Vec<CertificateDer<'static>>,
     /// The operator's own account there.
     pub account: Option<Account>,
-    /// The addresses of hosts (in lower case) that are not resolved by DNS, for this registry's requests. They
-    /// may be outside the public internet.
-    pub resolve: BTreeMap<String, ResolveTo>,
+    /// The addresses of hosts (in lower case) that are not resolved by DNS, for this registry's requests.
+    /// They may be outside the public internet.
+    pub resolve: BTreeMap<String, StaticAddress>,
 }
 
 /// An account at a registry.

@@ -10,14 +10,14 @@ use std::str::FromStr;
 
 /// A host's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ResolveTo {
+pub struct StaticAddress {
     /// The IP address.
     pub ip: IpAddr,
     /// The port to dial instead of the one in the URL, if any.
     pub port: Option<u16>,
 }
 
-impl<'de> Deserialize<'de> for ResolveTo {
+impl<'de> Deserialize<'de> for StaticAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(|_| {
@@ -26,7 +26,7 @@ impl<'de> Deserialize<'de> for ResolveTo {
     }
 }
 
-impl FromStr for ResolveTo {
+impl FromStr for StaticAddress {
     type Err = AddrParseError;
 
     fn from_str(text: &str) -> Result<Self, AddrParseError> {
@@ -44,10 +44,10 @@ impl FromStr for ResolveTo {
 
 /// The table, keyed by host.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct ResolveTable(BTreeMap<HostKey, ResolveTo>);
+pub(super) struct ResolveTable(BTreeMap<LowercaseHost, StaticAddress>);
 
 impl ResolveTable {
-    pub(super) fn into_entries(self) -> BTreeMap<String, ResolveTo> {
+    pub(super) fn into_entries(self) -> BTreeMap<String, StaticAddress> {
         self.0.into_iter().map(|(host, to)| (host.0, to)).collect()
     }
 }
@@ -55,9 +55,9 @@ impl ResolveTable {
 /// A host in lower case.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
-struct HostKey(String);
+struct LowercaseHost(String);
 
-impl TryFrom<String> for HostKey {
+impl TryFrom<String> for LowercaseHost {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {

@@ -1,6 +1,6 @@
 //! The clients: their names, with hashes of their secrets.
 //!
-//! A revoked client stays in the book, so that the server can tell it the reason. Must never hold a secret.
+//! A revoked client stays in the list, so that the server can tell it the reason. Must never hold a secret.
 
 use super::error::StateError;
 use base64::Engine as _;
@@ -40,7 +40,7 @@ pub enum ClientsError {
 /// All clients, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ClientBook {
+pub struct ClientList {
     clients: BTreeMap<ClientName, Client>,
 }
 
@@ -56,16 +56,16 @@ pub struct Client {
     secret_sha256: SecretHash,
 }
 
-/// The result of [`ClientBook::revoke`].
+/// The result of [`ClientList::revoke`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revocation {
     /// It was revoked now.
-    Now,
+    Revoked,
     /// It had been revoked already, at this time.
-    Before(Timestamp),
+    AlreadyRevoked(Timestamp),
 }
 
-impl ClientBook {
+impl ClientList {
     /// Checks whether this client may use the server. An unknown name takes the same time and returns the
     /// same code as a wrong secret, so that names cannot be probed.
     ///
@@ -112,10 +112,10 @@ impl ClientBook {
             return Err(ClientsError::Unknown { name, known });
         };
         if let Some(before) = client.revoked {
-            return Ok(Revocation::Before(before));
+            return Ok(Revocation::AlreadyRevoked(before));
         }
         client.revoked = Some(to_the_second(now));
-        Ok(Revocation::Now)
+        Ok(Revocation::Revoked)
     }
 
     /// All clients in the order of their names, revoked ones too.
@@ -151,9 +151,9 @@ impl ClientBook {
     fn describe(&self) -> String {
         let names: Vec<String> = self.clients.keys().map(ToString::to_string).collect();
         if names.is_empty() {
-            "none was invited yet".into()
+            "no client exists".into()
         } else {
-            format!("known are: {}", names.join(", "))
+            format!("existing clients: {}", names.join(", "))
         }
     }
 }
@@ -199,17 +199,17 @@ mod tests {
         "2026-11-24T04:00:00.5Z".parse().unwrap()
     }
 
-    fn book() -> ClientBook {
-        let mut book = ClientBook::default();
-        book.add(&name("laptop"), &secret(1), now()).unwrap();
-        book.add(&name("old.phone"), &secret(2), now()).unwrap();
-        book.revoke(&name("old.phone"), now()).unwrap();
-        book
+    fn list() -> ClientList {
+        let mut list = ClientList::default();
+        list.add(&name("laptop"), &secret(1), now()).unwrap();
+        list.add(&name("old.phone"), &secret(2), now()).unwrap();
+        list.revoke(&name("old.phone"), now()).unwrap();
+        list
     }
 
     #[test]
-    fn a_stranger_learns_nothing_and_a_revoked_client_the_truth() {
-        let book = book();
+    fn an_unknown_client_and_a_wrong_secret_have_the_same_error() {
+        let list = list();
         for (who, secret, answer) in [
             ("laptop", secret(1), Ok(())),
             ("laptop", secret(2), Err(CloseCode::UnknownClient)),
@@ -217,32 +217,32 @@ mod tests {
             ("old.phone", secret(2), Err(CloseCode::Revoked)),
             ("old.phone", secret(1), Err(CloseCode::UnknownClient)),
         ] {
-            assert_eq!(book.authenticate(&name(who), &secret), answer, "{who}");
+            assert_eq!(list.authenticate(&name(who), &secret), answer, "{who}");
         }
     }
 
     #[test]
-    fn a_live_name_is_not_given_twice_and_a_revoked_one_may_be() {
-        let mut book = book();
-        let error = book.add(&name("laptop"), &secret(3), now()).unwrap_err();
+    fn only_the_name_of_a_revoked_client_can_be_used_again() {
+        let mut list = list();
+        let error = list.add(&name("laptop"), &secret(3), now()).unwrap_err();
         assert!(error.to_string().contains("docxy-server revoke laptop"));
-        book.add(&name("old.phone"), &secret(3), now()).unwrap();
-        assert_eq!(book.authenticate(&name("old.phone"), &secret(3)), Ok(()));
-        assert_eq!(book.authenticate(&name("old.phone"), &secret(2)), Err(CloseCode::UnknownClient));
+        list.add(&name("old.phone"), &secret(3), now()).unwrap();
+        assert_eq!(list.authenticate(&name("old.phone"), &secret(3)), Ok(()));
+        assert_eq!(list.authenticate(&name("old.phone"), &secret(2)), Err(CloseCode::UnknownClient));
     }
 
     #[test]
     fn revoking_twice_succeeds_and_an_unknown_name_lists_the_known_ones() {
-        let mut book = book();
+        let mut list = list();
         let whole_second = "2026-11-24T04:00:00Z".parse().unwrap();
-        assert_eq!(book.revoke(&name("old.phone"), now()).unwrap(), Revocation::Before(whole_second));
-        let error = book.revoke(&name("nobody"), now()).unwrap_err();
-        assert_eq!(error.to_string(), "there is no client named nobody; known are: laptop, old.phone");
+        assert_eq!(list.revoke(&name("old.phone"), now()).unwrap(), Revocation::AlreadyRevoked(whole_second));
+        let error = list.revoke(&name("nobody"), now()).unwrap_err();
+        assert_eq!(error.to_string(), "there is no client named nobody; existing clients: laptop, old.phone");
     }
 
     #[test]
-    fn people_can_read_the_file_and_so_can_we() {
-        let text = book().to_text();
+    fn the_file_is_readable_text_and_is_parsed_again() {
+        let text = list().to_text();
         assert_eq!(
             text,
             "\
@@ -258,13 +258,13 @@ revoked = \"2026-11-24T04:00:00Z\"
 secret_sha256 = \"dYd7tB05O1-4RVzmDs2N2gAdBjFklrFN-n-JVlbuyko\"
 "
         );
-        assert_eq!(ClientBook::parse(text.as_bytes()).unwrap(), book());
+        assert_eq!(ClientList::parse(text.as_bytes()).unwrap(), list());
     }
 
     #[test]
     fn a_typing_error_in_the_file_is_an_error() {
-        let text = book().to_text().replace("revoked =", "revokd =");
-        let error = ClientBook::parse(text.as_bytes()).unwrap_err().to_string();
+        let text = list().to_text().replace("revoked =", "revokd =");
+        let error = ClientList::parse(text.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with("line 9: unknown field"), "{error}");
     }
 }

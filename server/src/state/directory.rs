@@ -33,7 +33,8 @@ impl State {
         &self.directory
     }
 
-    /// The lock of the clients' file and of the reserve. It is a file of its own, since every change replaces both.
+    /// The lock of the clients' file and of the reserve. It is a file of its own, since every change replaces
+    /// both.
     pub(super) fn lock_clients(&self) -> Result<File, FileError> {
         private_file::lock(&self.path("clients.lock"))
     }

@@ -21,7 +21,7 @@ pub enum StateError {
          another directory with --state DIR",
         directory.display()
     )]
-    InUse { directory: PathBuf, process: InUseBy },
+    InUse { directory: PathBuf, process: LockHolder },
     /// A file's content is invalid.
     #[error("{} is damaged ({detail}); {remedy}", path.display())]
     Damaged { path: PathBuf, detail: String, remedy: &'static str },
@@ -44,9 +44,9 @@ impl StateError {
 
 /// The process that holds the lock, if it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InUseBy(pub(super) Option<u32>);
+pub struct LockHolder(pub(super) Option<u32>);
 
-impl fmt::Display for InUseBy {
+impl fmt::Display for LockHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(process) => write!(f, " (process {process})"),

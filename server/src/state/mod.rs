@@ -15,9 +15,9 @@ mod run_lock;
 pub mod usage;
 mod watch;
 
-pub use clients::{Client, ClientBook, ClientsError, Revocation};
+pub use clients::{Client, ClientList, ClientsError, Revocation};
 pub use directory::State;
-pub use error::{InUseBy, StateError};
+pub use error::{LockHolder, StateError};
 pub use identity::Identity;
 pub(crate) use random::random;
 pub use run_lock::RunLock;
@@ -35,7 +35,7 @@ mod tests {
     fn invite(state: &State, name: &str) -> Result<(), ClientsError> {
         let name: ClientName = name.parse().unwrap();
         let secret = ClientSecret::from_random([7; 32]);
-        state.change_clients(|book| book.add(&name, &secret, Timestamp::UNIX_EPOCH))
+        state.change_clients(|list| list.add(&name, &secret, Timestamp::UNIX_EPOCH))
     }
 
     #[test]

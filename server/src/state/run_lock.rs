@@ -5,7 +5,7 @@
 //! file stays, and names the last process.
 
 use super::directory::State;
-use super::error::{InUseBy, StateError};
+use super::error::{LockHolder, StateError};
 use docxy_host::private_file::{self, FileError};
 use std::fs::{File, TryLockError};
 use std::io;
@@ -31,12 +31,14 @@ impl State {
             Ok(()) => {
                 // For people only, and of one length, so that a full disk has room for the next one, too.
                 let _ = file.write_all_at(format!("{:>10}\n", std::process::id()).as_bytes(), 0);
-                self.ensure_reserve();
                 Ok(RunLock { _file: Some(file) })
             }
             Err(TryLockError::WouldBlock) => {
                 let process = private_file::read(&path).ok().flatten().and_then(|text| process_of(&text));
-                Err(StateError::InUse { directory: self.directory().to_owned(), process: InUseBy(process) })
+                Err(StateError::InUse {
+                    directory: self.directory().to_owned(),
+                    process: LockHolder(process),
+                })
             }
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                 tracing::warn!(%error, path = %path.display(), "this file system has no locks: make sure that only one server runs here");

@@ -20,12 +20,12 @@ use std::time::Duration;
 const WRITE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The totals by client, as the file holds them.
-pub type Totals = BTreeMap<ClientName, Total>;
+pub type StoredUsages = BTreeMap<ClientName, StoredUsage>;
 
 /// What one client has used since it was first seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Total {
+pub struct StoredUsage {
     /// When it was last connected, to the second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Timestamp>,
@@ -37,7 +37,7 @@ pub struct Total {
 
 /// The counters of all clients. Clones count together.
 #[derive(Debug, Clone)]
-pub struct Usage(Arc<Counters>);
+pub struct Usage(Arc<UsageTable>);
 
 impl Usage {
     /// Reads the totals so far, and writes them regularly until the last clone is dropped. Needs a running
@@ -46,9 +46,9 @@ impl Usage {
     /// # Errors
     /// If the totals so far cannot be read.
     pub fn open(state: &State) -> Result<Self, StateError> {
-        let counters = Arc::new(Counters::open(path(state))?);
-        tokio::spawn(flush_regularly(Arc::downgrade(&counters), state.clone()));
-        Ok(Self(counters))
+        let table = Arc::new(UsageTable::open(path(state))?);
+        tokio::spawn(flush_regularly(Arc::downgrade(&table), state.clone()));
+        Ok(Self(table))
     }
 
     /// The counters of one client. Call it only for authenticated clients, because each name gets an entry.
@@ -70,7 +70,7 @@ impl Usage {
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn totals(state: &State) -> Result<Totals, StateError> {
+pub fn totals(state: &State) -> Result<StoredUsages, StateError> {
     load(&path(state))
 }
 
@@ -102,9 +102,9 @@ impl ClientUsage {
 
     /// The current totals.
     #[must_use]
-    pub fn total(&self) -> Total {
+    pub fn total(&self) -> StoredUsage {
         let last_seen = self.last_seen.load(Ordering::Relaxed);
-        Total {
+        StoredUsage {
             last_seen: Timestamp::from_second(last_seen).ok().filter(|_| last_seen != 0),
             sent: self.sent.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
@@ -112,8 +112,8 @@ impl ClientUsage {
     }
 }
 
-impl From<Total> for ClientUsage {
-    fn from(total: Total) -> Self {
+impl From<StoredUsage> for ClientUsage {
+    fn from(total: StoredUsage) -> Self {
         Self {
             last_seen: AtomicI64::new(total.last_seen.map_or(0, Timestamp::as_second)),
             sent: AtomicU64::new(total.sent),
@@ -123,13 +123,13 @@ impl From<Total> for ClientUsage {
 }
 
 #[derive(Debug)]
-struct Counters {
+struct UsageTable {
     path: PathBuf,
     clients: Mutex<BTreeMap<ClientName, Arc<ClientUsage>>>,
-    written: Mutex<Totals>,
+    written: Mutex<StoredUsages>,
 }
 
-impl Counters {
+impl UsageTable {
     fn open(path: PathBuf) -> Result<Self, StateError> {
         let written = load(&path)?;
         let clients =
@@ -151,7 +151,7 @@ impl Counters {
         Ok(())
     }
 
-    fn totals(&self) -> Totals {
+    fn totals(&self) -> StoredUsages {
         let clients = lock(&self.clients);
         let total = |(name, usage): (&ClientName, &Arc<ClientUsage>)| (name.clone(), usage.total());
         clients.iter().map(total).collect()
@@ -162,38 +162,38 @@ fn path(state: &State) -> PathBuf {
     state.path("usage")
 }
 
-fn load(path: &Path) -> Result<Totals, StateError> {
+fn load(path: &Path) -> Result<StoredUsages, StateError> {
     let content = private_file::read(path)?.unwrap_or_default();
     toml_file::parse(&String::from_utf8_lossy(&content)).map_err(|e| StateError::Damaged {
         path: path.to_owned(),
         detail: e.to_string(),
-        remedy: "mend that line, or delete the file to count from zero",
+        remedy: "fix that line, or delete the file to count from zero",
     })
 }
 
-fn to_text(totals: &Totals) -> String {
+fn to_text(totals: &StoredUsages) -> String {
     let tables = toml::to_string(totals).expect("names, times and counts below 8 EiB are TOML");
     format!("# Written by `docxy-server run`; sent and received are bytes, seen by the server.\n\n{tables}")
 }
 
-async fn flush_regularly(counters: Weak<Counters>, state: State) {
+async fn flush_regularly(table: Weak<UsageTable>, state: State) {
     loop {
         tokio::time::sleep(WRITE_INTERVAL).await;
-        let Some(counters) = counters.upgrade() else { return };
+        let Some(table) = table.upgrade() else { return };
         let state = state.clone();
         let flush = move || {
             // It may have been used up by a revocation when there was no room for another.
             state.ensure_reserve();
-            counters.flush()
+            table.flush()
         };
         let outcome = tokio::task::spawn_blocking(flush).await;
         if let Ok(Err(error)) = outcome {
-            tracing::warn!("clients' usage cannot be written now: {error}");
+            tracing::warn!(%error, "the usage of clients cannot be written");
         }
     }
 }
 
-/// After a panic elsewhere the values are still consistent.
+/// Ignores lock poisoning: the map is never half-written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -202,8 +202,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn open(dir: &tempfile::TempDir) -> Counters {
-        Counters::open(dir.path().join("usage")).unwrap()
+    fn open(dir: &tempfile::TempDir) -> UsageTable {
+        UsageTable::open(dir.path().join("usage")).unwrap()
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
             usage.client(&name).add_sent(1000);
             usage.client(&name).add_received(10);
             usage.flush().unwrap();
-            let expected = Total { last_seen: Some(time), sent: 1000 * n, received: 10 * n };
+            let expected = StoredUsage { last_seen: Some(time), sent: 1000 * n, received: 10 * n };
             assert_eq!(load(&usage.path).unwrap()[&name], expected);
         }
     }
@@ -239,7 +239,7 @@ mod tests {
     fn totals_are_kept_while_the_disk_is_full() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gone/usage");
-        let usage = Counters::open(path.clone()).unwrap();
+        let usage = UsageTable::open(path.clone()).unwrap();
         usage.client(&"laptop".parse().unwrap()).add_sent(5);
         assert!(usage.flush().is_err());
         std::fs::create_dir(dir.path().join("gone")).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Must never end a client's access because the file is unreadable for a moment.
 
-use super::clients::ClientBook;
+use super::clients::ClientList;
 use super::directory::State;
 use super::error::StateError;
 use std::fs::Metadata;
@@ -14,14 +14,14 @@ use tokio::sync::{Notify, watch};
 
 /// How often the file is polled. `revoke` must end connections within 2 s.
 ///
-/// Only polling works everywhere: inotify doesn't report changes through a network file system or a
+/// Only polling works everywhere: inotify does not report changes through a network file system or a
 /// container's mount. Polling twice a second costs almost nothing.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The clients, always up to date.
 #[derive(Debug, Clone)]
 pub struct ClientWatch {
-    books: watch::Receiver<Arc<ClientBook>>,
+    lists: watch::Receiver<Arc<ClientList>>,
     /// The number of polls so far.
     polls: watch::Receiver<u64>,
     poll_now: Arc<Notify>,
@@ -36,7 +36,7 @@ impl ClientWatch {
         let path = state.clients_path();
         // Before the file is read, so that a change in between is noticed.
         let last = Fingerprint::of(std::fs::metadata(&path));
-        let (sender, receiver) = watch::channel(Arc::new(ClientBook::load(&path)?));
+        let (sender, receiver) = watch::channel(Arc::new(ClientList::load(&path)?));
         let (counter, polls) = watch::channel(0);
         let poll_now = Arc::<Notify>::default();
         let notified = Arc::clone(&poll_now);
@@ -46,7 +46,7 @@ impl ClientWatch {
                 () = watch_file(&path, last, &notified, &sender, &counter) => {}
             }
         });
-        Ok(Self { books: receiver, polls, poll_now })
+        Ok(Self { lists: receiver, polls, poll_now })
     }
 
     /// Polls the file without waiting for the interval.
@@ -54,17 +54,17 @@ impl ClientWatch {
         self.poll_now.notify_one();
     }
 
-    /// The latest book. Each new one wakes the receivers.
+    /// The latest list. Each new one wakes the receivers.
     ///
-    /// The holder of a connection should authenticate its client again with each new book: the same name may
+    /// The holder of a connection should authenticate its client again with each new list: the same name may
     /// have been revoked and invited again in between.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<ClientBook>> {
-        self.books.clone()
+    pub fn subscribe(&self) -> watch::Receiver<Arc<ClientList>> {
+        self.lists.clone()
     }
 
     /// Waits for one more complete poll, however long that takes on a busy machine. After that, the latest
-    /// book includes all changes that were made before the call.
+    /// list includes all changes that were made before the call.
     pub async fn next_poll(&self) {
         let mut polls = self.polls.clone();
         // The running poll may have started before the change.
@@ -78,7 +78,7 @@ async fn watch_file(
     path: &Path,
     mut last: Option<Fingerprint>,
     poll_now: &Notify,
-    sender: &watch::Sender<Arc<ClientBook>>,
+    sender: &watch::Sender<Arc<ClientList>>,
     polls: &watch::Sender<u64>,
 ) {
     let mut last_error = None;
@@ -94,16 +94,16 @@ async fn poll(
     path: &Path,
     last: &mut Option<Fingerprint>,
     last_error: &mut Option<String>,
-    sender: &watch::Sender<Arc<ClientBook>>,
+    sender: &watch::Sender<Arc<ClientList>>,
 ) {
     let found = Fingerprint::of(tokio::fs::metadata(path).await);
     if found == *last {
         return;
     }
     match read(path).await {
-        Ok(book) => {
+        Ok(list) => {
             tracing::info!("the clients have changed");
-            sender.send_replace(Arc::new(book));
+            sender.send_replace(Arc::new(list));
             (*last, *last_error) = (found, None);
         }
         // Tried again at the next poll: a revocation must not be lost because no file descriptor was free
@@ -111,18 +111,16 @@ async fn poll(
         Err(error) => {
             let error = Some(error.to_string());
             if let Some(error) = error.as_ref().filter(|_| error != *last_error) {
-                let path = path.display();
-                tracing::error!(
-                    "the clients' file cannot be read, so the clients are unchanged: {path}: {error}"
-                );
+                let file = path.display();
+                tracing::error!(%error, %file, "the clients' file cannot be read, so the clients are unchanged");
             }
             *last_error = error;
         }
     }
 }
 
-async fn read(path: &Path) -> Result<ClientBook, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(ClientBook::parse(&tokio::fs::read(path).await?)?)
+async fn read(path: &Path) -> Result<ClientList, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(ClientList::parse(&tokio::fs::read(path).await?)?)
 }
 
 /// Identifies a version of the file without reading it. A replaced file has another inode, an edited one
@@ -161,11 +159,11 @@ mod tests {
         let secret = ClientSecret::from_random([1; 32]);
         let now = Timestamp::UNIX_EPOCH;
 
-        state.change_clients(|book| book.add(&name, &secret, now)).unwrap();
+        state.change_clients(|list| list.add(&name, &secret, now)).unwrap();
         changed(&mut watch).await;
         assert!(watch.borrow().authenticate(&name, &secret).is_ok());
 
-        state.change_clients(|book| book.revoke(&name, now)).unwrap();
+        state.change_clients(|list| list.revoke(&name, now)).unwrap();
         changed(&mut watch).await;
         assert!(watch.borrow().authenticate(&name, &secret).is_err());
     }
@@ -176,7 +174,7 @@ mod tests {
         let state = State::open(dir.path()).unwrap();
         let watch = ClientWatch::start(&state).unwrap();
         let (name, secret) = ("laptop".parse().unwrap(), ClientSecret::from_random([1; 32]));
-        state.change_clients(|book| book.add(&name, &secret, Timestamp::UNIX_EPOCH)).unwrap();
+        state.change_clients(|list| list.add(&name, &secret, Timestamp::UNIX_EPOCH)).unwrap();
         watch.next_poll().await;
         assert!(watch.subscribe().borrow().authenticate(&name, &secret).is_ok());
     }
@@ -188,7 +186,7 @@ mod tests {
         let name = "laptop".parse().unwrap();
         let secret = ClientSecret::from_random([1; 32]);
         let now = Timestamp::UNIX_EPOCH;
-        state.change_clients(|book| book.add(&name, &secret, now)).unwrap();
+        state.change_clients(|list| list.add(&name, &secret, now)).unwrap();
         let good = std::fs::read(state.clients_path()).unwrap();
         let mut watch = ClientWatch::start(&state).unwrap().subscribe();
 
@@ -204,7 +202,7 @@ mod tests {
         assert!(watch.borrow().authenticate(&name, &secret).is_ok());
     }
 
-    async fn changed(watch: &mut watch::Receiver<Arc<ClientBook>>) {
+    async fn changed(watch: &mut watch::Receiver<Arc<ClientList>>) {
         let limit = Duration::from_secs(10);
         tokio::time::timeout(limit, watch.changed()).await.unwrap().unwrap();
     }

@@ -20,7 +20,7 @@ use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::text::{CleanText, clean};
 use http::{HeaderValue, StatusCode, header};
 
-/// The result for one hop: a remark, or a fault.
+/// The result for one hop: a print_note, or a fault.
 #[derive(Debug)]
 pub(crate) struct Finding {
     /// The hop.

@@ -11,7 +11,9 @@ use std::{
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use docxy_protocol::{bulk_window::BulkWindow, congestion::Handle, identity::Pin, limits::SEGMENT_SIZE};
+use docxy_protocol::{
+    bulk_window::BulkWindow, congestion::Handle, identity::Pin, limits::SEGMENT_SIZE, version::WIRE_VERSION,
+};
 use docxy_transport::quic::{settings, tls};
 use quinn::{
     ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig,
@@ -66,7 +68,8 @@ pub(crate) struct ReadOptions {
 
 pub(super) async fn send(options: SendOptions) -> Result<()> {
     let Identity { certificate, key, pin } = Identity::new()?;
-    let mut config = ServerConfig::with_crypto(Arc::new(tls::server_config(certificate, key)?));
+    let mut config =
+        ServerConfig::with_crypto(Arc::new(tls::server_config(certificate, key, &[WIRE_VERSION])?));
     let transport = match options.tuning {
         Tuning::Ours => settings::server_config(&Handle::default()),
         Tuning::Stock => TransportConfig::default(),
@@ -81,7 +84,7 @@ pub(super) async fn send(options: SendOptions) -> Result<()> {
 }
 
 pub(super) async fn read(options: ReadOptions) -> Result<ReaderReport> {
-    let mut config = ClientConfig::new(Arc::new(tls::client_config(options.pin, false)?));
+    let mut config = ClientConfig::new(Arc::new(tls::client_config(options.pin, WIRE_VERSION, false)?));
     let transport = match options.tuning {
         Tuning::Ours => settings::client_config(&Handle::default()),
         Tuning::Stock => TransportConfig::default(),

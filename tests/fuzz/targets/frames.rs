@@ -1,8 +1,8 @@
-//! The first frame of a stream, control messages and prefetched items: a decoded frame is encoded as the
+//! The first frame of a stream, Hellos, control messages and prefetched items: a decoded frame is encoded as the
 //! same value, and a request stays on the registry's host.
 #![no_main]
 
-use docxy_protocol::control::{ControlMessage, StreamHeader};
+use docxy_protocol::control::{ControlMessage, Hello, StreamHeader};
 use docxy_protocol::frame;
 use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::prefetch::PrefetchItem;
@@ -13,10 +13,10 @@ use std::fmt::Debug;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, payload)) = bytes.split_first() else { return };
-    match kind % 4 {
+    match kind % 5 {
         0 => {
-            if let Some(StreamHeader::Request(request)) = reencoded::<StreamHeader>(payload) {
-                let request = request.without_foreign_credentials();
+            if let Some(StreamHeader::Request(header)) = reencoded::<StreamHeader>(payload) {
+                let request = header.request.without_foreign_credentials();
                 if let Some(path) = request.operation.path() {
                     assert_stays_on_host(&path);
                 }
@@ -31,6 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         2 => drop(reencoded::<ControlMessage>(payload)),
+        4 => drop(reencoded::<Hello>(payload)),
         _ => {
             if let Some(item) = reencoded::<PrefetchItem>(payload) {
                 assert!(item.length() <= MANIFEST_MAX);

@@ -3,5 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 
+mod first_start;
 mod revoke;
 mod support;

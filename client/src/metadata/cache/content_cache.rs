@@ -1,14 +1,12 @@
 //! The store of this client, and what the manifests in it name.
 
 use super::descriptor_index::DescriptorIndex;
-use docxy_host::store::{Content, Key, Limits, Store, WriteError, Writer};
+use super::entry::CacheEntry;
+use docxy_host::store::{Key, Limits, Store, WriteError, Writer};
 use docxy_protocol::prefetch::ContentKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Content, and what it is.
-pub(crate) type CacheEntry = Arc<Content<ContentKind>>;
 
 const LIMITS: Limits = Limits {
     // Some thousand manifests and configs.
@@ -72,32 +70,5 @@ impl ContentCache {
     pub(super) fn finish(&self, writer: Writer<ContentKind>) -> Result<(), WriteError> {
         self.descriptor_index.insert_manifest(&writer.finish()?);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use bytes::Bytes;
-    use docxy_protocol::digester::Digester;
-
-    /// A blob of these bytes.
-    pub(crate) fn blob(bytes: &[u8]) -> CacheEntry {
-        entry(ContentKind::Blob, bytes)
-    }
-
-    /// A manifest of this media type.
-    pub(crate) fn manifest(content_type: &str, bytes: &[u8]) -> CacheEntry {
-        entry(ContentKind::Manifest { content_type: content_type.to_owned() }, bytes)
-    }
-
-    fn entry(kind: ContentKind, bytes: &[u8]) -> CacheEntry {
-        let digest = Digester::sha256().digest(bytes);
-        Arc::new(Content::new(digest, kind, Bytes::copy_from_slice(bytes)).unwrap())
-    }
-
-    /// The key of public content.
-    pub(crate) fn key(registry: &str, repository: &str, entry: &CacheEntry) -> Key {
-        Key::public(&registry.parse().unwrap(), &repository.parse().unwrap(), entry.digest().clone())
     }
 }

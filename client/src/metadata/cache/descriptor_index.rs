@@ -3,7 +3,7 @@
 //! Shows which content a prefetch may bring, and which platform an engine chose. Never answers for a
 //! registry.
 
-use super::content_cache::CacheEntry;
+use super::entry::CacheEntry;
 use docxy_protocol::limits::PREFETCH_MANIFEST_MAX;
 use docxy_protocol::manifest::{Descriptor, Manifest};
 use docxy_protocol::name::Digest;

@@ -2,7 +2,7 @@
 //!
 //! A request that the cache cannot answer exactly goes to the registry.
 
-use super::content_cache::CacheEntry;
+use super::entry::CacheEntry;
 use bytes::Bytes;
 use docxy_host::store::{Key, Scope};
 use docxy_protocol::accept::accepts;
@@ -74,7 +74,7 @@ pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<CachedRes
 
 #[cfg(test)]
 mod tests {
-    use super::super::content_cache::tests::{blob, manifest};
+    use super::super::entry::tests::{blob, manifest};
     use super::*;
     use docxy_protocol::authorization::Authorization;
     use docxy_protocol::headers::CONDITIONAL_FIELDS;

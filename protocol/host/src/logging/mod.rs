@@ -12,6 +12,7 @@
 mod dependencies;
 mod filter;
 mod queue;
+mod timestamp;
 mod writer;
 
 pub use filter::{Filter, FilterError};
@@ -24,9 +25,8 @@ use std::io::{self, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::time::Duration;
+use timestamp::timestamp;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer as Text;
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
@@ -140,12 +140,4 @@ fn format_panic(panic: &PanicHookInfo<'_>) -> String {
         line += &backtrace.to_string();
     }
     line
-}
-
-/// The time as at the start of each line.
-fn timestamp() -> String {
-    let mut text = String::new();
-    // Writing to a string never fails.
-    let _ = SystemTime.format_time(&mut Text::new(&mut text));
-    text
 }

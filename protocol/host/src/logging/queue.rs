@@ -117,16 +117,16 @@ impl State {
 
 /// Cuts a line to [`LINE_BYTES_MAX`].
 fn cut(text: &[u8]) -> Vec<u8> {
-    const MARK: &str = " [cut]\n";
+    const CUT_SUFFIX: &str = " [cut]\n";
     if text.len() <= LINE_BYTES_MAX {
         return text.to_vec();
     }
-    let mut end = LINE_BYTES_MAX - MARK.len();
+    let mut end = LINE_BYTES_MAX - CUT_SUFFIX.len();
     // Not within a character (RFC 3629, section 3).
     while text[end] & 0xc0 == 0x80 {
         end -= 1;
     }
-    [&text[..end], MARK.as_bytes()].concat()
+    [&text[..end], CUT_SUFFIX.as_bytes()].concat()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! can get space again. Must never end, and must never panic.
 
 use super::queue::Queue;
-use super::timestamp;
+use super::timestamp::timestamp;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread;
@@ -18,7 +18,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// Starts the thread. If the system cannot start one, lines are dropped and counted once the queue is full.
 pub(super) fn start(queue: Arc<Queue>, output: impl Write + Send + 'static) {
     let run = move || {
-        let mut writer = Writer { output, lost: 0, partial: false };
+        let mut writer = LogWriter { output, lost: 0, partial: false };
         loop {
             let line = queue.next();
             writer.lost += line.dropped_before;
@@ -32,7 +32,7 @@ pub(super) fn start(queue: Arc<Queue>, output: impl Write + Send + 'static) {
     let _ = thread::Builder::new().name("docxy-log".into()).spawn(run);
 }
 
-struct Writer<W> {
+struct LogWriter<W> {
     output: W,
     /// Lines lost since the last report.
     lost: u64,
@@ -40,7 +40,7 @@ struct Writer<W> {
     partial: bool,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> LogWriter<W> {
     /// Reports lost lines, if any, and writes a line. `false` if one of both failed.
     fn write(&mut self, line: &[u8]) -> bool {
         let written = self.report_lost() && self.write_whole(line);
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn lines_lost_on_a_full_disk_are_reported_before_the_next_line() {
         let disk = Disk { free: 10, ..Disk::default() };
-        let mut writer = Writer { output: disk, lost: 0, partial: false };
+        let mut writer = LogWriter { output: disk, lost: 0, partial: false };
         assert!(writer.write(b"first\n"));
         assert!(!writer.write(b"second\n") && !writer.write(b"third\n"));
         writer.output.free = 1000;

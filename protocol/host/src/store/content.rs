@@ -60,7 +60,7 @@ impl<H> Content<H> {
         Self::compare(digest, found, head, bytes)
     }
 
-    /// The same, on a thread of its own if the bytes are many, so that hashing doesn't delay other tasks.
+    /// The same, on a thread of its own if the bytes are many, so that hashing does not delay other tasks.
     ///
     /// # Errors
     /// If the bytes have another digest.

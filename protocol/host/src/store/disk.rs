@@ -1,7 +1,7 @@
 //! The files: each appears complete, and is checked when it is read.
 //!
-//! Decides nothing: which files to remove is `eviction`'s. Must never return a file that a crash left half written:
-//! it doesn't match its digest, and counts as absent.
+//! Decides nothing: which files to remove is `eviction`'s. Must never return a file that a crash left half
+//! written: it does not match its digest, and counts as absent.
 
 use super::content::{Content, Key};
 use super::eviction::StoredFile;
@@ -104,8 +104,8 @@ impl Disk {
     }
 }
 
-/// Removes entries, the least recently used first, to free so many bytes and files of a full disk. A running program
-/// fetches them again. Returns whether there were any.
+/// Removes entries, the least recently used first, to free so many bytes and files of a full disk. A running
+/// program fetches them again. Returns whether there were any.
 #[must_use]
 pub fn remove_oldest(directory: PathBuf, bytes: usize, count: usize) -> bool {
     let disk = Disk::new(directory);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The unit of disk space that files use.
-pub(super) const BLOCK_BYTES: usize = 4096;
+pub(super) const DISK_BLOCK_BYTES: usize = 4096;
 
 /// A file in the directory of the store.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Eviction {
         if let Some(directory) = file.path.parent() {
             *self.directories.entry(directory.to_owned()).or_default() += 1;
         }
-        let evicted = self.files.insert(file.path, (), file.bytes.next_multiple_of(BLOCK_BYTES));
+        let evicted = self.files.insert(file.path, (), file.bytes.next_multiple_of(DISK_BLOCK_BYTES));
         let evicted: Vec<_> = evicted.into_iter().map(|(path, ())| path).collect();
         evicted.iter().for_each(|path| self.uncount(path));
         evicted
@@ -79,16 +79,20 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_files_go_first_and_their_directories_with_the_last() {
-        let mut eviction = Eviction::new(3 * BLOCK_BYTES);
+        let mut eviction = Eviction::new(3 * DISK_BLOCK_BYTES);
         for path in ["a/1", "b/1", "b/2"] {
             assert!(eviction.add(file(path, 1)).is_empty());
         }
         eviction.used(Path::new("a/1"));
-        assert_eq!(eviction.add(file("b/2", BLOCK_BYTES + 1)), [Path::new("b/1").into()], "it has grown");
+        assert_eq!(
+            eviction.add(file("b/2", DISK_BLOCK_BYTES + 1)),
+            [Path::new("b/1").into()],
+            "it has grown"
+        );
         assert!(eviction.has_directory(Path::new("b")) && eviction.has_directory(Path::new("a")));
         eviction.forget(Path::new("b/2"));
         assert!(!eviction.has_directory(Path::new("b")));
-        assert_eq!(eviction.add(file("c/1", 3 * BLOCK_BYTES)), [Path::new("a/1").into()]);
+        assert_eq!(eviction.add(file("c/1", 3 * DISK_BLOCK_BYTES)), [Path::new("a/1").into()]);
         assert!(!eviction.has_directory(Path::new("a")) && eviction.has_directory(Path::new("c")));
     }
 }

@@ -1,8 +1,8 @@
 //! The last used entries, in memory.
 
-use super::Limits;
 use super::content::{Content, Key};
 use super::format::ContentHead;
+use super::limits::Limits;
 use super::scope::Scope;
 use crate::lru::Lru;
 use std::sync::Arc;
@@ -57,12 +57,6 @@ impl<H: ContentHead> Memory<H> {
 
     pub(super) fn has_scope(&self, scope: &Scope) -> bool {
         self.entries.iter().any(|(key, _)| key.scope == *scope)
-    }
-}
-
-impl Limits {
-    const fn lifetime(&self, scope: &Scope) -> Duration {
-        if scope.is_public() { self.public_lifetime } else { self.private_lifetime }
     }
 }
 

@@ -8,8 +8,8 @@ use docxy_protocol::secret::Secret;
 use std::fmt;
 use std::path::PathBuf;
 
-/// A repository, as seen by everybody or by the holder of one token. Access to one repository doesn't permit access
-/// to another one with the same content.
+/// A repository, as seen by everybody or by the holder of one token. Content from one scope
+/// is never returned for another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scope {
     /// The registry.
@@ -30,8 +30,8 @@ impl Scope {
         Self { registry: registry.clone(), repository: repository.clone(), token: None }
     }
 
-    /// The scope of a request. `None` without a repository, and with a password, since only the registry can check
-    /// it.
+    /// The scope of a request. `None` without a repository, and with a password, since only the registry can
+    /// check it.
     #[must_use]
     pub fn of(request: &Request) -> Option<Self> {
         let public = Self::public(&request.registry, request.operation.repository()?);

@@ -1,4 +1,4 @@
-use super::eviction::BLOCK_BYTES;
+use super::eviction::DISK_BLOCK_BYTES;
 use super::memory::ENTRY_OVERHEAD_BYTES;
 use super::*;
 use bytes::Bytes;
@@ -9,7 +9,9 @@ use docxy_protocol::secret::Secret;
 use http::{HeaderValue, header};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 pub(super) const LIMITS: Limits = Limits {
     memory_bytes: 16 << 20,
@@ -134,6 +136,21 @@ async fn a_repository_without_content_is_known_before_a_request() {
     assert!(!may_contain("docker.io", "library/b") && !may_contain("ghcr.io", "library/a"));
 }
 
+#[tokio::test]
+async fn the_first_writes_of_a_new_process_may_be_concurrent() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..10 {
+        let store = Store::open(Some(dir.path().to_owned()), LIMITS);
+        let contents: Vec<_> = (0..20).map(|n| blob(format!("{round} {n}").as_bytes())).collect();
+        let keys: Vec<_> = contents.iter().map(|content| key("docker.io", "a/b", content)).collect();
+        let written: Vec<_> = keys.iter().zip(&contents).filter_map(|(key, c)| store.put(key, c)).collect();
+        for written in written {
+            written.await.unwrap();
+        }
+        assert_eq!(files(dir.path()).len(), 20 * (round + 1));
+    }
+}
+
 /// What `kill -9` or a crash leaves at each step of a write, and a file that another program has changed.
 #[tokio::test]
 async fn an_interrupted_or_changed_file_is_never_returned_and_is_removed() {
@@ -200,7 +217,7 @@ async fn memory_and_files_are_bounded_and_the_last_used_stay() {
     let dir = tempfile::tempdir().unwrap();
     let limits = |entries, files| Limits {
         memory_bytes: entries * (ENTRY_OVERHEAD_BYTES + 100),
-        disk_bytes: files * BLOCK_BYTES,
+        disk_bytes: files * DISK_BLOCK_BYTES,
         ..LIMITS
     };
     let store = open(dir.path(), limits(3, 4));
@@ -227,7 +244,7 @@ async fn after_a_restart_the_files_that_were_read_last_stay() {
         keys.push(key);
     }
     assert!(store.get(&keys[0]).await.is_some(), "it is used");
-    open::<ContentKind>(dir.path(), Limits { disk_bytes: 4 * BLOCK_BYTES, ..LIMITS });
+    open::<ContentKind>(dir.path(), Limits { disk_bytes: 4 * DISK_BLOCK_BYTES, ..LIMITS });
     let left: Vec<_> = keys.iter().map(|key| dir.path().join(ContentKind::path(key)).exists()).collect();
     assert_eq!(left, [true, false, false, false, false, true, true, true]);
 }
@@ -283,4 +300,47 @@ async fn a_writer_stores_whole_content_and_a_dropped_or_failed_one_nothing() {
     assert!(writer(&[b"con", b"", b"fig"]).is_complete());
     assert_eq!(writer(&[b"con", b"fig"]).finish(), Ok(Arc::clone(&content)));
     assert_eq!(store.get(&key).await, Some(content));
+}
+
+/// The contents that the killed process writes, one after the other.
+fn numbered(n: usize) -> Arc<Content<Headers>> {
+    manifest(&format!("{n} ").repeat(4096))
+}
+
+#[tokio::test]
+async fn a_store_is_intact_after_its_process_is_killed_while_it_writes() {
+    const DIRECTORY: &str = "DOCXY_TEST_STORE";
+    const CONTENTS: usize = 1000;
+    if let Some(directory) = std::env::var_os(DIRECTORY) {
+        // This is the process that is killed.
+        let store = open(Path::new(&directory), LIMITS);
+        for n in (0..CONTENTS).cycle() {
+            put(&store, &numbered(n)).await;
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let key = |n| key("docker.io", "library/a", &numbered(n));
+    let keys: Vec<_> = (0..CONTENTS).map(key).collect();
+    let path = |key: &Key| dir.path().join(Headers::path(key));
+    for round in 0..5 {
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::tests::a_store_is_intact_after_its_process_is_killed_while_it_writes"])
+            .env(DIRECTORY, dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Until it writes somewhere beyond the contents of the last round.
+        while !path(&keys[CONTENTS / 6 * (round + 1)]).exists() {
+            assert_eq!(process.try_wait().unwrap(), None);
+            tokio::task::yield_now().await;
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let store = open::<Headers>(dir.path(), DISK_ONLY);
+        let written: Vec<_> = (0..CONTENTS).filter(|n| path(&keys[*n]).exists()).collect();
+        assert_eq!(files(dir.path()).len(), written.len(), "nothing else is left");
+        for n in written {
+            assert_eq!(store.get(&keys[n]).await, Some(numbered(n)));
+        }
+    }
 }

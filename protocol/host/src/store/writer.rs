@@ -1,10 +1,10 @@
-//! Collects content while it arrives, and hashes each part as it comes: hashing a large document at once would delay
-//! other tasks.
+//! Collects content while it arrives, and hashes each part as it comes: hashing a large document at once
+//! would delay other tasks.
 //!
 //! Must never store incomplete content. A writer that is dropped has failed and leaves nothing.
 
-use super::Store;
 use super::content::{Content, DigestMismatch, Key};
+use super::content_store::Store;
 use super::format::ContentHead;
 use bytes::BytesMut;
 use docxy_protocol::digester::Digester;

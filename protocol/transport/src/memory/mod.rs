@@ -62,7 +62,7 @@ struct Side {
 impl Drop for Side {
     fn drop(&mut self) {
         let (side, code) = (self.side, CloseCode::Done);
-        self.link.change(|state| state.end(Ended::Closed { side, code, reason: clean("") }));
+        self.link.change(|state| state.end(Ended::Closed { side, code, reason: clean(code.reason()) }));
     }
 }
 

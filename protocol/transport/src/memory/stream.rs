@@ -72,9 +72,14 @@ impl Sender {
         })
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Half) -> T) -> T {
-        let to = 1 - self.end.0.side;
-        self.end.0.link.change(|state| change(&mut state.streams[self.stream][to]))
+    /// Changes the half, unless the leg has ended: then nothing crosses it any more.
+    fn change(&self, change: impl FnOnce(&mut Half)) {
+        let side = self.end.0.side;
+        self.end.0.link.change(|state| {
+            if state.error(side).is_none() {
+                change(&mut state.streams[self.stream][1 - side]);
+            }
+        });
     }
 }
 

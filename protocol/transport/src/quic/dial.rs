@@ -8,6 +8,7 @@ use crate::error::SessionError;
 use crate::session::Session;
 use docxy_protocol::congestion::{Choice, Handle};
 use docxy_protocol::identity::Pin;
+use docxy_protocol::version::WIRE_VERSION;
 use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,7 +45,8 @@ pub async fn dial(
     congestion: Choice,
 ) -> Result<Session, DialError> {
     let congestion = Handle::new(congestion);
-    let mut config = ClientConfig::new(Arc::new(tls::client_config(pin, server_name.is_some())?));
+    let mut config =
+        ClientConfig::new(Arc::new(tls::client_config(pin, WIRE_VERSION, server_name.is_some())?));
     config.transport_config(Arc::new(settings::client_config(&congestion)));
     let socket = socket::open(address).map_err(DialError::Socket)?;
     let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))

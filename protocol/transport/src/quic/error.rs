@@ -4,7 +4,7 @@ use crate::error::{ReadError, SendError, SessionError};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::text::clean;
-use quinn::ConnectionError;
+use quinn::{ConnectionError, TransportErrorCode};
 use std::sync::Arc;
 
 impl From<ConnectionError> for SessionError {
@@ -12,12 +12,23 @@ impl From<ConnectionError> for SessionError {
         match error {
             ConnectionError::ApplicationClosed(close) => Self::ClosedByPeer {
                 code: CloseCode::from_code(close.error_code.into_inner()),
-                reason: clean(close),
+                reason: match &*close.reason {
+                    [] => clean(format_args!("code {}", close.error_code)),
+                    reason => clean(String::from_utf8_lossy(reason)),
+                },
             },
+            ConnectionError::ConnectionClosed(close) if close.error_code == no_application_protocol() => {
+                Self::NoCommonVersion
+            }
             ConnectionError::LocallyClosed => Self::Closed,
             error => Self::Failed(Arc::new(error)),
         }
     }
+}
+
+/// TLS's alert of a server that speaks none of the client's protocols (RFC 7301, section 3.2).
+fn no_application_protocol() -> TransportErrorCode {
+    TransportErrorCode::crypto(120)
 }
 
 impl From<quinn::WriteError> for SendError {

@@ -8,6 +8,7 @@ use crate::error::SessionError;
 use crate::session::Session;
 use docxy_protocol::congestion::{Choice, Handle};
 use docxy_protocol::control::CloseCode;
+use docxy_protocol::version::{UNMARKED_VERSION, WIRE_VERSION};
 use quinn::crypto::{HandshakeTokenKey, HmacKey};
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -89,7 +90,9 @@ impl Listener {
         key: PrivateKeyDer<'static>,
         keys: &ListenerKeys,
     ) -> Result<Self, ListenError> {
-        let config = ServerConfig::new(Arc::new(tls::server_config(certificate, key)?), keys.token_key());
+        // The caller tells clients of the first version to upgrade: see [`Session::wire_version`].
+        let tls = tls::server_config(certificate, key, &[WIRE_VERSION, UNMARKED_VERSION])?;
+        let config = ServerConfig::new(Arc::new(tls), keys.token_key());
         let mut endpoint = EndpointConfig::new(keys.reset_key());
         let connection_ids = keys.connection_id;
         // The keys are the last run's, so that packets of its connections get a stateless reset that their

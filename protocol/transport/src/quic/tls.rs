@@ -5,14 +5,12 @@
 
 use docxy_protocol::identity::{Pin, PinnedServer};
 use docxy_protocol::tls::provider;
+use docxy_protocol::version::alpn;
 use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use std::sync::Arc;
-
-/// The protocol and its version. Like a server name, anybody on the path can read it.
-pub const ALPN: &[u8] = b"docxy/1";
 
 /// Why there is no TLS configuration.
 #[derive(Debug, thiserror::Error)]
@@ -25,38 +23,39 @@ pub enum TlsError {
     Suite(#[from] NoInitialCipherSuite),
 }
 
-/// The client's configuration: accepts only the server with this pin, and sends a server name only if
-/// `send_server_name` is set.
+/// The client's configuration: accepts only the server with this pin, speaks this version of the wire, and
+/// sends a server name only if `send_server_name` is set.
 ///
 /// # Errors
 /// If the crypto provider does not support QUIC, which would be a bug.
-pub fn client_config(pin: Pin, send_server_name: bool) -> Result<QuicClientConfig, TlsError> {
+pub fn client_config(pin: Pin, version: u16, send_server_name: bool) -> Result<QuicClientConfig, TlsError> {
     let provider = provider();
     let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(PinnedServer::new(pin, provider)))
         .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![alpn(version)];
     config.enable_sni = send_server_name;
     config.enable_early_data = false;
     config.resumption = Resumption::disabled();
     Ok(QuicClientConfig::try_from(config)?)
 }
 
-/// The server's configuration.
+/// The server's configuration. It speaks the first of these versions of the wire that a client speaks too.
 ///
 /// # Errors
 /// If the key does not belong to the certificate.
 pub fn server_config(
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
+    versions: &[u16],
 ) -> Result<QuicServerConfig, TlsError> {
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = versions.iter().map(|version| alpn(*version)).collect();
     config.max_early_data_size = 0;
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -9,7 +9,7 @@
 //! registry's responses.
 
 use crate::address::public_ip::is_public;
-use crate::settings::{RegistrySettings, ResolveTo, Settings};
+use crate::settings::{RegistrySettings, Settings, StaticAddress};
 use docxy_protocol::name::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -57,9 +57,9 @@ struct Rules {
     /// The host and port of its API.
     api: Option<(String, u16)>,
     /// The registry's own `resolve` table.
-    own: BTreeMap<String, ResolveTo>,
+    own: BTreeMap<String, StaticAddress>,
     /// The table `[resolve]`.
-    shared: BTreeMap<String, ResolveTo>,
+    shared: BTreeMap<String, StaticAddress>,
     /// Whether this is the server's only registry, so that all of `[resolve]` is meant for it.
     is_only: bool,
 }
@@ -139,7 +139,7 @@ impl AddressGuard {
 /// The configured address of a host, and whether it may be one that is not public.
 #[derive(Debug, PartialEq, Eq)]
 struct ConfiguredAddress {
-    to: ResolveTo,
+    to: StaticAddress,
     is_exempt: bool,
 }
 
@@ -197,7 +197,7 @@ mod tests {
         RegistrySettings { name, api, ca: Vec::new(), account: None, resolve: table(entries) }
     }
 
-    fn table(entries: &[(&str, &str)]) -> BTreeMap<String, ResolveTo> {
+    fn table(entries: &[(&str, &str)]) -> BTreeMap<String, StaticAddress> {
         entries.iter().map(|(host, to)| ((*host).to_owned(), to.parse().unwrap())).collect()
     }
 

@@ -50,6 +50,18 @@ impl Disk {
         assert_eq!(file.unwrap_err().kind(), ErrorKind::StorageFull);
     }
 
+    /// Takes up all but so many bytes, and half of the inodes.
+    pub(crate) fn fill_except(&mut self, bytes: u64) {
+        self.fill();
+        for n in 0..self.fillers - 1 {
+            if n % 2 == 0 {
+                fs::remove_file(self.name(n)).unwrap();
+            }
+        }
+        let last = OpenOptions::new().write(true).open(self.name(self.fillers - 1)).unwrap();
+        last.set_len(last.metadata().unwrap().len() - bytes).unwrap();
+    }
+
     /// One more file; `None` if no inode is free.
     fn new_filler(&mut self) -> Option<File> {
         match File::create(self.name(self.fillers)) {

@@ -13,6 +13,7 @@ use docxy_protocol::{
         AUTHENTICATION_TIMEOUT, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, UNAUTHENTICATED_CONNECTIONS_MAX,
     },
     link::Link,
+    version::WIRE_VERSION,
 };
 use docxy_transport::quic::{settings, tls};
 use quinn::{ClientConfig, Connecting, Endpoint};
@@ -56,7 +57,8 @@ impl HalfOpen {
 
     /// Opens this number of connections, and waits until all have proved their addresses, except those that need not.
     async fn open(&mut self, link: &Link, count: usize) {
-        let mut config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));
+        let mut config =
+            ClientConfig::new(Arc::new(tls::client_config(link.pin, WIRE_VERSION, false).unwrap()));
         config.transport_config(Arc::new(settings::client_config(&Handle::default())));
         for _ in 0..count {
             let connecting =

@@ -81,7 +81,7 @@ async fn oversize_request_heads_are_refused() {
     let frame = |length: usize, payload: &[u8]| [&(length as u32).to_be_bytes()[..], payload].concat();
     // A ping with as many header lines as fit, of which each is two empty texts; and one that claims
     // to have a million.
-    let start = b"\x01\x05\x09docker.io\x00\x01";
+    let start = b"\x00\x05\x09docker.io\x00\x01";
     let many = [&start[..], b"\xfb\x40\x7d", &[0; 64_000]].concat();
     let million = [&start[..], b"\xfc\x40\x42\x0f\x00", &[0; 64_000]].concat();
     let enormous = [&start[..], b"\xfd\xff\xff\xff\xff\xff\xff\xff\x7f"].concat();

@@ -154,7 +154,7 @@ async fn versions_of_servers_are_clean_and_short() {
 #[tokio::test(flavor = "multi_thread")]
 async fn close_reasons_of_servers_are_clean_and_short() {
     for reason in [EVIL.to_owned(), EVIL.repeat(10_000)] {
-        let greeting = Greeting::Close(reason.into_bytes());
+        let greeting = Greeting::Close { code: 99, reason: reason.into_bytes() };
         let mut scripted =
             ScriptedServer::greeting(greeting, |_| ScriptedResponse::new(200, &[], b"{}")).await;
         let has_reason = |health: &Value| health["reason"].as_str().is_some_and(|it| it.contains("forged"));

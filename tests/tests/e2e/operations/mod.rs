@@ -8,3 +8,4 @@ mod server_reload;
 mod shutdown;
 mod unwritable_log;
 mod upgrade;
+mod wire_versions;

@@ -17,6 +17,7 @@ use docxy_protocol::{
     link::Link,
     name::Registry,
     request::{Method, Operation, Request},
+    version::WIRE_VERSION,
 };
 use docxy_transport::quic::{settings, tls};
 use http::StatusCode;
@@ -39,7 +40,7 @@ pub(crate) async fn dial(testbed: &Testbed, link: &Link) -> Connection {
 
 /// The same with these transport settings.
 pub(crate) async fn dial_with(testbed: &Testbed, link: &Link, transport: TransportConfig) -> Connection {
-    let mut config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));
+    let mut config = ClientConfig::new(Arc::new(tls::client_config(link.pin, WIRE_VERSION, false).unwrap()));
     config.transport_config(Arc::new(transport));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let connecting = endpoint.connect_with(config, testbed.server.address(), "docxy.invalid").unwrap();
@@ -86,7 +87,7 @@ pub(crate) async fn close_code(connection: &Connection) -> Option<CloseCode> {
 
 pub(crate) fn hello(link: &Link) -> Vec<u8> {
     let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: Choice::Auto };
-    frame::encode(&StreamHeader::Hello(hello)).unwrap()
+    hello.encode().unwrap()
 }
 
 pub(crate) fn ping() -> Vec<u8> {

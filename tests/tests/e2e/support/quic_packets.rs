@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use docxy_protocol::link::Link;
+use docxy_protocol::{link::Link, version::WIRE_VERSION};
 use docxy_transport::quic::tls;
 use quinn::{ClientConfig, Endpoint};
 use tokio::{task::block_in_place, time::timeout};
@@ -19,7 +19,7 @@ pub(crate) const RETRY: u8 = 0xf0;
 /// The first datagram of a client.
 pub(crate) async fn first_datagram(link: &Link) -> Vec<u8> {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let config = ClientConfig::new(Arc::new(tls::client_config(link.pin, false).unwrap()));
+    let config = ClientConfig::new(Arc::new(tls::client_config(link.pin, WIRE_VERSION, false).unwrap()));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let _connecting = endpoint.connect_with(config, socket.local_addr().unwrap(), "docxy.invalid").unwrap();
     let mut datagram = vec![0; 2000];

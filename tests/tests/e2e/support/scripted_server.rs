@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use docxy_protocol::{
     chunk::ChunkHeader,
     congestion::Handle,
-    control::{ControlMessage, StreamHeader},
+    control::{ControlMessage, Hello, StreamHeader},
     frame,
     headers::Headers,
     identity::Pin,
     prefetch::PrefetchItem,
     reply::{BodyFraming, Reply, Response},
     request::{Method, Operation, Request},
+    version::{PREAMBLE_BYTES, WIRE_VERSION},
 };
 use docxy_tests::docxy::Client;
 use docxy_transport::quic::{settings, tls};
@@ -41,8 +42,10 @@ pub(crate) struct ScriptedResponse {
 pub(crate) enum Greeting {
     /// These bytes, on a control stream that stays open.
     Bytes(Vec<u8>),
-    /// The end of the connection, with this reason.
-    Close(Vec<u8>),
+    /// The end of the connection, with this code and reason.
+    Close { code: u32, reason: Vec<u8> },
+    /// None: the server speaks no other version of the wire than this.
+    Version(u16),
 }
 
 /// A server, and a client of it.
@@ -74,7 +77,8 @@ impl ScriptedServer {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let pin = Pin::from_certificate(made.cert.der()).unwrap();
-        let crypto = tls::server_config(made.cert.der().clone(), key).unwrap();
+        let version = if let Greeting::Version(version) = greeting { version } else { WIRE_VERSION };
+        let crypto = tls::server_config(made.cert.der().clone(), key, &[version]).unwrap();
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config.transport_config(Arc::new(settings::server_config(&Handle::default())));
         let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
@@ -139,39 +143,37 @@ async fn serve(
 ) {
     let mut streams = JoinSet::new();
     while let Ok((send, receive)) = connection.accept_bi().await {
-        if streams.is_empty()
-            && let Greeting::Close(reason) = &greeting
-        {
-            connection.close(VarInt::from_u32(99), reason);
+        if !streams.is_empty() {
+            streams.spawn(stream(send, receive, script.clone(), requests.clone(), gate.clone()));
+            continue;
         }
-        streams.spawn(stream(
-            send,
-            receive,
-            greeting.clone(),
-            script.clone(),
-            requests.clone(),
-            gate.clone(),
-        ));
+        if let Greeting::Close { code, reason } = &greeting {
+            connection.close(VarInt::from_u32(*code), reason);
+        }
+        streams.spawn(control_stream(send, receive, greeting.clone()));
     }
+}
+
+/// The first stream.
+async fn control_stream(mut send: SendStream, mut receive: RecvStream, greeting: Greeting) {
+    let hello = receive.read_exact(&mut [0; PREAMBLE_BYTES]).await.is_ok()
+        && frame::read::<Hello>(&mut receive).await.is_ok();
+    if hello && let Greeting::Bytes(bytes) = greeting {
+        // An error means that the client has stopped the stream.
+        let _ = send.write_all(&bytes).await;
+    }
+    // It stays open.
+    let _ = send.stopped().await;
 }
 
 async fn stream(
     mut send: SendStream,
     mut receive: RecvStream,
-    greeting: Greeting,
     script: Script,
     requests: RequestLog,
     gate: Arc<Semaphore>,
 ) {
     match frame::read(&mut receive).await {
-        Ok(StreamHeader::Hello(_)) => {
-            if let Greeting::Bytes(bytes) = greeting {
-                // An error means that the client has stopped the stream.
-                let _ = send.write_all(&bytes).await;
-            }
-            // The control stream stays open.
-            let _ = send.stopped().await;
-        }
         Ok(StreamHeader::Request(header)) => {
             let request = header.request;
             requests.lock().unwrap().push(request.clone());

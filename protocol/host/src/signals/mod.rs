@@ -3,6 +3,9 @@
 //! [`Signals::listen`] must be called before anything that takes time: until then, these signals end the
 //! process.
 
+pub mod reload;
+pub mod shutdown;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// `SIGXFSZ` on Linux: a write has reached a file-size limit (`ulimit -f`, systemd's `LimitFSIZE=`). The write

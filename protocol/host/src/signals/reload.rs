@@ -1,14 +1,14 @@
 //! `SIGHUP`: loads the settings again, and applies them if they are valid.
 //!
-//! Settings that are not valid change nothing. Must never end the program: a terminal that closes sends the same
-//! signal.
+//! Settings that are not valid change nothing. Must never end the program: a terminal that closes sends the
+//! same signal.
 
 use std::fmt::Display;
 use std::sync::Arc;
 use tokio::signal::unix::Signal;
 
-/// Loads at each signal, on a thread where reading files blocks no other task, and passes the result to `apply`.
-/// Never ends.
+/// Loads at each signal, on a thread where reading files blocks no other task, and passes the result to
+/// `apply`. Never ends.
 pub async fn reload_on_signal<T, E>(
     mut signal: Signal,
     load: impl Fn() -> Result<T, E> + Send + Sync + 'static,
@@ -22,8 +22,8 @@ pub async fn reload_on_signal<T, E>(
         let load = Arc::clone(&load);
         match tokio::task::spawn_blocking(move || load()).await {
             Ok(Ok(loaded)) => apply(loaded),
-            Ok(Err(error)) => tracing::error!(%error, "the settings stay as they were"),
-            Err(error) => tracing::error!(%error, "the settings stay as they were"),
+            Ok(Err(error)) => tracing::error!(%error, "reload failed, so the settings are unchanged"),
+            Err(error) => tracing::error!(%error, "reload failed, so the settings are unchanged"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The end of a program in two steps: the first signal drains, the second one aborts.
 //!
-//! Only carries the signals: the program decides what the steps mean. Must never depend on the log: it cancels first and logs
-//! afterwards.
+//! Only carries the signals: the program decides what the steps mean. Must never depend on the log: it
+//! cancels first and logs afterwards.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -28,10 +28,10 @@ impl Shutdown {
         tokio::spawn(async move {
             either(&mut terminate, &mut interrupt).await;
             drain.cancel();
-            tracing::info!("ending when running transfers are done; a second signal ends at once");
+            tracing::info!("shutting down; a second signal ends the program immediately");
             either(&mut terminate, &mut interrupt).await;
             abort.cancel();
-            tracing::info!("ending at once");
+            tracing::info!("shutting down now");
         });
         Ok(shutdown)
     }

@@ -1,0 +1,36 @@
+//! What the cache holds.
+
+use docxy_host::store::Content;
+use docxy_protocol::prefetch::ContentKind;
+use std::sync::Arc;
+
+/// Content that matches its digest, and what it is.
+pub(crate) type CacheEntry = Arc<Content<ContentKind>>;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use docxy_host::store::Key;
+    use docxy_protocol::digester::Digester;
+
+    /// A blob of these bytes.
+    pub(crate) fn blob(bytes: &[u8]) -> CacheEntry {
+        entry(ContentKind::Blob, bytes)
+    }
+
+    /// A manifest of this media type.
+    pub(crate) fn manifest(content_type: &str, bytes: &[u8]) -> CacheEntry {
+        entry(ContentKind::Manifest { content_type: content_type.to_owned() }, bytes)
+    }
+
+    fn entry(kind: ContentKind, bytes: &[u8]) -> CacheEntry {
+        let digest = Digester::sha256().digest(bytes);
+        Arc::new(Content::new(digest, kind, Bytes::copy_from_slice(bytes)).unwrap())
+    }
+
+    /// The key of public content.
+    pub(crate) fn key(registry: &str, repository: &str, entry: &CacheEntry) -> Key {
+        Key::public(&registry.parse().unwrap(), &repository.parse().unwrap(), entry.digest().clone())
+    }
+}

@@ -1,0 +1,168 @@
+//! The store: memory in front of the files.
+
+use super::content::{Content, Key};
+use super::disk::Disk;
+use super::eviction::Eviction;
+use super::format::ContentHead;
+use super::limits::Limits;
+use super::memory::Memory;
+use super::scope::Scope;
+use crate::log_rate_limit::LogLimits;
+use docxy_protocol::headers::Headers;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::task::JoinHandle;
+
+/// The store. Clones share it.
+#[derive(Debug)]
+pub struct Store<H>(Arc<Parts<H>>);
+
+#[derive(Debug)]
+struct Parts<H> {
+    memory: Mutex<Memory<H>>,
+    disk: Option<Disk>,
+    disk_bytes: usize,
+    /// Filled before the first file is added, because this lists all files.
+    eviction: Mutex<Option<Eviction>>,
+    /// A full disk fails every write.
+    write_log_limit: LogLimits<()>,
+}
+
+impl<H> Clone for Store<H> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<H: ContentHead> Store<H> {
+    /// A store with the files of this directory, if there is one. Reads nothing yet.
+    #[must_use]
+    pub fn open(directory: Option<PathBuf>, limits: Limits) -> Self {
+        Self::new(directory.map(Disk::new), limits)
+    }
+
+    /// The same for a process that must not change the files.
+    #[must_use]
+    pub fn read_only(directory: PathBuf, limits: Limits) -> Self {
+        Self::new(Some(Disk::read_only(directory)), limits)
+    }
+
+    fn new(disk: Option<Disk>, limits: Limits) -> Self {
+        Self(Arc::new(Parts {
+            memory: Mutex::new(Memory::new(limits)),
+            disk,
+            disk_bytes: limits.disk_bytes,
+            eviction: Mutex::default(),
+            write_log_limit: LogLimits::default(),
+        }))
+    }
+
+    /// Lists the files, evicts those above the limit, and removes what an interrupted write has left. Blocks.
+    pub fn list_files(&self) {
+        drop(self.eviction());
+    }
+
+    /// Content, if it is stored.
+    pub async fn get(&self, key: &Key) -> Option<Arc<Content<H>>> {
+        if let Some(content) = self.get_from_memory(key) {
+            return Some(content);
+        }
+        if self.0.disk.is_none() || !key.scope.is_public() {
+            return None;
+        }
+        let (store, owned_key) = (self.clone(), key.clone());
+        let content = Arc::new(tokio::task::spawn_blocking(move || store.read(&owned_key)).await.ok()??);
+        self.insert_in_memory(key, &content);
+        Some(content)
+    }
+
+    /// Content, if it is in memory.
+    #[must_use]
+    pub fn get_from_memory(&self, key: &Key) -> Option<Arc<Content<H>>> {
+        lock(&self.0.memory).get(key, Instant::now())
+    }
+
+    /// Stores content in memory and, if it is public, in a file. Returns the task that writes the file, for
+    /// callers that rely on it.
+    pub fn put(&self, key: &Key, content: &Arc<Content<H>>) -> Option<JoinHandle<()>> {
+        self.insert_in_memory(key, content);
+        let is_written =
+            key.scope.is_public() && self.0.disk.as_ref().is_some_and(|disk| !disk.is_read_only());
+        let (store, key, content) = (self.clone(), key.clone(), Arc::clone(content));
+        is_written.then(|| tokio::task::spawn_blocking(move || store.write(&key, &content)))
+    }
+
+    fn insert_in_memory(&self, key: &Key, content: &Arc<Content<H>>) {
+        lock(&self.0.memory).insert(key.clone(), Arc::clone(content), Instant::now());
+    }
+
+    fn read(&self, key: &Key) -> Option<Content<H>> {
+        let content = self.0.disk.as_ref()?.read(key);
+        let path = H::path(key);
+        // Another thread may be listing all files. Then the time of the file alone counts as its last use.
+        if let Ok(mut eviction) = self.0.eviction.try_lock()
+            && let Some(eviction) = eviction.as_mut()
+        {
+            match content {
+                Some(_) => eviction.used(&path),
+                None => eviction.forget(&path),
+            }
+        }
+        content
+    }
+
+    fn write(&self, key: &Key, content: &Content<H>) {
+        let Some(disk) = &self.0.disk else { return };
+        // Before there is a temporary file of this process, which would be taken for an interrupted write.
+        self.list_files();
+        match disk.write(key, content) {
+            Ok(file) => {
+                let evicted = self.eviction().as_mut().map(|eviction| eviction.add(file));
+                // Not under the lock: the disk may be slow.
+                remove(disk, evicted.unwrap_or_default());
+            }
+            Err(error) => {
+                if let Some(suppressed) = self.0.write_log_limit.admit(()) {
+                    tracing::warn!(%error, content = %key, suppressed, "content cannot be written to the disk");
+                }
+            }
+        }
+    }
+
+    /// The listed files. They are listed by the first call.
+    fn eviction(&self) -> MutexGuard<'_, Option<Eviction>> {
+        let mut eviction = lock(&self.0.eviction);
+        if let (None, Some(disk)) = (&*eviction, &self.0.disk) {
+            let max_bytes = if disk.is_read_only() { usize::MAX } else { self.0.disk_bytes };
+            let mut listed = Eviction::new(max_bytes);
+            for file in disk.list() {
+                remove(disk, listed.add(file));
+            }
+            *eviction = Some(listed);
+        }
+        eviction
+    }
+}
+
+/// Their files are in a directory for each repository.
+impl Store<Headers> {
+    /// Whether any content of this scope is in a listed file, or in memory.
+    #[must_use]
+    pub fn may_contain(&self, scope: &Scope) -> bool {
+        let listed = |eviction: &Eviction| eviction.has_directory(&scope.directory());
+        // With a full disk, content may be in memory only.
+        lock(&self.0.eviction).as_ref().is_some_and(listed) || lock(&self.0.memory).has_scope(scope)
+    }
+}
+
+fn remove(disk: &Disk, evicted: Vec<Arc<Path>>) {
+    for path in evicted {
+        disk.remove(&path);
+    }
+}
+
+/// Ignores lock poisoning: no value is ever half-written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
