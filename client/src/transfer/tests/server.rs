@@ -233,7 +233,6 @@ impl PlayedServer {
             StreamHeader::Segment(SegmentHeader { exchange, n }) => {
                 self.segments.insert((exchange, n), stream);
             }
-            _ => return Err(Lost),
         }
         Ok(())
     }

@@ -157,7 +157,7 @@ impl PublicManifests {
     }
 
     async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
-        let may_be_stored = self.store.may_contain(request.repository);
+        let may_be_stored = self.store.may_contain(request.repository).await;
         // If the manifest cannot be stored, a `HEAD` would only cost time. But with an operator's account, a
         // `HEAD` has to show first that the manifest is public.
         if request.method == Method::Get

@@ -40,8 +40,8 @@ impl PublicStore {
     }
 
     /// Whether any manifest of this repository is stored.
-    pub(in crate::upstream) fn may_contain(&self, repository: &Repository) -> bool {
-        self.store.may_contain(&Scope::public(&self.registry, repository))
+    pub(in crate::upstream) async fn may_contain(&self, repository: &Repository) -> bool {
+        self.store.may_contain(&Scope::public(&self.registry, repository)).await
     }
 
     /// Stores the manifest that `proof` is about.

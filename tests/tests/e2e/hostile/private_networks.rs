@@ -86,7 +86,7 @@ async fn a_redirect_does_not_reach_another_registrys_private_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_realm_does_not_reach_another_registrys_private_host() {
+async fn a_realm_does_not_reach_a_private_host() {
     let other = private().await;
     for realm in [OTHER, AUTH, BLOBS, ELSEWHERE] {
         let evil_registry = evil_registry(&other, realm).await;
