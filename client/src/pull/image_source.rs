@@ -7,7 +7,7 @@ use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::Fault;
-use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::headers::Headers;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::limits::{MANIFEST_MAX, SMALL_BODY_MAX};
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest, ManifestError};
@@ -91,7 +91,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             Err(error) => return Err(unreadable(what, error)),
         };
         let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let announced = text(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse::<Digest>().ok());
+        let announced = Digest::of_response(&head.headers);
         let requested = match reference {
             Reference::Digest(digest) => Some(digest),
             Reference::Tag(_) => None,
@@ -194,6 +194,7 @@ fn unreadable(what: String, error: Box<dyn std::error::Error + Send + Sync>) -> 
 mod tests {
     use super::super::fake_registry::{FakeRegistry, response};
     use super::*;
+    use docxy_protocol::headers::DOCKER_CONTENT_DIGEST;
 
     fn image() -> ImageName {
         "alpine".parse().unwrap()

@@ -238,6 +238,15 @@ struct ConnectionContext {
     shared: Arc<ListenerContext>,
 }
 
+/// Why there is no stream header.
+#[derive(Debug, thiserror::Error)]
+enum HeaderError {
+    #[error("it did not arrive in time: {0}")]
+    TimedOut(#[from] Elapsed),
+    #[error(transparent)]
+    Invalid(#[from] ReadError),
+}
+
 /// Handles a new stream. A segment's header arrives with its stream, so most segment streams cost no task.
 fn handle_stream(
     client: &Arc<ConnectionContext>,
@@ -247,7 +256,9 @@ fn handle_stream(
 ) {
     let stream = ResponseStream::new(send, client.shared.streams.token());
     let mut header =
-        Box::pin(async move { tokio::time::timeout(STREAM_HEADER_TIMEOUT, receive.read_frame()).await });
+        Box::pin(
+            async move { Ok(tokio::time::timeout(STREAM_HEADER_TIMEOUT, receive.read_frame()).await??) },
+        );
     match (&mut header).now_or_never() {
         Some(header) => handle_header(client, streams, header, stream),
         None => {
@@ -262,12 +273,12 @@ fn handle_stream(
 fn handle_header(
     client: &Arc<ConnectionContext>,
     streams: &TaskTracker,
-    header: Result<Result<StreamHeader, ReadError>, Elapsed>,
+    header: Result<StreamHeader, HeaderError>,
     stream: ResponseStream,
 ) {
     // Dropping the stream resets it.
     match header {
-        Ok(Ok(StreamHeader::Request(header))) => {
+        Ok(StreamHeader::Request(header)) => {
             let RequestHeader { exchange: id, request } = *header;
             let Some(segments) = client.segments.register(id) else {
                 return tracing::debug!(%id, "this exchange is running already");
@@ -276,9 +287,8 @@ fn handle_header(
             let work = async move { run_exchange(&client, id, request, stream, segments).await };
             streams.spawn(work.in_current_span());
         }
-        Ok(Ok(StreamHeader::Segment(segment))) => client.segments.add(segment, stream, Instant::now()),
-        Ok(Err(error)) => tracing::debug!(error = %clean(error), "invalid stream header"),
-        Err(_) => tracing::debug!("no stream header in time"),
+        Ok(StreamHeader::Segment(segment)) => client.segments.add(segment, stream, Instant::now()),
+        Err(error) => tracing::debug!(error = %clean(error), "no valid stream header"),
     }
 }
 

@@ -5,9 +5,9 @@
 use super::content_cache::ContentCache;
 use bytes::Bytes;
 use docxy_host::store::{Key, Scope, Writer};
-use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::limits::MANIFEST_MAX;
-use docxy_protocol::name::Reference;
+use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::prefetch::ContentKind;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{StatusCode, header};
@@ -31,14 +31,14 @@ impl ManifestWriter {
         let Operation::Manifest { reference, method: Method::Get, .. } = &request.operation else {
             return None;
         };
-        let encoded = headers.map().contains_key(header::CONTENT_ENCODING);
+        let encoded = is_encoded(headers.map());
         let length = headers.get_str(&header::CONTENT_LENGTH)?.parse::<usize>().ok()?;
         if status != StatusCode::OK || encoded || !(1..=MANIFEST_MAX).contains(&length) {
             return None;
         }
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
-            Reference::Tag(_) => headers.get_str(&DOCKER_CONTENT_DIGEST)?.parse().ok()?,
+            Reference::Tag(_) => Digest::of_response(headers.map())?,
         };
         let key = Key { scope: Scope::of(request)?, digest };
         // The same limit as for prefetched manifests. Real media types are shorter.
