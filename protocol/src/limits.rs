@@ -21,7 +21,7 @@ pub const FIELD_LINES_MAX: usize = 100;
 /// Bytes of one segment of a large body.
 ///
 /// Large enough that the cost of a stream (its frames and wake-ups) does not matter, and small enough that
-/// a lost connection loses little. quinn closes a connection when the reassembly of a stream has 1024 gaps:
+/// a lost connection loses little. The QUIC stack closes a connection when the reassembly of a stream has 1024 gaps:
 /// 512 KiB are 430 packets of 1200 bytes, and n packets have at most n/2 gaps between them. (Measured at
 /// 200 ms and 5 % loss: with 256 KiB the first 12 s carry 82.5 instead of 82.9 % of 100 Mbit/s, and 76.3
 /// instead of 78.6 % of 300 Mbit/s.)
@@ -81,7 +81,7 @@ pub const BLOBS_PER_CLIENT_MAX: usize = 192;
 /// Other requests of a client at the same time. They are short and never wait for blobs.
 pub const SMALL_REQUESTS_PER_CLIENT_MAX: usize = 64;
 
-/// Streams of one client at the same time: all its requests and segments, and a quarter more. quinn returns
+/// Streams of one client at the same time: all its requests and segments, and a quarter more. The QUIC stack returns
 /// the credit of ended streams in batches of an eighth, so a client that used nearly all of them could wait
 /// forever for one more.
 pub const STREAMS_PER_CLIENT_MAX: u32 = 1024;
@@ -102,7 +102,7 @@ pub const CONNECTIONS_PER_CLIENT_MAX: usize = 8;
 // ---- Unauthenticated peers
 
 /// Streams that an unauthenticated client may open: the Hello, and requests and segments that follow it
-/// without waiting. quinn uses 84 bytes for each stream that may be opened, so this bounds the cost of a
+/// without waiting. The QUIC stack uses 84 bytes for each stream that may be opened, so this bounds the cost of a
 /// half-open connection. A client that continues a pull with more than 60 MiB in flight opens the rest one
 /// round trip later, while these are sent.
 pub const UNAUTHENTICATED_STREAMS_MAX: u32 = 128;

@@ -23,7 +23,7 @@ use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_protocol::token::{Parsed, TokenError, TokenRequest};
-use docxy_protocol::version::{PREAMBLE_BYTES, WIRE_VERSION, alpn, check_preamble, preamble};
+use docxy_protocol::version::{PREAMBLE_BYTES, WIRE_VERSION, alpn, parse_preamble, preamble};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
 use serde::Serialize;
@@ -85,12 +85,18 @@ fn stream_headers_have_these_bytes() {
 fn a_hello_begins_with_the_version_for_ever() {
     assert_eq!(show(&preamble(2)), "dcxy<00><02>");
     assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (2, b"docxy/2".to_vec(), b"docxy/1".to_vec()));
-    assert_eq!(check_preamble(preamble(WIRE_VERSION)), Ok(()));
-    assert_eq!(check_preamble(preamble(WIRE_VERSION - 1)), Err(CloseCode::ClientOutdated));
-    assert_eq!(check_preamble(preamble(WIRE_VERSION + 1)), Err(CloseCode::ServerOutdated));
-    assert_eq!(check_preamble(preamble(u16::MAX)), Err(CloseCode::ServerOutdated));
+    for (version, code) in [
+        (0, Some(CloseCode::ClientOutdated)),
+        (WIRE_VERSION - 1, Some(CloseCode::ClientOutdated)),
+        (WIRE_VERSION, None),
+        (WIRE_VERSION + 1, Some(CloseCode::ServerOutdated)),
+        (u16::MAX, Some(CloseCode::ServerOutdated)),
+    ] {
+        assert_eq!(parse_preamble(preamble(version)), Some(version));
+        assert_eq!(CloseCode::for_version(version), code);
+    }
     // What the first version sent: the length of a frame.
-    assert_eq!(check_preamble([0, 0, 0, 41, 0, 6]), Err(CloseCode::ProtocolViolation));
+    assert_eq!(parse_preamble([0, 0, 0, 41, 0, 6]), None);
 }
 
 fn request_header(exchange: u64, request: Request) -> StreamHeader {

@@ -65,10 +65,11 @@ async fn connect(
     let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: congestion.down };
     let name = link.sni.as_ref().map(|name| name.as_str());
     let dialed = quic::dial(address, link.pin, name, congestion.up).await;
-    let transport = dialed.map_err(|error| match error {
+    let connection = dialed.map_err(|error| match error {
         quic::DialError::Handshake(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
         source => DialError::Connect { address, source },
     })?;
+    let transport = docxy_transport::Session::from(connection);
     let control = transport.greet(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
     Ok(Dialed { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })

@@ -122,7 +122,7 @@ impl Supervisor<'_> {
                 }
             };
             let (target, ended) = match self.dial(target).await {
-                Ok(dialed) => self.hold(target, dialed).await,
+                Ok(dialed) => self.run_session(target, dialed).await,
                 Err(error) => (target, SessionEnd::Failed(clean(error))),
             };
             let reason = match ended {
@@ -137,7 +137,7 @@ impl Supervisor<'_> {
                 }
                 SessionEnd::Drained => {
                     let reason = clean(CloseCode::Draining.reason());
-                    tracing::warn!(reason = %reason, "tunnel lost; reconnecting");
+                    tracing::warn!(reason = %reason, "the server drains; connecting again");
                     self.counters.disconnected(&reason);
                     self.lost_since = Some(SystemTime::now());
                     down_since = Instant::now();
@@ -179,7 +179,7 @@ impl Supervisor<'_> {
     }
 
     /// Publishes the session until it is lost or the server drains. Replaces it if it becomes silent.
-    async fn hold(&mut self, mut target: DialTarget, mut dialed: Dialed) -> (DialTarget, SessionEnd) {
+    async fn run_session(&mut self, mut target: DialTarget, mut dialed: Dialed) -> (DialTarget, SessionEnd) {
         let mut silent: Option<Transport> = None;
         loop {
             let Dialed { session, control, address } = dialed;
@@ -191,7 +191,7 @@ impl Supervisor<'_> {
             }
             tokio::select! {
                 ended = watch_control_stream(control, &transport, address, self.counters) => return (target, ended),
-                (next, instead) = self.wait_for_replacement(&transport) => (target, dialed) = (next, instead),
+                replacement = self.wait_for_replacement(&transport) => (target, dialed) = replacement,
             }
             self.lost_since = Some(SystemTime::now());
             silent = Some(transport);

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 /// A sender's congestion control algorithm.
 ///
-/// Events come in quinn-proto's order. For a batch of acknowledgements: `on_ack` for each acknowledged packet
+/// Events come in the QUIC stack's order. For a batch of acknowledgements: `on_ack` for each acknowledged packet
 /// in ascending order, then `on_end_acks`, then `on_loss` for the packets that the batch shows to be lost.
-/// quinn paces at 1.25 × window ÷ smoothed RTT, so the window also sets the sending rate.
+/// The QUIC stack paces at 1.25 × window ÷ smoothed RTT, so the window also sets the sending rate.
 pub trait Algorithm {
     /// Packets of `bytes` bytes in total were sent. Packets that contain only acknowledgements are included.
     fn on_sent(&mut self, now: Instant, bytes: u64);

@@ -32,7 +32,7 @@ const SAMPLE_PACKETS_MIN: f64 = 50.0;
 const PACKET_OVERHEAD: f64 = 1.01;
 
 /// Round trips for which a lost packet counts as in flight; an acknowledged one counts for one. Less than
-/// quinn's time threshold of 1.2, since the packet threshold often detects the loss first; a higher value
+/// the QUIC stack's time threshold of 1.2, since the packet threshold often detects the loss first; a higher value
 /// builds a queue.
 const LOSS_DETECTION_RTTS: f64 = 1.1;
 

@@ -25,7 +25,7 @@ use std::time::Duration;
 const MIN_WINDOW_PACKETS: f64 = ACK_THRESHOLD as f64 + 2.0;
 
 /// Minimum congestion window in bytes, at `rate` bytes per second: what leaves within the receiver's maximum
-/// ack delay (25 ms, quinn's default), but at least [`MIN_WINDOW_PACKETS`] and at most twice as many packets,
+/// ack delay (25 ms, the QUIC stack's default), but at least [`MIN_WINDOW_PACKETS`] and at most twice as many packets,
 /// of which one half is acknowledged while the other half is in flight.
 fn min_window(rate: f64, mtu: f64) -> f64 {
     const MAX_ACK_DELAY: Duration = Duration::from_millis(25);

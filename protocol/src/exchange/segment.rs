@@ -1,6 +1,6 @@
 //! How a large body is split into segments, each of which has its own stream.
 //!
-//! On a lossy path, each lost packet would delay the rest of one long stream, and quinn closes the
+//! On a lossy path, each lost packet would delay the rest of one long stream, and the QUIC stack closes the
 //! connection when the reassembly of a stream has 1024 gaps. Short parallel streams must never reach that
 //! limit (see [`crate::limits::SEGMENT_SIZE`]).
 

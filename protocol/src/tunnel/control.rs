@@ -6,7 +6,7 @@ use crate::frame::{self, FrameError};
 use crate::link::{ClientName, ClientSecret};
 use crate::request::Request;
 use crate::text::CleanText;
-use crate::version;
+use crate::version::{WIRE_VERSION, preamble};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -37,7 +37,7 @@ impl Hello {
     /// # Errors
     /// If the Hello is too long for a frame, which its types rule out.
     pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
-        Ok([&version::preamble(version::WIRE_VERSION)[..], &frame::encode(self)?].concat())
+        Ok([&preamble(WIRE_VERSION)[..], &frame::encode(self)?].concat())
     }
 }
 
@@ -146,6 +146,16 @@ impl CloseCode {
             Self::ClientOutdated => "the client is older than the server: upgrade docxy-client",
             Self::ServerOutdated => "the server is older than the client: upgrade docxy-server",
             Self::TooManyConnections => "this link is in use in too many places at the same time",
+        }
+    }
+
+    /// The code to close the session of a client that speaks this version of the wire with; `None` for our own.
+    #[must_use]
+    pub const fn for_version(version: u16) -> Option<Self> {
+        match version {
+            WIRE_VERSION => None,
+            ..WIRE_VERSION => Some(Self::ClientOutdated),
+            _ => Some(Self::ServerOutdated),
         }
     }
 

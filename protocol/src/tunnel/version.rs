@@ -3,8 +3,6 @@
 //!
 //! [`WIRE_VERSION`] must be raised at every change of the wire: frames, messages, their order.
 
-use crate::control::CloseCode;
-
 /// The version that this build speaks.
 pub const WIRE_VERSION: u16 = 2;
 
@@ -24,22 +22,11 @@ pub const fn preamble(version: u16) -> [u8; PREAMBLE_BYTES] {
     [a, b, c, d, high, low]
 }
 
-/// Checks the first bytes of a client's Hello.
-///
-/// # Errors
-/// The code to close the session with, if the client speaks something else.
-pub fn check_preamble(bytes: [u8; PREAMBLE_BYTES]) -> Result<(), CloseCode> {
+/// The version in the first bytes of a Hello; `None` if the peer is no Docxy client.
+#[must_use]
+pub fn parse_preamble(bytes: [u8; PREAMBLE_BYTES]) -> Option<u16> {
     let [a, b, c, d, high, low] = bytes;
-    let version = u16::from_be_bytes([high, low]);
-    if [a, b, c, d] != MAGIC {
-        Err(CloseCode::ProtocolViolation)
-    } else if version < WIRE_VERSION {
-        Err(CloseCode::ClientOutdated)
-    } else if version > WIRE_VERSION {
-        Err(CloseCode::ServerOutdated)
-    } else {
-        Ok(())
-    }
+    ([a, b, c, d] == MAGIC).then(|| u16::from_be_bytes([high, low]))
 }
 
 /// The name of a version in TLS (ALPN), for a leg whose TLS carries nothing but Docxy. Like a server name,

@@ -9,7 +9,7 @@
 
 mod error;
 #[cfg(feature = "test-legs")]
-pub mod memory;
+mod memory;
 mod path;
 pub mod quic;
 mod receive_stream;

@@ -1,6 +1,8 @@
 //! Pairs of sessions over each leg, so that a test runs over all of them.
 
-use crate::memory::{self, Cut};
+pub use crate::memory::Cut;
+
+use crate::memory;
 use crate::quic::{self, Listener, ListenerKeys};
 use crate::session::Session;
 use docxy_protocol::congestion::Choice;
@@ -40,7 +42,7 @@ impl TestLeg {
         let pair = match self {
             Self::Memory => {
                 let (client, server, cut) = memory::pair();
-                Pair { client, server, cut: Some(cut), _listener: None }
+                Pair { client: client.into(), server: server.into(), cut: Some(cut), _listener: None }
             }
             Self::Quic => {
                 let made = rcgen::generate_simple_self_signed(["server".to_owned()]).expect("a certificate");
@@ -53,7 +55,7 @@ impl TestLeg {
                 let address = listener.local_address().expect("an address");
                 let accept = async { listener.accept().await.expect("a connection").accept().await };
                 let (client, server) = tokio::join!(quic::dial(address, pin, None, Choice::Auto), accept);
-                let (client, server) = (client.expect("a session"), server.expect("a session"));
+                let (client, server) = (client.expect("a session").into(), server.expect("a session").into());
                 Pair { client, server, cut: None, _listener: Some(listener) }
             }
         };

@@ -69,7 +69,7 @@ impl PathObserver {
 
     fn restore(&self, now: Instant) {
         if let Some(memory) = self.path_cache.get(&self.client, Network::of(self.remote.ip()), now) {
-            tracing::info!(rate = %memory.rate, min_rtt = ?memory.min_rtt, "this way is known");
+            tracing::info!(rate = %memory.rate, min_rtt = ?memory.min_rtt, "path is in the cache");
             self.handle.recall(memory);
         }
     }

@@ -19,7 +19,7 @@ use docxy_protocol::frame;
 use docxy_protocol::limits::{AUTHENTICATION_TIMEOUT, STREAM_HEADER_TIMEOUT};
 use docxy_protocol::request::Request;
 use docxy_protocol::text::clean;
-use docxy_protocol::version::{PREAMBLE_BYTES, WIRE_VERSION, check_preamble, upgrade_client};
+use docxy_protocol::version::{PREAMBLE_BYTES, parse_preamble, upgrade_client};
 use docxy_transport::quic::Incoming;
 use docxy_transport::{ReadError, ReceiveStream, SendStream, Session};
 use futures_util::FutureExt as _;
@@ -34,7 +34,7 @@ use tracing::Instrument as _;
 
 /// The state that all connections share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ListenerContext {
     pub(super) clients: ClientWatch,
     pub(super) usage: Usage,
     pub(super) connections: Arc<ClientConnections>,
@@ -59,7 +59,7 @@ const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 const USAGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Serves one connection from its first packet to its end.
-pub(super) async fn run(incoming: Incoming, slot: Slot, shared: Arc<Shared>) {
+pub(super) async fn run(incoming: Incoming, slot: Slot, shared: Arc<ListenerContext>) {
     let span = tracing::info_span!("connection", remote = %incoming.remote_address(), client = tracing::field::Empty);
     async {
         if let Some(authenticated) = authenticate_in_time(incoming, slot, &shared).await {
@@ -82,7 +82,11 @@ struct Authenticated {
 
 /// Authenticates the client, or closes the connection: at the deadline for handshake and Hello, when a newer
 /// connection evicts it, or when the server drains.
-async fn authenticate_in_time(incoming: Incoming, slot: Slot, shared: &Shared) -> Option<Authenticated> {
+async fn authenticate_in_time(
+    incoming: Incoming,
+    slot: Slot,
+    shared: &ListenerContext,
+) -> Option<Authenticated> {
     let mut opened = None;
     let code = tokio::select! {
         authenticated = authenticate(incoming, shared, &mut opened) => match authenticated {
@@ -105,17 +109,16 @@ async fn authenticate_in_time(incoming: Incoming, slot: Slot, shared: &Shared) -
 /// the caller can close it.
 async fn authenticate(
     incoming: Incoming,
-    shared: &Shared,
+    shared: &ListenerContext,
     opened: &mut Option<Session>,
 ) -> Result<Authenticated, CloseCode> {
-    let session = incoming.accept().await.map_err(|error| {
+    let connection = incoming.accept().await.map_err(|error| {
         tracing::debug!(error = %clean(error), "handshake failed");
         CloseCode::ProtocolViolation
     })?;
+    let session = Session::from(connection);
     *opened = Some(session.clone());
-    if session.wire_version().is_some_and(|version| version < WIRE_VERSION) {
-        return Err(CloseCode::ClientOutdated);
-    }
+    session.wire_version().and_then(CloseCode::for_version).map_or(Ok(()), Err)?;
     let (hello, control) = read_hello(&session).await?;
     tracing::Span::current().record("client", hello.name.to_string());
     let clients = shared.clients.subscribe();
@@ -123,12 +126,12 @@ async fn authenticate(
     Ok(Authenticated { session, hello, control, clients })
 }
 
-async fn serve(authenticated: Authenticated, shared: Arc<Shared>) {
+async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let Authenticated { session, hello, mut control, mut clients } = authenticated;
     session.raise_limits();
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
-    tracing::info!("connected");
+    tracing::info!("client connected");
     let choice = within_limit(hello.congestion, shared.settings.current().fixed_rate_limit);
     if choice != hello.congestion {
         shared.counters.rate_capped();
@@ -159,7 +162,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<Shared>) {
             stream = session.accept() => match stream {
                 Ok((send, receive)) => handle_stream(&client, &streams, send, receive),
                 Err(error) => {
-                    tracing::info!(reason = %clean(error), "disconnected");
+                    tracing::info!(reason = %clean(error), "client disconnected");
                     break;
                 }
             },
@@ -196,7 +199,7 @@ async fn check_hello(clients: &ClientWatch, hello: &Hello) -> Result<(), CloseCo
     let book = clients.subscribe();
     let result = || book.borrow().authenticate(&hello.name, &hello.secret);
     match result() {
-        // A link is often used right after it was made, and after a refusal its client waits for a minute.
+        // Polls once more: the client may have been invited a moment ago, and after a refusal it waits for a minute.
         Err(CloseCode::UnknownClient) => {
             clients.next_poll().await;
             result()
@@ -214,7 +217,8 @@ async fn read_hello(session: &Session) -> Result<(Hello, SendStream), CloseCode>
     let (send, mut receive) = session.accept().await.map_err(|error| invalid(&error))?;
     let mut preamble = [0; PREAMBLE_BYTES];
     receive.read_exact(&mut preamble).await.map_err(|error| invalid(&error))?;
-    check_preamble(preamble)?;
+    let version = parse_preamble(preamble).ok_or_else(|| invalid(&"no version"))?;
+    CloseCode::for_version(version).map_or(Ok(()), Err)?;
     let hello = receive.read_frame().await.map_err(|error| invalid(&error))?;
     Ok((hello, send))
 }
@@ -231,7 +235,7 @@ struct ConnectionContext {
     segments: SegmentStreams,
     priorities: Priorities,
     admission: Arc<ClientAdmission>,
-    shared: Arc<Shared>,
+    shared: Arc<ListenerContext>,
 }
 
 /// Handles a new stream. A segment's header arrives with its stream, so most segment streams cost no task.
@@ -315,19 +319,19 @@ async fn notify(control: &mut SendStream, notice: &ControlMessage) {
 }
 
 fn close(session: &Session, code: CloseCode) {
-    tracing::info!(reason = code.reason(), "closing");
+    tracing::info!(reason = code.reason(), "closing the connection");
     session.close(code);
 }
 
 /// The same for an unauthenticated client. Its attempts must not fill the disk, so the log lines are limited.
-fn close_unauthenticated(session: &Session, code: CloseCode, shared: &Shared) {
+fn close_unauthenticated(session: &Session, code: CloseCode, shared: &ListenerContext) {
     match code {
         // It has a link, most likely.
         CloseCode::ClientOutdated | CloseCode::ServerOutdated => shared.counters.version_refused(),
         _ => shared.counters.connection_refused(),
     }
     if let Some(suppressed) = shared.unauthenticated_log_limits.admit(code.reason()) {
-        tracing::info!(reason = code.reason(), suppressed, "closing");
+        tracing::info!(reason = code.reason(), suppressed, "closing the connection");
     }
     match code {
         CloseCode::ClientOutdated => session.close_with(code, &upgrade_client(env!("CARGO_PKG_VERSION"))),

@@ -53,7 +53,7 @@ impl LoadReport {
             waiting = self.admission.waiting(),
             tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             log_lines_dropped = self.log.lines_dropped(),
-            "under way"
+            "status"
         );
     }
 

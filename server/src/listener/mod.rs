@@ -20,7 +20,7 @@ use crate::store;
 use crate::upstream::SetupError;
 use accept_policy::Decision;
 use client_connections::ClientConnections;
-use connection::Shared;
+use connection::ListenerContext;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_host::signals::shutdown::Shutdown;
@@ -93,7 +93,7 @@ pub async fn serve(
         (Admission::new(UPSTREAM_REQUESTS_MAX), TaskTracker::new(), TaskTracker::new());
     let active_settings = ActiveSettings::start(&settings, store::open(state.path("manifests")))?;
     let clients = ClientWatch::start(&state)?;
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ListenerContext {
         clients: clients.clone(),
         usage: usage.clone(),
         connections: ClientConnections::new(Arc::clone(&admission)),

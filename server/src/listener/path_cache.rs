@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long an entry is valid: an access network is shared, and after an hour by other users.
+/// How long an entry is valid. After an hour, others share the access network.
 const ENTRY_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// The most entries, of about 100 bytes each. A client that moves could add any number.

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Unauthenticated {
     max: usize,
     max_per_network: usize,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     opened: u64,
     count: usize,
     /// For each network: each connection's number, and the token that closes it, the oldest first.
@@ -68,12 +68,12 @@ impl Unauthenticated {
     }
 
     /// After a panic elsewhere the counts are still consistent: nothing here panics half-way.
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Open {
+impl OpenConnections {
     fn count_of(&self, network: Network) -> usize {
         self.networks.get(&network).map_or(0, BTreeMap::len)
     }

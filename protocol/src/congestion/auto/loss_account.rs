@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Highest loss rate that the window compensates for. At a higher loss rate, sending less works better.
 const COMPENSATED_LOSS_MAX: f64 = 0.18;
 
-/// Round trips for which a lost packet counts as in flight; an acknowledged one counts for one. It is quinn's
+/// Round trips for which a lost packet counts as in flight; an acknowledged one counts for one. It is the QUIC stack's
 /// time threshold of 1.2, and the interval between acknowledgements.
 const LOSS_DETECTION_RTTS: f64 = 1.25;
 

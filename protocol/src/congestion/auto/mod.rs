@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Down, Cruise and Up are the phases of ProbeBandwidth. A round is a round trip, but at least 8 ms. The
-//! window is the only control: it also sets the pacing rate, since quinn paces at 1.25 × window ÷ smoothed
+//! window is the only control: it also sets the pacing rate, since the QUIC stack paces at 1.25 × window ÷ smoothed
 //! RTT. In ProbeBandwidth it is rate × RTT without our queue ÷ (1 − base loss).
 
 mod loss_account;
@@ -40,7 +40,7 @@ use startup::Startup;
 use std::time::{Duration, Instant};
 
 /// The window before anything is measured, in bytes: it saves two round trips on a long path, compared to RFC
-/// 9002's 14,720. quinn paces these bytes, and an 8 Mbit/s link sends them in a quarter of a second.
+/// 9002's 14,720. The QUIC stack paces these bytes, and an 8 Mbit/s link sends them in a quarter of a second.
 const INITIAL_WINDOW: f64 = 256.0 * 1024.0;
 
 /// Share of the window from which on it counts as fully used.
@@ -229,7 +229,7 @@ impl Auto {
             State::ProbeBandwidth(probe_bw) => {
                 let window = probe_bw.window(path);
                 if (self.in_flight as f64) < window {
-                    // quinn paces by the smoothed RTT. At the end of a Down phase, that still includes the
+                    // The QUIC stack paces by the smoothed RTT. At the end of a Down phase, that still includes the
                     // queue that is gone, so the window alone would pace too slowly.
                     let smoothed = path.rtt.smoothed().min(path.rtt.min() * 3);
                     window.max(probe_bw.pacing_rate(path) * smoothed.as_secs_f64() / PACER_GAIN)
@@ -246,7 +246,7 @@ impl Auto {
     }
 }
 
-/// quinn's pacing rate ÷ (window ÷ smoothed RTT).
+/// The QUIC stack's pacing rate ÷ (window ÷ smoothed RTT).
 const PACER_GAIN: f64 = 1.25;
 
 impl Algorithm for Auto {
@@ -314,7 +314,7 @@ impl Algorithm for Auto {
         self.path.set_mtu(mtu);
     }
 
-    /// quinn derives the pacing rate from the window. After a late timer, it does not make up for the packets
+    /// The QUIC stack derives the pacing rate from the window. After a late timer, it does not make up for the packets
     /// that it did not send, so part of the window stays unused. This returns a larger window then: the less
     /// of it is in flight, the larger.
     fn window(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! Delivery rate samples: the rate at which the path delivered the packets that were in flight together.
 //!
-//! As in draft-ietf-ccwg-bbr, section 4.1, but with the time of sending as the key, since quinn's controller
+//! As in draft-ietf-ccwg-bbr, section 4.1, but with the time of sending as the key, since the QUIC stack's controller
 //! interface has no packet numbers. Must never depend on windows or states.
 
 use std::collections::VecDeque;

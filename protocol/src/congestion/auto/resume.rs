@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(super) const JUMP_FROM_MEMORY: f64 = 0.5;
 
 /// First window after an idle period, with the connection's own measurement, as a share of the saved BDP.
-/// quinn paces at 1.25 × this, which is the saved rate, and BBR also continues at that rate
+/// The QUIC stack paces at 1.25 × this, which is the saved rate, and BBR also continues at that rate
 /// (draft-ietf-ccwg-bbr, section 5.4.1).
 pub(super) const JUMP_AFTER_IDLE: f64 = 0.8;
 

@@ -90,7 +90,7 @@ impl RttModel {
         self.min_rtt
     }
 
-    /// Smoothed like quinn's estimate, by which quinn paces.
+    /// Smoothed like the QUIC stack's estimate, by which it paces.
     pub(super) fn smoothed(&self) -> Duration {
         self.smoothed
     }

@@ -10,7 +10,6 @@ pub(crate) use stream::{Receiver, Sender};
 
 use crate::error::{SendError, SessionError};
 use crate::path::Path;
-use crate::session::Session;
 use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::text::clean;
@@ -22,12 +21,11 @@ use std::time::Duration;
 /// The round-trip time that the leg claims.
 const RTT: Duration = Duration::from_millis(10);
 
-/// A client's session and its server's, and how to cut the leg between them.
-#[must_use]
-pub fn pair() -> (Session, Session, Cut) {
+/// A client's end and its server's, and how to cut the leg between them.
+pub(crate) fn pair() -> (End, End, Cut) {
     let link = Arc::<Link>::default();
     let end = |side| End(Arc::new(Side { link: Arc::clone(&link), side, congestion: Handle::default() }));
-    (end(CLIENT).into(), end(SERVER).into(), Cut(link))
+    (end(CLIENT), end(SERVER), Cut(link))
 }
 
 /// Cuts a leg, as a dead path does.

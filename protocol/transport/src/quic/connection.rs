@@ -10,9 +10,9 @@ use quinn::crypto::rustls::HandshakeData;
 use quinn::{Endpoint, RecvStream, SendStream, VarInt};
 use std::net::SocketAddr;
 
-/// A connection. Clones share it.
+/// A connection, to be used as a [`Session`](crate::Session). Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Connection {
+pub struct Connection {
     connection: quinn::Connection,
     congestion: Handle,
     /// The endpoint of a connection that was dialed, which has no other.

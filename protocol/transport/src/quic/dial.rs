@@ -5,7 +5,6 @@ use super::settings;
 use super::socket;
 use super::tls::{self, TlsError};
 use crate::error::SessionError;
-use crate::session::Session;
 use docxy_protocol::congestion::{Choice, Handle};
 use docxy_protocol::identity::Pin;
 use docxy_protocol::version::WIRE_VERSION;
@@ -16,7 +15,7 @@ use std::sync::Arc;
 /// The name for the certificate check, which compares the pin and not the name. It is not sent.
 const PLACEHOLDER_NAME: &str = "docxy.invalid";
 
-/// Why there is no session.
+/// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// No socket could be opened.
@@ -43,7 +42,7 @@ pub async fn dial(
     pin: Pin,
     server_name: Option<&str>,
     congestion: Choice,
-) -> Result<Session, DialError> {
+) -> Result<Connection, DialError> {
     let congestion = Handle::new(congestion);
     let mut config =
         ClientConfig::new(Arc::new(tls::client_config(pin, WIRE_VERSION, server_name.is_some())?));
@@ -53,5 +52,5 @@ pub async fn dial(
         .map_err(DialError::Socket)?;
     let connecting = endpoint.connect_with(config, address, server_name.unwrap_or(PLACEHOLDER_NAME))?;
     let connection = connecting.await.map_err(SessionError::from)?;
-    Ok(Connection::new(connection, congestion, Some(endpoint)).into())
+    Ok(Connection::new(connection, congestion, Some(endpoint)))
 }

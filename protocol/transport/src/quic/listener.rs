@@ -5,7 +5,6 @@ use super::settings;
 use super::socket::{self, SocketError};
 use super::tls::{self, TlsError};
 use crate::error::SessionError;
-use crate::session::Session;
 use docxy_protocol::congestion::{Choice, Handle};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::version::{UNMARKED_VERSION, WIRE_VERSION};
@@ -90,7 +89,7 @@ impl Listener {
         key: PrivateKeyDer<'static>,
         keys: &ListenerKeys,
     ) -> Result<Self, ListenError> {
-        // The caller tells clients of the first version to upgrade: see [`Session::wire_version`].
+        // The caller tells clients of the first version to upgrade: see [`Session::wire_version`](crate::Session::wire_version).
         let tls = tls::server_config(certificate, key, &[WIRE_VERSION, UNMARKED_VERSION])?;
         let config = ServerConfig::new(Arc::new(tls), keys.token_key());
         let mut endpoint = EndpointConfig::new(keys.reset_key());
@@ -158,13 +157,13 @@ impl Incoming {
     ///
     /// # Errors
     /// If the handshake fails.
-    pub async fn accept(mut self) -> Result<Session, SessionError> {
+    pub async fn accept(mut self) -> Result<Connection, SessionError> {
         // The client's Hello names the congestion control. Until then it is `auto`. Only here can quinn be
         // given a controller.
         let congestion = Handle::new(Choice::Auto);
         self.config.transport_config(Arc::new(settings::server_config(&congestion)));
         let connection = self.incoming.accept_with(Arc::new(self.config))?.await?;
-        Ok(Connection::new(connection, congestion, None).into())
+        Ok(Connection::new(connection, congestion, None))
     }
 
     /// Sends a Retry, so that the client proves its address (RFC 9000, section 8.1.2). Does nothing for a

@@ -9,7 +9,7 @@ pub mod settings;
 mod socket;
 pub mod tls;
 
-pub(crate) use connection::Connection;
+pub use connection::Connection;
 pub use dial::{DialError, dial};
 pub use listener::{Incoming, ListenError, Listener, ListenerKeys};
 pub use tls::TlsError;

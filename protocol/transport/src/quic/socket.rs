@@ -65,7 +65,7 @@ fn enlarge_buffers(socket: &Socket) -> std::io::Result<()> {
     socket.set_recv_buffer_size(BUFFER_SIZE)?;
     socket.set_send_buffer_size(BUFFER_SIZE)?;
     let (receive, send) = (socket.recv_buffer_size()?, socket.send_buffer_size()?);
-    tracing::debug!(receive, send, asked = BUFFER_SIZE, "socket buffers granted");
+    tracing::debug!(receive, send, requested = BUFFER_SIZE, "socket buffers granted");
     if let Some(advice) = advice(receive, send) {
         ADVISED.call_once(|| tracing::warn!("{advice}"));
     }
