@@ -90,7 +90,7 @@ impl Credentials {
 
     /// Whether the request may be sent with the token that it carries; `true` if it carries none.
     pub(crate) fn may_send(&self, request: &Request) -> bool {
-        self.records().origins.admit(request)
+        self.records().origins.may_send(request)
     }
 
     /// How the engine's token was obtained for this registry, if it happened here and not too

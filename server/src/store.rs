@@ -25,17 +25,14 @@ const LIMITS: Limits = Limits {
     private_lifetime: Duration::ZERO,
 };
 
-/// Opens the store in this directory, which may not exist yet. If it cannot be read, the store is empty.
+/// The store in this directory, which may not exist yet.
 pub(crate) fn open(directory: PathBuf) -> Store {
-    listed(Store::open(Some(directory), LIMITS))
+    let store = Store::open(Some(directory), LIMITS);
+    store.list_files();
+    store
 }
 
 /// The same for a process that must not change the files.
 pub(crate) fn read_only(directory: PathBuf) -> Store {
-    listed(Store::read_only(directory, LIMITS))
-}
-
-fn listed(store: Store) -> Store {
-    store.list_files();
-    store
+    Store::read_only(directory, LIMITS)
 }

@@ -2,6 +2,7 @@
 //!
 //! A stream that ends without an end chunk is truncated.
 
+use super::READ_BYTES_MAX;
 use super::error::ExchangeError;
 use bytes::Bytes;
 use docxy_protocol::chunk::ChunkHeader;
@@ -10,9 +11,6 @@ use docxy_protocol::prefetch::PrefetchItem;
 use docxy_transport::{ReadError, ReceiveStream};
 use futures_util::FutureExt as _;
 use std::collections::VecDeque;
-
-/// The most bytes in one read.
-const READ_MAX: usize = 64 * 1024;
 
 /// A response stream after its head.
 #[derive(Debug)]
@@ -51,7 +49,7 @@ impl ChunkReader {
                 }
             }
         }
-        let length_max = READ_MAX.min(self.left as usize);
+        let length_max = READ_BYTES_MAX.min(self.left as usize);
         let chunk = self.stream.read_chunk(length_max).await?;
         let bytes = chunk.ok_or_else(|| ExchangeError::mismatch("the stream ended within the body"))?;
         // `read_chunk` returns at most the requested length.
@@ -79,7 +77,7 @@ impl ChunkReader {
     /// # Errors
     /// If the stream ends or is interrupted.
     pub(super) async fn read_item_bytes(&mut self, length_max: usize) -> Result<Bytes, ExchangeError> {
-        let chunk = self.stream.read_chunk(READ_MAX.min(length_max)).await?;
+        let chunk = self.stream.read_chunk(READ_BYTES_MAX.min(length_max)).await?;
         chunk.ok_or_else(|| ExchangeError::mismatch("the stream ended within an item"))
     }
 

@@ -26,6 +26,10 @@ use prefetch_stream::StreamTail;
 use segments::Segments;
 use tokio::sync::OwnedSemaphorePermit;
 
+/// Maximum number of bytes in one read. Reads gather up to this much: hashing and writing each packet alone would
+/// cost more than the copy.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
 /// The response of a registry as it comes through the tunnel.
 #[derive(Debug)]
 pub(crate) struct Response {

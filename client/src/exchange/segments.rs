@@ -3,6 +3,7 @@
 //! The open streams are the only window. While the engine does not read, no stream is opened, and the server
 //! stops reading from the CDN.
 
+use super::READ_BYTES_MAX;
 use super::error::ExchangeError;
 use super::remote_body::BufferedRun;
 use crate::tunnel::{BodyShare, SegmentPermit, Session};
@@ -13,12 +14,8 @@ use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::ReceiveStream;
 use std::collections::VecDeque;
 
-/// The most bytes in one read. Reads gather up to this much: hashing and writing each packet alone would cost
-/// more than the copy.
-const READ_MAX: usize = 64 * 1024;
-
 /// A buffer with less free space than this is replaced before the next read.
-const READ_MIN: usize = 16 * 1024;
+const FREE_BUFFER_BYTES_MIN: usize = 16 * 1024;
 
 /// The segments of one body.
 #[derive(Debug)]
@@ -55,7 +52,7 @@ impl Segments {
         share.observe(session.transport().path());
         let initial = share.initial_segments();
         let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT_SIZE))) {
-            // It fits on the stream of the response.
+            // A body of one segment or less needs no segment streams.
             Some(0 | 1) => 0,
             Some(count) => u32::try_from(count).unwrap_or(u32::MAX).min(initial),
             None => initial,
@@ -131,9 +128,9 @@ impl Segments {
 impl Segment {
     /// Its next bytes, `None` at its end.
     pub(super) async fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, ExchangeError> {
-        if buffer.len() < READ_MIN {
+        if buffer.len() < FREE_BUFFER_BYTES_MIN {
             buffer.clear();
-            buffer.resize(READ_MAX, 0);
+            buffer.resize(READ_BYTES_MAX, 0);
         }
         let Some(count) = self.stream.read(buffer).await? else { return Ok(None) };
         let left = self.left.checked_sub(count as u64);

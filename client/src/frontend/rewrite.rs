@@ -31,7 +31,7 @@ impl RequestTarget {
 }
 
 /// Challenges of one response that reach an engine. Registries send one or two; a hostile one could put
-/// thousands into one line, each of which becomes a line of its own.
+/// thousands into one field line.
 const CHALLENGES_MAX: usize = 8;
 
 /// Points every challenge of an answer to the realm of the target's registry on this client, and limits

@@ -101,7 +101,7 @@ impl Metadata {
 
     /// What the server may send after the response to this request.
     pub(crate) async fn prefetch_hint(&self, request: &Request) -> Option<PrefetchHint> {
-        self.policy.of(request, &self.cache).await
+        self.policy.hint_for(request, &self.cache).await
     }
 
     /// Stores what a response head reports.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// The most limits: one for each registry and account.
-const LIMITS_MAX: usize = 64;
+const REPORTED_LIMITS_MAX: usize = 64;
 
 /// The user is warned when less than this fraction of a limit is left: a tenth.
 const LOW_DIVISOR: u64 = 10;
@@ -59,7 +59,7 @@ impl RateLimits {
     fn update(&self, limit: ReportedLimit) -> bool {
         let mut limits = self.limits();
         let key = (limit.registry.clone(), limit.source.clone());
-        if limits.len() >= LIMITS_MAX && !limits.contains_key(&key) {
+        if limits.len() >= REPORTED_LIMITS_MAX && !limits.contains_key(&key) {
             let oldest = limits.iter().min_by_key(|(_, limit)| limit.at).map(|(key, _)| key.clone());
             oldest.map(|key| limits.remove(&key));
         }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fall_warns_once() {
+    fn each_fall_below_a_tenth_warns_once() {
         let (limits, hub) = (RateLimits::default(), Registry::docker_hub());
         let warned = ["10", "9", "8", "0", "100", "9", "9"]
             .map(|remaining| limits.update(read(&hub, &fields(remaining)).unwrap()));
@@ -145,10 +145,10 @@ mod tests {
     #[test]
     fn the_number_of_limits_is_limited() {
         let limits = RateLimits::default();
-        for n in 0..LIMITS_MAX * 2 {
+        for n in 0..REPORTED_LIMITS_MAX * 2 {
             let registry = format!("r{n}.example").parse().unwrap();
             limits.observe_response(&registry, &fields("50"));
         }
-        assert_eq!(limits.all().len(), LIMITS_MAX);
+        assert_eq!(limits.all().len(), REPORTED_LIMITS_MAX);
     }
 }

@@ -14,9 +14,6 @@ pub enum LinksError {
     /// The file cannot be read.
     #[error("cannot read the links in {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// The directory of the file cannot be created.
-    #[error("cannot create the directory for {}: {source}", path.display())]
-    Create { path: PathBuf, source: io::Error },
     /// The file cannot be written.
     #[error("cannot store the link: {0}")]
     Write(#[source] FileError),
@@ -84,9 +81,7 @@ pub fn store_links(path: &Path, new: &[Link]) -> Result<Vec<StoredLink>, LinksEr
     let stored = new.iter().map(|link| insert(&mut all, link)).collect();
     let lines: Vec<String> = all.iter().map(|link| format!("{}\n", link.expose())).collect();
     let text = format!("# Written by `docxy-client join`; each line is a secret.\n{}", lines.concat());
-    private_file::create_directory_of(path)
-        .map_err(|source| LinksError::Create { path: path.to_owned(), source })?;
-    private_file::write(path, text.as_bytes()).map_err(LinksError::Write)?;
+    private_file::write_with_directory(path, text.as_bytes()).map_err(LinksError::Write)?;
     Ok(stored)
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Pure. The order is that of the calls, so it must never read a clock.
 
-use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -47,29 +46,15 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
     }
 
     /// The value, which counts as used.
-    pub fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-    {
+    pub fn get(&mut self, key: &K) -> Option<&mut V> {
         let at = *self.index.get(key)?;
         self.unlink(at);
         self.link(at);
         Some(&mut self.slots[at].value)
     }
 
-    /// The value, which does not count as used.
-    pub fn peek<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
-    where
-        K: Borrow<Q>,
-    {
-        self.index.get(key).map(|at| &self.slots[*at].value)
-    }
-
     /// Removes a value.
-    pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-    {
+    pub fn remove(&mut self, key: &K) -> Option<V> {
         let at = self.index.remove(key)?;
         Some(self.take(at).value)
     }
@@ -102,17 +87,8 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
     }
 
     /// Whether there is a value.
-    pub fn contains<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-    {
+    pub fn contains(&self, key: &K) -> bool {
         self.index.contains_key(key)
-    }
-
-    /// The sizes of all values together.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes
     }
 
     fn evict(&mut self) -> Vec<(K, V)> {
@@ -176,6 +152,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    impl<K, V> Lru<K, V> {
+        /// The sizes of all values together.
+        pub(crate) fn bytes(&self) -> usize {
+            self.bytes
+        }
+    }
+
     impl<V> Lru<&'static str, V> {
         fn keys(&self) -> Vec<&'static str> {
             let mut keys: Vec<_> = self.index.keys().copied().collect();
@@ -190,10 +173,10 @@ mod tests {
         for key in ["a", "b", "c"] {
             assert!(lru.insert(key, key, 3).is_empty());
         }
-        assert_eq!(lru.get("a"), Some(&mut "a"));
-        assert_eq!(lru.peek("b"), Some(&"b"), "this is no use");
+        assert_eq!(lru.get(&"a"), Some(&mut "a"));
+        assert!(lru.contains(&"b"), "this is no use");
         assert_eq!(lru.insert("d", "d", 6), [("b", "b"), ("c", "c")]);
-        assert_eq!(lru.get("b"), None);
+        assert_eq!(lru.get(&"b"), None);
         assert_eq!((lru.keys(), lru.bytes()), (vec!["a", "d"], 9));
     }
 
@@ -225,7 +208,7 @@ mod tests {
         for value in 0..5 {
             assert!(lru.insert("a", value, 6).is_empty());
         }
-        assert_eq!((lru.get("a").copied(), lru.bytes()), (Some(4), 6));
+        assert_eq!((lru.get(&"a").copied(), lru.bytes()), (Some(4), 6));
     }
 
     proptest! {
@@ -257,7 +240,7 @@ mod tests {
                         lru.retain(|other, _| *other != key);
                         model.retain(|entry| entry.0 != key);
                     }
-                    _ => prop_assert_eq!(lru.peek(&key).copied(), at.map(|at| model[at].1)),
+                    _ => prop_assert_eq!(lru.contains(&key), at.is_some()),
                 }
                 let mut in_order = Vec::new();
                 let mut next = lru.oldest;

@@ -57,14 +57,6 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Creates the directory of a file, if there is none, for the owner only.
-///
-/// # Errors
-/// If it cannot be created.
-pub fn create_directory_of(path: &Path) -> io::Result<()> {
-    create_directory(directory(path))
-}
-
 /// A file's content; `None` if there is no such file.
 ///
 /// # Errors
@@ -86,6 +78,15 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let file = temporary(path, content).map_err(&failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
     sync_directory(path).map_err(failed)
+}
+
+/// The same. Creates missing directories, for the owner only.
+///
+/// # Errors
+/// If the file or a directory cannot be written.
+pub fn write_with_directory(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    create_directory(directory(path)).map_err(failed_write(path))?;
+    write(path, content)
 }
 
 /// The same by overwriting another file, which then replaces the one at `path`. So no disk space is
@@ -222,9 +223,8 @@ mod tests {
     fn written_files_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let directory = dir.path().join("new/directory");
-        create_directory_of(&directory.join("file")).unwrap();
         let [written, made, locked] = ["written", "made", "locked"].map(|n| directory.join(n));
-        std::fs::write(&written, "old").unwrap();
+        write_with_directory(&written, b"old").unwrap();
         write(&written, b"new").unwrap();
         read_or_create::<FileError>(&made, || Ok(b"made".to_vec())).unwrap();
         drop(lock(&locked).unwrap());

@@ -22,8 +22,7 @@ impl ReadyFile {
     pub fn write(&self, addresses: impl IntoIterator<Item: Display>) {
         let Some(path) = &self.0 else { return };
         let lines: String = addresses.into_iter().map(|address| format!("{address}\n")).collect();
-        let _ = private_file::create_directory_of(path);
-        if let Err(error) = private_file::write(path, lines.as_bytes()) {
+        if let Err(error) = private_file::write_with_directory(path, lines.as_bytes()) {
             tracing::error!("{error}");
         }
     }

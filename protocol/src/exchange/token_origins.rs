@@ -53,17 +53,17 @@ impl TokenOrigins {
     /// Whether the request may be sent with the token that it contains; `true` if it contains none. The
     /// refresh token of a token request is checked too.
     #[must_use]
-    pub fn admit(&mut self, request: &Request) -> bool {
+    pub fn may_send(&mut self, request: &Request) -> bool {
         let token = match (&request.operation, &request.authorization) {
             (Operation::Token(TokenRequest { grant: Grant::RefreshToken(token), .. }), _) => token,
             (Operation::Token(_), _) => return true,
             (_, Authorization::Bearer(token)) => token,
             (_, Authorization::None | Authorization::Public | Authorization::Basic(_)) => return true,
         };
-        self.may_receive(&request.registry, token)
+        self.may_send_token(&request.registry, token)
     }
 
-    fn may_receive(&mut self, registry: &Registry, token: &Secret) -> bool {
+    fn may_send_token(&mut self, registry: &Registry, token: &Secret) -> bool {
         let token = hash(token);
         self.now += 1;
         // If two registries issued the same token, both may receive it, because both know it already.
@@ -126,9 +126,9 @@ mod tests {
         Request::new(registry.clone(), operation).with_authorization(authorization)
     }
 
-    fn admit(origins: &mut TokenOrigins, registry: &Registry, token: &str) -> bool {
+    fn may_send(origins: &mut TokenOrigins, registry: &Registry, token: &str) -> bool {
         let bearer = Authorization::Bearer(Secret::new(token));
-        origins.admit(&request(registry, Operation::Ping, bearer))
+        origins.may_send(&request(registry, Operation::Ping, bearer))
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
         origins.remember(&ghcr, &response(r#"{"access_token":"g1"}"#));
         for (token, issuer) in [("h1", hub()), ("h2", hub()), ("h3", hub()), ("g1", ghcr.clone())] {
             for target in [hub(), ghcr.clone(), evil.clone(), registry("ghcr.io:8443")] {
-                assert_eq!(admit(&mut origins, &target, token), target == issuer, "{token} to {target}");
+                assert_eq!(may_send(&mut origins, &target, token), target == issuer, "{token} to {target}");
             }
         }
     }
@@ -147,8 +147,8 @@ mod tests {
     #[test]
     fn a_token_of_unknown_origin_is_sent_to_docker_hub_only() {
         let mut origins = TokenOrigins::default();
-        assert!(admit(&mut origins, &hub(), "unknown"));
-        assert!(!admit(&mut origins, &registry("ghcr.io"), "unknown"));
+        assert!(may_send(&mut origins, &hub(), "unknown"));
+        assert!(!may_send(&mut origins, &registry("ghcr.io"), "unknown"));
     }
 
     #[test]
@@ -156,16 +156,16 @@ mod tests {
         let (mut origins, evil) = (TokenOrigins::default(), registry("evil.example"));
         origins.remember(&hub(), &response(r#"{"token":"h"}"#));
         origins.remember(&evil, &response(r#"{"token":"h"}"#));
-        assert!(admit(&mut origins, &hub(), "h"));
-        assert!(admit(&mut origins, &evil, "h"), "evil.example knows the token already");
-        assert!(!admit(&mut origins, &registry("ghcr.io"), "h"));
+        assert!(may_send(&mut origins, &hub(), "h"));
+        assert!(may_send(&mut origins, &evil, "h"), "evil.example knows the token already");
+        assert!(!may_send(&mut origins, &registry("ghcr.io"), "h"));
     }
 
     #[test]
     fn a_request_without_a_token_is_always_admitted() {
         let (mut origins, evil) = (TokenOrigins::default(), registry("evil.example"));
         for authorization in [Authorization::None, Authorization::Public, basic("u", "p")] {
-            assert!(origins.admit(&request(&evil, Operation::Ping, authorization)));
+            assert!(origins.may_send(&request(&evil, Operation::Ping, authorization)));
         }
     }
 
@@ -177,7 +177,7 @@ mod tests {
         let mut admit = |registry: &Registry, token: &str| {
             let form = format!("grant_type=refresh_token&refresh_token={token}");
             let Parsed::Request(token) = TokenRequest::from_form(&form, registry).unwrap() else { panic!() };
-            origins.admit(&request(registry, Operation::Token(token), Authorization::None))
+            origins.may_send(&request(registry, Operation::Token(token), Authorization::None))
         };
         assert_eq!((admit(&hub(), "s"), admit(&ghcr, "s")), (true, false));
         assert_eq!((admit(&hub(), "r"), admit(&ghcr, "r")), (false, true));
@@ -192,17 +192,17 @@ mod tests {
         origins.remember(&evil, &response(r#"{"token":"used"}"#));
         for n in 0..2 * TOKENS_PER_REGISTRY_MAX {
             origins.remember(&evil, &response(&format!(r#"{{"token":"e{n}"}}"#)));
-            assert!(admit(&mut origins, &evil, "used"), "a token in use is not evicted");
+            assert!(may_send(&mut origins, &evil, "used"), "a token in use is not evicted");
         }
-        assert!(admit(&mut origins, &ghcr, "g"));
-        assert!(!admit(&mut origins, &evil, "e0"));
+        assert!(may_send(&mut origins, &ghcr, "g"));
+        assert!(!may_send(&mut origins, &evil, "e0"));
         assert_eq!(origins.registries[&evil].tokens.len(), TOKENS_PER_REGISTRY_MAX);
         origins.remember(&hub(), &response(r#"{"token":"h"}"#));
         for n in 0..2 * REGISTRIES_MAX {
             origins.remember(&registry(&format!("r{n}.example")), &response(r#"{"token":"r"}"#));
         }
         assert_eq!(origins.registries.len(), REGISTRIES_MAX);
-        assert!(!admit(&mut origins, &registry("ghcr.io"), "h"));
+        assert!(!may_send(&mut origins, &registry("ghcr.io"), "h"));
         assert!(origins.registries.contains_key(&hub()));
     }
 

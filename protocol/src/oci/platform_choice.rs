@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_of_what_runs_here_is_taken() {
+    fn the_best_matching_image_is_chosen() {
         for (wanted, offered, expected) in [
             ("linux/amd64", &["linux/arm64", "linux/amd64"][..], Some(1)),
             ("linux/amd64", &["linux/amd64", "linux/amd64"], Some(0)),

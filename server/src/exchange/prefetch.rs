@@ -2,7 +2,7 @@
 //! next, in that order, if the client's request has a prefetch hint.
 //!
 //! All of it is fetched with the request's own rights: public content, or content that its token permits,
-//! which the server doesn't store. Must never send content that doesn't match its digest, or delay the
+//! which the server does not store. Must never send content that does not match its digest, or delay the
 //! response. The first failure ends the prefetch.
 
 use crate::store;

@@ -53,7 +53,7 @@ impl ApiClient {
     /// Sends a request with this credential, and follows redirects.
     ///
     /// # Errors
-    /// If a hop fails. What the registry refuses is a response.
+    /// If a hop fails. An error status of the registry is a response, not an error.
     pub(super) async fn send(
         &self,
         request: &Request,
@@ -146,7 +146,7 @@ impl ApiClient {
         let length = response.response.body().size_hint().exact().unwrap_or(MANIFEST_MAX as u64);
         let kib =
             u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(MANIFEST_READ_BUDGET_KIB as u32);
-        // The semaphore is never closed, so this only waits.
+        // Cannot fail: the semaphore is never closed.
         let _permit = self.manifest_read_budget.acquire_many(kib).await;
         response.read_body(MANIFEST_MAX).await
     }

@@ -8,12 +8,12 @@
 //! Request ─▶ Upstream ─▶ dispatch ─▶ AuthorizedRegistry ─▶ ApiClient ─▶ HttpClient ─▶ registry ─307─▶ CDN
 //!                          │             └─▶ RegistryTokens ─▶ token service
 //!                          ▼                                            ▲
-//!                       Response ─▶ Download ─▶ BlobSource: the rest of a body that broke off
+//!                       Response ─▶ Download ─▶ BlobSource: the rest of a body that was interrupted
 //! ```
 //!
 //! - `registries`: the registries on the operator's list. `check` tries one of them, hop by hop.
 //! - `registry/`: one registry: which credential a request is sent with, and the response.
-//! - `http/`: one HTTP request, with the guard on the dialled address, redirects and retries.
+//! - `http/`: one HTTP request, with the guard on the dialed address, redirects and retries.
 //! - `token/`: tokens for requests without a credential, and which registry issued a user's token.
 //! - `manifest/`: public manifests, fetched once and then served from the store.
 //! - `blob/`: the body of a blob, resumed after a failure.

@@ -111,7 +111,7 @@ impl Upstream {
     /// Sends a request to its registry, and returns the response, also if its status is an error.
     ///
     /// # Errors
-    /// If the registry isn't on the list, or a hop fails before there is a response.
+    /// If the registry is not on the list, or a hop fails before there is a response.
     pub(crate) async fn send(&self, request: &Request) -> Result<Response, UpstreamError> {
         let ServedRegistry { registry, manifests, .. } = self.served(&request.registry)?;
         match ManifestRequest::anonymous(request) {
@@ -149,7 +149,7 @@ impl Upstream {
     /// The registry of this name.
     ///
     /// # Errors
-    /// If it isn't on the list.
+    /// If it is not on the list.
     pub(super) fn registry(&self, name: &RegistryName) -> Result<&AuthorizedRegistry, UpstreamError> {
         self.served(name).map(|served| &*served.registry)
     }

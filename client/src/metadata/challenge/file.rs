@@ -37,8 +37,7 @@ pub(super) fn read(path: &Path) -> Vec<(Registry, ChallengeSet)> {
 pub(super) fn write(path: &Path, all: &[(Registry, ChallengeSet)]) -> io::Result<()> {
     let entries: Vec<StoredChallenges> =
         all.iter().map(|(registry, set)| StoredChallenges::of(registry, set)).collect();
-    private_file::create_directory_of(path)?;
-    private_file::write(path, &serde_json::to_vec_pretty(&entries)?).map_err(io::Error::other)
+    private_file::write_with_directory(path, &serde_json::to_vec_pretty(&entries)?).map_err(io::Error::other)
 }
 
 impl StoredChallenges {

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_the_registrys() {
+    fn a_401_has_the_registrys_challenges() {
         let challenge = Challenge::bearer("r", "s");
         let answer = unauthorized(&[challenge.clone(), challenge.clone()], Method::Get).unwrap();
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);

@@ -28,8 +28,8 @@ const CHALLENGE_BYTES_MAX: usize = 2048;
 /// client issues public tokens itself, and the server uses the current challenge.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// The pause after a failed refresh.
-const RETRY_PAUSE: Duration = Duration::from_secs(60);
+/// The delay after a failed refresh.
+const CHALLENGE_RETRY_DELAY: Duration = Duration::from_secs(60);
 
 /// Replaces the repository in the scope of a stored challenge.
 const REPOSITORY_PLACEHOLDER: &str = "{repository}";
@@ -115,7 +115,7 @@ impl ChallengeStore {
     pub(crate) fn refresh_is_due(&self, registry: &Registry, now: Instant) -> bool {
         let mut registries = self.0.registries();
         let due = registries.get_mut(registry).filter(|entry| entry.refresh_at <= now);
-        due.map(|entry| entry.refresh_at = now + RETRY_PAUSE).is_some()
+        due.map(|entry| entry.refresh_at = now + CHALLENGE_RETRY_DELAY).is_some()
     }
 
     /// Stores the challenge of a response.

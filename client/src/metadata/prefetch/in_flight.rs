@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The longest wait. An engine that does not read the response before the prefetch must not block others.
-const WAIT_MAX: Duration = Duration::from_secs(10);
+const PREFETCH_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The open streams. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +51,7 @@ impl InFlightPrefetches {
         key: &CacheKey,
         until: Instant,
     ) -> Option<CacheEntry> {
-        let until = until.min(Instant::now() + WAIT_MAX);
+        let until = until.min(Instant::now() + PREFETCH_WAIT_MAX);
         tokio::time::timeout_at(until.into(), self.wait_for_entry(cache, key)).await.ok()?
     }
 
@@ -108,7 +108,7 @@ fn mark_seen(mut items: watch::Receiver<u32>) -> watch::Receiver<u32> {
     items
 }
 
-/// Whether a stream with this hint may bring content of this role. Unknown content may come.
+/// Whether a stream with this hint may bring content of this role. Content of unknown role is assumed to match.
 fn may_bring(hint: &PrefetchHint, role: Option<&Role>) -> bool {
     match role {
         None => true,
@@ -138,7 +138,7 @@ mod tests {
         cache: &ContentCache,
         key: &CacheKey,
     ) -> Option<CacheEntry> {
-        in_flight.wait(cache, key, Instant::now() + WAIT_MAX).await
+        in_flight.wait(cache, key, Instant::now() + PREFETCH_WAIT_MAX).await
     }
 
     async fn is_pending(waiting: impl Future) -> bool {

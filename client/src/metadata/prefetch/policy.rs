@@ -1,4 +1,4 @@
-//! What to prefetch: for which engines, for which platform, and beside what is cached already.
+//! What to prefetch: for which engines and which platform, except content that is cached.
 //!
 //! Prefetching costs bytes and may count against the rate limit of the user, so it is done only for an engine
 //! that is about to pull.
@@ -74,7 +74,7 @@ impl PrefetchPolicy {
     }
 
     /// The hint for this request, if any. None for a request with a password.
-    pub(crate) async fn of(&self, request: &Request, cache: &ContentCache) -> Option<PrefetchHint> {
+    pub(crate) async fn hint_for(&self, request: &Request, cache: &ContentCache) -> Option<PrefetchHint> {
         let Operation::Manifest { method, .. } = &request.operation else { return None };
         let agent = request.headers.get_str(&header::USER_AGENT).unwrap_or_default();
         let is_one_of = |agents: &[&str]| agents.iter().any(|name| agent.starts_with(name));
@@ -210,7 +210,7 @@ mod tests {
             ("", false, false),
         ] {
             for (method, expected) in [(Method::Head, on_head), (Method::Get, on_get)] {
-                let hint = policy.of(&request(agent, method, "latest"), &cache).await;
+                let hint = policy.hint_for(&request(agent, method, "latest"), &cache).await;
                 assert_eq!(hint.is_some(), expected, "{agent} {method:?}");
             }
         }
@@ -226,7 +226,7 @@ mod tests {
             (basic("me", "pw"), Method::Get, false),
         ] {
             let request = request(DOCKERD, method, "latest").with_authorization(authorization);
-            assert_eq!(policy.of(&request, &cache).await.is_some(), expected, "{method:?}");
+            assert_eq!(policy.hint_for(&request, &cache).await.is_some(), expected, "{method:?}");
         }
     }
 
@@ -235,7 +235,7 @@ mod tests {
         let (policy, cache) = (PrefetchPolicy::default(), ContentCache::open(None));
         let platform = async || {
             let request = request(DOCKERD, Method::Head, "latest");
-            policy.of(&request, &cache).await.unwrap().platform.to_string()
+            policy.hint_for(&request, &cache).await.unwrap().platform.to_string()
         };
         let own = Platform::local().to_string();
         assert_eq!(platform().await, own);
@@ -259,7 +259,7 @@ mod tests {
         let tag = request(DOCKERD, Method::Head, "latest");
         policy.observe_tag(&tag, &Headers::filter_response(&headers));
         let known = async |reference| {
-            policy.of(&request(DOCKERD, Method::Head, reference), &cache).await.unwrap().known
+            policy.hint_for(&request(DOCKERD, Method::Head, reference), &cache).await.unwrap().known
         };
         for part in [index, other, one, config] {
             assert_eq!(known("latest").await, None);

@@ -44,7 +44,7 @@ pub(crate) async fn receive(
                 cache.put(&key, &Arc::new(entry));
                 guard.notify();
             }
-            // The tunnel is authenticated, so the server sent this.
+            // The tunnel is authenticated, so only the server can have sent wrong content.
             Err(mismatch) => {
                 usage.rejected();
                 return tracing::warn!(

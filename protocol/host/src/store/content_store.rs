@@ -39,13 +39,13 @@ impl<H: ContentHead> Store<H> {
     /// A store with the files of this directory, if there is one. Reads nothing yet.
     #[must_use]
     pub fn open(directory: Option<PathBuf>, limits: Limits) -> Self {
-        Self::new(directory.map(Disk::new), limits)
+        Self::new(directory.map(|directory| Disk { directory, is_read_only: false }), limits)
     }
 
     /// The same for a process that must not change the files.
     #[must_use]
     pub fn read_only(directory: PathBuf, limits: Limits) -> Self {
-        Self::new(Some(Disk::read_only(directory)), limits)
+        Self::new(Some(Disk { directory, is_read_only: true }), limits)
     }
 
     fn new(disk: Option<Disk>, limits: Limits) -> Self {
@@ -58,7 +58,8 @@ impl<H: ContentHead> Store<H> {
         }))
     }
 
-    /// Lists the files, evicts those above the limit, and removes what an interrupted write has left. Blocks.
+    /// Lists the files, evicts those above the limit, and removes what an interrupted write has left. Blocks. The
+    /// first write does it otherwise.
     pub fn list_files(&self) {
         drop(self.eviction());
     }
@@ -87,8 +88,7 @@ impl<H: ContentHead> Store<H> {
     /// callers that rely on it.
     pub fn put(&self, key: &Key, content: &Arc<Content<H>>) -> Option<JoinHandle<()>> {
         self.insert_in_memory(key, content);
-        let is_written =
-            key.scope.is_public() && self.0.disk.as_ref().is_some_and(|disk| !disk.is_read_only());
+        let is_written = key.scope.is_public() && self.0.disk.as_ref().is_some_and(|disk| !disk.is_read_only);
         let (store, key, content) = (self.clone(), key.clone(), Arc::clone(content));
         is_written.then(|| tokio::task::spawn_blocking(move || store.write(&key, &content)))
     }
@@ -99,15 +99,11 @@ impl<H: ContentHead> Store<H> {
 
     fn read(&self, key: &Key) -> Option<Content<H>> {
         let content = self.0.disk.as_ref()?.read(key);
-        let path = H::path(key);
         // Another thread may be listing all files. Then the time of the file alone counts as its last use.
         if let Ok(mut eviction) = self.0.eviction.try_lock()
             && let Some(eviction) = eviction.as_mut()
         {
-            match content {
-                Some(_) => eviction.used(&path),
-                None => eviction.forget(&path),
-            }
+            eviction.read(&H::path(key).into(), content.is_some());
         }
         content
     }
@@ -134,8 +130,7 @@ impl<H: ContentHead> Store<H> {
     fn eviction(&self) -> MutexGuard<'_, Option<Eviction>> {
         let mut eviction = lock(&self.0.eviction);
         if let (None, Some(disk)) = (&*eviction, &self.0.disk) {
-            let max_bytes = if disk.is_read_only() { usize::MAX } else { self.0.disk_bytes };
-            let mut listed = Eviction::new(max_bytes);
+            let mut listed = Eviction::new(self.0.disk_bytes);
             for file in disk.list() {
                 remove(disk, listed.add(file));
             }
@@ -145,14 +140,15 @@ impl<H: ContentHead> Store<H> {
     }
 }
 
-/// Their files are in a directory for each repository.
 impl Store<Headers> {
-    /// Whether any content of this scope is in a listed file, or in memory.
-    #[must_use]
-    pub fn may_contain(&self, scope: &Scope) -> bool {
-        let listed = |eviction: &Eviction| eviction.has_directory(&scope.directory());
-        // With a full disk, content may be in memory only.
-        lock(&self.0.eviction).as_ref().is_some_and(listed) || lock(&self.0.memory).has_scope(scope)
+    /// Whether there may be any content of this scope.
+    pub async fn may_contain(&self, scope: &Scope) -> bool {
+        if lock(&self.0.memory).has_scope(scope) {
+            return true;
+        }
+        let (store, directory) = (self.clone(), scope.directory());
+        let exists = move || store.0.disk.as_ref().is_some_and(|disk| disk.has_directory(&directory));
+        tokio::task::spawn_blocking(exists).await.unwrap_or_default()
     }
 }
 

@@ -6,7 +6,7 @@
 use super::content::{Content, Key};
 use super::eviction::StoredFile;
 use super::format::ContentHead;
-use crate::private_file::create_directory_of;
+use crate::private_file::create_directory;
 use bytes::Bytes;
 use docxy_protocol::limits::{FRAME_MAX, MANIFEST_MAX};
 use std::fs::{self, File, Metadata};
@@ -24,24 +24,12 @@ const HASH_CHARACTERS: usize = 64;
 /// A directory of entries.
 #[derive(Debug)]
 pub(super) struct Disk {
-    directory: PathBuf,
-    is_read_only: bool,
+    pub(super) directory: PathBuf,
+    /// Whether this process must not change the files.
+    pub(super) is_read_only: bool,
 }
 
 impl Disk {
-    pub(super) const fn new(directory: PathBuf) -> Self {
-        Self { directory, is_read_only: false }
-    }
-
-    /// The same for a process that must not change the files.
-    pub(super) const fn read_only(directory: PathBuf) -> Self {
-        Self { directory, is_read_only: true }
-    }
-
-    pub(super) const fn is_read_only(&self) -> bool {
-        self.is_read_only
-    }
-
     /// The content with this key; `None` if there is none. A damaged file is removed.
     pub(super) fn read<H: ContentHead>(&self, key: &Key) -> Option<Content<H>> {
         let name = H::path(key);
@@ -68,12 +56,13 @@ impl Disk {
         let name = H::path(key);
         let path = self.directory.join(&name);
         let head = content.head().encode(key)?;
-        create_directory_of(&path)?;
+        let directory = path.parent().unwrap_or(&self.directory);
+        create_directory(directory)?;
         // `tempfile` creates it with mode 0600, whatever the umask.
-        let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+        let mut file = NamedTempFile::new_in(directory)?;
         file.write_all(&head)?;
         file.write_all(content.bytes())?;
-        file.persist(path).map_err(|error| error.error)?;
+        file.persist(&path).map_err(|error| error.error)?;
         Ok(StoredFile { path: name.into(), bytes: head.len() + content.bytes().len() })
     }
 
@@ -86,17 +75,22 @@ impl Disk {
         is_removed
     }
 
+    /// Whether there is a file in this directory of the store.
+    pub(super) fn has_directory(&self, name: &Path) -> bool {
+        self.directory.join(name).exists()
+    }
+
     /// All entries, the least recently used first. Removes what an interrupted write has left.
     pub(super) fn list(&self) -> Vec<StoredFile> {
         let mut found = Vec::new();
         for (path, about) in files(&self.directory) {
-            if is_entry(&path) {
-                let name = path.strip_prefix(&self.directory).unwrap_or(&path);
+            let name = path.strip_prefix(&self.directory).unwrap_or(&path);
+            if is_entry(name) {
                 let file = StoredFile { path: name.into(), bytes: about.len() as usize };
                 found.push((last_used(&about), file));
-            } else if !self.is_read_only {
+            } else {
                 // Another process may be writing it, and then keeps its content in memory only.
-                let _ = fs::remove_file(path);
+                self.remove(name);
             }
         }
         found.sort_by_key(|(used, _)| *used);
@@ -108,7 +102,7 @@ impl Disk {
 /// program fetches them again. Returns whether there were any.
 #[must_use]
 pub fn remove_oldest(directory: PathBuf, bytes: usize, count: usize) -> bool {
-    let disk = Disk::new(directory);
+    let disk = Disk { directory, is_read_only: false };
     let (mut freed, mut removed) = (0, 0);
     for file in disk.list() {
         if freed >= bytes && removed >= count {

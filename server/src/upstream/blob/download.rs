@@ -1,4 +1,4 @@
-//! A streaming body. If the transfer of a blob breaks off or stalls, the rest is fetched with a range
+//! A streaming body. If the transfer of a blob is interrupted or stalls, the rest is fetched with a range
 //! request, and the reader notices only a delay.
 //!
 //! Must never end before all announced bytes have been read, or forward bytes that are not exactly the
@@ -100,7 +100,7 @@ impl<S: RangeSource> Download<S> {
     /// unless the sender has sent `close_notify`.
     ///
     /// # Errors
-    /// If the transfer breaks off or stalls, and cannot be resumed.
+    /// If the transfer is interrupted or stalls, and cannot be resumed.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         loop {
             let remaining = self.resume.as_ref().map(|resume| resume.expected.length() - self.received);
@@ -149,7 +149,7 @@ impl<S: RangeSource> Resume<S> {
             let delay = delay.max(error.retry_after.unwrap_or(Duration::ZERO));
             tracing::warn!(
                 fault = %error, causes = error.causes().map(tracing::field::display), received,
-                delay_ms = delay.as_millis(), "a body broke off; fetching the rest"
+                delay_ms = delay.as_millis(), "a body was interrupted; fetching the rest"
             );
             tokio::time::sleep(delay).await;
             error = match self.attempt(received).await {

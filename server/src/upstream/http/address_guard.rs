@@ -1,10 +1,10 @@
 //! Which addresses the server may connect to on behalf of one registry.
 //!
 //! A registry's responses name hosts (redirects, realms), and a name can resolve to any address, and to a
-//! different one at each lookup. So the addresses that are dialled are checked, here and nowhere earlier.
+//! different one at each lookup. So the addresses that are dialed are checked, here and nowhere earlier.
 //!
 //! Addresses that the operator configured for a registry are exempt, at the configured ports: its API
-//! host, the entries of its own `resolve` table, and the entries of `[resolve]` that can't be meant for
+//! host, the entries of its own `resolve` table, and the entries of `[resolve]` that cannot be meant for
 //! another registry. An address that is allowed for one registry must never be reached through another
 //! registry's responses.
 
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// The port of a URL that names none, and of a host that the config names without one.
 pub(in crate::upstream) const HTTPS_PORT: u16 = 443;
 
-/// Why a host isn't dialled. Clients receive these texts, so they must not contain an address.
+/// Why a host is not dialed. Clients receive these texts, so they must not contain an address.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::upstream) enum GuardError {
     /// DNS failed.
@@ -100,7 +100,7 @@ impl AddressGuard {
         changed.chain(apis.map(|(host, _)| host)).cloned().collect()
     }
 
-    /// The addresses at which a URL's host and port may be dialled now.
+    /// The addresses at which a URL's host and port may be dialed now.
     ///
     /// # Errors
     /// If the host has no address, or only addresses that are neither public nor allowed by the operator.
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(old.changed_hosts(&two).len(), 3);
     }
 
-    async fn dialled(guard: &AddressGuard, host: &str, port: u16) -> Option<String> {
+    async fn dialed(guard: &AddressGuard, host: &str, port: u16) -> Option<String> {
         match guard.addresses(host, port).await {
             Ok(addresses) => Some(addresses[0].to_string()),
             Err(error @ GuardError::NotPublic { .. }) => {
@@ -249,10 +249,10 @@ mod tests {
     async fn an_address_is_checked_whether_it_was_looked_up_or_spelt_out() {
         let guard = guard(vec![registry("r.io", "https://r.io", &[])], &[]);
         for host in ["localhost", "LOCALHOST", "127.0.0.1", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]"] {
-            assert_eq!(dialled(&guard, host, 443).await, None, "{host}");
+            assert_eq!(dialed(&guard, host, 443).await, None, "{host}");
         }
-        assert_eq!(dialled(&guard, "1.1.1.1", 8443).await.unwrap(), "1.1.1.1:8443");
-        assert_eq!(dialled(&guard, "[2606:4700::1]", 443).await.unwrap(), "[2606:4700::1]:443");
+        assert_eq!(dialed(&guard, "1.1.1.1", 8443).await.unwrap(), "1.1.1.1:8443");
+        assert_eq!(dialed(&guard, "[2606:4700::1]", 443).await.unwrap(), "[2606:4700::1]:443");
     }
 
     #[tokio::test]
@@ -260,14 +260,14 @@ mod tests {
         let ours = || registry("r.io", "https://LocalHost:5000", &[]);
         let theirs = || registry("s.io", "https://127.0.0.2", &[]);
         let first = guard(vec![ours(), theirs()], &[]);
-        assert!(dialled(&first, "localhost", 5000).await.is_some());
-        assert_eq!(dialled(&first, "localhost", 22).await, None);
-        assert_eq!(dialled(&first, "localhost", 443).await, None);
-        assert_eq!(dialled(&first, "127.0.0.2", 443).await, None);
+        assert!(dialed(&first, "localhost", 5000).await.is_some());
+        assert_eq!(dialed(&first, "localhost", 22).await, None);
+        assert_eq!(dialed(&first, "localhost", 443).await, None);
+        assert_eq!(dialed(&first, "127.0.0.2", 443).await, None);
         let second = guard(vec![theirs(), ours()], &[]);
-        assert!(dialled(&second, "127.0.0.2", 443).await.is_some());
-        assert_eq!(dialled(&second, "127.0.0.2", 5000).await, None);
-        assert_eq!(dialled(&second, "localhost", 5000).await, None);
+        assert!(dialed(&second, "127.0.0.2", 443).await.is_some());
+        assert_eq!(dialed(&second, "127.0.0.2", 5000).await, None);
+        assert_eq!(dialed(&second, "localhost", 5000).await, None);
     }
 
     #[tokio::test]
@@ -279,13 +279,13 @@ mod tests {
             &[("b.io", "10.9.9.9")],
         );
         for guard in [shared, own] {
-            assert_eq!(dialled(&guard, "A.io", 443).await.unwrap(), "10.0.0.1:443");
-            assert_eq!(dialled(&guard, "a.io", 5000).await.unwrap(), "10.0.0.1:5000");
-            assert_eq!(dialled(&guard, "a.io", 22).await, None);
+            assert_eq!(dialed(&guard, "A.io", 443).await.unwrap(), "10.0.0.1:443");
+            assert_eq!(dialed(&guard, "a.io", 5000).await.unwrap(), "10.0.0.1:5000");
+            assert_eq!(dialed(&guard, "a.io", 22).await, None);
             // The entry's port replaces every port that a URL may name.
-            assert_eq!(dialled(&guard, "b.io", 22).await.unwrap(), "10.0.0.2:8443");
+            assert_eq!(dialed(&guard, "b.io", 22).await.unwrap(), "10.0.0.2:8443");
             // A public address needs no exemption.
-            assert_eq!(dialled(&guard, "c.io", 8443).await.unwrap(), "1.1.1.1:8443");
+            assert_eq!(dialed(&guard, "c.io", 8443).await.unwrap(), "1.1.1.1:8443");
         }
     }
 
@@ -296,12 +296,12 @@ mod tests {
         let ours = registry("r.io", "https://r.io", &[]);
         let theirs = registry("s.io", "https://s.io", &[("127.0.0.9", "1.1.1.1")]);
         let guard = guard(vec![ours, theirs], &entries);
-        assert_eq!(dialled(&guard, "r.io", 443).await.unwrap(), "10.0.0.1:443");
-        assert_eq!(dialled(&guard, "public.io", 443).await.unwrap(), "1.1.1.1:443");
+        assert_eq!(dialed(&guard, "r.io", 443).await.unwrap(), "10.0.0.1:443");
+        assert_eq!(dialed(&guard, "public.io", 443).await.unwrap(), "1.1.1.1:443");
         for host in ["s.io", "cdn.io"] {
-            assert_eq!(dialled(&guard, host, 443).await, None, "{host}");
+            assert_eq!(dialed(&guard, host, 443).await, None, "{host}");
         }
         // Another registry's own table is not used.
-        assert_eq!(dialled(&guard, "127.0.0.9", 443).await, None);
+        assert_eq!(dialed(&guard, "127.0.0.9", 443).await, None);
     }
 }

@@ -37,7 +37,7 @@ pub(in crate::upstream) async fn collect_up_to(
         Body::Streaming(body) => Limited::new(body, max_bytes).collect(),
     };
     let truncated =
-        |detail| UpstreamError::new(hop, FaultKind::Truncated, format!("the body broke off: {detail}"));
+        |detail| UpstreamError::new(hop, FaultKind::Truncated, format!("the body was interrupted: {detail}"));
     match tokio::time::timeout(UPSTREAM_IDLE_TIMEOUT, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(UpstreamError::new(

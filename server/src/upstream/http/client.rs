@@ -38,7 +38,7 @@ const TLS_SESSION_CACHE_MAX: usize = 32;
 
 /// The most bytes of a body that one connection buffers. hyper's default is 408 KiB, which is too much
 /// for many transfers whose clients read slowly.
-const READ_BUFFER_MAX_BYTES: usize = 128 * 1024;
+const READ_BUFFER_BYTES_MAX: usize = 128 * 1024;
 
 /// Sends requests to the hosts of one registry.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ struct Pool {
 
 impl HttpClient {
     /// # Errors
-    /// If the crypto provider doesn't support TLS 1.2 and 1.3, which would be a bug.
+    /// If the crypto provider does not support TLS 1.2 and 1.3, which would be a bug.
     pub(in crate::upstream) fn new(guard: AddressGuard, roots: RootCertStore) -> Result<Self, rustls::Error> {
         let mut tls = rustls::ClientConfig::builder_with_provider(docxy_protocol::tls::provider())
             .with_safe_default_protocol_versions()?
@@ -91,7 +91,7 @@ impl HttpClient {
     /// Sends a request and waits for the response's head.
     ///
     /// # Errors
-    /// If the URL must not be dialled, the host cannot be reached, or the head takes longer than `timeout`.
+    /// If the URL must not be dialed, the host cannot be reached, or the head takes longer than `timeout`.
     pub(in crate::upstream) async fn send(
         &self,
         hop: Hop,
@@ -103,7 +103,7 @@ impl HttpClient {
         let is_plain_https = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
         if !is_plain_https {
             let host = shown_host(&host);
-            return Err(refused(hop, format!("{host} must not be dialled (HTTPS to public addresses only)")));
+            return Err(refused(hop, format!("{host} must not be dialed (HTTPS to public addresses only)")));
         }
         *request.uri_mut() =
             url.as_str().parse().map_err(|_| refused(hop, format!("a URL of {host} that cannot be used")))?;
@@ -155,7 +155,7 @@ impl Pool {
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST_MAX)
             .pool_timer(TokioTimer::new())
-            .http1_max_buf_size(READ_BUFFER_MAX_BYTES)
+            .http1_max_buf_size(READ_BUFFER_BYTES_MAX)
             .build(https);
         Self { client, requested_hosts: RequestedHosts::default() }
     }
@@ -165,16 +165,20 @@ fn refused(hop: Hop, detail: impl std::fmt::Display) -> UpstreamError {
     UpstreamError::new(hop, FaultKind::RedirectRefused, detail)
 }
 
-/// A header value that `Debug` doesn't print.
+/// A header value that `Debug` does not print.
 pub(in crate::upstream) fn sensitive_header(value: &Secret) -> Result<HeaderValue, UpstreamError> {
     let mut header = HeaderValue::from_str(value.expose()).map_err(|_| {
-        UpstreamError::new(Hop::Engine, FaultKind::RequestInvalid, "a credential that fits into no header")
+        UpstreamError::new(
+            Hop::Engine,
+            FaultKind::RequestInvalid,
+            "the credential is not a valid header value",
+        )
     })?;
     header.set_sensitive(true);
     Ok(header)
 }
 
-/// A URL's host in a text for clients: an address of the operator's network must not be told.
+/// A URL's host in a text for clients: an address of the operator's network must not appear in it.
 fn shown_host(host: &url::Host<&str>) -> String {
     match host {
         url::Host::Domain(name) => (*name).to_owned(),

@@ -1,6 +1,6 @@
 //! Follows redirects on the server's side, because the client's network blocks the CDN.
 //!
-//! Must never send a credential to another origin (object stores respond 400 to it, and it isn't for
+//! Must never send a credential to another origin (object stores respond 400 to it, and it is not for
 //! them). A `HEAD` stays a `HEAD`. No signed URL is stored, because it expires.
 
 use super::body::{Body, collect_up_to};
@@ -22,7 +22,7 @@ impl UpstreamResponse {
     /// The same response with its body read to the end, if its status is a success.
     ///
     /// # Errors
-    /// If the body breaks off, or is larger than `max_bytes`.
+    /// If the body is interrupted, or is larger than `max_bytes`.
     pub(in crate::upstream) async fn read_body(self, max_bytes: usize) -> Result<Self, UpstreamError> {
         if !self.response.status().is_success() {
             return Ok(self);

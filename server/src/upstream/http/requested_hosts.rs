@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 /// The most hosts in the set. A registry has a token service and a few CDNs.
-const HOSTS_MAX: usize = 64;
+const REQUESTED_HOSTS_MAX: usize = 64;
 
 /// A set of hosts. Once it is full, it counts as containing every host.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl RequestedHosts {
     /// Records that a request was sent to this host.
     pub(in crate::upstream) fn insert(&mut self, host: &str) {
         let host = key(host);
-        if self.hosts.len() < HOSTS_MAX || self.hosts.contains(&host) {
+        if self.hosts.len() < REQUESTED_HOSTS_MAX || self.hosts.contains(&host) {
             self.hosts.insert(host);
         } else {
             self.is_full = true;
@@ -51,7 +51,7 @@ mod tests {
                 && requested.contains("::1")
                 && !requested.contains("other.example")
         );
-        for n in 0..HOSTS_MAX {
+        for n in 0..REQUESTED_HOSTS_MAX {
             requested.insert(&format!("{n}.example"));
         }
         assert!(requested.contains("other.example"));

@@ -17,7 +17,7 @@ pub(in crate::upstream) const RETRY_SCHEDULE: Schedule =
 pub(in crate::upstream) const RETRIES_MAX: u32 = 6;
 
 /// How long an operation retries before its failure goes to the engine. It is shorter than any
-/// engine's timeout for a token, so that the engine receives our fault and doesn't time out itself.
+/// engine's timeout for a token, so that the engine receives our fault and does not time out itself.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The longest `Retry-After` that the server waits for itself. A response with a longer one goes to the
@@ -41,7 +41,7 @@ impl RetryDeadline {
         Self { until: now }
     }
 
-    /// A later deadline, after a response that arrived for so long and then broke off: that time doesn't
+    /// A later deadline, after a response that arrived for so long and then was interrupted: that time does not
     /// count.
     #[must_use]
     pub(in crate::upstream) fn extended_by(self, time_receiving: Duration) -> Self {

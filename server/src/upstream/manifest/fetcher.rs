@@ -2,7 +2,7 @@
 //!
 //! Must never use a user's credential, because the store is shared by all clients.
 
-use super::public_store::PublicStore;
+use super::public_store::{PublicStore, is_acceptable};
 use super::rate_limit::{LastRateLimit, without_volatile_fields};
 use super::single_flight::SingleFlight;
 use crate::store::StoredManifest;
@@ -19,7 +19,7 @@ use docxy_protocol::fault::FaultKind;
 use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::limits::MANIFEST_MAX;
 use docxy_protocol::name::{Reference, Repository};
-use docxy_protocol::request::{Method, Request};
+use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderValue, StatusCode, header};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -27,17 +27,23 @@ use tokio::time::Instant;
 /// Fetches the manifests of one registry.
 #[derive(Debug)]
 pub(in crate::upstream) struct ManifestFetcher {
+    source: Arc<ManifestSource>,
+    single_flight: SingleFlight<FetchKey, Result<Fetched, UpstreamError>>,
+}
+
+/// What each fetch uses. A fetch is dropped when no caller waits for it.
+#[derive(Debug)]
+struct ManifestSource {
     registry: Arc<AuthorizedRegistry>,
     store: PublicStore,
     rate_limit: Arc<LastRateLimit>,
-    single_flight: SingleFlight<FetchKey, Result<Fetched, UpstreamError>>,
 }
 
 /// The result of a fetch.
 #[derive(Debug, Clone)]
 pub(in crate::upstream) enum Fetched {
     /// A manifest that was checked and stored, with the response's header fields.
-    Manifest(Arc<StoredManifest>, Headers, PublicProof),
+    Manifest(Arc<StoredManifest>, Headers, Option<PublicProof>),
     /// Another response of the registry.
     Other(SmallResponse),
 }
@@ -56,7 +62,8 @@ impl ManifestFetcher {
         store: PublicStore,
         rate_limit: Arc<LastRateLimit>,
     ) -> Self {
-        Self { registry, store, rate_limit, single_flight: SingleFlight::new() }
+        let source = Arc::new(ManifestSource { registry, store, rate_limit });
+        Self { source, single_flight: SingleFlight::new() }
     }
 
     /// Fetches a manifest. `proof` is that of an anonymous `HEAD` that has just succeeded.
@@ -73,29 +80,27 @@ impl ManifestFetcher {
         let accept = request.headers.map().get_all(header::ACCEPT).iter().cloned().collect();
         let key = FetchKey { repository: repository.clone(), reference: reference.clone(), accept };
         let request = cacheable_request::for_manifest(request, repository, reference, Method::Get);
-        let fetch = Fetch {
-            registry: Arc::clone(&self.registry),
-            store: self.store.clone(),
-            rate_limit: Arc::clone(&self.rate_limit),
-            request,
-            proof,
-        };
-        self.single_flight.run(key, || fetch.run()).await
+        let source = Arc::clone(&self.source);
+        self.single_flight.run(key, || source.fetch(request, proof)).await
     }
 }
 
-/// One fetch, which is dropped when no caller waits for it.
-struct Fetch {
-    registry: Arc<AuthorizedRegistry>,
-    store: PublicStore,
-    rate_limit: Arc<LastRateLimit>,
-    request: Request,
-    proof: Option<PublicProof>,
-}
-
-impl Fetch {
-    async fn run(self) -> Result<Fetched, UpstreamError> {
-        let Self { registry, store, rate_limit, request, proof } = self;
+impl ManifestSource {
+    async fn fetch(
+        self: Arc<Self>,
+        request: Request,
+        proof: Option<PublicProof>,
+    ) -> Result<Fetched, UpstreamError> {
+        let Self { registry, store, rate_limit } = &*self;
+        // Another fetch may have ended since the caller looked.
+        if let Operation::Manifest { repository, reference: Reference::Digest(digest), .. } =
+            &request.operation
+            && let Some(stored) = store.get_from_memory(repository, digest)
+            && is_acceptable(&request, &stored)
+        {
+            let headers = stored.head().clone();
+            return Ok(Fetched::Manifest(stored, headers, proof));
+        }
         let (response, proof) = registry.manifest(&request, proof, deadline()).await?;
         let proof = match proof.filter(|_| !is_encoded(response.response.headers())) {
             Some(proof) if response.response.status() == StatusCode::OK => proof,
@@ -117,7 +122,7 @@ impl Fetch {
             UpstreamError::new(hop, FaultKind::MalformedResponse, detail)
         })?);
         store.share(&proof, &manifest);
-        Ok(Fetched::Manifest(manifest, headers, proof))
+        Ok(Fetched::Manifest(manifest, headers, Some(proof)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Manifests for requests without a credential: fetched once, and then served from the store.
 //!
-//! A tag is resolved by `HEAD`, which doesn't count against the rate limit, and fetched only if its
+//! A tag is resolved by `HEAD`, which does not count against the rate limit, and fetched only if its
 //! manifest is not stored. The store holds only public manifests that match their digest. Must never use a
 //! user's credential.
 
@@ -18,7 +18,6 @@ use super::registry::public_proof::PublicProof;
 use super::registry::response::{Response, ResponseBody};
 use super::token::QuotaAccount;
 use crate::store::{Lru, Store, StoredManifest};
-use docxy_protocol::accept::accepts;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
@@ -26,18 +25,18 @@ use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Method, Operation, Request};
 use fetcher::{Fetched, ManifestFetcher, deadline};
 use http::{HeaderValue, StatusCode, header};
-use public_store::PublicStore;
+use public_store::{PublicStore, is_acceptable};
 use rate_limit::LastRateLimit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most bytes of tags in memory, for each registry: about 5,000 tags.
-const TAGS_MAX_BYTES: usize = 2 * 1024 * 1024;
+const TAGS_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The approximate bytes of a tag besides its names and its digest: its names are stored twice.
 const TAG_OVERHEAD_BYTES: usize = 256;
 
-static STALE: HeaderValue = HeaderValue::from_static("110 docxy \"Response is Stale\"");
+static STALE_WARNING: HeaderValue = HeaderValue::from_static("110 docxy \"Response is Stale\"");
 
 /// The public manifests of one registry.
 #[derive(Debug)]
@@ -89,7 +88,7 @@ impl PublicManifests {
             allow_stale,
             fetcher,
             rate_limit,
-            tags: Mutex::new(Lru::new(TAGS_MAX_BYTES)),
+            tags: Mutex::new(Lru::new(TAGS_BYTES_MAX)),
         }
     }
 
@@ -145,7 +144,7 @@ impl PublicManifests {
         digest: &Digest,
     ) -> Result<Response, UpstreamError> {
         if let Some(stored) = self.store.get(request.repository, digest).await
-            && is_acceptable(&request.original.headers, &stored)
+            && is_acceptable(request.original, &stored)
         {
             return Ok(self.response_with(request, &stored, stored.head().clone()));
         }
@@ -158,7 +157,7 @@ impl PublicManifests {
     }
 
     async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
-        let may_be_stored = self.store.may_contain(request.repository);
+        let may_be_stored = self.store.may_contain(request.repository).await;
         // If the manifest cannot be stored, a `HEAD` would only cost time. But with an operator's account, a
         // `HEAD` has to show first that the manifest is public.
         if request.method == Method::Get
@@ -180,7 +179,7 @@ impl PublicManifests {
             (Method::Get, status) if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
                 self.stale_or(request, tag, response.into_error_with_body()).await
             }
-            // The engine prints the error's body, which a response to `HEAD` doesn't have.
+            // The engine prints the error's body, which a response to `HEAD` does not have.
             (Method::Get, _) => dispatch::respond(&self.registry, request.original).await,
         }
     }
@@ -258,7 +257,7 @@ impl PublicManifests {
         let stored = self.store.get(request.repository, &digest).await?;
         tracing::info!(%digest, "no pull is left: serving the tag's last known manifest");
         let mut response = self.response_with(request, &stored, stored.head().clone());
-        response.headers.set(header::WARNING, STALE.clone());
+        response.headers.set(header::WARNING, STALE_WARNING.clone());
         Some(response)
     }
 
@@ -293,8 +292,8 @@ impl PublicManifests {
 
     fn response_from(&self, request: &ManifestRequest<'_>, fetched: Fetched) -> Response {
         match fetched {
-            Fetched::Manifest(manifest, headers, proof) => {
-                Response { public_proof: Some(proof), ..self.response_with(request, &manifest, headers) }
+            Fetched::Manifest(manifest, headers, public_proof) => {
+                Response { public_proof, ..self.response_with(request, &manifest, headers) }
             }
             Fetched::Other(SmallResponse { status, mut headers, mut body }) => {
                 if status == StatusCode::TOO_MANY_REQUESTS {
@@ -310,10 +309,4 @@ impl PublicManifests {
     fn lock_tags(&self) -> MutexGuard<'_, Lru<(Repository, Tag), Digest>> {
         self.tags.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether an engine accepts a manifest of this type. To a request that doesn't accept it, a registry may
-/// respond 404.
-fn is_acceptable(headers: &Headers, manifest: &StoredManifest) -> bool {
-    manifest.content_type().is_some_and(|own| accepts(headers.map(), own))
 }

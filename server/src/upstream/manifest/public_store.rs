@@ -4,7 +4,9 @@
 
 use crate::store::{Key, Scope, Store, StoredManifest};
 use crate::upstream::registry::public_proof::PublicProof;
+use docxy_protocol::accept::accepts;
 use docxy_protocol::name::{Digest, Registry, Repository};
+use docxy_protocol::request::Request;
 use std::sync::Arc;
 
 /// The manifests of one registry. Clones share them.
@@ -28,9 +30,18 @@ impl PublicStore {
         self.store.get(&Key::public(&self.registry, repository, digest.clone())).await
     }
 
+    /// A manifest, if it is in memory.
+    pub(in crate::upstream) fn get_from_memory(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Option<Arc<StoredManifest>> {
+        self.store.get_from_memory(&Key::public(&self.registry, repository, digest.clone()))
+    }
+
     /// Whether any manifest of this repository is stored.
-    pub(in crate::upstream) fn may_contain(&self, repository: &Repository) -> bool {
-        self.store.may_contain(&Scope::public(&self.registry, repository))
+    pub(in crate::upstream) async fn may_contain(&self, repository: &Repository) -> bool {
+        self.store.may_contain(&Scope::public(&self.registry, repository)).await
     }
 
     /// Stores the manifest that `proof` is about.
@@ -38,4 +49,9 @@ impl PublicStore {
         let key = Key::public(proof.registry(), proof.repository(), proof.digest().clone());
         self.store.put(&key, manifest);
     }
+}
+
+/// Whether a request accepts a manifest of this type. To one that does not, a registry may respond 404.
+pub(in crate::upstream) fn is_acceptable(request: &Request, manifest: &StoredManifest) -> bool {
+    manifest.content_type().is_some_and(|own| accepts(request.headers.map(), own))
 }

@@ -35,7 +35,7 @@ impl LastRateLimit {
         }
     }
 
-    /// Adds it to a response that the registry didn't send.
+    /// Adds it to a response that the registry did not send.
     pub(in crate::upstream) fn add_to(&self, headers: &mut Headers) {
         if let Some(ReportedLimit { fields, at }) = &*self.lock()
             && at.elapsed() < REPORTED_LIMIT_LIFETIME
@@ -89,14 +89,14 @@ fn advice(registry: &Registry, headers: &Headers) -> String {
     let what = match (limit, source) {
         (Some(limit), Some(source)) => format!("the {limit} that {registry} grants {source} are used up"),
         (Some(limit), None) => format!("the {limit} that {registry} grants are used up"),
-        _ => format!("{registry} wants fewer requests"),
+        _ => format!("{registry} limits requests"),
     };
     let window = rate_limit.as_ref().and_then(|limit| limit.window);
     let delay = retry_after(headers.map()).filter(|delay| *delay < Duration::MAX);
     let when = match (delay, window) {
-        (Some(delay), _) => format!("come back in {}", describe_duration(delay)),
-        (None, Some(window)) => format!("come back in {} at the latest", describe_duration(window)),
-        (None, None) => "come back in a while".to_owned(),
+        (Some(delay), _) => format!("try again in {}", describe_duration(delay)),
+        (None, Some(window)) => format!("try again in {} at the latest", describe_duration(window)),
+        (None, None) => "try again in a while".to_owned(),
     };
     // Users' credentials are forwarded to Docker Hub only.
     let login = if registry.is_docker_hub() {
@@ -154,12 +154,12 @@ mod tests {
         };
         let own = br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"limit"}]}"#;
         let text = message(&hub, &headers(&USED_UP), own);
-        let start = "limit [docxy: the 100 pulls in 6 h that docker.io grants 192.0.2.1 are used up: come back in \
+        let start = "limit [docxy: the 100 pulls in 6 h that docker.io grants 192.0.2.1 are used up: try again in \
                      6 h at the latest, or log in";
         assert!(text.starts_with(start), "{text}");
         let text = message(&hub, &headers(&[("retry-after", "120")]), b"Too Many Requests");
-        assert!(text.starts_with("Too Many Requests [docxy: docker.io wants fewer"), "{text}");
-        assert!(text.contains("come back in 2 min"), "{text}");
+        assert!(text.starts_with("Too Many Requests [docxy: docker.io limits requests"), "{text}");
+        assert!(text.contains("try again in 2 min"), "{text}");
         let text = message(&"ghcr.io".parse().unwrap(), &headers(&[]), b"");
         assert!(text.contains("under [registries.\"ghcr.io\"]") && !text.contains("log in"), "{text}");
     }

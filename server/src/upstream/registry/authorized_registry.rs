@@ -10,7 +10,7 @@ use crate::upstream::http::body::{Body, collect};
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
 use crate::upstream::token::origins::SharedTokenOrigins;
-use crate::upstream::token::{QuotaAccount, RegistryTokens, TokenKey};
+use crate::upstream::token::{QuotaAccount, RegistryTokens, TokenKey, TokenUnavailable};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::challenge::Challenge;
@@ -64,7 +64,7 @@ impl AuthorizedRegistry {
     /// Does one operation without retries, for a caller that retries itself.
     ///
     /// # Errors
-    /// If a hop fails. What the registry refuses is a response.
+    /// If a hop fails. An error status of the registry is a response, not an error.
     pub(in crate::upstream) async fn send_once(
         &self,
         request: &Request,
@@ -75,7 +75,7 @@ impl AuthorizedRegistry {
     /// The API's URL and the host of its token service, for `docxy-server check`.
     ///
     /// # Errors
-    /// If the registry doesn't respond, or its rate limit is reached.
+    /// If the registry does not respond, or its rate limit is reached.
     pub(in crate::upstream) async fn check_challenge(
         &self,
     ) -> Result<(String, Option<String>), UpstreamError> {
@@ -87,7 +87,7 @@ impl AuthorizedRegistry {
     /// To whom the token service grants tokens, in words, for `docxy-server check`.
     ///
     /// # Errors
-    /// If the token service doesn't respond, or refuses.
+    /// If the token service does not respond, or refuses.
     pub(in crate::upstream) async fn check_tokens(
         &self,
         repository: Option<Repository>,
@@ -112,7 +112,7 @@ impl AuthorizedRegistry {
             let Some(url) = url else { continue };
             let mut request = http::Request::new(http_body_util::Full::default());
             *request.method_mut() = http::Method::HEAD;
-            // The status doesn't matter: the request keeps the connection open.
+            // The status does not matter: the request keeps the connection open.
             if let Err(error) = self.client.http().send(hop, &url, request, AUTH_PROBE_TIMEOUT).await {
                 tracing::debug!(%error, causes = error.causes().map(tracing::field::display), "keep-alive request failed");
             }
@@ -122,7 +122,7 @@ impl AuthorizedRegistry {
     /// Does one operation, and retries until `deadline`.
     ///
     /// # Errors
-    /// If a hop fails. What the registry refuses is a response.
+    /// If a hop fails. An error status of the registry is a response, not an error.
     pub(in crate::upstream) async fn send(
         &self,
         request: &Request,
@@ -284,8 +284,8 @@ impl AuthorizedRegistry {
     ) -> Result<UpstreamResponse, UpstreamError> {
         let key = (QuotaAccount::Anonymous, request.operation.repository().cloned());
         match self.tokens.get(&key, deadline).await {
-            Ok(Some(token)) => self.send_with_token(request, &key, token, deadline).await,
-            Ok(None) => self.client.send(request, None, deadline).await,
+            Ok(token) => self.send_with_token(request, &key, token, deadline).await,
+            Err(TokenUnavailable::Refused) => self.client.send(request, None, deadline).await,
             Err(unavailable) => unavailable.into_response(),
         }
     }
@@ -305,10 +305,8 @@ impl AuthorizedRegistry {
         }
         self.tokens.remove(key, &token).await;
         match self.tokens.get(key, deadline).await {
-            Ok(Some(fresh)) if fresh != token => {
-                self.client.send(request, Some(bearer(&fresh)), deadline).await
-            }
-            Ok(_) => Ok(response),
+            Ok(fresh) if fresh != token => self.client.send(request, Some(bearer(&fresh)), deadline).await,
+            Ok(_) | Err(TokenUnavailable::Refused) => Ok(response),
             Err(unavailable) => unavailable.into_response(),
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// Does one operation at a registry.
 ///
 /// # Errors
-/// If a hop fails. What the registry refuses is a response.
+/// If a hop fails. An error status of the registry is a response, not an error.
 pub(in crate::upstream) async fn respond(
     registry: &Arc<AuthorizedRegistry>,
     request: &Request,

@@ -1,7 +1,7 @@
 //! Keeps a registry ready while it is in use: an open connection to each of its hosts, and tokens that
-//! don't expire between two requests.
+//! do not expire between two requests.
 //!
-//! Must never send a request that counts against the rate limit, or any while the registry isn't in use.
+//! Must never send a request that counts against the rate limit, or any while the registry is not in use.
 
 use super::authorized_registry::AuthorizedRegistry;
 use std::sync::Weak;

@@ -40,9 +40,9 @@ pub(crate) enum ResponseBody {
 }
 
 impl Response {
-    /// Converts a hop's response to an operation. `source` resumes the body if it breaks off.
+    /// Converts a hop's response to an operation. `source` resumes the body if it is interrupted.
     ///
-    /// Tokens, manifests and errors are read here. An error that isn't in the registry's error format
+    /// Tokens, manifests and errors are read here. An error that is not in the registry's error format
     /// is converted to it. All other bodies stay streaming.
     ///
     /// # Errors

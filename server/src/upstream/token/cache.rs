@@ -3,7 +3,7 @@
 //!
 //! One token for each key, shared by all requests. Must never hold a token of a user.
 
-use super::refreshing_cell::{Fresh, RefreshingCell};
+use super::refreshing_cell::{Expiring, RefreshingCell};
 use super::service::{Token, TokenUnavailable};
 use crate::store::Lru;
 use docxy_protocol::secret::Secret;
@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The most bytes of tokens in memory, for each registry.
-const CACHE_MAX_BYTES: usize = 4 * 1024 * 1024;
+const CACHE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The bytes that an entry counts at least, so that there are at most 1,024. A token is about 3 KiB.
-const ENTRY_MIN_BYTES: usize = 4096;
+const ENTRY_BYTES_MIN: usize = 4096;
 
 /// The approximate bytes of an entry besides its token: its key is stored twice.
 const ENTRY_OVERHEAD_BYTES: usize = 1024;
@@ -32,10 +32,10 @@ pub(in crate::upstream) struct TokenCache<K> {
 
 impl<K: Hash + Eq + Clone> TokenCache<K> {
     pub(in crate::upstream) fn new() -> Self {
-        Self { cells: Mutex::new(Lru::new(CACHE_MAX_BYTES)) }
+        Self { cells: Mutex::new(Lru::new(CACHE_BYTES_MAX)) }
     }
 
-    /// The token for `key`, cached or from `fetch`; `None` if the registry needs none, or none is granted.
+    /// The token for `key`, cached or from `fetch`.
     ///
     /// # Errors
     /// The error of `fetch`.
@@ -43,7 +43,7 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
         &self,
         key: &K,
         fetch: impl FnOnce() -> F,
-    ) -> Result<Option<Secret>, TokenUnavailable>
+    ) -> Result<Secret, TokenUnavailable>
     where
         F: Future<Output = Result<Option<Token>, TokenUnavailable>>,
     {
@@ -53,12 +53,8 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
             Err(TokenUnavailable::Limited(response)) => response.size(),
             Err(TokenUnavailable::Refused | TokenUnavailable::Failed(_)) => 0,
         };
-        self.lock().resize(key, ENTRY_MIN_BYTES.max(size + ENTRY_OVERHEAD_BYTES));
-        match token {
-            Ok(token) => Ok(Some(token)),
-            Err(TokenUnavailable::Refused) => Ok(None),
-            Err(unavailable) => Err(unavailable),
-        }
+        self.lock().resize(key, ENTRY_BYTES_MIN.max(size + ENTRY_OVERHEAD_BYTES));
+        token
     }
 
     /// The keys of the tokens that were used near their expiry.
@@ -87,7 +83,7 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
         }
         let cell = Arc::<RefreshingCell<Secret>>::default();
         // An evicted cell lives on for the callers that wait for it.
-        cells.insert(key.clone(), Arc::clone(&cell), ENTRY_MIN_BYTES);
+        cells.insert(key.clone(), Arc::clone(&cell), ENTRY_BYTES_MIN);
         cell
     }
 
@@ -96,9 +92,9 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     }
 }
 
-fn with_margin(token: Option<Token>) -> Result<Fresh<Secret>, TokenUnavailable> {
+fn with_margin(token: Option<Token>) -> Result<Expiring<Secret>, TokenUnavailable> {
     let Token { secret, lifetime } = token.ok_or(TokenUnavailable::Refused)?;
-    Ok(Fresh { value: secret, lifetime: lifetime.saturating_sub(EXPIRY_MARGIN) })
+    Ok(Expiring { value: secret, lifetime: lifetime.saturating_sub(EXPIRY_MARGIN) })
 }
 
 #[cfg(test)]
@@ -112,21 +108,21 @@ mod tests {
     #[tokio::test]
     async fn an_expiring_or_refused_token_is_fetched_again() {
         let cache = TokenCache::new();
-        let short = cache.get(&1, || async { Ok(Some(token("short", 10))) }).await.unwrap().unwrap();
+        let short = cache.get(&1, || async { Ok(Some(token("short", 10))) }).await.unwrap();
         assert_eq!(short.expose(), "short");
-        let long = cache.get(&1, || async { Ok(Some(token("long", 300))) }).await.unwrap().unwrap();
+        let long = cache.get(&1, || async { Ok(Some(token("long", 300))) }).await.unwrap();
         assert_eq!(long.expose(), "long");
         cache.remove(&1, &short).await;
         let kept = cache.get(&1, || async { Ok(None) }).await.unwrap();
-        assert_eq!(kept, Some(long.clone()), "only the refused token is removed");
+        assert_eq!(kept, long.clone(), "only the refused token is removed");
         cache.remove(&1, &long).await;
-        assert_eq!(cache.get(&1, || async { Ok(None) }).await.unwrap(), None);
+        assert_eq!(cache.get(&1, || async { Ok(None) }).await, Err(TokenUnavailable::Refused));
     }
 
     #[tokio::test]
     async fn entries_are_bounded_in_number_and_bytes() {
         for (length, max) in
-            [(1, CACHE_MAX_BYTES / ENTRY_MIN_BYTES), (16 * 1024, CACHE_MAX_BYTES / (17 * 1024))]
+            [(1, CACHE_BYTES_MAX / ENTRY_BYTES_MIN), (16 * 1024, CACHE_BYTES_MAX / (17 * 1024))]
         {
             let cache = TokenCache::new();
             let text = "t".repeat(length);

@@ -27,8 +27,9 @@ use docxy_protocol::token::{Grant, TokenRequest};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use operator_account::OperatorAccount;
 use owners::TokenServiceOwners;
-use refreshing_cell::{Fresh, RefreshingCell};
-use service::{Token, TokenService, TokenUnavailable};
+use refreshing_cell::{Expiring, RefreshingCell};
+pub(super) use service::TokenUnavailable;
+use service::{Token, TokenService};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -75,15 +76,15 @@ impl RegistryTokens {
         *self.owners.write().unwrap_or_else(PoisonError::into_inner) = owners;
     }
 
-    /// The token for this key; `None` if the registry needs none, or none is granted.
+    /// The token for this key.
     ///
     /// # Errors
-    /// If the token service doesn't respond, or its rate limit is reached.
+    /// If the registry needs none, or the token service grants none, fails, or has reached its rate limit.
     pub(super) async fn get(
         &self,
         key: &TokenKey,
         deadline: RetryDeadline,
-    ) -> Result<Option<Secret>, TokenUnavailable> {
+    ) -> Result<Secret, TokenUnavailable> {
         self.cache.get(key, || self.fetch(key, deadline)).await
     }
 
@@ -108,19 +109,14 @@ impl RegistryTokens {
     /// The operator's token for this key. `None` if the token service refuses the account or fails: requests must
     /// continue without it.
     pub(super) async fn operator_token(&self, key: &TokenKey, deadline: RetryDeadline) -> Option<Secret> {
-        let unavailable = match self.get(key, deadline).await {
-            Ok(Some(token)) => return Some(token),
-            Ok(None) => TokenUnavailable::Refused,
-            Err(unavailable) => unavailable,
-        };
-        self.operator_account.pause(&unavailable);
-        None
+        let token = self.get(key, deadline).await;
+        token.inspect_err(|unavailable| self.operator_account.pause(unavailable)).ok()
     }
 
     /// Forwards an engine's token request with its own credential to the token service.
     ///
     /// # Errors
-    /// If the service doesn't respond. What it refuses is a response.
+    /// If the service does not respond. An error status of it is a response, not an error.
     pub(super) async fn forward(
         &self,
         token: &TokenRequest,
@@ -147,7 +143,7 @@ impl RegistryTokens {
     /// The token service that the registry's challenge names, cached.
     ///
     /// # Errors
-    /// If the registry doesn't respond, or its rate limit is reached.
+    /// If the registry does not respond, or its rate limit is reached.
     pub(super) async fn service(
         &self,
         deadline: RetryDeadline,
@@ -171,7 +167,7 @@ impl RegistryTokens {
                 let detail = format!("answers {status} on /v2/");
                 return Err(UpstreamError::new(hop, FaultKind::MalformedResponse, detail).into());
             }
-            Ok(Fresh { value, lifetime: CHALLENGE_LIFETIME })
+            Ok(Expiring { value, lifetime: CHALLENGE_LIFETIME })
         };
         let service = self.service.get(fetch).await?;
         // The settings may have changed since it was fetched.
@@ -188,14 +184,17 @@ impl RegistryTokens {
     /// To whom tokens are granted, in words, for `docxy-server check`.
     ///
     /// # Errors
-    /// If the token service doesn't respond, or refuses.
+    /// If the token service does not respond, or refuses.
     pub(super) async fn check(&self, repository: Option<Repository>) -> Result<String, UpstreamError> {
         let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
         let refused =
             |who: &str| UpstreamError::new(Hop::Auth, FaultKind::MalformedResponse, format!("refuses {who}"));
         let check = async |account, who: &str| {
             let token = self.get(&(account, repository.clone()), deadline).await;
-            token.map_err(|unavailable| unavailable.into_error(Hop::Auth))?.ok_or_else(|| refused(who))
+            token.map_err(|unavailable| match unavailable {
+                TokenUnavailable::Refused => refused(who),
+                other => other.into_error(Hop::Auth),
+            })
         };
         check(QuotaAccount::Anonymous, "anonymous users").await?;
         let Some(account) = self.operator_account.configured() else { return Ok("everybody".to_owned()) };

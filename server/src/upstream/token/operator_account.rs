@@ -72,7 +72,7 @@ impl OperatorAccount {
     {
         let Some(account) = &self.account else { return Ok(None) };
         let permits = if self.accepted.load(Ordering::Relaxed) { 1 } else { CONCURRENT_REQUESTS_MAX };
-        // The semaphore is never closed, so this only waits.
+        // Cannot fail: the semaphore is never closed.
         let _permit = self.requests.acquire_many(permits).await;
         if !self.is_usable() {
             return Ok(None);

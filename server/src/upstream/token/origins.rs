@@ -21,7 +21,7 @@ impl SharedTokenOrigins {
 
     /// Whether the request may be sent with the token that it carries; `true` if it carries none.
     pub(in crate::upstream) fn may_send(&self, request: &Request) -> bool {
-        self.lock().admit(request)
+        self.lock().may_send(request)
     }
 
     fn lock(&self) -> MutexGuard<'_, TokenOrigins> {

@@ -18,7 +18,7 @@ impl TokenServiceOwners {
     pub(in crate::upstream) fn new(entry: &RegistrySettings, settings: &Settings) -> Self {
         let others = settings.registries.iter().filter(|other| other.name != entry.name);
         let others = others.map(|other| (other.name.clone(), other.api.clone()));
-        // Docker Hub's is never another registry's, even if this server doesn't serve Docker Hub.
+        // Docker Hub's is never another registry's, even if this server does not serve Docker Hub.
         let hub = Url::parse("https://registry-1.docker.io").ok().map(|api| (Registry::docker_hub(), api));
         let hub = hub.filter(|_| !entry.name.is_docker_hub());
         Self { own: entry.api.clone(), others: others.chain(hub).collect() }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest time that a value is cached, whatever the remote says.
-const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
+const VALUE_LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A value that is used with less than this left is renewed early: three times the renewal interval, and
 /// a slow response.
@@ -40,7 +40,7 @@ struct FetchOutcome<T> {
 
 /// A fetched value, and how long it may be cached (zero: not at all).
 #[derive(Debug, Clone)]
-pub(in crate::upstream) struct Fresh<T> {
+pub(in crate::upstream) struct Expiring<T> {
     pub(in crate::upstream) value: T,
     pub(in crate::upstream) lifetime: Duration,
 }
@@ -58,7 +58,7 @@ impl<T: Clone> RefreshingCell<T> {
     /// The error of `fetch`, or of another caller's `fetch` that this caller waited for.
     pub(in crate::upstream) async fn get<F>(&self, fetch: impl FnOnce() -> F) -> Result<T, TokenUnavailable>
     where
-        F: Future<Output = Result<Fresh<T>, TokenUnavailable>>,
+        F: Future<Output = Result<Expiring<T>, TokenUnavailable>>,
     {
         let called = Instant::now();
         let mut last = self.last.lock().await;
@@ -86,7 +86,7 @@ impl<T: Clone> RefreshingCell<T> {
     /// Replaces the value by the result of `fetch`. Until then, and after an error, the old value is used.
     pub(in crate::upstream) async fn renew<F>(&self, fetch: impl FnOnce() -> F)
     where
-        F: Future<Output = Result<Fresh<T>, TokenUnavailable>>,
+        F: Future<Output = Result<Expiring<T>, TokenUnavailable>>,
     {
         let outcome = FetchOutcome::new(fetch().await);
         if outcome.result.is_ok() {
@@ -104,10 +104,10 @@ impl<T: Clone> RefreshingCell<T> {
 }
 
 impl<T> FetchOutcome<T> {
-    fn new(fetched: Result<Fresh<T>, TokenUnavailable>) -> Self {
+    fn new(fetched: Result<Expiring<T>, TokenUnavailable>) -> Self {
         let at = Instant::now();
         let (result, lifetime) = match fetched {
-            Ok(Fresh { value, lifetime }) => (Ok(value), lifetime.min(LIFETIME_MAX)),
+            Ok(Expiring { value, lifetime }) => (Ok(value), lifetime.min(VALUE_LIFETIME_MAX)),
             Err(unavailable) => {
                 let lifetime = match &unavailable {
                     TokenUnavailable::Refused => REFUSAL_LIFETIME_MAX,
@@ -144,7 +144,7 @@ mod tests {
             cell.get(|| async {
                 fetched.fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
-                Ok(Fresh { value: 7, lifetime: MINUTE })
+                Ok(Expiring { value: 7, lifetime: MINUTE })
             })
         };
         let (a, b, c) = tokio::join!(get(), get(), get());
@@ -168,8 +168,8 @@ mod tests {
     async fn waiting_callers_share_the_result_of_one_fetch() {
         let failed = || TokenUnavailable::Failed(UpstreamError::new(Hop::Auth, FaultKind::TimedOut, "slow"));
         for (outcome, is_cached) in [
-            (Ok(Fresh { value: 1_u8, lifetime: Duration::ZERO }), false),
-            (Ok(Fresh { value: 2, lifetime: MINUTE }), true),
+            (Ok(Expiring { value: 1_u8, lifetime: Duration::ZERO }), false),
+            (Ok(Expiring { value: 2, lifetime: MINUTE }), true),
             (Err(TokenUnavailable::Refused), true),
             (Err(limited("60")), true),
             (Err(limited("0")), false),
@@ -195,7 +195,7 @@ mod tests {
     #[tokio::test]
     async fn a_value_used_near_its_expiry_is_renewed_early() {
         let cell = RefreshingCell::default();
-        let fetch = |value, lifetime| move || async move { Ok(Fresh { value, lifetime }) };
+        let fetch = |value, lifetime| move || async move { Ok(Expiring { value, lifetime }) };
         cell.get(fetch(1, 10 * MINUTE)).await.unwrap();
         assert_eq!(cell.get(fetch(9, MINUTE)).await.unwrap(), 1);
         assert!(!cell.take_used_near_expiry());
@@ -209,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn no_value_outlives_its_lifetime_or_the_maximum() {
         let cell = RefreshingCell::default();
-        let fetch = |value, lifetime| cell.get(move || async move { Ok(Fresh { value, lifetime }) });
+        let fetch = |value, lifetime| cell.get(move || async move { Ok(Expiring { value, lifetime }) });
         assert_eq!(fetch(1, Duration::ZERO).await.unwrap(), 1);
         assert_eq!(fetch(2, Duration::MAX).await.unwrap(), 2);
         assert_eq!(fetch(3, MINUTE).await.unwrap(), 2);

@@ -41,7 +41,7 @@ pub(in crate::upstream) enum TokenUnavailable {
     /// The service's rate limit is reached, with its response. An engine must receive exactly that: after
     /// a 401 it would send the request again at once.
     Limited(Box<SmallResponse>),
-    /// The service doesn't respond.
+    /// The service does not respond.
     Failed(UpstreamError),
 }
 
@@ -104,7 +104,7 @@ impl TokenService {
     /// Sends a token request. A successful response has been read whole.
     ///
     /// # Errors
-    /// If the service cannot be reached, or the response breaks off.
+    /// If the service cannot be reached, or the response is interrupted.
     pub(in crate::upstream) async fn send(
         &self,
         client: &HttpClient,

@@ -69,6 +69,15 @@ impl Pair {
         );
     }
 
+    /// Serves until the client has lost lines of its log, which it writes in the background.
+    async fn serve_until_lines_are_dropped(&self) {
+        let started = Instant::now();
+        while dropped(&self.client) == 0 {
+            assert!(started.elapsed() < PROCESS_TIMEOUT, "no line of the log is lost");
+            self.serve().await;
+        }
+    }
+
     /// Asserts that both serve, apply a revocation, and end.
     async fn assert_unharmed(mut self) {
         for _ in 0..5 {
@@ -107,8 +116,7 @@ async fn both_programs_survive_the_end_of_the_log_reader() {
     let ((server_log, server), (client_log, client)) = (pipe(), pipe());
     let pair = Pair::start(Launch::to(server), Launch::to(client)).await;
     drop((server_log, client_log));
-    pair.serve().await;
-    assert!(dropped(&pair.client) > 0);
+    pair.serve_until_lines_are_dropped().await;
     pair.assert_unharmed().await;
 }
 
@@ -116,7 +124,7 @@ async fn both_programs_survive_the_end_of_the_log_reader() {
 async fn both_programs_start_without_a_log_reader() {
     let ((_, server), (_, client)) = (pipe(), pipe());
     let pair = Pair::start(Launch::to(server), Launch::to(client)).await;
-    assert!(dropped(&pair.client) > 0);
+    pair.serve_until_lines_are_dropped().await;
     pair.assert_unharmed().await;
 }
 
@@ -124,7 +132,7 @@ async fn both_programs_start_without_a_log_reader() {
 async fn both_programs_serve_with_a_log_on_a_full_disk() {
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     let pair = Pair::start(Launch::to(full()).logging("debug"), Launch::to(full()).logging("debug")).await;
-    assert!(dropped(&pair.client) > 0);
+    pair.serve_until_lines_are_dropped().await;
     pair.assert_unharmed().await;
 }
 
@@ -143,7 +151,7 @@ async fn both_programs_serve_with_a_log_on_a_full_tmpfs() {
     );
     let under = || Launch::under(&["unshare", "--mount", "sh", "-c", &fill]).logging("debug");
     let pair = Pair::start(under(), under()).await;
-    assert!(dropped(&pair.client) > 0);
+    pair.serve_until_lines_are_dropped().await;
     pair.assert_unharmed().await;
 }
 
@@ -170,10 +178,7 @@ async fn a_log_continues_when_its_reader_does() {
     let (mut log, client) = pipe();
     let mut pair = Pair::start(Launch::default(), Launch::to(client).logging("trace")).await;
     let started = Instant::now();
-    while dropped(&pair.client) == 0 {
-        assert!(started.elapsed() < PROCESS_TIMEOUT, "the log does not fill");
-        pair.serve().await;
-    }
+    pair.serve_until_lines_are_dropped().await;
     let reader = std::thread::spawn(move || {
         let (mut read, mut buffer) = (0, [0; 64 * 1024]);
         while let Ok(bytes @ 1..) = log.read(&mut buffer) {

@@ -190,7 +190,7 @@ async fn without_quota_only_cached_images_are_served() {
     assert_eq!(refused.header("content-length"), refused.body.len().to_string());
     let message = refused.message();
     assert!(message.starts_with("You have reached your pull rate limit."), "{message}");
-    assert!(message.contains("come back in 6 h") && message.contains("log in"), "{message}");
+    assert!(message.contains("try again in 6 h") && message.contains("log in"), "{message}");
     assert!(refused.prefetched_digests().await.is_empty());
     testbed.hub.store().publish(HELLO, "latest", &hello());
     assert_hello(&wire_client, &hello()).await;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use docxy_tests::process::PROCESS_TIMEOUT;
 use http::StatusCode;
 use hub_stand_in::{Fault, Image, LoggedRequest, Rule, Site};
+use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::support::{
@@ -42,6 +43,10 @@ async fn a_warm_server_opens_no_new_connection() {
         (ManifestRequest::get(HELLO, "new"), &["HEAD", "GET"]),
     ] {
         testbed.hub.store().publish(HELLO, "new", &newer);
+        // A connection can be used again once its exchange has ended.
+        let is_idle = |status: &Value| status["exchanges"] == 0 && status["streams"] == 0;
+        block_in_place(|| testbed.server.wait_for_status("end its exchanges", PROCESS_TIMEOUT, is_idle))
+            .unwrap();
         testbed.hub.request_log().clear();
         assert_eq!(wire_client.send(&request).await.status, StatusCode::OK);
         let requests: Vec<LoggedRequest> = testbed.hub.request_log().snapshot();
