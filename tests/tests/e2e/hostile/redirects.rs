@@ -75,7 +75,7 @@ async fn a_redirect_to_a_private_network_is_refused() {
 async fn an_invalid_redirect_is_refused() {
     let registry = ScriptedRegistry::new(response).await;
     for (repository, hop, words) in [
-        ("with-password", "registry", "must not be dialled"),
+        ("with-password", "registry", "must not be dialed"),
         ("round-and-round", "registry", "redirects"),
         ("nowhere", "registry", "no URL"),
     ] {
