@@ -60,13 +60,13 @@ impl Handler {
             Ok(match result {
                 Ok(response) => {
                     if let Some(suppressed) = self.lines.answered(&response, is_pull) {
-                        tracing::info!(status = response.status().as_u16(), ms, suppressed, "answered");
+                        tracing::info!(status = response.status().as_u16(), ms, suppressed, "request answered");
                     }
                     response
                 }
                 Err(fault) => {
                     if let Some(suppressed) = self.lines.failed(&fault) {
-                        tracing::warn!(%fault, status = fault.status().as_u16(), ms, suppressed, "failed");
+                        tracing::warn!(%fault, status = fault.status().as_u16(), ms, suppressed, "request failed");
                     }
                     let response = responses::fault(&fault, &path);
                     // The rest of the body is not read, so the connection closes.
@@ -157,7 +157,7 @@ impl Handler {
         let mut headers = headers.into_map();
         rewrite::challenges(&mut headers, host, target);
         rewrite::links(&mut headers, target.registry());
-        // The server follows redirects. Any other would lead the engine past this client.
+        // Forward no other redirect: the server follows them, and one would lead the engine past this client.
         headers.remove(header::LOCATION);
         let mut response = Response::new(Either::Right(body));
         *response.status_mut() = status;

@@ -4,7 +4,8 @@
 //! policer drops the excess. On a short path, where a batch of acknowledgements covers more than the BDP of
 //! the stated rate, the window is at least one batch, so a faster link delivers more than the stated rate.
 
-use super::{Algorithm, HOST_JITTER, Measured, Rate, min_window};
+use super::constants::{HOST_JITTER, INITIAL_WINDOW, min_window};
+use super::{Algorithm, Measured, Rate};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -39,9 +40,6 @@ const LOSS_DETECTION_RTTS: f64 = 1.1;
 /// Limit of the RTT in the window's BDP, in min_rtts. Without it, a stated rate above the link's rate would
 /// build a queue, which raises the RTT and then the window.
 const RTT_GROWTH_MAX: f64 = 1.5;
-
-/// The window before the first RTT sample, in bytes.
-const INITIAL_WINDOW: f64 = 256.0 * 1024.0;
 
 /// Sends at a stated rate.
 #[derive(Debug, Clone)]

@@ -7,6 +7,17 @@
 //! The client opens every stream, with a header that the server reads first. A stream whose sender is dropped
 //! before its end is reset, so truncation is never silent.
 
+/// Does the same on each leg.
+macro_rules! on_leg {
+    ($leg:expr, $bound:pat => $work:expr) => {
+        match $leg {
+            Leg::Quic($bound) => $work,
+            #[cfg(feature = "test-legs")]
+            Leg::Memory($bound) => $work,
+        }
+    };
+}
+
 mod error;
 #[cfg(feature = "test-legs")]
 mod memory;

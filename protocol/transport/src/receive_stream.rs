@@ -45,11 +45,7 @@ impl ReceiveStream {
     /// # Errors
     /// If the peer has reset the stream, or the session has ended.
     pub async fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
-        match &mut self.0 {
-            Leg::Quic(stream) => Ok(stream.read(buffer).await?),
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(receiver) => receiver.read(buffer).await,
-        }
+        on_leg!(&mut self.0, stream => Ok(stream.read(buffer).await?))
     }
 
     /// The next bytes, at most `length_max`, without a copy. `None` at the end of the stream.
@@ -104,11 +100,7 @@ impl AsyncRead for ReceiveStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        let read = match &mut self.0 {
-            Leg::Quic(stream) => stream.poll_read_buf(cx, buffer).map_err(ReadError::from),
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(receiver) => receiver.poll_read(cx, buffer),
-        };
+        let read = on_leg!(&mut self.0, stream => stream.poll_read_buf(cx, buffer).map_err(ReadError::from));
         read.map_err(std::io::Error::other)
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use quinn::VarInt;
 use std::future::Future;
+use std::pin::Pin;
 
 /// The sending half of a stream.
 #[derive(Debug)]
@@ -47,12 +48,9 @@ impl SendStream {
     /// # Errors
     /// If the peer has stopped the stream, or the session has ended.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), SendError> {
-        match &mut self.leg {
-            Some(Leg::Quic(stream)) => Ok(stream.write_chunk(bytes).await?),
-            #[cfg(feature = "test-legs")]
-            Some(Leg::Memory(sender)) => sender.send(bytes).await,
-            None => Err(SendError::Stopped),
-        }
+        let leg = self.leg.as_mut().ok_or(SendError::Stopped)?;
+        on_leg!(leg, stream => stream.write_chunk(bytes).await?);
+        Ok(())
     }
 
     /// Ends the stream after all bytes that were sent.
@@ -60,12 +58,8 @@ impl SendStream {
     /// # Errors
     /// If the peer has stopped the stream.
     pub fn finish(mut self) -> Result<(), SendError> {
-        match self.leg.take() {
-            Some(Leg::Quic(mut stream)) => stream.finish().map_err(|_| SendError::Stopped),
-            #[cfg(feature = "test-legs")]
-            Some(Leg::Memory(sender)) => sender.finish(),
-            None => Err(SendError::Stopped),
-        }
+        let leg = self.leg.take().ok_or(SendError::Stopped)?;
+        on_leg!(leg, mut stream => stream.finish().map_err(|_| SendError::Stopped))
     }
 
     /// Resets the stream with the fault's code.
@@ -75,48 +69,36 @@ impl SendStream {
 
     /// Bytes of a lower rank are sent before bytes of a higher one, also when they are sent again.
     pub fn set_rank(&self, rank: i32) {
-        match &self.leg {
+        if let Some(leg) = &self.leg {
             // An error means that the stream is already closed.
-            Some(Leg::Quic(stream)) => drop(stream.set_priority(-rank)),
-            #[cfg(feature = "test-legs")]
-            Some(Leg::Memory(_)) => {}
-            None => {}
+            on_leg!(leg, stream => drop(stream.set_priority(-rank)));
         }
     }
 
     /// Resolves when the peer stops this stream, or the session ends. Never, if all was delivered.
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
-        let quic = match &self.leg {
-            Some(Leg::Quic(stream)) => Some(stream.stopped()),
-            _ => None,
+        let is_stopped = |leg: &Leg| -> Pin<Box<dyn Future<Output = bool> + Send>> {
+            on_leg!(leg, stream => {
+                let stopped = stream.stopped();
+                Box::pin(async move { !matches!(stopped.await, Ok(None)) })
+            })
         };
-        #[cfg(feature = "test-legs")]
-        let memory = match &self.leg {
-            Some(Leg::Memory(sender)) => Some(sender.stopped()),
-            _ => None,
-        };
+        let is_stopped = self.leg.as_ref().map(is_stopped);
         async move {
-            if let Some(stopped) = quic
-                && !matches!(stopped.await, Ok(None))
+            if let Some(is_stopped) = is_stopped
+                && is_stopped.await
             {
                 return;
-            }
-            #[cfg(feature = "test-legs")]
-            if let Some(stopped) = memory {
-                return stopped.await;
             }
             std::future::pending().await
         }
     }
 
     fn reset_with(&mut self, fault: &Fault) {
-        let code = fault.reset_code();
-        match self.leg.take() {
+        if let Some(leg) = self.leg.take() {
+            let code = VarInt::from_u32(fault.reset_code());
             // An error means that the stream is already closed.
-            Some(Leg::Quic(mut stream)) => drop(stream.reset(VarInt::from_u32(code))),
-            #[cfg(feature = "test-legs")]
-            Some(Leg::Memory(sender)) => sender.reset(code),
-            None => {}
+            on_leg!(leg, mut stream => drop(stream.reset(code)));
         }
     }
 }

@@ -48,23 +48,6 @@ impl Session {
         self.open_with(frame::encode(header)?).await
     }
 
-    async fn open_with(&self, header: Vec<u8>) -> Result<(SendStream, ReceiveStream), SendError> {
-        // A request that is dropped was cancelled by its engine.
-        let (mut send, receive) = match &self.0 {
-            Leg::Quic(connection) => {
-                let (send, receive) = connection.open().await?;
-                (SendStream::new(send.into(), Hop::Engine), ReceiveStream::from(receive))
-            }
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(end) => {
-                let (send, receive) = end.open()?;
-                (SendStream::new(send.into(), Hop::Engine), ReceiveStream::from(receive))
-            }
-        };
-        send.send(Bytes::from(header)).await?;
-        Ok((send, receive))
-    }
-
     /// Opens a stream on which nothing is sent but its header.
     ///
     /// # Errors
@@ -85,23 +68,28 @@ impl Session {
         Ok(receive)
     }
 
+    async fn open_with(&self, header: Vec<u8>) -> Result<(SendStream, ReceiveStream), SendError> {
+        let (send, receive) = on_leg!(&self.0, leg => {
+            let (send, receive) = leg.open().await?;
+            (send.into(), receive.into())
+        });
+        // A request that is dropped was cancelled by its engine.
+        let mut send = SendStream::new(send, Hop::Engine);
+        send.send(Bytes::from(header)).await?;
+        Ok((send, receive))
+    }
+
     /// Waits for the next stream of the client. A leg with several connections may deliver streams in another
     /// order than they were opened in.
     ///
     /// # Errors
     /// If the session ends first.
     pub async fn accept(&self) -> Result<(SendStream, ReceiveStream), SessionError> {
-        match &self.0 {
-            Leg::Quic(connection) => {
-                let (send, receive) = connection.accept().await?;
-                Ok((SendStream::new(send.into(), Hop::Server), receive.into()))
-            }
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(end) => {
-                let (send, receive) = end.accept().await?;
-                Ok((SendStream::new(send.into(), Hop::Server), receive.into()))
-            }
-        }
+        let (send, receive) = on_leg!(&self.0, leg => {
+            let (send, receive) = leg.accept().await?;
+            (send.into(), receive.into())
+        });
+        Ok((SendStream::new(send, Hop::Server), receive))
     }
 
     /// Closes the session with this code and its text. A session that has ended stays as it is.
@@ -111,99 +99,59 @@ impl Session {
 
     /// The same with another text, which the peer shows to its user.
     pub fn close_with(&self, code: CloseCode, reason: &str) {
-        match &self.0 {
-            Leg::Quic(connection) => connection.close(code, reason),
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(end) => end.close(code, reason),
-        }
+        on_leg!(&self.0, leg => leg.close(code, reason));
     }
 
     /// Why the session ended; `None` while it has not.
     #[must_use]
     pub fn close_reason(&self) -> Option<SessionError> {
-        match &self.0 {
-            Leg::Quic(connection) => connection.close_reason(),
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(end) => end.close_reason(),
-        }
+        on_leg!(&self.0, leg => leg.close_reason())
     }
 
     /// Waits until the session ends.
     pub async fn closed(&self) -> SessionError {
-        match &self.0 {
-            Leg::Quic(connection) => connection.closed().await,
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(end) => end.closed().await,
-        }
+        on_leg!(&self.0, leg => leg.closed().await)
     }
 
     /// Waits until the peer was told that the dialed session is closed.
     pub async fn wait_idle(&self) {
-        match &self.0 {
-            Leg::Quic(connection) => connection.wait_idle().await,
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(_) => {}
-        }
+        on_leg!(&self.0, leg => leg.wait_idle().await);
     }
 
     /// The version of the wire that the leg's handshake settled; `None` if it settles none, and the Hello does.
     #[must_use]
     pub fn wire_version(&self) -> Option<u16> {
-        match &self.0 {
-            Leg::Quic(connection) => connection.wire_version(),
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(_) => None,
-        }
+        on_leg!(&self.0, leg => leg.wire_version())
     }
 
     /// The current address of the peer.
     #[must_use]
     pub fn remote_address(&self) -> SocketAddr {
-        match &self.0 {
-            Leg::Quic(connection) => connection.remote_address(),
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
-        }
+        on_leg!(&self.0, leg => leg.remote_address())
     }
 
     /// The path to the peer. Cheap enough for each segment, not for each packet.
     #[must_use]
     pub fn path(&self) -> Path {
-        match &self.0 {
-            Leg::Quic(connection) => connection.path(),
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(end) => end.path(),
-        }
+        on_leg!(&self.0, leg => leg.path())
     }
 
     /// How this side sends. A leg whose congestion control is not ours measures nothing.
     #[must_use]
     pub fn congestion(&self) -> &Handle {
-        match &self.0 {
-            Leg::Quic(connection) => connection.congestion(),
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(end) => end.congestion(),
-        }
+        on_leg!(&self.0, leg => leg.congestion())
     }
 
     /// Raises the limits of an unauthenticated client to those of an authenticated one:
     /// [`AUTHENTICATED_RECEIVE_WINDOW`](docxy_protocol::limits::AUTHENTICATED_RECEIVE_WINDOW) and
     /// [`STREAMS_PER_CLIENT_MAX`](docxy_protocol::limits::STREAMS_PER_CLIENT_MAX).
     pub fn raise_limits(&self) {
-        match &self.0 {
-            Leg::Quic(connection) => connection.raise_limits(),
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(_) => {}
-        }
+        on_leg!(&self.0, leg => leg.raise_limits());
     }
 
     /// Bytes that this side may hold unacknowledged, over all streams.
     pub fn set_send_window(&self, bytes: u64) {
-        match &self.0 {
-            Leg::Quic(connection) => connection.set_send_window(bytes),
-            #[cfg(feature = "test-legs")]
-            Leg::Memory(_) => {}
-        }
+        on_leg!(&self.0, leg => leg.set_send_window(bytes));
     }
 
     /// Whether both are the same session.

@@ -73,7 +73,11 @@ impl<H: ContentHead> Store<H> {
             return None;
         }
         let (store, owned_key) = (self.clone(), key.clone());
-        let content = Arc::new(tokio::task::spawn_blocking(move || store.read(&owned_key)).await.ok()??);
+        let read = tokio::task::spawn_blocking(move || store.read(&owned_key)).await;
+        let Some(content) = read.ok().flatten().map(Arc::new) else {
+            // It may have been stored meanwhile. The caller would fetch it a second time.
+            return self.get_from_memory(key);
+        };
         self.insert_in_memory(key, &content);
         Some(content)
     }

@@ -281,6 +281,23 @@ async fn on_a_disk_that_cannot_be_written_content_is_in_memory() {
 }
 
 #[tokio::test]
+async fn content_that_is_stored_while_its_file_is_looked_for_is_returned() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    // Nothing can be written there.
+    let (store, content) = (open(&dir.path().join("file/store"), LIMITS), manifest("hello"));
+    let key = key("docker.io", "library/a", &content);
+    let mut get = std::pin::pin!(store.get(&key));
+    tokio::select! {
+        biased;
+        found = &mut get => panic!("{found:?}"),
+        () = std::future::ready(()) => {}
+    }
+    store.put(&key, &content);
+    assert_eq!(get.await, Some(content));
+}
+
+#[tokio::test]
 async fn a_writer_stores_whole_content_and_a_dropped_or_failed_one_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (store, content) = (open(dir.path(), LIMITS), blob(b"config"));

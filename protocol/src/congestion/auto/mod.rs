@@ -29,7 +29,8 @@ mod resume;
 mod rtt_model;
 mod startup;
 
-use super::{Algorithm, HOST_JITTER, MIN_WINDOW_PACKETS, Measured, PathMemory, Rate, min_window};
+use super::constants::{INITIAL_WINDOW, MIN_WINDOW_PACKETS, min_window};
+use super::{Algorithm, Measured, PathMemory, Rate};
 use loss_account::EpochKind;
 use path_model::{PathModel, RoundSummary};
 use probe_bandwidth::{BandwidthChange, ProbeBandwidth, ProbePhase};
@@ -38,10 +39,6 @@ use rate_sampler::{RateSample, RateSampler};
 use resume::{Outcome, Resume};
 use startup::Startup;
 use std::time::{Duration, Instant};
-
-/// The window before anything is measured, in bytes: it saves two round trips on a long path, compared to RFC
-/// 9002's 14,720. The QUIC stack paces these bytes, and an 8 Mbit/s link sends them in a quarter of a second.
-const INITIAL_WINDOW: f64 = 256.0 * 1024.0;
 
 /// Share of the window from which on it counts as fully used.
 const FULL_WINDOW_SHARE: f64 = 0.95;

@@ -6,6 +6,7 @@
 //! window.
 
 use super::path_model::PathModel;
+use crate::congestion::constants::MIN_WINDOW_PACKETS;
 use std::time::{Duration, Instant};
 
 /// The window in BDPs.
@@ -51,7 +52,7 @@ impl ProbeRtt {
             Reason::LowRate(rate) => rate,
         };
         let window = rate * path.rtt.min().as_secs_f64() * CWND_GAIN;
-        Self { reason, window: window.max(super::MIN_WINDOW_PACKETS * path.mtu() as f64), drained: None }
+        Self { reason, window: window.max(MIN_WINDOW_PACKETS * path.mtu() as f64), drained: None }
     }
 
     pub(super) fn window(&self) -> f64 {

@@ -7,6 +7,7 @@
 use super::path_model::{PathModel, RoundSummary};
 use super::rate_sampler::RateSample;
 use super::startup::{self, Startup};
+use crate::congestion::constants::INITIAL_WINDOW;
 use std::time::{Duration, Instant};
 
 /// First window of a connection that uses another connection's measurement, as a share of the saved BDP.
@@ -145,9 +146,7 @@ impl Resume {
         let compensation = path.loss_account.startup_compensation();
         let target = path.bdp_at(self.saved_rate, self.saved_rtt) * compensation;
         match self.phase {
-            ResumePhase::Waiting | ResumePhase::Unvalidated(_) => {
-                (target * self.jump).max(super::INITIAL_WINDOW)
-            }
+            ResumePhase::Waiting | ResumePhase::Unvalidated(_) => (target * self.jump).max(INITIAL_WINDOW),
             ResumePhase::Validating => {
                 let grown = startup::grown_window(window, acked, path);
                 if grown >= target {

@@ -2,7 +2,8 @@
 //!
 //! Must never keep an old minimum for ever: it expires, since the path may have become longer.
 
-use super::{HOST_JITTER, loss_account::QueueResponse};
+use super::loss_account::QueueResponse;
+use crate::congestion::constants::HOST_JITTER;
 use std::time::{Duration, Instant};
 
 /// RTT before the first sample; the same as in the transport settings.

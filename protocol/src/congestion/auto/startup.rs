@@ -4,6 +4,7 @@
 
 use super::path_model::{PathModel, RoundSummary};
 use super::rate_sampler::RateSample;
+use crate::congestion::constants::INITIAL_WINDOW;
 use std::time::{Duration, Instant};
 
 /// Growth of the window per acknowledged byte. Together with the pacer's 1.25 it fills a path of 100 Mbit/s
@@ -103,7 +104,7 @@ impl Startup {
         let growing = path.round_count < EARLY_ROUNDS
             || self.arrival.rate > self.arrival.previous_rate * ARRIVAL_GROWTH;
         let limit = bdp * compensation * if growing { GROWING_CWND_GAIN } else { FLAT_CWND_GAIN };
-        grown_window(window, acked, path).min(limit.max(super::INITIAL_WINDOW))
+        grown_window(window, acked, path).min(limit.max(INITIAL_WINDOW))
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{REQUEST_STREAM_WINDOW, RESPONSE_STREAM_WINDOW};
 use docxy_protocol::text::CleanText;
+use quinn::VarInt;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -38,7 +39,7 @@ pub(super) struct Half {
     pub(super) arrived: VecDeque<Bytes>,
     pub(super) unread: usize,
     pub(super) finished: bool,
-    pub(super) reset: Option<u32>,
+    pub(super) reset: Option<VarInt>,
     pub(super) stopped: bool,
 }
 

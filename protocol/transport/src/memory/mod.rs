@@ -8,13 +8,14 @@ mod stream;
 
 pub(crate) use stream::{Receiver, Sender};
 
-use crate::error::{SendError, SessionError};
+use crate::error::SessionError;
 use crate::path::Path;
 use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::text::clean;
 use link::{CLIENT, Ended, Link, SERVER};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ impl Drop for Side {
 }
 
 impl End {
-    pub(crate) fn open(&self) -> Result<(Sender, Receiver), SendError> {
+    pub(crate) async fn open(&self) -> Result<(Sender, Receiver), SessionError> {
         let Side { link, side, .. } = &*self.0;
         let stream = link.change(|state| state.open(*side))?;
         Ok(self.halves(stream))
@@ -89,6 +90,20 @@ impl End {
     pub(crate) async fn closed(&self) -> SessionError {
         poll_fn(|cx| self.0.link.poll(cx, |state| state.error(self.0.side))).await
     }
+
+    pub(crate) async fn wait_idle(&self) {}
+
+    pub(crate) const fn wire_version(&self) -> Option<u16> {
+        None
+    }
+
+    pub(crate) fn remote_address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 0).into()
+    }
+
+    pub(crate) const fn raise_limits(&self) {}
+
+    pub(crate) const fn set_send_window(&self, _: u64) {}
 
     pub(crate) fn path(&self) -> Path {
         let received = self.0.link.change(|state| state.received);

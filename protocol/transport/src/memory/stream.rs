@@ -1,10 +1,11 @@
-//! The halves of a stream.
+//! The halves of a stream. They have the methods of quinn's.
 
 use super::End;
 use super::link::Half;
 use crate::error::{ReadError, SendError};
 use bytes::{Buf as _, Bytes};
 use docxy_protocol::fault::Fault;
+use quinn::VarInt;
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, ready};
 use tokio::io::ReadBuf;
@@ -28,7 +29,7 @@ impl Sender {
         Self { end, stream }
     }
 
-    pub(crate) async fn send(&self, mut bytes: Bytes) -> Result<(), SendError> {
+    pub(crate) async fn write_chunk(&mut self, mut bytes: Bytes) -> Result<(), SendError> {
         let (side, to) = (self.end.0.side, 1 - self.end.0.side);
         poll_fn(|cx| {
             self.end.0.link.poll(cx, |state| {
@@ -46,28 +47,39 @@ impl Sender {
         .await
     }
 
-    pub(crate) fn finish(&self) -> Result<(), SendError> {
+    pub(crate) fn finish(&mut self) -> Result<(), SendError> {
         self.change(|half| half.finished = true);
         Ok(())
     }
 
     /// Discards what was not read yet.
-    pub(crate) fn reset(&self, code: u32) {
+    pub(crate) fn reset(&mut self, code: VarInt) -> Result<(), SendError> {
         self.change(|half| {
             half.arrived.clear();
             half.unread = 0;
             half.reset = Some(code);
         });
+        Ok(())
     }
 
-    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+    /// All that is sent arrives at once.
+    pub(crate) fn set_priority(&self, _: i32) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    pub(crate) fn stopped(&self) -> impl Future<Output = Result<Option<()>, ()>> + Send + 'static {
         // It must not keep the session alive.
         let (link, side, stream) = (self.end.0.link.clone(), self.end.0.side, self.stream);
         poll_fn(move |cx| {
             link.poll(cx, |state| {
                 let half = &state.streams[stream][1 - side];
-                let delivered = half.finished && half.unread == 0;
-                (half.stopped || !delivered && state.error(side).is_some()).then_some(())
+                if half.stopped {
+                    Some(Ok(Some(())))
+                } else if half.finished && half.unread == 0 {
+                    Some(Ok(None))
+                } else {
+                    state.error(side).map(|_| Err(()))
+                }
             })
         })
     }
@@ -88,9 +100,9 @@ impl Receiver {
         Self { end, stream }
     }
 
-    pub(crate) async fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
+    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
         let mut buffer = ReadBuf::new(buffer);
-        poll_fn(|cx| self.poll_read(cx, &mut buffer)).await?;
+        poll_fn(|cx| self.poll_read_buf(cx, &mut buffer)).await?;
         let count = buffer.filled().len();
         Ok((count > 0).then_some(count))
     }
@@ -99,8 +111,8 @@ impl Receiver {
         poll_fn(|cx| self.poll_chunk(cx, length_max)).await
     }
 
-    pub(crate) fn poll_read(
-        &self,
+    pub(crate) fn poll_read_buf(
+        &mut self,
         cx: &Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<(), ReadError>> {
@@ -115,7 +127,7 @@ impl Receiver {
         self.end.0.link.poll(cx, |state| {
             let half = &mut state.streams[self.stream][side];
             if let Some(code) = half.reset {
-                return Some(Err(ReadError::Reset(Fault::from_reset_code(code.into()))));
+                return Some(Err(ReadError::Reset(Fault::from_reset_code(code.into_inner()))));
             }
             if let Some(first) = half.arrived.front_mut() {
                 let bytes = first.split_to(first.len().min(length_max));
