@@ -30,7 +30,7 @@ pub struct Backoff {
 }
 
 impl Schedule {
-    /// Delays that don't grow.
+    /// Delays that do not grow.
     #[must_use]
     pub const fn constant(delay: Duration) -> Self {
         Self { first: delay, steady: Duration::ZERO, growth: 1.0, max: delay }

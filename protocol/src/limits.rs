@@ -11,7 +11,7 @@ use std::time::Duration;
 ///
 /// Registries accept header sections of 8 to 32 KiB, and a bearer token of Docker Hub has 2 to 5 KiB. This
 /// is at least twice as much, and a peer cannot make us allocate more.
-pub const FRAME_MAX: usize = 64 * 1024;
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 
 /// Field lines in one head, at most. Engines send about ten, registries and CDNs about thirty.
 pub const FIELD_LINES_MAX: usize = 100;
@@ -25,7 +25,7 @@ pub const FIELD_LINES_MAX: usize = 100;
 /// 512 KiB are 430 packets of 1200 bytes, and n packets have at most n/2 gaps between them. (Measured at
 /// 200 ms and 5 % loss: with 256 KiB the first 12 s carry 82.5 instead of 82.9 % of 100 Mbit/s, and 76.3
 /// instead of 78.6 % of 300 Mbit/s.)
-pub const SEGMENT_SIZE: u32 = 512 * 1024;
+pub const SEGMENT_BYTES: u32 = 512 * 1024;
 
 /// Packets that a receiver may leave unacknowledged; it acknowledges the next one at once. One
 /// acknowledgement for about ten packets saves work on both sides and bytes on the way back. A sender that
@@ -37,7 +37,7 @@ pub const ACK_THRESHOLD: u32 = 10;
 pub const RESPONSE_STREAM_WINDOW: u32 = 1024 * 1024;
 
 /// Bytes of one stream that a client may have in flight: one frame, since a client sends nothing else.
-pub const REQUEST_STREAM_WINDOW: u32 = FRAME_MAX as u32 + 4;
+pub const REQUEST_STREAM_WINDOW: u32 = FRAME_BYTES_MAX as u32 + 4;
 
 /// Bytes of all streams together that an authenticated client may have in flight. The server reads heads as
 /// they arrive, so a larger window would only cost memory.
@@ -45,7 +45,7 @@ pub const AUTHENTICATED_RECEIVE_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Bytes of all streams together that an unauthenticated client may have in flight: the Hello and a few
 /// requests that follow it.
-pub const UNAUTHENTICATED_RECEIVE_WINDOW: u32 = 2 * FRAME_MAX as u32;
+pub const UNAUTHENTICATED_RECEIVE_WINDOW: u32 = 2 * FRAME_BYTES_MAX as u32;
 
 /// Bytes of large bodies that a client requests in advance, at least, over all bodies. What a path carries
 /// becomes known two round trips after it was sent; in that time the rate of a new connection grows
@@ -163,7 +163,7 @@ pub const UPSTREAM_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time for the server to answer `/v2/` or a token request. Engines give up after 15 s, and our own error,
 /// which names the hop that failed, helps more than their timeout.
-pub const AUTH_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const PING_AND_TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time without bytes after which an upstream body counts as broken and is requested again. Shorter than
 /// the timeout of any engine, and longer than a CDN needs to fetch a blob that it has not cached.
@@ -173,36 +173,36 @@ pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 pub const REDIRECTS_MAX: usize = 5;
 
 /// Bytes of an error's body, which is read whole.
-pub const SMALL_BODY_MAX: usize = 256 * 1024;
+pub const SMALL_BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes of a token: four times the longest that registries are known to issue. It must fit into a
 /// request's head, and the server caches many.
-pub const TOKEN_MAX: usize = 16 * 1024;
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// Bytes of a token service's response: a token under both of its names, a refresh token, and the JSON
 /// around them.
-pub const TOKEN_RESPONSE_MAX: usize = 4 * TOKEN_MAX;
+pub const TOKEN_RESPONSE_BYTES_MAX: usize = 4 * TOKEN_BYTES_MAX;
 
 /// Bytes of a manifest: what the distribution spec requires registries to accept ("Pushing Manifests").
-pub const MANIFEST_MAX: usize = 4 * 1024 * 1024;
+pub const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 // ---- Prefetch
 
 /// Bytes of a manifest whose children may be [prefetched](crate::prefetch). The time to parse it grows with
 /// its size and delays other requests: this much takes a millisecond. It is the manifest of an image with
 /// 2,000 layers; engines allow 127.
-pub const PREFETCH_MANIFEST_MAX: usize = 256 * 1024;
+pub const PREFETCH_MANIFEST_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes of a [prefetched](crate::prefetch) blob: a config, or a layer that takes longer to request than to
 /// send.
-pub const PREFETCH_BLOB_MAX: usize = 64 * 1024;
+pub const PREFETCH_BLOB_BYTES_MAX: usize = 64 * 1024;
 
 /// Items that may follow one response. Index, manifest and config are three; the others are small layers.
 pub const PREFETCH_ITEMS_MAX: usize = 32;
 
 /// Bytes of all items that follow one response: any one manifest fits, and a client that uses none of them
 /// has lost a third of a second at 100 Mbit/s.
-pub const PREFETCH_BYTES_MAX: usize = MANIFEST_MAX;
+pub const PREFETCH_BYTES_MAX: usize = MANIFEST_BYTES_MAX;
 
 // ---- Engines
 
@@ -210,7 +210,7 @@ pub const PREFETCH_BYTES_MAX: usize = MANIFEST_MAX;
 pub const ENGINE_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes of a form that an engine posts to the token endpoint.
-pub const TOKEN_FORM_MAX: usize = 64 * 1024;
+pub const TOKEN_FORM_BYTES_MAX: usize = 64 * 1024;
 
 /// Connections of engines at the same time. dockerd opens about five for a pull, containerd up to twelve,
 /// and a process may have 1024 file descriptors. When all are in use, a new one replaces the one that has
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_client_at_its_limits_leaves_an_eighth_of_its_streams_free() {
-        let segments = BULK_WINDOW_MAX.div_ceil(u64::from(SEGMENT_SIZE)) as usize + BLOBS_PER_CLIENT_MAX;
+        let segments = BULK_WINDOW_MAX.div_ceil(u64::from(SEGMENT_BYTES)) as usize + BLOBS_PER_CLIENT_MAX;
         let control = 1;
         let early = EARLY_SEGMENTS_MAX;
         let used = control + EXCHANGES_PER_CLIENT_MAX + segments + INITIAL_SEGMENTS_MAX as usize + early;

@@ -13,7 +13,7 @@ use docxy_protocol::control::{
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::{FRAME_MAX, MANIFEST_MAX, PREFETCH_BLOB_MAX};
+use docxy_protocol::limits::{FRAME_BYTES_MAX, MANIFEST_BYTES_MAX, PREFETCH_BLOB_BYTES_MAX};
 use docxy_protocol::link::ClientSecret;
 use docxy_protocol::listing_query::ListingQuery;
 use docxy_protocol::name::{Digest, Reference, Registry};
@@ -178,13 +178,13 @@ fn prefetch_items_have_these_bytes() {
 fn an_item_that_is_too_long_is_rejected_on_both_sides() {
     let manifest = |name: &str| ContentKind::Manifest { content_type: name.to_owned() };
     for (content, length, good) in [
-        (manifest("a/b"), MANIFEST_MAX, true),
-        (manifest("a/b"), MANIFEST_MAX + 1, false),
+        (manifest("a/b"), MANIFEST_BYTES_MAX, true),
+        (manifest("a/b"), MANIFEST_BYTES_MAX + 1, false),
         (manifest(""), 1, false),
         (manifest("a\r\nb"), 1, false),
         (manifest(&"a".repeat(256)), 1, false),
-        (ContentKind::Blob, PREFETCH_BLOB_MAX, true),
-        (ContentKind::Blob, PREFETCH_BLOB_MAX + 1, false),
+        (ContentKind::Blob, PREFETCH_BLOB_BYTES_MAX, true),
+        (ContentKind::Blob, PREFETCH_BLOB_BYTES_MAX + 1, false),
     ] {
         let frame = frame::encode(&(digest(), content.clone(), length as u32)).unwrap();
         assert_eq!(frame::decode::<PrefetchItem>(&frame[4..]).is_ok(), good, "{content:?} {length}");
@@ -225,7 +225,7 @@ fn a_frame_that_is_cut_off_or_too_long_is_an_error() {
     for cut in 0..frame.len() {
         assert!(matches!(read::<ControlMessage>(&frame[..cut]), Err(FrameError::Ended)), "cut at {cut}");
     }
-    let announced = (FRAME_MAX as u32 + 1).to_be_bytes();
+    let announced = (FRAME_BYTES_MAX as u32 + 1).to_be_bytes();
     assert!(matches!(read::<ControlMessage>(&announced), Err(FrameError::TooLong(_))));
     assert!(matches!(read::<ControlMessage>(&u32::MAX.to_be_bytes()), Err(FrameError::TooLong(_))));
     let mut trailing = frame::encode(&ControlMessage::Draining).unwrap();
@@ -236,7 +236,7 @@ fn a_frame_that_is_cut_off_or_too_long_is_an_error() {
 
 #[test]
 fn a_value_too_long_for_a_frame_is_not_encoded() {
-    assert!(matches!(frame::encode(&"x".repeat(FRAME_MAX)), Err(FrameError::TooLong(_))));
+    assert!(matches!(frame::encode(&"x".repeat(FRAME_BYTES_MAX)), Err(FrameError::TooLong(_))));
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn any_item() -> impl Strategy<Value = PrefetchItem> {
         "[a-z/+.]{1,80}".prop_map(|content_type| ContentKind::Manifest { content_type }),
         Just(ContentKind::Blob),
     ];
-    (any_digest(), content, 0..=PREFETCH_BLOB_MAX)
+    (any_digest(), content, 0..=PREFETCH_BLOB_BYTES_MAX)
         .prop_map(|(digest, content, length)| PrefetchItem::new(digest, content, length).unwrap())
 }
 
@@ -375,7 +375,7 @@ fn any_reply() -> impl Strategy<Value = Reply> {
         Reply::Response(Response { status: StatusCode::from_u16(status).unwrap(), headers, body })
     });
     let fault = "\\PC{0,60}"
-        .prop_map(|detail| Reply::Fault(Fault::new(Hop::Auth, FaultKind::MalformedResponse, detail)));
+        .prop_map(|detail| Reply::Fault(Fault::new(Hop::TokenService, FaultKind::MalformedResponse, detail)));
     prop_oneof![response, fault]
 }
 
@@ -436,10 +436,10 @@ proptest! {
     /// Decoding cleans the texts of a peer.
     #[test]
     fn texts_of_a_peer_are_clean(detail in any_text(), version in any_text()) {
-        let frame = frame::encode(&(1_u32, Hop::Auth, FaultKind::MalformedResponse, &detail)).unwrap();
+        let frame = frame::encode(&(1_u32, Hop::TokenService, FaultKind::MalformedResponse, &detail)).unwrap();
         let Reply::Fault(fault) = frame::decode::<Reply>(&frame[4..]).unwrap() else { panic!() };
         prop_assert!(is_clean(&fault.to_string(), 1000 + "token service: ".len()), "{fault:?}");
-        prop_assert_eq!(&fault, &Fault::new(Hop::Auth, FaultKind::MalformedResponse, &detail));
+        prop_assert_eq!(&fault, &Fault::new(Hop::TokenService, FaultKind::MalformedResponse, &detail));
         let frame = frame::encode(&(0_u32, &version)).unwrap();
         let ControlMessage::Welcome { version } = frame::decode::<ControlMessage>(&frame[4..]).unwrap() else { panic!() };
         prop_assert!(is_clean(version.as_str(), 64), "{version:?}");

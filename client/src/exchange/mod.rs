@@ -53,7 +53,7 @@ pub(crate) async fn send(
 ) -> Result<Response, ExchangeError> {
     let exchange = session.next_exchange();
     let header = RequestHeader { exchange, request: request.clone() };
-    let mut stream = session.transport().ask(&StreamHeader::Request(Box::new(header))).await?;
+    let mut stream = session.transport().open_finished(&StreamHeader::Request(Box::new(header))).await?;
     // Opened together with the request, so that a large body flows without another round trip.
     let segments = match request.operation {
         Operation::Blob { method: Method::Get, .. } => {

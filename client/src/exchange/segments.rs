@@ -9,7 +9,7 @@ use super::remote_body::BufferedRun;
 use crate::tunnel::{BodyShare, SegmentPermit, Session};
 use bytes::{Bytes, BytesMut};
 use docxy_protocol::control::{ExchangeId, SegmentHeader, StreamHeader};
-use docxy_protocol::limits::SEGMENT_SIZE;
+use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::ReceiveStream;
 use std::collections::VecDeque;
@@ -51,7 +51,7 @@ impl Segments {
         let share = session.segment_budget().share();
         share.observe(session.transport().path());
         let initial = share.initial_segments();
-        let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT_SIZE))) {
+        let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT_BYTES))) {
             // A body of one segment or less needs no segment streams.
             Some(0 | 1) => 0,
             Some(count) => u32::try_from(count).unwrap_or(u32::MAX).min(initial),
@@ -116,7 +116,7 @@ impl Segments {
             && let Some(permit) = self.share.open(self.open.len())
         {
             let header = StreamHeader::Segment(SegmentHeader { exchange: self.exchange, n: self.next });
-            let stream = self.session.transport().ask(&header).await?;
+            let stream = self.session.transport().open_finished(&header).await?;
             let left = self.layout.map_or(0, |layout| length_of(layout, self.next));
             self.open.push_back(Segment { stream, left, permit });
             self.next += 1;

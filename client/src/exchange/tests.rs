@@ -8,7 +8,7 @@ use docxy_protocol::chunk::ChunkHeader;
 use docxy_protocol::control::{ExchangeId, SegmentHeader};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
-use docxy_protocol::limits::SEGMENT_SIZE;
+use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::test_legs::{Pair, TestLeg};
 use docxy_transport::{SendStream, Session as Transport};
@@ -20,7 +20,7 @@ use std::time::Duration;
 const HELLO: &[u8] = b"hello, engine";
 
 /// A body of two segments, of which the second is short.
-const LENGTH: u64 = SEGMENT_SIZE as u64 + 1000;
+const LENGTH: u64 = SEGMENT_BYTES as u64 + 1000;
 
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), work).await.expect("an end in time")
@@ -41,7 +41,7 @@ fn blob() -> Request {
     request(Operation::Blob { repository: "a/b".parse().unwrap(), digest, method: Method::Get })
 }
 
-async fn ask(session: &Session, request: &Request) -> Result<Response, ExchangeError> {
+async fn open_finished(session: &Session, request: &Request) -> Result<Response, ExchangeError> {
     in_time(send(session, None, request, None)).await
 }
 
@@ -140,7 +140,7 @@ async fn each_exchange_has_a_number_of_its_own() {
 async fn segments_are_read_in_order_however_they_are_filled() {
     for leg in TestLeg::ALL {
         let (session, pair) = connect(leg).await;
-        let layout = SegmentLayout::new(LENGTH, SEGMENT_SIZE).unwrap();
+        let layout = SegmentLayout::new(LENGTH, SEGMENT_BYTES).unwrap();
         let server = async {
             let (mut main, mut segments) = accept_segments(&pair.server, 2).await;
             respond(&mut main, BodyFraming::Segmented(layout)).await;
@@ -156,7 +156,7 @@ async fn segments_are_read_in_order_however_they_are_filled() {
         let ((), response) = tokio::join!(server, ask(&session, &blob));
         let body = collect(&mut response.unwrap().body).await.unwrap();
         assert_eq!(body.len() as u64, LENGTH, "{leg:?}");
-        let (first, second) = body.split_at(SEGMENT_SIZE as usize);
+        let (first, second) = body.split_at(SEGMENT_BYTES as usize);
         assert!(first.iter().all(|b| *b == 0) && second.iter().all(|b| *b == 1), "{leg:?}");
     }
 }
@@ -239,7 +239,7 @@ async fn a_dropped_body_stops_the_server() {
 async fn what_arrived_of_each_segment_is_kept_when_the_session_is_lost() {
     for leg in TestLeg::ALL {
         let (session, pair) = connect(leg).await;
-        let layout = SegmentLayout::new(LENGTH, SEGMENT_SIZE).unwrap();
+        let layout = SegmentLayout::new(LENGTH, SEGMENT_BYTES).unwrap();
         let server = async {
             let (mut main, mut segments) = accept_segments(&pair.server, 2).await;
             respond(&mut main, BodyFraming::Segmented(layout)).await;
@@ -264,6 +264,6 @@ async fn what_arrived_of_each_segment_is_kept_when_the_session_is_lost() {
         let bytes: Vec<u8> = runs.last().unwrap().chunks.iter().flatten().copied().collect();
         assert_eq!(bytes, [1; 100], "{leg:?}");
         // The rest of the first segment is the gap.
-        assert_eq!(runs.last().unwrap().gap, u64::from(SEGMENT_SIZE) - 100, "{leg:?}");
+        assert_eq!(runs.last().unwrap().gap, u64::from(SEGMENT_BYTES) - 100, "{leg:?}");
     }
 }

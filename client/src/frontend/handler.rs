@@ -14,7 +14,7 @@ use docxy_host::logging::LogHandle;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::{SMALL_BODY_MAX, TOKEN_FORM_MAX};
+use docxy_protocol::limits::{SMALL_BODY_BYTES_MAX, TOKEN_FORM_BYTES_MAX};
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::route::{self, NamedBy, Route};
@@ -138,9 +138,10 @@ impl Handler {
             return Ok(response);
         }
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, SMALL_BODY_MAX).collect().await.map_err(unreadable_token)?.to_bytes();
+        let body =
+            Limited::new(body, SMALL_BODY_BYTES_MAX).collect().await.map_err(unreadable_token)?.to_bytes();
         let tokens = TokenResponse::parse(&body)
-            .map_err(|error| Fault::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
+            .map_err(|error| Fault::new(Hop::TokenService, FaultKind::MalformedResponse, error))?;
         self.gateway.remember_tokens(&tokens, &source);
         Ok(Response::from_parts(head, Either::Left(Full::new(body))))
     }
@@ -192,7 +193,7 @@ const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
     let _idle = busy.begin_idle();
-    let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, TOKEN_FORM_MAX).collect()).await;
+    let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, TOKEN_FORM_BYTES_MAX).collect()).await;
     let timed_out =
         |_| unreadable(format_args!("the form was not whole within {} s", FORM_TIMEOUT.as_secs()));
     let body = body.map_err(timed_out)?.map_err(|_| unreadable("the form is too long, or ended early"))?;
@@ -201,7 +202,7 @@ async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
 
 fn unreadable_token(error: impl std::fmt::Display) -> Fault {
     Fault::new(
-        Hop::Auth,
+        Hop::TokenService,
         FaultKind::MalformedResponse,
         format!("the response of the token service cannot be read: {error}"),
     )

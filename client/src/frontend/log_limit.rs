@@ -7,7 +7,7 @@ use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::fault::{Fault, Hop};
 use http::{Response, StatusCode};
 
-/// The most characters of a method or path in a message. A path can be as long as a request head.
+/// Maximum number of characters of a method or path in a message. A path can be as long as a request head.
 const TEXT_CHARS_MAX: usize = 256;
 
 /// A kind of message: one for each status.

@@ -22,7 +22,9 @@ pub use allowed_hosts::AllowedHosts;
 use connection_slots::{ConnectionSlot, ConnectionSlots};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
-use docxy_protocol::limits::{ENGINE_CONNECTIONS_MAX, ENGINE_HEADER_TIMEOUT, FIELD_LINES_MAX, FRAME_MAX};
+use docxy_protocol::limits::{
+    ENGINE_CONNECTIONS_MAX, ENGINE_HEADER_TIMEOUT, FIELD_LINES_MAX, FRAME_BYTES_MAX,
+};
 use guarded_body::GuardedBody;
 use handler::Handler;
 use hyper::server::conn::http1;
@@ -169,7 +171,7 @@ fn connection(
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(ENGINE_HEADER_TIMEOUT)
-        .max_buf_size(FRAME_MAX)
+        .max_buf_size(FRAME_BYTES_MAX)
         .max_headers(FIELD_LINES_MAX)
         .serve_connection(TokioIo::new(stream), service)
 }

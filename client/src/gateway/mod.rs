@@ -233,7 +233,7 @@ impl Gateway {
     /// or an upstream hop is slow.
     fn timeout_fault(&self, session: &Session) -> Fault {
         match self.context.tunnel.status() {
-            TunnelStatus::Up { session: in_use, .. } if in_use.is(session) => {
+            TunnelStatus::Up { session: in_use, .. } if in_use.is_same(session) => {
                 Fault::new(Hop::Server, FaultKind::TimedOut, "no response in time; the registry may be slow")
             }
             status => status.to_fault(),
@@ -247,7 +247,8 @@ impl Gateway {
         guard: &TransferGuard,
     ) -> Result<Session, Fault> {
         match self.context.tunnel.status() {
-            TunnelStatus::Up { session, .. } if !excluded.is_some_and(|excluded| excluded.is(&session)) => {}
+            TunnelStatus::Up { session, .. }
+                if !excluded.is_some_and(|excluded| excluded.is_same(&session)) => {}
             status => guard.wait(WaitsFor::Tunnel, Some(status.to_fault().to_string())),
         }
         self.context.tunnel.session(excluded, deadline).await

@@ -9,7 +9,7 @@ use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::image_name::ImageName;
-use docxy_protocol::limits::{MANIFEST_MAX, SMALL_BODY_MAX};
+use docxy_protocol::limits::{MANIFEST_BYTES_MAX, SMALL_BODY_BYTES_MAX};
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest, ManifestError};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
@@ -48,7 +48,7 @@ pub enum SourceError {
     #[error("cannot use {what}: {source}")]
     Manifest { what: String, source: ManifestError },
     /// It is too large for a manifest.
-    #[error("{what} has more than {MANIFEST_MAX} bytes")]
+    #[error("{what} has more than {MANIFEST_BYTES_MAX} bytes")]
     TooLarge { what: String },
 }
 
@@ -86,7 +86,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             Err(fault) => return Err(SourceError::Fault { what, fault }),
         };
         let (head, body) = response.into_parts();
-        let bytes = match Limited::new(body, MANIFEST_MAX).collect().await {
+        let bytes = match Limited::new(body, MANIFEST_BYTES_MAX).collect().await {
             Ok(collected) => collected.to_bytes(),
             Err(error) => return Err(unreadable(what, error)),
         };
@@ -146,7 +146,7 @@ async fn refused(what: String, response: Response<RegistryBody>) -> SourceError 
     let (head, body) = response.into_parts();
     let hint = hint(head.status);
     // An unreadable body has no message.
-    let body = Limited::new(body, SMALL_BODY_MAX).collect().await;
+    let body = Limited::new(body, SMALL_BODY_BYTES_MAX).collect().await;
     let mut message = body.map(|body| error_message(&body.to_bytes())).unwrap_or_default();
     if head.status.canonical_reason().is_some_and(|reason| message.ends_with(&format!(": {reason}"))) {
         message.clear();
@@ -248,7 +248,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_endless_manifest_is_an_error() {
-        let endless = vec![response(200, &" ".repeat(MANIFEST_MAX + 1))];
+        let endless = vec![response(200, &" ".repeat(MANIFEST_BYTES_MAX + 1))];
         let error = manifest(endless, "latest").await.unwrap_err();
         assert!(matches!(error, SourceError::TooLarge { .. }), "{error}");
     }

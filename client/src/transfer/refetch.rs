@@ -7,7 +7,7 @@ use crate::tunnel::Session;
 use bytes::BytesMut;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::SMALL_BODY_MAX;
+use docxy_protocol::limits::SMALL_BODY_BYTES_MAX;
 use docxy_protocol::request::Request;
 use docxy_protocol::token_response::TokenResponse;
 use http::StatusCode;
@@ -67,10 +67,10 @@ impl TransferContext {
         let response = exchange::send(session, permit, &request, None).await?;
         if response.status != StatusCode::OK {
             let detail = format!("the token has expired and could not be renewed: {}", response.status);
-            return Err(Fault::new(Hop::Auth, FaultKind::of_status(response.status), detail).into());
+            return Err(Fault::new(Hop::TokenService, FaultKind::of_status(response.status), detail).into());
         }
         let response = TokenResponse::parse(&collect(response.body).await?)
-            .map_err(|error| Fault::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
+            .map_err(|error| Fault::new(Hop::TokenService, FaultKind::MalformedResponse, error))?;
         self.credentials.renew(token, response);
         tracing::info!(registry = %source.registry, "renewed an expired token");
         self.counters.tokens_renewed.increment();
@@ -93,9 +93,9 @@ async fn collect(mut body: RemoteBody) -> Result<BytesMut, ExchangeError> {
     let mut all = BytesMut::new();
     while let Some(bytes) = body.next().await? {
         all.extend_from_slice(&bytes);
-        if all.len() > SMALL_BODY_MAX {
+        if all.len() > SMALL_BODY_BYTES_MAX {
             let detail = "the token response is too long";
-            return Err(Fault::new(Hop::Auth, FaultKind::Mismatch, detail).into());
+            return Err(Fault::new(Hop::TokenService, FaultKind::Mismatch, detail).into());
         }
     }
     if body.length().is_some_and(|length| length != all.len() as u64) {

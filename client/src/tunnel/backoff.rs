@@ -4,7 +4,7 @@ use docxy_protocol::backoff::Schedule;
 use std::time::Duration;
 
 /// After a failed or lost connection, from the start of one attempt to the start of the next. Most outages are
-/// short, and requests wait, so the delay doesn't grow for two minutes. Then it grows with the outage, to the
+/// short, and requests wait, so the delay does not grow for two minutes. Then it grows with the outage, to the
 /// longest one after about ten more minutes.
 pub(super) const DIAL_SCHEDULE: Schedule = Schedule {
     first: Duration::from_millis(2500),

@@ -70,7 +70,7 @@ async fn connect(
         source => DialError::Connect { address, source },
     })?;
     let transport = docxy_transport::Session::from(connection);
-    let control = transport.greet(&hello).await;
+    let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
     Ok(Dialed { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })
 }

@@ -91,7 +91,9 @@ impl Tunnel {
             status.wait_for(|status| !matches!(status, TunnelStatus::Connecting { reason: None }));
         let _ = tokio::time::timeout(FIRST_ATTEMPT_WAIT, first_attempt).await;
         let usable = |status: &TunnelStatus| match status {
-            TunnelStatus::Up { session, .. } if !excluded.is_some_and(|excluded| excluded.is(session)) => {
+            TunnelStatus::Up { session, .. }
+                if !excluded.is_some_and(|excluded| excluded.is_same(session)) =>
+            {
                 Some(Ok(session.clone()))
             }
             TunnelStatus::Up { .. } | TunnelStatus::Down { .. } => None,

@@ -53,7 +53,7 @@ pub struct BodyShare(Arc<SegmentBudget>);
 
 impl BodyShare {
     /// A permit for one more segment of a body that has `own` already. The first is always granted, or the
-    /// body could stop for ever. The others must fit into the share of the body and into the window.
+    /// body could stop forever. The others must fit into the share of the body and into the window.
     #[must_use]
     pub fn open(&self, own: usize) -> Option<SegmentPermit> {
         let segment_budget = &self.0;

@@ -82,8 +82,8 @@ impl Session {
 
     /// Whether both are the same connection.
     #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        self.transport.is(&other.transport)
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.transport.is_same(&other.transport)
     }
 }
 

@@ -30,7 +30,7 @@ pub enum Authorization {
 }
 
 impl Authorization {
-    /// Parses the header's value. A form that registries don't use counts as [`Self::None`]: the
+    /// Parses the header's value. A form that registries do not use counts as [`Self::None`]: the
     /// registry then responds with its challenge.
     #[must_use]
     pub fn parse(value: &str) -> Self {

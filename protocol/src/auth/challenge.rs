@@ -34,7 +34,7 @@ impl Challenge {
     /// Parses all challenges of one header line.
     ///
     /// # Errors
-    /// If the line doesn't match the grammar.
+    /// If the line does not match the grammar.
     pub fn parse_all(line: &str) -> Result<Vec<Self>, ChallengeError> {
         let mut rest = line.trim_matches(WHITESPACE);
         let mut challenges: Vec<Self> = Vec::new();

@@ -168,7 +168,7 @@ impl TryFrom<WireScope> for Scope {
             }
             WireScope::Other(text) => text,
         };
-        // Text that names a repository is parsed as such, so that a peer can't hide push in it.
+        // Text that names a repository is parsed as such, so that a peer cannot hide push in it.
         let Parts { kind, name, actions } = Parts::parse(&text)?;
         match kind {
             Kind::Repository(class) => {

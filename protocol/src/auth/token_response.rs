@@ -4,7 +4,7 @@
 //! No part of a response may be printed. A response that cannot be parsed here must not be forwarded: an
 //! engine could find a token in it, and the origin of that token would be unknown.
 
-use crate::limits::TOKEN_MAX;
+use crate::limits::TOKEN_BYTES_MAX;
 use crate::secret::Secret;
 use serde::{Deserialize, Deserializer};
 use std::time::Duration;
@@ -21,8 +21,8 @@ pub enum TokenResponseError {
     /// It has neither `token` nor `access_token`.
     #[error("responds without a token")]
     Missing,
-    /// It contains a token of more than [`TOKEN_MAX`] bytes.
-    #[error("responds with a token of {0} bytes; the limit is {TOKEN_MAX}")]
+    /// It contains a token of more than [`TOKEN_BYTES_MAX`] bytes.
+    #[error("responds with a token of {0} bytes; the limit is {TOKEN_BYTES_MAX}")]
     TooLong(usize),
 }
 
@@ -39,7 +39,7 @@ impl TokenResponse {
     /// Parses the body of a successful response.
     ///
     /// # Errors
-    /// If it contains no token, or one of more than [`TOKEN_MAX`] bytes.
+    /// If it contains no token, or one of more than [`TOKEN_BYTES_MAX`] bytes.
     pub fn parse(body: &[u8]) -> Result<Self, TokenResponseError> {
         let Fields { token, access_token, refresh_token, expires_in } =
             serde_json::from_slice(body).map_err(|_| TokenResponseError::Malformed)?;
@@ -55,7 +55,7 @@ impl TokenResponse {
             return Err(TokenResponseError::Missing);
         }
         match response.secrets().map(|secret| secret.expose().len()).max() {
-            Some(length) if length > TOKEN_MAX => Err(TokenResponseError::TooLong(length)),
+            Some(length) if length > TOKEN_BYTES_MAX => Err(TokenResponseError::TooLong(length)),
             _ => Ok(response),
         }
     }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_token_of_more_than_16_kib_is_refused() {
-        let long = "x".repeat(TOKEN_MAX);
+        let long = "x".repeat(TOKEN_BYTES_MAX);
         for name in ["token", "access_token", "refresh_token"] {
             let body = |value: &str| {
                 format!(r#"{{"token":"a","{name}":"{value}"}}"#)

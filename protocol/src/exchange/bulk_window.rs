@@ -4,7 +4,7 @@
 //! Must never be the reason for a low rate: the window is several BDPs.
 
 use crate::limits::{
-    BULK_WINDOW_MAX, BULK_WINDOW_MIN, INITIAL_SEGMENTS_MAX, INITIAL_SEGMENTS_MIN, SEGMENT_SIZE,
+    BULK_WINDOW_MAX, BULK_WINDOW_MIN, INITIAL_SEGMENTS_MAX, INITIAL_SEGMENTS_MIN, SEGMENT_BYTES,
 };
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ impl BulkWindow {
     #[must_use]
     pub fn segments(&self) -> usize {
         let bytes = (self.bdp * WINDOW_BDPS) as u64;
-        let segments = bytes.clamp(BULK_WINDOW_MIN, BULK_WINDOW_MAX).div_ceil(u64::from(SEGMENT_SIZE));
+        let segments = bytes.clamp(BULK_WINDOW_MIN, BULK_WINDOW_MAX).div_ceil(u64::from(SEGMENT_BYTES));
         usize::try_from(segments).unwrap_or(usize::MAX)
     }
 
@@ -72,7 +72,7 @@ impl BulkWindow {
     /// later, so this is one BDP.
     #[must_use]
     pub fn initial_segments(&self) -> u32 {
-        let segments = (self.bdp / f64::from(SEGMENT_SIZE)).ceil() as u32;
+        let segments = (self.bdp / f64::from(SEGMENT_BYTES)).ceil() as u32;
         segments.clamp(INITIAL_SEGMENTS_MIN, INITIAL_SEGMENTS_MAX)
     }
 }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     fn bytes(window: &BulkWindow) -> u64 {
-        window.segments() as u64 * u64::from(SEGMENT_SIZE)
+        window.segments() as u64 * u64::from(SEGMENT_BYTES)
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         run(&mut window, &mut clock, 37_500_000, 200, 100);
         let bdp = 7_500_000;
         assert!((8 * bdp..8 * bdp + MIB).contains(&bytes(&window)), "{}", bytes(&window));
-        let initial = u64::from(window.initial_segments()) * u64::from(SEGMENT_SIZE);
+        let initial = u64::from(window.initial_segments()) * u64::from(SEGMENT_BYTES);
         assert!((bdp..bdp + MIB).contains(&initial), "{initial}");
     }
 

@@ -21,7 +21,7 @@ pub enum Hop {
     /// The registry.
     Registry,
     /// The registry's token service.
-    Auth,
+    TokenService,
     /// The storage to which the registry redirects for blobs.
     Cdn,
 }
@@ -33,7 +33,7 @@ impl fmt::Display for Hop {
             Self::Tunnel => "tunnel",
             Self::Server => "docxy server",
             Self::Registry => "registry",
-            Self::Auth => "token service",
+            Self::TokenService => "token service",
             Self::Cdn => "CDN",
         })
     }
@@ -120,7 +120,7 @@ impl FaultKind {
             Self::MalformedResponse | Self::CredentialExpired => {
                 let retry = match (self, hop) {
                     // Another host of a registry may respond better. Client and server stay as they are.
-                    (Self::MalformedResponse, Hop::Registry | Hop::Auth | Hop::Cdn)
+                    (Self::MalformedResponse, Hop::Registry | Hop::TokenService | Hop::Cdn)
                     // The client can renew a token, but not the login that the token service refuses.
                     | (Self::CredentialExpired, Hop::Registry) => Transient,
                     _ => Permanent,
@@ -209,7 +209,7 @@ impl Fault {
 }
 
 /// Codes on the wire are indexes into these tables: append, never reorder.
-const HOPS: [Hop; 6] = [Hop::Engine, Hop::Tunnel, Hop::Server, Hop::Registry, Hop::Auth, Hop::Cdn];
+const HOPS: [Hop; 6] = [Hop::Engine, Hop::Tunnel, Hop::Server, Hop::Registry, Hop::TokenService, Hop::Cdn];
 const KINDS: [FaultKind; 21] = [
     FaultKind::Cancelled,
     FaultKind::Internal,
@@ -273,7 +273,7 @@ mod tests {
             for kind in [FaultKind::Refused, FaultKind::Mismatch, FaultKind::RegistryNotServed] {
                 assert!(!transient(hop, kind), "{hop} {kind:?}");
             }
-            let is_upstream = matches!(hop, Hop::Registry | Hop::Auth | Hop::Cdn);
+            let is_upstream = matches!(hop, Hop::Registry | Hop::TokenService | Hop::Cdn);
             assert_eq!(transient(hop, FaultKind::MalformedResponse), is_upstream, "{hop}");
             assert_eq!(transient(hop, FaultKind::CredentialExpired), hop == Hop::Registry, "{hop}");
         }

@@ -14,7 +14,7 @@
 //! does not match. Private content is prefetched only after a request with the user's token, and must be
 //! served only to requests with that token.
 
-use crate::limits::{MANIFEST_MAX, PREFETCH_BLOB_MAX};
+use crate::limits::{MANIFEST_BYTES_MAX, PREFETCH_BLOB_BYTES_MAX};
 use crate::name::Digest;
 use crate::platform::{self, Platform};
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub struct PrefetchHint {
     /// The platform of the image to choose from an index.
     #[serde(with = "platform::text")]
     pub platform: Platform,
-    /// Whether blobs of up to [`PREFETCH_BLOB_MAX`] bytes may follow their manifest.
+    /// Whether blobs of up to [`PREFETCH_BLOB_BYTES_MAX`] bytes may follow their manifest.
     pub small_blobs: bool,
     /// The digest that the reference had before, if the client has cached it and everything below it. If
     /// the reference still has this digest, nothing follows.
@@ -68,7 +68,7 @@ impl PrefetchItem {
     /// An item of `length` bytes.
     ///
     /// # Errors
-    /// If it is longer than [`MANIFEST_MAX`] or [`PREFETCH_BLOB_MAX`], or its media type is invalid.
+    /// If it is longer than [`MANIFEST_BYTES_MAX`] or [`PREFETCH_BLOB_BYTES_MAX`], or its media type is invalid.
     pub fn new(digest: Digest, kind: ContentKind, length: usize) -> Result<Self, PrefetchItemError> {
         let max = match &kind {
             ContentKind::Manifest { content_type } => {
@@ -76,9 +76,9 @@ impl PrefetchItem {
                 if !visible || !(1..=255).contains(&content_type.len()) {
                     return Err(PrefetchItemError::ContentType);
                 }
-                MANIFEST_MAX
+                MANIFEST_BYTES_MAX
             }
-            ContentKind::Blob => PREFETCH_BLOB_MAX,
+            ContentKind::Blob => PREFETCH_BLOB_BYTES_MAX,
         };
         match u32::try_from(length) {
             Ok(counted) if length <= max => Ok(Self { digest, kind, length: counted }),

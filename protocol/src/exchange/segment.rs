@@ -2,7 +2,7 @@
 //!
 //! On a lossy path, each lost packet would delay the rest of one long stream, and the QUIC stack closes the
 //! connection when the reassembly of a stream has 1024 gaps. Short parallel streams must never reach that
-//! limit (see [`crate::limits::SEGMENT_SIZE`]).
+//! limit (see [`crate::limits::SEGMENT_BYTES`]).
 
 use crate::limits::RESPONSE_STREAM_WINDOW;
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, header};
 
-/// The type and subtype of a media type, in lower case: parameters, such as a charset, don't matter here.
+/// The type and subtype of a media type, in lower case: parameters, such as a charset, do not matter here.
 #[must_use]
 pub fn essence(media_type: &str) -> String {
     media_type.split(';').next().unwrap_or_default().trim_matches(WHITESPACE).to_ascii_lowercase()

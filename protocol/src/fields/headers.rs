@@ -151,7 +151,7 @@ pub fn is_encoded(headers: &HeaderMap) -> bool {
 
 impl Serialize for Headers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // bincode needs the length first, which the map's iterator doesn't know.
+        // bincode needs the length first, which the map's iterator does not know.
         let lines: Vec<(&str, &[u8])> = self.0.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
         lines.serialize(serializer)
     }

@@ -95,11 +95,11 @@ pub enum CloseCode {
     /// The peer violated the protocol.
     ProtocolViolation,
     /// The client was not authenticated in time.
-    HelloTimeout,
+    AuthenticationTimeout,
     /// The client has too many connections, and this is the oldest.
     TooManyConnections,
     /// Too many connections are unauthenticated, and a newer one replaced this one.
-    Overloaded,
+    TooManyUnauthenticated,
     /// The client speaks an older version of the wire. The text says what to upgrade to.
     ClientOutdated,
     /// The client speaks a newer version of the wire.
@@ -112,9 +112,9 @@ const CLOSE_CODES: [CloseCode; 10] = [
     CloseCode::Revoked,
     CloseCode::Draining,
     CloseCode::ProtocolViolation,
-    CloseCode::HelloTimeout,
+    CloseCode::AuthenticationTimeout,
     CloseCode::TooManyConnections,
-    CloseCode::Overloaded,
+    CloseCode::TooManyUnauthenticated,
     CloseCode::ClientOutdated,
     CloseCode::ServerOutdated,
 ];
@@ -141,8 +141,8 @@ impl CloseCode {
             Self::Revoked => "the server's operator revoked this client's access",
             Self::Draining => "the server is shutting down",
             Self::ProtocolViolation => "the peer violated the protocol",
-            Self::HelloTimeout => "the client was not authenticated in time",
-            Self::Overloaded => "the server has too many new connections",
+            Self::AuthenticationTimeout => "the client was not authenticated in time",
+            Self::TooManyUnauthenticated => "the server has too many new connections",
             Self::ClientOutdated => "the client is older than the server: upgrade docxy-client",
             Self::ServerOutdated => "the server is older than the client: upgrade docxy-server",
             Self::TooManyConnections => "this link is in use in too many places at the same time",

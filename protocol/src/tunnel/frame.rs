@@ -3,7 +3,7 @@
 //! The only module that names bincode, so that another encoding would change one file. Must never allocate
 //! by an unchecked length, nor much more than has arrived.
 
-use crate::limits::FRAME_MAX;
+use crate::limits::FRAME_BYTES_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -14,8 +14,8 @@ const INITIAL_CAPACITY: usize = 4096;
 /// Why a frame could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The frame to read or to write is longer than [`FRAME_MAX`].
-    #[error("a frame of {0} bytes, at most {FRAME_MAX} are allowed")]
+    /// The frame to read or to write is longer than [`FRAME_BYTES_MAX`].
+    #[error("a frame of {0} bytes, at most {FRAME_BYTES_MAX} are allowed")]
     TooLong(usize),
     /// The stream ended within the frame.
     #[error("the stream ended within a frame")]
@@ -37,13 +37,13 @@ pub enum FrameError {
 /// Encodes a value as one frame.
 ///
 /// # Errors
-/// If the value has more than [`FRAME_MAX`] bytes.
+/// If the value has more than [`FRAME_BYTES_MAX`] bytes.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, FrameError> {
     let payload = bincode::serde::encode_to_vec(value, config())?;
-    if payload.len() > FRAME_MAX {
+    if payload.len() > FRAME_BYTES_MAX {
         return Err(FrameError::TooLong(payload.len()));
     }
-    // FRAME_MAX fits into 32 bits.
+    // FRAME_BYTES_MAX fits into 32 bits.
     let mut frame = (payload.len() as u32).to_be_bytes().to_vec();
     frame.extend_from_slice(&payload);
     Ok(frame)
@@ -66,7 +66,7 @@ pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
 pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), FrameError> {
     let (length, rest) = bytes.split_first_chunk().ok_or(FrameError::Ended)?;
     let length = u32::from_be_bytes(*length) as usize;
-    if length > FRAME_MAX {
+    if length > FRAME_BYTES_MAX {
         return Err(FrameError::TooLong(length));
     }
     let payload = rest.get(..length).ok_or(FrameError::Ended)?;
@@ -81,7 +81,7 @@ pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) ->
     let mut length = [0; 4];
     stream.read_exact(&mut length).await.map_err(broken)?;
     let length = u32::from_be_bytes(length) as usize;
-    if length > FRAME_MAX {
+    if length > FRAME_BYTES_MAX {
         return Err(FrameError::TooLong(length));
     }
     // Grows with the bytes that arrive: a peer that announces a long frame and sends nothing costs little.
@@ -94,7 +94,7 @@ pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) ->
 }
 
 fn config() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<FRAME_MAX>()
+    bincode::config::standard().with_limit::<FRAME_BYTES_MAX>()
 }
 
 fn broken(error: std::io::Error) -> FrameError {

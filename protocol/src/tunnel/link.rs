@@ -40,7 +40,7 @@ pub enum LinkError {
     #[error("the link's pin is damaged: {0}")]
     Pin(#[from] PinError),
     /// A parameter that this version does not know.
-    #[error("the link has a parameter {0:?} that this version doesn't know; update docxy-client")]
+    #[error("the link has a parameter {0:?} that this version does not know; update docxy-client")]
     Parameter(String),
 }
 

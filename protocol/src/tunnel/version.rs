@@ -1,4 +1,4 @@
-//! The version of the wire: the first bytes of the Hello, on every leg and for ever, before anything that a
+//! The version of the wire: the first bytes of the Hello, on every leg and forever, before anything that a
 //! version could change.
 //!
 //! [`WIRE_VERSION`] must be raised at every change of the wire: frames, messages, their order.
@@ -47,5 +47,5 @@ pub fn upgrade_client(server_version: &str) -> String {
 /// What the user of a new client is told, which has this version.
 #[must_use]
 pub fn upgrade_server(client_version: &str) -> String {
-    format!("upgrade docxy-server to {client_version}: it doesn't speak this client's version of the tunnel")
+    format!("upgrade docxy-server to {client_version}: it does not speak this client's version of the tunnel")
 }

@@ -63,7 +63,7 @@ pub enum ReadError {
     /// The session has ended.
     #[error(transparent)]
     Lost(#[from] SessionError),
-    /// The stream ended before the bytes that were asked for.
+    /// The stream ended before the bytes that were requested.
     #[error("the stream ended early")]
     Ended,
     /// The bytes are not such a frame, or end within it.

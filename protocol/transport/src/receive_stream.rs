@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-/// The most bytes in one chunk of [`ReceiveStream::into_arrived`].
+/// Maximum number of bytes in one chunk of [`ReceiveStream::into_arrived`].
 const CHUNK_MAX: usize = 64 * 1024;
 
 /// The receiving half of a stream.

@@ -52,7 +52,7 @@ impl Session {
     ///
     /// # Errors
     /// If the header is too long, or the session ends first.
-    pub async fn ask(&self, header: &StreamHeader) -> Result<ReceiveStream, SendError> {
+    pub async fn open_finished(&self, header: &StreamHeader) -> Result<ReceiveStream, SendError> {
         let (send, receive) = self.open(header).await?;
         send.finish()?;
         Ok(receive)
@@ -62,7 +62,7 @@ impl Session {
     ///
     /// # Errors
     /// If the session ends first.
-    pub async fn greet(&self, hello: &Hello) -> Result<ReceiveStream, SendError> {
+    pub async fn open_control(&self, hello: &Hello) -> Result<ReceiveStream, SendError> {
         let (send, receive) = self.open_with(hello.encode()?).await?;
         send.finish()?;
         Ok(receive)
@@ -156,11 +156,11 @@ impl Session {
 
     /// Whether both are the same session.
     #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Leg::Quic(one), Leg::Quic(other)) => one.is(other),
+            (Leg::Quic(one), Leg::Quic(other)) => one.is_same(other),
             #[cfg(feature = "test-legs")]
-            (Leg::Memory(one), Leg::Memory(other)) => one.is(other),
+            (Leg::Memory(one), Leg::Memory(other)) => one.is_same(other),
             #[cfg(feature = "test-legs")]
             (Leg::Quic(_), Leg::Memory(_)) | (Leg::Memory(_), Leg::Quic(_)) => false,
         }

@@ -39,11 +39,11 @@ fn header() -> StreamHeader {
 
 /// A stream of the client, as the client and the server see it.
 async fn stream(pair: &Pair) -> (ReceiveStream, SendStream) {
-    let asked = in_time(pair.client.ask(&header())).await.unwrap();
+    let receive = in_time(pair.client.open_finished(&header())).await.unwrap();
     let (send, mut receive) = in_time(pair.server.accept()).await.unwrap();
     assert_eq!(in_time(receive.read_frame::<StreamHeader>()).await.unwrap(), header());
     assert_eq!(rest(&mut receive).await.unwrap(), b"");
-    (asked, send)
+    (receive, send)
 }
 
 /// All bytes to the end of a stream.
@@ -58,35 +58,35 @@ async fn rest(stream: &mut ReceiveStream) -> Result<Vec<u8>, ReadError> {
 #[tokio::test]
 async fn bytes_arrive_in_order_and_then_the_end() {
     for (leg, pair) in pairs().await {
-        let (mut asked, mut send) = stream(&pair).await;
+        let (mut receive, mut send) = stream(&pair).await;
         for part in [&b"one "[..], b"two ", b"three"] {
             send.send(Bytes::copy_from_slice(part)).await.unwrap();
         }
         send.finish().unwrap();
         let mut first = [0; 4];
-        in_time(asked.read_exact(&mut first)).await.unwrap();
+        in_time(receive.read_exact(&mut first)).await.unwrap();
         assert_eq!(&first, b"one ", "{leg:?}");
         let mut buffer = [0; 2];
-        assert_eq!(in_time(asked.read(&mut buffer)).await.unwrap(), Some(2));
-        assert_eq!(rest(&mut asked).await.unwrap(), b"o three", "{leg:?}");
-        assert!(matches!(in_time(asked.read_exact(&mut first)).await, Err(ReadError::Ended)));
+        assert_eq!(in_time(receive.read(&mut buffer)).await.unwrap(), Some(2));
+        assert_eq!(rest(&mut receive).await.unwrap(), b"o three", "{leg:?}");
+        assert!(matches!(in_time(receive.read_exact(&mut first)).await, Err(ReadError::Ended)));
     }
 }
 
 #[tokio::test]
 async fn frames_are_read_one_by_one() {
     for (leg, pair) in pairs().await {
-        let (mut asked, mut send) = stream(&pair).await;
+        let (mut receive, mut send) = stream(&pair).await;
         let draining = frame::encode(&ControlMessage::Draining).unwrap();
         send.send([&draining[..], &draining, &draining[..3]].concat().into()).await.unwrap();
         send.finish().unwrap();
         for _ in 0..2 {
             assert_eq!(
-                in_time(asked.read_frame::<ControlMessage>()).await.unwrap(),
+                in_time(receive.read_frame::<ControlMessage>()).await.unwrap(),
                 ControlMessage::Draining
             );
         }
-        let cut_off = in_time(asked.read_frame::<ControlMessage>()).await;
+        let cut_off = in_time(receive.read_frame::<ControlMessage>()).await;
         assert!(matches!(cut_off, Err(ReadError::Frame(_))), "{leg:?}: {cut_off:?}");
     }
 }
@@ -94,7 +94,7 @@ async fn frames_are_read_one_by_one() {
 #[tokio::test]
 async fn a_sender_waits_for_its_reader() {
     for (leg, pair) in pairs().await {
-        let (mut asked, mut send) = stream(&pair).await;
+        let (mut receive, mut send) = stream(&pair).await;
         let body = Bytes::from(vec![7; 3 * RESPONSE_STREAM_WINDOW as usize]);
         let length = body.len();
         let sending = async move {
@@ -103,7 +103,7 @@ async fn a_sender_waits_for_its_reader() {
         };
         tokio::pin!(sending);
         assert!(timeout(MOMENT, &mut sending).await.is_err(), "{leg:?}: the window is a third of it");
-        let ((), read) = in_time(async { tokio::join!(sending, rest(&mut asked)) }).await;
+        let ((), read) = in_time(async { tokio::join!(sending, rest(&mut receive)) }).await;
         assert_eq!(read.unwrap().len(), length, "{leg:?}");
     }
 }
@@ -111,10 +111,10 @@ async fn a_sender_waits_for_its_reader() {
 #[tokio::test]
 async fn a_dropped_sender_resets_its_stream_on_both_sides() {
     for (leg, pair) in pairs().await {
-        let (mut asked, mut send) = stream(&pair).await;
+        let (mut receive, mut send) = stream(&pair).await;
         send.send(Bytes::from_static(b"half")).await.unwrap();
         drop(send);
-        match rest(&mut asked).await {
+        match rest(&mut receive).await {
             Err(ReadError::Reset(fault)) => {
                 assert_eq!((fault.hop, fault.kind), (Hop::Server, FaultKind::Cancelled), "{leg:?}");
             }
@@ -132,9 +132,9 @@ async fn a_dropped_sender_resets_its_stream_on_both_sides() {
 #[tokio::test]
 async fn a_reset_tells_the_fault() {
     for (leg, pair) in pairs().await {
-        let (mut asked, send) = stream(&pair).await;
+        let (mut receive, send) = stream(&pair).await;
         send.reset(&Fault::new(Hop::Cdn, FaultKind::Overloaded, "secret"));
-        match rest(&mut asked).await {
+        match rest(&mut receive).await {
             Err(ReadError::Reset(fault)) => {
                 assert_eq!((fault.hop, fault.kind), (Hop::Cdn, FaultKind::Overloaded), "{leg:?}");
             }
@@ -147,9 +147,9 @@ async fn a_reset_tells_the_fault() {
 #[tokio::test]
 async fn a_dropped_reader_stops_its_sender() {
     for (leg, pair) in pairs().await {
-        let (asked, mut send) = stream(&pair).await;
+        let (receive, mut send) = stream(&pair).await;
         let stopped = send.stopped();
-        drop(asked);
+        drop(receive);
         in_time(stopped).await;
         assert!(matches!(send.send(Bytes::from_static(b"x")).await, Err(SendError::Stopped)), "{leg:?}");
     }
@@ -158,12 +158,12 @@ async fn a_dropped_reader_stops_its_sender() {
 #[tokio::test]
 async fn a_stream_that_was_delivered_is_not_stopped() {
     for (leg, pair) in pairs().await {
-        let (mut asked, mut send) = stream(&pair).await;
+        let (mut receive, mut send) = stream(&pair).await;
         let stopped = send.stopped();
         send.send(Bytes::from_static(b"whole")).await.unwrap();
         send.finish().unwrap();
-        assert_eq!(rest(&mut asked).await.unwrap(), b"whole");
-        drop(asked);
+        assert_eq!(rest(&mut receive).await.unwrap(), b"whole");
+        drop(receive);
         assert!(timeout(MOMENT, stopped).await.is_err(), "{leg:?}");
     }
 }
@@ -171,17 +171,17 @@ async fn a_stream_that_was_delivered_is_not_stopped() {
 #[tokio::test]
 async fn a_close_tells_the_code_and_the_text() {
     for (leg, pair) in pairs().await {
-        let (mut asked, send) = stream(&pair).await;
+        let (mut receive, send) = stream(&pair).await;
         let stopped = send.stopped();
         pair.server.close_with(CloseCode::Draining, "come back\r\nlater");
         let reason = in_time(pair.client.closed()).await;
         assert_eq!(reason.close_code(), Some(CloseCode::Draining), "{leg:?}");
         assert!(reason.to_string().contains("come back later"), "{leg:?}: {reason}");
         assert!(matches!(in_time(pair.server.closed()).await, SessionError::Closed), "{leg:?}");
-        assert!(matches!(rest(&mut asked).await, Err(ReadError::Lost(_))), "{leg:?}");
+        assert!(matches!(rest(&mut receive).await, Err(ReadError::Lost(_))), "{leg:?}");
         in_time(stopped).await;
-        let asked = in_time(pair.client.ask(&header())).await;
-        assert!(matches!(asked, Err(SendError::Lost(_))), "{leg:?}");
+        let receive = in_time(pair.client.open_finished(&header())).await;
+        assert!(matches!(receive, Err(SendError::Lost(_))), "{leg:?}");
         assert!(in_time(pair.server.accept()).await.is_err(), "{leg:?}");
     }
 }
@@ -189,13 +189,13 @@ async fn a_close_tells_the_code_and_the_text() {
 #[tokio::test]
 async fn what_had_arrived_outlives_the_session() {
     for (leg, pair) in pairs().await {
-        let (mut asked, mut send) = stream(&pair).await;
+        let (mut receive, mut send) = stream(&pair).await;
         send.send(Bytes::from_static(b"all of it")).await.unwrap();
         let mut first = [0; 3];
-        in_time(asked.read_exact(&mut first)).await.unwrap();
+        in_time(receive.read_exact(&mut first)).await.unwrap();
         pair.server.close(CloseCode::Done);
         in_time(pair.client.closed()).await;
-        let arrived: Vec<u8> = asked.into_arrived().into_iter().flatten().collect();
+        let arrived: Vec<u8> = receive.into_arrived().into_iter().flatten().collect();
         assert_eq!(arrived, b" of it", "{leg:?}");
         let open = stream_of(&pair.client).await;
         assert!(open.is_none(), "{leg:?}");
@@ -203,25 +203,25 @@ async fn what_had_arrived_outlives_the_session() {
 }
 
 async fn stream_of(session: &Session) -> Option<ReceiveStream> {
-    in_time(session.ask(&header())).await.ok()
+    in_time(session.open_finished(&header())).await.ok()
 }
 
 #[tokio::test]
 async fn what_had_arrived_is_known_without_waiting() {
     for (leg, pair) in pairs().await {
-        let (asked, _send) = stream(&pair).await;
-        assert!(asked.into_arrived().is_empty(), "{leg:?}");
+        let (receive, _send) = stream(&pair).await;
+        assert!(receive.into_arrived().is_empty(), "{leg:?}");
     }
 }
 
 #[tokio::test]
 async fn a_session_ends_with_its_last_handle() {
     for (leg, pair) in pairs().await {
-        let (asked, send) = stream(&pair).await;
+        let (receive, send) = stream(&pair).await;
         let Pair { client, server, .. } = pair;
         drop(client);
         assert!(timeout(MOMENT, server.closed()).await.is_err(), "{leg:?}: a stream is left");
-        drop(asked);
+        drop(receive);
         assert_eq!(in_time(server.closed()).await.close_code(), Some(CloseCode::Done), "{leg:?}");
         drop(send);
     }
@@ -230,7 +230,7 @@ async fn a_session_ends_with_its_last_handle() {
 #[tokio::test]
 async fn sessions_are_told_apart() {
     for (leg, pair) in pairs().await {
-        assert!(pair.client.is(&pair.client.clone()) && !pair.client.is(&pair.server), "{leg:?}");
+        assert!(pair.client.is_same(&pair.client.clone()) && !pair.client.is_same(&pair.server), "{leg:?}");
     }
 }
 
@@ -238,10 +238,10 @@ async fn sessions_are_told_apart() {
 async fn the_path_counts_what_crosses_it() {
     for (leg, pair) in pairs().await {
         let before = pair.client.path();
-        let (mut asked, mut send) = stream(&pair).await;
+        let (mut receive, mut send) = stream(&pair).await;
         send.send(Bytes::from(vec![7; 5000])).await.unwrap();
         send.finish().unwrap();
-        rest(&mut asked).await.unwrap();
+        rest(&mut receive).await.unwrap();
         let after = pair.client.path();
         assert!(after.bytes_received >= before.bytes_received + 5000, "{leg:?}");
         assert!(after.bytes_sent > before.bytes_sent, "{leg:?}");
@@ -255,12 +255,12 @@ async fn the_path_counts_what_crosses_it() {
 #[tokio::test]
 async fn a_cut_delivers_exactly_what_the_test_says() {
     let pair = TestLeg::Memory.connect().await;
-    let (mut asked, mut send) = stream(&pair).await;
+    let (mut receive, mut send) = stream(&pair).await;
     pair.cut.as_ref().unwrap().after(5);
     let sent = in_time(send.send(Bytes::from_static(b"123456789"))).await;
     assert!(matches!(sent, Err(SendError::Lost(SessionError::Failed(_)))), "{sent:?}");
     assert!(matches!(pair.server.close_reason(), Some(SessionError::Failed(_))));
-    assert_eq!(asked.read_chunk(3).now_or_never().unwrap().unwrap().unwrap(), &b"123"[..]);
-    let arrived: Vec<u8> = asked.into_arrived().into_iter().flatten().collect();
+    assert_eq!(receive.read_chunk(3).now_or_never().unwrap().unwrap().unwrap(), &b"123"[..]);
+    let arrived: Vec<u8> = receive.into_arrived().into_iter().flatten().collect();
     assert_eq!(arrived, b"45");
 }

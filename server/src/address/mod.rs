@@ -38,7 +38,7 @@ pub enum AddressError {
 pub struct PublicAddress {
     /// A name or an address.
     pub host: Host,
-    /// The port, if it isn't the one that the server listens on.
+    /// The port, if it is not the one that the server listens on.
     pub port: Option<u16>,
 }
 

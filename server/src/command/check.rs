@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn a_report_says_for_each_hop_how_it_is() {
-        let fault = Fault::new(Hop::Auth, FaultKind::TimedOut, "auth.docker.io did not answer within 10 s");
+        let fault =
+            Fault::new(Hop::TokenService, FaultKind::TimedOut, "auth.docker.io did not answer within 10 s");
         let findings = [
             Finding { what: "registry", outcome: Ok("https://registry-1.docker.io answers".into()) },
             Finding { what: "token service", outcome: Err(fault) },

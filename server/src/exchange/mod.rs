@@ -16,7 +16,7 @@ use bytes::Bytes;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
-use docxy_protocol::limits::SEGMENT_SIZE;
+use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::reply::{self, Reply};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::segment::SegmentLayout;
@@ -212,7 +212,7 @@ fn segment_layout(request: &Request, body: &ResponseBody) -> Option<SegmentLayou
     let is_blob = matches!(request.operation, Operation::Blob { method: Method::Get, .. });
     match body {
         ResponseBody::Stream(download) if is_blob => {
-            SegmentLayout::new(download.length()?, SEGMENT_SIZE).ok().filter(|layout| layout.count() > 1)
+            SegmentLayout::new(download.length()?, SEGMENT_BYTES).ok().filter(|layout| layout.count() > 1)
         }
         _ => None,
     }

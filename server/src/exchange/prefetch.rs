@@ -12,7 +12,7 @@ use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::{PREFETCH_BLOB_MAX, PREFETCH_ITEMS_MAX, PREFETCH_MANIFEST_MAX};
+use docxy_protocol::limits::{PREFETCH_BLOB_BYTES_MAX, PREFETCH_ITEMS_MAX, PREFETCH_MANIFEST_BYTES_MAX};
 use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::prefetch::PrefetchHint;
@@ -23,7 +23,7 @@ use http::{HeaderValue, StatusCode, header};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The most blobs that are fetched concurrently for one response.
+/// Maximum number of blobs that are fetched concurrently for one response.
 const CONCURRENT_BLOBS_MAX: usize = 4;
 
 /// The prefetch after one response.
@@ -65,7 +65,7 @@ impl<'a> Prefetch<'a> {
             // Private content is prefetched only after a GET, since each fetch counts against that account. A second
             // fetch of this manifest would count again.
             (Authorization::Bearer(_), Method::Get, ResponseBody::Small(bytes))
-                if bytes.len() <= PREFETCH_MANIFEST_MAX =>
+                if bytes.len() <= PREFETCH_MANIFEST_BYTES_MAX =>
             {
                 Access::Private(checked(digest.clone(), response.headers.clone(), bytes.clone()))
             }
@@ -131,7 +131,7 @@ impl<'a> Prefetch<'a> {
         let response =
             self.send_request(Operation::Manifest { repository, reference, method: Method::Get }).await?;
         match (response.status, response.body) {
-            (StatusCode::OK, ResponseBody::Small(bytes)) if bytes.len() <= PREFETCH_MANIFEST_MAX => {
+            (StatusCode::OK, ResponseBody::Small(bytes)) if bytes.len() <= PREFETCH_MANIFEST_BYTES_MAX => {
                 checked(digest.clone(), response.headers, bytes)
             }
             _ => None,
@@ -184,7 +184,7 @@ fn checked(digest: Digest, headers: Headers, bytes: Bytes) -> Option<Arc<store::
 
 /// Parses a manifest, if it is small enough not to block other tasks.
 fn parse(manifest: &Arc<store::StoredManifest>) -> Option<Manifest> {
-    if manifest.bytes().len() > PREFETCH_MANIFEST_MAX {
+    if manifest.bytes().len() > PREFETCH_MANIFEST_BYTES_MAX {
         return None;
     }
     Manifest::parse(manifest.bytes(), manifest.content_type()).ok()
@@ -196,7 +196,7 @@ fn small_blobs(image: &ImageManifest) -> Vec<Descriptor> {
     let mut seen = HashSet::new();
     std::iter::once(&image.config)
         .chain(&image.layers)
-        .filter(|blob| blob.size <= PREFETCH_BLOB_MAX as u64 && seen.insert(&blob.digest))
+        .filter(|blob| blob.size <= PREFETCH_BLOB_BYTES_MAX as u64 && seen.insert(&blob.digest))
         .take(PREFETCH_ITEMS_MAX)
         .cloned()
         .collect()

@@ -1,5 +1,5 @@
 //! The sessions of each client, which share its permits and memory: a link that is used on ten machines,
-//! or dialled ten times, costs other clients no more than one.
+//! or dialed ten times, costs other clients no more than one.
 
 use crate::admission::{Admission, ClientAdmission};
 use docxy_protocol::control::CloseCode;
@@ -64,7 +64,7 @@ impl ClientConnections {
 
 impl ConnectedClient {
     /// Divides the memory that one session may use among all sessions of the client. A second one
-    /// doesn't count: a client that has changed its network leaves it behind.
+    /// does not count: a client that has changed its network leaves it behind.
     fn share_send_window(&self) {
         let shares = (self.sessions.len() as u64).saturating_sub(1).max(1);
         for session in &self.sessions {
@@ -77,7 +77,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut clients = self.all.lock();
         if let Some(client) = clients.get_mut(&self.name) {
-            client.sessions.retain(|session| !session.is(&self.session));
+            client.sessions.retain(|session| !session.is_same(&self.session));
             client.share_send_window();
         }
     }

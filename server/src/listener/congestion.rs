@@ -63,7 +63,7 @@ impl PathObserver {
         } else if let Some(memory) = memory.filter(|_| memory != self.last) {
             self.path_cache.insert(&self.client, Network::of(remote.ip()), memory, now);
         }
-        // An idle connection's measurement doesn't change, and must not make an old entry look new.
+        // An idle connection's measurement does not change, and must not make an old entry look new.
         self.last = memory;
     }
 

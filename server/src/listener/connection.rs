@@ -93,8 +93,8 @@ async fn authenticate_in_time(
             Ok(authenticated) => return Some(authenticated),
             Err(code) => code,
         },
-        () = tokio::time::sleep(AUTHENTICATION_TIMEOUT) => CloseCode::HelloTimeout,
-        () = slot.evicted() => CloseCode::Overloaded,
+        () = tokio::time::sleep(AUTHENTICATION_TIMEOUT) => CloseCode::AuthenticationTimeout,
+        () = slot.evicted() => CloseCode::TooManyUnauthenticated,
         () = shared.drain.cancelled() => CloseCode::Draining,
     };
     match opened {
@@ -323,7 +323,7 @@ async fn run_exchange(
 
 async fn notify(control: &mut SendStream, notice: &ControlMessage) {
     if let Ok(frame) = frame::encode(notice) {
-        // A closed connection is noticed elsewhere, and a client that doesn't read must not block this task.
+        // A closed connection is noticed elsewhere, and a client that does not read must not block this task.
         let _ = tokio::time::timeout(NOTICE_TIMEOUT, control.send(frame.into())).await;
     }
 }

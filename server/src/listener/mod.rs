@@ -155,7 +155,7 @@ pub async fn serve(
     }
     for listener in &listeners {
         listener.close(CloseCode::Draining);
-        // So that the clients are told. A client that doesn't receive it notices by its idle timeout.
+        // So that the clients are told. A client that does not receive it notices by its idle timeout.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, listener.wait_idle()).await;
     }
     // The usage of a connection is complete when its task has ended.

@@ -50,7 +50,7 @@ impl ChunkWriter {
         self.stream.finish()
     }
 
-    /// Resets the stream, for a client that doesn't read it.
+    /// Resets the stream, for a client that does not read it.
     pub(crate) fn reset(self, fault: &Fault) {
         self.stream.reset(fault);
     }

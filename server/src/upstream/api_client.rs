@@ -9,7 +9,7 @@ use crate::settings::{RegistrySettings, Settings};
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::fault::FaultKind;
-use docxy_protocol::limits::MANIFEST_MAX;
+use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::retry_after::retry_after;
 use docxy_protocol::secret::Secret;
@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
-/// The most KiB of manifests in memory while they are read: each is read whole before a byte is
+/// Maximum number of KiB of manifests in memory while they are read: each is read whole before a byte is
 /// forwarded.
 const MANIFEST_READ_BUDGET_KIB: usize = 32 * 1024;
 
@@ -143,11 +143,11 @@ impl ApiClient {
 
     /// The same response with the whole manifest in memory.
     async fn read_manifest(&self, response: UpstreamResponse) -> Result<UpstreamResponse, UpstreamError> {
-        let length = response.response.body().size_hint().exact().unwrap_or(MANIFEST_MAX as u64);
+        let length = response.response.body().size_hint().exact().unwrap_or(MANIFEST_BYTES_MAX as u64);
         let kib =
             u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(MANIFEST_READ_BUDGET_KIB as u32);
         // Cannot fail: the semaphore is never closed.
         let _permit = self.manifest_read_budget.acquire_many(kib).await;
-        response.read_body(MANIFEST_MAX).await
+        response.read_body(MANIFEST_BYTES_MAX).await
     }
 }

@@ -12,7 +12,7 @@ use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::image_name::ImageName;
-use docxy_protocol::limits::MANIFEST_MAX;
+use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest};
 use docxy_protocol::name::{Reference, Registry};
 use docxy_protocol::rate_limit::RateLimit;
@@ -141,7 +141,7 @@ async fn read_blob(
     let mut length = 0;
     while let Some(chunk) = download.next().await? {
         length += chunk.len();
-        if length > MANIFEST_MAX {
+        if length > MANIFEST_BYTES_MAX {
             break;
         }
     }

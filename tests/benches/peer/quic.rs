@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use docxy_protocol::{
-    bulk_window::BulkWindow, congestion::Handle, identity::Pin, limits::SEGMENT_SIZE, version::WIRE_VERSION,
+    bulk_window::BulkWindow, congestion::Handle, identity::Pin, limits::SEGMENT_BYTES, version::WIRE_VERSION,
 };
 use docxy_transport::quic::{settings, tls};
 use quinn::{
@@ -119,7 +119,7 @@ async fn read_segments(connection: &Connection, meter: &Meter) -> Result<()> {
     loop {
         window.observe(Instant::now(), connection.stats().udp_rx.bytes, connection.rtt());
         while open.len() < window.segments() {
-            open.push_back(request(connection, SEGMENT_SIZE.into()).await?);
+            open.push_back(request(connection, SEGMENT_BYTES.into()).await?);
         }
         let mut stream = open.pop_front().context("a window of no segments")?;
         while let Some(more) = read_some(&mut stream, meter).await? {

@@ -157,7 +157,7 @@ impl Testbed {
     }
 
     fn engine(&self, engine: EngineKind) -> Result<&Engine> {
-        self.engines.get(&engine).with_context(|| format!("{engine} wasn't started"))
+        self.engines.get(&engine).with_context(|| format!("{engine} was not started"))
     }
 
     /// Waits until there has been no upstream request for a round trip and a bit: requests that follow a pull count

@@ -4,7 +4,7 @@
 
 use docxy_protocol::control::{ControlMessage, Hello, StreamHeader};
 use docxy_protocol::frame;
-use docxy_protocol::limits::MANIFEST_MAX;
+use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::prefetch::PrefetchItem;
 use docxy_protocol::reply::{BodyFraming, Reply};
 use libfuzzer_sys::fuzz_target;
@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         4 => drop(reencoded::<Hello>(payload)),
         _ => {
             if let Some(item) = reencoded::<PrefetchItem>(payload) {
-                assert!(item.length() <= MANIFEST_MAX);
+                assert!(item.length() <= MANIFEST_BYTES_MAX);
             }
         }
     }

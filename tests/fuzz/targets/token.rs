@@ -4,7 +4,7 @@
 #![no_main]
 
 use docxy_protocol::authorization::Authorization;
-use docxy_protocol::limits::TOKEN_MAX;
+use docxy_protocol::limits::TOKEN_BYTES_MAX;
 use docxy_protocol::name::Registry;
 use docxy_protocol::scope::Scope;
 use docxy_protocol::token::{Parsed, TokenError, TokenRequest};
@@ -37,7 +37,7 @@ fuzz_target!(|text: &str| {
         );
     }
     if let Ok(response) = TokenResponse::parse(text.as_bytes()) {
-        assert!(response.secrets().all(|secret| (1..=TOKEN_MAX).contains(&secret.expose().len())));
+        assert!(response.secrets().all(|secret| (1..=TOKEN_BYTES_MAX).contains(&secret.expose().len())));
         let _ = response.into_token();
     }
 });
@@ -49,7 +49,7 @@ fn request(parsed: Result<Parsed, TokenError>) -> Option<TokenRequest> {
     }
 }
 
-/// Whether the scopes, once their registry was removed, don't seem to name another one.
+/// Whether the scopes, once their registry was removed, do not seem to name another one.
 fn is_read_alike(request: &TokenRequest) -> bool {
     request.scopes.iter().all(|scope| matches!(Scope::parse(&scope.to_string()), Ok((None, _))))
 }

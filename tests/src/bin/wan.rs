@@ -219,7 +219,7 @@ async fn ctl() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves requests for ever, one per connection.
+/// Serves requests forever, one per connection.
 async fn serve(listener: &UnixListener, wan: &Wan) -> Infallible {
     loop {
         let responded = match listener.accept().await {

@@ -13,7 +13,7 @@ pub enum Fault {
     Outage,
     /// The laptop gets another address.
     NewAddress,
-    /// All packets from the ports that the client has used are dropped for ever.
+    /// All packets from the ports that the client has used are dropped forever.
     NewPortOnly,
     /// The CDN closes the connection in a layer five times.
     CdnCut,
@@ -76,7 +76,7 @@ impl Fault {
             Self::ServerKilled => "the server is killed, and restarted 10 s later",
             Self::Outage => "all packets are dropped for 30 s",
             Self::NewAddress => "the laptop's address changes",
-            Self::NewPortOnly => "the ports that the client has used so far are blocked for ever",
+            Self::NewPortOnly => "the ports that the client has used so far are blocked forever",
             Self::CdnCut => "the CDN closes the connection in a layer, five times",
             Self::CdnStall => "the CDN stops sending in the middle of a layer",
             Self::ExpiredUrl => "the CDN closes the connection in a layer, and the next URL has expired",

@@ -4,7 +4,7 @@
 //! registry.
 
 use super::entry::CacheEntry;
-use docxy_protocol::limits::PREFETCH_MANIFEST_MAX;
+use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
 use docxy_protocol::manifest::{Descriptor, Manifest};
 use docxy_protocol::name::Digest;
 use docxy_protocol::platform::Platform;
@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The most digests: some hundred images.
 const DIGESTS_MAX: usize = 4096;
 
-/// The most digests of one manifest. Engines stop at 127 layers, and one registry must not displace what is
+/// Maximum number of digests of one manifest. Engines stop at 127 layers, and one registry must not displace what is
 /// known of others.
 const DIGESTS_PER_MANIFEST_MAX: usize = 256;
 
@@ -86,7 +86,7 @@ impl Roles {
 /// The manifest, if it is valid and small enough to be parsed between other work.
 pub(crate) fn parse_manifest(entry: &CacheEntry) -> Option<Manifest> {
     match entry.head() {
-        ContentKind::Manifest { content_type } if entry.bytes().len() <= PREFETCH_MANIFEST_MAX => {
+        ContentKind::Manifest { content_type } if entry.bytes().len() <= PREFETCH_MANIFEST_BYTES_MAX => {
             Manifest::parse(entry.bytes(), Some(content_type)).ok()
         }
         ContentKind::Manifest { .. } | ContentKind::Blob => None,

@@ -6,7 +6,7 @@ use super::content_cache::ContentCache;
 use bytes::Bytes;
 use docxy_host::store::{Key, Scope, Writer};
 use docxy_protocol::headers::{Headers, is_encoded};
-use docxy_protocol::limits::MANIFEST_MAX;
+use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::prefetch::ContentKind;
 use docxy_protocol::request::{Method, Operation, Request};
@@ -33,7 +33,7 @@ impl ManifestWriter {
         };
         let encoded = is_encoded(headers.map());
         let length = headers.get_str(&header::CONTENT_LENGTH)?.parse::<usize>().ok()?;
-        if status != StatusCode::OK || encoded || !(1..=MANIFEST_MAX).contains(&length) {
+        if status != StatusCode::OK || encoded || !(1..=MANIFEST_BYTES_MAX).contains(&length) {
             return None;
         }
         let digest = match reference {

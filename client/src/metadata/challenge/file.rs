@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The most bytes that are read: 256 registries with the longest challenges.
+/// Maximum number of bytes that are read: 256 registries with the longest challenges.
 const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]

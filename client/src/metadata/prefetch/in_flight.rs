@@ -6,7 +6,7 @@
 use crate::cache::ContentCache;
 use crate::cache::{CacheEntry, CacheKey, CacheScope};
 use crate::cache::{DescriptorIndex, Role};
-use docxy_protocol::limits::PREFETCH_BLOB_MAX;
+use docxy_protocol::limits::PREFETCH_BLOB_BYTES_MAX;
 use docxy_protocol::prefetch::PrefetchHint;
 use futures_util::FutureExt as _;
 use futures_util::future::select_all;
@@ -116,7 +116,7 @@ fn may_bring(hint: &PrefetchHint, role: Option<&Role>) -> bool {
         Some(Role::Image(platform)) => {
             platform.as_ref().is_none_or(|platform| hint.platform.match_rank(platform).is_some())
         }
-        Some(Role::Blob(size)) => hint.small_blobs && *size <= PREFETCH_BLOB_MAX as u64,
+        Some(Role::Blob(size)) => hint.small_blobs && *size <= PREFETCH_BLOB_BYTES_MAX as u64,
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
     async fn a_request_does_not_wait_for_content_that_does_not_come() {
         let (in_flight, cache) = (InFlightPrefetches::default(), ContentCache::open(None));
         let layer = |size: u64, bytes: &[u8]| (size, blob(bytes));
-        let (large, small) = (layer(PREFETCH_BLOB_MAX as u64 + 1, b"large"), layer(10, b"small"));
+        let (large, small) = (layer(PREFETCH_BLOB_BYTES_MAX as u64 + 1, b"large"), layer(10, b"small"));
         let descriptor = |(size, entry): &(u64, CacheEntry)| serde_json::json!({ "mediaType": "m", "digest": entry.digest(), "size": size });
         let image = serde_json::json!({
             "schemaVersion": 2, "config": descriptor(&small), "layers": [descriptor(&large)],

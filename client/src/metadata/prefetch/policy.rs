@@ -7,7 +7,7 @@ use crate::cache::ContentCache;
 use crate::cache::{CacheEntry, CacheKey, CacheScope};
 use crate::cache::{DescriptorIndex, Role, parse_manifest};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::PREFETCH_BLOB_MAX;
+use docxy_protocol::limits::PREFETCH_BLOB_BYTES_MAX;
 use docxy_protocol::manifest::Manifest;
 use docxy_protocol::name::{Digest, Reference, Tag};
 use docxy_protocol::platform::Platform;
@@ -17,7 +17,7 @@ use http::header;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most known tags. A forgotten one costs the bytes of a needless prefetch.
+/// Maximum number of known tags. A forgotten one costs the bytes of a needless prefetch.
 const TAGS_MAX: usize = 1024;
 
 /// The beginnings of `User-Agent` of the engines that send `HEAD` for a manifest before `GET`: dockerd with
@@ -125,7 +125,7 @@ async fn is_complete(cache: &ContentCache, scope: &CacheScope, digest: &Digest, 
     }
     match manifest {
         Some(Manifest::Image(image)) => {
-            let too_large = image.config.size > PREFETCH_BLOB_MAX as u64;
+            let too_large = image.config.size > PREFETCH_BLOB_BYTES_MAX as u64;
             too_large || get(&image.config.digest).await.is_some()
         }
         _ => false,

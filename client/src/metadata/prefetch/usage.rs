@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most unused items that are known. Beyond that all of them count as unused.
+/// Maximum number of unused items that are known. Beyond that all of them count as unused.
 const UNUSED_ITEMS_MAX: usize = 4096;
 
 /// Counts since the start. Clones share them.

@@ -9,7 +9,7 @@ use crate::tunnel::{Tunnel, TunnelStatus};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::SEGMENT_SIZE;
+use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_transport::test_legs::TestLeg;
 use futures_util::future::join_all;
 use server::{Play, Seen};
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A body on the stream of its response, and one in segments, of which the last is short.
-const LENGTHS: [u64; 2] = [100_000, 3 * SEGMENT_SIZE as u64 + 1000];
+const LENGTHS: [u64; 2] = [100_000, 3 * SEGMENT_BYTES as u64 + 1000];
 
 /// How long an interrupted transfer waits in these tests. A test that ends so is slower than all others.
 const STALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -128,7 +128,7 @@ async fn a_whole_body_arrives() {
 #[tokio::test]
 async fn a_body_is_resumed_after_a_loss_at_any_offset() {
     for (leg, reader, length) in all() {
-        let segment = u64::from(SEGMENT_SIZE);
+        let segment = u64::from(SEGMENT_BYTES);
         for offset in [1, 30_000, 99_999, segment - 1, segment, 2 * segment + 7, length - 1] {
             if offset >= length {
                 continue;
@@ -160,7 +160,7 @@ async fn only_gaps_are_requested_again() {
         for reader in [Reader::Engine, Reader::Pull] {
             let scene = Scene::begin(leg, LENGTHS[1], vec![Play::LoseWithGap]);
             scene.assert_whole(reader, &format!("{leg:?} {reader:?}")).await;
-            let segment = SEGMENT_SIZE;
+            let segment = SEGMENT_BYTES;
             if leg == TestLeg::Memory {
                 let gaps = [format!("bytes=1000-{}", segment - 1), format!("bytes={}-", 2 * segment)];
                 assert_eq!(scene.ranges()[1..], gaps, "{reader:?}");

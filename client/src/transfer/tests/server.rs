@@ -7,7 +7,7 @@ use docxy_protocol::control::{CloseCode, ExchangeId, SegmentHeader, StreamHeader
 use docxy_protocol::fault::{Fault, FaultKind};
 use docxy_protocol::frame;
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::SEGMENT_SIZE;
+use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::reply::{self, BodyFraming, Reply};
 use docxy_protocol::request::Request;
 use docxy_protocol::segment::SegmentLayout;
@@ -138,7 +138,7 @@ impl PlayedServer {
             Play::Corrupt(position) => body[*position] ^= 1,
             _ => {}
         }
-        let layout = SegmentLayout::new(body.len() as u64, SEGMENT_SIZE).ok().filter(|l| l.count() > 1);
+        let layout = SegmentLayout::new(body.len() as u64, SEGMENT_BYTES).ok().filter(|l| l.count() > 1);
         let framing = match layout {
             Some(layout) => BodyFraming::Segmented(layout),
             None => BodyFraming::Chunked { length: Some(body.len() as u64) },
@@ -157,8 +157,8 @@ impl PlayedServer {
             _ => body.len(),
         };
         if matches!(play, Play::LoseWithGap) {
-            for (n, length) in [(0, 1000), (1, SEGMENT_SIZE as usize)] {
-                let start = n as usize * SEGMENT_SIZE as usize;
+            for (n, length) in [(0, 1000), (1, SEGMENT_BYTES as usize)] {
+                let start = n as usize * SEGMENT_BYTES as usize;
                 let mut segment = self.segment(exchange, n).await?;
                 segment.send(Bytes::copy_from_slice(&body[start..start + length])).await?;
                 // Not finished, and not reset either.

@@ -6,7 +6,7 @@ use super::scope::Scope;
 use bytes::Bytes;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::PREFETCH_MANIFEST_MAX;
+use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
 use docxy_protocol::name::{Digest, Registry, Repository};
 use http::header;
 use std::fmt;
@@ -68,7 +68,7 @@ impl<H> Content<H> {
     where
         H: Send + 'static,
     {
-        if bytes.len() <= PREFETCH_MANIFEST_MAX {
+        if bytes.len() <= PREFETCH_MANIFEST_BYTES_MAX {
             return Self::new(digest, head, bytes);
         }
         let checked = tokio::task::spawn_blocking(move || Self::new(digest, head, bytes)).await;
@@ -122,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn content_must_match_its_digest() {
-        for length in [4, PREFETCH_MANIFEST_MAX + 1] {
+        for length in [4, PREFETCH_MANIFEST_BYTES_MAX + 1] {
             let (good, other) = (Bytes::from(vec![b'a'; length]), Bytes::from(vec![b'b'; length]));
             let digest = Digester::sha256().digest(&good);
             assert_eq!(Content::check(digest.clone(), (), good.clone()).await.unwrap().bytes(), &good);

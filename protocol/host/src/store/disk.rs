@@ -8,15 +8,15 @@ use super::eviction::StoredFile;
 use super::format::ContentHead;
 use crate::private_file::create_directory;
 use bytes::Bytes;
-use docxy_protocol::limits::{FRAME_MAX, MANIFEST_MAX};
+use docxy_protocol::limits::{FRAME_BYTES_MAX, MANIFEST_BYTES_MAX};
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tempfile::NamedTempFile;
 
-/// The most bytes of a file.
-const FILE_BYTES_MAX: u64 = (MANIFEST_MAX + FRAME_MAX) as u64 + 4;
+/// Maximum number of bytes of a file.
+const FILE_BYTES_MAX: u64 = (MANIFEST_BYTES_MAX + FRAME_BYTES_MAX) as u64 + 4;
 
 /// The last characters of the name of each entry's file, in hexadecimal digits. A temporary file has fewer.
 const HASH_CHARACTERS: usize = 64;

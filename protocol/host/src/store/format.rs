@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::PathBuf;
 
-/// The most bytes of a line before the content.
+/// Maximum number of bytes of a line before the content.
 const LINE_BYTES_MAX: usize = 2048;
 
 /// What is stored with content.

@@ -6,9 +6,9 @@ use std::time::Duration;
 /// What a store may hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most bytes in memory.
+    /// Maximum number of bytes in memory.
     pub memory_bytes: usize,
-    /// The most bytes in files.
+    /// Maximum number of bytes in files.
     pub disk_bytes: usize,
     /// How long public content stays in memory after its last use.
     pub public_lifetime: Duration,

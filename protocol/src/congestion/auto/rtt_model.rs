@@ -1,6 +1,6 @@
 //! The path's RTT: its minimum without queues, its jitter, and our share of a queue.
 //!
-//! Must never keep an old minimum for ever: it expires, since the path may have become longer.
+//! Must never keep an old minimum forever: it expires, since the path may have become longer.
 
 use super::loss_account::QueueResponse;
 use crate::congestion::constants::HOST_JITTER;

@@ -104,7 +104,7 @@ impl Connection {
         self.connection.set_send_window(bytes);
     }
 
-    pub(crate) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.connection.stable_id() == other.connection.stable_id()
     }
 }

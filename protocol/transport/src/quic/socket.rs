@@ -19,7 +19,7 @@ pub struct SocketError {
 /// Binds to the address. If it is `[::]` and IPv6 is off, binds to `0.0.0.0`.
 ///
 /// # Errors
-/// If the address is in use, or isn't this machine's.
+/// If the address is in use, or is not this machine's.
 pub(super) fn bind(address: SocketAddr) -> Result<UdpSocket, SocketError> {
     match listen(address) {
         Err(_) if address.is_ipv6() && address.ip().is_unspecified() && !ipv6_is_on() => {

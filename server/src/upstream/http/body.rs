@@ -6,7 +6,7 @@ use super::request_fault::describe_error;
 use crate::upstream::error::UpstreamError;
 use bytes::Bytes;
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::{SMALL_BODY_MAX, UPSTREAM_IDLE_TIMEOUT};
+use docxy_protocol::limits::{SMALL_BODY_BYTES_MAX, UPSTREAM_IDLE_TIMEOUT};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Frame, Incoming, SizeHint};
 use std::pin::Pin;
@@ -23,7 +23,7 @@ pub(crate) enum Body {
 
 /// Reads a small body to its end.
 pub(in crate::upstream) async fn collect(hop: Hop, body: Body) -> Result<Bytes, UpstreamError> {
-    collect_up_to(SMALL_BODY_MAX, hop, body).await
+    collect_up_to(SMALL_BODY_BYTES_MAX, hop, body).await
 }
 
 /// Reads a body of at most `max_bytes` to its end.

@@ -27,16 +27,16 @@ use url::Url;
 /// more. Closing them earlier avoids sending a request on a connection that is about to end.
 pub(in crate::upstream) const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// The most idle connections in the pool for each host. A redirected blob leaves an idle connection to
+/// Maximum number of idle connections in the pool for each host. A redirected blob leaves an idle connection to
 /// the registry: without a limit there could be
 /// [`docxy_protocol::limits::UPSTREAM_REQUESTS_MAX`] of them, each with a file descriptor.
 const IDLE_CONNECTIONS_PER_HOST_MAX: usize = 32;
 
-/// The most hosts whose TLS sessions are cached for resumption. A registry has few hosts, but its
+/// Maximum number of hosts whose TLS sessions are cached for resumption. A registry has few hosts, but its
 /// responses may name any number, and a session's tickets may take half a megabyte.
 const TLS_SESSION_CACHE_MAX: usize = 32;
 
-/// The most bytes of a body that one connection buffers. hyper's default is 408 KiB, which is too much
+/// Maximum number of bytes of a body that one connection buffers. hyper's default is 408 KiB, which is too much
 /// for many transfers whose clients read slowly.
 const READ_BUFFER_BYTES_MAX: usize = 128 * 1024;
 

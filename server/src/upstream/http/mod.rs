@@ -1,4 +1,4 @@
-//! One HTTP request to one host: dialling, redirects, bodies, and when to try again.
+//! One HTTP request to one host: dialing, redirects, bodies, and when to try again.
 //!
 //! Must never know what is requested, or with whose credential: that is decided above.
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-/// The most hosts in the set. A registry has a token service and a few CDNs.
+/// Maximum number of hosts in the set. A registry has a token service and a few CDNs.
 const REQUESTED_HOSTS_MAX: usize = 64;
 
 /// A set of hosts. Once it is full, it counts as containing every host.

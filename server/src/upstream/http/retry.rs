@@ -13,7 +13,7 @@ use tokio::time::Instant;
 pub(in crate::upstream) const RETRY_SCHEDULE: Schedule =
     Schedule::exponential(Duration::from_millis(250), 4.0, Duration::from_secs(20));
 
-/// The most retries in a row without progress.
+/// Maximum number of retries in a row without progress.
 pub(in crate::upstream) const RETRIES_MAX: u32 = 6;
 
 /// How long an operation retries before its failure goes to the engine. It is shorter than any
@@ -139,7 +139,7 @@ mod tests {
         };
         for status in [400, 401, 403, 404, 410, 416, 429, 500, 501] {
             assert!(!is_transient(Hop::Registry, status, true), "{status}");
-            assert!(!is_transient(Hop::Auth, status, false), "{status}");
+            assert!(!is_transient(Hop::TokenService, status, false), "{status}");
             assert!(!is_transient(Hop::Cdn, status, false), "{status}");
         }
         for status in [403, 410, 500, 503] {

@@ -17,7 +17,7 @@ use crate::upstream::registry::public_proof::PublicProof;
 use crate::upstream::registry::response::Response;
 use docxy_protocol::fault::FaultKind;
 use docxy_protocol::headers::{Headers, is_encoded};
-use docxy_protocol::limits::MANIFEST_MAX;
+use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::name::{Reference, Repository};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderValue, StatusCode, header};
@@ -114,7 +114,7 @@ impl ManifestSource {
         let (head, body) = response.into_parts();
         let headers = Headers::filter_response(&head.headers);
         rate_limit.record(&headers);
-        let bytes = collect_up_to(MANIFEST_MAX, hop, body).await?;
+        let bytes = collect_up_to(MANIFEST_BYTES_MAX, hop, body).await?;
         let stored_headers = without_volatile_fields(headers.clone());
         let checked = StoredManifest::check(proof.digest().clone(), stored_headers, bytes).await;
         let manifest = Arc::new(checked.map_err(|error| {

@@ -30,7 +30,7 @@ use rate_limit::LastRateLimit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most bytes of tags in memory, for each registry: about 5,000 tags.
+/// Maximum number of bytes of tags in memory, for each registry: about 5,000 tags.
 const TAGS_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The approximate bytes of a tag besides its names and its digest: its names are stored twice.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::AUTH_PROBE_TIMEOUT;
+use docxy_protocol::limits::PING_AND_TOKEN_TIMEOUT;
 use docxy_protocol::name::{Reference, Registry as RegistryName, Repository};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::scope::Scope;
@@ -107,13 +107,13 @@ impl AuthorizedRegistry {
         let auth = self.tokens.service(deadline).await.ok().flatten().and_then(|service| service.root());
         let registry = self.client.url("/v2/").ok();
         for (hop, url) in
-            [(Hop::Registry, registry), (Hop::Auth, auth), (Hop::Cdn, self.client.http().last_cdn())]
+            [(Hop::Registry, registry), (Hop::TokenService, auth), (Hop::Cdn, self.client.http().last_cdn())]
         {
             let Some(url) = url else { continue };
             let mut request = http::Request::new(http_body_util::Full::default());
             *request.method_mut() = http::Method::HEAD;
             // The status does not matter: the request keeps the connection open.
-            if let Err(error) = self.client.http().send(hop, &url, request, AUTH_PROBE_TIMEOUT).await {
+            if let Err(error) = self.client.http().send(hop, &url, request, PING_AND_TOKEN_TIMEOUT).await {
                 tracing::debug!(%error, causes = error.causes().map(tracing::field::display), "keep-alive request failed");
             }
         }
@@ -241,7 +241,7 @@ impl AuthorizedRegistry {
                 Some(proof) => (None, Some(proof)),
                 None => self.head(request, deadline).await.map(|(head, proof)| (Some(head), proof))?,
             };
-            if let Some(head) = head.filter(|head| head.hop == Hop::Auth) {
+            if let Some(head) = head.filter(|head| head.hop == Hop::TokenService) {
                 // Without an anonymous token, the manifest cannot be fetched either.
                 return Ok((head, None));
             }

@@ -6,7 +6,7 @@ use super::response::Response;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::http::retry::RetryDeadline;
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::AUTH_PROBE_TIMEOUT;
+use docxy_protocol::limits::PING_AND_TOKEN_TIMEOUT;
 use docxy_protocol::request::{Method, Operation, Request};
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ pub(in crate::upstream) async fn respond(
 ) -> Result<Response, UpstreamError> {
     let hop = match request.operation {
         Operation::Ping => Hop::Registry,
-        Operation::Token(_) => Hop::Auth,
+        Operation::Token(_) => Hop::TokenService,
         _ => return send(registry, request).await,
     };
     // Engines have short timeouts for these, so the fault that names the slow hop has to come earlier.
-    let in_time = tokio::time::timeout(AUTH_PROBE_TIMEOUT, send(registry, request)).await;
+    let in_time = tokio::time::timeout(PING_AND_TOKEN_TIMEOUT, send(registry, request)).await;
     in_time.unwrap_or_else(|_| {
-        let seconds = AUTH_PROBE_TIMEOUT.as_secs();
+        let seconds = PING_AND_TOKEN_TIMEOUT.as_secs();
         Err(UpstreamError::new(
             hop,
             FaultKind::TimedOut,

@@ -11,7 +11,7 @@ use docxy_protocol::accept::essence;
 use docxy_protocol::error_body;
 use docxy_protocol::fault::FaultKind;
 use docxy_protocol::headers::{Headers, is_encoded};
-use docxy_protocol::limits::MANIFEST_MAX;
+use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::{Method, Operation};
 use http::{HeaderValue, StatusCode, header};
 
@@ -74,7 +74,7 @@ impl Response {
             || matches!(operation, Operation::Token(_) | Operation::Manifest { .. })
         {
             let body = if status.is_success() {
-                collect_up_to(MANIFEST_MAX, hop, incoming).await?
+                collect_up_to(MANIFEST_BYTES_MAX, hop, incoming).await?
             } else {
                 // The status counts more than the body, so it is kept even if the body cannot be read.
                 let original = collect(hop, incoming).await.unwrap_or_default();

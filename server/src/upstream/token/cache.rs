@@ -12,7 +12,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The most bytes of tokens in memory, for each registry.
+/// Maximum number of bytes of tokens in memory, for each registry.
 const CACHE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The bytes that an entry counts at least, so that there are at most 1,024. A token is about 3 KiB.

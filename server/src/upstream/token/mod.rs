@@ -187,13 +187,14 @@ impl RegistryTokens {
     /// If the token service does not respond, or refuses.
     pub(super) async fn check(&self, repository: Option<Repository>) -> Result<String, UpstreamError> {
         let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
-        let refused =
-            |who: &str| UpstreamError::new(Hop::Auth, FaultKind::MalformedResponse, format!("refuses {who}"));
+        let refused = |who: &str| {
+            UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, format!("refuses {who}"))
+        };
         let check = async |account, who: &str| {
             let token = self.get(&(account, repository.clone()), deadline).await;
             token.map_err(|unavailable| match unavailable {
                 TokenUnavailable::Refused => refused(who),
-                other => other.into_error(Hop::Auth),
+                other => other.into_error(Hop::TokenService),
             })
         };
         check(QuotaAccount::Anonymous, "anonymous users").await?;

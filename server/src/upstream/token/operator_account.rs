@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 /// How long the account is not used after a refusal: a wrong password stays wrong for a while.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
-/// The most concurrent token requests with the account after it was accepted. If its password has just
+/// Maximum number of concurrent token requests with the account after it was accepted. If its password has just
 /// been changed, so many requests try the old one. Before it is accepted, there is one request.
 const CONCURRENT_REQUESTS_MAX: u32 = 4;
 

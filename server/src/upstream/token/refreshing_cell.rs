@@ -166,7 +166,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_callers_share_the_result_of_one_fetch() {
-        let failed = || TokenUnavailable::Failed(UpstreamError::new(Hop::Auth, FaultKind::TimedOut, "slow"));
+        let failed =
+            || TokenUnavailable::Failed(UpstreamError::new(Hop::TokenService, FaultKind::TimedOut, "slow"));
         for (outcome, is_cached) in [
             (Ok(Expiring { value: 1_u8, lifetime: Duration::ZERO }), false),
             (Ok(Expiring { value: 2, lifetime: MINUTE }), true),
@@ -202,7 +203,10 @@ mod tests {
         cell.renew(fetch(2, MINUTE)).await;
         assert_eq!(cell.get(fetch(9, MINUTE)).await.unwrap(), 2);
         assert!(cell.take_used_near_expiry() && !cell.take_used_near_expiry());
-        cell.renew(|| async { Err(UpstreamError::new(Hop::Auth, FaultKind::TimedOut, "slow").into()) }).await;
+        cell.renew(|| async {
+            Err(UpstreamError::new(Hop::TokenService, FaultKind::TimedOut, "slow").into())
+        })
+        .await;
         assert_eq!(cell.get(fetch(9, MINUTE)).await.unwrap(), 2);
     }
 

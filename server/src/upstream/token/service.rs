@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::{AUTH_PROBE_TIMEOUT, TOKEN_RESPONSE_MAX};
+use docxy_protocol::limits::{PING_AND_TOKEN_TIMEOUT, TOKEN_RESPONSE_BYTES_MAX};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
 use docxy_protocol::token_response::TokenResponse;
@@ -49,8 +49,8 @@ impl TokenUnavailable {
     /// The response to the request that needed the token.
     pub(in crate::upstream) fn into_response(self) -> Result<UpstreamResponse, UpstreamError> {
         match self {
-            Self::Limited(response) => Ok(response.into_upstream_response(Hop::Auth)),
-            Self::Refused | Self::Failed(_) => Err(self.into_error(Hop::Auth)),
+            Self::Limited(response) => Ok(response.into_upstream_response(Hop::TokenService)),
+            Self::Refused | Self::Failed(_) => Err(self.into_error(Hop::TokenService)),
         }
     }
 
@@ -135,9 +135,9 @@ impl TokenService {
         if let Some(value) = user_agent {
             http.headers_mut().insert(header::USER_AGENT, value.clone());
         }
-        let response = client.send(Hop::Auth, &url, http, AUTH_PROBE_TIMEOUT).await?;
-        let response = UpstreamResponse { hop: Hop::Auth, response: response.map(Body::Streaming) };
-        response.read_body(TOKEN_RESPONSE_MAX).await
+        let response = client.send(Hop::TokenService, &url, http, PING_AND_TOKEN_TIMEOUT).await?;
+        let response = UpstreamResponse { hop: Hop::TokenService, response: response.map(Body::Streaming) };
+        response.read_body(TOKEN_RESPONSE_BYTES_MAX).await
     }
 
     /// Requests a token for the server's own use: see [`Token::from_response`].
@@ -168,22 +168,24 @@ impl Token {
         let response = token_response.response;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(TokenUnavailable::Limited(Box::new(SmallResponse::read(Hop::Auth, response).await)));
+            return Err(TokenUnavailable::Limited(Box::new(
+                SmallResponse::read(Hop::TokenService, response).await,
+            )));
         }
         if status.is_client_error() {
             return Ok(None);
         }
         if !status.is_success() {
             return Err(UpstreamError::new(
-                Hop::Auth,
+                Hop::TokenService,
                 FaultKind::MalformedResponse,
                 format!("answers {status}"),
             )
             .into());
         }
-        let body = collect(Hop::Auth, response.into_body()).await?;
+        let body = collect(Hop::TokenService, response.into_body()).await?;
         let parsed = TokenResponse::parse(&body)
-            .map_err(|error| UpstreamError::new(Hop::Auth, FaultKind::MalformedResponse, error))?;
+            .map_err(|error| UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, error))?;
         let (secret, lifetime) = parsed.into_token();
         Ok(Some(Self { secret, lifetime }))
     }

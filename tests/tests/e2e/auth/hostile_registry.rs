@@ -179,8 +179,8 @@ fn assert_nothing_leaked(two: &TwoRegistries, victim: &Victim) {
         assert!(!shows_token_of(&two.testbed.hub, entry), "{entry:#?}");
         assert_ne!(entry.authorization_scheme(), Some("Basic"), "{entry:#?}");
     }
-    let asked = two.testbed.hub.request_log().of(Site::Auth);
-    assert!(asked.is_empty(), "{asked:#?}");
+    let requests = two.testbed.hub.request_log().of(Site::Auth);
+    assert!(requests.is_empty(), "{requests:#?}");
 }
 
 fn shows_token_of(hub: &Hub, entry: &LoggedRequest) -> bool {
@@ -258,7 +258,7 @@ async fn a_remembered_hostile_challenge_is_confined_as_well_also_after_a_restart
     let learned = engine.get(&format!("/v2/alice/private/tags/list?ns={EVIL}"), &[]).await;
     assert_eq!(parameter(&challenges(&learned)[0], "scope").unwrap(), "repository:alice/private:pull");
     engine.get(&format!("/v2/?ns={EVIL}"), &[]).await;
-    let asked = two.other.request_log().snapshot().len();
+    let requests_before = two.other.request_log().snapshot().len();
     for restarted in [false, true] {
         if restarted {
             restart_client(&mut two.testbed.client);
@@ -268,7 +268,7 @@ async fn a_remembered_hostile_challenge_is_confined_as_well_also_after_a_restart
             assert_harmless(&engine, &response, Some(&name));
         }
         assert_harmless(&engine, &engine.get(&format!("/v2/?ns={EVIL}"), &[]).await, None);
-        assert_eq!(two.other.request_log().snapshot().len(), asked, "a request has reached the registry");
+        assert_eq!(two.other.request_log().snapshot().len(), requests_before, "a request has reached the registry");
     }
     assert_nothing_leaked(&two, &victim);
 }

@@ -112,14 +112,14 @@ async fn with_tokens(
     ScriptedRegistry::serving("", change, response).await
 }
 
-const TOKEN_MAX: usize = 16 * 1024;
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_oversize_token_is_neither_used_nor_cached() {
     for (length, name, expected) in [
-        (TOKEN_MAX, "token", 200),
-        (TOKEN_MAX + 1, "token", 502),
-        (TOKEN_MAX + 1, "access_token", 502),
+        (TOKEN_BYTES_MAX, "token", 200),
+        (TOKEN_BYTES_MAX + 1, "token", 502),
+        (TOKEN_BYTES_MAX + 1, "access_token", 502),
         (240_000, "token", 502),
         (1 << 20, "token", 502),
     ] {
@@ -145,9 +145,9 @@ async fn an_engine_with_a_password_gets_no_oversize_token() {
     };
     let path = "/auth/token?account=alice&service=s&scope=repository:alice/private:pull";
     for (length, name, expected) in [
-        (TOKEN_MAX, "token", 200),
-        (TOKEN_MAX + 1, "access_token", 502),
-        (TOKEN_MAX + 1, "refresh_token", 502),
+        (TOKEN_BYTES_MAX, "token", 200),
+        (TOKEN_BYTES_MAX + 1, "access_token", 502),
+        (TOKEN_BYTES_MAX + 1, "refresh_token", 502),
         (240_000, "token", 502),
     ] {
         let registry = with_tokens(length, name, as_docker_hub).await;

@@ -47,7 +47,7 @@ async fn no_request_starts_before_the_hello() {
     let (_silent, _) = connection.open_bi().await.unwrap();
     // The server must not start a request before it has accepted the Hello.
     send_stream(&connection, &ping()).await;
-    assert_eq!(close_code(&connection).await, Some(CloseCode::HelloTimeout));
+    assert_eq!(close_code(&connection).await, Some(CloseCode::AuthenticationTimeout));
     assert!(testbed.hub.request_log().snapshot().is_empty());
     assert_others_are_served(&testbed).await;
 }
@@ -66,7 +66,7 @@ async fn a_slow_hello_times_out() {
             break;
         }
     }
-    assert_eq!(close_code(&connection).await, Some(CloseCode::HelloTimeout));
+    assert_eq!(close_code(&connection).await, Some(CloseCode::AuthenticationTimeout));
     assert!(started.elapsed() < REQUEST_TIMEOUT);
 }
 
@@ -101,7 +101,7 @@ async fn data_without_a_hello_costs_little_memory() {
                     break;
                 }
             }
-            assert_eq!(close_code(&connection).await, Some(CloseCode::HelloTimeout));
+            assert_eq!(close_code(&connection).await, Some(CloseCode::AuthenticationTimeout));
             sent
         });
     }

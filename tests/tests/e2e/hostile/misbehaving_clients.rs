@@ -7,7 +7,7 @@ use std::{
 
 use docxy_protocol::{
     congestion::Handle,
-    limits::{EARLY_SEGMENTS_MAX, FRAME_MAX, SEGMENT_SIZE, STREAMS_PER_CLIENT_MAX},
+    limits::{EARLY_SEGMENTS_MAX, FRAME_BYTES_MAX, SEGMENT_BYTES, STREAMS_PER_CLIENT_MAX},
     link::Link,
 };
 use docxy_tests::process::PROCESS_TIMEOUT;
@@ -87,9 +87,9 @@ async fn oversize_request_heads_are_refused() {
     let enormous = [&start[..], b"\xfd\xff\xff\xff\xff\xff\xff\xff\x7f"].concat();
     for _ in 0..20 {
         for head in [
-            frame(FRAME_MAX + 1, &[0; 1000]),
+            frame(FRAME_BYTES_MAX + 1, &[0; 1000]),
             frame(u32::MAX as usize, &[0; 1000]),
-            frame(FRAME_MAX, &[0x7f; FRAME_MAX]),
+            frame(FRAME_BYTES_MAX, &[0x7f; FRAME_BYTES_MAX]),
             frame(many.len(), &many),
             frame(million.len(), &million),
             frame(enormous.len(), &enormous),
@@ -160,7 +160,7 @@ async fn segments_of_unknown_exchanges_are_reset() {
 async fn segments_that_come_before_their_request_are_filled() {
     let mut testbed = Testbed::new().await;
     let client = MisbehavingClient::new(&mut testbed).await;
-    let (blob, _) = testbed.with_blob(3, 2 * u64::from(SEGMENT_SIZE));
+    let (blob, _) = testbed.with_blob(3, 2 * u64::from(SEGMENT_BYTES));
     let exchange = next_exchange();
     let mut segments = Vec::new();
     for n in [1, 0] {
@@ -170,8 +170,8 @@ async fn segments_that_come_before_their_request_are_filled() {
     client.assert_still_served().await;
     let _request = send_stream(&client.connection, &pull(exchange, &blob)).await;
     for mut stream in segments {
-        let bytes = timeout(REQUEST_TIMEOUT, stream.read_to_end(SEGMENT_SIZE as usize)).await.unwrap();
-        assert_eq!(bytes.unwrap().len(), SEGMENT_SIZE as usize);
+        let bytes = timeout(REQUEST_TIMEOUT, stream.read_to_end(SEGMENT_BYTES as usize)).await.unwrap();
+        assert_eq!(bytes.unwrap().len(), SEGMENT_BYTES as usize);
     }
 }
 
@@ -179,7 +179,7 @@ async fn segments_that_come_before_their_request_are_filled() {
 async fn a_second_request_of_a_running_exchange_is_reset_alone() {
     let mut testbed = Testbed::new().await;
     let client = MisbehavingClient::new(&mut testbed).await;
-    let (blob, _) = testbed.with_blob(3, 2 * u64::from(SEGMENT_SIZE));
+    let (blob, _) = testbed.with_blob(3, 2 * u64::from(SEGMENT_BYTES));
     let exchange = next_exchange();
     // It runs until its segments are opened.
     let first = send_stream(&client.connection, &pull(exchange, &blob)).await;
@@ -187,8 +187,8 @@ async fn a_second_request_of_a_running_exchange_is_reset_alone() {
     assert!(second.is_err(), "{second:?}");
     for n in [0, 1] {
         let mut stream = send_stream(&client.connection, &segment(exchange, n)).await;
-        let bytes = timeout(REQUEST_TIMEOUT, stream.read_to_end(SEGMENT_SIZE as usize)).await.unwrap();
-        assert_eq!(bytes.unwrap().len(), SEGMENT_SIZE as usize);
+        let bytes = timeout(REQUEST_TIMEOUT, stream.read_to_end(SEGMENT_BYTES as usize)).await.unwrap();
+        assert_eq!(bytes.unwrap().len(), SEGMENT_BYTES as usize);
     }
     assert!(!read_response(first).await.unwrap().is_empty());
     client.assert_still_served().await;

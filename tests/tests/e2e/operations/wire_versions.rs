@@ -56,7 +56,7 @@ async fn a_client_of_the_first_version_is_told_to_upgrade() {
         ConnectionError::ApplicationClosed(close) => {
             let reason = String::from_utf8(close.reason.to_vec()).unwrap();
             assert!(reason.starts_with("upgrade docxy-client to "), "{reason}");
-            // It shows the text of codes that it doesn't know: it knew eight.
+            // It shows the text of codes that it does not know: it knew eight.
             assert!(close.error_code.into_inner() >= 8);
         }
         other => panic!("{other}"),

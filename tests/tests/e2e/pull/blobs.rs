@@ -9,7 +9,7 @@ use crate::support::{
     testbed::{ALICE, Testbed, hello},
 };
 
-const SEGMENT_SIZE: u64 = 512 * 1024;
+const SEGMENT_BYTES: u64 = 512 * 1024;
 
 fn assert_is(response: &HttpResponse, digest: &Digest, len: u64) {
     assert_eq!((response.status, response.header("content-length")), (StatusCode::OK, &*len.to_string()));
@@ -24,14 +24,14 @@ async fn layers_of_all_sizes_arrive_unchanged() {
     let sizes = [
         0,
         1,
-        SEGMENT_SIZE - 1,
-        SEGMENT_SIZE,
-        SEGMENT_SIZE + 1,
-        2 * SEGMENT_SIZE - 1,
-        2 * SEGMENT_SIZE,
-        2 * SEGMENT_SIZE + 1,
-        8 * SEGMENT_SIZE,
-        8 * SEGMENT_SIZE + 1,
+        SEGMENT_BYTES - 1,
+        SEGMENT_BYTES,
+        SEGMENT_BYTES + 1,
+        2 * SEGMENT_BYTES - 1,
+        2 * SEGMENT_BYTES,
+        2 * SEGMENT_BYTES + 1,
+        8 * SEGMENT_BYTES,
+        8 * SEGMENT_BYTES + 1,
         20 << 20,
     ];
     for (seed, len) in (1..).zip(sizes) {

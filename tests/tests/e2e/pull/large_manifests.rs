@@ -12,7 +12,7 @@ use tokio::task::{JoinSet, block_in_place};
 use crate::support::{http_client::ANY, testbed::Testbed};
 
 /// The largest manifest in bytes (distribution spec, "Pushing Manifests").
-const MANIFEST_MAX: usize = 4 * 1024 * 1024;
+const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Manifests that are pulled at once.
 const CONCURRENT_PULLS: usize = 8;
@@ -32,7 +32,7 @@ fn entries(entry: impl Fn(usize) -> String) -> String {
     let mut all = String::new();
     for n in 0.. {
         let next = entry(n);
-        if all.len() + next.len() > MANIFEST_MAX - 1000 {
+        if all.len() + next.len() > MANIFEST_BYTES_MAX - 1000 {
             break;
         }
         if n > 0 {
@@ -44,7 +44,7 @@ fn entries(entry: impl Fn(usize) -> String) -> String {
 }
 
 fn manifest(media_type: &'static str, text: String) -> Manifest {
-    assert!(text.len() <= MANIFEST_MAX);
+    assert!(text.len() <= MANIFEST_BYTES_MAX);
     let digest = Digest::of(text.as_bytes());
     Manifest { media_type, bytes: text.into(), digest }
 }
@@ -66,7 +66,7 @@ fn many_platforms(seed: usize) -> Manifest {
 
 /// A manifest of the same size without layers.
 fn no_layers(seed: usize) -> Manifest {
-    let (config, text) = (descriptor(seed, ""), "x".repeat(MANIFEST_MAX - 1000));
+    let (config, text) = (descriptor(seed, ""), "x".repeat(MANIFEST_BYTES_MAX - 1000));
     manifest(
         IMAGE,
         format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"annotations":{{"a":"{text}"}}}}"#),

@@ -35,7 +35,7 @@ async fn ns_names_another_registry() {
 async fn the_first_path_part_names_another_registry() {
     let two = TwoRegistries::new().await;
     let engine = two.testbed.engine;
-    // Engines that don't send `ns` use Docker Hub's realm, which they get from `/v2/`.
+    // Engines that do not send `ns` use Docker Hub's realm, which they get from `/v2/`.
     let token = format!("/auth/token?service=127.0.0.1&scope=repository:{OTHER}/owner/image:pull");
     let bearer = engine.get(&token, &[]).await.bearer();
     let headers = [("authorization", bearer.as_str()), ANY];

@@ -8,7 +8,7 @@ use crate::support::{
     testbed::{Testbed, bytes},
 };
 
-const SEGMENT_SIZE: u64 = 512 * 1024;
+const SEGMENT_BYTES: u64 = 512 * 1024;
 
 /// Truncates the blob permanently: the registry answers requests for the rest with 404.
 fn truncate_permanently(testbed: &Testbed, blob: &Blob, byte: u64) {
@@ -40,10 +40,10 @@ async fn a_truncated_layer_is_incomplete() {
         (1, 100_000, 1),
         (9, 100_000, 60_000),
         (2, 100_000, 99_999),
-        (3, SEGMENT_SIZE, SEGMENT_SIZE - 1),
+        (3, SEGMENT_BYTES, SEGMENT_BYTES - 1),
         (4, 5 << 20, 100_000),
-        (5, 5 << 20, SEGMENT_SIZE),
-        (6, 5 << 20, 3 * SEGMENT_SIZE + 12_345),
+        (5, 5 << 20, SEGMENT_BYTES),
+        (6, 5 << 20, 3 * SEGMENT_BYTES + 12_345),
         (7, 5 << 20, (5 << 20) - 1),
         (8, 40 << 20, 30 << 20),
     ] {
@@ -64,7 +64,7 @@ async fn a_truncated_layer_can_be_resumed() {
     testbed.hub.faults().clear();
     let received_len = received.body().len() as u64;
     // Only the content of the stand-in's socket may be lost with the transfer.
-    assert!(received_len >= cut - SEGMENT_SIZE / 4, "only {received_len} of {cut} bytes arrived");
+    assert!(received_len >= cut - SEGMENT_BYTES / 4, "only {received_len} of {cut} bytes arrived");
     let bearer = testbed.engine.anonymous("library/hello").await;
     let range = format!("bytes={received_len}-");
     let rest = testbed.engine.get(&path, &[("authorization", &bearer), ("range", &range)]).await;
