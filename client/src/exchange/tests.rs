@@ -41,7 +41,7 @@ fn blob() -> Request {
     request(Operation::Blob { repository: "a/b".parse().unwrap(), digest, method: Method::Get })
 }
 
-async fn open_finished(session: &Session, request: &Request) -> Result<Response, ExchangeError> {
+async fn exchange(session: &Session, request: &Request) -> Result<Response, ExchangeError> {
     in_time(send(session, None, request, None)).await
 }
 
@@ -108,7 +108,7 @@ async fn a_response_and_its_body_arrive_whole() {
             end(send).await;
         };
         let ping = request(Operation::Ping);
-        let ((), response) = tokio::join!(server, ask(&session, &ping));
+        let ((), response) = tokio::join!(server, exchange(&session, &ping));
         let mut response = response.unwrap();
         assert_eq!(response.status, StatusCode::OK, "{leg:?}");
         assert_eq!(collect(&mut response.body).await.unwrap(), HELLO, "{leg:?}");
@@ -128,7 +128,7 @@ async fn each_exchange_has_a_number_of_its_own() {
                 exchange
             };
             let ping = request(Operation::Ping);
-            let (exchange, response) = tokio::join!(server, ask(&session, &ping));
+            let (exchange, response) = tokio::join!(server, exchange(&session, &ping));
             response.unwrap();
             seen.push(exchange.0);
         }
@@ -153,7 +153,7 @@ async fn segments_are_read_in_order_however_they_are_filled() {
             end(main).await;
         };
         let blob = blob();
-        let ((), response) = tokio::join!(server, ask(&session, &blob));
+        let ((), response) = tokio::join!(server, exchange(&session, &blob));
         let body = collect(&mut response.unwrap().body).await.unwrap();
         assert_eq!(body.len() as u64, LENGTH, "{leg:?}");
         let (first, second) = body.split_at(SEGMENT_BYTES as usize);
@@ -167,13 +167,13 @@ async fn a_reset_before_the_head_is_told_from_a_lost_session() {
         let (session, pair) = connect(leg).await;
         let ping = request(Operation::Ping);
         let server = async { drop(accept_request(&pair.server).await) };
-        let ((), response) = tokio::join!(server, ask(&session, &ping));
+        let ((), response) = tokio::join!(server, exchange(&session, &ping));
         assert!(matches!(response, Err(ExchangeError::Reset(_))), "{leg:?}: {response:?}");
         let server = async {
             let _stream = accept_request(&pair.server).await;
             pair.server.close_with(docxy_protocol::control::CloseCode::Done, "that is why");
         };
-        let ((), response) = tokio::join!(server, ask(&session, &ping));
+        let ((), response) = tokio::join!(server, exchange(&session, &ping));
         match response {
             Err(error @ ExchangeError::SessionLost(_)) => {
                 assert!(error.to_string().contains("that is why"), "{leg:?}: {error}");
@@ -197,7 +197,7 @@ async fn an_aborted_body_ends_with_the_servers_fault() {
             send.finish().unwrap();
         };
         let ping = request(Operation::Ping);
-        let ((), response) = tokio::join!(server, ask(&session, &ping));
+        let ((), response) = tokio::join!(server, exchange(&session, &ping));
         let error = collect(&mut response.unwrap().body).await.unwrap_err();
         assert!(matches!(&error, ExchangeError::Fault(fault) if fault.hop == Hop::Cdn), "{leg:?}: {error}");
     }
@@ -214,7 +214,7 @@ async fn a_stream_that_ends_early_is_no_body() {
             send.finish().unwrap();
         };
         let ping = request(Operation::Ping);
-        let ((), response) = tokio::join!(server, ask(&session, &ping));
+        let ((), response) = tokio::join!(server, exchange(&session, &ping));
         assert!(collect(&mut response.unwrap().body).await.is_err(), "{leg:?}");
     }
 }
@@ -229,7 +229,7 @@ async fn a_dropped_body_stops_the_server() {
             send
         };
         let ping = request(Operation::Ping);
-        let (send, response) = tokio::join!(server, ask(&session, &ping));
+        let (send, response) = tokio::join!(server, exchange(&session, &ping));
         drop(response);
         in_time(send.stopped()).await;
     }
@@ -249,7 +249,7 @@ async fn what_arrived_of_each_segment_is_kept_when_the_session_is_lost() {
             (main, segments)
         };
         let blob = blob();
-        let (_streams, response) = tokio::join!(server, ask(&session, &blob));
+        let (_streams, response) = tokio::join!(server, exchange(&session, &blob));
         let mut body = response.unwrap().body;
         assert!(!in_time(body.next()).await.unwrap().unwrap().is_empty());
         match &pair.cut {

@@ -1,7 +1,7 @@
 //! The pull limit that a response reports, in Docker Hub's fields: `ratelimit-limit: 100;w=21600`,
 //! `ratelimit-remaining: 20;w=21600` and `docker-ratelimit-source: 192.0.2.1`.
 //!
-//! Must never guess a value that the registry didn't report.
+//! Must never guess a value that the registry did not report.
 
 use super::headers::Headers;
 use super::parse_digits;

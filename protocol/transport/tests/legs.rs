@@ -39,11 +39,11 @@ fn header() -> StreamHeader {
 
 /// A stream of the client, as the client and the server see it.
 async fn stream(pair: &Pair) -> (ReceiveStream, SendStream) {
-    let receive = in_time(pair.client.open_finished(&header())).await.unwrap();
+    let response = in_time(pair.client.open_finished(&header())).await.unwrap();
     let (send, mut receive) = in_time(pair.server.accept()).await.unwrap();
     assert_eq!(in_time(receive.read_frame::<StreamHeader>()).await.unwrap(), header());
     assert_eq!(rest(&mut receive).await.unwrap(), b"");
-    (receive, send)
+    (response, send)
 }
 
 /// All bytes to the end of a stream.

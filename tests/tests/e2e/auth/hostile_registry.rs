@@ -268,7 +268,11 @@ async fn a_remembered_hostile_challenge_is_confined_as_well_also_after_a_restart
             assert_harmless(&engine, &response, Some(&name));
         }
         assert_harmless(&engine, &engine.get(&format!("/v2/?ns={EVIL}"), &[]).await, None);
-        assert_eq!(two.other.request_log().snapshot().len(), requests_before, "a request has reached the registry");
+        assert_eq!(
+            two.other.request_log().snapshot().len(),
+            requests_before,
+            "a request has reached the registry"
+        );
     }
     assert_nothing_leaked(&two, &victim);
 }
