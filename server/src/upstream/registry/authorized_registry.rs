@@ -50,7 +50,7 @@ impl AuthorizedRegistry {
         origins: SharedTokenOrigins,
     ) -> Result<Self, rustls::Error> {
         let client = Arc::new(ApiClient::new(entry, settings, roots)?);
-        let tokens = RegistryTokens::new(entry, settings, Arc::clone(&client));
+        let tokens = RegistryTokens::new(entry, Arc::clone(&client));
         Ok(Self { name: entry.name.clone(), client, tokens, origins, last_request: Mutex::new(None) })
     }
 
@@ -58,7 +58,6 @@ impl AuthorizedRegistry {
     /// made with.
     pub(in crate::upstream) fn apply_settings(&self, entry: &RegistrySettings, settings: &Settings) {
         self.client.http().set_guard(AddressGuard::new(entry, settings));
-        self.tokens.apply_settings(entry, settings);
     }
 
     /// Does one operation without retries, for a caller that retries itself.

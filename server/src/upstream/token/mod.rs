@@ -6,7 +6,6 @@
 mod cache;
 mod operator_account;
 pub(super) mod origins;
-mod owners;
 mod refreshing_cell;
 mod service;
 
@@ -16,7 +15,7 @@ use super::http::body::collect;
 use super::http::redirect::{UpstreamResponse, follow_redirects};
 use super::http::retry::RetryDeadline;
 use super::http::small_response::SmallResponse;
-use crate::settings::{Account, RegistrySettings, Settings};
+use crate::settings::{Account, RegistrySettings};
 use cache::TokenCache;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{FaultKind, Hop};
@@ -26,23 +25,24 @@ use docxy_protocol::secret::Secret;
 use docxy_protocol::token::{Grant, TokenRequest};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use operator_account::OperatorAccount;
-use owners::TokenServiceOwners;
 use refreshing_cell::{Expiring, RefreshingCell};
 pub(super) use service::TokenUnavailable;
 use service::{Token, TokenService};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a registry's challenge is cached. It hardly ever changes, and after a failure of the token
 /// service the server fetches it again at once.
 const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3600);
 
+/// The domain of Docker Hub's token service, which is `auth.docker.io`.
+const DOCKER_HUB_HOSTS: &str = ".docker.io";
+
 /// The tokens of one registry.
 #[derive(Debug)]
 pub(super) struct RegistryTokens {
     registry: Registry,
     client: Arc<ApiClient>,
-    owners: RwLock<TokenServiceOwners>,
     operator_account: OperatorAccount,
     service: RefreshingCell<Option<TokenService>>,
     cache: TokenCache<TokenKey>,
@@ -59,21 +59,14 @@ pub(super) enum QuotaAccount {
 }
 
 impl RegistryTokens {
-    pub(super) fn new(entry: &RegistrySettings, settings: &Settings, client: Arc<ApiClient>) -> Self {
+    pub(super) fn new(entry: &RegistrySettings, client: Arc<ApiClient>) -> Self {
         Self {
             registry: entry.name.clone(),
             client,
-            owners: RwLock::new(TokenServiceOwners::new(entry, settings)),
             operator_account: OperatorAccount::new(entry.account.clone()),
             service: RefreshingCell::default(),
             cache: TokenCache::new(),
         }
-    }
-
-    /// Applies what these settings say about other registries.
-    pub(super) fn apply_settings(&self, entry: &RegistrySettings, settings: &Settings) {
-        let owners = TokenServiceOwners::new(entry, settings);
-        *self.owners.write().unwrap_or_else(PoisonError::into_inner) = owners;
     }
 
     /// The token for this key.
@@ -157,10 +150,8 @@ impl RegistryTokens {
             if status == StatusCode::TOO_MANY_REQUESTS {
                 return Err(TokenUnavailable::Limited(Box::new(SmallResponse::read(hop, response).await)));
             }
-            let value = TokenService::from_challenge(response.headers());
-            if let Some(owner) = value.as_ref().and_then(|service| self.other_owner(service)) {
-                tracing::warn!(registry = %self.registry, %owner, "token service not used: it is another registry's");
-            }
+            let service = TokenService::from_challenge(response.headers());
+            let value = service.filter(|service| self.may_use(service));
             // The body is read to its end, so that the connection can carry the next request.
             collect(hop, response.into_body()).await?;
             if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
@@ -169,16 +160,20 @@ impl RegistryTokens {
             }
             Ok(Expiring { value, lifetime: CHALLENGE_LIFETIME })
         };
-        let service = self.service.get(fetch).await?;
-        // The settings may have changed since it was fetched.
-        Ok(service.filter(|service| self.other_owner(service).is_none()))
+        self.service.get(fetch).await
     }
 
-    /// The other registry that this service belongs to. A registry can name any service in its challenge, and a
-    /// service's tokens, anonymous ones included, are for its own registries only.
-    fn other_owner(&self, service: &TokenService) -> Option<Registry> {
-        let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
-        owners.other_owner(service.realm()).cloned()
+    /// Whether tokens of this service may be sent to the registry. A registry can name any service in its
+    /// challenge, and Docker Hub's tokens, anonymous ones included, are for Docker Hub only. Other services may
+    /// serve several registries: lscr.io names the one of ghcr.io.
+    fn may_use(&self, service: &TokenService) -> bool {
+        let host = service.host();
+        let is_docker_hubs = host.trim_end_matches('.').ends_with(DOCKER_HUB_HOSTS);
+        let may = self.registry.is_docker_hub() || !is_docker_hubs;
+        if !may {
+            tracing::warn!(registry = %self.registry, "token service not used: it is Docker Hub's");
+        }
+        may
     }
 
     /// To whom tokens are granted, in words, for `docxy-server check`.

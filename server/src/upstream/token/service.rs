@@ -86,11 +86,6 @@ impl TokenService {
         if self.service.is_some() { challenge } else { challenge.without("service") }
     }
 
-    /// Its URL.
-    pub(in crate::upstream) const fn realm(&self) -> &Url {
-        &self.realm
-    }
-
     /// The root URL of its host.
     pub(in crate::upstream) fn root(&self) -> Option<Url> {
         self.realm.join("/").ok()
