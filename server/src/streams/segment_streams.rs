@@ -1,8 +1,9 @@
 //! The segment streams that a client opened for its exchanges.
 //!
 //! The client opens every stream, so a segment stream may arrive before its request has been read, or after
-//! its response has ended. An early one waits for its exchange, in bounded number and for a bounded time; one
-//! whose exchange never comes is dropped, and so reset. A segment stream costs no task and no channel.
+//! its response has ended. A late one is reset at once. An early one waits for its exchange, in bounded number
+//! and for a bounded time; one whose exchange never comes is dropped, and so reset. A segment stream costs no
+//! task and no channel.
 
 use super::response_stream::ResponseStream;
 use docxy_protocol::control::{ExchangeId, SegmentHeader};
@@ -12,6 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::Notify;
 
+/// How many exchanges that ended last are known, to recognize their late segments. Others wait as early ones do.
+const ENDED_EXCHANGES_MAX: usize = 256;
+
 /// The segment streams of one connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SegmentStreams(Arc<Mutex<Exchanges>>);
@@ -19,6 +23,8 @@ pub(crate) struct SegmentStreams(Arc<Mutex<Exchanges>>);
 #[derive(Debug, Default)]
 struct Exchanges {
     running: HashMap<ExchangeId, Arc<Pending>>,
+    /// The exchanges that ended last, the oldest first.
+    ended: VecDeque<ExchangeId>,
     /// The streams that wait for their exchange, the oldest first.
     early: VecDeque<(Instant, SegmentHeader, ResponseStream)>,
 }
@@ -56,12 +62,15 @@ impl SegmentStreams {
         Some(ExchangeSegments { exchange, all: self.clone(), pending })
     }
 
-    /// Hands a segment's stream to its exchange, or keeps it until that comes.
+    /// Hands a segment's stream to its exchange, or keeps it until that comes. Drops it if that has ended.
     pub(crate) fn add(&self, segment: SegmentHeader, stream: ResponseStream, now: Instant) {
         let mut exchanges = lock(&self.0);
         if let Some(pending) = exchanges.running.get(&segment.exchange) {
             lock(&pending.streams).insert(segment.n, stream);
             pending.arrived.notify_one();
+            return;
+        }
+        if exchanges.ended.contains(&segment.exchange) {
             return;
         }
         exchanges.early.push_back((now, segment, stream));
@@ -93,11 +102,16 @@ impl ExchangeSegments {
 
 impl Drop for ExchangeSegments {
     fn drop(&mut self) {
-        lock(&self.all.0).running.remove(&self.exchange);
+        let mut exchanges = lock(&self.all.0);
+        exchanges.running.remove(&self.exchange);
+        exchanges.ended.push_back(self.exchange);
+        if exchanges.ended.len() > ENDED_EXCHANGES_MAX {
+            exchanges.ended.pop_front();
+        }
     }
 }
 
-/// After a panic elsewhere the map is still consistent.
+/// Ignores lock poisoning: the maps are never half-written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

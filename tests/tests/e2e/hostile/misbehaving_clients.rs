@@ -7,7 +7,9 @@ use std::{
 
 use docxy_protocol::{
     congestion::Handle,
-    limits::{EARLY_SEGMENTS_MAX, FRAME_BYTES_MAX, SEGMENT_BYTES, STREAMS_PER_CLIENT_MAX},
+    limits::{
+        EARLY_SEGMENTS_MAX, FRAME_BYTES_MAX, SEGMENT_BYTES, STREAM_HEADER_TIMEOUT, STREAMS_PER_CLIENT_MAX,
+    },
     link::Link,
 };
 use docxy_tests::process::PROCESS_TIMEOUT;
@@ -154,6 +156,19 @@ async fn segments_of_unknown_exchanges_are_reset() {
     client.assert_still_served().await;
     assert_others_are_served_at_once(&testbed).await;
     assert_little_memory(&mut testbed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_that_come_after_their_response_are_reset_at_once() {
+    let mut testbed = Testbed::new().await;
+    let client = MisbehavingClient::new(&mut testbed).await;
+    let (blob, _) = testbed.with_blob(3, 1000);
+    let exchange = next_exchange();
+    let response = send_stream(&client.connection, &pull(exchange, &blob)).await;
+    assert!(read_response(response).await.is_ok());
+    let late = send_stream(&client.connection, &segment(exchange, 0)).await;
+    let reset = timeout(STREAM_HEADER_TIMEOUT / 2, read_response(late)).await;
+    assert!(reset.expect("no later than a request's header may come").is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
