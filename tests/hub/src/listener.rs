@@ -31,6 +31,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, site: Site, h
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
+                    hub.request_log.record_peer(peer);
                     connections.spawn(connection(stream, peer, tls.clone(), site, hub.clone()));
                 }
                 Err(error) => tracing::warn!(?site, %error, "accept failed"),

@@ -3,8 +3,12 @@
 //! Must never change a response.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -85,11 +89,26 @@ pub struct RequestLog {
     entries: watch::Sender<Vec<LoggedRequest>>,
     /// Continues after the log is cleared.
     next_id: AtomicUsize,
+    /// The addresses of all connections, those without a request included. They stay when the log is cleared.
+    peers: Mutex<BTreeSet<SocketAddr>>,
 }
 
 impl RequestLog {
     pub(crate) fn new() -> Self {
-        Self { entries: watch::Sender::new(Vec::new()), next_id: AtomicUsize::new(0) }
+        Self {
+            entries: watch::Sender::new(Vec::new()),
+            next_id: AtomicUsize::new(0),
+            peers: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn record_peer(&self, peer: SocketAddr) {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+    }
+
+    /// The addresses from which connections were opened so far, also connections that no request used yet.
+    pub fn peers(&self) -> BTreeSet<SocketAddr> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All requests so far.

@@ -1,7 +1,5 @@
 //! The server's connections to its registry: how little a request costs when they are warm, and what `check` reports.
 
-use std::collections::BTreeSet;
-
 use docxy_tests::process::PROCESS_TIMEOUT;
 use http::StatusCode;
 use hub_stand_in::{Fault, Image, LoggedRequest, Rule, Site};
@@ -31,7 +29,6 @@ async fn a_warm_server_opens_no_new_connection() {
         .await
         .prefetched_digests()
         .await;
-    let known: BTreeSet<_> = testbed.hub.request_log().snapshot().iter().map(|entry| entry.peer).collect();
     let newer = Image::hello_from("a later release").unwrap();
     let head = ManifestRequest::head(HELLO, "latest");
     for (request, expected) in [
@@ -48,6 +45,7 @@ async fn a_warm_server_opens_no_new_connection() {
         block_in_place(|| testbed.server.wait_for_status("end its exchanges", PROCESS_TIMEOUT, is_idle))
             .unwrap();
         testbed.hub.request_log().clear();
+        let known = testbed.hub.request_log().peers();
         assert_eq!(wire_client.send(&request).await.status, StatusCode::OK);
         let requests: Vec<LoggedRequest> = testbed.hub.request_log().snapshot();
         assert!(
@@ -64,7 +62,7 @@ async fn keep_alive_costs_no_quota() {
     let bearer = testbed.engine.anonymous(HELLO).await;
     let (_, blob) = testbed.with_blob(1, 1 << 20);
     assert!(testbed.engine.get(&blob, &[("authorization", &bearer)]).await.whole);
-    let known: BTreeSet<_> = testbed.hub.request_log().snapshot().iter().map(|entry| entry.peer).collect();
+    let known = testbed.hub.request_log().peers();
     testbed.hub.request_log().clear();
     for site in [Site::Registry, Site::Auth, Site::Cdn] {
         testbed.hub.request_log().wait_for(|entry| entry.site == site, 2 * PROCESS_TIMEOUT).await.unwrap();
