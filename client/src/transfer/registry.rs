@@ -111,6 +111,8 @@ struct RateMeter {
     before: AtomicU64,
     /// The rate of the window before, in bytes per second.
     last: AtomicU64,
+    /// When bytes were received last, in milliseconds since the start of the transfer.
+    last_bytes: AtomicU64,
 }
 
 impl Default for TransferRegistry {
@@ -257,6 +259,7 @@ impl RateMeter {
     /// So many bytes were received by `now`.
     fn observe(&self, now: Duration, received: u64) {
         let now = milliseconds(now);
+        self.last_bytes.store(now, Ordering::Relaxed);
         let window = now.saturating_sub(self.began.load(Ordering::Relaxed));
         if window >= milliseconds(RATE_WINDOW) {
             let bytes = received.saturating_sub(self.before.swap(received, Ordering::Relaxed));
@@ -265,10 +268,14 @@ impl RateMeter {
         }
     }
 
-    /// The rate at `now`. A transfer without new bytes becomes slower with time.
+    /// The rate at `now`: 0 if two windows have passed without new bytes.
     fn current(&self, now: Duration, received: u64) -> u64 {
         let began = self.began.load(Ordering::Relaxed);
-        let window = milliseconds(now).saturating_sub(began);
+        let now = milliseconds(now);
+        if now.saturating_sub(self.last_bytes.load(Ordering::Relaxed)) > 2 * milliseconds(RATE_WINDOW) {
+            return 0;
+        }
+        let window = now.saturating_sub(began);
         if began > 0 && window < milliseconds(RATE_WINDOW) {
             return self.last.load(Ordering::Relaxed);
         }
@@ -374,6 +381,6 @@ mod tests {
         assert_eq!(rate.current(at(1500), 1000), 1000);
         rate.observe(at(3000), 5000);
         assert_eq!(rate.current(at(3900), 6000), 2000);
-        assert_eq!(rate.current(at(13_000), 6000), 100, "no byte for ten seconds");
+        assert_eq!(rate.current(at(13_000), 6000), 0, "no byte for ten seconds");
     }
 }

@@ -25,6 +25,10 @@ use tokio_util::task::AbortOnDropHandle;
 const RETRY_SCHEDULE: Schedule =
     Schedule::exponential(Duration::from_millis(500), 2.0, Duration::from_secs(15));
 
+/// Maximum number of failures of the registry, its token service or its CDN before the first response. Each is the
+/// result of several attempts of the server.
+const UPSTREAM_FAILURES_MAX: u32 = 6;
+
 /// A body, over as many sessions as needed.
 pub(super) struct ResumableBody {
     /// The position of the next byte.
@@ -33,8 +37,10 @@ pub(super) struct ResumableBody {
     parts: VecDeque<Part>,
     /// How missing bytes are requested. `None` if they cannot be.
     source: Option<Box<Source>>,
-    /// Since when no byte arrives, until one does.
+    /// Since when no byte was returned, until one is.
     stall: Option<Stall>,
+    /// The last failure, until bytes arrive after it.
+    last_fault: Option<Fault>,
     guard: Arc<TransferGuard>,
 }
 
@@ -46,13 +52,15 @@ pub(super) struct Source {
     pub(super) session: Option<Session>,
     /// The last session that was lost.
     lost: Option<Session>,
+    /// Whether there was a response.
+    has_responded: bool,
 }
 
 /// A transfer that receives nothing.
 struct Stall {
     since: Instant,
-    /// Why, if something failed.
-    fault: Option<Fault>,
+    /// How often the registry, its token service or its CDN failed.
+    upstream_failures: u32,
     backoff: Backoff,
     /// The time before the next attempt.
     delay: Duration,
@@ -64,7 +72,8 @@ impl Source {
         range_request: RangeRequest,
         session: Option<Session>,
     ) -> Box<Self> {
-        Box::new(Self { context: context.clone(), range_request, session, lost: None })
+        let has_responded = session.is_some();
+        Box::new(Self { context: context.clone(), range_request, session, lost: None, has_responded })
     }
 }
 
@@ -78,19 +87,23 @@ impl ResumableBody {
     ) -> Self {
         let bytes = start..body.length().map_or(u64::MAX, |length| start + length);
         let part = Part::arriving(&bytes, Continuation { body, skip: 0 });
-        Self { position: start, parts: VecDeque::from([part]), source, stall: None, guard }
+        Self { parts: VecDeque::from([part]), ..Self::new(start, source, guard) }
     }
 
     /// A body of this length that was not requested yet.
     pub(super) fn missing(length: u64, source: Box<Source>, guard: Arc<TransferGuard>) -> Self {
         let parts = (length > 0).then(|| Part::missing(length)).into_iter().collect();
-        Self { position: 0, parts, source: Some(source), stall: None, guard }
+        Self { parts, ..Self::new(0, Some(source), guard) }
     }
 
     /// A body that is here.
     pub(super) fn of_bytes(bytes: Bytes, guard: Arc<TransferGuard>) -> Self {
         let parts = (!bytes.is_empty()).then(|| Part::of_bytes(bytes)).into_iter().collect();
-        Self { position: 0, parts, source: None, stall: None, guard }
+        Self { parts, ..Self::new(0, None, guard) }
+    }
+
+    fn new(position: u64, source: Option<Box<Source>>, guard: Arc<TransferGuard>) -> Self {
+        Self { position, parts: VecDeque::new(), source, stall: None, last_fault: None, guard }
     }
 
     /// The position of the next byte.
@@ -104,16 +117,30 @@ impl ResumableBody {
     /// If no other attempt can succeed, or none did in time.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         loop {
+            let until = self.stall_end();
             let Some(part) = self.parts.front_mut() else { return Ok(None) };
             let bytes = match &mut part.content {
                 Content::Buffered { chunks, .. } => chunks.pop_front(),
-                Content::Arriving(arriving) => match arriving.next(part.end - self.position).await {
-                    Ok(bytes) => bytes,
-                    Err(error) => {
-                        self.interrupted(error)?;
-                        continue;
+                Content::Arriving(arriving) => {
+                    let next = arriving.next(part.end - self.position);
+                    let next = match until {
+                        Some(until) => match tokio::time::timeout_at(until.into(), next).await {
+                            Ok(next) => next,
+                            Err(_) => return Err(self.timed_out()),
+                        },
+                        None => next.await,
+                    };
+                    match next {
+                        Ok(bytes) => {
+                            self.last_fault = None;
+                            bytes
+                        }
+                        Err(error) => {
+                            self.interrupted(error)?;
+                            continue;
+                        }
                     }
-                },
+                }
                 Content::Requested(task) => {
                     let bytes = self.position..part.end;
                     *part = match task.await {
@@ -139,6 +166,23 @@ impl ResumableBody {
             }
             return Ok(Some(bytes));
         }
+    }
+
+    /// When a stall ends the body. `None` without a stall, or if nothing can be requested again.
+    fn stall_end(&self) -> Option<Instant> {
+        let (stall, source) = (self.stall.as_ref()?, self.source.as_ref()?);
+        Some(stall.since + source.context.stall_timeout.get())
+    }
+
+    /// The error at the end of a stall.
+    fn timed_out(&self) -> ExchangeError {
+        let (hop, detail) = match &self.last_fault {
+            Some(fault) => (fault.hop, fault.detail.as_str()),
+            None => (Hop::Server, "no response"),
+        };
+        let stalled = self.stall.as_ref().map_or(Duration::ZERO, |stall| stall.since.elapsed());
+        let detail = format!("no byte received for {} s: {detail}", stalled.as_secs());
+        Fault::new(hop, FaultKind::TimedOut, detail).into()
     }
 
     /// Keeps what has arrived if the rest can be requested again.
@@ -167,7 +211,7 @@ impl ResumableBody {
             end,
             missing,
             gaps = gaps.len(),
-            reason = self.stall.as_ref().and_then(|stall| stall.fault.as_ref()).map(tracing::field::display),
+            reason = self.last_fault.as_ref().map(tracing::field::display),
             stall_timeout_s = source.context.stall_timeout.get().as_secs(),
             "a transfer was interrupted; requesting the rest"
         );
@@ -180,6 +224,7 @@ impl ResumableBody {
         let Some(source) = self.source.as_mut().filter(|_| error.retry() == Retry::Transient) else {
             return Err(error);
         };
+        let fault = error.to_fault();
         let is_lost = matches!(error, ExchangeError::SessionLost(_));
         if is_lost {
             source.lost = source.session.clone();
@@ -187,12 +232,16 @@ impl ResumableBody {
         // The first attempt after progress comes at once, and so does one on another session.
         let is_first = self.stall.is_none();
         let stall = self.stall.get_or_insert_with(Stall::begin);
+        stall.upstream_failures += u32::from(fault.hop.is_upstream());
+        if !source.has_responded && stall.upstream_failures >= UPSTREAM_FAILURES_MAX {
+            return Err(error);
+        }
         stall.delay = if is_first || is_lost {
             Duration::ZERO
         } else {
             stall.backoff.next_delay(stall.since.elapsed(), random_fraction())
         };
-        stall.fault = Some(error.to_fault());
+        self.last_fault = Some(fault);
         Ok(())
     }
 
@@ -201,16 +250,15 @@ impl ResumableBody {
     async fn fetch_front(&mut self) -> Result<(), ExchangeError> {
         let bytes = self.position..self.parts.front().map_or(self.position, |part| part.end);
         loop {
-            let stall = self.stall.get_or_insert_with(Stall::begin);
-            let Some(source) = &mut self.source else { return Err(stall.timed_out(Duration::ZERO)) };
-            let stall_timeout = source.context.stall_timeout.get();
-            let until = stall.since + stall_timeout;
-            let reason = stall.fault.as_ref().map(ToString::to_string);
+            let delay = self.stall.get_or_insert_with(Stall::begin).delay;
+            let Some(until) = self.stall_end() else { return Err(self.timed_out()) };
+            let reason = self.last_fault.as_ref().map(ToString::to_string);
             self.guard.wait(WaitsFor::Server, reason.clone());
-            tokio::time::sleep_until(until.min(Instant::now() + stall.delay).into()).await;
+            tokio::time::sleep_until(until.min(Instant::now() + delay).into()).await;
             if Instant::now() >= until {
-                return Err(stall.timed_out(stall_timeout));
+                return Err(self.timed_out());
             }
+            let Some(source) = &mut self.source else { return Err(self.timed_out()) };
             self.guard.wait(WaitsFor::Tunnel, reason);
             let (tunnel, lost) = (&source.context.tunnel, source.lost.as_ref());
             let session = tunnel.session(lost, Deadline::at(until)).await?;
@@ -219,6 +267,9 @@ impl ResumableBody {
             let fetched = tokio::time::timeout_at(until.into(), self.fetch(&bytes)).await;
             match fetched {
                 Ok(Ok(continuation)) => {
+                    if let Some(source) = &mut self.source {
+                        source.has_responded = true;
+                    }
                     let waited = self.stall.as_ref().map_or(Duration::ZERO, |stall| stall.since.elapsed());
                     let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
                     tracing::info!(
@@ -245,9 +296,9 @@ impl ResumableBody {
     async fn fetch(&mut self, bytes: &Range<u64>) -> Result<Continuation, ExchangeError> {
         let Some(Source { context, range_request, session: Some(session), .. }) = self.source.as_deref()
         else {
-            return Err(Stall::begin().timed_out(Duration::ZERO));
+            return Err(self.timed_out());
         };
-        let reason = self.stall.as_ref().and_then(|stall| stall.fault.as_ref()).map(ToString::to_string);
+        let reason = self.last_fault.as_ref().map(ToString::to_string);
         let operation = &range_request.request.operation;
         let permit = match session.try_permit(operation) {
             Some(permit) => Some(permit),
@@ -294,16 +345,6 @@ fn release_permits(parts: &mut VecDeque<Part>) {
 impl Stall {
     fn begin() -> Self {
         let backoff = Backoff::new(RETRY_SCHEDULE);
-        Self { since: Instant::now(), fault: None, backoff, delay: Duration::ZERO }
-    }
-
-    /// The error at its end.
-    fn timed_out(&self, after: Duration) -> ExchangeError {
-        let (hop, detail) = match &self.fault {
-            Some(fault) => (fault.hop, fault.detail.as_str()),
-            None => (Hop::Server, "no response"),
-        };
-        let detail = format!("no byte received for {} s: {detail}", after.as_secs());
-        Fault::new(hop, FaultKind::TimedOut, detail).into()
+        Self { since: Instant::now(), backoff, delay: Duration::ZERO, upstream_failures: 0 }
     }
 }

@@ -26,6 +26,14 @@ pub enum Hop {
     Cdn,
 }
 
+impl Hop {
+    /// Whether it is behind the server: the registry, its token service or its CDN.
+    #[must_use]
+    pub const fn is_upstream(self) -> bool {
+        matches!(self, Self::Registry | Self::TokenService | Self::Cdn)
+    }
+}
+
 impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -85,6 +93,8 @@ pub enum FaultKind {
     OriginNotServed,
     /// Something else than what was requested, or announced.
     Mismatch,
+    /// The hop failed in the middle of a body, and again at each retry of the server.
+    RetriesExhausted,
 }
 
 /// Whether the same request may succeed later.
@@ -127,7 +137,9 @@ impl FaultKind {
                 };
                 (StatusCode::BAD_GATEWAY, "UNAVAILABLE", retry)
             }
-            Self::RedirectRefused | Self::Mismatch => (StatusCode::BAD_GATEWAY, "UNAVAILABLE", Permanent),
+            Self::RedirectRefused | Self::Mismatch | Self::RetriesExhausted => {
+                (StatusCode::BAD_GATEWAY, "UNAVAILABLE", Permanent)
+            }
             Self::Cancelled => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", Transient),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", Permanent),
         }
@@ -210,7 +222,7 @@ impl Fault {
 
 /// Codes on the wire are indexes into these tables: append, never reorder.
 const HOPS: [Hop; 6] = [Hop::Engine, Hop::Tunnel, Hop::Server, Hop::Registry, Hop::TokenService, Hop::Cdn];
-const KINDS: [FaultKind; 21] = [
+const KINDS: [FaultKind; 22] = [
     FaultKind::Cancelled,
     FaultKind::Internal,
     FaultKind::Truncated,
@@ -232,6 +244,7 @@ const KINDS: [FaultKind; 21] = [
     FaultKind::OriginNotServed,
     FaultKind::CredentialExpired,
     FaultKind::Mismatch,
+    FaultKind::RetriesExhausted,
 ];
 
 #[cfg(test)]
@@ -270,10 +283,15 @@ mod tests {
             for kind in [FaultKind::Down, FaultKind::Unreachable, FaultKind::TimedOut, FaultKind::Truncated] {
                 assert!(transient(hop, kind), "{hop} {kind:?}");
             }
-            for kind in [FaultKind::Refused, FaultKind::Mismatch, FaultKind::RegistryNotServed] {
+            for kind in [
+                FaultKind::Refused,
+                FaultKind::Mismatch,
+                FaultKind::RegistryNotServed,
+                FaultKind::RetriesExhausted,
+            ] {
                 assert!(!transient(hop, kind), "{hop} {kind:?}");
             }
-            let is_upstream = matches!(hop, Hop::Registry | Hop::TokenService | Hop::Cdn);
+            let is_upstream = hop.is_upstream();
             assert_eq!(transient(hop, FaultKind::MalformedResponse), is_upstream, "{hop}");
             assert_eq!(transient(hop, FaultKind::CredentialExpired), hop == Hop::Registry, "{hop}");
         }

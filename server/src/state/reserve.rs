@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 const RESERVE_BYTES: u64 = 64 * 1024;
 
 /// The least free space with which the reserve is made: a first start needs some of it.
-const RESERVE_FREE_BYTES_MIN: u64 = 4 * RESERVE_BYTES;
+const RESERVE_FREE_BYTES_MIN: u64 = 2 * RESERVE_BYTES;
 
 /// The bytes of one write. A reserve that was used up gets as many of them as fit.
 const RESERVE_WRITE_BYTES: usize = 4096;

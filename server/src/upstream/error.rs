@@ -46,6 +46,15 @@ impl UpstreamError {
         self.fault.retry() == Retry::Transient && self.fault.kind != FaultKind::CredentialExpired
     }
 
+    /// The error that a client receives when this server has tried again in vain: the client must not start all
+    /// retries once more.
+    pub(crate) fn after_retries(mut self) -> Self {
+        if self.is_transient() {
+            self.fault.kind = FaultKind::RetriesExhausted;
+        }
+        self
+    }
+
     /// The causes, the outermost first, for the log.
     pub(crate) fn causes(&self) -> Option<CleanText> {
         let mut chain = Vec::new();

@@ -266,6 +266,8 @@ async fn a_permanent_failure_ends_a_body_without_another_try() {
         for (plays, requests) in [
             (vec![Play::AbortAfter(40_000, fault(Hop::Server, FaultKind::Internal))], 1),
             (vec![Play::AbortAfter(40_000, fault(Hop::Cdn, FaultKind::RedirectRefused))], 1),
+            // The server has tried again already.
+            (vec![Play::AbortAfter(40_000, fault(Hop::Cdn, FaultKind::RetriesExhausted))], 1),
             (
                 vec![
                     Play::LoseAfter(40_000),
@@ -299,6 +301,31 @@ async fn a_body_that_stays_interrupted_ends_with_the_reason() {
         assert!(fault.to_string().contains("no byte received for 1 s: no route"), "{fault}");
         assert!(scene.content.starts_with(&received));
     }
+}
+
+#[tokio::test]
+async fn a_continued_body_that_stays_silent_ends_at_the_stall_timeout() {
+    for (leg, reader, length) in all() {
+        let plays = vec![Play::LoseAfter(50_000), Play::StallAfter(0)];
+        let scene = Scene::with_stall_timeout(leg, length, plays, Duration::from_secs(1));
+        let (end, received) = scene.read(reader).await;
+        let fault = end.unwrap_err();
+        assert_eq!((fault.hop, fault.kind), (Hop::Tunnel, FaultKind::TimedOut), "{fault}");
+        assert!(fault.to_string().contains("the connection was lost"), "{fault}");
+        assert!(scene.content.starts_with(&received));
+    }
+}
+
+#[tokio::test]
+async fn a_pull_ends_when_the_registry_refuses_the_first_request_six_times() {
+    join_all(TestLeg::ALL.map(async |leg| {
+        let plays = vec![Play::Respond(429); 100];
+        let scene = Scene::with_stall_timeout(leg, LENGTHS[0], plays, Duration::from_secs(60));
+        let (end, received) = scene.read(Reader::Pull).await;
+        assert!(end.unwrap_err().to_string().contains("429") && received.is_empty(), "{leg:?}");
+        assert_eq!(scene.ranges().len(), 6, "{leg:?}");
+    }))
+    .await;
 }
 
 #[tokio::test]

@@ -157,7 +157,7 @@ impl<S: RangeSource> Resume<S> {
                 Err(error) => error,
             };
         }
-        Err(error)
+        Err(error.after_retries())
     }
 
     async fn attempt(&self, received: u64) -> Result<BodyPart<S::Body>, UpstreamError> {

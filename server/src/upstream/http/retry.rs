@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// The delays between attempts: most failures end at once.
 pub(in crate::upstream) const RETRY_SCHEDULE: Schedule =
-    Schedule::exponential(Duration::from_millis(250), 4.0, Duration::from_secs(20));
+    Schedule::exponential(Duration::from_millis(200), 4.0, Duration::from_secs(17));
 
 /// Maximum number of retries in a row without progress.
 pub(in crate::upstream) const RETRIES_MAX: u32 = 6;
@@ -97,7 +97,7 @@ mod tests {
             later += delay;
             attempts += 1;
         }
-        assert_eq!(attempts, 3, "after 0.25, 1 and 4 s");
+        assert_eq!(attempts, 3, "after 0.2, 0.8 and 3.2 s");
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         let delay = |retry_after| {
             deadline.delay_before_retry(&mut Backoff::new(RETRY_SCHEDULE), now, 1.0, retry_after)
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn time_spent_receiving_extends_the_deadline() {
         let now = Instant::now();
-        let (receiving, first_delay) = (Duration::from_secs(15), Duration::from_millis(250));
+        let (receiving, first_delay) = (Duration::from_secs(15), Duration::from_millis(200));
         let delay = |deadline: RetryDeadline| {
             deadline.delay_before_retry(&mut Backoff::new(RETRY_SCHEDULE), now + receiving, 1.0, None)
         };
