@@ -1,11 +1,11 @@
 //! How Auto behaves when the application sends little or nothing, and with an earlier connection's
 //! measurement.
 
-use crate::link::{Conditions, DropCause};
-use crate::report::Report;
-use crate::scenarios::TRANSPACIFIC;
-use crate::simulation::Simulation;
-use crate::traffic_source::Supply::{Idle, RateLimited, Unlimited};
+use crate::simulator::link::{Conditions, DropCause};
+use crate::simulator::report::Report;
+use crate::simulator::scenarios::TRANSPACIFIC;
+use crate::simulator::simulation::Simulation;
+use crate::simulator::traffic_source::Supply::{Idle, RateLimited, Unlimited};
 use crate::{Time, auto, ms, secs, seeds};
 use docxy_protocol::congestion::{PathMemory, Rate};
 

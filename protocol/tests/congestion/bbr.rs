@@ -2,7 +2,7 @@
 //! detection.
 
 use crate::MTU;
-use crate::sender::{Controller, TCP, TransportProfile};
+use crate::simulator::sender::{Controller, TCP, TransportProfile};
 use docxy_protocol::congestion::{Algorithm, Measured};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

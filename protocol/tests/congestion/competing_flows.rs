@@ -2,11 +2,11 @@
 
 use crate::bbr::Bbr;
 use crate::cubic::Cubic;
-use crate::link::{Conditions, DropCause};
-use crate::report::Report;
-use crate::sender::Controller;
-use crate::simulation::Simulation;
-use crate::traffic_source::Supply;
+use crate::simulator::link::{Conditions, DropCause};
+use crate::simulator::report::Report;
+use crate::simulator::sender::Controller;
+use crate::simulator::simulation::Simulation;
+use crate::simulator::traffic_source::Supply;
 use crate::{Time, auto, ms, secs};
 use std::ops::Range;
 use std::time::Instant;

@@ -1,9 +1,9 @@
 //! Tests of the simulator itself, with the simplest sender: a constant window.
 
-use crate::link::{Conditions, DropCause, Loss};
-use crate::scenarios::{TRANSPACIFIC, scenario};
-use crate::sender::Controller;
-use crate::simulation::Simulation;
+use crate::simulator::link::{Conditions, DropCause, Loss};
+use crate::simulator::scenarios::{TRANSPACIFIC, scenario};
+use crate::simulator::sender::Controller;
+use crate::simulator::simulation::Simulation;
 use crate::{Time, ms, secs};
 use docxy_protocol::congestion::{Algorithm, Measured};
 use std::time::Instant;

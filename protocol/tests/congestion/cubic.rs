@@ -1,7 +1,7 @@
 //! CUBIC as RFC 9438 describes it, over TCP, as a competing flow.
 
 use crate::MTU;
-use crate::sender::{Controller, TCP, TransportProfile};
+use crate::simulator::sender::{Controller, TCP, TransportProfile};
 use docxy_protocol::congestion::{Algorithm, Measured};
 use std::time::{Duration, Instant};
 

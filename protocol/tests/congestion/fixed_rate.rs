@@ -1,8 +1,8 @@
 //! How Fixed uses a link at a stated rate.
 
-use crate::link::{Conditions, DropCause, Loss};
-use crate::scenarios::{POLICED, SAME_HOUSE, TRANSPACIFIC};
-use crate::simulation::Simulation;
+use crate::simulator::link::{Conditions, DropCause, Loss};
+use crate::simulator::scenarios::{POLICED, SAME_HOUSE, TRANSPACIFIC};
+use crate::simulator::simulation::Simulation;
 use crate::{MTU, Time, ms, secs, seeds};
 use docxy_protocol::congestion::{Fixed, Rate};
 use std::time::Instant;

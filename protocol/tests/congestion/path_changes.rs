@@ -1,8 +1,8 @@
 //! How Auto reacts to a policer, an outage, and a changed link.
 
-use crate::link::{Conditions, DropCause, Loss};
-use crate::scenarios::{POLICED, TRANSPACIFIC};
-use crate::simulation::Simulation;
+use crate::simulator::link::{Conditions, DropCause, Loss};
+use crate::simulator::scenarios::{POLICED, TRANSPACIFIC};
+use crate::simulator::simulation::Simulation;
 use crate::{Time, auto, ms, secs, seeds};
 
 const CHANGE_AT: Time = secs(8);

@@ -1,9 +1,9 @@
 //! How Auto uses links that do not change.
 
-use crate::link::{Conditions, DropCause};
-use crate::report::{Report, TracePoint};
-use crate::scenarios::{TRANSPACIFIC, scenario};
-use crate::simulation::Simulation;
+use crate::simulator::link::{Conditions, DropCause};
+use crate::simulator::report::{Report, TracePoint};
+use crate::simulator::scenarios::{TRANSPACIFIC, scenario};
+use crate::simulator::simulation::Simulation;
 use crate::{Time, auto, ms, secs, seeds, us};
 use docxy_protocol::limits::ACK_THRESHOLD;
 

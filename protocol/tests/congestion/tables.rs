@@ -1,9 +1,9 @@
 //! Tables for developers who tune the algorithm: results of each scenario, and one run over time.
 
 use crate::competing_flows::{CompetingFlow, EARLY_PERIOD, LATE_PERIOD, StartOrder};
-use crate::link::DropCause;
-use crate::report::Report;
-use crate::scenarios::{names, scenario};
+use crate::simulator::link::DropCause;
+use crate::simulator::report::Report;
+use crate::simulator::scenarios::{names, scenario};
 use crate::{Time, auto, ms, secs};
 use std::time::Duration;
 

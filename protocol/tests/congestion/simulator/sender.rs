@@ -1,10 +1,10 @@
 //! The sender, as in quinn-proto 0.11.19 (`connection/mod.rs`): when it sends packets, the order in which it
 //! reports events to the congestion control, how it detects loss, and when it probes.
 
-use crate::pacer::{self, Pacer};
-use crate::receiver::Ack;
-use crate::rtt_estimator::RttEstimator;
-use crate::traffic_source::TrafficSource;
+use crate::simulator::pacer::{self, Pacer};
+use crate::simulator::receiver::Ack;
+use crate::simulator::rtt_estimator::RttEstimator;
+use crate::simulator::traffic_source::TrafficSource;
 use crate::{MTU, Time, ms};
 use docxy_protocol::congestion::{Algorithm, Auto, Fixed};
 use docxy_protocol::limits::ACK_THRESHOLD;

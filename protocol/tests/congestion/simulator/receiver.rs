@@ -2,8 +2,8 @@
 //! and detects duplicates.
 
 use crate::Time;
-use crate::rtt_estimator::MAX_ACK_DELAY;
-use crate::sender::Packet;
+use crate::simulator::rtt_estimator::MAX_ACK_DELAY;
+use crate::simulator::sender::Packet;
 use std::time::Duration;
 
 /// quinn's default: an immediate acknowledgement when the second packet after a missing one arrives.

@@ -1,10 +1,10 @@
 //! Runs senders and receivers over a link in virtual time.
 
-use crate::link::{Conditions, Link};
-use crate::receiver::Receiver;
-use crate::report::{Report, TracePoint};
-use crate::sender::{Controller, Sender};
-use crate::traffic_source::{Supply, TrafficSource};
+use crate::simulator::link::{Conditions, Link};
+use crate::simulator::receiver::Receiver;
+use crate::simulator::report::{Report, TracePoint};
+use crate::simulator::sender::{Controller, Sender};
+use crate::simulator::traffic_source::{Supply, TrafficSource};
 use crate::{Time, ms, secs};
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! The scenarios: links with the names that the end-to-end tests and benches use, and two that are too short
 //! for the link emulator.
 
-use crate::link::{Conditions, Loss, Policer};
-use crate::simulation::Simulation;
+use crate::simulator::link::{Conditions, Loss, Policer};
+use crate::simulator::simulation::Simulation;
 use crate::{ms, secs, us};
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 //! Rates are those of IP packets with new data. A utilization of 1 is a full link; the body of a response
 //! gets about 95 % of that.
 
-use crate::link::DropCause;
-use crate::simulation::Simulation;
+use crate::simulator::link::DropCause;
+use crate::simulator::simulation::Simulation;
 use crate::{PACKET_BYTES, Time, ms, secs};
 use docxy_protocol::congestion::Measured;
 use std::ops::Range;

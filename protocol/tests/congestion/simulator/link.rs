@@ -4,8 +4,8 @@
 //!
 //! Must never reorder packets.
 
-use crate::receiver::Ack;
-use crate::sender::Packet;
+use crate::simulator::receiver::Ack;
+use crate::simulator::sender::Packet;
 use crate::{PACKET_BYTES, Time, ms};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
