@@ -2,6 +2,7 @@
 //!
 //! Must never try again: its callers do.
 
+mod buffered_run;
 mod chunk_reader;
 mod error;
 mod prefetch_stream;

@@ -3,13 +3,12 @@
 //! Knows frames (chunks and segments) and no positions: its reader counts. Must never end before the server
 //! said that it sent everything. Dropping the body stops the transfer at its source.
 
+use super::buffered_run::BufferedRun;
 use super::chunk_reader::ChunkReader;
 use super::error::ExchangeError;
 use super::prefetch_stream::{PrefetchStream, StreamTail};
 use super::segments::Segments;
-use crate::tunnel::SegmentPermit;
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::fmt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -23,17 +22,6 @@ pub(crate) struct RemoteBody {
     prefetch: Option<oneshot::Sender<StreamTail>>,
     /// The permit of the request, until the body is dropped.
     permit: Option<OwnedSemaphorePermit>,
-}
-
-/// Bytes of a body that arrived before the session was lost, and were not read.
-#[derive(Debug)]
-pub(crate) struct BufferedRun {
-    /// The bytes before it that did not arrive, since the run before it.
-    pub(crate) gap: u64,
-    /// Its bytes, without a gap.
-    pub(crate) chunks: VecDeque<Bytes>,
-    /// The permit of their segment.
-    pub(crate) permit: Option<SegmentPermit>,
 }
 
 impl RemoteBody {

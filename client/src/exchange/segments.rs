@@ -4,8 +4,8 @@
 //! stops reading from the CDN.
 
 use super::READ_BYTES_MAX;
+use super::buffered_run::BufferedRun;
 use super::error::ExchangeError;
-use super::remote_body::BufferedRun;
 use crate::tunnel::{BodyShare, SegmentPermit, Session};
 use bytes::{Bytes, BytesMut};
 use docxy_protocol::control::{ExchangeId, SegmentHeader, StreamHeader};
