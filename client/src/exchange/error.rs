@@ -71,7 +71,9 @@ impl From<SendError> for ExchangeError {
             SendError::Frame(error) => {
                 Fault::new(Hop::Engine, FaultKind::RequestInvalid, format!("the request's {error}")).into()
             }
-            SendError::Stopped | SendError::Lost(_) => Self::lost(error),
+            // The session is in use, so the request can be sent again on it.
+            SendError::Stopped => Self::Reset(Fault::new(Hop::Server, FaultKind::Cancelled, error)),
+            SendError::Lost(_) => Self::lost(error),
         }
     }
 }
