@@ -33,7 +33,7 @@ pub(crate) struct TunnelEvents {
     pub(crate) disconnects: Counter,
     pub(crate) last_disconnect: LastEvent,
     /// The connection became silent, so another one was dialed.
-    pub(crate) stalls: Counter,
+    pub(crate) silent_connections: Counter,
     /// The version of the server, at the last connect.
     pub(crate) server_version: LastEvent,
 }
@@ -111,7 +111,7 @@ impl TunnelEvents {
             "connects": self.connects.get(),
             "disconnects": self.disconnects.get(),
             "last_disconnect": self.last_disconnect.to_json(),
-            "stalls": self.stalls.get(),
+            "silent_connections": self.silent_connections.get(),
         })
     }
 }

@@ -38,7 +38,7 @@ pub(super) enum DialError {
 }
 
 /// The result of a successful attempt.
-pub(super) struct Dialed {
+pub(super) struct DialedSession {
     pub(super) session: Session,
     pub(super) control: ReceiveStream,
     pub(super) address: SocketAddr,
@@ -50,7 +50,7 @@ pub(super) async fn dial(
     congestion: Congestion,
     attempt: usize,
     usage: &Arc<SharedUsage>,
-) -> Result<Dialed, DialError> {
+) -> Result<DialedSession, DialError> {
     let address = address(link, attempt).await?;
     let connecting = connect(link, congestion, address, usage);
     tokio::time::timeout(ATTEMPT_TIMEOUT, connecting).await.map_err(|_| DialError::NoResponse { address })?
@@ -61,7 +61,7 @@ async fn connect(
     congestion: Congestion,
     address: SocketAddr,
     usage: &Arc<SharedUsage>,
-) -> Result<Dialed, DialError> {
+) -> Result<DialedSession, DialError> {
     let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: congestion.down };
     let name = link.sni.as_ref().map(|name| name.as_str());
     let dialed = quic::dial(address, link.pin, name, congestion.up).await;
@@ -72,7 +72,7 @@ async fn connect(
     let transport = docxy_transport::Session::from(connection);
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
-    Ok(Dialed { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })
+    Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })
 }
 
 async fn address(link: &Link, attempt: usize) -> Result<SocketAddr, DialError> {

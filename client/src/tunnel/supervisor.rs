@@ -6,7 +6,7 @@
 
 use super::backoff::{DIAL_SCHEDULE, REFUSED_SCHEDULE};
 use super::config::TunnelConfig;
-use super::dial::{DialError, Dialed, dial};
+use super::dial::{DialError, DialedSession, dial};
 use super::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion};
 use super::segment_budget::SharedUsage;
 use super::server_selector::{DialTarget, ServerSelector};
@@ -173,16 +173,20 @@ impl Supervisor<'_> {
         }
     }
 
-    async fn dial(&self, target: DialTarget) -> Result<Dialed, DialError> {
+    async fn dial(&self, target: DialTarget) -> Result<DialedSession, DialError> {
         let TunnelConfig { links, congestion } = &self.config;
         dial(&links[target.server], *congestion, target.attempt, &self.usage).await
     }
 
     /// Publishes the session until it is lost or the server drains. Replaces it if it becomes silent.
-    async fn run_session(&mut self, mut target: DialTarget, mut dialed: Dialed) -> (DialTarget, SessionEnd) {
+    async fn run_session(
+        &mut self,
+        mut target: DialTarget,
+        mut dialed: DialedSession,
+    ) -> (DialTarget, SessionEnd) {
         let mut silent: Option<Transport> = None;
         loop {
-            let Dialed { session, control, address } = dialed;
+            let DialedSession { session, control, address } = dialed;
             let transport = session.transport().clone();
             self.status.send_replace(TunnelStatus::Up { session, since: SystemTime::now() });
             // The transfers of the old connection continue on the new one.
@@ -199,10 +203,10 @@ impl Supervisor<'_> {
     }
 
     /// Another connection, dialed while this one is silent.
-    async fn wait_for_replacement(&mut self, transport: &Transport) -> (DialTarget, Dialed) {
+    async fn wait_for_replacement(&mut self, transport: &Transport) -> (DialTarget, DialedSession) {
         loop {
             let suspicion = suspicion(transport).await;
-            self.counters.stalls.increment();
+            self.counters.silent_connections.increment();
             tracing::info!(?suspicion, "connection silent; dialing another one");
             tokio::select! {
                 replacement = self.dial_replacement() => return replacement,
@@ -212,7 +216,7 @@ impl Supervisor<'_> {
     }
 
     /// Dials until an attempt succeeds, each from a fresh port.
-    async fn dial_replacement(&mut self) -> (DialTarget, Dialed) {
+    async fn dial_replacement(&mut self) -> (DialTarget, DialedSession) {
         let (silent_since, mut backoff) = (Instant::now(), Backoff::new(DIAL_SCHEDULE));
         loop {
             let begun = Instant::now();

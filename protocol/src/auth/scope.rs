@@ -58,7 +58,7 @@ impl Scope {
     /// If the text is not a scope or its name is not a repository.
     pub fn parse(text: &str) -> Result<(Option<Registry>, Self), ScopeError> {
         let Parts { kind, name, actions } = Parts::parse(text)?;
-        let Kind::Repository(class) = kind else {
+        let ScopeType::Repository(class) = kind else {
             return Ok((None, Self::Other(OtherScope::try_from(text.to_owned())?)));
         };
         let (registry, name) = split_registry(name);
@@ -105,7 +105,7 @@ impl Scope {
 pub fn confine(scopes: &str, repository: Option<&str>) -> Option<String> {
     let mut confined: Vec<String> = Vec::new();
     for word in scopes.split(' ').filter(|word| !word.is_empty()) {
-        let is_opaque = !word.contains(':') && matches!(Kind::parse(word), Some(Kind::Other));
+        let is_opaque = !word.contains(':') && matches!(ScopeType::parse(word), Some(ScopeType::Other));
         let scope = if is_opaque {
             OtherScope::try_from(word.to_owned()).ok().map(|scope| scope.0)
         } else {
@@ -171,17 +171,17 @@ impl TryFrom<WireScope> for Scope {
         // Text that names a repository is parsed as such, so that a peer cannot hide push in it.
         let Parts { kind, name, actions } = Parts::parse(&text)?;
         match kind {
-            Kind::Repository(class) => {
+            ScopeType::Repository(class) => {
                 Ok(Self::Repository { class, repository: name.parse()?, actions: actions.parse()? })
             }
-            Kind::Other => OtherScope::try_from(text).map(Self::Other),
+            ScopeType::Other => OtherScope::try_from(text).map(Self::Other),
         }
     }
 }
 
 /// `type:name:actions`.
 struct Parts<'a> {
-    kind: Kind,
+    kind: ScopeType,
     name: &'a str,
     actions: &'a str,
 }
@@ -192,17 +192,17 @@ impl<'a> Parts<'a> {
         let (kind, rest) = text.split_once(':').ok_or_else(malformed)?;
         // Split from the right, because the name may contain a registry's port.
         let (name, actions) = rest.rsplit_once(':').ok_or_else(malformed)?;
-        Ok(Self { kind: Kind::parse(kind).ok_or_else(malformed)?, name, actions })
+        Ok(Self { kind: ScopeType::parse(kind).ok_or_else(malformed)?, name, actions })
     }
 }
 
 /// The type of a scope.
-enum Kind {
+enum ScopeType {
     Repository(Option<Class>),
     Other,
 }
 
-impl Kind {
+impl ScopeType {
     /// Returns `None` for text that resembles `repository`, such as `Repository`: a token service could
     /// accept it as that.
     fn parse(text: &str) -> Option<Self> {

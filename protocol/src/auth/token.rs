@@ -72,7 +72,7 @@ impl TokenRequest {
     /// # Errors
     /// If a scope is malformed.
     pub fn from_query(query: &str, registry: &Registry) -> Result<Parsed, TokenError> {
-        let fields = Fields::parse(query);
+        let fields = FormFields::parse(query);
         let grant = Grant::Get { account: fields.last("account") };
         let offline = fields.last("offline_token").is_some_and(|v| v == "true" || v == "1");
         fields.request(registry, grant, offline)
@@ -83,7 +83,7 @@ impl TokenRequest {
     /// # Errors
     /// If a scope is malformed, or the grant is missing, unknown or incomplete.
     pub fn from_form(form: &str, registry: &Registry) -> Result<Parsed, TokenError> {
-        let fields = Fields::parse(form);
+        let fields = FormFields::parse(form);
         let required = |name: &'static str| fields.last(name).ok_or(TokenError::Missing(name));
         let grant = match required("grant_type")?.as_str() {
             "password" => Grant::Password {
@@ -170,9 +170,9 @@ impl TokenRequest {
 }
 
 /// Decoded `application/x-www-form-urlencoded` pairs.
-struct Fields(Vec<(String, String)>);
+struct FormFields(Vec<(String, String)>);
 
-impl Fields {
+impl FormFields {
     fn parse(text: &str) -> Self {
         Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }

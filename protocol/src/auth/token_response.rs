@@ -41,7 +41,7 @@ impl TokenResponse {
     /// # Errors
     /// If it contains no token, or one of more than [`TOKEN_BYTES_MAX`] bytes.
     pub fn parse(body: &[u8]) -> Result<Self, TokenResponseError> {
-        let Fields { token, access_token, refresh_token, expires_in } =
+        let ResponseFields { token, access_token, refresh_token, expires_in } =
             serde_json::from_slice(body).map_err(|_| TokenResponseError::Malformed)?;
         let non_empty = |text: Option<Secret>| text.filter(|text| !text.expose().is_empty());
         let lifetime = expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
@@ -82,7 +82,7 @@ impl TokenResponse {
 }
 
 #[derive(Deserialize)]
-struct Fields {
+struct ResponseFields {
     token: Option<Secret>,
     access_token: Option<Secret>,
     refresh_token: Option<Secret>,

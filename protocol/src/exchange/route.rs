@@ -71,20 +71,20 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
     let page = || ListingQuery::from_query(query).map_err(|e| engine_fault(FaultKind::RequestInvalid, e));
     // The method is checked last, so that an invalid name is reported for any method.
     let operation = match kind {
-        Kind::Manifest => {
+        EndpointKind::Manifest => {
             let reference = last.parse().map_err(|e| engine_fault(FaultKind::ReferenceInvalid, e))?;
             Operation::Manifest { repository, reference, method: get_or_head? }
         }
-        Kind::Blob => {
+        EndpointKind::Blob => {
             let digest = last.parse().map_err(|e| engine_fault(FaultKind::DigestInvalid, e))?;
             Operation::Blob { repository, digest, method: get_or_head? }
         }
-        Kind::Tags => Operation::Tags { repository, page: get_only(method, page()?)? },
-        Kind::Referrers => {
+        EndpointKind::Tags => Operation::Tags { repository, page: get_only(method, page()?)? },
+        EndpointKind::Referrers => {
             let subject = last.parse().map_err(|e| engine_fault(FaultKind::DigestInvalid, e))?;
             Operation::Referrers { repository, subject, page: get_only(method, page()?)? }
         }
-        Kind::Upload => return Err(not_served(method)),
+        EndpointKind::Upload => return Err(not_served(method)),
     };
     Ok(Route::Registry(registry, operation, named_by))
 }
@@ -95,7 +95,7 @@ fn token(method: &http::Method, registry: Registry) -> Result<Route, Fault> {
 }
 
 /// The endpoints below `/v2/<name>/`.
-enum Kind {
+enum EndpointKind {
     Manifest,
     Blob,
     Tags,
@@ -104,17 +104,17 @@ enum Kind {
 }
 
 /// Splits `<name>/<kind>/<last>` from the right, because a name may contain the same words.
-fn split(rest: &str) -> Option<(&str, Kind, &str)> {
+fn split(rest: &str) -> Option<(&str, EndpointKind, &str)> {
     if let Some((name, _)) = rest.rsplit_once("/blobs/uploads/") {
-        return Some((name, Kind::Upload, ""));
+        return Some((name, EndpointKind::Upload, ""));
     }
     let (head, last) = rest.rsplit_once('/')?;
     let (name, word) = head.rsplit_once('/')?;
     match (word, last) {
-        ("manifests", _) => Some((name, Kind::Manifest, last)),
-        ("blobs", _) => Some((name, Kind::Blob, last)),
-        ("referrers", _) => Some((name, Kind::Referrers, last)),
-        ("tags", "list") => Some((name, Kind::Tags, last)),
+        ("manifests", _) => Some((name, EndpointKind::Manifest, last)),
+        ("blobs", _) => Some((name, EndpointKind::Blob, last)),
+        ("referrers", _) => Some((name, EndpointKind::Referrers, last)),
+        ("tags", "list") => Some((name, EndpointKind::Tags, last)),
         _ => None,
     }
 }

@@ -67,11 +67,12 @@ impl SendStream {
         self.reset_with(fault);
     }
 
-    /// Bytes of a lower rank are sent before bytes of a higher one, also when they are sent again.
-    pub fn set_rank(&self, rank: i32) {
+    /// Bytes of a lower urgency value are sent before those of a higher one (as in RFC 9218, section 4.1), also when
+    /// they are sent again.
+    pub fn set_urgency(&self, urgency: i32) {
         if let Some(leg) = &self.leg {
             // An error means that the stream is already closed.
-            on_leg!(leg, stream => drop(stream.set_priority(-rank)));
+            on_leg!(leg, stream => drop(stream.set_priority(-urgency)));
         }
     }
 

@@ -3,7 +3,7 @@
 use super::error::CommandError;
 use crate::settings::{Flags, Settings};
 use crate::store;
-use crate::upstream::{Finding, Upstream};
+use crate::upstream::{HopCheck, Upstream};
 use docxy_host::logging::{self, Filter};
 use docxy_host::terminal::print;
 use docxy_protocol::image_name::ImageName;
@@ -41,7 +41,7 @@ fn registries(settings: &Settings, images: &[ImageName]) -> Vec<Registry> {
     names
 }
 
-async fn findings(upstream: &Upstream, name: &Registry, images: &[ImageName]) -> Vec<Finding> {
+async fn findings(upstream: &Upstream, name: &Registry, images: &[ImageName]) -> Vec<HopCheck> {
     let mut tried: Vec<ImageName> = images.iter().filter(|image| image.registry == *name).cloned().collect();
     if tried.is_empty() && name.is_docker_hub() {
         tried.extend(HELLO_WORLD.parse::<ImageName>());
@@ -54,15 +54,15 @@ async fn findings(upstream: &Upstream, name: &Registry, images: &[ImageName]) ->
         findings = upstream.check_login(name).await;
         let remark = format!("not tried: name an image, as in docxy-server check {name}/OWNER/IMAGE");
         if findings.iter().all(|finding| finding.outcome.is_ok()) {
-            findings.push(Finding { what: "CDN", outcome: Ok(clean(remark)) });
+            findings.push(HopCheck { what: "CDN", outcome: Ok(clean(remark)) });
         }
     }
     findings
 }
 
-fn report(name: &Registry, findings: &[Finding]) -> String {
+fn report(name: &Registry, findings: &[HopCheck]) -> String {
     let mut text = format!("{name}\n");
-    for Finding { what, outcome } in findings {
+    for HopCheck { what, outcome } in findings {
         text += &match outcome {
             Ok(remark) => format!("  {what:<14} ok      {remark}\n"),
             Err(fault) => format!("  {what:<14} FAILED  {fault}\n"),
@@ -81,8 +81,8 @@ mod tests {
         let fault =
             Fault::new(Hop::TokenService, FaultKind::TimedOut, "auth.docker.io did not answer within 10 s");
         let findings = [
-            Finding { what: "registry", outcome: Ok("https://registry-1.docker.io answers".into()) },
-            Finding { what: "token service", outcome: Err(fault) },
+            HopCheck { what: "registry", outcome: Ok("https://registry-1.docker.io answers".into()) },
+            HopCheck { what: "token service", outcome: Err(fault) },
         ];
         assert_eq!(
             report(&Registry::docker_hub(), &findings),

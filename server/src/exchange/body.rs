@@ -54,7 +54,7 @@ pub(super) async fn send_segments(
     for n in 0..layout.count() {
         // While the client has opened no stream for this segment, nothing more is read from the CDN.
         let mut segment = write_in_time(permit, async { Ok(segments.take(n).await) }).await?;
-        segment.set_rank(priorities.next_rank());
+        segment.set_urgency(priorities.next_urgency());
         let range = layout.range(n);
         let mut remaining = range.end - range.start;
         while remaining > 0 {

@@ -6,9 +6,9 @@ mod accept_policy;
 mod client_connections;
 mod congestion;
 mod connection;
-mod load_report;
 mod network;
 mod path_cache;
+mod status_report;
 mod unauthenticated;
 
 use crate::admission::Admission;
@@ -27,9 +27,9 @@ use docxy_host::signals::shutdown::Shutdown;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{DRAIN_TIMEOUT, UPSTREAM_REQUESTS_MAX};
 use docxy_transport::quic::{ListenError, Listener};
-use load_report::LoadReport;
 use network::Network;
 use path_cache::PathCache;
+use status_report::StatusReport;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ pub async fn serve(
     };
     let listeners = settings.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(Listener::local_address).collect::<Result<_, _>>();
-    let load_report = LoadReport {
+    let status_report = StatusReport {
         connections: connections.clone(),
         unauthenticated: Arc::clone(&shared.unauthenticated),
         streams,
@@ -122,7 +122,7 @@ pub async fn serve(
         log,
         status_file,
     };
-    load_report.write_on_signal(report);
+    status_report.write_on_signal(report);
     tokio::spawn(reload.run(settings, active_settings, clients));
     ready(Ready { addresses: addresses? });
 

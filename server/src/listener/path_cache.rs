@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const ENTRY_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// The most entries, of about 100 bytes each. A client that moves could add any number.
-const ENTRIES_MAX: usize = 4096;
+const CACHED_PATHS_MAX: usize = 4096;
 
 /// The measured paths, by client and network.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl PathCache {
     pub(super) fn insert(&self, client: &ClientName, network: Network, memory: PathMemory, now: Instant) {
         let mut paths = self.lock();
         let path = (client.clone(), network);
-        if paths.len() >= ENTRIES_MAX && !paths.contains_key(&path) {
+        if paths.len() >= CACHED_PATHS_MAX && !paths.contains_key(&path) {
             let oldest = paths.iter().min_by_key(|(_, cached)| cached.measured_at);
             if let Some(oldest) = oldest.map(|(path, _)| path.clone()) {
                 paths.remove(&oldest);
@@ -111,14 +111,14 @@ mod tests {
         let (paths, start) = (PathCache::default(), Instant::now());
         let nth = |n: usize| Network::of(IpAddr::from([10, (n >> 8) as u8, n as u8, 1]));
         let at = |n: usize| start + Duration::from_millis(n as u64);
-        for n in 0..ENTRIES_MAX {
+        for n in 0..CACHED_PATHS_MAX {
             paths.insert(&laptop(), nth(n), memory("50 Mbit/s"), at(n));
         }
         // The first entry is replaced, so the second one is the oldest now.
-        paths.insert(&laptop(), nth(0), memory("60 Mbit/s"), at(ENTRIES_MAX));
-        assert!(paths.get(&laptop(), nth(1), at(ENTRIES_MAX)).is_some(), "a replacement evicts nothing");
-        paths.insert(&laptop(), nth(ENTRIES_MAX), memory("50 Mbit/s"), at(ENTRIES_MAX));
-        let known = |n: usize| paths.get(&laptop(), nth(n), at(ENTRIES_MAX)).is_some();
-        assert_eq!([0, 1, 2, ENTRIES_MAX].map(known), [true, false, true, true]);
+        paths.insert(&laptop(), nth(0), memory("60 Mbit/s"), at(CACHED_PATHS_MAX));
+        assert!(paths.get(&laptop(), nth(1), at(CACHED_PATHS_MAX)).is_some(), "a replacement evicts nothing");
+        paths.insert(&laptop(), nth(CACHED_PATHS_MAX), memory("50 Mbit/s"), at(CACHED_PATHS_MAX));
+        let known = |n: usize| paths.get(&laptop(), nth(n), at(CACHED_PATHS_MAX)).is_some();
+        assert_eq!([0, 1, 2, CACHED_PATHS_MAX].map(known), [true, false, true, true]);
     }
 }

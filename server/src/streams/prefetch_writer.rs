@@ -12,9 +12,9 @@ use docxy_protocol::name::Digest;
 use docxy_protocol::prefetch::{ContentKind, PrefetchItem};
 use docxy_transport::SendError;
 
-/// The rank of prefetched items: after all responses, and before all segments but the first. Without
+/// The urgency of prefetched items: after all responses, and before all segments but the first. Without
 /// prefetch they would be requested, and then be responses.
-const PREFETCH_RANK: i32 = 1;
+const PREFETCH_URGENCY: i32 = 1;
 
 /// A stream whose response has been written.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct PrefetchWriter {
 
 impl PrefetchWriter {
     pub(crate) fn new(stream: ResponseStream) -> Self {
-        stream.set_rank(PREFETCH_RANK);
+        stream.set_urgency(PREFETCH_URGENCY);
         Self { stream, items: 0, bytes: 0 }
     }
 

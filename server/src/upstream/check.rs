@@ -22,7 +22,7 @@ use http::{HeaderValue, StatusCode, header};
 
 /// The result for one hop: a print_note, or a fault.
 #[derive(Debug)]
-pub(crate) struct Finding {
+pub(crate) struct HopCheck {
     /// The hop.
     pub(crate) what: &'static str,
     /// The result.
@@ -31,7 +31,7 @@ pub(crate) struct Finding {
 
 impl Upstream {
     /// Tries all hops for this image. The first failure ends it, since later hops cannot be reached.
-    pub(crate) async fn check(&self, image: &ImageName) -> Vec<Finding> {
+    pub(crate) async fn check(&self, image: &ImageName) -> Vec<HopCheck> {
         let mut findings = Vec::new();
         let tried = try_hops(self, image, &mut findings).await;
         findings.extend(tried.err());
@@ -39,18 +39,18 @@ impl Upstream {
     }
 
     /// Tries only the registry and its token service, if no image is known.
-    pub(crate) async fn check_login(&self, name: &Registry) -> Vec<Finding> {
+    pub(crate) async fn check_login(&self, name: &Registry) -> Vec<HopCheck> {
         let mut findings = Vec::new();
         let tried = match self.registry(name) {
             Ok(registry) => try_login(registry, None, &mut findings).await,
-            Err(error) => Err(Finding::failed("registry", error)),
+            Err(error) => Err(HopCheck::failed("registry", error)),
         };
         findings.extend(tried.err());
         findings
     }
 }
 
-impl Finding {
+impl HopCheck {
     fn failed(what: &'static str, error: UpstreamError) -> Self {
         if let Some(causes) = error.causes() {
             tracing::warn!(hop = what, %causes, "check failed");
@@ -62,11 +62,11 @@ impl Finding {
 async fn try_login(
     registry: &AuthorizedRegistry,
     image: Option<&ImageName>,
-    findings: &mut Vec<Finding>,
-) -> Result<(), Finding> {
-    let mut found = |what, text: String| findings.push(Finding { what, outcome: Ok(clean(text)) });
+    findings: &mut Vec<HopCheck>,
+) -> Result<(), HopCheck> {
+    let mut found = |what, text: String| findings.push(HopCheck { what, outcome: Ok(clean(text)) });
     let (api, realm) =
-        registry.check_challenge().await.map_err(|error| Finding::failed("registry", error))?;
+        registry.check_challenge().await.map_err(|error| HopCheck::failed("registry", error))?;
     found("registry", format!("{api} answers"));
     let Some(realm) = realm else {
         found("token service", "the registry needs no tokens".into());
@@ -74,7 +74,7 @@ async fn try_login(
     };
     let repository = image.map(|image| image.repository.clone());
     let accounts =
-        registry.check_tokens(repository).await.map_err(|error| Finding::failed("token service", error))?;
+        registry.check_tokens(repository).await.map_err(|error| HopCheck::failed("token service", error))?;
     found("token service", format!("{realm} grants tokens to {accounts}"));
     Ok(())
 }
@@ -82,21 +82,21 @@ async fn try_login(
 async fn try_hops(
     upstream: &Upstream,
     image: &ImageName,
-    findings: &mut Vec<Finding>,
-) -> Result<(), Finding> {
-    let registry = upstream.registry(&image.registry).map_err(|error| Finding::failed("registry", error))?;
+    findings: &mut Vec<HopCheck>,
+) -> Result<(), HopCheck> {
+    let registry = upstream.registry(&image.registry).map_err(|error| HopCheck::failed("registry", error))?;
     try_login(registry, Some(image), findings).await?;
-    let mut found = |what, text: String| findings.push(Finding { what, outcome: Ok(clean(text)) });
+    let mut found = |what, text: String| findings.push(HopCheck { what, outcome: Ok(clean(text)) });
     let request = request(image, &image.reference, Method::Head);
     let head =
-        expect_ok(upstream.send(&request).await).map_err(|error| Finding::failed("manifest", error))?;
+        expect_ok(upstream.send(&request).await).map_err(|error| HopCheck::failed("manifest", error))?;
     found("manifest", format!("{image} is there"));
     let rate_limit = RateLimit::from_headers(&head.headers).map(|limit| describe(&limit));
     found("quota", rate_limit.unwrap_or_else(|| "the registry reports no limit".into()));
     let blob = small_blob(upstream, &request, head.public_proof)
         .await
-        .map_err(|error| Finding::failed("manifest", error))?;
-    let length = read_blob(upstream, image, &blob).await.map_err(|error| Finding::failed("CDN", error))?;
+        .map_err(|error| HopCheck::failed("manifest", error))?;
+    let length = read_blob(upstream, image, &blob).await.map_err(|error| HopCheck::failed("CDN", error))?;
     found("CDN", format!("{length} bytes of {} received", blob.digest));
     Ok(())
 }

@@ -28,7 +28,7 @@ mod registries;
 mod registry;
 mod token;
 
-pub(crate) use check::Finding;
+pub(crate) use check::HopCheck;
 pub(crate) use error::UpstreamError;
 pub(crate) use registries::{Changes, SetupError, Upstream};
 pub(crate) use registry::blob_source::Download;

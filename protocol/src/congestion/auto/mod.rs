@@ -34,9 +34,9 @@ use super::{Algorithm, Measured, PathMemory, Rate};
 use loss_account::EpochKind;
 use path_model::{PathModel, RoundSummary};
 use probe_bandwidth::{BandwidthChange, ProbeBandwidth, ProbePhase};
-use probe_rtt::{ProbeRtt, Reason};
+use probe_rtt::{ProbeRtt, ProbeRttReason};
 use rate_sampler::{RateSample, RateSampler};
-use resume::{Outcome, Resume};
+use resume::{Resume, ResumeOutcome};
 use startup::Startup;
 use std::time::{Duration, Instant};
 
@@ -151,7 +151,7 @@ impl Auto {
                         self.enter(now, State::Startup(startup));
                     }
                     Some(BandwidthChange::LessOrLongerRtt(rate)) => {
-                        let probe_rtt = ProbeRtt::begin(Reason::LowRate(rate), path);
+                        let probe_rtt = ProbeRtt::begin(ProbeRttReason::LowRate(rate), path);
                         self.enter(now, State::ProbeRtt(probe_rtt));
                     }
                     None => {}
@@ -178,7 +178,7 @@ impl Auto {
             State::ProbeBandwidth(probe_bw) => {
                 probe_bw.on_sample(sample);
                 if probe_bw.phase() == ProbePhase::Cruise && !app_limited && path.rtt.is_min_expired(now) {
-                    let probe_rtt = ProbeRtt::begin(Reason::MinRttExpired, path);
+                    let probe_rtt = ProbeRtt::begin(ProbeRttReason::MinRttExpired, path);
                     self.enter(now, State::ProbeRtt(probe_rtt));
                 }
             }
@@ -199,16 +199,16 @@ impl Auto {
         }
     }
 
-    fn finish_resume(&mut self, now: Instant, outcome: Outcome) {
+    fn finish_resume(&mut self, now: Instant, outcome: ResumeOutcome) {
         match outcome {
-            Outcome::Confirmed => {
+            ResumeOutcome::Confirmed => {
                 // The first packets after the pause met no queue of ours, so min_rtt is as good as from
                 // ProbeRtt.
                 self.path.rtt.refresh_min(now);
                 self.enter(now, State::ProbeBandwidth(ProbeBandwidth::begin(ProbePhase::Cruise, &self.path)));
             }
-            Outcome::PathFull => self.start_drain(now),
-            Outcome::PathChanged => {
+            ResumeOutcome::PathFull => self.start_drain(now),
+            ResumeOutcome::PathChanged => {
                 self.path.max_rate.clear();
                 self.memory = None;
                 self.window = INITIAL_WINDOW;

@@ -23,14 +23,14 @@ const UNTRUSTED_ROUNDS: u32 = 2;
 
 #[derive(Debug, Clone)]
 pub(super) struct ProbeRtt {
-    reason: Reason,
+    reason: ProbeRttReason,
     window: f64,
     drained: Option<Drained>,
 }
 
 /// Why ProbeRtt began.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Reason {
+pub(super) enum ProbeRttReason {
     /// No packet met min_rtt in its lifetime.
     MinRttExpired,
     /// The last rounds delivered only this rate, at a longer RTT.
@@ -46,10 +46,10 @@ struct Drained {
 }
 
 impl ProbeRtt {
-    pub(super) fn begin(reason: Reason, path: &PathModel) -> Self {
+    pub(super) fn begin(reason: ProbeRttReason, path: &PathModel) -> Self {
         let rate = match reason {
-            Reason::MinRttExpired => path.max_rate.get(),
-            Reason::LowRate(rate) => rate,
+            ProbeRttReason::MinRttExpired => path.max_rate.get(),
+            ProbeRttReason::LowRate(rate) => rate,
         };
         let window = rate * path.rtt.min().as_secs_f64() * CWND_GAIN;
         Self { reason, window: window.max(MIN_WINDOW_PACKETS * path.mtu() as f64), drained: None }
@@ -73,7 +73,7 @@ impl ProbeRtt {
             return false;
         }
         path.rtt.confirm_min(now);
-        if let Reason::LowRate(rate) = self.reason {
+        if let ProbeRttReason::LowRate(rate) = self.reason {
             if path.rtt.min() < drained.old_min_rtt + drained.old_min_rtt / 5 {
                 path.max_rate.reset(path.round_count, rate);
             } else {
@@ -85,6 +85,6 @@ impl ProbeRtt {
     }
 
     pub(super) fn is_for_low_rate(&self) -> bool {
-        self.reason != Reason::MinRttExpired
+        self.reason != ProbeRttReason::MinRttExpired
     }
 }

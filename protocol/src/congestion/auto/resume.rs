@@ -48,7 +48,7 @@ enum ResumePhase {
 
 /// How Resume ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum ResumeOutcome {
     /// The path has the saved rate, or its new rate has been measured.
     Confirmed,
     /// The path was full below the saved rate.
@@ -103,11 +103,11 @@ impl Resume {
         sample: &RateSample,
         delivered: u64,
         path: &mut PathModel,
-    ) -> Option<Outcome> {
+    ) -> Option<ResumeOutcome> {
         if let Some(rtt) = sample.rtt
             && !Self::is_same_path(self.saved_rtt, rtt)
         {
-            return Some(Outcome::PathChanged);
+            return Some(ResumeOutcome::PathChanged);
         }
         match self.phase {
             ResumePhase::Waiting => return None,
@@ -116,7 +116,7 @@ impl Resume {
             }
             _ => {}
         }
-        self.startup.on_sample(now, sample, delivered, path).then_some(Outcome::PathFull)
+        self.startup.on_sample(now, sample, delivered, path).then_some(ResumeOutcome::PathFull)
     }
 
     pub(super) fn end_round(
@@ -124,10 +124,10 @@ impl Resume {
         round: &RoundSummary,
         app_limited: bool,
         path: &PathModel,
-    ) -> Option<Outcome> {
+    ) -> Option<ResumeOutcome> {
         match self.phase {
             ResumePhase::Validating | ResumePhase::FullRate(_) if startup::queue_overflowed(round, path) => {
-                Some(Outcome::PathFull)
+                Some(ResumeOutcome::PathFull)
             }
             ResumePhase::FullRate(_) if app_limited => {
                 // An app-limited round does not show what the path can deliver.
@@ -135,7 +135,7 @@ impl Resume {
                 None
             }
             ResumePhase::FullRate(since) if path.round_count >= since + VALIDATION_ROUNDS => {
-                Some(Outcome::Confirmed)
+                Some(ResumeOutcome::Confirmed)
             }
             _ => None,
         }

@@ -130,7 +130,7 @@ mod tests {
         Headers::filter_response(&lines.iter().map(line).collect::<HeaderMap>())
     }
 
-    const USED_UP: [(&str, &str); 3] = [
+    const LIMIT_ERROR_CODES: [(&str, &str); 3] = [
         ("ratelimit-limit", "100;w=21600"),
         ("ratelimit-remaining", "0;w=21600"),
         ("docker-ratelimit-source", "192.0.2.1"),
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_rate_limit_is_described() {
-        let rate_limit = RateLimit::from_headers(&headers(&USED_UP)).unwrap();
+        let rate_limit = RateLimit::from_headers(&headers(&LIMIT_ERROR_CODES)).unwrap();
         assert_eq!(describe(&rate_limit), "0 of 100 pulls in 6 h left, counted for 192.0.2.1");
         let left = RateLimit::from_headers(&headers(&[("ratelimit-remaining", "10;w=21600")])).unwrap();
         assert_eq!(describe(&left), "10 of ? left");
@@ -153,7 +153,7 @@ mod tests {
             body["errors"][0]["message"].as_str().unwrap().to_owned()
         };
         let own = br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"limit"}]}"#;
-        let text = message(&hub, &headers(&USED_UP), own);
+        let text = message(&hub, &headers(&LIMIT_ERROR_CODES), own);
         let start = "limit [docxy: the 100 pulls in 6 h that docker.io grants 192.0.2.1 are used up: try again in \
                      6 h at the latest, or log in";
         assert!(text.starts_with(start), "{text}");
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn the_last_rate_limit_is_added_to_stored_responses() {
         let last = LastRateLimit::default();
-        last.record(&headers(&USED_UP));
+        last.record(&headers(&LIMIT_ERROR_CODES));
         last.record(&headers(&[]));
         let mut response = headers(&[("ratelimit-remaining", "7;w=21600")]);
         last.add_to(&mut response);

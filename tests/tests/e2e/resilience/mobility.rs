@@ -54,7 +54,7 @@ async fn nat_rebinding_keeps_the_connection() {
         raw.read_body((part * 16 * MIB) as usize).await;
     }
     assert_whole(&raw.rest().await, &blob);
-    let counts = ["tunnel/connects", "tunnel/stalls", "tunnel/disconnects"];
+    let counts = ["tunnel/connects", "tunnel/silent_connections", "tunnel/disconnects"];
     assert_eq!(counts.map(|name| count(&testbed.client, name)), [1, 0, 0]);
 }
 

@@ -241,7 +241,7 @@ async fn a_pull_continues_soon_after_an_outage() {
         raw.read_body(63 * MIB as usize).await;
         raw.rest().await
     });
-    wait_for_count(&mut testbed.client, "tunnel/stalls", 1);
+    wait_for_count(&mut testbed.client, "tunnel/silent_connections", 1);
     // Long enough for probes on the old connection to have become rare.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let before = relay.bytes_down();
@@ -269,7 +269,7 @@ async fn ten_percent_loss_repeats_no_data() {
     let crossed = relay.bytes_down() - before;
     println!("{crossed} bytes crossed for a blob of {}", blob.len());
     assert!(crossed <= blob.len() * 106 / 100 + 2 * MIB, "{crossed} bytes crossed");
-    let counts = ["tunnel/stalls", INTERRUPTIONS].map(|name| count(&testbed.client, name));
+    let counts = ["tunnel/silent_connections", INTERRUPTIONS].map(|name| count(&testbed.client, name));
     assert_eq!(counts, [0, 0]);
 }
 
@@ -292,7 +292,7 @@ async fn a_blocked_flow_is_replaced() {
     let started = Instant::now();
     assert_whole(&raw.rest().await, &blob);
     println!("a pull was over {:?} after its flow had been blocked", started.elapsed());
-    let counts = ["tunnel/stalls", "tunnel/connects", "tunnel/disconnects"];
+    let counts = ["tunnel/silent_connections", "tunnel/connects", "tunnel/disconnects"];
     assert_eq!(counts.map(|name| count(&testbed.client, name)), [1, 2, 0], "replaced before it timed out");
 }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The counted objects. After a rush all counts return to their values before it, or there is a leak.
-pub(super) struct LoadReport {
+pub(super) struct StatusReport {
     /// All connections, handshakes included.
     pub(super) connections: TaskTracker,
     /// The connections whose client is not authenticated yet.
@@ -33,7 +33,7 @@ pub(super) struct LoadReport {
     pub(super) status_file: Option<PathBuf>,
 }
 
-impl LoadReport {
+impl StatusReport {
     /// Writes the counts at each signal.
     pub(super) fn write_on_signal(self, mut signal: Signal) {
         tokio::spawn(async move {
