@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, HttpClient, PROMPT_TIMEOUT},
+    http_client::{ANY, HttpClient, PROMPT_TIMEOUT, REVOCATION_TIMEOUT},
     raw_http::{End, RawConnection},
     testbed::{Testbed, client, config, count, hub, invite, server, wait_for_count},
 };
@@ -56,7 +56,7 @@ async fn a_revoked_client_is_disconnected_at_once() {
     block_in_place(|| {
         testbed.server.revoke("laptop").unwrap();
         let is_refused = |health: &Value| health["tunnel"] == "refused";
-        testbed.client.wait_for_health("be refused", PROMPT_TIMEOUT, is_refused).unwrap();
+        testbed.client.wait_for_health("be refused", REVOCATION_TIMEOUT, is_refused).unwrap();
     });
     let received = raw.rest().await;
     assert!((received.body().len() as u64) < blob.len() && received.end == End::Fin);

@@ -23,7 +23,7 @@ use rustix::{
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::{ANY, HttpClient, PROMPT_TIMEOUT},
+    http_client::{ANY, HttpClient, PROMPT_TIMEOUT, REVOCATION_TIMEOUT},
     testbed::{config, hub, wait_until_up},
 };
 
@@ -87,7 +87,7 @@ impl Pair {
             self.server.revoke("laptop").unwrap();
             let refused = |health: &serde_json::Value| health["tunnel"] == "refused";
             let client = &mut self.client;
-            client.wait_for_health("be refused", PROMPT_TIMEOUT, refused).unwrap();
+            client.wait_for_health("be refused", REVOCATION_TIMEOUT, refused).unwrap();
             for process in [self.server.process(), self.client.process()] {
                 let started = Instant::now();
                 process.signal("TERM").unwrap();

@@ -19,6 +19,9 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// which the product would end a wait.
 pub(crate) const PROMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Within this time a revocation ends open connections, as README.md says.
+pub(crate) const REVOCATION_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Accepts every manifest.
 pub(crate) const ANY: (&str, &str) = ("accept", "*/*");
 
