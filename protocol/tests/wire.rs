@@ -84,7 +84,7 @@ fn stream_headers_have_these_bytes() {
 #[test]
 fn a_hello_begins_with_the_version_for_ever() {
     assert_eq!(show(&preamble(2)), "dcxy<00><02>");
-    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (2, b"docxy/2".to_vec(), b"docxy/1".to_vec()));
+    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (3, b"docxy/3".to_vec(), b"docxy/1".to_vec()));
     for (version, code) in [
         (0, Some(CloseCode::ClientOutdated)),
         (WIRE_VERSION - 1, Some(CloseCode::ClientOutdated)),

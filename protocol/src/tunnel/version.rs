@@ -4,10 +4,16 @@
 //! [`WIRE_VERSION`] must be raised at every change of the wire: frames, messages, their order.
 
 /// The version that this build speaks.
-pub const WIRE_VERSION: u16 = 2;
+pub const WIRE_VERSION: u16 = 3;
 
 /// The version before a Hello said so. Its clients are still told to upgrade.
 pub const UNMARKED_VERSION: u16 = 1;
+
+/// The versions whose clients a server answers, the newest first: its own with a Welcome, the others with what to
+/// upgrade to.
+pub fn answered_versions() -> impl Iterator<Item = u16> {
+    (UNMARKED_VERSION..=WIRE_VERSION).rev()
+}
 
 /// Bytes before the frame of a Hello.
 pub const PREAMBLE_BYTES: usize = 6;

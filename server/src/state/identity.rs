@@ -79,7 +79,7 @@ mod tests {
         let first = Identity::load_or_create(&path).unwrap();
         let second = Identity::load_or_create(&path).unwrap();
         assert_eq!(first.pin, second.pin);
-        docxy_transport::quic::tls::server_config(second.certificate, second.key, &[1]).unwrap();
+        docxy_transport::quic::tls::server_config(second.certificate, second.key, [1]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("-----BEGIN PRIVATE KEY-----"));
     }

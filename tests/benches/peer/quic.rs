@@ -69,7 +69,7 @@ pub(crate) struct ReadOptions {
 pub(super) async fn send(options: SendOptions) -> Result<()> {
     let Identity { certificate, key, pin } = Identity::new()?;
     let mut config =
-        ServerConfig::with_crypto(Arc::new(tls::server_config(certificate, key, &[WIRE_VERSION])?));
+        ServerConfig::with_crypto(Arc::new(tls::server_config(certificate, key, [WIRE_VERSION])?));
     let transport = match options.tuning {
         Tuning::Ours => settings::server_config(&Handle::default()),
         Tuning::Stock => TransportConfig::default(),

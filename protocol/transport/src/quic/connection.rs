@@ -5,7 +5,7 @@ use crate::path::Path;
 use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{AUTHENTICATED_RECEIVE_WINDOW, STREAMS_PER_CLIENT_MAX};
-use docxy_protocol::version::{UNMARKED_VERSION, WIRE_VERSION, alpn};
+use docxy_protocol::version::{alpn, answered_versions};
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Endpoint, RecvStream, SendStream, VarInt};
 use std::net::SocketAddr;
@@ -55,7 +55,7 @@ impl Connection {
     pub(crate) fn wire_version(&self) -> Option<u16> {
         let data = self.connection.handshake_data()?.downcast::<HandshakeData>().ok()?;
         let protocol = data.protocol?;
-        [WIRE_VERSION, UNMARKED_VERSION].into_iter().find(|version| alpn(*version) == protocol)
+        answered_versions().find(|version| alpn(*version) == protocol)
     }
 
     pub(crate) fn remote_address(&self) -> SocketAddr {

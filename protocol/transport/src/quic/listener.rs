@@ -7,7 +7,7 @@ use super::tls::{self, TlsError};
 use crate::error::SessionError;
 use docxy_protocol::congestion::{Choice, Handle};
 use docxy_protocol::control::CloseCode;
-use docxy_protocol::version::{UNMARKED_VERSION, WIRE_VERSION};
+use docxy_protocol::version::answered_versions;
 use quinn::crypto::{HandshakeTokenKey, HmacKey};
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -89,8 +89,8 @@ impl Listener {
         key: PrivateKeyDer<'static>,
         keys: &ListenerKeys,
     ) -> Result<Self, ListenError> {
-        // The caller tells clients of the first version to upgrade: see [`Session::wire_version`](crate::Session::wire_version).
-        let tls = tls::server_config(certificate, key, &[WIRE_VERSION, UNMARKED_VERSION])?;
+        // The caller tells older clients to upgrade: see [`Session::wire_version`](crate::Session::wire_version).
+        let tls = tls::server_config(certificate, key, answered_versions())?;
         let config = ServerConfig::new(Arc::new(tls), keys.token_key());
         let mut endpoint = EndpointConfig::new(keys.reset_key());
         let connection_ids = keys.connection_id;

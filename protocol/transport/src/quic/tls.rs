@@ -49,13 +49,13 @@ pub fn client_config(pin: Pin, version: u16, send_server_name: bool) -> Result<Q
 pub fn server_config(
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
-    versions: &[u16],
+    versions: impl IntoIterator<Item = u16>,
 ) -> Result<QuicServerConfig, TlsError> {
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)?;
-    config.alpn_protocols = versions.iter().map(|version| alpn(*version)).collect();
+    config.alpn_protocols = versions.into_iter().map(alpn).collect();
     config.max_early_data_size = 0;
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});

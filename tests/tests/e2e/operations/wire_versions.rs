@@ -27,15 +27,15 @@ const LATEST: &str = "/v2/library/hello/manifests/latest";
 /// What the first version sent as its Hello, byte by byte.
 const FIRST_HELLO: &[u8] = b"\0\0\0)\0\x06laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk\0";
 
-/// Connects as a client of the first version, and sends its Hello.
-async fn dial_as_first_version(testbed: &Testbed, pin: Pin) -> Connection {
-    let config = ClientConfig::new(Arc::new(tls::client_config(pin, 1, false).unwrap()));
+/// Connects as a client of this version, and sends its Hello.
+async fn dial_as(version: u16, hello: &[u8], testbed: &Testbed, pin: Pin) -> Connection {
+    let config = ClientConfig::new(Arc::new(tls::client_config(pin, version, false).unwrap()));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let connecting = endpoint.connect_with(config, testbed.server.address(), "docxy.invalid").unwrap();
     let connection = timeout(REQUEST_TIMEOUT, connecting).await.unwrap().unwrap();
     // The server may close before it.
     if let Ok((mut send, _)) = connection.open_bi().await {
-        let _ = send.write_all(FIRST_HELLO).await;
+        let _ = send.write_all(hello).await;
     }
     connection
 }
@@ -48,20 +48,25 @@ fn counts(testbed: &mut Testbed) -> (u64, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_the_first_version_is_told_to_upgrade() {
+async fn clients_of_all_earlier_versions_are_told_to_upgrade() {
     let mut testbed = Testbed::new().await;
     let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
-    let connection = dial_as_first_version(&testbed, link.pin).await;
-    match timeout(REQUEST_TIMEOUT, connection.closed()).await.unwrap() {
-        ConnectionError::ApplicationClosed(close) => {
-            let reason = String::from_utf8(close.reason.to_vec()).unwrap();
-            assert!(reason.starts_with("upgrade docxy-client to "), "{reason}");
-            // It shows the text of codes that it does not know: it knew eight.
-            assert!(close.error_code.into_inner() >= 8);
+    for version in 1..WIRE_VERSION {
+        // What follows the version is another version's, and is not read.
+        let marked = [&preamble(version)[..], &[0xff; 100]].concat();
+        let hello = if version == 1 { FIRST_HELLO } else { &marked };
+        let connection = dial_as(version, hello, &testbed, link.pin).await;
+        match timeout(REQUEST_TIMEOUT, connection.closed()).await.unwrap() {
+            ConnectionError::ApplicationClosed(close) => {
+                let reason = String::from_utf8(close.reason.to_vec()).unwrap();
+                assert!(reason.starts_with("upgrade docxy-client to "), "version {version}: {reason}");
+                // The first version shows the text of codes that it does not know: it knew eight.
+                assert!(close.error_code.into_inner() >= 8, "version {version}");
+            }
+            other => panic!("version {version}: {other}"),
         }
-        other => panic!("{other}"),
     }
-    assert_eq!(counts(&mut testbed), (1, 0));
+    assert_eq!(counts(&mut testbed), (u64::from(WIRE_VERSION) - 1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

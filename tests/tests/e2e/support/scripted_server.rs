@@ -78,7 +78,7 @@ impl ScriptedServer {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let pin = Pin::from_certificate(made.cert.der()).unwrap();
         let version = if let Greeting::Version(version) = greeting { version } else { WIRE_VERSION };
-        let crypto = tls::server_config(made.cert.der().clone(), key, &[version]).unwrap();
+        let crypto = tls::server_config(made.cert.der().clone(), key, [version]).unwrap();
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config.transport_config(Arc::new(settings::server_config(&Handle::default())));
         let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
