@@ -126,8 +126,8 @@ mod tests {
     fn bodies_alternate() {
         let queue = FairQueue::default();
         let mut bodies = [queue.add(), queue.add(), queue.add()];
-        let written: Vec<_> = bodies.iter_mut().map(|body| numbers(&write(body, 3))).collect();
-        assert_eq!(written, [[1, 2, 3], [1, 2, 3], [1, 2, 3]]);
+        let written: Vec<_> = bodies.iter_mut().map(|body| write(body, 3)).collect();
+        assert!(written.iter().all(|turns| numbers(turns) == [1, 2, 3]), "{written:?}");
     }
 
     #[test]
