@@ -3,10 +3,11 @@
 //! Must never decide anything: it counts, and stores the last reason.
 
 use docxy_protocol::text::{CleanText, clean};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::fmt::Display;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// A number that only grows.
@@ -64,11 +65,11 @@ impl Counter {
 impl LastEvent {
     /// `text` may be a server's: it is cleaned and shortened.
     pub(crate) fn set(&self, text: impl Display) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((SystemTime::now(), clean(text)));
+        *self.0.lock() = Some((SystemTime::now(), clean(text)));
     }
 
     fn get(&self) -> Option<(SystemTime, CleanText)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
     fn text(&self) -> Value {

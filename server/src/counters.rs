@@ -2,10 +2,10 @@
 //!
 //! Must never decide anything: it only counts.
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// How exchanges of one operation ended.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
@@ -47,7 +47,7 @@ pub(crate) struct Snapshot {
 
 impl Counters {
     pub(crate) fn exchange_ended(&self, operation: &'static str, outcome: CountedOutcome) {
-        let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exchanges = self.exchanges.lock();
         let outcomes = exchanges.entry(operation).or_default();
         match outcome {
             CountedOutcome::Responded => outcomes.answered += 1,
@@ -70,7 +70,7 @@ impl Counters {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
-            exchanges: self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            exchanges: self.exchanges.lock().clone(),
             refused: self.refused.load(Ordering::Relaxed),
             other_versions: self.other_versions.load(Ordering::Relaxed),
             capped_rates: self.capped_rates.load(Ordering::Relaxed),

@@ -9,11 +9,12 @@ use docxy_host::private_file;
 use docxy_host::toml_file;
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// How often the usage is written. A crash of the machine may lose so much.
@@ -138,11 +139,11 @@ impl UsageTable {
     }
 
     fn client(&self, name: &ClientName) -> Arc<ClientUsage> {
-        Arc::clone(lock(&self.clients).entry(name.clone()).or_default())
+        Arc::clone(self.clients.lock().entry(name.clone()).or_default())
     }
 
     fn flush(&self) -> Result<(), StateError> {
-        let mut written = lock(&self.written);
+        let mut written = self.written.lock();
         let totals = self.totals();
         if totals != *written {
             private_file::write(&self.path, to_text(&totals).as_bytes())?;
@@ -152,7 +153,7 @@ impl UsageTable {
     }
 
     fn totals(&self) -> StoredUsages {
-        let clients = lock(&self.clients);
+        let clients = self.clients.lock();
         let total = |(name, usage): (&ClientName, &Arc<ClientUsage>)| (name.clone(), usage.total());
         clients.iter().map(total).collect()
     }
@@ -191,11 +192,6 @@ async fn flush_regularly(table: Weak<UsageTable>, state: State) {
             tracing::warn!(%error, "the usage of clients cannot be written");
         }
     }
-}
-
-/// Ignores lock poisoning: the map is never half-written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use docxy_protocol::manifest::{Descriptor, Manifest};
 use docxy_protocol::name::Digest;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::prefetch::ContentKind;
+use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The most digests: some hundred images.
 const DIGESTS_MAX: usize = 4096;
@@ -43,7 +43,7 @@ impl DescriptorIndex {
     /// Adds the digests that a manifest names.
     pub(crate) fn insert_manifest(&self, entry: &CacheEntry) {
         let Some(manifest) = parse_manifest(entry) else { return };
-        let mut roles = self.roles();
+        let mut roles = self.0.lock();
         match manifest {
             Manifest::Index(entries) => {
                 for Descriptor { digest, platform, .. } in entries.into_iter().take(DIGESTS_PER_MANIFEST_MAX)
@@ -62,11 +62,7 @@ impl DescriptorIndex {
 
     /// What a digest stands for, if a manifest has named it.
     pub(crate) fn role(&self, digest: &Digest) -> Option<Role> {
-        self.roles().by_digest.get(digest).cloned()
-    }
-
-    fn roles(&self) -> MutexGuard<'_, Roles> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().by_digest.get(digest).cloned()
     }
 }
 
