@@ -2,6 +2,7 @@
 //!
 //! Must never decide anything: it counts, and stores the last reason.
 
+use derive_more::Deref;
 use docxy_protocol::text::{CleanText, clean};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -19,11 +20,11 @@ pub(crate) struct Counter(AtomicU64);
 pub(crate) struct LastEvent(Mutex<Option<(SystemTime, CleanText)>>);
 
 /// Events of the tunnel. Clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deref)]
 pub(crate) struct TunnelCounters(Arc<TunnelEvents>);
 
 /// Events of requests and response bodies. Clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deref)]
 pub(crate) struct TransferCounters(Arc<TransferEvents>);
 
 #[derive(Debug, Default)]
@@ -81,22 +82,6 @@ impl LastEvent {
             let at = jiff::Timestamp::try_from(at).ok().map(|at| at.to_string());
             json!({ "at": at, "reason": text.as_str() })
         })
-    }
-}
-
-impl std::ops::Deref for TunnelCounters {
-    type Target = TunnelEvents;
-
-    fn deref(&self) -> &TunnelEvents {
-        &self.0
-    }
-}
-
-impl std::ops::Deref for TransferCounters {
-    type Target = TransferEvents;
-
-    fn deref(&self) -> &TransferEvents {
-        &self.0
     }
 }
 

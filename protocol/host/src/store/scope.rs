@@ -5,7 +5,6 @@ use docxy_protocol::digester::Digester;
 use docxy_protocol::name::{Digest, Registry, Repository};
 use docxy_protocol::request::Request;
 use docxy_protocol::secret::Secret;
-use std::fmt;
 use std::path::PathBuf;
 
 /// A repository, as seen by everybody or by the holder of one token. Content from one scope
@@ -20,7 +19,8 @@ pub struct Scope {
 }
 
 /// The hash of the token that is needed.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, derive_more::Debug)]
+#[debug("Holder")]
 struct TokenHash(Digest);
 
 impl Scope {
@@ -58,11 +58,5 @@ impl Scope {
     pub(super) fn directory(&self) -> PathBuf {
         let name = format!("{}/{}", self.registry, self.repository);
         Digester::sha256().digest(name.as_bytes()).hex().into()
-    }
-}
-
-impl fmt::Debug for TokenHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Holder")
     }
 }
