@@ -29,7 +29,8 @@ pub enum NameError {
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $error:ident, $parse:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Display, derive_more::Debug, Into, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Display, derive_more::Debug, Into)]
         #[debug("{_0}")]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
