@@ -2,7 +2,6 @@
 //!
 //! Must never decide anything: it counts, and stores the last reason.
 
-use derive_more::Deref;
 use docxy_protocol::text::{CleanText, clean};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -20,12 +19,10 @@ pub(crate) struct Counter(AtomicU64);
 pub(crate) struct LastEvent(Mutex<Option<(SystemTime, CleanText)>>);
 
 /// Events of the tunnel. Clones share them.
-#[derive(Debug, Clone, Default, Deref)]
-pub(crate) struct TunnelCounters(Arc<TunnelEvents>);
+pub(crate) type TunnelCounters = Arc<TunnelEvents>;
 
 /// Events of requests and response bodies. Clones share them.
-#[derive(Debug, Clone, Default, Deref)]
-pub(crate) struct TransferCounters(Arc<TransferEvents>);
+pub(crate) type TransferCounters = Arc<TransferEvents>;
 
 #[derive(Debug, Default)]
 pub(crate) struct TunnelEvents {

@@ -4,6 +4,7 @@
 
 use crate::cache::CacheKey;
 use parking_lot::Mutex;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ const UNUSED_ITEMS_MAX: usize = 4096;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PrefetchUsage(Arc<Mutex<UsageCounts>>);
 
-#[derive(Debug, Default)]
+/// The field names are those of `/health`.
+#[derive(Debug, Default, Serialize)]
 struct UsageCounts {
     items: u64,
     bytes: u64,
@@ -24,6 +26,7 @@ struct UsageCounts {
     /// Items that did not match their digest.
     rejected: u64,
     /// The sizes of the items that no engine has requested yet.
+    #[serde(skip)]
     unused: HashMap<CacheKey, u64>,
 }
 
@@ -52,14 +55,7 @@ impl PrefetchUsage {
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let counts = self.0.lock();
-        json!({
-            "items": counts.items,
-            "bytes": counts.bytes,
-            "used_items": counts.used_items,
-            "used_bytes": counts.used_bytes,
-            "rejected": counts.rejected,
-        })
+        json!(*self.0.lock())
     }
 }
 
