@@ -151,9 +151,8 @@ impl Store<Headers> {
         if self.0.memory.lock().has_scope(scope) {
             return true;
         }
-        let (store, directory) = (self.clone(), scope.directory());
-        let exists = move || store.0.disk.as_ref().is_some_and(|disk| disk.has_directory(&directory));
-        tokio::task::spawn_blocking(exists).await.unwrap_or_default()
+        let Some(disk) = &self.0.disk else { return false };
+        tokio::fs::try_exists(disk.directory.join(scope.directory())).await.unwrap_or_default()
     }
 }
 

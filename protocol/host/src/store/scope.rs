@@ -9,19 +9,16 @@ use std::path::PathBuf;
 
 /// A repository, as seen by everybody or by the holder of one token. Content from one scope
 /// is never returned for another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, derive_more::Debug)]
 pub struct Scope {
     /// The registry.
     pub registry: Registry,
     /// The repository.
     pub repository: Repository,
-    token: Option<TokenHash>,
+    /// The hash of the token that is needed.
+    #[debug("{:?}", token.as_ref().map(|_| "…"))]
+    token: Option<Digest>,
 }
-
-/// The hash of the token that is needed.
-#[derive(Clone, PartialEq, Eq, Hash, derive_more::Debug)]
-#[debug("Holder")]
-struct TokenHash(Digest);
 
 impl Scope {
     /// What everybody sees of a repository.
@@ -45,7 +42,7 @@ impl Scope {
     /// What the holder of this token sees of the same repository.
     #[must_use]
     pub fn with_token(self, token: &Secret) -> Self {
-        Self { token: Some(TokenHash(Digester::sha256().digest(token.expose().as_bytes()))), ..self }
+        Self { token: Some(Digester::sha256().digest(token.expose().as_bytes())), ..self }
     }
 
     /// Whether everybody may see the content.
