@@ -192,10 +192,10 @@ fn an_item_that_is_too_long_is_rejected_on_both_sides() {
     }
 }
 
-const GOLDEN_AUTO: &str = "dcxy<00><02><00><00><00>(<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00>";
+const GOLDEN_AUTO: &str = "dcxy<00><03><00><00><00>(<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00>";
 const GOLDEN_FIXED: &str =
-    "dcxy<00><02><00><00><00>-<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05>";
-const GOLDEN_CUBIC: &str = "dcxy<00><02><00><00><00>(<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02>";
+    "dcxy<00><03><00><00><00>-<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05>";
+const GOLDEN_CUBIC: &str = "dcxy<00><03><00><00><00>(<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02>";
 const GOLDEN_REQUEST: &str = "<00><00><00>><00><07><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00>";
 const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><97><00><fb><fb><00><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab";
 const GOLDEN_MANIFEST: &str = "<00><00><00>PGsha256:abababababababababababababababababababababababababababababababab<00><03>a/b<fb><02><01>";
