@@ -38,7 +38,7 @@ const TLS_SESSION_CACHE_MAX: usize = 32;
 
 /// Maximum number of bytes of a body that one connection buffers. hyper's default is 408 KiB, which is too much
 /// for many transfers whose clients read slowly.
-const READ_BUFFER_BYTES_MAX: usize = 128 * 1024;
+const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// Sends requests to the hosts of one registry.
 #[derive(Debug)]
