@@ -144,8 +144,13 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// 2.6 MB a day per client, and 40 GB a month on a server with 500 clients.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Time that a draining server gives running exchanges to finish.
+/// Time that a draining server gives running exchanges to finish, before it hands back what is left.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time that a server waits at its end until its clients have confirmed that it closed their sessions. One and a half
+/// round trips of 300 ms, for a close that is lost and sent again. The next process cannot listen earlier, and clients
+/// wait for it.
+pub const CLOSE_CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(500);
 
 // ---- Registries, token services and CDNs
 
