@@ -25,14 +25,14 @@ impl RelayedTestbed {
     pub(crate) async fn new() -> Self {
         let hub = hub().await;
         let config = config(&hub);
-        Self::with(hub, &config, Duration::ZERO).await
+        Self::with(hub, &config, Duration::ZERO, &[]).await
     }
 
-    /// The same with this server config and one-way delay.
-    pub(crate) async fn with(hub: Hub, config: &ServerConfig, delay: Duration) -> Self {
+    /// The same with this server config, this one-way delay, and further arguments for the client.
+    pub(crate) async fn with(hub: Hub, config: &ServerConfig, delay: Duration, arguments: &[&str]) -> Self {
         let server = server(config);
         let relay = UdpRelay::with_delay(server.address(), delay).await;
-        let client = client(&relay.link_to(&server, "laptop"), &[]);
+        let client = client(&relay.link_to(&server, "laptop"), arguments);
         let testbed = Testbed { engine: HttpClient::at(client.address()), client, server, hub };
         Self { testbed, relay }
     }
