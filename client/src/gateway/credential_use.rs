@@ -102,7 +102,11 @@ mod tests {
             (2, "containerd/2.3.1", now, false),
             (2, "", now, false),
         ] {
-            assert_eq!(known.is_known(&hub, &engine(connection, agent), at), expected, "{connection} {agent}");
+            assert_eq!(
+                known.is_known(&hub, &engine(connection, agent), at),
+                expected,
+                "{connection} {agent}"
+            );
         }
         assert!(!known.is_known(&"ghcr.io".parse().unwrap(), &engine(1, "containerd/2.3.0"), now));
     }
@@ -121,7 +125,8 @@ mod tests {
         for n in 0..2 * ENTRIES_MAX as u64 {
             known.record(&hub, &engine(n, ""), TokenKind::Credential, now);
         }
-        let count = (0..2 * ENTRIES_MAX as u64).filter(|n| known.is_known(&hub, &engine(*n, ""), now)).count();
+        let count =
+            (0..2 * ENTRIES_MAX as u64).filter(|n| known.is_known(&hub, &engine(*n, ""), now)).count();
         assert_eq!(count, ENTRIES_MAX);
     }
 }

@@ -69,8 +69,7 @@ impl Scene {
             Reader::Pull => Ok(self.gateway.blob(request, &digest, self.content.len() as u64).await),
             Reader::Engine => {
                 let timeout = Duration::from_secs(10);
-                let deadline =
-                    ResponseDeadline::patient(Deadline::including_first_connect(timeout), timeout);
+                let deadline = ResponseDeadline::patient(Deadline::including_first_connect(timeout), timeout);
                 let engine = Engine::new(1, &http::HeaderMap::new());
                 Ok(self.gateway.send(request, &engine, deadline).await?.body)
             }
