@@ -12,10 +12,10 @@ mod handler;
 mod health;
 mod host_header;
 mod log_limit;
+mod patience;
 mod responses;
 mod rewrite;
 mod same_origin;
-mod timeouts;
 
 use crate::gateway::Gateway;
 pub use allowed_hosts::AllowedHosts;

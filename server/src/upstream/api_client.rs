@@ -76,8 +76,9 @@ impl ApiClient {
         let is_blob = matches!(request.operation, Operation::Blob { .. });
         let is_manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
         let attempt = || async {
-            let response = follow_redirects(&self.http, &method, url.clone(), headers.clone()).await?;
-            if is_manifest { self.read_manifest(response).await } else { Ok(response) }
+            let response =
+                follow_redirects(&self.http, &method, url.clone(), headers.clone(), deadline).await?;
+            if is_manifest { self.read_manifest(response, deadline).await } else { Ok(response) }
         };
         self.with_retry(deadline, is_blob, attempt).await
     }
@@ -98,6 +99,7 @@ impl ApiClient {
         F: Future<Output = Result<UpstreamResponse, UpstreamError>>,
     {
         let mut backoff = Backoff::new(RETRY_SCHEDULE);
+        let mut was_silent = false;
         loop {
             let started = Instant::now();
             let result = attempt().await;
@@ -108,7 +110,14 @@ impl ApiClient {
                 Err(error) => (Some(error.clone()), None),
             };
             let Some(failure) = failure.filter(UpstreamError::is_transient) else { return result };
-            if failure.fault.kind == FaultKind::Truncated {
+            let may_extend = match failure.fault.kind {
+                FaultKind::Truncated => true,
+                // The body was silent: the wait for a head ends with the deadline. Another host may do better, but a
+                // second silence says that none does.
+                FaultKind::TimedOut => !std::mem::replace(&mut was_silent, true),
+                _ => false,
+            };
+            if may_extend {
                 deadline = deadline.extended_by(started.elapsed());
             }
             let now = Instant::now();
@@ -141,13 +150,18 @@ impl ApiClient {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// The same response with the whole manifest in memory.
-    async fn read_manifest(&self, response: UpstreamResponse) -> Result<UpstreamResponse, UpstreamError> {
+    /// The same response with the whole manifest in memory. A body that moves may take as long as the deadline
+    /// allows, so a slow registry holds its own budget, and no other's, for so long.
+    async fn read_manifest(
+        &self,
+        response: UpstreamResponse,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let length = response.response.body().size_hint().exact().unwrap_or(MANIFEST_BYTES_MAX as u64);
         let kib =
             u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(MANIFEST_READ_BUDGET_KIB as u32);
         // Cannot fail: the semaphore is never closed.
         let _permit = self.manifest_read_budget.acquire_many(kib).await;
-        response.read_body(MANIFEST_BYTES_MAX).await
+        response.read_body(MANIFEST_BYTES_MAX, deadline.response_until()).await
     }
 }

@@ -3,13 +3,15 @@
 //! Must never send a credential to another origin (object stores respond 400 to it, and it is not for
 //! them). A `HEAD` stays a `HEAD`. No signed URL is stored, because it expires.
 
-use super::body::{Body, collect_up_to};
+use super::body::{Body, collect_until};
 use super::client::HttpClient;
+use super::retry::RetryDeadline;
 use crate::upstream::error::UpstreamError;
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::{REDIRECTS_MAX, UPSTREAM_HEADER_TIMEOUT};
+use docxy_protocol::limits::REDIRECTS_MAX;
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use url::Url;
 
 /// The response at the end of a redirect chain, and the hop that sent it.
@@ -22,13 +24,17 @@ impl UpstreamResponse {
     /// The same response with its body read to the end, if its status is a success.
     ///
     /// # Errors
-    /// If the body is interrupted, or is larger than `max_bytes`.
-    pub(in crate::upstream) async fn read_body(self, max_bytes: usize) -> Result<Self, UpstreamError> {
+    /// If the body is interrupted, has not ended by `until`, or is larger than `max_bytes`.
+    pub(in crate::upstream) async fn read_body(
+        self,
+        max_bytes: usize,
+        until: Instant,
+    ) -> Result<Self, UpstreamError> {
         if !self.response.status().is_success() {
             return Ok(self);
         }
         let (head, body) = self.response.into_parts();
-        let body = Body::Whole(collect_up_to(max_bytes, self.hop, body).await?);
+        let body = Body::Whole(collect_until(until, max_bytes, self.hop, body).await?);
         Ok(Self { hop: self.hop, response: http::Response::from_parts(head, body) })
     }
 }
@@ -36,19 +42,20 @@ impl UpstreamResponse {
 /// Sends a request to `url` and follows redirects.
 ///
 /// # Errors
-/// If a hop cannot be reached, or a redirect must not be followed.
+/// If a hop cannot be reached or does not respond in time, or a redirect must not be followed.
 pub(in crate::upstream) async fn follow_redirects(
     client: &HttpClient,
     method: &Method,
     mut url: Url,
     mut headers: HeaderMap,
+    deadline: RetryDeadline,
 ) -> Result<UpstreamResponse, UpstreamError> {
     let mut hop = Hop::Registry;
     for _ in 0..=REDIRECTS_MAX {
         let mut request = http::Request::new(http_body_util::Full::default());
         *request.method_mut() = method.clone();
         *request.headers_mut() = headers.clone();
-        let response = client.send(hop, &url, request, UPSTREAM_HEADER_TIMEOUT).await?;
+        let response = client.send(hop, &url, request, deadline.response_until()).await?;
         let Some(location) = redirect_location(&response) else {
             return Ok(UpstreamResponse { hop, response: response.map(Body::Streaming) });
         };

@@ -19,6 +19,7 @@ use crate::settings::{Account, RegistrySettings};
 use cache::TokenCache;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::limits::PING_AND_TOKEN_TIMEOUT;
 use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::scope::Scope;
 use docxy_protocol::secret::Secret;
@@ -30,6 +31,7 @@ pub(super) use service::TokenUnavailable;
 use service::{Token, TokenService};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a registry's challenge is cached. It hardly ever changes, and after a failure of the token
 /// service the server fetches it again at once.
@@ -143,8 +145,10 @@ impl RegistryTokens {
     ) -> Result<Option<TokenService>, TokenUnavailable> {
         let fetch = || async {
             let url = self.client.url("/v2/")?;
-            let ping =
-                || follow_redirects(self.client.http(), &http::Method::GET, url.clone(), HeaderMap::new());
+            // Engines are less patient with tokens than with content.
+            let deadline = deadline.within(Instant::now(), PING_AND_TOKEN_TIMEOUT);
+            let get = http::Method::GET;
+            let ping = || follow_redirects(self.client.http(), &get, url.clone(), HeaderMap::new(), deadline);
             let UpstreamResponse { hop, response } = self.client.with_retry(deadline, false, ping).await?;
             let status = response.status();
             if status == StatusCode::TOO_MANY_REQUESTS {
@@ -181,7 +185,7 @@ impl RegistryTokens {
     /// # Errors
     /// If the token service does not respond, or refuses.
     pub(super) async fn check(&self, repository: Option<Repository>) -> Result<String, UpstreamError> {
-        let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
+        let deadline = RetryDeadline::no_retry(Instant::now());
         let refused = |who: &str| {
             UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, format!("refuses {who}"))
         };

@@ -17,6 +17,7 @@ use docxy_protocol::token_response::TokenResponse;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use std::time::Duration;
+use tokio::time::Instant;
 use url::Url;
 
 /// A token service.
@@ -130,9 +131,10 @@ impl TokenService {
         if let Some(value) = user_agent {
             http.headers_mut().insert(header::USER_AGENT, value.clone());
         }
-        let response = client.send(Hop::TokenService, &url, http, PING_AND_TOKEN_TIMEOUT).await?;
+        let until = Instant::now() + PING_AND_TOKEN_TIMEOUT;
+        let response = client.send(Hop::TokenService, &url, http, until).await?;
         let response = UpstreamResponse { hop: Hop::TokenService, response: response.map(Body::Streaming) };
-        response.read_body(TOKEN_RESPONSE_BYTES_MAX).await
+        response.read_body(TOKEN_RESPONSE_BYTES_MAX, until).await
     }
 
     /// Requests a token for the server's own use: see [`Token::from_response`].
