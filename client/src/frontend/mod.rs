@@ -12,6 +12,7 @@ mod handler;
 mod health;
 mod host_header;
 mod log_limit;
+mod refusal;
 mod responses;
 mod rewrite;
 mod same_origin;

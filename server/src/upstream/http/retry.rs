@@ -41,6 +41,11 @@ impl RetryDeadline {
         Self { until: now }
     }
 
+    /// The same without retries.
+    pub(in crate::upstream) fn without_retries(self) -> Self {
+        Self { until: Instant::now() }
+    }
+
     /// A later deadline, after a response that arrived for so long and then was interrupted: that time does not
     /// count.
     #[must_use]
