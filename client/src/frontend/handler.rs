@@ -8,9 +8,9 @@ use super::refusal::AnonymousContent;
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::same_origin::refuse_foreign_pages;
-use super::{health, timeouts};
+use super::{health, patience};
 use crate::credentials::TokenSource;
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Engine, Gateway, TokenKind};
 use docxy_host::logging::LogHandle;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -90,17 +90,18 @@ impl Handler {
         }
         let host = LocalHost::of(request.headers(), &self.allowed_hosts.current())?;
         refuse_foreign_pages(request.headers(), &host)?;
+        let engine = Engine::new(busy.connection(), request.headers());
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
             Route::Health => Ok(health::response(&self.gateway, &self.log)),
-            Route::Token(registry) => self.token(registry, request, &host, busy).await,
+            Route::Token(registry) => self.token(registry, request, &engine, &host, busy).await,
             Route::Registry(registry, operation, named_by) => {
                 let target = RequestTarget::new(&registry, &operation, named_by);
                 let authorization = authorization(request.headers());
                 let anonymous =
                     AnonymousContent::of(&registry, &operation, &authorization, request.headers());
                 let request = typed(registry, operation, authorization, request.headers());
-                let response = self.forward(request, &target, &host).await?;
+                let response = self.forward(request, &engine, &target, &host).await?;
                 Ok(match anonymous {
                     Some(anonymous) => anonymous.explain(response).await,
                     None => response,
@@ -116,6 +117,7 @@ impl Handler {
         &self,
         registry: Registry,
         request: http::Request<Incoming>,
+        engine: &Engine,
         host: &LocalHost,
         busy: &BusyGuard,
     ) -> Result<Response<ResponseBody>, Fault> {
@@ -140,6 +142,7 @@ impl Handler {
         };
         let authorization = authorization.for_token_service(&registry);
         if token.is_anonymous(&authorization) {
+            self.gateway.record_token(&registry, engine, TokenKind::Public);
             return Ok(responses::public_token(has_credential));
         }
         let source = TokenSource { registry, token, authorization };
@@ -150,7 +153,7 @@ impl Handler {
         let operation = Operation::Token(token);
         let target = RequestTarget::new(&registry, &operation, NamedBy::Namespace);
         let request = typed(registry, operation, authorization, &head.headers);
-        let response = self.forward(request, &target, host).await?;
+        let response = self.forward(request, engine, &target, host).await?;
         if !response.status().is_success() {
             return Ok(response);
         }
@@ -160,18 +163,20 @@ impl Handler {
         let tokens = TokenResponse::parse(&body)
             .map_err(|error| Fault::new(Hop::TokenService, FaultKind::MalformedResponse, error))?;
         self.gateway.remember_tokens(&tokens, &source);
+        self.gateway.record_token(&source.registry, engine, TokenKind::Credential);
         Ok(Response::from_parts(head, Either::Left(Full::new(body))))
     }
 
     async fn forward(
         &self,
         request: Request,
+        engine: &Engine,
         target: &RequestTarget,
         host: &LocalHost,
     ) -> Result<Response<ResponseBody>, Fault> {
-        let user_agent = request.headers.get_str(&header::USER_AGENT);
-        let deadline = timeouts::deadline(&request.operation, user_agent, self.gateway.stall_timeout());
-        let gateway::Response { status, headers, body } = self.gateway.send(request, deadline).await?;
+        let deadline = patience::deadline(&request.operation, engine, self.gateway.stall_timeout());
+        let gateway::Response { status, headers, body } =
+            self.gateway.send(request, engine, deadline).await?;
         let mut headers = headers.into_map();
         rewrite::challenges(&mut headers, host, target);
         rewrite::links(&mut headers, target.registry());

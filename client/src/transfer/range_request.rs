@@ -8,6 +8,8 @@ use docxy_protocol::authorization::Authorization;
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::limits::PATIENCE_MAX;
+use docxy_protocol::patience::Patience;
 use docxy_protocol::request::Request;
 use http::{HeaderValue, StatusCode, header};
 use std::ops::Range;
@@ -58,6 +60,8 @@ impl RangeRequest {
         let mut request = self.request.clone();
         // The content was prefetched after the first response, or is not needed.
         request.prefetch = None;
+        // The engine has its response head, and waits for bytes as long as this transfer does.
+        request.patience = Patience::new(PATIENCE_MAX);
         if let RequestedContent::Blob { total } = self.content
             && let Some(wanted) = ContentRange::new(bytes.clone(), total)
         {

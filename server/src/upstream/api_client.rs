@@ -11,7 +11,7 @@ use bytes::Bytes;
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::{MANIFEST_BYTES_MAX, UPSTREAM_HEADER_TIMEOUT};
+use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::retry_after::retry_after;
 use hyper::body::Body as _;
@@ -72,8 +72,9 @@ impl ApiClient {
         let is_blob = matches!(request.operation, Operation::Blob { .. });
         let is_manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
         let attempt = || async {
-            let response = follow_redirects(&self.http, chain.clone(), credentials).await?;
-            if is_manifest { self.read_manifest(response).await } else { Ok(response) }
+            let until = deadline.response_until();
+            let response = follow_redirects(&self.http, chain.clone(), credentials, until).await?;
+            if is_manifest { self.read_manifest(response, deadline).await } else { Ok(response) }
         };
         self.with_retry(deadline, is_blob, attempt).await
     }
@@ -94,6 +95,7 @@ impl ApiClient {
         F: Future<Output = Result<UpstreamResponse, UpstreamError>>,
     {
         let mut backoff = Backoff::new(RETRY_SCHEDULE);
+        let mut was_silent = false;
         loop {
             let started = Instant::now();
             let result = attempt().await;
@@ -104,7 +106,14 @@ impl ApiClient {
                 Err(error) => (Some(error.clone()), None),
             };
             let Some(failure) = failure.filter(UpstreamError::is_transient) else { return result };
-            if failure.fault.kind == FaultKind::Truncated {
+            let may_extend = match failure.fault.kind {
+                FaultKind::Truncated => true,
+                // The body was silent: the wait for a head ends with the deadline. Another host may do better, but a
+                // second silence says that none does.
+                FaultKind::TimedOut => !std::mem::replace(&mut was_silent, true),
+                _ => false,
+            };
+            if may_extend {
                 deadline = deadline.extended_by(started.elapsed());
             }
             let now = Instant::now();
@@ -130,7 +139,6 @@ impl ApiClient {
             url: self.url(path)?,
             headers: http::HeaderMap::new(),
             body: Bytes::new(),
-            timeout: UPSTREAM_HEADER_TIMEOUT,
         })
     }
 
@@ -157,13 +165,18 @@ impl ApiClient {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// The same response with the whole manifest in memory.
-    async fn read_manifest(&self, response: UpstreamResponse) -> Result<UpstreamResponse, UpstreamError> {
+    /// The same response with the whole manifest in memory. A body that moves may take as long as the deadline
+    /// allows, so a slow registry holds its own budget, and no other's, for so long.
+    async fn read_manifest(
+        &self,
+        response: UpstreamResponse,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let length = response.response.body().size_hint().exact().unwrap_or(MANIFEST_BYTES_MAX as u64);
         let kib =
             u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(MANIFEST_READ_BUDGET_KIB as u32);
         // Cannot fail: the semaphore is never closed.
         let _permit = self.manifest_read_budget.acquire_many(kib).await;
-        response.read_body(MANIFEST_BYTES_MAX).await
+        response.read_body(MANIFEST_BYTES_MAX, deadline.response_until()).await
     }
 }

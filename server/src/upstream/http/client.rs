@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 use url::Url;
 
 /// How long an idle connection stays in the pool. Docker Hub closes idle connections after 60 s or
@@ -94,13 +95,13 @@ impl HttpClient {
     /// Sends a request and waits for the response's head. An engine's `User-Agent` stays.
     ///
     /// # Errors
-    /// If the URL must not be dialed, the host cannot be reached, or the head takes longer than `timeout`.
+    /// If the URL must not be dialed, the host cannot be reached, or the head has not arrived by `until`.
     pub(in crate::upstream) async fn send(
         &self,
         hop: Hop,
         url: &Url,
         mut request: http::Request<Full<Bytes>>,
-        timeout: Duration,
+        until: Instant,
     ) -> Result<http::Response<Incoming>, UpstreamError> {
         let host = url.host().ok_or_else(|| refused(hop, "a URL without a host"))?;
         let is_plain_https = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
@@ -111,7 +112,8 @@ impl HttpClient {
         *request.uri_mut() =
             url.as_str().parse().map_err(|_| refused(hop, format!("a URL of {host} that cannot be used")))?;
         request.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
-        match tokio::time::timeout(timeout, self.client_for(&host.to_string()).request(request)).await {
+        let sent = Instant::now();
+        match tokio::time::timeout_at(until, self.client_for(&host.to_string()).request(request)).await {
             Ok(Ok(response)) => {
                 if hop == Hop::Cdn {
                     *self.lock_last_cdn() = url.join("/").ok();
@@ -122,7 +124,7 @@ impl HttpClient {
             Err(_) => Err(UpstreamError::new(
                 hop,
                 FaultKind::TimedOut,
-                format!("{host} did not answer within {} s", timeout.as_secs()),
+                format!("{host} did not answer within {} s", sent.elapsed().as_secs()),
             )),
         }
     }

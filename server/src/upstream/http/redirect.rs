@@ -3,7 +3,7 @@
 //! Must never send a credential to another origin (object stores respond 400 to it, and it is not for
 //! them), nor change the method. No signed URL is stored, because it expires.
 
-use super::body::{Body, collect, collect_up_to};
+use super::body::{Body, collect, collect_until};
 use super::client::{HttpClient, sensitive_header};
 use super::credentials::Credentials;
 use crate::upstream::error::UpstreamError;
@@ -14,7 +14,7 @@ use docxy_protocol::limits::REDIRECTS_MAX;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use std::time::Duration;
+use tokio::time::Instant;
 use url::{Origin, Url};
 
 /// The response at the end of a redirect chain, and the hop that sent it.
@@ -29,13 +29,17 @@ impl UpstreamResponse {
     /// The same response with its body read to the end, if its status is a success.
     ///
     /// # Errors
-    /// If the body is interrupted, or is larger than `max_bytes`.
-    pub(in crate::upstream) async fn read_body(self, max_bytes: usize) -> Result<Self, UpstreamError> {
+    /// If the body is interrupted, has not ended by `until`, or is larger than `max_bytes`.
+    pub(in crate::upstream) async fn read_body(
+        self,
+        max_bytes: usize,
+        until: Instant,
+    ) -> Result<Self, UpstreamError> {
         if !self.response.status().is_success() {
             return Ok(self);
         }
         let (head, body) = self.response.into_parts();
-        let body = Body::Whole(collect_up_to(max_bytes, self.hop, body).await?);
+        let body = Body::Whole(collect_until(until, max_bytes, self.hop, body).await?);
         Ok(Self { response: http::Response::from_parts(head, body), ..self })
     }
 
@@ -59,21 +63,20 @@ pub(in crate::upstream) struct ChainRequest {
     pub(in crate::upstream) headers: HeaderMap,
     /// A form with a credential, or nothing.
     pub(in crate::upstream) body: Bytes,
-    /// How long each host may take to send its header section.
-    pub(in crate::upstream) timeout: Duration,
 }
 
 /// Sends a request and follows redirects. A `POST` contains a credential, so its redirect to another origin is not
 /// followed, and neither is one that would make it a `GET`: the redirect is the response.
 ///
 /// # Errors
-/// If a hop cannot be reached, or a redirect must not be followed.
+/// If a hop cannot be reached or has not responded by `until`, or a redirect must not be followed.
 pub(in crate::upstream) async fn follow_redirects(
     client: &HttpClient,
     request: ChainRequest,
     credentials: &Credentials,
+    until: Instant,
 ) -> Result<UpstreamResponse, UpstreamError> {
-    let ChainRequest { mut hop, method, mut url, headers, body, timeout } = request;
+    let ChainRequest { mut hop, method, mut url, headers, body } = request;
     let mut has_left = false;
     for _ in 0..=REDIRECTS_MAX {
         let origin = url.origin();
@@ -84,7 +87,7 @@ pub(in crate::upstream) async fn follow_redirects(
         if let Some(value) = credential {
             request.headers_mut().insert(header::AUTHORIZATION, sensitive_header(value)?);
         }
-        let response = client.send(hop, &url, request, timeout).await?;
+        let response = client.send(hop, &url, request, until).await?;
         let found = |hop, response: http::Response<Incoming>| {
             let response = response.map(Body::Streaming);
             UpstreamResponse { hop, origin: Some(origin.clone()), response }

@@ -65,12 +65,14 @@ impl AuthorizedRegistry {
     /// Does one operation without retries, for a caller that retries itself.
     ///
     /// # Errors
-    /// If a hop fails. An error status of the registry is a response, not an error.
+    /// If a hop fails or does not respond within `timeout`. An error status of the registry is a response, not an
+    /// error.
     pub(in crate::upstream) async fn send_once(
         &self,
         request: &Request,
+        timeout: Duration,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        self.send(request, RetryDeadline::no_retry(tokio::time::Instant::now())).await
+        self.send(request, RetryDeadline::no_retry_within(tokio::time::Instant::now(), timeout)).await
     }
 
     /// The API's URL and the host of its token service, for `docxy-server check`.
@@ -113,8 +115,9 @@ impl AuthorizedRegistry {
             let Some(url) = url else { continue };
             let mut request = http::Request::new(http_body_util::Full::default());
             *request.method_mut() = http::Method::HEAD;
+            let until = tokio::time::Instant::now() + PING_AND_TOKEN_TIMEOUT;
             // The status does not matter: the request keeps the connection open.
-            if let Err(error) = self.client.http().send(hop, &url, request, PING_AND_TOKEN_TIMEOUT).await {
+            if let Err(error) = self.client.http().send(hop, &url, request, until).await {
                 tracing::debug!(%error, causes = error.causes().map(tracing::field::display), "keep-alive request failed");
             }
         }

@@ -10,6 +10,7 @@ use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::request::Request;
 use http::{HeaderValue, header};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The streaming body of a response.
 pub(crate) type Download = download::Download<BlobSource>;
@@ -34,10 +35,14 @@ impl BlobSource {
 impl RangeSource for BlobSource {
     type Body = Body;
 
-    async fn fetch_range(&self, range: HeaderValue) -> Result<UpstreamResponse, UpstreamError> {
+    async fn fetch_range(
+        &self,
+        range: HeaderValue,
+        timeout: Duration,
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let mut request = self.request.clone();
         request.headers.set(header::RANGE, range);
-        let response = self.registry.send_once(&request).await?;
+        let response = self.registry.send_once(&request, timeout).await?;
         // The registry layer has already replaced a token of the server's own. Registries answer 400, 401 or 403 to a
         // stale token.
         let is_users = request.authorization != Authorization::Public;

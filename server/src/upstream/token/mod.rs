@@ -17,7 +17,7 @@ use super::api_client::ApiClient;
 use super::error::UpstreamError;
 use super::http::body::collect;
 use super::http::credentials::Credentials;
-use super::http::redirect::{ChainRequest, UpstreamResponse, follow_redirects};
+use super::http::redirect::{UpstreamResponse, follow_redirects};
 use super::http::retry::RetryDeadline;
 use super::http::small_response::SmallResponse;
 use crate::settings::{Account, RegistrySettings};
@@ -261,8 +261,11 @@ impl RegistryTokens {
         deadline: RetryDeadline,
     ) -> Result<Option<TokenService>, TokenUnavailable> {
         let fetch = || async {
-            let request = ChainRequest { timeout: PING_AND_TOKEN_TIMEOUT, ..self.client.request("/v2/")? };
-            let ping = || follow_redirects(self.client.http(), request.clone(), Credentials::NONE);
+            let request = self.client.request("/v2/")?;
+            // Engines are less patient with tokens than with content.
+            let deadline = deadline.within(tokio::time::Instant::now(), PING_AND_TOKEN_TIMEOUT);
+            let until = deadline.response_until();
+            let ping = || follow_redirects(self.client.http(), request.clone(), Credentials::NONE, until);
             let ping = self.client.with_retry(deadline, false, ping).await?;
             let UpstreamResponse { hop, origin, response } = ping;
             let status = response.status();
@@ -301,7 +304,7 @@ impl RegistryTokens {
         if failed_at.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILED_PING) {
             return None;
         }
-        let service = self.service(deadline.without_retries()).await;
+        let service = self.service(deadline.without_retries(tokio::time::Instant::now())).await;
         let failed_at = service.is_err().then(Instant::now);
         *self.ping_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
         Some(OriginChallenge { origin, challenge: BearerChallenge::for_pull(service.ok()??, repository) })

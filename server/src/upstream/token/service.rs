@@ -21,6 +21,7 @@ use docxy_protocol::token::TokenRequest;
 use docxy_protocol::token_response::TokenResponse;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::time::Duration;
+use tokio::time::Instant;
 use url::Url;
 
 /// A token service.
@@ -161,7 +162,6 @@ impl TokenService {
             url,
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            timeout: PING_AND_TOKEN_TIMEOUT,
         }
     }
 
@@ -183,8 +183,9 @@ async fn send(
     chain: ChainRequest,
     authorization: Option<Secret>,
 ) -> Result<UpstreamResponse, UpstreamError> {
-    let response = follow_redirects(client, chain, &Credentials::of_account(authorization)).await?;
-    response.read_body(TOKEN_RESPONSE_BYTES_MAX).await
+    let until = Instant::now() + PING_AND_TOKEN_TIMEOUT;
+    let response = follow_redirects(client, chain, &Credentials::of_account(authorization), until).await?;
+    response.read_body(TOKEN_RESPONSE_BYTES_MAX, until).await
 }
 
 impl Token {

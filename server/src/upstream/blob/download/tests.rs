@@ -71,7 +71,7 @@ impl Sender {
 impl RangeSource for &Sender {
     type Body = Script;
 
-    async fn fetch_range(&self, range: HeaderValue) -> Outcome {
+    async fn fetch_range(&self, range: HeaderValue, _: Duration) -> Outcome {
         self.requested.lock().unwrap().push(range.to_str().unwrap().to_owned());
         self.responses.lock().unwrap().pop_front().expect("an unexpected range request")
     }
