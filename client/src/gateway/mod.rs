@@ -171,11 +171,7 @@ impl Gateway {
     ///
     /// # Errors
     /// A fault that names the hop that failed.
-    pub(crate) async fn send_own(
-        &self,
-        request: Request,
-        deadline: ResponseDeadline,
-    ) -> Result<Response, Fault> {
+    pub async fn send_own(&self, request: Request, deadline: ResponseDeadline) -> Result<Response, Fault> {
         let guard = self.context.registry.begin(&request);
         self.send_permitted(request, deadline, guard).await
     }

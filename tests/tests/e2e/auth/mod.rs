@@ -1,5 +1,6 @@
 //! Tokens, challenges, accounts and links: who may pull what.
 
+mod anonymous_content;
 mod challenges;
 mod hostile_registry;
 mod invitations;
