@@ -58,7 +58,7 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
         let size = match &token {
             Ok(token) => token.secret.expose().len(),
             Err(TokenUnavailable::Limited(response)) => response.size(),
-            Err(TokenUnavailable::Refused(_) | TokenUnavailable::Failed(_)) => 0,
+            Err(_) => 0,
         };
         self.lock().resize(key, ENTRY_BYTES_MIN.max(size + ENTRY_OVERHEAD_BYTES));
         token

@@ -109,7 +109,7 @@ impl RegistryTokens {
     /// is sent without: the content may need none, or another one.
     ///
     /// # Errors
-    /// If the token service's rate limit is reached.
+    /// If the token service's rate limit is reached, or it grants a token that no request can carry.
     pub(super) async fn for_anonymous(
         &self,
         repository: Option<&Repository>,
@@ -119,8 +119,10 @@ impl RegistryTokens {
         let Some(asked) = self.expected_challenge(repository, deadline).await else { return Ok(tokens) };
         match self.anonymous_token(&asked, deadline).await {
             Ok(token) => tokens.hold(asked, token),
-            Err(limited @ TokenUnavailable::Limited(_)) => return Err(limited),
-            Err(unavailable) => tokens.missing = Some((asked, unavailable)),
+            Err(why @ (TokenUnavailable::Refused(_) | TokenUnavailable::Failed(_))) => {
+                tokens.missing = Some((asked, why));
+            }
+            Err(why) => return Err(why),
         }
         Ok(tokens)
     }
@@ -393,7 +395,7 @@ impl RegistryTokens {
             Ok(response) => Token::from_response(response).await,
             Err(error) => Err(error.into()),
         };
-        if matches!(token, Err(TokenUnavailable::Failed(_))) {
+        if matches!(token, Err(TokenUnavailable::Unusable(_) | TokenUnavailable::Failed(_))) {
             self.forget_service(service).await;
         }
         token

@@ -53,7 +53,7 @@ impl OperatorAccount {
         let reason = match reason {
             TokenUnavailable::Refused(_) => "refused; check user and password".to_owned(),
             TokenUnavailable::Limited(_) => "the token service answers 429".to_owned(),
-            TokenUnavailable::Failed(fault) => fault.to_string(),
+            TokenUnavailable::Unusable(fault) | TokenUnavailable::Failed(fault) => fault.to_string(),
         };
         tracing::warn!(%reason, "the operator's account cannot be used; requests are anonymous");
     }

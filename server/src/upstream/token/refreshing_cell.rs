@@ -125,7 +125,7 @@ impl<T> FetchOutcome<T> {
                     TokenUnavailable::Limited(response) => retry_after(response.headers.map())
                         .unwrap_or(REFUSAL_LIFETIME_MAX)
                         .min(REFUSAL_LIFETIME_MAX),
-                    TokenUnavailable::Failed(_) => Duration::ZERO,
+                    TokenUnavailable::Unusable(_) | TokenUnavailable::Failed(_) => Duration::ZERO,
                 };
                 (Err(unavailable), lifetime)
             }

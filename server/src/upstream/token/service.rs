@@ -46,7 +46,9 @@ pub(in crate::upstream) enum TokenUnavailable {
     /// The service's rate limit is reached, with its response. An engine must receive exactly that: after
     /// a 401 it would send the request again at once.
     Limited(Box<SmallResponse>),
-    /// The service does not respond.
+    /// The service grants a token that no request can carry.
+    Unusable(UpstreamError),
+    /// The service does not respond, or responds with an error of its own.
     Failed(UpstreamError),
 }
 
@@ -55,7 +57,7 @@ impl TokenUnavailable {
     pub(in crate::upstream) fn into_response(self) -> Result<UpstreamResponse, UpstreamError> {
         match self {
             Self::Limited(response) => Ok(response.into_upstream_response(Hop::TokenService)),
-            Self::Refused(_) | Self::Failed(_) => Err(self.into_error(Hop::TokenService)),
+            Self::Refused(_) | Self::Unusable(_) | Self::Failed(_) => Err(self.into_error(Hop::TokenService)),
         }
     }
 
@@ -69,21 +71,22 @@ impl TokenUnavailable {
             Self::Limited(_) => {
                 UpstreamError::new(hop, FaultKind::Overloaded, "answers 429, its limit is reached")
             }
-            Self::Failed(error) => error,
+            Self::Unusable(error) | Self::Failed(error) => error,
         }
     }
 }
 
 impl From<UpstreamError> for TokenUnavailable {
     fn from(error: UpstreamError) -> Self {
-        Self::Failed(error)
+        // A response that is too large was received, and is useless.
+        if error.fault.kind == FaultKind::Mismatch { Self::Unusable(error) } else { Self::Failed(error) }
     }
 }
 
 impl TokenService {
-    /// The service that a Bearer challenge names.
+    /// The service that a Bearer challenge names; `None` if it names none that may be dialed.
     pub(in crate::upstream) fn of_challenge(bearer: &Challenge) -> Option<Self> {
-        let realm = Url::parse(bearer.parameter("realm")?).ok()?;
+        let realm = Url::parse(bearer.parameter("realm")?).ok().filter(|realm| realm.scheme() == "https")?;
         Some(Self { realm, service: bearer.parameter("service").map(str::to_owned) })
     }
 
@@ -217,8 +220,10 @@ impl Token {
             .into());
         }
         let body = collect(Hop::TokenService, response.into_body()).await?;
-        let parsed = TokenResponse::parse(&body)
-            .map_err(|error| UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, error))?;
+        let parsed = TokenResponse::parse(&body).map_err(|error| {
+            let error = UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, error);
+            TokenUnavailable::Unusable(error)
+        })?;
         let (secret, lifetime) = parsed.into_token();
         Ok(Self { secret, lifetime })
     }
