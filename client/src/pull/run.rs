@@ -8,7 +8,6 @@ use super::progress::Progress;
 use super::request::PullRequest;
 use super::staged_image::{EntryWriter, StagedImage};
 use super::tar_plan::TarEntry;
-use bytes::Bytes;
 use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::platform::Platform;
@@ -28,15 +27,6 @@ pub(super) struct Pull<'a, A> {
     pub(super) pull_request: &'a PullRequest,
     pub(super) source: ImageSource<'a, A>,
     pub(super) progress: &'a Progress,
-}
-
-/// The image for the platform.
-struct ResolvedImage {
-    digest: Digest,
-    bytes: Bytes,
-    manifest: ImageManifest,
-    /// Its platform in the index.
-    platform: Option<Platform>,
 }
 
 impl<A: RegistryClient> Pull<'_, A> {
@@ -69,7 +59,7 @@ impl<A: RegistryClient> Pull<'_, A> {
     }
 
     /// The image, which an index names.
-    async fn resolve(&self, top: VerifiedManifest) -> Result<ResolvedImage, PullError> {
+    async fn resolve(&self, top: VerifiedManifest) -> Result<RootManifest, PullError> {
         let (verified, platform) = match &top.manifest {
             Manifest::Image(_) => (top, None),
             Manifest::Index(entries) => {
@@ -84,16 +74,14 @@ impl<A: RegistryClient> Pull<'_, A> {
         };
         let VerifiedManifest { digest, bytes, manifest } = verified;
         match manifest {
-            Manifest::Image(manifest) => Ok(ResolvedImage { digest, bytes, manifest, platform }),
+            Manifest::Image(manifest) => Ok(RootManifest { digest, bytes, manifest, platform }),
             Manifest::Index(_) => Err(PullError::Nested(digest)),
         }
     }
 
     /// Creates all files, and writes the known ones.
-    fn begin(&self, image: &ResolvedImage, blobs: &[(&str, &Descriptor)]) -> io::Result<StagedImage> {
-        let ResolvedImage { digest, bytes, manifest, platform } = image;
-        let root = RootManifest { digest, bytes, manifest, platform: platform.as_ref() };
-        let files = layout::files(&self.pull_request.image, &root);
+    fn begin(&self, image: &RootManifest, blobs: &[(&str, &Descriptor)]) -> io::Result<StagedImage> {
+        let files = layout::files(&self.pull_request.image, image);
         let known =
             files.iter().map(|file| TarEntry { path: file.path.clone(), size: file.content.len() as u64 });
         let coming =
@@ -135,7 +123,7 @@ impl<A: RegistryClient> Pull<'_, A> {
         }
     }
 
-    fn announce(&self, image: &ResolvedImage, bytes: u64) {
+    fn announce(&self, image: &RootManifest, bytes: u64) {
         let platform = image.platform.as_ref().map(|platform| format!("{platform}, ")).unwrap_or_default();
         let layers = image.manifest.layers.len();
         let s = if layers == 1 { "" } else { "s" };

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct ListingQueryError;
 
 /// A query for the registry, without the leading `?`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, derive_more::Into, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ListingQuery(String);
 
@@ -43,12 +43,6 @@ impl TryFrom<String> for ListingQuery {
     fn try_from(text: String) -> Result<Self, ListingQueryError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&b);
         if text.len() <= 2048 && text.bytes().all(allowed) { Ok(Self(text)) } else { Err(ListingQueryError) }
-    }
-}
-
-impl From<ListingQuery> for String {
-    fn from(query: ListingQuery) -> String {
-        query.0
     }
 }
 
