@@ -12,4 +12,3 @@ mod quota;
 mod real_registry;
 mod round_trips;
 mod support;
-mod tunnel_down;
