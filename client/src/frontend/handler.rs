@@ -4,6 +4,7 @@ use super::allowed_hosts::AllowedHosts;
 use super::connection_slots::BusyGuard;
 use super::host_header::LocalHost;
 use super::log_limit::{RequestLogLimit, truncate};
+use super::refusal::AnonymousContent;
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::same_origin::refuse_foreign_pages;
@@ -18,7 +19,7 @@ use docxy_protocol::limits::{SMALL_BODY_BYTES_MAX, TOKEN_FORM_BYTES_MAX};
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::route::{self, NamedBy, Route};
-use docxy_protocol::token::{Parsed, TokenError, TokenRequest};
+use docxy_protocol::token::{Parsed, TokenRequest};
 use docxy_protocol::token_response::TokenResponse;
 use http::{HeaderMap, Method, Response, Version, header};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
@@ -97,14 +98,21 @@ impl Handler {
             Route::Registry(registry, operation, named_by) => {
                 let target = RequestTarget::new(&registry, &operation, named_by);
                 let authorization = authorization(request.headers());
+                let anonymous =
+                    AnonymousContent::of(&registry, &operation, &authorization, request.headers());
                 let request = typed(registry, operation, authorization, request.headers());
-                self.forward(request, &engine, &target, &host).await
+                let response = self.forward(request, &engine, &target, &host).await?;
+                Ok(match anonymous {
+                    Some(anonymous) => anonymous.explain(response).await,
+                    None => response,
+                })
             }
         }
     }
 
     /// Answers a token request for this registry: with the public token if the request has no credential that
-    /// the registry may see, else with the response of its token service.
+    /// the registry may see, else with the response of its token service. An account that cannot be sent does not
+    /// stop a pull, because the image may be public; only a login is refused.
     async fn token(
         &self,
         registry: Registry,
@@ -115,22 +123,31 @@ impl Handler {
     ) -> Result<Response<ResponseBody>, Fault> {
         let (head, body) = request.into_parts();
         let parsed = if head.method == Method::POST {
-            TokenRequest::from_form(&read_form(body, busy).await?, &registry)
+            TokenRequest::from_form(&read_form(body, busy).await?, &registry).map_err(unreadable)?
         } else {
             TokenRequest::from_query(head.uri.query().unwrap_or_default(), &registry)
         };
-        let token = match parsed.map_err(|error: TokenError| unreadable(error))? {
+        let authorization = authorization(&head.headers);
+        // A form always has a credential.
+        let has_credential = head.method == Method::POST || matches!(authorization, Authorization::Basic(_));
+        let token = match parsed {
+            // Engines that pull name a scope, and those that log in name none.
+            Parsed::Request(token)
+                if has_credential && token.scopes.is_empty() && !registry.is_docker_hub() =>
+            {
+                return Ok(responses::login_refused(&registry));
+            }
             Parsed::Request(token) => token.for_registry(&registry),
-            Parsed::NamesOtherRegistry => return Ok(responses::public_token()),
+            Parsed::NamesOtherRegistry => return Ok(responses::public_token(has_credential)),
         };
-        let authorization = authorization(&head.headers).for_token_service(&registry);
+        let authorization = authorization.for_token_service(&registry);
         if token.is_anonymous(&authorization) {
             self.gateway.record_token(&registry, engine, TokenKind::Public);
-            return Ok(responses::public_token());
+            return Ok(responses::public_token(has_credential));
         }
         let source = TokenSource { registry, token, authorization };
         if !self.gateway.may_send(&source.request()) {
-            return Ok(responses::public_token());
+            return Ok(responses::public_token(has_credential));
         }
         let TokenSource { registry, token, authorization } = source.clone();
         let operation = Operation::Token(token);

@@ -13,6 +13,7 @@ mod health;
 mod host_header;
 mod log_limit;
 mod patience;
+mod refusal;
 mod responses;
 mod rewrite;
 mod same_origin;

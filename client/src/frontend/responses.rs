@@ -2,9 +2,10 @@
 
 use crate::transfer::Transfer;
 use bytes::Bytes;
-use docxy_protocol::authorization::PUBLIC_TOKEN;
+use docxy_protocol::authorization::{PUBLIC_TOKEN, WITHHELD_TOKEN};
 use docxy_protocol::error_body;
 use docxy_protocol::fault::{Fault, FaultKind};
+use docxy_protocol::name::Registry;
 use docxy_protocol::text::CleanText;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
@@ -72,17 +73,28 @@ fn allowed(path: &str) -> &'static str {
     }
 }
 
-/// The response to a token request without a credential (distribution's "Token Authentication").
-pub(super) fn public_token() -> Response<ResponseBody> {
+/// The response to a token request without a credential that the registry may receive (distribution's "Token
+/// Authentication").
+pub(super) fn public_token(is_credential_withheld: bool) -> Response<ResponseBody> {
+    let token = if is_credential_withheld { WITHHELD_TOKEN } else { PUBLIC_TOKEN };
     json_value(
         StatusCode::OK,
         &json!({
-            "token": PUBLIC_TOKEN,
-            "access_token": PUBLIC_TOKEN,
+            "token": token,
+            "access_token": token,
             "expires_in": PUBLIC_TOKEN_LIFETIME,
             "issued_at": jiff::Timestamp::now().to_string(),
         }),
     )
+}
+
+/// The response to a login to a registry that no account can be sent to.
+pub(super) fn login_refused(registry: &Registry) -> Response<ResponseBody> {
+    let words = format_args!(
+        "docxy: this account was not sent to {registry}, because docxy sends accounts to Docker Hub only. Public images \
+         of {registry} need no login"
+    );
+    json_bytes(StatusCode::FORBIDDEN, error_body::denied(words))
 }
 
 /// A JSON response.

@@ -4,6 +4,7 @@
 //! requested.
 
 use crate::exchange::{ExchangeError, RemoteBody, Response};
+use docxy_protocol::authorization::Authorization;
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
@@ -85,7 +86,12 @@ impl RangeRequest {
         let Response { status, headers, body, .. } = response;
         if !status.is_success() {
             let detail = format!("the registry responded {status}");
-            return Err(Fault::new(Hop::Registry, FaultKind::of_status(status), detail).into());
+            // Some registries answer 400 or 403 to a token that has expired.
+            let may_have_expired = matches!(status, StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN)
+                && matches!(self.request.authorization, Authorization::Bearer(_));
+            let kind =
+                if may_have_expired { FaultKind::CredentialExpired } else { FaultKind::of_status(status) };
+            return Err(Fault::new(Hop::Registry, kind, detail).into());
         }
         let skip = match &self.content {
             RequestedContent::Blob { total } => {

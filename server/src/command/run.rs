@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long the server waits at its end for running file operations: a settings file may be on a disk that
-/// does not respond.
-const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
+/// does not respond. The next process starts only after the end.
+const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) fn run(
     flags: &Flags,

@@ -348,7 +348,7 @@ mod tests {
             (manifest("a/b"), 401, bearer),
             (manifest("a/b"), 403, r#"Bearer realm="r",service="s""#),
             (Operation::Ping, 401, r#"Basic realm="x""#),
-            (Operation::Ping, 401, "Bearer realm=\"never closed"),
+            (Operation::Ping, 401, "realm=\"without a scheme\""),
             (Operation::Ping, 401, &format!(r#"Bearer realm="{}""#, "x".repeat(CHALLENGE_BYTES_MAX))),
         ] {
             assert!(!answer(&challenges, "x.example", &operation, status, line), "{line}");

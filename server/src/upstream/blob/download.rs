@@ -166,7 +166,8 @@ impl<S: RangeSource> Resume<S> {
         let Range { start, end } = *self.expected.bytes();
         let wanted = self.expected.with_bytes(start + received..end);
         let wanted = wanted.ok_or_else(|| UpstreamError::internal("this body has no rest"))?;
-        let UpstreamResponse { hop, response } = self.source.fetch_range(wanted.to_range(), timeout).await?;
+        let fetched = self.source.fetch_range(wanted.to_range(), timeout).await?;
+        let UpstreamResponse { hop, response, .. } = fetched;
         let (head, body) = response.into_parts();
         let length = body.size_hint().exact();
         let range = ContentRange::of_response(head.status, &head.headers, length);

@@ -12,7 +12,7 @@ use crate::upstream::error::UpstreamError;
 use bytes::Bytes;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::secret::Secret;
-use http::HeaderValue;
+use http::{HeaderValue, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -40,6 +40,9 @@ const TLS_SESSION_CACHE_MAX: usize = 32;
 /// Maximum number of bytes of a body that one connection buffers. hyper's default is 408 KiB, which is too much
 /// for many transfers whose clients read slowly.
 const READ_BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// The `User-Agent` of the server's own requests. Some registries answer 403 to a request without one.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("docxy-server/", env!("CARGO_PKG_VERSION")));
 
 /// Sends requests to the hosts of one registry.
 #[derive(Debug)]
@@ -89,7 +92,7 @@ impl HttpClient {
         }
     }
 
-    /// Sends a request and waits for the response's head.
+    /// Sends a request and waits for the response's head. An engine's `User-Agent` stays.
     ///
     /// # Errors
     /// If the URL must not be dialed, the host cannot be reached, or the head has not arrived by `until`.
@@ -108,6 +111,7 @@ impl HttpClient {
         }
         *request.uri_mut() =
             url.as_str().parse().map_err(|_| refused(hop, format!("a URL of {host} that cannot be used")))?;
+        request.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
         let sent = Instant::now();
         match tokio::time::timeout_at(until, self.client_for(&host.to_string()).request(request)).await {
             Ok(Ok(response)) => {

@@ -62,6 +62,12 @@ impl RetryDeadline {
         self.response_until
     }
 
+    /// The same without retries.
+    #[must_use]
+    pub(in crate::upstream) fn without_retries(self, now: Instant) -> Self {
+        Self { retry_until: now, ..self }
+    }
+
     /// A later deadline, after a response that arrived for so long and then was interrupted: that time does not
     /// count.
     #[must_use]

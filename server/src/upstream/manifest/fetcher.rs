@@ -124,7 +124,7 @@ impl ManifestSource {
                 return Ok(Fetched::Other(response.into_small()));
             }
         };
-        let UpstreamResponse { hop, response } = response;
+        let UpstreamResponse { hop, response, .. } = response;
         let (head, body) = response.into_parts();
         let headers = Headers::filter_response(&head.headers);
         rate_limit.record(&headers);

@@ -49,7 +49,7 @@ impl Response {
     /// # Errors
     /// If it is a redirect, or the body of a token or manifest cannot be read.
     pub(in crate::upstream) async fn new(
-        UpstreamResponse { hop, response }: UpstreamResponse,
+        UpstreamResponse { hop, response, .. }: UpstreamResponse,
         operation: &Operation,
         source: Option<BlobSource>,
     ) -> Result<Self, UpstreamError> {

@@ -84,7 +84,7 @@ fn response(status: u16, range: Option<&str>, length: u64, steps: Vec<Step>) -> 
     if let Some(range) = range {
         response.headers_mut().insert("content-range", range.parse().unwrap());
     }
-    UpstreamResponse { hop: Hop::Cdn, response }
+    UpstreamResponse { hop: Hop::Cdn, origin: None, response }
 }
 
 /// A response with the whole body, which begins with these steps.
