@@ -12,3 +12,4 @@ mod quota;
 mod real_registry;
 mod round_trips;
 mod support;
+mod tunnel_down;
