@@ -28,7 +28,7 @@ pub(super) fn run(
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     // First of all, because until then SIGHUP would end the process.
     let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;
-    let flags = &flags.with_config_found();
+    let flags = &flags.clone().with_config_found();
     let settings = Settings::load(flags)?;
     let logging = logging::start(&settings.log);
     let state = State::open(&settings.state)?;

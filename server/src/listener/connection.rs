@@ -12,7 +12,7 @@ use crate::counters::Counters;
 use crate::exchange;
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
-use crate::streams::{ExchangeSegments, Priorities, ResponseStream, SegmentStreams};
+use crate::streams::{ExchangeSegments, FairQueue, ResponseStream, SegmentStreams};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::control::{CloseCode, ControlMessage, ExchangeId, Hello, RequestHeader, StreamHeader};
 use docxy_protocol::frame;
@@ -156,7 +156,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let streams = TaskTracker::new();
     let client = Arc::new(ConnectionContext {
         segments: SegmentStreams::default(),
-        priorities: Priorities::default(),
+        queue: FairQueue::default(),
         admission: Arc::clone(&registration.admission),
         shared: Arc::clone(&shared),
     });
@@ -251,7 +251,7 @@ async fn drained(streams: TaskTracker) {
 /// The state that all streams of a connection share.
 struct ConnectionContext {
     segments: SegmentStreams,
-    priorities: Priorities,
+    queue: FairQueue,
     admission: Arc<ClientAdmission>,
     shared: Arc<ListenerContext>,
 }
@@ -326,11 +326,11 @@ async fn run_exchange(
         repository = request.operation.repository().map(tracing::field::display),
     );
     async {
-        let ConnectionContext { admission, priorities, shared, .. } = client;
+        let ConnectionContext { admission, queue, shared, .. } = client;
         // Read once: an exchange keeps the settings that it started with.
         let settings = shared.settings.current();
         let (upstream, counters) = (&settings.upstream, &shared.counters);
-        exchange::run(request, stream, segments, admission, priorities, upstream, counters).await;
+        exchange::run(request, stream, segments, admission, queue, upstream, counters).await;
     }
     .instrument(span)
     .await;

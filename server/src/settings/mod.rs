@@ -145,19 +145,14 @@ impl Flags {
     /// The same flags for a running server: if a default config file exists, they name it. A reload then
     /// reports an error if the file is missing, instead of applying the defaults.
     #[must_use]
-    pub fn with_config_found(&self) -> Self {
-        Self { config: self.config.clone().or_else(default_config), ..self.clone() }
+    pub fn with_config_found(self) -> Self {
+        Self { config: self.config.or_else(|| toml_file::existing(DEFAULT_CONFIG.into())), ..self }
     }
-}
-
-/// The default config file, if there is one.
-fn default_config() -> Option<PathBuf> {
-    toml_file::existing(DEFAULT_CONFIG.into())
 }
 
 /// The config file and its path. A missing default file counts as empty.
 fn read(flags: &Flags) -> Result<(PathBuf, ConfigFile), SettingsError> {
-    match flags.config.clone().or_else(default_config) {
+    match flags.clone().with_config_found().config {
         Some(path) => Ok((path.clone(), ConfigFile::read(&path)?)),
         None => Ok((DEFAULT_CONFIG.into(), ConfigFile::default())),
     }

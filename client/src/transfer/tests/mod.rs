@@ -3,7 +3,7 @@
 mod server;
 
 use super::*;
-use crate::gateway::{Deadline, Gateway};
+use crate::gateway::{Deadline, Engine, Gateway, ResponseDeadline};
 use crate::metadata::Metadata;
 use crate::tunnel::{Tunnel, TunnelStatus};
 use docxy_protocol::authorization::Authorization;
@@ -68,8 +68,10 @@ impl Scene {
         match reader {
             Reader::Pull => Ok(self.gateway.blob(request, &digest, self.content.len() as u64).await),
             Reader::Engine => {
-                let deadline = Deadline::including_first_connect(Duration::from_secs(10));
-                Ok(self.gateway.send(request, deadline).await?.body)
+                let timeout = Duration::from_secs(10);
+                let deadline = ResponseDeadline::patient(Deadline::including_first_connect(timeout), timeout);
+                let engine = Engine::new(1, &http::HeaderMap::new());
+                Ok(self.gateway.send(request, &engine, deadline).await?.body)
             }
         }
     }
