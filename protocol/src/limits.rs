@@ -144,8 +144,13 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// 2.6 MB a day per client, and 40 GB a month on a server with 500 clients.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Time that a draining server gives running exchanges to finish.
+/// Time that a draining server gives running exchanges to finish, before it hands back what is left.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time that a server waits at its end until its clients have confirmed that it closed their sessions. One and a half
+/// round trips of 300 ms, for a close that is lost and sent again. The next process cannot listen earlier, and clients
+/// wait for it.
+pub const CLOSE_CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(500);
 
 // ---- Registries, token services and CDNs
 
@@ -157,16 +162,26 @@ pub const UPSTREAM_REQUESTS_MAX: usize = 768;
 /// Time for a registry, its token service or a CDN to accept a connection.
 pub const UPSTREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for an upstream response's header section. Manifests that a registry fetches from cold storage take
-/// a few seconds; `dockerd` gives tokens 15 s in all.
+/// Time for an upstream response's header section if no engine waits for it. A host that is silent for longer
+/// is probably broken.
 pub const UPSTREAM_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time for the response head of a request whose engine has no limit of its own, at most. A blob in cold
+/// storage, and one that a pull-through registry must fetch first, take a minute or two. A request that waits
+/// holds a connection and a permit, so a hostile registry can hold them for this long.
+pub const PATIENCE_MAX: Duration = Duration::from_secs(300);
+
+/// The server answers so long before the client's patience ends: its fault, which names the slow hop, needs
+/// half a round trip, and a retransmission if it is lost.
+pub const PATIENCE_MARGIN: Duration = Duration::from_secs(1);
 
 /// Time for the server to answer `/v2/` or a token request. Engines give up after 15 s, and our own error,
 /// which names the hop that failed, helps more than their timeout.
 pub const PING_AND_TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time without bytes after which an upstream body counts as broken and is requested again. Shorter than
-/// the timeout of any engine, and longer than a CDN needs to fetch a blob that it has not cached.
+/// the timeout of any engine, and longer than a CDN needs to fetch a blob that it has not cached. A body that
+/// moves may take longer in all: a manifest as long as the patience of its engine.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Redirects that the server follows for one request. Docker Hub needs one, some registries two.

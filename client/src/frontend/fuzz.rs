@@ -48,8 +48,7 @@ fn answer(lines: &[HeaderValue], host: &LocalHost, registry: &Registry, path: &s
         assert!(link.as_bytes().starts_with(b"</v2/"), "{link:?}");
     }
     for line in answer.get_all(header::WWW_AUTHENTICATE) {
-        let again = Challenge::parse_all(line.to_str().expect("it was written as text"));
-        for challenge in again.expect("it was written as a challenge") {
+        for challenge in Challenge::parse_all(line) {
             let leads_here = challenge.parameter("realm") == Some(&host.realm(registry));
             let is_title = !challenge.is_bearer()
                 && !challenge.parameter("realm").unwrap_or_default().contains(['/', ':', '"', '\\']);

@@ -7,6 +7,7 @@ pub mod content_range;
 pub mod headers;
 pub mod rate_limit;
 pub mod retry_after;
+pub mod user_agent;
 
 /// A number of digits only: `str::parse` would accept a plus sign.
 fn parse_digits(text: &str) -> Option<u64> {

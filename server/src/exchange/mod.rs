@@ -15,7 +15,6 @@ use crate::streams::{
 use crate::upstream::{Response, ResponseBody, Upstream, UpstreamError};
 use body::{BodyError, send_segments, send_whole, write_in_time};
 use bytes::Bytes;
-use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT_BYTES;
@@ -128,14 +127,6 @@ impl PendingPrefetch<'_> {
         let Self { prefetch, mut writer, permit } = self;
         write_in_time(&permit, prefetch.send(&mut writer)).await?;
         writer.finish(undelivered).map_err(|_| BodyError::Cancelled)
-    }
-}
-
-/// Responds with a fault to a request that arrived while the server drains.
-pub(crate) async fn refuse_draining(stream: ResponseStream) {
-    let fault = Fault::new(Hop::Server, FaultKind::Down, CloseCode::Draining.reason());
-    if let ExchangeOutcome::Failed(error) = send_fault(stream, fault.into()).await {
-        tracing::info!(fault = %error, "refused");
     }
 }
 

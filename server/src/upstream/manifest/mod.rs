@@ -10,6 +10,7 @@ pub(super) mod rate_limit;
 mod single_flight;
 
 use super::error::UpstreamError;
+use super::http::retry::RetryDeadline;
 use super::http::small_response::SmallResponse;
 use super::registry::authorized_registry::AuthorizedRegistry;
 use super::registry::cacheable_request;
@@ -21,14 +22,16 @@ use crate::store::{Lru, Store, StoredManifest};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
+use docxy_protocol::patience::Patience;
 use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Method, Operation, Request};
-use fetcher::{Fetched, ManifestFetcher, deadline};
+use fetcher::{Fetched, ManifestFetcher};
 use http::{HeaderValue, StatusCode, header};
 use public_store::{PublicStore, is_acceptable};
 use rate_limit::LastRateLimit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
 
 /// Maximum number of bytes of tags in memory, for each registry: about 5,000 tags.
 const TAGS_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -58,15 +61,16 @@ pub(super) struct ManifestRequest<'a> {
     repository: &'a Repository,
     reference: &'a Reference,
     method: Method,
+    deadline: RetryDeadline,
 }
 
 impl<'a> ManifestRequest<'a> {
     /// `None` for another operation, or a credential or a condition: only the registry can respond to them.
-    pub(super) fn anonymous(original: &'a Request) -> Option<Self> {
+    pub(super) fn anonymous(original: &'a Request, deadline: RetryDeadline) -> Option<Self> {
         let Operation::Manifest { repository, reference, method } = &original.operation else { return None };
         let is_anonymous =
             original.authorization == Authorization::Public && !original.headers.is_conditional();
-        is_anonymous.then_some(Self { original, repository, reference, method: *method })
+        is_anonymous.then_some(Self { original, repository, reference, method: *method, deadline })
     }
 }
 
@@ -79,7 +83,8 @@ impl PublicManifests {
     ) -> Self {
         let rate_limit = Arc::<LastRateLimit>::default();
         let store = PublicStore::new(name.clone(), store);
-        let fetcher = ManifestFetcher::new(Arc::clone(&registry), store.clone(), Arc::clone(&rate_limit));
+        let fetcher =
+            ManifestFetcher::new(name.clone(), Arc::clone(&registry), store.clone(), Arc::clone(&rate_limit));
         let allow_stale = AtomicBool::new(stale);
         Self {
             name,
@@ -125,7 +130,8 @@ impl PublicManifests {
             return Some(stored);
         }
         let (reference, proof) = (Reference::Digest(digest.clone()), proof.cloned());
-        match self.fetcher.fetch(request, repository, &reference, proof).await {
+        let deadline = RetryDeadline::starting_at(Instant::now(), Patience::default());
+        match self.fetcher.fetch(request, repository, &reference, proof, deadline).await {
             Ok(Fetched::Manifest(manifest, ..)) => Some(manifest),
             Ok(Fetched::Other(_)) | Err(_) => None,
         }
@@ -151,9 +157,17 @@ impl PublicManifests {
         if request.method == Method::Head {
             return self.head(request).await;
         }
-        let fetched =
-            self.fetcher.fetch(request.original, request.repository, request.reference, None).await?;
+        let fetched = self.fetch(request, request.reference, None).await?;
         Ok(self.response_from(request, fetched))
+    }
+
+    async fn fetch(
+        &self,
+        request: &ManifestRequest<'_>,
+        reference: &Reference,
+        proof: Option<PublicProof>,
+    ) -> Result<Fetched, UpstreamError> {
+        self.fetcher.fetch(request.original, request.repository, reference, proof, request.deadline).await
     }
 
     async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
@@ -180,7 +194,7 @@ impl PublicManifests {
                 self.stale_or(request, tag, response.into_error_with_body()).await
             }
             // The engine prints the error's body, which a response to `HEAD` does not have.
-            (Method::Get, _) => dispatch::respond(&self.registry, request.original).await,
+            (Method::Get, _) => dispatch::respond(&self.registry, request.original, request.deadline).await,
         }
     }
 
@@ -210,10 +224,10 @@ impl PublicManifests {
         }
         // By its digest: the tag may move at any moment, and then this would fetch another manifest.
         let reference = Reference::Digest(digest.clone());
-        match self.fetcher.fetch(request.original, request.repository, &reference, Some(proof)).await? {
+        match self.fetch(request, &reference, Some(proof)).await? {
             // The tag has moved, and the registry has deleted its old manifest.
             Fetched::Other(response) if response.status == StatusCode::NOT_FOUND => {
-                dispatch::respond(&self.registry, request.original).await
+                dispatch::respond(&self.registry, request.original, request.deadline).await
             }
             Fetched::Other(response) => self.stale_or(request, tag, response).await,
             fetched @ Fetched::Manifest(..) => {
@@ -224,7 +238,7 @@ impl PublicManifests {
     }
 
     async fn fetch_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
-        match self.fetcher.fetch(request.original, request.repository, request.reference, None).await? {
+        match self.fetch(request, request.reference, None).await? {
             Fetched::Other(response) => self.stale_or(request, tag, response).await,
             fetched @ Fetched::Manifest(..) => {
                 if let Fetched::Manifest(manifest, ..) = &fetched {
@@ -265,7 +279,7 @@ impl PublicManifests {
     async fn head(&self, request: &ManifestRequest<'_>) -> Result<Response, UpstreamError> {
         let ManifestRequest { original, repository, reference, .. } = *request;
         let head = cacheable_request::for_manifest(original, repository, reference, Method::Head);
-        let (response, proof) = self.registry.head(&head, deadline()).await?;
+        let (response, proof) = self.registry.head(&head, request.deadline).await?;
         let mut response = Response::new(response, &head.operation, None).await?;
         response.public_proof = proof;
         if self.registry.quota_account() == QuotaAccount::Anonymous {
