@@ -6,7 +6,8 @@
 use super::engine::Engine;
 use docxy_host::lru::Lru;
 use docxy_protocol::name::Registry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Maximum number of remembered connections and `User-Agent`s. An engine that is forgotten is served anonymously
@@ -45,7 +46,7 @@ impl Default for CredentialUse {
 impl CredentialUse {
     /// Records how an engine got a token.
     pub(super) fn record(&self, registry: &Registry, engine: &Engine, kind: TokenKind, now: Instant) {
-        let mut entries = self.lock();
+        let mut entries = self.0.lock();
         for key in keys(registry, engine) {
             match kind {
                 TokenKind::Credential => drop(entries.insert(key, now, 1)),
@@ -56,16 +57,12 @@ impl CredentialUse {
 
     /// Whether the engine's last token of this registry came from a credential, as far as is known.
     pub(super) fn is_known(&self, registry: &Registry, engine: &Engine, now: Instant) -> bool {
-        let mut entries = self.lock();
+        let mut entries = self.0.lock();
         keys(registry, engine).any(|key| {
             entries.get(&key).is_some_and(|since| {
                 matches!(key, Key::Connection(..)) || now.saturating_duration_since(*since) < AGENT_LIFETIME
             })
         })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lru<Key, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

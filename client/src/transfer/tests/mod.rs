@@ -229,7 +229,6 @@ async fn a_transient_failure_only_delays_a_body() {
         let within = [Play::AbortAfter(40_000, upstream.clone()), Play::AbortAfter(40_000, server.clone())];
         let rest = [
             Play::Refuse(fault(Hop::Registry, FaultKind::Unreachable)),
-            Play::Refuse(fault(Hop::Server, FaultKind::Down)),
             Play::Reset(fault(Hop::Server, FaultKind::Cancelled)),
             Play::Respond(503),
             Play::Respond(429),

@@ -1,5 +1,6 @@
 //! Losses and failures on the path, at the server and upstream: an engine does not notice.
 
+mod graceful_restart;
 mod mobility;
 mod outage;
 mod reconnect;
