@@ -68,6 +68,10 @@ pub const INITIAL_SEGMENTS_MAX: u32 = 40;
 /// requested, and room for small replies, which must never wait for the acknowledgement of large bodies.
 pub const SEND_WINDOW: u64 = BULK_WINDOW_MAX + 16 * 1024 * 1024;
 
+/// Segments that a server holds for sending, over all clients: 128 MiB. A client alone gets half of them, three
+/// bandwidth-delay products of 500 Mbit/s at 300 ms.
+pub const SEND_BUDGET_SEGMENTS: usize = 128 * 1024 * 1024 / SEGMENT_BYTES as usize;
+
 // ---- One client
 
 /// Blobs that a client fetches at the same time. Each uses one stream for the request and at least one for
