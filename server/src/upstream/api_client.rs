@@ -4,11 +4,12 @@ use super::error::UpstreamError;
 use super::http::address_guard::AddressGuard;
 use super::http::client::{HttpClient, sensitive_header};
 use super::http::redirect::{UpstreamResponse, follow_redirects};
+use super::http::target::Target;
 use super::http::retry::{RETRY_SCHEDULE, RetryDeadline, failure_of};
 use crate::settings::{RegistrySettings, Settings};
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
-use docxy_protocol::fault::FaultKind;
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::retry_after::retry_after;
@@ -72,11 +73,11 @@ impl ApiClient {
             Method::Get => http::Method::GET,
             Method::Head => http::Method::HEAD,
         };
-        let url = self.url(&path)?;
+        let target = Target::of(&self.url)?.resolve(Hop::Registry, path.as_bytes())?;
         let is_blob = matches!(request.operation, Operation::Blob { .. });
         let is_manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
         let attempt = || async {
-            let response = follow_redirects(&self.http, &method, url.clone(), headers.clone()).await?;
+            let response = follow_redirects(&self.http, &method, target.clone(), headers.clone()).await?;
             if is_manifest { self.read_manifest(response).await } else { Ok(response) }
         };
         self.with_retry(deadline, is_blob, attempt).await

@@ -12,3 +12,4 @@ mod requested_hosts;
 pub(super) mod retry;
 pub(super) mod roots;
 pub(super) mod small_response;
+pub(super) mod target;

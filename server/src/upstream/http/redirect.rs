@@ -5,12 +5,13 @@
 
 use super::body::{Body, collect_up_to};
 use super::client::HttpClient;
+use super::target::Target;
 use crate::upstream::error::UpstreamError;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::{REDIRECTS_MAX, UPSTREAM_HEADER_TIMEOUT};
+use docxy_protocol::uri::HttpUri;
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
-use url::Url;
 
 /// The response at the end of a redirect chain, and the hop that sent it.
 pub(crate) struct UpstreamResponse<B = Body> {
@@ -33,33 +34,41 @@ impl UpstreamResponse {
     }
 }
 
-/// Sends a request to `url` and follows redirects.
+/// From where to where redirects have led, as an extension of a response.
+#[derive(Debug, Clone)]
+pub(in crate::upstream) struct RedirectChain {
+    pub(in crate::upstream) requested: HttpUri,
+    pub(in crate::upstream) responded: HttpUri,
+}
+
+/// Sends a request to `target` and follows redirects.
 ///
 /// # Errors
 /// If a hop cannot be reached, or a redirect must not be followed.
 pub(in crate::upstream) async fn follow_redirects(
     client: &HttpClient,
     method: &Method,
-    mut url: Url,
+    mut target: Target,
     mut headers: HeaderMap,
 ) -> Result<UpstreamResponse, UpstreamError> {
     let mut hop = Hop::Registry;
+    let requested = target.as_written().clone();
     for _ in 0..=REDIRECTS_MAX {
         let mut request = http::Request::new(http_body_util::Full::default());
         *request.method_mut() = method.clone();
         *request.headers_mut() = headers.clone();
-        let response = client.send(hop, &url, request, UPSTREAM_HEADER_TIMEOUT).await?;
+        let mut response = client.send(hop, &target, request, UPSTREAM_HEADER_TIMEOUT).await?;
         let Some(location) = redirect_location(&response) else {
+            let responded = target.as_written().clone();
+            response.extensions_mut().insert(RedirectChain { requested, responded });
             return Ok(UpstreamResponse { hop, response: response.map(Body::Streaming) });
         };
-        let next = location.to_str().ok().and_then(|location| url.join(location).ok()).ok_or_else(|| {
-            UpstreamError::new(hop, FaultKind::MalformedResponse, "a redirect to something that is no URL")
-        })?;
-        if next.origin() != url.origin() {
+        let next = target.resolve(hop, location.as_bytes())?;
+        if next.origin().origin() != target.origin().origin() {
             headers.remove(header::AUTHORIZATION);
             hop = Hop::Cdn;
         }
-        url = next;
+        target = next;
     }
     Err(UpstreamError::new(hop, FaultKind::RedirectRefused, format!("more than {REDIRECTS_MAX} redirects")))
 }

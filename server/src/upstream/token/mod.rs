@@ -13,6 +13,7 @@ use super::api_client::ApiClient;
 use super::error::UpstreamError;
 use super::http::body::collect;
 use super::http::redirect::{UpstreamResponse, follow_redirects};
+use super::http::target::Target;
 use super::http::retry::RetryDeadline;
 use super::http::small_response::SmallResponse;
 use crate::settings::{Account, RegistrySettings};
@@ -142,9 +143,9 @@ impl RegistryTokens {
         deadline: RetryDeadline,
     ) -> Result<Option<TokenService>, TokenUnavailable> {
         let fetch = || async {
-            let url = self.client.url("/v2/")?;
+            let target = Target::of(&self.client.url("/v2/")?)?;
             let ping =
-                || follow_redirects(self.client.http(), &http::Method::GET, url.clone(), HeaderMap::new());
+                || follow_redirects(self.client.http(), &http::Method::GET, target.clone(), HeaderMap::new());
             let UpstreamResponse { hop, response } = self.client.with_retry(deadline, false, ping).await?;
             let status = response.status();
             if status == StatusCode::TOO_MANY_REQUESTS {

@@ -5,6 +5,7 @@ use crate::upstream::http::body::{Body, collect};
 use crate::upstream::http::client::{HttpClient, sensitive_header};
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::small_response::SmallResponse;
+use crate::upstream::http::target::Target;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -130,7 +131,7 @@ impl TokenService {
         if let Some(value) = user_agent {
             http.headers_mut().insert(header::USER_AGENT, value.clone());
         }
-        let response = client.send(Hop::TokenService, &url, http, PING_AND_TOKEN_TIMEOUT).await?;
+        let response = client.send(Hop::TokenService, &Target::of(&url)?, http, PING_AND_TOKEN_TIMEOUT).await?;
         let response = UpstreamResponse { hop: Hop::TokenService, response: response.map(Body::Streaming) };
         response.read_body(TOKEN_RESPONSE_BYTES_MAX).await
     }
