@@ -131,7 +131,7 @@ impl Handler {
         }
         let TokenSource { registry, token, authorization } = source.clone();
         let operation = Operation::Token(token);
-        let target = RequestTarget::new(&registry, &operation, NamedBy::Namespace);
+        let target = RequestTarget::new(&registry, &operation, NamedBy::default());
         let request = typed(registry, operation, authorization, &head.headers);
         let response = self.forward(request, &target, host).await?;
         if !response.status().is_success() {
@@ -157,7 +157,7 @@ impl Handler {
         let gateway::Response { status, headers, body } = self.gateway.send(request, deadline).await?;
         let mut headers = headers.into_map();
         rewrite::challenges(&mut headers, host, target);
-        rewrite::links(&mut headers, target.registry());
+        rewrite::links(&mut headers, status, target)?;
         // Forward no other redirect: the server follows them, and one would lead the engine past this client.
         headers.remove(header::LOCATION);
         let mut response = Response::new(Either::Right(body));

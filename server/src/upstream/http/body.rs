@@ -42,8 +42,8 @@ pub(in crate::upstream) async fn collect_up_to(
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(UpstreamError::new(
             hop,
-            FaultKind::Mismatch,
-            format!("the body is larger than the limit of {max_bytes} bytes"),
+            FaultKind::TooLarge,
+            format!("the body is larger than docxy's limit for it, which is {max_bytes} bytes"),
         )),
         Ok(Err(error)) => Err(truncated(describe_error(&*error)).caused_by(error)),
         Err(_) => Err(truncated(format!("it did not end within {} s", UPSTREAM_IDLE_TIMEOUT.as_secs()))),

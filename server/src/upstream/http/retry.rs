@@ -48,6 +48,11 @@ impl RetryDeadline {
         Self { until: self.until + time_receiving }
     }
 
+    /// Whether no retry is left.
+    pub(in crate::upstream) fn has_passed(self, now: Instant) -> bool {
+        now >= self.until
+    }
+
     /// The delay before another attempt; `None` if the last result is final. `retry_after` is the delay
     /// that the remote requests.
     pub(in crate::upstream) fn delay_before_retry(

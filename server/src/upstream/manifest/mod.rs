@@ -10,6 +10,7 @@ pub(super) mod rate_limit;
 mod single_flight;
 
 use super::error::UpstreamError;
+use super::http::retry::RetryDeadline;
 use super::http::small_response::SmallResponse;
 use super::registry::authorized_registry::AuthorizedRegistry;
 use super::registry::cacheable_request;
@@ -19,6 +20,7 @@ use super::registry::response::{Response, ResponseBody};
 use super::token::QuotaAccount;
 use crate::store::{Lru, Store, StoredManifest};
 use docxy_protocol::authorization::Authorization;
+use docxy_protocol::fault::Hop;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
 use docxy_protocol::rate_limit::RateLimit;
@@ -29,6 +31,7 @@ use public_store::{PublicStore, is_acceptable};
 use rate_limit::LastRateLimit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
 
 /// Maximum number of bytes of tags in memory, for each registry: about 5,000 tags.
 const TAGS_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -127,7 +130,7 @@ impl PublicManifests {
         let (reference, proof) = (Reference::Digest(digest.clone()), proof.cloned());
         match self.fetcher.fetch(request, repository, &reference, proof).await {
             Ok(Fetched::Manifest(manifest, ..)) => Some(manifest),
-            Ok(Fetched::Other(_)) | Err(_) => None,
+            Ok(Fetched::Other(_) | Fetched::Mismatch(_)) | Err(_) => None,
         }
     }
 
@@ -149,11 +152,11 @@ impl PublicManifests {
             return Ok(self.response_with(request, &stored, stored.head().clone()));
         }
         if request.method == Method::Head {
-            return self.head(request).await;
+            return self.head(request, deadline()).await.map(|(_, response)| response);
         }
         let fetched =
             self.fetcher.fetch(request.original, request.repository, request.reference, None).await?;
-        Ok(self.response_from(request, fetched))
+        self.response_from(request, fetched)
     }
 
     async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
@@ -166,7 +169,20 @@ impl PublicManifests {
         {
             return self.fetch_tag(request, tag).await;
         }
-        let response = self.head(request).await?;
+        let deadline = deadline();
+        let (hop, response) = match self.head(request, deadline).await {
+            // Some registries serve `GET` only, and break on a `HEAD`.
+            Err(error)
+                if request.method == Method::Get
+                    && error.fault.hop != Hop::TokenService
+                    && error.is_transient()
+                    && !deadline.has_passed(Instant::now()) =>
+            {
+                tracing::info!(reason = %error, "a HEAD of a manifest failed: sending a GET");
+                return self.fetch_tag(request, tag).await;
+            }
+            result => result?,
+        };
         if let Some(proof) = response.public_proof.clone() {
             return self.by_resolved_tag(request, tag, response, proof).await;
         }
@@ -176,8 +192,15 @@ impl PublicManifests {
             }
             (Method::Head, _) => Ok(response),
             // A `GET` would fail in the same way.
-            (Method::Get, status) if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+            (Method::Get, status)
+                if status == StatusCode::TOO_MANY_REQUESTS
+                    || (status.is_server_error() && hop == Hop::TokenService) =>
+            {
                 self.stale_or(request, tag, response.into_error_with_body()).await
+            }
+            (Method::Get, status) if status.is_server_error() => {
+                tracing::info!(%status, "a HEAD of a manifest failed: sending a GET");
+                self.fetch_tag(request, tag).await
             }
             // The engine prints the error's body, which a response to `HEAD` does not have.
             (Method::Get, _) => dispatch::respond(&self.registry, request.original).await,
@@ -216,9 +239,11 @@ impl PublicManifests {
                 dispatch::respond(&self.registry, request.original).await
             }
             Fetched::Other(response) => self.stale_or(request, tag, response).await,
+            // The `HEAD` has reported a wrong digest.
+            Fetched::Mismatch(_) => self.fetch_tag(request, tag).await,
             fetched @ Fetched::Manifest(..) => {
                 self.record_tag(request.repository, tag, digest);
-                Ok(self.response_from(request, fetched))
+                self.response_from(request, fetched)
             }
         }
     }
@@ -230,8 +255,9 @@ impl PublicManifests {
                 if let Fetched::Manifest(manifest, ..) = &fetched {
                     self.record_tag(request.repository, tag, manifest.digest());
                 }
-                Ok(self.response_from(request, fetched))
+                self.response_from(request, fetched)
             }
+            Fetched::Mismatch(error) => Err(error),
         }
     }
 
@@ -246,7 +272,7 @@ impl PublicManifests {
             StatusCode::TOO_MANY_REQUESTS => self.stale_response(request, tag).await,
             _ => None,
         };
-        Ok(stale.unwrap_or_else(|| self.response_from(request, Fetched::Other(response))))
+        stale.map_or_else(|| self.response_from(request, Fetched::Other(response)), Ok)
     }
 
     async fn stale_response(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Option<Response> {
@@ -261,17 +287,22 @@ impl PublicManifests {
         Some(response)
     }
 
-    /// Sends an anonymous `HEAD` for a manifest.
-    async fn head(&self, request: &ManifestRequest<'_>) -> Result<Response, UpstreamError> {
+    /// Sends an anonymous `HEAD` for a manifest. Returns the response with the hop that sent it.
+    async fn head(
+        &self,
+        request: &ManifestRequest<'_>,
+        deadline: RetryDeadline,
+    ) -> Result<(Hop, Response), UpstreamError> {
         let ManifestRequest { original, repository, reference, .. } = *request;
         let head = cacheable_request::for_manifest(original, repository, reference, Method::Head);
-        let (response, proof) = self.registry.head(&head, deadline()).await?;
+        let (response, proof) = self.registry.head(&head, deadline).await?;
+        let hop = response.hop;
         let mut response = Response::new(response, &head.operation, None).await?;
         response.public_proof = proof;
         if self.registry.quota_account() == QuotaAccount::Anonymous {
             self.rate_limit.record(&response.headers);
         }
-        Ok(response)
+        Ok((hop, response))
     }
 
     /// The response with a stored manifest.
@@ -290,8 +321,13 @@ impl PublicManifests {
         Response { status: StatusCode::OK, headers, body, public_proof: None }
     }
 
-    fn response_from(&self, request: &ManifestRequest<'_>, fetched: Fetched) -> Response {
-        match fetched {
+    fn response_from(
+        &self,
+        request: &ManifestRequest<'_>,
+        fetched: Fetched,
+    ) -> Result<Response, UpstreamError> {
+        Ok(match fetched {
+            Fetched::Mismatch(error) => return Err(error),
             Fetched::Manifest(manifest, headers, public_proof) => {
                 Response { public_proof, ..self.response_with(request, &manifest, headers) }
             }
@@ -303,7 +339,7 @@ impl PublicManifests {
                 headers.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
                 Response { status, headers, body: ResponseBody::Small(body), public_proof: None }
             }
-        }
+        })
     }
 
     fn lock_tags(&self) -> MutexGuard<'_, Lru<(Repository, Tag), Digest>> {
