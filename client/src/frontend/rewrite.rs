@@ -72,7 +72,10 @@ pub(super) fn links(
         return Err(Fault::new(Hop::Registry, FaultKind::RedirectRefused, detail));
     }
     if dropped.count > 0 {
-        tracing::info!(links = dropped.count, "dropped links of a response that do not lead to this registry");
+        tracing::info!(
+            links = dropped.count,
+            "dropped links of a response that do not lead to this registry"
+        );
     }
     Ok(())
 }
@@ -132,8 +135,7 @@ mod tests {
     fn only_the_realm_of_a_challenge_changes() {
         let theirs = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull",error="invalid_token""#;
         let ours = theirs.replace("https://auth.docker.io/token", "http://127.0.0.1:5080/auth/token");
-        let lines =
-            rewritten(&[theirs, r#"Basic realm="x""#], &target("docker.io", "a/b", NAMESPACE));
+        let lines = rewritten(&[theirs, r#"Basic realm="x""#], &target("docker.io", "a/b", NAMESPACE));
         assert_eq!(lines, [ours.as_str(), r#"Basic realm="x""#]);
     }
 
@@ -185,7 +187,8 @@ mod tests {
             }
         }
         let two = "</v2/a/b/tags/list>; rel=\"first\", </v2/a/b/tags/list?last=x>; rel=next";
-        let ours = "</v2/a/b/tags/list?ns=ghcr.io>; rel=\"first\", </v2/a/b/tags/list?last=x&ns=ghcr.io>; rel=next";
+        let ours =
+            "</v2/a/b/tags/list?ns=ghcr.io>; rel=\"first\", </v2/a/b/tags/list?last=x&ns=ghcr.io>; rel=next";
         assert_eq!(link(two, "ghcr.io", NAMESPACE), Ok(ours.to_owned()));
     }
 

@@ -247,15 +247,31 @@ mod tests {
             ("/v2/quay.io/a/b/manifests/1", Some("ns=quay.io"), "quay.io/v2/a/b/manifests/1".to_owned()),
             ("/v2/QUAY.io/a/b/manifests/1", Some("ns=Quay.IO"), "quay.io/v2/a/b/manifests/1".to_owned()),
             ("/v2/quay.io:443/a/b/manifests/1", Some("ns=quay.io"), "quay.io/v2/a/b/manifests/1".to_owned()),
-            ("/v2/quay.io/quay.io/b/manifests/1", Some("ns=quay.io"), "quay.io/v2/quay.io/b/manifests/1".into()),
-            ("/v2/quay.io/b/manifests/1", Some("ns=quay.io:5000"), "quay.io:5000/v2/quay.io/b/manifests/1".into()),
+            (
+                "/v2/quay.io/quay.io/b/manifests/1",
+                Some("ns=quay.io"),
+                "quay.io/v2/quay.io/b/manifests/1".into(),
+            ),
+            (
+                "/v2/quay.io/b/manifests/1",
+                Some("ns=quay.io:5000"),
+                "quay.io:5000/v2/quay.io/b/manifests/1".into(),
+            ),
             ("/v2/host:5000/b/manifests/1", Some("ns=host%3A5000"), "host:5000/v2/b/manifests/1".to_owned()),
-            ("/v2/host%3A5000/b/manifests/1", Some("%6es=host:5000"), "host:5000/v2/b/manifests/1".to_owned()),
+            (
+                "/v2/host%3A5000/b/manifests/1",
+                Some("%6es=host:5000"),
+                "host:5000/v2/b/manifests/1".to_owned(),
+            ),
             ("/v2/localhost/b/manifests/1", Some("ns=localhost"), "localhost/v2/b/manifests/1".to_owned()),
             ("/v2/quay.io/manifests/1", Some("ns=quay.io"), "quay.io/v2/quay.io/manifests/1".to_owned()),
             ("/v2/quay.io/a/tags/list", Some("ns=quay.io&n=1"), "quay.io/v2/a/tags/list?n=1".to_owned()),
             ("/v2/a/tags/list", Some("%6Es=quay.io&n=1"), "quay.io/v2/a/tags/list?n=1".to_owned()),
-            (&format!("/v2/quay.io/a/blobs/{digest}"), Some("ns=quay.io"), format!("quay.io/v2/a/blobs/{digest}")),
+            (
+                &format!("/v2/quay.io/a/blobs/{digest}"),
+                Some("ns=quay.io"),
+                format!("quay.io/v2/a/blobs/{digest}"),
+            ),
             (
                 &format!("/v2/quay.io/a/referrers/{digest}"),
                 Some("ns=quay.io"),
@@ -282,11 +298,7 @@ mod tests {
                 None,
                 "docker.io/v2/manifests/tags/blobs/manifests/list".to_owned(),
             ),
-            (
-                "/v2/a/blobs/uploads/manifests/1",
-                None,
-                "docker.io/v2/a/blobs/uploads/manifests/1".to_owned(),
-            ),
+            ("/v2/a/blobs/uploads/manifests/1", None, "docker.io/v2/a/blobs/uploads/manifests/1".to_owned()),
             ("/v2/a/blobs/uploads/tags/list", None, "docker.io/v2/a/blobs/uploads/tags/list".to_owned()),
             (
                 &format!("/v2/blobs/uploads/blobs/{digest}"),

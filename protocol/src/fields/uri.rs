@@ -78,7 +78,8 @@ impl HttpUri {
     pub fn has_host_of(&self, other: &Self) -> bool {
         let host = |uri: &Self| {
             let authority = uri.authority.to_ascii_lowercase();
-            let without_port = [&b":443"[..], b":80"].into_iter().find_map(|port| authority.strip_suffix(port));
+            let without_port =
+                [&b":443"[..], b":80"].into_iter().find_map(|port| authority.strip_suffix(port));
             without_port.map(<[u8]>::to_owned).unwrap_or(authority)
         };
         host(self) == host(other)

@@ -42,7 +42,8 @@ pub fn rewrite(
     for line in lines {
         let mut kept = Vec::new();
         for link in WebLink::parse_all(line.as_bytes()) {
-            let rewritten = link.as_ref().ok().and_then(|link| Some(link.with_target(&new_target(link.target)?)));
+            let rewritten =
+                link.as_ref().ok().and_then(|link| Some(link.with_target(&new_target(link.target)?)));
             match (rewritten, link) {
                 (Some(link), _) => kept.push(link),
                 (None, Ok(link)) => dropped.add(link.has_relation("next")),
@@ -115,7 +116,8 @@ impl<'a> WebLink<'a> {
                 relation.get_or_insert(value);
             }
         }
-        let end = after[position..].iter().position(|byte| *byte == b',').map_or(after.len(), |n| position + n);
+        let end =
+            after[position..].iter().position(|byte| *byte == b',').map_or(after.len(), |n| position + n);
         if end > position {
             return (Err(MalformedLink(&text[..target_end + 1 + end])), &after[end..]);
         }
@@ -230,9 +232,8 @@ mod tests {
             for line in lines {
                 headers.append(header::LINK, line.parse().unwrap());
             }
-            let dropped = rewrite(&mut headers, |target| {
-                target.strip_prefix(b"/").map(|rest| [b"/x/", rest].concat())
-            });
+            let dropped =
+                rewrite(&mut headers, |target| target.strip_prefix(b"/").map(|rest| [b"/x/", rest].concat()));
             let text = |line: &HeaderValue| line.to_str().unwrap().to_owned();
             let lines: Vec<_> = headers.get_all(header::LINK).iter().map(text).collect();
             (lines, dropped.count, dropped.next_page)

@@ -50,7 +50,11 @@ impl TryFrom<String> for ListingQuery {
 
     fn try_from(text: String) -> Result<Self, ListingQueryError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&b);
-        if text.len() <= QUERY_BYTES_MAX && text.bytes().all(allowed) { Ok(Self(text)) } else { Err(ListingQueryError) }
+        if text.len() <= QUERY_BYTES_MAX && text.bytes().all(allowed) {
+            Ok(Self(text))
+        } else {
+            Err(ListingQueryError)
+        }
     }
 }
 

@@ -18,7 +18,9 @@ pub enum NameError {
     #[error("{0:?} is not a tag (at most 128 of the characters A-Z a-z 0-9 . _ -, not starting with . or -)")]
     Tag(String),
     /// Not a digest of a supported algorithm.
-    #[error("{0:?} is not a digest that docxy can verify (sha256, sha384 or sha512, and its lower-case hex digits)")]
+    #[error(
+        "{0:?} is not a digest that docxy can verify (sha256, sha384 or sha512, and its lower-case hex digits)"
+    )]
     Digest(String),
     /// Not a registry's host.
     #[error("{0:?} is not a registry host (like ghcr.io or registry.example.org:5000)")]

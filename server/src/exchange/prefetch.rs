@@ -61,7 +61,8 @@ impl<'a> Prefetch<'a> {
             return None;
         }
         if let (Method::Get, ResponseBody::Small(bytes)) = (method, &response.body)
-            && (bytes.len() > PREFETCH_MANIFEST_BYTES_MAX || Digester::matching(&digest).digest(bytes) != digest)
+            && (bytes.len() > PREFETCH_MANIFEST_BYTES_MAX
+                || Digester::matching(&digest).digest(bytes) != digest)
         {
             // It names too much, or the reported digest is wrong: a fetch by it would be in vain.
             return None;

@@ -12,8 +12,17 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use url::{Position, Url};
 
 /// What may stand in no request line. `hyper` refuses some of it; no server can tell it from its encoded form.
-const NOT_IN_A_URI: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+const NOT_IN_A_URI: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// A URL that a request is sent to.
 #[derive(Debug, Clone)]

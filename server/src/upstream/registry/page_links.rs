@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn after_a_redirect_the_next_page_is_that_of_the_request() {
         let responded = "https://other.example/v2/org/a/b/tags/list?n=2";
-        for target in ["?last=x", "/v2/org/a/b/tags/list?last=x", "https://other.example/v2/org/a/b/tags/list?last=x"]
+        for target in
+            ["?last=x", "/v2/org/a/b/tags/list?last=x", "https://other.example/v2/org/a/b/tags/list?last=x"]
         {
             let line = format!("<{target}>; rel=next");
             let expected = Ok("</v2/a/b/tags/list?last=x>; rel=next".to_owned());
@@ -86,7 +87,9 @@ mod tests {
 
     #[test]
     fn a_next_page_elsewhere_is_an_error_and_another_link_is_dropped() {
-        for target in ["https://evil.example/v2/a/b/tags/list?last=x", "/other?last=x", "mailto:a@b", "https://"] {
+        for target in
+            ["https://evil.example/v2/a/b/tags/list?last=x", "/other?last=x", "mailto:a@b", "https://"]
+        {
             let line = format!("<{target}>; rel=\"last next\"");
             assert_eq!(resolved(REQUESTED, REQUESTED, &line), Err(FaultKind::RedirectRefused), "{target}");
             let line = format!("<{target}>; rel=first, <?n=3>; rel=next");

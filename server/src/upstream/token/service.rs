@@ -131,7 +131,8 @@ impl TokenService {
         if let Some(value) = user_agent {
             http.headers_mut().insert(header::USER_AGENT, value.clone());
         }
-        let response = client.send(Hop::TokenService, &Target::of(&url)?, http, PING_AND_TOKEN_TIMEOUT).await?;
+        let response =
+            client.send(Hop::TokenService, &Target::of(&url)?, http, PING_AND_TOKEN_TIMEOUT).await?;
         let response = UpstreamResponse { hop: Hop::TokenService, response: response.map(Body::Streaming) };
         response.read_body(TOKEN_RESPONSE_BYTES_MAX).await
     }
