@@ -3,10 +3,11 @@
 //! Must never decide anything: it counts, and stores the last reason.
 
 use docxy_protocol::text::{CleanText, clean};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::fmt::Display;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// A number that only grows.
@@ -18,12 +19,10 @@ pub(crate) struct Counter(AtomicU64);
 pub(crate) struct LastEvent(Mutex<Option<(SystemTime, CleanText)>>);
 
 /// Events of the tunnel. Clones share them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct TunnelCounters(Arc<TunnelEvents>);
+pub(crate) type TunnelCounters = Arc<TunnelEvents>;
 
 /// Events of requests and response bodies. Clones share them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct TransferCounters(Arc<TransferEvents>);
+pub(crate) type TransferCounters = Arc<TransferEvents>;
 
 #[derive(Debug, Default)]
 pub(crate) struct TunnelEvents {
@@ -64,11 +63,11 @@ impl Counter {
 impl LastEvent {
     /// `text` may be a server's: it is cleaned and shortened.
     pub(crate) fn set(&self, text: impl Display) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((SystemTime::now(), clean(text)));
+        *self.0.lock() = Some((SystemTime::now(), clean(text)));
     }
 
     fn get(&self) -> Option<(SystemTime, CleanText)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
     fn text(&self) -> Value {
@@ -80,22 +79,6 @@ impl LastEvent {
             let at = jiff::Timestamp::try_from(at).ok().map(|at| at.to_string());
             json!({ "at": at, "reason": text.as_str() })
         })
-    }
-}
-
-impl std::ops::Deref for TunnelCounters {
-    type Target = TunnelEvents;
-
-    fn deref(&self) -> &TunnelEvents {
-        &self.0
-    }
-}
-
-impl std::ops::Deref for TransferCounters {
-    type Target = TransferEvents;
-
-    fn deref(&self) -> &TransferEvents {
-        &self.0
     }
 }
 

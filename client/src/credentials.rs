@@ -12,10 +12,11 @@ use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
 use docxy_protocol::token_origins::TokenOrigins;
 use docxy_protocol::token_response::TokenResponse;
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Maximum number of tokens whose source is stored: a user has few accounts, and requests a token for each
@@ -71,7 +72,7 @@ struct TokenSourceRecord {
 impl Credentials {
     /// Stores how these tokens were obtained. Must be called before the engine receives the response.
     pub(crate) fn remember(&self, response: &TokenResponse, source: &TokenSource, now: Instant) {
-        let mut records = self.records();
+        let mut records = self.0.lock();
         records.origins.remember(&source.registry, response);
         if source.size() > SOURCE_BYTES_MAX {
             return;
@@ -90,13 +91,13 @@ impl Credentials {
 
     /// Whether the request may be sent with the token that it carries; `true` if it carries none.
     pub(crate) fn may_send(&self, request: &Request) -> bool {
-        self.records().origins.may_send(request)
+        self.0.lock().origins.may_send(request)
     }
 
     /// How the engine's token was obtained for this registry, if it happened here and not too
     /// long ago.
     pub(crate) fn source(&self, registry: &Registry, token: &Secret, now: Instant) -> Option<TokenSource> {
-        let records = self.records();
+        let records = self.0.lock();
         let record =
             records.sources.get(&hash(token)).filter(|record| record.source.registry == *registry)?;
         (now.saturating_duration_since(record.since) < SOURCE_LIFETIME).then(|| record.source.clone())
@@ -104,7 +105,7 @@ impl Credentials {
 
     /// Replaces the engine's token by the one in `response`, which the same token service gave.
     pub(crate) fn renew(&self, token: &Secret, response: TokenResponse) {
-        let mut records = self.records();
+        let mut records = self.0.lock();
         let TokenRecords { origins, sources } = &mut *records;
         if let Some(record) = sources.get_mut(&hash(token)) {
             origins.remember(&record.source.registry, &response);
@@ -117,14 +118,10 @@ impl Credentials {
         let Authorization::Bearer(token) = authorization else {
             return authorization.clone();
         };
-        let records = self.records();
+        let records = self.0.lock();
         let record = records.sources.get(&hash(token)).filter(|record| record.source.registry == *registry);
         let newest = record.and_then(|record| record.newest.clone());
         newest.map_or_else(|| authorization.clone(), Authorization::Bearer)
-    }
-
-    fn records(&self) -> MutexGuard<'_, TokenRecords> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,7 +131,7 @@ fn hash(token: &Secret) -> [u8; 32] {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Credentials").field(&self.records().sources.len()).finish()
+        f.debug_tuple("Credentials").field(&self.0.lock().sources.len()).finish()
     }
 }
 

@@ -4,6 +4,7 @@
 //! Must never let control characters through, nor more than a few lines. Each such text is cleaned here
 //! before it is displayed.
 
+use derive_more::{Display, Into};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt::{self, Write as _};
 
@@ -17,7 +18,10 @@ const ELLIPSIS: char = '…';
 /// of direction or invisible characters. A space replaces those that separated two words.
 ///
 /// Decoding cleans too, so a text from a peer is always clean. On the wire it is a string.
-#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(
+    Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Display, derive_more::Debug, Into, Serialize,
+)]
+#[debug("{_0:?}")]
 #[serde(transparent)]
 pub struct CleanText<const MAX: usize = TEXT_CHARS_MAX>(String);
 
@@ -48,24 +52,6 @@ impl<const MAX: usize> CleanText<MAX> {
 impl<const MAX: usize> From<&str> for CleanText<MAX> {
     fn from(text: &str) -> Self {
         Self::new(text)
-    }
-}
-
-impl<const MAX: usize> From<CleanText<MAX>> for String {
-    fn from(text: CleanText<MAX>) -> Self {
-        text.0
-    }
-}
-
-impl<const MAX: usize> fmt::Display for CleanText<MAX> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<const MAX: usize> fmt::Debug for CleanText<MAX> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
     }
 }
 

@@ -6,8 +6,9 @@
 
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::{EXCHANGES_PER_CLIENT_MAX, UPSTREAM_HEADER_TIMEOUT};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -61,16 +62,12 @@ impl Admission {
 
     /// The number of permits that are held.
     pub(crate) fn permits_held(&self) -> usize {
-        self.max - *self.lock()
+        self.max - *self.free.lock()
     }
 
     /// The number of exchanges that wait for another client's permit.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,7 +106,7 @@ impl ClientAdmission {
     }
 
     fn try_acquire(&self) -> bool {
-        let mut free = self.all.lock();
+        let mut free = self.all.free.lock();
         let is_fair = self.held.load(Ordering::Relaxed) < *free;
         if is_fair {
             *free -= 1;
@@ -137,7 +134,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let all = &self.client.all;
-        let mut free = all.lock();
+        let mut free = all.free.lock();
         *free += 1;
         self.client.held.fetch_sub(1, Ordering::Relaxed);
         drop(free);

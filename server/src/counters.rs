@@ -2,10 +2,9 @@
 //!
 //! Must never decide anything: it only counts.
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// How exchanges of one operation ended.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
@@ -25,30 +24,25 @@ pub(crate) enum CountedOutcome {
 
 /// Events of all connections.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
-    exchanges: Mutex<BTreeMap<&'static str, Outcomes>>,
-    /// Connections that were closed before their client was authenticated.
-    refused: AtomicU64,
-    /// Connections of clients that speak another version of the wire.
-    other_versions: AtomicU64,
-    /// Connections whose stated rate was above the operator's limit.
-    capped_rates: AtomicU64,
-}
+pub(crate) struct Counters(Mutex<Counts>);
 
 /// The counts at one moment.
-#[derive(Debug, Serialize)]
-pub(crate) struct Snapshot {
+#[derive(Debug, Default, Clone, Serialize)]
+pub(crate) struct Counts {
     /// By operation.
     exchanges: BTreeMap<&'static str, Outcomes>,
+    /// Connections that were closed before their client was authenticated.
     refused: u64,
+    /// Connections of clients that speak another version of the wire.
     other_versions: u64,
+    /// Connections whose stated rate was above the operator's limit.
     capped_rates: u64,
 }
 
 impl Counters {
     pub(crate) fn exchange_ended(&self, operation: &'static str, outcome: CountedOutcome) {
-        let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcomes = exchanges.entry(operation).or_default();
+        let mut counts = self.0.lock();
+        let outcomes = counts.exchanges.entry(operation).or_default();
         match outcome {
             CountedOutcome::Responded => outcomes.answered += 1,
             CountedOutcome::Failed => outcomes.failed += 1,
@@ -57,23 +51,18 @@ impl Counters {
     }
 
     pub(crate) fn connection_refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.0.lock().refused += 1;
     }
 
     pub(crate) fn version_refused(&self) {
-        self.other_versions.fetch_add(1, Ordering::Relaxed);
+        self.0.lock().other_versions += 1;
     }
 
     pub(crate) fn rate_capped(&self) {
-        self.capped_rates.fetch_add(1, Ordering::Relaxed);
+        self.0.lock().capped_rates += 1;
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            exchanges: self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            refused: self.refused.load(Ordering::Relaxed),
-            other_versions: self.other_versions.load(Ordering::Relaxed),
-            capped_rates: self.capped_rates.load(Ordering::Relaxed),
-        }
+    pub(crate) fn snapshot(&self) -> Counts {
+        self.0.lock().clone()
     }
 }

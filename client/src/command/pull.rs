@@ -5,7 +5,7 @@ use super::error::CommandError;
 use crate::gateway::Gateway;
 use crate::metadata::Metadata;
 use crate::pull::{self, Destination, Progress, PullRequest, default_name};
-use crate::settings::{DEFAULT_STALL_TIMEOUT, Flags, cache_directory, load_tunnel_config, pull_log};
+use crate::settings::{DEFAULT_STALL_TIMEOUT, Flags, PullSettings};
 use crate::tunnel::Tunnel;
 use docxy_host::logging;
 use docxy_host::signals::shutdown::Shutdown;
@@ -13,13 +13,13 @@ use docxy_host::terminal::print;
 
 pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), CommandError> {
     let PullArguments { image, output, platform, force, quiet, log: _, connection: _ } = arguments;
-    let logging = logging::start(&pull_log(flags)?);
     let output = output.unwrap_or_else(|| default_name(&image, platform.as_ref()).into());
     let result = format!("{}/{}@", image.registry, image.repository);
     let path = output.display().to_string();
     let pull_request = PullRequest { image, platform, destination: Destination::new(output, force)? };
-    let config = load_tunnel_config(flags)?;
-    let metadata = Metadata::open(cache_directory(flags)?.as_deref());
+    let PullSettings { tunnel: config, cache, log } = PullSettings::load(flags)?;
+    let logging = logging::start(&log);
+    let metadata = Metadata::open(cache.as_deref());
     if let Some(platform) = &pull_request.platform {
         metadata.expect_platform(platform);
     }

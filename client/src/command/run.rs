@@ -24,20 +24,14 @@ const FILE_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     // Before slow work: until here a SIGHUP would end the client.
-    let (signals, shutdown) = {
-        let _runtime = runtime.enter();
-        (
-            Signals::listen().map_err(CommandError::Start)?,
-            Shutdown::on_signals().map_err(CommandError::Start)?,
-        )
-    };
+    let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;
     let ready_file = ReadyFile::clear(ready_file);
     let flags = &flags.with_config_found();
     let settings = Settings::load(flags)?;
     let logging = logging::start(&settings.log);
     let log = logging.handle();
     let served = runtime.block_on(async {
-        let Shutdown { drain, abort } = shutdown;
+        let Shutdown { drain, abort } = signals.shutdown;
         let tunnel = Tunnel::start(settings.tunnel.clone());
         let metadata = Metadata::open(settings.cache.as_deref());
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata);

@@ -3,6 +3,7 @@
 //!
 //! Pure: names and bytes. Docker before version 25 reads `manifest.json`, podman the others.
 
+use bytes::Bytes;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::manifest::ImageManifest;
 use docxy_protocol::name::{Digest, Reference};
@@ -17,11 +18,12 @@ pub(super) struct File {
 }
 
 /// The manifest of the image, as it was received.
-pub(super) struct RootManifest<'a> {
-    pub(super) digest: &'a Digest,
-    pub(super) bytes: &'a [u8],
-    pub(super) manifest: &'a ImageManifest,
-    pub(super) platform: Option<&'a Platform>,
+pub(super) struct RootManifest {
+    pub(super) digest: Digest,
+    pub(super) bytes: Bytes,
+    pub(super) manifest: ImageManifest,
+    /// Its platform in the index, if there is one.
+    pub(super) platform: Option<Platform>,
 }
 
 /// The path of a blob in a layout.
@@ -32,23 +34,23 @@ pub(super) fn blob_path(digest: &Digest) -> String {
 /// All files of the layout except config and layers.
 ///
 /// The index names this manifest only: most entries of the original index would be missing in the layout.
-pub(super) fn files(image: &ImageName, root: &RootManifest<'_>) -> Vec<File> {
+pub(super) fn files(image: &ImageName, root: &RootManifest) -> Vec<File> {
     let file = |path: &str, value: Value| File { path: path.to_owned(), content: value.to_string().into() };
     vec![
         file("oci-layout", json!({ "imageLayoutVersion": "1.0.0" })),
         file("index.json", index(image, root)),
-        file("manifest.json", docker_manifest(image, root.manifest)),
-        File { path: blob_path(root.digest), content: root.bytes.to_vec() },
+        file("manifest.json", docker_manifest(image, &root.manifest)),
+        File { path: blob_path(&root.digest), content: root.bytes.to_vec() },
     ]
 }
 
-fn index(image: &ImageName, root: &RootManifest<'_>) -> Value {
+fn index(image: &ImageName, root: &RootManifest) -> Value {
     let mut entry = json!({
         "mediaType": root.manifest.media_type,
         "digest": root.digest,
         "size": root.bytes.len(),
     });
-    if let Some(platform) = root.platform {
+    if let Some(platform) = &root.platform {
         entry["platform"] = json!(platform);
     }
     // An image by digest has no name. The digest can be that of the index, which differs from that of the
@@ -86,12 +88,11 @@ mod tests {
         let bytes = json!({ "schemaVersion": 2, "config": blob(1), "layers": [blob(2), blob(3), blob(2)] });
         let bytes = bytes.to_string().into_bytes();
         let Ok(Manifest::Image(manifest)) = Manifest::parse(&bytes, None) else { panic!() };
-        let platform = "linux/arm64/v8".parse().unwrap();
         let root = RootManifest {
-            digest: &digest(9).parse().unwrap(),
-            bytes: &bytes,
-            manifest: &manifest,
-            platform: Some(&platform),
+            digest: digest(9).parse().unwrap(),
+            bytes: bytes.clone().into(),
+            manifest,
+            platform: Some("linux/arm64/v8".parse().unwrap()),
         };
         let files = files(&name.parse().unwrap(), &root);
         assert_eq!(files[3], File { path: format!("blobs/sha256/{:064}", 9), content: bytes.clone() });

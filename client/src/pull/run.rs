@@ -8,7 +8,6 @@ use super::progress::Progress;
 use super::request::PullRequest;
 use super::staged_image::{EntryWriter, StagedImage};
 use super::tar_plan::TarEntry;
-use bytes::Bytes;
 use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::platform::Platform;
@@ -32,15 +31,6 @@ pub(super) struct Pull<'a, A> {
     pub(super) pull_request: &'a PullRequest,
     pub(super) source: ImageSource<'a, A>,
     pub(super) progress: &'a Progress,
-}
-
-/// The image for the platform.
-struct ResolvedImage {
-    digest: Digest,
-    bytes: Bytes,
-    manifest: ImageManifest,
-    /// Its platform in the index.
-    platform: Option<Platform>,
 }
 
 impl<A: RegistryClient> Pull<'_, A> {
@@ -74,7 +64,7 @@ impl<A: RegistryClient> Pull<'_, A> {
 
     /// The image for the platform, which an index names, or an index in that index. A direct match comes first;
     /// then the nested indexes without a platform are searched in order.
-    async fn resolve(&self, top: VerifiedManifest) -> Result<ResolvedImage, PullError> {
+    async fn resolve(&self, top: VerifiedManifest) -> Result<RootManifest, PullError> {
         let (mut verified, mut chosen) = (top, None);
         let wanted = self.pull_request.platform.clone().unwrap_or_else(Platform::local);
         let (mut offered, mut nested) = (Vec::new(), VecDeque::new());
@@ -83,7 +73,7 @@ impl<A: RegistryClient> Pull<'_, A> {
             let entry = match manifest {
                 Manifest::Image(manifest) => {
                     let platform = chosen.and_then(|entry: Descriptor| entry.platform);
-                    return Ok(ResolvedImage { digest, bytes, manifest, platform });
+                    return Ok(RootManifest { digest, bytes, manifest, platform });
                 }
                 Manifest::Index(entries) => match wanted.choose(&entries) {
                     Ok(entry) => entry.clone(),
@@ -109,10 +99,8 @@ impl<A: RegistryClient> Pull<'_, A> {
     }
 
     /// Creates all files, and writes the known ones.
-    fn begin(&self, image: &ResolvedImage, blobs: &[(&str, &Descriptor)]) -> io::Result<StagedImage> {
-        let ResolvedImage { digest, bytes, manifest, platform } = image;
-        let root = RootManifest { digest, bytes, manifest, platform: platform.as_ref() };
-        let files = layout::files(&self.pull_request.image, &root);
+    fn begin(&self, image: &RootManifest, blobs: &[(&str, &Descriptor)]) -> io::Result<StagedImage> {
+        let files = layout::files(&self.pull_request.image, image);
         let known =
             files.iter().map(|file| TarEntry { path: file.path.clone(), size: file.content.len() as u64 });
         let coming =
@@ -154,7 +142,7 @@ impl<A: RegistryClient> Pull<'_, A> {
         }
     }
 
-    fn announce(&self, image: &ResolvedImage, bytes: u64) {
+    fn announce(&self, image: &RootManifest, bytes: u64) {
         let platform = image.platform.as_ref().map(|platform| format!("{platform}, ")).unwrap_or_default();
         let layers = image.manifest.layers.len();
         let s = if layers == 1 { "" } else { "s" };

@@ -4,6 +4,7 @@
 
 use super::destination::{Destination, OutputFormat};
 use super::tar_plan::{TarEntry, TarPlan};
+use std::collections::HashMap;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
@@ -12,14 +13,10 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 
 /// An incomplete image.
 #[derive(Debug)]
-pub(super) struct StagedImage {
-    entries: Vec<TarEntry>,
-    files: StagedFiles,
-}
-
-#[derive(Debug)]
-enum StagedFiles {
-    Tar { file: NamedTempFile, contents: Vec<u64> },
+pub(super) enum StagedImage {
+    /// A file, and where the content of each entry is in it.
+    Tar { file: NamedTempFile, offsets: HashMap<String, u64> },
+    /// An OCI layout.
     Directory(TempDir),
 }
 
@@ -35,7 +32,7 @@ impl StagedImage {
     pub(super) fn begin(destination: &Destination, entries: Vec<TarEntry>) -> io::Result<Self> {
         let mut builder = Builder::new();
         builder.prefix(".docxy-pull-");
-        let files = match destination.format {
+        match destination.format {
             OutputFormat::Tar => {
                 // The usual mode: the umask decides who may read it.
                 builder.permissions(Permissions::from_mode(0o666));
@@ -45,25 +42,25 @@ impl StagedImage {
                     file.as_file().write_all_at(header, *at)?;
                 }
                 file.as_file().set_len(plan.length)?;
-                StagedFiles::Tar { file, contents: plan.contents }
+                let paths = entries.into_iter().map(|entry| entry.path);
+                Ok(Self::Tar { file, offsets: paths.zip(plan.contents).collect() })
             }
             OutputFormat::Directory => {
                 builder.permissions(Permissions::from_mode(0o777));
-                StagedFiles::Directory(builder.tempdir_in(destination.directory())?)
+                Ok(Self::Directory(builder.tempdir_in(destination.directory())?))
             }
-        };
-        Ok(Self { entries, files })
+        }
     }
 
     /// The writer of an entry. The entry must be one of those announced.
     pub(super) fn writer(&self, path: &str) -> io::Result<EntryWriter> {
-        let position = self.entries.iter().position(|entry| entry.path == path);
-        let n = position.ok_or_else(|| io::Error::other(format!("{path} was not announced")))?;
-        match &self.files {
-            StagedFiles::Tar { file, contents } => {
-                Ok(EntryWriter { file: file.as_file().try_clone()?, offset: contents[n] })
+        match self {
+            Self::Tar { file, offsets } => {
+                let offset = offsets.get(path).copied();
+                let offset = offset.ok_or_else(|| io::Error::other(format!("{path} was not announced")))?;
+                Ok(EntryWriter { file: file.as_file().try_clone()?, offset })
             }
-            StagedFiles::Directory(directory) => {
+            Self::Directory(directory) => {
                 let path = directory.path().join(path);
                 if let Some(parent) = path.parent() {
                     std::fs::create_dir_all(parent)?;
@@ -78,13 +75,13 @@ impl StagedImage {
     /// Gives the complete image its final name.
     pub(super) fn publish(self, destination: &Destination) -> io::Result<()> {
         let target = &destination.path;
-        match self.files {
-            StagedFiles::Tar { file, .. } if destination.replaces => file.persist(target).map(drop)?,
-            StagedFiles::Tar { file, .. } => file.persist_noclobber(target).map(drop)?,
-            StagedFiles::Directory(directory) if destination.replaces => {
+        match self {
+            Self::Tar { file, .. } if destination.replaces => file.persist(target).map(drop)?,
+            Self::Tar { file, .. } => file.persist_noclobber(target).map(drop)?,
+            Self::Directory(directory) if destination.replaces => {
                 replace(target, directory, destination.directory())?;
             }
-            StagedFiles::Directory(directory) => rename_into_place(directory, target)?,
+            Self::Directory(directory) => rename_into_place(directory, target)?,
         }
         Ok(())
     }

@@ -102,12 +102,27 @@ impl Settings {
     }
 }
 
-/// Loads what the tunnel needs: the links of the servers, and how to send to them.
-///
-/// # Errors
-/// Where there is no link, or a setting is not valid.
-pub fn load_tunnel_config(flags: &Flags) -> Result<TunnelConfig, SettingsError> {
-    tunnel_config(flags, &config(flags)?)
+/// The settings of `pull`.
+#[derive(Debug)]
+pub struct PullSettings {
+    /// The servers, and how to send to them.
+    pub tunnel: TunnelConfig,
+    /// The cache directory; `None` caches in memory only.
+    pub cache: Option<PathBuf>,
+    /// What to log: errors by default, since users read the progress.
+    pub log: Filter,
+}
+
+impl PullSettings {
+    /// Loads the settings, with the links.
+    ///
+    /// # Errors
+    /// If a setting is not valid, or there is no link.
+    pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
+        let config = config(flags)?;
+        let tunnel = tunnel_config(flags, &config)?;
+        Ok(Self { tunnel, cache: cache(flags, &config), log: log(flags, &config, Level::ERROR) })
+    }
 }
 
 fn tunnel_config(flags: &Flags, config: &ConfigFile) -> Result<TunnelConfig, SettingsError> {
@@ -173,24 +188,8 @@ fn link_file(config: &ConfigFile) -> Option<PathBuf> {
     config.link_file.clone().or_else(|| Some(CLIENT_CONFIG.path()?.join("links")))
 }
 
-/// The cache directory; `None` if there is no directory for it.
-///
-/// # Errors
-/// Where the config file is wrong.
-pub fn cache_directory(flags: &Flags) -> Result<Option<PathBuf>, SettingsError> {
-    Ok(cache(flags, &config(flags)?))
-}
-
 fn cache(flags: &Flags, config: &ConfigFile) -> Option<PathBuf> {
     flags.cache.clone().or_else(|| config.cache.clone()).or_else(|| CLIENT_CACHE.path())
-}
-
-/// The log filter of `pull`: errors by default, since users read its progress.
-///
-/// # Errors
-/// Where the config file is wrong.
-pub fn pull_log(flags: &Flags) -> Result<Filter, SettingsError> {
-    Ok(log(flags, &config(flags)?, Level::ERROR))
 }
 
 fn log(flags: &Flags, config: &ConfigFile, default: Level) -> Filter {

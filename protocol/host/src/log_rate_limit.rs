@@ -4,9 +4,9 @@
 //! [`RateLimiter`] is a pure value with the time as an argument. [`LogLimits`] has one for each kind of
 //! line and reads the clock. Neither may ever wait: lines above the limit are suppressed and counted.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Lines of one kind without a pause between them, at most.
@@ -59,7 +59,7 @@ impl<K: Eq + Hash> LogLimits<K> {
     /// `Some(suppressed)` if a line of this kind may be logged now: the number of lines of this kind
     /// suppressed since the last one, as a field for the line, with `None` instead of zero.
     pub fn admit(&self, kind: K) -> Option<Option<u64>> {
-        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut limits = self.0.lock();
         let limiter = limits.entry(kind).or_insert_with(|| RateLimiter::new(BURST, INTERVAL));
         let suppressed = limiter.admit(Instant::now())?;
         Some((suppressed > 0).then_some(suppressed))

@@ -2,148 +2,81 @@
 //!
 //! Pure. The order is that of the calls, so it must never read a clock.
 
-use std::collections::HashMap;
+use hashlink::LinkedHashMap;
 use std::hash::Hash;
 
 /// Values by key, within a limit of bytes.
 #[derive(Debug)]
 pub struct Lru<K, V> {
-    index: HashMap<K, usize>,
-    /// A doubly linked list. Its links are indices.
-    slots: Vec<Slot<K, V>>,
-    oldest: Option<usize>,
-    newest: Option<usize>,
+    /// The values with their sizes, the least recently used first.
+    entries: LinkedHashMap<K, (V, usize)>,
     bytes: usize,
     max_bytes: usize,
 }
 
-#[derive(Debug)]
-struct Slot<K, V> {
-    key: K,
-    value: V,
-    size: usize,
-    older: Option<usize>,
-    newer: Option<usize>,
-}
-
-impl<K: Hash + Eq + Clone, V> Lru<K, V> {
+impl<K: Hash + Eq, V> Lru<K, V> {
     /// A cache of at most `max_bytes`.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
-        Self { index: HashMap::new(), slots: Vec::new(), oldest: None, newest: None, bytes: 0, max_bytes }
+        Self { entries: LinkedHashMap::new(), bytes: 0, max_bytes }
     }
 
     /// Inserts a value of `size` bytes, and replaces an earlier one. Returns the evicted entries, the new one
     /// included if it is too large.
     pub fn insert(&mut self, key: K, value: V, size: usize) -> Vec<(K, V)> {
         self.remove(&key);
-        let at = self.slots.len();
-        self.index.insert(key.clone(), at);
-        self.slots.push(Slot { key, value, size, older: None, newer: None });
-        self.link(at);
+        self.entries.insert(key, (value, size));
         self.bytes += size;
         self.evict()
     }
 
     /// The value, which counts as used.
     pub fn get(&mut self, key: &K) -> Option<&mut V> {
-        let at = *self.index.get(key)?;
-        self.unlink(at);
-        self.link(at);
-        Some(&mut self.slots[at].value)
+        self.entries.to_back(key).map(|(value, _)| value)
     }
 
     /// Removes a value.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        let at = self.index.remove(key)?;
-        Some(self.take(at).value)
+        let (value, size) = self.entries.remove(key)?;
+        self.bytes -= size;
+        Some(value)
     }
 
     /// Changes the size of a value. Returns the evicted entries.
     pub fn resize(&mut self, key: &K, size: usize) -> Vec<(K, V)> {
-        let Some(at) = self.index.get(key) else { return Vec::new() };
-        let before = std::mem::replace(&mut self.slots[*at].size, size);
-        self.bytes = self.bytes - before + size;
+        let Some((_, before)) = self.entries.get_mut(key) else { return Vec::new() };
+        self.bytes = self.bytes - std::mem::replace(before, size) + size;
         self.evict()
     }
 
     /// Removes the entries that `keep` rejects. Visits all.
     pub fn retain(&mut self, keep: impl Fn(&K, &V) -> bool) {
-        let mut at = 0;
-        while let Some(slot) = self.slots.get(at) {
-            if keep(&slot.key, &slot.value) {
-                at += 1;
-            } else {
-                self.index.remove(&slot.key);
-                // Another slot takes its place.
-                self.take(at);
-            }
-        }
+        self.entries.retain(|key, (value, size)| {
+            let is_kept = keep(key, value);
+            self.bytes -= if is_kept { 0 } else { *size };
+            is_kept
+        });
     }
 
-    /// All entries, in no order.
+    /// All entries, the least recently used first.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.slots.iter().map(|slot| (&slot.key, &slot.value))
+        self.entries.iter().map(|(key, (value, _))| (key, value))
     }
 
     /// Whether there is a value.
     pub fn contains(&self, key: &K) -> bool {
-        self.index.contains_key(key)
+        self.entries.contains_key(key)
     }
 
     fn evict(&mut self) -> Vec<(K, V)> {
         let mut evicted = Vec::new();
         while self.bytes > self.max_bytes
-            && let Some(oldest) = self.oldest
+            && let Some((key, (value, size))) = self.entries.pop_front()
         {
-            self.index.remove(&self.slots[oldest].key);
-            let Slot { key, value, .. } = self.take(oldest);
+            self.bytes -= size;
             evicted.push((key, value));
         }
         evicted
-    }
-
-    /// Removes a slot that the index no longer has. The last slot takes its place.
-    fn take(&mut self, at: usize) -> Slot<K, V> {
-        self.unlink(at);
-        let slot = self.slots.swap_remove(at);
-        self.bytes -= slot.size;
-        if let Some(moved) = self.slots.get(at) {
-            let (older, newer) = (moved.older, moved.newer);
-            self.index.insert(moved.key.clone(), at);
-            *self.newer_of(older) = Some(at);
-            *self.older_of(newer) = Some(at);
-        }
-        slot
-    }
-
-    fn unlink(&mut self, at: usize) {
-        let Slot { older, newer, .. } = self.slots[at];
-        *self.newer_of(older) = newer;
-        *self.older_of(newer) = older;
-    }
-
-    /// Links a slot as the newest.
-    fn link(&mut self, at: usize) {
-        let before = self.newest.replace(at);
-        *self.newer_of(before) = Some(at);
-        self.slots[at].older = before;
-        self.slots[at].newer = None;
-    }
-
-    /// The link of a slot to the next newer one, or the beginning of the list.
-    fn newer_of(&mut self, slot: Option<usize>) -> &mut Option<usize> {
-        match slot {
-            Some(at) => &mut self.slots[at].newer,
-            None => &mut self.oldest,
-        }
-    }
-
-    fn older_of(&mut self, slot: Option<usize>) -> &mut Option<usize> {
-        match slot {
-            Some(at) => &mut self.slots[at].older,
-            None => &mut self.newest,
-        }
     }
 }
 
@@ -161,7 +94,7 @@ mod tests {
 
     impl<V> Lru<&'static str, V> {
         fn keys(&self) -> Vec<&'static str> {
-            let mut keys: Vec<_> = self.index.keys().copied().collect();
+            let mut keys: Vec<_> = self.entries.keys().copied().collect();
             keys.sort_unstable();
             keys
         }
@@ -185,8 +118,7 @@ mod tests {
         let mut lru = Lru::new(10);
         lru.insert("a", 1, 5);
         assert_eq!(lru.insert("b", 2, 11), [("a", 1), ("b", 2)]);
-        assert_eq!((lru.bytes(), lru.slots.len(), lru.index.len()), (0, 0, 0));
-        assert_eq!((lru.oldest, lru.newest), (None, None));
+        assert_eq!((lru.bytes(), lru.entries.len()), (0, 0));
     }
 
     #[test]
@@ -242,14 +174,8 @@ mod tests {
                     }
                     _ => prop_assert_eq!(lru.contains(&key), at.is_some()),
                 }
-                let mut in_order = Vec::new();
-                let mut next = lru.oldest;
-                while let Some(at) = next {
-                    in_order.push((lru.slots[at].key, lru.slots[at].value, lru.slots[at].size));
-                    next = lru.slots[at].newer;
-                }
+                let in_order: Vec<_> = lru.entries.iter().map(|(key, (value, size))| (*key, *value, *size)).collect();
                 prop_assert_eq!(&in_order, &model);
-                prop_assert_eq!(lru.slots.len(), model.len());
             }
         }
     }

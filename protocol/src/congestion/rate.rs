@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// A rate in whole bits per second, between [`Rate::MIN`] and [`Rate::MAX`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, derive_more::Into, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Rate(u64);
 
@@ -72,12 +72,6 @@ impl TryFrom<u64> for Rate {
 
     fn try_from(bits: u64) -> Result<Self, RateError> {
         Self::from_bits_per_second(bits)
-    }
-}
-
-impl From<Rate> for u64 {
-    fn from(rate: Rate) -> Self {
-        rate.0
     }
 }
 

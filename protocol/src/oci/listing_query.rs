@@ -17,7 +17,7 @@ const QUERY_BYTES_MAX: usize = 8 * 1024;
 pub struct ListingQueryError;
 
 /// A query for the registry, without the leading `?`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, derive_more::Into, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ListingQuery(String);
 
@@ -58,12 +58,6 @@ impl TryFrom<String> for ListingQuery {
         } else {
             Err(ListingQueryError)
         }
-    }
-}
-
-impl From<ListingQuery> for String {
-    fn from(query: ListingQuery) -> String {
-        query.0
     }
 }
 

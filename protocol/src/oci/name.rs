@@ -3,9 +3,9 @@
 //! The types hold only valid values, which are safe in a URL path. Nothing else must be put into one.
 
 use crate::headers::DOCKER_CONTENT_DIGEST;
+use derive_more::{Display, Into};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::str::FromStr;
 
 /// Why a name was rejected. The user sees the text.
@@ -32,6 +32,8 @@ macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $error:ident, $parse:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Display, derive_more::Debug, Into)]
+        #[debug("{_0}")]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -57,24 +59,6 @@ macro_rules! name_type {
 
             fn try_from(text: String) -> Result<Self, NameError> {
                 text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
             }
         }
     };
@@ -192,11 +176,13 @@ impl Digest {
 }
 
 /// A manifest's tag or digest within a repository.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Display, derive_more::Debug, Serialize, Deserialize)]
 pub enum Reference {
     /// A tag, which may move to another manifest.
+    #[debug("{_0}")]
     Tag(Tag),
     /// A digest, whose content never changes.
+    #[debug("{_0}")]
     Digest(Digest),
 }
 
@@ -206,21 +192,6 @@ impl FromStr for Reference {
     fn from_str(text: &str) -> Result<Self, NameError> {
         // A digest has a colon and a tag has none.
         if text.contains(':') { text.parse().map(Self::Digest) } else { text.parse().map(Self::Tag) }
-    }
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tag(tag) => tag.fmt(f),
-            Self::Digest(digest) => digest.fmt(f),
-        }
-    }
-}
-
-impl fmt::Debug for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

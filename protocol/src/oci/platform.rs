@@ -4,7 +4,7 @@
 //! ARM: the user did not request it.
 
 use crate::text::CleanText;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,12 +14,10 @@ use std::str::FromStr;
 /// cached, and then matches no platform that a user can request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    #[serde(deserialize_with = "word")]
-    os: String,
-    #[serde(deserialize_with = "word")]
-    architecture: String,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_word")]
-    variant: Option<String>,
+    os: CleanText<WORD_CHARS_MAX>,
+    architecture: CleanText<WORD_CHARS_MAX>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<CleanText<WORD_CHARS_MAX>>,
 }
 
 /// Characters of OS, architecture and variant each, at most; the longest in use has twelve.
@@ -63,13 +61,13 @@ impl Platform {
 
     /// The number of the variant, for architectures whose variants are ordered.
     fn level(&self) -> Option<u32> {
-        let default = match &*self.architecture {
+        let default = match self.architecture.as_str() {
             "arm" => "v7",
             "arm64" => "v8",
             "amd64" => "v1",
             _ => return None,
         };
-        let variant = self.variant.as_deref().unwrap_or(default);
+        let variant = self.variant.as_ref().map_or(default, CleanText::as_str);
         let number = variant.strip_prefix('v')?;
         number.split_once('.').map_or(number, |(major, _)| major).parse().ok()
     }
@@ -91,10 +89,10 @@ impl FromStr for Platform {
         }
         let (os, architecture, variant) = match parts[..] {
             [os, architecture] => (os, architecture, None),
-            [os, architecture, variant] => (os, architecture, Some(variant.to_owned())),
+            [os, architecture, variant] => (os, architecture, Some(variant.into())),
             _ => return Err(malformed()),
         };
-        Ok(Self { os: os.to_owned(), architecture: go_name(architecture).to_owned(), variant })
+        Ok(Self { os: os.into(), architecture: go_name(architecture).into(), variant })
     }
 }
 
@@ -106,14 +104,6 @@ impl fmt::Display for Platform {
             None => Ok(()),
         }
     }
-}
-
-fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(CleanText::<WORD_CHARS_MAX>::deserialize(deserializer)?.into())
-}
-
-fn optional_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<CleanText<WORD_CHARS_MAX>>::deserialize(deserializer)?.map(String::from))
 }
 
 /// On the wire, a platform is text: JSON leaves out the optional variant, and bincode could not decode

@@ -8,7 +8,6 @@ use crate::request::Request;
 use crate::text::CleanText;
 use crate::version::{WIRE_VERSION, preamble};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// The first frame on every stream of the client but the first, which begins with a [`Hello`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,14 +41,8 @@ impl Hello {
 }
 
 /// One request and its response. The client chooses the number, which is unique in its session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, derive_more::Display, Serialize, Deserialize)]
 pub struct ExchangeId(pub u64);
-
-impl fmt::Display for ExchangeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// Begins an exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 /// SHA-256 of the server's SubjectPublicKeyInfo (RFC 5280, section 4.1), base64url without padding.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, derive_more::Debug, derive_more::Display)]
+#[debug("{self}")]
+#[display("{}", BASE64_URL_SAFE_NO_PAD.encode(_0))]
 pub struct Pin([u8; 32]);
 
 /// Why a pin or a certificate was rejected.
@@ -58,18 +60,6 @@ impl FromStr for Pin {
     fn from_str(text: &str) -> Result<Self, PinError> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| PinError::Malformed)?;
         bytes.try_into().map(Self).map_err(|_| PinError::Malformed)
-    }
-}
-
-impl fmt::Display for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(self.0))
-    }
-}
-
-impl fmt::Debug for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -6,9 +6,9 @@
 use crate::identity::{Pin, PinError};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use derive_more::{Display, Into};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
@@ -108,7 +108,7 @@ impl Link {
 }
 
 /// A host name, or an IPv4 or IPv6 address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Display)]
 pub struct Host(String);
 
 impl Host {
@@ -139,14 +139,11 @@ impl FromStr for Host {
     }
 }
 
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The name that the operator gave a client.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Display, derive_more::Debug, Into, Serialize, Deserialize,
+)]
+#[debug("{_0}")]
 #[serde(try_from = "String", into = "String")]
 pub struct ClientName(String);
 
@@ -168,26 +165,9 @@ impl TryFrom<String> for ClientName {
     }
 }
 
-impl From<ClientName> for String {
-    fn from(name: ClientName) -> String {
-        name.0
-    }
-}
-
-impl fmt::Display for ClientName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for ClientName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// 32 random bytes that only the client knows. The server creates them and stores only their hash.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, derive_more::Debug, Serialize, Deserialize)]
+#[debug("[secret]")]
 pub struct ClientSecret([u8; 32]);
 
 impl ClientSecret {
@@ -225,12 +205,6 @@ impl PartialEq for ClientSecret {
 }
 
 impl Eq for ClientSecret {}
-
-impl fmt::Debug for ClientSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -18,24 +18,11 @@ pub struct SendStream {
     hop: Hop,
 }
 
-#[derive(Debug)]
+#[derive(Debug, derive_more::From)]
 pub(crate) enum Leg {
     Quic(quinn::SendStream),
     #[cfg(feature = "test-legs")]
     Memory(memory::Sender),
-}
-
-impl From<quinn::SendStream> for Leg {
-    fn from(stream: quinn::SendStream) -> Self {
-        Self::Quic(stream)
-    }
-}
-
-#[cfg(feature = "test-legs")]
-impl From<memory::Sender> for Leg {
-    fn from(sender: memory::Sender) -> Self {
-        Self::Memory(sender)
-    }
 }
 
 impl SendStream {

@@ -73,7 +73,10 @@ impl TryFrom<String> for PublicAddress {
 pub fn for_links(given: Option<&PublicAddress>, listen: &[SocketAddr]) -> Result<(Host, u16), AddressError> {
     let host = match given {
         Some(given) => given.host.clone(),
-        None => host_of(first_public(&interfaces()?).ok_or(AddressError::Unknown)?),
+        None => {
+            let address = first_public(&interfaces()?).ok_or(AddressError::Unknown)?;
+            address.to_string().parse().expect("an address without a zone is a host")
+        }
     };
     let port = given
         .and_then(|given| given.port)
@@ -92,10 +95,6 @@ fn first_public(addresses: &[IpAddr]) -> Option<IpAddr> {
     let mut public = addresses.iter().copied().filter(|address| is_public(*address));
     let first = public.next()?;
     Some(if first.is_ipv4() { first } else { public.find(IpAddr::is_ipv4).unwrap_or(first) })
-}
-
-fn host_of(address: IpAddr) -> Host {
-    address.to_string().parse().expect("an address without a zone is a host")
 }
 
 /// Splits `HOST[:PORT]`; an IPv6 address may come bare, or in brackets.

@@ -11,7 +11,6 @@ use crate::state::State;
 use docxy_host::logging;
 use docxy_host::ready_file::ReadyFile;
 use docxy_host::signals::Signals;
-use docxy_host::signals::shutdown::Shutdown;
 use docxy_host::terminal::Stream;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -28,13 +27,7 @@ pub(super) fn run(
 ) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     // First of all, because until then SIGHUP would end the process.
-    let (signals, shutdown) = {
-        let _runtime = runtime.enter();
-        (
-            Signals::listen().map_err(CommandError::Start)?,
-            Shutdown::on_signals().map_err(CommandError::Start)?,
-        )
-    };
+    let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;
     let flags = &flags.with_config_found();
     let settings = Settings::load(flags)?;
     let logging = logging::start(&settings.log);
@@ -45,7 +38,7 @@ pub(super) fn run(
     first_start(&settings, &state, io::stdout().is_terminal().then_some(&show))?;
     let log = logging.handle();
     let reload = Reload { signal: signals.reload, flags: flags.clone(), log: log.clone() };
-    let controls = Controls { shutdown, reload, report: signals.report, log, status_file };
+    let controls = Controls { shutdown: signals.shutdown, reload, report: signals.report, log, status_file };
     let reserved = state.clone();
     let announce = |Ready { addresses }: Ready| {
         // Last of all, so that it takes no space from what a first start writes.

@@ -7,7 +7,8 @@ use crate::settings::Settings;
 use crate::store::Store;
 use crate::upstream::{Changes, SetupError, Upstream};
 use docxy_protocol::congestion::Rate;
-use std::sync::{Arc, PoisonError, RwLock};
+use parking_lot::RwLock;
+use std::sync::Arc;
 
 /// One version of these settings.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl ActiveSettings {
 
     /// The current version.
     pub(crate) fn current(&self) -> Arc<SettingsVersion> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     /// Activates other settings. Reads files. Must not be called concurrently.
@@ -49,7 +50,7 @@ impl ActiveSettings {
     pub(crate) fn apply(&self, settings: &Settings) -> Result<Changes, SetupError> {
         let (upstream, changes) = self.current().upstream.updated(settings, &self.store)?;
         let version = SettingsVersion { upstream, fixed_rate_limit: settings.fixed_rate_limit };
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(version);
+        *self.current.write() = Arc::new(version);
         Ok(changes)
     }
 }

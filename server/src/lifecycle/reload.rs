@@ -1,11 +1,12 @@
 //! Applies settings that were loaded again (`SIGHUP`), as far as they can change while the server runs.
 
 use super::active_settings::ActiveSettings;
-use crate::settings::{Flags, Settings, SettingsError};
+use crate::settings::{Flags, Settings};
 use crate::state::ClientWatch;
-use crate::upstream::{Changes, SetupError};
+use crate::upstream::Changes;
 use docxy_host::logging::LogHandle;
 use docxy_host::signals::reload::{reload_on_signal, warn_if_changed};
+use std::error::Error;
 use std::sync::Arc;
 use tokio::signal::unix::Signal;
 
@@ -20,20 +21,11 @@ pub struct Reload {
     pub log: LogHandle,
 }
 
-/// Why the settings stay unchanged.
-#[derive(Debug, thiserror::Error)]
-enum ReloadError {
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    #[error(transparent)]
-    Upstream(#[from] SetupError),
-}
-
 impl Reload {
     /// Applies new settings at each signal, without end. `settings` are those of the start.
     pub(crate) async fn run(self, mut settings: Settings, active: Arc<ActiveSettings>, clients: ClientWatch) {
         let Self { signal, flags, log } = self;
-        let load = move || -> Result<(Settings, Changes), ReloadError> {
+        let load = move || -> Result<_, Box<dyn Error + Send + Sync>> {
             clients.poll_now();
             let new = Settings::load(&flags)?;
             let changes = active.apply(&new)?;

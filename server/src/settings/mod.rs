@@ -14,6 +14,7 @@ use docxy_host::logging::Filter;
 use docxy_host::toml_file;
 use docxy_protocol::congestion::Rate;
 use file::ConfigFile;
+use registry::RegistryTables;
 use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -119,10 +120,9 @@ impl Settings {
         let (path, config) = read(flags)?;
         let CommonSettings { listen, state, public } = CommonSettings::merge(flags, &config)?;
         let registries = match config.registries {
-            Some(tables) => tables
-                .into_entries()
-                .map(|(name, table)| table.load(name, &path))
-                .collect::<Result<_, _>>()?,
+            Some(RegistryTables(tables)) => {
+                tables.into_iter().map(|(name, table)| table.load(name, &path)).collect::<Result<_, _>>()?
+            }
             None => vec![RegistrySettings::docker_hub()],
         };
         let fixed_rate_limit = flags.fixed_rate_limit.or(config.fixed_rate_limit);

@@ -72,18 +72,10 @@ impl RegistryTable {
     pub(super) fn load(self, name: Registry, config: &Path) -> Result<RegistrySettings, SettingsError> {
         let failed =
             |detail| SettingsError::Registry { path: config.to_owned(), registry: name.to_string(), detail };
-        let api = match self.api {
-            Some(api) => api.0,
-            None => default_api(&name).map_err(failed)?,
-        };
-        let ca = match self.ca {
-            Some(path) => certificates(&toml_file::resolve(config, &path)).map_err(failed)?,
-            None => Vec::new(),
-        };
-        let account = match self.account {
-            Some(table) => Some(table.load(config).map_err(failed)?),
-            None => None,
-        };
+        let api = self.api.map_or_else(|| default_api(&name), |api| Ok(api.0)).map_err(failed)?;
+        let ca = self.ca.map(|path| certificates(&toml_file::resolve(config, &path)));
+        let ca = ca.transpose().map_err(failed)?.unwrap_or_default();
+        let account = self.account.map(|table| table.load(config)).transpose().map_err(failed)?;
         let resolve = self.resolve.into_entries();
         Ok(RegistrySettings { api, name, ca, account, resolve })
     }
@@ -91,13 +83,7 @@ impl RegistryTable {
 
 /// All registries' tables, in the file's order.
 #[derive(Debug)]
-pub(super) struct RegistryTables(Vec<(Registry, RegistryTable)>);
-
-impl RegistryTables {
-    pub(super) fn into_entries(self) -> impl Iterator<Item = (Registry, RegistryTable)> {
-        self.0.into_iter()
-    }
-}
+pub(super) struct RegistryTables(pub(super) Vec<(Registry, RegistryTable)>);
 
 /// Written by hand, because two keys may name one registry: a map would silently drop one of them.
 impl<'de> Deserialize<'de> for RegistryTables {

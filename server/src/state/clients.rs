@@ -179,7 +179,8 @@ impl From<SecretHash> for String {
     }
 }
 
-fn to_the_second(time: Timestamp) -> Timestamp {
+/// Files have times without fractions.
+pub(super) fn to_the_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).expect("a time without its fraction is a time")
 }
 

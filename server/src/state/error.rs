@@ -1,7 +1,6 @@
 //! Why the state cannot be used.
 
 use docxy_host::private_file::{self, FileError};
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -17,11 +16,12 @@ pub enum StateError {
     File(#[from] FileError),
     /// Another server runs on this directory.
     #[error(
-        "another docxy-server{process} uses the state directory {}: stop that one first, or give this one \
+        "another docxy-server{} uses the state directory {}: stop that one first, or give this one \
          another directory with --state DIR",
+        process.map(|process| format!(" (process {process})")).unwrap_or_default(),
         directory.display()
     )]
-    InUse { directory: PathBuf, process: LockHolder },
+    InUse { directory: PathBuf, process: Option<u32> },
     /// A file's content is invalid.
     #[error("{} is damaged ({detail}); {remedy}", path.display())]
     Damaged { path: PathBuf, detail: String, remedy: &'static str },
@@ -38,19 +38,6 @@ impl StateError {
             Self::Create { source, .. } => private_file::is_full(source),
             Self::File(error) => error.is_full(),
             Self::InUse { .. } | Self::Damaged { .. } | Self::Random(_) => false,
-        }
-    }
-}
-
-/// The process that holds the lock, if it is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LockHolder(pub(super) Option<u32>);
-
-impl fmt::Display for LockHolder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(process) => write!(f, " (process {process})"),
-            None => Ok(()),
         }
     }
 }

@@ -17,7 +17,7 @@ mod watch;
 
 pub use clients::{Client, ClientList, ClientsError, Revocation};
 pub use directory::State;
-pub use error::{LockHolder, StateError};
+pub use error::StateError;
 pub use identity::Identity;
 pub(crate) use random::random;
 pub use run_lock::RunLock;

@@ -5,7 +5,7 @@
 //! file stays, and names the last process.
 
 use super::directory::State;
-use super::error::{LockHolder, StateError};
+use super::error::StateError;
 use docxy_host::private_file::{self, FileError};
 use std::fs::{File, TryLockError};
 use std::io;
@@ -35,10 +35,7 @@ impl State {
             }
             Err(TryLockError::WouldBlock) => {
                 let process = private_file::read(&path).ok().flatten().and_then(|text| process_of(&text));
-                Err(StateError::InUse {
-                    directory: self.directory().to_owned(),
-                    process: LockHolder(process),
-                })
+                Err(StateError::InUse { directory: self.directory().to_owned(), process })
             }
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                 tracing::warn!(%error, path = %path.display(), "this file system has no locks: make sure that only one server runs here");

@@ -1,19 +1,19 @@
 //! The usage of each client, counted while the server runs and stored across restarts.
 //!
-//! Counting must cost a transfer only an addition, and a file that cannot be written must never stop a
-//! transfer.
+//! Counting must never wait for the disk, and a file that cannot be written must never stop a transfer.
 
+use super::clients::to_the_second;
 use super::directory::State;
 use super::error::StateError;
 use docxy_host::private_file;
 use docxy_host::toml_file;
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// How often the usage is written. A crash of the machine may lose so much.
@@ -39,6 +39,13 @@ pub struct StoredUsage {
 #[derive(Debug, Clone)]
 pub struct Usage(Arc<UsageTable>);
 
+#[derive(Debug)]
+struct UsageTable {
+    path: PathBuf,
+    clients: Mutex<BTreeMap<ClientName, Arc<ClientUsage>>>,
+    written: Mutex<StoredUsages>,
+}
+
 impl Usage {
     /// Reads the totals so far, and writes them regularly until the last clone is dropped. Needs a running
     /// runtime and the [lock](State::lock_for_run): two processes would overwrite each other's counts.
@@ -46,15 +53,22 @@ impl Usage {
     /// # Errors
     /// If the totals so far cannot be read.
     pub fn open(state: &State) -> Result<Self, StateError> {
-        let table = Arc::new(UsageTable::open(path(state))?);
-        tokio::spawn(flush_regularly(Arc::downgrade(&table), state.clone()));
-        Ok(Self(table))
+        let usage = Self::load(path(state))?;
+        tokio::spawn(flush_regularly(Arc::downgrade(&usage.0), state.clone()));
+        Ok(usage)
+    }
+
+    fn load(path: PathBuf) -> Result<Self, StateError> {
+        let written = load(&path)?;
+        let usage = |total: &StoredUsage| Arc::new(ClientUsage(Mutex::new(*total)));
+        let clients = written.iter().map(|(name, total)| (name.clone(), usage(total))).collect();
+        Ok(Self(Arc::new(UsageTable { path, clients: Mutex::new(clients), written: Mutex::new(written) })))
     }
 
     /// The counters of one client. Call it only for authenticated clients, because each name gets an entry.
     #[must_use]
     pub fn client(&self, name: &ClientName) -> Arc<ClientUsage> {
-        self.0.client(name)
+        Arc::clone(self.0.clients.lock().entry(name.clone()).or_default())
     }
 
     /// Writes the totals if they have changed since the last write. Blocks for as long as the disk takes.
@@ -62,7 +76,14 @@ impl Usage {
     /// # Errors
     /// If the file cannot be written; they are written the next time.
     pub fn flush(&self) -> Result<(), StateError> {
-        self.0.flush()
+        let UsageTable { path, clients, written } = &*self.0;
+        let mut written = written.lock();
+        let totals = clients.lock().iter().map(|(name, usage)| (name.clone(), usage.total())).collect();
+        if totals != *written {
+            private_file::write(path, to_text(&totals).as_bytes())?;
+            *written = totals;
+        }
+        Ok(())
     }
 }
 
@@ -76,85 +97,29 @@ pub fn totals(state: &State) -> Result<StoredUsages, StateError> {
 
 /// The counters of one client, shared by all its connections.
 #[derive(Debug, Default)]
-pub struct ClientUsage {
-    /// Seconds since 1970; 0 is never.
-    last_seen: AtomicI64,
-    sent: AtomicU64,
-    received: AtomicU64,
-}
+pub struct ClientUsage(Mutex<StoredUsage>);
 
-// The counters are independent of each other and of other data, so they need no memory ordering.
 impl ClientUsage {
     /// Records that the client is connected.
     pub fn seen(&self, now: Timestamp) {
-        self.last_seen.fetch_max(now.as_second(), Ordering::Relaxed);
+        let mut usage = self.0.lock();
+        usage.last_seen = usage.last_seen.max(Some(to_the_second(now)));
     }
 
     /// Adds bytes that were sent to the client.
     pub fn add_sent(&self, bytes: u64) {
-        self.sent.fetch_add(bytes, Ordering::Relaxed);
+        self.0.lock().sent += bytes;
     }
 
     /// Adds bytes that were received from the client.
     pub fn add_received(&self, bytes: u64) {
-        self.received.fetch_add(bytes, Ordering::Relaxed);
+        self.0.lock().received += bytes;
     }
 
     /// The current totals.
     #[must_use]
     pub fn total(&self) -> StoredUsage {
-        let last_seen = self.last_seen.load(Ordering::Relaxed);
-        StoredUsage {
-            last_seen: Timestamp::from_second(last_seen).ok().filter(|_| last_seen != 0),
-            sent: self.sent.load(Ordering::Relaxed),
-            received: self.received.load(Ordering::Relaxed),
-        }
-    }
-}
-
-impl From<StoredUsage> for ClientUsage {
-    fn from(total: StoredUsage) -> Self {
-        Self {
-            last_seen: AtomicI64::new(total.last_seen.map_or(0, Timestamp::as_second)),
-            sent: AtomicU64::new(total.sent),
-            received: AtomicU64::new(total.received),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct UsageTable {
-    path: PathBuf,
-    clients: Mutex<BTreeMap<ClientName, Arc<ClientUsage>>>,
-    written: Mutex<StoredUsages>,
-}
-
-impl UsageTable {
-    fn open(path: PathBuf) -> Result<Self, StateError> {
-        let written = load(&path)?;
-        let clients =
-            written.iter().map(|(name, total)| (name.clone(), Arc::new(ClientUsage::from(*total)))).collect();
-        Ok(Self { path, clients: Mutex::new(clients), written: Mutex::new(written) })
-    }
-
-    fn client(&self, name: &ClientName) -> Arc<ClientUsage> {
-        Arc::clone(lock(&self.clients).entry(name.clone()).or_default())
-    }
-
-    fn flush(&self) -> Result<(), StateError> {
-        let mut written = lock(&self.written);
-        let totals = self.totals();
-        if totals != *written {
-            private_file::write(&self.path, to_text(&totals).as_bytes())?;
-            *written = totals;
-        }
-        Ok(())
-    }
-
-    fn totals(&self) -> StoredUsages {
-        let clients = lock(&self.clients);
-        let total = |(name, usage): (&ClientName, &Arc<ClientUsage>)| (name.clone(), usage.total());
-        clients.iter().map(total).collect()
+        *self.0.lock()
     }
 }
 
@@ -184,7 +149,7 @@ async fn flush_regularly(table: Weak<UsageTable>, state: State) {
         let flush = move || {
             // It may have been used up by a revocation when there was no room for another.
             state.ensure_reserve();
-            table.flush()
+            Usage(table).flush()
         };
         let outcome = tokio::task::spawn_blocking(flush).await;
         if let Ok(Err(error)) = outcome {
@@ -193,17 +158,12 @@ async fn flush_regularly(table: Weak<UsageTable>, state: State) {
     }
 }
 
-/// Ignores lock poisoning: the map is never half-written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn open(dir: &tempfile::TempDir) -> UsageTable {
-        UsageTable::open(dir.path().join("usage")).unwrap()
+    fn open(dir: &tempfile::TempDir) -> Usage {
+        Usage::load(dir.path().join("usage")).unwrap()
     }
 
     #[test]
@@ -218,7 +178,7 @@ mod tests {
             usage.client(&name).add_received(10);
             usage.flush().unwrap();
             let expected = StoredUsage { last_seen: Some(time), sent: 1000 * n, received: 10 * n };
-            assert_eq!(load(&usage.path).unwrap()[&name], expected);
+            assert_eq!(load(&usage.0.path).unwrap()[&name], expected);
         }
     }
 
@@ -227,19 +187,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let usage = open(&dir);
         usage.flush().unwrap();
-        assert!(!usage.path.exists());
+        assert!(!usage.0.path.exists());
         usage.client(&"laptop".parse().unwrap()).add_sent(1);
         usage.flush().unwrap();
-        std::fs::remove_file(&usage.path).unwrap();
+        std::fs::remove_file(&usage.0.path).unwrap();
         usage.flush().unwrap();
-        assert!(!usage.path.exists());
+        assert!(!usage.0.path.exists());
     }
 
     #[test]
     fn totals_are_kept_while_the_disk_is_full() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gone/usage");
-        let usage = UsageTable::open(path.clone()).unwrap();
+        let usage = Usage::load(path.clone()).unwrap();
         usage.client(&"laptop".parse().unwrap()).add_sent(5);
         assert!(usage.flush().is_err());
         std::fs::create_dir(dir.path().join("gone")).unwrap();

@@ -4,13 +4,13 @@
 //! registry.
 
 use super::entry::CacheEntry;
+use docxy_host::lru::Lru;
 use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
-use docxy_protocol::manifest::{Descriptor, Manifest};
+use docxy_protocol::manifest::Manifest;
 use docxy_protocol::name::Digest;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::prefetch::ContentKind;
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::Mutex;
 
 /// The most digests: some hundred images.
 const DIGESTS_MAX: usize = 4096;
@@ -29,57 +29,37 @@ pub(crate) enum Role {
 }
 
 /// The roles of known digests.
-#[derive(Debug, Default)]
-pub(crate) struct DescriptorIndex(Mutex<Roles>);
+#[derive(Debug)]
+pub(crate) struct DescriptorIndex(Mutex<Lru<Digest, Role>>);
 
-#[derive(Debug, Default)]
-struct Roles {
-    by_digest: HashMap<Digest, Role>,
-    /// The oldest first.
-    order: VecDeque<Digest>,
+impl Default for DescriptorIndex {
+    fn default() -> Self {
+        Self(Mutex::new(Lru::new(DIGESTS_MAX)))
+    }
 }
 
 impl DescriptorIndex {
     /// Adds the digests that a manifest names.
     pub(crate) fn insert_manifest(&self, entry: &CacheEntry) {
-        let Some(manifest) = parse_manifest(entry) else { return };
-        let mut roles = self.roles();
-        match manifest {
-            Manifest::Index(entries) => {
-                for Descriptor { digest, platform, .. } in entries.into_iter().take(DIGESTS_PER_MANIFEST_MAX)
-                {
-                    roles.insert(digest, Role::Image(platform));
-                }
+        let named: Vec<(Digest, Role)> = match parse_manifest(entry) {
+            Some(Manifest::Index(entries)) => {
+                entries.into_iter().map(|entry| (entry.digest, Role::Image(entry.platform))).collect()
             }
-            Manifest::Image(image) => {
+            Some(Manifest::Image(image)) => {
                 let blobs = [image.config].into_iter().chain(image.layers);
-                for Descriptor { digest, size, .. } in blobs.take(DIGESTS_PER_MANIFEST_MAX) {
-                    roles.insert(digest, Role::Blob(size));
-                }
+                blobs.map(|blob| (blob.digest, Role::Blob(blob.size))).collect()
             }
+            None => return,
+        };
+        let mut roles = self.0.lock();
+        for (digest, role) in named.into_iter().take(DIGESTS_PER_MANIFEST_MAX) {
+            roles.insert(digest, role, 1);
         }
     }
 
     /// What a digest stands for, if a manifest has named it.
     pub(crate) fn role(&self, digest: &Digest) -> Option<Role> {
-        self.roles().by_digest.get(digest).cloned()
-    }
-
-    fn roles(&self) -> MutexGuard<'_, Roles> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Roles {
-    fn insert(&mut self, digest: Digest, role: Role) {
-        if self.by_digest.insert(digest.clone(), role).is_none() {
-            self.order.push_back(digest);
-        }
-        while self.order.len() > DIGESTS_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.by_digest.remove(&oldest);
-            }
-        }
+        self.0.lock().get(digest).cloned()
     }
 }
 

@@ -10,7 +10,8 @@ use docxy_protocol::limits::PREFETCH_BLOB_BYTES_MAX;
 use docxy_protocol::prefetch::PrefetchHint;
 use futures_util::FutureExt as _;
 use futures_util::future::select_all;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -40,7 +41,7 @@ impl InFlightPrefetches {
     /// Adds a stream with this hint.
     pub(crate) fn open(&self, scope: CacheScope, hint: PrefetchHint) -> PrefetchGuard {
         let items = watch::Sender::new(0);
-        self.streams().push(OpenStream { scope, hint, items: items.subscribe() });
+        self.0.lock().push(OpenStream { scope, hint, items: items.subscribe() });
         PrefetchGuard { in_flight: self.clone(), items }
     }
 
@@ -76,14 +77,10 @@ impl InFlightPrefetches {
         descriptor_index: &DescriptorIndex,
     ) -> Vec<watch::Receiver<u32>> {
         let role = descriptor_index.role(&key.digest);
-        let open = self.streams();
+        let open = self.0.lock();
         let bring =
             open.iter().filter(|stream| stream.scope == key.scope && may_bring(&stream.hint, role.as_ref()));
         bring.map(|stream| stream.items.clone()).map(mark_seen).collect()
-    }
-
-    fn streams(&self) -> MutexGuard<'_, Vec<OpenStream>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,7 +95,7 @@ impl Drop for PrefetchGuard {
     fn drop(&mut self) {
         // Remove the stream before the drop of the sender wakes the waiting requests.
         let ours = self.items.subscribe();
-        self.in_flight.streams().retain(|stream| !stream.items.same_channel(&ours));
+        self.in_flight.0.lock().retain(|stream| !stream.items.same_channel(&ours));
     }
 }
 
@@ -172,7 +169,7 @@ mod tests {
             drop(open);
         });
         assert_eq!(waiting, None);
-        assert!(in_flight.streams().is_empty());
+        assert!(in_flight.0.lock().is_empty());
     }
 
     #[tokio::test]

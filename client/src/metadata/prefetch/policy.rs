@@ -14,8 +14,9 @@ use docxy_protocol::platform::Platform;
 use docxy_protocol::prefetch::PrefetchHint;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::header;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Maximum number of known tags. A forgotten one costs the bytes of a needless prefetch.
 const TAGS_MAX: usize = 1024;
@@ -60,13 +61,13 @@ impl PrefetchPolicy {
 
     /// Sets the platform to prefetch for.
     pub(crate) fn expect(&self, platform: Platform) {
-        self.state().platform = platform;
+        self.0.lock().platform = platform;
     }
 
     /// Learns the digest of a tag from the response.
     pub(crate) fn observe_tag(&self, request: &Request, headers: &Headers) {
         let (Some(tagged), Some(digest)) = (tag(request), Digest::of_response(headers.map())) else { return };
-        let mut state = self.state();
+        let mut state = self.0.lock();
         if state.tags.len() >= TAGS_MAX {
             state.tags.clear();
         }
@@ -89,7 +90,7 @@ impl PrefetchPolicy {
             return None;
         }
         let (platform, known_digest) = {
-            let state = self.state();
+            let state = self.0.lock();
             (state.platform.clone(), tag(request).and_then(|tagged| state.tags.get(&tagged).cloned()))
         };
         let known = match known_digest {
@@ -97,10 +98,6 @@ impl PrefetchPolicy {
             _ => None,
         };
         Some(PrefetchHint { platform, small_blobs: true, known })
-    }
-
-    fn state(&self) -> MutexGuard<'_, PolicyState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,9 +3,11 @@
 //! Must never count an item as used by a request that came before it.
 
 use crate::cache::CacheKey;
+use parking_lot::Mutex;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Maximum number of unused items that are known. Beyond that all of them count as unused.
 const UNUSED_ITEMS_MAX: usize = 4096;
@@ -14,7 +16,8 @@ const UNUSED_ITEMS_MAX: usize = 4096;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PrefetchUsage(Arc<Mutex<UsageCounts>>);
 
-#[derive(Debug, Default)]
+/// The field names are those of `/health`.
+#[derive(Debug, Default, Serialize)]
 struct UsageCounts {
     items: u64,
     bytes: u64,
@@ -23,12 +26,13 @@ struct UsageCounts {
     /// Items that did not match their digest.
     rejected: u64,
     /// The sizes of the items that no engine has requested yet.
+    #[serde(skip)]
     unused: HashMap<CacheKey, u64>,
 }
 
 impl PrefetchUsage {
     pub(crate) fn arrived(&self, key: &CacheKey, bytes: usize) {
-        let mut counts = self.counts();
+        let mut counts = self.0.lock();
         let bytes = bytes as u64;
         counts.items += 1;
         counts.bytes += bytes;
@@ -39,7 +43,7 @@ impl PrefetchUsage {
     }
 
     pub(crate) fn requested(&self, key: &CacheKey) {
-        let mut counts = self.counts();
+        let mut counts = self.0.lock();
         if let Some(bytes) = counts.unused.remove(key) {
             counts.used_items += 1;
             counts.used_bytes += bytes;
@@ -47,22 +51,11 @@ impl PrefetchUsage {
     }
 
     pub(crate) fn rejected(&self) {
-        self.counts().rejected += 1;
+        self.0.lock().rejected += 1;
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let counts = self.counts();
-        json!({
-            "items": counts.items,
-            "bytes": counts.bytes,
-            "used_items": counts.used_items,
-            "used_bytes": counts.used_bytes,
-            "rejected": counts.rejected,
-        })
-    }
-
-    fn counts(&self) -> MutexGuard<'_, UsageCounts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        json!(*self.0.lock())
     }
 }
 
@@ -91,7 +84,7 @@ mod tests {
         for n in 0..=UNUSED_ITEMS_MAX as u32 {
             usage.arrived(&key("docker.io", "r", &blob(&n.to_be_bytes())), 4);
         }
-        assert!(usage.counts().unused.len() <= UNUSED_ITEMS_MAX);
-        assert_eq!(usage.counts().items, UNUSED_ITEMS_MAX as u64 + 1);
+        assert!(usage.0.lock().unused.len() <= UNUSED_ITEMS_MAX);
+        assert_eq!(usage.0.lock().items, UNUSED_ITEMS_MAX as u64 + 1);
     }
 }

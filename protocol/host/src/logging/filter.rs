@@ -2,14 +2,13 @@
 //! one.
 
 use serde::Deserialize;
-use std::fmt;
 use std::str::FromStr;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 /// A valid filter.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, derive_more::Display, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Filter(String);
 
@@ -61,12 +60,6 @@ impl TryFrom<String> for Filter {
 
     fn try_from(text: String) -> Result<Self, FilterError> {
         text.parse()
-    }
-}
-
-impl fmt::Display for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

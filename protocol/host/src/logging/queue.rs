@@ -3,9 +3,9 @@
 //! Adding a line must never wait for the writer: if the queue is full, the line is dropped and counted. Its
 //! limit is in bytes, since the length of lines differs by a factor of a hundred.
 
+use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes of all queued lines: about 5,000 lines, which a disk takes in milliseconds.
@@ -47,7 +47,7 @@ struct State {
 impl Queue {
     /// Adds a line, or drops it if the queue is full.
     pub(super) fn push(&self, text: &[u8]) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.bytes + text.len().min(LINE_BYTES_MAX) + LINE_OVERHEAD > QUEUE_BYTES_MAX {
             state.dropped += 1;
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -71,7 +71,7 @@ impl Queue {
 
     /// Waits for the next line. The caller has finished with the previous one.
     pub(super) fn next(&self) -> Line {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.writing = false;
         loop {
             if let Some(line) = state.lines.pop_front() {
@@ -80,14 +80,14 @@ impl Queue {
                 return line;
             }
             self.changed.notify_all();
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
     }
 
     /// Waits until the queue is empty and its last line is written, or until the timeout.
     pub(super) fn flush(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.dropped > 0 {
             // Reports the dropped lines, since no other line may follow.
             let dropped_before = std::mem::take(&mut state.dropped);
@@ -95,16 +95,10 @@ impl Queue {
             self.changed.notify_all();
         }
         while state.writing || !state.lines.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return;
             }
-            (state, _) = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

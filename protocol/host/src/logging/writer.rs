@@ -65,39 +65,28 @@ impl<W: Write> LogWriter<W> {
     }
 
     fn write_whole(&mut self, line: &[u8]) -> bool {
-        if self.partial {
-            if self.write_bytes(b"\n").is_err() {
-                return false;
-            }
-            self.partial = false;
+        if self.partial && self.write_bytes(b"\n") == 0 {
+            return false;
         }
-        match self.write_bytes(line) {
-            Ok(()) => true,
-            Err(Unwritten { written }) => {
-                self.partial = written > 0;
-                false
-            }
-        }
+        let written = self.write_bytes(line);
+        self.partial = 0 < written && written < line.len();
+        written == line.len()
     }
 
-    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), Unwritten> {
-        let mut total = 0;
-        while total < bytes.len() {
-            match self.output.write(&bytes[total..]) {
-                Ok(0) => return Err(Unwritten { written: total }),
-                Ok(written) => total += written,
+    /// Writes the bytes, as far as possible. Returns their number.
+    fn write_bytes(&mut self, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.output.write(&bytes[written..]) {
+                Ok(0) => break,
+                Ok(more) => written += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY_INTERVAL),
-                Err(_) => return Err(Unwritten { written: total }),
+                Err(_) => break,
             }
         }
-        Ok(())
+        written
     }
-}
-
-/// Writing failed after this many bytes.
-struct Unwritten {
-    written: usize,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 pub mod reload;
 pub mod shutdown;
 
+use shutdown::Shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// `SIGXFSZ` on Linux: a write has reached a file-size limit (`ulimit -f`, systemd's `LimitFSIZE=`). The write
@@ -19,6 +20,8 @@ pub struct Signals {
     pub reload: Signal,
     /// `SIGUSR1`: log the current activity.
     pub report: Signal,
+    /// `SIGTERM` and `SIGINT`.
+    pub shutdown: Shutdown,
 }
 
 impl Signals {
@@ -30,6 +33,7 @@ impl Signals {
         // The handler stays until the process ends, even without a listener.
         drop(signal(SignalKind::user_defined2())?);
         drop(signal(FILE_SIZE_LIMIT)?);
-        Ok(Self { reload: signal(SignalKind::hangup())?, report: signal(SignalKind::user_defined1())? })
+        let (reload, report) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
+        Ok(Self { reload, report, shutdown: Shutdown::on_signals()? })
     }
 }

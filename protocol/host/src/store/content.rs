@@ -9,10 +9,10 @@ use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
 use docxy_protocol::name::{Digest, Registry, Repository};
 use http::header;
-use std::fmt;
 
 /// Identifies content.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, derive_more::Display)]
+#[display("{}/{}@{digest}", scope.registry, scope.repository)]
 pub struct Key {
     /// Who may see it.
     pub scope: Scope,
@@ -25,12 +25,6 @@ impl Key {
     #[must_use]
     pub fn public(registry: &Registry, repository: &Repository, digest: Digest) -> Self {
         Self { scope: Scope::public(registry, repository), digest }
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}@{}", self.scope.registry, self.scope.repository, self.digest)
     }
 }
 

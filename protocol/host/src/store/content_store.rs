@@ -9,8 +9,9 @@ use super::memory::Memory;
 use super::scope::Scope;
 use crate::log_rate_limit::LogLimits;
 use docxy_protocol::headers::Headers;
+use parking_lot::{Mutex, MutexGuard};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinHandle;
 
@@ -85,7 +86,7 @@ impl<H: ContentHead> Store<H> {
     /// Content, if it is in memory.
     #[must_use]
     pub fn get_from_memory(&self, key: &Key) -> Option<Arc<Content<H>>> {
-        lock(&self.0.memory).get(key, Instant::now())
+        self.0.memory.lock().get(key, Instant::now())
     }
 
     /// Stores content in memory and, if it is public, in a file. Returns the task that writes the file, for
@@ -98,13 +99,13 @@ impl<H: ContentHead> Store<H> {
     }
 
     fn insert_in_memory(&self, key: &Key, content: &Arc<Content<H>>) {
-        lock(&self.0.memory).insert(key.clone(), Arc::clone(content), Instant::now());
+        self.0.memory.lock().insert(key.clone(), Arc::clone(content), Instant::now());
     }
 
     fn read(&self, key: &Key) -> Option<Content<H>> {
         let content = self.0.disk.as_ref()?.read(key);
         // Another thread may be listing all files. Then the time of the file alone counts as its last use.
-        if let Ok(mut eviction) = self.0.eviction.try_lock()
+        if let Some(mut eviction) = self.0.eviction.try_lock()
             && let Some(eviction) = eviction.as_mut()
         {
             eviction.read(&H::path(key).into(), content.is_some());
@@ -132,7 +133,7 @@ impl<H: ContentHead> Store<H> {
 
     /// The listed files. They are listed by the first call.
     fn eviction(&self) -> MutexGuard<'_, Option<Eviction>> {
-        let mut eviction = lock(&self.0.eviction);
+        let mut eviction = self.0.eviction.lock();
         if let (None, Some(disk)) = (&*eviction, &self.0.disk) {
             let mut listed = Eviction::new(self.0.disk_bytes);
             for file in disk.list() {
@@ -147,12 +148,11 @@ impl<H: ContentHead> Store<H> {
 impl Store<Headers> {
     /// Whether there may be any content of this scope.
     pub async fn may_contain(&self, scope: &Scope) -> bool {
-        if lock(&self.0.memory).has_scope(scope) {
+        if self.0.memory.lock().has_scope(scope) {
             return true;
         }
-        let (store, directory) = (self.clone(), scope.directory());
-        let exists = move || store.0.disk.as_ref().is_some_and(|disk| disk.has_directory(&directory));
-        tokio::task::spawn_blocking(exists).await.unwrap_or_default()
+        let Some(disk) = &self.0.disk else { return false };
+        tokio::fs::try_exists(disk.directory.join(scope.directory())).await.unwrap_or_default()
     }
 }
 
@@ -160,9 +160,4 @@ fn remove(disk: &Disk, evicted: Vec<Arc<Path>>) {
     for path in evicted {
         disk.remove(&path);
     }
-}
-
-/// Ignores lock poisoning: no value is ever half-written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

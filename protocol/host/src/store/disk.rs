@@ -75,11 +75,6 @@ impl Disk {
         is_removed
     }
 
-    /// Whether there is a file in this directory of the store.
-    pub(super) fn has_directory(&self, name: &Path) -> bool {
-        self.directory.join(name).exists()
-    }
-
     /// All entries, the least recently used first. Removes what an interrupted write has left.
     pub(super) fn list(&self) -> Vec<StoredFile> {
         let mut found = Vec::new();
@@ -87,7 +82,7 @@ impl Disk {
             let name = path.strip_prefix(&self.directory).unwrap_or(&path);
             if is_entry(name) {
                 let file = StoredFile { path: name.into(), bytes: about.len() as usize };
-                found.push((last_used(&about), file));
+                found.push((about.modified().unwrap_or(SystemTime::UNIX_EPOCH), file));
             } else {
                 // Another process may be writing it, and then keeps its content in memory only.
                 self.remove(name);
@@ -144,10 +139,6 @@ fn is_entry(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let hash = name.len().checked_sub(HASH_CHARACTERS).and_then(|start| name.get(start..));
     hash.is_some_and(|hash| hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-fn last_used(about: &Metadata) -> SystemTime {
-    about.modified().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn parse<H: ContentHead>(key: &Key, file: &File) -> Option<Content<H>> {

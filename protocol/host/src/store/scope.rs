@@ -5,23 +5,20 @@ use docxy_protocol::digester::Digester;
 use docxy_protocol::name::{Digest, Registry, Repository};
 use docxy_protocol::request::Request;
 use docxy_protocol::secret::Secret;
-use std::fmt;
 use std::path::PathBuf;
 
 /// A repository, as seen by everybody or by the holder of one token. Content from one scope
 /// is never returned for another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, derive_more::Debug)]
 pub struct Scope {
     /// The registry.
     pub registry: Registry,
     /// The repository.
     pub repository: Repository,
-    token: Option<TokenHash>,
+    /// The hash of the token that is needed.
+    #[debug("{:?}", token.as_ref().map(|_| "…"))]
+    token: Option<Digest>,
 }
-
-/// The hash of the token that is needed.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct TokenHash(Digest);
 
 impl Scope {
     /// What everybody sees of a repository.
@@ -45,7 +42,7 @@ impl Scope {
     /// What the holder of this token sees of the same repository.
     #[must_use]
     pub fn with_token(self, token: &Secret) -> Self {
-        Self { token: Some(TokenHash(Digester::sha256().digest(token.expose().as_bytes()))), ..self }
+        Self { token: Some(Digester::sha256().digest(token.expose().as_bytes())), ..self }
     }
 
     /// Whether everybody may see the content.
@@ -58,11 +55,5 @@ impl Scope {
     pub(super) fn directory(&self) -> PathBuf {
         let name = format!("{}/{}", self.registry, self.repository);
         Digester::sha256().digest(name.as_bytes()).hex().into()
-    }
-}
-
-impl fmt::Debug for TokenHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Holder")
     }
 }

@@ -13,7 +13,6 @@ use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::{hkdf, hmac};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +32,8 @@ pub enum ListenError {
 }
 
 /// QUIC's own keys, which outlive the process.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[debug("[secret]")]
 pub struct ListenerKeys {
     /// Signs stateless resets.
     reset: [u8; 64],
@@ -62,12 +62,6 @@ impl ListenerKeys {
 
     fn token_key(&self) -> Arc<dyn HandshakeTokenKey> {
         Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.token))
-    }
-}
-
-impl fmt::Debug for ListenerKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
     }
 }
 
