@@ -150,7 +150,7 @@ mod tests {
     }
 
     fn source(user: &str) -> TokenSource {
-        let parsed = TokenRequest::from_query("scope=repository:a/b:pull", &hub()).unwrap();
+        let parsed = TokenRequest::from_query("scope=repository:a/b:pull", &hub());
         let Parsed::Request(token) = parsed else { panic!("{parsed:?}") };
         TokenSource { registry: hub(), token, authorization: basic(user, "hunter2") }
     }

@@ -28,6 +28,7 @@
 pub mod command;
 mod counters;
 mod credentials;
+mod denied;
 mod exchange;
 pub mod frontend;
 pub mod gateway;

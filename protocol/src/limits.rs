@@ -47,25 +47,21 @@ pub const AUTHENTICATED_RECEIVE_WINDOW: u32 = 4 * 1024 * 1024;
 /// requests that follow it.
 pub const UNAUTHENTICATED_RECEIVE_WINDOW: u32 = 2 * FRAME_BYTES_MAX as u32;
 
-/// Bytes of large bodies that a client requests in advance, at least, over all bodies. What a path carries
-/// becomes known two round trips after it was sent; in that time the rate of a new connection grows
-/// fivefold, and lost packets block the reader. With a smaller window, a fast path waited for its reader at
-/// the start. (Measured at 300 Mbit/s, 200 ms and 5 % loss: with 4 MiB the first 12 s carried six
-/// percentage points less.)
-pub const BULK_WINDOW_MIN: u64 = 16 * 1024 * 1024;
+/// Bytes of large bodies that a client requests in advance, at least, over all bodies: two segments, so that one
+/// is on its way while the other is requested.
+pub const BULK_WINDOW_MIN: u64 = 2 * SEGMENT_BYTES as u64;
+
+/// Bytes of large bodies that a client requests in advance while it knows nothing of the path's rate. They keep a
+/// path busy for the round trips until it does, and are a few seconds of a slow line.
+pub const BULK_WINDOW_INITIAL: u64 = 4 * 1024 * 1024;
 
 /// Bytes of large bodies that a client requests in advance, at most: six bandwidth-delay products (see
 /// [`crate::bulk_window`]) of 500 Mbit/s at 300 ms. An engine that stops reading can make a client buffer
 /// this much on such a path, and the server no more than this.
 pub const BULK_WINDOW_MAX: u64 = 108 * 1024 * 1024;
 
-/// Segments that a client opens together with a blob's request, at least. It does not know the length yet;
-/// these keep the path busy for the round trip until it does. They cost a few bytes each if the blob turns
-/// out to be small.
-pub const INITIAL_SEGMENTS_MIN: u32 = 8;
-
 /// Segments that a client opens together with a blob's request, at most: a bandwidth-delay product of the
-/// fastest path.
+/// fastest path. It does not know the length yet. They cost a few bytes each if the blob turns out to be small.
 pub const INITIAL_SEGMENTS_MAX: u32 = 40;
 
 /// Bytes that a sender may hold unacknowledged for a whole connection: all that a client may have
@@ -144,8 +140,13 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// 2.6 MB a day per client, and 40 GB a month on a server with 500 clients.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Time that a draining server gives running exchanges to finish.
+/// Time that a draining server gives running exchanges to finish, before it hands back what is left.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time that a server waits at its end until its clients have confirmed that it closed their sessions. One and a half
+/// round trips of 300 ms, for a close that is lost and sent again. The next process cannot listen earlier, and clients
+/// wait for it.
+pub const CLOSE_CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(500);
 
 // ---- Registries, token services and CDNs
 
@@ -157,16 +158,26 @@ pub const UPSTREAM_REQUESTS_MAX: usize = 768;
 /// Time for a registry, its token service or a CDN to accept a connection.
 pub const UPSTREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for an upstream response's header section. Manifests that a registry fetches from cold storage take
-/// a few seconds; `dockerd` gives tokens 15 s in all.
+/// Time for an upstream response's header section if no engine waits for it. A host that is silent for longer
+/// is probably broken.
 pub const UPSTREAM_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time for the response head of a request whose engine has no limit of its own, at most. A blob in cold
+/// storage, and one that a pull-through registry must fetch first, take a minute or two. A request that waits
+/// holds a connection and a permit, so a hostile registry can hold them for this long.
+pub const PATIENCE_MAX: Duration = Duration::from_secs(300);
+
+/// The server answers so long before the client's patience ends: its fault, which names the slow hop, needs
+/// half a round trip, and a retransmission if it is lost.
+pub const PATIENCE_MARGIN: Duration = Duration::from_secs(1);
 
 /// Time for the server to answer `/v2/` or a token request. Engines give up after 15 s, and our own error,
 /// which names the hop that failed, helps more than their timeout.
 pub const PING_AND_TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time without bytes after which an upstream body counts as broken and is requested again. Shorter than
-/// the timeout of any engine, and longer than a CDN needs to fetch a blob that it has not cached.
+/// the timeout of any engine, and longer than a CDN needs to fetch a blob that it has not cached. A body that
+/// moves may take longer in all: a manifest as long as the patience of its engine.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Redirects that the server follows for one request. Docker Hub needs one, some registries two; engines follow

@@ -26,7 +26,7 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
     // Before slow work: until here a SIGHUP would end the client.
     let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;
     let ready_file = ReadyFile::clear(ready_file);
-    let flags = &flags.with_config_found();
+    let flags = &flags.clone().with_config_found();
     let settings = Settings::load(flags)?;
     let logging = logging::start(&settings.log);
     let log = logging.handle();

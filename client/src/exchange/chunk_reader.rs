@@ -6,6 +6,7 @@ use super::READ_BYTES_MAX;
 use super::error::ExchangeError;
 use bytes::Bytes;
 use docxy_protocol::chunk::ChunkHeader;
+use docxy_protocol::fault::Fault;
 use docxy_protocol::frame::FrameError;
 use docxy_protocol::prefetch::PrefetchItem;
 use docxy_transport::{ReadError, ReceiveStream};
@@ -45,7 +46,7 @@ impl ChunkReader {
                     return Ok(None);
                 }
                 ChunkHeader::Aborted => {
-                    return Err(ExchangeError::reported(self.stream.read_frame().await?));
+                    return Err(self.stream.read_frame::<Fault>().await?.into());
                 }
             }
         }

@@ -16,22 +16,13 @@ pub(crate) enum ExchangeError {
     /// The server reset the stream. That discards what was received, perhaps the head of the response.
     #[error("{0}")]
     Reset(#[source] Fault),
-    /// The session ended, or its server ends it soon. The request can be sent again on the next one: every
+    /// The session ended. The request can be sent again on the next one: every
     /// operation only reads.
     #[error("{}: the connection was lost: {}", Hop::Tunnel, causes(&**.0))]
     SessionLost(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl ExchangeError {
-    /// The error of a fault that the server reported.
-    pub(super) fn reported(fault: Fault) -> Self {
-        match (fault.hop, fault.kind) {
-            // It shuts down. Another server responds, or the same a moment later.
-            (Hop::Server, FaultKind::Down) => Self::SessionLost(fault.into()),
-            _ => Self::Fault(fault),
-        }
-    }
-
     /// The session was lost for this reason.
     pub(super) fn lost(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::SessionLost(cause.into())
@@ -116,12 +107,5 @@ mod tests {
         let text = "tunnel: the connection was lost: timed out";
         assert_eq!((error.to_string(), error.to_fault().to_string()), (text.to_owned(), text.to_owned()));
         assert_eq!(error.retry(), Retry::Transient);
-    }
-
-    #[test]
-    fn a_server_that_shuts_down_is_left() {
-        let fault = |hop| Fault::new(hop, FaultKind::Down, "shutting down");
-        let lost = |hop| matches!(ExchangeError::reported(fault(hop)), ExchangeError::SessionLost(_));
-        assert!(lost(Hop::Server) && !lost(Hop::Registry));
     }
 }

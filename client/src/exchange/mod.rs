@@ -64,7 +64,7 @@ pub(crate) async fn send(
     };
     let reply::Response { status, headers, body } = match stream.read_frame().await {
         Ok(Reply::Response(response)) => response,
-        Ok(Reply::Fault(fault)) => return Err(ExchangeError::reported(fault)),
+        Ok(Reply::Fault(fault)) => return Err(fault.into()),
         Err(error) => return Err(missing_head(session, error)),
     };
     let stream = ChunkReader::new(stream);

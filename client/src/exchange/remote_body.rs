@@ -7,7 +7,7 @@ use super::buffered_run::BufferedRun;
 use super::chunk_reader::ChunkReader;
 use super::error::ExchangeError;
 use super::prefetch_stream::{PrefetchStream, StreamTail};
-use super::segments::Segments;
+use super::segments::{SegmentError, Segments};
 use bytes::Bytes;
 use std::fmt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -76,16 +76,15 @@ impl RemoteBody {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
         let Some(segments) = &mut self.segments else { return stream.next().await };
-        while let Some((segment, buffer)) = segments.front().await? {
-            if let Some(bytes) = segment.next(buffer).await? {
-                return Ok(Some(bytes));
-            }
-            if segment.left > 0 {
+        match segments.next().await {
+            Ok(Some(bytes)) => return Ok(Some(bytes)),
+            Ok(None) => {}
+            Err(SegmentError::EndedEarly) => {
                 // The stream of the response says why.
                 stream.next().await?;
                 return Err(ExchangeError::mismatch("a segment ended early"));
             }
-            segments.close_front();
+            Err(SegmentError::Exchange(error)) => return Err(error),
         }
         // The server may report an error at the very end.
         match stream.next().await? {

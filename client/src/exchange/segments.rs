@@ -13,6 +13,11 @@ use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::ReceiveStream;
 use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How often the path is observed while nothing can be read. What arrives then is behind a lost packet, and shows
+/// whether more must be requested.
+const OBSERVATION_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A buffer with less free space than this is replaced before the next read.
 const FREE_BUFFER_BYTES_MIN: usize = 16 * 1024;
@@ -33,11 +38,26 @@ pub(super) struct Segments {
 
 /// One segment's stream.
 #[derive(Debug)]
-pub(super) struct Segment {
+struct Segment {
     stream: ReceiveStream,
     /// Its bytes that are not read.
-    pub(super) left: u64,
+    left: u64,
     permit: SegmentPermit,
+}
+
+/// Why there are no further bytes.
+#[derive(Debug)]
+pub(super) enum SegmentError {
+    /// A segment is shorter than announced. The stream of the response says why.
+    EndedEarly,
+    /// Anything else.
+    Exchange(ExchangeError),
+}
+
+impl From<ExchangeError> for SegmentError {
+    fn from(error: ExchangeError) -> Self {
+        Self::Exchange(error)
+    }
 }
 
 impl Segments {
@@ -80,16 +100,33 @@ impl Segments {
         self.layout.map_or(0, |layout| layout.length())
     }
 
-    /// The segment to read from, with the buffer for that; `None` after the last. Opens those that follow it.
-    pub(super) async fn front(&mut self) -> Result<Option<(&mut Segment, &mut BytesMut)>, ExchangeError> {
-        self.open_up_to(self.layout.map_or(0, |layout| layout.count())).await?;
-        Ok(self.open.front_mut().map(|segment| (segment, &mut self.buffer)))
-    }
-
-    /// Closes the segment to read from, which is read.
-    pub(super) fn close_front(&mut self) {
-        self.open.pop_front();
-        self.share.observe(self.session.transport().path());
+    /// The next bytes of the body; `None` after the last segment. Opens those that follow, as the window allows.
+    ///
+    /// # Errors
+    /// [`SegmentError::EndedEarly`] if a segment is shorter than announced.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, SegmentError> {
+        let end = self.layout.map_or(0, |layout| layout.count());
+        loop {
+            self.open_up_to(end).await?;
+            let Some(segment) = self.open.front_mut() else { return Ok(None) };
+            let read = tokio::select! {
+                // In this order, so that a read that is ready sets no timer.
+                biased;
+                read = segment.next(&mut self.buffer) => read?,
+                () = tokio::time::sleep(OBSERVATION_INTERVAL) => {
+                    self.share.observe(self.session.transport().path());
+                    continue;
+                }
+            };
+            if read.is_some() {
+                return Ok(read);
+            }
+            if segment.left > 0 {
+                return Err(SegmentError::EndedEarly);
+            }
+            self.open.pop_front();
+            self.share.observe(self.session.transport().path());
+        }
     }
 
     /// The bytes that arrived of each open segment.
@@ -127,7 +164,7 @@ impl Segments {
 
 impl Segment {
     /// Its next bytes, `None` at its end.
-    pub(super) async fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, ExchangeError> {
+    async fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, ExchangeError> {
         if buffer.len() < FREE_BUFFER_BYTES_MIN {
             buffer.clear();
             buffer.resize(READ_BYTES_MAX, 0);

@@ -28,6 +28,8 @@ struct SlotState {
     idle: BTreeMap<u64, CancellationToken>,
     /// The last number that was assigned.
     last_number: u64,
+    /// The connections so far.
+    connections: u64,
 }
 
 /// The slot of one connection, until it is dropped.
@@ -35,6 +37,8 @@ struct SlotState {
 pub(super) struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
     evicted: CancellationToken,
+    /// The number of its connection. No other has it.
+    connection: u64,
     /// Its number in `idle`; 0 while it is busy. Changes only under the lock.
     number: AtomicU64,
 }
@@ -73,9 +77,11 @@ impl ConnectionSlots {
         let mut state = self.lock();
         if state.taken < self.capacity {
             state.taken += 1;
+            state.connections += 1;
             let slot = ConnectionSlot {
                 slots: Arc::clone(self),
                 evicted: CancellationToken::new(),
+                connection: state.connections,
                 number: AtomicU64::new(0),
             };
             state.set_idle(&slot);
@@ -128,6 +134,11 @@ impl ConnectionSlot {
 }
 
 impl BusyGuard {
+    /// The number of the connection. No other has it.
+    pub(super) fn connection(&self) -> u64 {
+        self.0.connection
+    }
+
     /// The request is incomplete: the connection may be closed meanwhile.
     pub(super) fn begin_idle(&self) -> IdleGuard<'_> {
         self.0.set_idle();

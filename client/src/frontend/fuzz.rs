@@ -51,8 +51,7 @@ fn answer(lines: &[HeaderValue], host: &LocalHost, registry: &Registry, path: &s
         assert!(link.target().starts_with(prefix.as_bytes()), "{link:?}");
     }
     for line in answer.get_all(header::WWW_AUTHENTICATE) {
-        let again = Challenge::parse_all(line.to_str().expect("it was written as text"));
-        for challenge in again.expect("it was written as a challenge") {
+        for challenge in Challenge::parse_all(line) {
             let leads_here = challenge.parameter("realm") == Some(&host.realm(registry));
             let is_title = !challenge.is_bearer()
                 && !challenge.parameter("realm").unwrap_or_default().contains(['/', ':', '"', '\\']);

@@ -4,12 +4,13 @@ use super::allowed_hosts::AllowedHosts;
 use super::connection_slots::BusyGuard;
 use super::host_header::LocalHost;
 use super::log_limit::{RequestLogLimit, truncate};
+use super::refusal::AnonymousContent;
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::same_origin::refuse_foreign_pages;
-use super::{health, timeouts};
+use super::{health, patience};
 use crate::credentials::TokenSource;
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Engine, Gateway, TokenKind};
 use docxy_host::logging::LogHandle;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -18,7 +19,7 @@ use docxy_protocol::limits::{SMALL_BODY_BYTES_MAX, TOKEN_FORM_BYTES_MAX};
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::route::{self, NamedBy, Route};
-use docxy_protocol::token::{Parsed, TokenError, TokenRequest};
+use docxy_protocol::token::{Parsed, TokenRequest};
 use docxy_protocol::token_response::TokenResponse;
 use http::{HeaderMap, Method, Response, Version, header};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
@@ -89,51 +90,70 @@ impl Handler {
         }
         let host = LocalHost::of(request.headers(), &self.allowed_hosts.current())?;
         refuse_foreign_pages(request.headers(), &host)?;
+        let engine = Engine::new(busy.connection(), request.headers());
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
             Route::Health => Ok(health::response(&self.gateway, &self.log)),
-            Route::Token(registry) => self.token(registry, request, &host, busy).await,
+            Route::Token(registry) => self.token(registry, request, &engine, &host, busy).await,
             Route::Registry(registry, operation, named_by) => {
                 let target = RequestTarget::new(&registry, &operation, named_by);
                 let authorization = authorization(request.headers());
+                let anonymous =
+                    AnonymousContent::of(&registry, &operation, &authorization, request.headers());
                 let request = typed(registry, operation, authorization, request.headers());
-                self.forward(request, &target, &host).await
+                let response = self.forward(request, &engine, &target, &host).await?;
+                Ok(match anonymous {
+                    Some(anonymous) => anonymous.explain(response).await,
+                    None => response,
+                })
             }
         }
     }
 
     /// Answers a token request for this registry: with the public token if the request has no credential that
-    /// the registry may see, else with the response of its token service.
+    /// the registry may see, else with the response of its token service. An account that cannot be sent does not
+    /// stop a pull, because the image may be public; only a login is refused.
     async fn token(
         &self,
         registry: Registry,
         request: http::Request<Incoming>,
+        engine: &Engine,
         host: &LocalHost,
         busy: &BusyGuard,
     ) -> Result<Response<ResponseBody>, Fault> {
         let (head, body) = request.into_parts();
         let parsed = if head.method == Method::POST {
-            TokenRequest::from_form(&read_form(body, busy).await?, &registry)
+            TokenRequest::from_form(&read_form(body, busy).await?, &registry).map_err(unreadable)?
         } else {
             TokenRequest::from_query(head.uri.query().unwrap_or_default(), &registry)
         };
-        let token = match parsed.map_err(|error: TokenError| unreadable(error))? {
+        let authorization = authorization(&head.headers);
+        // A form always has a credential.
+        let has_credential = head.method == Method::POST || matches!(authorization, Authorization::Basic(_));
+        let token = match parsed {
+            // Engines that pull name a scope, and those that log in name none.
+            Parsed::Request(token)
+                if has_credential && token.scopes.is_empty() && !registry.is_docker_hub() =>
+            {
+                return Ok(responses::login_refused(&registry));
+            }
             Parsed::Request(token) => token.for_registry(&registry),
-            Parsed::NamesOtherRegistry => return Ok(responses::public_token()),
+            Parsed::NamesOtherRegistry => return Ok(responses::public_token(has_credential)),
         };
-        let authorization = authorization(&head.headers).for_token_service(&registry);
+        let authorization = authorization.for_token_service(&registry);
         if token.is_anonymous(&authorization) {
-            return Ok(responses::public_token());
+            self.gateway.record_token(&registry, engine, TokenKind::Public);
+            return Ok(responses::public_token(has_credential));
         }
         let source = TokenSource { registry, token, authorization };
         if !self.gateway.may_send(&source.request()) {
-            return Ok(responses::public_token());
+            return Ok(responses::public_token(has_credential));
         }
         let TokenSource { registry, token, authorization } = source.clone();
         let operation = Operation::Token(token);
         let target = RequestTarget::new(&registry, &operation, NamedBy::default());
         let request = typed(registry, operation, authorization, &head.headers);
-        let response = self.forward(request, &target, host).await?;
+        let response = self.forward(request, engine, &target, host).await?;
         if !response.status().is_success() {
             return Ok(response);
         }
@@ -143,18 +163,20 @@ impl Handler {
         let tokens = TokenResponse::parse(&body)
             .map_err(|error| Fault::new(Hop::TokenService, FaultKind::MalformedResponse, error))?;
         self.gateway.remember_tokens(&tokens, &source);
+        self.gateway.record_token(&source.registry, engine, TokenKind::Credential);
         Ok(Response::from_parts(head, Either::Left(Full::new(body))))
     }
 
     async fn forward(
         &self,
         request: Request,
+        engine: &Engine,
         target: &RequestTarget,
         host: &LocalHost,
     ) -> Result<Response<ResponseBody>, Fault> {
-        let user_agent = request.headers.get_str(&header::USER_AGENT);
-        let deadline = timeouts::deadline(&request.operation, user_agent, self.gateway.stall_timeout());
-        let gateway::Response { status, headers, body } = self.gateway.send(request, deadline).await?;
+        let deadline = patience::deadline(&request.operation, engine, self.gateway.stall_timeout());
+        let gateway::Response { status, headers, body } =
+            self.gateway.send(request, engine, deadline).await?;
         let mut headers = headers.into_map();
         rewrite::challenges(&mut headers, host, target);
         rewrite::links(&mut headers, status, target)?;

@@ -12,10 +12,11 @@ mod handler;
 mod health;
 mod host_header;
 mod log_limit;
+mod patience;
+mod refusal;
 mod responses;
 mod rewrite;
 mod same_origin;
-mod timeouts;
 
 use crate::gateway::Gateway;
 pub use allowed_hosts::AllowedHosts;

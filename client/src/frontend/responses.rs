@@ -2,12 +2,15 @@
 
 use crate::transfer::Transfer;
 use bytes::Bytes;
-use docxy_protocol::authorization::PUBLIC_TOKEN;
+use docxy_protocol::authorization::{PUBLIC_TOKEN, WITHHELD_TOKEN};
 use docxy_protocol::error_body;
 use docxy_protocol::fault::{Fault, FaultKind};
+use docxy_protocol::name::Registry;
 use docxy_protocol::route::allowed_methods;
+use docxy_protocol::text::CleanText;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
+use hyper::ext::ReasonPhrase;
 use serde_json::json;
 
 /// A body of this client, or one that comes through the tunnel.
@@ -17,9 +20,15 @@ pub(super) type ResponseBody = Either<Full<Bytes>, Transfer>;
 /// change.
 const PUBLIC_TOKEN_LIFETIME: u32 = 3600;
 
+/// Characters of a fault in the status line: engines repeat it, some several times.
+const REASON_CHARS_MAX: usize = 250;
+
 /// The error response for a fault of the request for `path`, in the format of a registry.
 pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
     let mut response = json_bytes(fault.status(), error_body::from_fault(fault));
+    if let Some(reason) = reason_phrase(fault) {
+        response.extensions_mut().insert(reason);
+    }
     let headers = response.headers_mut();
     // Engines treat a response with this header as one of a registry.
     headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
@@ -35,23 +44,44 @@ pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
     response
 }
 
+/// The fault in the status line. The response to a `HEAD` has no body, and engines print this line instead:
+/// `503 Service Unavailable (docxy: tunnel: …)`.
+fn reason_phrase(fault: &Fault) -> Option<ReasonPhrase> {
+    let standard = fault.status().canonical_reason()?;
+    let words = CleanText::<REASON_CHARS_MAX>::new(format_args!("docxy: {fault}"));
+    let ascii: String =
+        words.as_str().chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
+    ReasonPhrase::try_from(format!("{standard} ({ascii})").into_bytes()).ok()
+}
+
 /// The same response, after which the connection closes.
 pub(super) fn last(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-/// The response to a token request without a credential (distribution's "Token Authentication").
-pub(super) fn public_token() -> Response<ResponseBody> {
+/// The response to a token request without a credential that the registry may receive (distribution's "Token
+/// Authentication").
+pub(super) fn public_token(is_credential_withheld: bool) -> Response<ResponseBody> {
+    let token = if is_credential_withheld { WITHHELD_TOKEN } else { PUBLIC_TOKEN };
     json_value(
         StatusCode::OK,
         &json!({
-            "token": PUBLIC_TOKEN,
-            "access_token": PUBLIC_TOKEN,
+            "token": token,
+            "access_token": token,
             "expires_in": PUBLIC_TOKEN_LIFETIME,
             "issued_at": jiff::Timestamp::now().to_string(),
         }),
     )
+}
+
+/// The response to a login to a registry that no account can be sent to.
+pub(super) fn login_refused(registry: &Registry) -> Response<ResponseBody> {
+    let words = format_args!(
+        "docxy: this account was not sent to {registry}, because docxy sends accounts to Docker Hub only. Public images \
+         of {registry} need no login"
+    );
+    json_bytes(StatusCode::FORBIDDEN, error_body::denied(words))
 }
 
 /// A JSON response.

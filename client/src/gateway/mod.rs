@@ -6,8 +6,15 @@
 pub(crate) use crate::rate_limit::ReportedLimit;
 pub use crate::transfer::{TransferRegistry, TransferSnapshot, Wait, WaitsFor};
 pub use crate::tunnel::Deadline;
+pub use credential_use::TokenKind;
+pub use engine::Engine;
+pub use response_deadline::ResponseDeadline;
 pub use tunnel_state::TunnelState;
 
+mod anonymous;
+mod credential_use;
+mod engine;
+mod response_deadline;
 mod tunnel_state;
 
 use crate::cache::CachedResponse;
@@ -17,6 +24,7 @@ use crate::exchange::{self, ExchangeError};
 use crate::metadata::Metadata;
 use crate::transfer::{StallTimeout, Transfer, TransferContext, TransferGuard};
 use crate::tunnel::{Session, Tunnel, TunnelStatus};
+use credential_use::CredentialUse;
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Digest, Registry};
@@ -33,6 +41,7 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Gateway {
     context: TransferContext,
+    credential_use: CredentialUse,
 }
 
 /// The response of a registry.
@@ -59,7 +68,7 @@ impl Gateway {
             metadata,
             counters: TransferCounters::default(),
         };
-        Self { context }
+        Self { context, credential_use: CredentialUse::default() }
     }
 
     /// The requests whose response is not completely read.
@@ -105,6 +114,11 @@ impl Gateway {
         self.context.stall_timeout.set(stall_timeout);
     }
 
+    /// Records how an engine got a token of this registry.
+    pub(crate) fn record_token(&self, registry: &Registry, engine: &Engine, kind: TokenKind) {
+        self.credential_use.record(registry, engine, kind, Instant::now());
+    }
+
     /// Remembers how these tokens were obtained. They may be sent to that registry only, and can be renewed
     /// when they expire.
     pub(crate) fn remember_tokens(&self, response: &TokenResponse, source: &TokenSource) {
@@ -116,15 +130,25 @@ impl Gateway {
         self.context.credentials.may_send(request)
     }
 
-    /// Sends a request and returns the response, whose body is not received yet. The response head must
-    /// arrive before `deadline`, so that the engine receives a fault that names the hop instead of a timeout
-    /// of its own.
+    /// Sends a request of an engine and returns the response, whose body is not received yet. The response head must
+    /// arrive before `deadline`, so that the engine receives a fault that names the hop instead of a timeout of its
+    /// own. A request for content without a credential is answered as one of everybody, unless the engine used a
+    /// credential for its last token.
     ///
     /// # Errors
     /// A fault that names the hop that failed: the tunnel, if it was not up in time.
-    pub async fn send(&self, request: Request, deadline: Deadline) -> Result<Response, Fault> {
+    pub async fn send(
+        &self,
+        request: Request,
+        engine: &Engine,
+        deadline: ResponseDeadline,
+    ) -> Result<Response, Fault> {
         let request = request.without_foreign_credentials();
         let guard = self.context.registry.begin(&request);
+        let has_credential = self.credential_use.is_known(&request.registry, engine, Instant::now());
+        if anonymous::is_for_content(&request) && !has_credential {
+            return self.send_anonymously(request, deadline, guard).await;
+        }
         let metadata = &self.context.metadata;
         if !self.may_send(&request) {
             // Any local program can cause it, so it is not logged by default.
@@ -140,7 +164,27 @@ impl Gateway {
             self.context.counters.local_responses.increment();
             return Ok(Response::from_cache(response, guard));
         }
-        if let Some(content) = metadata.cached_content(&request, deadline.instant()).await {
+        self.send_permitted(request, deadline, guard).await
+    }
+
+    /// Sends a request of this program itself: see [`Self::send`].
+    ///
+    /// # Errors
+    /// A fault that names the hop that failed.
+    pub async fn send_own(&self, request: Request, deadline: ResponseDeadline) -> Result<Response, Fault> {
+        let guard = self.context.registry.begin(&request);
+        self.send_permitted(request, deadline, guard).await
+    }
+
+    /// Answers from the cache, or through the tunnel. The registry may receive the request's credential.
+    async fn send_permitted(
+        &self,
+        request: Request,
+        deadline: ResponseDeadline,
+        guard: TransferGuard,
+    ) -> Result<Response, Fault> {
+        let metadata = &self.context.metadata;
+        if let Some(content) = metadata.cached_content(&request, deadline.head(Instant::now())).await {
             self.context.counters.local_responses.increment();
             return Ok(Response::from_cache(content, guard));
         }
@@ -169,8 +213,8 @@ impl Gateway {
             let request = Request::new(registry.clone(), Operation::Ping);
             // `forward` stores the challenge of the response, as of all responses.
             let guard = self.context.registry.begin(&request);
-            let forwarded =
-                async move { gateway.forward(request, Deadline::after(REFRESH_TIMEOUT), guard).await };
+            let deadline = ResponseDeadline::after(REFRESH_TIMEOUT);
+            let forwarded = async move { gateway.forward(request, deadline, guard).await };
             tokio::spawn(async move { forwarded.await.map(drop) });
         }
     }
@@ -178,8 +222,8 @@ impl Gateway {
     /// Sends the request through the tunnel.
     async fn forward(
         &self,
-        request: Request,
-        deadline: Deadline,
+        mut request: Request,
+        deadline: ResponseDeadline,
         guard: TransferGuard,
     ) -> Result<Response, Fault> {
         let mut excluded: Option<Session> = None;
@@ -187,6 +231,7 @@ impl Gateway {
         loop {
             let session = self.session(excluded.as_ref(), deadline, &guard).await?;
             guard.set_server(&session);
+            request.patience = deadline.patience(Instant::now());
             let error = match self.forward_once(&session, &request, deadline, &guard).await {
                 Ok(exchange::Response { status, headers, body, prefetch }) => {
                     guard.proceed();
@@ -217,10 +262,10 @@ impl Gateway {
         &self,
         session: &Session,
         request: &Request,
-        deadline: Deadline,
+        deadline: ResponseDeadline,
         guard: &TransferGuard,
     ) -> Result<exchange::Response, ExchangeError> {
-        let at = deadline.instant().into();
+        let at = deadline.head(Instant::now()).into();
         guard.wait(WaitsFor::Permit, None);
         let permit =
             timeout_at(at, session.permit(&request.operation)).await.map_err(|_| overload_fault())?;
@@ -243,7 +288,7 @@ impl Gateway {
     async fn session(
         &self,
         excluded: Option<&Session>,
-        deadline: Deadline,
+        deadline: ResponseDeadline,
         guard: &TransferGuard,
     ) -> Result<Session, Fault> {
         match self.context.tunnel.status() {
@@ -251,7 +296,7 @@ impl Gateway {
                 if !excluded.is_some_and(|excluded| excluded.is_same(&session)) => {}
             status => guard.wait(WaitsFor::Tunnel, Some(status.to_fault().to_string())),
         }
-        self.context.tunnel.session(excluded, deadline).await
+        self.context.tunnel.session(excluded, deadline.session).await
     }
 }
 

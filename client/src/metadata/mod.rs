@@ -73,6 +73,18 @@ impl Metadata {
         challenge::unauthorized(&challenges, request.operation.method())
     }
 
+    /// Whether the registry requires a token, if that is known.
+    pub(crate) fn requires_token(&self, registry: &Registry) -> Option<bool> {
+        self.challenges.requires_token(registry, Instant::now())
+    }
+
+    /// The 401 for a request without a credential that everybody was refused. `None` if the registry has no
+    /// challenge.
+    pub(crate) fn challenge_after_refusal(&self, request: &Request) -> Option<CachedResponse> {
+        let challenges = self.challenges.after_refusal(&request.registry, &request.operation)?;
+        challenge::unauthorized(&challenges, request.operation.method())
+    }
+
     /// The 401 for a request whose token its registry did not issue. It has `error="invalid_token"`, so that
     /// engines fetch a new token.
     pub(crate) fn invalid_token_response(&self, request: &Request) -> Option<CachedResponse> {

@@ -2,10 +2,12 @@
 //!
 //! Every manifest is verified here. The transfer of a blob verifies that.
 
+use crate::denied::Denied;
 use crate::transfer::Transfer;
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
+use docxy_protocol::error_body;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::image_name::ImageName;
@@ -13,11 +15,9 @@ use docxy_protocol::limits::{MANIFEST_BYTES_MAX, SMALL_BODY_BYTES_MAX};
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest, ManifestError};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
-use docxy_protocol::text::CleanText;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde_json::Value;
 
 /// The body of a response.
 pub(super) type RegistryBody = UnsyncBoxBody<Bytes, Fault>;
@@ -39,8 +39,8 @@ pub enum SourceError {
     #[error("cannot get {what}: {fault}")]
     Fault { what: String, fault: Fault },
     /// The registry refuses it.
-    #[error("cannot get {what}: the registry responded {status}{message}{hint}")]
-    Refused { what: String, status: StatusCode, message: String, hint: &'static str },
+    #[error("cannot get {what}: the registry responded {status}{message}")]
+    Refused { what: String, status: StatusCode, message: String },
     /// It is something else.
     #[error("{what} has the wrong content, so it is not stored: expected {expected}, got {found}")]
     Mismatch { what: String, expected: String, found: String },
@@ -82,7 +82,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         let accepted = MEDIA_TYPES.map(|name| (header::ACCEPT, HeaderValue::from_static(name)));
         let response = match self.client.send(self.request(operation, accepted)).await {
             Ok(response) if response.status() == StatusCode::OK => response,
-            Ok(response) => return Err(refused(what, response).await),
+            Ok(response) => return Err(self.refused(what, response).await),
             Err(fault) => return Err(SourceError::Fault { what, fault }),
         };
         let (head, body) = response.into_parts();
@@ -115,6 +115,33 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         self.client.blob(self.request(operation, None), &blob.digest, blob.size).await
     }
 
+    async fn refused(&self, what: String, response: Response<RegistryBody>) -> SourceError {
+        let (head, body) = response.into_parts();
+        // An unreadable body has no message.
+        let body = Limited::new(body, SMALL_BODY_BYTES_MAX).collect().await;
+        let said = error_body::message(&body.map(|body| body.to_bytes()).unwrap_or_default());
+        let said = said.filter(|said| head.status.canonical_reason() != Some(said.as_str()));
+        let is_denied = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let ImageName { registry, repository, .. } = self.image;
+        let message = match said {
+            said if is_denied && !registry.is_docker_hub() => {
+                let said = said.as_ref();
+                format!(": {}", Denied { registry, repository, is_credential_withheld: false, said })
+            }
+            // Docker Hub responds the same for private and missing images.
+            said if is_denied => {
+                let said = said.map(|said| format!(": {said}")).unwrap_or_default();
+                format!(
+                    "{said}\nIs the name right? If the image is private: docxy-client pull has no accounts yet, so pull \
+                     it with an engine through `docxy-client run`, after `docker login 127.0.0.1:5080`"
+                )
+            }
+            Some(said) => format!(": {said}"),
+            None => String::new(),
+        };
+        SourceError::Refused { what, status: head.status, message }
+    }
+
     fn request(
         &self,
         operation: Operation,
@@ -139,44 +166,6 @@ fn check(what: &str, expected: &Digest, found: &Digest) -> Result<(), SourceErro
     }
     let (expected, found) = (expected.to_string(), found.to_string());
     Err(SourceError::Mismatch { what: what.to_owned(), expected, found })
-}
-
-async fn refused(what: String, response: Response<RegistryBody>) -> SourceError {
-    let (head, body) = response.into_parts();
-    let hint = hint(head.status);
-    // An unreadable body has no message.
-    let body = Limited::new(body, SMALL_BODY_BYTES_MAX).collect().await;
-    let mut message = body.map(|body| error_message(&body.to_bytes())).unwrap_or_default();
-    if head.status.canonical_reason().is_some_and(|reason| message.ends_with(&format!(": {reason}"))) {
-        message.clear();
-    }
-    SourceError::Refused { what, status: head.status, message, hint }
-}
-
-/// The message in the error body of a registry (distribution spec, "Error Codes").
-fn error_message(body: &[u8]) -> String {
-    let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    let errors = value["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let messages: Vec<String> = errors
-        .iter()
-        .filter_map(|error| error["message"].as_str().filter(|text| !text.is_empty()))
-        .map(str::to_owned)
-        .collect();
-    // The text is foreign, and goes to a terminal.
-    let message = CleanText::<500>::new(messages.join("; "));
-    if messages.is_empty() { String::new() } else { format!(": {message}") }
-}
-
-/// What the user can do.
-fn hint(status: StatusCode) -> &'static str {
-    match status {
-        // Docker Hub responds the same for private and missing images.
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            "\nIs the name right? If the image is private: docxy-client pull has no accounts yet, so pull it \
-             with an engine through `docxy-client run`, after `docker login 127.0.0.1:5080`"
-        }
-        _ => "",
-    }
 }
 
 fn unreadable(what: String, error: Box<dyn std::error::Error + Send + Sync>) -> SourceError {
@@ -241,6 +230,23 @@ mod tests {
         );
         let error = manifest(vec![response(404, "<html>")], "latest").await.unwrap_err().to_string();
         assert!(error.ends_with("the registry responded 404 Not Found"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn no_account_is_advised_for_a_registry_that_cannot_receive_one() {
+        for (status, body, said) in [
+            (401, r#"{"errors":[{"code":"UNAUTHORIZED","message":"log in"}]}"#, " (ghcr.io says: log in)"),
+            (403, "", ""),
+        ] {
+            let image = "ghcr.io/priv/x".parse().unwrap();
+            let client = FakeRegistry::new(vec![response(status, body)]);
+            let error =
+                ImageSource::new(&client, &image).manifest(&image.reference).await.unwrap_err().to_string();
+            let words = format!(
+                ": docxy: ghcr.io denied anonymous access to priv/x: it is private, or does not exist{said}. No account"
+            );
+            assert!(error.contains(&words) && !error.contains("login"), "{error}");
+        }
     }
 
     #[tokio::test]

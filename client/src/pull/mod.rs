@@ -23,9 +23,10 @@ pub use image_source::SourceError;
 pub use progress::Progress;
 pub use request::PullRequest;
 
-use crate::gateway::{self, Deadline, Gateway};
+use crate::gateway::{self, Deadline, Gateway, ResponseDeadline};
 use crate::transfer::Transfer;
 use docxy_protocol::fault::Fault;
+use docxy_protocol::limits::PATIENCE_MAX;
 use docxy_protocol::name::Digest;
 use docxy_protocol::request::Request;
 use http::Response;
@@ -34,8 +35,8 @@ use image_source::{ImageSource, RegistryBody, RegistryClient};
 use run::Pull;
 use std::time::Duration;
 
-/// How long a request waits for its response: a handshake over a bad path, and several attempts.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request waits for the tunnel: a handshake over a bad path, and several attempts.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Fetches an image. Returns the digest of its reference: of the index, if it has one.
 ///
@@ -53,8 +54,9 @@ pub async fn pull(
 
 impl RegistryClient for Gateway {
     async fn send(&self, request: Request) -> Result<Response<RegistryBody>, Fault> {
-        let deadline = Deadline::including_first_connect(RESPONSE_TIMEOUT);
-        let gateway::Response { status, headers, body } = Self::send(self, request, deadline).await?;
+        let deadline =
+            ResponseDeadline::patient(Deadline::including_first_connect(SESSION_TIMEOUT), PATIENCE_MAX);
+        let gateway::Response { status, headers, body } = self.send_own(request, deadline).await?;
         let mut response = Response::new(body.boxed_unsync());
         *response.status_mut() = status;
         *response.headers_mut() = headers.into_map();

@@ -200,20 +200,16 @@ impl Flags {
     /// The same flags for a running client: if a default config file exists, they name it. A reload then
     /// reports an error if the file is missing, instead of applying the defaults.
     #[must_use]
-    pub fn with_config_found(&self) -> Self {
-        Self { config: self.config.clone().or_else(default_config), ..self.clone() }
+    pub fn with_config_found(self) -> Self {
+        let default = || toml_file::existing(CLIENT_CONFIG.path()?.join("client.toml"));
+        Self { config: self.config.or_else(default), ..self }
     }
-}
-
-/// The default config file, if there is one.
-fn default_config() -> Option<PathBuf> {
-    toml_file::existing(CLIENT_CONFIG.path()?.join("client.toml"))
 }
 
 /// The config file. A missing one counts as empty.
 fn config(flags: &Flags) -> Result<ConfigFile, SettingsError> {
-    match flags.config.clone().or_else(default_config) {
-        Some(path) => Ok(ConfigFile::read(&path)?),
+    match &flags.clone().with_config_found().config {
+        Some(path) => Ok(ConfigFile::read(path)?),
         None => Ok(ConfigFile::default()),
     }
 }

@@ -4,9 +4,12 @@
 //! requested.
 
 use crate::exchange::{ExchangeError, RemoteBody, Response};
+use docxy_protocol::authorization::Authorization;
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::limits::PATIENCE_MAX;
+use docxy_protocol::patience::Patience;
 use docxy_protocol::request::Request;
 use http::{HeaderValue, StatusCode, header};
 use std::ops::Range;
@@ -57,6 +60,8 @@ impl RangeRequest {
         let mut request = self.request.clone();
         // The content was prefetched after the first response, or is not needed.
         request.prefetch = None;
+        // The engine has its response head, and waits for bytes as long as this transfer does.
+        request.patience = Patience::new(PATIENCE_MAX);
         if let RequestedContent::Blob { total } = self.content
             && let Some(wanted) = ContentRange::new(bytes.clone(), total)
         {
@@ -81,7 +86,12 @@ impl RangeRequest {
         let Response { status, headers, body, .. } = response;
         if !status.is_success() {
             let detail = format!("the registry responded {status}");
-            return Err(Fault::new(Hop::Registry, FaultKind::of_status(status), detail).into());
+            // Some registries answer 400 or 403 to a token that has expired.
+            let may_have_expired = matches!(status, StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN)
+                && matches!(self.request.authorization, Authorization::Bearer(_));
+            let kind =
+                if may_have_expired { FaultKind::CredentialExpired } else { FaultKind::of_status(status) };
+            return Err(Fault::new(Hop::Registry, kind, detail).into());
         }
         let skip = match &self.content {
             RequestedContent::Blob { total } => {

@@ -13,6 +13,13 @@ pub(super) const DIAL_SCHEDULE: Schedule = Schedule {
     max: Duration::from_secs(15),
 };
 
+/// After the server said that it ends, for [`RESTART_WINDOW`]: a service manager starts the next process at once, and
+/// running pulls wait for it. A server that drains needs no handshake to refuse an attempt.
+pub(super) const RESTART_SCHEDULE: Schedule = Schedule::constant(Duration::from_millis(250));
+
+/// How long after the end of a server the next process is expected at any moment.
+pub(super) const RESTART_WINDOW: Duration = Duration::from_secs(10);
+
 /// After a refusal: the operator may change that, but not within seconds, and refused clients must not load a
 /// server.
 pub(super) const REFUSED_SCHEDULE: Schedule = Schedule::constant(Duration::from_secs(60));

@@ -15,7 +15,12 @@ use std::time::Duration;
 
 /// How long an attempt may take. A handshake needs one round trip, and lost packets are sent again after 0.3,
 /// 0.9 and 2.1 s. After that, an attempt from another source port is better than more waiting.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// The same while the server restarts. A packet that arrives before the next process listens is lost, and the handshake
+/// sends it again after 0.3, 0.9 and 2.1 s. With this timeout, there is one at least every 0.45 s, and the second of each
+/// attempt still has 0.45 s for its round trip.
+pub(super) const RESTART_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(750);
 
 /// How long the resolution of a host name may take.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,10 +36,17 @@ pub(super) enum DialError {
     Connect { address: SocketAddr, source: quic::DialError },
     #[error("{address}: {}", upgrade_server(env!("CARGO_PKG_VERSION")))]
     ServerOutdated { address: SocketAddr },
-    #[error("{address}: no response within {} s; is the server running, and is UDP open on the whole path?", ATTEMPT_TIMEOUT.as_secs_f32())]
-    NoResponse { address: SocketAddr },
+    #[error("{address}: no response within {} s; is the server running, and is UDP open on the whole path?", timeout.as_secs_f32())]
+    NoResponse { address: SocketAddr, timeout: Duration },
     #[error("{address}: {source}")]
     Hello { address: SocketAddr, source: SendError },
+}
+
+impl DialError {
+    /// Whether the server is there, and shuts down.
+    pub(super) const fn is_shutdown(&self) -> bool {
+        matches!(self, Self::Connect { source: quic::DialError::Handshake(SessionError::NotAccepting), .. })
+    }
 }
 
 /// The result of a successful attempt.
@@ -44,16 +56,19 @@ pub(super) struct DialedSession {
     pub(super) address: SocketAddr,
 }
 
-/// Dials a server. `attempt` selects its address and port. `usage` is what large bodies hold already.
+/// Dials a server. `attempt` selects its address and port. The handshake may take `timeout`. `usage` is what large bodies
+/// hold already.
 pub(super) async fn dial(
     link: &Link,
     congestion: Congestion,
     attempt: usize,
+    timeout: Duration,
     usage: &Arc<SharedUsage>,
 ) -> Result<DialedSession, DialError> {
     let address = address(link, attempt).await?;
     let connecting = connect(link, congestion, address, usage);
-    tokio::time::timeout(ATTEMPT_TIMEOUT, connecting).await.map_err(|_| DialError::NoResponse { address })?
+    let connected = tokio::time::timeout(timeout, connecting).await;
+    connected.map_err(|_| DialError::NoResponse { address, timeout })?
 }
 
 async fn connect(

@@ -13,6 +13,8 @@ use std::time::Instant;
 pub struct SharedUsage {
     bodies: AtomicUsize,
     open: AtomicUsize,
+    /// The last known rate of a connection, in bytes per second: the next one most likely has it, too.
+    rate: Mutex<Option<f64>>,
 }
 
 /// The common window of the large bodies of a connection.
@@ -26,7 +28,8 @@ impl SegmentBudget {
     /// The budget of a new connection. `usage` is shared with the earlier ones.
     #[must_use]
     pub fn new(usage: Arc<SharedUsage>) -> Self {
-        Self { window: Mutex::default(), usage }
+        let rate = *usage.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { window: Mutex::new(BulkWindow::with_rate(rate)), usage }
     }
 
     /// Adds a body until its share is dropped.
@@ -58,7 +61,7 @@ impl BodyShare {
     pub fn open(&self, own: usize) -> Option<SegmentPermit> {
         let segment_budget = &self.0;
         let window = segment_budget.window().segments();
-        let share = window / segment_budget.usage.bodies.load(Ordering::Relaxed).max(1);
+        let share = window.div_ceil(segment_budget.usage.bodies.load(Ordering::Relaxed).max(1));
         if own > 0 && (own >= share || segment_budget.usage.open.load(Ordering::Relaxed) >= window) {
             return None;
         }
@@ -74,7 +77,11 @@ impl BodyShare {
 
     /// Updates the window from what is known about the path.
     pub fn observe(&self, path: Path) {
-        self.0.window().observe(Instant::now(), path.bytes_received, path.rtt);
+        let mut window = self.0.window();
+        window.observe(Instant::now(), path.bytes_received, path.rtt);
+        if let Some(rate) = window.rate() {
+            *self.0.usage.rate.lock().unwrap_or_else(PoisonError::into_inner) = Some(rate);
+        }
     }
 }
 

@@ -36,19 +36,40 @@ impl ServerSelector {
     /// # Errors
     /// If all refuse: when the first may be dialed again.
     pub(super) fn next(&self, now: Instant) -> Result<DialTarget, Instant> {
-        let count = self.servers.len();
-        let in_turn = (0..count).map(|step| (self.turn + step) % count);
-        let open = |server: &usize| self.servers[*server].refused_until.is_none_or(|until| until <= now);
-        match in_turn.clone().find(open) {
-            Some(server) => Ok(DialTarget { server, attempt: self.servers[server].attempt }),
-            None => Err(in_turn.filter_map(|s| self.servers[s].refused_until).min().unwrap_or(now)),
+        match self.in_turn().find(|server| self.is_open(*server, now)) {
+            Some(server) => Ok(self.target(server)),
+            None => Err(self.servers.iter().filter_map(|server| server.refused_until).min().unwrap_or(now)),
         }
+    }
+
+    fn in_turn(&self) -> impl Iterator<Item = usize> {
+        let count = self.servers.len();
+        (0..count).map(move |step| (self.turn + step) % count)
+    }
+
+    fn is_open(&self, server: usize, now: Instant) -> bool {
+        self.servers[server].refused_until.is_none_or(|until| until <= now)
+    }
+
+    fn target(&self, server: usize) -> DialTarget {
+        DialTarget { server, attempt: self.servers[server].attempt }
     }
 
     /// The attempt failed: try its next address after the other servers.
     pub(super) fn failed(&mut self, target: DialTarget) {
         self.servers[target.server].attempt += 1;
         self.turn = target.server + 1;
+    }
+
+    /// The server ends: try the others first, and then the same address, where the next process may listen.
+    pub(super) fn ends(&mut self, target: DialTarget) {
+        self.turn = target.server + 1;
+    }
+
+    /// The next server other than this one that does not refuse this client.
+    pub(super) fn next_other(&self, than: DialTarget, now: Instant) -> Option<DialTarget> {
+        let others = self.in_turn().filter(|server| *server != than.server);
+        others.filter(|server| self.is_open(*server, now)).map(|server| self.target(server)).next()
     }
 
     /// The server refuses this client: skip it until then.
@@ -90,6 +111,24 @@ mod tests {
         let second = server_selector.next(now).unwrap();
         server_selector.worked(second);
         assert_eq!(server_selector.next(now).unwrap(), second);
+    }
+
+    #[test]
+    fn a_server_that_ends_is_dialed_after_the_others_and_at_the_same_address() {
+        let now = Instant::now();
+        let mut alone = ServerSelector::new(1);
+        let only = alone.next(now).unwrap();
+        alone.ends(only);
+        assert_eq!((alone.next(now).unwrap(), alone.next_other(only, now)), (only, None));
+        let mut three = ServerSelector::new(3);
+        let first = three.next(now).unwrap();
+        three.ends(first);
+        let second = three.next(now).unwrap();
+        assert_eq!((second.server, three.next_other(first, now)), (1, Some(second)));
+        three.refused(second, now + Duration::from_secs(60));
+        assert_eq!(three.next_other(first, now).unwrap().server, 2);
+        three.failed(three.next(now).unwrap());
+        assert_eq!(three.next(now).unwrap(), first);
     }
 
     #[test]

@@ -16,6 +16,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How long the close frame may take to be sent. A server that misses it notices the idle timeout.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long small responses may take to end on a session that another one replaces.
+const SMALL_RESPONSES_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The time between two looks whether a session is in use. A pull has gaps between its requests.
+const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(200);
+
 /// A connection on which requests can be sent. Cheap to clone. The connection lives as long as a clone or a
 /// stream of it.
 #[derive(Debug, Clone)]
@@ -80,6 +86,23 @@ impl Session {
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.transport.wait_idle()).await;
     }
 
+    /// Closes the connection, which another one replaces. Large bodies continue there at once. Small responses end
+    /// first: an engine that has read part of one could not go on.
+    pub(super) async fn replaced(self) {
+        let small = self.permits.small.acquire_many(SMALL_REQUESTS_PER_CLIENT_MAX as u32);
+        let _ = tokio::time::timeout(SMALL_RESPONSES_TIMEOUT, small).await;
+        self.transport.close(CloseCode::Done);
+    }
+
+    /// Resolves when no request has been in progress for a moment.
+    pub(super) async fn idle(&self) {
+        let mut free = 0;
+        while free < 2 {
+            free = if self.permits.all_free() { free + 1 } else { 0 };
+            tokio::time::sleep(IDLE_POLL_INTERVAL).await;
+        }
+    }
+
     /// Whether both are the same connection.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
@@ -95,6 +118,11 @@ struct RequestPermits {
 }
 
 impl RequestPermits {
+    fn all_free(&self) -> bool {
+        self.blobs.available_permits() == BLOBS_PER_CLIENT_MAX
+            && self.small.available_permits() == SMALL_REQUESTS_PER_CLIENT_MAX
+    }
+
     fn semaphore(&self, operation: &Operation) -> Arc<Semaphore> {
         Arc::clone(match operation {
             Operation::Blob { .. } => &self.blobs,

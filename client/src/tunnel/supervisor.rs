@@ -2,11 +2,12 @@
 //!
 //! The only writer of the tunnel's status. A successful handshake is not yet a working tunnel: the server may
 //! refuse the Hello one round trip later. If a working connection becomes silent, another one is dialed
-//! beside it, and the one that responds first is used.
+//! beside it, and the one that responds first is used. If its server drains, another server is dialed beside it,
+//! and everything moves there once that has accepted this client.
 
-use super::backoff::{DIAL_SCHEDULE, REFUSED_SCHEDULE};
+use super::backoff::{DIAL_SCHEDULE, REFUSED_SCHEDULE, RESTART_SCHEDULE, RESTART_WINDOW};
 use super::config::TunnelConfig;
-use super::dial::{DialError, DialedSession, dial};
+use super::dial::{ATTEMPT_TIMEOUT, DialError, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial};
 use super::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion};
 use super::segment_budget::SharedUsage;
 use super::server_selector::{DialTarget, ServerSelector};
@@ -112,6 +113,8 @@ impl Supervisor<'_> {
     async fn reconnect_loop(&mut self) {
         let mut down_since = Instant::now();
         let mut backoff = Backoff::new(DIAL_SCHEDULE);
+        // Until when the next process of a server that has ended is expected.
+        let mut restart_until = None;
         loop {
             let begun = Instant::now();
             let target = match self.server_selector.next(begun) {
@@ -121,40 +124,47 @@ impl Supervisor<'_> {
                     continue;
                 }
             };
-            let (target, ended) = match self.dial(target).await {
+            let timeout = if is_before(restart_until) { RESTART_ATTEMPT_TIMEOUT } else { ATTEMPT_TIMEOUT };
+            let (target, ended) = match self.dial(target, timeout).await {
                 Ok(dialed) => self.run_session(target, dialed).await,
+                Err(error) if error.is_shutdown() => (target, SessionEnd::NotAccepted(clean(error))),
                 Err(error) => (target, SessionEnd::Failed(clean(error))),
             };
+            if let SessionEnd::Lost(reason) | SessionEnd::ServerEnded(reason) = &ended {
+                self.counters.disconnected(reason);
+                self.lost_since = Some(SystemTime::now());
+                down_since = Instant::now();
+                backoff.reset();
+            }
             let reason = match ended {
                 SessionEnd::Lost(reason) => {
                     tracing::warn!(reason = %reason, "tunnel lost; reconnecting");
-                    self.counters.disconnected(&reason);
-                    self.lost_since = Some(SystemTime::now());
-                    down_since = Instant::now();
-                    backoff.reset();
                     self.server_selector.worked(target);
                     reason
                 }
-                SessionEnd::Drained => {
-                    let reason = clean(CloseCode::Draining.reason());
-                    tracing::warn!(reason = %reason, "the server drains; connecting again");
-                    self.counters.disconnected(&reason);
-                    self.lost_since = Some(SystemTime::now());
-                    down_since = Instant::now();
-                    backoff.reset();
-                    // Prefer another server, if there is one: it runs already.
-                    self.server_selector.failed(target);
+                SessionEnd::ServerEnded(reason) | SessionEnd::NotAccepted(reason) => {
+                    if is_before(restart_until) {
+                        tracing::debug!(reason = %reason, "the server has not ended yet");
+                    } else {
+                        tracing::warn!(reason = %reason, "the server ends; connecting to another one, or to the next process");
+                    }
+                    restart_until = Some(Instant::now() + RESTART_WINDOW);
+                    // Another server runs already.
+                    self.server_selector.ends(target);
                     reason
                 }
                 SessionEnd::Failed(reason) => {
                     tracing::warn!(reason = %reason, "no tunnel yet; trying again");
-                    self.server_selector.failed(target);
+                    // While a server restarts, its next process is expected at the same address.
+                    if is_before(restart_until) {
+                        self.server_selector.ends(target);
+                    } else {
+                        self.server_selector.failed(target);
+                    }
                     reason
                 }
                 SessionEnd::Refused(reason) => {
-                    tracing::error!(%reason, "the server refuses this client");
-                    let delay = Backoff::new(REFUSED_SCHEDULE).next_delay(Duration::ZERO, random_fraction());
-                    self.server_selector.refused(target, Instant::now() + delay);
+                    self.refused(target, &reason);
                     if self.server_selector.next(Instant::now()).is_err() {
                         self.status.send_replace(TunnelStatus::Refused { reason });
                         continue;
@@ -166,40 +176,70 @@ impl Supervisor<'_> {
                 Some(since) => TunnelStatus::Down { since, reason },
                 None => TunnelStatus::Connecting { reason: Some(reason) },
             });
-            let delay = backoff.next_delay(down_since.elapsed(), random_fraction());
+            let delay = if is_before(restart_until) {
+                Backoff::new(RESTART_SCHEDULE).next_delay(Duration::ZERO, random_fraction())
+            } else {
+                backoff.next_delay(down_since.elapsed(), random_fraction())
+            };
             // The delay counts from the start of the attempt. So after the loss of an old connection there is
             // none: a request may be waiting, and most losses are short.
             tokio::time::sleep(delay.saturating_sub(begun.elapsed())).await;
         }
     }
 
-    async fn dial(&self, target: DialTarget) -> Result<DialedSession, DialError> {
+    async fn dial(&self, target: DialTarget, timeout: Duration) -> Result<DialedSession, DialError> {
         let TunnelConfig { links, congestion } = &self.config;
-        dial(&links[target.server], *congestion, target.attempt, &self.usage).await
+        dial(&links[target.server], *congestion, target.attempt, timeout, &self.usage).await
     }
 
-    /// Publishes the session until it is lost or the server drains. Replaces it if it becomes silent.
+    /// Skips a server for a while that refuses this client.
+    fn refused(&mut self, target: DialTarget, reason: &CleanText) {
+        tracing::error!(%reason, "the server refuses this client");
+        let delay = Backoff::new(REFUSED_SCHEDULE).next_delay(Duration::ZERO, random_fraction());
+        self.server_selector.refused(target, Instant::now() + delay);
+    }
+
+    /// Publishes the session until it ends. Replaces it if it becomes silent, or if its server drains and another one
+    /// responds. The transfers of a replaced session continue on the next one.
     async fn run_session(
         &mut self,
         mut target: DialTarget,
         mut dialed: DialedSession,
     ) -> (DialTarget, SessionEnd) {
-        let mut silent: Option<Transport> = None;
+        let (counters, mut is_welcome) = (self.counters, false);
+        self.publish(&dialed.session);
         loop {
-            let DialedSession { session, control, address } = dialed;
-            let transport = session.transport().clone();
-            self.status.send_replace(TunnelStatus::Up { session, since: SystemTime::now() });
-            // The transfers of the old connection continue on the new one.
-            if let Some(silent) = silent.take() {
-                silent.close(CloseCode::Done);
-            }
-            tokio::select! {
-                ended = watch_control_stream(control, &transport, address, self.counters) => return (target, ended),
-                replacement = self.wait_for_replacement(&transport) => (target, dialed) = replacement,
-            }
+            let DialedSession { session, mut control, address } = dialed;
+            let (transport, draining) = (session.transport(), CancellationToken::new());
+            let watched = async {
+                if !is_welcome
+                    && let Err(ended) = read_welcome(&mut control, transport, address, counters).await
+                {
+                    return ended;
+                }
+                watch_control_stream(control, transport, &draining).await
+            };
+            let successor = tokio::select! {
+                ended = watched => return (target, ended),
+                successor = self.successor(target, &session, &draining) => successor,
+            };
+            let Some(successor) = successor else {
+                transport.close(CloseCode::Done);
+                return (target, SessionEnd::ServerEnded(CloseCode::Draining.reason().into()));
+            };
             self.lost_since = Some(SystemTime::now());
-            silent = Some(transport);
+            self.publish(&successor.dialed.session);
+            if draining.is_cancelled() {
+                tokio::spawn(session.replaced());
+            } else {
+                transport.close(CloseCode::Done);
+            }
+            Successor { target, dialed, is_welcome } = successor;
         }
+    }
+
+    fn publish(&self, session: &Session) {
+        self.status.send_replace(TunnelStatus::Up { session: session.clone(), since: SystemTime::now() });
     }
 
     /// Another connection, dialed while this one is silent.
@@ -215,13 +255,66 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Waits until another session can replace this one. `None` if its server drains, no other one responds, and this
+    /// client needs it no longer.
+    async fn successor(
+        &mut self,
+        target: DialTarget,
+        session: &Session,
+        draining: &CancellationToken,
+    ) -> Option<Successor> {
+        tokio::select! {
+            (target, dialed) = self.wait_for_replacement(session.transport()) => {
+                Some(Successor { target, dialed, is_welcome: false })
+            }
+            () = draining.cancelled() => {
+                tracing::info!(servers = self.config.links.len(), "the server drains; dialing another one");
+                // Until another server has accepted this client, requests go on here: they would have to wait for the
+                // next process, and engines do not wait as long as a drain may take.
+                let others_time = if self.config.links.len() > 1 { ATTEMPT_TIMEOUT } else { Duration::ZERO };
+                tokio::select! {
+                    successor = self.dial_other_server(target) => Some(successor),
+                    () = async { tokio::time::sleep(others_time).await; session.idle().await } => None,
+                }
+            }
+        }
+    }
+
+    /// Dials the other servers until one accepts this client. Never ends if there is none.
+    async fn dial_other_server(&mut self, than: DialTarget) -> Successor {
+        let (draining_since, mut backoff) = (Instant::now(), Backoff::new(DIAL_SCHEDULE));
+        loop {
+            let begun = Instant::now();
+            if let Some(target) = self.server_selector.next_other(than, begun) {
+                match self.dial_until_welcome(target).await {
+                    Ok(dialed) => return Successor { target, dialed, is_welcome: true },
+                    Err(SessionEnd::Refused(reason)) => self.refused(target, &reason),
+                    Err(ended) => {
+                        tracing::info!(reason = %ended.reason(), "no other server yet");
+                        self.server_selector.failed(target);
+                    }
+                }
+            }
+            let delay = backoff.next_delay(draining_since.elapsed(), random_fraction());
+            tokio::time::sleep(delay.saturating_sub(begun.elapsed())).await;
+        }
+    }
+
+    async fn dial_until_welcome(&self, target: DialTarget) -> Result<DialedSession, SessionEnd> {
+        let dialed = self.dial(target, ATTEMPT_TIMEOUT).await;
+        let mut dialed = dialed.map_err(|error| SessionEnd::Failed(clean(error)))?;
+        let transport = dialed.session.transport();
+        read_welcome(&mut dialed.control, transport, dialed.address, self.counters).await?;
+        Ok(dialed)
+    }
+
     /// Dials until an attempt succeeds, each from a fresh port.
     async fn dial_replacement(&mut self) -> (DialTarget, DialedSession) {
         let (silent_since, mut backoff) = (Instant::now(), Backoff::new(DIAL_SCHEDULE));
         loop {
             let begun = Instant::now();
             match self.server_selector.next(begun) {
-                Ok(target) => match self.dial(target).await {
+                Ok(target) => match self.dial(target, ATTEMPT_TIMEOUT).await {
                     Ok(dialed) => return (target, dialed),
                     Err(error) => {
                         tracing::info!(reason = %clean(error), "no other connection yet");
@@ -236,44 +329,82 @@ impl Supervisor<'_> {
     }
 }
 
+/// The session that replaces another one.
+struct Successor {
+    target: DialTarget,
+    dialed: DialedSession,
+    /// Whether the server has accepted this client.
+    is_welcome: bool,
+}
+
+/// Whether it is not this time yet.
+fn is_before(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() < until)
+}
+
 /// How an attempt or a session ended.
 enum SessionEnd {
     /// The session was up and is lost.
     Lost(CleanText),
-    /// The server drains: running responses continue.
-    Drained,
+    /// The session was up, and its server ends or has ended.
+    ServerEnded(CleanText),
     /// The session never came up.
     Failed(CleanText),
+    /// The session never came up, because the server shuts down.
+    NotAccepted(CleanText),
     /// The server refuses this client.
     Refused(CleanText),
 }
 
-/// Reads the control stream until the session is lost or the server drains.
-async fn watch_control_stream(
-    mut control: ReceiveStream,
+impl SessionEnd {
+    const fn reason(&self) -> &CleanText {
+        match self {
+            Self::Lost(reason)
+            | Self::ServerEnded(reason)
+            | Self::Failed(reason)
+            | Self::NotAccepted(reason)
+            | Self::Refused(reason) => reason,
+        }
+    }
+}
+
+/// Waits until the server has accepted this client.
+async fn read_welcome(
+    control: &mut ReceiveStream,
     transport: &Transport,
     address: SocketAddr,
     counters: &TunnelCounters,
-) -> SessionEnd {
+) -> Result<(), SessionEnd> {
     match tokio::time::timeout(WELCOME_TIMEOUT, control.read_frame()).await {
         Ok(Ok(ControlMessage::Welcome { version })) => {
             counters.connects.increment();
             counters.server_version.set(&version);
             tracing::info!(%address, %version, "tunnel up");
+            Ok(())
         }
-        Ok(Ok(ControlMessage::Draining)) => return SessionEnd::Failed(CloseCode::Draining.reason().into()),
-        Ok(Err(_)) => return session_end(transport, SessionEnd::Failed).await,
+        Ok(Ok(ControlMessage::Draining)) => Err(SessionEnd::NotAccepted(CloseCode::Draining.reason().into())),
+        Ok(Err(_)) => Err(match session_end(transport, SessionEnd::Failed).await {
+            SessionEnd::ServerEnded(reason) => SessionEnd::NotAccepted(reason),
+            ended => ended,
+        }),
         Err(_) => {
             transport.close(CloseCode::Done);
             let reason = format_args!("{address}: handshake succeeded but no reply; UDP may be filtered");
-            return SessionEnd::Failed(clean(reason));
+            Err(SessionEnd::Failed(clean(reason)))
         }
     }
-    match control.read_frame().await {
-        // Running responses keep this connection. New requests use the next one.
-        Ok(ControlMessage::Draining) => SessionEnd::Drained,
-        Ok(ControlMessage::Welcome { .. }) | Err(_) => session_end(transport, SessionEnd::Lost).await,
+}
+
+/// Reads the control stream until the session ends. Cancels `draining` when the server says that it drains.
+async fn watch_control_stream(
+    mut control: ReceiveStream,
+    transport: &Transport,
+    draining: &CancellationToken,
+) -> SessionEnd {
+    while let Ok(ControlMessage::Draining) = control.read_frame().await {
+        draining.cancel();
     }
+    session_end(transport, SessionEnd::Lost).await
 }
 
 /// Resolves when a session seems dead.
@@ -296,7 +427,7 @@ async fn wait_for_traffic(transport: &Transport) {
 }
 
 /// The control stream ends only with the session, and the reason of that counts.
-async fn session_end(transport: &Transport, unless_refused: fn(CleanText) -> SessionEnd) -> SessionEnd {
+async fn session_end(transport: &Transport, otherwise: fn(CleanText) -> SessionEnd) -> SessionEnd {
     if transport.close_reason().is_none() {
         transport.close(CloseCode::ProtocolViolation);
     }
@@ -312,8 +443,11 @@ async fn session_end(transport: &Transport, unless_refused: fn(CleanText) -> Ses
         SessionError::ClosedByPeer { code: Some(code), .. } if code.is_refusal() => {
             SessionEnd::Refused(code.reason().into())
         }
-        SessionError::ClosedByPeer { code: Some(code), .. } => unless_refused(code.reason().into()),
+        SessionError::ClosedByPeer { code: Some(code), .. } if code.is_shutdown() => {
+            SessionEnd::ServerEnded(code.reason().into())
+        }
+        SessionError::ClosedByPeer { code: Some(code), .. } => otherwise(code.reason().into()),
         // The reason text of the server is part of this.
-        reason => unless_refused(clean(reason)),
+        reason => otherwise(clean(reason)),
     }
 }

@@ -16,12 +16,17 @@ use serde::{Deserialize, Serialize};
 /// registry.
 pub const PUBLIC_TOKEN: &str = "docxy-public";
 
+/// The same for engines whose credential the registry must not receive. It grants the same, and says that the engine
+/// has shown one.
+pub const WITHHELD_TOKEN: &str = "docxy-public-credential-withheld";
+
 /// The `Authorization` header of a request (RFC 9110, section 11.6.2), in the forms that registries use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Authorization {
     /// The engine sent no credential, so the registry should respond with its challenge.
     None,
-    /// The engine requested a token without a credential and received [`PUBLIC_TOKEN`].
+    /// The engine requested a token without a credential that the registry may receive, and received
+    /// [`PUBLIC_TOKEN`] or [`WITHHELD_TOKEN`].
     Public,
     /// A token that the registry's token service issued.
     Bearer(Secret),
@@ -43,7 +48,10 @@ impl Authorization {
             return Self::None;
         }
         if scheme.eq_ignore_ascii_case("bearer") {
-            if credentials == PUBLIC_TOKEN { Self::Public } else { Self::Bearer(Secret::new(credentials)) }
+            match credentials {
+                PUBLIC_TOKEN | WITHHELD_TOKEN => Self::Public,
+                token => Self::Bearer(Secret::new(token)),
+            }
         } else if scheme.eq_ignore_ascii_case("basic") && !is_empty_basic(credentials) {
             Self::Basic(Secret::new(credentials))
         } else {
@@ -103,7 +111,9 @@ mod tests {
         for text in ["Bearer abc.def", "Basic dTpw"] {
             assert_eq!(Authorization::parse(text).header().unwrap().expose(), text);
         }
-        assert_eq!(Authorization::parse("bearer  docxy-public"), Authorization::Public);
+        for token in [PUBLIC_TOKEN, WITHHELD_TOKEN] {
+            assert_eq!(Authorization::parse(&format!("bearer  {token}")), Authorization::Public);
+        }
         for text in ["", "Bearer", "Bearer ", "Digest x", "Basic Og==", "Bearer a\u{7f}b"] {
             assert_eq!(Authorization::parse(text), Authorization::None, "{text:?}");
         }

@@ -1,20 +1,15 @@
 //! Parses, changes and writes `WWW-Authenticate` (RFC 9110, section 11.6.1).
 //!
+//! Registries send lines that do not match the grammar. Parsing therefore never fails: what cannot be read is
+//! skipped, and what was read before and after it stays. A field value is bytes, not text.
+//!
 //! Engines follow a challenge: they send their credentials to its `realm` and request its `scope`. A
 //! registry's realm and scope must therefore never reach an engine unchanged: see
 //! [`Challenge::without_foreign_credentials`].
 
 use crate::scope;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use std::fmt;
-
-/// Why a header's value cannot be parsed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a WWW-Authenticate value: {0}")]
-pub struct ChallengeError(&'static str);
-
-/// HTTP's optional whitespace (RFC 9110, section 5.6.3). Other Unicode whitespace is text.
-const WHITESPACE: [char; 2] = [' ', '\t'];
 
 /// One challenge: a scheme and its ordered parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,39 +26,45 @@ impl Challenge {
         Self { scheme: "Bearer".into(), parameters }
     }
 
-    /// Parses all challenges of one header line.
+    /// The challenges of one field line.
     ///
-    /// # Errors
-    /// If the line does not match the grammar.
-    pub fn parse_all(line: &str) -> Result<Vec<Self>, ChallengeError> {
-        let mut rest = line.trim_matches(WHITESPACE);
+    /// A parameter whose value has no end or contains a control character is skipped. So are parameters before the
+    /// first scheme, and the `token68` of schemes that registries do not use.
+    #[must_use]
+    pub fn parse_all(line: impl AsRef<[u8]>) -> Vec<Self> {
+        let mut line = Line { rest: line.as_ref(), after_comma: true };
         let mut challenges: Vec<Self> = Vec::new();
-        while !rest.is_empty() {
-            let word = parse_token(&mut rest)?;
-            // A word followed by '=' is a parameter of the current challenge. Any other word is the scheme
-            // of a new one.
-            if let Some(after) = rest.trim_start_matches(WHITESPACE).strip_prefix('=') {
-                let challenge =
-                    challenges.last_mut().ok_or(ChallengeError("a parameter without a scheme"))?;
-                rest = after.trim_start_matches(WHITESPACE);
-                let value = if rest.starts_with('"') {
-                    parse_quoted(&mut rest)?
-                } else {
-                    parse_token(&mut rest)?.to_owned()
-                };
-                challenge.parameters.push((word.to_ascii_lowercase(), value));
-            } else {
-                challenges.push(Self { scheme: word.to_owned(), parameters: Vec::new() });
+        // The challenge that parameters belong to.
+        let mut current = None;
+        while let Some(item) = line.next_item() {
+            match item {
+                Item::Scheme { name, alone } => {
+                    challenges.push(Self { scheme: name, parameters: Vec::new() });
+                    // A lone word can be a piece of an unquoted value: `scope=repository:a/b:pull,push,realm="r"`.
+                    if current.is_none() || !alone {
+                        current = Some(challenges.len() - 1);
+                    }
+                }
+                Item::Parameter { name, value: Some(value) } => {
+                    if let Some(challenge) = current.and_then(|at| challenges.get_mut(at)) {
+                        challenge.parameters.push((name, value));
+                    }
+                }
+                Item::Parameter { value: None, .. } => {}
             }
-            rest = rest.trim_start_matches([' ', '\t', ',']);
         }
-        if challenges.is_empty() { Err(ChallengeError("empty")) } else { Ok(challenges) }
+        challenges
     }
 
-    /// The challenges of a response. A line that cannot be parsed has none.
+    /// The challenges of a response.
     pub fn of_response(headers: &HeaderMap) -> impl Iterator<Item = Self> {
-        let lines = headers.get_all(header::WWW_AUTHENTICATE).iter();
-        lines.filter_map(|line| Self::parse_all(line.to_str().ok()?).ok()).flatten()
+        headers.get_all(header::WWW_AUTHENTICATE).iter().flat_map(Self::parse_all)
+    }
+
+    /// The challenge as a field value. `None` only if a caller has put a control character into it.
+    #[must_use]
+    pub fn to_header(&self) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(self.to_string().as_bytes()).ok()
     }
 
     /// Whether the challenge requires a token from a token service.
@@ -154,42 +155,119 @@ impl fmt::Display for Challenge {
     }
 }
 
-/// Parses a `token` (RFC 9110, section 5.6.2). Further characters are accepted, because some registries send
-/// them unquoted.
-fn parse_token<'a>(rest: &mut &'a str) -> Result<&'a str, ChallengeError> {
-    let end = rest.find([' ', '\t', ',', '=', '"']).unwrap_or(rest.len());
-    if end == 0 {
-        return Err(ChallengeError("a word is missing"));
-    }
-    let (word, after) = rest.split_at(end);
-    if word.contains(char::is_control) {
-        return Err(ChallengeError("it contains a control character"));
-    }
-    *rest = after;
-    Ok(word)
+/// The unread part of a field line.
+struct Line<'a> {
+    rest: &'a [u8],
+    /// Whether a comma, or the start of the line, precedes it.
+    after_comma: bool,
 }
 
-/// Parses a `quoted-string` (RFC 9110, section 5.6.4).
-fn parse_quoted(rest: &mut &str) -> Result<String, ChallengeError> {
-    let mut value = String::new();
-    let mut chars = rest.char_indices().skip(1);
-    while let Some((i, c)) = chars.next() {
-        match c {
-            '"' => {
-                *rest = &rest[i + 1..];
-                return Ok(value);
+/// What follows in a line.
+enum Item {
+    /// The scheme of a new challenge. It is `alone` if neither a parameter nor a `token68` follows.
+    Scheme { name: String, alone: bool },
+    /// A parameter. It has no value if that cannot be read.
+    Parameter { name: String, value: Option<String> },
+}
+
+impl Line<'_> {
+    fn next_item(&mut self) -> Option<Item> {
+        loop {
+            let word = self.next_word()?;
+            let separated = std::mem::take(&mut self.after_comma);
+            if self.skip_equals_sign() {
+                let name = word.to_ascii_lowercase();
+                return Some(Item::Parameter { name, value: self.value() });
             }
-            '\\' => value
-                .push(allowed_char(chars.next().ok_or(ChallengeError("the value ends in a backslash"))?.1)?),
-            c => value.push(allowed_char(c)?),
+            let alone = self.rest.first().is_none_or(|byte| *byte == b',');
+            // Without a comma, only a word with a parameter after it can be a scheme. Others are `token68`, or stray.
+            if separated || self.is_before_parameter() {
+                return Some(Item::Scheme { name: word, alone });
+            }
         }
     }
-    Err(ChallengeError("a quoted value has no end"))
+
+    /// The next `token` (RFC 9110, section 5.6.2), after commas, whitespace, stray bytes and stray quoted strings.
+    fn next_word(&mut self) -> Option<String> {
+        while let Some((byte, rest)) = self.rest.split_first().filter(|(byte, _)| !is_token_byte(**byte)) {
+            self.rest = rest;
+            match byte {
+                b',' => self.after_comma = true,
+                b'"' => drop(self.quoted()),
+                _ => {}
+            }
+        }
+        let length = self.rest.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(length);
+        self.rest = rest.trim_ascii_start();
+        (!word.is_empty()).then(|| text_of(word))
+    }
+
+    fn skip_equals_sign(&mut self) -> bool {
+        let Some(rest) = self.rest.strip_prefix(b"=") else { return false };
+        self.rest = rest;
+        true
+    }
+
+    /// Whether a word and an equals sign follow.
+    fn is_before_parameter(&self) -> bool {
+        let mut ahead = Line { rest: self.rest, after_comma: false };
+        self.rest.first().is_some_and(|byte| is_token_byte(*byte))
+            && ahead.next_word().is_some()
+            && ahead.skip_equals_sign()
+    }
+
+    /// The value of a parameter: a `quoted-string`, or all bytes up to the next whitespace or comma, which may be
+    /// none.
+    fn value(&mut self) -> Option<String> {
+        let gap = self.rest.first().is_some_and(u8::is_ascii_whitespace);
+        self.rest = self.rest.trim_ascii_start();
+        if let Some(rest) = self.rest.strip_prefix(b"\"") {
+            self.rest = rest;
+            return self.quoted();
+        }
+        if gap && self.is_before_parameter() {
+            return Some(String::new());
+        }
+        let length = self.rest.iter().position(|byte| b" \t,".contains(byte)).unwrap_or(self.rest.len());
+        let (value, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        checked(value)
+    }
+
+    /// The rest of a `quoted-string` (RFC 9110, section 5.6.4). `None` if it has no end.
+    fn quoted(&mut self) -> Option<String> {
+        let mut value = Vec::new();
+        let mut bytes = self.rest.iter().enumerate();
+        while let Some((at, byte)) = bytes.next() {
+            match byte {
+                b'"' => {
+                    self.rest = &self.rest[at + 1..];
+                    return checked(&value);
+                }
+                b'\\' => value.extend(bytes.next().map(|(_, escaped)| *escaped)),
+                byte => value.push(*byte),
+            }
+        }
+        self.rest = &[];
+        None
+    }
 }
 
-/// Checks a character of a quoted string, escaped or not. A tab is the only control character allowed.
-fn allowed_char(c: char) -> Result<char, ChallengeError> {
-    if c.is_control() && c != '\t' { Err(ChallengeError("it contains a control character")) } else { Ok(c) }
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// The text of a value. A tab is the only control character allowed.
+fn checked(value: &[u8]) -> Option<String> {
+    let text = text_of(value);
+    (!text.contains(|c: char| c.is_control() && c != '\t')).then_some(text)
+}
+
+/// UTF-8, or else ISO 8859-1 (RFC 9110, section 5.5).
+fn text_of(bytes: &[u8]) -> String {
+    let latin_1 = || bytes.iter().map(|byte| char::from(*byte)).collect();
+    std::str::from_utf8(bytes).map_or_else(|_| latin_1(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -200,7 +278,7 @@ mod tests {
     #[test]
     fn with_realm_changes_only_the_realm() {
         let line = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/alpine:pull",error="invalid_token""#;
-        let challenge = Challenge::parse_all(line).unwrap().remove(0);
+        let challenge = Challenge::parse_all(line).remove(0);
         assert_eq!(challenge.parameter("service"), Some("registry.docker.io"));
         assert_eq!(
             challenge.with_realm("http://127.0.0.1:5080/auth/token").to_string(),
@@ -233,7 +311,7 @@ mod tests {
             (r#"Basic realm="Registry Realm""#.into(), r#"Basic realm="Registry Realm""#.into()),
             ("Negotiate".into(), "Negotiate".into()),
         ] {
-            let challenge = Challenge::parse_all(&theirs).unwrap().remove(0);
+            let challenge = Challenge::parse_all(&theirs).remove(0);
             assert_eq!(
                 challenge.without_foreign_credentials(OURS, Some("x/y")).to_string(),
                 ours,
@@ -245,7 +323,7 @@ mod tests {
     #[test]
     fn a_parameter_is_changed_or_removed_at_any_position() {
         let line = r#"Bearer realm="r",scope="a",error="e",Scope="b""#;
-        let challenge = Challenge::parse_all(line).unwrap().remove(0).without("error");
+        let challenge = Challenge::parse_all(line).remove(0).without("error");
         let challenge = challenge.map_parameter("scope", |scope| format!("{scope}{scope}"));
         assert_eq!(challenge.to_string(), r#"Bearer realm="r",scope="aa",scope="bb""#);
     }
@@ -253,37 +331,33 @@ mod tests {
     #[test]
     fn with_realm_replaces_every_realm() {
         let line = r#"Bearer realm="https://a.example",service="s",Realm="https://b.example""#;
-        let challenge = Challenge::parse_all(line).unwrap().remove(0).with_realm("r");
+        let challenge = Challenge::parse_all(line).remove(0).with_realm("r");
         assert_eq!(challenge.to_string(), r#"Bearer realm="r",service="s""#);
     }
 
-    /// Fuzzing found the last two lines.
     #[test]
-    fn a_tab_is_the_only_control_character_allowed() {
+    fn a_parameter_with_a_control_character_is_skipped() {
         for line in ["Bearer realm=\"a\tb\"", "Bearer realm=\"a\\\tb\""] {
-            let challenge = Challenge::parse_all(line).unwrap().remove(0);
+            let challenge = Challenge::parse_all(line).remove(0);
             assert_eq!(challenge.parameter("realm"), Some("a\tb"));
-            assert_eq!(Challenge::parse_all(&challenge.to_string()).unwrap(), [challenge]);
+            assert_eq!(Challenge::parse_all(challenge.to_string()), [challenge]);
         }
         for line in
-            ["Bearer realm=\"\\\u{1}\"", "Bearer #ealm=ry.docker.io\u{1}\0\0 ope=\"r\"", "Bea\u{7f}rer"]
+            ["Bearer a=\"\\\u{1}\",realm=\"r\"", "Bearer a=b\u{7f},realm=r", "Bearer \u{1}a=\u{85},realm=r"]
         {
-            assert!(Challenge::parse_all(line).is_err(), "{line:?}");
+            assert_eq!(written(line), [r#"Bearer realm="r""#], "{line:?}");
         }
     }
 
-    #[test]
-    fn unicode_whitespace_is_text() {
-        let odd = Challenge::parse_all("Basic a,\u{a0}Berm").unwrap();
-        let last = odd.last().unwrap().clone();
-        assert_eq!(Challenge::parse_all(&last.to_string()).unwrap(), [last]);
+    /// The challenges of a line, written.
+    fn written(line: impl AsRef<[u8]>) -> Vec<String> {
+        Challenge::parse_all(line).iter().map(Challenge::to_string).collect()
     }
 
     #[test]
     fn one_line_can_hold_several_challenges() {
         let challenges =
-            Challenge::parse_all(r#"Bearer realm="r",scope="a,b" , Basic realm="a \"b\"", Negotiate"#)
-                .unwrap();
+            Challenge::parse_all(r#"Bearer realm="r",scope="a,b" , Basic realm="a \"b\"", Negotiate"#);
         let schemes: Vec<_> = challenges.iter().map(|c| c.scheme.as_str()).collect();
         assert_eq!(schemes, ["Bearer", "Basic", "Negotiate"]);
         assert_eq!(challenges[0].parameter("scope"), Some("a,b"));
@@ -291,11 +365,71 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_challenge_is_an_error() {
-        for line in
-            ["", "   ", "realm=\"x\"", "Bearer realm=\"x", "Bearer realm=", "Bearer realm=\"\\", "=", "\"x\""]
-        {
-            assert!(Challenge::parse_all(line).is_err(), "{line:?}");
+    fn an_oddity_costs_no_more_than_itself() {
+        let expected = r#"Bearer realm="r",service="s""#;
+        for line in [
+            r#"Bearer realm="r",service="s""#,
+            r#"Bearer realm="r" service="s""#,
+            r#"Bearer realm="r";service="s";"#,
+            r#", ,Bearer  realm = "r" ,, service	=	s,"#,
+            r#"Bearer,realm="r",service="s""#,
+            r#"Bearer; realm="r", service="s""#,
+            r#"realm="before", Bearer realm="r" stray (odd) "x" service="s""#,
+            r#"Bearer realm="r"stray"x",service="s""#,
+            r#"Bearer realm="r",service="s",error="no end"#,
+            r#"Bearer realm="r",service="s",error="\"#,
+            r#"Bearer realm="r",service="s" ="#,
+        ] {
+            assert_eq!(written(line), [expected], "{line}");
+        }
+        // The value of an unquoted parameter may be empty, or contain an equals sign.
+        for (line, expected) in [
+            (r#"Bearer error=,realm="r""#, r#"Bearer error="",realm="r""#),
+            (r#"Bearer realm="r",error="#, r#"Bearer realm="r",error="""#),
+            (r#"Bearer error= ,realm="r""#, r#"Bearer error="",realm="r""#),
+            (r#"Bearer error= realm="r""#, r#"Bearer error="",realm="r""#),
+            (
+                "Bearer realm=https://a.example/t?x=1,service=s",
+                r#"Bearer realm="https://a.example/t?x=1",service="s""#,
+            ),
+            (r#"bEaReR REALM="r",realm="t""#, r#"bEaReR realm="r",realm="t""#),
+            ("Bearer", "Bearer"),
+        ] {
+            assert_eq!(written(line), [expected], "{line}");
+        }
+        for line in ["", "   ", "realm=\"x\"", "=", "\"x\"", ",,", "\u{e9}"] {
+            assert_eq!(written(line), [""; 0], "{line:?}");
+        }
+    }
+
+    #[test]
+    fn other_schemes_leave_the_bearer_challenge() {
+        for line in [
+            r#"Negotiate, Bearer realm="r""#,
+            r#"Negotiate YII==, Bearer realm="r""#,
+            r#"Negotiate YII Bearer realm="r""#,
+            r#"Basic realm="x" Bearer realm="r""#,
+            r#"Digest realm="x", qop="auth,auth-int", nonce="a\"b", Bearer realm="r""#,
+            r#"Bearer realm="r", Basic realm="x", NTLM"#,
+        ] {
+            let bearer = Challenge::parse_all(line).into_iter().find(Challenge::is_bearer).unwrap();
+            assert_eq!(bearer.to_string(), r#"Bearer realm="r""#, "{line}");
+        }
+        let unquoted = Challenge::parse_all(r#"Bearer scope=repository:a/b:pull,push,realm="r""#);
+        assert_eq!(unquoted[0].parameter("realm"), Some("r"));
+    }
+
+    #[test]
+    fn a_line_is_bytes() {
+        for (line, description) in [
+            (&b"Bearer realm=\"r\",error_description=\"caf\xe9\""[..], "caf\u{e9}"),
+            ("Bearer error_description=\"caf\u{e9}\",realm=\"r\"".as_bytes(), "caf\u{e9}"),
+            (b"Bearer \xff\xfe error_description=\xe9,\xa0 realm=\"r\"", "\u{e9}"),
+        ] {
+            let challenge = Challenge::parse_all(line).remove(0);
+            assert_eq!(challenge.parameter("realm"), Some("r"));
+            assert_eq!(challenge.parameter("error_description"), Some(description));
+            assert_eq!(Challenge::parse_all(challenge.to_header().unwrap()), [challenge]);
         }
     }
 
@@ -303,11 +437,18 @@ mod tests {
         #[test]
         fn a_written_challenge_parses_to_the_same_value(realm in "[ -~]{0,30}", service in "[ -~]{0,30}") {
             let challenge = Challenge::bearer(&realm, &service);
-            prop_assert_eq!(Challenge::parse_all(&challenge.to_string()).unwrap(), vec![challenge]);
+            prop_assert_eq!(Challenge::parse_all(challenge.to_string()), vec![challenge]);
         }
 
         #[test]
-        fn parsing_never_panics(line in "\\PC{0,60}") {
+        fn a_parsed_line_is_written_as_it_was_understood(line in "[ -~\\t\u{e9}]{0,60}") {
+            for challenge in Challenge::parse_all(&line) {
+                prop_assert_eq!(Challenge::parse_all(challenge.to_header().unwrap()), vec![challenge]);
+            }
+        }
+
+        #[test]
+        fn parsing_never_panics(line in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = Challenge::parse_all(&line);
         }
     }

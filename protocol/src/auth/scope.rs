@@ -1,7 +1,8 @@
 //! Token scopes (distribution's "Token Scope Documentation"): `repository:library/alpine:pull`.
 //!
-//! A scope that names a repository must never be forwarded as unparsed text, even if it comes from the
-//! other side of the tunnel. [`Scope::cut_to_pull`] removes every right except pulling from the scope of a
+//! Some registries use words of their own (`aws`, `*`): RFC 6749, section 3.3, allows any. They are passed on. A
+//! scope that names a repository must never be forwarded as unparsed text, even if it comes from the other side
+//! of the tunnel. [`Scope::cut_to_pull`] removes every right except pulling from the scope of a
 //! token request, and [`confine`] limits the scopes of a challenge to the requested repository.
 
 use crate::name::{NameError, Registry, Repository, split_registry};
@@ -19,7 +20,7 @@ const SCOPES_MAX: usize = 16;
 /// Why a scope was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
-    /// The text is not `type:name:actions`.
+    /// The text resembles a scope for a repository and is none, or it is too long or not printable.
     #[error("{0:?} is not a token scope (like repository:library/alpine:pull)")]
     Malformed(String),
     /// The name is invalid.
@@ -40,7 +41,7 @@ pub enum Scope {
         /// The requested actions: `pull`, `push`, …
         actions: Actions,
     },
-    /// A scope of another type, such as `registry:catalog:*`.
+    /// A scope of another type, such as `registry:catalog:*`, or a word of a registry's own, such as `aws`.
     Other(OtherScope),
 }
 
@@ -57,13 +58,21 @@ impl Scope {
     /// # Errors
     /// If the text is not a scope or its name is not a repository.
     pub fn parse(text: &str) -> Result<(Option<Registry>, Self), ScopeError> {
-        let Parts { kind, name, actions } = Parts::parse(text)?;
-        let ScopeType::Repository(class) = kind else {
+        let Some(RepositoryParts { class, name, actions }) = RepositoryParts::parse(text)? else {
             return Ok((None, Self::Other(OtherScope::try_from(text.to_owned())?)));
         };
         let (registry, name) = split_registry(name);
         let registry = registry.map(str::parse::<Registry>).transpose()?;
         Ok((registry, Self::Repository { class, repository: name.parse()?, actions: actions.parse()? }))
+    }
+
+    /// The repository that the scope is for.
+    #[must_use]
+    pub const fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Repository { repository, .. } => Some(repository),
+            Self::Other(_) => None,
+        }
     }
 
     /// The scope with the repository's full name in this registry (Docker Hub: `library/alpine`).
@@ -97,21 +106,15 @@ impl Scope {
 ///
 /// Engines request a token with the scopes of the challenge, so a registry could make them request one for
 /// a repository of another registry, or for push. Every scope that names a repository is changed to name
-/// the requested one and to allow `pull` only. A word that is not `type:name:actions`, such as `aws`, names
-/// no repository and stays. Words that cannot be parsed are dropped.
+/// the requested one and to allow `pull` only. A word of a registry's own, such as `aws`, names no repository
+/// and stays. Words that cannot be parsed are dropped.
 ///
 /// Returns `None` if nothing remains.
 #[must_use]
 pub fn confine(scopes: &str, repository: Option<&str>) -> Option<String> {
     let mut confined: Vec<String> = Vec::new();
     for word in scopes.split(' ').filter(|word| !word.is_empty()) {
-        let is_opaque = !word.contains(':') && matches!(ScopeType::parse(word), Some(ScopeType::Other));
-        let scope = if is_opaque {
-            OtherScope::try_from(word.to_owned()).ok().map(|scope| scope.0)
-        } else {
-            confine_scope(word, repository)
-        };
-        confined.extend(scope.filter(|scope| !confined.contains(scope)));
+        confined.extend(confine_scope(word, repository).filter(|scope| !confined.contains(scope)));
         if confined.len() == SCOPES_MAX {
             break;
         }
@@ -169,54 +172,42 @@ impl TryFrom<WireScope> for Scope {
             WireScope::Other(text) => text,
         };
         // Text that names a repository is parsed as such, so that a peer cannot hide push in it.
-        let Parts { kind, name, actions } = Parts::parse(&text)?;
-        match kind {
-            ScopeType::Repository(class) => {
+        match RepositoryParts::parse(&text)? {
+            Some(RepositoryParts { class, name, actions }) => {
                 Ok(Self::Repository { class, repository: name.parse()?, actions: actions.parse()? })
             }
-            ScopeType::Other => OtherScope::try_from(text).map(Self::Other),
+            None => OtherScope::try_from(text).map(Self::Other),
         }
     }
 }
 
-/// `type:name:actions`.
-struct Parts<'a> {
-    kind: ScopeType,
+/// `repository:name:actions`, or `repository(class):name:actions`.
+struct RepositoryParts<'a> {
+    class: Option<Class>,
     name: &'a str,
     actions: &'a str,
 }
 
-impl<'a> Parts<'a> {
-    fn parse(text: &'a str) -> Result<Self, ScopeError> {
-        let malformed = || ScopeError::Malformed(clip(text));
-        let (kind, rest) = text.split_once(':').ok_or_else(malformed)?;
-        // Split from the right, because the name may contain a registry's port.
-        let (name, actions) = rest.rsplit_once(':').ok_or_else(malformed)?;
-        Ok(Self { kind: ScopeType::parse(kind).ok_or_else(malformed)?, name, actions })
-    }
-}
-
-/// The type of a scope.
-enum ScopeType {
-    Repository(Option<Class>),
-    Other,
-}
-
-impl ScopeType {
-    /// Returns `None` for text that resembles `repository`, such as `Repository`: a token service could
-    /// accept it as that.
-    fn parse(text: &str) -> Option<Self> {
-        match text.strip_prefix(REPOSITORY) {
-            Some("") => return Some(Self::Repository(None)),
-            Some(class) => {
-                let class = class.strip_prefix('(')?.strip_suffix(')')?;
-                return Class::parse(class).map(|class| Self::Repository(Some(class)));
-            }
-            None => {}
-        }
+impl<'a> RepositoryParts<'a> {
+    /// `None` for a scope of another type. Text that resembles `repository`, such as `Repository`, is an error: a
+    /// token service could accept it as that.
+    fn parse(text: &'a str) -> Result<Option<Self>, ScopeError> {
         let is_similar =
             text.get(..REPOSITORY.len()).is_some_and(|start| start.eq_ignore_ascii_case(REPOSITORY));
-        (!is_similar).then_some(Self::Other)
+        if !is_similar {
+            return Ok(None);
+        }
+        let parts = || {
+            let (kind, rest) = text.strip_prefix(REPOSITORY)?.split_once(':')?;
+            let class = match kind {
+                "" => None,
+                class => Some(Class::parse(class.strip_prefix('(')?.strip_suffix(')')?)?),
+            };
+            // Split from the right, because the name may contain a registry's port.
+            let (name, actions) = rest.rsplit_once(':')?;
+            Some(Self { class, name, actions })
+        };
+        parts().map(Some).ok_or_else(|| ScopeError::Malformed(clip(text)))
     }
 }
 
@@ -292,7 +283,7 @@ impl TryFrom<String> for OtherScope {
     type Error = ScopeError;
 
     fn try_from(text: String) -> Result<Self, ScopeError> {
-        let is_valid = text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic());
+        let is_valid = (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         if is_valid { Ok(Self(text)) } else { Err(ScopeError::Malformed(clip(&text))) }
     }
 }
@@ -321,6 +312,16 @@ mod tests {
         }
         for text in ["", "repository", "repository:a", "repository:A:pull", "repository:a:p ll", "x:\n:y"] {
             assert!(Scope::parse(text).is_err(), "{text:?}");
+        }
+        assert!(Scope::parse(&"x".repeat(257)).is_err());
+    }
+
+    #[test]
+    fn a_word_of_a_registrys_own_stays_as_it_is() {
+        for text in ["aws", "*", "a:b", "::", "https://a.example/scope.read", "pull,push"] {
+            let (registry, scope) = Scope::parse(text).unwrap();
+            assert_eq!((registry, scope.to_string().as_str()), (None, text));
+            assert_eq!(scope.cut_to_pull().map(|scope| scope.to_string()).as_deref(), Some(text));
         }
     }
 
@@ -399,10 +400,12 @@ mod tests {
             assert!(matches!(scope, Scope::Repository { .. }), "{text}");
             assert_eq!(scope.to_string(), text);
         }
-        for text in ["Repository:alice/private:push", "repository", "aws", "x:y:\n"] {
+        for text in ["Repository:alice/private:push", "repository", "x:y:\n", ""] {
             assert!(sent(text).is_err(), "{text:?}");
         }
-        assert!(matches!(sent("other:thing:read"), Ok(Scope::Other(_))));
+        for text in ["other:thing:read", "aws"] {
+            assert!(matches!(sent(text), Ok(Scope::Other(_))), "{text}");
+        }
     }
 
     #[test]

@@ -5,16 +5,13 @@
 
 use crate::authorization::Authorization;
 use crate::name::Registry;
-use crate::scope::{Scope, ScopeError};
+use crate::scope::Scope;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 
 /// Why a token request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// A scope is malformed.
-    #[error(transparent)]
-    Scope(#[from] ScopeError),
     /// The `grant_type` is not supported.
     #[error("grant_type must be password or refresh_token")]
     Grant,
@@ -68,10 +65,8 @@ pub enum Grant {
 
 impl TokenRequest {
     /// Parses the query of a `GET` to this registry's token service.
-    ///
-    /// # Errors
-    /// If a scope is malformed.
-    pub fn from_query(query: &str, registry: &Registry) -> Result<Parsed, TokenError> {
+    #[must_use]
+    pub fn from_query(query: &str, registry: &Registry) -> Parsed {
         let fields = FormFields::parse(query);
         let grant = Grant::Get { account: fields.last("account") };
         let offline = fields.last("offline_token").is_some_and(|v| v == "true" || v == "1");
@@ -81,7 +76,7 @@ impl TokenRequest {
     /// Parses the form of a `POST` (RFC 6749, sections 4.3.2 and 6) to this registry's token service.
     ///
     /// # Errors
-    /// If a scope is malformed, or the grant is missing, unknown or incomplete.
+    /// If the grant is missing, unknown or incomplete.
     pub fn from_form(form: &str, registry: &Registry) -> Result<Parsed, TokenError> {
         let fields = FormFields::parse(form);
         let required = |name: &'static str| fields.last(name).ok_or(TokenError::Missing(name));
@@ -94,7 +89,7 @@ impl TokenRequest {
             _ => return Err(TokenError::Grant),
         };
         let offline = fields.last("access_type").is_some_and(|v| v == "offline");
-        fields.request(registry, grant, offline)
+        Ok(fields.request(registry, grant, offline))
     }
 
     /// Removes the credentials that this registry must not receive (see [`Authorization::for_registry`])
@@ -181,28 +176,19 @@ impl FormFields {
         self.0.iter().rev().find(|(n, value)| n == name && !value.is_empty()).map(|(_, value)| value.clone())
     }
 
-    fn request(&self, registry: &Registry, grant: Grant, offline: bool) -> Result<Parsed, TokenError> {
+    fn request(&self, registry: &Registry, grant: Grant, offline: bool) -> Parsed {
         let mut scopes = Vec::new();
-        let mut malformed = None;
         // Several scopes are sent in one field (RFC 6749, section 3.3) or in repeated fields.
         let texts = self.0.iter().filter(|(name, _)| name == "scope");
         for text in texts.flat_map(|(_, value)| value.split(' ')).filter(|text| !text.is_empty()) {
             match Scope::parse(text) {
-                Ok((Some(named), _)) if named != *registry => return Ok(Parsed::NamesOtherRegistry),
+                Ok((Some(named), _)) if named != *registry => return Parsed::NamesOtherRegistry,
                 Ok((_, scope)) => scopes.push(scope),
-                // Some registries use a syntax of their own (`aws`). This scope is not needed: without a
-                // credential, the server requests the token with a scope that it builds itself.
-                Err(_) if !registry.is_docker_hub() => {}
-                Err(error) => malformed = malformed.or(Some(error)),
+                // It grants nothing, so the token is for the other scopes.
+                Err(_) => {}
             }
         }
-        match malformed {
-            Some(error) => Err(error.into()),
-            None => {
-                let client_id = self.last("client_id");
-                Ok(Parsed::Request(TokenRequest { scopes, client_id, offline, grant }))
-            }
-        }
+        Parsed::Request(TokenRequest { scopes, client_id: self.last("client_id"), offline, grant })
     }
 }
 
@@ -213,7 +199,7 @@ mod tests {
 
     /// Parses a query for Docker Hub.
     fn query(text: &str) -> TokenRequest {
-        match TokenRequest::from_query(text, &Registry::docker_hub()).unwrap() {
+        match TokenRequest::from_query(text, &Registry::docker_hub()) {
             Parsed::Request(request) => request,
             Parsed::NamesOtherRegistry => panic!("{text} names another registry"),
         }
@@ -271,13 +257,9 @@ mod tests {
             for parsed in [
                 TokenRequest::from_query(&format!("account=u&scope={scopes}"), registry),
                 TokenRequest::from_query(&format!("scope={}", scopes.replace(' ', "&scope=")), registry),
-                TokenRequest::from_form(&password, registry),
+                TokenRequest::from_form(&password, registry).unwrap(),
             ] {
-                assert_eq!(
-                    parsed.unwrap() == Parsed::NamesOtherRegistry,
-                    names_other,
-                    "{scopes} of {registry}"
-                );
+                assert_eq!(parsed == Parsed::NamesOtherRegistry, names_other, "{scopes} of {registry}");
             }
         }
     }
@@ -291,7 +273,31 @@ mod tests {
         ] {
             let request = form(text, &ghcr).for_registry(&ghcr);
             assert!(request.is_anonymous(&Authorization::None));
-            assert_eq!(request.query(None), "scope=repository%3Aa%2Fb%3Apull");
+            let aws = if text.ends_with("aws") { "&scope=aws" } else { "" };
+            assert_eq!(request.query(None), format!("scope=repository%3Aa%2Fb%3Apull{aws}"));
+        }
+    }
+
+    #[test]
+    fn a_scope_is_passed_on_or_dropped_and_never_an_error() {
+        for registry in [Registry::docker_hub(), "public.ecr.aws".parse().unwrap()] {
+            for (scopes, sent) in [
+                ("aws", "scope=aws"),
+                ("*", "scope=*"),
+                ("aws+repository:a/b:pull", "scope=aws&scope=repository%3Aa%2Fb%3Apull"),
+                ("nonsense+Repository:a/b:pull", "scope=nonsense"),
+                ("repository:A/B:pull", ""),
+                ("repository", ""),
+                ("%00", ""),
+                ("", ""),
+            ] {
+                let password = format!("grant_type=password&username=u&password=p&scope={scopes}");
+                let queried = TokenRequest::from_query(&format!("scope={scopes}"), &registry);
+                for parsed in [queried, TokenRequest::from_form(&password, &registry).unwrap()] {
+                    let Parsed::Request(request) = parsed else { panic!("{scopes} of {registry}") };
+                    assert_eq!(request.for_registry(&registry).query(None), sent, "{scopes} of {registry}");
+                }
+            }
         }
     }
 
@@ -316,8 +322,6 @@ mod tests {
             ("", "the form has no grant_type"),
             ("grant_type=magic", "grant_type must be"),
             ("grant_type=password&username=u", "the form has no password"),
-            ("grant_type=refresh_token&refresh_token=x&scope=nonsense", "not a token scope"),
-            ("grant_type=refresh_token&refresh_token=x&scope=Repository:a/b:pull", "not a token scope"),
         ] {
             let error = TokenRequest::from_form(form, &Registry::docker_hub()).unwrap_err().to_string();
             assert!(error.contains(reason), "{form}: {error}");

@@ -6,7 +6,7 @@
 
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::secret::Secret;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use std::time::Duration;
 
 /// The lifetime of a token if the response has none (distribution's "Token Authentication").
@@ -21,6 +21,9 @@ pub enum TokenResponseError {
     /// It has neither `token` nor `access_token`.
     #[error("responds without a token")]
     Missing,
+    /// It contains a token that no header field can carry (RFC 6750, section 2.1): with a line break, say.
+    #[error("responds with a token that contains a space, a line break or another invalid character")]
+    Unprintable,
     /// It contains a token of more than [`TOKEN_BYTES_MAX`] bytes.
     #[error("responds with a token of {0} bytes; the limit is {TOKEN_BYTES_MAX}")]
     TooLong(usize),
@@ -39,12 +42,15 @@ impl TokenResponse {
     /// Parses the body of a successful response.
     ///
     /// # Errors
-    /// If it contains no token, or one of more than [`TOKEN_BYTES_MAX`] bytes.
+    /// If it contains no token, or one that is not printable or has more than [`TOKEN_BYTES_MAX`] bytes.
     pub fn parse(body: &[u8]) -> Result<Self, TokenResponseError> {
-        let ResponseFields { token, access_token, refresh_token, expires_in } =
+        let SecretFields { token, access_token, refresh_token } =
             serde_json::from_slice(body).map_err(|_| TokenResponseError::Malformed)?;
         let non_empty = |text: Option<Secret>| text.filter(|text| !text.expose().is_empty());
-        let lifetime = expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
+        // Some services send text, fractions, -1, or a number that no type can hold: these count as no lifetime.
+        let lifetime = serde_json::from_slice(body).ok();
+        let lifetime =
+            lifetime.map_or(DEFAULT_LIFETIME, |Lifetime { expires_in }| Duration::from_secs(expires_in));
         let response = Self {
             token: non_empty(token),
             access_token: non_empty(access_token),
@@ -53,6 +59,10 @@ impl TokenResponse {
         };
         if response.access_tokens().next().is_none() {
             return Err(TokenResponseError::Missing);
+        }
+        let is_printable = |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        if !response.access_tokens().all(is_printable) {
+            return Err(TokenResponseError::Unprintable);
         }
         match response.secrets().map(|secret| secret.expose().len()).max() {
             Some(length) if length > TOKEN_BYTES_MAX => Err(TokenResponseError::TooLong(length)),
@@ -82,17 +92,16 @@ impl TokenResponse {
 }
 
 #[derive(Deserialize)]
-struct ResponseFields {
+struct SecretFields {
     token: Option<Secret>,
     access_token: Option<Secret>,
     refresh_token: Option<Secret>,
-    #[serde(default, deserialize_with = "seconds")]
-    expires_in: Option<u64>,
 }
 
-/// Parses a number of seconds. Some services send text, fractions or -1, which count as no lifetime.
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    Ok(serde_json::Value::deserialize(deserializer)?.as_u64())
+/// Parsed separately, because a strange lifetime must not make a token unreadable.
+#[derive(Deserialize)]
+struct Lifetime {
+    expires_in: u64,
 }
 
 #[cfg(test)]
@@ -116,6 +125,11 @@ mod tests {
             (r#"{"token":"a","expires_in":-1}"#, "a", 60),
             (r#"{"token":"a","expires_in":1e3}"#, "a", 60),
             (r#"{"token":"a","expires_in":null}"#, "a", 60),
+            (r#"{"token":"a","expires_in":299.5}"#, "a", 60),
+            (r#"{"token":"a","expires_in":1e999}"#, "a", 60),
+            (r#"{"token":"a","expires_in":18446744073709551616}"#, "a", 60),
+            (r#"{"token":"a","expires_in":18446744073709551615}"#, "a", u64::MAX),
+            (r#"{"token":"a","expires_in":{"x":[]}}"#, "a", 60),
         ] {
             assert_eq!(parse(body), Ok((token.to_owned(), lifetime)), "{body}");
         }
@@ -136,6 +150,17 @@ mod tests {
             ["{}", r#"{"token":""}"#, r#"{"refresh_token":"open-sesame"}"#, r#"{"Token":"open-sesame"}"#]
         {
             assert_eq!(parse(body), Err("responds without a token".into()), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_no_header_field_can_carry_is_refused() {
+        for token in ["a\\nb", "a\\n", "a\\r\\nx: y", "\\u0000", "a b", "\\u007f", "\u{e9}"] {
+            for name in ["token", "access_token"] {
+                let body = format!(r#"{{"refresh_token":"r","{name}":"{token}"}}"#);
+                let error = parse(&body).unwrap_err();
+                assert!(error.starts_with("responds with a token that contains"), "{body}: {error}");
+            }
         }
     }
 

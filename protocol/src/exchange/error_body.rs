@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use crate::text::{CleanText, TEXT_CHARS_MAX};
 use http::StatusCode;
 use serde_json::{Value, json};
+use std::fmt;
 
 /// The media type of these bodies.
 pub const MEDIA_TYPE: &str = "application/json";
@@ -14,6 +15,34 @@ pub const MEDIA_TYPE: &str = "application/json";
 #[must_use]
 pub fn from_fault(fault: &Fault) -> Vec<u8> {
     render(fault.oci_code(), &format!("docxy: {fault}"), json!({ "hop": fault.hop.to_string() }))
+}
+
+/// The body for content that this registry refuses, with its reason.
+#[must_use]
+pub fn denied(reason: impl fmt::Display) -> Vec<u8> {
+    render("DENIED", &reason.to_string(), Value::Null)
+}
+
+/// The message in the error body of a registry, or of a token service: one of the distribution spec ("Error Codes"),
+/// of Docker Hub's token service, of OAuth 2.0 (RFC 6749, section 5.2), or plain text. `None` if it has none.
+#[must_use]
+pub fn message(body: &[u8]) -> Option<CleanText<500>> {
+    let texts: Vec<String> = match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Object(fields)) => {
+            let errors =
+                fields.get("errors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let others = ["details", "message", "error_description", "error"];
+            let other = others.iter().find_map(|name| fields.get(*name)?.as_str());
+            let messages = errors.iter().filter_map(|error| error["message"].as_str());
+            messages.chain(other.filter(|_| errors.is_empty())).map(str::to_owned).collect()
+        }
+        Ok(_) => Vec::new(),
+        Err(_) => vec![String::from_utf8_lossy(body).trim().to_owned()],
+    };
+    let text = texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+    let message = CleanText::new(&text);
+    // A page for browsers says nothing to a person at a terminal.
+    (!message.as_str().is_empty() && !text.starts_with('<')).then_some(message)
 }
 
 /// The body for an upstream error with this status and the body `original`: that body if it is JSON
@@ -97,6 +126,30 @@ mod tests {
         let long = json!({ "errors": [{ "code": "DENIED", "message": "A".repeat(5000) }] }).to_string();
         let (_, message) = first(&from_upstream(StatusCode::FORBIDDEN, long.as_bytes(), ""));
         assert!(message.chars().count() <= TEXT_CHARS_MAX, "{}", message.len());
+    }
+
+    #[test]
+    fn the_message_of_an_error_is_found_in_each_format() {
+        for (body, expected) in [
+            (
+                r#"{"errors":[{"code":"DENIED","message":"no \u001bentry"},{"message":"pay"}]}"#,
+                Some("no entry; pay"),
+            ),
+            (r#"{"errors":[{"code":"DENIED"}],"message":"x"}"#, None),
+            (r#"{"details":"incorrect username or password"}"#, Some("incorrect username or password")),
+            (r#"{"error":"access_denied","error_description":"no seat left"}"#, Some("no seat left")),
+            (r#"{"error":"access_denied"}"#, Some("access_denied")),
+            ("go\r\naway\n", Some("go away")),
+            ("<html>403</html>", None),
+            ("[]", None),
+            ("{}", None),
+            ("", None),
+        ] {
+            assert_eq!(message(body.as_bytes()).as_ref().map(CleanText::as_str), expected, "{body}");
+        }
+        let long = format!(r#"{{"message":"{}"}}"#, "A".repeat(5000));
+        assert!(message(long.as_bytes()).unwrap().as_str().chars().count() <= 500);
+        assert_eq!(first(&denied("why")), ("DENIED".into(), "why".into()));
     }
 
     #[test]

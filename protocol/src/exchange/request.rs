@@ -7,6 +7,7 @@ use crate::authorization::Authorization;
 use crate::headers::Headers;
 use crate::listing_query::ListingQuery;
 use crate::name::{Digest, Reference, Registry, Repository};
+use crate::patience::Patience;
 use crate::prefetch::PrefetchHint;
 use crate::token::TokenRequest;
 use serde::{Deserialize, Serialize};
@@ -25,14 +26,16 @@ pub struct Request {
     pub headers: Headers,
     /// What the server may prefetch after the response to a manifest request.
     pub prefetch: Option<PrefetchHint>,
+    /// How long the client waits for the head of the response.
+    pub patience: Patience,
 }
 
 impl Request {
-    /// A request without credential, header fields and prefetch hint.
+    /// A request without credential, header fields and prefetch hint, for which no engine waits.
     #[must_use]
     pub fn new(registry: Registry, operation: Operation) -> Self {
         let (authorization, headers) = (Authorization::None, Headers::default());
-        Self { registry, operation, authorization, headers, prefetch: None }
+        Self { registry, operation, authorization, headers, prefetch: None, patience: Patience::default() }
     }
 
     /// Sets the credential.
@@ -51,6 +54,12 @@ impl Request {
     #[must_use]
     pub fn with_prefetch(self, prefetch: Option<PrefetchHint>) -> Self {
         Self { prefetch, ..self }
+    }
+
+    /// Sets how long the client waits for the head of the response.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Removes the credentials that the registry must not receive, and every right except pulling: see

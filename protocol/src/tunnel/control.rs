@@ -70,7 +70,8 @@ pub enum ControlMessage {
         /// The server's version, for the client's log.
         version: CleanText<64>,
     },
-    /// The server is shutting down: running exchanges finish, new ones need another connection.
+    /// The server is shutting down. A client with another server moves to it; one without goes on here, until it
+    /// needs this session no longer or the server closes it with [`CloseCode::HandedBack`].
     Draining,
 }
 
@@ -97,9 +98,12 @@ pub enum CloseCode {
     ClientOutdated,
     /// The client speaks a newer version of the wire.
     ServerOutdated,
+    /// The server ends. What has not arrived is to be requested again: from the next process at its address, or from
+    /// another server.
+    HandedBack,
 }
 
-const CLOSE_CODES: [CloseCode; 10] = [
+const CLOSE_CODES: [CloseCode; 11] = [
     CloseCode::Done,
     CloseCode::UnknownClient,
     CloseCode::Revoked,
@@ -110,6 +114,7 @@ const CLOSE_CODES: [CloseCode; 10] = [
     CloseCode::TooManyUnauthenticated,
     CloseCode::ClientOutdated,
     CloseCode::ServerOutdated,
+    CloseCode::HandedBack,
 ];
 
 impl CloseCode {
@@ -139,6 +144,7 @@ impl CloseCode {
             Self::ClientOutdated => "the client is older than the server: upgrade docxy-client",
             Self::ServerOutdated => "the server is older than the client: upgrade docxy-server",
             Self::TooManyConnections => "this link is in use in too many places at the same time",
+            Self::HandedBack => "the server ends or restarts, and has handed back what was not sent yet",
         }
     }
 
@@ -150,6 +156,12 @@ impl CloseCode {
             ..WIRE_VERSION => Some(Self::ClientOutdated),
             _ => Some(Self::ServerOutdated),
         }
+    }
+
+    /// Whether the server ends: the next process may be at its address a moment later.
+    #[must_use]
+    pub const fn is_shutdown(self) -> bool {
+        matches!(self, Self::Draining | Self::HandedBack)
     }
 
     /// Whether a reconnect is pointless, since only the operator can change the result.

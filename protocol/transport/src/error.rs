@@ -21,6 +21,9 @@ pub enum SessionError {
     /// The server speaks no version of the wire that this side speaks.
     #[error("the server speaks another version of the tunnel")]
     NoCommonVersion,
+    /// The server takes no new connections: it is shutting down.
+    #[error("the server takes no new connections: it is shutting down or restarting")]
+    NotAccepting,
     /// This side closed it.
     #[error("closed")]
     Closed,
@@ -35,7 +38,7 @@ impl SessionError {
     pub const fn close_code(&self) -> Option<CloseCode> {
         match self {
             Self::ClosedByPeer { code, .. } => *code,
-            Self::NoCommonVersion | Self::Closed | Self::Failed(_) => None,
+            Self::NoCommonVersion | Self::NotAccepting | Self::Closed | Self::Failed(_) => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The sending half of a stream. Dropped before its end, it is reset: truncation is never silent.
 
 use crate::error::SendError;
+use crate::finished_stream::FinishedStream;
 #[cfg(feature = "test-legs")]
 use crate::memory;
 use bytes::Bytes;
@@ -40,13 +41,23 @@ impl SendStream {
         Ok(())
     }
 
-    /// Ends the stream after all bytes that were sent.
+    /// Ends the stream after all bytes that were sent, and delivers them whatever happens here.
     ///
     /// # Errors
     /// If the peer has stopped the stream.
     pub fn finish(mut self) -> Result<(), SendError> {
         let leg = self.leg.take().ok_or(SendError::Stopped)?;
         on_leg!(leg, mut stream => stream.finish().map_err(|_| SendError::Stopped))
+    }
+
+    /// Ends the stream after all bytes that were sent. They can be withdrawn until they are delivered.
+    ///
+    /// # Errors
+    /// If the peer has stopped the stream.
+    pub fn finish_revocable(mut self) -> Result<FinishedStream, SendError> {
+        let mut leg = self.leg.take().ok_or(SendError::Stopped)?;
+        on_leg!(&mut leg, stream => stream.finish().map_err(|_| SendError::Stopped))?;
+        Ok(FinishedStream::new(leg, self.hop))
     }
 
     /// Resets the stream with the fault's code.
@@ -65,6 +76,16 @@ impl SendStream {
 
     /// Resolves when the peer stops this stream, or the session ends. Never, if all was delivered.
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let stopped = self.stopped_or_delivered();
+        async move {
+            if !stopped.await {
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Resolves to `true` when the peer stops this stream, or the session ends; to `false` when all was delivered.
+    pub(crate) fn stopped_or_delivered(&self) -> impl Future<Output = bool> + Send + 'static {
         let is_stopped = |leg: &Leg| -> Pin<Box<dyn Future<Output = bool> + Send>> {
             on_leg!(leg, stream => {
                 let stopped = stream.stopped();
@@ -73,12 +94,10 @@ impl SendStream {
         };
         let is_stopped = self.leg.as_ref().map(is_stopped);
         async move {
-            if let Some(is_stopped) = is_stopped
-                && is_stopped.await
-            {
-                return;
+            match is_stopped {
+                Some(is_stopped) => is_stopped.await,
+                None => false,
             }
-            std::future::pending().await
         }
     }
 

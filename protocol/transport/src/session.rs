@@ -118,6 +118,11 @@ impl Session {
         on_leg!(&self.0, leg => leg.wait_idle().await);
     }
 
+    /// Waits until the peer has confirmed that it knows of the close by this side. A peer that is gone never does.
+    pub async fn close_confirmed(&self) {
+        on_leg!(&self.0, leg => leg.close_confirmed().await);
+    }
+
     /// The version of the wire that the leg's handshake settled; `None` if it settles none, and the Hello does.
     #[must_use]
     pub fn wire_version(&self) -> Option<u16> {

@@ -169,6 +169,32 @@ async fn a_stream_that_was_delivered_is_not_stopped() {
 }
 
 #[tokio::test]
+async fn a_finished_stream_is_withdrawn_until_it_is_delivered() {
+    for (leg, pair) in pairs().await {
+        // Nothing leaves this side before the test waits for something.
+        let (mut receive, mut send) = stream(&pair).await;
+        send.send(Bytes::from_static(b"withdrawn")).now_or_never().expect("room in the window").unwrap();
+        drop(send.finish_revocable().unwrap());
+        let read = rest(&mut receive).await;
+        assert!(matches!(read, Err(ReadError::Reset(_))), "{leg:?}: {read:?}");
+
+        let (mut receive, mut send) = stream(&pair).await;
+        send.send(Bytes::from_static(b"delivered")).await.unwrap();
+        let finished = send.finish_revocable().unwrap();
+        let (delivered, read) =
+            in_time(async { tokio::join!(finished.delivered(), rest(&mut receive)) }).await;
+        assert!(delivered && read.unwrap() == b"delivered", "{leg:?}");
+        drop(finished);
+
+        let (receive, send) = stream(&pair).await;
+        let finished = send.finish_revocable().unwrap();
+        pair.server.close(CloseCode::Done);
+        assert!(!in_time(finished.delivered()).await || leg == TestLeg::Memory, "{leg:?}: the session ended");
+        drop(receive);
+    }
+}
+
+#[tokio::test]
 async fn a_close_tells_the_code_and_the_text() {
     for (leg, pair) in pairs().await {
         let (mut receive, send) = stream(&pair).await;

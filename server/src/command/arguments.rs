@@ -64,13 +64,16 @@ pub(super) struct AddressArguments {
 /// Serve the clients, until SIGTERM or SIGINT.
 ///
 /// The first start creates the server's key and, if the public address is known, a client named
-/// `default`. Its link is shown on a terminal, or else written to STATE/default.link. The first
-/// signal lets running transfers finish, and the second one ends them. `invite` and `revoke` take
-/// effect while the server runs.
+/// `default`. Its link is shown on a terminal, or else written to STATE/default.link. `invite` and
+/// `revoke` take effect while the server runs.
+///
+/// At the first signal, clients with another server move to it, and the others go on for up to 30
+/// seconds. Clients then continue with the next process what is not complete; with --handover they do
+/// so at once. A second signal ends the server at once.
 ///
 /// SIGHUP reads the config file again, with the passwords and CA files that it names, and applies
 /// registries, resolve, stale, fixed_rate_limit (to new connections) and log. Running transfers keep
-/// their settings. A wrong file changes nothing. listen and state need a restart. SIGUSR1 logs how
+/// their settings. A wrong file changes nothing. listen, state and handover need a restart. SIGUSR1 logs how
 /// many connections and transfers are in progress, and writes the status file; SIGUSR2 is ignored. Log
 /// lines that cannot be written are dropped and counted, and the server goes on.
 #[derive(Debug, Args)]
@@ -83,6 +86,10 @@ pub(super) struct RunArguments {
     /// lowered to it. Clients without a fixed rate are not limited [default: 1 Gbit/s]
     #[arg(long, value_name = "RATE", env = "DOCXY_FIXED_RATE_LIMIT")]
     pub(super) fixed_rate_limit: Option<Rate>,
+    /// At the first SIGTERM, hand running transfers back to the clients and end within 2 seconds. The clients continue
+    /// them with the next process, which a service manager starts at once
+    #[arg(long, value_name = "BOOL", env = "DOCXY_HANDOVER", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) handover: Option<bool>,
     /// A file to write once the server listens: its addresses, one address per line
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     pub(super) ready_file: Option<PathBuf>,

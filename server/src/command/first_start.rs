@@ -93,6 +93,7 @@ mod tests {
             listen: vec![listen.parse().unwrap()],
             state: dir.path().to_owned(),
             stale: false,
+            handover: false,
             public: Some("vpn.example.org".parse().unwrap()),
             fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
             registries: vec![RegistrySettings::docker_hub()],

@@ -29,8 +29,15 @@ impl Arguments {
         let CommonArguments { config, state } = self.common;
         let flags = Flags { config, state, ..Flags::default() };
         match self.command {
-            Command::Run(RunArguments { addresses, fixed_rate_limit, ready_file, status_file, log }) => {
-                let flags = Flags { fixed_rate_limit, log, ..flags };
+            Command::Run(RunArguments {
+                addresses,
+                fixed_rate_limit,
+                handover,
+                ready_file,
+                status_file,
+                log,
+            }) => {
+                let flags = Flags { fixed_rate_limit, handover, log, ..flags };
                 run::run(&addresses.add_to(flags), ready_file, status_file)
             }
             Command::Check(CheckArguments { images }) => check::check(&images, &flags),

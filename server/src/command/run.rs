@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long the server waits at its end for running file operations: a settings file may be on a disk that
-/// does not respond.
-const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
+/// does not respond. The next process starts only after the end.
+const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) fn run(
     flags: &Flags,
@@ -28,7 +28,7 @@ pub(super) fn run(
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     // First of all, because until then SIGHUP would end the process.
     let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;
-    let flags = &flags.with_config_found();
+    let flags = &flags.clone().with_config_found();
     let settings = Settings::load(flags)?;
     let logging = logging::start(&settings.log);
     let state = State::open(&settings.state)?;

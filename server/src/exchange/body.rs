@@ -2,8 +2,9 @@
 //!
 //! Must never read more from upstream than the client has room for.
 
+use super::Outgoing;
 use crate::admission::Permit;
-use crate::streams::{ChunkWriter, ExchangeSegments, Priorities};
+use crate::streams::ChunkWriter;
 use crate::upstream::{Download, UpstreamError};
 use bytes::Bytes;
 use docxy_protocol::fault::{FaultKind, Hop};
@@ -46,15 +47,16 @@ pub(super) async fn send_whole(
 pub(super) async fn send_segments(
     download: &mut Download,
     layout: SegmentLayout,
-    mut segments: ExchangeSegments,
+    outgoing: &mut Outgoing<'_>,
     permit: &Permit,
-    priorities: &Priorities,
 ) -> Result<u64, BodyError> {
+    let mut turns = outgoing.queue.add();
     let mut buffered = Bytes::new();
     for n in 0..layout.count() {
         // While the client has opened no stream for this segment, nothing more is read from the CDN.
-        let mut segment = write_in_time(permit, async { Ok(segments.take(n).await) }).await?;
-        segment.set_urgency(priorities.next_urgency());
+        let mut segment = write_in_time(permit, async { Ok(outgoing.segments.take(n).await) }).await?;
+        let turn = turns.next_turn();
+        segment.set_urgency(turn.urgency());
         let range = layout.range(n);
         let mut remaining = range.end - range.start;
         while remaining > 0 {
@@ -64,7 +66,7 @@ pub(super) async fn send_segments(
                     Err(error) => {
                         // It ends short, so that the client reads its bytes, and then the fault on the
                         // response's stream.
-                        let _ = segment.finish();
+                        let _ = outgoing.undelivered.finish(segment, Some(turn));
                         return Err(error.into());
                     }
                 };
@@ -74,7 +76,7 @@ pub(super) async fn send_segments(
             remaining -= chunk.len() as u64;
             write_in_time(permit, segment.send(chunk)).await?;
         }
-        segment.finish().map_err(|_| BodyError::Cancelled)?;
+        outgoing.undelivered.finish(segment, Some(turn)).map_err(|_| BodyError::Cancelled)?;
     }
     // Only the end of the upstream body proves that it was whole.
     match download.next().await? {

@@ -9,11 +9,10 @@ mod prefetch;
 
 use crate::admission::{ClientAdmission, Permit};
 use crate::counters::{CountedOutcome, Counters};
-use crate::streams::{ChunkWriter, ExchangeSegments, PrefetchWriter, Priorities, ResponseStream};
+use crate::streams::{ChunkWriter, ExchangeSegments, FairQueue, PrefetchWriter, ResponseStream, Undelivered};
 use crate::upstream::{Response, ResponseBody, Upstream, UpstreamError};
 use body::{BodyError, send_segments, send_whole, write_in_time};
 use bytes::Bytes;
-use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT_BYTES;
@@ -41,23 +40,39 @@ struct PendingPrefetch<'a> {
     permit: Permit,
 }
 
-/// Responds to a request. Returns when everything was sent, or the exchange has failed or was cancelled.
+/// Where a body goes.
+struct Outgoing<'a> {
+    segments: ExchangeSegments,
+    queue: &'a FairQueue,
+    undelivered: &'a Undelivered,
+}
+
+/// Responds to a request. Returns when everything was delivered, or the exchange has failed or was cancelled.
 pub(crate) async fn run(
     request: Request,
     stream: ResponseStream,
     segments: ExchangeSegments,
     admission: &Arc<ClientAdmission>,
-    priorities: &Priorities,
+    queue: &FairQueue,
     upstream: &Upstream,
     counters: &Counters,
 ) {
     let started = Instant::now();
+    // Dropping it withdraws what was written and did not leave yet.
+    let undelivered = Undelivered::default();
     let stopped = stream.stopped();
-    tokio::pin!(stopped);
+    let cancelled = async {
+        tokio::select! {
+            () = stopped => {}
+            () = undelivered.watch() => {}
+        }
+    };
+    tokio::pin!(cancelled);
+    let outgoing = Outgoing { segments, queue, undelivered: &undelivered };
     let outcome = tokio::select! {
-        outcome = respond(&request, stream, segments, admission, priorities, upstream) => outcome,
+        outcome = respond(&request, stream, outgoing, admission, upstream) => outcome,
         // Dropping the future closes the connection to the registry or CDN.
-        () = &mut stopped => ExchangeOutcome::Cancelled,
+        () = &mut cancelled => ExchangeOutcome::Cancelled,
     };
     let ms = started.elapsed().as_millis();
     let counted = match &outcome {
@@ -76,47 +91,39 @@ pub(crate) async fn run(
             tracing::warn!(fault = %error, causes, ms, "failed");
             None
         }
-        ExchangeOutcome::Cancelled => {
-            tracing::info!(ms, "cancelled");
-            None
-        }
+        ExchangeOutcome::Cancelled => return tracing::info!(ms, "cancelled"),
     };
     if let Some(prefetch) = prefetch {
         let sent = tokio::select! {
-            sent = prefetch.send() => sent,
-            () = &mut stopped => Err(BodyError::Cancelled),
+            sent = prefetch.send(&undelivered) => sent,
+            () = &mut cancelled => Err(BodyError::Cancelled),
         };
         let ms = started.elapsed().as_millis();
         match sent {
             Ok((items, bytes)) => tracing::debug!(items, bytes, ms, "prefetch sent"),
-            Err(_) => tracing::debug!(ms, "prefetch cancelled"),
+            Err(_) => return tracing::debug!(ms, "prefetch cancelled"),
         }
+    }
+    // No permit is held any more: this waits for the client's line alone.
+    if !undelivered.delivered().await {
+        tracing::debug!(ms = started.elapsed().as_millis(), "withdrawn before it was delivered");
     }
 }
 
 impl PendingPrefetch<'_> {
     /// Sends the prefetch. Returns the number of items, and their bytes.
-    async fn send(self) -> Result<(usize, usize), BodyError> {
+    async fn send(self, undelivered: &Undelivered) -> Result<(usize, usize), BodyError> {
         let Self { prefetch, mut writer, permit } = self;
         write_in_time(&permit, prefetch.send(&mut writer)).await?;
-        writer.finish().map_err(|_| BodyError::Cancelled)
-    }
-}
-
-/// Responds with a fault to a request that arrived while the server drains.
-pub(crate) async fn refuse_draining(stream: ResponseStream) {
-    let fault = Fault::new(Hop::Server, FaultKind::Down, CloseCode::Draining.reason());
-    if let ExchangeOutcome::Failed(error) = send_fault(stream, fault.into()).await {
-        tracing::info!(fault = %error, "refused");
+        writer.finish(undelivered).map_err(|_| BodyError::Cancelled)
     }
 }
 
 async fn respond<'a>(
     request: &'a Request,
     stream: ResponseStream,
-    segments: ExchangeSegments,
+    outgoing: Outgoing<'_>,
     admission: &Arc<ClientAdmission>,
-    priorities: &Priorities,
     upstream: &'a Upstream,
 ) -> ExchangeOutcome<'a> {
     let permit = match admission.acquire().await {
@@ -126,7 +133,7 @@ async fn respond<'a>(
     match upstream.send(request).await {
         Ok(response) => {
             let prefetch = Prefetch::new(request, &response, upstream);
-            send_response(request, response, prefetch, stream, segments, permit, priorities).await
+            send_response(request, response, prefetch, stream, outgoing, permit).await
         }
         Err(error) => send_fault(stream, error).await,
     }
@@ -145,9 +152,8 @@ async fn send_response<'a>(
     mut response: Response,
     prefetch: Option<Prefetch<'a>>,
     stream: ResponseStream,
-    segments: ExchangeSegments,
+    mut outgoing: Outgoing<'_>,
     permit: Permit,
-    priorities: &Priorities,
 ) -> ExchangeOutcome<'a> {
     let layout = segment_layout(request, &response.body);
     let framing = match (&response.body, layout) {
@@ -174,7 +180,7 @@ async fn send_response<'a>(
         }
         (ResponseBody::Stream(download), None) => send_whole(download, &mut writer, &permit).await,
         (ResponseBody::Stream(download), Some(layout)) => {
-            send_segments(download, layout, segments, &permit, priorities).await
+            send_segments(download, layout, &mut outgoing, &permit).await
         }
     };
     let outcome = match body {
@@ -182,14 +188,14 @@ async fn send_response<'a>(
             let prefetch = match prefetch {
                 Some(prefetch) => Some(PendingPrefetch { prefetch, writer, permit }),
                 None => {
-                    writer.finish().map_err(|_| BodyError::Cancelled)?;
+                    writer.finish(outgoing.undelivered).map_err(|_| BodyError::Cancelled)?;
                     None
                 }
             };
             Ok(ExchangeOutcome::Sent { status, bytes, prefetch })
         }),
         Err(BodyError::Upstream(error)) => {
-            let reported = write_in_time(&permit, writer.abort(&error.fault)).await;
+            let reported = write_in_time(&permit, writer.abort(&error.fault, outgoing.undelivered)).await;
             reported.map(|()| ExchangeOutcome::Failed(error))
         }
         Err(BodyError::PermitReclaimed) => {

@@ -12,11 +12,11 @@ use crate::counters::Counters;
 use crate::exchange;
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
-use crate::streams::{ExchangeSegments, Priorities, ResponseStream, SegmentStreams};
+use crate::streams::{ExchangeSegments, FairQueue, ResponseStream, SegmentStreams};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::control::{CloseCode, ControlMessage, ExchangeId, Hello, RequestHeader, StreamHeader};
 use docxy_protocol::frame;
-use docxy_protocol::limits::{AUTHENTICATION_TIMEOUT, STREAM_HEADER_TIMEOUT};
+use docxy_protocol::limits::{AUTHENTICATION_TIMEOUT, CLOSE_CONFIRMATION_TIMEOUT, STREAM_HEADER_TIMEOUT};
 use docxy_protocol::request::Request;
 use docxy_protocol::text::clean;
 use docxy_protocol::version::{PREAMBLE_BYTES, parse_preamble, upgrade_client};
@@ -46,10 +46,13 @@ pub(super) struct ListenerContext {
     pub(super) path_cache: Arc<PathCache>,
     /// Limits the log lines about unauthenticated connections.
     pub(super) unauthenticated_log_limits: LogLimits<&'static str>,
+    /// The server ends: clients move to another server, or finish here.
     pub(super) drain: CancellationToken,
+    /// What still runs is handed back to the clients, which request the rest again.
+    pub(super) hand_back: CancellationToken,
 }
 
-/// How long a client may take, during the drain, to read what was sent and close its connection.
+/// How long a client may leave its connection unused during the drain. One that responds closes it after a moment.
 const DRAIN_LINGER: Duration = Duration::from_secs(10);
 
 /// How long the server waits for a client to accept a notice. The control stream carries nothing else.
@@ -98,7 +101,12 @@ async fn authenticate_in_time(
         () = shared.drain.cancelled() => CloseCode::Draining,
     };
     match opened {
-        Some(session) => close_unauthenticated(&session, code, shared),
+        Some(session) => {
+            close_unauthenticated(&session, code, shared);
+            if shared.drain.is_cancelled() {
+                wait_until_told(&session).await;
+            }
+        }
         // A connection that is dropped in its handshake is closed.
         None => tracing::debug!(reason = code.reason(), "closing in the handshake"),
     }
@@ -148,7 +156,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let streams = TaskTracker::new();
     let client = Arc::new(ConnectionContext {
         segments: SegmentStreams::default(),
-        priorities: Priorities::default(),
+        queue: FairQueue::default(),
         admission: Arc::clone(&registration.admission),
         shared: Arc::clone(&shared),
     });
@@ -159,13 +167,12 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     tokio::pin!(drained);
     loop {
         tokio::select! {
-            stream = session.accept() => match stream {
-                Ok((send, receive)) => handle_stream(&client, &streams, send, receive),
-                Err(error) => {
-                    tracing::info!(reason = %clean(error), "client disconnected");
-                    break;
-                }
-            },
+            // In this order: a client that is handed back needs no notice before.
+            biased;
+            () = shared.hand_back.cancelled() => {
+                hand_back(&session).await;
+                break;
+            }
             Ok(()) = clients.changed() => {
                 let result = clients.borrow_and_update().authenticate(&hello.name, &hello.secret);
                 if let Err(code) = result {
@@ -176,11 +183,11 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
             () = shared.drain.cancelled(), if !draining => {
                 draining = true;
                 notify(&mut control, &ControlMessage::Draining).await;
-                // Segment streams are still accepted, so that running responses can finish.
+                // The client may go on: it knows when it needs this session no longer.
                 streams.close();
             }
             () = &mut drained, if draining => {
-                close(&session, CloseCode::Draining);
+                hand_back(&session).await;
                 break;
             }
             _ = usage_interval.tick() => {
@@ -188,6 +195,13 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
                 client.segments.drop_late(Instant::now());
                 observer.update(remote(), Instant::now());
             }
+            stream = session.accept() => match stream {
+                Ok((send, receive)) => handle_stream(&client, &streams, send, receive),
+                Err(error) => {
+                    tracing::info!(reason = %clean(error), "client disconnected");
+                    break;
+                }
+            },
         }
     }
     usage_recorder.update(&session);
@@ -223,17 +237,21 @@ async fn read_hello(session: &Session) -> Result<(Hello, SendStream), CloseCode>
     Ok((hello, send))
 }
 
-/// Resolves when all exchanges have ended and the client has had time to read what was sent. A client closes
-/// the connection before that, as soon as it has everything. Meanwhile its new requests are refused.
+/// Resolves when no exchange has run for a while. A client closes its connection before that.
 async fn drained(streams: TaskTracker) {
-    streams.wait().await;
-    tokio::time::sleep(DRAIN_LINGER).await;
+    loop {
+        streams.wait().await;
+        tokio::time::sleep(DRAIN_LINGER).await;
+        if streams.is_empty() {
+            return;
+        }
+    }
 }
 
 /// The state that all streams of a connection share.
 struct ConnectionContext {
     segments: SegmentStreams,
-    priorities: Priorities,
+    queue: FairQueue,
     admission: Arc<ClientAdmission>,
     shared: Arc<ListenerContext>,
 }
@@ -308,14 +326,11 @@ async fn run_exchange(
         repository = request.operation.repository().map(tracing::field::display),
     );
     async {
-        if client.shared.drain.is_cancelled() {
-            return exchange::refuse_draining(stream).await;
-        }
-        let ConnectionContext { admission, priorities, shared, .. } = client;
+        let ConnectionContext { admission, queue, shared, .. } = client;
         // Read once: an exchange keeps the settings that it started with.
         let settings = shared.settings.current();
         let (upstream, counters) = (&settings.upstream, &shared.counters);
-        exchange::run(request, stream, segments, admission, priorities, upstream, counters).await;
+        exchange::run(request, stream, segments, admission, queue, upstream, counters).await;
     }
     .instrument(span)
     .await;
@@ -326,6 +341,17 @@ async fn notify(control: &mut SendStream, notice: &ControlMessage) {
         // A closed connection is noticed elsewhere, and a client that does not read must not block this task.
         let _ = tokio::time::timeout(NOTICE_TIMEOUT, control.send(frame.into())).await;
     }
+}
+
+/// Closes a session whose client is to request again what has not arrived.
+async fn hand_back(session: &Session) {
+    close(session, CloseCode::HandedBack);
+    wait_until_told(session).await;
+}
+
+/// Waits until the client has confirmed that its session was closed, before the process ends.
+async fn wait_until_told(session: &Session) {
+    let _ = tokio::time::timeout(CLOSE_CONFIRMATION_TIMEOUT, session.close_confirmed()).await;
 }
 
 fn close(session: &Session, code: CloseCode) {

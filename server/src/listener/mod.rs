@@ -1,4 +1,4 @@
-//! The QUIC endpoints: accepts connections, and drains them when the server ends.
+//! The QUIC endpoints: accepts connections, and drains them when the server ends, or hands them back.
 //!
 //! Must never stop accepting because one connection fails.
 
@@ -24,8 +24,7 @@ use connection::ListenerContext;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_host::signals::shutdown::Shutdown;
-use docxy_protocol::control::CloseCode;
-use docxy_protocol::limits::{DRAIN_TIMEOUT, UPSTREAM_REQUESTS_MAX};
+use docxy_protocol::limits::{CLOSE_CONFIRMATION_TIMEOUT, DRAIN_TIMEOUT, UPSTREAM_REQUESTS_MAX};
 use docxy_transport::quic::{ListenError, Listener};
 use network::Network;
 use path_cache::PathCache;
@@ -35,11 +34,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use unauthenticated::Unauthenticated;
 
-/// How long the server waits for its connections to close at its end.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the server waits for its connections at its end. Each has [`CLOSE_CONFIRMATION_TIMEOUT`], and needs a
+/// moment more on a busy machine.
+const CLOSE_TIMEOUT: Duration = CLOSE_CONFIRMATION_TIMEOUT.saturating_mul(2);
 
 /// Why the server cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,8 @@ pub async fn serve(
         (Admission::new(UPSTREAM_REQUESTS_MAX), TaskTracker::new(), TaskTracker::new());
     let active_settings = ActiveSettings::start(&settings, store::open(state.path("manifests")))?;
     let clients = ClientWatch::start(&state)?;
+    // With a handover, running transfers are handed back at the first signal.
+    let hand_back = if settings.handover { shutdown.drain.clone() } else { CancellationToken::new() };
     let shared = Arc::new(ListenerContext {
         clients: clients.clone(),
         usage: usage.clone(),
@@ -104,6 +107,7 @@ pub async fn serve(
         path_cache: Arc::new(PathCache::default()),
         unauthenticated_log_limits: LogLimits::default(),
         drain: shutdown.drain.clone(),
+        hand_back: hand_back.clone(),
     });
     let (identity, keys) = (state.identity()?, state.quic_keys()?);
     let listen = |address: &SocketAddr| {
@@ -146,19 +150,18 @@ pub async fn serve(
     }
 
     shutdown.drain.cancelled().await;
-    tracing::info!(connections = connections.len(), "draining: running transfers may finish");
+    let handover = hand_back.is_cancelled();
+    tracing::info!(connections = connections.len(), handover, "shutting down: telling the clients");
     connections.close();
     tokio::select! {
         () = connections.wait() => {}
+        () = hand_back.cancelled() => {}
         () = tokio::time::sleep(DRAIN_TIMEOUT) => tracing::warn!("some transfers did not finish in time"),
-        () = shutdown.abort.cancelled() => tracing::warn!("second signal: running transfers are cancelled"),
+        () = shutdown.abort.cancelled() => tracing::warn!("second signal: handing back running transfers"),
     }
-    for listener in &listeners {
-        listener.close(CloseCode::Draining);
-        // So that the clients are told. A client that does not receive it notices by its idle timeout.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, listener.wait_idle()).await;
-    }
-    // The usage of a connection is complete when its task has ended.
+    hand_back.cancel();
+    // A connection's task ends when its client knows of its end, and then its usage is complete. A client that misses
+    // it notices at its next ping, which the next process answers with a reset.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, connections.wait()).await;
     if let Err(error) = usage.flush() {
         // Most likely a full disk. Nothing else is left to do.

@@ -24,6 +24,7 @@ pub(super) struct ConfigFile {
     #[serde(deserialize_with = "fixed_rate_limit")]
     pub(super) fixed_rate_limit: Option<Rate>,
     pub(super) stale: bool,
+    pub(super) handover: Option<bool>,
     pub(super) registries: Option<RegistryTables>,
     pub(super) resolve: ResolveTable,
 }

@@ -47,6 +47,8 @@ pub struct Flags {
     pub public: Option<PublicAddress>,
     /// The highest fixed rate that a client may set.
     pub fixed_rate_limit: Option<Rate>,
+    /// Whether transfers are handed back at the first signal.
+    pub handover: Option<bool>,
     /// The log filter.
     pub log: Option<Filter>,
 }
@@ -75,6 +77,8 @@ pub struct Settings {
     pub fixed_rate_limit: Rate,
     /// Whether a tag may be served with its last known manifest when no pull is left.
     pub stale: bool,
+    /// Whether the first signal hands running transfers back to the clients, because the next process follows at once.
+    pub handover: bool,
     /// The registries that may be reached, each once; at least one.
     pub registries: Vec<RegistrySettings>,
     /// The addresses of hosts (in lower case) that are not resolved by DNS, for all registries.
@@ -131,8 +135,9 @@ impl Settings {
         });
         let resolve = config.resolve.into_entries();
         let stale = config.stale;
+        let handover = flags.handover.or(config.handover).unwrap_or(false);
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(tracing::Level::INFO));
-        Ok(Self { listen, state, public, fixed_rate_limit, stale, registries, resolve, log })
+        Ok(Self { listen, state, public, fixed_rate_limit, stale, handover, registries, resolve, log })
     }
 }
 
@@ -140,19 +145,14 @@ impl Flags {
     /// The same flags for a running server: if a default config file exists, they name it. A reload then
     /// reports an error if the file is missing, instead of applying the defaults.
     #[must_use]
-    pub fn with_config_found(&self) -> Self {
-        Self { config: self.config.clone().or_else(default_config), ..self.clone() }
+    pub fn with_config_found(self) -> Self {
+        Self { config: self.config.or_else(|| toml_file::existing(DEFAULT_CONFIG.into())), ..self }
     }
-}
-
-/// The default config file, if there is one.
-fn default_config() -> Option<PathBuf> {
-    toml_file::existing(DEFAULT_CONFIG.into())
 }
 
 /// The config file and its path. A missing default file counts as empty.
 fn read(flags: &Flags) -> Result<(PathBuf, ConfigFile), SettingsError> {
-    match flags.config.clone().or_else(default_config) {
+    match flags.clone().with_config_found().config {
         Some(path) => Ok((path.clone(), ConfigFile::read(&path)?)),
         None => Ok((DEFAULT_CONFIG.into(), ConfigFile::default())),
     }
@@ -227,6 +227,16 @@ mod tests {
             assert_eq!(Settings::load(&flags).unwrap().log.to_string(), expected);
         }
         assert_eq!(load("").unwrap().log.to_string(), "info");
+    }
+
+    #[test]
+    fn the_handover_is_the_flag_s_then_the_file_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let from_file = config(&dir, "handover = true");
+        let both = Flags { handover: Some(false), ..from_file.clone() };
+        for (flags, expected) in [(Flags::default(), false), (from_file, true), (both, false)] {
+            assert_eq!(Settings::load(&flags).unwrap().handover, expected);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::prefetch_writer::PrefetchWriter;
 use super::response_stream::ResponseStream;
+use super::undelivered::Undelivered;
 use bytes::Bytes;
 use docxy_protocol::chunk::ChunkHeader;
 use docxy_protocol::fault::Fault;
@@ -42,12 +43,12 @@ impl ChunkWriter {
     }
 
     /// Reports the fault that the body failed with.
-    pub(crate) async fn abort(mut self, fault: &Fault) -> Result<(), SendError> {
+    pub(crate) async fn abort(mut self, fault: &Fault, undelivered: &Undelivered) -> Result<(), SendError> {
         // A fault's text is bounded, so its frame is too.
         let fault = frame::encode(fault)?;
         self.write_header(ChunkHeader::Aborted).await?;
         self.stream.send(fault.into()).await?;
-        self.stream.finish()
+        undelivered.finish(self.stream, None)
     }
 
     /// Resets the stream, for a client that does not read it.

@@ -3,13 +3,15 @@
 //! Must never know what is sent, or where it comes from.
 
 mod chunk_writer;
+mod fair_queue;
 mod prefetch_writer;
-mod priorities;
 mod response_stream;
 mod segment_streams;
+mod undelivered;
 
 pub(crate) use chunk_writer::ChunkWriter;
+pub(crate) use fair_queue::FairQueue;
 pub(crate) use prefetch_writer::PrefetchWriter;
-pub(crate) use priorities::Priorities;
 pub(crate) use response_stream::ResponseStream;
 pub(crate) use segment_streams::{ExchangeSegments, SegmentStreams};
+pub(crate) use undelivered::Undelivered;

@@ -4,6 +4,7 @@
 //! Must never send more than the client accepts, or finish the stream within an item.
 
 use super::response_stream::ResponseStream;
+use super::undelivered::Undelivered;
 use crate::store::StoredManifest;
 use bytes::Bytes;
 use docxy_protocol::frame;
@@ -62,8 +63,8 @@ impl PrefetchWriter {
     }
 
     /// Finishes the stream. Returns the number of items, and their bytes.
-    pub(crate) fn finish(self) -> Result<(usize, usize), SendError> {
-        self.stream.finish()?;
+    pub(crate) fn finish(self, undelivered: &Undelivered) -> Result<(usize, usize), SendError> {
+        undelivered.finish(self.stream, None)?;
         Ok((self.items, self.bytes))
     }
 }

@@ -1,7 +1,8 @@
 //! A stream that counts as open until it is dropped.
 
 use docxy_protocol::fault::Fault;
-use docxy_transport::{SendError, SendStream};
+use docxy_transport::{FinishedStream, SendError, SendStream};
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -9,22 +10,42 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 #[derive(Debug)]
 pub(crate) struct ResponseStream {
     stream: SendStream,
+    open: TaskTrackerToken,
+}
+
+/// The same after its end. Dropped before all of it is delivered, it is reset.
+#[derive(Debug)]
+pub(super) struct FinishedResponseStream {
+    stream: FinishedStream,
     _open: TaskTrackerToken,
 }
 
 impl ResponseStream {
     pub(crate) fn new(stream: SendStream, open: TaskTrackerToken) -> Self {
-        Self { stream, _open: open }
+        Self { stream, open }
+    }
+
+    /// Ends the stream after all bytes were sent, and delivers them whatever happens to the exchange.
+    pub(crate) fn finish(self) -> Result<(), SendError> {
+        self.stream.finish()
     }
 
     /// Ends the stream after all bytes were sent.
-    pub(crate) fn finish(self) -> Result<(), SendError> {
-        self.stream.finish()
+    pub(super) fn finish_revocable(self) -> Result<FinishedResponseStream, SendError> {
+        let stream = self.stream.finish_revocable()?;
+        Ok(FinishedResponseStream { stream, _open: self.open })
     }
 
     /// Resets the stream with the fault's code.
     pub(crate) fn reset(self, fault: &Fault) {
         self.stream.reset(fault);
+    }
+}
+
+impl FinishedResponseStream {
+    /// Whether the client has received everything; see [`FinishedStream::delivered`].
+    pub(super) fn delivered(&self) -> impl Future<Output = bool> + Send + 'static {
+        self.stream.delivered()
     }
 }
 

@@ -2,25 +2,25 @@
 
 use super::error::UpstreamError;
 use super::http::address_guard::AddressGuard;
-use super::http::client::{HttpClient, sensitive_header};
-use super::http::redirect::{UpstreamResponse, follow_redirects};
+use super::http::client::HttpClient;
+use super::http::credentials::Credentials;
+use super::http::redirect::{ChainRequest, UpstreamResponse, follow_redirects};
 use super::http::retry::{RETRY_SCHEDULE, RetryDeadline, failure_of};
 use super::http::target::Target;
 use crate::settings::{RegistrySettings, Settings};
+use bytes::Bytes;
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::retry_after::retry_after;
-use docxy_protocol::secret::Secret;
-use http::header;
 use hyper::body::Body as _;
 use rustls::RootCertStore;
 use std::future::Future;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use url::Url;
+use url::{Origin, Url};
 
 /// Maximum number of KiB of manifests in memory while they are read: each is read whole before a byte is
 /// forwarded.
@@ -51,34 +51,31 @@ impl ApiClient {
         Ok(Self { url: entry.api.clone(), http, manifest_read_budget })
     }
 
-    /// Sends a request with this credential, and follows redirects.
+    /// Sends a request with these credentials, and follows redirects.
     ///
     /// # Errors
     /// If a hop fails. An error status of the registry is a response, not an error.
     pub(super) async fn send(
         &self,
         request: &Request,
-        authorization: Option<Secret>,
+        credentials: &Credentials,
         deadline: RetryDeadline,
     ) -> Result<UpstreamResponse, UpstreamError> {
         let path = request
             .operation
             .path()
             .ok_or_else(|| UpstreamError::internal("a token request has no path on the registry"))?;
-        let mut headers = request.headers.map().clone();
-        if let Some(value) = authorization {
-            headers.insert(header::AUTHORIZATION, sensitive_header(&value)?);
-        }
         let method = match request.operation.method() {
             Method::Get => http::Method::GET,
             Method::Head => http::Method::HEAD,
         };
-        let target = Target::of(&self.url)?.resolve(Hop::Registry, path.as_bytes())?;
+        let chain = ChainRequest { method, headers: request.headers.map().clone(), ..self.request(&path)? };
         let is_blob = matches!(request.operation, Operation::Blob { .. });
         let is_manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
         let attempt = || async {
-            let response = follow_redirects(&self.http, &method, target.clone(), headers.clone()).await?;
-            if is_manifest { self.read_manifest(response).await } else { Ok(response) }
+            let until = deadline.response_until();
+            let response = follow_redirects(&self.http, chain.clone(), credentials, until).await?;
+            if is_manifest { self.read_manifest(response, deadline).await } else { Ok(response) }
         };
         self.with_retry(deadline, is_blob, attempt).await
     }
@@ -99,17 +96,25 @@ impl ApiClient {
         F: Future<Output = Result<UpstreamResponse, UpstreamError>>,
     {
         let mut backoff = Backoff::new(RETRY_SCHEDULE);
+        let mut was_silent = false;
         loop {
             let started = Instant::now();
             let result = attempt().await;
             let (failure, retry_after) = match &result {
-                Ok(UpstreamResponse { hop, response }) => {
+                Ok(UpstreamResponse { hop, response, .. }) => {
                     (failure_of(*hop, response.status(), is_blob), retry_after(response.headers()))
                 }
                 Err(error) => (Some(error.clone()), None),
             };
             let Some(failure) = failure.filter(UpstreamError::is_transient) else { return result };
-            if failure.fault.kind == FaultKind::Truncated {
+            let may_extend = match failure.fault.kind {
+                FaultKind::Truncated => true,
+                // The body was silent: the wait for a head ends with the deadline. Another host may do better, but a
+                // second silence says that none does.
+                FaultKind::TimedOut => !std::mem::replace(&mut was_silent, true),
+                _ => false,
+            };
+            if may_extend {
                 deadline = deadline.extended_by(started.elapsed());
             }
             let now = Instant::now();
@@ -122,6 +127,20 @@ impl ApiClient {
             tracing::info!(reason = %failure, delay_ms = delay.as_millis(), "retrying the request");
             tokio::time::sleep(delay).await;
         }
+    }
+
+    /// A `GET` for a path on the registry.
+    ///
+    /// # Errors
+    /// Only by a bug: typed names are safe in a path.
+    pub(super) fn request(&self, path: &str) -> Result<ChainRequest, UpstreamError> {
+        Ok(ChainRequest {
+            hop: Hop::Registry,
+            method: http::Method::GET,
+            target: Target::of(&self.url)?.resolve(Hop::Registry, path.as_bytes())?,
+            headers: http::HeaderMap::new(),
+            body: Bytes::new(),
+        })
     }
 
     /// The URL of a path on the registry.
@@ -137,18 +156,28 @@ impl ApiClient {
         &self.http
     }
 
+    /// The scheme, host and port of its API.
+    pub(super) fn origin(&self) -> Origin {
+        self.url.origin()
+    }
+
     /// The API's URL, for people.
     pub(super) fn display_url(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// The same response with the whole manifest in memory.
-    async fn read_manifest(&self, response: UpstreamResponse) -> Result<UpstreamResponse, UpstreamError> {
+    /// The same response with the whole manifest in memory. A body that moves may take as long as the deadline
+    /// allows, so a slow registry holds its own budget, and no other's, for so long.
+    async fn read_manifest(
+        &self,
+        response: UpstreamResponse,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let length = response.response.body().size_hint().exact().unwrap_or(MANIFEST_BYTES_MAX as u64);
         let kib =
             u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(MANIFEST_READ_BUDGET_KIB as u32);
         // Cannot fail: the semaphore is never closed.
         let _permit = self.manifest_read_budget.acquire_many(kib).await;
-        response.read_body(MANIFEST_BYTES_MAX).await
+        response.read_body(MANIFEST_BYTES_MAX, deadline.response_until()).await
     }
 }

@@ -4,6 +4,7 @@
 
 use super::error::UpstreamError;
 use super::http::address_guard::AddressGuard;
+use super::http::retry::RetryDeadline;
 use super::http::roots::system_roots;
 use super::manifest::{ManifestRequest, PublicManifests};
 use super::registry::authorized_registry::AuthorizedRegistry;
@@ -19,6 +20,7 @@ use docxy_protocol::request::{Operation, Request};
 use rustls::RootCertStore;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Why the server cannot set up the connections to its registries.
 #[derive(Debug, thiserror::Error)]
@@ -111,12 +113,14 @@ impl Upstream {
     /// Sends a request to its registry, and returns the response, also if its status is an error.
     ///
     /// # Errors
-    /// If the registry is not on the list, or a hop fails before there is a response.
+    /// If the registry is not on the list, or a hop fails before there is a response, or does not respond before the
+    /// client's patience ends.
     pub(crate) async fn send(&self, request: &Request) -> Result<Response, UpstreamError> {
         let ServedRegistry { registry, manifests, .. } = self.served(&request.registry)?;
-        match ManifestRequest::anonymous(request) {
+        let deadline = RetryDeadline::starting_at(Instant::now(), request.patience);
+        match ManifestRequest::anonymous(request, deadline) {
             Some(request) => manifests.respond(&request).await,
-            None => dispatch::respond(registry, request).await,
+            None => dispatch::respond(registry, request, deadline).await,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
-    gateway::Gateway,
+    gateway::{Gateway, ResponseDeadline},
     metadata::Metadata,
     tunnel::{Congestion, Deadline, Session, Tunnel, TunnelConfig},
 };
@@ -95,8 +95,10 @@ impl Fleet {
 }
 
 async fn pull(gateway: Gateway, request: Request) -> Result<()> {
-    let response =
-        gateway.send(request, Deadline::after(CONNECT_TIMEOUT)).await.map_err(|fault| anyhow!("{fault}"))?;
+    let response = gateway
+        .send_own(request, ResponseDeadline::after(CONNECT_TIMEOUT))
+        .await
+        .map_err(|fault| anyhow!("{fault}"))?;
     ensure!(response.status.is_success(), "{}", response.status);
     let mut body = response.body;
     while body.next().await.map_err(|fault| anyhow!("{fault}"))?.is_some() {}

@@ -33,6 +33,12 @@ impl ReaderReport {
         (self.bytes_at(to) - self.bytes_at(from)) * 8.0 / (to - from)
     }
 
+    /// Seconds until the first byte, to a tenth; `None` if none arrived.
+    pub(crate) fn first_byte(&self) -> Option<f64> {
+        let samples = self.series.iter().position(|bytes| *bytes > 0)?;
+        Some((samples + 1) as f64 * SAMPLE_INTERVAL.as_secs_f64())
+    }
+
     /// Bits per second over the full duration.
     pub(crate) fn overall(&self) -> f64 {
         self.bytes as f64 * 8.0 / self.seconds

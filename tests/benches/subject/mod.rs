@@ -15,7 +15,7 @@ pub(crate) use direct::Direct;
 pub(crate) use nginx::Nginx;
 pub(crate) use ours::Ours;
 pub(crate) use quic::Quic;
-pub(crate) use running_subject::{Measurement, Role, RunningSubject};
+pub(crate) use running_subject::{Measurement, Role, RunningSubject, Transfer};
 pub(crate) use tcp::Tcp;
 
 use crate::topology::Topology;

@@ -1,6 +1,7 @@
 //! `bench wan`: our full pull over emulated links, beside TCP and plain QUIC over the same links.
 //! Must never let two subjects share a link's state: each gets a new link with the same random seed.
 
+mod bodies;
 mod metric;
 mod results;
 mod scenario;

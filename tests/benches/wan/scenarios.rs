@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use docxy_tests::wan::{Link, LinkPreset, Rate, presets};
 
 use super::{
-    DEFAULT_LINKS,
+    DEFAULT_LINKS, bodies,
     metric::Metric,
     results::Outcome,
     scenario::{STEADY_AFTER_SECONDS, Scenario, ScenarioContext, cost},
@@ -62,6 +62,18 @@ const SCENARIOS: &[Scenario] = &[
         run: stopped_reader,
     },
     Scenario {
+        name: "cancel",
+        description: "a pull is cancelled; nothing follows, or the next pull at once",
+        links: LINKS_FOR_BODIES,
+        run: bodies::cancel,
+    },
+    Scenario {
+        name: "second-body",
+        description: "a second body begins beside a running one, then two more",
+        links: LINKS_FOR_BODIES,
+        run: bodies::second_body,
+    },
+    Scenario {
         name: "beside-bbr",
         description: "a TCP BBR flow started first",
         links: LINKS_FOR_FAIRNESS,
@@ -76,6 +88,8 @@ const SCENARIOS: &[Scenario] = &[
 ];
 
 const LINKS_FOR_CHANGES: &[LinkPreset] = &[presets::TRANSPACIFIC];
+const LINKS_FOR_BODIES: &[LinkPreset] =
+    &[presets::TRANSPACIFIC_5M, presets::TRANSPACIFIC_20M, presets::TRANSPACIFIC];
 const LINKS_FOR_FAIRNESS: &[LinkPreset] = &[presets::CONTINENTAL];
 
 /// The scenario with this name.
@@ -246,10 +260,10 @@ fn beside(context: &ScenarioContext<'_>, other: &Tcp) -> Result<Outcome> {
     Ok(Outcome::new(metrics, vec![measured, others]))
 }
 
-fn rate(link: &Link) -> f64 {
+pub(super) fn rate(link: &Link) -> f64 {
     link.right_to_left.rate.map_or(f64::INFINITY, |rate| rate.bits_per_second() as f64)
 }
 
-fn sleep_until(instant: Instant) {
+pub(super) fn sleep_until(instant: Instant) {
     thread::sleep(instant.saturating_duration_since(Instant::now()));
 }

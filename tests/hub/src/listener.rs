@@ -15,7 +15,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    http::response::{Body, error, set_header, text, truncated, xml_error},
+    http::response::{Body, error, set_header, text, trickled, truncated, xml_error},
     service::{auth, cdn, registry},
     state::HubState,
     steering::{fault::Fault, site::Site},
@@ -97,6 +97,10 @@ async fn handle(
             response = response.map(|body| truncated(body, std::future::ready(())));
         } else if take(&|fault| *fault == Fault::FallSilent { site }).is_some() {
             response = response.map(|body| truncated(body, resumed));
+        } else if let Some(Fault::Trickle { millis, .. }) =
+            take(&|fault| matches!(fault, Fault::Trickle { site: s, .. } if *s == site))
+        {
+            response = trickled(response, Duration::from_millis(millis));
         }
     }
     hub.request_log.record_status(entry, response.status());

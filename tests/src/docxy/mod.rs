@@ -41,6 +41,8 @@ pub struct ServerConfig {
     pub fixed_rate_limit: Option<String>,
     /// Whether a tag's previous manifest may be served when the registry fails.
     pub stale: bool,
+    /// Whether running transfers are handed back at the first signal.
+    pub handover: bool,
     /// The log filter; `None` is the default.
     pub log: Option<String>,
 }
@@ -268,6 +270,9 @@ impl ServerConfig {
         }
         if self.stale {
             writeln!(toml, "stale = true")?;
+        }
+        if self.handover {
+            writeln!(toml, "handover = true")?;
         }
         for (name, upstream) in &self.registries {
             writeln!(toml, "[registries.{name:?}]")?;

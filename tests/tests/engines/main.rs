@@ -8,6 +8,8 @@ mod dockerd;
 mod hostile_registry;
 mod image_file;
 mod isolation;
+mod quota;
 mod real_registry;
 mod round_trips;
 mod support;
+mod tunnel_down;

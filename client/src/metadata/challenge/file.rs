@@ -53,9 +53,7 @@ impl StoredChallenges {
     }
 
     fn into_set(self) -> ChallengeSet {
-        let read = |lines: Vec<String>| {
-            lines.iter().filter_map(|line| Challenge::parse_all(line).ok()).flatten().collect()
-        };
+        let read = |lines: Vec<String>| lines.iter().flat_map(Challenge::parse_all).collect();
         let at = self.at.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
         ChallengeSet { on_ping: read(self.on_ping), on_pull: read(self.on_pull), at }
     }

@@ -13,7 +13,7 @@ pub(crate) fn unauthorized(challenges: &[Challenge], method: Method) -> Option<C
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
     for challenge in challenges {
-        headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_str(&challenge.to_string()).ok()?);
+        headers.append(header::WWW_AUTHENTICATE, challenge.to_header()?);
     }
     Some(CachedResponse::new(status, headers, method, body.into()))
 }

@@ -13,3 +13,10 @@ pub(super) struct ChallengeSet {
     /// When the ping was answered.
     pub(super) at: Option<SystemTime>,
 }
+
+impl ChallengeSet {
+    /// Whether no challenge is known: the registry needs no token.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.on_ping.is_empty() && self.on_pull.is_empty()
+    }
+}

@@ -92,6 +92,28 @@ impl ChallengeStore {
         (!all.is_empty()).then_some(all)
     }
 
+    /// Whether the registry requires a token. `None` if that is not known, or was long ago.
+    pub(crate) fn requires_token(&self, registry: &Registry, now: Instant) -> Option<bool> {
+        let registries = self.0.registries();
+        let entry = registries.get(registry)?;
+        let requires = !entry.set.is_empty();
+        (requires || entry.refresh_at > now).then_some(requires)
+    }
+
+    /// The challenges of the registry for this operation after a refusal: as it sent them, or with the scope of
+    /// the operation.
+    pub(crate) fn after_refusal(&self, registry: &Registry, operation: &Operation) -> Option<Vec<Challenge>> {
+        if let Some(known) = self.for_request(registry, operation) {
+            return Some(known);
+        }
+        let on_ping = self.for_request(registry, &Operation::Ping)?;
+        let scope = Scope::pull(operation.repository()?.clone()).to_string();
+        let scoped = |challenge: Challenge| {
+            if challenge.is_bearer() { challenge.without("scope").with("scope", &scope) } else { challenge }
+        };
+        Some(on_ping.into_iter().map(scoped).collect())
+    }
+
     /// The challenge of the registry with `error="invalid_token"`, for a request whose token the registry did
     /// not issue. If it is not known, a made-up one works: the engine requests the token from this client in
     /// either case, and the server knows the token service.
@@ -146,14 +168,10 @@ impl Inner {
     ) -> bool {
         let is_ping = matches!(operation, Operation::Ping);
         let mut registries = self.registries();
-        if status.is_success() && anonymous && is_ping {
-            // The registry needs no token, so its own responses are used.
-            return registries.remove(registry).is_some();
-        }
-        if status != StatusCode::UNAUTHORIZED {
-            return false;
-        }
         let challenges = match (is_ping, operation.repository()) {
+            // The registry needs no token, so its own responses are used.
+            (true, _) if status.is_success() && anonymous => Some(Vec::new()),
+            _ if status != StatusCode::UNAUTHORIZED => None,
             (true, _) => read(headers),
             (false, Some(repository)) => read(headers).and_then(|all| for_any_repository(all, repository)),
             (false, None) => None,
@@ -202,6 +220,9 @@ impl RegistryChallenges {
         if is_ping {
             self.refresh_at = now + REFRESH_INTERVAL;
             *at = Some(SystemTime::now());
+        }
+        if this.is_empty() {
+            other.clear();
         }
         if changed && !other.is_empty() && services(this) != services(other) {
             // The token service has changed, so the other challenge is outdated too.
@@ -327,7 +348,7 @@ mod tests {
             (manifest("a/b"), 401, bearer),
             (manifest("a/b"), 403, r#"Bearer realm="r",service="s""#),
             (Operation::Ping, 401, r#"Basic realm="x""#),
-            (Operation::Ping, 401, "Bearer realm=\"never closed"),
+            (Operation::Ping, 401, "realm=\"without a scheme\""),
             (Operation::Ping, 401, &format!(r#"Bearer realm="{}""#, "x".repeat(CHALLENGE_BYTES_MAX))),
         ] {
             assert!(!answer(&challenges, "x.example", &operation, status, line), "{line}");

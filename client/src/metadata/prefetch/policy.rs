@@ -13,7 +13,7 @@ use docxy_protocol::name::{Digest, Reference, Tag};
 use docxy_protocol::platform::Platform;
 use docxy_protocol::prefetch::PrefetchHint;
 use docxy_protocol::request::{Method, Operation, Request};
-use http::header;
+use docxy_protocol::user_agent::UserAgent;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,15 +21,15 @@ use std::sync::Arc;
 /// Maximum number of known tags. A forgotten one costs the bytes of a needless prefetch.
 const TAGS_MAX: usize = 1024;
 
-/// The beginnings of `User-Agent` of the engines that send `HEAD` for a manifest before `GET`: dockerd with
+/// The products that name the engines that send `HEAD` for a manifest before `GET`: dockerd with
 /// both stores, containerd (and k3s, nerdctl, CRI), BuildKit. Others use `HEAD` to look for updates
 /// (Watchtower, Diun, Renovate, `crane digest`, `podman auto-update`), and it must not cost them a pull.
-const AGENTS_THAT_HEAD_FIRST: [&str; 3] = ["docker/", "containerd/", "buildkit/"];
+const AGENTS_THAT_HEAD_FIRST: [&str; 3] = ["docker", "containerd", "buildkit"];
 
 /// The same of engines that start with `GET`: podman, skopeo, buildah, CRI-O, and `docxy-client pull`. Other
 /// programs may need the manifest only.
-const AGENTS_THAT_GET_FIRST: [&str; 7] =
-    ["containers/", "podman/", "skopeo/", "Buildah/", "buildah/", "cri-o/", "docxy-client/"];
+const AGENTS_THAT_GET_FIRST: [&str; 6] =
+    ["containers", "podman", "skopeo", "buildah", "cri-o", "docxy-client"];
 
 /// Decides what to prefetch. Clones share it.
 #[derive(Debug, Clone)]
@@ -77,8 +77,9 @@ impl PrefetchPolicy {
     /// The hint for this request, if any. None for a request with a password.
     pub(crate) async fn hint_for(&self, request: &Request, cache: &ContentCache) -> Option<PrefetchHint> {
         let Operation::Manifest { method, .. } = &request.operation else { return None };
-        let agent = request.headers.get_str(&header::USER_AGENT).unwrap_or_default();
-        let is_one_of = |agents: &[&str]| agents.iter().any(|name| agent.starts_with(name));
+        let agent = UserAgent::of_request(request.headers.map());
+        let is_one_of =
+            |names: &[&str]| agent.first().is_some_and(|first| names.iter().any(|name| first.is(name)));
         let scope = CacheScope::of(request)?;
         let pulls = match method {
             Method::Get => is_one_of(&AGENTS_THAT_HEAD_FIRST) || is_one_of(&AGENTS_THAT_GET_FIRST),
@@ -146,7 +147,7 @@ mod tests {
 
     fn request(agent: &str, method: Method, reference: &str) -> Request {
         let mut headers = HeaderMap::new();
-        headers.insert(header::USER_AGENT, agent.parse().unwrap());
+        headers.insert(http::header::USER_AGENT, agent.parse().unwrap());
         let operation = Operation::Manifest {
             repository: "library/a".parse().unwrap(),
             reference: reference.parse().unwrap(),

@@ -3,7 +3,7 @@
 mod server;
 
 use super::*;
-use crate::gateway::{Deadline, Gateway};
+use crate::gateway::{Deadline, Engine, Gateway, ResponseDeadline};
 use crate::metadata::Metadata;
 use crate::tunnel::{Tunnel, TunnelStatus};
 use docxy_protocol::authorization::Authorization;
@@ -68,8 +68,10 @@ impl Scene {
         match reader {
             Reader::Pull => Ok(self.gateway.blob(request, &digest, self.content.len() as u64).await),
             Reader::Engine => {
-                let deadline = Deadline::including_first_connect(Duration::from_secs(10));
-                Ok(self.gateway.send(request, deadline).await?.body)
+                let timeout = Duration::from_secs(10);
+                let deadline = ResponseDeadline::patient(Deadline::including_first_connect(timeout), timeout);
+                let engine = Engine::new(1, &http::HeaderMap::new());
+                Ok(self.gateway.send(request, &engine, deadline).await?.body)
             }
         }
     }
@@ -227,7 +229,6 @@ async fn a_transient_failure_only_delays_a_body() {
         let within = [Play::AbortAfter(40_000, upstream.clone()), Play::AbortAfter(40_000, server.clone())];
         let rest = [
             Play::Refuse(fault(Hop::Registry, FaultKind::Unreachable)),
-            Play::Refuse(fault(Hop::Server, FaultKind::Down)),
             Play::Reset(fault(Hop::Server, FaultKind::Cancelled)),
             Play::Respond(503),
             Play::Respond(429),

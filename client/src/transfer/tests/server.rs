@@ -4,7 +4,7 @@ use crate::tunnel::{Congestion, Session, TunnelStatus};
 use bytes::Bytes;
 use docxy_protocol::chunk::ChunkHeader;
 use docxy_protocol::control::{CloseCode, ExchangeId, SegmentHeader, StreamHeader};
-use docxy_protocol::fault::{Fault, FaultKind};
+use docxy_protocol::fault::Fault;
 use docxy_protocol::frame;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::SEGMENT_BYTES;
@@ -33,7 +33,7 @@ pub(super) enum Play {
     LoseAfter(u64),
     /// The session is lost after 1000 bytes of the first segment and the whole second one.
     LoseWithGap,
-    /// A fault in place of a response. After [`FaultKind::Down`] the session is lost.
+    /// A fault in place of a response.
     Refuse(Fault),
     /// A fault after so many bytes.
     AbortAfter(u64, Fault),
@@ -124,8 +124,7 @@ impl PlayedServer {
             Play::Refuse(fault) => {
                 stream.send(frame::encode(&Reply::Fault(fault.clone())).unwrap().into()).await?;
                 stream.finish()?;
-                // A server that shuts down says so, and goes.
-                return if fault.kind == FaultKind::Down { self.lose().await } else { Ok(()) };
+                return Ok(());
             }
             Play::Reset(fault) => {
                 stream.reset(fault);

@@ -93,6 +93,8 @@ impl End {
 
     pub(crate) async fn wait_idle(&self) {}
 
+    pub(crate) async fn close_confirmed(&self) {}
+
     pub(crate) const fn wire_version(&self) -> Option<u16> {
         None
     }

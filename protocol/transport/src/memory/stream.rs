@@ -75,7 +75,8 @@ impl Sender {
                 let half = &state.streams[stream][1 - side];
                 if half.stopped {
                     Some(Ok(Some(())))
-                } else if half.finished && half.unread == 0 {
+                } else if half.finished || half.reset.is_some() {
+                    // All that is sent arrives at once.
                     Some(Ok(None))
                 } else {
                     state.error(side).map(|_| Err(()))

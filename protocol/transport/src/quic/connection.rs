@@ -9,6 +9,10 @@ use docxy_protocol::version::{alpn, answered_versions};
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Endpoint, RecvStream, SendStream, VarInt};
 use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The time between two looks for the confirmation of a close.
+const CLOSE_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A connection, to be used as a [`Session`](crate::Session). Clones share it.
 #[derive(Debug, Clone)]
@@ -49,6 +53,14 @@ impl Connection {
     pub(crate) async fn wait_idle(&self) {
         if let Some(endpoint) = &self.endpoint {
             endpoint.wait_idle().await;
+        }
+    }
+
+    /// A peer answers CONNECTION_CLOSE with its own (RFC 9000, section 10.2.2). quinn reports that nowhere else than
+    /// in its counts, and its own end of the closing state comes three probe timeouts later.
+    pub(crate) async fn close_confirmed(&self) {
+        while self.connection.stats().frame_rx.connection_close == 0 {
+            tokio::time::sleep(CLOSE_POLL_INTERVAL).await;
         }
     }
 

@@ -20,6 +20,12 @@ impl From<ConnectionError> for SessionError {
             ConnectionError::ConnectionClosed(close) if close.error_code == no_application_protocol() => {
                 Self::NoCommonVersion
             }
+            // Only a server that drains refuses connections.
+            ConnectionError::ConnectionClosed(close)
+                if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
+            {
+                Self::NotAccepting
+            }
             ConnectionError::LocallyClosed => Self::Closed,
             error => Self::Failed(Arc::new(error)),
         }

@@ -6,10 +6,9 @@ use super::socket::{self, SocketError};
 use super::tls::{self, TlsError};
 use crate::error::SessionError;
 use docxy_protocol::congestion::{Choice, Handle};
-use docxy_protocol::control::CloseCode;
 use docxy_protocol::version::answered_versions;
 use quinn::crypto::{HandshakeTokenKey, HmacKey};
-use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime, VarInt};
+use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::{hkdf, hmac};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -110,20 +109,10 @@ impl Listener {
         self.endpoint.local_addr().map_err(ListenError::Endpoint)
     }
 
-    /// The next connection that a client begins; `None` after [`Self::close`].
+    /// The next connection that a client begins; `None` after the end of the runtime.
     pub async fn accept(&self) -> Option<Incoming> {
         let incoming = self.endpoint.accept().await?;
         Some(Incoming { incoming, config: self.config.clone() })
-    }
-
-    /// Closes all connections, and takes no new ones.
-    pub fn close(&self, code: CloseCode) {
-        self.endpoint.close(VarInt::from_u32(code.code()), code.reason().as_bytes());
-    }
-
-    /// Waits until the clients were told that their connections are closed.
-    pub async fn wait_idle(&self) {
-        self.endpoint.wait_idle().await;
     }
 }
 

@@ -13,7 +13,7 @@ use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::UPSTREAM_IDLE_TIMEOUT;
+use docxy_protocol::limits::{PATIENCE_MAX, UPSTREAM_HEADER_TIMEOUT, UPSTREAM_IDLE_TIMEOUT};
 use docxy_protocol::retry_after::retry_after;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
@@ -28,10 +28,12 @@ pub(crate) trait RangeSource {
     /// The body of a response.
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Unpin;
 
-    /// Fetches this `Range` of the blob, starting at the registry, since the CDN's URL may have expired.
+    /// Fetches this `Range` of the blob, starting at the registry, since the CDN's URL may have expired. The head of
+    /// the response must arrive within `timeout`.
     fn fetch_range(
         &self,
         range: HeaderValue,
+        timeout: Duration,
     ) -> impl Future<Output = Result<UpstreamResponse<Self::Body>, UpstreamError>> + Send;
 }
 
@@ -152,7 +154,7 @@ impl<S: RangeSource> Resume<S> {
                 delay_ms = delay.as_millis(), "a body was interrupted; fetching the rest"
             );
             tokio::time::sleep(delay).await;
-            error = match self.attempt(received).await {
+            error = match self.attempt(received, response_timeout(self.backoff.retries())).await {
                 Ok(part) => return Ok(part),
                 Err(error) => error,
             };
@@ -160,11 +162,12 @@ impl<S: RangeSource> Resume<S> {
         Err(error.after_retries())
     }
 
-    async fn attempt(&self, received: u64) -> Result<BodyPart<S::Body>, UpstreamError> {
+    async fn attempt(&self, received: u64, timeout: Duration) -> Result<BodyPart<S::Body>, UpstreamError> {
         let Range { start, end } = *self.expected.bytes();
         let wanted = self.expected.with_bytes(start + received..end);
         let wanted = wanted.ok_or_else(|| UpstreamError::internal("this body has no rest"))?;
-        let UpstreamResponse { hop, response } = self.source.fetch_range(wanted.to_range()).await?;
+        let fetched = self.source.fetch_range(wanted.to_range(), timeout).await?;
+        let UpstreamResponse { hop, response, .. } = fetched;
         let (head, body) = response.into_parts();
         let length = body.size_hint().exact();
         let range = ContentRange::of_response(head.status, &head.headers, length);
@@ -187,6 +190,13 @@ impl<S: RangeSource> Resume<S> {
         let retry_after = retry_after(&head.headers).filter(|delay| *delay <= RETRY_AFTER_IN_BODY_MAX);
         Err(UpstreamError::new(hop, kind, detail).retry_after(retry_after))
     }
+}
+
+/// How long the n-th attempt in a row waits for its response. A silent host may be broken, and another attempt may
+/// reach another one; but content in cold storage takes its time, whoever is asked.
+fn response_timeout(attempt: u32) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(31);
+    UPSTREAM_HEADER_TIMEOUT.saturating_mul(1 << doublings).min(PATIENCE_MAX)
 }
 
 /// The longest `Retry-After` that is respected in the middle of a body. A longer one is ignored.

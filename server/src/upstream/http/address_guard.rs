@@ -209,6 +209,7 @@ mod tests {
             public: None,
             fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
             stale: false,
+            handover: false,
             log: "info".parse().unwrap(),
             registries,
             resolve: table(entries),

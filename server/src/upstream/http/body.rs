@@ -4,13 +4,14 @@
 
 use super::request_fault::describe_error;
 use crate::upstream::error::UpstreamError;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::{SMALL_BODY_BYTES_MAX, UPSTREAM_IDLE_TIMEOUT};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio::time::Instant;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -21,32 +22,53 @@ pub(crate) enum Body {
     Streaming(Incoming),
 }
 
-/// Reads a small body to its end.
+/// Reads a small body to its end. It usually arrives together with its head.
 pub(in crate::upstream) async fn collect(hop: Hop, body: Body) -> Result<Bytes, UpstreamError> {
-    collect_up_to(SMALL_BODY_BYTES_MAX, hop, body).await
+    collect_until(Instant::now() + UPSTREAM_IDLE_TIMEOUT, SMALL_BODY_BYTES_MAX, hop, body).await
 }
 
-/// Reads a body of at most `max_bytes` to its end.
-pub(in crate::upstream) async fn collect_up_to(
+/// Reads a body of at most `max_bytes` to its end, which must arrive by `until`. A body that is silent for
+/// [`UPSTREAM_IDLE_TIMEOUT`] is interrupted before.
+pub(in crate::upstream) async fn collect_until(
+    until: Instant,
     max_bytes: usize,
     hop: Hop,
     body: Body,
 ) -> Result<Bytes, UpstreamError> {
-    let body = match body {
+    let mut body = match body {
         Body::Whole(bytes) => return Ok(bytes),
-        Body::Streaming(body) => Limited::new(body, max_bytes).collect(),
+        Body::Streaming(body) => body,
     };
-    let truncated =
-        |detail| UpstreamError::new(hop, FaultKind::Truncated, format!("the body was interrupted: {detail}"));
-    match tokio::time::timeout(UPSTREAM_IDLE_TIMEOUT, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(UpstreamError::new(
-            hop,
-            FaultKind::TooLarge,
-            format!("the body is larger than docxy's limit for it, which is {max_bytes} bytes"),
-        )),
-        Ok(Err(error)) => Err(truncated(describe_error(&*error)).caused_by(error)),
-        Err(_) => Err(truncated(format!("it did not end within {} s", UPSTREAM_IDLE_TIMEOUT.as_secs()))),
+    let interrupted =
+        |kind, detail: String| UpstreamError::new(hop, kind, format!("the body was interrupted: {detail}"));
+    let started = Instant::now();
+    let mut all = BytesMut::new();
+    loop {
+        let silent_from = Instant::now() + UPSTREAM_IDLE_TIMEOUT;
+        match tokio::time::timeout_at(until.min(silent_from), body.frame()).await {
+            Ok(None) => return Ok(all.freeze()),
+            Ok(Some(Ok(frame))) => {
+                // Engines use no trailers.
+                let Ok(data) = frame.into_data() else { continue };
+                if all.len() + data.len() > max_bytes {
+                    let detail =
+                        format!("the body is larger than docxy's limit for it, which is {max_bytes} bytes");
+                    return Err(UpstreamError::new(hop, FaultKind::TooLarge, detail));
+                }
+                all.extend_from_slice(&data);
+            }
+            Ok(Some(Err(error))) => {
+                return Err(interrupted(FaultKind::Truncated, describe_error(&error)).caused_by(error));
+            }
+            Err(_) if silent_from <= until => {
+                let detail = format!("no byte of it for {} s", UPSTREAM_IDLE_TIMEOUT.as_secs());
+                return Err(interrupted(FaultKind::TimedOut, detail));
+            }
+            Err(_) => {
+                let detail = format!("it did not end within {} s", started.elapsed().as_secs());
+                return Err(interrupted(FaultKind::TimedOut, detail));
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::upstream::error::UpstreamError;
 use bytes::Bytes;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::secret::Secret;
-use http::HeaderValue;
+use http::{HeaderValue, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 use url::Url;
 
 /// How long an idle connection stays in the pool. Docker Hub closes idle connections after 60 s or
@@ -40,6 +41,9 @@ const TLS_SESSION_CACHE_MAX: usize = 32;
 /// Maximum number of bytes of a body that one connection buffers. hyper's default is 408 KiB, which is too much
 /// for many transfers whose clients read slowly.
 const READ_BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// The `User-Agent` of the server's own requests. Some registries answer 403 to a request without one.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("docxy-server/", env!("CARGO_PKG_VERSION")));
 
 /// Sends requests to the hosts of one registry.
 #[derive(Debug)]
@@ -89,16 +93,16 @@ impl HttpClient {
         }
     }
 
-    /// Sends a request and waits for the response's head.
+    /// Sends a request and waits for the response's head. An engine's `User-Agent` stays.
     ///
     /// # Errors
-    /// If the URL must not be dialed, the host cannot be reached, or the head takes longer than `timeout`.
+    /// If the URL must not be dialed, the host cannot be reached, or the head has not arrived by `until`.
     pub(in crate::upstream) async fn send(
         &self,
         hop: Hop,
         target: &Target,
         mut request: http::Request<Full<Bytes>>,
-        timeout: Duration,
+        until: Instant,
     ) -> Result<http::Response<Incoming>, UpstreamError> {
         let url = target.origin();
         let host = url.host().ok_or_else(|| refused(hop, "a URL without a host"))?;
@@ -108,7 +112,9 @@ impl HttpClient {
             return Err(refused(hop, format!("{host} must not be dialed (HTTPS to public addresses only)")));
         }
         *request.uri_mut() = target.uri().clone();
-        match tokio::time::timeout(timeout, self.client_for(&host.to_string()).request(request)).await {
+        request.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
+        let sent = Instant::now();
+        match tokio::time::timeout_at(until, self.client_for(&host.to_string()).request(request)).await {
             Ok(Ok(response)) => {
                 if hop == Hop::Cdn {
                     *self.lock_last_cdn() = Some(url.clone());
@@ -119,7 +125,7 @@ impl HttpClient {
             Err(_) => Err(UpstreamError::new(
                 hop,
                 FaultKind::TimedOut,
-                format!("{host} did not answer within {} s", timeout.as_secs()),
+                format!("{host} did not answer within {} s", sent.elapsed().as_secs()),
             )),
         }
     }

@@ -1,21 +1,29 @@
 //! Follows redirects on the server's side, because the client's network blocks the CDN.
 //!
 //! Must never send a credential to another origin (object stores respond 400 to it, and it is not for
-//! them). A `HEAD` stays a `HEAD`. No signed URL is stored, because it expires.
+//! them), nor change the method. No signed URL is stored, because it expires.
 
-use super::body::{Body, collect_up_to};
-use super::client::HttpClient;
+use super::body::{Body, collect, collect_until};
+use super::client::{HttpClient, sensitive_header};
+use super::credentials::Credentials;
 use super::target::Target;
 use crate::upstream::error::UpstreamError;
+use bytes::Bytes;
+use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::{REDIRECTS_MAX, UPSTREAM_HEADER_TIMEOUT};
+use docxy_protocol::limits::REDIRECTS_MAX;
 use docxy_protocol::uri::HttpUri;
 use http::{HeaderMap, Method, StatusCode, header};
+use http_body_util::Full;
 use hyper::body::Incoming;
+use tokio::time::Instant;
+use url::Origin;
 
 /// The response at the end of a redirect chain, and the hop that sent it.
 pub(crate) struct UpstreamResponse<B = Body> {
     pub(in crate::upstream) hop: Hop,
+    /// The host that sent it, with its scheme and port. `None` if the server made the response itself.
+    pub(in crate::upstream) origin: Option<Origin>,
     pub(in crate::upstream) response: http::Response<B>,
 }
 
@@ -23,14 +31,26 @@ impl UpstreamResponse {
     /// The same response with its body read to the end, if its status is a success.
     ///
     /// # Errors
-    /// If the body is interrupted, or is larger than `max_bytes`.
-    pub(in crate::upstream) async fn read_body(self, max_bytes: usize) -> Result<Self, UpstreamError> {
+    /// If the body is interrupted, has not ended by `until`, or is larger than `max_bytes`.
+    pub(in crate::upstream) async fn read_body(
+        self,
+        max_bytes: usize,
+        until: Instant,
+    ) -> Result<Self, UpstreamError> {
         if !self.response.status().is_success() {
             return Ok(self);
         }
         let (head, body) = self.response.into_parts();
-        let body = Body::Whole(collect_up_to(max_bytes, self.hop, body).await?);
-        Ok(Self { hop: self.hop, response: http::Response::from_parts(head, body) })
+        let body = Body::Whole(collect_until(until, max_bytes, self.hop, body).await?);
+        Ok(Self { response: http::Response::from_parts(head, body), ..self })
+    }
+
+    /// The same error response with its body read to the end. The status counts more than the body, which is empty
+    /// if it cannot be read.
+    pub(in crate::upstream) async fn read_error(self) -> Self {
+        let (head, body) = self.response.into_parts();
+        let body = Body::Whole(collect(self.hop, body).await.unwrap_or_default());
+        Self { response: http::Response::from_parts(head, body), ..self }
     }
 }
 
@@ -41,36 +61,71 @@ pub(in crate::upstream) struct RedirectChain {
     pub(in crate::upstream) responded: HttpUri,
 }
 
-/// Sends a request to `target` and follows redirects.
+/// A request, as it is sent to each host of a redirect chain.
+#[derive(Debug, Clone)]
+pub(in crate::upstream) struct ChainRequest {
+    /// The hop of its first host. A token service stays one; a registry redirects to its CDN.
+    pub(in crate::upstream) hop: Hop,
+    pub(in crate::upstream) method: Method,
+    pub(in crate::upstream) target: Target,
+    /// Without `Authorization`.
+    pub(in crate::upstream) headers: HeaderMap,
+    /// A form with a credential, or nothing.
+    pub(in crate::upstream) body: Bytes,
+}
+
+/// Sends a request and follows redirects. A `POST` contains a credential, so its redirect to another origin is not
+/// followed, and neither is one that would make it a `GET`: the redirect is the response.
 ///
 /// # Errors
-/// If a hop cannot be reached, or a redirect must not be followed.
+/// If a hop cannot be reached or has not responded by `until`, or a redirect must not be followed.
 pub(in crate::upstream) async fn follow_redirects(
     client: &HttpClient,
-    method: &Method,
-    mut target: Target,
-    mut headers: HeaderMap,
+    request: ChainRequest,
+    credentials: &Credentials,
+    until: Instant,
 ) -> Result<UpstreamResponse, UpstreamError> {
-    let mut hop = Hop::Registry;
+    let ChainRequest { mut hop, method, mut target, headers, body } = request;
     let requested = target.as_written().clone();
+    let mut has_left = false;
     for _ in 0..=REDIRECTS_MAX {
-        let mut request = http::Request::new(http_body_util::Full::default());
+        let origin = target.origin().origin();
+        let credential = credentials.value_for(&origin, has_left);
+        let mut request = http::Request::new(Full::new(body.clone()));
         *request.method_mut() = method.clone();
         *request.headers_mut() = headers.clone();
-        let mut response = client.send(hop, &target, request, UPSTREAM_HEADER_TIMEOUT).await?;
-        let Some(location) = redirect_location(&response) else {
-            let responded = target.as_written().clone();
+        if let Some(value) = credential {
+            request.headers_mut().insert(header::AUTHORIZATION, sensitive_header(value)?);
+        }
+        let response = client.send(hop, &target, request, until).await?;
+        let found = |hop, response: http::Response<Incoming>| {
+            let mut response = response.map(Body::Streaming);
+            let (requested, responded) = (requested.clone(), target.as_written().clone());
             response.extensions_mut().insert(RedirectChain { requested, responded });
-            return Ok(UpstreamResponse { hop, response: response.map(Body::Streaming) });
+            UpstreamResponse { hop, origin: Some(origin.clone()), response }
+        };
+        let Some(location) = redirect_location(&response) else {
+            // A host that has a token, or wants one, is another registry.
+            let is_registry = hop == Hop::Cdn && (credential.is_some() || wants_token(&response));
+            return Ok(found(if is_registry { Hop::Registry } else { hop }, response));
         };
         let next = target.resolve(hop, location.as_bytes())?;
-        if next.origin().origin() != target.origin().origin() {
-            headers.remove(header::AUTHORIZATION);
+        let leaves = next.origin().origin() != origin;
+        if method == Method::POST && (leaves || response.status() == StatusCode::SEE_OTHER) {
+            return Ok(found(hop, response));
+        }
+        has_left |= leaves;
+        if leaves && hop == Hop::Registry {
             hop = Hop::Cdn;
         }
         target = next;
     }
     Err(UpstreamError::new(hop, FaultKind::RedirectRefused, format!("more than {REDIRECTS_MAX} redirects")))
+}
+
+fn wants_token(response: &http::Response<Incoming>) -> bool {
+    response.status() == StatusCode::UNAUTHORIZED
+        && Challenge::of_response(response.headers()).any(|challenge| challenge.is_bearer())
 }
 
 fn redirect_location(response: &http::Response<Incoming>) -> Option<&http::HeaderValue> {

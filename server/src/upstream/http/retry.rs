@@ -1,10 +1,12 @@
-//! Whether a request is retried, and after what delay.
+//! Whether a request is retried, and after what delay, and how long it may wait for a response.
 //!
 //! Pure: takes the failure, the time and a random number, and returns a delay. Must never wait itself.
 
 use crate::upstream::error::UpstreamError;
 use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::limits::{PATIENCE_MARGIN, UPSTREAM_HEADER_TIMEOUT};
+use docxy_protocol::patience::Patience;
 use http::StatusCode;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -24,33 +26,54 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(8);
 /// engine, which can decide better what to do.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 
-/// Until when one operation retries before it has a response, over all requests that it sends.
+/// Until when one operation retries before it has a response, and until when it waits for one, over all requests
+/// that it sends.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::upstream) struct RetryDeadline {
-    until: Instant,
+    retry_until: Instant,
+    response_until: Instant,
 }
 
 impl RetryDeadline {
-    /// The usual deadline for an operation that starts now.
-    pub(in crate::upstream) fn starting_at(now: Instant) -> Self {
-        Self { until: now + RETRY_TIMEOUT }
+    /// The deadline for an operation that starts now, and whose client is so patient.
+    pub(in crate::upstream) fn starting_at(now: Instant, patience: Patience) -> Self {
+        let patience = patience.duration().saturating_sub(PATIENCE_MARGIN);
+        Self { retry_until: now + RETRY_TIMEOUT.min(patience), response_until: now + patience }
     }
 
     /// No retry, for a caller that retries itself.
-    pub(in crate::upstream) const fn no_retry(now: Instant) -> Self {
-        Self { until: now }
+    pub(in crate::upstream) fn no_retry(now: Instant) -> Self {
+        Self::no_retry_within(now, UPSTREAM_HEADER_TIMEOUT)
+    }
+
+    /// No retry, and a response within this time.
+    pub(in crate::upstream) fn no_retry_within(now: Instant, timeout: Duration) -> Self {
+        Self { retry_until: now, response_until: now + timeout }
+    }
+
+    /// An earlier deadline, for a request that must have its response within this time.
+    #[must_use]
+    pub(in crate::upstream) fn within(self, now: Instant, timeout: Duration) -> Self {
+        Self { response_until: self.response_until.min(now + timeout), ..self }
+    }
+
+    /// Until when a response is waited for.
+    pub(in crate::upstream) const fn response_until(self) -> Instant {
+        self.response_until
+    }
+
+    /// The same without retries.
+    #[must_use]
+    pub(in crate::upstream) fn without_retries(self, now: Instant) -> Self {
+        Self { retry_until: now, ..self }
     }
 
     /// A later deadline, after a response that arrived for so long and then was interrupted: that time does not
     /// count.
     #[must_use]
     pub(in crate::upstream) fn extended_by(self, time_receiving: Duration) -> Self {
-        Self { until: self.until + time_receiving }
-    }
-
-    /// Whether no retry is left.
-    pub(in crate::upstream) fn has_passed(self, now: Instant) -> bool {
-        now >= self.until
+        let retry_until = (self.retry_until + time_receiving).min(self.response_until);
+        Self { retry_until, ..self }
     }
 
     /// The delay before another attempt; `None` if the last result is final. `retry_after` is the delay
@@ -66,7 +89,7 @@ impl RetryDeadline {
             return None;
         }
         let delay = backoff.next_delay(Duration::ZERO, jitter).max(retry_after.unwrap_or_default());
-        (now + delay < self.until).then_some(delay)
+        (now + delay < self.retry_until).then_some(delay)
     }
 }
 
@@ -95,7 +118,7 @@ mod tests {
     fn retries_stop_before_an_engine_times_out() {
         let now = Instant::now();
         let mut backoff = Backoff::new(RETRY_SCHEDULE);
-        let deadline = RetryDeadline::starting_at(now);
+        let deadline = RetryDeadline::starting_at(now, Patience::default());
         let mut later = now;
         let mut attempts = 0;
         while let Some(delay) = deadline.delay_before_retry(&mut backoff, later, 1.0, None) {
@@ -127,13 +150,27 @@ mod tests {
         let delay = |deadline: RetryDeadline| {
             deadline.delay_before_retry(&mut Backoff::new(RETRY_SCHEDULE), now + receiving, 1.0, None)
         };
-        assert_eq!(delay(RetryDeadline::starting_at(now)), None);
-        assert_eq!(delay(RetryDeadline::starting_at(now).extended_by(receiving)), Some(first_delay));
+        let of = |seconds| RetryDeadline::starting_at(now, Patience::new(Duration::from_secs(seconds)));
+        assert_eq!(delay(of(30)), None);
+        assert_eq!(delay(of(30).extended_by(receiving)), Some(first_delay));
+        assert_eq!(delay(of(16).extended_by(receiving)), None, "no engine waits for it");
         assert_eq!(
             delay(RetryDeadline::no_retry(now).extended_by(receiving)),
             None,
             "sends one request only"
         );
+    }
+
+    #[test]
+    fn a_response_comes_before_the_patience_of_the_client_ends() {
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        let deadline = RetryDeadline::starting_at(now, Patience::new(seconds(25)));
+        assert_eq!(deadline.response_until(), now + seconds(24));
+        assert_eq!(deadline.within(now, seconds(10)).response_until(), now + seconds(10));
+        assert_eq!(deadline.within(now, seconds(60)).response_until(), now + seconds(24));
+        let none_left = RetryDeadline::starting_at(now, Patience::new(Duration::ZERO));
+        assert_eq!(none_left.response_until(), now);
     }
 
     #[test]

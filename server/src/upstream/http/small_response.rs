@@ -28,7 +28,7 @@ impl SmallResponse {
         let mut response = http::Response::new(Body::Whole(self.body));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers.into_map();
-        UpstreamResponse { hop, response }
+        UpstreamResponse { hop, origin: None, response }
     }
 
     /// The approximate memory that it takes, in bytes.

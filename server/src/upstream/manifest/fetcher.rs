@@ -7,7 +7,7 @@ use super::rate_limit::{LastRateLimit, without_volatile_fields};
 use super::single_flight::SingleFlight;
 use crate::store::StoredManifest;
 use crate::upstream::error::UpstreamError;
-use crate::upstream::http::body::collect_up_to;
+use crate::upstream::http::body::collect_until;
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
 use crate::upstream::http::small_response::SmallResponse;
@@ -15,10 +15,11 @@ use crate::upstream::registry::authorized_registry::AuthorizedRegistry;
 use crate::upstream::registry::cacheable_request;
 use crate::upstream::registry::public_proof::PublicProof;
 use crate::upstream::registry::response::Response;
-use docxy_protocol::fault::FaultKind;
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::headers::{Headers, is_encoded};
-use docxy_protocol::limits::MANIFEST_BYTES_MAX;
-use docxy_protocol::name::{Reference, Repository};
+use docxy_protocol::limits::{MANIFEST_BYTES_MAX, PATIENCE_MAX};
+use docxy_protocol::name::{Reference, Registry as RegistryName, Repository};
+use docxy_protocol::patience::Patience;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderValue, StatusCode, header};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub(in crate::upstream) struct ManifestFetcher {
 /// What each fetch uses. A fetch is dropped when no caller waits for it.
 #[derive(Debug)]
 struct ManifestSource {
+    name: RegistryName,
     registry: Arc<AuthorizedRegistry>,
     store: PublicStore,
     rate_limit: Arc<LastRateLimit>,
@@ -61,30 +63,40 @@ struct FetchKey {
 
 impl ManifestFetcher {
     pub(in crate::upstream) fn new(
+        name: RegistryName,
         registry: Arc<AuthorizedRegistry>,
         store: PublicStore,
         rate_limit: Arc<LastRateLimit>,
     ) -> Self {
-        let source = Arc::new(ManifestSource { registry, store, rate_limit });
+        let source = Arc::new(ManifestSource { name, registry, store, rate_limit });
         Self { source, single_flight: SingleFlight::new() }
     }
 
-    /// Fetches a manifest. `proof` is that of an anonymous `HEAD` that has just succeeded.
+    /// Fetches a manifest. `proof` is that of an anonymous `HEAD` that has just succeeded. If this caller's time is
+    /// up, the fetch goes on: it counts against the rate limit, and the engine's next request must not cost another.
     ///
     /// # Errors
-    /// If a hop fails. An error status of the registry is a response, not an error.
+    /// If a hop fails, or there is no result by the deadline. An error status of the registry is a response, not an error.
     pub(in crate::upstream) async fn fetch(
         &self,
         request: &Request,
         repository: &Repository,
         reference: &Reference,
         proof: Option<PublicProof>,
+        deadline: RetryDeadline,
     ) -> Result<Fetched, UpstreamError> {
         let accept = request.headers.map().get_all(header::ACCEPT).iter().cloned().collect();
         let key = FetchKey { repository: repository.clone(), reference: reference.clone(), accept };
         let request = cacheable_request::for_manifest(request, repository, reference, Method::Get);
         let source = Arc::clone(&self.source);
-        self.single_flight.run(key, || source.fetch(request, proof)).await
+        let started = Instant::now();
+        let fetched =
+            self.single_flight.run(key, deadline.response_until(), || source.fetch(request, proof)).await;
+        fetched.unwrap_or_else(|| {
+            let (name, seconds) = (&self.source.name, started.elapsed().as_secs());
+            let detail = format!("{name} did not send the manifest within {seconds} s");
+            Err(UpstreamError::new(Hop::Registry, FaultKind::TimedOut, detail))
+        })
     }
 }
 
@@ -94,7 +106,9 @@ impl ManifestSource {
         request: Request,
         proof: Option<PublicProof>,
     ) -> Result<Fetched, UpstreamError> {
-        let Self { registry, store, rate_limit } = &*self;
+        let Self { registry, store, rate_limit, .. } = &*self;
+        // Several callers may wait, and none may any more.
+        let deadline = RetryDeadline::starting_at(Instant::now(), Patience::new(PATIENCE_MAX));
         // Another fetch may have ended since the caller looked.
         if let Operation::Manifest { repository, reference: Reference::Digest(digest), .. } =
             &request.operation
@@ -104,7 +118,7 @@ impl ManifestSource {
             let headers = stored.head().clone();
             return Ok(Fetched::Manifest(stored, headers, proof));
         }
-        let (response, proof) = registry.manifest(&request, proof, deadline()).await?;
+        let (response, proof) = registry.manifest(&request, proof, deadline).await?;
         let proof = match proof.filter(|_| !is_encoded(response.response.headers())) {
             Some(proof) if response.response.status() == StatusCode::OK => proof,
             _ => {
@@ -113,11 +127,11 @@ impl ManifestSource {
                 return Ok(Fetched::Other(response.into_small()));
             }
         };
-        let UpstreamResponse { hop, response } = response;
+        let UpstreamResponse { hop, response, .. } = response;
         let (head, body) = response.into_parts();
         let headers = Headers::filter_response(&head.headers);
         rate_limit.record(&headers);
-        let body = collect_up_to(MANIFEST_BYTES_MAX, hop, body).await?;
+        let body = collect_until(deadline.response_until(), MANIFEST_BYTES_MAX, hop, body).await?;
         let stored_headers = without_volatile_fields(headers.clone());
         let checked = StoredManifest::check(proof.digest().clone(), stored_headers, body.clone()).await;
         Ok(match (checked, &request.operation) {
@@ -137,9 +151,4 @@ impl ManifestSource {
             }
         })
     }
-}
-
-/// The retry deadline for a manifest.
-pub(in crate::upstream) fn deadline() -> RetryDeadline {
-    RetryDeadline::starting_at(Instant::now())
 }

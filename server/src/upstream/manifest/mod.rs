@@ -23,14 +23,16 @@ use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::Hop;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
+use docxy_protocol::patience::Patience;
 use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Method, Operation, Request};
-use fetcher::{Fetched, ManifestFetcher, deadline};
+use fetcher::{Fetched, ManifestFetcher};
 use http::{HeaderValue, StatusCode, header};
 use public_store::{PublicStore, is_acceptable};
 use rate_limit::LastRateLimit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Maximum number of bytes of tags in memory, for each registry: about 5,000 tags.
@@ -38,6 +40,9 @@ const TAGS_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The approximate bytes of a tag besides its names and its digest: its names are stored twice.
 const TAG_OVERHEAD_BYTES: usize = 256;
+
+/// How long a `HEAD` before a `GET` may take. It is there to save quota, and the `GET` needs the rest of the time.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 static STALE_WARNING: HeaderValue = HeaderValue::from_static("110 docxy \"Response is Stale\"");
 
@@ -61,15 +66,16 @@ pub(super) struct ManifestRequest<'a> {
     repository: &'a Repository,
     reference: &'a Reference,
     method: Method,
+    deadline: RetryDeadline,
 }
 
 impl<'a> ManifestRequest<'a> {
     /// `None` for another operation, or a credential or a condition: only the registry can respond to them.
-    pub(super) fn anonymous(original: &'a Request) -> Option<Self> {
+    pub(super) fn anonymous(original: &'a Request, deadline: RetryDeadline) -> Option<Self> {
         let Operation::Manifest { repository, reference, method } = &original.operation else { return None };
         let is_anonymous =
             original.authorization == Authorization::Public && !original.headers.is_conditional();
-        is_anonymous.then_some(Self { original, repository, reference, method: *method })
+        is_anonymous.then_some(Self { original, repository, reference, method: *method, deadline })
     }
 }
 
@@ -82,7 +88,8 @@ impl PublicManifests {
     ) -> Self {
         let rate_limit = Arc::<LastRateLimit>::default();
         let store = PublicStore::new(name.clone(), store);
-        let fetcher = ManifestFetcher::new(Arc::clone(&registry), store.clone(), Arc::clone(&rate_limit));
+        let fetcher =
+            ManifestFetcher::new(name.clone(), Arc::clone(&registry), store.clone(), Arc::clone(&rate_limit));
         let allow_stale = AtomicBool::new(stale);
         Self {
             name,
@@ -128,7 +135,8 @@ impl PublicManifests {
             return Some(stored);
         }
         let (reference, proof) = (Reference::Digest(digest.clone()), proof.cloned());
-        match self.fetcher.fetch(request, repository, &reference, proof).await {
+        let deadline = RetryDeadline::starting_at(Instant::now(), Patience::default());
+        match self.fetcher.fetch(request, repository, &reference, proof, deadline).await {
             Ok(Fetched::Manifest(manifest, ..)) => Some(manifest),
             Ok(Fetched::Other(_) | Fetched::Mismatch(_)) | Err(_) => None,
         }
@@ -152,11 +160,19 @@ impl PublicManifests {
             return Ok(self.response_with(request, &stored, stored.head().clone()));
         }
         if request.method == Method::Head {
-            return self.head(request, deadline()).await.map(|(_, response)| response);
+            return self.head(request, request.deadline).await.map(|(_, response)| response);
         }
-        let fetched =
-            self.fetcher.fetch(request.original, request.repository, request.reference, None).await?;
+        let fetched = self.fetch(request, request.reference, None).await?;
         self.response_from(request, fetched)
+    }
+
+    async fn fetch(
+        &self,
+        request: &ManifestRequest<'_>,
+        reference: &Reference,
+        proof: Option<PublicProof>,
+    ) -> Result<Fetched, UpstreamError> {
+        self.fetcher.fetch(request.original, request.repository, reference, proof, request.deadline).await
     }
 
     async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
@@ -169,14 +185,16 @@ impl PublicManifests {
         {
             return self.fetch_tag(request, tag).await;
         }
-        let deadline = deadline();
+        let is_get = request.method == Method::Get;
+        let now = Instant::now();
+        let deadline = if is_get { request.deadline.within(now, HEAD_TIMEOUT) } else { request.deadline };
         let (hop, response) = match self.head(request, deadline).await {
             // Some registries serve `GET` only, and break on a `HEAD`.
             Err(error)
-                if request.method == Method::Get
+                if is_get
                     && error.fault.hop != Hop::TokenService
                     && error.is_transient()
-                    && !deadline.has_passed(Instant::now()) =>
+                    && Instant::now() < request.deadline.response_until() =>
             {
                 tracing::info!(reason = %error, "a HEAD of a manifest failed: sending a GET");
                 return self.fetch_tag(request, tag).await;
@@ -203,7 +221,7 @@ impl PublicManifests {
                 self.fetch_tag(request, tag).await
             }
             // The engine prints the error's body, which a response to `HEAD` does not have.
-            (Method::Get, _) => dispatch::respond(&self.registry, request.original).await,
+            (Method::Get, _) => dispatch::respond(&self.registry, request.original, request.deadline).await,
         }
     }
 
@@ -233,10 +251,10 @@ impl PublicManifests {
         }
         // By its digest: the tag may move at any moment, and then this would fetch another manifest.
         let reference = Reference::Digest(digest.clone());
-        match self.fetcher.fetch(request.original, request.repository, &reference, Some(proof)).await? {
+        match self.fetch(request, &reference, Some(proof)).await? {
             // The tag has moved, and the registry has deleted its old manifest.
             Fetched::Other(response) if response.status == StatusCode::NOT_FOUND => {
-                dispatch::respond(&self.registry, request.original).await
+                dispatch::respond(&self.registry, request.original, request.deadline).await
             }
             Fetched::Other(response) => self.stale_or(request, tag, response).await,
             // The `HEAD` has reported a wrong digest.
@@ -249,7 +267,7 @@ impl PublicManifests {
     }
 
     async fn fetch_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
-        match self.fetcher.fetch(request.original, request.repository, request.reference, None).await? {
+        match self.fetch(request, request.reference, None).await? {
             Fetched::Other(response) => self.stale_or(request, tag, response).await,
             fetched @ Fetched::Manifest(..) => {
                 if let Fetched::Manifest(manifest, ..) = &fetched {

@@ -1,36 +1,61 @@
 //! Concurrent callers with the same key share one fetch and its result, an error included.
 //!
-//! No caller owns the fetch: it goes on while any caller waits for it, and is dropped with the last one.
+//! No caller owns the fetch: it goes on while any caller waits for it, and is dropped with the last one. But a caller
+//! whose time is up leaves it running, since the caller's next request needs its result.
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// Fetches without a waiting caller, at most: each has a connection to the registry.
+const ABANDONED_FETCHES_MAX: usize = 64;
 
 /// The running fetches, by key.
 #[derive(Debug)]
 pub(in crate::upstream) struct SingleFlight<K, V: Clone> {
     running: Mutex<HashMap<K, WeakShared<BoxFuture<'static, V>>>>,
+    abandoned: Arc<Semaphore>,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> SingleFlight<K, V> {
+impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> SingleFlight<K, V> {
     pub(in crate::upstream) fn new() -> Self {
-        Self { running: Mutex::new(HashMap::new()) }
+        Self {
+            running: Mutex::new(HashMap::new()),
+            abandoned: Arc::new(Semaphore::new(ABANDONED_FETCHES_MAX)),
+        }
     }
 
-    /// The result of the running fetch of `key`, or else of this one.
-    pub(in crate::upstream) async fn run<F>(&self, key: K, fetch: impl FnOnce() -> F) -> V
+    /// The result of the running fetch of `key`, or else of this one. `None` if there is none by `until`: then the
+    /// fetch goes on in the background, and must end by itself.
+    pub(in crate::upstream) async fn run<F>(
+        &self,
+        key: K,
+        until: Instant,
+        fetch: impl FnOnce() -> F,
+    ) -> Option<V>
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let result = self.join_or_start(key.clone(), fetch).await;
+        let flight = self.join_or_start(key.clone(), fetch);
+        let result = tokio::time::timeout_at(until, flight.clone()).await;
+        if result.is_err()
+            && let Ok(permit) = Arc::clone(&self.abandoned).try_acquire_owned()
+        {
+            tokio::spawn(async move {
+                flight.await;
+                drop(permit);
+            });
+        }
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         // A later fetch of the same key may run by now, and stays.
         if running.get(&key).is_some_and(|flight| flight.upgrade().is_none_or(|f| f.peek().is_some())) {
             running.remove(&key);
         }
-        result
+        result.ok()
     }
 
     fn join_or_start<F>(&self, key: K, fetch: impl FnOnce() -> F) -> Shared<BoxFuture<'static, V>>
@@ -53,8 +78,8 @@ impl<K: Hash + Eq + Clone, V: Clone> SingleFlight<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
     use tokio::sync::Notify;
 
     #[tokio::test]
@@ -62,7 +87,7 @@ mod tests {
         let flights = SingleFlight::new();
         let (fetched, finish) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let run = || {
-            flights.run("a", || {
+            flights.run("a", Instant::now() + Duration::from_secs(60), || {
                 let (fetched, finish) = (Arc::clone(&fetched), Arc::clone(&finish));
                 async move {
                     let count = fetched.fetch_add(1, Ordering::SeqCst) + 1;
@@ -79,9 +104,29 @@ mod tests {
         drop(first);
         finish.notify_one();
         let (second, third) = tokio::join!(second, third);
-        assert_eq!((second, third), (1, 1));
+        assert_eq!((second, third), (Some(1), Some(1)));
         finish.notify_one();
-        assert_eq!(run().await, 2, "a later caller starts another fetch");
+        assert_eq!(run().await, Some(2), "a later caller starts another fetch");
         assert!(flights.running.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_whose_time_is_up_leaves_its_fetch_to_the_next_one() {
+        let flights = SingleFlight::new();
+        let fetched = Arc::new(AtomicUsize::new(0));
+        let run = || {
+            flights.run("a", Instant::now() + Duration::from_secs(24), || {
+                let fetched = Arc::clone(&fetched);
+                async move {
+                    tokio::time::sleep(Duration::from_secs(40)).await;
+                    fetched.fetch_add(1, Ordering::SeqCst) + 1
+                }
+            })
+        };
+        assert_eq!(run().await, None);
+        assert_eq!(run().await, Some(1), "it went on meanwhile");
+        // Lets the task in the background end.
+        tokio::task::yield_now().await;
+        assert_eq!(flights.abandoned.available_permits(), ABANDONED_FETCHES_MAX);
     }
 }

@@ -1,5 +1,6 @@
 //! One registry on the operator's list: sends requests to it, with the credential that each may use.
 
+use super::anonymous_request;
 use super::cacheable_request;
 use super::public_proof::PublicProof;
 use crate::settings::{RegistrySettings, Settings};
@@ -7,11 +8,12 @@ use crate::upstream::api_client::ApiClient;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::http::address_guard::AddressGuard;
 use crate::upstream::http::body::{Body, collect};
+use crate::upstream::http::credentials::Credentials;
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
 use crate::upstream::http::target::Target;
 use crate::upstream::token::origins::SharedTokenOrigins;
-use crate::upstream::token::{QuotaAccount, RegistryTokens, TokenKey, TokenUnavailable};
+use crate::upstream::token::{QuotaAccount, RegistryTokens};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::challenge::Challenge;
@@ -64,12 +66,14 @@ impl AuthorizedRegistry {
     /// Does one operation without retries, for a caller that retries itself.
     ///
     /// # Errors
-    /// If a hop fails. An error status of the registry is a response, not an error.
+    /// If a hop fails or does not respond within `timeout`. An error status of the registry is a response, not an
+    /// error.
     pub(in crate::upstream) async fn send_once(
         &self,
         request: &Request,
+        timeout: Duration,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        self.send(request, RetryDeadline::no_retry(tokio::time::Instant::now())).await
+        self.send(request, RetryDeadline::no_retry_within(tokio::time::Instant::now(), timeout)).await
     }
 
     /// The API's URL and the host of its token service, for `docxy-server check`.
@@ -112,8 +116,9 @@ impl AuthorizedRegistry {
             let Some(Ok(target)) = url.as_ref().map(Target::of) else { continue };
             let mut request = http::Request::new(http_body_util::Full::default());
             *request.method_mut() = http::Method::HEAD;
+            let until = tokio::time::Instant::now() + PING_AND_TOKEN_TIMEOUT;
             // The status does not matter: the request keeps the connection open.
-            if let Err(error) = self.client.http().send(hop, &target, request, PING_AND_TOKEN_TIMEOUT).await {
+            if let Err(error) = self.client.http().send(hop, &target, request, until).await {
                 tracing::debug!(%error, causes = error.causes().map(tracing::field::display), "keep-alive request failed");
             }
         }
@@ -139,7 +144,12 @@ impl AuthorizedRegistry {
                 self.record_tokens(response).await
             }
             (_, Authorization::Public) => self.send_public(request, deadline).await,
-            (_, authorization) => self.client.send(request, authorization.header(), deadline).await,
+            (operation, authorization) => {
+                let credentials = Credentials::of_account(authorization.header());
+                let response = self.client.send(request, &credentials, deadline).await?;
+                self.tokens.observe(&response, operation.repository());
+                Ok(response)
+            }
         }
     }
 
@@ -159,16 +169,16 @@ impl AuthorizedRegistry {
         if let Some(repository) = request.operation.repository() {
             challenge = challenge.with("scope", &Scope::pull(repository.clone()).to_string());
         }
-        let challenge = challenge.with("error", "invalid_token").to_string();
+        let challenge = challenge.with("error", "invalid_token");
         let mut response = http::Response::new(Body::Whole(Bytes::from_static(b"authentication required")));
         *response.status_mut() = StatusCode::UNAUTHORIZED;
-        let value = HeaderValue::try_from(challenge).map_err(|error| {
-            UpstreamError::internal("cannot write the challenge that refuses a token").caused_by(error)
-        })?;
+        let value = challenge
+            .to_header()
+            .ok_or_else(|| UpstreamError::internal("cannot write the challenge that refuses a token"))?;
         response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
         let api_version = HeaderValue::from_static("registry/2.0");
         response.headers_mut().insert("docker-distribution-api-version", api_version);
-        Ok(UpstreamResponse { hop: Hop::Registry, response })
+        Ok(UpstreamResponse { hop: Hop::Registry, origin: None, response })
     }
 
     /// Records that this registry issued the tokens in this response of its token service, and returns the
@@ -184,14 +194,14 @@ impl AuthorizedRegistry {
         if !token_response.response.status().is_success() {
             return Ok(token_response);
         }
-        let UpstreamResponse { hop, response } = token_response;
+        let UpstreamResponse { hop, origin, response } = token_response;
         let (head, body) = response.into_parts();
         let bytes = collect(hop, body).await?;
         let tokens = TokenResponse::parse(&bytes).map_err(|error| {
             UpstreamError::new(hop, FaultKind::MalformedResponse, &error).caused_by(error)
         })?;
         self.origins.record(&self.name, &tokens);
-        Ok(UpstreamResponse { hop, response: http::Response::from_parts(head, Body::Whole(bytes)) })
+        Ok(UpstreamResponse { hop, origin, response: http::Response::from_parts(head, Body::Whole(bytes)) })
     }
 
     /// Sends a request that carries no credential.
@@ -261,55 +271,46 @@ impl AuthorizedRegistry {
         self.tokens.quota_account()
     }
 
-    /// Fetches the manifest that `proof` is about with the operator's account. `None` if there is no token for it.
+    /// Fetches the manifest that `proof` is about with the operator's account. `None` if there is no token for it, or
+    /// the registry refuses the token: it may ask for one of another service, which must not see the account.
     async fn send_as_operator(
         &self,
         request: &Request,
         proof: &PublicProof,
         deadline: RetryDeadline,
     ) -> Result<Option<UpstreamResponse>, UpstreamError> {
+        let started = Instant::now();
         let (repository, reference) = (proof.repository().clone(), Reference::Digest(proof.digest().clone()));
-        let key = (QuotaAccount::Operator, Some(repository.clone()));
-        let Some(token) = self.tokens.operator_token(&key, deadline).await else { return Ok(None) };
         let mut request = request.clone();
-        request.operation = Operation::Manifest { repository, reference, method: Method::Get };
-        self.send_with_token(&request, &key, token, deadline).await.map(Some)
+        request.operation =
+            Operation::Manifest { repository: repository.clone(), reference, method: Method::Get };
+        let repository = Some(repository);
+        let mut token = self.tokens.operators(&repository, deadline).await;
+        while let Some(sent) = token {
+            let credentials = Credentials::of_account(Some(bearer(&sent.secret)));
+            let response = self.client.send(&request, &credentials, deadline).await?;
+            if !is_refusal(response.response.status()) {
+                return Ok(Some(response));
+            }
+            token = self.tokens.operators_after_refusal(&repository, &sent, started, deadline).await;
+        }
+        Ok(None)
     }
 
-    /// Sends without an account, with the registry's anonymous token if it needs one.
+    /// Sends without an account, with the anonymous tokens that are asked for.
     async fn send_anonymous(
         &self,
         request: &Request,
         deadline: RetryDeadline,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        let key = (QuotaAccount::Anonymous, request.operation.repository().cloned());
-        match self.tokens.get(&key, deadline).await {
-            Ok(token) => self.send_with_token(request, &key, token, deadline).await,
-            Err(TokenUnavailable::Refused) => self.client.send(request, None, deadline).await,
-            Err(unavailable) => unavailable.into_response(),
-        }
+        anonymous_request::send(&self.client, &self.tokens, request, deadline).await
     }
+}
 
-    /// Sends with this token. If the registry refuses it, which may have expired early, sends once more with a
-    /// new one.
-    async fn send_with_token(
-        &self,
-        request: &Request,
-        key: &TokenKey,
-        token: Secret,
-        deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, UpstreamError> {
-        let response = self.client.send(request, Some(bearer(&token)), deadline).await?;
-        if response.response.status() != StatusCode::UNAUTHORIZED || response.hop != Hop::Registry {
-            return Ok(response);
-        }
-        self.tokens.remove(key, &token).await;
-        match self.tokens.get(key, deadline).await {
-            Ok(fresh) if fresh != token => self.client.send(request, Some(bearer(&fresh)), deadline).await,
-            Ok(_) | Err(TokenUnavailable::Refused) => Ok(response),
-            Err(unavailable) => unavailable.into_response(),
-        }
-    }
+/// Whether a response may be about the token and not about the content. To a token that has expired, some registries
+/// answer 400 or 403.
+pub(in crate::upstream) const fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 fn bearer(token: &Secret) -> Secret {

@@ -1,6 +1,6 @@
 //! Requests the rest of a blob from its registry, with the first request's credential.
 
-use super::authorized_registry::AuthorizedRegistry;
+use super::authorized_registry::{AuthorizedRegistry, is_refusal};
 use crate::upstream::blob::download::{self, RangeSource};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::http::body::Body;
@@ -8,8 +8,9 @@ use crate::upstream::http::redirect::UpstreamResponse;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::request::Request;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The streaming body of a response.
 pub(crate) type Download = download::Download<BlobSource>;
@@ -34,14 +35,19 @@ impl BlobSource {
 impl RangeSource for BlobSource {
     type Body = Body;
 
-    async fn fetch_range(&self, range: HeaderValue) -> Result<UpstreamResponse, UpstreamError> {
+    async fn fetch_range(
+        &self,
+        range: HeaderValue,
+        timeout: Duration,
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let mut request = self.request.clone();
         request.headers.set(header::RANGE, range);
-        let response = self.registry.send_once(&request).await?;
-        // The registry layer has already replaced a token of the server's own.
+        let response = self.registry.send_once(&request, timeout).await?;
+        // The registry layer has already replaced a token of the server's own. Registries answer 400, 401 or 403 to a
+        // stale token.
         let is_users = request.authorization != Authorization::Public;
-        if response.hop == Hop::Registry && response.response.status() == StatusCode::UNAUTHORIZED && is_users
-        {
+        let is_refused = is_refusal(response.response.status());
+        if response.hop == Hop::Registry && is_refused && is_users {
             let detail = "the credential of this transfer has expired in the middle of it";
             return Err(UpstreamError::new(Hop::Registry, FaultKind::CredentialExpired, detail));
         }

@@ -10,21 +10,22 @@ use docxy_protocol::limits::PING_AND_TOKEN_TIMEOUT;
 use docxy_protocol::request::{Method, Operation, Request};
 use std::sync::Arc;
 
-/// Does one operation at a registry.
+/// Does one operation at a registry. The head of its response arrives by the deadline.
 ///
 /// # Errors
 /// If a hop fails. An error status of the registry is a response, not an error.
 pub(in crate::upstream) async fn respond(
     registry: &Arc<AuthorizedRegistry>,
     request: &Request,
+    deadline: RetryDeadline,
 ) -> Result<Response, UpstreamError> {
     let hop = match request.operation {
         Operation::Ping => Hop::Registry,
         Operation::Token(_) => Hop::TokenService,
-        _ => return send(registry, request).await,
+        _ => return send(registry, request, deadline).await,
     };
     // Engines have short timeouts for these, so the fault that names the slow hop has to come earlier.
-    let in_time = tokio::time::timeout(PING_AND_TOKEN_TIMEOUT, send(registry, request)).await;
+    let in_time = tokio::time::timeout(PING_AND_TOKEN_TIMEOUT, send(registry, request, deadline)).await;
     in_time.unwrap_or_else(|_| {
         let seconds = PING_AND_TOKEN_TIMEOUT.as_secs();
         Err(UpstreamError::new(
@@ -35,8 +36,11 @@ pub(in crate::upstream) async fn respond(
     })
 }
 
-async fn send(registry: &Arc<AuthorizedRegistry>, request: &Request) -> Result<Response, UpstreamError> {
-    let deadline = RetryDeadline::starting_at(tokio::time::Instant::now());
+async fn send(
+    registry: &Arc<AuthorizedRegistry>,
+    request: &Request,
+    deadline: RetryDeadline,
+) -> Result<Response, UpstreamError> {
     let response = registry.send(request, deadline).await?;
     let source = matches!(request.operation, Operation::Blob { method: Method::Get, .. })
         .then(|| BlobSource::new(Arc::clone(registry), request.clone()));

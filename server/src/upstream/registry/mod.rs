@@ -1,6 +1,7 @@
 //! One registry: which credential a request is sent with, what its response is, and what proves that content is
 //! public.
 
+mod anonymous_request;
 pub(super) mod authorized_registry;
 pub(super) mod blob_source;
 pub(super) mod cacheable_request;

@@ -72,7 +72,7 @@ mod tests {
         if let Some(digest) = reported {
             response.headers_mut().insert(&DOCKER_CONTENT_DIGEST, HeaderValue::from_str(digest).unwrap());
         }
-        let response = UpstreamResponse { hop: Hop::Registry, response };
+        let response = UpstreamResponse { hop: Hop::Registry, origin: None, response };
         let request = Request::new(Registry::docker_hub(), operation);
         PublicProof::of_anonymous(&Registry::docker_hub(), &request, &response).map(|proof| proof.digest)
     }

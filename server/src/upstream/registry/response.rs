@@ -4,7 +4,7 @@ use super::blob_source::{BlobSource, Download};
 use super::page_links;
 use super::public_proof::PublicProof;
 use crate::upstream::error::UpstreamError;
-use crate::upstream::http::body::{collect, collect_up_to};
+use crate::upstream::http::body::{collect, collect_until};
 use crate::upstream::http::redirect::{RedirectChain, UpstreamResponse};
 use crate::upstream::http::small_response::SmallResponse;
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::{Method, Operation};
 use http::{HeaderValue, StatusCode, header};
+use tokio::time::Instant;
 
 /// A response whose head has been received. Its body may still be streaming.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl Response {
     /// If it is a redirect, if the next page of a listing is elsewhere, or the body of a token or manifest cannot
     /// be read.
     pub(in crate::upstream) async fn new(
-        UpstreamResponse { hop, response }: UpstreamResponse,
+        UpstreamResponse { hop, response, .. }: UpstreamResponse,
         operation: &Operation,
         source: Option<BlobSource>,
     ) -> Result<Self, UpstreamError> {
@@ -83,7 +84,8 @@ impl Response {
             || matches!(operation, Operation::Token(_) | Operation::Manifest { .. })
         {
             let body = if status.is_success() {
-                collect_up_to(MANIFEST_BYTES_MAX, hop, incoming).await?
+                // It was read already.
+                collect_until(Instant::now(), MANIFEST_BYTES_MAX, hop, incoming).await?
             } else {
                 // The status counts more than the body, so it is kept even if the body cannot be read.
                 let original = collect(hop, incoming).await.unwrap_or_default();

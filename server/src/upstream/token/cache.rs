@@ -1,5 +1,4 @@
-//! The server's own tokens, for requests without a credential: the registry's anonymous ones and, if
-//! there is an account, the operator's.
+//! The server's own tokens, for requests without a credential.
 //!
 //! One token for each key, shared by all requests. Must never hold a token of a user.
 
@@ -10,7 +9,7 @@ use docxy_protocol::secret::Secret;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Maximum number of bytes of tokens in memory, for each registry.
 const CACHE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -24,10 +23,18 @@ const ENTRY_OVERHEAD_BYTES: usize = 1024;
 /// A token is not used with less than this left, so that it outlives the request that carries it.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(20);
 
+/// A cached token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::upstream) struct CachedToken {
+    pub(in crate::upstream) secret: Secret,
+    /// When it was fetched. A request that started earlier has got it fresh.
+    pub(in crate::upstream) fetched_at: Instant,
+}
+
 /// Tokens by key. The least recently used are evicted.
 #[derive(Debug)]
 pub(in crate::upstream) struct TokenCache<K> {
-    cells: Mutex<Lru<K, Arc<RefreshingCell<Secret>>>>,
+    cells: Mutex<Lru<K, Arc<RefreshingCell<CachedToken>>>>,
 }
 
 impl<K: Hash + Eq + Clone> TokenCache<K> {
@@ -43,18 +50,24 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
         &self,
         key: &K,
         fetch: impl FnOnce() -> F,
-    ) -> Result<Secret, TokenUnavailable>
+    ) -> Result<CachedToken, TokenUnavailable>
     where
-        F: Future<Output = Result<Option<Token>, TokenUnavailable>>,
+        F: Future<Output = Result<Token, TokenUnavailable>>,
     {
-        let token = self.cell(key).get(|| async { fetch().await.and_then(with_margin) }).await;
+        let token = self.cell(key).get(|| async { fetch().await.map(with_margin) }).await;
         let size = match &token {
-            Ok(token) => token.expose().len(),
+            Ok(token) => token.secret.expose().len(),
             Err(TokenUnavailable::Limited(response)) => response.size(),
-            Err(TokenUnavailable::Refused | TokenUnavailable::Failed(_)) => 0,
+            Err(_) => 0,
         };
         self.lock().resize(key, ENTRY_BYTES_MIN.max(size + ENTRY_OVERHEAD_BYTES));
         token
+    }
+
+    /// The cached token for `key`.
+    pub(in crate::upstream) async fn peek(&self, key: &K) -> Option<CachedToken> {
+        let cell = self.lock().get(key).cloned()?;
+        cell.peek().await
     }
 
     /// The keys of the tokens that were used near their expiry.
@@ -63,38 +76,38 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
         cells.iter().filter(|(_, cell)| cell.take_used_near_expiry()).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Replaces the token for `key`. It stays if `fetch` returns none.
+    /// Replaces the token for `key`. It stays if `fetch` fails.
     pub(in crate::upstream) async fn renew<F>(&self, key: &K, fetch: impl FnOnce() -> F)
     where
-        F: Future<Output = Result<Option<Token>, TokenUnavailable>>,
+        F: Future<Output = Result<Token, TokenUnavailable>>,
     {
-        self.cell(key).renew(|| async { fetch().await.and_then(with_margin) }).await;
+        self.cell(key).renew(|| async { fetch().await.map(with_margin) }).await;
     }
 
     /// Removes a token that the registry refused; a newer one stays.
     pub(in crate::upstream) async fn remove(&self, key: &K, refused: &Secret) {
-        self.cell(key).remove_if(|token| token == refused).await;
+        self.cell(key).remove_if(|token| token.secret == *refused).await;
     }
 
-    fn cell(&self, key: &K) -> Arc<RefreshingCell<Secret>> {
+    fn cell(&self, key: &K) -> Arc<RefreshingCell<CachedToken>> {
         let mut cells = self.lock();
         if let Some(cell) = cells.get(key) {
             return Arc::clone(cell);
         }
-        let cell = Arc::<RefreshingCell<Secret>>::default();
+        let cell = Arc::<RefreshingCell<CachedToken>>::default();
         // An evicted cell lives on for the callers that wait for it.
         cells.insert(key.clone(), Arc::clone(&cell), ENTRY_BYTES_MIN);
         cell
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lru<K, Arc<RefreshingCell<Secret>>>> {
+    fn lock(&self) -> MutexGuard<'_, Lru<K, Arc<RefreshingCell<CachedToken>>>> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn with_margin(token: Option<Token>) -> Result<Expiring<Secret>, TokenUnavailable> {
-    let Token { secret, lifetime } = token.ok_or(TokenUnavailable::Refused)?;
-    Ok(Expiring { value: secret, lifetime: lifetime.saturating_sub(EXPIRY_MARGIN) })
+fn with_margin(Token { secret, lifetime }: Token) -> Expiring<CachedToken> {
+    let value = CachedToken { secret, fetched_at: Instant::now() };
+    Expiring { value, lifetime: lifetime.saturating_sub(EXPIRY_MARGIN) }
 }
 
 #[cfg(test)]
@@ -108,15 +121,19 @@ mod tests {
     #[tokio::test]
     async fn an_expiring_or_refused_token_is_fetched_again() {
         let cache = TokenCache::new();
-        let short = cache.get(&1, || async { Ok(Some(token("short", 10))) }).await.unwrap();
-        assert_eq!(short.expose(), "short");
-        let long = cache.get(&1, || async { Ok(Some(token("long", 300))) }).await.unwrap();
-        assert_eq!(long.expose(), "long");
-        cache.remove(&1, &short).await;
-        let kept = cache.get(&1, || async { Ok(None) }).await.unwrap();
+        let short = cache.get(&1, || async { Ok(token("short", 10)) }).await.unwrap();
+        assert_eq!(short.secret.expose(), "short");
+        let long = cache.get(&1, || async { Ok(token("long", 300)) }).await.unwrap();
+        assert_eq!(long.secret.expose(), "long");
+        cache.remove(&1, &short.secret).await;
+        let refused = || TokenUnavailable::Refused(None);
+        let kept = cache.get(&1, || async { Err(refused()) }).await.unwrap();
         assert_eq!(kept, long.clone(), "only the refused token is removed");
-        cache.remove(&1, &long).await;
-        assert_eq!(cache.get(&1, || async { Ok(None) }).await, Err(TokenUnavailable::Refused));
+        assert_eq!(cache.peek(&1).await, Some(long.clone()));
+        cache.remove(&1, &long.secret).await;
+        assert_eq!(cache.peek(&1).await, None);
+        assert_eq!(cache.get(&1, || async { Err(refused()) }).await, Err(refused()));
+        assert_eq!((cache.peek(&1).await, cache.peek(&2).await), (None, None));
     }
 
     #[tokio::test]
@@ -127,9 +144,9 @@ mod tests {
             let cache = TokenCache::new();
             let text = "t".repeat(length);
             for n in 0..max + 10 {
-                cache.get(&n, || async { Ok(Some(token(&text, 300))) }).await.unwrap();
+                cache.get(&n, || async { Ok(token(&text, 300)) }).await.unwrap();
                 // Used all the time.
-                cache.get(&0, || async { Ok(Some(token(&text, 300))) }).await.unwrap();
+                cache.get(&0, || async { Ok(token(&text, 300)) }).await.unwrap();
             }
             let cells = cache.lock();
             assert_eq!(cells.iter().count(), max, "{length} bytes each");

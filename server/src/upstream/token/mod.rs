@@ -1,8 +1,12 @@
 //! The tokens for requests without a credential, and the account whose quota each counts against.
 //!
-//! The registry's challenge names the token service, and is cached for a while. Must never send the
-//! operator's account to another host than the registry's own token service.
+//! Anonymous tokens are those that the refusing host's own challenge asks for, whichever host that is. Until one has
+//! refused, the registry's `/v2/` says which token it will probably ask for. Must never send the credential of an
+//! account, the operator's or a user's, to another token service than one that the registry itself has named, nor an
+//! anonymous token to another origin than the one that asked for it.
 
+mod anonymous;
+mod bearer_challenge;
 mod cache;
 mod operator_account;
 pub(super) mod origins;
@@ -12,31 +16,39 @@ mod service;
 use super::api_client::ApiClient;
 use super::error::UpstreamError;
 use super::http::body::collect;
+use super::http::credentials::Credentials;
 use super::http::redirect::{UpstreamResponse, follow_redirects};
 use super::http::retry::RetryDeadline;
 use super::http::small_response::SmallResponse;
-use super::http::target::Target;
 use crate::settings::{Account, RegistrySettings};
-use cache::TokenCache;
+pub(super) use anonymous::OriginTokens;
+use anonymous::{AnonymousTokens, OriginChallenge};
+use bearer_challenge::BearerChallenge;
+use cache::{CachedToken, TokenCache};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::limits::PING_AND_TOKEN_TIMEOUT;
 use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::scope::Scope;
-use docxy_protocol::secret::Secret;
-use docxy_protocol::token::{Grant, TokenRequest};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use docxy_protocol::token::TokenRequest;
+use http::{HeaderValue, StatusCode};
 use operator_account::OperatorAccount;
 use refreshing_cell::{Expiring, RefreshingCell};
 pub(super) use service::TokenUnavailable;
 use service::{Token, TokenService};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use url::Origin;
 
 /// How long a registry's challenge is cached. It hardly ever changes, and after a failure of the token
 /// service the server fetches it again at once.
 const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// The domain of Docker Hub's token service, which is `auth.docker.io`.
+/// How long requests do without the challenge of `/v2/` after it has failed. The refusal of their content names the
+/// token service as well, one request later.
+const PAUSE_AFTER_FAILED_PING: Duration = Duration::from_secs(30);
+
+/// The domain of Docker Hub's hosts. Its token service is `auth.docker.io`.
 const DOCKER_HUB_HOSTS: &str = ".docker.io";
 
 /// The tokens of one registry.
@@ -46,17 +58,38 @@ pub(super) struct RegistryTokens {
     client: Arc<ApiClient>,
     operator_account: OperatorAccount,
     service: RefreshingCell<Option<TokenService>>,
-    cache: TokenCache<TokenKey>,
+    ping_failed_at: Mutex<Option<Instant>>,
+    anonymous: AnonymousTokens,
+    operators: TokenCache<Option<Repository>>,
 }
-
-/// Identifies a token: the account whose quota it counts against, and its scope.
-pub(super) type TokenKey = (QuotaAccount, Option<Repository>);
 
 /// The account whose quota a token's requests count against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum QuotaAccount {
     Anonymous,
     Operator,
+}
+
+/// A host's refusal of an anonymous request.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    origin: Origin,
+    challenge: Option<BearerChallenge>,
+}
+
+impl Refusal {
+    /// The refusal in a response to a request that carried these tokens; `None` if it is none. To a token that has
+    /// expired, some registries answer 400 or 403.
+    pub(super) fn of(response: &UpstreamResponse, sent: &OriginTokens) -> Option<Self> {
+        let origin = response.origin.clone()?;
+        let is_refusal = match response.response.status() {
+            StatusCode::UNAUTHORIZED => true,
+            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN => sent.has(&origin),
+            _ => false,
+        };
+        let challenge = BearerChallenge::of_response(response.response.headers());
+        is_refusal.then_some(Self { origin, challenge })
+    }
 }
 
 impl RegistryTokens {
@@ -66,31 +99,92 @@ impl RegistryTokens {
             client,
             operator_account: OperatorAccount::new(entry.account.clone()),
             service: RefreshingCell::default(),
-            cache: TokenCache::new(),
+            ping_failed_at: Mutex::new(None),
+            anonymous: AnonymousTokens::new(),
+            operators: TokenCache::new(),
         }
     }
 
-    /// The token for this key.
+    /// The tokens with which an anonymous request for this repository starts. If one could not be fetched, the request
+    /// is sent without: the content may need none, or another one.
     ///
     /// # Errors
-    /// If the registry needs none, or the token service grants none, fails, or has reached its rate limit.
-    pub(super) async fn get(
+    /// If the token service's rate limit is reached, or it grants a token that no request can carry.
+    pub(super) async fn for_anonymous(
         &self,
-        key: &TokenKey,
+        repository: Option<&Repository>,
         deadline: RetryDeadline,
-    ) -> Result<Secret, TokenUnavailable> {
-        self.cache.get(key, || self.fetch(key, deadline)).await
+    ) -> Result<OriginTokens, TokenUnavailable> {
+        let mut tokens = self.anonymous.held_elsewhere(&self.client.origin(), repository).await;
+        let Some(asked) = self.expected_challenge(repository, deadline).await else { return Ok(tokens) };
+        match self.anonymous_token(&asked, deadline).await {
+            Ok(token) => tokens.hold(asked, token),
+            Err(why @ (TokenUnavailable::Refused(_) | TokenUnavailable::Failed(_))) => {
+                tokens.missing = Some((asked, why));
+            }
+            Err(why) => return Err(why),
+        }
+        Ok(tokens)
     }
 
-    /// Removes a token that the registry refused.
-    pub(super) async fn remove(&self, key: &TokenKey, refused: &Secret) {
-        self.cache.remove(key, refused).await;
+    /// Replaces the token that an anonymous request, which started then, carried to the refusing host. Returns whether
+    /// it should be sent again: not if the token had just been fetched for it.
+    ///
+    /// # Errors
+    /// If there is no such token.
+    pub(super) async fn replace_refused(
+        &self,
+        refusal: Refusal,
+        sent: &mut OriginTokens,
+        repository: Option<&Repository>,
+        started: Instant,
+        deadline: RetryDeadline,
+    ) -> Result<bool, TokenUnavailable> {
+        let Refusal { origin, challenge } = refusal;
+        let used = sent.take(&origin);
+        let challenge = challenge.filter(|challenge| self.may_use(&challenge.service, &origin));
+        let Some(challenge) = challenge.or_else(|| used.as_ref().map(|(asked, _)| asked.challenge.clone()))
+        else {
+            return Ok(false);
+        };
+        let asked = OriginChallenge { origin, challenge };
+        if let Some((_, token)) = used.as_ref().filter(|(used_for, _)| *used_for == asked) {
+            if token.is_for_request_since(started) {
+                return Ok(false);
+            }
+            self.anonymous.forget(&asked, &token.secret).await;
+        }
+        if let Some((_, why)) = sent.missing.take_if(|(missing, _)| *missing == asked) {
+            return Err(why);
+        }
+        let token = self.anonymous_token(&asked, deadline).await?;
+        let is_new = used.is_none_or(|(_, used)| used.secret != token.secret);
+        self.anonymous.remember(asked.clone(), repository);
+        sent.hold(asked, token);
+        Ok(is_new)
+    }
+
+    /// Remembers what the registry itself asks for in its response to a request with a user's credential, or with
+    /// none: see [`Self::forward`].
+    pub(super) fn observe(&self, response: &UpstreamResponse, repository: Option<&Repository>) {
+        let origin = self.client.origin();
+        if response.response.status() == StatusCode::UNAUTHORIZED
+            && response.origin.as_ref() == Some(&origin)
+            && let Some(challenge) = BearerChallenge::of_response(response.response.headers())
+            && self.may_use(&challenge.service, &origin)
+        {
+            self.anonymous.remember(OriginChallenge { origin, challenge }, repository);
+        }
     }
 
     /// Renews the tokens in use that expire soon.
     pub(super) async fn renew(&self, deadline: RetryDeadline) {
-        for key in self.cache.take_used_near_expiry() {
-            self.cache.renew(&key, || self.fetch(&key, deadline)).await;
+        let anonymous = self.anonymous.cache();
+        for asked in anonymous.take_used_near_expiry() {
+            anonymous.renew(&asked, || self.fetch_anonymous(&asked, deadline)).await;
+        }
+        for repository in self.operators.take_used_near_expiry() {
+            self.operators.renew(&repository, || self.fetch_operators(&repository, deadline)).await;
         }
     }
 
@@ -100,14 +194,35 @@ impl RegistryTokens {
         if self.operator_account.is_usable() { QuotaAccount::Operator } else { QuotaAccount::Anonymous }
     }
 
-    /// The operator's token for this key. `None` if the token service refuses the account or fails: requests must
-    /// continue without it.
-    pub(super) async fn operator_token(&self, key: &TokenKey, deadline: RetryDeadline) -> Option<Secret> {
-        let token = self.get(key, deadline).await;
+    /// The operator's token for this repository. `None` if the token service refuses the account or fails: requests
+    /// must continue without it.
+    pub(super) async fn operators(
+        &self,
+        repository: &Option<Repository>,
+        deadline: RetryDeadline,
+    ) -> Option<CachedToken> {
+        let token = self.operators.get(repository, || self.fetch_operators(repository, deadline)).await;
         token.inspect_err(|unavailable| self.operator_account.pause(unavailable)).ok()
     }
 
-    /// Forwards an engine's token request with its own credential to the token service.
+    /// Another token of the operator's than this one, which the registry refused to a request that started then.
+    /// `None` if it was fetched for that request, or there is no other.
+    pub(super) async fn operators_after_refusal(
+        &self,
+        repository: &Option<Repository>,
+        refused: &CachedToken,
+        started: Instant,
+        deadline: RetryDeadline,
+    ) -> Option<CachedToken> {
+        if refused.is_for_request_since(started) {
+            return None;
+        }
+        self.operators.remove(repository, &refused.secret).await;
+        self.operators(repository, deadline).await.filter(|token| token.secret != refused.secret)
+    }
+
+    /// Forwards an engine's token request with its own credential to the token service that the registry itself names:
+    /// in the challenge of `/v2/`, or, if that names none, in the one of the content.
     ///
     /// # Errors
     /// If the service does not respond. An error status of it is a response, not an error.
@@ -118,13 +233,18 @@ impl RegistryTokens {
         user_agent: Option<&HeaderValue>,
         deadline: RetryDeadline,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        let service = match self.service(deadline).await {
-            Ok(Some(service)) => service,
-            Ok(None) => {
-                let detail = "has no token service, because it needs no tokens";
+        let repository = token.scopes.iter().find_map(Scope::repository);
+        let of_content = self.anonymous.challenge_of(&self.client.origin(), repository);
+        let of_content = of_content.map(|challenge| challenge.service);
+        let service = match (self.service(deadline).await, of_content) {
+            // It is the same service, which may go by another name for this content.
+            (Ok(Some(service)), Some(of_content)) if of_content.has_realm_of(&service) => of_content,
+            (Ok(Some(service)), _) | (_, Some(service)) => service,
+            (Ok(None), None) => {
+                let detail = "names no token service on /v2/";
                 return Err(UpstreamError::new(Hop::Registry, FaultKind::MalformedResponse, detail));
             }
-            Err(unavailable) => return unavailable.into_response(),
+            (Err(unavailable), None) => return unavailable.into_response(),
         };
         let attempt = || service.send(self.client.http(), token, authorization.header(), user_agent);
         let response = self.client.with_retry(deadline, false, attempt).await;
@@ -134,7 +254,7 @@ impl RegistryTokens {
         response
     }
 
-    /// The token service that the registry's challenge names, cached.
+    /// The token service that the registry's challenge on `/v2/` names, cached.
     ///
     /// # Errors
     /// If the registry does not respond, or its rate limit is reached.
@@ -143,16 +263,23 @@ impl RegistryTokens {
         deadline: RetryDeadline,
     ) -> Result<Option<TokenService>, TokenUnavailable> {
         let fetch = || async {
-            let target = Target::of(&self.client.url("/v2/")?)?;
-            let ping =
-                || follow_redirects(self.client.http(), &http::Method::GET, target.clone(), HeaderMap::new());
-            let UpstreamResponse { hop, response } = self.client.with_retry(deadline, false, ping).await?;
+            let request = self.client.request("/v2/")?;
+            // Engines are less patient with tokens than with content.
+            let deadline = deadline.within(tokio::time::Instant::now(), PING_AND_TOKEN_TIMEOUT);
+            let until = deadline.response_until();
+            let ping = || follow_redirects(self.client.http(), request.clone(), Credentials::NONE, until);
+            let ping = self.client.with_retry(deadline, false, ping).await?;
+            let UpstreamResponse { hop, origin, response } = ping;
             let status = response.status();
             if status == StatusCode::TOO_MANY_REQUESTS {
                 return Err(TokenUnavailable::Limited(Box::new(SmallResponse::read(hop, response).await)));
             }
-            let service = TokenService::from_challenge(response.headers());
-            let value = service.filter(|service| self.may_use(service));
+            let challenge = BearerChallenge::of_response(response.headers());
+            let own = self.client.origin();
+            // Another host must not say where the registry's accounts are sent to.
+            let challenge = challenge.filter(|_| origin.as_ref() == Some(&own));
+            let value =
+                challenge.map(|challenge| challenge.service).filter(|service| self.may_use(service, &own));
             // The body is read to its end, so that the connection can carry the next request.
             collect(hop, response.into_body()).await?;
             if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
@@ -164,13 +291,38 @@ impl RegistryTokens {
         self.service.get(fetch).await
     }
 
-    /// Whether tokens of this service may be sent to the registry. A registry can name any service in its
-    /// challenge, and Docker Hub's tokens, anonymous ones included, are for Docker Hub only. Other services may
-    /// serve several registries: lscr.io names the one of ghcr.io.
-    fn may_use(&self, service: &TokenService) -> bool {
-        let host = service.host();
-        let is_docker_hubs = host.trim_end_matches('.').ends_with(DOCKER_HUB_HOSTS);
-        let may = self.registry.is_docker_hub() || !is_docker_hubs;
+    /// What the registry will probably ask for: what it asked for last, or else what its `/v2/` names. A `/v2/` that
+    /// fails says nothing about the content.
+    async fn expected_challenge(
+        &self,
+        repository: Option<&Repository>,
+        deadline: RetryDeadline,
+    ) -> Option<OriginChallenge> {
+        let origin = self.client.origin();
+        if let Some(challenge) = self.anonymous.challenge_of(&origin, repository) {
+            return Some(OriginChallenge { origin, challenge });
+        }
+        let failed_at = *self.ping_failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed_at.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILED_PING) {
+            return None;
+        }
+        let service = self.service(deadline.without_retries(tokio::time::Instant::now())).await;
+        let failed_at = service.is_err().then(Instant::now);
+        *self.ping_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
+        Some(OriginChallenge { origin, challenge: BearerChallenge::for_pull(service.ok()??, repository) })
+    }
+
+    /// Whether the tokens of this service may be sent to this origin. A registry can name any service in its
+    /// challenge, and Docker Hub's tokens, anonymous ones included, are for Docker Hub's hosts only. Other services
+    /// may serve several registries: lscr.io names the one of ghcr.io.
+    fn may_use(&self, service: &TokenService, origin: &Origin) -> bool {
+        let is_docker_hubs = |host: &str| host.trim_end_matches('.').ends_with(DOCKER_HUB_HOSTS);
+        let is_for_docker_hub = match origin {
+            _ if self.registry.is_docker_hub() && *origin == self.client.origin() => true,
+            Origin::Tuple(_, host, _) => is_docker_hubs(&host.to_string()),
+            Origin::Opaque(_) => false,
+        };
+        let may = is_for_docker_hub || !is_docker_hubs(&service.host());
         if !may {
             tracing::warn!(registry = %self.registry, "token service not used: it is Docker Hub's");
         }
@@ -186,48 +338,65 @@ impl RegistryTokens {
         let refused = |who: &str| {
             UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, format!("refuses {who}"))
         };
-        let check = async |account, who: &str| {
-            let token = self.get(&(account, repository.clone()), deadline).await;
-            token.map_err(|unavailable| match unavailable {
-                TokenUnavailable::Refused => refused(who),
-                other => other.into_error(Hop::TokenService),
-            })
+        let failure = |unavailable, who: &str| match unavailable {
+            TokenUnavailable::Refused(_) => refused(who),
+            other => other.into_error(Hop::TokenService),
         };
-        check(QuotaAccount::Anonymous, "anonymous users").await?;
+        if let Some(asked) = self.expected_challenge(repository.as_ref(), deadline).await {
+            let token = self.anonymous_token(&asked, deadline).await;
+            token.map_err(|unavailable| failure(unavailable, "anonymous users"))?;
+        }
         let Some(account) = self.operator_account.configured() else { return Ok("everybody".to_owned()) };
-        check(QuotaAccount::Operator, &format!("the account {}: check user and password", account.user))
-            .await?;
-        Ok(format!("everybody and to the account {}", account.user))
+        let token = self.operators.get(&repository, || self.fetch_operators(&repository, deadline)).await;
+        let who = format!("the account {}", account.user);
+        token.map_err(|unavailable| failure(unavailable, &format!("{who}: check user and password")))?;
+        Ok(format!("everybody and to {who}"))
+    }
+
+    async fn anonymous_token(
+        &self,
+        asked: &OriginChallenge,
+        deadline: RetryDeadline,
+    ) -> Result<CachedToken, TokenUnavailable> {
+        self.anonymous.get(asked, || self.fetch_anonymous(asked, deadline)).await
+    }
+
+    async fn fetch_anonymous(
+        &self,
+        asked: &OriginChallenge,
+        deadline: RetryDeadline,
+    ) -> Result<Token, TokenUnavailable> {
+        self.fetch(&asked.challenge, None, deadline).await
+    }
+
+    async fn fetch_operators(
+        &self,
+        repository: &Option<Repository>,
+        deadline: RetryDeadline,
+    ) -> Result<Token, TokenUnavailable> {
+        let Some(service) = self.service(deadline).await? else {
+            return Err(TokenUnavailable::Refused(None));
+        };
+        let challenge = BearerChallenge::for_pull(service, repository.as_ref());
+        let request = |account| self.fetch(&challenge, Some(account), deadline);
+        self.operator_account.request_token(request).await
     }
 
     async fn fetch(
         &self,
-        key: &TokenKey,
+        challenge: &BearerChallenge,
+        account: Option<&Account>,
         deadline: RetryDeadline,
-    ) -> Result<Option<Token>, TokenUnavailable> {
-        let Some(service) = self.service(deadline).await? else {
-            return Ok(None);
+    ) -> Result<Token, TokenUnavailable> {
+        let BearerChallenge { service, scopes } = challenge;
+        let account = account.map(|account| (account.user.as_str(), &account.password));
+        let attempt = || service.request_own_token(self.client.http(), scopes, account);
+        let token = match self.client.with_retry(deadline, false, attempt).await {
+            Ok(response) => Token::from_response(response).await,
+            Err(error) => Err(error.into()),
         };
-        let (quota_account, repository) = key;
-        let request = TokenRequest {
-            scopes: repository.iter().cloned().map(Scope::pull).collect(),
-            client_id: None,
-            offline: false,
-            grant: Grant::Get { account: None },
-        };
-        let request_token = async |account: Option<&Account>| {
-            let account = account.map(|account| (account.user.as_str(), &account.password));
-            let attempt = || service.request_own_token(self.client.http(), &request, account);
-            Token::from_response(self.client.with_retry(deadline, false, attempt).await?).await
-        };
-        let token = match quota_account {
-            QuotaAccount::Anonymous => request_token(None).await,
-            QuotaAccount::Operator => {
-                self.operator_account.request_token(|account| request_token(Some(account))).await
-            }
-        };
-        if matches!(token, Err(TokenUnavailable::Failed(_))) {
-            self.forget_service(&service).await;
+        if matches!(token, Err(TokenUnavailable::Unusable(_) | TokenUnavailable::Failed(_))) {
+            self.forget_service(service).await;
         }
         token
     }

@@ -51,36 +51,36 @@ impl OperatorAccount {
         }
         *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let reason = match reason {
-            TokenUnavailable::Refused => "refused; check user and password".to_owned(),
+            TokenUnavailable::Refused(_) => "refused; check user and password".to_owned(),
             TokenUnavailable::Limited(_) => "the token service answers 429".to_owned(),
-            TokenUnavailable::Failed(fault) => fault.to_string(),
+            TokenUnavailable::Unusable(fault) | TokenUnavailable::Failed(fault) => fault.to_string(),
         };
         tracing::warn!(%reason, "the operator's account cannot be used; requests are anonymous");
     }
 
-    /// Requests a token with the account, in turn. Returns `None` without a request if there is no account,
-    /// or it was refused while this caller waited.
+    /// Requests a token with the account, in turn.
     ///
     /// # Errors
-    /// The error of `request`.
+    /// The error of `request`. A refusal, without a request, if there is no account, or it was refused while this
+    /// caller waited.
     pub(in crate::upstream) async fn request_token<'a, F>(
         &'a self,
         request: impl FnOnce(&'a Account) -> F,
-    ) -> Result<Option<Token>, TokenUnavailable>
+    ) -> Result<Token, TokenUnavailable>
     where
-        F: Future<Output = Result<Option<Token>, TokenUnavailable>>,
+        F: Future<Output = Result<Token, TokenUnavailable>>,
     {
-        let Some(account) = &self.account else { return Ok(None) };
+        let Some(account) = &self.account else { return Err(TokenUnavailable::Refused(None)) };
         let permits = if self.accepted.load(Ordering::Relaxed) { 1 } else { CONCURRENT_REQUESTS_MAX };
         // Cannot fail: the semaphore is never closed.
         let _permit = self.requests.acquire_many(permits).await;
         if !self.is_usable() {
-            return Ok(None);
+            return Err(TokenUnavailable::Refused(None));
         }
         let token = request(account).await;
         match &token {
-            Ok(Some(_)) => self.accepted.store(true, Ordering::Relaxed),
-            Ok(None) => self.pause(&TokenUnavailable::Refused),
+            Ok(_) => self.accepted.store(true, Ordering::Relaxed),
+            Err(refused @ TokenUnavailable::Refused(_)) => self.pause(refused),
             // A fault says nothing about the password. But before the first success the account is paused,
             // so that the waiting requests continue anonymously.
             Err(unavailable) if !self.accepted.load(Ordering::Relaxed) => self.pause(unavailable),
@@ -110,10 +110,10 @@ mod tests {
         let request = |_: &Account| async {
             requests.fetch_add(1, Ordering::Relaxed);
             tokio::task::yield_now().await;
-            Ok(granted.then(token))
+            granted.then(token).ok_or(TokenUnavailable::Refused(None))
         };
         let all = futures_util::future::join_all((0..60).map(|_| account.request_token(request))).await;
-        (requests.into_inner(), all.into_iter().filter(|token| matches!(token, Ok(Some(_)))).count())
+        (requests.into_inner(), all.into_iter().filter(Result::is_ok).count())
     }
 
     #[tokio::test]

@@ -77,6 +77,16 @@ impl<T: Clone> RefreshingCell<T> {
         result
     }
 
+    /// The cached value, without a fetch. Waits for one that is running.
+    pub(in crate::upstream) async fn peek(&self) -> Option<T> {
+        let last = self.last.lock().await;
+        let outcome = last.as_ref().filter(|outcome| Instant::now() < outcome.until)?;
+        if Instant::now() + RENEW_BEFORE_EXPIRY > outcome.until {
+            self.used_near_expiry.store(true, Ordering::Relaxed);
+        }
+        outcome.result.as_ref().ok().cloned()
+    }
+
     /// Whether the value was used near its expiry since the last call. If so, it should be renewed, because
     /// the next caller would have to wait for a fetch.
     pub(in crate::upstream) fn take_used_near_expiry(&self) -> bool {
@@ -110,12 +120,12 @@ impl<T> FetchOutcome<T> {
             Ok(Expiring { value, lifetime }) => (Ok(value), lifetime.min(VALUE_LIFETIME_MAX)),
             Err(unavailable) => {
                 let lifetime = match &unavailable {
-                    TokenUnavailable::Refused => REFUSAL_LIFETIME_MAX,
+                    TokenUnavailable::Refused(_) => REFUSAL_LIFETIME_MAX,
                     // At most the delay that the service requests.
                     TokenUnavailable::Limited(response) => retry_after(response.headers.map())
                         .unwrap_or(REFUSAL_LIFETIME_MAX)
                         .min(REFUSAL_LIFETIME_MAX),
-                    TokenUnavailable::Failed(_) => Duration::ZERO,
+                    TokenUnavailable::Unusable(_) | TokenUnavailable::Failed(_) => Duration::ZERO,
                 };
                 (Err(unavailable), lifetime)
             }
@@ -171,7 +181,7 @@ mod tests {
         for (outcome, is_cached) in [
             (Ok(Expiring { value: 1_u8, lifetime: Duration::ZERO }), false),
             (Ok(Expiring { value: 2, lifetime: MINUTE }), true),
-            (Err(TokenUnavailable::Refused), true),
+            (Err(TokenUnavailable::Refused(None)), true),
             (Err(limited("60")), true),
             (Err(limited("0")), false),
             (Err(failed()), false),

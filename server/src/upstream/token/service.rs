@@ -1,27 +1,32 @@
 //! A registry's token service: its URL, from the registry's challenge, and requests to it.
+//!
+//! Its redirects are followed. Must never send a credential to another origin than that of its realm.
 
 use crate::upstream::error::UpstreamError;
-use crate::upstream::http::body::{Body, collect};
-use crate::upstream::http::client::{HttpClient, sensitive_header};
-use crate::upstream::http::redirect::UpstreamResponse;
+use crate::upstream::http::body::collect;
+use crate::upstream::http::client::HttpClient;
+use crate::upstream::http::credentials::Credentials;
+use crate::upstream::http::redirect::{ChainRequest, UpstreamResponse, follow_redirects};
 use crate::upstream::http::small_response::SmallResponse;
 use crate::upstream::http::target::Target;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use docxy_protocol::challenge::Challenge;
+use docxy_protocol::error_body;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::{PING_AND_TOKEN_TIMEOUT, TOKEN_RESPONSE_BYTES_MAX};
 use docxy_protocol::secret::Secret;
+use docxy_protocol::text::CleanText;
 use docxy_protocol::token::TokenRequest;
 use docxy_protocol::token_response::TokenResponse;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::Full;
 use std::time::Duration;
+use tokio::time::Instant;
 use url::Url;
 
 /// A token service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::upstream) struct TokenService {
     realm: Url,
     service: Option<String>,
@@ -37,12 +42,14 @@ pub(in crate::upstream) struct Token {
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::upstream) enum TokenUnavailable {
-    /// The service grants none, or the registry needs none.
-    Refused,
+    /// The service grants none, with its reason, if it gives one, or the registry needs none.
+    Refused(Option<CleanText<500>>),
     /// The service's rate limit is reached, with its response. An engine must receive exactly that: after
     /// a 401 it would send the request again at once.
     Limited(Box<SmallResponse>),
-    /// The service does not respond.
+    /// The service grants a token that no request can carry.
+    Unusable(UpstreamError),
+    /// The service does not respond, or responds with an error of its own.
     Failed(UpstreamError),
 }
 
@@ -51,34 +58,42 @@ impl TokenUnavailable {
     pub(in crate::upstream) fn into_response(self) -> Result<UpstreamResponse, UpstreamError> {
         match self {
             Self::Limited(response) => Ok(response.into_upstream_response(Hop::TokenService)),
-            Self::Refused | Self::Failed(_) => Err(self.into_error(Hop::TokenService)),
+            Self::Refused(_) | Self::Unusable(_) | Self::Failed(_) => Err(self.into_error(Hop::TokenService)),
         }
     }
 
     /// The error for `docxy-server check`.
     pub(in crate::upstream) fn into_error(self, hop: Hop) -> UpstreamError {
         match self {
-            Self::Refused => UpstreamError::new(hop, FaultKind::MalformedResponse, "grants no token"),
+            Self::Refused(None) => UpstreamError::new(hop, FaultKind::MalformedResponse, "grants no token"),
+            Self::Refused(Some(reason)) => {
+                UpstreamError::new(hop, FaultKind::MalformedResponse, format!("grants no token: {reason}"))
+            }
             Self::Limited(_) => {
                 UpstreamError::new(hop, FaultKind::Overloaded, "answers 429, its limit is reached")
             }
-            Self::Failed(error) => error,
+            Self::Unusable(error) | Self::Failed(error) => error,
         }
     }
 }
 
 impl From<UpstreamError> for TokenUnavailable {
     fn from(error: UpstreamError) -> Self {
-        Self::Failed(error)
+        // A response that is too large was received, and is useless.
+        if error.fault.kind == FaultKind::Mismatch { Self::Unusable(error) } else { Self::Failed(error) }
     }
 }
 
 impl TokenService {
-    /// The service in a registry's 401; `None` if the registry needs no tokens.
-    pub(in crate::upstream) fn from_challenge(headers: &HeaderMap) -> Option<Self> {
-        let bearer = Challenge::of_response(headers).find(Challenge::is_bearer)?;
-        let realm = Url::parse(bearer.parameter("realm")?).ok()?;
+    /// The service that a Bearer challenge names; `None` if it names none that may be dialed.
+    pub(in crate::upstream) fn of_challenge(bearer: &Challenge) -> Option<Self> {
+        let realm = Url::parse(bearer.parameter("realm")?).ok().filter(|realm| realm.scheme() == "https")?;
         Some(Self { realm, service: bearer.parameter("service").map(str::to_owned) })
+    }
+
+    /// Whether both are at the same URL.
+    pub(in crate::upstream) fn has_realm_of(&self, other: &Self) -> bool {
+        self.realm == other.realm
     }
 
     /// A challenge that names this service.
@@ -97,7 +112,7 @@ impl TokenService {
         self.realm.host_str().unwrap_or_default().to_owned()
     }
 
-    /// Sends a token request. A successful response has been read whole.
+    /// Sends an engine's token request. A successful response has been read whole.
     ///
     /// # Errors
     /// If the service cannot be reached, or the response is interrupted.
@@ -108,33 +123,13 @@ impl TokenService {
         authorization: Option<Secret>,
         user_agent: Option<&HeaderValue>,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        let mut url = self.realm.clone();
-        let mut http = match request.form(self.service.as_deref()) {
-            Some(form) => {
-                let mut http = http::Request::new(Full::new(Bytes::from(form.expose().to_owned())));
-                *http.method_mut() = Method::POST;
-                let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-                http.headers_mut().insert(header::CONTENT_TYPE, form_type);
-                http
-            }
-            None => {
-                // The realm may have a query of its own.
-                let query = request.query(self.service.as_deref());
-                let joined = [url.query().unwrap_or_default(), &query].join("&");
-                url.set_query(Some(joined.trim_matches('&')));
-                http::Request::new(Full::default())
-            }
+        let service = self.service.as_deref();
+        let mut chain = match request.form(service) {
+            Some(form) => self.post(&form)?,
+            None => self.get(&request.query(service))?,
         };
-        if let Some(value) = authorization {
-            http.headers_mut().insert(header::AUTHORIZATION, sensitive_header(&value)?);
-        }
-        if let Some(value) = user_agent {
-            http.headers_mut().insert(header::USER_AGENT, value.clone());
-        }
-        let response =
-            client.send(Hop::TokenService, &Target::of(&url)?, http, PING_AND_TOKEN_TIMEOUT).await?;
-        let response = UpstreamResponse { hop: Hop::TokenService, response: response.map(Body::Streaming) };
-        response.read_body(TOKEN_RESPONSE_BYTES_MAX).await
+        chain.headers.extend(user_agent.map(|agent| (header::USER_AGENT, agent.clone())));
+        send(client, chain, authorization).await
     }
 
     /// Requests a token for the server's own use: see [`Token::from_response`].
@@ -144,24 +139,67 @@ impl TokenService {
     pub(in crate::upstream) async fn request_own_token(
         &self,
         client: &HttpClient,
-        request: &TokenRequest,
+        scopes: &[String],
         account: Option<(&str, &Secret)>,
     ) -> Result<UpstreamResponse, UpstreamError> {
         let authorization = account.map(|(user, password)| {
             Secret::new(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", password.expose()))))
         });
-        self.send(client, request, authorization, None).await
+        send(client, self.get(&self.query(scopes))?, authorization).await
+    }
+
+    fn query(&self, scopes: &[String]) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(self.service.iter().map(|service| ("service", service)));
+        query.extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
+        query.finish()
+    }
+
+    fn get(&self, query: &str) -> Result<ChainRequest, UpstreamError> {
+        let mut url = self.realm.clone();
+        // The realm may have a query of its own.
+        let joined = [url.query().unwrap_or_default(), query].join("&");
+        url.set_query(Some(joined.trim_matches('&')).filter(|query| !query.is_empty()));
+        Ok(ChainRequest {
+            hop: Hop::TokenService,
+            method: Method::GET,
+            target: Target::of(&url)?,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        })
+    }
+
+    fn post(&self, form: &Secret) -> Result<ChainRequest, UpstreamError> {
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        Ok(ChainRequest {
+            method: Method::POST,
+            target: Target::of(&self.realm)?,
+            headers: HeaderMap::from_iter([(header::CONTENT_TYPE, form_type)]),
+            body: Bytes::from(form.expose().to_owned()),
+            ..self.get("")?
+        })
     }
 }
 
+/// Sends a token request with this credential, if there is one.
+async fn send(
+    client: &HttpClient,
+    chain: ChainRequest,
+    authorization: Option<Secret>,
+) -> Result<UpstreamResponse, UpstreamError> {
+    let until = Instant::now() + PING_AND_TOKEN_TIMEOUT;
+    let response = follow_redirects(client, chain, &Credentials::of_account(authorization), until).await?;
+    response.read_body(TOKEN_RESPONSE_BYTES_MAX, until).await
+}
+
 impl Token {
-    /// The token in a token service's response; `None` if the service refuses.
+    /// The token in a token service's response.
     ///
     /// # Errors
-    /// If the service's rate limit is reached, or the response cannot be parsed.
+    /// If the service refuses, its rate limit is reached, or the response cannot be parsed.
     pub(in crate::upstream) async fn from_response(
         token_response: UpstreamResponse,
-    ) -> Result<Option<Self>, TokenUnavailable> {
+    ) -> Result<Self, TokenUnavailable> {
         let response = token_response.response;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
@@ -170,7 +208,9 @@ impl Token {
             )));
         }
         if status.is_client_error() {
-            return Ok(None);
+            // An unreadable body has no reason.
+            let body = collect(Hop::TokenService, response.into_body()).await.unwrap_or_default();
+            return Err(TokenUnavailable::Refused(error_body::message(&body)));
         }
         if !status.is_success() {
             return Err(UpstreamError::new(
@@ -181,9 +221,11 @@ impl Token {
             .into());
         }
         let body = collect(Hop::TokenService, response.into_body()).await?;
-        let parsed = TokenResponse::parse(&body)
-            .map_err(|error| UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, error))?;
+        let parsed = TokenResponse::parse(&body).map_err(|error| {
+            let error = UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, error);
+            TokenUnavailable::Unusable(error)
+        })?;
         let (secret, lifetime) = parsed.into_token();
-        Ok(Some(Self { secret, lifetime }))
+        Ok(Self { secret, lifetime })
     }
 }

@@ -1,14 +1,17 @@
 //! Responses in the formats of the real services: the registry's JSON errors, the CDN's XML, plain text.
 //! Must never decide anything.
 
-use std::{future::Future, io};
+use std::{future::Future, io, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use serde_json::{Value, json};
+
+/// Pieces of a body that trickles.
+const PIECES: usize = 100;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -73,6 +76,28 @@ pub(crate) fn truncated(body: Body, silence: impl Future<Output = ()> + Send + '
         Err(io::ErrorKind::ConnectionAborted.into())
     };
     StreamBody::new(stream::once(half).chain(stream::once(end))).boxed_unsync()
+}
+
+/// Sends the same bytes in [`PIECES`] pieces, evenly over this time, with their `Content-Length`.
+pub(crate) fn trickled(response: Response<Body>, time: Duration) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    }
+    let pieces = stream::once(async move { Ok::<_, io::Error>(body.collect().await?.to_bytes()) });
+    let pieces = pieces.flat_map(move |bytes| {
+        let bytes = bytes.unwrap_or_default();
+        let size = bytes.len().div_ceil(PIECES).max(1);
+        let starts: Vec<usize> = (0..bytes.len()).step_by(size).collect();
+        stream::iter(starts).then(move |start| {
+            let piece = bytes.slice(start..bytes.len().min(start + size));
+            async move {
+                tokio::time::sleep(time / PIECES as u32).await;
+                Ok(Frame::data(piece))
+            }
+        })
+    });
+    Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
 }
 
 /// Sends the same bytes in chunks, without `Content-Length`.

@@ -50,6 +50,13 @@ pub enum Fault {
         /// The host.
         site: Site,
     },
+    /// The host sends the body of a successful response in a hundred pieces, evenly over this time.
+    Trickle {
+        /// The host.
+        site: Site,
+        /// The time in milliseconds.
+        millis: u64,
+    },
     /// A manifest request gets 429, as JSON with `TOOMANYREQUESTS`.
     PullLimit,
     /// The registry responds with 429 as plain text: Docker Hub's abuse limit.

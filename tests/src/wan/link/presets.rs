@@ -30,6 +30,8 @@ pub const PRESETS: &[LinkPreset] = &[
     TRANSPACIFIC_10,
     TRANSPACIFIC_15,
     FAT_TRANSPACIFIC_5,
+    TRANSPACIFIC_20M,
+    TRANSPACIFIC_5M,
     BURSTY_MOBILE,
     FLAKY_WIFI,
     POLICED_UDP,
@@ -79,6 +81,14 @@ pub const FAT_TRANSPACIFIC_5: LinkPreset = named(
     "fibre across the sea on a bad evening",
     lossy(Conditions::clean(Rate::mbit(300), rtt(200)), 0.05),
 );
+
+/// A fifth of the rate.
+pub const TRANSPACIFIC_20M: LinkPreset =
+    named("transpacific-20M", "a cheap line across the sea", Conditions::clean(Rate::mbit(20), rtt(200)));
+
+/// A layer takes minutes here, so nothing may wait for another one.
+pub const TRANSPACIFIC_5M: LinkPreset =
+    named("transpacific-5M", "a slow line across the sea", Conditions::clean(Rate::mbit(5), rtt(200)));
 
 /// Loss in bursts.
 pub const BURSTY_MOBILE: LinkPreset = named(

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use futures_util::future::{FutureExt as _, ready};
+use futures_util::future::{FutureExt as _, pending, ready};
 
 use crate::support::scripted_registry::{RegistryRequest, ScriptedRegistry, reply};
 
@@ -13,18 +13,20 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
-    /// `respond` returns the bytes of the response. `/v2/` is 200.
-    pub(super) async fn new(respond: impl Fn(&RegistryRequest) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    /// `respond` returns the bytes of the response, or `None` for a registry that never responds. `/v2/` is 200.
+    pub(super) async fn new<R: Into<Option<Vec<u8>>>>(
+        respond: impl Fn(&RegistryRequest) -> R + Send + Sync + 'static,
+    ) -> Self {
         let requests = Arc::<Mutex<Vec<String>>>::default();
         let kept = Arc::clone(&requests);
         let respond = move |request: RegistryRequest| {
             let response = if request.path == "/v2/" {
-                reply("200 OK", "Content-Length: 2\r\n", "{}")
+                Some(reply("200 OK", "Content-Length: 2\r\n", "{}"))
             } else {
                 kept.lock().unwrap().push(format!("{} {}", request.method, request.path));
-                respond(&request)
+                respond(&request).into()
             };
-            ready(response).boxed()
+            response.map_or_else(|| pending().boxed(), |bytes| ready(bytes).boxed())
         };
         Self { registry: ScriptedRegistry::serving("", |_| {}, respond).await, requests }
     }

@@ -96,16 +96,10 @@ async fn ping_and_token_need_no_request_to_the_server() {
     let mut testbed = Testbed::new().await;
     let host = testbed.engine.address();
     let bearer = format!("Bearer realm=\"http://{host}/auth/token\",service=\"registry.docker.io\"");
-    let scoped = format!("{bearer},scope=\"repository:library/hello:pull\"");
     let ping = testbed.engine.get("/v2/", &[]).await;
     assert_eq!((ping.error().0, ping.header("www-authenticate")), (401, bearer.as_str()));
-    for method in [Method::HEAD, Method::GET] {
-        let response = testbed.engine.request(method, LATEST, &[ANY]).await;
-        assert_eq!(response.status, StatusCode::UNAUTHORIZED);
-        assert_eq!(response.header("www-authenticate"), scoped);
-        assert_eq!(response.header("docker-distribution-api-version"), "registry/2.0");
-        assert!(response.header("content-length").parse::<u32>().unwrap() > 0);
-    }
+    assert_eq!(ping.header("docker-distribution-api-version"), "registry/2.0");
+    assert!(ping.header("content-length").parse::<u32>().unwrap() > 0);
     testbed.engine.anonymous("library/hello").await;
     assert!(testbed.hub.request_log().snapshot().is_empty());
     assert_eq!(exchanges_with_server(&mut testbed).await, 0);
@@ -295,31 +289,33 @@ async fn learned_challenges_survive_a_restart() {
     let other = crate::support::two_registries::TwoRegistries::new().await;
     let mut testbed = other.testbed;
     let path = |last: &str| format!("/v2/{last}?ns={}", crate::support::two_registries::OTHER);
-    let (ping, manifest) = (path(""), path("owner/image/manifests/latest"));
+    let (ping, private) = (path(""), path("owner/private/manifests/latest"));
+    let manifest = path("owner/image/manifests/latest");
     let mut received = Vec::new();
-    for path in [&ping, &manifest] {
+    for path in [&ping, &private] {
         let response = testbed.engine.get(path, &[ANY]).await;
         assert_eq!(response.status, StatusCode::UNAUTHORIZED);
         received.push(response.header("www-authenticate").to_owned());
     }
     assert!(
-        received[1].contains("service=\"container_registry\",scope=\"repository:owner/image:pull\""),
+        received[1].contains("service=\"container_registry\",scope=\"repository:owner/private:pull\""),
         "{received:?}"
     );
     // The ping is not counted.
     assert_eq!(exchanges_with_server(&mut testbed).await, 1);
     restart_client(&mut testbed.client);
-    for (path, before) in [&ping, &manifest].into_iter().zip(&received) {
+    for (path, before) in [&ping, &private].into_iter().zip(&received) {
         assert_eq!(testbed.engine.get(path, &[ANY]).await.header("www-authenticate"), before);
     }
-    let another = testbed.engine.get(&path("owner/private/manifests/latest"), &[ANY]).await;
-    assert_eq!(another.header("www-authenticate"), received[1].replace("owner/image", "owner/private"));
+    let missing = testbed.engine.get(&path("owner/missing/manifests/latest"), &[ANY]).await;
+    assert_eq!(missing.header("www-authenticate"), received[1].replace("owner/private", "owner/missing"));
     // Its token still opens that registry.
     let token = "/auth/token/ghcr.example?service=container_registry&scope=repository:owner/image:pull";
     let bearer = format!("Bearer {}", testbed.engine.get(token, &[]).await.json()["token"].as_str().unwrap());
     let response = testbed.engine.get(&manifest, &[("authorization", &bearer), ANY]).await;
     assert_eq!(response.status, StatusCode::OK);
-    assert_eq!(exchanges_with_server(&mut testbed).await, 2);
+    // One for each request for content.
+    assert_eq!(exchanges_with_server(&mut testbed).await, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -349,7 +345,7 @@ async fn an_old_challenge_is_refreshed_in_the_background() {
         assert!(started.elapsed() < PROCESS_TIMEOUT, "the client has not asked Docker Hub again");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert!(service(LATEST).await.contains("service=\"registry.docker.io\""));
+    assert!(service("/v2/alice/private/manifests/latest").await.contains("service=\"registry.docker.io\""));
     // The file is written in the background.
     while !std::fs::read_to_string(&file).unwrap().contains("registry.docker.io") {
         assert!(started.elapsed() < PROCESS_TIMEOUT, "the new challenge is not stored");

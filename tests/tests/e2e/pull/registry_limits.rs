@@ -122,7 +122,7 @@ async fn a_slow_registry_is_not_blamed_on_the_tunnel() {
     let bearer = testbed.engine.anonymous("library/hello").await;
     testbed.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Registry }).on("/manifests/"));
     let response = testbed.engine.get(LATEST, &[("authorization", &bearer), ANY]).await;
-    let (status, code, _) = response.fault("docxy server");
+    let (status, code, _) = response.fault("registry");
     assert_eq!((status, code.as_str()), (504, "UNAVAILABLE"));
     testbed.hub.faults().release();
 }

@@ -4,7 +4,8 @@
 use std::time::Instant;
 
 use docxy_tests::docxy::Client;
-use http::StatusCode;
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
 use tokio::task::block_in_place;
 
 use crate::support::{
@@ -66,21 +67,51 @@ async fn a_pull_waits_out_a_restart_of_the_server() {
     assert_eq!(ping.await.unwrap().status, StatusCode::UNAUTHORIZED);
 }
 
+/// Docker with the containerd store, which names both.
+const DOCKER_29: &str = "docker/29.7.0 go/go1.25.6 git-commit/6bc6209 kernel/6.8.0 os/linux arch/amd64 \
+                         containerd-client/2.3.1+unknown storage-driver/overlayfs \
+                         UpstreamClient(Docker-Client/29.7.0 \\(linux\\))";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_tunnel_is_reported_before_engines_time_out() {
     let mut testbed = Testbed::new().await;
     block_in_place(|| testbed.server.stop()).unwrap();
     wait_until_down(&mut testbed.client);
-    let timed = async |path: &str, agent: &str| {
-        let started = Instant::now();
-        let (status, code, message) =
-            testbed.engine.get(path, &[ANY, ("user-agent", agent)]).await.fault("tunnel");
-        assert_eq!((status, code.as_str()), (503, "UNAVAILABLE"), "{path}");
-        assert!(message.contains("down for "), "{message}");
-        started.elapsed().as_secs()
-    };
-    // dockerd waits 15 s for this request, containerd 30 s for a response's head.
-    let (ping, manifest) =
-        tokio::join!(timed("/v2/", "docker/29.0 go/1.25"), timed(LATEST, "containerd/2.3.0"));
-    assert!((10..15).contains(&ping) && (20..30).contains(&manifest), "{ping} s, {manifest} s");
+    // dockerd waits 15 s for `/v2/`, and containerd 30 s for a response's head. A person waits for the others, which
+    // send several requests.
+    let expected = [
+        ("/v2/", DOCKER_29, 10..15),
+        (LATEST, DOCKER_29, 20..30),
+        (LATEST, "containerd/2.3.0", 20..30),
+        (LATEST, "containerd/1.6.20~ds1", 20..30),
+        (LATEST, "buildkit/v0.32", 20..30),
+        (LATEST, "containers/5.24.1 (github.com/containers/image)", 20..30),
+        (LATEST, "an-unknown-program/1", 20..30),
+        (LATEST, "Docker-Client/29.7.0 (linux)", 6..13),
+        (LATEST, "crane/0.21.4 go-containerregistry/0.21.4", 6..13),
+        (LATEST, "oras/1.2.0", 6..13),
+        (LATEST, "regclient/regctl (v0.8.0)", 6..13),
+    ];
+    join_all(expected.map(async |(path, agent, seconds)| {
+        for method in [Method::GET, Method::HEAD] {
+            let headers = [ANY, ("user-agent", agent)];
+            let started = Instant::now();
+            let response = testbed.engine.request(method.clone(), path, &headers).await;
+            let elapsed = started.elapsed().as_secs();
+            assert!(seconds.contains(&elapsed), "{path} of {agent}: {elapsed} s");
+            assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
+            // The response to a `HEAD` has no body, and engines print the status line.
+            let reason = response.reason.as_deref().unwrap_or_default();
+            let is_ascii = reason.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+            assert!(
+                reason.starts_with("Service Unavailable (docxy: tunnel: down for ") && is_ascii,
+                "{reason}"
+            );
+            if method == Method::GET {
+                let (_, code, message) = response.fault("tunnel");
+                assert!(code == "UNAVAILABLE" && message.contains("down for "), "{message}");
+            }
+        }
+    }))
+    .await;
 }

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, ext::ReasonPhrase};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
@@ -35,6 +35,8 @@ pub(crate) struct HttpClient {
 #[derive(Debug)]
 pub(crate) struct HttpResponse {
     pub(crate) status: StatusCode,
+    /// The reason phrase, if it is not the usual one of the status.
+    pub(crate) reason: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
     /// Whether the body is complete.
@@ -114,8 +116,10 @@ impl HttpClient {
 impl HttpResponse {
     pub(crate) async fn read(response: Response<Incoming>) -> Self {
         let (parts, mut body) = response.into_parts();
+        let reason = parts.extensions.get::<ReasonPhrase>();
+        let reason = reason.map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
         let mut response =
-            Self { status: parts.status, headers: parts.headers, body: Vec::new(), whole: true };
+            Self { status: parts.status, reason, headers: parts.headers, body: Vec::new(), whole: true };
         while let Some(frame) = timeout(REQUEST_TIMEOUT, body.frame()).await.expect("a body that goes on") {
             match frame {
                 Ok(frame) => response.body.extend_from_slice(frame.data_ref().unwrap()),

@@ -8,6 +8,7 @@ pub(crate) mod relayed_testbed;
 pub(crate) mod scripted_registry;
 pub(crate) mod scripted_server;
 pub(crate) mod testbed;
+pub(crate) mod token_registry;
 pub(crate) mod two_registries;
 pub(crate) mod udp_relay;
 pub(crate) mod wire_client;

@@ -1,7 +1,10 @@
 //! A testbed whose client reaches its server through a UDP relay, and transfers that a test interrupts.
 //! Must never interrupt anything itself.
 
-use hub_stand_in::Blob;
+use std::time::Duration;
+
+use docxy_tests::docxy::ServerConfig;
+use hub_stand_in::{Blob, Hub};
 
 use super::{
     http_client::HttpClient,
@@ -21,9 +24,15 @@ pub(crate) struct RelayedTestbed {
 impl RelayedTestbed {
     pub(crate) async fn new() -> Self {
         let hub = hub().await;
-        let server = server(&config(&hub));
-        let relay = UdpRelay::to(server.address()).await;
-        let client = client(&relay.link_to(&server, "laptop"), &[]);
+        let config = config(&hub);
+        Self::with(hub, &config, Duration::ZERO, &[]).await
+    }
+
+    /// The same with this server config, this one-way delay, and further arguments for the client.
+    pub(crate) async fn with(hub: Hub, config: &ServerConfig, delay: Duration, arguments: &[&str]) -> Self {
+        let server = server(config);
+        let relay = UdpRelay::with_delay(server.address(), delay).await;
+        let client = client(&relay.link_to(&server, "laptop"), arguments);
         let testbed = Testbed { engine: HttpClient::at(client.address()), client, server, hub };
         Self { testbed, relay }
     }

@@ -53,10 +53,6 @@ enum Flow {
 }
 
 impl UdpRelay {
-    pub(crate) async fn to(server: SocketAddr) -> Self {
-        Self::with_delay(server, Duration::ZERO).await
-    }
-
     /// A relay with this one-way delay.
     pub(crate) async fn with_delay(server: SocketAddr, delay: Duration) -> Self {
         let client_socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();

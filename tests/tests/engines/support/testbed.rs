@@ -51,6 +51,8 @@ pub(crate) enum RegistryKind {
     StandIn,
     /// The stand-in, and beside it [`OTHER`].
     TwoRegistries,
+    /// The stand-in, where nobody may pull without an account.
+    NoAnonymousPulls,
     /// A real registry process (Debian's `docker-registry`) with the stand-in's token service.
     RealRegistry,
 }
@@ -76,7 +78,7 @@ impl Testbed {
         let mut config = hub.stand_in.server_config();
         let other = match registry_kind {
             RegistryKind::TwoRegistries => Some(start_other(&lab)?),
-            RegistryKind::StandIn | RegistryKind::RealRegistry => None,
+            RegistryKind::StandIn | RegistryKind::NoAnonymousPulls | RegistryKind::RealRegistry => None,
         };
         if let Some(other) = &other {
             other.add_to(&mut config, OTHER);
@@ -122,6 +124,9 @@ impl Hub {
         let mut content = vec!["--image=library/hello", &five, "--private=alice/private", &account];
         if registry_kind == RegistryKind::RealRegistry {
             content.push("--distribution");
+        }
+        if registry_kind == RegistryKind::NoAnonymousPulls {
+            content.push("--anonymous-pulls=0");
         }
         let stand_in = StandIn::start(Some(&lab.hub), Listen::on(Lab::HUB), &content)?;
         let five =

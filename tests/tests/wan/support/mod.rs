@@ -1,3 +1,5 @@
 //! An emulated link under test.
 
+pub(crate) mod body_reader;
 pub(crate) mod test_link;
+pub(crate) mod tunnel_testbed;

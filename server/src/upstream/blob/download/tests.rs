@@ -71,7 +71,7 @@ impl Sender {
 impl RangeSource for &Sender {
     type Body = Script;
 
-    async fn fetch_range(&self, range: HeaderValue) -> Outcome {
+    async fn fetch_range(&self, range: HeaderValue, _: Duration) -> Outcome {
         self.requested.lock().unwrap().push(range.to_str().unwrap().to_owned());
         self.responses.lock().unwrap().pop_front().expect("an unexpected range request")
     }
@@ -84,7 +84,7 @@ fn response(status: u16, range: Option<&str>, length: u64, steps: Vec<Step>) -> 
     if let Some(range) = range {
         response.headers_mut().insert("content-range", range.parse().unwrap());
     }
-    UpstreamResponse { hop: Hop::Cdn, response }
+    UpstreamResponse { hop: Hop::Cdn, origin: None, response }
 }
 
 /// A response with the whole body, which begins with these steps.

@@ -1,0 +1,158 @@
+//! In which order a connection sends the segments of its bodies: start-time fair queueing (Goyal, Vin and Cheng,
+//! 1996), with segments as packets.
+//!
+//! Must never let a body wait for all that another one has in its window, or send later segments of a body before
+//! earlier ones.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The queue of one connection. Each segment has a turn, and lower turns are sent first. Each body has the turns
+/// one after the other, beginning with the oldest that is being sent: so a new body is sent beside the segments in
+/// service and not after all that wait behind them, bodies with equal turns alternate packet by packet, and a body
+/// that paused gets no credit for that. Small responses have urgency 0 and go before all of them.
+///
+/// Within a body, older segments are sent first, also when they are retransmitted. (Measured at 200 ms and 5 %
+/// loss: with one urgency for all, the first 12 s carry 75.8 instead of 82.9 % of 100 Mbit/s, and 67.9 instead of
+/// 78.6 % of 300 Mbit/s, because the path carries later segments while the reader waits for the next one.)
+#[derive(Debug, Default)]
+pub(crate) struct FairQueue(Arc<Mutex<Turns>>);
+
+#[derive(Debug, Default)]
+struct Turns {
+    /// How many segments of each turn are written and not delivered. One that is still being written may wait for
+    /// its registry, and must hold back no other.
+    in_service: BTreeMap<i32, usize>,
+    /// The last turn that began.
+    last: i32,
+}
+
+/// One body in the queue.
+#[derive(Debug)]
+pub(crate) struct QueuedBody {
+    queue: Arc<Mutex<Turns>>,
+    last: i32,
+}
+
+/// The turn of one segment, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    queue: Arc<Mutex<Turns>>,
+    number: i32,
+    is_written: bool,
+}
+
+impl FairQueue {
+    /// Adds a body.
+    pub(crate) fn add(&self) -> QueuedBody {
+        QueuedBody { queue: Arc::clone(&self.0), last: 0 }
+    }
+}
+
+impl QueuedBody {
+    /// The turn of the body's next segment.
+    pub(crate) fn next_turn(&mut self) -> Turn {
+        let mut turns = lock(&self.queue);
+        let in_service = turns.in_service.first_key_value().map_or(turns.last, |(turn, _)| *turn);
+        // After 2^31 segments, a petabyte, the order is wrong, and nothing else is.
+        self.last = in_service.max(self.last.saturating_add(1));
+        turns.last = turns.last.max(self.last);
+        Turn { queue: Arc::clone(&self.queue), number: self.last, is_written: false }
+    }
+}
+
+impl Turn {
+    /// Its urgency, for [`ResponseStream::set_urgency`](super::ResponseStream::set_urgency).
+    pub(crate) const fn urgency(&self) -> i32 {
+        self.number
+    }
+
+    /// All bytes of the segment are written. It is in service until it is dropped.
+    pub(crate) fn written(&mut self) {
+        if !self.is_written {
+            self.is_written = true;
+            *lock(&self.queue).in_service.entry(self.number).or_default() += 1;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut turns = lock(&self.queue);
+        if self.is_written
+            && let Some(count) = turns.in_service.get_mut(&self.number)
+        {
+            *count -= 1;
+            if *count == 0 {
+                turns.in_service.remove(&self.number);
+            }
+        }
+    }
+}
+
+/// Ignores lock poisoning: the turns are never half-changed.
+fn lock(turns: &Mutex<Turns>) -> MutexGuard<'_, Turns> {
+    turns.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes this many segments, which are not delivered yet.
+    fn write(body: &mut QueuedBody, count: usize) -> Vec<Turn> {
+        let written = |mut turn: Turn| {
+            turn.written();
+            turn
+        };
+        (0..count).map(|_| written(body.next_turn())).collect()
+    }
+
+    fn numbers(turns: &[Turn]) -> Vec<i32> {
+        turns.iter().map(Turn::urgency).collect()
+    }
+
+    #[test]
+    fn a_second_body_begins_beside_the_segment_in_service() {
+        let queue = FairQueue::default();
+        let (mut first, mut second) = (queue.add(), queue.add());
+        let mut window = write(&mut first, 20);
+        assert_eq!(numbers(&window), (1..=20).collect::<Vec<_>>());
+        drop(window.drain(..7));
+        assert_eq!(numbers(&write(&mut second, 3)), [8, 9, 10]);
+    }
+
+    #[test]
+    fn bodies_alternate() {
+        let queue = FairQueue::default();
+        let mut bodies = [queue.add(), queue.add(), queue.add()];
+        let written: Vec<_> = bodies.iter_mut().map(|body| write(body, 3)).collect();
+        assert!(written.iter().all(|turns| numbers(turns) == [1, 2, 3]), "{written:?}");
+    }
+
+    #[test]
+    fn a_body_that_pauses_gets_no_credit_and_holds_back_no_other() {
+        let queue = FairQueue::default();
+        let (mut paused, mut busy, mut new) = (queue.add(), queue.add(), queue.add());
+        drop(write(&mut paused, 1));
+        // Its registry stalls within its next segment.
+        let half = paused.next_turn();
+        for _ in 0..50 {
+            drop(write(&mut busy, 1));
+        }
+        let window = write(&mut busy, 4);
+        let current = window[0].urgency();
+        assert_eq!(numbers(&write(&mut new, 1)), [current]);
+        drop(half);
+        assert_eq!(numbers(&write(&mut paused, 1)), [current]);
+    }
+
+    #[test]
+    fn an_idle_connection_goes_on_where_it_stopped() {
+        let queue = FairQueue::default();
+        let (mut old, mut new) = (queue.add(), queue.add());
+        drop(write(&mut old, 9));
+        let (new, old) = (numbers(&write(&mut new, 1)), numbers(&write(&mut old, 1)));
+        assert_eq!((new, old), (vec![9], vec![10]), "a segment is the greatest difference");
+    }
+}

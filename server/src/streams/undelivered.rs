@@ -1,0 +1,70 @@
+//! What an exchange has written and its client has not received yet: a cancel must withdraw it.
+//!
+//! A stream may hold seconds of a slow line after its last write. Must never lose a stream that is not delivered:
+//! dropping it resets it.
+
+use super::fair_queue::Turn;
+use super::response_stream::{FinishedResponseStream, ResponseStream};
+use docxy_transport::SendError;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// The finished streams of one exchange, in the order in which they are sent. The client bounds their number: it
+/// opens a segment's stream only when it has read others. Dropped, all of them are reset.
+#[derive(Debug, Default)]
+pub(crate) struct Undelivered {
+    streams: Mutex<VecDeque<Finished>>,
+    added: Notify,
+}
+
+/// A finished stream, and what it occupies until it is delivered.
+#[derive(Debug)]
+struct Finished {
+    stream: FinishedResponseStream,
+    _turn: Option<Turn>,
+}
+
+impl Undelivered {
+    /// Ends a stream after all bytes were sent, and keeps it until they are delivered. A segment has a turn.
+    ///
+    /// # Errors
+    /// If the client has stopped the stream.
+    pub(crate) fn finish(&self, stream: ResponseStream, mut turn: Option<Turn>) -> Result<(), SendError> {
+        let stream = stream.finish_revocable()?;
+        if let Some(turn) = &mut turn {
+            turn.written();
+        }
+        self.lock().push_back(Finished { stream, _turn: turn });
+        self.added.notify_one();
+        Ok(())
+    }
+
+    /// Releases the streams as they are delivered, for as long as the exchange runs. Returns when the client has
+    /// cancelled it.
+    pub(crate) async fn watch(&self) {
+        while self.delivered().await {
+            // A notification is stored, so one before this line is not missed.
+            self.added.notified().await;
+        }
+    }
+
+    /// Waits until all streams are delivered; `false` if the client does not want the rest.
+    pub(crate) async fn delivered(&self) -> bool {
+        loop {
+            let Some(delivered) = self.lock().front().map(|first| first.stream.delivered()) else {
+                return true;
+            };
+            // A client that cancels stops all streams, so the first one tells.
+            if !delivered.await {
+                return false;
+            }
+            self.lock().pop_front();
+        }
+    }
+
+    /// Ignores lock poisoning: the queue is never half-changed.
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Finished>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,97 @@
+//! Several bodies of one client on a slow line: a cancelled one frees it at once, and none waits for another.
+//! Must never measure time where the bytes that cross the line tell as much: other load on the machine slows all
+//! programs, and the emulated line with them.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use docxy_tests::wan::{Conditions, Rate, Wan};
+
+use crate::support::{test_link::MS, tunnel_testbed::TunnelTestbed};
+
+const MIB: u64 = 1 << 20;
+
+/// What counts as hanging.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Bytes that have crossed the line towards the client.
+fn crossed(wan: &Wan) -> Result<u64> {
+    Ok(wan.report()?.right_to_left.counters.delivered.bytes)
+}
+
+fn wait_until(what: &str, mut probe: impl FnMut() -> Result<bool>) -> Result<()> {
+    let started = Instant::now();
+    while !probe()? {
+        ensure!(started.elapsed() < TIMEOUT, "it takes too long: {what}");
+        thread::sleep(5 * MS);
+    }
+    Ok(())
+}
+
+/// The line of the issue: 200 ms, without loss.
+fn slow_line(mbit: u64) -> Conditions {
+    Conditions::clean(Rate::mbit(mbit), 100 * MS)
+}
+
+#[test]
+fn a_cancelled_body_frees_the_line() -> Result<()> {
+    let testbed = TunnelTestbed::new()?;
+    let wan = testbed.link(slow_line(20))?;
+    let server = testbed.server()?;
+    let client = testbed.client(&server.invite("laptop")?)?;
+
+    let body = testbed.begin(&client)?;
+    wait_until("the first body", || Ok(body.bytes() > 8 * MIB))?;
+    let at_cancel = crossed(&wan)?;
+    drop(body);
+    let mut before = at_cancel;
+    // Until nothing crosses but pings.
+    loop {
+        thread::sleep(1000 * MS);
+        let now = crossed(&wan)?;
+        if now - before < 20_000 {
+            break;
+        }
+        before = now;
+    }
+    // A round trip and 0.2 s of the line are 1 MB.
+    let wasted = before - at_cancel;
+    ensure!(wasted < 2 * MIB, "{wasted} bytes of a cancelled body crossed the line");
+
+    let body = testbed.begin(&client)?;
+    wait_until("the second body", || Ok(body.bytes() > 8 * MIB))?;
+    let at_cancel = crossed(&wan)?;
+    drop(body);
+    let next = testbed.begin(&client)?;
+    wait_until("the next body", || Ok(next.bytes() > 0))?;
+    let waited_for = crossed(&wan)? - at_cancel;
+    ensure!(waited_for < 3 * MIB, "{waited_for} bytes crossed the line before the next body");
+    Ok(())
+}
+
+#[test]
+fn a_second_body_is_carried_beside_the_first() -> Result<()> {
+    let testbed = TunnelTestbed::new()?;
+    let wan = testbed.link(slow_line(5))?;
+    let server = testbed.server()?;
+    let client = testbed.client(&server.invite("laptop")?)?;
+
+    let first = testbed.begin(&client)?;
+    wait_until("the first body", || Ok(first.bytes() > 3 * MIB))?;
+    let at_request = crossed(&wan)?;
+    let second = testbed.begin(&client)?;
+    wait_until("the second body", || Ok(second.bytes() > 0))?;
+    let waited_for = crossed(&wan)? - at_request;
+    // Three round trips and a second of the line are 1 MB.
+    ensure!(waited_for < 2 * MIB, "{waited_for} bytes crossed the line before the second body");
+
+    let before = [first.bytes(), second.bytes()];
+    // Five seconds of the line.
+    wait_until("both bodies", || Ok(first.bytes() + second.bytes() - before[0] - before[1] > 3 * MIB))?;
+    let carried = [first.bytes() - before[0], second.bytes() - before[1]];
+    ensure!(carried.iter().all(|bytes| *bytes > MIB), "not shared equally: {carried:?}");
+    Ok(())
+}
