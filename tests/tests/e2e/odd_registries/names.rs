@@ -118,6 +118,6 @@ async fn a_head_of_a_list_is_answered_like_a_get() {
             assert_eq!(head.header(name), get.header(name), "{path} {name}");
         }
     }
-    let missing = testbed.engine.head("/v2/library/hello/tags/list", &[]).await;
-    assert_eq!(missing.status, StatusCode::UNAUTHORIZED);
+    let private = testbed.engine.head("/v2/alice/private/tags/list", &[]).await;
+    assert_eq!(private.status, StatusCode::UNAUTHORIZED);
 }
