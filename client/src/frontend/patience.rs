@@ -4,6 +4,7 @@
 //! arrive before. Must never be stricter than the engine: what it would wait for without Docxy, it waits for here.
 
 use crate::gateway::{Deadline, Engine, ResponseDeadline};
+use docxy_protocol::name::Reference;
 use docxy_protocol::request::Operation;
 use std::time::Duration;
 
@@ -37,7 +38,8 @@ const ENGINES: [(&str, EnginePatience); 17] = [
     ("containerd-client", EnginePatience::Limited(HEAD_TIMEOUT)),
     // Also k3s, nerdctl and `docker buildx imagetools`. Before 2.3 it has no limit: see `of`.
     ("containerd", EnginePatience::Limited(HEAD_TIMEOUT)),
-    // Docker with the classic store has no limit, and does not repeat the request for a manifest.
+    // Docker with the classic store has no limit, and does not repeat the request for a manifest. It ignores the
+    // status of `/v2/`.
     ("docker", EnginePatience::Unlimited),
     // `docker manifest inspect` sends three requests in turn.
     ("Docker-Client", EnginePatience::LimitedTunnel(COMMAND_TUNNEL_TIMEOUT)),
@@ -92,6 +94,10 @@ pub(super) fn deadline(operation: &Operation, engine: &Engine, stall_timeout: Du
         (_, EnginePatience::Limited(limit)) => ResponseDeadline::after(limit.min(stall_timeout)),
         (_, EnginePatience::LimitedTunnel(limit)) => {
             ResponseDeadline::patient(Deadline::after(limit.min(stall_timeout)), stall_timeout)
+        }
+        // This begins a pull. One that is under way is worth a longer wait.
+        (Operation::Manifest { reference: Reference::Tag(_), .. }, EnginePatience::Unlimited) => {
+            ResponseDeadline::patient(Deadline::after(TUNNEL_TIMEOUT.min(stall_timeout)), stall_timeout)
         }
         (_, EnginePatience::Unlimited) => {
             ResponseDeadline::patient(Deadline::after(stall_timeout), stall_timeout)

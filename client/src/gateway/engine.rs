@@ -26,6 +26,13 @@ impl Engine {
         Self { connection, agent_text, agent: UserAgent::of_request(headers) }
     }
 
+    /// Whether it prints no more than the status of a failed `/v2/`: the library of podman, skopeo, buildah and CRI-O.
+    /// It prints the words of the response to its next request.
+    pub(super) fn hides_ping_faults(&self) -> bool {
+        let products = ["containers", "skopeo", "buildah", "libpod", "cri-o"];
+        products.iter().any(|name| self.agent.product(name).is_some())
+    }
+
     /// How it calls itself.
     #[must_use]
     pub const fn agent(&self) -> &UserAgent {

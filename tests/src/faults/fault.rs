@@ -31,11 +31,13 @@ pub enum Fault {
     Registry503,
     /// The server gets SIGTERM, and is started again after its end.
     Drain,
+    /// The same with a server that hands its transfers back, three times.
+    Restart,
 }
 
 impl Fault {
     /// The faults of the ladder.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ServerKilled,
         Self::Outage,
         Self::NewAddress,
@@ -48,6 +50,7 @@ impl Fault {
         Self::Cancel,
         Self::Registry503,
         Self::Drain,
+        Self::Restart,
     ];
 
     /// The name in tables and options.
@@ -66,6 +69,7 @@ impl Fault {
             Self::Cancel => "cancel",
             Self::Registry503 => "registry-503",
             Self::Drain => "drain",
+            Self::Restart => "restart",
         }
     }
 
@@ -91,6 +95,7 @@ impl Fault {
             Self::Drain => {
                 "the server gets SIGTERM and is started again (in half of the runs the link slows down, and the drain's 30 s run out)"
             }
+            Self::Restart => "the server has --handover, gets SIGTERM and is started again, three times",
         }
     }
 }

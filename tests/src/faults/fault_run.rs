@@ -14,7 +14,7 @@ use super::{
     testbed::{Content, Repository, Testbed},
 };
 use crate::{
-    docxy::{Client, Server},
+    docxy::{Client, Server, ServerConfig},
     process::{PROCESS_TIMEOUT, Process, scratch},
     wan::{Conditions, Direction, End, Link, Rate, Wan},
 };
@@ -50,8 +50,8 @@ impl<'a> FaultRun<'a> {
         let (client_end, server_end) =
             (end(testbed.lab.laptop.name(), CLIENT_ADDRESS), end(testbed.lab.abroad.name(), SERVER_ADDRESS));
         let wan = Wan::join(&client_end, &server_end, Link::symmetric(LINK), seed)?;
-        let server =
-            Server::start(Some(&testbed.lab.abroad), SERVER_ADDRESS.into(), &testbed.hub.server_config())?;
+        let config = ServerConfig { handover: fault == Fault::Restart, ..testbed.hub.server_config() };
+        let server = Server::start(Some(&testbed.lab.abroad), SERVER_ADDRESS.into(), &config)?;
         let mut client = Client::start(Some(&testbed.lab.laptop), &server.invite("laptop")?)?;
         let engine = Engine::start(engine, &testbed.lab.laptop, &client)?;
         client.wait_until_up(PROCESS_TIMEOUT)?;
@@ -74,10 +74,14 @@ impl<'a> FaultRun<'a> {
 
     /// Waits until the planned share of the image has crossed the link.
     pub(super) fn wait_for_mid_pull(&self, pull: &mut Process) -> Result<()> {
+        self.wait_for_bytes(pull, (self.content.bytes as f64 * self.plan.share) as u64)
+    }
+
+    /// Waits until this many more bytes have crossed the link.
+    pub(super) fn wait_for_bytes(&self, pull: &mut Process, bytes: u64) -> Result<()> {
         let before = self.wan.counters(Direction::RightToLeft);
-        let target = (self.content.bytes as f64 * self.plan.share) as u64;
         let crossed = || link_bytes::payload_bytes(before, self.wan.counters(Direction::RightToLeft));
-        pull.wait_for("reach its middle", PULL_TIMEOUT, |_| Ok((crossed() >= target).then_some(())))
+        pull.wait_for("receive bytes", PULL_TIMEOUT, |_| Ok((crossed() >= bytes).then_some(())))
     }
 
     pub(super) fn logs(&mut self) -> Vec<(&'static str, String)> {

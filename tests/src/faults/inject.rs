@@ -2,7 +2,11 @@
 //! that the fault happened.
 //! Must never do more than the fault's description.
 
-use std::{net::Ipv4Addr, thread, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use hub_stand_in::{Rule, Site};
@@ -22,6 +26,12 @@ const NEW_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 77);
 
 /// A draining server has 30 s for running requests, and needs a little longer to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// A server with `--handover` ends within this time.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A pull goes on once this much has crossed the link: more than a handshake and requests.
+const CONTINUED_BYTES: u64 = 1 << 20;
 
 /// At this rate no large blob is complete within the drain's 30 s.
 const SLOW_RATE: Rate = Rate::mbit(10);
@@ -90,6 +100,22 @@ pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Proces
             ensure!(status.success(), "after SIGTERM the server ended with {status}");
             run.server.start_again()?;
             run.wan.change(|link| *link = before);
+        }
+        Fault::Restart => {
+            for _ in 0..3 {
+                let started = Instant::now();
+                run.server.process().signal("TERM")?;
+                let status = run.server.process().wait_until_ended(HANDOVER_TIMEOUT)?;
+                ensure!(status.success(), "after SIGTERM the server ended with {status}");
+                let ended = started.elapsed();
+                run.server.start_again()?;
+                let listening = started.elapsed();
+                run.wait_for_bytes(&mut pull, CONTINUED_BYTES)?;
+                let continued = started.elapsed();
+                println!(
+                    "the server ended after {ended:?}, listened after {listening:?}; the pull went on after {continued:?}"
+                );
+            }
         }
         Fault::None | Fault::CdnCut | Fault::CdnStall | Fault::ExpiredUrl | Fault::Registry503 => {}
     }

@@ -17,8 +17,9 @@ const WORDS: &str = "docxy: tunnel: down for ";
 /// How long a command may take. `docker manifest inspect` waited for 16 minutes once.
 const COMMAND_SECONDS_MAX: u64 = 115;
 
-/// Stops the server, and waits until the client has noticed.
+/// Stops the server of a tunnel that was up, and waits until the client has noticed.
 fn take_down(testbed: &mut Testbed) -> Result<()> {
+    testbed.client.wait_until_up(PROCESS_TIMEOUT)?;
     testbed.server.stop()?;
     testbed.client.wait_for_health("lose its tunnel", PROCESS_TIMEOUT, |health| health["tunnel"] != "up")?;
     Ok(())

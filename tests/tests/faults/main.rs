@@ -1,4 +1,4 @@
-//! Three faults of the fault ladder on real engines. `scripts/faults` runs the full ladder, and the end-to-end
+//! Some faults of the fault ladder on real engines. `scripts/faults` runs the full ladder, and the end-to-end
 //! suite has short forms of the others. Needs root, iproute2 and Debian's engines.
 //! Must never run two pulls at once: the link emulator and the engines need the machine for themselves.
 
@@ -25,6 +25,16 @@ fn survives(fault: Fault, engine: EngineKind) {
 #[test]
 fn docker_does_not_notice_a_killed_and_restarted_server() {
     survives(Fault::ServerKilled, EngineKind::Docker);
+}
+
+#[test]
+fn docker_does_not_notice_three_restarts_of_the_server() {
+    survives(Fault::Restart, EngineKind::Docker);
+}
+
+#[test]
+fn podman_does_not_notice_three_restarts_of_the_server() {
+    survives(Fault::Restart, EngineKind::Podman);
 }
 
 #[test]

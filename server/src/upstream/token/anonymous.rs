@@ -11,8 +11,8 @@ use crate::store::Lru;
 use crate::upstream::http::credentials::Credentials;
 use docxy_protocol::name::Repository;
 use docxy_protocol::secret::Secret;
+use parking_lot::{Mutex, MutexGuard};
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use url::Origin;
 
@@ -115,7 +115,7 @@ impl AnonymousTokens {
     }
 
     fn lock(&self) -> MutexGuard<'_, Lru<Option<Repository>, Vec<OriginChallenge>>> {
-        self.challenges.lock().unwrap_or_else(PoisonError::into_inner)
+        self.challenges.lock()
     }
 }
 

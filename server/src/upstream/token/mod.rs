@@ -33,10 +33,11 @@ use docxy_protocol::scope::Scope;
 use docxy_protocol::token::TokenRequest;
 use http::{HeaderValue, StatusCode};
 use operator_account::OperatorAccount;
+use parking_lot::Mutex;
 use refreshing_cell::{Expiring, RefreshingCell};
 pub(super) use service::TokenUnavailable;
 use service::{Token, TokenService};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use url::Origin;
 
@@ -302,13 +303,13 @@ impl RegistryTokens {
         if let Some(challenge) = self.anonymous.challenge_of(&origin, repository) {
             return Some(OriginChallenge { origin, challenge });
         }
-        let failed_at = *self.ping_failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed_at = *self.ping_failed_at.lock();
         if failed_at.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILED_PING) {
             return None;
         }
         let service = self.service(deadline.without_retries(tokio::time::Instant::now())).await;
         let failed_at = service.is_err().then(Instant::now);
-        *self.ping_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
+        *self.ping_failed_at.lock() = failed_at;
         Some(OriginChallenge { origin, challenge: BearerChallenge::for_pull(service.ok()??, repository) })
     }
 

@@ -84,6 +84,7 @@ async fn a_lost_tunnel_is_reported_before_engines_time_out() {
         (LATEST, DOCKER_29, 20..30),
         (LATEST, "containerd/2.3.0", 20..30),
         (LATEST, "containerd/1.6.20~ds1", 20..30),
+        (LATEST, "docker/20.10.24 go/go1.19.8 os/linux", 20..30),
         (LATEST, "buildkit/v0.32", 20..30),
         (LATEST, "containers/5.24.1 (github.com/containers/image)", 20..30),
         (LATEST, "an-unknown-program/1", 20..30),
