@@ -110,7 +110,7 @@ impl RegistryTokens {
     /// is sent without: the content may need none, or another one.
     ///
     /// # Errors
-    /// If the token service's rate limit is reached, or it grants a token that no request can carry.
+    /// If the token service's rate limit is reached, or it cannot be used: see [`TokenUnavailable::Unusable`].
     pub(super) async fn for_anonymous(
         &self,
         repository: Option<&Repository>,

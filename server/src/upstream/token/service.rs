@@ -47,7 +47,7 @@ pub(in crate::upstream) enum TokenUnavailable {
     /// The service's rate limit is reached, with its response. An engine must receive exactly that: after
     /// a 401 it would send the request again at once.
     Limited(Box<SmallResponse>),
-    /// The service grants a token that no request can carry.
+    /// The service must not be dialed, or grants a token that no request can carry.
     Unusable(UpstreamError),
     /// The service does not respond, or responds with an error of its own.
     Failed(UpstreamError),
@@ -79,8 +79,11 @@ impl TokenUnavailable {
 
 impl From<UpstreamError> for TokenUnavailable {
     fn from(error: UpstreamError) -> Self {
-        // A response that is too large was received, and is useless.
-        if error.fault.kind == FaultKind::Mismatch { Self::Unusable(error) } else { Self::Failed(error) }
+        match error.fault.kind {
+            // The response is too large.
+            FaultKind::Mismatch | FaultKind::RedirectRefused => Self::Unusable(error),
+            _ => Self::Failed(error),
+        }
     }
 }
 

@@ -89,8 +89,11 @@ async fn an_invalid_token_request_is_400() {
         assert_eq!(status, 400, "{form}");
         assert!(message.contains("grant_type") || message.contains("the form has no"), "{message}");
     }
-    let (status, ..) = testbed.engine.get("/auth/token?scope=nonsense", &[]).await.fault("request");
-    assert_eq!(status, 400);
+    assert_eq!(
+        testbed.engine.get("/auth/token?scope=nonsense", &[]).await.status,
+        200,
+        "a scope is any word"
+    );
     assert_eq!(testbed.engine.post(&"x".repeat(100_000)).await.fault("request").0, 400);
 }
 
