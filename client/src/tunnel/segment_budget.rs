@@ -2,6 +2,7 @@
 //!
 //! A body that its engine does not read keeps its share and no more, so the others continue.
 
+use super::range_habits::RangeHabits;
 use docxy_protocol::bulk_window::BulkWindow;
 use docxy_transport::Path;
 use parking_lot::Mutex;
@@ -16,6 +17,7 @@ pub struct SharedUsage {
     open: AtomicUsize,
     /// The last known rate of a connection, in bytes per second: the next one most likely has it, too.
     rate: Mutex<Option<f64>>,
+    range_habits: RangeHabits,
 }
 
 /// The common window of the large bodies of a connection.
@@ -70,6 +72,11 @@ impl BodyShare {
     #[must_use]
     pub fn initial_segments(&self) -> u32 {
         self.0.window.lock().initial_segments()
+    }
+
+    /// How much of an open-ended range each engine reads.
+    pub(crate) fn range_habits(&self) -> &RangeHabits {
+        &self.0.usage.range_habits
     }
 
     /// Updates the window from what is known about the path.

@@ -152,6 +152,7 @@ mod tests {
         let (mut more, mut modest_more) = (Box::pin(greedy.slot()), Box::pin(modest.slot()));
         assert!((&mut more).now_or_never().is_none() && (&mut modest_more).now_or_never().is_none());
         held.pop();
-        assert!(more.now_or_never().is_some() && modest_more.now_or_never().is_none());
+        let granted = more.now_or_never();
+        assert!(granted.is_some() && modest_more.now_or_never().is_none());
     }
 }
