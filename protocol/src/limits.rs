@@ -68,6 +68,10 @@ pub const INITIAL_SEGMENTS_MAX: u32 = 40;
 /// requested, and room for small replies, which must never wait for the acknowledgement of large bodies.
 pub const SEND_WINDOW: u64 = BULK_WINDOW_MAX + 16 * 1024 * 1024;
 
+/// Segments that a server holds for sending, over all clients: 128 MiB. A client alone gets half of them, three
+/// bandwidth-delay products of 500 Mbit/s at 300 ms.
+pub const SEND_BUDGET_SEGMENTS: usize = 128 * 1024 * 1024 / SEGMENT_BYTES as usize;
+
 // ---- One client
 
 /// Blobs that a client fetches at the same time. Each uses one stream for the request and at least one for
@@ -180,8 +184,9 @@ pub const PING_AND_TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// moves may take longer in all: a manifest as long as the patience of its engine.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Redirects that the server follows for one request. Docker Hub needs one, some registries two.
-pub const REDIRECTS_MAX: usize = 5;
+/// Redirects that the server follows for one request. Docker Hub needs one, some registries two; engines follow
+/// ten at most, as all clients written in Go.
+pub const REDIRECTS_MAX: usize = 10;
 
 /// Bytes of an error's body, which is read whole.
 pub const SMALL_BODY_BYTES_MAX: usize = 256 * 1024;

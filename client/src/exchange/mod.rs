@@ -15,7 +15,7 @@ pub(crate) use error::ExchangeError;
 pub(crate) use prefetch_stream::PrefetchStream;
 pub(crate) use remote_body::RemoteBody;
 
-use crate::tunnel::Session;
+use crate::tunnel::{RangeHabits, Session};
 use chunk_reader::ChunkReader;
 use docxy_protocol::control::{RequestHeader, StreamHeader};
 use docxy_protocol::headers::Headers;
@@ -58,7 +58,8 @@ pub(crate) async fn send(
     // Opened together with the request, so that a large body flows without another round trip.
     let segments = match request.operation {
         Operation::Blob { method: Method::Get, .. } => {
-            Some(Segments::open(session.clone(), exchange, expected).await?)
+            let engine = RangeHabits::engine(&request.headers);
+            Some(Segments::open(session.clone(), exchange, expected, engine).await?)
         }
         _ => None,
     };

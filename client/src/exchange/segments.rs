@@ -12,12 +12,16 @@ use docxy_protocol::control::{ExchangeId, SegmentHeader, StreamHeader};
 use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::ReceiveStream;
+use http::HeaderValue;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How often the path is observed while nothing can be read. What arrives then is behind a lost packet, and shows
 /// whether more must be requested.
 const OBSERVATION_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long an engine may take, at least, to close a range of which it has read enough.
+const CLOSE_DELAY_MIN: Duration = Duration::from_millis(100);
 
 /// A buffer with less free space than this is replaced before the next read.
 const FREE_BUFFER_BYTES_MIN: usize = 16 * 1024;
@@ -32,6 +36,10 @@ pub(super) struct Segments {
     layout: Option<SegmentLayout>,
     open: VecDeque<Segment>,
     next: u32,
+    /// The engine, if it may close the body before its end, and that is worth to know.
+    engine: Option<HeaderValue>,
+    /// The segment before which the engine most likely closes the body.
+    likely_end: Option<u32>,
     /// The buffer of the next read.
     buffer: BytesMut,
 }
@@ -62,15 +70,17 @@ impl From<ExchangeError> for SegmentError {
 
 impl Segments {
     /// The segments of the response of this exchange. Opens the first streams before the
-    /// response, whose length is unknown or `expected`.
+    /// response, whose length is unknown or `expected`. `engine` is the one that requested an open-ended range.
     pub(super) async fn open(
         session: Session,
         exchange: ExchangeId,
         expected: Option<u64>,
+        engine: Option<HeaderValue>,
     ) -> Result<Self, ExchangeError> {
         let share = session.segment_budget().share();
         share.observe(session.transport().path());
-        let initial = share.initial_segments();
+        let likely_end = engine.as_ref().and_then(|engine| share.range_habits().segments(engine));
+        let initial = share.initial_segments().min(likely_end.unwrap_or(u32::MAX));
         let end = match expected.map(|length| length.div_ceil(u64::from(SEGMENT_BYTES))) {
             // A body of one segment or less needs no segment streams.
             Some(0 | 1) => 0,
@@ -78,7 +88,8 @@ impl Segments {
             None => initial,
         };
         let (open, buffer) = (VecDeque::new(), BytesMut::new());
-        let mut segments = Self { session, share, exchange, layout: None, open, next: 0, buffer };
+        let (layout, next) = (None, 0);
+        let mut segments = Self { session, share, exchange, layout, open, next, engine, likely_end, buffer };
         segments.open_up_to(end).await?;
         Ok(segments)
     }
@@ -107,8 +118,16 @@ impl Segments {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, SegmentError> {
         let end = self.layout.map_or(0, |layout| layout.count());
         loop {
-            self.open_up_to(end).await?;
-            let Some(segment) = self.open.front_mut() else { return Ok(None) };
+            self.open_up_to(end.min(self.likely_end.unwrap_or(end))).await?;
+            let Some(segment) = self.open.front_mut() else {
+                if self.next >= end {
+                    return Ok(None);
+                }
+                // If the engine closes the body here, as it did with the last one, it does so at once.
+                tokio::time::sleep(self.session.transport().path().rtt.max(CLOSE_DELAY_MIN)).await;
+                self.likely_end = None;
+                continue;
+            };
             let read = tokio::select! {
                 // In this order, so that a read that is ready sets no timer.
                 biased;
@@ -130,10 +149,12 @@ impl Segments {
     }
 
     /// The bytes that arrived of each open segment.
-    pub(super) fn into_buffered(self) -> Vec<BufferedRun> {
+    pub(super) fn into_buffered(mut self) -> Vec<BufferedRun> {
+        // The session ended it, and not the engine.
+        self.engine = None;
         let mut runs = Vec::new();
         let mut gap = 0;
-        for segment in self.open {
+        for segment in std::mem::take(&mut self.open) {
             let chunks = segment.stream.into_arrived();
             let length: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
             // A segment that is too long is wrong, and is requested again.
@@ -159,6 +180,19 @@ impl Segments {
             self.next += 1;
         }
         Ok(())
+    }
+}
+
+/// Learns how much the engine has read.
+impl Drop for Segments {
+    fn drop(&mut self) {
+        let (Some(engine), Some(layout)) = (self.engine.take(), self.layout) else { return };
+        let first_open = self.next - self.open.len() as u32;
+        let begun = self.open.front().is_some_and(|front| front.left < length_of(layout, first_open));
+        let read = first_open + u32::from(begun);
+        if read > 0 && first_open < layout.count() {
+            self.share.range_habits().closed(engine, read);
+        }
     }
 }
 

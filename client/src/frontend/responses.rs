@@ -6,6 +6,7 @@ use docxy_protocol::authorization::{PUBLIC_TOKEN, WITHHELD_TOKEN};
 use docxy_protocol::error_body;
 use docxy_protocol::fault::{Fault, FaultKind};
 use docxy_protocol::name::Registry;
+use docxy_protocol::route::allowed_methods;
 use docxy_protocol::text::CleanText;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
@@ -32,7 +33,7 @@ pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
     headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
     match fault.kind {
         FaultKind::MethodNotServed => {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allowed(path)));
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed_methods(path)));
         }
         FaultKind::Down | FaultKind::Overloaded => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
@@ -58,20 +59,6 @@ pub(super) fn describe_in_status_line(response: &mut Response<ResponseBody>, wor
 pub(super) fn last(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
-}
-
-/// The allowed methods of a path (RFC 9110, section 10.2.1).
-fn allowed(path: &str) -> &'static str {
-    if path == "/auth/token" || path.starts_with("/auth/token/") {
-        "GET, POST"
-    } else if path.contains("/blobs/uploads/") {
-        // No method: an empty list.
-        ""
-    } else if path.ends_with("/tags/list") || path.contains("/referrers/") {
-        "GET"
-    } else {
-        "GET, HEAD"
-    }
 }
 
 /// The response to a token request without a credential that the registry may receive (distribution's "Token

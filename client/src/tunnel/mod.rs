@@ -8,6 +8,7 @@ mod config;
 mod deadline;
 mod dial;
 mod liveness;
+mod range_habits;
 mod segment_budget;
 mod server_selector;
 mod session;
@@ -16,6 +17,7 @@ mod supervisor;
 
 pub use config::{Congestion, TunnelConfig};
 pub use deadline::Deadline;
+pub(crate) use range_habits::RangeHabits;
 pub use segment_budget::{BodyShare, SegmentBudget, SegmentPermit};
 pub use session::Session;
 pub use status::TunnelStatus;

@@ -2,10 +2,12 @@
 //!
 //! A body that its engine does not read keeps its share and no more, so the others continue.
 
+use super::range_habits::RangeHabits;
 use docxy_protocol::bulk_window::BulkWindow;
 use docxy_transport::Path;
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// The segments of all bodies, on any connection. Segments that outlive a lost connection count.
@@ -15,6 +17,7 @@ pub struct SharedUsage {
     open: AtomicUsize,
     /// The last known rate of a connection, in bytes per second: the next one most likely has it, too.
     rate: Mutex<Option<f64>>,
+    range_habits: RangeHabits,
 }
 
 /// The common window of the large bodies of a connection.
@@ -28,7 +31,7 @@ impl SegmentBudget {
     /// The budget of a new connection. `usage` is shared with the earlier ones.
     #[must_use]
     pub fn new(usage: Arc<SharedUsage>) -> Self {
-        let rate = *usage.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = *usage.rate.lock();
         Self { window: Mutex::new(BulkWindow::with_rate(rate)), usage }
     }
 
@@ -44,10 +47,6 @@ impl SegmentBudget {
     pub fn open_segments(&self) -> usize {
         self.usage.open.load(Ordering::Relaxed)
     }
-
-    fn window(&self) -> MutexGuard<'_, BulkWindow> {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The share of one body.
@@ -60,7 +59,7 @@ impl BodyShare {
     #[must_use]
     pub fn open(&self, own: usize) -> Option<SegmentPermit> {
         let segment_budget = &self.0;
-        let window = segment_budget.window().segments();
+        let window = segment_budget.window.lock().segments();
         let share = window.div_ceil(segment_budget.usage.bodies.load(Ordering::Relaxed).max(1));
         if own > 0 && (own >= share || segment_budget.usage.open.load(Ordering::Relaxed) >= window) {
             return None;
@@ -72,15 +71,20 @@ impl BodyShare {
     /// Segments to open together with a request.
     #[must_use]
     pub fn initial_segments(&self) -> u32 {
-        self.0.window().initial_segments()
+        self.0.window.lock().initial_segments()
+    }
+
+    /// How much of an open-ended range each engine reads.
+    pub(crate) fn range_habits(&self) -> &RangeHabits {
+        &self.0.usage.range_habits
     }
 
     /// Updates the window from what is known about the path.
     pub fn observe(&self, path: Path) {
-        let mut window = self.0.window();
+        let mut window = self.0.window.lock();
         window.observe(Instant::now(), path.bytes_received, path.rtt);
         if let Some(rate) = window.rate() {
-            *self.0.usage.rate.lock().unwrap_or_else(PoisonError::into_inner) = Some(rate);
+            *self.0.usage.rate.lock() = Some(rate);
         }
     }
 }
@@ -108,7 +112,7 @@ mod tests {
     #[test]
     fn bodies_share_the_window_and_each_gets_a_segment() {
         let segment_budget = Arc::new(SegmentBudget::new(Arc::default()));
-        let window = segment_budget.window().segments();
+        let window = segment_budget.window.lock().segments();
         let (first, second) = (segment_budget.share(), segment_budget.share());
         let held: Vec<_> = (0..window).map_while(|own| first.open(own)).collect();
         assert_eq!(held.len(), window / 2);

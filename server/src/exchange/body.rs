@@ -8,6 +8,7 @@ use crate::streams::ChunkWriter;
 use crate::upstream::{Download, UpstreamError};
 use bytes::Bytes;
 use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::SendError;
 use std::future::Future;
@@ -29,15 +30,29 @@ impl From<UpstreamError> for BodyError {
     }
 }
 
+/// A body of at most this many bytes is a small response: it waits for no slot of the send budget. It is a config,
+/// and few layers.
+const SMALL_BODY_BYTES_MAX: u64 = 16 * 1024;
+
 /// Sends a body on the response's stream. Returns its length in bytes.
 pub(super) async fn send_whole(
     download: &mut Download,
     writer: &mut ChunkWriter,
+    outgoing: &Outgoing<'_>,
     permit: &Permit,
 ) -> Result<u64, BodyError> {
-    let mut sent = 0;
+    if download.length().is_none_or(|length| length > SMALL_BODY_BYTES_MAX) {
+        writer.occupy(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
+    }
+    let mut turns = outgoing.queue.add();
+    let (mut sent, mut turn_ends) = (0, u64::from(SEGMENT_BYTES));
     while let Some(chunk) = download.next().await? {
         sent += chunk.len() as u64;
+        if sent > turn_ends {
+            // It is not small, and takes turns as segments do.
+            writer.set_urgency(turns.next_turn().urgency());
+            turn_ends += u64::from(SEGMENT_BYTES);
+        }
         write_in_time(permit, writer.write(chunk)).await?;
     }
     Ok(sent)
@@ -55,6 +70,7 @@ pub(super) async fn send_segments(
     for n in 0..layout.count() {
         // While the client has opened no stream for this segment, nothing more is read from the CDN.
         let mut segment = write_in_time(permit, async { Ok(outgoing.segments.take(n).await) }).await?;
+        segment.occupy(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
         let turn = turns.next_turn();
         segment.set_urgency(turn.urgency());
         let range = layout.range(n);

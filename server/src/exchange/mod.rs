@@ -9,7 +9,9 @@ mod prefetch;
 
 use crate::admission::{ClientAdmission, Permit};
 use crate::counters::{CountedOutcome, Counters};
-use crate::streams::{ChunkWriter, ExchangeSegments, FairQueue, PrefetchWriter, ResponseStream, Undelivered};
+use crate::streams::{
+    ChunkWriter, ClientBudget, ExchangeSegments, FairQueue, PrefetchWriter, ResponseStream, Undelivered,
+};
 use crate::upstream::{Response, ResponseBody, Upstream, UpstreamError};
 use body::{BodyError, send_segments, send_whole, write_in_time};
 use bytes::Bytes;
@@ -40,10 +42,19 @@ struct PendingPrefetch<'a> {
     permit: Permit,
 }
 
+/// What the exchanges of a client, or of one of its connections, share.
+#[derive(Clone, Copy)]
+pub(crate) struct Resources<'a> {
+    pub(crate) admission: &'a Arc<ClientAdmission>,
+    pub(crate) queue: &'a FairQueue,
+    pub(crate) budget: &'a Arc<ClientBudget>,
+}
+
 /// Where a body goes.
 struct Outgoing<'a> {
     segments: ExchangeSegments,
     queue: &'a FairQueue,
+    budget: &'a Arc<ClientBudget>,
     undelivered: &'a Undelivered,
 }
 
@@ -52,8 +63,7 @@ pub(crate) async fn run(
     request: Request,
     stream: ResponseStream,
     segments: ExchangeSegments,
-    admission: &Arc<ClientAdmission>,
-    queue: &FairQueue,
+    resources: Resources<'_>,
     upstream: &Upstream,
     counters: &Counters,
 ) {
@@ -68,7 +78,8 @@ pub(crate) async fn run(
         }
     };
     tokio::pin!(cancelled);
-    let outgoing = Outgoing { segments, queue, undelivered: &undelivered };
+    let Resources { admission, queue, budget } = resources;
+    let outgoing = Outgoing { segments, queue, budget, undelivered: &undelivered };
     let outcome = tokio::select! {
         outcome = respond(&request, stream, outgoing, admission, upstream) => outcome,
         // Dropping the future closes the connection to the registry or CDN.
@@ -178,7 +189,7 @@ async fn send_response<'a>(
             let length = bytes.len() as u64;
             write_in_time(&permit, writer.write(bytes.clone())).await.map(|()| length)
         }
-        (ResponseBody::Stream(download), None) => send_whole(download, &mut writer, &permit).await,
+        (ResponseBody::Stream(download), None) => send_whole(download, &mut writer, &outgoing, &permit).await,
         (ResponseBody::Stream(download), Some(layout)) => {
             send_segments(download, layout, &mut outgoing, &permit).await
         }

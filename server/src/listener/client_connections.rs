@@ -2,8 +2,9 @@
 //! or dialed ten times, costs other clients no more than one.
 
 use crate::admission::{Admission, ClientAdmission};
+use crate::streams::{ClientBudget, SendBudget};
 use docxy_protocol::control::CloseCode;
-use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_WINDOW};
+use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_BUDGET_SEGMENTS, SEND_WINDOW};
 use docxy_protocol::link::ClientName;
 use docxy_transport::Session;
 use std::collections::{HashMap, VecDeque};
@@ -14,12 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub(super) struct ClientConnections {
     admission: Arc<Admission>,
+    send_budget: Arc<SendBudget>,
     clients: Mutex<HashMap<ClientName, ConnectedClient>>,
 }
 
 #[derive(Debug)]
 struct ConnectedClient {
     admission: Arc<ClientAdmission>,
+    budget: Arc<ClientBudget>,
     /// Oldest first.
     sessions: VecDeque<Session>,
 }
@@ -29,6 +32,8 @@ struct ConnectedClient {
 pub(super) struct Registration {
     /// The client's permits, which all its sessions share.
     pub(super) admission: Arc<ClientAdmission>,
+    /// The client's share of the memory for sending.
+    pub(super) budget: Arc<ClientBudget>,
     all: Arc<ClientConnections>,
     name: ClientName,
     session: Session,
@@ -36,7 +41,8 @@ pub(super) struct Registration {
 
 impl ClientConnections {
     pub(super) fn new(admission: Arc<Admission>) -> Arc<Self> {
-        Arc::new(Self { admission, clients: Mutex::default() })
+        let send_budget = SendBudget::new(SEND_BUDGET_SEGMENTS);
+        Arc::new(Self { admission, send_budget, clients: Mutex::default() })
     }
 
     /// Registers a session of an authenticated client. If the client has too many, the oldest are closed.
@@ -44,6 +50,7 @@ impl ClientConnections {
         let mut clients = self.lock();
         let client = clients.entry(name.clone()).or_insert_with(|| ConnectedClient {
             admission: self.admission.client(),
+            budget: self.send_budget.client(),
             sessions: VecDeque::new(),
         });
         client.sessions.push_back(session.clone());
@@ -53,8 +60,14 @@ impl ClientConnections {
             oldest.close(CloseCode::TooManyConnections);
         }
         client.share_send_window();
-        let admission = Arc::clone(&client.admission);
-        Registration { admission, all: Arc::clone(self), name: name.clone(), session: session.clone() }
+        let (admission, budget) = (Arc::clone(&client.admission), Arc::clone(&client.budget));
+        Registration {
+            admission,
+            budget,
+            all: Arc::clone(self),
+            name: name.clone(),
+            session: session.clone(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ClientName, ConnectedClient>> {

@@ -9,10 +9,10 @@ use super::path_cache::PathCache;
 use super::unauthenticated::{Slot, Unauthenticated};
 use crate::admission::ClientAdmission;
 use crate::counters::Counters;
-use crate::exchange;
+use crate::exchange::{self, Resources};
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
-use crate::streams::{ExchangeSegments, FairQueue, ResponseStream, SegmentStreams};
+use crate::streams::{ClientBudget, ExchangeSegments, FairQueue, ResponseStream, SegmentStreams};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::control::{CloseCode, ControlMessage, ExchangeId, Hello, RequestHeader, StreamHeader};
 use docxy_protocol::frame;
@@ -157,6 +157,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let client = Arc::new(ConnectionContext {
         segments: SegmentStreams::default(),
         queue: FairQueue::default(),
+        budget: Arc::clone(&registration.budget),
         admission: Arc::clone(&registration.admission),
         shared: Arc::clone(&shared),
     });
@@ -252,6 +253,7 @@ async fn drained(streams: TaskTracker) {
 struct ConnectionContext {
     segments: SegmentStreams,
     queue: FairQueue,
+    budget: Arc<ClientBudget>,
     admission: Arc<ClientAdmission>,
     shared: Arc<ListenerContext>,
 }
@@ -326,11 +328,12 @@ async fn run_exchange(
         repository = request.operation.repository().map(tracing::field::display),
     );
     async {
-        let ConnectionContext { admission, queue, shared, .. } = client;
+        let ConnectionContext { admission, queue, budget, shared, .. } = client;
+        let resources = Resources { admission, queue, budget };
         // Read once: an exchange keeps the settings that it started with.
         let settings = shared.settings.current();
         let (upstream, counters) = (&settings.upstream, &shared.counters);
-        exchange::run(request, stream, segments, admission, queue, upstream, counters).await;
+        exchange::run(request, stream, segments, resources, upstream, counters).await;
     }
     .instrument(span)
     .await;

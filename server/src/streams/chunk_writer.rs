@@ -5,6 +5,7 @@
 
 use super::prefetch_writer::PrefetchWriter;
 use super::response_stream::ResponseStream;
+use super::send_budget::Slot;
 use super::undelivered::Undelivered;
 use bytes::Bytes;
 use docxy_protocol::chunk::ChunkHeader;
@@ -23,6 +24,16 @@ impl ChunkWriter {
     pub(crate) async fn start(mut stream: ResponseStream, head: Bytes) -> Result<Self, SendError> {
         stream.send(head).await?;
         Ok(Self { stream })
+    }
+
+    /// Occupies a slot of the budget until the response is delivered or reset.
+    pub(crate) fn occupy(&mut self, slot: Slot) {
+        self.stream.occupy(slot);
+    }
+
+    /// Sends the following bytes with this urgency.
+    pub(crate) fn set_urgency(&self, urgency: i32) {
+        self.stream.set_urgency(urgency);
     }
 
     /// Sends bytes of the body.

@@ -4,8 +4,9 @@
 //! Must never let a body wait for all that another one has in its window, or send later segments of a body before
 //! earlier ones.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// The queue of one connection. Each segment has a turn, and lower turns are sent first. Each body has the turns
 /// one after the other, beginning with the oldest that is being sent: so a new body is sent beside the segments in
@@ -52,7 +53,7 @@ impl FairQueue {
 impl QueuedBody {
     /// The turn of the body's next segment.
     pub(crate) fn next_turn(&mut self) -> Turn {
-        let mut turns = lock(&self.queue);
+        let mut turns = self.queue.lock();
         let in_service = turns.in_service.first_key_value().map_or(turns.last, |(turn, _)| *turn);
         // After 2^31 segments, a petabyte, the order is wrong, and nothing else is.
         self.last = in_service.max(self.last.saturating_add(1));
@@ -71,14 +72,14 @@ impl Turn {
     pub(crate) fn written(&mut self) {
         if !self.is_written {
             self.is_written = true;
-            *lock(&self.queue).in_service.entry(self.number).or_default() += 1;
+            *self.queue.lock().in_service.entry(self.number).or_default() += 1;
         }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut turns = lock(&self.queue);
+        let mut turns = self.queue.lock();
         if self.is_written
             && let Some(count) = turns.in_service.get_mut(&self.number)
         {
@@ -88,11 +89,6 @@ impl Drop for Turn {
             }
         }
     }
-}
-
-/// Ignores lock poisoning: the turns are never half-changed.
-fn lock(turns: &Mutex<Turns>) -> MutexGuard<'_, Turns> {
-    turns.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod fair_queue;
 mod prefetch_writer;
 mod response_stream;
 mod segment_streams;
+mod send_budget;
 mod undelivered;
 
 pub(crate) use chunk_writer::ChunkWriter;
@@ -14,4 +15,5 @@ pub(crate) use fair_queue::FairQueue;
 pub(crate) use prefetch_writer::PrefetchWriter;
 pub(crate) use response_stream::ResponseStream;
 pub(crate) use segment_streams::{ExchangeSegments, SegmentStreams};
+pub(crate) use send_budget::{ClientBudget, SendBudget};
 pub(crate) use undelivered::Undelivered;

@@ -1,5 +1,6 @@
 //! A stream that counts as open until it is dropped.
 
+use super::send_budget::Slot;
 use docxy_protocol::fault::Fault;
 use docxy_transport::{FinishedStream, SendError, SendStream};
 use std::future::Future;
@@ -11,6 +12,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 pub(crate) struct ResponseStream {
     stream: SendStream,
     open: TaskTrackerToken,
+    slot: Option<Slot>,
 }
 
 /// The same after its end. Dropped before all of it is delivered, it is reset.
@@ -18,11 +20,17 @@ pub(crate) struct ResponseStream {
 pub(super) struct FinishedResponseStream {
     stream: FinishedStream,
     _open: TaskTrackerToken,
+    _slot: Option<Slot>,
 }
 
 impl ResponseStream {
     pub(crate) fn new(stream: SendStream, open: TaskTrackerToken) -> Self {
-        Self { stream, open }
+        Self { stream, open, slot: None }
+    }
+
+    /// Occupies a slot of the budget until the stream is delivered or reset.
+    pub(crate) fn occupy(&mut self, slot: Slot) {
+        self.slot = Some(slot);
     }
 
     /// Ends the stream after all bytes were sent, and delivers them whatever happens to the exchange.
@@ -33,7 +41,7 @@ impl ResponseStream {
     /// Ends the stream after all bytes were sent.
     pub(super) fn finish_revocable(self) -> Result<FinishedResponseStream, SendError> {
         let stream = self.stream.finish_revocable()?;
-        Ok(FinishedResponseStream { stream, _open: self.open })
+        Ok(FinishedResponseStream { stream, _open: self.open, _slot: self.slot })
     }
 
     /// Resets the stream with the fault's code.

@@ -6,8 +6,8 @@
 use super::fair_queue::Turn;
 use super::response_stream::{FinishedResponseStream, ResponseStream};
 use docxy_transport::SendError;
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// The finished streams of one exchange, in the order in which they are sent. The client bounds their number: it
@@ -35,7 +35,7 @@ impl Undelivered {
         if let Some(turn) = &mut turn {
             turn.written();
         }
-        self.lock().push_back(Finished { stream, _turn: turn });
+        self.streams.lock().push_back(Finished { stream, _turn: turn });
         self.added.notify_one();
         Ok(())
     }
@@ -52,19 +52,14 @@ impl Undelivered {
     /// Waits until all streams are delivered; `false` if the client does not want the rest.
     pub(crate) async fn delivered(&self) -> bool {
         loop {
-            let Some(delivered) = self.lock().front().map(|first| first.stream.delivered()) else {
+            let Some(delivered) = self.streams.lock().front().map(|first| first.stream.delivered()) else {
                 return true;
             };
             // A client that cancels stops all streams, so the first one tells.
             if !delivered.await {
                 return false;
             }
-            self.lock().pop_front();
+            self.streams.lock().pop_front();
         }
-    }
-
-    /// Ignores lock poisoning: the queue is never half-changed.
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Finished>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

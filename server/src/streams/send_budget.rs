@@ -1,0 +1,158 @@
+//! Limits the bytes of bodies that the server holds for sending, over all clients, in slots of one segment.
+//!
+//! Must never let one client take the last slot: a client may hold at most as many as are free, so that a new
+//! client always gets some (as in [`crate::admission`]). Must never make a small response wait.
+
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::oneshot;
+
+/// The slots of all clients.
+#[derive(Debug)]
+pub(crate) struct SendBudget(Mutex<Slots>);
+
+#[derive(Debug)]
+struct Slots {
+    free: usize,
+    /// The bodies that wait, those that came first at the front.
+    waiting: VecDeque<(Arc<ClientBudget>, oneshot::Sender<Slot>)>,
+}
+
+/// The slots of one client, over all its connections.
+#[derive(Debug)]
+pub(crate) struct ClientBudget {
+    all: Arc<SendBudget>,
+    /// Changed only under the lock of `all`.
+    held: AtomicUsize,
+}
+
+/// Lets the server hold one segment, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<ClientBudget>);
+
+impl SendBudget {
+    pub(crate) fn new(slots: usize) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Slots { free: slots, waiting: VecDeque::new() })))
+    }
+
+    /// The slots of one more client.
+    pub(crate) fn client(self: &Arc<Self>) -> Arc<ClientBudget> {
+        Arc::new(ClientBudget { all: Arc::clone(self), held: AtomicUsize::new(0) })
+    }
+}
+
+impl ClientBudget {
+    /// Waits for a slot. Bodies of a client get them in the order in which they wait.
+    pub(crate) async fn slot(self: &Arc<Self>) -> Slot {
+        let granted = {
+            let mut slots = self.all.0.lock();
+            // If another body of the client waits, no slot is free for it.
+            if let Some(slot) = slots.take(self) {
+                return slot;
+            }
+            let (sender, granted) = oneshot::channel();
+            slots.waiting.push_back((Arc::clone(self), sender));
+            granted
+        };
+        match granted.await {
+            Ok(slot) => slot,
+            // The sender is kept until it has sent.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Slots {
+    fn take(&mut self, client: &Arc<ClientBudget>) -> Option<Slot> {
+        let is_fair = client.held.load(Ordering::Relaxed) < self.free;
+        is_fair.then(|| {
+            self.free -= 1;
+            client.held.fetch_add(1, Ordering::Relaxed);
+            Slot(Arc::clone(client))
+        })
+    }
+
+    /// The slots for bodies that have waited.
+    fn grant(&mut self) -> Vec<(oneshot::Sender<Slot>, Slot)> {
+        let mut granted = Vec::new();
+        for (client, sender) in std::mem::take(&mut self.waiting) {
+            if sender.is_closed() {
+                // The exchange has ended.
+                continue;
+            }
+            match self.take(&client) {
+                Some(slot) => granted.push((sender, slot)),
+                None => self.waiting.push_back((client, sender)),
+            }
+        }
+        granted
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let granted = {
+            let mut slots = self.0.all.0.lock();
+            slots.free += 1;
+            self.0.held.fetch_sub(1, Ordering::Relaxed);
+            slots.grant()
+        };
+        for (sender, slot) in granted {
+            // A slot that nobody receives is dropped, and granted again.
+            drop(sender.send(slot));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    /// Takes all slots that are available at once.
+    fn take_all(client: &Arc<ClientBudget>) -> Vec<Slot> {
+        std::iter::from_fn(|| client.slot().now_or_never()).collect()
+    }
+
+    #[test]
+    fn every_new_client_gets_slots_and_all_are_returned() {
+        let all = SendBudget::new(64);
+        let clients: Vec<_> = (0..4).map(|_| all.client()).collect();
+        let held: Vec<_> = clients.iter().map(take_all).collect();
+        assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [32, 16, 8, 4]);
+        drop(held);
+        assert_eq!(take_all(&clients[3]).len(), 32);
+    }
+
+    #[tokio::test]
+    async fn bodies_wait_in_order_and_those_that_ended_are_skipped() {
+        let client = SendBudget::new(2).client();
+        let held = take_all(&client);
+        assert_eq!(held.len(), 1);
+        let (mut ended, mut first, mut second) =
+            (Box::pin(client.slot()), Box::pin(client.slot()), Box::pin(client.slot()));
+        for waiting in [&mut ended, &mut first, &mut second] {
+            assert!(waiting.now_or_never().is_none());
+        }
+        drop((ended, held));
+        let slot = first.now_or_never().expect("the slot that was released");
+        assert!((&mut second).now_or_never().is_none());
+        drop(slot);
+        second.await;
+    }
+
+    #[test]
+    fn a_released_slot_goes_to_a_client_that_may_have_it() {
+        let all = SendBudget::new(4);
+        let (greedy, modest) = (all.client(), all.client());
+        let (mut held, other) = (take_all(&greedy), take_all(&modest));
+        assert_eq!((held.len(), other.len()), (2, 1));
+        let (mut more, mut modest_more) = (Box::pin(greedy.slot()), Box::pin(modest.slot()));
+        assert!((&mut more).now_or_never().is_none() && (&mut modest_more).now_or_never().is_none());
+        held.pop();
+        let granted = more.now_or_never();
+        assert!(granted.is_some() && modest_more.now_or_never().is_none());
+    }
+}
