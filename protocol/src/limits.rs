@@ -184,8 +184,9 @@ pub const PING_AND_TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// moves may take longer in all: a manifest as long as the patience of its engine.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Redirects that the server follows for one request. Docker Hub needs one, some registries two.
-pub const REDIRECTS_MAX: usize = 5;
+/// Redirects that the server follows for one request. Docker Hub needs one, some registries two; engines follow
+/// ten at most, as all clients written in Go.
+pub const REDIRECTS_MAX: usize = 10;
 
 /// Bytes of an error's body, which is read whole.
 pub const SMALL_BODY_BYTES_MAX: usize = 256 * 1024;

@@ -8,7 +8,8 @@ use docxy_protocol::listing_query::ListingQuery;
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::Operation;
 use docxy_protocol::route::NamedBy;
-use http::{HeaderMap, HeaderValue, Uri, header};
+use docxy_protocol::web_link::WebLink;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 
 /// Parses the lines of `text` as the fields of a request and its response that name hosts. Only the names of
 /// this client are accepted, and only this client is named to the engine.
@@ -41,11 +42,13 @@ fn answer(lines: &[HeaderValue], host: &LocalHost, registry: &Registry, path: &s
     }
     let page = ListingQuery::from_query(None).expect("no query is a page");
     let operation = Operation::Tags { repository: "asked/for".parse().expect("a repository"), page };
-    let target = RequestTarget::new(registry, &operation, NamedBy::Namespace);
+    let target = RequestTarget::new(registry, &operation, NamedBy { namespace: true, path: true });
     rewrite::challenges(&mut answer, host, &target);
-    rewrite::links(&mut answer, registry);
-    for link in answer.get_all(header::LINK) {
-        assert!(link.as_bytes().starts_with(b"</v2/"), "{link:?}");
+    let _ = rewrite::links(&mut answer, StatusCode::OK, &target);
+    let prefix = format!("/v2/{registry}/");
+    for link in answer.get_all(header::LINK).iter().flat_map(|line| WebLink::parse_all(line.as_bytes())) {
+        let link = link.expect("it was written as a link");
+        assert!(link.target().starts_with(prefix.as_bytes()), "{link:?}");
     }
     for line in answer.get_all(header::WWW_AUTHENTICATE) {
         for challenge in Challenge::parse_all(line) {

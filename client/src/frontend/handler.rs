@@ -151,7 +151,7 @@ impl Handler {
         }
         let TokenSource { registry, token, authorization } = source.clone();
         let operation = Operation::Token(token);
-        let target = RequestTarget::new(&registry, &operation, NamedBy::Namespace);
+        let target = RequestTarget::new(&registry, &operation, NamedBy::default());
         let request = typed(registry, operation, authorization, &head.headers);
         let response = self.forward(request, engine, &target, host).await?;
         if !response.status().is_success() {
@@ -179,7 +179,7 @@ impl Handler {
             self.gateway.send(request, engine, deadline).await?;
         let mut headers = headers.into_map();
         rewrite::challenges(&mut headers, host, target);
-        rewrite::links(&mut headers, target.registry());
+        rewrite::links(&mut headers, status, target)?;
         // Forward no other redirect: the server follows them, and one would lead the engine past this client.
         headers.remove(header::LOCATION);
         let mut response = Response::new(Either::Right(body));

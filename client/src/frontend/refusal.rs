@@ -1,11 +1,11 @@
 //! The refusal of content to an engine that has shown no credential, or one that the registry must not receive: with
 //! words that its user reads, and a challenge that does not make the engine request the same public token again.
 //!
-//! Engines print different parts of a refusal: containerd the `error` of the challenge; dockerd the meaning of that
+//! Engines print different parts of a refusal: containerd the `error` of the challenge, or else the status line; dockerd the meaning of that
 //! `error` and its description, or else, if it does not know the `error`, the body; podman and skopeo the body. So the
 //! words are the body, and also the `error`.
 
-use super::responses::ResponseBody;
+use super::responses::{self, ResponseBody};
 use crate::denied::Denied;
 use bytes::Bytes;
 use docxy_protocol::authorization::{Authorization, WITHHELD_TOKEN};
@@ -56,22 +56,22 @@ impl AnonymousContent {
         let said = error_body::message(&body);
         let said = said.filter(|said| head.status.canonical_reason() != Some(said.as_str()));
         let headers = &mut head.headers;
-        let body = if self.registry.is_docker_hub() {
+        if self.registry.is_docker_hub() {
             // It has accounts, and says itself what it denies.
             change_bearer(headers, |challenge| match challenge.parameter("error") {
                 Some(_) => challenge,
                 None => with_error(challenge, "insufficient_scope", said.as_ref().map(CleanText::as_str)),
             });
-            body
-        } else {
-            let words = self.denied(said.as_ref()).to_string();
-            change_bearer(headers, |challenge| with_error(challenge, &words, None));
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
-            let body: Bytes = error_body::denied(words).into();
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-            body
-        };
-        Response::from_parts(head, Either::Left(Full::new(body)))
+            return Response::from_parts(head, Either::Left(Full::new(body)));
+        }
+        let words = self.denied(said.as_ref()).to_string();
+        change_bearer(headers, |challenge| with_error(challenge, &words, None));
+        let body: Bytes = error_body::denied(&words).into();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        let mut response = Response::from_parts(head, Either::Left(Full::new(body)));
+        responses::describe_in_status_line(&mut response, words);
+        response
     }
 
     fn denied<'a>(&'a self, said: Option<&'a CleanText<500>>) -> Denied<'a> {

@@ -6,11 +6,13 @@ use docxy_protocol::authorization::{PUBLIC_TOKEN, WITHHELD_TOKEN};
 use docxy_protocol::error_body;
 use docxy_protocol::fault::{Fault, FaultKind};
 use docxy_protocol::name::Registry;
+use docxy_protocol::route::allowed_methods;
 use docxy_protocol::text::CleanText;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::ext::ReasonPhrase;
 use serde_json::json;
+use std::fmt::Display;
 
 /// A body of this client, or one that comes through the tunnel.
 pub(super) type ResponseBody = Either<Full<Bytes>, Transfer>;
@@ -25,15 +27,13 @@ const REASON_CHARS_MAX: usize = 250;
 /// The error response for a fault of the request for `path`, in the format of a registry.
 pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
     let mut response = json_bytes(fault.status(), error_body::from_fault(fault));
-    if let Some(reason) = reason_phrase(fault) {
-        response.extensions_mut().insert(reason);
-    }
+    describe_in_status_line(&mut response, format_args!("docxy: {fault}"));
     let headers = response.headers_mut();
     // Engines treat a response with this header as one of a registry.
     headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
     match fault.kind {
         FaultKind::MethodNotServed => {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allowed(path)));
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed_methods(path)));
         }
         FaultKind::Down | FaultKind::Overloaded => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
@@ -43,34 +43,22 @@ pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
     response
 }
 
-/// The fault in the status line. The response to a `HEAD` has no body, and engines print this line instead:
+/// Adds words to the status line. The response to a `HEAD` has no body, and engines print this line instead:
 /// `503 Service Unavailable (docxy: tunnel: …)`.
-fn reason_phrase(fault: &Fault) -> Option<ReasonPhrase> {
-    let standard = fault.status().canonical_reason()?;
-    let words = CleanText::<REASON_CHARS_MAX>::new(format_args!("docxy: {fault}"));
+pub(super) fn describe_in_status_line(response: &mut Response<ResponseBody>, words: impl Display) {
+    let standard = response.status().canonical_reason().unwrap_or_default();
+    let words = CleanText::<REASON_CHARS_MAX>::new(words);
     let ascii: String =
         words.as_str().chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
-    ReasonPhrase::try_from(format!("{standard} ({ascii})").into_bytes()).ok()
+    if let Ok(reason) = ReasonPhrase::try_from(format!("{standard} ({ascii})").into_bytes()) {
+        response.extensions_mut().insert(reason);
+    }
 }
 
 /// The same response, after which the connection closes.
 pub(super) fn last(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
-}
-
-/// The allowed methods of a path (RFC 9110, section 10.2.1).
-fn allowed(path: &str) -> &'static str {
-    if path == "/auth/token" || path.starts_with("/auth/token/") {
-        "GET, POST"
-    } else if path.contains("/blobs/uploads/") {
-        // No method: an empty list.
-        ""
-    } else if path.ends_with("/tags/list") || path.contains("/referrers/") {
-        "GET"
-    } else {
-        "GET, HEAD"
-    }
 }
 
 /// The response to a token request without a credential that the registry may receive (distribution's "Token

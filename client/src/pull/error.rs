@@ -2,7 +2,7 @@
 
 use super::blob::BlobError;
 use super::image_source::SourceError;
-use docxy_protocol::name::Digest;
+use super::run::INDEXES_MAX;
 use docxy_protocol::platform::PlatformError;
 use std::io;
 use std::path::PathBuf;
@@ -18,9 +18,9 @@ pub enum PullError {
     /// The index has no image for the platform.
     #[error("{0}: choose one of these with --platform")]
     Platform(#[from] PlatformError),
-    /// An index names another index.
-    #[error("the index names {0}, which is another index; docxy cannot select an image")]
-    Nested(Digest),
+    /// An index names other indexes, and these others, without end.
+    #[error("the image is in too many indexes that name each other: docxy reads {INDEXES_MAX}")]
+    TooManyIndexes,
     /// An image without an index is for another platform.
     #[error("the image is for {found} only, not for {wanted}")]
     OtherPlatform { wanted: String, found: String },

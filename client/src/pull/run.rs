@@ -13,11 +13,15 @@ use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::platform::Platform;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use indicatif::BinaryBytes;
+use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
 /// Maximum number of concurrent downloads. One uses the path; the others use its idle times.
 const CONCURRENT_BLOBS: usize = 4;
+
+/// Maximum number of indexes that are read for one image. Real ones are at most one in another.
+pub(super) const INDEXES_MAX: usize = 8;
 
 /// Maximum number of bytes of a config that are parsed. Real ones have a few thousand.
 const IMAGE_CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -58,25 +62,40 @@ impl<A: RegistryClient> Pull<'_, A> {
         Ok(asked_for)
     }
 
-    /// The image, which an index names.
+    /// The image for the platform, which an index names, or an index in that index. A direct match comes first;
+    /// then the nested indexes without a platform are searched in order.
     async fn resolve(&self, top: VerifiedManifest) -> Result<RootManifest, PullError> {
-        let (verified, platform) = match &top.manifest {
-            Manifest::Image(_) => (top, None),
-            Manifest::Index(entries) => {
-                let wanted = self.pull_request.platform.clone().unwrap_or_else(Platform::local);
-                let entry = wanted.choose(entries)?;
-                let verified = self.source.manifest(&Reference::Digest(entry.digest.clone())).await?;
-                if verified.bytes.len() as u64 != entry.size {
-                    return Err(size_mismatch(entry, verified.bytes.len()).into());
+        let (mut verified, mut chosen) = (top, None);
+        let wanted = self.pull_request.platform.clone().unwrap_or_else(Platform::local);
+        let (mut offered, mut nested) = (Vec::new(), VecDeque::new());
+        for _ in 0..INDEXES_MAX {
+            let VerifiedManifest { digest, bytes, manifest } = verified;
+            let entry = match manifest {
+                Manifest::Image(manifest) => {
+                    let platform = chosen.and_then(|entry: Descriptor| entry.platform);
+                    return Ok(RootManifest { digest, bytes, manifest, platform });
                 }
-                (verified, entry.platform.clone())
+                Manifest::Index(entries) => match wanted.choose(&entries) {
+                    Ok(entry) => entry.clone(),
+                    Err(_) => {
+                        let is_nested = |entry: &&Descriptor| entry.is_index() && entry.platform.is_none();
+                        nested.extend(entries.iter().filter(is_nested).cloned());
+                        offered.extend(entries);
+                        let Some(entry) = nested.pop_front() else {
+                            wanted.choose(&offered)?;
+                            break;
+                        };
+                        entry
+                    }
+                },
+            };
+            verified = self.source.manifest(&Reference::Digest(entry.digest.clone())).await?;
+            if verified.bytes.len() as u64 != entry.size {
+                return Err(size_mismatch(&entry, verified.bytes.len()).into());
             }
-        };
-        let VerifiedManifest { digest, bytes, manifest } = verified;
-        match manifest {
-            Manifest::Image(manifest) => Ok(RootManifest { digest, bytes, manifest, platform }),
-            Manifest::Index(_) => Err(PullError::Nested(digest)),
+            chosen = Some(entry);
         }
+        Err(PullError::TooManyIndexes)
     }
 
     /// Creates all files, and writes the known ones.

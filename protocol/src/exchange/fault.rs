@@ -95,6 +95,8 @@ pub enum FaultKind {
     Mismatch,
     /// The hop failed in the middle of a body, and again at each retry of the server.
     RetriesExhausted,
+    /// A body that is larger than Docxy's limit for it.
+    TooLarge,
 }
 
 /// Whether the same request may succeed later.
@@ -137,7 +139,11 @@ impl FaultKind {
                 };
                 (StatusCode::BAD_GATEWAY, "UNAVAILABLE", retry)
             }
-            Self::RedirectRefused | Self::Mismatch | Self::RetriesExhausted => {
+            // An engine repeats a 502, and would fetch it again in vain.
+            Self::TooLarge if !matches!(hop, Hop::TokenService) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", Permanent)
+            }
+            Self::RedirectRefused | Self::Mismatch | Self::RetriesExhausted | Self::TooLarge => {
                 (StatusCode::BAD_GATEWAY, "UNAVAILABLE", Permanent)
             }
             Self::Cancelled => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", Transient),
@@ -222,7 +228,7 @@ impl Fault {
 
 /// Codes on the wire are indexes into these tables: append, never reorder.
 const HOPS: [Hop; 6] = [Hop::Engine, Hop::Tunnel, Hop::Server, Hop::Registry, Hop::TokenService, Hop::Cdn];
-const KINDS: [FaultKind; 22] = [
+const KINDS: [FaultKind; 23] = [
     FaultKind::Cancelled,
     FaultKind::Internal,
     FaultKind::Truncated,
@@ -245,6 +251,7 @@ const KINDS: [FaultKind; 22] = [
     FaultKind::CredentialExpired,
     FaultKind::Mismatch,
     FaultKind::RetriesExhausted,
+    FaultKind::TooLarge,
 ];
 
 #[cfg(test)]
@@ -288,6 +295,7 @@ mod tests {
                 FaultKind::Mismatch,
                 FaultKind::RegistryNotServed,
                 FaultKind::RetriesExhausted,
+                FaultKind::TooLarge,
             ] {
                 assert!(!transient(hop, kind), "{hop} {kind:?}");
             }

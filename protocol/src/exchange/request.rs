@@ -170,12 +170,15 @@ impl Operation {
         }
     }
 
-    /// The error code (distribution spec) if the resource does not exist.
+    /// The error code (distribution spec) for a 404 without a code.
     #[must_use]
     pub const fn unknown_code(&self) -> &'static str {
         match self {
             Self::Manifest { .. } => "MANIFEST_UNKNOWN",
             Self::Blob { .. } => "BLOB_UNKNOWN",
+            // Clients then look for the referrers under a tag (distribution spec, "Unavailable Referrers API").
+            // At NAME_UNKNOWN, which only a registry can know, they would stop.
+            Self::Referrers { .. } => "UNSUPPORTED",
             _ => "NAME_UNKNOWN",
         }
     }

@@ -21,19 +21,21 @@ pub enum Route {
     Health,
 }
 
-/// How a request names its registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NamedBy {
-    /// By containerd's `ns`. A request that names no registry also counts: it means Docker Hub.
-    Namespace,
-    /// By the first part of the path, which the engine treats as part of the repository's name.
-    Path,
+/// How a request names its registry. One that does not name it means Docker Hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NamedBy {
+    /// By containerd's `ns`.
+    pub namespace: bool,
+    /// By the first part of the path. Without `ns`, the engine treats that as part of the repository's name.
+    pub path: bool,
 }
 
 /// Parses `method path?query`.
 ///
-/// The registry is containerd's `ns`, else the path's first part if that is a host, else Docker Hub. An `ns`
-/// of Docker Hub counts as absent, because no repository there has a name that starts with a host.
+/// The registry is containerd's `ns`, else the path's first part if that is a host, else Docker Hub. If the path
+/// begins with the registry that `ns` names, that part is dropped, once: mirrors with a path send both. Another
+/// host there belongs to the repository's name (`gcr.io/google.com/…`), except on Docker Hub, where no repository
+/// has such a name: there the path decides.
 ///
 /// # Errors
 /// A fault of the engine's hop: unknown route, method not served, or invalid name.
@@ -44,7 +46,9 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
         "/auth/token" => return token(method, Registry::docker_hub()),
         "/v2" | "/v2/" => {
             let ping = get_or_head.map(|_| Operation::Ping)?;
-            return Ok(Route::Registry(namespace(query)?, ping, NamedBy::Namespace));
+            let namespace = namespace(query)?;
+            let named_by = NamedBy { namespace: namespace.is_some(), path: false };
+            return Ok(Route::Registry(namespace.unwrap_or_else(Registry::docker_hub), ping, named_by));
         }
         _ => {}
     }
@@ -59,16 +63,13 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
     let rest = path.strip_prefix("/v2/").ok_or_else(unknown_route)?;
     let (name, kind, last) = split(rest).ok_or_else(unknown_route)?;
     let namespace = namespace(query)?;
-    let (registry, name, named_by) = match split_registry(name) {
-        // If containerd named another registry, a first part with a dot belongs to the repository's
-        // name (gcr.io/google.com/…).
-        (Some(host), name) if namespace.is_docker_hub() => {
-            (host.parse::<Registry>().map_err(invalid_name)?, name, NamedBy::Path)
-        }
-        _ => (namespace, name, NamedBy::Namespace),
-    };
+    let (registry, name, named_by) = split_name(name, namespace)?;
     let repository = name.parse::<Repository>().map_err(invalid_name)?.in_registry(&registry);
-    let page = || ListingQuery::from_query(query).map_err(|e| engine_fault(FaultKind::RequestInvalid, e));
+    // A listing has no method of its own: the response to a `HEAD` is that to a `GET` without its body.
+    let page = || {
+        get_or_head.clone()?;
+        ListingQuery::from_query(query).map_err(|e| engine_fault(FaultKind::RequestInvalid, e))
+    };
     // The method is checked last, so that an invalid name is reported for any method.
     let operation = match kind {
         EndpointKind::Manifest => {
@@ -79,10 +80,10 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
             let digest = last.parse().map_err(|e| engine_fault(FaultKind::DigestInvalid, e))?;
             Operation::Blob { repository, digest, method: get_or_head? }
         }
-        EndpointKind::Tags => Operation::Tags { repository, page: get_only(method, page()?)? },
+        EndpointKind::Tags => Operation::Tags { repository, page: page()? },
         EndpointKind::Referrers => {
             let subject = last.parse().map_err(|e| engine_fault(FaultKind::DigestInvalid, e))?;
-            Operation::Referrers { repository, subject, page: get_only(method, page()?)? }
+            Operation::Referrers { repository, subject, page: page()? }
         }
         EndpointKind::Upload => return Err(not_served(method)),
     };
@@ -103,29 +104,61 @@ enum EndpointKind {
     Upload,
 }
 
-/// Splits `<name>/<kind>/<last>` from the right, because a name may contain the same words.
-fn split(rest: &str) -> Option<(&str, EndpointKind, &str)> {
-    if let Some((name, _)) = rest.rsplit_once("/blobs/uploads/") {
-        return Some((name, EndpointKind::Upload, ""));
+/// The methods of the endpoint with this path, for `Allow` (RFC 9110, section 10.2.1).
+#[must_use]
+pub fn allowed_methods(path: &str) -> &'static str {
+    if path == "/auth/token" || path.starts_with("/auth/token/") {
+        return "GET, POST";
     }
+    match path.strip_prefix("/v2/").and_then(split) {
+        Some((_, EndpointKind::Upload, _)) => "",
+        _ => "GET, HEAD",
+    }
+}
+
+/// Splits `<name>/<kind>/<last>` from the right, because a name may contain the same words, even
+/// `blobs/uploads`.
+fn split(rest: &str) -> Option<(&str, EndpointKind, &str)> {
     let (head, last) = rest.rsplit_once('/')?;
-    let (name, word) = head.rsplit_once('/')?;
-    match (word, last) {
+    let endpoint = head.rsplit_once('/').and_then(|(name, word)| match (word, last) {
         ("manifests", _) => Some((name, EndpointKind::Manifest, last)),
         ("blobs", _) => Some((name, EndpointKind::Blob, last)),
         ("referrers", _) => Some((name, EndpointKind::Referrers, last)),
         ("tags", "list") => Some((name, EndpointKind::Tags, last)),
         _ => None,
+    });
+    match rest.strip_suffix("/blobs/uploads").or_else(|| Some(rest.rsplit_once("/blobs/uploads/")?.0)) {
+        Some(name) if last == "uploads" || endpoint.is_none() => Some((name, EndpointKind::Upload, "")),
+        _ => endpoint,
     }
 }
 
-/// The registry in containerd's `ns` parameter: the one for which Docxy is a mirror.
-fn namespace(query: Option<&str>) -> Result<Registry, Fault> {
-    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    match pairs.find(|(name, _)| name == "ns") {
-        Some((_, host)) => host.parse().map_err(invalid_name),
-        None => Ok(Registry::docker_hub()),
+/// The registry and the repository's name, from the name in the path and `ns`.
+fn split_name(name: &str, namespace: Option<Registry>) -> Result<(Registry, &str, NamedBy), Fault> {
+    let is_named = namespace.is_some();
+    let registry = namespace.unwrap_or_else(Registry::docker_hub);
+    if let (Some(host), rest) = split_registry(name) {
+        let in_path = host.parse::<Registry>();
+        if registry.is_docker_hub() || in_path.as_ref() == Ok(&registry) {
+            let named_by = NamedBy { namespace: is_named, path: true };
+            return Ok((in_path.map_err(invalid_name)?, rest, named_by));
+        }
     }
+    Ok((registry, name, NamedBy { namespace: is_named, path: false }))
+}
+
+/// The registry in containerd's `ns` parameter: the one for which Docxy is a mirror.
+fn namespace(query: Option<&str>) -> Result<Option<Registry>, Fault> {
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let mut named = None;
+    for (_, host) in pairs.filter(|(name, _)| name == "ns") {
+        let registry: Registry = host.parse().map_err(invalid_name)?;
+        if named.as_ref().is_some_and(|named| *named != registry) {
+            return Err(engine_fault(FaultKind::RequestInvalid, "the query names two registries with ns"));
+        }
+        named = Some(registry);
+    }
+    Ok(named)
 }
 
 fn get_or_head(method: &http::Method) -> Result<Method, Fault> {
@@ -134,10 +167,6 @@ fn get_or_head(method: &http::Method) -> Result<Method, Fault> {
         http::Method::HEAD => Ok(Method::Head),
         _ => Err(not_served(method)),
     }
-}
-
-fn get_only<T>(method: &http::Method, value: T) -> Result<T, Fault> {
-    if method == http::Method::GET { Ok(value) } else { Err(not_served(method)) }
 }
 
 fn not_served(method: &http::Method) -> Fault {
@@ -215,10 +244,72 @@ mod tests {
                 Some("artifactType=x%2Fy"),
                 format!("docker.io/v2/a/b/referrers/{digest}?artifactType=x%2Fy"),
             ),
+            ("/v2/quay.io/a/b/manifests/1", Some("ns=quay.io"), "quay.io/v2/a/b/manifests/1".to_owned()),
+            ("/v2/QUAY.io/a/b/manifests/1", Some("ns=Quay.IO"), "quay.io/v2/a/b/manifests/1".to_owned()),
+            ("/v2/quay.io:443/a/b/manifests/1", Some("ns=quay.io"), "quay.io/v2/a/b/manifests/1".to_owned()),
+            (
+                "/v2/quay.io/quay.io/b/manifests/1",
+                Some("ns=quay.io"),
+                "quay.io/v2/quay.io/b/manifests/1".into(),
+            ),
+            (
+                "/v2/quay.io/b/manifests/1",
+                Some("ns=quay.io:5000"),
+                "quay.io:5000/v2/quay.io/b/manifests/1".into(),
+            ),
+            ("/v2/host:5000/b/manifests/1", Some("ns=host%3A5000"), "host:5000/v2/b/manifests/1".to_owned()),
+            (
+                "/v2/host%3A5000/b/manifests/1",
+                Some("%6es=host:5000"),
+                "host:5000/v2/b/manifests/1".to_owned(),
+            ),
+            ("/v2/localhost/b/manifests/1", Some("ns=localhost"), "localhost/v2/b/manifests/1".to_owned()),
+            ("/v2/quay.io/manifests/1", Some("ns=quay.io"), "quay.io/v2/quay.io/manifests/1".to_owned()),
+            ("/v2/quay.io/a/tags/list", Some("ns=quay.io&n=1"), "quay.io/v2/a/tags/list?n=1".to_owned()),
+            ("/v2/a/tags/list", Some("%6Es=quay.io&n=1"), "quay.io/v2/a/tags/list?n=1".to_owned()),
+            (
+                &format!("/v2/quay.io/a/blobs/{digest}"),
+                Some("ns=quay.io"),
+                format!("quay.io/v2/a/blobs/{digest}"),
+            ),
+            (
+                &format!("/v2/quay.io/a/referrers/{digest}"),
+                Some("ns=quay.io"),
+                format!("quay.io/v2/a/referrers/{digest}"),
+            ),
+            (
+                "/v2/index.docker.io/alpine/manifests/1",
+                Some("ns=docker.io"),
+                "docker.io/v2/library/alpine/manifests/1".to_owned(),
+            ),
+            (
+                "/v2/docker.io/alpine/manifests/1",
+                Some("ns=registry-1.docker.io"),
+                "docker.io/v2/library/alpine/manifests/1".to_owned(),
+            ),
+            ("/v2/quay.io/a/manifests/1", Some("ns=docker.io"), "quay.io/v2/a/manifests/1".to_owned()),
+            (
+                "/v2/docker.io/library/alpine/manifests/1",
+                Some("ns=cache.corp"),
+                "cache.corp/v2/docker.io/library/alpine/manifests/1".to_owned(),
+            ),
             (
                 "/v2/manifests/tags/blobs/manifests/list",
                 None,
                 "docker.io/v2/manifests/tags/blobs/manifests/list".to_owned(),
+            ),
+            ("/v2/a/blobs/uploads/manifests/1", None, "docker.io/v2/a/blobs/uploads/manifests/1".to_owned()),
+            ("/v2/a/blobs/uploads/tags/list", None, "docker.io/v2/a/blobs/uploads/tags/list".to_owned()),
+            (
+                &format!("/v2/blobs/uploads/blobs/{digest}"),
+                None,
+                format!("docker.io/v2/blobs/uploads/blobs/{digest}"),
+            ),
+            ("/v2/a/manifests/tags/list", None, "docker.io/v2/a/manifests/tags/list".to_owned()),
+            (
+                &format!("/v2/a/referrers/blobs/referrers/{digest}"),
+                None,
+                format!("docker.io/v2/a/referrers/blobs/referrers/{digest}"),
             ),
         ] {
             assert_eq!(upstream(&M::GET, path, query), expected, "{path}");
@@ -281,18 +372,19 @@ mod tests {
 
     #[test]
     fn a_route_distinguishes_ns_and_path() {
-        let named_by = |path, query| match parse(&M::GET, path, query).unwrap() {
-            Route::Registry(_, _, named_by) => named_by,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(named_by("/v2/ghcr.io/a/b/manifests/1", None), NamedBy::Path);
-        for (path, query) in [
-            ("/v2/a/b/manifests/1", None),
-            ("/v2/a/b/manifests/1", Some("ns=ghcr.io")),
-            ("/v2/google.com/sdk/cli/manifests/1", Some("ns=gcr.io")),
-            ("/v2/", Some("ns=ghcr.io")),
+        for (path, query, namespace, in_path) in [
+            ("/v2/ghcr.io/a/b/manifests/1", None, false, true),
+            ("/v2/docker.io/a/b/manifests/1", None, false, true),
+            ("/v2/a/b/manifests/1", None, false, false),
+            ("/v2/", None, false, false),
+            ("/v2/a/b/manifests/1", Some("ns=ghcr.io"), true, false),
+            ("/v2/google.com/sdk/cli/manifests/1", Some("ns=gcr.io"), true, false),
+            ("/v2/", Some("ns=ghcr.io"), true, false),
+            ("/v2/ghcr.io/a/b/manifests/1", Some("ns=ghcr.io"), true, true),
+            ("/v2/ghcr.io/a/b/manifests/1", Some("ns=docker.io"), true, true),
         ] {
-            assert_eq!(named_by(path, query), NamedBy::Namespace, "{path}");
+            let Route::Registry(_, _, named_by) = parse(&M::GET, path, query).unwrap() else { panic!() };
+            assert_eq!(named_by, NamedBy { namespace, path: in_path }, "{path}");
         }
     }
 
@@ -308,10 +400,31 @@ mod tests {
             (M::PUT, "/v2/a/b/manifests/1"),
             (M::POST, "/v2/a/b/blobs/uploads/"),
             (M::PATCH, "/v2/a/b/blobs/uploads/some-id"),
-            (M::HEAD, "/v2/a/b/tags/list"),
+            (M::POST, "/v2/a/b/blobs/uploads"),
+            (M::GET, "/v2/a/b/blobs/uploads/some-id"),
+            (M::HEAD, "/v2/a/b/blobs/uploads/"),
+            (M::POST, "/v2/a/b/tags/list"),
             (M::DELETE, "/auth/token"),
         ] {
             assert_eq!(fault(&method, path, None), (405, FaultKind::MethodNotServed), "{method} {path}");
+        }
+        for (path, methods) in [
+            ("/auth/token/ghcr.io", "GET, POST"),
+            ("/v2/a/b/blobs/uploads/", ""),
+            ("/v2/a/b/blobs/uploads/some-id", ""),
+            ("/v2/a/blobs/uploads/manifests/1", "GET, HEAD"),
+            ("/v2/a/tags/list", "GET, HEAD"),
+            ("/v2/", "GET, HEAD"),
+            ("/health", "GET, HEAD"),
+        ] {
+            assert_eq!(allowed_methods(path), methods, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_head_of_a_listing_is_answered_like_a_get() {
+        for path in ["/v2/a/tags/list", &format!("/v2/a/referrers/sha256:{}", "ab".repeat(32))] {
+            assert_eq!(parse(&M::HEAD, path, Some("n=1")), parse(&M::GET, path, Some("n=1")), "{path}");
         }
     }
 
@@ -330,6 +443,9 @@ mod tests {
             assert_eq!(fault(&M::GET, path, None), (400, kind), "{path}");
         }
         assert_eq!(fault(&M::GET, "/v2/a/manifests/1", Some("ns=user@host")), (400, FaultKind::NameInvalid));
+        assert_eq!(fault(&M::GET, "/v2/a/manifests/1", Some("ns=")), (400, FaultKind::NameInvalid));
+        let two = Some("ns=ghcr.io&ns=quay.io");
+        assert_eq!(fault(&M::GET, "/v2/a/manifests/1", two), (400, FaultKind::RequestInvalid));
     }
 
     proptest! {

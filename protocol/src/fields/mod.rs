@@ -7,7 +7,9 @@ pub mod content_range;
 pub mod headers;
 pub mod rate_limit;
 pub mod retry_after;
+pub mod uri;
 pub mod user_agent;
+pub mod web_link;
 
 /// A number of digits only: `str::parse` would accept a plus sign.
 fn parse_digits(text: &str) -> Option<u64> {

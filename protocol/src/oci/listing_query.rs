@@ -6,9 +6,14 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Bytes of a query, at most. Some registries put a signed position of a kibibyte or two into it.
+const QUERY_BYTES_MAX: usize = 8 * 1024;
+
 /// The query is invalid or too long.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the query has characters that RFC 3986 does not allow there, or more than 2048 bytes")]
+#[error(
+    "the query has other characters than visible ASCII, a fragment, or more than {QUERY_BYTES_MAX} bytes"
+)]
 pub struct ListingQueryError;
 
 /// A query for the registry, without the leading `?`.
@@ -25,7 +30,7 @@ impl ListingQuery {
         let pairs: Vec<&str> = query
             .unwrap_or_default()
             .split('&')
-            .filter(|pair| !pair.is_empty() && *pair != "ns" && !pair.starts_with("ns="))
+            .filter(|pair| !pair.is_empty() && !is_namespace(pair))
             .collect();
         pairs.join("&").try_into()
     }
@@ -37,12 +42,22 @@ impl ListingQuery {
     }
 }
 
+/// Whether this pair of a query names the registry.
+fn is_namespace(pair: &str) -> bool {
+    form_urlencoded::parse(pair.as_bytes()).all(|(name, _)| name == "ns")
+}
+
 impl TryFrom<String> for ListingQuery {
     type Error = ListingQueryError;
 
     fn try_from(text: String) -> Result<Self, ListingQueryError> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&b);
-        if text.len() <= 2048 && text.bytes().all(allowed) { Ok(Self(text)) } else { Err(ListingQueryError) }
+        // Also what RFC 3986 does not allow: some registries put it into their links.
+        let allowed = |b: u8| b.is_ascii_graphic() && b != b'#';
+        if text.len() <= QUERY_BYTES_MAX && text.bytes().all(allowed) {
+            Ok(Self(text))
+        } else {
+            Err(ListingQueryError)
+        }
     }
 }
 
@@ -56,8 +71,11 @@ mod tests {
         assert_eq!(suffix(None), "");
         assert_eq!(suffix(Some("ns=docker.io")), "");
         assert_eq!(suffix(Some("n=2&ns=docker.io&last=a%2Fb")), "?n=2&last=a%2Fb");
+        assert_eq!(suffix(Some("last={a}|[b]\"")), "?last={a}|[b]\"");
+        assert_eq!(suffix(Some("%6es=docker.io&nst=1&last='a'")), "?nst=1&last='a'");
         assert!(ListingQuery::from_query(Some("a b")).is_err());
         assert!(ListingQuery::from_query(Some("a#b")).is_err());
-        assert!(ListingQuery::from_query(Some(&"a".repeat(2049))).is_err());
+        assert!(ListingQuery::from_query(Some("a\u{e9}")).is_err());
+        assert!(ListingQuery::from_query(Some(&"a".repeat(QUERY_BYTES_MAX + 1))).is_err());
     }
 }

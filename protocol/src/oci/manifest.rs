@@ -134,6 +134,12 @@ impl Manifest {
 }
 
 impl Descriptor {
+    /// Whether the content is an index.
+    #[must_use]
+    pub fn is_index(&self) -> bool {
+        [OCI_INDEX, DOCKER_LIST].contains(&&*self.media_type)
+    }
+
     /// Whether the content must be fetched from other URLs.
     fn is_foreign(&self) -> bool {
         let is_restricted = [".foreign.", ".nondistributable."].iter().any(|w| self.media_type.contains(w));

@@ -18,7 +18,9 @@ pub enum NameError {
     #[error("{0:?} is not a tag (at most 128 of the characters A-Z a-z 0-9 . _ -, not starting with . or -)")]
     Tag(String),
     /// Not a digest of a supported algorithm.
-    #[error("{0:?} is not a digest (sha256:<64 hex digits> or sha512:<128 hex digits>)")]
+    #[error(
+        "{0:?} is not a digest that docxy can verify (sha256, sha384 or sha512, and its lower-case hex digits)"
+    )]
     Digest(String),
     /// Not a registry's host.
     #[error("{0:?} is not a registry host (like ghcr.io or registry.example.org:5000)")]
@@ -78,9 +80,10 @@ name_type!(
         if !port_ok || !is_host(host) {
             return None;
         }
-        Some(match lower.as_str() {
+        let name = if port == Some("443") { host } else { &lower };
+        Some(match name {
             "index.docker.io" | "registry-1.docker.io" => "docker.io".into(),
-            _ => lower,
+            name => name.to_owned(),
         })
     }
 );
@@ -108,13 +111,15 @@ name_type!(
 );
 
 name_type!(
-    /// A content digest (OCI image spec, "Digests"), of one of the two registered algorithms.
+    /// A content digest (OCI image spec, "Digests"), of one of the algorithms that engines know and Docxy can
+    /// verify: the registered ones, and SHA-384.
     Digest,
     Digest,
     |text| {
         let (algorithm, hex) = text.split_once(':')?;
         let length = match algorithm {
             "sha256" => 64,
+            "sha384" => 96,
             "sha512" => 128,
             _ => return None,
         };
@@ -157,7 +162,7 @@ impl Digest {
         headers.get(&DOCKER_CONTENT_DIGEST)?.to_str().ok()?.parse().ok()
     }
 
-    /// The algorithm, `sha256` or `sha512`.
+    /// The algorithm, like `sha256`.
     #[must_use]
     pub fn algorithm(&self) -> &str {
         self.0.split_once(':').map_or("", |(algorithm, _)| algorithm)
@@ -271,11 +276,16 @@ mod tests {
     #[test]
     fn tags_and_digests_follow_the_spec() {
         let sha256 = format!("sha256:{}", "0a".repeat(32));
+        let sha384 = format!("sha384:{}", "0a".repeat(48));
         let sha512 = format!("sha512:{}", "0a".repeat(64));
+        let blake3 = format!("blake3:{}", "0a".repeat(32));
         let upper = format!("sha256:{}", "0A".repeat(32));
         let short = format!("sha256:{}", "0a".repeat(31));
         accepts::<Tag>(&["latest", "_", "3.19-alpine_X"], &["", ".a", "-a", "a/b", "a:b", &"a".repeat(129)]);
-        accepts::<Digest>(&[&sha256, &sha512], &["", "sha256:", "md5:00", &upper, &short]);
+        accepts::<Digest>(
+            &[&sha256, &sha384, &sha512],
+            &["", "sha256:", "md5:00", &upper, &short, &blake3, &sha384.replace("384", "512")],
+        );
         accepts::<Reference>(&["latest", &sha256], &["sha256:xyz", "a b"]);
     }
 
@@ -299,7 +309,8 @@ mod tests {
                 "a#b",
             ],
         );
-        for name in ["docker.io", "index.docker.io", "registry-1.docker.io", "Docker.IO"] {
+        assert_eq!("GHCR.io:443".parse::<Registry>().unwrap().as_str(), "ghcr.io");
+        for name in ["docker.io", "index.docker.io", "registry-1.docker.io:443", "Docker.IO"] {
             assert!(name.parse::<Registry>().unwrap().is_docker_hub(), "{name}");
         }
     }

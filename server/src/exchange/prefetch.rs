@@ -60,6 +60,13 @@ impl<'a> Prefetch<'a> {
         if hint.known.as_ref() == Some(&digest) {
             return None;
         }
+        if let (Method::Get, ResponseBody::Small(bytes)) = (method, &response.body)
+            && (bytes.len() > PREFETCH_MANIFEST_BYTES_MAX
+                || Digester::matching(&digest).digest(bytes) != digest)
+        {
+            // It names too much, or the reported digest is wrong: a fetch by it would be in vain.
+            return None;
+        }
         let access = match (&request.authorization, method, &response.body) {
             (Authorization::Public, ..) => Access::Public(response.public_proof.clone()),
             // Private content is prefetched only after a GET, since each fetch counts against that account. A second

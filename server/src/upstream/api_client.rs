@@ -6,6 +6,7 @@ use super::http::client::HttpClient;
 use super::http::credentials::Credentials;
 use super::http::redirect::{ChainRequest, UpstreamResponse, follow_redirects};
 use super::http::retry::{RETRY_SCHEDULE, RetryDeadline, failure_of};
+use super::http::target::Target;
 use crate::settings::{RegistrySettings, Settings};
 use bytes::Bytes;
 use docxy_host::random::random_fraction;
@@ -136,7 +137,7 @@ impl ApiClient {
         Ok(ChainRequest {
             hop: Hop::Registry,
             method: http::Method::GET,
-            url: self.url(path)?,
+            target: Target::of(&self.url)?.resolve(Hop::Registry, path.as_bytes())?,
             headers: http::HeaderMap::new(),
             body: Bytes::new(),
         })

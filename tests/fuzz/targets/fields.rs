@@ -1,5 +1,5 @@
 //! Fields that both sides read: a media type in the first line, one field in each of the others. The media type
-//! is accepted once it is named, and what is read of a limit or a delay was written in digits.
+//! is accepted once it is named, and what is read of a limit or a delay was written in digits. Any user agent is read.
 #![no_main]
 
 use docxy_protocol::accept::{accepts, essence};
@@ -7,6 +7,7 @@ use docxy_protocol::challenge::Challenge;
 use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::retry_after::retry_after;
+use docxy_protocol::user_agent::UserAgent;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
@@ -39,6 +40,10 @@ fuzz_target!(|text: &str| {
     }
     if let Some(limit) = RateLimit::from_headers(&Headers::filter_response(&map)) {
         assert!(limit.limit.is_some() || limit.remaining.is_some());
+    }
+    if let Some(first) = UserAgent::of_request(&map).first() {
+        assert!(map.contains_key(header::USER_AGENT));
+        let _ = first.major_minor();
     }
     assert!(!is_encoded(&map) || map.contains_key(header::CONTENT_ENCODING));
     assert!(Challenge::of_response(&map).next().is_none() || map.contains_key(header::WWW_AUTHENTICATE));

@@ -45,12 +45,21 @@ impl Containerd {
 
     /// Sets the mirror of a registry. `ctr` reads this file for each pull.
     pub fn mirror(&self, registry: &str, server: &str, mirror: &str) -> Result<()> {
+        self.write_hosts(registry, server, mirror, "")
+    }
+
+    /// The same for a mirror whose URL has a path, to which the repository's name is added.
+    pub fn mirror_with_path(&self, registry: &str, server: &str, mirror: &str) -> Result<()> {
+        self.write_hosts(registry, server, mirror, "override_path = true\n")
+    }
+
+    fn write_hosts(&self, registry: &str, server: &str, mirror: &str, more: &str) -> Result<()> {
         self.sandbox.write(
             &format!("hosts/{registry}/hosts.toml"),
             &format!(
                 "server = \"{server}\"\n\
                  [host.\"{mirror}\"]\n\
-                 capabilities = [\"pull\", \"resolve\"]\n"
+                 capabilities = [\"pull\", \"resolve\"]\n{more}"
             ),
         )?;
         Ok(())

@@ -7,6 +7,7 @@
 
 mod auth;
 mod hostile;
+mod odd_registries;
 mod operations;
 mod prefetch;
 mod pull;

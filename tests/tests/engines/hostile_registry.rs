@@ -34,7 +34,14 @@ fn assert_no_credential_leaks(
     testbed.hub.clear_request_log()?;
     other(testbed)?.clear_request_log()?;
     assert_eq!(pull(&name("owner/image"))?, image()?);
-    refused(&name("owner/private"))?;
+    let refusal = refused(&name("owner/private"))?;
+    // Its user reads why, and what to do.
+    ensure!(
+        refusal.contains(&format!("docxy: {OTHER} denied anonymous access to owner/private"))
+            && refusal.contains("The credential given to docxy was not sent")
+            && refusal.contains("Check the name."),
+        "{refusal}"
+    );
     let (theirs, hubs) = (other(testbed)?.request_log()?, testbed.hub.request_log()?);
     ensure!(
         theirs.iter().any(|entry| entry.path.contains("owner/private")),

@@ -51,8 +51,9 @@ pub(in crate::upstream) async fn collect_until(
                 // Engines use no trailers.
                 let Ok(data) = frame.into_data() else { continue };
                 if all.len() + data.len() > max_bytes {
-                    let detail = format!("the body is larger than the limit of {max_bytes} bytes");
-                    return Err(UpstreamError::new(hop, FaultKind::Mismatch, detail));
+                    let detail =
+                        format!("the body is larger than docxy's limit for it, which is {max_bytes} bytes");
+                    return Err(UpstreamError::new(hop, FaultKind::TooLarge, detail));
                 }
                 all.extend_from_slice(&data);
             }

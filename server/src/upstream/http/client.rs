@@ -8,6 +8,7 @@ use super::address_guard::AddressGuard;
 use super::connector::Connector;
 use super::request_fault::request_fault;
 use super::requested_hosts::RequestedHosts;
+use super::target::Target;
 use crate::upstream::error::UpstreamError;
 use bytes::Bytes;
 use docxy_protocol::fault::{FaultKind, Hop};
@@ -99,24 +100,24 @@ impl HttpClient {
     pub(in crate::upstream) async fn send(
         &self,
         hop: Hop,
-        url: &Url,
+        target: &Target,
         mut request: http::Request<Full<Bytes>>,
         until: Instant,
     ) -> Result<http::Response<Incoming>, UpstreamError> {
+        let url = target.origin();
         let host = url.host().ok_or_else(|| refused(hop, "a URL without a host"))?;
         let is_plain_https = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
         if !is_plain_https {
             let host = shown_host(&host);
             return Err(refused(hop, format!("{host} must not be dialed (HTTPS to public addresses only)")));
         }
-        *request.uri_mut() =
-            url.as_str().parse().map_err(|_| refused(hop, format!("a URL of {host} that cannot be used")))?;
+        *request.uri_mut() = target.uri().clone();
         request.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
         let sent = Instant::now();
         match tokio::time::timeout_at(until, self.client_for(&host.to_string()).request(request)).await {
             Ok(Ok(response)) => {
                 if hop == Hop::Cdn {
-                    *self.lock_last_cdn() = url.join("/").ok();
+                    *self.lock_last_cdn() = Some(url.clone());
                 }
                 Ok(response)
             }

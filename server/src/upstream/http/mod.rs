@@ -13,3 +13,4 @@ mod requested_hosts;
 pub(super) mod retry;
 pub(super) mod roots;
 pub(super) mod small_response;
+pub(super) mod target;

@@ -6,16 +6,18 @@
 use super::body::{Body, collect, collect_until};
 use super::client::{HttpClient, sensitive_header};
 use super::credentials::Credentials;
+use super::target::Target;
 use crate::upstream::error::UpstreamError;
 use bytes::Bytes;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::REDIRECTS_MAX;
+use docxy_protocol::uri::HttpUri;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use url::{Origin, Url};
+use url::Origin;
 
 /// The response at the end of a redirect chain, and the hop that sent it.
 pub(crate) struct UpstreamResponse<B = Body> {
@@ -52,13 +54,20 @@ impl UpstreamResponse {
     }
 }
 
+/// From where to where redirects have led, as an extension of a response.
+#[derive(Debug, Clone)]
+pub(in crate::upstream) struct RedirectChain {
+    pub(in crate::upstream) requested: HttpUri,
+    pub(in crate::upstream) responded: HttpUri,
+}
+
 /// A request, as it is sent to each host of a redirect chain.
 #[derive(Debug, Clone)]
 pub(in crate::upstream) struct ChainRequest {
     /// The hop of its first host. A token service stays one; a registry redirects to its CDN.
     pub(in crate::upstream) hop: Hop,
     pub(in crate::upstream) method: Method,
-    pub(in crate::upstream) url: Url,
+    pub(in crate::upstream) target: Target,
     /// Without `Authorization`.
     pub(in crate::upstream) headers: HeaderMap,
     /// A form with a credential, or nothing.
@@ -76,10 +85,11 @@ pub(in crate::upstream) async fn follow_redirects(
     credentials: &Credentials,
     until: Instant,
 ) -> Result<UpstreamResponse, UpstreamError> {
-    let ChainRequest { mut hop, method, mut url, headers, body } = request;
+    let ChainRequest { mut hop, method, mut target, headers, body } = request;
+    let requested = target.as_written().clone();
     let mut has_left = false;
     for _ in 0..=REDIRECTS_MAX {
-        let origin = url.origin();
+        let origin = target.origin().origin();
         let credential = credentials.value_for(&origin, has_left);
         let mut request = http::Request::new(Full::new(body.clone()));
         *request.method_mut() = method.clone();
@@ -87,9 +97,11 @@ pub(in crate::upstream) async fn follow_redirects(
         if let Some(value) = credential {
             request.headers_mut().insert(header::AUTHORIZATION, sensitive_header(value)?);
         }
-        let response = client.send(hop, &url, request, until).await?;
+        let response = client.send(hop, &target, request, until).await?;
         let found = |hop, response: http::Response<Incoming>| {
-            let response = response.map(Body::Streaming);
+            let mut response = response.map(Body::Streaming);
+            let (requested, responded) = (requested.clone(), target.as_written().clone());
+            response.extensions_mut().insert(RedirectChain { requested, responded });
             UpstreamResponse { hop, origin: Some(origin.clone()), response }
         };
         let Some(location) = redirect_location(&response) else {
@@ -97,10 +109,8 @@ pub(in crate::upstream) async fn follow_redirects(
             let is_registry = hop == Hop::Cdn && (credential.is_some() || wants_token(&response));
             return Ok(found(if is_registry { Hop::Registry } else { hop }, response));
         };
-        let next = location.to_str().ok().and_then(|location| url.join(location).ok()).ok_or_else(|| {
-            UpstreamError::new(hop, FaultKind::MalformedResponse, "a redirect to something that is no URL")
-        })?;
-        let leaves = next.origin() != origin;
+        let next = target.resolve(hop, location.as_bytes())?;
+        let leaves = next.origin().origin() != origin;
         if method == Method::POST && (leaves || response.status() == StatusCode::SEE_OTHER) {
             return Ok(found(hop, response));
         }
@@ -108,7 +118,7 @@ pub(in crate::upstream) async fn follow_redirects(
         if leaves && hop == Hop::Registry {
             hop = Hop::Cdn;
         }
-        url = next;
+        target = next;
     }
     Err(UpstreamError::new(hop, FaultKind::RedirectRefused, format!("more than {REDIRECTS_MAX} redirects")))
 }

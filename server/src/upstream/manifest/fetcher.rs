@@ -46,8 +46,11 @@ struct ManifestSource {
 pub(in crate::upstream) enum Fetched {
     /// A manifest that was checked and stored, with the response's header fields.
     Manifest(Arc<StoredManifest>, Headers, Option<PublicProof>),
-    /// Another response of the registry.
+    /// Another response of the registry, or a manifest for a tag that does not match the digest that the response
+    /// reports.
     Other(SmallResponse),
+    /// The registry sends other content for the digest that was requested.
+    Mismatch(UpstreamError),
 }
 
 /// What is fetched. A registry may choose the manifest of a tag by `Accept`.
@@ -128,14 +131,24 @@ impl ManifestSource {
         let (head, body) = response.into_parts();
         let headers = Headers::filter_response(&head.headers);
         rate_limit.record(&headers);
-        let bytes = collect_until(deadline.response_until(), MANIFEST_BYTES_MAX, hop, body).await?;
+        let body = collect_until(deadline.response_until(), MANIFEST_BYTES_MAX, hop, body).await?;
         let stored_headers = without_volatile_fields(headers.clone());
-        let checked = StoredManifest::check(proof.digest().clone(), stored_headers, bytes).await;
-        let manifest = Arc::new(checked.map_err(|error| {
-            let detail = format!("sends a manifest that does not match its digest: {error}");
-            UpstreamError::new(hop, FaultKind::MalformedResponse, detail)
-        })?);
-        store.share(&proof, &manifest);
-        Ok(Fetched::Manifest(manifest, headers, Some(proof)))
+        let checked = StoredManifest::check(proof.digest().clone(), stored_headers, body.clone()).await;
+        Ok(match (checked, &request.operation) {
+            (Ok(manifest), _) => {
+                let manifest = Arc::new(manifest);
+                store.share(&proof, &manifest);
+                Fetched::Manifest(manifest, headers, Some(proof))
+            }
+            // The engine decides what it makes of it. It is not stored: nothing says which digest is right.
+            (Err(error), Operation::Manifest { reference: Reference::Tag(tag), .. }) => {
+                tracing::warn!(%hop, %tag, reason = %error, "the manifest of a tag does not match the reported digest");
+                Fetched::Other(SmallResponse { status: head.status, headers, body })
+            }
+            (Err(error), _) => {
+                let detail = format!("sends a manifest that does not match its digest: {error}");
+                Fetched::Mismatch(UpstreamError::new(hop, FaultKind::MalformedResponse, detail))
+            }
+        })
     }
 }

@@ -20,6 +20,7 @@ use super::registry::response::{Response, ResponseBody};
 use super::token::QuotaAccount;
 use crate::store::{Lru, Store, StoredManifest};
 use docxy_protocol::authorization::Authorization;
+use docxy_protocol::fault::Hop;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
 use docxy_protocol::patience::Patience;
@@ -31,6 +32,7 @@ use public_store::{PublicStore, is_acceptable};
 use rate_limit::LastRateLimit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Maximum number of bytes of tags in memory, for each registry: about 5,000 tags.
@@ -38,6 +40,9 @@ const TAGS_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The approximate bytes of a tag besides its names and its digest: its names are stored twice.
 const TAG_OVERHEAD_BYTES: usize = 256;
+
+/// How long a `HEAD` before a `GET` may take. It is there to save quota, and the `GET` needs the rest of the time.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 static STALE_WARNING: HeaderValue = HeaderValue::from_static("110 docxy \"Response is Stale\"");
 
@@ -133,7 +138,7 @@ impl PublicManifests {
         let deadline = RetryDeadline::starting_at(Instant::now(), Patience::default());
         match self.fetcher.fetch(request, repository, &reference, proof, deadline).await {
             Ok(Fetched::Manifest(manifest, ..)) => Some(manifest),
-            Ok(Fetched::Other(_)) | Err(_) => None,
+            Ok(Fetched::Other(_) | Fetched::Mismatch(_)) | Err(_) => None,
         }
     }
 
@@ -155,10 +160,10 @@ impl PublicManifests {
             return Ok(self.response_with(request, &stored, stored.head().clone()));
         }
         if request.method == Method::Head {
-            return self.head(request).await;
+            return self.head(request, request.deadline).await.map(|(_, response)| response);
         }
         let fetched = self.fetch(request, request.reference, None).await?;
-        Ok(self.response_from(request, fetched))
+        self.response_from(request, fetched)
     }
 
     async fn fetch(
@@ -180,7 +185,22 @@ impl PublicManifests {
         {
             return self.fetch_tag(request, tag).await;
         }
-        let response = self.head(request).await?;
+        let is_get = request.method == Method::Get;
+        let now = Instant::now();
+        let deadline = if is_get { request.deadline.within(now, HEAD_TIMEOUT) } else { request.deadline };
+        let (hop, response) = match self.head(request, deadline).await {
+            // Some registries serve `GET` only, and break on a `HEAD`.
+            Err(error)
+                if is_get
+                    && error.fault.hop != Hop::TokenService
+                    && error.is_transient()
+                    && Instant::now() < request.deadline.response_until() =>
+            {
+                tracing::info!(reason = %error, "a HEAD of a manifest failed: sending a GET");
+                return self.fetch_tag(request, tag).await;
+            }
+            result => result?,
+        };
         if let Some(proof) = response.public_proof.clone() {
             return self.by_resolved_tag(request, tag, response, proof).await;
         }
@@ -190,8 +210,15 @@ impl PublicManifests {
             }
             (Method::Head, _) => Ok(response),
             // A `GET` would fail in the same way.
-            (Method::Get, status) if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+            (Method::Get, status)
+                if status == StatusCode::TOO_MANY_REQUESTS
+                    || (status.is_server_error() && hop == Hop::TokenService) =>
+            {
                 self.stale_or(request, tag, response.into_error_with_body()).await
+            }
+            (Method::Get, status) if status.is_server_error() => {
+                tracing::info!(%status, "a HEAD of a manifest failed: sending a GET");
+                self.fetch_tag(request, tag).await
             }
             // The engine prints the error's body, which a response to `HEAD` does not have.
             (Method::Get, _) => dispatch::respond(&self.registry, request.original, request.deadline).await,
@@ -230,9 +257,11 @@ impl PublicManifests {
                 dispatch::respond(&self.registry, request.original, request.deadline).await
             }
             Fetched::Other(response) => self.stale_or(request, tag, response).await,
+            // The `HEAD` has reported a wrong digest.
+            Fetched::Mismatch(_) => self.fetch_tag(request, tag).await,
             fetched @ Fetched::Manifest(..) => {
                 self.record_tag(request.repository, tag, digest);
-                Ok(self.response_from(request, fetched))
+                self.response_from(request, fetched)
             }
         }
     }
@@ -244,8 +273,9 @@ impl PublicManifests {
                 if let Fetched::Manifest(manifest, ..) = &fetched {
                     self.record_tag(request.repository, tag, manifest.digest());
                 }
-                Ok(self.response_from(request, fetched))
+                self.response_from(request, fetched)
             }
+            Fetched::Mismatch(error) => Err(error),
         }
     }
 
@@ -260,7 +290,7 @@ impl PublicManifests {
             StatusCode::TOO_MANY_REQUESTS => self.stale_response(request, tag).await,
             _ => None,
         };
-        Ok(stale.unwrap_or_else(|| self.response_from(request, Fetched::Other(response))))
+        stale.map_or_else(|| self.response_from(request, Fetched::Other(response)), Ok)
     }
 
     async fn stale_response(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Option<Response> {
@@ -275,17 +305,22 @@ impl PublicManifests {
         Some(response)
     }
 
-    /// Sends an anonymous `HEAD` for a manifest.
-    async fn head(&self, request: &ManifestRequest<'_>) -> Result<Response, UpstreamError> {
+    /// Sends an anonymous `HEAD` for a manifest. Returns the response with the hop that sent it.
+    async fn head(
+        &self,
+        request: &ManifestRequest<'_>,
+        deadline: RetryDeadline,
+    ) -> Result<(Hop, Response), UpstreamError> {
         let ManifestRequest { original, repository, reference, .. } = *request;
         let head = cacheable_request::for_manifest(original, repository, reference, Method::Head);
-        let (response, proof) = self.registry.head(&head, request.deadline).await?;
+        let (response, proof) = self.registry.head(&head, deadline).await?;
+        let hop = response.hop;
         let mut response = Response::new(response, &head.operation, None).await?;
         response.public_proof = proof;
         if self.registry.quota_account() == QuotaAccount::Anonymous {
             self.rate_limit.record(&response.headers);
         }
-        Ok(response)
+        Ok((hop, response))
     }
 
     /// The response with a stored manifest.
@@ -304,8 +339,13 @@ impl PublicManifests {
         Response { status: StatusCode::OK, headers, body, public_proof: None }
     }
 
-    fn response_from(&self, request: &ManifestRequest<'_>, fetched: Fetched) -> Response {
-        match fetched {
+    fn response_from(
+        &self,
+        request: &ManifestRequest<'_>,
+        fetched: Fetched,
+    ) -> Result<Response, UpstreamError> {
+        Ok(match fetched {
+            Fetched::Mismatch(error) => return Err(error),
             Fetched::Manifest(manifest, headers, public_proof) => {
                 Response { public_proof, ..self.response_with(request, &manifest, headers) }
             }
@@ -317,7 +357,7 @@ impl PublicManifests {
                 headers.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
                 Response { status, headers, body: ResponseBody::Small(body), public_proof: None }
             }
-        }
+        })
     }
 
     fn lock_tags(&self) -> MutexGuard<'_, Lru<(Repository, Tag), Digest>> {

@@ -11,6 +11,7 @@ use crate::upstream::http::body::{Body, collect};
 use crate::upstream::http::credentials::Credentials;
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
+use crate::upstream::http::target::Target;
 use crate::upstream::token::origins::SharedTokenOrigins;
 use crate::upstream::token::{QuotaAccount, RegistryTokens};
 use bytes::Bytes;
@@ -112,12 +113,12 @@ impl AuthorizedRegistry {
         for (hop, url) in
             [(Hop::Registry, registry), (Hop::TokenService, auth), (Hop::Cdn, self.client.http().last_cdn())]
         {
-            let Some(url) = url else { continue };
+            let Some(Ok(target)) = url.as_ref().map(Target::of) else { continue };
             let mut request = http::Request::new(http_body_util::Full::default());
             *request.method_mut() = http::Method::HEAD;
             let until = tokio::time::Instant::now() + PING_AND_TOKEN_TIMEOUT;
             // The status does not matter: the request keeps the connection open.
-            if let Err(error) = self.client.http().send(hop, &url, request, until).await {
+            if let Err(error) = self.client.http().send(hop, &target, request, until).await {
                 tracing::debug!(%error, causes = error.causes().map(tracing::field::display), "keep-alive request failed");
             }
         }

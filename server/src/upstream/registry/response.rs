@@ -1,10 +1,11 @@
 //! The response to a client's request: its head is checked, and a blob's body is still streaming.
 
 use super::blob_source::{BlobSource, Download};
+use super::page_links;
 use super::public_proof::PublicProof;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::http::body::{collect, collect_until};
-use crate::upstream::http::redirect::UpstreamResponse;
+use crate::upstream::http::redirect::{RedirectChain, UpstreamResponse};
 use crate::upstream::http::small_response::SmallResponse;
 use bytes::Bytes;
 use docxy_protocol::accept::essence;
@@ -47,13 +48,21 @@ impl Response {
     /// is converted to it. All other bodies stay streaming.
     ///
     /// # Errors
-    /// If it is a redirect, or the body of a token or manifest cannot be read.
+    /// If it is a redirect, if the next page of a listing is elsewhere, or the body of a token or manifest cannot
+    /// be read.
     pub(in crate::upstream) async fn new(
         UpstreamResponse { hop, response, .. }: UpstreamResponse,
         operation: &Operation,
         source: Option<BlobSource>,
     ) -> Result<Self, UpstreamError> {
-        let (head, incoming) = response.into_parts();
+        let (mut head, incoming) = response.into_parts();
+        let is_listing = matches!(operation, Operation::Tags { .. } | Operation::Referrers { .. });
+        if let Some(chain) = head.extensions.remove::<RedirectChain>()
+            && is_listing
+            && head.status.is_success()
+        {
+            page_links::resolve(hop, &mut head.headers, &chain)?;
+        }
         let mut headers = Headers::filter_response(&head.headers);
         let status = head.status;
         if status.is_redirection() && status != StatusCode::NOT_MODIFIED {

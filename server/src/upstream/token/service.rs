@@ -8,6 +8,7 @@ use crate::upstream::http::client::HttpClient;
 use crate::upstream::http::credentials::Credentials;
 use crate::upstream::http::redirect::{ChainRequest, UpstreamResponse, follow_redirects};
 use crate::upstream::http::small_response::SmallResponse;
+use crate::upstream::http::target::Target;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -46,7 +47,7 @@ pub(in crate::upstream) enum TokenUnavailable {
     /// The service's rate limit is reached, with its response. An engine must receive exactly that: after
     /// a 401 it would send the request again at once.
     Limited(Box<SmallResponse>),
-    /// The service grants a token that no request can carry.
+    /// The service must not be dialed, or grants a token that no request can carry.
     Unusable(UpstreamError),
     /// The service does not respond, or responds with an error of its own.
     Failed(UpstreamError),
@@ -78,8 +79,11 @@ impl TokenUnavailable {
 
 impl From<UpstreamError> for TokenUnavailable {
     fn from(error: UpstreamError) -> Self {
-        // A response that is too large was received, and is useless.
-        if error.fault.kind == FaultKind::Mismatch { Self::Unusable(error) } else { Self::Failed(error) }
+        match error.fault.kind {
+            // The response is too large.
+            FaultKind::Mismatch | FaultKind::RedirectRefused => Self::Unusable(error),
+            _ => Self::Failed(error),
+        }
     }
 }
 
@@ -124,8 +128,8 @@ impl TokenService {
     ) -> Result<UpstreamResponse, UpstreamError> {
         let service = self.service.as_deref();
         let mut chain = match request.form(service) {
-            Some(form) => self.post(&form),
-            None => self.get(&request.query(service)),
+            Some(form) => self.post(&form)?,
+            None => self.get(&request.query(service))?,
         };
         chain.headers.extend(user_agent.map(|agent| (header::USER_AGENT, agent.clone())));
         send(client, chain, authorization).await
@@ -144,7 +148,7 @@ impl TokenService {
         let authorization = account.map(|(user, password)| {
             Secret::new(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", password.expose()))))
         });
-        send(client, self.get(&self.query(scopes)), authorization).await
+        send(client, self.get(&self.query(scopes))?, authorization).await
     }
 
     fn query(&self, scopes: &[String]) -> String {
@@ -154,29 +158,29 @@ impl TokenService {
         query.finish()
     }
 
-    fn get(&self, query: &str) -> ChainRequest {
+    fn get(&self, query: &str) -> Result<ChainRequest, UpstreamError> {
         let mut url = self.realm.clone();
         // The realm may have a query of its own.
         let joined = [url.query().unwrap_or_default(), query].join("&");
         url.set_query(Some(joined.trim_matches('&')).filter(|query| !query.is_empty()));
-        ChainRequest {
+        Ok(ChainRequest {
             hop: Hop::TokenService,
             method: Method::GET,
-            url,
+            target: Target::of(&url)?,
             headers: HeaderMap::new(),
             body: Bytes::new(),
-        }
+        })
     }
 
-    fn post(&self, form: &Secret) -> ChainRequest {
+    fn post(&self, form: &Secret) -> Result<ChainRequest, UpstreamError> {
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-        ChainRequest {
+        Ok(ChainRequest {
             method: Method::POST,
-            url: self.realm.clone(),
+            target: Target::of(&self.realm)?,
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, form_type)]),
             body: Bytes::from(form.expose().to_owned()),
-            ..self.get("")
-        }
+            ..self.get("")?
+        })
     }
 }
 

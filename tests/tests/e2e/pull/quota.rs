@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    http_client::REQUEST_TIMEOUT,
+    http_client::{ANY, REQUEST_TIMEOUT},
     testbed::{ALICE, BOB, Testbed, config, hello, hub, invite},
     wire_client::{ManifestRequest, WireClient, WireResponse, manifest_gets, manifest_heads},
 };
@@ -105,19 +105,24 @@ async fn a_tag_that_moves_during_a_request_is_consistent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_corrupt_manifest_is_neither_sent_nor_cached() {
+async fn a_corrupt_manifest_is_never_cached_and_not_sent_for_a_digest() {
     let testbed = Testbed::new().await;
     let bearer = testbed.engine.anonymous(HELLO).await;
     let by_digest = format!("/v2/{HELLO}/manifests/{}", hello().digest());
-    for path in [&format!("/v2/{HELLO}/manifests/latest"), &by_digest] {
-        testbed.hub.faults().arm(Rule::once(Fault::CorruptManifest));
-        let response = testbed.engine.get(path, &[("authorization", &bearer), ("accept", "*/*")]).await;
-        let (status, _, message) = response.fault("registry");
-        assert_eq!(status, 502);
-        assert!(message.contains(hello().digest().as_str()), "{message}");
+    let by_tag = format!("/v2/{HELLO}/manifests/latest");
+    let get = async |path: &str| testbed.engine.get(path, &[("authorization", &bearer), ANY]).await;
+    testbed.hub.faults().arm(Rule::once(Fault::CorruptManifest));
+    // The registry is the only source of what a tag means, so the engine gets what a direct pull would get.
+    let corrupt = get(&by_tag).await;
+    assert_eq!((corrupt.status, corrupt.whole), (StatusCode::OK, true));
+    assert_ne!(corrupt.body, hello().index().bytes);
+    testbed.hub.faults().arm(Rule::once(Fault::CorruptManifest));
+    let (status, _, message) = get(&by_digest).await.fault("registry");
+    assert_eq!(status, 502);
+    assert!(message.contains(hello().digest().as_str()), "{message}");
+    for path in [&by_digest, &by_tag] {
+        assert_eq!(get(path).await.body, hello().index().bytes, "{path}");
     }
-    let response = testbed.engine.get(&by_digest, &[("authorization", &bearer), ("accept", "*/*")]).await;
-    assert_eq!(response.body, hello().index().bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,8 +43,8 @@ async fn a_push_is_405_with_allow() {
         (Method::PUT, "/v2/library/hello/manifests/latest".to_owned(), "GET, HEAD"),
         (Method::DELETE, format!("/v2/library/hello/manifests/{digest}"), "GET, HEAD"),
         (Method::DELETE, format!("/v2/library/hello/blobs/{digest}"), "GET, HEAD"),
-        (Method::PUT, format!("/v2/library/hello/referrers/{digest}"), "GET"),
-        (Method::POST, "/v2/library/hello/tags/list".to_owned(), "GET"),
+        (Method::PUT, format!("/v2/library/hello/referrers/{digest}"), "GET, HEAD"),
+        (Method::POST, "/v2/library/hello/tags/list".to_owned(), "GET, HEAD"),
         (Method::POST, "/v2/".to_owned(), "GET, HEAD"),
         (Method::DELETE, "/auth/token".to_owned(), "GET, POST"),
         (Method::PUT, "/auth/token/ghcr.io".to_owned(), "GET, POST"),
@@ -89,8 +89,11 @@ async fn an_invalid_token_request_is_400() {
         assert_eq!(status, 400, "{form}");
         assert!(message.contains("grant_type") || message.contains("the form has no"), "{message}");
     }
-    let (status, ..) = testbed.engine.get("/auth/token?scope=nonsense", &[]).await.fault("request");
-    assert_eq!(status, 400);
+    assert_eq!(
+        testbed.engine.get("/auth/token?scope=nonsense", &[]).await.status,
+        200,
+        "a scope is any word"
+    );
     assert_eq!(testbed.engine.post(&"x".repeat(100_000)).await.fault("request").0, 400);
 }
 
