@@ -10,6 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+/// A few bodies may have two segments each, even if the window is less: one is on its way while the other is
+/// requested. With one, a body has no share of the line for a round trip after each.
+const BODIES_WITH_TWO_SEGMENTS: usize = 8;
+
 /// The segments of all bodies, on any connection. Segments that outlive a lost connection count.
 #[derive(Debug, Default)]
 pub struct SharedUsage {
@@ -59,8 +63,9 @@ impl BodyShare {
     #[must_use]
     pub fn open(&self, own: usize) -> Option<SegmentPermit> {
         let segment_budget = &self.0;
-        let window = segment_budget.window.lock().segments();
-        let share = window.div_ceil(segment_budget.usage.bodies.load(Ordering::Relaxed).max(1));
+        let bodies = segment_budget.usage.bodies.load(Ordering::Relaxed).max(1);
+        let window = segment_budget.window.lock().segments().max(2 * bodies.min(BODIES_WITH_TWO_SEGMENTS));
+        let share = window.div_ceil(bodies);
         if own > 0 && (own >= share || segment_budget.usage.open.load(Ordering::Relaxed) >= window) {
             return None;
         }
@@ -125,6 +130,17 @@ mod tests {
         assert!(third.open(1).is_none(), "the others hold the whole window");
         drop(held);
         assert!(third.open(1).is_some());
+    }
+
+    #[test]
+    fn on_a_slow_line_a_few_bodies_have_two_segments_each() {
+        let usage = Arc::new(SharedUsage { rate: Mutex::new(Some(1000.0)), ..SharedUsage::default() });
+        let slow = Arc::new(SegmentBudget::new(usage));
+        assert_eq!(slow.window.lock().segments(), 2);
+        let bodies: Vec<_> = (0..4).map(|_| slow.share()).collect();
+        let count = |body: &BodyShare| (0..9).map_while(|own| body.open(own)).collect::<Vec<_>>();
+        let held: Vec<_> = bodies.iter().map(count).collect();
+        assert!(held.iter().all(|held| held.len() == 2), "{held:?}");
     }
 
     #[test]
