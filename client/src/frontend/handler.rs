@@ -100,6 +100,8 @@ impl Handler {
                 let authorization = authorization(request.headers());
                 let anonymous =
                     AnonymousContent::of(&registry, &operation, &authorization, request.headers());
+                // A credential that the registry must not receive counts as shown: a challenge would not help.
+                let authorization = if anonymous.is_some() { Authorization::Public } else { authorization };
                 let request = typed(registry, operation, authorization, request.headers());
                 let response = self.forward(request, &engine, &target, &host).await?;
                 Ok(match anonymous {

@@ -12,6 +12,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::ext::ReasonPhrase;
 use serde_json::json;
+use std::fmt::Display;
 
 /// A body of this client, or one that comes through the tunnel.
 pub(super) type ResponseBody = Either<Full<Bytes>, Transfer>;
@@ -26,9 +27,7 @@ const REASON_CHARS_MAX: usize = 250;
 /// The error response for a fault of the request for `path`, in the format of a registry.
 pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
     let mut response = json_bytes(fault.status(), error_body::from_fault(fault));
-    if let Some(reason) = reason_phrase(fault) {
-        response.extensions_mut().insert(reason);
-    }
+    describe_in_status_line(&mut response, format_args!("docxy: {fault}"));
     let headers = response.headers_mut();
     // Engines treat a response with this header as one of a registry.
     headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
@@ -44,14 +43,16 @@ pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
     response
 }
 
-/// The fault in the status line. The response to a `HEAD` has no body, and engines print this line instead:
+/// Adds words to the status line. The response to a `HEAD` has no body, and engines print this line instead:
 /// `503 Service Unavailable (docxy: tunnel: …)`.
-fn reason_phrase(fault: &Fault) -> Option<ReasonPhrase> {
-    let standard = fault.status().canonical_reason()?;
-    let words = CleanText::<REASON_CHARS_MAX>::new(format_args!("docxy: {fault}"));
+pub(super) fn describe_in_status_line(response: &mut Response<ResponseBody>, words: impl Display) {
+    let standard = response.status().canonical_reason().unwrap_or_default();
+    let words = CleanText::<REASON_CHARS_MAX>::new(words);
     let ascii: String =
         words.as_str().chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
-    ReasonPhrase::try_from(format!("{standard} ({ascii})").into_bytes()).ok()
+    if let Ok(reason) = ReasonPhrase::try_from(format!("{standard} ({ascii})").into_bytes()) {
+        response.extensions_mut().insert(reason);
+    }
 }
 
 /// The same response, after which the connection closes.

@@ -125,6 +125,30 @@ impl Challenge {
         if is_title && !self.is_bearer() { self } else { self.with_realm(realm) }
     }
 
+    /// Changes every Bearer challenge of a response.
+    pub fn change_bearer(headers: &mut HeaderMap, change: impl Fn(Self) -> Self) {
+        let all: Vec<_> = Self::of_response(headers).collect();
+        headers.remove(header::WWW_AUTHENTICATE);
+        let changed = all.into_iter().map(|one| if one.is_bearer() { change(one) } else { one });
+        for value in changed.filter_map(|one| one.to_header()) {
+            headers.append(header::WWW_AUTHENTICATE, value);
+        }
+    }
+
+    /// Replaces the error and its description (RFC 6750, section 3).
+    #[must_use]
+    pub fn with_error(self, error: &str, description: Option<&str>) -> Self {
+        let challenge =
+            self.without("error").without("error_description").with("error", &without_quotes(error));
+        description.into_iter().fold(challenge, Self::with_description)
+    }
+
+    /// Replaces the description of the error.
+    #[must_use]
+    pub fn with_description(self, description: &str) -> Self {
+        self.without("error_description").with("error_description", &without_quotes(description))
+    }
+
     /// Removes a parameter.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
@@ -256,6 +280,16 @@ impl Line<'_> {
 
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A text in the characters that RFC 6750, section 3, allows in an error and its description.
+fn without_quotes(text: &str) -> String {
+    let allowed = |char| match char {
+        '"' | '\\' => '\'',
+        ' '..='~' => char,
+        _ => '?',
+    };
+    text.chars().map(allowed).collect()
 }
 
 /// The text of a value. A tab is the only control character allowed.

@@ -176,8 +176,12 @@ impl ApiClient {
         let length = response.response.body().size_hint().exact().unwrap_or(MANIFEST_BYTES_MAX as u64);
         let kib =
             u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(MANIFEST_READ_BUDGET_KIB as u32);
-        // Cannot fail: the semaphore is never closed.
-        let _permit = self.manifest_read_budget.acquire_many(kib).await;
-        response.read_body(MANIFEST_BYTES_MAX, deadline.response_until()).await
+        let until = deadline.response_until();
+        let permit = tokio::time::timeout_at(until, self.manifest_read_budget.acquire_many(kib)).await;
+        // Held until the body has been read. The semaphore is never closed.
+        let _permit = permit.map_err(|_| {
+            UpstreamError::new(response.hop, FaultKind::Overloaded, "too many manifests are being received")
+        })?;
+        response.read_body(MANIFEST_BYTES_MAX, until).await
     }
 }

@@ -229,14 +229,14 @@ impl AuthorizedRegistry {
     ) -> Result<(UpstreamResponse, Option<PublicProof>), UpstreamError> {
         let request = head_request(request);
         let response = self.send_anonymous(&request, deadline).await?;
-        let proof = PublicProof::of_anonymous(&self.name, &request, &response);
+        let proof = PublicProof::of_anonymous(&self.name, &self.client.origin(), &request, &response);
         Ok((response, proof))
     }
 
     /// Fetches a public manifest. `proof` is that of an anonymous `HEAD` that has just succeeded.
     ///
     /// If there is an operator's account, the pull counts against it. The account must never authorise:
-    /// it is used only for a manifest that an anonymous `HEAD` has just shown to be public.
+    /// it is used only for a manifest that an anonymous `HEAD` of the registry itself has just shown to be public.
     ///
     /// # Errors
     /// If a hop fails. An error status of the registry is a response, not an error.
@@ -255,14 +255,14 @@ impl AuthorizedRegistry {
                 // Without an anonymous token, the manifest cannot be fetched either.
                 return Ok((head, None));
             }
-            if let Some(proof) = proof
+            if let Some(proof) = proof.filter(PublicProof::allows_account)
                 && let Some(response) = self.send_as_operator(request, &proof, deadline).await?
             {
                 return Ok((response, Some(proof)));
             }
         }
         let response = self.send_anonymous(request, deadline).await?;
-        let proof = PublicProof::of_anonymous(&self.name, request, &response);
+        let proof = PublicProof::of_anonymous(&self.name, &self.client.origin(), request, &response);
         Ok((response, proof))
     }
 

@@ -8,6 +8,7 @@
 mod anonymous;
 mod bearer_challenge;
 mod cache;
+mod check;
 mod operator_account;
 pub(super) mod origins;
 mod refreshing_cell;
@@ -158,9 +159,9 @@ impl RegistryTokens {
         if let Some((_, why)) = sent.missing.take_if(|(missing, _)| *missing == asked) {
             return Err(why);
         }
+        self.anonymous.remember(asked.clone(), repository);
         let token = self.anonymous_token(&asked, deadline).await?;
         let is_new = used.is_none_or(|(_, used)| used.secret != token.secret);
-        self.anonymous.remember(asked.clone(), repository);
         sent.hold(asked, token);
         Ok(is_new)
     }
@@ -328,30 +329,6 @@ impl RegistryTokens {
             tracing::warn!(registry = %self.registry, "token service not used: it is Docker Hub's");
         }
         may
-    }
-
-    /// To whom tokens are granted, in words, for `docxy-server check`.
-    ///
-    /// # Errors
-    /// If the token service does not respond, or refuses.
-    pub(super) async fn check(&self, repository: Option<Repository>) -> Result<String, UpstreamError> {
-        let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
-        let refused = |who: &str| {
-            UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, format!("refuses {who}"))
-        };
-        let failure = |unavailable, who: &str| match unavailable {
-            TokenUnavailable::Refused(_) => refused(who),
-            other => other.into_error(Hop::TokenService),
-        };
-        if let Some(asked) = self.expected_challenge(repository.as_ref(), deadline).await {
-            let token = self.anonymous_token(&asked, deadline).await;
-            token.map_err(|unavailable| failure(unavailable, "anonymous users"))?;
-        }
-        let Some(account) = self.operator_account.configured() else { return Ok("everybody".to_owned()) };
-        let token = self.operators.get(&repository, || self.fetch_operators(&repository, deadline)).await;
-        let who = format!("the account {}", account.user);
-        token.map_err(|unavailable| failure(unavailable, &format!("{who}: check user and password")))?;
-        Ok(format!("everybody and to {who}"))
     }
 
     async fn anonymous_token(

@@ -4,8 +4,9 @@
 use http::StatusCode;
 
 use crate::support::{
-    http_client::ANY,
+    http_client::{ANY, basic},
     scripted_registry::{CDN, NAME, ScriptedRegistry},
+    testbed::ALICE,
     token_registry::{Received, TokenRegistry, empty, json, manifest, token, unauthorized},
 };
 
@@ -171,6 +172,50 @@ async fn an_account_is_not_sent_where_a_redirect_leads() {
     assert_eq!(registry.pull("one").await.status, StatusCode::OK);
     let received = registry.take();
     assert!(received.iter().all(|request| !request.authorization.starts_with("Basic")), "{received:#?}");
+}
+
+/// The account of a user goes to the token service that the registry itself names, on `/v2/` or else for the content.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_with_an_account_gets_a_token_although_v2_names_no_token_service() {
+    let as_docker_hub = |config: &mut docxy_tests::docxy::ServerConfig| {
+        let scripted = config.registries[NAME].clone();
+        config.registries.insert("docker.io".to_owned(), scripted);
+    };
+    let credential = basic(ALICE.0, ALICE.1);
+    let alices = credential.clone();
+    for (ping, redirects) in [("200 OK", false), ("500 Internal Server Error", false), ("200 OK", true)] {
+        let (challenge, alices) =
+            (format!("Bearer realm=\"https://{CDN}/token\",service=\"s\""), alices.clone());
+        let registry = TokenRegistry::with(as_docker_hub, move |request| {
+            match (request.path.as_str(), request.is_at_cdn()) {
+                ("/v2/", _) => empty(ping, ""),
+                ("/token", _) if request.authorization == alices => token("alices"),
+                ("/token", _) => empty("401 Unauthorized", ""),
+                (path, false) if redirects => {
+                    empty("307 Temporary Redirect", &format!("Location: https://{CDN}{path}\r\n"))
+                }
+                _ => content(request, "alices", &challenge),
+            }
+        })
+        .await;
+        let engine = registry.scripted.testbed.engine;
+        let path = "/v2/alice/private/manifests/latest";
+        assert_eq!(engine.get(path, &[ANY]).await.status, StatusCode::UNAUTHORIZED, "{ping}");
+        let scope = "service=s&scope=repository:alice/private:pull";
+        let response = engine
+            .get(&format!("/auth/token?account=alice&{scope}"), &[("authorization", &credential)])
+            .await;
+        if redirects {
+            // Another host has named the token service, so the account is not sent to it.
+            assert_ne!(response.status, StatusCode::OK);
+            let received = registry.take();
+            assert!(received.iter().all(|request| request.authorization != credential), "{received:#?}");
+        } else {
+            let bearer = response.bearer();
+            let response = engine.get(path, &[("authorization", &bearer), ANY]).await;
+            assert_eq!(response.status, StatusCode::OK, "{ping}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,9 @@ fn assert_explains(response: &HttpResponse, method: &Method, is_credential_withh
     // containerd prints the error of the challenge.
     let challenge = response.header("www-authenticate");
     assert!(challenge.contains(&format!("error=\"{start}")) && challenge.contains(account), "{challenge}");
+    // Or, without a challenge, the status line.
+    let reason = response.reason.as_deref().unwrap_or_default();
+    assert!(reason.starts_with(&format!("Unauthorized (docxy: {OTHER} denied")), "{reason}");
     if method == Method::GET {
         let (_, code, message) = response.error();
         assert_eq!(code, "DENIED");

@@ -1,16 +1,23 @@
-//! The memory that a blob of gigabytes needs on both sides.
+//! The memory that a blob of gigabytes needs on both sides, and that of many blobs on the server.
 
 use std::time::{Duration, Instant};
 
+use docxy_protocol::{
+    congestion::{Choice, Rate},
+    control::Hello,
+    link::Link,
+};
+use docxy_tests::process::PROCESS_TIMEOUT;
 use http::Method;
 use http_body_util::BodyExt as _;
 use hub_stand_in::Digest;
 use sha2::{Digest as _, Sha256};
-use tokio::time::timeout;
+use tokio::{task::block_in_place, time::timeout};
 
 use crate::support::{
     http_client::REQUEST_TIMEOUT,
-    testbed::{Testbed, config, hub},
+    quic_client::{dial, next_exchange, pull, segment, send_stream},
+    testbed::{Testbed, config, hub, invite},
 };
 
 const BLOB_LEN: u64 = 2 << 30;
@@ -55,4 +62,51 @@ async fn two_gigabytes_need_less_than_64_mib_of_memory() {
     println!("2 GiB in {took:?}: peak RSS {:.1} MiB client, {:.1} MiB server", mib(client), mib(server));
     assert!(client < MEMORY_MAX, "the client took {:.1} MiB", mib(client));
     assert!(server < MEMORY_MAX, "the server took {:.1} MiB", mib(server));
+}
+
+/// The budget of the server's memory, over all clients.
+const BUDGET: u64 = 256 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_bodies_on_slow_lines_share_the_budget_of_the_server() {
+    const CLIENTS: usize = 4;
+    const BODIES: usize = 150;
+    let mut testbed = Testbed::new().await;
+    let (blob, _) = testbed.with_blob(1, 1 << 20);
+    let (mut connections, mut streams) = (Vec::new(), Vec::new());
+    for n in 0..CLIENTS {
+        let link: Link = invite(&mut testbed.server, &format!("slow-{n}")).parse().unwrap();
+        let connection = dial(&testbed, &link).await;
+        // Nearly all that the server writes waits there.
+        let congestion = Choice::Fixed(Rate::from_bits_per_second(1_000_000).unwrap());
+        let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion };
+        let (mut control, welcome) = connection.open_bi().await.unwrap();
+        control.write_all(&hello.encode().unwrap()).await.unwrap();
+        for _ in 0..BODIES {
+            let exchange = next_exchange();
+            streams.push(send_stream(&connection, &pull(exchange, &blob)).await);
+            streams.push(send_stream(&connection, &segment(exchange, 0)).await);
+        }
+        connections.push((connection, control, welcome));
+    }
+    let all_begun =
+        |status: &serde_json::Value| status["exchanges"].as_u64() >= Some((CLIENTS * BODIES) as u64);
+    block_in_place(|| testbed.server.wait_for_status("read all requests", PROCESS_TIMEOUT, all_begun))
+        .unwrap();
+    // Until it takes no more.
+    let (mut peak, mut unchanged) = (0, 0);
+    while unchanged < 10 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = testbed.server.process().memory().unwrap().peak;
+        unchanged = if now > peak { 0 } else { unchanged + 1 };
+        peak = now;
+    }
+    println!("{} bodies: peak RSS {} MiB", CLIENTS * BODIES, peak >> 20);
+    assert!(peak < BUDGET, "the server took {} MiB", peak >> 20);
+
+    // A body of another client does not wait for them.
+    let (_, path) = testbed.with_blob(2, 4 << 20);
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let response = testbed.engine.get(&path, &[("authorization", &bearer)]).await;
+    assert!(response.whole);
 }
