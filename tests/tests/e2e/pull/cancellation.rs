@@ -219,7 +219,7 @@ async fn an_engine_that_stops_reading_leaves_the_line_to_the_others() {
     let testbed = &relayed.testbed;
     let bearer = testbed.engine.anonymous("library/hello").await;
     let (_, other) = testbed.with_blob(99, 16 << 20);
-    let mut pulls = Vec::new();
+    let (mut pulls, mut engines) = (Vec::new(), Vec::new());
     for seed in 1..=2 {
         pulls.push(pull(&testbed.engine, &other, &bearer).await);
         let (_, path) = testbed.with_blob(seed, LARGE_BLOB);
@@ -230,9 +230,10 @@ async fn an_engine_that_stops_reading_leaves_the_line_to_the_others() {
             before = relayed.relay.bytes_down();
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        std::mem::forget(stopped);
+        engines.push(stopped);
     }
     pulls.push(pull(&testbed.engine, &other, &bearer).await);
     println!("16 MiB beside none, one and two engines that do not read: {pulls:?}");
     assert!(pulls.iter().all(|took| *took < pulls[0] * 2), "{pulls:?}");
+    drop(engines);
 }
