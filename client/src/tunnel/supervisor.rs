@@ -221,11 +221,7 @@ impl Supervisor<'_> {
             };
             let successor = tokio::select! {
                 ended = watched => return (target, ended),
-                successor = self.successor(target, &session, &draining) => successor,
-            };
-            let Some(successor) = successor else {
-                transport.close(CloseCode::Done);
-                return (target, SessionEnd::ServerEnded(CloseCode::Draining.reason().into()));
+                successor = self.successor(target, transport, &draining) => successor,
             };
             self.lost_since = Some(SystemTime::now());
             self.publish(&successor.dialed.session);
@@ -255,29 +251,26 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Waits until another session can replace this one. `None` if its server drains, no other one responds, and this
-    /// client needs it no longer.
+    /// Waits until another session can replace this one.
     async fn successor(
         &mut self,
         target: DialTarget,
-        session: &Session,
+        transport: &Transport,
         draining: &CancellationToken,
-    ) -> Option<Successor> {
-        tokio::select! {
-            (target, dialed) = self.wait_for_replacement(session.transport()) => {
-                Some(Successor { target, dialed, is_welcome: false })
-            }
+    ) -> Successor {
+        let (target, dialed) = tokio::select! {
+            replacement = self.wait_for_replacement(transport) => replacement,
             () = draining.cancelled() => {
                 tracing::info!(servers = self.config.links.len(), "the server drains; dialing another one");
-                // Until another server has accepted this client, requests go on here: they would have to wait for the
-                // next process, and engines do not wait as long as a drain may take.
-                let others_time = if self.config.links.len() > 1 { ATTEMPT_TIMEOUT } else { Duration::ZERO };
+                // Until another server has accepted this client, requests go on here, the last and new ones: they would
+                // have to wait for the next process, and engines do not wait as long as a drain may take.
                 tokio::select! {
-                    successor = self.dial_other_server(target) => Some(successor),
-                    () = async { tokio::time::sleep(others_time).await; session.idle().await } => None,
+                    successor = self.dial_other_server(target) => return successor,
+                    _ = suspicion(transport) => self.wait_for_replacement(transport).await,
                 }
             }
-        }
+        };
+        Successor { target, dialed, is_welcome: false }
     }
 
     /// Dials the other servers until one accepts this client. Never ends if there is none.

@@ -52,8 +52,8 @@ pub(super) struct ListenerContext {
     pub(super) hand_back: CancellationToken,
 }
 
-/// How long a client may leave its connection unused during the drain. One that responds closes it after a moment.
-const DRAIN_LINGER: Duration = Duration::from_secs(10);
+/// The drain ends when no client has used the server for so long. A pull has gaps between its requests.
+const DRAIN_LINGER: Duration = Duration::from_secs(1);
 
 /// How long the server waits for a client to accept a notice. The control stream carries nothing else.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -153,7 +153,6 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let registration = shared.connections.register(&hello.name, &session);
     notify(&mut control, &ControlMessage::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
 
-    let streams = TaskTracker::new();
     let client = Arc::new(ConnectionContext {
         segments: SegmentStreams::default(),
         queue: FairQueue::default(),
@@ -164,7 +163,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let mut usage_interval = tokio::time::interval(USAGE_INTERVAL);
     let mut usage_recorder = UsageRecorder { usage, sent: 0, received: 0 };
     let mut draining = false;
-    let drained = drained(streams.clone());
+    let drained = drained(shared.streams.clone());
     tokio::pin!(drained);
     loop {
         tokio::select! {
@@ -184,8 +183,8 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
             () = shared.drain.cancelled(), if !draining => {
                 draining = true;
                 notify(&mut control, &ControlMessage::Draining).await;
-                // The client may go on: it knows when it needs this session no longer.
-                streams.close();
+                // The client may go on here. While others do, nothing is at this address for its next requests.
+                shared.streams.close();
             }
             () = &mut drained, if draining => {
                 hand_back(&session).await;
@@ -197,7 +196,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
                 observer.update(remote(), Instant::now());
             }
             stream = session.accept() => match stream {
-                Ok((send, receive)) => handle_stream(&client, &streams, send, receive),
+                Ok((send, receive)) => handle_stream(&client, send, receive),
                 Err(error) => {
                     tracing::info!(reason = %clean(error), "client disconnected");
                     break;
@@ -238,7 +237,7 @@ async fn read_hello(session: &Session) -> Result<(Hello, SendStream), CloseCode>
     Ok((hello, send))
 }
 
-/// Resolves when no exchange has run for a while. A client closes its connection before that.
+/// Resolves when no stream of any client has been open for a while.
 async fn drained(streams: TaskTracker) {
     loop {
         streams.wait().await;
@@ -268,23 +267,18 @@ enum HeaderError {
 }
 
 /// Handles a new stream. A segment's header arrives with its stream, so most segment streams cost no task.
-fn handle_stream(
-    client: &Arc<ConnectionContext>,
-    streams: &TaskTracker,
-    send: SendStream,
-    mut receive: ReceiveStream,
-) {
+fn handle_stream(client: &Arc<ConnectionContext>, send: SendStream, mut receive: ReceiveStream) {
     let stream = ResponseStream::new(send, client.shared.streams.token());
     let mut header =
         Box::pin(
             async move { Ok(tokio::time::timeout(STREAM_HEADER_TIMEOUT, receive.read_frame()).await??) },
         );
     match (&mut header).now_or_never() {
-        Some(header) => handle_header(client, streams, header, stream),
+        Some(header) => handle_header(client, header, stream),
         None => {
-            let (client, tracker) = (Arc::clone(client), streams.clone());
-            let work = async move { handle_header(&client, &tracker, header.await, stream) };
-            streams.spawn(work.in_current_span());
+            let client = Arc::clone(client);
+            let work = async move { handle_header(&client, header.await, stream) };
+            tokio::spawn(work.in_current_span());
         }
     }
 }
@@ -292,7 +286,6 @@ fn handle_stream(
 /// Handles a stream whose header was read.
 fn handle_header(
     client: &Arc<ConnectionContext>,
-    streams: &TaskTracker,
     header: Result<StreamHeader, HeaderError>,
     stream: ResponseStream,
 ) {
@@ -305,7 +298,7 @@ fn handle_header(
             };
             let client = Arc::clone(client);
             let work = async move { run_exchange(&client, id, request, stream, segments).await };
-            streams.spawn(work.in_current_span());
+            tokio::spawn(work.in_current_span());
         }
         Ok(StreamHeader::Segment(segment)) => client.segments.add(segment, stream, Instant::now()),
         Err(error) => tracing::debug!(error = %clean(error), "no valid stream header"),

@@ -235,11 +235,28 @@ async fn without_another_server_everything_goes_on_during_the_drain() {
     testbed.hub.faults().release();
     assert_eq!(waiting.await.unwrap().status, StatusCode::OK);
     assert_whole(&raw.rest().await, &blob);
-    // The client needs the server no longer, and leaves it.
+    // Nothing runs any more.
     assert_ends(&mut testbed.server, PROMPT_TIMEOUT);
     assert_eq!(counts(&testbed.client), [1, 1, 0, 0]);
     block_in_place(|| testbed.server.start_again()).unwrap();
     assert_eq!(latest(testbed.engine).await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_client_is_served_while_the_server_drains_for_another_one() {
+    let mut testbed = Testbed::new().await;
+    let idle = client(&invite(&mut testbed.server, "idle"), &[]);
+    let (blob, raw) = draining(&mut testbed).await;
+    // An engine that pulls now and then.
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let started = Instant::now();
+        assert_eq!(manifest(HttpClient::at(idle.address()), "library/other").await.status, StatusCode::OK);
+        assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
+    }
+    assert_eq!(count(&idle, "tunnel/disconnects"), 0);
+    assert_whole(&raw.rest().await, &blob);
+    assert_ends(&mut testbed.server, PROMPT_TIMEOUT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
