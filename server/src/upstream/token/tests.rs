@@ -1,0 +1,60 @@
+use super::*;
+use crate::settings::Settings;
+use docxy_protocol::patience::Patience;
+use std::collections::BTreeMap;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+/// A fetch that does not end within this time would be a hang.
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The tokens of a registry at this listener's address.
+fn tokens(listener: &TcpListener) -> RegistryTokens {
+    let address = listener.local_addr().unwrap();
+    let entry = RegistrySettings {
+        name: "r.example".parse().unwrap(),
+        api: format!("https://{address}").parse().unwrap(),
+        ca: Vec::new(),
+        account: None,
+        resolve: BTreeMap::new(),
+    };
+    let settings = Settings {
+        listen: Vec::new(),
+        state: std::path::PathBuf::new(),
+        public: None,
+        fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
+        stale: false,
+        handover: false,
+        log: "info".parse().unwrap(),
+        registries: vec![entry.clone()],
+        resolve: BTreeMap::new(),
+    };
+    let client = ApiClient::new(&entry, &settings, &rustls::RootCertStore::empty()).unwrap();
+    RegistryTokens::new(&entry, Arc::new(client))
+}
+
+fn deadline(patience: Duration) -> RetryDeadline {
+    RetryDeadline::starting_at(tokio::time::Instant::now(), Patience::new(patience))
+}
+
+#[tokio::test]
+async fn a_caller_without_patience_stops_only_its_own_wait_for_v2() {
+    // It accepts connections, and says nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tokens = tokens(&listener);
+    assert!(tokens.expected_challenge(None, deadline(Duration::ZERO)).await.is_none());
+    assert!(tokens.service(deadline(Duration::ZERO)).await.is_err());
+    // The next one fetches, although the others have failed, and waits longer.
+    let patient = tokens.expected_challenge(None, deadline(Duration::from_secs(600)));
+    let tokens = &tokens;
+    let impatient = async move {
+        let connection = listener.accept().await.unwrap();
+        assert!(tokens.expected_challenge(None, deadline(Duration::ZERO)).await.is_none());
+        assert!(tokens.ping_failed_at.lock().is_none(), "no fetch has failed");
+        // Now the fetch fails.
+        drop((connection, listener));
+    };
+    let (patient, ()) = timeout(TEST_TIMEOUT, async { tokio::join!(patient, impatient) }).await.unwrap();
+    assert!(patient.is_none());
+    assert!(tokens.ping_failed_at.lock().is_some(), "a fetch has failed");
+}
