@@ -31,6 +31,8 @@ const MANIFEST_READ_BUDGET_KIB: usize = 32 * 1024;
 pub(super) struct ApiClient {
     url: Url,
     http: HttpClient,
+    /// For hosts that a stranger named: no private address is exempt.
+    http_for_strangers: HttpClient,
     manifest_read_budget: Semaphore,
 }
 
@@ -46,9 +48,11 @@ impl ApiClient {
         for certificate in &entry.ca {
             roots.add(certificate.clone())?;
         }
-        let http = HttpClient::new(AddressGuard::new(entry, settings), roots)?;
+        let guard = AddressGuard::new(entry, settings);
+        let http_for_strangers = HttpClient::new(guard.without_exemptions(), roots.clone())?;
+        let http = HttpClient::new(guard, roots)?;
         let manifest_read_budget = Semaphore::new(MANIFEST_READ_BUDGET_KIB);
-        Ok(Self { url: entry.api.clone(), http, manifest_read_budget })
+        Ok(Self { url: entry.api.clone(), http, http_for_strangers, manifest_read_budget })
     }
 
     /// Sends a request with these credentials, and follows redirects.
@@ -154,6 +158,19 @@ impl ApiClient {
     /// The HTTP client for all hosts of this registry.
     pub(super) const fn http(&self) -> &HttpClient {
         &self.http
+    }
+
+    /// The HTTP client for a host that this origin named. Only the registry itself, and the private hosts that the
+    /// operator has listed for it, may name a host in the server's own network.
+    pub(super) fn http_for_host_named_by(&self, origin: &Origin) -> &HttpClient {
+        let is_trusted = *origin == self.origin() || self.http.guard().exempts(origin);
+        if is_trusted { &self.http } else { &self.http_for_strangers }
+    }
+
+    /// Replaces the guard for new connections.
+    pub(super) fn set_guard(&self, guard: AddressGuard) {
+        self.http_for_strangers.set_guard(guard.without_exemptions());
+        self.http.set_guard(guard);
     }
 
     /// The scheme, host and port of its API.

@@ -78,10 +78,15 @@ impl HttpClient {
         Ok(Self { last_cdn: Mutex::default(), tls, connector, pool })
     }
 
+    /// The guard of new connections.
+    pub(in crate::upstream) fn guard(&self) -> AddressGuard {
+        self.connector.guard()
+    }
+
     /// Replaces the guard for new connections. If a pooled connection may lead to a host whose address or
     /// permission has changed, the whole pool is replaced: connections in use end after their transfer.
     pub(in crate::upstream) fn set_guard(&self, guard: AddressGuard) {
-        let changed = self.connector.guard().changed_hosts(&guard);
+        let changed = self.guard().changed_hosts(&guard);
         if changed.is_empty() {
             return;
         }

@@ -60,7 +60,7 @@ impl AuthorizedRegistry {
     /// Applies what these settings say about other registries. `entry` must be the one that this registry was
     /// made with.
     pub(in crate::upstream) fn apply_settings(&self, entry: &RegistrySettings, settings: &Settings) {
-        self.client.http().set_guard(AddressGuard::new(entry, settings));
+        self.client.set_guard(AddressGuard::new(entry, settings));
     }
 
     /// Does one operation without retries, for a caller that retries itself.

@@ -358,7 +358,7 @@ impl RegistryTokens {
         asked: &OriginChallenge,
         deadline: RetryDeadline,
     ) -> Result<Token, TokenUnavailable> {
-        self.fetch(&asked.challenge, None, deadline).await
+        self.fetch(&asked.challenge, &asked.origin, None, deadline).await
     }
 
     async fn fetch_operators(
@@ -372,19 +372,22 @@ impl RegistryTokens {
             return Err(TokenUnavailable::Refused(None));
         };
         let challenge = BearerChallenge::for_pull(service, repository.as_ref());
-        let request = |account| self.fetch(&challenge, Some(account), deadline);
+        let origin = self.client.origin();
+        let request = |account| self.fetch(&challenge, &origin, Some(account), deadline);
         self.operator_account.request_token(request).await
     }
 
     async fn fetch(
         &self,
         challenge: &BearerChallenge,
+        named_by: &Origin,
         account: Option<&Account>,
         deadline: RetryDeadline,
     ) -> Result<Token, TokenUnavailable> {
         let BearerChallenge { service, scopes } = challenge;
         let account = account.map(|account| (account.user.as_str(), &account.password));
-        let attempt = || service.request_own_token(self.client.http(), scopes, account);
+        let http = self.client.http_for_host_named_by(named_by);
+        let attempt = || service.request_own_token(http, scopes, account);
         let token = match self.client.with_retry(deadline, false, attempt).await {
             Ok(response) => Token::from_response(response).await,
             Err(error) => Err(error.into()),

@@ -58,3 +58,30 @@ async fn a_caller_without_patience_stops_only_its_own_wait_for_v2() {
     assert!(patient.is_none());
     assert!(tokens.ping_failed_at.lock().is_some(), "a fetch has failed");
 }
+
+#[tokio::test]
+async fn only_the_registry_itself_names_a_token_service_at_an_exempt_private_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tokens = tokens(&listener);
+    let realm = format!("https://{}/token", listener.local_addr().unwrap());
+    let bearer = docxy_protocol::challenge::Challenge::bearer(&realm, "s");
+    let service = TokenService::of_challenge(&bearer).unwrap();
+    let asked_by = |origin| OriginChallenge {
+        origin,
+        challenge: BearerChallenge { service: service.clone(), scopes: Vec::new() },
+    };
+    let patient = || deadline(Duration::from_secs(600));
+    let stranger = asked_by(url::Url::parse("https://cdn.example").unwrap().origin());
+    let refused = timeout(TEST_TIMEOUT, tokens.anonymous_token(&stranger, patient())).await.unwrap();
+    let Err(TokenUnavailable::Unusable(error)) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.fault.kind, FaultKind::RedirectRefused);
+    let own = asked_by(tokens.client.origin());
+    let deadline = patient();
+    let dialed = async {
+        tokio::select! {
+            answer = tokens.anonymous_token(&own, deadline) => panic!("{answer:?}"),
+            connection = listener.accept() => connection.unwrap(),
+        }
+    };
+    timeout(TEST_TIMEOUT, dialed).await.unwrap();
+}
