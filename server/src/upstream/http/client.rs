@@ -4,13 +4,15 @@
 //! Users may read the faults made here, so these must never contain a URL's query: on a CDN it is a
 //! signature.
 
+mod connector;
+mod requested_hosts;
+
 use super::address_guard::AddressGuard;
-use super::connector::Connector;
 use super::request_fault::request_fault;
-use super::requested_hosts::RequestedHosts;
 use super::target::Target;
 use crate::upstream::error::UpstreamError;
 use bytes::Bytes;
+use connector::Connector;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::secret::Secret;
 use http::{HeaderValue, header};
@@ -19,6 +21,7 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use requested_hosts::RequestedHosts;
 use rustls::RootCertStore;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

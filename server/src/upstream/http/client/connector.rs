@@ -2,7 +2,7 @@
 //!
 //! Must dial the checked addresses themselves: a second DNS lookup could return others (DNS rebinding).
 
-use super::address_guard::{AddressGuard, GuardError, HTTPS_PORT};
+use crate::upstream::http::address_guard::{AddressGuard, GuardError, HTTPS_PORT};
 use docxy_protocol::limits::UPSTREAM_CONNECT_TIMEOUT;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -20,24 +20,24 @@ use tower_service::Service;
 
 /// Makes TCP connections to allowed addresses, for the TLS layer. Clones share the guard.
 #[derive(Debug, Clone)]
-pub(in crate::upstream) struct Connector {
+pub(super) struct Connector {
     guard: Arc<RwLock<AddressGuard>>,
 }
 
 type ConnectError = Box<dyn Error + Send + Sync>;
 
 impl Connector {
-    pub(in crate::upstream) fn new(guard: AddressGuard) -> Self {
+    pub(super) fn new(guard: AddressGuard) -> Self {
         Self { guard: Arc::new(RwLock::new(guard)) }
     }
 
     /// The guard of new connections.
-    pub(in crate::upstream) fn guard(&self) -> AddressGuard {
+    pub(super) fn guard(&self) -> AddressGuard {
         self.guard.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Replaces the guard for new connections.
-    pub(in crate::upstream) fn set_guard(&self, guard: AddressGuard) {
+    pub(super) fn set_guard(&self, guard: AddressGuard) {
         *self.guard.write().unwrap_or_else(PoisonError::into_inner) = guard;
     }
 
