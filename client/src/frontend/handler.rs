@@ -1,13 +1,11 @@
 //! Handles one request of an engine: checks it, parses it, sends it, and answers it.
 
-use super::allowed_hosts::AllowedHosts;
 use super::connection_slots::BusyGuard;
-use super::host_header::LocalHost;
 use super::log_limit::{RequestLogLimit, truncate};
+use super::origin::{AllowedHosts, LocalHost, refuse_foreign_pages};
 use super::refusal::AnonymousContent;
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
-use super::same_origin::refuse_foreign_pages;
 use super::{health, patience};
 use crate::credentials::TokenSource;
 use crate::gateway::{self, Engine, Gateway, TokenKind};

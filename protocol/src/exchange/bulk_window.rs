@@ -21,6 +21,10 @@ const GROWING_WINDOW_BDPS: f64 = 16.0;
 /// The window in time, at least: on a short path, an engine that pauses briefly must not empty the line.
 const WINDOW_TIME: Duration = Duration::from_secs(1);
 
+/// The window in time, at most. On a fast and short path a second would only be memory, which an engine that stops
+/// reading fills.
+const WINDOW_TIME_BYTES_MAX: f64 = 16.0 * 1024.0 * 1024.0;
+
 /// A rate sample that is higher by this factor than all before shows that the rate still grows.
 const GROWTH_MIN: f64 = 1.25;
 
@@ -102,7 +106,10 @@ impl BulkWindow {
     #[must_use]
     pub fn segments(&self) -> usize {
         let bytes = match self.rate() {
-            Some(rate) => rate * (self.rtt.as_secs_f64() * WINDOW_BDPS).max(WINDOW_TIME.as_secs_f64()),
+            Some(rate) => {
+                let time = (rate * WINDOW_TIME.as_secs_f64()).min(WINDOW_TIME_BYTES_MAX);
+                time.max(self.bdp() * WINDOW_BDPS)
+            }
             None => (self.bdp() * GROWING_WINDOW_BDPS).max(BULK_WINDOW_INITIAL as f64),
         };
         let segments =
@@ -176,6 +183,7 @@ mod tests {
             (100, 200, 15_000_000),
             (20, 200, 3_000_000),
             (100, 20, 12_500_000),
+            (2000, 1, 16 * 1024 * 1024),
             (5, 200, BULK_WINDOW_MIN),
         ] {
             let mut connection = Simulation::new(None);
@@ -206,7 +214,10 @@ mod tests {
     fn the_next_connection_starts_with_the_rate() {
         let connection = Simulation::new(Some(37_500_000.0));
         assert_eq!(connection.window.rate(), Some(37_500_000.0));
-        assert_rounded(connection.bytes(), 37_500_000);
+        assert_rounded(connection.bytes(), 16 * 1024 * 1024);
+        let mut same = Simulation::new(Some(37_500_000.0));
+        same.run(300, 200, 10);
+        assert_rounded(same.bytes(), 45_000_000);
         let mut slower = connection;
         slower.run(20, 200, 3000);
         assert_rounded(slower.bytes(), 3_000_000);

@@ -18,7 +18,7 @@ impl AllowedHosts {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = names.into();
     }
 
-    pub(super) fn current(&self) -> Arc<[String]> {
+    pub(in crate::frontend) fn current(&self) -> Arc<[String]> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
