@@ -21,9 +21,9 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 use requested_hosts::RequestedHosts;
 use rustls::RootCertStore;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
@@ -95,7 +95,7 @@ impl HttpClient {
         }
         // Before the pool is checked, so that no connection is made with the old guard afterwards.
         self.connector.set_guard(guard);
-        let mut pool = self.lock_pool();
+        let mut pool = self.pool.lock();
         if changed.iter().any(|host| pool.requested_hosts.contains(host)) {
             *pool = Pool::new(self.tls.clone(), self.connector.clone());
         }
@@ -125,7 +125,7 @@ impl HttpClient {
         match tokio::time::timeout_at(until, self.client_for(&host.to_string()).request(request)).await {
             Ok(Ok(response)) => {
                 if hop == Hop::Cdn {
-                    *self.lock_last_cdn() = Some(url.clone());
+                    *self.last_cdn.lock() = Some(url.clone());
                 }
                 Ok(response)
             }
@@ -140,22 +140,14 @@ impl HttpClient {
 
     /// The pooled client, after recording that this host is requested.
     fn client_for(&self, host: &str) -> PooledClient {
-        let mut pool = self.lock_pool();
+        let mut pool = self.pool.lock();
         pool.requested_hosts.insert(host);
         pool.client.clone()
     }
 
-    fn lock_pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The root URL of the last CDN, without the signed path and query.
     pub(in crate::upstream) fn last_cdn(&self) -> Option<Url> {
-        self.lock_last_cdn().clone()
-    }
-
-    fn lock_last_cdn(&self) -> MutexGuard<'_, Option<Url>> {
-        self.last_cdn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_cdn.lock().clone()
     }
 }
 

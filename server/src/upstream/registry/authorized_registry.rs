@@ -25,8 +25,9 @@ use docxy_protocol::scope::Scope;
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token_response::TokenResponse;
 use http::{HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use rustls::RootCertStore;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long after its last request a registry counts as in use. After a pull, the next one follows
@@ -102,7 +103,7 @@ impl AuthorizedRegistry {
     /// Sends a `HEAD` to each host, so that a pooled connection to it stays open, and renews the tokens in
     /// use that expire soon. Does nothing if the registry is not in use.
     pub(in crate::upstream) async fn keep_alive(&self) {
-        let last_request = *self.last_request.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_request = *self.last_request.lock();
         if last_request.is_none_or(|since| since.elapsed() > IN_USE_AFTER_REQUEST) {
             return;
         }
@@ -133,7 +134,7 @@ impl AuthorizedRegistry {
         request: &Request,
         deadline: RetryDeadline,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.last_request.lock() = Some(Instant::now());
         if !self.origins.may_send(request) {
             return self.refuse_token(request, deadline).await;
         }

@@ -8,12 +8,13 @@ use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioIo;
+use parking_lot::RwLock;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, Ready, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use tower_service::Service;
@@ -33,12 +34,12 @@ impl Connector {
 
     /// The guard of new connections.
     pub(super) fn guard(&self) -> AddressGuard {
-        self.guard.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.guard.read().clone()
     }
 
     /// Replaces the guard for new connections.
     pub(super) fn set_guard(&self, guard: AddressGuard) {
-        *self.guard.write().unwrap_or_else(PoisonError::into_inner) = guard;
+        *self.guard.write() = guard;
     }
 
     async fn connect(self, to: Uri) -> Result<TokioIo<TcpStream>, ConnectError> {
