@@ -17,6 +17,7 @@ use crate::counters::TunnelCounters;
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::control::{CloseCode, ControlMessage};
+use docxy_protocol::limits::DRAIN_TIMEOUT;
 use docxy_protocol::text::{CleanText, clean};
 use docxy_protocol::version::upgrade_server;
 use docxy_transport::{ReceiveStream, Session as Transport, SessionError};
@@ -261,6 +262,7 @@ impl Supervisor<'_> {
         let (target, dialed) = tokio::select! {
             replacement = self.wait_for_replacement(transport) => replacement,
             () = draining.cancelled() => {
+                self.server_selector.drains(target, Instant::now() + DRAIN_TIMEOUT);
                 tracing::info!(servers = self.config.links.len(), "the server drains; dialing another one");
                 // Until another server has accepted this client, requests go on here, the last and new ones: they would
                 // have to wait for the next process, and engines do not wait as long as a drain may take.

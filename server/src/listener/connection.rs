@@ -46,14 +46,11 @@ pub(super) struct ListenerContext {
     pub(super) path_cache: Arc<PathCache>,
     /// Limits the log lines about unauthenticated connections.
     pub(super) unauthenticated_log_limits: LogLimits<&'static str>,
-    /// The server ends: clients move to another server, or finish here.
+    /// The server drains: clients, newcomers too, move to another server, or finish here.
     pub(super) drain: CancellationToken,
-    /// What still runs is handed back to the clients, which request the rest again.
+    /// The server ends: what still runs is handed back to the clients, which request the rest again.
     pub(super) hand_back: CancellationToken,
 }
-
-/// The drain ends when no client has used the server for so long. A pull has gaps between its requests.
-const DRAIN_LINGER: Duration = Duration::from_secs(1);
 
 /// How long the server waits for a client to accept a notice. The control stream carries nothing else.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -84,7 +81,7 @@ struct Authenticated {
 }
 
 /// Authenticates the client, or closes the connection: at the deadline for handshake and Hello, when a newer
-/// connection evicts it, or when the server drains.
+/// connection evicts it, or when the server ends.
 async fn authenticate_in_time(
     incoming: Incoming,
     slot: Slot,
@@ -98,12 +95,12 @@ async fn authenticate_in_time(
         },
         () = tokio::time::sleep(AUTHENTICATION_TIMEOUT) => CloseCode::AuthenticationTimeout,
         () = slot.evicted() => CloseCode::TooManyUnauthenticated,
-        () = shared.drain.cancelled() => CloseCode::Draining,
+        () = shared.hand_back.cancelled() => CloseCode::Draining,
     };
     match opened {
         Some(session) => {
             close_unauthenticated(&session, code, shared);
-            if shared.drain.is_cancelled() {
+            if shared.hand_back.is_cancelled() {
                 wait_until_told(&session).await;
             }
         }
@@ -163,8 +160,6 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let mut usage_interval = tokio::time::interval(USAGE_INTERVAL);
     let mut usage_recorder = UsageRecorder { usage, sent: 0, received: 0 };
     let mut draining = false;
-    let drained = drained(shared.streams.clone());
-    tokio::pin!(drained);
     loop {
         tokio::select! {
             // In this order: a client that is handed back needs no notice before.
@@ -182,13 +177,8 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
             }
             () = shared.drain.cancelled(), if !draining => {
                 draining = true;
+                // The client may go on here until the server ends.
                 notify(&mut control, &ControlMessage::Draining).await;
-                // The client may go on here. While others do, nothing is at this address for its next requests.
-                shared.streams.close();
-            }
-            () = &mut drained, if draining => {
-                hand_back(&session).await;
-                break;
             }
             _ = usage_interval.tick() => {
                 usage_recorder.update(&session);
@@ -235,17 +225,6 @@ async fn read_hello(session: &Session) -> Result<(Hello, SendStream), CloseCode>
     CloseCode::for_version(version).map_or(Ok(()), Err)?;
     let hello = receive.read_frame().await.map_err(|error| invalid(&error))?;
     Ok((hello, send))
-}
-
-/// Resolves when no stream of any client has been open for a while.
-async fn drained(streams: TaskTracker) {
-    loop {
-        streams.wait().await;
-        tokio::time::sleep(DRAIN_LINGER).await;
-        if streams.is_empty() {
-            return;
-        }
-    }
 }
 
 /// The state that all streams of a connection share.

@@ -42,6 +42,9 @@ use unauthenticated::Unauthenticated;
 /// moment more on a busy machine.
 const CLOSE_TIMEOUT: Duration = CLOSE_CONFIRMATION_TIMEOUT.saturating_mul(2);
 
+/// The drain ends when no client has used the server for so long. A pull has gaps between its requests.
+const DRAIN_LINGER: Duration = Duration::from_secs(1);
+
 /// Why the server cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -118,7 +121,7 @@ pub async fn serve(
     let status_report = StatusReport {
         connections: connections.clone(),
         unauthenticated: Arc::clone(&shared.unauthenticated),
-        streams,
+        streams: streams.clone(),
         admission,
         path_cache: Arc::clone(&shared.path_cache),
         counters: Arc::clone(&shared.counters),
@@ -134,8 +137,10 @@ pub async fn serve(
         let (listener, shared, connections) = (listener.clone(), Arc::clone(&shared), connections.clone());
         tokio::spawn(async move {
             while let Some(incoming) = listener.accept().await {
-                let (unauthenticated, draining) = (shared.unauthenticated.len(), shared.drain.is_cancelled());
-                match accept_policy::decide(&incoming, unauthenticated, draining) {
+                // A server that only drains serves newcomers too: they may have no other server.
+                let (unauthenticated, ending) =
+                    (shared.unauthenticated.len(), shared.hand_back.is_cancelled());
+                match accept_policy::decide(&incoming, unauthenticated, ending) {
                     Decision::Accept => {
                         // The slot is taken here, so that the next decision counts this connection.
                         let network = Network::of(incoming.remote_address().ip());
@@ -155,6 +160,7 @@ pub async fn serve(
     connections.close();
     tokio::select! {
         () = connections.wait() => {}
+        () = drained(&streams) => {}
         () = hand_back.cancelled() => {}
         () = tokio::time::sleep(DRAIN_TIMEOUT) => tracing::warn!("some transfers did not finish in time"),
         () = shutdown.abort.cancelled() => tracing::warn!("second signal: handing back running transfers"),
@@ -168,4 +174,17 @@ pub async fn serve(
         tracing::error!(%error, "clients' usage since the last write is lost");
     }
     Ok(())
+}
+
+/// Resolves when no stream of any client has been open for a while. A client that is connected and requests nothing
+/// does not count.
+async fn drained(streams: &TaskTracker) {
+    streams.close();
+    loop {
+        streams.wait().await;
+        tokio::time::sleep(DRAIN_LINGER).await;
+        if streams.is_empty() {
+            return;
+        }
+    }
 }
