@@ -12,6 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+/// A few bodies may have two segments each, even if the window is less: one is on its way while the other is
+/// requested. With one, a body has no share of the line for a round trip after each.
+const BODIES_WITH_TWO_SEGMENTS: usize = 8;
+
 /// The segments of all bodies, at most.
 const SEGMENTS_MAX: usize = (BULK_WINDOW_MAX / SEGMENT_BYTES as u64) as usize;
 
@@ -73,7 +77,9 @@ impl BodyShare {
         let SegmentBudget { window, usage } = &*self.budget;
         let among =
             |bodies: &AtomicUsize, segments: usize| segments.div_ceil(bodies.load(Ordering::Relaxed).max(1));
-        let share = among(&usage.reading, window.lock().segments()).min(among(&usage.bodies, SEGMENTS_MAX));
+        let two_each = 2 * usage.reading.load(Ordering::Relaxed).min(BODIES_WITH_TWO_SEGMENTS);
+        let window = window.lock().segments().max(two_each);
+        let share = among(&usage.reading, window).min(among(&usage.bodies, SEGMENTS_MAX));
         if own > 0 && (own >= share || usage.open.load(Ordering::Relaxed) >= SEGMENTS_MAX) {
             return None;
         }
@@ -134,6 +140,7 @@ impl Drop for SegmentPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     /// All segments that this body may open.
     fn open_all(share: &BodyShare) -> Vec<SegmentPermit> {
@@ -149,6 +156,17 @@ mod tests {
         assert_eq!(held.map(|held| held.len()), [window / 2; 2]);
         drop(second);
         assert_eq!(open_all(&first).len(), window);
+    }
+
+    #[test]
+    fn on_a_slow_line_a_few_bodies_have_two_segments_each() {
+        let usage = Arc::new(SharedUsage::default());
+        *usage.rate.lock() = Some(1000.0);
+        let slow = Arc::new(SegmentBudget::new(usage));
+        assert_eq!(slow.window.lock().segments(), 2);
+        let bodies: Vec<_> = (0..4).map(|_| slow.share()).collect();
+        let held: Vec<_> = bodies.iter().map(open_all).collect();
+        assert!(held.iter().all(|held| held.len() == 2), "{held:?}");
     }
 
     #[test]
@@ -174,6 +192,7 @@ mod tests {
         // That of a connection that was lost.
         *usage.rate.lock() = Some(1e9);
         let lost = Arc::new(SegmentBudget::new(Arc::clone(&usage))).share();
+        lost.observe(Path { rtt: Duration::from_millis(300), ..Path::default() });
         let held = open_all(&lost);
         assert_eq!(held.len(), SEGMENTS_MAX);
         drop(lost);

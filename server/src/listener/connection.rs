@@ -12,7 +12,9 @@ use crate::counters::Counters;
 use crate::exchange::{self, Resources};
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
-use crate::streams::{ClientBudget, ExchangeSegments, FairQueue, ResponseStream, SegmentStreams};
+use crate::streams::{
+    ClientBudget, ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams,
+};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::control::{CloseCode, ControlMessage, ExchangeId, Hello, RequestHeader, StreamHeader};
 use docxy_protocol::frame;
@@ -29,7 +31,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 /// The state that all connections share.
@@ -40,7 +41,7 @@ pub(super) struct ListenerContext {
     pub(super) connections: Arc<ClientConnections>,
     pub(super) unauthenticated: Arc<Unauthenticated>,
     /// Counts the open streams of all connections.
-    pub(super) streams: TaskTracker,
+    pub(super) streams: OpenStreams,
     pub(super) settings: Arc<ActiveSettings>,
     pub(super) counters: Arc<Counters>,
     pub(super) path_cache: Arc<PathCache>,
@@ -247,7 +248,7 @@ enum HeaderError {
 
 /// Handles a new stream. A segment's header arrives with its stream, so most segment streams cost no task.
 fn handle_stream(client: &Arc<ConnectionContext>, send: SendStream, mut receive: ReceiveStream) {
-    let stream = ResponseStream::new(send, client.shared.streams.token());
+    let stream = ResponseStream::new(send, client.shared.streams.add());
     let mut header =
         Box::pin(
             async move { Ok(tokio::time::timeout(STREAM_HEADER_TIMEOUT, receive.read_frame()).await??) },

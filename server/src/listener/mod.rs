@@ -17,6 +17,7 @@ use crate::lifecycle::reload::Reload;
 use crate::settings::Settings;
 use crate::state::{ClientWatch, State, StateError, Usage};
 use crate::store;
+use crate::streams::OpenStreams;
 use crate::upstream::SetupError;
 use accept_policy::Decision;
 use client_connections::ClientConnections;
@@ -94,7 +95,7 @@ pub async fn serve(
     let Controls { shutdown, reload, report, log, status_file } = controls;
     let usage = Usage::open(&state)?;
     let (admission, connections, streams) =
-        (Admission::new(UPSTREAM_REQUESTS_MAX), TaskTracker::new(), TaskTracker::new());
+        (Admission::new(UPSTREAM_REQUESTS_MAX), TaskTracker::new(), OpenStreams::default());
     let active_settings = ActiveSettings::start(&settings, store::open(state.path("manifests")))?;
     let clients = ClientWatch::start(&state)?;
     // With a handover, running transfers are handed back at the first signal.
@@ -160,7 +161,8 @@ pub async fn serve(
     connections.close();
     tokio::select! {
         () = connections.wait() => {}
-        () = drained(&streams) => {}
+        // A client that is connected and requests nothing does not count.
+        () = streams.unused_for(DRAIN_LINGER) => {}
         () = hand_back.cancelled() => {}
         () = tokio::time::sleep(DRAIN_TIMEOUT) => tracing::warn!("some transfers did not finish in time"),
         () = shutdown.abort.cancelled() => tracing::warn!("second signal: handing back running transfers"),
@@ -174,17 +176,4 @@ pub async fn serve(
         tracing::error!(%error, "clients' usage since the last write is lost");
     }
     Ok(())
-}
-
-/// Resolves when no stream of any client has been open for a while. A client that is connected and requests nothing
-/// does not count.
-async fn drained(streams: &TaskTracker) {
-    streams.close();
-    loop {
-        streams.wait().await;
-        tokio::time::sleep(DRAIN_LINGER).await;
-        if streams.is_empty() {
-            return;
-        }
-    }
 }

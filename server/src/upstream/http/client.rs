@@ -43,7 +43,7 @@ const TLS_SESSION_CACHE_MAX: usize = 32;
 
 /// Maximum number of bytes of a body that one connection buffers. hyper's default is 408 KiB, which is too much
 /// for many transfers whose clients read slowly.
-const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
+const READ_BUFFER_BYTES_MAX: usize = 32 * 1024;
 
 /// The `User-Agent` of the server's own requests. Some registries answer 403 to a request without one.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("docxy-server/", env!("CARGO_PKG_VERSION")));

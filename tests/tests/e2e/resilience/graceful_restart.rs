@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docxy_protocol::limits::DRAIN_TIMEOUT;
+use docxy_protocol::limits::{BULK_WINDOW_MAX, DRAIN_TIMEOUT};
 use docxy_tests::{
     docxy::{Client, Server, exchanges_with},
     process::PROCESS_TIMEOUT,
@@ -214,7 +214,8 @@ async fn the_handover_is_a_flag_too() {
 
 /// A server that drains because a body of its only client goes on, and that client's pull.
 async fn draining(testbed: &mut Testbed) -> (hub_stand_in::Blob, RawConnection) {
-    let (blob, path) = testbed.with_blob(1, 64 * MIB);
+    // More than the client and the engine's socket hold of a body that is not read.
+    let (blob, path) = testbed.with_blob(1, BULK_WINDOW_MAX + 64 * MIB);
     let raw = begin(testbed, &path, 2 * MIB).await;
     drain(&mut testbed.server);
     (blob, raw)
