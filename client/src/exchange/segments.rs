@@ -116,6 +116,13 @@ impl Segments {
     /// # Errors
     /// [`SegmentError::EndedEarly`] if a segment is shorter than announced.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, SegmentError> {
+        self.share.set_reading(true);
+        let read = self.read().await;
+        self.share.set_reading(false);
+        read
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, SegmentError> {
         let end = self.layout.map_or(0, |layout| layout.count());
         loop {
             self.open_up_to(end.min(self.likely_end.unwrap_or(end))).await?;

@@ -4,9 +4,10 @@
 //! idle, or within a request head or form) can be closed for a new one. The longest-waiting one is closed first,
 //! so a program that opens connections and sends nothing cannot block others.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +75,7 @@ impl ConnectionSlots {
 
     /// A free slot, if there is one. Else makes a connection close.
     fn take(self: &Arc<Self>) -> Option<Arc<ConnectionSlot>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.taken < self.capacity {
             state.taken += 1;
             state.connections += 1;
@@ -94,10 +95,6 @@ impl ConnectionSlots {
             idle_longest.cancel();
         }
         None
-    }
-
-    fn lock(&self) -> MutexGuard<'_, SlotState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,12 +120,12 @@ impl ConnectionSlot {
 
     /// Starts a request: the connection stays open until it is answered.
     pub(super) fn begin_request(self: &Arc<Self>) -> BusyGuard {
-        self.slots.lock().set_busy(self);
+        self.slots.state.lock().set_busy(self);
         BusyGuard(Arc::clone(self))
     }
 
     fn set_idle(&self) {
-        self.slots.lock().set_idle(self);
+        self.slots.state.lock().set_idle(self);
         self.slots.changed.notify_waiters();
     }
 }
@@ -148,7 +145,7 @@ impl BusyGuard {
 
 impl Drop for IdleGuard<'_> {
     fn drop(&mut self) {
-        self.0.slots.lock().set_busy(self.0);
+        self.0.slots.state.lock().set_busy(self.0);
     }
 }
 
@@ -160,7 +157,7 @@ impl Drop for BusyGuard {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut state = self.slots.lock();
+        let mut state = self.slots.state.lock();
         state.taken -= 1;
         if self.evicted.is_cancelled() {
             state.evicting -= 1;
@@ -232,7 +229,7 @@ mod tests {
             drop((busy, slot));
             drop(newcomer.await);
         }
-        let state = slots.lock();
+        let state = slots.state.lock();
         assert_eq!((state.taken, state.evicting, state.idle.len()), (0, 0, 0));
     }
 }

@@ -1,8 +1,7 @@
 //! What the fuzz targets use (`tests/fuzz`). Compiled for them only, and must stay so.
 
-use super::host_header::LocalHost;
+use super::origin::{LocalHost, refuse_foreign_pages};
 use super::rewrite::{self, RequestTarget};
-use super::same_origin::refuse_foreign_pages;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::listing_query::ListingQuery;
 use docxy_protocol::name::Registry;

@@ -1,13 +1,11 @@
 //! Handles one request of an engine: checks it, parses it, sends it, and answers it.
 
-use super::allowed_hosts::AllowedHosts;
 use super::connection_slots::BusyGuard;
-use super::host_header::LocalHost;
 use super::log_limit::{RequestLogLimit, truncate};
+use super::origin::{AllowedHosts, LocalHost, refuse_foreign_pages};
 use super::refusal::AnonymousContent;
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
-use super::same_origin::refuse_foreign_pages;
 use super::{health, patience};
 use crate::credentials::TokenSource;
 use crate::gateway::{self, Engine, Gateway, TokenKind};
@@ -100,6 +98,8 @@ impl Handler {
                 let authorization = authorization(request.headers());
                 let anonymous =
                     AnonymousContent::of(&registry, &operation, &authorization, request.headers());
+                // A credential that the registry must not receive counts as shown: a challenge would not help.
+                let authorization = if anonymous.is_some() { Authorization::Public } else { authorization };
                 let request = typed(registry, operation, authorization, request.headers());
                 let response = self.forward(request, &engine, &target, &host).await?;
                 Ok(match anonymous {

@@ -3,23 +3,20 @@
 //! Serves from the start, with or without a tunnel. Any web page can send requests to localhost, so every
 //! request is checked for its host and its origin.
 
-mod allowed_hosts;
 mod connection_slots;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod guarded_body;
 mod handler;
 mod health;
-mod host_header;
 mod log_limit;
+mod origin;
 mod patience;
 mod refusal;
 mod responses;
 mod rewrite;
-mod same_origin;
 
 use crate::gateway::Gateway;
-pub use allowed_hosts::AllowedHosts;
 use connection_slots::{ConnectionSlot, ConnectionSlots};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
@@ -32,6 +29,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+pub use origin::AllowedHosts;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! The refusal of content to an engine that has shown no credential, or one that the registry must not receive: with
 //! words that its user reads, and a challenge that does not make the engine request the same public token again.
 //!
-//! Engines print different parts of a refusal: containerd the `error` of the challenge, or else the status line; dockerd the meaning of that
-//! `error` and its description, or else, if it does not know the `error`, the body; podman and skopeo the body. So the
-//! words are the body, and also the `error`.
+//! Engines print different parts of a refusal: containerd the `error` of the challenge, or else the status line; dockerd
+//! the meaning of that `error` and its description, or else, if it does not know the `error`, the body; podman and skopeo
+//! the body. So the words are the body, and also the `error`.
 
 use super::responses::{self, ResponseBody};
 use crate::denied::Denied;
@@ -56,16 +56,18 @@ impl AnonymousContent {
         let said = error_body::message(&body);
         let said = said.filter(|said| head.status.canonical_reason() != Some(said.as_str()));
         let headers = &mut head.headers;
+        // A response to `HEAD` has no body.
+        let said = said.or_else(|| description(headers));
         if self.registry.is_docker_hub() {
             // It has accounts, and says itself what it denies.
-            change_bearer(headers, |challenge| match challenge.parameter("error") {
+            Challenge::change_bearer(headers, |challenge| match challenge.parameter("error") {
                 Some(_) => challenge,
-                None => with_error(challenge, "insufficient_scope", said.as_ref().map(CleanText::as_str)),
+                None => challenge.with_error("insufficient_scope", said.as_ref().map(CleanText::as_str)),
             });
             return Response::from_parts(head, Either::Left(Full::new(body)));
         }
         let words = self.denied(said.as_ref()).to_string();
-        change_bearer(headers, |challenge| with_error(challenge, &words, None));
+        Challenge::change_bearer(headers, |challenge| challenge.with_error(&words, None));
         let body: Bytes = error_body::denied(&words).into();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -80,30 +82,8 @@ impl AnonymousContent {
     }
 }
 
-/// Changes every Bearer challenge of a response.
-fn change_bearer(headers: &mut HeaderMap, change: impl Fn(Challenge) -> Challenge) {
-    let all: Vec<_> = Challenge::of_response(headers).collect();
-    headers.remove(header::WWW_AUTHENTICATE);
-    let changed =
-        all.into_iter().map(|challenge| if challenge.is_bearer() { change(challenge) } else { challenge });
-    for value in changed.filter_map(|challenge| challenge.to_header()) {
-        headers.append(header::WWW_AUTHENTICATE, value);
-    }
-}
-
-/// Replaces the error of a challenge (RFC 6750, section 3), in the characters that are allowed there.
-fn with_error(challenge: Challenge, error: &str, description: Option<&str>) -> Challenge {
-    let allowed = |text: &str| -> String {
-        let char = |c| match c {
-            '"' | '\\' => '\'',
-            ' '..='~' => c,
-            _ => '?',
-        };
-        text.chars().map(char).collect()
-    };
-    let challenge = challenge.without("error").without("error_description").with("error", &allowed(error));
-    match description {
-        Some(text) => challenge.with("error_description", &allowed(text)),
-        None => challenge,
-    }
+/// Why the registry refuses, in the words of its Bearer challenge.
+fn description(headers: &HeaderMap) -> Option<CleanText<500>> {
+    let mut bearer = Challenge::of_response(headers).filter(Challenge::is_bearer);
+    bearer.find_map(|challenge| challenge.parameter("error_description").map(CleanText::from))
 }

@@ -3,7 +3,7 @@
 //!
 //! Must never drop the next page of a list in silence: the engine would take the first pages for the whole list.
 
-use super::host_header::LocalHost;
+use super::origin::LocalHost;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Registry;

@@ -6,8 +6,9 @@ use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
 use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::text::CleanText;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The most limits: one for each registry and account.
@@ -40,7 +41,7 @@ type BySource = BTreeMap<(Registry, Option<CleanText<100>>), ReportedLimit>;
 
 impl RateLimits {
     pub(crate) fn all(&self) -> Vec<ReportedLimit> {
-        self.limits().values().cloned().collect()
+        self.0.lock().values().cloned().collect()
     }
 
     /// Stores the limit of a response, and warns when less than a tenth is left.
@@ -57,7 +58,7 @@ impl RateLimits {
 
     /// Returns whether the limit has just fallen below a tenth.
     fn update(&self, limit: ReportedLimit) -> bool {
-        let mut limits = self.limits();
+        let mut limits = self.0.lock();
         let key = (limit.registry.clone(), limit.source.clone());
         if limits.len() >= REPORTED_LIMITS_MAX && !limits.contains_key(&key) {
             let oldest = limits.iter().min_by_key(|(_, limit)| limit.at).map(|(key, _)| key.clone());
@@ -66,10 +67,6 @@ impl RateLimits {
         let low = limit.is_low();
         let before = limits.insert(key, limit);
         low && !before.is_some_and(|before| before.is_low())
-    }
-
-    fn limits(&self) -> MutexGuard<'_, BySource> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

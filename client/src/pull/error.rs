@@ -2,7 +2,6 @@
 
 use super::blob::BlobError;
 use super::image_source::SourceError;
-use super::run::INDEXES_MAX;
 use docxy_protocol::platform::PlatformError;
 use std::io;
 use std::path::PathBuf;
@@ -19,8 +18,8 @@ pub enum PullError {
     #[error("{0}: choose one of these with --platform")]
     Platform(#[from] PlatformError),
     /// An index names other indexes, and these others, without end.
-    #[error("the image is in too many indexes that name each other: docxy reads {INDEXES_MAX}")]
-    TooManyIndexes,
+    #[error("the image is in too many indexes that name each other: docxy reads {limit}")]
+    TooManyIndexes { limit: usize },
     /// An image without an index is for another platform.
     #[error("the image is for {found} only, not for {wanted}")]
     OtherPlatform { wanted: String, found: String },

@@ -21,7 +21,7 @@ use std::time::Instant;
 const CONCURRENT_BLOBS: usize = 4;
 
 /// Maximum number of indexes that are read for one image. Real ones are at most one in another.
-pub(super) const INDEXES_MAX: usize = 8;
+const INDEXES_MAX: usize = 8;
 
 /// Maximum number of bytes of a config that are parsed. Real ones have a few thousand.
 const IMAGE_CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -95,7 +95,7 @@ impl<A: RegistryClient> Pull<'_, A> {
             }
             chosen = Some(entry);
         }
-        Err(PullError::TooManyIndexes)
+        Err(PullError::TooManyIndexes { limit: INDEXES_MAX })
     }
 
     /// Creates all files, and writes the known ones.

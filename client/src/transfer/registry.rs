@@ -6,10 +6,11 @@
 use crate::tunnel::Session;
 use docxy_protocol::name::Reference;
 use docxy_protocol::request::{Operation, Request};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
@@ -138,7 +139,7 @@ impl TransferRegistry {
             rate: RateMeter::default(),
             path: Mutex::default(),
         });
-        self.entries().insert(entry.id, Arc::clone(&entry));
+        self.0.entries.lock().insert(entry.id, Arc::clone(&entry));
         self.changed();
         TransferGuard { registry: self.clone(), entry }
     }
@@ -146,7 +147,7 @@ impl TransferRegistry {
     /// The number of transfers.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries().len()
+        self.0.entries.lock().len()
     }
 
     /// Whether there is none.
@@ -158,7 +159,7 @@ impl TransferRegistry {
     /// The transfers, oldest first.
     #[must_use]
     pub fn snapshot(&self) -> Vec<TransferSnapshot> {
-        self.entries().values().map(|entry| entry.snapshot()).collect()
+        self.0.entries.lock().values().map(|entry| entry.snapshot()).collect()
     }
 
     /// Reports when a transfer begins, ends, waits or continues. Bytes and rates are not reported.
@@ -169,10 +170,6 @@ impl TransferRegistry {
 
     fn changed(&self) {
         self.0.changes.send_modify(|changes| *changes += 1);
-    }
-
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Entry>>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -200,12 +197,12 @@ impl TransferGuard {
 
     /// It runs over this session.
     pub(crate) fn set_server(&self, session: &Session) {
-        self.entry.path().server = Some(session.transport().remote_address());
+        self.entry.path.lock().server = Some(session.transport().remote_address());
     }
 
     /// It waits. Since when stays as it was if it waited already.
     pub(crate) fn wait(&self, waits_for: WaitsFor, reason: Option<String>) {
-        let mut path = self.entry.path();
+        let mut path = self.entry.path.lock();
         let since = path.wait.as_ref().map_or_else(Instant::now, |wait| wait.since);
         path.wait = Some(Wait { waits_for, since, reason });
         drop(path);
@@ -214,20 +211,20 @@ impl TransferGuard {
 
     /// It waits no longer.
     pub(crate) fn proceed(&self) {
-        if self.entry.path().wait.take().is_some() {
+        if self.entry.path.lock().wait.take().is_some() {
             self.registry.changed();
         }
     }
 
     /// What it waits for.
     pub(super) fn current_wait(&self) -> Option<Wait> {
-        self.entry.path().wait.clone()
+        self.entry.path.lock().wait.clone()
     }
 }
 
 impl Drop for TransferGuard {
     fn drop(&mut self) {
-        self.registry.entries().remove(&self.entry.id);
+        self.registry.0.entries.lock().remove(&self.entry.id);
         self.registry.changed();
     }
 }
@@ -235,7 +232,7 @@ impl Drop for TransferGuard {
 impl Entry {
     fn snapshot(&self) -> TransferSnapshot {
         let received = self.received.load(Ordering::Relaxed);
-        let Path { server, wait } = self.path().clone();
+        let Path { server, wait } = self.path.lock().clone();
         TransferSnapshot {
             id: self.id,
             operation: self.operation,
@@ -248,10 +245,6 @@ impl Entry {
             server,
             wait,
         }
-    }
-
-    fn path(&self) -> MutexGuard<'_, Path> {
-        self.path.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,14 +3,12 @@
 //! Other modules receive a [`Session`], or a fault that says why there is none. Must never stop reconnecting:
 //! only the user ends it.
 
-mod backoff;
 mod config;
 mod deadline;
 mod dial;
 mod liveness;
 mod range_habits;
 mod segment_budget;
-mod server_selector;
 mod session;
 mod status;
 mod supervisor;

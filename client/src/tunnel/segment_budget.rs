@@ -1,9 +1,11 @@
 //! The number of segments that the large bodies of a connection may have open, shared fairly.
 //!
-//! A body that its engine does not read keeps its share and no more, so the others continue.
+//! A body that its engine does not read keeps the segments that it has, and the others share the window without it.
+//! All segments together stay within [`BULK_WINDOW_MAX`].
 
 use super::range_habits::RangeHabits;
 use docxy_protocol::bulk_window::BulkWindow;
+use docxy_protocol::limits::{BULK_WINDOW_MAX, SEGMENT_BYTES};
 use docxy_transport::Path;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -14,10 +16,15 @@ use std::time::Instant;
 /// requested. With one, a body has no share of the line for a round trip after each.
 const BODIES_WITH_TWO_SEGMENTS: usize = 8;
 
+/// The segments of all bodies, at most.
+const SEGMENTS_MAX: usize = (BULK_WINDOW_MAX / SEGMENT_BYTES as u64) as usize;
+
 /// The segments of all bodies, on any connection. Segments that outlive a lost connection count.
 #[derive(Debug, Default)]
 pub struct SharedUsage {
     bodies: AtomicUsize,
+    /// The bodies that wait for their next bytes.
+    reading: AtomicUsize,
     open: AtomicUsize,
     /// The last known rate of a connection, in bytes per second: the next one most likely has it, too.
     rate: Mutex<Option<f64>>,
@@ -43,7 +50,8 @@ impl SegmentBudget {
     #[must_use]
     pub fn share(self: &Arc<Self>) -> BodyShare {
         self.usage.bodies.fetch_add(1, Ordering::Relaxed);
-        BodyShare(Arc::clone(self))
+        self.usage.reading.fetch_add(1, Ordering::Relaxed);
+        BodyShare { budget: Arc::clone(self), is_reading: true }
     }
 
     /// Segments that were requested and are not read to their end, on any connection.
@@ -55,48 +63,67 @@ impl SegmentBudget {
 
 /// The share of one body.
 #[derive(Debug)]
-pub struct BodyShare(Arc<SegmentBudget>);
+pub struct BodyShare {
+    budget: Arc<SegmentBudget>,
+    is_reading: bool,
+}
 
 impl BodyShare {
     /// A permit for one more segment of a body that has `own` already. The first is always granted, or the
-    /// body could stop forever. The others must fit into the share of the body and into the window.
+    /// body could stop forever. The others must fit into its share of the window, which it has with the bodies that
+    /// are read, and into its share of the client's memory, which it has with all bodies.
     #[must_use]
     pub fn open(&self, own: usize) -> Option<SegmentPermit> {
-        let segment_budget = &self.0;
-        let bodies = segment_budget.usage.bodies.load(Ordering::Relaxed).max(1);
-        let window = segment_budget.window.lock().segments().max(2 * bodies.min(BODIES_WITH_TWO_SEGMENTS));
-        let share = window.div_ceil(bodies);
-        if own > 0 && (own >= share || segment_budget.usage.open.load(Ordering::Relaxed) >= window) {
+        let SegmentBudget { window, usage } = &*self.budget;
+        let among =
+            |bodies: &AtomicUsize, segments: usize| segments.div_ceil(bodies.load(Ordering::Relaxed).max(1));
+        let two_each = 2 * usage.reading.load(Ordering::Relaxed).min(BODIES_WITH_TWO_SEGMENTS);
+        let window = window.lock().segments().max(two_each);
+        let share = among(&usage.reading, window).min(among(&usage.bodies, SEGMENTS_MAX));
+        if own > 0 && (own >= share || usage.open.load(Ordering::Relaxed) >= SEGMENTS_MAX) {
             return None;
         }
-        segment_budget.usage.open.fetch_add(1, Ordering::Relaxed);
-        Some(SegmentPermit(Arc::clone(&segment_budget.usage)))
+        usage.open.fetch_add(1, Ordering::Relaxed);
+        Some(SegmentPermit(Arc::clone(usage)))
+    }
+
+    /// Whether the body waits for its next bytes. If not, its engine has not read the last ones yet, and the body
+    /// leaves the window to the others.
+    pub fn set_reading(&mut self, is_reading: bool) {
+        let reading = &self.budget.usage.reading;
+        match (self.is_reading, is_reading) {
+            (false, true) => reading.fetch_add(1, Ordering::Relaxed),
+            (true, false) => reading.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
+        self.is_reading = is_reading;
     }
 
     /// Segments to open together with a request.
     #[must_use]
     pub fn initial_segments(&self) -> u32 {
-        self.0.window.lock().initial_segments()
+        self.budget.window.lock().initial_segments()
     }
 
     /// How much of an open-ended range each engine reads.
     pub(crate) fn range_habits(&self) -> &RangeHabits {
-        &self.0.usage.range_habits
+        &self.budget.usage.range_habits
     }
 
     /// Updates the window from what is known about the path.
     pub fn observe(&self, path: Path) {
-        let mut window = self.0.window.lock();
+        let mut window = self.budget.window.lock();
         window.observe(Instant::now(), path.bytes_received, path.rtt);
         if let Some(rate) = window.rate() {
-            *self.0.usage.rate.lock() = Some(rate);
+            *self.budget.usage.rate.lock() = Some(rate);
         }
     }
 }
 
 impl Drop for BodyShare {
     fn drop(&mut self) {
-        self.0.usage.bodies.fetch_sub(1, Ordering::Relaxed);
+        self.set_reading(false);
+        self.budget.usage.bodies.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -113,41 +140,61 @@ impl Drop for SegmentPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    /// All segments that this body may open.
+    fn open_all(share: &BodyShare) -> Vec<SegmentPermit> {
+        (0..).map_while(|own| share.open(own)).collect()
+    }
 
     #[test]
-    fn bodies_share_the_window_and_each_gets_a_segment() {
+    fn bodies_share_the_window() {
         let segment_budget = Arc::new(SegmentBudget::new(Arc::default()));
         let window = segment_budget.window.lock().segments();
         let (first, second) = (segment_budget.share(), segment_budget.share());
-        let held: Vec<_> = (0..window).map_while(|own| first.open(own)).collect();
-        assert_eq!(held.len(), window / 2);
+        let held = [open_all(&first), open_all(&second)];
+        assert_eq!(held.map(|held| held.len()), [window / 2; 2]);
         drop(second);
-        let more: Vec<_> = (held.len()..window * 2).map_while(|own| first.open(own)).collect();
-        assert_eq!(held.len() + more.len(), window);
-        let third = segment_budget.share();
-        let one = third.open(0);
-        assert!(one.is_some(), "a body's first segment is always granted");
-        assert!(third.open(1).is_none(), "the others hold the whole window");
-        drop(held);
-        assert!(third.open(1).is_some());
+        assert_eq!(open_all(&first).len(), window);
     }
 
     #[test]
     fn on_a_slow_line_a_few_bodies_have_two_segments_each() {
-        let usage = Arc::new(SharedUsage { rate: Mutex::new(Some(1000.0)), ..SharedUsage::default() });
+        let usage = Arc::new(SharedUsage::default());
+        *usage.rate.lock() = Some(1000.0);
         let slow = Arc::new(SegmentBudget::new(usage));
         assert_eq!(slow.window.lock().segments(), 2);
         let bodies: Vec<_> = (0..4).map(|_| slow.share()).collect();
-        let count = |body: &BodyShare| (0..9).map_while(|own| body.open(own)).collect::<Vec<_>>();
-        let held: Vec<_> = bodies.iter().map(count).collect();
+        let held: Vec<_> = bodies.iter().map(open_all).collect();
         assert!(held.iter().all(|held| held.len() == 2), "{held:?}");
     }
 
     #[test]
-    fn segments_of_a_lost_connection_count_on_the_next() {
+    fn a_body_that_is_not_read_leaves_the_window_to_the_others() {
+        let segment_budget = Arc::new(SegmentBudget::new(Arc::default()));
+        let window = segment_budget.window.lock().segments();
+        let mut stopped = segment_budget.share();
+        let _held = open_all(&stopped);
+        for _ in 0..2 {
+            stopped.set_reading(false);
+        }
+        let other = segment_budget.share();
+        assert_eq!(open_all(&other).len(), window);
+        stopped.set_reading(true);
+        assert_eq!(open_all(&other).len(), window / 2);
+        drop(stopped);
+        assert_eq!(open_all(&other).len(), window);
+    }
+
+    #[test]
+    fn all_segments_are_bounded_and_each_body_gets_one() {
         let usage = Arc::new(SharedUsage::default());
+        // That of a connection that was lost.
+        *usage.rate.lock() = Some(1e9);
         let lost = Arc::new(SegmentBudget::new(Arc::clone(&usage))).share();
-        let held: Vec<_> = (0..usize::MAX).map_while(|own| lost.open(own)).collect();
+        lost.observe(Path { rtt: Duration::from_millis(300), ..Path::default() });
+        let held = open_all(&lost);
+        assert_eq!(held.len(), SEGMENTS_MAX);
         drop(lost);
         let next = Arc::new(SegmentBudget::new(usage)).share();
         let first = next.open(0);

@@ -19,9 +19,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long small responses may take to end on a session that another one replaces.
 const SMALL_RESPONSES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The time between two looks whether a session is in use. A pull has gaps between its requests.
-const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(200);
-
 /// A connection on which requests can be sent. Cheap to clone. The connection lives as long as a clone or a
 /// stream of it.
 #[derive(Debug, Clone)]
@@ -94,15 +91,6 @@ impl Session {
         self.transport.close(CloseCode::Done);
     }
 
-    /// Resolves when no request has been in progress for a moment.
-    pub(super) async fn idle(&self) {
-        let mut free = 0;
-        while free < 2 {
-            free = if self.permits.all_free() { free + 1 } else { 0 };
-            tokio::time::sleep(IDLE_POLL_INTERVAL).await;
-        }
-    }
-
     /// Whether both are the same connection.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
@@ -118,11 +106,6 @@ struct RequestPermits {
 }
 
 impl RequestPermits {
-    fn all_free(&self) -> bool {
-        self.blobs.available_permits() == BLOBS_PER_CLIENT_MAX
-            && self.small.available_permits() == SMALL_REQUESTS_PER_CLIENT_MAX
-    }
-
     fn semaphore(&self, operation: &Operation) -> Arc<Semaphore> {
         Arc::clone(match operation {
             Operation::Blob { .. } => &self.blobs,

@@ -70,8 +70,8 @@ pub enum ControlMessage {
         /// The server's version, for the client's log.
         version: CleanText<64>,
     },
-    /// The server is shutting down. A client with another server moves to it; one without goes on here, until it
-    /// needs this session no longer or the server closes it with [`CloseCode::HandedBack`].
+    /// The server is shutting down. A client with another server moves to it; one without goes on here, until the
+    /// server closes its session with [`CloseCode::HandedBack`].
     Draining,
 }
 

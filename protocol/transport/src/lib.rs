@@ -19,7 +19,6 @@ macro_rules! on_leg {
 }
 
 mod error;
-mod finished_stream;
 #[cfg(feature = "test-legs")]
 mod memory;
 mod path;
@@ -31,8 +30,7 @@ mod session;
 pub mod test_legs;
 
 pub use error::{ReadError, SendError, SessionError};
-pub use finished_stream::FinishedStream;
 pub use path::Path;
 pub use receive_stream::ReceiveStream;
-pub use send_stream::SendStream;
+pub use send_stream::{FinishedStream, SendStream};
 pub use session::Session;

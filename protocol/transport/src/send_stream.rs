@@ -1,7 +1,6 @@
 //! The sending half of a stream. Dropped before its end, it is reset: truncation is never silent.
 
 use crate::error::SendError;
-use crate::finished_stream::FinishedStream;
 #[cfg(feature = "test-legs")]
 use crate::memory;
 use bytes::Bytes;
@@ -57,7 +56,7 @@ impl SendStream {
     pub fn finish_revocable(mut self) -> Result<FinishedStream, SendError> {
         let mut leg = self.leg.take().ok_or(SendError::Stopped)?;
         on_leg!(&mut leg, stream => stream.finish().map_err(|_| SendError::Stopped))?;
-        Ok(FinishedStream::new(leg, self.hop))
+        Ok(FinishedStream(Self::new(leg, self.hop)))
     }
 
     /// Resets the stream with the fault's code.
@@ -113,5 +112,19 @@ impl SendStream {
 impl Drop for SendStream {
     fn drop(&mut self) {
         self.reset_with(&Fault::new(self.hop, FaultKind::Cancelled, ""));
+    }
+}
+
+/// The sending half of a stream to which nothing is added. Some of it may not have left this side yet, and can
+/// still be withdrawn.
+#[derive(Debug)]
+pub struct FinishedStream(SendStream);
+
+impl FinishedStream {
+    /// Whether the peer has received everything. Waits until that is known; `false` if the peer has stopped this
+    /// stream, or the session has ended.
+    pub fn delivered(&self) -> impl Future<Output = bool> + Send + 'static {
+        let stopped = self.0.stopped_or_delivered();
+        async move { !stopped.await }
     }
 }

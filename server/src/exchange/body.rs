@@ -4,7 +4,7 @@
 
 use super::Outgoing;
 use crate::admission::Permit;
-use crate::streams::ChunkWriter;
+use crate::streams::{ChunkWriter, ResponseStream};
 use crate::upstream::{Download, UpstreamError};
 use bytes::Bytes;
 use docxy_protocol::fault::{FaultKind, Hop};
@@ -12,6 +12,7 @@ use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::SendError;
 use std::future::Future;
+use std::time::Duration;
 
 /// Why a body was not sent to its end.
 #[derive(Debug)]
@@ -34,6 +35,10 @@ impl From<UpstreamError> for BodyError {
 /// and few layers.
 const SMALL_BODY_BYTES_MAX: u64 = 16 * 1024;
 
+/// How long a registry may be silent while the stream of its body occupies a slot. In this time the client has most
+/// likely received what was written.
+const SILENCE_MAX: Duration = Duration::from_millis(500);
+
 /// Sends a body on the response's stream. Returns its length in bytes.
 pub(super) async fn send_whole(
     download: &mut Download,
@@ -41,16 +46,17 @@ pub(super) async fn send_whole(
     outgoing: &Outgoing<'_>,
     permit: &Permit,
 ) -> Result<u64, BodyError> {
-    if download.length().is_none_or(|length| length > SMALL_BODY_BYTES_MAX) {
-        writer.occupy(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
-    }
+    let is_small = download.length().is_some_and(|length| length <= SMALL_BODY_BYTES_MAX);
     let mut turns = outgoing.queue.add();
     let (mut sent, mut turn_ends) = (0, u64::from(SEGMENT_BYTES));
-    while let Some(chunk) = download.next().await? {
+    while let Some(chunk) = next_chunk(download, writer.stream()).await? {
+        if !is_small {
+            ensure_slot(writer.stream(), outgoing, permit).await?;
+        }
         sent += chunk.len() as u64;
         if sent > turn_ends {
             // It is not small, and takes turns as segments do.
-            writer.set_urgency(turns.next_turn().urgency());
+            writer.stream().set_urgency(turns.next_turn().urgency());
             turn_ends += u64::from(SEGMENT_BYTES);
         }
         write_in_time(permit, writer.write(chunk)).await?;
@@ -70,14 +76,13 @@ pub(super) async fn send_segments(
     for n in 0..layout.count() {
         // While the client has opened no stream for this segment, nothing more is read from the CDN.
         let mut segment = write_in_time(permit, async { Ok(outgoing.segments.take(n).await) }).await?;
-        segment.occupy(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
         let turn = turns.next_turn();
         segment.set_urgency(turn.urgency());
         let range = layout.range(n);
         let mut remaining = range.end - range.start;
         while remaining > 0 {
             if buffered.is_empty() {
-                buffered = match next_chunk(download).await {
+                buffered = match next_chunk(download, &mut segment).await.and_then(or_ended_early) {
                     Ok(chunk) => chunk,
                     Err(error) => {
                         // It ends short, so that the client reads its bytes, and then the fault on the
@@ -87,6 +92,7 @@ pub(super) async fn send_segments(
                     }
                 };
             }
+            ensure_slot(&mut segment, outgoing, permit).await?;
             let length = buffered.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
             let chunk = buffered.split_to(length);
             remaining -= chunk.len() as u64;
@@ -117,8 +123,36 @@ pub(super) async fn write_in_time<T>(
     }
 }
 
-/// The next bytes of a body that has not ended yet.
-async fn next_chunk(download: &mut Download) -> Result<Bytes, UpstreamError> {
-    let ended_early = || UpstreamError::new(Hop::Cdn, FaultKind::Truncated, "the body ended early");
-    download.next().await?.ok_or_else(ended_early)
+/// The next bytes of a body. Releases the slot of its stream while none come: bodies whose registry stalls must not
+/// use up the budget of the others.
+async fn next_chunk(
+    download: &mut Download,
+    stream: &mut ResponseStream,
+) -> Result<Option<Bytes>, UpstreamError> {
+    let next = download.next();
+    tokio::pin!(next);
+    if stream.has_slot() {
+        match tokio::time::timeout(SILENCE_MAX, &mut next).await {
+            Ok(next) => return next,
+            Err(_) => stream.release(),
+        }
+    }
+    next.await
+}
+
+/// Waits for a slot of the send budget, unless the stream has one.
+async fn ensure_slot(
+    stream: &mut ResponseStream,
+    outgoing: &Outgoing<'_>,
+    permit: &Permit,
+) -> Result<(), BodyError> {
+    if !stream.has_slot() {
+        stream.occupy(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
+    }
+    Ok(())
+}
+
+/// The bytes of a body that has not ended yet.
+fn or_ended_early(chunk: Option<Bytes>) -> Result<Bytes, UpstreamError> {
+    chunk.ok_or_else(|| UpstreamError::new(Hop::Cdn, FaultKind::Truncated, "the body ended early"))
 }

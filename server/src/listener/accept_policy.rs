@@ -17,13 +17,14 @@ pub(super) enum Decision {
     Refuse,
 }
 
-/// Decides on a first packet, given the number of unauthenticated connections.
-pub(super) fn decide(incoming: &Incoming, unauthenticated: usize, draining: bool) -> Decision {
-    decision(incoming.is_validated(), unauthenticated, draining)
+/// Decides on a first packet, given the number of unauthenticated connections. `ending`: the server hands back what
+/// runs.
+pub(super) fn decide(incoming: &Incoming, unauthenticated: usize, ending: bool) -> Decision {
+    decision(incoming.is_validated(), unauthenticated, ending)
 }
 
-const fn decision(is_validated: bool, unauthenticated: usize, draining: bool) -> Decision {
-    if draining {
+const fn decision(is_validated: bool, unauthenticated: usize, ending: bool) -> Decision {
+    if ending {
         Decision::Refuse
     } else if unauthenticated >= UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY && !is_validated {
         Decision::Retry
@@ -37,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_validated_under_load_and_a_draining_server_refuses() {
+    fn addresses_are_validated_under_load_and_a_server_that_ends_refuses() {
         assert_eq!(decision(false, 0, false), Decision::Accept);
         assert_eq!(decision(false, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, false), Decision::Retry);
         assert_eq!(decision(true, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, false), Decision::Accept);

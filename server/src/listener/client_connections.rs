@@ -7,8 +7,9 @@ use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_BUDGET_SEGMENTS, SEND_WINDOW};
 use docxy_protocol::link::ClientName;
 use docxy_transport::Session;
+use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// All clients that have connected. A client's entry stays after its last connection, because its
 /// exchanges may still be ending. The operator bounds the number of clients.
@@ -47,7 +48,7 @@ impl ClientConnections {
 
     /// Registers a session of an authenticated client. If the client has too many, the oldest are closed.
     pub(super) fn register(self: &Arc<Self>, name: &ClientName, session: &Session) -> Registration {
-        let mut clients = self.lock();
+        let mut clients = self.clients.lock();
         let client = clients.entry(name.clone()).or_insert_with(|| ConnectedClient {
             admission: self.admission.client(),
             budget: self.send_budget.client(),
@@ -69,10 +70,6 @@ impl ClientConnections {
             session: session.clone(),
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClientName, ConnectedClient>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl ConnectedClient {
@@ -88,7 +85,7 @@ impl ConnectedClient {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut clients = self.all.lock();
+        let mut clients = self.all.clients.lock();
         if let Some(client) = clients.get_mut(&self.name) {
             client.sessions.retain(|session| !session.is_same(&self.session));
             client.share_send_window();

@@ -12,7 +12,9 @@ use crate::counters::Counters;
 use crate::exchange::{self, Resources};
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
-use crate::streams::{ClientBudget, ExchangeSegments, FairQueue, ResponseStream, SegmentStreams};
+use crate::streams::{
+    ClientBudget, ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams,
+};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::control::{CloseCode, ControlMessage, ExchangeId, Hello, RequestHeader, StreamHeader};
 use docxy_protocol::frame;
@@ -29,7 +31,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 /// The state that all connections share.
@@ -40,20 +41,17 @@ pub(super) struct ListenerContext {
     pub(super) connections: Arc<ClientConnections>,
     pub(super) unauthenticated: Arc<Unauthenticated>,
     /// Counts the open streams of all connections.
-    pub(super) streams: TaskTracker,
+    pub(super) streams: OpenStreams,
     pub(super) settings: Arc<ActiveSettings>,
     pub(super) counters: Arc<Counters>,
     pub(super) path_cache: Arc<PathCache>,
     /// Limits the log lines about unauthenticated connections.
     pub(super) unauthenticated_log_limits: LogLimits<&'static str>,
-    /// The server ends: clients move to another server, or finish here.
+    /// The server drains: clients, newcomers too, move to another server, or finish here.
     pub(super) drain: CancellationToken,
-    /// What still runs is handed back to the clients, which request the rest again.
+    /// The server ends: what still runs is handed back to the clients, which request the rest again.
     pub(super) hand_back: CancellationToken,
 }
-
-/// How long a client may leave its connection unused during the drain. One that responds closes it after a moment.
-const DRAIN_LINGER: Duration = Duration::from_secs(10);
 
 /// How long the server waits for a client to accept a notice. The control stream carries nothing else.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -84,7 +82,7 @@ struct Authenticated {
 }
 
 /// Authenticates the client, or closes the connection: at the deadline for handshake and Hello, when a newer
-/// connection evicts it, or when the server drains.
+/// connection evicts it, or when the server ends.
 async fn authenticate_in_time(
     incoming: Incoming,
     slot: Slot,
@@ -98,12 +96,12 @@ async fn authenticate_in_time(
         },
         () = tokio::time::sleep(AUTHENTICATION_TIMEOUT) => CloseCode::AuthenticationTimeout,
         () = slot.evicted() => CloseCode::TooManyUnauthenticated,
-        () = shared.drain.cancelled() => CloseCode::Draining,
+        () = shared.hand_back.cancelled() => CloseCode::Draining,
     };
     match opened {
         Some(session) => {
             close_unauthenticated(&session, code, shared);
-            if shared.drain.is_cancelled() {
+            if shared.hand_back.is_cancelled() {
                 wait_until_told(&session).await;
             }
         }
@@ -153,7 +151,6 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let registration = shared.connections.register(&hello.name, &session);
     notify(&mut control, &ControlMessage::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
 
-    let streams = TaskTracker::new();
     let client = Arc::new(ConnectionContext {
         segments: SegmentStreams::default(),
         queue: FairQueue::default(),
@@ -164,8 +161,6 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let mut usage_interval = tokio::time::interval(USAGE_INTERVAL);
     let mut usage_recorder = UsageRecorder { usage, sent: 0, received: 0 };
     let mut draining = false;
-    let drained = drained(streams.clone());
-    tokio::pin!(drained);
     loop {
         tokio::select! {
             // In this order: a client that is handed back needs no notice before.
@@ -183,13 +178,8 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
             }
             () = shared.drain.cancelled(), if !draining => {
                 draining = true;
+                // The client may go on here until the server ends.
                 notify(&mut control, &ControlMessage::Draining).await;
-                // The client may go on: it knows when it needs this session no longer.
-                streams.close();
-            }
-            () = &mut drained, if draining => {
-                hand_back(&session).await;
-                break;
             }
             _ = usage_interval.tick() => {
                 usage_recorder.update(&session);
@@ -197,7 +187,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
                 observer.update(remote(), Instant::now());
             }
             stream = session.accept() => match stream {
-                Ok((send, receive)) => handle_stream(&client, &streams, send, receive),
+                Ok((send, receive)) => handle_stream(&client, send, receive),
                 Err(error) => {
                     tracing::info!(reason = %clean(error), "client disconnected");
                     break;
@@ -238,17 +228,6 @@ async fn read_hello(session: &Session) -> Result<(Hello, SendStream), CloseCode>
     Ok((hello, send))
 }
 
-/// Resolves when no exchange has run for a while. A client closes its connection before that.
-async fn drained(streams: TaskTracker) {
-    loop {
-        streams.wait().await;
-        tokio::time::sleep(DRAIN_LINGER).await;
-        if streams.is_empty() {
-            return;
-        }
-    }
-}
-
 /// The state that all streams of a connection share.
 struct ConnectionContext {
     segments: SegmentStreams,
@@ -268,23 +247,18 @@ enum HeaderError {
 }
 
 /// Handles a new stream. A segment's header arrives with its stream, so most segment streams cost no task.
-fn handle_stream(
-    client: &Arc<ConnectionContext>,
-    streams: &TaskTracker,
-    send: SendStream,
-    mut receive: ReceiveStream,
-) {
-    let stream = ResponseStream::new(send, client.shared.streams.token());
+fn handle_stream(client: &Arc<ConnectionContext>, send: SendStream, mut receive: ReceiveStream) {
+    let stream = ResponseStream::new(send, client.shared.streams.add());
     let mut header =
         Box::pin(
             async move { Ok(tokio::time::timeout(STREAM_HEADER_TIMEOUT, receive.read_frame()).await??) },
         );
     match (&mut header).now_or_never() {
-        Some(header) => handle_header(client, streams, header, stream),
+        Some(header) => handle_header(client, header, stream),
         None => {
-            let (client, tracker) = (Arc::clone(client), streams.clone());
-            let work = async move { handle_header(&client, &tracker, header.await, stream) };
-            streams.spawn(work.in_current_span());
+            let client = Arc::clone(client);
+            let work = async move { handle_header(&client, header.await, stream) };
+            tokio::spawn(work.in_current_span());
         }
     }
 }
@@ -292,7 +266,6 @@ fn handle_stream(
 /// Handles a stream whose header was read.
 fn handle_header(
     client: &Arc<ConnectionContext>,
-    streams: &TaskTracker,
     header: Result<StreamHeader, HeaderError>,
     stream: ResponseStream,
 ) {
@@ -305,7 +278,7 @@ fn handle_header(
             };
             let client = Arc::clone(client);
             let work = async move { run_exchange(&client, id, request, stream, segments).await };
-            streams.spawn(work.in_current_span());
+            tokio::spawn(work.in_current_span());
         }
         Ok(StreamHeader::Segment(segment)) => client.segments.add(segment, stream, Instant::now()),
         Err(error) => tracing::debug!(error = %clean(error), "no valid stream header"),

@@ -17,6 +17,7 @@ use crate::lifecycle::reload::Reload;
 use crate::settings::Settings;
 use crate::state::{ClientWatch, State, StateError, Usage};
 use crate::store;
+use crate::streams::OpenStreams;
 use crate::upstream::SetupError;
 use accept_policy::Decision;
 use client_connections::ClientConnections;
@@ -41,6 +42,9 @@ use unauthenticated::Unauthenticated;
 /// How long the server waits for its connections at its end. Each has [`CLOSE_CONFIRMATION_TIMEOUT`], and needs a
 /// moment more on a busy machine.
 const CLOSE_TIMEOUT: Duration = CLOSE_CONFIRMATION_TIMEOUT.saturating_mul(2);
+
+/// The drain ends when no client has used the server for so long. A pull has gaps between its requests.
+const DRAIN_LINGER: Duration = Duration::from_secs(1);
 
 /// Why the server cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +95,7 @@ pub async fn serve(
     let Controls { shutdown, reload, report, log, status_file } = controls;
     let usage = Usage::open(&state)?;
     let (admission, connections, streams) =
-        (Admission::new(UPSTREAM_REQUESTS_MAX), TaskTracker::new(), TaskTracker::new());
+        (Admission::new(UPSTREAM_REQUESTS_MAX), TaskTracker::new(), OpenStreams::default());
     let active_settings = ActiveSettings::start(&settings, store::open(state.path("manifests")))?;
     let clients = ClientWatch::start(&state)?;
     // With a handover, running transfers are handed back at the first signal.
@@ -118,7 +122,7 @@ pub async fn serve(
     let status_report = StatusReport {
         connections: connections.clone(),
         unauthenticated: Arc::clone(&shared.unauthenticated),
-        streams,
+        streams: streams.clone(),
         admission,
         path_cache: Arc::clone(&shared.path_cache),
         counters: Arc::clone(&shared.counters),
@@ -134,8 +138,10 @@ pub async fn serve(
         let (listener, shared, connections) = (listener.clone(), Arc::clone(&shared), connections.clone());
         tokio::spawn(async move {
             while let Some(incoming) = listener.accept().await {
-                let (unauthenticated, draining) = (shared.unauthenticated.len(), shared.drain.is_cancelled());
-                match accept_policy::decide(&incoming, unauthenticated, draining) {
+                // A server that only drains serves newcomers too: they may have no other server.
+                let (unauthenticated, ending) =
+                    (shared.unauthenticated.len(), shared.hand_back.is_cancelled());
+                match accept_policy::decide(&incoming, unauthenticated, ending) {
                     Decision::Accept => {
                         // The slot is taken here, so that the next decision counts this connection.
                         let network = Network::of(incoming.remote_address().ip());
@@ -155,6 +161,8 @@ pub async fn serve(
     connections.close();
     tokio::select! {
         () = connections.wait() => {}
+        // A client that is connected and requests nothing does not count.
+        () = streams.unused_for(DRAIN_LINGER) => {}
         () = hand_back.cancelled() => {}
         () = tokio::time::sleep(DRAIN_TIMEOUT) => tracing::warn!("some transfers did not finish in time"),
         () = shutdown.abort.cancelled() => tracing::warn!("second signal: handing back running transfers"),

@@ -5,8 +5,8 @@
 use super::network::Network;
 use docxy_protocol::congestion::PathMemory;
 use docxy_protocol::link::ClientName;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long an entry is valid. After an hour, others share the access network.
@@ -32,7 +32,7 @@ struct CachedPath {
 impl PathCache {
     /// Adds what a client's connection has just measured.
     pub(super) fn insert(&self, client: &ClientName, network: Network, memory: PathMemory, now: Instant) {
-        let mut paths = self.lock();
+        let mut paths = self.paths.lock();
         let path = (client.clone(), network);
         if paths.len() >= CACHED_PATHS_MAX && !paths.contains_key(&path) {
             let oldest = paths.iter().min_by_key(|(_, cached)| cached.measured_at);
@@ -45,22 +45,17 @@ impl PathCache {
 
     /// The last measurement of this client's connections from this network, if it is still valid.
     pub(super) fn get(&self, client: &ClientName, network: Network, now: Instant) -> Option<PathMemory> {
-        let found = self.lock().get(&(client.clone(), network)).copied()?;
+        let found = self.paths.lock().get(&(client.clone(), network)).copied()?;
         let is_valid = now.saturating_duration_since(found.measured_at) <= ENTRY_LIFETIME;
         let memory = is_valid.then_some(found.memory)?;
-        let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hits = self.hits.lock();
         *hits = (hits.0 + 1, Some(memory));
         Some(memory)
     }
 
     /// How often an entry was found since the start, and the last one.
     pub(super) fn hits(&self) -> (u64, Option<PathMemory>) {
-        *self.hits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// After a panic elsewhere the map is still consistent.
-    fn lock(&self) -> MutexGuard<'_, HashMap<(ClientName, Network), CachedPath>> {
-        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.hits.lock()
     }
 }
 

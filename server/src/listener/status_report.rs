@@ -7,6 +7,7 @@ use super::path_cache::PathCache;
 use super::unauthenticated::Unauthenticated;
 use crate::admission::Admission;
 use crate::counters::Counters;
+use crate::streams::OpenStreams;
 use docxy_host::logging::LogHandle;
 use docxy_host::private_file;
 use serde_json::json;
@@ -23,7 +24,7 @@ pub(super) struct StatusReport {
     /// The connections whose client is not authenticated yet.
     pub(super) unauthenticated: Arc<Unauthenticated>,
     /// The streams that the server has not finished, waiting segment streams included.
-    pub(super) streams: TaskTracker,
+    pub(super) streams: OpenStreams,
     pub(super) admission: Arc<Admission>,
     pub(super) path_cache: Arc<PathCache>,
     pub(super) counters: Arc<Counters>,

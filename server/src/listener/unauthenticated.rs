@@ -6,8 +6,9 @@
 
 use super::network::Network;
 use docxy_protocol::limits::{UNAUTHENTICATED_CONNECTIONS_MAX, UNAUTHENTICATED_CONNECTIONS_PER_NETWORK_MAX};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// The slots of all unauthenticated connections.
@@ -47,7 +48,7 @@ impl Unauthenticated {
     /// Adds a connection from this network, and evicts another one if there are too many.
     pub(super) fn add(self: &Arc<Self>, network: Network) -> Slot {
         let evicted = CancellationToken::new();
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         if open.count_of(network) >= self.max_per_network {
             open.evict_oldest_of(network);
         } else if open.count >= self.max
@@ -64,12 +65,7 @@ impl Unauthenticated {
 
     /// The number of unauthenticated connections.
     pub(super) fn len(&self) -> usize {
-        self.lock().count
-    }
-
-    /// After a panic elsewhere the counts are still consistent: nothing here panics half-way.
-    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().count
     }
 }
 
@@ -114,7 +110,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.all.lock().remove(self.network, self.number);
+        self.all.open.lock().remove(self.network, self.number);
     }
 }
 
@@ -142,7 +138,7 @@ mod tests {
         assert_eq!(evicted([&alone, &second, &third, &newcomer]), [false, true, false, false]);
         drop([alone, first, second, third, newcomer, another]);
         assert_eq!(all.len(), 0);
-        assert!(all.lock().networks.is_empty());
+        assert!(all.open.lock().networks.is_empty());
     }
 
     #[test]

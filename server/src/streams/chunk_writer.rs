@@ -5,7 +5,6 @@
 
 use super::prefetch_writer::PrefetchWriter;
 use super::response_stream::ResponseStream;
-use super::send_budget::Slot;
 use super::undelivered::Undelivered;
 use bytes::Bytes;
 use docxy_protocol::chunk::ChunkHeader;
@@ -26,14 +25,9 @@ impl ChunkWriter {
         Ok(Self { stream })
     }
 
-    /// Occupies a slot of the budget until the response is delivered or reset.
-    pub(crate) fn occupy(&mut self, slot: Slot) {
-        self.stream.occupy(slot);
-    }
-
-    /// Sends the following bytes with this urgency.
-    pub(crate) fn set_urgency(&self, urgency: i32) {
-        self.stream.set_urgency(urgency);
+    /// Its stream, to set its urgency and its slot.
+    pub(crate) const fn stream(&mut self) -> &mut ResponseStream {
+        &mut self.stream
     }
 
     /// Sends bytes of the body.

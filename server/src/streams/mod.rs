@@ -4,6 +4,7 @@
 
 mod chunk_writer;
 mod fair_queue;
+mod open_streams;
 mod prefetch_writer;
 mod response_stream;
 mod segment_streams;
@@ -12,6 +13,7 @@ mod undelivered;
 
 pub(crate) use chunk_writer::ChunkWriter;
 pub(crate) use fair_queue::FairQueue;
+pub(crate) use open_streams::OpenStreams;
 pub(crate) use prefetch_writer::PrefetchWriter;
 pub(crate) use response_stream::ResponseStream;
 pub(crate) use segment_streams::{ExchangeSegments, SegmentStreams};

@@ -33,6 +33,16 @@ impl ResponseStream {
         self.slot = Some(slot);
     }
 
+    /// Whether it occupies a slot.
+    pub(crate) const fn has_slot(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// Releases its slot.
+    pub(crate) fn release(&mut self) {
+        self.slot = None;
+    }
+
     /// Ends the stream after all bytes were sent, and delivers them whatever happens to the exchange.
     pub(crate) fn finish(self) -> Result<(), SendError> {
         self.stream.finish()

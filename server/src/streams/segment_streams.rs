@@ -8,8 +8,9 @@
 use super::response_stream::ResponseStream;
 use docxy_protocol::control::{ExchangeId, SegmentHeader};
 use docxy_protocol::limits::{EARLY_SEGMENTS_MAX, STREAM_HEADER_TIMEOUT};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -48,7 +49,7 @@ pub(crate) struct ExchangeSegments {
 impl SegmentStreams {
     /// Expects segments for this exchange, of which some may wait already. `None` if it is running.
     pub(crate) fn register(&self, exchange: ExchangeId) -> Option<ExchangeSegments> {
-        let mut exchanges = lock(&self.0);
+        let mut exchanges = self.0.lock();
         if exchanges.running.contains_key(&exchange) {
             return None;
         }
@@ -64,9 +65,9 @@ impl SegmentStreams {
 
     /// Hands a segment's stream to its exchange, or keeps it until that comes. Drops it if that has ended.
     pub(crate) fn add(&self, segment: SegmentHeader, stream: ResponseStream, now: Instant) {
-        let mut exchanges = lock(&self.0);
+        let mut exchanges = self.0.lock();
         if let Some(pending) = exchanges.running.get(&segment.exchange) {
-            lock(&pending.streams).insert(segment.n, stream);
+            pending.streams.lock().insert(segment.n, stream);
             pending.arrived.notify_one();
             return;
         }
@@ -83,7 +84,7 @@ impl SegmentStreams {
     pub(crate) fn drop_late(&self, now: Instant) {
         let is_late =
             |(since, ..): &(Instant, _, _)| now.saturating_duration_since(*since) > STREAM_HEADER_TIMEOUT;
-        lock(&self.0).early.retain(|early| !is_late(early));
+        self.0.lock().early.retain(|early| !is_late(early));
     }
 }
 
@@ -91,7 +92,7 @@ impl ExchangeSegments {
     /// Waits for the stream of segment `n`. Segments may arrive in any order.
     pub(crate) async fn take(&mut self, n: u32) -> ResponseStream {
         loop {
-            if let Some(stream) = lock(&self.pending.streams).remove(&n) {
+            if let Some(stream) = self.pending.streams.lock().remove(&n) {
                 return stream;
             }
             // A notification is stored, so one before this line is not missed.
@@ -102,16 +103,11 @@ impl ExchangeSegments {
 
 impl Drop for ExchangeSegments {
     fn drop(&mut self) {
-        let mut exchanges = lock(&self.all.0);
+        let mut exchanges = self.all.0.lock();
         exchanges.running.remove(&self.exchange);
         exchanges.ended.push_back(self.exchange);
         if exchanges.ended.len() > ENDED_EXCHANGES_MAX {
             exchanges.ended.pop_front();
         }
     }
-}
-
-/// Ignores lock poisoning: the maps are never half-written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

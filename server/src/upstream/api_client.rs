@@ -31,6 +31,8 @@ const MANIFEST_READ_BUDGET_KIB: usize = 32 * 1024;
 pub(super) struct ApiClient {
     url: Url,
     http: HttpClient,
+    /// For hosts that a stranger named: no private address is exempt.
+    http_for_strangers: HttpClient,
     manifest_read_budget: Semaphore,
 }
 
@@ -46,9 +48,11 @@ impl ApiClient {
         for certificate in &entry.ca {
             roots.add(certificate.clone())?;
         }
-        let http = HttpClient::new(AddressGuard::new(entry, settings), roots)?;
+        let guard = AddressGuard::new(entry, settings);
+        let http_for_strangers = HttpClient::new(guard.without_exemptions(), roots.clone())?;
+        let http = HttpClient::new(guard, roots)?;
         let manifest_read_budget = Semaphore::new(MANIFEST_READ_BUDGET_KIB);
-        Ok(Self { url: entry.api.clone(), http, manifest_read_budget })
+        Ok(Self { url: entry.api.clone(), http, http_for_strangers, manifest_read_budget })
     }
 
     /// Sends a request with these credentials, and follows redirects.
@@ -156,6 +160,19 @@ impl ApiClient {
         &self.http
     }
 
+    /// The HTTP client for a host that this origin named. Only the registry itself, and the private hosts that the
+    /// operator has listed for it, may name a host in the server's own network.
+    pub(super) fn http_for_host_named_by(&self, origin: &Origin) -> &HttpClient {
+        let is_trusted = *origin == self.origin() || self.http.guard().exempts(origin);
+        if is_trusted { &self.http } else { &self.http_for_strangers }
+    }
+
+    /// Replaces the guard for new connections.
+    pub(super) fn set_guard(&self, guard: AddressGuard) {
+        self.http_for_strangers.set_guard(guard.without_exemptions());
+        self.http.set_guard(guard);
+    }
+
     /// The scheme, host and port of its API.
     pub(super) fn origin(&self) -> Origin {
         self.url.origin()
@@ -176,8 +193,12 @@ impl ApiClient {
         let length = response.response.body().size_hint().exact().unwrap_or(MANIFEST_BYTES_MAX as u64);
         let kib =
             u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).min(MANIFEST_READ_BUDGET_KIB as u32);
-        // Cannot fail: the semaphore is never closed.
-        let _permit = self.manifest_read_budget.acquire_many(kib).await;
-        response.read_body(MANIFEST_BYTES_MAX, deadline.response_until()).await
+        let until = deadline.response_until();
+        let permit = tokio::time::timeout_at(until, self.manifest_read_budget.acquire_many(kib)).await;
+        // Held until the body has been read. The semaphore is never closed.
+        let _permit = permit.map_err(|_| {
+            UpstreamError::new(response.hop, FaultKind::Overloaded, "too many manifests are being received")
+        })?;
+        response.read_body(MANIFEST_BYTES_MAX, until).await
     }
 }

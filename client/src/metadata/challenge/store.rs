@@ -13,9 +13,10 @@ use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::request::Operation;
 use docxy_protocol::scope::Scope;
 use http::{HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// The most registries. A server serves few.
@@ -78,7 +79,7 @@ impl ChallengeStore {
 
     /// The challenges of the registry for this operation without a credential.
     pub(crate) fn for_request(&self, registry: &Registry, operation: &Operation) -> Option<Vec<Challenge>> {
-        let registries = self.0.registries();
+        let registries = self.0.registries.lock();
         let set = &registries.get(registry)?.set;
         let all = match operation {
             Operation::Ping => set.on_ping.clone(),
@@ -94,7 +95,7 @@ impl ChallengeStore {
 
     /// Whether the registry requires a token. `None` if that is not known, or was long ago.
     pub(crate) fn requires_token(&self, registry: &Registry, now: Instant) -> Option<bool> {
-        let registries = self.0.registries();
+        let registries = self.0.registries.lock();
         let entry = registries.get(registry)?;
         let requires = !entry.set.is_empty();
         (requires || entry.refresh_at > now).then_some(requires)
@@ -135,7 +136,7 @@ impl ChallengeStore {
     /// Whether the challenge should be requested again. True once for each interval; the caller then sends
     /// the request.
     pub(crate) fn refresh_is_due(&self, registry: &Registry, now: Instant) -> bool {
-        let mut registries = self.0.registries();
+        let mut registries = self.0.registries.lock();
         let due = registries.get_mut(registry).filter(|entry| entry.refresh_at <= now);
         due.map(|entry| entry.refresh_at = now + CHALLENGE_RETRY_DELAY).is_some()
     }
@@ -167,7 +168,7 @@ impl Inner {
         headers: &Headers,
     ) -> bool {
         let is_ping = matches!(operation, Operation::Ping);
-        let mut registries = self.registries();
+        let mut registries = self.registries.lock();
         let challenges = match (is_ping, operation.repository()) {
             // The registry needs no token, so its own responses are used.
             (true, _) if status.is_success() && anonymous => Some(Vec::new()),
@@ -189,15 +190,11 @@ impl Inner {
         entry.update(is_ping, all, now)
     }
 
-    fn registries(&self) -> MutexGuard<'_, BTreeMap<Registry, RegistryChallenges>> {
-        self.registries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn save(&self) {
         let Some(file) = &self.file else { return };
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.writing.lock();
         let all: Vec<_> =
-            self.registries().iter().map(|(name, entry)| (name.clone(), entry.set.clone())).collect();
+            self.registries.lock().iter().map(|(name, entry)| (name.clone(), entry.set.clone())).collect();
         if let Err(error) = file::write(file, &all)
             && let Some(suppressed) = self.write_errors.admit(())
         {
@@ -418,6 +415,6 @@ mod tests {
             let name = format!("r{n}.example");
             assert!(answer(&challenges, &name, &Operation::Ping, 401, r#"Bearer realm="r""#));
         }
-        assert_eq!(challenges.0.registries().len(), REGISTRIES_MAX);
+        assert_eq!(challenges.0.registries.lock().len(), REGISTRIES_MAX);
     }
 }

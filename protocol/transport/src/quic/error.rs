@@ -20,7 +20,7 @@ impl From<ConnectionError> for SessionError {
             ConnectionError::ConnectionClosed(close) if close.error_code == no_application_protocol() => {
                 Self::NoCommonVersion
             }
-            // Only a server that drains refuses connections.
+            // Only a server that ends refuses connections.
             ConnectionError::ConnectionClosed(close)
                 if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
             {

@@ -6,7 +6,7 @@
 //! Addresses that the operator configured for a registry are exempt, at the configured ports: its API
 //! host, the entries of its own `resolve` table, and the entries of `[resolve]` that cannot be meant for
 //! another registry. An address that is allowed for one registry must never be reached through another
-//! registry's responses.
+//! registry's responses, nor because a stranger on the internet names it.
 
 use crate::address::public_ip::is_public;
 use crate::settings::{RegistrySettings, Settings, StaticAddress};
@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use url::Origin;
 
 /// The port of a URL that names none, and of a host that the config names without one.
 pub(in crate::upstream) const HTTPS_PORT: u16 = 443;
@@ -74,6 +75,24 @@ impl AddressGuard {
             shared: settings.resolve.clone(),
             is_only: settings.registries.len() == 1,
         }))
+    }
+
+    /// The same addresses of configured hosts, but without an exemption for any that is not public.
+    pub(in crate::upstream) fn without_exemptions(&self) -> Self {
+        let rules = &*self.0;
+        let mut shared = rules.shared.clone();
+        shared.extend(rules.own.clone());
+        let registry = rules.registry.clone();
+        Self(Arc::new(Rules { registry, api: None, own: BTreeMap::new(), shared, is_only: false }))
+    }
+
+    /// Whether the operator has exempted the private address of this origin for the registry, so that it is no
+    /// stranger.
+    pub(in crate::upstream) fn exempts(&self, origin: &Origin) -> bool {
+        let Origin::Tuple(_, host, port) = origin else { return false };
+        let host = host.to_string().trim_matches(['[', ']']).to_ascii_lowercase();
+        let entry = self.0.configured(&host);
+        entry.is_some_and(|entry| entry.allows(*port) && !is_public(entry.to.ip))
     }
 
     /// Warns the operator of entries in `[resolve]` whose address no registry may reach.
@@ -287,6 +306,23 @@ mod tests {
             assert_eq!(dialed(&guard, "b.io", 22).await.unwrap(), "10.0.0.2:8443");
             // A public address needs no exemption.
             assert_eq!(dialed(&guard, "c.io", 8443).await.unwrap(), "1.1.1.1:8443");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_exemptions_configured_addresses_stay_and_private_ones_are_refused() {
+        let own = [("b.io", "10.0.0.2:8443"), ("c.io", "1.1.1.1")];
+        let guard = guard(vec![registry("r.io", "https://a.io", &own)], &[("a.io", "10.0.0.1")]);
+        let plain = guard.without_exemptions();
+        for host in ["a.io", "b.io"] {
+            assert!(dialed(&guard, host, 443).await.is_some(), "{host}");
+            assert_eq!(dialed(&plain, host, 443).await, None, "{host}");
+        }
+        assert_eq!(dialed(&plain, "c.io", 443).await.unwrap(), "1.1.1.1:443");
+        let exempts = |url: &str| guard.exempts(&url::Url::parse(url).unwrap().origin());
+        assert!(exempts("https://a.io") && exempts("https://B.io:9"));
+        for stranger in ["https://a.io:22", "https://c.io", "https://d.io", "https://10.0.0.1", "data:x"] {
+            assert!(!exempts(stranger), "{stranger}");
         }
     }
 

@@ -4,13 +4,15 @@
 //! Users may read the faults made here, so these must never contain a URL's query: on a CDN it is a
 //! signature.
 
+mod connector;
+mod requested_hosts;
+
 use super::address_guard::AddressGuard;
-use super::connector::Connector;
 use super::request_fault::request_fault;
-use super::requested_hosts::RequestedHosts;
 use super::target::Target;
 use crate::upstream::error::UpstreamError;
 use bytes::Bytes;
+use connector::Connector;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::secret::Secret;
 use http::{HeaderValue, header};
@@ -19,8 +21,9 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
+use requested_hosts::RequestedHosts;
 use rustls::RootCertStore;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
@@ -78,16 +81,21 @@ impl HttpClient {
         Ok(Self { last_cdn: Mutex::default(), tls, connector, pool })
     }
 
+    /// The guard of new connections.
+    pub(in crate::upstream) fn guard(&self) -> AddressGuard {
+        self.connector.guard()
+    }
+
     /// Replaces the guard for new connections. If a pooled connection may lead to a host whose address or
     /// permission has changed, the whole pool is replaced: connections in use end after their transfer.
     pub(in crate::upstream) fn set_guard(&self, guard: AddressGuard) {
-        let changed = self.connector.guard().changed_hosts(&guard);
+        let changed = self.guard().changed_hosts(&guard);
         if changed.is_empty() {
             return;
         }
         // Before the pool is checked, so that no connection is made with the old guard afterwards.
         self.connector.set_guard(guard);
-        let mut pool = self.lock_pool();
+        let mut pool = self.pool.lock();
         if changed.iter().any(|host| pool.requested_hosts.contains(host)) {
             *pool = Pool::new(self.tls.clone(), self.connector.clone());
         }
@@ -117,7 +125,7 @@ impl HttpClient {
         match tokio::time::timeout_at(until, self.client_for(&host.to_string()).request(request)).await {
             Ok(Ok(response)) => {
                 if hop == Hop::Cdn {
-                    *self.lock_last_cdn() = Some(url.clone());
+                    *self.last_cdn.lock() = Some(url.clone());
                 }
                 Ok(response)
             }
@@ -132,22 +140,14 @@ impl HttpClient {
 
     /// The pooled client, after recording that this host is requested.
     fn client_for(&self, host: &str) -> PooledClient {
-        let mut pool = self.lock_pool();
+        let mut pool = self.pool.lock();
         pool.requested_hosts.insert(host);
         pool.client.clone()
     }
 
-    fn lock_pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The root URL of the last CDN, without the signed path and query.
     pub(in crate::upstream) fn last_cdn(&self) -> Option<Url> {
-        self.lock_last_cdn().clone()
-    }
-
-    fn lock_last_cdn(&self) -> MutexGuard<'_, Option<Url>> {
-        self.last_cdn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_cdn.lock().clone()
     }
 }
 

@@ -5,11 +5,9 @@
 pub(super) mod address_guard;
 pub(super) mod body;
 pub(super) mod client;
-mod connector;
 pub(super) mod credentials;
 pub(super) mod redirect;
 pub(super) mod request_fault;
-mod requested_hosts;
 pub(super) mod retry;
 pub(super) mod roots;
 pub(super) mod small_response;

@@ -5,7 +5,7 @@
 use crate::upstream::error::UpstreamError;
 use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::{PATIENCE_MARGIN, UPSTREAM_HEADER_TIMEOUT};
+use docxy_protocol::limits::{PATIENCE_MARGIN, PING_AND_TOKEN_TIMEOUT, UPSTREAM_HEADER_TIMEOUT};
 use docxy_protocol::patience::Patience;
 use http::StatusCode;
 use std::time::Duration;
@@ -55,6 +55,13 @@ impl RetryDeadline {
     #[must_use]
     pub(in crate::upstream) fn within(self, now: Instant, timeout: Duration) -> Self {
         Self { response_until: self.response_until.min(now + timeout), ..self }
+    }
+
+    /// The deadline of a fetch for the `/v2/` or a token that starts now. Several callers may wait for it, so the
+    /// patience of the one that started it does not limit it.
+    #[must_use]
+    pub(in crate::upstream) fn of_shared_fetch(self, now: Instant) -> Self {
+        Self { response_until: now + PING_AND_TOKEN_TIMEOUT, ..self }
     }
 
     /// Until when a response is waited for.

@@ -28,10 +28,11 @@ use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Method, Operation, Request};
 use fetcher::{Fetched, ManifestFetcher};
 use http::{HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use public_store::{PublicStore, is_acceptable};
 use rate_limit::LastRateLimit;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -146,7 +147,7 @@ impl PublicManifests {
     pub(super) fn record_tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) {
         let size =
             repository.as_str().len() + tag.as_str().len() + digest.as_str().len() + TAG_OVERHEAD_BYTES;
-        self.lock_tags().insert((repository.clone(), tag.clone()), digest.clone(), size);
+        self.tags.lock().insert((repository.clone(), tag.clone()), digest.clone(), size);
     }
 
     async fn by_digest(
@@ -297,7 +298,7 @@ impl PublicManifests {
         if !self.allows_stale() {
             return None;
         }
-        let digest = self.lock_tags().get(&(request.repository.clone(), tag.clone())).cloned()?;
+        let digest = self.tags.lock().get(&(request.repository.clone(), tag.clone())).cloned()?;
         let stored = self.store.get(request.repository, &digest).await?;
         tracing::info!(%digest, "no pull is left: serving the tag's last known manifest");
         let mut response = self.response_with(request, &stored, stored.head().clone());
@@ -358,9 +359,5 @@ impl PublicManifests {
                 Response { status, headers, body: ResponseBody::Small(body), public_proof: None }
             }
         })
-    }
-
-    fn lock_tags(&self) -> MutexGuard<'_, Lru<(Repository, Tag), Digest>> {
-        self.tags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

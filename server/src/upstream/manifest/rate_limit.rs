@@ -8,7 +8,7 @@ use docxy_protocol::rate_limit::{FIELDS, RateLimit};
 use docxy_protocol::retry_after::retry_after;
 use docxy_protocol::text::CleanText;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 /// How long a reported rate limit is repeated in other responses: Docker Hub counts in windows of
@@ -31,23 +31,19 @@ impl LastRateLimit {
         if RateLimit::from_headers(headers).is_some() {
             let field = |name: HeaderName| headers.map().get(&name).map(|value| (name, value.clone()));
             let fields = FIELDS.into_iter().filter_map(field).collect();
-            *self.lock() = Some(ReportedLimit { fields, at: Instant::now() });
+            *self.0.lock() = Some(ReportedLimit { fields, at: Instant::now() });
         }
     }
 
     /// Adds it to a response that the registry did not send.
     pub(in crate::upstream) fn add_to(&self, headers: &mut Headers) {
-        if let Some(ReportedLimit { fields, at }) = &*self.lock()
+        if let Some(ReportedLimit { fields, at }) = &*self.0.lock()
             && at.elapsed() < REPORTED_LIMIT_LIFETIME
         {
             for (name, value) in fields {
                 headers.set(name.clone(), value.clone());
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<ReportedLimit>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

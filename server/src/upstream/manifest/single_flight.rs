@@ -4,10 +4,11 @@
 //! whose time is up leaves it running, since the caller's next request needs its result.
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -50,7 +51,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> SingleFlight<K, V> 
                 drop(permit);
             });
         }
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.running.lock();
         // A later fetch of the same key may run by now, and stays.
         if running.get(&key).is_some_and(|flight| flight.upgrade().is_none_or(|f| f.peek().is_some())) {
             running.remove(&key);
@@ -62,7 +63,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> SingleFlight<K, V> 
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.running.lock();
         let current = running.get(&key).and_then(WeakShared::upgrade).filter(|f| f.peek().is_none());
         if let Some(flight) = current {
             return flight;
@@ -107,7 +108,7 @@ mod tests {
         assert_eq!((second, third), (Some(1), Some(1)));
         finish.notify_one();
         assert_eq!(run().await, Some(2), "a later caller starts another fetch");
-        assert!(flights.running.lock().unwrap().is_empty());
+        assert!(flights.running.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,8 +9,10 @@ use crate::upstream::http::body::Body;
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
 use crate::upstream::token::{Refusal, RegistryTokens, TokenUnavailable};
+use docxy_protocol::challenge::Challenge;
 use docxy_protocol::error_body;
 use docxy_protocol::request::Request;
+use docxy_protocol::text::CleanText;
 use http::{HeaderValue, StatusCode, header};
 use std::time::Instant;
 
@@ -56,18 +58,21 @@ fn refused(
 ) -> Result<UpstreamResponse, UpstreamError> {
     match unavailable {
         TokenUnavailable::Refused(None) => Ok(refusal),
-        TokenUnavailable::Refused(Some(reason)) => Ok(with_body(refusal, error_body::denied(reason))),
+        TokenUnavailable::Refused(Some(reason)) => Ok(with_reason(refusal, &reason)),
         // A 400 or 403 can be about the content.
         _ if refusal.response.status() != StatusCode::UNAUTHORIZED => Ok(refusal),
         other => other.into_response(),
     }
 }
 
-fn with_body(mut refusal: UpstreamResponse, body: Vec<u8>) -> UpstreamResponse {
+/// The refusal with the reason of the token service: in its body, and in its challenge, since a response to `HEAD` has no
+/// body.
+fn with_reason(mut refusal: UpstreamResponse, reason: &CleanText<500>) -> UpstreamResponse {
     let headers = refusal.response.headers_mut();
+    Challenge::change_bearer(headers, |challenge| challenge.with_description(reason.as_str()));
     headers.remove(header::CONTENT_ENCODING);
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
-    *refusal.response.body_mut() = Body::Whole(body.into());
+    *refusal.response.body_mut() = Body::Whole(error_body::denied(reason).into());
     refusal
 }

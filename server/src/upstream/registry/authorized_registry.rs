@@ -25,8 +25,9 @@ use docxy_protocol::scope::Scope;
 use docxy_protocol::secret::Secret;
 use docxy_protocol::token_response::TokenResponse;
 use http::{HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use rustls::RootCertStore;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long after its last request a registry counts as in use. After a pull, the next one follows
@@ -60,7 +61,7 @@ impl AuthorizedRegistry {
     /// Applies what these settings say about other registries. `entry` must be the one that this registry was
     /// made with.
     pub(in crate::upstream) fn apply_settings(&self, entry: &RegistrySettings, settings: &Settings) {
-        self.client.http().set_guard(AddressGuard::new(entry, settings));
+        self.client.set_guard(AddressGuard::new(entry, settings));
     }
 
     /// Does one operation without retries, for a caller that retries itself.
@@ -102,7 +103,7 @@ impl AuthorizedRegistry {
     /// Sends a `HEAD` to each host, so that a pooled connection to it stays open, and renews the tokens in
     /// use that expire soon. Does nothing if the registry is not in use.
     pub(in crate::upstream) async fn keep_alive(&self) {
-        let last_request = *self.last_request.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_request = *self.last_request.lock();
         if last_request.is_none_or(|since| since.elapsed() > IN_USE_AFTER_REQUEST) {
             return;
         }
@@ -133,7 +134,7 @@ impl AuthorizedRegistry {
         request: &Request,
         deadline: RetryDeadline,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.last_request.lock() = Some(Instant::now());
         if !self.origins.may_send(request) {
             return self.refuse_token(request, deadline).await;
         }
@@ -229,14 +230,14 @@ impl AuthorizedRegistry {
     ) -> Result<(UpstreamResponse, Option<PublicProof>), UpstreamError> {
         let request = head_request(request);
         let response = self.send_anonymous(&request, deadline).await?;
-        let proof = PublicProof::of_anonymous(&self.name, &request, &response);
+        let proof = PublicProof::of_anonymous(&self.name, &self.client.origin(), &request, &response);
         Ok((response, proof))
     }
 
     /// Fetches a public manifest. `proof` is that of an anonymous `HEAD` that has just succeeded.
     ///
     /// If there is an operator's account, the pull counts against it. The account must never authorise:
-    /// it is used only for a manifest that an anonymous `HEAD` has just shown to be public.
+    /// it is used only for a manifest that an anonymous `HEAD` of the registry itself has just shown to be public.
     ///
     /// # Errors
     /// If a hop fails. An error status of the registry is a response, not an error.
@@ -255,14 +256,14 @@ impl AuthorizedRegistry {
                 // Without an anonymous token, the manifest cannot be fetched either.
                 return Ok((head, None));
             }
-            if let Some(proof) = proof
+            if let Some(proof) = proof.filter(PublicProof::allows_account)
                 && let Some(response) = self.send_as_operator(request, &proof, deadline).await?
             {
                 return Ok((response, Some(proof)));
             }
         }
         let response = self.send_anonymous(request, deadline).await?;
-        let proof = PublicProof::of_anonymous(&self.name, request, &response);
+        let proof = PublicProof::of_anonymous(&self.name, &self.client.origin(), request, &response);
         Ok((response, proof))
     }
 

@@ -9,6 +9,7 @@ use docxy_protocol::digester::Digester;
 use docxy_protocol::name::{Digest, Reference, Registry, Repository};
 use docxy_protocol::request::{Operation, Request};
 use http::StatusCode;
+use url::Origin;
 
 /// Everybody may read this manifest in this repository of this registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,18 +17,22 @@ pub(crate) struct PublicProof {
     registry: Registry,
     repository: Repository,
     digest: Digest,
+    /// Whether the registry itself said so, and no host that it redirects to.
+    is_of_registry: bool,
 }
 
 impl PublicProof {
-    /// The proof in a response to `request`, which was sent without an account. `None` if it is no success, or names
-    /// no manifest.
+    /// The proof in a response to `request`, which was sent without an account to the registry at the origin `api`. `None`
+    /// if it is no success, or names no manifest.
     pub(super) fn of_anonymous(
         registry: &Registry,
+        api: &Origin,
         request: &Request,
         response: &UpstreamResponse,
     ) -> Option<Self> {
         let Operation::Manifest { repository, reference, .. } = &request.operation else { return None };
-        let UpstreamResponse { response, .. } = response;
+        let UpstreamResponse { response, origin, .. } = response;
+        let is_of_registry = origin.as_ref() == Some(api);
         if response.status() != StatusCode::OK {
             return None;
         }
@@ -39,7 +44,7 @@ impl PublicProof {
                 (None, Body::Streaming(_)) => return None,
             },
         };
-        Some(Self { registry: registry.clone(), repository: repository.clone(), digest })
+        Some(Self { registry: registry.clone(), repository: repository.clone(), digest, is_of_registry })
     }
 
     pub(crate) const fn registry(&self) -> &Registry {
@@ -48,6 +53,12 @@ impl PublicProof {
 
     pub(crate) const fn repository(&self) -> &Repository {
         &self.repository
+    }
+
+    /// Whether the manifest may be fetched with the operator's account. Another host must not say what the registry
+    /// gives to everybody: the account may read more.
+    pub(super) const fn allows_account(&self) -> bool {
+        self.is_of_registry
     }
 
     pub(crate) const fn digest(&self) -> &Digest {
@@ -73,8 +84,10 @@ mod tests {
             response.headers_mut().insert(&DOCKER_CONTENT_DIGEST, HeaderValue::from_str(digest).unwrap());
         }
         let response = UpstreamResponse { hop: Hop::Registry, origin: None, response };
+        let api = Origin::Tuple("https".into(), url::Host::Domain("registry-1.docker.io".into()), 443);
         let request = Request::new(Registry::docker_hub(), operation);
-        PublicProof::of_anonymous(&Registry::docker_hub(), &request, &response).map(|proof| proof.digest)
+        PublicProof::of_anonymous(&Registry::docker_hub(), &api, &request, &response)
+            .map(|proof| proof.digest)
     }
 
     #[test]

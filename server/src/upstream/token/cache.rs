@@ -6,9 +6,10 @@ use super::refreshing_cell::{Expiring, RefreshingCell};
 use super::service::{Token, TokenUnavailable};
 use crate::store::Lru;
 use docxy_protocol::secret::Secret;
+use parking_lot::Mutex;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Maximum number of bytes of tokens in memory, for each registry.
@@ -60,19 +61,19 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
             Err(TokenUnavailable::Limited(response)) => response.size(),
             Err(_) => 0,
         };
-        self.lock().resize(key, ENTRY_BYTES_MIN.max(size + ENTRY_OVERHEAD_BYTES));
+        self.cells.lock().resize(key, ENTRY_BYTES_MIN.max(size + ENTRY_OVERHEAD_BYTES));
         token
     }
 
     /// The cached token for `key`.
     pub(in crate::upstream) async fn peek(&self, key: &K) -> Option<CachedToken> {
-        let cell = self.lock().get(key).cloned()?;
+        let cell = self.cells.lock().get(key).cloned()?;
         cell.peek().await
     }
 
     /// The keys of the tokens that were used near their expiry.
     pub(in crate::upstream) fn take_used_near_expiry(&self) -> Vec<K> {
-        let cells = self.lock();
+        let cells = self.cells.lock();
         cells.iter().filter(|(_, cell)| cell.take_used_near_expiry()).map(|(key, _)| key.clone()).collect()
     }
 
@@ -90,7 +91,7 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     }
 
     fn cell(&self, key: &K) -> Arc<RefreshingCell<CachedToken>> {
-        let mut cells = self.lock();
+        let mut cells = self.cells.lock();
         if let Some(cell) = cells.get(key) {
             return Arc::clone(cell);
         }
@@ -98,10 +99,6 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
         // An evicted cell lives on for the callers that wait for it.
         cells.insert(key.clone(), Arc::clone(&cell), ENTRY_BYTES_MIN);
         cell
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lru<K, Arc<RefreshingCell<CachedToken>>>> {
-        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,7 +145,7 @@ mod tests {
                 // Used all the time.
                 cache.get(&0, || async { Ok(token(&text, 300)) }).await.unwrap();
             }
-            let cells = cache.lock();
+            let cells = cache.cells.lock();
             assert_eq!(cells.iter().count(), max, "{length} bytes each");
             assert!(cells.contains(&0) && cells.contains(&(max + 9)) && !cells.contains(&1));
         }

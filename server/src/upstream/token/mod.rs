@@ -28,7 +28,6 @@ use bearer_challenge::BearerChallenge;
 use cache::{CachedToken, TokenCache};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::PING_AND_TOKEN_TIMEOUT;
 use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::scope::Scope;
 use docxy_protocol::token::TokenRequest;
@@ -38,6 +37,7 @@ use parking_lot::Mutex;
 use refreshing_cell::{Expiring, RefreshingCell};
 pub(super) use service::TokenUnavailable;
 use service::{Token, TokenService};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use url::Origin;
@@ -203,8 +203,11 @@ impl RegistryTokens {
         repository: &Option<Repository>,
         deadline: RetryDeadline,
     ) -> Option<CachedToken> {
-        let token = self.operators.get(repository, || self.fetch_operators(repository, deadline)).await;
-        token.inspect_err(|unavailable| self.operator_account.pause(unavailable)).ok()
+        let fetch = || async {
+            let token = self.fetch_operators(repository, deadline).await;
+            token.inspect_err(|unavailable| self.operator_account.pause(unavailable))
+        };
+        wait(Hop::TokenService, deadline, self.operators.get(repository, fetch)).await.ok()
     }
 
     /// Another token of the operator's than this one, which the registry refused to a request that started then.
@@ -264,33 +267,45 @@ impl RegistryTokens {
         &self,
         deadline: RetryDeadline,
     ) -> Result<Option<TokenService>, TokenUnavailable> {
-        let fetch = || async {
-            let request = self.client.request("/v2/")?;
-            // Engines are less patient with tokens than with content.
-            let deadline = deadline.within(tokio::time::Instant::now(), PING_AND_TOKEN_TIMEOUT);
-            let until = deadline.response_until();
-            let ping = || follow_redirects(self.client.http(), request.clone(), Credentials::NONE, until);
-            let ping = self.client.with_retry(deadline, false, ping).await?;
-            let UpstreamResponse { hop, origin, response } = ping;
-            let status = response.status();
-            if status == StatusCode::TOO_MANY_REQUESTS {
-                return Err(TokenUnavailable::Limited(Box::new(SmallResponse::read(hop, response).await)));
-            }
-            let challenge = BearerChallenge::of_response(response.headers());
-            let own = self.client.origin();
-            // Another host must not say where the registry's accounts are sent to.
-            let challenge = challenge.filter(|_| origin.as_ref() == Some(&own));
-            let value =
-                challenge.map(|challenge| challenge.service).filter(|service| self.may_use(service, &own));
-            // The body is read to its end, so that the connection can carry the next request.
-            collect(hop, response.into_body()).await?;
-            if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
-                let detail = format!("answers {status} on /v2/");
-                return Err(UpstreamError::new(hop, FaultKind::MalformedResponse, detail).into());
-            }
-            Ok(Expiring { value, lifetime: CHALLENGE_LIFETIME })
-        };
-        self.service.get(fetch).await
+        wait(Hop::Registry, deadline, self.service.get(|| self.fetch_service(deadline))).await
+    }
+
+    /// Fetches the challenge of `/v2/`. All that wait for it share this fetch, so a failure of it counts for all.
+    async fn fetch_service(
+        &self,
+        deadline: RetryDeadline,
+    ) -> Result<Expiring<Option<TokenService>>, TokenUnavailable> {
+        let fetched = self.ping(deadline.of_shared_fetch(tokio::time::Instant::now())).await;
+        *self.ping_failed_at.lock() = fetched.is_err().then(Instant::now);
+        fetched
+    }
+
+    async fn ping(
+        &self,
+        deadline: RetryDeadline,
+    ) -> Result<Expiring<Option<TokenService>>, TokenUnavailable> {
+        let request = self.client.request("/v2/")?;
+        let until = deadline.response_until();
+        let ping = || follow_redirects(self.client.http(), request.clone(), Credentials::NONE, until);
+        let ping = self.client.with_retry(deadline, false, ping).await?;
+        let UpstreamResponse { hop, origin, response } = ping;
+        let status = response.status();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(TokenUnavailable::Limited(Box::new(SmallResponse::read(hop, response).await)));
+        }
+        let challenge = BearerChallenge::of_response(response.headers());
+        let own = self.client.origin();
+        // Another host must not say where the registry's accounts are sent to.
+        let challenge = challenge.filter(|_| origin.as_ref() == Some(&own));
+        let value =
+            challenge.map(|challenge| challenge.service).filter(|service| self.may_use(service, &own));
+        // The body is read to its end, so that the connection can carry the next request.
+        collect(hop, response.into_body()).await?;
+        if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
+            let detail = format!("answers {status} on /v2/");
+            return Err(UpstreamError::new(hop, FaultKind::MalformedResponse, detail).into());
+        }
+        Ok(Expiring { value, lifetime: CHALLENGE_LIFETIME })
     }
 
     /// What the registry will probably ask for: what it asked for last, or else what its `/v2/` names. A `/v2/` that
@@ -309,8 +324,6 @@ impl RegistryTokens {
             return None;
         }
         let service = self.service(deadline.without_retries(tokio::time::Instant::now())).await;
-        let failed_at = service.is_err().then(Instant::now);
-        *self.ping_failed_at.lock() = failed_at;
         Some(OriginChallenge { origin, challenge: BearerChallenge::for_pull(service.ok()??, repository) })
     }
 
@@ -336,7 +349,8 @@ impl RegistryTokens {
         asked: &OriginChallenge,
         deadline: RetryDeadline,
     ) -> Result<CachedToken, TokenUnavailable> {
-        self.anonymous.get(asked, || self.fetch_anonymous(asked, deadline)).await
+        wait(Hop::TokenService, deadline, self.anonymous.get(asked, || self.fetch_anonymous(asked, deadline)))
+            .await
     }
 
     async fn fetch_anonymous(
@@ -344,7 +358,7 @@ impl RegistryTokens {
         asked: &OriginChallenge,
         deadline: RetryDeadline,
     ) -> Result<Token, TokenUnavailable> {
-        self.fetch(&asked.challenge, None, deadline).await
+        self.fetch(&asked.challenge, &asked.origin, None, deadline).await
     }
 
     async fn fetch_operators(
@@ -352,23 +366,28 @@ impl RegistryTokens {
         repository: &Option<Repository>,
         deadline: RetryDeadline,
     ) -> Result<Token, TokenUnavailable> {
+        // This fetch is shared too.
+        let deadline = deadline.of_shared_fetch(tokio::time::Instant::now());
         let Some(service) = self.service(deadline).await? else {
             return Err(TokenUnavailable::Refused(None));
         };
         let challenge = BearerChallenge::for_pull(service, repository.as_ref());
-        let request = |account| self.fetch(&challenge, Some(account), deadline);
+        let origin = self.client.origin();
+        let request = |account| self.fetch(&challenge, &origin, Some(account), deadline);
         self.operator_account.request_token(request).await
     }
 
     async fn fetch(
         &self,
         challenge: &BearerChallenge,
+        named_by: &Origin,
         account: Option<&Account>,
         deadline: RetryDeadline,
     ) -> Result<Token, TokenUnavailable> {
         let BearerChallenge { service, scopes } = challenge;
         let account = account.map(|account| (account.user.as_str(), &account.password));
-        let attempt = || service.request_own_token(self.client.http(), scopes, account);
+        let http = self.client.http_for_host_named_by(named_by);
+        let attempt = || service.request_own_token(http, scopes, account);
         let token = match self.client.with_retry(deadline, false, attempt).await {
             Ok(response) => Token::from_response(response).await,
             Err(error) => Err(error.into()),
@@ -384,3 +403,20 @@ impl RegistryTokens {
         self.service.remove_if(|service| service.as_ref() == Some(failed)).await;
     }
 }
+
+/// Waits for a fetch as long as this caller may. One that stops waiting says nothing about the service: the next that
+/// waits fetches again.
+async fn wait<T>(
+    hop: Hop,
+    deadline: RetryDeadline,
+    fetch: impl Future<Output = Result<T, TokenUnavailable>>,
+) -> Result<T, TokenUnavailable> {
+    let in_time = tokio::time::timeout_at(deadline.response_until(), fetch).await;
+    in_time.unwrap_or_else(|_| {
+        let detail = "did not answer as fast as the client needs it";
+        Err(UpstreamError::new(hop, FaultKind::TimedOut, detail).into())
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,8 @@
 
 use super::service::{Token, TokenUnavailable};
 use crate::settings::Account;
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
@@ -39,7 +39,7 @@ impl OperatorAccount {
 
     /// Whether there is an account that was not refused recently.
     pub(in crate::upstream) fn is_usable(&self) -> bool {
-        let refused_at = *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused_at = *self.refused_at.lock();
         self.account.is_some() && refused_at.is_none_or(|since| since.elapsed() >= PAUSE_AFTER_REFUSAL)
     }
 
@@ -49,7 +49,7 @@ impl OperatorAccount {
         if !self.is_usable() {
             return;
         }
-        *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.refused_at.lock() = Some(Instant::now());
         let reason = match reason {
             TokenUnavailable::Refused(_) => "refused; check user and password".to_owned(),
             TokenUnavailable::Limited(_) => "the token service answers 429".to_owned(),

@@ -7,7 +7,8 @@ use docxy_protocol::name::Registry;
 use docxy_protocol::request::Request;
 use docxy_protocol::token_origins::TokenOrigins;
 use docxy_protocol::token_response::TokenResponse;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// The record. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -16,15 +17,11 @@ pub(in crate::upstream) struct SharedTokenOrigins(Arc<Mutex<TokenOrigins>>);
 impl SharedTokenOrigins {
     /// Records that this registry's token service issued the tokens in this response.
     pub(in crate::upstream) fn record(&self, registry: &Registry, response: &TokenResponse) {
-        self.lock().remember(registry, response);
+        self.0.lock().remember(registry, response);
     }
 
     /// Whether the request may be sent with the token that it carries; `true` if it carries none.
     pub(in crate::upstream) fn may_send(&self, request: &Request) -> bool {
-        self.lock().may_send(request)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, TokenOrigins> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().may_send(request)
     }
 }

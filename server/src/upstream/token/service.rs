@@ -192,7 +192,13 @@ async fn send(
 ) -> Result<UpstreamResponse, UpstreamError> {
     let until = Instant::now() + PING_AND_TOKEN_TIMEOUT;
     let response = follow_redirects(client, chain, &Credentials::of_account(authorization), until).await?;
-    response.read_body(TOKEN_RESPONSE_BYTES_MAX, until).await
+    response.read_body(TOKEN_RESPONSE_BYTES_MAX, until).await.map_err(|mut error| {
+        if error.fault.kind == FaultKind::TooLarge {
+            // A 413 would be about the content, and no content is too large.
+            error.fault.kind = FaultKind::Mismatch;
+        }
+        error
+    })
 }
 
 impl Token {

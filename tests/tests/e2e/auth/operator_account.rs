@@ -1,12 +1,15 @@
 //! Public manifests count against the operator's account, which gives clients access to nothing else.
 
+use docxy_tests::docxy::ServerConfig;
 use http::{Method, StatusCode};
-use hub_stand_in::{Hub, Image, LoggedRequest, Site};
+use hub_stand_in::{Digest, Hub, Image, LoggedRequest, Site};
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::ANY,
+    scripted_registry::{CDN, NAME},
     testbed::{ALICE, OPERATOR, Testbed},
+    token_registry::{TokenRegistry, empty, manifest, token, unauthorized},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -101,4 +104,32 @@ async fn public_pulls_work_with_a_wrong_operator_password() {
     assert_eq!(response.header("docker-ratelimit-source"), "127.0.0.1");
     // `docxy-server check` reports it to the operator.
     assert!(!check_succeeds(&testbed) && check_succeeds(&Testbed::with_operator_account(OPERATOR.1).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_host_cannot_have_a_manifest_fetched_with_the_operators_account() {
+    let private = manifest();
+    let body_at = private.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    let digest = Digest::of(&private[body_at..]);
+    let with_account = |config: &mut ServerConfig| {
+        config.registries.get_mut(NAME).unwrap().account = Some((OPERATOR.0.into(), OPERATOR.1.into()));
+    };
+    let registry = TokenRegistry::with(with_account, move |request| match request.path.as_str() {
+        "/v2/" => unauthorized(&format!("Bearer realm=\"https://{NAME}/token\",service=\"s\"")),
+        "/token" => token(if request.authorization.is_empty() { "anonymous" } else { "operator" }),
+        // It says that everybody may read what only the operator may.
+        _ if request.is_at_cdn() && request.method == "HEAD" => {
+            let fields = "Content-Type: application/vnd.oci.image.manifest.v1+json\r\n";
+            empty("200 OK", &format!("{fields}Docker-Content-Digest: {digest}\r\n"))
+        }
+        _ if request.is_at_cdn() => empty("404 Not Found", ""),
+        _ if request.authorization == "Bearer operator" => manifest(),
+        path => empty("307 Temporary Redirect", &format!("Location: https://{CDN}{path}\r\n")),
+    })
+    .await;
+    let response = registry.pull("one").await;
+    assert_eq!(response.status, StatusCode::NOT_FOUND, "{response:?}");
+    let received = registry.take();
+    let as_operator = received.iter().filter(|request| request.authorization == "Bearer operator");
+    assert_eq!(as_operator.count(), 0, "{received:#?}");
 }

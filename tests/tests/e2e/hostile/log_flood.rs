@@ -49,7 +49,6 @@ async fn refused_requests_do_not_fill_the_disk() {
         format!("GET /health HTTP/1.1\r\nhost: {host}\r\n\r\n"),
         format!("GET /v2/ HTTP/1.1\r\nhost: {host}\r\n\r\n"),
         format!("GET /auth/token HTTP/1.1\r\nhost: {host}\r\n\r\n"),
-        format!("GET /v2/library/hello/tags/list HTTP/1.1\r\nhost: {host}\r\n\r\n"),
         format!("GET /v2/tags/list?ns=unlisted.example HTTP/1.1\r\nhost: {host}\r\n\r\n"),
         format!("GET /v2/a/tags/list?ns=unlisted.example HTTP/1.1\r\nhost: {host}\r\n\r\n"),
     ];

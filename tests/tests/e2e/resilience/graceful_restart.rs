@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docxy_protocol::limits::DRAIN_TIMEOUT;
+use docxy_protocol::limits::{BULK_WINDOW_MAX, DRAIN_TIMEOUT};
 use docxy_tests::{
     docxy::{Client, Server, exchanges_with},
     process::PROCESS_TIMEOUT,
@@ -20,7 +20,7 @@ use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse, PROMPT_TIMEOUT},
     raw_http::RawConnection,
     relayed_testbed::{MIB, RelayedTestbed, assert_whole, begin},
-    testbed::{Testbed, client, config, count, hub, invite, server, wait_for_count, wait_until_up},
+    testbed::{Testbed, client, config, count, hub, invite, server, wait_for_count},
 };
 
 const LATEST: &str = "/v2/library/hello/manifests/latest";
@@ -214,7 +214,8 @@ async fn the_handover_is_a_flag_too() {
 
 /// A server that drains because a body of its only client goes on, and that client's pull.
 async fn draining(testbed: &mut Testbed) -> (hub_stand_in::Blob, RawConnection) {
-    let (blob, path) = testbed.with_blob(1, 64 * MIB);
+    // More than the client and the engine's socket hold of a body that is not read.
+    let (blob, path) = testbed.with_blob(1, BULK_WINDOW_MAX + 64 * MIB);
     let raw = begin(testbed, &path, 2 * MIB).await;
     drain(&mut testbed.server);
     (blob, raw)
@@ -235,11 +236,28 @@ async fn without_another_server_everything_goes_on_during_the_drain() {
     testbed.hub.faults().release();
     assert_eq!(waiting.await.unwrap().status, StatusCode::OK);
     assert_whole(&raw.rest().await, &blob);
-    // The client needs the server no longer, and leaves it.
+    // Nothing runs any more.
     assert_ends(&mut testbed.server, PROMPT_TIMEOUT);
     assert_eq!(counts(&testbed.client), [1, 1, 0, 0]);
     block_in_place(|| testbed.server.start_again()).unwrap();
     assert_eq!(latest(testbed.engine).await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_client_is_served_while_the_server_drains_for_another_one() {
+    let mut testbed = Testbed::new().await;
+    let idle = client(&invite(&mut testbed.server, "idle"), &[]);
+    let (blob, raw) = draining(&mut testbed).await;
+    // An engine that pulls now and then.
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let started = Instant::now();
+        assert_eq!(manifest(HttpClient::at(idle.address()), "library/other").await.status, StatusCode::OK);
+        assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
+    }
+    assert_eq!(count(&idle, "tunnel/disconnects"), 0);
+    assert_whole(&raw.rest().await, &blob);
+    assert_ends(&mut testbed.server, PROMPT_TIMEOUT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,31 +318,73 @@ async fn a_client_whose_other_server_is_down_stays_during_the_drain() {
     assert_ends(&mut testbed.server, 2 * PROMPT_TIMEOUT);
 }
 
+/// Lets a client with one link hold its server in the drain, by a body that its engine does not read. Returns the links
+/// of the testbed's former client too.
+async fn held_by_a_client_with_one_link(
+    testbed: &mut Testbed,
+) -> (String, hub_stand_in::Blob, RawConnection) {
+    let links = std::fs::read_to_string(testbed.client.link_file()).unwrap();
+    testbed.client = client(&invite(&mut testbed.server, "alone"), &[]);
+    testbed.engine = HttpClient::at(testbed.client.address());
+    let (blob, raw) = draining(testbed).await;
+    (links, blob, raw)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_leaves_a_draining_server_for_another_one() {
-    let (mut testbed, mut second) = two_servers(false).await;
-    // It can be used by no other client, so this one stays.
-    block_in_place(|| second.stop()).unwrap();
-    let links = std::fs::read_to_string(testbed.client.link_file()).unwrap();
+    let (mut testbed, second) = two_servers(false).await;
+    let (links, blob, raw) = held_by_a_client_with_one_link(&mut testbed).await;
+    let started = Instant::now();
+    let mut newcomer = client(&links, &[]);
+    wait_for_count(&mut newcomer, "tunnel/connects", 2);
+    assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
+    assert_eq!(used_server(&newcomer), second.address().to_string());
+    assert_eq!(latest(HttpClient::at(newcomer.address())).await.status, StatusCode::OK);
+    assert_eq!(counts(&newcomer), [2, 0, 0, 0]);
+    assert_whole(&raw.rest().await, &blob);
+    assert_ends(&mut testbed.server, PROMPT_TIMEOUT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_with_one_link_pulls_during_the_drain() {
+    let mut testbed = Testbed::new().await;
     let alone = invite(&mut testbed.server, "alone");
     let (blob, raw) = draining(&mut testbed).await;
-
-    let mut newcomer = block_in_place(|| Client::start(None, &alone)).unwrap();
-    let is_told = |health: &Value| {
-        health["tunnel"] == "connecting"
-            && health["reason"].as_str().is_some_and(|reason| reason.contains("shutting down"))
-    };
-    block_in_place(|| newcomer.wait_for_health("be told", PROCESS_TIMEOUT, is_told)).unwrap();
-    block_in_place(|| second.start_again()).unwrap();
     let started = Instant::now();
-    let with_both = client(&links, &[]);
+    let mut newcomer = client(&alone, &[]);
+    let engine = HttpClient::at(newcomer.address());
+    assert_eq!(latest(engine).await.status, StatusCode::OK);
     assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
-    assert_eq!(used_server(&with_both), second.address().to_string());
-
+    let (pulled, path) = testbed.with_blob(2, 16 * MIB);
+    let bearer = engine.anonymous("library/hello").await;
+    let headers = [("authorization", bearer.as_str()), ("connection", "close")];
+    let pull = RawConnection::get(newcomer.address(), &path, &headers).await;
+    assert_whole(&pull.rest().await, &pulled);
+    // It has not dialed again, and it does not hold the server when it is idle.
+    assert_eq!(counts(&newcomer), [1, 0, 0, 0]);
     assert_whole(&raw.rest().await, &blob);
-    assert_ends(&mut testbed.server, PROCESS_TIMEOUT);
+    assert_ends(&mut testbed.server, PROMPT_TIMEOUT);
     block_in_place(|| testbed.server.start_again()).unwrap();
-    let started = Instant::now();
-    wait_until_up(&mut newcomer);
-    assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
+    wait_for_count(&mut newcomer, "tunnel/connects", 2);
+    assert_eq!(latest(engine).await.status, StatusCode::OK);
+    assert_eq!(counts(&newcomer), [2, 1, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_does_not_move_back_and_forth_between_servers_that_drain() {
+    let (mut testbed, mut second) = two_servers(false).await;
+    let (links, blob, raw) = held_by_a_client_with_one_link(&mut testbed).await;
+    let mut newcomer = client(&links, &[]);
+    wait_for_count(&mut newcomer, "tunnel/connects", 2);
+    let (pulled, path) = testbed.with_blob(2, 64 * MIB);
+    let bearer = HttpClient::at(newcomer.address()).anonymous("library/hello").await;
+    let headers = [("authorization", bearer.as_str()), ("connection", "close")];
+    let mut pull = RawConnection::get(newcomer.address(), &path, &headers).await;
+    pull.read_body(2 * MIB as usize).await;
+    drain(&mut second);
+    assert_eq!(latest(HttpClient::at(newcomer.address())).await.status, StatusCode::OK);
+    // The second server is held by this pull, whose engine has not read on.
+    assert_eq!(counts(&newcomer), [2, 0, 0, 0]);
+    assert_whole(&pull.rest().await, &pulled);
+    assert_whole(&raw.rest().await, &blob);
 }

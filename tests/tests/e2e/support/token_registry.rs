@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use docxy_tests::docxy::ServerConfig;
 use futures_util::future::FutureExt as _;
+use http::Method;
 
 use crate::support::{
     http_client::{ANY, HttpResponse},
@@ -63,6 +64,14 @@ impl TokenRegistry {
     /// Pulls a manifest as an engine with the public token.
     pub(crate) async fn pull(&self, tag: &str) -> HttpResponse {
         self.get(&format!("/v2/{NAME}/owner/image/manifests/{tag}")).await
+    }
+
+    /// Requests a manifest as an engine with this credential, or with the public token.
+    pub(crate) async fn request(&self, method: Method, tag: &str, credential: Option<&str>) -> HttpResponse {
+        let engine = self.scripted.testbed.engine;
+        let bearer = engine.get(&format!("/auth/token/{NAME}"), &[]).await.bearer();
+        let headers = [("authorization", credential.unwrap_or(&bearer)), ANY];
+        engine.request(method, &format!("/v2/{NAME}/owner/image/manifests/{tag}"), &headers).await
     }
 
     /// Sends a request as an engine with the public token.

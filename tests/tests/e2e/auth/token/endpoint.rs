@@ -1,6 +1,6 @@
 //! What token services really send, and what they receive.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use crate::support::{
     http_client::{ANY, basic},
@@ -149,6 +149,17 @@ async fn its_reason_for_a_refusal_reaches_the_user() {
         let (code, error, message) = registry.pull("one").await.error();
         assert_eq!((code, error.as_str()), (401, "DENIED"), "{body}");
         assert!(message.contains(text) && message.len() < 1500, "{body}: {message}");
+        // Engines begin a pull with a `HEAD`, whose response has no body.
+        let head = registry.request(Method::HEAD, "one", None).await;
+        let challenge = head.header("www-authenticate");
+        assert!(challenge.contains(text) && challenge.len() < 1500, "{body}: {challenge}");
+        // A password is withheld; the words are those of the token service all the same.
+        let (code, _, message) =
+            registry.request(Method::GET, "one", Some(&basic(ALICE.0, ALICE.1))).await.error();
+        assert!(
+            code == 401 && message.contains(text) && message.contains("was not sent"),
+            "{body}: {message}"
+        );
     }
 }
 
@@ -197,5 +208,19 @@ async fn no_scope_is_an_error() {
         let sent =
             testbed.hub.request_log().of(hub_stand_in::Site::Auth).pop().unwrap().query_values("scope");
         assert!(sent.iter().all(|scope| !scope.to_lowercase().starts_with("repository:a:")), "{sent:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_withheld_does_not_turn_another_response_into_a_challenge() {
+    for (status, code) in [("404 Not Found", 404), ("429 Too Many Requests", 429), ("403 Forbidden", 403)] {
+        let registry = TokenRegistry::new(move |request| match request.path.as_str() {
+            "/v2/" => unauthorized(&format!("Bearer realm=\"https://{NAME}/token\",service=\"s\"")),
+            "/token" => token("t"),
+            _ => empty(status, ""),
+        })
+        .await;
+        let response = registry.request(Method::GET, "one", Some(&basic(ALICE.0, ALICE.1))).await;
+        assert_eq!(response.status, code, "{response:?}");
     }
 }

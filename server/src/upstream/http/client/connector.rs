@@ -2,43 +2,44 @@
 //!
 //! Must dial the checked addresses themselves: a second DNS lookup could return others (DNS rebinding).
 
-use super::address_guard::{AddressGuard, GuardError, HTTPS_PORT};
+use crate::upstream::http::address_guard::{AddressGuard, GuardError, HTTPS_PORT};
 use docxy_protocol::limits::UPSTREAM_CONNECT_TIMEOUT;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioIo;
+use parking_lot::RwLock;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, Ready, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 /// Makes TCP connections to allowed addresses, for the TLS layer. Clones share the guard.
 #[derive(Debug, Clone)]
-pub(in crate::upstream) struct Connector {
+pub(super) struct Connector {
     guard: Arc<RwLock<AddressGuard>>,
 }
 
 type ConnectError = Box<dyn Error + Send + Sync>;
 
 impl Connector {
-    pub(in crate::upstream) fn new(guard: AddressGuard) -> Self {
+    pub(super) fn new(guard: AddressGuard) -> Self {
         Self { guard: Arc::new(RwLock::new(guard)) }
     }
 
     /// The guard of new connections.
-    pub(in crate::upstream) fn guard(&self) -> AddressGuard {
-        self.guard.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn guard(&self) -> AddressGuard {
+        self.guard.read().clone()
     }
 
     /// Replaces the guard for new connections.
-    pub(in crate::upstream) fn set_guard(&self, guard: AddressGuard) {
-        *self.guard.write().unwrap_or_else(PoisonError::into_inner) = guard;
+    pub(super) fn set_guard(&self, guard: AddressGuard) {
+        *self.guard.write() = guard;
     }
 
     async fn connect(self, to: Uri) -> Result<TokioIo<TcpStream>, ConnectError> {

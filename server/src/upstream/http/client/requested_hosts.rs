@@ -10,14 +10,14 @@ const REQUESTED_HOSTS_MAX: usize = 64;
 
 /// A set of hosts. Once it is full, it counts as containing every host.
 #[derive(Debug, Default)]
-pub(in crate::upstream) struct RequestedHosts {
+pub(super) struct RequestedHosts {
     hosts: BTreeSet<String>,
     is_full: bool,
 }
 
 impl RequestedHosts {
     /// Records that a request was sent to this host.
-    pub(in crate::upstream) fn insert(&mut self, host: &str) {
+    pub(super) fn insert(&mut self, host: &str) {
         let host = key(host);
         if self.hosts.len() < REQUESTED_HOSTS_MAX || self.hosts.contains(&host) {
             self.hosts.insert(host);
@@ -27,7 +27,7 @@ impl RequestedHosts {
     }
 
     /// Whether a request may have been sent to this host.
-    pub(in crate::upstream) fn contains(&self, host: &str) -> bool {
+    pub(super) fn contains(&self, host: &str) -> bool {
         self.is_full || self.hosts.contains(&key(host))
     }
 }

@@ -1,6 +1,7 @@
 //! The host names that engines may use. The setting can change while the client runs.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use parking_lot::RwLock;
+use std::sync::Arc;
 
 /// The names beside those of loopback. Clones share them.
 #[derive(Debug, Clone)]
@@ -15,10 +16,10 @@ impl AllowedHosts {
 
     /// Replaces the names.
     pub(crate) fn set(&self, names: Vec<String>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = names.into();
+        *self.0.write() = names.into();
     }
 
-    pub(super) fn current(&self) -> Arc<[String]> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    pub(in crate::frontend) fn current(&self) -> Arc<[String]> {
+        Arc::clone(&self.0.read())
     }
 }

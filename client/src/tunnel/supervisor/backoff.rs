@@ -14,7 +14,7 @@ pub(super) const DIAL_SCHEDULE: Schedule = Schedule {
 };
 
 /// After the server said that it ends, for [`RESTART_WINDOW`]: a service manager starts the next process at once, and
-/// running pulls wait for it. A server that drains needs no handshake to refuse an attempt.
+/// running pulls wait for it. A server that ends needs no handshake to refuse an attempt.
 pub(super) const RESTART_SCHEDULE: Schedule = Schedule::constant(Duration::from_millis(250));
 
 /// How long after the end of a server the next process is expected at any moment.

@@ -17,6 +17,7 @@ struct Server {
     /// Grows with each failure, and selects the next address and port.
     attempt: usize,
     refused_until: Option<Instant>,
+    drains_until: Option<Instant>,
 }
 
 /// The server and the attempt number to dial.
@@ -66,10 +67,17 @@ impl ServerSelector {
         self.turn = target.server + 1;
     }
 
-    /// The next server other than this one that does not refuse this client.
+    /// The server drains until then at the latest, and serves this client until it ends.
+    pub(super) fn drains(&mut self, target: DialTarget, until: Instant) {
+        self.servers[target.server].drains_until = Some(until);
+    }
+
+    /// The next server other than this one that does not refuse this client, and does not drain: between servers that
+    /// drain, a client would move back and forth.
     pub(super) fn next_other(&self, than: DialTarget, now: Instant) -> Option<DialTarget> {
-        let others = self.in_turn().filter(|server| *server != than.server);
-        others.filter(|server| self.is_open(*server, now)).map(|server| self.target(server)).next()
+        let drains = |server: usize| self.servers[server].drains_until.is_some_and(|until| now < until);
+        let mut others = self.in_turn().filter(|server| *server != than.server && !drains(*server));
+        others.find(|server| self.is_open(*server, now)).map(|server| self.target(server))
     }
 
     /// The server refuses this client: skip it until then.
@@ -129,6 +137,18 @@ mod tests {
         assert_eq!(three.next_other(first, now).unwrap().server, 2);
         three.failed(three.next(now).unwrap());
         assert_eq!(three.next(now).unwrap(), first);
+    }
+
+    #[test]
+    fn a_client_does_not_move_to_a_server_that_drains_but_may_dial_it() {
+        let (now, limit) = (Instant::now(), Duration::from_secs(30));
+        let mut server_selector = ServerSelector::new(2);
+        let first = server_selector.next(now).unwrap();
+        server_selector.drains(first, now + limit);
+        let second = server_selector.next_other(first, now).unwrap();
+        assert_eq!(server_selector.next_other(second, now), None);
+        assert_eq!(server_selector.next_other(second, now + limit), Some(first));
+        assert_eq!(server_selector.next(now).unwrap(), first);
     }
 
     #[test]

@@ -5,30 +5,30 @@
 //! beside it, and the one that responds first is used. If its server drains, another server is dialed beside it,
 //! and everything moves there once that has accepted this client.
 
-use super::backoff::{DIAL_SCHEDULE, REFUSED_SCHEDULE, RESTART_SCHEDULE, RESTART_WINDOW};
+mod backoff;
+mod control_stream;
+mod server_selector;
+
 use super::config::TunnelConfig;
 use super::dial::{ATTEMPT_TIMEOUT, DialError, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial};
 use super::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion};
 use super::segment_budget::SharedUsage;
-use super::server_selector::{DialTarget, ServerSelector};
 use super::session::Session;
 use super::status::TunnelStatus;
 use crate::counters::TunnelCounters;
+use backoff::{DIAL_SCHEDULE, REFUSED_SCHEDULE, RESTART_SCHEDULE, RESTART_WINDOW};
+use control_stream::{SessionEnd, read_welcome, watch_control_stream};
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
-use docxy_protocol::control::{CloseCode, ControlMessage};
+use docxy_protocol::control::CloseCode;
+use docxy_protocol::limits::DRAIN_TIMEOUT;
 use docxy_protocol::text::{CleanText, clean};
-use docxy_protocol::version::upgrade_server;
-use docxy_transport::{ReceiveStream, Session as Transport, SessionError};
-use std::net::SocketAddr;
+use docxy_transport::Session as Transport;
+use server_selector::{DialTarget, ServerSelector};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-/// How long a server may take to respond to the Hello. On a path with a filter, the handshake may succeed and
-/// nothing follows. A connection from another port may get through.
-const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The fault of requests between the close of a connection with the old configuration and the first one with
 /// the new.
@@ -221,11 +221,7 @@ impl Supervisor<'_> {
             };
             let successor = tokio::select! {
                 ended = watched => return (target, ended),
-                successor = self.successor(target, &session, &draining) => successor,
-            };
-            let Some(successor) = successor else {
-                transport.close(CloseCode::Done);
-                return (target, SessionEnd::ServerEnded(CloseCode::Draining.reason().into()));
+                successor = self.successor(target, transport, &draining) => successor,
             };
             self.lost_since = Some(SystemTime::now());
             self.publish(&successor.dialed.session);
@@ -255,29 +251,27 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Waits until another session can replace this one. `None` if its server drains, no other one responds, and this
-    /// client needs it no longer.
+    /// Waits until another session can replace this one.
     async fn successor(
         &mut self,
         target: DialTarget,
-        session: &Session,
+        transport: &Transport,
         draining: &CancellationToken,
-    ) -> Option<Successor> {
-        tokio::select! {
-            (target, dialed) = self.wait_for_replacement(session.transport()) => {
-                Some(Successor { target, dialed, is_welcome: false })
-            }
+    ) -> Successor {
+        let (target, dialed) = tokio::select! {
+            replacement = self.wait_for_replacement(transport) => replacement,
             () = draining.cancelled() => {
+                self.server_selector.drains(target, Instant::now() + DRAIN_TIMEOUT);
                 tracing::info!(servers = self.config.links.len(), "the server drains; dialing another one");
-                // Until another server has accepted this client, requests go on here: they would have to wait for the
-                // next process, and engines do not wait as long as a drain may take.
-                let others_time = if self.config.links.len() > 1 { ATTEMPT_TIMEOUT } else { Duration::ZERO };
+                // Until another server has accepted this client, requests go on here, the last and new ones: they would
+                // have to wait for the next process, and engines do not wait as long as a drain may take.
                 tokio::select! {
-                    successor = self.dial_other_server(target) => Some(successor),
-                    () = async { tokio::time::sleep(others_time).await; session.idle().await } => None,
+                    successor = self.dial_other_server(target) => return successor,
+                    _ = suspicion(transport) => self.wait_for_replacement(transport).await,
                 }
             }
-        }
+        };
+        Successor { target, dialed, is_welcome: false }
     }
 
     /// Dials the other servers until one accepts this client. Never ends if there is none.
@@ -342,71 +336,6 @@ fn is_before(until: Option<Instant>) -> bool {
     until.is_some_and(|until| Instant::now() < until)
 }
 
-/// How an attempt or a session ended.
-enum SessionEnd {
-    /// The session was up and is lost.
-    Lost(CleanText),
-    /// The session was up, and its server ends or has ended.
-    ServerEnded(CleanText),
-    /// The session never came up.
-    Failed(CleanText),
-    /// The session never came up, because the server shuts down.
-    NotAccepted(CleanText),
-    /// The server refuses this client.
-    Refused(CleanText),
-}
-
-impl SessionEnd {
-    const fn reason(&self) -> &CleanText {
-        match self {
-            Self::Lost(reason)
-            | Self::ServerEnded(reason)
-            | Self::Failed(reason)
-            | Self::NotAccepted(reason)
-            | Self::Refused(reason) => reason,
-        }
-    }
-}
-
-/// Waits until the server has accepted this client.
-async fn read_welcome(
-    control: &mut ReceiveStream,
-    transport: &Transport,
-    address: SocketAddr,
-    counters: &TunnelCounters,
-) -> Result<(), SessionEnd> {
-    match tokio::time::timeout(WELCOME_TIMEOUT, control.read_frame()).await {
-        Ok(Ok(ControlMessage::Welcome { version })) => {
-            counters.connects.increment();
-            counters.server_version.set(&version);
-            tracing::info!(%address, %version, "tunnel up");
-            Ok(())
-        }
-        Ok(Ok(ControlMessage::Draining)) => Err(SessionEnd::NotAccepted(CloseCode::Draining.reason().into())),
-        Ok(Err(_)) => Err(match session_end(transport, SessionEnd::Failed).await {
-            SessionEnd::ServerEnded(reason) => SessionEnd::NotAccepted(reason),
-            ended => ended,
-        }),
-        Err(_) => {
-            transport.close(CloseCode::Done);
-            let reason = format_args!("{address}: handshake succeeded but no reply; UDP may be filtered");
-            Err(SessionEnd::Failed(clean(reason)))
-        }
-    }
-}
-
-/// Reads the control stream until the session ends. Cancels `draining` when the server says that it drains.
-async fn watch_control_stream(
-    mut control: ReceiveStream,
-    transport: &Transport,
-    draining: &CancellationToken,
-) -> SessionEnd {
-    while let Ok(ControlMessage::Draining) = control.read_frame().await {
-        draining.cancel();
-    }
-    session_end(transport, SessionEnd::Lost).await
-}
-
 /// Resolves when a session seems dead.
 async fn suspicion(transport: &Transport) -> Suspicion {
     let mut liveness = LivenessMonitor::new(transport.path(), Instant::now(), SystemTime::now());
@@ -423,31 +352,5 @@ async fn wait_for_traffic(transport: &Transport) {
     let before = transport.path().datagrams_received;
     while transport.path().datagrams_received == before {
         tokio::time::sleep(POLL_INTERVAL).await;
-    }
-}
-
-/// The control stream ends only with the session, and the reason of that counts.
-async fn session_end(transport: &Transport, otherwise: fn(CleanText) -> SessionEnd) -> SessionEnd {
-    if transport.close_reason().is_none() {
-        transport.close(CloseCode::ProtocolViolation);
-    }
-    let reason = transport.closed().await;
-    match reason {
-        // Only the server knows its version, and only this client its own.
-        SessionError::ClosedByPeer { code: Some(CloseCode::ClientOutdated), reason } => {
-            SessionEnd::Refused(reason)
-        }
-        SessionError::ClosedByPeer { code: Some(CloseCode::ServerOutdated), .. } => {
-            SessionEnd::Refused(clean(upgrade_server(env!("CARGO_PKG_VERSION"))))
-        }
-        SessionError::ClosedByPeer { code: Some(code), .. } if code.is_refusal() => {
-            SessionEnd::Refused(code.reason().into())
-        }
-        SessionError::ClosedByPeer { code: Some(code), .. } if code.is_shutdown() => {
-            SessionEnd::ServerEnded(code.reason().into())
-        }
-        SessionError::ClosedByPeer { code: Some(code), .. } => otherwise(code.reason().into()),
-        // The reason text of the server is part of this.
-        reason => otherwise(clean(reason)),
     }
 }

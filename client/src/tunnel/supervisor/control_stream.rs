@@ -1,0 +1,107 @@
+//! The control stream of a session: the server's Welcome and its notices, and how the session ended.
+//!
+//! Must never decide what follows: the supervisor does.
+
+use crate::counters::TunnelCounters;
+use docxy_protocol::control::{CloseCode, ControlMessage};
+use docxy_protocol::text::{CleanText, clean};
+use docxy_protocol::version::upgrade_server;
+use docxy_transport::{ReceiveStream, Session as Transport, SessionError};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long a server may take to respond to the Hello. On a path with a filter, the handshake may succeed and
+/// nothing follows. A connection from another port may get through.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Waits until the server has accepted this client.
+pub(super) async fn read_welcome(
+    control: &mut ReceiveStream,
+    transport: &Transport,
+    address: SocketAddr,
+    counters: &TunnelCounters,
+) -> Result<(), SessionEnd> {
+    match tokio::time::timeout(WELCOME_TIMEOUT, control.read_frame()).await {
+        Ok(Ok(ControlMessage::Welcome { version })) => {
+            counters.connects.increment();
+            counters.server_version.set(&version);
+            tracing::info!(%address, %version, "tunnel up");
+            Ok(())
+        }
+        Ok(Ok(ControlMessage::Draining)) => Err(SessionEnd::NotAccepted(CloseCode::Draining.reason().into())),
+        Ok(Err(_)) => Err(match session_end(transport, SessionEnd::Failed).await {
+            SessionEnd::ServerEnded(reason) => SessionEnd::NotAccepted(reason),
+            ended => ended,
+        }),
+        Err(_) => {
+            transport.close(CloseCode::Done);
+            let reason = format_args!("{address}: handshake succeeded but no reply; UDP may be filtered");
+            Err(SessionEnd::Failed(clean(reason)))
+        }
+    }
+}
+
+/// Reads the control stream until the session ends. Cancels `draining` when the server says that it drains.
+pub(super) async fn watch_control_stream(
+    mut control: ReceiveStream,
+    transport: &Transport,
+    draining: &CancellationToken,
+) -> SessionEnd {
+    while let Ok(ControlMessage::Draining) = control.read_frame().await {
+        draining.cancel();
+    }
+    session_end(transport, SessionEnd::Lost).await
+}
+
+/// How an attempt or a session ended.
+pub(super) enum SessionEnd {
+    /// The session was up and is lost.
+    Lost(CleanText),
+    /// The session was up, and its server ends or has ended.
+    ServerEnded(CleanText),
+    /// The session never came up.
+    Failed(CleanText),
+    /// The session never came up, because the server shuts down.
+    NotAccepted(CleanText),
+    /// The server refuses this client.
+    Refused(CleanText),
+}
+
+impl SessionEnd {
+    pub(super) const fn reason(&self) -> &CleanText {
+        match self {
+            Self::Lost(reason)
+            | Self::ServerEnded(reason)
+            | Self::Failed(reason)
+            | Self::NotAccepted(reason)
+            | Self::Refused(reason) => reason,
+        }
+    }
+}
+
+/// The control stream ends only with the session, and the reason of that counts.
+async fn session_end(transport: &Transport, otherwise: fn(CleanText) -> SessionEnd) -> SessionEnd {
+    if transport.close_reason().is_none() {
+        transport.close(CloseCode::ProtocolViolation);
+    }
+    let reason = transport.closed().await;
+    match reason {
+        // Only the server knows its version, and only this client its own.
+        SessionError::ClosedByPeer { code: Some(CloseCode::ClientOutdated), reason } => {
+            SessionEnd::Refused(reason)
+        }
+        SessionError::ClosedByPeer { code: Some(CloseCode::ServerOutdated), .. } => {
+            SessionEnd::Refused(clean(upgrade_server(env!("CARGO_PKG_VERSION"))))
+        }
+        SessionError::ClosedByPeer { code: Some(code), .. } if code.is_refusal() => {
+            SessionEnd::Refused(code.reason().into())
+        }
+        SessionError::ClosedByPeer { code: Some(code), .. } if code.is_shutdown() => {
+            SessionEnd::ServerEnded(code.reason().into())
+        }
+        SessionError::ClosedByPeer { code: Some(code), .. } => otherwise(code.reason().into()),
+        // The reason text of the server is part of this.
+        reason => otherwise(clean(reason)),
+    }
+}
