@@ -8,12 +8,9 @@ use std::{
     time::Duration,
 };
 
-use docxy_tests::{docxy::exchanges_ended, process::PROCESS_TIMEOUT};
 use futures_util::future::FutureExt as _;
 use http::{Method, StatusCode};
 use hub_stand_in::{Fault, PullLimit, PullLimits, Rule, Site};
-use serde_json::Value;
-use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, basic},
@@ -35,16 +32,6 @@ const NO_ANONYMOUS_PULL: PullLimits = PullLimits {
     account: None,
 };
 
-/// The number of exchanges at the server, without pings, once none is in progress.
-fn exchanges(testbed: &mut Testbed) -> u64 {
-    block_in_place(|| {
-        let idle = |health: &Value| health["requests"] == 0;
-        testbed.client.wait_for_health("end its requests", PROCESS_TIMEOUT, idle).unwrap();
-        let idle = |status: &Value| status["streams"] == 0 && status["exchanges"] == 0;
-        exchanges_ended(&testbed.server.wait_for_status("end its exchanges", PROCESS_TIMEOUT, idle).unwrap())
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_image_is_served_without_a_token_in_one_request() {
     let mut testbed = Testbed::new().await;
@@ -65,7 +52,7 @@ async fn a_whole_image_is_served_without_a_token_in_one_request() {
         let response = testbed.engine.get(&path, &[ANY, BUILDKIT]).await;
         assert!(response.status == StatusCode::OK && response.body == expected, "{path}: {response:?}");
     }
-    assert_eq!(exchanges(&mut testbed), 1, "the rest was prefetched");
+    assert_eq!(testbed.exchanges_with_server(), 1, "the rest was prefetched");
     assert_eq!(manifest_gets(&testbed.hub), 2, "index and manifest");
     let tags = testbed.engine.get("/v2/library/hello/tags/list", &[]).await;
     assert_eq!(tags.json()["tags"][0], "latest");

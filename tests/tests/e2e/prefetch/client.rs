@@ -1,10 +1,9 @@
 //! Which requests of an engine need a request to the server: one for an image's metadata, and one for each layer that
 //! is not tiny.
 
-use docxy_tests::{docxy::exchanges_ended, process::PROCESS_TIMEOUT};
+use docxy_tests::process::PROCESS_TIMEOUT;
 use http::{Method, StatusCode};
 use hub_stand_in::{Digest, Image, Layer};
-use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::support::{
@@ -81,16 +80,6 @@ impl<'a> Puller<'a> {
     }
 }
 
-/// The number of exchanges at the server, without pings, once none is in progress.
-async fn exchanges_with_server(testbed: &mut Testbed) -> u64 {
-    block_in_place(|| {
-        let idle = |health: &Value| health["requests"] == 0;
-        testbed.client.wait_for_health("end its requests", PROCESS_TIMEOUT, idle).unwrap();
-        let idle = |status: &Value| status["streams"] == 0 && status["exchanges"] == 0;
-        exchanges_ended(&testbed.server.wait_for_status("end its exchanges", PROCESS_TIMEOUT, idle).unwrap())
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn ping_and_token_need_no_request_to_the_server() {
     let mut testbed = Testbed::new().await;
@@ -102,7 +91,7 @@ async fn ping_and_token_need_no_request_to_the_server() {
     assert!(ping.header("content-length").parse::<u32>().unwrap() > 0);
     testbed.engine.anonymous("library/hello").await;
     assert!(testbed.hub.request_log().snapshot().is_empty());
-    assert_eq!(exchanges_with_server(&mut testbed).await, 0);
+    assert_eq!(testbed.exchanges_with_server(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,12 +101,12 @@ async fn a_pull_of_a_small_image_takes_one_request() {
         let puller = Puller::new(&testbed, kind).await;
         puller.pull(&hello(), "library/hello", architecture()).await;
         drop(puller);
-        assert_eq!(exchanges_with_server(&mut testbed).await, 1, "{kind:?}");
+        assert_eq!(testbed.exchanges_with_server(), 1, "{kind:?}");
         assert_eq!(manifest_gets(&testbed.hub), 2, "index and manifest");
         let puller = Puller::new(&testbed, kind).await;
         puller.pull(&hello(), "library/hello", architecture()).await;
         drop(puller);
-        assert_eq!(exchanges_with_server(&mut testbed).await, 2, "{kind:?}");
+        assert_eq!(testbed.exchanges_with_server(), 2, "{kind:?}");
         assert_eq!(manifest_gets(&testbed.hub), 2, "an unchanged image costs no pull");
     }
 }
@@ -130,7 +119,7 @@ async fn a_large_layer_does_not_wait_for_prefetch() {
     let puller = Puller::new(&testbed, DOCKERD).await;
     puller.pull(&image, "library/hello", architecture()).await;
     drop(puller);
-    assert_eq!(exchanges_with_server(&mut testbed).await, 2);
+    assert_eq!(testbed.exchanges_with_server(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,13 +128,13 @@ async fn the_platform_of_an_engine_is_learned() {
     let puller = Puller::new(&testbed, DOCKERD).await;
     puller.pull(&hello(), "library/hello", other_architecture()).await;
     drop(puller);
-    let first = exchanges_with_server(&mut testbed).await;
+    let first = testbed.exchanges_with_server();
     assert!(first <= 2, "another platform takes at most one more request: {first}");
     let other = Image::hello_from("other").unwrap();
     let puller = Puller::new(&testbed, DOCKERD).await;
     puller.pull(&other, "library/other", other_architecture()).await;
     drop(puller);
-    assert_eq!(exchanges_with_server(&mut testbed).await, first + 1);
+    assert_eq!(testbed.exchanges_with_server(), first + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,14 +146,14 @@ async fn an_update_check_prefetches_nothing() {
         let puller = Puller::new(&testbed, (agent, true)).await;
         puller.request(Method::HEAD, LATEST).await;
         drop(puller);
-        exchanges_with_server(&mut testbed).await;
+        testbed.exchanges_with_server();
         assert_eq!(manifest_gets(&testbed.hub), 0, "{agent}");
     }
     // A `GET` of a manifest costs one pull.
     let puller = Puller::new(&testbed, ("curl/8.5.0", false)).await;
     puller.request(Method::GET, LATEST).await;
     drop(puller);
-    exchanges_with_server(&mut testbed).await;
+    testbed.exchanges_with_server();
     assert_eq!(manifest_gets(&testbed.hub), 1);
 }
 
@@ -181,7 +170,7 @@ async fn cached_manifests_survive_a_restart_and_damaged_files_do_not() {
     let index = format!("/v2/library/hello/manifests/{}", image.digest());
     assert_eq!(puller.request(Method::GET, &index).await.body, image.index().bytes);
     drop(puller);
-    assert_eq!(exchanges_with_server(&mut testbed).await, 1);
+    assert_eq!(testbed.exchanges_with_server(), 1);
 
     for file in std::fs::read_dir(&content).unwrap() {
         std::fs::write(file.unwrap().path(), "not what it was").unwrap();
@@ -190,7 +179,7 @@ async fn cached_manifests_survive_a_restart_and_damaged_files_do_not() {
     let puller = Puller::new(&testbed, PODMAN).await;
     assert_eq!(puller.request(Method::GET, &index).await.body, image.index().bytes);
     drop(puller);
-    assert_eq!(exchanges_with_server(&mut testbed).await, 2);
+    assert_eq!(testbed.exchanges_with_server(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +204,7 @@ async fn a_public_image_opens_no_private_repository() {
     let response = testbed.engine.get(&path_of_index, &[("authorization", "Bearer nonsense"), ANY]).await;
     assert!(response.header("www-authenticate").contains("error=\"invalid_token\""), "{response:?}");
     drop(puller);
-    assert_eq!(exchanges_with_server(&mut testbed).await, 5);
+    assert_eq!(testbed.exchanges_with_server(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,7 +291,7 @@ async fn learned_challenges_survive_a_restart() {
         "{received:?}"
     );
     // The ping is not counted.
-    assert_eq!(exchanges_with_server(&mut testbed).await, 1);
+    assert_eq!(testbed.exchanges_with_server(), 1);
     restart_client(&mut testbed.client);
     for (path, before) in [&ping, &private].into_iter().zip(&received) {
         assert_eq!(testbed.engine.get(path, &[ANY]).await.header("www-authenticate"), before);
@@ -315,7 +304,7 @@ async fn learned_challenges_survive_a_restart() {
     let response = testbed.engine.get(&manifest, &[("authorization", &bearer), ANY]).await;
     assert_eq!(response.status, StatusCode::OK);
     // One for each request for content.
-    assert_eq!(exchanges_with_server(&mut testbed).await, 4);
+    assert_eq!(testbed.exchanges_with_server(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

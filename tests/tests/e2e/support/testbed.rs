@@ -7,7 +7,7 @@ use std::{
 };
 
 use docxy_tests::{
-    docxy::{Client, Server, ServerConfig, Upstream},
+    docxy::{Client, Server, ServerConfig, Upstream, exchanges_ended},
     process::{PROCESS_TIMEOUT, Process},
 };
 use hub_stand_in::{Blob, Hub, HubConfig, Image, Store};
@@ -67,6 +67,16 @@ impl Testbed {
         self.hub.store().add_blob("library/hello", blob.clone());
         let path = format!("/v2/library/hello/blobs/{}", blob.digest());
         (blob, path)
+    }
+
+    /// The number of exchanges at the server, without pings, once none is in progress.
+    pub(crate) fn exchanges_with_server(&mut self) -> u64 {
+        block_in_place(|| {
+            let idle = |health: &Value| health["requests"] == 0;
+            self.client.wait_for_health("end its requests", PROCESS_TIMEOUT, idle).unwrap();
+            let idle = |status: &Value| status["streams"] == 0 && status["exchanges"] == 0;
+            exchanges_ended(&self.server.wait_for_status("end its exchanges", PROCESS_TIMEOUT, idle).unwrap())
+        })
     }
 }
 

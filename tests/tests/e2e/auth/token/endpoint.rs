@@ -9,6 +9,15 @@ use crate::support::{
     token_registry::{Received, TokenRegistry, empty, json, manifest, token, unauthorized},
 };
 
+/// The redirects that a token service may answer with.
+const REDIRECTS: [&str; 5] = [
+    "301 Moved Permanently",
+    "302 Found",
+    "303 See Other",
+    "307 Temporary Redirect",
+    "308 Permanent Redirect",
+];
+
 /// A registry whose token service, at [`NAME`], responds with `respond` to all requests but for those below `/v2/`.
 async fn with_token_service(respond: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static) -> TokenRegistry {
     TokenRegistry::new(move |request| match request.path.as_str() {
@@ -24,13 +33,7 @@ async fn with_token_service(respond: impl Fn(&Received) -> Vec<u8> + Send + Sync
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_redirects_are_followed() {
-    for status in [
-        "301 Moved Permanently",
-        "302 Found",
-        "303 See Other",
-        "307 Temporary Redirect",
-        "308 Permanent Redirect",
-    ] {
+    for status in REDIRECTS {
         for host in [NAME, CDN] {
             let registry = with_token_service(move |request| match request.path.as_str() {
                 "/token" => empty(status, &format!("Location: https://{host}/moved?{}\r\n", request.query)),
@@ -48,13 +51,7 @@ async fn its_redirects_are_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_does_not_follow_a_redirect_to_another_host() {
-    for status in [
-        "301 Moved Permanently",
-        "302 Found",
-        "303 See Other",
-        "307 Temporary Redirect",
-        "308 Permanent Redirect",
-    ] {
+    for status in REDIRECTS {
         for host in [NAME, CDN] {
             // It takes Docker Hub's name, since passwords are sent to no other registry.
             let as_docker_hub = |config: &mut docxy_tests::docxy::ServerConfig| {
