@@ -3,6 +3,7 @@
 use crate::error::ReadError;
 #[cfg(feature = "test-legs")]
 use crate::memory;
+use crate::tcp;
 use bytes::Bytes;
 use docxy_protocol::frame::{self, FrameError};
 use futures_util::FutureExt as _;
@@ -22,6 +23,7 @@ pub struct ReceiveStream(Leg);
 #[derive(Debug)]
 enum Leg {
     Quic(quinn::RecvStream),
+    Tcp(tcp::Receiver),
     #[cfg(feature = "test-legs")]
     Memory(memory::Receiver),
 }
@@ -29,6 +31,12 @@ enum Leg {
 impl From<quinn::RecvStream> for ReceiveStream {
     fn from(stream: quinn::RecvStream) -> Self {
         Self(Leg::Quic(stream))
+    }
+}
+
+impl From<tcp::Receiver> for ReceiveStream {
+    fn from(receiver: tcp::Receiver) -> Self {
+        Self(Leg::Tcp(receiver))
     }
 }
 
@@ -55,6 +63,7 @@ impl ReceiveStream {
     pub async fn read_chunk(&mut self, length_max: usize) -> Result<Option<Bytes>, ReadError> {
         match &mut self.0 {
             Leg::Quic(stream) => Ok(stream.read_chunk(length_max, true).await?.map(|chunk| chunk.bytes)),
+            Leg::Tcp(receiver) => receiver.read_chunk(length_max).await,
             #[cfg(feature = "test-legs")]
             Leg::Memory(receiver) => receiver.read_chunk(length_max).await,
         }
