@@ -71,11 +71,22 @@ struct Entry {
     wire: Wire,
     queue: VecDeque<Bytes>,
     queued: usize,
-    is_finished: bool,
+    end: End,
     urgency: i32,
     sender: Option<Waker>,
     outcome: watch::Sender<Outcome>,
     waker: Waker,
+}
+
+/// The end of a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// More may follow.
+    Unknown,
+    /// It follows what is queued.
+    Queued,
+    /// h2 has it.
+    Passed,
 }
 
 /// The streams that h2 has woken, and the task that polls them.
@@ -152,7 +163,7 @@ impl Outbox {
         let waker = Waker::from(Arc::new(StreamWaker { stream, woken: Arc::clone(&self.woken) }));
         let (queue, sender) = (VecDeque::new(), None);
         let entry =
-            Entry { wire, queue, queued: 0, is_finished: false, urgency: 0, sender, outcome, waker };
+            Entry { wire, queue, queued: 0, end: End::Unknown, urgency: 0, sender, outcome, waker };
         state.entries.insert(stream, entry);
         drop(state);
         // The driver watches for its reset.
@@ -205,7 +216,7 @@ impl Outbox {
         let State { entries, ready, has_ended, .. } = &mut *state;
         let is_open = match entries.get_mut(&stream) {
             Some(entry) if !*has_ended && *entry.outcome.borrow() == Outcome::Open => {
-                entry.is_finished = true;
+                entry.end = End::Queued;
                 ready.insert((entry.urgency, stream));
                 true
             }
@@ -318,7 +329,7 @@ impl Outbox {
                 resets.push((stream, *reason));
             }
             if reset.is_none() {
-                if !*has_ended && (entry.queued > 0 || entry.is_finished) {
+                if !*has_ended && (entry.queued > 0 || entry.end == End::Queued) {
                     ready.insert((entry.urgency, stream));
                 }
             } else if !*has_ended && let Some(mut entry) = state.remove(stream) {
@@ -411,12 +422,13 @@ impl Entry {
             return Turn::Failed;
         }
         loop {
-            let (queued, is_finished) = (self.queued, self.is_finished);
+            let (queued, is_finished) = (self.queued, self.end == End::Queued);
             let Wire::Body(body) = &mut self.wire else { return Turn::Failed };
             if queued == 0 {
                 if !is_finished {
                     return Turn::Idle;
                 }
+                self.end = End::Passed;
                 return body.send_data(Bytes::new(), true).map_or(Turn::Failed, |()| Turn::Finished);
             }
             if *room == 0 {
@@ -441,6 +453,7 @@ impl Entry {
                 return Turn::Failed;
             }
             if is_last {
+                self.end = End::Passed;
                 return Turn::Finished;
             }
         }
