@@ -83,10 +83,15 @@ impl ReceiveStream {
     /// # Errors
     /// If the bytes are not such a frame, the peer has reset the stream, or the session has ended.
     pub async fn read_frame<T: DeserializeOwned>(&mut self) -> Result<T, ReadError> {
-        frame::read(self).await.map_err(|error| match error {
-            FrameError::Broken(error) => cause(error, || ReadError::Ended),
-            error => ReadError::Frame(error),
-        })
+        frame::read(self).await.map_err(frame_error)
+    }
+
+    /// Reads one frame that begins with such a value, whatever follows in it. Not cancel safe.
+    ///
+    /// # Errors
+    /// If the frame does not begin so, the peer has reset the stream, or the session has ended.
+    pub async fn read_frame_beginning<T: DeserializeOwned>(&mut self) -> Result<T, ReadError> {
+        frame::read_beginning(self).await.map_err(frame_error)
     }
 
     /// What had arrived without a gap when the stream was lost, and was not read. Never waits.
@@ -95,6 +100,13 @@ impl ReceiveStream {
         // A leg keeps these bytes after its end, and returns the error after them.
         let next = || self.read_chunk(CHUNK_MAX).now_or_never()?.ok().flatten();
         std::iter::from_fn(next).collect()
+    }
+}
+
+fn frame_error(error: FrameError) -> ReadError {
+    match error {
+        FrameError::Broken(error) => cause(error, || ReadError::Ended),
+        error => ReadError::Frame(error),
     }
 }
 
