@@ -129,11 +129,13 @@ async fn a_transfer_goes_on_at_the_next_process() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_tcp_port_is_taken_says_so() {
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let _holder = TcpListener::bind(taken).await.unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = holder.local_addr().unwrap();
     let state = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new(binary("docxy-server").unwrap());
-    command.args(["run", "--public", "127.0.0.1", "--listen", &taken.to_string(), "--state"]).arg(state.path());
+    command
+        .args(["run", "--public", "127.0.0.1", "--listen", &taken.to_string(), "--state"])
+        .arg(state.path());
     let said = block_in_place(|| run(command, PROCESS_TIMEOUT).unwrap().refused().unwrap());
     assert!(said.contains(&format!("TCP {taken}")), "{said}");
 }

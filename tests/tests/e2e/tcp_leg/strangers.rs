@@ -116,9 +116,11 @@ async fn http1_has_that_answer_with_and_without_a_protocol_name() {
     for protocols in [&["http/1.1"][..], &[]] {
         let mut tls = connect(testbed.server.address(), link.pin, protocols).await;
         tls.write_all(b"GET / HTTP/1.1\r\nhost: example.org\r\n\r\n").await.unwrap();
-        tls.write_all(b"POST / HTTP/1.1\r\nhost: example.org\r\ncontent-length: 2\r\nconnection: close\r\n\r\nab")
-            .await
-            .unwrap();
+        tls.write_all(
+            b"POST / HTTP/1.1\r\nhost: example.org\r\ncontent-length: 2\r\nconnection: close\r\n\r\nab",
+        )
+        .await
+        .unwrap();
         let mut said = String::new();
         timeout(REQUEST_TIMEOUT, tls.read_to_string(&mut said)).await.unwrap().unwrap();
         assert_eq!(said.matches("HTTP/1.1 404 Not Found\r\n").count(), 2, "{said}");
