@@ -87,7 +87,7 @@ fn stream_headers_have_these_bytes() {
 #[test]
 fn a_hello_begins_with_the_version_for_ever() {
     assert_eq!(show(&preamble(2)), "dcxy<00><02>");
-    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (3, b"docxy/3".to_vec(), b"docxy/1".to_vec()));
+    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (4, b"docxy/4".to_vec(), b"docxy/1".to_vec()));
     for (version, code) in [
         (0, Some(CloseCode::ClientOutdated)),
         (WIRE_VERSION - 1, Some(CloseCode::ClientOutdated)),
@@ -112,20 +112,20 @@ fn digest() -> Digest {
 
 fn hello(congestion: Choice) -> Hello {
     let secret = ClientSecret::from_random([b'k'; 32]);
-    Hello { name: "laptop".parse().unwrap(), secret, congestion }
+    Hello { name: "laptop".parse().unwrap(), secret, congestion, max_rate: None }
 }
 
 #[test]
 fn a_hello_with_a_rate_out_of_bounds_is_rejected() {
     let with = |congestion: Choice| frame::encode(&hello(congestion)).unwrap();
     let (auto, mut fixed) = (with(Choice::Auto), with(Choice::Fixed(Rate::MAX)));
-    // After what both have in common: bincode's marker for eight bytes, and the rate.
-    let rate = auto.len() + 1;
-    assert_eq!(fixed.len(), rate + 8);
+    // After the choice: bincode's marker for eight bytes, the rate, and the maximum rate, which is the last byte of both.
+    let rate = auto.len();
+    assert_eq!(fixed.len(), rate + 9);
     for (bits, good) in
         [(24_000, true), (23_999, false), (0, false), (100_000_000_001, false), (u64::MAX, false)]
     {
-        fixed[rate..].copy_from_slice(&u64::to_le_bytes(bits));
+        fixed[rate..rate + 8].copy_from_slice(&u64::to_le_bytes(bits));
         assert_eq!(frame::decode::<Hello>(&fixed[4..]).is_ok(), good, "{bits} bit/s");
     }
 }
