@@ -3,7 +3,7 @@
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
 use crate::settings::Flags;
-use crate::tunnel::{Congestion, LegChoice};
+use crate::tunnel::{Congestion, LegChoice, Rates};
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
 use docxy_host::terminal::print_note;
@@ -62,6 +62,13 @@ pub(super) struct ConnectionArguments {
     /// Both reach the server at the same port. Use tcp where UDP is blocked or slowed down.
     #[arg(long, value_name = "LEG", env = "DOCXY_LEG")]
     pub(super) leg: Option<LegChoice>,
+    /// How fast both ends may send at most, whatever --congestion says, as in down=50Mbit/s,up=5Mbit/s [default: no
+    /// limit]
+    ///
+    /// For a provider that bans heavy traffic, or to leave room for others. It holds on each leg, for each server. The
+    /// server may have a lower limit.
+    #[arg(long, value_name = "RATES", env = "DOCXY_MAX_RATE")]
+    pub(super) max_rate: Option<Rates>,
     /// Directory for public manifests and the challenges of registries, which need not be requested again;
     /// may be deleted at any time [default: /var/cache/docxy as root, else ~/.cache/docxy]
     #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]
@@ -95,7 +102,7 @@ pub(super) struct JoinArguments {
 /// second one ends them.
 ///
 /// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion
-/// and leg. If links, congestion or leg change, the tunnel is dialed again, and pulls continue over the new one. A file
+/// max_rate and leg. If one of the last four changes, the tunnel is dialed again, and pulls continue over the new one. A file
 /// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]
@@ -182,8 +189,8 @@ impl Arguments {
 
 impl ConnectionArguments {
     pub(super) fn add_to(&self, flags: Flags) -> Flags {
-        let Self { link_file, congestion, leg, cache } = self.clone();
-        Flags { link_file, congestion, leg, cache, ..flags }
+        let Self { link_file, congestion, leg, max_rate, cache } = self.clone();
+        Flags { link_file, congestion, leg, max_rate, cache, ..flags }
     }
 }
 
