@@ -23,6 +23,7 @@ use docxy_protocol::request::Request;
 use http::StatusCode;
 use std::path::Path;
 use std::time::Instant;
+use tokio::sync::oneshot;
 
 /// The challenges, the rate limits, the cache and the prefetches. Clones share them.
 #[derive(Debug, Clone)]
@@ -128,7 +129,7 @@ impl Metadata {
     }
 
     /// Receives and stores the content after a response. Requests for it wait meanwhile.
-    pub(crate) fn receive_prefetch(&self, request: &Request, prefetch: PrefetchStream) {
+    pub(crate) fn receive_prefetch(&self, request: &Request, prefetch: oneshot::Receiver<PrefetchStream>) {
         let (Some(scope), Some(hint)) = (CacheScope::of(request), &request.prefetch) else { return };
         let guard = self.in_flight.open(scope.clone(), hint.clone());
         tokio::spawn(prefetch::receive(
