@@ -21,7 +21,7 @@ pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), Comman
     let logging = logging::start(&log);
     let metadata = Metadata::open(cache.as_deref());
     if let Some(platform) = &pull_request.platform {
-        metadata.expect_platform(platform);
+        metadata.policy.expect(platform.clone());
     }
     let progress = if quiet { Progress::quiet() } else { Progress::on_stderr(logging.handle()) };
     let servers: Vec<&str> = config.links.iter().map(|link| link.host.as_str()).collect();

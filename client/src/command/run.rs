@@ -4,7 +4,7 @@
 
 use super::error::CommandError;
 use super::reload::Reload;
-use super::status_report::StatusReport;
+use super::status_report::report_on_signal;
 use crate::frontend::{self, AllowedHosts, FrontendSettings, Ready};
 use crate::gateway::Gateway;
 use crate::metadata::Metadata;
@@ -36,8 +36,7 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
         let metadata = Metadata::open(settings.cache.as_deref());
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata);
         let hosts = AllowedHosts::new(settings.hosts.clone());
-        let report = StatusReport { gateway: gateway.clone(), log: log.clone() };
-        tokio::spawn(report.run(signals.report));
+        tokio::spawn(report_on_signal(signals.report, gateway.clone(), log.clone()));
         let frontend =
             FrontendSettings { listen: settings.listen.clone(), hosts: hosts.clone(), log: log.clone() };
         let mut reload = Reload { settings, log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };

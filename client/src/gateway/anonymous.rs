@@ -11,6 +11,7 @@ use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::request::{Operation, Request};
 use http::StatusCode;
+use std::time::Instant;
 
 /// Whether a request without a credential may be answered as one of everybody.
 pub(super) fn is_for_content(request: &Request) -> bool {
@@ -49,7 +50,7 @@ impl Gateway {
     /// none.
     async fn challenge(&self, request: &Request, deadline: ResponseDeadline) -> Option<CachedResponse> {
         let metadata = &self.context.metadata;
-        if metadata.requires_token(&request.registry).is_none() {
+        if metadata.challenges.requires_token(&request.registry, Instant::now()).is_none() {
             let ping = Request::new(request.registry.clone(), Operation::Ping);
             let guard = self.context.registry.begin(&ping);
             // `forward` stores what the response says. Without a response, the first one has to do.

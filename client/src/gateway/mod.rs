@@ -4,7 +4,7 @@
 //! sent again if the connection was lost before the response.
 
 pub(crate) use crate::rate_limit::ReportedLimit;
-pub use crate::transfer::{TransferRegistry, TransferSnapshot, Wait, WaitsFor};
+pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
 pub use credential_use::TokenKind;
 pub use engine::Engine;
@@ -91,15 +91,15 @@ impl Gateway {
 
     /// The rate limits that the registries have reported.
     pub(crate) fn rate_limits(&self) -> Vec<ReportedLimit> {
-        self.context.metadata.rate_limits()
+        self.context.metadata.rate_limits.all()
     }
 
     /// What happened since the start, as JSON.
     pub(crate) fn counters(&self) -> serde_json::Value {
         serde_json::json!({
-            "tunnel": self.context.tunnel.counters().to_json(),
-            "transfers": self.context.counters.to_json(),
-            "prefetch": self.context.metadata.prefetch_usage(),
+            "tunnel": **self.context.tunnel.counters(),
+            "transfers": *self.context.counters,
+            "prefetch": self.context.metadata.prefetch_usage.to_json(),
         })
     }
 
@@ -190,7 +190,7 @@ impl Gateway {
             self.context.counters.local_responses.increment();
             return Ok(Response::from_cache(content, guard));
         }
-        let prefetch = metadata.prefetch_hint(&request).await;
+        let prefetch = metadata.policy.hint_for(&request, &metadata.cache).await;
         self.forward(request.with_prefetch(prefetch), deadline, guard).await
     }
 
@@ -210,7 +210,7 @@ impl Gateway {
 
     /// Requests the challenge of a registry in the background if the known one is old.
     fn refresh(&self, registry: &Registry) {
-        if self.context.metadata.refresh_is_due(registry) {
+        if self.context.metadata.challenges.refresh_is_due(registry, Instant::now()) {
             let gateway = self.clone();
             let request = Request::new(registry.clone(), Operation::Ping);
             // `forward` stores the challenge of the response, as of all responses.

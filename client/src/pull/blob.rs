@@ -34,7 +34,7 @@ pub(super) async fn download<A: RegistryClient>(
         let next = tokio::select! {
             next = body.next() => next,
             Ok(()) = changes.changed() => {
-                progress.waits(body.current_wait());
+                progress.waits(body.wait_reason());
                 continue;
             }
         };

@@ -2,7 +2,6 @@
 //!
 //! Bars on a terminal, else one line for each event. Must never block a pull if the output is not read.
 
-use crate::transfer::Wait;
 use docxy_host::logging::LogHandle;
 use docxy_protocol::name::Digest;
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -113,9 +112,8 @@ impl BlobProgress<'_> {
         }
     }
 
-    /// Says once why the blob waits.
-    pub(super) fn waits(&mut self, wait: Option<Wait>) {
-        let reason = wait.and_then(|wait| wait.reason);
+    /// Says once why the blob waits, if something failed.
+    pub(super) fn waits(&mut self, reason: Option<String>) {
         if let Some(reason) = reason.as_ref().filter(|_| reason != self.interruption) {
             self.print_note(&format!("interrupted, waiting: {reason}"));
         }

@@ -26,9 +26,10 @@ mod verify;
 
 pub(crate) use context::TransferContext;
 pub(crate) use registry::TransferGuard;
-pub use registry::{TransferRegistry, TransferSnapshot, Wait, WaitsFor};
+pub use registry::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub(crate) use stall_timeout::StallTimeout;
 
+use crate::cache::ManifestWriter;
 use crate::counters::TransferCounters;
 use crate::exchange::{ExchangeError, RemoteBody};
 use crate::tunnel::Session;
@@ -42,7 +43,6 @@ use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use range_request::RangeRequest;
 use resume::{ResumableBody, Source};
-use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,6 +52,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use verify::{BlobVerifier, VerifiedBody};
 
 /// A body on its way to the engine.
+#[derive(Debug)]
 pub struct Transfer {
     length: Option<u64>,
     reading: ReusableBoxFuture<'static, Read>,
@@ -81,7 +82,7 @@ impl Transfer {
     ) -> Self {
         let length = body.length();
         let content_range = length.and_then(|_| ContentRange::of_response(status, headers.map(), length));
-        let writer = context.metadata.manifest_writer(&request, status, headers);
+        let writer = ManifestWriter::new(&context.metadata.cache, &request, status, headers);
         let (mut verifier, mut start) = (None, 0);
         let range_request = match &request.operation {
             Operation::Blob { digest, method: Method::Get, .. } => {
@@ -152,10 +153,10 @@ impl Transfer {
         self.length
     }
 
-    /// What it waits for.
+    /// Why it waits, if something failed.
     #[must_use]
-    pub fn current_wait(&self) -> Option<Wait> {
-        self.guard.current_wait()
+    pub fn wait_reason(&self) -> Option<String> {
+        self.guard.wait_reason()
     }
 
     /// Reports when this or another transfer waits or continues.
@@ -214,11 +215,5 @@ impl http_body::Body for Transfer {
 
     fn size_hint(&self) -> SizeHint {
         self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-impl fmt::Debug for Transfer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transfer").field("length", &self.length).finish_non_exhaustive()
     }
 }

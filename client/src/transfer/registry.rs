@@ -6,12 +6,14 @@
 use crate::tunnel::Session;
 use docxy_protocol::name::Reference;
 use docxy_protocol::request::{Operation, Request};
+use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The time over which a rate is measured.
@@ -29,10 +31,11 @@ struct RunningTransfers {
     changes: watch::Sender<u64>,
 }
 
-/// A running transfer, at one moment.
-#[derive(Debug, Clone)]
+/// A running transfer, at one moment. As JSON, the fields are those of `/health`.
+#[derive(Debug, Clone, Serialize)]
 pub struct TransferSnapshot {
     /// Its number. No other has it.
+    #[serde(skip)]
     pub id: u64,
     /// What was requested: `manifest`, `blob`, …
     pub operation: &'static str,
@@ -41,32 +44,28 @@ pub struct TransferSnapshot {
     /// The digest of the content, if the request named it.
     pub digest: Option<String>,
     /// The bytes of the body that were received.
+    #[serde(rename = "bytes")]
     pub received: u64,
     /// The bytes of the body in all, if that is known.
     pub length: Option<u64>,
     /// The current rate in bytes per second.
+    #[serde(rename = "bytes_per_second")]
     pub rate: u64,
     /// Since when it runs.
-    pub since: SystemTime,
+    pub since: Timestamp,
     /// The server over which it runs.
     pub server: Option<SocketAddr>,
     /// What it waits for. `None` while its body is received.
-    pub wait: Option<Wait>,
-}
-
-/// Something that a transfer waits for.
-#[derive(Debug, Clone)]
-pub struct Wait {
-    /// What.
-    pub waits_for: WaitsFor,
-    /// Since when no byte arrives.
-    pub since: Instant,
-    /// Why, if something failed.
+    pub waits_for: Option<WaitsFor>,
+    /// How long no byte has arrived, while it waits.
+    pub waits_seconds: Option<u64>,
+    /// Why it waits, if something failed.
     pub reason: Option<String>,
 }
 
 /// What a transfer waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WaitsFor {
     /// A session.
     Tunnel,
@@ -86,22 +85,18 @@ pub(crate) struct TransferGuard {
 #[derive(Debug)]
 struct Entry {
     id: u64,
-    operation: &'static str,
-    image: String,
-    digest: Option<String>,
-    since: SystemTime,
     started: Instant,
-    length: OnceLock<u64>,
     received: AtomicU64,
     rate: RateMeter,
-    path: Mutex<Path>,
+    state: Mutex<State>,
 }
 
-/// Over which server, and what it waits for.
-#[derive(Debug, Clone, Default)]
-struct Path {
-    server: Option<SocketAddr>,
-    wait: Option<Wait>,
+/// What does not change with each chunk.
+#[derive(Debug)]
+struct State {
+    /// Without what is measured: bytes, rate, and seconds.
+    snapshot: TransferSnapshot,
+    waits_since: Option<Instant>,
 }
 
 /// Measures a rate in windows. One task writes, and any may read.
@@ -126,18 +121,13 @@ impl Default for TransferRegistry {
 impl TransferRegistry {
     /// Adds a transfer until the guard is dropped.
     pub(crate) fn begin(&self, request: &Request) -> TransferGuard {
-        let (operation, image, digest) = describe(request);
+        let snapshot = describe(request, self.0.next_id.fetch_add(1, Ordering::Relaxed));
         let entry = Arc::new(Entry {
-            id: self.0.next_id.fetch_add(1, Ordering::Relaxed),
-            operation,
-            image,
-            digest,
-            since: SystemTime::now(),
+            id: snapshot.id,
             started: Instant::now(),
-            length: OnceLock::new(),
             received: AtomicU64::new(0),
             rate: RateMeter::default(),
-            path: Mutex::default(),
+            state: Mutex::new(State { snapshot, waits_since: None }),
         });
         self.0.entries.lock().insert(entry.id, Arc::clone(&entry));
         self.changed();
@@ -180,13 +170,14 @@ impl TransferGuard {
     }
 
     /// The digest or the operation, for the log.
-    pub(super) fn name(&self) -> &str {
-        self.entry.digest.as_deref().unwrap_or(self.entry.operation)
+    pub(super) fn name(&self) -> String {
+        let TransferSnapshot { operation, digest, .. } = &self.entry.state.lock().snapshot;
+        digest.clone().unwrap_or_else(|| (*operation).to_owned())
     }
 
     /// The length of the body is known.
     pub(super) fn set_length(&self, length: u64) {
-        let _ = self.entry.length.set(length);
+        self.entry.state.lock().snapshot.length = Some(length);
     }
 
     /// Counts received bytes.
@@ -197,28 +188,33 @@ impl TransferGuard {
 
     /// It runs over this session.
     pub(crate) fn set_server(&self, session: &Session) {
-        self.entry.path.lock().server = Some(session.transport().remote_address());
+        self.entry.state.lock().snapshot.server = Some(session.transport().remote_address());
     }
 
     /// It waits. Since when stays as it was if it waited already.
     pub(crate) fn wait(&self, waits_for: WaitsFor, reason: Option<String>) {
-        let mut path = self.entry.path.lock();
-        let since = path.wait.as_ref().map_or_else(Instant::now, |wait| wait.since);
-        path.wait = Some(Wait { waits_for, since, reason });
-        drop(path);
+        let mut state = self.entry.state.lock();
+        state.waits_since.get_or_insert_with(Instant::now);
+        state.snapshot.waits_for = Some(waits_for);
+        state.snapshot.reason = reason;
+        drop(state);
         self.registry.changed();
     }
 
     /// It waits no longer.
     pub(crate) fn proceed(&self) {
-        if self.entry.path.lock().wait.take().is_some() {
+        let mut state = self.entry.state.lock();
+        if state.waits_since.take().is_some() {
+            state.snapshot.waits_for = None;
+            state.snapshot.reason = None;
+            drop(state);
             self.registry.changed();
         }
     }
 
-    /// What it waits for.
-    pub(super) fn current_wait(&self) -> Option<Wait> {
-        self.entry.path.lock().wait.clone()
+    /// Why it waits, if something failed.
+    pub(super) fn wait_reason(&self) -> Option<String> {
+        self.entry.state.lock().snapshot.reason.clone()
     }
 }
 
@@ -232,19 +228,10 @@ impl Drop for TransferGuard {
 impl Entry {
     fn snapshot(&self) -> TransferSnapshot {
         let received = self.received.load(Ordering::Relaxed);
-        let Path { server, wait } = self.path.lock().clone();
-        TransferSnapshot {
-            id: self.id,
-            operation: self.operation,
-            image: self.image.clone(),
-            digest: self.digest.clone(),
-            received,
-            length: self.length.get().copied(),
-            rate: self.rate.current(self.started.elapsed(), received),
-            since: self.since,
-            server,
-            wait,
-        }
+        let rate = self.rate.current(self.started.elapsed(), received);
+        let state = self.state.lock();
+        let waits_seconds = state.waits_since.map(|since| since.elapsed().as_secs());
+        TransferSnapshot { received, rate, waits_seconds, ..state.snapshot.clone() }
     }
 }
 
@@ -284,8 +271,8 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The operation, the image and the digest of a request.
-fn describe(request: &Request) -> (&'static str, String, Option<String>) {
+/// A transfer that begins with this request.
+fn describe(request: &Request, id: u64) -> TransferSnapshot {
     let Request { registry, operation, .. } = request;
     let mut image =
         operation.repository().map_or_else(|| registry.to_string(), |r| format!("{registry}/{r}"));
@@ -298,7 +285,20 @@ fn describe(request: &Request) -> (&'static str, String, Option<String>) {
         }
         _ => None,
     };
-    (operation.name(), image, digest)
+    TransferSnapshot {
+        id,
+        operation: operation.name(),
+        image,
+        digest,
+        received: 0,
+        length: None,
+        rate: 0,
+        since: Timestamp::now(),
+        server: None,
+        waits_for: None,
+        waits_seconds: None,
+        reason: None,
+    }
 }
 
 #[cfg(test)]
@@ -341,15 +341,20 @@ mod tests {
     fn a_wait_keeps_its_beginning_until_it_ends() {
         let registry = TransferRegistry::default();
         let guard = registry.begin(&request("3"));
-        let wait = || registry.snapshot()[0].wait.clone();
-        assert!(wait().is_none());
+        let since = || guard.entry.state.lock().waits_since;
+        let wait = || {
+            let TransferSnapshot { waits_for, waits_seconds, reason, .. } = registry.snapshot().remove(0);
+            assert_eq!(waits_for.is_some(), waits_seconds.is_some());
+            (waits_for, reason)
+        };
+        assert_eq!(wait(), (None, None));
         guard.wait(WaitsFor::Tunnel, Some("down".into()));
-        let since = wait().unwrap().since;
+        assert_eq!(wait(), (Some(WaitsFor::Tunnel), Some("down".into())));
+        let began = since();
         guard.wait(WaitsFor::Permit, None);
-        let second = wait().unwrap();
-        assert_eq!((second.waits_for, second.since, second.reason), (WaitsFor::Permit, since, None));
+        assert_eq!((wait(), since()), ((Some(WaitsFor::Permit), None), began));
         guard.proceed();
-        assert!(wait().is_none());
+        assert_eq!((wait(), since()), ((None, None), None));
     }
 
     #[test]

@@ -344,7 +344,7 @@ async fn the_registry_lists_what_a_transfer_waits_for() {
                 let [transfer] = &transfers.snapshot()[..] else { panic!("one transfer runs") };
                 assert_eq!((&*transfer.image, transfer.operation), ("docker.io/library/hello", "blob"));
                 assert_eq!((transfer.length, transfer.received > LENGTHS[0]), (Some(LENGTHS[0]), false));
-                if let Some(Wait { reason: Some(reason), .. }) = &transfer.wait {
+                if let Some(reason) = &transfer.reason {
                     assert!(reason.starts_with("tunnel: "), "{reason}");
                     assert!(transfer.server.is_some());
                     return;
