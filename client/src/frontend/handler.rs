@@ -8,7 +8,7 @@ use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::{health, patience};
 use crate::credentials::TokenSource;
-use crate::gateway::{self, Engine, Gateway, TokenKind};
+use crate::gateway::{Engine, Gateway, TokenKind};
 use docxy_host::logging::LogHandle;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -175,17 +175,12 @@ impl Handler {
         host: &LocalHost,
     ) -> Result<Response<ResponseBody>, Fault> {
         let deadline = patience::deadline(&request.operation, engine, self.gateway.stall_timeout());
-        let gateway::Response { status, headers, body } =
-            self.gateway.send(request, engine, deadline).await?;
-        let mut headers = headers.into_map();
-        rewrite::challenges(&mut headers, host, target);
-        rewrite::links(&mut headers, status, target)?;
+        let (mut head, body) = self.gateway.send(request, engine, deadline).await?.into_parts();
+        rewrite::challenges(&mut head.headers, host, target);
+        rewrite::links(&mut head.headers, head.status, target)?;
         // Forward no other redirect: the server follows them, and one would lead the engine past this client.
-        headers.remove(header::LOCATION);
-        let mut response = Response::new(Either::Right(body));
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        Ok(response)
+        head.headers.remove(header::LOCATION);
+        Ok(Response::from_parts(head, Either::Right(body)))
     }
 }
 

@@ -9,15 +9,16 @@ pub(crate) mod challenge;
 pub(crate) mod prefetch;
 pub(crate) mod rate_limit;
 
-use crate::cache::{CacheScope, CachedResponse, ContentCache, response};
+use crate::cache::{CacheScope, ContentCache, response};
 use crate::challenge::ChallengeStore;
 use crate::exchange::PrefetchStream;
 use crate::prefetch::{InFlightPrefetches, PrefetchPolicy, PrefetchUsage};
 use crate::rate_limit::RateLimits;
+use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::request::Request;
-use http::StatusCode;
+use http::{Response, StatusCode};
 use std::path::Path;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -48,7 +49,7 @@ impl Metadata {
     }
 
     /// The 401 of the registry for a request without credential, if its challenge is known.
-    pub(crate) fn challenge_response(&self, request: &Request) -> Option<CachedResponse> {
+    pub(crate) fn challenge_response(&self, request: &Request) -> Option<Response<Bytes>> {
         if request.authorization != Authorization::None {
             return None;
         }
@@ -58,20 +59,20 @@ impl Metadata {
 
     /// The 401 for a request without a credential that everybody was refused. `None` if the registry has no
     /// challenge.
-    pub(crate) fn challenge_after_refusal(&self, request: &Request) -> Option<CachedResponse> {
+    pub(crate) fn challenge_after_refusal(&self, request: &Request) -> Option<Response<Bytes>> {
         let challenges = self.challenges.after_refusal(&request.registry, &request.operation)?;
         challenge::unauthorized(&challenges, request.operation.method())
     }
 
     /// The 401 for a request whose token its registry did not issue. It has `error="invalid_token"`, so that
     /// engines fetch a new token.
-    pub(crate) fn invalid_token_response(&self, request: &Request) -> Option<CachedResponse> {
+    pub(crate) fn invalid_token_response(&self, request: &Request) -> Option<Response<Bytes>> {
         let challenges = self.challenges.for_invalid_token(&request.registry, &request.operation);
         challenge::unauthorized(&challenges, request.operation.method())
     }
 
     /// The requested content, if it is cached, or is in flight and arrives before `until`.
-    pub(crate) async fn cached_content(&self, request: &Request, until: Instant) -> Option<CachedResponse> {
+    pub(crate) async fn cached_content(&self, request: &Request, until: Instant) -> Option<Response<Bytes>> {
         let key = response::key(request)?;
         self.policy.observe_request(self.cache.descriptor_index(), &key);
         let entry = match self.cache.get(&key).await {

@@ -1,6 +1,5 @@
 //! Why an image was not fetched.
 
-use super::blob::BlobError;
 use super::image_source::SourceError;
 use docxy_protocol::platform::PlatformError;
 use std::io;
@@ -12,8 +11,6 @@ use std::path::PathBuf;
 pub enum PullError {
     #[error(transparent)]
     Source(#[from] SourceError),
-    #[error(transparent)]
-    Blob(#[from] BlobError),
     /// The index has no image for the platform.
     #[error("{0}: choose one of these with --platform")]
     Platform(#[from] PlatformError),
@@ -26,4 +23,7 @@ pub enum PullError {
     /// The disk failed.
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    /// The disk failed within a blob.
+    #[error("writing {what}: {source}")]
+    WriteBlob { what: String, source: io::Error },
 }

@@ -16,16 +16,13 @@ use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest, ManifestError}
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-
-/// The body of a response.
-pub(super) type RegistryBody = UnsyncBoxBody<Bytes, Fault>;
+use std::fmt::Display;
 
 /// Sends requests to a registry: the gateway, or a fake in tests.
 pub(super) trait RegistryClient: Sync {
     /// Sends one request, and returns the response.
-    fn send(&self, request: Request) -> impl Future<Output = Result<Response<RegistryBody>, Fault>> + Send;
+    fn send(&self, request: Request) -> impl Future<Output = Result<Response<Transfer>, Fault>> + Send;
 
     /// The blob with this digest and length, which the request is for.
     fn blob(&self, request: Request, digest: &Digest, length: u64) -> impl Future<Output = Transfer> + Send;
@@ -90,16 +87,17 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             Ok(collected) => collected.to_bytes(),
             Err(error) => return Err(unreadable(what, error)),
         };
-        let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         // Some registries report a wrong digest for a tag. As for engines, only the requested one counts.
         let digest = match reference {
             Reference::Digest(expected) => {
-                check(&what, expected, &Digester::matching(expected).digest(&bytes))?;
-                expected.clone()
+                let found = Digester::matching(expected).digest(&bytes);
+                check(&what, expected, &found)?;
+                found
             }
             Reference::Tag(_) => Digester::sha256().digest(&bytes),
         };
-        match Manifest::parse(&bytes, text(&header::CONTENT_TYPE)) {
+        let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        match Manifest::parse(&bytes, content_type) {
             Ok(manifest) => Ok(VerifiedManifest { digest, bytes, manifest }),
             Err(source) => Err(SourceError::Manifest { what, source }),
         }
@@ -115,7 +113,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         self.client.blob(self.request(operation, None), &blob.digest, blob.size).await
     }
 
-    async fn refused(&self, what: String, response: Response<RegistryBody>) -> SourceError {
+    async fn refused(&self, what: String, response: Response<Transfer>) -> SourceError {
         let (head, body) = response.into_parts();
         // An unreadable body has no message.
         let body = Limited::new(body, SMALL_BODY_BYTES_MAX).collect().await;
@@ -159,8 +157,8 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
     }
 }
 
-/// Compares a digest with the expected one.
-fn check(what: &str, expected: &Digest, found: &Digest) -> Result<(), SourceError> {
+/// Compares a digest or a size with the expected one.
+pub(super) fn check<T: PartialEq + Display>(what: &str, expected: T, found: T) -> Result<(), SourceError> {
     if expected == found {
         return Ok(());
     }
@@ -191,7 +189,7 @@ mod tests {
     const INDEX: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
 
     async fn manifest(
-        responses: Vec<Response<RegistryBody>>,
+        responses: Vec<Response<Bytes>>,
         reference: &str,
     ) -> Result<VerifiedManifest, SourceError> {
         let image = image();

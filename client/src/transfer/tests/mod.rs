@@ -71,7 +71,7 @@ impl Scene {
                 let timeout = Duration::from_secs(10);
                 let deadline = ResponseDeadline::patient(Deadline::including_first_connect(timeout), timeout);
                 let engine = Engine::new(1, &http::HeaderMap::new());
-                Ok(self.gateway.send(request, &engine, deadline).await?.body)
+                Ok(self.gateway.send(request, &engine, deadline).await?.into_body())
             }
         }
     }
