@@ -5,7 +5,7 @@
 use super::error::CommandError;
 use super::reload::Reload;
 use super::status_report::report_on_signal;
-use crate::frontend::{self, AllowedHosts, FrontendSettings, Ready};
+use crate::frontend::{self, AllowedHosts, FrontendSettings};
 use crate::gateway::Gateway;
 use crate::metadata::Metadata;
 use crate::settings::{Flags, Settings};
@@ -15,6 +15,7 @@ use docxy_host::ready_file::ReadyFile;
 use docxy_host::signals::Signals;
 use docxy_host::signals::reload::reload_on_signal;
 use docxy_host::signals::shutdown::Shutdown;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
         let tunnel = Tunnel::start(settings.tunnel.clone());
         let metadata = Metadata::open(settings.cache.as_deref());
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata);
-        let hosts = AllowedHosts::new(settings.hosts.clone());
+        let hosts = AllowedHosts::new(settings.hosts.clone().into());
         tokio::spawn(report_on_signal(signals.report, gateway.clone(), log.clone()));
         let frontend =
             FrontendSettings { listen: settings.listen.clone(), hosts: hosts.clone(), log: log.clone() };
@@ -45,7 +46,7 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
             move || Settings::load(&flags)
         };
         tokio::spawn(reload_on_signal(signals.reload, load, move |new| reload.apply(new)));
-        let announce = |Ready { addresses }: Ready| {
+        let announce = |addresses: Vec<SocketAddr>| {
             for address in &addresses {
                 tracing::info!("listening on http://{address}");
             }

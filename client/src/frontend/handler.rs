@@ -86,7 +86,7 @@ impl Handler {
             // HTTP/1.0 marks the end of a body by closing, so truncation would be silent.
             return Err(unreadable("HTTP/1.1 is needed"));
         }
-        let host = LocalHost::of(request.headers(), &self.allowed_hosts.current())?;
+        let host = LocalHost::of(request.headers(), &self.allowed_hosts.read())?;
         refuse_foreign_pages(request.headers(), &host)?;
         let engine = Engine::new(busy.connection(), request.headers());
         let uri = request.uri();

@@ -50,7 +50,7 @@ impl Gateway {
     pub fn new(tunnel: Tunnel, stall_timeout: Duration, metadata: Metadata) -> Self {
         let context = TransferContext {
             tunnel,
-            stall_timeout: StallTimeout::new(stall_timeout),
+            stall_timeout: StallTimeout::new(stall_timeout.into()),
             credentials: Credentials::default(),
             registry: TransferRegistry::default(),
             metadata,
@@ -94,12 +94,12 @@ impl Gateway {
     /// How long an interrupted body waits for its next byte.
     #[must_use]
     pub fn stall_timeout(&self) -> Duration {
-        self.context.stall_timeout.get()
+        *self.context.stall_timeout.read()
     }
 
     /// Sets how long interrupted bodies wait, including those that wait already.
     pub(crate) fn set_stall_timeout(&self, stall_timeout: Duration) {
-        self.context.stall_timeout.set(stall_timeout);
+        *self.context.stall_timeout.write() = stall_timeout;
     }
 
     /// Records how an engine got a token of this registry.

@@ -87,10 +87,8 @@ impl Metadata {
 
     /// Stores what a response head reports.
     pub(crate) fn observe_response(&self, request: &Request, status: StatusCode, headers: &Headers) {
-        let Request { registry, operation, authorization, .. } = request;
-        let anonymous = *authorization == Authorization::None;
-        self.challenges.observe_response(registry, operation, anonymous, (status, headers));
-        self.rate_limits.observe_response(registry, headers);
+        self.challenges.observe_response(request, status, headers);
+        self.rate_limits.observe_response(&request.registry, headers);
         if status == StatusCode::OK {
             self.policy.observe_tag(request, headers);
         }

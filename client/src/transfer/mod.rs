@@ -19,15 +19,13 @@ mod range_request;
 mod refetch;
 mod registry;
 mod resume;
-mod stall_timeout;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-pub(crate) use context::TransferContext;
+pub(crate) use context::{StallTimeout, TransferContext};
 pub(crate) use registry::TransferGuard;
 pub use registry::{TransferRegistry, TransferSnapshot, WaitsFor};
-pub(crate) use stall_timeout::StallTimeout;
 
 use crate::cache::ManifestWriter;
 use crate::counters::TransferCounters;

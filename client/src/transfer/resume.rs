@@ -171,7 +171,7 @@ impl ResumableBody {
     /// When a stall ends the body. `None` without a stall, or if nothing can be requested again.
     fn stall_end(&self) -> Option<Instant> {
         let (stall, source) = (self.stall.as_ref()?, self.source.as_ref()?);
-        Some(stall.since + source.context.stall_timeout.get())
+        Some(stall.since + *source.context.stall_timeout.read())
     }
 
     /// The error at the end of a stall.
@@ -212,7 +212,7 @@ impl ResumableBody {
             missing,
             gaps = gaps.len(),
             reason = self.last_fault.as_ref().map(tracing::field::display),
-            stall_timeout_s = source.context.stall_timeout.get().as_secs(),
+            stall_timeout_s = source.context.stall_timeout.read().as_secs(),
             "a transfer was interrupted; requesting the rest"
         );
         source.context.counters.interruptions.increment();

@@ -7,10 +7,11 @@
 use super::file;
 use super::set::ChallengeSet;
 use docxy_host::log_rate_limit::LogLimits;
+use docxy_protocol::authorization::Authorization;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Registry, Repository};
-use docxy_protocol::request::Operation;
+use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::scope::Scope;
 use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
@@ -142,14 +143,8 @@ impl ChallengeStore {
     }
 
     /// Stores the challenge of a response.
-    pub(crate) fn observe_response(
-        &self,
-        registry: &Registry,
-        operation: &Operation,
-        anonymous: bool,
-        (status, headers): (StatusCode, &Headers),
-    ) {
-        if self.0.observe_response(registry, operation, anonymous, status, headers) && self.0.file.is_some() {
+    pub(crate) fn observe_response(&self, request: &Request, status: StatusCode, headers: &Headers) {
+        if self.0.observe_response(request, status, headers) && self.0.file.is_some() {
             let inner = Arc::clone(&self.0);
             // A slow disk must not delay the response.
             tokio::task::spawn_blocking(move || inner.save());
@@ -159,19 +154,13 @@ impl ChallengeStore {
 
 impl Inner {
     /// Returns whether the file must be written.
-    fn observe_response(
-        &self,
-        registry: &Registry,
-        operation: &Operation,
-        anonymous: bool,
-        status: StatusCode,
-        headers: &Headers,
-    ) -> bool {
+    fn observe_response(&self, request: &Request, status: StatusCode, headers: &Headers) -> bool {
+        let Request { registry, operation, authorization, .. } = request;
         let is_ping = matches!(operation, Operation::Ping);
         let mut registries = self.registries.lock();
         let challenges = match (is_ping, operation.repository()) {
             // The registry needs no token, so its own responses are used.
-            (true, _) if status.is_success() && anonymous => Some(Vec::new()),
+            (true, _) if status.is_success() && *authorization == Authorization::None => Some(Vec::new()),
             _ if status != StatusCode::UNAUTHORIZED => None,
             (true, _) => read(headers),
             (false, Some(repository)) => read(headers).and_then(|all| for_any_repository(all, repository)),
@@ -305,7 +294,7 @@ mod tests {
         let mut map = HeaderMap::new();
         map.insert(header::WWW_AUTHENTICATE, line.parse().unwrap());
         let (status, headers) = (StatusCode::from_u16(status).unwrap(), Headers::filter_response(&map));
-        challenges.0.observe_response(&registry(name), operation, true, status, &headers)
+        challenges.0.observe_response(&Request::new(registry(name), operation.clone()), status, &headers)
     }
 
     #[test]
