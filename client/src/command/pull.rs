@@ -11,13 +11,14 @@ use docxy_host::logging;
 use docxy_host::signals::shutdown::Shutdown;
 use docxy_host::terminal::print;
 
-pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), CommandError> {
-    let PullArguments { image, output, platform, force, quiet, log: _, connection: _ } = arguments;
+pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), CommandError> {
+    let PullArguments { image, output, platform, force, quiet, connection, log } = arguments;
     let output = output.unwrap_or_else(|| default_name(&image, platform.as_ref()).into());
     let result = format!("{}/{}@", image.registry, image.repository);
     let path = output.display().to_string();
     let pull_request = PullRequest { image, platform, destination: Destination::new(output, force)? };
-    let PullSettings { tunnel: config, cache, log } = PullSettings::load(flags)?;
+    let PullSettings { tunnel: config, cache, log } =
+        PullSettings::load(&Flags { connection, log, ..flags })?;
     let logging = logging::start(&log);
     let metadata = Metadata::open(cache.as_deref());
     if let Some(platform) = &pull_request.platform {
