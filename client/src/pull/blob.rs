@@ -3,7 +3,7 @@
 //! The queue to the thread is short, so that a slow disk slows the transfer.
 
 use super::error::PullError;
-use super::image_source::{ImageSource, RegistryClient, SourceError};
+use super::image_source::{ImageSource, RegistryClient};
 use super::progress::BlobProgress;
 use super::staged_image::EntryWriter;
 use bytes::Bytes;
@@ -34,7 +34,7 @@ pub(super) async fn download<A: RegistryClient>(
                 continue;
             }
         };
-        match next.map_err(|fault| SourceError::Fault { what: what.clone(), fault })? {
+        match next.map_err(|fault| PullError::Fault { what: what.clone(), fault })? {
             Some(bytes) => {
                 progress.advance(bytes.len() as u64);
                 if queue.send(bytes).await.is_err() {

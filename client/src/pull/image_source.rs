@@ -2,6 +2,7 @@
 //!
 //! Every manifest is verified here. The transfer of a blob verifies that.
 
+use super::error::PullError;
 use crate::denied::Denied;
 use crate::transfer::Transfer;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::limits::{MANIFEST_BYTES_MAX, SMALL_BODY_BYTES_MAX};
-use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest, ManifestError};
+use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -26,27 +27,6 @@ pub(super) trait RegistryClient: Sync {
 
     /// The blob with this digest and length, which the request is for.
     fn blob(&self, request: Request, digest: &Digest, length: u64) -> impl Future<Output = Transfer> + Send;
-}
-
-/// Why content was not fetched. `what` names it.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the fields are the request and the failure")]
-pub enum SourceError {
-    /// A hop failed.
-    #[error("cannot get {what}: {fault}")]
-    Fault { what: String, fault: Fault },
-    /// The registry refuses it.
-    #[error("cannot get {what}: the registry responded {status}{message}")]
-    Refused { what: String, status: StatusCode, message: String },
-    /// It is something else.
-    #[error("{what} has the wrong content, so it is not stored: expected {expected}, got {found}")]
-    Mismatch { what: String, expected: String, found: String },
-    /// The manifest cannot be used.
-    #[error("cannot use {what}: {source}")]
-    Manifest { what: String, source: ManifestError },
-    /// It is too large for a manifest.
-    #[error("{what} has more than {MANIFEST_BYTES_MAX} bytes")]
-    TooLarge { what: String },
 }
 
 /// The repository of an image.
@@ -69,7 +49,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
     }
 
     /// A manifest, by tag or by digest.
-    pub(super) async fn manifest(&self, reference: &Reference) -> Result<VerifiedManifest, SourceError> {
+    pub(super) async fn manifest(&self, reference: &Reference) -> Result<VerifiedManifest, PullError> {
         let what = format!("the manifest {reference} of {}/{}", self.image.registry, self.image.repository);
         let operation = Operation::Manifest {
             repository: self.image.repository.clone(),
@@ -80,7 +60,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         let response = match self.client.send(self.request(operation, accepted)).await {
             Ok(response) if response.status() == StatusCode::OK => response,
             Ok(response) => return Err(self.refused(what, response).await),
-            Err(fault) => return Err(SourceError::Fault { what, fault }),
+            Err(fault) => return Err(PullError::Fault { what, fault }),
         };
         let (head, body) = response.into_parts();
         let bytes = match Limited::new(body, MANIFEST_BYTES_MAX).collect().await {
@@ -99,7 +79,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         match Manifest::parse(&bytes, content_type) {
             Ok(manifest) => Ok(VerifiedManifest { digest, bytes, manifest }),
-            Err(source) => Err(SourceError::Manifest { what, source }),
+            Err(source) => Err(PullError::Manifest { what, source }),
         }
     }
 
@@ -113,7 +93,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         self.client.blob(self.request(operation, None), &blob.digest, blob.size).await
     }
 
-    async fn refused(&self, what: String, response: Response<Transfer>) -> SourceError {
+    async fn refused(&self, what: String, response: Response<Transfer>) -> PullError {
         let (head, body) = response.into_parts();
         // An unreadable body has no message.
         let body = Limited::new(body, SMALL_BODY_BYTES_MAX).collect().await;
@@ -137,7 +117,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             Some(said) => format!(": {said}"),
             None => String::new(),
         };
-        SourceError::Refused { what, status: head.status, message }
+        PullError::Refused { what, status: head.status, message }
     }
 
     fn request(
@@ -158,20 +138,20 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
 }
 
 /// Compares a digest or a size with the expected one.
-pub(super) fn check<T: PartialEq + Display>(what: &str, expected: T, found: T) -> Result<(), SourceError> {
+pub(super) fn check<T: PartialEq + Display>(what: &str, expected: T, found: T) -> Result<(), PullError> {
     if expected == found {
         return Ok(());
     }
     let (expected, found) = (expected.to_string(), found.to_string());
-    Err(SourceError::Mismatch { what: what.to_owned(), expected, found })
+    Err(PullError::Mismatch { what: what.to_owned(), expected, found })
 }
 
-fn unreadable(what: String, error: Box<dyn std::error::Error + Send + Sync>) -> SourceError {
+fn unreadable(what: String, error: Box<dyn std::error::Error + Send + Sync>) -> PullError {
     match error.downcast::<Fault>() {
-        Ok(fault) => SourceError::Fault { what, fault: *fault },
+        Ok(fault) => PullError::Fault { what, fault: *fault },
         Err(error) => {
             debug_assert!(error.is::<LengthLimitError>(), "{error}");
-            SourceError::TooLarge { what }
+            PullError::TooLarge { what }
         }
     }
 }
@@ -191,7 +171,7 @@ mod tests {
     async fn manifest(
         responses: Vec<Response<Bytes>>,
         reference: &str,
-    ) -> Result<VerifiedManifest, SourceError> {
+    ) -> Result<VerifiedManifest, PullError> {
         let image = image();
         ImageSource::new(&FakeRegistry::new(responses), &image).manifest(&reference.parse().unwrap()).await
     }
@@ -251,6 +231,6 @@ mod tests {
     async fn an_endless_manifest_is_an_error() {
         let endless = vec![response(200, &" ".repeat(MANIFEST_BYTES_MAX + 1))];
         let error = manifest(endless, "latest").await.unwrap_err();
-        assert!(matches!(error, SourceError::TooLarge { .. }), "{error}");
+        assert!(matches!(error, PullError::TooLarge { .. }), "{error}");
     }
 }

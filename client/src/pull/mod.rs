@@ -17,7 +17,6 @@ mod tar_plan;
 
 pub use destination::{Destination, DestinationError, default_name};
 pub use error::PullError;
-pub use image_source::SourceError;
 pub use progress::Progress;
 pub use request::PullRequest;
 

@@ -39,7 +39,8 @@ use docxy_protocol::name::Digest;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
-use range_request::RangeRequest;
+use part::Part;
+use range_request::{Continuation, RangeRequest};
 use resume::{ResumableBody, Source};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -102,7 +103,9 @@ impl Transfer {
         };
         let source = range_request.map(|request| Source::new(context, request, Some(session)));
         let guard = Arc::new(guard);
-        let source = ResumableBody::arriving(start, body, source, Arc::clone(&guard));
+        let bytes = start..length.map_or(u64::MAX, |length| start + length);
+        let part = Part::arriving(&bytes, Continuation { body, skip: 0 });
+        let source = ResumableBody::new(start, Some(part), source, Arc::clone(&guard));
         Self::of(length, VerifiedBody { source, verifier, writer }, guard, context.counters.clone())
     }
 
@@ -117,7 +120,8 @@ impl Transfer {
     ) -> Self {
         let source = Source::new(context, RangeRequest::blob(request, Some(length)), None);
         let guard = Arc::new(guard);
-        let source = ResumableBody::missing(length, source, Arc::clone(&guard));
+        let part = (length > 0).then(|| Part::missing(length));
+        let source = ResumableBody::new(0, part, Some(source), Arc::clone(&guard));
         let verifier = Some(BlobVerifier::new(digest, Some(length)));
         let body = VerifiedBody { source, verifier, writer: None };
         Self::of(Some(length), body, guard, context.counters.clone())
@@ -127,7 +131,8 @@ impl Transfer {
     pub(crate) fn of_bytes(bytes: Bytes, guard: TransferGuard) -> Self {
         let length = Some(bytes.len() as u64);
         let guard = Arc::new(guard);
-        let source = ResumableBody::of_bytes(bytes, Arc::clone(&guard));
+        let part = (!bytes.is_empty()).then(|| Part::of_bytes(bytes));
+        let source = ResumableBody::new(0, part, None, Arc::clone(&guard));
         let body = VerifiedBody { source, verifier: None, writer: None };
         Self::of(length, body, guard, TransferCounters::default())
     }

@@ -20,10 +20,10 @@ use tokio::sync::watch;
 const RATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// The transfers that run: each from the request to the last byte of its response. Clones share them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct TransferRegistry(Arc<RunningTransfers>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RunningTransfers {
     next_id: AtomicU64,
     entries: Mutex<BTreeMap<u64, Arc<Entry>>>,
@@ -107,15 +107,6 @@ struct RateMeter {
     before: AtomicU64,
     /// The rate of the window before, in bytes per second.
     last: AtomicU64,
-    /// When bytes were received last, in milliseconds since the start of the transfer.
-    last_bytes: AtomicU64,
-}
-
-impl Default for TransferRegistry {
-    fn default() -> Self {
-        let (changes, _) = watch::channel(0);
-        Self(Arc::new(RunningTransfers { next_id: AtomicU64::new(0), entries: Mutex::default(), changes }))
-    }
 }
 
 impl TransferRegistry {
@@ -132,18 +123,6 @@ impl TransferRegistry {
         self.0.entries.lock().insert(entry.id, Arc::clone(&entry));
         self.changed();
         TransferGuard { registry: self.clone(), entry }
-    }
-
-    /// The number of transfers.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.entries.lock().len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The transfers, oldest first.
@@ -239,7 +218,6 @@ impl RateMeter {
     /// So many bytes were received by `now`.
     fn observe(&self, now: Duration, received: u64) {
         let now = milliseconds(now);
-        self.last_bytes.store(now, Ordering::Relaxed);
         let window = now.saturating_sub(self.began.load(Ordering::Relaxed));
         if window >= milliseconds(RATE_WINDOW) {
             let bytes = received.saturating_sub(self.before.swap(received, Ordering::Relaxed));
@@ -248,14 +226,13 @@ impl RateMeter {
         }
     }
 
-    /// The rate at `now`: 0 if two windows have passed without new bytes.
+    /// The rate at `now`: 0 if no byte has ended the window in its double time.
     fn current(&self, now: Duration, received: u64) -> u64 {
         let began = self.began.load(Ordering::Relaxed);
-        let now = milliseconds(now);
-        if now.saturating_sub(self.last_bytes.load(Ordering::Relaxed)) > 2 * milliseconds(RATE_WINDOW) {
+        let window = milliseconds(now).saturating_sub(began);
+        if window > 2 * milliseconds(RATE_WINDOW) {
             return 0;
         }
-        let window = now.saturating_sub(began);
         if began > 0 && window < milliseconds(RATE_WINDOW) {
             return self.last.load(Ordering::Relaxed);
         }
@@ -334,7 +311,7 @@ mod tests {
         assert_eq!(names(), [(image.to_owned(), Some(digest))]);
         assert!(changes.has_changed().unwrap());
         drop(second);
-        assert!(registry.is_empty());
+        assert!(registry.snapshot().is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::missing_ranges::missing;
 use super::part::{Content, Part, arrange};
 use super::range_request::{Continuation, RangeRequest};
 use super::registry::{TransferGuard, WaitsFor};
-use crate::exchange::{ExchangeError, RemoteBody};
+use crate::exchange::ExchangeError;
 use crate::tunnel::{Deadline, Session};
 use bytes::Bytes;
 use docxy_host::random::random_fraction;
@@ -78,32 +78,14 @@ impl Source {
 }
 
 impl ResumableBody {
-    /// A body that begins at `start` and arrives in `body`.
-    pub(super) fn arriving(
-        start: u64,
-        body: RemoteBody,
+    /// A body that begins at `position`, with this part as the whole of it; `None` if it is empty.
+    pub(super) fn new(
+        position: u64,
+        part: Option<Part>,
         source: Option<Box<Source>>,
         guard: Arc<TransferGuard>,
     ) -> Self {
-        let bytes = start..body.length().map_or(u64::MAX, |length| start + length);
-        let part = Part::arriving(&bytes, Continuation { body, skip: 0 });
-        Self { parts: VecDeque::from([part]), ..Self::new(start, source, guard) }
-    }
-
-    /// A body of this length that was not requested yet.
-    pub(super) fn missing(length: u64, source: Box<Source>, guard: Arc<TransferGuard>) -> Self {
-        let parts = (length > 0).then(|| Part::missing(length)).into_iter().collect();
-        Self { parts, ..Self::new(0, Some(source), guard) }
-    }
-
-    /// A body that is here.
-    pub(super) fn of_bytes(bytes: Bytes, guard: Arc<TransferGuard>) -> Self {
-        let parts = (!bytes.is_empty()).then(|| Part::of_bytes(bytes)).into_iter().collect();
-        Self { parts, ..Self::new(0, None, guard) }
-    }
-
-    fn new(position: u64, source: Option<Box<Source>>, guard: Arc<TransferGuard>) -> Self {
-        Self { position, parts: VecDeque::new(), source, stall: None, last_fault: None, guard }
+        Self { position, parts: part.into_iter().collect(), source, stall: None, last_fault: None, guard }
     }
 
     /// The position of the next byte.

@@ -60,15 +60,13 @@ impl ChallengeStore {
     /// The challenges in `file`, if there is one, and those of Docker Hub.
     pub(crate) fn load(file: Option<PathBuf>) -> Self {
         let (now, wall) = (Instant::now(), SystemTime::now());
-        let mut registries = BTreeMap::from([(
-            Registry::docker_hub(),
-            RegistryChallenges::new(docker_hub_challenges(), now + REFRESH_INTERVAL),
-        )]);
+        let hub = RegistryChallenges { set: docker_hub_challenges(), refresh_at: now + REFRESH_INTERVAL };
+        let mut registries = BTreeMap::from([(Registry::docker_hub(), hub)]);
         let stored = file.as_deref().map(file::read).unwrap_or_default();
         for (registry, set) in stored.into_iter().take(REGISTRIES_MAX) {
             let age = set.at.and_then(|at| wall.duration_since(at).ok()).unwrap_or(REFRESH_INTERVAL);
-            registries
-                .insert(registry, RegistryChallenges::new(set, now + REFRESH_INTERVAL.saturating_sub(age)));
+            let refresh_at = now + REFRESH_INTERVAL.saturating_sub(age);
+            registries.insert(registry, RegistryChallenges { set, refresh_at });
         }
         Self(Arc::new(Inner {
             registries: Mutex::new(registries),
@@ -175,7 +173,7 @@ impl Inner {
         let now = Instant::now();
         let entry = registries
             .entry(registry.clone())
-            .or_insert_with(|| RegistryChallenges::new(ChallengeSet::default(), now));
+            .or_insert_with(|| RegistryChallenges { set: ChallengeSet::default(), refresh_at: now });
         entry.update(is_ping, all, now)
     }
 
@@ -193,10 +191,6 @@ impl Inner {
 }
 
 impl RegistryChallenges {
-    const fn new(set: ChallengeSet, refresh_at: Instant) -> Self {
-        Self { set, refresh_at }
-    }
-
     /// Stores new challenges. Returns whether the file must be written.
     fn update(&mut self, is_ping: bool, all: Vec<Challenge>, now: Instant) -> bool {
         let ChallengeSet { on_ping, on_pull, at } = &mut self.set;
