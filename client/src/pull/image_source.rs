@@ -3,7 +3,7 @@
 //! Every manifest is verified here. The transfer of a blob verifies that.
 
 use super::error::PullError;
-use crate::denied::Denied;
+use crate::denied::AnonymousContent;
 use crate::transfer::Transfer;
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
@@ -100,11 +100,11 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         let said = error_body::message(&body.map(|body| body.to_bytes()).unwrap_or_default());
         let said = said.filter(|said| head.status.canonical_reason() != Some(said.as_str()));
         let is_denied = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        let ImageName { registry, repository, .. } = self.image;
+        let ImageName { registry, repository, .. } = self.image.clone();
         let message = match said {
             said if is_denied && !registry.is_docker_hub() => {
-                let said = said.as_ref();
-                format!(": {}", Denied { registry, repository, is_credential_withheld: false, said })
+                let content = AnonymousContent { registry, repository, is_credential_withheld: false };
+                format!(": {}", content.denial(said.as_ref()))
             }
             // Docker Hub responds the same for private and missing images.
             said if is_denied => {

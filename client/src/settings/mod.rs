@@ -75,38 +75,39 @@ impl Settings {
         let hosts = hosts.into_iter().map(|HostName(name)| name).collect();
         let stall_timeout = patience.or(config.patience).map_or(DEFAULT_STALL_TIMEOUT, Duration::from_secs);
         let stall_timeout = stall_timeout.min(STALL_TIMEOUT_MAX);
-        let cache = cache(flags, &config);
-        let log = log(flags, &config, Level::INFO);
-        Ok(Self { listen, hosts, stall_timeout, cache, tunnel: tunnel_config(flags, &config)?, log })
+        let ConnectionSettings { tunnel, cache, log } = ConnectionSettings::of(flags, config, Level::INFO)?;
+        Ok(Self { listen, hosts, stall_timeout, cache, tunnel, log })
     }
 }
 
-/// The settings of `pull`.
+/// The settings of each command that connects.
 #[derive(Debug)]
-pub struct PullSettings {
+pub struct ConnectionSettings {
     /// The servers, and how to send to them.
     pub tunnel: TunnelConfig,
     /// The cache directory; `None` caches in memory only.
     pub cache: Option<PathBuf>,
-    /// What to log: errors by default, since users read the progress.
+    /// What to log.
     pub log: Filter,
 }
 
-impl PullSettings {
-    /// Loads the settings, with the links.
+impl ConnectionSettings {
+    /// Loads the settings, with the links. `default_level` is logged if nothing else is set.
     ///
     /// # Errors
     /// If a setting is not valid, or there is no link.
-    pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
-        let config = config(flags)?;
-        let tunnel = tunnel_config(flags, &config)?;
-        Ok(Self { tunnel, cache: cache(flags, &config), log: log(flags, &config, Level::ERROR) })
+    pub fn load(flags: &Flags, default_level: Level) -> Result<Self, SettingsError> {
+        Self::of(flags, config(flags)?, default_level)
     }
-}
 
-fn tunnel_config(flags: &Flags, config: &ConfigFile) -> Result<TunnelConfig, SettingsError> {
-    let congestion = flags.connection.congestion.or(config.congestion).unwrap_or_default();
-    Ok(TunnelConfig { links: load_links(flags, config)?, congestion })
+    fn of(flags: &Flags, config: ConfigFile, default_level: Level) -> Result<Self, SettingsError> {
+        let ConnectionFlags { link_file: _, congestion, cache } = flags.connection.clone();
+        let congestion = congestion.or(config.congestion).unwrap_or_default();
+        let tunnel = TunnelConfig { links: load_links(flags, &config)?, congestion };
+        let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
+        let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(default_level));
+        Ok(Self { tunnel, cache, log })
+    }
 }
 
 /// The file with the joined links.
@@ -164,14 +165,6 @@ fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<Link>, SettingsE
 
 fn link_file(config: &ConfigFile) -> Option<PathBuf> {
     config.link_file.clone().or_else(|| Some(CLIENT_CONFIG.path()?.join("links")))
-}
-
-fn cache(flags: &Flags, config: &ConfigFile) -> Option<PathBuf> {
-    flags.connection.cache.clone().or_else(|| config.cache.clone()).or_else(|| CLIENT_CACHE.path())
-}
-
-fn log(flags: &Flags, config: &ConfigFile, default: Level) -> Filter {
-    flags.log.clone().or_else(|| config.log.clone()).unwrap_or_else(|| Filter::level(default))
 }
 
 impl Flags {

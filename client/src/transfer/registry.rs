@@ -44,13 +44,11 @@ pub struct TransferSnapshot {
     /// The digest of the content, if the request named it.
     pub digest: Option<String>,
     /// The bytes of the body that were received.
-    #[serde(rename = "bytes")]
-    pub received: u64,
+    pub bytes: u64,
     /// The bytes of the body in all, if that is known.
     pub length: Option<u64>,
-    /// The current rate in bytes per second.
-    #[serde(rename = "bytes_per_second")]
-    pub rate: u64,
+    /// The current rate.
+    pub bytes_per_second: u64,
     /// Since when it runs.
     pub since: Timestamp,
     /// The server over which it runs.
@@ -206,11 +204,11 @@ impl Drop for TransferGuard {
 
 impl Entry {
     fn snapshot(&self) -> TransferSnapshot {
-        let received = self.received.load(Ordering::Relaxed);
-        let rate = self.rate.current(self.started.elapsed(), received);
+        let bytes = self.received.load(Ordering::Relaxed);
+        let bytes_per_second = self.rate.current(self.started.elapsed(), bytes);
         let state = self.state.lock();
         let waits_seconds = state.waits_since.map(|since| since.elapsed().as_secs());
-        TransferSnapshot { received, rate, waits_seconds, ..state.snapshot.clone() }
+        TransferSnapshot { bytes, bytes_per_second, waits_seconds, ..state.snapshot.clone() }
     }
 }
 
@@ -267,9 +265,9 @@ fn describe(request: &Request, id: u64) -> TransferSnapshot {
         operation: operation.name(),
         image,
         digest,
-        received: 0,
+        bytes: 0,
         length: None,
-        rate: 0,
+        bytes_per_second: 0,
         since: Timestamp::now(),
         server: None,
         waits_for: None,
@@ -342,7 +340,7 @@ mod tests {
         changes.mark_unchanged();
         guard.receive(5);
         guard.receive(7);
-        assert_eq!(registry.snapshot()[0].received, 12);
+        assert_eq!(registry.snapshot()[0].bytes, 12);
         assert!(!changes.has_changed().unwrap());
     }
 

@@ -343,7 +343,7 @@ async fn the_registry_lists_what_a_transfer_waits_for() {
                 changes.changed().await.unwrap();
                 let [transfer] = &transfers.snapshot()[..] else { panic!("one transfer runs") };
                 assert_eq!((&*transfer.image, transfer.operation), ("docker.io/library/hello", "blob"));
-                assert_eq!((transfer.length, transfer.received > LENGTHS[0]), (Some(LENGTHS[0]), false));
+                assert_eq!((transfer.length, transfer.bytes > LENGTHS[0]), (Some(LENGTHS[0]), false));
                 if let Some(reason) = &transfer.reason {
                     assert!(reason.starts_with("tunnel: "), "{reason}");
                     assert!(transfer.server.is_some());
