@@ -67,8 +67,8 @@ pub(super) struct JoinArguments {
 /// responses stay open and continue over the next one. The first signal lets running responses finish, the
 /// second one ends them.
 ///
-/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links and congestion.
-/// If links or congestion change, the tunnel is dialed again, and pulls continue over the new one. A file
+/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion
+/// and max_rate. If one of the last three changes, the tunnel is dialed again, and pulls continue over the new one. A file
 /// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]

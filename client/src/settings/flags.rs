@@ -2,7 +2,7 @@
 //!
 //! Their comments are the help of the commands.
 
-use crate::tunnel::Congestion;
+use crate::tunnel::{Congestion, Rates};
 use clap::Args;
 use docxy_host::logging::Filter;
 use std::net::SocketAddr;
@@ -36,6 +36,13 @@ pub struct ConnectionFlags {
     /// every loss, as most TCP programs do, so it is the slowest on a bad link.
     #[arg(long, value_name = "HOW", env = "DOCXY_CONGESTION")]
     pub congestion: Option<Congestion>,
+    /// How fast both ends may send at most, whatever --congestion says, as in down=50Mbit/s,up=5Mbit/s [default: no
+    /// limit]
+    ///
+    /// For a provider that bans heavy traffic, or to leave room for others. It holds on each leg, for each server. The
+    /// server may have a lower limit.
+    #[arg(long, value_name = "RATES", env = "DOCXY_MAX_RATE")]
+    pub max_rate: Option<Rates>,
     /// Directory for public manifests and the challenges of registries, which need not be requested again;
     /// may be deleted at any time [default: /var/cache/docxy as root, else ~/.cache/docxy]
     #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]

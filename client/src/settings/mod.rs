@@ -8,12 +8,14 @@ mod file;
 mod flags;
 mod host_name;
 mod link_store;
+mod rates;
 
 pub use congestion::CongestionError;
 pub use error::SettingsError;
 pub use flags::{ConnectionFlags, Flags, ServingFlags};
 pub use host_name::HostNameError;
 pub use link_store::{LinksError, StoredLink, parse_links, read_links, store_links};
+pub use rates::RatesError;
 
 use crate::tunnel::TunnelConfig;
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
@@ -101,9 +103,10 @@ impl ConnectionSettings {
     }
 
     fn of(flags: &Flags, config: ConfigFile, default_level: Level) -> Result<Self, SettingsError> {
-        let ConnectionFlags { link_file: _, congestion, cache } = flags.connection.clone();
+        let ConnectionFlags { link_file: _, congestion, max_rate, cache } = flags.connection.clone();
         let congestion = congestion.or(config.congestion).unwrap_or_default();
-        let tunnel = TunnelConfig { links: load_links(flags, &config)?, congestion };
+        let max_rate = max_rate.or(config.max_rate).unwrap_or_default();
+        let tunnel = TunnelConfig { links: load_links(flags, &config)?, congestion, max_rate };
         let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(default_level));
         Ok(Self { tunnel, cache, log })
@@ -232,6 +235,7 @@ mod tests {
         let connection = ConnectionFlags {
             cache: Some("/flag".into()),
             congestion: Some("cubic".parse().unwrap()),
+            max_rate: None,
             link_file: None,
         };
         let flags = Flags { connection, serving, log: Some("debug".parse().unwrap()), config: None };
@@ -270,7 +274,7 @@ mod tests {
             ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
             ("link_file = 'no-links'", "docxy-client join"),
             ("\n\nlog = 'inof'", "client.toml, line 3: a log filter is off, error, warn"),
-            ("\ncongestion = 'fast'", "client.toml, line 2: congestion is auto, cubic, or rates"),
+            ("\ncongestion = 'fast'", "client.toml, line 2: congestion: write auto, cubic, or rates"),
         ] {
             let error = load(text, Flags::default()).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
