@@ -126,7 +126,7 @@ fn confine_scope(scope: &str, repository: Option<&str>) -> Option<String> {
     let (_, scope) = Scope::parse(scope).ok()?;
     match scope.cut_to_pull()? {
         Scope::Repository { class, actions, .. } => {
-            Some(format!("{}:{}:{}", RepositoryType(class.as_ref()), repository?, actions.0))
+            Some(repository_scope(class.as_ref(), repository?, &actions))
         }
         Scope::Other(scope) => Some(scope.0),
     }
@@ -136,7 +136,7 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Repository { class, repository, actions } => {
-                write!(f, "{}:{repository}:{}", RepositoryType(class.as_ref()), actions.0)
+                f.write_str(&repository_scope(class.as_ref(), repository, actions))
             }
             Self::Other(text) => f.write_str(&text.0),
         }
@@ -211,16 +211,10 @@ impl<'a> RepositoryParts<'a> {
     }
 }
 
-/// Writes the type of a repository's scope.
-struct RepositoryType<'a>(Option<&'a Class>);
-
-impl fmt::Display for RepositoryType<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            None => f.write_str(REPOSITORY),
-            Some(Class(class)) => write!(f, "{REPOSITORY}({class})"),
-        }
-    }
+/// The scope's text for a repository that is spelled like this.
+fn repository_scope(class: Option<&Class>, repository: impl fmt::Display, actions: &Actions) -> String {
+    let class = class.map(|Class(class)| format!("({class})")).unwrap_or_default();
+    format!("{REPOSITORY}{class}:{repository}:{}", actions.0)
 }
 
 /// The class of a repository, such as `plugin`.
