@@ -17,7 +17,6 @@ use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::retry_after::retry_after;
 use hyper::body::Body as _;
 use rustls::RootCertStore;
-use std::future::Future;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::{Origin, Url};

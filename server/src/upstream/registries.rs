@@ -11,12 +11,13 @@ use super::registry::authorized_registry::AuthorizedRegistry;
 use super::registry::public_proof::PublicProof;
 use super::registry::response::Response;
 use super::registry::{dispatch, keep_alive};
-use super::token::origins::SharedTokenOrigins;
 use crate::settings::{RegistrySettings, Settings};
 use crate::store::{Store, StoredManifest};
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};
 use docxy_protocol::request::{Operation, Request};
+use docxy_protocol::token_origins::TokenOrigins;
+use parking_lot::Mutex;
 use rustls::RootCertStore;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,7 +40,8 @@ pub enum SetupError {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     registries: HashMap<RegistryName, ServedRegistry>,
-    origins: SharedTokenOrigins,
+    /// All registries share it, because each has to recognise the others' tokens.
+    origins: Arc<Mutex<TokenOrigins>>,
 }
 
 /// A registry, with the settings that it was made with.
@@ -66,7 +68,7 @@ impl Upstream {
     pub(crate) fn new(settings: &Settings, store: &Store) -> Result<Self, SetupError> {
         AddressGuard::warn_of_unusable_entries(settings);
         let roots = system_roots();
-        let origins = SharedTokenOrigins::default();
+        let origins = Arc::<Mutex<TokenOrigins>>::default();
         let served = |entry: &RegistrySettings| {
             Ok((entry.name.clone(), ServedRegistry::new(entry, settings, store, &roots, origins.clone())?))
         };
@@ -179,7 +181,7 @@ impl ServedRegistry {
         settings: &Settings,
         store: &Store,
         roots: &RootCertStore,
-        origins: SharedTokenOrigins,
+        origins: Arc<Mutex<TokenOrigins>>,
     ) -> Result<Self, SetupError> {
         let registry = AuthorizedRegistry::new(entry, settings, roots, origins)
             .map_err(|source| SetupError::Tls { registry: entry.name.clone(), source })?;

@@ -19,7 +19,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use std::error::Error;
-use std::future::Future;
 use std::ops::Range;
 use std::time::Duration;
 

@@ -12,7 +12,6 @@ use crate::upstream::http::credentials::Credentials;
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
 use crate::upstream::http::target::Target;
-use crate::upstream::token::origins::SharedTokenOrigins;
 use crate::upstream::token::{QuotaAccount, RegistryTokens};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
@@ -22,7 +21,7 @@ use docxy_protocol::limits::PING_AND_TOKEN_TIMEOUT;
 use docxy_protocol::name::{Reference, Registry as RegistryName, Repository};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::scope::Scope;
-use docxy_protocol::secret::Secret;
+use docxy_protocol::token_origins::TokenOrigins;
 use docxy_protocol::token_response::TokenResponse;
 use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
@@ -40,7 +39,7 @@ pub(in crate::upstream) struct AuthorizedRegistry {
     name: RegistryName,
     client: Arc<ApiClient>,
     tokens: RegistryTokens,
-    origins: SharedTokenOrigins,
+    origins: Arc<Mutex<TokenOrigins>>,
     last_request: Mutex<Option<Instant>>,
 }
 
@@ -51,7 +50,7 @@ impl AuthorizedRegistry {
         entry: &RegistrySettings,
         settings: &Settings,
         roots: &RootCertStore,
-        origins: SharedTokenOrigins,
+        origins: Arc<Mutex<TokenOrigins>>,
     ) -> Result<Self, rustls::Error> {
         let client = Arc::new(ApiClient::new(entry, settings, roots)?);
         let tokens = RegistryTokens::new(entry, Arc::clone(&client));
@@ -135,7 +134,7 @@ impl AuthorizedRegistry {
         deadline: RetryDeadline,
     ) -> Result<UpstreamResponse, UpstreamError> {
         *self.last_request.lock() = Some(Instant::now());
-        if !self.origins.may_send(request) {
+        if !self.origins.lock().may_send(request) {
             return self.refuse_token(request, deadline).await;
         }
         match (&request.operation, &request.authorization) {
@@ -201,7 +200,7 @@ impl AuthorizedRegistry {
         let tokens = TokenResponse::parse(&bytes).map_err(|error| {
             UpstreamError::new(hop, FaultKind::MalformedResponse, &error).caused_by(error)
         })?;
-        self.origins.record(&self.name, &tokens);
+        self.origins.lock().remember(&self.name, &tokens);
         Ok(UpstreamResponse { hop, origin, response: http::Response::from_parts(head, Body::Whole(bytes)) })
     }
 
@@ -288,7 +287,7 @@ impl AuthorizedRegistry {
         let repository = Some(repository);
         let mut token = self.tokens.operators(&repository, deadline).await;
         while let Some(sent) = token {
-            let credentials = Credentials::of_account(Some(bearer(&sent.secret)));
+            let credentials = Credentials::of_account(Some(sent.authorization()));
             let response = self.client.send(&request, &credentials, deadline).await?;
             if !is_refusal(response.response.status()) {
                 return Ok(Some(response));
@@ -312,10 +311,6 @@ impl AuthorizedRegistry {
 /// answer 400 or 403.
 pub(in crate::upstream) const fn is_refusal(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-}
-
-fn bearer(token: &Secret) -> Secret {
-    Secret::new(format!("Bearer {}", token.expose()))
 }
 
 /// The anonymous `HEAD` for a manifest.

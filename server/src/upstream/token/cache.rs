@@ -7,7 +7,6 @@ use super::service::{Token, TokenUnavailable};
 use crate::store::Lru;
 use docxy_protocol::secret::Secret;
 use parking_lot::Mutex;
-use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,8 +27,19 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::upstream) struct CachedToken {
     pub(in crate::upstream) secret: Secret,
-    /// When it was fetched. A request that started earlier has got it fresh.
-    pub(in crate::upstream) fetched_at: Instant,
+    fetched_at: Instant,
+}
+
+impl CachedToken {
+    /// The value of `Authorization`.
+    pub(in crate::upstream) fn authorization(&self) -> Secret {
+        Secret::new(format!("Bearer {}", self.secret.expose()))
+    }
+
+    /// Whether it was fetched for a request that started then.
+    pub(super) fn is_for_request_since(&self, started: Instant) -> bool {
+        self.fetched_at >= started
+    }
 }
 
 /// Tokens by key. The least recently used are evicted.
@@ -47,15 +57,12 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     ///
     /// # Errors
     /// The error of `fetch`.
-    pub(in crate::upstream) async fn get<F>(
+    pub(in crate::upstream) async fn get(
         &self,
         key: &K,
-        fetch: impl FnOnce() -> F,
-    ) -> Result<CachedToken, TokenUnavailable>
-    where
-        F: Future<Output = Result<Token, TokenUnavailable>>,
-    {
-        let token = self.cell(key).get(|| async { fetch().await.map(with_margin) }).await;
+        fetch: impl Future<Output = Result<Token, TokenUnavailable>>,
+    ) -> Result<CachedToken, TokenUnavailable> {
+        let token = self.cell(key).get(async { fetch.await.map(with_margin) }).await;
         let size = match &token {
             Ok(token) => token.secret.expose().len(),
             Err(TokenUnavailable::Limited(response)) => response.size(),
@@ -78,11 +85,12 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     }
 
     /// Replaces the token for `key`. It stays if `fetch` fails.
-    pub(in crate::upstream) async fn renew<F>(&self, key: &K, fetch: impl FnOnce() -> F)
-    where
-        F: Future<Output = Result<Token, TokenUnavailable>>,
-    {
-        self.cell(key).renew(|| async { fetch().await.map(with_margin) }).await;
+    pub(in crate::upstream) async fn renew(
+        &self,
+        key: &K,
+        fetch: impl Future<Output = Result<Token, TokenUnavailable>>,
+    ) {
+        self.cell(key).renew(async { fetch.await.map(with_margin) }).await;
     }
 
     /// Removes a token that the registry refused; a newer one stays.
@@ -118,18 +126,18 @@ mod tests {
     #[tokio::test]
     async fn an_expiring_or_refused_token_is_fetched_again() {
         let cache = TokenCache::new();
-        let short = cache.get(&1, || async { Ok(token("short", 10)) }).await.unwrap();
+        let short = cache.get(&1, async { Ok(token("short", 10)) }).await.unwrap();
         assert_eq!(short.secret.expose(), "short");
-        let long = cache.get(&1, || async { Ok(token("long", 300)) }).await.unwrap();
+        let long = cache.get(&1, async { Ok(token("long", 300)) }).await.unwrap();
         assert_eq!(long.secret.expose(), "long");
         cache.remove(&1, &short.secret).await;
         let refused = || TokenUnavailable::Refused(None);
-        let kept = cache.get(&1, || async { Err(refused()) }).await.unwrap();
+        let kept = cache.get(&1, async { Err(refused()) }).await.unwrap();
         assert_eq!(kept, long.clone(), "only the refused token is removed");
         assert_eq!(cache.peek(&1).await, Some(long.clone()));
         cache.remove(&1, &long.secret).await;
         assert_eq!(cache.peek(&1).await, None);
-        assert_eq!(cache.get(&1, || async { Err(refused()) }).await, Err(refused()));
+        assert_eq!(cache.get(&1, async { Err(refused()) }).await, Err(refused()));
         assert_eq!((cache.peek(&1).await, cache.peek(&2).await), (None, None));
     }
 
@@ -141,9 +149,9 @@ mod tests {
             let cache = TokenCache::new();
             let text = "t".repeat(length);
             for n in 0..max + 10 {
-                cache.get(&n, || async { Ok(token(&text, 300)) }).await.unwrap();
+                cache.get(&n, async { Ok(token(&text, 300)) }).await.unwrap();
                 // Used all the time.
-                cache.get(&0, || async { Ok(token(&text, 300)) }).await.unwrap();
+                cache.get(&0, async { Ok(token(&text, 300)) }).await.unwrap();
             }
             let cells = cache.cells.lock();
             assert_eq!(cells.iter().count(), max, "{length} bytes each");
