@@ -100,7 +100,8 @@ impl AuthorizedRegistry {
     }
 
     /// Sends a `HEAD` to each host, so that a pooled connection to it stays open, and renews the tokens in
-    /// use that expire soon. Does nothing if the registry is not in use.
+    /// use that expire soon. Sends nothing that counts against the rate limit, and nothing at all if the registry is
+    /// not in use.
     pub(in crate::upstream) async fn keep_alive(&self) {
         let last_request = *self.last_request.lock();
         if last_request.is_none_or(|since| since.elapsed() > IN_USE_AFTER_REQUEST) {
@@ -108,12 +109,13 @@ impl AuthorizedRegistry {
         }
         let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
         self.tokens.renew(deadline).await;
-        let auth = self.tokens.service(deadline).await.ok().flatten().and_then(|service| service.root());
-        let registry = self.client.url("/v2/").ok();
-        for (hop, url) in
-            [(Hop::Registry, registry), (Hop::TokenService, auth), (Hop::Cdn, self.client.http().last_cdn())]
+        let service = self.tokens.service(deadline).await.ok().flatten();
+        let urls = [service.and_then(|service| service.root()), self.client.http().last_cdn()];
+        let [token_service, cdn] = urls.map(|url| Target::of(&url?).ok());
+        let registry = self.client.request("/v2/").map(|request| request.target).ok();
+        for (hop, target) in [(Hop::Registry, registry), (Hop::TokenService, token_service), (Hop::Cdn, cdn)]
         {
-            let Some(Ok(target)) = url.as_ref().map(Target::of) else { continue };
+            let Some(target) = target else { continue };
             let mut request = http::Request::new(http_body_util::Full::default());
             *request.method_mut() = http::Method::HEAD;
             let until = tokio::time::Instant::now() + PING_AND_TOKEN_TIMEOUT;

@@ -163,23 +163,16 @@ impl TokenService {
         // The realm may have a query of its own.
         let joined = [url.query().unwrap_or_default(), query].join("&");
         url.set_query(Some(joined.trim_matches('&')).filter(|query| !query.is_empty()));
-        Ok(ChainRequest {
-            hop: Hop::TokenService,
-            method: Method::GET,
-            target: Target::of(&url)?,
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-        })
+        Ok(ChainRequest::get(Hop::TokenService, Target::of(&url)?))
     }
 
     fn post(&self, form: &Secret) -> Result<ChainRequest, UpstreamError> {
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
         Ok(ChainRequest {
             method: Method::POST,
-            target: Target::of(&self.realm)?,
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, form_type)]),
             body: Bytes::from(form.expose().to_owned()),
-            ..self.get("")?
+            ..ChainRequest::get(Hop::TokenService, Target::of(&self.realm)?)
         })
     }
 }
