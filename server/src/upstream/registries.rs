@@ -23,17 +23,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Why the server cannot set up the connections to its registries.
+/// The server cannot set up TLS towards a registry.
 #[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// No TLS configuration could be made.
-    #[error("TLS towards registry {registry}: {source}")]
-    Tls {
-        /// The registry concerned.
-        registry: RegistryName,
-        /// What is wrong.
-        source: rustls::Error,
-    },
+#[error("TLS towards registry {registry}: {source}")]
+pub struct SetupError {
+    registry: RegistryName,
+    source: rustls::Error,
 }
 
 /// All registries that this server serves.
@@ -174,7 +169,7 @@ impl ServedRegistry {
         origins: Arc<Mutex<TokenOrigins>>,
     ) -> Result<Self, SetupError> {
         let registry = AuthorizedRegistry::new(entry, settings, roots, origins)
-            .map_err(|source| SetupError::Tls { registry: entry.name.clone(), source })?;
+            .map_err(|source| SetupError { registry: entry.name.clone(), source })?;
         let registry = Arc::new(registry);
         let manifests = PublicManifests::new(entry.name.clone(), Arc::clone(&registry), store.clone());
         Ok(Self { settings: entry.clone(), registry, manifests: Arc::new(manifests) })

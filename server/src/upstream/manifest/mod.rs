@@ -129,9 +129,10 @@ impl PublicManifests {
         if let Some(stored) = self.store.get(repository, digest).await {
             return Some(stored);
         }
-        let (reference, proof) = (Reference::Digest(digest.clone()), proof.cloned());
+        let (original, reference) = (request, &Reference::Digest(digest.clone()));
         let deadline = RetryDeadline::starting_at(Instant::now(), Patience::default());
-        match self.fetcher.fetch(request, repository, &reference, proof, deadline).await {
+        let request = ManifestRequest { original, repository, reference, method: Method::Get, deadline };
+        match self.fetcher.fetch(&request, reference, proof.cloned()).await {
             Ok(Fetched::Manifest(manifest, ..)) => Some(manifest),
             Ok(Fetched::Other(_) | Fetched::Mismatch(_)) | Err(_) => None,
         }
@@ -157,17 +158,8 @@ impl PublicManifests {
         if request.method == Method::Head {
             return self.head(request, request.deadline).await.map(|(_, response)| response);
         }
-        let fetched = self.fetch(request, request.reference, None).await?;
+        let fetched = self.fetcher.fetch(request, request.reference, None).await?;
         self.response_from(request, fetched)
-    }
-
-    async fn fetch(
-        &self,
-        request: &ManifestRequest<'_>,
-        reference: &Reference,
-        proof: Option<PublicProof>,
-    ) -> Result<Fetched, UpstreamError> {
-        self.fetcher.fetch(request.original, request.repository, reference, proof, request.deadline).await
     }
 
     async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
@@ -246,7 +238,7 @@ impl PublicManifests {
         }
         // By its digest: the tag may move at any moment, and then this would fetch another manifest.
         let reference = Reference::Digest(digest.clone());
-        match self.fetch(request, &reference, Some(proof)).await? {
+        match self.fetcher.fetch(request, &reference, Some(proof)).await? {
             // The tag has moved, and the registry has deleted its old manifest.
             Fetched::Other(response) if response.status == StatusCode::NOT_FOUND => {
                 dispatch::respond(&self.registry, request.original, request.deadline).await
@@ -258,7 +250,7 @@ impl PublicManifests {
     }
 
     async fn fetch_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
-        let fetched = self.fetch(request, request.reference, None).await?;
+        let fetched = self.fetcher.fetch(request, request.reference, None).await?;
         self.tag_response(request, tag, fetched).await
     }
 

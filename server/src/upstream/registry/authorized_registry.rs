@@ -11,19 +11,21 @@ use crate::upstream::http::body::{Body, collect};
 use crate::upstream::http::credentials::Credentials;
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
+use crate::upstream::http::small_response::SmallResponse;
 use crate::upstream::http::target::Target;
 use crate::upstream::token::{QuotaAccount, RegistryTokens};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::PING_AND_TOKEN_TIMEOUT;
 use docxy_protocol::name::{Reference, Registry as RegistryName, Repository};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::scope::Scope;
 use docxy_protocol::token_origins::TokenOrigins;
 use docxy_protocol::token_response::TokenResponse;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use rustls::RootCertStore;
 use std::sync::Arc;
@@ -145,7 +147,12 @@ impl AuthorizedRegistry {
                 let response = self.tokens.forward(token, authorization, user_agent, deadline).await?;
                 self.record_tokens(response).await
             }
-            (_, Authorization::Public) => self.send_public(request, deadline).await,
+            (Operation::Manifest { method: Method::Get, .. }, Authorization::Public) => {
+                self.manifest(request, None, deadline).await.map(|(response, _)| response)
+            }
+            (_, Authorization::Public) => {
+                self.send_anonymous(request, deadline).await.map(|(response, _)| response)
+            }
             (operation, authorization) => {
                 let credentials = Credentials::of_account(authorization.header());
                 let response = self.client.send(request, &credentials, deadline).await?;
@@ -172,15 +179,16 @@ impl AuthorizedRegistry {
             challenge = challenge.with("scope", &Scope::pull(repository.clone()).to_string());
         }
         let challenge = challenge.with("error", "invalid_token");
-        let mut response = http::Response::new(Body::Whole(Bytes::from_static(b"authentication required")));
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        let value = challenge
+        let challenge = challenge
             .to_header()
             .ok_or_else(|| UpstreamError::internal("cannot write the challenge that refuses a token"))?;
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-        let api_version = HeaderValue::from_static("registry/2.0");
-        response.headers_mut().insert("docker-distribution-api-version", api_version);
-        Ok(UpstreamResponse { hop: Hop::Registry, origin: None, response })
+        let mut headers = Headers::default();
+        headers.set(header::WWW_AUTHENTICATE, challenge);
+        let api_version = HeaderName::from_static("docker-distribution-api-version");
+        headers.set(api_version, HeaderValue::from_static("registry/2.0"));
+        let body = Bytes::from_static(b"authentication required");
+        let response = SmallResponse { status: StatusCode::UNAUTHORIZED, headers, body };
+        Ok(response.into_upstream_response(Hop::Registry))
     }
 
     /// Records that this registry issued the tokens in this response of its token service, and returns the
@@ -206,19 +214,6 @@ impl AuthorizedRegistry {
         Ok(UpstreamResponse { hop, origin, response: http::Response::from_parts(head, Body::Whole(bytes)) })
     }
 
-    /// Sends a request that carries no credential.
-    async fn send_public(
-        &self,
-        request: &Request,
-        deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, UpstreamError> {
-        if matches!(request.operation, Operation::Manifest { method: Method::Get, .. }) {
-            self.manifest(request, None, deadline).await.map(|(response, _)| response)
-        } else {
-            self.send_anonymous(request, deadline).await
-        }
-    }
-
     /// Sends an anonymous `HEAD` for the manifest that this request is about, without the request's
     /// conditions. A success proves that the manifest is public.
     ///
@@ -229,10 +224,7 @@ impl AuthorizedRegistry {
         request: &Request,
         deadline: RetryDeadline,
     ) -> Result<(UpstreamResponse, Option<PublicProof>), UpstreamError> {
-        let request = head_request(request);
-        let response = self.send_anonymous(&request, deadline).await?;
-        let proof = PublicProof::of_anonymous(&self.name, &self.client.origin(), &request, &response);
-        Ok((response, proof))
+        self.send_anonymous(&head_request(request), deadline).await
     }
 
     /// Fetches a public manifest. `proof` is that of an anonymous `HEAD` that has just succeeded.
@@ -263,9 +255,7 @@ impl AuthorizedRegistry {
                 return Ok((response, Some(proof)));
             }
         }
-        let response = self.send_anonymous(request, deadline).await?;
-        let proof = PublicProof::of_anonymous(&self.name, &self.client.origin(), request, &response);
-        Ok((response, proof))
+        self.send_anonymous(request, deadline).await
     }
 
     /// The account against whose quota a pull counts now.
@@ -299,13 +289,15 @@ impl AuthorizedRegistry {
         Ok(None)
     }
 
-    /// Sends without an account, with the anonymous tokens that are asked for.
+    /// Sends without an account, with the anonymous tokens that are asked for. Success proves that a manifest is public.
     async fn send_anonymous(
         &self,
         request: &Request,
         deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, UpstreamError> {
-        anonymous_request::send(&self.client, &self.tokens, request, deadline).await
+    ) -> Result<(UpstreamResponse, Option<PublicProof>), UpstreamError> {
+        let response = anonymous_request::send(&self.client, &self.tokens, request, deadline).await?;
+        let proof = PublicProof::of_anonymous(&self.name, &self.client.origin(), request, &response);
+        Ok((response, proof))
     }
 }
 
