@@ -3,6 +3,7 @@
 //! The types hold only valid values, which are safe in a URL path. Nothing else must be put into one.
 
 use crate::headers::DOCKER_CONTENT_DIGEST;
+use crate::text::excerpt;
 use derive_more::{Display, Into};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,7 @@ macro_rules! name_type {
 
             fn from_str(text: &str) -> Result<Self, NameError> {
                 let parse: fn(&str) -> Option<String> = $parse;
-                parse(text).map(Self).ok_or_else(|| NameError::$name(truncate(text)))
+                parse(text).map(Self).ok_or_else(|| NameError::$name(excerpt(text)))
             }
         }
 
@@ -224,11 +225,6 @@ fn is_host(host: &str) -> bool {
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         })
-}
-
-/// The beginning of a rejected text, for an error.
-fn truncate(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 #[cfg(test)]
