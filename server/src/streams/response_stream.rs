@@ -1,6 +1,6 @@
 //! A stream that counts as open until it is dropped.
 
-use super::fair_queue::Turn;
+use super::fair_queue::{InService, Turn};
 use crate::budget::Slot;
 use docxy_protocol::fault::Fault;
 use docxy_transport::{FinishedStream, SendError, SendStream};
@@ -23,7 +23,7 @@ pub(super) struct FinishedResponseStream {
     pub(super) stream: FinishedStream,
     _open: TaskTrackerToken,
     _slot: Option<Slot>,
-    _turn: Option<Turn>,
+    _in_service: Option<InService>,
 }
 
 impl ResponseStream {
@@ -37,15 +37,10 @@ impl ResponseStream {
     }
 
     /// Ends the stream after all bytes were sent. A segment has a turn.
-    pub(super) fn finish_revocable(
-        self,
-        mut turn: Option<Turn>,
-    ) -> Result<FinishedResponseStream, SendError> {
+    pub(super) fn finish_revocable(self, turn: Option<Turn>) -> Result<FinishedResponseStream, SendError> {
         let stream = self.stream.finish_revocable()?;
-        if let Some(turn) = &mut turn {
-            turn.written();
-        }
-        Ok(FinishedResponseStream { stream, _open: self.open, _slot: self.slot, _turn: turn })
+        let in_service = turn.map(Turn::written);
+        Ok(FinishedResponseStream { stream, _open: self.open, _slot: self.slot, _in_service: in_service })
     }
 
     /// Resets the stream with the fault's code.

@@ -65,9 +65,9 @@ impl TokenUnavailable {
     /// The error for `docxy-server check`.
     pub(in crate::upstream) fn into_error(self, hop: Hop) -> UpstreamError {
         match self {
-            Self::Refused(None) => UpstreamError::new(hop, FaultKind::MalformedResponse, "grants no token"),
-            Self::Refused(Some(reason)) => {
-                UpstreamError::new(hop, FaultKind::MalformedResponse, format!("grants no token: {reason}"))
+            Self::Refused(reason) => {
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                UpstreamError::new(hop, FaultKind::MalformedResponse, format!("grants no token{reason}"))
             }
             Self::Limited(_) => {
                 UpstreamError::new(hop, FaultKind::Overloaded, "answers 429, its limit is reached")
