@@ -91,7 +91,7 @@ impl ManifestFetcher {
         let source = Arc::clone(&self.source);
         let started = Instant::now();
         let fetched =
-            self.single_flight.run(key, deadline.response_until(), source.fetch(request, proof)).await;
+            self.single_flight.run(key, deadline.response_until(), || source.fetch(request, proof)).await;
         fetched.unwrap_or_else(|| {
             let (name, seconds) = (&self.source.name, started.elapsed().as_secs());
             let detail = format!("{name} did not send the manifest within {seconds} s");

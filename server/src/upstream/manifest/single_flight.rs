@@ -31,12 +31,15 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> SingleFlight<K, V> 
 
     /// The result of the running fetch of `key`, or else of this one. `None` if there is none by `until`: then the
     /// fetch goes on in the background, and must end by itself.
-    pub(in crate::upstream) async fn run(
+    pub(in crate::upstream) async fn run<F>(
         &self,
         key: K,
         until: Instant,
-        fetch: impl Future<Output = V> + Send + 'static,
-    ) -> Option<V> {
+        fetch: impl FnOnce() -> F,
+    ) -> Option<V>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
         let flight = self.join_or_start(key.clone(), fetch);
         let result = tokio::time::timeout_at(until, flight.clone()).await;
         if result.is_err()
@@ -55,17 +58,16 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> SingleFlight<K, V> 
         result.ok()
     }
 
-    fn join_or_start(
-        &self,
-        key: K,
-        fetch: impl Future<Output = V> + Send + 'static,
-    ) -> Shared<BoxFuture<'static, V>> {
+    fn join_or_start<F>(&self, key: K, fetch: impl FnOnce() -> F) -> Shared<BoxFuture<'static, V>>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
         let mut running = self.running.lock();
         let current = running.get(&key).and_then(WeakShared::upgrade).filter(|f| f.peek().is_none());
         if let Some(flight) = current {
             return flight;
         }
-        let flight = fetch.boxed().shared();
+        let flight = fetch().boxed().shared();
         // Fetches without a waiting caller have been dropped. Their entries are removed here.
         running.retain(|_, flight| flight.upgrade().is_some());
         running.extend(flight.downgrade().map(|weak| (key, weak)));
@@ -85,7 +87,7 @@ mod tests {
         let flights = SingleFlight::new();
         let (fetched, finish) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let run = || {
-            flights.run("a", Instant::now() + Duration::from_secs(60), {
+            flights.run("a", Instant::now() + Duration::from_secs(60), || {
                 let (fetched, finish) = (Arc::clone(&fetched), Arc::clone(&finish));
                 async move {
                     let count = fetched.fetch_add(1, Ordering::SeqCst) + 1;
@@ -113,7 +115,7 @@ mod tests {
         let flights = SingleFlight::new();
         let fetched = Arc::new(AtomicUsize::new(0));
         let run = || {
-            flights.run("a", Instant::now() + Duration::from_secs(24), {
+            flights.run("a", Instant::now() + Duration::from_secs(24), || {
                 let fetched = Arc::clone(&fetched);
                 async move {
                     tokio::time::sleep(Duration::from_secs(40)).await;

@@ -57,12 +57,15 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     ///
     /// # Errors
     /// The error of `fetch`.
-    pub(in crate::upstream) async fn get(
+    pub(in crate::upstream) async fn get<F>(
         &self,
         key: &K,
-        fetch: impl Future<Output = Result<Token, TokenUnavailable>>,
-    ) -> Result<CachedToken, TokenUnavailable> {
-        let token = self.cell(key).get(async { fetch.await.map(with_margin) }).await;
+        fetch: impl FnOnce() -> F,
+    ) -> Result<CachedToken, TokenUnavailable>
+    where
+        F: Future<Output = Result<Token, TokenUnavailable>>,
+    {
+        let token = self.cell(key).get(|| async { fetch().await.map(with_margin) }).await;
         let size = match &token {
             Ok(token) => token.secret.expose().len(),
             Err(TokenUnavailable::Limited(response)) => response.size(),
@@ -85,12 +88,11 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     }
 
     /// Replaces the token for `key`. It stays if `fetch` fails.
-    pub(in crate::upstream) async fn renew(
-        &self,
-        key: &K,
-        fetch: impl Future<Output = Result<Token, TokenUnavailable>>,
-    ) {
-        self.cell(key).renew(async { fetch.await.map(with_margin) }).await;
+    pub(in crate::upstream) async fn renew<F>(&self, key: &K, fetch: impl FnOnce() -> F)
+    where
+        F: Future<Output = Result<Token, TokenUnavailable>>,
+    {
+        self.cell(key).renew(|| async { fetch().await.map(with_margin) }).await;
     }
 
     /// Removes a token that the registry refused; a newer one stays.
@@ -126,18 +128,18 @@ mod tests {
     #[tokio::test]
     async fn an_expiring_or_refused_token_is_fetched_again() {
         let cache = TokenCache::new();
-        let short = cache.get(&1, async { Ok(token("short", 10)) }).await.unwrap();
+        let short = cache.get(&1, || async { Ok(token("short", 10)) }).await.unwrap();
         assert_eq!(short.secret.expose(), "short");
-        let long = cache.get(&1, async { Ok(token("long", 300)) }).await.unwrap();
+        let long = cache.get(&1, || async { Ok(token("long", 300)) }).await.unwrap();
         assert_eq!(long.secret.expose(), "long");
         cache.remove(&1, &short.secret).await;
         let refused = || TokenUnavailable::Refused(None);
-        let kept = cache.get(&1, async { Err(refused()) }).await.unwrap();
+        let kept = cache.get(&1, || async { Err(refused()) }).await.unwrap();
         assert_eq!(kept, long.clone(), "only the refused token is removed");
         assert_eq!(cache.peek(&1).await, Some(long.clone()));
         cache.remove(&1, &long.secret).await;
         assert_eq!(cache.peek(&1).await, None);
-        assert_eq!(cache.get(&1, async { Err(refused()) }).await, Err(refused()));
+        assert_eq!(cache.get(&1, || async { Err(refused()) }).await, Err(refused()));
         assert_eq!((cache.peek(&1).await, cache.peek(&2).await), (None, None));
     }
 
@@ -149,9 +151,9 @@ mod tests {
             let cache = TokenCache::new();
             let text = "t".repeat(length);
             for n in 0..max + 10 {
-                cache.get(&n, async { Ok(token(&text, 300)) }).await.unwrap();
+                cache.get(&n, || async { Ok(token(&text, 300)) }).await.unwrap();
                 // Used all the time.
-                cache.get(&0, async { Ok(token(&text, 300)) }).await.unwrap();
+                cache.get(&0, || async { Ok(token(&text, 300)) }).await.unwrap();
             }
             let cells = cache.cells.lock();
             assert_eq!(cells.iter().count(), max, "{length} bytes each");

@@ -30,7 +30,7 @@ impl RegistryTokens {
             token.map_err(|unavailable| failure(unavailable, "anonymous users"))?;
         }
         let Some(account) = self.operator_account.configured() else { return Ok("everybody".to_owned()) };
-        let token = self.operators.get(&repository, self.fetch_operators(&repository, deadline)).await;
+        let token = self.operators.get(&repository, || self.fetch_operators(&repository, deadline)).await;
         let who = format!("the account {}", account.user);
         token.map_err(|unavailable| failure(unavailable, &format!("{who}: check user and password")))?;
         Ok(format!("everybody and to {who}"))

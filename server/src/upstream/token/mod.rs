@@ -187,10 +187,10 @@ impl RegistryTokens {
     /// Renews the tokens in use that expire soon.
     pub(super) async fn renew(&self, deadline: RetryDeadline) {
         for asked in self.anonymous.take_used_near_expiry() {
-            self.anonymous.renew(&asked, self.fetch_anonymous(&asked, deadline)).await;
+            self.anonymous.renew(&asked, || self.fetch_anonymous(&asked, deadline)).await;
         }
         for repository in self.operators.take_used_near_expiry() {
-            self.operators.renew(&repository, self.fetch_operators(&repository, deadline)).await;
+            self.operators.renew(&repository, || self.fetch_operators(&repository, deadline)).await;
         }
     }
 
@@ -207,7 +207,7 @@ impl RegistryTokens {
         repository: &Option<Repository>,
         deadline: RetryDeadline,
     ) -> Option<CachedToken> {
-        let fetch = async {
+        let fetch = || async {
             let token = self.fetch_operators(repository, deadline).await;
             token.inspect_err(|unavailable| self.operator_account.pause(unavailable))
         };
@@ -271,7 +271,7 @@ impl RegistryTokens {
         &self,
         deadline: RetryDeadline,
     ) -> Result<Option<TokenService>, TokenUnavailable> {
-        wait(Hop::Registry, deadline, self.service.get(self.fetch_service(deadline))).await
+        wait(Hop::Registry, deadline, self.service.get(|| self.fetch_service(deadline))).await
     }
 
     /// Fetches the challenge of `/v2/`. All that wait for it share this fetch, so a failure of it counts for all.
@@ -353,7 +353,7 @@ impl RegistryTokens {
         asked: &OriginChallenge,
         deadline: RetryDeadline,
     ) -> Result<CachedToken, TokenUnavailable> {
-        wait(Hop::TokenService, deadline, self.anonymous.get(asked, self.fetch_anonymous(asked, deadline)))
+        wait(Hop::TokenService, deadline, self.anonymous.get(asked, || self.fetch_anonymous(asked, deadline)))
             .await
     }
 

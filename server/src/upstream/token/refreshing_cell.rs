@@ -55,10 +55,10 @@ impl<T: Clone> RefreshingCell<T> {
     ///
     /// # Errors
     /// The error of `fetch`, or of another caller's `fetch` that this caller waited for.
-    pub(in crate::upstream) async fn get(
-        &self,
-        fetch: impl Future<Output = Result<Expiring<T>, TokenUnavailable>>,
-    ) -> Result<T, TokenUnavailable> {
+    pub(in crate::upstream) async fn get<F>(&self, fetch: impl FnOnce() -> F) -> Result<T, TokenUnavailable>
+    where
+        F: Future<Output = Result<Expiring<T>, TokenUnavailable>>,
+    {
         let called = Instant::now();
         let mut last = self.last.lock().await;
         if let Some(FetchOutcome { result, at, until }) = &*last
@@ -70,7 +70,7 @@ impl<T: Clone> RefreshingCell<T> {
             }
             return result.clone();
         }
-        let outcome = FetchOutcome::new(fetch.await);
+        let outcome = FetchOutcome::new(fetch().await);
         let result = outcome.result.clone();
         *last = Some(outcome);
         result
@@ -93,11 +93,11 @@ impl<T: Clone> RefreshingCell<T> {
     }
 
     /// Replaces the value by the result of `fetch`. Until then, and after an error, the old value is used.
-    pub(in crate::upstream) async fn renew(
-        &self,
-        fetch: impl Future<Output = Result<Expiring<T>, TokenUnavailable>>,
-    ) {
-        let outcome = FetchOutcome::new(fetch.await);
+    pub(in crate::upstream) async fn renew<F>(&self, fetch: impl FnOnce() -> F)
+    where
+        F: Future<Output = Result<Expiring<T>, TokenUnavailable>>,
+    {
+        let outcome = FetchOutcome::new(fetch().await);
         if outcome.result.is_ok() {
             *self.last.lock().await = Some(outcome);
         }
@@ -150,7 +150,7 @@ mod tests {
         let cell = RefreshingCell::default();
         let fetched = AtomicUsize::new(0);
         let get = || {
-            cell.get(async {
+            cell.get(|| async {
                 fetched.fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 Ok(Expiring { value: 7, lifetime: MINUTE })
@@ -191,7 +191,7 @@ mod tests {
                 tokio::time::sleep(MINUTE).await;
                 outcome.clone()
             };
-            let get = || cell.get(fetch());
+            let get = || cell.get(fetch);
             let all = futures_util::future::join_all((0..60).map(|_| get())).await;
             let expected = outcome.clone().map(|fetched| fetched.value);
             assert!(all.iter().all(|result| *result == expected), "{expected:?}");
@@ -205,22 +205,24 @@ mod tests {
     #[tokio::test]
     async fn a_value_used_near_its_expiry_is_renewed_early() {
         let cell = RefreshingCell::default();
-        let fetch = |value, lifetime| async move { Ok(Expiring { value, lifetime }) };
+        let fetch = |value, lifetime| move || async move { Ok(Expiring { value, lifetime }) };
         cell.get(fetch(1, 10 * MINUTE)).await.unwrap();
         assert_eq!(cell.get(fetch(9, MINUTE)).await.unwrap(), 1);
         assert!(!cell.take_used_near_expiry());
         cell.renew(fetch(2, MINUTE)).await;
         assert_eq!(cell.get(fetch(9, MINUTE)).await.unwrap(), 2);
         assert!(cell.take_used_near_expiry() && !cell.take_used_near_expiry());
-        cell.renew(async { Err(UpstreamError::new(Hop::TokenService, FaultKind::TimedOut, "slow").into()) })
-            .await;
+        cell.renew(|| async {
+            Err(UpstreamError::new(Hop::TokenService, FaultKind::TimedOut, "slow").into())
+        })
+        .await;
         assert_eq!(cell.get(fetch(9, MINUTE)).await.unwrap(), 2);
     }
 
     #[tokio::test]
     async fn no_value_outlives_its_lifetime_or_the_maximum() {
         let cell = RefreshingCell::default();
-        let fetch = |value, lifetime| cell.get(async move { Ok(Expiring { value, lifetime }) });
+        let fetch = |value, lifetime| cell.get(move || async move { Ok(Expiring { value, lifetime }) });
         assert_eq!(fetch(1, Duration::ZERO).await.unwrap(), 1);
         assert_eq!(fetch(2, Duration::MAX).await.unwrap(), 2);
         assert_eq!(fetch(3, MINUTE).await.unwrap(), 2);
