@@ -11,24 +11,18 @@ use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::SendError;
-use std::future::Future;
 use std::time::Duration;
 
 /// Why a body was not sent to its end.
-#[derive(Debug)]
+#[derive(Debug, derive_more::From)]
 pub(super) enum BodyError {
     /// It failed upstream. The client receives the fault, after all bytes before it.
+    #[from]
     Upstream(UpstreamError),
     /// The client has read nothing for too long, and other exchanges wait for its permit.
     PermitReclaimed,
     /// The client has cancelled the exchange.
     Cancelled,
-}
-
-impl From<UpstreamError> for BodyError {
-    fn from(error: UpstreamError) -> Self {
-        Self::Upstream(error)
-    }
 }
 
 /// A body of at most this many bytes is a small response: it waits for no slot of the send budget. It is a config,
@@ -131,10 +125,10 @@ async fn next_chunk(
 ) -> Result<Option<Bytes>, UpstreamError> {
     let next = download.next();
     tokio::pin!(next);
-    if stream.has_slot() {
+    if stream.slot.is_some() {
         match tokio::time::timeout(SILENCE_MAX, &mut next).await {
             Ok(next) => return next,
-            Err(_) => stream.release(),
+            Err(_) => stream.slot = None,
         }
     }
     next.await
@@ -146,8 +140,8 @@ async fn ensure_slot(
     outgoing: &Outgoing<'_>,
     permit: &Permit,
 ) -> Result<(), BodyError> {
-    if !stream.has_slot() {
-        stream.occupy(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
+    if stream.slot.is_none() {
+        stream.slot = Some(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
     }
     Ok(())
 }

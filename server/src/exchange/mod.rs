@@ -8,10 +8,9 @@ mod body;
 mod prefetch;
 
 use crate::admission::{ClientAdmission, Permit};
-use crate::counters::{CountedOutcome, Counters};
-use crate::streams::{
-    ChunkWriter, ClientBudget, ExchangeSegments, FairQueue, PrefetchWriter, ResponseStream, Undelivered,
-};
+use crate::budget::ClientBudget;
+use crate::counters::{Counters, Outcomes};
+use crate::streams::{ChunkWriter, ExchangeSegments, FairQueue, PrefetchWriter, ResponseStream, Undelivered};
 use crate::upstream::{Response, ResponseBody, Upstream, UpstreamError};
 use body::{BodyError, send_segments, send_whole, write_in_time};
 use bytes::Bytes;
@@ -86,23 +85,23 @@ pub(crate) async fn run(
         () = &mut cancelled => ExchangeOutcome::Cancelled,
     };
     let ms = started.elapsed().as_millis();
-    let counted = match &outcome {
-        ExchangeOutcome::Sent { .. } => CountedOutcome::Responded,
-        ExchangeOutcome::Failed(_) => CountedOutcome::Failed,
-        ExchangeOutcome::Cancelled => CountedOutcome::Cancelled,
-    };
-    counters.exchange_ended(request.operation.name(), counted);
+    let count = |add: fn(&mut Outcomes)| counters.exchange_ended(request.operation.name(), add);
     let prefetch = match outcome {
         ExchangeOutcome::Sent { status, bytes, prefetch } => {
+            count(|outcomes| outcomes.answered += 1);
             tracing::info!(status, bytes, ms, "answered");
             prefetch
         }
         ExchangeOutcome::Failed(error) => {
+            count(|outcomes| outcomes.failed += 1);
             let causes = error.causes().map(tracing::field::display);
             tracing::warn!(fault = %error, causes, ms, "failed");
             None
         }
-        ExchangeOutcome::Cancelled => return tracing::info!(ms, "cancelled"),
+        ExchangeOutcome::Cancelled => {
+            count(|outcomes| outcomes.cancelled += 1);
+            return tracing::info!(ms, "cancelled");
+        }
     };
     if let Some(prefetch) = prefetch {
         let sent = tokio::select! {
