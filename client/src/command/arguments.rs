@@ -68,7 +68,7 @@ pub(super) struct JoinArguments {
 /// second one ends them.
 ///
 /// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion
-/// and max_rate. If one of the last three changes, the tunnel is dialed again, and pulls continue over the new one. A file
+/// max_rate and leg. If one of the last four changes, the tunnel is dialed again, and pulls continue over the new one. A file
 /// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 use crate::tunnel::{Session, TunnelStatus};
 use docxy_protocol::text::CleanText;
+use docxy_transport::Leg;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -26,6 +27,8 @@ pub struct TunnelState {
 pub struct SessionState {
     /// The address of the server.
     pub server: SocketAddr,
+    /// The leg that carries it.
+    pub leg: Leg,
     /// How both ends send.
     pub congestion: String,
     /// The estimated round-trip time in milliseconds.
@@ -56,6 +59,7 @@ impl SessionState {
         let transport = session.transport();
         Self {
             server: transport.remote_address(),
+            leg: transport.leg(),
             congestion: session.congestion().to_string(),
             rtt_ms: u64::try_from(transport.path().rtt.as_millis()).unwrap_or(u64::MAX),
             segments: session.segment_budget().open_segments(),

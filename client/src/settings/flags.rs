@@ -2,7 +2,7 @@
 //!
 //! Their comments are the help of the commands.
 
-use crate::tunnel::{Congestion, Rates};
+use crate::tunnel::{Congestion, LegChoice, Rates};
 use clap::Args;
 use docxy_host::logging::Filter;
 use std::net::SocketAddr;
@@ -43,6 +43,11 @@ pub struct ConnectionFlags {
     /// server may have a lower limit.
     #[arg(long, value_name = "RATES", env = "DOCXY_MAX_RATE")]
     pub max_rate: Option<Rates>,
+    /// The leg of the tunnel: auto, quic (over UDP) or tcp (HTTP/2 over TLS) [default: quic]
+    ///
+    /// Both reach the server at the same port. Use tcp where UDP is blocked or slowed down.
+    #[arg(long, value_name = "LEG", env = "DOCXY_LEG")]
+    pub leg: Option<LegChoice>,
     /// Directory for public manifests and the challenges of registries, which need not be requested again;
     /// may be deleted at any time [default: /var/cache/docxy as root, else ~/.cache/docxy]
     #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]

@@ -103,10 +103,11 @@ impl ConnectionSettings {
     }
 
     fn of(flags: &Flags, config: ConfigFile, default_level: Level) -> Result<Self, SettingsError> {
-        let ConnectionFlags { link_file: _, congestion, max_rate, cache } = flags.connection.clone();
+        let ConnectionFlags { link_file: _, congestion, max_rate, leg, cache } = flags.connection.clone();
         let congestion = congestion.or(config.congestion).unwrap_or_default();
         let max_rate = max_rate.or(config.max_rate).unwrap_or_default();
-        let tunnel = TunnelConfig { links: load_links(flags, &config)?, congestion, max_rate };
+        let leg = leg.or(config.leg).unwrap_or_default();
+        let tunnel = TunnelConfig { links: load_links(flags, &config)?, congestion, max_rate, leg };
         let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(default_level));
         Ok(Self { tunnel, cache, log })
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_file() {
         let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
-                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbit/s' }";
+                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbit/s' }\nleg = 'tcp'";
         let serving = ServingFlags {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
@@ -236,18 +237,20 @@ mod tests {
             cache: Some("/flag".into()),
             congestion: Some("cubic".parse().unwrap()),
             max_rate: None,
+            leg: Some("quic".parse().unwrap()),
             link_file: None,
         };
         let flags = Flags { connection, serving, log: Some("debug".parse().unwrap()), config: None };
-        for (flags, port, host, cache, patience, congestion, log) in [
-            (Flags::default(), 1, "file.lan", "/file", 7, "down=95 Mbit/s", "warn"),
-            (flags, 2, "flag.lan", "/flag", 8, "cubic", "debug"),
+        for (flags, port, host, cache, patience, congestion, leg, log) in [
+            (Flags::default(), 1, "file.lan", "/file", 7, "down=95 Mbit/s", "tcp", "warn"),
+            (flags, 2, "flag.lan", "/flag", 8, "cubic", "quic", "debug"),
         ] {
             let settings = load(text, flags).unwrap();
             assert_eq!((settings.listen[0].port(), &*settings.hosts[0]), (port, host));
             assert_eq!(settings.cache, Some(cache.into()));
             assert_eq!(settings.stall_timeout.as_secs(), patience);
             assert_eq!(settings.tunnel.congestion.to_string(), congestion);
+            assert_eq!(settings.tunnel.leg, leg.parse().unwrap());
             assert_eq!(settings.log.to_string(), log);
         }
     }
@@ -274,6 +277,7 @@ mod tests {
             ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
             ("link_file = 'no-links'", "docxy-client join"),
             ("\n\nlog = 'inof'", "client.toml, line 3: a log filter is off, error, warn"),
+            ("\nleg = 'udp'", "client.toml, line 2: leg is auto, quic or tcp"),
             ("\ncongestion = 'fast'", "client.toml, line 2: congestion: write auto, cubic, or rates"),
         ] {
             let error = load(text, Flags::default()).unwrap_err().to_string();

@@ -13,7 +13,7 @@ mod session;
 mod status;
 mod supervisor;
 
-pub use config::{Congestion, Rates, TunnelConfig};
+pub use config::{Congestion, LegChoice, LegChoiceError, Rates, TunnelConfig};
 pub use deadline::Deadline;
 pub(crate) use range_habits::RangeHabits;
 pub use segment_budget::{BodyShare, SegmentBudget, SegmentPermit};
