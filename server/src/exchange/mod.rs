@@ -106,7 +106,8 @@ pub(crate) async fn run(
     };
     if let Some(prefetch) = prefetch {
         let sent = tokio::select! {
-            sent = prefetch.send(&undelivered) => sent,
+            // Boxed, since only a manifest has one.
+            sent = Box::pin(prefetch.send(&undelivered)) => sent,
             () = &mut cancelled => Err(BodyError::Cancelled),
         };
         let ms = started.elapsed().as_millis();
@@ -141,7 +142,9 @@ async fn respond<'a>(
         Ok(permit) => permit,
         Err(fault) => return send_fault(stream, fault.into()).await,
     };
-    match upstream.send(request).await {
+    // Boxed, since it is most of the task, and not needed while the body is sent: nor while the exchange waits.
+    let response = Box::pin(upstream.send(request)).await;
+    match response {
         Ok(response) => {
             let prefetch = Prefetch::new(request, &response, upstream);
             send_response(request, response, prefetch, stream, outgoing, permit).await
@@ -209,7 +212,7 @@ async fn send_response<'a>(
             let reported = write_in_time(&permit, writer.abort(&error.fault, outgoing.undelivered)).await;
             reported.map(|()| ExchangeOutcome::Failed(error))
         }
-        Err(BodyError::PermitReclaimed) => {
+        Err(BodyError::Reclaimed) => {
             let fault = Fault::new(
                 Hop::Server,
                 FaultKind::Overloaded,
