@@ -142,7 +142,7 @@ async fn respond<'a>(
         Ok(permit) => permit,
         Err(fault) => return send_fault(stream, fault.into()).await,
     };
-    // Boxed, since it is most of the task, and not needed while the body is sent: nor while the exchange waits.
+    // Boxed, since it would be most of the task, also while the exchange waits and while it sends the body.
     let response = Box::pin(upstream.send(request)).await;
     match response {
         Ok(response) => {

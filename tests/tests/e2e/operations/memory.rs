@@ -68,9 +68,9 @@ async fn two_gigabytes_need_less_than_64_mib_of_memory() {
 const BUDGET: u64 = 256 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_bodies_on_slow_lines_share_the_budget_of_the_server() {
-    const CLIENTS: usize = 12;
-    const BODIES: usize = 167;
+async fn many_bodies_on_slow_lines_share_the_budget_of_the_server() {
+    const CLIENTS: usize = 4;
+    const BODIES: usize = 150;
     let mut testbed = Testbed::new().await;
     let (blob, _) = testbed.with_blob(1, 1 << 20);
     let (mut connections, mut streams) = (Vec::new(), Vec::new());
@@ -89,13 +89,9 @@ async fn two_thousand_bodies_on_slow_lines_share_the_budget_of_the_server() {
         }
         connections.push((connection, control, welcome));
     }
-    // Some have begun, and the others wait for their turn, or have given up on a busy machine.
-    let all_read = |status: &serde_json::Value| {
-        let counts = ["/exchanges", "/waiting", "/since_start/exchanges/blob/failed"];
-        let counts = counts.map(|at| status.pointer(at).and_then(|count| count.as_u64()).unwrap_or_default());
-        counts.iter().sum::<u64>() >= (CLIENTS * BODIES) as u64
-    };
-    block_in_place(|| testbed.server.wait_for_status("read all requests", PROCESS_TIMEOUT, all_read))
+    let all_begun =
+        |status: &serde_json::Value| status["exchanges"].as_u64() >= Some((CLIENTS * BODIES) as u64);
+    block_in_place(|| testbed.server.wait_for_status("read all requests", PROCESS_TIMEOUT, all_begun))
         .unwrap();
     // Until it takes no more.
     let (mut peak, mut unchanged) = (0, 0);
