@@ -227,6 +227,7 @@ mod tests {
             state: std::path::PathBuf::new(),
             public: None,
             fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
+            client_max_rate: None,
             stale: false,
             handover: false,
             log: "info".parse().unwrap(),
