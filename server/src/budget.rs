@@ -7,7 +7,15 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long a client may accept nothing of a body that holds a slot before another body that waits gets the slot. An
+/// engine that unpacks a layer pauses for about a minute, and our client gives a segment all its credit in advance.
+const STALLED_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How often a stalled body checks whether another one waits.
+const RECLAIM_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The slots of all clients.
 #[derive(Debug)]
@@ -67,9 +75,22 @@ impl ClientBudget {
             Err(_) => std::future::pending().await,
         }
     }
+
+    /// Resolves when a slot was held without progress for too long and another body waits for one. Call it again after
+    /// each write.
+    pub(crate) async fn reclaimed(&self) {
+        tokio::time::sleep(STALLED_TIMEOUT).await;
+        while !self.all.0.lock().has_waiters() {
+            tokio::time::sleep(RECLAIM_POLL_INTERVAL).await;
+        }
+    }
 }
 
 impl Slots {
+    fn has_waiters(&self) -> bool {
+        self.waiting.iter().any(|(_, sender)| !sender.is_closed())
+    }
+
     fn take(&mut self, client: &Arc<ClientBudget>) -> Option<Slot> {
         let is_fair = client.held.load(Ordering::Relaxed) < self.free;
         is_fair.then(|| {
@@ -146,6 +167,21 @@ mod tests {
         assert!((&mut second).now_or_never().is_none());
         drop(slot);
         second.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_slot_is_reclaimed_only_for_a_body_that_waits() {
+        let all = Budget::new(2);
+        let (stalled, other) = (all.client(), all.client());
+        let _held = take_all(&stalled);
+        let unwanted = tokio::time::timeout(10 * STALLED_TIMEOUT, stalled.reclaimed()).await;
+        assert!(unwanted.is_err(), "no body waits");
+        let _others = take_all(&other);
+        let started = tokio::time::Instant::now();
+        tokio::select! {
+            () = stalled.reclaimed() => assert_eq!(started.elapsed(), STALLED_TIMEOUT),
+            _ = other.slot() => panic!("no slot is free"),
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub(super) enum BodyError {
     /// It failed upstream. The client receives the fault, after all bytes before it.
     #[from]
     Upstream(UpstreamError),
-    /// The client has read nothing for too long, and other exchanges wait for its permit.
-    PermitReclaimed,
+    /// The client has read nothing for too long, and other exchanges wait for its permit or its slot.
+    Reclaimed,
     /// The client has cancelled the exchange.
     Cancelled,
 }
@@ -53,7 +53,7 @@ pub(super) async fn send_whole(
             writer.stream().set_urgency(turns.next_turn().urgency());
             turn_ends += u64::from(SEGMENT_BYTES);
         }
-        write_in_time(permit, writer.write(chunk)).await?;
+        write_body(permit, outgoing, writer.write(chunk)).await?;
     }
     Ok(sent)
 }
@@ -90,7 +90,7 @@ pub(super) async fn send_segments(
             let length = buffered.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
             let chunk = buffered.split_to(length);
             remaining -= chunk.len() as u64;
-            write_in_time(permit, segment.send(chunk)).await?;
+            write_body(permit, outgoing, segment.send(chunk)).await?;
         }
         outgoing.undelivered.finish(segment, Some(turn)).map_err(|_| BodyError::Cancelled)?;
     }
@@ -113,7 +113,20 @@ pub(super) async fn write_in_time<T>(
         // In this order, so that a write that is ready sets no timer.
         biased;
         done = write => done.map_err(|_| BodyError::Cancelled),
-        () = permit.reclaimed() => Err(BodyError::PermitReclaimed),
+        () = permit.reclaimed() => Err(BodyError::Reclaimed),
+    }
+}
+
+/// Waits for a write of a body, until its permit or its slot is reclaimed.
+async fn write_body(
+    permit: &Permit,
+    outgoing: &Outgoing<'_>,
+    write: impl Future<Output = Result<(), SendError>>,
+) -> Result<(), BodyError> {
+    tokio::select! {
+        biased;
+        written = write_in_time(permit, write) => written,
+        () = outgoing.budget.reclaimed() => Err(BodyError::Reclaimed),
     }
 }
 

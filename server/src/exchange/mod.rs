@@ -27,7 +27,7 @@ use std::time::Instant;
 /// How an exchange ended, for the log.
 enum ExchangeOutcome<'a> {
     /// The whole response was sent. The prefetch may follow.
-    Sent { status: u16, bytes: u64, prefetch: Option<PendingPrefetch<'a>> },
+    Sent { status: u16, bytes: u64, prefetch: Option<Box<PendingPrefetch<'a>>> },
     /// The client received a fault.
     Failed(UpstreamError),
     /// The client has cancelled the exchange, or its connection is closed.
@@ -105,7 +105,8 @@ pub(crate) async fn run(
     };
     if let Some(prefetch) = prefetch {
         let sent = tokio::select! {
-            sent = prefetch.send(&undelivered) => sent,
+            // Boxed, since only a manifest has one.
+            sent = Box::pin(prefetch.send(&undelivered)) => sent,
             () = &mut cancelled => Err(BodyError::Cancelled),
         };
         let ms = started.elapsed().as_millis();
@@ -140,7 +141,9 @@ async fn respond<'a>(
         Ok(permit) => permit,
         Err(fault) => return send_fault(stream, fault.into()).await,
     };
-    match upstream.send(request).await {
+    // Boxed, since it would be most of the task, also while the exchange waits and while it sends the body.
+    let response = Box::pin(upstream.send(request)).await;
+    match response {
         Ok(response) => {
             let prefetch = Prefetch::new(request, &response, upstream);
             send_response(request, response, prefetch, stream, outgoing, permit).await
@@ -196,7 +199,7 @@ async fn send_response<'a>(
     let outcome = match body {
         Ok(bytes) => write_in_time(&permit, writer.end()).await.and_then(|writer| {
             let prefetch = match prefetch {
-                Some(prefetch) => Some(PendingPrefetch { prefetch, writer, permit }),
+                Some(prefetch) => Some(Box::new(PendingPrefetch { prefetch, writer, permit })),
                 None => {
                     writer.finish(outgoing.undelivered).map_err(|_| BodyError::Cancelled)?;
                     None
@@ -208,7 +211,7 @@ async fn send_response<'a>(
             let reported = write_in_time(&permit, writer.abort(&error.fault, outgoing.undelivered)).await;
             reported.map(|()| ExchangeOutcome::Failed(error))
         }
-        Err(BodyError::PermitReclaimed) => {
+        Err(BodyError::Reclaimed) => {
             let fault = Fault::new(
                 Hop::Server,
                 FaultKind::Overloaded,

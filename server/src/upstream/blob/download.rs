@@ -113,7 +113,8 @@ impl<S: RangeSource> Download<S> {
             };
             self.part = None;
             let Some(resume) = &mut self.resume else { return Err(fault) };
-            self.part = Some(resume.after(fault, self.received).await?);
+            // Boxed, since it is rare and would be most of an exchange's task.
+            self.part = Some(Box::pin(resume.after(fault, self.received)).await?);
         }
     }
 
@@ -202,7 +203,9 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> BodyPart<B> {
             // It fits, because it is at most the data's length.
             let new = data.split_off(skipped as usize);
             if !new.is_empty() {
-                return Ok(Some(new));
+                // A copy: hyper's are part of a read buffer, which they would keep whole while they wait for
+                // the client. A record of TLS fills half of it, or a sixth.
+                return Ok(Some(Bytes::copy_from_slice(&new)));
             }
         }
     }
