@@ -20,8 +20,8 @@ pub(super) struct ConfigFile {
     pub(super) hosts: Vec<HostName>,
     pub(super) allow_remote: bool,
     pub(super) congestion: Option<Congestion>,
-    pub(super) leg: Option<LegChoice>,
     pub(super) max_rate: Option<Rates>,
+    pub(super) leg: Option<LegChoice>,
     pub(super) patience: Option<u64>,
     pub(super) log: Option<Filter>,
 }

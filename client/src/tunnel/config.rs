@@ -20,6 +20,15 @@ pub struct TunnelConfig {
     pub leg: LegChoice,
 }
 
+/// Rates of both directions; `None` is no rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// From the server to this client.
+    pub down: Option<Rate>,
+    /// From this client to the server.
+    pub up: Option<Rate>,
+}
+
 /// The legs to dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -69,15 +78,6 @@ impl TryFrom<String> for LegChoice {
     fn try_from(text: String) -> Result<Self, LegChoiceError> {
         text.parse()
     }
-}
-
-/// Rates of both directions; `None` is no rate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rates {
-    /// From the server to this client.
-    pub down: Option<Rate>,
-    /// From this client to the server.
-    pub up: Option<Rate>,
 }
 
 /// The congestion control of both ends.

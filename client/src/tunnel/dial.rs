@@ -2,7 +2,7 @@
 //!
 //! Requests may follow the Hello at once, without the Welcome.
 
-use super::config::TunnelConfig;
+use super::config::{Congestion, Rates};
 use super::segment_budget::SharedUsage;
 use super::session::Session;
 use docxy_protocol::control::Hello;
@@ -73,26 +73,27 @@ pub(super) struct DialedSession {
 /// hold already.
 pub(super) async fn dial(
     link: &Link,
-    config: &TunnelConfig,
+    congestion: Congestion,
+    max_rate: Rates,
     leg: Leg,
     attempt: usize,
     timeout: Duration,
     usage: &Arc<SharedUsage>,
 ) -> Result<DialedSession, DialError> {
     let address = address(link, attempt).await?;
-    let connecting = connect(link, config, leg, address, usage);
+    let connecting = connect(link, congestion, max_rate, leg, address, usage);
     let connected = tokio::time::timeout(timeout, connecting).await;
     connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
 }
 
 async fn connect(
     link: &Link,
-    config: &TunnelConfig,
+    congestion: Congestion,
+    max_rate: Rates,
     leg: Leg,
     address: SocketAddr,
     usage: &Arc<SharedUsage>,
 ) -> Result<DialedSession, DialError> {
-    let TunnelConfig { congestion, max_rate, .. } = *config;
     let hello = Hello {
         name: link.name.clone(),
         secret: link.secret.clone(),
@@ -106,11 +107,11 @@ async fn connect(
         congestion: congestion.up,
         connector: Connector::direct(),
     };
-    let dialed = docxy_transport::dial(leg, &peer).await;
-    let transport = dialed.map_err(|source| match source.session_error() {
-        Some(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
-        _ => DialError::Connect { address, source },
-    })?;
+    let transport =
+        docxy_transport::dial(leg, &peer).await.map_err(|source| match source.session_error() {
+            Some(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
+            _ => DialError::Connect { address, source },
+        })?;
     let limit = RateLimit::default();
     limit.set(max_rate.up);
     let transport = transport.with_rate_limit(limit);

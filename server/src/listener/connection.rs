@@ -8,13 +8,12 @@ use super::congestion::{PathObserver, within_limit};
 use super::path_cache::PathCache;
 use super::unauthenticated::{Slot, Unauthenticated};
 use crate::admission::ClientAdmission;
+use crate::budget::ClientBudget;
 use crate::counters::Counters;
 use crate::exchange::{self, Resources};
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
-use crate::streams::{
-    ClientBudget, ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams,
-};
+use crate::streams::{ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::control::{
     CloseCode, ControlMessage, ExchangeId, Hello, HelloBeginning, RequestHeader, StreamHeader,

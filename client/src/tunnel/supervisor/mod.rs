@@ -188,8 +188,9 @@ impl Supervisor<'_> {
     }
 
     async fn dial(&self, target: DialTarget, timeout: Duration) -> Result<DialedSession, DialError> {
-        let link = &self.config.links[target.server];
-        dial(link, &self.config, self.config.leg.leg(), target.attempt, timeout, &self.usage).await
+        let TunnelConfig { links, congestion, max_rate, leg } = &self.config;
+        dial(&links[target.server], *congestion, *max_rate, leg.leg(), target.attempt, timeout, &self.usage)
+            .await
     }
 
     /// Skips a server for a while that refuses this client.
