@@ -106,6 +106,7 @@ impl Supervisors {
                 counters: Arc::clone(&self.counters),
                 attempt: 0,
                 lost_since,
+                public_has_moved: false,
             };
             one.task = Some(AbortOnDropHandle::new(tokio::spawn(supervisor.run())));
         }

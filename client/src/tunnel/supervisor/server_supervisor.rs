@@ -44,6 +44,8 @@ pub(super) struct ServerSupervisor {
     pub(super) attempt: usize,
     /// When the last connection was lost; `None` before the first.
     pub(super) lost_since: Option<SystemTime>,
+    /// Whether the server drains, and what everybody may see has moved to others that are not trusted.
+    pub(super) public_has_moved: bool,
 }
 
 /// What takes the place of a session.
@@ -76,6 +78,7 @@ impl ServerSupervisor {
                 down_since = Instant::now();
                 backoff.reset();
             }
+            self.public_has_moved &= matches!(ended, SessionEnd::Left);
             let server = &*self.server.name;
             let reason = match ended {
                 SessionEnd::Lost(reason) => {
@@ -201,10 +204,11 @@ impl ServerSupervisor {
         self.set_condition(Condition::Draining);
         // Until another server can take over, requests go on here, the last and new ones: they would have to wait for
         // the next process, and engines do not wait as long as a drain may take.
-        let can_replace =
-            |states: &Vec<ServerState>| states.iter().any(|state| state.can_replace(&self.server));
         tokio::select! {
-            () = self.servers.wait_until(can_replace) => return Successor::OthersThan(SessionEnd::Left),
+            () = wait_for_takeover(&servers, &self.server, session, self.public_has_moved) => {
+                self.public_has_moved = true;
+                return Successor::OthersThan(SessionEnd::Left);
+            }
             _ = self.suspicion(session) => {}
         }
         self.replacement_of_silent(session, draining).await
@@ -315,6 +319,15 @@ fn is_wanted(states: &[ServerState], id: ServerId) -> bool {
     let standing = |state: &ServerState| Standing { fails: state.status.fails(), trust: state.server.trust };
     let standings: Vec<_> = states.iter().map(standing).collect();
     states.iter().zip(wanted(&standings)).any(|(state, is_wanted)| state.server.id == id && is_wanted)
+}
+
+/// Resolves when others can go on with what runs on the session of a server that drains. Servers that are not trusted
+/// take only a part of it, so this happens once: the rest goes on over a new session with this server.
+async fn wait_for_takeover(servers: &Servers, server: &Server, session: &Session, public_has_moved: bool) {
+    let can_replace = |states: &[ServerState]| states.iter().any(|state| state.can_replace(server));
+    let can_help = |states: &[ServerState]| states.iter().any(|state| state.can_help(server));
+    let is_first = !public_has_moved && session.has_requests();
+    servers.wait_until(|states| can_replace(states) || (is_first && can_help(states))).await;
 }
 
 /// Resolves when this server has not been wanted for a while.
