@@ -117,7 +117,7 @@ pub(super) enum LinksCommand {
 /// second one ends them.
 ///
 /// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links and congestion.
-/// If links or congestion change, the tunnel is dialed again, and pulls continue over the new one. A file
+/// Links that have changed are dialed again, and pulls continue over the new connections. A file
 /// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]
