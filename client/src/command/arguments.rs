@@ -3,7 +3,7 @@
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
 use crate::settings::Flags;
-use crate::tunnel::Congestion;
+use crate::tunnel::{Congestion, Rates};
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
 use docxy_host::terminal::print_note;
@@ -58,6 +58,13 @@ pub(super) struct ConnectionArguments {
     /// every loss, as most TCP programs do, so it is the slowest on a bad link.
     #[arg(long, value_name = "HOW", env = "DOCXY_CONGESTION")]
     pub(super) congestion: Option<Congestion>,
+    /// How fast both ends may send at most, whatever --congestion says, as in down=50Mbit/s,up=5Mbit/s [default: no
+    /// limit]
+    ///
+    /// For a provider that bans heavy traffic, or to leave room for others. It holds on each leg, for each server. The
+    /// server may have a lower limit.
+    #[arg(long, value_name = "RATES", env = "DOCXY_MAX_RATE")]
+    pub(super) max_rate: Option<Rates>,
     /// Directory for public manifests and the challenges of registries, which need not be requested again;
     /// may be deleted at any time [default: /var/cache/docxy as root, else ~/.cache/docxy]
     #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]
@@ -116,8 +123,9 @@ pub(super) enum LinksCommand {
 /// responses stay open and continue over the next one. The first signal lets running responses finish, the
 /// second one ends them.
 ///
-/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links and congestion.
-/// Links that have changed are dialed again, and pulls continue over the new connections. A file
+/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion
+/// and max_rate. Links that have changed are dialed again, all if one of the last two has, and pulls continue over the
+/// new connections. A file
 /// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]
@@ -204,8 +212,8 @@ impl Arguments {
 
 impl ConnectionArguments {
     pub(super) fn add_to(&self, flags: Flags) -> Flags {
-        let Self { link_file, congestion, cache } = self.clone();
-        Flags { link_file, congestion, cache, ..flags }
+        let Self { link_file, congestion, max_rate, cache } = self.clone();
+        Flags { link_file, congestion, max_rate, cache, ..flags }
     }
 }
 

@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod host_name;
 mod link_store;
+mod rates;
 
 pub use congestion::CongestionError;
 pub use error::SettingsError;
@@ -14,8 +15,9 @@ pub use host_name::HostNameError;
 pub use link_store::{
     LinksError, StoredLink, parse_links, read_links, read_stored, remove_links, store_links,
 };
+pub use rates::RatesError;
 
-use crate::tunnel::{Congestion, JoinedLink, TunnelConfig};
+use crate::tunnel::{Congestion, JoinedLink, Rates, TunnelConfig};
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::logging::Filter;
 use docxy_host::toml_file;
@@ -53,6 +55,8 @@ pub struct Flags {
     pub allow_remote: bool,
     /// The congestion control of both ends.
     pub congestion: Option<Congestion>,
+    /// How fast both ends may send at most.
+    pub max_rate: Option<Rates>,
     /// Seconds that an interrupted transfer waits for its next byte; `None` if not given.
     pub stall_timeout: Option<u64>,
     /// The cache directory.
@@ -128,7 +132,8 @@ impl PullSettings {
 
 fn tunnel_config(flags: &Flags, config: &ConfigFile) -> Result<TunnelConfig, SettingsError> {
     let congestion = flags.congestion.or(config.congestion).unwrap_or_default();
-    Ok(TunnelConfig { links: load_links(flags, config)?, congestion })
+    let max_rate = flags.max_rate.or(config.max_rate).unwrap_or_default();
+    Ok(TunnelConfig { links: load_links(flags, config)?, congestion, max_rate })
 }
 
 /// The file with the joined links.
@@ -295,7 +300,7 @@ mod tests {
             ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
             ("link_file = 'no-links'", "docxy-client join"),
             ("\n\nlog = 'inof'", "client.toml, line 3: a log filter is off, error, warn"),
-            ("\ncongestion = 'fast'", "client.toml, line 2: congestion is auto, cubic, or rates"),
+            ("\ncongestion = 'fast'", "client.toml, line 2: congestion: write auto, cubic, or rates"),
         ] {
             let error = load(text, Flags::default()).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");

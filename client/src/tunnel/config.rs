@@ -1,16 +1,27 @@
 //! What the tunnel needs to know. Knows nothing of files, flags and variables.
 
-use docxy_protocol::congestion::Choice;
+use docxy_protocol::congestion::{Choice, Rate};
 use docxy_protocol::link::Link;
 use std::fmt;
 
 /// The servers, and how to send to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TunnelConfig {
     /// One link for each server; at least one. Where two are equally good, the first is used.
     pub links: Vec<JoinedLink>,
     /// How both ends send.
     pub congestion: Congestion,
+    /// How fast they may send at most, whatever `congestion` says.
+    pub max_rate: Rates,
+}
+
+/// Rates of both directions; `None` is no rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// From the server to this client.
+    pub down: Option<Rate>,
+    /// From this client to the server.
+    pub up: Option<Rate>,
 }
 
 /// A link that the user has joined.
@@ -38,6 +49,13 @@ pub struct Congestion {
     pub down: Choice,
     /// How this client sends to the server.
     pub up: Choice,
+}
+
+impl From<Rates> for Congestion {
+    fn from(Rates { down, up }: Rates) -> Self {
+        let choice = |rate: Option<Rate>| rate.map_or(Choice::Auto, Choice::Fixed);
+        Self { down: choice(down), up: choice(up) }
+    }
 }
 
 impl fmt::Display for Congestion {

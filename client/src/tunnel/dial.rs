@@ -2,13 +2,13 @@
 //!
 //! Requests may follow the Hello at once, without the Welcome.
 
-use super::config::Congestion;
+use super::config::{Congestion, Rates};
 use super::server::Server;
 use super::session::Session;
 use docxy_protocol::control::Hello;
 use docxy_protocol::link::Link;
 use docxy_protocol::version::upgrade_server;
-use docxy_transport::{ReceiveStream, SendError, SessionError, quic};
+use docxy_transport::{RateLimit, ReceiveStream, SendError, SessionError, quic};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,12 +60,13 @@ pub(super) struct DialedSession {
 pub(super) async fn dial(
     link: &Link,
     congestion: Congestion,
+    max_rate: Rates,
     attempt: usize,
     timeout: Duration,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let address = address(link, attempt).await?;
-    let connecting = connect(link, congestion, address, server);
+    let connecting = connect(link, congestion, max_rate, address, server);
     let connected = tokio::time::timeout(timeout, connecting).await;
     connected.map_err(|_| DialError::NoResponse { address, timeout })?
 }
@@ -73,17 +74,25 @@ pub(super) async fn dial(
 async fn connect(
     link: &Link,
     congestion: Congestion,
+    max_rate: Rates,
     address: SocketAddr,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
-    let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: congestion.down };
+    let hello = Hello {
+        name: link.name.clone(),
+        secret: link.secret.clone(),
+        congestion: congestion.down,
+        max_rate: max_rate.down,
+    };
     let name = link.sni.as_ref().map(|name| name.as_str());
     let dialed = quic::dial(address, link.pin, name, congestion.up).await;
     let connection = dialed.map_err(|error| match error {
         quic::DialError::Handshake(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
         source => DialError::Connect { address, source },
     })?;
-    let transport = docxy_transport::Session::from(connection);
+    let limit = RateLimit::default();
+    limit.set(max_rate.up);
+    let transport = docxy_transport::Session::from(connection).with_rate_limit(limit);
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
     Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(server)), control, address })

@@ -1,7 +1,7 @@
 //! What each stream begins with, the messages on the control stream, and the codes that close a session.
 //! Must never reuse the number of a close code.
 
-use crate::congestion::Choice;
+use crate::congestion::{Choice, Rate};
 use crate::frame::{self, FrameError};
 use crate::link::{ClientName, ClientSecret};
 use crate::request::Request;
@@ -28,6 +28,8 @@ pub struct Hello {
     pub secret: ClientSecret,
     /// How the server should send. The operator may limit the rate.
     pub congestion: Choice,
+    /// How fast the server may send at most, whatever the congestion control says. The operator may limit it further.
+    pub max_rate: Option<Rate>,
 }
 
 impl Hello {

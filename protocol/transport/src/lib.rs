@@ -23,6 +23,7 @@ mod error;
 mod memory;
 mod path;
 pub mod quic;
+mod rate_limit;
 mod receive_stream;
 mod send_stream;
 mod session;
@@ -31,6 +32,7 @@ pub mod test_legs;
 
 pub use error::{ReadError, SendError, SessionError};
 pub use path::Path;
+pub use rate_limit::RateLimit;
 pub use receive_stream::ReceiveStream;
 pub use send_stream::{FinishedStream, SendStream};
 pub use session::Session;

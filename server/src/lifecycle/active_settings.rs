@@ -17,6 +17,15 @@ pub(crate) struct SettingsVersion {
     pub(crate) upstream: Upstream,
     /// The highest rate that a client may state, for each connection.
     pub(crate) fixed_rate_limit: Rate,
+    /// How fast the server may send to one client.
+    pub(crate) client_max_rate: Option<Rate>,
+}
+
+impl SettingsVersion {
+    const fn new(upstream: Upstream, settings: &Settings) -> Self {
+        let Settings { fixed_rate_limit, client_max_rate, .. } = *settings;
+        Self { upstream, fixed_rate_limit, client_max_rate }
+    }
 }
 
 /// The active settings.
@@ -34,7 +43,7 @@ impl ActiveSettings {
     pub(crate) fn start(settings: &Settings, store: Store) -> Result<Arc<Self>, SetupError> {
         let upstream = Upstream::new(settings, &store)?;
         upstream.keep_alive();
-        let version = SettingsVersion { upstream, fixed_rate_limit: settings.fixed_rate_limit };
+        let version = SettingsVersion::new(upstream, settings);
         Ok(Arc::new(Self { current: RwLock::new(Arc::new(version)), store }))
     }
 
@@ -49,7 +58,7 @@ impl ActiveSettings {
     /// If a certificate of the settings cannot be used. Then nothing has changed.
     pub(crate) fn apply(&self, settings: &Settings) -> Result<Changes, SetupError> {
         let (upstream, changes) = self.current().upstream.updated(settings, &self.store)?;
-        let version = SettingsVersion { upstream, fixed_rate_limit: settings.fixed_rate_limit };
+        let version = SettingsVersion::new(upstream, settings);
         *self.current.write() = Arc::new(version);
         Ok(changes)
     }

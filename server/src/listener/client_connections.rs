@@ -6,7 +6,7 @@ use crate::streams::{ClientBudget, SendBudget};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_BUDGET_SEGMENTS, SEND_WINDOW};
 use docxy_protocol::link::ClientName;
-use docxy_transport::Session;
+use docxy_transport::{RateLimit, Session};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ pub(super) struct ClientConnections {
 struct ConnectedClient {
     admission: Arc<ClientAdmission>,
     budget: Arc<ClientBudget>,
+    rate_limit: RateLimit,
     /// Oldest first.
     sessions: VecDeque<Session>,
 }
@@ -35,6 +36,8 @@ pub(super) struct Registration {
     pub(super) admission: Arc<ClientAdmission>,
     /// The client's share of the memory for sending.
     pub(super) budget: Arc<ClientBudget>,
+    /// The rate of all its sessions.
+    pub(super) rate_limit: RateLimit,
     all: Arc<ClientConnections>,
     name: ClientName,
     session: Session,
@@ -52,6 +55,7 @@ impl ClientConnections {
         let client = clients.entry(name.clone()).or_insert_with(|| ConnectedClient {
             admission: self.admission.client(),
             budget: self.send_budget.client(),
+            rate_limit: RateLimit::default(),
             sessions: VecDeque::new(),
         });
         client.sessions.push_back(session.clone());
@@ -61,10 +65,10 @@ impl ClientConnections {
             oldest.close(CloseCode::TooManyConnections);
         }
         client.share_send_window();
-        let (admission, budget) = (Arc::clone(&client.admission), Arc::clone(&client.budget));
         Registration {
-            admission,
-            budget,
+            admission: Arc::clone(&client.admission),
+            budget: Arc::clone(&client.budget),
+            rate_limit: client.rate_limit.clone(),
             all: Arc::clone(self),
             name: name.clone(),
             session: session.clone(),

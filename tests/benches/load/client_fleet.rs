@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
     gateway::{Gateway, ResponseDeadline},
     metadata::Metadata,
-    tunnel::{Congestion, Deadline, JoinedLink, Need, Session, Trust, Tunnel, TunnelConfig},
+    tunnel::{Deadline, JoinedLink, Need, Session, Trust, Tunnel, TunnelConfig},
 };
 use docxy_protocol::{
     authorization::Authorization,
@@ -33,7 +33,7 @@ impl Fleet {
     pub(super) async fn connect(links: &[String]) -> Result<Self> {
         let settings = links.iter().map(|link| {
             let links = vec![JoinedLink { link: link.parse()?, trust: Trust::Trusted }];
-            Ok(TunnelConfig { links, congestion: Congestion::default() })
+            Ok(TunnelConfig { links, ..TunnelConfig::default() })
         });
         let settings = settings.collect::<Result<Vec<_>>>()?;
         let connecting = settings.into_iter().map(|settings| async {

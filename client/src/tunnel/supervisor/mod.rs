@@ -6,7 +6,7 @@ mod backoff;
 mod control_stream;
 mod server_supervisor;
 
-use super::config::{Congestion, JoinedLink, TunnelConfig};
+use super::config::{Congestion, JoinedLink, Rates, TunnelConfig};
 use super::segment_budget::ClientUsage;
 use super::server::{Server, ServerState, Servers};
 use super::session::Session;
@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// The fault of requests between the close of a connection with the old configuration and the first one with
 /// the new.
-const CONFIG_CHANGED: &str = "the links or the congestion control were changed";
+const CONFIG_CHANGED: &str = "the links, the congestion control or the rate limit were changed";
 
 /// Runs until `stop`.
 pub(super) async fn supervise(
@@ -70,6 +70,7 @@ struct Supervisors {
 struct Supervised {
     joined: JoinedLink,
     congestion: Congestion,
+    max_rate: Rates,
     server: Arc<Server>,
     /// `None` before its start.
     task: Option<AbortOnDropHandle<()>>,
@@ -77,12 +78,14 @@ struct Supervised {
 
 impl Supervisors {
     /// Starts the supervisors of new links, and ends those of links that are gone.
-    fn apply(&mut self, TunnelConfig { links, congestion }: TunnelConfig) {
+    fn apply(&mut self, TunnelConfig { links, congestion, max_rate }: TunnelConfig) {
         let mut before = std::mem::take(&mut self.all);
         for joined in links {
-            let is_same = |known: &Supervised| known.joined == joined && known.congestion == congestion;
+            let is_same = |known: &Supervised| {
+                known.joined == joined && known.congestion == congestion && known.max_rate == max_rate
+            };
             let known = before.iter().position(is_same).map(|position| before.remove(position));
-            let supervised = known.unwrap_or_else(|| self.add(joined, congestion));
+            let supervised = known.unwrap_or_else(|| self.add(joined, congestion, max_rate));
             self.all.push(supervised);
         }
         let is_ended = |state: &ServerState| before.iter().any(|one| one.server.id == state.server.id);
@@ -101,6 +104,7 @@ impl Supervisors {
             let supervisor = ServerSupervisor {
                 link: one.joined.link.clone(),
                 congestion,
+                max_rate,
                 server: Arc::clone(&one.server),
                 servers: self.servers.clone(),
                 counters: Arc::clone(&self.counters),
@@ -116,10 +120,10 @@ impl Supervisors {
         }
     }
 
-    fn add(&mut self, joined: JoinedLink, congestion: Congestion) -> Supervised {
+    fn add(&mut self, joined: JoinedLink, congestion: Congestion, max_rate: Rates) -> Supervised {
         self.next_id += 1;
         let usage = Arc::clone(&self.usage);
         let server = Server::new(self.next_id, joined.link.address(), joined.trust, usage);
-        Supervised { joined, congestion, server, task: None }
+        Supervised { joined, congestion, max_rate, server, task: None }
     }
 }

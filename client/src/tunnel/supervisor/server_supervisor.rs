@@ -11,7 +11,7 @@ use super::backoff::{
 };
 use super::control_stream::{SessionEnd, read_welcome, watch_control_stream};
 use crate::counters::TunnelCounters;
-use crate::tunnel::config::Congestion;
+use crate::tunnel::config::{Congestion, Rates};
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialError, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial};
 use crate::tunnel::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion, Verdict};
 use crate::tunnel::selector::{Standing, wanted};
@@ -37,6 +37,7 @@ const DRAINING: &str = CloseCode::Draining.reason();
 pub(super) struct ServerSupervisor {
     pub(super) link: Link,
     pub(super) congestion: Congestion,
+    pub(super) max_rate: Rates,
     pub(super) server: Arc<Server>,
     pub(super) servers: Servers,
     pub(super) counters: TunnelCounters,
@@ -130,7 +131,7 @@ impl ServerSupervisor {
 
     /// The one place that dials.
     async fn dial(&self, timeout: Duration) -> Result<DialedSession, DialError> {
-        dial(&self.link, self.congestion, self.attempt, timeout, &self.server).await
+        dial(&self.link, self.congestion, self.max_rate, self.attempt, timeout, &self.server).await
     }
 
     /// Waits while enough other servers are connected.

@@ -228,6 +228,7 @@ mod tests {
             clients_file: None,
             public: None,
             fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
+            client_max_rate: None,
             stale: false,
             handover: false,
             log: "info".parse().unwrap(),
