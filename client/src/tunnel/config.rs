@@ -2,7 +2,10 @@
 
 use docxy_protocol::congestion::{Choice, Rate};
 use docxy_protocol::link::Link;
+use docxy_transport::Leg;
+use serde::Deserialize;
 use std::fmt;
+use std::str::FromStr;
 
 /// The servers, and how to send to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub struct TunnelConfig {
     pub congestion: Congestion,
     /// How fast they may send at most, whatever `congestion` says.
     pub max_rate: Rates,
+    /// The legs to dial.
+    pub leg: LegChoice,
 }
 
 /// Rates of both directions; `None` is no rate.
@@ -40,6 +45,57 @@ pub enum Trust {
     Untrusted,
     /// Passwords and tokens, too.
     Trusted,
+}
+
+/// The legs to dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum LegChoice {
+    /// The one that works best. For now, QUIC.
+    Auto,
+    /// This one.
+    Only(Leg),
+}
+
+impl LegChoice {
+    /// The leg of the next attempt.
+    #[must_use]
+    pub(super) const fn leg(self) -> Leg {
+        match self {
+            Self::Auto => Leg::Quic,
+            Self::Only(leg) => leg,
+        }
+    }
+}
+
+impl Default for LegChoice {
+    fn default() -> Self {
+        Self::Only(Leg::Quic)
+    }
+}
+
+/// The text is no choice of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("leg is auto, quic or tcp")]
+pub struct LegChoiceError;
+
+impl FromStr for LegChoice {
+    type Err = LegChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, LegChoiceError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            leg => leg.parse().map(Self::Only).map_err(|_| LegChoiceError),
+        }
+    }
+}
+
+impl TryFrom<String> for LegChoice {
+    type Error = LegChoiceError;
+
+    fn try_from(text: String) -> Result<Self, LegChoiceError> {
+        text.parse()
+    }
 }
 
 /// The congestion control of both ends.

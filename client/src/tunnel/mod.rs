@@ -16,7 +16,7 @@ mod session;
 mod status;
 mod supervisor;
 
-pub use config::{Congestion, JoinedLink, Rates, Trust, TunnelConfig};
+pub use config::{Congestion, JoinedLink, LegChoice, LegChoiceError, Rates, Trust, TunnelConfig};
 pub use deadline::Deadline;
 pub use need::Need;
 pub(crate) use range_habits::RangeHabits;

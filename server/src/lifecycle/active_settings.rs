@@ -8,7 +8,12 @@ use crate::store::Store;
 use crate::upstream::{Changes, SetupError, Upstream};
 use docxy_protocol::congestion::Rate;
 use parking_lot::RwLock;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// The time between two rounds of [`Upstream::keep_alive`]. An idle connection to a registry closes after 50 s, so a
+/// round may fail once for a host.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// One version of these settings.
 #[derive(Debug)]
@@ -42,9 +47,10 @@ impl ActiveSettings {
     /// If a certificate of the settings cannot be used.
     pub(crate) fn start(settings: &Settings, store: Store) -> Result<Arc<Self>, SetupError> {
         let upstream = Upstream::new(settings, &store)?;
-        upstream.keep_alive();
         let version = SettingsVersion::new(upstream, settings);
-        Ok(Arc::new(Self { current: RwLock::new(Arc::new(version)), store }))
+        let active = Arc::new(Self { current: RwLock::new(Arc::new(version)), store });
+        tokio::spawn(keep_alive(Arc::downgrade(&active)));
+        Ok(active)
     }
 
     /// The current version.
@@ -61,6 +67,15 @@ impl ActiveSettings {
         let version = SettingsVersion::new(upstream, settings);
         *self.current.write() = Arc::new(version);
         Ok(changes)
+    }
+}
+
+/// Keeps the registries in use ready, until the settings are dropped.
+async fn keep_alive(active: Weak<ActiveSettings>) {
+    loop {
+        tokio::time::sleep(KEEP_ALIVE_INTERVAL).await;
+        let Some(active) = active.upgrade() else { return };
+        active.current().upstream.keep_alive();
     }
 }
 

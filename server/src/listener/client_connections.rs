@@ -2,7 +2,7 @@
 //! or dialed ten times, costs other clients no more than one.
 
 use crate::admission::{Admission, ClientAdmission};
-use crate::streams::{ClientBudget, SendBudget};
+use crate::budget::{Budget, ClientBudget};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_BUDGET_SEGMENTS, SEND_WINDOW};
 use docxy_protocol::link::ClientName;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct ClientConnections {
     admission: Arc<Admission>,
-    send_budget: Arc<SendBudget>,
+    send_budget: Arc<Budget>,
     clients: Mutex<HashMap<ClientName, ConnectedClient>>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Registration {
 
 impl ClientConnections {
     pub(super) fn new(admission: Arc<Admission>) -> Arc<Self> {
-        let send_budget = SendBudget::new(SEND_BUDGET_SEGMENTS);
+        let send_budget = Budget::new(SEND_BUDGET_SEGMENTS);
         Arc::new(Self { admission, send_budget, clients: Mutex::default() })
     }
 

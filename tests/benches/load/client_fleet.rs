@@ -102,8 +102,8 @@ async fn pull(gateway: Gateway, request: Request) -> Result<()> {
         .send_own(request, ResponseDeadline::after(CONNECT_TIMEOUT))
         .await
         .map_err(|fault| anyhow!("{fault}"))?;
-    ensure!(response.status.is_success(), "{}", response.status);
-    let mut body = response.body;
+    ensure!(response.status().is_success(), "{}", response.status());
+    let mut body = response.into_body();
     while body.next().await.map_err(|fault| anyhow!("{fault}"))?.is_some() {}
     Ok(())
 }

@@ -6,7 +6,7 @@ mod backoff;
 mod control_stream;
 mod server_supervisor;
 
-use super::config::{Congestion, JoinedLink, Rates, TunnelConfig};
+use super::config::{Congestion, JoinedLink, LegChoice, Rates, TunnelConfig};
 use super::segment_budget::ClientUsage;
 use super::server::{Server, ServerState, Servers};
 use super::session::Session;
@@ -71,6 +71,7 @@ struct Supervised {
     joined: JoinedLink,
     congestion: Congestion,
     max_rate: Rates,
+    leg: LegChoice,
     server: Arc<Server>,
     /// `None` before its start.
     task: Option<AbortOnDropHandle<()>>,
@@ -78,14 +79,15 @@ struct Supervised {
 
 impl Supervisors {
     /// Starts the supervisors of new links, and ends those of links that are gone.
-    fn apply(&mut self, TunnelConfig { links, congestion, max_rate }: TunnelConfig) {
+    fn apply(&mut self, TunnelConfig { links, congestion, max_rate, leg }: TunnelConfig) {
         let mut before = std::mem::take(&mut self.all);
         for joined in links {
             let is_same = |known: &Supervised| {
-                known.joined == joined && known.congestion == congestion && known.max_rate == max_rate
+                let options = (known.congestion, known.max_rate, known.leg);
+                known.joined == joined && options == (congestion, max_rate, leg)
             };
             let known = before.iter().position(is_same).map(|position| before.remove(position));
-            let supervised = known.unwrap_or_else(|| self.add(joined, congestion, max_rate));
+            let supervised = known.unwrap_or_else(|| self.add(joined, (congestion, max_rate, leg)));
             self.all.push(supervised);
         }
         let is_ended = |state: &ServerState| before.iter().any(|one| one.server.id == state.server.id);
@@ -105,6 +107,7 @@ impl Supervisors {
                 link: one.joined.link.clone(),
                 congestion,
                 max_rate,
+                leg,
                 server: Arc::clone(&one.server),
                 servers: self.servers.clone(),
                 counters: Arc::clone(&self.counters),
@@ -120,10 +123,11 @@ impl Supervisors {
         }
     }
 
-    fn add(&mut self, joined: JoinedLink, congestion: Congestion, max_rate: Rates) -> Supervised {
+    fn add(&mut self, joined: JoinedLink, options: (Congestion, Rates, LegChoice)) -> Supervised {
         self.next_id += 1;
         let usage = Arc::clone(&self.usage);
         let server = Server::new(self.next_id, joined.link.address(), joined.trust, usage);
-        Supervised { joined, congestion, max_rate, server, task: None }
+        let (congestion, max_rate, leg) = options;
+        Supervised { joined, congestion, max_rate, leg, server, task: None }
     }
 }

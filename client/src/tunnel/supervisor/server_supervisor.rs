@@ -11,7 +11,7 @@ use super::backoff::{
 };
 use super::control_stream::{SessionEnd, read_welcome, watch_control_stream};
 use crate::counters::TunnelCounters;
-use crate::tunnel::config::{Congestion, Rates};
+use crate::tunnel::config::{Congestion, LegChoice, Rates};
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialError, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial};
 use crate::tunnel::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion, Verdict};
 use crate::tunnel::selector::{Standing, wanted};
@@ -38,6 +38,7 @@ pub(super) struct ServerSupervisor {
     pub(super) link: Link,
     pub(super) congestion: Congestion,
     pub(super) max_rate: Rates,
+    pub(super) leg: LegChoice,
     pub(super) server: Arc<Server>,
     pub(super) servers: Servers,
     pub(super) counters: TunnelCounters,
@@ -131,7 +132,8 @@ impl ServerSupervisor {
 
     /// The one place that dials.
     async fn dial(&self, timeout: Duration) -> Result<DialedSession, DialError> {
-        dial(&self.link, self.congestion, self.max_rate, self.attempt, timeout, &self.server).await
+        let Self { link, congestion, max_rate, attempt, server, .. } = self;
+        dial(link, *congestion, *max_rate, self.leg.leg(), *attempt, timeout, server).await
     }
 
     /// Waits while enough other servers are connected.
