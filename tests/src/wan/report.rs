@@ -57,16 +57,7 @@ impl Display for DirectionReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counters { offered, delivered, dropped } = self.counters;
         write!(out, "{} of {} packets delivered", delivered.packets, offered.packets)?;
-        let causes = [
-            ("outage", dropped.outage),
-            ("udp blocked", dropped.udp_blocked),
-            ("flow blocked", dropped.flow_blocked),
-            ("policed", dropped.policed),
-            ("lost", dropped.lost),
-            ("queue full", dropped.queue_full),
-            ("refused", dropped.refused),
-        ];
-        for (cause, traffic) in causes.into_iter().filter(|(_, traffic)| traffic.packets > 0) {
+        for (cause, traffic) in dropped.by_cause().into_iter().filter(|(_, traffic)| traffic.packets > 0) {
             write!(out, ", {cause} {}", traffic.packets)?;
         }
         write!(out, "; queue at most {} bytes", self.peak_queue)?;

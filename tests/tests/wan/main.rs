@@ -4,5 +4,6 @@
 mod bodies;
 mod command_line;
 mod link;
+mod middlebox;
 mod support;
 mod tunnel;
