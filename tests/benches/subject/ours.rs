@@ -13,6 +13,10 @@ pub(crate) enum Ours {
     Auto,
     /// With a stated rate of 95 % of the link's, as by a user who knows it.
     Fixed,
+    /// With the QUIC leg alone.
+    Quic,
+    /// With the TCP leg alone.
+    Tcp,
 }
 
 impl Subject for Ours {
@@ -20,16 +24,16 @@ impl Subject for Ours {
         match self {
             Self::Auto => "ours",
             Self::Fixed => "ours-fixed",
+            Self::Quic => "ours-quic",
+            Self::Tcp => "ours-tcp",
         }
     }
 
     fn start(&self, topology: &Topology<'_>) -> Result<RunningSubject> {
         let mut server =
             Server::start(topology.server, topology.server_ip, &topology.source.server_config())?;
-        let rate = topology.rate.filter(|_| matches!(self, Self::Fixed));
-        let stated =
-            rate.map(|rate| format!("--congestion=down={} kbit/s", rate.bits_per_second() / 1000 * 95 / 100));
-        let arguments: Vec<&str> = stated.iter().map(String::as_str).collect();
+        let arguments = self.client_arguments(topology);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let mut client = Client::start_with(topology.client, &server.invite("bench")?, &arguments)?;
         let (server_pid, client_pid) = (server.process().pid(), client.process().pid());
         Ok(RunningSubject::new(Role::Reader, direct::registry_reader(topology, &client.url())?)
@@ -38,5 +42,19 @@ impl Subject for Ours {
             .with_process(Role::Client, client_pid)
             .with_owner(client)
             .with_owner(server))
+    }
+}
+
+impl Ours {
+    fn client_arguments(&self, topology: &Topology<'_>) -> Option<String> {
+        match self {
+            Self::Auto => None,
+            Self::Fixed => {
+                let kilobits = topology.rate?.bits_per_second() / 1000 * 95 / 100;
+                Some(format!("--congestion=down={kilobits} kbit/s"))
+            }
+            Self::Quic => Some("--leg=quic".to_owned()),
+            Self::Tcp => Some("--leg=tcp".to_owned()),
+        }
     }
 }

@@ -105,6 +105,11 @@ impl Process {
         procfs::connections(self.pid())
     }
 
+    /// The number of TCP connections from its network namespace to this address, of all processes.
+    pub fn namespace_connections_to(&self, remote: SocketAddr) -> usize {
+        procfs::namespace_connections_to(self.pid(), remote)
+    }
+
     /// The number of its threads.
     pub fn threads(&self) -> Result<usize> {
         procfs::threads(self.pid())

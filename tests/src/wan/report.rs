@@ -55,8 +55,9 @@ impl Display for Report {
 
 impl Display for DirectionReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counters { offered, delivered, dropped } = self.counters;
-        write!(out, "{} of {} packets delivered", delivered.packets, offered.packets)?;
+        let Counters { offered, delivered, delivered_tcp, dropped } = self.counters;
+        let [offered, delivered, tcp] = [offered, delivered, delivered_tcp].map(|traffic| traffic.packets);
+        write!(out, "{delivered} of {offered} packets delivered, {tcp} of them TCP")?;
         for (cause, traffic) in dropped.by_cause().into_iter().filter(|(_, traffic)| traffic.packets > 0) {
             write!(out, ", {cause} {}", traffic.packets)?;
         }

@@ -21,6 +21,8 @@ pub struct Counters {
     pub offered: Traffic,
     /// Packets that reached the receiver.
     pub delivered: Traffic,
+    /// Those of them that are TCP.
+    pub delivered_tcp: Traffic,
     /// Packets that did not, by cause.
     pub dropped: Drops,
 }

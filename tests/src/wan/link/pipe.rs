@@ -16,7 +16,7 @@ use crate::wan::link::{
     counters::{Counters, DropCause, Traffic},
     loss_model::LossModel,
     middlebox::Middlebox,
-    packet::{Flow, Packet},
+    packet::{Flow, Packet, Payload},
 };
 
 /// One direction of a link. All times are on the link's own monotonic clock, which starts at zero.
@@ -85,21 +85,25 @@ impl Pipe {
         self.verdict(timing, packet)
     }
 
-    /// Whether a packet of this size that is due `now` gets out. An outage also drops packets that are in flight.
-    pub fn arrive(&mut self, now: Duration, bytes: u64) -> bool {
+    /// Whether a packet that is due `now` gets out. An outage also drops packets that are in flight.
+    pub fn arrive(&mut self, now: Duration, packet: &Packet) -> bool {
         let out = self.in_outage(now);
         if out {
-            self.counters.dropped.count(DropCause::Outage, bytes);
+            self.counters.dropped.count(DropCause::Outage, packet.bytes);
         }
         !out
     }
 
     /// Counts an arrived packet: the receiver accepted it, or its device refused it.
-    pub fn record_handover(&mut self, bytes: u64, taken: bool) {
-        if taken {
-            self.counters.delivered += Traffic::packet(bytes);
-        } else {
-            self.counters.dropped.count(DropCause::Refused, bytes);
+    pub fn record_handover(&mut self, packet: &Packet, taken: bool) {
+        let traffic = Traffic::packet(packet.bytes);
+        if !taken {
+            self.counters.dropped.count(DropCause::Refused, packet.bytes);
+            return;
+        }
+        self.counters.delivered += traffic;
+        if matches!(packet.payload, Payload::Tcp(_)) {
+            self.counters.delivered_tcp += traffic;
         }
     }
 

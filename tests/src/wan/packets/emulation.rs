@@ -165,10 +165,10 @@ impl DelayLine {
         else {
             return false;
         };
-        let bytes = packet.len() as u64;
-        if self.pipe.arrive(now, bytes) {
+        let parsed = Packet::read(&packet);
+        if self.pipe.arrive(now, &parsed) {
             self.lateness.record(now - timing.arrives);
-            self.pipe.record_handover(bytes, receiver(&packet));
+            self.pipe.record_handover(&parsed, receiver(&packet));
         }
         self.spare.push(packet);
         true

@@ -60,9 +60,9 @@ impl TestPipe {
         let verdicts: Vec<_> = (0..packets).map(|n| self.admit(n * interval, tcp(FULL))).collect();
         for verdict in &verdicts {
             if let Verdict::Deliver(timing) = verdict
-                && self.pipe.arrive(timing.arrives, FULL)
+                && self.pipe.arrive(timing.arrives, &tcp(FULL))
             {
-                self.pipe.record_handover(FULL, true);
+                self.pipe.record_handover(&tcp(FULL), true);
             }
         }
         verdicts
@@ -125,6 +125,7 @@ fn every_packet_is_delivered_or_dropped() {
     assert_eq!(counters.offered, Traffic { packets: 20_000, bytes: 20_000 * FULL });
     assert_eq!(counters.offered, counters.delivered + counters.dropped.total());
     assert_eq!(counters.in_flight(), Traffic::default());
+    assert_eq!(counters.delivered, counters.delivered_tcp);
     let dropped = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Drop(_))).count() as u64;
     assert!(dropped < counters.dropped.total().packets, "an outage also drops packets in flight");
     assert!(counters.dropped.lost.packets > 0 && counters.dropped.queue_full.packets > 0);
@@ -273,9 +274,9 @@ fn in_an_outage_no_packet_enters_or_leaves() {
     assert_eq!(test.admit(49 * MS, tcp(FULL)), Verdict::Drop(DropCause::Outage));
     let arrives = test.arrival(50 * MS, tcp(FULL));
     test.pipe.outage_until(arrives + MS);
-    assert!(!test.pipe.arrive(arrives, FULL));
+    assert!(!test.pipe.arrive(arrives, &tcp(FULL)));
     assert_eq!(test.pipe.counters().in_flight(), Traffic::default());
-    assert!(test.pipe.arrive(arrives + MS, FULL));
+    assert!(test.pipe.arrive(arrives + MS, &tcp(FULL)));
 }
 
 #[test]
