@@ -23,7 +23,7 @@ use anyhow::{Context, Result, bail};
 pub use binary::binary;
 pub use finished::{Finished, run};
 pub use owner::{is_abandoned, unique_name};
-pub use procfs::{Memory, processor_seconds};
+pub use procfs::{Memory, connections_from, processor_seconds};
 pub use scratch::scratch;
 
 /// How long a process may take for what a test waits for, such as to listen.
@@ -103,11 +103,6 @@ impl Process {
     /// The number of its TCP connections.
     pub fn connections(&self) -> Result<usize> {
         procfs::connections(self.pid())
-    }
-
-    /// The number of TCP connections from its network namespace to this address, of all processes.
-    pub fn namespace_connections_to(&self, remote: SocketAddr) -> usize {
-        procfs::namespace_connections_to(self.pid(), remote)
     }
 
     /// The number of its threads.

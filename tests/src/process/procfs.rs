@@ -77,7 +77,7 @@ pub(super) fn connections(pid: u32) -> Result<usize> {
 
 /// The number of TCP connections to `remote` that are open or being opened, of all processes in this process's network
 /// namespace: what a filter on the network counts.
-pub(super) fn namespace_connections_to(pid: u32, remote: SocketAddr) -> usize {
+pub fn connections_from(pid: u32, remote: SocketAddr) -> usize {
     let open = |socket: &&Tcp| matches!(socket.state, State::Opens | State::Established | State::HalfClosed);
     namespace_tcp(pid).iter().filter(open).filter(|socket| socket.remote == remote).count()
 }
@@ -196,7 +196,7 @@ mod tests {
             .collect();
         // Other tests have connections, too.
         assert!(connections(process::id()).unwrap() >= 100);
-        assert_eq!(namespace_connections_to(process::id(), listener.local_addr().unwrap()), 50);
+        assert_eq!(connections_from(process::id(), listener.local_addr().unwrap()), 50);
     }
 
     #[test]

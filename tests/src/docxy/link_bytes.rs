@@ -16,7 +16,7 @@ const RECORD_HEADER_BYTES: u64 = 22 + 9;
 const RECORD_BYTES: u64 = 16 * 1024;
 
 /// Content bytes that arrived between two snapshots. A packet without content is about as long as its headers.
-pub(super) fn payload_bytes(before: Counters, after: Counters) -> u64 {
+pub fn content_bytes(before: Counters, after: Counters) -> u64 {
     let tcp = after.delivered_tcp - before.delivered_tcp;
     let udp = after.delivered - before.delivered - tcp;
     let records = tcp.bytes.saturating_sub(tcp.packets * TCP_HEADER_BYTES);
