@@ -1,13 +1,12 @@
 //! Every kind of network: the first byte of a manifest after the start of the client, and a pull.
 //! Must never start a client that knows the network already, except for the second start.
 
-use std::{net::IpAddr, time::Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use docxy_tests::{
-    docxy::{Launch, Server, content_bytes},
-    net::HostsFile,
-    tunnel_lab::{Abroad, edited},
+    docxy::content_bytes,
+    tunnel_lab::Abroad,
     wan::{Counters, Direction, LinkPreset, presets},
 };
 
@@ -28,9 +27,6 @@ const NETWORKS: [LinkPreset; 11] = [
     presets::BLACK_HOLED_IPV6,
 ];
 
-/// The name of the server that has an address in both families.
-const SERVER_NAME: &str = "server.example";
-
 pub(super) fn run(run: &Run<'_>) -> Result<Vec<Row>> {
     let measure = |network: &LinkPreset| {
         progress(&format!("  {}", network.name));
@@ -43,7 +39,7 @@ pub(super) fn run(run: &Run<'_>) -> Result<Vec<Row>> {
 fn measure(run: &Run<'_>, network: &LinkPreset) -> Result<Vec<(&'static str, f64)>> {
     let lab = run.lab;
     let wan = lab.link(Abroad::FIRST, network.link, run.seed)?;
-    let joined = Joined::new(run, network)?;
+    let joined = lab.join(&network.link, run.client)?;
     let started = Instant::now();
     let mut client = lab.client(&joined.link, &joined.launch)?;
     let first = lab.manifest(&client)? - started;
@@ -67,39 +63,6 @@ fn measure(run: &Run<'_>, network: &LinkPreset) -> Result<Vec<(&'static str, f64
         ("by TCP %", by_tcp(before, after)),
         ("extra MiB", extra / f64::from(1 << 20)),
     ])
-}
-
-/// A server for this kind of network, and how a client has joined it.
-struct Joined {
-    link: String,
-    launch: Launch,
-    _server: Server,
-    _hosts: Option<HostsFile>,
-}
-
-impl Joined {
-    fn new(run: &Run<'_>, network: &LinkPreset) -> Result<Self> {
-        let lab = run.lab;
-        let (_, server_end) = lab.ends(Abroad::FIRST);
-        let listening = |address: String| Launch::with(&["--listen", &address]);
-        let start = |launch: &Launch| lab.server(Abroad::FIRST, launch);
-        if let Some(port) = network.link.left_to_right.reset_port {
-            let server = start(&listening(format!("{}:{port}", server_end.address)))?;
-            let link = edited(&server.invite("laptop")?, |link| link.ports.insert(0, port))?;
-            return Ok(Self { link, launch: run.launch(), _server: server, _hosts: None });
-        }
-        if network.link.left_to_right.drops_ipv6 {
-            let ipv4 = start(&Launch::default())?;
-            let name = SERVER_NAME.parse()?;
-            let link = edited(&ipv4.invite("laptop")?, |link| link.host = name)?;
-            let addresses = [IpAddr::from(server_end.ipv6()), server_end.address.into()];
-            let hosts = HostsFile::new(&addresses.map(|address| (SERVER_NAME, address)))?;
-            let launch = Launch { arguments: run.launch().arguments, ..hosts.launch() };
-            return Ok(Self { link, launch, _server: ipv4, _hosts: Some(hosts) });
-        }
-        let server = start(&Launch::default())?;
-        Ok(Self { link: server.invite("laptop")?, launch: run.launch(), _server: server, _hosts: None })
-    }
 }
 
 /// The share of the link's bytes that were TCP, in percent.

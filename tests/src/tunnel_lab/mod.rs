@@ -1,11 +1,16 @@
 //! The stand-in, and the real servers and clients with emulated links between them.
 //! Must never share a link between two measurements.
 
-use std::{net::Ipv4Addr, time::Duration};
+mod joined;
+
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
-use docxy_protocol::link::Link as ServerLink;
 use hub_stand_in::Listen;
+pub use joined::Joined;
 
 use crate::{
     docxy::{Client, Launch, Server},
@@ -118,15 +123,8 @@ impl TunnelLab {
     }
 
     /// Asks for the small image's manifest as an engine does, with everything before it.
-    pub fn manifest(&self, client: &Client) -> Result<std::time::Instant> {
+    pub fn manifest(&self, client: &Client) -> Result<Instant> {
         let engine = self.engine(client);
         engine.manifest(IMAGE, &engine.log_in(IMAGE)?)
     }
-}
-
-/// The same link with other ports, in this order, or with another host.
-pub fn edited(link: &str, edit: impl FnOnce(&mut ServerLink)) -> Result<String> {
-    let mut link: ServerLink = link.parse()?;
-    edit(&mut link);
-    Ok(link.expose().to_string())
 }
