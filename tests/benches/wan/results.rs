@@ -74,10 +74,14 @@ impl Outcome {
 /// The subject whose throughput is the measure of all others.
 const REFERENCE: &str = "tcp-bbr";
 
+/// Our subject that chooses a leg, and those with one leg alone.
+const AUTO: &str = "ours";
+const LEGS: [&str; 2] = ["ours-quic", "ours-tcp"];
+
 /// A table with notes.
 pub(super) struct Results {
     table: Table,
-    /// Each subject's throughputs as ratios to the reference.
+    /// Throughputs as ratios to the reference's, and of our choice to the better leg's.
     ratios: Vec<String>,
     notes: Vec<String>,
 }
@@ -99,8 +103,12 @@ pub(super) fn table(rows: &[Row]) -> Results {
         let cells = columns.iter().map(|metric| cell(&values(rows, subject, metric.name), metric.decimals));
         table.row([(*subject).to_owned()].into_iter().chain(cells));
     }
-    let ratios = subjects.iter().filter(|subject| **subject != REFERENCE && subjects.contains(&REFERENCE));
-    let ratios = ratios.filter_map(|subject| ratio_line(rows, subject, &columns)).collect();
+    let others = subjects.iter().filter(|subject| **subject != REFERENCE && subjects.contains(&REFERENCE));
+    let mut ratios: Vec<String> =
+        others.filter_map(|subject| ratio_line(rows, subject, &[REFERENCE], &columns)).collect();
+    if LEGS.iter().chain([&AUTO]).all(|subject| subjects.contains(subject)) {
+        ratios.extend(ratio_line(rows, AUTO, &LEGS, &columns));
+    }
     let notes = rows.iter().flat_map(|row| {
         let line = move |note| format!("{}, seed {}: {note}", row.subject, row.seed);
         row.outcome.notes().into_iter().map(line)
@@ -115,15 +123,18 @@ fn values(rows: &[Row], subject: &str, metric: &str) -> Vec<f64> {
     metrics.map(|found| found.value).filter(|value| value.is_finite()).collect()
 }
 
-/// The subject's median throughputs as ratios to the reference's; `None` if the scenario measures none.
-fn ratio_line(rows: &[Row], subject: &str, columns: &[&Metric]) -> Option<String> {
+/// The subject's median throughputs as ratios to those of the best of these references; `None` if the scenario
+/// measures none.
+fn ratio_line(rows: &[Row], subject: &str, references: &[&str], columns: &[&Metric]) -> Option<String> {
     let median_of = |subject: &str, metric| median(values(rows, subject, metric));
     let ratio = |metric: &&Metric| {
-        let ratio = median_of(subject, metric.name) / median_of(REFERENCE, metric.name);
-        format!("{} {}", metric.name, number(ratio, 3))
+        let best = max(references.iter().map(|reference| median_of(reference, metric.name)));
+        format!("{} {}", metric.name, number(median_of(subject, metric.name) / best, 3))
     };
     let ratios: Vec<_> = columns.iter().filter(|metric| metric.is_throughput).map(ratio).collect();
-    (!ratios.is_empty()).then(|| format!("{subject} / {REFERENCE}: {}", ratios.join(", ")))
+    let best = if references.len() > 1 { "the best of " } else { "" };
+    (!ratios.is_empty())
+        .then(|| format!("{subject} / {best}{}: {}", references.join(", "), ratios.join(", ")))
 }
 
 fn cell(values: &[f64], decimals: usize) -> String {
