@@ -188,8 +188,8 @@ impl Supervisor<'_> {
     }
 
     async fn dial(&self, target: DialTarget, timeout: Duration) -> Result<DialedSession, DialError> {
-        let TunnelConfig { links, congestion } = &self.config;
-        dial(&links[target.server], *congestion, target.attempt, timeout, &self.usage).await
+        let TunnelConfig { links, congestion, leg } = &self.config;
+        dial(&links[target.server], *congestion, leg.leg(), target.attempt, timeout, &self.usage).await
     }
 
     /// Skips a server for a while that refuses this client.
