@@ -46,7 +46,9 @@ impl DialError {
     /// Whether the server is there, and shuts down.
     pub(super) const fn is_shutdown(&self) -> bool {
         match self {
-            Self::Connect { source, .. } => matches!(source.session_error(), Some(SessionError::NotAccepting)),
+            Self::Connect { source, .. } => {
+                matches!(source.session_error(), Some(SessionError::NotAccepting))
+            }
             _ => false,
         }
     }
@@ -98,10 +100,11 @@ async fn connect(
         congestion: congestion.up,
         connector: Connector::direct(),
     };
-    let transport = docxy_transport::dial(leg, &peer).await.map_err(|source| match source.session_error() {
-        Some(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
-        _ => DialError::Connect { address, source },
-    })?;
+    let transport =
+        docxy_transport::dial(leg, &peer).await.map_err(|source| match source.session_error() {
+            Some(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
+            _ => DialError::Connect { address, source },
+        })?;
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
     Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })

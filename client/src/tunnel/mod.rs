@@ -53,7 +53,8 @@ impl Tunnel {
     /// A tunnel whose sessions the test makes.
     #[cfg(test)]
     pub(crate) fn of_status(status: watch::Receiver<TunnelStatus>) -> Self {
-        let config = TunnelConfig { links: Vec::new(), congestion: Congestion::default(), leg: LegChoice::default() };
+        let config =
+            TunnelConfig { links: Vec::new(), congestion: Congestion::default(), leg: LegChoice::default() };
         let (config, _) = watch::channel(config);
         Self { status, config, counters: TunnelCounters::default(), stop: CancellationToken::new() }
     }
