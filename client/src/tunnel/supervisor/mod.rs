@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The fault of requests between the close of a connection with the old configuration and the first one with
 /// the new.
-const CONFIG_CHANGED: &str = "the links or the congestion control were changed";
+const CONFIG_CHANGED: &str = "the links, the congestion control or the rate limit were changed";
 
 /// Runs until `stop`. Starts again at each change of the configuration.
 pub(super) async fn supervise(
@@ -188,8 +188,9 @@ impl Supervisor<'_> {
     }
 
     async fn dial(&self, target: DialTarget, timeout: Duration) -> Result<DialedSession, DialError> {
-        let TunnelConfig { links, congestion, leg } = &self.config;
-        dial(&links[target.server], *congestion, leg.leg(), target.attempt, timeout, &self.usage).await
+        let TunnelConfig { links, congestion, max_rate, leg } = &self.config;
+        dial(&links[target.server], *congestion, *max_rate, leg.leg(), target.attempt, timeout, &self.usage)
+            .await
     }
 
     /// Skips a server for a while that refuses this client.
