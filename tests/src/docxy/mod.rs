@@ -4,6 +4,7 @@
 mod footprint;
 mod launch;
 mod link_bytes;
+mod port;
 mod report;
 mod variant;
 
@@ -82,7 +83,7 @@ pub struct Client {
 }
 
 impl Server {
-    /// Starts a server in `namespace` that listens on `ip`, at a port that the kernel picks.
+    /// Starts a server in `namespace` that listens on `ip`, at a free port.
     pub fn start(namespace: Option<&Namespace>, ip: IpAddr, config: &ServerConfig) -> Result<Self> {
         Self::start_as(&Launch::default(), namespace, ip, config)
     }
@@ -107,7 +108,8 @@ impl Server {
         Self::prepare_and_start(&Launch::default(), namespace, ip, config, put)
     }
 
-    fn prepare_and_start(
+    /// The same with these launch settings, where its state folder is made by `put` before it starts.
+    pub fn prepare_and_start(
         launch: &Launch,
         namespace: Option<&Namespace>,
         ip: IpAddr,
@@ -117,7 +119,8 @@ impl Server {
         let program = Program::new("docxy-server", namespace)?;
         put(&program.path("state"))?;
         config.write(&program.path("server.toml"))?;
-        let (process, address) = run_server(&program, SocketAddr::new(ip, 0), launch)?;
+        let listen = SocketAddr::new(ip, port::free_port(ip, namespace.is_some())?);
+        let (process, address) = run_server(&program, listen, launch)?;
         Ok(Self { process, address, program })
     }
 
@@ -138,7 +141,7 @@ impl Server {
         self.process.signal("HUP")
     }
 
-    /// The UDP address that clients dial.
+    /// The address that clients dial, on UDP and TCP.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -156,8 +159,13 @@ impl Server {
 
     /// Runs `docxy-server ARGUMENTS --state …`. Returns its stdout.
     pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        self.command_with(&self.state(), arguments)
+    }
+
+    /// The same with another state folder.
+    pub fn command_with(&self, state: &Path, arguments: &[&str]) -> Result<String> {
         let mut command = self.program.command();
-        command.args(arguments).arg("--state").arg(self.state());
+        command.args(arguments).arg("--state").arg(state);
         run(command, PROCESS_TIMEOUT)?.succeeded()
     }
 

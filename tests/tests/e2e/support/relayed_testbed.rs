@@ -9,7 +9,7 @@ use hub_stand_in::{Blob, Hub};
 use super::{
     http_client::HttpClient,
     raw_http::{End, RawConnection, RawResponse},
-    relay::Relay,
+    relay::{QUIC, Relay},
     testbed::{Testbed, bytes, client, config, hub, server},
 };
 
@@ -26,6 +26,13 @@ impl RelayedTestbed {
         let hub = hub().await;
         let config = config(&hub);
         Self::with(hub, &config, Duration::ZERO, &[]).await
+    }
+
+    /// The same with the QUIC leg, whatever the variant of the run.
+    pub(crate) async fn quic() -> Self {
+        let hub = hub().await;
+        let config = config(&hub);
+        Self::with(hub, &config, Duration::ZERO, &QUIC).await
     }
 
     /// The same with this server config, this one-way delay, and further arguments for the client.

@@ -19,6 +19,9 @@ use tokio::{sync::watch, task::block_in_place};
 
 use self::{tcp::TcpRelay, udp::UdpRelay};
 
+/// The arguments of a client in a test of what QUIC alone does, whatever the variant of the run.
+pub(crate) const QUIC: [&str; 2] = ["--leg", "quic"];
+
 /// How often a port that is free for both is looked for.
 const BIND_ATTEMPTS: usize = 100;
 
@@ -34,7 +37,7 @@ pub(crate) struct Relay {
 struct Path {
     /// The one-way delay.
     delay: Duration,
-    server: SocketAddr,
+    server: Mutex<SocketAddr>,
     connected: watch::Sender<bool>,
     bytes_down: AtomicU64,
     /// The network disconnects itself once this many bytes have passed towards the client.
@@ -48,7 +51,7 @@ impl Relay {
         let (tcp, udp) = bind();
         let path = Arc::new(Path {
             delay,
-            server,
+            server: Mutex::new(server),
             connected: watch::Sender::new(true),
             bytes_down: AtomicU64::new(0),
             disconnect_at: AtomicU64::new(u64::MAX),
@@ -63,6 +66,17 @@ impl Relay {
     pub(crate) fn link_to(&self, server: &Server, client: &str) -> String {
         let invite = ["invite", client, "--public", &self.address.to_string()];
         block_in_place(|| server.command(&invite)).unwrap().trim().to_owned()
+    }
+
+    /// The address that the client dials.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sends everything to another server from now on, as a load balancer does.
+    pub(crate) fn send_to(&self, server: SocketAddr) {
+        *self.path.server.lock().unwrap() = server;
+        self.rebind_ports();
     }
 
     /// Bytes that have passed towards the client.
@@ -105,6 +119,10 @@ impl Relay {
 }
 
 impl Path {
+    fn server(&self) -> SocketAddr {
+        *self.server.lock().unwrap()
+    }
+
     /// Counts bytes that pass towards the client.
     fn count_down(&self, length: usize) {
         let down = self.bytes_down.fetch_add(length as u64, Ordering::Relaxed) + length as u64;

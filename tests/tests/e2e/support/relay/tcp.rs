@@ -82,7 +82,7 @@ async fn relay(mut client: TcpStream, path: Arc<Path>, mut state: watch::Receive
     wait_until_connected(&path).await;
     // A connection takes a round trip. A server that does not run refuses it.
     tokio::time::sleep(path.delay * 2).await;
-    let Ok(mut server) = TcpStream::connect(path.server).await else { return reset(&client) };
+    let Ok(mut server) = TcpStream::connect(path.server()).await else { return reset(&client) };
     let copied = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();

@@ -92,7 +92,7 @@ fn socket_for(shared: &Arc<Shared>, client: SocketAddr) -> Option<Arc<UdpSocket>
     let mut flows = shared.flows.lock().unwrap();
     let flow = flows.entry(client).or_insert_with(|| {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(shared.path.server).unwrap();
+        socket.connect(shared.path.server()).unwrap();
         let server_socket = Arc::new(as_async(socket));
         let mut task = JoinSet::new();
         task.spawn(forward_down(shared.clone(), server_socket.clone(), client));
