@@ -3,6 +3,7 @@
 
 mod bulk_source;
 mod engines;
+mod legs;
 mod load;
 mod local;
 mod peer;
@@ -39,6 +40,8 @@ Examples:
   bench wan transpacific-5% --seeds 5         median and range of five seeds
   bench wan transpacific --only ours,tcp-bbr  two subjects only
   bench wan --scenario outage,idle            changes of the link during a transfer
+  bench wan --only ours-tcp,tcp-bbr           the TCP leg alone, beside bare TCP
+  bench legs --case networks,servers          which leg and server carries a pull, and how soon
 
 Compare only figures of one run: other load on the machine slows all subjects alike.";
 
@@ -54,6 +57,8 @@ enum Command {
     Trips(trips::Options),
     /// Our pull over emulated links, beside TCP and plain QUIC over the same links (needs root)
     Wan(wan::Options),
+    /// How our client finds a leg and a server on networks of every kind (needs root)
+    Legs(legs::Options),
     /// One end of a transfer, as the benches start it
     #[command(subcommand, hide = true)]
     Peer(peer::Peer),
@@ -77,6 +82,7 @@ fn run(command: Command) -> Result<()> {
         Command::Load(options) => load::run(&options),
         Command::Trips(options) => trips::run(&options),
         Command::Wan(options) => wan::run(&options),
+        Command::Legs(options) => legs::run(&options),
         Command::Peer(peer) => peer::run(peer),
     }
 }

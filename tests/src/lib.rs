@@ -9,4 +9,5 @@ pub mod process;
 pub mod stand_in;
 pub mod statistics;
 pub mod table;
+pub mod tunnel_lab;
 pub mod wan;

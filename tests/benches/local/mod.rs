@@ -69,7 +69,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn select_subjects(only: &[String]) -> Result<Vec<Box<dyn Subject>>> {
     let mut subjects: Vec<Box<dyn Subject>> = vec![
-        Box::new(Ours::Auto),
+        Box::new(Ours::Quic),
+        Box::new(Ours::Tcp),
         Box::new(Quic { tuning: Tuning::Ours }),
         Box::new(Tcp::TLS),
         Box::new(Tcp::PLAIN),

@@ -26,9 +26,9 @@ const LEGEND: &str = "\
 MB/s: 10^6 bytes per second at the reader, median (lowest-highest)    x raw: ratio to raw-quic
 bound: MB/s at which the processes together would use all cores, the maximum on this machine
 CPU: processor seconds per GB (10^9 bytes) of each process    both: server and client    RSS: peak, MiB
-ours = source -TLS-> docxy-server -QUIC-> docxy-client -HTTP-> reader; raw-quic, tls and tcp are one hop alone;
-direct = source -TLS-> reader; nginx = source -TLS-> nginx -HTTP-> reader.
-bare hops = the cost of ours' hops alone: server = TLS client + QUIC server, client = QUIC client + TCP server.";
+ours-quic = source -TLS-> docxy-server -QUIC-> docxy-client -HTTP-> reader; ours-tcp = the same with TLS over TCP;
+raw-quic, tls and tcp are one hop alone; direct = source -TLS-> reader; nginx = source -TLS-> nginx -HTTP-> reader.
+bare hops = the cost of ours' hops alone: server = TLS client + sender, client = receiver + TCP server.";
 
 /// The measurements of each subject.
 #[derive(Default, Serialize)]
@@ -84,12 +84,13 @@ impl Results {
         ]
     }
 
-    fn bare_hops(&self) -> [String; 9] {
-        let server = self.cpu(TLS_HOP, Role::Client) + self.cpu(REFERENCE, Role::Server);
-        let client = self.cpu(REFERENCE, Role::Client) + self.cpu(TCP_HOP, Role::Server);
+    /// The cost of our hops alone, with this one as the tunnel.
+    fn bare_hops(&self, tunnel: &str) -> [String; 9] {
+        let server = self.cpu(TLS_HOP, Role::Client) + self.cpu(tunnel, Role::Server);
+        let client = self.cpu(tunnel, Role::Client) + self.cpu(TCP_HOP, Role::Server);
         let (source, reader) = (self.cpu(TLS_HOP, Role::Server), self.cpu(TCP_HOP, Role::Client));
         [
-            "bare hops".to_owned(),
+            format!("bare hops, {tunnel}"),
             String::new(),
             String::new(),
             number(cores() / (source + server + client + reader) * 1e3, 0),
@@ -118,7 +119,9 @@ impl Display for Results {
             "client",
         ]);
         self.order.iter().for_each(|subject| table.row(self.row(subject)));
-        table.row(self.bare_hops());
+        for tunnel in [REFERENCE, TLS_HOP] {
+            table.row(self.bare_hops(tunnel));
+        }
         write!(out, "{table}\n{LEGEND}")
     }
 }

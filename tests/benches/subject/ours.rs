@@ -18,6 +18,10 @@ pub(crate) enum Ours {
     Auto,
     /// With a stated rate of 95 % of the link's, as by a user who knows it.
     Fixed,
+    /// With the QUIC leg alone.
+    Quic,
+    /// With the TCP leg alone.
+    Tcp,
 }
 
 impl Subject for Ours {
@@ -25,6 +29,8 @@ impl Subject for Ours {
         match self {
             Self::Auto => "ours",
             Self::Fixed => "ours-fixed",
+            Self::Quic => "ours-quic",
+            Self::Tcp => "ours-tcp",
         }
     }
 
@@ -40,10 +46,8 @@ impl Ours {
         let start = |ip: &IpAddr| Server::start(topology.server, *ip, &config);
         let mut servers = servers.iter().map(start).collect::<Result<Vec<_>>>()?;
         let links = servers.iter().map(|server| server.invite("bench")).collect::<Result<Vec<_>>>()?;
-        let rate = topology.rate.filter(|_| matches!(self, Self::Fixed));
-        let stated =
-            rate.map(|rate| format!("--congestion=down={} kbit/s", rate.bits_per_second() / 1000 * 95 / 100));
-        let arguments: Vec<&str> = stated.iter().map(String::as_str).collect();
+        let arguments = self.client_arguments(topology);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let mut client = Client::start_with(topology.client, &links.join("\n"), &arguments)?;
         if links.len() > 1 {
             client.wait_for_count("tunnel/connects", links.len() as u64, PROCESS_TIMEOUT)?;
@@ -55,5 +59,17 @@ impl Ours {
             .with_process(Role::Client, client_pid)
             .with_owner(client)
             .with_owner(servers))
+    }
+
+    fn client_arguments(&self, topology: &Topology<'_>) -> Option<String> {
+        match self {
+            Self::Auto => None,
+            Self::Fixed => {
+                let kilobits = topology.rate?.bits_per_second() / 1000 * 95 / 100;
+                Some(format!("--congestion=down={kilobits} kbit/s"))
+            }
+            Self::Quic => Some("--leg=quic".to_owned()),
+            Self::Tcp => Some("--leg=tcp".to_owned()),
+        }
     }
 }

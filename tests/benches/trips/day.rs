@@ -51,7 +51,7 @@ struct DayTotals {
 /// Runs a day with this number of pulls.
 pub(super) fn run(options: &Options, route: Route, pulls: u32) -> Result<()> {
     let machine = Machine::this();
-    let mut testbed = Testbed::new(RTT, &options.engine, route)?;
+    let mut testbed = Testbed::new(RTT, options, route)?;
     testbed.clear_request_log()?;
     let mut totals = DayTotals::default();
     let mut present: BTreeSet<(EngineKind, String)> = BTreeSet::new();

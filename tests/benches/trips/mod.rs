@@ -58,6 +58,9 @@ pub(crate) struct Options {
     /// Directly to the registry over the same links, without Docxy
     #[arg(long)]
     direct: bool,
+    /// The leg of the tunnel: auto, quic or tcp
+    #[arg(long, value_name = "LEG", conflicts_with = "direct")]
+    leg: Option<String>,
     /// Instead: a scripted day of this many pulls, and what it costs in quota and in unused prefetched bytes
     #[arg(long, value_name = "PULLS", num_args = 0..=1, default_missing_value = "200")]
     day: Option<u32>,
@@ -81,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
     // All testbeds run at the same time and take turns, so that a disturbance of the machine affects all of them.
     let mut testbeds =
-        RTTS.iter().map(|rtt| Testbed::new(*rtt, &options.engine, route)).collect::<Result<Vec<_>>>()?;
+        RTTS.iter().map(|rtt| Testbed::new(*rtt, options, route)).collect::<Result<Vec<_>>>()?;
     for testbed in &mut testbeds {
         progress(&format!("{:?}: warming up", testbed.rtt));
         testbed.warm_up(options.scenario.contains(&Scenario::FiveLayers))?;

@@ -21,6 +21,7 @@ use docxy_tests::{
 use hub_stand_in::{ImageSpec, Listen, LoggedRequest, PublishRequest};
 
 use super::{
+    Options,
     engine::{Engine, EngineKind},
     pull::Pull,
     route::Route,
@@ -56,7 +57,7 @@ pub(super) struct Testbed {
 
 impl Testbed {
     /// A testbed over a link with this round-trip time.
-    pub(super) fn new(rtt: Duration, engines: &[EngineKind], route: Route) -> Result<Self> {
+    pub(super) fn new(rtt: Duration, options: &Options, route: Route) -> Result<Self> {
         let lab = Lab::new()?;
         let end = |namespace: &str, address| End::new(namespace, address);
         let (client_end, server_end) =
@@ -67,7 +68,9 @@ impl Testbed {
             Route::Direct => hub_at_server(&lab)?,
         };
         let server = Server::start(Some(&lab.abroad), SERVER_ADDRESS.into(), &hub.server_config())?;
-        let client = Client::start(Some(&lab.laptop), &server.invite("bench")?)?;
+        let leg = options.leg.as_ref().map(|leg| format!("--leg={leg}"));
+        let arguments: Vec<&str> = leg.iter().map(String::as_str).collect();
+        let client = Client::start_with(Some(&lab.laptop), &server.invite("bench")?, &arguments)?;
         let direct = DirectAccess { hosts: hub.resolve().clone(), ca: hub.ca() };
         let start = |kind: &EngineKind| -> Result<_> {
             let engine = match route {
@@ -76,7 +79,7 @@ impl Testbed {
             };
             Ok((*kind, engine))
         };
-        let engines = engines.iter().map(start).collect::<Result<_>>()?;
+        let engines = options.engine.iter().map(start).collect::<Result<_>>()?;
         Ok(Self { rtt, engines, client, _server: server, _wan: wan, hub, lab, images: 0 })
     }
 

@@ -13,16 +13,24 @@ pub(super) struct Metric {
     /// The number of decimals that are significant.
     #[serde(skip)]
     pub(super) decimals: usize,
+    /// Whether it is a throughput, which is compared between subjects.
+    #[serde(skip)]
+    pub(super) is_throughput: bool,
 }
 
 impl Metric {
     pub(super) fn new(name: &'static str, value: f64, decimals: usize) -> Self {
-        Self { name, value, decimals }
+        Self { name, value, decimals, is_throughput: false }
     }
 
     /// A share of one, as a percentage.
     pub(super) fn percent(name: &'static str, share: f64) -> Self {
         Self::new(name, share * 100.0, 1)
+    }
+
+    /// A throughput as a percentage of the link's rate.
+    pub(super) fn throughput(name: &'static str, share: f64) -> Self {
+        Self { is_throughput: true, ..Self::percent(name, share) }
     }
 
     /// Seconds; NaN if the event did not happen.

@@ -56,8 +56,8 @@ pub(crate) struct Options {
     /// Duration of a transfer
     #[arg(long, default_value_t = 20.0, value_parser = seconds)]
     seconds: f64,
-    /// Only these subjects: ours, tcp-bbr, tcp-cubic, quinn-cubic; or ours-fixed (95 % of the rate stated) and
-    /// raw-quic, which do not run by default
+    /// Only these subjects: ours, tcp-bbr, tcp-cubic, quinn-cubic; or ours-quic and ours-tcp (one leg alone), ours-fixed
+    /// (95 % of the rate stated) and raw-quic, which do not run by default
     #[arg(
         long,
         value_name = "NAME",
@@ -141,6 +141,8 @@ impl Options {
 fn select_subjects(only: &[String]) -> Result<Vec<Box<dyn Subject>>> {
     let mut all: Vec<Box<dyn Subject>> = vec![
         Box::new(Ours::Auto),
+        Box::new(Ours::Quic),
+        Box::new(Ours::Tcp),
         Box::new(Ours::Fixed),
         Box::new(Tcp::BBR),
         Box::new(Tcp::CUBIC),

@@ -71,17 +71,25 @@ impl Outcome {
     }
 }
 
+/// The subject whose throughput is the measure of all others.
+const REFERENCE: &str = "tcp-bbr";
+
+/// Our subject that chooses a leg, and those with one leg alone.
+const AUTO: &str = "ours";
+const LEGS: [&str; 2] = ["ours-quic", "ours-tcp"];
+
 /// A table with notes.
 pub(super) struct Results {
     table: Table,
+    /// Throughputs as ratios to the reference's, and of our choice to the better leg's.
+    ratios: Vec<String>,
     notes: Vec<String>,
 }
 
 /// A row for each subject, over all seeds.
 pub(super) fn table(rows: &[Row]) -> Results {
     let columns = rows.iter().map(|row| &row.outcome.metrics).find(|metrics| !metrics.is_empty());
-    let columns: Vec<(&str, usize)> =
-        columns.into_iter().flatten().map(|metric| (metric.name, metric.decimals)).collect();
+    let columns: Vec<&Metric> = columns.into_iter().flatten().collect();
     let mut subjects: Vec<&str> = rows.iter().map(|row| row.subject).collect();
     // The subjects repeat for each seed.
     let count =
@@ -89,28 +97,49 @@ pub(super) fn table(rows: &[Row]) -> Results {
     subjects.truncate(count);
 
     let mut heads = vec!["subject"];
-    heads.extend(columns.iter().map(|(name, _)| *name));
+    heads.extend(columns.iter().map(|metric| metric.name));
     let mut table = Table::new(&heads);
-    for subject in subjects {
-        let of_subject = || rows.iter().filter(|row| row.subject == subject);
-        let cells = columns.iter().map(|(name, decimals)| {
-            let metrics = of_subject().flat_map(|row| &row.outcome.metrics);
-            let values: Vec<f64> =
-                metrics.filter(|metric| metric.name == *name).map(|metric| metric.value).collect();
-            cell(&values, *decimals)
-        });
-        table.row([subject.to_owned()].into_iter().chain(cells));
+    for subject in &subjects {
+        let cells = columns.iter().map(|metric| cell(&values(rows, subject, metric.name), metric.decimals));
+        table.row([(*subject).to_owned()].into_iter().chain(cells));
+    }
+    let others = subjects.iter().filter(|subject| **subject != REFERENCE && subjects.contains(&REFERENCE));
+    let mut ratios: Vec<String> =
+        others.filter_map(|subject| ratio_line(rows, subject, &[REFERENCE], &columns)).collect();
+    if LEGS.iter().chain([&AUTO]).all(|subject| subjects.contains(subject)) {
+        ratios.extend(ratio_line(rows, AUTO, &LEGS, &columns));
     }
     let notes = rows.iter().flat_map(|row| {
         let line = move |note| format!("{}, seed {}: {note}", row.subject, row.seed);
         row.outcome.notes().into_iter().map(line)
     });
-    Results { table, notes: notes.collect() }
+    Results { table, ratios, notes: notes.collect() }
+}
+
+/// All values of a subject's metric, one for each seed.
+fn values(rows: &[Row], subject: &str, metric: &str) -> Vec<f64> {
+    let rows = rows.iter().filter(|row| row.subject == subject);
+    let metrics = rows.flat_map(|row| &row.outcome.metrics).filter(|found| found.name == metric);
+    metrics.map(|found| found.value).filter(|value| value.is_finite()).collect()
+}
+
+/// The subject's median throughputs as ratios to those of the best of these references; `None` if the scenario
+/// measures none.
+fn ratio_line(rows: &[Row], subject: &str, references: &[&str], columns: &[&Metric]) -> Option<String> {
+    let median_of = |subject: &str, metric| median(values(rows, subject, metric));
+    let ratio = |metric: &&Metric| {
+        let best = max(references.iter().map(|reference| median_of(reference, metric.name)));
+        format!("{} {}", metric.name, number(median_of(subject, metric.name) / best, 3))
+    };
+    let ratios: Vec<_> = columns.iter().filter(|metric| metric.is_throughput).map(ratio).collect();
+    let best = if references.len() > 1 { "the best of " } else { "" };
+    (!ratios.is_empty())
+        .then(|| format!("{subject} / {best}{}: {}", references.join(", "), ratios.join(", ")))
 }
 
 fn cell(values: &[f64], decimals: usize) -> String {
     let number = |value| number(value, decimals);
-    let values = || values.iter().copied().filter(|value| value.is_finite());
+    let values = || values.iter().copied();
     match values().count() {
         0 | 1 => number(median(values())),
         _ => format!("{} ({}-{})", number(median(values())), number(min(values())), number(max(values()))),
@@ -120,6 +149,7 @@ fn cell(values: &[f64], decimals: usize) -> String {
 impl Display for Results {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}", self.table)?;
+        self.ratios.iter().try_for_each(|line| writeln!(out, "{line}"))?;
         self.notes.iter().try_for_each(|note| writeln!(out, "! {note}"))
     }
 }

@@ -43,6 +43,12 @@ const SCENARIOS: &[Scenario] = &[
         run: idle,
     },
     Scenario {
+        name: "policed",
+        description: "how soon a pull gets the rate of the link, beside the rate that UDP gets",
+        links: &[presets::POLICED_UDP],
+        run: policed,
+    },
+    Scenario {
         name: "outage",
         description: "all packets are dropped for 3 s",
         links: &[presets::TRANSPACIFIC, presets::TRANSPACIFIC_5],
@@ -122,9 +128,9 @@ fn plain(context: &ScenarioContext<'_>) -> Result<Outcome> {
         (context.cold(&measured), measured.report.goodput(STEADY_AFTER_SECONDS, context.seconds));
     let mut metrics = vec![
         Metric::new("cold Mbit/s", cold / 1e6, 1),
-        Metric::percent("%", context.share(cold)),
+        Metric::throughput("%", context.share(cold)),
         Metric::new("steady Mbit/s", steady / 1e6, 1),
-        Metric::percent("steady %", context.share(steady)),
+        Metric::throughput("steady %", context.share(steady)),
         Metric::percent("lost %", context.lost_since(before)?),
     ];
     metrics.extend(context.small(&measured));
@@ -145,6 +151,28 @@ fn idle(context: &ScenarioContext<'_>) -> Result<Outcome> {
         Metric::percent("lost %", context.lost_since(before)?),
     ];
     Ok(Outcome::new(metrics, vec![first, second]))
+}
+
+fn policed(context: &ScenarioContext<'_>) -> Result<Outcome> {
+    /// From here on a pull must have the rate of the link.
+    const FOUND_SECONDS: f64 = 10.0;
+    let running = context.start()?;
+    let before = context.counters()?;
+    let measured = running.measure(&context.plan())?;
+    let report = &measured.report;
+    let found = report.goodput(FOUND_SECONDS, context.seconds);
+    let mut metrics = vec![
+        Metric::throughput("first 10 s %", context.share(report.goodput(0.0, FOUND_SECONDS))),
+        Metric::new("then Mbit/s", found / 1e6, 1),
+        Metric::throughput("then %", context.share(found)),
+        Metric::seconds(
+            "90 % after s",
+            report.recovery(0.0, context.seconds, RECOVERED_SHARE * rate(&context.link)),
+        ),
+        Metric::percent("lost %", context.lost_since(before)?),
+    ];
+    metrics.extend(context.small(&measured));
+    Ok(Outcome::new(metrics, vec![measured]))
 }
 
 fn outage(context: &ScenarioContext<'_>) -> Result<Outcome> {

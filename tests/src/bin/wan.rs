@@ -53,7 +53,8 @@ Examples:
   wan ctl outage 3s
   wan ctl report
 
-A packet passes, in this order: outages, the UDP rule, loss, the queue, the bottleneck, delay and jitter.
+A packet passes, in this order: outages, the rules for IPv6, UDP, TCP and a port, loss, the queue, the bottleneck,
+delay and jitter.
 A value is for both directions, unless it is written A/B: A from left to right, B from right to left.
 
 Environment of the command:

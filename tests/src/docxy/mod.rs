@@ -3,6 +3,7 @@
 
 mod footprint;
 mod launch;
+mod link_bytes;
 mod port;
 mod report;
 mod variant;
@@ -20,6 +21,7 @@ use std::{
 use anyhow::{Context, Result};
 pub use footprint::Footprint;
 pub use launch::Launch;
+pub use link_bytes::content_bytes;
 pub use report::{count, exchanges_ended, exchanges_with};
 use tempfile::TempDir;
 
@@ -240,15 +242,20 @@ impl Client {
 
     /// Starts it again after its end, with the same link and cache.
     pub fn start_again(&mut self) -> Result<()> {
-        self.start_again_with(&[])
+        self.start_again_as(&Launch::default())
     }
 
     /// The same with further arguments.
     pub fn start_again_with(&mut self, arguments: &[&str]) -> Result<()> {
+        self.start_again_as(&Launch::with(arguments))
+    }
+
+    /// The same with these launch settings.
+    pub fn start_again_as(&mut self, launch: &Launch) -> Result<()> {
         let mut command = self.program.command();
         command.args(["run", "--listen", &self.address.to_string(), "--link-file"]);
         command.arg(self.program.path("link"));
-        (self.process, self.address) = self.program.run(command, &Launch::with(arguments))?;
+        (self.process, self.address) = self.program.run(command, launch)?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 mod containerd;
 mod dockerd;
 mod image;
+mod plain;
 mod podman;
 mod registry;
 mod sandbox;
@@ -16,6 +17,7 @@ use anyhow::Result;
 pub use containerd::Containerd;
 pub use dockerd::Dockerd;
 pub use image::PulledImage;
+pub use plain::{Arrivals, Body, PlainEngine};
 pub use podman::Podman;
 pub use registry::Registry;
 pub use sandbox::{DirectAccess, Sandbox};

@@ -9,12 +9,11 @@ use tempfile::TempDir;
 use super::{
     EngineKind, Fault,
     engine::Engine,
-    link_bytes,
     plan::Plan,
     testbed::{Content, Repository, Testbed},
 };
 use crate::{
-    docxy::{Client, Server, ServerConfig},
+    docxy::{Client, Server, ServerConfig, content_bytes},
     process::{PROCESS_TIMEOUT, Process, scratch},
     wan::{Conditions, Direction, End, Link, Rate, Wan},
 };
@@ -80,7 +79,7 @@ impl<'a> FaultRun<'a> {
     /// Waits until this many more bytes have crossed the link.
     pub(super) fn wait_for_bytes(&self, pull: &mut Process, bytes: u64) -> Result<()> {
         let before = self.wan.counters(Direction::RightToLeft);
-        let crossed = || link_bytes::payload_bytes(before, self.wan.counters(Direction::RightToLeft));
+        let crossed = || content_bytes(before, self.wan.counters(Direction::RightToLeft));
         pull.wait_for("receive bytes", PULL_TIMEOUT, |_| Ok((crossed() >= bytes).then_some(())))
     }
 

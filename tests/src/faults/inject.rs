@@ -75,7 +75,7 @@ pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Proces
         }
         Fault::Outage => run.wan.outage(Duration::from_secs(outage)),
         Fault::NewAddress => run.wan.set_left_address(NEW_ADDRESS)?,
-        Fault::NewPortOnly => run.wan.block_udp_flows(),
+        Fault::NewPortOnly => run.wan.block_flows(),
         Fault::ExpiredToken => run.testbed.hub.revoke_tokens()?,
         Fault::Loss => run.wan.change(|link| {
             link.both_mut().into_iter().for_each(|direction| direction.loss = Loss::Random { share: 0.1 });

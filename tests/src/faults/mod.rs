@@ -6,7 +6,6 @@ mod engine;
 mod fault;
 mod fault_run;
 mod inject;
-mod link_bytes;
 mod plan;
 mod run;
 mod testbed;

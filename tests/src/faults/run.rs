@@ -8,10 +8,10 @@ use anyhow::{Error, Result, bail, ensure};
 use super::{
     EngineKind, Fault,
     fault_run::{FaultRun, PULL_TIMEOUT},
-    inject, link_bytes,
+    inject,
     testbed::Testbed,
 };
-use crate::wan::Direction;
+use crate::{docxy::content_bytes, wan::Direction};
 
 /// The outcome of a pull.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl FaultRun<'_> {
     fn run(mut self) -> Outcome {
         let before = self.wan.counters(Direction::RightToLeft);
         let pulled = self.pull_through_fault();
-        let crossed = link_bytes::payload_bytes(before, self.wan.counters(Direction::RightToLeft));
+        let crossed = content_bytes(before, self.wan.counters(Direction::RightToLeft));
         // Prepares the stand-in for the next pull; this pull's result is known.
         let reset = self.testbed.hub.reset_faults();
         match pulled.and_then(|taken| reset.map(|()| taken)) {

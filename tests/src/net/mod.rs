@@ -3,8 +3,10 @@
 //! programs in the middle one.
 //! Must never touch the machine's own interfaces, routes or settings.
 
+mod hosts_file;
 mod lab;
 mod namespace;
 
+pub use hosts_file::HostsFile;
 pub use lab::Lab;
 pub use namespace::{Namespace, command_in};

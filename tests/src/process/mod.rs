@@ -23,7 +23,7 @@ use anyhow::{Context, Result, bail};
 pub use binary::binary;
 pub use finished::{Finished, run};
 pub use owner::{is_abandoned, unique_name};
-pub use procfs::{Memory, processor_seconds};
+pub use procfs::{Memory, connections_from, processor_seconds};
 pub use scratch::scratch;
 
 /// How long a process may take for what a test waits for, such as to listen.

@@ -75,6 +75,13 @@ pub(super) fn connections(pid: u32) -> Result<usize> {
     Ok(tcp(pid)?.iter().filter(|socket| socket.state == State::Established).count())
 }
 
+/// The number of TCP connections to `remote` that are open or being opened, of all processes in this process's network
+/// namespace: what a filter on the network counts.
+pub fn connections_from(pid: u32, remote: SocketAddr) -> usize {
+    let open = |socket: &&Tcp| matches!(socket.state, State::Opens | State::Established | State::HalfClosed);
+    namespace_tcp(pid).iter().filter(open).filter(|socket| socket.remote == remote).count()
+}
+
 fn folder(pid: u32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}"))
 }
@@ -89,6 +96,7 @@ fn sockets(descriptors: &Path) -> Result<BTreeSet<u64>> {
 /// A line of `/proc/PID/net/tcp`.
 struct Tcp {
     local: SocketAddr,
+    remote: SocketAddr,
     state: State,
     inode: u64,
 }
@@ -96,32 +104,45 @@ struct Tcp {
 #[derive(PartialEq, Eq)]
 enum State {
     Listens,
+    /// A connection that this end opens.
+    Opens,
     Established,
-    /// A connection that is being opened or closed.
+    /// A connection that the other end has closed.
+    HalfClosed,
+    /// A connection that is being accepted or closed.
     Other,
 }
 
 /// The TCP sockets that a process holds open.
 fn tcp(pid: u32) -> Result<Vec<Tcp>> {
     let own = sockets(&folder(pid).join("fd"))?;
+    Ok(namespace_tcp(pid).into_iter().filter(|socket| own.contains(&socket.inode)).collect())
+}
+
+/// All TCP sockets of its network namespace.
+fn namespace_tcp(pid: u32) -> Vec<Tcp> {
     // A kernel without IPv6 has no tcp6.
     let table = |name| fs::read_to_string(folder(pid).join(name)).unwrap_or_default();
     let tables = ["net/tcp", "net/tcp6"].map(table).concat();
     // The table's header is not such a line.
-    Ok(tables.lines().filter_map(tcp_line).filter(|socket| own.contains(&socket.inode)).collect())
+    tables.lines().filter_map(tcp_line).collect()
 }
 
 fn tcp_line(line: &str) -> Option<Tcp> {
     let fields: Vec<_> = line.split_whitespace().collect();
-    let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-    let (ip, port) = local.split_once(':')?;
-    let local = SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?);
+    let (state, inode) = (fields.get(3)?, fields.get(9)?);
+    let end = |at: usize| {
+        let (ip, port) = fields.get(at)?.split_once(':')?;
+        Some(SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?))
+    };
     let state = match *state {
         "01" => State::Established,
+        "02" => State::Opens,
+        "08" => State::HalfClosed,
         "0A" => State::Listens,
         _ => State::Other,
     };
-    Some(Tcp { local, state, inode: inode.parse().ok()? })
+    Some(Tcp { local: end(1)?, remote: end(2)?, state, inode: inode.parse().ok()? })
 }
 
 /// The kernel prints an address as 32-bit words, each in the machine's own byte order.
@@ -175,6 +196,7 @@ mod tests {
             .collect();
         // Other tests have connections, too.
         assert!(connections(process::id()).unwrap() >= 100);
+        assert_eq!(connections_from(process::id(), listener.local_addr().unwrap()), 50);
     }
 
     #[test]

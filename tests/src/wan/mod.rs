@@ -1,5 +1,5 @@
-//! The link emulator: connects two network namespaces by a link with delay, a bottleneck, loss and blocked UDP, as
-//! a wide-area network (WAN) has. Each end is a TUN device; a thread of this process moves packets between them.
+//! The link emulator: connects two network namespaces by a link with delay, a bottleneck, loss and filters, as a
+//! wide-area network (WAN) has. Each end is a TUN device; a thread of this process moves packets between them.
 //! Must never touch the machine's own network, nor create anything that outlives the process.
 //!
 //! ```no_run
@@ -22,9 +22,10 @@ mod running_link;
 
 pub use error::Error;
 pub use link::{
-    conditions::{Conditions, Direction, Link, Loss, LossPoint, Outages, Queue, UdpRule},
+    conditions::{Conditions, Direction, Link, Loss, LossPoint, Queue, Recurrence},
     counters::{Counters, DropCause, Drops, Traffic},
-    packet::{Flow, Packet, Payload},
+    middlebox::rules::{QuicRejection, TcpRule, UdpRule},
+    packet::{Datagram, Flow, Packet, Payload, Protocol, Segment},
     pipe::{Pipe, Reschedule, Timing, Verdict},
     presets::{self, LinkPreset, PRESETS},
     rate::Rate,

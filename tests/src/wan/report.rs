@@ -55,18 +55,10 @@ impl Display for Report {
 
 impl Display for DirectionReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counters { offered, delivered, dropped } = self.counters;
-        write!(out, "{} of {} packets delivered", delivered.packets, offered.packets)?;
-        let causes = [
-            ("outage", dropped.outage),
-            ("udp blocked", dropped.udp_blocked),
-            ("flow blocked", dropped.flow_blocked),
-            ("policed", dropped.policed),
-            ("lost", dropped.lost),
-            ("queue full", dropped.queue_full),
-            ("refused", dropped.refused),
-        ];
-        for (cause, traffic) in causes.into_iter().filter(|(_, traffic)| traffic.packets > 0) {
+        let Counters { offered, delivered, delivered_tcp, dropped } = self.counters;
+        let [offered, delivered, tcp] = [offered, delivered, delivered_tcp].map(|traffic| traffic.packets);
+        write!(out, "{delivered} of {offered} packets delivered, {tcp} of them TCP")?;
+        for (cause, traffic) in dropped.by_cause().into_iter().filter(|(_, traffic)| traffic.packets > 0) {
             write!(out, ", {cause} {}", traffic.packets)?;
         }
         write!(out, "; queue at most {} bytes", self.peak_queue)?;

@@ -66,14 +66,14 @@ impl Wan {
         self.control(|emulation, now| emulation.outage_until(now + duration));
     }
 
-    /// Drops, from now on, all UDP flows that have used the link: only a new source port gets through.
-    pub fn block_udp_flows(&self) {
-        self.control(|emulation, _| emulation.block_udp_flows());
+    /// Drops, from now on, all flows that have used the link, UDP and TCP: only a new source port gets through.
+    pub fn block_flows(&self) {
+        self.control(|emulation, _| emulation.block_flows());
     }
 
-    /// Drops, from now on, UDP from or to this port.
-    pub fn block_udp_port(&self, port: u16) {
-        self.control(|emulation, _| emulation.block_udp_port(port));
+    /// Drops, from now on, UDP and TCP from or to this port.
+    pub fn block_port(&self, port: u16) {
+        self.control(|emulation, _| emulation.block_port(port));
     }
 
     /// Gives the left end another address, as a laptop gets one that moves from Wi-Fi to cellular. Packets in
@@ -84,8 +84,8 @@ impl Wan {
     }
 
     /// Undoes all blocks of flows and ports.
-    pub fn unblock_udp(&self) {
-        self.control(|emulation, _| emulation.unblock_udp());
+    pub fn unblock(&self) {
+        self.control(|emulation, _| emulation.unblock());
     }
 
     /// Counters of the packets in one direction.

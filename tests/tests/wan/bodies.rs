@@ -8,11 +8,18 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use docxy_tests::wan::{Conditions, Rate, Wan};
+use docxy_tests::{
+    docxy::{Client, Launch, Server},
+    tunnel_lab::{Abroad, TunnelLab},
+    wan::{Conditions, Link, Rate, Wan},
+};
 
-use crate::support::{test_link::MS, tunnel_testbed::TunnelTestbed};
+use crate::support::test_link::MS;
 
 const MIB: u64 = 1 << 20;
+
+/// Size of the blob: no test reads it to its end.
+const BLOB_MIB: u64 = 48;
 
 /// What counts as hanging.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -31,19 +38,21 @@ fn wait_until(what: &str, mut probe: impl FnMut() -> Result<bool>) -> Result<()>
     Ok(())
 }
 
-/// The line of the issue: 200 ms, without loss.
-fn slow_line(mbit: u64) -> Conditions {
-    Conditions::clean(Rate::mbit(mbit), 100 * MS)
+/// A server and a client on a line of 100 ms, without loss.
+fn on_a_slow_line(lab: &TunnelLab, mbit: u64) -> Result<(Wan, Server, Client)> {
+    let line = Link::symmetric(Conditions::clean(Rate::mbit(mbit), 100 * MS));
+    let wan = lab.link(Abroad::FIRST, line, 1)?;
+    let server = lab.server(Abroad::FIRST, &Launch::default())?;
+    let client = lab.connected_client(&server.invite("laptop")?, &Launch::default())?;
+    Ok((wan, server, client))
 }
 
 #[test]
 fn a_cancelled_body_frees_the_line() -> Result<()> {
-    let testbed = TunnelTestbed::new()?;
-    let wan = testbed.link(slow_line(20))?;
-    let server = testbed.server()?;
-    let client = testbed.client(&server.invite("laptop")?)?;
+    let lab = TunnelLab::new(BLOB_MIB)?;
+    let (wan, _server, client) = on_a_slow_line(&lab, 20)?;
 
-    let body = testbed.begin(&client)?;
+    let body = lab.begin(&client)?;
     wait_until("the first body", || Ok(body.bytes() > 8 * MIB))?;
     let at_cancel = crossed(&wan)?;
     drop(body);
@@ -61,11 +70,11 @@ fn a_cancelled_body_frees_the_line() -> Result<()> {
     let wasted = before - at_cancel;
     ensure!(wasted < 2 * MIB, "{wasted} bytes of a cancelled body crossed the line");
 
-    let body = testbed.begin(&client)?;
+    let body = lab.begin(&client)?;
     wait_until("the second body", || Ok(body.bytes() > 8 * MIB))?;
     let at_cancel = crossed(&wan)?;
     drop(body);
-    let next = testbed.begin(&client)?;
+    let next = lab.begin(&client)?;
     wait_until("the next body", || Ok(next.bytes() > 0))?;
     let waited_for = crossed(&wan)? - at_cancel;
     ensure!(waited_for < 3 * MIB, "{waited_for} bytes crossed the line before the next body");
@@ -74,15 +83,13 @@ fn a_cancelled_body_frees_the_line() -> Result<()> {
 
 #[test]
 fn a_second_body_is_carried_beside_the_first() -> Result<()> {
-    let testbed = TunnelTestbed::new()?;
-    let wan = testbed.link(slow_line(5))?;
-    let server = testbed.server()?;
-    let client = testbed.client(&server.invite("laptop")?)?;
+    let lab = TunnelLab::new(BLOB_MIB)?;
+    let (wan, _server, client) = on_a_slow_line(&lab, 5)?;
 
-    let first = testbed.begin(&client)?;
+    let first = lab.begin(&client)?;
     wait_until("the first body", || Ok(first.bytes() > 3 * MIB))?;
     let at_request = crossed(&wan)?;
-    let second = testbed.begin(&client)?;
+    let second = lab.begin(&client)?;
     wait_until("the second body", || Ok(second.bytes() > 0))?;
     let waited_for = crossed(&wan)? - at_request;
     // Three round trips and a second of the line are 1 MB.

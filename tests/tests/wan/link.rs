@@ -131,14 +131,14 @@ fn only_a_new_source_port_passes_a_block_of_flows() -> Result<()> {
     let test_link = TestLink::symmetric(CLEAN)?;
     let mut sockets = test_link.udp()?;
     assert!(sockets.ping(REPLY_TIMEOUT)?.is_some());
-    test_link.wan.block_udp_flows();
+    test_link.wan.block_flows();
     assert_eq!(sockets.ping(LOST_AFTER)?, None);
     sockets.rebind(&test_link.pair.left)?;
     assert!(sockets.ping(REPLY_TIMEOUT)?.is_some());
 
-    test_link.wan.block_udp_port(sockets.right.local_addr()?.port());
+    test_link.wan.block_port(sockets.right.local_addr()?.port());
     assert_eq!(sockets.ping(LOST_AFTER)?, None);
-    test_link.wan.unblock_udp();
+    test_link.wan.unblock();
     assert!(sockets.ping(REPLY_TIMEOUT)?.is_some());
     test_link.assert_all_accounted_for()
 }

@@ -3,6 +3,8 @@
 
 mod bodies;
 mod command_line;
+mod legs;
 mod link;
+mod middlebox;
 mod support;
 mod tunnel;

@@ -4,9 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use docxy_tests::wan::{Conditions, Loss, Queue, Rate};
+use docxy_tests::{
+    docxy::Launch,
+    tunnel_lab::{Abroad, TunnelLab},
+    wan::{Conditions, Link, Loss, Queue, Rate},
+};
 
-use crate::support::tunnel_testbed::TunnelTestbed;
+/// Six times the bandwidth-delay product of the fastest of these links, so that every window opens.
+const BLOB_MIB: u64 = 48;
 
 /// quinn with default settings closes the connection when a stream with a large window has 1024 gaps: at this rate
 /// and loss with any congestion control, and without loss if the start of a transfer overruns the queue.
@@ -14,16 +19,16 @@ use crate::support::tunnel_testbed::TunnelTestbed;
 fn gaps_in_the_data_never_close_the_connection() -> Result<()> {
     let fat = Conditions::clean(Rate::mbit(300), Duration::from_millis(100));
     let shallow = Conditions { queue: Queue::Bytes(64 * 1024), ..fat };
-    let testbed = TunnelTestbed::new()?;
+    let lab = TunnelLab::new(BLOB_MIB)?;
     for conditions in [
         Conditions { loss: Loss::Random { share: 0.05 }, ..fat },
         shallow,
         Conditions { loss: Loss::Random { share: 0.10 }, ..fat },
     ] {
-        let _wan = testbed.link(conditions)?;
-        let server = testbed.server()?;
-        let client = testbed.client(&server.invite("laptop")?)?;
-        testbed.pull(&client)?;
+        let _wan = lab.link(Abroad::FIRST, Link::symmetric(conditions), 1)?;
+        let server = lab.server(Abroad::FIRST, &Launch::default())?;
+        let client = lab.connected_client(&server.invite("laptop")?, &Launch::default())?;
+        lab.pull(&client)?;
         ensure!(client.count("tunnel/connects")? == 1 && client.count("tunnel/disconnects")? == 0);
     }
     Ok(())
@@ -31,18 +36,19 @@ fn gaps_in_the_data_never_close_the_connection() -> Result<()> {
 
 #[test]
 fn a_second_connection_starts_at_the_rate_of_the_first() -> Result<()> {
-    let testbed = TunnelTestbed::new()?;
-    let _wan = testbed.link(Conditions::clean(Rate::mbit(100), Duration::from_millis(25)))?;
-    let mut server = testbed.server()?;
+    let lab = TunnelLab::new(BLOB_MIB)?;
+    let link = Link::symmetric(Conditions::clean(Rate::mbit(100), Duration::from_millis(25)));
+    let _wan = lab.link(Abroad::FIRST, link, 1)?;
+    let mut server = lab.server(Abroad::FIRST, &Launch::default())?;
     let link = server.invite("laptop")?;
-    let first = testbed.client(&link)?;
-    testbed.pull(&first)?;
+    let first = lab.connected_client(&link, &Launch::default())?;
+    lab.pull(&first)?;
     ensure!(server.status()?["known_paths"]["recalls"] == 0);
     drop(first);
-    let second = testbed.client(&link)?;
+    let second = lab.connected_client(&link, &Launch::default())?;
     let status = server.status()?;
     // It is about 93 Mbit/s. It must be the link's rate, not a default.
     let rate = status["known_paths"]["last_bits_per_second"].as_u64();
     ensure!(rate.is_some_and(|rate| (50_000_000..110_000_000).contains(&rate)), "{status:#}");
-    testbed.pull(&second)
+    lab.pull(&second).map(drop)
 }

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::wan::link::rate::Rate;
+use crate::wan::link::{
+    middlebox::rules::{TcpRule, UdpRule},
+    rate::Rate,
+};
 
 /// A link between a left and a right end.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,8 +26,8 @@ pub enum Direction {
     RightToLeft,
 }
 
-/// Everything that one direction of a link does to packets. A packet passes the fields from bottom to top: outage,
-/// UDP rule, loss, queue, rate, delay.
+/// Everything that one direction of a link does to packets. A packet passes outages first, then the rules for UDP,
+/// TCP, IPv6 and a port, then loss, queue, rate and delay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conditions {
     /// One-way delay of a packet that waits in no queue.
@@ -42,8 +45,14 @@ pub struct Conditions {
     pub loss_point: LossPoint,
     /// What is done to UDP alone.
     pub udp: UdpRule,
+    /// What is done to TCP alone.
+    pub tcp: TcpRule,
+    /// Whether all IPv6 packets are dropped.
+    pub drops_ipv6: bool,
+    /// TCP from or to this port is reset, and UDP dropped.
+    pub reset_port: Option<u16>,
     /// Periodic outages.
-    pub outages: Option<Outages>,
+    pub outages: Option<Recurrence>,
 }
 
 /// The limit of a drop-tail queue.
@@ -83,29 +92,13 @@ pub enum LossPoint {
     AfterQueue,
 }
 
-/// What is done to UDP alone.
+/// Bad times that come again and again: the last `duration` of each `period`. They depend on the link's clock alone,
+/// so those of both directions coincide, and a new link begins with a good time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UdpRule {
-    /// UDP is treated as everything else.
-    Pass,
-    /// A token bucket drops UDP beyond `rate`.
-    Policed {
-        /// The rate of the bucket.
-        rate: Rate,
-        /// The size of the bucket in bytes.
-        burst: u64,
-    },
-    /// All UDP is dropped.
-    Blocked,
-}
-
-/// Periodic outages: the last `duration` of each `period`. They depend on the link's clock alone, so those of both
-/// directions coincide, and a new link is up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outages {
-    /// From the start of one outage to the start of the next.
+pub struct Recurrence {
+    /// From the start of one bad time to the start of the next.
     pub period: Duration,
-    /// The length of each outage.
+    /// The length of each bad time.
     pub duration: Duration,
 }
 
@@ -157,6 +150,14 @@ impl Direction {
             Self::RightToLeft => 1,
         }
     }
+
+    /// The other direction.
+    pub const fn reverse(self) -> Self {
+        match self {
+            Self::LeftToRight => Self::RightToLeft,
+            Self::RightToLeft => Self::LeftToRight,
+        }
+    }
 }
 
 impl Conditions {
@@ -169,6 +170,9 @@ impl Conditions {
         loss: Loss::None,
         loss_point: LossPoint::BeforeQueue,
         udp: UdpRule::Pass,
+        tcp: TcpRule::Pass,
+        drops_ipv6: false,
+        reset_port: None,
         outages: None,
     };
 
@@ -178,18 +182,8 @@ impl Conditions {
     }
 }
 
-impl UdpRule {
-    /// Policed with a common burst: 50 ms at `rate`, and at least two packets.
-    pub const fn policed(rate: Rate) -> Self {
-        const TWO_PACKETS: u64 = 3000;
-        const BURSTS_PER_SECOND: u64 = 20;
-        let burst = rate.bits_per_second() / 8 / BURSTS_PER_SECOND;
-        Self::Policed { rate, burst: if burst > TWO_PACKETS { burst } else { TWO_PACKETS } }
-    }
-}
-
-impl Outages {
-    /// Whether there is an outage `now`, on the link's clock.
+impl Recurrence {
+    /// Whether `now`, on the link's clock, is a bad time.
     pub fn is_active(&self, now: Duration) -> bool {
         let into = now.as_nanos() % self.period.as_nanos().max(1);
         into >= self.period.saturating_sub(self.duration).as_nanos()
@@ -213,8 +207,8 @@ mod tests {
     }
 
     #[test]
-    fn outages_come_at_the_end_of_each_period() {
-        let outages = Outages { period: 1000 * MS, duration: 100 * MS };
+    fn bad_times_come_at_the_end_of_each_period() {
+        let outages = Recurrence { period: 1000 * MS, duration: 100 * MS };
         for (at, out) in [(0, false), (899, false), (900, true), (999, true), (1000, false), (1950, true)] {
             assert_eq!(outages.is_active(at * MS), out, "{at} ms");
         }

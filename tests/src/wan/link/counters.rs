@@ -21,6 +21,8 @@ pub struct Counters {
     pub offered: Traffic,
     /// Packets that reached the receiver.
     pub delivered: Traffic,
+    /// Those of them that are TCP.
+    pub delivered_tcp: Traffic,
     /// Packets that did not, by cause.
     pub dropped: Drops,
 }
@@ -30,10 +32,22 @@ pub struct Counters {
 pub struct Drops {
     /// Sent or due to arrive during an outage.
     pub outage: Traffic,
+    /// All IPv6 is dropped.
+    pub ipv6_blocked: Traffic,
     /// All UDP is blocked.
     pub udp_blocked: Traffic,
-    /// The packet's UDP flow or port is blocked.
+    /// All TCP is blocked.
+    pub tcp_blocked: Traffic,
+    /// The packet's flow or port is blocked.
     pub flow_blocked: Traffic,
+    /// The packet's flow has used its bytes.
+    pub frozen: Traffic,
+    /// QUIC is rejected. A packet of a handshake was answered in the receiver's place.
+    pub quic_rejected: Traffic,
+    /// A TLS ServerHello.
+    pub server_hello: Traffic,
+    /// TCP from or to a port that is reset. The sender got a reset.
+    pub reset: Traffic,
     /// Beyond the rate of the UDP policer.
     pub policed: Traffic,
     /// Lost by the loss model.
@@ -49,8 +63,14 @@ pub struct Drops {
 #[expect(missing_docs, reason = "documented at Drops")]
 pub enum DropCause {
     Outage,
+    Ipv6Blocked,
     UdpBlocked,
+    TcpBlocked,
     FlowBlocked,
+    Frozen,
+    QuicRejected,
+    ServerHello,
+    Reset,
     Policed,
     Lost,
     QueueFull,
@@ -67,15 +87,39 @@ impl Counters {
 impl Drops {
     /// The sum over all causes.
     pub fn total(&self) -> Traffic {
-        let Self { outage, udp_blocked, flow_blocked, policed, lost, queue_full, refused } = *self;
-        outage + udp_blocked + flow_blocked + policed + lost + queue_full + refused
+        self.by_cause().into_iter().fold(Traffic::default(), |sum, (_, traffic)| sum + traffic)
+    }
+
+    /// All causes with their names.
+    pub fn by_cause(&self) -> [(&'static str, Traffic); 13] {
+        [
+            ("outage", self.outage),
+            ("ipv6 blocked", self.ipv6_blocked),
+            ("udp blocked", self.udp_blocked),
+            ("tcp blocked", self.tcp_blocked),
+            ("flow blocked", self.flow_blocked),
+            ("frozen", self.frozen),
+            ("quic rejected", self.quic_rejected),
+            ("server hello", self.server_hello),
+            ("reset", self.reset),
+            ("policed", self.policed),
+            ("lost", self.lost),
+            ("queue full", self.queue_full),
+            ("refused", self.refused),
+        ]
     }
 
     pub(in crate::wan) fn count(&mut self, cause: DropCause, bytes: u64) {
         let traffic = match cause {
             DropCause::Outage => &mut self.outage,
+            DropCause::Ipv6Blocked => &mut self.ipv6_blocked,
             DropCause::UdpBlocked => &mut self.udp_blocked,
+            DropCause::TcpBlocked => &mut self.tcp_blocked,
             DropCause::FlowBlocked => &mut self.flow_blocked,
+            DropCause::Frozen => &mut self.frozen,
+            DropCause::QuicRejected => &mut self.quic_rejected,
+            DropCause::ServerHello => &mut self.server_hello,
+            DropCause::Reset => &mut self.reset,
             DropCause::Policed => &mut self.policed,
             DropCause::Lost => &mut self.lost,
             DropCause::QueueFull => &mut self.queue_full,

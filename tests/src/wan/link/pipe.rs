@@ -15,15 +15,15 @@ use crate::wan::link::{
     conditions::{Conditions, LossPoint},
     counters::{Counters, DropCause, Traffic},
     loss_model::LossModel,
-    packet::{Flow, Packet},
-    udp_filter::UdpFilter,
+    middlebox::Middlebox,
+    packet::{Flow, Packet, Payload},
 };
 
 /// One direction of a link. All times are on the link's own monotonic clock, which starts at zero.
 #[derive(Clone, Debug)]
 pub struct Pipe {
     conditions: Conditions,
-    udp: UdpFilter,
+    middlebox: Middlebox,
     loss_model: LossModel,
     bottleneck: Bottleneck,
     /// The end of the current outage, in addition to the periodic ones.
@@ -60,7 +60,7 @@ impl Pipe {
     pub fn new(conditions: Conditions, queue_limit: u64) -> Self {
         Self {
             conditions,
-            udp: UdpFilter::new(Duration::ZERO, conditions.udp),
+            middlebox: Middlebox::new(Duration::ZERO, &conditions),
             loss_model: LossModel::new(conditions.loss),
             bottleneck: Bottleneck::new(conditions.rate, queue_limit),
             outage_end: Duration::ZERO,
@@ -72,37 +72,45 @@ impl Pipe {
     /// Decides about a packet that is sent `now`, and counts it.
     pub fn admit(&mut self, now: Duration, packet: &Packet, rng: &mut impl Rng) -> Verdict {
         self.counters.offered += Traffic::packet(packet.bytes);
-        match self.schedule(now, packet, rng) {
-            Ok(timing) => Verdict::Deliver(timing),
-            Err(cause) => {
-                self.counters.dropped.count(cause, packet.bytes);
-                Verdict::Drop(cause)
-            }
-        }
+        let timing = self.schedule(now, packet, rng);
+        self.verdict(timing, packet)
     }
 
-    /// Whether a packet of this size that is due `now` gets out. An outage also drops packets that are in flight.
-    pub fn arrive(&mut self, now: Duration, bytes: u64) -> bool {
+    /// Decides about a packet that a middlebox sends `now` in the sender's place, and counts it as offered. It passes
+    /// the queue and the delay, as any other, but no filter.
+    pub fn admit_forged(&mut self, now: Duration, packet: &Packet, rng: &mut impl Rng) -> Verdict {
+        self.counters.offered += Traffic::packet(packet.bytes);
+        let departs = self.bottleneck.admit(now, packet.bytes).ok_or(DropCause::QueueFull);
+        let timing = departs.map(|departs| self.travel(departs, rng));
+        self.verdict(timing, packet)
+    }
+
+    /// Whether a packet that is due `now` gets out. An outage also drops packets that are in flight.
+    pub fn arrive(&mut self, now: Duration, packet: &Packet) -> bool {
         let out = self.in_outage(now);
         if out {
-            self.counters.dropped.count(DropCause::Outage, bytes);
+            self.counters.dropped.count(DropCause::Outage, packet.bytes);
         }
         !out
     }
 
     /// Counts an arrived packet: the receiver accepted it, or its device refused it.
-    pub fn record_handover(&mut self, bytes: u64, taken: bool) {
-        if taken {
-            self.counters.delivered += Traffic::packet(bytes);
-        } else {
-            self.counters.dropped.count(DropCause::Refused, bytes);
+    pub fn record_handover(&mut self, packet: &Packet, taken: bool) {
+        let traffic = Traffic::packet(packet.bytes);
+        if !taken {
+            self.counters.dropped.count(DropCause::Refused, packet.bytes);
+            return;
+        }
+        self.counters.delivered += traffic;
+        if matches!(packet.payload, Payload::Tcp(_)) {
+            self.counters.delivered_tcp += traffic;
         }
     }
 
     /// Sets other conditions from `now` on. Queued packets leave at the new rate; packets past the queue keep their
     /// timing.
     pub fn change(&mut self, now: Duration, conditions: Conditions, queue_limit: u64) -> Reschedule {
-        self.udp.change(now, conditions.udp);
+        self.middlebox.change(now, &conditions);
         if self.loss_model.loss() != conditions.loss {
             self.loss_model = LossModel::new(conditions.loss);
         }
@@ -117,24 +125,24 @@ impl Pipe {
         self.outage_end = end;
     }
 
-    /// All UDP flows that have used this direction.
-    pub fn udp_flows(&self) -> &BTreeSet<Flow> {
-        self.udp.flows()
+    /// All flows that have used this direction.
+    pub fn flows(&self) -> &BTreeSet<Flow> {
+        self.middlebox.flows()
     }
 
-    /// Drops these UDP flows from now on.
-    pub fn block_udp_flows(&mut self, flows: &BTreeSet<Flow>) {
-        self.udp.block_flows(flows);
+    /// Drops these flows from now on.
+    pub fn block_flows(&mut self, flows: &BTreeSet<Flow>) {
+        self.middlebox.block_flows(flows);
     }
 
-    /// Drops UDP from or to this port from now on.
-    pub fn block_udp_port(&mut self, port: u16) {
-        self.udp.block_port(port);
+    /// Drops UDP and TCP from or to this port from now on.
+    pub fn block_port(&mut self, port: u16) {
+        self.middlebox.block_port(port);
     }
 
     /// Undoes all blocks of flows and ports.
-    pub fn unblock_udp(&mut self) {
-        self.udp.unblock();
+    pub fn unblock(&mut self) {
+        self.middlebox.unblock();
     }
 
     /// Counters of all packets so far.
@@ -151,7 +159,7 @@ impl Pipe {
         if self.in_outage(now) {
             return Err(DropCause::Outage);
         }
-        self.udp.check(now, packet)?;
+        self.middlebox.check(now, packet)?;
         let lost_at = self.loss_model.loses_next(rng).then_some(self.conditions.loss_point);
         if lost_at == Some(LossPoint::BeforeQueue) {
             return Err(DropCause::Lost);
@@ -160,9 +168,24 @@ impl Pipe {
         if lost_at == Some(LossPoint::AfterQueue) {
             return Err(DropCause::Lost);
         }
+        Ok(self.travel(departs, rng))
+    }
+
+    /// The timing of a packet that leaves the bottleneck at `departs`.
+    fn travel(&mut self, departs: Duration, rng: &mut impl Rng) -> Timing {
         let arrives = (departs + self.conditions.delay + self.jitter(rng)).max(self.last.arrives);
         self.last = Timing { departs, arrives };
-        Ok(self.last)
+        self.last
+    }
+
+    fn verdict(&mut self, timing: Result<Timing, DropCause>, packet: &Packet) -> Verdict {
+        match timing {
+            Ok(timing) => Verdict::Deliver(timing),
+            Err(cause) => {
+                self.counters.dropped.count(cause, packet.bytes);
+                Verdict::Drop(cause)
+            }
+        }
     }
 
     fn in_outage(&self, now: Duration) -> bool {

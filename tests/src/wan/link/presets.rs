@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::wan::link::{
-    conditions::{Conditions, Link, Loss, Outages, UdpRule},
+    conditions::{Conditions, Link, Loss, Recurrence},
+    middlebox::rules::{QuicRejection, TcpRule, UdpRule},
     rate::Rate,
 };
 
@@ -37,6 +38,15 @@ pub const PRESETS: &[LinkPreset] = &[
     FLAKY_WIFI,
     POLICED_UDP,
     BLOCKED_UDP,
+    ONE_WAY_UDP,
+    QUIC_CRYPTO_ERROR,
+    QUIC_RETRY,
+    QUIC_VERSIONS,
+    FROZEN_TCP,
+    DROPPED_SERVERHELLO,
+    RESET_PORT,
+    BLACK_HOLED_IPV6,
+    WORSENS_AND_MENDS,
 ];
 
 /// A server in the same town.
@@ -83,9 +93,9 @@ pub const FAT_TRANSPACIFIC_5: LinkPreset = named(
     lossy(Conditions::clean(Rate::mbit(300), rtt(200)), 0.05),
 );
 
-/// Half of the rate: two servers behind such links give all of it.
+/// Two of these, to two servers, are one hundred.
 pub const TRANSPACIFIC_50M: LinkPreset =
-    named("transpacific-50M", "a line across the sea", Conditions::clean(Rate::mbit(50), rtt(200)));
+    named("transpacific-50M", "half of a line across the sea", Conditions::clean(Rate::mbit(50), rtt(200)));
 
 /// A fifth of the rate.
 pub const TRANSPACIFIC_20M: LinkPreset =
@@ -112,7 +122,7 @@ pub const FLAKY_WIFI: LinkPreset = named(
     Conditions {
         jitter: Duration::from_millis(15),
         loss: Loss::Random { share: 0.01 },
-        outages: Some(Outages { period: Duration::from_secs(8), duration: Duration::from_millis(400) }),
+        outages: Some(Recurrence { period: Duration::from_secs(8), duration: Duration::from_millis(400) }),
         ..Conditions::clean(Rate::mbit(50), rtt(60))
     },
 );
@@ -131,6 +141,61 @@ pub const BLOCKED_UDP: LinkPreset = named(
     Conditions { udp: UdpRule::Blocked, ..LONG_DISTANCE },
 );
 
+/// After 64 KiB of a UDP flow nothing comes back.
+pub const ONE_WAY_UDP: LinkPreset = downstream(
+    "one-way-udp",
+    "an operator that stops long UDP flows in one direction",
+    Conditions { udp: UdpRule::Limited { bytes: 64 * 1024 }, ..LONG_DISTANCE },
+);
+
+/// QUIC's handshake is answered with CONNECTION_CLOSE.
+pub const QUIC_CRYPTO_ERROR: LinkPreset =
+    rejected_quic("rejected-quic-crypto-error", QuicRejection::CryptoError);
+
+/// QUIC's handshake is answered with Retry.
+pub const QUIC_RETRY: LinkPreset = rejected_quic("rejected-quic-retry", QuicRejection::Retry);
+
+/// QUIC's handshake is answered with Version Negotiation.
+pub const QUIC_VERSIONS: LinkPreset = rejected_quic("rejected-quic-versions", QuicRejection::Versions);
+
+/// A TCP connection freezes after 16 KiB from the server.
+pub const FROZEN_TCP: LinkPreset = downstream(
+    "frozen-tcp",
+    "a filter that lets TCP connections to foreign hosters begin",
+    Conditions { tcp: TcpRule::Frozen { bytes: 16 * 1024 }, ..LONG_DISTANCE },
+);
+
+/// No TLS handshake over TCP gets its first answer.
+pub const DROPPED_SERVERHELLO: LinkPreset = downstream(
+    "dropped-serverhello",
+    "a filter that drops the first flight of a TLS server",
+    Conditions { tcp: TcpRule::NoServerHello, ..LONG_DISTANCE },
+);
+
+/// TCP port 443 is reset, its UDP dropped; other ports work.
+pub const RESET_PORT: LinkPreset =
+    named("reset-port", "a filter of port 443 alone", Conditions { reset_port: Some(443), ..LONG_DISTANCE });
+
+/// IPv6 addresses exist, but no packet arrives.
+pub const BLACK_HOLED_IPV6: LinkPreset = named(
+    "black-holed-ipv6",
+    "a network whose IPv6 leads nowhere",
+    Conditions { drops_ipv6: true, ..LONG_DISTANCE },
+);
+
+/// UDP is nearly useless for 20 s of each minute.
+pub const WORSENS_AND_MENDS: LinkPreset = named(
+    "worsens-and-mends",
+    "an operator that polices UDP now and then",
+    Conditions {
+        udp: policed_at_times(
+            Rate::mbit(5),
+            Recurrence { period: Duration::from_secs(60), duration: Duration::from_secs(20) },
+        ),
+        ..LONG_DISTANCE
+    },
+);
+
 impl LinkPreset {
     /// The link with this name.
     pub fn find(name: &str) -> Option<&'static Self> {
@@ -140,6 +205,26 @@ impl LinkPreset {
 
 const fn named(name: &'static str, description: &'static str, conditions: Conditions) -> LinkPreset {
     LinkPreset { name, description, link: Link::symmetric(conditions) }
+}
+
+/// These conditions for what the server sends alone; the client's direction is only as long and fast.
+const fn downstream(name: &'static str, description: &'static str, conditions: Conditions) -> LinkPreset {
+    let upstream = Conditions { delay: conditions.delay, rate: conditions.rate, ..Conditions::PERFECT };
+    LinkPreset { name, description, link: Link { left_to_right: upstream, right_to_left: conditions } }
+}
+
+/// QUIC is rejected in the client's direction.
+const fn rejected_quic(name: &'static str, how: QuicRejection) -> LinkPreset {
+    let rejected = Conditions { udp: UdpRule::Rejected(how), ..LONG_DISTANCE };
+    let link = Link { left_to_right: rejected, right_to_left: LONG_DISTANCE };
+    LinkPreset { name, description: "a filter that answers QUIC's handshake itself", link }
+}
+
+const fn policed_at_times(rate: Rate, times: Recurrence) -> UdpRule {
+    match UdpRule::policed(rate) {
+        UdpRule::Policed { rate, burst, .. } => UdpRule::Policed { rate, burst, times: Some(times) },
+        other => other,
+    }
 }
 
 const fn lossy(conditions: Conditions, share: f64) -> Conditions {

@@ -25,9 +25,9 @@ pub enum Request {
         #[arg(value_name = "TIME", value_parser = Time::parse_arg)]
         duration: Duration,
     },
-    /// Drop all UDP flows that have used the link: only new source ports get through
+    /// Drop all flows, UDP and TCP, that have used the link: only new source ports get through
     BlockFlows,
-    /// Drop UDP from or to a port
+    /// Drop UDP and TCP from or to a port
     BlockPort {
         /// At either end
         port: u16,
@@ -52,9 +52,9 @@ pub fn handle(line: &str, wan: &Wan) -> Response {
     match line.request {
         Request::Set(options) => wan.change(|link| options.apply(link)),
         Request::Outage { duration } => wan.outage(duration),
-        Request::BlockFlows => wan.block_udp_flows(),
-        Request::BlockPort { port } => wan.block_udp_port(port),
-        Request::Unblock => wan.unblock_udp(),
+        Request::BlockFlows => wan.block_flows(),
+        Request::BlockPort { port } => wan.block_port(port),
+        Request::Unblock => wan.unblock(),
         Request::Report => {
             let report = wan.report().map_err(|error| error.to_string())?;
             return Ok(json!(report));

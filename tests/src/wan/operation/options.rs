@@ -10,10 +10,11 @@ use clap::Args;
 
 use crate::wan::{
     link::{
-        conditions::{Conditions, Link, Loss, LossPoint, Outages, Queue, UdpRule},
+        conditions::{Conditions, Link, Loss, LossPoint, Queue, Recurrence},
+        middlebox::rules::{TcpRule, UdpRule},
         rate::Rate,
     },
-    operation::syntax::{OrNone, Time},
+    operation::syntax::{Ipv6Rule, OrNone, Port, Time},
 };
 
 /// Changes to a link. Each value is for both directions, or `A/B`: A from left to right, B from right to left. An
@@ -42,13 +43,24 @@ pub struct LinkOptions {
     /// after-queue]
     #[arg(long, value_name = "WHERE")]
     loss_point: Option<PerDirection<LossPoint>>,
-    /// What is done to UDP alone: policed to a rate (with a burst), or blocked [pass, 20mbit, 20mbit:64kib,
-    /// blocked]
+    /// What is done to UDP: policed to a rate (with a burst, at times), blocked, flows that end after some bytes, or
+    /// QUIC's handshakes rejected [pass, 20mbit, 20mbit:64kib, 20mbit,20s@60s, blocked, limit:64kib,
+    /// reject:crypto-error, reject:retry, reject:versions]
     #[arg(long, value_name = "RULE")]
     udp: Option<PerDirection<UdpRule>>,
+    /// What is done to TCP: blocked, connections that freeze after some bytes, or TLS handshakes without a
+    /// ServerHello [pass, blocked, freeze:16kib, no-server-hello]
+    #[arg(long, value_name = "RULE")]
+    tcp: Option<PerDirection<TcpRule>>,
+    /// What is done to IPv6 [pass, blocked]
+    #[arg(long, value_name = "RULE")]
+    ipv6: Option<PerDirection<Ipv6Rule>>,
+    /// Reset TCP from and to this port, and drop its UDP [such as 443, none]
+    #[arg(long, value_name = "PORT")]
+    reset_port: Option<PerDirection<OrNone<Port>>>,
     /// Periodic outages: duration@period [such as 400ms@8s, none]
     #[arg(long, value_name = "OUTAGES")]
-    outages: Option<PerDirection<OrNone<Outages>>>,
+    outages: Option<PerDirection<OrNone<Recurrence>>>,
 }
 
 /// A value for each direction; one may be missing.
@@ -73,6 +85,11 @@ impl LinkOptions {
         set(self.loss, link, |conditions, loss| conditions.loss = loss);
         set(self.loss_point, link, |conditions, loss_point| conditions.loss_point = loss_point);
         set(self.udp, link, |conditions, udp| conditions.udp = udp);
+        set(self.tcp, link, |conditions, tcp| conditions.tcp = tcp);
+        set(self.ipv6, link, |conditions, Ipv6Rule { drops }| conditions.drops_ipv6 = drops);
+        set(self.reset_port, link, |conditions, OrNone(port)| {
+            conditions.reset_port = port.map(|Port(number)| number);
+        });
         set(self.outages, link, |conditions, OrNone(outages)| conditions.outages = outages);
     }
 }
@@ -81,7 +98,7 @@ impl LinkOptions {
 impl Display for Link {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         type Write = fn(&Conditions) -> String;
-        const OPTIONS: [(&str, Write); 8] = [
+        const OPTIONS: [(&str, Write); 11] = [
             ("--delay", |conditions| Time(conditions.delay).to_string()),
             ("--jitter", |conditions| Time(conditions.jitter).to_string()),
             ("--rate", |conditions| OrNone(conditions.rate).to_string()),
@@ -89,6 +106,9 @@ impl Display for Link {
             ("--loss", |conditions| conditions.loss.to_string()),
             ("--loss-point", |conditions| conditions.loss_point.to_string()),
             ("--udp", |conditions| conditions.udp.to_string()),
+            ("--tcp", |conditions| conditions.tcp.to_string()),
+            ("--ipv6", |conditions| Ipv6Rule { drops: conditions.drops_ipv6 }.to_string()),
+            ("--reset-port", |conditions| OrNone(conditions.reset_port).to_string()),
             ("--outages", |conditions| OrNone(conditions.outages).to_string()),
         ];
         let mut words = Vec::new();
@@ -166,6 +186,9 @@ mod tests {
             "--delay 20ms/180.25ms --rate 50mbit/0.5mbit --queue 65536 --loss 1.5%/none",
             "--rtt 7ms --jitter 0.001ms --rate none/1000mbit --loss 7%:2.5 --loss-point after-queue",
             "--rtt 1ms --udp 20mbit:65536/blocked --outages 100ms@1s/none",
+            "--rtt 1ms --udp 20mbit,20s@60s/5mbit:3000,1s@2s --tcp blocked/freeze:16384",
+            "--rtt 1ms --udp reject:retry/limit:65536 --tcp pass/no-server-hello --ipv6 blocked/pass",
+            "--rtt 1ms --udp reject:versions/reject:crypto-error --reset-port none/443",
         ] {
             assert_eq!(link(options).unwrap().to_string(), options);
         }
@@ -206,6 +229,11 @@ mod tests {
             ("--loss 2%:0", "2%:8"),
             ("--queue many", "64kib"),
             ("--udp maybe", "20mbit"),
+            ("--udp reject:politely", "reject:retry"),
+            ("--udp 20mbit,60s@20s", "20s@60s"),
+            ("--tcp limit:16kib", "freeze:16kib"),
+            ("--ipv6 off", "blocked"),
+            ("--reset-port 65536", "443"),
             ("--outages 8s@400ms", "400ms@8s"),
             ("--loss-point queue", "after-queue"),
         ] {

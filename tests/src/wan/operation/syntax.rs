@@ -9,7 +9,8 @@ use std::{
 };
 
 use crate::wan::link::{
-    conditions::{Loss, LossPoint, Outages, Queue, UdpRule},
+    conditions::{Loss, LossPoint, Queue, Recurrence},
+    middlebox::rules::{QuicRejection, TcpRule, UdpRule},
     rate::Rate,
 };
 
@@ -28,6 +29,16 @@ pub(in crate::wan) struct Time(pub(in crate::wan) Duration);
 /// An optional property, written `none` if the link lacks it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::wan) struct OrNone<T>(pub(in crate::wan) Option<T>);
+
+/// What is done to IPv6.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::wan) struct Ipv6Rule {
+    pub(in crate::wan) drops: bool,
+}
+
+/// A port number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::wan) struct Port(pub(in crate::wan) u16);
 
 /// A share between 0 and 1, written in percent.
 struct Percent(f64);
@@ -159,20 +170,34 @@ impl FromStr for UdpRule {
         let rule = match (text, text.split_once(':')) {
             ("pass", _) => Some(Self::Pass),
             ("blocked", _) => Some(Self::Blocked),
-            (rate, None) => rate.parse().ok().map(Self::policed),
-            (_, Some((rate, burst))) => rate
-                .parse()
-                .ok()
-                .zip(burst.parse().ok())
-                .map(|(rate, Size(burst))| Self::Policed { rate, burst }),
+            (_, Some(("limit", bytes))) => bytes.parse().ok().map(|Size(bytes)| Self::Limited { bytes }),
+            (_, Some(("reject", how))) => {
+                QuicRejection::ALL.into_iter().find(|kind| kind.name() == how).map(Self::Rejected)
+            }
+            _ => policed(text),
         };
         rule.ok_or_else(|| {
             syntax_error(
                 text,
-                "a rule for UDP: pass, blocked, 20mbit (policed) or 20mbit:64kib (with a burst)",
+                "a rule for UDP: pass, blocked, 20mbit (policed), 20mbit:64kib (with a burst), 20mbit,20s@60s (at \
+                 times), limit:64kib, reject:crypto-error, reject:retry or reject:versions",
             )
         })
     }
+}
+
+/// A policer: `RATE[:BURST][,DURATION@PERIOD]`.
+fn policed(text: &str) -> Option<UdpRule> {
+    let (bucket, times) = match text.split_once(',') {
+        Some((bucket, times)) => (bucket, Some(times.parse().ok()?)),
+        None => (text, None),
+    };
+    let (rate, burst) = match bucket.split_once(':') {
+        Some((rate, burst)) => (rate.parse().ok()?, Some(burst.parse().ok()?)),
+        None => (bucket.parse().ok()?, None),
+    };
+    let UdpRule::Policed { burst: common, .. } = UdpRule::policed(rate) else { return None };
+    Some(UdpRule::Policed { rate, burst: burst.map_or(common, |Size(burst)| burst), times })
 }
 
 impl Display for UdpRule {
@@ -180,13 +205,74 @@ impl Display for UdpRule {
         match *self {
             Self::Pass => write!(out, "pass"),
             Self::Blocked => write!(out, "blocked"),
-            Self::Policed { rate, .. } if *self == Self::policed(rate) => write!(out, "{rate}"),
-            Self::Policed { rate, burst } => write!(out, "{rate}:{burst}"),
+            Self::Limited { bytes } => write!(out, "limit:{bytes}"),
+            Self::Rejected(how) => write!(out, "reject:{}", how.name()),
+            Self::Policed { rate, burst, times } => {
+                write!(out, "{rate}")?;
+                if Self::policed(rate) != (Self::Policed { rate, burst, times: None }) {
+                    write!(out, ":{burst}")?;
+                }
+                times.map_or(Ok(()), |times| write!(out, ",{times}"))
+            }
         }
     }
 }
 
-impl FromStr for Outages {
+impl FromStr for TcpRule {
+    type Err = SyntaxError;
+
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
+        let rule = match (text, text.split_once(':')) {
+            ("pass", _) => Some(Self::Pass),
+            ("blocked", _) => Some(Self::Blocked),
+            ("no-server-hello", _) => Some(Self::NoServerHello),
+            (_, Some(("freeze", bytes))) => bytes.parse().ok().map(|Size(bytes)| Self::Frozen { bytes }),
+            _ => None,
+        };
+        rule.ok_or_else(|| {
+            syntax_error(text, "a rule for TCP: pass, blocked, freeze:16kib or no-server-hello")
+        })
+    }
+}
+
+impl Display for TcpRule {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Pass => write!(out, "pass"),
+            Self::Blocked => write!(out, "blocked"),
+            Self::Frozen { bytes } => write!(out, "freeze:{bytes}"),
+            Self::NoServerHello => write!(out, "no-server-hello"),
+        }
+    }
+}
+
+impl FromStr for Ipv6Rule {
+    type Err = SyntaxError;
+
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
+        match text {
+            "pass" => Ok(Self { drops: false }),
+            "blocked" => Ok(Self { drops: true }),
+            _ => Err(syntax_error(text, "a rule for IPv6: pass or blocked")),
+        }
+    }
+}
+
+impl Display for Ipv6Rule {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(if self.drops { "blocked" } else { "pass" })
+    }
+}
+
+impl FromStr for Port {
+    type Err = SyntaxError;
+
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
+        text.parse().map(Self).map_err(|_| syntax_error(text, "a port such as 443"))
+    }
+}
+
+impl FromStr for Recurrence {
     type Err = SyntaxError;
 
     fn from_str(text: &str) -> Result<Self, SyntaxError> {
@@ -194,11 +280,11 @@ impl FromStr for Outages {
             let (Time(duration), Time(period)) = (duration.parse().ok()?, period.parse().ok()?);
             (duration < period).then_some(Self { period, duration })
         });
-        times.ok_or_else(|| syntax_error(text, "outages such as 400ms@8s: duration@period"))
+        times.ok_or_else(|| syntax_error(text, "times such as 400ms@8s: duration@period"))
     }
 }
 
-impl Display for Outages {
+impl Display for Recurrence {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}@{}", Time(self.duration), Time(self.period))
     }

@@ -20,8 +20,9 @@ use crate::wan::{
 /// The largest packet of either end, in bytes.
 pub(in crate::wan) const MTU: u16 = 1500;
 
-/// The prefix length of the network that holds both addresses of a link.
+/// The prefix lengths of the networks that hold both addresses of a link.
 const PREFIX_LEN: u8 = 24;
+const IPV6_PREFIX_LEN: u8 = 120;
 
 /// How many packets may wait until the emulator reads them. The kernel's default of 500 is less than one burst of a
 /// fast sender, and the emulator does not see the packets that are dropped here.
@@ -33,7 +34,10 @@ const TX_QUEUE_PACKETS: u32 = 10_000;
 const TCP_SETTINGS: [(&str, &str); 3] =
     [("tcp_rmem", "4096 131072 67108864"), ("tcp_wmem", "4096 65536 67108864"), ("tcp_no_metrics_save", "1")];
 
-/// A device in its namespace, up and with its address.
+/// IPv6 with the given address alone, without a packet of its own.
+const IPV6_SETTINGS: [(&str, &str); 3] = [("disable_ipv6", "0"), ("addr_gen_mode", "1"), ("accept_ra", "0")];
+
+/// A device in its namespace, up and with its addresses.
 pub(in crate::wan) struct Device {
     tun: SyncDevice,
     name: String,
@@ -46,18 +50,21 @@ impl Device {
             for (setting, value) in TCP_SETTINGS {
                 fs::write(format!("/proc/sys/net/ipv4/{setting}"), value)?;
             }
-            open(end.address)
+            open(end)
         })?;
         let (tun, name) =
             opened.map_err(|source| Error::Device { namespace: end.namespace.clone(), source })?;
         Ok(Self { tun, name, namespace: end.namespace.clone() })
     }
 
-    /// Replaces its address.
+    /// Replaces its addresses.
     pub(in crate::wan) fn set_address(&self, address: Ipv4Addr) -> Result<(), Error> {
         let ip = |arguments: &[&str]| ip(&[&["-n", self.namespace.as_str()], arguments].concat());
         ip(&["addr", "flush", "dev", &self.name])?;
-        ip(&["addr", "add", &format!("{address}/{PREFIX_LEN}"), "dev", &self.name])?;
+        let ipv6 = End::ipv6_of(address);
+        for address in [format!("{address}/{PREFIX_LEN}"), format!("{ipv6}/{IPV6_PREFIX_LEN}")] {
+            ip(&["addr", "add", &address, "dev", &self.name])?;
+        }
         Ok(())
     }
 
@@ -95,11 +102,11 @@ impl AsFd for Device {
     }
 }
 
-fn open(address: Ipv4Addr) -> io::Result<(SyncDevice, String)> {
+fn open(end: &End) -> io::Result<(SyncDevice, String)> {
     let tun = DeviceBuilder::new()
         // The kernel replaces `%d` by a number, as a namespace may be an end of several links.
         .name("wan%d")
-        .ipv4(address, PREFIX_LEN, None)
+        .ipv4(end.address, PREFIX_LEN, None)
         .mtu(MTU)
         .enable(false)
         .with(|builder| {
@@ -108,10 +115,13 @@ fn open(address: Ipv4Addr) -> io::Result<(SyncDevice, String)> {
         .build_sync()?;
     tun.set_nonblocking(true)?;
     let name = tun.name()?;
-    // Before the device is up, or the kernel's router solicitations would be counted. The link is IPv4 only.
-    let ipv6 = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
-    if fs::exists(&ipv6)? {
-        fs::write(ipv6, "1")?;
+    // Before the device is up, or the kernel's router solicitations would be counted.
+    let settings = format!("/proc/sys/net/ipv6/conf/{name}");
+    if fs::exists(&settings)? {
+        for (setting, value) in IPV6_SETTINGS {
+            fs::write(format!("{settings}/{setting}"), value)?;
+        }
+        tun.add_address_v6(end.ipv6(), IPV6_PREFIX_LEN)?;
     }
     tun.enabled(true)?;
     Ok((tun, name))

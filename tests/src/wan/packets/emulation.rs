@@ -12,6 +12,8 @@ use rand_pcg::Pcg64Mcg;
 use crate::wan::{
     link::{
         conditions::{Direction, Link},
+        counters::DropCause,
+        forgery,
         packet::Packet,
         pipe::{Pipe, Timing, Verdict},
     },
@@ -67,6 +69,14 @@ impl Emulation {
         &mut self.delay_lines[direction.index()]
     }
 
+    /// Takes a packet that an end has sent in this direction. A filter may answer it in the other end's place.
+    pub(in crate::wan) fn accept(&mut self, now: Duration, direction: Direction, packet: &[u8]) {
+        let Some(cause) = self.delay_line_mut(direction).accept(now, packet) else { return };
+        if let Some(answer) = forgery::answer(cause, self.link.direction(direction), packet) {
+            self.delay_line_mut(direction.reverse()).accept_forged(now, &answer);
+        }
+    }
+
     /// When the next packet arrives, if any is in flight.
     pub(in crate::wan) fn next_arrival(&self) -> Option<Duration> {
         self.delay_lines
@@ -91,19 +101,19 @@ impl Emulation {
         self.for_each_pipe(|pipe| pipe.outage_until(end));
     }
 
-    /// Blocks, in both directions, the UDP flows that have used either direction.
-    pub(in crate::wan) fn block_udp_flows(&mut self) {
+    /// Blocks, in both directions, the flows that have used either direction.
+    pub(in crate::wan) fn block_flows(&mut self) {
         let flows: BTreeSet<_> =
-            self.delay_lines.iter().flat_map(|delay_line| delay_line.pipe.udp_flows()).copied().collect();
-        self.for_each_pipe(|pipe| pipe.block_udp_flows(&flows));
+            self.delay_lines.iter().flat_map(|delay_line| delay_line.pipe.flows()).copied().collect();
+        self.for_each_pipe(|pipe| pipe.block_flows(&flows));
     }
 
-    pub(in crate::wan) fn block_udp_port(&mut self, port: u16) {
-        self.for_each_pipe(|pipe| pipe.block_udp_port(port));
+    pub(in crate::wan) fn block_port(&mut self, port: u16) {
+        self.for_each_pipe(|pipe| pipe.block_port(port));
     }
 
-    pub(in crate::wan) fn unblock_udp(&mut self) {
-        self.for_each_pipe(Pipe::unblock_udp);
+    pub(in crate::wan) fn unblock(&mut self) {
+        self.for_each_pipe(Pipe::unblock);
     }
 
     fn for_each_pipe(&mut self, act: impl Fn(&mut Pipe)) {
@@ -122,13 +132,28 @@ impl DelayLine {
         self.lateness
     }
 
-    /// Takes a packet that an end has sent.
-    pub(in crate::wan) fn accept(&mut self, now: Duration, packet: &[u8]) {
-        if let Verdict::Deliver(timing) = self.pipe.admit(now, &Packet::read(packet), &mut self.rng) {
-            let mut buffer = self.spare.pop().unwrap_or_default();
-            buffer.clear();
-            buffer.extend_from_slice(packet);
-            self.in_flight.push_back(InFlight { timing, packet: buffer });
+    /// Takes a packet that an end has sent. Returns why it was dropped, if it was.
+    fn accept(&mut self, now: Duration, packet: &[u8]) -> Option<DropCause> {
+        let verdict = self.pipe.admit(now, &Packet::read(packet), &mut self.rng);
+        self.hold(verdict, packet)
+    }
+
+    /// Takes a packet that a filter has sent.
+    fn accept_forged(&mut self, now: Duration, packet: &[u8]) {
+        let verdict = self.pipe.admit_forged(now, &Packet::read(packet), &mut self.rng);
+        self.hold(verdict, packet);
+    }
+
+    fn hold(&mut self, verdict: Verdict, packet: &[u8]) -> Option<DropCause> {
+        match verdict {
+            Verdict::Deliver(timing) => {
+                let mut buffer = self.spare.pop().unwrap_or_default();
+                buffer.clear();
+                buffer.extend_from_slice(packet);
+                self.in_flight.push_back(InFlight { timing, packet: buffer });
+                None
+            }
+            Verdict::Drop(cause) => Some(cause),
         }
     }
 
@@ -140,10 +165,10 @@ impl DelayLine {
         else {
             return false;
         };
-        let bytes = packet.len() as u64;
-        if self.pipe.arrive(now, bytes) {
+        let parsed = Packet::read(&packet);
+        if self.pipe.arrive(now, &parsed) {
             self.lateness.record(now - timing.arrives);
-            self.pipe.record_handover(bytes, receiver(&packet));
+            self.pipe.record_handover(&parsed, receiver(&packet));
         }
         self.spare.push(packet);
         true

@@ -141,10 +141,9 @@ impl IoLoop {
         let mut count = 0;
         for direction in Direction::BOTH {
             let sender = &self.devices[direction.index()];
-            let delay_line = emulation.delay_line_mut(direction);
             for moved in 1..=BATCH_PACKETS {
                 let Some(length) = sender.read(&mut buffer)? else { break };
-                delay_line.accept(self.shared.now(), &buffer[..length]);
+                emulation.accept(self.shared.now(), direction, &buffer[..length]);
                 count = count.max(moved);
             }
         }

@@ -1,7 +1,15 @@
 //! A network namespace as the end of a link: runs code inside it, on a thread of its own.
 //! Must never move the calling thread, which could not return to its own namespace.
 
-use std::{fs::File, io, net::Ipv4Addr, os::fd::AsFd, panic, path::Path, thread};
+use std::{
+    fs::File,
+    io,
+    net::{Ipv4Addr, Ipv6Addr},
+    os::fd::AsFd,
+    panic,
+    path::Path,
+    thread,
+};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -12,7 +20,7 @@ use crate::wan::error::Error;
 pub struct End {
     /// The network namespace, as `ip netns` names it.
     pub namespace: String,
-    /// Its address; both ends are in one /24.
+    /// Its IPv4 address; both ends are in one /24.
     pub address: Ipv4Addr,
 }
 
@@ -20,6 +28,16 @@ impl End {
     /// An end in an existing namespace.
     pub fn new(namespace: impl Into<String>, address: Ipv4Addr) -> Self {
         Self { namespace: namespace.into(), address }
+    }
+
+    /// Its IPv6 address, which ends with the IPv4 address; both ends are in one /120.
+    pub fn ipv6(&self) -> Ipv6Addr {
+        Self::ipv6_of(self.address)
+    }
+
+    pub(in crate::wan) fn ipv6_of(address: Ipv4Addr) -> Ipv6Addr {
+        const NETWORK: u128 = 0xfd62 << 112;
+        (NETWORK | u128::from(u32::from(address))).into()
     }
 }
 

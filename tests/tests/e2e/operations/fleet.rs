@@ -18,9 +18,9 @@ use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{HttpClient, PROMPT_TIMEOUT, REVOCATION_TIMEOUT},
+    relay::Relay,
     relayed_testbed::{MIB, assert_whole, begin},
     testbed::{Testbed, client, config, hub, wait_for_count},
-    udp_relay::UdpRelay,
 };
 
 /// Two replicas, and the folder that the operator keeps for them.
@@ -102,7 +102,7 @@ async fn one_invitation_counts_at_every_replica_and_so_does_a_revocation() {
 async fn a_client_that_is_sent_to_another_replica_dials_again() {
     let fleet = Fleet::new().await;
     // The load balancer.
-    let relay = UdpRelay::with_delay(fleet.replicas[0].address(), Duration::ZERO).await;
+    let relay = Relay::with_delay(fleet.replicas[0].address(), Duration::ZERO);
     let client = client(&fleet.invite("laptop", &relay.address().to_string()), &[]);
     let Fleet { replicas: [server, other], folder: _folder, hub } = fleet;
     let mut testbed = Testbed { engine: HttpClient::at(client.address()), client, server, hub };

@@ -8,8 +8,8 @@ use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, HttpClient},
+    relay::{QUIC, Relay},
     testbed::{config, hello, hub, server, wait_until_up},
-    udp_relay::{QUIC, UdpRelay},
 };
 
 const ONE_WAY: Duration = Duration::from_millis(300);
@@ -37,7 +37,7 @@ async fn fewest_round_trips(target: f64, measured: impl AsyncFn() -> Duration) -
 async fn a_new_client_answers_after_two_round_trips() {
     let hub = hub().await;
     let server = server(&config(&hub));
-    let relay = UdpRelay::with_delay(server.address(), ONE_WAY).await;
+    let relay = Relay::with_delay(server.address(), ONE_WAY);
     let link = relay.link_to(&server, "laptop");
     let measured = fewest_round_trips(2.75, async || {
         let started = Instant::now();
@@ -55,7 +55,7 @@ async fn a_new_client_answers_after_two_round_trips() {
 async fn a_small_image_takes_one_round_trip_after_idle_time() {
     let hub = hub().await;
     let server = server(&config(&hub));
-    let relay = UdpRelay::with_delay(server.address(), ONE_WAY).await;
+    let relay = Relay::with_delay(server.address(), ONE_WAY);
     let link = relay.link_to(&server, "laptop");
     let image = hello();
     let platform = image.platform(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }).unwrap();

@@ -41,7 +41,7 @@ async fn a_pull_continues_after_sleep() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nat_rebinding_keeps_the_connection() {
-    let RelayedTestbed { testbed, relay } = RelayedTestbed::new().await;
+    let RelayedTestbed { testbed, relay } = RelayedTestbed::quic().await;
     for _ in 0..3 {
         relay.rebind_ports();
         assert_served_at_once(&testbed.engine).await;

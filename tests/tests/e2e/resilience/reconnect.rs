@@ -275,7 +275,7 @@ async fn ten_percent_loss_repeats_no_data() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_client_port_keeps_the_connection() {
-    let RelayedTestbed { testbed, relay } = RelayedTestbed::new().await;
+    let RelayedTestbed { testbed, relay } = RelayedTestbed::quic().await;
     let (blob, path) = testbed.with_blob(1, 64 * MIB);
     let raw = begin(&testbed, &path, 2 * MIB).await;
     relay.rebind_ports();

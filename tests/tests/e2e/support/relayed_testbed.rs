@@ -1,4 +1,4 @@
-//! A testbed whose client reaches its server through a UDP relay, and transfers that a test interrupts.
+//! A testbed whose client reaches its server through a relay, and transfers that a test interrupts.
 //! Must never interrupt anything itself.
 
 use std::time::Duration;
@@ -9,8 +9,8 @@ use hub_stand_in::{Blob, Hub};
 use super::{
     http_client::HttpClient,
     raw_http::{End, RawConnection, RawResponse},
+    relay::{QUIC, Relay},
     testbed::{Testbed, bytes, client, config, hub, server},
-    udp_relay::{QUIC, UdpRelay},
 };
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -18,7 +18,7 @@ pub(crate) const MIB: u64 = 1 << 20;
 /// A testbed with a relay between its client and its server.
 pub(crate) struct RelayedTestbed {
     pub(crate) testbed: Testbed,
-    pub(crate) relay: UdpRelay,
+    pub(crate) relay: Relay,
 }
 
 impl RelayedTestbed {
@@ -28,11 +28,18 @@ impl RelayedTestbed {
         Self::with(hub, &config, Duration::ZERO, &[]).await
     }
 
+    /// The same with the QUIC leg, whatever the variant of the run.
+    pub(crate) async fn quic() -> Self {
+        let hub = hub().await;
+        let config = config(&hub);
+        Self::with(hub, &config, Duration::ZERO, &QUIC).await
+    }
+
     /// The same with this server config, this one-way delay, and further arguments for the client.
     pub(crate) async fn with(hub: Hub, config: &ServerConfig, delay: Duration, arguments: &[&str]) -> Self {
         let server = server(config);
-        let relay = UdpRelay::with_delay(server.address(), delay).await;
-        let client = client(&relay.link_to(&server, "laptop"), &[&QUIC, arguments].concat());
+        let relay = Relay::with_delay(server.address(), delay);
+        let client = client(&relay.link_to(&server, "laptop"), arguments);
         let testbed = Testbed { engine: HttpClient::at(client.address()), client, server, hub };
         Self { testbed, relay }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket},
     sync::{
         Mutex, MutexGuard, PoisonError,
         mpsc::{self, TryRecvError},
@@ -62,16 +62,23 @@ impl TestLink {
 
     /// A TCP connection from left to right.
     pub(crate) fn tcp(&self) -> Result<(TcpStream, TcpStream)> {
-        let listener =
-            run_in_namespace(&self.pair.right.namespace, || TcpListener::bind((NamespacePair::RIGHT, 0)))??;
-        let address = listener.local_addr()?;
-        let left = run_in_namespace(&self.pair.left.namespace, || {
-            TcpStream::connect_timeout(&address, REPLY_TIMEOUT)
-        })??;
+        let listener = self.listen((NamespacePair::RIGHT, 0))?;
+        let left = self.connect(listener.local_addr()?)??;
         let (right, _) = listener.accept()?;
         left.set_write_timeout(Some(REPLY_TIMEOUT))?;
         right.set_read_timeout(Some(REPLY_TIMEOUT))?;
         Ok((left, right))
+    }
+
+    /// A listener at the right end.
+    pub(crate) fn listen(&self, address: impl ToSocketAddrs + Send) -> Result<TcpListener> {
+        Ok(run_in_namespace(&self.pair.right.namespace, || TcpListener::bind(address))??)
+    }
+
+    /// Connects from the left end.
+    pub(crate) fn connect(&self, address: SocketAddr) -> Result<io::Result<TcpStream>> {
+        let connect = || TcpStream::connect_timeout(&address, REPLY_TIMEOUT);
+        Ok(run_in_namespace(&self.pair.left.namespace, connect)?)
     }
 
     pub(crate) fn left_to_right(&self) -> Result<DirectionReport> {

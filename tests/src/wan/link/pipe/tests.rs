@@ -5,8 +5,9 @@ use rand_pcg::Pcg64Mcg;
 
 use super::*;
 use crate::wan::link::{
-    conditions::{Loss, Outages, UdpRule},
-    packet::Payload,
+    conditions::{Loss, Recurrence},
+    middlebox::rules::{QuicRejection, TcpRule, UdpRule},
+    packet::{Datagram, Payload, Protocol, Segment},
     rate::Rate,
 };
 
@@ -17,11 +18,19 @@ const FULL: u64 = 1500;
 const CLEAN: Conditions = Conditions::clean(RATE, Duration::from_millis(200));
 
 fn tcp(bytes: u64) -> Packet {
-    Packet { bytes, payload: Payload::Other }
+    segment(bytes, 1, 2)
+}
+
+fn segment(bytes: u64, from: u16, to: u16) -> Packet {
+    let flow = Flow::between(Protocol::Tcp, from, to);
+    let segment = Segment { flow, bytes: bytes - 40, is_syn: bytes == 40, is_server_hello: false };
+    Packet { bytes, is_ipv6: false, payload: Payload::Tcp(Some(segment)) }
 }
 
 fn udp(bytes: u64, from: u16, to: u16) -> Packet {
-    Packet { bytes, payload: Payload::Udp(Some(Flow::between(from, to))) }
+    let flow = Flow::between(Protocol::Udp, from, to);
+    let datagram = Datagram { flow, bytes: bytes - 28 };
+    Packet { bytes, is_ipv6: false, payload: Payload::Udp(Some(datagram)) }
 }
 
 /// A direction with its random number generator.
@@ -51,9 +60,9 @@ impl TestPipe {
         let verdicts: Vec<_> = (0..packets).map(|n| self.admit(n * interval, tcp(FULL))).collect();
         for verdict in &verdicts {
             if let Verdict::Deliver(timing) = verdict
-                && self.pipe.arrive(timing.arrives, FULL)
+                && self.pipe.arrive(timing.arrives, &tcp(FULL))
             {
-                self.pipe.record_handover(FULL, true);
+                self.pipe.record_handover(&tcp(FULL), true);
             }
         }
         verdicts
@@ -107,7 +116,7 @@ fn every_packet_is_delivered_or_dropped() {
     let conditions = Conditions {
         loss: Loss::Bursty { share: 0.05, burst: 4.0 },
         jitter: 5 * MS,
-        outages: Some(Outages { period: 1000 * MS, duration: 50 * MS }),
+        outages: Some(Recurrence { period: 1000 * MS, duration: 50 * MS }),
         ..CLEAN
     };
     let mut test = TestPipe::new(conditions);
@@ -116,6 +125,7 @@ fn every_packet_is_delivered_or_dropped() {
     assert_eq!(counters.offered, Traffic { packets: 20_000, bytes: 20_000 * FULL });
     assert_eq!(counters.offered, counters.delivered + counters.dropped.total());
     assert_eq!(counters.in_flight(), Traffic::default());
+    assert_eq!(counters.delivered, counters.delivered_tcp);
     let dropped = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Drop(_))).count() as u64;
     assert!(dropped < counters.dropped.total().packets, "an outage also drops packets in flight");
     assert!(counters.dropped.lost.packets > 0 && counters.dropped.queue_full.packets > 0);
@@ -158,16 +168,103 @@ fn blocked_udp_leaves_tcp_alone() {
 fn a_new_source_port_passes_a_block_of_flows() {
     let mut test = TestPipe::new(CLEAN);
     assert!(matches!(test.admit(MS, udp(FULL, 4001, 61443)), Verdict::Deliver(_)));
-    let flows = test.pipe.udp_flows().clone();
-    test.pipe.block_udp_flows(&flows);
+    let flows = test.pipe.flows().clone();
+    test.pipe.block_flows(&flows);
     assert_eq!(test.admit(2 * MS, udp(FULL, 4001, 61443)), Verdict::Drop(DropCause::FlowBlocked));
     assert!(matches!(test.admit(3 * MS, udp(FULL, 4002, 61443)), Verdict::Deliver(_)));
 
-    test.pipe.block_udp_port(61443);
+    assert!(matches!(test.admit(3 * MS, segment(FULL, 4001, 61443)), Verdict::Deliver(_)), "TCP");
+
+    test.pipe.block_port(61443);
     assert_eq!(test.admit(4 * MS, udp(FULL, 4003, 61443)), Verdict::Drop(DropCause::FlowBlocked));
     assert!(matches!(test.admit(5 * MS, udp(FULL, 4003, 61444)), Verdict::Deliver(_)));
-    test.pipe.unblock_udp();
+    test.pipe.unblock();
     assert!(matches!(test.admit(6 * MS, udp(FULL, 4001, 61443)), Verdict::Deliver(_)));
+}
+
+#[test]
+fn a_policer_that_works_at_times_passes_all_at_others() {
+    let times = Some(Recurrence { period: 60_000 * MS, duration: 20_000 * MS });
+    let rule = UdpRule::Policed { rate: Rate::mbit(6), burst: 2 * FULL, times };
+    let mut test = TestPipe::new(Conditions { udp: rule, ..CLEAN });
+    let mut passed = |from: u32| {
+        let verdicts = (from..from + 10_000).map(|n| test.admit(n * MS, udp(FULL, 1, 2)));
+        verdicts.filter(|verdict| matches!(verdict, Verdict::Deliver(_))).count()
+    };
+    assert_eq!(passed(20_000), 10_000);
+    // The rate passes half of the packets, and one burst besides.
+    assert!((5000..=5002).contains(&passed(45_000)));
+    assert_eq!(passed(70_000), 10_000);
+}
+
+#[test]
+fn a_limited_flow_ends_and_another_begins() {
+    let mut test = TestPipe::new(Conditions { udp: UdpRule::Limited { bytes: 3 * 1472 }, ..CLEAN });
+    let verdicts: Vec<_> = (0..5).map(|n| test.admit(n * MS, udp(FULL, 1, 2))).collect();
+    assert!(verdicts[..3].iter().all(|verdict| matches!(verdict, Verdict::Deliver(_))));
+    assert_eq!(verdicts[3..], [Verdict::Drop(DropCause::Frozen); 2]);
+    assert!(matches!(test.admit(6 * MS, udp(FULL, 3, 2)), Verdict::Deliver(_)));
+    assert!(matches!(test.admit(7 * MS, tcp(FULL)), Verdict::Deliver(_)));
+}
+
+#[test]
+fn a_frozen_connection_passes_nothing_and_a_new_one_begins() {
+    let mut test = TestPipe::new(Conditions { tcp: TcpRule::Frozen { bytes: 2 * 1460 }, ..CLEAN });
+    let mut connection = |from| {
+        let mut admit = |bytes| match test.admit(MS, segment(bytes, from, 443)) {
+            Verdict::Deliver(_) => None,
+            Verdict::Drop(cause) => Some(cause),
+        };
+        // SYN, two segments, a third that is too much, an acknowledgement.
+        [admit(40), admit(FULL), admit(FULL), admit(FULL), admit(52)]
+    };
+    let frozen = Some(DropCause::Frozen);
+    assert_eq!(connection(1), [None, None, None, frozen, frozen]);
+    assert_eq!(connection(1), [None, None, None, frozen, frozen], "the same ports again");
+    assert!(matches!(test.admit(MS, udp(FULL, 1, 443)), Verdict::Deliver(_)));
+}
+
+#[test]
+fn only_the_server_hello_is_dropped() {
+    let mut test = TestPipe::new(Conditions { tcp: TcpRule::NoServerHello, ..CLEAN });
+    let mut hello = segment(FULL, 443, 1);
+    if let Payload::Tcp(Some(segment)) = &mut hello.payload {
+        segment.is_server_hello = true;
+    }
+    assert_eq!(test.admit(MS, hello), Verdict::Drop(DropCause::ServerHello));
+    assert_eq!(test.admit(2 * MS, hello), Verdict::Drop(DropCause::ServerHello), "sent again");
+    assert!(matches!(test.admit(3 * MS, segment(FULL, 443, 1)), Verdict::Deliver(_)));
+}
+
+#[test]
+fn one_port_is_reset_and_its_udp_dropped() {
+    let mut test = TestPipe::new(Conditions { reset_port: Some(443), ..CLEAN });
+    assert_eq!(test.admit(MS, segment(40, 1, 443)), Verdict::Drop(DropCause::Reset));
+    assert_eq!(test.admit(MS, udp(FULL, 443, 1)), Verdict::Drop(DropCause::FlowBlocked));
+    for packet in [segment(40, 1, 61443), udp(FULL, 1, 61443)] {
+        assert!(matches!(test.admit(MS, packet), Verdict::Deliver(_)));
+    }
+    test.pipe.change(2 * MS, CLEAN, 10 * FULL);
+    assert!(matches!(test.admit(3 * MS, segment(40, 1, 443)), Verdict::Deliver(_)));
+}
+
+#[test]
+fn tcp_and_ipv6_can_be_blocked() {
+    let ipv6 = Packet { is_ipv6: true, ..udp(FULL, 1, 2) };
+    let mut test = TestPipe::new(Conditions { tcp: TcpRule::Blocked, drops_ipv6: true, ..CLEAN });
+    assert_eq!(test.admit(MS, tcp(FULL)), Verdict::Drop(DropCause::TcpBlocked));
+    assert_eq!(test.admit(MS, ipv6), Verdict::Drop(DropCause::Ipv6Blocked));
+    assert!(matches!(test.admit(MS, udp(FULL, 1, 2)), Verdict::Deliver(_)));
+}
+
+#[test]
+fn rejected_udp_is_dropped_and_a_forged_packet_passes_every_filter() {
+    let udp_rule = UdpRule::Rejected(QuicRejection::Retry);
+    let mut test = TestPipe::new(Conditions { udp: udp_rule, loss: Loss::Random { share: 1.0 }, ..CLEAN });
+    assert_eq!(test.admit(MS, udp(FULL, 1, 2)), Verdict::Drop(DropCause::QuicRejected));
+    let forged = test.pipe.admit_forged(MS, &udp(FULL, 1, 2), &mut test.rng);
+    assert_eq!(forged, Verdict::Deliver(Timing { departs: 2 * MS, arrives: 102 * MS }));
+    assert_eq!(test.pipe.counters().offered.packets, 2);
 }
 
 #[test]
@@ -177,9 +274,9 @@ fn in_an_outage_no_packet_enters_or_leaves() {
     assert_eq!(test.admit(49 * MS, tcp(FULL)), Verdict::Drop(DropCause::Outage));
     let arrives = test.arrival(50 * MS, tcp(FULL));
     test.pipe.outage_until(arrives + MS);
-    assert!(!test.pipe.arrive(arrives, FULL));
+    assert!(!test.pipe.arrive(arrives, &tcp(FULL)));
     assert_eq!(test.pipe.counters().in_flight(), Traffic::default());
-    assert!(test.pipe.arrive(arrives + MS, FULL));
+    assert!(test.pipe.arrive(arrives + MS, &tcp(FULL)));
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! One leg alone: TCP where UDP is blocked, the number of its connections, and a kernel without BBR.
+//! Must never judge the speed: `scripts/bench` measures it.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use docxy_tests::{
+    docxy::{Client, Launch},
+    engine::Body,
+    process::{connections_from, scratch},
+    tunnel_lab::{Abroad, TunnelLab},
+    wan::presets,
+};
+
+/// Size of the blob: several windows of the links.
+pub(crate) const BLOB_MIB: u64 = 32;
+
+pub(crate) const MIB: u64 = 1 << 20;
+
+/// What counts as hanging.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Whatever the variant of the test run.
+const TCP: &[&str] = &["--leg=tcp"];
+
+/// Waits until a body has this many bytes.
+pub(crate) fn wait_for(body: &Body, bytes: u64) -> Result<()> {
+    let started = Instant::now();
+    while body.bytes() < bytes {
+        ensure!(started.elapsed() < TIMEOUT, "the pull does not begin");
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_tcp_leg_carries_a_pull_where_udp_is_blocked() -> Result<()> {
+    let lab = TunnelLab::new(BLOB_MIB)?;
+    let _wan = lab.link(Abroad::FIRST, presets::BLOCKED_UDP.link, 1)?;
+    let server = lab.server(Abroad::FIRST, &Launch::default())?;
+    let client = lab.client(&server.invite("laptop")?, &Launch::with(TCP))?;
+    lab.manifest(&client)?;
+    lab.pull(&client).map(drop)
+}
+
+/// The most TCP connections that this server sees from the laptop while `act` runs.
+fn most_connections<T>(
+    client: &mut Client,
+    server: SocketAddr,
+    act: impl FnOnce(&Client) -> Result<T>,
+) -> Result<usize> {
+    let pid = client.process().pid();
+    let (most, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                most.fetch_max(connections_from(pid, server), Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let outcome = act(client);
+        done.store(true, Ordering::Relaxed);
+        outcome
+    })?;
+    Ok(most.into_inner())
+}
+
+#[test]
+fn a_server_sees_six_tcp_connections_at_most() -> Result<()> {
+    const CONNECTIONS_MAX: usize = 6;
+    let lab = TunnelLab::new(BLOB_MIB)?;
+    let wan = lab.link(Abroad::FIRST, presets::TRANSPACIFIC.link, 1)?;
+    let server = lab.server(Abroad::FIRST, &Launch::default())?;
+    let mut client = lab.connected_client(&server.invite("laptop")?, &Launch::with(TCP))?;
+    let folder = scratch()?;
+    let most = most_connections(&mut client, server.address(), |client| {
+        let image = folder.path().join("image").display().to_string();
+        let body = lab.begin(client)?;
+        wait_for(&body, 8 * MIB)?;
+        thread::scope(|scope| {
+            let pull = scope.spawn(|| client.command(&["pull", "wan/image", "-o", &image], TIMEOUT));
+            // Every connection is lost, and no end knows.
+            wan.block_flows();
+            pull.join().expect("the command panicked")
+        })?;
+        lab.finish(body)
+    })?;
+    ensure!((1..=CONNECTIONS_MAX).contains(&most), "{most} connections");
+    Ok(())
+}
+
+#[test]
+fn without_bbr_the_tcp_leg_works() -> Result<()> {
+    /// What the kernel says to a user who may not have BBR, and without its module.
+    const ERRORS: [(&str, &str); 2] = [("EPERM", "1"), ("ENOENT", "2")];
+    let lab = TunnelLab::new(BLOB_MIB)?;
+    let _wan = lab.link(Abroad::FIRST, presets::CLEAN_METRO.link, 1)?;
+    for (name, number) in ERRORS {
+        let refused = |arguments: &[&str]| Launch {
+            arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+            ..Launch::under(&[env!("CARGO_BIN_EXE_without-bbr"), number])
+        };
+        let server = lab.server(Abroad::FIRST, &refused(&[]))?;
+        let client = lab.connected_client(&server.invite("laptop")?, &refused(TCP))?;
+        lab.pull(&client).with_context(|| name.to_owned())?;
+    }
+    Ok(())
+}
