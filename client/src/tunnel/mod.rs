@@ -6,6 +6,7 @@
 mod config;
 mod deadline;
 mod dial;
+pub mod leg;
 mod liveness;
 mod range_habits;
 mod segment_budget;
