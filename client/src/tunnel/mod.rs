@@ -8,6 +8,7 @@ mod deadline;
 mod dial;
 pub mod leg;
 mod liveness;
+pub mod network;
 mod range_habits;
 mod segment_budget;
 mod session;

@@ -14,6 +14,10 @@ const WINDOW: Duration = Duration::from_millis(1500);
 /// round trip, and random loss of 5 % changes a window by up to a tenth.
 const PLATEAU_GROWTH_MAX: f64 = 1.15;
 
+/// A pause from which the next body belongs to another pull: layers of one follow each other within a round trip or
+/// two, and an engine that unpacks one starts the next meanwhile.
+const PAUSE_MAX: Duration = Duration::from_secs(3);
+
 /// What a session has carried until now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Carried {
@@ -29,7 +33,9 @@ pub(super) struct GoodputMeter {
     last: Option<(Instant, Carried)>,
     /// Intervals with load and the bytes received in each, the newest last.
     samples: VecDeque<(Duration, u64)>,
+    /// The time with load since the last pause.
     loaded: Duration,
+    paused_since: Option<Instant>,
 }
 
 impl GoodputMeter {
@@ -37,7 +43,15 @@ impl GoodputMeter {
     pub(super) fn observe(&mut self, now: Instant, carried: Carried) {
         let Some((then, before)) = self.last.replace((now, carried)) else { return };
         let elapsed = now.saturating_duration_since(then);
-        if !before.is_loaded || !carried.is_loaded || elapsed.is_zero() {
+        if !carried.is_loaded {
+            let since = *self.paused_since.get_or_insert(now);
+            if now.saturating_duration_since(since) >= PAUSE_MAX {
+                self.loaded = Duration::ZERO;
+            }
+            return;
+        }
+        self.paused_since = None;
+        if !before.is_loaded || elapsed.is_zero() {
             return;
         }
         self.loaded += elapsed;
@@ -52,7 +66,7 @@ impl GoodputMeter {
         self.samples.drain(..surplus);
     }
 
-    /// The time with load in all.
+    /// The time with load since the last pause.
     pub(super) const fn loaded(&self) -> Duration {
         self.loaded
     }
@@ -144,9 +158,13 @@ mod tests {
         let mut session = Session::new();
         for _ in 0..8 {
             session.run(1000, 1000, true);
-            session.run(20_000, 0, false);
+            session.run(2000, 0, false);
         }
         assert_eq!(session.meter.plateau(), Some(1000.0));
         assert_eq!(session.meter.loaded(), Duration::from_millis(8 * 750));
+        session.run(4000, 0, false);
+        session.run(1000, 1000, true);
+        assert_eq!(session.meter.plateau(), Some(1000.0));
+        assert_eq!(session.meter.loaded(), Duration::from_millis(750), "another pull");
     }
 }

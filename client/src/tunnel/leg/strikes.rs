@@ -21,17 +21,26 @@ const EARLY_BYTES: u64 = 1024 * 1024;
 pub(super) struct Strikes(VecDeque<(Instant, u32)>);
 
 impl Strikes {
-    /// A session broke. Returns whether its leg is to be left.
-    pub(super) fn add(&mut self, now: Instant, received: u64) -> bool {
+    /// Whether the leg is to be left if a session breaks that has received this much.
+    pub(super) fn would_leave(&self, now: Instant, received: u64) -> bool {
+        let valid = self.0.iter().filter(|(at, _)| now.saturating_duration_since(*at) < STRIKE_VALID);
+        valid.map(|(_, weight)| weight).sum::<u32>() + weight(received) >= STRIKES_MAX
+    }
+
+    /// A session broke.
+    pub(super) fn add(&mut self, now: Instant, received: u64) {
         self.0.retain(|(at, _)| now.saturating_duration_since(*at) < STRIKE_VALID);
-        self.0.push_back((now, if received < EARLY_BYTES { 2 } else { 1 }));
-        self.0.iter().map(|(_, weight)| weight).sum::<u32>() >= STRIKES_MAX
+        self.0.push_back((now, weight(received)));
     }
 
     /// Forgets all, since another leg is in use.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
+}
+
+fn weight(received: u64) -> u32 {
+    if received < EARLY_BYTES { 2 } else { 1 }
 }
 
 #[cfg(test)]
@@ -54,7 +63,9 @@ mod tests {
             let (mut strikes, start) = (Strikes::default(), Instant::now());
             let mut is_left = false;
             for (at, received) in sessions {
-                is_left = strikes.add(start + Duration::from_secs(*at), *received);
+                let now = start + Duration::from_secs(*at);
+                is_left = strikes.would_leave(now, *received);
+                strikes.add(now, *received);
             }
             assert_eq!(is_left, expected, "{sessions:?}");
         }

@@ -3,13 +3,18 @@
 //! Must never leave a working leg for a guess: it moves only to a session that is up, and, if bodies are under way,
 //! has shown its goodput.
 
+mod leg_state;
+#[cfg(test)]
+mod tests;
+
 use super::goodput::{Carried, GoodputMeter};
-use super::knowledge::{Knowledge, LegKnowledge, RestKnowledge};
+use super::knowledge::Knowledge;
 use super::reason::{TrialReason, UseReason};
-use super::rest::{RestCause, Rests};
+use super::rest::RestCause;
 use super::strikes::Strikes;
 use super::trial::{Carriers, Progress, Trial};
 use super::{Leg, LegChoice, PerLeg};
+use leg_state::LegState;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -38,9 +43,6 @@ const HIGH_LOSS: f64 = 0.02;
 /// Load after which a leg that was never measured is looked at without another reason, since a shaper need not drop
 /// anything. A trial moves bytes that would come anyway; should it still cost half a second, that is 2 % of this.
 const FIRST_LOOK_AFTER: Duration = Duration::from_secs(25);
-
-/// How long a goodput counts as what the path has shown: networks have rush hours, and the next day is another one.
-const GOODPUT_VALID: Duration = Duration::from_secs(24 * 3600);
 
 /// Moves that measurement may cause in [`MOVES_WINDOW`]. Those of a leg that broke count, and are never prevented.
 const MOVES_MAX: usize = 2;
@@ -115,20 +117,6 @@ pub struct LegPolicy {
     rtt: Option<Duration>,
 }
 
-#[derive(Debug, Default)]
-struct LegState {
-    rests: Rests,
-    goodput: Option<ShownGoodput>,
-}
-
-/// What a leg has shown.
-#[derive(Debug, Clone, Copy)]
-struct ShownGoodput {
-    /// Bytes per second.
-    rate: f64,
-    valid_until: Instant,
-}
-
 #[derive(Debug)]
 struct InUse {
     leg: Leg,
@@ -143,7 +131,7 @@ struct InUse {
 enum Beside {
     Nothing,
     Dialing,
-    Trial(Trial),
+    Trial(Box<Trial>),
 }
 
 impl LegPolicy {
@@ -190,10 +178,11 @@ impl LegPolicy {
         Some((rest.until.saturating_duration_since(now), rest.cause))
     }
 
-    /// The legs to dial while no session is up.
+    /// The legs to dial while no session is up, or beside one that is silent: then as if it broke now.
     #[must_use]
-    pub fn dial_order(&self) -> DialOrder {
-        let first = self.preferred;
+    pub fn dial_order(&self, now: Instant) -> DialOrder {
+        let is_left = self.session.as_ref().is_some_and(|session| self.would_leave(session, now));
+        let first = if is_left { self.preferred.other() } else { self.preferred };
         let head_start = match (self.last_used, self.rtt) {
             (Some(_), _) => HEAD_START_AFTER_LOSS,
             (None, Some(rtt)) => rtt.clamp(HEAD_START_MIN, HEAD_START_MAX),
@@ -219,11 +208,11 @@ impl LegPolicy {
     pub fn lost(&mut self, loss: SessionLoss, now: Instant, random: f64) -> Option<Leg> {
         let session = self.session.take()?;
         let beside = std::mem::replace(&mut self.beside, Beside::Nothing);
-        let received = session.meter.received();
         let used = now.saturating_duration_since(session.since);
         self.legs.get_mut(session.leg).rests.was_used(used);
         if loss == SessionLoss::Broke && self.choice == LegChoice::Auto {
-            let is_left = self.strikes.add(now, received) || session.is_on_probation;
+            let is_left = self.would_leave(&session, now);
+            self.strikes.add(now, session.meter.received());
             if is_left {
                 self.legs.get_mut(session.leg).rests.begin(now, RestCause::PoorGoodput, random);
                 self.preferred = session.leg.other();
@@ -269,7 +258,7 @@ impl LegPolicy {
         let was_unreachable = rests.current().is_some_and(|rest| rest.cause != RestCause::PoorGoodput);
         match plateau {
             Some(baseline) => {
-                self.beside = Beside::Trial(Trial::new(leg, baseline, now));
+                self.beside = Beside::Trial(Box::new(Trial::new(leg, baseline, now)));
                 Some(Instruction::Carry(Carriers::Both))
             }
             // It was left since it did not come up, and now it does. No body is disturbed.
@@ -296,6 +285,11 @@ impl LegPolicy {
         }
     }
 
+    fn would_leave(&self, session: &InUse, now: Instant) -> bool {
+        let is_auto = self.choice == LegChoice::Auto;
+        is_auto && (session.is_on_probation || self.strikes.would_leave(now, session.meter.received()))
+    }
+
     fn conclude(&mut self, progress: Progress, now: Instant, random: f64) -> Option<Instruction> {
         if progress == Progress::Continues {
             return None;
@@ -305,10 +299,14 @@ impl LegPolicy {
         }
         let Beside::Trial(trial) = std::mem::replace(&mut self.beside, Beside::Nothing) else { return None };
         let leg = trial.leg();
+        if let Some(session) = &mut self.session {
+            // It has shared the path.
+            session.meter.clear();
+        }
         match progress {
             Progress::Won(rate) => {
-                self.legs.get_mut(leg).goodput = Some(ShownGoodput::new(rate, now));
-                self.legs.get_mut(leg.other()).goodput = Some(ShownGoodput::new(trial.baseline(), now));
+                self.legs.get_mut(leg).show(rate, now);
+                self.legs.get_mut(leg.other()).show(trial.baseline(), now);
                 if leg == Leg::Tcp {
                     // QUIC is tried again. TCP needs a reason.
                     self.rest_after_use(leg.other(), now, random);
@@ -320,9 +318,13 @@ impl LegPolicy {
             Progress::Lost(rate) => {
                 let state = self.legs.get_mut(leg);
                 state.rests.begin(now, RestCause::PoorGoodput, random);
-                state.goodput = Some(ShownGoodput::new(rate.unwrap_or_default(), now));
+                // A leg that stops has shown nothing, and is tried again after its rest.
+                state.forget_goodput();
+                if let Some(rate) = rate {
+                    state.show(rate, now);
+                }
                 // The path carries no more at present, whatever it has shown before.
-                self.legs.get_mut(leg.other()).goodput = Some(ShownGoodput::new(trial.baseline(), now));
+                self.legs.get_mut(leg.other()).show(trial.baseline(), now);
             }
             Progress::Inconclusive | Progress::Continues | Progress::CloserLook => {
                 self.legs.get_mut(leg).rests.inconclusive(now);
@@ -358,7 +360,7 @@ impl LegPolicy {
         let Some(rate) = session.meter.plateau() else { return };
         let state = self.legs.get_mut(session.leg);
         if state.shown(now).is_none_or(|shown| rate >= shown) {
-            state.goodput = Some(ShownGoodput::new(rate, now));
+            state.show(rate, now);
         }
     }
 
@@ -393,39 +395,5 @@ impl LegPolicy {
             Leg::Tcp => (session.meter.loaded() >= FIRST_LOOK_AFTER).then_some(TrialReason::FirstLook),
         };
         reason.map(|reason| (leg, reason))
-    }
-}
-
-impl LegState {
-    fn of(known: &LegKnowledge, now: Instant) -> Self {
-        let rest = known.rest.map(|rest| (rest.left, rest.cause));
-        let goodput = known.goodput.map(|(rate, valid)| ShownGoodput {
-            rate: rate as f64,
-            valid_until: now + valid.min(GOODPUT_VALID),
-        });
-        Self { rests: Rests::restored(rest, known.rests, now), goodput }
-    }
-
-    fn knowledge(&self, now: Instant) -> LegKnowledge {
-        let goodput = self.goodput.filter(|shown| now < shown.valid_until);
-        LegKnowledge {
-            goodput: goodput.map(|shown| (shown.rate as u64, shown.valid_until.duration_since(now))),
-            rest: self.rests.current().map(|rest| RestKnowledge {
-                left: rest.until.saturating_duration_since(now),
-                cause: rest.cause,
-            }),
-            rests: self.rests.count(),
-        }
-    }
-
-    /// The goodput that it has shown, if that still counts.
-    fn shown(&self, now: Instant) -> Option<f64> {
-        self.goodput.filter(|shown| now < shown.valid_until).map(|shown| shown.rate)
-    }
-}
-
-impl ShownGoodput {
-    fn new(rate: f64, now: Instant) -> Self {
-        Self { rate, valid_until: now + GOODPUT_VALID }
     }
 }
