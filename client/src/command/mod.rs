@@ -5,6 +5,7 @@
 mod arguments;
 mod error;
 mod join;
+mod links;
 mod pull;
 mod reload;
 mod run;
@@ -14,7 +15,7 @@ pub use arguments::Arguments;
 pub use error::CommandError;
 
 use crate::settings::Flags;
-use arguments::{Command, JoinArguments, RunArguments};
+use arguments::{Command, JoinArguments, LinksCommand, RunArguments};
 
 impl Arguments {
     /// Runs the command.
@@ -24,9 +25,13 @@ impl Arguments {
     pub fn execute(self) -> Result<(), CommandError> {
         let flags = Flags { config: self.config, ..Flags::default() };
         match self.command {
-            Command::Join(JoinArguments { link, link_file }) => {
-                join::join(link, &Flags { link_file, ..flags })
+            Command::Join(JoinArguments { link, link_file, trusted }) => {
+                join::join(link, trusted, &Flags { link_file, ..flags })
             }
+            Command::Links(arguments) => match arguments.command {
+                None => links::list(&flags),
+                Some(LinksCommand::Remove { host }) => links::remove(&host, &flags),
+            },
             Command::Run(RunArguments {
                 listen,
                 connection,

@@ -23,7 +23,7 @@ use crate::credentials::{Credentials, TokenSource};
 use crate::exchange::{self, ExchangeError};
 use crate::metadata::Metadata;
 use crate::transfer::{StallTimeout, Transfer, TransferContext, TransferGuard};
-use crate::tunnel::{Session, Tunnel, TunnelStatus};
+use crate::tunnel::{LostSession, Need, Session, Tunnel};
 use credential_use::CredentialUse;
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
 use docxy_protocol::headers::Headers;
@@ -154,13 +154,13 @@ impl Gateway {
             // Any local program can cause it, so it is not logged by default.
             tracing::debug!(registry = %request.registry, "token withheld: not issued by this registry");
             let response = metadata.invalid_token_response(&request).ok_or_else(challenge_fault)?;
-            self.session(None, deadline, &guard).await?;
+            self.session(Need::ANY, None, deadline, &guard).await?;
             return Ok(Response::from_cache(response, guard));
         }
         if let Some(response) = metadata.challenge_response(&request) {
             // Fail now: without a tunnel the token request would fail too.
             if !engine.hides_ping_faults() {
-                self.session(None, deadline, &guard).await?;
+                self.session(Need::ANY, None, deadline, &guard).await?;
             }
             self.refresh(&request.registry);
             self.context.counters.local_responses.increment();
@@ -228,10 +228,11 @@ impl Gateway {
         deadline: ResponseDeadline,
         guard: TransferGuard,
     ) -> Result<Response, Fault> {
-        let mut excluded: Option<Session> = None;
+        let need = Need::of(&request);
+        let mut lost: Option<LostSession> = None;
         let mut was_reset = false;
         loop {
-            let session = self.session(excluded.as_ref(), deadline, &guard).await?;
+            let session = self.session(need, lost.as_ref(), deadline, &guard).await?;
             guard.set_server(&session);
             request.patience = deadline.patience(Instant::now());
             let error = match self.forward_once(&session, &request, deadline, &guard).await {
@@ -250,7 +251,7 @@ impl Gateway {
             };
             match error {
                 _ if error.retry() == Retry::Permanent => return Err(error.to_fault()),
-                ExchangeError::SessionLost(_) => excluded = Some(session),
+                ExchangeError::SessionLost(_) => lost = Some(session.into_lost()),
                 // An engine resumes an interrupted body, but goes elsewhere after an error.
                 ExchangeError::Reset(_) if !was_reset => was_reset = true,
                 // The server has tried again already, and engines have short timeouts.
@@ -279,26 +280,28 @@ impl Gateway {
     /// The supervisor replaces a silent connection within seconds. So if this one is still in use, the server
     /// or an upstream hop is slow.
     fn timeout_fault(&self, session: &Session) -> Fault {
-        match self.context.tunnel.status() {
-            TunnelStatus::Up { session: in_use, .. } if in_use.is_same(session) => {
-                Fault::new(Hop::Server, FaultKind::TimedOut, "no response in time; the registry may be slow")
-            }
-            status => status.to_fault(),
+        if self.context.tunnel.has(session) {
+            return Fault::new(
+                Hop::Server,
+                FaultKind::TimedOut,
+                "no response in time; the registry may be slow",
+            );
         }
+        self.context.tunnel.status().to_fault()
     }
 
     async fn session(
         &self,
-        excluded: Option<&Session>,
+        need: Need,
+        lost: Option<&LostSession>,
         deadline: ResponseDeadline,
         guard: &TransferGuard,
     ) -> Result<Session, Fault> {
-        match self.context.tunnel.status() {
-            TunnelStatus::Up { session, .. }
-                if !excluded.is_some_and(|excluded| excluded.is_same(&session)) => {}
-            status => guard.wait(WaitsFor::Tunnel, Some(status.to_fault().to_string())),
+        let tunnel = &self.context.tunnel;
+        if !tunnel.has_session(need, lost) {
+            guard.wait(WaitsFor::Tunnel, Some(tunnel.fault(need).to_string()));
         }
-        self.context.tunnel.session(excluded, deadline.session).await
+        tunnel.session(need, lost, deadline.session).await
     }
 }
 

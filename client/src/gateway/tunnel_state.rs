@@ -46,7 +46,7 @@ impl TunnelState {
             }
             TunnelStatus::Down { since, .. } => ("down", Some(*since)),
             TunnelStatus::Refused { .. } => ("refused", None),
-            TunnelStatus::Connecting { .. } => ("connecting", None),
+            TunnelStatus::Spare | TunnelStatus::Connecting { .. } => ("connecting", None),
         };
         Self::NotUp { state, since, reason: status.to_fault().detail.as_str().to_owned() }
     }

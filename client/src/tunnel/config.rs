@@ -7,10 +7,28 @@ use std::fmt;
 /// The servers, and how to send to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TunnelConfig {
-    /// One link for each server; at least one.
-    pub links: Vec<Link>,
+    /// One link for each server; at least one. Where two are equally good, the first is used.
+    pub links: Vec<JoinedLink>,
     /// How both ends send.
     pub congestion: Congestion,
+}
+
+/// A link that the user has joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinedLink {
+    /// The link.
+    pub link: Link,
+    /// What its server may see.
+    pub trust: Trust,
+}
+
+/// What a server may see of its clients' requests. The greater one may see more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// Requests that everybody could send.
+    Untrusted,
+    /// Passwords and tokens, too.
+    Trusted,
 }
 
 /// The congestion control of both ends.

@@ -3,7 +3,7 @@
 //! Requests may follow the Hello at once, without the Welcome.
 
 use super::config::Congestion;
-use super::segment_budget::SharedUsage;
+use super::server::Server;
 use super::session::Session;
 use docxy_protocol::control::Hello;
 use docxy_protocol::link::Link;
@@ -56,17 +56,16 @@ pub(super) struct DialedSession {
     pub(super) address: SocketAddr,
 }
 
-/// Dials a server. `attempt` selects its address and port. The handshake may take `timeout`. `usage` is what large bodies
-/// hold already.
+/// Dials a server. `attempt` selects its address and port. The handshake may take `timeout`.
 pub(super) async fn dial(
     link: &Link,
     congestion: Congestion,
     attempt: usize,
     timeout: Duration,
-    usage: &Arc<SharedUsage>,
+    server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let address = address(link, attempt).await?;
-    let connecting = connect(link, congestion, address, usage);
+    let connecting = connect(link, congestion, address, server);
     let connected = tokio::time::timeout(timeout, connecting).await;
     connected.map_err(|_| DialError::NoResponse { address, timeout })?
 }
@@ -75,7 +74,7 @@ async fn connect(
     link: &Link,
     congestion: Congestion,
     address: SocketAddr,
-    usage: &Arc<SharedUsage>,
+    server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: congestion.down };
     let name = link.sni.as_ref().map(|name| name.as_str());
@@ -87,7 +86,7 @@ async fn connect(
     let transport = docxy_transport::Session::from(connection);
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
-    Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })
+    Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(server)), control, address })
 }
 
 async fn address(link: &Link, attempt: usize) -> Result<SocketAddr, DialError> {

@@ -12,6 +12,7 @@ use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::{CloseCode, Hello, StreamHeader};
 use docxy_protocol::fault::Hop;
 use docxy_protocol::frame;
+use futures_util::FutureExt as _;
 use std::net::SocketAddr;
 
 /// A session. Clones share it, and it ends at the latest when the last clone and the last stream is dropped.
@@ -90,6 +91,12 @@ impl Session {
             (send.into(), receive.into())
         });
         Ok((SendStream::new(send, Hop::Server), receive))
+    }
+
+    /// Sends something that the peer must acknowledge, so that it shows whether it is alive: a stream that ends without
+    /// a header, which the peer ignores. Does nothing while no stream may be opened.
+    pub fn probe(&self) {
+        on_leg!(&self.0, leg => drop(leg.open().now_or_never()));
     }
 
     /// Closes the session with this code and its text. A session that has ended stays as it is.
