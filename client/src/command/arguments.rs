@@ -3,7 +3,7 @@
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
 use crate::settings::Flags;
-use crate::tunnel::Congestion;
+use crate::tunnel::{Congestion, LegChoice};
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
 use docxy_host::terminal::print_note;
@@ -58,6 +58,11 @@ pub(super) struct ConnectionArguments {
     /// every loss, as most TCP programs do, so it is the slowest on a bad link.
     #[arg(long, value_name = "HOW", env = "DOCXY_CONGESTION")]
     pub(super) congestion: Option<Congestion>,
+    /// The leg of the tunnel: auto, quic (over UDP) or tcp (HTTP/2 over TLS) [default: quic]
+    ///
+    /// Both reach the server at the same port. Use tcp where UDP is blocked or slowed down.
+    #[arg(long, value_name = "LEG", env = "DOCXY_LEG")]
+    pub(super) leg: Option<LegChoice>,
     /// Directory for public manifests and the challenges of registries, which need not be requested again;
     /// may be deleted at any time [default: /var/cache/docxy as root, else ~/.cache/docxy]
     #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]
@@ -116,8 +121,8 @@ pub(super) enum LinksCommand {
 /// responses stay open and continue over the next one. The first signal lets running responses finish, the
 /// second one ends them.
 ///
-/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links and congestion.
-/// If links or congestion change, the tunnel is dialed again, and pulls continue over the new one. A file
+/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion
+/// and leg. If links, congestion or leg change, the tunnel is dialed again, and pulls continue over the new one. A file
 /// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]
@@ -204,8 +209,8 @@ impl Arguments {
 
 impl ConnectionArguments {
     pub(super) fn add_to(&self, flags: Flags) -> Flags {
-        let Self { link_file, congestion, cache } = self.clone();
-        Flags { link_file, congestion, cache, ..flags }
+        let Self { link_file, congestion, leg, cache } = self.clone();
+        Flags { link_file, congestion, leg, cache, ..flags }
     }
 }
 

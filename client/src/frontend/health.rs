@@ -29,10 +29,12 @@ pub(super) fn response(gateway: &Gateway, log: &LogHandle) -> Response<ResponseB
         "since_start": gateway.counters(),
     });
     match gateway.tunnel_state() {
-        TunnelState::Up { since, server, congestion, rtt, segments } => {
+        TunnelState::Up { since, server, leg, leg_reason, congestion, rtt, segments } => {
             body["tunnel"] = "up".into();
             body["since"] = json!(timestamp(since));
             body["server"] = server.to_string().into();
+            body["leg"] = leg.to_string().into();
+            body["leg_reason"] = leg_reason.map(|reason| reason.to_string()).into();
             body["congestion"] = congestion.into();
             body["rtt_ms"] = milliseconds(rtt).into();
             body["segments"] = segments.into();

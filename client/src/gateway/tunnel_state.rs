@@ -1,6 +1,8 @@
 //! The state of the tunnel in plain values, for `/health` and the status report.
 
 use crate::tunnel::TunnelStatus;
+use crate::tunnel::leg::UseReason;
+use docxy_transport::Leg;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +15,10 @@ pub enum TunnelState {
         since: SystemTime,
         /// The address of the server.
         server: SocketAddr,
+        /// The leg that carries it.
+        leg: Leg,
+        /// Why that leg carries it.
+        leg_reason: Option<UseReason>,
         /// How both ends send.
         congestion: String,
         /// The estimated round-trip time.
@@ -39,6 +45,8 @@ impl TunnelState {
                 return Self::Up {
                     since: *since,
                     server: transport.remote_address(),
+                    leg: transport.leg(),
+                    leg_reason: session.use_reason(),
                     congestion: session.congestion().to_string(),
                     rtt: transport.path().rtt,
                     segments: session.segment_budget().open_segments(),

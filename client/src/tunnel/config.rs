@@ -2,7 +2,10 @@
 
 use docxy_protocol::congestion::Choice;
 use docxy_protocol::link::Link;
+use docxy_transport::Leg;
+use serde::Deserialize;
 use std::fmt;
+use std::str::FromStr;
 
 /// The servers, and how to send to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +14,43 @@ pub struct TunnelConfig {
     pub links: Vec<JoinedLink>,
     /// How both ends send.
     pub congestion: Congestion,
+    /// The legs to dial.
+    pub leg: LegChoice,
+}
+
+/// The legs to dial.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum LegChoice {
+    /// The better one, by measurement.
+    #[default]
+    Auto,
+    /// This one.
+    Only(Leg),
+}
+
+/// The text is no choice of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("leg is auto, quic or tcp")]
+pub struct LegChoiceError;
+
+impl FromStr for LegChoice {
+    type Err = LegChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, LegChoiceError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            leg => leg.parse().map(Self::Only).map_err(|_| LegChoiceError),
+        }
+    }
+}
+
+impl TryFrom<String> for LegChoice {
+    type Error = LegChoiceError;
+
+    fn try_from(text: String) -> Result<Self, LegChoiceError> {
+        text.parse()
+    }
 }
 
 /// A link that the user has joined.

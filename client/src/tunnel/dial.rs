@@ -1,4 +1,4 @@
-//! One connection attempt: an address, a fresh source port, the handshake, and the Hello.
+//! One connection attempt: a leg, an address, a fresh source port, the handshake, and the Hello.
 //!
 //! Requests may follow the Hello at once, without the Welcome.
 
@@ -8,7 +8,7 @@ use super::session::Session;
 use docxy_protocol::control::Hello;
 use docxy_protocol::link::Link;
 use docxy_protocol::version::upgrade_server;
-use docxy_transport::{ReceiveStream, SendError, SessionError, quic};
+use docxy_transport::{Connector, Leg, Peer, ReceiveStream, SendError, SessionError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,11 +33,11 @@ pub(super) enum DialError {
     #[error("{host} has no address")]
     NoAddress { host: String },
     #[error("{address}: {source}")]
-    Connect { address: SocketAddr, source: quic::DialError },
+    Connect { address: SocketAddr, source: docxy_transport::DialError },
     #[error("{address}: {}", upgrade_server(env!("CARGO_PKG_VERSION")))]
     ServerOutdated { address: SocketAddr },
-    #[error("{address}: no response within {} s; is the server running, and is UDP open on the whole path?", timeout.as_secs_f32())]
-    NoResponse { address: SocketAddr, timeout: Duration },
+    #[error("{address}: no response within {} s; is the server running, and is {} open on the whole path?", timeout.as_secs_f32(), protocol(*leg))]
+    NoResponse { address: SocketAddr, leg: Leg, timeout: Duration },
     #[error("{address}: {source}")]
     Hello { address: SocketAddr, source: SendError },
 }
@@ -45,7 +45,20 @@ pub(super) enum DialError {
 impl DialError {
     /// Whether the server is there, and shuts down.
     pub(super) const fn is_shutdown(&self) -> bool {
-        matches!(self, Self::Connect { source: quic::DialError::Handshake(SessionError::NotAccepting), .. })
+        match self {
+            Self::Connect { source, .. } => {
+                matches!(source.session_error(), Some(SessionError::NotAccepting))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The protocol below a leg, which a firewall knows.
+const fn protocol(leg: Leg) -> &'static str {
+    match leg {
+        Leg::Quic => "UDP",
+        Leg::Tcp => "TCP",
     }
 }
 
@@ -54,39 +67,59 @@ pub(super) struct DialedSession {
     pub(super) session: Session,
     pub(super) control: ReceiveStream,
     pub(super) address: SocketAddr,
+    /// Whether the server has accepted this client already.
+    pub(super) is_welcome: bool,
 }
 
-/// Dials a server. `attempt` selects its address and port. The handshake may take `timeout`.
+impl DialedSession {
+    pub(super) fn leg(&self) -> Leg {
+        self.session.transport().leg()
+    }
+}
+
+/// Dials a server over this leg. `attempt` selects its address and port. The handshake may take `timeout`.
 pub(super) async fn dial(
     link: &Link,
     congestion: Congestion,
+    leg: Leg,
     attempt: usize,
     timeout: Duration,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let address = address(link, attempt).await?;
-    let connecting = connect(link, congestion, address, server);
+    let connecting = connect(link, congestion, leg, address, server);
     let connected = tokio::time::timeout(timeout, connecting).await;
-    connected.map_err(|_| DialError::NoResponse { address, timeout })?
+    connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
 }
 
 async fn connect(
     link: &Link,
     congestion: Congestion,
+    leg: Leg,
     address: SocketAddr,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: congestion.down };
-    let name = link.sni.as_ref().map(|name| name.as_str());
-    let dialed = quic::dial(address, link.pin, name, congestion.up).await;
-    let connection = dialed.map_err(|error| match error {
-        quic::DialError::Handshake(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
-        source => DialError::Connect { address, source },
-    })?;
-    let transport = docxy_transport::Session::from(connection);
+    let peer = Peer {
+        address,
+        pin: link.pin,
+        server_name: link.sni.as_ref().map(ToString::to_string),
+        congestion: congestion.up,
+        connector: Connector::direct(),
+    };
+    let transport =
+        docxy_transport::dial(leg, &peer).await.map_err(|source| match source.session_error() {
+            Some(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
+            _ => DialError::Connect { address, source },
+        })?;
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
-    Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(server)), control, address })
+    Ok(DialedSession {
+        session: Session::new(transport, congestion, Arc::clone(server)),
+        control,
+        address,
+        is_welcome: false,
+    })
 }
 
 async fn address(link: &Link, attempt: usize) -> Result<SocketAddr, DialError> {

@@ -18,7 +18,7 @@ mod session;
 mod status;
 mod supervisor;
 
-pub use config::{Congestion, JoinedLink, Trust, TunnelConfig};
+pub use config::{Congestion, JoinedLink, LegChoice, LegChoiceError, Trust, TunnelConfig};
 pub use deadline::Deadline;
 pub use need::Need;
 pub(crate) use range_habits::RangeHabits;
@@ -32,6 +32,7 @@ pub use status::TunnelStatus;
 use crate::counters::TunnelCounters;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use need::Size;
+use network::NetworkMemory;
 use parking_lot::Mutex;
 use selector::{Candidate, Selector};
 use server::Servers;
@@ -54,21 +55,23 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Starts to connect to the servers in the background.
+    /// Starts to connect to the servers in the background. `memory` is what was learned on each network.
     #[must_use]
-    pub fn start(config: TunnelConfig) -> Self {
+    pub fn start(config: TunnelConfig, memory: NetworkMemory) -> Self {
         let (servers, receiver) = Servers::new();
         let (config, changes) = watch::channel(config);
         let tunnel = Self::of(receiver, config);
         let (counters, stop) = (tunnel.counters.clone(), tunnel.stop.clone());
-        tokio::spawn(supervisor::supervise(changes, servers, counters, stop));
+        let memory = Arc::new(Mutex::new(memory));
+        tokio::spawn(supervisor::supervise(changes, servers, counters, memory, stop));
         tunnel
     }
 
     /// A tunnel whose sessions the test makes.
     #[cfg(test)]
     pub(crate) fn of_servers(servers: watch::Receiver<Vec<ServerState>>) -> Self {
-        let config = TunnelConfig { links: Vec::new(), congestion: Congestion::default() };
+        let config =
+            TunnelConfig { links: Vec::new(), congestion: Congestion::default(), leg: LegChoice::default() };
         Self::of(servers, watch::channel(config).0)
     }
 

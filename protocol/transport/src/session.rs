@@ -122,7 +122,7 @@ impl Session {
     /// Sends something that the peer must acknowledge, so that it shows whether it is alive: a stream that ends without
     /// a header, which the peer ignores. Does nothing while no stream may be opened.
     pub fn probe(&self) {
-        on_leg!(&self.0, leg => drop(leg.open().now_or_never()));
+        on_leg!(&self.0, leg => drop(leg.open(Traffic::Small).now_or_never()));
     }
 
     /// Closes the session with this code and its text. A session that has ended stays as it is.

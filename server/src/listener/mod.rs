@@ -114,9 +114,7 @@ pub async fn serve(
         hand_back: hand_back.clone(),
     });
     let (identity, keys) = (state.identity()?, state.quic_keys()?);
-    let listen = |address: &SocketAddr| {
-        Listener::bind(*address, &identity.certificate, &identity.key, &keys)
-    };
+    let listen = |address: &SocketAddr| Listener::bind(*address, &identity.certificate, &identity.key, &keys);
     let listeners = settings.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(Listener::local_address).collect::<Result<_, _>>();
     let status_report = StatusReport {

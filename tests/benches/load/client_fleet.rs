@@ -33,11 +33,12 @@ impl Fleet {
     pub(super) async fn connect(links: &[String]) -> Result<Self> {
         let settings = links.iter().map(|link| {
             let links = vec![JoinedLink { link: link.parse()?, trust: Trust::Trusted }];
-            Ok(TunnelConfig { links, congestion: Congestion::default() })
+            let leg = LegChoice::Only(Leg::Quic);
+            Ok(TunnelConfig { links, congestion: Congestion::default(), leg })
         });
         let settings = settings.collect::<Result<Vec<_>>>()?;
         let connecting = settings.into_iter().map(|settings| async {
-            let tunnel = Tunnel::start(settings);
+            let tunnel = Tunnel::start(settings, NetworkMemory::default());
             let session =
                 tunnel.session(Need::ANY, None, Deadline::including_first_connect(CONNECT_TIMEOUT)).await;
             Ok((tunnel, session.map_err(|fault| anyhow!("{fault}"))?))

@@ -11,6 +11,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Knowledge {
     /// The leg that was in use last: it is dialed first.
+    #[serde(with = "leg_name")]
     pub preferred: Leg,
     /// About QUIC.
     #[serde(default)]
@@ -47,6 +48,12 @@ impl Default for Knowledge {
 }
 
 impl Knowledge {
+    /// What was decided: all that changes rarely.
+    pub(crate) fn decisions(&self) -> impl PartialEq + use<> {
+        let leg = |leg: &LegKnowledge| (leg.rests, leg.rest.map(|rest| rest.cause));
+        (self.preferred, leg(&self.quic), leg(&self.tcp))
+    }
+
     /// The same after this time.
     #[must_use]
     pub fn after(self, elapsed: Duration) -> Self {
@@ -58,6 +65,20 @@ impl Knowledge {
             ..leg
         };
         Self { quic: later(self.quic), tcp: later(self.tcp), ..self }
+    }
+}
+
+/// A leg in the file.
+mod leg_name {
+    use docxy_transport::Leg;
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(leg: &Leg, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(leg)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Leg, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

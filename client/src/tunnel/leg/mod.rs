@@ -25,74 +25,13 @@ pub use reason::{TrialReason, UseReason};
 pub use rest::{REST_MAX, RestCause};
 pub use trial::Carriers;
 
-use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
+pub use crate::tunnel::config::LegChoice;
+pub use docxy_transport::Leg;
 
-/// A way of carrying a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Leg {
-    /// One QUIC connection.
-    Quic,
-    /// HTTP/2 over TLS over TCP.
-    Tcp,
-}
-
-impl Leg {
-    /// The other one.
-    #[must_use]
-    pub const fn other(self) -> Self {
-        match self {
-            Self::Quic => Self::Tcp,
-            Self::Tcp => Self::Quic,
-        }
-    }
-}
-
-impl fmt::Display for Leg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Quic => "quic",
-            Self::Tcp => "tcp",
-        })
-    }
-}
-
-/// Which legs a client may use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LegChoice {
-    /// The better one, by measurement.
-    #[default]
-    Auto,
-    /// This one alone.
-    Only(Leg),
-}
-
-/// The text is not a [`LegChoice`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a leg is auto, quic or tcp")]
-pub struct LegChoiceError;
-
-impl FromStr for LegChoice {
-    type Err = LegChoiceError;
-
-    fn from_str(text: &str) -> Result<Self, LegChoiceError> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "quic" => Ok(Self::Only(Leg::Quic)),
-            "tcp" => Ok(Self::Only(Leg::Tcp)),
-            _ => Err(LegChoiceError),
-        }
-    }
-}
-
-impl fmt::Display for LegChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Only(leg) => leg.fmt(f),
-        }
+const fn other(leg: Leg) -> Leg {
+    match leg {
+        Leg::Quic => Leg::Tcp,
+        Leg::Tcp => Leg::Quic,
     }
 }
 

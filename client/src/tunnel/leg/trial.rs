@@ -53,6 +53,9 @@ const LOOK_TIME_MAX: Duration = Duration::from_secs(3);
 /// A trial ends without a result if no body waits for bytes for this long: pauses between layers are shorter.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// The time of a trial, at most. One whose bodies are too short for the other leg ends without a result.
+const TRIAL_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// The session that new parts of large bodies are requested on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carriers {
@@ -86,6 +89,7 @@ pub(super) struct Trial {
     in_use: GoodputMeter,
     on_trial: GoodputMeter,
     stage: Stage,
+    began: Instant,
     loaded_at: Instant,
 }
 
@@ -103,7 +107,7 @@ impl Trial {
     /// `leg` is on trial beside a leg with this goodput in bytes per second.
     pub(super) fn new(leg: Leg, baseline: f64, now: Instant) -> Self {
         let (in_use, on_trial) = (GoodputMeter::default(), GoodputMeter::default());
-        Self { leg, baseline, in_use, on_trial, stage: Stage::Shared, loaded_at: now }
+        Self { leg, baseline, in_use, on_trial, stage: Stage::Shared, began: now, loaded_at: now }
     }
 
     pub(super) const fn leg(&self) -> Leg {
@@ -132,6 +136,9 @@ impl Trial {
         if in_use.is_loaded || on_trial.is_loaded {
             self.loaded_at = now;
         } else if now.saturating_duration_since(self.loaded_at) >= IDLE_TIME_MAX {
+            return Progress::Inconclusive;
+        }
+        if now.saturating_duration_since(self.began) >= TRIAL_TIME_MAX {
             return Progress::Inconclusive;
         }
         let time = self.on_trial.loaded();

@@ -3,10 +3,13 @@
 //! Must never end the supervisor of a link that has not changed.
 
 mod backoff;
+mod better_leg;
 mod control_stream;
+mod legs;
+mod race;
 mod server_supervisor;
 
-use super::config::{Congestion, JoinedLink, TunnelConfig};
+use super::config::{Congestion, JoinedLink, LegChoice, TunnelConfig};
 use super::segment_budget::ClientUsage;
 use super::server::{Server, ServerState, Servers};
 use super::session::Session;
@@ -14,8 +17,11 @@ use super::status::TunnelStatus;
 use crate::counters::TunnelCounters;
 use docxy_protocol::control::CloseCode;
 use futures_util::future::join_all;
+use legs::Legs;
+pub(super) use legs::SharedMemory;
 use server_supervisor::ServerSupervisor;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -30,10 +36,11 @@ pub(super) async fn supervise(
     mut config: watch::Receiver<TunnelConfig>,
     servers: Servers,
     counters: TunnelCounters,
+    memory: SharedMemory,
     stop: CancellationToken,
 ) {
     let mut supervisors =
-        Supervisors { servers, counters, usage: Arc::default(), all: Vec::new(), next_id: 0 };
+        Supervisors { servers, counters, memory, usage: Arc::default(), all: Vec::new(), next_id: 0 };
     loop {
         let current = config.borrow_and_update().clone();
         supervisors.apply(current);
@@ -60,6 +67,7 @@ async fn wait_for_change(config: &mut watch::Receiver<TunnelConfig>) {
 struct Supervisors {
     servers: Servers,
     counters: TunnelCounters,
+    memory: SharedMemory,
     /// What the bodies of all servers use.
     usage: Arc<ClientUsage>,
     all: Vec<Supervised>,
@@ -70,6 +78,7 @@ struct Supervisors {
 struct Supervised {
     joined: JoinedLink,
     congestion: Congestion,
+    leg: LegChoice,
     server: Arc<Server>,
     /// `None` before its start.
     task: Option<AbortOnDropHandle<()>>,
@@ -77,12 +86,14 @@ struct Supervised {
 
 impl Supervisors {
     /// Starts the supervisors of new links, and ends those of links that are gone.
-    fn apply(&mut self, TunnelConfig { links, congestion }: TunnelConfig) {
+    fn apply(&mut self, TunnelConfig { links, congestion, leg }: TunnelConfig) {
         let mut before = std::mem::take(&mut self.all);
         for joined in links {
-            let is_same = |known: &Supervised| known.joined == joined && known.congestion == congestion;
+            let is_same = |known: &Supervised| {
+                known.joined == joined && known.congestion == congestion && known.leg == leg
+            };
             let known = before.iter().position(is_same).map(|position| before.remove(position));
-            let supervised = known.unwrap_or_else(|| self.add(joined, congestion));
+            let supervised = known.unwrap_or_else(|| self.add(joined, congestion, leg));
             self.all.push(supervised);
         }
         let is_ended = |state: &ServerState| before.iter().any(|one| one.server.id == state.server.id);
@@ -101,10 +112,11 @@ impl Supervisors {
             let supervisor = ServerSupervisor {
                 link: one.joined.link.clone(),
                 congestion,
+                legs: Legs::new(leg, one.joined.link.address(), Arc::clone(&self.memory)),
                 server: Arc::clone(&one.server),
                 servers: self.servers.clone(),
                 counters: Arc::clone(&self.counters),
-                attempt: 0,
+                attempt: AtomicUsize::new(0),
                 lost_since,
             };
             one.task = Some(AbortOnDropHandle::new(tokio::spawn(supervisor.run())));
@@ -115,10 +127,10 @@ impl Supervisors {
         }
     }
 
-    fn add(&mut self, joined: JoinedLink, congestion: Congestion) -> Supervised {
+    fn add(&mut self, joined: JoinedLink, congestion: Congestion, leg: LegChoice) -> Supervised {
         self.next_id += 1;
         let usage = Arc::clone(&self.usage);
         let server = Server::new(self.next_id, joined.link.address(), joined.trust, usage);
-        Supervised { joined, congestion, server, task: None }
+        Supervised { joined, congestion, leg, server, task: None }
     }
 }

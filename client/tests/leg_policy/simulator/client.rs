@@ -268,14 +268,6 @@ impl Client<'_> {
             self.race = None;
             return;
         }
-        if self.beside.as_ref().is_some_and(|beside| !is_silent(beside, self.now)) {
-            let (now, random) = (self.instant(), self.random());
-            if let Some(leg) = self.policy.lost(SessionLoss::Broke, now, random) {
-                let beside = self.beside.take();
-                self.use_leg(leg, beside);
-                return;
-            }
-        }
         if self.race.is_none() {
             self.begin_race();
         }

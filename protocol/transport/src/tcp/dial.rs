@@ -26,8 +26,7 @@ use tokio_rustls::TlsConnector;
 const PLACEHOLDER_NAME: &str = "docxy.invalid";
 
 /// The time between two attempts to open a session's connection for bulk, which is on the first one meanwhile.
-const JOIN_SCHEDULE: Schedule =
-    Schedule::exponential(Duration::from_secs(1), 2.0, Duration::from_secs(60));
+const JOIN_SCHEDULE: Schedule = Schedule::exponential(Duration::from_secs(1), 2.0, Duration::from_secs(60));
 
 /// How long an attempt may take: three round trips, with a retransmission.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,7 +92,8 @@ impl Dialer {
         let probe = Arc::new(Probe::starting_with(begun.elapsed()));
         socket::prepare(&stream);
         let (stream, meter) = Metered::new(stream);
-        let stream = self.tls.connect(self.server_name.clone(), stream).await.map_err(DialError::Handshake)?;
+        let stream =
+            self.tls.connect(self.server_name.clone(), stream).await.map_err(DialError::Handshake)?;
         let (requests, http2) = settings::client().handshake(stream.into()).await.map_err(handshake)?;
         let (connection, open) = Connection::new(meter, probe, Some(requests));
         Ok((Http2::Client(http2), connection, open))

@@ -50,7 +50,8 @@ pub(super) async fn serve_http1(connection: impl AsyncRead + AsyncWrite + Unpin)
         Ok::<_, Infallible>(response().map(|()| Full::new(Bytes::from_static(BODY.as_bytes()))))
     };
     let mut http1 = hyper::server::conn::http1::Builder::new();
-    let serving = http1.timer(TokioTimer::new()).serve_connection(TokioIo::new(connection), service_fn(answer));
+    let serving =
+        http1.timer(TokioTimer::new()).serve_connection(TokioIo::new(connection), service_fn(answer));
     if let Err(error) = serving.await {
         tracing::debug!(%error, "an HTTP/1.1 connection failed");
     }

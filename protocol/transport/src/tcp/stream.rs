@@ -163,9 +163,7 @@ impl Receiver {
                     return Poll::Ready(match ready!(messages.poll_recv(cx)) {
                         Some(bytes) => Ok(Some(bytes)),
                         // It ends with the session.
-                        None => {
-                            Err(self.handle.close_reason().map_or(ReadError::Ended, ReadError::Lost))
-                        }
+                        None => Err(self.handle.close_reason().map_or(ReadError::Ended, ReadError::Lost)),
                     });
                 }
                 Source::Ended => return Poll::Ready(Ok(None)),

@@ -13,7 +13,7 @@ use super::reason::{TrialReason, UseReason};
 use super::rest::RestCause;
 use super::strikes::Strikes;
 use super::trial::{Carriers, Progress, Trial};
-use super::{Leg, LegChoice, PerLeg};
+use super::{Leg, LegChoice, PerLeg, other};
 use leg_state::LegState;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -67,6 +67,8 @@ pub struct DialOrder {
 /// How a session was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionLoss {
+    /// Its handshake succeeded, and then there was no Welcome.
+    Unanswered,
     /// It became silent or failed: its leg may be to blame.
     Broke,
     /// Its server or this client ended it.
@@ -181,14 +183,15 @@ impl LegPolicy {
     /// The legs to dial while no session is up, or beside one that is silent: then as if it broke now.
     #[must_use]
     pub fn dial_order(&self, now: Instant) -> DialOrder {
-        let is_left = self.session.as_ref().is_some_and(|session| self.would_leave(session, now));
-        let first = if is_left { self.preferred.other() } else { self.preferred };
+        let is_left =
+            self.session.as_ref().is_some_and(|session| self.would_leave(session, SessionLoss::Broke, now));
+        let first = if is_left { other(self.preferred) } else { self.preferred };
         let head_start = match (self.last_used, self.rtt) {
             (Some(_), _) => HEAD_START_AFTER_LOSS,
             (None, Some(rtt)) => rtt.clamp(HEAD_START_MIN, HEAD_START_MAX),
             (None, None) => HEAD_START_FIRST,
         };
-        let second = (self.choice == LegChoice::Auto).then_some((first.other(), head_start));
+        let second = (self.choice == LegChoice::Auto).then_some((other(first), head_start));
         DialOrder { first, second }
     }
 
@@ -203,27 +206,21 @@ impl LegPolicy {
         self.use_leg(leg, now, false);
     }
 
-    /// The session in use was lost. If another one is up beside it, that is in use from now on, and its leg is
-    /// returned. Otherwise, what was dialed beside is to be dropped.
-    pub fn lost(&mut self, loss: SessionLoss, now: Instant, random: f64) -> Option<Leg> {
-        let session = self.session.take()?;
-        let beside = std::mem::replace(&mut self.beside, Beside::Nothing);
-        let used = now.saturating_duration_since(session.since);
-        self.legs.get_mut(session.leg).rests.was_used(used);
-        if loss == SessionLoss::Broke && self.choice == LegChoice::Auto {
-            let is_left = self.would_leave(&session, now);
-            self.strikes.add(now, session.meter.received());
-            if is_left {
-                self.legs.get_mut(session.leg).rests.begin(now, RestCause::PoorGoodput, random);
-                self.preferred = session.leg.other();
-                self.why = UseReason::OtherBroke;
-            }
+    /// The session in use was lost. What was dialed beside it is to be dropped. `random` is from 0 to 1.
+    pub fn lost(&mut self, loss: SessionLoss, now: Instant, random: f64) {
+        let Some(session) = self.session.take() else { return };
+        self.beside = Beside::Nothing;
+        let is_left = loss != SessionLoss::Ended && self.would_leave(&session, loss, now);
+        let rests = &mut self.legs.get_mut(session.leg).rests;
+        rests.was_used(now.saturating_duration_since(session.since));
+        if is_left {
+            rests.begin(now, RestCause::PoorGoodput, random);
+            self.preferred = other(session.leg);
+            self.why = UseReason::OtherBroke;
         }
-        let Beside::Trial(trial) = beside else { return None };
-        self.legs.get_mut(session.leg).rests.lost_race(now);
-        self.why = UseReason::OtherBroke;
-        self.use_leg(trial.leg(), now, true);
-        Some(trial.leg())
+        if loss != SessionLoss::Ended && session.meter.is_loaded() {
+            self.strikes.add(now, session.meter.received());
+        }
     }
 
     /// Records what was carried by `now`. To be called every quarter of a second. `random` is from 0 to 1.
@@ -252,7 +249,7 @@ impl LegPolicy {
     /// The leg that was dialed beside is up.
     pub fn beside_up(&mut self, now: Instant) -> Option<Instruction> {
         let session = self.session.as_ref().filter(|_| matches!(self.beside, Beside::Dialing))?;
-        let leg = session.leg.other();
+        let leg = other(session.leg);
         let plateau = session.meter.plateau().filter(|_| session.meter.is_loaded());
         let rests = &mut self.legs.get_mut(leg).rests;
         let was_unreachable = rests.current().is_some_and(|rest| rest.cause != RestCause::PoorGoodput);
@@ -277,7 +274,7 @@ impl LegPolicy {
 
     /// The leg that was dialed beside did not come up, or the session on trial was lost.
     pub fn beside_failed(&mut self, now: Instant, random: f64) {
-        let Some(leg) = self.session.as_ref().map(|session| session.leg.other()) else { return };
+        let Some(leg) = self.session.as_ref().map(|session| other(session.leg)) else { return };
         match std::mem::replace(&mut self.beside, Beside::Nothing) {
             Beside::Nothing => {}
             Beside::Dialing => self.legs.get_mut(leg).rests.begin(now, RestCause::Unreachable, random),
@@ -285,9 +282,12 @@ impl LegPolicy {
         }
     }
 
-    fn would_leave(&self, session: &InUse, now: Instant) -> bool {
-        let is_auto = self.choice == LegChoice::Auto;
-        is_auto && (session.is_on_probation || self.strikes.would_leave(now, session.meter.received()))
+    /// Whether the leg is left if its session is lost so. One that carried nothing has not shown a filter.
+    fn would_leave(&self, session: &InUse, loss: SessionLoss, now: Instant) -> bool {
+        let strikes_out =
+            || session.meter.is_loaded() && self.strikes.would_leave(now, session.meter.received());
+        let is_to_blame = loss == SessionLoss::Unanswered || session.is_on_probation || strikes_out();
+        self.choice == LegChoice::Auto && is_to_blame
     }
 
     fn conclude(&mut self, progress: Progress, now: Instant, random: f64) -> Option<Instruction> {
@@ -306,10 +306,10 @@ impl LegPolicy {
         match progress {
             Progress::Won(rate) => {
                 self.legs.get_mut(leg).show(rate, now);
-                self.legs.get_mut(leg.other()).show(trial.baseline(), now);
+                self.legs.get_mut(other(leg)).show(trial.baseline(), now);
                 if leg == Leg::Tcp {
                     // QUIC is tried again. TCP needs a reason.
-                    self.rest_after_use(leg.other(), now, random);
+                    self.rest_after_use(other(leg), now, random);
                 }
                 self.why = UseReason::BetterGoodput;
                 self.use_leg(leg, now, false);
@@ -324,7 +324,7 @@ impl LegPolicy {
                     state.show(rate, now);
                 }
                 // The path carries no more at present, whatever it has shown before.
-                self.legs.get_mut(leg.other()).show(trial.baseline(), now);
+                self.legs.get_mut(other(leg)).show(trial.baseline(), now);
             }
             Progress::Inconclusive | Progress::Continues | Progress::CloserLook => {
                 self.legs.get_mut(leg).rests.inconclusive(now);
@@ -373,7 +373,7 @@ impl LegPolicy {
         }
         let is_loaded = traffic.in_use.is_loaded;
         let plateau = session.meter.plateau().filter(|_| is_loaded);
-        let leg = session.leg.other();
+        let leg = other(session.leg);
         let other = self.legs.get(leg);
         let shown = [Leg::Quic, Leg::Tcp].map(|leg| self.legs.get(leg).shown(now).unwrap_or_default());
         let best = shown[0].max(shown[1]);

@@ -196,7 +196,8 @@ impl Driver {
                     Poll::Ready(Some(Err(_))) => return,
                     Poll::Ready(None) => {
                         let Poll::Ready(trailers) = body.poll_trailers(cx) else { return };
-                        let closed = trailers.ok().flatten().and_then(|trailers| signal::parse_close(&trailers));
+                        let closed =
+                            trailers.ok().flatten().and_then(|trailers| signal::parse_close(&trailers));
                         let closed = closed.unwrap_or_else(|| SessionError::Failed(Arc::new(Ended)));
                         return self.session.end(closed, || ());
                     }
@@ -244,7 +245,9 @@ impl Driver {
             _ if self.session.is_refused() => self.session.is_released(),
             // The server waits until the client has read why.
             Some(SessionError::Closed) if !self.session.is_client() => self.closing > CLOSE_INTERVALS,
-            Some(SessionError::Closed) => !self.connection.meter.is_blocked() || self.closing > CLOSE_INTERVALS,
+            Some(SessionError::Closed) => {
+                !self.connection.meter.is_blocked() || self.closing > CLOSE_INTERVALS
+            }
             Some(_) => true,
         }
     }

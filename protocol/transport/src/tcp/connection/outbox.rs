@@ -153,17 +153,11 @@ impl Outbox {
         self.state.lock().entries.contains_key(&CONTROL)
     }
 
-    fn insert(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        stream: u64,
-        wire: Wire,
-    ) -> watch::Receiver<Outcome> {
+    fn insert(&self, mut state: MutexGuard<'_, State>, stream: u64, wire: Wire) -> watch::Receiver<Outcome> {
         let (outcome, receiver) = watch::channel(if state.has_ended { Outcome::Lost } else { Outcome::Open });
         let waker = Waker::from(Arc::new(StreamWaker { stream, woken: Arc::clone(&self.woken) }));
         let (queue, sender) = (VecDeque::new(), None);
-        let entry =
-            Entry { wire, queue, queued: 0, end: End::Unknown, urgency: 0, sender, outcome, waker };
+        let entry = Entry { wire, queue, queued: 0, end: End::Unknown, urgency: 0, sender, outcome, waker };
         state.entries.insert(stream, entry);
         drop(state);
         // The driver watches for its reset.
