@@ -7,6 +7,8 @@ use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
     gateway::{Gateway, ResponseDeadline},
     metadata::Metadata,
+    tunnel::leg::{Leg, LegChoice},
+    tunnel::network::NetworkMemory,
     tunnel::{Congestion, Deadline, JoinedLink, Need, Session, Trust, Tunnel, TunnelConfig},
 };
 use docxy_protocol::{
