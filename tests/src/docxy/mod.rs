@@ -230,10 +230,15 @@ impl Client {
 
     /// Starts it again after its end, with the same link and cache.
     pub fn start_again(&mut self) -> Result<()> {
+        self.start_again_with(&[])
+    }
+
+    /// The same with further arguments.
+    pub fn start_again_with(&mut self, arguments: &[&str]) -> Result<()> {
         let mut command = self.program.command();
         command.args(["run", "--listen", &self.address.to_string(), "--link-file"]);
         command.arg(self.program.path("link"));
-        (self.process, self.address) = self.program.run(command, &Launch::default())?;
+        (self.process, self.address) = self.program.run(command, &Launch::with(arguments))?;
         Ok(())
     }
 

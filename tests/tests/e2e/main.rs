@@ -13,3 +13,4 @@ mod prefetch;
 mod pull;
 mod resilience;
 mod support;
+mod tcp_leg;
