@@ -48,6 +48,8 @@ pub(crate) struct TransferEvents {
     pub(crate) last_failure: LastEvent,
     /// Expired tokens that were replaced in the middle of a transfer.
     pub(crate) tokens_renewed: Counter,
+    /// Manifests that came from another server, since the first had no pull left.
+    pub(crate) pulls_of_others: Counter,
 }
 
 impl Counter {
@@ -112,6 +114,7 @@ impl TransferEvents {
             "failures": self.failures.get(),
             "last_failure": self.last_failure.to_json(),
             "tokens_renewed": self.tokens_renewed.get(),
+            "pulls_of_others": self.pulls_of_others.get(),
         })
     }
 }

@@ -121,8 +121,8 @@ pub(super) enum LinksCommand {
 /// responses stay open and continue over the next one. The first signal lets running responses finish, the
 /// second one ends them.
 ///
-/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion
-/// and leg. If links, congestion or leg change, the tunnel is dialed again, and pulls continue over the new one. A file
+/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion and
+/// leg. Links that have changed are dialed again, and pulls continue over the new connections. A file
 /// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]

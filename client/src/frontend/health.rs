@@ -2,7 +2,7 @@
 //! users, scripts and probes.
 
 use super::responses::{ResponseBody, json_value};
-use crate::gateway::{Gateway, ReportedLimit, TransferSnapshot, TunnelState, WaitsFor};
+use crate::gateway::{Gateway, ReportedLimit, ServerReport, TransferSnapshot, TunnelState, WaitsFor};
 use docxy_host::logging::LogHandle;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ pub(super) fn response(gateway: &Gateway, log: &LogHandle) -> Response<ResponseB
         "requests": transfers.len(),
         "waiting": transfers.iter().filter(|transfer| transfer.wait.is_some()).count(),
         "transfers": transfers.iter().take(TRANSFERS_SHOWN_MAX).map(running_transfer).collect::<Vec<_>>(),
+        "servers": gateway.servers().iter().map(server).collect::<Vec<_>>(),
         "tasks": gateway.tasks(),
         "quota": gateway.rate_limits().iter().map(rate_limit).collect::<Vec<_>>(),
         "log_lines_dropped": log.lines_dropped(),
@@ -47,6 +48,24 @@ pub(super) fn response(gateway: &Gateway, log: &LogHandle) -> Response<ResponseB
             json_value(StatusCode::SERVICE_UNAVAILABLE, &body)
         }
     }
+}
+
+fn server(report: &ServerReport) -> Value {
+    let session = report.session.as_ref();
+    json!({
+        "server": report.server,
+        "state": report.state,
+        "since": report.since.and_then(timestamp),
+        "reason": report.reason,
+        "draining": report.draining,
+        "trusted": report.trusted,
+        "in_use": report.in_use,
+        "address": session.map(|session| session.address.to_string()),
+        "rtt_ms": session.map(|session| milliseconds(session.rtt)),
+        "bytes_received": session.map(|session| session.received),
+        "bytes_per_second": report.goodput,
+        "bodies": report.bodies,
+    })
 }
 
 fn running_transfer(transfer: &TransferSnapshot) -> Value {

@@ -15,6 +15,14 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ServerId(pub(super) u64);
 
+impl ServerId {
+    /// The number of a server of a test.
+    #[cfg(test)]
+    pub(crate) const fn of_test(id: u64) -> Self {
+        Self(id)
+    }
+}
+
 /// What all sessions of one server share.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -88,8 +96,51 @@ impl ServerState {
         Self { server, status, condition: Condition::Good }
     }
 
+    /// Host and ports, as in its link.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.server.name
+    }
+
+    /// Its state.
+    #[must_use]
+    pub const fn status(&self) -> &TunnelStatus {
+        &self.status
+    }
+
+    /// The condition of its session, if it has one.
+    #[must_use]
+    pub const fn condition(&self) -> Condition {
+        self.condition
+    }
+
+    /// Whether credentials may go there.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.server.trust == Trust::Trusted
+    }
+
+    /// Whether both are the same server.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.server.id == other.server.id
+    }
+
+    /// What it has sent lately, in bytes per second, if that was measured.
+    #[must_use]
+    pub fn goodput(&self) -> Option<u64> {
+        self.server.usage.rate().map(|(rate, _)| rate as u64)
+    }
+
+    /// The large bodies that come from it.
+    #[must_use]
+    pub fn bodies(&self) -> usize {
+        self.server.usage.bodies()
+    }
+
     /// Its session.
-    pub(super) const fn session(&self) -> Option<&Session> {
+    #[must_use]
+    pub const fn session(&self) -> Option<&Session> {
         match &self.status {
             TunnelStatus::Up { session, .. } => Some(session),
             _ => None,
@@ -98,10 +149,12 @@ impl ServerState {
 
     /// Whether everything that goes over `server` could go over this one as well.
     pub(super) fn can_replace(&self, server: &Server) -> bool {
-        self.server.id != server.id
-            && self.session().is_some()
-            && self.condition == Condition::Good
-            && self.server.trust >= server.trust
+        self.can_help(server) && self.server.trust >= server.trust
+    }
+
+    /// Whether what everybody may see and goes over `server` could go over this one as well.
+    pub(super) fn can_help(&self, server: &Server) -> bool {
+        self.server.id != server.id && self.session().is_some() && self.condition == Condition::Good
     }
 }
 
@@ -144,15 +197,15 @@ impl Servers {
         let _ = self.subscribe().wait_for(condition).await;
     }
 
-    /// Whether another server that can replace this one was heard since then.
+    /// Whether another server was heard since then: this one is silent, and the network is up.
     pub(super) fn has_live_replacement(&self, server: &Server, since: Instant) -> bool {
         let states = self.0.borrow();
-        states.iter().any(|state| state.can_replace(server) && state.server.was_heard_since(since))
+        states.iter().any(|state| state.can_help(server) && state.server.was_heard_since(since))
     }
 
     /// Makes all other servers show whether they are alive.
     pub(super) fn probe_others(&self, server: &Server) {
-        for state in self.states().iter().filter(|state| state.can_replace(server)) {
+        for state in self.states().iter().filter(|state| state.can_help(server)) {
             state.session().inspect(|session| session.transport().probe());
         }
     }

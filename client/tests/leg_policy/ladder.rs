@@ -53,10 +53,9 @@ fn policed_udp_is_left_within_ten_seconds() {
         assert_eq!(report.moves().len(), 1, "{:?}", report.moves());
         let share = report.share(minutes(1), minutes(60));
         assert!(share > 0.97, "{share}");
-        // Without a measure of the loss, a long body is the reason.
         let blind =
             Simulation { knows_loss: false, ..busy(&[(Time::ZERO, Network::with(POLICED, GOOD))], seed) };
-        assert_used(&blind.run().0, Leg::Tcp, secs(35), "policed, loss unknown");
+        assert_used(&blind.run().0, Leg::Tcp, FOUND_BY - secs(2), "policed, loss unknown");
     }
 }
 

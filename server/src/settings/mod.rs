@@ -43,6 +43,8 @@ pub struct Flags {
     pub listen: Vec<SocketAddr>,
     /// The state directory.
     pub state: Option<PathBuf>,
+    /// The clients' file that several servers share.
+    pub clients_file: Option<PathBuf>,
     /// The address for links.
     pub public: Option<PublicAddress>,
     /// The highest fixed rate that a client may set.
@@ -60,6 +62,8 @@ pub struct CommonSettings {
     pub listen: Vec<SocketAddr>,
     /// The state directory.
     pub state: PathBuf,
+    /// The clients' file that several servers share, if they do.
+    pub clients_file: Option<PathBuf>,
     /// The address for links, if the operator has set one.
     pub public: Option<PublicAddress>,
 }
@@ -71,6 +75,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// The state directory.
     pub state: PathBuf,
+    /// The clients' file that several servers share, if they do.
+    pub clients_file: Option<PathBuf>,
     /// The address for links, if the operator has set one.
     pub public: Option<PublicAddress>,
     /// The highest fixed rate that a client may set, for each connection.
@@ -111,7 +117,8 @@ impl CommonSettings {
             .or_else(|| SERVER_STATE.path())
             .ok_or(SettingsError::NoStateDirectory)?;
         let public = flags.public.clone().or_else(|| config.public.clone());
-        Ok(Self { listen, state, public })
+        let clients_file = flags.clients_file.clone().or_else(|| config.clients_file.clone());
+        Ok(Self { listen, state, clients_file, public })
     }
 }
 
@@ -122,7 +129,7 @@ impl Settings {
     /// If the config file is wrong, or names a file or a variable that cannot be read.
     pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
         let (path, config) = read(flags)?;
-        let CommonSettings { listen, state, public } = CommonSettings::merge(flags, &config)?;
+        let CommonSettings { listen, state, clients_file, public } = CommonSettings::merge(flags, &config)?;
         let registries = match config.registries {
             Some(RegistryTables(tables)) => {
                 tables.into_iter().map(|(name, table)| table.load(name, &path)).collect::<Result<_, _>>()?
@@ -137,7 +144,18 @@ impl Settings {
         let stale = config.stale;
         let handover = flags.handover.or(config.handover).unwrap_or(false);
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(tracing::Level::INFO));
-        Ok(Self { listen, state, public, fixed_rate_limit, stale, handover, registries, resolve, log })
+        Ok(Self {
+            listen,
+            state,
+            clients_file,
+            public,
+            fixed_rate_limit,
+            stale,
+            handover,
+            registries,
+            resolve,
+            log,
+        })
     }
 }
 

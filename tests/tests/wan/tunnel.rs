@@ -1,10 +1,13 @@
 //! The real client and server over an emulated link.
 //! Must never judge the speed: `scripts/bench wan` does.
 
-use std::time::Duration;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
-use docxy_tests::wan::{Conditions, Loss, Queue, Rate};
+use docxy_tests::wan::{Conditions, Loss, Queue, Rate, UdpRule};
 
 use crate::support::tunnel_testbed::TunnelTestbed;
 
@@ -45,4 +48,34 @@ fn a_second_connection_starts_at_the_rate_of_the_first() -> Result<()> {
     let rate = status["known_paths"]["last_bits_per_second"].as_u64();
     ensure!(rate.is_some_and(|rate| (50_000_000..110_000_000).contains(&rate)), "{status:#}");
     testbed.pull(&second)
+}
+
+/// QUIC gets a fifth of this link. The client must find that out by itself, in one pull.
+#[test]
+fn a_client_leaves_a_policed_leg() -> Result<()> {
+    let testbed = TunnelTestbed::new()?;
+    let line = Conditions { udp: UdpRule::policed(Rate::mbit(20)), ..Conditions::clean(Rate::mbit(100), Duration::from_millis(100)) };
+    let _wan = testbed.link(line)?;
+    let server = testbed.server()?;
+    let client = testbed.client(&server.invite("laptop")?)?;
+    let body = testbed.begin(&client)?;
+    let begun = Instant::now();
+    let mut before = 0;
+    loop {
+        thread::sleep(Duration::from_millis(500));
+        let bytes = body.bytes();
+        let health = client.health()?;
+        println!(
+            "{:.1} s: {} at {:.0} Mbit/s, {}",
+            begun.elapsed().as_secs_f64(),
+            health["leg"],
+            (bytes - before) as f64 * 8.0 / 0.5e6,
+            health["leg_reason"]
+        );
+        before = bytes;
+        if health["leg"] == "tcp" && begun.elapsed() > Duration::from_secs(14) {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < Duration::from_secs(60), "{health:#}");
+    }
 }

@@ -37,8 +37,8 @@ impl fmt::Display for UseReason {
 pub enum TrialReason {
     /// Goodput is far below what this path has shown.
     BelowKnown,
-    /// The path loses much under load, and the other leg was never measured on it.
-    HighLoss,
+    /// The path may lose much under load, and the other leg was never measured on it.
+    MayBePoliced,
     /// A long body is under way, and the other leg was never measured on this path.
     FirstLook,
     /// The rest of QUIC is over.
@@ -49,7 +49,7 @@ impl fmt::Display for TrialReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BelowKnown => "goodput is far below what the path has shown",
-            Self::HighLoss => "high loss, and the other leg was not measured yet",
+            Self::MayBePoliced => "the path may be policed, and the other leg was not measured yet",
             Self::FirstLook => "a long transfer, and the other leg was not measured yet",
             Self::RestOver => "the rest of QUIC is over",
         })

@@ -21,7 +21,7 @@ use legs::Legs;
 pub(super) use legs::SharedMemory;
 use server_supervisor::ServerSupervisor;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -118,6 +118,7 @@ impl Supervisors {
                 counters: Arc::clone(&self.counters),
                 attempt: AtomicUsize::new(0),
                 lost_since,
+                public_has_moved: AtomicBool::new(false),
             };
             one.task = Some(AbortOnDropHandle::new(tokio::spawn(supervisor.run())));
         }

@@ -28,7 +28,7 @@ use docxy_protocol::link::Link;
 use docxy_protocol::text::{CleanText, clean};
 use docxy_transport::{Leg, Session as Transport};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +49,8 @@ pub(super) struct ServerSupervisor {
     pub(super) attempt: AtomicUsize,
     /// When the last connection was lost; `None` before the first.
     pub(super) lost_since: Option<SystemTime>,
+    /// Whether the server drains, and what everybody may see has moved to others that are not trusted.
+    pub(super) public_has_moved: AtomicBool,
 }
 
 /// What takes the place of a session.
@@ -92,6 +94,7 @@ impl ServerSupervisor {
                 down_since = Instant::now();
                 backoff.reset();
             }
+            self.public_has_moved.fetch_and(matches!(ended, SessionEnd::Left), Ordering::Relaxed);
             let server = &*self.server.name;
             let reason = match ended {
                 SessionEnd::Lost(reason) => {
@@ -237,10 +240,11 @@ impl ServerSupervisor {
         self.set_condition(Condition::Draining);
         // Until another server can take over, requests go on here, the last and new ones: they would have to wait for
         // the next process, and engines do not wait as long as a drain may take.
-        let can_replace =
-            |states: &Vec<ServerState>| states.iter().any(|state| state.can_replace(&self.server));
         tokio::select! {
-            () = self.servers.wait_until(can_replace) => return Successor::OthersThan(SessionEnd::Left),
+            () = wait_for_takeover(&servers, &self.server, session, self.public_has_moved.load(Ordering::Relaxed)) => {
+                self.public_has_moved.store(true, Ordering::Relaxed);
+                return Successor::OthersThan(SessionEnd::Left);
+            }
             _ = self.suspicion(session) => {}
         }
         self.replacement_of_silent(session, draining).await
@@ -352,6 +356,15 @@ fn is_wanted(states: &[ServerState], id: ServerId) -> bool {
     let standing = |state: &ServerState| Standing { fails: state.status.fails(), trust: state.server.trust };
     let standings: Vec<_> = states.iter().map(standing).collect();
     states.iter().zip(wanted(&standings)).any(|(state, is_wanted)| state.server.id == id && is_wanted)
+}
+
+/// Resolves when others can go on with what runs on the session of a server that drains. Servers that are not trusted
+/// take only a part of it, so this happens once: the rest goes on over a new session with this server.
+async fn wait_for_takeover(servers: &Servers, server: &Server, session: &Session, public_has_moved: bool) {
+    let can_replace = |states: &[ServerState]| states.iter().any(|state| state.can_replace(server));
+    let can_help = |states: &[ServerState]| states.iter().any(|state| state.can_help(server));
+    let is_first = !public_has_moved && session.has_requests();
+    servers.wait_until(|states| can_replace(states) || (is_first && can_help(states))).await;
 }
 
 /// Resolves when this server has not been wanted for a while.

@@ -36,7 +36,7 @@ const HEAD_START_AFTER_LOSS: Duration = Duration::from_millis(600);
 /// third from one to the next; a policer or a broken route takes more than half.
 const FAR_BELOW: f64 = 0.5;
 
-/// Loss under load that is a reason to look at a leg that was never measured. A controller that does not see a policer
+/// Loss under load that is a reason to look at a leg that was never measured, and so is loss that nobody knows. A controller that does not see a policer
 /// as one loses 10 % and more there; clean links lose less than 1 %. A lossy but good link costs one trial a day.
 const HIGH_LOSS: f64 = 0.02;
 
@@ -391,7 +391,7 @@ impl LegPolicy {
                 may_begin.then_some(TrialReason::RestOver)
             }
             Leg::Tcp if plateau.is_none() || other.shown(now).is_some() => None,
-            Leg::Tcp if traffic.loss.is_some_and(|loss| loss >= HIGH_LOSS) => Some(TrialReason::HighLoss),
+            Leg::Tcp if traffic.loss.is_none_or(|loss| loss >= HIGH_LOSS) => Some(TrialReason::MayBePoliced),
             Leg::Tcp => (session.meter.loaded() >= FIRST_LOOK_AFTER).then_some(TrialReason::FirstLook),
         };
         reason.map(|reason| (leg, reason))
