@@ -162,7 +162,8 @@ async fn credentials_go_only_to_trusted_servers() {
         for layer in &alices.platform("amd64").unwrap().layers {
             let path = format!("/v2/alice/private/blobs/{}", layer.blob.digest());
             let blobs = [&path, &path, &path];
-            for blob in join_all(blobs.map(|path| engine.get(path, &[("authorization", &bearer)]))).await {
+            let headers = [("authorization", bearer.as_str())];
+            for blob in join_all(blobs.map(|path| engine.get(path, &headers))).await {
                 assert_eq!(blob.status, StatusCode::OK);
             }
         }
@@ -174,15 +175,10 @@ async fn credentials_go_only_to_trusted_servers() {
     let client = &mut servers_of.testbed.client;
     block_in_place(|| client.wait_for_health("lose a server", PROCESS_TIMEOUT, is_down)).unwrap();
     assert_eq!(manifest(engine, "latest").await, StatusCode::OK);
-    let refused = engine.get(
-        "/v2/alice/private/manifests/latest",
-        &[
-            ("authorization", &bearer),
-            ANY,
-            // An engine that does not wait for long.
-            ("user-agent", "go-containerregistry/v0.20"),
-        ],
-    );
+    // An engine that does not wait for long.
+    let agent = ("user-agent", "go-containerregistry/v0.20");
+    let headers = [("authorization", bearer.as_str()), ANY, agent];
+    let refused = engine.get("/v2/alice/private/manifests/latest", &headers);
     let (status, _, message) = refused.await.fault("tunnel");
     assert_eq!(status, 503);
     assert!(message.contains("docxy-client join --trusted"), "{message}");
