@@ -54,7 +54,10 @@ fn a_second_connection_starts_at_the_rate_of_the_first() -> Result<()> {
 #[test]
 fn a_client_leaves_a_policed_leg() -> Result<()> {
     let testbed = TunnelTestbed::new()?;
-    let line = Conditions { udp: UdpRule::policed(Rate::mbit(20)), ..Conditions::clean(Rate::mbit(100), Duration::from_millis(100)) };
+    let line = Conditions {
+        udp: UdpRule::policed(Rate::mbit(20)),
+        ..Conditions::clean(Rate::mbit(100), Duration::from_millis(100))
+    };
     let _wan = testbed.link(line)?;
     let server = testbed.server()?;
     let client = testbed.client(&server.invite("laptop")?)?;
