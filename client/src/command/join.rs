@@ -2,6 +2,7 @@
 //!
 //! Prints the server and the name, and never the link.
 
+use super::arguments::JoinArguments;
 use super::error::CommandError;
 use crate::settings::{Flags, LinkSource, StoredLink, link_file_path, parse_links, store_links};
 use crate::tunnel::Trust;
@@ -10,15 +11,15 @@ use docxy_protocol::link::Link;
 use docxy_protocol::secret::Secret;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
-pub(super) fn join(argument: Option<Secret>, trusted: bool, flags: &Flags) -> Result<(), CommandError> {
+pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), CommandError> {
     let link_file = link_file_path(flags)?;
-    let links = match (argument, LinkSource::named(flags)) {
+    let links = match (arguments.link, LinkSource::named(arguments.link_file)) {
         (Some(text), _) => parse_links(text.expose(), "the argument")?,
         (None, Some(source)) => source.read()?,
         (None, None) => parse_links(read_input()?.expose(), "the input")?,
     };
     let links: Vec<Link> = links.into_iter().map(|joined| joined.link).collect();
-    for stored in store_links(&link_file, &links, trusted)? {
+    for stored in store_links(&link_file, &links, arguments.trusted)? {
         print_note(&describe(&stored));
     }
     print_note(&format!(

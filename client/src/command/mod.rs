@@ -15,7 +15,7 @@ pub use arguments::Arguments;
 pub use error::CommandError;
 
 use crate::settings::Flags;
-use arguments::{Command, JoinArguments, LinksCommand, RunArguments};
+use arguments::{Command, LinksCommand};
 
 impl Arguments {
     /// Runs the command.
@@ -25,31 +25,13 @@ impl Arguments {
     pub fn execute(self) -> Result<(), CommandError> {
         let flags = Flags { config: self.config, ..Flags::default() };
         match self.command {
-            Command::Join(JoinArguments { link, link_file, trusted }) => {
-                join::join(link, trusted, &Flags { link_file, ..flags })
-            }
+            Command::Join(arguments) => join::join(arguments, &flags),
             Command::Links(arguments) => match arguments.command {
                 None => links::list(&flags),
                 Some(LinksCommand::Remove { host }) => links::remove(&host, &flags),
             },
-            Command::Run(RunArguments {
-                listen,
-                connection,
-                host,
-                allow_remote,
-                patience,
-                ready_file,
-                log,
-            }) => {
-                let flags =
-                    Flags { listen, hosts: host, allow_remote, stall_timeout: patience, log, ..flags };
-                run::run(&connection.add_to(flags), ready_file)
-            }
-            Command::Pull(arguments) => {
-                let flags = Flags { log: arguments.log.clone(), ..flags };
-                let flags = arguments.connection.add_to(flags);
-                pull::pull(arguments, &flags)
-            }
+            Command::Run(arguments) => run::run(arguments, flags),
+            Command::Pull(arguments) => pull::pull(arguments, flags),
         }
     }
 }

@@ -1,43 +1,41 @@
 //! The state of each server in plain values, for `/health`.
 
 use crate::tunnel::{Condition, ServerState, TunnelStatus};
+use docxy_protocol::text::CleanText;
+use docxy_transport::Leg;
+use jiff::Timestamp;
+use serde::Serialize;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
 
-/// One server, at one moment.
-#[derive(Debug, Clone)]
+/// One server, at one moment. As JSON, the fields are those of `/health`.
+#[derive(Debug, Clone, Serialize)]
 pub struct ServerReport {
     /// Host and ports, as in its link.
     pub server: String,
     /// `up`, `silent`, `connecting`, `down`, `refused`, or `spare`.
     pub state: &'static str,
     /// Since when it is up or down.
-    pub since: Option<SystemTime>,
+    pub since: Option<Timestamp>,
     /// Why it is not up.
-    pub reason: Option<String>,
+    pub reason: Option<CleanText>,
     /// Whether it shuts down.
     pub draining: bool,
     /// Whether credentials may go there.
     pub trusted: bool,
     /// Whether small requests go there.
     pub in_use: bool,
+    /// Its address, while it is connected.
+    pub address: Option<SocketAddr>,
+    /// The leg of the session.
+    pub leg: Option<Leg>,
+    /// The estimated round-trip time in milliseconds.
+    pub rtt_ms: Option<u64>,
+    /// Bytes received over the session.
+    pub bytes_received: Option<u64>,
     /// What it has sent lately, in bytes per second.
-    pub goodput: Option<u64>,
+    pub bytes_per_second: Option<u64>,
     /// The large bodies that come from it.
     pub bodies: usize,
-    /// Its session, if there is one.
-    pub session: Option<SessionReport>,
-}
-
-/// A session, at one moment.
-#[derive(Debug, Clone)]
-pub struct SessionReport {
-    /// The address of the server.
-    pub address: SocketAddr,
-    /// The estimated round-trip time.
-    pub rtt: Duration,
-    /// Bytes received over it.
-    pub received: u64,
 }
 
 impl ServerReport {
@@ -54,26 +52,23 @@ impl ServerReport {
             TunnelStatus::Connecting { .. } => ("connecting", None),
             TunnelStatus::Spare => ("spare", None),
         };
-        let session = state.session().map(|session| {
-            let (transport, path) = (session.transport(), session.transport().path());
-            SessionReport {
-                address: transport.remote_address(),
-                rtt: path.rtt,
-                received: path.bytes_received,
-            }
-        });
-        let is_explained = session.is_none() && !matches!(status, TunnelStatus::Spare);
+        let transport = state.session().map(|session| session.transport());
+        let path = transport.map(|transport| transport.path());
+        let is_explained = transport.is_none() && !matches!(status, TunnelStatus::Spare);
         Self {
             server: state.name().to_owned(),
             state: name,
-            since,
-            reason: is_explained.then(|| status.to_fault().detail.as_str().to_owned()),
-            draining: session.is_some() && state.condition() == Condition::Draining,
+            since: since.and_then(|since| Timestamp::try_from(since).ok()),
+            reason: is_explained.then(|| status.to_fault().detail),
+            draining: transport.is_some() && state.condition() == Condition::Draining,
             trusted: state.is_trusted(),
             in_use,
-            goodput: state.goodput(),
+            address: transport.map(|transport| transport.remote_address()),
+            leg: transport.map(|transport| transport.leg()),
+            rtt_ms: path.map(|path| u64::try_from(path.rtt.as_millis()).unwrap_or(u64::MAX)),
+            bytes_received: path.map(|path| path.bytes_received),
+            bytes_per_second: state.goodput(),
             bodies: state.bodies(),
-            session,
         }
     }
 }

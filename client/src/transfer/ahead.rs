@@ -36,8 +36,10 @@ impl ResumableBody {
         }
         let rate = trial.segment_budget().rate().unwrap_or_default();
         let lead = ((rate * LEAD_SECONDS) as u64).max(LEAD_BYTES_MIN);
-        if self.parts.len() == 1 {
-            self.end_first_part(lead).map(|rest| self.parts.push_back(Part::missing(rest)));
+        if self.parts.len() == 1
+            && let Some(rest) = self.end_first_part(lead)
+        {
+            self.parts.push_back(Part::missing(rest));
         }
         if carriers == Carriers::TrialOnly
             && let Some(rest) = self.end_first_part(0)

@@ -1,6 +1,6 @@
 //! What the tunnel needs to know. Knows nothing of files, flags and variables.
 
-use docxy_protocol::congestion::Choice;
+use docxy_protocol::congestion::{Choice, Rate};
 use docxy_protocol::link::Link;
 use docxy_transport::Leg;
 use serde::Deserialize;
@@ -8,25 +8,60 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The servers, and how to send to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TunnelConfig {
     /// One link for each server; at least one. Where two are equally good, the first is used.
     pub links: Vec<JoinedLink>,
     /// How both ends send.
     pub congestion: Congestion,
+    /// How fast they may send at most, whatever `congestion` says.
+    pub max_rate: Rates,
     /// The legs to dial.
     pub leg: LegChoice,
 }
 
+/// Rates of both directions; `None` is no rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// From the server to this client.
+    pub down: Option<Rate>,
+    /// From this client to the server.
+    pub up: Option<Rate>,
+}
+
+/// A link that the user has joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinedLink {
+    /// The link.
+    pub link: Link,
+    /// What its server may see.
+    pub trust: Trust,
+}
+
+/// What a server may see of its clients' requests. The greater one may see more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// Requests that everybody could send.
+    Untrusted,
+    /// Passwords and tokens, too.
+    Trusted,
+}
+
 /// The legs to dial.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum LegChoice {
     /// The better one, by measurement.
-    #[default]
     Auto,
     /// This one.
     Only(Leg),
+}
+
+/// Until benches on quiet machines have shown that a trial on a good link costs nothing, it is for those who need it.
+impl Default for LegChoice {
+    fn default() -> Self {
+        Self::Only(Leg::Quic)
+    }
 }
 
 /// The text is no choice of a leg.
@@ -53,24 +88,6 @@ impl TryFrom<String> for LegChoice {
     }
 }
 
-/// A link that the user has joined.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JoinedLink {
-    /// The link.
-    pub link: Link,
-    /// What its server may see.
-    pub trust: Trust,
-}
-
-/// What a server may see of its clients' requests. The greater one may see more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trust {
-    /// Requests that everybody could send.
-    Untrusted,
-    /// Passwords and tokens, too.
-    Trusted,
-}
-
 /// The congestion control of both ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Congestion {
@@ -78,6 +95,13 @@ pub struct Congestion {
     pub down: Choice,
     /// How this client sends to the server.
     pub up: Choice,
+}
+
+impl From<Rates> for Congestion {
+    fn from(Rates { down, up }: Rates) -> Self {
+        let choice = |rate: Option<Rate>| rate.map_or(Choice::Auto, Choice::Fixed);
+        Self { down: choice(down), up: choice(up) }
+    }
 }
 
 impl fmt::Display for Congestion {

@@ -2,13 +2,13 @@
 //!
 //! Requests may follow the Hello at once, without the Welcome.
 
-use super::config::Congestion;
+use super::config::{Congestion, Rates};
 use super::server::Server;
 use super::session::Session;
 use docxy_protocol::control::Hello;
 use docxy_protocol::link::Link;
 use docxy_protocol::version::upgrade_server;
-use docxy_transport::{Connector, Leg, Peer, ReceiveStream, SendError, SessionError};
+use docxy_transport::{Connector, Leg, Peer, RateLimit, ReceiveStream, SendError, SessionError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,13 +81,14 @@ impl DialedSession {
 pub(super) async fn dial(
     link: &Link,
     congestion: Congestion,
+    max_rate: Rates,
     leg: Leg,
     attempt: usize,
     timeout: Duration,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let address = address(link, attempt).await?;
-    let connecting = connect(link, congestion, leg, address, server);
+    let connecting = connect(link, congestion, max_rate, leg, address, server);
     let connected = tokio::time::timeout(timeout, connecting).await;
     connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
 }
@@ -95,11 +96,17 @@ pub(super) async fn dial(
 async fn connect(
     link: &Link,
     congestion: Congestion,
+    max_rate: Rates,
     leg: Leg,
     address: SocketAddr,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
-    let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: congestion.down };
+    let hello = Hello {
+        name: link.name.clone(),
+        secret: link.secret.clone(),
+        congestion: congestion.down,
+        max_rate: max_rate.down,
+    };
     let peer = Peer {
         address,
         pin: link.pin,
@@ -112,6 +119,9 @@ async fn connect(
             Some(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
             _ => DialError::Connect { address, source },
         })?;
+    let limit = RateLimit::default();
+    limit.set(max_rate.up);
+    let transport = transport.with_rate_limit(limit);
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
     Ok(DialedSession {

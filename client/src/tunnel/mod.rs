@@ -18,7 +18,7 @@ mod session;
 mod status;
 mod supervisor;
 
-pub use config::{Congestion, JoinedLink, LegChoice, LegChoiceError, Trust, TunnelConfig};
+pub use config::{Congestion, JoinedLink, LegChoice, LegChoiceError, Rates, Trust, TunnelConfig};
 pub use deadline::Deadline;
 pub use need::Need;
 pub(crate) use range_habits::RangeHabits;
@@ -70,9 +70,7 @@ impl Tunnel {
     /// A tunnel whose sessions the test makes.
     #[cfg(test)]
     pub(crate) fn of_servers(servers: watch::Receiver<Vec<ServerState>>) -> Self {
-        let config =
-            TunnelConfig { links: Vec::new(), congestion: Congestion::default(), leg: LegChoice::default() };
-        Self::of(servers, watch::channel(config).0)
+        Self::of(servers, watch::channel(TunnelConfig::default()).0)
     }
 
     fn of(servers: watch::Receiver<Vec<ServerState>>, config: watch::Sender<TunnelConfig>) -> Self {

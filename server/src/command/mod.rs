@@ -32,12 +32,13 @@ impl Arguments {
             Command::Run(RunArguments {
                 addresses,
                 fixed_rate_limit,
+                client_max_rate,
                 handover,
                 ready_file,
                 status_file,
                 log,
             }) => {
-                let flags = Flags { fixed_rate_limit, handover, log, ..flags };
+                let flags = Flags { fixed_rate_limit, client_max_rate, handover, log, ..flags };
                 run::run(&addresses.add_to(flags), ready_file, status_file)
             }
             Command::Check(CheckArguments { images }) => check::check(&images, &flags),

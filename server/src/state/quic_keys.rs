@@ -9,7 +9,7 @@ use super::error::StateError;
 use super::random::random;
 use docxy_host::private_file;
 use docxy_transport::quic::ListenerKeys;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const OWN: usize = ListenerKeys::OWN_LENGTH;
 const TOKEN: usize = ListenerKeys::TOKEN_LENGTH;
@@ -45,11 +45,11 @@ fn load_or_create(own: &Path, token: &Path) -> Result<ListenerKeys, StateError> 
 }
 
 fn sized<const LENGTH: usize>(bytes: &[u8], path: &Path) -> Result<[u8; LENGTH], StateError> {
-    bytes.try_into().map_err(|_| StateError::Damaged {
-        path: PathBuf::from(path),
-        detail: format!("{} bytes long", bytes.len()),
-        remedy: "delete it, and new keys are made",
-    })
+    let damaged = |_| {
+        let detail = format!("{} bytes long", bytes.len());
+        StateError::damaged(path, detail, "delete it, and new keys are made")
+    };
+    bytes.try_into().map_err(damaged)
 }
 
 #[cfg(test)]

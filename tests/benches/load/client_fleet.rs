@@ -7,9 +7,8 @@ use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
     gateway::{Gateway, ResponseDeadline},
     metadata::Metadata,
-    tunnel::leg::{Leg, LegChoice},
     tunnel::network::NetworkMemory,
-    tunnel::{Congestion, Deadline, JoinedLink, Need, Session, Trust, Tunnel, TunnelConfig},
+    tunnel::{Deadline, JoinedLink, Need, Session, Trust, Tunnel, TunnelConfig},
 };
 use docxy_protocol::{
     authorization::Authorization,
@@ -35,8 +34,7 @@ impl Fleet {
     pub(super) async fn connect(links: &[String]) -> Result<Self> {
         let settings = links.iter().map(|link| {
             let links = vec![JoinedLink { link: link.parse()?, trust: Trust::Trusted }];
-            let leg = LegChoice::Only(Leg::Quic);
-            Ok(TunnelConfig { links, congestion: Congestion::default(), leg })
+            Ok(TunnelConfig { links, ..TunnelConfig::default() })
         });
         let settings = settings.collect::<Result<Vec<_>>>()?;
         let connecting = settings.into_iter().map(|settings| async {
@@ -105,8 +103,8 @@ async fn pull(gateway: Gateway, request: Request) -> Result<()> {
         .send_own(request, ResponseDeadline::after(CONNECT_TIMEOUT))
         .await
         .map_err(|fault| anyhow!("{fault}"))?;
-    ensure!(response.status.is_success(), "{}", response.status);
-    let mut body = response.body;
+    ensure!(response.status().is_success(), "{}", response.status());
+    let mut body = response.into_body();
     while body.next().await.map_err(|fault| anyhow!("{fault}"))?.is_some() {}
     Ok(())
 }

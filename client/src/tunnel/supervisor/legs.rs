@@ -34,13 +34,13 @@ struct State {
 
 impl Legs {
     pub(super) fn new(choice: LegChoice, server: String, memory: SharedMemory) -> Self {
-        let state = Mutex::new(State::recall(choice, &server, &memory, Network::current()));
+        let state = Mutex::new(State::recall(choice, &server, &memory, network_for(choice)));
         Self { choice, server, memory, state }
     }
 
     /// The legs to dial. On another network than before, other things are known.
     pub(super) fn dial_order(&self) -> DialOrder {
-        let network = Network::current();
+        let network = network_for(self.choice);
         let mut state = self.state.lock();
         let is_same = match (&network, &state.network) {
             (Some(now), Some(before)) => now.matches(before),
@@ -99,6 +99,11 @@ impl Legs {
         }
         result
     }
+}
+
+/// The network, if what is learned on it counts. A leg that is set says nothing about the better one.
+fn network_for(choice: LegChoice) -> Option<Network> {
+    (choice == LegChoice::Auto).then(Network::current)?
 }
 
 impl State {

@@ -9,7 +9,7 @@ mod legs;
 mod race;
 mod server_supervisor;
 
-use super::config::{Congestion, JoinedLink, LegChoice, TunnelConfig};
+use super::config::{Congestion, JoinedLink, LegChoice, Rates, TunnelConfig};
 use super::segment_budget::ClientUsage;
 use super::server::{Server, ServerState, Servers};
 use super::session::Session;
@@ -29,7 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// The fault of requests between the close of a connection with the old configuration and the first one with
 /// the new.
-const CONFIG_CHANGED: &str = "the links or the congestion control were changed";
+const CONFIG_CHANGED: &str = "the links, the congestion control or the rate limit were changed";
 
 /// Runs until `stop`.
 pub(super) async fn supervise(
@@ -78,6 +78,7 @@ struct Supervisors {
 struct Supervised {
     joined: JoinedLink,
     congestion: Congestion,
+    max_rate: Rates,
     leg: LegChoice,
     server: Arc<Server>,
     /// `None` before its start.
@@ -86,14 +87,15 @@ struct Supervised {
 
 impl Supervisors {
     /// Starts the supervisors of new links, and ends those of links that are gone.
-    fn apply(&mut self, TunnelConfig { links, congestion, leg }: TunnelConfig) {
+    fn apply(&mut self, TunnelConfig { links, congestion, max_rate, leg }: TunnelConfig) {
         let mut before = std::mem::take(&mut self.all);
         for joined in links {
             let is_same = |known: &Supervised| {
-                known.joined == joined && known.congestion == congestion && known.leg == leg
+                let options = (known.congestion, known.max_rate, known.leg);
+                known.joined == joined && options == (congestion, max_rate, leg)
             };
             let known = before.iter().position(is_same).map(|position| before.remove(position));
-            let supervised = known.unwrap_or_else(|| self.add(joined, congestion, leg));
+            let supervised = known.unwrap_or_else(|| self.add(joined, (congestion, max_rate, leg)));
             self.all.push(supervised);
         }
         let is_ended = |state: &ServerState| before.iter().any(|one| one.server.id == state.server.id);
@@ -112,6 +114,7 @@ impl Supervisors {
             let supervisor = ServerSupervisor {
                 link: one.joined.link.clone(),
                 congestion,
+                max_rate,
                 legs: Legs::new(leg, one.joined.link.address(), Arc::clone(&self.memory)),
                 server: Arc::clone(&one.server),
                 servers: self.servers.clone(),
@@ -128,10 +131,11 @@ impl Supervisors {
         }
     }
 
-    fn add(&mut self, joined: JoinedLink, congestion: Congestion, leg: LegChoice) -> Supervised {
+    fn add(&mut self, joined: JoinedLink, options: (Congestion, Rates, LegChoice)) -> Supervised {
         self.next_id += 1;
         let usage = Arc::clone(&self.usage);
         let server = Server::new(self.next_id, joined.link.address(), joined.trust, usage);
-        Supervised { joined, congestion, leg, server, task: None }
+        let (congestion, max_rate, leg) = options;
+        Supervised { joined, congestion, max_rate, leg, server, task: None }
     }
 }

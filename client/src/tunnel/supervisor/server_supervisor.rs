@@ -13,7 +13,7 @@ use super::control_stream::{SessionEnd, read_welcome, watch_control_stream};
 use super::legs::Legs;
 use super::race::race;
 use crate::counters::TunnelCounters;
-use crate::tunnel::config::Congestion;
+use crate::tunnel::config::{Congestion, Rates};
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialError, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial};
 use crate::tunnel::leg::{DialOrder, SessionLoss, UseReason};
 use crate::tunnel::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion, Verdict};
@@ -42,6 +42,7 @@ pub(super) struct ServerSupervisor {
     pub(super) link: Link,
     pub(super) congestion: Congestion,
     pub(super) legs: Legs,
+    pub(super) max_rate: Rates,
     pub(super) server: Arc<Server>,
     pub(super) servers: Servers,
     pub(super) counters: TunnelCounters,
@@ -152,7 +153,8 @@ impl ServerSupervisor {
     /// The one place that dials.
     pub(super) async fn dial_leg(&self, leg: Leg, timeout: Duration) -> Result<DialedSession, DialError> {
         let attempt = self.attempt.load(Ordering::Relaxed);
-        dial(&self.link, self.congestion, leg, attempt, timeout, &self.server).await
+        let Self { link, congestion, max_rate, server, .. } = self;
+        dial(link, *congestion, *max_rate, leg, attempt, timeout, server).await
     }
 
     /// The next attempt dials the next address or port.

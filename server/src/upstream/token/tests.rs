@@ -24,6 +24,7 @@ fn tokens(listener: &TcpListener) -> RegistryTokens {
         clients_file: None,
         public: None,
         fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
+        client_max_rate: None,
         stale: false,
         handover: false,
         log: "info".parse().unwrap(),

@@ -11,7 +11,7 @@ use docxy_tests::{
 };
 use futures_util::future::join_all;
 use http::StatusCode;
-use hub_stand_in::{Hub, Image, PullLimit, PullLimits};
+use hub_stand_in::{Blob, Hub, Image, PullLimit, PullLimits};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
@@ -231,4 +231,48 @@ async fn a_link_may_name_several_ports() {
     let desktop = client(&link, &[]);
     assert_eq!(manifest(HttpClient::at(desktop.address()), "latest").await, StatusCode::OK);
     assert_eq!(servers(&desktop)[0]["server"], format!("127.0.0.1:9,{port}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_pull_goes_on_at_a_draining_server_if_no_other_is_trusted() {
+    let mut servers_of = TwoServers::new(&[]).await;
+    let testbed = &mut servers_of.testbed;
+    let blob = Blob::generated(1, 64 * MIB);
+    testbed.hub.store().add_blob("alice/private", blob.clone());
+    let bearer = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
+    let path = format!("/v2/alice/private/blobs/{}", blob.digest());
+    let headers = [("authorization", bearer.as_str()), ("connection", "close")];
+    let mut raw = RawConnection::get(testbed.client.address(), &path, &headers).await;
+    raw.read_body(2 * MIB as usize).await;
+    let before = exchanges(&mut servers_of.second);
+    block_in_place(|| testbed.server.process().signal("TERM")).unwrap();
+    let drains = |health: &Value| {
+        let [first, second] = [0, 1].map(|n| &health["servers"][n]);
+        first["draining"] == true && second["in_use"] == true
+    };
+    block_in_place(|| testbed.client.wait_for_health("use the other", PROCESS_TIMEOUT, drains)).unwrap();
+    assert_eq!(manifest(testbed.engine, "latest").await, StatusCode::OK);
+    let headers = [("authorization", bearer.as_str()), ANY];
+    let private = testbed.engine.get("/v2/alice/private/manifests/latest", &headers).await;
+    assert_eq!(private.status, StatusCode::OK);
+    assert_whole(&raw.rest().await, &blob);
+    assert_eq!(count(&testbed.client, "transfers/failures"), 0);
+    assert_eq!(exchanges(&mut servers_of.second), before + 1, "the public manifest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_servers_are_connected_and_a_spare_one_when_one_fails() {
+    let hub = hub().await;
+    let config = config(&hub);
+    let mut all: Vec<_> = (0..5).map(|_| server(&config)).collect();
+    let links: Vec<_> = all.iter_mut().map(|server| invite(server, "laptop")).collect();
+    let mut client = client(&links.join("\n"), &[]);
+    wait_for_count(&mut client, "tunnel/connects", 4);
+    let states = |health: &Value| [0, 1, 2, 3, 4].map(|n| health["servers"][n]["state"].clone());
+    let health = block_in_place(|| client.health()).unwrap();
+    assert_eq!(states(&health), ["up", "up", "up", "up", "spare"]);
+    block_in_place(|| all[1].process().kill()).unwrap();
+    let is_replaced = |health: &Value| states(health)[4] == "up" && states(health)[1] != "up";
+    block_in_place(|| client.wait_for_health("use the spare", PROCESS_TIMEOUT, is_replaced)).unwrap();
+    assert_eq!(manifest(HttpClient::at(client.address()), "latest").await, StatusCode::OK);
 }

@@ -54,7 +54,12 @@ impl TunnelTestbed {
     }
 
     pub(crate) fn client(&self, link: &str) -> Result<Client> {
-        let mut client = Client::start(Some(&self.lab.laptop), link)?;
+        self.client_with(link, &[])
+    }
+
+    /// A client with further arguments.
+    pub(crate) fn client_with(&self, link: &str, arguments: &[&str]) -> Result<Client> {
+        let mut client = Client::start_with(Some(&self.lab.laptop), link, arguments)?;
         client.wait_until_up(PULL_TIMEOUT)?;
         Ok(client)
     }
