@@ -7,6 +7,7 @@ use crate::metadata::Metadata;
 use crate::pull::{self, Destination, Progress, PullRequest, default_name};
 use crate::settings::{ConnectionSettings, DEFAULT_STALL_TIMEOUT, Flags};
 use crate::tunnel::Tunnel;
+use crate::tunnel::network::NetworkMemory;
 use docxy_host::logging;
 use docxy_host::signals::shutdown::Shutdown;
 use docxy_host::terminal::print;
@@ -33,7 +34,7 @@ pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), Command
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     let digest = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(CommandError::Start)?;
-        let tunnel = Tunnel::start(config);
+        let tunnel = Tunnel::start(config, NetworkMemory::open(cache.as_deref()));
         let gateway = Gateway::new(tunnel.clone(), DEFAULT_STALL_TIMEOUT, metadata);
         let outcome = tokio::select! {
             pulled = pull::pull(&pull_request, gateway, &progress) => pulled.map_err(Into::into),

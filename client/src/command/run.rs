@@ -11,6 +11,7 @@ use crate::gateway::Gateway;
 use crate::metadata::Metadata;
 use crate::settings::{Flags, Settings};
 use crate::tunnel::Tunnel;
+use crate::tunnel::network::NetworkMemory;
 use docxy_host::logging;
 use docxy_host::ready_file::ReadyFile;
 use docxy_host::signals::Signals;
@@ -34,7 +35,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     let log = logging.handle();
     let served = runtime.block_on(async {
         let Shutdown { drain, abort } = signals.shutdown;
-        let tunnel = Tunnel::start(settings.tunnel.clone());
+        let tunnel = Tunnel::start(settings.tunnel.clone(), NetworkMemory::open(settings.cache.as_deref()));
         let metadata = Metadata::open(settings.cache.as_deref());
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata);
         let hosts = AllowedHosts::new(settings.hosts.clone().into());

@@ -90,6 +90,12 @@ impl RemoteBody {
         }
     }
 
+    /// Ends the body early, after at least `lead` bytes more: the rest is not requested. Returns the bytes that are left
+    /// then, or `None` if it does not end early. Its reader must not read on.
+    pub(crate) fn shorten(&mut self, lead: u64) -> Option<u64> {
+        self.segments.as_mut()?.shorten(lead)
+    }
+
     /// The reader has all bytes. Releases the stream with the permit, if prefetched content follows on it.
     pub(crate) fn complete(&mut self) {
         if let Some(receiver) = self.prefetch.take()

@@ -36,6 +36,8 @@ pub(super) struct Segments {
     layout: Option<SegmentLayout>,
     open: VecDeque<Segment>,
     next: u32,
+    /// The segment before which the body is to end, if that is before its own end.
+    end: Option<u32>,
     /// The engine, if it may close the body before its end, and that is worth to know.
     engine: Option<HeaderValue>,
     /// The segment before which the engine most likely closes the body.
@@ -74,7 +76,8 @@ impl Segments {
         };
         let (open, buffer) = (VecDeque::new(), BytesMut::new());
         let (layout, next) = (None, 0);
-        let mut segments = Self { session, share, exchange, layout, open, next, engine, likely_end, buffer };
+        let mut segments =
+            Self { session, share, exchange, layout, open, next, end: None, engine, likely_end, buffer };
         segments.open_up_to(end).await?;
         Ok(segments)
     }
@@ -109,7 +112,7 @@ impl Segments {
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, ExchangeError> {
-        let end = self.layout.map_or(0, |layout| layout.count());
+        let end = self.end.or_else(|| Some(self.layout?.count())).unwrap_or(0);
         loop {
             self.open_up_to(end.min(self.likely_end.unwrap_or(end))).await?;
             let Some(segment) = self.open.front_mut() else {
@@ -136,6 +139,25 @@ impl Segments {
             self.open.pop_front();
             self.share.observe(self.session.transport().path());
         }
+    }
+
+    /// Ends the body early: after at least `lead` bytes more, and after what was requested already. Returns the bytes
+    /// that are left then, or `None` if those are all.
+    pub(super) fn shorten(&mut self, lead: u64) -> Option<u64> {
+        let layout = self.layout.filter(|_| self.likely_end.is_none())?;
+        let mut left: u64 = self.open.iter().map(|segment| segment.left).sum();
+        let count = self.end.unwrap_or(layout.count());
+        let mut end = self.next;
+        while left < lead && end < count {
+            left += length_of(layout, end);
+            end += 1;
+        }
+        if end >= count {
+            return None;
+        }
+        // The engine does not decide any more where this ends.
+        (self.end, self.engine) = (Some(end), None);
+        Some(left)
     }
 
     /// Whether every segment was read to its end, after [`Self::next`] has returned `None`.

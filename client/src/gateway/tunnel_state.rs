@@ -29,6 +29,8 @@ pub struct SessionState {
     pub server: SocketAddr,
     /// The leg that carries it.
     pub leg: Leg,
+    /// Why that leg carries it.
+    pub leg_reason: Option<String>,
     /// How both ends send.
     pub congestion: String,
     /// The estimated round-trip time in milliseconds.
@@ -60,6 +62,7 @@ impl SessionState {
         Self {
             server: transport.remote_address(),
             leg: transport.leg(),
+            leg_reason: session.use_reason().map(|reason| reason.to_string()),
             congestion: session.congestion().to_string(),
             rtt_ms: u64::try_from(transport.path().rtt.as_millis()).unwrap_or(u64::MAX),
             segments: session.segment_budget().open_segments(),

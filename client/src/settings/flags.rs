@@ -43,7 +43,7 @@ pub struct ConnectionFlags {
     /// server may have a lower limit.
     #[arg(long, value_name = "RATES", env = "DOCXY_MAX_RATE")]
     pub max_rate: Option<Rates>,
-    /// The leg of the tunnel: auto, quic (over UDP) or tcp (HTTP/2 over TLS) [default: quic]
+    /// The leg of the tunnel: quic (over UDP), tcp (HTTP/2 over TLS), or auto, the better one [default: quic]
     ///
     /// Both reach the server at the same port. Use tcp where UDP is blocked or slowed down.
     #[arg(long, value_name = "LEG", env = "DOCXY_LEG")]

@@ -12,6 +12,7 @@
 //! Truncation is never silent: a body that is interrupted, short or wrong is an error, and hyper then aborts
 //! the connection of the engine.
 
+mod ahead;
 mod context;
 mod missing_ranges;
 mod part;

@@ -25,6 +25,8 @@ pub(super) enum Content {
     Buffered { chunks: VecDeque<Bytes>, _permit: Option<SegmentPermit> },
     /// On their way.
     Arriving(Box<Arriving>),
+    /// On their way over a session on trial, which may be faster than they are read.
+    Ahead(AheadTask),
     /// Requested.
     Requested(AbortOnDropHandle<Result<Continuation, ExchangeError>>),
     /// They were not requested yet, or are to be requested again.
@@ -40,11 +42,19 @@ pub(super) struct Arriving {
     ends: bool,
 }
 
-/// Bytes that have arrived.
-pub(super) struct BufferedRange {
+/// Receives a part to its end.
+pub(super) type AheadTask = AbortOnDropHandle<Result<VecDeque<Bytes>, ExchangeError>>;
+
+/// Bytes that have arrived, or that arrive over another session.
+pub(super) struct KeptRange {
     pub(super) bytes: Range<u64>,
-    chunks: VecDeque<Bytes>,
-    permit: Option<SegmentPermit>,
+    content: Content,
+}
+
+impl KeptRange {
+    const fn buffered(bytes: Range<u64>, chunks: VecDeque<Bytes>, permit: Option<SegmentPermit>) -> Self {
+        Self { bytes, content: Content::Buffered { chunks, _permit: permit } }
+    }
 }
 
 impl Part {
@@ -64,14 +74,29 @@ impl Part {
         Self { end, content: Content::Buffered { chunks, _permit: None } }
     }
 
-    /// The bytes of the part, which begins at `start`, that have arrived. Never waits.
-    pub(super) fn into_buffered(self, start: u64) -> Vec<BufferedRange> {
+    /// Receives these bytes to their end.
+    pub(super) async fn receive(
+        bytes: Range<u64>,
+        continuation: Continuation,
+    ) -> Result<VecDeque<Bytes>, ExchangeError> {
+        let mut arriving = Arriving::new(&bytes, continuation);
+        let (mut left, mut chunks) = (bytes.end - bytes.start, VecDeque::new());
+        while let Some(chunk) = arriving.next(left).await? {
+            left -= chunk.len() as u64;
+            chunks.push_back(chunk);
+        }
+        Ok(chunks)
+    }
+
+    /// Of the part, which begins at `start`, what need not be requested again. Never waits.
+    pub(super) fn into_kept(self, start: u64) -> Vec<KeptRange> {
         let bytes = start..self.end;
         match self.content {
-            Content::Buffered { chunks, _permit: permit } => vec![BufferedRange { bytes, chunks, permit }],
-            Content::Arriving(arriving) => arriving.into_buffered(&bytes),
+            Content::Buffered { chunks, _permit: permit } => vec![KeptRange::buffered(bytes, chunks, permit)],
+            content @ Content::Ahead(_) => vec![KeptRange { bytes, content }],
+            Content::Arriving(arriving) => arriving.into_kept(&bytes),
             Content::Requested(task) => match task.now_or_never() {
-                Some(Ok(Ok(continuation))) => Arriving::new(&bytes, continuation).into_buffered(&bytes),
+                Some(Ok(Ok(continuation))) => Arriving::new(&bytes, continuation).into_kept(&bytes),
                 _ => Vec::new(),
             },
             Content::Missing => Vec::new(),
@@ -83,6 +108,17 @@ impl Arriving {
     fn new(bytes: &Range<u64>, Continuation { body, skip }: Continuation) -> Self {
         let ends = body.length().is_none_or(|length| length == skip + (bytes.end - bytes.start));
         Self { body, skip, ends }
+    }
+
+    /// Ends the part early, after at least `lead` more of its `left` bytes. Returns the bytes that are left then, or `None`
+    /// if it does not end early.
+    pub(super) fn shorten(&mut self, left: u64, lead: u64) -> Option<u64> {
+        if self.skip > 0 {
+            return None;
+        }
+        let shorter = self.body.shorten(lead)?;
+        self.ends = false;
+        Some(shorter.min(left)).filter(|shorter| *shorter < left)
     }
 
     /// The next of the `left` bytes of the part, `None` after the last.
@@ -122,7 +158,7 @@ impl Arriving {
         }
     }
 
-    fn into_buffered(self, bytes: &Range<u64>) -> Vec<BufferedRange> {
+    fn into_kept(self, bytes: &Range<u64>) -> Vec<KeptRange> {
         if self.skip > 0 {
             return Vec::new();
         }
@@ -137,25 +173,24 @@ impl Arriving {
                 at += chunk.len() as u64;
             }
             run.chunks.retain(|chunk| !chunk.is_empty());
-            ranges.push(BufferedRange { bytes: start..at, chunks: run.chunks, permit: run.permit });
+            ranges.push(KeptRange::buffered(start..at, run.chunks, run.permit));
         }
         ranges.retain(|range| !range.bytes.is_empty());
         ranges
     }
 }
 
-/// The buffered and the missing ranges as parts, in order. A buffered range inside a missing one is dropped.
-pub(super) fn arrange(ranges: Vec<BufferedRange>, missing: &[Range<u64>]) -> VecDeque<Part> {
+/// The kept and the missing ranges as parts, in order. A kept range inside a missing one is dropped.
+pub(super) fn arrange(ranges: Vec<KeptRange>, missing: &[Range<u64>]) -> VecDeque<Part> {
     let mut parts = VecDeque::new();
     let mut missing = missing.iter().peekable();
     let mut reached = 0;
-    for BufferedRange { bytes, chunks, permit } in ranges {
+    for KeptRange { bytes, content } in ranges {
         while let Some(gap) = missing.next_if(|gap| gap.start <= bytes.start) {
             reached = gap.end;
             parts.push_back(Part::missing(gap.end));
         }
         if bytes.start >= reached {
-            let content = Content::Buffered { chunks, _permit: permit };
             parts.push_back(Part { end: bytes.end, content });
         }
     }

@@ -32,11 +32,11 @@ const UPSTREAM_FAILURES_MAX: u32 = 6;
 /// A body, over as many sessions as needed.
 pub(super) struct ResumableBody {
     /// The position of the next byte.
-    position: u64,
+    pub(super) position: u64,
     /// The bytes from there on, without a gap.
-    parts: VecDeque<Part>,
+    pub(super) parts: VecDeque<Part>,
     /// How missing bytes are requested. `None` if they cannot be.
-    source: Option<Box<Source>>,
+    pub(super) source: Option<Box<Source>>,
     /// Since when no byte was returned, until one is.
     stall: Option<Stall>,
     /// The last failure, until bytes arrive after it.
@@ -99,6 +99,7 @@ impl ResumableBody {
     /// If no other attempt can succeed, or none did in time.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         loop {
+            self.share_with_trial();
             let until = self.stall_end();
             let Some(part) = self.parts.front_mut() else { return Ok(None) };
             let bytes = match &mut part.content {
@@ -122,6 +123,15 @@ impl ResumableBody {
                             continue;
                         }
                     }
+                }
+                Content::Ahead(task) => {
+                    let end = part.end;
+                    *part = match task.await {
+                        Ok(Ok(chunks)) => Part { end, content: Content::Buffered { chunks, _permit: None } },
+                        // It is requested over the session in use.
+                        Ok(Err(_)) | Err(_) => Part::missing(end),
+                    };
+                    continue;
                 }
                 Content::Requested(task) => {
                     let bytes = self.position..part.end;
@@ -177,7 +187,7 @@ impl ResumableBody {
         let mut start = self.position;
         for part in std::mem::take(&mut self.parts) {
             let end = part.end;
-            ranges.extend(part.into_buffered(start));
+            ranges.extend(part.into_kept(start));
             start = end;
         }
         if !source.range_request.supports_ranges() {
@@ -207,8 +217,10 @@ impl ResumableBody {
             return Err(error);
         };
         let fault = error.to_fault();
+        // A part may have come over another session than the one in use.
+        let is_closed = |session: &Session| session.transport().close_reason().is_some();
         let is_lost = matches!(error, ExchangeError::SessionLost(_));
-        if is_lost {
+        if is_lost && source.session.as_ref().is_none_or(is_closed) {
             source.lost = source.session.take().map(Session::into_lost).or_else(|| source.lost.take());
         }
         // The first attempt after progress comes at once, and so does one on another session.

@@ -67,6 +67,14 @@ pub(super) struct DialedSession {
     pub(super) session: Session,
     pub(super) control: ReceiveStream,
     pub(super) address: SocketAddr,
+    /// Whether the server has accepted this client already.
+    pub(super) is_welcome: bool,
+}
+
+impl DialedSession {
+    pub(super) fn leg(&self) -> Leg {
+        self.session.transport().leg()
+    }
 }
 
 /// Dials a server over this leg. `attempt` selects its address and port. The handshake may take `timeout`.
@@ -116,7 +124,12 @@ async fn connect(
     let transport = transport.with_rate_limit(limit);
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
-    Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(server)), control, address })
+    Ok(DialedSession {
+        session: Session::new(transport, congestion, Arc::clone(server)),
+        control,
+        address,
+        is_welcome: false,
+    })
 }
 
 async fn address(link: &Link, attempt: usize) -> Result<SocketAddr, DialError> {

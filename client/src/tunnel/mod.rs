@@ -6,8 +6,10 @@
 mod config;
 mod deadline;
 mod dial;
+pub mod leg;
 mod liveness;
 mod need;
+pub mod network;
 mod range_habits;
 mod segment_budget;
 mod selector;
@@ -30,6 +32,7 @@ pub use status::TunnelStatus;
 use crate::counters::TunnelCounters;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use need::Size;
+use network::NetworkMemory;
 use parking_lot::Mutex;
 use selector::{Candidate, Selector};
 use server::Servers;
@@ -52,14 +55,15 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Starts to connect to the servers in the background.
+    /// Starts to connect to the servers in the background. `memory` is what was learned on each network.
     #[must_use]
-    pub fn start(config: TunnelConfig) -> Self {
+    pub fn start(config: TunnelConfig, memory: NetworkMemory) -> Self {
         let (servers, receiver) = Servers::new();
         let (config, changes) = watch::channel(config);
         let tunnel = Self::of(receiver, config);
         let (counters, stop) = (tunnel.counters.clone(), tunnel.stop.clone());
-        tokio::spawn(supervisor::supervise(changes, servers, counters, stop));
+        let memory = Arc::new(Mutex::new(memory));
+        tokio::spawn(supervisor::supervise(changes, servers, counters, memory, stop));
         tunnel
     }
 

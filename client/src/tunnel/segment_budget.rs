@@ -77,6 +77,8 @@ impl Drop for SelectedBody {
 #[derive(Debug)]
 pub struct SegmentBudget {
     window: Mutex<BulkWindow>,
+    /// The bodies of this connection that wait for their next bytes.
+    reading: AtomicUsize,
     usage: Arc<ServerUsage>,
 }
 
@@ -84,15 +86,26 @@ impl SegmentBudget {
     /// The budget of a new connection. `usage` is shared with the earlier ones of its server.
     pub(super) fn new(usage: Arc<ServerUsage>) -> Self {
         let rate = usage.rate().map(|(rate, _)| rate);
-        Self { window: Mutex::new(BulkWindow::with_rate(rate)), usage }
+        Self { window: Mutex::new(BulkWindow::with_rate(rate)), reading: AtomicUsize::new(0), usage }
     }
 
     /// Adds a body until its share is dropped.
     #[must_use]
     pub fn share(self: &Arc<Self>) -> BodyShare {
         self.usage.client.bodies.fetch_add(1, Ordering::Relaxed);
-        self.usage.reading.fetch_add(1, Ordering::Relaxed);
-        BodyShare { budget: Arc::clone(self), is_reading: true }
+        let mut share = BodyShare { budget: Arc::clone(self), is_reading: false };
+        share.set_reading(true);
+        share
+    }
+
+    /// Whether a large body waits for bytes of this connection.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.reading.load(Ordering::Relaxed) > 0
+    }
+
+    /// The last known rate of the server's connections, in bytes per second.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        self.usage.rate().map(|(rate, _)| rate)
     }
 
     /// Segments that were requested and are not read to their end, from any server.
@@ -115,7 +128,7 @@ impl BodyShare {
     /// server that are read, and into its share of the client's memory, which it has with all bodies.
     #[must_use]
     pub fn open(&self, own: usize) -> Option<SegmentPermit> {
-        let SegmentBudget { window, usage } = &*self.budget;
+        let SegmentBudget { window, usage, .. } = &*self.budget;
         let client = &usage.client;
         let among =
             |bodies: &AtomicUsize, segments: usize| segments.div_ceil(bodies.load(Ordering::Relaxed).max(1));
@@ -132,12 +145,13 @@ impl BodyShare {
     /// Whether the body waits for its next bytes. If not, its engine has not read the last ones yet, and the body
     /// leaves the window to the others.
     pub fn set_reading(&mut self, is_reading: bool) {
-        let reading = &self.budget.usage.reading;
-        match (self.is_reading, is_reading) {
-            (false, true) => reading.fetch_add(1, Ordering::Relaxed),
-            (true, false) => reading.fetch_sub(1, Ordering::Relaxed),
-            _ => return,
-        };
+        for reading in [&self.budget.usage.reading, &self.budget.reading] {
+            match (self.is_reading, is_reading) {
+                (false, true) => reading.fetch_add(1, Ordering::Relaxed),
+                (true, false) => reading.fetch_sub(1, Ordering::Relaxed),
+                _ => return,
+            };
+        }
         self.is_reading = is_reading;
     }
 

@@ -4,13 +4,15 @@
 //! [`docxy_protocol::limits::STREAMS_PER_CLIENT_MAX`].
 
 use super::config::{Congestion, Trust};
+use super::leg::{Carried, Carriers, UseReason};
 use super::segment_budget::{SegmentBudget, SelectedBody};
 use super::server::{Server, ServerId};
 use docxy_protocol::control::{CloseCode, ExchangeId};
 use docxy_protocol::limits::{BLOBS_PER_CLIENT_MAX, SMALL_REQUESTS_PER_CLIENT_MAX};
 use docxy_protocol::request::Operation;
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -31,6 +33,7 @@ pub struct Session {
     next_exchange: Arc<AtomicU64>,
     segment_budget: Arc<SegmentBudget>,
     permits: RequestPermits,
+    beside: Arc<Beside>,
     /// The body for which it was selected, if it was.
     _body: Option<Arc<SelectedBody>>,
 }
@@ -47,7 +50,8 @@ impl Session {
     ) -> Self {
         let segment_budget = Arc::new(SegmentBudget::new(Arc::clone(&server.usage)));
         let (next_exchange, permits) = (Arc::default(), RequestPermits::default());
-        Self { transport, server, congestion, next_exchange, segment_budget, permits, _body: None }
+        let beside = Arc::default();
+        Self { transport, server, congestion, next_exchange, segment_budget, permits, beside, _body: None }
     }
 
     /// The same session for a large body, which counts at its server until the last clone is dropped.
@@ -73,6 +77,37 @@ impl Session {
         let RequestPermits { blobs, small } = &self.permits;
         blobs.available_permits() < BLOBS_PER_CLIENT_MAX
             || small.available_permits() < SMALL_REQUESTS_PER_CLIENT_MAX
+    }
+
+    /// What it has carried.
+    pub(super) fn carried(&self) -> Carried {
+        let received = self.transport.path().bytes_received;
+        Carried { received, is_loaded: self.segment_budget.is_loaded() }
+    }
+
+    /// The session that is on trial beside this one, and which of them new parts of large bodies are for. Cheap while
+    /// there is none.
+    #[must_use]
+    pub(crate) fn trial(&self) -> Option<(Self, Carriers)> {
+        if !self.beside.has_trial.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.beside.trial.lock().as_deref().cloned()
+    }
+
+    /// Why its leg is in use.
+    #[must_use]
+    pub fn use_reason(&self) -> Option<UseReason> {
+        *self.beside.use_reason.lock()
+    }
+
+    pub(super) fn set_use_reason(&self, reason: Option<UseReason>) {
+        *self.beside.use_reason.lock() = reason;
+    }
+
+    pub(super) fn set_trial(&self, trial: Option<(Self, Carriers)>) {
+        self.beside.has_trial.store(trial.is_some(), Ordering::Relaxed);
+        *self.beside.trial.lock() = trial.map(Box::new);
     }
 
     /// The session of the transport, to open streams on.
@@ -140,6 +175,14 @@ impl Session {
     pub(super) fn is_lost(&self, lost: Option<&LostSession>) -> bool {
         lost.is_some_and(|LostSession(lost)| lost.is_same(&self.transport))
     }
+}
+
+/// Why a session is in use, and the one that is on trial beside it.
+#[derive(Debug, Default)]
+struct Beside {
+    use_reason: Mutex<Option<UseReason>>,
+    has_trial: AtomicBool,
+    trial: Mutex<Option<Box<(Session, Carriers)>>>,
 }
 
 /// The permits for concurrent requests. A request that waits for one holds no stream: see

@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
     gateway::{Gateway, ResponseDeadline},
     metadata::Metadata,
+    tunnel::network::NetworkMemory,
     tunnel::{Deadline, JoinedLink, Need, Session, Trust, Tunnel, TunnelConfig},
 };
 use docxy_protocol::{
@@ -37,7 +38,7 @@ impl Fleet {
         });
         let settings = settings.collect::<Result<Vec<_>>>()?;
         let connecting = settings.into_iter().map(|settings| async {
-            let tunnel = Tunnel::start(settings);
+            let tunnel = Tunnel::start(settings, NetworkMemory::default());
             let session =
                 tunnel.session(Need::ANY, None, Deadline::including_first_connect(CONNECT_TIMEOUT)).await;
             Ok((tunnel, session.map_err(|fault| anyhow!("{fault}"))?))

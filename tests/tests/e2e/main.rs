@@ -7,6 +7,7 @@
 
 mod auth;
 mod hostile;
+mod leg_choice;
 mod odd_registries;
 mod operations;
 mod prefetch;

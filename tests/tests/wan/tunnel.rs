@@ -1,13 +1,16 @@
 //! The real client and server over an emulated link.
 //! Must never judge the speed: `scripts/bench wan` does.
 
-use std::time::Duration;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use docxy_tests::{
     docxy::Launch,
     tunnel_lab::{Abroad, TunnelLab},
-    wan::{Conditions, Link, Loss, Queue, Rate},
+    wan::{Conditions, Link, Loss, Queue, Rate, UdpRule},
 };
 
 /// Six times the bandwidth-delay product of the fastest of these links, so that every window opens.
@@ -51,4 +54,25 @@ fn a_second_connection_starts_at_the_rate_of_the_first() -> Result<()> {
     let rate = status["known_paths"]["last_bits_per_second"].as_u64();
     ensure!(rate.is_some_and(|rate| (50_000_000..110_000_000).contains(&rate)), "{status:#}");
     lab.pull(&second).map(drop)
+}
+
+/// QUIC gets a fifth of this link. The client must find that out by itself, in one pull.
+#[test]
+fn a_client_leaves_a_policed_leg() -> Result<()> {
+    let lab = TunnelLab::new(2 * BLOB_MIB)?;
+    let conditions = Conditions {
+        udp: UdpRule::policed(Rate::mbit(20)),
+        ..Conditions::clean(Rate::mbit(100), Duration::from_millis(100))
+    };
+    let _wan = lab.link(Abroad::FIRST, Link::symmetric(conditions), 1)?;
+    let server = lab.server(Abroad::FIRST, &Launch::default())?;
+    let client = lab.connected_client(&server.invite("laptop")?, &Launch::with(&["--leg", "auto"]))?;
+    let body = lab.begin(&client)?;
+    let begun = Instant::now();
+    while client.health()?["leg"] != "tcp" {
+        ensure!(begun.elapsed() < Duration::from_secs(120), "{:#}", client.health()?);
+        thread::sleep(Duration::from_millis(50));
+    }
+    println!("on TCP after {:?} and {} bytes", begun.elapsed(), body.bytes());
+    lab.finish(body).map(drop)
 }

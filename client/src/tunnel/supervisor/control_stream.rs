@@ -3,6 +3,7 @@
 //! Must never decide what follows: the supervisor does.
 
 use crate::counters::TunnelCounters;
+use crate::tunnel::leg::SessionLoss;
 use docxy_protocol::control::{CloseCode, ControlMessage};
 use docxy_protocol::text::{CleanText, clean};
 use docxy_protocol::version::upgrade_server;
@@ -70,6 +71,29 @@ pub(super) enum SessionEnd {
     Left,
     /// Others serve this client, and this server is spare.
     Released,
+}
+
+impl SessionEnd {
+    /// Why it ended.
+    pub(super) fn into_reason(self) -> CleanText {
+        match self {
+            Self::Lost(reason)
+            | Self::ServerEnded(reason)
+            | Self::Failed(reason)
+            | Self::NotAccepted(reason)
+            | Self::Refused(reason) => reason,
+            Self::Left | Self::Released => CloseCode::Done.reason().into(),
+        }
+    }
+
+    /// Whether the leg may be to blame.
+    pub(super) const fn loss(&self) -> SessionLoss {
+        match self {
+            Self::Failed(_) => SessionLoss::Unanswered,
+            Self::Lost(_) => SessionLoss::Broke,
+            _ => SessionLoss::Ended,
+        }
+    }
 }
 
 /// The control stream ends only with the session, and the reason of that counts.

@@ -3,7 +3,10 @@
 //! Must never end the supervisor of a link that has not changed.
 
 mod backoff;
+mod better_leg;
 mod control_stream;
+mod legs;
+mod race;
 mod server_supervisor;
 
 use super::config::{Congestion, JoinedLink, LegChoice, Rates, TunnelConfig};
@@ -14,8 +17,11 @@ use super::status::TunnelStatus;
 use crate::counters::TunnelCounters;
 use docxy_protocol::control::CloseCode;
 use futures_util::future::join_all;
+use legs::Legs;
+pub(super) use legs::SharedMemory;
 use server_supervisor::ServerSupervisor;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -30,10 +36,11 @@ pub(super) async fn supervise(
     mut config: watch::Receiver<TunnelConfig>,
     servers: Servers,
     counters: TunnelCounters,
+    memory: SharedMemory,
     stop: CancellationToken,
 ) {
     let mut supervisors =
-        Supervisors { servers, counters, usage: Arc::default(), all: Vec::new(), next_id: 0 };
+        Supervisors { servers, counters, memory, usage: Arc::default(), all: Vec::new(), next_id: 0 };
     loop {
         let current = config.borrow_and_update().clone();
         supervisors.apply(current);
@@ -60,6 +67,7 @@ async fn wait_for_change(config: &mut watch::Receiver<TunnelConfig>) {
 struct Supervisors {
     servers: Servers,
     counters: TunnelCounters,
+    memory: SharedMemory,
     /// What the bodies of all servers use.
     usage: Arc<ClientUsage>,
     all: Vec<Supervised>,
@@ -107,13 +115,13 @@ impl Supervisors {
                 link: one.joined.link.clone(),
                 congestion,
                 max_rate,
-                leg,
+                legs: Legs::new(leg, one.joined.link.address(), Arc::clone(&self.memory)),
                 server: Arc::clone(&one.server),
                 servers: self.servers.clone(),
                 counters: Arc::clone(&self.counters),
-                attempt: 0,
+                attempt: AtomicUsize::new(0),
                 lost_since,
-                public_has_moved: false,
+                public_has_moved: AtomicBool::new(false),
             };
             one.task = Some(AbortOnDropHandle::new(tokio::spawn(supervisor.run())));
         }

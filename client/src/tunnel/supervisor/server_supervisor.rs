@@ -10,9 +10,12 @@ use super::backoff::{
     DIAL_SCHEDULE, LEFT_SCHEDULE, REFUSED_SCHEDULE, RESTART_SCHEDULE, RESTART_WINDOW, SPARE_LINGER,
 };
 use super::control_stream::{SessionEnd, read_welcome, watch_control_stream};
+use super::legs::Legs;
+use super::race::race;
 use crate::counters::TunnelCounters;
-use crate::tunnel::config::{Congestion, LegChoice, Rates};
+use crate::tunnel::config::{Congestion, Rates};
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialError, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial};
+use crate::tunnel::leg::{DialOrder, SessionLoss, UseReason};
 use crate::tunnel::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion, Verdict};
 use crate::tunnel::selector::{Standing, wanted};
 use crate::tunnel::server::{Condition, Server, ServerId, ServerState, Servers};
@@ -23,8 +26,9 @@ use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::link::Link;
 use docxy_protocol::text::{CleanText, clean};
-use docxy_transport::Session as Transport;
+use docxy_transport::{Leg, Session as Transport};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 
@@ -37,23 +41,25 @@ const DRAINING: &str = CloseCode::Draining.reason();
 pub(super) struct ServerSupervisor {
     pub(super) link: Link,
     pub(super) congestion: Congestion,
+    pub(super) legs: Legs,
     pub(super) max_rate: Rates,
-    pub(super) leg: LegChoice,
     pub(super) server: Arc<Server>,
     pub(super) servers: Servers,
     pub(super) counters: TunnelCounters,
     /// Grows with each failure, and selects the next address and port.
-    pub(super) attempt: usize,
+    pub(super) attempt: AtomicUsize,
     /// When the last connection was lost; `None` before the first.
     pub(super) lost_since: Option<SystemTime>,
     /// Whether the server drains, and what everybody may see has moved to others that are not trusted.
-    pub(super) public_has_moved: bool,
+    pub(super) public_has_moved: AtomicBool,
 }
 
 /// What takes the place of a session.
 enum Successor {
     /// Another one with the same server.
     Session(Box<DialedSession>),
+    /// One on the other leg, which is better.
+    OtherLeg(Box<DialedSession>, UseReason),
     /// Other servers, in this case.
     OthersThan(SessionEnd),
 }
@@ -69,8 +75,17 @@ impl ServerSupervisor {
             self.wait_until_wanted().await;
             let begun = Instant::now();
             let timeout = if is_before(restart_until) { RESTART_ATTEMPT_TIMEOUT } else { ATTEMPT_TIMEOUT };
-            let ended = match self.dial(timeout).await {
-                Ok(dialed) => self.run_session(dialed).await,
+            let mut order = self.legs.dial_order();
+            if is_before(restart_until) {
+                // Until the next process listens, chance would decide between the legs.
+                order.second = None;
+            }
+            let ended = match self.dial(order, timeout).await {
+                Ok(dialed) => {
+                    let ended = self.run_session(dialed).await;
+                    self.legs.lost(ended.loss());
+                    ended
+                }
                 Err(error) if error.is_shutdown() => SessionEnd::NotAccepted(clean(error)),
                 Err(error) => SessionEnd::Failed(clean(error)),
             };
@@ -80,7 +95,7 @@ impl ServerSupervisor {
                 down_since = Instant::now();
                 backoff.reset();
             }
-            self.public_has_moved &= matches!(ended, SessionEnd::Left);
+            self.public_has_moved.fetch_and(matches!(ended, SessionEnd::Left), Ordering::Relaxed);
             let server = &*self.server.name;
             let reason = match ended {
                 SessionEnd::Lost(reason) => {
@@ -100,7 +115,7 @@ impl ServerSupervisor {
                     tracing::warn!(server, reason = %reason, "no tunnel yet; trying again");
                     // While a server restarts, its next process is expected at the same address.
                     if !is_before(restart_until) {
-                        self.attempt += 1;
+                        self.next_address();
                     }
                     reason
                 }
@@ -130,10 +145,21 @@ impl ServerSupervisor {
         }
     }
 
+    /// Dials the legs in this order. The first that is up counts.
+    async fn dial(&self, order: DialOrder, timeout: Duration) -> Result<DialedSession, DialError> {
+        race(order, |leg| self.dial_leg(leg, timeout)).await
+    }
+
     /// The one place that dials.
-    async fn dial(&self, timeout: Duration) -> Result<DialedSession, DialError> {
-        let Self { link, congestion, max_rate, attempt, server, .. } = self;
-        dial(link, *congestion, *max_rate, self.leg.leg(), *attempt, timeout, server).await
+    pub(super) async fn dial_leg(&self, leg: Leg, timeout: Duration) -> Result<DialedSession, DialError> {
+        let attempt = self.attempt.load(Ordering::Relaxed);
+        let Self { link, congestion, max_rate, server, .. } = self;
+        dial(link, *congestion, *max_rate, leg, attempt, timeout, server).await
+    }
+
+    /// The next attempt dials the next address or port.
+    fn next_address(&self) {
+        self.attempt.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits while enough other servers are connected.
@@ -156,14 +182,16 @@ impl ServerSupervisor {
     /// Publishes the session until it ends. Replaces it if it becomes silent. The transfers of a replaced session
     /// continue on the next one, or on those of other servers.
     async fn run_session(&mut self, mut dialed: DialedSession) -> SessionEnd {
-        self.publish(&dialed.session);
+        self.publish(&dialed, self.legs.up(dialed.leg()));
         loop {
-            let DialedSession { session, mut control, address } = dialed;
+            let DialedSession { session, mut control, address, is_welcome } = dialed;
             let (servers, id) = (self.servers.clone(), self.server.id);
             let (counters, transport) = (Arc::clone(&self.counters), session.transport());
             let draining = CancellationToken::new();
             let watched = async {
-                if let Err(ended) = read_welcome(&mut control, transport, address, &counters).await {
+                if !is_welcome
+                    && let Err(ended) = read_welcome(&mut control, transport, address, &counters).await
+                {
                     return ended;
                 }
                 servers.update(id, |state| state.condition = Condition::Good);
@@ -172,6 +200,7 @@ impl ServerSupervisor {
             let successor = tokio::select! {
                 ended = watched => return ended,
                 successor = self.successor(&session, &draining) => successor,
+                (better, reason) = self.better_leg(&session) => Successor::OtherLeg(Box::new(better), reason),
             };
             match successor {
                 Successor::OthersThan(ended @ SessionEnd::Lost(_)) => {
@@ -184,8 +213,14 @@ impl ServerSupervisor {
                 }
                 Successor::Session(next) => {
                     self.lost_since = Some(SystemTime::now());
-                    self.publish(&next.session);
+                    self.legs.lost(SessionLoss::Broke);
+                    self.publish(&next, self.legs.up(next.leg()));
                     transport.close(CloseCode::Done);
+                    dialed = *next;
+                }
+                Successor::OtherLeg(next, reason) => {
+                    self.publish(&next, Some(reason));
+                    tokio::spawn(session.replaced());
                     dialed = *next;
                 }
             }
@@ -193,7 +228,7 @@ impl ServerSupervisor {
     }
 
     /// Waits until something else can take the place of this session.
-    async fn successor(&mut self, session: &Session, draining: &CancellationToken) -> Successor {
+    async fn successor(&self, session: &Session, draining: &CancellationToken) -> Successor {
         let (servers, id) = (self.servers.clone(), self.server.id);
         tokio::select! {
             successor = self.replacement_of_silent(session, draining) => return successor,
@@ -208,8 +243,8 @@ impl ServerSupervisor {
         // Until another server can take over, requests go on here, the last and new ones: they would have to wait for
         // the next process, and engines do not wait as long as a drain may take.
         tokio::select! {
-            () = wait_for_takeover(&servers, &self.server, session, self.public_has_moved) => {
-                self.public_has_moved = true;
+            () = wait_for_takeover(&servers, &self.server, session, self.public_has_moved.load(Ordering::Relaxed)) => {
+                self.public_has_moved.store(true, Ordering::Relaxed);
                 return Successor::OthersThan(SessionEnd::Left);
             }
             _ = self.suspicion(session) => {}
@@ -218,7 +253,7 @@ impl ServerSupervisor {
     }
 
     /// Resolves when the session is silent and something can replace it.
-    async fn replacement_of_silent(&mut self, session: &Session, draining: &CancellationToken) -> Successor {
+    async fn replacement_of_silent(&self, session: &Session, draining: &CancellationToken) -> Successor {
         let transport = session.transport();
         loop {
             let suspicion = self.suspicion(session).await;
@@ -245,15 +280,15 @@ impl ServerSupervisor {
     }
 
     /// Dials until an attempt succeeds, each from a fresh port.
-    async fn dial_replacement(&mut self) -> DialedSession {
+    async fn dial_replacement(&self) -> DialedSession {
         let (silent_since, mut backoff) = (Instant::now(), Backoff::new(DIAL_SCHEDULE));
         loop {
             let begun = Instant::now();
-            match self.dial(ATTEMPT_TIMEOUT).await {
+            match self.dial(self.legs.dial_order(), ATTEMPT_TIMEOUT).await {
                 Ok(dialed) => return dialed,
                 Err(error) => {
                     tracing::info!(reason = %clean(error), "no other connection yet");
-                    self.attempt += 1;
+                    self.next_address();
                 }
             }
             let delay = backoff.next_delay(silent_since.elapsed(), random_fraction());
@@ -285,11 +320,12 @@ impl ServerSupervisor {
         }
     }
 
-    fn publish(&self, session: &Session) {
-        let status = TunnelStatus::Up { session: session.clone(), since: SystemTime::now() };
-        self.servers.update(self.server.id, |state| {
-            (state.status, state.condition) = (status, Condition::Greeting);
-        });
+    fn publish(&self, dialed: &DialedSession, reason: Option<UseReason>) {
+        let session = dialed.session.clone();
+        session.set_use_reason(reason);
+        let status = TunnelStatus::Up { session, since: SystemTime::now() };
+        let condition = if dialed.is_welcome { Condition::Good } else { Condition::Greeting };
+        self.servers.update(self.server.id, |state| (state.status, state.condition) = (status, condition));
     }
 
     fn set_condition(&self, condition: Condition) {

@@ -33,7 +33,11 @@ struct Relayed {
 impl TcpRelay {
     /// A relay to this server.
     pub(crate) async fn new(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), server)
+    }
+
+    /// A relay at this listener.
+    pub(crate) fn on(listener: TcpListener, server: SocketAddr) -> Self {
         let address = listener.local_addr().unwrap();
         let connections = Arc::<Mutex<Vec<Relayed>>>::default();
         let (mut tasks, all) = (JoinSet::new(), Arc::clone(&connections));

@@ -9,7 +9,7 @@ use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -39,6 +39,8 @@ struct Path {
     delay: Duration,
     server: Mutex<SocketAddr>,
     connected: watch::Sender<bool>,
+    /// Whether UDP passes.
+    has_udp: AtomicBool,
     bytes_down: AtomicU64,
     /// The network disconnects itself once this many bytes have passed towards the client.
     disconnect_at: AtomicU64,
@@ -53,6 +55,7 @@ impl Relay {
             delay,
             server: Mutex::new(server),
             connected: watch::Sender::new(true),
+            has_udp: AtomicBool::new(true),
             bytes_down: AtomicU64::new(0),
             disconnect_at: AtomicU64::new(u64::MAX),
             loss: Mutex::new(0.0),
@@ -101,6 +104,11 @@ impl Relay {
     /// streams pass.
     pub(crate) fn set_loss(&self, share: f64) {
         *self.path.loss.lock().unwrap() = share;
+    }
+
+    /// Lets UDP pass, or drops all of it.
+    pub(crate) fn set_udp(&self, passes: bool) {
+        self.path.has_udp.store(passes, Ordering::Relaxed);
     }
 
     /// Connects or disconnects the network.

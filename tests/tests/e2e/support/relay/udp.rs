@@ -69,7 +69,9 @@ impl Shared {
     /// Whether to drop the next datagram.
     fn drops_next(&self) -> bool {
         let loss = *self.path.loss.lock().unwrap();
-        !*self.path.connected.borrow() || self.rng.lock().unwrap().random_bool(loss)
+        !*self.path.connected.borrow()
+            || !self.path.has_udp.load(Ordering::Relaxed)
+            || self.rng.lock().unwrap().random_bool(loss)
     }
 }
 

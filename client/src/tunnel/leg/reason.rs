@@ -1,0 +1,57 @@
+//! Why a leg is in use, and why the other one is dialed beside it: for `/health` and the log.
+
+use std::fmt;
+
+/// Why a leg is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UseReason {
+    /// The user's setting names it.
+    Set,
+    /// It is dialed first, and came up.
+    Preferred,
+    /// The other leg, which is dialed first, did not come up in time.
+    FirstUp,
+    /// Sessions of the other leg broke again and again.
+    OtherBroke,
+    /// Its goodput in a trial was better, or, for QUIC, equal.
+    BetterGoodput,
+    /// It comes up again.
+    ReachableAgain,
+}
+
+impl fmt::Display for UseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Set => "set by --leg",
+            Self::Preferred => "dialed first",
+            Self::FirstUp => "the other leg did not come up in time",
+            Self::OtherBroke => "sessions of the other leg broke",
+            Self::BetterGoodput => "it carried more in a trial",
+            Self::ReachableAgain => "it comes up again",
+        })
+    }
+}
+
+/// Why the other leg is dialed beside the one in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrialReason {
+    /// Goodput is far below what this path has shown.
+    BelowKnown,
+    /// The path may lose much under load, and the other leg was never measured on it.
+    MayBePoliced,
+    /// A long body is under way, and the other leg was never measured on this path.
+    FirstLook,
+    /// The rest of QUIC is over.
+    RestOver,
+}
+
+impl fmt::Display for TrialReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BelowKnown => "goodput is far below what the path has shown",
+            Self::MayBePoliced => "the path may be policed, and the other leg was not measured yet",
+            Self::FirstLook => "a long transfer, and the other leg was not measured yet",
+            Self::RestOver => "the rest of QUIC is over",
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! Watches what the session in use carries, and dials the other leg beside it when the policy says so.
+//!
+//! Must never touch the session in use: bodies move only when it is replaced.
+
+use super::control_stream::{SessionEnd, read_welcome};
+use super::server_supervisor::ServerSupervisor;
+use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialedSession};
+use crate::tunnel::leg::{Carried, Carriers, Instruction, Traffic, UseReason};
+use crate::tunnel::session::Session;
+use docxy_protocol::control::CloseCode;
+use docxy_protocol::text::{CleanText, clean};
+use docxy_transport::Leg;
+use futures_util::future::{BoxFuture, OptionFuture};
+use std::time::Duration;
+
+/// The time between two measurements of what a session carries.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A session on the other leg, beside the one in use.
+struct Beside<'a> {
+    in_use: &'a Session,
+    dialed: Option<DialedSession>,
+}
+
+impl ServerSupervisor {
+    /// Resolves with a session on the other leg that is to replace this one.
+    pub(super) async fn better_leg(&self, session: &Session) -> (DialedSession, UseReason) {
+        let mut beside = Beside { in_use: session, dialed: None };
+        let mut dialing: Option<BoxFuture<'_, Result<DialedSession, CleanText>>> = None;
+        let mut samples = tokio::time::interval(SAMPLE_INTERVAL);
+        loop {
+            let instruction = tokio::select! {
+                _ = samples.tick() => {
+                    if beside.is_lost() {
+                        beside.close();
+                        self.legs.beside_failed();
+                    }
+                    self.legs.observe(beside.traffic())
+                }
+                Some(dialed) = OptionFuture::from(dialing.as_mut()) => {
+                    dialing = None;
+                    match dialed {
+                        Ok(dialed) => {
+                            beside.dialed = Some(dialed);
+                            self.legs.beside_up()
+                        }
+                        Err(reason) => {
+                            tracing::info!(server = %self.server.name, %reason, "the other leg does not come up");
+                            self.legs.beside_failed();
+                            None
+                        }
+                    }
+                }
+            };
+            match instruction {
+                Some(Instruction::DialBeside(leg, reason)) => {
+                    tracing::info!(server = %self.server.name, %leg, %reason, "trying the other leg");
+                    dialing = Some(Box::pin(self.dial_until_welcome(leg)));
+                }
+                Some(Instruction::Carry(carriers)) => beside.carry(carriers),
+                Some(Instruction::MoveTo(leg, reason)) => {
+                    tracing::info!(server = %self.server.name, %leg, %reason, "moving to the other leg");
+                    if let Some(dialed) = beside.dialed.take() {
+                        return (dialed, reason);
+                    }
+                }
+                Some(Instruction::CloseBeside) => {
+                    tracing::info!(server = %self.server.name, "the other leg is not better");
+                    beside.close();
+                }
+                None => {}
+            }
+        }
+    }
+
+    async fn dial_until_welcome(&self, leg: Leg) -> Result<DialedSession, CleanText> {
+        let dialed = self.dial_leg(leg, ATTEMPT_TIMEOUT).await;
+        let mut dialed = dialed.map_err(clean)?;
+        let transport = dialed.session.transport();
+        let welcomed = read_welcome(&mut dialed.control, transport, dialed.address, &self.counters).await;
+        welcomed.map_err(SessionEnd::into_reason)?;
+        dialed.is_welcome = true;
+        Ok(dialed)
+    }
+}
+
+impl Beside<'_> {
+    fn traffic(&self) -> Traffic {
+        let dialed = self.dialed.as_ref();
+        Traffic {
+            in_use: self.in_use.carried(),
+            on_trial: dialed.map_or_else(Carried::default, |dialed| dialed.session.carried()),
+            // The server sends bulk, and only it knows what was lost.
+            loss: None,
+            rtt: self.in_use.transport().path().rtt,
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.dialed.as_ref().is_some_and(|dialed| dialed.session.transport().close_reason().is_some())
+    }
+
+    fn carry(&self, carriers: Carriers) {
+        self.in_use.set_trial(self.dialed.as_ref().map(|dialed| (dialed.session.clone(), carriers)));
+    }
+
+    fn close(&mut self) {
+        self.in_use.set_trial(None);
+        if let Some(dialed) = self.dialed.take() {
+            dialed.session.transport().close(CloseCode::Done);
+        }
+    }
+}
+
+impl Drop for Beside<'_> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

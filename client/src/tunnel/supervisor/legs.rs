@@ -1,0 +1,117 @@
+//! The legs to one server: its policy, fed with the clock and the network, and what is remembered of it.
+//!
+//! Must never decide itself: the [policy](LegPolicy) does.
+
+use crate::tunnel::config::LegChoice;
+use crate::tunnel::leg::{DialOrder, Instruction, Knowledge, LegPolicy, SessionLoss, Traffic, UseReason};
+use crate::tunnel::network::{Network, NetworkMemory};
+use docxy_host::random::random_fraction;
+use docxy_transport::Leg;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The time after which what was learned is stored although nothing was decided: goodput counts for a day.
+const STORE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// What all servers share: the memory of networks, and the permission to write it.
+pub(crate) type SharedMemory = Arc<Mutex<NetworkMemory>>;
+
+pub(super) struct Legs {
+    choice: LegChoice,
+    /// Host and ports of the server.
+    server: String,
+    memory: SharedMemory,
+    state: Mutex<State>,
+}
+
+struct State {
+    network: Option<Network>,
+    policy: LegPolicy,
+    stored: Knowledge,
+    stored_at: Instant,
+}
+
+impl Legs {
+    pub(super) fn new(choice: LegChoice, server: String, memory: SharedMemory) -> Self {
+        let state = Mutex::new(State::recall(choice, &server, &memory, network_for(choice)));
+        Self { choice, server, memory, state }
+    }
+
+    /// The legs to dial. On another network than before, other things are known.
+    pub(super) fn dial_order(&self) -> DialOrder {
+        let network = network_for(self.choice);
+        let mut state = self.state.lock();
+        let is_same = match (&network, &state.network) {
+            (Some(now), Some(before)) => now.matches(before),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same {
+            tracing::info!(server = %self.server, "this is another network");
+            *state = State::recall(self.choice, &self.server, &self.memory, network);
+        }
+        state.policy.dial_order(Instant::now())
+    }
+
+    /// A session of this leg is in use.
+    pub(super) fn up(&self, leg: Leg) -> Option<UseReason> {
+        self.decide(|policy, now| {
+            policy.up(leg, now);
+            policy.in_use().map(|(_, reason)| reason)
+        })
+    }
+
+    /// The session in use was lost.
+    pub(super) fn lost(&self, loss: SessionLoss) {
+        self.decide(|policy, now| policy.lost(loss, now, random_fraction()));
+    }
+
+    /// What the sessions have carried until now.
+    pub(super) fn observe(&self, traffic: Traffic) -> Option<Instruction> {
+        self.decide(|policy, now| policy.observe(now, traffic, random_fraction()))
+    }
+
+    /// The other leg, which was dialed beside, is up.
+    pub(super) fn beside_up(&self) -> Option<Instruction> {
+        self.decide(LegPolicy::beside_up)
+    }
+
+    /// The other leg did not come up, or its session was lost.
+    pub(super) fn beside_failed(&self) {
+        self.decide(|policy, now| policy.beside_failed(now, random_fraction()));
+    }
+
+    /// Changes the policy, and stores what was learned if it decided something.
+    fn decide<T>(&self, change: impl FnOnce(&mut LegPolicy, Instant) -> T) -> T {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let result = change(&mut state.policy, now);
+        let known = state.policy.knowledge(now);
+        let is_due = known.decisions() != state.stored.decisions()
+            || (now.duration_since(state.stored_at) >= STORE_INTERVAL && known != state.stored);
+        if is_due && let Some(network) = state.network.clone() {
+            (state.stored, state.stored_at) = (known.clone(), now);
+            let (memory, server) = (Arc::clone(&self.memory), self.server.clone());
+            tokio::task::spawn_blocking(move || {
+                memory.lock().store(&network, &server, known, SystemTime::now());
+            });
+        }
+        result
+    }
+}
+
+/// The network, if what is learned on it counts. A leg that is set says nothing about the better one.
+fn network_for(choice: LegChoice) -> Option<Network> {
+    (choice == LegChoice::Auto).then(Network::current)?
+}
+
+impl State {
+    fn recall(choice: LegChoice, server: &str, memory: &SharedMemory, network: Option<Network>) -> Self {
+        let now = Instant::now();
+        let recalled =
+            network.as_ref().map(|network| memory.lock().recall(network, server, SystemTime::now()));
+        let stored = recalled.unwrap_or_default();
+        Self { network, policy: LegPolicy::new(choice, &stored, now), stored, stored_at: now }
+    }
+}

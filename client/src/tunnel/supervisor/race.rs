@@ -1,0 +1,43 @@
+//! Dials both legs, the second a step behind, until one is up.
+
+use crate::tunnel::dial::{DialError, DialedSession};
+use crate::tunnel::leg::DialOrder;
+use docxy_transport::Leg;
+use std::future::Future;
+use std::pin::pin;
+
+/// The session that is up first. The other attempt is dropped. If both fail, the error is that of the first leg.
+pub(super) async fn race<F>(order: DialOrder, dial: impl Fn(Leg) -> F) -> Result<DialedSession, DialError>
+where
+    F: Future<Output = Result<DialedSession, DialError>>,
+{
+    let mut first = pin!(dial(order.first));
+    let Some((leg, head_start)) = order.second else { return first.await };
+    let mut failed = match tokio::time::timeout(head_start, &mut first).await {
+        Ok(Ok(session)) => return Ok(session),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
+    let mut second = pin!(dial(leg));
+    let mut second_failed = false;
+    loop {
+        tokio::select! {
+            dialed = &mut first, if failed.is_none() => match dialed {
+                Ok(session) => return Ok(session),
+                Err(error) => failed = Some(error),
+            },
+            dialed = &mut second, if !second_failed => match dialed {
+                Ok(session) => return Ok(session),
+                Err(error) => {
+                    tracing::debug!(%leg, %error, "the other leg is not up either");
+                    second_failed = true;
+                }
+            },
+        }
+        if let (true, Some(_)) = (second_failed, &failed)
+            && let Some(error) = failed.take()
+        {
+            return Err(error);
+        }
+    }
+}

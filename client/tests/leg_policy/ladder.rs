@@ -1,0 +1,174 @@
+//! Single faults, as on the ladder of the link emulator.
+
+use crate::simulator::client::Simulation;
+use crate::simulator::network::{
+    BLOCKED, CLEAN, FREEZES, GOOD, Network, POLICED, REJECTED, STOPS_EARLY, Treatment,
+};
+use crate::simulator::report::Report;
+use crate::{Time, busy, minutes, ms, secs, seeds};
+use docxy_client::tunnel::leg::{Knowledge, Leg, TrialReason};
+
+/// Until bulk has 0.9 of the better leg: the ladder's limit for a policed link.
+const FOUND_BY: Time = secs(10);
+
+fn run(quic: Treatment, tcp: Treatment, seed: u64) -> Report {
+    busy(&[(Time::ZERO, Network::with(quic, tcp))], seed).run().0
+}
+
+fn assert_used(report: &Report, leg: Leg, by: Time, what: &str) {
+    let first = report.first_use(leg, Time::ZERO);
+    assert!(first.is_some_and(|first| first <= by), "{what}: {leg} in use at {first:?}");
+}
+
+#[test]
+fn a_client_without_udp_is_on_tcp_within_a_second_and_at_once_the_next_time() {
+    for seed in seeds() {
+        let network = Network::with(BLOCKED, GOOD);
+        let (report, known) = busy(&[(Time::ZERO, network)], seed).run();
+        assert_used(&report, Leg::Tcp, ms(1250), "first start");
+        assert!(report.moves().is_empty(), "{:?}", report.moves());
+        assert!(report.share(minutes(1), minutes(60)) > 0.95);
+        // One attempt after seconds, and then one for each rest.
+        assert!((2..=5).contains(&report.attempts.len()), "{:?}", report.attempts);
+        assert_eq!(known.preferred, Leg::Tcp);
+        // A day later.
+        let known = known.after(minutes(24 * 60));
+        let again = Simulation { known, duration: minutes(5), ..busy(&[(Time::ZERO, network)], seed) };
+        assert_used(&again.run().0, Leg::Tcp, ms(750), "second start");
+    }
+}
+
+#[test]
+fn a_rejected_handshake_is_as_good_as_none() {
+    for seed in seeds() {
+        assert_used(&run(REJECTED, GOOD, seed), Leg::Tcp, ms(1500), "rejected");
+    }
+}
+
+#[test]
+fn policed_udp_is_left_within_ten_seconds() {
+    for seed in seeds() {
+        let report = run(POLICED, GOOD, seed);
+        assert_used(&report, Leg::Tcp, FOUND_BY - secs(2), "policed");
+        assert_eq!(report.moves().len(), 1, "{:?}", report.moves());
+        let share = report.share(minutes(1), minutes(60));
+        assert!(share > 0.97, "{share}");
+        let blind =
+            Simulation { knows_loss: false, ..busy(&[(Time::ZERO, Network::with(POLICED, GOOD))], seed) };
+        assert_used(&blind.run().0, Leg::Tcp, FOUND_BY - secs(2), "policed, loss unknown");
+    }
+}
+
+#[test]
+fn flows_that_stop_after_their_first_bytes_are_left() {
+    for seed in seeds() {
+        let report = run(STOPS_EARLY, GOOD, seed);
+        assert_used(&report, Leg::Tcp, secs(5), "one-way loss");
+        assert!(report.share(minutes(1), minutes(60)) > 0.95);
+        assert_eq!(report.moves().len(), 1, "{:?}", report.moves());
+        // TCP that was in use before, and freezes now.
+        let known = Knowledge { preferred: Leg::Tcp, ..Knowledge::default() };
+        let frozen = Simulation { known, ..busy(&[(Time::ZERO, Network::with(GOOD, FREEZES))], seed) };
+        assert_used(&frozen.run().0, Leg::Quic, secs(6), "frozen TCP");
+    }
+}
+
+#[test]
+fn a_slow_leg_is_kept_if_the_other_one_stops() {
+    for seed in seeds() {
+        for tcp in [FREEZES, BLOCKED, REJECTED] {
+            let report = run(POLICED, tcp, seed);
+            assert!(report.moves().is_empty(), "{:?}", report.moves());
+            let share = report.share(minutes(1), minutes(60));
+            assert!(share > 0.97, "{share}");
+        }
+    }
+}
+
+#[test]
+fn a_good_link_is_left_alone() {
+    for seed in seeds() {
+        for loss in [0.0, 0.01, 0.05, 0.15] {
+            // TCP is a little worse, or a little better.
+            for tcp in [60.0, 90.0, 96.0] {
+                let lossy = |rate| Treatment { rate, loss, ..GOOD };
+                let report = run(lossy(85.0), lossy(tcp), seed);
+                assert!(report.moves().is_empty(), "{:?}", report.moves());
+                assert!(report.attempts.len() <= 1, "{:?}", report.attempts);
+                let share = report.share(minutes(1), minutes(60)) * 96f64.min(tcp.max(85.0)) / 85.0;
+                assert!(share > 0.97, "{share} at {loss} with TCP at {tcp}");
+            }
+        }
+    }
+}
+
+#[test]
+fn udp_that_is_blocked_in_a_pull_is_left_within_three_seconds_and_used_again_within_ten_minutes() {
+    for seed in seeds() {
+        for opened in [minutes(4), minutes(8)] {
+            let blocked = (minutes(3), Network::with(BLOCKED, GOOD));
+            let simulation = busy(&[(Time::ZERO, CLEAN), blocked, (opened, CLEAN)], seed);
+            let idle = Simulation { pulls: vec![(Time::ZERO, 2400.0)], ..simulation.clone() };
+            for simulation in [simulation, idle] {
+                let report = simulation.run().0;
+                let tcp = report.first_use(Leg::Tcp, minutes(3)).unwrap();
+                assert!(tcp <= minutes(3) + secs(3), "TCP at {tcp:?}");
+                let quic = report.first_use(Leg::Quic, tcp + secs(1)).unwrap();
+                let latest = opened.max(tcp) + minutes(10);
+                assert!(quic > opened && quic <= latest, "opened at {opened:?}, QUIC at {quic:?}");
+                assert_eq!(report.moves().len(), 2, "{:?}", report.moves());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_link_that_worsens_and_mends_costs_two_moves() {
+    let worse = [
+        Network::with(POLICED, GOOD),
+        Network::with(BLOCKED, GOOD),
+        Network::with(STOPS_EARLY, GOOD),
+        Network::with(Treatment { rate: 2.0, ..POLICED }, GOOD),
+    ];
+    for seed in seeds() {
+        for worse in worse {
+            for mends in [minutes(6), minutes(12), minutes(29)] {
+                let changes = [(Time::ZERO, CLEAN), (minutes(5), worse), (mends, CLEAN)];
+                // The third rest may have begun just before it mends.
+                let simulation = Simulation { duration: minutes(29 + 35), ..busy(&changes, seed) };
+                let report = simulation.run().0;
+                assert!(report.moves_in_half_an_hour() <= 2, "{worse:?}: {:?}", report.moves());
+                assert_eq!(report.leg_at(minutes(64)), Some(Leg::Quic), "{worse:?}: {:?}", report.legs);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_path_that_gets_slower_on_both_legs_moves_nothing() {
+    for seed in seeds() {
+        let slow = Network { capacity: 20.0, ..CLEAN };
+        let changes = [(Time::ZERO, CLEAN), (minutes(5), slow), (minutes(25), CLEAN), (minutes(45), slow)];
+        let report = busy(&changes, seed).run().0;
+        assert!(report.moves().is_empty(), "{:?}", report.moves());
+        let looks = report.attempts.iter().filter(|attempt| attempt.2 == TrialReason::BelowKnown).count();
+        assert!((1..=2).contains(&looks), "one for each time that it got slower: {:?}", report.attempts);
+        assert!(report.share(minutes(1), minutes(60)) > 0.97);
+    }
+}
+
+#[test]
+fn outages_of_the_whole_path_move_nothing() {
+    for seed in seeds() {
+        let down = Network::with(BLOCKED, BLOCKED);
+        let mut changes = vec![(Time::ZERO, CLEAN)];
+        for n in 1..20 {
+            let begin = minutes(n * 3) + ms(n * 130);
+            changes.extend([(begin, down), (begin + secs(2 * n), CLEAN)]);
+        }
+        let report = busy(&changes, seed).run().0;
+        assert!(report.moves_in_half_an_hour() <= 2, "{:?}", report.moves());
+        let on_quic = report.legs.iter().filter(|(_, leg)| *leg == Leg::Quic).count();
+        assert!(on_quic * 10 >= report.legs.len() * 8, "{:?}", report.legs);
+    }
+}

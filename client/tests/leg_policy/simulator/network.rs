@@ -1,0 +1,110 @@
+//! What the network does to each leg.
+
+use crate::Time;
+use docxy_client::tunnel::leg::Leg;
+use std::time::Duration;
+
+/// The network at one time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Network {
+    /// Mbit/s of the path.
+    pub(crate) capacity: f64,
+    pub(crate) rtt: Duration,
+    pub(crate) quic: Treatment,
+    pub(crate) tcp: Treatment,
+}
+
+/// What it does to the sessions of one leg.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Treatment {
+    pub(crate) handshake: Handshake,
+    /// Mbit/s that pass, at most: a policer, or what the congestion control makes of the loss.
+    pub(crate) rate: f64,
+    /// Each session receives so much, and then nothing.
+    pub(crate) stops_after: Option<u64>,
+    /// The part that is lost.
+    pub(crate) loss: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Handshake {
+    Passes,
+    Dropped,
+    /// It is answered with an error.
+    Rejected,
+}
+
+pub(crate) const GOOD: Treatment =
+    Treatment { handshake: Handshake::Passes, rate: f64::INFINITY, stops_after: None, loss: 0.0 };
+
+pub(crate) const BLOCKED: Treatment = Treatment { handshake: Handshake::Dropped, rate: 0.0, ..GOOD };
+
+pub(crate) const REJECTED: Treatment = Treatment { handshake: Handshake::Rejected, ..BLOCKED };
+
+pub(crate) const POLICED: Treatment = Treatment { rate: 18.0, loss: 0.1, ..GOOD };
+
+/// One-way loss after 64 KiB.
+pub(crate) const STOPS_EARLY: Treatment = Treatment { stops_after: Some(64 * 1024), ..GOOD };
+
+/// TCP that freezes after 16 KB.
+pub(crate) const FREEZES: Treatment = Treatment { stops_after: Some(16 * 1000), ..GOOD };
+
+pub(crate) const CLEAN: Network =
+    Network { capacity: 96.0, rtt: Duration::from_millis(200), quic: GOOD, tcp: GOOD };
+
+impl Network {
+    pub(crate) const fn treatment(&self, leg: Leg) -> &Treatment {
+        match leg {
+            Leg::Quic => &self.quic,
+            Leg::Tcp => &self.tcp,
+        }
+    }
+
+    pub(crate) const fn with(quic: Treatment, tcp: Treatment) -> Self {
+        Self { quic, tcp, ..CLEAN }
+    }
+
+    /// Mbit/s that bulk can get on the better leg.
+    pub(crate) fn best(&self) -> f64 {
+        [self.quic, self.tcp].iter().map(|leg| leg.goodput(self.capacity)).fold(0.0, f64::max)
+    }
+}
+
+impl Treatment {
+    fn goodput(&self, capacity: f64) -> f64 {
+        match (self.handshake, self.stops_after) {
+            (Handshake::Passes, None) => self.rate.min(capacity),
+            _ => 0.0,
+        }
+    }
+
+    /// The time of a dial until the Welcome, or until its failure.
+    pub(crate) fn dial(&self, leg: Leg, rtt: Duration) -> (Duration, bool) {
+        let round_trips = match leg {
+            Leg::Quic => 2,
+            Leg::Tcp => 3,
+        };
+        match self.handshake {
+            Handshake::Passes => (rtt * round_trips, true),
+            Handshake::Rejected => (rtt, false),
+            Handshake::Dropped => (Duration::from_millis(2500), false),
+        }
+    }
+}
+
+/// The network over time: its changes, the first at the start.
+#[derive(Debug, Clone)]
+pub(crate) struct Timeline(pub(crate) Vec<(Time, Network)>);
+
+impl Timeline {
+    pub(crate) fn at(&self, now: Time) -> &Network {
+        let next = self.0.partition_point(|(at, _)| *at <= now);
+        &self.0[next.max(1) - 1].1
+    }
+
+    /// When the network changed last.
+    pub(crate) fn last_change(&self, now: Time) -> Time {
+        let next = self.0.partition_point(|(at, _)| *at <= now);
+        self.0[next.max(1) - 1].0
+    }
+}
