@@ -4,10 +4,13 @@
 //! Must never end or block a program because its stderr is broken or not read.
 
 pub mod directories;
+pub mod happy_eyeballs;
 pub mod log_rate_limit;
 pub mod logging;
 pub mod lru;
+pub mod password_file;
 pub mod private_file;
+pub mod proxy;
 pub mod random;
 pub mod ready_file;
 pub mod signals;
