@@ -1,5 +1,7 @@
 //! Connections through a proxy, with proxies that answer any bytes.
 
+#![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
+
 use docxy_host::proxy::{Destination, Proxy, ProxyError, ProxyFailure};
 use std::future::pending;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -68,7 +68,7 @@ pub enum FaultKind {
     RegistryNotServed,
     /// There is no connection at the moment.
     Down,
-    /// The server does not accept this client.
+    /// The server does not accept this client, or the server's proxy does not accept the server.
     Refused,
     /// A limit was reached.
     Overloaded,

@@ -98,6 +98,7 @@ mod tests {
             fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
             registries: vec![RegistrySettings::docker_hub()],
             resolve: [].into(),
+            proxy: None,
             log: "info".parse().unwrap(),
         };
         let state = State::open(dir.path()).unwrap();

@@ -31,16 +31,19 @@ impl Arguments {
         match self.command {
             Command::Run(RunArguments {
                 addresses,
+                proxy,
                 fixed_rate_limit,
                 handover,
                 ready_file,
                 status_file,
                 log,
             }) => {
-                let flags = Flags { fixed_rate_limit, handover, log, ..flags };
+                let flags = Flags { proxy: proxy.proxy, fixed_rate_limit, handover, log, ..flags };
                 run::run(&addresses.add_to(flags), ready_file, status_file)
             }
-            Command::Check(CheckArguments { images }) => check::check(&images, &flags),
+            Command::Check(CheckArguments { images, proxy }) => {
+                check::check(&images, &Flags { proxy: proxy.proxy, ..flags })
+            }
             Command::Invite(InviteArguments { name, addresses }) => {
                 invite::invite(&name, &addresses.add_to(flags))
             }

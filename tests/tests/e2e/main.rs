@@ -10,6 +10,7 @@ mod hostile;
 mod odd_registries;
 mod operations;
 mod prefetch;
+mod proxy;
 mod pull;
 mod resilience;
 mod support;

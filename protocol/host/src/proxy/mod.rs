@@ -7,10 +7,12 @@ mod connect;
 mod environment;
 mod error;
 mod rules;
+mod table;
 mod url;
 
 pub use connect::Destination;
-pub use environment::{EnvironmentError, from_environment};
+pub use environment::{Environment, EnvironmentError};
 pub use error::{ProxyError, ProxyFailure};
 pub use rules::ProxyRules;
+pub use table::{ProxyTable, ProxyTableError, ReadableUrl};
 pub use url::{Proxy, ProxyUrlError};
