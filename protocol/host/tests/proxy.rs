@@ -72,7 +72,8 @@ async fn failure(scheme: &str, steps: &'static [Step]) -> String {
 
 #[tokio::test]
 async fn http_connect_yields_the_connection_after_the_proxy_s_answer() {
-    let steps = &[Step::Head, Step::Send(b"HTTP/1.0 200 Connection established\r\nVia: x\r\n\r\n"), Step::Echo];
+    let steps =
+        &[Step::Head, Step::Send(b"HTTP/1.0 200 Connection established\r\nVia: x\r\n\r\n"), Step::Echo];
     let (stream, task) = connect("http://me:hunter2@", steps).await;
     let mut stream = stream.unwrap();
     stream.write_all(b"hello").await.unwrap();
@@ -88,9 +89,17 @@ async fn http_connect_yields_the_connection_after_the_proxy_s_answer() {
 #[tokio::test]
 async fn an_http_proxy_s_refusal_says_what_to_do() {
     for (scheme, answer, words) in [
-        ("http://", &b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..], "asks for credentials (407); set"),
+        (
+            "http://",
+            &b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..],
+            "asks for credentials (407); set",
+        ),
         ("http://me:hunter2@", b"HTTP/1.1 407 X\r\n\r\n", "refuses the credentials (407); check"),
-        ("http://", b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1\r\n\r\nx", "does not allow this destination (403)"),
+        (
+            "http://",
+            b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1\r\n\r\nx",
+            "does not allow this destination (403)",
+        ),
         ("http://", b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "cannot reach the destination (502 Bad Gateway)"),
         ("http://", b"HTTP/1.1 302 Found\r\n\r\n", "answers 302; ask"),
         ("http://", b"SSH-2.0-OpenSSH_9.2\r\n", "answers something else than HTTP; check"),
@@ -151,8 +160,16 @@ async fn a_socks5_proxy_s_refusal_says_what_to_do() {
         ("socks5://", vec![first, Step::Send(b"\x05\x02")], "asks for credentials"),
         ("socks5://me:hunter2@", password.to_vec(), "refuses the credentials"),
         ("socks5://", vec![first, second, REQUEST, Step::Send(reply(2))], "does not allow this destination"),
-        ("socks5://", vec![first, second, REQUEST, Step::Send(reply(4))], "cannot reach the destination (host"),
-        ("socks5://", vec![first, Step::Send(b"HTTP/1.1 400 Bad Request\r\n\r\n")], "answers something else than SOCKS5"),
+        (
+            "socks5://",
+            vec![first, second, REQUEST, Step::Send(reply(4))],
+            "cannot reach the destination (host",
+        ),
+        (
+            "socks5://",
+            vec![first, Step::Send(b"HTTP/1.1 400 Bad Request\r\n\r\n")],
+            "answers something else than SOCKS5",
+        ),
         ("socks5://", vec![first, second], "closes the connection without an answer"),
     ] {
         let text = failure(scheme, steps.leak()).await;
@@ -178,7 +195,8 @@ async fn a_proxy_that_is_not_there_is_named() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let destination = Destination::Address("192.0.2.1:443".parse().unwrap());
-    let refused = format!("http://{address}").parse::<Proxy>().unwrap().connect(&destination).await.unwrap_err();
+    let refused =
+        format!("http://{address}").parse::<Proxy>().unwrap().connect(&destination).await.unwrap_err();
     assert!(matches!(refused.failure(), ProxyFailure::Connect(_)), "{refused}");
     assert!(refused.to_string().starts_with(&format!("the proxy http://{address} cannot be reached: ")));
     let unknown = "http://proxy.invalid:1".parse::<Proxy>().unwrap().connect(&destination).await.unwrap_err();

@@ -68,7 +68,8 @@ async fn findings(upstream: &Upstream, name: &Registry, images: &[ImageName]) ->
 fn proxy_report(rules: &ProxyRules, registries: &[RegistrySettings]) -> String {
     let is_direct =
         |entry: &&RegistrySettings| entry.api.host_str().is_some_and(|host| rules.proxy_for(host).is_none());
-    let direct: Vec<String> = registries.iter().filter(is_direct).map(|entry| entry.name.to_string()).collect();
+    let direct: Vec<String> =
+        registries.iter().filter(is_direct).map(|entry| entry.name.to_string()).collect();
     let except = if direct.is_empty() { String::new() } else { format!(", except {}", direct.join(", ")) };
     format!("through the proxy {}{except}\n", rules.proxy())
 }

@@ -38,7 +38,9 @@ impl TryFrom<String> for HostPattern {
     fn try_from(text: String) -> Result<Self, String> {
         match text.strip_prefix("*.").unwrap_or(&text).parse::<Host>() {
             Ok(host) if !host.is_ipv6() => Ok(Self(text.to_ascii_lowercase())),
-            _ => Err(format!("{text:?} is not a host name, or a domain as in \"*.example.org\", without a port")),
+            _ => Err(format!(
+                "{text:?} is not a host name, or a domain as in \"*.example.org\", without a port"
+            )),
         }
     }
 }
@@ -93,7 +95,8 @@ mod tests {
 
     #[test]
     fn the_argument_wins_over_the_variable_over_the_file_over_the_proxy_of_all_programs() {
-        let set = [("DOCXY_PROXY", "http://b:1"), ("HTTPS_PROXY", "http://d:1"), ("NO_PROXY", "corp.example")];
+        let set =
+            [("DOCXY_PROXY", "http://b:1"), ("HTTPS_PROXY", "http://d:1"), ("NO_PROXY", "corp.example")];
         let file = "url = 'http://c:1'";
         for (table, argument, set, expected) in [
             (file, Some("http://a:1"), &set[..], "http://a:1"),
@@ -130,6 +133,10 @@ mod tests {
         assert!(!pattern("docker.io").includes("auth.docker.io"));
         let domain = pattern("*.docker.io");
         assert!(domain.includes("a.docker.io") && domain.includes("a.b.docker.io"));
-        assert!(!domain.includes("docker.io") && !domain.includes("evil-docker.io") && !domain.includes(".docker.io"));
+        assert!(
+            !domain.includes("docker.io")
+                && !domain.includes("evil-docker.io")
+                && !domain.includes(".docker.io")
+        );
     }
 }

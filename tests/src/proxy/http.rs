@@ -16,7 +16,10 @@ pub(super) async fn serve(stream: &mut TcpStream, state: &Mutex<State>) -> io::R
     let mut words = head.split(' ');
     let (method, destination) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let answer = if method == "CONNECT" {
-        match check_credentials(state, credentials(&head).as_ref().map(|(user, password)| (&**user, &**password))) {
+        match check_credentials(
+            state,
+            credentials(&head).as_ref().map(|(user, password)| (&**user, &**password)),
+        ) {
             Ok(()) => connect(state, destination).await,
             Err(refusal) => Err(refusal),
         }
@@ -25,7 +28,9 @@ pub(super) async fn serve(stream: &mut TcpStream, state: &Mutex<State>) -> io::R
     };
     let status = match &answer {
         Ok(_) => "200 Connection established",
-        Err(Refusal::Credentials) => "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"test\"",
+        Err(Refusal::Credentials) => {
+            "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"test\""
+        }
         Err(Refusal::Forbidden) => "403 Forbidden",
         Err(Refusal::Unreachable) => "502 Bad Gateway",
         Err(Refusal::Close) => return Ok(None),

@@ -16,6 +16,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::JoinSet,
 };
 
@@ -39,8 +40,6 @@ pub enum ProxyFault {
     Garbage,
     /// Refuses every destination: status 403, or reply 2.
     Forbid,
-    /// Refuses destinations that are addresses.
-    ForbidAddresses,
     /// Reaches no destination: status 502, or reply 4.
     Unreachable,
     /// Answers after this time.
@@ -53,6 +52,7 @@ pub struct Proxy {
     protocol: Protocol,
     address: SocketAddr,
     state: Arc<Mutex<State>>,
+    disconnect: Arc<Notify>,
     _listener: JoinSet<()>,
 }
 
@@ -87,8 +87,9 @@ impl Proxy {
         let address = listener.local_addr()?;
         let state = Arc::<Mutex<State>>::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, protocol, state.clone()));
-        Ok(Self { protocol, address, state, _listener: tasks })
+        let disconnect = Arc::<Notify>::default();
+        tasks.spawn(accept(listener, protocol, state.clone(), disconnect.clone()));
+        Ok(Self { protocol, address, state, disconnect, _listener: tasks })
     }
 
     /// Accepts only this user with this password from now on.
@@ -96,7 +97,7 @@ impl Proxy {
         self.state().credentials = Some((user.to_owned(), password.to_owned()));
     }
 
-    /// Connects to `address` whoever asks for this destination, a name or an address with a port.
+    /// Connects to `address` for those who ask for this destination: a name or an address, with a port.
     pub fn route(&self, destination: impl ToString, address: SocketAddr) {
         self.state().routes.insert(destination.to_string(), address);
     }
@@ -104,6 +105,11 @@ impl Proxy {
     /// Fails in this way from now on.
     pub fn set_fault(&self, fault: Option<ProxyFault>) {
         self.state().fault = fault;
+    }
+
+    /// Closes all connections.
+    pub fn disconnect(&self) {
+        self.disconnect.notify_waiters();
     }
 
     /// All destinations that it was asked for, in order.
@@ -135,11 +141,19 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, protocol: Protocol, state: Arc<Mutex<State>>) {
+async fn accept(
+    listener: TcpListener,
+    protocol: Protocol,
+    state: Arc<Mutex<State>>,
+    disconnect: Arc<Notify>,
+) {
     let mut connections = JoinSet::new();
     loop {
-        if let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(serve(stream, protocol, state.clone()));
+        tokio::select! {
+            Ok((stream, _)) = listener.accept() => {
+                connections.spawn(serve(stream, protocol, state.clone()));
+            }
+            () = disconnect.notified() => connections.abort_all(),
         }
     }
 }
@@ -170,16 +184,14 @@ async fn connect(state: &Mutex<State>, destination: &str) -> Result<TcpStream, R
         state.destinations.push(destination.to_owned());
         (state.fault, state.routes.get(destination).copied())
     };
-    let is_address = destination.parse::<SocketAddr>().is_ok();
     match fault {
         Some(ProxyFault::Hang) => std::future::pending().await,
         Some(ProxyFault::Close) => return Err(Refusal::Close),
         Some(ProxyFault::Garbage) => return Err(Refusal::Garbage),
         Some(ProxyFault::Forbid) => return Err(Refusal::Forbidden),
-        Some(ProxyFault::ForbidAddresses) if is_address => return Err(Refusal::Forbidden),
         Some(ProxyFault::Unreachable) => return Err(Refusal::Unreachable),
         Some(ProxyFault::Slow(delay)) => tokio::time::sleep(delay).await,
-        Some(ProxyFault::ForbidAddresses) | None => {}
+        None => {}
     }
     TcpStream::connect(route.ok_or(Refusal::Unreachable)?).await.map_err(|_| Refusal::Unreachable)
 }

@@ -105,7 +105,8 @@ impl Proxy {
         }
         let request = request.body(Empty::<Bytes>::new());
         let request = request.map_err(|_| ProxyFailure::CredentialsInvalid("they are no header field"))?;
-        let handshake = http1::Builder::new().max_buf_size(RESPONSE_HEAD_BYTES_MAX).handshake(TokioIo::new(stream));
+        let handshake =
+            http1::Builder::new().max_buf_size(RESPONSE_HEAD_BYTES_MAX).handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.map_err(other_protocol)?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(of_hyper)?;

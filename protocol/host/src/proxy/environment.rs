@@ -60,10 +60,7 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
         EXCEPTIONS.into_iter().find_map(|name| self.read(name)).unwrap_or_default()
     }
 
-    fn proxy<const N: usize>(
-        &self,
-        variables: [&'static str; N],
-    ) -> Result<Option<Proxy>, EnvironmentError> {
+    fn proxy<const N: usize>(&self, variables: [&'static str; N]) -> Result<Option<Proxy>, EnvironmentError> {
         let mut set = variables.into_iter().filter_map(|name| Some((name, self.read(name)?)));
         let Some((variable, value)) = set.next() else { return Ok(None) };
         value.parse().map(Some).map_err(|source| EnvironmentError { variable, source })
@@ -87,8 +84,7 @@ mod tests {
 
     #[test]
     fn https_wins_over_all_and_upper_case_over_lower_case() {
-        let shown =
-            |set: &[(&str, &str)]| environment(set).usual().unwrap().map(|proxy| proxy.to_string());
+        let shown = |set: &[(&str, &str)]| environment(set).usual().unwrap().map(|proxy| proxy.to_string());
         let mut set = vec![("http_proxy", "http://plain:1"), ("all_proxy", "socks5://d:1")];
         assert_eq!(shown(&set[..1]), None);
         assert_eq!(shown(&set), Some("socks5://d:1".into()));

@@ -82,11 +82,13 @@ mod tests {
         for host in ["docker.io", "10.0.0.1", "[2001:db8::1]", "2001:db8::1", "localhost.example"] {
             assert!(goes(&all, host), "{host}");
         }
-        for host in ["localhost", "LOCALHOST.", "a.localhost", "127.9.9.9", "::1", "[::1]", "::ffff:127.0.0.1"]
+        for host in
+            ["localhost", "LOCALHOST.", "a.localhost", "127.9.9.9", "::1", "[::1]", "::ffff:127.0.0.1"]
         {
             assert!(!goes(&all, host), "{host}");
         }
-        let some = ProxyRules::except(proxy.clone(), "*.corp.example, .lan,10.0.0.0/8,2001:db8::/32, 192.0.2.1");
+        let some =
+            ProxyRules::except(proxy.clone(), "*.corp.example, .lan,10.0.0.0/8,2001:db8::/32, 192.0.2.1");
         for host in ["corp.example", "a.corp.example", "b.lan", "10.1.2.3", "[2001:db8::1]", "192.0.2.1"] {
             assert!(!goes(&some, host), "{host}");
         }

@@ -105,7 +105,8 @@ impl Proxy {
     /// If it is not the URL of a proxy, or has a password.
     pub fn without_password(text: &str) -> Result<Self, ProxyUrlError> {
         let proxy: Self = text.parse()?;
-        let has_password = proxy.credentials.as_ref().is_some_and(|credentials| credentials.password.is_some());
+        let has_password =
+            proxy.credentials.as_ref().is_some_and(|credentials| credentials.password.is_some());
         if has_password { Err(ProxyUrlError::Password) } else { Ok(proxy) }
     }
 

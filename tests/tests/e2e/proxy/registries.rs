@@ -49,17 +49,17 @@ async fn the_proxy_of_all_programs_is_used_except_for_its_exceptions() {
     let mut proxied = ProxiedHub::by_address(Protocol::Http).await;
     proxied.config.proxy = None;
     let url = proxied.proxy.url("");
-    for (exceptions, expected) in [("other.example, 10.0.0.0/8", StatusCode::OK), ("198.51.100.0/24", StatusCode::BAD_GATEWAY)]
+    for (exceptions, expected) in
+        [("other.example, 10.0.0.0/8", StatusCode::OK), ("198.51.100.0/24", StatusCode::BAD_GATEWAY)]
     {
         let launch = Launch::in_environment(&[("https_proxy", &url), ("NO_PROXY", exceptions)]);
         let listen = Ipv4Addr::LOCALHOST.into();
-        let mut server =
-            block_in_place(|| Server::start_as(&launch, None, listen, &proxied.config)).unwrap();
+        let mut server = block_in_place(|| Server::start_as(&launch, None, listen, &proxied.config)).unwrap();
         let client = client(&invite(&mut server, "laptop"), &[]);
         let before = proxied.proxy.destinations().len();
         // Without the proxy, nobody answers at these addresses.
-        let response = HttpClient::at(client.address()).head(MANIFEST, &[ANY]);
-        match tokio::time::timeout(PROMPT_TIMEOUT, response).await {
+        let engine = HttpClient::at(client.address());
+        match tokio::time::timeout(PROMPT_TIMEOUT, engine.head(MANIFEST, &[ANY])).await {
             Ok(response) => assert_eq!(response.status, expected),
             Err(_) => assert_eq!(expected, StatusCode::BAD_GATEWAY),
         }
@@ -123,16 +123,17 @@ async fn a_redirect_to_a_private_network_is_refused_behind_a_proxy_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_fails_is_named_to_the_operator_and_described_to_the_user() {
-    for protocol in PROTOCOLS {
+    let forbidden = (ProxyFault::Forbid, 503, "the server's proxy does not allow this destination");
+    let foreign = (ProxyFault::Garbage, 503, "the server's proxy answers something else");
+    let closed = (ProxyFault::Close, 502, "the server's proxy closes the connection without an answer");
+    let unreachable = (ProxyFault::Unreachable, 502, "the server's proxy cannot reach the destination");
+    for (protocol, faults) in
+        [(Protocol::Http, [forbidden, closed]), (Protocol::Socks5, [foreign, unreachable])]
+    {
         let proxied = ProxiedHub::by_address(protocol).await;
         let testbed = proxied.testbed().await;
         let tags = format!("/v2/{NAME}/owner/image/tags/list");
-        for (fault, expected, words) in [
-            (ProxyFault::Forbid, 503, "the server's proxy does not allow this destination"),
-            (ProxyFault::Garbage, 503, "the server's proxy answers something else"),
-            (ProxyFault::Close, 502, "the server's proxy closes the connection without an answer"),
-            (ProxyFault::Unreachable, 502, "the server's proxy cannot reach the destination"),
-        ] {
+        for (fault, expected, words) in faults {
             proxied.proxy.set_fault(Some(fault));
             let (status, _, message) = testbed.engine.get(&tags, &[]).await.fault("registry");
             assert_eq!(status, expected, "{message}");
@@ -153,7 +154,7 @@ async fn a_proxy_that_hangs_is_named_before_the_engine_gives_up() {
     let proxied = ProxiedHub::by_address(Protocol::Http).await;
     let testbed = proxied.testbed().await;
     proxied.proxy.set_fault(Some(ProxyFault::Hang));
-    let ping = format!("/v2/?ns={NAME}");
-    let (_, _, message) = testbed.engine.get(&ping, &[("authorization", "Bearer x")]).await.fault("registry");
+    let tags = format!("/v2/{NAME}/owner/image/tags/list");
+    let (_, _, message) = testbed.engine.get(&tags, &[]).await.fault("registry");
     assert!(message.contains("the server's proxy does not answer within"), "{message}");
 }

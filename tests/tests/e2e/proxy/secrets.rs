@@ -46,13 +46,13 @@ async fn the_password_comes_from_a_file_or_the_environment_and_is_shown_nowhere(
         }
         let launch = launch.logging("trace");
         let listen = Ipv4Addr::LOCALHOST.into();
-        let mut server =
-            block_in_place(|| Server::start_as(&launch, None, listen, &proxied.config)).unwrap();
+        let mut server = block_in_place(|| Server::start_as(&launch, None, listen, &proxied.config)).unwrap();
         let client = client(&invite(&mut server, "laptop"), &[]);
         let response = HttpClient::at(client.address()).get(MANIFEST, &[ANY]).await;
         assert_eq!(response.status, StatusCode::OK);
+        // New connections are refused.
         proxied.proxy.require(USER, "another-password");
-        proxied.hub.revoke_tokens();
+        proxied.proxy.disconnect();
         let tags = format!("/v2/{NAME}/owner/image/tags/list");
         let response = HttpClient::at(client.address()).get(&tags, &[]).await;
         assert_no_password(&format!("{response:?}"));

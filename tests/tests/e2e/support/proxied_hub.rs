@@ -7,7 +7,7 @@ use docxy_tests::{
 };
 use hub_stand_in::{Hub, HubConfig, Image, Names, Site, Store};
 
-use super::testbed::{Testbed, add, config, hub};
+use super::testbed::{Testbed, add, hub};
 
 /// The registry's name, which no resolver knows (RFC 6761, section 6.4).
 pub(crate) const NAME: &str = "registry.docxy.invalid";
@@ -42,7 +42,7 @@ impl ProxiedHub {
         let registry = HubConfig { store, names: Names::of(NAME), ..HubConfig::default() };
         let registry = Hub::start(registry).await.unwrap();
         let proxy = Proxy::start(protocol).await.unwrap();
-        let mut config = config(&hub().await);
+        let mut config = ServerConfig::default();
         add(&mut config, NAME, &registry);
         config.registries.get_mut(NAME).unwrap().resolve.clear();
         for site in Site::ALL {

@@ -160,3 +160,38 @@ impl Service<Name> for CheckedAddresses {
         ready(Ok(self.0.clone().into_iter()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Flags, Settings};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_proxy_that_refuses_addresses_gets_the_name_of_an_allowed_host() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 1024];
+                let length = stream.read(&mut request).await.unwrap();
+                let is_name = request[..length].starts_with(b"CONNECT registry-1.docker.io:443 ");
+                let status = if is_name { "200 OK" } else { "403 Forbidden" };
+                stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes()).await.unwrap();
+            }
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("server.toml");
+        std::fs::write(&config, format!("[proxy]\nurl = '{url}'")).unwrap();
+        let settings = Settings::load(&Flags { config: Some(config), ..Flags::default() }).unwrap();
+        let guard = AddressGuard::new(&settings.registries[0], &settings);
+        let proxy = guard.proxy().unwrap().rules.proxy();
+        let addresses = || Some(vec!["192.0.2.1:443".parse().unwrap(), "192.0.2.2:443".parse().unwrap()]);
+        let allowed = connect_by_proxy(proxy, &guard, "registry-1.docker.io", 443, addresses()).await;
+        assert!(allowed.is_ok(), "{:?}", allowed.err());
+        let other = connect_by_proxy(proxy, &guard, "auth.docker.io", 443, addresses()).await;
+        assert!(other.unwrap_err().to_string().contains("does not allow this destination (403)"));
+    }
+}
