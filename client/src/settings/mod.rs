@@ -127,7 +127,7 @@ impl PullSettings {
 
 fn tunnel_config(flags: &Flags, config: &ConfigFile) -> Result<TunnelConfig, SettingsError> {
     let congestion = flags.congestion.or(config.congestion).unwrap_or_default();
-    Ok(TunnelConfig { links: load_links(flags, config)?, congestion })
+    Ok(TunnelConfig { links: load_links(flags, config)?, congestion, cache: cache(flags, config) })
 }
 
 /// The file with the joined links.

@@ -3,6 +3,7 @@
 use docxy_protocol::congestion::Choice;
 use docxy_protocol::link::Link;
 use std::fmt;
+use std::path::PathBuf;
 
 /// The servers, and how to send to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct TunnelConfig {
     pub links: Vec<Link>,
     /// How both ends send.
     pub congestion: Congestion,
+    /// The directory for what outlives the process; `None` remembers it in memory.
+    pub cache: Option<PathBuf>,
 }
 
 /// The congestion control of both ends.

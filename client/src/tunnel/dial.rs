@@ -1,12 +1,14 @@
-//! One connection attempt: an address, a fresh source port, the handshake, and the Hello.
+//! One connection attempt: the server's addresses in a race, each from a fresh source port, the handshake, and the Hello.
 //!
 //! Requests may follow the Hello at once, without the Welcome.
 
+use super::address::{self, AddressBook};
 use super::config::Congestion;
 use super::segment_budget::SharedUsage;
 use super::session::Session;
+use docxy_host::happy_eyeballs::RaceError;
 use docxy_protocol::control::Hello;
-use docxy_protocol::link::Link;
+use docxy_protocol::link::{Host, Link};
 use docxy_protocol::version::upgrade_server;
 use docxy_transport::{ReceiveStream, SendError, SessionError, quic};
 use std::net::SocketAddr;
@@ -21,9 +23,6 @@ pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// sends it again after 0.3, 0.9 and 2.1 s. With this timeout, there is one at least every 0.45 s, and the second of each
 /// attempt still has 0.45 s for its round trip.
 pub(super) const RESTART_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(750);
-
-/// How long the resolution of a host name may take.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an attempt failed. Never quotes the link.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +39,37 @@ pub(super) enum DialError {
     NoResponse { address: SocketAddr, timeout: Duration },
     #[error("{address}: {source}")]
     Hello { address: SocketAddr, source: SendError },
+    #[error("{}", in_one_line(_0))]
+    AllAddresses(Vec<DialError>),
 }
 
 impl DialError {
     /// Whether the server is there, and shuts down.
-    pub(super) const fn is_shutdown(&self) -> bool {
-        matches!(self, Self::Connect { source: quic::DialError::Handshake(SessionError::NotAccepting), .. })
+    pub(super) fn is_shutdown(&self) -> bool {
+        match self {
+            Self::Connect { source: quic::DialError::Handshake(SessionError::NotAccepting), .. } => true,
+            Self::AllAddresses(errors) => errors.iter().any(Self::is_shutdown),
+            _ => false,
+        }
     }
+
+    fn of_race(host: &Host, race: RaceError<Self>) -> Self {
+        let RaceError { resolve, attempts } = race;
+        let host = || host.to_string();
+        let mut errors: Vec<Self> = attempts.into_iter().map(|(_, error)| error).collect();
+        if let Some(source) = resolve {
+            errors.insert(0, Self::Resolve { host: host(), source });
+        }
+        match errors.len() {
+            0 => Self::NoAddress { host: host() },
+            1 => errors.remove(0),
+            _ => Self::AllAddresses(errors),
+        }
+    }
+}
+
+fn in_one_line(errors: &[DialError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The result of a successful attempt.
@@ -56,19 +79,23 @@ pub(super) struct DialedSession {
     pub(super) address: SocketAddr,
 }
 
-/// Dials a server. `attempt` selects its address and port. The handshake may take `timeout`. `usage` is what large bodies
-/// hold already.
+/// Dials a server at all its addresses. `attempt` selects its port. The handshake at one address may take `timeout`.
+/// `usage` is what large bodies hold already.
 pub(super) async fn dial(
     link: &Link,
     congestion: Congestion,
     attempt: usize,
     timeout: Duration,
     usage: &Arc<SharedUsage>,
+    book: &AddressBook,
 ) -> Result<DialedSession, DialError> {
-    let address = address(link, attempt).await?;
-    let connecting = connect(link, congestion, address, usage);
-    let connected = tokio::time::timeout(timeout, connecting).await;
-    connected.map_err(|_| DialError::NoResponse { address, timeout })?
+    let port = link.ports[attempt % link.ports.len()];
+    let connect = async |address| {
+        let connected = tokio::time::timeout(timeout, connect(link, congestion, address, usage)).await;
+        connected.map_err(|_| DialError::NoResponse { address, timeout })?
+    };
+    let connected = address::connect(&link.host, port, book, connect).await;
+    connected.map_err(|error| DialError::of_race(&link.host, error))
 }
 
 async fn connect(
@@ -88,17 +115,4 @@ async fn connect(
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
     Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })
-}
-
-async fn address(link: &Link, attempt: usize) -> Result<SocketAddr, DialError> {
-    let host = link.host.as_str();
-    let found = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, 0))).await;
-    let found = found.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-    let found: Vec<SocketAddr> =
-        found.map_err(|source| DialError::Resolve { host: host.to_owned(), source })?.collect();
-    // All ports of one address before the next one.
-    let candidates: Vec<SocketAddr> =
-        found.iter().flat_map(|a| link.ports.iter().map(|port| SocketAddr::new(a.ip(), *port))).collect();
-    let chosen = candidates.get(attempt % candidates.len().max(1));
-    chosen.copied().ok_or_else(|| DialError::NoAddress { host: host.to_owned() })
 }

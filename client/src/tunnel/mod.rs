@@ -3,6 +3,7 @@
 //! Other modules receive a [`Session`], or a fault that says why there is none. Must never stop reconnecting:
 //! only the user ends it.
 
+mod address;
 mod config;
 mod deadline;
 mod dial;
@@ -53,7 +54,7 @@ impl Tunnel {
     /// A tunnel whose sessions the test makes.
     #[cfg(test)]
     pub(crate) fn of_status(status: watch::Receiver<TunnelStatus>) -> Self {
-        let config = TunnelConfig { links: Vec::new(), congestion: Congestion::default() };
+        let config = TunnelConfig { links: Vec::new(), congestion: Congestion::default(), cache: None };
         let (config, _) = watch::channel(config);
         Self { status, config, counters: TunnelCounters::default(), stop: CancellationToken::new() }
     }

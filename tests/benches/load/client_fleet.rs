@@ -31,9 +31,9 @@ pub(super) struct Fleet(Vec<(Tunnel, Session)>);
 impl Fleet {
     /// Connects one client for each link.
     pub(super) async fn connect(links: &[String]) -> Result<Self> {
-        let settings = links
-            .iter()
-            .map(|link| Ok(TunnelConfig { links: vec![link.parse()?], congestion: Congestion::default() }));
+        let settings = links.iter().map(|link| {
+            Ok(TunnelConfig { links: vec![link.parse()?], congestion: Congestion::default(), cache: None })
+        });
         let settings = settings.collect::<Result<Vec<_>>>()?;
         let connecting = settings.into_iter().map(|settings| async {
             let tunnel = Tunnel::start(settings);

@@ -9,6 +9,7 @@ mod backoff;
 mod control_stream;
 mod server_selector;
 
+use super::address::AddressBook;
 use super::config::TunnelConfig;
 use super::dial::{ATTEMPT_TIMEOUT, DialError, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial};
 use super::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion};
@@ -42,6 +43,7 @@ pub(super) async fn supervise(
     stop: CancellationToken,
 ) {
     let usage = Arc::default();
+    let book = AddressBook::open(config.borrow().cache.as_deref());
     let mut lost_since = None;
     loop {
         let current = config.borrow_and_update().clone();
@@ -51,6 +53,7 @@ pub(super) async fn supervise(
             config: current,
             server_selector,
             usage,
+            book: book.clone(),
             lost_since,
             status: &status,
             counters: &counters,
@@ -103,6 +106,7 @@ struct Supervisor<'a> {
     config: TunnelConfig,
     server_selector: ServerSelector,
     usage: Arc<SharedUsage>,
+    book: AddressBook,
     /// When the last connection was lost; `None` before the first.
     lost_since: Option<SystemTime>,
     status: &'a watch::Sender<TunnelStatus>,
@@ -188,8 +192,8 @@ impl Supervisor<'_> {
     }
 
     async fn dial(&self, target: DialTarget, timeout: Duration) -> Result<DialedSession, DialError> {
-        let TunnelConfig { links, congestion } = &self.config;
-        dial(&links[target.server], *congestion, target.attempt, timeout, &self.usage).await
+        let TunnelConfig { links, congestion, .. } = &self.config;
+        dial(&links[target.server], *congestion, target.attempt, timeout, &self.usage, &self.book).await
     }
 
     /// Skips a server for a while that refuses this client.

@@ -1,4 +1,4 @@
-//! Selects the server and the address of the next attempt. Pure: the time is an argument.
+//! Selects the server and the port of the next attempt. Pure: the time is an argument.
 //!
 //! A server that refuses this client must not keep it from the others. The server that worked last is tried
 //! first.
@@ -14,7 +14,7 @@ pub(super) struct ServerSelector {
 
 #[derive(Debug, Clone, Default)]
 struct Server {
-    /// Grows with each failure, and selects the next address and port.
+    /// Grows with each failure, and selects the next port.
     attempt: usize,
     refused_until: Option<Instant>,
     drains_until: Option<Instant>,
@@ -56,7 +56,7 @@ impl ServerSelector {
         DialTarget { server, attempt: self.servers[server].attempt }
     }
 
-    /// The attempt failed: try its next address after the other servers.
+    /// The attempt failed: try its next port after the other servers.
     pub(super) fn failed(&mut self, target: DialTarget) {
         self.servers[target.server].attempt += 1;
         self.turn = target.server + 1;
@@ -99,7 +99,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn servers_take_turns_and_so_do_their_addresses() {
+    fn servers_take_turns_and_so_do_their_ports() {
         let mut server_selector = ServerSelector::new(2);
         let now = Instant::now();
         let mut tried = Vec::new();
