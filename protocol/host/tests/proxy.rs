@@ -94,6 +94,7 @@ async fn an_http_proxy_s_refusal_says_what_to_do() {
             &b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..],
             "asks for credentials (407); set",
         ),
+        ("http://me:hunter2@", b"HTTP/1.1 401 X\r\n\r\n", "refuses the credentials (401); check"),
         ("http://me:hunter2@", b"HTTP/1.1 407 X\r\n\r\n", "refuses the credentials (407); check"),
         (
             "http://",

@@ -4,6 +4,7 @@
 
 use std::{
     fs::File,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -39,6 +40,12 @@ impl Launch {
     /// Under this command.
     pub fn under(under: &[&str]) -> Self {
         Self { under: owned(under), ..Self::default() }
+    }
+
+    /// With this file as `/etc/hosts`, in a mount namespace of its own. Needs root.
+    pub fn with_hosts(file: &Path) -> Self {
+        let mount = format!(r#"mount --bind {} /etc/hosts && exec "$0" "$@""#, file.display());
+        Self::under(&["unshare", "--mount", "sh", "-c", &mount])
     }
 
     /// With stdout and stderr to this file, pipe or terminal.

@@ -254,10 +254,15 @@ impl Client {
 
     /// Starts it again after its end, with the same link and cache.
     pub fn start_again(&mut self) -> Result<()> {
+        self.start_again_as(&Launch::default())
+    }
+
+    /// The same with these launch settings.
+    pub fn start_again_as(&mut self, launch: &Launch) -> Result<()> {
         let mut command = self.program.command();
         command.args(["run", "--listen", &self.address.to_string(), "--link-file"]);
         command.arg(self.program.path("link"));
-        (self.process, self.address) = self.program.run(command, &Launch::default())?;
+        (self.process, self.address) = self.program.run(command, launch)?;
         Ok(())
     }
 

@@ -25,7 +25,7 @@ pub enum ProxyFailure {
     Connect(io::Error),
     #[error("cannot be reached within {} s; check its address and port, and the firewalls on the way", _0.as_secs())]
     ConnectTimeout(Duration),
-    #[error("does not answer within {} s; check that it works, and reaches the internet", _0.as_secs())]
+    #[error("does not answer within {} s; check that it works and reaches the internet, and the scheme of its URL", _0.as_secs())]
     ResponseTimeout(Duration),
     #[error("closes the connection without an answer; check that this machine may use it, and its port")]
     Closed,
@@ -84,6 +84,8 @@ impl ProxyFailure {
         match status.as_u16() {
             407 if had_credentials => Self::CredentialsRefused("407"),
             407 => Self::CredentialsMissing("407"),
+            // As tinyproxy says that they are wrong.
+            401 if had_credentials => Self::CredentialsRefused("401"),
             403 => Self::Forbidden("403"),
             500..=599 => Self::DestinationUnreachable(status.to_string()),
             other => Self::Status(other),

@@ -1,15 +1,20 @@
 //! The stand-in, and the real server and client with an emulated link between them.
 //! Must never share a link between two tests.
 
-use std::{fs, net::Ipv4Addr, process::Command, time::Duration};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use docxy_tests::{
-    docxy::{Client, Server},
+    docxy::{Client, Launch, Server},
     net::{Lab, command_in},
     process::{run, scratch},
     stand_in::StandIn,
-    wan::{Conditions, End, Link, Wan},
+    wan::{Conditions, End, Link, Wan, run_in_namespace},
 };
 use hub_stand_in::Listen;
 use sha2::{Digest as _, Sha256};
@@ -25,7 +30,7 @@ const BLOB_MIB: u64 = 48;
 const PULL_TIMEOUT: Duration = Duration::from_secs(300);
 
 const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 1);
-const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
+pub(crate) const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
 
 /// The stand-in and the lab. Drop order: the lab last.
 pub(crate) struct TunnelTestbed {
@@ -54,9 +59,21 @@ impl TunnelTestbed {
     }
 
     pub(crate) fn client(&self, link: &str) -> Result<Client> {
-        let mut client = Client::start(Some(&self.lab.laptop), link)?;
+        self.client_as(&Launch::default(), link)
+    }
+
+    /// The same with these launch settings.
+    pub(crate) fn client_as(&self, launch: &Launch, link: &str) -> Result<Client> {
+        let mut client = Client::start_as(launch, Some(&self.lab.laptop), link)?;
         client.wait_until_up(PULL_TIMEOUT)?;
         Ok(client)
+    }
+
+    /// A UDP socket on the client's machine that never answers.
+    pub(crate) fn silent_socket(&self, address: SocketAddr) -> Result<UdpSocket> {
+        let socket = run_in_namespace(self.lab.laptop.name(), || UdpSocket::bind(address))??;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
     }
 
     /// Pulls the blob with curl, and verifies it.
