@@ -3,14 +3,16 @@
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
 use crate::settings::Flags;
-use crate::tunnel::Congestion;
+use crate::tunnel::{Congestion, LegChoice};
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
+use docxy_host::proxy::{Proxy, ProxyUrlError};
 use docxy_host::terminal::print_note;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -57,6 +59,18 @@ pub(super) struct ConnectionArguments {
     /// every loss, as most TCP programs do, so it is the slowest on a bad link.
     #[arg(long, value_name = "HOW", env = "DOCXY_CONGESTION")]
     pub(super) congestion: Option<Congestion>,
+    /// The leg of the tunnel: auto, quic (over UDP) or tcp (HTTP/2 over TLS) [default: quic]
+    ///
+    /// Both reach the server at the same port. Use tcp where UDP is blocked or slowed down.
+    #[arg(long, value_name = "LEG", env = "DOCXY_LEG")]
+    pub(super) leg: Option<LegChoice>,
+    /// The proxy on the way to the servers: http://HOST:PORT or socks5://HOST:PORT. A password must not be in an
+    /// argument: see client/README.md [env: DOCXY_PROXY]
+    ///
+    /// Servers are then reached through it only, by TCP. Without one, the proxy that HTTPS_PROXY or ALL_PROXY names is
+    /// one more way, except to the hosts in NO_PROXY. This machine itself is never reached through a proxy.
+    #[arg(long, value_name = "URL", value_parser = Proxy::without_password)]
+    pub(super) proxy: Option<Proxy>,
     /// Directory for public manifests and the challenges of registries, which need not be requested again;
     /// may be deleted at any time [default: /var/cache/docxy as root, else ~/.cache/docxy]
     #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]
@@ -89,8 +103,8 @@ pub(super) struct JoinArguments {
 /// responses stay open and continue over the next one. The first signal lets running responses finish, the
 /// second one ends them.
 ///
-/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links and congestion.
-/// If links or congestion change, the tunnel is dialed again, and pulls continue over the new one. A file
+/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion
+/// leg and proxy. If links, congestion, leg or proxy change, the tunnel is dialed again, and pulls continue over the new one. A file
 /// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]
@@ -169,6 +183,10 @@ impl Arguments {
                 print_note("docxy-client: only `docxy-client join` takes a link");
                 std::process::exit(2);
             }
+            if let Some(why) = proxy_error(&error) {
+                print_note(&format!("docxy-client: --proxy: {why}"));
+                std::process::exit(2);
+            }
             error.exit()
         };
         Self::try_parse().unwrap_or_else(refuse)
@@ -177,9 +195,14 @@ impl Arguments {
 
 impl ConnectionArguments {
     pub(super) fn add_to(&self, flags: Flags) -> Flags {
-        let Self { link_file, congestion, cache } = self.clone();
-        Flags { link_file, congestion, cache, ..flags }
+        let Self { link_file, congestion, leg, proxy, cache } = self.clone();
+        Flags { link_file, congestion, leg, proxy, cache, ..flags }
     }
+}
+
+/// What is wrong with a proxy. clap's own text quotes the argument, which may contain a password.
+fn proxy_error(error: &clap::Error) -> Option<&ProxyUrlError> {
+    error.source()?.downcast_ref()
 }
 
 fn secret(text: &str) -> Result<Secret, Infallible> {

@@ -29,10 +29,12 @@ pub(super) fn response(gateway: &Gateway, log: &LogHandle) -> Response<ResponseB
         "since_start": gateway.counters(),
     });
     match gateway.tunnel_state() {
-        TunnelState::Up { since, server, congestion, rtt, segments } => {
+        TunnelState::Up { since, server, proxy, leg, congestion, rtt, segments } => {
             body["tunnel"] = "up".into();
             body["since"] = json!(timestamp(since));
             body["server"] = server.to_string().into();
+            body["proxy"] = proxy.into();
+            body["leg"] = leg.to_string().into();
             body["congestion"] = congestion.into();
             body["rtt_ms"] = milliseconds(rtt).into();
             body["segments"] = segments.into();

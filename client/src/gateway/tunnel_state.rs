@@ -1,6 +1,7 @@
 //! The state of the tunnel in plain values, for `/health` and the status report.
 
 use crate::tunnel::TunnelStatus;
+use docxy_transport::Leg;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -11,8 +12,12 @@ pub enum TunnelState {
     Up {
         /// Since when.
         since: SystemTime,
-        /// The address of the server.
+        /// The address of the server, or that of the proxy on the way to it.
         server: SocketAddr,
+        /// The proxy, without a password.
+        proxy: Option<String>,
+        /// The leg that carries it.
+        leg: Leg,
         /// How both ends send.
         congestion: String,
         /// The estimated round-trip time.
@@ -39,6 +44,8 @@ impl TunnelState {
                 return Self::Up {
                     since: *since,
                     server: transport.remote_address(),
+                    proxy: session.proxy().map(ToString::to_string),
+                    leg: transport.leg(),
                     congestion: session.congestion().to_string(),
                     rtt: transport.path().rtt,
                     segments: session.segment_budget().open_segments(),

@@ -3,8 +3,9 @@
 //! Unknown keys are errors: a misspelt setting that is ignored would be found weeks later.
 
 use super::host_name::HostName;
-use crate::tunnel::Congestion;
+use crate::tunnel::{Congestion, LegChoice};
 use docxy_host::logging::Filter;
+use docxy_host::proxy::ProxyTable;
 use docxy_host::toml_file::{self, TomlFileError};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ pub(super) struct ConfigFile {
     pub(super) hosts: Vec<HostName>,
     pub(super) allow_remote: bool,
     pub(super) congestion: Option<Congestion>,
+    pub(super) leg: Option<LegChoice>,
+    pub(super) proxy: ProxyTable,
     pub(super) patience: Option<u64>,
     pub(super) log: Option<Filter>,
 }
@@ -29,6 +32,7 @@ impl ConfigFile {
     pub(super) fn read(path: &Path) -> Result<Self, TomlFileError> {
         let file: Self = toml_file::read(path)?;
         let absolute = |given: Option<PathBuf>| given.map(|given| toml_file::resolve(path, &given));
-        Ok(Self { link_file: absolute(file.link_file), cache: absolute(file.cache), ..file })
+        let proxy = ProxyTable { password_file: absolute(file.proxy.password_file), ..file.proxy };
+        Ok(Self { link_file: absolute(file.link_file), cache: absolute(file.cache), proxy, ..file })
     }
 }

@@ -7,15 +7,17 @@ mod error;
 mod file;
 mod host_name;
 mod link_store;
+mod proxy;
 
 pub use congestion::CongestionError;
 pub use error::SettingsError;
 pub use host_name::HostNameError;
 pub use link_store::{LinksError, StoredLink, parse_links, read_links, store_links};
 
-use crate::tunnel::{Congestion, TunnelConfig};
+use crate::tunnel::{Congestion, LegChoice, TunnelConfig};
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::logging::Filter;
+use docxy_host::proxy::{Environment, Proxy};
 use docxy_host::toml_file;
 use docxy_protocol::link::Link;
 use docxy_protocol::secret::Secret;
@@ -52,6 +54,10 @@ pub struct Flags {
     pub allow_remote: bool,
     /// The congestion control of both ends.
     pub congestion: Option<Congestion>,
+    /// The legs to dial.
+    pub leg: Option<LegChoice>,
+    /// The proxy on the way to the servers.
+    pub proxy: Option<Proxy>,
     /// Seconds that an interrupted transfer waits for its next byte; `None` if not given.
     pub stall_timeout: Option<u64>,
     /// The cache directory.
@@ -127,7 +133,10 @@ impl PullSettings {
 
 fn tunnel_config(flags: &Flags, config: &ConfigFile) -> Result<TunnelConfig, SettingsError> {
     let congestion = flags.congestion.or(config.congestion).unwrap_or_default();
-    Ok(TunnelConfig { links: load_links(flags, config)?, congestion, cache: cache(flags, config) })
+    let proxy = proxy::proxy(flags.proxy.as_ref(), &Environment::of_process(), config)?;
+    let leg = proxy::leg(flags.leg.or(config.leg), proxy.as_ref())?;
+    let (links, cache) = (load_links(flags, config)?, cache(flags, config));
+    Ok(TunnelConfig { links, congestion, leg, proxy, cache })
 }
 
 /// The file with the joined links.
@@ -250,25 +259,28 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_file() {
         let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
-                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbit/s' }";
+                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbit/s' }\n\
+                    leg = 'tcp'";
         let flags = Flags {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
             stall_timeout: Some(8),
             cache: Some("/flag".into()),
             congestion: Some("cubic".parse().unwrap()),
+            leg: Some("quic".parse().unwrap()),
             log: Some("debug".parse().unwrap()),
             ..Flags::default()
         };
-        for (flags, port, host, cache, patience, congestion, log) in [
-            (Flags::default(), 1, "file.lan", "/file", 7, "down=95 Mbit/s", "warn"),
-            (flags, 2, "flag.lan", "/flag", 8, "cubic", "debug"),
+        for (flags, port, host, cache, patience, congestion, leg, log) in [
+            (Flags::default(), 1, "file.lan", "/file", 7, "down=95 Mbit/s", "tcp", "warn"),
+            (flags, 2, "flag.lan", "/flag", 8, "cubic", "quic", "debug"),
         ] {
             let settings = load(text, flags).unwrap();
             assert_eq!((settings.listen[0].port(), &*settings.hosts[0]), (port, host));
             assert_eq!(settings.cache, Some(cache.into()));
             assert_eq!(settings.stall_timeout.as_secs(), patience);
             assert_eq!(settings.tunnel.congestion.to_string(), congestion);
+            assert_eq!(settings.tunnel.leg, leg.parse().unwrap());
             assert_eq!(settings.log.to_string(), log);
         }
     }
@@ -294,6 +306,7 @@ mod tests {
             ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
             ("link_file = 'no-links'", "docxy-client join"),
             ("\n\nlog = 'inof'", "client.toml, line 3: a log filter is off, error, warn"),
+            ("\nleg = 'udp'", "client.toml, line 2: leg is auto, quic or tcp"),
             ("\ncongestion = 'fast'", "client.toml, line 2: congestion is auto, cubic, or rates"),
         ] {
             let error = load(text, Flags::default()).unwrap_err().to_string();

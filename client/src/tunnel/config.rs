@@ -1,9 +1,13 @@
 //! What the tunnel needs to know. Knows nothing of files, flags and variables.
 
+use docxy_host::proxy::ProxyRules;
 use docxy_protocol::congestion::Choice;
 use docxy_protocol::link::Link;
+use docxy_transport::Leg;
+use serde::Deserialize;
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// The servers, and how to send to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +16,72 @@ pub struct TunnelConfig {
     pub links: Vec<Link>,
     /// How both ends send.
     pub congestion: Congestion,
+    /// The legs to dial.
+    pub leg: LegChoice,
+    /// The proxy on the way to the servers, if any.
+    pub proxy: Option<ProxyChoice>,
     /// The directory for what outlives the process; `None` remembers it in memory.
     pub cache: Option<PathBuf>,
+}
+
+/// The proxy on the way to the servers. Only the TCP leg can use one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProxyChoice {
+    /// One more way beside the direct ones: the environment names it.
+    Beside(ProxyRules),
+    /// The only way: the user has named it.
+    Only(ProxyRules),
+}
+
+/// The legs to dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum LegChoice {
+    /// The one that works best. For now, QUIC.
+    Auto,
+    /// This one.
+    Only(Leg),
+}
+
+impl LegChoice {
+    /// The leg of the next attempt.
+    #[must_use]
+    pub(super) const fn leg(self) -> Leg {
+        match self {
+            Self::Auto => Leg::Quic,
+            Self::Only(leg) => leg,
+        }
+    }
+}
+
+impl Default for LegChoice {
+    fn default() -> Self {
+        Self::Only(Leg::Quic)
+    }
+}
+
+/// The text is no choice of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("leg is auto, quic or tcp")]
+pub struct LegChoiceError;
+
+impl FromStr for LegChoice {
+    type Err = LegChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, LegChoiceError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            leg => leg.parse().map(Self::Only).map_err(|_| LegChoiceError),
+        }
+    }
+}
+
+impl TryFrom<String> for LegChoice {
+    type Error = LegChoiceError;
+
+    fn try_from(text: String) -> Result<Self, LegChoiceError> {
+        text.parse()
+    }
 }
 
 /// The congestion control of both ends.

@@ -1,17 +1,22 @@
-//! One connection attempt: the server's addresses in a race, each from a fresh source port, the handshake, and the Hello.
+//! One connection attempt: a leg, the server's addresses in a race, each from a fresh source port, or a proxy; the
+//! handshake, and the Hello.
 //!
 //! Requests may follow the Hello at once, without the Welcome.
 
 use super::address::{self, AddressBook};
-use super::config::Congestion;
+use super::config::{ProxyChoice, TunnelConfig};
 use super::segment_budget::SharedUsage;
 use super::session::Session;
-use docxy_host::happy_eyeballs::RaceError;
+use docxy_host::happy_eyeballs::{ATTEMPT_DELAY, RaceError};
+use docxy_host::proxy::{Destination, Proxy, ProxyError};
 use docxy_protocol::control::Hello;
 use docxy_protocol::link::{Host, Link};
 use docxy_protocol::version::upgrade_server;
-use docxy_transport::{ReceiveStream, SendError, SessionError, quic};
+use docxy_transport::{Connector, Leg, Peer, ReceiveStream, SendError, SessionError};
+use futures_util::future::{Either, select};
+use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,31 +29,41 @@ pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// attempt still has 0.45 s for its round trip.
 pub(super) const RESTART_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(750);
 
+/// The same through a proxy: more than the proxy's own limits, whose errors say what hangs.
+const PROXY_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Why an attempt failed. Never quotes the link.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
     #[error("{host} cannot be resolved: {source}")]
-    Resolve { host: String, source: std::io::Error },
+    Resolve { host: String, source: io::Error },
     #[error("{host} has no address")]
     NoAddress { host: String },
     #[error("{address}: {source}")]
-    Connect { address: SocketAddr, source: quic::DialError },
+    Connect { address: SocketAddr, source: docxy_transport::DialError },
     #[error("{address}: {}", upgrade_server(env!("CARGO_PKG_VERSION")))]
     ServerOutdated { address: SocketAddr },
-    #[error("{address}: no response within {} s; is the server running, and is UDP open on the whole path?", timeout.as_secs_f32())]
-    NoResponse { address: SocketAddr, timeout: Duration },
+    #[error("{address}: no response within {} s; is the server running, and is {} open on the whole path?", timeout.as_secs_f32(), protocol(*leg))]
+    NoResponse { address: SocketAddr, leg: Leg, timeout: Duration },
     #[error("{address}: {source}")]
     Hello { address: SocketAddr, source: SendError },
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    #[error("the server does not answer through the proxy {proxy} within {} s; is it running, and does it listen on TCP there?", PROXY_ATTEMPT_TIMEOUT.as_secs())]
+    NoResponseByProxy { proxy: String },
+    /// Of all addresses, or of all ways.
     #[error("{}", in_one_line(_0))]
-    AllAddresses(Vec<DialError>),
+    All(Vec<DialError>),
 }
 
 impl DialError {
     /// Whether the server is there, and shuts down.
     pub(super) fn is_shutdown(&self) -> bool {
         match self {
-            Self::Connect { source: quic::DialError::Handshake(SessionError::NotAccepting), .. } => true,
-            Self::AllAddresses(errors) => errors.iter().any(Self::is_shutdown),
+            Self::Connect { source, .. } => {
+                matches!(source.session_error(), Some(SessionError::NotAccepting))
+            }
+            Self::All(errors) => errors.iter().any(Self::is_shutdown),
             _ => false,
         }
     }
@@ -56,15 +71,22 @@ impl DialError {
     fn of_race(host: &Host, race: RaceError<Self>) -> Self {
         let RaceError { resolve, attempts } = race;
         let host = || host.to_string();
-        let mut errors: Vec<Self> = attempts.into_iter().map(|(_, error)| error).collect();
-        if let Some(source) = resolve {
-            errors.insert(0, Self::Resolve { host: host(), source });
-        }
+        let resolve = resolve.map(|source| Self::Resolve { host: host(), source });
+        let attempts = attempts.into_iter().map(|(_, error)| error);
+        let mut errors: Vec<Self> = resolve.into_iter().chain(attempts).collect();
         match errors.len() {
             0 => Self::NoAddress { host: host() },
             1 => errors.remove(0),
-            _ => Self::AllAddresses(errors),
+            _ => Self::All(errors),
         }
+    }
+}
+
+/// The protocol below a leg, which a firewall knows.
+const fn protocol(leg: Leg) -> &'static str {
+    match leg {
+        Leg::Quic => "UDP",
+        Leg::Tcp => "TCP",
     }
 }
 
@@ -79,39 +101,112 @@ pub(super) struct DialedSession {
     pub(super) address: SocketAddr,
 }
 
-/// Dials a server at all its addresses. `attempt` selects its port. The handshake at one address may take `timeout`.
-/// `usage` is what large bodies hold already.
+/// Dials a server over this leg: at all its addresses, and on the TCP leg also, or only, through the proxy. `attempt`
+/// selects its port. The handshake at one address may take `timeout`. `usage` is what large bodies hold already.
 pub(super) async fn dial(
     link: &Link,
-    congestion: Congestion,
+    config: &TunnelConfig,
+    leg: Leg,
     attempt: usize,
     timeout: Duration,
     usage: &Arc<SharedUsage>,
     book: &AddressBook,
 ) -> Result<DialedSession, DialError> {
     let port = link.ports[attempt % link.ports.len()];
-    let connect = async |address| {
-        let connected = tokio::time::timeout(timeout, connect(link, congestion, address, usage)).await;
-        connected.map_err(|_| DialError::NoResponse { address, timeout })?
+    let at_address = async |address| {
+        let peer = peer(link, config, address, Connector::direct());
+        let connected = tokio::time::timeout(timeout, connect(link, config, leg, peer, usage)).await;
+        connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
     };
-    let connected = address::connect(&link.host, port, book, connect).await;
-    connected.map_err(|error| DialError::of_race(&link.host, error))
+    let directly = async {
+        let connected = address::connect(&link.host, port, book, at_address).await;
+        connected.map_err(|error| DialError::of_race(&link.host, error))
+    };
+    let by_proxy = |proxy| dial_by_proxy(link, config, port, proxy, usage);
+    match config.proxy.as_ref().filter(|_| leg == Leg::Tcp) {
+        None => directly.await,
+        Some(ProxyChoice::Beside(rules)) => match rules.proxy_for(link.host.as_str()) {
+            None => directly.await,
+            Some(proxy) => first_of(directly, by_proxy(proxy)).await,
+        },
+        Some(ProxyChoice::Only(rules)) => match rules.proxy_for(link.host.as_str()) {
+            None => directly.await,
+            Some(proxy) => by_proxy(proxy).await,
+        },
+    }
+}
+
+/// Dials a server through a proxy, which resolves the server's name.
+async fn dial_by_proxy(
+    link: &Link,
+    config: &TunnelConfig,
+    port: u16,
+    proxy: &Proxy,
+    usage: &Arc<SharedUsage>,
+) -> Result<DialedSession, DialError> {
+    let dialing = async {
+        let address = proxy.address().await?;
+        let (connecting, destination) = (proxy.clone(), Destination::Name(link.host.clone(), port));
+        let connector = Connector::new(move |_| {
+            let (proxy, destination) = (connecting.clone(), destination.clone());
+            async move { proxy.connect(&destination).await.map_err(io::Error::other) }
+        });
+        let peer = peer(link, config, address, connector);
+        let mut dialed = connect(link, config, Leg::Tcp, peer, usage).await?;
+        dialed.session = dialed.session.through(proxy);
+        Ok(dialed)
+    };
+    let dialed = tokio::time::timeout(PROXY_ATTEMPT_TIMEOUT, dialing).await;
+    dialed.map_err(|_| DialError::NoResponseByProxy { proxy: proxy.to_string() })?
+}
+
+/// The session of the way that is up first. The second one begins a step behind, or when the first has failed.
+async fn first_of(
+    first: impl Future<Output = Result<DialedSession, DialError>>,
+    second: impl Future<Output = Result<DialedSession, DialError>>,
+) -> Result<DialedSession, DialError> {
+    let mut first = pin!(first);
+    let failed = match tokio::time::timeout(ATTEMPT_DELAY, &mut first).await {
+        Ok(Ok(dialed)) => return Ok(dialed),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
+    let second = pin!(second);
+    let (failed, other) = match failed {
+        Some(error) => (error, second.await),
+        None => match select(first, second).await {
+            Either::Left((Err(error), second)) => (error, second.await),
+            Either::Right((Err(error), first)) => (error, first.await),
+            Either::Left((up, _)) | Either::Right((up, _)) => return up,
+        },
+    };
+    other.map_err(|error| DialError::All(vec![failed, error]))
+}
+
+fn peer(link: &Link, config: &TunnelConfig, address: SocketAddr, connector: Connector) -> Peer {
+    Peer {
+        address,
+        pin: link.pin,
+        server_name: link.sni.as_ref().map(ToString::to_string),
+        congestion: config.congestion.up,
+        connector,
+    }
 }
 
 async fn connect(
     link: &Link,
-    congestion: Congestion,
-    address: SocketAddr,
+    config: &TunnelConfig,
+    leg: Leg,
+    peer: Peer,
     usage: &Arc<SharedUsage>,
 ) -> Result<DialedSession, DialError> {
+    let (address, congestion) = (peer.address, config.congestion);
     let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: congestion.down };
-    let name = link.sni.as_ref().map(|name| name.as_str());
-    let dialed = quic::dial(address, link.pin, name, congestion.up).await;
-    let connection = dialed.map_err(|error| match error {
-        quic::DialError::Handshake(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
-        source => DialError::Connect { address, source },
-    })?;
-    let transport = docxy_transport::Session::from(connection);
+    let transport =
+        docxy_transport::dial(leg, &peer).await.map_err(|source| match source.session_error() {
+            Some(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
+            _ => DialError::Connect { address, source },
+        })?;
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
     Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })

@@ -5,6 +5,7 @@
 
 use super::config::Congestion;
 use super::segment_budget::{SegmentBudget, SharedUsage};
+use docxy_host::proxy::Proxy;
 use docxy_protocol::control::{CloseCode, ExchangeId};
 use docxy_protocol::limits::{BLOBS_PER_CLIENT_MAX, SMALL_REQUESTS_PER_CLIENT_MAX};
 use docxy_protocol::request::Operation;
@@ -25,6 +26,7 @@ const SMALL_RESPONSES_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Session {
     transport: docxy_transport::Session,
     congestion: Congestion,
+    proxy: Option<Arc<Proxy>>,
     /// The number of the next exchange.
     next_exchange: Arc<AtomicU64>,
     segment_budget: Arc<SegmentBudget>,
@@ -39,7 +41,18 @@ impl Session {
     ) -> Self {
         let segment_budget = Arc::new(SegmentBudget::new(usage));
         let (next_exchange, permits) = (Arc::default(), RequestPermits::default());
-        Self { transport, congestion, next_exchange, segment_budget, permits }
+        Self { transport, congestion, proxy: None, next_exchange, segment_budget, permits }
+    }
+
+    /// The same session, which goes through this proxy.
+    pub(super) fn through(self, proxy: &Proxy) -> Self {
+        Self { proxy: Some(Arc::new(proxy.clone())), ..self }
+    }
+
+    /// The proxy through which it goes, if any.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_deref()
     }
 
     /// The session of the transport, to open streams on.

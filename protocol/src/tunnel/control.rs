@@ -19,7 +19,7 @@ pub enum StreamHeader {
 }
 
 /// Who the client is, and how it wants to be sent to: on the first stream of a session, which stays open for
-/// [`ControlMessage`]s.
+/// [`ControlMessage`]s. It begins with [`HelloBeginning`], whatever follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The name from its link.
@@ -38,6 +38,15 @@ impl Hello {
     pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
         Ok([&preamble(WIRE_VERSION)[..], &frame::encode(self)?].concat())
     }
+}
+
+/// What a Hello begins with in every version of the wire, so that a server knows the sender of any.
+#[derive(Debug, Deserialize)]
+pub struct HelloBeginning {
+    /// The name from its link.
+    pub name: ClientName,
+    /// The secret from its link.
+    pub secret: ClientSecret,
 }
 
 /// One request and its response. The client chooses the number, which is unique in its session.

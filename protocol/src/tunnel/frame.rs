@@ -78,6 +78,20 @@ pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Fr
 /// # Errors
 /// If the stream ends or fails early, or the bytes are not such a frame.
 pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> Result<T, FrameError> {
+    decode(&read_payload(stream).await?)
+}
+
+/// Reads one frame that begins with such a value, whatever follows in it. Not cancel safe.
+///
+/// # Errors
+/// If the stream ends or fails early, or the frame does not begin so.
+pub async fn read_beginning<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<T, FrameError> {
+    Ok(bincode::serde::decode_from_slice(&read_payload(stream).await?, config())?.0)
+}
+
+async fn read_payload(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, FrameError> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).await.map_err(broken)?;
     let length = u32::from_be_bytes(length) as usize;
@@ -90,7 +104,7 @@ pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) ->
     if payload.len() < length {
         return Err(FrameError::Ended);
     }
-    decode(&payload)
+    Ok(payload)
 }
 
 fn config() -> impl bincode::config::Config {

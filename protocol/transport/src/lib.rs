@@ -1,6 +1,6 @@
 //! The tunnel's transport: sessions and their streams.
 //!
-//! The only code of the product that names `quinn`. A [`Session`] is one leg's connections to the peer; what is
+//! The only code of the product that names `quinn` and `h2`. A [`Session`] is one leg's connections to the peer; what is
 //! above knows sessions, streams, why they ended, and plain numbers about the path. It must never see which
 //! leg carries a stream, how many connections a leg has, or the number that a leg gives to a stream.
 //!
@@ -12,13 +12,18 @@ macro_rules! on_leg {
     ($leg:expr, $bound:pat => $work:expr) => {
         match $leg {
             Leg::Quic($bound) => $work,
+            Leg::Tcp($bound) => $work,
             #[cfg(feature = "test-legs")]
             Leg::Memory($bound) => $work,
         }
     };
 }
 
+mod connector;
+mod dial;
 mod error;
+mod leg;
+mod listener;
 #[cfg(feature = "test-legs")]
 mod memory;
 mod path;
@@ -26,10 +31,15 @@ pub mod quic;
 mod receive_stream;
 mod send_stream;
 mod session;
+pub mod tcp;
 #[cfg(feature = "test-legs")]
 pub mod test_legs;
 
+pub use connector::Connector;
+pub use dial::{DialError, Peer, dial};
 pub use error::{ReadError, SendError, SessionError};
+pub use leg::{Leg, LegError};
+pub use listener::{Incoming, ListenError, Listener};
 pub use path::Path;
 pub use receive_stream::ReceiveStream;
 pub use send_stream::{FinishedStream, SendStream};

@@ -3,6 +3,7 @@
 use crate::error::ReadError;
 #[cfg(feature = "test-legs")]
 use crate::memory;
+use crate::tcp;
 use bytes::Bytes;
 use docxy_protocol::frame::{self, FrameError};
 use futures_util::FutureExt as _;
@@ -22,6 +23,7 @@ pub struct ReceiveStream(Leg);
 #[derive(Debug)]
 enum Leg {
     Quic(quinn::RecvStream),
+    Tcp(tcp::Receiver),
     #[cfg(feature = "test-legs")]
     Memory(memory::Receiver),
 }
@@ -29,6 +31,12 @@ enum Leg {
 impl From<quinn::RecvStream> for ReceiveStream {
     fn from(stream: quinn::RecvStream) -> Self {
         Self(Leg::Quic(stream))
+    }
+}
+
+impl From<tcp::Receiver> for ReceiveStream {
+    fn from(receiver: tcp::Receiver) -> Self {
+        Self(Leg::Tcp(receiver))
     }
 }
 
@@ -55,6 +63,7 @@ impl ReceiveStream {
     pub async fn read_chunk(&mut self, length_max: usize) -> Result<Option<Bytes>, ReadError> {
         match &mut self.0 {
             Leg::Quic(stream) => Ok(stream.read_chunk(length_max, true).await?.map(|chunk| chunk.bytes)),
+            Leg::Tcp(receiver) => receiver.read_chunk(length_max).await,
             #[cfg(feature = "test-legs")]
             Leg::Memory(receiver) => receiver.read_chunk(length_max).await,
         }
@@ -74,10 +83,15 @@ impl ReceiveStream {
     /// # Errors
     /// If the bytes are not such a frame, the peer has reset the stream, or the session has ended.
     pub async fn read_frame<T: DeserializeOwned>(&mut self) -> Result<T, ReadError> {
-        frame::read(self).await.map_err(|error| match error {
-            FrameError::Broken(error) => cause(error, || ReadError::Ended),
-            error => ReadError::Frame(error),
-        })
+        frame::read(self).await.map_err(frame_error)
+    }
+
+    /// Reads one frame that begins with such a value, whatever follows in it. Not cancel safe.
+    ///
+    /// # Errors
+    /// If the frame does not begin so, the peer has reset the stream, or the session has ended.
+    pub async fn read_frame_beginning<T: DeserializeOwned>(&mut self) -> Result<T, ReadError> {
+        frame::read_beginning(self).await.map_err(frame_error)
     }
 
     /// What had arrived without a gap when the stream was lost, and was not read. Never waits.
@@ -86,6 +100,13 @@ impl ReceiveStream {
         // A leg keeps these bytes after its end, and returns the error after them.
         let next = || self.read_chunk(CHUNK_MAX).now_or_never()?.ok().flatten();
         std::iter::from_fn(next).collect()
+    }
+}
+
+fn frame_error(error: FrameError) -> ReadError {
+    match error {
+        FrameError::Broken(error) => cause(error, || ReadError::Ended),
+        error => ReadError::Frame(error),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::error::SendError;
 #[cfg(feature = "test-legs")]
 use crate::memory;
+use crate::tcp;
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use quinn::VarInt;
@@ -21,6 +22,7 @@ pub struct SendStream {
 #[derive(Debug, derive_more::From)]
 pub(crate) enum Leg {
     Quic(quinn::SendStream),
+    Tcp(tcp::Sender),
     #[cfg(feature = "test-legs")]
     Memory(memory::Sender),
 }

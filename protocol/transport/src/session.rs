@@ -1,12 +1,14 @@
 //! A session: one leg's connections to the peer.
 
 use crate::error::{SendError, SessionError};
+use crate::leg::Leg as LegName;
 #[cfg(feature = "test-legs")]
 use crate::memory;
 use crate::path::Path;
 use crate::quic;
 use crate::receive_stream::ReceiveStream;
 use crate::send_stream::SendStream;
+use crate::tcp;
 use bytes::Bytes;
 use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::{CloseCode, Hello, StreamHeader};
@@ -22,6 +24,7 @@ pub struct Session(Leg);
 #[derive(Debug, Clone)]
 enum Leg {
     Quic(quic::Connection),
+    Tcp(tcp::Connections),
     #[cfg(feature = "test-legs")]
     Memory(memory::End),
 }
@@ -30,6 +33,21 @@ impl From<quic::Connection> for Session {
     fn from(connection: quic::Connection) -> Self {
         Self(Leg::Quic(connection))
     }
+}
+
+impl From<tcp::Connections> for Session {
+    fn from(connections: tcp::Connections) -> Self {
+        Self(Leg::Tcp(connections))
+    }
+}
+
+/// What a stream is for. A leg with several connections tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// Control, requests and small responses.
+    Small,
+    /// A segment of a large body.
+    Bulk,
 }
 
 #[cfg(feature = "test-legs")]
@@ -45,7 +63,11 @@ impl Session {
     /// # Errors
     /// If the header is too long, or the session ends first.
     pub async fn open(&self, header: &StreamHeader) -> Result<(SendStream, ReceiveStream), SendError> {
-        self.open_with(frame::encode(header)?).await
+        let traffic = match header {
+            StreamHeader::Request(_) => Traffic::Small,
+            StreamHeader::Segment(_) => Traffic::Bulk,
+        };
+        self.open_with(frame::encode(header)?, traffic).await
     }
 
     /// Opens a stream on which nothing is sent but its header.
@@ -63,14 +85,18 @@ impl Session {
     /// # Errors
     /// If the session ends first.
     pub async fn open_control(&self, hello: &Hello) -> Result<ReceiveStream, SendError> {
-        let (send, receive) = self.open_with(hello.encode()?).await?;
+        let (send, receive) = self.open_with(hello.encode()?, Traffic::Small).await?;
         send.finish()?;
         Ok(receive)
     }
 
-    async fn open_with(&self, header: Vec<u8>) -> Result<(SendStream, ReceiveStream), SendError> {
+    async fn open_with(
+        &self,
+        header: Vec<u8>,
+        traffic: Traffic,
+    ) -> Result<(SendStream, ReceiveStream), SendError> {
         let (send, receive) = on_leg!(&self.0, leg => {
-            let (send, receive) = leg.open().await?;
+            let (send, receive) = leg.open(traffic).await?;
             (send.into(), receive.into())
         });
         // A request that is dropped was cancelled by its engine.
@@ -100,6 +126,36 @@ impl Session {
     /// The same with another text, which the peer shows to its user.
     pub fn close_with(&self, code: CloseCode, reason: &str) {
         on_leg!(&self.0, leg => leg.close(code, reason));
+    }
+
+    /// Closes the session of a peer that has not shown to be a client: on a leg that looks like something else to
+    /// strangers, it learns no code and no text.
+    pub fn refuse(&self, code: CloseCode, reason: &str) {
+        on_leg!(&self.0, leg => leg.refuse(code, reason));
+    }
+
+    /// Waits while a leg still shows a refused peer what it looks like to strangers. It ends with the last handle.
+    pub async fn lingers(&self) {
+        on_leg!(&self.0, leg => leg.lingers().await);
+    }
+
+    /// Waits until a session over TCP has a connection for bulk.
+    #[cfg(feature = "test-legs")]
+    pub(crate) async fn joined(&self) {
+        if let Leg::Tcp(connections) = &self.0 {
+            connections.joined().await;
+        }
+    }
+
+    /// The name of its leg. A leg of tests has QUIC's.
+    #[must_use]
+    pub const fn leg(&self) -> LegName {
+        match &self.0 {
+            Leg::Quic(_) => LegName::Quic,
+            Leg::Tcp(_) => LegName::Tcp,
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(_) => LegName::Quic,
+        }
     }
 
     /// Why the session ended; `None` while it has not.
@@ -164,10 +220,10 @@ impl Session {
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Leg::Quic(one), Leg::Quic(other)) => one.is_same(other),
+            (Leg::Tcp(one), Leg::Tcp(other)) => one.is_same(other),
             #[cfg(feature = "test-legs")]
             (Leg::Memory(one), Leg::Memory(other)) => one.is_same(other),
-            #[cfg(feature = "test-legs")]
-            (Leg::Quic(_), Leg::Memory(_)) | (Leg::Memory(_), Leg::Quic(_)) => false,
+            _ => false,
         }
     }
 }

@@ -2,18 +2,30 @@
 
 pub use crate::memory::Cut;
 
+use crate::connector::Connector;
+use crate::dial::{Peer, dial};
+use crate::leg::Leg;
+use crate::listener::Listener;
 use crate::memory;
-use crate::quic::{self, Listener, ListenerKeys};
+use crate::quic::ListenerKeys;
 use crate::session::Session;
 use docxy_protocol::congestion::Choice;
+use docxy_protocol::control::{ControlMessage, Hello};
+use docxy_protocol::frame;
 use docxy_protocol::identity::Pin;
+use docxy_protocol::link::ClientSecret;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::task::JoinSet;
 
 /// A leg to test over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TestLeg {
     /// QUIC on loopback.
     Quic,
+    /// TCP on loopback, with a connection for bulk.
+    Tcp,
+    /// TCP on loopback, with its first connection alone.
+    TcpAlone,
     /// In memory.
     Memory,
 }
@@ -27,12 +39,12 @@ pub struct Pair {
     pub server: Session,
     /// Cuts the leg in memory.
     pub cut: Option<Cut>,
-    _listener: Option<Listener>,
+    _listener: JoinSet<()>,
 }
 
 impl TestLeg {
     /// All legs.
-    pub const ALL: [Self; 2] = [Self::Quic, Self::Memory];
+    pub const ALL: [Self; 4] = [Self::Quic, Self::Tcp, Self::TcpAlone, Self::Memory];
 
     /// Connects a client with a server.
     ///
@@ -42,24 +54,63 @@ impl TestLeg {
         let pair = match self {
             Self::Memory => {
                 let (client, server, cut) = memory::pair();
-                Pair { client: client.into(), server: server.into(), cut: Some(cut), _listener: None }
+                let (client, server) = (client.into(), server.into());
+                Pair { client, server, cut: Some(cut), _listener: JoinSet::new() }
             }
-            Self::Quic => {
-                let made = rcgen::generate_simple_self_signed(["server".to_owned()]).expect("a certificate");
-                let certificate = made.cert.der().clone();
-                let pin = Pin::from_certificate(&certificate).expect("a pin");
-                let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-                let keys = ListenerKeys::from_bytes(&[7; ListenerKeys::LENGTH]).expect("keys");
-                let loopback = ([127, 0, 0, 1], 0).into();
-                let listener = Listener::bind(loopback, certificate, key, &keys).expect("a listener");
-                let address = listener.local_address().expect("an address");
-                let accept = async { listener.accept().await.expect("a connection").accept().await };
-                let (client, server) = tokio::join!(quic::dial(address, pin, None, Choice::Auto), accept);
-                let (client, server) = (client.expect("a session").into(), server.expect("a session").into());
-                Pair { client, server, cut: None, _listener: Some(listener) }
+            Self::Quic => connect(Leg::Quic).await.0,
+            Self::Tcp | Self::TcpAlone => {
+                let (mut pair, listener) = connect(Leg::Tcp).await;
+                if self == Self::Tcp {
+                    pair._listener.spawn(async move {
+                        while let Some(incoming) = listener.accept().await {
+                            let joined = incoming.accept().await.expect("a connection that joins");
+                            assert!(joined.is_none(), "it begins no session");
+                        }
+                    });
+                }
+                greet(&pair).await;
+                if self == Self::Tcp {
+                    pair.client.joined().await;
+                }
+                pair
             }
         };
         pair.server.raise_limits();
         pair
     }
+}
+
+async fn connect(leg: Leg) -> (Pair, Listener) {
+    let made = rcgen::generate_simple_self_signed(["server".to_owned()]).expect("a certificate");
+    let certificate = made.cert.der().clone();
+    let pin = Pin::from_certificate(&certificate).expect("a pin");
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let keys = ListenerKeys::from_bytes(&[7; ListenerKeys::LENGTH]).expect("keys");
+    let loopback = ([127, 0, 0, 1], 0).into();
+    let listener = Listener::bind(loopback, &certificate, &key, &keys).expect("a listener");
+    let address = listener.local_address().expect("an address");
+    let (congestion, connector) = (Choice::Auto, Connector::direct());
+    let peer = Peer { address, pin, server_name: None, congestion, connector };
+    let accept = async { listener.accept().await.expect("a connection").accept().await };
+    let (client, server) = tokio::join!(dial(leg, &peer), accept);
+    let (client, server) = (client.expect("a session"), server.expect("a handshake").expect("a session"));
+    let mut tasks = JoinSet::new();
+    let kept = listener.clone();
+    tasks.spawn(async move {
+        let _listener = kept;
+        std::future::pending().await
+    });
+    (Pair { client, server, cut: None, _listener: tasks }, listener)
+}
+
+/// Exchanges the Hello and the Welcome, as the programs do.
+async fn greet(pair: &Pair) {
+    let (name, secret) = ("laptop".parse().expect("a name"), ClientSecret::from_random([7; 32]));
+    let hello = Hello { name, secret, congestion: Choice::Auto };
+    let mut control = pair.client.open_control(&hello).await.expect("a control stream");
+    let (mut send, _receive) = pair.server.accept().await.expect("the control stream");
+    pair.server.raise_limits();
+    let welcome = frame::encode(&ControlMessage::Welcome { version: "test".into() }).expect("a Welcome");
+    send.send(welcome.into()).await.expect("a client");
+    control.read_frame::<ControlMessage>().await.expect("the Welcome");
 }

@@ -248,7 +248,8 @@ async fn a_session_ends_with_its_last_handle() {
         drop(client);
         assert!(timeout(MOMENT, server.closed()).await.is_err(), "{leg:?}: a stream is left");
         drop(receive);
-        assert_eq!(in_time(server.closed()).await.close_code(), Some(CloseCode::Done), "{leg:?}");
+        let closed = in_time(server.closed()).await;
+        assert_eq!(closed.close_code(), Some(CloseCode::Done), "{leg:?}: {closed:?}");
         drop(send);
     }
 }

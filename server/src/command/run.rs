@@ -45,7 +45,7 @@ pub(super) fn run(
         // Last of all, so that it takes no space from what a first start writes.
         reserved.ensure_reserve();
         for address in &addresses {
-            tracing::info!("listening on {address} (UDP)");
+            tracing::info!("listening on {address} (UDP and TCP)");
         }
         if let Some(proxy) = &proxy {
             tracing::info!(%proxy, "registries are reached through a proxy");

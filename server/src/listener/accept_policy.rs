@@ -4,7 +4,7 @@
 //! Must never depend on the number of authenticated connections: those have limits of their own.
 
 use docxy_protocol::limits::UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY;
-use docxy_transport::quic::Incoming;
+use docxy_transport::Incoming;
 
 /// The decision on a first packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The QUIC endpoints: accepts connections, and drains them when the server ends, or hands them back.
+//! The listeners: accepts connections, and drains them when the server ends, or hands them back.
 //!
 //! Must never stop accepting because one connection fails.
 
@@ -26,7 +26,7 @@ use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_host::signals::shutdown::Shutdown;
 use docxy_protocol::limits::{CLOSE_CONFIRMATION_TIMEOUT, DRAIN_TIMEOUT, UPSTREAM_REQUESTS_MAX};
-use docxy_transport::quic::{ListenError, Listener};
+use docxy_transport::{ListenError, Listener};
 use network::Network;
 use path_cache::PathCache;
 use status_report::StatusReport;
@@ -114,9 +114,7 @@ pub async fn serve(
         hand_back: hand_back.clone(),
     });
     let (identity, keys) = (state.identity()?, state.quic_keys()?);
-    let listen = |address: &SocketAddr| {
-        Listener::bind(*address, identity.certificate.clone(), identity.key.clone_key(), &keys)
-    };
+    let listen = |address: &SocketAddr| Listener::bind(*address, &identity.certificate, &identity.key, &keys);
     let listeners = settings.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(Listener::local_address).collect::<Result<_, _>>();
     let status_report = StatusReport {

@@ -63,14 +63,17 @@ impl ClientWatch {
         self.lists.clone()
     }
 
-    /// Waits for one more complete poll, however long that takes on a busy machine. After that, the latest
-    /// list includes all changes that were made before the call.
+    /// Polls once more, and waits for that, however long it takes on a busy machine. After that, the latest list
+    /// includes all changes that were made before the call.
     pub async fn next_poll(&self) {
         let mut polls = self.polls.clone();
         // The running poll may have started before the change.
-        let next = *polls.borrow() + 2;
-        // An error means that the server is ending.
-        let _ = polls.wait_for(|look| *look >= next).await;
+        for _ in 0..2 {
+            let seen = *polls.borrow();
+            self.poll_now();
+            // An error means that the server is ending.
+            let _ = polls.wait_for(|polls| *polls > seen).await;
+        }
     }
 }
 

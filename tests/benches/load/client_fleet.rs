@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
     gateway::{Gateway, ResponseDeadline},
     metadata::Metadata,
-    tunnel::{Congestion, Deadline, Session, Tunnel, TunnelConfig},
+    tunnel::{Congestion, Deadline, LegChoice, Session, Tunnel, TunnelConfig},
 };
 use docxy_protocol::{
     authorization::Authorization,
@@ -32,7 +32,13 @@ impl Fleet {
     /// Connects one client for each link.
     pub(super) async fn connect(links: &[String]) -> Result<Self> {
         let settings = links.iter().map(|link| {
-            Ok(TunnelConfig { links: vec![link.parse()?], congestion: Congestion::default(), cache: None })
+            Ok(TunnelConfig {
+                links: vec![link.parse()?],
+                congestion: Congestion::default(),
+                leg: LegChoice::default(),
+                proxy: None,
+                cache: None,
+            })
         });
         let settings = settings.collect::<Result<Vec<_>>>()?;
         let connecting = settings.into_iter().map(|settings| async {

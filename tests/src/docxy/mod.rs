@@ -257,6 +257,11 @@ impl Client {
         self.start_again_as(&Launch::default())
     }
 
+    /// The same with further arguments.
+    pub fn start_again_with(&mut self, arguments: &[&str]) -> Result<()> {
+        self.start_again_as(&Launch::with(arguments))
+    }
+
     /// The same with these launch settings.
     pub fn start_again_as(&mut self, launch: &Launch) -> Result<()> {
         let mut command = self.program.command();

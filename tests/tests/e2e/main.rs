@@ -14,3 +14,4 @@ mod proxy;
 mod pull;
 mod resilience;
 mod support;
+mod tcp_leg;

@@ -192,8 +192,9 @@ impl Supervisor<'_> {
     }
 
     async fn dial(&self, target: DialTarget, timeout: Duration) -> Result<DialedSession, DialError> {
-        let TunnelConfig { links, congestion, .. } = &self.config;
-        dial(&links[target.server], *congestion, target.attempt, timeout, &self.usage, &self.book).await
+        let TunnelConfig { links, leg, .. } = &self.config;
+        let (link, leg) = (&links[target.server], leg.leg());
+        dial(link, &self.config, leg, target.attempt, timeout, &self.usage, &self.book).await
     }
 
     /// Skips a server for a while that refuses this client.

@@ -15,6 +15,7 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -52,6 +53,20 @@ impl fmt::Display for Destination {
 }
 
 impl Proxy {
+    /// An address of the proxy itself.
+    ///
+    /// # Errors
+    /// If its name cannot be resolved in time.
+    pub async fn address(&self) -> Result<SocketAddr, ProxyError> {
+        let resolving = timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((self.host.as_str(), self.port)));
+        let first = match resolving.await {
+            Ok(Ok(mut addresses)) => addresses.next().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        first.map_err(|error| ProxyError { proxy: self.clone(), failure: ProxyFailure::Resolve(error) })
+    }
+
     /// Connects to a destination.
     ///
     /// # Errors
@@ -81,7 +96,7 @@ impl Proxy {
             Ok(Err(RaceError { resolve: Some(error), .. })) => return Err(ProxyFailure::Resolve(error)),
             Ok(Err(RaceError { attempts, .. })) => {
                 let error = attempts.into_iter().next().map(|(_, error)| error);
-                let error = error.unwrap_or_else(|| std::io::ErrorKind::AddrNotAvailable.into());
+                let error = error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
                 return Err(ProxyFailure::Connect(error));
             }
             Err(_) => return Err(ProxyFailure::ConnectTimeout(CONNECT_TIMEOUT)),
@@ -165,6 +180,6 @@ fn of_hyper(error: hyper::Error) -> ProxyFailure {
     if error.is_parse() {
         return ProxyFailure::OtherProtocol(Scheme::Http.name());
     }
-    let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
     io.map_or(ProxyFailure::Closed, |io| ProxyFailure::of_io(io.kind().into()))
 }

@@ -37,14 +37,14 @@ impl ProxyTable {
     ///
     /// # Errors
     /// If the password cannot be read, or there is nothing that it is for.
-    pub fn load(self, config: &Path) -> Result<Option<Proxy>, ProxyTableError> {
-        match (self.url, self.password_file) {
+    pub fn load(&self, config: &Path) -> Result<Option<Proxy>, ProxyTableError> {
+        match (&self.url, &self.password_file) {
             (None, None) => Ok(None),
             (None, Some(_)) => Err(ProxyTableError::NoUrl),
-            (Some(url), None) => Ok(Some(url.0)),
+            (Some(url), None) => Ok(Some(url.0.clone())),
             (Some(url), Some(file)) => {
-                let password = password_file::read(&toml_file::resolve(config, &file))?;
-                Ok(Some(url.0.with_password(password)?))
+                let password = password_file::read(&toml_file::resolve(config, file))?;
+                Ok(Some(url.0.clone().with_password(password)?))
             }
         }
     }

@@ -10,6 +10,7 @@ pub(crate) use stream::{Receiver, Sender};
 
 use crate::error::SessionError;
 use crate::path::Path;
+use crate::session::Traffic;
 use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::text::clean;
@@ -66,7 +67,7 @@ impl Drop for Side {
 }
 
 impl End {
-    pub(crate) async fn open(&self) -> Result<(Sender, Receiver), SessionError> {
+    pub(crate) async fn open(&self, _: Traffic) -> Result<(Sender, Receiver), SessionError> {
         let Side { link, side, .. } = &*self.0;
         let stream = link.change(|state| state.open(*side))?;
         Ok(self.halves(stream))
@@ -82,6 +83,12 @@ impl End {
         let (side, reason) = (self.0.side, clean(reason));
         self.0.link.change(|state| state.end(Ended::Closed { side, code, reason }));
     }
+
+    pub(crate) fn refuse(&self, code: CloseCode, reason: &str) {
+        self.close(code, reason);
+    }
+
+    pub(crate) async fn lingers(&self) {}
 
     pub(crate) fn close_reason(&self) -> Option<SessionError> {
         self.0.link.change(|state| state.error(self.0.side))

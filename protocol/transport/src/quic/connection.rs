@@ -2,6 +2,7 @@
 
 use crate::error::SessionError;
 use crate::path::Path;
+use crate::session::Traffic;
 use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{AUTHENTICATED_RECEIVE_WINDOW, STREAMS_PER_CLIENT_MAX};
@@ -28,7 +29,7 @@ impl Connection {
         Self { connection, congestion, endpoint }
     }
 
-    pub(crate) async fn open(&self) -> Result<(SendStream, RecvStream), SessionError> {
+    pub(crate) async fn open(&self, _: Traffic) -> Result<(SendStream, RecvStream), SessionError> {
         Ok(self.connection.open_bi().await?)
     }
 
@@ -40,6 +41,13 @@ impl Connection {
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         self.connection.close(VarInt::from_u32(code.code()), reason.as_bytes());
     }
+
+    /// Strangers see that this is QUIC in any case.
+    pub(crate) fn refuse(&self, code: CloseCode, reason: &str) {
+        self.close(code, reason);
+    }
+
+    pub(crate) async fn lingers(&self) {}
 
     pub(crate) fn close_reason(&self) -> Option<SessionError> {
         self.connection.close_reason().map(SessionError::from)

@@ -2,4 +2,5 @@
 
 mod registries;
 mod secrets;
+mod tunnel;
 mod unresolvable;

@@ -84,11 +84,13 @@ async fn missing_and_wrong_credentials_are_told_apart() {
 #[test]
 fn a_password_in_an_argument_is_refused_and_not_repeated() {
     for url in [format!("http://{USER}:{PASSWORD}@proxy:1"), format!("https://{USER}:{PASSWORD}@proxy:1")] {
-        let mut command = Command::new(binary("docxy-server").unwrap());
-        command.args(["check", "--proxy", &url]);
-        let refused = run(command, PROCESS_TIMEOUT).unwrap();
-        assert_eq!(refused.status.code(), Some(2));
-        assert!(refused.stderr.contains("--proxy"), "{}", refused.stderr);
-        assert_no_password(&(refused.stdout + &refused.stderr));
+        for (program, command_name) in [("docxy-server", "check"), ("docxy-client", "run")] {
+            let mut command = Command::new(binary(program).unwrap());
+            command.args([command_name, "--proxy", &url]);
+            let refused = run(command, PROCESS_TIMEOUT).unwrap();
+            assert_eq!(refused.status.code(), Some(2));
+            assert!(refused.stderr.contains("--proxy"), "{}", refused.stderr);
+            assert_no_password(&(refused.stdout + &refused.stderr));
+        }
     }
 }

@@ -1,0 +1,315 @@
+//! The task of one connection: moves h2, passes it what is to be sent, pings, and ends with the session or the peer.
+//!
+//! Must never pass anything on before the kernel has taken what went before: then a small response waits for bulk.
+
+use super::super::not_found;
+use super::super::session::{Incoming, Shared};
+use super::super::signal;
+use super::outbox::{CONTROL, Wire};
+use super::{Connection, Metered};
+use crate::error::SessionError;
+use bytes::Bytes;
+use docxy_protocol::limits::{
+    AUTHENTICATED_RECEIVE_WINDOW, IDLE_TIMEOUT, KEEP_ALIVE_INTERVAL, UNAUTHENTICATED_STREAMS_MAX,
+};
+use h2::client::ResponseFuture;
+use h2::server::SendResponse;
+use h2::{Ping, PingPong, Reason, RecvStream};
+use http::{Request, StatusCode};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
+
+/// Intervals without a byte after which a connection is lost.
+const IDLE_INTERVALS: u32 = (IDLE_TIMEOUT.as_secs() / KEEP_ALIVE_INTERVAL.as_secs()) as u32;
+
+/// Intervals that a server gives a client to end the connections of a session that it has closed.
+const CLOSE_INTERVALS: u32 = 2;
+
+type Tls = tokio_rustls::TlsStream<Metered>;
+
+/// Either end of HTTP/2.
+pub(in super::super) enum Http2 {
+    Client(h2::client::Connection<Tls, Bytes>),
+    Server(h2::server::Connection<Tls, Bytes>),
+}
+
+/// What a connection is in its session.
+pub(in super::super) enum Role {
+    /// The first one of a client's session, with what arrives on its control stream.
+    ClientControl { stream: ControlStream, messages: mpsc::UnboundedSender<Bytes> },
+    /// The first one of a server's session, with the streams of the client.
+    ServerControl { incoming: mpsc::UnboundedSender<Incoming> },
+    /// One that has joined, at a client: the request that joined it stays open with it.
+    ClientBulk { _join: RecvStream },
+    /// The same at a server.
+    ServerBulk { incoming: mpsc::UnboundedSender<Incoming>, _join: h2::SendStream<Bytes> },
+}
+
+/// A client's control stream.
+pub(in super::super) enum ControlStream {
+    /// The server has not accepted the Hello yet.
+    Awaited(ResponseFuture),
+    Open(RecvStream),
+}
+
+/// The task.
+pub(in super::super) struct Driver {
+    http2: Http2,
+    role: Role,
+    session: Arc<Shared>,
+    connection: Connection,
+    pings: Option<PingPong>,
+    ping_sent: Option<Instant>,
+    interval: Interval,
+    /// Intervals without a byte, and the bytes received before.
+    idle: (u32, u64),
+    /// Intervals since the session was closed here.
+    closing: u32,
+    /// Streams before the Hello was accepted; `None` afterwards.
+    unauthenticated: Option<u32>,
+    _open: mpsc::Receiver<()>,
+}
+
+/// The peer has sent nothing, not even the answer to a ping.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing received for {} s", IDLE_TIMEOUT.as_secs())]
+struct Silent;
+
+/// The peer has ended the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the TCP connection was closed")]
+struct Ended;
+
+impl Driver {
+    /// A driver, which is to be spawned.
+    pub(in super::super) fn new(
+        mut http2: Http2,
+        role: Role,
+        session: Arc<Shared>,
+        connection: Connection,
+        open: mpsc::Receiver<()>,
+    ) -> Self {
+        let mut interval = tokio::time::interval(KEEP_ALIVE_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (pings, unauthenticated) = match &mut http2 {
+            Http2::Client(client) => (client.ping_pong(), None),
+            Http2::Server(_) => (None, Some(0)),
+        };
+        Self {
+            http2,
+            role,
+            session,
+            connection,
+            pings,
+            ping_sent: None,
+            interval,
+            idle: (0, 0),
+            closing: 0,
+            unauthenticated,
+            _open: open,
+        }
+    }
+
+    /// A stream of the client: the first of a connection is passed here by the listener.
+    pub(in super::super) fn take(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let incoming = match &self.role {
+            Role::ServerControl { incoming } | Role::ServerBulk { incoming, .. }
+                if signal::is_stream(&request) && !self.session.is_refused() =>
+            {
+                incoming
+            }
+            _ => return not_found::answer_in_background(request.into_body(), respond),
+        };
+        let (body, outbox) = (request.into_body(), Arc::clone(&self.connection.outbox));
+        let is_control = matches!(self.role, Role::ServerControl { .. }) && !outbox.has_control();
+        let head = signal::response(self.session.token().filter(|_| is_control));
+        let wire = Wire::Response(Box::new(respond), head);
+        let (stream, outcome) =
+            if is_control { (CONTROL, outbox.add_control(wire)) } else { outbox.add(wire) };
+        // An error means that the session has ended.
+        let _ = incoming.send(Incoming { body, outbox, stream, outcome, is_control });
+    }
+
+    /// Moves h2 as far as it goes. Ready at the end of the connection.
+    fn poll_http2(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        loop {
+            let accepted = match &mut self.http2 {
+                Http2::Client(client) => return Pin::new(client).poll(cx),
+                Http2::Server(server) => match server.poll_accept(cx)? {
+                    Poll::Ready(Some(accepted)) => accepted,
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending => return Poll::Pending,
+                },
+            };
+            self.take(accepted.0, accepted.1);
+            self.limit_unauthenticated();
+        }
+    }
+
+    /// Ends a connection with too many streams before its Hello is accepted. A client waits with more.
+    fn limit_unauthenticated(&mut self) {
+        let Http2::Server(server) = &mut self.http2 else { return };
+        let Some(count) = &mut self.unauthenticated else { return };
+        *count += 1;
+        if *count > UNAUTHENTICATED_STREAMS_MAX && !self.session.is_authenticated() {
+            server.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        }
+    }
+
+    fn raise_limits(&mut self) {
+        if let Http2::Server(server) = &mut self.http2
+            && self.session.is_authenticated()
+            && self.unauthenticated.take().is_some()
+        {
+            server.set_target_window_size(AUTHENTICATED_RECEIVE_WINDOW);
+        }
+    }
+
+    /// Reads a client's control stream: whether the server accepts it, its messages, and how it ends the session.
+    fn poll_control(&mut self, cx: &mut Context<'_>) {
+        let Role::ClientControl { stream, messages } = &mut self.role else { return };
+        loop {
+            match stream {
+                ControlStream::Awaited(response) => {
+                    let Poll::Ready(response) = Pin::new(response).poll(cx) else { return };
+                    // The end of the connection ends the session.
+                    let Ok(response) = response else { return };
+                    if response.status() != StatusCode::OK {
+                        self.session.end(signal::not_found(), || ());
+                        return;
+                    }
+                    self.session.accepted(response.headers());
+                    *stream = ControlStream::Open(response.into_body());
+                }
+                ControlStream::Open(body) => match body.poll_data(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(Some(Ok(bytes))) => {
+                        let _ = body.flow_control().release_capacity(bytes.len());
+                        // An error means that nothing reads them.
+                        let _ = messages.send(bytes);
+                    }
+                    Poll::Ready(Some(Err(_))) => return,
+                    Poll::Ready(None) => {
+                        let Poll::Ready(trailers) = body.poll_trailers(cx) else { return };
+                        let closed =
+                            trailers.ok().flatten().and_then(|trailers| signal::parse_close(&trailers));
+                        let closed = closed.unwrap_or_else(|| SessionError::Failed(Arc::new(Ended)));
+                        return self.session.end(closed, || ());
+                    }
+                },
+            }
+        }
+    }
+
+    /// Pings when it is time, and notices silence.
+    fn poll_time(&mut self, cx: &mut Context<'_>) -> Result<(), Silent> {
+        while self.interval.poll_tick(cx).is_ready() {
+            let received = self.connection.meter.received();
+            self.idle = if received == self.idle.1 { (self.idle.0 + 1, received) } else { (0, received) };
+            if self.idle.0 > 0 {
+                self.connection.probe.want();
+            }
+            if self.idle.0 > IDLE_INTERVALS {
+                return Err(Silent);
+            }
+            self.closing += u32::from(self.session.close_reason().is_some());
+        }
+        Ok(())
+    }
+
+    fn poll_ping(&mut self, cx: &mut Context<'_>) {
+        let (Some(pings), probe) = (&mut self.pings, &self.connection.probe) else { return };
+        if let Some(sent) = self.ping_sent
+            && pings.poll_pong(cx).is_ready()
+        {
+            probe.measured(sent.elapsed());
+            self.ping_sent = None;
+        }
+        if self.ping_sent.is_none() && probe.is_wanted() && pings.send_ping(Ping::opaque()).is_ok() {
+            probe.has_sent();
+            self.ping_sent = Some(Instant::now());
+            // Registers for the answer.
+            let _ = pings.poll_pong(cx);
+        }
+    }
+
+    /// Whether the connection has nothing more to do, although its peer has not ended it.
+    fn is_done(&self, close_reason: Option<SessionError>) -> bool {
+        match close_reason {
+            None => !self.session.has(&self.connection),
+            _ if self.session.is_refused() => self.session.is_released(),
+            // The server waits until the client has read why.
+            Some(SessionError::Closed) if !self.session.is_client() => self.closing > CLOSE_INTERVALS,
+            Some(SessionError::Closed) => {
+                !self.connection.meter.is_blocked() || self.closing > CLOSE_INTERVALS
+            }
+            Some(_) => true,
+        }
+    }
+
+    fn answer_refused(&self) {
+        if self.session.is_refused() {
+            for (stream, respond) in self.connection.outbox.take_unanswered() {
+                let body = self.session.take_unread().filter(|_| stream == CONTROL);
+                not_found::answer_unread_in_background(body, respond);
+            }
+        }
+    }
+
+    fn poll_until_lost(&mut self, cx: &mut Context<'_>) -> Poll<SessionError> {
+        if let Err(silent) = self.poll_time(cx) {
+            return Poll::Ready(SessionError::Failed(Arc::new(silent)));
+        }
+        self.raise_limits();
+        loop {
+            for (stream, reason) in self.connection.outbox.poll(cx) {
+                if stream == CONTROL && matches!(self.role, Role::ServerControl { .. }) {
+                    self.session.end(signal::closed_by(reason), || ());
+                }
+            }
+            self.answer_refused();
+            self.poll_ping(cx);
+            // What tells the peer is with h2 before this reason is here.
+            let close_reason = self.session.close_reason();
+            if let Poll::Ready(ended) = self.poll_http2(cx) {
+                return Poll::Ready(SessionError::Failed(match ended {
+                    Ok(()) => Arc::new(Ended),
+                    Err(error) => Arc::new(error),
+                }));
+            }
+            self.poll_control(cx);
+            if self.is_done(close_reason) {
+                return Poll::Ready(SessionError::Failed(Arc::new(Ended)));
+            }
+            // What h2 has must have left before it gets more.
+            if self.connection.meter.is_blocked() || !self.connection.outbox.pass_batch() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Poll::Ready(error) = self.poll_until_lost(cx) else { return Poll::Pending };
+        // The last frames that arrived may say more than that the connection has ended.
+        for (stream, reason) in self.connection.outbox.poll(cx) {
+            if stream == CONTROL && matches!(self.role, Role::ServerControl { .. }) {
+                self.session.end(signal::closed_by(reason), || ());
+            }
+        }
+        self.poll_control(cx);
+        match &self.role {
+            Role::ClientControl { .. } | Role::ServerControl { .. } => self.session.end(error, || ()),
+            Role::ClientBulk { .. } | Role::ServerBulk { .. } => self.session.left(&self.connection),
+        }
+        Poll::Ready(())
+    }
+}

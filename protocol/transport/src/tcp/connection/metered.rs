@@ -1,0 +1,109 @@
+//! A TCP connection that counts its bytes, and knows whether the kernel takes more.
+//!
+//! Below TLS. Must never change a byte.
+
+use std::io::{IoSlice, Result};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The counts of one connection.
+#[derive(Debug, Default)]
+pub(in super::super) struct Meter {
+    sent: AtomicU64,
+    received: AtomicU64,
+    reads: AtomicU64,
+    is_blocked: AtomicBool,
+}
+
+impl Meter {
+    /// Bytes that the kernel took for sending.
+    pub(in super::super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Bytes received.
+    pub(in super::super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// How often something was received.
+    pub(in super::super) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Whether the kernel took not all that it was last given.
+    pub(in super::super) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Ordering::Relaxed)
+    }
+
+    fn written(&self, result: Poll<Result<usize>>) -> Poll<Result<usize>> {
+        self.is_blocked.store(result.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(Ok(count)) = result {
+            self.sent.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+/// The connection.
+#[derive(Debug)]
+pub(in super::super) struct Metered {
+    stream: TcpStream,
+    meter: Arc<Meter>,
+}
+
+impl Metered {
+    pub(in super::super) fn new(stream: TcpStream) -> (Self, Arc<Meter>) {
+        let meter = Arc::<Meter>::default();
+        (Self { stream, meter: Arc::clone(&meter) }, meter)
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let count = buffer.filled().len() - before;
+        if count > 0 {
+            self.meter.received.fetch_add(count as u64, Ordering::Relaxed);
+            self.meter.reads.fetch_add(1, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.meter.written(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.meter.written(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,491 @@
+//! What one connection has to send, in order: the most urgent stream first, of equal ones the oldest, each to its
+//! end. h2 sends its streams in turn, so it gets a batch at a time, and the next when the kernel has taken that.
+//!
+//! Must never call a waker of h2's while it holds [`Woken`]'s lock: h2 wakes with its own lock held.
+
+use super::super::settings::{BATCH_BYTES, FRAME_BYTES};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use docxy_protocol::limits::{SEGMENT_BYTES, SEND_WINDOW};
+use futures_util::task::AtomicWaker;
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::{HeaderMap, Response};
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use tokio::sync::watch;
+
+/// The number of the control stream.
+pub(in super::super) const CONTROL: u64 = 0;
+
+/// Bytes of one stream that wait here: a segment, so that its source goes on while others are sent.
+const STREAM_BYTES_MAX: usize = SEGMENT_BYTES as usize;
+
+/// Chunks below this size are sent in one frame with what follows: a frame for each would cost more than a copy.
+const SMALL_CHUNK_BYTES: usize = 4 * 1024;
+
+/// How a stream ended for its sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Outcome {
+    /// Not yet.
+    Open,
+    /// The kernel has taken everything.
+    Delivered,
+    /// The peer has reset it.
+    Stopped,
+    /// The connection or the session has ended.
+    Lost,
+}
+
+/// Where h2 takes a stream's bytes.
+pub(in super::super) enum Wire {
+    /// A response whose head is sent with its first byte.
+    Response(Box<SendResponse<Bytes>>, Response<()>),
+    /// A body.
+    Body(SendStream<Bytes>),
+}
+
+/// The queue of one connection.
+pub(in super::super) struct Outbox {
+    state: Mutex<State>,
+    woken: Arc<Woken>,
+}
+
+struct State {
+    entries: BTreeMap<u64, Entry>,
+    /// The streams that have something to send, the most urgent first.
+    ready: BTreeSet<(i32, u64)>,
+    /// Those of which h2 has the rest.
+    leaving: Vec<u64>,
+    next: u64,
+    /// Bytes of all streams that wait here.
+    held: u64,
+    window: u64,
+    /// The senders that wait for room in the window.
+    waiting: Vec<Waker>,
+    has_ended: bool,
+}
+
+struct Entry {
+    wire: Wire,
+    queue: VecDeque<Bytes>,
+    queued: usize,
+    end: End,
+    urgency: i32,
+    sender: Option<Waker>,
+    outcome: watch::Sender<Outcome>,
+    waker: Waker,
+}
+
+/// The end of a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// More may follow.
+    Unknown,
+    /// It follows what is queued.
+    Queued,
+    /// h2 has it.
+    Passed,
+}
+
+/// The streams that h2 has woken, and the task that polls them.
+#[derive(Default)]
+struct Woken {
+    streams: Mutex<Vec<u64>>,
+    driver: AtomicWaker,
+}
+
+struct StreamWaker {
+    stream: u64,
+    woken: Arc<Woken>,
+}
+
+impl Wake for StreamWaker {
+    fn wake(self: Arc<Self>) {
+        self.woken.streams.lock().push(self.stream);
+        self.woken.driver.wake();
+    }
+}
+
+/// What became of a stream's turn.
+enum Turn {
+    /// h2 has all of it.
+    Finished,
+    /// Nothing more to send now.
+    Idle,
+    /// The batch is full.
+    Full,
+    /// The stream has ended at the peer.
+    Failed,
+}
+
+impl Outbox {
+    pub(in super::super) fn new() -> Arc<Self> {
+        let state = State {
+            entries: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            leaving: Vec::new(),
+            next: 0,
+            held: 0,
+            window: SEND_WINDOW,
+            waiting: Vec::new(),
+            has_ended: false,
+        };
+        Arc::new(Self { state: Mutex::new(state), woken: Arc::default() })
+    }
+
+    /// Adds a stream. Returns its number here, and how it will end.
+    pub(in super::super) fn add(&self, wire: Wire) -> (u64, watch::Receiver<Outcome>) {
+        let mut state = self.state.lock();
+        state.next += 1;
+        let stream = state.next;
+        (stream, self.insert(state, stream, wire))
+    }
+
+    /// Adds the control stream, which stays to the end of the connection.
+    pub(in super::super) fn add_control(&self, wire: Wire) -> watch::Receiver<Outcome> {
+        self.insert(self.state.lock(), CONTROL, wire)
+    }
+
+    /// Whether the control stream was added.
+    pub(in super::super) fn has_control(&self) -> bool {
+        self.state.lock().entries.contains_key(&CONTROL)
+    }
+
+    fn insert(&self, mut state: MutexGuard<'_, State>, stream: u64, wire: Wire) -> watch::Receiver<Outcome> {
+        let (outcome, receiver) = watch::channel(if state.has_ended { Outcome::Lost } else { Outcome::Open });
+        let waker = Waker::from(Arc::new(StreamWaker { stream, woken: Arc::clone(&self.woken) }));
+        let (queue, sender) = (VecDeque::new(), None);
+        let entry = Entry { wire, queue, queued: 0, end: End::Unknown, urgency: 0, sender, outcome, waker };
+        state.entries.insert(stream, entry);
+        drop(state);
+        // The driver watches for its reset.
+        self.woken.streams.lock().push(stream);
+        self.woken.driver.wake();
+        receiver
+    }
+
+    /// Queues as many of the bytes as there is room for. Ready when all are queued.
+    pub(in super::super) fn poll_send(
+        &self,
+        stream: u64,
+        bytes: &mut Bytes,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Outcome>> {
+        let mut state = self.state.lock();
+        let State { entries, ready, held, window, waiting, has_ended, .. } = &mut *state;
+        let Some(entry) = entries.get_mut(&stream).filter(|_| !*has_ended) else {
+            return Poll::Ready(Err(if *has_ended { Outcome::Lost } else { Outcome::Stopped }));
+        };
+        let outcome = *entry.outcome.borrow();
+        if outcome != Outcome::Open {
+            return Poll::Ready(Err(outcome));
+        }
+        let in_window = usize::try_from(window.saturating_sub(*held)).unwrap_or(usize::MAX);
+        let room = in_window.min(STREAM_BYTES_MAX - entry.queued).min(bytes.len());
+        if room > 0 {
+            entry.queue.push_back(bytes.split_to(room));
+            entry.queued += room;
+            *held += room as u64;
+            ready.insert((entry.urgency, stream));
+        }
+        let poll = if bytes.is_empty() {
+            Poll::Ready(Ok(()))
+        } else {
+            entry.sender = Some(cx.waker().clone());
+            if in_window == room {
+                waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        };
+        drop(state);
+        self.wake_driver();
+        poll
+    }
+
+    /// Ends a stream after what is queued; `false` if the peer has stopped it.
+    pub(in super::super) fn finish(&self, stream: u64) -> bool {
+        let mut state = self.state.lock();
+        let State { entries, ready, has_ended, .. } = &mut *state;
+        let is_open = match entries.get_mut(&stream) {
+            Some(entry) if !*has_ended && *entry.outcome.borrow() == Outcome::Open => {
+                entry.end = End::Queued;
+                ready.insert((entry.urgency, stream));
+                true
+            }
+            _ => *has_ended,
+        };
+        drop(state);
+        self.wake_driver();
+        is_open
+    }
+
+    /// Resets a stream whose end has not left. After the end of the connection nothing is sent any more.
+    pub(in super::super) fn reset(&self, stream: u64, reason: Reason) {
+        let mut state = self.state.lock();
+        if state.has_ended {
+            return;
+        }
+        if let Some(mut entry) = state.remove(stream) {
+            match &mut entry.wire {
+                Wire::Response(respond, _) => respond.send_reset(reason),
+                Wire::Body(body) => body.send_reset(reason),
+            }
+        }
+        drop(state);
+        self.wake_driver();
+    }
+
+    pub(in super::super) fn set_urgency(&self, stream: u64, urgency: i32) {
+        let mut state = self.state.lock();
+        let State { entries, ready, .. } = &mut *state;
+        if let Some(entry) = entries.get_mut(&stream)
+            && ready.remove(&(std::mem::replace(&mut entry.urgency, urgency), stream))
+        {
+            ready.insert((urgency, stream));
+        }
+    }
+
+    /// Bytes of all streams that may wait here.
+    pub(in super::super) fn set_window(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        state.window = bytes;
+        state.wake_waiting();
+    }
+
+    /// Ends all streams, and keeps them as they are: a reset would look like a statement of the peer about one.
+    pub(in super::super) fn end(&self) {
+        let mut state = self.state.lock();
+        state.has_ended = true;
+        state.ready.clear();
+        for entry in state.entries.values_mut() {
+            entry.queue.clear();
+            entry.ended(Outcome::Lost);
+        }
+        state.held = 0;
+        state.wake_waiting();
+        drop(state);
+        self.wake_driver();
+    }
+
+    /// Ends this stream with trailers after what is queued on it.
+    pub(in super::super) fn conclude(&self, stream: u64, trailers: HeaderMap) {
+        let mut state = self.state.lock();
+        if let Some(entry) = state.entries.get_mut(&stream)
+            && entry.respond().is_ok()
+            && let Wire::Body(body) = &mut entry.wire
+        {
+            // What stays in the queue is not sent any more. An error means that the peer has reset the stream.
+            let _ = entry.queue.drain(..).try_for_each(|bytes| body.send_data(bytes, false));
+            let _ = body.send_trailers(trailers);
+            state.held -= u64::try_from(std::mem::take(&mut entry.queued)).unwrap_or_default();
+        }
+        drop(state);
+        self.wake_driver();
+    }
+
+    /// Takes the responses that were not begun, so that something else answers them. All streams count as lost.
+    pub(in super::super) fn take_unanswered(&self) -> Vec<(u64, SendResponse<Bytes>)> {
+        let mut state = self.state.lock();
+        let entries = std::mem::take(&mut state.entries);
+        drop(state);
+        self.end();
+        let unanswered = |(stream, mut entry): (u64, Entry)| {
+            entry.ended(Outcome::Lost);
+            match entry.wire {
+                Wire::Response(respond, _) => Some((stream, *respond)),
+                Wire::Body(_) => None,
+            }
+        };
+        entries.into_iter().filter_map(unanswered).collect()
+    }
+
+    /// Wakes the task that polls the connection.
+    pub(in super::super) fn wake_driver(&self) {
+        self.woken.driver.wake();
+    }
+
+    /// Looks at the streams that h2 has woken. Returns those that the peer has reset, with its reason.
+    pub(in super::super) fn poll(&self, cx: &Context<'_>) -> Vec<(u64, Reason)> {
+        self.woken.driver.register(cx.waker());
+        let woken = std::mem::take(&mut *self.woken.streams.lock());
+        let mut resets = Vec::new();
+        if woken.is_empty() {
+            return resets;
+        }
+        let mut state = self.state.lock();
+        for stream in woken {
+            let State { entries, ready, has_ended, .. } = &mut *state;
+            let Some(entry) = entries.get_mut(&stream) else { continue };
+            let reset = entry.poll_reset();
+            if let Some(Ok(reason)) = &reset {
+                resets.push((stream, *reason));
+            }
+            if reset.is_none() {
+                if !*has_ended && (entry.queued > 0 || entry.end == End::Queued) {
+                    ready.insert((entry.urgency, stream));
+                }
+            } else if !*has_ended && let Some(mut entry) = state.remove(stream) {
+                entry.ended(Outcome::Stopped);
+            }
+        }
+        resets
+    }
+
+    /// Passes a batch to h2. Returns whether there was anything. Called when the kernel has taken the last one.
+    pub(in super::super) fn pass_batch(&self) -> bool {
+        let mut state = self.state.lock();
+        for stream in std::mem::take(&mut state.leaving) {
+            // The control stream stays, for what ends the session.
+            if stream == CONTROL {
+                continue;
+            }
+            if let Some(mut entry) = state.remove(stream) {
+                entry.ended(Outcome::Delivered);
+            }
+        }
+        let (mut room, mut has_passed) = (BATCH_BYTES, false);
+        while let Some(&(urgency, stream)) = state.ready.first() {
+            let State { entries, leaving, held, .. } = &mut *state;
+            let Some(entry) = entries.get_mut(&stream) else {
+                state.ready.remove(&(urgency, stream));
+                continue;
+            };
+            let (before, queued) = (room, entry.queued);
+            let turn = entry.pass(&mut room);
+            *held -= (queued - entry.queued) as u64;
+            has_passed |= room < before || matches!(turn, Turn::Finished);
+            match turn {
+                Turn::Full => break,
+                Turn::Idle => {}
+                Turn::Finished => leaving.push(stream),
+                Turn::Failed => {
+                    if let Some(mut entry) = state.remove(stream) {
+                        entry.ended(Outcome::Stopped);
+                    }
+                }
+            }
+            state.ready.remove(&(urgency, stream));
+        }
+        if has_passed && state.held < state.window {
+            state.wake_waiting();
+        }
+        has_passed
+    }
+}
+
+impl State {
+    fn remove(&mut self, stream: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&stream)?;
+        self.ready.remove(&(entry.urgency, stream));
+        self.held -= entry.queued as u64;
+        Some(entry)
+    }
+
+    fn wake_waiting(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Entry {
+    /// Sends the head of a response that has none.
+    fn respond(&mut self) -> Result<(), h2::Error> {
+        if let Wire::Response(respond, head) = &mut self.wire {
+            let body = respond.send_response(std::mem::take(head), false)?;
+            self.wire = Wire::Body(body);
+        }
+        Ok(())
+    }
+
+    /// Whether the peer has reset the stream; wakes the driver if it does later.
+    fn poll_reset(&mut self) -> Option<Result<Reason, h2::Error>> {
+        let mut cx = Context::from_waker(&self.waker);
+        let reset = match &mut self.wire {
+            Wire::Response(respond, _) => respond.poll_reset(&mut cx),
+            Wire::Body(body) => body.poll_reset(&mut cx),
+        };
+        match reset {
+            Poll::Ready(reset) => Some(reset),
+            Poll::Pending => None,
+        }
+    }
+
+    fn pass(&mut self, room: &mut usize) -> Turn {
+        if self.respond().is_err() {
+            return Turn::Failed;
+        }
+        loop {
+            let (queued, is_finished) = (self.queued, self.end == End::Queued);
+            let Wire::Body(body) = &mut self.wire else { return Turn::Failed };
+            if queued == 0 {
+                if !is_finished {
+                    return Turn::Idle;
+                }
+                self.end = End::Passed;
+                return body.send_data(Bytes::new(), true).map_or(Turn::Failed, |()| Turn::Finished);
+            }
+            if *room == 0 {
+                return Turn::Full;
+            }
+            body.reserve_capacity(queued.min(*room));
+            let mut capacity = body.capacity();
+            if capacity == 0 {
+                match body.poll_capacity(&mut Context::from_waker(&self.waker)) {
+                    // The peer does not read this stream. It wakes the driver when it does.
+                    Poll::Pending => return Turn::Idle,
+                    Poll::Ready(Some(Ok(count))) => capacity = count,
+                    Poll::Ready(Some(Err(_)) | None) => return Turn::Failed,
+                }
+            }
+            let count = capacity.min(*room).min(queued).min(FRAME_BYTES);
+            let chunk = self.take(count);
+            *room -= chunk.len();
+            let is_last = is_finished && self.queued == 0;
+            let Wire::Body(body) = &mut self.wire else { return Turn::Failed };
+            if body.send_data(chunk, is_last).is_err() {
+                return Turn::Failed;
+            }
+            if is_last {
+                self.end = End::Passed;
+                return Turn::Finished;
+            }
+        }
+    }
+
+    /// The next bytes of the queue, at most `count`.
+    fn take(&mut self, count: usize) -> Bytes {
+        let Some(first) = self.queue.front_mut() else { return Bytes::new() };
+        let taken = if first.len() >= count.min(SMALL_CHUNK_BYTES) {
+            first.split_to(first.len().min(count))
+        } else {
+            let mut joined = BytesMut::with_capacity(count);
+            while let Some(first) = self.queue.front_mut()
+                && joined.len() < count
+            {
+                joined.put(first.split_to(first.len().min(count - joined.len())));
+                if first.is_empty() {
+                    self.queue.pop_front();
+                }
+            }
+            joined.freeze()
+        };
+        if self.queue.front().is_some_and(Bytes::is_empty) {
+            self.queue.pop_front();
+        }
+        self.queued -= taken.len();
+        if let Some(sender) = self.sender.take() {
+            sender.wake();
+        }
+        taken
+    }
+
+    /// Tells all that wait for the stream how it ended.
+    fn ended(&mut self, outcome: Outcome) {
+        self.queued = 0;
+        self.outcome.send_replace(outcome);
+        if let Some(sender) = self.sender.take() {
+            sender.wake();
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Dials a server over TCP: the first connection of a session, and those that join it.
+
+use super::connection::{Connection, ControlStream, Driver, Http2, Metered, Probe, Role, Wire};
+use super::session::{Connections, Shared, Side};
+use super::signal::{self, Token};
+use super::{settings, socket, tls};
+use crate::connector::Connector;
+use bytes::Bytes;
+use docxy_protocol::backoff::{Backoff, Schedule};
+use docxy_protocol::congestion::Choice;
+use docxy_protocol::identity::Pin;
+use h2::client::SendRequest;
+use http::StatusCode;
+use parking_lot::Mutex;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use rustls::pki_types::ServerName;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+
+/// The name for the certificate check, which compares the pin and not the name. It is not sent.
+const PLACEHOLDER_NAME: &str = "docxy.invalid";
+
+/// The time between two attempts to open a session's connection for bulk, which is on the first one meanwhile.
+const JOIN_SCHEDULE: Schedule = Schedule::exponential(Duration::from_secs(1), 2.0, Duration::from_secs(60));
+
+/// How long an attempt may take: three round trips, with a retransmission.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The server name is none.
+    #[error("the server name is not valid")]
+    ServerName,
+    /// The TLS configuration is not possible.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// There is no TCP connection.
+    #[error("TCP: {0}")]
+    Connect(#[source] io::Error),
+    /// TLS or HTTP/2 failed.
+    #[error("TLS over TCP: {0}")]
+    Handshake(#[source] io::Error),
+}
+
+/// Opens connections to one server.
+struct Dialer {
+    address: SocketAddr,
+    connector: Connector,
+    tls: TlsConnector,
+    server_name: ServerName<'static>,
+}
+
+/// Dials the server with this pin. Anybody on the path can read `server_name`; without it, none is sent.
+/// `congestion` is how this side would send if the kernel did not decide that.
+///
+/// # Errors
+/// If a connection or a handshake fails. It may take as long as the kernel tries.
+pub(crate) async fn dial(
+    address: SocketAddr,
+    pin: Pin,
+    server_name: Option<&str>,
+    congestion: Choice,
+    connector: Connector,
+) -> Result<Connections, DialError> {
+    let tls = TlsConnector::from(Arc::new(tls::client_config(pin, server_name.is_some())?));
+    let server_name = server_name.unwrap_or(PLACEHOLDER_NAME).to_owned();
+    let server_name = ServerName::try_from(server_name).map_err(|_| DialError::ServerName)?;
+    let dialer = Dialer { address, connector, tls, server_name };
+    let (http2, connection, open) = dialer.connect().await?;
+    let (response, body) = send(&connection, signal::request()).await.map_err(handshake)?;
+    let outcome = connection.outbox.add_control(Wire::Body(body));
+    let (messages, control) = mpsc::unbounded_channel();
+    let control = Mutex::new(Some((outcome, control)));
+    let side = Side::Client { opened: AtomicU64::new(0), control, token: OnceLock::new() };
+    let session = Shared::new(side, connection.clone(), address, congestion);
+    let role = Role::ClientControl { stream: ControlStream::Awaited(response), messages };
+    tokio::spawn(Driver::new(http2, role, Arc::clone(&session), connection, open));
+    tokio::spawn(keep_joined(Arc::clone(&session), dialer));
+    Ok(Connections::new(session))
+}
+
+impl Dialer {
+    async fn connect(&self) -> Result<(Http2, Connection, mpsc::Receiver<()>), DialError> {
+        let begun = Instant::now();
+        let stream = self.connector.connect(self.address).await.map_err(DialError::Connect)?;
+        let probe = Arc::new(Probe::starting_with(begun.elapsed()));
+        socket::prepare(&stream);
+        let (stream, meter) = Metered::new(stream);
+        let stream =
+            self.tls.connect(self.server_name.clone(), stream).await.map_err(DialError::Handshake)?;
+        let (requests, http2) = settings::client().handshake(stream.into()).await.map_err(handshake)?;
+        let (connection, open) = Connection::new(meter, probe, Some(requests));
+        Ok((Http2::Client(http2), connection, open))
+    }
+
+    /// Opens a connection that joins the session with this token.
+    async fn join(&self, session: &Arc<Shared>, token: &Token) -> Result<Connection, DialError> {
+        let (mut http2, connection, open) = self.connect().await?;
+        let (response, mut body) = send(&connection, signal::join_request(token)).await.map_err(handshake)?;
+        body.send_data(Bytes::new(), true).map_err(handshake)?;
+        let response = match &mut http2 {
+            Http2::Client(client) => tokio::select! {
+                response = response => response,
+                ended = client => ended.and(Err(h2::Reason::NO_ERROR.into())),
+            },
+            Http2::Server(_) => return Err(DialError::Handshake(io::ErrorKind::Unsupported.into())),
+        };
+        let response = response.map_err(handshake)?;
+        if response.status() != StatusCode::OK {
+            return Err(DialError::Handshake(io::Error::other("the server does not know the session")));
+        }
+        let role = Role::ClientBulk { _join: response.into_body() };
+        session.join(connection.clone(), 1);
+        tokio::spawn(Driver::new(http2, role, Arc::clone(session), connection.clone(), open));
+        Ok(connection)
+    }
+}
+
+async fn send(
+    connection: &Connection,
+    request: http::Request<()>,
+) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), h2::Error> {
+    let requests: SendRequest<Bytes> = connection.requests.clone().ok_or(h2::Reason::INTERNAL_ERROR)?;
+    requests.ready().await?.send_request(request, false)
+}
+
+fn handshake(error: h2::Error) -> DialError {
+    DialError::Handshake(io::Error::other(error))
+}
+
+/// Keeps a connection for bulk open from the Welcome to the end of the session.
+async fn keep_joined(session: Arc<Shared>, dialer: Dialer) {
+    tokio::select! {
+        _ = session.closed() => {}
+        () = join_again_and_again(&session, &dialer) => {}
+    }
+}
+
+async fn join_again_and_again(session: &Arc<Shared>, dialer: &Dialer) {
+    session.until_authenticated().await;
+    let Side::Client { token, .. } = session.side() else { return };
+    let Some(token) = token.get() else { return };
+    let (mut backoff, mut down_since) = (Backoff::new(JOIN_SCHEDULE), Instant::now());
+    loop {
+        let joining = tokio::time::timeout(JOIN_TIMEOUT, dialer.join(session, token)).await;
+        match joining {
+            Ok(Ok(connection)) => {
+                connection.closed().await;
+                tracing::info!("the connection for bulk was lost; opening another one");
+                (backoff, down_since) = (Backoff::new(JOIN_SCHEDULE), Instant::now());
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "no connection for bulk"),
+            Err(_) => tracing::debug!("no connection for bulk in time"),
+        }
+        tokio::time::sleep(backoff.next_delay(down_since.elapsed(), random_fraction())).await;
+    }
+}
+
+/// A number from 0 to 1.
+fn random_fraction() -> f64 {
+    let mut bytes = [0; 4];
+    // Without random numbers all clients wait equally long.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
+}

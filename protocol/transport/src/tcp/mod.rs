@@ -1,0 +1,22 @@
+//! The TCP leg: TLS 1.3 and HTTP/2 over TCP, on two connections for each session.
+//!
+//! Each stream is a request and its response. The server looks like a web server to everybody else.
+
+mod connection;
+mod dial;
+mod listener;
+mod not_found;
+mod session;
+mod sessions;
+mod settings;
+mod signal;
+mod socket;
+mod stream;
+mod tls;
+
+pub use dial::DialError;
+pub(crate) use dial::dial;
+pub use listener::ListenError;
+pub(crate) use listener::{Incoming, Listener};
+pub use session::Connections;
+pub(crate) use stream::{Receiver, Sender};
