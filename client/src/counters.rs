@@ -3,20 +3,26 @@
 //! Must never decide anything: it counts, and stores the last reason.
 
 use docxy_protocol::text::{CleanText, clean};
+use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 /// A number that only grows.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Counter(AtomicU64);
 
 /// The last event of a kind.
 #[derive(Debug, Default)]
-pub(crate) struct LastEvent(Mutex<Option<(SystemTime, CleanText)>>);
+pub(crate) struct LastEvent(Mutex<Option<Event>>);
+
+#[derive(Debug, Clone, Serialize)]
+struct Event {
+    at: Timestamp,
+    reason: CleanText,
+}
 
 /// Events of the tunnel. Clones share them.
 pub(crate) type TunnelCounters = Arc<TunnelEvents>;
@@ -24,7 +30,8 @@ pub(crate) type TunnelCounters = Arc<TunnelEvents>;
 /// Events of requests and response bodies. Clones share them.
 pub(crate) type TransferCounters = Arc<TransferEvents>;
 
-#[derive(Debug, Default)]
+/// The field names are those of `/health`.
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct TunnelEvents {
     /// The tunnel came up.
     pub(crate) connects: Counter,
@@ -34,10 +41,12 @@ pub(crate) struct TunnelEvents {
     /// The connection became silent, so another one was dialed.
     pub(crate) silent_connections: Counter,
     /// The version of the server, at the last connect.
+    #[serde(serialize_with = "without_time")]
     pub(crate) server_version: LastEvent,
 }
 
-#[derive(Debug, Default)]
+/// The field names are those of `/health`.
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct TransferEvents {
     /// Responses that the client sent without a request to the server.
     pub(crate) local_responses: Counter,
@@ -54,48 +63,29 @@ impl Counter {
     pub(crate) fn increment(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl LastEvent {
     /// `text` may be a server's: it is cleaned and shortened.
     pub(crate) fn set(&self, text: impl Display) {
-        *self.0.lock() = Some((SystemTime::now(), clean(text)));
+        *self.0.lock() = Some(Event { at: Timestamp::now(), reason: clean(text) });
     }
+}
 
-    fn get(&self) -> Option<(SystemTime, CleanText)> {
-        self.0.lock().clone()
+impl Serialize for LastEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.lock().serialize(serializer)
     }
+}
 
-    fn text(&self) -> Value {
-        self.get().map_or(Value::Null, |(_, text)| text.as_str().into())
-    }
-
-    fn to_json(&self) -> Value {
-        self.get().map_or(Value::Null, |(at, text)| {
-            let at = jiff::Timestamp::try_from(at).ok().map(|at| at.to_string());
-            json!({ "at": at, "reason": text.as_str() })
-        })
-    }
+fn without_time<S: Serializer>(event: &LastEvent, serializer: S) -> Result<S::Ok, S::Error> {
+    event.0.lock().as_ref().map(|event| &event.reason).serialize(serializer)
 }
 
 impl TunnelEvents {
     pub(crate) fn disconnected(&self, reason: impl Display) {
         self.disconnects.increment();
         self.last_disconnect.set(reason);
-    }
-
-    pub(crate) fn to_json(&self) -> Value {
-        json!({
-            "server_version": self.server_version.text(),
-            "connects": self.connects.get(),
-            "disconnects": self.disconnects.get(),
-            "last_disconnect": self.last_disconnect.to_json(),
-            "silent_connections": self.silent_connections.get(),
-        })
     }
 }
 
@@ -104,30 +94,24 @@ impl TransferEvents {
         self.failures.increment();
         self.last_failure.set(reason);
     }
-
-    pub(crate) fn to_json(&self) -> Value {
-        json!({
-            "local_responses": self.local_responses.get(),
-            "interruptions": self.interruptions.get(),
-            "failures": self.failures.get(),
-            "last_failure": self.last_failure.to_json(),
-            "tokens_renewed": self.tokens_renewed.get(),
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     #[test]
     fn the_last_reason_is_clean_and_has_a_time() {
-        let event = LastEvent::default();
-        assert_eq!((event.to_json(), event.text()), (Value::Null, Value::Null));
-        event.set("first");
-        event.set("second\r\nline");
-        let json = event.to_json();
-        assert!(json["at"].is_string() && !json["reason"].as_str().unwrap().contains('\n'), "{json}");
-        assert!(event.text().as_str().unwrap().starts_with("second"));
+        let events = TunnelEvents::default();
+        assert_eq!(json!(events)["last_disconnect"], Value::Null);
+        events.disconnected("first");
+        events.disconnected("second\r\nline");
+        events.server_version.set("1.2");
+        let json = json!(events);
+        assert_eq!((&json["disconnects"], &json["server_version"]), (&json!(2), &json!("1.2")));
+        let last = &json["last_disconnect"];
+        let reason = last["reason"].as_str().unwrap();
+        assert!(last["at"].is_string() && reason.starts_with("second") && !reason.contains('\n'), "{last}");
     }
 }

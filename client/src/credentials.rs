@@ -15,7 +15,6 @@ use docxy_protocol::token_response::TokenResponse;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,7 +52,8 @@ impl TokenSource {
 }
 
 /// The sources and the origins of tokens. Clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, derive_more::Debug)]
+#[debug("Credentials({})", _0.lock().sources.len())]
 pub(crate) struct Credentials(Arc<Mutex<TokenRecords>>);
 
 #[derive(Default)]
@@ -127,12 +127,6 @@ impl Credentials {
 
 fn hash(token: &Secret) -> [u8; 32] {
     Sha256::digest(token.expose()).into()
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Credentials").field(&self.0.lock().sources.len()).finish()
-    }
 }
 
 #[cfg(test)]

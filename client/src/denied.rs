@@ -4,38 +4,30 @@
 
 use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::text::CleanText;
-use std::fmt;
 
-/// Why the image was not fetched, and what to do.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Denied<'a> {
-    pub(crate) registry: &'a Registry,
-    pub(crate) repository: &'a Repository,
+/// A request for content that is sent without an account.
+#[derive(Debug)]
+pub(crate) struct AnonymousContent {
+    pub(crate) registry: Registry,
+    pub(crate) repository: Repository,
     /// Whether the engine had a credential, which the registry must not receive.
     pub(crate) is_credential_withheld: bool,
-    /// What the registry or its token service says.
-    pub(crate) said: Option<&'a CleanText<500>>,
 }
 
-impl fmt::Display for Denied<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { registry, repository, is_credential_withheld, said } = self;
-        write!(
-            f,
-            "docxy: {registry} denied anonymous access to {repository}: it is private, or does not exist"
-        )?;
-        if let Some(said) = said {
-            write!(f, " ({registry} says: {said})")?;
-        }
+impl AnonymousContent {
+    /// Why the image was not fetched, and what to do. `said` is what the registry or its token service says.
+    pub(crate) fn denial(&self, said: Option<&CleanText<500>>) -> String {
+        let Self { registry, repository, is_credential_withheld } = self;
+        let said = said.map(|said| format!(" ({registry} says: {said})")).unwrap_or_default();
         let account = if *is_credential_withheld {
             "The credential given to docxy was not sent, because docxy sends accounts to Docker Hub only"
         } else {
             "No account was sent: docxy can use accounts for Docker Hub only"
         };
-        write!(
-            f,
-            ". {account}. Check the name. If the image is private, pull it on a machine that reaches {registry} directly, \
-             and move it here with `docker save` and `docker load`."
+        format!(
+            "docxy: {registry} denied anonymous access to {repository}: it is private, or does not exist{said}. \
+             {account}. Check the name. If the image is private, pull it on a machine that reaches {registry} \
+             directly, and move it here with `docker save` and `docker load`."
         )
     }
 }
@@ -46,10 +38,10 @@ mod tests {
 
     #[test]
     fn the_words_say_what_why_and_what_to_do() {
-        let (registry, repository) = ("ghcr.io".parse().unwrap(), "priv/x".parse().unwrap());
         let said = CleanText::from("no seat");
         let denied = |is_credential_withheld, said| {
-            Denied { registry: &registry, repository: &repository, is_credential_withheld, said }.to_string()
+            let (registry, repository) = ("ghcr.io".parse().unwrap(), "priv/x".parse().unwrap());
+            AnonymousContent { registry, repository, is_credential_withheld }.denial(said)
         };
         let without = denied(false, None);
         let start =

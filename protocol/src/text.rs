@@ -31,6 +31,12 @@ pub fn clean(text: impl fmt::Display) -> CleanText {
     CleanText::new(text)
 }
 
+/// The start of a refused text, for an error.
+#[must_use]
+pub fn excerpt(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
 impl<const MAX: usize> CleanText<MAX> {
     /// Cleans a text. It stops formatting at `MAX` characters, so an endless text costs no more than a long
     /// one.

@@ -27,7 +27,10 @@ fn a_link_and_its_parts_hide_the_secret() {
     // As text, and decoded.
     let secrets = [SECRET, "open-sesame", "111, 112, 101, 110", "6f70656e"];
     assert_hides(&link, &secrets);
-    assert_hides(&Hello { name: link.name, secret: link.secret, congestion: Choice::Auto }, &secrets);
+    assert_hides(
+        &Hello { name: link.name, secret: link.secret, congestion: Choice::Auto, max_rate: None },
+        &secrets,
+    );
     assert_hides(&ClientSecret::from_random([111; 32]), &["111", "ooo", "6f6f"]);
     assert_hides(&format!("{text}&secret={SECRET}").parse::<Link>().unwrap_err(), &secrets);
     assert_hides(&text.replace("example.org", "exa mple").parse::<Link>().unwrap_err(), &secrets);

@@ -87,7 +87,7 @@ fn stream_headers_have_these_bytes() {
 #[test]
 fn a_hello_begins_with_the_version_for_ever() {
     assert_eq!(show(&preamble(2)), "dcxy<00><02>");
-    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (3, b"docxy/3".to_vec(), b"docxy/1".to_vec()));
+    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (4, b"docxy/4".to_vec(), b"docxy/1".to_vec()));
     for (version, code) in [
         (0, Some(CloseCode::ClientOutdated)),
         (WIRE_VERSION - 1, Some(CloseCode::ClientOutdated)),
@@ -112,20 +112,20 @@ fn digest() -> Digest {
 
 fn hello(congestion: Choice) -> Hello {
     let secret = ClientSecret::from_random([b'k'; 32]);
-    Hello { name: "laptop".parse().unwrap(), secret, congestion }
+    Hello { name: "laptop".parse().unwrap(), secret, congestion, max_rate: None }
 }
 
 #[test]
 fn a_hello_with_a_rate_out_of_bounds_is_rejected() {
     let with = |congestion: Choice| frame::encode(&hello(congestion)).unwrap();
     let (auto, mut fixed) = (with(Choice::Auto), with(Choice::Fixed(Rate::MAX)));
-    // After what both have in common: bincode's marker for eight bytes, and the rate.
-    let rate = auto.len() + 1;
-    assert_eq!(fixed.len(), rate + 8);
+    // After the choice: bincode's marker for eight bytes, the rate, and the maximum rate, which is the last byte of both.
+    let rate = auto.len();
+    assert_eq!(fixed.len(), rate + 9);
     for (bits, good) in
         [(24_000, true), (23_999, false), (0, false), (100_000_000_001, false), (u64::MAX, false)]
     {
-        fixed[rate..].copy_from_slice(&u64::to_le_bytes(bits));
+        fixed[rate..rate + 8].copy_from_slice(&u64::to_le_bytes(bits));
         assert_eq!(frame::decode::<Hello>(&fixed[4..]).is_ok(), good, "{bits} bit/s");
     }
 }
@@ -195,10 +195,10 @@ fn an_item_that_is_too_long_is_rejected_on_both_sides() {
     }
 }
 
-const GOLDEN_AUTO: &str = "dcxy<00><03><00><00><00>(<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00>";
+const GOLDEN_AUTO: &str = "dcxy<00><04><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00><00>";
 const GOLDEN_FIXED: &str =
-    "dcxy<00><03><00><00><00>-<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05>";
-const GOLDEN_CUBIC: &str = "dcxy<00><03><00><00><00>(<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02>";
+    "dcxy<00><04><00><00><00>.<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05><00>";
+const GOLDEN_CUBIC: &str = "dcxy<00><04><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02><00>";
 const GOLDEN_REQUEST: &str = "<00><00><00>A<00><07><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00><fb><c0>]";
 const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><9a><00><fb><fb><00><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab<fb><c0>]";
 const GOLDEN_MANIFEST: &str = "<00><00><00>PGsha256:abababababababababababababababababababababababababababababababab<00><03>a/b<fb><02><01>";
@@ -335,16 +335,15 @@ fn any_stream_header() -> impl Strategy<Value = StreamHeader> {
 }
 
 fn any_hello() -> impl Strategy<Value = Hello> {
-    let congestion = prop_oneof![
-        Just(Choice::Auto),
-        Just(Choice::Cubic),
-        (24_000_u64..=100_000_000_000)
-            .prop_map(|bits| Choice::Fixed(Rate::from_bits_per_second(bits).unwrap())),
-    ];
-    ("[A-Za-z0-9._-]{1,64}", any::<[u8; 32]>(), congestion).prop_map(|(name, secret, congestion)| {
-        let (name, secret) = (name.parse().unwrap(), ClientSecret::from_random(secret));
-        Hello { name, secret, congestion }
-    })
+    let rate = || (24_000_u64..=100_000_000_000).prop_map(|bits| Rate::from_bits_per_second(bits).unwrap());
+    let congestion = prop_oneof![Just(Choice::Auto), Just(Choice::Cubic), rate().prop_map(Choice::Fixed)];
+    let max_rate = proptest::option::of(rate());
+    ("[A-Za-z0-9._-]{1,64}", any::<[u8; 32]>(), congestion, max_rate).prop_map(
+        |(name, secret, congestion, max_rate)| {
+            let (name, secret) = (name.parse().unwrap(), ClientSecret::from_random(secret));
+            Hello { name, secret, congestion, max_rate }
+        },
+    )
 }
 
 fn any_prefetch_hint() -> impl Strategy<Value = PrefetchHint> {

@@ -1,16 +1,15 @@
 //! Limits the concurrent exchanges, of each client over all its connections, and of all clients: each
 //! exchange may hold a connection to a registry and some memory.
 //!
-//! Must never let one client take the last permit: a client may hold at most as many as are free, so that a
-//! new client always gets some (dynamic thresholds; Choudhury and Hahne, 1998).
+//! Must never hold a permit that its client does not use while another exchange waits.
 
+use crate::budget::{Budget, ClientBudget, Slot};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::{EXCHANGES_PER_CLIENT_MAX, UPSTREAM_HEADER_TIMEOUT};
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
 
 /// How long a client may read nothing of a body before another exchange that waits gets its permit. An
 /// engine that unpacks a layer pauses for about 1 minute, not for 10.
@@ -23,51 +22,52 @@ const RECLAIM_POLL_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Admission {
     max: usize,
-    free: Mutex<usize>,
-    freed: Notify,
-    waiting: AtomicUsize,
+    budget: Arc<Budget>,
+    /// Counts the exchanges that wait for another client's permit.
+    waiting: TaskTracker,
 }
 
 /// The permits of one client.
 #[derive(Debug)]
 pub(crate) struct ClientAdmission {
     all: Arc<Admission>,
+    budget: Arc<ClientBudget>,
     own_limit: Arc<Semaphore>,
-    /// Changed only under the lock of `all.free`.
-    held: AtomicUsize,
-    waiting: AtomicUsize,
+    /// Counts the exchanges of this client that wait.
+    waiting: TaskTracker,
 }
 
 /// The permit of one exchange, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     client: Arc<ClientAdmission>,
+    _slot: Slot,
     _own_limit: OwnedSemaphorePermit,
 }
 
 impl Admission {
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, free: Mutex::new(max), freed: Notify::new(), waiting: AtomicUsize::new(0) })
+        Arc::new(Self { max, budget: Budget::new(max), waiting: TaskTracker::new() })
     }
 
     /// The permits of one more client.
     pub(crate) fn client(self: &Arc<Self>) -> Arc<ClientAdmission> {
         Arc::new(ClientAdmission {
             all: Arc::clone(self),
+            budget: self.budget.client(),
             own_limit: Arc::new(Semaphore::new(EXCHANGES_PER_CLIENT_MAX)),
-            held: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            waiting: TaskTracker::new(),
         })
     }
 
     /// The number of permits that are held.
     pub(crate) fn permits_held(&self) -> usize {
-        self.max - *self.free.lock()
+        self.max - self.budget.free()
     }
 
     /// The number of exchanges that wait for another client's permit.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiting.len()
     }
 }
 
@@ -78,41 +78,16 @@ impl ClientAdmission {
     /// # Errors
     /// If the server is overloaded.
     pub(crate) async fn acquire(self: &Arc<Self>) -> Result<Permit, Fault> {
-        let _waiting = Waiting::count_in(&self.waiting);
-        let own = Arc::clone(&self.own_limit).acquire_owned().await;
+        let _waiting = self.waiting.token();
+        let own_limit = Arc::clone(&self.own_limit).acquire_owned().await;
         // The semaphore is never closed.
-        let own = own.map_err(|closed| Fault::new(Hop::Server, FaultKind::Internal, closed))?;
-        let shared = tokio::time::timeout(UPSTREAM_HEADER_TIMEOUT, self.acquire_shared()).await;
-        match shared {
-            Ok(()) => Ok(Permit { client: Arc::clone(self), _own_limit: own }),
-            Err(_) => Err(Fault::new(
-                Hop::Server,
-                FaultKind::Overloaded,
-                "too many transfers at once; try again in a while",
-            )),
-        }
-    }
-
-    async fn acquire_shared(&self) {
-        let _waiting = Waiting::count_in(&self.all.waiting);
-        loop {
-            // Created before the attempt, so that a permit that is released right after it is not missed.
-            let freed = self.all.freed.notified();
-            if self.try_acquire() {
-                return;
-            }
-            freed.await;
-        }
-    }
-
-    fn try_acquire(&self) -> bool {
-        let mut free = self.all.free.lock();
-        let is_fair = self.held.load(Ordering::Relaxed) < *free;
-        if is_fair {
-            *free -= 1;
-            self.held.fetch_add(1, Ordering::Relaxed);
-        }
-        is_fair
+        let own_limit = own_limit.map_err(|closed| Fault::new(Hop::Server, FaultKind::Internal, closed))?;
+        let _waiting_for_others = self.all.waiting.token();
+        let slot = tokio::time::timeout(UPSTREAM_HEADER_TIMEOUT, self.budget.slot()).await.map_err(|_| {
+            let detail = "too many transfers at once; try again in a while";
+            Fault::new(Hop::Server, FaultKind::Overloaded, detail)
+        })?;
+        Ok(Permit { client: Arc::clone(self), _slot: slot, _own_limit: own_limit })
     }
 }
 
@@ -127,34 +102,7 @@ impl Permit {
     }
 
     fn has_waiters(&self) -> bool {
-        [&self.client.waiting, &self.client.all.waiting].iter().any(|n| n.load(Ordering::Relaxed) > 0)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let all = &self.client.all;
-        let mut free = all.free.lock();
-        *free += 1;
-        self.client.held.fetch_sub(1, Ordering::Relaxed);
-        drop(free);
-        all.freed.notify_waiters();
-    }
-}
-
-/// Counts a waiting exchange until it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn count_in(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        !self.client.waiting.is_empty() || !self.client.all.waiting.is_empty()
     }
 }
 

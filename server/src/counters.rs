@@ -14,14 +14,6 @@ pub(crate) struct Outcomes {
     pub(crate) cancelled: u64,
 }
 
-/// How one exchange ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum CountedOutcome {
-    Responded,
-    Failed,
-    Cancelled,
-}
-
 /// Events of all connections.
 #[derive(Debug, Default)]
 pub(crate) struct Counters(Mutex<Counts>);
@@ -40,14 +32,9 @@ pub(crate) struct Counts {
 }
 
 impl Counters {
-    pub(crate) fn exchange_ended(&self, operation: &'static str, outcome: CountedOutcome) {
-        let mut counts = self.0.lock();
-        let outcomes = counts.exchanges.entry(operation).or_default();
-        match outcome {
-            CountedOutcome::Responded => outcomes.answered += 1,
-            CountedOutcome::Failed => outcomes.failed += 1,
-            CountedOutcome::Cancelled => outcomes.cancelled += 1,
-        }
+    /// Adds how an exchange of this operation ended.
+    pub(crate) fn exchange_ended(&self, operation: &'static str, add: impl FnOnce(&mut Outcomes)) {
+        add(self.0.lock().exchanges.entry(operation).or_default());
     }
 
     pub(crate) fn connection_refused(&self) {

@@ -29,6 +29,7 @@
 
 pub mod address;
 mod admission;
+mod budget;
 pub mod command;
 mod counters;
 mod exchange;

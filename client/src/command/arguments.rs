@@ -2,18 +2,16 @@
 //!
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
-use crate::settings::Flags;
-use crate::tunnel::{Congestion, LegChoice};
+use crate::settings::{ConnectionFlags, ServingFlags};
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
-use docxy_host::proxy::{Proxy, ProxyUrlError};
+use docxy_host::proxy::ProxyUrlError;
 use docxy_host::terminal::print_note;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;
 use std::convert::Infallible;
 use std::error::Error as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The client of Docxy: container images for a machine that cannot reach the registries.
@@ -45,38 +43,6 @@ pub(super) enum Command {
     Pull(PullArguments),
 }
 
-#[derive(Debug, Clone, Args)]
-pub(super) struct ConnectionArguments {
-    /// A file of links to use instead of the joined ones [env: DOCXY_LINK_FILE]
-    #[arg(long, value_name = "FILE")]
-    pub(super) link_file: Option<PathBuf>,
-    /// How both ends send: auto, cubic, or the rates of your link as in down=95Mbit/s,up=20Mbit/s [default:
-    /// auto]
-    ///
-    /// auto follows the measured rate of the link, regardless of loss. State rates if you know those of the
-    /// link and auto stays below them: 95 % of each, since a higher rate overloads the link and also drops
-    /// other traffic. A direction without a rate is auto; the server may have a limit. cubic slows down at
-    /// every loss, as most TCP programs do, so it is the slowest on a bad link.
-    #[arg(long, value_name = "HOW", env = "DOCXY_CONGESTION")]
-    pub(super) congestion: Option<Congestion>,
-    /// The leg of the tunnel: auto, quic (over UDP) or tcp (HTTP/2 over TLS) [default: quic]
-    ///
-    /// Both reach the server at the same port. Use tcp where UDP is blocked or slowed down.
-    #[arg(long, value_name = "LEG", env = "DOCXY_LEG")]
-    pub(super) leg: Option<LegChoice>,
-    /// The proxy on the way to the servers: http://HOST:PORT or socks5://HOST:PORT. A password must not be in an
-    /// argument: see client/README.md [env: DOCXY_PROXY]
-    ///
-    /// Servers are then reached through it only, by TCP. Without one, the proxy that HTTPS_PROXY or ALL_PROXY names is
-    /// one more way, except to the hosts in NO_PROXY. This machine itself is never reached through a proxy.
-    #[arg(long, value_name = "URL", value_parser = Proxy::without_password)]
-    pub(super) proxy: Option<Proxy>,
-    /// Directory for public manifests and the challenges of registries, which need not be requested again;
-    /// may be deleted at any time [default: /var/cache/docxy as root, else ~/.cache/docxy]
-    #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]
-    pub(super) cache: Option<PathBuf>,
-}
-
 /// Store a link, so that the other commands know their server.
 ///
 /// A link is the line that `docxy-server invite NAME` prints. It is a secret: in an argument, other users of
@@ -103,9 +69,9 @@ pub(super) struct JoinArguments {
 /// responses stay open and continue over the next one. The first signal lets running responses finish, the
 /// second one ends them.
 ///
-/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion
-/// leg and proxy. If links, congestion, leg or proxy change, the tunnel is dialed again, and pulls continue over the new one. A file
-/// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
+/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion,
+/// max_rate, leg and proxy. If one of the last five changes, the tunnel is dialed again, and pulls continue over
+/// the new one. A file that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client run\n  docker pull 127.0.0.1:5080/library/alpine\n\n\
@@ -113,20 +79,10 @@ pub(super) struct JoinArguments {
     { \"registry-mirrors\": [\"http://127.0.0.1:5080\"] }\n\n\
     The environment may hold a link instead: DOCXY_LINK, or DOCXY_LINK_FILE.")]
 pub(super) struct RunArguments {
-    /// Address and TCP port to listen on; may be given several times [default: 127.0.0.1:5080]
-    #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
-    pub(super) listen: Vec<SocketAddr>,
     #[command(flatten)]
-    pub(super) connection: ConnectionArguments,
-    /// Another host name that engines may use; may be given several times. Loopback names are always accepted
-    #[arg(long, value_name = "NAME", env = "DOCXY_HOST", value_delimiter = ',')]
-    pub(super) host: Vec<String>,
-    /// Allow to listen on addresses that other machines can reach
-    #[arg(long, env = "DOCXY_ALLOW_REMOTE")]
-    pub(super) allow_remote: bool,
-    /// How long an interrupted pull waits for its next byte before its response is aborted [default: 600]
-    #[arg(long, value_name = "SECONDS", env = "DOCXY_PATIENCE")]
-    pub(super) patience: Option<u64>,
+    pub(super) serving: ServingFlags,
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
     /// A file for the listen addresses, one on each line, written when the client listens
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     pub(super) ready_file: Option<PathBuf>,
@@ -167,7 +123,7 @@ pub(super) struct PullArguments {
     #[arg(short, long)]
     pub(super) quiet: bool,
     #[command(flatten)]
-    pub(super) connection: ConnectionArguments,
+    pub(super) connection: ConnectionFlags,
     /// What to log to stderr in addition to the progress: off, error, warn, info, debug or trace [default: error]
     #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
     pub(super) log: Option<Filter>,
@@ -190,13 +146,6 @@ impl Arguments {
             error.exit()
         };
         Self::try_parse().unwrap_or_else(refuse)
-    }
-}
-
-impl ConnectionArguments {
-    pub(super) fn add_to(&self, flags: Flags) -> Flags {
-        let Self { link_file, congestion, leg, proxy, cache } = self.clone();
-        Flags { link_file, congestion, leg, proxy, cache, ..flags }
     }
 }
 

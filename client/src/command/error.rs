@@ -1,6 +1,6 @@
 //! Why a command failed.
 
-use crate::frontend::FrontendError;
+use crate::frontend::ListenError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};
 use std::io;
@@ -14,7 +14,7 @@ pub enum CommandError {
     #[error(transparent)]
     Links(#[from] LinksError),
     #[error(transparent)]
-    Frontend(#[from] FrontendError),
+    Listen(#[from] ListenError),
     #[error(transparent)]
     Destination(#[from] DestinationError),
     #[error(transparent)]

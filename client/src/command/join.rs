@@ -2,6 +2,7 @@
 //!
 //! Prints the server and the name, and never the link.
 
+use super::arguments::JoinArguments;
 use super::error::CommandError;
 use crate::settings::{Flags, LinkSource, StoredLink, link_file_path, parse_links, store_links};
 use docxy_host::terminal::print_note;
@@ -9,9 +10,9 @@ use docxy_protocol::link::Link;
 use docxy_protocol::secret::Secret;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
-pub(super) fn join(argument: Option<Secret>, flags: &Flags) -> Result<(), CommandError> {
+pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), CommandError> {
     let link_file = link_file_path(flags)?;
-    let links = match (argument, LinkSource::named(flags)) {
+    let links = match (arguments.link, LinkSource::named(arguments.link_file)) {
         (Some(text), _) => parse_links(text.expose(), "the argument")?,
         (None, Some(source)) => source.read()?,
         (None, None) => parse_links(read_input()?.expose(), "the input")?,

@@ -14,7 +14,7 @@ pub use arguments::Arguments;
 pub use error::CommandError;
 
 use crate::settings::Flags;
-use arguments::{Command, JoinArguments, RunArguments};
+use arguments::Command;
 
 impl Arguments {
     /// Runs the command.
@@ -24,27 +24,9 @@ impl Arguments {
     pub fn execute(self) -> Result<(), CommandError> {
         let flags = Flags { config: self.config, ..Flags::default() };
         match self.command {
-            Command::Join(JoinArguments { link, link_file }) => {
-                join::join(link, &Flags { link_file, ..flags })
-            }
-            Command::Run(RunArguments {
-                listen,
-                connection,
-                host,
-                allow_remote,
-                patience,
-                ready_file,
-                log,
-            }) => {
-                let flags =
-                    Flags { listen, hosts: host, allow_remote, stall_timeout: patience, log, ..flags };
-                run::run(&connection.add_to(flags), ready_file)
-            }
-            Command::Pull(arguments) => {
-                let flags = Flags { log: arguments.log.clone(), ..flags };
-                let flags = arguments.connection.add_to(flags);
-                pull::pull(arguments, &flags)
-            }
+            Command::Join(arguments) => join::join(arguments, &flags),
+            Command::Run(arguments) => run::run(arguments, flags),
+            Command::Pull(arguments) => pull::pull(arguments, flags),
         }
     }
 }

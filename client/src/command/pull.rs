@@ -5,23 +5,26 @@ use super::error::CommandError;
 use crate::gateway::Gateway;
 use crate::metadata::Metadata;
 use crate::pull::{self, Destination, Progress, PullRequest, default_name};
-use crate::settings::{DEFAULT_STALL_TIMEOUT, Flags, PullSettings};
+use crate::settings::{ConnectionSettings, DEFAULT_STALL_TIMEOUT, Flags};
 use crate::tunnel::Tunnel;
 use docxy_host::logging;
 use docxy_host::signals::shutdown::Shutdown;
 use docxy_host::terminal::print;
+use tracing::Level;
 
-pub(super) fn pull(arguments: PullArguments, flags: &Flags) -> Result<(), CommandError> {
-    let PullArguments { image, output, platform, force, quiet, log: _, connection: _ } = arguments;
+pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), CommandError> {
+    let PullArguments { image, output, platform, force, quiet, connection, log } = arguments;
     let output = output.unwrap_or_else(|| default_name(&image, platform.as_ref()).into());
     let result = format!("{}/{}@", image.registry, image.repository);
     let path = output.display().to_string();
     let pull_request = PullRequest { image, platform, destination: Destination::new(output, force)? };
-    let PullSettings { tunnel: config, cache, log } = PullSettings::load(flags)?;
+    // Users read the progress.
+    let ConnectionSettings { tunnel: config, cache, log } =
+        ConnectionSettings::load(&Flags { connection, log, ..flags }, Level::ERROR)?;
     let logging = logging::start(&log);
     let metadata = Metadata::open(cache.as_deref());
     if let Some(platform) = &pull_request.platform {
-        metadata.expect_platform(platform);
+        metadata.policy.expect(platform.clone());
     }
     let progress = if quiet { Progress::quiet() } else { Progress::on_stderr(logging.handle()) };
     let servers: Vec<&str> = config.links.iter().map(|link| link.host.as_str()).collect();

@@ -21,7 +21,7 @@ pub(super) struct Reload {
 impl Reload {
     pub(super) fn apply(&mut self, new: Settings) {
         self.log.set_filter(&new.log);
-        self.hosts.set(new.hosts.clone());
+        *self.hosts.write() = new.hosts.clone();
         self.gateway.set_stall_timeout(new.stall_timeout);
         let tunnel_changed = self.tunnel.set(new.tunnel.clone());
         tracing::info!(

@@ -2,10 +2,11 @@
 //!
 //! Must serve even if stdout and stderr are closed.
 
+use super::arguments::RunArguments;
 use super::error::CommandError;
 use super::reload::Reload;
-use super::status_report::StatusReport;
-use crate::frontend::{self, AllowedHosts, FrontendSettings, Ready};
+use super::status_report::report_on_signal;
+use crate::frontend::{self, AllowedHosts, FrontendSettings};
 use crate::gateway::Gateway;
 use crate::metadata::Metadata;
 use crate::settings::{Flags, Settings};
@@ -15,19 +16,20 @@ use docxy_host::ready_file::ReadyFile;
 use docxy_host::signals::Signals;
 use docxy_host::signals::reload::reload_on_signal;
 use docxy_host::signals::shutdown::Shutdown;
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How long the shutdown waits for file operations: a settings file may be on a disk that does not respond.
 const FILE_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), CommandError> {
+pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandError> {
+    let RunArguments { serving, connection, ready_file, log } = arguments;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     // Before slow work: until here a SIGHUP would end the client.
     let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;
     let ready_file = ReadyFile::clear(ready_file);
-    let flags = &flags.clone().with_config_found();
-    let settings = Settings::load(flags)?;
+    let flags = Flags { serving, connection, log, ..flags }.with_config_found();
+    let settings = Settings::load(&flags)?;
     let logging = logging::start(&settings.log);
     let log = logging.handle();
     let served = runtime.block_on(async {
@@ -35,18 +37,14 @@ pub(super) fn run(flags: &Flags, ready_file: Option<PathBuf>) -> Result<(), Comm
         let tunnel = Tunnel::start(settings.tunnel.clone());
         let metadata = Metadata::open(settings.cache.as_deref());
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata);
-        let hosts = AllowedHosts::new(settings.hosts.clone());
-        let report = StatusReport { gateway: gateway.clone(), log: log.clone() };
-        tokio::spawn(report.run(signals.report));
+        let hosts = AllowedHosts::new(settings.hosts.clone().into());
+        tokio::spawn(report_on_signal(signals.report, gateway.clone(), log.clone()));
         let frontend =
             FrontendSettings { listen: settings.listen.clone(), hosts: hosts.clone(), log: log.clone() };
         let mut reload = Reload { settings, log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };
-        let load = {
-            let flags = flags.clone();
-            move || Settings::load(&flags)
-        };
+        let load = move || Settings::load(&flags);
         tokio::spawn(reload_on_signal(signals.reload, load, move |new| reload.apply(new)));
-        let announce = |Ready { addresses }: Ready| {
+        let announce = |addresses: Vec<SocketAddr>| {
             for address in &addresses {
                 tracing::info!("listening on http://{address}");
             }

@@ -23,9 +23,8 @@ use docxy_protocol::reply::{self, BodyFraming, Reply};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_transport::ReadError;
 use http::StatusCode;
-use prefetch_stream::StreamTail;
 use segments::Segments;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// Maximum number of bytes in one read. Reads gather up to this much: hashing and writing each packet alone would
 /// cost more than the copy.
@@ -40,8 +39,8 @@ pub(crate) struct Response {
     pub(crate) headers: Headers,
     /// Its body, which is received while it is read.
     pub(crate) body: RemoteBody,
-    /// The prefetched content after the body, if the request had a prefetch hint.
-    pub(crate) prefetch: Option<PrefetchStream>,
+    /// Receives the prefetched content when the body is complete, if the request had a prefetch hint.
+    pub(crate) prefetch: Option<oneshot::Receiver<PrefetchStream>>,
 }
 
 /// Sends the request and waits for the response head. `permit` is the permit of the session for this request,
@@ -71,10 +70,7 @@ pub(crate) async fn send(
     let stream = ChunkReader::new(stream);
     let wants_prefetch = request.prefetch.is_some();
     let mut body = match (body, segments) {
-        (BodyFraming::None, _) if wants_prefetch => {
-            let prefetch = PrefetchStream::after_head(StreamTail { reader: stream, _permit: permit });
-            return Ok(Response { status, headers, body: RemoteBody::empty(None), prefetch: Some(prefetch) });
-        }
+        (BodyFraming::None, _) if wants_prefetch => RemoteBody::on_stream(stream, Some(0), permit),
         (BodyFraming::None, _) => RemoteBody::empty(permit),
         (BodyFraming::Chunked { length }, _) => RemoteBody::on_stream(stream, length, permit),
         (BodyFraming::Segmented(layout), Some(mut segments)) => {

@@ -6,20 +6,20 @@
 use super::buffered_run::BufferedRun;
 use super::chunk_reader::ChunkReader;
 use super::error::ExchangeError;
-use super::prefetch_stream::{PrefetchStream, StreamTail};
-use super::segments::{SegmentError, Segments};
+use super::prefetch_stream::PrefetchStream;
+use super::segments::Segments;
 use bytes::Bytes;
-use std::fmt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// A body.
+#[derive(Debug)]
 pub(crate) struct RemoteBody {
     length: Option<u64>,
     /// The stream of the response. It has the chunks of the body, or says whether the segments were all.
     stream: Option<ChunkReader>,
     segments: Option<Box<Segments>>,
     /// Receives the stream after the body.
-    prefetch: Option<oneshot::Sender<StreamTail>>,
+    prefetch: Option<oneshot::Sender<PrefetchStream>>,
     /// The permit of the request, until the body is dropped.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -48,10 +48,13 @@ impl RemoteBody {
         Self { length, stream: Some(stream), segments: Some(Box::new(segments)), prefetch: None, permit }
     }
 
-    /// The prefetched content after this body.
-    pub(super) fn prefetch(&mut self) -> PrefetchStream {
-        let (sender, prefetch) = PrefetchStream::after_body();
+    /// Receives the prefetched content after this body, once the reader has all bytes of the body.
+    pub(super) fn prefetch(&mut self) -> oneshot::Receiver<PrefetchStream> {
+        let (sender, prefetch) = oneshot::channel();
         self.prefetch = Some(sender);
+        if self.length == Some(0) {
+            self.complete();
+        }
         prefetch
     }
 
@@ -76,18 +79,12 @@ impl RemoteBody {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
         let Some(segments) = &mut self.segments else { return stream.next().await };
-        match segments.next().await {
-            Ok(Some(bytes)) => return Ok(Some(bytes)),
-            Ok(None) => {}
-            Err(SegmentError::EndedEarly) => {
-                // The stream of the response says why.
-                stream.next().await?;
-                return Err(ExchangeError::mismatch("a segment ended early"));
-            }
-            Err(SegmentError::Exchange(error)) => return Err(error),
+        if let Some(bytes) = segments.next().await? {
+            return Ok(Some(bytes));
         }
-        // The server may report an error at the very end.
+        // The server may report an error at the very end, or why a segment ended early.
         match stream.next().await? {
+            _ if !segments.are_complete() => Err(ExchangeError::mismatch("a segment ended early")),
             None => Ok(None),
             Some(_) => Err(ExchangeError::mismatch("the body is longer than announced")),
         }
@@ -99,7 +96,7 @@ impl RemoteBody {
             && let Some(reader) = self.stream.take()
         {
             // The stream is dropped if the receiver is gone.
-            let _ = receiver.send(StreamTail { reader, _permit: self.permit.take() });
+            let _ = receiver.send(PrefetchStream::new(reader, self.permit.take()));
         }
     }
 
@@ -112,11 +109,5 @@ impl RemoteBody {
             }
             (None, None) => Vec::new(),
         }
-    }
-}
-
-impl fmt::Debug for RemoteBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteBody").field("length", &self.length).finish_non_exhaustive()
     }
 }

@@ -53,21 +53,6 @@ struct Segment {
     permit: SegmentPermit,
 }
 
-/// Why there are no further bytes.
-#[derive(Debug)]
-pub(super) enum SegmentError {
-    /// A segment is shorter than announced. The stream of the response says why.
-    EndedEarly,
-    /// Anything else.
-    Exchange(ExchangeError),
-}
-
-impl From<ExchangeError> for SegmentError {
-    fn from(error: ExchangeError) -> Self {
-        Self::Exchange(error)
-    }
-}
-
 impl Segments {
     /// The segments of the response of this exchange. Opens the first streams before the
     /// response, whose length is unknown or `expected`. `engine` is the one that requested an open-ended range.
@@ -111,18 +96,19 @@ impl Segments {
         self.layout.map_or(0, |layout| layout.length())
     }
 
-    /// The next bytes of the body; `None` after the last segment. Opens those that follow, as the window allows.
+    /// The next bytes of the body; `None` after the last segment, and after one that is shorter than announced.
+    /// Opens those that follow, as the window allows.
     ///
     /// # Errors
-    /// [`SegmentError::EndedEarly`] if a segment is shorter than announced.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, SegmentError> {
+    /// If a stream is interrupted, or longer than announced.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         self.share.set_reading(true);
         let read = self.read().await;
         self.share.set_reading(false);
         read
     }
 
-    async fn read(&mut self) -> Result<Option<Bytes>, SegmentError> {
+    async fn read(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         let end = self.layout.map_or(0, |layout| layout.count());
         loop {
             self.open_up_to(end.min(self.likely_end.unwrap_or(end))).await?;
@@ -144,15 +130,17 @@ impl Segments {
                     continue;
                 }
             };
-            if read.is_some() {
+            if read.is_some() || segment.left > 0 {
                 return Ok(read);
-            }
-            if segment.left > 0 {
-                return Err(SegmentError::EndedEarly);
             }
             self.open.pop_front();
             self.share.observe(self.session.transport().path());
         }
+    }
+
+    /// Whether every segment was read to its end, after [`Self::next`] has returned `None`.
+    pub(super) fn are_complete(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// The bytes that arrived of each open segment.

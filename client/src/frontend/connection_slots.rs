@@ -4,33 +4,24 @@
 //! idle, or within a request head or form) can be closed for a new one. The longest-waiting one is closed first,
 //! so a program that opens connections and sends nothing cannot block others.
 
+use hashlink::LinkedHashMap;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// The slots of all connections.
 #[derive(Debug)]
 pub(super) struct ConnectionSlots {
-    capacity: usize,
-    state: Mutex<SlotState>,
-    /// Notified when a slot is free, or a connection starts to wait for its engine.
-    changed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct SlotState {
-    taken: usize,
-    /// The taken slots whose connections must close.
-    evicting: usize,
-    /// The connections that wait for their engine, longest first.
-    idle: BTreeMap<u64, CancellationToken>,
-    /// The last number that was assigned.
-    last_number: u64,
+    free: Arc<Semaphore>,
+    /// The connections that wait for their engine by number, longest first.
+    idle: Mutex<LinkedHashMap<u64, CancellationToken>>,
+    /// Notified when a connection starts to wait for its engine.
+    became_idle: Notify,
     /// The connections so far.
-    connections: u64,
+    connections: AtomicU64,
 }
 
 /// The slot of one connection, until it is dropped.
@@ -40,8 +31,7 @@ pub(super) struct ConnectionSlot {
     evicted: CancellationToken,
     /// The number of its connection. No other has it.
     connection: u64,
-    /// Its number in `idle`; 0 while it is busy. Changes only under the lock.
-    number: AtomicU64,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Keeps a connection open while a request runs.
@@ -55,60 +45,46 @@ pub(super) struct IdleGuard<'a>(&'a ConnectionSlot);
 impl ConnectionSlots {
     /// Slots for at most this many connections.
     pub(super) fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { capacity, state: Mutex::default(), changed: Notify::new() })
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(capacity)),
+            idle: Mutex::default(),
+            became_idle: Notify::new(),
+            connections: AtomicU64::new(0),
+        })
     }
 
     /// A slot for a new connection. If no slot is free, the connection that waits longest for its engine is
     /// closed. If no connection waits for its engine, the new connection waits.
     pub(super) async fn acquire(self: &Arc<Self>) -> Arc<ConnectionSlot> {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Subscribe before the check, so that a change in between is noticed.
-            changed.as_mut().enable();
-            if let Some(slot) = self.take() {
-                return slot;
-            }
-            changed.await;
-        }
+        let free = Arc::clone(&self.free);
+        let permit = match Arc::clone(&free).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => tokio::select! {
+                permit = free.acquire_owned() => permit.expect("the semaphore is never closed"),
+                never = self.evict_one() => match never {},
+            },
+        };
+        let slot = Arc::new(ConnectionSlot {
+            slots: Arc::clone(self),
+            evicted: CancellationToken::new(),
+            connection: self.connections.fetch_add(1, Ordering::Relaxed),
+            _permit: permit,
+        });
+        slot.set_idle();
+        slot
     }
 
-    /// A free slot, if there is one. Else makes a connection close.
-    fn take(self: &Arc<Self>) -> Option<Arc<ConnectionSlot>> {
-        let mut state = self.state.lock();
-        if state.taken < self.capacity {
-            state.taken += 1;
-            state.connections += 1;
-            let slot = ConnectionSlot {
-                slots: Arc::clone(self),
-                evicted: CancellationToken::new(),
-                connection: state.connections,
-                number: AtomicU64::new(0),
-            };
-            state.set_idle(&slot);
-            return Some(Arc::new(slot));
+    /// Makes one connection close, as soon as one waits for its engine. Never ends.
+    async fn evict_one(&self) -> Infallible {
+        while !self.evict_longest_idle() {
+            self.became_idle.notified().await;
         }
-        if state.evicting == 0
-            && let Some((_, idle_longest)) = state.idle.pop_first()
-        {
-            state.evicting += 1;
-            idle_longest.cancel();
-        }
-        None
-    }
-}
-
-impl SlotState {
-    fn set_idle(&mut self, slot: &ConnectionSlot) {
-        if !slot.evicted.is_cancelled() {
-            self.last_number += 1;
-            slot.number.store(self.last_number, Ordering::Relaxed);
-            self.idle.insert(self.last_number, slot.evicted.clone());
-        }
+        std::future::pending().await
     }
 
-    fn set_busy(&mut self, slot: &ConnectionSlot) {
-        self.idle.remove(&slot.number.swap(0, Ordering::Relaxed));
+    fn evict_longest_idle(&self) -> bool {
+        let mut idle = self.idle.lock();
+        idle.pop_front().map(|(_, evicted)| evicted.cancel()).is_some()
     }
 }
 
@@ -120,13 +96,20 @@ impl ConnectionSlot {
 
     /// Starts a request: the connection stays open until it is answered.
     pub(super) fn begin_request(self: &Arc<Self>) -> BusyGuard {
-        self.slots.state.lock().set_busy(self);
+        self.leave_idle();
         BusyGuard(Arc::clone(self))
     }
 
+    fn leave_idle(&self) {
+        self.slots.idle.lock().remove(&self.connection);
+    }
+
     fn set_idle(&self) {
-        self.slots.state.lock().set_idle(self);
-        self.slots.changed.notify_waiters();
+        let mut idle = self.slots.idle.lock();
+        if !self.evicted.is_cancelled() {
+            idle.insert(self.connection, self.evicted.clone());
+            self.slots.became_idle.notify_one();
+        }
     }
 }
 
@@ -145,7 +128,7 @@ impl BusyGuard {
 
 impl Drop for IdleGuard<'_> {
     fn drop(&mut self) {
-        self.0.slots.state.lock().set_busy(self.0);
+        self.0.leave_idle();
     }
 }
 
@@ -157,15 +140,7 @@ impl Drop for BusyGuard {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut state = self.slots.state.lock();
-        state.taken -= 1;
-        if self.evicted.is_cancelled() {
-            state.evicting -= 1;
-        } else {
-            state.set_busy(self);
-        }
-        drop(state);
-        self.slots.changed.notify_waiters();
+        self.leave_idle();
     }
 }
 
@@ -229,7 +204,6 @@ mod tests {
             drop((busy, slot));
             drop(newcomer.await);
         }
-        let state = slots.state.lock();
-        assert_eq!((state.taken, state.evicting, state.idle.len()), (0, 0, 0));
+        assert_eq!((slots.free.available_permits(), slots.idle.lock().len()), (1, 0));
     }
 }

@@ -3,19 +3,19 @@
 use super::connection_slots::BusyGuard;
 use super::log_limit::{RequestLogLimit, truncate};
 use super::origin::{AllowedHosts, LocalHost, refuse_foreign_pages};
-use super::refusal::AnonymousContent;
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::{health, patience};
 use crate::credentials::TokenSource;
-use crate::gateway::{self, Engine, Gateway, TokenKind};
+use crate::denied::AnonymousContent;
+use crate::gateway::{Engine, Gateway, TokenKind};
 use docxy_host::logging::LogHandle;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::{SMALL_BODY_BYTES_MAX, TOKEN_FORM_BYTES_MAX};
 use docxy_protocol::name::Registry;
-use docxy_protocol::request::{Operation, Request};
+use docxy_protocol::request::Request;
 use docxy_protocol::route::{self, NamedBy, Route};
 use docxy_protocol::token::{Parsed, TokenRequest};
 use docxy_protocol::token_response::TokenResponse;
@@ -86,7 +86,7 @@ impl Handler {
             // HTTP/1.0 marks the end of a body by closing, so truncation would be silent.
             return Err(unreadable("HTTP/1.1 is needed"));
         }
-        let host = LocalHost::of(request.headers(), &self.allowed_hosts.current())?;
+        let host = LocalHost::of(request.headers(), &self.allowed_hosts.read())?;
         refuse_foreign_pages(request.headers(), &host)?;
         let engine = Engine::new(busy.connection(), request.headers());
         let uri = request.uri();
@@ -94,14 +94,15 @@ impl Handler {
             Route::Health => Ok(health::response(&self.gateway, &self.log)),
             Route::Token(registry) => self.token(registry, request, &engine, &host, busy).await,
             Route::Registry(registry, operation, named_by) => {
-                let target = RequestTarget::new(&registry, &operation, named_by);
                 let authorization = authorization(request.headers());
                 let anonymous =
                     AnonymousContent::of(&registry, &operation, &authorization, request.headers());
                 // A credential that the registry must not receive counts as shown: a challenge would not help.
                 let authorization = if anonymous.is_some() { Authorization::Public } else { authorization };
-                let request = typed(registry, operation, authorization, request.headers());
-                let response = self.forward(request, &engine, &target, &host).await?;
+                let request = Request::new(registry, operation)
+                    .with_authorization(authorization)
+                    .with_headers(Headers::filter_request(request.headers()));
+                let response = self.forward(request, &engine, named_by, &host).await?;
                 Ok(match anonymous {
                     Some(anonymous) => anonymous.explain(response).await,
                     None => response,
@@ -146,14 +147,11 @@ impl Handler {
             return Ok(responses::public_token(has_credential));
         }
         let source = TokenSource { registry, token, authorization };
-        if !self.gateway.may_send(&source.request()) {
+        let request = source.request().with_headers(Headers::filter_request(&head.headers));
+        if !self.gateway.may_send(&request) {
             return Ok(responses::public_token(has_credential));
         }
-        let TokenSource { registry, token, authorization } = source.clone();
-        let operation = Operation::Token(token);
-        let target = RequestTarget::new(&registry, &operation, NamedBy::default());
-        let request = typed(registry, operation, authorization, &head.headers);
-        let response = self.forward(request, engine, &target, host).await?;
+        let response = self.forward(request, engine, NamedBy::default(), host).await?;
         if !response.status().is_success() {
             return Ok(response);
         }
@@ -171,38 +169,23 @@ impl Handler {
         &self,
         request: Request,
         engine: &Engine,
-        target: &RequestTarget,
+        named_by: NamedBy,
         host: &LocalHost,
     ) -> Result<Response<ResponseBody>, Fault> {
+        let target = &RequestTarget::new(&request.registry, &request.operation, named_by);
         let deadline = patience::deadline(&request.operation, engine, self.gateway.stall_timeout());
-        let gateway::Response { status, headers, body } =
-            self.gateway.send(request, engine, deadline).await?;
-        let mut headers = headers.into_map();
-        rewrite::challenges(&mut headers, host, target);
-        rewrite::links(&mut headers, status, target)?;
+        let (mut head, body) = self.gateway.send(request, engine, deadline).await?.into_parts();
+        rewrite::challenges(&mut head.headers, host, target);
+        rewrite::links(&mut head.headers, head.status, target)?;
         // Forward no other redirect: the server follows them, and one would lead the engine past this client.
-        headers.remove(header::LOCATION);
-        let mut response = Response::new(Either::Right(body));
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        Ok(response)
+        head.headers.remove(header::LOCATION);
+        Ok(Response::from_parts(head, Either::Right(body)))
     }
 }
 
 /// Whether a path is for the content of a registry, and not `/v2/` or a path of this client.
 fn is_pull(path: &str) -> bool {
     path.strip_prefix("/v2/").is_some_and(|rest| !rest.is_empty())
-}
-
-fn typed(
-    registry: Registry,
-    operation: Operation,
-    authorization: Authorization,
-    headers: &HeaderMap,
-) -> Request {
-    Request::new(registry, operation)
-        .with_authorization(authorization)
-        .with_headers(Headers::filter_request(headers))
 }
 
 fn authorization(headers: &HeaderMap) -> Authorization {

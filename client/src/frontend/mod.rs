@@ -6,7 +6,6 @@
 mod connection_slots;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod guarded_body;
 mod handler;
 mod health;
 mod log_limit;
@@ -17,14 +16,15 @@ mod responses;
 mod rewrite;
 
 use crate::gateway::Gateway;
-use connection_slots::{ConnectionSlot, ConnectionSlots};
+use connection_slots::{BusyGuard, ConnectionSlot, ConnectionSlots};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_protocol::limits::{
     ENGINE_CONNECTIONS_MAX, ENGINE_HEADER_TIMEOUT, FIELD_LINES_MAX, FRAME_BYTES_MAX,
 };
-use guarded_body::GuardedBody;
 use handler::Handler;
+use http_body::Body;
+use http_body_util::BodyExt as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -49,30 +49,19 @@ pub struct FrontendSettings {
     pub log: LogHandle,
 }
 
-/// The frontend listens.
-#[derive(Debug)]
-pub struct Ready {
-    /// The addresses, with the real port in place of 0.
-    pub addresses: Vec<SocketAddr>,
-}
-
-/// Why the frontend could not start.
+/// The frontend could not start: an address is taken, or not ours.
 #[derive(Debug, thiserror::Error)]
-pub enum FrontendError {
-    /// The address is taken, or not ours.
-    #[error("cannot listen on {address}: {source}; pass another with --listen")]
-    Listen {
-        /// The requested address.
-        address: SocketAddr,
-        /// The error of the system.
-        source: std::io::Error,
-    },
+#[error("cannot listen on {address}: {source}; pass another with --listen")]
+pub struct ListenError {
+    address: SocketAddr,
+    source: std::io::Error,
 }
 
 /// How long running responses may take after a shutdown was requested.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves until `shutdown`, then finishes running responses.
+/// Serves until `shutdown`, then finishes running responses. `ready` is called with the listen addresses, with the
+/// real port in place of 0.
 ///
 /// # Errors
 /// If an address cannot be listened on.
@@ -80,18 +69,18 @@ pub async fn serve(
     settings: FrontendSettings,
     gateway: Gateway,
     shutdown: CancellationToken,
-    ready: impl FnOnce(Ready),
-) -> Result<(), FrontendError> {
+    ready: impl FnOnce(Vec<SocketAddr>),
+) -> Result<(), ListenError> {
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
     for address in settings.listen {
-        let failed = |source| FrontendError::Listen { address, source };
+        let failed = |source| ListenError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         addresses.push(listener.local_addr().map_err(failed)?);
         listeners.push(listener);
     }
     let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.log));
-    ready(Ready { addresses });
+    ready(addresses);
 
     let graceful = Arc::new(GracefulShutdown::new());
     let slots = ConnectionSlots::new(ENGINE_CONNECTIONS_MAX);
@@ -164,7 +153,7 @@ fn connection(
         let (handler, busy) = (Arc::clone(&handler), slot.begin_request());
         async move {
             let response = handler.handle(request, &busy).await?;
-            Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, busy)))
+            Ok::<_, Infallible>(response.map(|body| keep_busy(body, busy)))
         }
     });
     http1::Builder::new()
@@ -173,4 +162,13 @@ fn connection(
         .max_buf_size(FRAME_BYTES_MAX)
         .max_headers(FIELD_LINES_MAX)
         .serve_connection(TokioIo::new(stream), service)
+}
+
+/// The same body, which keeps its connection open until it is sent or dropped.
+fn keep_busy<B: Body>(body: B, busy: BusyGuard) -> impl Body<Data = B::Data, Error = B::Error> {
+    // The body owns the closure, and the closure owns the guard.
+    body.map_err(move |error| {
+        let _busy = &busy;
+        error
+    })
 }

@@ -6,25 +6,17 @@
 //! the body. So the words are the body, and also the `error`.
 
 use super::responses::{self, ResponseBody};
-use crate::denied::Denied;
+use crate::denied::AnonymousContent;
 use bytes::Bytes;
 use docxy_protocol::authorization::{Authorization, WITHHELD_TOKEN};
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::error_body;
 use docxy_protocol::limits::SMALL_BODY_BYTES_MAX;
-use docxy_protocol::name::{Registry, Repository};
+use docxy_protocol::name::Registry;
 use docxy_protocol::request::Operation;
 use docxy_protocol::text::CleanText;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
-
-/// A request for content that is sent without an account.
-#[derive(Debug)]
-pub(super) struct AnonymousContent {
-    registry: Registry,
-    repository: Repository,
-    is_credential_withheld: bool,
-}
 
 impl AnonymousContent {
     /// `None` if the request is not for content, or has an account, or the engine may still follow the challenge.
@@ -66,7 +58,7 @@ impl AnonymousContent {
             });
             return Response::from_parts(head, Either::Left(Full::new(body)));
         }
-        let words = self.denied(said.as_ref()).to_string();
+        let words = self.denial(said.as_ref());
         Challenge::change_bearer(headers, |challenge| challenge.with_error(&words, None));
         let body: Bytes = error_body::denied(&words).into();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
@@ -74,11 +66,6 @@ impl AnonymousContent {
         let mut response = Response::from_parts(head, Either::Left(Full::new(body)));
         responses::describe_in_status_line(&mut response, words);
         response
-    }
-
-    fn denied<'a>(&'a self, said: Option<&'a CleanText<500>>) -> Denied<'a> {
-        let Self { registry, repository, is_credential_withheld } = self;
-        Denied { registry, repository, is_credential_withheld: *is_credential_withheld, said }
     }
 }
 

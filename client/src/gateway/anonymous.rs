@@ -4,13 +4,14 @@
 //!
 //! Must never hide a challenge from an engine that may have a credential: the engine's next request shows it.
 
-use super::{Gateway, Response, ResponseDeadline};
-use crate::cache::CachedResponse;
-use crate::transfer::TransferGuard;
+use super::{Gateway, ResponseDeadline, without_tunnel};
+use crate::transfer::{Transfer, TransferGuard};
+use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::request::{Operation, Request};
-use http::StatusCode;
+use http::{Response, StatusCode};
+use std::time::Instant;
 
 /// Whether a request without a credential may be answered as one of everybody.
 pub(super) fn is_for_content(request: &Request) -> bool {
@@ -26,12 +27,12 @@ impl Gateway {
         request: Request,
         deadline: ResponseDeadline,
         guard: TransferGuard,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response<Transfer>, Fault> {
         let public = request.clone().with_authorization(Authorization::Public);
         let response = self.send_permitted(public, deadline, guard).await?;
         // A credential may help: the content is private, or hidden from strangers, or their quota is used up.
         let may_help = matches!(
-            response.status,
+            response.status(),
             StatusCode::UNAUTHORIZED
                 | StatusCode::FORBIDDEN
                 | StatusCode::NOT_FOUND
@@ -42,14 +43,14 @@ impl Gateway {
         }
         let Some(challenge) = self.challenge(&request, deadline).await else { return Ok(response) };
         self.context.counters.local_responses.increment();
-        Ok(Response::from_cache(challenge, self.context.registry.begin(&request)))
+        Ok(without_tunnel(challenge, self.context.registry.begin(&request)))
     }
 
     /// The challenge of a request's registry. If none is known, the registry is asked, unless it is known to have
     /// none.
-    async fn challenge(&self, request: &Request, deadline: ResponseDeadline) -> Option<CachedResponse> {
+    async fn challenge(&self, request: &Request, deadline: ResponseDeadline) -> Option<Response<Bytes>> {
         let metadata = &self.context.metadata;
-        if metadata.requires_token(&request.registry).is_none() {
+        if metadata.challenges.requires_token(&request.registry, Instant::now()).is_none() {
             let ping = Request::new(request.registry.clone(), Operation::Ping);
             let guard = self.context.registry.begin(&ping);
             // `forward` stores what the response says. Without a response, the first one has to do.

@@ -4,7 +4,7 @@
 //! sent again if the connection was lost before the response.
 
 pub(crate) use crate::rate_limit::ReportedLimit;
-pub use crate::transfer::{TransferRegistry, TransferSnapshot, Wait, WaitsFor};
+pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
 pub use credential_use::TokenKind;
 pub use engine::Engine;
@@ -17,20 +17,19 @@ mod engine;
 mod response_deadline;
 mod tunnel_state;
 
-use crate::cache::CachedResponse;
 use crate::counters::TransferCounters;
 use crate::credentials::{Credentials, TokenSource};
 use crate::exchange::{self, ExchangeError};
 use crate::metadata::Metadata;
 use crate::transfer::{StallTimeout, Transfer, TransferContext, TransferGuard};
 use crate::tunnel::{Session, Tunnel, TunnelStatus};
+use bytes::Bytes;
 use credential_use::CredentialUse;
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
-use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Digest, Registry};
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
-use http::StatusCode;
+use http::Response;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
@@ -44,17 +43,6 @@ pub struct Gateway {
     credential_use: CredentialUse,
 }
 
-/// The response of a registry.
-#[derive(Debug)]
-pub struct Response {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its header fields.
-    pub headers: Headers,
-    /// Its body, which is received while it is read.
-    pub body: Transfer,
-}
-
 impl Gateway {
     /// A gateway that uses this tunnel and `metadata`. An interrupted body waits up to `stall_timeout` for
     /// its next byte.
@@ -62,7 +50,7 @@ impl Gateway {
     pub fn new(tunnel: Tunnel, stall_timeout: Duration, metadata: Metadata) -> Self {
         let context = TransferContext {
             tunnel,
-            stall_timeout: StallTimeout::new(stall_timeout),
+            stall_timeout: StallTimeout::new(stall_timeout.into()),
             credentials: Credentials::default(),
             registry: TransferRegistry::default(),
             metadata,
@@ -91,27 +79,27 @@ impl Gateway {
 
     /// The rate limits that the registries have reported.
     pub(crate) fn rate_limits(&self) -> Vec<ReportedLimit> {
-        self.context.metadata.rate_limits()
+        self.context.metadata.rate_limits.all()
     }
 
     /// What happened since the start, as JSON.
     pub(crate) fn counters(&self) -> serde_json::Value {
         serde_json::json!({
-            "tunnel": self.context.tunnel.counters().to_json(),
-            "transfers": self.context.counters.to_json(),
-            "prefetch": self.context.metadata.prefetch_usage(),
+            "tunnel": **self.context.tunnel.counters(),
+            "transfers": *self.context.counters,
+            "prefetch": self.context.metadata.prefetch_usage.to_json(),
         })
     }
 
     /// How long an interrupted body waits for its next byte.
     #[must_use]
     pub fn stall_timeout(&self) -> Duration {
-        self.context.stall_timeout.get()
+        *self.context.stall_timeout.read()
     }
 
     /// Sets how long interrupted bodies wait, including those that wait already.
     pub(crate) fn set_stall_timeout(&self, stall_timeout: Duration) {
-        self.context.stall_timeout.set(stall_timeout);
+        *self.context.stall_timeout.write() = stall_timeout;
     }
 
     /// Records how an engine got a token of this registry.
@@ -142,7 +130,7 @@ impl Gateway {
         request: Request,
         engine: &Engine,
         deadline: ResponseDeadline,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response<Transfer>, Fault> {
         let request = request.without_foreign_credentials();
         let guard = self.context.registry.begin(&request);
         let has_credential = self.credential_use.is_known(&request.registry, engine, Instant::now());
@@ -155,7 +143,7 @@ impl Gateway {
             tracing::debug!(registry = %request.registry, "token withheld: not issued by this registry");
             let response = metadata.invalid_token_response(&request).ok_or_else(challenge_fault)?;
             self.session(None, deadline, &guard).await?;
-            return Ok(Response::from_cache(response, guard));
+            return Ok(without_tunnel(response, guard));
         }
         if let Some(response) = metadata.challenge_response(&request) {
             // Fail now: without a tunnel the token request would fail too.
@@ -164,7 +152,7 @@ impl Gateway {
             }
             self.refresh(&request.registry);
             self.context.counters.local_responses.increment();
-            return Ok(Response::from_cache(response, guard));
+            return Ok(without_tunnel(response, guard));
         }
         self.send_permitted(request, deadline, guard).await
     }
@@ -173,7 +161,11 @@ impl Gateway {
     ///
     /// # Errors
     /// A fault that names the hop that failed.
-    pub async fn send_own(&self, request: Request, deadline: ResponseDeadline) -> Result<Response, Fault> {
+    pub async fn send_own(
+        &self,
+        request: Request,
+        deadline: ResponseDeadline,
+    ) -> Result<Response<Transfer>, Fault> {
         let guard = self.context.registry.begin(&request);
         self.send_permitted(request, deadline, guard).await
     }
@@ -184,13 +176,13 @@ impl Gateway {
         request: Request,
         deadline: ResponseDeadline,
         guard: TransferGuard,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response<Transfer>, Fault> {
         let metadata = &self.context.metadata;
         if let Some(content) = metadata.cached_content(&request, deadline.head(Instant::now())).await {
             self.context.counters.local_responses.increment();
-            return Ok(Response::from_cache(content, guard));
+            return Ok(without_tunnel(content, guard));
         }
-        let prefetch = metadata.prefetch_hint(&request).await;
+        let prefetch = metadata.policy.hint_for(&request, &metadata.cache).await;
         self.forward(request.with_prefetch(prefetch), deadline, guard).await
     }
 
@@ -200,9 +192,9 @@ impl Gateway {
         let guard = self.context.registry.begin(&request);
         let until = Instant::now() + self.stall_timeout();
         match self.context.metadata.cached_content(&request, until).await {
-            Some(CachedResponse { body, .. }) if body.len() as u64 == length => {
+            Some(response) if response.body().len() as u64 == length => {
                 self.context.counters.local_responses.increment();
-                Transfer::of_bytes(body, guard)
+                Transfer::of_bytes(response.into_body(), guard)
             }
             _ => Transfer::of_blob(&self.context, request, digest.clone(), length, guard),
         }
@@ -210,7 +202,7 @@ impl Gateway {
 
     /// Requests the challenge of a registry in the background if the known one is old.
     fn refresh(&self, registry: &Registry) {
-        if self.context.metadata.refresh_is_due(registry) {
+        if self.context.metadata.challenges.refresh_is_due(registry, Instant::now()) {
             let gateway = self.clone();
             let request = Request::new(registry.clone(), Operation::Ping);
             // `forward` stores the challenge of the response, as of all responses.
@@ -227,7 +219,7 @@ impl Gateway {
         mut request: Request,
         deadline: ResponseDeadline,
         guard: TransferGuard,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response<Transfer>, Fault> {
         let mut excluded: Option<Session> = None;
         let mut was_reset = false;
         loop {
@@ -244,7 +236,10 @@ impl Gateway {
                     }
                     let body =
                         Transfer::new(&self.context, request, (status, &headers), body, session, guard);
-                    return Ok(Response { status, headers, body });
+                    let mut response = Response::new(body);
+                    *response.status_mut() = status;
+                    *response.headers_mut() = headers.into_map();
+                    return Ok(response);
                 }
                 Err(error) => error,
             };
@@ -302,12 +297,10 @@ impl Gateway {
     }
 }
 
-impl Response {
-    /// A response that did not use the tunnel.
-    fn from_cache(CachedResponse { status, headers, body }: CachedResponse, guard: TransferGuard) -> Self {
-        guard.proceed();
-        Self { status, headers, body: Transfer::of_bytes(body, guard) }
-    }
+/// A response that did not use the tunnel.
+fn without_tunnel(response: Response<Bytes>, guard: TransferGuard) -> Response<Transfer> {
+    guard.proceed();
+    response.map(|body| Transfer::of_bytes(body, guard))
 }
 
 /// The challenge is not a valid header value. Only a bug can cause this.

@@ -1,69 +1,71 @@
 //! The state of the tunnel in plain values, for `/health` and the status report.
 
-use crate::tunnel::TunnelStatus;
+use crate::tunnel::{Session, TunnelStatus};
+use docxy_protocol::text::CleanText;
 use docxy_transport::Leg;
+use jiff::Timestamp;
+use serde::Serialize;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
 
-/// The state of the tunnel.
-#[derive(Debug, Clone)]
-pub enum TunnelState {
-    /// Requests can be sent.
-    Up {
-        /// Since when.
-        since: SystemTime,
-        /// The address of the server, or that of the proxy on the way to it.
-        server: SocketAddr,
-        /// The proxy, without a password.
-        proxy: Option<String>,
-        /// The leg that carries it.
-        leg: Leg,
-        /// How both ends send.
-        congestion: String,
-        /// The estimated round-trip time.
-        rtt: Duration,
-        /// Segments that were requested and are not read to their end.
-        segments: usize,
-    },
-    /// Requests cannot be sent.
-    NotUp {
-        /// `down`, `refused` or `connecting`.
-        state: &'static str,
-        /// When the last connection was lost.
-        since: Option<SystemTime>,
-        /// Why.
-        reason: String,
-    },
+/// The state of the tunnel. As JSON, the fields are those of `/health`.
+#[derive(Debug, Clone, Serialize)]
+pub struct TunnelState {
+    /// `up`, `down`, `refused` or `connecting`.
+    pub tunnel: &'static str,
+    /// Since when it is up or down.
+    pub since: Option<Timestamp>,
+    /// Why it is not up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<CleanText>,
+    /// The session while it is up.
+    #[serde(flatten)]
+    pub session: Option<SessionState>,
+}
+
+/// The state of the session in use.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionState {
+    /// The address of the server, or that of the proxy on the way to it.
+    pub server: SocketAddr,
+    /// The proxy, without user and password.
+    pub proxy: Option<String>,
+    /// The leg that carries it.
+    pub leg: Leg,
+    /// How both ends send.
+    pub congestion: String,
+    /// The estimated round-trip time in milliseconds.
+    pub rtt_ms: u64,
+    /// Segments that were requested and are not read to their end.
+    pub segments: usize,
 }
 
 impl TunnelState {
     pub(super) fn of(status: &TunnelStatus) -> Self {
-        let (state, since) = match status {
-            TunnelStatus::Up { session, since } => {
-                let transport = session.transport();
-                return Self::Up {
-                    since: *since,
-                    server: transport.remote_address(),
-                    proxy: session.proxy().map(ToString::to_string),
-                    leg: transport.leg(),
-                    congestion: session.congestion().to_string(),
-                    rtt: transport.path().rtt,
-                    segments: session.segment_budget().open_segments(),
-                };
-            }
+        let (tunnel, since) = match status {
+            TunnelStatus::Up { since, .. } => ("up", Some(*since)),
             TunnelStatus::Down { since, .. } => ("down", Some(*since)),
             TunnelStatus::Refused { .. } => ("refused", None),
             TunnelStatus::Connecting { .. } => ("connecting", None),
         };
-        Self::NotUp { state, since, reason: status.to_fault().detail.as_str().to_owned() }
+        let (session, reason) = match status {
+            TunnelStatus::Up { session, .. } => (Some(SessionState::of(session)), None),
+            not_up => (None, Some(not_up.to_fault().detail)),
+        };
+        let since = since.and_then(|since| Timestamp::try_from(since).ok());
+        Self { tunnel, since, reason, session }
     }
+}
 
-    /// `up`, `down`, `refused` or `connecting`.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Up { .. } => "up",
-            Self::NotUp { state, .. } => state,
+impl SessionState {
+    fn of(session: &Session) -> Self {
+        let transport = session.transport();
+        Self {
+            server: transport.remote_address(),
+            proxy: session.proxy().map(ToString::to_string),
+            leg: transport.leg(),
+            congestion: session.congestion().to_string(),
+            rtt_ms: u64::try_from(transport.path().rtt.as_millis()).unwrap_or(u64::MAX),
+            segments: session.segment_budget().open_segments(),
         }
     }
 }

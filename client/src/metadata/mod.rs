@@ -9,30 +9,29 @@ pub(crate) mod challenge;
 pub(crate) mod prefetch;
 pub(crate) mod rate_limit;
 
-use crate::cache::{CacheScope, CachedResponse, ContentCache, ManifestWriter, response};
+use crate::cache::{CacheScope, ContentCache, response};
 use crate::challenge::ChallengeStore;
 use crate::exchange::PrefetchStream;
 use crate::prefetch::{InFlightPrefetches, PrefetchPolicy, PrefetchUsage};
-use crate::rate_limit::{RateLimits, ReportedLimit};
+use crate::rate_limit::RateLimits;
+use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::headers::Headers;
-use docxy_protocol::name::Registry;
-use docxy_protocol::platform::Platform;
-use docxy_protocol::prefetch::PrefetchHint;
 use docxy_protocol::request::Request;
-use http::StatusCode;
+use http::{Response, StatusCode};
 use std::path::Path;
 use std::time::Instant;
+use tokio::sync::oneshot;
 
 /// The challenges, the rate limits, the cache and the prefetches. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metadata {
-    challenges: ChallengeStore,
-    rate_limits: RateLimits,
-    cache: ContentCache,
+    pub(crate) challenges: ChallengeStore,
+    pub(crate) rate_limits: RateLimits,
+    pub(crate) cache: ContentCache,
+    pub(crate) policy: PrefetchPolicy,
+    pub(crate) prefetch_usage: PrefetchUsage,
     in_flight: InFlightPrefetches,
-    policy: PrefetchPolicy,
-    prefetch_usage: PrefetchUsage,
 }
 
 impl Metadata {
@@ -49,23 +48,8 @@ impl Metadata {
         }
     }
 
-    /// Sets the platform that is likely to be requested.
-    pub(crate) fn expect_platform(&self, platform: &Platform) {
-        self.policy.expect(platform.clone());
-    }
-
-    /// The rate limits that the registries reported last.
-    pub(crate) fn rate_limits(&self) -> Vec<ReportedLimit> {
-        self.rate_limits.all()
-    }
-
-    /// How much was prefetched and used since the start, as JSON.
-    pub(crate) fn prefetch_usage(&self) -> serde_json::Value {
-        self.prefetch_usage.to_json()
-    }
-
     /// The 401 of the registry for a request without credential, if its challenge is known.
-    pub(crate) fn challenge_response(&self, request: &Request) -> Option<CachedResponse> {
+    pub(crate) fn challenge_response(&self, request: &Request) -> Option<Response<Bytes>> {
         if request.authorization != Authorization::None {
             return None;
         }
@@ -73,32 +57,22 @@ impl Metadata {
         challenge::unauthorized(&challenges, request.operation.method())
     }
 
-    /// Whether the registry requires a token, if that is known.
-    pub(crate) fn requires_token(&self, registry: &Registry) -> Option<bool> {
-        self.challenges.requires_token(registry, Instant::now())
-    }
-
     /// The 401 for a request without a credential that everybody was refused. `None` if the registry has no
     /// challenge.
-    pub(crate) fn challenge_after_refusal(&self, request: &Request) -> Option<CachedResponse> {
+    pub(crate) fn challenge_after_refusal(&self, request: &Request) -> Option<Response<Bytes>> {
         let challenges = self.challenges.after_refusal(&request.registry, &request.operation)?;
         challenge::unauthorized(&challenges, request.operation.method())
     }
 
     /// The 401 for a request whose token its registry did not issue. It has `error="invalid_token"`, so that
     /// engines fetch a new token.
-    pub(crate) fn invalid_token_response(&self, request: &Request) -> Option<CachedResponse> {
+    pub(crate) fn invalid_token_response(&self, request: &Request) -> Option<Response<Bytes>> {
         let challenges = self.challenges.for_invalid_token(&request.registry, &request.operation);
         challenge::unauthorized(&challenges, request.operation.method())
     }
 
-    /// Whether the challenge of the registry is old, so that it should be requested again.
-    pub(crate) fn refresh_is_due(&self, registry: &Registry) -> bool {
-        self.challenges.refresh_is_due(registry, Instant::now())
-    }
-
     /// The requested content, if it is cached, or is in flight and arrives before `until`.
-    pub(crate) async fn cached_content(&self, request: &Request, until: Instant) -> Option<CachedResponse> {
+    pub(crate) async fn cached_content(&self, request: &Request, until: Instant) -> Option<Response<Bytes>> {
         let key = response::key(request)?;
         self.policy.observe_request(self.cache.descriptor_index(), &key);
         let entry = match self.cache.get(&key).await {
@@ -111,24 +85,17 @@ impl Metadata {
         Some(response)
     }
 
-    /// What the server may send after the response to this request.
-    pub(crate) async fn prefetch_hint(&self, request: &Request) -> Option<PrefetchHint> {
-        self.policy.hint_for(request, &self.cache).await
-    }
-
     /// Stores what a response head reports.
     pub(crate) fn observe_response(&self, request: &Request, status: StatusCode, headers: &Headers) {
-        let Request { registry, operation, authorization, .. } = request;
-        let anonymous = *authorization == Authorization::None;
-        self.challenges.observe_response(registry, operation, anonymous, (status, headers));
-        self.rate_limits.observe_response(registry, headers);
+        self.challenges.observe_response(request, status, headers);
+        self.rate_limits.observe_response(&request.registry, headers);
         if status == StatusCode::OK {
             self.policy.observe_tag(request, headers);
         }
     }
 
     /// Receives and stores the content after a response. Requests for it wait meanwhile.
-    pub(crate) fn receive_prefetch(&self, request: &Request, prefetch: PrefetchStream) {
+    pub(crate) fn receive_prefetch(&self, request: &Request, prefetch: oneshot::Receiver<PrefetchStream>) {
         let (Some(scope), Some(hint)) = (CacheScope::of(request), &request.prefetch) else { return };
         let guard = self.in_flight.open(scope.clone(), hint.clone());
         tokio::spawn(prefetch::receive(
@@ -138,15 +105,5 @@ impl Metadata {
             self.prefetch_usage.clone(),
             guard,
         ));
-    }
-
-    /// What stores the manifest in the body of this response, if it is one.
-    pub(crate) fn manifest_writer(
-        &self,
-        request: &Request,
-        status: StatusCode,
-        headers: &Headers,
-    ) -> Option<ManifestWriter> {
-        ManifestWriter::new(&self.cache, request, status, headers)
     }
 }

@@ -6,10 +6,11 @@ use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
 use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::text::CleanText;
+use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// The most limits: one for each registry and account.
 const REPORTED_LIMITS_MAX: usize = 64;
@@ -17,8 +18,8 @@ const REPORTED_LIMITS_MAX: usize = 64;
 /// The user is warned when less than this fraction of a limit is left: a tenth.
 const LOW_DIVISOR: u64 = 10;
 
-/// A registry's pull limit, as it was last reported.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A registry's pull limit, as it was last reported. As JSON, the fields are those of `/health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ReportedLimit {
     pub(crate) registry: Registry,
     /// The address or account that is counted, if the registry reports it.
@@ -27,9 +28,10 @@ pub(crate) struct ReportedLimit {
     pub(crate) limit: u64,
     pub(crate) remaining: u64,
     /// The window of the limit in seconds.
+    #[serde(rename = "window_seconds")]
     pub(crate) window: Option<u64>,
     /// When it was reported.
-    pub(crate) at: SystemTime,
+    pub(crate) at: Timestamp,
 }
 
 /// The last limits. Clones share them.
@@ -86,7 +88,7 @@ fn read(registry: &Registry, headers: &Headers) -> Option<ReportedLimit> {
         limit: limit?,
         remaining: remaining?,
         window,
-        at: SystemTime::now(),
+        at: Timestamp::now(),
     })
 }
 

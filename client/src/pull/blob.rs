@@ -1,23 +1,18 @@
-//! Downloads one blob to the disk. The transfer resumes and verifies it.
+//! Downloads one blob to the disk. The transfer resumes and verifies it, and a thread writes it.
+//!
+//! The queue to the thread is short, so that a slow disk slows the transfer.
 
-use super::blob_writer::BlobWriter;
-use super::image_source::{ImageSource, RegistryClient, SourceError};
+use super::error::PullError;
+use super::image_source::{ImageSource, RegistryClient};
 use super::progress::BlobProgress;
 use super::staged_image::EntryWriter;
+use bytes::Bytes;
 use docxy_protocol::manifest::Descriptor;
 use std::io;
+use tokio::sync::mpsc;
 
-/// Why a blob was not downloaded.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the fields are the name of the blob and the failure")]
-pub enum BlobError {
-    /// The registry refuses it, or sends something else.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The disk failed.
-    #[error("writing {what}: {source}")]
-    Write { what: String, source: io::Error },
-}
+/// Maximum number of reads in the queue, of at most 64 KiB each.
+const QUEUE_CAPACITY: usize = 8;
 
 /// Downloads a blob into `writer`, and returns that when the blob is complete and verified.
 pub(super) async fn download<A: RegistryClient>(
@@ -25,32 +20,53 @@ pub(super) async fn download<A: RegistryClient>(
     blob: &Descriptor,
     writer: EntryWriter,
     progress: &mut BlobProgress<'_>,
-) -> Result<EntryWriter, BlobError> {
+) -> Result<EntryWriter, PullError> {
     let what = format!("the blob {}", blob.digest);
     let mut body = source.blob(blob).await;
     let mut changes = body.watch();
-    let mut blob_writer = BlobWriter::start(writer);
+    let (queue, reads) = mpsc::channel(QUEUE_CAPACITY);
+    let writing = tokio::task::spawn_blocking(move || write(&writer, reads).map(|()| writer));
     loop {
         let next = tokio::select! {
             next = body.next() => next,
             Ok(()) = changes.changed() => {
-                progress.waits(body.current_wait());
+                progress.waits(body.wait_reason());
                 continue;
             }
         };
-        match next.map_err(|fault| SourceError::Fault { what: what.clone(), fault })? {
+        match next.map_err(|fault| PullError::Fault { what: what.clone(), fault })? {
             Some(bytes) => {
                 progress.advance(bytes.len() as u64);
-                if blob_writer.write(bytes).await.is_err() {
+                if queue.send(bytes).await.is_err() {
+                    // The thread ended early, and says why below.
                     break;
                 }
             }
             None => break,
         }
     }
-    let writer = blob_writer.finish().await.map_err(|source| BlobError::Write { what, source })?;
+    drop(queue);
+    // It panicked, or the runtime ends.
+    let written = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    let writer = written.map_err(|source| PullError::WriteBlob { what, source })?;
     progress.done();
     Ok(writer)
+}
+
+fn write(writer: &EntryWriter, mut queue: mpsc::Receiver<Bytes>) -> io::Result<()> {
+    let mut position = 0;
+    let mut reads = Vec::with_capacity(QUEUE_CAPACITY);
+    let mut buffer = Vec::new();
+    // All reads in the queue become one write: packets are much smaller than good disk writes.
+    while queue.blocking_recv_many(&mut reads, QUEUE_CAPACITY) > 0 {
+        for bytes in reads.drain(..) {
+            buffer.extend_from_slice(&bytes);
+        }
+        writer.write(position, &buffer)?;
+        position += buffer.len() as u64;
+        buffer.clear();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,19 +1,32 @@
 //! Why an image was not fetched.
 
-use super::blob::BlobError;
-use super::image_source::SourceError;
+use docxy_protocol::fault::Fault;
+use docxy_protocol::limits::MANIFEST_BYTES_MAX;
+use docxy_protocol::manifest::ManifestError;
 use docxy_protocol::platform::PlatformError;
+use http::StatusCode;
 use std::io;
 use std::path::PathBuf;
 
-/// Why the image was not fetched.
+/// Why the image was not fetched. `what` names the content.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "most errors are documented where they are made")]
+#[expect(missing_docs, reason = "the fields are the content, the request and the failure")]
 pub enum PullError {
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    #[error(transparent)]
-    Blob(#[from] BlobError),
+    /// A hop failed.
+    #[error("cannot get {what}: {fault}")]
+    Fault { what: String, fault: Fault },
+    /// The registry refuses it.
+    #[error("cannot get {what}: the registry responded {status}{message}")]
+    Refused { what: String, status: StatusCode, message: String },
+    /// It is something else.
+    #[error("{what} has the wrong content, so it is not stored: expected {expected}, got {found}")]
+    Mismatch { what: String, expected: String, found: String },
+    /// The manifest cannot be used.
+    #[error("cannot use {what}: {source}")]
+    Manifest { what: String, source: ManifestError },
+    /// It is too large for a manifest.
+    #[error("{what} has more than {MANIFEST_BYTES_MAX} bytes")]
+    TooLarge { what: String },
     /// The index has no image for the platform.
     #[error("{0}: choose one of these with --platform")]
     Platform(#[from] PlatformError),
@@ -26,4 +39,7 @@ pub enum PullError {
     /// The disk failed.
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    /// The disk failed within a blob.
+    #[error("writing {what}: {source}")]
+    WriteBlob { what: String, source: io::Error },
 }

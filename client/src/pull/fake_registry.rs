@@ -1,25 +1,24 @@
 //! For tests: a registry with prepared responses.
 
-use super::image_source::{RegistryBody, RegistryClient};
+use super::image_source::RegistryClient;
 use crate::transfer::{Transfer, TransferRegistry};
 use bytes::Bytes;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::name::Digest;
 use docxy_protocol::request::Request;
 use http::Response;
-use http_body_util::{BodyExt as _, Full};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
 #[derive(Default)]
 pub(super) struct FakeRegistry {
-    responses: Mutex<VecDeque<Response<RegistryBody>>>,
+    responses: Mutex<VecDeque<Response<Bytes>>>,
     blob: Bytes,
 }
 
 impl FakeRegistry {
     /// A registry that responds this to requests for manifests.
-    pub(super) fn new(responses: Vec<Response<RegistryBody>>) -> Self {
+    pub(super) fn new(responses: Vec<Response<Bytes>>) -> Self {
         Self { responses: Mutex::new(responses.into()), ..Self::default() }
     }
 
@@ -30,8 +29,9 @@ impl FakeRegistry {
 }
 
 impl RegistryClient for &FakeRegistry {
-    async fn send(&self, _: Request) -> Result<Response<RegistryBody>, Fault> {
-        Ok(self.responses.lock().unwrap().pop_front().expect("a response is left"))
+    async fn send(&self, request: Request) -> Result<Response<Transfer>, Fault> {
+        let response = self.responses.lock().unwrap().pop_front().expect("a response is left");
+        Ok(response.map(|body| Transfer::of_bytes(body, TransferRegistry::default().begin(&request))))
     }
 
     async fn blob(&self, request: Request, _: &Digest, _: u64) -> Transfer {
@@ -40,7 +40,6 @@ impl RegistryClient for &FakeRegistry {
 }
 
 /// A response with a complete body.
-pub(super) fn response(status: u16, body: &str) -> Response<RegistryBody> {
-    let body = Full::new(Bytes::from(body.to_owned())).map_err(|never| match never {}).boxed_unsync();
-    Response::builder().status(status).body(body).unwrap()
+pub(super) fn response(status: u16, body: &str) -> Response<Bytes> {
+    Response::builder().status(status).body(body.to_owned().into()).unwrap()
 }

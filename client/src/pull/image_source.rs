@@ -2,7 +2,8 @@
 //!
 //! Every manifest is verified here. The transfer of a blob verifies that.
 
-use crate::denied::Denied;
+use super::error::PullError;
+use crate::denied::AnonymousContent;
 use crate::transfer::Transfer;
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
@@ -12,44 +13,20 @@ use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::limits::{MANIFEST_BYTES_MAX, SMALL_BODY_BYTES_MAX};
-use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest, ManifestError};
+use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest};
 use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-
-/// The body of a response.
-pub(super) type RegistryBody = UnsyncBoxBody<Bytes, Fault>;
+use std::fmt::Display;
 
 /// Sends requests to a registry: the gateway, or a fake in tests.
 pub(super) trait RegistryClient: Sync {
     /// Sends one request, and returns the response.
-    fn send(&self, request: Request) -> impl Future<Output = Result<Response<RegistryBody>, Fault>> + Send;
+    fn send(&self, request: Request) -> impl Future<Output = Result<Response<Transfer>, Fault>> + Send;
 
     /// The blob with this digest and length, which the request is for.
     fn blob(&self, request: Request, digest: &Digest, length: u64) -> impl Future<Output = Transfer> + Send;
-}
-
-/// Why content was not fetched. `what` names it.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the fields are the request and the failure")]
-pub enum SourceError {
-    /// A hop failed.
-    #[error("cannot get {what}: {fault}")]
-    Fault { what: String, fault: Fault },
-    /// The registry refuses it.
-    #[error("cannot get {what}: the registry responded {status}{message}")]
-    Refused { what: String, status: StatusCode, message: String },
-    /// It is something else.
-    #[error("{what} has the wrong content, so it is not stored: expected {expected}, got {found}")]
-    Mismatch { what: String, expected: String, found: String },
-    /// The manifest cannot be used.
-    #[error("cannot use {what}: {source}")]
-    Manifest { what: String, source: ManifestError },
-    /// It is too large for a manifest.
-    #[error("{what} has more than {MANIFEST_BYTES_MAX} bytes")]
-    TooLarge { what: String },
 }
 
 /// The repository of an image.
@@ -72,7 +49,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
     }
 
     /// A manifest, by tag or by digest.
-    pub(super) async fn manifest(&self, reference: &Reference) -> Result<VerifiedManifest, SourceError> {
+    pub(super) async fn manifest(&self, reference: &Reference) -> Result<VerifiedManifest, PullError> {
         let what = format!("the manifest {reference} of {}/{}", self.image.registry, self.image.repository);
         let operation = Operation::Manifest {
             repository: self.image.repository.clone(),
@@ -83,25 +60,26 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         let response = match self.client.send(self.request(operation, accepted)).await {
             Ok(response) if response.status() == StatusCode::OK => response,
             Ok(response) => return Err(self.refused(what, response).await),
-            Err(fault) => return Err(SourceError::Fault { what, fault }),
+            Err(fault) => return Err(PullError::Fault { what, fault }),
         };
         let (head, body) = response.into_parts();
         let bytes = match Limited::new(body, MANIFEST_BYTES_MAX).collect().await {
             Ok(collected) => collected.to_bytes(),
             Err(error) => return Err(unreadable(what, error)),
         };
-        let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         // Some registries report a wrong digest for a tag. As for engines, only the requested one counts.
         let digest = match reference {
             Reference::Digest(expected) => {
-                check(&what, expected, &Digester::matching(expected).digest(&bytes))?;
-                expected.clone()
+                let found = Digester::matching(expected).digest(&bytes);
+                check(&what, expected, &found)?;
+                found
             }
             Reference::Tag(_) => Digester::sha256().digest(&bytes),
         };
-        match Manifest::parse(&bytes, text(&header::CONTENT_TYPE)) {
+        let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        match Manifest::parse(&bytes, content_type) {
             Ok(manifest) => Ok(VerifiedManifest { digest, bytes, manifest }),
-            Err(source) => Err(SourceError::Manifest { what, source }),
+            Err(source) => Err(PullError::Manifest { what, source }),
         }
     }
 
@@ -115,18 +93,18 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         self.client.blob(self.request(operation, None), &blob.digest, blob.size).await
     }
 
-    async fn refused(&self, what: String, response: Response<RegistryBody>) -> SourceError {
+    async fn refused(&self, what: String, response: Response<Transfer>) -> PullError {
         let (head, body) = response.into_parts();
         // An unreadable body has no message.
         let body = Limited::new(body, SMALL_BODY_BYTES_MAX).collect().await;
         let said = error_body::message(&body.map(|body| body.to_bytes()).unwrap_or_default());
         let said = said.filter(|said| head.status.canonical_reason() != Some(said.as_str()));
         let is_denied = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        let ImageName { registry, repository, .. } = self.image;
+        let ImageName { registry, repository, .. } = self.image.clone();
         let message = match said {
             said if is_denied && !registry.is_docker_hub() => {
-                let said = said.as_ref();
-                format!(": {}", Denied { registry, repository, is_credential_withheld: false, said })
+                let content = AnonymousContent { registry, repository, is_credential_withheld: false };
+                format!(": {}", content.denial(said.as_ref()))
             }
             // Docker Hub responds the same for private and missing images.
             said if is_denied => {
@@ -139,7 +117,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             Some(said) => format!(": {said}"),
             None => String::new(),
         };
-        SourceError::Refused { what, status: head.status, message }
+        PullError::Refused { what, status: head.status, message }
     }
 
     fn request(
@@ -159,21 +137,21 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
     }
 }
 
-/// Compares a digest with the expected one.
-fn check(what: &str, expected: &Digest, found: &Digest) -> Result<(), SourceError> {
+/// Compares a digest or a size with the expected one.
+pub(super) fn check<T: PartialEq + Display>(what: &str, expected: T, found: T) -> Result<(), PullError> {
     if expected == found {
         return Ok(());
     }
     let (expected, found) = (expected.to_string(), found.to_string());
-    Err(SourceError::Mismatch { what: what.to_owned(), expected, found })
+    Err(PullError::Mismatch { what: what.to_owned(), expected, found })
 }
 
-fn unreadable(what: String, error: Box<dyn std::error::Error + Send + Sync>) -> SourceError {
+fn unreadable(what: String, error: Box<dyn std::error::Error + Send + Sync>) -> PullError {
     match error.downcast::<Fault>() {
-        Ok(fault) => SourceError::Fault { what, fault: *fault },
+        Ok(fault) => PullError::Fault { what, fault: *fault },
         Err(error) => {
             debug_assert!(error.is::<LengthLimitError>(), "{error}");
-            SourceError::TooLarge { what }
+            PullError::TooLarge { what }
         }
     }
 }
@@ -191,9 +169,9 @@ mod tests {
     const INDEX: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
 
     async fn manifest(
-        responses: Vec<Response<RegistryBody>>,
+        responses: Vec<Response<Bytes>>,
         reference: &str,
-    ) -> Result<VerifiedManifest, SourceError> {
+    ) -> Result<VerifiedManifest, PullError> {
         let image = image();
         ImageSource::new(&FakeRegistry::new(responses), &image).manifest(&reference.parse().unwrap()).await
     }
@@ -253,6 +231,6 @@ mod tests {
     async fn an_endless_manifest_is_an_error() {
         let endless = vec![response(200, &" ".repeat(MANIFEST_BYTES_MAX + 1))];
         let error = manifest(endless, "latest").await.unwrap_err();
-        assert!(matches!(error, SourceError::TooLarge { .. }), "{error}");
+        assert!(matches!(error, PullError::TooLarge { .. }), "{error}");
     }
 }

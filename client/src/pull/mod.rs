@@ -3,7 +3,6 @@
 //! Trusts nothing that it has not hashed: the result is the requested image, or there is none.
 
 mod blob;
-mod blob_writer;
 mod destination;
 mod error;
 #[cfg(test)]
@@ -16,22 +15,19 @@ mod run;
 mod staged_image;
 mod tar_plan;
 
-pub use blob::BlobError;
 pub use destination::{Destination, DestinationError, default_name};
 pub use error::PullError;
-pub use image_source::SourceError;
 pub use progress::Progress;
 pub use request::PullRequest;
 
-use crate::gateway::{self, Deadline, Gateway, ResponseDeadline};
+use crate::gateway::{Deadline, Gateway, ResponseDeadline};
 use crate::transfer::Transfer;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::limits::PATIENCE_MAX;
 use docxy_protocol::name::Digest;
 use docxy_protocol::request::Request;
 use http::Response;
-use http_body_util::BodyExt as _;
-use image_source::{ImageSource, RegistryBody, RegistryClient};
+use image_source::{ImageSource, RegistryClient};
 use run::Pull;
 use std::time::Duration;
 
@@ -53,14 +49,10 @@ pub async fn pull(
 }
 
 impl RegistryClient for Gateway {
-    async fn send(&self, request: Request) -> Result<Response<RegistryBody>, Fault> {
+    async fn send(&self, request: Request) -> Result<Response<Transfer>, Fault> {
         let deadline =
             ResponseDeadline::patient(Deadline::including_first_connect(SESSION_TIMEOUT), PATIENCE_MAX);
-        let gateway::Response { status, headers, body } = self.send_own(request, deadline).await?;
-        let mut response = Response::new(body.boxed_unsync());
-        *response.status_mut() = status;
-        *response.headers_mut() = headers.into_map();
-        Ok(response)
+        self.send_own(request, deadline).await
     }
 
     async fn blob(&self, request: Request, digest: &Digest, length: u64) -> Transfer {

@@ -2,7 +2,6 @@
 //!
 //! Bars on a terminal, else one line for each event. Must never block a pull if the output is not read.
 
-use crate::transfer::Wait;
 use docxy_host::logging::LogHandle;
 use docxy_protocol::name::Digest;
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,12 +9,12 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 /// Shows the progress of a pull.
-pub struct Progress(ProgressView);
-
-enum ProgressView {
-    Quiet,
-    Lines(LogHandle),
-    Bars { all: MultiProgress, total: ProgressBar },
+pub struct Progress {
+    /// The bars. Hidden if lines are written, or nothing is shown.
+    all: MultiProgress,
+    total: ProgressBar,
+    /// Where lines are written if stderr is not a terminal.
+    lines: Option<LogHandle>,
 }
 
 /// Shows the progress of one blob.
@@ -26,7 +25,7 @@ pub(super) struct BlobProgress<'a> {
     /// Why the blob waits, if it was interrupted.
     interruption: Option<String>,
     began: Instant,
-    bar: Option<ProgressBar>,
+    bar: ProgressBar,
 }
 
 /// Rates and estimates change even without new bytes.
@@ -40,52 +39,51 @@ impl Progress {
     /// Bars on a terminal, else lines in the log.
     #[must_use]
     pub fn on_stderr(log: LogHandle) -> Self {
-        if !io::stderr().is_terminal() {
-            return Self(ProgressView::Lines(log));
+        if io::stderr().is_terminal() {
+            Self::new(ProgressDrawTarget::stderr(), None)
+        } else {
+            Self::new(ProgressDrawTarget::hidden(), Some(log))
         }
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        // Hidden until there is a total.
-        let total = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Self(ProgressView::Bars { all, total })
     }
 
     /// Shows nothing.
     #[must_use]
     pub fn quiet() -> Self {
-        Self(ProgressView::Quiet)
+        Self::new(ProgressDrawTarget::hidden(), None)
+    }
+
+    fn new(bars: ProgressDrawTarget, lines: Option<LogHandle>) -> Self {
+        // Hidden until there is a total.
+        let total = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        Self { all: MultiProgress::with_draw_target(bars), total, lines }
     }
 
     /// Prints one line.
     pub fn print(&self, text: &str) {
-        match &self.0 {
-            ProgressView::Quiet => {}
-            ProgressView::Lines(log) => log.write_line(text),
+        match &self.lines {
+            Some(log) => log.write_line(text),
             // Without a terminal nothing can be printed.
-            ProgressView::Bars { all, .. } => drop(all.println(text)),
+            None => drop(self.all.println(text)),
         }
     }
 
     /// Starts the total bar for this many bytes.
     pub(super) fn begin(&self, bytes: u64) {
-        if let ProgressView::Bars { all, total } = &self.0 {
-            all.add(total.clone()).set_style(style(TOTAL_TEMPLATE));
-            total.set_length(bytes);
-            // The wait before the start does not count for the rate.
-            total.reset();
-            total.enable_steady_tick(REDRAW_INTERVAL);
+        self.all.add(self.total.clone()).set_style(style(TOTAL_TEMPLATE));
+        self.total.set_length(bytes);
+        // The wait before the start does not count for the rate.
+        self.total.reset();
+        if !self.all.is_hidden() {
+            self.total.enable_steady_tick(REDRAW_INTERVAL);
         }
     }
 
     /// Starts a blob.
     pub(super) fn blob(&self, kind: &str, digest: &Digest, size: u64) -> BlobProgress<'_> {
         let name = format!("{kind:6} {}", &digest.hex()[..12]);
-        let bar = match &self.0 {
-            ProgressView::Bars { all, total } => {
-                let bar = ProgressBar::new(size).with_style(style(BLOB_TEMPLATE)).with_prefix(name.clone());
-                Some(all.insert_before(total, bar))
-            }
-            ProgressView::Quiet | ProgressView::Lines(_) => None,
-        };
+        let bar = ProgressBar::new(size).with_style(style(BLOB_TEMPLATE)).with_prefix(name.clone());
+        // The total is the last.
+        let bar = self.all.insert_from_back(1, bar);
         BlobProgress { progress: self, name, size, interruption: None, began: Instant::now(), bar }
     }
 
@@ -97,25 +95,20 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let ProgressView::Bars { all, .. } = &self.0 {
-            // Later output must not overwrite half a bar.
-            let _ = all.clear();
-        }
+        // Later output must not overwrite half a bar.
+        let _ = self.all.clear();
     }
 }
 
 impl BlobProgress<'_> {
     /// So many bytes more were received.
     pub(super) fn advance(&self, bytes: u64) {
-        if let (Some(bar), ProgressView::Bars { total, .. }) = (&self.bar, &self.progress.0) {
-            bar.inc(bytes);
-            total.inc(bytes);
-        }
+        self.bar.inc(bytes);
+        self.progress.total.inc(bytes);
     }
 
-    /// Says once why the blob waits.
-    pub(super) fn waits(&mut self, wait: Option<Wait>) {
-        let reason = wait.and_then(|wait| wait.reason);
+    /// Says once why the blob waits, if something failed.
+    pub(super) fn waits(&mut self, reason: Option<String>) {
         if let Some(reason) = reason.as_ref().filter(|_| reason != self.interruption) {
             self.print_note(&format!("interrupted, waiting: {reason}"));
         }
@@ -135,9 +128,7 @@ impl BlobProgress<'_> {
 
 impl Drop for BlobProgress<'_> {
     fn drop(&mut self) {
-        if let (Some(bar), ProgressView::Bars { all, .. }) = (&self.bar, &self.progress.0) {
-            all.remove(bar);
-        }
+        self.progress.all.remove(&self.bar);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::blob::download;
 use super::error::PullError;
-use super::image_source::{ImageSource, RegistryClient, SourceError, VerifiedManifest};
+use super::image_source::{ImageSource, RegistryClient, VerifiedManifest, check};
 use super::layout::{self, RootManifest};
 use super::progress::Progress;
 use super::request::PullRequest;
@@ -90,9 +90,9 @@ impl<A: RegistryClient> Pull<'_, A> {
                 },
             };
             verified = self.source.manifest(&Reference::Digest(entry.digest.clone())).await?;
-            if verified.bytes.len() as u64 != entry.size {
-                return Err(size_mismatch(&entry, verified.bytes.len()).into());
-            }
+            let what = format!("the manifest {}", entry.digest);
+            let bytes = |count: u64| format!("{count} bytes");
+            check(&what, bytes(entry.size), bytes(verified.bytes.len() as u64))?;
             chosen = Some(entry);
         }
         Err(PullError::TooManyIndexes { limit: INDEXES_MAX })
@@ -120,7 +120,7 @@ impl<A: RegistryClient> Pull<'_, A> {
     ) -> Result<EntryWriter, PullError> {
         let writer = staged.writer(&layout::blob_path(&blob.digest)).map_err(|e| self.disk(e))?;
         let mut progress = self.progress.blob(kind, &blob.digest, blob.size);
-        Ok(download(&self.source, blob, writer, &mut progress).await?)
+        download(&self.source, blob, writer, &mut progress).await
     }
 
     /// Without an index there is no choice: another platform than requested is an error. Another one than
@@ -165,12 +165,4 @@ fn blobs(manifest: &ImageManifest) -> Vec<(&'static str, &Descriptor)> {
     }
     all.sort_by_key(|(_, blob)| std::cmp::Reverse(blob.size));
     all
-}
-
-fn size_mismatch(entry: &Descriptor, found: usize) -> SourceError {
-    SourceError::Mismatch {
-        what: format!("the manifest {}", entry.digest),
-        expected: format!("{} bytes", entry.size),
-        found: format!("{found} bytes"),
-    }
 }

@@ -2,26 +2,22 @@
 //!
 //! One notation for flag, environment and file. In the file, rates may also be a table.
 
-use crate::tunnel::Congestion;
-use docxy_protocol::congestion::{Choice, Rate, RateError};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
+use super::rates::{RatesError, TextOrTable};
+use crate::tunnel::{Congestion, Rates};
+use docxy_protocol::congestion::Choice;
 use serde::{Deserialize, Deserializer};
-use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 /// Why a text is not a congestion setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CongestionError {
     /// No known form.
-    #[error("congestion is auto, cubic, or rates as in down=95Mbit/s,up=20Mbit/s (either may be left out)")]
+    #[error("write auto, cubic, or rates as in down=95Mbit/s,up=20Mbit/s (either may be left out)")]
     Form,
-    /// A direction has two rates.
-    #[error("congestion has {0}= twice")]
-    Twice(&'static str),
-    /// A rate is not valid.
-    #[error("congestion, {0}: {1}")]
-    Rate(&'static str, #[source] RateError),
+    /// The rates are not valid.
+    #[error(transparent)]
+    Rates(RatesError),
 }
 
 impl FromStr for Congestion {
@@ -31,74 +27,22 @@ impl FromStr for Congestion {
         match text.trim() {
             "auto" => Ok(Self { down: Choice::Auto, up: Choice::Auto }),
             "cubic" => Ok(Self { down: Choice::Cubic, up: Choice::Cubic }),
-            rates => Rates::parse(rates)?.try_into(),
+            rates => match rates.parse() {
+                Ok(rates) => Ok(Rates::into(rates)),
+                Err(RatesError::Form) => Err(CongestionError::Form),
+                Err(error) => Err(CongestionError::Rates(error)),
+            },
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Congestion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Forms;
-
-        impl<'de> Visitor<'de> for Forms {
-            type Value = Congestion;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "\"auto\", \"cubic\", or rates as in { down = \"95 Mbit/s\", up = \"20 Mbit/s\" } for congestion",
-                )
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Congestion, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Congestion, A::Error> {
-                let rates = Rates::deserialize(MapAccessDeserializer::new(map))?;
-                rates.try_into().map_err(A::Error::custom)
-            }
-        }
-
-        deserializer.deserialize_any(Forms)
-    }
-}
-
-/// Rates as text. A direction without a rate is measured.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Rates {
-    down: Option<String>,
-    up: Option<String>,
-}
-
-impl Rates {
-    fn parse(text: &str) -> Result<Self, CongestionError> {
-        let mut rates = Self::default();
-        for part in text.split(',') {
-            let (direction, rate) = part.split_once('=').ok_or(CongestionError::Form)?;
-            let (direction, slot) = match direction.trim() {
-                "down" => ("down", &mut rates.down),
-                "up" => ("up", &mut rates.up),
-                _ => return Err(CongestionError::Form),
-            };
-            if slot.replace(rate.trim().to_owned()).is_some() {
-                return Err(CongestionError::Twice(direction));
-            }
-        }
-        Ok(rates)
-    }
-}
-
-impl TryFrom<Rates> for Congestion {
-    type Error = CongestionError;
-
-    fn try_from(rates: Rates) -> Result<Self, CongestionError> {
-        let choice = |direction, rate: Option<String>| {
-            let rate = rate.map(|text| text.parse::<Rate>()).transpose();
-            let rate = rate.map_err(|error| CongestionError::Rate(direction, error))?;
-            Ok(rate.map_or(Choice::Auto, Choice::Fixed))
-        };
-        Ok(Self { down: choice("down", rates.down)?, up: choice("up", rates.up)? })
+        deserializer.deserialize_any(TextOrTable {
+            expected: "\"auto\", \"cubic\", or rates as in { down = \"95 Mbit/s\", up = \"20 Mbit/s\" } for congestion",
+            name: "congestion",
+            value: PhantomData,
+        })
     }
 }
 
@@ -141,7 +85,7 @@ mod tests {
 
     #[test]
     fn an_error_says_what_to_write() {
-        let form = "congestion is auto, cubic, or rates as in down=95Mbit/s,up=20Mbit/s";
+        let form = "write auto, cubic, or rates as in down=95Mbit/s,up=20Mbit/s";
         for (text, words) in [
             ("", form),
             ("fast", form),
@@ -150,9 +94,9 @@ mod tests {
             ("down:95Mbit/s", form),
             ("down=95Mbit/s,", form),
             ("sideways=95Mbit/s", form),
-            ("down=95", "congestion, down: \"95\" is no rate: write it as \"95 Mbit/s\""),
-            ("up=0Mbit/s", "congestion, up: a rate has to be between 24 kbit/s and 100 Gbit/s"),
-            ("down=1Mbit/s,down=2Mbit/s", "congestion has down= twice"),
+            ("down=95", "down: \"95\" is no rate: write it as \"95 Mbit/s\""),
+            ("up=0Mbit/s", "up: a rate has to be between 24 kbit/s and 100 Gbit/s"),
+            ("down=1Mbit/s,down=2Mbit/s", "down= is there twice"),
         ] {
             let error = text.parse::<Congestion>().unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
@@ -160,7 +104,7 @@ mod tests {
             assert!(error.contains(words), "{text}: {error}");
         }
         for (toml, words) in [
-            ("{ down = '95' }", "congestion, down: \"95\" is no rate: write it as \"95 Mbit/s\""),
+            ("{ down = '95' }", "down: \"95\" is no rate: write it as \"95 Mbit/s\""),
             ("{ down = 95 }", "expected a string"),
             ("{ left = '95 Mbit/s' }", "unknown field `left`, expected `down` or `up`"),
             (

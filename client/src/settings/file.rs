@@ -3,7 +3,7 @@
 //! Unknown keys are errors: a misspelt setting that is ignored would be found weeks later.
 
 use super::host_name::HostName;
-use crate::tunnel::{Congestion, LegChoice};
+use crate::tunnel::{Congestion, LegChoice, Rates};
 use docxy_host::logging::Filter;
 use docxy_host::proxy::ProxyTable;
 use docxy_host::toml_file::{self, TomlFileError};
@@ -21,6 +21,7 @@ pub(super) struct ConfigFile {
     pub(super) hosts: Vec<HostName>,
     pub(super) allow_remote: bool,
     pub(super) congestion: Option<Congestion>,
+    pub(super) max_rate: Option<Rates>,
     pub(super) leg: Option<LegChoice>,
     pub(super) proxy: ProxyTable,
     pub(super) patience: Option<u64>,

@@ -5,19 +5,23 @@
 mod congestion;
 mod error;
 mod file;
+mod flags;
 mod host_name;
 mod link_store;
 mod proxy;
+mod rates;
 
 pub use congestion::CongestionError;
 pub use error::SettingsError;
+pub use flags::{ConnectionFlags, Flags, ServingFlags};
 pub use host_name::HostNameError;
 pub use link_store::{LinksError, StoredLink, parse_links, read_links, store_links};
+pub use rates::RatesError;
 
-use crate::tunnel::{Congestion, LegChoice, TunnelConfig};
+use crate::tunnel::TunnelConfig;
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::logging::Filter;
-use docxy_host::proxy::{Environment, Proxy};
+use docxy_host::proxy::Environment;
 use docxy_host::toml_file;
 use docxy_protocol::link::Link;
 use docxy_protocol::secret::Secret;
@@ -38,33 +42,6 @@ pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The longest stall timeout, a year: longer values could overflow.
 const STALL_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// The command line. The environment is added while loading.
-#[derive(Debug, Clone, Default)]
-pub struct Flags {
-    /// The config file.
-    pub config: Option<PathBuf>,
-    /// A file of links.
-    pub link_file: Option<PathBuf>,
-    /// The listen addresses; empty if not given.
-    pub listen: Vec<SocketAddr>,
-    /// The host names that engines may use; empty if not given.
-    pub hosts: Vec<String>,
-    /// Whether to listen beyond loopback.
-    pub allow_remote: bool,
-    /// The congestion control of both ends.
-    pub congestion: Option<Congestion>,
-    /// The legs to dial.
-    pub leg: Option<LegChoice>,
-    /// The proxy on the way to the servers.
-    pub proxy: Option<Proxy>,
-    /// Seconds that an interrupted transfer waits for its next byte; `None` if not given.
-    pub stall_timeout: Option<u64>,
-    /// The cache directory.
-    pub cache: Option<PathBuf>,
-    /// What to log.
-    pub log: Option<Filter>,
-}
 
 /// The settings of `run`.
 #[derive(Debug, Clone)]
@@ -90,53 +67,56 @@ impl Settings {
     /// If a setting is not valid, or there is no link.
     pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
         let config = config(flags)?;
-        let listen = first_set(&flags.listen, &config.listen)
+        let ServingFlags { listen, hosts, allow_remote, patience } = &flags.serving;
+        let listen = first_set(listen, &config.listen)
             .unwrap_or_else(|| vec![(Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()]);
-        let may_be_remote = flags.allow_remote || config.allow_remote;
+        let may_be_remote = *allow_remote || config.allow_remote;
         if let Some(remote) = listen.iter().find(|address| !may_be_remote && !address.ip().is_loopback()) {
             return Err(SettingsError::Remote(*remote));
         }
-        let hosts = flags.hosts.iter().cloned().map(HostName::try_from).collect::<Result<Vec<_>, _>>()?;
+        let hosts = hosts.iter().cloned().map(HostName::try_from).collect::<Result<Vec<_>, _>>()?;
         let hosts = first_set(&hosts, &config.hosts).unwrap_or_default();
         let hosts = hosts.into_iter().map(|HostName(name)| name).collect();
-        let stall_timeout =
-            flags.stall_timeout.or(config.patience).map_or(DEFAULT_STALL_TIMEOUT, Duration::from_secs);
+        let stall_timeout = patience.or(config.patience).map_or(DEFAULT_STALL_TIMEOUT, Duration::from_secs);
         let stall_timeout = stall_timeout.min(STALL_TIMEOUT_MAX);
-        let cache = cache(flags, &config);
-        let log = log(flags, &config, Level::INFO);
-        Ok(Self { listen, hosts, stall_timeout, cache, tunnel: tunnel_config(flags, &config)?, log })
+        let ConnectionSettings { tunnel, cache, log } = ConnectionSettings::of(flags, config, Level::INFO)?;
+        Ok(Self { listen, hosts, stall_timeout, cache, tunnel, log })
     }
 }
 
-/// The settings of `pull`.
+/// The settings of each command that connects.
 #[derive(Debug)]
-pub struct PullSettings {
+pub struct ConnectionSettings {
     /// The servers, and how to send to them.
     pub tunnel: TunnelConfig,
     /// The cache directory; `None` caches in memory only.
     pub cache: Option<PathBuf>,
-    /// What to log: errors by default, since users read the progress.
+    /// What to log.
     pub log: Filter,
 }
 
-impl PullSettings {
-    /// Loads the settings, with the links.
+impl ConnectionSettings {
+    /// Loads the settings, with the links. `default_level` is logged if nothing else is set.
     ///
     /// # Errors
     /// If a setting is not valid, or there is no link.
-    pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
-        let config = config(flags)?;
-        let tunnel = tunnel_config(flags, &config)?;
-        Ok(Self { tunnel, cache: cache(flags, &config), log: log(flags, &config, Level::ERROR) })
+    pub fn load(flags: &Flags, default_level: Level) -> Result<Self, SettingsError> {
+        Self::of(flags, config(flags)?, default_level)
     }
-}
 
-fn tunnel_config(flags: &Flags, config: &ConfigFile) -> Result<TunnelConfig, SettingsError> {
-    let congestion = flags.congestion.or(config.congestion).unwrap_or_default();
-    let proxy = proxy::proxy(flags.proxy.as_ref(), &Environment::of_process(), config)?;
-    let leg = proxy::leg(flags.leg.or(config.leg), proxy.as_ref())?;
-    let (links, cache) = (load_links(flags, config)?, cache(flags, config));
-    Ok(TunnelConfig { links, congestion, leg, proxy, cache })
+    fn of(flags: &Flags, config: ConfigFile, default_level: Level) -> Result<Self, SettingsError> {
+        let ConnectionFlags { link_file: _, congestion, max_rate, leg, proxy, cache } =
+            flags.connection.clone();
+        let congestion = congestion.or(config.congestion).unwrap_or_default();
+        let max_rate = max_rate.or(config.max_rate).unwrap_or_default();
+        let proxy = proxy::proxy(proxy, &Environment::of_process(), &config)?;
+        let leg = proxy::leg(leg.or(config.leg), proxy.as_ref())?;
+        let links = load_links(flags, &config)?;
+        let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
+        let tunnel = TunnelConfig { links, congestion, max_rate, leg, proxy, cache: cache.clone() };
+        let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(default_level));
+        Ok(Self { tunnel, cache, log })
+    }
 }
 
 /// The file with the joined links.
@@ -157,18 +137,17 @@ pub enum LinkSource {
 }
 
 impl LinkSource {
-    /// The one in the flags or the environment, if any.
+    /// The file of the flag `--link-file`, or the one in the environment, if any.
     #[must_use]
-    pub fn named(flags: &Flags) -> Option<Self> {
-        Self::choose(flags, |name| std::env::var_os(name))
+    pub fn named(flag: Option<PathBuf>) -> Option<Self> {
+        Self::choose(flag, |name| std::env::var_os(name))
     }
 
-    fn choose(flags: &Flags, variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
+    fn choose(flag: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
-        let flag = || flags.link_file.clone().map(Self::File);
         let link = || Some(Self::Variable(Secret::new(set("DOCXY_LINK")?.to_string_lossy())));
         let file = || Some(Self::File(set("DOCXY_LINK_FILE")?.into()));
-        flag().or_else(link).or_else(file)
+        flag.map(Self::File).or_else(link).or_else(file)
     }
 
     /// The links; at least one.
@@ -184,7 +163,7 @@ impl LinkSource {
 }
 
 fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<Link>, SettingsError> {
-    if let Some(source) = LinkSource::named(flags) {
+    if let Some(source) = LinkSource::named(flags.connection.link_file.clone()) {
         return Ok(source.read()?);
     }
     match link_file(config) {
@@ -195,14 +174,6 @@ fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<Link>, SettingsE
 
 fn link_file(config: &ConfigFile) -> Option<PathBuf> {
     config.link_file.clone().or_else(|| Some(CLIENT_CONFIG.path()?.join("links")))
-}
-
-fn cache(flags: &Flags, config: &ConfigFile) -> Option<PathBuf> {
-    flags.cache.clone().or_else(|| config.cache.clone()).or_else(|| CLIENT_CACHE.path())
-}
-
-fn log(flags: &Flags, config: &ConfigFile, default: Level) -> Filter {
-    flags.log.clone().or_else(|| config.log.clone()).unwrap_or_else(|| Filter::level(default))
 }
 
 impl Flags {
@@ -231,6 +202,7 @@ fn first_set<T: Clone>(flag: &[T], file: &[T]) -> Option<Vec<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tunnel::Congestion;
 
     const LINK: &str = "docxy://laptop:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8@example.org:61443\
                         ?pin=ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
@@ -259,18 +231,22 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_file() {
         let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
-                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbit/s' }\n\
-                    leg = 'tcp'";
-        let flags = Flags {
+                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbit/s' }\nleg = 'tcp'";
+        let serving = ServingFlags {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
-            stall_timeout: Some(8),
+            patience: Some(8),
+            allow_remote: false,
+        };
+        let connection = ConnectionFlags {
             cache: Some("/flag".into()),
             congestion: Some("cubic".parse().unwrap()),
+            max_rate: None,
             leg: Some("quic".parse().unwrap()),
-            log: Some("debug".parse().unwrap()),
-            ..Flags::default()
+            proxy: None,
+            link_file: None,
         };
+        let flags = Flags { connection, serving, log: Some("debug".parse().unwrap()), config: None };
         for (flags, port, host, cache, patience, congestion, leg, log) in [
             (Flags::default(), 1, "file.lan", "/file", 7, "down=95 Mbit/s", "tcp", "warn"),
             (flags, 2, "flag.lan", "/flag", 8, "cubic", "quic", "debug"),
@@ -291,7 +267,8 @@ mod tests {
         let listen = "listen = ['127.0.0.1:1', '[::]:1']";
         let error = load(&config(listen), Flags::default()).unwrap_err().to_string();
         assert!(error.starts_with("[::]:1 can be reached") && error.contains("--allow-remote"), "{error}");
-        let allowed = Flags { allow_remote: true, ..Flags::default() };
+        let serving = ServingFlags { allow_remote: true, ..ServingFlags::default() };
+        let allowed = Flags { serving, ..Flags::default() };
         assert_eq!(load(&config(listen), allowed).unwrap().listen.len(), 2);
         let in_file = format!("{listen}\nallow_remote = true");
         assert_eq!(load(&config(&in_file), Flags::default()).unwrap().listen.len(), 2);
@@ -307,7 +284,7 @@ mod tests {
             ("link_file = 'no-links'", "docxy-client join"),
             ("\n\nlog = 'inof'", "client.toml, line 3: a log filter is off, error, warn"),
             ("\nleg = 'udp'", "client.toml, line 2: leg is auto, quic or tcp"),
-            ("\ncongestion = 'fast'", "client.toml, line 2: congestion is auto, cubic, or rates"),
+            ("\ncongestion = 'fast'", "client.toml, line 2: congestion: write auto, cubic, or rates"),
         ] {
             let error = load(text, Flags::default()).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
@@ -324,9 +301,8 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_link_in_the_environment() {
         let named = |flag: Option<&str>, set: &[&str]| {
-            let flags = Flags { link_file: flag.map(PathBuf::from), ..Flags::default() };
             let variable = |name: &str| set.contains(&name).then(|| OsString::from(name));
-            LinkSource::choose(&flags, variable)
+            LinkSource::choose(flag.map(PathBuf::from), variable)
         };
         let both = ["DOCXY_LINK_FILE", "DOCXY_LINK"];
         assert_eq!(named(Some("flag"), &both), Some(LinkSource::File("flag".into())));

@@ -12,12 +12,12 @@ use std::path::Path;
 /// The proxy of the argument, else of `DOCXY_PROXY`, else of the file: the only way. Without these, the one that all
 /// programs use: one more way.
 pub(super) fn proxy(
-    argument: Option<&Proxy>,
+    argument: Option<Proxy>,
     environment: &Environment<impl Fn(&str) -> Option<OsString>>,
     config: &ConfigFile,
 ) -> Result<Option<ProxyChoice>, SettingsError> {
     // The paths in the file are absolute already.
-    let named = match argument.cloned().or(environment.chosen()?) {
+    let named = match argument.or(environment.chosen()?) {
         Some(proxy) => Some(proxy),
         None => config.proxy.load(Path::new("")).map_err(SettingsError::Proxy)?,
     };
@@ -56,7 +56,7 @@ mod tests {
             set.iter().find(|(set, _)| *set == name).map(|(_, value)| OsString::from(value))
         });
         let argument = argument.map(|argument| argument.parse().unwrap());
-        proxy(argument.as_ref(), &environment, &config).map_err(|error| error.to_string())
+        proxy(argument, &environment, &config).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -19,16 +19,15 @@ mod range_request;
 mod refetch;
 mod registry;
 mod resume;
-mod stall_timeout;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-pub(crate) use context::TransferContext;
+pub(crate) use context::{StallTimeout, TransferContext};
 pub(crate) use registry::TransferGuard;
-pub use registry::{TransferRegistry, TransferSnapshot, Wait, WaitsFor};
-pub(crate) use stall_timeout::StallTimeout;
+pub use registry::{TransferRegistry, TransferSnapshot, WaitsFor};
 
+use crate::cache::ManifestWriter;
 use crate::counters::TransferCounters;
 use crate::exchange::{ExchangeError, RemoteBody};
 use crate::tunnel::Session;
@@ -40,9 +39,9 @@ use docxy_protocol::name::Digest;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
-use range_request::RangeRequest;
+use part::Part;
+use range_request::{Continuation, RangeRequest};
 use resume::{ResumableBody, Source};
-use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,6 +51,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use verify::{BlobVerifier, VerifiedBody};
 
 /// A body on its way to the engine.
+#[derive(Debug)]
 pub struct Transfer {
     length: Option<u64>,
     reading: ReusableBoxFuture<'static, Read>,
@@ -81,7 +81,7 @@ impl Transfer {
     ) -> Self {
         let length = body.length();
         let content_range = length.and_then(|_| ContentRange::of_response(status, headers.map(), length));
-        let writer = context.metadata.manifest_writer(&request, status, headers);
+        let writer = ManifestWriter::new(&context.metadata.cache, &request, status, headers);
         let (mut verifier, mut start) = (None, 0);
         let range_request = match &request.operation {
             Operation::Blob { digest, method: Method::Get, .. } => {
@@ -103,7 +103,9 @@ impl Transfer {
         };
         let source = range_request.map(|request| Source::new(context, request, Some(session)));
         let guard = Arc::new(guard);
-        let source = ResumableBody::arriving(start, body, source, Arc::clone(&guard));
+        let bytes = start..length.map_or(u64::MAX, |length| start + length);
+        let part = Part::arriving(&bytes, Continuation { body, skip: 0 });
+        let source = ResumableBody::new(start, Some(part), source, Arc::clone(&guard));
         Self::of(length, VerifiedBody { source, verifier, writer }, guard, context.counters.clone())
     }
 
@@ -118,7 +120,8 @@ impl Transfer {
     ) -> Self {
         let source = Source::new(context, RangeRequest::blob(request, Some(length)), None);
         let guard = Arc::new(guard);
-        let source = ResumableBody::missing(length, source, Arc::clone(&guard));
+        let part = (length > 0).then(|| Part::missing(length));
+        let source = ResumableBody::new(0, part, Some(source), Arc::clone(&guard));
         let verifier = Some(BlobVerifier::new(digest, Some(length)));
         let body = VerifiedBody { source, verifier, writer: None };
         Self::of(Some(length), body, guard, context.counters.clone())
@@ -128,7 +131,8 @@ impl Transfer {
     pub(crate) fn of_bytes(bytes: Bytes, guard: TransferGuard) -> Self {
         let length = Some(bytes.len() as u64);
         let guard = Arc::new(guard);
-        let source = ResumableBody::of_bytes(bytes, Arc::clone(&guard));
+        let part = (!bytes.is_empty()).then(|| Part::of_bytes(bytes));
+        let source = ResumableBody::new(0, part, None, Arc::clone(&guard));
         let body = VerifiedBody { source, verifier: None, writer: None };
         Self::of(length, body, guard, TransferCounters::default())
     }
@@ -152,10 +156,10 @@ impl Transfer {
         self.length
     }
 
-    /// What it waits for.
+    /// Why it waits, if something failed.
     #[must_use]
-    pub fn current_wait(&self) -> Option<Wait> {
-        self.guard.current_wait()
+    pub fn wait_reason(&self) -> Option<String> {
+        self.guard.wait_reason()
     }
 
     /// Reports when this or another transfer waits or continues.
@@ -214,11 +218,5 @@ impl http_body::Body for Transfer {
 
     fn size_hint(&self) -> SizeHint {
         self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-impl fmt::Debug for Transfer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transfer").field("length", &self.length).finish_non_exhaustive()
     }
 }

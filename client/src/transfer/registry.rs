@@ -6,22 +6,24 @@
 use crate::tunnel::Session;
 use docxy_protocol::name::Reference;
 use docxy_protocol::request::{Operation, Request};
+use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The time over which a rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// The transfers that run: each from the request to the last byte of its response. Clones share them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct TransferRegistry(Arc<RunningTransfers>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RunningTransfers {
     next_id: AtomicU64,
     entries: Mutex<BTreeMap<u64, Arc<Entry>>>,
@@ -29,10 +31,11 @@ struct RunningTransfers {
     changes: watch::Sender<u64>,
 }
 
-/// A running transfer, at one moment.
-#[derive(Debug, Clone)]
+/// A running transfer, at one moment. As JSON, the fields are those of `/health`.
+#[derive(Debug, Clone, Serialize)]
 pub struct TransferSnapshot {
     /// Its number. No other has it.
+    #[serde(skip)]
     pub id: u64,
     /// What was requested: `manifest`, `blob`, …
     pub operation: &'static str,
@@ -41,32 +44,26 @@ pub struct TransferSnapshot {
     /// The digest of the content, if the request named it.
     pub digest: Option<String>,
     /// The bytes of the body that were received.
-    pub received: u64,
+    pub bytes: u64,
     /// The bytes of the body in all, if that is known.
     pub length: Option<u64>,
-    /// The current rate in bytes per second.
-    pub rate: u64,
+    /// The current rate.
+    pub bytes_per_second: u64,
     /// Since when it runs.
-    pub since: SystemTime,
+    pub since: Timestamp,
     /// The server over which it runs.
     pub server: Option<SocketAddr>,
     /// What it waits for. `None` while its body is received.
-    pub wait: Option<Wait>,
-}
-
-/// Something that a transfer waits for.
-#[derive(Debug, Clone)]
-pub struct Wait {
-    /// What.
-    pub waits_for: WaitsFor,
-    /// Since when no byte arrives.
-    pub since: Instant,
-    /// Why, if something failed.
+    pub waits_for: Option<WaitsFor>,
+    /// How long no byte has arrived, while it waits.
+    pub waits_seconds: Option<u64>,
+    /// Why it waits, if something failed.
     pub reason: Option<String>,
 }
 
 /// What a transfer waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WaitsFor {
     /// A session.
     Tunnel,
@@ -86,22 +83,18 @@ pub(crate) struct TransferGuard {
 #[derive(Debug)]
 struct Entry {
     id: u64,
-    operation: &'static str,
-    image: String,
-    digest: Option<String>,
-    since: SystemTime,
     started: Instant,
-    length: OnceLock<u64>,
     received: AtomicU64,
     rate: RateMeter,
-    path: Mutex<Path>,
+    state: Mutex<State>,
 }
 
-/// Over which server, and what it waits for.
-#[derive(Debug, Clone, Default)]
-struct Path {
-    server: Option<SocketAddr>,
-    wait: Option<Wait>,
+/// What does not change with each chunk.
+#[derive(Debug)]
+struct State {
+    /// Without what is measured: bytes, rate, and seconds.
+    snapshot: TransferSnapshot,
+    waits_since: Option<Instant>,
 }
 
 /// Measures a rate in windows. One task writes, and any may read.
@@ -112,48 +105,22 @@ struct RateMeter {
     before: AtomicU64,
     /// The rate of the window before, in bytes per second.
     last: AtomicU64,
-    /// When bytes were received last, in milliseconds since the start of the transfer.
-    last_bytes: AtomicU64,
-}
-
-impl Default for TransferRegistry {
-    fn default() -> Self {
-        let (changes, _) = watch::channel(0);
-        Self(Arc::new(RunningTransfers { next_id: AtomicU64::new(0), entries: Mutex::default(), changes }))
-    }
 }
 
 impl TransferRegistry {
     /// Adds a transfer until the guard is dropped.
     pub(crate) fn begin(&self, request: &Request) -> TransferGuard {
-        let (operation, image, digest) = describe(request);
+        let snapshot = describe(request, self.0.next_id.fetch_add(1, Ordering::Relaxed));
         let entry = Arc::new(Entry {
-            id: self.0.next_id.fetch_add(1, Ordering::Relaxed),
-            operation,
-            image,
-            digest,
-            since: SystemTime::now(),
+            id: snapshot.id,
             started: Instant::now(),
-            length: OnceLock::new(),
             received: AtomicU64::new(0),
             rate: RateMeter::default(),
-            path: Mutex::default(),
+            state: Mutex::new(State { snapshot, waits_since: None }),
         });
         self.0.entries.lock().insert(entry.id, Arc::clone(&entry));
         self.changed();
         TransferGuard { registry: self.clone(), entry }
-    }
-
-    /// The number of transfers.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.entries.lock().len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The transfers, oldest first.
@@ -180,13 +147,14 @@ impl TransferGuard {
     }
 
     /// The digest or the operation, for the log.
-    pub(super) fn name(&self) -> &str {
-        self.entry.digest.as_deref().unwrap_or(self.entry.operation)
+    pub(super) fn name(&self) -> String {
+        let TransferSnapshot { operation, digest, .. } = &self.entry.state.lock().snapshot;
+        digest.clone().unwrap_or_else(|| (*operation).to_owned())
     }
 
     /// The length of the body is known.
     pub(super) fn set_length(&self, length: u64) {
-        let _ = self.entry.length.set(length);
+        self.entry.state.lock().snapshot.length = Some(length);
     }
 
     /// Counts received bytes.
@@ -197,28 +165,33 @@ impl TransferGuard {
 
     /// It runs over this session.
     pub(crate) fn set_server(&self, session: &Session) {
-        self.entry.path.lock().server = Some(session.transport().remote_address());
+        self.entry.state.lock().snapshot.server = Some(session.transport().remote_address());
     }
 
     /// It waits. Since when stays as it was if it waited already.
     pub(crate) fn wait(&self, waits_for: WaitsFor, reason: Option<String>) {
-        let mut path = self.entry.path.lock();
-        let since = path.wait.as_ref().map_or_else(Instant::now, |wait| wait.since);
-        path.wait = Some(Wait { waits_for, since, reason });
-        drop(path);
+        let mut state = self.entry.state.lock();
+        state.waits_since.get_or_insert_with(Instant::now);
+        state.snapshot.waits_for = Some(waits_for);
+        state.snapshot.reason = reason;
+        drop(state);
         self.registry.changed();
     }
 
     /// It waits no longer.
     pub(crate) fn proceed(&self) {
-        if self.entry.path.lock().wait.take().is_some() {
+        let mut state = self.entry.state.lock();
+        if state.waits_since.take().is_some() {
+            state.snapshot.waits_for = None;
+            state.snapshot.reason = None;
+            drop(state);
             self.registry.changed();
         }
     }
 
-    /// What it waits for.
-    pub(super) fn current_wait(&self) -> Option<Wait> {
-        self.entry.path.lock().wait.clone()
+    /// Why it waits, if something failed.
+    pub(super) fn wait_reason(&self) -> Option<String> {
+        self.entry.state.lock().snapshot.reason.clone()
     }
 }
 
@@ -231,20 +204,11 @@ impl Drop for TransferGuard {
 
 impl Entry {
     fn snapshot(&self) -> TransferSnapshot {
-        let received = self.received.load(Ordering::Relaxed);
-        let Path { server, wait } = self.path.lock().clone();
-        TransferSnapshot {
-            id: self.id,
-            operation: self.operation,
-            image: self.image.clone(),
-            digest: self.digest.clone(),
-            received,
-            length: self.length.get().copied(),
-            rate: self.rate.current(self.started.elapsed(), received),
-            since: self.since,
-            server,
-            wait,
-        }
+        let bytes = self.received.load(Ordering::Relaxed);
+        let bytes_per_second = self.rate.current(self.started.elapsed(), bytes);
+        let state = self.state.lock();
+        let waits_seconds = state.waits_since.map(|since| since.elapsed().as_secs());
+        TransferSnapshot { bytes, bytes_per_second, waits_seconds, ..state.snapshot.clone() }
     }
 }
 
@@ -252,7 +216,6 @@ impl RateMeter {
     /// So many bytes were received by `now`.
     fn observe(&self, now: Duration, received: u64) {
         let now = milliseconds(now);
-        self.last_bytes.store(now, Ordering::Relaxed);
         let window = now.saturating_sub(self.began.load(Ordering::Relaxed));
         if window >= milliseconds(RATE_WINDOW) {
             let bytes = received.saturating_sub(self.before.swap(received, Ordering::Relaxed));
@@ -261,14 +224,13 @@ impl RateMeter {
         }
     }
 
-    /// The rate at `now`: 0 if two windows have passed without new bytes.
+    /// The rate at `now`: 0 if no byte has ended the window in its double time.
     fn current(&self, now: Duration, received: u64) -> u64 {
         let began = self.began.load(Ordering::Relaxed);
-        let now = milliseconds(now);
-        if now.saturating_sub(self.last_bytes.load(Ordering::Relaxed)) > 2 * milliseconds(RATE_WINDOW) {
+        let window = milliseconds(now).saturating_sub(began);
+        if window > 2 * milliseconds(RATE_WINDOW) {
             return 0;
         }
-        let window = now.saturating_sub(began);
         if began > 0 && window < milliseconds(RATE_WINDOW) {
             return self.last.load(Ordering::Relaxed);
         }
@@ -284,8 +246,8 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The operation, the image and the digest of a request.
-fn describe(request: &Request) -> (&'static str, String, Option<String>) {
+/// A transfer that begins with this request.
+fn describe(request: &Request, id: u64) -> TransferSnapshot {
     let Request { registry, operation, .. } = request;
     let mut image =
         operation.repository().map_or_else(|| registry.to_string(), |r| format!("{registry}/{r}"));
@@ -298,7 +260,20 @@ fn describe(request: &Request) -> (&'static str, String, Option<String>) {
         }
         _ => None,
     };
-    (operation.name(), image, digest)
+    TransferSnapshot {
+        id,
+        operation: operation.name(),
+        image,
+        digest,
+        bytes: 0,
+        length: None,
+        bytes_per_second: 0,
+        since: Timestamp::now(),
+        server: None,
+        waits_for: None,
+        waits_seconds: None,
+        reason: None,
+    }
 }
 
 #[cfg(test)]
@@ -334,22 +309,27 @@ mod tests {
         assert_eq!(names(), [(image.to_owned(), Some(digest))]);
         assert!(changes.has_changed().unwrap());
         drop(second);
-        assert!(registry.is_empty());
+        assert!(registry.snapshot().is_empty());
     }
 
     #[test]
     fn a_wait_keeps_its_beginning_until_it_ends() {
         let registry = TransferRegistry::default();
         let guard = registry.begin(&request("3"));
-        let wait = || registry.snapshot()[0].wait.clone();
-        assert!(wait().is_none());
+        let since = || guard.entry.state.lock().waits_since;
+        let wait = || {
+            let TransferSnapshot { waits_for, waits_seconds, reason, .. } = registry.snapshot().remove(0);
+            assert_eq!(waits_for.is_some(), waits_seconds.is_some());
+            (waits_for, reason)
+        };
+        assert_eq!(wait(), (None, None));
         guard.wait(WaitsFor::Tunnel, Some("down".into()));
-        let since = wait().unwrap().since;
+        assert_eq!(wait(), (Some(WaitsFor::Tunnel), Some("down".into())));
+        let began = since();
         guard.wait(WaitsFor::Permit, None);
-        let second = wait().unwrap();
-        assert_eq!((second.waits_for, second.since, second.reason), (WaitsFor::Permit, since, None));
+        assert_eq!((wait(), since()), ((Some(WaitsFor::Permit), None), began));
         guard.proceed();
-        assert!(wait().is_none());
+        assert_eq!((wait(), since()), ((None, None), None));
     }
 
     #[test]
@@ -360,7 +340,7 @@ mod tests {
         changes.mark_unchanged();
         guard.receive(5);
         guard.receive(7);
-        assert_eq!(registry.snapshot()[0].received, 12);
+        assert_eq!(registry.snapshot()[0].bytes, 12);
         assert!(!changes.has_changed().unwrap());
     }
 

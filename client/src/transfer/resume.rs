@@ -9,7 +9,7 @@ use super::missing_ranges::missing;
 use super::part::{Content, Part, arrange};
 use super::range_request::{Continuation, RangeRequest};
 use super::registry::{TransferGuard, WaitsFor};
-use crate::exchange::{ExchangeError, RemoteBody};
+use crate::exchange::ExchangeError;
 use crate::tunnel::{Deadline, Session};
 use bytes::Bytes;
 use docxy_host::random::random_fraction;
@@ -78,32 +78,14 @@ impl Source {
 }
 
 impl ResumableBody {
-    /// A body that begins at `start` and arrives in `body`.
-    pub(super) fn arriving(
-        start: u64,
-        body: RemoteBody,
+    /// A body that begins at `position`, with this part as the whole of it; `None` if it is empty.
+    pub(super) fn new(
+        position: u64,
+        part: Option<Part>,
         source: Option<Box<Source>>,
         guard: Arc<TransferGuard>,
     ) -> Self {
-        let bytes = start..body.length().map_or(u64::MAX, |length| start + length);
-        let part = Part::arriving(&bytes, Continuation { body, skip: 0 });
-        Self { parts: VecDeque::from([part]), ..Self::new(start, source, guard) }
-    }
-
-    /// A body of this length that was not requested yet.
-    pub(super) fn missing(length: u64, source: Box<Source>, guard: Arc<TransferGuard>) -> Self {
-        let parts = (length > 0).then(|| Part::missing(length)).into_iter().collect();
-        Self { parts, ..Self::new(0, Some(source), guard) }
-    }
-
-    /// A body that is here.
-    pub(super) fn of_bytes(bytes: Bytes, guard: Arc<TransferGuard>) -> Self {
-        let parts = (!bytes.is_empty()).then(|| Part::of_bytes(bytes)).into_iter().collect();
-        Self { parts, ..Self::new(0, None, guard) }
-    }
-
-    fn new(position: u64, source: Option<Box<Source>>, guard: Arc<TransferGuard>) -> Self {
-        Self { position, parts: VecDeque::new(), source, stall: None, last_fault: None, guard }
+        Self { position, parts: part.into_iter().collect(), source, stall: None, last_fault: None, guard }
     }
 
     /// The position of the next byte.
@@ -171,7 +153,7 @@ impl ResumableBody {
     /// When a stall ends the body. `None` without a stall, or if nothing can be requested again.
     fn stall_end(&self) -> Option<Instant> {
         let (stall, source) = (self.stall.as_ref()?, self.source.as_ref()?);
-        Some(stall.since + source.context.stall_timeout.get())
+        Some(stall.since + *source.context.stall_timeout.read())
     }
 
     /// The error at the end of a stall.
@@ -212,7 +194,7 @@ impl ResumableBody {
             missing,
             gaps = gaps.len(),
             reason = self.last_fault.as_ref().map(tracing::field::display),
-            stall_timeout_s = source.context.stall_timeout.get().as_secs(),
+            stall_timeout_s = source.context.stall_timeout.read().as_secs(),
             "a transfer was interrupted; requesting the rest"
         );
         source.context.counters.interruptions.increment();

@@ -1,7 +1,7 @@
 //! What the tunnel needs to know. Knows nothing of files, flags and variables.
 
 use docxy_host::proxy::ProxyRules;
-use docxy_protocol::congestion::Choice;
+use docxy_protocol::congestion::{Choice, Rate};
 use docxy_protocol::link::Link;
 use docxy_transport::Leg;
 use serde::Deserialize;
@@ -10,12 +10,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The servers, and how to send to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TunnelConfig {
     /// One link for each server; at least one.
     pub links: Vec<Link>,
     /// How both ends send.
     pub congestion: Congestion,
+    /// How fast they may send at most, whatever `congestion` says.
+    pub max_rate: Rates,
     /// The legs to dial.
     pub leg: LegChoice,
     /// The proxy on the way to the servers, if any.
@@ -31,6 +33,15 @@ pub enum ProxyChoice {
     Beside(ProxyRules),
     /// The only way: the user has named it.
     Only(ProxyRules),
+}
+
+/// Rates of both directions; `None` is no rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// From the server to this client.
+    pub down: Option<Rate>,
+    /// From this client to the server.
+    pub up: Option<Rate>,
 }
 
 /// The legs to dial.
@@ -91,6 +102,13 @@ pub struct Congestion {
     pub down: Choice,
     /// How this client sends to the server.
     pub up: Choice,
+}
+
+impl From<Rates> for Congestion {
+    fn from(Rates { down, up }: Rates) -> Self {
+        let choice = |rate: Option<Rate>| rate.map_or(Choice::Auto, Choice::Fixed);
+        Self { down: choice(down), up: choice(up) }
+    }
 }
 
 impl fmt::Display for Congestion {

@@ -12,7 +12,7 @@ use docxy_host::proxy::{Destination, Proxy, ProxyError};
 use docxy_protocol::control::Hello;
 use docxy_protocol::link::{Host, Link};
 use docxy_protocol::version::upgrade_server;
-use docxy_transport::{Connector, Leg, Peer, ReceiveStream, SendError, SessionError};
+use docxy_transport::{Connector, Leg, Peer, RateLimit, ReceiveStream, SendError, SessionError};
 use futures_util::future::{Either, select};
 use std::io;
 use std::net::SocketAddr;
@@ -201,12 +201,20 @@ async fn connect(
     usage: &Arc<SharedUsage>,
 ) -> Result<DialedSession, DialError> {
     let (address, congestion) = (peer.address, config.congestion);
-    let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: congestion.down };
+    let hello = Hello {
+        name: link.name.clone(),
+        secret: link.secret.clone(),
+        congestion: congestion.down,
+        max_rate: config.max_rate.down,
+    };
     let transport =
         docxy_transport::dial(leg, &peer).await.map_err(|source| match source.session_error() {
             Some(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
             _ => DialError::Connect { address, source },
         })?;
+    let limit = RateLimit::default();
+    limit.set(config.max_rate.up);
+    let transport = transport.with_rate_limit(limit);
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
     Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })

@@ -14,7 +14,7 @@ mod session;
 mod status;
 mod supervisor;
 
-pub use config::{Congestion, LegChoice, LegChoiceError, ProxyChoice, TunnelConfig};
+pub use config::{Congestion, LegChoice, LegChoiceError, ProxyChoice, Rates, TunnelConfig};
 pub use deadline::Deadline;
 pub(crate) use range_habits::RangeHabits;
 pub use segment_budget::{BodyShare, SegmentBudget, SegmentPermit};
@@ -54,13 +54,7 @@ impl Tunnel {
     /// A tunnel whose sessions the test makes.
     #[cfg(test)]
     pub(crate) fn of_status(status: watch::Receiver<TunnelStatus>) -> Self {
-        let config = TunnelConfig {
-            links: Vec::new(),
-            congestion: Congestion::default(),
-            leg: LegChoice::default(),
-            proxy: None,
-            cache: None,
-        };
+        let config = TunnelConfig::default();
         let (config, _) = watch::channel(config);
         Self { status, config, counters: TunnelCounters::default(), stop: CancellationToken::new() }
     }

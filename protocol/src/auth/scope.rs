@@ -6,9 +6,9 @@
 //! token request, and [`confine`] limits the scopes of a challenge to the requested repository.
 
 use crate::name::{NameError, Registry, Repository, split_registry};
+use crate::text::excerpt;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::str::FromStr;
 
 /// The type of a scope that names a repository.
 const REPOSITORY: &str = "repository";
@@ -63,7 +63,10 @@ impl Scope {
         };
         let (registry, name) = split_registry(name);
         let registry = registry.map(str::parse::<Registry>).transpose()?;
-        Ok((registry, Self::Repository { class, repository: name.parse()?, actions: actions.parse()? }))
+        Ok((
+            registry,
+            Self::Repository { class, repository: name.parse()?, actions: actions.to_owned().try_into()? },
+        ))
     }
 
     /// The repository that the scope is for.
@@ -126,7 +129,7 @@ fn confine_scope(scope: &str, repository: Option<&str>) -> Option<String> {
     let (_, scope) = Scope::parse(scope).ok()?;
     match scope.cut_to_pull()? {
         Scope::Repository { class, actions, .. } => {
-            Some(format!("{}:{}:{}", RepositoryType(class.as_ref()), repository?, actions.0))
+            Some(repository_scope(class.as_ref(), repository?, &actions))
         }
         Scope::Other(scope) => Some(scope.0),
     }
@@ -136,7 +139,7 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Repository { class, repository, actions } => {
-                write!(f, "{}:{repository}:{}", RepositoryType(class.as_ref()), actions.0)
+                f.write_str(&repository_scope(class.as_ref(), repository, actions))
             }
             Self::Other(text) => f.write_str(&text.0),
         }
@@ -173,9 +176,11 @@ impl TryFrom<WireScope> for Scope {
         };
         // Text that names a repository is parsed as such, so that a peer cannot hide push in it.
         match RepositoryParts::parse(&text)? {
-            Some(RepositoryParts { class, name, actions }) => {
-                Ok(Self::Repository { class, repository: name.parse()?, actions: actions.parse()? })
-            }
+            Some(RepositoryParts { class, name, actions }) => Ok(Self::Repository {
+                class,
+                repository: name.parse()?,
+                actions: actions.to_owned().try_into()?,
+            }),
             None => OtherScope::try_from(text).map(Self::Other),
         }
     }
@@ -207,20 +212,14 @@ impl<'a> RepositoryParts<'a> {
             let (name, actions) = rest.rsplit_once(':')?;
             Some(Self { class, name, actions })
         };
-        parts().map(Some).ok_or_else(|| ScopeError::Malformed(clip(text)))
+        parts().map(Some).ok_or_else(|| ScopeError::Malformed(excerpt(text)))
     }
 }
 
-/// Writes the type of a repository's scope.
-struct RepositoryType<'a>(Option<&'a Class>);
-
-impl fmt::Display for RepositoryType<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            None => f.write_str(REPOSITORY),
-            Some(Class(class)) => write!(f, "{REPOSITORY}({class})"),
-        }
-    }
+/// The scope's text for a repository that is spelled like this.
+fn repository_scope(class: Option<&Class>, repository: impl fmt::Display, actions: &Actions) -> String {
+    let class = class.map(|Class(class)| format!("({class})")).unwrap_or_default();
+    format!("{REPOSITORY}{class}:{repository}:{}", actions.0)
 }
 
 /// The class of a repository, such as `plugin`.
@@ -250,20 +249,12 @@ impl Actions {
     }
 }
 
-impl FromStr for Actions {
-    type Err = ScopeError;
-
-    fn from_str(text: &str) -> Result<Self, ScopeError> {
-        let is_valid = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b"*,".contains(&b));
-        if is_valid { Ok(Self(text.to_owned())) } else { Err(ScopeError::Malformed(clip(text))) }
-    }
-}
-
 impl TryFrom<String> for Actions {
     type Error = ScopeError;
 
     fn try_from(text: String) -> Result<Self, ScopeError> {
-        text.parse()
+        let is_valid = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b"*,".contains(&b));
+        if is_valid { Ok(Self(text)) } else { Err(ScopeError::Malformed(excerpt(&text))) }
     }
 }
 
@@ -284,13 +275,8 @@ impl TryFrom<String> for OtherScope {
 
     fn try_from(text: String) -> Result<Self, ScopeError> {
         let is_valid = (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if is_valid { Ok(Self(text)) } else { Err(ScopeError::Malformed(clip(&text))) }
+        if is_valid { Ok(Self(text)) } else { Err(ScopeError::Malformed(excerpt(&text))) }
     }
-}
-
-/// The start of a refused text, for the error message.
-fn clip(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 #[cfg(test)]

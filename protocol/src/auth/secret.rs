@@ -2,11 +2,11 @@
 //! time.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use zeroize::Zeroize as _;
 
 /// Text that `Debug` and logs show as `[secret]`: tokens, passwords, authorization headers.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, derive_more::Debug, Serialize, Deserialize)]
+#[debug("[secret]")]
 pub struct Secret(String);
 
 impl Secret {
@@ -26,12 +26,6 @@ impl Secret {
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.zeroize();
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
     }
 }
 

@@ -9,6 +9,7 @@ mod constants;
 mod fixed;
 mod handle;
 mod rate;
+mod token_bucket;
 
 pub use algorithm::{Algorithm, Measured};
 pub use auto::Auto;
@@ -16,3 +17,4 @@ pub use choice::{Choice, PathMemory};
 pub use fixed::Fixed;
 pub use handle::Handle;
 pub use rate::{Rate, RateError};
+pub use token_bucket::TokenBucket;

@@ -9,21 +9,40 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The hop that failed, as seen from the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The hop that failed, as seen from the engine. Numbers and order as in [`FaultKind`].
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    derive_more::TryFrom,
+    derive_more::Display,
+)]
+#[try_from(repr)]
+#[repr(u32)]
 pub enum Hop {
     /// The engine's own request.
-    Engine,
+    #[display("request")]
+    Engine = 0,
     /// The connection between client and server.
-    Tunnel,
+    #[display("tunnel")]
+    Tunnel = 1,
     /// The docxy server itself.
-    Server,
+    #[display("docxy server")]
+    Server = 2,
     /// The registry.
-    Registry,
+    #[display("registry")]
+    Registry = 3,
     /// The registry's token service.
-    TokenService,
+    #[display("token service")]
+    TokenService = 4,
     /// The storage to which the registry redirects for blobs.
-    Cdn,
+    #[display("CDN")]
+    Cdn = 5,
 }
 
 impl Hop {
@@ -34,69 +53,59 @@ impl Hop {
     }
 }
 
-impl fmt::Display for Hop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Engine => "request",
-            Self::Tunnel => "tunnel",
-            Self::Server => "docxy server",
-            Self::Registry => "registry",
-            Self::TokenService => "token service",
-            Self::Cdn => "CDN",
-        })
-    }
-}
-
-/// How the hop failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How the hop failed. The numbers are those of reset codes and must never change. In frames, the order counts:
+/// append only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, derive_more::TryFrom)]
+#[try_from(repr)]
+#[repr(u32)]
 pub enum FaultKind {
     /// An invalid repository or registry name.
-    NameInvalid,
+    NameInvalid = 17,
     /// An invalid digest.
-    DigestInvalid,
+    DigestInvalid = 16,
     /// An invalid tag or digest.
-    ReferenceInvalid,
+    ReferenceInvalid = 15,
     /// An invalid query, form or header field.
-    RequestInvalid,
+    RequestInvalid = 14,
     /// An unknown path.
-    RouteUnknown,
+    RouteUnknown = 13,
     /// A method that this path does not support.
-    MethodNotServed,
+    MethodNotServed = 12,
     /// A `Host` that is not the client's: probably a foreign web page.
-    HostNotServed,
+    HostNotServed = 11,
     /// A registry that is not on the server's list.
-    RegistryNotServed,
+    RegistryNotServed = 10,
     /// There is no connection at the moment.
-    Down,
+    Down = 7,
     /// The server does not accept this client, or the server's proxy does not accept the server.
-    Refused,
+    Refused = 8,
     /// A limit was reached.
-    Overloaded,
+    Overloaded = 6,
     /// The connection could not be established, or was lost before a response.
-    Unreachable,
+    Unreachable = 4,
     /// A timeout expired.
-    TimedOut,
+    TimedOut = 3,
     /// A response that is invalid, or an error of the hop itself (5xx).
-    MalformedResponse,
+    MalformedResponse = 5,
     /// A body that ended too early.
-    Truncated,
+    Truncated = 2,
     /// A redirect that the server must not follow.
-    RedirectRefused,
+    RedirectRefused = 9,
     /// A credential that was valid when the transfer began has expired. The engine must request the rest
     /// with a new one.
-    CredentialExpired,
+    CredentialExpired = 19,
     /// The other side cancelled, so the fault is not reported.
-    Cancelled,
+    Cancelled = 0,
     /// A bug in Docxy.
-    Internal,
+    Internal = 1,
     /// A browser request from a foreign web page.
-    OriginNotServed,
+    OriginNotServed = 18,
     /// Something else than what was requested, or announced.
-    Mismatch,
+    Mismatch = 20,
     /// The hop failed in the middle of a body, and again at each retry of the server.
-    RetriesExhausted,
+    RetriesExhausted = 21,
     /// A body that is larger than Docxy's limit for it.
-    TooLarge,
+    TooLarge = 22,
 }
 
 /// Whether the same request may succeed later.
@@ -204,19 +213,17 @@ impl Fault {
     /// The code to reset a stream with, if the reply was already sent.
     #[must_use]
     pub fn reset_code(&self) -> u32 {
-        let hop = HOPS.iter().position(|h| *h == self.hop).unwrap_or_default();
-        let kind = KINDS.iter().position(|k| *k == self.kind).unwrap_or_default();
-        // Both tables hold far fewer than 256 entries, which a test checks.
-        ((hop as u32) << 8) | kind as u32
+        ((self.hop as u32) << 8) | self.kind as u32
     }
 
     /// The fault for the code of a reset. An unknown code becomes an internal fault of the server.
     #[must_use]
     pub fn from_reset_code(code: u64) -> Self {
-        let found =
-            usize::try_from(code).ok().and_then(|code| Some((HOPS.get(code >> 8)?, KINDS.get(code & 0xff)?)));
+        let found = u32::try_from(code)
+            .ok()
+            .and_then(|code| Some((Hop::try_from(code >> 8).ok()?, FaultKind::try_from(code & 0xff).ok()?)));
         match found {
-            Some((hop, kind)) => Self::new(*hop, *kind, "the peer reset the stream"),
+            Some((hop, kind)) => Self::new(hop, kind, "the peer reset the stream"),
             None => Self::new(
                 Hop::Server,
                 FaultKind::Internal,
@@ -226,53 +233,35 @@ impl Fault {
     }
 }
 
-/// Codes on the wire are indexes into these tables: append, never reorder.
-const HOPS: [Hop; 6] = [Hop::Engine, Hop::Tunnel, Hop::Server, Hop::Registry, Hop::TokenService, Hop::Cdn];
-const KINDS: [FaultKind; 23] = [
-    FaultKind::Cancelled,
-    FaultKind::Internal,
-    FaultKind::Truncated,
-    FaultKind::TimedOut,
-    FaultKind::Unreachable,
-    FaultKind::MalformedResponse,
-    FaultKind::Overloaded,
-    FaultKind::Down,
-    FaultKind::Refused,
-    FaultKind::RedirectRefused,
-    FaultKind::RegistryNotServed,
-    FaultKind::HostNotServed,
-    FaultKind::MethodNotServed,
-    FaultKind::RouteUnknown,
-    FaultKind::RequestInvalid,
-    FaultKind::ReferenceInvalid,
-    FaultKind::DigestInvalid,
-    FaultKind::NameInvalid,
-    FaultKind::OriginNotServed,
-    FaultKind::CredentialExpired,
-    FaultKind::Mismatch,
-    FaultKind::RetriesExhausted,
-    FaultKind::TooLarge,
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn hops() -> impl Iterator<Item = Hop> {
+        (0..).map_while(|number| Hop::try_from(number).ok())
+    }
+
+    fn kinds() -> impl Iterator<Item = FaultKind> {
+        (0..).map_while(|number| FaultKind::try_from(number).ok())
+    }
+
     #[test]
     fn reset_codes_keep_hop_and_kind() {
-        for hop in HOPS {
-            for kind in KINDS {
+        for hop in hops() {
+            for kind in kinds() {
                 let back = Fault::from_reset_code(u64::from(Fault::new(hop, kind, "x").reset_code()));
                 assert_eq!((back.hop, back.kind), (hop, kind));
             }
         }
+        let newest = Fault::new(Hop::Cdn, FaultKind::TooLarge, "x");
+        assert_eq!(newest.reset_code(), 0x0516);
         assert_eq!(Fault::from_reset_code(0xffff).kind, FaultKind::Internal);
         assert_eq!(Fault::from_reset_code(u64::MAX).kind, FaultKind::Internal);
     }
 
     #[test]
     fn no_fault_looks_like_a_statement_about_the_image() {
-        for kind in KINDS {
+        for kind in kinds() {
             let (status, ..) = kind.row(Hop::Registry);
             assert!(status.is_client_error() || status.is_server_error());
             assert!(
@@ -286,7 +275,7 @@ mod tests {
     #[test]
     fn only_what_may_change_is_worth_another_try() {
         let transient = |hop, kind| Fault::new(hop, kind, "").retry() == Retry::Transient;
-        for hop in HOPS {
+        for hop in hops() {
             for kind in [FaultKind::Down, FaultKind::Unreachable, FaultKind::TimedOut, FaultKind::Truncated] {
                 assert!(transient(hop, kind), "{hop} {kind:?}");
             }

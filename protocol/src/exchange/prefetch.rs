@@ -34,7 +34,7 @@ pub struct PrefetchHint {
 
 /// The header of one item; `length` bytes follow it on the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "UncheckedItem")]
+#[serde(try_from = "(Digest, ContentKind, u32)")]
 pub struct PrefetchItem {
     digest: Digest,
     kind: ContentKind,
@@ -105,18 +105,11 @@ impl PrefetchItem {
     }
 }
 
-/// An item as decoded, not yet validated.
-#[derive(Deserialize)]
-struct UncheckedItem {
-    digest: Digest,
-    kind: ContentKind,
-    length: u32,
-}
-
-impl TryFrom<UncheckedItem> for PrefetchItem {
+/// An item as decoded, where a struct is a sequence of its fields.
+impl TryFrom<(Digest, ContentKind, u32)> for PrefetchItem {
     type Error = PrefetchItemError;
 
-    fn try_from(UncheckedItem { digest, kind, length }: UncheckedItem) -> Result<Self, PrefetchItemError> {
+    fn try_from((digest, kind, length): (Digest, ContentKind, u32)) -> Result<Self, PrefetchItemError> {
         Self::new(digest, kind, length as usize)
     }
 }

@@ -17,7 +17,7 @@ pub struct SegmentLayoutError {
 }
 
 /// A body of known length, split into segments of one size; the last may be shorter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, derive_more::Into, Serialize, Deserialize)]
 #[serde(try_from = "(u64, u32)", into = "(u64, u32)")]
 pub struct SegmentLayout {
     length: u64,
@@ -63,12 +63,6 @@ impl TryFrom<(u64, u32)> for SegmentLayout {
 
     fn try_from((length, size): (u64, u32)) -> Result<Self, SegmentLayoutError> {
         Self::new(length, size)
-    }
-}
-
-impl From<SegmentLayout> for (u64, u32) {
-    fn from(layout: SegmentLayout) -> Self {
-        (layout.length, layout.size)
     }
 }
 

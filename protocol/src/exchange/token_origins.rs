@@ -15,8 +15,8 @@ use crate::request::{Operation, Request};
 use crate::secret::Secret;
 use crate::token::{Grant, TokenRequest};
 use crate::token_response::TokenResponse;
+use hashlink::{LinkedHashMap, LinkedHashSet};
 use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
 use std::fmt;
 
 /// Limit for the tokens of one registry: 128 KiB at about 64 bytes each. The least recently used token is
@@ -29,17 +29,9 @@ pub const REGISTRIES_MAX: usize = 64;
 /// The issuing registry of each known token. Its `Debug` output contains only numbers of tokens.
 #[derive(Default)]
 pub struct TokenOrigins {
-    registries: HashMap<Registry, IssuedTokens>,
-    /// A logical clock that orders the tokens by their last use.
-    now: u64,
-}
-
-/// The tokens of one registry.
-#[derive(Default)]
-struct IssuedTokens {
-    /// The SHA-256 of each token, and the time of its issue or last use.
-    tokens: HashMap<[u8; 32], u64>,
-    last_issued: u64,
+    /// The SHA-256 of each registry's tokens, the least recently used first. The registry that issued a token last is
+    /// the last.
+    registries: LinkedHashMap<Registry, LinkedHashSet<[u8; 32]>>,
 }
 
 impl TokenOrigins {
@@ -65,37 +57,30 @@ impl TokenOrigins {
 
     fn may_send_token(&mut self, registry: &Registry, token: &Secret) -> bool {
         let token = hash(token);
-        self.now += 1;
         // If two registries issued the same token, both may receive it, because both know it already.
-        if let Some(last_used) = self.registries.get_mut(registry).and_then(|own| own.tokens.get_mut(&token))
-        {
-            *last_used = self.now;
+        if self.registries.get_mut(registry).is_some_and(|own| own.to_back(&token)) {
             return true;
         }
-        registry.is_docker_hub() && !self.registries.values().any(|other| other.tokens.contains_key(&token))
+        registry.is_docker_hub() && !self.registries.values().any(|other| other.contains(&token))
     }
 
     fn record(&mut self, registry: &Registry, token: [u8; 32]) {
-        self.now += 1;
-        if !self.registries.contains_key(registry) && self.registries.len() >= REGISTRIES_MAX {
-            let others = self.registries.iter().filter(|(registry, _)| !registry.is_docker_hub());
-            let oldest =
-                others.min_by_key(|(_, issued)| issued.last_issued).map(|(registry, _)| registry.clone());
+        let mut tokens = self.registries.remove(registry).unwrap_or_default();
+        tokens.insert(token);
+        if tokens.len() > TOKENS_PER_REGISTRY_MAX {
+            tokens.pop_front();
+        }
+        self.registries.insert(registry.clone(), tokens);
+        if self.registries.len() > REGISTRIES_MAX {
+            let oldest = self.registries.keys().find(|registry| !registry.is_docker_hub()).cloned();
             oldest.map(|oldest| self.registries.remove(&oldest));
         }
-        let issued = self.registries.entry(registry.clone()).or_default();
-        issued.last_issued = self.now;
-        if issued.tokens.len() >= TOKENS_PER_REGISTRY_MAX && !issued.tokens.contains_key(&token) {
-            let oldest = issued.tokens.iter().min_by_key(|(_, last)| **last).map(|(token, _)| *token);
-            oldest.map(|oldest| issued.tokens.remove(&oldest));
-        }
-        issued.tokens.insert(token, self.now);
     }
 }
 
 impl fmt::Debug for TokenOrigins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numbers = self.registries.iter().map(|(registry, issued)| (registry, issued.tokens.len()));
+        let numbers = self.registries.iter().map(|(registry, tokens)| (registry, tokens.len()));
         f.debug_map().entries(numbers).finish()
     }
 }
@@ -196,7 +181,7 @@ mod tests {
         }
         assert!(may_send(&mut origins, &ghcr, "g"));
         assert!(!may_send(&mut origins, &evil, "e0"));
-        assert_eq!(origins.registries[&evil].tokens.len(), TOKENS_PER_REGISTRY_MAX);
+        assert_eq!(origins.registries[&evil].len(), TOKENS_PER_REGISTRY_MAX);
         origins.remember(&hub(), &response(r#"{"token":"h"}"#));
         for n in 0..2 * REGISTRIES_MAX {
             origins.remember(&registry(&format!("r{n}.example")), &response(r#"{"token":"r"}"#));

@@ -56,13 +56,15 @@ impl Headers {
     /// The fields of an engine's request that the registry gets.
     #[must_use]
     pub fn filter_request(all: &HeaderMap) -> Self {
-        let mut fields = HeaderMap::new();
-        for name in FORWARDED_REQUEST_FIELDS.iter().chain(&CONDITIONAL_FIELDS) {
-            for value in all.get_all(name) {
-                fields.append(name.clone(), value.clone());
-            }
-        }
-        Self(fields)
+        Self::selected(all, FORWARDED_REQUEST_FIELDS.iter().chain(&CONDITIONAL_FIELDS))
+    }
+
+    /// The fields with these names, with all their lines.
+    #[must_use]
+    pub fn selected<'a>(all: &HeaderMap, names: impl IntoIterator<Item = &'a HeaderName>) -> Self {
+        let lines_of =
+            |name: &'a HeaderName| all.get_all(name).iter().map(move |value| (name.clone(), value.clone()));
+        Self(names.into_iter().flat_map(lines_of).collect())
     }
 
     /// The fields of a registry's response that the engine gets.

@@ -15,3 +15,22 @@ pub mod web_link;
 fn parse_digits(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
+
+/// Whether a byte may stand in a `token` (RFC 9110, section 5.6.2).
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// The value of a `quoted-string` (RFC 9110, section 5.6.4) whose opening quote precedes `text`, and what follows it.
+/// `None` if it has no end.
+pub(crate) fn quoted_string(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut value = Vec::new();
+    let mut bytes = text.iter().enumerate();
+    loop {
+        match bytes.next()? {
+            (at, b'"') => return Some((value, &text[at + 1..])),
+            (_, b'\\') => value.push(*bytes.next()?.1),
+            (_, byte) => value.push(*byte),
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //!
 //! Only reads: must never decide what an engine does.
 
+use super::is_token_byte;
 use http::HeaderMap;
 use http::header::USER_AGENT;
 
@@ -85,8 +86,7 @@ impl Product {
 /// Takes a `token` (RFC 9110, section 5.6.2) from the front. It may be empty. Go's module versions contain `+`,
 /// Debian's `~`: both are allowed in tokens.
 fn take_token<'a>(rest: &mut &'a str) -> &'a str {
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    let end = rest.find(|c: char| !is_token(c)).unwrap_or(rest.len());
+    let end = rest.bytes().position(|byte| !is_token_byte(byte)).unwrap_or(rest.len());
     let (token, after) = rest.split_at(end);
     *rest = after;
     token

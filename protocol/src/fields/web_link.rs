@@ -2,6 +2,7 @@
 //!
 //! Must never lose a link in silence: without its next page, a list looks complete.
 
+use super::quoted_string;
 use http::{HeaderMap, HeaderValue, header};
 
 /// One link of a `Link` field.
@@ -171,22 +172,12 @@ fn take_token<'a>(text: &'a [u8], position: &mut usize) -> &'a [u8] {
 
 /// A parameter's value: a token or a quoted string. `None` if the string has no end.
 fn take_value(text: &[u8], position: &mut usize) -> Option<Vec<u8>> {
-    if text.get(*position) != Some(&b'"') {
+    let Some(quoted) = text[*position..].strip_prefix(b"\"") else {
         return Some(take_token(text, position).to_owned());
-    }
-    let mut value = Vec::new();
-    let mut bytes = text.iter().enumerate().skip(*position + 1);
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b'"' => {
-                *position = at + 1;
-                return Some(value);
-            }
-            b'\\' => value.push(*bytes.next()?.1),
-            byte => value.push(*byte),
-        }
-    }
-    None
+    };
+    let (value, rest) = quoted_string(quoted)?;
+    *position = text.len() - rest.len();
+    Some(value)
 }
 
 #[cfg(test)]

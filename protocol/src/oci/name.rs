@@ -3,6 +3,7 @@
 //! The types hold only valid values, which are safe in a URL path. Nothing else must be put into one.
 
 use crate::headers::DOCKER_CONTENT_DIGEST;
+use crate::text::excerpt;
 use derive_more::{Display, Into};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,7 @@ pub enum NameError {
 
 /// Defines a string newtype whose values all come from its parser, also those from the wire.
 macro_rules! name_type {
-    ($(#[$doc:meta])* $name:ident, $error:ident, $parse:expr) => {
+    ($(#[$doc:meta])* $name:ident, $parse:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[derive(Display, derive_more::Debug, Into)]
@@ -50,7 +51,7 @@ macro_rules! name_type {
 
             fn from_str(text: &str) -> Result<Self, NameError> {
                 let parse: fn(&str) -> Option<String> = $parse;
-                parse(text).map(Self).ok_or_else(|| NameError::$error(truncate(text)))
+                parse(text).map(Self).ok_or_else(|| NameError::$name(excerpt(text)))
             }
         }
 
@@ -68,7 +69,6 @@ name_type!(
     /// A registry: a host, with a port if it is not 443.
     ///
     /// Docker Hub's other names (`index.docker.io`, `registry-1.docker.io`) become `docker.io`.
-    Registry,
     Registry,
     |text| {
         let lower = text.to_ascii_lowercase();
@@ -91,7 +91,6 @@ name_type!(
 name_type!(
     /// A repository within a registry (distribution spec, "Pulling manifests", `<name>`).
     Repository,
-    Repository,
     |text| {
         (text.len() <= 255 && text.split('/').all(is_path_component)).then(|| text.to_owned())
     }
@@ -99,7 +98,6 @@ name_type!(
 
 name_type!(
     /// A tag (distribution spec, `<reference>` as a tag).
-    Tag,
     Tag,
     |text| {
         let bytes = text.as_bytes();
@@ -113,7 +111,6 @@ name_type!(
 name_type!(
     /// A content digest (OCI image spec, "Digests"), of one of the algorithms that engines know and Docxy can
     /// verify: the registered ones, and SHA-384.
-    Digest,
     Digest,
     |text| {
         let (algorithm, hex) = text.split_once(':')?;
@@ -228,11 +225,6 @@ fn is_host(host: &str) -> bool {
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         })
-}
-
-/// The beginning of a rejected text, for an error.
-fn truncate(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 #[cfg(test)]

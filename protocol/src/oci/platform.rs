@@ -3,7 +3,7 @@
 //! Follows the rules of containerd's `platforms` package, but must never match a 32-bit image with 64-bit
 //! ARM: the user did not request it.
 
-use crate::text::CleanText;
+use crate::text::{CleanText, excerpt};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -77,7 +77,7 @@ impl FromStr for Platform {
     type Err = PlatformError;
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
-        let malformed = || PlatformError::Malformed(text.chars().take(80).collect());
+        let malformed = || PlatformError::Malformed(excerpt(text));
         let lower = text.to_ascii_lowercase();
         let parts: Vec<&str> = lower.split('/').collect();
         let is_word = |part: &&str| {

@@ -1,7 +1,7 @@
 //! What each stream begins with, the messages on the control stream, and the codes that close a session.
 //! Must never reuse the number of a close code.
 
-use crate::congestion::Choice;
+use crate::congestion::{Choice, Rate};
 use crate::frame::{self, FrameError};
 use crate::link::{ClientName, ClientSecret};
 use crate::request::Request;
@@ -28,6 +28,8 @@ pub struct Hello {
     pub secret: ClientSecret,
     /// How the server should send. The operator may limit the rate.
     pub congestion: Choice,
+    /// How fast the server may send at most, whatever the congestion control says. The operator may limit it further.
+    pub max_rate: Option<Rate>,
 }
 
 impl Hello {
@@ -85,58 +87,46 @@ pub enum ControlMessage {
 }
 
 /// Why a connection was closed, as QUIC's application error code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, derive_more::TryFrom)]
+#[try_from(repr)]
+#[repr(u32)]
 pub enum CloseCode {
     /// The side that closed has no more work.
-    Done,
+    Done = 0,
     /// No client with this name and secret exists.
-    UnknownClient,
+    UnknownClient = 1,
     /// The operator revoked this client.
-    Revoked,
+    Revoked = 2,
     /// The server is shutting down.
-    Draining,
+    Draining = 3,
     /// The peer violated the protocol.
-    ProtocolViolation,
+    ProtocolViolation = 4,
     /// The client was not authenticated in time.
-    AuthenticationTimeout,
+    AuthenticationTimeout = 5,
     /// The client has too many connections, and this is the oldest.
-    TooManyConnections,
+    TooManyConnections = 6,
     /// Too many connections are unauthenticated, and a newer one replaced this one.
-    TooManyUnauthenticated,
+    TooManyUnauthenticated = 7,
     /// The client speaks an older version of the wire. The text says what to upgrade to.
-    ClientOutdated,
+    ClientOutdated = 8,
     /// The client speaks a newer version of the wire.
-    ServerOutdated,
+    ServerOutdated = 9,
     /// The server ends. What has not arrived is to be requested again: from the next process at its address, or from
     /// another server.
-    HandedBack,
+    HandedBack = 10,
 }
-
-const CLOSE_CODES: [CloseCode; 11] = [
-    CloseCode::Done,
-    CloseCode::UnknownClient,
-    CloseCode::Revoked,
-    CloseCode::Draining,
-    CloseCode::ProtocolViolation,
-    CloseCode::AuthenticationTimeout,
-    CloseCode::TooManyConnections,
-    CloseCode::TooManyUnauthenticated,
-    CloseCode::ClientOutdated,
-    CloseCode::ServerOutdated,
-    CloseCode::HandedBack,
-];
 
 impl CloseCode {
     /// The number on the wire.
     #[must_use]
-    pub fn code(self) -> u32 {
-        CLOSE_CODES.iter().position(|c| *c == self).unwrap_or_default() as u32
+    pub const fn code(self) -> u32 {
+        self as u32
     }
 
     /// The close code with this number, if there is one.
     #[must_use]
     pub fn from_code(code: u64) -> Option<Self> {
-        CLOSE_CODES.get(usize::try_from(code).ok()?).copied()
+        u32::try_from(code).ok()?.try_into().ok()
     }
 
     /// The reason as text, which is sent with the code and shown on the other side.
@@ -186,10 +176,12 @@ mod tests {
 
     #[test]
     fn close_codes_keep_their_numbers() {
-        for (number, code) in CLOSE_CODES.iter().enumerate() {
-            assert_eq!(code.code() as usize, number);
-            assert_eq!(CloseCode::from_code(number as u64), Some(*code));
+        let codes: Vec<CloseCode> = (0..).map_while(CloseCode::from_code).collect();
+        assert_eq!(codes.len(), 11);
+        for (number, code) in (0..).zip(codes) {
+            assert_eq!(code.code(), number);
         }
-        assert_eq!(CloseCode::from_code(99), None);
+        assert_eq!(CloseCode::HandedBack.code(), 10);
+        assert_eq!(CloseCode::from_code(u64::MAX), None);
     }
 }

@@ -1,10 +1,12 @@
 //! The names of the legs.
 
 use derive_more::Display;
+use serde::Serialize;
 use std::str::FromStr;
 
 /// A leg of the tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Leg {
     /// QUIC over UDP.
     #[display("quic")]

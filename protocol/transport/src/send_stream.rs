@@ -3,6 +3,7 @@
 use crate::error::SendError;
 #[cfg(feature = "test-legs")]
 use crate::memory;
+use crate::rate_limit::RateLimit;
 use crate::tcp;
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -17,6 +18,9 @@ pub struct SendStream {
     leg: Option<Leg>,
     /// The hop that cancels the stream by dropping it.
     hop: Hop,
+    limit: RateLimit,
+    /// Whether it carries part of a large body, which waits for the rate limit.
+    is_bulk: bool,
 }
 
 #[derive(Debug, derive_more::From)]
@@ -28,16 +32,22 @@ pub(crate) enum Leg {
 }
 
 impl SendStream {
-    pub(crate) const fn new(leg: Leg, hop: Hop) -> Self {
-        Self { leg: Some(leg), hop }
+    pub(crate) const fn new(leg: Leg, hop: Hop, limit: RateLimit) -> Self {
+        Self { leg: Some(leg), hop, limit, is_bulk: false }
     }
 
-    /// Passes bytes to the leg. Waits while the stream's window or the session's send buffer is full.
+    /// Passes bytes to the leg. Waits while the stream's window or the session's send buffer is full, and as the rate
+    /// limit says.
     ///
     /// # Errors
     /// If the peer has stopped the stream, or the session has ended.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), SendError> {
         let leg = self.leg.as_mut().ok_or(SendError::Stopped)?;
+        if self.is_bulk {
+            self.limit.wait(bytes.len()).await;
+        } else {
+            self.limit.count(bytes.len());
+        }
         on_leg!(leg, stream => stream.write_chunk(bytes).await?);
         Ok(())
     }
@@ -58,7 +68,7 @@ impl SendStream {
     pub fn finish_revocable(mut self) -> Result<FinishedStream, SendError> {
         let mut leg = self.leg.take().ok_or(SendError::Stopped)?;
         on_leg!(&mut leg, stream => stream.finish().map_err(|_| SendError::Stopped))?;
-        Ok(FinishedStream(Self::new(leg, self.hop)))
+        Ok(FinishedStream(Self::new(leg, self.hop, self.limit.clone())))
     }
 
     /// Resets the stream with the fault's code.
@@ -67,8 +77,9 @@ impl SendStream {
     }
 
     /// Bytes of a lower urgency value are sent before those of a higher one (as in RFC 9218, section 4.1), also when
-    /// they are sent again.
-    pub fn set_urgency(&self, urgency: i32) {
+    /// they are sent again. Small responses have urgency 0.
+    pub fn set_urgency(&mut self, urgency: i32) {
+        self.is_bulk = urgency > 0;
         if let Some(leg) = &self.leg {
             // An error means that the stream is already closed.
             on_leg!(leg, stream => drop(stream.set_priority(-urgency)));

@@ -6,6 +6,7 @@ use crate::leg::Leg as LegName;
 use crate::memory;
 use crate::path::Path;
 use crate::quic;
+use crate::rate_limit::RateLimit;
 use crate::receive_stream::ReceiveStream;
 use crate::send_stream::SendStream;
 use crate::tcp;
@@ -18,7 +19,10 @@ use std::net::SocketAddr;
 
 /// A session. Clones share it, and it ends at the latest when the last clone and the last stream is dropped.
 #[derive(Debug, Clone)]
-pub struct Session(Leg);
+pub struct Session {
+    leg: Leg,
+    limit: RateLimit,
+}
 
 /// The leg that carries a session.
 #[derive(Debug, Clone)]
@@ -29,15 +33,21 @@ enum Leg {
     Memory(memory::End),
 }
 
+impl From<Leg> for Session {
+    fn from(leg: Leg) -> Self {
+        Self { leg, limit: RateLimit::default() }
+    }
+}
+
 impl From<quic::Connection> for Session {
     fn from(connection: quic::Connection) -> Self {
-        Self(Leg::Quic(connection))
+        Leg::Quic(connection).into()
     }
 }
 
 impl From<tcp::Connections> for Session {
     fn from(connections: tcp::Connections) -> Self {
-        Self(Leg::Tcp(connections))
+        Leg::Tcp(connections).into()
     }
 }
 
@@ -53,11 +63,17 @@ pub(crate) enum Traffic {
 #[cfg(feature = "test-legs")]
 impl From<memory::End> for Session {
     fn from(end: memory::End) -> Self {
-        Self(Leg::Memory(end))
+        Leg::Memory(end).into()
     }
 }
 
 impl Session {
+    /// The same session, on whose streams from now on this side sends within `limit`.
+    #[must_use]
+    pub fn with_rate_limit(self, limit: RateLimit) -> Self {
+        Self { limit, ..self }
+    }
+
     /// Opens a stream, and sends its header as a frame.
     ///
     /// # Errors
@@ -95,12 +111,12 @@ impl Session {
         header: Vec<u8>,
         traffic: Traffic,
     ) -> Result<(SendStream, ReceiveStream), SendError> {
-        let (send, receive) = on_leg!(&self.0, leg => {
+        let (send, receive) = on_leg!(&self.leg, leg => {
             let (send, receive) = leg.open(traffic).await?;
             (send.into(), receive.into())
         });
         // A request that is dropped was cancelled by its engine.
-        let mut send = SendStream::new(send, Hop::Engine);
+        let mut send = SendStream::new(send, Hop::Engine, self.limit.clone());
         send.send(Bytes::from(header)).await?;
         Ok((send, receive))
     }
@@ -111,11 +127,11 @@ impl Session {
     /// # Errors
     /// If the session ends first.
     pub async fn accept(&self) -> Result<(SendStream, ReceiveStream), SessionError> {
-        let (send, receive) = on_leg!(&self.0, leg => {
+        let (send, receive) = on_leg!(&self.leg, leg => {
             let (send, receive) = leg.accept().await?;
             (send.into(), receive.into())
         });
-        Ok((SendStream::new(send, Hop::Server), receive))
+        Ok((SendStream::new(send, Hop::Server, self.limit.clone()), receive))
     }
 
     /// Closes the session with this code and its text. A session that has ended stays as it is.
@@ -125,24 +141,24 @@ impl Session {
 
     /// The same with another text, which the peer shows to its user.
     pub fn close_with(&self, code: CloseCode, reason: &str) {
-        on_leg!(&self.0, leg => leg.close(code, reason));
+        on_leg!(&self.leg, leg => leg.close(code, reason));
     }
 
     /// Closes the session of a peer that has not shown to be a client: on a leg that looks like something else to
     /// strangers, it learns no code and no text.
     pub fn refuse(&self, code: CloseCode, reason: &str) {
-        on_leg!(&self.0, leg => leg.refuse(code, reason));
+        on_leg!(&self.leg, leg => leg.refuse(code, reason));
     }
 
     /// Waits while a leg still shows a refused peer what it looks like to strangers. It ends with the last handle.
     pub async fn lingers(&self) {
-        on_leg!(&self.0, leg => leg.lingers().await);
+        on_leg!(&self.leg, leg => leg.lingers().await);
     }
 
     /// Waits until a session over TCP has a connection for bulk.
     #[cfg(feature = "test-legs")]
     pub(crate) async fn joined(&self) {
-        if let Leg::Tcp(connections) = &self.0 {
+        if let Leg::Tcp(connections) = &self.leg {
             connections.joined().await;
         }
     }
@@ -150,7 +166,7 @@ impl Session {
     /// The name of its leg. A leg of tests has QUIC's.
     #[must_use]
     pub const fn leg(&self) -> LegName {
-        match &self.0 {
+        match &self.leg {
             Leg::Quic(_) => LegName::Quic,
             Leg::Tcp(_) => LegName::Tcp,
             #[cfg(feature = "test-legs")]
@@ -161,64 +177,64 @@ impl Session {
     /// Why the session ended; `None` while it has not.
     #[must_use]
     pub fn close_reason(&self) -> Option<SessionError> {
-        on_leg!(&self.0, leg => leg.close_reason())
+        on_leg!(&self.leg, leg => leg.close_reason())
     }
 
     /// Waits until the session ends.
     pub async fn closed(&self) -> SessionError {
-        on_leg!(&self.0, leg => leg.closed().await)
+        on_leg!(&self.leg, leg => leg.closed().await)
     }
 
     /// Waits until the peer was told that the dialed session is closed.
     pub async fn wait_idle(&self) {
-        on_leg!(&self.0, leg => leg.wait_idle().await);
+        on_leg!(&self.leg, leg => leg.wait_idle().await);
     }
 
     /// Waits until the peer has confirmed that it knows of the close by this side. A peer that is gone never does.
     pub async fn close_confirmed(&self) {
-        on_leg!(&self.0, leg => leg.close_confirmed().await);
+        on_leg!(&self.leg, leg => leg.close_confirmed().await);
     }
 
     /// The version of the wire that the leg's handshake settled; `None` if it settles none, and the Hello does.
     #[must_use]
     pub fn wire_version(&self) -> Option<u16> {
-        on_leg!(&self.0, leg => leg.wire_version())
+        on_leg!(&self.leg, leg => leg.wire_version())
     }
 
     /// The current address of the peer.
     #[must_use]
     pub fn remote_address(&self) -> SocketAddr {
-        on_leg!(&self.0, leg => leg.remote_address())
+        on_leg!(&self.leg, leg => leg.remote_address())
     }
 
     /// The path to the peer. Cheap enough for each segment, not for each packet.
     #[must_use]
     pub fn path(&self) -> Path {
-        on_leg!(&self.0, leg => leg.path())
+        on_leg!(&self.leg, leg => leg.path())
     }
 
     /// How this side sends. A leg whose congestion control is not ours measures nothing.
     #[must_use]
     pub fn congestion(&self) -> &Handle {
-        on_leg!(&self.0, leg => leg.congestion())
+        on_leg!(&self.leg, leg => leg.congestion())
     }
 
     /// Raises the limits of an unauthenticated client to those of an authenticated one:
     /// [`AUTHENTICATED_RECEIVE_WINDOW`](docxy_protocol::limits::AUTHENTICATED_RECEIVE_WINDOW) and
     /// [`STREAMS_PER_CLIENT_MAX`](docxy_protocol::limits::STREAMS_PER_CLIENT_MAX).
     pub fn raise_limits(&self) {
-        on_leg!(&self.0, leg => leg.raise_limits());
+        on_leg!(&self.leg, leg => leg.raise_limits());
     }
 
     /// Bytes that this side may hold unacknowledged, over all streams.
     pub fn set_send_window(&self, bytes: u64) {
-        on_leg!(&self.0, leg => leg.set_send_window(bytes));
+        on_leg!(&self.leg, leg => leg.set_send_window(bytes));
     }
 
     /// Whether both are the same session.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
+        match (&self.leg, &other.leg) {
             (Leg::Quic(one), Leg::Quic(other)) => one.is_same(other),
             (Leg::Tcp(one), Leg::Tcp(other)) => one.is_same(other),
             #[cfg(feature = "test-legs")]

@@ -106,7 +106,7 @@ async fn connect(leg: Leg) -> (Pair, Listener) {
 /// Exchanges the Hello and the Welcome, as the programs do.
 async fn greet(pair: &Pair) {
     let (name, secret) = ("laptop".parse().expect("a name"), ClientSecret::from_random([7; 32]));
-    let hello = Hello { name, secret, congestion: Choice::Auto };
+    let hello = Hello { name, secret, congestion: Choice::Auto, max_rate: None };
     let mut control = pair.client.open_control(&hello).await.expect("a control stream");
     let (mut send, _receive) = pair.server.accept().await.expect("the control stream");
     pair.server.raise_limits();

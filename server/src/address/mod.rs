@@ -6,6 +6,7 @@
 pub(crate) mod public_ip;
 
 use docxy_protocol::link::Host;
+use docxy_protocol::text::excerpt;
 use public_ip::is_public;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -46,7 +47,7 @@ impl FromStr for PublicAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let malformed = || AddressError::Malformed(text.chars().take(80).collect());
+        let malformed = || AddressError::Malformed(excerpt(text));
         let (host, port) = split_port(text);
         let port = match port {
             Some(port) => Some(port.parse().ok().filter(|p| *p != 0).ok_or_else(malformed)?),

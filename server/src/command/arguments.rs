@@ -83,8 +83,8 @@ pub(super) struct ProxyArguments {
 /// so at once. A second signal ends the server at once.
 ///
 /// SIGHUP reads the config file again, with the passwords and CA files that it names, and applies
-/// registries, resolve, proxy, stale, fixed_rate_limit (to new connections) and log. Running transfers keep
-/// their settings. A wrong file changes nothing. listen, state and handover need a restart. SIGUSR1 logs how
+/// registries, resolve, proxy, stale, log and, to new connections, fixed_rate_limit and client_max_rate. Running
+/// transfers keep their settings. A wrong file changes nothing. listen, state and handover need a restart. SIGUSR1 logs how
 /// many connections and transfers are in progress, and writes the status file; SIGUSR2 is ignored. Log
 /// lines that cannot be written are dropped and counted, and the server goes on.
 #[derive(Debug, Args)]
@@ -99,6 +99,10 @@ pub(super) struct RunArguments {
     /// lowered to it. Clients without a fixed rate are not limited [default: 1 Gbit/s]
     #[arg(long, value_name = "RATE", env = "DOCXY_FIXED_RATE_LIMIT")]
     pub(super) fixed_rate_limit: Option<Rate>,
+    /// How fast the server may send to one client, over all its connections, whatever its congestion control is
+    /// [default: no limit]
+    #[arg(long, value_name = "RATE", env = "DOCXY_CLIENT_MAX_RATE")]
+    pub(super) client_max_rate: Option<Rate>,
     /// At the first SIGTERM, hand running transfers back to the clients and end within 2 seconds. The clients continue
     /// them with the next process, which a service manager starts at once
     #[arg(long, value_name = "BOOL", env = "DOCXY_HANDOVER", num_args = 0..=1, require_equals = true, default_missing_value = "true")]

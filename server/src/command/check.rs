@@ -52,10 +52,10 @@ async fn findings(upstream: &Upstream, name: &Registry, images: &[ImageName]) ->
     }
     let mut findings = Vec::new();
     for image in &tried {
-        findings.extend(upstream.check(image).await);
+        findings.extend(upstream.check(name, Some(image)).await);
     }
     if tried.is_empty() {
-        findings = upstream.check_login(name).await;
+        findings = upstream.check(name, None).await;
         let remark = format!("not tried: name an image, as in docxy-server check {name}/OWNER/IMAGE");
         if findings.iter().all(|finding| finding.outcome.is_ok()) {
             findings.push(HopCheck { what: "CDN", outcome: Ok(clean(remark)) });

@@ -96,6 +96,7 @@ mod tests {
             handover: false,
             public: Some("vpn.example.org".parse().unwrap()),
             fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
+            client_max_rate: None,
             registries: vec![RegistrySettings::docker_hub()],
             resolve: [].into(),
             proxy: None,

@@ -33,12 +33,14 @@ impl Arguments {
                 addresses,
                 proxy,
                 fixed_rate_limit,
+                client_max_rate,
                 handover,
                 ready_file,
                 status_file,
                 log,
             }) => {
-                let flags = Flags { proxy: proxy.proxy, fixed_rate_limit, handover, log, ..flags };
+                let flags =
+                    Flags { proxy: proxy.proxy, fixed_rate_limit, client_max_rate, handover, log, ..flags };
                 run::run(&addresses.add_to(flags), ready_file, status_file)
             }
             Command::Check(CheckArguments { images, proxy }) => {

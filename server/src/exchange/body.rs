@@ -11,24 +11,18 @@ use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::SendError;
-use std::future::Future;
 use std::time::Duration;
 
 /// Why a body was not sent to its end.
-#[derive(Debug)]
+#[derive(Debug, derive_more::From)]
 pub(super) enum BodyError {
     /// It failed upstream. The client receives the fault, after all bytes before it.
+    #[from]
     Upstream(UpstreamError),
-    /// The client has read nothing for too long, and other exchanges wait for its permit.
-    PermitReclaimed,
+    /// The client has read nothing for too long, and other exchanges wait for its permit or its slot.
+    Reclaimed,
     /// The client has cancelled the exchange.
     Cancelled,
-}
-
-impl From<UpstreamError> for BodyError {
-    fn from(error: UpstreamError) -> Self {
-        Self::Upstream(error)
-    }
 }
 
 /// A body of at most this many bytes is a small response: it waits for no slot of the send budget. It is a config,
@@ -59,7 +53,7 @@ pub(super) async fn send_whole(
             writer.stream().set_urgency(turns.next_turn().urgency());
             turn_ends += u64::from(SEGMENT_BYTES);
         }
-        write_in_time(permit, writer.write(chunk)).await?;
+        write_body(permit, outgoing, writer.write(chunk)).await?;
     }
     Ok(sent)
 }
@@ -96,7 +90,7 @@ pub(super) async fn send_segments(
             let length = buffered.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
             let chunk = buffered.split_to(length);
             remaining -= chunk.len() as u64;
-            write_in_time(permit, segment.send(chunk)).await?;
+            write_body(permit, outgoing, segment.send(chunk)).await?;
         }
         outgoing.undelivered.finish(segment, Some(turn)).map_err(|_| BodyError::Cancelled)?;
     }
@@ -119,7 +113,20 @@ pub(super) async fn write_in_time<T>(
         // In this order, so that a write that is ready sets no timer.
         biased;
         done = write => done.map_err(|_| BodyError::Cancelled),
-        () = permit.reclaimed() => Err(BodyError::PermitReclaimed),
+        () = permit.reclaimed() => Err(BodyError::Reclaimed),
+    }
+}
+
+/// Waits for a write of a body, until its permit or its slot is reclaimed.
+async fn write_body(
+    permit: &Permit,
+    outgoing: &Outgoing<'_>,
+    write: impl Future<Output = Result<(), SendError>>,
+) -> Result<(), BodyError> {
+    tokio::select! {
+        biased;
+        written = write_in_time(permit, write) => written,
+        () = outgoing.budget.reclaimed() => Err(BodyError::Reclaimed),
     }
 }
 
@@ -131,10 +138,10 @@ async fn next_chunk(
 ) -> Result<Option<Bytes>, UpstreamError> {
     let next = download.next();
     tokio::pin!(next);
-    if stream.has_slot() {
+    if stream.slot.is_some() {
         match tokio::time::timeout(SILENCE_MAX, &mut next).await {
             Ok(next) => return next,
-            Err(_) => stream.release(),
+            Err(_) => stream.slot = None,
         }
     }
     next.await
@@ -146,8 +153,8 @@ async fn ensure_slot(
     outgoing: &Outgoing<'_>,
     permit: &Permit,
 ) -> Result<(), BodyError> {
-    if !stream.has_slot() {
-        stream.occupy(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
+    if stream.slot.is_none() {
+        stream.slot = Some(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
     }
     Ok(())
 }

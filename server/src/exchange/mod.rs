@@ -8,10 +8,9 @@ mod body;
 mod prefetch;
 
 use crate::admission::{ClientAdmission, Permit};
-use crate::counters::{CountedOutcome, Counters};
-use crate::streams::{
-    ChunkWriter, ClientBudget, ExchangeSegments, FairQueue, PrefetchWriter, ResponseStream, Undelivered,
-};
+use crate::budget::ClientBudget;
+use crate::counters::{Counters, Outcomes};
+use crate::streams::{ChunkWriter, ExchangeSegments, FairQueue, PrefetchWriter, ResponseStream, Undelivered};
 use crate::upstream::{Response, ResponseBody, Upstream, UpstreamError};
 use body::{BodyError, send_segments, send_whole, write_in_time};
 use bytes::Bytes;
@@ -28,7 +27,7 @@ use std::time::Instant;
 /// How an exchange ended, for the log.
 enum ExchangeOutcome<'a> {
     /// The whole response was sent. The prefetch may follow.
-    Sent { status: u16, bytes: u64, prefetch: Option<PendingPrefetch<'a>> },
+    Sent { status: u16, bytes: u64, prefetch: Option<Box<PendingPrefetch<'a>>> },
     /// The client received a fault.
     Failed(UpstreamError),
     /// The client has cancelled the exchange, or its connection is closed.
@@ -86,27 +85,28 @@ pub(crate) async fn run(
         () = &mut cancelled => ExchangeOutcome::Cancelled,
     };
     let ms = started.elapsed().as_millis();
-    let counted = match &outcome {
-        ExchangeOutcome::Sent { .. } => CountedOutcome::Responded,
-        ExchangeOutcome::Failed(_) => CountedOutcome::Failed,
-        ExchangeOutcome::Cancelled => CountedOutcome::Cancelled,
-    };
-    counters.exchange_ended(request.operation.name(), counted);
+    let count = |add: fn(&mut Outcomes)| counters.exchange_ended(request.operation.name(), add);
     let prefetch = match outcome {
         ExchangeOutcome::Sent { status, bytes, prefetch } => {
+            count(|outcomes| outcomes.answered += 1);
             tracing::info!(status, bytes, ms, "answered");
             prefetch
         }
         ExchangeOutcome::Failed(error) => {
+            count(|outcomes| outcomes.failed += 1);
             let causes = error.causes().map(tracing::field::display);
             tracing::warn!(fault = %error, causes, ms, "failed");
             None
         }
-        ExchangeOutcome::Cancelled => return tracing::info!(ms, "cancelled"),
+        ExchangeOutcome::Cancelled => {
+            count(|outcomes| outcomes.cancelled += 1);
+            return tracing::info!(ms, "cancelled");
+        }
     };
     if let Some(prefetch) = prefetch {
         let sent = tokio::select! {
-            sent = prefetch.send(&undelivered) => sent,
+            // Boxed, since only a manifest has one.
+            sent = Box::pin(prefetch.send(&undelivered)) => sent,
             () = &mut cancelled => Err(BodyError::Cancelled),
         };
         let ms = started.elapsed().as_millis();
@@ -141,7 +141,9 @@ async fn respond<'a>(
         Ok(permit) => permit,
         Err(fault) => return send_fault(stream, fault.into()).await,
     };
-    match upstream.send(request).await {
+    // Boxed, since it would be most of the task, also while the exchange waits and while it sends the body.
+    let response = Box::pin(upstream.send(request)).await;
+    match response {
         Ok(response) => {
             let prefetch = Prefetch::new(request, &response, upstream);
             send_response(request, response, prefetch, stream, outgoing, permit).await
@@ -197,7 +199,7 @@ async fn send_response<'a>(
     let outcome = match body {
         Ok(bytes) => write_in_time(&permit, writer.end()).await.and_then(|writer| {
             let prefetch = match prefetch {
-                Some(prefetch) => Some(PendingPrefetch { prefetch, writer, permit }),
+                Some(prefetch) => Some(Box::new(PendingPrefetch { prefetch, writer, permit })),
                 None => {
                     writer.finish(outgoing.undelivered).map_err(|_| BodyError::Cancelled)?;
                     None
@@ -209,7 +211,7 @@ async fn send_response<'a>(
             let reported = write_in_time(&permit, writer.abort(&error.fault, outgoing.undelivered)).await;
             reported.map(|()| ExchangeOutcome::Failed(error))
         }
-        Err(BodyError::PermitReclaimed) => {
+        Err(BodyError::Reclaimed) => {
             let fault = Fault::new(
                 Hop::Server,
                 FaultKind::Overloaded,

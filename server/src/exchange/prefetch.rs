@@ -71,9 +71,7 @@ impl<'a> Prefetch<'a> {
             (Authorization::Public, ..) => Access::Public(response.public_proof.clone()),
             // Private content is prefetched only after a GET, since each fetch counts against that account. A second
             // fetch of this manifest would count again.
-            (Authorization::Bearer(_), Method::Get, ResponseBody::Small(bytes))
-                if bytes.len() <= PREFETCH_MANIFEST_BYTES_MAX =>
-            {
+            (Authorization::Bearer(_), Method::Get, ResponseBody::Small(bytes)) => {
                 Access::Private(checked(digest.clone(), response.headers.clone(), bytes.clone()))
             }
             _ => return None,
@@ -108,10 +106,8 @@ impl<'a> Prefetch<'a> {
                 if !writer.write_manifest(&chosen).await? {
                     return Ok(());
                 }
-                match parse(&chosen) {
-                    Some(Manifest::Image(image)) => image,
-                    _ => return Ok(()),
-                }
+                let Some(Manifest::Image(image)) = parse(&chosen) else { return Ok(()) };
+                image
             }
             None => return Ok(()),
         };

@@ -8,7 +8,12 @@ use crate::store::Store;
 use crate::upstream::{Changes, SetupError, Upstream};
 use docxy_protocol::congestion::Rate;
 use parking_lot::RwLock;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// The time between two rounds of [`Upstream::keep_alive`]. An idle connection to a registry closes after 50 s, so a
+/// round may fail once for a host.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// One version of these settings.
 #[derive(Debug)]
@@ -17,6 +22,15 @@ pub(crate) struct SettingsVersion {
     pub(crate) upstream: Upstream,
     /// The highest rate that a client may state, for each connection.
     pub(crate) fixed_rate_limit: Rate,
+    /// How fast the server may send to one client.
+    pub(crate) client_max_rate: Option<Rate>,
+}
+
+impl SettingsVersion {
+    const fn new(upstream: Upstream, settings: &Settings) -> Self {
+        let Settings { fixed_rate_limit, client_max_rate, .. } = *settings;
+        Self { upstream, fixed_rate_limit, client_max_rate }
+    }
 }
 
 /// The active settings.
@@ -33,9 +47,10 @@ impl ActiveSettings {
     /// If a certificate of the settings cannot be used.
     pub(crate) fn start(settings: &Settings, store: Store) -> Result<Arc<Self>, SetupError> {
         let upstream = Upstream::new(settings, &store)?;
-        upstream.keep_alive();
-        let version = SettingsVersion { upstream, fixed_rate_limit: settings.fixed_rate_limit };
-        Ok(Arc::new(Self { current: RwLock::new(Arc::new(version)), store }))
+        let version = SettingsVersion::new(upstream, settings);
+        let active = Arc::new(Self { current: RwLock::new(Arc::new(version)), store });
+        tokio::spawn(keep_alive(Arc::downgrade(&active)));
+        Ok(active)
     }
 
     /// The current version.
@@ -49,9 +64,18 @@ impl ActiveSettings {
     /// If a certificate of the settings cannot be used. Then nothing has changed.
     pub(crate) fn apply(&self, settings: &Settings) -> Result<Changes, SetupError> {
         let (upstream, changes) = self.current().upstream.updated(settings, &self.store)?;
-        let version = SettingsVersion { upstream, fixed_rate_limit: settings.fixed_rate_limit };
+        let version = SettingsVersion::new(upstream, settings);
         *self.current.write() = Arc::new(version);
         Ok(changes)
+    }
+}
+
+/// Keeps the registries in use ready, until the settings are dropped.
+async fn keep_alive(active: Weak<ActiveSettings>) {
+    loop {
+        tokio::time::sleep(KEEP_ALIVE_INTERVAL).await;
+        let Some(active) = active.upgrade() else { return };
+        active.current().upstream.keep_alive();
     }
 }
 

@@ -2,11 +2,11 @@
 //! or dialed ten times, costs other clients no more than one.
 
 use crate::admission::{Admission, ClientAdmission};
-use crate::streams::{ClientBudget, SendBudget};
+use crate::budget::{Budget, ClientBudget};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_BUDGET_SEGMENTS, SEND_WINDOW};
 use docxy_protocol::link::ClientName;
-use docxy_transport::Session;
+use docxy_transport::{RateLimit, Session};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct ClientConnections {
     admission: Arc<Admission>,
-    send_budget: Arc<SendBudget>,
+    send_budget: Arc<Budget>,
     clients: Mutex<HashMap<ClientName, ConnectedClient>>,
 }
 
@@ -24,6 +24,7 @@ pub(super) struct ClientConnections {
 struct ConnectedClient {
     admission: Arc<ClientAdmission>,
     budget: Arc<ClientBudget>,
+    rate_limit: RateLimit,
     /// Oldest first.
     sessions: VecDeque<Session>,
 }
@@ -35,6 +36,8 @@ pub(super) struct Registration {
     pub(super) admission: Arc<ClientAdmission>,
     /// The client's share of the memory for sending.
     pub(super) budget: Arc<ClientBudget>,
+    /// The rate of all its sessions.
+    pub(super) rate_limit: RateLimit,
     all: Arc<ClientConnections>,
     name: ClientName,
     session: Session,
@@ -42,7 +45,7 @@ pub(super) struct Registration {
 
 impl ClientConnections {
     pub(super) fn new(admission: Arc<Admission>) -> Arc<Self> {
-        let send_budget = SendBudget::new(SEND_BUDGET_SEGMENTS);
+        let send_budget = Budget::new(SEND_BUDGET_SEGMENTS);
         Arc::new(Self { admission, send_budget, clients: Mutex::default() })
     }
 
@@ -52,6 +55,7 @@ impl ClientConnections {
         let client = clients.entry(name.clone()).or_insert_with(|| ConnectedClient {
             admission: self.admission.client(),
             budget: self.send_budget.client(),
+            rate_limit: RateLimit::default(),
             sessions: VecDeque::new(),
         });
         client.sessions.push_back(session.clone());
@@ -61,10 +65,10 @@ impl ClientConnections {
             oldest.close(CloseCode::TooManyConnections);
         }
         client.share_send_window();
-        let (admission, budget) = (Arc::clone(&client.admission), Arc::clone(&client.budget));
         Registration {
-            admission,
-            budget,
+            admission: Arc::clone(&client.admission),
+            budget: Arc::clone(&client.budget),
+            rate_limit: client.rate_limit.clone(),
             all: Arc::clone(self),
             name: name.clone(),
             session: session.clone(),

@@ -8,13 +8,12 @@ use super::congestion::{PathObserver, within_limit};
 use super::path_cache::PathCache;
 use super::unauthenticated::{Slot, Unauthenticated};
 use crate::admission::ClientAdmission;
+use crate::budget::ClientBudget;
 use crate::counters::Counters;
 use crate::exchange::{self, Resources};
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
-use crate::streams::{
-    ClientBudget, ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams,
-};
+use crate::streams::{ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::control::{
     CloseCode, ControlMessage, ExchangeId, Hello, HelloBeginning, RequestHeader, StreamHeader,
@@ -169,17 +168,21 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let usage = shared.usage.client(&hello.name);
     usage.seen(jiff::Timestamp::now());
     tracing::info!("client connected");
-    let choice = within_limit(hello.congestion, shared.settings.current().fixed_rate_limit);
+    let settings = shared.settings.current();
+    let choice = within_limit(hello.congestion, settings.fixed_rate_limit);
     if choice != hello.congestion {
         shared.counters.rate_capped();
     }
+    let registration = shared.connections.register(&hello.name, &session);
+    // The newest session's limit holds for all of the client.
+    registration.rate_limit.set(settings.client_max_rate.into_iter().chain(hello.max_rate).min());
+    let session = session.with_rate_limit(registration.rate_limit.clone());
     let congestion = session.congestion().clone();
     congestion.choose(choice);
     let remote = || session.remote_address();
     let path_cache = Arc::clone(&shared.path_cache);
     let mut observer =
         PathObserver::start(congestion, path_cache, hello.name.clone(), remote(), Instant::now());
-    let registration = shared.connections.register(&hello.name, &session);
     notify(&mut control, &ControlMessage::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
 
     let client = Arc::new(ConnectionContext {

@@ -22,8 +22,10 @@ pub(super) struct ConfigFile {
     pub(super) state: Option<PathBuf>,
     pub(super) public: Option<PublicAddress>,
     pub(super) log: Option<Filter>,
-    #[serde(deserialize_with = "fixed_rate_limit")]
+    #[serde(deserialize_with = "rate")]
     pub(super) fixed_rate_limit: Option<Rate>,
+    #[serde(deserialize_with = "rate")]
+    pub(super) client_max_rate: Option<Rate>,
     pub(super) stale: bool,
     pub(super) handover: Option<bool>,
     pub(super) registries: Option<RegistryTables>,
@@ -40,8 +42,8 @@ impl ConfigFile {
 }
 
 /// A rate is text in the file. (A number is bits per second, which only the wire uses.)
-fn fixed_rate_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
-    let example = "fixed_rate_limit is a rate in quotes, as in \"200 Mbit/s\"";
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
+    let example = "a rate is written in quotes, as in \"200 Mbit/s\"";
     let text = String::deserialize(deserializer).map_err(|_| D::Error::custom(example))?;
-    text.parse().map(Some).map_err(|error| D::Error::custom(format!("fixed_rate_limit: {error}")))
+    text.parse().map(Some).map_err(D::Error::custom)
 }

@@ -50,6 +50,8 @@ pub struct Flags {
     pub public: Option<PublicAddress>,
     /// The highest fixed rate that a client may set.
     pub fixed_rate_limit: Option<Rate>,
+    /// How fast the server may send to one client.
+    pub client_max_rate: Option<Rate>,
     /// Whether transfers are handed back at the first signal.
     pub handover: Option<bool>,
     /// The proxy towards registries.
@@ -80,6 +82,8 @@ pub struct Settings {
     pub public: Option<PublicAddress>,
     /// The highest fixed rate that a client may set, for each connection.
     pub fixed_rate_limit: Rate,
+    /// How fast the server may send to one client, over all its connections; `None` is no limit.
+    pub client_max_rate: Option<Rate>,
     /// Whether a tag may be served with its last known manifest when no pull is left.
     pub stale: bool,
     /// Whether the first signal hands running transfers back to the clients, because the next process follows at once.
@@ -140,12 +144,25 @@ impl Settings {
         let fixed_rate_limit = fixed_rate_limit.unwrap_or_else(|| {
             Rate::from_bits_per_second(DEFAULT_FIXED_RATE_LIMIT_BPS).expect("a gigabit is a rate")
         });
+        let client_max_rate = flags.client_max_rate.or(config.client_max_rate);
         let resolve = config.resolve.into_entries();
         let proxy = config.proxy.load(flags.proxy.clone(), &Environment::of_process(), &path)?;
         let stale = config.stale;
         let handover = flags.handover.or(config.handover).unwrap_or(false);
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(tracing::Level::INFO));
-        Ok(Self { listen, state, public, fixed_rate_limit, stale, handover, registries, resolve, proxy, log })
+        Ok(Self {
+            listen,
+            state,
+            public,
+            fixed_rate_limit,
+            client_max_rate,
+            stale,
+            handover,
+            registries,
+            resolve,
+            proxy,
+            log,
+        })
     }
 }
 
@@ -260,13 +277,10 @@ mod tests {
             ("\nlisten_on = []", 2, "unknown field `listen_on`"),
             ("listen = ['nonsense']", 1, "socket address"),
             ("public = 'https://host'", 1, "is not HOST or HOST:PORT"),
-            (
-                "\nfixed_rate_limit = '200'",
-                2,
-                "fixed_rate_limit: \"200\" is no rate: write it as \"95 Mbit/s\"",
-            ),
-            ("\nfixed_rate_limit = '0 Mbit/s'", 2, "fixed_rate_limit: a rate has to be between"),
-            ("\nfixed_rate_limit = 200", 2, "fixed_rate_limit is a rate in quotes, as in \"200 Mbit/s\""),
+            ("\nfixed_rate_limit = '200'", 2, "\"200\" is no rate: write it as \"95 Mbit/s\""),
+            ("\nfixed_rate_limit = '0 Mbit/s'", 2, "a rate has to be between"),
+            ("\nfixed_rate_limit = 200", 2, "a rate is written in quotes, as in \"200 Mbit/s\""),
+            ("\nclient_max_rate = 'fast'", 2, "\"fast\" is no rate: write it as \"95 Mbit/s\""),
             ("\n\nlog = 'inof'", 3, "a log filter is off, error, warn"),
             ("\nlog = 3", 2, "expected a string"),
             ("\n[registries.'ghcr.io']\napi = 'http://ghcr.io'", 3, "must begin with https://"),

@@ -2,11 +2,10 @@
 //!
 //! A revoked client stays in the list, so that the server can tell it the reason. Must never hold a secret.
 
+use super::directory::read_toml;
 use super::error::StateError;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use docxy_host::private_file;
-use docxy_host::toml_file::{self, TomlError};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::link::{ClientName, ClientSecret};
 use docxy_protocol::secret::constant_time_eq;
@@ -130,17 +129,7 @@ impl ClientList {
     }
 
     pub(super) fn load(path: &Path) -> Result<Self, StateError> {
-        let content = private_file::read(path)?.unwrap_or_default();
-        Self::parse(&content).map_err(|e| StateError::Damaged {
-            path: path.to_owned(),
-            detail: e.to_string(),
-            remedy: "correct that line, or restore the file from a backup",
-        })
-    }
-
-    /// Parses the file's content. Invalid UTF-8 is invalid TOML too.
-    pub(super) fn parse(content: &[u8]) -> Result<Self, TomlError> {
-        toml_file::parse(&String::from_utf8_lossy(content))
+        read_toml(path, "correct that line, or restore the file from a backup")
     }
 
     pub(super) fn to_text(&self) -> String {
@@ -186,6 +175,7 @@ pub(super) fn to_the_second(time: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use super::super::directory::parse_toml;
     use super::*;
 
     fn name(text: &str) -> ClientName {
@@ -259,13 +249,13 @@ revoked = \"2026-11-24T04:00:00Z\"
 secret_sha256 = \"dYd7tB05O1-4RVzmDs2N2gAdBjFklrFN-n-JVlbuyko\"
 "
         );
-        assert_eq!(ClientList::parse(text.as_bytes()).unwrap(), list());
+        assert_eq!(parse_toml::<ClientList>(text.as_bytes()).unwrap(), list());
     }
 
     #[test]
     fn a_typing_error_in_the_file_is_an_error() {
         let text = list().to_text().replace("revoked =", "revokd =");
-        let error = ClientList::parse(text.as_bytes()).unwrap_err().to_string();
+        let error = parse_toml::<ClientList>(text.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with("line 9: unknown field"), "{error}");
     }
 }

@@ -2,6 +2,8 @@
 
 use super::error::StateError;
 use docxy_host::private_file::{self, FileError};
+use docxy_host::toml_file::{self, TomlError};
+use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -38,4 +40,15 @@ impl State {
     pub(super) fn lock_clients(&self) -> Result<File, FileError> {
         private_file::lock(&self.path("clients.lock"))
     }
+}
+
+/// The values in a file in TOML; the default ones if there is no file.
+pub(super) fn read_toml<T: DeserializeOwned>(path: &Path, remedy: &'static str) -> Result<T, StateError> {
+    let content = private_file::read(path)?.unwrap_or_default();
+    parse_toml(&content).map_err(|error| StateError::damaged(path, error, remedy))
+}
+
+/// Parses a file's content. Invalid UTF-8 is invalid TOML too.
+pub(super) fn parse_toml<T: DeserializeOwned>(content: &[u8]) -> Result<T, TomlError> {
+    toml_file::parse(&String::from_utf8_lossy(content))
 }

@@ -1,8 +1,9 @@
 //! Why the state cannot be used.
 
 use docxy_host::private_file::{self, FileError};
+use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An error with a file of the state directory.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,11 @@ pub enum StateError {
 }
 
 impl StateError {
+    /// The content of this file is invalid for this reason.
+    pub(super) fn damaged(path: &Path, detail: impl Display, remedy: &'static str) -> Self {
+        Self::Damaged { path: path.to_owned(), detail: detail.to_string(), remedy }
+    }
+
     /// Whether there is no room for a file.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use std::path::Path;
+use std::fmt::Display;
 
 /// The server's key, with its certificate and pin.
 #[derive(Debug)]
@@ -30,25 +30,19 @@ impl State {
     /// # Errors
     /// If the key cannot be created, stored or read.
     pub fn identity(&self) -> Result<Identity, StateError> {
-        Identity::load_or_create(&self.path("identity.pem"))
-    }
-}
-
-impl Identity {
-    fn load_or_create(path: &Path) -> Result<Self, StateError> {
-        let damaged = |detail: String| StateError::Damaged {
-            path: path.to_owned(),
-            detail,
-            remedy: "restore it from a backup; without it every link ever given out is void, and \
-                     only then delete it, so that a new key is made",
+        let path = self.path("identity.pem");
+        let damaged = |detail: &dyn Display| {
+            let remedy = "restore it from a backup; without it every link ever given out is void, and \
+                          only then delete it, so that a new key is made";
+            StateError::damaged(&path, detail, remedy)
         };
-        let pem = private_file::read_or_create(path, new_key)?;
-        let pem = String::from_utf8(pem).map_err(|_| damaged("not text".into()))?;
-        let key = KeyPair::from_pem(&pem).map_err(|e| damaged(e.to_string()))?;
-        let certificate = certificate(&key).map_err(|e| damaged(e.to_string()))?;
-        let pin = Pin::from_certificate(&certificate).map_err(|e| damaged(e.to_string()))?;
+        let pem = private_file::read_or_create(&path, new_key)?;
+        let pem = String::from_utf8(pem).map_err(|_| damaged(&"not text"))?;
+        let key = KeyPair::from_pem(&pem).map_err(|e| damaged(&e))?;
+        let certificate = certificate(&key).map_err(|e| damaged(&e))?;
+        let pin = Pin::from_certificate(&certificate).map_err(|e| damaged(&e))?;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-        Ok(Self { certificate, key, pin })
+        Ok(Identity { certificate, key, pin })
     }
 }
 
@@ -75,12 +69,11 @@ mod tests {
     #[test]
     fn the_pin_stays_and_tls_takes_the_key() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("identity.pem");
-        let first = Identity::load_or_create(&path).unwrap();
-        let second = Identity::load_or_create(&path).unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let (first, second) = (state.identity().unwrap(), state.identity().unwrap());
         assert_eq!(first.pin, second.pin);
         docxy_transport::quic::tls::server_config(second.certificate, second.key, [1]).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = std::fs::read_to_string(state.path("identity.pem")).unwrap();
         assert!(text.starts_with("-----BEGIN PRIVATE KEY-----"));
     }
 }

@@ -8,7 +8,6 @@ use super::error::StateError;
 use super::random::random;
 use docxy_host::private_file;
 use docxy_transport::quic::ListenerKeys;
-use std::path::Path;
 
 impl State {
     /// The QUIC keys, created once. With them, clients notice a restart of the server.
@@ -16,18 +15,14 @@ impl State {
     /// # Errors
     /// If the keys cannot be created, stored or read.
     pub fn quic_keys(&self) -> Result<ListenerKeys, StateError> {
-        load_or_create(&self.path("quic.keys"))
+        let path = self.path("quic.keys");
+        let create = || random::<{ ListenerKeys::LENGTH }>().map(Vec::from);
+        let bytes = private_file::read_or_create(&path, create)?;
+        ListenerKeys::from_bytes(&bytes).ok_or_else(|| {
+            let detail = format!("{} bytes long", bytes.len());
+            StateError::damaged(&path, detail, "delete it, and new keys are made")
+        })
     }
-}
-
-/// The keys in this file, which is created once.
-fn load_or_create(path: &Path) -> Result<ListenerKeys, StateError> {
-    let bytes = private_file::read_or_create(path, || random::<{ ListenerKeys::LENGTH }>().map(Vec::from))?;
-    ListenerKeys::from_bytes(&bytes).ok_or_else(|| StateError::Damaged {
-        path: path.to_owned(),
-        detail: format!("{} bytes long", bytes.len()),
-        remedy: "delete it, and new keys are made",
-    })
 }
 
 #[cfg(test)]
@@ -37,9 +32,9 @@ mod tests {
     #[test]
     fn the_same_keys_come_back_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("quic.keys");
-        let first = load_or_create(&path).unwrap();
-        assert_eq!(first, load_or_create(&path).unwrap());
-        assert_ne!(first, load_or_create(&dir.path().join("other")).unwrap());
+        let keys = |name: &str| State::open(&dir.path().join(name)).unwrap().quic_keys().unwrap();
+        let first = keys("one");
+        assert_eq!(first, keys("one"));
+        assert_ne!(first, keys("other"));
     }
 }

@@ -3,10 +3,9 @@
 //! Counting must never wait for the disk, and a file that cannot be written must never stop a transfer.
 
 use super::clients::to_the_second;
-use super::directory::State;
+use super::directory::{State, read_toml};
 use super::error::StateError;
 use docxy_host::private_file;
-use docxy_host::toml_file;
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -128,12 +127,7 @@ fn path(state: &State) -> PathBuf {
 }
 
 fn load(path: &Path) -> Result<StoredUsages, StateError> {
-    let content = private_file::read(path)?.unwrap_or_default();
-    toml_file::parse(&String::from_utf8_lossy(&content)).map_err(|e| StateError::Damaged {
-        path: path.to_owned(),
-        detail: e.to_string(),
-        remedy: "fix that line, or delete the file to count from zero",
-    })
+    read_toml(path, "fix that line, or delete the file to count from zero")
 }
 
 fn to_text(totals: &StoredUsages) -> String {

@@ -3,7 +3,7 @@
 //! Must never end a client's access because the file is unreadable for a moment.
 
 use super::clients::ClientList;
-use super::directory::State;
+use super::directory::{State, parse_toml};
 use super::error::StateError;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -123,7 +123,7 @@ async fn poll(
 }
 
 async fn read(path: &Path) -> Result<ClientList, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(ClientList::parse(&tokio::fs::read(path).await?)?)
+    Ok(parse_toml(&tokio::fs::read(path).await?)?)
 }
 
 /// Identifies a version of the file without reading it. A replaced file has another inode, an edited one

@@ -35,13 +35,16 @@ pub(crate) struct QueuedBody {
     last: i32,
 }
 
-/// The turn of one segment, until it is dropped.
+/// The turn of one segment.
 #[derive(Debug)]
 pub(crate) struct Turn {
     queue: Arc<Mutex<Turns>>,
     number: i32,
-    is_written: bool,
 }
+
+/// The turn of a segment that is written and not delivered, until it is dropped.
+#[derive(Debug)]
+pub(super) struct InService(Turn);
 
 impl FairQueue {
     /// Adds a body.
@@ -58,7 +61,7 @@ impl QueuedBody {
         // After 2^31 segments, a petabyte, the order is wrong, and nothing else is.
         self.last = in_service.max(self.last.saturating_add(1));
         turns.last = turns.last.max(self.last);
-        Turn { queue: Arc::clone(&self.queue), number: self.last, is_written: false }
+        Turn { queue: Arc::clone(&self.queue), number: self.last }
     }
 }
 
@@ -68,24 +71,21 @@ impl Turn {
         self.number
     }
 
-    /// All bytes of the segment are written. It is in service until it is dropped.
-    pub(crate) fn written(&mut self) {
-        if !self.is_written {
-            self.is_written = true;
-            *self.queue.lock().in_service.entry(self.number).or_default() += 1;
-        }
+    /// All bytes of the segment are written.
+    pub(super) fn written(self) -> InService {
+        *self.queue.lock().in_service.entry(self.number).or_default() += 1;
+        InService(self)
     }
 }
 
-impl Drop for Turn {
+impl Drop for InService {
     fn drop(&mut self) {
-        let mut turns = self.queue.lock();
-        if self.is_written
-            && let Some(count) = turns.in_service.get_mut(&self.number)
-        {
+        let Self(Turn { queue, number }) = self;
+        let mut turns = queue.lock();
+        if let Some(count) = turns.in_service.get_mut(number) {
             *count -= 1;
             if *count == 0 {
-                turns.in_service.remove(&self.number);
+                turns.in_service.remove(number);
             }
         }
     }
@@ -96,16 +96,12 @@ mod tests {
     use super::*;
 
     /// Writes this many segments, which are not delivered yet.
-    fn write(body: &mut QueuedBody, count: usize) -> Vec<Turn> {
-        let written = |mut turn: Turn| {
-            turn.written();
-            turn
-        };
-        (0..count).map(|_| written(body.next_turn())).collect()
+    fn write(body: &mut QueuedBody, count: usize) -> Vec<InService> {
+        (0..count).map(|_| body.next_turn().written()).collect()
     }
 
-    fn numbers(turns: &[Turn]) -> Vec<i32> {
-        turns.iter().map(Turn::urgency).collect()
+    fn numbers(turns: &[InService]) -> Vec<i32> {
+        turns.iter().map(|turn| turn.0.urgency()).collect()
     }
 
     #[test]
@@ -137,7 +133,7 @@ mod tests {
             drop(write(&mut busy, 1));
         }
         let window = write(&mut busy, 4);
-        let current = window[0].urgency();
+        let current = window[0].0.urgency();
         assert_eq!(numbers(&write(&mut new, 1)), [current]);
         drop(half);
         assert_eq!(numbers(&write(&mut paused, 1)), [current]);

@@ -8,7 +8,6 @@ mod open_streams;
 mod prefetch_writer;
 mod response_stream;
 mod segment_streams;
-mod send_budget;
 mod undelivered;
 
 pub(crate) use chunk_writer::ChunkWriter;
@@ -17,5 +16,4 @@ pub(crate) use open_streams::OpenStreams;
 pub(crate) use prefetch_writer::PrefetchWriter;
 pub(crate) use response_stream::ResponseStream;
 pub(crate) use segment_streams::{ExchangeSegments, SegmentStreams};
-pub(crate) use send_budget::{ClientBudget, SendBudget};
 pub(crate) use undelivered::Undelivered;

@@ -26,7 +26,7 @@ pub(crate) struct PrefetchWriter {
 }
 
 impl PrefetchWriter {
-    pub(crate) fn new(stream: ResponseStream) -> Self {
+    pub(crate) fn new(mut stream: ResponseStream) -> Self {
         stream.set_urgency(PREFETCH_URGENCY);
         Self { stream, items: 0, bytes: 0 }
     }

@@ -1,26 +1,29 @@
 //! A stream that counts as open until it is dropped.
 
-use super::send_budget::Slot;
+use super::fair_queue::{InService, Turn};
+use crate::budget::Slot;
 use docxy_protocol::fault::Fault;
 use docxy_transport::{FinishedStream, SendError, SendStream};
-use std::future::Future;
-use std::ops::{Deref, DerefMut};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The server's half of a stream. Dropped before its end, it is reset.
-#[derive(Debug)]
+#[derive(Debug, derive_more::Deref, derive_more::DerefMut)]
 pub(crate) struct ResponseStream {
+    #[deref]
+    #[deref_mut]
     stream: SendStream,
     open: TaskTrackerToken,
-    slot: Option<Slot>,
+    /// The slot of the send budget that the stream occupies, until it is delivered or reset.
+    pub(crate) slot: Option<Slot>,
 }
 
 /// The same after its end. Dropped before all of it is delivered, it is reset.
 #[derive(Debug)]
 pub(super) struct FinishedResponseStream {
-    stream: FinishedStream,
+    pub(super) stream: FinishedStream,
     _open: TaskTrackerToken,
     _slot: Option<Slot>,
+    _in_service: Option<InService>,
 }
 
 impl ResponseStream {
@@ -28,55 +31,20 @@ impl ResponseStream {
         Self { stream, open, slot: None }
     }
 
-    /// Occupies a slot of the budget until the stream is delivered or reset.
-    pub(crate) fn occupy(&mut self, slot: Slot) {
-        self.slot = Some(slot);
-    }
-
-    /// Whether it occupies a slot.
-    pub(crate) const fn has_slot(&self) -> bool {
-        self.slot.is_some()
-    }
-
-    /// Releases its slot.
-    pub(crate) fn release(&mut self) {
-        self.slot = None;
-    }
-
     /// Ends the stream after all bytes were sent, and delivers them whatever happens to the exchange.
     pub(crate) fn finish(self) -> Result<(), SendError> {
         self.stream.finish()
     }
 
-    /// Ends the stream after all bytes were sent.
-    pub(super) fn finish_revocable(self) -> Result<FinishedResponseStream, SendError> {
+    /// Ends the stream after all bytes were sent. A segment has a turn.
+    pub(super) fn finish_revocable(self, turn: Option<Turn>) -> Result<FinishedResponseStream, SendError> {
         let stream = self.stream.finish_revocable()?;
-        Ok(FinishedResponseStream { stream, _open: self.open, _slot: self.slot })
+        let in_service = turn.map(Turn::written);
+        Ok(FinishedResponseStream { stream, _open: self.open, _slot: self.slot, _in_service: in_service })
     }
 
     /// Resets the stream with the fault's code.
     pub(crate) fn reset(self, fault: &Fault) {
         self.stream.reset(fault);
-    }
-}
-
-impl FinishedResponseStream {
-    /// Whether the client has received everything; see [`FinishedStream::delivered`].
-    pub(super) fn delivered(&self) -> impl Future<Output = bool> + Send + 'static {
-        self.stream.delivered()
-    }
-}
-
-impl Deref for ResponseStream {
-    type Target = SendStream;
-
-    fn deref(&self) -> &SendStream {
-        &self.stream
-    }
-}
-
-impl DerefMut for ResponseStream {
-    fn deref_mut(&mut self) -> &mut SendStream {
-        &mut self.stream
     }
 }

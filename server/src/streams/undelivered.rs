@@ -14,15 +14,8 @@ use tokio::sync::Notify;
 /// opens a segment's stream only when it has read others. Dropped, all of them are reset.
 #[derive(Debug, Default)]
 pub(crate) struct Undelivered {
-    streams: Mutex<VecDeque<Finished>>,
+    streams: Mutex<VecDeque<FinishedResponseStream>>,
     added: Notify,
-}
-
-/// A finished stream, and what it occupies until it is delivered.
-#[derive(Debug)]
-struct Finished {
-    stream: FinishedResponseStream,
-    _turn: Option<Turn>,
 }
 
 impl Undelivered {
@@ -30,12 +23,9 @@ impl Undelivered {
     ///
     /// # Errors
     /// If the client has stopped the stream.
-    pub(crate) fn finish(&self, stream: ResponseStream, mut turn: Option<Turn>) -> Result<(), SendError> {
-        let stream = stream.finish_revocable()?;
-        if let Some(turn) = &mut turn {
-            turn.written();
-        }
-        self.streams.lock().push_back(Finished { stream, _turn: turn });
+    pub(crate) fn finish(&self, stream: ResponseStream, turn: Option<Turn>) -> Result<(), SendError> {
+        let finished = stream.finish_revocable(turn)?;
+        self.streams.lock().push_back(finished);
         self.added.notify_one();
         Ok(())
     }

@@ -8,7 +8,6 @@ use super::http::redirect::{ChainRequest, UpstreamResponse, follow_redirects};
 use super::http::retry::{RETRY_SCHEDULE, RetryDeadline, failure_of};
 use super::http::target::Target;
 use crate::settings::{RegistrySettings, Settings};
-use bytes::Bytes;
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::fault::{FaultKind, Hop};
@@ -17,7 +16,6 @@ use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::retry_after::retry_after;
 use hyper::body::Body as _;
 use rustls::RootCertStore;
-use std::future::Future;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::{Origin, Url};
@@ -138,21 +136,8 @@ impl ApiClient {
     /// # Errors
     /// Only by a bug: typed names are safe in a path.
     pub(super) fn request(&self, path: &str) -> Result<ChainRequest, UpstreamError> {
-        Ok(ChainRequest {
-            hop: Hop::Registry,
-            method: http::Method::GET,
-            target: Target::of(&self.url)?.resolve(Hop::Registry, path.as_bytes())?,
-            headers: http::HeaderMap::new(),
-            body: Bytes::new(),
-        })
-    }
-
-    /// The URL of a path on the registry.
-    ///
-    /// # Errors
-    /// Only by a bug: typed names are safe in a path.
-    pub(super) fn url(&self, path: &str) -> Result<Url, UpstreamError> {
-        self.url.join(path).map_err(UpstreamError::internal)
+        let target = Target::of(&self.url)?.resolve(Hop::Registry, path.as_bytes())?;
+        Ok(ChainRequest::get(Hop::Registry, target))
     }
 
     /// The HTTP client for all hosts of this registry.

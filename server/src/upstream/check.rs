@@ -5,7 +5,6 @@
 use super::error::UpstreamError;
 use super::manifest::rate_limit::describe;
 use super::registries::Upstream;
-use super::registry::authorized_registry::AuthorizedRegistry;
 use super::registry::public_proof::PublicProof;
 use super::registry::response::{Response, ResponseBody};
 use docxy_protocol::authorization::Authorization;
@@ -14,13 +13,13 @@ use docxy_protocol::headers::Headers;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest};
-use docxy_protocol::name::{Reference, Registry};
+use docxy_protocol::name::Registry;
 use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::text::{CleanText, clean};
 use http::{HeaderValue, StatusCode, header};
 
-/// The result for one hop: a print_note, or a fault.
+/// The result for one hop: a remark, or a fault.
 #[derive(Debug)]
 pub(crate) struct HopCheck {
     /// The hop.
@@ -30,73 +29,55 @@ pub(crate) struct HopCheck {
 }
 
 impl Upstream {
-    /// Tries all hops for this image. The first failure ends it, since later hops cannot be reached.
-    pub(crate) async fn check(&self, image: &ImageName) -> Vec<HopCheck> {
+    /// Tries the registry and its token service, and all other hops if an image is known. The first failure ends it,
+    /// since later hops cannot be reached.
+    pub(crate) async fn check(&self, name: &Registry, image: Option<&ImageName>) -> Vec<HopCheck> {
         let mut findings = Vec::new();
-        let tried = try_hops(self, image, &mut findings).await;
-        findings.extend(tried.err());
-        findings
-    }
-
-    /// Tries only the registry and its token service, if no image is known.
-    pub(crate) async fn check_login(&self, name: &Registry) -> Vec<HopCheck> {
-        let mut findings = Vec::new();
-        let tried = match self.registry(name) {
-            Ok(registry) => try_login(registry, None, &mut findings).await,
-            Err(error) => Err(HopCheck::failed("registry", error)),
-        };
+        let tried = try_hops(self, name, image, &mut findings).await;
         findings.extend(tried.err());
         findings
     }
 }
 
-impl HopCheck {
-    fn failed(what: &'static str, error: UpstreamError) -> Self {
+/// The outcome of this hop, as a finding if it has failed.
+fn at<T>(what: &'static str, outcome: Result<T, UpstreamError>) -> Result<T, HopCheck> {
+    outcome.map_err(|error| {
         if let Some(causes) = error.causes() {
             tracing::warn!(hop = what, %causes, "check failed");
         }
-        Self { what, outcome: Err(error.fault) }
-    }
-}
-
-async fn try_login(
-    registry: &AuthorizedRegistry,
-    image: Option<&ImageName>,
-    findings: &mut Vec<HopCheck>,
-) -> Result<(), HopCheck> {
-    let mut found = |what, text: String| findings.push(HopCheck { what, outcome: Ok(clean(text)) });
-    let (api, realm) =
-        registry.check_challenge().await.map_err(|error| HopCheck::failed("registry", error))?;
-    found("registry", format!("{api} answers"));
-    let Some(realm) = realm else {
-        found("token service", "the registry needs no tokens".into());
-        return Ok(());
-    };
-    let repository = image.map(|image| image.repository.clone());
-    let accounts =
-        registry.check_tokens(repository).await.map_err(|error| HopCheck::failed("token service", error))?;
-    found("token service", format!("{realm} grants tokens to {accounts}"));
-    Ok(())
+        HopCheck { what, outcome: Err(error.fault) }
+    })
 }
 
 async fn try_hops(
     upstream: &Upstream,
-    image: &ImageName,
+    name: &Registry,
+    image: Option<&ImageName>,
     findings: &mut Vec<HopCheck>,
 ) -> Result<(), HopCheck> {
-    let registry = upstream.registry(&image.registry).map_err(|error| HopCheck::failed("registry", error))?;
-    try_login(registry, Some(image), findings).await?;
     let mut found = |what, text: String| findings.push(HopCheck { what, outcome: Ok(clean(text)) });
-    let request = request(image, &image.reference, Method::Head);
-    let head =
-        expect_ok(upstream.send(&request).await).map_err(|error| HopCheck::failed("manifest", error))?;
+    let registry = at("registry", upstream.registry(name))?;
+    let (api, realm) = at("registry", registry.check_challenge().await)?;
+    found("registry", format!("{api} answers"));
+    match realm {
+        Some(realm) => {
+            let repository = image.map(|image| image.repository.clone());
+            let accounts = at("token service", registry.check_tokens(repository).await)?;
+            found("token service", format!("{realm} grants tokens to {accounts}"));
+        }
+        None => found("token service", "the registry needs no tokens".into()),
+    }
+
+    let Some(image) = image else { return Ok(()) };
+    let (repository, reference) = (image.repository.clone(), image.reference.clone());
+    let request = request(image, Operation::Manifest { repository, reference, method: Method::Head });
+    let head = at("manifest", expect_ok(upstream.send(&request).await))?;
     found("manifest", format!("{image} is there"));
     let rate_limit = RateLimit::from_headers(&head.headers).map(|limit| describe(&limit));
     found("quota", rate_limit.unwrap_or_else(|| "the registry reports no limit".into()));
-    let blob = small_blob(upstream, &request, head.public_proof)
-        .await
-        .map_err(|error| HopCheck::failed("manifest", error))?;
-    let length = read_blob(upstream, image, &blob).await.map_err(|error| HopCheck::failed("CDN", error))?;
+
+    let blob = at("manifest", small_blob(upstream, &request, head.public_proof).await)?;
+    let length = at("CDN", read_blob(upstream, image, &blob).await)?;
     found("CDN", format!("{length} bytes of {} received", blob.digest));
     Ok(())
 }
@@ -130,12 +111,8 @@ async fn read_blob(
     image: &ImageName,
     blob: &Descriptor,
 ) -> Result<usize, UpstreamError> {
-    let mut request = request(image, &image.reference, Method::Get);
-    request.operation = Operation::Blob {
-        repository: image.repository.clone(),
-        digest: blob.digest.clone(),
-        method: Method::Get,
-    };
+    let (repository, digest) = (image.repository.clone(), blob.digest.clone());
+    let request = request(image, Operation::Blob { repository, digest, method: Method::Get });
     let response = expect_ok(upstream.send(&request).await)?;
     let ResponseBody::Stream(mut download) = response.body else { return Ok(0) };
     let mut length = 0;
@@ -148,13 +125,11 @@ async fn read_blob(
     Ok(length)
 }
 
-fn request(image: &ImageName, reference: &Reference, method: Method) -> Request {
+fn request(image: &ImageName, operation: Operation) -> Request {
     let mut headers = Headers::default();
     if let Ok(accept) = HeaderValue::try_from(MEDIA_TYPES.join(", ")) {
         headers.set(header::ACCEPT, accept);
     }
-    let repository = image.repository.clone();
-    let operation = Operation::Manifest { repository, reference: reference.clone(), method };
     Request::new(image.registry.clone(), operation)
         .with_authorization(Authorization::Public)
         .with_headers(headers)

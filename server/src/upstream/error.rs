@@ -57,14 +57,14 @@ impl UpstreamError {
 
     /// The causes, the outermost first, for the log.
     pub(crate) fn causes(&self) -> Option<CleanText> {
-        let mut chain = Vec::new();
-        let mut next = self.source();
-        while let Some(error) = next {
-            chain.push(error.to_string());
-            next = error.source();
-        }
-        (!chain.is_empty()).then(|| clean(chain.join(": ")))
+        let causes: Vec<String> = chain(self).skip(1).map(ToString::to_string).collect();
+        (!causes.is_empty()).then(|| clean(causes.join(": ")))
     }
+}
+
+/// An error and its causes, the outermost first.
+pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 impl From<Fault> for UpstreamError {

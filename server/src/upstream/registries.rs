@@ -8,38 +8,35 @@ use super::http::retry::RetryDeadline;
 use super::http::roots::system_roots;
 use super::manifest::{ManifestRequest, PublicManifests};
 use super::registry::authorized_registry::AuthorizedRegistry;
+use super::registry::dispatch;
 use super::registry::public_proof::PublicProof;
 use super::registry::response::Response;
-use super::registry::{dispatch, keep_alive};
-use super::token::origins::SharedTokenOrigins;
 use crate::settings::{RegistrySettings, Settings};
 use crate::store::{Store, StoredManifest};
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};
 use docxy_protocol::request::{Operation, Request};
+use docxy_protocol::token_origins::TokenOrigins;
+use parking_lot::Mutex;
 use rustls::RootCertStore;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Why the server cannot set up the connections to its registries.
+/// The server cannot set up TLS towards a registry.
 #[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// No TLS configuration could be made.
-    #[error("TLS towards registry {registry}: {source}")]
-    Tls {
-        /// The registry concerned.
-        registry: RegistryName,
-        /// What is wrong.
-        source: rustls::Error,
-    },
+#[error("TLS towards registry {registry}: {source}")]
+pub struct SetupError {
+    registry: RegistryName,
+    source: rustls::Error,
 }
 
 /// All registries that this server serves.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Upstream {
     registries: HashMap<RegistryName, ServedRegistry>,
-    origins: SharedTokenOrigins,
+    /// All registries share it, because each has to recognise the others' tokens.
+    origins: Arc<Mutex<TokenOrigins>>,
 }
 
 /// A registry, with the settings that it was made with.
@@ -59,23 +56,16 @@ pub(crate) struct Changes {
 }
 
 impl Upstream {
-    /// Sets up a client for each registry of the settings, without connecting.
+    /// Sets up a client for each registry of the settings, without connecting. Reads files.
     ///
     /// # Errors
     /// If a certificate of the settings cannot be used.
     pub(crate) fn new(settings: &Settings, store: &Store) -> Result<Self, SetupError> {
-        AddressGuard::warn_of_unusable_entries(settings);
-        let roots = system_roots();
-        let origins = SharedTokenOrigins::default();
-        let served = |entry: &RegistrySettings| {
-            Ok((entry.name.clone(), ServedRegistry::new(entry, settings, store, &roots, origins.clone())?))
-        };
-        let registries = settings.registries.iter().map(served).collect::<Result<_, _>>()?;
-        Ok(Self { registries, origins })
+        Self::default().updated(settings, store).map(|(upstream, _)| upstream)
     }
 
     /// The same for new settings. A registry whose entry is unchanged keeps its connections, tokens and
-    /// manifests. Running exchanges go on with `self`. Needs a running runtime, and reads files.
+    /// manifests. Running exchanges go on with `self`.
     ///
     /// # Errors
     /// If a certificate of the settings cannot be used. Then nothing has changed.
@@ -83,17 +73,15 @@ impl Upstream {
         AddressGuard::warn_of_unusable_entries(settings);
         let mut roots = None;
         let mut changes = Changes::default();
-        let (mut registries, mut new) = (HashMap::new(), Vec::new());
+        let mut registries = HashMap::new();
         for entry in &settings.registries {
             let before = self.registries.get(&entry.name);
             let served = match before.filter(|before| before.settings == *entry) {
                 Some(served) => served.clone(),
                 None => {
-                    let roots = roots.get_or_insert_with(system_roots);
-                    let served = ServedRegistry::new(entry, settings, store, roots, self.origins.clone())?;
-                    new.push(Arc::downgrade(&served.registry));
                     *(if before.is_some() { &mut changes.changed } else { &mut changes.added }) += 1;
-                    served
+                    let roots = roots.get_or_insert_with(system_roots);
+                    ServedRegistry::new(entry, settings, store, roots, self.origins.clone())?
                 }
             };
             registries.insert(entry.name.clone(), served);
@@ -103,9 +91,6 @@ impl Upstream {
         for served in registries.values() {
             served.registry.apply_settings(&served.settings, settings);
             served.manifests.set_stale(settings.stale);
-        }
-        for registry in new {
-            tokio::spawn(keep_alive::run(registry));
         }
         Ok((Self { registries, origins: self.origins.clone() }, changes))
     }
@@ -143,10 +128,12 @@ impl Upstream {
         }
     }
 
-    /// Keeps connections to the registries in use open, for as long as they are served.
+    /// Refreshes the connections and tokens of the registries in use: see [`AuthorizedRegistry::keep_alive`]. Needs a
+    /// running runtime.
     pub(crate) fn keep_alive(&self) {
-        for ServedRegistry { registry, .. } in self.registries.values() {
-            tokio::spawn(keep_alive::run(Arc::downgrade(registry)));
+        for served in self.registries.values() {
+            let registry = Arc::clone(&served.registry);
+            tokio::spawn(async move { registry.keep_alive().await });
         }
     }
 
@@ -179,13 +166,12 @@ impl ServedRegistry {
         settings: &Settings,
         store: &Store,
         roots: &RootCertStore,
-        origins: SharedTokenOrigins,
+        origins: Arc<Mutex<TokenOrigins>>,
     ) -> Result<Self, SetupError> {
         let registry = AuthorizedRegistry::new(entry, settings, roots, origins)
-            .map_err(|source| SetupError::Tls { registry: entry.name.clone(), source })?;
+            .map_err(|source| SetupError { registry: entry.name.clone(), source })?;
         let registry = Arc::new(registry);
-        let manifests =
-            PublicManifests::new(entry.name.clone(), Arc::clone(&registry), store.clone(), settings.stale);
+        let manifests = PublicManifests::new(entry.name.clone(), Arc::clone(&registry), store.clone());
         Ok(Self { settings: entry.clone(), registry, manifests: Arc::new(manifests) })
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
     gateway::{Gateway, ResponseDeadline},
     metadata::Metadata,
-    tunnel::{Congestion, Deadline, LegChoice, Session, Tunnel, TunnelConfig},
+    tunnel::{Deadline, Session, Tunnel, TunnelConfig},
 };
 use docxy_protocol::{
     authorization::Authorization,
@@ -31,15 +31,9 @@ pub(super) struct Fleet(Vec<(Tunnel, Session)>);
 impl Fleet {
     /// Connects one client for each link.
     pub(super) async fn connect(links: &[String]) -> Result<Self> {
-        let settings = links.iter().map(|link| {
-            Ok(TunnelConfig {
-                links: vec![link.parse()?],
-                congestion: Congestion::default(),
-                leg: LegChoice::default(),
-                proxy: None,
-                cache: None,
-            })
-        });
+        let settings = links
+            .iter()
+            .map(|link| Ok(TunnelConfig { links: vec![link.parse()?], ..TunnelConfig::default() }));
         let settings = settings.collect::<Result<Vec<_>>>()?;
         let connecting = settings.into_iter().map(|settings| async {
             let tunnel = Tunnel::start(settings);
@@ -105,8 +99,8 @@ async fn pull(gateway: Gateway, request: Request) -> Result<()> {
         .send_own(request, ResponseDeadline::after(CONNECT_TIMEOUT))
         .await
         .map_err(|fault| anyhow!("{fault}"))?;
-    ensure!(response.status.is_success(), "{}", response.status);
-    let mut body = response.body;
+    ensure!(response.status().is_success(), "{}", response.status());
+    let mut body = response.into_body();
     while body.next().await.map_err(|fault| anyhow!("{fault}"))?.is_some() {}
     Ok(())
 }

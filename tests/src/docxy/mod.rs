@@ -42,6 +42,8 @@ pub struct ServerConfig {
     pub resolve: BTreeMap<String, SocketAddr>,
     /// The highest rate that a client may state; `None` is the default.
     pub fixed_rate_limit: Option<String>,
+    /// The `client_max_rate`, if it is set.
+    pub client_max_rate: Option<String>,
     /// Whether a tag's previous manifest may be served when the registry fails.
     pub stale: bool,
     /// Whether running transfers are handed back at the first signal.
@@ -299,6 +301,9 @@ impl ServerConfig {
     /// The file's text.
     pub fn to_toml(&self) -> Result<String> {
         let mut toml = String::new();
+        if let Some(limit) = &self.client_max_rate {
+            writeln!(toml, "client_max_rate = {limit:?}")?;
+        }
         if let Some(limit) = &self.fixed_rate_limit {
             writeln!(toml, "fixed_rate_limit = {limit:?}")?;
         }

@@ -12,7 +12,6 @@ pub(crate) use content_cache::ContentCache;
 pub(crate) use descriptor_index::{DescriptorIndex, Role, parse_manifest};
 pub(crate) use docxy_host::store::{Key as CacheKey, Scope as CacheScope};
 pub(crate) use entry::CacheEntry;
-pub(crate) use response::CachedResponse;
 pub(crate) use writer::ManifestWriter;
 
 #[cfg(test)]

@@ -6,32 +6,31 @@ use super::entry::CacheEntry;
 use bytes::Bytes;
 use docxy_host::store::{Key, Scope};
 use docxy_protocol::accept::accepts;
-use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
+use docxy_protocol::headers::DOCKER_CONTENT_DIGEST;
 use docxy_protocol::name::Reference;
 use docxy_protocol::prefetch::ContentKind;
 use docxy_protocol::request::{Method, Operation, Request};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 const API_VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
 
-/// A response that the client sends in place of the registry, with the headers that the registry would send.
-#[derive(Debug)]
-pub(crate) struct CachedResponse {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: Headers,
-    pub(crate) body: Bytes,
-}
-
-impl CachedResponse {
-    /// A response with these fields, an API version and a length. Without its body if that answers `HEAD`.
-    pub(crate) fn new(status: StatusCode, mut headers: HeaderMap, method: Method, body: Bytes) -> Self {
-        let (name, version) = API_VERSION;
-        headers.insert(name, version);
-        headers.insert(header::CONTENT_LENGTH, body.len().into());
-        let body = if method == Method::Head { Bytes::new() } else { body };
-        Self { status, headers: Headers::filter_response(&headers), body }
-    }
+/// A response that the client sends in place of the registry: with these fields, an API version and a length.
+/// Without its body if that answers `HEAD`.
+pub(crate) fn in_place_of_registry(
+    status: StatusCode,
+    headers: HeaderMap,
+    method: Method,
+    body: Bytes,
+) -> Response<Bytes> {
+    let length = body.len();
+    let mut response = Response::new(if method == Method::Head { Bytes::new() } else { body });
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    let (name, version) = API_VERSION;
+    response.headers_mut().insert(name, version);
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    response
 }
 
 /// The key of the requested content, if the cache may answer the request.
@@ -49,7 +48,7 @@ pub(crate) fn key(request: &Request) -> Option<Key> {
 }
 
 /// The 200 of a registry with this content, if it is what was requested.
-pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<CachedResponse> {
+pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<Response<Bytes>> {
     let mut headers = HeaderMap::new();
     match (&request.operation, entry.head()) {
         (Operation::Manifest { .. }, ContentKind::Manifest { content_type }) => {
@@ -69,7 +68,7 @@ pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<CachedRes
     headers.insert(&DOCKER_CONTENT_DIGEST, HeaderValue::from_str(digest.as_str()).ok()?);
     headers.insert(header::ETAG, HeaderValue::from_str(&format!("\"{digest}\"")).ok()?);
     let method = request.operation.method();
-    Some(CachedResponse::new(StatusCode::OK, headers, method, entry.bytes().clone()))
+    Some(in_place_of_registry(StatusCode::OK, headers, method, entry.bytes().clone()))
 }
 
 #[cfg(test)]
@@ -77,7 +76,7 @@ mod tests {
     use super::super::entry::tests::{blob, manifest};
     use super::*;
     use docxy_protocol::authorization::Authorization;
-    use docxy_protocol::headers::CONDITIONAL_FIELDS;
+    use docxy_protocol::headers::{CONDITIONAL_FIELDS, Headers};
     use docxy_protocol::name::Registry;
 
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -105,8 +104,8 @@ mod tests {
         let entry = manifest(INDEX, b"{}");
         for (method, body) in [(Method::Get, &b"{}"[..]), (Method::Head, b"")] {
             let answer = content(&request(&entry, method, &[]), &entry).unwrap();
-            let text = |name: &HeaderName| answer.headers.get_str(name).unwrap().to_owned();
-            assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, body));
+            let text = |name: &HeaderName| answer.headers()[name].to_str().unwrap().to_owned();
+            assert_eq!((answer.status(), &answer.body()[..]), (StatusCode::OK, body));
             assert_eq!(
                 (text(&header::CONTENT_TYPE).as_str(), text(&header::CONTENT_LENGTH).as_str()),
                 (INDEX, "2")

@@ -7,10 +7,11 @@
 use super::file;
 use super::set::ChallengeSet;
 use docxy_host::log_rate_limit::LogLimits;
+use docxy_protocol::authorization::Authorization;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::{Registry, Repository};
-use docxy_protocol::request::Operation;
+use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::scope::Scope;
 use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
@@ -59,15 +60,13 @@ impl ChallengeStore {
     /// The challenges in `file`, if there is one, and those of Docker Hub.
     pub(crate) fn load(file: Option<PathBuf>) -> Self {
         let (now, wall) = (Instant::now(), SystemTime::now());
-        let mut registries = BTreeMap::from([(
-            Registry::docker_hub(),
-            RegistryChallenges::new(docker_hub_challenges(), now + REFRESH_INTERVAL),
-        )]);
+        let hub = RegistryChallenges { set: docker_hub_challenges(), refresh_at: now + REFRESH_INTERVAL };
+        let mut registries = BTreeMap::from([(Registry::docker_hub(), hub)]);
         let stored = file.as_deref().map(file::read).unwrap_or_default();
         for (registry, set) in stored.into_iter().take(REGISTRIES_MAX) {
             let age = set.at.and_then(|at| wall.duration_since(at).ok()).unwrap_or(REFRESH_INTERVAL);
-            registries
-                .insert(registry, RegistryChallenges::new(set, now + REFRESH_INTERVAL.saturating_sub(age)));
+            let refresh_at = now + REFRESH_INTERVAL.saturating_sub(age);
+            registries.insert(registry, RegistryChallenges { set, refresh_at });
         }
         Self(Arc::new(Inner {
             registries: Mutex::new(registries),
@@ -142,14 +141,8 @@ impl ChallengeStore {
     }
 
     /// Stores the challenge of a response.
-    pub(crate) fn observe_response(
-        &self,
-        registry: &Registry,
-        operation: &Operation,
-        anonymous: bool,
-        (status, headers): (StatusCode, &Headers),
-    ) {
-        if self.0.observe_response(registry, operation, anonymous, status, headers) && self.0.file.is_some() {
+    pub(crate) fn observe_response(&self, request: &Request, status: StatusCode, headers: &Headers) {
+        if self.0.observe_response(request, status, headers) && self.0.file.is_some() {
             let inner = Arc::clone(&self.0);
             // A slow disk must not delay the response.
             tokio::task::spawn_blocking(move || inner.save());
@@ -159,19 +152,13 @@ impl ChallengeStore {
 
 impl Inner {
     /// Returns whether the file must be written.
-    fn observe_response(
-        &self,
-        registry: &Registry,
-        operation: &Operation,
-        anonymous: bool,
-        status: StatusCode,
-        headers: &Headers,
-    ) -> bool {
+    fn observe_response(&self, request: &Request, status: StatusCode, headers: &Headers) -> bool {
+        let Request { registry, operation, authorization, .. } = request;
         let is_ping = matches!(operation, Operation::Ping);
         let mut registries = self.registries.lock();
         let challenges = match (is_ping, operation.repository()) {
             // The registry needs no token, so its own responses are used.
-            (true, _) if status.is_success() && anonymous => Some(Vec::new()),
+            (true, _) if status.is_success() && *authorization == Authorization::None => Some(Vec::new()),
             _ if status != StatusCode::UNAUTHORIZED => None,
             (true, _) => read(headers),
             (false, Some(repository)) => read(headers).and_then(|all| for_any_repository(all, repository)),
@@ -186,7 +173,7 @@ impl Inner {
         let now = Instant::now();
         let entry = registries
             .entry(registry.clone())
-            .or_insert_with(|| RegistryChallenges::new(ChallengeSet::default(), now));
+            .or_insert_with(|| RegistryChallenges { set: ChallengeSet::default(), refresh_at: now });
         entry.update(is_ping, all, now)
     }
 
@@ -204,10 +191,6 @@ impl Inner {
 }
 
 impl RegistryChallenges {
-    const fn new(set: ChallengeSet, refresh_at: Instant) -> Self {
-        Self { set, refresh_at }
-    }
-
     /// Stores new challenges. Returns whether the file must be written.
     fn update(&mut self, is_ping: bool, all: Vec<Challenge>, now: Instant) -> bool {
         let ChallengeSet { on_ping, on_pull, at } = &mut self.set;
@@ -305,7 +288,7 @@ mod tests {
         let mut map = HeaderMap::new();
         map.insert(header::WWW_AUTHENTICATE, line.parse().unwrap());
         let (status, headers) = (StatusCode::from_u16(status).unwrap(), Headers::filter_response(&map));
-        challenges.0.observe_response(&registry(name), operation, true, status, &headers)
+        challenges.0.observe_response(&Request::new(registry(name), operation.clone()), status, &headers)
     }
 
     #[test]

@@ -3,14 +3,9 @@
 //!
 //! A request never waits for content that no prefetch brings, nor longer than the stream is open.
 
-use crate::cache::ContentCache;
-use crate::cache::{CacheEntry, CacheKey, CacheScope};
-use crate::cache::{DescriptorIndex, Role};
+use crate::cache::{CacheEntry, CacheKey, CacheScope, ContentCache, Role};
 use docxy_protocol::limits::PREFETCH_BLOB_BYTES_MAX;
 use docxy_protocol::prefetch::PrefetchHint;
-use futures_util::FutureExt as _;
-use futures_util::future::select_all;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -18,31 +13,29 @@ use tokio::sync::watch;
 /// The longest wait. An engine that does not read the response before the prefetch must not block others.
 const PREFETCH_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The open streams. Clones share them.
+/// The open streams. Clones share them. Every item that arrives counts as a change.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct InFlightPrefetches(Arc<Mutex<Vec<OpenStream>>>);
+pub(crate) struct InFlightPrefetches(watch::Sender<Vec<Arc<OpenStream>>>);
 
 #[derive(Debug)]
 struct OpenStream {
     scope: CacheScope,
     hint: PrefetchHint,
-    /// The number of received items.
-    items: watch::Receiver<u32>,
 }
 
 /// Keeps its stream in the list until it is dropped.
 #[derive(Debug)]
 pub(crate) struct PrefetchGuard {
     in_flight: InFlightPrefetches,
-    items: watch::Sender<u32>,
+    stream: Arc<OpenStream>,
 }
 
 impl InFlightPrefetches {
     /// Adds a stream with this hint.
     pub(crate) fn open(&self, scope: CacheScope, hint: PrefetchHint) -> PrefetchGuard {
-        let items = watch::Sender::new(0);
-        self.0.lock().push(OpenStream { scope, hint, items: items.subscribe() });
-        PrefetchGuard { in_flight: self.clone(), items }
+        let stream = Arc::new(OpenStream { scope, hint });
+        self.0.send_modify(|streams| streams.push(Arc::clone(&stream)));
+        PrefetchGuard { in_flight: self.clone(), stream }
     }
 
     /// Waits until the content is cached, no open stream may bring it, or `until`.
@@ -57,52 +50,36 @@ impl InFlightPrefetches {
     }
 
     async fn wait_for_entry(&self, cache: &ContentCache, key: &CacheKey) -> Option<CacheEntry> {
+        let mut streams = self.0.subscribe();
         loop {
-            // Subscribe before the cache lookup, so that an item in between is noticed.
-            let mut streams = self.matching_streams(key, cache.descriptor_index());
+            let role = cache.descriptor_index().role(&key.digest);
+            // Before the cache lookup, so that an item in between is noticed.
+            let may_come = streams
+                .borrow_and_update()
+                .iter()
+                .any(|stream| stream.scope == key.scope && may_bring(&stream.hint, role.as_ref()));
             if let Some(entry) = cache.get_from_memory(key) {
                 return Some(entry);
             }
-            if streams.is_empty() {
+            if !may_come {
                 return None;
             }
-            // The end of a stream wakes this too.
-            let _ = select_all(streams.iter_mut().map(|items| items.changed().boxed())).await;
+            streams.changed().await.ok()?;
         }
-    }
-
-    fn matching_streams(
-        &self,
-        key: &CacheKey,
-        descriptor_index: &DescriptorIndex,
-    ) -> Vec<watch::Receiver<u32>> {
-        let role = descriptor_index.role(&key.digest);
-        let open = self.0.lock();
-        let bring =
-            open.iter().filter(|stream| stream.scope == key.scope && may_bring(&stream.hint, role.as_ref()));
-        bring.map(|stream| stream.items.clone()).map(mark_seen).collect()
     }
 }
 
 impl PrefetchGuard {
     /// Wakes the waiting requests after an item.
     pub(crate) fn notify(&self) {
-        self.items.send_modify(|items| *items += 1);
+        self.in_flight.0.send_modify(|_| {});
     }
 }
 
 impl Drop for PrefetchGuard {
     fn drop(&mut self) {
-        // Remove the stream before the drop of the sender wakes the waiting requests.
-        let ours = self.items.subscribe();
-        self.in_flight.0.lock().retain(|stream| !stream.items.same_channel(&ours));
+        self.in_flight.0.send_modify(|streams| streams.retain(|open| !Arc::ptr_eq(open, &self.stream)));
     }
-}
-
-/// A receiver that waits for later items only.
-fn mark_seen(mut items: watch::Receiver<u32>) -> watch::Receiver<u32> {
-    items.mark_unchanged();
-    items
 }
 
 /// Whether a stream with this hint may bring content of this role. Content of unknown role is assumed to match.
@@ -169,7 +146,7 @@ mod tests {
             drop(open);
         });
         assert_eq!(waiting, None);
-        assert!(in_flight.0.lock().is_empty());
+        assert!(in_flight.0.borrow().is_empty());
     }
 
     #[tokio::test]

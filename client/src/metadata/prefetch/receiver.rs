@@ -11,6 +11,7 @@ use crate::exchange::PrefetchStream;
 use docxy_host::store::Content;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// How long the next item may take. The server sends what it has or fetches from nearby, and a waiting
 /// request could have fetched it itself by then.
@@ -18,16 +19,14 @@ const ITEM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads until the end, or until an item does not match its digest.
 pub(crate) async fn receive(
-    mut prefetch: PrefetchStream,
+    prefetch: oneshot::Receiver<PrefetchStream>,
     scope: CacheScope,
     cache: ContentCache,
     usage: PrefetchUsage,
     guard: PrefetchGuard,
 ) {
-    // The engine may read the body slowly.
-    if !prefetch.wait_for_body().await {
-        return;
-    }
+    // The engine may read the body slowly, or not to its end.
+    let Ok(mut prefetch) = prefetch.await else { return };
     loop {
         let next = tokio::time::timeout(ITEM_TIMEOUT, prefetch.next()).await;
         let (item, bytes) = match next {

@@ -71,7 +71,7 @@ impl Scene {
                 let timeout = Duration::from_secs(10);
                 let deadline = ResponseDeadline::patient(Deadline::including_first_connect(timeout), timeout);
                 let engine = Engine::new(1, &http::HeaderMap::new());
-                Ok(self.gateway.send(request, &engine, deadline).await?.body)
+                Ok(self.gateway.send(request, &engine, deadline).await?.into_body())
             }
         }
     }
@@ -102,7 +102,7 @@ impl Scene {
         let (end, received) = self.read(reader).await;
         assert!(end.is_ok(), "{what}: {end:?} after {} bytes", received.len());
         assert!(received == self.content, "{what}: the bytes are wrong");
-        assert!(self.gateway.transfers().is_empty(), "{what}");
+        assert!(self.gateway.transfers().snapshot().is_empty(), "{what}");
     }
 
     fn ranges(&self) -> Vec<String> {
@@ -212,11 +212,11 @@ async fn a_reader_that_leaves_stops_the_server() {
         let scene = Scene::begin(leg, length, vec![Play::StallAfter(70_000)]);
         let mut body = in_time(scene.transfer(reader)).await.unwrap();
         assert!(!scene.next(&mut body).await.unwrap().unwrap().is_empty());
-        assert_eq!(scene.gateway.transfers().len(), 1);
+        assert_eq!(scene.gateway.transfers().snapshot().len(), 1);
         drop(body);
         let mut stopped = scene.seen.stopped.subscribe();
         in_time(stopped.wait_for(|stopped| *stopped == 1)).await.unwrap();
-        assert!(scene.gateway.transfers().is_empty(), "{leg:?} {reader:?} {length}");
+        assert!(scene.gateway.transfers().snapshot().is_empty(), "{leg:?} {reader:?} {length}");
     }
 }
 
@@ -343,8 +343,8 @@ async fn the_registry_lists_what_a_transfer_waits_for() {
                 changes.changed().await.unwrap();
                 let [transfer] = &transfers.snapshot()[..] else { panic!("one transfer runs") };
                 assert_eq!((&*transfer.image, transfer.operation), ("docker.io/library/hello", "blob"));
-                assert_eq!((transfer.length, transfer.received > LENGTHS[0]), (Some(LENGTHS[0]), false));
-                if let Some(Wait { reason: Some(reason), .. }) = &transfer.wait {
+                assert_eq!((transfer.length, transfer.bytes > LENGTHS[0]), (Some(LENGTHS[0]), false));
+                if let Some(reason) = &transfer.reason {
                     assert!(reason.starts_with("tunnel: "), "{reason}");
                     assert!(transfer.server.is_some());
                     return;
@@ -356,6 +356,6 @@ async fn the_registry_lists_what_a_transfer_waits_for() {
             () = reading => panic!("{leg:?}: nothing was interrupted"),
         }
         drop(body);
-        assert!(transfers.is_empty());
+        assert!(transfers.snapshot().is_empty());
     }
 }

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The fault of requests between the close of a connection with the old configuration and the first one with
 /// the new.
-const CONFIG_CHANGED: &str = "the links or the congestion control were changed";
+const CONFIG_CHANGED: &str = "the links, the congestion control or the rate limit were changed";
 
 /// Runs until `stop`. Starts again at each change of the configuration.
 pub(super) async fn supervise(

@@ -26,7 +26,6 @@ use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::time::Duration;
 use timestamp::timestamp;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
@@ -59,7 +58,7 @@ pub fn start(filter: &Filter) -> LogGuard {
     // No colours in a journal; `NO_COLOR` turns them off on a terminal.
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(QueueWriter(Arc::clone(&queue)))
+        .with_writer(Arc::clone(&queue))
         .with_ansi(colours)
         // The layer reports its own errors with `eprintln!`, which panics if stderr is broken.
         .log_internal_errors(false);
@@ -107,25 +106,14 @@ impl LogHandle {
 }
 
 /// Adds each write to the queue as one line.
-#[derive(Debug, Clone)]
-struct QueueWriter(Arc<Queue>);
-
-impl Write for QueueWriter {
+impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
+        self.push(line);
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl MakeWriter<'_> for QueueWriter {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Must never fail: what cannot be read is skipped. Which challenge a parameter belongs to is decided above.
 
+use crate::fields::{is_token_byte, quoted_string};
+
 /// The unread part of a field line.
 pub(super) struct Line<'a> {
     rest: &'a [u8],
@@ -88,25 +90,10 @@ impl<'a> Line<'a> {
 
     /// The rest of a `quoted-string` (RFC 9110, section 5.6.4). `None` if it has no end.
     fn quoted(&mut self) -> Option<String> {
-        let mut value = Vec::new();
-        let mut bytes = self.rest.iter().enumerate();
-        while let Some((at, byte)) = bytes.next() {
-            match byte {
-                b'"' => {
-                    self.rest = &self.rest[at + 1..];
-                    return checked(&value);
-                }
-                b'\\' => value.extend(bytes.next().map(|(_, escaped)| *escaped)),
-                byte => value.push(*byte),
-            }
-        }
-        self.rest = &[];
-        None
+        let (value, rest) = quoted_string(self.rest).unzip();
+        self.rest = rest.unwrap_or_default();
+        checked(&value?)
     }
-}
-
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// The text of a value. A tab is the only control character allowed.

@@ -5,21 +5,18 @@
 //! continuation.
 
 use crate::upstream::error::UpstreamError;
+use crate::upstream::http::body::{BoxError, next_data};
 use crate::upstream::http::redirect::UpstreamResponse;
-use crate::upstream::http::request_fault::describe_error;
 use crate::upstream::http::retry::{RETRIES_MAX, RETRY_SCHEDULE};
 use bytes::Bytes;
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::{FaultKind, Hop};
-use docxy_protocol::limits::{PATIENCE_MAX, UPSTREAM_HEADER_TIMEOUT, UPSTREAM_IDLE_TIMEOUT};
+use docxy_protocol::limits::{PATIENCE_MAX, UPSTREAM_HEADER_TIMEOUT};
 use docxy_protocol::retry_after::retry_after;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use http_body_util::BodyExt as _;
 use hyper::body::Body;
-use std::error::Error;
-use std::future::Future;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -36,8 +33,6 @@ pub(crate) trait RangeSource {
         timeout: Duration,
     ) -> impl Future<Output = Result<UpstreamResponse<Self::Body>, UpstreamError>> + Send;
 }
-
-type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A streaming body, from one response or from several in turn.
 #[derive(Debug)]
@@ -67,24 +62,20 @@ struct BodyPart<B> {
 }
 
 impl<S: RangeSource> Download<S> {
-    /// A body that is not resumed after a failure.
-    pub(in crate::upstream) fn unresumable(hop: Hop, body: S::Body) -> Self {
-        Self { part: Some(BodyPart { hop, body, skip: 0 }), received: 0, resume: None }
-    }
-
-    /// A body that is resumed from `source`, if its header fields allow that.
-    pub(in crate::upstream) fn resumable(
+    /// A body that is resumed from `source`, if there is one, and its header fields allow that.
+    pub(in crate::upstream) fn new(
         hop: Hop,
         status: StatusCode,
         headers: &HeaderMap,
         body: S::Body,
-        source: S,
+        source: Option<S>,
     ) -> Self {
-        // A body of unknown length may be longer than it says, and is not resumed.
-        let length = body.size_hint().exact();
-        let expected = length.and_then(|_| ContentRange::of_response(status, headers, length));
-        let resume =
-            expected.map(|expected| Resume { expected, source, backoff: Backoff::new(RETRY_SCHEDULE) });
+        let resume = source.and_then(|source| {
+            // A body of unknown length may be longer than it says, and is not resumed.
+            let length = body.size_hint().exact()?;
+            let expected = ContentRange::of_response(status, headers, Some(length))?;
+            Some(Resume { expected, source, backoff: Backoff::new(RETRY_SCHEDULE) })
+        });
         Self { part: Some(BodyPart { hop, body, skip: 0 }), received: 0, resume }
     }
 
@@ -122,7 +113,8 @@ impl<S: RangeSource> Download<S> {
             };
             self.part = None;
             let Some(resume) = &mut self.resume else { return Err(fault) };
-            self.part = Some(resume.after(fault, self.received).await?);
+            // Boxed, since it is rare and would be most of an exchange's task.
+            self.part = Some(Box::pin(resume.after(fault, self.received)).await?);
         }
     }
 
@@ -205,33 +197,15 @@ const RETRY_AFTER_IN_BODY_MAX: Duration = Duration::from_secs(60);
 impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> BodyPart<B> {
     async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         loop {
-            let frame = tokio::time::timeout(UPSTREAM_IDLE_TIMEOUT, self.body.frame()).await;
-            let frame = frame.map_err(|_| {
-                let seconds = UPSTREAM_IDLE_TIMEOUT.as_secs();
-                UpstreamError::new(
-                    self.hop,
-                    FaultKind::TimedOut,
-                    format!("no byte of the body for {seconds} s"),
-                )
-            })?;
-            match frame {
-                None => return Ok(None),
-                Some(Err(error)) => {
-                    let error = error.into();
-                    let detail = describe_error(&*error);
-                    return Err(UpstreamError::new(self.hop, FaultKind::Truncated, detail).caused_by(error));
-                }
-                // Engines use no trailers.
-                Some(Ok(frame)) => {
-                    let Ok(mut data) = frame.into_data() else { continue };
-                    let skipped = self.skip.min(data.len() as u64);
-                    self.skip -= skipped;
-                    // It fits, because it is at most the data's length.
-                    let new = data.split_off(skipped as usize);
-                    if !new.is_empty() {
-                        return Ok(Some(new));
-                    }
-                }
+            let Some(mut data) = next_data(self.hop, &mut self.body).await? else { return Ok(None) };
+            let skipped = self.skip.min(data.len() as u64);
+            self.skip -= skipped;
+            // It fits, because it is at most the data's length.
+            let new = data.split_off(skipped as usize);
+            if !new.is_empty() {
+                // A copy: hyper's are part of a read buffer, which they would keep whole while they wait for
+                // the client. A record of TLS fills half of it, or a sixth.
+                return Ok(Some(Bytes::copy_from_slice(&new)));
             }
         }
     }

@@ -13,6 +13,7 @@
 
 use crate::address::public_ip::is_public;
 use crate::settings::{ProxySettings, RegistrySettings, Settings, StaticAddress};
+use crate::upstream::error::chain;
 use docxy_protocol::name::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -48,8 +49,7 @@ pub(in crate::upstream) enum GuardError {
 impl GuardError {
     /// The [`GuardError::NotPublic`] that caused a connection's error, with the refused address.
     pub(in crate::upstream) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<(&'a Self, IpAddr)> {
-        let chain = std::iter::successors(Some(error), |&error| error.source());
-        chain.filter_map(|error| error.downcast_ref::<Self>()).find_map(|error| match error {
+        chain(error).filter_map(|error| error.downcast_ref::<Self>()).find_map(|error| match error {
             Self::NotPublic { address, .. } => Some((error, *address)),
             _ => None,
         })
@@ -264,6 +264,7 @@ mod tests {
             state: std::path::PathBuf::new(),
             public: None,
             fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
+            client_max_rate: None,
             stale: false,
             handover: false,
             log: "info".parse().unwrap(),

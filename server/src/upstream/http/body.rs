@@ -7,11 +7,15 @@ use crate::upstream::error::UpstreamError;
 use bytes::{Bytes, BytesMut};
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::{SMALL_BODY_BYTES_MAX, UPSTREAM_IDLE_TIMEOUT};
+use docxy_protocol::text::clean;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
+use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::time::Instant;
+
+pub(in crate::upstream) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -39,35 +43,47 @@ pub(in crate::upstream) async fn collect_until(
         Body::Whole(bytes) => return Ok(bytes),
         Body::Streaming(body) => body,
     };
-    let interrupted =
-        |kind, detail: String| UpstreamError::new(hop, kind, format!("the body was interrupted: {detail}"));
     let started = Instant::now();
     let mut all = BytesMut::new();
     loop {
-        let silent_from = Instant::now() + UPSTREAM_IDLE_TIMEOUT;
-        match tokio::time::timeout_at(until.min(silent_from), body.frame()).await {
-            Ok(None) => return Ok(all.freeze()),
-            Ok(Some(Ok(frame))) => {
-                // Engines use no trailers.
-                let Ok(data) = frame.into_data() else { continue };
-                if all.len() + data.len() > max_bytes {
-                    let detail =
-                        format!("the body is larger than docxy's limit for it, which is {max_bytes} bytes");
-                    return Err(UpstreamError::new(hop, FaultKind::TooLarge, detail));
-                }
-                all.extend_from_slice(&data);
-            }
-            Ok(Some(Err(error))) => {
-                return Err(interrupted(FaultKind::Truncated, describe_error(&error)).caused_by(error));
-            }
-            Err(_) if silent_from <= until => {
-                let detail = format!("no byte of it for {} s", UPSTREAM_IDLE_TIMEOUT.as_secs());
-                return Err(interrupted(FaultKind::TimedOut, detail));
-            }
-            Err(_) => {
-                let detail = format!("it did not end within {} s", started.elapsed().as_secs());
-                return Err(interrupted(FaultKind::TimedOut, detail));
-            }
+        let next = tokio::time::timeout_at(until, next_data(hop, &mut body)).await.unwrap_or_else(|_| {
+            let detail = format!("it did not end within {} s", started.elapsed().as_secs());
+            Err(UpstreamError::new(hop, FaultKind::TimedOut, detail))
+        });
+        let next = next.map_err(|mut error| {
+            error.fault.detail = clean(format!("the body was interrupted: {}", error.fault.detail));
+            error
+        });
+        let Some(data) = next? else { return Ok(all.freeze()) };
+        if all.len() + data.len() > max_bytes {
+            let detail = format!("the body is larger than docxy's limit for it, which is {max_bytes} bytes");
+            return Err(UpstreamError::new(hop, FaultKind::TooLarge, detail));
+        }
+        all.extend_from_slice(&data);
+    }
+}
+
+/// The next bytes of a body, `None` at its end.
+///
+/// # Errors
+/// If its connection breaks, or is silent for [`UPSTREAM_IDLE_TIMEOUT`].
+pub(in crate::upstream) async fn next_data<B>(hop: Hop, body: &mut B) -> Result<Option<Bytes>, UpstreamError>
+where
+    B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    loop {
+        let frame = tokio::time::timeout(UPSTREAM_IDLE_TIMEOUT, body.frame()).await.map_err(|_| {
+            let detail = format!("no byte of the body for {} s", UPSTREAM_IDLE_TIMEOUT.as_secs());
+            UpstreamError::new(hop, FaultKind::TimedOut, detail)
+        })?;
+        let Some(frame) = frame else { return Ok(None) };
+        let frame = frame.map_err(|error| {
+            let error = error.into();
+            UpstreamError::new(hop, FaultKind::Truncated, describe_error(&*error)).caused_by(error)
+        })?;
+        // Engines use no trailers.
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
         }
     }
 }

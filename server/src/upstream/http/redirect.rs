@@ -74,6 +74,13 @@ pub(in crate::upstream) struct ChainRequest {
     pub(in crate::upstream) body: Bytes,
 }
 
+impl ChainRequest {
+    /// A `GET` without header fields.
+    pub(in crate::upstream) fn get(hop: Hop, target: Target) -> Self {
+        Self { hop, method: Method::GET, target, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+}
+
 /// Sends a request and follows redirects. A `POST` contains a credential, so its redirect to another origin is not
 /// followed, and neither is one that would make it a `GET`: the redirect is the response.
 ///

@@ -4,7 +4,7 @@
 //! the names in a certificate, nor the proxy. The operator's log has them.
 
 use super::address_guard::GuardError;
-use crate::upstream::error::UpstreamError;
+use crate::upstream::error::{UpstreamError, chain};
 use docxy_host::proxy::ProxyError;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::text::clean;
@@ -72,14 +72,10 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 
 /// The outermost and the innermost error of a chain: what failed, and the cause that a person can act on
 /// ("connection refused").
-pub(in crate::upstream) fn describe_error(error: &dyn Error) -> String {
+pub(in crate::upstream) fn describe_error(error: &(dyn Error + 'static)) -> String {
     let outer = error.to_string();
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let inner = innermost.to_string();
-    if inner == outer { outer } else { format!("{outer}: {inner}") }
+    let inner = chain(error).last().map(ToString::to_string).filter(|inner| *inner != outer);
+    inner.map_or_else(|| outer.clone(), |inner| format!("{outer}: {inner}"))
 }
 
 #[cfg(test)]

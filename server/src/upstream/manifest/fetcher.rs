@@ -2,6 +2,7 @@
 //!
 //! Must never use a user's credential, because the store is shared by all clients.
 
+use super::ManifestRequest;
 use super::public_store::{PublicStore, is_acceptable};
 use super::rate_limit::{LastRateLimit, without_volatile_fields};
 use super::single_flight::SingleFlight;
@@ -72,22 +73,21 @@ impl ManifestFetcher {
         Self { source, single_flight: SingleFlight::new() }
     }
 
-    /// Fetches a manifest. `proof` is that of an anonymous `HEAD` that has just succeeded. If this caller's time is
+    /// Fetches the manifest of this tag or digest of the request's repository. `proof` is that of an anonymous `HEAD` that has just succeeded. If this caller's time is
     /// up, the fetch goes on: it counts against the rate limit, and the engine's next request must not cost another.
     ///
     /// # Errors
     /// If a hop fails, or there is no result by the deadline. An error status of the registry is a response, not an error.
     pub(in crate::upstream) async fn fetch(
         &self,
-        request: &Request,
-        repository: &Repository,
+        request: &ManifestRequest<'_>,
         reference: &Reference,
         proof: Option<PublicProof>,
-        deadline: RetryDeadline,
     ) -> Result<Fetched, UpstreamError> {
-        let accept = request.headers.map().get_all(header::ACCEPT).iter().cloned().collect();
+        let ManifestRequest { original, repository, deadline, .. } = *request;
+        let accept = original.headers.map().get_all(header::ACCEPT).iter().cloned().collect();
         let key = FetchKey { repository: repository.clone(), reference: reference.clone(), accept };
-        let request = cacheable_request::for_manifest(request, repository, reference, Method::Get);
+        let request = cacheable_request::for_manifest(original, repository, reference, Method::Get);
         let source = Arc::clone(&self.source);
         let started = Instant::now();
         let fetched =

@@ -81,22 +81,16 @@ impl<'a> ManifestRequest<'a> {
 }
 
 impl PublicManifests {
-    pub(super) fn new(
-        name: RegistryName,
-        registry: Arc<AuthorizedRegistry>,
-        store: Store,
-        stale: bool,
-    ) -> Self {
+    pub(super) fn new(name: RegistryName, registry: Arc<AuthorizedRegistry>, store: Store) -> Self {
         let rate_limit = Arc::<LastRateLimit>::default();
         let store = PublicStore::new(name.clone(), store);
         let fetcher =
             ManifestFetcher::new(name.clone(), Arc::clone(&registry), store.clone(), Arc::clone(&rate_limit));
-        let allow_stale = AtomicBool::new(stale);
         Self {
             name,
             registry,
             store,
-            allow_stale,
+            allow_stale: AtomicBool::new(false),
             fetcher,
             rate_limit,
             tags: Mutex::new(Lru::new(TAGS_BYTES_MAX)),
@@ -135,9 +129,10 @@ impl PublicManifests {
         if let Some(stored) = self.store.get(repository, digest).await {
             return Some(stored);
         }
-        let (reference, proof) = (Reference::Digest(digest.clone()), proof.cloned());
+        let (original, reference) = (request, &Reference::Digest(digest.clone()));
         let deadline = RetryDeadline::starting_at(Instant::now(), Patience::default());
-        match self.fetcher.fetch(request, repository, &reference, proof, deadline).await {
+        let request = ManifestRequest { original, repository, reference, method: Method::Get, deadline };
+        match self.fetcher.fetch(&request, reference, proof.cloned()).await {
             Ok(Fetched::Manifest(manifest, ..)) => Some(manifest),
             Ok(Fetched::Other(_) | Fetched::Mismatch(_)) | Err(_) => None,
         }
@@ -163,17 +158,8 @@ impl PublicManifests {
         if request.method == Method::Head {
             return self.head(request, request.deadline).await.map(|(_, response)| response);
         }
-        let fetched = self.fetch(request, request.reference, None).await?;
+        let fetched = self.fetcher.fetch(request, request.reference, None).await?;
         self.response_from(request, fetched)
-    }
-
-    async fn fetch(
-        &self,
-        request: &ManifestRequest<'_>,
-        reference: &Reference,
-        proof: Option<PublicProof>,
-    ) -> Result<Fetched, UpstreamError> {
-        self.fetcher.fetch(request.original, request.repository, reference, proof, request.deadline).await
     }
 
     async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
@@ -215,7 +201,7 @@ impl PublicManifests {
                 if status == StatusCode::TOO_MANY_REQUESTS
                     || (status.is_server_error() && hop == Hop::TokenService) =>
             {
-                self.stale_or(request, tag, response.into_error_with_body()).await
+                self.tag_response(request, tag, Fetched::Other(response.into_error_with_body())).await
             }
             (Method::Get, status) if status.is_server_error() => {
                 tracing::info!(%status, "a HEAD of a manifest failed: sending a GET");
@@ -252,46 +238,40 @@ impl PublicManifests {
         }
         // By its digest: the tag may move at any moment, and then this would fetch another manifest.
         let reference = Reference::Digest(digest.clone());
-        match self.fetch(request, &reference, Some(proof)).await? {
+        match self.fetcher.fetch(request, &reference, Some(proof)).await? {
             // The tag has moved, and the registry has deleted its old manifest.
             Fetched::Other(response) if response.status == StatusCode::NOT_FOUND => {
                 dispatch::respond(&self.registry, request.original, request.deadline).await
             }
-            Fetched::Other(response) => self.stale_or(request, tag, response).await,
             // The `HEAD` has reported a wrong digest.
             Fetched::Mismatch(_) => self.fetch_tag(request, tag).await,
-            fetched @ Fetched::Manifest(..) => {
-                self.record_tag(request.repository, tag, digest);
-                self.response_from(request, fetched)
-            }
+            fetched => self.tag_response(request, tag, fetched).await,
         }
     }
 
     async fn fetch_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
-        match self.fetch(request, request.reference, None).await? {
-            Fetched::Other(response) => self.stale_or(request, tag, response).await,
-            fetched @ Fetched::Manifest(..) => {
-                if let Fetched::Manifest(manifest, ..) = &fetched {
-                    self.record_tag(request.repository, tag, manifest.digest());
-                }
-                self.response_from(request, fetched)
-            }
-            Fetched::Mismatch(error) => Err(error),
-        }
+        let fetched = self.fetcher.fetch(request, request.reference, None).await?;
+        self.tag_response(request, tag, fetched).await
     }
 
-    /// This response, or, if no pull is left and the settings allow it, the tag's last known manifest.
-    async fn stale_or(
+    /// The response with what was fetched for a tag, or, if no pull is left and the settings allow it, with the tag's
+    /// last known manifest.
+    async fn tag_response(
         &self,
         request: &ManifestRequest<'_>,
         tag: &Tag,
-        response: SmallResponse,
+        fetched: Fetched,
     ) -> Result<Response, UpstreamError> {
-        let stale = match response.status {
-            StatusCode::TOO_MANY_REQUESTS => self.stale_response(request, tag).await,
-            _ => None,
-        };
-        stale.map_or_else(|| self.response_from(request, Fetched::Other(response)), Ok)
+        match &fetched {
+            Fetched::Manifest(manifest, ..) => self.record_tag(request.repository, tag, manifest.digest()),
+            Fetched::Other(response) if response.status == StatusCode::TOO_MANY_REQUESTS => {
+                if let Some(stale) = self.stale_response(request, tag).await {
+                    return Ok(stale);
+                }
+            }
+            Fetched::Other(_) | Fetched::Mismatch(_) => {}
+        }
+        self.response_from(request, fetched)
     }
 
     async fn stale_response(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Option<Response> {

@@ -46,8 +46,7 @@ impl PublicStore {
 
     /// Stores the manifest that `proof` is about.
     pub(in crate::upstream) fn share(&self, proof: &PublicProof, manifest: &Arc<StoredManifest>) {
-        let key = Key::public(proof.registry(), proof.repository(), proof.digest().clone());
-        self.store.put(&key, manifest);
+        self.store.put(&proof.key(), manifest);
     }
 }
 

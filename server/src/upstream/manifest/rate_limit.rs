@@ -7,7 +7,7 @@ use docxy_protocol::name::Registry;
 use docxy_protocol::rate_limit::{FIELDS, RateLimit};
 use docxy_protocol::retry_after::retry_after;
 use docxy_protocol::text::CleanText;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub(in crate::upstream) struct LastRateLimit(Mutex<Option<ReportedLimit>>);
 
 #[derive(Debug)]
 struct ReportedLimit {
-    fields: Vec<(HeaderName, HeaderValue)>,
+    fields: Headers,
     at: Instant,
 }
 
@@ -29,8 +29,7 @@ impl LastRateLimit {
     /// Records the rate limit of a response, if it reports one.
     pub(in crate::upstream) fn record(&self, headers: &Headers) {
         if RateLimit::from_headers(headers).is_some() {
-            let field = |name: HeaderName| headers.map().get(&name).map(|value| (name, value.clone()));
-            let fields = FIELDS.into_iter().filter_map(field).collect();
+            let fields = Headers::selected(headers.map(), &FIELDS);
             *self.0.lock() = Some(ReportedLimit { fields, at: Instant::now() });
         }
     }
@@ -40,7 +39,7 @@ impl LastRateLimit {
         if let Some(ReportedLimit { fields, at }) = &*self.0.lock()
             && at.elapsed() < REPORTED_LIMIT_LIFETIME
         {
-            for (name, value) in fields {
+            for (name, value) in fields.map() {
                 headers.set(name.clone(), value.clone());
             }
         }
@@ -117,7 +116,7 @@ fn describe_duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderMap;
+    use http::{HeaderMap, HeaderName, HeaderValue};
 
     fn headers(lines: &[(&'static str, &'static str)]) -> Headers {
         let line = |(name, value): &(&'static str, &'static str)| {

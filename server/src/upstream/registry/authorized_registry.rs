@@ -11,20 +11,21 @@ use crate::upstream::http::body::{Body, collect};
 use crate::upstream::http::credentials::Credentials;
 use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
+use crate::upstream::http::small_response::SmallResponse;
 use crate::upstream::http::target::Target;
-use crate::upstream::token::origins::SharedTokenOrigins;
 use crate::upstream::token::{QuotaAccount, RegistryTokens};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::PING_AND_TOKEN_TIMEOUT;
 use docxy_protocol::name::{Reference, Registry as RegistryName, Repository};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::scope::Scope;
-use docxy_protocol::secret::Secret;
+use docxy_protocol::token_origins::TokenOrigins;
 use docxy_protocol::token_response::TokenResponse;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use rustls::RootCertStore;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub(in crate::upstream) struct AuthorizedRegistry {
     name: RegistryName,
     client: Arc<ApiClient>,
     tokens: RegistryTokens,
-    origins: SharedTokenOrigins,
+    origins: Arc<Mutex<TokenOrigins>>,
     last_request: Mutex<Option<Instant>>,
 }
 
@@ -51,7 +52,7 @@ impl AuthorizedRegistry {
         entry: &RegistrySettings,
         settings: &Settings,
         roots: &RootCertStore,
-        origins: SharedTokenOrigins,
+        origins: Arc<Mutex<TokenOrigins>>,
     ) -> Result<Self, rustls::Error> {
         let client = Arc::new(ApiClient::new(entry, settings, roots)?);
         let tokens = RegistryTokens::new(entry, Arc::clone(&client));
@@ -101,7 +102,8 @@ impl AuthorizedRegistry {
     }
 
     /// Sends a `HEAD` to each host, so that a pooled connection to it stays open, and renews the tokens in
-    /// use that expire soon. Does nothing if the registry is not in use.
+    /// use that expire soon. Sends nothing that counts against the rate limit, and nothing at all if the registry is
+    /// not in use.
     pub(in crate::upstream) async fn keep_alive(&self) {
         let last_request = *self.last_request.lock();
         if last_request.is_none_or(|since| since.elapsed() > IN_USE_AFTER_REQUEST) {
@@ -109,12 +111,13 @@ impl AuthorizedRegistry {
         }
         let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
         self.tokens.renew(deadline).await;
-        let auth = self.tokens.service(deadline).await.ok().flatten().and_then(|service| service.root());
-        let registry = self.client.url("/v2/").ok();
-        for (hop, url) in
-            [(Hop::Registry, registry), (Hop::TokenService, auth), (Hop::Cdn, self.client.http().last_cdn())]
+        let service = self.tokens.service(deadline).await.ok().flatten();
+        let urls = [service.and_then(|service| service.root()), self.client.http().last_cdn()];
+        let [token_service, cdn] = urls.map(|url| Target::of(&url?).ok());
+        let registry = self.client.request("/v2/").map(|request| request.target).ok();
+        for (hop, target) in [(Hop::Registry, registry), (Hop::TokenService, token_service), (Hop::Cdn, cdn)]
         {
-            let Some(Ok(target)) = url.as_ref().map(Target::of) else { continue };
+            let Some(target) = target else { continue };
             let mut request = http::Request::new(http_body_util::Full::default());
             *request.method_mut() = http::Method::HEAD;
             let until = tokio::time::Instant::now() + PING_AND_TOKEN_TIMEOUT;
@@ -135,7 +138,7 @@ impl AuthorizedRegistry {
         deadline: RetryDeadline,
     ) -> Result<UpstreamResponse, UpstreamError> {
         *self.last_request.lock() = Some(Instant::now());
-        if !self.origins.may_send(request) {
+        if !self.origins.lock().may_send(request) {
             return self.refuse_token(request, deadline).await;
         }
         match (&request.operation, &request.authorization) {
@@ -144,7 +147,12 @@ impl AuthorizedRegistry {
                 let response = self.tokens.forward(token, authorization, user_agent, deadline).await?;
                 self.record_tokens(response).await
             }
-            (_, Authorization::Public) => self.send_public(request, deadline).await,
+            (Operation::Manifest { method: Method::Get, .. }, Authorization::Public) => {
+                self.manifest(request, None, deadline).await.map(|(response, _)| response)
+            }
+            (_, Authorization::Public) => {
+                self.send_anonymous(request, deadline).await.map(|(response, _)| response)
+            }
             (operation, authorization) => {
                 let credentials = Credentials::of_account(authorization.header());
                 let response = self.client.send(request, &credentials, deadline).await?;
@@ -171,15 +179,16 @@ impl AuthorizedRegistry {
             challenge = challenge.with("scope", &Scope::pull(repository.clone()).to_string());
         }
         let challenge = challenge.with("error", "invalid_token");
-        let mut response = http::Response::new(Body::Whole(Bytes::from_static(b"authentication required")));
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        let value = challenge
+        let challenge = challenge
             .to_header()
             .ok_or_else(|| UpstreamError::internal("cannot write the challenge that refuses a token"))?;
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-        let api_version = HeaderValue::from_static("registry/2.0");
-        response.headers_mut().insert("docker-distribution-api-version", api_version);
-        Ok(UpstreamResponse { hop: Hop::Registry, origin: None, response })
+        let mut headers = Headers::default();
+        headers.set(header::WWW_AUTHENTICATE, challenge);
+        let api_version = HeaderName::from_static("docker-distribution-api-version");
+        headers.set(api_version, HeaderValue::from_static("registry/2.0"));
+        let body = Bytes::from_static(b"authentication required");
+        let response = SmallResponse { status: StatusCode::UNAUTHORIZED, headers, body };
+        Ok(response.into_upstream_response(Hop::Registry))
     }
 
     /// Records that this registry issued the tokens in this response of its token service, and returns the
@@ -201,21 +210,8 @@ impl AuthorizedRegistry {
         let tokens = TokenResponse::parse(&bytes).map_err(|error| {
             UpstreamError::new(hop, FaultKind::MalformedResponse, &error).caused_by(error)
         })?;
-        self.origins.record(&self.name, &tokens);
+        self.origins.lock().remember(&self.name, &tokens);
         Ok(UpstreamResponse { hop, origin, response: http::Response::from_parts(head, Body::Whole(bytes)) })
-    }
-
-    /// Sends a request that carries no credential.
-    async fn send_public(
-        &self,
-        request: &Request,
-        deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, UpstreamError> {
-        if matches!(request.operation, Operation::Manifest { method: Method::Get, .. }) {
-            self.manifest(request, None, deadline).await.map(|(response, _)| response)
-        } else {
-            self.send_anonymous(request, deadline).await
-        }
     }
 
     /// Sends an anonymous `HEAD` for the manifest that this request is about, without the request's
@@ -228,10 +224,7 @@ impl AuthorizedRegistry {
         request: &Request,
         deadline: RetryDeadline,
     ) -> Result<(UpstreamResponse, Option<PublicProof>), UpstreamError> {
-        let request = head_request(request);
-        let response = self.send_anonymous(&request, deadline).await?;
-        let proof = PublicProof::of_anonymous(&self.name, &self.client.origin(), &request, &response);
-        Ok((response, proof))
+        self.send_anonymous(&head_request(request), deadline).await
     }
 
     /// Fetches a public manifest. `proof` is that of an anonymous `HEAD` that has just succeeded.
@@ -262,9 +255,7 @@ impl AuthorizedRegistry {
                 return Ok((response, Some(proof)));
             }
         }
-        let response = self.send_anonymous(request, deadline).await?;
-        let proof = PublicProof::of_anonymous(&self.name, &self.client.origin(), request, &response);
-        Ok((response, proof))
+        self.send_anonymous(request, deadline).await
     }
 
     /// The account against whose quota a pull counts now.
@@ -288,7 +279,7 @@ impl AuthorizedRegistry {
         let repository = Some(repository);
         let mut token = self.tokens.operators(&repository, deadline).await;
         while let Some(sent) = token {
-            let credentials = Credentials::of_account(Some(bearer(&sent.secret)));
+            let credentials = Credentials::of_account(Some(sent.authorization()));
             let response = self.client.send(&request, &credentials, deadline).await?;
             if !is_refusal(response.response.status()) {
                 return Ok(Some(response));
@@ -298,13 +289,15 @@ impl AuthorizedRegistry {
         Ok(None)
     }
 
-    /// Sends without an account, with the anonymous tokens that are asked for.
+    /// Sends without an account, with the anonymous tokens that are asked for. Success proves that a manifest is public.
     async fn send_anonymous(
         &self,
         request: &Request,
         deadline: RetryDeadline,
-    ) -> Result<UpstreamResponse, UpstreamError> {
-        anonymous_request::send(&self.client, &self.tokens, request, deadline).await
+    ) -> Result<(UpstreamResponse, Option<PublicProof>), UpstreamError> {
+        let response = anonymous_request::send(&self.client, &self.tokens, request, deadline).await?;
+        let proof = PublicProof::of_anonymous(&self.name, &self.client.origin(), request, &response);
+        Ok((response, proof))
     }
 }
 
@@ -312,10 +305,6 @@ impl AuthorizedRegistry {
 /// answer 400 or 403.
 pub(in crate::upstream) const fn is_refusal(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-}
-
-fn bearer(token: &Secret) -> Secret {
-    Secret::new(format!("Bearer {}", token.expose()))
 }
 
 /// The anonymous `HEAD` for a manifest.

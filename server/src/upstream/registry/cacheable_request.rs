@@ -21,12 +21,7 @@ pub(in crate::upstream) fn for_manifest(
     reference: &Reference,
     method: Method,
 ) -> Request {
-    let mut headers = Headers::default();
-    for name in &COPIED_FIELDS {
-        for value in original.headers.map().get_all(name) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
+    let mut headers = Headers::selected(original.headers.map(), &COPIED_FIELDS);
     headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let (repository, reference) = (repository.clone(), reference.clone());
     Request::new(original.registry.clone(), Operation::Manifest { repository, reference, method })

@@ -6,7 +6,6 @@ pub(super) mod authorized_registry;
 pub(super) mod blob_source;
 pub(super) mod cacheable_request;
 pub(super) mod dispatch;
-pub(super) mod keep_alive;
 mod page_links;
 pub(super) mod public_proof;
 pub(super) mod response;

@@ -3,6 +3,7 @@
 //!
 //! Must never be made of anything but a registry's success for a request that was sent without an account.
 
+use crate::store::Key;
 use crate::upstream::http::body::Body;
 use crate::upstream::http::redirect::UpstreamResponse;
 use docxy_protocol::digester::Digester;
@@ -47,8 +48,9 @@ impl PublicProof {
         Some(Self { registry: registry.clone(), repository: repository.clone(), digest, is_of_registry })
     }
 
-    pub(crate) const fn registry(&self) -> &Registry {
-        &self.registry
+    /// The key of the manifest in the store.
+    pub(crate) fn key(&self) -> Key {
+        Key::public(&self.registry, &self.repository, self.digest.clone())
     }
 
     pub(crate) const fn repository(&self) -> &Repository {

@@ -94,10 +94,8 @@ impl Response {
             headers.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             ResponseBody::Small(body)
         } else {
-            ResponseBody::Stream(Box::new(match source {
-                Some(source) => Download::resumable(hop, status, &head.headers, incoming, source),
-                None => Download::unresumable(hop, incoming),
-            }))
+            let download = Download::new(hop, status, &head.headers, incoming, source);
+            ResponseBody::Stream(Box::new(download))
         };
         Ok(Self { status, headers, body, public_proof: None })
     }

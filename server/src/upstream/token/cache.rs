@@ -7,7 +7,6 @@ use super::service::{Token, TokenUnavailable};
 use crate::store::Lru;
 use docxy_protocol::secret::Secret;
 use parking_lot::Mutex;
-use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,8 +27,19 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::upstream) struct CachedToken {
     pub(in crate::upstream) secret: Secret,
-    /// When it was fetched. A request that started earlier has got it fresh.
-    pub(in crate::upstream) fetched_at: Instant,
+    fetched_at: Instant,
+}
+
+impl CachedToken {
+    /// The value of `Authorization`.
+    pub(in crate::upstream) fn authorization(&self) -> Secret {
+        Secret::new(format!("Bearer {}", self.secret.expose()))
+    }
+
+    /// Whether it was fetched for a request that started then.
+    pub(super) fn is_for_request_since(&self, started: Instant) -> bool {
+        self.fetched_at >= started
+    }
 }
 
 /// Tokens by key. The least recently used are evicted.

@@ -10,7 +10,6 @@ mod bearer_challenge;
 mod cache;
 mod check;
 mod operator_account;
-pub(super) mod origins;
 mod refreshing_cell;
 mod service;
 
@@ -23,7 +22,7 @@ use super::http::retry::RetryDeadline;
 use super::http::small_response::SmallResponse;
 use crate::settings::{Account, RegistrySettings};
 pub(super) use anonymous::OriginTokens;
-use anonymous::{AnonymousTokens, OriginChallenge};
+use anonymous::{KnownChallenges, OriginChallenge};
 use bearer_challenge::BearerChallenge;
 use cache::{CachedToken, TokenCache};
 use docxy_protocol::authorization::Authorization;
@@ -37,7 +36,6 @@ use parking_lot::Mutex;
 use refreshing_cell::{Expiring, RefreshingCell};
 pub(super) use service::TokenUnavailable;
 use service::{Token, TokenService};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use url::Origin;
@@ -61,7 +59,8 @@ pub(super) struct RegistryTokens {
     operator_account: OperatorAccount,
     service: RefreshingCell<Option<TokenService>>,
     ping_failed_at: Mutex<Option<Instant>>,
-    anonymous: AnonymousTokens,
+    challenges: KnownChallenges,
+    anonymous: TokenCache<OriginChallenge>,
     operators: TokenCache<Option<Repository>>,
 }
 
@@ -102,7 +101,8 @@ impl RegistryTokens {
             operator_account: OperatorAccount::new(entry.account.clone()),
             service: RefreshingCell::default(),
             ping_failed_at: Mutex::new(None),
-            anonymous: AnonymousTokens::new(),
+            challenges: KnownChallenges::new(),
+            anonymous: TokenCache::new(),
             operators: TokenCache::new(),
         }
     }
@@ -117,7 +117,12 @@ impl RegistryTokens {
         repository: Option<&Repository>,
         deadline: RetryDeadline,
     ) -> Result<OriginTokens, TokenUnavailable> {
-        let mut tokens = self.anonymous.held_elsewhere(&self.client.origin(), repository).await;
+        let mut tokens = OriginTokens::default();
+        for asked in self.challenges.elsewhere(&self.client.origin(), repository) {
+            if let Some(token) = self.anonymous.peek(&asked).await {
+                tokens.hold(asked, token);
+            }
+        }
         let Some(asked) = self.expected_challenge(repository, deadline).await else { return Ok(tokens) };
         match self.anonymous_token(&asked, deadline).await {
             Ok(token) => tokens.hold(asked, token),
@@ -154,12 +159,12 @@ impl RegistryTokens {
             if token.is_for_request_since(started) {
                 return Ok(false);
             }
-            self.anonymous.forget(&asked, &token.secret).await;
+            self.anonymous.remove(&asked, &token.secret).await;
         }
         if let Some((_, why)) = sent.missing.take_if(|(missing, _)| *missing == asked) {
             return Err(why);
         }
-        self.anonymous.remember(asked.clone(), repository);
+        self.challenges.remember(asked.clone(), repository);
         let token = self.anonymous_token(&asked, deadline).await?;
         let is_new = used.is_none_or(|(_, used)| used.secret != token.secret);
         sent.hold(asked, token);
@@ -175,15 +180,14 @@ impl RegistryTokens {
             && let Some(challenge) = BearerChallenge::of_response(response.response.headers())
             && self.may_use(&challenge.service, &origin)
         {
-            self.anonymous.remember(OriginChallenge { origin, challenge }, repository);
+            self.challenges.remember(OriginChallenge { origin, challenge }, repository);
         }
     }
 
     /// Renews the tokens in use that expire soon.
     pub(super) async fn renew(&self, deadline: RetryDeadline) {
-        let anonymous = self.anonymous.cache();
-        for asked in anonymous.take_used_near_expiry() {
-            anonymous.renew(&asked, || self.fetch_anonymous(&asked, deadline)).await;
+        for asked in self.anonymous.take_used_near_expiry() {
+            self.anonymous.renew(&asked, || self.fetch_anonymous(&asked, deadline)).await;
         }
         for repository in self.operators.take_used_near_expiry() {
             self.operators.renew(&repository, || self.fetch_operators(&repository, deadline)).await;
@@ -239,7 +243,7 @@ impl RegistryTokens {
         deadline: RetryDeadline,
     ) -> Result<UpstreamResponse, UpstreamError> {
         let repository = token.scopes.iter().find_map(Scope::repository);
-        let of_content = self.anonymous.challenge_of(&self.client.origin(), repository);
+        let of_content = self.challenges.of(&self.client.origin(), repository);
         let of_content = of_content.map(|challenge| challenge.service);
         let service = match (self.service(deadline).await, of_content) {
             // It is the same service, which may go by another name for this content.
@@ -316,7 +320,7 @@ impl RegistryTokens {
         deadline: RetryDeadline,
     ) -> Option<OriginChallenge> {
         let origin = self.client.origin();
-        if let Some(challenge) = self.anonymous.challenge_of(&origin, repository) {
+        if let Some(challenge) = self.challenges.of(&origin, repository) {
             return Some(OriginChallenge { origin, challenge });
         }
         let failed_at = *self.ping_failed_at.lock();

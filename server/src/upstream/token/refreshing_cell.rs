@@ -5,7 +5,6 @@
 
 use super::service::TokenUnavailable;
 use docxy_protocol::retry_after::retry_after;
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 

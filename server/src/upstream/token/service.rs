@@ -65,9 +65,9 @@ impl TokenUnavailable {
     /// The error for `docxy-server check`.
     pub(in crate::upstream) fn into_error(self, hop: Hop) -> UpstreamError {
         match self {
-            Self::Refused(None) => UpstreamError::new(hop, FaultKind::MalformedResponse, "grants no token"),
-            Self::Refused(Some(reason)) => {
-                UpstreamError::new(hop, FaultKind::MalformedResponse, format!("grants no token: {reason}"))
+            Self::Refused(reason) => {
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                UpstreamError::new(hop, FaultKind::MalformedResponse, format!("grants no token{reason}"))
             }
             Self::Limited(_) => {
                 UpstreamError::new(hop, FaultKind::Overloaded, "answers 429, its limit is reached")
@@ -163,23 +163,16 @@ impl TokenService {
         // The realm may have a query of its own.
         let joined = [url.query().unwrap_or_default(), query].join("&");
         url.set_query(Some(joined.trim_matches('&')).filter(|query| !query.is_empty()));
-        Ok(ChainRequest {
-            hop: Hop::TokenService,
-            method: Method::GET,
-            target: Target::of(&url)?,
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-        })
+        Ok(ChainRequest::get(Hop::TokenService, Target::of(&url)?))
     }
 
     fn post(&self, form: &Secret) -> Result<ChainRequest, UpstreamError> {
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
         Ok(ChainRequest {
             method: Method::POST,
-            target: Target::of(&self.realm)?,
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, form_type)]),
             body: Bytes::from(form.expose().to_owned()),
-            ..self.get("")?
+            ..ChainRequest::get(Hop::TokenService, Target::of(&self.realm)?)
         })
     }
 }

@@ -23,6 +23,7 @@ fn tokens(listener: &TcpListener) -> RegistryTokens {
         state: std::path::PathBuf::new(),
         public: None,
         fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
+        client_max_rate: None,
         stale: false,
         handover: false,
         log: "info".parse().unwrap(),

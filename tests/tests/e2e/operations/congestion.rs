@@ -1,7 +1,8 @@
-//! Pulls work with every congestion control, and the operator's rate limit takes precedence.
+//! Pulls work with every congestion control, within the rates that client and operator allow.
 
 use docxy_tests::docxy::{self, Server};
 use http::StatusCode;
+use std::time::{Duration, Instant};
 use tokio::task::block_in_place;
 
 use crate::support::{
@@ -15,6 +16,9 @@ const MIB: u64 = 1024 * 1024;
 fn capped(server: &mut Server) -> u64 {
     block_in_place(|| docxy::count(&server.status().unwrap(), "capped_rates")).unwrap()
 }
+
+/// What may be sent without waiting, and what is on its way when the response begins.
+const BURST: Duration = Duration::from_millis(50);
 
 /// Several initial windows of any congestion control.
 const LARGE_BLOB: u64 = 8 * MIB;
@@ -52,4 +56,28 @@ async fn a_stated_rate_is_capped_by_the_operators_limit() {
     let response = HttpClient::at(greedy.address()).get("/v2/", &[]).await;
     assert_eq!(response.status, StatusCode::UNAUTHORIZED);
     drop(greedy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_congestion_control_exceeds_the_maximum_rate() {
+    const MAX: (&str, f64) = ("40 Mbit/s", 40e6 / 8.0);
+    for (operator, client) in [(Some(MAX.0), None), (None, Some(MAX.0)), (Some(MAX.0), Some("90 Mbit/s"))] {
+        for how in ["auto", "cubic", "down=400 Mbit/s"] {
+            let hub = hub().await;
+            let mut config = config(&hub);
+            config.client_max_rate = operator.map(str::to_owned);
+            let max_rate = client.map(|rate| format!("down={rate}"));
+            let mut flags = vec!["--congestion", how];
+            flags.extend(max_rate.iter().flat_map(|rate| ["--max-rate", rate]));
+            let testbed = Testbed::with(hub, &config, &flags);
+            let (blob, path) = testbed.with_blob(1, LARGE_BLOB);
+            let bearer = testbed.engine.anonymous("library/hello").await;
+            let begun = Instant::now();
+            let response = testbed.engine.get(&path, &[("authorization", &bearer), ANY]).await;
+            let elapsed = begun.elapsed();
+            assert!(response.body == bytes(&blob), "{how}");
+            let least = Duration::from_secs_f64(LARGE_BLOB as f64 / MAX.1) - BURST;
+            assert!(elapsed >= least, "{how}: {LARGE_BLOB} bytes in {elapsed:?}");
+        }
+    }
 }

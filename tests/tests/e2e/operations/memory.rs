@@ -79,7 +79,8 @@ async fn many_bodies_on_slow_lines_share_the_budget_of_the_server() {
         let connection = dial(&testbed, &link).await;
         // Nearly all that the server writes waits there.
         let congestion = Choice::Fixed(Rate::from_bits_per_second(1_000_000).unwrap());
-        let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion };
+        let hello =
+            Hello { name: link.name.clone(), secret: link.secret.clone(), congestion, max_rate: None };
         let (mut control, welcome) = connection.open_bi().await.unwrap();
         control.write_all(&hello.encode().unwrap()).await.unwrap();
         for _ in 0..BODIES {

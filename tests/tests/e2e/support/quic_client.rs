@@ -86,7 +86,8 @@ pub(crate) async fn close_code(connection: &Connection) -> Option<CloseCode> {
 }
 
 pub(crate) fn hello(link: &Link) -> Vec<u8> {
-    let hello = Hello { name: link.name.clone(), secret: link.secret.clone(), congestion: Choice::Auto };
+    let (name, secret) = (link.name.clone(), link.secret.clone());
+    let hello = Hello { name, secret, congestion: Choice::Auto, max_rate: None };
     hello.encode().unwrap()
 }
 

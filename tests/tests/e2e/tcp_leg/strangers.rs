@@ -71,7 +71,7 @@ async fn ask(
 }
 
 fn hello(name: &str, secret: ClientSecret) -> Vec<u8> {
-    Hello { name: name.parse().unwrap(), secret, congestion: Choice::Auto }.encode().unwrap()
+    Hello { name: name.parse().unwrap(), secret, congestion: Choice::Auto, max_rate: None }.encode().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,7 +104,7 @@ fn status(status: u16) -> Outcome {
 /// Reads a body that begins with `first`. Returns the bytes, and how it ended.
 async fn read(first: UpstreamResponse<Script>, sender: &Sender) -> (Vec<u8>, Result<(), UpstreamError>) {
     let (head, body) = first.response.into_parts();
-    let mut download = Download::resumable(first.hop, head.status, &head.headers, body, sender);
+    let mut download = Download::new(first.hop, head.status, &head.headers, body, Some(sender));
     let mut received = Vec::new();
     loop {
         match download.next().await {

@@ -1,40 +1,53 @@
-//! Limits the bytes of bodies that the server holds for sending, over all clients, in slots of one segment.
+//! Shares the slots of a budget among clients: the upstream requests, and the segments in memory.
 //!
 //! Must never let one client take the last slot: a client may hold at most as many as are free, so that a new
-//! client always gets some (as in [`crate::admission`]). Must never make a small response wait.
+//! client always gets some (dynamic thresholds; Choudhury and Hahne, 1998).
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long a client may accept nothing of a body that holds a slot before another body that waits gets the slot. An
+/// engine that unpacks a layer pauses for about a minute, and our client gives a segment all its credit in advance.
+const STALLED_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How often a stalled body checks whether another one waits.
+const RECLAIM_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The slots of all clients.
 #[derive(Debug)]
-pub(crate) struct SendBudget(Mutex<Slots>);
+pub(crate) struct Budget(Mutex<Slots>);
 
 #[derive(Debug)]
 struct Slots {
     free: usize,
-    /// The bodies that wait, those that came first at the front.
+    /// What waits, those that came first at the front.
     waiting: VecDeque<(Arc<ClientBudget>, oneshot::Sender<Slot>)>,
 }
 
 /// The slots of one client, over all its connections.
 #[derive(Debug)]
 pub(crate) struct ClientBudget {
-    all: Arc<SendBudget>,
+    all: Arc<Budget>,
     /// Changed only under the lock of `all`.
     held: AtomicUsize,
 }
 
-/// Lets the server hold one segment, until it is dropped.
+/// One slot, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot(Arc<ClientBudget>);
 
-impl SendBudget {
+impl Budget {
     pub(crate) fn new(slots: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Slots { free: slots, waiting: VecDeque::new() })))
+    }
+
+    /// The number of slots that nothing holds.
+    pub(crate) fn free(&self) -> usize {
+        self.0.lock().free
     }
 
     /// The slots of one more client.
@@ -44,11 +57,11 @@ impl SendBudget {
 }
 
 impl ClientBudget {
-    /// Waits for a slot. Bodies of a client get them in the order in which they wait.
+    /// Waits for a slot. A client gets its slots in the order in which it waits for them.
     pub(crate) async fn slot(self: &Arc<Self>) -> Slot {
         let granted = {
             let mut slots = self.all.0.lock();
-            // If another body of the client waits, no slot is free for it.
+            // If the client waits for another one, none is free for it.
             if let Some(slot) = slots.take(self) {
                 return slot;
             }
@@ -62,9 +75,22 @@ impl ClientBudget {
             Err(_) => std::future::pending().await,
         }
     }
+
+    /// Resolves when a slot was held without progress for too long and another body waits for one. Call it again after
+    /// each write.
+    pub(crate) async fn reclaimed(&self) {
+        tokio::time::sleep(STALLED_TIMEOUT).await;
+        while !self.all.0.lock().has_waiters() {
+            tokio::time::sleep(RECLAIM_POLL_INTERVAL).await;
+        }
+    }
 }
 
 impl Slots {
+    fn has_waiters(&self) -> bool {
+        self.waiting.iter().any(|(_, sender)| !sender.is_closed())
+    }
+
     fn take(&mut self, client: &Arc<ClientBudget>) -> Option<Slot> {
         let is_fair = client.held.load(Ordering::Relaxed) < self.free;
         is_fair.then(|| {
@@ -74,12 +100,12 @@ impl Slots {
         })
     }
 
-    /// The slots for bodies that have waited.
+    /// The slots for those that have waited.
     fn grant(&mut self) -> Vec<(oneshot::Sender<Slot>, Slot)> {
         let mut granted = Vec::new();
         for (client, sender) in std::mem::take(&mut self.waiting) {
             if sender.is_closed() {
-                // The exchange has ended.
+                // It waits no more.
                 continue;
             }
             match self.take(&client) {
@@ -118,7 +144,7 @@ mod tests {
 
     #[test]
     fn every_new_client_gets_slots_and_all_are_returned() {
-        let all = SendBudget::new(64);
+        let all = Budget::new(64);
         let clients: Vec<_> = (0..4).map(|_| all.client()).collect();
         let held: Vec<_> = clients.iter().map(take_all).collect();
         assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [32, 16, 8, 4]);
@@ -128,7 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_wait_in_order_and_those_that_ended_are_skipped() {
-        let client = SendBudget::new(2).client();
+        let client = Budget::new(2).client();
         let held = take_all(&client);
         assert_eq!(held.len(), 1);
         let (mut ended, mut first, mut second) =
@@ -143,9 +169,24 @@ mod tests {
         second.await;
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_slot_is_reclaimed_only_for_a_body_that_waits() {
+        let all = Budget::new(2);
+        let (stalled, other) = (all.client(), all.client());
+        let _held = take_all(&stalled);
+        let unwanted = tokio::time::timeout(10 * STALLED_TIMEOUT, stalled.reclaimed()).await;
+        assert!(unwanted.is_err(), "no body waits");
+        let _others = take_all(&other);
+        let started = tokio::time::Instant::now();
+        tokio::select! {
+            () = stalled.reclaimed() => assert_eq!(started.elapsed(), STALLED_TIMEOUT),
+            _ = other.slot() => panic!("no slot is free"),
+        }
+    }
+
     #[test]
     fn a_released_slot_goes_to_a_client_that_may_have_it() {
-        let all = SendBudget::new(4);
+        let all = Budget::new(4);
         let (greedy, modest) = (all.client(), all.client());
         let (mut held, other) = (take_all(&greedy), take_all(&modest));
         assert_eq!((held.len(), other.len()), (2, 1));

@@ -1,0 +1,80 @@
+//! The settings that the command line may name.
+//!
+//! Their comments are the help of the commands.
+
+use crate::tunnel::{Congestion, LegChoice, Rates};
+use clap::Args;
+use docxy_host::logging::Filter;
+use docxy_host::proxy::Proxy;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The command line. The links of the environment are added while loading.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// The config file.
+    pub config: Option<PathBuf>,
+    /// How to connect.
+    pub connection: ConnectionFlags,
+    /// How to serve.
+    pub serving: ServingFlags,
+    /// What to log.
+    pub log: Option<Filter>,
+}
+
+/// How to connect.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConnectionFlags {
+    /// A file of links to use instead of the joined ones [env: DOCXY_LINK_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub link_file: Option<PathBuf>,
+    /// How both ends send: auto, cubic, or the rates of your link as in down=95Mbit/s,up=20Mbit/s [default:
+    /// auto]
+    ///
+    /// auto follows the measured rate of the link, regardless of loss. State rates if you know those of the
+    /// link and auto stays below them: 95 % of each, since a higher rate overloads the link and also drops
+    /// other traffic. A direction without a rate is auto; the server may have a limit. cubic slows down at
+    /// every loss, as most TCP programs do, so it is the slowest on a bad link.
+    #[arg(long, value_name = "HOW", env = "DOCXY_CONGESTION")]
+    pub congestion: Option<Congestion>,
+    /// How fast both ends may send at most, whatever --congestion says, as in down=50Mbit/s,up=5Mbit/s [default: no
+    /// limit]
+    ///
+    /// For a provider that bans heavy traffic, or to leave room for others. It holds on each leg, for each server. The
+    /// server may have a lower limit.
+    #[arg(long, value_name = "RATES", env = "DOCXY_MAX_RATE")]
+    pub max_rate: Option<Rates>,
+    /// The leg of the tunnel: auto, quic (over UDP) or tcp (HTTP/2 over TLS) [default: quic]
+    ///
+    /// Both reach the server at the same port. Use tcp where UDP is blocked or slowed down.
+    #[arg(long, value_name = "LEG", env = "DOCXY_LEG")]
+    pub leg: Option<LegChoice>,
+    /// The proxy on the way to the servers: http://HOST:PORT or socks5://HOST:PORT. A password must not be in an
+    /// argument: see client/README.md [env: DOCXY_PROXY]
+    ///
+    /// Servers are then reached through it only, by TCP. Without one, the proxy that HTTPS_PROXY or ALL_PROXY names is
+    /// one more way, except to the hosts in NO_PROXY. This machine itself is never reached through a proxy.
+    #[arg(long, value_name = "URL", value_parser = Proxy::without_password)]
+    pub proxy: Option<Proxy>,
+    /// Directory for public manifests and the challenges of registries, which need not be requested again;
+    /// may be deleted at any time [default: /var/cache/docxy as root, else ~/.cache/docxy]
+    #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]
+    pub cache: Option<PathBuf>,
+}
+
+/// How to serve.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServingFlags {
+    /// Address and TCP port to listen on; may be given several times [default: 127.0.0.1:5080]
+    #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<SocketAddr>,
+    /// Another host name that engines may use; may be given several times. Loopback names are always accepted
+    #[arg(long = "host", value_name = "NAME", env = "DOCXY_HOST", value_delimiter = ',')]
+    pub hosts: Vec<String>,
+    /// Allow to listen on addresses that other machines can reach
+    #[arg(long, env = "DOCXY_ALLOW_REMOTE")]
+    pub allow_remote: bool,
+    /// How long an interrupted pull waits for its next byte before its response is aborted [default: 600]
+    #[arg(long, value_name = "SECONDS", env = "DOCXY_PATIENCE")]
+    pub patience: Option<u64>,
+}
