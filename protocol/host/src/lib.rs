@@ -1,5 +1,6 @@
 //! What both programs need from the machine: a log whose output may fail, signals, settings files, private
-//! files, default directories, a store for content, and a terminal that may be closed.
+//! files, default directories, a store for content, a terminal that may be closed, and connections to hosts with
+//! several addresses or behind a proxy.
 //!
 //! Must never end or block a program because its stderr is broken or not read.
 
