@@ -4,8 +4,8 @@
 //! Requests may follow the Hello at once, without the Welcome.
 
 use super::address::{self, AddressBook};
-use super::config::{ProxyChoice, TunnelConfig};
-use super::segment_budget::SharedUsage;
+use super::config::{Congestion, ProxyChoice, Rates};
+use super::server::Server;
 use super::session::Session;
 use docxy_host::happy_eyeballs::{ATTEMPT_DELAY, RaceError};
 use docxy_host::proxy::{Destination, Proxy, ProxyError};
@@ -101,29 +101,37 @@ pub(super) struct DialedSession {
     pub(super) address: SocketAddr,
 }
 
+/// How to reach a server, and how to send to it.
+#[derive(Debug, Clone)]
+pub(super) struct DialOptions {
+    pub(super) congestion: Congestion,
+    pub(super) max_rate: Rates,
+    pub(super) proxy: Option<ProxyChoice>,
+    pub(super) book: AddressBook,
+}
+
 /// Dials a server over this leg: at all its addresses, and on the TCP leg also, or only, through the proxy. `attempt`
-/// selects its port. The handshake at one address may take `timeout`. `usage` is what large bodies hold already.
+/// selects its port. The handshake at one address may take `timeout`.
 pub(super) async fn dial(
     link: &Link,
-    config: &TunnelConfig,
+    options: &DialOptions,
     leg: Leg,
     attempt: usize,
     timeout: Duration,
-    usage: &Arc<SharedUsage>,
-    book: &AddressBook,
+    server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let port = link.ports[attempt % link.ports.len()];
     let at_address = async |address| {
-        let peer = peer(link, config, address, Connector::direct());
-        let connected = tokio::time::timeout(timeout, connect(link, config, leg, peer, usage)).await;
+        let peer = peer(link, options, address, Connector::direct());
+        let connected = tokio::time::timeout(timeout, connect(link, options, leg, peer, server)).await;
         connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
     };
     let directly = async {
-        let connected = address::connect(&link.host, port, book, at_address).await;
+        let connected = address::connect(&link.host, port, &options.book, at_address).await;
         connected.map_err(|error| DialError::of_race(&link.host, error))
     };
-    let by_proxy = |proxy| dial_by_proxy(link, config, port, proxy, usage);
-    match config.proxy.as_ref().filter(|_| leg == Leg::Tcp) {
+    let by_proxy = |proxy| dial_by_proxy(link, options, port, proxy, server);
+    match options.proxy.as_ref().filter(|_| leg == Leg::Tcp) {
         None => directly.await,
         Some(ProxyChoice::Beside(rules)) => match rules.proxy_for(link.host.as_str()) {
             None => directly.await,
@@ -139,10 +147,10 @@ pub(super) async fn dial(
 /// Dials a server through a proxy, which resolves the server's name.
 async fn dial_by_proxy(
     link: &Link,
-    config: &TunnelConfig,
+    options: &DialOptions,
     port: u16,
     proxy: &Proxy,
-    usage: &Arc<SharedUsage>,
+    server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let dialing = async {
         let address = proxy.address().await?;
@@ -151,8 +159,8 @@ async fn dial_by_proxy(
             let (proxy, destination) = (connecting.clone(), destination.clone());
             async move { proxy.connect(&destination).await.map_err(io::Error::other) }
         });
-        let peer = peer(link, config, address, connector);
-        let mut dialed = connect(link, config, Leg::Tcp, peer, usage).await?;
+        let peer = peer(link, options, address, connector);
+        let mut dialed = connect(link, options, Leg::Tcp, peer, server).await?;
         dialed.session = dialed.session.through(proxy);
         Ok(dialed)
     };
@@ -183,29 +191,29 @@ async fn first_of(
     other.map_err(|error| DialError::All(vec![failed, error]))
 }
 
-fn peer(link: &Link, config: &TunnelConfig, address: SocketAddr, connector: Connector) -> Peer {
+fn peer(link: &Link, options: &DialOptions, address: SocketAddr, connector: Connector) -> Peer {
     Peer {
         address,
         pin: link.pin,
         server_name: link.sni.as_ref().map(ToString::to_string),
-        congestion: config.congestion.up,
+        congestion: options.congestion.up,
         connector,
     }
 }
 
 async fn connect(
     link: &Link,
-    config: &TunnelConfig,
+    options: &DialOptions,
     leg: Leg,
     peer: Peer,
-    usage: &Arc<SharedUsage>,
+    server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
-    let (address, congestion) = (peer.address, config.congestion);
+    let (address, congestion) = (peer.address, options.congestion);
     let hello = Hello {
         name: link.name.clone(),
         secret: link.secret.clone(),
         congestion: congestion.down,
-        max_rate: config.max_rate.down,
+        max_rate: options.max_rate.down,
     };
     let transport =
         docxy_transport::dial(leg, &peer).await.map_err(|source| match source.session_error() {
@@ -213,9 +221,9 @@ async fn connect(
             _ => DialError::Connect { address, source },
         })?;
     let limit = RateLimit::default();
-    limit.set(config.max_rate.up);
+    limit.set(options.max_rate.up);
     let transport = transport.with_rate_limit(limit);
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
-    Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })
+    Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(server)), control, address })
 }
