@@ -87,18 +87,21 @@ async fn collect(body: &mut RemoteBody) -> Result<Vec<u8>, ExchangeError> {
     Ok(all)
 }
 
-/// The segments that the client opened with a request, by their number.
+/// The segments that the client opened with a request, by their number. A leg with several connections may deliver
+/// them before the request.
 async fn accept_segments(server: &Transport, count: usize) -> (SendStream, HashMap<u32, SendStream>) {
-    let (exchange, main) = accept_request(server).await;
-    let mut segments = HashMap::new();
-    while segments.len() < count {
-        let (StreamHeader::Segment(SegmentHeader { exchange: of, n }), send) = accept(server).await else {
-            panic!("another stream");
-        };
-        assert_eq!(of, exchange);
-        segments.insert(n, send);
+    let (mut main, mut segments) = (None, HashMap::new());
+    while main.is_none() || segments.len() < count {
+        match accept(server).await {
+            (StreamHeader::Request(header), send) => main = Some((header.exchange, send)),
+            (StreamHeader::Segment(SegmentHeader { exchange, n }), send) => {
+                segments.insert((exchange, n), send);
+            }
+        }
     }
-    (main, segments)
+    let (exchange, main) = main.unwrap();
+    assert!(segments.keys().all(|(of, _)| *of == exchange));
+    (main, segments.into_iter().map(|((_, n), send)| (n, send)).collect())
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod footprint;
 mod launch;
+mod port;
 mod report;
 mod variant;
 
@@ -96,7 +97,7 @@ pub struct Client {
 }
 
 impl Server {
-    /// Starts a server in `namespace` that listens on `ip`, at a port that the kernel picks.
+    /// Starts a server in `namespace` that listens on `ip`, at a free port.
     pub fn start(namespace: Option<&Namespace>, ip: IpAddr, config: &ServerConfig) -> Result<Self> {
         Self::start_as(&Launch::default(), namespace, ip, config)
     }
@@ -132,7 +133,8 @@ impl Server {
         let program = Program::new("docxy-server", namespace)?;
         put(&program.path("state"))?;
         config.write(&program.path("server.toml"))?;
-        let (process, address) = run_server(&program, SocketAddr::new(ip, 0), launch)?;
+        let listen = SocketAddr::new(ip, port::free_port(ip, namespace.is_some())?);
+        let (process, address) = run_server(&program, listen, launch)?;
         Ok(Self { process, address, program })
     }
 
@@ -161,7 +163,7 @@ impl Server {
         self.process.signal("HUP")
     }
 
-    /// The UDP address that clients dial.
+    /// The address that clients dial, on UDP and TCP.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -4,14 +4,15 @@
 //! show a stranger anything but a web server.
 
 use super::connection::{Connection, Driver, Http2, Meter, Metered, Probe, Role};
-use super::session::{Connections, Shared, Side};
-use super::sessions::Sessions;
+use super::not_found::{self, Answers};
+use super::session::{Connections, Sessions, Shared, Side};
 use super::signal::{self, Token};
 use super::socket::{self, SocketError};
-use super::{not_found, settings, tls};
+use super::{settings, tls};
 use crate::error::SessionError;
 use bytes::Bytes;
 use docxy_protocol::congestion::Choice;
+use docxy_protocol::limits::UNAUTHENTICATED_STREAMS_MAX;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::Request;
@@ -108,10 +109,13 @@ impl Incoming {
             return Ok(None);
         }
         let mut h2: H2 = settings::server().handshake(stream.into()).await.map_err(failed)?;
-        while let Some(accepted) = h2.accept().await {
+        let answers = Answers::default();
+        while answers.open() < UNAUTHENTICATED_STREAMS_MAX as usize
+            && let Some(accepted) = h2.accept().await
+        {
             let (request, respond) = accepted.map_err(failed)?;
             if !signal::is_stream(&request) {
-                not_found::answer_in_background(request.into_body(), respond);
+                answers.answer(Some(request.into_body()), respond);
                 continue;
             }
             let Some(token) = Token::in_head(request.headers()) else {
@@ -122,7 +126,7 @@ impl Incoming {
                     join(h2, meter, session, respond);
                     return Ok(None);
                 }
-                None => not_found::answer_in_background(request.into_body(), respond),
+                None => answers.answer(Some(request.into_body()), respond),
             }
         }
         Ok(None)

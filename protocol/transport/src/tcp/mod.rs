@@ -7,7 +7,6 @@ mod dial;
 mod listener;
 mod not_found;
 mod session;
-mod sessions;
 mod settings;
 mod signal;
 mod socket;

@@ -12,20 +12,31 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 const BODY: &str = "404 page not found\n";
 
-/// Answers a request when its body has ended, or not at all if its connection ends first.
-pub(super) fn answer_in_background(body: RecvStream, respond: SendResponse<Bytes>) {
-    answer_unread_in_background(Some(body), respond);
-}
+/// The requests of one connection that are being answered so.
+#[derive(Debug, Default)]
+pub(super) struct Answers(Arc<()>);
 
-/// The same, if the body has not ended yet.
-pub(super) fn answer_unread_in_background(body: Option<RecvStream>, respond: SendResponse<Bytes>) {
-    // It ends with the connection, which bounds the number of its streams.
-    tokio::spawn(answer(body, respond));
+impl Answers {
+    /// Answers a request when its body has ended, or not at all if its connection ends first. `None` is a body that
+    /// was read.
+    pub(super) fn answer(&self, body: Option<RecvStream>, respond: SendResponse<Bytes>) {
+        let open = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            answer(body, respond).await;
+            drop(open);
+        });
+    }
+
+    /// Requests that are not answered yet.
+    pub(super) fn open(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
+    }
 }
 
 async fn answer(body: Option<RecvStream>, mut respond: SendResponse<Bytes>) -> Option<()> {

@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 use crate::support::{
     http_client::{ANY, HttpClient},
     testbed::{config, hello, hub, server, wait_until_up},
-    udp_relay::UdpRelay,
+    udp_relay::{QUIC, UdpRelay},
 };
 
 const ONE_WAY: Duration = Duration::from_millis(300);
@@ -41,7 +41,7 @@ async fn a_new_client_answers_after_two_round_trips() {
     let link = relay.link_to(&server, "laptop");
     let measured = fewest_round_trips(2.75, async || {
         let started = Instant::now();
-        let client = block_in_place(|| Client::start(None, &link)).unwrap();
+        let client = block_in_place(|| Client::start_with(None, &link, &QUIC)).unwrap();
         let engine = HttpClient::at(client.address());
         let response = engine.request(Method::HEAD, LATEST, &[PUBLIC, ANY, DOCKERD]).await;
         assert_eq!(response.status, StatusCode::OK);
@@ -66,7 +66,7 @@ async fn a_small_image_takes_one_round_trip_after_idle_time() {
         format!("/v2/library/hello/blobs/{}", platform.layers[0].blob.digest()),
     ];
     let measured = fewest_round_trips(1.75, async || {
-        let mut client = block_in_place(|| Client::start(None, &link)).unwrap();
+        let mut client = block_in_place(|| Client::start_with(None, &link, &QUIC)).unwrap();
         wait_until_up(&mut client);
         // Idle except for keep-alive pings.
         tokio::time::sleep(Duration::from_secs(5)).await;

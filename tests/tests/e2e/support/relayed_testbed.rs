@@ -10,7 +10,7 @@ use super::{
     http_client::HttpClient,
     raw_http::{End, RawConnection, RawResponse},
     testbed::{Testbed, bytes, client, config, hub, server},
-    udp_relay::UdpRelay,
+    udp_relay::{QUIC, UdpRelay},
 };
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -32,7 +32,7 @@ impl RelayedTestbed {
     pub(crate) async fn with(hub: Hub, config: &ServerConfig, delay: Duration, arguments: &[&str]) -> Self {
         let server = server(config);
         let relay = UdpRelay::with_delay(server.address(), delay).await;
-        let client = client(&relay.link_to(&server, "laptop"), arguments);
+        let client = client(&relay.link_to(&server, "laptop"), &[&QUIC, arguments].concat());
         let testbed = Testbed { engine: HttpClient::at(client.address()), client, server, hub };
         Self { testbed, relay }
     }

@@ -1,4 +1,4 @@
-//! A server that sends any response to the client, and records its requests.
+//! A server that sends any response to the client over QUIC, and records its requests.
 //! Must never send prefetched items before the test allows it.
 
 use std::sync::{Arc, Mutex};
@@ -87,7 +87,7 @@ impl ScriptedServer {
         let mut listener = JoinSet::new();
         listener.spawn(listen(endpoint, greeting, Arc::new(respond), requests.clone(), gate.clone()));
         let link = format!("docxy://laptop:{}@{address}?pin={pin}", "A".repeat(43));
-        let client = block_in_place(|| Client::start(None, &link)).unwrap();
+        let client = block_in_place(|| Client::start_with(None, &link, &["--leg", "quic"])).unwrap();
         Self { engine: HttpClient::at(client.address()), client, requests, gate, _listener: listener }
     }
 

@@ -21,6 +21,9 @@ use tokio::{
     time::Instant,
 };
 
+/// The arguments of a client behind the relay, whatever the variant of the run: it carries UDP alone.
+pub(crate) const QUIC: [&str; 2] = ["--leg", "quic"];
+
 /// A UDP relay in front of one server.
 pub(crate) struct UdpRelay {
     address: SocketAddr,

@@ -2,10 +2,11 @@
 //!
 //! Must never pass anything on before the kernel has taken what went before: then a small response waits for bulk.
 
-use super::super::not_found;
+use super::super::not_found::Answers;
 use super::super::session::{Incoming, Shared};
 use super::super::signal;
-use super::outbox::{CONTROL, Wire};
+use super::outbox::CONTROL;
+use super::outgoing::Wire;
 use super::{Connection, Metered};
 use crate::error::SessionError;
 use bytes::Bytes;
@@ -26,6 +27,9 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 /// Intervals without a byte after which a connection is lost.
 const IDLE_INTERVALS: u32 = (IDLE_TIMEOUT.as_secs() / KEEP_ALIVE_INTERVAL.as_secs()) as u32;
+
+/// The same for a client's connection for bulk, which pings meanwhile: another one is opened at once.
+const IDLE_BULK_INTERVALS: u32 = 3;
 
 /// Intervals that a server gives a client to end the connections of a session that it has closed.
 const CLOSE_INTERVALS: u32 = 2;
@@ -70,8 +74,9 @@ pub(in super::super) struct Driver {
     idle: (u32, u64),
     /// Intervals since the session was closed here.
     closing: u32,
-    /// Streams before the Hello was accepted; `None` afterwards.
-    unauthenticated: Option<u32>,
+    answers: Answers,
+    /// Streams while the limits are those of an unauthenticated client; `None` afterwards.
+    unauthenticated: Option<usize>,
     _open: mpsc::Receiver<()>,
 }
 
@@ -110,6 +115,7 @@ impl Driver {
             interval,
             idle: (0, 0),
             closing: 0,
+            answers: Answers::default(),
             unauthenticated,
             _open: open,
         }
@@ -123,7 +129,7 @@ impl Driver {
             {
                 incoming
             }
-            _ => return not_found::answer_in_background(request.into_body(), respond),
+            _ => return self.answers.answer(Some(request.into_body()), respond),
         };
         let (body, outbox) = (request.into_body(), Arc::clone(&self.connection.outbox));
         let is_control = matches!(self.role, Role::ServerControl { .. }) && !outbox.has_control();
@@ -131,6 +137,9 @@ impl Driver {
         let wire = Wire::Response(Box::new(respond), head);
         let (stream, outcome) =
             if is_control { (CONTROL, outbox.add_control(wire)) } else { outbox.add(wire) };
+        if let Some(count) = &mut self.unauthenticated {
+            *count += 1;
+        }
         // An error means that the session has ended.
         let _ = incoming.send(Incoming { body, outbox, stream, outcome, is_control });
     }
@@ -153,10 +162,9 @@ impl Driver {
 
     /// Ends a connection with too many streams before its Hello is accepted. A client waits with more.
     fn limit_unauthenticated(&mut self) {
-        let Http2::Server(server) = &mut self.http2 else { return };
-        let Some(count) = &mut self.unauthenticated else { return };
-        *count += 1;
-        if *count > UNAUTHENTICATED_STREAMS_MAX && !self.session.is_authenticated() {
+        if let Http2::Server(server) = &mut self.http2
+            && self.unauthenticated.unwrap_or(0) + self.answers.open() > UNAUTHENTICATED_STREAMS_MAX as usize
+        {
             server.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         }
     }
@@ -214,7 +222,8 @@ impl Driver {
             if self.idle.0 > 0 {
                 self.connection.probe.want();
             }
-            if self.idle.0 > IDLE_INTERVALS {
+            let is_bulk = matches!(self.role, Role::ClientBulk { .. });
+            if self.idle.0 > if is_bulk { IDLE_BULK_INTERVALS } else { IDLE_INTERVALS } {
                 return Err(Silent);
             }
             self.closing += u32::from(self.session.close_reason().is_some());
@@ -256,7 +265,7 @@ impl Driver {
         if self.session.is_refused() {
             for (stream, respond) in self.connection.outbox.take_unanswered() {
                 let body = self.session.take_unread().filter(|_| stream == CONTROL);
-                not_found::answer_unread_in_background(body, respond);
+                self.answers.answer(body, respond);
             }
         }
     }

@@ -3,11 +3,13 @@
 mod driver;
 mod metered;
 mod outbox;
+mod outgoing;
 mod probe;
 
 pub(super) use driver::{ControlStream, Driver, Http2, Role};
 pub(super) use metered::{Meter, Metered};
-pub(super) use outbox::{CONTROL, Outbox, Outcome, Wire};
+pub(super) use outbox::{CONTROL, Outbox};
+pub(super) use outgoing::{Outcome, Wire};
 pub(super) use probe::Probe;
 
 use bytes::Bytes;

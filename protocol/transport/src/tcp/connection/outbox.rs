@@ -3,13 +3,14 @@
 //!
 //! Must never call a waker of h2's while it holds [`Woken`]'s lock: h2 wakes with its own lock held.
 
-use super::super::settings::{BATCH_BYTES, FRAME_BYTES};
-use bytes::{BufMut as _, Bytes, BytesMut};
+use super::super::settings::BATCH_BYTES;
+use super::outgoing::{End, Entry, Outcome, Turn, Wire};
+use bytes::Bytes;
 use docxy_protocol::limits::{SEGMENT_BYTES, SEND_WINDOW};
 use futures_util::task::AtomicWaker;
+use h2::Reason;
 use h2::server::SendResponse;
-use h2::{Reason, SendStream};
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,30 +22,6 @@ pub(in super::super) const CONTROL: u64 = 0;
 
 /// Bytes of one stream that wait here: a segment, so that its source goes on while others are sent.
 const STREAM_BYTES_MAX: usize = SEGMENT_BYTES as usize;
-
-/// Chunks below this size are sent in one frame with what follows: a frame for each would cost more than a copy.
-const SMALL_CHUNK_BYTES: usize = 4 * 1024;
-
-/// How a stream ended for its sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Outcome {
-    /// Not yet.
-    Open,
-    /// The kernel has taken everything.
-    Delivered,
-    /// The peer has reset it.
-    Stopped,
-    /// The connection or the session has ended.
-    Lost,
-}
-
-/// Where h2 takes a stream's bytes.
-pub(in super::super) enum Wire {
-    /// A response whose head is sent with its first byte.
-    Response(Box<SendResponse<Bytes>>, Response<()>),
-    /// A body.
-    Body(SendStream<Bytes>),
-}
 
 /// The queue of one connection.
 pub(in super::super) struct Outbox {
@@ -67,28 +44,6 @@ struct State {
     has_ended: bool,
 }
 
-struct Entry {
-    wire: Wire,
-    queue: VecDeque<Bytes>,
-    queued: usize,
-    end: End,
-    urgency: i32,
-    sender: Option<Waker>,
-    outcome: watch::Sender<Outcome>,
-    waker: Waker,
-}
-
-/// The end of a stream.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// More may follow.
-    Unknown,
-    /// It follows what is queued.
-    Queued,
-    /// h2 has it.
-    Passed,
-}
-
 /// The streams that h2 has woken, and the task that polls them.
 #[derive(Default)]
 struct Woken {
@@ -106,18 +61,6 @@ impl Wake for StreamWaker {
         self.woken.streams.lock().push(self.stream);
         self.woken.driver.wake();
     }
-}
-
-/// What became of a stream's turn.
-enum Turn {
-    /// h2 has all of it.
-    Finished,
-    /// Nothing more to send now.
-    Idle,
-    /// The batch is full.
-    Full,
-    /// The stream has ended at the peer.
-    Failed,
 }
 
 impl Outbox {
@@ -385,107 +328,5 @@ impl State {
 
     fn wake_waiting(&mut self) {
         self.waiting.drain(..).for_each(Waker::wake);
-    }
-}
-
-impl Entry {
-    /// Sends the head of a response that has none.
-    fn respond(&mut self) -> Result<(), h2::Error> {
-        if let Wire::Response(respond, head) = &mut self.wire {
-            let body = respond.send_response(std::mem::take(head), false)?;
-            self.wire = Wire::Body(body);
-        }
-        Ok(())
-    }
-
-    /// Whether the peer has reset the stream; wakes the driver if it does later.
-    fn poll_reset(&mut self) -> Option<Result<Reason, h2::Error>> {
-        let mut cx = Context::from_waker(&self.waker);
-        let reset = match &mut self.wire {
-            Wire::Response(respond, _) => respond.poll_reset(&mut cx),
-            Wire::Body(body) => body.poll_reset(&mut cx),
-        };
-        match reset {
-            Poll::Ready(reset) => Some(reset),
-            Poll::Pending => None,
-        }
-    }
-
-    fn pass(&mut self, room: &mut usize) -> Turn {
-        if self.respond().is_err() {
-            return Turn::Failed;
-        }
-        loop {
-            let (queued, is_finished) = (self.queued, self.end == End::Queued);
-            let Wire::Body(body) = &mut self.wire else { return Turn::Failed };
-            if queued == 0 {
-                if !is_finished {
-                    return Turn::Idle;
-                }
-                self.end = End::Passed;
-                return body.send_data(Bytes::new(), true).map_or(Turn::Failed, |()| Turn::Finished);
-            }
-            if *room == 0 {
-                return Turn::Full;
-            }
-            body.reserve_capacity(queued.min(*room));
-            let mut capacity = body.capacity();
-            if capacity == 0 {
-                match body.poll_capacity(&mut Context::from_waker(&self.waker)) {
-                    // The peer does not read this stream. It wakes the driver when it does.
-                    Poll::Pending => return Turn::Idle,
-                    Poll::Ready(Some(Ok(count))) => capacity = count,
-                    Poll::Ready(Some(Err(_)) | None) => return Turn::Failed,
-                }
-            }
-            let count = capacity.min(*room).min(queued).min(FRAME_BYTES);
-            let chunk = self.take(count);
-            *room -= chunk.len();
-            let is_last = is_finished && self.queued == 0;
-            let Wire::Body(body) = &mut self.wire else { return Turn::Failed };
-            if body.send_data(chunk, is_last).is_err() {
-                return Turn::Failed;
-            }
-            if is_last {
-                self.end = End::Passed;
-                return Turn::Finished;
-            }
-        }
-    }
-
-    /// The next bytes of the queue, at most `count`.
-    fn take(&mut self, count: usize) -> Bytes {
-        let Some(first) = self.queue.front_mut() else { return Bytes::new() };
-        let taken = if first.len() >= count.min(SMALL_CHUNK_BYTES) {
-            first.split_to(first.len().min(count))
-        } else {
-            let mut joined = BytesMut::with_capacity(count);
-            while let Some(first) = self.queue.front_mut()
-                && joined.len() < count
-            {
-                joined.put(first.split_to(first.len().min(count - joined.len())));
-                if first.is_empty() {
-                    self.queue.pop_front();
-                }
-            }
-            joined.freeze()
-        };
-        if self.queue.front().is_some_and(Bytes::is_empty) {
-            self.queue.pop_front();
-        }
-        self.queued -= taken.len();
-        if let Some(sender) = self.sender.take() {
-            sender.wake();
-        }
-        taken
-    }
-
-    /// Tells all that wait for the stream how it ended.
-    fn ended(&mut self, outcome: Outcome) {
-        self.queued = 0;
-        self.outcome.send_replace(outcome);
-        if let Some(sender) = self.sender.take() {
-            sender.wake();
-        }
     }
 }

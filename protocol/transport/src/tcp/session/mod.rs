@@ -2,9 +2,14 @@
 //!
 //! Must never outlive its first connection: a client dials again then. Without the others it goes on.
 
-use super::connection::{CONTROL, Connection, Outbox, Outcome, Wire};
-use super::sessions::Membership;
-use super::signal::{self, Token};
+mod sessions;
+mod shared;
+
+pub(super) use sessions::Sessions;
+pub(super) use shared::{Incoming, Shared, Side};
+
+use super::connection::{CONTROL, Connection, Outbox, Wire};
+use super::signal;
 use super::stream::{Receiver, Sender, Source};
 use crate::error::SessionError;
 use crate::path::Path;
@@ -14,12 +19,9 @@ use docxy_protocol::congestion;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::UNAUTHENTICATED_STREAMS_MAX;
 use h2::RecvStream;
-use http::HeaderMap;
-use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use tokio::sync::{mpsc, watch};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Streams that a client opens before the server has accepted it; the control stream is one more.
 const STREAMS_BEFORE_WELCOME: u64 = UNAUTHENTICATED_STREAMS_MAX as u64 - 1;
@@ -32,203 +34,6 @@ pub struct Connections(Arc<Handle>);
 #[derive(Debug)]
 pub(crate) struct Handle(Arc<Shared>);
 
-/// What the handles of a session and its connections share.
-#[derive(derive_more::Debug)]
-pub(super) struct Shared {
-    #[debug(skip)]
-    side: Side,
-    /// The first connection.
-    #[debug(skip)]
-    control: Connection,
-    /// Those that have joined it, the oldest first.
-    #[debug(skip)]
-    bulk: Mutex<Vec<Connection>>,
-    /// The counts of those that have left. Locked after `bulk`.
-    past: Mutex<Path>,
-    remote: SocketAddr,
-    congestion: congestion::Handle,
-    /// Whether the server has accepted the Hello.
-    is_authenticated: watch::Sender<bool>,
-    ended: watch::Sender<Option<SessionError>>,
-    /// Held while the session is closed, so that only one reason is.
-    closing: Mutex<()>,
-    /// The peer is no client, as far as it has shown: it sees a web server.
-    is_refused: AtomicBool,
-    /// No handle is left.
-    is_released: AtomicBool,
-}
-
-/// What only a client, or only a server has.
-pub(super) enum Side {
-    Client {
-        /// Streams that were opened so far.
-        opened: AtomicU64,
-        /// The halves of the control stream, until they are taken.
-        control: Mutex<Option<ControlHalves>>,
-        /// What another connection joins with.
-        token: OnceLock<Token>,
-    },
-    Server {
-        /// The streams that wait to be accepted.
-        incoming: tokio::sync::Mutex<mpsc::UnboundedReceiver<Incoming>>,
-        /// For the connections that join.
-        sender: mpsc::UnboundedSender<Incoming>,
-        membership: Membership,
-        /// The body of an unauthenticated request that was not read to its end.
-        unread: Mutex<Option<RecvStream>>,
-    },
-}
-
-/// How the control stream will end for its sender, and what arrives on it.
-pub(super) type ControlHalves = (watch::Receiver<Outcome>, mpsc::UnboundedReceiver<Bytes>);
-
-/// A stream that waits to be accepted.
-pub(super) struct Incoming {
-    pub(super) body: RecvStream,
-    pub(super) outbox: Arc<Outbox>,
-    pub(super) stream: u64,
-    pub(super) outcome: watch::Receiver<Outcome>,
-    pub(super) is_control: bool,
-}
-
-impl Shared {
-    pub(super) fn new(
-        side: Side,
-        control: Connection,
-        remote: SocketAddr,
-        congestion: congestion::Choice,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            side,
-            control,
-            bulk: Mutex::default(),
-            past: Mutex::default(),
-            remote,
-            congestion: congestion::Handle::new(congestion),
-            is_authenticated: watch::Sender::new(false),
-            ended: watch::Sender::new(None),
-            closing: Mutex::default(),
-            is_refused: AtomicBool::new(false),
-            is_released: AtomicBool::new(false),
-        })
-    }
-
-    pub(super) const fn side(&self) -> &Side {
-        &self.side
-    }
-
-    pub(super) const fn is_client(&self) -> bool {
-        matches!(self.side, Side::Client { .. })
-    }
-
-    pub(super) fn close_reason(&self) -> Option<SessionError> {
-        self.ended.borrow().clone()
-    }
-
-    pub(super) async fn closed(&self) -> SessionError {
-        let mut ended = self.ended.subscribe();
-        let ended = ended.wait_for(Option::is_some).await.map(|ended| ended.clone());
-        ended.ok().flatten().unwrap_or(SessionError::Closed)
-    }
-
-    pub(super) fn is_authenticated(&self) -> bool {
-        *self.is_authenticated.borrow()
-    }
-
-    pub(super) fn authenticated(&self) {
-        self.is_authenticated.send_replace(true);
-        drop(self.take_unread());
-        self.wake_drivers();
-    }
-
-    pub(super) async fn until_authenticated(&self) {
-        // The sender lives as long as this value.
-        let _ = self.is_authenticated.subscribe().wait_for(|is_authenticated| *is_authenticated).await;
-    }
-
-    pub(super) fn is_refused(&self) -> bool {
-        self.is_refused.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn is_released(&self) -> bool {
-        self.is_released.load(Ordering::Relaxed)
-    }
-
-    /// The session has ended for this reason, if it had not. Tells the peer first.
-    pub(super) fn end(&self, reason: SessionError, tell: impl FnOnce()) {
-        let closing = self.closing.lock();
-        if self.ended.borrow().is_some() {
-            return;
-        }
-        tell();
-        self.ended.send_replace(Some(reason));
-        drop(closing);
-        self.control.outbox.end();
-        self.bulk.lock().iter().for_each(|connection| connection.outbox.end());
-    }
-
-    /// Adds a connection, in place of the oldest if there are `max`.
-    pub(super) fn join(&self, connection: Connection, max: usize) {
-        let oldest = {
-            let mut bulk = self.bulk.lock();
-            bulk.push(connection);
-            (bulk.len() > max).then(|| bulk[0].clone())
-        };
-        if let Some(oldest) = oldest {
-            self.left(&oldest);
-        }
-    }
-
-    /// A connection that had joined has ended.
-    pub(super) fn left(&self, connection: &Connection) {
-        let mut bulk = self.bulk.lock();
-        if let Some(index) = bulk.iter().position(|other| other.is_same(connection)) {
-            add(&mut self.past.lock(), &bulk.remove(index));
-        }
-        drop(bulk);
-        connection.outbox.end();
-    }
-
-    /// Whether this connection still belongs to the session.
-    pub(super) fn has(&self, connection: &Connection) -> bool {
-        self.control.is_same(connection) || self.bulk.lock().iter().any(|other| other.is_same(connection))
-    }
-
-    /// A server's token.
-    pub(super) const fn token(&self) -> Option<&Token> {
-        match &self.side {
-            Side::Client { .. } => None,
-            Side::Server { membership, .. } => Some(membership.token()),
-        }
-    }
-
-    /// The server has accepted the Hello, with this head.
-    pub(super) fn accepted(&self, head: &HeaderMap) {
-        if let Side::Client { token, .. } = &self.side
-            && let Some(found) = Token::in_head(head)
-        {
-            let _ = token.set(found);
-        }
-        self.authenticated();
-    }
-
-    /// The body of an unauthenticated request that was not read to its end.
-    pub(super) fn take_unread(&self) -> Option<RecvStream> {
-        match &self.side {
-            Side::Client { .. } => None,
-            Side::Server { unread, .. } => unread.lock().take(),
-        }
-    }
-
-    fn connections(&self) -> Vec<Connection> {
-        std::iter::once(self.control.clone()).chain(self.bulk.lock().iter().cloned()).collect()
-    }
-
-    fn wake_drivers(&self) {
-        self.connections().iter().for_each(|connection| connection.outbox.wake_driver());
-    }
-}
-
 impl Handle {
     pub(super) fn close_reason(&self) -> Option<SessionError> {
         self.0.close_reason()
@@ -240,28 +45,15 @@ impl Handle {
 
     /// Keeps the body of a request that nothing may have answered yet.
     pub(super) fn keep_unauthenticated(&self, body: RecvStream) {
-        if let Side::Server { unread, .. } = &self.0.side
-            && !self.0.is_authenticated()
-        {
-            *unread.lock() = Some(body);
-        }
+        self.0.keep_unread(body);
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         close(&self.0, CloseCode::Done, CloseCode::Done.reason());
-        self.0.is_released.store(true, Ordering::Relaxed);
-        self.0.wake_drivers();
+        self.0.release();
     }
-}
-
-/// Adds the counts of a connection.
-fn add(path: &mut Path, Connection { meter, probe, .. }: &Connection) {
-    path.bytes_sent += meter.sent();
-    path.bytes_received += meter.received();
-    path.datagrams_received += meter.reads();
-    path.ack_eliciting_sent += probe.sent();
 }
 
 fn close(shared: &Shared, code: CloseCode, text: &str) {
@@ -408,11 +200,7 @@ impl Connections {
     }
 
     pub(crate) fn path(&self) -> Path {
-        let shared = self.shared();
-        let bulk = shared.bulk.lock();
-        let mut path = Path { rtt: shared.control.probe.rtt(), ..*shared.past.lock() };
-        std::iter::once(&shared.control).chain(bulk.iter()).for_each(|connection| add(&mut path, connection));
-        path
+        self.shared().path()
     }
 
     pub(crate) fn congestion(&self) -> &congestion::Handle {

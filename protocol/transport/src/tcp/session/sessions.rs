@@ -2,8 +2,8 @@
 //!
 //! Must never tell an unknown session from a wrong secret.
 
-use super::session::Shared;
-use super::signal::Token;
+use super::super::signal::Token;
+use super::shared::Shared;
 use docxy_protocol::secret::constant_time_eq;
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -12,18 +12,18 @@ use std::sync::{Arc, Weak};
 
 /// All sessions of a listener. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sessions(Arc<Mutex<HashMap<u64, Weak<Shared>>>>);
+pub(in super::super) struct Sessions(Arc<Mutex<HashMap<u64, Weak<Shared>>>>);
 
 /// A session's place among the others, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Membership {
+pub(in super::super) struct Membership {
     sessions: Sessions,
     token: Token,
 }
 
 impl Sessions {
     /// A place for a session, with a new token. `None` if the system has no random numbers.
-    pub(super) fn membership(&self) -> Option<Membership> {
+    pub(in super::super) fn membership(&self) -> Option<Membership> {
         let (mut number, mut secret) = ([0; 8], [0; 32]);
         let random = SystemRandom::new();
         random.fill(&mut number).and_then(|()| random.fill(&mut secret)).ok()?;
@@ -32,14 +32,14 @@ impl Sessions {
     }
 
     /// Lets connections join the session.
-    pub(super) fn add(&self, session: &Arc<Shared>) {
+    pub(in super::super) fn add(&self, session: &Arc<Shared>) {
         if let Some(token) = session.token() {
             self.0.lock().insert(token.number, Arc::downgrade(session));
         }
     }
 
     /// The session with this token, if the server has accepted its client.
-    pub(super) fn find(&self, token: &Token) -> Option<Arc<Shared>> {
+    pub(in super::super) fn find(&self, token: &Token) -> Option<Arc<Shared>> {
         let session = self.0.lock().get(&token.number)?.upgrade()?;
         let is_open = session.is_authenticated() && session.close_reason().is_none();
         let is_right = session.token().is_some_and(|known| constant_time_eq(&known.secret, &token.secret));
