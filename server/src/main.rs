@@ -1,6 +1,5 @@
 //! The program: reads the command line, runs the command, and prints an error.
 
-use clap::Parser as _;
 use docxy_host::terminal::Stream;
 use docxy_server::command::Arguments;
 use std::process::ExitCode;
@@ -11,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // Misuse ends here, with exit code 2.
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     match arguments.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -6,6 +6,7 @@ pub mod engine;
 pub mod faults;
 pub mod net;
 pub mod process;
+pub mod proxy;
 pub mod stand_in;
 pub mod statistics;
 pub mod table;

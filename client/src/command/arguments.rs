@@ -5,11 +5,13 @@
 use crate::settings::{ConnectionFlags, ServingFlags};
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
+use docxy_host::proxy::ProxyUrlError;
 use docxy_host::terminal::print_note;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::path::PathBuf;
 
 /// The client of Docxy: container images for a machine that cannot reach the registries.
@@ -94,10 +96,9 @@ pub(super) enum LinksCommand {
 /// responses stay open and continue over the next one. The first signal lets running responses finish, the
 /// second one ends them.
 ///
-/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion
-/// max_rate and leg. Links that have changed are dialed again, all if one of the last three has, and pulls continue over
-/// the new connections. A file
-/// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
+/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion,
+/// max_rate, leg and proxy. Links that have changed are dialed again, all if one of the last four has, and pulls
+/// continue over the new connections. A file that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client run\n  docker pull 127.0.0.1:5080/library/alpine\n\n\
@@ -165,10 +166,19 @@ impl Arguments {
                 print_note("docxy-client: only `docxy-client join` takes a link");
                 std::process::exit(2);
             }
+            if let Some(why) = proxy_error(&error) {
+                print_note(&format!("docxy-client: --proxy: {why}"));
+                std::process::exit(2);
+            }
             error.exit()
         };
         Self::try_parse().unwrap_or_else(refuse)
     }
+}
+
+/// What is wrong with a proxy. clap's own text quotes the argument, which may contain a password.
+fn proxy_error(error: &clap::Error) -> Option<&ProxyUrlError> {
+    error.source()?.downcast_ref()
 }
 
 fn secret(text: &str) -> Result<Secret, Infallible> {

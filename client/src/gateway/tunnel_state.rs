@@ -25,8 +25,10 @@ pub struct TunnelState {
 /// The state of the session in use.
 #[derive(Debug, Clone, Serialize)]
 pub struct SessionState {
-    /// The address of the server.
+    /// The address of the server, or that of the proxy on the way to it.
     pub server: SocketAddr,
+    /// The proxy, without user and password.
+    pub proxy: Option<String>,
     /// The leg that carries it.
     pub leg: Leg,
     /// Why that leg carries it.
@@ -61,6 +63,7 @@ impl SessionState {
         let transport = session.transport();
         Self {
             server: transport.remote_address(),
+            proxy: session.proxy().map(ToString::to_string),
             leg: transport.leg(),
             leg_reason: session.use_reason().map(|reason| reason.to_string()),
             congestion: session.congestion().to_string(),

@@ -2,6 +2,7 @@
 
 use super::host_name::HostNameError;
 use super::link_store::LinksError;
+use docxy_host::proxy::{EnvironmentError, ProxyTableError};
 use docxy_host::toml_file::TomlFileError;
 use std::net::SocketAddr;
 
@@ -29,6 +30,15 @@ pub enum SettingsError {
     /// Not a host name.
     #[error(transparent)]
     Host(#[from] HostNameError),
+    /// The proxy of the config file cannot be used.
+    #[error("[proxy] in the config file: {0}")]
+    Proxy(#[source] ProxyTableError),
+    /// A variable that names a proxy cannot be used.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// QUIC was asked for, and a proxy.
+    #[error("QUIC cannot go through a proxy: set the leg to tcp, or name no proxy")]
+    ProxyWithQuic,
     /// A listen address that other machines can reach.
     #[error(
         "{0} can be reached from other machines, and anyone who can reach it pulls through your link and \

@@ -5,6 +5,7 @@
 use super::host_name::HostName;
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use docxy_host::logging::Filter;
+use docxy_host::proxy::ProxyTable;
 use docxy_host::toml_file::{self, TomlFileError};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ pub(super) struct ConfigFile {
     pub(super) congestion: Option<Congestion>,
     pub(super) max_rate: Option<Rates>,
     pub(super) leg: Option<LegChoice>,
+    pub(super) proxy: ProxyTable,
     pub(super) patience: Option<u64>,
     pub(super) log: Option<Filter>,
 }
@@ -31,6 +33,7 @@ impl ConfigFile {
     pub(super) fn read(path: &Path) -> Result<Self, TomlFileError> {
         let file: Self = toml_file::read(path)?;
         let absolute = |given: Option<PathBuf>| given.map(|given| toml_file::resolve(path, &given));
-        Ok(Self { link_file: absolute(file.link_file), cache: absolute(file.cache), ..file })
+        let proxy = ProxyTable { password_file: absolute(file.proxy.password_file), ..file.proxy };
+        Ok(Self { link_file: absolute(file.link_file), cache: absolute(file.cache), proxy, ..file })
     }
 }

@@ -5,6 +5,7 @@
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use clap::Args;
 use docxy_host::logging::Filter;
+use docxy_host::proxy::Proxy;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -48,6 +49,13 @@ pub struct ConnectionFlags {
     /// Both reach the server at the same port. Use tcp where UDP is blocked or slowed down.
     #[arg(long, value_name = "LEG", env = "DOCXY_LEG")]
     pub leg: Option<LegChoice>,
+    /// The proxy on the way to the servers: http://HOST:PORT or socks5://HOST:PORT. A password must not be in an
+    /// argument: see client/README.md [env: DOCXY_PROXY]
+    ///
+    /// Servers are then reached through it only, by TCP. Without one, the proxy that HTTPS_PROXY or ALL_PROXY names is
+    /// one more way, except to the hosts in NO_PROXY. This machine itself is never reached through a proxy.
+    #[arg(long, value_name = "URL", value_parser = Proxy::without_password)]
+    pub proxy: Option<Proxy>,
     /// Directory for public manifests and the challenges of registries, which need not be requested again;
     /// may be deleted at any time [default: /var/cache/docxy as root, else ~/.cache/docxy]
     #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]

@@ -8,6 +8,7 @@ mod file;
 mod flags;
 mod host_name;
 mod link_store;
+mod proxy;
 mod rates;
 
 pub use congestion::CongestionError;
@@ -22,6 +23,7 @@ pub use rates::RatesError;
 use crate::tunnel::{JoinedLink, TunnelConfig};
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::logging::Filter;
+use docxy_host::proxy::Environment;
 use docxy_host::toml_file;
 use docxy_protocol::secret::Secret;
 use file::ConfigFile;
@@ -104,12 +106,15 @@ impl ConnectionSettings {
     }
 
     fn of(flags: &Flags, config: ConfigFile, default_level: Level) -> Result<Self, SettingsError> {
-        let ConnectionFlags { link_file: _, congestion, max_rate, leg, cache } = flags.connection.clone();
+        let ConnectionFlags { link_file: _, congestion, max_rate, leg, proxy, cache } =
+            flags.connection.clone();
         let congestion = congestion.or(config.congestion).unwrap_or_default();
         let max_rate = max_rate.or(config.max_rate).unwrap_or_default();
-        let leg = leg.or(config.leg).unwrap_or_default();
-        let tunnel = TunnelConfig { links: load_links(flags, &config)?, congestion, max_rate, leg };
+        let proxy = proxy::proxy(proxy, &Environment::of_process(), &config)?;
+        let leg = proxy::leg(leg.or(config.leg), proxy.as_ref())?;
+        let links = load_links(flags, &config)?;
         let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
+        let tunnel = TunnelConfig { links, congestion, max_rate, leg, proxy, cache: cache.clone() };
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(default_level));
         Ok(Self { tunnel, cache, log })
     }
@@ -239,6 +244,7 @@ mod tests {
             congestion: Some("cubic".parse().unwrap()),
             max_rate: None,
             leg: Some("quic".parse().unwrap()),
+            proxy: None,
             link_file: None,
         };
         let flags = Flags { connection, serving, log: Some("debug".parse().unwrap()), config: None };

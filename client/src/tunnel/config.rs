@@ -1,10 +1,12 @@
 //! What the tunnel needs to know. Knows nothing of files, flags and variables.
 
+use docxy_host::proxy::ProxyRules;
 use docxy_protocol::congestion::{Choice, Rate};
 use docxy_protocol::link::Link;
 use docxy_transport::Leg;
 use serde::Deserialize;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The servers, and how to send to them.
@@ -18,6 +20,19 @@ pub struct TunnelConfig {
     pub max_rate: Rates,
     /// The legs to dial.
     pub leg: LegChoice,
+    /// The proxy on the way to the servers, if any.
+    pub proxy: Option<ProxyChoice>,
+    /// The directory for what outlives the process; `None` remembers it in memory.
+    pub cache: Option<PathBuf>,
+}
+
+/// The proxy on the way to the servers. Only the TCP leg can use one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProxyChoice {
+    /// One more way beside the direct ones: the environment names it.
+    Beside(ProxyRules),
+    /// The only way: the user has named it.
+    Only(ProxyRules),
 }
 
 /// Rates of both directions; `None` is no rate.

@@ -1,15 +1,22 @@
-//! One connection attempt: a leg, an address, a fresh source port, the handshake, and the Hello.
+//! One connection attempt: a leg, the server's addresses in a race, each from a fresh source port, or a proxy; the
+//! handshake, and the Hello.
 //!
 //! Requests may follow the Hello at once, without the Welcome.
 
-use super::config::{Congestion, Rates};
+use super::address::{self, AddressBook};
+use super::config::{Congestion, ProxyChoice, Rates};
 use super::server::Server;
 use super::session::Session;
+use docxy_host::happy_eyeballs::{ATTEMPT_DELAY, RaceError};
+use docxy_host::proxy::{Destination, Proxy, ProxyError};
 use docxy_protocol::control::Hello;
-use docxy_protocol::link::Link;
+use docxy_protocol::link::{Host, Link};
 use docxy_protocol::version::upgrade_server;
 use docxy_transport::{Connector, Leg, Peer, RateLimit, ReceiveStream, SendError, SessionError};
+use futures_util::future::{Either, select};
+use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,14 +29,14 @@ pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// attempt still has 0.45 s for its round trip.
 pub(super) const RESTART_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(750);
 
-/// How long the resolution of a host name may take.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same through a proxy: more than the proxy's own limits, whose errors say what hangs.
+const PROXY_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why an attempt failed. Never quotes the link.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
     #[error("{host} cannot be resolved: {source}")]
-    Resolve { host: String, source: std::io::Error },
+    Resolve { host: String, source: io::Error },
     #[error("{host} has no address")]
     NoAddress { host: String },
     #[error("{address}: {source}")]
@@ -40,16 +47,37 @@ pub(super) enum DialError {
     NoResponse { address: SocketAddr, leg: Leg, timeout: Duration },
     #[error("{address}: {source}")]
     Hello { address: SocketAddr, source: SendError },
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    #[error("the server does not answer through the proxy {proxy} within {} s; is it running, and does it listen on TCP there?", PROXY_ATTEMPT_TIMEOUT.as_secs())]
+    NoResponseByProxy { proxy: String },
+    /// Of all addresses, or of all ways.
+    #[error("{}", in_one_line(_0))]
+    All(Vec<DialError>),
 }
 
 impl DialError {
     /// Whether the server is there, and shuts down.
-    pub(super) const fn is_shutdown(&self) -> bool {
+    pub(super) fn is_shutdown(&self) -> bool {
         match self {
             Self::Connect { source, .. } => {
                 matches!(source.session_error(), Some(SessionError::NotAccepting))
             }
+            Self::All(errors) => errors.iter().any(Self::is_shutdown),
             _ => false,
+        }
+    }
+
+    fn of_race(host: &Host, race: RaceError<Self>) -> Self {
+        let RaceError { resolve, attempts } = race;
+        let host = || host.to_string();
+        let resolve = resolve.map(|source| Self::Resolve { host: host(), source });
+        let attempts = attempts.into_iter().map(|(_, error)| error);
+        let mut errors: Vec<Self> = resolve.into_iter().chain(attempts).collect();
+        match errors.len() {
+            0 => Self::NoAddress { host: host() },
+            1 => errors.remove(0),
+            _ => Self::All(errors),
         }
     }
 }
@@ -60,6 +88,10 @@ const fn protocol(leg: Leg) -> &'static str {
         Leg::Quic => "UDP",
         Leg::Tcp => "TCP",
     }
+}
+
+fn in_one_line(errors: &[DialError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The result of a successful attempt.
@@ -77,42 +109,119 @@ impl DialedSession {
     }
 }
 
-/// Dials a server over this leg. `attempt` selects its address and port. The handshake may take `timeout`.
+/// How to reach a server, and how to send to it.
+#[derive(Debug, Clone)]
+pub(super) struct DialOptions {
+    pub(super) congestion: Congestion,
+    pub(super) max_rate: Rates,
+    pub(super) proxy: Option<ProxyChoice>,
+    pub(super) book: AddressBook,
+}
+
+/// Dials a server over this leg: at all its addresses, and on the TCP leg also, or only, through the proxy. `attempt`
+/// selects its port. The handshake at one address may take `timeout`.
 pub(super) async fn dial(
     link: &Link,
-    congestion: Congestion,
-    max_rate: Rates,
+    options: &DialOptions,
     leg: Leg,
     attempt: usize,
     timeout: Duration,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
-    let address = address(link, attempt).await?;
-    let connecting = connect(link, congestion, max_rate, leg, address, server);
-    let connected = tokio::time::timeout(timeout, connecting).await;
-    connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
+    let port = link.ports[attempt % link.ports.len()];
+    let at_address = async |address| {
+        let peer = peer(link, options, address, Connector::direct());
+        let connected = tokio::time::timeout(timeout, connect(link, options, leg, peer, server)).await;
+        connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
+    };
+    let directly = async {
+        let connected = address::connect(&link.host, port, &options.book, at_address).await;
+        connected.map_err(|error| DialError::of_race(&link.host, error))
+    };
+    let by_proxy = |proxy| dial_by_proxy(link, options, port, proxy, server);
+    match options.proxy.as_ref().filter(|_| leg == Leg::Tcp) {
+        None => directly.await,
+        Some(ProxyChoice::Beside(rules)) => match rules.proxy_for(link.host.as_str()) {
+            None => directly.await,
+            Some(proxy) => first_of(directly, by_proxy(proxy)).await,
+        },
+        Some(ProxyChoice::Only(rules)) => match rules.proxy_for(link.host.as_str()) {
+            None => directly.await,
+            Some(proxy) => by_proxy(proxy).await,
+        },
+    }
+}
+
+/// Dials a server through a proxy, which resolves the server's name.
+async fn dial_by_proxy(
+    link: &Link,
+    options: &DialOptions,
+    port: u16,
+    proxy: &Proxy,
+    server: &Arc<Server>,
+) -> Result<DialedSession, DialError> {
+    let dialing = async {
+        let address = proxy.address().await?;
+        let (connecting, destination) = (proxy.clone(), Destination::Name(link.host.clone(), port));
+        let connector = Connector::new(move |_| {
+            let (proxy, destination) = (connecting.clone(), destination.clone());
+            async move { proxy.connect(&destination).await.map_err(io::Error::other) }
+        });
+        let peer = peer(link, options, address, connector);
+        let mut dialed = connect(link, options, Leg::Tcp, peer, server).await?;
+        dialed.session = dialed.session.through(proxy);
+        Ok(dialed)
+    };
+    let dialed = tokio::time::timeout(PROXY_ATTEMPT_TIMEOUT, dialing).await;
+    dialed.map_err(|_| DialError::NoResponseByProxy { proxy: proxy.to_string() })?
+}
+
+/// The session of the way that is up first. The second one begins a step behind, or when the first has failed.
+async fn first_of(
+    first: impl Future<Output = Result<DialedSession, DialError>>,
+    second: impl Future<Output = Result<DialedSession, DialError>>,
+) -> Result<DialedSession, DialError> {
+    let mut first = pin!(first);
+    let failed = match tokio::time::timeout(ATTEMPT_DELAY, &mut first).await {
+        Ok(Ok(dialed)) => return Ok(dialed),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
+    let second = pin!(second);
+    let (failed, other) = match failed {
+        Some(error) => (error, second.await),
+        None => match select(first, second).await {
+            Either::Left((Err(error), second)) => (error, second.await),
+            Either::Right((Err(error), first)) => (error, first.await),
+            Either::Left((up, _)) | Either::Right((up, _)) => return up,
+        },
+    };
+    other.map_err(|error| DialError::All(vec![failed, error]))
+}
+
+fn peer(link: &Link, options: &DialOptions, address: SocketAddr, connector: Connector) -> Peer {
+    Peer {
+        address,
+        pin: link.pin,
+        server_name: link.sni.as_ref().map(ToString::to_string),
+        congestion: options.congestion.up,
+        connector,
+    }
 }
 
 async fn connect(
     link: &Link,
-    congestion: Congestion,
-    max_rate: Rates,
+    options: &DialOptions,
     leg: Leg,
-    address: SocketAddr,
+    peer: Peer,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
+    let (address, congestion) = (peer.address, options.congestion);
     let hello = Hello {
         name: link.name.clone(),
         secret: link.secret.clone(),
         congestion: congestion.down,
-        max_rate: max_rate.down,
-    };
-    let peer = Peer {
-        address,
-        pin: link.pin,
-        server_name: link.sni.as_ref().map(ToString::to_string),
-        congestion: congestion.up,
-        connector: Connector::direct(),
+        max_rate: options.max_rate.down,
     };
     let transport =
         docxy_transport::dial(leg, &peer).await.map_err(|source| match source.session_error() {
@@ -120,7 +229,7 @@ async fn connect(
             _ => DialError::Connect { address, source },
         })?;
     let limit = RateLimit::default();
-    limit.set(max_rate.up);
+    limit.set(options.max_rate.up);
     let transport = transport.with_rate_limit(limit);
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
@@ -130,17 +239,4 @@ async fn connect(
         address,
         is_welcome: false,
     })
-}
-
-async fn address(link: &Link, attempt: usize) -> Result<SocketAddr, DialError> {
-    let host = link.host.as_str();
-    let found = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, 0))).await;
-    let found = found.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-    let found: Vec<SocketAddr> =
-        found.map_err(|source| DialError::Resolve { host: host.to_owned(), source })?.collect();
-    // All ports of one address before the next one.
-    let candidates: Vec<SocketAddr> =
-        found.iter().flat_map(|a| link.ports.iter().map(|port| SocketAddr::new(a.ip(), *port))).collect();
-    let chosen = candidates.get(attempt % candidates.len().max(1));
-    chosen.copied().ok_or_else(|| DialError::NoAddress { host: host.to_owned() })
 }

@@ -3,6 +3,7 @@
 //! Other modules receive the [`Session`] that suits their request, or a fault that says why there is none. Must never
 //! stop reconnecting: only the user ends it.
 
+mod address;
 mod config;
 mod deadline;
 mod dial;
@@ -18,7 +19,9 @@ mod session;
 mod status;
 mod supervisor;
 
-pub use config::{Congestion, JoinedLink, LegChoice, LegChoiceError, Rates, Trust, TunnelConfig};
+pub use config::{
+    Congestion, JoinedLink, LegChoice, LegChoiceError, ProxyChoice, Rates, Trust, TunnelConfig,
+};
 pub use deadline::Deadline;
 pub use need::Need;
 pub(crate) use range_habits::RangeHabits;

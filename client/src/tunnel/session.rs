@@ -7,6 +7,7 @@ use super::config::{Congestion, Trust};
 use super::leg::{Carried, Carriers, UseReason};
 use super::segment_budget::{SegmentBudget, SelectedBody};
 use super::server::{Server, ServerId};
+use docxy_host::proxy::Proxy;
 use docxy_protocol::control::{CloseCode, ExchangeId};
 use docxy_protocol::limits::{BLOBS_PER_CLIENT_MAX, SMALL_REQUESTS_PER_CLIENT_MAX};
 use docxy_protocol::request::Operation;
@@ -29,6 +30,7 @@ pub struct Session {
     transport: docxy_transport::Session,
     server: Arc<Server>,
     congestion: Congestion,
+    proxy: Option<Arc<Proxy>>,
     /// The number of the next exchange.
     next_exchange: Arc<AtomicU64>,
     segment_budget: Arc<SegmentBudget>,
@@ -50,8 +52,29 @@ impl Session {
     ) -> Self {
         let segment_budget = Arc::new(SegmentBudget::new(Arc::clone(&server.usage)));
         let (next_exchange, permits) = (Arc::default(), RequestPermits::default());
-        let beside = Arc::default();
-        Self { transport, server, congestion, next_exchange, segment_budget, permits, beside, _body: None }
+        let (beside, proxy) = (Arc::default(), None);
+        Self {
+            transport,
+            server,
+            congestion,
+            proxy,
+            next_exchange,
+            segment_budget,
+            permits,
+            beside,
+            _body: None,
+        }
+    }
+
+    /// The same session, which goes through this proxy.
+    pub(super) fn through(self, proxy: &Proxy) -> Self {
+        Self { proxy: Some(Arc::new(proxy.clone())), ..self }
+    }
+
+    /// The proxy through which it goes, if any.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_deref()
     }
 
     /// The same session for a large body, which counts at its server until the last clone is dropped.

@@ -77,7 +77,7 @@ pub enum FaultKind {
     RegistryNotServed = 10,
     /// There is no connection at the moment.
     Down = 7,
-    /// The server does not accept this client.
+    /// The server does not accept this client, or the server's proxy does not accept the server.
     Refused = 8,
     /// A limit was reached.
     Overloaded = 6,

@@ -4,9 +4,12 @@ use crate::address::PublicAddress;
 use crate::settings::Flags;
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
+use docxy_host::proxy::{Proxy, ProxyUrlError};
+use docxy_host::terminal::print_note;
 use docxy_protocol::congestion::Rate;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::link::ClientName;
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -65,6 +68,14 @@ pub(super) struct AddressArguments {
     pub(super) public: Option<PublicAddress>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct ProxyArguments {
+    /// The proxy through which registries are reached: http://HOST:PORT or socks5://HOST:PORT. A password must not be
+    /// in an argument: see server/README.md [env: DOCXY_PROXY, then HTTPS_PROXY or ALL_PROXY, with NO_PROXY]
+    #[arg(long, value_name = "URL", value_parser = Proxy::without_password)]
+    pub(super) proxy: Option<Proxy>,
+}
+
 /// Serve the clients, until SIGTERM or SIGINT.
 ///
 /// The first start creates the server's key and, if the public address is known, a client named
@@ -76,7 +87,7 @@ pub(super) struct AddressArguments {
 /// so at once. A second signal ends the server at once.
 ///
 /// SIGHUP reads the config file again, with the passwords and CA files that it names, and applies
-/// registries, resolve, stale, log and, to new connections, fixed_rate_limit and client_max_rate. Running
+/// registries, resolve, proxy, stale, log and, to new connections, fixed_rate_limit and client_max_rate. Running
 /// transfers keep their settings. A wrong file changes nothing. listen, state and handover need a restart. SIGUSR1 logs how
 /// many connections and transfers are in progress, and writes the status file; SIGUSR2 is ignored. Log
 /// lines that cannot be written are dropped and counted, and the server goes on.
@@ -86,6 +97,8 @@ pub(super) struct AddressArguments {
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) addresses: AddressArguments,
+    #[command(flatten)]
+    pub(super) proxy: ProxyArguments,
     /// The highest fixed rate that a client may set, for each of its connections. A higher one is
     /// lowered to it. Clients without a fixed rate are not limited [default: 1 Gbit/s]
     #[arg(long, value_name = "RATE", env = "DOCXY_FIXED_RATE_LIMIT")]
@@ -113,8 +126,8 @@ pub(super) struct RunArguments {
 /// Check whether this machine can reach the registries, and how much quota is left.
 ///
 /// Tries each registry of the config, its token service and, with an image, its CDN, as a pull does.
-/// The image for Docker Hub is hello-world, unless another one is named. An image that the server has
-/// not stored yet costs up to two pulls of the quota, another image none. Exits with 1 if anything
+/// The image for Docker Hub is hello-world, unless another one is named. With a proxy, everything goes through
+/// it as in `run`. An image that the server has not stored yet costs up to two pulls of the quota, another image none. Exits with 1 if anything
 /// failed.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server check\n  docxy-server check alpine ghcr.io/owner/image:1.2")]
@@ -122,6 +135,8 @@ pub(super) struct CheckArguments {
     /// Images to try, from registries that this server serves
     #[arg(value_name = "IMAGE")]
     pub(super) images: Vec<ImageName>,
+    #[command(flatten)]
+    pub(super) proxy: ProxyArguments,
 }
 
 /// Add a client and print its link.
@@ -160,6 +175,25 @@ pub(super) struct RevokeArguments {
     pub(super) name: ClientName,
 }
 
+impl Arguments {
+    /// Parses the command line. Ends the program for help, and for misuse.
+    #[must_use]
+    pub fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|error| match proxy_error(&error) {
+            Some(why) => {
+                print_note(&format!("docxy-server: --proxy: {why}"));
+                std::process::exit(2)
+            }
+            None => error.exit(),
+        })
+    }
+}
+
+/// What is wrong with a proxy. clap's own text quotes the argument, which may contain a password.
+fn proxy_error(error: &clap::Error) -> Option<&ProxyUrlError> {
+    error.source()?.downcast_ref()
+}
+
 impl AddressArguments {
     pub(super) fn add_to(self, flags: Flags) -> Flags {
         let Self { listen, public } = self;
@@ -182,5 +216,18 @@ mod tests {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Example:\n  docxy-server "), "{help}");
         }
+    }
+
+    #[test]
+    fn a_password_in_an_argument_is_refused_and_not_quoted() {
+        let parse = |url: &str| Arguments::try_parse_from(["docxy-server", "check", "--proxy", url]);
+        for (url, expected) in [
+            ("http://me:hunter2@proxy:1", ProxyUrlError::Password),
+            ("https://me:hunter2@proxy:1", ProxyUrlError::Scheme("https".into())),
+        ] {
+            let error = parse(url).unwrap_err();
+            assert_eq!(proxy_error(&error), Some(&expected));
+        }
+        assert!(parse("http://me@proxy:1").is_ok());
     }
 }

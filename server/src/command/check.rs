@@ -1,10 +1,11 @@
 //! `docxy-server check`: tries the registries hop by hop, and prints the remaining quota.
 
 use super::error::CommandError;
-use crate::settings::{Flags, Settings};
+use crate::settings::{Flags, RegistrySettings, Settings};
 use crate::store;
 use crate::upstream::{HopCheck, Upstream};
 use docxy_host::logging::{self, Filter};
+use docxy_host::proxy::ProxyRules;
 use docxy_host::terminal::print;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Registry;
@@ -21,6 +22,9 @@ pub(super) fn check(images: &[ImageName], flags: &Flags) -> Result<(), CommandEr
     let store = store::read_only(settings.state.join("manifests"));
     let upstream = Upstream::new(&settings, &store).map_err(crate::listener::ServeError::from)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
+    if let Some(proxy) = &settings.proxy {
+        print(&proxy_report(&proxy.rules, &settings.registries)).map_err(CommandError::Output)?;
+    }
     let mut failed = 0;
     for name in registries(&settings, images) {
         let findings = runtime.block_on(findings(&upstream, &name, images));
@@ -60,6 +64,16 @@ async fn findings(upstream: &Upstream, name: &Registry, images: &[ImageName]) ->
     findings
 }
 
+/// Through which proxy the registries are reached.
+fn proxy_report(rules: &ProxyRules, registries: &[RegistrySettings]) -> String {
+    let is_direct =
+        |entry: &&RegistrySettings| entry.api.host_str().is_some_and(|host| rules.proxy_for(host).is_none());
+    let direct: Vec<String> =
+        registries.iter().filter(is_direct).map(|entry| entry.name.to_string()).collect();
+    let except = if direct.is_empty() { String::new() } else { format!(", except {}", direct.join(", ")) };
+    format!("through the proxy {}{except}\n", rules.proxy())
+}
+
 fn report(name: &Registry, findings: &[HopCheck]) -> String {
     let mut text = format!("{name}\n");
     for HopCheck { what, outcome } in findings {
@@ -75,6 +89,16 @@ fn report(name: &Registry, findings: &[HopCheck]) -> String {
 mod tests {
     use super::*;
     use docxy_protocol::fault::{Fault, FaultKind, Hop};
+
+    #[test]
+    fn a_report_begins_with_the_proxy() {
+        let proxy = || "http://me:hunter2@proxy:1".parse().unwrap();
+        let registries = [RegistrySettings::docker_hub()];
+        let text = proxy_report(&ProxyRules::everything(proxy()), &registries);
+        assert_eq!(text, "through the proxy http://proxy:1\n");
+        let text = proxy_report(&ProxyRules::except(proxy(), "docker.io"), &registries);
+        assert_eq!(text, "through the proxy http://proxy:1, except docker.io\n");
+    }
 
     #[test]
     fn a_report_says_for_each_hop_how_it_is() {

@@ -104,6 +104,7 @@ mod tests {
             client_max_rate: None,
             registries: vec![RegistrySettings::docker_hub()],
             resolve: [].into(),
+            proxy: None,
             log: "info".parse().unwrap(),
         };
         let state = State::open(dir.path()).unwrap();

@@ -31,6 +31,7 @@ impl Arguments {
         match self.command {
             Command::Run(RunArguments {
                 addresses,
+                proxy,
                 fixed_rate_limit,
                 client_max_rate,
                 handover,
@@ -38,10 +39,13 @@ impl Arguments {
                 status_file,
                 log,
             }) => {
-                let flags = Flags { fixed_rate_limit, client_max_rate, handover, log, ..flags };
+                let flags =
+                    Flags { proxy: proxy.proxy, fixed_rate_limit, client_max_rate, handover, log, ..flags };
                 run::run(&addresses.add_to(flags), ready_file, status_file)
             }
-            Command::Check(CheckArguments { images }) => check::check(&images, &flags),
+            Command::Check(CheckArguments { images, proxy }) => {
+                check::check(&images, &Flags { proxy: proxy.proxy, ..flags })
+            }
             Command::Invite(InviteArguments { name, addresses }) => {
                 invite::invite(&name, &addresses.add_to(flags))
             }

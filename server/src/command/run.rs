@@ -40,11 +40,15 @@ pub(super) fn run(
     let reload = Reload { signal: signals.reload, flags: flags.clone(), log: log.clone() };
     let controls = Controls { shutdown: signals.shutdown, reload, report: signals.report, log, status_file };
     let reserved = state.clone();
+    let proxy = settings.proxy.as_ref().map(|proxy| proxy.rules.proxy().to_string());
     let announce = |Ready { addresses }: Ready| {
         // Last of all, so that it takes no space from what a first start writes.
         reserved.ensure_reserve();
         for address in &addresses {
             tracing::info!("listening on {address} (UDP and TCP)");
+        }
+        if let Some(proxy) = &proxy {
+            tracing::info!(%proxy, "registries are reached through a proxy");
         }
         ready_file.write(addresses);
     };

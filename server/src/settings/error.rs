@@ -1,5 +1,6 @@
 //! Errors of the settings, with the file that they are in.
 
+use docxy_host::proxy::{EnvironmentError, ProxyTableError};
 use docxy_host::toml_file::TomlFileError;
 use std::path::PathBuf;
 
@@ -13,6 +14,12 @@ pub enum SettingsError {
     /// A registry's account or CA file cannot be used.
     #[error("{}, registry {registry}: {detail}", path.display())]
     Registry { path: PathBuf, registry: String, detail: String },
+    /// The proxy's password cannot be used.
+    #[error("{}, [proxy]: {source}", path.display())]
+    Proxy { path: PathBuf, source: ProxyTableError },
+    /// A variable that names a proxy cannot be used.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     /// The user is not root, and has no home directory.
     #[error("there is no default state directory, because HOME is not set: pass --state DIR")]
     NoStateDirectory,

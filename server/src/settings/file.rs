@@ -2,6 +2,7 @@
 //!
 //! Must never ignore an unknown key: a misspelt setting would be noticed only weeks later.
 
+use super::proxy::ServerProxyTable;
 use super::registry::RegistryTables;
 use super::resolve::ResolveTable;
 use crate::address::PublicAddress;
@@ -30,6 +31,7 @@ pub(super) struct ConfigFile {
     pub(super) handover: Option<bool>,
     pub(super) registries: Option<RegistryTables>,
     pub(super) resolve: ResolveTable,
+    pub(super) proxy: ServerProxyTable,
 }
 
 impl ConfigFile {

@@ -5,12 +5,14 @@
 
 mod error;
 mod file;
+mod proxy;
 pub mod registry;
 mod resolve;
 
 use crate::address::PublicAddress;
 use docxy_host::directories::SERVER_STATE;
 use docxy_host::logging::Filter;
+use docxy_host::proxy::{Environment, Proxy};
 use docxy_host::toml_file;
 use docxy_protocol::congestion::Rate;
 use file::ConfigFile;
@@ -20,6 +22,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use error::SettingsError;
+pub use proxy::{HostPattern, ProxySettings};
 pub use registry::{Account, RegistrySettings};
 pub use resolve::StaticAddress;
 
@@ -53,6 +56,8 @@ pub struct Flags {
     pub client_max_rate: Option<Rate>,
     /// Whether transfers are handed back at the first signal.
     pub handover: Option<bool>,
+    /// The proxy towards registries.
+    pub proxy: Option<Proxy>,
     /// The log filter.
     pub log: Option<Filter>,
 }
@@ -93,6 +98,8 @@ pub struct Settings {
     pub registries: Vec<RegistrySettings>,
     /// The addresses of hosts (in lower case) that are not resolved by DNS, for all registries.
     pub resolve: BTreeMap<String, StaticAddress>,
+    /// The proxy through which registries are reached, if any.
+    pub proxy: Option<ProxySettings>,
     /// The log filter.
     pub log: Filter,
 }
@@ -146,6 +153,7 @@ impl Settings {
         });
         let client_max_rate = flags.client_max_rate.or(config.client_max_rate);
         let resolve = config.resolve.into_entries();
+        let proxy = config.proxy.load(flags.proxy.clone(), &Environment::of_process(), &path)?;
         let stale = config.stale;
         let handover = flags.handover.or(config.handover).unwrap_or(false);
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(tracing::Level::INFO));
@@ -160,6 +168,7 @@ impl Settings {
             handover,
             registries,
             resolve,
+            proxy,
             log,
         })
     }

@@ -4,7 +4,7 @@
 
 use super::error::SettingsError;
 use super::resolve::{ResolveTable, StaticAddress};
-use docxy_host::toml_file;
+use docxy_host::{password_file, toml_file};
 use docxy_protocol::name::Registry;
 use docxy_protocol::secret::Secret;
 use rustls::pki_types::CertificateDer;
@@ -163,20 +163,13 @@ impl AccountTable {
     fn load(self, config: &Path) -> Result<Account, String> {
         let password = match (self.password_file, self.password_env) {
             (Some(path), None) => {
-                let path = toml_file::resolve(config, &path);
-                std::fs::read_to_string(&path)
-                    .map_err(|e| format!("cannot read password_file {}: {e}", path.display()))?
+                password_file::read(&toml_file::resolve(config, &path)).map_err(|error| error.to_string())?
             }
-            (None, Some(variable)) => environment(&variable)?,
+            (None, Some(variable)) => password_file::parse(&environment(&variable)?)
+                .ok_or_else(|| format!("the password in {variable} is empty"))?,
             _ => return Err("an account needs either password_file or password_env".into()),
         };
-        // Editors and `echo` end a file with a newline.
-        let password = password.strip_suffix('\n').unwrap_or(&password);
-        let password = password.strip_suffix('\r').unwrap_or(password);
-        if password.is_empty() {
-            return Err("the account's password is empty".into());
-        }
-        Ok(Account { user: self.user, password: Secret::new(password) })
+        Ok(Account { user: self.user, password })
     }
 }
 
@@ -261,7 +254,7 @@ mod tests {
     fn an_account_with_an_unreadable_password_is_an_error() {
         for (account, words) in [
             ("password_file = 'gone'", "gone: No such file"),
-            ("password_file = 'empty'", "password is empty"),
+            ("password_file = 'empty'", "empty is empty"),
             ("password_env = 'DOCXY_TEST_UNSET'", "DOCXY_TEST_UNSET is not set"),
             ("password = 'hunter2'", "unknown field `password`"),
             ("password_file = 'a', password_env = 'B'", "either"),

@@ -1,9 +1,10 @@
-//! Special launch settings of a program: under another command, with further arguments, or with stdout and stderr that
-//! are not the log file.
+//! Special launch settings of a program: under another command, with further arguments or variables, or with stdout and
+//! stderr that are not the log file.
 //! Must never change the program's process id: the command that it runs under must exec it.
 
 use std::{
     fs::File,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -16,6 +17,8 @@ pub struct Launch {
     pub under: Vec<String>,
     /// Arguments after those of every test.
     pub arguments: Vec<String>,
+    /// Variables of the environment.
+    pub environment: Vec<(String, String)>,
     /// The file for stdout and stderr; `None` is the log file.
     pub output: Option<File>,
     /// The file for stdin; `None` is an empty one.
@@ -28,9 +31,21 @@ impl Launch {
         Self { arguments: owned(arguments), ..Self::default() }
     }
 
+    /// With these variables of the environment.
+    pub fn in_environment(variables: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self { environment: variables.iter().map(owned).collect(), ..Self::default() }
+    }
+
     /// Under this command.
     pub fn under(under: &[&str]) -> Self {
         Self { under: owned(under), ..Self::default() }
+    }
+
+    /// With this file as `/etc/hosts`, in a mount namespace of its own. Needs root.
+    pub fn with_hosts(file: &Path) -> Self {
+        let mount = format!(r#"mount --bind {} /etc/hosts && exec "$0" "$@""#, file.display());
+        Self::under(&["unshare", "--mount", "sh", "-c", &mount])
     }
 
     /// With stdout and stderr to this file, pipe or terminal.
@@ -68,7 +83,7 @@ impl Launch {
 }
 
 fn with_arguments(mut command: Command, launch: &Launch) -> Command {
-    command.args(&launch.arguments);
+    command.args(&launch.arguments).envs(launch.environment.iter().map(|(name, value)| (name, value)));
     command
 }
 

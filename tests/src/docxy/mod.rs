@@ -27,11 +27,14 @@ use tempfile::TempDir;
 
 use crate::{
     net::{Namespace, command_in},
-    process::{PROCESS_TIMEOUT, Process, binary, run, scratch},
+    process::{Finished, PROCESS_TIMEOUT, Process, binary, run, scratch},
 };
 
 /// The server's status file in its folder.
 const STATUS_FILE: &str = "status.json";
+
+/// The file with a proxy's password, beside a config file.
+const PROXY_PASSWORD_FILE: &str = "proxy.password";
 
 /// The server's config file.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +53,19 @@ pub struct ServerConfig {
     pub handover: bool,
     /// The log filter; `None` is the default.
     pub log: Option<String>,
+    /// The proxy towards registries.
+    pub proxy: Option<ProxyConfig>,
+}
+
+/// The proxy in a config file.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyConfig {
+    /// Its URL, without a password.
+    pub url: String,
+    /// The password, which goes to a file of its own.
+    pub password: Option<String>,
+    /// The hosts that it may resolve. Only a server's config has them.
+    pub allow_hosts: Vec<String>,
 }
 
 /// A registry on the server's list.
@@ -133,6 +149,14 @@ impl Server {
     pub fn reload(&mut self, config: &ServerConfig) -> Result<()> {
         config.write(&self.config_file())?;
         self.process.signal("HUP")
+    }
+
+    /// Runs `docxy-server check ARGUMENTS` with its config. Returns the result, also if a check failed.
+    pub fn check(&self, arguments: &[&str]) -> Result<Finished> {
+        let mut command = self.program.command();
+        command.arg("check").args(arguments).arg("--config").arg(self.config_file());
+        command.arg("--state").arg(self.state());
+        run(command, PROCESS_TIMEOUT)
     }
 
     /// The same with any text.
@@ -278,6 +302,9 @@ impl ServerConfig {
                 fs::write(file.with_file_name(password_file(name)), format!("{password}\n"))?;
             }
         }
+        if let Some(password) = self.proxy.as_ref().and_then(|proxy| proxy.password.as_ref()) {
+            fs::write(file.with_file_name(PROXY_PASSWORD_FILE), format!("{password}\n"))?;
+        }
         Ok(fs::write(file, self.to_toml()?)?)
     }
 
@@ -298,6 +325,12 @@ impl ServerConfig {
         }
         if self.handover {
             writeln!(toml, "handover = true")?;
+        }
+        if let Some(proxy) = &self.proxy {
+            writeln!(toml, "[proxy]\nurl = {:?}\nallow_hosts = {:?}", proxy.url, proxy.allow_hosts)?;
+            if proxy.password.is_some() {
+                writeln!(toml, "password_file = {PROXY_PASSWORD_FILE:?}")?;
+            }
         }
         for (name, upstream) in &self.registries {
             writeln!(toml, "[registries.{name:?}]")?;

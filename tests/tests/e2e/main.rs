@@ -11,6 +11,7 @@ mod leg_choice;
 mod odd_registries;
 mod operations;
 mod prefetch;
+mod proxy;
 mod pull;
 mod resilience;
 mod support;

@@ -9,7 +9,9 @@ mod legs;
 mod race;
 mod server_supervisor;
 
-use super::config::{Congestion, JoinedLink, LegChoice, Rates, TunnelConfig};
+use super::address::AddressBook;
+use super::config::{JoinedLink, TunnelConfig};
+use super::dial::DialOptions;
 use super::segment_budget::ClientUsage;
 use super::server::{Server, ServerState, Servers};
 use super::session::Session;
@@ -39,8 +41,9 @@ pub(super) async fn supervise(
     memory: SharedMemory,
     stop: CancellationToken,
 ) {
+    let book = AddressBook::open(config.borrow().cache.as_deref());
     let mut supervisors =
-        Supervisors { servers, counters, memory, usage: Arc::default(), all: Vec::new(), next_id: 0 };
+        Supervisors { servers, counters, memory, usage: Arc::default(), book, all: Vec::new(), next_id: 0 };
     loop {
         let current = config.borrow_and_update().clone();
         supervisors.apply(current);
@@ -70,6 +73,7 @@ struct Supervisors {
     memory: SharedMemory,
     /// What the bodies of all servers use.
     usage: Arc<ClientUsage>,
+    book: AddressBook,
     all: Vec<Supervised>,
     next_id: u64,
 }
@@ -77,9 +81,8 @@ struct Supervisors {
 /// A server and its supervisor.
 struct Supervised {
     joined: JoinedLink,
-    congestion: Congestion,
-    max_rate: Rates,
-    leg: LegChoice,
+    /// The configuration at its start, without the links.
+    options: TunnelConfig,
     server: Arc<Server>,
     /// `None` before its start.
     task: Option<AbortOnDropHandle<()>>,
@@ -87,15 +90,13 @@ struct Supervised {
 
 impl Supervisors {
     /// Starts the supervisors of new links, and ends those of links that are gone.
-    fn apply(&mut self, TunnelConfig { links, congestion, max_rate, leg }: TunnelConfig) {
+    fn apply(&mut self, config: TunnelConfig) {
+        let (links, options) = (config.links, TunnelConfig { links: Vec::new(), ..config });
         let mut before = std::mem::take(&mut self.all);
         for joined in links {
-            let is_same = |known: &Supervised| {
-                let options = (known.congestion, known.max_rate, known.leg);
-                known.joined == joined && options == (congestion, max_rate, leg)
-            };
+            let is_same = |known: &Supervised| known.joined == joined && known.options == options;
             let known = before.iter().position(is_same).map(|position| before.remove(position));
-            let supervised = known.unwrap_or_else(|| self.add(joined, (congestion, max_rate, leg)));
+            let supervised = known.unwrap_or_else(|| self.add(joined, options.clone()));
             self.all.push(supervised);
         }
         let is_ended = |state: &ServerState| before.iter().any(|one| one.server.id == state.server.id);
@@ -113,9 +114,13 @@ impl Supervisors {
         for one in self.all.iter_mut().filter(|one| one.task.is_none()) {
             let supervisor = ServerSupervisor {
                 link: one.joined.link.clone(),
-                congestion,
-                max_rate,
-                legs: Legs::new(leg, one.joined.link.address(), Arc::clone(&self.memory)),
+                options: DialOptions {
+                    congestion: options.congestion,
+                    max_rate: options.max_rate,
+                    proxy: options.proxy.clone(),
+                    book: self.book.clone(),
+                },
+                legs: Legs::new(options.leg, one.joined.link.address(), Arc::clone(&self.memory)),
                 server: Arc::clone(&one.server),
                 servers: self.servers.clone(),
                 counters: Arc::clone(&self.counters),
@@ -131,11 +136,10 @@ impl Supervisors {
         }
     }
 
-    fn add(&mut self, joined: JoinedLink, options: (Congestion, Rates, LegChoice)) -> Supervised {
+    fn add(&mut self, joined: JoinedLink, options: TunnelConfig) -> Supervised {
         self.next_id += 1;
         let usage = Arc::clone(&self.usage);
         let server = Server::new(self.next_id, joined.link.address(), joined.trust, usage);
-        let (congestion, max_rate, leg) = options;
-        Supervised { joined, congestion, max_rate, leg, server, task: None }
+        Supervised { joined, options, server, task: None }
     }
 }

@@ -13,8 +13,9 @@ use super::control_stream::{SessionEnd, read_welcome, watch_control_stream};
 use super::legs::Legs;
 use super::race::race;
 use crate::counters::TunnelCounters;
-use crate::tunnel::config::{Congestion, Rates};
-use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialError, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial};
+use crate::tunnel::dial::{
+    ATTEMPT_TIMEOUT, DialError, DialOptions, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial,
+};
 use crate::tunnel::leg::{DialOrder, SessionLoss, UseReason};
 use crate::tunnel::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion, Verdict};
 use crate::tunnel::selector::{Standing, wanted};
@@ -40,13 +41,12 @@ const DRAINING: &str = CloseCode::Draining.reason();
 
 pub(super) struct ServerSupervisor {
     pub(super) link: Link,
-    pub(super) congestion: Congestion,
+    pub(super) options: DialOptions,
     pub(super) legs: Legs,
-    pub(super) max_rate: Rates,
     pub(super) server: Arc<Server>,
     pub(super) servers: Servers,
     pub(super) counters: TunnelCounters,
-    /// Grows with each failure, and selects the next address and port.
+    /// Grows with each failure, and selects the next port.
     pub(super) attempt: AtomicUsize,
     /// When the last connection was lost; `None` before the first.
     pub(super) lost_since: Option<SystemTime>,
@@ -115,7 +115,7 @@ impl ServerSupervisor {
                     tracing::warn!(server, reason = %reason, "no tunnel yet; trying again");
                     // While a server restarts, its next process is expected at the same address.
                     if !is_before(restart_until) {
-                        self.next_address();
+                        self.next_port();
                     }
                     reason
                 }
@@ -153,12 +153,11 @@ impl ServerSupervisor {
     /// The one place that dials.
     pub(super) async fn dial_leg(&self, leg: Leg, timeout: Duration) -> Result<DialedSession, DialError> {
         let attempt = self.attempt.load(Ordering::Relaxed);
-        let Self { link, congestion, max_rate, server, .. } = self;
-        dial(link, *congestion, *max_rate, leg, attempt, timeout, server).await
+        dial(&self.link, &self.options, leg, attempt, timeout, &self.server).await
     }
 
-    /// The next attempt dials the next address or port.
-    fn next_address(&self) {
+    /// The next attempt dials the next port.
+    fn next_port(&self) {
         self.attempt.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -288,7 +287,7 @@ impl ServerSupervisor {
                 Ok(dialed) => return dialed,
                 Err(error) => {
                     tracing::info!(reason = %clean(error), "no other connection yet");
-                    self.next_address();
+                    self.next_port();
                 }
             }
             let delay = backoff.next_delay(silent_since.elapsed(), random_fraction());

@@ -7,9 +7,12 @@
 //! host, the entries of its own `resolve` table, and the entries of `[resolve]` that cannot be meant for
 //! another registry. An address that is allowed for one registry must never be reached through another
 //! registry's responses, nor because a stranger on the internet names it.
+//!
+//! With a proxy, the server checks the addresses too, and the proxy gets the address. Only the registry's own API host
+//! and the operator's `allow_hosts` may be left to the proxy by name.
 
 use crate::address::public_ip::is_public;
-use crate::settings::{RegistrySettings, Settings, StaticAddress};
+use crate::settings::{ProxySettings, RegistrySettings, Settings, StaticAddress};
 use crate::upstream::error::chain;
 use docxy_protocol::name::Registry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +36,11 @@ pub(in crate::upstream) enum GuardError {
          [registries.\"{registry}\".resolve]"
     )]
     NotPublic { host: String, port: u16, registry: Registry, address: IpAddr },
+    /// DNS failed, and the host must not be left to the proxy.
+    #[error(
+        "{host} cannot be resolved by the server; its operator can leave that to the proxy by [proxy] allow_hosts"
+    )]
+    ResolveForProxy { host: String, source: std::io::Error },
     /// DNS returned no address.
     #[error("{host} has no address")]
     NoAddress { host: String },
@@ -63,6 +71,7 @@ struct Rules {
     shared: BTreeMap<String, StaticAddress>,
     /// Whether this is the server's only registry, so that all of `[resolve]` is meant for it.
     is_only: bool,
+    proxy: Option<ProxySettings>,
 }
 
 impl AddressGuard {
@@ -74,6 +83,7 @@ impl AddressGuard {
             own: registry.resolve.clone(),
             shared: settings.resolve.clone(),
             is_only: settings.registries.len() == 1,
+            proxy: settings.proxy.clone(),
         }))
     }
 
@@ -82,8 +92,26 @@ impl AddressGuard {
         let rules = &*self.0;
         let mut shared = rules.shared.clone();
         shared.extend(rules.own.clone());
-        let registry = rules.registry.clone();
-        Self(Arc::new(Rules { registry, api: None, own: BTreeMap::new(), shared, is_only: false }))
+        let (registry, proxy) = (rules.registry.clone(), rules.proxy.clone());
+        Self(Arc::new(Rules { registry, api: None, own: BTreeMap::new(), shared, is_only: false, proxy }))
+    }
+
+    /// The proxy through which hosts are reached, if any.
+    pub(in crate::upstream) fn proxy(&self) -> Option<&ProxySettings> {
+        self.0.proxy.as_ref()
+    }
+
+    /// Whether the proxy may resolve a URL's host, for a connection to this port.
+    pub(in crate::upstream) fn allows_by_name(&self, url_host: &str, port: u16) -> bool {
+        let rules = &*self.0;
+        let host = url_host.to_ascii_lowercase();
+        // The proxy would reach another address than the configured one.
+        let is_name = host.parse::<IpAddr>().is_err() && rules.configured(&host).is_none();
+        let is_allowed = || {
+            let allowed = rules.proxy.iter().flat_map(|proxy| &proxy.allow_hosts);
+            port == HTTPS_PORT && allowed.into_iter().any(|pattern| pattern.includes(&host))
+        };
+        is_name && (rules.is_api(&host, port) || is_allowed())
     }
 
     /// Whether the operator has exempted the private address of this origin for the registry, so that it is no
@@ -208,6 +236,7 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, GuardError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use docxy_host::proxy::ProxyRules;
 
     /// A registry of this API, with this `resolve` table.
     fn registry(name: &str, api: &str, entries: &[(&str, &str)]) -> RegistrySettings {
@@ -222,6 +251,14 @@ mod tests {
 
     /// The guard of the first of these registries.
     fn guard(registries: Vec<RegistrySettings>, entries: &[(&str, &str)]) -> AddressGuard {
+        guard_with_proxy(registries, entries, None)
+    }
+
+    fn guard_with_proxy(
+        registries: Vec<RegistrySettings>,
+        entries: &[(&str, &str)],
+        proxy: Option<ProxySettings>,
+    ) -> AddressGuard {
         let settings = Settings {
             listen: Vec::new(),
             state: std::path::PathBuf::new(),
@@ -234,6 +271,7 @@ mod tests {
             log: "info".parse().unwrap(),
             registries,
             resolve: table(entries),
+            proxy,
         };
         AddressGuard::new(&settings.registries[0], &settings)
     }
@@ -342,5 +380,35 @@ mod tests {
         }
         // Another registry's own table is not used.
         assert_eq!(dialed(&guard, "127.0.0.9", 443).await, None);
+    }
+
+    #[tokio::test]
+    async fn only_the_api_host_and_allowed_hosts_are_left_to_the_proxy() {
+        let rules = ProxyRules::everything("http://proxy:1".parse().unwrap());
+        let allow_hosts = ["auth.io", "*.cdn.io"].map(|host| host.to_owned().try_into().unwrap()).to_vec();
+        let registries = vec![
+            registry("r.io", "https://r.io:5000", &[("pinned.cdn.io", "10.0.0.1")]),
+            registry("s.io", "https://s.io", &[]),
+        ];
+        let guard = guard_with_proxy(registries, &[], Some(ProxySettings { rules, allow_hosts }));
+        for (host, port) in [("R.io", 5000), ("auth.io", 443), ("a.cdn.io", 443)] {
+            assert!(guard.allows_by_name(host, port), "{host}:{port}");
+        }
+        let others = [
+            ("r.io", 443),
+            ("s.io", 443),
+            ("auth.io", 22),
+            ("pinned.cdn.io", 443),
+            ("evil.io", 443),
+            ("[::1]", 443),
+            ("10.0.0.1", 443),
+        ];
+        for (host, port) in others {
+            assert!(!guard.allows_by_name(host, port), "{host}:{port}");
+        }
+        let strangers = guard.without_exemptions();
+        assert!(strangers.allows_by_name("auth.io", 443) && !strangers.allows_by_name("r.io", 5000));
+        // An address stays checked.
+        assert_eq!(dialed(&guard, "10.9.9.9", 443).await, None);
     }
 }

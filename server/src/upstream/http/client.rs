@@ -87,16 +87,18 @@ impl HttpClient {
     }
 
     /// Replaces the guard for new connections. If a pooled connection may lead to a host whose address or
-    /// permission has changed, the whole pool is replaced: connections in use end after their transfer.
+    /// permission has changed, or through another proxy, the whole pool is replaced: connections in use end after
+    /// their transfer.
     pub(in crate::upstream) fn set_guard(&self, guard: AddressGuard) {
         let changed = self.guard().changed_hosts(&guard);
-        if changed.is_empty() {
+        let is_proxy_changed = self.guard().proxy() != guard.proxy();
+        if changed.is_empty() && !is_proxy_changed {
             return;
         }
         // Before the pool is checked, so that no connection is made with the old guard afterwards.
         self.connector.set_guard(guard);
         let mut pool = self.pool.lock();
-        if changed.iter().any(|host| pool.requested_hosts.contains(host)) {
+        if is_proxy_changed || changed.iter().any(|host| pool.requested_hosts.contains(host)) {
             *pool = Pool::new(self.tls.clone(), self.connector.clone());
         }
     }

@@ -1,10 +1,11 @@
 //! The fault for a request that failed before there was a response: for clients, and for the log.
 //!
-//! Clients must never learn about the server's own network from it: neither the address of a name nor
-//! the names in a certificate. The operator's log has both.
+//! Clients must never learn about the server's own network from it: neither the address of a name, nor
+//! the names in a certificate, nor the proxy. The operator's log has them.
 
 use super::address_guard::GuardError;
 use crate::upstream::error::{UpstreamError, chain};
+use docxy_host::proxy::ProxyError;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::text::clean;
 use hyper_util::client::legacy;
@@ -22,6 +23,12 @@ pub(in crate::upstream) fn request_fault(
     let fault = if let Some((refusal, address)) = GuardError::refusal(&error) {
         tracing::warn!(%hop, host = %clean(host), %address, "refused to dial an address that is not public");
         UpstreamError::new(hop, FaultKind::RedirectRefused, refusal)
+    } else if let Some(error @ GuardError::ResolveForProxy { .. }) = find(&error) {
+        UpstreamError::new(hop, FaultKind::Unreachable, error)
+    } else if let Some(error) = find::<ProxyError>(&error) {
+        let failure = error.failure();
+        let kind = if failure.is_permanent() { FaultKind::Refused } else { FaultKind::Unreachable };
+        UpstreamError::new(hop, kind, format_args!("{host}: the server's proxy {failure}"))
     } else if is_for_another_name(&error) {
         let detail = format_args!("{host}: its certificate is for another name");
         UpstreamError::new(hop, FaultKind::Unreachable, detail)
@@ -30,6 +37,11 @@ pub(in crate::upstream) fn request_fault(
         UpstreamError::new(hop, kind, format_args!("{host}: {}", describe_error(&error)))
     };
     fault.caused_by(error)
+}
+
+/// The error of this type in a chain.
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    std::iter::successors(Some(error), |&error| cause(error)).find_map(|error| error.downcast_ref())
 }
 
 /// Whether the host responded with something that is not HTTP. All other errors are connections that could

@@ -30,6 +30,7 @@ fn tokens(listener: &TcpListener) -> RegistryTokens {
         log: "info".parse().unwrap(),
         registries: vec![entry.clone()],
         resolve: BTreeMap::new(),
+        proxy: None,
     };
     let client = ApiClient::new(&entry, &settings, &rustls::RootCertStore::empty()).unwrap();
     RegistryTokens::new(&entry, Arc::new(client))

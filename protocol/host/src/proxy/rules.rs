@@ -1,0 +1,101 @@
+//! Which destinations are reached through a proxy.
+//!
+//! Pure. Must never name a proxy for this machine itself: a proxy elsewhere would connect to its own.
+
+use super::url::Proxy;
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A proxy, and the destinations that are reached without it.
+#[derive(Debug, Clone)]
+pub struct ProxyRules {
+    proxy: Arc<Proxy>,
+    /// The value of `NO_PROXY`.
+    exceptions: String,
+    matcher: Arc<Matcher>,
+}
+
+impl ProxyRules {
+    /// Everything through this proxy, except for this machine.
+    #[must_use]
+    pub fn everything(proxy: Proxy) -> Self {
+        Self::except(proxy, "")
+    }
+
+    /// The same without the destinations of `exceptions`, which is a value of `NO_PROXY`: host names, each with its
+    /// subdomains, addresses and networks, separated by commas; `*` is everything.
+    #[must_use]
+    pub fn except(proxy: Proxy, exceptions: &str) -> Self {
+        // Many write a domain as `*.example.org`, which the matcher does not know.
+        let entries = exceptions.split(',').map(str::trim);
+        let entries: Vec<&str> = entries.map(|entry| entry.strip_prefix("*.").unwrap_or(entry)).collect();
+        // The URL does not matter: only whether the matcher would use it.
+        let matcher = Matcher::builder().https("http://proxy.invalid").no(entries.join(",")).build();
+        Self { proxy: Arc::new(proxy), exceptions: exceptions.to_owned(), matcher: Arc::new(matcher) }
+    }
+
+    /// The proxy for a host, which may be a name or an address, with or without brackets.
+    #[must_use]
+    pub fn proxy_for(&self, host: &str) -> Option<&Proxy> {
+        let host = host.trim_matches(['[', ']']);
+        let is_address = host.parse::<IpAddr>();
+        if is_address.as_ref().map_or_else(|_| is_localhost(host), |ip| ip.to_canonical().is_loopback()) {
+            return None;
+        }
+        let (open, close) = if is_address.is_ok_and(|ip| ip.is_ipv6()) { ("[", "]") } else { ("", "") };
+        let uri: Uri = format!("https://{open}{host}{close}").parse().ok()?;
+        self.matcher.intercept(&uri).is_some().then_some(&*self.proxy)
+    }
+
+    /// The proxy, whatever the destination.
+    #[must_use]
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+}
+
+impl PartialEq for ProxyRules {
+    fn eq(&self, other: &Self) -> bool {
+        self.proxy == other.proxy && self.exceptions == other.exceptions
+    }
+}
+
+impl Eq for ProxyRules {}
+
+/// Names that mean this machine (RFC 6761, section 6.3).
+fn is_localhost(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_and_the_exceptions_are_reached_directly() {
+        let proxy: Proxy = "http://proxy:1".parse().unwrap();
+        let goes = |rules: &ProxyRules, host: &str| rules.proxy_for(host).is_some();
+        let all = ProxyRules::everything(proxy.clone());
+        for host in ["docker.io", "10.0.0.1", "[2001:db8::1]", "2001:db8::1", "localhost.example"] {
+            assert!(goes(&all, host), "{host}");
+        }
+        for host in
+            ["localhost", "LOCALHOST.", "a.localhost", "127.9.9.9", "::1", "[::1]", "::ffff:127.0.0.1"]
+        {
+            assert!(!goes(&all, host), "{host}");
+        }
+        let some =
+            ProxyRules::except(proxy.clone(), "*.corp.example, .lan,10.0.0.0/8,2001:db8::/32, 192.0.2.1");
+        for host in ["corp.example", "a.corp.example", "b.lan", "10.1.2.3", "[2001:db8::1]", "192.0.2.1"] {
+            assert!(!goes(&some, host), "{host}");
+        }
+        for host in ["notcorp.example", "docker.io", "192.0.2.2", "2001:db9::1"] {
+            assert!(goes(&some, host), "{host}");
+        }
+        assert!(!goes(&ProxyRules::except(proxy.clone(), "*"), "docker.io"));
+        assert_ne!(ProxyRules::except(proxy.clone(), "a"), ProxyRules::everything(proxy));
+    }
+}
