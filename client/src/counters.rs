@@ -57,6 +57,8 @@ pub(crate) struct TransferEvents {
     pub(crate) last_failure: LastEvent,
     /// Expired tokens that were replaced in the middle of a transfer.
     pub(crate) tokens_renewed: Counter,
+    /// Manifests that came from another server, since the first had no pull left.
+    pub(crate) pulls_of_others: Counter,
 }
 
 impl Counter {

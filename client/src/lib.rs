@@ -21,8 +21,8 @@
 //!    │ ◀── 200, bytes ────────── frontend            ends the response only if it is complete
 //! ```
 //!
-//! `tunnel::supervisor` keeps a session up meanwhile: it dials, watches the session, and replaces it when the
-//! path is silent. A small body follows its response head on the same stream. After a manifest, prefetched
+//! `tunnel::supervisor` keeps a session with each server up meanwhile: it dials, watches the session, and
+//! replaces it when the path is silent. A small body follows its response head on the same stream. After a manifest, prefetched
 //! content may follow there too: `prefetch::receiver` puts it into the cache.
 
 pub mod command;

@@ -63,7 +63,8 @@ impl Machine {
     /// The stored links.
     fn links(&self) -> Vec<Link> {
         let text = std::fs::read_to_string(self.links_file()).expect("there are links");
-        text.lines().filter(|line| !line.starts_with('#')).map(|line| line.parse().expect("a link")).collect()
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.split(' ').next().expect("a word").parse().expect("a link")).collect()
     }
 }
 
@@ -126,6 +127,21 @@ fn each_server_has_one_link() {
     assert!(messages.contains("instead of the link that was there before"), "{messages}");
     let names: Vec<String> = machine.links().iter().map(|l| format!("{}@{}", l.name, l.host)).collect();
     assert_eq!(names, ["phone@vpn.example.org", "laptop@other.example.org"]);
+}
+
+#[test]
+fn links_are_listed_with_their_trust_and_removed_by_host() {
+    let machine = Machine::new();
+    let other = link("laptop").replace("vpn", "other");
+    joined(&machine.run_with_input("join", &format!("{}\n{other}\n", link("laptop"))));
+    let list = || text(&machine.run("links").stdout);
+    let (first, second) = ("vpn.example.org:61443 laptop trusted\n", "other.example.org:61443 laptop ");
+    assert_eq!(list(), format!("{first}{second}untrusted\n"));
+    joined(&machine.run_with_input("join --trusted", &other));
+    assert_eq!(list(), format!("{first}{second}trusted\n"));
+    assert_eq!(machine.run("links remove nowhere.example").status.code(), Some(1));
+    assert_eq!(machine.run("links remove VPN.example.org").status.code(), Some(0));
+    assert_eq!(list(), format!("{second}trusted\n"));
 }
 
 #[test]

@@ -37,6 +37,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Join(JoinArguments),
+    Links(LinksArguments),
     Run(RunArguments),
     Pull(PullArguments),
 }
@@ -45,7 +46,8 @@ pub(super) enum Command {
 ///
 /// A link is the line that `docxy-server invite NAME` prints. It is a secret: in an argument, other users of
 /// this machine may see it, and your shell stores it. Without an argument it is read from a prompt or from
-/// stdin. Links of several servers may be stored. A new link of a known server replaces the old one.
+/// stdin. Links of several servers may be stored, and all are used: see --trusted. A new link of a known host with the
+/// same ports replaces the old one.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client join\n  \
     ssh vpn.example.org docxy-server invite laptop | docxy-client join\n\n\
@@ -58,6 +60,31 @@ pub(super) struct JoinArguments {
     /// A file to read the link from [env: DOCXY_LINK_FILE]
     #[arg(long, value_name = "FILE")]
     pub(super) link_file: Option<PathBuf>,
+    /// Logins, tokens and private images may go to this server, as to the first one that was joined. Others get
+    /// requests that everybody could send
+    #[arg(long)]
+    pub(super) trusted: bool,
+}
+
+/// List the joined links, or remove some.
+///
+/// Each line has the server's host and ports, the name of this client there, and whether the server is trusted. No
+/// secret is shown.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  docxy-client links\n  docxy-client links remove vpn.example.org")]
+pub(super) struct LinksArguments {
+    #[command(subcommand)]
+    pub(super) command: Option<LinksCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LinksCommand {
+    /// Remove the links to a host
+    Remove {
+        /// The host, or the host with its ports, as `docxy-client links` shows them
+        #[arg(value_name = "HOST[:PORT]")]
+        host: String,
+    },
 }
 
 /// Serve the registry API to engines on this machine, until SIGTERM or SIGINT.
@@ -68,7 +95,8 @@ pub(super) struct JoinArguments {
 /// second one ends them.
 ///
 /// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion
-/// max_rate and leg. If one of the last four changes, the tunnel is dialed again, and pulls continue over the new one. A file
+/// max_rate and leg. Links that have changed are dialed again, all if one of the last three has, and pulls continue over
+/// the new connections. A file
 /// that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]
@@ -162,7 +190,7 @@ mod tests {
         let mut program = Arguments::command();
         program.clone().debug_assert();
         let commands: Vec<_> = program.get_subcommands_mut().collect();
-        assert_eq!(commands.len(), 3);
+        assert_eq!(commands.len(), 4);
         for command in commands {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Example:\n  docxy-client "), "{help}");

@@ -4,6 +4,7 @@ use crate::frontend::ListenError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};
 use std::io;
+use std::path::PathBuf;
 
 /// Why a command failed. The text is for the user.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,8 @@ pub enum CommandError {
     Input(#[source] io::Error),
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
+    #[error("no link to {host} is stored in {}; docxy-client links lists them", file.display())]
+    UnknownHost { host: String, file: PathBuf },
     /// By a signal.
     #[error("interrupted; nothing was stored")]
     Interrupted,

@@ -5,6 +5,7 @@
 use super::arguments::JoinArguments;
 use super::error::CommandError;
 use crate::settings::{Flags, LinkSource, StoredLink, link_file_path, parse_links, store_links};
+use crate::tunnel::Trust;
 use docxy_host::terminal::print_note;
 use docxy_protocol::link::Link;
 use docxy_protocol::secret::Secret;
@@ -17,9 +18,9 @@ pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), Comman
         (None, Some(source)) => source.read()?,
         (None, None) => parse_links(read_input()?.expose(), "the input")?,
     };
-    let stored = store_links(&link_file, &links)?;
-    for (link, stored) in links.iter().zip(stored) {
-        print_note(&describe(link, stored));
+    let links: Vec<Link> = links.into_iter().map(|joined| joined.link).collect();
+    for stored in store_links(&link_file, &links, arguments.trusted)? {
+        print_note(&describe(&stored));
     }
     print_note(&format!(
         "stored in {}, which only you may read; next: docxy-client run",
@@ -28,12 +29,14 @@ pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), Comman
     Ok(())
 }
 
-fn describe(link: &Link, stored: StoredLink) -> String {
-    let Link { name, host, .. } = link;
-    match stored {
-        StoredLink::Added => format!("joined {host} as {name}"),
-        StoredLink::Replaced => format!("joined {host} as {name}, instead of the link that was there before"),
-    }
+fn describe(StoredLink { joined, replaced }: &StoredLink) -> String {
+    let Link { name, host, .. } = &joined.link;
+    let instead = if *replaced { ", instead of the link that was there before" } else { "" };
+    let trust = match joined.trust {
+        Trust::Trusted => "",
+        Trust::Untrusted => "; logins and private images do not go there (--trusted allows that)",
+    };
+    format!("joined {host} as {name}{instead}{trust}")
 }
 
 /// All of stdin, or one line of a terminal.

@@ -5,6 +5,7 @@
 mod arguments;
 mod error;
 mod join;
+mod links;
 mod pull;
 mod reload;
 mod run;
@@ -14,7 +15,7 @@ pub use arguments::Arguments;
 pub use error::CommandError;
 
 use crate::settings::Flags;
-use arguments::Command;
+use arguments::{Command, LinksCommand};
 
 impl Arguments {
     /// Runs the command.
@@ -25,6 +26,10 @@ impl Arguments {
         let flags = Flags { config: self.config, ..Flags::default() };
         match self.command {
             Command::Join(arguments) => join::join(arguments, &flags),
+            Command::Links(arguments) => match arguments.command {
+                None => links::list(&flags),
+                Some(LinksCommand::Remove { host }) => links::remove(&host, &flags),
+            },
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Pull(arguments) => pull::pull(arguments, flags),
         }

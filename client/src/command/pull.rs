@@ -27,7 +27,7 @@ pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), Command
         metadata.policy.expect(platform.clone());
     }
     let progress = if quiet { Progress::quiet() } else { Progress::on_stderr(logging.handle()) };
-    let servers: Vec<&str> = config.links.iter().map(|link| link.host.as_str()).collect();
+    let servers: Vec<&str> = config.links.iter().map(|joined| joined.link.host.as_str()).collect();
     progress.print(&format!("requesting {} through {}", pull_request.image, servers.join(" or ")));
 
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;

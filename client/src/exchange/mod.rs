@@ -1,6 +1,6 @@
 //! Sends one request on one stream, and receives its response.
 //!
-//! Must never try again: its callers do.
+//! Must never try again: its callers do. Must never send a credential to a server that is not trusted.
 
 mod buffered_run;
 mod chunk_reader;
@@ -18,6 +18,7 @@ pub(crate) use remote_body::RemoteBody;
 use crate::tunnel::{RangeHabits, Session};
 use chunk_reader::ChunkReader;
 use docxy_protocol::control::{RequestHeader, StreamHeader};
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::reply::{self, BodyFraming, Reply};
 use docxy_protocol::request::{Method, Operation, Request};
@@ -51,6 +52,11 @@ pub(crate) async fn send(
     request: &Request,
     expected: Option<u64>,
 ) -> Result<Response, ExchangeError> {
+    if request.has_credential() && !session.is_trusted() {
+        // Only a bug can cause this: no such session is selected.
+        let detail = "a credential must not go to a server that is not trusted";
+        return Err(Fault::new(Hop::Tunnel, FaultKind::Internal, detail).into());
+    }
     let exchange = session.next_exchange();
     let header = RequestHeader { exchange, request: request.clone() };
     let mut stream = session.transport().open_finished(&StreamHeader::Request(Box::new(header))).await?;

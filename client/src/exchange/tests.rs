@@ -1,20 +1,20 @@
 //! Exchanges over each leg of the transport, with a server that the test plays.
 
 use super::*;
-use crate::tunnel::Congestion;
+use crate::tunnel::{Congestion, Server, Trust};
 use bytes::Bytes;
-use docxy_protocol::authorization::Authorization;
+use docxy_protocol::authorization::{Authorization, basic};
 use docxy_protocol::chunk::ChunkHeader;
 use docxy_protocol::control::{ExchangeId, SegmentHeader};
-use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT_BYTES;
+use docxy_protocol::secret::Secret;
 use docxy_protocol::segment::SegmentLayout;
+use docxy_protocol::token::{Grant, TokenRequest};
 use docxy_transport::test_legs::{Pair, TestLeg};
 use docxy_transport::{SendStream, Session as Transport};
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 const HELLO: &[u8] = b"hello, engine";
@@ -28,8 +28,12 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
 
 /// A client's session, and the leg below it.
 async fn connect(leg: TestLeg) -> (Session, Pair) {
+    connect_to(leg, Trust::Trusted).await
+}
+
+async fn connect_to(leg: TestLeg, trust: Trust) -> (Session, Pair) {
     let pair = leg.connect().await;
-    (Session::new(pair.client.clone(), Congestion::default(), Arc::default()), pair)
+    (Session::new(pair.client.clone(), Congestion::default(), Server::of_test(trust)), pair)
 }
 
 fn request(operation: Operation) -> Request {
@@ -98,6 +102,22 @@ async fn accept_segments(server: &Transport, count: usize) -> (SendStream, HashM
     let (exchange, main) = main.unwrap();
     assert!(segments.keys().all(|(of, _)| *of == exchange));
     (main, segments.into_iter().map(|((_, n), send)| (n, send)).collect())
+}
+
+#[tokio::test]
+async fn a_credential_never_goes_to_a_server_that_is_not_trusted() {
+    for leg in TestLeg::ALL {
+        let (session, pair) = connect_to(leg, Trust::Untrusted).await;
+        for authorization in [basic("me", "hunter2"), Authorization::Bearer(Secret::new("t"))] {
+            let error = exchange(&session, &blob().with_authorization(authorization)).await.unwrap_err();
+            assert_eq!(error.to_fault().kind, FaultKind::Internal);
+        }
+        let grant = Grant::RefreshToken(Secret::new("t"));
+        let token = TokenRequest { scopes: Vec::new(), client_id: None, offline: false, grant };
+        assert!(exchange(&session, &request(Operation::Token(token))).await.is_err());
+        let quiet = tokio::time::timeout(Duration::from_millis(100), pair.server.accept()).await;
+        assert!(quiet.is_err(), "nothing was sent");
+    }
 }
 
 #[tokio::test]

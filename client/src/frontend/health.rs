@@ -23,6 +23,7 @@ pub(super) fn response(gateway: &Gateway, log: &LogHandle) -> Response<ResponseB
     body["waiting"] = json!(transfers.iter().filter(|transfer| transfer.waits_for.is_some()).count());
     transfers.truncate(TRANSFERS_SHOWN_MAX);
     body["transfers"] = json!(transfers);
+    body["servers"] = json!(gateway.servers());
     body["tasks"] = json!(gateway.tasks());
     body["quota"] = json!(gateway.rate_limits());
     body["log_lines_dropped"] = json!(log.lines_dropped());

@@ -9,29 +9,33 @@ pub use crate::tunnel::Deadline;
 pub use credential_use::TokenKind;
 pub use engine::Engine;
 pub use response_deadline::ResponseDeadline;
+pub use server_report::ServerReport;
 pub use tunnel_state::TunnelState;
 
 mod anonymous;
 mod credential_use;
 mod engine;
 mod response_deadline;
+mod server_report;
 mod tunnel_state;
+mod used_up_limits;
 
 use crate::counters::TransferCounters;
 use crate::credentials::{Credentials, TokenSource};
 use crate::exchange::{self, ExchangeError};
 use crate::metadata::Metadata;
 use crate::transfer::{StallTimeout, Transfer, TransferContext, TransferGuard};
-use crate::tunnel::{Session, Tunnel, TunnelStatus};
+use crate::tunnel::{LostSession, Need, ServerState, Session, Tunnel};
 use bytes::Bytes;
 use credential_use::CredentialUse;
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
 use docxy_protocol::name::{Digest, Registry};
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
-use http::Response;
+use http::{Response, StatusCode};
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
+use used_up_limits::UsedUpLimits;
 
 /// How long a registry may take to send its challenge while no request waits for it.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +45,7 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Gateway {
     context: TransferContext,
     credential_use: CredentialUse,
+    used_up_limits: UsedUpLimits,
 }
 
 impl Gateway {
@@ -56,7 +61,7 @@ impl Gateway {
             metadata,
             counters: TransferCounters::default(),
         };
-        Self { context, credential_use: CredentialUse::default() }
+        Self { context, credential_use: CredentialUse::default(), used_up_limits: UsedUpLimits::default() }
     }
 
     /// The requests whose response is not completely read.
@@ -69,6 +74,15 @@ impl Gateway {
     #[must_use]
     pub fn tunnel_state(&self) -> TunnelState {
         TunnelState::of(&self.context.tunnel.status())
+    }
+
+    /// The state of each server, in the order of their links, for reports.
+    #[must_use]
+    pub fn servers(&self) -> Vec<ServerReport> {
+        let in_use = self.context.tunnel.in_use();
+        let is_used = |state: &ServerState| in_use.as_ref().is_some_and(|used| used.is_same(state));
+        let states = self.context.tunnel.servers();
+        states.iter().map(|state| ServerReport::of(state, is_used(state))).collect()
     }
 
     /// The tasks of this process. A number that keeps growing is a leak.
@@ -142,13 +156,13 @@ impl Gateway {
             // Any local program can cause it, so it is not logged by default.
             tracing::debug!(registry = %request.registry, "token withheld: not issued by this registry");
             let response = metadata.invalid_token_response(&request).ok_or_else(challenge_fault)?;
-            self.session(None, deadline, &guard).await?;
+            self.session(Need::ANY, None, deadline, &guard).await?;
             return Ok(without_tunnel(response, guard));
         }
         if let Some(response) = metadata.challenge_response(&request) {
             // Fail now: without a tunnel the token request would fail too.
             if !engine.hides_ping_faults() {
-                self.session(None, deadline, &guard).await?;
+                self.session(Need::ANY, None, deadline, &guard).await?;
             }
             self.refresh(&request.registry);
             self.context.counters.local_responses.increment();
@@ -220,14 +234,22 @@ impl Gateway {
         deadline: ResponseDeadline,
         guard: TransferGuard,
     ) -> Result<Response<Transfer>, Fault> {
-        let mut excluded: Option<Session> = None;
+        let need = Need::of(&request);
+        let mut lost: Option<LostSession> = None;
         let mut was_reset = false;
         loop {
-            let session = self.session(excluded.as_ref(), deadline, &guard).await?;
+            let with_pulls = lost.is_none().then(|| self.session_with_pulls(&request)).flatten();
+            let session = match with_pulls {
+                Some(session) => session,
+                None => self.session(need, lost.as_ref(), deadline, &guard).await?,
+            };
             guard.set_server(&session);
             request.patience = deadline.patience(Instant::now());
             let error = match self.forward_once(&session, &request, deadline, &guard).await {
-                Ok(exchange::Response { status, headers, body, prefetch }) => {
+                Ok(response) => {
+                    let (response, session) =
+                        self.with_pulls_of_others(&request, response, session, deadline, &guard).await;
+                    let exchange::Response { status, headers, body, prefetch } = response;
                     guard.proceed();
                     self.context.metadata.observe_response(&request, status, &headers);
                     // This starts before the engine receives the response and requests what that names.
@@ -245,7 +267,7 @@ impl Gateway {
             };
             match error {
                 _ if error.retry() == Retry::Permanent => return Err(error.to_fault()),
-                ExchangeError::SessionLost(_) => excluded = Some(session),
+                ExchangeError::SessionLost(_) => lost = Some(session.into_lost()),
                 // An engine resumes an interrupted body, but goes elsewhere after an error.
                 ExchangeError::Reset(_) if !was_reset => was_reset = true,
                 // The server has tried again already, and engines have short timeouts.
@@ -271,29 +293,73 @@ impl Gateway {
         response.map_err(|_| self.timeout_fault(session))?
     }
 
+    /// A session for a manifest, if some servers have no pull left for that, and others may.
+    fn session_with_pulls(&self, request: &Request) -> Option<Session> {
+        let used_up = self.used_up_limits.servers(&request.registry, Instant::now());
+        if used_up.is_empty() || !counts_against_servers(request) {
+            return None;
+        }
+        self.context.tunnel.session_elsewhere(Need::of(request), &used_up)
+    }
+
+    /// The response to a manifest's request, or that of another server if this one has no pull left.
+    async fn with_pulls_of_others(
+        &self,
+        request: &Request,
+        response: exchange::Response,
+        session: Session,
+        deadline: ResponseDeadline,
+        guard: &TransferGuard,
+    ) -> (exchange::Response, Session) {
+        if response.status != StatusCode::TOO_MANY_REQUESTS || !counts_against_servers(request) {
+            return (response, session);
+        }
+        let refused = |server| self.used_up_limits.record(server, &request.registry, Instant::now());
+        refused(session.server());
+        let mut tried = vec![session.server()];
+        while let Some(other) = self.context.tunnel.session_elsewhere(Need::of(request), &tried) {
+            tried.push(other.server());
+            guard.set_server(&other);
+            match self.forward_once(&other, request, deadline, guard).await {
+                Ok(found) if found.status.is_success() || found.status == StatusCode::NOT_MODIFIED => {
+                    self.context.metadata.observe_response(request, response.status, &response.headers);
+                    self.context.counters.pulls_of_others.increment();
+                    return (found, other);
+                }
+                Ok(found) if found.status == StatusCode::TOO_MANY_REQUESTS => refused(other.server()),
+                // The refusal of the first one says more.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        guard.set_server(&session);
+        (response, session)
+    }
+
     /// The supervisor replaces a silent connection within seconds. So if this one is still in use, the server
     /// or an upstream hop is slow.
     fn timeout_fault(&self, session: &Session) -> Fault {
-        match self.context.tunnel.status() {
-            TunnelStatus::Up { session: in_use, .. } if in_use.is_same(session) => {
-                Fault::new(Hop::Server, FaultKind::TimedOut, "no response in time; the registry may be slow")
-            }
-            status => status.to_fault(),
+        if self.context.tunnel.has(session) {
+            return Fault::new(
+                Hop::Server,
+                FaultKind::TimedOut,
+                "no response in time; the registry may be slow",
+            );
         }
+        self.context.tunnel.status().to_fault()
     }
 
     async fn session(
         &self,
-        excluded: Option<&Session>,
+        need: Need,
+        lost: Option<&LostSession>,
         deadline: ResponseDeadline,
         guard: &TransferGuard,
     ) -> Result<Session, Fault> {
-        match self.context.tunnel.status() {
-            TunnelStatus::Up { session, .. }
-                if !excluded.is_some_and(|excluded| excluded.is_same(&session)) => {}
-            status => guard.wait(WaitsFor::Tunnel, Some(status.to_fault().to_string())),
+        let tunnel = &self.context.tunnel;
+        if !tunnel.has_session(need, lost) {
+            guard.wait(WaitsFor::Tunnel, Some(tunnel.fault(need).to_string()));
         }
-        self.context.tunnel.session(excluded, deadline.session).await
+        tunnel.session(need, lost, deadline.session).await
     }
 }
 
@@ -301,6 +367,12 @@ impl Gateway {
 fn without_tunnel(response: Response<Bytes>, guard: TransferGuard) -> Response<Transfer> {
     guard.proceed();
     response.map(|body| Transfer::of_bytes(body, guard))
+}
+
+/// Whether a registry counts this request against the address of the server that sends it. With a credential, it counts
+/// against the account.
+const fn counts_against_servers(request: &Request) -> bool {
+    matches!(request.operation, Operation::Manifest { .. }) && !request.has_credential()
 }
 
 /// The challenge is not a valid header value. Only a bug can cause this.

@@ -43,7 +43,7 @@ impl TunnelState {
             TunnelStatus::Up { since, .. } => ("up", Some(*since)),
             TunnelStatus::Down { since, .. } => ("down", Some(*since)),
             TunnelStatus::Refused { .. } => ("refused", None),
-            TunnelStatus::Connecting { .. } => ("connecting", None),
+            TunnelStatus::Spare | TunnelStatus::Connecting { .. } => ("connecting", None),
         };
         let (session, reason) = match status {
             TunnelStatus::Up { session, .. } => (Some(SessionState::of(session)), None),

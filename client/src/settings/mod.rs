@@ -14,14 +14,15 @@ pub use congestion::CongestionError;
 pub use error::SettingsError;
 pub use flags::{ConnectionFlags, Flags, ServingFlags};
 pub use host_name::HostNameError;
-pub use link_store::{LinksError, StoredLink, parse_links, read_links, store_links};
+pub use link_store::{
+    LinksError, StoredLink, parse_links, read_links, read_stored, remove_links, store_links,
+};
 pub use rates::RatesError;
 
-use crate::tunnel::TunnelConfig;
+use crate::tunnel::{JoinedLink, TunnelConfig};
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::logging::Filter;
 use docxy_host::toml_file;
-use docxy_protocol::link::Link;
 use docxy_protocol::secret::Secret;
 use file::ConfigFile;
 use host_name::HostName;
@@ -149,7 +150,7 @@ impl LinkSource {
     ///
     /// # Errors
     /// If it cannot be read, or holds no link.
-    pub fn read(&self) -> Result<Vec<Link>, LinksError> {
+    pub fn read(&self) -> Result<Vec<JoinedLink>, LinksError> {
         match self {
             Self::Variable(text) => parse_links(text.expose(), "DOCXY_LINK"),
             Self::File(path) => read_links(path),
@@ -157,7 +158,7 @@ impl LinkSource {
     }
 }
 
-fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<Link>, SettingsError> {
+fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<JoinedLink>, SettingsError> {
     if let Some(source) = LinkSource::named(flags.connection.link_file.clone()) {
         return Ok(source.read()?);
     }
@@ -216,7 +217,7 @@ mod tests {
     fn by_default_the_client_listens_on_localhost() {
         let settings = load("link_file = 'my-links'", Flags::default()).unwrap();
         assert_eq!(settings.listen, ["127.0.0.1:5080".parse().unwrap()]);
-        assert_eq!(settings.tunnel.links[0].expose(), LINK);
+        assert_eq!(settings.tunnel.links[0].link.expose(), LINK);
         assert_eq!(settings.tunnel.congestion, Congestion::default());
         assert!(settings.hosts.is_empty());
         assert_eq!(settings.stall_timeout, DEFAULT_STALL_TIMEOUT);

@@ -10,7 +10,7 @@ use super::part::{Content, Part, arrange};
 use super::range_request::{Continuation, RangeRequest};
 use super::registry::{TransferGuard, WaitsFor};
 use crate::exchange::ExchangeError;
-use crate::tunnel::{Deadline, Session};
+use crate::tunnel::{Deadline, LostSession, Need, Session};
 use bytes::Bytes;
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::{Backoff, Schedule};
@@ -51,7 +51,7 @@ pub(super) struct Source {
     /// The session in use.
     pub(super) session: Option<Session>,
     /// The last session that was lost.
-    lost: Option<Session>,
+    lost: Option<LostSession>,
     /// Whether there was a response.
     has_responded: bool,
 }
@@ -209,7 +209,7 @@ impl ResumableBody {
         let fault = error.to_fault();
         let is_lost = matches!(error, ExchangeError::SessionLost(_));
         if is_lost {
-            source.lost = source.session.clone();
+            source.lost = source.session.take().map(Session::into_lost).or_else(|| source.lost.take());
         }
         // The first attempt after progress comes at once, and so does one on another session.
         let is_first = self.stall.is_none();
@@ -242,8 +242,11 @@ impl ResumableBody {
             }
             let Some(source) = &mut self.source else { return Err(self.timed_out()) };
             self.guard.wait(WaitsFor::Tunnel, reason);
+            let need = Need::of(&source.range_request.request);
+            // It does not count at its server any more, so that this one can be selected as any other.
+            source.session = None;
             let (tunnel, lost) = (&source.context.tunnel, source.lost.as_ref());
-            let session = tunnel.session(lost, Deadline::at(until)).await?;
+            let session = tunnel.session(need, lost, Deadline::at(until)).await?;
             self.guard.set_server(&session);
             source.session = Some(session);
             let fetched = tokio::time::timeout_at(until.into(), self.fetch(&bytes)).await;

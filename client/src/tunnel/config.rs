@@ -10,8 +10,8 @@ use std::str::FromStr;
 /// The servers, and how to send to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TunnelConfig {
-    /// One link for each server; at least one.
-    pub links: Vec<Link>,
+    /// One link for each server; at least one. Where two are equally good, the first is used.
+    pub links: Vec<JoinedLink>,
     /// How both ends send.
     pub congestion: Congestion,
     /// How fast they may send at most, whatever `congestion` says.
@@ -27,6 +27,24 @@ pub struct Rates {
     pub down: Option<Rate>,
     /// From this client to the server.
     pub up: Option<Rate>,
+}
+
+/// A link that the user has joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinedLink {
+    /// The link.
+    pub link: Link,
+    /// What its server may see.
+    pub trust: Trust,
+}
+
+/// What a server may see of its clients' requests. The greater one may see more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// Requests that everybody could send.
+    Untrusted,
+    /// Passwords and tokens, too.
+    Trusted,
 }
 
 /// The legs to dial.

@@ -3,7 +3,7 @@
 //! Requests may follow the Hello at once, without the Welcome.
 
 use super::config::{Congestion, Rates};
-use super::segment_budget::SharedUsage;
+use super::server::Server;
 use super::session::Session;
 use docxy_protocol::control::Hello;
 use docxy_protocol::link::Link;
@@ -69,8 +69,7 @@ pub(super) struct DialedSession {
     pub(super) address: SocketAddr,
 }
 
-/// Dials a server over this leg. `attempt` selects its address and port. The handshake may take `timeout`. `usage` is what large bodies
-/// hold already.
+/// Dials a server over this leg. `attempt` selects its address and port. The handshake may take `timeout`.
 pub(super) async fn dial(
     link: &Link,
     congestion: Congestion,
@@ -78,10 +77,10 @@ pub(super) async fn dial(
     leg: Leg,
     attempt: usize,
     timeout: Duration,
-    usage: &Arc<SharedUsage>,
+    server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let address = address(link, attempt).await?;
-    let connecting = connect(link, congestion, max_rate, leg, address, usage);
+    let connecting = connect(link, congestion, max_rate, leg, address, server);
     let connected = tokio::time::timeout(timeout, connecting).await;
     connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
 }
@@ -92,7 +91,7 @@ async fn connect(
     max_rate: Rates,
     leg: Leg,
     address: SocketAddr,
-    usage: &Arc<SharedUsage>,
+    server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let hello = Hello {
         name: link.name.clone(),
@@ -117,7 +116,7 @@ async fn connect(
     let transport = transport.with_rate_limit(limit);
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
-    Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(usage)), control, address })
+    Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(server)), control, address })
 }
 
 async fn address(link: &Link, attempt: usize) -> Result<SocketAddr, DialError> {

@@ -11,13 +11,51 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The shortest silence that counts, if the round trip is short: a few probe timeouts, so that a burst of
 /// losses does not count.
-const SILENCE_MIN: Duration = Duration::from_millis(2500);
+const SILENCE_MIN: Silence = Silence { time: Duration::from_millis(2500), round_trips: 6 };
 
-/// The shortest silence that counts on a slow path, in round trips.
-const SILENCE_MIN_ROUND_TRIPS: u32 = 6;
+/// The same if another server shows that the network is up: then little is lost by a move that was not necessary. Lost
+/// packets are sent again after 0.3 and 0.9 s.
+const SILENCE_MIN_WITH_REPLACEMENT: Silence = Silence { time: Duration::from_millis(1200), round_trips: 4 };
+
+/// After this much of the silence, it matters whether there is a replacement.
+const REPLACEMENT_CHECK: Duration = Duration::from_millis(500);
+
+/// A connection on which a request runs, and on which nothing arrives for so long, is probed: a server that waits for
+/// its registry responds, and one that has died does not. The first silence after data.
+const QUIET_MIN: Silence = Silence { time: Duration::from_millis(500), round_trips: 2 };
+
+/// The same after further silences. The keep-alive pings do the rest.
+const QUIET_MAX: Duration = Duration::from_secs(2);
+
+/// Datagrams between two polls that show that data flow again.
+const FLOWING_DATAGRAMS_MIN: u64 = 10;
 
 /// A gap between two polls, on either clock, from which the machine has slept.
 const CLOCK_JUMP: Duration = Duration::from_secs(5);
+
+/// A time without datagrams: the longer of these.
+#[derive(Debug, Clone, Copy)]
+struct Silence {
+    time: Duration,
+    round_trips: u32,
+}
+
+impl Silence {
+    fn on(self, path: Path) -> Duration {
+        self.time.max(path.rtt * self.round_trips)
+    }
+}
+
+/// What is to be done about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing.
+    Alive,
+    /// The peer is to acknowledge something.
+    Probe,
+    /// Replace it.
+    Suspect(Suspicion),
+}
 
 /// Why a connection is suspected to be dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,33 +70,68 @@ pub(super) enum Suspicion {
 #[derive(Debug)]
 pub(super) struct LivenessMonitor {
     path: Path,
+    /// When a datagram arrived last.
+    heard: Instant,
     /// Since when a sent frame waits for an acknowledgement while no datagram arrives.
     unacknowledged_since: Option<Instant>,
+    /// The silence after which it is probed.
+    quiet: Duration,
     last_poll: (Instant, SystemTime),
 }
 
 impl LivenessMonitor {
     pub(super) fn new(path: Path, now: Instant, wall: SystemTime) -> Self {
-        Self { path, unacknowledged_since: None, last_poll: (now, wall) }
+        let quiet = QUIET_MIN.time;
+        Self { path, heard: now, unacknowledged_since: None, quiet, last_poll: (now, wall) }
     }
 
-    /// Compares the counters with those of the last poll. `now` stops while the machine sleeps, `wall` does
-    /// not.
-    pub(super) fn poll(&mut self, path: Path, now: Instant, wall: SystemTime) -> Option<Suspicion> {
+    /// When a datagram arrived last, as far as the polls show.
+    pub(super) const fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Compares the counters with those of the last poll. `awaits_data` says whether a request runs on the connection,
+    /// and `has_replacement` whether another server was heard since then. `now` stops while the machine sleeps, `wall`
+    /// does not.
+    pub(super) fn poll(
+        &mut self,
+        path: Path,
+        awaits_data: bool,
+        has_replacement: impl FnOnce(Instant) -> bool,
+        (now, wall): (Instant, SystemTime),
+    ) -> Verdict {
         let (then, wall_then) = std::mem::replace(&mut self.last_poll, (now, wall));
         let elapsed = now.saturating_duration_since(then);
         let elapsed = elapsed.max(wall.duration_since(wall_then).unwrap_or_default());
         let before = std::mem::replace(&mut self.path, path);
-        if path.datagrams_received != before.datagrams_received {
-            self.unacknowledged_since = None;
+        let received = path.datagrams_received.saturating_sub(before.datagrams_received);
+        if !awaits_data || received >= FLOWING_DATAGRAMS_MIN {
+            self.quiet = QUIET_MIN.time;
+        }
+        if received > 0 {
+            (self.heard, self.unacknowledged_since) = (now, None);
         } else if path.ack_eliciting_sent != before.ack_eliciting_sent {
             self.unacknowledged_since = self.unacknowledged_since.or(Some(now));
         }
         if elapsed >= CLOCK_JUMP {
-            return Some(Suspicion::Slept(elapsed));
+            return Verdict::Suspect(Suspicion::Slept(elapsed));
         }
-        let silent = now.saturating_duration_since(self.unacknowledged_since?);
-        (silent >= SILENCE_MIN.max(path.rtt * SILENCE_MIN_ROUND_TRIPS)).then_some(Suspicion::Silent(silent))
+        let Some(since) = self.unacknowledged_since else { return self.probe_if_quiet(awaits_data, now) };
+        let silent = now.saturating_duration_since(since);
+        let counts = silent >= SILENCE_MIN.on(path)
+            || (silent >= REPLACEMENT_CHECK
+                && has_replacement(since)
+                && silent >= SILENCE_MIN_WITH_REPLACEMENT.on(path));
+        if counts { Verdict::Suspect(Suspicion::Silent(silent)) } else { Verdict::Alive }
+    }
+
+    fn probe_if_quiet(&mut self, awaits_data: bool, now: Instant) -> Verdict {
+        let limit = Silence { time: self.quiet, ..QUIET_MIN }.on(self.path);
+        if !awaits_data || now.saturating_duration_since(self.heard) < limit {
+            return Verdict::Alive;
+        }
+        self.quiet = (self.quiet * 2).min(QUIET_MAX);
+        Verdict::Probe
     }
 }
 
@@ -71,6 +144,9 @@ mod tests {
     /// A connection that is looked at every `POLL_INTERVAL`.
     struct Watched {
         liveness: LivenessMonitor,
+        has_replacement: bool,
+        awaits_data: bool,
+        probes: usize,
         path: Path,
         now: Instant,
         wall: SystemTime,
@@ -80,7 +156,8 @@ mod tests {
         fn new() -> Self {
             let (now, wall) = (Instant::now(), SystemTime::now());
             let path = Path { rtt: RTT, datagrams_received: 10, ack_eliciting_sent: 10, ..Path::default() };
-            Self { liveness: LivenessMonitor::new(path, now, wall), path, now, wall }
+            let liveness = LivenessMonitor::new(path, now, wall);
+            Self { liveness, has_replacement: false, awaits_data: false, probes: 0, path, now, wall }
         }
 
         /// Runs for this time, with this much traffic before each poll.
@@ -97,8 +174,20 @@ mod tests {
                 self.wall += POLL_INTERVAL;
                 self.path.datagrams_received += datagrams_received;
                 self.path.ack_eliciting_sent += ack_eliciting_sent;
-                self.liveness.poll(self.path, self.now, self.wall)
+                match self.poll() {
+                    Verdict::Alive => None,
+                    Verdict::Probe => {
+                        self.probes += 1;
+                        None
+                    }
+                    Verdict::Suspect(suspicion) => Some(suspicion),
+                }
             })
+        }
+
+        fn poll(&mut self) -> Verdict {
+            let has_replacement = self.has_replacement;
+            self.liveness.poll(self.path, self.awaits_data, |_| has_replacement, (self.now, self.wall))
         }
     }
 
@@ -111,7 +200,7 @@ mod tests {
         assert_eq!(watched.run(2400, 0, 0, RTT), None);
         let suspicion = watched.run(200, 0, 0, RTT);
         assert!(
-            matches!(suspicion, Some(Suspicion::Silent(silent)) if silent >= SILENCE_MIN),
+            matches!(suspicion, Some(Suspicion::Silent(silent)) if silent >= SILENCE_MIN.time),
             "{suspicion:?}"
         );
         assert_eq!(watched.run(200, 1, 0, RTT), None, "traffic again");
@@ -134,13 +223,47 @@ mod tests {
     }
 
     #[test]
+    fn with_a_replacement_a_shorter_silence_counts() {
+        let mut watched = Watched { has_replacement: true, ..Watched::new() };
+        assert_eq!(watched.run(1200, 0, 1, RTT), None);
+        assert!(watched.run(200, 0, 1, RTT).is_some());
+        watched.run(200, 1, 1, RTT);
+        let slow = Duration::from_secs(1);
+        assert_eq!(watched.run(4000, 0, 1, slow), None);
+        assert!(watched.run(400, 0, 1, slow).is_some());
+    }
+
+    #[test]
+    fn a_request_that_receives_nothing_probes_the_server() {
+        let mut watched = Watched::new();
+        watched.run(10_000, 0, 0, RTT);
+        assert_eq!(watched.probes, 0, "an idle connection");
+        watched.awaits_data = true;
+        watched.run(10_000, 20, 0, RTT);
+        assert_eq!(watched.probes, 0, "a transfer");
+        watched.run(600, 0, 0, RTT);
+        assert_eq!(watched.probes, 1);
+        assert_eq!(watched.run(200, 0, 1, RTT), None);
+        assert!(watched.run(2600, 0, 0, RTT).is_some(), "it was not acknowledged");
+        // A server that waits for its registry acknowledges each probe.
+        let mut watched = Watched { awaits_data: true, ..Watched::new() };
+        for _ in 0..300 {
+            let before = watched.probes;
+            assert_eq!(watched.run(200, 0, 0, RTT), None);
+            if watched.probes > before {
+                assert_eq!(watched.run(200, 1, 1, RTT), None);
+            }
+        }
+        assert!((25..=35).contains(&watched.probes), "{} in a minute", watched.probes);
+    }
+
+    #[test]
     fn a_connection_is_suspected_after_the_machine_slept() {
         for (mono, wall) in [(POLL_INTERVAL, Duration::from_secs(3600)), (CLOCK_JUMP, CLOCK_JUMP)] {
             let mut watched = Watched::new();
             watched.now += mono;
             watched.wall += wall;
-            let suspicion = watched.liveness.poll(watched.path, watched.now, watched.wall);
-            assert_eq!(suspicion, Some(Suspicion::Slept(wall)));
+            assert_eq!(watched.poll(), Verdict::Suspect(Suspicion::Slept(wall)));
             assert_eq!(watched.run(10_000, 0, 0, RTT), None, "once");
         }
     }

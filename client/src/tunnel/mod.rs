@@ -1,28 +1,40 @@
-//! The one connection to a server, which is replaced when it is lost.
+//! The sessions with the servers: one for each joined link, which is replaced when it is lost.
 //!
-//! Other modules receive a [`Session`], or a fault that says why there is none. Must never stop reconnecting:
-//! only the user ends it.
+//! Other modules receive the [`Session`] that suits their request, or a fault that says why there is none. Must never
+//! stop reconnecting: only the user ends it.
 
 mod config;
 mod deadline;
 mod dial;
 mod liveness;
+mod need;
 mod range_habits;
 mod segment_budget;
+mod selector;
+mod server;
 mod session;
 mod status;
 mod supervisor;
 
-pub use config::{Congestion, LegChoice, LegChoiceError, Rates, TunnelConfig};
+pub use config::{Congestion, JoinedLink, LegChoice, LegChoiceError, Rates, Trust, TunnelConfig};
 pub use deadline::Deadline;
+pub use need::Need;
 pub(crate) use range_habits::RangeHabits;
 pub use segment_budget::{BodyShare, SegmentBudget, SegmentPermit};
-pub use session::Session;
+#[cfg(test)]
+pub(crate) use server::Server;
+pub use server::{Condition, ServerId, ServerState};
+pub use session::{LostSession, Session};
 pub use status::TunnelStatus;
 
 use crate::counters::TunnelCounters;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use std::time::Duration;
+use need::Size;
+use parking_lot::Mutex;
+use selector::{Candidate, Selector};
+use server::Servers;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -32,33 +44,37 @@ const FIRST_ATTEMPT_WAIT: Duration = Duration::from_secs(2);
 /// A handle on the tunnel.
 #[derive(Debug, Clone)]
 pub struct Tunnel {
-    status: watch::Receiver<TunnelStatus>,
+    servers: watch::Receiver<Vec<ServerState>>,
+    selector: Arc<Mutex<Selector>>,
     config: watch::Sender<TunnelConfig>,
     counters: TunnelCounters,
     stop: CancellationToken,
 }
 
 impl Tunnel {
-    /// Starts to connect in the background, to the first server that responds.
+    /// Starts to connect to the servers in the background.
     #[must_use]
     pub fn start(config: TunnelConfig) -> Self {
-        let (sender, status) = watch::channel(TunnelStatus::Connecting { reason: None });
-        let stop = CancellationToken::new();
-        let (config, receiver) = watch::channel(config);
-        let counters = TunnelCounters::default();
-        tokio::spawn(supervisor::supervise(receiver, sender, counters.clone(), stop.clone()));
-        Self { status, config, counters, stop }
+        let (servers, receiver) = Servers::new();
+        let (config, changes) = watch::channel(config);
+        let tunnel = Self::of(receiver, config);
+        let (counters, stop) = (tunnel.counters.clone(), tunnel.stop.clone());
+        tokio::spawn(supervisor::supervise(changes, servers, counters, stop));
+        tunnel
     }
 
     /// A tunnel whose sessions the test makes.
     #[cfg(test)]
-    pub(crate) fn of_status(status: watch::Receiver<TunnelStatus>) -> Self {
-        let config = TunnelConfig::default();
-        let (config, _) = watch::channel(config);
-        Self { status, config, counters: TunnelCounters::default(), stop: CancellationToken::new() }
+    pub(crate) fn of_servers(servers: watch::Receiver<Vec<ServerState>>) -> Self {
+        Self::of(servers, watch::channel(TunnelConfig::default()).0)
     }
 
-    /// Applies a new configuration. If it differs, the connection is closed and a new one is dialed, on which
+    fn of(servers: watch::Receiver<Vec<ServerState>>, config: watch::Sender<TunnelConfig>) -> Self {
+        let (selector, counters) = (Arc::default(), TunnelCounters::default());
+        Self { servers, selector, config, counters, stop: CancellationToken::new() }
+    }
+
+    /// Applies a new configuration. Sessions of links that have changed are closed and new ones are dialed, on which
     /// transfers continue. Returns whether it differs.
     pub(crate) fn set(&self, config: TunnelConfig) -> bool {
         self.config.send_if_modified(|current| {
@@ -73,47 +89,156 @@ impl Tunnel {
         &self.counters
     }
 
-    /// The current state.
+    /// The state of the server in use, or of all if none is connected.
     #[must_use]
     pub fn status(&self) -> TunnelStatus {
-        self.status.borrow().clone()
+        self.in_use().map_or_else(|| self.fault_status(Trust::Untrusted), |state| state.status)
     }
 
-    /// A connection other than `excluded`. Waits for it until `deadline`, but not if the tunnel was never up or
-    /// the server refuses this client.
+    /// The server that small requests without a credential use.
+    #[must_use]
+    pub fn in_use(&self) -> Option<ServerState> {
+        let states = self.servers.borrow();
+        let chosen = self.selector.lock().choose(&candidates(&states, Need::ANY, None));
+        states.iter().find(|state| Some(state.server.id) == chosen).cloned()
+    }
+
+    /// The states of all servers, in the order of their links.
+    #[must_use]
+    pub fn servers(&self) -> Vec<ServerState> {
+        self.servers.borrow().clone()
+    }
+
+    /// Whether this session was not replaced yet.
+    #[must_use]
+    pub fn has(&self, session: &Session) -> bool {
+        self.servers.borrow().iter().filter_map(ServerState::session).any(|known| known.is_same(session))
+    }
+
+    /// The best session that meets this need, other than `lost`. Waits for it until `deadline`, but not if there never
+    /// was one or the servers refuse this client.
     ///
     /// # Errors
     /// A fault of the tunnel, with how long it is down, and why.
-    pub async fn session(&self, excluded: Option<&Session>, deadline: Deadline) -> Result<Session, Fault> {
-        let mut status = self.status.clone();
+    pub async fn session(
+        &self,
+        need: Need,
+        lost: Option<&LostSession>,
+        deadline: Deadline,
+    ) -> Result<Session, Fault> {
+        let mut servers = self.servers.clone();
         // Just after the start the first attempt is still running, and is worth a short wait.
-        let first_attempt =
-            status.wait_for(|status| !matches!(status, TunnelStatus::Connecting { reason: None }));
+        let first_attempt = servers.wait_for(|states| !is_first_attempt(states, need));
         let _ = tokio::time::timeout(FIRST_ATTEMPT_WAIT, first_attempt).await;
-        let usable = |status: &TunnelStatus| match status {
-            TunnelStatus::Up { session, .. }
-                if !excluded.is_some_and(|excluded| excluded.is_same(session)) =>
-            {
-                Some(Ok(session.clone()))
-            }
-            TunnelStatus::Up { .. } | TunnelStatus::Down { .. } => None,
-            TunnelStatus::Connecting { .. } if deadline.includes_first_connect() => None,
-            TunnelStatus::Connecting { .. } | TunnelStatus::Refused { .. } => Some(Err(status.to_fault())),
+        let is_decided = |states: &Vec<ServerState>| {
+            !candidates(states, need, lost).is_empty() || is_pointless(states, need, deadline)
         };
-        let waited = status.wait_for(|status| usable(status).is_some());
+        let waited = servers.wait_for(is_decided);
         match tokio::time::timeout_at(deadline.instant().into(), waited).await {
-            Ok(Ok(status)) => usable(&status).unwrap_or_else(|| Err(status.to_fault())),
+            Ok(Ok(states)) => self.select(&states, need, lost).ok_or_else(|| fault(&states, need.trust)),
             // The supervisor has ended, so the client is shutting down.
             Ok(Err(_)) => Err(Fault::new(Hop::Tunnel, FaultKind::Down, "the client is shutting down")),
-            Err(_) => Err(self.status.borrow().to_fault()),
+            Err(_) => Err(fault(&self.servers.borrow(), need.trust)),
         }
     }
 
-    /// Closes the connection, and waits until the close frame is sent.
+    /// Whether there is a session that meets this need now, other than `lost`.
+    #[must_use]
+    pub fn has_session(&self, need: Need, lost: Option<&LostSession>) -> bool {
+        !candidates(&self.servers.borrow(), need, lost).is_empty()
+    }
+
+    /// A session that meets this need, with a server that is well and is none of these.
+    #[must_use]
+    pub fn session_elsewhere(&self, need: Need, than: &[ServerId]) -> Option<Session> {
+        let states = self.servers();
+        let is_other =
+            |state: &ServerState| state.condition == Condition::Good && !than.contains(&state.server.id);
+        let others: Vec<_> = states.into_iter().filter(is_other).collect();
+        self.select(&others, need, None)
+    }
+
+    /// Why no request with this need can be sent now.
+    pub(crate) fn fault(&self, need: Need) -> Fault {
+        fault(&self.servers.borrow(), need.trust)
+    }
+
+    fn fault_status(&self, trust: Trust) -> TunnelStatus {
+        TunnelStatus::of_all(eligible(&self.servers.borrow(), trust).map(|state| &state.status))
+    }
+
+    fn select(&self, states: &[ServerState], need: Need, lost: Option<&LostSession>) -> Option<Session> {
+        let candidates = candidates(states, need, lost);
+        let mut selector = self.selector.lock();
+        let id = match (need.size, need.trust) {
+            (Size::Body, _) => selector.for_body(&candidates, Instant::now()),
+            (Size::Small, Trust::Untrusted) => selector.choose(&candidates),
+            (Size::Small, Trust::Trusted) => selector.nearest(&candidates),
+        };
+        let session = states.iter().find(|state| Some(state.server.id) == id)?.session()?.clone();
+        // Under the lock, so that bodies that begin together do not all select the same server.
+        Some(if need.size == Size::Body { session.for_body() } else { session })
+    }
+
+    /// Closes the sessions, and waits until the close frames are sent.
     pub async fn close(&self) {
         self.stop.cancel();
-        let mut status = self.status.clone();
-        // Ends when the supervisor drops its sender, after it closed the endpoint.
-        while status.changed().await.is_ok() {}
+        let mut servers = self.servers.clone();
+        // Ends when the supervisors drop their senders, after the sessions were closed.
+        while servers.changed().await.is_ok() {}
     }
+}
+
+/// The servers that may see what a request of this kind shows.
+fn eligible(states: &[ServerState], trust: Trust) -> impl Iterator<Item = &ServerState> + Clone {
+    states.iter().filter(move |state| state.server.trust >= trust)
+}
+
+/// The servers from which one is selected.
+fn candidates(states: &[ServerState], need: Need, lost: Option<&LostSession>) -> Vec<Candidate> {
+    let candidate = |state: &ServerState| {
+        let session = state.session().filter(|session| !session.is_lost(lost))?;
+        let transport = session.transport();
+        let usage = &state.server.usage;
+        transport.close_reason().is_none().then(|| Candidate {
+            id: state.server.id,
+            condition: state.condition,
+            round_trip: transport.path().rtt,
+            goodput: usage.rate(),
+            bodies: usage.bodies(),
+        })
+    };
+    eligible(states, need.trust).filter_map(candidate).collect()
+}
+
+/// Whether no server has a session, and the first attempt of some is still running.
+fn is_first_attempt(states: &[ServerState], need: Need) -> bool {
+    let statuses = eligible(states, need.trust).map(|state| &state.status);
+    let is_up = statuses.clone().any(|status| matches!(status, TunnelStatus::Up { .. }));
+    let is_first = |status: &TunnelStatus| matches!(status, TunnelStatus::Connecting { reason: None });
+    states.is_empty() || (!is_up && statuses.clone().any(is_first))
+}
+
+/// Whether it is pointless to wait for a session.
+fn is_pointless(states: &[ServerState], need: Need, deadline: Deadline) -> bool {
+    eligible(states, need.trust).all(|state| match state.status {
+        TunnelStatus::Up { .. } | TunnelStatus::Down { .. } => false,
+        TunnelStatus::Spare | TunnelStatus::Connecting { .. } => !deadline.includes_first_connect(),
+        TunnelStatus::Refused { .. } => true,
+    })
+}
+
+/// Why no request can be sent that shows its server so much.
+fn fault(states: &[ServerState], trust: Trust) -> Fault {
+    let fault = TunnelStatus::of_all(eligible(states, trust).map(|state| &state.status)).to_fault();
+    let has_trusted = eligible(states, trust).next().is_some();
+    let would_do =
+        |state: &&ServerState| state.server.trust < trust && (state.session().is_some() || !has_trusted);
+    let Some(untrusted) = states.iter().find(would_do) else { return fault };
+    let detail = format!(
+        "no trusted server is connected ({}); this request carries a credential, which goes to trusted servers only; \
+         if {} may see it, join its link again with `docxy-client join --trusted`",
+        fault.detail, untrusted.server.name
+    );
+    Fault::new(fault.hop, fault.kind, detail)
 }

@@ -1,7 +1,7 @@
 //! The number of segments that the large bodies of a connection may have open, shared fairly.
 //!
 //! A body that its engine does not read keeps the segments that it has, and the others share the window without it.
-//! All segments together stay within [`BULK_WINDOW_MAX`].
+//! Each server has a window of its own. All segments together stay within [`BULK_WINDOW_MAX`].
 
 use super::range_habits::RangeHabits;
 use docxy_protocol::bulk_window::BulkWindow;
@@ -19,45 +19,86 @@ const BODIES_WITH_TWO_SEGMENTS: usize = 8;
 /// The segments of all bodies, at most.
 const SEGMENTS_MAX: usize = (BULK_WINDOW_MAX / SEGMENT_BYTES as u64) as usize;
 
-/// The segments of all bodies, on any connection. Segments that outlive a lost connection count.
+/// The segments of all bodies, of any server. Segments that outlive a lost connection count.
 #[derive(Debug, Default)]
-pub struct SharedUsage {
+pub(super) struct ClientUsage {
     bodies: AtomicUsize,
+    open: AtomicUsize,
+    range_habits: RangeHabits,
+}
+
+/// The bodies of one server, on any of its connections.
+#[derive(Debug, Default)]
+pub(super) struct ServerUsage {
+    client: Arc<ClientUsage>,
+    /// The bodies for which it was selected.
+    selected: AtomicUsize,
     /// The bodies that wait for their next bytes.
     reading: AtomicUsize,
-    open: AtomicUsize,
-    /// The last known rate of a connection, in bytes per second: the next one most likely has it, too.
-    rate: Mutex<Option<f64>>,
-    range_habits: RangeHabits,
+    /// The last known rate of a connection, in bytes per second, and when it was measured: the next one most likely
+    /// has it, too.
+    rate: Mutex<Option<(f64, Instant)>>,
+}
+
+impl ServerUsage {
+    pub(super) fn new(client: Arc<ClientUsage>) -> Self {
+        Self { client, ..Self::default() }
+    }
+
+    /// The bodies for which it was selected and that are not complete.
+    pub(super) fn bodies(&self) -> usize {
+        self.selected.load(Ordering::Relaxed)
+    }
+
+    /// The last known rate of a connection, in bytes per second, and when it was measured.
+    pub(super) fn rate(&self) -> Option<(f64, Instant)> {
+        *self.rate.lock()
+    }
+}
+
+/// Counts a body at the server that was selected for it, until it is dropped.
+#[derive(Debug)]
+pub(super) struct SelectedBody(Arc<ServerUsage>);
+
+impl SelectedBody {
+    pub(super) fn at(server: Arc<ServerUsage>) -> Self {
+        server.selected.fetch_add(1, Ordering::Relaxed);
+        Self(server)
+    }
+}
+
+impl Drop for SelectedBody {
+    fn drop(&mut self) {
+        self.0.selected.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The common window of the large bodies of a connection.
 #[derive(Debug)]
 pub struct SegmentBudget {
     window: Mutex<BulkWindow>,
-    usage: Arc<SharedUsage>,
+    usage: Arc<ServerUsage>,
 }
 
 impl SegmentBudget {
-    /// The budget of a new connection. `usage` is shared with the earlier ones.
-    #[must_use]
-    pub fn new(usage: Arc<SharedUsage>) -> Self {
-        let rate = *usage.rate.lock();
+    /// The budget of a new connection. `usage` is shared with the earlier ones of its server.
+    pub(super) fn new(usage: Arc<ServerUsage>) -> Self {
+        let rate = usage.rate().map(|(rate, _)| rate);
         Self { window: Mutex::new(BulkWindow::with_rate(rate)), usage }
     }
 
     /// Adds a body until its share is dropped.
     #[must_use]
     pub fn share(self: &Arc<Self>) -> BodyShare {
-        self.usage.bodies.fetch_add(1, Ordering::Relaxed);
+        self.usage.client.bodies.fetch_add(1, Ordering::Relaxed);
         self.usage.reading.fetch_add(1, Ordering::Relaxed);
         BodyShare { budget: Arc::clone(self), is_reading: true }
     }
 
-    /// Segments that were requested and are not read to their end, on any connection.
+    /// Segments that were requested and are not read to their end, from any server.
     #[must_use]
     pub fn open_segments(&self) -> usize {
-        self.usage.open.load(Ordering::Relaxed)
+        self.usage.client.open.load(Ordering::Relaxed)
     }
 }
 
@@ -70,21 +111,22 @@ pub struct BodyShare {
 
 impl BodyShare {
     /// A permit for one more segment of a body that has `own` already. The first is always granted, or the
-    /// body could stop forever. The others must fit into its share of the window, which it has with the bodies that
-    /// are read, and into its share of the client's memory, which it has with all bodies.
+    /// body could stop forever. The others must fit into its share of the window, which it has with the bodies of this
+    /// server that are read, and into its share of the client's memory, which it has with all bodies.
     #[must_use]
     pub fn open(&self, own: usize) -> Option<SegmentPermit> {
         let SegmentBudget { window, usage } = &*self.budget;
+        let client = &usage.client;
         let among =
             |bodies: &AtomicUsize, segments: usize| segments.div_ceil(bodies.load(Ordering::Relaxed).max(1));
         let two_each = 2 * usage.reading.load(Ordering::Relaxed).min(BODIES_WITH_TWO_SEGMENTS);
         let window = window.lock().segments().max(two_each);
-        let share = among(&usage.reading, window).min(among(&usage.bodies, SEGMENTS_MAX));
-        if own > 0 && (own >= share || usage.open.load(Ordering::Relaxed) >= SEGMENTS_MAX) {
+        let share = among(&usage.reading, window).min(among(&client.bodies, SEGMENTS_MAX));
+        if own > 0 && (own >= share || client.open.load(Ordering::Relaxed) >= SEGMENTS_MAX) {
             return None;
         }
-        usage.open.fetch_add(1, Ordering::Relaxed);
-        Some(SegmentPermit(Arc::clone(usage)))
+        client.open.fetch_add(1, Ordering::Relaxed);
+        Some(SegmentPermit(Arc::clone(client)))
     }
 
     /// Whether the body waits for its next bytes. If not, its engine has not read the last ones yet, and the body
@@ -107,15 +149,16 @@ impl BodyShare {
 
     /// How much of an open-ended range each engine reads.
     pub(crate) fn range_habits(&self) -> &RangeHabits {
-        &self.budget.usage.range_habits
+        &self.budget.usage.client.range_habits
     }
 
     /// Updates the window from what is known about the path.
     pub fn observe(&self, path: Path) {
         let mut window = self.budget.window.lock();
-        window.observe(Instant::now(), path.bytes_received, path.rtt);
+        let now = Instant::now();
+        window.observe(now, path.bytes_received, path.rtt);
         if let Some(rate) = window.rate() {
-            *self.budget.usage.rate.lock() = Some(rate);
+            *self.budget.usage.rate.lock() = Some((rate, now));
         }
     }
 }
@@ -123,13 +166,13 @@ impl BodyShare {
 impl Drop for BodyShare {
     fn drop(&mut self) {
         self.set_reading(false);
-        self.budget.usage.bodies.fetch_sub(1, Ordering::Relaxed);
+        self.budget.usage.client.bodies.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Lets one segment be open until it is dropped.
 #[derive(Debug)]
-pub struct SegmentPermit(Arc<SharedUsage>);
+pub struct SegmentPermit(Arc<ClientUsage>);
 
 impl Drop for SegmentPermit {
     fn drop(&mut self) {
@@ -160,8 +203,8 @@ mod tests {
 
     #[test]
     fn on_a_slow_line_a_few_bodies_have_two_segments_each() {
-        let usage = Arc::new(SharedUsage::default());
-        *usage.rate.lock() = Some(1000.0);
+        let usage = Arc::new(ServerUsage::default());
+        *usage.rate.lock() = Some((1000.0, Instant::now()));
         let slow = Arc::new(SegmentBudget::new(usage));
         assert_eq!(slow.window.lock().segments(), 2);
         let bodies: Vec<_> = (0..4).map(|_| slow.share()).collect();
@@ -187,10 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn the_bodies_of_another_server_do_not_share_the_window() {
+        let client = Arc::default();
+        let budget = || Arc::new(SegmentBudget::new(Arc::new(ServerUsage::new(Arc::clone(&client)))));
+        let [first, second] = [budget(), budget()].map(|budget| budget.share());
+        let window = first.budget.window.lock().segments();
+        let held = [open_all(&first), open_all(&second)];
+        assert_eq!(held.map(|held| held.len()), [window; 2]);
+    }
+
+    #[test]
     fn all_segments_are_bounded_and_each_body_gets_one() {
-        let usage = Arc::new(SharedUsage::default());
+        let usage = Arc::new(ServerUsage::default());
         // That of a connection that was lost.
-        *usage.rate.lock() = Some(1e9);
+        *usage.rate.lock() = Some((1e9, Instant::now()));
         let lost = Arc::new(SegmentBudget::new(Arc::clone(&usage))).share();
         lost.observe(Path { rtt: Duration::from_millis(300), ..Path::default() });
         let held = open_all(&lost);

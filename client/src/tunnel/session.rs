@@ -3,8 +3,9 @@
 //! Requests wait here for a permit before they open a stream: see
 //! [`docxy_protocol::limits::STREAMS_PER_CLIENT_MAX`].
 
-use super::config::Congestion;
-use super::segment_budget::{SegmentBudget, SharedUsage};
+use super::config::{Congestion, Trust};
+use super::segment_budget::{SegmentBudget, SelectedBody};
+use super::server::{Server, ServerId};
 use docxy_protocol::control::{CloseCode, ExchangeId};
 use docxy_protocol::limits::{BLOBS_PER_CLIENT_MAX, SMALL_REQUESTS_PER_CLIENT_MAX};
 use docxy_protocol::request::Operation;
@@ -24,22 +25,54 @@ const SMALL_RESPONSES_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Session {
     transport: docxy_transport::Session,
+    server: Arc<Server>,
     congestion: Congestion,
     /// The number of the next exchange.
     next_exchange: Arc<AtomicU64>,
     segment_budget: Arc<SegmentBudget>,
     permits: RequestPermits,
+    /// The body for which it was selected, if it was.
+    _body: Option<Arc<SelectedBody>>,
 }
+
+/// A session that was lost. Another one is to be used.
+#[derive(Debug)]
+pub struct LostSession(docxy_transport::Session);
 
 impl Session {
     pub(crate) fn new(
         transport: docxy_transport::Session,
         congestion: Congestion,
-        usage: Arc<SharedUsage>,
+        server: Arc<Server>,
     ) -> Self {
-        let segment_budget = Arc::new(SegmentBudget::new(usage));
+        let segment_budget = Arc::new(SegmentBudget::new(Arc::clone(&server.usage)));
         let (next_exchange, permits) = (Arc::default(), RequestPermits::default());
-        Self { transport, congestion, next_exchange, segment_budget, permits }
+        Self { transport, server, congestion, next_exchange, segment_budget, permits, _body: None }
+    }
+
+    /// The same session for a large body, which counts at its server until the last clone is dropped.
+    pub(super) fn for_body(self) -> Self {
+        let body = Some(Arc::new(SelectedBody::at(Arc::clone(&self.server.usage))));
+        Self { _body: body, ..self }
+    }
+
+    /// Its server.
+    #[must_use]
+    pub fn server(&self) -> ServerId {
+        self.server.id
+    }
+
+    /// Whether its server may see a user's credentials.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.server.trust == Trust::Trusted
+    }
+
+    /// Whether a request runs on it.
+    pub(super) fn has_requests(&self) -> bool {
+        let RequestPermits { blobs, small } = &self.permits;
+        blobs.available_permits() < BLOBS_PER_CLIENT_MAX
+            || small.available_permits() < SMALL_REQUESTS_PER_CLIENT_MAX
     }
 
     /// The session of the transport, to open streams on.
@@ -91,10 +124,21 @@ impl Session {
         self.transport.close(CloseCode::Done);
     }
 
+    /// What remains of it after its loss.
+    #[must_use]
+    pub fn into_lost(self) -> LostSession {
+        LostSession(self.transport)
+    }
+
     /// Whether both are the same connection.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.transport.is_same(&other.transport)
+    }
+
+    /// Whether it is the one that was lost.
+    pub(super) fn is_lost(&self, lost: Option<&LostSession>) -> bool {
+        lost.is_some_and(|LostSession(lost)| lost.is_same(&self.transport))
     }
 }
 

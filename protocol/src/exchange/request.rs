@@ -9,7 +9,7 @@ use crate::listing_query::ListingQuery;
 use crate::name::{Digest, Reference, Registry, Repository};
 use crate::patience::Patience;
 use crate::prefetch::PrefetchHint;
-use crate::token::TokenRequest;
+use crate::token::{Grant, TokenRequest};
 use serde::{Deserialize, Serialize};
 
 /// A request to a registry.
@@ -60,6 +60,16 @@ impl Request {
     #[must_use]
     pub fn with_patience(self, patience: Patience) -> Self {
         Self { patience, ..self }
+    }
+
+    /// Whether it carries what only its user may know: a password, or a token that was obtained with one.
+    #[must_use]
+    pub const fn has_credential(&self) -> bool {
+        let in_form = matches!(
+            &self.operation,
+            Operation::Token(TokenRequest { grant: Grant::Password { .. } | Grant::RefreshToken(_), .. })
+        );
+        in_form || matches!(self.authorization, Authorization::Bearer(_) | Authorization::Basic(_))
     }
 
     /// Removes the credentials that the registry must not receive, and every right except pulling: see

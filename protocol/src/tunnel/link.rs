@@ -9,6 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use derive_more::{Display, Into};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
@@ -99,11 +100,24 @@ impl Link {
     /// The link as text, with the secret. Never log it.
     #[must_use]
     pub fn expose(&self) -> String {
-        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
         let sni = self.sni.as_ref().map(|name| format!("&sni={name}")).unwrap_or_default();
-        let Self { name, secret, host, pin, .. } = self;
-        let (open, close) = if host.is_ipv6() { ("[", "]") } else { ("", "") };
-        format!("docxy://{name}:{}@{open}{host}{close}:{}?pin={pin}{sni}", secret.expose(), ports.join(","))
+        let Self { name, secret, pin, .. } = self;
+        format!("docxy://{name}:{}@{}?pin={pin}{sni}", secret.expose(), self.address())
+    }
+
+    /// Where its server is: `HOST:PORT[,PORT…]`. No secret.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+        let (open, close) = if self.host.is_ipv6() { ("[", "]") } else { ("", "") };
+        format!("{open}{}{close}:{}", self.host, ports.join(","))
+    }
+
+    /// Whether both are links of one server: host and ports tell servers apart. Several may have the same pin.
+    #[must_use]
+    pub fn is_for_same_server(&self, other: &Self) -> bool {
+        let ports = |link: &Self| link.ports.iter().copied().collect::<BTreeSet<_>>();
+        self.host.as_str().eq_ignore_ascii_case(other.host.as_str()) && ports(self) == ports(other)
     }
 }
 

@@ -15,6 +15,7 @@ use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::{CloseCode, Hello, StreamHeader};
 use docxy_protocol::fault::Hop;
 use docxy_protocol::frame;
+use futures_util::FutureExt as _;
 use std::net::SocketAddr;
 
 /// A session. Clones share it, and it ends at the latest when the last clone and the last stream is dropped.
@@ -132,6 +133,15 @@ impl Session {
             (send.into(), receive.into())
         });
         Ok((SendStream::new(send, Hop::Server, self.limit.clone()), receive))
+    }
+
+    /// Sends something that the peer must acknowledge, so that it shows whether it is alive: a stream that ends without
+    /// a header, which the peer ignores. Does nothing while no stream may be opened, and on a leg whose kernel watches
+    /// the connection.
+    pub fn probe(&self) {
+        if let Leg::Quic(connection) = &self.leg {
+            drop(connection.open(Traffic::Small).now_or_never());
+        }
     }
 
     /// Closes the session with this code and its text. A session that has ended stays as it is.

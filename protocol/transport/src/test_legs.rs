@@ -85,7 +85,7 @@ async fn connect(leg: Leg) -> (Pair, Listener) {
     let certificate = made.cert.der().clone();
     let pin = Pin::from_certificate(&certificate).expect("a pin");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let keys = ListenerKeys::from_bytes(&[7; ListenerKeys::LENGTH]).expect("keys");
+    let keys = ListenerKeys::new(&[7; ListenerKeys::OWN_LENGTH], &[7; ListenerKeys::TOKEN_LENGTH]);
     let loopback = ([127, 0, 0, 1], 0).into();
     let listener = Listener::bind(loopback, &certificate, &key, &keys).expect("a listener");
     let address = listener.local_address().expect("an address");

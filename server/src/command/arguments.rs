@@ -47,6 +47,10 @@ pub(super) struct CommonArguments {
     /// /var/lib/docxy-server as root, or ~/.local/state/docxy-server]
     #[arg(long, global = true, value_name = "DIR", env = "DOCXY_STATE")]
     pub(super) state: Option<PathBuf>,
+    /// The file of the clients, if several servers share it; they only read it, and need no right to write
+    /// [default: clients in the state directory]
+    #[arg(long, global = true, value_name = "FILE", env = "DOCXY_CLIENTS_FILE")]
+    pub(super) clients_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -123,7 +127,8 @@ pub(super) struct CheckArguments {
 /// Add a client and print its link.
 ///
 /// Only the link goes to stdout. It is a secret, and cannot be shown again: the server stores only
-/// a hash. A running server accepts the client at once.
+/// a hash. A running server accepts the client at once. With --clients-file, so do all servers that
+/// share the file; --state then has a copy of their identity.pem.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server invite laptop --public vpn.example.org\n\n\
     On the client: docxy-client join, and paste the link.")]

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
     let basics = CommonSettings::load(flags)?;
-    let state = State::open(&basics.state)?;
+    let state = State::open(&basics.state)?.with_shared_clients(basics.clients_file);
     let rows = rows(&state.clients()?, &usage::totals(&state)?);
     if json {
         let text = serde_json::to_string_pretty(&rows).expect("names, times and counts are JSON");

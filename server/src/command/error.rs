@@ -6,6 +6,7 @@ use crate::settings::SettingsError;
 use crate::state::{ClientsError, StateError};
 use docxy_host::private_file::FileError;
 use std::io;
+use std::path::PathBuf;
 
 /// Why a command failed. The text is for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,12 @@ pub enum CommandError {
     Serve(#[from] ServeError),
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
+    #[error(
+        "there is no {}: with --clients-file, copy it there from one of the servers that share the file, or \
+         name the state directory of one with --state",
+        .0.display()
+    )]
+    NoIdentity(PathBuf),
     #[error("{0} checks failed")]
     Check(usize),
     #[error("cannot write the result: {0}")]

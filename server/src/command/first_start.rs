@@ -29,6 +29,10 @@ pub(super) fn first_start(
     if state.has_clients() {
         return Ok(());
     }
+    if let Some(file) = state.shared_clients() {
+        tracing::warn!(file = %file.display(), "no client can connect yet: run `docxy-server invite NAME` with this --clients-file");
+        return Ok(());
+    }
     let address = match address::for_links(settings.public.as_ref(), &settings.listen) {
         Ok(address) => address,
         Err(error) => {
@@ -92,6 +96,7 @@ mod tests {
         let settings = Settings {
             listen: vec![listen.parse().unwrap()],
             state: dir.path().to_owned(),
+            clients_file: None,
             stale: false,
             handover: false,
             public: Some("vpn.example.org".parse().unwrap()),

@@ -26,8 +26,8 @@ impl Arguments {
     /// # Errors
     /// If the command fails. The caller prints the error.
     pub fn execute(self) -> Result<(), CommandError> {
-        let CommonArguments { config, state } = self.common;
-        let flags = Flags { config, state, ..Flags::default() };
+        let CommonArguments { config, state, clients_file } = self.common;
+        let flags = Flags { config, state, clients_file, ..Flags::default() };
         match self.command {
             Command::Run(RunArguments {
                 addresses,

@@ -23,7 +23,8 @@ const FINAL_ATTEMPTS: usize = 20;
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) fn revoke(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {
-    let state = State::open(&CommonSettings::load(flags)?.state)?;
+    let CommonSettings { state, clients_file, .. } = CommonSettings::load(flags)?;
+    let state = State::open(&state)?.with_shared_clients(clients_file);
     match write_revocation(&state, name)? {
         Revocation::Revoked => {
             print_note(&format!("{name} is revoked; a running server ends its connections within 2 seconds"))

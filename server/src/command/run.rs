@@ -31,7 +31,7 @@ pub(super) fn run(
     let flags = &flags.clone().with_config_found();
     let settings = Settings::load(flags)?;
     let logging = logging::start(&settings.log);
-    let state = State::open(&settings.state)?;
+    let state = State::open(&settings.state)?.with_shared_clients(settings.clients_file.clone());
     let _lock = state.lock_for_run()?;
     let ready_file = ReadyFile::clear(ready_file);
     let show = |text: &str| Stream::Stdout.write(text);

@@ -44,6 +44,7 @@ impl Reload {
             );
             warn_if_changed("listen", &settings.listen, &new.listen);
             warn_if_changed("state", &settings.state, &new.state);
+            warn_if_changed("clients_file", &settings.clients_file, &new.clients_file);
             warn_if_changed("handover", &settings.handover, &new.handover);
             settings = new;
         };

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct ConfigFile {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) state: Option<PathBuf>,
+    pub(super) clients_file: Option<PathBuf>,
     pub(super) public: Option<PublicAddress>,
     pub(super) log: Option<Filter>,
     #[serde(deserialize_with = "rate")]
@@ -34,7 +35,8 @@ pub(super) struct ConfigFile {
 impl ConfigFile {
     pub(super) fn read(path: &Path) -> Result<Self, TomlFileError> {
         let mut config: Self = toml_file::read(path)?;
-        config.state = config.state.map(|state| toml_file::resolve(path, &state));
+        let absolute = |given: Option<PathBuf>| given.map(|given| toml_file::resolve(path, &given));
+        (config.state, config.clients_file) = (absolute(config.state), absolute(config.clients_file));
         Ok(config)
     }
 }

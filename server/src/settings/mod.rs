@@ -43,6 +43,8 @@ pub struct Flags {
     pub listen: Vec<SocketAddr>,
     /// The state directory.
     pub state: Option<PathBuf>,
+    /// The clients' file that several servers share.
+    pub clients_file: Option<PathBuf>,
     /// The address for links.
     pub public: Option<PublicAddress>,
     /// The highest fixed rate that a client may set.
@@ -62,6 +64,8 @@ pub struct CommonSettings {
     pub listen: Vec<SocketAddr>,
     /// The state directory.
     pub state: PathBuf,
+    /// The clients' file that several servers share, if they do.
+    pub clients_file: Option<PathBuf>,
     /// The address for links, if the operator has set one.
     pub public: Option<PublicAddress>,
 }
@@ -73,6 +77,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// The state directory.
     pub state: PathBuf,
+    /// The clients' file that several servers share, if they do.
+    pub clients_file: Option<PathBuf>,
     /// The address for links, if the operator has set one.
     pub public: Option<PublicAddress>,
     /// The highest fixed rate that a client may set, for each connection.
@@ -115,7 +121,8 @@ impl CommonSettings {
             .or_else(|| SERVER_STATE.path())
             .ok_or(SettingsError::NoStateDirectory)?;
         let public = flags.public.clone().or_else(|| config.public.clone());
-        Ok(Self { listen, state, public })
+        let clients_file = flags.clients_file.clone().or_else(|| config.clients_file.clone());
+        Ok(Self { listen, state, clients_file, public })
     }
 }
 
@@ -126,7 +133,7 @@ impl Settings {
     /// If the config file is wrong, or names a file or a variable that cannot be read.
     pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
         let (path, config) = read(flags)?;
-        let CommonSettings { listen, state, public } = CommonSettings::merge(flags, &config)?;
+        let CommonSettings { listen, state, clients_file, public } = CommonSettings::merge(flags, &config)?;
         let registries = match config.registries {
             Some(RegistryTables(tables)) => {
                 tables.into_iter().map(|(name, table)| table.load(name, &path)).collect::<Result<_, _>>()?
@@ -145,6 +152,7 @@ impl Settings {
         Ok(Self {
             listen,
             state,
+            clients_file,
             public,
             fixed_rate_limit,
             client_max_rate,

@@ -1,4 +1,4 @@
-//! The file `clients`, which `invite` and `revoke` change under a lock.
+//! The file `clients`, or the one that several servers share, which `invite` and `revoke` change under a lock.
 //!
 //! Must never write a change that failed, or overwrite that of another process.
 
@@ -64,6 +64,6 @@ impl State {
     }
 
     pub(super) fn clients_path(&self) -> PathBuf {
-        self.path("clients")
+        self.shared_clients().map_or_else(|| self.path("clients"), Path::to_owned)
     }
 }

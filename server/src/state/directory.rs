@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct State {
     directory: PathBuf,
+    /// The clients' file of several servers, in place of the one in the directory.
+    shared_clients: Option<PathBuf>,
 }
 
 impl State {
@@ -21,7 +23,19 @@ impl State {
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         private_file::create_directory(directory)
             .map_err(|source| StateError::Create { path: directory.to_owned(), source })?;
-        Ok(Self { directory: directory.to_owned() })
+        Ok(Self { directory: directory.to_owned(), shared_clients: None })
+    }
+
+    /// The same, with a clients' file that several servers share.
+    #[must_use]
+    pub fn with_shared_clients(self, file: Option<PathBuf>) -> Self {
+        Self { shared_clients: file, ..self }
+    }
+
+    /// The clients' file that several servers share, if there is one.
+    #[must_use]
+    pub fn shared_clients(&self) -> Option<&Path> {
+        self.shared_clients.as_deref()
     }
 
     /// The path of a file with this name.
@@ -35,10 +49,12 @@ impl State {
         &self.directory
     }
 
-    /// The lock of the clients' file and of the reserve. It is a file of its own, since every change replaces
-    /// both.
+    /// The lock of the clients' file and of the reserve. It is a file of its own, beside the clients' file, since every
+    /// change replaces both.
     pub(super) fn lock_clients(&self) -> Result<File, FileError> {
-        private_file::lock(&self.path("clients.lock"))
+        let mut lock = self.clients_path().into_os_string();
+        lock.push(".lock");
+        private_file::lock(Path::new(&lock))
     }
 }
 

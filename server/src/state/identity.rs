@@ -25,6 +25,12 @@ pub struct Identity {
 }
 
 impl State {
+    /// Whether the server has an identity already.
+    #[must_use]
+    pub fn has_identity(&self) -> bool {
+        self.path("identity.pem").exists()
+    }
+
     /// The server's identity, created once.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! The state directory: a few files, each written by one command.
 //!
-//! `identity.pem` and `quic.keys` are created once. Only `invite` and `revoke` write `clients`, and only
-//! `run` writes `usage`, of which one runs at a time. A command must never overwrite another's changes.
+//! `identity.pem`, `quic.keys` and `token.key` are created once. Only `invite` and `revoke` write `clients`, and only
+//! `run` writes `usage`, of which one runs at a time. A command must never overwrite another's changes. Replicas of a
+//! server may share `identity.pem`, `token.key` and the clients' file, and nothing else.
 
 mod client_file;
 mod clients;
@@ -71,6 +72,28 @@ mod tests {
     }
 
     #[test]
+    fn servers_with_one_clients_file_know_the_same_clients_and_count_for_themselves() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("shared/clients");
+        std::fs::create_dir(dir.path().join("shared")).unwrap();
+        let open =
+            |name| State::open(&dir.path().join(name)).unwrap().with_shared_clients(Some(file.clone()));
+        let [first, second] = [open("first"), open("second")];
+        invite(&first, "laptop").unwrap();
+        assert!(matches!(invite(&second, "laptop"), Err(ClientsError::Taken(_))));
+        for state in [&first, &second] {
+            assert!(state.has_clients() && state.clients().unwrap().iter().count() == 1);
+            state.ensure_reserve();
+            assert!(!state.path("clients").exists() && !state.path("reserve").exists());
+        }
+        std::fs::remove_file(dir.path().join("shared/clients.lock")).unwrap();
+        let mut names: Vec<_> =
+            dir.path().join("shared").read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["clients"], "no leftovers");
+    }
+
+    #[test]
     fn clients_invited_at_the_same_time_are_all_there() {
         let dir = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
@@ -101,7 +124,7 @@ mod tests {
     fn the_error_of_a_damaged_file_names_it_and_the_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
-        for name in ["identity.pem", "quic.keys", "clients", "usage"] {
+        for name in ["identity.pem", "quic.keys", "token.key", "clients", "usage"] {
             std::fs::write(state.path(name), "x = [").unwrap();
         }
         for (name, error) in [

@@ -2,8 +2,9 @@
 //! when the disk is full, so that neither a block nor an inode has to be allocated.
 //!
 //! Its bytes are random, so that a file system cannot compress them. It is made and used only under the
-//! clients' lock, because the reserve becomes the clients' file. A reserve that cannot be made must never
-//! stop anything else, nor take space that something else needs.
+//! clients' lock, because the reserve becomes the clients' file. There is none for a clients' file that several servers
+//! share: it is elsewhere, and perhaps not writable here. A reserve that cannot be made must never stop anything else, nor
+//! take space that something else needs.
 
 use super::directory::State;
 use super::random::random;
@@ -25,7 +26,7 @@ const RESERVE_WRITE_BYTES: usize = 4096;
 impl State {
     /// Makes the reserve, if there is none or only a part of it, and ample space.
     pub(crate) fn ensure_reserve(&self) {
-        if self.reserve_length() == RESERVE_BYTES {
+        if self.shared_clients().is_some() || self.reserve_length() == RESERVE_BYTES {
             return;
         }
         match self.lock_clients() {
@@ -37,7 +38,8 @@ impl State {
     /// The same for a caller that holds the clients' lock.
     pub(super) fn ensure_reserve_locked(&self) {
         let is_ample = |free| free >= RESERVE_FREE_BYTES_MIN;
-        if self.reserve_length() < RESERVE_BYTES
+        if self.shared_clients().is_none()
+            && self.reserve_length() < RESERVE_BYTES
             && private_file::free_bytes(self.directory()).is_ok_and(is_ample)
         {
             self.fill_reserve();
@@ -53,6 +55,9 @@ impl State {
     }
 
     fn try_fill_reserve(&self) -> io::Result<()> {
+        if self.shared_clients().is_some() {
+            return Ok(());
+        }
         let file = private_file::open_or_create(&self.reserve())?;
         for at in (0..RESERVE_BYTES).step_by(RESERVE_WRITE_BYTES) {
             // A shorter reserve is useful too.

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
     gateway::{Gateway, ResponseDeadline},
     metadata::Metadata,
-    tunnel::{Deadline, Session, Tunnel, TunnelConfig},
+    tunnel::{Deadline, JoinedLink, Need, Session, Trust, Tunnel, TunnelConfig},
 };
 use docxy_protocol::{
     authorization::Authorization,
@@ -31,13 +31,15 @@ pub(super) struct Fleet(Vec<(Tunnel, Session)>);
 impl Fleet {
     /// Connects one client for each link.
     pub(super) async fn connect(links: &[String]) -> Result<Self> {
-        let settings = links
-            .iter()
-            .map(|link| Ok(TunnelConfig { links: vec![link.parse()?], ..TunnelConfig::default() }));
+        let settings = links.iter().map(|link| {
+            let links = vec![JoinedLink { link: link.parse()?, trust: Trust::Trusted }];
+            Ok(TunnelConfig { links, ..TunnelConfig::default() })
+        });
         let settings = settings.collect::<Result<Vec<_>>>()?;
         let connecting = settings.into_iter().map(|settings| async {
             let tunnel = Tunnel::start(settings);
-            let session = tunnel.session(None, Deadline::including_first_connect(CONNECT_TIMEOUT)).await;
+            let session =
+                tunnel.session(Need::ANY, None, Deadline::including_first_connect(CONNECT_TIMEOUT)).await;
             Ok((tunnel, session.map_err(|fault| anyhow!("{fault}"))?))
         });
         Ok(Self(join_all(connecting).await.into_iter().collect::<Result<_>>()?))
@@ -67,7 +69,8 @@ impl Fleet {
         let waiting = self.0.iter().map(|(tunnel, session)| {
             let (tunnel, session) = (tunnel.clone(), session.clone());
             tokio::spawn(async move {
-                let reconnected = tunnel.session(Some(&session), Deadline::after(CONNECT_TIMEOUT)).await;
+                let (lost, deadline) = (session.into_lost(), Deadline::after(CONNECT_TIMEOUT));
+                let reconnected = tunnel.session(Need::ANY, Some(&lost), deadline).await;
                 reconnected.map(|_| Instant::now())
             })
         });

@@ -7,6 +7,7 @@ mod results;
 mod scenario;
 mod scenarios;
 mod testbed;
+mod two_servers;
 
 use std::path::PathBuf;
 

@@ -14,6 +14,7 @@ use super::{
     metric::Metric,
     results::Outcome,
     scenario::{STEADY_AFTER_SECONDS, Scenario, ScenarioContext, cost},
+    two_servers,
 };
 use crate::{
     peer::TransferPlan,
@@ -72,6 +73,12 @@ const SCENARIOS: &[Scenario] = &[
         description: "a second body begins beside a running one, then two more",
         links: LINKS_FOR_BODIES,
         run: bodies::second_body,
+    },
+    Scenario {
+        name: "two-servers",
+        description: "four bodies from one server, then from two; only with --only ours",
+        links: &[presets::TRANSPACIFIC_50M],
+        run: two_servers::two_servers,
     },
     Scenario {
         name: "beside-bbr",

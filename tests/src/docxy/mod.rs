@@ -106,7 +106,8 @@ impl Server {
         Self::prepare_and_start(&Launch::default(), namespace, ip, config, put)
     }
 
-    fn prepare_and_start(
+    /// The same with these launch settings, where its state folder is made by `put` before it starts.
+    pub fn prepare_and_start(
         launch: &Launch,
         namespace: Option<&Namespace>,
         ip: IpAddr,
@@ -156,8 +157,13 @@ impl Server {
 
     /// Runs `docxy-server ARGUMENTS --state …`. Returns its stdout.
     pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        self.command_with(&self.state(), arguments)
+    }
+
+    /// The same with another state folder.
+    pub fn command_with(&self, state: &Path, arguments: &[&str]) -> Result<String> {
         let mut command = self.program.command();
-        command.args(arguments).arg("--state").arg(self.state());
+        command.args(arguments).arg("--state").arg(state);
         run(command, PROCESS_TIMEOUT)?.succeeded()
     }
 

@@ -5,7 +5,7 @@ mod server;
 use super::*;
 use crate::gateway::{Deadline, Engine, Gateway, ResponseDeadline};
 use crate::metadata::Metadata;
-use crate::tunnel::{Tunnel, TunnelStatus};
+use crate::tunnel::Tunnel;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::{FaultKind, Hop};
@@ -51,10 +51,10 @@ impl Scene {
 
     fn with_stall_timeout(leg: TestLeg, length: u64, plays: Vec<Play>, stall_timeout: Duration) -> Self {
         let content: Bytes = (0..length).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
-        let (status, receiver) = watch::channel(TunnelStatus::Connecting { reason: None });
-        let gateway = Gateway::new(Tunnel::of_status(receiver), stall_timeout, Metadata::open(None));
+        let (servers, receiver) = watch::channel(Vec::new());
+        let gateway = Gateway::new(Tunnel::of_servers(receiver), stall_timeout, Metadata::open(None));
         let seen = Seen::default();
-        let server = tokio::spawn(server::run(leg, content.clone(), plays, status, seen.clone()));
+        let server = tokio::spawn(server::run(leg, content.clone(), plays, servers, seen.clone()));
         Self { gateway, content, seen, _server: AbortOnDropHandle::new(server) }
     }
 

@@ -1,6 +1,6 @@
 //! A server with one blob, which plays a part for each request, and loses its sessions on demand.
 
-use crate::tunnel::{Congestion, Session, TunnelStatus};
+use crate::tunnel::{Congestion, Server, ServerState, Session, Trust, TunnelStatus};
 use bytes::Bytes;
 use docxy_protocol::chunk::ChunkHeader;
 use docxy_protocol::control::{CloseCode, ExchangeId, SegmentHeader, StreamHeader};
@@ -74,27 +74,28 @@ pub(super) async fn run(
     leg: TestLeg,
     content: Bytes,
     plays: Vec<Play>,
-    status: watch::Sender<TunnelStatus>,
+    servers: watch::Sender<Vec<ServerState>>,
     seen: Seen,
 ) {
     let mut plays = VecDeque::from(plays);
-    let usage = Arc::default();
+    let server = Server::of_test(Trust::Trusted);
+    let publish = |status| servers.send_replace(vec![ServerState::of_test(Arc::clone(&server), status)]);
     // An endpoint that is dropped sends no close frame any more.
     let mut lost = Vec::new();
     loop {
         let pair = leg.connect().await;
-        let session = Session::new(pair.client.clone(), Congestion::default(), Arc::clone(&usage));
-        status.send_replace(TunnelStatus::Up { session, since: SystemTime::now() });
-        let mut server = PlayedServer {
+        let session = Session::new(pair.client.clone(), Congestion::default(), Arc::clone(&server));
+        publish(TunnelStatus::Up { session, since: SystemTime::now() });
+        let mut played = PlayedServer {
             pair,
             content: content.clone(),
             seen: seen.clone(),
             requests: VecDeque::new(),
             segments: HashMap::new(),
         };
-        while server.play(&mut plays).await.is_ok() {}
-        lost.push(server.pair);
-        status.send_replace(TunnelStatus::Down { since: SystemTime::now(), reason: "lost".into() });
+        while played.play(&mut plays).await.is_ok() {}
+        lost.push(played.pair);
+        publish(TunnelStatus::Down { since: SystemTime::now(), reason: "lost".into() });
     }
 }
 

@@ -20,6 +20,13 @@ pub(super) const RESTART_SCHEDULE: Schedule = Schedule::constant(Duration::from_
 /// How long after the end of a server the next process is expected at any moment.
 pub(super) const RESTART_WINDOW: Duration = Duration::from_secs(10);
 
+/// How long a server that drains is left alone once others have taken over: without clients it ends a second later, and
+/// the next process needs a moment.
+pub(super) const LEFT_SCHEDULE: Schedule = Schedule::constant(Duration::from_secs(5));
+
+/// How long a spare server stays connected after the one that it stands in for is back.
+pub(super) const SPARE_LINGER: Duration = Duration::from_secs(60);
+
 /// After a refusal: the operator may change that, but not within seconds, and refused clients must not load a
 /// server.
 pub(super) const REFUSED_SCHEDULE: Schedule = Schedule::constant(Duration::from_secs(60));

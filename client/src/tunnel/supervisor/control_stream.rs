@@ -66,18 +66,10 @@ pub(super) enum SessionEnd {
     NotAccepted(CleanText),
     /// The server refuses this client.
     Refused(CleanText),
-}
-
-impl SessionEnd {
-    pub(super) const fn reason(&self) -> &CleanText {
-        match self {
-            Self::Lost(reason)
-            | Self::ServerEnded(reason)
-            | Self::Failed(reason)
-            | Self::NotAccepted(reason)
-            | Self::Refused(reason) => reason,
-        }
-    }
+    /// The server drains, and others serve this client.
+    Left,
+    /// Others serve this client, and this server is spare.
+    Released,
 }
 
 /// The control stream ends only with the session, and the reason of that counts.

@@ -30,29 +30,34 @@ pub enum ListenError {
     Endpoint(#[source] std::io::Error),
 }
 
-/// QUIC's own keys, which outlive the process.
+/// QUIC's own keys, which outlive the process. Those of two servers must differ, except for the key of the tokens.
 #[derive(Clone, PartialEq, Eq, derive_more::Debug)]
 #[debug("[secret]")]
 pub struct ListenerKeys {
-    /// Signs stateless resets.
+    /// Signs stateless resets. A server with the same key could be made to reset another one's connections (RFC 9000,
+    /// section 21.11).
     reset: [u8; 64],
-    /// Seals retry and address tokens.
+    /// Seals retry and address tokens. With the same key, a client that has proved its address to one replica has done
+    /// so to all.
     token: [u8; 64],
-    /// Marks connection IDs as this server's.
+    /// Marks connection IDs as this server's: packets for those of another one are ignored.
     connection_id: u64,
 }
 
 impl ListenerKeys {
-    /// Bytes of the keys.
-    pub const LENGTH: usize = 64 + 64 + 8;
+    /// Bytes of the keys that no other server may have.
+    pub const OWN_LENGTH: usize = 64 + 8;
 
-    /// The keys that are these random bytes, one after the other. `None` if there are too few or too many.
+    /// Bytes of the key that the replicas of a server may share.
+    pub const TOKEN_LENGTH: usize = 64;
+
+    /// The keys that are these random bytes.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (reset, rest) = bytes.split_first_chunk()?;
-        let (token, rest) = rest.split_first_chunk()?;
-        let connection_id = u64::from_be_bytes(rest.try_into().ok()?);
-        Some(Self { reset: *reset, token: *token, connection_id })
+    pub fn new(own: &[u8; Self::OWN_LENGTH], token: &[u8; Self::TOKEN_LENGTH]) -> Self {
+        let (reset, connection_id) = own.split_at(64);
+        let reset = reset.try_into().expect("64 bytes of 72");
+        let connection_id = u64::from_be_bytes(connection_id.try_into().expect("8 bytes of 72"));
+        Self { reset, token: *token, connection_id }
     }
 
     fn reset_key(&self) -> Arc<dyn HmacKey> {
@@ -173,10 +178,10 @@ mod tests {
             keys.reset_key().sign(b"connection id", &mut signature);
             signature
         };
-        let keys = |byte| ListenerKeys::from_bytes(&[byte; ListenerKeys::LENGTH]).unwrap();
-        assert_eq!(sign(&keys(1)), sign(&keys(1)));
-        assert_ne!(sign(&keys(1)), sign(&keys(2)));
-        assert!(ListenerKeys::from_bytes(&[1; ListenerKeys::LENGTH - 1]).is_none());
-        assert!(ListenerKeys::from_bytes(&[1; ListenerKeys::LENGTH + 1]).is_none());
+        let keys = |own, token| {
+            ListenerKeys::new(&[own; ListenerKeys::OWN_LENGTH], &[token; ListenerKeys::TOKEN_LENGTH])
+        };
+        assert_eq!(sign(&keys(1, 1)), sign(&keys(1, 2)));
+        assert_ne!(sign(&keys(1, 1)), sign(&keys(2, 1)));
     }
 }

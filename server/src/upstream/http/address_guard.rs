@@ -225,6 +225,7 @@ mod tests {
         let settings = Settings {
             listen: Vec::new(),
             state: std::path::PathBuf::new(),
+            clients_file: None,
             public: None,
             fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
             client_max_rate: None,

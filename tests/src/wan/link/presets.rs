@@ -30,6 +30,7 @@ pub const PRESETS: &[LinkPreset] = &[
     TRANSPACIFIC_10,
     TRANSPACIFIC_15,
     FAT_TRANSPACIFIC_5,
+    TRANSPACIFIC_50M,
     TRANSPACIFIC_20M,
     TRANSPACIFIC_5M,
     BURSTY_MOBILE,
@@ -81,6 +82,10 @@ pub const FAT_TRANSPACIFIC_5: LinkPreset = named(
     "fibre across the sea on a bad evening",
     lossy(Conditions::clean(Rate::mbit(300), rtt(200)), 0.05),
 );
+
+/// Half of the rate: two servers behind such links give all of it.
+pub const TRANSPACIFIC_50M: LinkPreset =
+    named("transpacific-50M", "a line across the sea", Conditions::clean(Rate::mbit(50), rtt(200)));
 
 /// A fifth of the rate.
 pub const TRANSPACIFIC_20M: LinkPreset =

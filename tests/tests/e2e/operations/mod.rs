@@ -3,6 +3,7 @@
 mod burst;
 mod client_reload;
 mod congestion;
+mod fleet;
 mod memory;
 mod server_reload;
 mod shutdown;

@@ -5,6 +5,7 @@ mod mobility;
 mod outage;
 mod reconnect;
 mod server_restart;
+mod several_servers;
 mod slow_registries;
 mod truncated_bodies;
 mod upstream_failures;

@@ -35,7 +35,7 @@ struct Path {
     /// The one-way delay.
     delay: Duration,
     client_socket: UdpSocket,
-    server: SocketAddr,
+    server: Mutex<SocketAddr>,
     flows: Mutex<HashMap<SocketAddr, Flow>>,
     disconnected: AtomicBool,
     bytes_down: AtomicU64,
@@ -66,7 +66,7 @@ impl UdpRelay {
         let path = Arc::new(Path {
             delay,
             client_socket,
-            server,
+            server: Mutex::new(server),
             flows,
             disconnected,
             bytes_down,
@@ -83,6 +83,17 @@ impl UdpRelay {
     pub(crate) fn link_to(&self, server: &Server, client: &str) -> String {
         let invite = ["invite", client, "--public", &self.address.to_string()];
         block_in_place(|| server.command(&invite)).unwrap().trim().to_owned()
+    }
+
+    /// The address that the client dials.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sends all datagrams to another server from now on, as a load balancer does.
+    pub(crate) fn send_to(&self, server: SocketAddr) {
+        *self.path.server.lock().unwrap() = server;
+        self.rebind_ports();
     }
 
     /// Bytes that have passed towards the client.
@@ -159,7 +170,7 @@ fn socket_for(path: &Arc<Path>, client: SocketAddr) -> Option<Arc<UdpSocket>> {
     let mut flows = path.flows.lock().unwrap();
     let flow = flows.entry(client).or_insert_with(|| {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(path.server).unwrap();
+        socket.connect(*path.server.lock().unwrap()).unwrap();
         socket.set_nonblocking(true).unwrap();
         let server_socket = Arc::new(UdpSocket::from_std(socket).unwrap());
         let mut task = JoinSet::new();

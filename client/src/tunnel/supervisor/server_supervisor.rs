@@ -1,0 +1,363 @@
+//! Keeps the session with one server up: dials, watches the control stream, and dials again.
+//!
+//! The only writer of the server's state. A successful handshake is not yet a working session: the server may
+//! refuse the Hello one round trip later. A session that becomes silent is replaced: by another server at once if one
+//! is heard, else by a new connection that is dialed beside it, and the one that responds first is used. If the server
+//! drains and another one can take over, everything moves there. Must never leave a server while nothing else serves
+//! this client.
+
+use super::backoff::{
+    DIAL_SCHEDULE, LEFT_SCHEDULE, REFUSED_SCHEDULE, RESTART_SCHEDULE, RESTART_WINDOW, SPARE_LINGER,
+};
+use super::control_stream::{SessionEnd, read_welcome, watch_control_stream};
+use crate::counters::TunnelCounters;
+use crate::tunnel::config::{Congestion, LegChoice, Rates};
+use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialError, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial};
+use crate::tunnel::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion, Verdict};
+use crate::tunnel::selector::{Standing, wanted};
+use crate::tunnel::server::{Condition, Server, ServerId, ServerState, Servers};
+use crate::tunnel::session::Session;
+use crate::tunnel::status::TunnelStatus;
+use docxy_host::random::random_fraction;
+use docxy_protocol::backoff::{Backoff, Schedule};
+use docxy_protocol::control::CloseCode;
+use docxy_protocol::link::Link;
+use docxy_protocol::text::{CleanText, clean};
+use docxy_transport::Session as Transport;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio_util::sync::CancellationToken;
+
+/// How long after the machine has slept another server takes over, if it is heard and this one is not.
+const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a server is left that drains.
+const DRAINING: &str = CloseCode::Draining.reason();
+
+pub(super) struct ServerSupervisor {
+    pub(super) link: Link,
+    pub(super) congestion: Congestion,
+    pub(super) max_rate: Rates,
+    pub(super) leg: LegChoice,
+    pub(super) server: Arc<Server>,
+    pub(super) servers: Servers,
+    pub(super) counters: TunnelCounters,
+    /// Grows with each failure, and selects the next address and port.
+    pub(super) attempt: usize,
+    /// When the last connection was lost; `None` before the first.
+    pub(super) lost_since: Option<SystemTime>,
+    /// Whether the server drains, and what everybody may see has moved to others that are not trusted.
+    pub(super) public_has_moved: bool,
+}
+
+/// What takes the place of a session.
+enum Successor {
+    /// Another one with the same server.
+    Session(Box<DialedSession>),
+    /// Other servers, in this case.
+    OthersThan(SessionEnd),
+}
+
+impl ServerSupervisor {
+    /// Never ends.
+    pub(super) async fn run(mut self) {
+        let mut down_since = Instant::now();
+        let mut backoff = Backoff::new(DIAL_SCHEDULE);
+        // Until when the next process of a server that has ended is expected.
+        let mut restart_until = None;
+        loop {
+            self.wait_until_wanted().await;
+            let begun = Instant::now();
+            let timeout = if is_before(restart_until) { RESTART_ATTEMPT_TIMEOUT } else { ATTEMPT_TIMEOUT };
+            let ended = match self.dial(timeout).await {
+                Ok(dialed) => self.run_session(dialed).await,
+                Err(error) if error.is_shutdown() => SessionEnd::NotAccepted(clean(error)),
+                Err(error) => SessionEnd::Failed(clean(error)),
+            };
+            if let SessionEnd::Lost(reason) | SessionEnd::ServerEnded(reason) = &ended {
+                self.counters.disconnected(reason);
+                self.lost_since = Some(SystemTime::now());
+                down_since = Instant::now();
+                backoff.reset();
+            }
+            self.public_has_moved &= matches!(ended, SessionEnd::Left);
+            let server = &*self.server.name;
+            let reason = match ended {
+                SessionEnd::Lost(reason) => {
+                    tracing::warn!(server, reason = %reason, "tunnel lost; reconnecting");
+                    reason
+                }
+                SessionEnd::ServerEnded(reason) | SessionEnd::NotAccepted(reason) => {
+                    if is_before(restart_until) {
+                        tracing::debug!(server, reason = %reason, "the server has not ended yet");
+                    } else {
+                        tracing::warn!(server, reason = %reason, "the server ends; connecting to the next process");
+                    }
+                    restart_until = Some(Instant::now() + RESTART_WINDOW);
+                    reason
+                }
+                SessionEnd::Failed(reason) => {
+                    tracing::warn!(server, reason = %reason, "no tunnel yet; trying again");
+                    // While a server restarts, its next process is expected at the same address.
+                    if !is_before(restart_until) {
+                        self.attempt += 1;
+                    }
+                    reason
+                }
+                SessionEnd::Refused(reason) => {
+                    tracing::error!(server, %reason, "the server refuses this client");
+                    self.set_status(TunnelStatus::Refused { reason });
+                    tokio::time::sleep(first_delay(REFUSED_SCHEDULE)).await;
+                    continue;
+                }
+                SessionEnd::Left => {
+                    self.lost_since = Some(SystemTime::now());
+                    self.set_down(DRAINING.into());
+                    self.wait_for_need(first_delay(LEFT_SCHEDULE)).await;
+                    continue;
+                }
+                SessionEnd::Released => continue,
+            };
+            self.set_down(reason);
+            let delay = if is_before(restart_until) {
+                first_delay(RESTART_SCHEDULE)
+            } else {
+                backoff.next_delay(down_since.elapsed(), random_fraction())
+            };
+            // The delay counts from the start of the attempt. So after the loss of an old connection there is
+            // none: a request may be waiting, and most losses are short.
+            tokio::time::sleep(delay.saturating_sub(begun.elapsed())).await;
+        }
+    }
+
+    /// The one place that dials.
+    async fn dial(&self, timeout: Duration) -> Result<DialedSession, DialError> {
+        let Self { link, congestion, max_rate, attempt, server, .. } = self;
+        dial(link, *congestion, *max_rate, self.leg.leg(), *attempt, timeout, server).await
+    }
+
+    /// Waits while enough other servers are connected.
+    async fn wait_until_wanted(&mut self) {
+        let id = self.server.id;
+        if !is_wanted(&self.servers.states(), id) {
+            self.lost_since = None;
+            self.set_status(TunnelStatus::Spare);
+            self.servers.wait_until(|states| is_wanted(states, id)).await;
+            self.set_status(TunnelStatus::Connecting { reason: None });
+        }
+    }
+
+    /// Waits for this long, or until no other server can replace this one.
+    async fn wait_for_need(&self, delay: Duration) {
+        let needed = |states: &Vec<ServerState>| !states.iter().any(|state| state.can_replace(&self.server));
+        let _ = tokio::time::timeout(delay, self.servers.wait_until(needed)).await;
+    }
+
+    /// Publishes the session until it ends. Replaces it if it becomes silent. The transfers of a replaced session
+    /// continue on the next one, or on those of other servers.
+    async fn run_session(&mut self, mut dialed: DialedSession) -> SessionEnd {
+        self.publish(&dialed.session);
+        loop {
+            let DialedSession { session, mut control, address } = dialed;
+            let (servers, id) = (self.servers.clone(), self.server.id);
+            let (counters, transport) = (Arc::clone(&self.counters), session.transport());
+            let draining = CancellationToken::new();
+            let watched = async {
+                if let Err(ended) = read_welcome(&mut control, transport, address, &counters).await {
+                    return ended;
+                }
+                servers.update(id, |state| state.condition = Condition::Good);
+                watch_control_stream(control, transport, &draining).await
+            };
+            let successor = tokio::select! {
+                ended = watched => return ended,
+                successor = self.successor(&session, &draining) => successor,
+            };
+            match successor {
+                Successor::OthersThan(ended @ SessionEnd::Lost(_)) => {
+                    transport.close(CloseCode::Done);
+                    return ended;
+                }
+                Successor::OthersThan(ended) => {
+                    tokio::spawn(session.replaced());
+                    return ended;
+                }
+                Successor::Session(next) => {
+                    self.lost_since = Some(SystemTime::now());
+                    self.publish(&next.session);
+                    transport.close(CloseCode::Done);
+                    dialed = *next;
+                }
+            }
+        }
+    }
+
+    /// Waits until something else can take the place of this session.
+    async fn successor(&mut self, session: &Session, draining: &CancellationToken) -> Successor {
+        let (servers, id) = (self.servers.clone(), self.server.id);
+        tokio::select! {
+            successor = self.replacement_of_silent(session, draining) => return successor,
+            () = wait_until_spare(&servers, id) => {
+                tracing::info!(server = %self.server.name, "enough other servers are connected");
+                return Successor::OthersThan(SessionEnd::Released);
+            }
+            () = draining.cancelled() => {}
+        }
+        tracing::info!(server = %self.server.name, "the server drains");
+        self.set_condition(Condition::Draining);
+        // Until another server can take over, requests go on here, the last and new ones: they would have to wait for
+        // the next process, and engines do not wait as long as a drain may take.
+        tokio::select! {
+            () = wait_for_takeover(&servers, &self.server, session, self.public_has_moved) => {
+                self.public_has_moved = true;
+                return Successor::OthersThan(SessionEnd::Left);
+            }
+            _ = self.suspicion(session) => {}
+        }
+        self.replacement_of_silent(session, draining).await
+    }
+
+    /// Resolves when the session is silent and something can replace it.
+    async fn replacement_of_silent(&mut self, session: &Session, draining: &CancellationToken) -> Successor {
+        let transport = session.transport();
+        loop {
+            let suspicion = self.suspicion(session).await;
+            self.counters.silent_connections.increment();
+            tracing::info!(server = %self.server.name, ?suspicion, "connection silent");
+            self.set_condition(Condition::Silent);
+            let (silent, patience) = match suspicion {
+                Suspicion::Silent(silent) => (silent, Duration::ZERO),
+                Suspicion::Slept(_) => (Duration::ZERO, WAKE_TIMEOUT),
+            };
+            let since = Instant::now().checked_sub(silent).unwrap_or_else(Instant::now);
+            let (servers, server) = (self.servers.clone(), Arc::clone(&self.server));
+            tokio::select! {
+                biased;
+                () = wait_for_live_replacement(&servers, &server, since, patience) => {
+                    let reason = format_args!("no response for {:.1} s; others respond", since.elapsed().as_secs_f64());
+                    return Successor::OthersThan(SessionEnd::Lost(clean(reason)));
+                }
+                dialed = self.dial_replacement() => return Successor::Session(Box::new(dialed)),
+                () = wait_for_traffic(transport) => tracing::info!("the connection is back"),
+            }
+            self.set_condition(if draining.is_cancelled() { Condition::Draining } else { Condition::Good });
+        }
+    }
+
+    /// Dials until an attempt succeeds, each from a fresh port.
+    async fn dial_replacement(&mut self) -> DialedSession {
+        let (silent_since, mut backoff) = (Instant::now(), Backoff::new(DIAL_SCHEDULE));
+        loop {
+            let begun = Instant::now();
+            match self.dial(ATTEMPT_TIMEOUT).await {
+                Ok(dialed) => return dialed,
+                Err(error) => {
+                    tracing::info!(reason = %clean(error), "no other connection yet");
+                    self.attempt += 1;
+                }
+            }
+            let delay = backoff.next_delay(silent_since.elapsed(), random_fraction());
+            tokio::time::sleep(delay.saturating_sub(begun.elapsed())).await;
+        }
+    }
+
+    /// Resolves when a session seems dead.
+    async fn suspicion(&self, session: &Session) -> Suspicion {
+        let transport = session.transport();
+        let mut liveness = LivenessMonitor::new(transport.path(), Instant::now(), SystemTime::now());
+        loop {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let now = (Instant::now(), SystemTime::now());
+            let has_replacement = |since| {
+                let is_heard = self.servers.has_live_replacement(&self.server, since);
+                if !is_heard {
+                    self.servers.probe_others(&self.server);
+                }
+                is_heard
+            };
+            let verdict = liveness.poll(transport.path(), session.has_requests(), has_replacement, now);
+            self.server.hear(liveness.heard());
+            match verdict {
+                Verdict::Alive => {}
+                Verdict::Probe => transport.probe(),
+                Verdict::Suspect(suspicion) => return suspicion,
+            }
+        }
+    }
+
+    fn publish(&self, session: &Session) {
+        let status = TunnelStatus::Up { session: session.clone(), since: SystemTime::now() };
+        self.servers.update(self.server.id, |state| {
+            (state.status, state.condition) = (status, Condition::Greeting);
+        });
+    }
+
+    fn set_condition(&self, condition: Condition) {
+        self.servers.update(self.server.id, |state| state.condition = condition);
+    }
+
+    fn set_status(&self, status: TunnelStatus) {
+        self.servers.update(self.server.id, |state| state.status = status);
+    }
+
+    fn set_down(&self, reason: CleanText) {
+        self.set_status(match self.lost_since {
+            Some(since) => TunnelStatus::Down { since, reason },
+            None => TunnelStatus::Connecting { reason: Some(reason) },
+        });
+    }
+}
+
+fn first_delay(schedule: Schedule) -> Duration {
+    Backoff::new(schedule).next_delay(Duration::ZERO, random_fraction())
+}
+
+/// Whether it is not this time yet.
+fn is_before(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() < until)
+}
+
+/// Whether this server is to be connected.
+fn is_wanted(states: &[ServerState], id: ServerId) -> bool {
+    let standing = |state: &ServerState| Standing { fails: state.status.fails(), trust: state.server.trust };
+    let standings: Vec<_> = states.iter().map(standing).collect();
+    states.iter().zip(wanted(&standings)).any(|(state, is_wanted)| state.server.id == id && is_wanted)
+}
+
+/// Resolves when others can go on with what runs on the session of a server that drains. Servers that are not trusted
+/// take only a part of it, so this happens once: the rest goes on over a new session with this server.
+async fn wait_for_takeover(servers: &Servers, server: &Server, session: &Session, public_has_moved: bool) {
+    let can_replace = |states: &[ServerState]| states.iter().any(|state| state.can_replace(server));
+    let can_help = |states: &[ServerState]| states.iter().any(|state| state.can_help(server));
+    let is_first = !public_has_moved && session.has_requests();
+    servers.wait_until(|states| can_replace(states) || (is_first && can_help(states))).await;
+}
+
+/// Resolves when this server has not been wanted for a while.
+async fn wait_until_spare(servers: &Servers, id: ServerId) {
+    loop {
+        servers.wait_until(|states| !is_wanted(states, id)).await;
+        tokio::select! {
+            () = tokio::time::sleep(SPARE_LINGER) => return,
+            () = servers.wait_until(|states| is_wanted(states, id)) => {}
+        }
+    }
+}
+
+/// Resolves when a server that can replace this one was heard since then, after `patience` at the earliest.
+async fn wait_for_live_replacement(servers: &Servers, server: &Server, since: Instant, patience: Duration) {
+    if !patience.is_zero() {
+        tokio::time::sleep(patience).await;
+    }
+    while !servers.has_live_replacement(server, since) {
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// Resolves when a datagram arrives.
+async fn wait_for_traffic(transport: &Transport) {
+    let before = transport.path().datagrams_received;
+    while transport.path().datagrams_received == before {
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
