@@ -20,8 +20,9 @@ use tokio::sync::watch;
 /// The number of the control stream.
 pub(in super::super) const CONTROL: u64 = 0;
 
-/// Bytes of one stream that wait here: a segment, so that its source goes on while others are sent.
-const STREAM_BYTES_MAX: usize = SEGMENT_BYTES as usize;
+/// Bytes of one stream that wait here, so that its source goes on while others are sent. Behind them are those in the
+/// kernel.
+const STREAM_BYTES_MAX: usize = SEGMENT_BYTES as usize / 2;
 
 /// The queue of one connection.
 pub(in super::super) struct Outbox {

@@ -3,25 +3,31 @@
 //! A client pings when it has received nothing for a while, and with its requests: whatever the server does with
 //! them, it answers a ping at once.
 
+use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+/// Samples whose least is the round-trip time: a program that waits for its processor answers late.
+const SAMPLES: usize = 8;
 
 #[derive(Debug, Default)]
 pub(in super::super) struct Probe {
     is_wanted: AtomicBool,
     sent: AtomicU64,
-    rtt_us: AtomicU64,
+    /// The last ones, the oldest first.
+    samples: Mutex<VecDeque<Duration>>,
 }
 
 impl Probe {
-    /// A first estimate: the time that the connection took to open.
+    /// With a first sample: the time that the connection took to open.
     pub(in super::super) fn starting_with(rtt: Duration) -> Self {
-        Self { rtt_us: AtomicU64::new(micros(rtt)), ..Self::default() }
+        Self { samples: Mutex::new(VecDeque::from([rtt])), ..Self::default() }
     }
 
-    /// The smoothed round-trip time.
+    /// The round-trip time; zero while it is unknown.
     pub(in super::super) fn rtt(&self) -> Duration {
-        Duration::from_micros(self.rtt_us.load(Ordering::Relaxed))
+        self.samples.lock().iter().min().copied().unwrap_or_default()
     }
 
     /// Pings that were sent.
@@ -44,14 +50,28 @@ impl Probe {
         self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Adds a sample, with the weight of RFC 6298, section 2.
+    /// Adds a sample.
     pub(super) fn measured(&self, sample: Duration) {
-        let old = self.rtt();
-        let rtt = if old.is_zero() { sample } else { (old * 7 + sample) / 8 };
-        self.rtt_us.store(micros(rtt), Ordering::Relaxed);
+        let mut samples = self.samples.lock();
+        samples.push_back(sample);
+        if samples.len() > SAMPLES {
+            samples.pop_front();
+        }
     }
 }
 
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_answer_does_not_count_and_a_longer_path_does() {
+        let probe = Probe::starting_with(Duration::from_millis(10));
+        probe.measured(Duration::from_millis(500));
+        assert_eq!(probe.rtt(), Duration::from_millis(10));
+        for _ in 0..SAMPLES {
+            probe.measured(Duration::from_millis(200));
+        }
+        assert_eq!(probe.rtt(), Duration::from_millis(200));
+    }
 }
