@@ -1,22 +1,38 @@
 //! A server's name with addresses that lead nowhere, from a hosts file of the client's own.
 //! Must never judge the speed: it counts datagrams.
 
-use std::{fs, net::UdpSocket, path::Path, time::Duration};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use docxy_tests::{
     docxy::{Launch, Server},
     process::{PROCESS_TIMEOUT, scratch},
-    wan::{Conditions, Rate},
+    tunnel_lab::{Abroad, TunnelLab},
+    wan::{Conditions, Link, Rate, run_in_namespace},
 };
-
-use crate::support::tunnel_testbed::{SERVER_ADDRESS, TunnelTestbed};
 
 /// A QUIC client that gets no answer has sent so many datagrams when its attempt ends, after 2.5 s.
 const DATAGRAMS_OF_A_LOST_ATTEMPT: usize = 4;
 
-fn conditions() -> Conditions {
-    Conditions::clean(Rate::mbit(100), Duration::from_millis(25))
+const SERVER_ADDRESS: Ipv4Addr = Abroad::FIRST.server();
+
+/// No test of these pulls a blob.
+const BLOB_MIB: u64 = 1;
+
+fn line() -> Link {
+    Link::symmetric(Conditions::clean(Rate::mbit(100), Duration::from_millis(25)))
+}
+
+/// A UDP socket on the client's machine that never answers.
+fn silent_socket(lab: &TunnelLab, address: SocketAddr) -> Result<UdpSocket> {
+    let socket = run_in_namespace(lab.lab.laptop.name(), || UdpSocket::bind(address))??;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// A link that names the server, whose addresses are in the file.
@@ -38,13 +54,13 @@ fn datagrams(socket: &UdpSocket) -> usize {
 
 #[test]
 fn a_black_holed_ipv6_address_does_not_cost_an_attempt() -> Result<()> {
-    let (testbed, folder) = (TunnelTestbed::new()?, scratch()?);
-    let _wan = testbed.link(conditions())?;
-    let server = testbed.server()?;
+    let (lab, folder) = (TunnelLab::new(BLOB_MIB)?, scratch()?);
+    let _wan = lab.link(Abroad::FIRST, line(), 1)?;
+    let server = lab.server(Abroad::FIRST, &Launch::default())?;
     let hosts = folder.path().join("hosts");
     let link = link_by_name(&server, &hosts, &["::1", &SERVER_ADDRESS.to_string()])?;
-    let silent = testbed.silent_socket(format!("[::1]:{}", server.address().port()).parse()?)?;
-    let client = testbed.client_as(&Launch::with_hosts(&hosts), &link)?;
+    let silent = silent_socket(&lab, format!("[::1]:{}", server.address().port()).parse()?)?;
+    let client = lab.connected_client(&link, &Launch::with_hosts(&hosts))?;
     ensure!(client.health()?["server"] == server.address().to_string());
     let lost = datagrams(&silent);
     ensure!(
@@ -56,14 +72,14 @@ fn a_black_holed_ipv6_address_does_not_cost_an_attempt() -> Result<()> {
 
 #[test]
 fn a_poisoned_name_does_not_keep_a_client_from_a_server_that_it_knows() -> Result<()> {
-    let (testbed, folder) = (TunnelTestbed::new()?, scratch()?);
-    let _wan = testbed.link(conditions())?;
-    let server = testbed.server()?;
+    let (lab, folder) = (TunnelLab::new(BLOB_MIB)?, scratch()?);
+    let _wan = lab.link(Abroad::FIRST, line(), 1)?;
+    let server = lab.server(Abroad::FIRST, &Launch::default())?;
     let hosts = folder.path().join("hosts");
     let link = link_by_name(&server, &hosts, &[&SERVER_ADDRESS.to_string()])?;
     let launch = Launch::with_hosts(&hosts);
-    let mut client = testbed.client_as(&launch, &link)?;
-    let silent = testbed.silent_socket(format!("127.0.0.9:{}", server.address().port()).parse()?)?;
+    let mut client = lab.connected_client(&link, &launch)?;
+    let silent = silent_socket(&lab, format!("127.0.0.9:{}", server.address().port()).parse()?)?;
     // The resolver lies, then it knows the name no more.
     for addresses in [&["127.0.0.9"][..], &[]] {
         client.stop()?;

@@ -1,4 +1,3 @@
 //! An emulated link under test.
 
 pub(crate) mod test_link;
-pub(crate) mod tunnel_testbed;
