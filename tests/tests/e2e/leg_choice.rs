@@ -20,7 +20,7 @@ use crate::support::{
     relay::Relay,
     relayed_testbed::{MIB, assert_whole, begin},
     tcp_relay::TcpRelay,
-    testbed::{Testbed, client, config, hub, restart_client, server},
+    testbed::{Testbed, client, config, hub, server},
 };
 
 /// A UDP socket and a TCP listener on one port.
@@ -66,7 +66,11 @@ async fn a_client_without_udp_uses_tcp_and_knows_it_the_next_time() {
     let mut legs = TwoLegs::new(false).await;
     wait_for_leg(&mut legs.testbed.client, "tcp");
     legs.pull(1).await;
-    restart_client(&mut legs.testbed.client);
+    block_in_place(|| {
+        legs.testbed.client.stop()?;
+        legs.testbed.client.start_again_with(&["--leg", "auto"])
+    })
+    .unwrap();
     let health = wait_for_leg(&mut legs.testbed.client, "tcp");
     assert_eq!(health["leg_reason"], "dialed first", "{health}");
     legs.testbed.engine = HttpClient::at(legs.testbed.client.address());
