@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bodies;
+mod choice;
 mod command_line;
 mod legs;
 mod link;
