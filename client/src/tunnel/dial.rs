@@ -14,6 +14,7 @@ use docxy_protocol::link::{Host, Link};
 use docxy_protocol::version::upgrade_server;
 use docxy_transport::{Connector, Leg, Peer, RateLimit, ReceiveStream, SendError, SessionError};
 use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -31,6 +32,10 @@ pub(super) const RESTART_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(750);
 
 /// The same through a proxy: more than the proxy's own limits, whose errors say what hangs.
 const PROXY_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The share of an attempt's time after which the next port of the link is dialed beside: the answer of a port that
+/// works is there by then, after a round trip of up to a second.
+const PORT_DELAY_SHARE: f32 = 0.4;
 
 /// Why an attempt failed. Never quotes the link.
 #[derive(Debug, thiserror::Error)]
@@ -118,8 +123,8 @@ pub(super) struct DialOptions {
     pub(super) book: AddressBook,
 }
 
-/// Dials a server over this leg: at all its addresses, and on the TCP leg also, or only, through the proxy. `attempt`
-/// selects its port. The handshake at one address may take `timeout`.
+/// Dials a server over this leg: at all its addresses and ports, and on the TCP leg also, or only, through the proxy.
+/// `attempt` selects the first port. The handshake at one address may take `timeout`.
 pub(super) async fn dial(
     link: &Link,
     options: &DialOptions,
@@ -128,16 +133,22 @@ pub(super) async fn dial(
     timeout: Duration,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
-    let port = link.ports[attempt % link.ports.len()];
-    let at_address = async |address| {
-        let peer = peer(link, options, address, Connector::direct());
-        let connected = tokio::time::timeout(timeout, connect(link, options, leg, peer, server)).await;
-        connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
+    let at_address = &|address| {
+        let connecting =
+            connect(link, options, leg, peer(link, options, address, Connector::direct()), server);
+        async move {
+            let connected = tokio::time::timeout(timeout, connecting).await;
+            connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
+        }
     };
-    let directly = async {
+    let at_port = |port| async move {
         let connected = address::connect(&link.host, port, &options.book, at_address).await;
         connected.map_err(|error| DialError::of_race(&link.host, error))
     };
+    let mut ports = link.ports.clone();
+    ports.rotate_left(attempt % link.ports.len());
+    let port = ports[0];
+    let directly = first_port(ports, timeout.mul_f32(PORT_DELAY_SHARE), at_port);
     let by_proxy = |proxy| dial_by_proxy(link, options, port, proxy, server);
     match options.proxy.as_ref().filter(|_| leg == Leg::Tcp) {
         None => directly.await,
@@ -150,6 +161,31 @@ pub(super) async fn dial(
             Some(proxy) => by_proxy(proxy).await,
         },
     }
+}
+
+/// The session of the port that is up first. Each port is dialed a step after the one before it: filters block single
+/// ports of a server.
+async fn first_port<F: Future<Output = Result<DialedSession, DialError>>>(
+    ports: Vec<u16>,
+    step: Duration,
+    dial: impl Fn(u16) -> F,
+) -> Result<DialedSession, DialError> {
+    let attempt = |(n, port)| {
+        let dialing = dial(port);
+        async move {
+            tokio::time::sleep(step * n).await;
+            dialing.await
+        }
+    };
+    let mut attempts: FuturesUnordered<_> = (0..).zip(ports).map(attempt).collect();
+    let mut errors = Vec::new();
+    while let Some(dialed) = attempts.next().await {
+        match dialed {
+            Ok(dialed) => return Ok(dialed),
+            Err(error) => errors.push(error),
+        }
+    }
+    Err(if errors.len() == 1 { errors.remove(0) } else { DialError::All(errors) })
 }
 
 /// Dials a server through a proxy, which resolves the server's name.
