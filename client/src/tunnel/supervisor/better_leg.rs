@@ -73,7 +73,7 @@ impl ServerSupervisor {
         }
     }
 
-    async fn dial_until_welcome(&self, leg: Leg) -> Result<DialedSession, CleanText> {
+    pub(super) async fn dial_until_welcome(&self, leg: Leg) -> Result<DialedSession, CleanText> {
         let dialed = self.dial_leg(leg, ATTEMPT_TIMEOUT).await;
         let mut dialed = dialed.map_err(clean)?;
         let transport = dialed.session.transport();

@@ -58,8 +58,8 @@ pub(super) struct ServerSupervisor {
 enum Successor {
     /// Another one with the same server.
     Session(Box<DialedSession>),
-    /// One on the other leg, which is better.
-    OtherLeg(Box<DialedSession>, UseReason),
+    /// One that was dialed beside this one, which still works, and why its leg is used.
+    Beside(Box<DialedSession>, Option<UseReason>),
     /// Other servers, in this case.
     OthersThan(SessionEnd),
 }
@@ -199,7 +199,7 @@ impl ServerSupervisor {
             let successor = tokio::select! {
                 ended = watched => return ended,
                 successor = self.successor(&session, &draining) => successor,
-                (better, reason) = self.better_leg(&session) => Successor::OtherLeg(Box::new(better), reason),
+                (better, reason) = self.better_leg(&session) => Successor::Beside(Box::new(better), Some(reason)),
             };
             match successor {
                 Successor::OthersThan(ended @ SessionEnd::Lost(_)) => {
@@ -217,8 +217,8 @@ impl ServerSupervisor {
                     transport.close(CloseCode::Done);
                     dialed = *next;
                 }
-                Successor::OtherLeg(next, reason) => {
-                    self.publish(&next, Some(reason));
+                Successor::Beside(next, reason) => {
+                    self.publish(&next, reason);
                     tokio::spawn(session.replaced());
                     dialed = *next;
                 }
@@ -242,9 +242,21 @@ impl ServerSupervisor {
         // Until another server can take over, requests go on here, the last and new ones: they would have to wait for
         // the next process, and engines do not wait as long as a drain may take.
         tokio::select! {
-            () = wait_for_takeover(&servers, &self.server, session, self.public_has_moved.load(Ordering::Relaxed)) => {
+            takes_all = wait_for_takeover(&servers, &self.server, session, self.public_has_moved.load(Ordering::Relaxed)) => {
                 self.public_has_moved.store(true, Ordering::Relaxed);
-                return Successor::OthersThan(SessionEnd::Left);
+                if takes_all {
+                    return Successor::OthersThan(SessionEnd::Left);
+                }
+                // The server ends with its last session, so the new one comes before the old one is closed.
+                match self.dial_until_welcome(session.transport().leg()).await {
+                    Ok(next) => {
+                        let reason = self.legs.up(next.leg());
+                        return Successor::Beside(Box::new(next), reason);
+                    }
+                    Err(reason) => {
+                        tracing::info!(server = %self.server.name, %reason, "no new session with the server that drains");
+                    }
+                }
             }
             _ = self.suspicion(session) => {}
         }
@@ -360,12 +372,19 @@ fn is_wanted(states: &[ServerState], id: ServerId) -> bool {
 }
 
 /// Resolves when others can go on with what runs on the session of a server that drains. Servers that are not trusted
-/// take only a part of it, so this happens once: the rest goes on over a new session with this server.
-async fn wait_for_takeover(servers: &Servers, server: &Server, session: &Session, public_has_moved: bool) {
+/// take only a part of it, so this happens once: the rest goes on over a new session with this server. Returns whether
+/// the others take all.
+async fn wait_for_takeover(
+    servers: &Servers,
+    server: &Server,
+    session: &Session,
+    public_has_moved: bool,
+) -> bool {
     let can_replace = |states: &[ServerState]| states.iter().any(|state| state.can_replace(server));
     let can_help = |states: &[ServerState]| states.iter().any(|state| state.can_help(server));
     let is_first = !public_has_moved && session.has_requests();
     servers.wait_until(|states| can_replace(states) || (is_first && can_help(states))).await;
+    can_replace(&servers.states())
 }
 
 /// Resolves when this server has not been wanted for a while.
