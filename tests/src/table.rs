@@ -1,6 +1,7 @@
 //! Plain-text tables: a header, a rule, rows. The first column is left-aligned, the others right-aligned.
 //! Must never know the meaning of a cell.
 
+use crate::statistics::{max, median, min};
 use std::fmt::{self, Display};
 
 /// A table that grows by rows.
@@ -50,6 +51,16 @@ impl Display for Table {
 /// Formats a number with this many decimals, and NaN or infinity as a dash.
 pub fn number(value: f64, decimals: usize) -> String {
     if value.is_finite() { format!("{value:.decimals$}") } else { "-".to_owned() }
+}
+
+/// The median, and the range if there are several values.
+pub fn median_and_range(values: &[f64], decimals: usize) -> String {
+    let number = |value| number(value, decimals);
+    let values = || values.iter().copied();
+    match values().count() {
+        0 | 1 => number(median(values())),
+        _ => format!("{} ({}-{})", number(median(values())), number(min(values())), number(max(values()))),
+    }
 }
 
 #[cfg(test)]

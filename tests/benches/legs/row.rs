@@ -4,10 +4,7 @@
 use std::fmt::{self, Display};
 
 use anyhow::{Error, Result};
-use docxy_tests::{
-    statistics::{max, median, min},
-    table::{Table, number},
-};
+use docxy_tests::table::{Table, median_and_range};
 use serde::Serialize;
 
 /// One measurement.
@@ -53,7 +50,10 @@ pub(super) fn table(rows: &[Row]) -> Results {
         let of_name = || rows.iter().filter(|row| row.name == name);
         let cells = columns.iter().map(|column| {
             let values = of_name().flat_map(|row| &row.values).filter(|(found, _)| found == column);
-            cell(&values.map(|(_, value)| *value).filter(|value| value.is_finite()).collect::<Vec<_>>())
+            median_and_range(
+                &values.map(|(_, value)| *value).filter(|value| value.is_finite()).collect::<Vec<_>>(),
+                2,
+            )
         });
         table.row([name.to_owned()].into_iter().chain(cells));
     }
@@ -64,15 +64,6 @@ pub(super) fn table(rows: &[Row]) -> Results {
 impl Row {
     fn columns(&self) -> impl Iterator<Item = &'static str> {
         self.values.iter().map(|(column, _)| *column)
-    }
-}
-
-fn cell(values: &[f64]) -> String {
-    let number = |value| number(value, 2);
-    let values = || values.iter().copied();
-    match values().count() {
-        0 | 1 => number(median(values())),
-        _ => format!("{} ({}-{})", number(median(values())), number(min(values())), number(max(values()))),
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt::{self, Display};
 
 use anyhow::Error;
 use docxy_tests::{
-    statistics::{max, median, min},
-    table::{Table, number},
+    statistics::{max, median},
+    table::{Table, median_and_range, number},
     wan::Report,
 };
 use serde::Serialize;
@@ -100,7 +100,9 @@ pub(super) fn table(rows: &[Row]) -> Results {
     heads.extend(columns.iter().map(|metric| metric.name));
     let mut table = Table::new(&heads);
     for subject in &subjects {
-        let cells = columns.iter().map(|metric| cell(&values(rows, subject, metric.name), metric.decimals));
+        let cells = columns
+            .iter()
+            .map(|metric| median_and_range(&values(rows, subject, metric.name), metric.decimals));
         table.row([(*subject).to_owned()].into_iter().chain(cells));
     }
     let others = subjects.iter().filter(|subject| **subject != REFERENCE && subjects.contains(&REFERENCE));
@@ -135,15 +137,6 @@ fn ratio_line(rows: &[Row], subject: &str, references: &[&str], columns: &[&Metr
     let best = if references.len() > 1 { "the best of " } else { "" };
     (!ratios.is_empty())
         .then(|| format!("{subject} / {best}{}: {}", references.join(", "), ratios.join(", ")))
-}
-
-fn cell(values: &[f64], decimals: usize) -> String {
-    let number = |value| number(value, decimals);
-    let values = || values.iter().copied();
-    match values().count() {
-        0 | 1 => number(median(values())),
-        _ => format!("{} ({}-{})", number(median(values())), number(min(values())), number(max(values()))),
-    }
 }
 
 impl Display for Results {

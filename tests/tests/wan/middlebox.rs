@@ -25,7 +25,7 @@ use crate::support::test_link::{REPLY_TIMEOUT, TestLink, UdpSockets, received};
 const KIB: usize = 1024;
 
 /// What a test without a long link uses.
-const SHORT: Conditions = Conditions::clean(Rate::mbit(100), Duration::from_millis(20));
+const FAST_LINE: Conditions = Conditions::clean(Rate::mbit(100), Duration::from_millis(20));
 
 /// Nothing more arrives if nothing has for this long.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -59,7 +59,7 @@ fn carries((mut left, mut right): (TcpStream, TcpStream)) -> Result<bool> {
 /// The same conditions on a shorter way.
 fn shorter(mut link: Link) -> Link {
     for conditions in link.both_mut() {
-        conditions.delay = SHORT.delay;
+        conditions.delay = FAST_LINE.delay;
     }
     link
 }
@@ -130,7 +130,7 @@ fn one_port_is_reset_and_others_work() -> Result<()> {
 
 #[test]
 fn connections_are_reset_while_they_are_used() -> Result<()> {
-    let test_link = TestLink::symmetric(SHORT)?;
+    let test_link = TestLink::symmetric(FAST_LINE)?;
     let (mut left, mut right) = test_link.tcp()?;
     let port = right.local_addr()?.port();
     test_link.wan.change(|link| link.both_mut().into_iter().for_each(|way| way.reset_port = Some(port)));
@@ -145,7 +145,7 @@ fn connections_are_reset_while_they_are_used() -> Result<()> {
 
 #[test]
 fn udp_is_blocked_for_a_while() -> Result<()> {
-    let test_link = TestLink::symmetric(SHORT)?;
+    let test_link = TestLink::symmetric(FAST_LINE)?;
     let (sockets, connection) = (test_link.udp()?, test_link.tcp()?);
     let block =
         |rule| test_link.wan.change(|link| link.both_mut().into_iter().for_each(|way| way.udp = rule));
@@ -159,7 +159,7 @@ fn udp_is_blocked_for_a_while() -> Result<()> {
 
 #[test]
 fn tcp_is_blocked_for_a_while() -> Result<()> {
-    let test_link = TestLink::symmetric(SHORT)?;
+    let test_link = TestLink::symmetric(FAST_LINE)?;
     let (mut left, right) = test_link.tcp()?;
     let block =
         |rule| test_link.wan.change(|link| link.both_mut().into_iter().for_each(|way| way.tcp = rule));
@@ -176,7 +176,7 @@ fn tcp_is_blocked_for_a_while() -> Result<()> {
 
 #[test]
 fn a_block_of_flows_stops_a_connection_and_passes_a_new_one() -> Result<()> {
-    let test_link = TestLink::symmetric(SHORT)?;
+    let test_link = TestLink::symmetric(FAST_LINE)?;
     let (mut left, mut right) = test_link.tcp()?;
     test_link.wan.block_flows();
     right.write_all(b"hello")?;
@@ -197,7 +197,7 @@ fn ipv6_works_and_may_lead_nowhere() -> Result<()> {
     ensure!(test_link.left_to_right()?.counters.dropped.ipv6_blocked.packets > 0);
     ensure!(carries(test_link.tcp()?)?, "IPv4 works");
 
-    test_link.wan.change(|link| *link = Link::symmetric(SHORT));
+    test_link.wan.change(|link| *link = Link::symmetric(FAST_LINE));
     let left = test_link.connect(address)??;
     ensure!(carries((left, listener.accept()?.0))?);
     test_link.assert_all_accounted_for()
@@ -205,12 +205,12 @@ fn ipv6_works_and_may_lead_nowhere() -> Result<()> {
 
 #[test]
 fn one_client_has_links_to_two_servers() -> Result<()> {
-    let first = TestLink::symmetric(SHORT)?;
-    let farther = Conditions { delay: SHORT.delay * 2, rate: Some(Rate::mbit(50)), ..SHORT };
+    let first = TestLink::symmetric(FAST_LINE)?;
+    let farther = Conditions { delay: FAST_LINE.delay * 2, rate: Some(Rate::mbit(50)), ..FAST_LINE };
     let [left, right] = [(&first.pair.left, 1), (&first.pair.right, 2)]
         .map(|(end, last)| End::new(&end.namespace, [10, 62, 1, last].into()));
     let second = Wan::join(&left, &right, Link::symmetric(farther), 1)?;
-    first.udp()?.assert_round_trip(SHORT.delay * 2)?;
+    first.udp()?.assert_round_trip(FAST_LINE.delay * 2)?;
     UdpSockets::between(&left, &right)?.assert_round_trip(farther.delay * 2)?;
     let packets = |wan: &Wan| Ok::<_, anyhow::Error>(wan.report()?.left_to_right.counters.delivered.packets);
     let before = packets(&first.wan)?;

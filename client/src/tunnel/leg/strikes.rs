@@ -47,18 +47,19 @@ fn weight(received: u64) -> u32 {
 mod tests {
     use super::*;
 
-    const LATE: u64 = EARLY_BYTES;
+    /// Bytes of a session that did not break early.
+    const LASTING: u64 = EARLY_BYTES;
 
     #[test]
     fn a_leg_is_left_after_several_sessions_that_broke_shortly_after_each_other() {
         for (sessions, expected) in [
             (&[(0, 0)][..], false),
             (&[(0, 0), (10, 0)], true),
-            (&[(0, LATE), (10, 0)], true),
-            (&[(0, LATE), (10, LATE)], false),
-            (&[(0, LATE), (10, LATE), (20, LATE)], true),
+            (&[(0, LASTING), (10, 0)], true),
+            (&[(0, LASTING), (10, LASTING)], false),
+            (&[(0, LASTING), (10, LASTING), (20, LASTING)], true),
             (&[(0, 0), (120, 0)], false),
-            (&[(0, LATE), (60, LATE), (120, LATE)], false),
+            (&[(0, LASTING), (60, LASTING), (120, LASTING)], false),
         ] {
             let (mut strikes, start) = (Strikes::default(), Instant::now());
             let mut is_left = false;

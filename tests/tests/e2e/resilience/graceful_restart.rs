@@ -19,7 +19,7 @@ use tokio::task::block_in_place;
 use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse, PROMPT_TIMEOUT},
     raw_http::RawConnection,
-    relayed_testbed::{MIB, RelayedTestbed, assert_whole, begin},
+    relayed_testbed::{MIB, RelayedTestbed, assert_whole, begin, longest_pause},
     testbed::{Testbed, client, config, count, hub, invite, server, wait_for_count},
 };
 
@@ -115,16 +115,9 @@ async fn a_pull_goes_on_with_the_next_process() {
     let mut relayed = RelayedTestbed::with(hub, &config, Duration::from_millis(100), &rate).await;
     let (blob, path) = relayed.testbed.with_blob(1, 24 * MIB);
     let before = relayed.relay.bytes_down();
-    let mut raw = begin(&relayed.testbed, &path, 8 * MIB).await;
+    let raw = begin(&relayed.testbed, &path, 8 * MIB).await;
     let reading = tokio::spawn(async move {
-        // The longest time between two reads.
-        let (mut longest, mut last) = (Duration::ZERO, Instant::now());
-        while (raw.body().len() as u64) < blob.len() {
-            raw.read_body(raw.body().len() + 1).await;
-            longest = longest.max(last.elapsed());
-            last = Instant::now();
-        }
-        assert_whole(&raw.rest().await, &blob);
+        let longest = longest_pause(raw, &blob).await;
         (blob, longest)
     });
     restart(&mut relayed.testbed.server);

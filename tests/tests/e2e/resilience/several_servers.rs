@@ -1,9 +1,6 @@
 //! A client of several servers: bodies use all, one may die, and credentials go to the trusted ones only.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 use docxy_tests::{
     docxy::{Client, Server, exchanges_ended},
@@ -18,7 +15,7 @@ use tokio::task::block_in_place;
 use crate::support::{
     http_client::{ANY, HttpClient, PROMPT_TIMEOUT},
     raw_http::RawConnection,
-    relayed_testbed::{MIB, assert_whole},
+    relayed_testbed::{MIB, assert_whole, longest_pause},
     testbed::{ALICE, Testbed, client, config, count, hub, invite, server, wait_for_count},
 };
 
@@ -100,17 +97,7 @@ async fn a_server_that_dies_in_mid_pull_is_replaced_within_seconds() {
     let headers = [("authorization", bearer.as_str()), ("connection", "close")];
     let mut raw = RawConnection::get(servers_of.testbed.client.address(), &path, &headers).await;
     raw.read_body(4 * MIB as usize).await;
-    let reading = tokio::spawn(async move {
-        // The longest time between two reads.
-        let (mut longest, mut last) = (Duration::ZERO, Instant::now());
-        while (raw.body().len() as u64) < blob.len() {
-            raw.read_body(raw.body().len() + 1).await;
-            longest = longest.max(last.elapsed());
-            last = Instant::now();
-        }
-        assert_whole(&raw.rest().await, &blob);
-        longest
-    });
+    let reading = tokio::spawn(async move { longest_pause(raw, &blob).await });
     servers_of.kill_first();
     let longest = reading.await.unwrap();
     println!("the pull stood still for at most {longest:?}");

@@ -1,7 +1,7 @@
 //! A testbed whose client reaches its server through a relay, and transfers that a test interrupts.
 //! Must never interrupt anything itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use docxy_tests::docxy::ServerConfig;
 use hub_stand_in::{Blob, Hub};
@@ -56,6 +56,18 @@ pub(crate) async fn begin(testbed: &Testbed, path: &str, at_least: u64) -> RawCo
     .await;
     raw.read_body(at_least as usize).await;
     raw
+}
+
+/// Reads a blob to its end. Returns the longest time between two reads.
+pub(crate) async fn longest_pause(mut raw: RawConnection, blob: &Blob) -> Duration {
+    let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+    while (raw.body().len() as u64) < blob.len() {
+        raw.read_body(raw.body().len() + 1).await;
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+    }
+    assert_whole(&raw.rest().await, blob);
+    longest
 }
 
 pub(crate) fn assert_whole(received: &RawResponse, blob: &Blob) {
