@@ -59,6 +59,16 @@ impl Office {
     }
 }
 
+/// A client with `--proxy`. Any leg is allowed, whichever the suite runs on: a proxy carries TCP only.
+fn through(url: &str) -> Launch {
+    Launch::with(&["--proxy", url, "--leg", "auto"])
+}
+
+/// The same with the URL in the environment, where no other user can read it.
+fn through_secret(url: &str) -> Launch {
+    Launch::in_environment(&[("DOCXY_PROXY", url), ("DOCXY_LEG", "auto")])
+}
+
 /// Why a client is not connected yet, once an attempt has failed.
 fn reason(mut client: Client) -> String {
     let failed = |health: &serde_json::Value| {
@@ -72,7 +82,7 @@ fn reason(mut client: Client) -> String {
 async fn a_named_proxy_is_the_only_way() {
     for protocol in [Protocol::Http, Protocol::Socks5] {
         let office = Office::new(protocol).await;
-        let client = office.start(&Launch::with(&["--proxy", &office.proxy.url("")]));
+        let client = office.start(&through(&office.proxy.url("")));
         office.assert_pulls(client).await;
     }
 }
@@ -82,7 +92,7 @@ async fn a_password_comes_from_the_environment_and_is_shown_nowhere() {
     let office = Office::new(Protocol::Http).await;
     office.proxy.require(USER, PASSWORD);
     let url = office.proxy.url(&format!("{USER}:{PASSWORD}@"));
-    let mut client = office.start(&Launch::in_environment(&[("DOCXY_PROXY", &url)]).logging("trace"));
+    let mut client = office.start(&through_secret(&url).logging("trace"));
     wait_until_up(&mut client);
     let health = block_in_place(|| client.health()).unwrap().to_string();
     let log = client.process().output();
@@ -97,13 +107,13 @@ async fn a_password_comes_from_the_environment_and_is_shown_nowhere() {
 async fn a_proxy_that_refuses_says_so_in_health() {
     let office = Office::new(Protocol::Http).await;
     office.proxy.require(USER, PASSWORD);
-    let without = reason(office.start(&Launch::with(&["--proxy", &office.proxy.url("")])));
+    let without = reason(office.start(&through(&office.proxy.url(""))));
     assert!(
         without.contains(&format!("the proxy {} asks for credentials (407)", office.proxy.url(""))),
         "{without}"
     );
     let wrong = office.proxy.url("office:wrong-password@");
-    let wrong = reason(office.start(&Launch::in_environment(&[("DOCXY_PROXY", &wrong)])));
+    let wrong = reason(office.start(&through_secret(&wrong)));
     assert!(wrong.contains("refuses the credentials (407)") && !wrong.contains("wrong-password"), "{wrong}");
 }
 
@@ -128,7 +138,7 @@ async fn this_machine_is_never_reached_through_a_proxy() {
     let mut office = Office::new(Protocol::Http).await;
     let address: SocketAddr = office.server.address();
     office.link = office.link.replace(&office.destination, &address.to_string());
-    let mut client = office.start(&Launch::with(&["--proxy", &office.proxy.url("")]));
+    let mut client = office.start(&through(&office.proxy.url("")));
     wait_until_up(&mut client);
     assert_eq!(block_in_place(|| client.health()).unwrap()["proxy"], serde_json::Value::Null);
     assert_eq!(office.proxy.destinations(), Vec::<String>::new());
