@@ -40,8 +40,8 @@ pub struct ConnectionFlags {
     /// How fast both ends may send at most, whatever --congestion says, as in down=50Mbit/s,up=5Mbit/s [default: no
     /// limit]
     ///
-    /// For a provider that bans heavy traffic, or to leave room for others. It holds on each leg, for each server. The
-    /// server may have a lower limit.
+    /// For a provider that bans heavy traffic, or to leave room for others. It holds on each leg. With several servers,
+    /// one of them sends all large bodies. The server may have a lower limit.
     #[arg(long, value_name = "RATES", env = "DOCXY_MAX_RATE")]
     pub max_rate: Option<Rates>,
     /// The leg of the tunnel: quic (over UDP), tcp (HTTP/2 over TLS), or auto, the better one [default: quic]

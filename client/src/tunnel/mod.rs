@@ -178,6 +178,8 @@ impl Tunnel {
         let candidates = candidates(states, need, lost);
         let mut selector = self.selector.lock();
         let id = match (need.size, need.trust) {
+            // Each server keeps to the maximum rate by itself: bodies of two would come at twice the rate.
+            (Size::Body, _) if self.config.borrow().max_rate.down.is_some() => selector.nearest(&candidates),
             (Size::Body, _) => selector.for_body(&candidates, Instant::now()),
             (Size::Small, Trust::Untrusted) => selector.choose(&candidates),
             (Size::Small, Trust::Trusted) => selector.nearest(&candidates),
