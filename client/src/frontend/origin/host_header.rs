@@ -12,12 +12,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A `Host` of this client, with its port, as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::frontend) struct LocalHost(String);
+pub(crate) struct LocalHost(String);
 
 impl LocalHost {
     /// Checks the `Host` of a request (RFC 9110, section 7.2): a loopback address, `localhost`, the host name
     /// of Docker Desktop, or a name that the user allowed.
-    pub(in crate::frontend) fn of(headers: &HeaderMap, allowed: &[String]) -> Result<Self, Fault> {
+    pub(crate) fn of(headers: &HeaderMap, allowed: &[String]) -> Result<Self, Fault> {
         let mut lines = headers.get_all(header::HOST).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else {
             return Err(refused("a request must have exactly one Host header"));
@@ -36,12 +36,12 @@ impl LocalHost {
     }
 
     /// The origin of a page of this host (RFC 6454, section 6.1).
-    pub(in crate::frontend) fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.0)
     }
 
     /// The realm for the challenges of a registry. Its path alone names the registry of a token request.
-    pub(in crate::frontend) fn realm(&self, registry: &Registry) -> String {
+    pub(crate) fn realm(&self, registry: &Registry) -> String {
         let of_docker_hub = format!("{}/auth/token", self.origin());
         if registry.is_docker_hub() { of_docker_hub } else { format!("{of_docker_hub}/{registry}") }
     }

@@ -17,7 +17,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 ///
 /// # Errors
 /// If a foreign page sent the request.
-pub(in crate::frontend) fn refuse_foreign_pages(headers: &HeaderMap, host: &LocalHost) -> Result<(), Fault> {
+pub(crate) fn refuse_foreign_pages(headers: &HeaderMap, host: &LocalHost) -> Result<(), Fault> {
     let ours = host.origin();
     // RFC 6454, section 7. "null" is a hidden origin.
     let origin = headers.get_all(header::ORIGIN).iter().find(|origin| **origin != *ours);

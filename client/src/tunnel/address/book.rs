@@ -22,7 +22,7 @@ const FILE_BYTES_MAX: u64 = SERVERS_MAX as u64 * 512;
 
 /// The addresses. Clones share them.
 #[derive(Debug, Clone)]
-pub(in crate::tunnel) struct AddressBook {
+pub(crate) struct AddressBook {
     path: Option<Arc<Path>>,
     /// By host name, the last one used first.
     servers: Arc<Mutex<Vec<(String, IpAddr)>>>,
@@ -30,7 +30,7 @@ pub(in crate::tunnel) struct AddressBook {
 
 impl AddressBook {
     /// Opens the book in this cache directory. Without one, it lasts as long as the process.
-    pub(in crate::tunnel) fn open(cache: Option<&Path>) -> Self {
+    pub(crate) fn open(cache: Option<&Path>) -> Self {
         let path: Option<PathBuf> = cache.map(|cache| cache.join(FILE_NAME));
         let servers = path.as_deref().map_or_else(Vec::new, |path| {
             read(path).unwrap_or_else(|error| {

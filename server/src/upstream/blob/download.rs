@@ -63,7 +63,7 @@ struct BodyPart<B> {
 
 impl<S: RangeSource> Download<S> {
     /// A body that is resumed from `source`, if there is one, and its header fields allow that.
-    pub(in crate::upstream) fn new(
+    pub(crate) fn new(
         hop: Hop,
         status: StatusCode,
         headers: &HeaderMap,

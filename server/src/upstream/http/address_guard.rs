@@ -22,11 +22,11 @@ use std::sync::Arc;
 use url::Origin;
 
 /// The port of a URL that names none, and of a host that the config names without one.
-pub(in crate::upstream) const HTTPS_PORT: u16 = 443;
+pub(crate) const HTTPS_PORT: u16 = 443;
 
 /// Why a host is not dialed. Clients receive these texts, so they must not contain an address.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::upstream) enum GuardError {
+pub(crate) enum GuardError {
     /// DNS failed.
     #[error("{host} cannot be resolved: {source}")]
     Resolve { host: String, source: std::io::Error },
@@ -48,7 +48,7 @@ pub(in crate::upstream) enum GuardError {
 
 impl GuardError {
     /// The [`GuardError::NotPublic`] that caused a connection's error, with the refused address.
-    pub(in crate::upstream) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<(&'a Self, IpAddr)> {
+    pub(crate) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<(&'a Self, IpAddr)> {
         chain(error).filter_map(|error| error.downcast_ref::<Self>()).find_map(|error| match error {
             Self::NotPublic { address, .. } => Some((error, *address)),
             _ => None,
@@ -58,7 +58,7 @@ impl GuardError {
 
 /// Resolves hosts for one registry, and removes addresses that are not public.
 #[derive(Debug, Clone)]
-pub(in crate::upstream) struct AddressGuard(Arc<Rules>);
+pub(crate) struct AddressGuard(Arc<Rules>);
 
 #[derive(Debug)]
 struct Rules {
@@ -76,7 +76,7 @@ struct Rules {
 
 impl AddressGuard {
     /// The guard for one registry of the settings.
-    pub(in crate::upstream) fn new(registry: &RegistrySettings, settings: &Settings) -> Self {
+    pub(crate) fn new(registry: &RegistrySettings, settings: &Settings) -> Self {
         Self(Arc::new(Rules {
             registry: registry.name.clone(),
             api: api_of(registry),
@@ -88,7 +88,7 @@ impl AddressGuard {
     }
 
     /// The same addresses of configured hosts, but without an exemption for any that is not public.
-    pub(in crate::upstream) fn without_exemptions(&self) -> Self {
+    pub(crate) fn without_exemptions(&self) -> Self {
         let rules = &*self.0;
         let mut shared = rules.shared.clone();
         shared.extend(rules.own.clone());
@@ -97,12 +97,12 @@ impl AddressGuard {
     }
 
     /// The proxy through which hosts are reached, if any.
-    pub(in crate::upstream) fn proxy(&self) -> Option<&ProxySettings> {
+    pub(crate) fn proxy(&self) -> Option<&ProxySettings> {
         self.0.proxy.as_ref()
     }
 
     /// Whether the proxy may resolve a URL's host, for a connection to this port.
-    pub(in crate::upstream) fn allows_by_name(&self, url_host: &str, port: u16) -> bool {
+    pub(crate) fn allows_by_name(&self, url_host: &str, port: u16) -> bool {
         let rules = &*self.0;
         let host = url_host.to_ascii_lowercase();
         // The proxy would reach another address than the configured one.
@@ -116,7 +116,7 @@ impl AddressGuard {
 
     /// Whether the operator has exempted the private address of this origin for the registry, so that it is no
     /// stranger.
-    pub(in crate::upstream) fn exempts(&self, origin: &Origin) -> bool {
+    pub(crate) fn exempts(&self, origin: &Origin) -> bool {
         let Origin::Tuple(_, host, port) = origin else { return false };
         let host = host.to_string().trim_matches(['[', ']']).to_ascii_lowercase();
         let entry = self.0.configured(&host);
@@ -124,7 +124,7 @@ impl AddressGuard {
     }
 
     /// Warns the operator of entries in `[resolve]` whose address no registry may reach.
-    pub(in crate::upstream) fn warn_of_unusable_entries(settings: &Settings) {
+    pub(crate) fn warn_of_unusable_entries(settings: &Settings) {
         if settings.registries.len() == 1 {
             return;
         }
@@ -139,7 +139,7 @@ impl AddressGuard {
     }
 
     /// The hosts for which the other guard has other entries.
-    pub(in crate::upstream) fn changed_hosts(&self, other: &Self) -> BTreeSet<String> {
+    pub(crate) fn changed_hosts(&self, other: &Self) -> BTreeSet<String> {
         let (ours, theirs) = (&*self.0, &*other.0);
         let hosts = ours.configured_hosts().chain(theirs.configured_hosts());
         let changed = hosts.filter(|host| ours.configured(host) != theirs.configured(host));
@@ -151,11 +151,7 @@ impl AddressGuard {
     ///
     /// # Errors
     /// If the host has no address, or only addresses that are neither public nor allowed by the operator.
-    pub(in crate::upstream) async fn addresses(
-        &self,
-        url_host: &str,
-        port: u16,
-    ) -> Result<Vec<SocketAddr>, GuardError> {
+    pub(crate) async fn addresses(&self, url_host: &str, port: u16) -> Result<Vec<SocketAddr>, GuardError> {
         let rules = &*self.0;
         let host = url_host.trim_matches(['[', ']']).to_ascii_lowercase();
         let configured = rules.configured(&host);

@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::time::Instant;
 
-pub(in crate::upstream) type BoxError = Box<dyn Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -27,13 +27,13 @@ pub(crate) enum Body {
 }
 
 /// Reads a small body to its end. It usually arrives together with its head.
-pub(in crate::upstream) async fn collect(hop: Hop, body: Body) -> Result<Bytes, UpstreamError> {
+pub(crate) async fn collect(hop: Hop, body: Body) -> Result<Bytes, UpstreamError> {
     collect_until(Instant::now() + UPSTREAM_IDLE_TIMEOUT, SMALL_BODY_BYTES_MAX, hop, body).await
 }
 
 /// Reads a body of at most `max_bytes` to its end, which must arrive by `until`. A body that is silent for
 /// [`UPSTREAM_IDLE_TIMEOUT`] is interrupted before.
-pub(in crate::upstream) async fn collect_until(
+pub(crate) async fn collect_until(
     until: Instant,
     max_bytes: usize,
     hop: Hop,
@@ -67,7 +67,7 @@ pub(in crate::upstream) async fn collect_until(
 ///
 /// # Errors
 /// If its connection breaks, or is silent for [`UPSTREAM_IDLE_TIMEOUT`].
-pub(in crate::upstream) async fn next_data<B>(hop: Hop, body: &mut B) -> Result<Option<Bytes>, UpstreamError>
+pub(crate) async fn next_data<B>(hop: Hop, body: &mut B) -> Result<Option<Bytes>, UpstreamError>
 where
     B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {

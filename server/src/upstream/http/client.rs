@@ -30,7 +30,7 @@ use url::Url;
 
 /// How long an idle connection stays in the pool. Docker Hub closes idle connections after 60 s or
 /// more. Closing them earlier avoids sending a request on a connection that is about to end.
-pub(in crate::upstream) const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+pub(crate) const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Maximum number of idle connections in the pool for each host. A redirected blob leaves an idle connection to
 /// the registry: without a limit there could be
@@ -50,7 +50,7 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("docxy-server/"
 
 /// Sends requests to the hosts of one registry.
 #[derive(Debug)]
-pub(in crate::upstream) struct HttpClient {
+pub(crate) struct HttpClient {
     /// The root URL of the CDN that the registry last redirected to.
     last_cdn: Mutex<Option<Url>>,
     tls: rustls::ClientConfig,
@@ -70,7 +70,7 @@ struct Pool {
 impl HttpClient {
     /// # Errors
     /// If the crypto provider does not support TLS 1.2 and 1.3, which would be a bug.
-    pub(in crate::upstream) fn new(guard: AddressGuard, roots: RootCertStore) -> Result<Self, rustls::Error> {
+    pub(crate) fn new(guard: AddressGuard, roots: RootCertStore) -> Result<Self, rustls::Error> {
         let mut tls = rustls::ClientConfig::builder_with_provider(docxy_protocol::tls::provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
@@ -82,14 +82,14 @@ impl HttpClient {
     }
 
     /// The guard of new connections.
-    pub(in crate::upstream) fn guard(&self) -> AddressGuard {
+    pub(crate) fn guard(&self) -> AddressGuard {
         self.connector.guard()
     }
 
     /// Replaces the guard for new connections. If a pooled connection may lead to a host whose address or
     /// permission has changed, or through another proxy, the whole pool is replaced: connections in use end after
     /// their transfer.
-    pub(in crate::upstream) fn set_guard(&self, guard: AddressGuard) {
+    pub(crate) fn set_guard(&self, guard: AddressGuard) {
         let changed = self.guard().changed_hosts(&guard);
         let is_proxy_changed = self.guard().proxy() != guard.proxy();
         if changed.is_empty() && !is_proxy_changed {
@@ -107,7 +107,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// If the URL must not be dialed, the host cannot be reached, or the head has not arrived by `until`.
-    pub(in crate::upstream) async fn send(
+    pub(crate) async fn send(
         &self,
         hop: Hop,
         target: &Target,
@@ -148,7 +148,7 @@ impl HttpClient {
     }
 
     /// The root URL of the last CDN, without the signed path and query.
-    pub(in crate::upstream) fn last_cdn(&self) -> Option<Url> {
+    pub(crate) fn last_cdn(&self) -> Option<Url> {
         self.last_cdn.lock().clone()
     }
 }
@@ -175,7 +175,7 @@ fn refused(hop: Hop, detail: impl std::fmt::Display) -> UpstreamError {
 }
 
 /// A header value that `Debug` does not print.
-pub(in crate::upstream) fn sensitive_header(value: &Secret) -> Result<HeaderValue, UpstreamError> {
+pub(crate) fn sensitive_header(value: &Secret) -> Result<HeaderValue, UpstreamError> {
     let mut header = HeaderValue::from_str(value.expose()).map_err(|_| {
         UpstreamError::new(
             Hop::Engine,

@@ -8,22 +8,22 @@ use url::Origin;
 
 /// The values of `Authorization` that a request carries to the origins on its way.
 #[derive(Debug)]
-pub(in crate::upstream) struct Credentials {
+pub(crate) struct Credentials {
     account: Option<Secret>,
     anonymous: Vec<(Origin, Secret)>,
 }
 
 impl Credentials {
-    pub(in crate::upstream) const NONE: &'static Self = &Self { account: None, anonymous: Vec::new() };
+    pub(crate) const NONE: &'static Self = &Self { account: None, anonymous: Vec::new() };
 
     /// The credential of an account, for the origin of the request's own URL. Once a redirect has led elsewhere, it is
     /// not sent any more, not even back there: the path would be another host's choice.
-    pub(in crate::upstream) fn of_account(value: Option<Secret>) -> Self {
+    pub(crate) fn of_account(value: Option<Secret>) -> Self {
         Self { account: value, anonymous: Vec::new() }
     }
 
     /// Tokens that everybody gets, each for the origin that asked for it.
-    pub(in crate::upstream) fn anonymous(tokens: Vec<(Origin, Secret)>) -> Self {
+    pub(crate) fn anonymous(tokens: Vec<(Origin, Secret)>) -> Self {
         Self { account: None, anonymous: tokens }
     }
 

@@ -21,10 +21,10 @@ use url::Origin;
 
 /// The response at the end of a redirect chain, and the hop that sent it.
 pub(crate) struct UpstreamResponse<B = Body> {
-    pub(in crate::upstream) hop: Hop,
+    pub(crate) hop: Hop,
     /// The host that sent it, with its scheme and port. `None` if the server made the response itself.
-    pub(in crate::upstream) origin: Option<Origin>,
-    pub(in crate::upstream) response: http::Response<B>,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) response: http::Response<B>,
 }
 
 impl UpstreamResponse {
@@ -32,11 +32,7 @@ impl UpstreamResponse {
     ///
     /// # Errors
     /// If the body is interrupted, has not ended by `until`, or is larger than `max_bytes`.
-    pub(in crate::upstream) async fn read_body(
-        self,
-        max_bytes: usize,
-        until: Instant,
-    ) -> Result<Self, UpstreamError> {
+    pub(crate) async fn read_body(self, max_bytes: usize, until: Instant) -> Result<Self, UpstreamError> {
         if !self.response.status().is_success() {
             return Ok(self);
         }
@@ -47,7 +43,7 @@ impl UpstreamResponse {
 
     /// The same error response with its body read to the end. The status counts more than the body, which is empty
     /// if it cannot be read.
-    pub(in crate::upstream) async fn read_error(self) -> Self {
+    pub(crate) async fn read_error(self) -> Self {
         let (head, body) = self.response.into_parts();
         let body = Body::Whole(collect(self.hop, body).await.unwrap_or_default());
         Self { response: http::Response::from_parts(head, body), ..self }
@@ -56,27 +52,27 @@ impl UpstreamResponse {
 
 /// From where to where redirects have led, as an extension of a response.
 #[derive(Debug, Clone)]
-pub(in crate::upstream) struct RedirectChain {
-    pub(in crate::upstream) requested: HttpUri,
-    pub(in crate::upstream) responded: HttpUri,
+pub(crate) struct RedirectChain {
+    pub(crate) requested: HttpUri,
+    pub(crate) responded: HttpUri,
 }
 
 /// A request, as it is sent to each host of a redirect chain.
 #[derive(Debug, Clone)]
-pub(in crate::upstream) struct ChainRequest {
+pub(crate) struct ChainRequest {
     /// The hop of its first host. A token service stays one; a registry redirects to its CDN.
-    pub(in crate::upstream) hop: Hop,
-    pub(in crate::upstream) method: Method,
-    pub(in crate::upstream) target: Target,
+    pub(crate) hop: Hop,
+    pub(crate) method: Method,
+    pub(crate) target: Target,
     /// Without `Authorization`.
-    pub(in crate::upstream) headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// A form with a credential, or nothing.
-    pub(in crate::upstream) body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl ChainRequest {
     /// A `GET` without header fields.
-    pub(in crate::upstream) fn get(hop: Hop, target: Target) -> Self {
+    pub(crate) fn get(hop: Hop, target: Target) -> Self {
         Self { hop, method: Method::GET, target, headers: HeaderMap::new(), body: Bytes::new() }
     }
 }
@@ -86,7 +82,7 @@ impl ChainRequest {
 ///
 /// # Errors
 /// If a hop cannot be reached or has not responded by `until`, or a redirect must not be followed.
-pub(in crate::upstream) async fn follow_redirects(
+pub(crate) async fn follow_redirects(
     client: &HttpClient,
     request: ChainRequest,
     credentials: &Credentials,

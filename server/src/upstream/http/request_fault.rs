@@ -15,11 +15,7 @@ use std::fmt;
 use std::io;
 
 /// The fault that clients receive, with the whole cause for the log.
-pub(in crate::upstream) fn request_fault(
-    hop: Hop,
-    host: &impl fmt::Display,
-    error: legacy::Error,
-) -> UpstreamError {
+pub(crate) fn request_fault(hop: Hop, host: &impl fmt::Display, error: legacy::Error) -> UpstreamError {
     let fault = if let Some((refusal, address)) = GuardError::refusal(&error) {
         tracing::warn!(%hop, host = %clean(host), %address, "refused to dial an address that is not public");
         UpstreamError::new(hop, FaultKind::RedirectRefused, refusal)
@@ -72,7 +68,7 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 
 /// The outermost and the innermost error of a chain: what failed, and the cause that a person can act on
 /// ("connection refused").
-pub(in crate::upstream) fn describe_error(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn describe_error(error: &(dyn Error + 'static)) -> String {
     let outer = error.to_string();
     let inner = chain(error).last().map(ToString::to_string).filter(|inner| *inner != outer);
     inner.map_or_else(|| outer.clone(), |inner| format!("{outer}: {inner}"))

@@ -12,11 +12,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The delays between attempts: most failures end at once.
-pub(in crate::upstream) const RETRY_SCHEDULE: Schedule =
+pub(crate) const RETRY_SCHEDULE: Schedule =
     Schedule::exponential(Duration::from_millis(200), 4.0, Duration::from_secs(17));
 
 /// Maximum number of retries in a row without progress.
-pub(in crate::upstream) const RETRIES_MAX: u32 = 6;
+pub(crate) const RETRIES_MAX: u32 = 6;
 
 /// How long an operation retries before its failure goes to the engine. It is shorter than any
 /// engine's timeout for a token, so that the engine receives our fault and does not time out itself.
@@ -29,63 +29,63 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 /// Until when one operation retries before it has a response, and until when it waits for one, over all requests
 /// that it sends.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::upstream) struct RetryDeadline {
+pub(crate) struct RetryDeadline {
     retry_until: Instant,
     response_until: Instant,
 }
 
 impl RetryDeadline {
     /// The deadline for an operation that starts now, and whose client is so patient.
-    pub(in crate::upstream) fn starting_at(now: Instant, patience: Patience) -> Self {
+    pub(crate) fn starting_at(now: Instant, patience: Patience) -> Self {
         let patience = patience.duration().saturating_sub(PATIENCE_MARGIN);
         Self { retry_until: now + RETRY_TIMEOUT.min(patience), response_until: now + patience }
     }
 
     /// No retry, for a caller that retries itself.
-    pub(in crate::upstream) fn no_retry(now: Instant) -> Self {
+    pub(crate) fn no_retry(now: Instant) -> Self {
         Self::no_retry_within(now, UPSTREAM_HEADER_TIMEOUT)
     }
 
     /// No retry, and a response within this time.
-    pub(in crate::upstream) fn no_retry_within(now: Instant, timeout: Duration) -> Self {
+    pub(crate) fn no_retry_within(now: Instant, timeout: Duration) -> Self {
         Self { retry_until: now, response_until: now + timeout }
     }
 
     /// An earlier deadline, for a request that must have its response within this time.
     #[must_use]
-    pub(in crate::upstream) fn within(self, now: Instant, timeout: Duration) -> Self {
+    pub(crate) fn within(self, now: Instant, timeout: Duration) -> Self {
         Self { response_until: self.response_until.min(now + timeout), ..self }
     }
 
     /// The deadline of a fetch for the `/v2/` or a token that starts now. Several callers may wait for it, so the
     /// patience of the one that started it does not limit it.
     #[must_use]
-    pub(in crate::upstream) fn of_shared_fetch(self, now: Instant) -> Self {
+    pub(crate) fn of_shared_fetch(self, now: Instant) -> Self {
         Self { response_until: now + PING_AND_TOKEN_TIMEOUT, ..self }
     }
 
     /// Until when a response is waited for.
-    pub(in crate::upstream) const fn response_until(self) -> Instant {
+    pub(crate) const fn response_until(self) -> Instant {
         self.response_until
     }
 
     /// The same without retries.
     #[must_use]
-    pub(in crate::upstream) fn without_retries(self, now: Instant) -> Self {
+    pub(crate) fn without_retries(self, now: Instant) -> Self {
         Self { retry_until: now, ..self }
     }
 
     /// A later deadline, after a response that arrived for so long and then was interrupted: that time does not
     /// count.
     #[must_use]
-    pub(in crate::upstream) fn extended_by(self, time_receiving: Duration) -> Self {
+    pub(crate) fn extended_by(self, time_receiving: Duration) -> Self {
         let retry_until = (self.retry_until + time_receiving).min(self.response_until);
         Self { retry_until, ..self }
     }
 
     /// The delay before another attempt; `None` if the last result is final. `retry_after` is the delay
     /// that the remote requests.
-    pub(in crate::upstream) fn delay_before_retry(
+    pub(crate) fn delay_before_retry(
         self,
         backoff: &mut Backoff,
         now: Instant,
@@ -102,7 +102,7 @@ impl RetryDeadline {
 
 /// The failure that a response's status reports, if it is the hop's own and not one about the image. A blob's
 /// redirect may have led to an expired URL or a broken host, and the registry redirects to another one.
-pub(in crate::upstream) fn failure_of(hop: Hop, status: StatusCode, is_blob: bool) -> Option<UpstreamError> {
+pub(crate) fn failure_of(hop: Hop, status: StatusCode, is_blob: bool) -> Option<UpstreamError> {
     let kind = match status {
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
             FaultKind::of_status(status)

@@ -4,7 +4,7 @@ use rustls::RootCertStore;
 
 /// The system's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` are respected). If the system has none, as in
 /// an empty container, Mozilla's roots, which are built in.
-pub(in crate::upstream) fn system_roots() -> RootCertStore {
+pub(crate) fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {

@@ -9,22 +9,22 @@ use http::StatusCode;
 
 /// A small response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::upstream) struct SmallResponse {
-    pub(in crate::upstream) status: StatusCode,
-    pub(in crate::upstream) headers: Headers,
-    pub(in crate::upstream) body: Bytes,
+pub(crate) struct SmallResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Headers,
+    pub(crate) body: Bytes,
 }
 
 impl SmallResponse {
     /// Reads a response. If its body cannot be read, the status still counts and the body is empty.
-    pub(in crate::upstream) async fn read(hop: Hop, response: http::Response<Body>) -> Self {
+    pub(crate) async fn read(hop: Hop, response: http::Response<Body>) -> Self {
         let (head, body) = response.into_parts();
         let body = collect(hop, body).await.unwrap_or_default();
         Self { status: head.status, headers: Headers::filter_response(&head.headers), body }
     }
 
     /// The response as if this hop had just sent it.
-    pub(in crate::upstream) fn into_upstream_response(self, hop: Hop) -> UpstreamResponse {
+    pub(crate) fn into_upstream_response(self, hop: Hop) -> UpstreamResponse {
         let mut response = http::Response::new(Body::Whole(self.body));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers.into_map();
@@ -32,7 +32,7 @@ impl SmallResponse {
     }
 
     /// The approximate memory that it takes, in bytes.
-    pub(in crate::upstream) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.headers.size() + self.body.len()
     }
 }

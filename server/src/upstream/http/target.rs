@@ -26,7 +26,7 @@ const NOT_IN_A_URI: &AsciiSet = &CONTROLS
 
 /// A URL that a request is sent to.
 #[derive(Debug, Clone)]
-pub(in crate::upstream) struct Target {
+pub(crate) struct Target {
     as_written: HttpUri,
     /// The URL without path and query.
     origin: Url,
@@ -38,7 +38,7 @@ impl Target {
     ///
     /// # Errors
     /// If it is no `http` or `https` URL.
-    pub(in crate::upstream) fn of(url: &Url) -> Result<Self, UpstreamError> {
+    pub(crate) fn of(url: &Url) -> Result<Self, UpstreamError> {
         let parsed = HttpUri::parse(url.as_str().as_bytes()).and_then(Self::new);
         parsed.ok_or_else(|| UpstreamError::internal(format!("{} is no URL", &url[..Position::BeforePath])))
     }
@@ -47,7 +47,7 @@ impl Target {
     ///
     /// # Errors
     /// If it is no URL of a host.
-    pub(in crate::upstream) fn resolve(&self, hop: Hop, reference: &[u8]) -> Result<Self, UpstreamError> {
+    pub(crate) fn resolve(&self, hop: Hop, reference: &[u8]) -> Result<Self, UpstreamError> {
         self.as_written.resolve(reference).and_then(Self::new).ok_or_else(|| {
             UpstreamError::new(hop, FaultKind::MalformedResponse, "a redirect to something that is no URL")
         })
@@ -74,17 +74,17 @@ impl Target {
     }
 
     /// The URL without path and query, with user information if there is any.
-    pub(in crate::upstream) const fn origin(&self) -> &Url {
+    pub(crate) const fn origin(&self) -> &Url {
         &self.origin
     }
 
     /// The URL for the request line and the field `Host`.
-    pub(in crate::upstream) const fn uri(&self) -> &http::Uri {
+    pub(crate) const fn uri(&self) -> &http::Uri {
         &self.uri
     }
 
     /// The URL as it was written.
-    pub(in crate::upstream) const fn as_written(&self) -> &HttpUri {
+    pub(crate) const fn as_written(&self) -> &HttpUri {
         &self.as_written
     }
 }

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 /// Fetches the manifests of one registry.
 #[derive(Debug)]
-pub(in crate::upstream) struct ManifestFetcher {
+pub(crate) struct ManifestFetcher {
     source: Arc<ManifestSource>,
     single_flight: SingleFlight<FetchKey, Result<Fetched, UpstreamError>>,
 }
@@ -44,7 +44,7 @@ struct ManifestSource {
 
 /// The result of a fetch.
 #[derive(Debug, Clone)]
-pub(in crate::upstream) enum Fetched {
+pub(crate) enum Fetched {
     /// A manifest that was checked and stored, with the response's header fields.
     Manifest(Arc<StoredManifest>, Headers, Option<PublicProof>),
     /// Another response of the registry, or a manifest for a tag that does not match the digest that the response
@@ -63,7 +63,7 @@ struct FetchKey {
 }
 
 impl ManifestFetcher {
-    pub(in crate::upstream) fn new(
+    pub(crate) fn new(
         name: RegistryName,
         registry: Arc<AuthorizedRegistry>,
         store: PublicStore,
@@ -78,7 +78,7 @@ impl ManifestFetcher {
     ///
     /// # Errors
     /// If a hop fails, or there is no result by the deadline. An error status of the registry is a response, not an error.
-    pub(in crate::upstream) async fn fetch(
+    pub(crate) async fn fetch(
         &self,
         request: &ManifestRequest<'_>,
         reference: &Reference,

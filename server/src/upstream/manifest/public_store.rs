@@ -11,27 +11,23 @@ use std::sync::Arc;
 
 /// The manifests of one registry. Clones share them.
 #[derive(Debug, Clone)]
-pub(in crate::upstream) struct PublicStore {
+pub(crate) struct PublicStore {
     registry: Registry,
     store: Store,
 }
 
 impl PublicStore {
-    pub(in crate::upstream) const fn new(registry: Registry, store: Store) -> Self {
+    pub(crate) const fn new(registry: Registry, store: Store) -> Self {
         Self { registry, store }
     }
 
     /// A manifest, if it is stored.
-    pub(in crate::upstream) async fn get(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Option<Arc<StoredManifest>> {
+    pub(crate) async fn get(&self, repository: &Repository, digest: &Digest) -> Option<Arc<StoredManifest>> {
         self.store.get(&Key::public(&self.registry, repository, digest.clone())).await
     }
 
     /// A manifest, if it is in memory.
-    pub(in crate::upstream) fn get_from_memory(
+    pub(crate) fn get_from_memory(
         &self,
         repository: &Repository,
         digest: &Digest,
@@ -40,17 +36,17 @@ impl PublicStore {
     }
 
     /// Whether any manifest of this repository is stored.
-    pub(in crate::upstream) async fn may_contain(&self, repository: &Repository) -> bool {
+    pub(crate) async fn may_contain(&self, repository: &Repository) -> bool {
         self.store.may_contain(&Scope::public(&self.registry, repository)).await
     }
 
     /// Stores the manifest that `proof` is about.
-    pub(in crate::upstream) fn share(&self, proof: &PublicProof, manifest: &Arc<StoredManifest>) {
+    pub(crate) fn share(&self, proof: &PublicProof, manifest: &Arc<StoredManifest>) {
         self.store.put(&proof.key(), manifest);
     }
 }
 
 /// Whether a request accepts a manifest of this type. To one that does not, a registry may respond 404.
-pub(in crate::upstream) fn is_acceptable(request: &Request, manifest: &StoredManifest) -> bool {
+pub(crate) fn is_acceptable(request: &Request, manifest: &StoredManifest) -> bool {
     manifest.content_type().is_some_and(|own| accepts(request.headers.map(), own))
 }

@@ -17,7 +17,7 @@ const REPORTED_LIMIT_LIFETIME: Duration = Duration::from_secs(6 * 3600);
 
 /// The rate limit that was last reported for public manifests.
 #[derive(Debug, Default)]
-pub(in crate::upstream) struct LastRateLimit(Mutex<Option<ReportedLimit>>);
+pub(crate) struct LastRateLimit(Mutex<Option<ReportedLimit>>);
 
 #[derive(Debug)]
 struct ReportedLimit {
@@ -27,7 +27,7 @@ struct ReportedLimit {
 
 impl LastRateLimit {
     /// Records the rate limit of a response, if it reports one.
-    pub(in crate::upstream) fn record(&self, headers: &Headers) {
+    pub(crate) fn record(&self, headers: &Headers) {
         if RateLimit::from_headers(headers).is_some() {
             let fields = Headers::selected(headers.map(), &FIELDS);
             *self.0.lock() = Some(ReportedLimit { fields, at: Instant::now() });
@@ -35,7 +35,7 @@ impl LastRateLimit {
     }
 
     /// Adds it to a response that the registry did not send.
-    pub(in crate::upstream) fn add_to(&self, headers: &mut Headers) {
+    pub(crate) fn add_to(&self, headers: &mut Headers) {
         if let Some(ReportedLimit { fields, at }) = &*self.0.lock()
             && at.elapsed() < REPORTED_LIMIT_LIFETIME
         {
@@ -47,7 +47,7 @@ impl LastRateLimit {
 }
 
 /// For people: "97 of 100 pulls in 6 h left, counted for 192.0.2.1".
-pub(in crate::upstream) fn describe(limit: &RateLimit) -> String {
+pub(crate) fn describe(limit: &RateLimit) -> String {
     let remaining = limit.remaining.map_or_else(|| "?".into(), |remaining| remaining.to_string());
     let allowed = describe_allowed(limit).unwrap_or_else(|| "?".into());
     let source = limit.source.as_ref().map(|source| format!(", counted for {source}"));
@@ -60,7 +60,7 @@ fn describe_allowed(limit: &RateLimit) -> Option<String> {
 }
 
 /// Removes the fields that describe the moment of the response, and not the manifest.
-pub(in crate::upstream) fn without_volatile_fields(mut headers: Headers) -> Headers {
+pub(crate) fn without_volatile_fields(mut headers: Headers) -> Headers {
     for name in FIELDS.iter().chain(&[header::DATE, header::AGE, header::EXPIRES]) {
         headers.remove(name);
     }
@@ -68,7 +68,7 @@ pub(in crate::upstream) fn without_volatile_fields(mut headers: Headers) -> Head
 }
 
 /// The body of a 429, with advice for the engine's user after the registry's own message.
-pub(in crate::upstream) fn explain(registry: &Registry, headers: &Headers, body: &[u8]) -> Vec<u8> {
+pub(crate) fn explain(registry: &Registry, headers: &Headers, body: &[u8]) -> Vec<u8> {
     let body = error_body::from_upstream(StatusCode::TOO_MANY_REQUESTS, body, "TOOMANYREQUESTS");
     let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(&body) else { return body };
     let Some(message) = document.pointer_mut("/errors/0/message") else { return body };

@@ -16,13 +16,13 @@ const ABANDONED_FETCHES_MAX: usize = 64;
 
 /// The running fetches, by key.
 #[derive(Debug)]
-pub(in crate::upstream) struct SingleFlight<K, V: Clone> {
+pub(crate) struct SingleFlight<K, V: Clone> {
     running: Mutex<HashMap<K, WeakShared<BoxFuture<'static, V>>>>,
     abandoned: Arc<Semaphore>,
 }
 
 impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> SingleFlight<K, V> {
-    pub(in crate::upstream) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             running: Mutex::new(HashMap::new()),
             abandoned: Arc::new(Semaphore::new(ABANDONED_FETCHES_MAX)),
@@ -31,12 +31,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> SingleFlight<K, V> 
 
     /// The result of the running fetch of `key`, or else of this one. `None` if there is none by `until`: then the
     /// fetch goes on in the background, and must end by itself.
-    pub(in crate::upstream) async fn run<F>(
-        &self,
-        key: K,
-        until: Instant,
-        fetch: impl FnOnce() -> F,
-    ) -> Option<V>
+    pub(crate) async fn run<F>(&self, key: K, until: Instant, fetch: impl FnOnce() -> F) -> Option<V>
     where
         F: Future<Output = V> + Send + 'static,
     {

@@ -37,7 +37,7 @@ const IN_USE_AFTER_REQUEST: Duration = Duration::from_secs(600);
 
 /// A registry, with its tokens and connections.
 #[derive(Debug)]
-pub(in crate::upstream) struct AuthorizedRegistry {
+pub(crate) struct AuthorizedRegistry {
     name: RegistryName,
     client: Arc<ApiClient>,
     tokens: RegistryTokens,
@@ -48,7 +48,7 @@ pub(in crate::upstream) struct AuthorizedRegistry {
 impl AuthorizedRegistry {
     /// # Errors
     /// If a CA certificate of the settings cannot be used.
-    pub(in crate::upstream) fn new(
+    pub(crate) fn new(
         entry: &RegistrySettings,
         settings: &Settings,
         roots: &RootCertStore,
@@ -61,7 +61,7 @@ impl AuthorizedRegistry {
 
     /// Applies what these settings say about other registries. `entry` must be the one that this registry was
     /// made with.
-    pub(in crate::upstream) fn apply_settings(&self, entry: &RegistrySettings, settings: &Settings) {
+    pub(crate) fn apply_settings(&self, entry: &RegistrySettings, settings: &Settings) {
         self.client.set_guard(AddressGuard::new(entry, settings));
     }
 
@@ -70,7 +70,7 @@ impl AuthorizedRegistry {
     /// # Errors
     /// If a hop fails or does not respond within `timeout`. An error status of the registry is a response, not an
     /// error.
-    pub(in crate::upstream) async fn send_once(
+    pub(crate) async fn send_once(
         &self,
         request: &Request,
         timeout: Duration,
@@ -82,9 +82,7 @@ impl AuthorizedRegistry {
     ///
     /// # Errors
     /// If the registry does not respond, or its rate limit is reached.
-    pub(in crate::upstream) async fn check_challenge(
-        &self,
-    ) -> Result<(String, Option<String>), UpstreamError> {
+    pub(crate) async fn check_challenge(&self) -> Result<(String, Option<String>), UpstreamError> {
         let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
         let service = self.tokens.service(deadline).await.map_err(|why| why.into_error(Hop::Registry))?;
         Ok((self.client.display_url().to_owned(), service.map(|service| service.host())))
@@ -94,17 +92,14 @@ impl AuthorizedRegistry {
     ///
     /// # Errors
     /// If the token service does not respond, or refuses.
-    pub(in crate::upstream) async fn check_tokens(
-        &self,
-        repository: Option<Repository>,
-    ) -> Result<String, UpstreamError> {
+    pub(crate) async fn check_tokens(&self, repository: Option<Repository>) -> Result<String, UpstreamError> {
         self.tokens.check(repository).await
     }
 
     /// Sends a `HEAD` to each host, so that a pooled connection to it stays open, and renews the tokens in
     /// use that expire soon. Sends nothing that counts against the rate limit, and nothing at all if the registry is
     /// not in use.
-    pub(in crate::upstream) async fn keep_alive(&self) {
+    pub(crate) async fn keep_alive(&self) {
         let last_request = *self.last_request.lock();
         if last_request.is_none_or(|since| since.elapsed() > IN_USE_AFTER_REQUEST) {
             return;
@@ -132,7 +127,7 @@ impl AuthorizedRegistry {
     ///
     /// # Errors
     /// If a hop fails. An error status of the registry is a response, not an error.
-    pub(in crate::upstream) async fn send(
+    pub(crate) async fn send(
         &self,
         request: &Request,
         deadline: RetryDeadline,
@@ -219,7 +214,7 @@ impl AuthorizedRegistry {
     ///
     /// # Errors
     /// If a hop fails. An error status of the registry is a response, not an error.
-    pub(in crate::upstream) async fn head(
+    pub(crate) async fn head(
         &self,
         request: &Request,
         deadline: RetryDeadline,
@@ -234,7 +229,7 @@ impl AuthorizedRegistry {
     ///
     /// # Errors
     /// If a hop fails. An error status of the registry is a response, not an error.
-    pub(in crate::upstream) async fn manifest(
+    pub(crate) async fn manifest(
         &self,
         request: &Request,
         proof: Option<PublicProof>,
@@ -259,7 +254,7 @@ impl AuthorizedRegistry {
     }
 
     /// The account against whose quota a pull counts now.
-    pub(in crate::upstream) fn quota_account(&self) -> QuotaAccount {
+    pub(crate) fn quota_account(&self) -> QuotaAccount {
         self.tokens.quota_account()
     }
 
@@ -303,7 +298,7 @@ impl AuthorizedRegistry {
 
 /// Whether a response may be about the token and not about the content. To a token that has expired, some registries
 /// answer 400 or 403.
-pub(in crate::upstream) const fn is_refusal(status: StatusCode) -> bool {
+pub(crate) const fn is_refusal(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct BlobSource {
 
 impl BlobSource {
     /// The blob that `request` is about.
-    pub(in crate::upstream) fn new(registry: Arc<AuthorizedRegistry>, mut request: Request) -> Self {
+    pub(crate) fn new(registry: Arc<AuthorizedRegistry>, mut request: Request) -> Self {
         // The first response was already subject to these conditions, and its body is not compressed.
         request.headers.remove_conditional_fields();
         request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, header};
 const COPIED_FIELDS: [HeaderName; 2] = [header::ACCEPT, header::USER_AGENT];
 
 /// The shared form of `original`, for this manifest.
-pub(in crate::upstream) fn for_manifest(
+pub(crate) fn for_manifest(
     original: &Request,
     repository: &Repository,
     reference: &Reference,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// If a hop fails. An error status of the registry is a response, not an error.
-pub(in crate::upstream) async fn respond(
+pub(crate) async fn respond(
     registry: &Arc<AuthorizedRegistry>,
     request: &Request,
     deadline: RetryDeadline,

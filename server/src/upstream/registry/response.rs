@@ -50,7 +50,7 @@ impl Response {
     /// # Errors
     /// If it is a redirect, if the next page of a listing is elsewhere, or the body of a token or manifest cannot
     /// be read.
-    pub(in crate::upstream) async fn new(
+    pub(crate) async fn new(
         UpstreamResponse { hop, response, .. }: UpstreamResponse,
         operation: &Operation,
         source: Option<BlobSource>,
@@ -101,7 +101,7 @@ impl Response {
     }
 
     /// The response in a form that several requests can share. A blob's body is dropped.
-    pub(in crate::upstream) fn into_small(self) -> SmallResponse {
+    pub(crate) fn into_small(self) -> SmallResponse {
         let Self { status, headers, body, .. } = self;
         let body = match body {
             ResponseBody::Small(bytes) => bytes,
@@ -111,7 +111,7 @@ impl Response {
     }
 
     /// The response to a `HEAD` as an error response to a `GET`, which needs a body.
-    pub(in crate::upstream) fn into_error_with_body(self) -> SmallResponse {
+    pub(crate) fn into_error_with_body(self) -> SmallResponse {
         let Self { status, mut headers, .. } = self;
         headers.set(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
         let body = error_body::from_upstream(status, b"", "MANIFEST_UNKNOWN");

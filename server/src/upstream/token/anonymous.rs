@@ -36,7 +36,7 @@ pub(super) struct KnownChallenges(Mutex<Lru<Option<Repository>, Vec<OriginChalle
 
 /// The tokens that one request carries, and why one is missing.
 #[derive(Debug, Default)]
-pub(in crate::upstream) struct OriginTokens {
+pub(crate) struct OriginTokens {
     held: Vec<(OriginChallenge, CachedToken)>,
     pub(super) missing: Option<(OriginChallenge, TokenUnavailable)>,
 }
@@ -77,13 +77,13 @@ impl KnownChallenges {
 
 impl OriginTokens {
     /// The tokens as a request carries them.
-    pub(in crate::upstream) fn credentials(&self) -> Credentials {
+    pub(crate) fn credentials(&self) -> Credentials {
         let values = self.held.iter().map(|(asked, token)| (asked.origin.clone(), token.authorization()));
         Credentials::anonymous(values.collect())
     }
 
     /// Whether there is a token for this origin.
-    pub(in crate::upstream) fn has(&self, origin: &Origin) -> bool {
+    pub(crate) fn has(&self, origin: &Origin) -> bool {
         self.held.iter().any(|(asked, _)| asked.origin == *origin)
     }
 

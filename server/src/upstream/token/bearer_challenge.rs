@@ -12,7 +12,7 @@ const CHALLENGE_BYTES_MAX: usize = 2048;
 
 /// The token that a registry asks for. It never expires, but a registry may ask for another one at any time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::upstream) struct BearerChallenge {
+pub(crate) struct BearerChallenge {
     pub(super) service: TokenService,
     /// As the registry spells them: RFC 6749, section 3.3, allows any words.
     pub(super) scopes: Vec<String>,
@@ -20,7 +20,7 @@ pub(in crate::upstream) struct BearerChallenge {
 
 impl BearerChallenge {
     /// The first Bearer challenge of a response that names a URL.
-    pub(in crate::upstream) fn of_response(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of_response(headers: &HeaderMap) -> Option<Self> {
         let bearer = Challenge::of_response(headers).filter(Challenge::is_bearer);
         bearer.filter(|bearer| bearer.to_string().len() <= CHALLENGE_BYTES_MAX).find_map(|bearer| {
             let scopes = bearer.parameter("scope").unwrap_or_default().split_ascii_whitespace();

@@ -25,14 +25,14 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(20);
 
 /// A cached token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::upstream) struct CachedToken {
-    pub(in crate::upstream) secret: Secret,
+pub(crate) struct CachedToken {
+    pub(crate) secret: Secret,
     fetched_at: Instant,
 }
 
 impl CachedToken {
     /// The value of `Authorization`.
-    pub(in crate::upstream) fn authorization(&self) -> Secret {
+    pub(crate) fn authorization(&self) -> Secret {
         Secret::new(format!("Bearer {}", self.secret.expose()))
     }
 
@@ -44,12 +44,12 @@ impl CachedToken {
 
 /// Tokens by key. The least recently used are evicted.
 #[derive(Debug)]
-pub(in crate::upstream) struct TokenCache<K> {
+pub(crate) struct TokenCache<K> {
     cells: Mutex<Lru<K, Arc<RefreshingCell<CachedToken>>>>,
 }
 
 impl<K: Hash + Eq + Clone> TokenCache<K> {
-    pub(in crate::upstream) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { cells: Mutex::new(Lru::new(CACHE_BYTES_MAX)) }
     }
 
@@ -57,7 +57,7 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     ///
     /// # Errors
     /// The error of `fetch`.
-    pub(in crate::upstream) async fn get<F>(
+    pub(crate) async fn get<F>(
         &self,
         key: &K,
         fetch: impl FnOnce() -> F,
@@ -76,19 +76,19 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     }
 
     /// The cached token for `key`.
-    pub(in crate::upstream) async fn peek(&self, key: &K) -> Option<CachedToken> {
+    pub(crate) async fn peek(&self, key: &K) -> Option<CachedToken> {
         let cell = self.cells.lock().get(key).cloned()?;
         cell.peek().await
     }
 
     /// The keys of the tokens that were used near their expiry.
-    pub(in crate::upstream) fn take_used_near_expiry(&self) -> Vec<K> {
+    pub(crate) fn take_used_near_expiry(&self) -> Vec<K> {
         let cells = self.cells.lock();
         cells.iter().filter(|(_, cell)| cell.take_used_near_expiry()).map(|(key, _)| key.clone()).collect()
     }
 
     /// Replaces the token for `key`. It stays if `fetch` fails.
-    pub(in crate::upstream) async fn renew<F>(&self, key: &K, fetch: impl FnOnce() -> F)
+    pub(crate) async fn renew<F>(&self, key: &K, fetch: impl FnOnce() -> F)
     where
         F: Future<Output = Result<Token, TokenUnavailable>>,
     {
@@ -96,7 +96,7 @@ impl<K: Hash + Eq + Clone> TokenCache<K> {
     }
 
     /// Removes a token that the registry refused; a newer one stays.
-    pub(in crate::upstream) async fn remove(&self, key: &K, refused: &Secret) {
+    pub(crate) async fn remove(&self, key: &K, refused: &Secret) {
         self.cell(key).remove_if(|token| token.secret == *refused).await;
     }
 

@@ -13,10 +13,7 @@ impl RegistryTokens {
     ///
     /// # Errors
     /// If the token service does not respond, or refuses.
-    pub(in crate::upstream) async fn check(
-        &self,
-        repository: Option<Repository>,
-    ) -> Result<String, UpstreamError> {
+    pub(crate) async fn check(&self, repository: Option<Repository>) -> Result<String, UpstreamError> {
         let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
         let refused = |who: &str| {
             UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, format!("refuses {who}"))

@@ -66,7 +66,7 @@ pub(super) struct RegistryTokens {
 
 /// The account whose quota a token's requests count against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum QuotaAccount {
+pub(crate) enum QuotaAccount {
     Anonymous,
     Operator,
 }

@@ -18,7 +18,7 @@ const CONCURRENT_REQUESTS_MAX: u32 = 4;
 
 /// The account, if there is one.
 #[derive(Debug)]
-pub(in crate::upstream) struct OperatorAccount {
+pub(crate) struct OperatorAccount {
     account: Option<Account>,
     /// Whether the token service accepted it in the last request.
     accepted: AtomicBool,
@@ -27,24 +27,24 @@ pub(in crate::upstream) struct OperatorAccount {
 }
 
 impl OperatorAccount {
-    pub(in crate::upstream) fn new(account: Option<Account>) -> Self {
+    pub(crate) fn new(account: Option<Account>) -> Self {
         let requests = Semaphore::new(CONCURRENT_REQUESTS_MAX as usize);
         Self { account, accepted: AtomicBool::new(false), refused_at: Mutex::new(None), requests }
     }
 
     /// The configured account.
-    pub(in crate::upstream) const fn configured(&self) -> Option<&Account> {
+    pub(crate) const fn configured(&self) -> Option<&Account> {
         self.account.as_ref()
     }
 
     /// Whether there is an account that was not refused recently.
-    pub(in crate::upstream) fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         let refused_at = *self.refused_at.lock();
         self.account.is_some() && refused_at.is_none_or(|since| since.elapsed() >= PAUSE_AFTER_REFUSAL)
     }
 
     /// Stops using the account for a while, and logs that once.
-    pub(in crate::upstream) fn pause(&self, reason: &TokenUnavailable) {
+    pub(crate) fn pause(&self, reason: &TokenUnavailable) {
         self.accepted.store(false, Ordering::Relaxed);
         if !self.is_usable() {
             return;
@@ -63,7 +63,7 @@ impl OperatorAccount {
     /// # Errors
     /// The error of `request`. A refusal, without a request, if there is no account, or it was refused while this
     /// caller waited.
-    pub(in crate::upstream) async fn request_token<'a, F>(
+    pub(crate) async fn request_token<'a, F>(
         &'a self,
         request: impl FnOnce(&'a Account) -> F,
     ) -> Result<Token, TokenUnavailable>

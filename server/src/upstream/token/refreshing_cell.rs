@@ -21,7 +21,7 @@ const REFUSAL_LIFETIME_MAX: Duration = Duration::from_secs(5);
 
 /// A cell for one value.
 #[derive(Debug)]
-pub(in crate::upstream) struct RefreshingCell<T> {
+pub(crate) struct RefreshingCell<T> {
     last: tokio::sync::Mutex<Option<FetchOutcome<T>>>,
     /// Whether the value was used shortly before its expiry.
     used_near_expiry: AtomicBool,
@@ -39,9 +39,9 @@ struct FetchOutcome<T> {
 
 /// A fetched value, and how long it may be cached (zero: not at all).
 #[derive(Debug, Clone)]
-pub(in crate::upstream) struct Expiring<T> {
-    pub(in crate::upstream) value: T,
-    pub(in crate::upstream) lifetime: Duration,
+pub(crate) struct Expiring<T> {
+    pub(crate) value: T,
+    pub(crate) lifetime: Duration,
 }
 
 impl<T> Default for RefreshingCell<T> {
@@ -55,7 +55,7 @@ impl<T: Clone> RefreshingCell<T> {
     ///
     /// # Errors
     /// The error of `fetch`, or of another caller's `fetch` that this caller waited for.
-    pub(in crate::upstream) async fn get<F>(&self, fetch: impl FnOnce() -> F) -> Result<T, TokenUnavailable>
+    pub(crate) async fn get<F>(&self, fetch: impl FnOnce() -> F) -> Result<T, TokenUnavailable>
     where
         F: Future<Output = Result<Expiring<T>, TokenUnavailable>>,
     {
@@ -77,7 +77,7 @@ impl<T: Clone> RefreshingCell<T> {
     }
 
     /// The cached value, without a fetch. Waits for one that is running.
-    pub(in crate::upstream) async fn peek(&self) -> Option<T> {
+    pub(crate) async fn peek(&self) -> Option<T> {
         let last = self.last.lock().await;
         let outcome = last.as_ref().filter(|outcome| Instant::now() < outcome.until)?;
         if Instant::now() + RENEW_BEFORE_EXPIRY > outcome.until {
@@ -88,12 +88,12 @@ impl<T: Clone> RefreshingCell<T> {
 
     /// Whether the value was used near its expiry since the last call. If so, it should be renewed, because
     /// the next caller would have to wait for a fetch.
-    pub(in crate::upstream) fn take_used_near_expiry(&self) -> bool {
+    pub(crate) fn take_used_near_expiry(&self) -> bool {
         self.used_near_expiry.swap(false, Ordering::Relaxed)
     }
 
     /// Replaces the value by the result of `fetch`. Until then, and after an error, the old value is used.
-    pub(in crate::upstream) async fn renew<F>(&self, fetch: impl FnOnce() -> F)
+    pub(crate) async fn renew<F>(&self, fetch: impl FnOnce() -> F)
     where
         F: Future<Output = Result<Expiring<T>, TokenUnavailable>>,
     {
@@ -104,7 +104,7 @@ impl<T: Clone> RefreshingCell<T> {
     }
 
     /// Removes the value if it matches; a newer value stays.
-    pub(in crate::upstream) async fn remove_if(&self, matches: impl FnOnce(&T) -> bool) {
+    pub(crate) async fn remove_if(&self, matches: impl FnOnce(&T) -> bool) {
         let mut last = self.last.lock().await;
         if last.as_ref().is_some_and(|outcome| outcome.result.as_ref().is_ok_and(matches)) {
             *last = None;

@@ -27,21 +27,21 @@ use url::Url;
 
 /// A token service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::upstream) struct TokenService {
+pub(crate) struct TokenService {
     realm: Url,
     service: Option<String>,
 }
 
 /// A token and how long it lasts.
 #[derive(Debug, Clone)]
-pub(in crate::upstream) struct Token {
-    pub(in crate::upstream) secret: Secret,
-    pub(in crate::upstream) lifetime: Duration,
+pub(crate) struct Token {
+    pub(crate) secret: Secret,
+    pub(crate) lifetime: Duration,
 }
 
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::upstream) enum TokenUnavailable {
+pub(crate) enum TokenUnavailable {
     /// The service grants none, with its reason, if it gives one, or the registry needs none.
     Refused(Option<CleanText<500>>),
     /// The service's rate limit is reached, with its response. An engine must receive exactly that: after
@@ -55,7 +55,7 @@ pub(in crate::upstream) enum TokenUnavailable {
 
 impl TokenUnavailable {
     /// The response to the request that needed the token.
-    pub(in crate::upstream) fn into_response(self) -> Result<UpstreamResponse, UpstreamError> {
+    pub(crate) fn into_response(self) -> Result<UpstreamResponse, UpstreamError> {
         match self {
             Self::Limited(response) => Ok(response.into_upstream_response(Hop::TokenService)),
             Self::Refused(_) | Self::Unusable(_) | Self::Failed(_) => Err(self.into_error(Hop::TokenService)),
@@ -63,7 +63,7 @@ impl TokenUnavailable {
     }
 
     /// The error for `docxy-server check`.
-    pub(in crate::upstream) fn into_error(self, hop: Hop) -> UpstreamError {
+    pub(crate) fn into_error(self, hop: Hop) -> UpstreamError {
         match self {
             Self::Refused(reason) => {
                 let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -89,29 +89,29 @@ impl From<UpstreamError> for TokenUnavailable {
 
 impl TokenService {
     /// The service that a Bearer challenge names; `None` if it names none that may be dialed.
-    pub(in crate::upstream) fn of_challenge(bearer: &Challenge) -> Option<Self> {
+    pub(crate) fn of_challenge(bearer: &Challenge) -> Option<Self> {
         let realm = Url::parse(bearer.parameter("realm")?).ok().filter(|realm| realm.scheme() == "https")?;
         Some(Self { realm, service: bearer.parameter("service").map(str::to_owned) })
     }
 
     /// Whether both are at the same URL.
-    pub(in crate::upstream) fn has_realm_of(&self, other: &Self) -> bool {
+    pub(crate) fn has_realm_of(&self, other: &Self) -> bool {
         self.realm == other.realm
     }
 
     /// A challenge that names this service.
-    pub(in crate::upstream) fn challenge(&self) -> Challenge {
+    pub(crate) fn challenge(&self) -> Challenge {
         let challenge = Challenge::bearer(self.realm.as_str(), self.service.as_deref().unwrap_or_default());
         if self.service.is_some() { challenge } else { challenge.without("service") }
     }
 
     /// The root URL of its host.
-    pub(in crate::upstream) fn root(&self) -> Option<Url> {
+    pub(crate) fn root(&self) -> Option<Url> {
         self.realm.join("/").ok()
     }
 
     /// Its host.
-    pub(in crate::upstream) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         self.realm.host_str().unwrap_or_default().to_owned()
     }
 
@@ -119,7 +119,7 @@ impl TokenService {
     ///
     /// # Errors
     /// If the service cannot be reached, or the response is interrupted.
-    pub(in crate::upstream) async fn send(
+    pub(crate) async fn send(
         &self,
         client: &HttpClient,
         request: &TokenRequest,
@@ -139,7 +139,7 @@ impl TokenService {
     ///
     /// # Errors
     /// If the service cannot be reached.
-    pub(in crate::upstream) async fn request_own_token(
+    pub(crate) async fn request_own_token(
         &self,
         client: &HttpClient,
         scopes: &[String],
@@ -199,9 +199,7 @@ impl Token {
     ///
     /// # Errors
     /// If the service refuses, its rate limit is reached, or the response cannot be parsed.
-    pub(in crate::upstream) async fn from_response(
-        token_response: UpstreamResponse,
-    ) -> Result<Self, TokenUnavailable> {
+    pub(crate) async fn from_response(token_response: UpstreamResponse) -> Result<Self, TokenUnavailable> {
         let response = token_response.response;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
