@@ -6,7 +6,7 @@
 use super::error::CommandError;
 use super::invite::{add_client, new_link};
 use crate::address;
-use crate::settings::Settings;
+use crate::settings::CommonSettings;
 use crate::state::State;
 use docxy_host::private_file::{self, FileError};
 use docxy_protocol::link::ClientName;
@@ -22,7 +22,7 @@ type Show<'a> = &'a dyn Fn(&str) -> io::Result<()>;
 /// Invites the first client, if no client was ever invited and the public address is known. `terminal` is
 /// the terminal that a person reads, if there is one.
 pub(super) fn first_start(
-    settings: &Settings,
+    settings: &CommonSettings,
     state: &State,
     terminal: Option<Show<'_>>,
 ) -> Result<(), CommandError> {
@@ -76,7 +76,6 @@ pub(super) fn first_start(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::RegistrySettings;
     use docxy_protocol::link::Link;
     use std::cell::RefCell;
     use std::os::unix::fs::PermissionsExt as _;
@@ -93,19 +92,11 @@ mod tests {
     }
 
     fn start_with(dir: &tempfile::TempDir, listen: &str, terminal: Option<Show<'_>>) -> State {
-        let settings = Settings {
+        let settings = CommonSettings {
             listen: vec![listen.parse().unwrap()],
             state: dir.path().to_owned(),
             clients_file: None,
-            stale: false,
-            handover: false,
             public: Some("vpn.example.org".parse().unwrap()),
-            fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
-            client_max_rate: None,
-            registries: vec![RegistrySettings::docker_hub()],
-            resolve: [].into(),
-            proxy: None,
-            log: "info".parse().unwrap(),
         };
         let state = State::open(dir.path()).unwrap();
         first_start(&settings, &state, terminal).unwrap();

@@ -35,7 +35,7 @@ pub(super) fn run(
     let _lock = state.lock_for_run()?;
     let ready_file = ReadyFile::clear(ready_file);
     let show = |text: &str| Stream::Stdout.write(text);
-    first_start(&settings, &state, io::stdout().is_terminal().then_some(&show))?;
+    first_start(&settings.common, &state, io::stdout().is_terminal().then_some(&show))?;
     let log = logging.handle();
     let reload = Reload { signal: signals.reload, flags: flags.clone(), log: log.clone() };
     let controls = Controls { shutdown: signals.shutdown, reload, report: signals.report, log, status_file };

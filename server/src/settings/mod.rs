@@ -63,7 +63,7 @@ pub struct Flags {
 }
 
 /// The settings that every command needs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct CommonSettings {
     /// The addresses to listen on; at least one.
     pub listen: Vec<SocketAddr>,
@@ -76,16 +76,11 @@ pub struct CommonSettings {
 }
 
 /// All settings, for `run`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, derive_more::Deref)]
 pub struct Settings {
-    /// The addresses to listen on; at least one.
-    pub listen: Vec<SocketAddr>,
-    /// The state directory.
-    pub state: PathBuf,
-    /// The clients' file that several servers share, if they do.
-    pub clients_file: Option<PathBuf>,
-    /// The address for links, if the operator has set one.
-    pub public: Option<PublicAddress>,
+    /// Those that every command needs.
+    #[deref]
+    pub common: CommonSettings,
     /// The highest fixed rate that a client may set, for each connection.
     pub fixed_rate_limit: Rate,
     /// How fast the server may send to one client, over all its connections; `None` is no limit.
@@ -140,7 +135,7 @@ impl Settings {
     /// If the config file is wrong, or names a file or a variable that cannot be read.
     pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
         let (path, config) = read(flags)?;
-        let CommonSettings { listen, state, clients_file, public } = CommonSettings::merge(flags, &config)?;
+        let common = CommonSettings::merge(flags, &config)?;
         let registries = match config.registries {
             Some(RegistryTables(tables)) => {
                 tables.into_iter().map(|(name, table)| table.load(name, &path)).collect::<Result<_, _>>()?
@@ -158,10 +153,7 @@ impl Settings {
         let handover = flags.handover.or(config.handover).unwrap_or(false);
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(tracing::Level::INFO));
         Ok(Self {
-            listen,
-            state,
-            clients_file,
-            public,
+            common,
             fixed_rate_limit,
             client_max_rate,
             stale,
