@@ -2,14 +2,13 @@
 //! `/etc/hosts` with ports.
 
 use docxy_protocol::link::Host;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::{AddrParseError, IpAddr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A host's address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct StaticAddress {
     /// The IP address.
     pub ip: IpAddr,
@@ -17,27 +16,16 @@ pub struct StaticAddress {
     pub port: Option<u16>,
 }
 
-impl<'de> Deserialize<'de> for StaticAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|_| {
-            D::Error::custom(format!("{text:?} is not an address like 10.0.0.2 or 10.0.0.2:443"))
-        })
-    }
-}
+impl TryFrom<String> for StaticAddress {
+    type Error = String;
 
-impl FromStr for StaticAddress {
-    type Err = AddrParseError;
-
-    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+    fn try_from(text: String) -> Result<Self, String> {
         if let Ok(address) = text.parse::<SocketAddr>() {
             return Ok(Self { ip: address.ip(), port: Some(address.port()) });
         }
         let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-        let ip = match bare {
-            Some(text) => text.parse::<Ipv6Addr>()?.into(),
-            None => text.parse()?,
-        };
+        let ip = bare.map_or_else(|| text.parse(), |text| text.parse::<Ipv6Addr>().map(IpAddr::V6));
+        let ip = ip.map_err(|_| format!("{text:?} is not an address like 10.0.0.2 or 10.0.0.2:443"))?;
         Ok(Self { ip, port: None })
     }
 }
