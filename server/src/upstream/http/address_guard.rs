@@ -13,10 +13,8 @@
 
 use crate::address::public_ip::is_public;
 use crate::settings::{ProxySettings, RegistrySettings, Settings, StaticAddress};
-use crate::upstream::error::chain;
 use docxy_protocol::name::Registry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use url::Origin;
@@ -44,16 +42,6 @@ pub(crate) enum GuardError {
     /// DNS returned no address.
     #[error("{host} has no address")]
     NoAddress { host: String },
-}
-
-impl GuardError {
-    /// The [`GuardError::NotPublic`] that caused a connection's error, with the refused address.
-    pub(crate) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<(&'a Self, IpAddr)> {
-        chain(error).filter_map(|error| error.downcast_ref::<Self>()).find_map(|error| match error {
-            Self::NotPublic { address, .. } => Some((error, *address)),
-            _ => None,
-        })
-    }
 }
 
 /// Resolves hosts for one registry, and removes addresses that are not public.
@@ -232,6 +220,7 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, GuardError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::CommonSettings;
     use docxy_host::proxy::ProxyRules;
 
     /// A registry of this API, with this `resolve` table.
@@ -242,7 +231,10 @@ mod tests {
     }
 
     fn table(entries: &[(&str, &str)]) -> BTreeMap<String, StaticAddress> {
-        entries.iter().map(|(host, to)| ((*host).to_owned(), to.parse().unwrap())).collect()
+        entries
+            .iter()
+            .map(|(host, to)| ((*host).to_owned(), StaticAddress::try_from((*to).to_owned()).unwrap()))
+            .collect()
     }
 
     /// The guard of the first of these registries.
@@ -256,10 +248,7 @@ mod tests {
         proxy: Option<ProxySettings>,
     ) -> AddressGuard {
         let settings = Settings {
-            listen: Vec::new(),
-            state: std::path::PathBuf::new(),
-            clients_file: None,
-            public: None,
+            common: CommonSettings::default(),
             fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
             client_max_rate: None,
             stale: false,
@@ -291,10 +280,9 @@ mod tests {
     async fn dialed(guard: &AddressGuard, host: &str, port: u16) -> Option<String> {
         match guard.addresses(host, port).await {
             Ok(addresses) => Some(addresses[0].to_string()),
-            Err(error @ GuardError::NotPublic { .. }) => {
+            Err(error @ GuardError::NotPublic { address, .. }) => {
                 let text = error.to_string();
-                let address = GuardError::refusal(&error).unwrap().1.to_string();
-                assert!(!text.contains(&address), "{text}");
+                assert!(!text.contains(&address.to_string()), "{text}");
                 None
             }
             Err(other) => panic!("{other}"),

@@ -16,7 +16,7 @@ use std::io;
 
 /// The fault that clients receive, with the whole cause for the log.
 pub(crate) fn request_fault(hop: Hop, host: &impl fmt::Display, error: legacy::Error) -> UpstreamError {
-    let fault = if let Some((refusal, address)) = GuardError::refusal(&error) {
+    let fault = if let Some(refusal @ GuardError::NotPublic { address, .. }) = find(&error) {
         tracing::warn!(%hop, host = %clean(host), %address, "refused to dial an address that is not public");
         UpstreamError::new(hop, FaultKind::RedirectRefused, refusal)
     } else if let Some(error @ GuardError::ResolveForProxy { .. }) = find(&error) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::settings::Settings;
+use crate::settings::{CommonSettings, Settings};
 use docxy_protocol::patience::Patience;
 use std::collections::BTreeMap;
 use tokio::net::TcpListener;
@@ -19,10 +19,7 @@ fn tokens(listener: &TcpListener) -> RegistryTokens {
         resolve: BTreeMap::new(),
     };
     let settings = Settings {
-        listen: Vec::new(),
-        state: std::path::PathBuf::new(),
-        clients_file: None,
-        public: None,
+        common: CommonSettings::default(),
         fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
         client_max_rate: None,
         stale: false,
