@@ -7,13 +7,11 @@ use docxy_host::happy_eyeballs::{self, RaceError};
 use docxy_host::proxy::{Destination, Proxy};
 use docxy_protocol::limits::UPSTREAM_CONNECT_TIMEOUT;
 use http::Uri;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioIo;
 use parking_lot::RwLock;
-use std::convert::Infallible;
 use std::error::Error;
-use std::future::{Future, Ready, ready};
+use std::future::{Future, ready};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -70,14 +68,13 @@ impl Connector {
 }
 
 async fn connect_directly(addresses: Vec<SocketAddr>) -> Result<TokioIo<TcpStream>, ConnectError> {
-    // hyper's connector tries IPv6 and IPv4 together (RFC 8305).
-    let mut http = HttpConnector::new_with_resolver(CheckedAddresses(addresses));
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(UPSTREAM_CONNECT_TIMEOUT));
-    // A placeholder: hyper would not use the resolver for a literal address, nor the resolver's port if
-    // the URL has one.
-    Ok(http.call(Uri::from_static("https://checked")).await?)
+    let racing = happy_eyeballs::race(ready(Ok(addresses.into_iter())), None, TcpStream::connect);
+    let raced = tokio::time::timeout(UPSTREAM_CONNECT_TIMEOUT, racing).await?;
+    let (_, stream) = raced.map_err(|mut failed| {
+        failed.attempts.pop().map_or_else(|| io::ErrorKind::AddrNotAvailable.into(), |(_, error)| error)
+    })?;
+    stream.set_nodelay(true)?;
+    Ok(TokioIo::new(stream))
 }
 
 /// The checked addresses of a host; `None` if it cannot be resolved here, and is left to the proxy.
@@ -140,24 +137,6 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, to: Uri) -> Self::Future {
         Box::pin(self.clone().connect(to))
-    }
-}
-
-/// A resolver that returns the checked addresses.
-#[derive(Debug, Clone)]
-struct CheckedAddresses(Vec<SocketAddr>);
-
-impl Service<Name> for CheckedAddresses {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Name) -> Self::Future {
-        ready(Ok(self.0.clone().into_iter()))
     }
 }
 
