@@ -62,7 +62,7 @@ async fn try_hops(
     match realm {
         Some(realm) => {
             let repository = image.map(|image| image.repository.clone());
-            let accounts = at("token service", registry.check_tokens(repository).await)?;
+            let accounts = at("token service", registry.tokens.check(repository).await)?;
             found("token service", format!("{realm} grants tokens to {accounts}"));
         }
         None => found("token service", "the registry needs no tokens".into()),

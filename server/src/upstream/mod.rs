@@ -4,7 +4,7 @@
 //! to: every URL is built here, from typed values.
 //!
 //! ```text
-//!             ┌─▶ PublicManifests ─▶ ManifestFetcher ─▶ PublicStore (requests without a credential)
+//!             ┌─▶ PublicManifests ─▶ ManifestSource ─▶ Store (requests without a credential)
 //! Request ─▶ Upstream ─▶ dispatch ─▶ AuthorizedRegistry ─▶ ApiClient ─▶ HttpClient ─▶ registry ─307─▶ CDN
 //!                          │             └─▶ RegistryTokens ─▶ token service
 //!                          ▼                                            ▲

@@ -171,7 +171,7 @@ impl ServedRegistry {
         let registry = AuthorizedRegistry::new(entry, settings, roots, origins)
             .map_err(|source| SetupError { registry: entry.name.clone(), source })?;
         let registry = Arc::new(registry);
-        let manifests = PublicManifests::new(entry.name.clone(), Arc::clone(&registry), store.clone());
+        let manifests = PublicManifests::new(Arc::clone(&registry), store.clone());
         Ok(Self { settings: entry.clone(), registry, manifests: Arc::new(manifests) })
     }
 }

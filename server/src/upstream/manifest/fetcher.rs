@@ -2,11 +2,9 @@
 //!
 //! Must never use a user's credential, because the store is shared by all clients.
 
-use super::ManifestRequest;
-use super::public_store::{PublicStore, is_acceptable};
 use super::rate_limit::{LastRateLimit, without_volatile_fields};
-use super::single_flight::SingleFlight;
-use crate::store::StoredManifest;
+use super::{ManifestRequest, PublicManifests};
+use crate::store::{Key, Store, StoredManifest};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::http::body::collect_until;
 use crate::upstream::http::redirect::UpstreamResponse;
@@ -16,30 +14,23 @@ use crate::upstream::registry::authorized_registry::AuthorizedRegistry;
 use crate::upstream::registry::cacheable_request;
 use crate::upstream::registry::public_proof::PublicProof;
 use crate::upstream::registry::response::Response;
+use docxy_protocol::accept::accepts;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::limits::{MANIFEST_BYTES_MAX, PATIENCE_MAX};
-use docxy_protocol::name::{Reference, Registry as RegistryName, Repository};
+use docxy_protocol::name::{Digest, Reference, Repository};
 use docxy_protocol::patience::Patience;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderValue, StatusCode, header};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Fetches the manifests of one registry.
-#[derive(Debug)]
-pub(crate) struct ManifestFetcher {
-    source: Arc<ManifestSource>,
-    single_flight: SingleFlight<FetchKey, Result<Fetched, UpstreamError>>,
-}
-
 /// What each fetch uses. A fetch is dropped when no caller waits for it.
 #[derive(Debug)]
-struct ManifestSource {
-    name: RegistryName,
-    registry: Arc<AuthorizedRegistry>,
-    store: PublicStore,
-    rate_limit: Arc<LastRateLimit>,
+pub(super) struct ManifestSource {
+    pub(super) registry: Arc<AuthorizedRegistry>,
+    pub(super) store: Store,
+    pub(super) rate_limit: LastRateLimit,
 }
 
 /// The result of a fetch.
@@ -56,29 +47,19 @@ pub(crate) enum Fetched {
 
 /// What is fetched. A registry may choose the manifest of a tag by `Accept`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct FetchKey {
+pub(super) struct FetchKey {
     repository: Repository,
     reference: Reference,
     accept: Vec<HeaderValue>,
 }
 
-impl ManifestFetcher {
-    pub(crate) fn new(
-        name: RegistryName,
-        registry: Arc<AuthorizedRegistry>,
-        store: PublicStore,
-        rate_limit: Arc<LastRateLimit>,
-    ) -> Self {
-        let source = Arc::new(ManifestSource { name, registry, store, rate_limit });
-        Self { source, single_flight: SingleFlight::new() }
-    }
-
+impl PublicManifests {
     /// Fetches the manifest of this tag or digest of the request's repository. `proof` is that of an anonymous `HEAD` that has just succeeded. If this caller's time is
     /// up, the fetch goes on: it counts against the rate limit, and the engine's next request must not cost another.
     ///
     /// # Errors
     /// If a hop fails, or there is no result by the deadline. An error status of the registry is a response, not an error.
-    pub(crate) async fn fetch(
+    pub(super) async fn fetch(
         &self,
         request: &ManifestRequest<'_>,
         reference: &Reference,
@@ -93,7 +74,7 @@ impl ManifestFetcher {
         let fetched =
             self.single_flight.run(key, deadline.response_until(), || source.fetch(request, proof)).await;
         fetched.unwrap_or_else(|| {
-            let (name, seconds) = (&self.source.name, started.elapsed().as_secs());
+            let (name, seconds) = (&self.source.registry.name, started.elapsed().as_secs());
             let detail = format!("{name} did not send the manifest within {seconds} s");
             Err(UpstreamError::new(Hop::Registry, FaultKind::TimedOut, detail))
         })
@@ -101,18 +82,23 @@ impl ManifestFetcher {
 }
 
 impl ManifestSource {
+    /// The key of a public manifest of the registry.
+    pub(super) fn key(&self, repository: &Repository, digest: &Digest) -> Key {
+        Key::public(&self.registry.name, repository, digest.clone())
+    }
+
     async fn fetch(
         self: Arc<Self>,
         request: Request,
         proof: Option<PublicProof>,
     ) -> Result<Fetched, UpstreamError> {
-        let Self { registry, store, rate_limit, .. } = &*self;
+        let Self { registry, store, rate_limit } = &*self;
         // Several callers may wait, and none may any more.
         let deadline = RetryDeadline::starting_at(Instant::now(), Patience::new(PATIENCE_MAX));
         // Another fetch may have ended since the caller looked.
         if let Operation::Manifest { repository, reference: Reference::Digest(digest), .. } =
             &request.operation
-            && let Some(stored) = store.get_from_memory(repository, digest)
+            && let Some(stored) = store.get_from_memory(&self.key(repository, digest))
             && is_acceptable(&request, &stored)
         {
             let headers = stored.head().clone();
@@ -137,7 +123,7 @@ impl ManifestSource {
         Ok(match (checked, &request.operation) {
             (Ok(manifest), _) => {
                 let manifest = Arc::new(manifest);
-                store.share(&proof, &manifest);
+                store.put(&proof.key(), &manifest);
                 Fetched::Manifest(manifest, headers, Some(proof))
             }
             // The engine decides what it makes of it. It is not stored: nothing says which digest is right.
@@ -151,4 +137,9 @@ impl ManifestSource {
             }
         })
     }
+}
+
+/// Whether a request accepts a manifest of this type. To one that does not, a registry may respond 404.
+pub(super) fn is_acceptable(request: &Request, manifest: &StoredManifest) -> bool {
+    manifest.content_type().is_some_and(|own| accepts(request.headers.map(), own))
 }

@@ -5,7 +5,6 @@
 //! user's credential.
 
 mod fetcher;
-mod public_store;
 pub(super) mod rate_limit;
 mod single_flight;
 
@@ -18,19 +17,19 @@ use super::registry::dispatch;
 use super::registry::public_proof::PublicProof;
 use super::registry::response::{Response, ResponseBody};
 use super::token::QuotaAccount;
-use crate::store::{Lru, Store, StoredManifest};
+use crate::store::{Lru, Scope, Store, StoredManifest};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::Hop;
 use docxy_protocol::headers::Headers;
-use docxy_protocol::name::{Digest, Reference, Registry as RegistryName, Repository, Tag};
+use docxy_protocol::name::{Digest, Reference, Repository, Tag};
 use docxy_protocol::patience::Patience;
 use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Method, Operation, Request};
-use fetcher::{Fetched, ManifestFetcher};
+use fetcher::{FetchKey, Fetched, ManifestSource, is_acceptable};
 use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
-use public_store::{PublicStore, is_acceptable};
 use rate_limit::LastRateLimit;
+use single_flight::SingleFlight;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -50,13 +49,10 @@ static STALE_WARNING: HeaderValue = HeaderValue::from_static("110 docxy \"Respon
 /// The public manifests of one registry.
 #[derive(Debug)]
 pub(super) struct PublicManifests {
-    name: RegistryName,
-    registry: Arc<AuthorizedRegistry>,
-    store: PublicStore,
+    source: Arc<ManifestSource>,
+    single_flight: SingleFlight<FetchKey, Result<Fetched, UpstreamError>>,
     /// Whether a tag may be served with its last known manifest when no pull is left.
     allow_stale: AtomicBool,
-    fetcher: ManifestFetcher,
-    rate_limit: Arc<LastRateLimit>,
     /// The last known manifest of each tag, if it is stored.
     tags: Mutex<Lru<(Repository, Tag), Digest>>,
 }
@@ -81,18 +77,11 @@ impl<'a> ManifestRequest<'a> {
 }
 
 impl PublicManifests {
-    pub(super) fn new(name: RegistryName, registry: Arc<AuthorizedRegistry>, store: Store) -> Self {
-        let rate_limit = Arc::<LastRateLimit>::default();
-        let store = PublicStore::new(name.clone(), store);
-        let fetcher =
-            ManifestFetcher::new(name.clone(), Arc::clone(&registry), store.clone(), Arc::clone(&rate_limit));
+    pub(super) fn new(registry: Arc<AuthorizedRegistry>, store: Store) -> Self {
         Self {
-            name,
-            registry,
-            store,
+            source: Arc::new(ManifestSource { registry, store, rate_limit: LastRateLimit::default() }),
+            single_flight: SingleFlight::new(),
             allow_stale: AtomicBool::new(false),
-            fetcher,
-            rate_limit,
             tags: Mutex::new(Lru::new(TAGS_BYTES_MAX)),
         }
     }
@@ -100,6 +89,11 @@ impl PublicManifests {
     /// Sets whether a tag may be served with its last known manifest when no pull is left.
     pub(super) fn set_stale(&self, stale: bool) {
         self.allow_stale.store(stale, Ordering::Relaxed);
+    }
+
+    /// A manifest, if it is stored.
+    async fn stored(&self, repository: &Repository, digest: &Digest) -> Option<Arc<StoredManifest>> {
+        self.source.store.get(&self.source.key(repository, digest)).await
     }
 
     fn allows_stale(&self) -> bool {
@@ -126,13 +120,13 @@ impl PublicManifests {
         proof: Option<&PublicProof>,
     ) -> Option<Arc<StoredManifest>> {
         let repository = request.operation.repository()?;
-        if let Some(stored) = self.store.get(repository, digest).await {
+        if let Some(stored) = self.stored(repository, digest).await {
             return Some(stored);
         }
         let (original, reference) = (request, &Reference::Digest(digest.clone()));
         let deadline = RetryDeadline::starting_at(Instant::now(), Patience::default());
         let request = ManifestRequest { original, repository, reference, method: Method::Get, deadline };
-        match self.fetcher.fetch(&request, reference, proof.cloned()).await {
+        match self.fetch(&request, reference, proof.cloned()).await {
             Ok(Fetched::Manifest(manifest, ..)) => Some(manifest),
             Ok(Fetched::Other(_) | Fetched::Mismatch(_)) | Err(_) => None,
         }
@@ -150,7 +144,7 @@ impl PublicManifests {
         request: &ManifestRequest<'_>,
         digest: &Digest,
     ) -> Result<Response, UpstreamError> {
-        if let Some(stored) = self.store.get(request.repository, digest).await
+        if let Some(stored) = self.stored(request.repository, digest).await
             && is_acceptable(request.original, &stored)
         {
             return Ok(self.response_with(request, &stored, stored.head().clone()));
@@ -158,17 +152,21 @@ impl PublicManifests {
         if request.method == Method::Head {
             return self.head(request, request.deadline).await.map(|(_, response)| response);
         }
-        let fetched = self.fetcher.fetch(request, request.reference, None).await?;
+        let fetched = self.fetch(request, request.reference, None).await?;
         self.response_from(request, fetched)
     }
 
     async fn by_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
-        let may_be_stored = self.store.may_contain(request.repository).await;
+        let may_be_stored = self
+            .source
+            .store
+            .may_contain(&Scope::public(&self.source.registry.name, request.repository))
+            .await;
         // If the manifest cannot be stored, a `HEAD` would only cost time. But with an operator's account, a
         // `HEAD` has to show first that the manifest is public.
         if request.method == Method::Get
             && !may_be_stored
-            && self.registry.quota_account() == QuotaAccount::Anonymous
+            && self.source.registry.tokens.quota_account() == QuotaAccount::Anonymous
         {
             return self.fetch_tag(request, tag).await;
         }
@@ -208,7 +206,9 @@ impl PublicManifests {
                 self.fetch_tag(request, tag).await
             }
             // The engine prints the error's body, which a response to `HEAD` does not have.
-            (Method::Get, _) => dispatch::respond(&self.registry, request.original, request.deadline).await,
+            (Method::Get, _) => {
+                dispatch::respond(&self.source.registry, request.original, request.deadline).await
+            }
         }
     }
 
@@ -221,7 +221,7 @@ impl PublicManifests {
         proof: PublicProof,
     ) -> Result<Response, UpstreamError> {
         let digest = &proof.digest().clone();
-        let stored = self.store.get(request.repository, digest).await;
+        let stored = self.stored(request.repository, digest).await;
         if let Some(stored) = stored {
             self.record_tag(request.repository, tag, digest);
             return Ok(match request.method {
@@ -238,10 +238,10 @@ impl PublicManifests {
         }
         // By its digest: the tag may move at any moment, and then this would fetch another manifest.
         let reference = Reference::Digest(digest.clone());
-        match self.fetcher.fetch(request, &reference, Some(proof)).await? {
+        match self.fetch(request, &reference, Some(proof)).await? {
             // The tag has moved, and the registry has deleted its old manifest.
             Fetched::Other(response) if response.status == StatusCode::NOT_FOUND => {
-                dispatch::respond(&self.registry, request.original, request.deadline).await
+                dispatch::respond(&self.source.registry, request.original, request.deadline).await
             }
             // The `HEAD` has reported a wrong digest.
             Fetched::Mismatch(_) => self.fetch_tag(request, tag).await,
@@ -250,7 +250,7 @@ impl PublicManifests {
     }
 
     async fn fetch_tag(&self, request: &ManifestRequest<'_>, tag: &Tag) -> Result<Response, UpstreamError> {
-        let fetched = self.fetcher.fetch(request, request.reference, None).await?;
+        let fetched = self.fetch(request, request.reference, None).await?;
         self.tag_response(request, tag, fetched).await
     }
 
@@ -279,7 +279,7 @@ impl PublicManifests {
             return None;
         }
         let digest = self.tags.lock().get(&(request.repository.clone(), tag.clone())).cloned()?;
-        let stored = self.store.get(request.repository, &digest).await?;
+        let stored = self.stored(request.repository, &digest).await?;
         tracing::info!(%digest, "no pull is left: serving the tag's last known manifest");
         let mut response = self.response_with(request, &stored, stored.head().clone());
         response.headers.set(header::WARNING, STALE_WARNING.clone());
@@ -294,12 +294,12 @@ impl PublicManifests {
     ) -> Result<(Hop, Response), UpstreamError> {
         let ManifestRequest { original, repository, reference, .. } = *request;
         let head = cacheable_request::for_manifest(original, repository, reference, Method::Head);
-        let (response, proof) = self.registry.head(&head, deadline).await?;
+        let (response, proof) = self.source.registry.head(&head, deadline).await?;
         let hop = response.hop;
         let mut response = Response::new(response, &head.operation, None).await?;
         response.public_proof = proof;
-        if self.registry.quota_account() == QuotaAccount::Anonymous {
-            self.rate_limit.record(&response.headers);
+        if self.source.registry.tokens.quota_account() == QuotaAccount::Anonymous {
+            self.source.rate_limit.record(&response.headers);
         }
         Ok((hop, response))
     }
@@ -311,7 +311,7 @@ impl PublicManifests {
         stored: &StoredManifest,
         mut headers: Headers,
     ) -> Response {
-        self.rate_limit.add_to(&mut headers);
+        self.source.rate_limit.add_to(&mut headers);
         headers.set(header::CONTENT_LENGTH, HeaderValue::from(stored.bytes().len()));
         let body = match request.method {
             Method::Get => ResponseBody::Small(stored.bytes().clone()),
@@ -332,7 +332,7 @@ impl PublicManifests {
             }
             Fetched::Other(SmallResponse { status, mut headers, mut body }) => {
                 if status == StatusCode::TOO_MANY_REQUESTS {
-                    body = rate_limit::explain(&self.name, &headers, &body).into();
+                    body = rate_limit::explain(&self.source.registry.name, &headers, &body).into();
                     headers.set(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 }
                 headers.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));

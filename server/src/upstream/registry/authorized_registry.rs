@@ -20,7 +20,7 @@ use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::PING_AND_TOKEN_TIMEOUT;
-use docxy_protocol::name::{Reference, Registry as RegistryName, Repository};
+use docxy_protocol::name::{Reference, Registry as RegistryName};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::scope::Scope;
 use docxy_protocol::token_origins::TokenOrigins;
@@ -38,9 +38,9 @@ const IN_USE_AFTER_REQUEST: Duration = Duration::from_secs(600);
 /// A registry, with its tokens and connections.
 #[derive(Debug)]
 pub(crate) struct AuthorizedRegistry {
-    name: RegistryName,
+    pub(crate) name: RegistryName,
     client: Arc<ApiClient>,
-    tokens: RegistryTokens,
+    pub(crate) tokens: RegistryTokens,
     origins: Arc<Mutex<TokenOrigins>>,
     last_request: Mutex<Option<Instant>>,
 }
@@ -86,14 +86,6 @@ impl AuthorizedRegistry {
         let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
         let service = self.tokens.service(deadline).await.map_err(|why| why.into_error(Hop::Registry))?;
         Ok((self.client.display_url().to_owned(), service.map(|service| service.host())))
-    }
-
-    /// To whom the token service grants tokens, in words, for `docxy-server check`.
-    ///
-    /// # Errors
-    /// If the token service does not respond, or refuses.
-    pub(crate) async fn check_tokens(&self, repository: Option<Repository>) -> Result<String, UpstreamError> {
-        self.tokens.check(repository).await
     }
 
     /// Sends a `HEAD` to each host, so that a pooled connection to it stays open, and renews the tokens in
@@ -235,7 +227,7 @@ impl AuthorizedRegistry {
         proof: Option<PublicProof>,
         deadline: RetryDeadline,
     ) -> Result<(UpstreamResponse, Option<PublicProof>), UpstreamError> {
-        if self.quota_account() == QuotaAccount::Operator {
+        if self.tokens.quota_account() == QuotaAccount::Operator {
             let (head, proof) = match proof {
                 Some(proof) => (None, Some(proof)),
                 None => self.head(request, deadline).await.map(|(head, proof)| (Some(head), proof))?,
@@ -251,11 +243,6 @@ impl AuthorizedRegistry {
             }
         }
         self.send_anonymous(request, deadline).await
-    }
-
-    /// The account against whose quota a pull counts now.
-    pub(crate) fn quota_account(&self) -> QuotaAccount {
-        self.tokens.quota_account()
     }
 
     /// Fetches the manifest that `proof` is about with the operator's account. `None` if there is no token for it, or

@@ -53,7 +53,7 @@ const DOCKER_HUB_HOSTS: &str = ".docker.io";
 
 /// The tokens of one registry.
 #[derive(Debug)]
-pub(super) struct RegistryTokens {
+pub(crate) struct RegistryTokens {
     registry: Registry,
     client: Arc<ApiClient>,
     operator_account: OperatorAccount,
