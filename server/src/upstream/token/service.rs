@@ -9,9 +9,8 @@ use crate::upstream::http::credentials::Credentials;
 use crate::upstream::http::redirect::{ChainRequest, UpstreamResponse, follow_redirects};
 use crate::upstream::http::small_response::SmallResponse;
 use crate::upstream::http::target::Target;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use docxy_protocol::authorization::basic;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::error_body;
 use docxy_protocol::fault::{FaultKind, Hop};
@@ -145,9 +144,7 @@ impl TokenService {
         scopes: &[String],
         account: Option<(&str, &Secret)>,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        let authorization = account.map(|(user, password)| {
-            Secret::new(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", password.expose()))))
-        });
+        let authorization = account.and_then(|(user, password)| basic(user, password.expose()).header());
         send(client, self.get(&self.query(scopes))?, authorization).await
     }
 
