@@ -45,9 +45,8 @@ impl ResumableBody {
             && let Some(rest) = self.end_first_part(0)
             && let Some(source) = self.source.as_deref()
         {
-            let start = self.parts[0].end;
-            let part = Part { end: rest, content: request(source, &trial, start..rest) };
-            self.parts.insert(1, part);
+            let content = source.request(&trial, self.parts[0].end..rest).unwrap_or(Content::Missing);
+            self.parts.insert(1, Part { end: rest, content });
         }
         self.request_ahead(&trial);
     }
@@ -91,22 +90,6 @@ impl ResumableBody {
 
 /// Receives these bytes over the session on trial. `None` without a permit.
 fn receive(source: &Source, trial: &Session, bytes: Range<u64>) -> Option<AheadTask> {
-    let permit = trial.try_permit(&source.range_request.request.operation)?;
-    let (context, session, range_request) =
-        (source.context.clone(), trial.clone(), source.range_request.clone());
-    Some(AbortOnDropHandle::new(tokio::spawn(async move {
-        let continuation = context.fetch(&session, Some(permit), &range_request, &bytes).await?;
-        Part::receive(bytes, continuation).await
-    })))
-}
-
-/// Requests these bytes over the session on trial, to be read as they arrive.
-fn request(source: &Source, trial: &Session, bytes: Range<u64>) -> Content {
-    let Some(permit) = trial.try_permit(&source.range_request.request.operation) else {
-        return Content::Missing;
-    };
-    let (context, session, range_request) =
-        (source.context.clone(), trial.clone(), source.range_request.clone());
-    let task = async move { context.fetch(&session, Some(permit), &range_request, &bytes).await };
-    Content::Requested(AbortOnDropHandle::new(tokio::spawn(task)))
+    let fetch = source.fetch(trial, bytes.clone())?;
+    Some(AbortOnDropHandle::new(tokio::spawn(async move { Part::receive(bytes, fetch.await?).await })))
 }

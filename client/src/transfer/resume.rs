@@ -75,6 +75,24 @@ impl Source {
         let has_responded = session.is_some();
         Box::new(Self { context: context.clone(), range_request, session, lost: None, has_responded })
     }
+
+    /// Fetches these bytes over this session. `None` without a permit.
+    pub(super) fn fetch(
+        &self,
+        session: &Session,
+        bytes: Range<u64>,
+    ) -> Option<impl Future<Output = Result<Continuation, ExchangeError>> + Send + use<>> {
+        let permit = session.try_permit(&self.range_request.request.operation)?;
+        let (context, range_request) = (self.context.clone(), self.range_request.clone());
+        let session = session.clone();
+        Some(async move { context.fetch(&session, Some(permit), &range_request, &bytes).await })
+    }
+
+    /// The same in the background: the bytes are read as they arrive.
+    pub(super) fn request(&self, session: &Session, bytes: Range<u64>) -> Option<Content> {
+        let fetch = self.fetch(session, bytes)?;
+        Some(Content::Requested(AbortOnDropHandle::new(tokio::spawn(fetch))))
+    }
 }
 
 impl ResumableBody {
@@ -312,20 +330,16 @@ impl ResumableBody {
 
     /// Requests the other missing parts as far as permits are free.
     fn request_missing(&mut self) {
-        let Some(Source { context, range_request, session: Some(session), .. }) = self.source.as_deref()
-        else {
-            return;
-        };
+        let Some(source) = self.source.as_deref() else { return };
+        let Some(session) = &source.session else { return };
         let mut start = self.position;
         for part in &mut self.parts {
             let bytes = std::mem::replace(&mut start, part.end)..part.end;
             if !matches!(part.content, Content::Missing) {
                 continue;
             }
-            let Some(permit) = session.try_permit(&range_request.request.operation) else { break };
-            let (context, session, range_request) = (context.clone(), session.clone(), range_request.clone());
-            let task = async move { context.fetch(&session, Some(permit), &range_request, &bytes).await };
-            part.content = Content::Requested(AbortOnDropHandle::new(tokio::spawn(task)));
+            let Some(requested) = source.request(session, bytes) else { break };
+            part.content = requested;
         }
     }
 }
