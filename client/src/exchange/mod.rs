@@ -2,7 +2,6 @@
 //!
 //! Must never try again: its callers do. Must never send a credential to a server that is not trusted.
 
-mod buffered_run;
 mod chunk_reader;
 mod error;
 mod prefetch_stream;
@@ -76,12 +75,11 @@ pub(crate) async fn send(
     let stream = ChunkReader::new(stream);
     let wants_prefetch = request.prefetch.is_some();
     let mut body = match (body, segments) {
-        (BodyFraming::None, _) if wants_prefetch => RemoteBody::on_stream(stream, Some(0), permit),
-        (BodyFraming::None, _) => RemoteBody::empty(permit),
-        (BodyFraming::Chunked { length }, _) => RemoteBody::on_stream(stream, length, permit),
+        (BodyFraming::None, _) => RemoteBody::new(Some(0), wants_prefetch.then_some(stream), None, permit),
+        (BodyFraming::Chunked { length }, _) => RemoteBody::new(length, Some(stream), None, permit),
         (BodyFraming::Segmented(layout), Some(mut segments)) => {
             segments.set_layout(layout);
-            RemoteBody::in_segments(segments, stream, permit)
+            RemoteBody::new(Some(layout.length()), Some(stream), Some(segments), permit)
         }
         (BodyFraming::Segmented(_), None) => {
             return Err(ExchangeError::protocol("a segmented body for a request that is not a blob"));

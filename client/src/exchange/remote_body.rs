@@ -3,11 +3,10 @@
 //! Knows frames (chunks and segments) and no positions: its reader counts. Must never end before the server
 //! said that it sent everything. Dropping the body stops the transfer at its source.
 
-use super::buffered_run::BufferedRun;
 use super::chunk_reader::ChunkReader;
 use super::error::ExchangeError;
 use super::prefetch_stream::PrefetchStream;
-use super::segments::Segments;
+use super::segments::{BufferedRun, Segments};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -25,27 +24,14 @@ pub(crate) struct RemoteBody {
 }
 
 impl RemoteBody {
-    pub(super) const fn empty(permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { length: Some(0), stream: None, segments: None, prefetch: None, permit }
-    }
-
-    /// A body on the stream of the response.
-    pub(super) const fn on_stream(
-        stream: ChunkReader,
+    /// A body on the stream of the response, or in segments, which that stream concludes. Nothing follows without it.
+    pub(super) fn new(
         length: Option<u64>,
+        stream: Option<ChunkReader>,
+        segments: Option<Segments>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        Self { length, stream: Some(stream), segments: None, prefetch: None, permit }
-    }
-
-    /// A body in segments, which the stream of the response concludes.
-    pub(super) fn in_segments(
-        segments: Segments,
-        stream: ChunkReader,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        let length = Some(segments.length());
-        Self { length, stream: Some(stream), segments: Some(Box::new(segments)), prefetch: None, permit }
+        Self { length, stream, segments: segments.map(Box::new), prefetch: None, permit }
     }
 
     /// Receives the prefetched content after this body, once the reader has all bytes of the body.
@@ -60,10 +46,8 @@ impl RemoteBody {
 
     /// A body that never arrives, for tests of response heads.
     #[cfg(test)]
-    pub(crate) const fn of_length(length: u64) -> Self {
-        let mut body = Self::empty(None);
-        body.length = Some(length);
-        body
+    pub(crate) fn of_length(length: u64) -> Self {
+        Self::new(Some(length), None, None, None)
     }
 
     /// The length that the server announced, in bytes.

@@ -4,7 +4,6 @@
 //! stops reading from the CDN.
 
 use super::READ_BYTES_MAX;
-use super::buffered_run::BufferedRun;
 use super::error::ExchangeError;
 use crate::tunnel::{BodyShare, SegmentPermit, Session};
 use bytes::{Bytes, BytesMut};
@@ -25,6 +24,17 @@ const CLOSE_DELAY_MIN: Duration = Duration::from_millis(100);
 
 /// A buffer with less free space than this is replaced before the next read.
 const FREE_BUFFER_BYTES_MIN: usize = 16 * 1024;
+
+/// Bytes of a body that arrived before the session was lost, and were not read.
+#[derive(Debug)]
+pub(crate) struct BufferedRun {
+    /// The bytes before it that did not arrive, since the run before it.
+    pub(crate) gap: u64,
+    /// Its bytes, without a gap.
+    pub(crate) chunks: VecDeque<Bytes>,
+    /// The permit of their segment.
+    pub(crate) permit: Option<SegmentPermit>,
+}
 
 /// The segments of one body.
 #[derive(Debug)]
@@ -92,11 +102,6 @@ impl Segments {
             segment.left = length_of(layout, n);
         }
         self.layout = Some(layout);
-    }
-
-    /// The length of the body.
-    pub(super) fn length(&self) -> u64 {
-        self.layout.map_or(0, |layout| layout.length())
     }
 
     /// The next bytes of the body; `None` after the last segment, and after one that is shorter than announced.
