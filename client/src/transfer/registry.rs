@@ -32,7 +32,7 @@ struct RunningTransfers {
 }
 
 /// A running transfer, at one moment. As JSON, the fields are those of `/health`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct TransferSnapshot {
     /// Its number. No other has it.
     #[serde(skip)]
@@ -260,20 +260,8 @@ fn describe(request: &Request, id: u64) -> TransferSnapshot {
         }
         _ => None,
     };
-    TransferSnapshot {
-        id,
-        operation: operation.name(),
-        image,
-        digest,
-        bytes: 0,
-        length: None,
-        bytes_per_second: 0,
-        since: Timestamp::now(),
-        server: None,
-        waits_for: None,
-        waits_seconds: None,
-        reason: None,
-    }
+    let (operation, since) = (operation.name(), Timestamp::now());
+    TransferSnapshot { id, operation, image, digest, since, ..TransferSnapshot::default() }
 }
 
 #[cfg(test)]
