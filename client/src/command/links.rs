@@ -4,7 +4,7 @@
 
 use super::error::CommandError;
 use crate::settings::{Flags, link_file_path, read_stored, remove_links};
-use crate::tunnel::{JoinedLink, Trust};
+use crate::tunnel::JoinedLink;
 use docxy_host::terminal::{print, print_note};
 use docxy_protocol::link::Link;
 
@@ -15,13 +15,8 @@ pub(super) fn list(flags: &Flags) -> Result<(), CommandError> {
     if links.is_empty() {
         print_note(&format!("no link is stored in {}; next: docxy-client join", file.display()));
     }
-    let line = |JoinedLink { link, trust }: &JoinedLink| {
-        let trust = match trust {
-            Trust::Trusted => "trusted",
-            Trust::Untrusted => "untrusted",
-        };
-        format!("{} {} {trust}\n", link.address(), link.name)
-    };
+    let line =
+        |JoinedLink { link, trust }: &JoinedLink| format!("{} {} {trust}\n", link.address(), link.name);
     print(&links.iter().map(line).collect::<String>()).map_err(CommandError::Output)
 }
 

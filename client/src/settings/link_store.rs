@@ -10,12 +10,6 @@ use docxy_protocol::link::{Link, LinkError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The word after a link whose server is trusted.
-const TRUSTED: &str = "trusted";
-
-/// The word after a link whose server is not.
-const UNTRUSTED: &str = "untrusted";
-
 /// Why links cannot be read or stored.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the fields are where it is and what is wrong there")]
@@ -78,8 +72,8 @@ pub fn parse_links(text: &str, origin: &str) -> Result<Vec<JoinedLink>, LinksErr
         let link = link.parse().map_err(failed)?;
         let trust = match word.trim() {
             "" if links.is_empty() => Trust::Trusted,
-            "" | UNTRUSTED => Trust::Untrusted,
-            TRUSTED => Trust::Trusted,
+            "" | "untrusted" => Trust::Untrusted,
+            "trusted" => Trust::Trusted,
             _ => return Err(LinksError::Trust { origin: origin.to_owned(), line: n + 1 }),
         };
         links.push(JoinedLink { link, trust });
@@ -125,14 +119,8 @@ pub fn read_stored(path: &Path) -> Result<Vec<JoinedLink>, LinksError> {
 }
 
 fn write(path: &Path, all: &[JoinedLink]) -> Result<(), LinksError> {
-    let line = |JoinedLink { link, trust }: &JoinedLink| {
-        let word = match trust {
-            Trust::Trusted => TRUSTED,
-            Trust::Untrusted => UNTRUSTED,
-        };
-        format!("{} {word}\n", link.expose())
-    };
-    let lines: Vec<String> = all.iter().map(line).collect();
+    let lines: Vec<String> =
+        all.iter().map(|JoinedLink { link, trust }| format!("{} {trust}\n", link.expose())).collect();
     let text = format!("# Written by `docxy-client join`; each line is a secret.\n{}", lines.concat());
     private_file::write_with_directory(path, text.as_bytes()).map_err(LinksError::Write)
 }

@@ -54,11 +54,13 @@ pub struct JoinedLink {
 }
 
 /// What a server may see of its clients' requests. The greater one may see more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, derive_more::Display)]
 pub enum Trust {
     /// Requests that everybody could send.
+    #[display("untrusted")]
     Untrusted,
     /// Passwords and tokens, too.
+    #[display("trusted")]
     Trusted,
 }
 
