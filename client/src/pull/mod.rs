@@ -10,7 +10,6 @@ mod fake_registry;
 mod image_source;
 mod layout;
 mod progress;
-mod request;
 mod run;
 mod staged_image;
 mod tar_plan;
@@ -18,13 +17,14 @@ mod tar_plan;
 pub use destination::{Destination, DestinationError, default_name};
 pub use error::PullError;
 pub use progress::Progress;
-pub use request::PullRequest;
 
 use crate::gateway::{Deadline, Gateway, ResponseDeadline};
 use crate::transfer::Transfer;
 use docxy_protocol::fault::Fault;
+use docxy_protocol::image_name::ImageName;
 use docxy_protocol::limits::PATIENCE_MAX;
 use docxy_protocol::name::Digest;
+use docxy_protocol::platform::Platform;
 use docxy_protocol::request::Request;
 use http::Response;
 use image_source::{ImageSource, RegistryClient};
@@ -33,6 +33,17 @@ use std::time::Duration;
 
 /// How long a request waits for the tunnel: a handshake over a bad path, and several attempts.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What to fetch, and where to.
+#[derive(Debug)]
+pub struct PullRequest {
+    /// The image.
+    pub image: ImageName,
+    /// The platform; that of this machine if `None`.
+    pub platform: Option<Platform>,
+    /// Where to write it.
+    pub destination: Destination,
+}
 
 /// Fetches an image. Returns the digest of its reference: of the index, if it has one.
 ///

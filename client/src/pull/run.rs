@@ -1,11 +1,11 @@
 //! Runs one pull: selects the image, downloads its blobs concurrently, and publishes the result.
 
+use super::PullRequest;
 use super::blob::download;
 use super::error::PullError;
 use super::image_source::{ImageSource, RegistryClient, VerifiedManifest, check};
 use super::layout::{self, RootManifest};
 use super::progress::Progress;
-use super::request::PullRequest;
 use super::staged_image::{EntryWriter, StagedImage};
 use super::tar_plan::TarEntry;
 use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
