@@ -8,16 +8,14 @@ pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
 pub use credential_use::TokenKind;
 pub use engine::Engine;
+pub use report::{ServerReport, TunnelState};
 pub use response_deadline::ResponseDeadline;
-pub use server_report::ServerReport;
-pub use tunnel_state::TunnelState;
 
 mod anonymous;
 mod credential_use;
 mod engine;
+mod report;
 mod response_deadline;
-mod server_report;
-mod tunnel_state;
 mod used_up_limits;
 
 use crate::counters::TransferCounters;

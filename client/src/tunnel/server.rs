@@ -52,9 +52,9 @@ pub enum Condition {
 #[derive(Debug, Clone)]
 pub struct ServerState {
     pub(super) server: Arc<Server>,
-    pub(super) status: TunnelStatus,
+    pub(crate) status: TunnelStatus,
     /// The condition of the session, while there is one.
-    pub(super) condition: Condition,
+    pub(crate) condition: Condition,
 }
 
 /// The states of all servers, in the order of their links. Clones share them.
@@ -100,18 +100,6 @@ impl ServerState {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.server.name
-    }
-
-    /// Its state.
-    #[must_use]
-    pub const fn status(&self) -> &TunnelStatus {
-        &self.status
-    }
-
-    /// The condition of its session, if it has one.
-    #[must_use]
-    pub const fn condition(&self) -> Condition {
-        self.condition
     }
 
     /// Whether credentials may go there.
