@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 /// Until when a caller waits for a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
-    at: Instant,
-    includes_first_connect: bool,
+    /// When it is.
+    pub(super) at: Instant,
+    /// Whether a caller waits even if there never was a connection.
+    pub(super) includes_first_connect: bool,
 }
 
 impl Deadline {
@@ -27,16 +29,5 @@ impl Deadline {
     #[must_use]
     pub const fn at(at: Instant) -> Self {
         Self { at, includes_first_connect: false }
-    }
-
-    /// When it is.
-    #[must_use]
-    pub const fn instant(&self) -> Instant {
-        self.at
-    }
-
-    /// Whether a caller waits even if there never was a connection.
-    pub(super) const fn includes_first_connect(&self) -> bool {
-        self.includes_first_connect
     }
 }

@@ -141,7 +141,7 @@ impl Tunnel {
             !candidates(states, need, lost).is_empty() || is_pointless(states, need, deadline)
         };
         let waited = servers.wait_for(is_decided);
-        match tokio::time::timeout_at(deadline.instant().into(), waited).await {
+        match tokio::time::timeout_at(deadline.at.into(), waited).await {
             Ok(Ok(states)) => self.select(&states, need, lost).ok_or_else(|| fault(&states, need.trust)),
             // The supervisor has ended, so the client is shutting down.
             Ok(Err(_)) => Err(Fault::new(Hop::Tunnel, FaultKind::Down, "the client is shutting down")),
@@ -232,7 +232,7 @@ fn is_first_attempt(states: &[ServerState], need: Need) -> bool {
 fn is_pointless(states: &[ServerState], need: Need, deadline: Deadline) -> bool {
     eligible(states, need.trust).all(|state| match state.status {
         TunnelStatus::Up { .. } | TunnelStatus::Down { .. } => false,
-        TunnelStatus::Spare | TunnelStatus::Connecting { .. } => !deadline.includes_first_connect(),
+        TunnelStatus::Spare | TunnelStatus::Connecting { .. } => !deadline.includes_first_connect,
         TunnelStatus::Refused { .. } => true,
     })
 }
