@@ -109,8 +109,7 @@ impl Link {
     #[must_use]
     pub fn address(&self) -> String {
         let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
-        let (open, close) = if self.host.is_ipv6() { ("[", "]") } else { ("", "") };
-        format!("{open}{}{close}:{}", self.host, ports.join(","))
+        format!("{}:{}", self.host.in_url(), ports.join(","))
     }
 
     /// Whether both are links of one server: host and ports tell servers apart. Several may have the same pin.
@@ -136,6 +135,12 @@ impl Host {
     #[must_use]
     pub fn is_ipv6(&self) -> bool {
         self.0.parse::<Ipv6Addr>().is_ok()
+    }
+
+    /// The host as it stands before a port: an IPv6 address is in brackets.
+    #[must_use]
+    pub fn in_url(&self) -> String {
+        if self.is_ipv6() { format!("[{self}]") } else { self.to_string() }
     }
 }
 

@@ -14,7 +14,6 @@ use http::{HeaderValue, Method, Request, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -34,22 +33,13 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Where a connection through a proxy leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, derive_more::Display)]
 pub enum Destination {
     /// To an address.
     Address(SocketAddr),
     /// To a name and a port. The proxy resolves the name.
+    #[display("{}:{_1}", _0.in_url())]
     Name(Host, u16),
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Name(host, port) if host.is_ipv6() => write!(f, "[{host}]:{port}"),
-            Self::Name(host, port) => write!(f, "{host}:{port}"),
-        }
-    }
 }
 
 impl Proxy {

@@ -6,7 +6,6 @@ use docxy_protocol::link::Host;
 use docxy_protocol::secret::Secret;
 use http::Uri;
 use percent_encoding::percent_decode_str;
-use std::fmt;
 use std::str::FromStr;
 
 /// Why a text is not the URL of a proxy that can be used.
@@ -33,7 +32,9 @@ pub enum ProxyUrlError {
 }
 
 /// A proxy. `Debug` and `Display` show scheme, host and port only.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, derive_more::Debug, derive_more::Display)]
+#[debug("{self}")]
+#[display("{scheme}://{}:{port}", host.in_url())]
 pub struct Proxy {
     pub(super) scheme: Scheme,
     pub(super) host: Host,
@@ -42,9 +43,11 @@ pub struct Proxy {
 }
 
 /// What the proxy speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, derive_more::Display)]
 pub(super) enum Scheme {
+    #[display("http")]
     Http,
+    #[display("socks5")]
     Socks5,
 }
 
@@ -160,23 +163,6 @@ impl Credentials {
 
     pub(super) fn password(&self) -> &str {
         self.password.as_ref().map_or("", Secret::expose)
-    }
-}
-
-impl fmt::Display for Proxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Socks5 => "socks5",
-        };
-        let (open, close) = if self.host.is_ipv6() { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{}{close}:{}", self.host, self.port)
-    }
-}
-
-impl fmt::Debug for Proxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 
