@@ -65,9 +65,9 @@ async fn failure(scheme: &str, steps: &'static [Step]) -> String {
     let (result, _) = connect(scheme, steps).await;
     let error = result.unwrap_err();
     let text = error.to_string();
-    assert!(text.starts_with(&format!("the proxy {} ", error.proxy())), "{text}");
+    assert!(text.starts_with(&format!("the proxy {} ", error.proxy)), "{text}");
     assert!(!text.contains("hunter2") && !text.contains("docxy.example"), "{text}");
-    error.failure().to_string()
+    error.failure.to_string()
 }
 
 #[tokio::test]
@@ -198,8 +198,8 @@ async fn a_proxy_that_is_not_there_is_named() {
     let destination = Destination::Address("192.0.2.1:443".parse().unwrap());
     let refused =
         format!("http://{address}").parse::<Proxy>().unwrap().connect(&destination).await.unwrap_err();
-    assert!(matches!(refused.failure(), ProxyFailure::Connect(_)), "{refused}");
+    assert!(matches!(refused.failure, ProxyFailure::Connect(_)), "{refused}");
     assert!(refused.to_string().starts_with(&format!("the proxy http://{address} cannot be reached: ")));
     let unknown = "http://proxy.invalid:1".parse::<Proxy>().unwrap().connect(&destination).await.unwrap_err();
-    assert!(matches!(unknown.failure(), ProxyFailure::Resolve(_)), "{unknown}");
+    assert!(matches!(unknown.failure, ProxyFailure::Resolve(_)), "{unknown}");
 }

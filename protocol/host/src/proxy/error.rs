@@ -10,9 +10,10 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 #[error("the proxy {proxy} {failure}")]
 pub struct ProxyError {
-    pub(super) proxy: Proxy,
-    // Part of the text above, so that it is no source of its own.
-    pub(super) failure: ProxyFailure,
+    /// The proxy.
+    pub proxy: Proxy,
+    /// What happened, without the proxy's host. Part of the text above, so that it is no source of its own.
+    pub failure: ProxyFailure,
 }
 
 /// What happened, in words that follow "the proxy".
@@ -43,20 +44,6 @@ pub enum ProxyFailure {
     DestinationUnreachable(String),
     #[error("answers {0}; ask its administrator why")]
     Status(u16),
-}
-
-impl ProxyError {
-    /// The proxy.
-    #[must_use]
-    pub const fn proxy(&self) -> &Proxy {
-        &self.proxy
-    }
-
-    /// What happened, without the proxy's host.
-    #[must_use]
-    pub const fn failure(&self) -> &ProxyFailure {
-        &self.failure
-    }
 }
 
 impl ProxyFailure {

@@ -22,7 +22,7 @@ pub(crate) fn request_fault(hop: Hop, host: &impl fmt::Display, error: legacy::E
     } else if let Some(error @ GuardError::ResolveForProxy { .. }) = find(&error) {
         UpstreamError::new(hop, FaultKind::Unreachable, error)
     } else if let Some(error) = find::<ProxyError>(&error) {
-        let failure = error.failure();
+        let failure = &error.failure;
         let kind = if failure.is_permanent() { FaultKind::Refused } else { FaultKind::Unreachable };
         UpstreamError::new(hop, kind, format_args!("{host}: the server's proxy {failure}"))
     } else if is_for_another_name(&error) {

@@ -108,7 +108,7 @@ async fn connect_by_proxy(
     if let Some(addresses) = addresses {
         // A failure of the proxy itself ends the race: it would be the same for each address.
         let connect = async |address| match proxy.connect(&Destination::Address(address)).await {
-            Err(error) if error.failure().is_about_destination() => Err(error),
+            Err(error) if error.failure.is_about_destination() => Err(error),
             ended => Ok(ended),
         };
         let raced = happy_eyeballs::race(ready(Ok(addresses.into_iter())), None, connect).await;
