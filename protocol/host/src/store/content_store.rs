@@ -16,7 +16,7 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 
 /// The store. Clones share it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Store<H>(Arc<Parts<H>>);
 
 #[derive(Debug)]
@@ -28,12 +28,6 @@ struct Parts<H> {
     eviction: Mutex<Option<Eviction>>,
     /// A full disk fails every write.
     write_log_limit: LogLimits<()>,
-}
-
-impl<H> Clone for Store<H> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
 }
 
 impl<H: ContentHead> Store<H> {
