@@ -36,55 +36,46 @@ pub(super) fn revoke(name: &ClientName, flags: &Flags) -> Result<(), CommandErro
 
 fn write_revocation(state: &State, name: &ClientName) -> Result<Revocation, ClientsError> {
     let manifests = || state.path("manifests");
-    let attempts = Attempts {
-        write: || state.change_clients(|list| list.revoke(name, Timestamp::now())),
-        write_into_reserve: || state.change_clients_with_reserve(|list| list.revoke(name, Timestamp::now())),
-        free_space: [&|| store::remove_oldest(manifests(), FIRST_FREED_BYTES, FIRST_FREED_FILES), &|| {
+    with_space(
+        || state.change_clients(|list| list.revoke(name, Timestamp::now())),
+        || state.change_clients_with_reserve(|list| list.revoke(name, Timestamp::now())),
+        [&|| store::remove_oldest(manifests(), FIRST_FREED_BYTES, FIRST_FREED_FILES), &|| {
             store::remove_oldest(manifests(), usize::MAX, usize::MAX)
         }],
-        delete_reserve: &|| state.remove_reserve(),
-    };
-    attempts.make()
+        &|| state.remove_reserve(),
+    )
 }
 
-/// How a change is written on a full disk, and what is removed for it.
-struct Attempts<'a, P, R> {
-    write: P,
-    write_into_reserve: R,
-    /// Remove less valuable files, the least valuable first. Each returns whether it removed any.
-    free_space: [&'a dyn Fn() -> bool; 2],
-    delete_reserve: &'a dyn Fn() -> bool,
-}
-
-impl<T, P, R> Attempts<'_, P, R>
-where
-    P: FnMut() -> Result<T, ClientsError>,
-    R: FnMut() -> Result<T, ClientsError>,
-{
-    fn make(mut self) -> Result<T, ClientsError> {
-        let mut outcome = (self.write)();
-        for free_space in self.free_space {
-            if is_full(&outcome) && free_space() {
-                outcome = (self.write)();
-            }
+/// Writes a change, on a full disk as well. `free_space` removes less valuable files, the least valuable first; each
+/// returns whether it removed any.
+fn with_space<T>(
+    mut write: impl FnMut() -> Result<T, ClientsError>,
+    mut write_into_reserve: impl FnMut() -> Result<T, ClientsError>,
+    free_space: [&dyn Fn() -> bool; 2],
+    delete_reserve: &dyn Fn() -> bool,
+) -> Result<T, ClientsError> {
+    let mut outcome = write();
+    for free_space in free_space {
+        if is_full(&outcome) && free_space() {
+            outcome = write();
         }
-        if !is_full(&outcome) {
-            return outcome;
-        }
-        if let Ok(done) = (self.write_into_reserve)() {
-            return Ok(done);
-        }
-        // The file system needs free space to overwrite a file, or there is no reserve.
-        (self.delete_reserve)();
-        for _ in 0..FINAL_ATTEMPTS {
-            outcome = (self.write)();
-            if !is_full(&outcome) {
-                break;
-            }
-            thread::sleep(ATTEMPT_INTERVAL);
-        }
-        outcome
     }
+    if !is_full(&outcome) {
+        return outcome;
+    }
+    if let Ok(done) = write_into_reserve() {
+        return Ok(done);
+    }
+    // The file system needs free space to overwrite a file, or there is no reserve.
+    delete_reserve();
+    for _ in 0..FINAL_ATTEMPTS {
+        outcome = write();
+        if !is_full(&outcome) {
+            break;
+        }
+        thread::sleep(ATTEMPT_INTERVAL);
+    }
+    outcome
 }
 
 fn is_full<T>(outcome: &Result<T, ClientsError>) -> bool {
@@ -110,8 +101,8 @@ mod tests {
             true
         };
         let mut left = attempts_in_vain;
-        let outcome = Attempts {
-            write: || {
+        let outcome = with_space(
+            || {
                 note("write");
                 if left == 0 {
                     return Ok(());
@@ -119,14 +110,13 @@ mod tests {
                 left -= 1;
                 Err(failed(kind))
             },
-            write_into_reserve: || {
+            || {
                 note("by reserve");
                 if has_reserve { Ok(()) } else { Err(failed(ErrorKind::NotFound)) }
             },
-            free_space: [&|| note("some"), &|| note("all")],
-            delete_reserve: &|| note("reserve"),
-        }
-        .make();
+            [&|| note("some"), &|| note("all")],
+            &|| note("reserve"),
+        );
         (done.into_inner(), outcome.is_ok())
     }
 
