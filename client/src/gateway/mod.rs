@@ -185,7 +185,7 @@ impl Gateway {
     /// Answers from the cache, or through the tunnel. The registry may receive the request's credential.
     async fn send_permitted(
         &self,
-        request: Request,
+        mut request: Request,
         deadline: ResponseDeadline,
         guard: TransferGuard,
     ) -> Result<Response<Transfer>, Fault> {
@@ -194,8 +194,8 @@ impl Gateway {
             self.context.counters.local_responses.increment();
             return Ok(without_tunnel(content, guard));
         }
-        let prefetch = metadata.policy.hint_for(&request, &metadata.cache).await;
-        self.forward(request.with_prefetch(prefetch), deadline, guard).await
+        request.prefetch = metadata.policy.hint_for(&request, &metadata.cache).await;
+        self.forward(request, deadline, guard).await
     }
 
     /// The whole blob with this digest and length, which an image names: from the cache, or requested when it
@@ -258,7 +258,7 @@ impl Gateway {
                         Transfer::new(&self.context, request, (status, &headers), body, session, guard);
                     let mut response = Response::new(body);
                     *response.status_mut() = status;
-                    *response.headers_mut() = headers.into_map();
+                    *response.headers_mut() = headers.into();
                     return Ok(response);
                 }
                 Err(error) => error,

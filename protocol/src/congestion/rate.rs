@@ -5,7 +5,6 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 /// A rate in whole bits per second, between [`Rate::MIN`] and [`Rate::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, derive_more::Into, Serialize, Deserialize)]
@@ -58,12 +57,6 @@ impl Rate {
     #[must_use]
     pub fn bytes_per_second(self) -> f64 {
         self.0 as f64 / 8.0
-    }
-
-    /// Bytes that this rate carries within `time`.
-    #[must_use]
-    pub fn bytes_in(self, time: Duration) -> u64 {
-        (self.bytes_per_second() * time.as_secs_f64()) as u64
     }
 }
 

@@ -50,18 +50,6 @@ impl Request {
         Self { headers, ..self }
     }
 
-    /// Sets or removes the prefetch hint.
-    #[must_use]
-    pub fn with_prefetch(self, prefetch: Option<PrefetchHint>) -> Self {
-        Self { prefetch, ..self }
-    }
-
-    /// Sets how long the client waits for the head of the response.
-    #[must_use]
-    pub fn with_patience(self, patience: Patience) -> Self {
-        Self { patience, ..self }
-    }
-
     /// Whether it carries what only its user may know: a password, or a token that was obtained with one.
     #[must_use]
     pub const fn has_credential(&self) -> bool {

@@ -128,10 +128,10 @@ impl ManifestRequest {
         let mut accept = HeaderMap::new();
         accept.insert("accept", "*/*".parse().unwrap());
         let operation = Operation::Manifest { repository, reference, method: self.method };
-        let request = Request::new(self.registry.clone(), operation)
+        let mut request = Request::new(self.registry.clone(), operation)
             .with_authorization(self.authorization.clone())
-            .with_headers(Headers::filter_request(&accept))
-            .with_prefetch(self.prefetch.clone());
+            .with_headers(Headers::filter_request(&accept));
+        request.prefetch = self.prefetch.clone();
         request_header(next_exchange(), request)
     }
 }
@@ -163,7 +163,7 @@ impl WireResponse {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.map().get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The message of an error in the registry's format.
