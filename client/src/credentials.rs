@@ -13,7 +13,6 @@ use docxy_protocol::token::TokenRequest;
 use docxy_protocol::token_origins::TokenOrigins;
 use docxy_protocol::token_response::TokenResponse;
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,8 +83,10 @@ impl Credentials {
             if let Some(oldest) = oldest.filter(|_| sources.len() >= SOURCES_MAX) {
                 sources.remove(&oldest);
             }
-            sources
-                .insert(hash(token), TokenSourceRecord { source: source.clone(), newest: None, since: now });
+            sources.insert(
+                token.sha256(),
+                TokenSourceRecord { source: source.clone(), newest: None, since: now },
+            );
         }
     }
 
@@ -99,7 +100,7 @@ impl Credentials {
     pub(crate) fn source(&self, registry: &Registry, token: &Secret, now: Instant) -> Option<TokenSource> {
         let records = self.0.lock();
         let record =
-            records.sources.get(&hash(token)).filter(|record| record.source.registry == *registry)?;
+            records.sources.get(&token.sha256()).filter(|record| record.source.registry == *registry)?;
         (now.saturating_duration_since(record.since) < SOURCE_LIFETIME).then(|| record.source.clone())
     }
 
@@ -107,7 +108,7 @@ impl Credentials {
     pub(crate) fn renew(&self, token: &Secret, response: TokenResponse) {
         let mut records = self.0.lock();
         let TokenRecords { origins, sources } = &mut *records;
-        if let Some(record) = sources.get_mut(&hash(token)) {
+        if let Some(record) = sources.get_mut(&token.sha256()) {
             origins.remember(&record.source.registry, &response);
             record.newest = Some(response.into_token().0);
         }
@@ -119,14 +120,11 @@ impl Credentials {
             return authorization.clone();
         };
         let records = self.0.lock();
-        let record = records.sources.get(&hash(token)).filter(|record| record.source.registry == *registry);
+        let record =
+            records.sources.get(&token.sha256()).filter(|record| record.source.registry == *registry);
         let newest = record.and_then(|record| record.newest.clone());
         newest.map_or_else(|| authorization.clone(), Authorization::Bearer)
     }
-}
-
-fn hash(token: &Secret) -> [u8; 32] {
-    Sha256::digest(token.expose()).into()
 }
 
 #[cfg(test)]

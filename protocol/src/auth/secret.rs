@@ -2,6 +2,7 @@
 //! time.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
 /// Text that `Debug` and logs show as `[secret]`: tokens, passwords, authorization headers.
@@ -20,6 +21,12 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Its SHA-256, by which it can be recognised.
+    #[must_use]
+    pub fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(&self.0).into()
     }
 }
 

@@ -16,7 +16,6 @@ use crate::secret::Secret;
 use crate::token::{Grant, TokenRequest};
 use crate::token_response::TokenResponse;
 use hashlink::{LinkedHashMap, LinkedHashSet};
-use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// Limit for the tokens of one registry: 128 KiB at about 64 bytes each. The least recently used token is
@@ -38,7 +37,7 @@ impl TokenOrigins {
     /// Records that this registry's token service issued the tokens in this response.
     pub fn remember(&mut self, registry: &Registry, response: &TokenResponse) {
         for secret in response.secrets() {
-            self.record(registry, hash(secret));
+            self.record(registry, secret.sha256());
         }
     }
 
@@ -56,7 +55,7 @@ impl TokenOrigins {
     }
 
     fn may_send_token(&mut self, registry: &Registry, token: &Secret) -> bool {
-        let token = hash(token);
+        let token = token.sha256();
         // If two registries issued the same token, both may receive it, because both know it already.
         if self.registries.get_mut(registry).is_some_and(|own| own.to_back(&token)) {
             return true;
@@ -83,10 +82,6 @@ impl fmt::Debug for TokenOrigins {
         let numbers = self.registries.iter().map(|(registry, tokens)| (registry, tokens.len()));
         f.debug_map().entries(numbers).finish()
     }
-}
-
-fn hash(token: &Secret) -> [u8; 32] {
-    Sha256::digest(token.expose()).into()
 }
 
 #[cfg(test)]
