@@ -81,13 +81,12 @@ impl Transfer {
         guard: TransferGuard,
     ) -> Self {
         let length = body.length();
-        let content_range = length.and_then(|_| ContentRange::of_response(status, headers.map(), length));
+        let content_range = length.and_then(|_| ContentRange::of_response(status, headers, length));
         let writer = ManifestWriter::new(&context.metadata.cache, &request, status, headers);
         let (mut verifier, mut start) = (None, 0);
         let range_request = match &request.operation {
             Operation::Blob { digest, method: Method::Get, .. } => {
-                let unknown_length =
-                    length.is_none() && status == StatusCode::OK && !is_encoded(headers.map());
+                let unknown_length = length.is_none() && status == StatusCode::OK && !is_encoded(headers);
                 if unknown_length || content_range.as_ref().is_some_and(ContentRange::is_whole) {
                     verifier = Some(BlobVerifier::new(digest.clone(), length));
                 }

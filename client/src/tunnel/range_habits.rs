@@ -22,7 +22,7 @@ impl RangeHabits {
     pub(crate) fn engine(headers: &Headers) -> Option<HeaderValue> {
         let range = headers.get_str(&header::RANGE)?.trim();
         let is_open_ended = range.starts_with("bytes=") && range.ends_with('-') && !range.contains(',');
-        is_open_ended.then(|| headers.map().get(header::USER_AGENT).cloned())?
+        is_open_ended.then(|| headers.get(header::USER_AGENT).cloned())?
     }
 
     /// The segments that the engine read of its last range.

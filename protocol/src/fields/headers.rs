@@ -49,7 +49,9 @@ const STRIPPED_RESPONSE_FIELDS: [&str; 16] = [
 ];
 
 /// Header fields in the order in which they were received; a field may have several lines.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, derive_more::Deref, derive_more::DerefMut, derive_more::Into,
+)]
 pub struct Headers(HeaderMap);
 
 impl Headers {
@@ -88,33 +90,6 @@ impl Headers {
             }
         }
         Self(fields)
-    }
-
-    /// The fields.
-    #[must_use]
-    pub fn map(&self) -> &HeaderMap {
-        &self.0
-    }
-
-    /// The fields, owned.
-    #[must_use]
-    pub fn into_map(self) -> HeaderMap {
-        self.0
-    }
-
-    /// Sets a field and replaces all its lines.
-    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.insert(name, value);
-    }
-
-    /// Adds a line to a field.
-    pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.append(name, value);
-    }
-
-    /// Removes a field.
-    pub fn remove(&mut self, name: &HeaderName) {
-        self.0.remove(name);
     }
 
     /// Whether the request has a field with which the response may not be the whole content.
@@ -200,9 +175,9 @@ mod tests {
             ("host", "127.0.0.1"),
             ("range", "bytes=5-"),
         ]));
-        let accept: Vec<_> = fields.map().get_all("accept").iter().collect();
+        let accept: Vec<_> = fields.get_all("accept").iter().collect();
         assert_eq!(accept, ["application/vnd.oci.image.index.v1+json", "*/*"]);
-        assert_eq!(fields.map().len(), 3);
+        assert_eq!(fields.len(), 3);
     }
 
     #[test]
@@ -230,8 +205,7 @@ mod tests {
             ("warning", "299 - b"),
             ("ratelimit-remaining", "99;w=21600"),
         ]));
-        let names: Vec<_> =
-            fields.map().iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+        let names: Vec<_> = fields.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         assert_eq!(
             names,
             [

@@ -55,7 +55,7 @@ impl<'a> Prefetch<'a> {
         }
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
-            Reference::Tag(_) => Digest::of_response(response.headers.map())?,
+            Reference::Tag(_) => Digest::of_response(&response.headers)?,
         };
         if hint.known.as_ref() == Some(&digest) {
             return None;
@@ -145,7 +145,7 @@ impl<'a> Prefetch<'a> {
     async fn send_request(&self, operation: Operation) -> Option<Response> {
         let mut headers = self.request.headers.clone();
         headers.remove_conditional_fields();
-        headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if matches!(operation, Operation::Blob { .. }) {
             // It lists manifest types.
             headers.remove(&header::ACCEPT);

@@ -71,7 +71,7 @@ impl ApiClient {
             Method::Get => http::Method::GET,
             Method::Head => http::Method::HEAD,
         };
-        let chain = ChainRequest { method, headers: request.headers.map().clone(), ..self.request(&path)? };
+        let chain = ChainRequest { method, headers: request.headers.clone().into(), ..self.request(&path)? };
         let is_blob = matches!(request.operation, Operation::Blob { .. });
         let is_manifest = matches!(request.operation, Operation::Manifest { method: Method::Get, .. });
         let attempt = || async {

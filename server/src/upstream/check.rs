@@ -128,7 +128,7 @@ async fn read_blob(
 fn request(image: &ImageName, operation: Operation) -> Request {
     let mut headers = Headers::default();
     if let Ok(accept) = HeaderValue::try_from(MEDIA_TYPES.join(", ")) {
-        headers.set(header::ACCEPT, accept);
+        headers.insert(header::ACCEPT, accept);
     }
     Request::new(image.registry.clone(), operation)
         .with_authorization(Authorization::Public)

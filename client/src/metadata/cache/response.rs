@@ -52,7 +52,7 @@ pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<Response<
     let mut headers = HeaderMap::new();
     match (&request.operation, entry.head()) {
         (Operation::Manifest { .. }, ContentKind::Manifest { content_type }) => {
-            if !accepts(request.headers.map(), content_type) {
+            if !accepts(&request.headers, content_type) {
                 return None;
             }
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).ok()?);

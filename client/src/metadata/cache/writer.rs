@@ -31,14 +31,14 @@ impl ManifestWriter {
         let Operation::Manifest { reference, method: Method::Get, .. } = &request.operation else {
             return None;
         };
-        let encoded = is_encoded(headers.map());
+        let encoded = is_encoded(headers);
         let length = headers.get_str(&header::CONTENT_LENGTH)?.parse::<usize>().ok()?;
         if status != StatusCode::OK || encoded || !(1..=MANIFEST_BYTES_MAX).contains(&length) {
             return None;
         }
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
-            Reference::Tag(_) => Digest::of_response(headers.map())?,
+            Reference::Tag(_) => Digest::of_response(headers)?,
         };
         let key = Key { scope: Scope::of(request)?, digest };
         // The same limit as for prefetched manifests. Real media types are shorter.

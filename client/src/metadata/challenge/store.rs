@@ -224,11 +224,11 @@ fn docker_hub_challenges() -> ChallengeSet {
 
 /// The challenges of a response, if one of them accepts a public token.
 fn read(headers: &Headers) -> Option<Vec<Challenge>> {
-    let lines = headers.map().get_all(header::WWW_AUTHENTICATE);
+    let lines = headers.get_all(header::WWW_AUTHENTICATE);
     if lines.iter().map(HeaderValue::len).sum::<usize>() > CHALLENGE_BYTES_MAX {
         return None;
     }
-    let all = Challenge::of_response(headers.map());
+    let all = Challenge::of_response(headers);
     let all: Vec<_> = all.map(|c| c.without("error").without("error_description")).collect();
     all.iter().any(Challenge::is_bearer).then_some(all)
 }

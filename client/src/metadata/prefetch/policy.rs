@@ -66,7 +66,7 @@ impl PrefetchPolicy {
 
     /// Learns the digest of a tag from the response.
     pub(crate) fn observe_tag(&self, request: &Request, headers: &Headers) {
-        let (Some(tagged), Some(digest)) = (tag(request), Digest::of_response(headers.map())) else { return };
+        let (Some(tagged), Some(digest)) = (tag(request), Digest::of_response(headers)) else { return };
         let mut state = self.0.lock();
         if state.tags.len() >= TAGS_MAX {
             state.tags.clear();
@@ -77,7 +77,7 @@ impl PrefetchPolicy {
     /// The hint for this request, if any. None for a request with a password.
     pub(crate) async fn hint_for(&self, request: &Request, cache: &ContentCache) -> Option<PrefetchHint> {
         let Operation::Manifest { method, .. } = &request.operation else { return None };
-        let agent = UserAgent::of_request(request.headers.map());
+        let agent = UserAgent::of_request(&request.headers);
         let is_one_of =
             |names: &[&str]| agent.first().is_some_and(|first| names.iter().any(|name| first.is(name)));
         let scope = CacheScope::of(request)?;

@@ -31,7 +31,7 @@ pub(super) fn blob(bytes: &[u8]) -> Arc<Content<ContentKind>> {
 /// A manifest of these bytes, as a server stores it.
 fn manifest(text: &str) -> Arc<Content<Headers>> {
     let mut headers = Headers::default();
-    headers.set(header::CONTENT_TYPE, HeaderValue::from_static("a/b"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("a/b"));
     with_head(headers, text.as_bytes())
 }
 

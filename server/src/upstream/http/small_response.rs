@@ -27,7 +27,7 @@ impl SmallResponse {
     pub(crate) fn into_upstream_response(self, hop: Hop) -> UpstreamResponse {
         let mut response = http::Response::new(Body::Whole(self.body));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers.into_map();
+        *response.headers_mut() = self.headers.into();
         UpstreamResponse { hop, origin: None, response }
     }
 

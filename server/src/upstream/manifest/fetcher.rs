@@ -66,7 +66,7 @@ impl PublicManifests {
         proof: Option<PublicProof>,
     ) -> Result<Fetched, UpstreamError> {
         let ManifestRequest { original, repository, deadline, .. } = *request;
-        let accept = original.headers.map().get_all(header::ACCEPT).iter().cloned().collect();
+        let accept = original.headers.get_all(header::ACCEPT).iter().cloned().collect();
         let key = FetchKey { repository: repository.clone(), reference: reference.clone(), accept };
         let request = cacheable_request::for_manifest(original, repository, reference, Method::Get);
         let source = Arc::clone(&self.source);
@@ -141,5 +141,5 @@ impl ManifestSource {
 
 /// Whether a request accepts a manifest of this type. To one that does not, a registry may respond 404.
 pub(super) fn is_acceptable(request: &Request, manifest: &StoredManifest) -> bool {
-    manifest.content_type().is_some_and(|own| accepts(request.headers.map(), own))
+    manifest.content_type().is_some_and(|own| accepts(&request.headers, own))
 }

@@ -282,7 +282,7 @@ impl PublicManifests {
         let stored = self.stored(request.repository, &digest).await?;
         tracing::info!(%digest, "no pull is left: serving the tag's last known manifest");
         let mut response = self.response_with(request, &stored, stored.head().clone());
-        response.headers.set(header::WARNING, STALE_WARNING.clone());
+        response.headers.insert(header::WARNING, STALE_WARNING.clone());
         Some(response)
     }
 
@@ -312,7 +312,7 @@ impl PublicManifests {
         mut headers: Headers,
     ) -> Response {
         self.source.rate_limit.add_to(&mut headers);
-        headers.set(header::CONTENT_LENGTH, HeaderValue::from(stored.bytes().len()));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stored.bytes().len()));
         let body = match request.method {
             Method::Get => ResponseBody::Small(stored.bytes().clone()),
             Method::Head => ResponseBody::None,
@@ -333,9 +333,9 @@ impl PublicManifests {
             Fetched::Other(SmallResponse { status, mut headers, mut body }) => {
                 if status == StatusCode::TOO_MANY_REQUESTS {
                     body = rate_limit::explain(&self.source.registry.name, &headers, &body).into();
-                    headers.set(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 }
-                headers.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
                 Response { status, headers, body: ResponseBody::Small(body), public_proof: None }
             }
         })

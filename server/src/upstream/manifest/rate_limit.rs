@@ -29,7 +29,7 @@ impl LastRateLimit {
     /// Records the rate limit of a response, if it reports one.
     pub(crate) fn record(&self, headers: &Headers) {
         if RateLimit::from_headers(headers).is_some() {
-            let fields = Headers::selected(headers.map(), &FIELDS);
+            let fields = Headers::selected(headers, &FIELDS);
             *self.0.lock() = Some(ReportedLimit { fields, at: Instant::now() });
         }
     }
@@ -39,8 +39,8 @@ impl LastRateLimit {
         if let Some(ReportedLimit { fields, at }) = &*self.0.lock()
             && at.elapsed() < REPORTED_LIMIT_LIFETIME
         {
-            for (name, value) in fields.map() {
-                headers.set(name.clone(), value.clone());
+            for (name, value) in fields.iter() {
+                headers.insert(name.clone(), value.clone());
             }
         }
     }
@@ -87,7 +87,7 @@ fn advice(registry: &Registry, headers: &Headers) -> String {
         _ => format!("{registry} limits requests"),
     };
     let window = rate_limit.as_ref().and_then(|limit| limit.window);
-    let delay = retry_after(headers.map()).filter(|delay| *delay < Duration::MAX);
+    let delay = retry_after(headers).filter(|delay| *delay < Duration::MAX);
     let when = match (delay, window) {
         (Some(delay), _) => format!("try again in {}", describe_duration(delay)),
         (None, Some(window)) => format!("try again in {} at the latest", describe_duration(window)),

@@ -130,7 +130,7 @@ impl AuthorizedRegistry {
         }
         match (&request.operation, &request.authorization) {
             (Operation::Token(token), authorization) => {
-                let user_agent = request.headers.map().get(header::USER_AGENT);
+                let user_agent = request.headers.get(header::USER_AGENT);
                 let response = self.tokens.forward(token, authorization, user_agent, deadline).await?;
                 self.record_tokens(response).await
             }
@@ -170,9 +170,9 @@ impl AuthorizedRegistry {
             .to_header()
             .ok_or_else(|| UpstreamError::internal("cannot write the challenge that refuses a token"))?;
         let mut headers = Headers::default();
-        headers.set(header::WWW_AUTHENTICATE, challenge);
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
         let api_version = HeaderName::from_static("docker-distribution-api-version");
-        headers.set(api_version, HeaderValue::from_static("registry/2.0"));
+        headers.insert(api_version, HeaderValue::from_static("registry/2.0"));
         let body = Bytes::from_static(b"authentication required");
         let response = SmallResponse { status: StatusCode::UNAUTHORIZED, headers, body };
         Ok(response.into_upstream_response(Hop::Registry))

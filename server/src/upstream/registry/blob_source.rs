@@ -27,7 +27,7 @@ impl BlobSource {
     pub(crate) fn new(registry: Arc<AuthorizedRegistry>, mut request: Request) -> Self {
         // The first response was already subject to these conditions, and its body is not compressed.
         request.headers.remove_conditional_fields();
-        request.headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        request.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Self { registry, request }
     }
 }
@@ -41,7 +41,7 @@ impl RangeSource for BlobSource {
         timeout: Duration,
     ) -> Result<UpstreamResponse, UpstreamError> {
         let mut request = self.request.clone();
-        request.headers.set(header::RANGE, range);
+        request.headers.insert(header::RANGE, range);
         let response = self.registry.send_once(&request, timeout).await?;
         // The registry layer has already replaced a token of the server's own. Registries answer 400, 401 or 403 to a
         // stale token.

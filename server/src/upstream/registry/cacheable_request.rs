@@ -21,8 +21,8 @@ pub(crate) fn for_manifest(
     reference: &Reference,
     method: Method,
 ) -> Request {
-    let mut headers = Headers::selected(original.headers.map(), &COPIED_FIELDS);
-    headers.set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let mut headers = Headers::selected(&original.headers, &COPIED_FIELDS);
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let (repository, reference) = (repository.clone(), reference.clone());
     Request::new(original.registry.clone(), Operation::Manifest { repository, reference, method })
         .with_authorization(Authorization::Public)
@@ -54,8 +54,7 @@ mod tests {
             .with_headers(Headers::filter_request(&lines));
         let request = for_manifest(&original, &repository, &reference, Method::Head);
         assert_eq!((request.registry, request.authorization), (original.registry, Authorization::Public));
-        let sent: Vec<_> =
-            request.headers.map().iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+        let sent: Vec<_> = request.headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
         let expected = [
             ("accept", "a/b"),
             ("accept", "c/d"),

@@ -91,7 +91,7 @@ impl Response {
                 let original = collect(hop, incoming).await.unwrap_or_default();
                 error_body(&mut headers, status, original, operation)
             };
-            headers.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             ResponseBody::Small(body)
         } else {
             let download = Download::new(hop, status, &head.headers, incoming, source);
@@ -113,7 +113,7 @@ impl Response {
     /// The response to a `HEAD` as an error response to a `GET`, which needs a body.
     pub(crate) fn into_error_with_body(self) -> SmallResponse {
         let Self { status, mut headers, .. } = self;
-        headers.set(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
         let body = error_body::from_upstream(status, b"", "MANIFEST_UNKNOWN");
         SmallResponse { status, headers, body: body.into() }
     }
@@ -121,7 +121,7 @@ impl Response {
 
 /// The body of an error response, in the registry's error format.
 fn error_body(headers: &mut Headers, status: StatusCode, original: Bytes, operation: &Operation) -> Bytes {
-    let is_encoded = is_encoded(headers.map());
+    let is_encoded = is_encoded(headers);
     let is_json =
         headers.get_str(&header::CONTENT_TYPE).is_some_and(|text| essence(text) == error_body::MEDIA_TYPE);
     if is_encoded && is_json && !original.is_empty() {
@@ -130,6 +130,6 @@ fn error_body(headers: &mut Headers, status: StatusCode, original: Bytes, operat
     }
     let readable = if is_encoded { Bytes::new() } else { original };
     headers.remove(&header::CONTENT_ENCODING);
-    headers.set(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
     error_body::from_upstream(status, &readable, operation.unknown_code()).into()
 }

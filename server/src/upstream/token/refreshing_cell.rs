@@ -121,7 +121,7 @@ impl<T> FetchOutcome<T> {
                 let lifetime = match &unavailable {
                     TokenUnavailable::Refused(_) => REFUSAL_LIFETIME_MAX,
                     // At most the delay that the service requests.
-                    TokenUnavailable::Limited(response) => retry_after(response.headers.map())
+                    TokenUnavailable::Limited(response) => retry_after(&response.headers)
                         .unwrap_or(REFUSAL_LIFETIME_MAX)
                         .min(REFUSAL_LIFETIME_MAX),
                     TokenUnavailable::Unusable(_) | TokenUnavailable::Failed(_) => Duration::ZERO,
