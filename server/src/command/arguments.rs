@@ -1,16 +1,13 @@
 //! The command line.
 
-use crate::address::PublicAddress;
-use crate::settings::Flags;
+use crate::settings::{AddressFlags, CommonFlags, ProxyFlags, ServingFlags};
 use clap::{Args, Parser, Subcommand};
 use docxy_host::logging::Filter;
-use docxy_host::proxy::{Proxy, ProxyUrlError};
+use docxy_host::proxy::ProxyUrlError;
 use docxy_host::terminal::print_note;
-use docxy_protocol::congestion::Rate;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::link::ClientName;
 use std::error::Error as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The server of Docxy: fetches container images for clients that cannot reach the registries.
@@ -27,7 +24,7 @@ use std::path::PathBuf;
 )]
 pub struct Arguments {
     #[command(flatten)]
-    pub(super) common: CommonArguments,
+    pub(super) common: CommonFlags,
     #[command(subcommand)]
     pub(super) command: Command,
 }
@@ -39,41 +36,6 @@ pub(super) enum Command {
     Invite(InviteArguments),
     Clients(ClientsArguments),
     Revoke(RevokeArguments),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct CommonArguments {
-    /// The config file, TOML [default: /etc/docxy/server.toml, if there is one]
-    #[arg(long, global = true, value_name = "FILE", env = "DOCXY_CONFIG")]
-    pub(super) config: Option<PathBuf>,
-    /// The directory for the server's key and clients [default: $STATE_DIRECTORY, or
-    /// /var/lib/docxy-server as root, or ~/.local/state/docxy-server]
-    #[arg(long, global = true, value_name = "DIR", env = "DOCXY_STATE")]
-    pub(super) state: Option<PathBuf>,
-    /// The file of the clients, if several servers share it; they only read it, and need no right to write
-    /// [default: clients in the state directory]
-    #[arg(long, global = true, value_name = "FILE", env = "DOCXY_CLIENTS_FILE")]
-    pub(super) clients_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct AddressArguments {
-    /// Address and UDP port to listen on; may be repeated
-    /// [default: [::]:61443]
-    #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
-    pub(super) listen: Vec<SocketAddr>,
-    /// The address in links, which clients dial [default: a public address of this machine, and
-    /// the port listened on]
-    #[arg(long, value_name = "HOST[:PORT]", env = "DOCXY_PUBLIC")]
-    pub(super) public: Option<PublicAddress>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ProxyArguments {
-    /// The proxy through which registries are reached: http://HOST:PORT or socks5://HOST:PORT. A password must not be
-    /// in an argument: see server/README.md [env: DOCXY_PROXY, then HTTPS_PROXY or ALL_PROXY, with NO_PROXY]
-    #[arg(long, value_name = "URL", value_parser = Proxy::without_password)]
-    pub(super) proxy: Option<Proxy>,
 }
 
 /// Serve the clients, until SIGTERM or SIGINT.
@@ -96,21 +58,11 @@ pub(super) struct ProxyArguments {
     Clients reach it by UDP: open port 61443 in the firewall.")]
 pub(super) struct RunArguments {
     #[command(flatten)]
-    pub(super) addresses: AddressArguments,
+    pub(super) addresses: AddressFlags,
     #[command(flatten)]
-    pub(super) proxy: ProxyArguments,
-    /// The highest fixed rate that a client may set, for each of its connections. A higher one is
-    /// lowered to it. Clients without a fixed rate are not limited [default: 1 Gbit/s]
-    #[arg(long, value_name = "RATE", env = "DOCXY_FIXED_RATE_LIMIT")]
-    pub(super) fixed_rate_limit: Option<Rate>,
-    /// How fast the server may send to one client, over all its connections, whatever its congestion control is
-    /// [default: no limit]
-    #[arg(long, value_name = "RATE", env = "DOCXY_CLIENT_MAX_RATE")]
-    pub(super) client_max_rate: Option<Rate>,
-    /// At the first SIGTERM, hand running transfers back to the clients and end within 2 seconds. The clients continue
-    /// them with the next process, which a service manager starts at once
-    #[arg(long, value_name = "BOOL", env = "DOCXY_HANDOVER", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(super) handover: Option<bool>,
+    pub(super) proxy: ProxyFlags,
+    #[command(flatten)]
+    pub(super) serving: ServingFlags,
     /// A file to write once the server listens: its addresses, one address per line
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     pub(super) ready_file: Option<PathBuf>,
@@ -136,7 +88,7 @@ pub(super) struct CheckArguments {
     #[arg(value_name = "IMAGE")]
     pub(super) images: Vec<ImageName>,
     #[command(flatten)]
-    pub(super) proxy: ProxyArguments,
+    pub(super) proxy: ProxyFlags,
 }
 
 /// Add a client and print its link.
@@ -151,7 +103,7 @@ pub(super) struct InviteArguments {
     /// The client's name: 1 to 64 of A-Z a-z 0-9 . _ -
     pub(super) name: ClientName,
     #[command(flatten)]
-    pub(super) addresses: AddressArguments,
+    pub(super) addresses: AddressFlags,
 }
 
 /// List the clients: since when, last seen, and the bytes that they used.
@@ -192,13 +144,6 @@ impl Arguments {
 /// What is wrong with a proxy. clap's own text quotes the argument, which may contain a password.
 fn proxy_error(error: &clap::Error) -> Option<&ProxyUrlError> {
     error.source()?.downcast_ref()
-}
-
-impl AddressArguments {
-    pub(super) fn add_to(self, flags: Flags) -> Flags {
-        let Self { listen, public } = self;
-        Flags { listen, public, ..flags }
-    }
 }
 
 #[cfg(test)]

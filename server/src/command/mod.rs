@@ -15,10 +15,7 @@ pub use arguments::Arguments;
 pub use error::CommandError;
 
 use crate::settings::Flags;
-use arguments::{
-    CheckArguments, ClientsArguments, Command, CommonArguments, InviteArguments, RevokeArguments,
-    RunArguments,
-};
+use arguments::{CheckArguments, ClientsArguments, Command, InviteArguments, RevokeArguments};
 
 impl Arguments {
     /// Runs the command.
@@ -26,28 +23,14 @@ impl Arguments {
     /// # Errors
     /// If the command fails. The caller prints the error.
     pub fn execute(self) -> Result<(), CommandError> {
-        let CommonArguments { config, state, clients_file } = self.common;
-        let flags = Flags { config, state, clients_file, ..Flags::default() };
+        let flags = Flags { common: self.common, ..Flags::default() };
         match self.command {
-            Command::Run(RunArguments {
-                addresses,
-                proxy,
-                fixed_rate_limit,
-                client_max_rate,
-                handover,
-                ready_file,
-                status_file,
-                log,
-            }) => {
-                let flags =
-                    Flags { proxy: proxy.proxy, fixed_rate_limit, client_max_rate, handover, log, ..flags };
-                run::run(&addresses.add_to(flags), ready_file, status_file)
-            }
+            Command::Run(arguments) => run::run(arguments, flags),
             Command::Check(CheckArguments { images, proxy }) => {
-                check::check(&images, &Flags { proxy: proxy.proxy, ..flags })
+                check::check(&images, &Flags { proxy, ..flags })
             }
             Command::Invite(InviteArguments { name, addresses }) => {
-                invite::invite(&name, &addresses.add_to(flags))
+                invite::invite(&name, &Flags { addresses, ..flags })
             }
             Command::Clients(ClientsArguments { json }) => clients::clients(json, &flags),
             Command::Revoke(RevokeArguments { name }) => revoke::revoke(&name, &flags),

@@ -2,6 +2,7 @@
 //!
 //! Must never stop serving because stdout or stderr fails.
 
+use super::arguments::RunArguments;
 use super::error::CommandError;
 use super::first_start::first_start;
 use crate::lifecycle::reload::Reload;
@@ -13,23 +14,19 @@ use docxy_host::ready_file::ReadyFile;
 use docxy_host::signals::Signals;
 use docxy_host::terminal::Stream;
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long the server waits at its end for running file operations: a settings file may be on a disk that
 /// does not respond. The next process starts only after the end.
 const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(500);
 
-pub(super) fn run(
-    flags: &Flags,
-    ready_file: Option<PathBuf>,
-    status_file: Option<PathBuf>,
-) -> Result<(), CommandError> {
+pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandError> {
+    let RunArguments { addresses, proxy, serving, ready_file, status_file, log } = arguments;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     // First of all, because until then SIGHUP would end the process.
     let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;
-    let flags = &flags.clone().with_config_found();
-    let settings = Settings::load(flags)?;
+    let flags = Flags { addresses, proxy, serving, log, ..flags }.with_config_found();
+    let settings = Settings::load(&flags)?;
     let logging = logging::start(&settings.log);
     let state = State::open(&settings.state)?.with_shared_clients(settings.clients_file.clone());
     let _lock = state.lock_for_run()?;
@@ -37,7 +34,7 @@ pub(super) fn run(
     let show = |text: &str| Stream::Stdout.write(text);
     first_start(&settings.common, &state, io::stdout().is_terminal().then_some(&show))?;
     let log = logging.handle();
-    let reload = Reload { signal: signals.reload, flags: flags.clone(), log: log.clone() };
+    let reload = Reload { signal: signals.reload, flags, log: log.clone() };
     let controls = Controls { shutdown: signals.shutdown, reload, report: signals.report, log, status_file };
     let reserved = state.clone();
     let proxy = settings.proxy.as_ref().map(|proxy| proxy.rules.proxy().to_string());

@@ -90,7 +90,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("server.toml");
         std::fs::write(&path, text).unwrap();
-        Settings::load(&Flags { config: Some(path), ..Flags::default() }).unwrap()
+        Settings::load(&Flags::of_config(path)).unwrap()
     }
 
     fn changes(added: usize, changed: usize, removed: usize) -> Changes {

@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+mod flags;
 mod proxy;
 pub mod registry;
 mod resolve;
@@ -12,7 +13,7 @@ mod resolve;
 use crate::address::PublicAddress;
 use docxy_host::directories::SERVER_STATE;
 use docxy_host::logging::Filter;
-use docxy_host::proxy::{Environment, Proxy};
+use docxy_host::proxy::Environment;
 use docxy_host::toml_file;
 use docxy_protocol::congestion::Rate;
 use file::ConfigFile;
@@ -22,6 +23,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use error::SettingsError;
+pub use flags::{AddressFlags, CommonFlags, Flags, ProxyFlags, ServingFlags};
 pub use proxy::{HostPattern, ProxySettings};
 pub use registry::{Account, RegistrySettings};
 pub use resolve::StaticAddress;
@@ -36,31 +38,6 @@ pub const DEFAULT_PORT: u16 = 61443;
 /// a fixed rate, and without a limit a typing error would overload the server's access link. Few servers
 /// have a faster one.
 const DEFAULT_FIXED_RATE_LIMIT_BPS: u64 = 1_000_000_000;
-
-/// The settings from the command line and the environment. The config file and the defaults complete them.
-#[derive(Debug, Clone, Default)]
-pub struct Flags {
-    /// The config file.
-    pub config: Option<PathBuf>,
-    /// The addresses to listen on; empty if none is set.
-    pub listen: Vec<SocketAddr>,
-    /// The state directory.
-    pub state: Option<PathBuf>,
-    /// The clients' file that several servers share.
-    pub clients_file: Option<PathBuf>,
-    /// The address for links.
-    pub public: Option<PublicAddress>,
-    /// The highest fixed rate that a client may set.
-    pub fixed_rate_limit: Option<Rate>,
-    /// How fast the server may send to one client.
-    pub client_max_rate: Option<Rate>,
-    /// Whether transfers are handed back at the first signal.
-    pub handover: Option<bool>,
-    /// The proxy towards registries.
-    pub proxy: Option<Proxy>,
-    /// The log filter.
-    pub log: Option<Filter>,
-}
 
 /// The settings that every command needs.
 #[derive(Debug, Clone, Default)]
@@ -111,19 +88,20 @@ impl CommonSettings {
     }
 
     fn merge(flags: &Flags, config: &ConfigFile) -> Result<Self, SettingsError> {
-        let listen = [&flags.listen, &config.listen]
+        let listen = [&flags.addresses.listen, &config.listen]
             .into_iter()
             .find(|listen| !listen.is_empty())
             .cloned()
             .unwrap_or_else(|| vec![(Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into()]);
         let state = flags
+            .common
             .state
             .clone()
             .or_else(|| config.state.clone())
             .or_else(|| SERVER_STATE.path())
             .ok_or(SettingsError::NoStateDirectory)?;
-        let public = flags.public.clone().or_else(|| config.public.clone());
-        let clients_file = flags.clients_file.clone().or_else(|| config.clients_file.clone());
+        let public = flags.addresses.public.clone().or_else(|| config.public.clone());
+        let clients_file = flags.common.clients_file.clone().or_else(|| config.clients_file.clone());
         Ok(Self { listen, state, clients_file, public })
     }
 }
@@ -142,15 +120,15 @@ impl Settings {
             }
             None => vec![RegistrySettings::docker_hub()],
         };
-        let fixed_rate_limit = flags.fixed_rate_limit.or(config.fixed_rate_limit);
+        let fixed_rate_limit = flags.serving.fixed_rate_limit.or(config.fixed_rate_limit);
         let fixed_rate_limit = fixed_rate_limit.unwrap_or_else(|| {
             Rate::from_bits_per_second(DEFAULT_FIXED_RATE_LIMIT_BPS).expect("a gigabit is a rate")
         });
-        let client_max_rate = flags.client_max_rate.or(config.client_max_rate);
+        let client_max_rate = flags.serving.client_max_rate.or(config.client_max_rate);
         let resolve = config.resolve.into_entries();
-        let proxy = config.proxy.load(flags.proxy.clone(), &Environment::of_process(), &path)?;
+        let proxy = config.proxy.load(flags.proxy.proxy.clone(), &Environment::of_process(), &path)?;
         let stale = config.stale;
-        let handover = flags.handover.or(config.handover).unwrap_or(false);
+        let handover = flags.serving.handover.or(config.handover).unwrap_or(false);
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(tracing::Level::INFO));
         Ok(Self {
             common,
@@ -170,14 +148,25 @@ impl Flags {
     /// The same flags for a running server: if a default config file exists, they name it. A reload then
     /// reports an error if the file is missing, instead of applying the defaults.
     #[must_use]
-    pub fn with_config_found(self) -> Self {
-        Self { config: self.config.or_else(|| toml_file::existing(DEFAULT_CONFIG.into())), ..self }
+    pub fn with_config_found(mut self) -> Self {
+        let config = &mut self.common.config;
+        *config = config.take().or_else(|| toml_file::existing(DEFAULT_CONFIG.into()));
+        self
+    }
+}
+
+#[cfg(test)]
+impl Flags {
+    /// Those that name this config file, and nothing else.
+    pub(crate) fn of_config(config: impl Into<PathBuf>) -> Self {
+        let common = CommonFlags { config: Some(config.into()), ..CommonFlags::default() };
+        Self { common, ..Self::default() }
     }
 }
 
 /// The config file and its path. A missing default file counts as empty.
 fn read(flags: &Flags) -> Result<(PathBuf, ConfigFile), SettingsError> {
-    match flags.clone().with_config_found().config {
+    match flags.clone().with_config_found().common.config {
         Some(path) => Ok((path.clone(), ConfigFile::read(&path)?)),
         None => Ok((DEFAULT_CONFIG.into(), ConfigFile::default())),
     }
@@ -192,7 +181,7 @@ mod tests {
     fn config(dir: &tempfile::TempDir, text: &str) -> Flags {
         let path = dir.path().join("server.toml");
         std::fs::write(&path, text).unwrap();
-        Flags { config: Some(path), ..Flags::default() }
+        Flags::of_config(path)
     }
 
     fn load(text: &str) -> Result<Settings, SettingsError> {
@@ -217,12 +206,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = "listen = ['[::]:1']\nstate = '/from/file'\npublic = 'file.example:1'";
         let from_file = config(&dir, text);
-        let both = Flags {
-            listen: vec!["[::]:2".parse().unwrap()],
-            state: Some("/from/flag".into()),
-            public: Some("flag.example".parse().unwrap()),
-            ..from_file.clone()
-        };
+        let mut both = from_file.clone();
+        both.addresses.listen = vec!["[::]:2".parse().unwrap()];
+        both.common.state = Some("/from/flag".into());
+        both.addresses.public = Some("flag.example".parse().unwrap());
         for (flags, port, state, public) in
             [(from_file, 1, "/from/file", "file.example:1"), (both, 2, "/from/flag", "flag.example")]
         {
@@ -237,7 +224,8 @@ mod tests {
     fn the_limit_of_stated_rates_is_the_flag_s_then_the_file_s() {
         let dir = tempfile::tempdir().unwrap();
         let from_file = config(&dir, "fixed_rate_limit = '200 Mbit/s'");
-        let both = Flags { fixed_rate_limit: Some("2 Gbit/s".parse().unwrap()), ..from_file.clone() };
+        let mut both = from_file.clone();
+        both.serving.fixed_rate_limit = Some("2 Gbit/s".parse().unwrap());
         for (flags, expected) in [(from_file, "200 Mbit/s"), (both, "2 Gbit/s")] {
             assert_eq!(Settings::load(&flags).unwrap().fixed_rate_limit.to_string(), expected);
         }
@@ -258,7 +246,8 @@ mod tests {
     fn the_handover_is_the_flag_s_then_the_file_s() {
         let dir = tempfile::tempdir().unwrap();
         let from_file = config(&dir, "handover = true");
-        let both = Flags { handover: Some(false), ..from_file.clone() };
+        let mut both = from_file.clone();
+        both.serving.handover = Some(false);
         for (flags, expected) in [(Flags::default(), false), (from_file, true), (both, false)] {
             assert_eq!(Settings::load(&flags).unwrap().handover, expected);
         }
@@ -299,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_missing_config_file_is_an_error_if_it_was_asked_for() {
-        let flags = Flags { config: Some("/nonexistent/server.toml".into()), ..Flags::default() };
+        let flags = Flags::of_config("/nonexistent/server.toml");
         let error = Settings::load(&flags).unwrap_err().to_string();
         assert!(error.contains("/nonexistent/server.toml"), "{error}");
     }

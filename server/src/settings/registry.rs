@@ -202,7 +202,7 @@ mod tests {
         for (name, content) in files.iter().chain([&("server.toml", text)]) {
             std::fs::write(dir.path().join(name), content).unwrap();
         }
-        let flags = Flags { config: Some(dir.path().join("server.toml")), ..Flags::default() };
+        let flags = Flags::of_config(dir.path().join("server.toml"));
         match Settings::load(&flags) {
             Ok(settings) => Ok(settings.registries),
             Err(error) => Err(error.to_string()),

@@ -164,7 +164,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("server.toml");
         std::fs::write(&config, format!("[proxy]\nurl = '{url}'")).unwrap();
-        let settings = Settings::load(&Flags { config: Some(config), ..Flags::default() }).unwrap();
+        let settings = Settings::load(&Flags::of_config(config)).unwrap();
         let guard = AddressGuard::new(&settings.registries[0], &settings);
         let proxy = guard.proxy().unwrap().rules.proxy();
         let addresses = || Some(vec!["192.0.2.1:443".parse().unwrap(), "192.0.2.2:443".parse().unwrap()]);

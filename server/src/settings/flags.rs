@@ -1,0 +1,81 @@
+//! The settings that the command line may name.
+//!
+//! Their comments are the help of the commands.
+
+use crate::address::PublicAddress;
+use clap::Args;
+use docxy_host::logging::Filter;
+use docxy_host::proxy::Proxy;
+use docxy_protocol::congestion::Rate;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The settings from the command line and the environment. The config file and the defaults complete them.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// What every command takes.
+    pub common: CommonFlags,
+    /// Where to listen, and what clients dial.
+    pub addresses: AddressFlags,
+    /// How to reach the registries.
+    pub proxy: ProxyFlags,
+    /// How to serve.
+    pub serving: ServingFlags,
+    /// What to log.
+    pub log: Option<Filter>,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CommonFlags {
+    /// The config file, TOML [default: /etc/docxy/server.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "DOCXY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The directory for the server's key and clients [default: $STATE_DIRECTORY, or
+    /// /var/lib/docxy-server as root, or ~/.local/state/docxy-server]
+    #[arg(long, global = true, value_name = "DIR", env = "DOCXY_STATE")]
+    pub state: Option<PathBuf>,
+    /// The file of the clients, if several servers share it; they only read it, and need no right to write
+    /// [default: clients in the state directory]
+    #[arg(long, global = true, value_name = "FILE", env = "DOCXY_CLIENTS_FILE")]
+    pub clients_file: Option<PathBuf>,
+}
+
+/// Where to listen, and what clients dial.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AddressFlags {
+    /// Address and UDP port to listen on; may be repeated
+    /// [default: [::]:61443]
+    #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<SocketAddr>,
+    /// The address in links, which clients dial [default: a public address of this machine, and
+    /// the port listened on]
+    #[arg(long, value_name = "HOST[:PORT]", env = "DOCXY_PUBLIC")]
+    pub public: Option<PublicAddress>,
+}
+
+/// How to reach the registries.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProxyFlags {
+    /// The proxy through which registries are reached: http://HOST:PORT or socks5://HOST:PORT. A password must not be
+    /// in an argument: see server/README.md [env: DOCXY_PROXY, then HTTPS_PROXY or ALL_PROXY, with NO_PROXY]
+    #[arg(long, value_name = "URL", value_parser = Proxy::without_password)]
+    pub proxy: Option<Proxy>,
+}
+
+/// How to serve.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServingFlags {
+    /// The highest fixed rate that a client may set, for each of its connections. A higher one is
+    /// lowered to it. Clients without a fixed rate are not limited [default: 1 Gbit/s]
+    #[arg(long, value_name = "RATE", env = "DOCXY_FIXED_RATE_LIMIT")]
+    pub fixed_rate_limit: Option<Rate>,
+    /// How fast the server may send to one client, over all its connections, whatever its congestion control is
+    /// [default: no limit]
+    #[arg(long, value_name = "RATE", env = "DOCXY_CLIENT_MAX_RATE")]
+    pub client_max_rate: Option<Rate>,
+    /// At the first SIGTERM, hand running transfers back to the clients and end within 2 seconds. The clients continue
+    /// them with the next process, which a service manager starts at once
+    #[arg(long, value_name = "BOOL", env = "DOCXY_HANDOVER", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub handover: Option<bool>,
+}
