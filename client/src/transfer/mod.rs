@@ -13,7 +13,6 @@
 //! the connection of the engine.
 
 mod ahead;
-mod context;
 mod missing_ranges;
 mod part;
 mod range_request;
@@ -24,14 +23,15 @@ mod resume;
 mod tests;
 mod verify;
 
-pub(crate) use context::{StallTimeout, TransferContext};
 pub(crate) use registry::TransferGuard;
 pub use registry::{TransferRegistry, TransferSnapshot, WaitsFor};
 
 use crate::cache::ManifestWriter;
 use crate::counters::TransferCounters;
+use crate::credentials::Credentials;
 use crate::exchange::{ExchangeError, RemoteBody};
-use crate::tunnel::Session;
+use crate::metadata::Metadata;
+use crate::tunnel::{Session, Tunnel};
 use bytes::Bytes;
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::Fault;
@@ -40,6 +40,7 @@ use docxy_protocol::name::Digest;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
+use parking_lot::RwLock;
 use part::Part;
 use range_request::{Continuation, RangeRequest};
 use resume::{ResumableBody, Source};
@@ -47,9 +48,24 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::ReusableBoxFuture;
 use verify::{BlobVerifier, VerifiedBody};
+
+/// How long an interrupted transfer waits for its next byte. Can change while transfers run.
+pub(crate) type StallTimeout = Arc<RwLock<Duration>>;
+
+/// What all transfers share. Clones share it too.
+#[derive(Debug, Clone)]
+pub(crate) struct TransferContext {
+    pub(crate) tunnel: Tunnel,
+    pub(crate) stall_timeout: StallTimeout,
+    pub(crate) credentials: Credentials,
+    pub(crate) registry: TransferRegistry,
+    pub(crate) metadata: Metadata,
+    pub(crate) counters: TransferCounters,
+}
 
 /// A body on its way to the engine.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Requests a part of a body again, with a new token if the old one has expired.
 
-use super::context::TransferContext;
+use super::TransferContext;
 use super::range_request::{Continuation, RangeRequest};
 use crate::exchange::{self, ExchangeError, RemoteBody};
 use crate::tunnel::Session;

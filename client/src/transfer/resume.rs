@@ -4,7 +4,7 @@
 //! The only place that counts positions, and that tries again. Must never return a byte twice, or leave one
 //! out. Buffers at most the bytes of the segments that were open.
 
-use super::context::TransferContext;
+use super::TransferContext;
 use super::missing_ranges::missing;
 use super::part::{Content, Part, arrange};
 use super::range_request::{Continuation, RangeRequest};
