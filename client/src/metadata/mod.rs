@@ -9,16 +9,19 @@ pub(crate) mod challenge;
 pub(crate) mod prefetch;
 pub(crate) mod rate_limit;
 
-use crate::cache::{CacheScope, ContentCache, response};
+use crate::cache::response::{self, in_place_of_registry};
+use crate::cache::{CacheScope, ContentCache};
 use crate::challenge::ChallengeStore;
 use crate::exchange::PrefetchStream;
 use crate::prefetch::{InFlightPrefetches, PrefetchPolicy, PrefetchUsage};
 use crate::rate_limit::RateLimits;
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
+use docxy_protocol::challenge::Challenge;
+use docxy_protocol::error_body;
 use docxy_protocol::headers::Headers;
-use docxy_protocol::request::Request;
-use http::{Response, StatusCode};
+use docxy_protocol::request::{Method, Request};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use std::path::Path;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -54,21 +57,21 @@ impl Metadata {
             return None;
         }
         let challenges = self.challenges.for_request(&request.registry, &request.operation)?;
-        challenge::unauthorized(&challenges, request.operation.method())
+        unauthorized(&challenges, request.operation.method())
     }
 
     /// The 401 for a request without a credential that everybody was refused. `None` if the registry has no
     /// challenge.
     pub(crate) fn challenge_after_refusal(&self, request: &Request) -> Option<Response<Bytes>> {
         let challenges = self.challenges.after_refusal(&request.registry, &request.operation)?;
-        challenge::unauthorized(&challenges, request.operation.method())
+        unauthorized(&challenges, request.operation.method())
     }
 
     /// The 401 for a request whose token its registry did not issue. It has `error="invalid_token"`, so that
     /// engines fetch a new token.
     pub(crate) fn invalid_token_response(&self, request: &Request) -> Option<Response<Bytes>> {
         let challenges = self.challenges.for_invalid_token(&request.registry, &request.operation);
-        challenge::unauthorized(&challenges, request.operation.method())
+        unauthorized(&challenges, request.operation.method())
     }
 
     /// The requested content, if it is cached, or is in flight and arrives before `until`.
@@ -105,5 +108,33 @@ impl Metadata {
             self.prefetch_usage.clone(),
             guard,
         ));
+    }
+}
+
+/// The 401 of a registry with these challenges.
+fn unauthorized(challenges: &[Challenge], method: Method) -> Option<Response<Bytes>> {
+    let status = StatusCode::UNAUTHORIZED;
+    let body = error_body::from_upstream(status, b"authentication required", "");
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(error_body::MEDIA_TYPE));
+    for challenge in challenges {
+        headers.append(header::WWW_AUTHENTICATE, challenge.to_header()?);
+    }
+    Some(in_place_of_registry(status, headers, method, body.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_401_has_the_registrys_challenges() {
+        let challenge = Challenge::bearer("r", "s");
+        let answer = unauthorized(&[challenge.clone(), challenge.clone()], Method::Get).unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        let lines: Vec<_> = answer.headers().get_all(header::WWW_AUTHENTICATE).iter().collect();
+        assert_eq!(lines, [challenge.to_string().as_str(); 2]);
+        assert!(answer.body().starts_with(br#"{"errors":[{"code":"UNAUTHORIZED""#));
+        assert!(unauthorized(&[challenge], Method::Head).unwrap().body().is_empty());
     }
 }

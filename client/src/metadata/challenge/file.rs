@@ -2,7 +2,6 @@
 //!
 //! Reads and writes only. Invalid entries count as absent.
 
-use super::set::ChallengeSet;
 use docxy_host::private_file;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::name::Registry;
@@ -13,6 +12,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Maximum number of bytes that are read: 256 registries with the longest challenges.
 const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+/// A registry's challenges.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ChallengeSet {
+    /// For `/v2/`; empty if unknown.
+    pub(super) on_ping: Vec<Challenge>,
+    /// For the content of a repository, with a placeholder for its name; empty if unknown.
+    pub(super) on_pull: Vec<Challenge>,
+    /// When the ping was answered.
+    pub(super) at: Option<SystemTime>,
+}
+
+impl ChallengeSet {
+    /// Whether no challenge is known: the registry needs no token.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.on_ping.is_empty() && self.on_pull.is_empty()
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct StoredChallenges {

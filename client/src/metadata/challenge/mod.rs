@@ -3,9 +3,6 @@
 //! Must never repeat a challenge that the registry did not send.
 
 mod file;
-mod response;
-mod set;
 mod store;
 
-pub(crate) use response::unauthorized;
 pub(crate) use store::ChallengeStore;

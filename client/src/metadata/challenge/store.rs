@@ -4,8 +4,7 @@
 //! Repeats only what a registry has sent, and forgets it when the registry sends something else. Holds no
 //! secrets. A lost or damaged file costs a round trip.
 
-use super::file;
-use super::set::ChallengeSet;
+use super::file::{self, ChallengeSet};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::challenge::Challenge;
