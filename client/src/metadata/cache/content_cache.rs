@@ -1,12 +1,14 @@
 //! The store of this client, and what the manifests in it name.
 
 use super::descriptor_index::DescriptorIndex;
-use super::entry::CacheEntry;
-use docxy_host::store::{Key, Limits, Store, WriteError, Writer};
+use docxy_host::store::{Content, Key, Limits, Store, WriteError, Writer};
 use docxy_protocol::prefetch::ContentKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Content that matches its digest, and what it is.
+pub(crate) type CacheEntry = Arc<Content<ContentKind>>;
 
 const LIMITS: Limits = Limits {
     // Some thousand manifests and configs.

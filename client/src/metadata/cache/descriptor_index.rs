@@ -3,7 +3,7 @@
 //! Shows which content a prefetch may bring, and which platform an engine chose. Never answers for a
 //! registry.
 
-use super::entry::CacheEntry;
+use super::content_cache::CacheEntry;
 use docxy_host::lru::Lru;
 use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
 use docxy_protocol::manifest::Manifest;

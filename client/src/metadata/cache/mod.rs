@@ -4,15 +4,12 @@
 
 mod content_cache;
 mod descriptor_index;
-mod entry;
+#[cfg(test)]
+pub(crate) mod entry_tests;
 pub(crate) mod response;
 mod writer;
 
-pub(crate) use content_cache::ContentCache;
+pub(crate) use content_cache::{CacheEntry, ContentCache};
 pub(crate) use descriptor_index::{DescriptorIndex, Role, parse_manifest};
 pub(crate) use docxy_host::store::{Key as CacheKey, Scope as CacheScope};
-pub(crate) use entry::CacheEntry;
 pub(crate) use writer::ManifestWriter;
-
-#[cfg(test)]
-pub(crate) use entry::tests as entry_tests;

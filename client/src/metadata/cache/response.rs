@@ -2,7 +2,7 @@
 //!
 //! A request that the cache cannot answer exactly goes to the registry.
 
-use super::entry::CacheEntry;
+use super::content_cache::CacheEntry;
 use bytes::Bytes;
 use docxy_host::store::{Key, Scope};
 use docxy_protocol::accept::accepts;
@@ -73,7 +73,7 @@ pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<Response<
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::tests::{blob, manifest};
+    use super::super::entry_tests::{blob, manifest};
     use super::*;
     use docxy_protocol::authorization::Authorization;
     use docxy_protocol::headers::{CONDITIONAL_FIELDS, Headers};

@@ -3,9 +3,7 @@
 //! Prefetching costs bytes and may count against the rate limit of the user, so it is done only for an engine
 //! that is about to pull.
 
-use crate::cache::ContentCache;
-use crate::cache::{CacheEntry, CacheKey, CacheScope};
-use crate::cache::{DescriptorIndex, Role, parse_manifest};
+use crate::cache::{CacheEntry, CacheKey, CacheScope, ContentCache, DescriptorIndex, Role, parse_manifest};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::PREFETCH_BLOB_BYTES_MAX;
 use docxy_protocol::manifest::Manifest;

@@ -5,8 +5,7 @@
 
 use super::in_flight::PrefetchGuard;
 use super::usage::PrefetchUsage;
-use crate::cache::ContentCache;
-use crate::cache::{CacheKey, CacheScope};
+use crate::cache::{CacheKey, CacheScope, ContentCache};
 use crate::exchange::PrefetchStream;
 use docxy_host::store::Content;
 use std::sync::Arc;
