@@ -51,17 +51,15 @@ impl Session {
         server: Arc<Server>,
     ) -> Self {
         let segment_budget = Arc::new(SegmentBudget::new(Arc::clone(&server.usage)));
-        let (next_exchange, permits) = (Arc::default(), RequestPermits::default());
-        let (beside, proxy) = (Arc::default(), None);
         Self {
             transport,
             server,
             congestion,
-            proxy,
-            next_exchange,
+            proxy: None,
+            next_exchange: Arc::default(),
             segment_budget,
-            permits,
-            beside,
+            permits: RequestPermits::default(),
+            beside: Arc::default(),
             _body: None,
         }
     }
