@@ -15,7 +15,7 @@ use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::{PREFETCH_BLOB_BYTES_MAX, PREFETCH_ITEMS_MAX, PREFETCH_MANIFEST_BYTES_MAX};
 use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
 use docxy_protocol::name::{Digest, Reference};
-use docxy_protocol::prefetch::PrefetchHint;
+use docxy_protocol::prefetch::{ContentKind, PrefetchHint};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_transport::SendError;
 use futures_util::stream::{StreamExt as _, iter};
@@ -117,7 +117,7 @@ impl<'a> Prefetch<'a> {
         let blobs = small_blobs(&image).into_iter();
         let mut fetched = iter(blobs.map(|blob| self.fetch_blob(blob))).buffered(CONCURRENT_BLOBS_MAX);
         while let Some(Some((digest, bytes))) = fetched.next().await {
-            if !writer.write_blob(digest, bytes).await? {
+            if !writer.write_item(digest, ContentKind::Blob, bytes).await? {
                 break;
             }
         }

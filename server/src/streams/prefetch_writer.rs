@@ -38,12 +38,8 @@ impl PrefetchWriter {
         self.write_item(manifest.digest().clone(), content, manifest.bytes().clone()).await
     }
 
-    /// Sends a small blob. Returns `false` if the limit is reached.
-    pub(crate) async fn write_blob(&mut self, digest: Digest, bytes: Bytes) -> Result<bool, SendError> {
-        self.write_item(digest, ContentKind::Blob, bytes).await
-    }
-
-    async fn write_item(
+    /// Sends an item. Returns `false` if the limit is reached.
+    pub(crate) async fn write_item(
         &mut self,
         digest: Digest,
         content: ContentKind,
