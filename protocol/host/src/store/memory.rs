@@ -1,12 +1,31 @@
-//! The last used entries, in memory.
+//! The last used entries, in memory, and the limits of a store.
 
 use super::content::{Content, Key};
 use super::format::ContentHead;
-use super::limits::Limits;
 use super::scope::Scope;
 use crate::lru::Lru;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// What a store may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Maximum number of bytes in memory.
+    pub memory_bytes: usize,
+    /// Maximum number of bytes in files.
+    pub disk_bytes: usize,
+    /// How long public content stays in memory after its last use.
+    pub public_lifetime: Duration,
+    /// How long private content stays in memory after it was stored.
+    pub private_lifetime: Duration,
+}
+
+impl Limits {
+    /// How long content of this scope stays in memory.
+    pub(super) const fn lifetime(&self, scope: &Scope) -> Duration {
+        if scope.is_public() { self.public_lifetime } else { self.private_lifetime }
+    }
+}
 
 /// The memory that an entry needs beside its content and its head, roughly.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = 1024;

@@ -22,7 +22,6 @@ mod content_store;
 mod disk;
 mod eviction;
 mod format;
-mod limits;
 mod memory;
 mod scope;
 mod writer;
@@ -31,7 +30,7 @@ pub use content::{Content, DigestMismatch, Key};
 pub use content_store::Store;
 pub use disk::remove_oldest;
 pub use format::ContentHead;
-pub use limits::Limits;
+pub use memory::Limits;
 pub use scope::Scope;
 pub use writer::{WriteError, Writer};
 
