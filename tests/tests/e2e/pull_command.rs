@@ -20,7 +20,7 @@ use crate::support::{
     http_client::HttpClient,
     relayed_testbed::MIB,
     tcp_relay::TcpRelay,
-    testbed::{Testbed, bytes, client, config, hub, invite, server, wait_until_down, wait_until_up},
+    testbed::{Testbed, bytes, client, config, count, hub, invite, server, wait_until_down, wait_until_up},
 };
 
 const TCP: [&str; 2] = ["--leg", "tcp"];
@@ -141,7 +141,8 @@ async fn a_server_sees_six_connections_at_most() {
     relay.cut(0);
     pulls.iter_mut().for_each(wait_for_success);
     outputs.iter().for_each(|output| assert_pulled(output, &layer));
-    assert!((SESSION + 1..=6).contains(&relay.most_open()), "{} connections", relay.most_open());
+    assert_eq!(count(&testbed.client, "tunnel/connects"), 2);
+    assert!((SESSION..=6).contains(&relay.most_open()), "{} connections", relay.most_open());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,26 +184,19 @@ async fn a_pull_waits_while_the_tunnel_of_the_running_client_is_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_client_leaves_the_socket_to_the_first() {
-    let mut testbed = Testbed::new().await;
+    let (mut testbed, relay) = relayed().await;
     let (layer, folder) = (publish(&testbed, 1, MIB), scratch().unwrap());
     let directory = testbed.client.socket().parent().unwrap().display().to_string();
     let link = invite(&mut testbed.server, "other");
     let launch = Launch::in_environment(&[("RUNTIME_DIRECTORY", &directory)]);
     let mut second = block_in_place(|| Client::start_as(&launch, None, &link)).unwrap();
     wait_until_up(&mut second);
-    for (n, second_runs) in [true, false].into_iter().enumerate() {
-        let output = folder.path().join(n.to_string());
-        let hold = Rule::once(Fault::Hold { site: Site::Cdn }).on(layer.digest().hex());
-        testbed.hub.faults().arm(hold);
-        let mut pull = testbed.client.start_command(&pull(&output)).unwrap();
-        let serves = |health: &Value| health["transfers"][0]["operation"] == "blob";
-        block_in_place(|| testbed.client.wait_for_health("serve the pull", PROCESS_TIMEOUT, serves)).unwrap();
-        testbed.hub.faults().release();
-        wait_for_success(&mut pull);
+    for name in ["while-both-run", "after-the-second"] {
+        let output = folder.path().join(name);
+        pull_to_end(&testbed.client, &pull(&output));
         assert_pulled(&output, &layer);
-        if second_runs {
-            block_in_place(|| second.stop()).unwrap();
-        }
+        assert_eq!(relay.opened(), SESSION, "{name}: it has dialed");
+        block_in_place(|| second.stop()).unwrap();
     }
 }
 
