@@ -200,6 +200,21 @@ async fn a_second_client_leaves_the_socket_to_the_first() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_another_version_are_refused_and_none_is_served_at_the_port() {
+    let testbed = Testbed::new().await;
+    let socket = testbed.client.socket().display().to_string();
+    let status = |arguments: &[&str], host: &str| {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--data", ""]);
+        command.args(["--header", "docxy-version: 0.0.1"]).args(arguments);
+        command.arg(format!("http://{host}/local/call"));
+        block_in_place(|| run(command, PROCESS_TIMEOUT).unwrap().succeeded()).unwrap()
+    };
+    assert_eq!(status(&["--unix-socket", &socket], "localhost"), "426");
+    assert_eq!(status(&[], &testbed.client.address().to_string()), "404");
+}
+
 /// As root only: nobody else can become another user.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_other_user_is_served_at_the_socket() {
