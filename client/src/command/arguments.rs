@@ -125,7 +125,7 @@ pub(super) struct RunArguments {
 /// Needs no engine, and no running client. Everything is verified against the digest of the image;
 /// interrupted transfers are resumed. Public images only, for now.
 ///
-/// If `docxy-client run` runs as the same user, its tunnel and its cache are used, and it is not dialed. That is not so if
+/// If `docxy-client run` runs as the same user, its tunnel and its cache are used. It dials itself if
 /// --link-file, --congestion, --max-rate, --leg, --proxy, --cache or --config, or their variables, say something else than
 /// the running client has, or if that is of another version. If it ends, the pull goes on with a tunnel of its own.
 ///
