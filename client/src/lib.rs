@@ -1,7 +1,8 @@
 //! The client of Docxy: container images for a machine that cannot reach the registries.
 //!
 //! [`command`] parses the command line and loads the [`settings`]. Then either [`frontend`] serves engines, or
-//! [`pull`] fetches an image. Both send their requests to [`gateway`], and only [`tunnel`] connects to servers.
+//! [`pull`] fetches an image. Both send their requests to [`gateway`], and only [`tunnel`] connects to servers. A pull
+//! beside a running client uses the gateway of that one, by [`local_api`].
 //!
 //! How a blob travels, with the module of each step. Each layer is read on demand, so an engine that stops
 //! reading stops the CDN; a dropped layer resets the streams below it.
@@ -32,6 +33,7 @@ mod denied;
 mod exchange;
 pub mod frontend;
 pub mod gateway;
+pub mod local_api;
 pub mod metadata;
 pub mod pull;
 pub mod settings;

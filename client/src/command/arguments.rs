@@ -93,7 +93,8 @@ pub(super) enum LinksCommand {
 ///
 /// Engines use it as a mirror, or by naming it: 127.0.0.1:5080/library/alpine. It serves from the start and
 /// connects to the server in the background; /health shows the state. If the tunnel is lost during a pull,
-/// responses stay open and continue over the next one. The first signal lets running responses finish, the
+/// responses stay open and continue over the next one. `docxy-client pull` of the same user uses the tunnel too,
+/// through a private socket: $RUNTIME_DIRECTORY/client.sock or the like. The first signal lets running responses finish, the
 /// second one ends them.
 ///
 /// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion,
@@ -123,6 +124,10 @@ pub(super) struct RunArguments {
 ///
 /// Needs no engine, and no running client. Everything is verified against the digest of the image;
 /// interrupted transfers are resumed. Public images only, for now.
+///
+/// If `docxy-client run` runs as the same user, its tunnel and its cache are used. It dials itself if
+/// --link-file, --congestion, --max-rate, --leg, --proxy, --cache or --config, or their variables, say something else than
+/// the running client has, or if that is of another version. If it ends, the pull goes on with a tunnel of its own.
 ///
 /// On success stdout gets one line: the image with the digest of its reference, ` -> `, and the path.
 #[derive(Debug, Args)]

@@ -1,13 +1,10 @@
-//! `docxy-client pull`: fetches an image through a tunnel of its own.
+//! `docxy-client pull`: fetches an image through the tunnel of a running client, or one of its own.
 
 use super::arguments::PullArguments;
 use super::error::CommandError;
-use crate::gateway::Gateway;
-use crate::metadata::Metadata;
-use crate::pull::{self, Destination, Progress, PullRequest, default_name};
-use crate::settings::{ConnectionSettings, DEFAULT_STALL_TIMEOUT, Flags};
-use crate::tunnel::Tunnel;
-use crate::tunnel::network::NetworkMemory;
+use crate::local_api;
+use crate::pull::{self, Connection, Destination, Progress, PullRequest, default_name};
+use crate::settings::{ConnectionSettings, Flags, GivenSettings};
 use docxy_host::logging;
 use docxy_host::signals::shutdown::Shutdown;
 use docxy_host::terminal::print;
@@ -20,27 +17,22 @@ pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), Command
     let path = output.display().to_string();
     let pull_request = PullRequest { image, platform, destination: Destination::new(output, force)? };
     // Users read the progress.
-    let ConnectionSettings { tunnel: config, cache, log } =
-        ConnectionSettings::load(&Flags { connection, log, ..flags }, Level::ERROR)?;
+    let flags = Flags { connection, log, ..flags };
+    let ConnectionSettings { tunnel: config, cache: _, log } =
+        ConnectionSettings::load(&flags, Level::ERROR)?;
     let logging = logging::start(&log);
-    let metadata = Metadata::open(cache.as_deref());
-    if let Some(platform) = &pull_request.platform {
-        metadata.policy.expect(platform.clone());
-    }
     let progress = if quiet { Progress::quiet() } else { Progress::on_stderr(logging.handle()) };
-    let servers: Vec<&str> = config.links.iter().map(|joined| joined.link.host.as_str()).collect();
-    progress.print(&format!("requesting {} through {}", pull_request.image, servers.join(" or ")));
-
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     let digest = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(CommandError::Start)?;
-        let tunnel = Tunnel::start(config, NetworkMemory::open(cache.as_deref()));
-        let gateway = Gateway::new(tunnel.clone(), DEFAULT_STALL_TIMEOUT, metadata);
+        let given = GivenSettings::of(&flags, &config);
+        let connection = Connection::find(local_api::socket_path(), given, config).await;
+        progress.print(&format!("requesting {} through {}", pull_request.image, connection.description()));
         let outcome = tokio::select! {
-            pulled = pull::pull(&pull_request, gateway, &progress) => pulled.map_err(Into::into),
+            pulled = pull::pull(&pull_request, &connection, &progress) => pulled.map_err(Into::into),
             () = shutdown.drain.cancelled() => Err(CommandError::Interrupted),
         };
-        tunnel.close().await;
+        connection.close().await;
         outcome
     })?;
     drop(progress);

@@ -8,11 +8,13 @@ use super::reload::Reload;
 use super::status_report::report_on_signal;
 use crate::frontend::{self, AllowedHosts, FrontendSettings};
 use crate::gateway::Gateway;
+use crate::local_api;
 use crate::metadata::Metadata;
 use crate::settings::{Flags, Settings};
 use crate::tunnel::Tunnel;
 use crate::tunnel::network::NetworkMemory;
 use docxy_host::logging;
+use docxy_host::private_socket::PrivateSocket;
 use docxy_host::ready_file::ReadyFile;
 use docxy_host::signals::Signals;
 use docxy_host::signals::reload::reload_on_signal;
@@ -40,8 +42,12 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata);
         let hosts = AllowedHosts::new(settings.hosts.clone().into());
         tokio::spawn(report_on_signal(signals.report, gateway.clone(), log.clone()));
-        let frontend =
-            FrontendSettings { listen: settings.listen.clone(), hosts: hosts.clone(), log: log.clone() };
+        let frontend = FrontendSettings {
+            listen: settings.listen.clone(),
+            socket: private_socket(),
+            hosts: hosts.clone(),
+            log: log.clone(),
+        };
         let mut reload = Reload { settings, log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };
         let load = move || Settings::load(&flags);
         tokio::spawn(reload_on_signal(signals.reload, load, move |new| reload.apply(new)));
@@ -61,4 +67,19 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     });
     runtime.shutdown_timeout(FILE_TASKS_TIMEOUT);
     served
+}
+
+/// The socket for the commands of this user. They can do without.
+fn private_socket() -> Option<PrivateSocket> {
+    let path = local_api::socket_path()?;
+    match PrivateSocket::bind(&path) {
+        Ok(socket) => {
+            tracing::info!(socket = %path.display(), "docxy-client pull uses this tunnel");
+            Some(socket)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "docxy-client pull does not use this tunnel");
+            None
+        }
+    }
 }

@@ -40,6 +40,10 @@ impl Handler {
         Self { gateway, allowed_hosts, lines: RequestLogLimit::default(), log }
     }
 
+    pub(super) const fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
     /// Answers a request. A fault becomes an error response.
     pub(super) async fn handle(
         &self,

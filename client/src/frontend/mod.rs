@@ -16,33 +16,40 @@ mod responses;
 mod rewrite;
 
 use crate::gateway::Gateway;
+use crate::local_api;
 use connection_slots::{BusyGuard, ConnectionSlot, ConnectionSlots};
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
+use docxy_host::private_socket::PrivateSocket;
 use docxy_protocol::limits::{
     ENGINE_CONNECTIONS_MAX, ENGINE_HEADER_TIMEOUT, FIELD_LINES_MAX, FRAME_BYTES_MAX,
 };
 use handler::Handler;
 use http_body::Body;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Either as EitherBody};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 pub use origin::AllowedHosts;
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 /// The settings of the frontend.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct FrontendSettings {
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
+    /// Where to serve the commands of this user as well.
+    pub socket: Option<PrivateSocket>,
     /// The host names that engines may use, beside those of loopback.
     pub hosts: AllowedHosts,
     /// Reports how many log lines were dropped.
@@ -54,7 +61,7 @@ pub struct FrontendSettings {
 #[error("cannot listen on {address}: {source}; pass another with --listen")]
 pub struct ListenError {
     address: SocketAddr,
-    source: std::io::Error,
+    source: io::Error,
 }
 
 /// How long running responses may take after a shutdown was requested.
@@ -77,8 +84,9 @@ pub async fn serve(
         let failed = |source| ListenError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         addresses.push(listener.local_addr().map_err(failed)?);
-        listeners.push(listener);
+        listeners.push(Listener::Engines(listener));
     }
+    listeners.extend(settings.socket.map(Listener::Commands));
     let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.log));
     ready(addresses);
 
@@ -105,8 +113,33 @@ pub async fn serve(
     Ok(())
 }
 
+/// Where requests come from.
+enum Listener {
+    /// Engines, and whoever reaches the address.
+    Engines(TcpListener),
+    /// Commands of this user.
+    Commands(PrivateSocket),
+}
+
+/// A connection, and its other end.
+type Accepted = (Either<TcpStream, UnixStream>, Option<SocketAddr>);
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Engines(listener) => {
+                let (stream, engine) = listener.accept().await?;
+                // Responses start with a small head, which must not wait for a full packet.
+                let _ = stream.set_nodelay(true);
+                Ok((Either::Left(stream), Some(engine)))
+            }
+            Self::Commands(socket) => Ok((Either::Right(socket.accept().await?), None)),
+        }
+    }
+}
+
 async fn accept(
-    listener: &TcpListener,
+    listener: &Listener,
     handler: &Arc<Handler>,
     graceful: &GracefulShutdown,
     slots: &Arc<ConnectionSlots>,
@@ -118,7 +151,7 @@ async fn accept(
                 // Further connections wait in the queue of the kernel.
                 let slot = slots.acquire().await;
                 let connection = graceful.watch(connection(stream, Arc::clone(handler), Arc::clone(&slot)));
-                let span = tracing::info_span!("engine", %engine);
+                let span = tracing::info_span!("engine", engine = engine.map(tracing::field::display));
                 let work = async move {
                     tokio::select! {
                         ended = connection => if let Err(error) = ended {
@@ -143,16 +176,19 @@ async fn accept(
 }
 
 fn connection(
-    stream: TcpStream,
+    stream: Either<TcpStream, UnixStream>,
     handler: Arc<Handler>,
     slot: Arc<ConnectionSlot>,
 ) -> impl GracefulConnection<Error = hyper::Error> {
-    // Responses start with a small head, which must not wait for a full packet.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
+    let is_private = matches!(stream, Either::Right(_));
+    let service = service_fn(move |request: http::Request<Incoming>| {
         let (handler, busy) = (Arc::clone(&handler), slot.begin_request());
         async move {
-            let response = handler.handle(request, &busy).await?;
+            let response = if is_private && request.uri().path() == local_api::PATH {
+                local_api::respond(handler.gateway(), request).await.map(EitherBody::Right)
+            } else {
+                handler.handle(request, &busy).await?.map(EitherBody::Left)
+            };
             Ok::<_, Infallible>(response.map(|body| keep_busy(body, busy)))
         }
     });

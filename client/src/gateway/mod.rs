@@ -4,6 +4,7 @@
 //! sent again if the connection was lost before the response.
 
 pub(crate) use crate::rate_limit::ReportedLimit;
+pub(crate) use crate::transfer::TransferEvent;
 pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
 pub use credential_use::TokenKind;
@@ -22,21 +23,27 @@ use crate::counters::TransferCounters;
 use crate::credentials::{Credentials, TokenSource};
 use crate::exchange::{self, ExchangeError};
 use crate::metadata::Metadata;
+use crate::settings::GivenSettings;
 use crate::transfer::{StallTimeout, Transfer, TransferContext, TransferGuard};
 use crate::tunnel::{LostSession, Need, ServerState, Session, Tunnel};
 use bytes::Bytes;
 use credential_use::CredentialUse;
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
-use docxy_protocol::name::{Digest, Registry};
+use docxy_protocol::limits::PATIENCE_MAX;
+use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
 use http::{Response, StatusCode};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 use used_up_limits::UsedUpLimits;
 
 /// How long a registry may take to send its challenge while no request waits for it.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a request of this program waits for the tunnel: a handshake over a bad path, and several attempts.
+const OWN_SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends requests to the registries. Clones share everything.
 #[derive(Debug, Clone)]
@@ -169,15 +176,18 @@ impl Gateway {
         self.send_permitted(request, deadline, guard).await
     }
 
+    /// Whether the tunnel has the settings that a command names.
+    pub(crate) fn has_settings(&self, given: &GivenSettings) -> bool {
+        given.are_those_of(&self.context.tunnel.config())
+    }
+
     /// Sends a request of this program itself: see [`Self::send`].
     ///
     /// # Errors
     /// A fault that names the hop that failed.
-    pub async fn send_own(
-        &self,
-        request: Request,
-        deadline: ResponseDeadline,
-    ) -> Result<Response<Transfer>, Fault> {
+    pub async fn send_own(&self, request: Request) -> Result<Response<Transfer>, Fault> {
+        let deadline =
+            ResponseDeadline::patient(Deadline::including_first_connect(OWN_SESSION_TIMEOUT), PATIENCE_MAX);
         let guard = self.context.registry.begin(&request);
         self.send_permitted(request, deadline, guard).await
     }
@@ -198,17 +208,19 @@ impl Gateway {
         self.forward(request, deadline, guard).await
     }
 
-    /// The whole blob with this digest and length, which an image names: from the cache, or requested when it
-    /// is read. No fault ends it that another attempt within the stall timeout may mend.
-    pub(crate) async fn blob(&self, request: Request, digest: &Digest, length: u64) -> Transfer {
+    /// These bytes, to its end, of the blob that the request is for, and whose length an image names: from the cache, or
+    /// requested when they are read. No fault ends them that another attempt within the stall timeout may mend. The reader
+    /// must compare the blob with its digest.
+    pub(crate) async fn blob(&self, request: Request, bytes: Range<u64>) -> Transfer {
         let guard = self.context.registry.begin(&request);
         let until = Instant::now() + self.stall_timeout();
         match self.context.metadata.cached_content(&request, until).await {
-            Some(response) if response.body().len() as u64 == length => {
+            Some(response) if response.body().len() as u64 == bytes.end => {
                 self.context.counters.local_responses.increment();
-                Transfer::of_bytes(response.into_body(), guard)
+                // It is not after the end of bytes that are in memory.
+                Transfer::of_bytes(response.into_body().slice(bytes.start as usize..), guard)
             }
-            _ => Transfer::of_blob(&self.context, request, digest.clone(), length, guard),
+            _ => Transfer::of_blob(&self.context, request, bytes, guard),
         }
     }
 

@@ -1,11 +1,11 @@
 //! For tests: a registry with prepared responses.
 
-use super::image_source::RegistryClient;
-use crate::transfer::{Transfer, TransferRegistry};
+use super::image_source::{BlobEvents, RegistryClient};
+use crate::gateway::TransferEvent;
 use bytes::Bytes;
 use docxy_protocol::fault::Fault;
-use docxy_protocol::name::Digest;
 use docxy_protocol::request::Request;
+use futures_util::stream::{StreamExt as _, iter};
 use http::Response;
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -29,13 +29,12 @@ impl FakeRegistry {
 }
 
 impl RegistryClient for &FakeRegistry {
-    async fn send(&self, request: Request) -> Result<Response<Transfer>, Fault> {
-        let response = self.responses.lock().unwrap().pop_front().expect("a response is left");
-        Ok(response.map(|body| Transfer::of_bytes(body, TransferRegistry::default().begin(&request))))
+    async fn send(&self, _: Request) -> Result<Response<Bytes>, Fault> {
+        Ok(self.responses.lock().unwrap().pop_front().expect("a response is left"))
     }
 
-    async fn blob(&self, request: Request, _: &Digest, _: u64) -> Transfer {
-        Transfer::of_bytes(self.blob.clone(), TransferRegistry::default().begin(&request))
+    fn blob(&self, _: Request, _: u64) -> BlobEvents<'_> {
+        iter([Ok(TransferEvent::Bytes(self.blob.clone()))]).boxed()
     }
 }
 

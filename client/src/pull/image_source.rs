@@ -1,10 +1,10 @@
 //! The manifests and blobs of one repository.
 //!
-//! Every manifest is verified here. The transfer of a blob verifies that.
+//! Every manifest is verified here. Who reads a blob verifies that.
 
 use super::error::PullError;
 use crate::denied::AnonymousContent;
-use crate::transfer::Transfer;
+use crate::gateway::TransferEvent;
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
@@ -12,27 +12,34 @@ use docxy_protocol::error_body;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::image_name::ImageName;
-use docxy_protocol::limits::{MANIFEST_BYTES_MAX, SMALL_BODY_BYTES_MAX};
+use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::manifest::{Descriptor, MEDIA_TYPES, Manifest};
 use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::platform::Platform;
+use docxy_protocol::prefetch::PrefetchHint;
 use docxy_protocol::request::{Method, Operation, Request};
+use futures_util::stream::BoxStream;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use std::fmt::Display;
 
-/// Sends requests to a registry: the gateway, or a fake in tests.
-pub(super) trait RegistryClient: Sync {
-    /// Sends one request, and returns the response.
-    fn send(&self, request: Request) -> impl Future<Output = Result<Response<Transfer>, Fault>> + Send;
+/// The bytes of a blob, from its first to its last, and why they wait.
+pub(super) type BlobEvents<'a> = BoxStream<'a, Result<TransferEvent, Fault>>;
 
-    /// The blob with this digest and length, which the request is for.
-    fn blob(&self, request: Request, digest: &Digest, length: u64) -> impl Future<Output = Transfer> + Send;
+/// Sends requests to a registry: a connection, or a fake in tests.
+pub(super) trait RegistryClient: Sync {
+    /// Sends one request, and returns the response. Of a body with more than [`MANIFEST_BYTES_MAX`] bytes, not all.
+    fn send(&self, request: Request) -> impl Future<Output = Result<Response<Bytes>, Fault>> + Send;
+
+    /// The blob of this length which the request is for. It is not compared with its digest.
+    fn blob(&self, request: Request, length: u64) -> BlobEvents<'_>;
 }
 
 /// The repository of an image.
 pub(super) struct ImageSource<'a, A> {
     client: A,
     image: &'a ImageName,
+    /// The platform that is pulled.
+    platform: Platform,
 }
 
 /// A manifest that matches its digest.
@@ -44,8 +51,9 @@ pub(super) struct VerifiedManifest {
 }
 
 impl<'a, A: RegistryClient> ImageSource<'a, A> {
-    pub(super) const fn new(client: A, image: &'a ImageName) -> Self {
-        Self { client, image }
+    /// The repository of an image, for this platform, or that of this machine.
+    pub(super) fn new(client: A, image: &'a ImageName, platform: Option<Platform>) -> Self {
+        Self { client, image, platform: platform.unwrap_or_else(Platform::local) }
     }
 
     /// A manifest, by tag or by digest.
@@ -57,16 +65,17 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             method: Method::Get,
         };
         let accepted = MEDIA_TYPES.map(|name| (header::ACCEPT, HeaderValue::from_static(name)));
-        let response = match self.client.send(self.request(operation, accepted)).await {
-            Ok(response) if response.status() == StatusCode::OK => response,
-            Ok(response) => return Err(self.refused(what, response).await),
+        let hint = PrefetchHint { platform: self.platform.clone(), small_blobs: true, known: None };
+        let mut request = self.request(operation, accepted);
+        request.prefetch = Some(hint);
+        let (head, bytes) = match self.client.send(request).await {
+            Ok(response) if response.status() == StatusCode::OK => response.into_parts(),
+            Ok(response) => return Err(self.refused(what, &response)),
             Err(fault) => return Err(PullError::Fault { what, fault }),
         };
-        let (head, body) = response.into_parts();
-        let bytes = match Limited::new(body, MANIFEST_BYTES_MAX).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) => return Err(unreadable(what, error)),
-        };
+        if bytes.len() > MANIFEST_BYTES_MAX {
+            return Err(PullError::TooLarge { what });
+        }
         // Some registries report a wrong digest for a tag. As for engines, only the requested one counts.
         let digest = match reference {
             Reference::Digest(expected) => {
@@ -84,22 +93,20 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
     }
 
     /// The content of a blob.
-    pub(super) async fn blob(&self, blob: &Descriptor) -> Transfer {
+    pub(super) fn blob(&self, blob: &Descriptor) -> BlobEvents<'_> {
         let operation = Operation::Blob {
             repository: self.image.repository.clone(),
             digest: blob.digest.clone(),
             method: Method::Get,
         };
-        self.client.blob(self.request(operation, None), &blob.digest, blob.size).await
+        self.client.blob(self.request(operation, None), blob.size)
     }
 
-    async fn refused(&self, what: String, response: Response<Transfer>) -> PullError {
-        let (head, body) = response.into_parts();
-        // An unreadable body has no message.
-        let body = Limited::new(body, SMALL_BODY_BYTES_MAX).collect().await;
-        let said = error_body::message(&body.map(|body| body.to_bytes()).unwrap_or_default());
-        let said = said.filter(|said| head.status.canonical_reason() != Some(said.as_str()));
-        let is_denied = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    fn refused(&self, what: String, response: &Response<Bytes>) -> PullError {
+        let status = response.status();
+        let said = error_body::message(response.body());
+        let said = said.filter(|said| status.canonical_reason() != Some(said.as_str()));
+        let is_denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let ImageName { registry, repository, .. } = self.image.clone();
         let message = match said {
             said if is_denied && !registry.is_docker_hub() => {
@@ -117,7 +124,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             Some(said) => format!(": {said}"),
             None => String::new(),
         };
-        PullError::Refused { what, status: head.status, message }
+        PullError::Refused { what, status, message }
     }
 
     fn request(
@@ -146,16 +153,6 @@ pub(super) fn check<T: PartialEq + Display>(what: &str, expected: T, found: T) -
     Err(PullError::Mismatch { what: what.to_owned(), expected, found })
 }
 
-fn unreadable(what: String, error: Box<dyn std::error::Error + Send + Sync>) -> PullError {
-    match error.downcast::<Fault>() {
-        Ok(fault) => PullError::Fault { what, fault: *fault },
-        Err(error) => {
-            debug_assert!(error.is::<LengthLimitError>(), "{error}");
-            PullError::TooLarge { what }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fake_registry::{FakeRegistry, response};
@@ -173,7 +170,9 @@ mod tests {
         reference: &str,
     ) -> Result<VerifiedManifest, PullError> {
         let image = image();
-        ImageSource::new(&FakeRegistry::new(responses), &image).manifest(&reference.parse().unwrap()).await
+        ImageSource::new(&FakeRegistry::new(responses), &image, None)
+            .manifest(&reference.parse().unwrap())
+            .await
     }
 
     #[tokio::test]
@@ -218,8 +217,11 @@ mod tests {
         ] {
             let image = "ghcr.io/priv/x".parse().unwrap();
             let client = FakeRegistry::new(vec![response(status, body)]);
-            let error =
-                ImageSource::new(&client, &image).manifest(&image.reference).await.unwrap_err().to_string();
+            let error = ImageSource::new(&client, &image, None)
+                .manifest(&image.reference)
+                .await
+                .unwrap_err()
+                .to_string();
             let words = format!(
                 ": docxy: ghcr.io denied anonymous access to priv/x: it is private, or does not exist{said}. No account"
             );

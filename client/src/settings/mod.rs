@@ -6,6 +6,7 @@ mod congestion;
 mod error;
 mod file;
 mod flags;
+mod given;
 mod host_name;
 mod link_store;
 mod proxy;
@@ -14,6 +15,7 @@ mod rates;
 pub use congestion::CongestionError;
 pub use error::SettingsError;
 pub use flags::{ConnectionFlags, Flags, ServingFlags};
+pub use given::GivenSettings;
 pub use host_name::HostNameError;
 pub use link_store::{
     LinksError, StoredLink, parse_links, read_links, read_stored, remove_links, store_links,

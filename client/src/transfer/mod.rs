@@ -25,6 +25,7 @@ mod verify;
 
 pub(crate) use registry::TransferGuard;
 pub use registry::{TransferRegistry, TransferSnapshot, WaitsFor};
+pub(crate) use verify::mismatch;
 
 use crate::cache::ManifestWriter;
 use crate::counters::TransferCounters;
@@ -36,8 +37,8 @@ use bytes::Bytes;
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{Headers, is_encoded};
-use docxy_protocol::name::Digest;
 use docxy_protocol::request::{Method, Operation, Request};
+use futures_util::stream::{Stream, try_unfold};
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use parking_lot::RwLock;
@@ -45,11 +46,11 @@ use part::Part;
 use range_request::{Continuation, RangeRequest};
 use resume::{ResumableBody, Source};
 use std::future::poll_fn;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio_util::sync::ReusableBoxFuture;
 use verify::{BlobVerifier, VerifiedBody};
 
@@ -76,6 +77,15 @@ pub struct Transfer {
     /// Why the body was interrupted, until hyper receives it.
     abort_reason: Option<Fault>,
     counters: TransferCounters,
+}
+
+/// What happens to a body.
+#[derive(Debug)]
+pub(crate) enum TransferEvent {
+    /// Its next bytes came.
+    Bytes(Bytes),
+    /// It waits for this reason, or continues.
+    Waits(Option<String>),
 }
 
 /// A body, and what was read from it.
@@ -125,22 +135,20 @@ impl Transfer {
         Self::of(length, VerifiedBody { source, verifier, writer }, guard, context.counters.clone())
     }
 
-    /// A whole blob of this length. It is requested when it is read, and again until it arrives: the request
-    /// must be one for a blob with this digest.
+    /// These bytes of a blob, to its end, which the reader verifies. They are requested when they are read, and again until
+    /// they arrive.
     pub(crate) fn of_blob(
         context: &TransferContext,
         request: Request,
-        digest: Digest,
-        length: u64,
+        bytes: Range<u64>,
         guard: TransferGuard,
     ) -> Self {
-        let source = Source::new(context, RangeRequest::blob(request, Some(length)), None);
+        let source = Source::new(context, RangeRequest::blob(request, Some(bytes.end)), None);
         let guard = Arc::new(guard);
-        let part = (length > 0).then(|| Part::missing(length));
-        let source = ResumableBody::new(0, part, Some(source), Arc::clone(&guard));
-        let verifier = Some(BlobVerifier::new(digest, Some(length)));
-        let body = VerifiedBody { source, verifier, writer: None };
-        Self::of(Some(length), body, guard, context.counters.clone())
+        let part = (!bytes.is_empty()).then(|| Part::missing(bytes.end));
+        let source = ResumableBody::new(bytes.start, part, Some(source), Arc::clone(&guard));
+        let body = VerifiedBody { source, verifier: None, writer: None };
+        Self::of(Some(bytes.end - bytes.start), body, guard, context.counters.clone())
     }
 
     /// A body that is complete.
@@ -172,16 +180,24 @@ impl Transfer {
         self.length
     }
 
-    /// Why it waits, if something failed.
-    #[must_use]
-    pub fn wait_reason(&self) -> Option<String> {
-        self.guard.wait_reason()
-    }
-
-    /// Reports when this or another transfer waits or continues.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<u64> {
-        self.guard.registry().watch()
+    /// The bytes, and why it waits between them.
+    pub(crate) fn events(self) -> impl Stream<Item = Result<TransferEvent, Fault>> + Send {
+        let changes = self.guard.registry().watch();
+        try_unfold((self, changes, None), async |(mut transfer, mut changes, reason)| {
+            loop {
+                tokio::select! {
+                    next = transfer.next() => {
+                        return next.map(|bytes| Some((TransferEvent::Bytes(bytes?), (transfer, changes, reason))));
+                    }
+                    Ok(()) = changes.changed() => {
+                        let now = transfer.guard.wait_reason();
+                        if now != reason {
+                            return Ok(Some((TransferEvent::Waits(now.clone()), (transfer, changes, now))));
+                        }
+                    }
+                }
+            }
+        })
     }
 
     /// The next bytes, `None` at the end of a complete body. Cancel safe.

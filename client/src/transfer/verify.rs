@@ -94,13 +94,16 @@ impl BlobVerifier {
             return Ok(());
         };
         self.held_back.clear();
-        // The tunnel is authenticated, so the path did not change the bytes.
-        let detail = format!(
-            "the blob from the registry or its CDN is not {}: its {received} bytes hash to {found}",
-            self.expected
-        );
-        Err(Fault::new(Hop::Cdn, FaultKind::Mismatch, detail))
+        Err(mismatch(&self.expected, &found, received))
     }
+}
+
+/// The fault of a blob that is another one. The tunnel is authenticated, so the path did not change the bytes.
+pub(crate) fn mismatch(expected: &Digest, found: &Digest, received: u64) -> Fault {
+    let detail = format!(
+        "the blob from the registry or its CDN is not {expected}: its {received} bytes hash to {found}"
+    );
+    Fault::new(Hop::Cdn, FaultKind::Mismatch, detail)
 }
 
 #[cfg(test)]

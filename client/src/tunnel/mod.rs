@@ -91,6 +91,11 @@ impl Tunnel {
         })
     }
 
+    /// The configuration in use.
+    pub(crate) fn config(&self) -> TunnelConfig {
+        self.config.borrow().clone()
+    }
+
     /// Counts since the start.
     pub(crate) const fn counters(&self) -> &TunnelCounters {
         &self.counters

@@ -34,6 +34,15 @@ pub const CLIENT_CACHE: DefaultDirectory = DefaultDirectory {
     name: "docxy",
 };
 
+/// The socket of the running client.
+pub const CLIENT_RUNTIME: DefaultDirectory = DefaultDirectory {
+    systemd: "RUNTIME_DIRECTORY",
+    system: "/run/docxy",
+    xdg: "XDG_RUNTIME_DIR",
+    below_home: ".local/state",
+    name: "docxy",
+};
+
 /// The server's state.
 pub const SERVER_STATE: DefaultDirectory = DefaultDirectory {
     systemd: "STATE_DIRECTORY",
@@ -87,6 +96,7 @@ mod tests {
         for (kind, xdg, systemd, root, user) in [
             (CLIENT_CONFIG, "XDG_CONFIG_HOME", "CONFIGURATION_DIRECTORY", "/etc/docxy", ".config/docxy"),
             (CLIENT_CACHE, "XDG_CACHE_HOME", "CACHE_DIRECTORY", "/var/cache/docxy", ".cache/docxy"),
+            (CLIENT_RUNTIME, "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY", "/run/docxy", ".local/state/docxy"),
             (
                 SERVER_STATE,
                 "XDG_STATE_HOME",

@@ -11,6 +11,7 @@ pub mod logging;
 pub mod lru;
 pub mod password_file;
 pub mod private_file;
+pub mod private_socket;
 pub mod proxy;
 pub mod random;
 pub mod ready_file;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
-    gateway::{Gateway, ResponseDeadline},
+    gateway::Gateway,
     metadata::Metadata,
     tunnel::network::NetworkMemory,
     tunnel::{Deadline, JoinedLink, Need, Session, Trust, Tunnel, TunnelConfig},
@@ -99,10 +99,7 @@ impl Fleet {
 }
 
 async fn pull(gateway: Gateway, request: Request) -> Result<()> {
-    let response = gateway
-        .send_own(request, ResponseDeadline::after(CONNECT_TIMEOUT))
-        .await
-        .map_err(|fault| anyhow!("{fault}"))?;
+    let response = gateway.send_own(request).await.map_err(|fault| anyhow!("{fault}"))?;
     ensure!(response.status().is_success(), "{}", response.status());
     let mut body = response.into_body();
     while body.next().await.map_err(|fault| anyhow!("{fault}"))?.is_some() {}

@@ -254,9 +254,23 @@ impl Client {
 
     /// Runs `docxy-client ARGUMENTS --link-file …` beside the running client. Returns its stdout.
     pub fn command(&self, arguments: &[&str], timeout: Duration) -> Result<String> {
+        run(self.prepare(arguments), timeout)?.succeeded()
+    }
+
+    /// The same without waiting for its end.
+    pub fn start_command(&self, arguments: &[&str]) -> Result<Process> {
+        Process::spawn("command", self.prepare(arguments), self.program.folder.path())
+    }
+
+    fn prepare(&self, arguments: &[&str]) -> Command {
         let mut command = self.program.command();
         command.args(arguments).arg("--link-file").arg(self.program.path("link"));
-        run(command, timeout)?.succeeded()
+        command
+    }
+
+    /// The socket for the commands of its user.
+    pub fn socket(&self) -> PathBuf {
+        self.program.path("run").join("client.sock")
     }
 
     /// Stops it by SIGTERM. Returns its exit status.
@@ -392,6 +406,8 @@ impl Program {
         let mut command = command_in(self.namespace.as_ref(), &self.binary);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.folder.path());
         command.envs(variant::settings(self.name)).env("DOCXY_CACHE", self.path("cache"));
+        // The commands of a client find its socket there, and no others.
+        command.env("RUNTIME_DIRECTORY", self.path("run"));
         if let Some(level) = std::env::var_os("DOCXY_LOG") {
             command.env("DOCXY_LOG", level);
         }

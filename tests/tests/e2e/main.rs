@@ -13,6 +13,7 @@ mod operations;
 mod prefetch;
 mod proxy;
 mod pull;
+mod pull_command;
 mod resilience;
 mod support;
 mod tcp_leg;

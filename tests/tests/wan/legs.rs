@@ -79,15 +79,17 @@ fn a_server_sees_six_tcp_connections_at_most() -> Result<()> {
     let mut client = lab.connected_client(&server.invite("laptop")?, &Launch::with(TCP))?;
     let folder = scratch()?;
     let most = most_connections(&mut client, server.address(), |client| {
-        let image = folder.path().join("image").display().to_string();
         let body = lab.begin(client)?;
         wait_for(&body, 8 * MIB)?;
-        thread::scope(|scope| {
-            let pull = scope.spawn(|| client.command(&["pull", "wan/image", "-o", &image], TIMEOUT));
-            // Every connection is lost, and no end knows.
-            wan.block_flows();
-            pull.join().expect("the command panicked")
-        })?;
+        let image = |n: usize| folder.path().join(n.to_string()).display().to_string();
+        let begin = |n| client.start_command(&["pull", "wan/image", "-o", &image(n)]);
+        let mut pulls = (0..3).map(begin).collect::<Result<Vec<_>>>()?;
+        // Every connection is lost, and no end knows.
+        wan.block_flows();
+        for pull in &mut pulls {
+            let status = pull.wait_until_ended(TIMEOUT)?;
+            ensure!(status.success(), "a pull ended with {status}");
+        }
         lab.finish(body)
     })?;
     ensure!((1..=CONNECTIONS_MAX).contains(&most), "{most} connections");

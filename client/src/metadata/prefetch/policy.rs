@@ -72,7 +72,7 @@ impl PrefetchPolicy {
         state.tags.insert(tagged, digest);
     }
 
-    /// The hint for this request, if any. None for a request with a password.
+    /// The hint for this request, if any: for the platform of the one that it has. None for a request with a password.
     pub(crate) async fn hint_for(&self, request: &Request, cache: &ContentCache) -> Option<PrefetchHint> {
         let Operation::Manifest { method, .. } = &request.operation else { return None };
         let agent = UserAgent::of_request(&request.headers);
@@ -90,7 +90,8 @@ impl PrefetchPolicy {
         }
         let (platform, known_digest) = {
             let state = self.0.lock();
-            (state.platform.clone(), tag(request).and_then(|tagged| state.tags.get(&tagged).cloned()))
+            let platform = request.prefetch.as_ref().map_or(&state.platform, |asked| &asked.platform);
+            (platform.clone(), tag(request).and_then(|tagged| state.tags.get(&tagged).cloned()))
         };
         let known = match known_digest {
             Some(digest) if is_complete(cache, &scope, &digest, &platform).await => Some(digest),

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -20,6 +20,8 @@ use tokio::{
 pub(crate) struct TcpRelay {
     address: SocketAddr,
     connections: Arc<Mutex<Vec<Relayed>>>,
+    /// The most that were open at once.
+    most_open: Arc<AtomicUsize>,
     _listener: JoinSet<()>,
 }
 
@@ -40,16 +42,19 @@ impl TcpRelay {
     pub(crate) fn on(listener: TcpListener, server: SocketAddr) -> Self {
         let address = listener.local_addr().unwrap();
         let connections = Arc::<Mutex<Vec<Relayed>>>::default();
-        let (mut tasks, all) = (JoinSet::new(), Arc::clone(&connections));
+        let most_open = Arc::<AtomicUsize>::default();
+        let (mut tasks, all, most) = (JoinSet::new(), Arc::clone(&connections), Arc::clone(&most_open));
         tasks.spawn(async move {
             let mut relays = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let to_client = Arc::<AtomicU64>::default();
                 let task = relays.spawn(relay(client, server, Arc::clone(&to_client)));
-                all.lock().unwrap().push(Relayed { to_client, task });
+                let mut all = all.lock().unwrap();
+                all.push(Relayed { to_client, task });
+                most.fetch_max(count_open(&all), Ordering::Relaxed);
             }
         });
-        Self { address, connections, _listener: tasks }
+        Self { address, connections, most_open, _listener: tasks }
     }
 
     /// Invites a client, whose link names the relay.
@@ -60,7 +65,12 @@ impl TcpRelay {
 
     /// Connections that are open.
     pub(crate) fn open(&self) -> usize {
-        self.connections.lock().unwrap().iter().filter(|relayed| !relayed.task.is_finished()).count()
+        count_open(&self.connections.lock().unwrap())
+    }
+
+    /// The most connections that were open at once.
+    pub(crate) fn most_open(&self) -> usize {
+        self.most_open.load(Ordering::Relaxed)
     }
 
     /// Connections since the start.
@@ -77,6 +87,10 @@ impl TcpRelay {
     pub(crate) fn cut(&self, connection: usize) {
         self.connections.lock().unwrap()[connection].task.abort();
     }
+}
+
+fn count_open(connections: &[Relayed]) -> usize {
+    connections.iter().filter(|relayed| !relayed.task.is_finished()).count()
 }
 
 async fn relay(mut client: TcpStream, server: SocketAddr, to_client: Arc<AtomicU64>) {

@@ -1,0 +1,70 @@
+//! How the commands of this program use the tunnel and the cache of a running client: HTTP at a private Unix socket,
+//! which the [frontend](crate::frontend) serves beside its listen addresses.
+//!
+//! Requests of commands are `POST` [`PATH`] with a [`Call`]; the response is a sequence of [`Message`]s. Both are
+//! [frames](docxy_protocol::frame). A client of another version, or with other settings than the command names, refuses
+//! before it does anything, and then the command dials. Must never be served at a TCP port.
+
+mod running_client;
+mod service;
+
+pub(crate) use running_client::{Interruption, RunningClient};
+pub(crate) use service::respond;
+
+use crate::settings::GivenSettings;
+use docxy_host::directories::CLIENT_RUNTIME;
+use docxy_protocol::fault::Fault;
+use docxy_protocol::headers::Headers;
+use docxy_protocol::request::Request;
+use http::HeaderName;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// The path of calls.
+pub(crate) const PATH: &str = "/local/call";
+
+/// The field with the [`VERSION`] of the caller.
+const VERSION_FIELD: HeaderName = HeaderName::from_static("docxy-version");
+
+/// Both ends must have the same: the types below are those of one build.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The socket of this user's running client; `None` if there is no directory for it.
+#[must_use]
+pub fn socket_path() -> Option<PathBuf> {
+    Some(CLIENT_RUNTIME.path()?.join("client.sock"))
+}
+
+/// What a command asks of a running client.
+#[derive(Debug, Serialize, Deserialize)]
+struct Call {
+    /// The settings that the running client must have.
+    settings: GivenSettings,
+    operation: Operation,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Operation {
+    /// Whether it would serve this command. There is no message in the response.
+    Check,
+    /// The response of the registry.
+    Send(Request),
+    /// These bytes of the blob that the request is for.
+    Blob(Request, Range<u64>),
+}
+
+/// A part of the response to a call.
+#[derive(Debug, Serialize, Deserialize)]
+enum Message {
+    /// The head of the response to [`Operation::Send`].
+    Head { status: u16, headers: Headers },
+    /// So many bytes of the body follow.
+    Bytes(u32),
+    /// Why the body waits, or that it continues.
+    Waits(Option<String>),
+    /// The end of a complete body.
+    End,
+    /// Why there is no response, or no complete body.
+    Fault(Fault),
+}

@@ -1,0 +1,104 @@
+//! The running client's end: answers the calls of commands.
+
+use super::{Call, Message, Operation, VERSION, VERSION_FIELD};
+use crate::gateway::{Gateway, TransferEvent};
+use bytes::Bytes;
+use docxy_protocol::fault::Fault;
+use docxy_protocol::frame;
+use docxy_protocol::headers::Headers;
+use docxy_protocol::limits::FRAME_BYTES_MAX;
+use futures_util::stream::{BoxStream, Stream, StreamExt as _, iter, once};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use std::convert::Infallible;
+
+/// The body of a response.
+pub(crate) type Messages = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+
+/// Answers a call. The status is 200 if it is served, whatever its outcome.
+pub(crate) async fn respond(gateway: &Gateway, request: Request<Incoming>) -> Response<Messages> {
+    let (status, chunks) = match accept(gateway, request).await {
+        Ok(operation) => (StatusCode::OK, serve(gateway.clone(), operation)),
+        Err(status) => (status, iter([]).boxed()),
+    };
+    let body = StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk))).boxed());
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+/// Reads a call. Returns the status of the refusal if it cannot be served.
+async fn accept(gateway: &Gateway, request: Request<Incoming>) -> Result<Operation, StatusCode> {
+    if request.method() != Method::POST || request.headers().get(&VERSION_FIELD).is_none_or(|v| v != VERSION)
+    {
+        return Err(StatusCode::UPGRADE_REQUIRED);
+    }
+    let body = Limited::new(request.into_body(), 4 + FRAME_BYTES_MAX).collect().await;
+    let body = body.map_err(|_| StatusCode::BAD_REQUEST)?.to_bytes();
+    let (call, _): (Call, _) = frame::decode_prefix(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
+    if let Operation::Blob(_, bytes) = &call.operation
+        && bytes.start > bytes.end
+    {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    if gateway.has_settings(&call.settings) { Ok(call.operation) } else { Err(StatusCode::CONFLICT) }
+}
+
+fn serve(gateway: Gateway, operation: Operation) -> BoxStream<'static, Bytes> {
+    match operation {
+        Operation::Check => iter([]).boxed(),
+        Operation::Send(request) => {
+            let response = async move {
+                match gateway.send_own(request).await {
+                    Ok(response) => {
+                        let (head, body) = response.into_parts();
+                        let headers = Headers::selected(&head.headers, &[header::CONTENT_TYPE]);
+                        let head = message(&Message::Head { status: head.status.as_u16(), headers });
+                        iter([head]).chain(messages(body.events())).boxed()
+                    }
+                    Err(fault) => iter([message(&Message::Fault(fault))]).boxed(),
+                }
+            };
+            once(response).flatten().boxed()
+        }
+        Operation::Blob(request, bytes) => {
+            once(async move { messages(gateway.blob(request, bytes).await.events()) }).flatten().boxed()
+        }
+    }
+}
+
+/// The messages of a body, each with its bytes.
+fn messages(
+    events: impl Stream<Item = Result<TransferEvent, Fault>> + Send + 'static,
+) -> impl Stream<Item = Bytes> + Send {
+    let end = once(async { Ok(None) });
+    // Nothing is read after a fault.
+    events
+        .map(|event| event.map(Some))
+        .chain(end)
+        .scan(false, |failed, event| {
+            let parts = match event {
+                _ if *failed => None,
+                Ok(Some(TransferEvent::Bytes(bytes))) => {
+                    // A chunk is at most a manifest.
+                    let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                    Some(vec![message(&Message::Bytes(count)), bytes])
+                }
+                Ok(Some(TransferEvent::Waits(reason))) => Some(vec![message(&Message::Waits(reason))]),
+                Ok(None) => Some(vec![message(&Message::End)]),
+                Err(fault) => {
+                    *failed = true;
+                    Some(vec![message(&Message::Fault(fault))])
+                }
+            };
+            std::future::ready(parts.map(iter))
+        })
+        .flatten()
+}
+
+/// A frame. Header fields and texts are bounded by the frames in which they came; a message that is too long all the
+/// same has none, so that the caller reports an end without a message.
+fn message(message: &Message) -> Bytes {
+    frame::encode(message).unwrap_or_default().into()
+}

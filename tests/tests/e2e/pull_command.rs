@@ -1,0 +1,243 @@
+//! `docxy-client pull` beside a running client: it uses that one's tunnel, and dials only where there is none.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use docxy_tests::{
+    docxy::{Client, Launch},
+    process::{PROCESS_TIMEOUT, Process, run, scratch},
+};
+use hub_stand_in::{Blob, Fault, Image, Rule, Site};
+use serde_json::Value;
+use tokio::task::block_in_place;
+
+use crate::support::{
+    http_client::HttpClient,
+    relayed_testbed::MIB,
+    tcp_relay::TcpRelay,
+    testbed::{Testbed, bytes, client, config, count, hub, invite, server, wait_until_down, wait_until_up},
+};
+
+const TCP: [&str; 2] = ["--leg", "tcp"];
+
+/// The connections of one session over TCP.
+const SESSION: usize = 2;
+
+/// How long a layer takes that [`trickle`]s.
+const TRICKLE_TIME: Duration = Duration::from_secs(20);
+
+/// A testbed whose client uses TCP, through a relay that counts its connections.
+async fn relayed() -> (Testbed, TcpRelay) {
+    let hub = hub().await;
+    let server = server(&config(&hub));
+    let relay = TcpRelay::new(server.address()).await;
+    let client = client(&relay.link_to(&server, "laptop"), &TCP);
+    let testbed = Testbed { engine: HttpClient::at(client.address()), client, server, hub };
+    wait_for("a connection for bulk", || relay.opened() == SESSION).await;
+    (testbed, relay)
+}
+
+async fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PROCESS_TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("no {what}"));
+}
+
+/// Publishes an image with one layer of this length as `library/big`. Returns the layer.
+fn publish(testbed: &Testbed, seed: u64, len: u64) -> Blob {
+    let image = Image::one_layer(seed, len).unwrap();
+    testbed.hub.store().publish("library/big", "latest", &image);
+    image.platform("amd64").unwrap().layers[0].blob.clone()
+}
+
+/// Makes the CDN send a layer slowly, once.
+fn trickle(testbed: &Testbed, layer: &Blob) {
+    let fault = Fault::Trickle { site: Site::Cdn, millis: TRICKLE_TIME.as_millis() as u64 };
+    testbed.hub.faults().arm(Rule::once(fault).on(layer.digest().hex()));
+}
+
+/// The arguments of a pull of `library/big` into an OCI layout.
+fn pull(output: &Path) -> [&str; 6] {
+    ["pull", "big", "--platform", "linux/amd64", "--output", output.to_str().unwrap()]
+}
+
+fn pull_to_end(client: &Client, arguments: &[&str]) {
+    block_in_place(|| client.command(arguments, PROCESS_TIMEOUT)).unwrap();
+}
+
+fn assert_pulled(output: &Path, layer: &Blob) {
+    let file = output.join("blobs/sha256").join(layer.digest().hex());
+    assert!(fs::read(file).unwrap() == bytes(layer), "not the right bytes");
+}
+
+/// Waits until a pull has got some of its layer through the running client.
+fn wait_for_bytes(client: &mut Client) {
+    let some_came = |health: &Value| {
+        let transfers = health["transfers"].as_array().unwrap();
+        transfers
+            .iter()
+            .any(|transfer| transfer["operation"] == "blob" && transfer["bytes"].as_u64() > Some(MIB))
+    };
+    block_in_place(|| client.wait_for_health("get some bytes", PROCESS_TIMEOUT, some_came)).unwrap();
+}
+
+fn wait_for_success(pull: &mut Process) {
+    let status = block_in_place(|| pull.wait_until_ended(PROCESS_TIMEOUT)).unwrap();
+    assert!(status.success(), "{status}\n{}", pull.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_uses_the_tunnel_of_a_running_client_with_its_settings() {
+    let (mut testbed, relay) = relayed().await;
+    let (layer, folder) = (publish(&testbed, 1, 8 * MIB), scratch().unwrap());
+    let shared = folder.path().join("shared");
+    pull_to_end(&testbed.client, &pull(&shared));
+    assert_pulled(&shared, &layer);
+    let shared = folder.path().join("same-settings");
+    pull_to_end(&testbed.client, &[&pull(&shared)[..], &TCP].concat());
+    assert_eq!(relay.opened(), SESSION, "it has dialed");
+    let own = folder.path().join("other-settings");
+    pull_to_end(&testbed.client, &[&pull(&own)[..], &TCP, &["--congestion", "cubic"]].concat());
+    assert!(relay.opened() > SESSION, "it has used a tunnel with other settings");
+    assert_pulled(&own, &layer);
+    // A killed client leaves its socket.
+    block_in_place(|| testbed.client.process().kill()).unwrap();
+    assert!(testbed.client.socket().exists());
+    for name in ["after-a-kill", "without-a-socket"] {
+        let (before, own) = (relay.opened(), folder.path().join(name));
+        pull_to_end(&testbed.client, &[&pull(&own)[..], &TCP].concat());
+        assert!(relay.opened() > before, "{name}");
+        assert_pulled(&own, &layer);
+        fs::remove_file(testbed.client.socket()).ok();
+    }
+    block_in_place(|| testbed.client.start_again_with(&TCP)).unwrap();
+    wait_until_up(&mut testbed.client);
+    wait_for("two connections", || relay.open() == SESSION).await;
+    let (before, again) = (relay.opened(), folder.path().join("again"));
+    pull_to_end(&testbed.client, &pull(&again));
+    assert_eq!(relay.opened(), before);
+    block_in_place(|| testbed.client.stop()).unwrap();
+    assert!(!testbed.client.socket().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_sees_six_connections_at_most() {
+    let (testbed, relay) = relayed().await;
+    let (layer, folder) = (publish(&testbed, 1, 40 * MIB), scratch().unwrap());
+    trickle(&testbed, &layer);
+    let outputs: Vec<_> = (0..4).map(|n| folder.path().join(n.to_string())).collect();
+    let start = |output| testbed.client.start_command(&pull(output)).unwrap();
+    let mut pulls: Vec<_> = outputs.iter().map(|output| start(output)).collect();
+    wait_for("bytes of the layer", || relay.to_client(0) + relay.to_client(1) > MIB).await;
+    // The session is lost.
+    relay.cut(0);
+    pulls.iter_mut().for_each(wait_for_success);
+    outputs.iter().for_each(|output| assert_pulled(output, &layer));
+    assert_eq!(count(&testbed.client, "tunnel/connects"), 2);
+    assert!((SESSION..=6).contains(&relay.most_open()), "{} connections", relay.most_open());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_goes_on_when_the_running_client_is_killed() {
+    let (mut testbed, relay) = relayed().await;
+    let (layer, folder) = (publish(&testbed, 1, 60 * MIB), scratch().unwrap());
+    trickle(&testbed, &layer);
+    let output = folder.path().join("big");
+    let mut pull = testbed.client.start_command(&[&pull(&output)[..], &TCP].concat()).unwrap();
+    wait_for_bytes(&mut testbed.client);
+    assert_eq!(relay.opened(), SESSION);
+    block_in_place(|| testbed.client.process().kill()).unwrap();
+    wait_for_success(&mut pull);
+    assert_pulled(&output, &layer);
+    assert!(relay.opened() > SESSION);
+    let log = testbed.hub.request_log().of(Site::Cdn);
+    let of_layer = log.iter().filter(|request| request.line().contains(layer.digest().hex()));
+    let ranges: Vec<_> = of_layer.map(|request| request.header("range").unwrap_or_default()).collect();
+    let rest = ranges.last().unwrap();
+    assert!(rest.starts_with("bytes=") && !rest.starts_with("bytes=0-"), "all again: {ranges:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_waits_while_the_tunnel_of_the_running_client_is_down() {
+    let mut testbed = Testbed::new().await;
+    let (layer, folder) = (publish(&testbed, 1, MIB), scratch().unwrap());
+    block_in_place(|| testbed.server.stop()).unwrap();
+    wait_until_down(&mut testbed.client);
+    let output = folder.path().join("big");
+    let mut pull = testbed.client.start_command(&pull(&output)).unwrap();
+    let waits = |health: &Value| health["transfers"][0]["waits_for"] == "tunnel";
+    block_in_place(|| {
+        testbed.client.wait_for_health("wait for the tunnel", PROCESS_TIMEOUT, waits).unwrap();
+        testbed.server.start_again().unwrap();
+    });
+    wait_for_success(&mut pull);
+    assert_pulled(&output, &layer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_client_leaves_the_socket_to_the_first() {
+    let (mut testbed, relay) = relayed().await;
+    let (layer, folder) = (publish(&testbed, 1, MIB), scratch().unwrap());
+    let directory = testbed.client.socket().parent().unwrap().display().to_string();
+    let link = invite(&mut testbed.server, "other");
+    let launch = Launch::in_environment(&[("RUNTIME_DIRECTORY", &directory)]);
+    let mut second = block_in_place(|| Client::start_as(&launch, None, &link)).unwrap();
+    wait_until_up(&mut second);
+    for name in ["while-both-run", "after-the-second"] {
+        let output = folder.path().join(name);
+        pull_to_end(&testbed.client, &pull(&output));
+        assert_pulled(&output, &layer);
+        assert_eq!(relay.opened(), SESSION, "{name}: it has dialed");
+        block_in_place(|| second.stop()).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_another_version_are_refused_and_none_is_served_at_the_port() {
+    let testbed = Testbed::new().await;
+    let socket = testbed.client.socket().display().to_string();
+    let status = |arguments: &[&str], host: &str| {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--data", ""]);
+        command.args(["--header", "docxy-version: 0.0.1"]).args(arguments);
+        command.arg(format!("http://{host}/local/call"));
+        block_in_place(|| run(command, PROCESS_TIMEOUT).unwrap().succeeded()).unwrap()
+    };
+    assert_eq!(status(&["--unix-socket", &socket], "localhost"), "426");
+    assert_eq!(status(&[], &testbed.client.address().to_string()), "404");
+}
+
+/// As root only: nobody else can become another user.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_other_user_is_served_at_the_socket() {
+    let testbed = Testbed::new().await;
+    let socket = testbed.client.socket();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&socket), mode(socket.parent().unwrap())), (0o600, 0o700));
+    let asks = |prefix: &[&str]| {
+        let mut words = prefix.iter().copied().chain(["curl", "--silent", "--unix-socket"]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).arg(&socket).arg("http://localhost/health");
+        let asked = block_in_place(|| run(command, PROCESS_TIMEOUT)).unwrap();
+        asked.status.success() && asked.stdout.contains("\"tunnel\"")
+    };
+    assert!(asks(&[]));
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // Even where the file system lets others in.
+    for (path, mode) in [(&*socket, 0o666), (socket.parent().unwrap(), 0o755)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    fs::set_permissions(socket.ancestors().nth(2).unwrap(), Permissions::from_mode(0o755)).unwrap();
+    assert!(!asks(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]));
+    assert!(asks(&[]));
+}
