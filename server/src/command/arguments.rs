@@ -87,8 +87,8 @@ pub(super) struct ProxyArguments {
 /// so at once. A second signal ends the server at once.
 ///
 /// SIGHUP reads the config file again, with the passwords and CA files that it names, and applies
-/// registries, resolve, proxy, stale, log and, to new connections, fixed_rate_limit and client_max_rate. Running
-/// transfers keep their settings. A wrong file changes nothing. listen, state and handover need a restart. SIGUSR1 logs how
+/// registries, resolve, proxy, stale, log and, to new connections, fixed_rate_limit, client_max_rate, tls_certificate and
+/// tls_key, whose files it reads again. Running transfers keep their settings. A wrong file changes nothing. listen, state and handover need a restart. SIGUSR1 logs how
 /// many connections and transfers are in progress, and writes the status file; SIGUSR2 is ignored. Log
 /// lines that cannot be written are dropped and counted, and the server goes on.
 #[derive(Debug, Args)]
@@ -111,6 +111,13 @@ pub(super) struct RunArguments {
     /// them with the next process, which a service manager starts at once
     #[arg(long, value_name = "BOOL", env = "DOCXY_HANDOVER", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) handover: Option<bool>,
+    /// A certificate of your own for what strangers see on TCP, PEM with its chain. Handshakes that ask for one of its
+    /// DNS names get it, all others the server's own, whose pin is in the links [default: none]
+    #[arg(long, value_name = "FILE", env = "DOCXY_TLS_CERTIFICATE")]
+    pub(super) tls_certificate: Option<PathBuf>,
+    /// Its private key, PEM, not encrypted
+    #[arg(long, value_name = "FILE", env = "DOCXY_TLS_KEY")]
+    pub(super) tls_key: Option<PathBuf>,
     /// A file to write once the server listens: its addresses, one address per line
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     pub(super) ready_file: Option<PathBuf>,

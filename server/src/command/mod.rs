@@ -35,12 +35,23 @@ impl Arguments {
                 fixed_rate_limit,
                 client_max_rate,
                 handover,
+                tls_certificate,
+                tls_key,
                 ready_file,
                 status_file,
                 log,
             }) => {
-                let flags =
-                    Flags { proxy: proxy.proxy, fixed_rate_limit, client_max_rate, handover, log, ..flags };
+                let proxy = proxy.proxy;
+                let flags = Flags {
+                    proxy,
+                    fixed_rate_limit,
+                    client_max_rate,
+                    handover,
+                    tls_certificate,
+                    tls_key,
+                    log,
+                    ..flags
+                };
                 run::run(&addresses.add_to(flags), ready_file, status_file)
             }
             Command::Check(CheckArguments { images, proxy }) => {

@@ -8,6 +8,7 @@ mod file;
 mod proxy;
 pub mod registry;
 mod resolve;
+mod tls;
 
 use crate::address::PublicAddress;
 use docxy_host::directories::SERVER_STATE;
@@ -25,6 +26,7 @@ pub use error::SettingsError;
 pub use proxy::{HostPattern, ProxySettings};
 pub use registry::{Account, RegistrySettings};
 pub use resolve::StaticAddress;
+pub use tls::{TlsFileError, TlsSettings};
 
 /// The config file that is read if it exists and no other file is set.
 pub const DEFAULT_CONFIG: &str = "/etc/docxy/server.toml";
@@ -58,6 +60,10 @@ pub struct Flags {
     pub handover: Option<bool>,
     /// The proxy towards registries.
     pub proxy: Option<Proxy>,
+    /// The file of the operator's own certificate.
+    pub tls_certificate: Option<PathBuf>,
+    /// The file of its key.
+    pub tls_key: Option<PathBuf>,
     /// The log filter.
     pub log: Option<Filter>,
 }
@@ -100,6 +106,8 @@ pub struct Settings {
     pub resolve: BTreeMap<String, StaticAddress>,
     /// The proxy through which registries are reached, if any.
     pub proxy: Option<ProxySettings>,
+    /// The operator's own certificate, for TCP handshakes with one of its names.
+    pub tls: Option<TlsSettings>,
     /// The log filter.
     pub log: Filter,
 }
@@ -154,6 +162,10 @@ impl Settings {
         let client_max_rate = flags.client_max_rate.or(config.client_max_rate);
         let resolve = config.resolve.into_entries();
         let proxy = config.proxy.load(flags.proxy.clone(), &Environment::of_process(), &path)?;
+        let tls = tls::load(
+            flags.tls_certificate.clone().or(config.tls_certificate),
+            flags.tls_key.clone().or(config.tls_key),
+        )?;
         let stale = config.stale;
         let handover = flags.handover.or(config.handover).unwrap_or(false);
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(tracing::Level::INFO));
@@ -169,6 +181,7 @@ impl Settings {
             registries,
             resolve,
             proxy,
+            tls,
             log,
         })
     }

@@ -3,6 +3,7 @@
 //! A connection is a stranger's until its first stream may be a client's Hello, or it joins a session. Must never
 //! show a stranger anything but a web server.
 
+use super::certificates::Certificates;
 use super::connection::{Connection, Driver, Http2, Meter, Metered, Probe, Role};
 use super::not_found::{self, Answers};
 use super::session::{Connections, Sessions, Shared, Side};
@@ -17,7 +18,6 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::Request;
 use parking_lot::Mutex;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,12 +55,8 @@ type H2 = h2::server::Connection<tokio_rustls::TlsStream<Metered>, Bytes>;
 
 impl Listener {
     /// Listens on this address.
-    pub(crate) fn bind(
-        address: SocketAddr,
-        certificate: CertificateDer<'static>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Self, ListenError> {
-        let tls = TlsAcceptor::from(Arc::new(tls::server_config(certificate, key)?));
+    pub(crate) fn bind(address: SocketAddr, certificates: Certificates) -> Result<Self, ListenError> {
+        let tls = TlsAcceptor::from(Arc::new(tls::server_config(certificates)?));
         Ok(Self { socket: Arc::new(socket::bind(address)?), tls, sessions: Sessions::default() })
     }
 

@@ -31,6 +31,7 @@ fn tokens(listener: &TcpListener) -> RegistryTokens {
         registries: vec![entry.clone()],
         resolve: BTreeMap::new(),
         proxy: None,
+        tls: None,
     };
     let client = ApiClient::new(&entry, &settings, &rustls::RootCertStore::empty()).unwrap();
     RegistryTokens::new(&entry, Arc::new(client))
