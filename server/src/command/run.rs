@@ -8,10 +8,10 @@ use crate::lifecycle::reload::Reload;
 use crate::listener::{self, Controls, Ready};
 use crate::settings::{Flags, Settings};
 use crate::state::State;
-use docxy_host::logging;
 use docxy_host::ready_file::ReadyFile;
 use docxy_host::signals::Signals;
 use docxy_host::terminal::Stream;
+use docxy_host::{descriptors, logging};
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +25,7 @@ pub(super) fn run(
     ready_file: Option<PathBuf>,
     status_file: Option<PathBuf>,
 ) -> Result<(), CommandError> {
+    descriptors::raise_limit();
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     // First of all, because until then SIGHUP would end the process.
     let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;

@@ -153,7 +153,12 @@ async fn authenticate(
     let other_version = session.wire_version().and_then(CloseCode::for_version);
     other_version.map_or(Ok(()), |code| Err(Refusal::Stranger(code)))?;
     let clients = shared.clients.subscribe();
-    let (hello, control) = read_hello(&session, &shared.clients).await?;
+    let read = read_hello(&session, &shared.clients).await;
+    if let Err(Refusal::Stranger(CloseCode::ProtocolViolation)) = read {
+        // It must take as long as a wrong secret does.
+        shared.clients.next_poll().await;
+    }
+    let (hello, control) = read?;
     tracing::Span::current().record("client", hello.name.to_string());
     check_credentials(&shared.clients, &hello.name, &hello.secret).await.map_err(|code| match code {
         CloseCode::UnknownClient => Refusal::Stranger(code),

@@ -96,8 +96,11 @@ impl Incoming {
     /// Waits for the session that the connection begins. `None` if it has joined one, or was a stranger's to its
     /// end. Dropping the future closes the connection.
     pub(crate) async fn accept(self) -> Result<Option<Connections>, SessionError> {
-        let Self { stream, remote, tls, sessions } = self;
+        let Self { mut stream, remote, tls, sessions } = self;
         socket::prepare(&stream);
+        if not_found::answer_plain_http(&mut stream).await {
+            return Ok(None);
+        }
         let (stream, meter) = Metered::new(stream);
         let stream = tls.accept(stream).await.map_err(failed)?;
         if stream.get_ref().1.alpn_protocol() != Some(tls::HTTP2) {
@@ -111,7 +114,7 @@ impl Incoming {
         {
             let (request, respond) = accepted.map_err(failed)?;
             if !signal::is_stream(&request) {
-                answers.answer(Some(request.into_body()), respond);
+                answers.answer(request, respond);
                 continue;
             }
             let Some(token) = Token::in_head(request.headers()) else {
@@ -122,7 +125,7 @@ impl Incoming {
                     join(h2, meter, session, respond);
                     return Ok(None);
                 }
-                None => answers.answer(Some(request.into_body()), respond),
+                None => answers.answer(request, respond),
             }
         }
         Ok(None)
