@@ -7,6 +7,7 @@ use crate::upstream::error::UpstreamError;
 use crate::upstream::http::retry::RetryDeadline;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::name::Repository;
+use std::sync::Arc;
 
 impl RegistryTokens {
     /// To whom tokens are granted, in words, for `docxy-server check`.
@@ -14,7 +15,7 @@ impl RegistryTokens {
     /// # Errors
     /// If the token service does not respond, or refuses.
     pub(in crate::upstream) async fn check(
-        &self,
+        self: &Arc<Self>,
         repository: Option<Repository>,
     ) -> Result<String, UpstreamError> {
         let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
