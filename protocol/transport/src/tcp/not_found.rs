@@ -23,7 +23,7 @@ const BODY: &str = "404 page not found\n";
 
 /// From a request's beginning to its answer, at least: longer than the check of a Hello, which waits for other threads,
 /// takes on a busy machine.
-const ANSWER_DELAY: Duration = Duration::from_millis(20);
+const ANSWER_DELAY: Duration = Duration::from_millis(50);
 
 /// Bytes of an HTTP/1.1 head, at most. hyper's default is 400 KiB, which a peer may send byte by byte.
 const HEAD_BYTES_MAX: usize = 16 * 1024;

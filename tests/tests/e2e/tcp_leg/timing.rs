@@ -12,7 +12,7 @@ use super::strangers::{ask, hello, http2};
 use crate::support::testbed::{Testbed, invite};
 
 /// Requests of each kind.
-const ROUNDS: usize = 1000;
+const ROUNDS: usize = 400;
 
 /// What the issue allows between two medians.
 const DIFFERENCE_MAX: Duration = Duration::from_millis(1);
