@@ -153,12 +153,7 @@ async fn authenticate(
     let other_version = session.wire_version().and_then(CloseCode::for_version);
     other_version.map_or(Ok(()), |code| Err(Refusal::Stranger(code)))?;
     let clients = shared.clients.subscribe();
-    let read = read_hello(&session, &shared.clients).await;
-    if let Err(Refusal::Stranger(CloseCode::ProtocolViolation)) = read {
-        // It must take as long as a wrong secret does.
-        shared.clients.next_poll().await;
-    }
-    let (hello, control) = read?;
+    let (hello, control) = read_hello(&session, &shared.clients).await?;
     tracing::Span::current().record("client", hello.name.to_string());
     check_credentials(&shared.clients, &hello.name, &hello.secret).await.map_err(|code| match code {
         CloseCode::UnknownClient => Refusal::Stranger(code),
@@ -247,8 +242,8 @@ async fn check_credentials(
     let book = clients.subscribe();
     let result = || book.borrow().authenticate(name, secret);
     match result() {
-        // Polls once more: the client may have been invited a moment ago, and after a refusal it waits for a minute.
-        Err(CloseCode::UnknownClient) => {
+        // The client may have been invited a moment ago, and after a refusal it waits for a minute.
+        Err(CloseCode::UnknownClient) if clients.is_outdated() => {
             clients.next_poll().await;
             result()
         }

@@ -20,4 +20,5 @@ pub(crate) use dial::dial;
 pub use listener::ListenError;
 pub(crate) use listener::{Incoming, Listener};
 pub use session::Connections;
+pub use socket::{KernelCongestion, kernel_congestion};
 pub(crate) use stream::{Receiver, Sender};

@@ -97,46 +97,6 @@ async fn a_realm_does_not_reach_another_registrys_private_host() {
     }
 }
 
-/// The registry's token service is in the server's own network, and the operator has listed its host for that registry.
-#[tokio::test(flavor = "multi_thread")]
-async fn only_the_registry_itself_reaches_its_private_token_service() {
-    let other = private().await;
-    let challenge = format!(
-        "WWW-Authenticate: Bearer realm=\"https://{AUTH}/token\",service=\"s\"\r\nContent-Length: 0\r\n"
-    );
-    let registry = ScriptedRegistry::serving(
-        &other.ca_pem(),
-        |config| {
-            let (_, address) = other.resolve_table().into_iter().find(|(host, _)| host == AUTH).unwrap();
-            config.registries.get_mut(NAME).unwrap().resolve.insert(AUTH.to_owned(), address);
-        },
-        move |request| {
-            let repository = request.path.split('/').nth(2).unwrap_or_default();
-            let response = match (repository, request.header("host") == Some(CDN)) {
-                ("", _) => reply("200 OK", "Content-Length: 2\r\n", "{}"),
-                ("by-cdn", false) => reply(
-                    "307 Temporary Redirect",
-                    &format!("Location: https://{CDN}{}\r\n", request.path),
-                    "",
-                ),
-                _ => reply("401 Unauthorized", &challenge, ""),
-            };
-            std::future::ready(response).boxed()
-        },
-    )
-    .await;
-    let engine = registry.testbed.engine;
-    let anonymous = [("authorization", "Bearer docxy-public"), ANY];
-    let (status, _, message) =
-        engine.get(&ScriptedRegistry::manifest("by-cdn"), &anonymous).await.fault("token service");
-    assert_eq!(status, 502, "{message}");
-    assert!(message.contains(AUTH) && message.contains("no public address"), "{message}");
-    assert!(other.request_log().snapshot().is_empty(), "{:#?}", other.request_log().snapshot());
-    // The same realm, named by the registry.
-    engine.get(&ScriptedRegistry::manifest("own"), &anonymous).await;
-    assert!(!other.request_log().snapshot().is_empty());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_hide_private_addresses_from_clients() {
     // In the registry's own table: a host with a certificate for other names, and a host with a closed port.
