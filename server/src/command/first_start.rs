@@ -105,6 +105,7 @@ mod tests {
             registries: vec![RegistrySettings::docker_hub()],
             resolve: [].into(),
             proxy: None,
+            tls: None,
             log: "info".parse().unwrap(),
         };
         let state = State::open(dir.path()).unwrap();
