@@ -4,6 +4,7 @@
 use super::responses::{ResponseBody, json_value};
 use crate::gateway::Gateway;
 use docxy_host::logging::LogHandle;
+use docxy_transport::tcp::kernel_congestion;
 use http::{Response, StatusCode};
 use serde_json::json;
 use std::cmp::Reverse;
@@ -27,6 +28,7 @@ pub(super) fn response(gateway: &Gateway, log: &LogHandle) -> Response<ResponseB
     body["tasks"] = json!(gateway.tasks());
     body["quota"] = json!(gateway.rate_limits());
     body["log_lines_dropped"] = json!(log.lines_dropped());
+    body["tcp_congestion"] = json!(kernel_congestion());
     body["since_start"] = gateway.counters();
     json_value(status, &body)
 }

@@ -4,6 +4,7 @@
 //!
 //! Must never end or block a program because its stderr is broken or not read.
 
+pub mod descriptors;
 pub mod directories;
 pub mod happy_eyeballs;
 pub mod log_rate_limit;

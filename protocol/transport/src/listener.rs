@@ -19,6 +19,9 @@ pub enum ListenError {
     /// Not on TCP.
     #[error(transparent)]
     Tcp(#[from] tcp::ListenError),
+    /// The identity cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// Listens on one address, over each leg. Clones share it.
@@ -39,7 +42,7 @@ enum Leg {
 }
 
 impl Listener {
-    /// Listens on this address, on UDP and TCP. If it is `[::]` and IPv6 is off, listens on `0.0.0.0`.
+    /// Listens on this address, on UDP with the identity's certificate and on TCP with these certificates. If it is `[::]` and IPv6 is off, listens on `0.0.0.0`.
     ///
     /// # Errors
     /// If the address is in use or not this machine's, or the key does not belong to the certificate.
@@ -48,12 +51,13 @@ impl Listener {
         certificate: &CertificateDer<'static>,
         key: &PrivateKeyDer<'static>,
         keys: &ListenerKeys,
+        certificates: &tcp::Certificates,
     ) -> Result<Self, ListenError> {
         let mut attempts = 0;
         loop {
             attempts += 1;
             let quic = quic::Listener::bind(address, certificate.clone(), key.clone_key(), keys)?;
-            match tcp::Listener::bind(quic.local_address()?, certificate.clone(), key.clone_key()) {
+            match tcp::Listener::bind(quic.local_address()?, certificates.clone()) {
                 Ok(tcp) => return Ok(Self { quic, tcp }),
                 // The system picked a port that is free on UDP.
                 Err(error) if address.port() == 0 && error.is_taken() && attempts < PORT_ATTEMPTS => {}

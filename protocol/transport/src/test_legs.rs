@@ -9,6 +9,7 @@ use crate::listener::Listener;
 use crate::memory;
 use crate::quic::ListenerKeys;
 use crate::session::Session;
+use crate::tcp;
 use docxy_protocol::congestion::Choice;
 use docxy_protocol::control::{ControlMessage, Hello};
 use docxy_protocol::frame;
@@ -87,7 +88,8 @@ async fn connect(leg: Leg) -> (Pair, Listener) {
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let keys = ListenerKeys::new(&[7; ListenerKeys::OWN_LENGTH], &[7; ListenerKeys::TOKEN_LENGTH]);
     let loopback = ([127, 0, 0, 1], 0).into();
-    let listener = Listener::bind(loopback, &certificate, &key, &keys).expect("a listener");
+    let certificates = tcp::Certificates::new(certificate.clone(), key.clone_key()).expect("a key");
+    let listener = Listener::bind(loopback, &certificate, &key, &keys, &certificates).expect("a listener");
     let address = listener.local_address().expect("an address");
     let (congestion, connector) = (Choice::Auto, Connector::direct());
     let peer = Peer { address, pin, server_name: None, congestion, connector };

@@ -49,8 +49,8 @@ pub(super) enum Command {
 /// so at once. A second signal ends the server at once.
 ///
 /// SIGHUP reads the config file again, with the passwords and CA files that it names, and applies
-/// registries, resolve, proxy, stale, log and, to new connections, fixed_rate_limit and client_max_rate. Running
-/// transfers keep their settings. A wrong file changes nothing. listen, state and handover need a restart. SIGUSR1 logs how
+/// registries, resolve, proxy, stale, log and, to new connections, fixed_rate_limit, client_max_rate, tls_certificate and
+/// tls_key, whose files it reads again. Running transfers keep their settings. A wrong file changes nothing. listen, state and handover need a restart. SIGUSR1 logs how
 /// many connections and transfers are in progress, and writes the status file; SIGUSR2 is ignored. Log
 /// lines that cannot be written are dropped and counted, and the server goes on.
 #[derive(Debug, Args)]

@@ -9,10 +9,10 @@ use crate::lifecycle::reload::Reload;
 use crate::listener::{self, Controls, Ready};
 use crate::settings::{Flags, Settings};
 use crate::state::State;
-use docxy_host::logging;
 use docxy_host::ready_file::ReadyFile;
 use docxy_host::signals::Signals;
 use docxy_host::terminal::Stream;
+use docxy_host::{descriptors, logging};
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandError> {
     let RunArguments { addresses, proxy, serving, ready_file, status_file, log } = arguments;
+    descriptors::raise_limit();
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     // First of all, because until then SIGHUP would end the process.
     let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;

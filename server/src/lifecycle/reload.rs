@@ -1,11 +1,12 @@
 //! Applies settings that were loaded again (`SIGHUP`), as far as they can change while the server runs.
 
 use super::active_settings::ActiveSettings;
-use crate::settings::{Flags, Settings};
+use crate::settings::{Flags, Settings, TlsSettings};
 use crate::state::ClientWatch;
 use crate::upstream::Changes;
 use docxy_host::logging::LogHandle;
 use docxy_host::signals::reload::{reload_on_signal, warn_if_changed};
+use docxy_transport::tcp::Certificates;
 use std::error::Error;
 use std::sync::Arc;
 use tokio::signal::unix::Signal;
@@ -23,7 +24,13 @@ pub struct Reload {
 
 impl Reload {
     /// Applies new settings at each signal, without end. `settings` are those of the start.
-    pub(crate) async fn run(self, mut settings: Settings, active: Arc<ActiveSettings>, clients: ClientWatch) {
+    pub(crate) async fn run(
+        self,
+        mut settings: Settings,
+        active: Arc<ActiveSettings>,
+        clients: ClientWatch,
+        certificates: Certificates,
+    ) {
         let Self { signal, flags, log } = self;
         let load = move || -> Result<_, Box<dyn Error + Send + Sync>> {
             clients.poll_now();
@@ -33,6 +40,7 @@ impl Reload {
         };
         let apply = |(new, changes): (Settings, Changes)| {
             log.set_filter(&new.log);
+            certificates.set_operators(new.tls.as_ref().map(TlsSettings::in_use));
             let Changes { added, changed, removed } = changes;
             tracing::info!(
                 registries = new.registries.len(),

@@ -242,8 +242,8 @@ async fn check_credentials(
     let book = clients.subscribe();
     let result = || book.borrow().authenticate(name, secret);
     match result() {
-        // Polls once more: the client may have been invited a moment ago, and after a refusal it waits for a minute.
-        Err(CloseCode::UnknownClient) => {
+        // The client may have been invited a moment ago, and after a refusal it waits for a minute.
+        Err(CloseCode::UnknownClient) if clients.is_outdated() => {
             clients.next_poll().await;
             result()
         }

@@ -14,7 +14,7 @@ mod unauthenticated;
 use crate::admission::Admission;
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::lifecycle::reload::Reload;
-use crate::settings::Settings;
+use crate::settings::{Settings, TlsSettings};
 use crate::state::{ClientWatch, State, StateError, Usage};
 use crate::store;
 use crate::streams::OpenStreams;
@@ -26,6 +26,7 @@ use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_host::signals::shutdown::Shutdown;
 use docxy_protocol::limits::{CLOSE_CONFIRMATION_TIMEOUT, DRAIN_TIMEOUT, UPSTREAM_REQUESTS_MAX};
+use docxy_transport::tcp::Certificates;
 use docxy_transport::{ListenError, Listener};
 use network::Network;
 use path_cache::PathCache;
@@ -114,7 +115,10 @@ pub async fn serve(
         hand_back: hand_back.clone(),
     });
     let (identity, keys) = (state.identity()?, state.quic_keys()?);
-    let listen = |address: &SocketAddr| Listener::bind(*address, &identity.certificate, &identity.key, &keys);
+    let (certificate, key) = (&identity.certificate, &identity.key);
+    let certificates = Certificates::new(certificate.clone(), key.clone_key()).map_err(ListenError::Tls)?;
+    certificates.set_operators(settings.tls.as_ref().map(TlsSettings::in_use));
+    let listen = |address: &SocketAddr| Listener::bind(*address, certificate, key, &keys, &certificates);
     let listeners = settings.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(Listener::local_address).collect::<Result<_, _>>();
     let status_report = StatusReport {
@@ -129,7 +133,7 @@ pub async fn serve(
         status_file,
     };
     status_report.write_on_signal(report);
-    tokio::spawn(reload.run(settings, active_settings, clients));
+    tokio::spawn(reload.run(settings, active_settings, clients, certificates));
     ready(Ready { addresses: addresses? });
 
     for listener in &listeners {

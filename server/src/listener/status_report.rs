@@ -10,6 +10,7 @@ use crate::counters::Counters;
 use crate::streams::OpenStreams;
 use docxy_host::logging::LogHandle;
 use docxy_host::private_file;
+use docxy_transport::tcp::kernel_congestion;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,6 +81,7 @@ impl StatusReport {
             "waiting": self.admission.waiting(),
             "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             "log_lines_dropped": self.log.lines_dropped(),
+            "tcp_congestion": kernel_congestion(),
             "since_start": self.counters.snapshot(),
             "known_paths": {
                 "recalls": hits,

@@ -1,5 +1,6 @@
 //! Errors of the settings, with the file that they are in.
 
+use super::tls::TlsFileError;
 use docxy_host::proxy::{EnvironmentError, ProxyTableError};
 use docxy_host::toml_file::TomlFileError;
 use std::path::PathBuf;
@@ -20,6 +21,9 @@ pub enum SettingsError {
     /// A variable that names a proxy cannot be used.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
+    /// The operator's certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
     /// The user is not root, and has no home directory.
     #[error("there is no default state directory, because HOME is not set: pass --state DIR")]
     NoStateDirectory,

@@ -29,6 +29,8 @@ pub(super) struct ConfigFile {
     pub(super) client_max_rate: Option<Rate>,
     pub(super) stale: bool,
     pub(super) handover: Option<bool>,
+    pub(super) tls_certificate: Option<PathBuf>,
+    pub(super) tls_key: Option<PathBuf>,
     pub(super) registries: Option<RegistryTables>,
     pub(super) resolve: ResolveTable,
     pub(super) proxy: ServerProxyTable,
@@ -37,8 +39,11 @@ pub(super) struct ConfigFile {
 impl ConfigFile {
     pub(super) fn read(path: &Path) -> Result<Self, TomlFileError> {
         let mut config: Self = toml_file::read(path)?;
-        let absolute = |given: Option<PathBuf>| given.map(|given| toml_file::resolve(path, &given));
-        (config.state, config.clients_file) = (absolute(config.state), absolute(config.clients_file));
+        for given in
+            [&mut config.state, &mut config.clients_file, &mut config.tls_certificate, &mut config.tls_key]
+        {
+            *given = given.take().map(|given| toml_file::resolve(path, &given));
+        }
         Ok(config)
     }
 }

@@ -78,4 +78,11 @@ pub struct ServingFlags {
     /// them with the next process, which a service manager starts at once
     #[arg(long, value_name = "BOOL", env = "DOCXY_HANDOVER", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub handover: Option<bool>,
+    /// A certificate of your own for what strangers see on TCP, PEM with its chain. Handshakes that ask for one of its
+    /// DNS names get it, all others the server's own, whose pin is in the links [default: none]
+    #[arg(long, value_name = "FILE", env = "DOCXY_TLS_CERTIFICATE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key, PEM, not encrypted
+    #[arg(long, value_name = "FILE", env = "DOCXY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
 }

@@ -9,6 +9,7 @@ mod flags;
 mod proxy;
 pub mod registry;
 mod resolve;
+mod tls;
 
 use crate::address::PublicAddress;
 use docxy_host::directories::SERVER_STATE;
@@ -27,6 +28,7 @@ pub use flags::{AddressFlags, CommonFlags, Flags, ProxyFlags, ServingFlags};
 pub use proxy::{HostPattern, ProxySettings};
 pub use registry::{Account, RegistrySettings};
 pub use resolve::StaticAddress;
+pub use tls::{TlsFileError, TlsSettings};
 
 /// The config file that is read if it exists and no other file is set.
 pub const DEFAULT_CONFIG: &str = "/etc/docxy/server.toml";
@@ -72,6 +74,8 @@ pub struct Settings {
     pub resolve: BTreeMap<String, StaticAddress>,
     /// The proxy through which registries are reached, if any.
     pub proxy: Option<ProxySettings>,
+    /// The operator's own certificate, for TCP handshakes with one of its names.
+    pub tls: Option<TlsSettings>,
     /// The log filter.
     pub log: Filter,
 }
@@ -127,6 +131,10 @@ impl Settings {
         let client_max_rate = flags.serving.client_max_rate.or(config.client_max_rate);
         let resolve = config.resolve.into_entries();
         let proxy = config.proxy.load(flags.proxy.proxy.clone(), &Environment::of_process(), &path)?;
+        let tls = tls::load(
+            flags.serving.tls_certificate.clone().or(config.tls_certificate),
+            flags.serving.tls_key.clone().or(config.tls_key),
+        )?;
         let stale = config.stale;
         let handover = flags.serving.handover.or(config.handover).unwrap_or(false);
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(tracing::Level::INFO));
@@ -139,6 +147,7 @@ impl Settings {
             registries,
             resolve,
             proxy,
+            tls,
             log,
         })
     }

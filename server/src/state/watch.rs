@@ -5,6 +5,7 @@
 use super::clients::ClientList;
 use super::directory::{State, parse_toml};
 use super::error::StateError;
+use parking_lot::Mutex;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -25,6 +26,9 @@ pub struct ClientWatch {
     /// The number of polls so far.
     polls: watch::Receiver<u64>,
     poll_now: Arc<Notify>,
+    path: Arc<Path>,
+    /// Of the file that the latest list is from.
+    last: Arc<Mutex<Option<Fingerprint>>>,
 }
 
 impl ClientWatch {
@@ -35,18 +39,21 @@ impl ClientWatch {
     pub fn start(state: &State) -> Result<Self, StateError> {
         let path = state.clients_path();
         // Before the file is read, so that a change in between is noticed.
-        let last = Fingerprint::of(std::fs::metadata(&path));
+        let last = Arc::new(Mutex::new(Fingerprint::of(std::fs::metadata(&path))));
         let (sender, receiver) = watch::channel(Arc::new(ClientList::load(&path)?));
         let (counter, polls) = watch::channel(0);
         let poll_now = Arc::<Notify>::default();
-        let notified = Arc::clone(&poll_now);
+        let path = Arc::<Path>::from(path);
+        let watch = Self { lists: receiver, polls, poll_now, path, last };
+        let (path, last, notified) =
+            (Arc::clone(&watch.path), Arc::clone(&watch.last), Arc::clone(&watch.poll_now));
         tokio::spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
-                () = watch_file(&path, last, &notified, &sender, &counter) => {}
+                () = watch_file(&path, &last, &notified, &sender, &counter) => {}
             }
         });
-        Ok(Self { lists: receiver, polls, poll_now })
+        Ok(watch)
     }
 
     /// Polls the file without waiting for the interval.
@@ -61,6 +68,15 @@ impl ClientWatch {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ClientList>> {
         self.lists.clone()
+    }
+
+    /// Whether the file has changed since the latest list. Looks at the file at once, without another thread, so that it
+    /// takes equally long on a busy machine.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        // The file may be on a network that does not respond.
+        let found = tokio::task::block_in_place(|| Fingerprint::of(std::fs::metadata(&self.path)));
+        found != *self.last.lock()
     }
 
     /// Polls once more, and waits for that, however long it takes on a busy machine. After that, the latest list
@@ -79,7 +95,7 @@ impl ClientWatch {
 
 async fn watch_file(
     path: &Path,
-    mut last: Option<Fingerprint>,
+    last: &Mutex<Option<Fingerprint>>,
     poll_now: &Notify,
     sender: &watch::Sender<Arc<ClientList>>,
     polls: &watch::Sender<u64>,
@@ -88,26 +104,26 @@ async fn watch_file(
     loop {
         // A timeout is the usual case.
         let _ = tokio::time::timeout(POLL_INTERVAL, poll_now.notified()).await;
-        poll(path, &mut last, &mut last_error, sender).await;
+        poll(path, last, &mut last_error, sender).await;
         polls.send_modify(|polls| *polls += 1);
     }
 }
 
 async fn poll(
     path: &Path,
-    last: &mut Option<Fingerprint>,
+    last: &Mutex<Option<Fingerprint>>,
     last_error: &mut Option<String>,
     sender: &watch::Sender<Arc<ClientList>>,
 ) {
     let found = Fingerprint::of(tokio::fs::metadata(path).await);
-    if found == *last {
+    if found == *last.lock() {
         return;
     }
     match read(path).await {
         Ok(list) => {
             tracing::info!("the clients have changed");
             sender.send_replace(Arc::new(list));
-            (*last, *last_error) = (found, None);
+            (*last.lock(), *last_error) = (found, None);
         }
         // Tried again at the next poll: a revocation must not be lost because no file descriptor was free
         // for a moment. Logged once, not twice a second.

@@ -55,6 +55,8 @@ pub struct ServerConfig {
     pub log: Option<String>,
     /// The proxy towards registries.
     pub proxy: Option<ProxyConfig>,
+    /// The operator's own certificate and its key.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 /// The proxy in a config file.
@@ -336,6 +338,9 @@ impl ServerConfig {
         }
         if self.stale {
             writeln!(toml, "stale = true")?;
+        }
+        if let Some((certificate, key)) = &self.tls {
+            writeln!(toml, "tls_certificate = {certificate:?}\ntls_key = {key:?}")?;
         }
         if self.handover {
             writeln!(toml, "handover = true")?;

@@ -16,6 +16,7 @@ use docxy_tests::{
     tunnel_lab::{Abroad, TunnelLab},
     wan::presets,
 };
+use serde_json::Value;
 
 /// Size of the blob: several windows of the links.
 pub(crate) const BLOB_MIB: u64 = 32;
@@ -99,17 +100,23 @@ fn a_server_sees_six_tcp_connections_at_most() -> Result<()> {
 #[test]
 fn without_bbr_the_tcp_leg_works() -> Result<()> {
     /// What the kernel says to a user who may not have BBR, and without its module.
-    const ERRORS: [(&str, &str); 2] = [("EPERM", "1"), ("ENOENT", "2")];
+    const ERRORS: [(&str, &str, &str); 2] =
+        [("EPERM", "1", "tcp_allowed_congestion_control"), ("ENOENT", "2", "modprobe tcp_bbr")];
     let lab = TunnelLab::new(BLOB_MIB)?;
     let _wan = lab.link(Abroad::FIRST, presets::CLEAN_METRO.link, 1)?;
-    for (name, number) in ERRORS {
+    for (name, number, remedy) in ERRORS {
         let refused = |arguments: &[&str]| Launch {
             arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
             ..Launch::under(&[env!("CARGO_BIN_EXE_without-bbr"), number])
         };
-        let server = lab.server(Abroad::FIRST, &refused(&[]))?;
-        let client = lab.connected_client(&server.invite("laptop")?, &refused(TCP))?;
+        let mut server = lab.server(Abroad::FIRST, &refused(&[]))?;
+        let mut client = lab.connected_client(&server.invite("laptop")?, &refused(TCP))?;
         lab.pull(&client).with_context(|| name.to_owned())?;
+        // Both say what is missing.
+        let advises =
+            |status: &Value| status["tcp_congestion"]["advice"].as_str().is_some_and(|a| a.contains(remedy));
+        client.wait_for_health("advise", TIMEOUT, advises)?;
+        server.wait_for_status("advise", TIMEOUT, advises)?;
     }
     Ok(())
 }

@@ -48,6 +48,15 @@ pub enum DialError {
     Handshake(#[source] io::Error),
 }
 
+impl DialError {
+    /// Whether another key has answered than the pin's.
+    fn is_other_key(&self) -> bool {
+        let Self::Handshake(error) = self else { return false };
+        let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        matches!(error, Some(rustls::Error::InvalidCertificate(_)))
+    }
+}
+
 /// Opens connections to one server.
 struct Dialer {
     address: SocketAddr,
@@ -68,11 +77,17 @@ pub(crate) async fn dial(
     congestion: Choice,
     connector: Connector,
 ) -> Result<Connections, DialError> {
-    let tls = TlsConnector::from(Arc::new(tls::client_config(pin, server_name.is_some())?));
-    let server_name = server_name.unwrap_or(PLACEHOLDER_NAME).to_owned();
-    let server_name = ServerName::try_from(server_name).map_err(|_| DialError::ServerName)?;
-    let dialer = Dialer { address, connector, tls, server_name };
-    let (http2, connection, open) = dialer.connect().await?;
+    let with_name = |server_name| Dialer::new(address, pin, server_name, connector.clone());
+    let mut dialer = with_name(server_name)?;
+    let connected = match dialer.connect().await {
+        // The server's operator has a certificate for this name. Without a name, the identity answers.
+        Err(error) if server_name.is_some() && error.is_other_key() => {
+            dialer = with_name(None)?;
+            dialer.connect().await
+        }
+        connected => connected,
+    };
+    let (http2, connection, open) = connected?;
     let (response, body) = send(&connection, signal::request()).await.map_err(handshake)?;
     let outcome = connection.outbox.add_control(Wire::Body(body));
     let (messages, control) = mpsc::unbounded_channel();
@@ -86,6 +101,18 @@ pub(crate) async fn dial(
 }
 
 impl Dialer {
+    fn new(
+        address: SocketAddr,
+        pin: Pin,
+        server_name: Option<&str>,
+        connector: Connector,
+    ) -> Result<Self, DialError> {
+        let tls = TlsConnector::from(Arc::new(tls::client_config(pin, server_name.is_some())?));
+        let server_name = server_name.unwrap_or(PLACEHOLDER_NAME).to_owned();
+        let server_name = ServerName::try_from(server_name).map_err(|_| DialError::ServerName)?;
+        Ok(Self { address, connector, tls, server_name })
+    }
+
     async fn connect(&self) -> Result<(Http2, Connection, mpsc::Receiver<()>), DialError> {
         let begun = Instant::now();
         let stream = self.connector.connect(self.address).await.map_err(DialError::Connect)?;

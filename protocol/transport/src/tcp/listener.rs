@@ -3,6 +3,7 @@
 //! A connection is a stranger's until its first stream may be a client's Hello, or it joins a session. Must never
 //! show a stranger anything but a web server.
 
+use super::certificates::Certificates;
 use super::connection::{Connection, Driver, Http2, Meter, Metered, Probe, Role};
 use super::not_found::{self, Answers};
 use super::session::{Connections, Sessions, Shared, Side};
@@ -17,7 +18,6 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::Request;
 use parking_lot::Mutex;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,12 +55,8 @@ type H2 = h2::server::Connection<tokio_rustls::TlsStream<Metered>, Bytes>;
 
 impl Listener {
     /// Listens on this address.
-    pub(crate) fn bind(
-        address: SocketAddr,
-        certificate: CertificateDer<'static>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Self, ListenError> {
-        let tls = TlsAcceptor::from(Arc::new(tls::server_config(certificate, key)?));
+    pub(crate) fn bind(address: SocketAddr, certificates: Certificates) -> Result<Self, ListenError> {
+        let tls = TlsAcceptor::from(Arc::new(tls::server_config(certificates)?));
         Ok(Self { socket: Arc::new(socket::bind(address)?), tls, sessions: Sessions::default() })
     }
 
@@ -100,8 +96,11 @@ impl Incoming {
     /// Waits for the session that the connection begins. `None` if it has joined one, or was a stranger's to its
     /// end. Dropping the future closes the connection.
     pub(crate) async fn accept(self) -> Result<Option<Connections>, SessionError> {
-        let Self { stream, remote, tls, sessions } = self;
+        let Self { mut stream, remote, tls, sessions } = self;
         socket::prepare(&stream);
+        if not_found::answer_plain_http(&mut stream).await {
+            return Ok(None);
+        }
         let (stream, meter) = Metered::new(stream);
         let stream = tls.accept(stream).await.map_err(failed)?;
         if stream.get_ref().1.alpn_protocol() != Some(tls::HTTP2) {
@@ -115,7 +114,7 @@ impl Incoming {
         {
             let (request, respond) = accepted.map_err(failed)?;
             if !signal::is_stream(&request) {
-                answers.answer(Some(request.into_body()), respond);
+                answers.answer(request, respond);
                 continue;
             }
             let Some(token) = Token::in_head(request.headers()) else {
@@ -126,7 +125,7 @@ impl Incoming {
                     join(h2, meter, session, respond);
                     return Ok(None);
                 }
-                None => answers.answer(Some(request.into_body()), respond),
+                None => answers.answer(request, respond),
             }
         }
         Ok(None)

@@ -2,6 +2,7 @@
 //!
 //! Each stream is a request and its response. The server looks like a web server to everybody else.
 
+mod certificates;
 mod connection;
 mod dial;
 mod listener;
@@ -13,9 +14,11 @@ mod socket;
 mod stream;
 mod tls;
 
+pub use certificates::{CertificateError, Certificates, NamedCertificate};
 pub use dial::DialError;
 pub(crate) use dial::dial;
 pub use listener::ListenError;
 pub(crate) use listener::{Incoming, Listener};
 pub use session::Connections;
+pub use socket::{KernelCongestion, kernel_congestion};
 pub(crate) use stream::{Receiver, Sender};

@@ -1,34 +1,64 @@
 //! What a peer sees that is no client of this server: a web server that has nothing, in HTTP/2 and HTTP/1.1.
 //!
-//! Must never answer before a request has ended: a Hello is recognized at its end too, and nothing tells them apart.
+//! Must never answer before a request has ended, or at another time than [`ANSWER_DELAY`] after its beginning: what
+//! this is instead of, the check of a Hello, ends at its end too, and takes a moment.
 
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::SystemTime;
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
 
 const BODY: &str = "404 page not found\n";
+
+/// From a request's beginning to its answer, at least: longer than the check of a Hello, which waits for other threads,
+/// takes on a busy machine.
+const ANSWER_DELAY: Duration = Duration::from_millis(50);
+
+/// Bytes of an HTTP/1.1 head, at most. hyper's default is 400 KiB, which a peer may send byte by byte.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// The answer to HTTP without TLS.
+const PLAIN: &str = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+/// How the first bytes of such a request begin.
+const METHODS: [&[u8]; 5] = [b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO"];
 
 /// The requests of one connection that are being answered so.
 #[derive(Debug, Default)]
 pub(super) struct Answers(Arc<()>);
 
 impl Answers {
-    /// Answers a request when its body has ended, or not at all if its connection ends first. `None` is a body that
-    /// was read.
-    pub(super) fn answer(&self, body: Option<RecvStream>, respond: SendResponse<Bytes>) {
+    /// Answers a request when its body has ended, or not at all if its connection ends first.
+    pub(super) fn answer(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let content = if request.method() == Method::HEAD { "" } else { BODY };
+        self.spawn(answer(Instant::now(), Some(request.into_body()), respond, content));
+    }
+
+    /// The same for one that began then, and was no Hello. `None` is a body that was read.
+    pub(super) fn answer_refused(
+        &self,
+        begun: Instant,
+        body: Option<RecvStream>,
+        respond: SendResponse<Bytes>,
+    ) {
+        self.spawn(answer(begun, body, respond, BODY));
+    }
+
+    fn spawn(&self, answer: impl Future<Output = Option<()>> + Send + 'static) {
         let open = Arc::clone(&self.0);
         tokio::spawn(async move {
-            answer(body, respond).await;
+            answer.await;
             drop(open);
         });
     }
@@ -39,30 +69,58 @@ impl Answers {
     }
 }
 
-async fn answer(body: Option<RecvStream>, mut respond: SendResponse<Bytes>) -> Option<()> {
+async fn answer(
+    begun: Instant,
+    body: Option<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    content: &'static str,
+) -> Option<()> {
     if let Some(mut body) = body {
         while let Some(bytes) = body.data().await {
             body.flow_control().release_capacity(bytes.ok()?.len()).ok()?;
         }
     }
+    sleep_until(begun + ANSWER_DELAY).await;
     let mut response = response();
     let date = httpdate::fmt_http_date(SystemTime::now());
     response.headers_mut().insert(DATE, HeaderValue::try_from(date).ok()?);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(BODY.len()));
-    let mut stream = respond.send_response(response, false).ok()?;
-    stream.send_data(Bytes::from_static(BODY.as_bytes()), true).ok()
+    let mut stream = respond.send_response(response, content.is_empty()).ok()?;
+    if content.is_empty() {
+        Some(())
+    } else {
+        stream.send_data(Bytes::from_static(content.as_bytes()), true).ok()
+    }
+}
+
+/// Answers a peer whose first bytes are HTTP without TLS, as web servers do. Whether it was one.
+pub(super) async fn answer_plain_http(stream: &mut TcpStream) -> bool {
+    let mut head = [0; 5];
+    let is_http = stream.peek(&mut head).await.is_ok() && METHODS.contains(&&head[..]);
+    if is_http {
+        // An error means that the peer has gone. What is not read would reset the connection before the answer is there.
+        let _ = stream.read(&mut vec![0; HEAD_BYTES_MAX]).await;
+        let _ = stream.write_all(PLAIN.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    }
+    is_http
 }
 
 /// Serves HTTP/1.1 until the connection ends.
 pub(super) async fn serve_http1(connection: impl AsyncRead + AsyncWrite + Unpin) {
     let answer = |request: Request<Incoming>| async {
+        let begun = Instant::now();
+        let mut body = request.into_body();
         // A body that breaks off ends the connection.
-        let _ = request.into_body().collect().await;
+        while let Some(Ok(_)) = body.frame().await {}
+        sleep_until(begun + ANSWER_DELAY).await;
         Ok::<_, Infallible>(response().map(|()| Full::new(Bytes::from_static(BODY.as_bytes()))))
     };
     let mut http1 = hyper::server::conn::http1::Builder::new();
-    let serving =
-        http1.timer(TokioTimer::new()).serve_connection(TokioIo::new(connection), service_fn(answer));
+    let serving = http1
+        .max_buf_size(HEAD_BYTES_MAX)
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(connection), service_fn(answer));
     if let Err(error) = serving.await {
         tracing::debug!(%error, "an HTTP/1.1 connection failed");
     }

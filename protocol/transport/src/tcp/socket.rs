@@ -94,6 +94,32 @@ fn set_congestion_control(socket: &SockRef<'_>) {
 #[cfg(not(target_os = "linux"))]
 fn set_congestion_control(_: &SockRef<'_>) {}
 
+/// How the kernel sends for this process over TCP.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct KernelCongestion {
+    /// The congestion control that a connection gets, as the kernel names it.
+    pub name: String,
+    /// What to do for a better one, if it is not BBR.
+    pub advice: Option<String>,
+}
+
+/// What a new connection gets now. `None` if the system does not tell.
+#[must_use]
+#[cfg(target_os = "linux")]
+pub fn kernel_congestion() -> Option<KernelCongestion> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).ok()?;
+    let advice = socket.set_tcp_congestion(CONGESTION_CONTROL).err().map(|error| advice(&error));
+    let name = String::from_utf8(socket.tcp_congestion().ok()?).ok()?;
+    Some(KernelCongestion { name: name.trim_end_matches('\0').to_owned(), advice })
+}
+
+/// What a new connection gets now. `None` if the system does not tell.
+#[must_use]
+#[cfg(not(target_os = "linux"))]
+pub fn kernel_congestion() -> Option<KernelCongestion> {
+    None
+}
+
 /// What to do for BBR.
 #[cfg(target_os = "linux")]
 fn advice(error: &io::Error) -> String {
@@ -122,6 +148,13 @@ mod tests {
         assert!(missing.contains("modprobe tcp_bbr") && !missing.contains("sysctl"), "{missing}");
         let forbidden = advice(&io::ErrorKind::PermissionDenied.into());
         assert!(forbidden.contains("tcp_allowed_congestion_control"), "{forbidden}");
+    }
+
+    #[test]
+    fn the_congestion_control_is_bbr_or_there_is_advice() {
+        let congestion = kernel_congestion().unwrap();
+        assert_eq!(congestion.name == "bbr", congestion.advice.is_none(), "{congestion:?}");
+        assert!(!congestion.name.is_empty());
     }
 
     #[tokio::test]

@@ -2,10 +2,10 @@
 //!
 //! Must never allow early data, which can be replayed and would contain the client's secret.
 
+use super::certificates::Certificates;
 use docxy_protocol::identity::{Pin, PinnedServer};
 use docxy_protocol::tls::provider;
 use rustls::client::Resumption;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, Error, ServerConfig};
 use std::sync::Arc;
@@ -30,14 +30,11 @@ pub(super) fn client_config(pin: Pin, send_server_name: bool) -> Result<ClientCo
 }
 
 /// The server's configuration. It takes clients that name no protocol, as web servers do.
-pub(super) fn server_config(
-    certificate: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
-) -> Result<ServerConfig, Error> {
+pub(super) fn server_config(certificates: Certificates) -> Result<ServerConfig, Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
+        .with_cert_resolver(Arc::new(certificates));
     config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
     config.max_early_data_size = 0;
     config.send_tls13_tickets = 0;

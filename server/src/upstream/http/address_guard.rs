@@ -257,6 +257,7 @@ mod tests {
             registries,
             resolve: table(entries),
             proxy,
+            tls: None,
         };
         AddressGuard::new(&settings.registries[0], &settings)
     }

@@ -41,8 +41,9 @@ const TAGS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The approximate bytes of a tag besides its names and its digest: its names are stored twice.
 const TAG_OVERHEAD_BYTES: usize = 256;
 
-/// How long a `HEAD` before a `GET` may take. It is there to save quota, and the `GET` needs the rest of the time.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a `HEAD` before a `GET` may take. It is there to save quota: registries answer one within a second or two
+/// also from afar, and a registry that is silent to it must not keep its `GET` waiting.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 
 static STALE_WARNING: HeaderValue = HeaderValue::from_static("110 docxy \"Response is Stale\"");
 

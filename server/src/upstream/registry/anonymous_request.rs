@@ -14,6 +14,7 @@ use docxy_protocol::error_body;
 use docxy_protocol::request::Request;
 use docxy_protocol::text::CleanText;
 use http::{HeaderValue, StatusCode, header};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Maximum number of refusals that are answered with another token: one each for a registry and for the one that it
@@ -26,7 +27,7 @@ const REFUSALS_MAX: usize = 4;
 /// If a hop fails. An error status of the registry is a response, not an error.
 pub(super) async fn send(
     client: &ApiClient,
-    tokens: &RegistryTokens,
+    tokens: &Arc<RegistryTokens>,
     request: &Request,
     deadline: RetryDeadline,
 ) -> Result<UpstreamResponse, UpstreamError> {

@@ -40,7 +40,7 @@ const IN_USE_AFTER_REQUEST: Duration = Duration::from_secs(600);
 pub(crate) struct AuthorizedRegistry {
     pub(crate) name: RegistryName,
     client: Arc<ApiClient>,
-    pub(crate) tokens: RegistryTokens,
+    pub(crate) tokens: Arc<RegistryTokens>,
     origins: Arc<Mutex<TokenOrigins>>,
     last_request: Mutex<Option<Instant>>,
 }
@@ -55,7 +55,7 @@ impl AuthorizedRegistry {
         origins: Arc<Mutex<TokenOrigins>>,
     ) -> Result<Self, rustls::Error> {
         let client = Arc::new(ApiClient::new(entry, settings, roots)?);
-        let tokens = RegistryTokens::new(entry, Arc::clone(&client));
+        let tokens = Arc::new(RegistryTokens::new(entry, Arc::clone(&client)));
         Ok(Self { name: entry.name.clone(), client, tokens, origins, last_request: Mutex::new(None) })
     }
 

@@ -7,13 +7,17 @@ use crate::upstream::error::UpstreamError;
 use crate::upstream::http::retry::RetryDeadline;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::name::Repository;
+use std::sync::Arc;
 
 impl RegistryTokens {
     /// To whom tokens are granted, in words, for `docxy-server check`.
     ///
     /// # Errors
     /// If the token service does not respond, or refuses.
-    pub(crate) async fn check(&self, repository: Option<Repository>) -> Result<String, UpstreamError> {
+    pub(crate) async fn check(
+        self: &Arc<Self>,
+        repository: Option<Repository>,
+    ) -> Result<String, UpstreamError> {
         let deadline = RetryDeadline::no_retry(tokio::time::Instant::now());
         let refused = |who: &str| {
             UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, format!("refuses {who}"))

@@ -38,6 +38,7 @@ pub(super) use service::TokenUnavailable;
 use service::{Token, TokenService};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tracing::Instrument as _;
 use url::Origin;
 
 /// How long a registry's challenge is cached. It hardly ever changes, and after a failure of the token
@@ -47,6 +48,10 @@ const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3600);
 /// How long requests do without the challenge of `/v2/` after it has failed. The refusal of their content names the
 /// token service as well, one request later.
 const PAUSE_AFTER_FAILED_PING: Duration = Duration::from_secs(30);
+
+/// How long content waits for the challenge of `/v2/`. Most content needs a token, and `/v2/` answers within a second
+/// or two also from afar; after that, content that needs none is not to pay for it.
+const CHALLENGE_WAIT: Duration = Duration::from_secs(2);
 
 /// The domain of Docker Hub's hosts. Its token service is `auth.docker.io`.
 const DOCKER_HUB_HOSTS: &str = ".docker.io";
@@ -113,7 +118,7 @@ impl RegistryTokens {
     /// # Errors
     /// If the token service's rate limit is reached, or it cannot be used: see [`TokenUnavailable::Unusable`].
     pub(super) async fn for_anonymous(
-        &self,
+        self: &Arc<Self>,
         repository: Option<&Repository>,
         deadline: RetryDeadline,
     ) -> Result<OriginTokens, TokenUnavailable> {
@@ -140,7 +145,7 @@ impl RegistryTokens {
     /// # Errors
     /// If there is no such token.
     pub(super) async fn replace_refused(
-        &self,
+        self: &Arc<Self>,
         refusal: Refusal,
         sent: &mut OriginTokens,
         repository: Option<&Repository>,
@@ -185,7 +190,7 @@ impl RegistryTokens {
     }
 
     /// Renews the tokens in use that expire soon.
-    pub(super) async fn renew(&self, deadline: RetryDeadline) {
+    pub(super) async fn renew(self: &Arc<Self>, deadline: RetryDeadline) {
         for asked in self.anonymous.take_used_near_expiry() {
             self.anonymous.renew(&asked, || self.fetch_anonymous(&asked, deadline)).await;
         }
@@ -203,21 +208,25 @@ impl RegistryTokens {
     /// The operator's token for this repository. `None` if the token service refuses the account or fails: requests
     /// must continue without it.
     pub(super) async fn operators(
-        &self,
+        self: &Arc<Self>,
         repository: &Option<Repository>,
         deadline: RetryDeadline,
     ) -> Option<CachedToken> {
-        let fetch = || async {
-            let token = self.fetch_operators(repository, deadline).await;
-            token.inspect_err(|unavailable| self.operator_account.pause(unavailable))
+        let (tokens, repository) = (Arc::clone(self), repository.clone());
+        let token = async move {
+            let fetch = || async {
+                let token = tokens.fetch_operators(&repository, deadline).await;
+                token.inspect_err(|unavailable| tokens.operator_account.pause(unavailable))
+            };
+            tokens.operators.get(&repository, fetch).await
         };
-        wait(Hop::TokenService, deadline, self.operators.get(repository, fetch)).await.ok()
+        wait(Hop::TokenService, deadline, token).await.ok()
     }
 
     /// Another token of the operator's than this one, which the registry refused to a request that started then.
     /// `None` if it was fetched for that request, or there is no other.
     pub(super) async fn operators_after_refusal(
-        &self,
+        self: &Arc<Self>,
         repository: &Option<Repository>,
         refused: &CachedToken,
         started: Instant,
@@ -236,7 +245,7 @@ impl RegistryTokens {
     /// # Errors
     /// If the service does not respond. An error status of it is a response, not an error.
     pub(super) async fn forward(
-        &self,
+        self: &Arc<Self>,
         token: &TokenRequest,
         authorization: &Authorization,
         user_agent: Option<&HeaderValue>,
@@ -268,10 +277,12 @@ impl RegistryTokens {
     /// # Errors
     /// If the registry does not respond, or its rate limit is reached.
     pub(super) async fn service(
-        &self,
+        self: &Arc<Self>,
         deadline: RetryDeadline,
     ) -> Result<Option<TokenService>, TokenUnavailable> {
-        wait(Hop::Registry, deadline, self.service.get(|| self.fetch_service(deadline))).await
+        let tokens = Arc::clone(self);
+        let service = async move { tokens.service.get(|| tokens.fetch_service(deadline)).await };
+        wait(Hop::Registry, deadline, service).await
     }
 
     /// Fetches the challenge of `/v2/`. All that wait for it share this fetch, so a failure of it counts for all.
@@ -315,7 +326,7 @@ impl RegistryTokens {
     /// What the registry will probably ask for: what it asked for last, or else what its `/v2/` names. A `/v2/` that
     /// fails says nothing about the content.
     async fn expected_challenge(
-        &self,
+        self: &Arc<Self>,
         repository: Option<&Repository>,
         deadline: RetryDeadline,
     ) -> Option<OriginChallenge> {
@@ -327,7 +338,8 @@ impl RegistryTokens {
         if failed_at.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILED_PING) {
             return None;
         }
-        let service = self.service(deadline.without_retries(tokio::time::Instant::now())).await;
+        let now = tokio::time::Instant::now();
+        let service = self.service(deadline.without_retries(now).within(now, CHALLENGE_WAIT)).await;
         Some(OriginChallenge { origin, challenge: BearerChallenge::for_pull(service.ok()??, repository) })
     }
 
@@ -349,12 +361,14 @@ impl RegistryTokens {
     }
 
     async fn anonymous_token(
-        &self,
+        self: &Arc<Self>,
         asked: &OriginChallenge,
         deadline: RetryDeadline,
     ) -> Result<CachedToken, TokenUnavailable> {
-        wait(Hop::TokenService, deadline, self.anonymous.get(asked, || self.fetch_anonymous(asked, deadline)))
-            .await
+        let (tokens, asked) = (Arc::clone(self), asked.clone());
+        let token =
+            async move { tokens.anonymous.get(&asked, || tokens.fetch_anonymous(&asked, deadline)).await };
+        wait(Hop::TokenService, deadline, token).await
     }
 
     async fn fetch_anonymous(
@@ -366,7 +380,7 @@ impl RegistryTokens {
     }
 
     async fn fetch_operators(
-        &self,
+        self: &Arc<Self>,
         repository: &Option<Repository>,
         deadline: RetryDeadline,
     ) -> Result<Token, TokenUnavailable> {
@@ -408,15 +422,17 @@ impl RegistryTokens {
     }
 }
 
-/// Waits for a fetch as long as this caller may. One that stops waiting says nothing about the service: the next that
-/// waits fetches again.
-async fn wait<T>(
+/// Waits for a fetch as long as this caller may. The fetch goes on without it, since others may wait for it, and ends
+/// by itself.
+async fn wait<T: Send + 'static>(
     hop: Hop,
     deadline: RetryDeadline,
-    fetch: impl Future<Output = Result<T, TokenUnavailable>>,
+    fetch: impl Future<Output = Result<T, TokenUnavailable>> + Send + 'static,
 ) -> Result<T, TokenUnavailable> {
-    let in_time = tokio::time::timeout_at(deadline.response_until(), fetch).await;
-    in_time.unwrap_or_else(|_| {
+    let fetch = tokio::spawn(fetch.in_current_span());
+    // A fetch that panics has no answer either.
+    let in_time = tokio::time::timeout_at(deadline.response_until(), fetch).await.ok().and_then(Result::ok);
+    in_time.unwrap_or_else(|| {
         let detail = "did not answer as fast as the client needs it";
         Err(UpstreamError::new(hop, FaultKind::TimedOut, detail).into())
     })

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The tokens of a registry at this listener's address.
-fn tokens(listener: &TcpListener) -> RegistryTokens {
+fn tokens(listener: &TcpListener) -> Arc<RegistryTokens> {
     let address = listener.local_addr().unwrap();
     let entry = RegistrySettings {
         name: "r.example".parse().unwrap(),
@@ -28,9 +28,10 @@ fn tokens(listener: &TcpListener) -> RegistryTokens {
         registries: vec![entry.clone()],
         resolve: BTreeMap::new(),
         proxy: None,
+        tls: None,
     };
     let client = ApiClient::new(&entry, &settings, &rustls::RootCertStore::empty()).unwrap();
-    RegistryTokens::new(&entry, Arc::new(client))
+    Arc::new(RegistryTokens::new(&entry, Arc::new(client)))
 }
 
 fn deadline(patience: Duration) -> RetryDeadline {

@@ -48,7 +48,9 @@ async fn an_image_is_pulled() {
         let response = testbed.engine.get(&path, &authorized).await;
         assert!(response.whole && response.body == bytes(&blob), "{len} bytes");
     }
-    assert_eq!(testbed.engine.get("/health", &[]).await.json()["leg"], "tcp");
+    let health = testbed.engine.get("/health", &[]).await.json();
+    assert_eq!(health["leg"], "tcp");
+    assert_eq!(health["tcp_congestion"]["name"] == "bbr", health["tcp_congestion"]["advice"].is_null());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! What a stranger sees at the server's TCP port: a web server that has nothing.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use docxy_protocol::{
@@ -12,7 +12,7 @@ use docxy_protocol::{
     version::{WIRE_VERSION, preamble},
 };
 use http::{HeaderMap, Method, Request, StatusCode};
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::{ClientConfig, client::danger::ServerCertVerifier, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -25,23 +25,40 @@ use crate::support::{
     testbed::{Testbed, invite},
 };
 
-/// A TLS connection with these protocol names.
-async fn connect(server: SocketAddr, pin: Pin, protocols: &[&str]) -> TlsStream<TcpStream> {
+/// A TLS connection with these protocol names and, if there is one, this server name.
+pub(super) async fn handshake(
+    server: SocketAddr,
+    verifier: Arc<dyn ServerCertVerifier>,
+    name: Option<&str>,
+    protocols: &[&str],
+) -> io::Result<TlsStream<TcpStream>> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PinnedServer::new(pin, provider())))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let tcp = TcpStream::connect(server).await.unwrap();
-    let name = ServerName::try_from("example.org").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+    config.enable_sni = name.is_some();
+    let tcp = TcpStream::connect(server).await?;
+    // A request of several segments must not wait for acknowledgements.
+    tcp.set_nodelay(true)?;
+    let name = ServerName::try_from(name.unwrap_or("unused.example").to_owned()).unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+}
+
+pub(super) fn pinned(pin: Pin) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(PinnedServer::new(pin, provider()))
+}
+
+/// A TLS connection with these protocol names.
+pub(super) async fn connect(server: SocketAddr, pin: Pin, protocols: &[&str]) -> TlsStream<TcpStream> {
+    handshake(server, pinned(pin), Some("example.org"), protocols).await.unwrap()
 }
 
 type Requests = h2::client::SendRequest<Bytes>;
 
-async fn http2(server: SocketAddr, pin: Pin) -> Requests {
+pub(super) async fn http2(server: SocketAddr, pin: Pin) -> Requests {
     let tls = connect(server, pin, &["h2"]).await;
     let (requests, connection) = h2::client::handshake(tls).await.unwrap();
     tokio::spawn(connection);
@@ -49,7 +66,7 @@ async fn http2(server: SocketAddr, pin: Pin) -> Requests {
 }
 
 /// The response to a request with this body.
-async fn ask(
+pub(super) async fn ask(
     requests: &mut Requests,
     method: Method,
     path: &str,
@@ -70,7 +87,7 @@ async fn ask(
     (head.status, head.headers, body)
 }
 
-fn hello(name: &str, secret: ClientSecret) -> Vec<u8> {
+pub(super) fn hello(name: &str, secret: ClientSecret) -> Vec<u8> {
     Hello { name: name.parse().unwrap(), secret, congestion: Choice::Auto, max_rate: None }.encode().unwrap()
 }
 

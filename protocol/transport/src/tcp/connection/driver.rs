@@ -70,6 +70,8 @@ pub(in super::super) struct Driver {
     pings: Option<PingPong>,
     ping_sent: Option<Instant>,
     interval: Interval,
+    /// A peer that is refused has sent its first request then.
+    begun: Instant,
     /// Intervals without a byte, and the bytes received before.
     idle: (u32, u64),
     /// Intervals since the session was closed here.
@@ -113,6 +115,7 @@ impl Driver {
             pings,
             ping_sent: None,
             interval,
+            begun: Instant::now(),
             idle: (0, 0),
             closing: 0,
             answers: Answers::default(),
@@ -129,7 +132,7 @@ impl Driver {
             {
                 incoming
             }
-            _ => return self.answers.answer(Some(request.into_body()), respond),
+            _ => return self.answers.answer(request, respond),
         };
         let (body, outbox) = (request.into_body(), Arc::clone(&self.connection.outbox));
         let is_control = matches!(self.role, Role::ServerControl { .. }) && !outbox.has_control();
@@ -265,7 +268,7 @@ impl Driver {
         if self.session.is_refused() {
             for (stream, respond) in self.connection.outbox.take_unanswered() {
                 let body = self.session.take_unread().filter(|_| stream == CONTROL);
-                self.answers.answer(body, respond);
+                self.answers.answer_refused(self.begun.into(), body, respond);
             }
         }
     }

@@ -5,4 +5,5 @@ mod endpoint;
 mod granted;
 mod origins;
 mod service_failures;
+mod shared;
 mod stale;
