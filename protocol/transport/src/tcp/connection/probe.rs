@@ -20,14 +20,14 @@ pub(in super::super) struct Probe {
 }
 
 impl Probe {
-    /// With a first sample: the time that the connection took to open.
+    /// With a first sample: the time that the handshake of TLS took. (That of TCP ends at a relay, if there is one.)
     pub(in super::super) fn starting_with(rtt: Duration) -> Self {
         Self { samples: Mutex::new(VecDeque::from([rtt])), ..Self::default() }
     }
 
-    /// The round-trip time; zero while it is unknown.
-    pub(in super::super) fn rtt(&self) -> Duration {
-        self.samples.lock().iter().min().copied().unwrap_or_default()
+    /// The round-trip time, if it is known.
+    pub(in super::super) fn rtt(&self) -> Option<Duration> {
+        self.samples.lock().iter().min().copied()
     }
 
     /// Pings that were sent.
@@ -68,10 +68,10 @@ mod tests {
     fn a_late_answer_does_not_count_and_a_longer_path_does() {
         let probe = Probe::starting_with(Duration::from_millis(10));
         probe.measured(Duration::from_millis(500));
-        assert_eq!(probe.rtt(), Duration::from_millis(10));
+        assert_eq!(probe.rtt(), Some(Duration::from_millis(10)));
         for _ in 0..SAMPLES {
             probe.measured(Duration::from_millis(200));
         }
-        assert_eq!(probe.rtt(), Duration::from_millis(200));
+        assert_eq!(probe.rtt(), Some(Duration::from_millis(200)));
     }
 }
