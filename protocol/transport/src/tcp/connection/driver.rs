@@ -233,16 +233,18 @@ impl Driver {
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) {
         let Connection { probe, meter, load, .. } = &self.connection;
-        let (Some(pings), rtt) = (&mut self.pings, self.session.rtt()) else { return };
+        let (Some(pings), rtt, now) = (&mut self.pings, self.session.rtt(), Instant::now()) else { return };
         if self.rate_watch.due().is_some()
             && pings.poll_pong(cx).is_ready()
-            && let Some((took, verdict)) = self.rate_watch.answered(Instant::now(), meter.received(), rtt)
+            && let Some((took, verdict)) = self.rate_watch.answered(now, meter.received(), rtt)
         {
-            probe.measured(took);
-            match verdict {
-                Verdict::Slow => probe.want(),
-                Verdict::Collapsed => load.collapse(),
-                Verdict::Fine | Verdict::Silent => {}
+            probe.measured(took, rtt, now);
+            match (verdict, self.rate_watch.slow_since()) {
+                (Verdict::Collapsed, Some(since)) if self.session.others_answer(&self.connection, since) => {
+                    load.collapse();
+                }
+                (Verdict::Slow | Verdict::Collapsed, _) => probe.want(),
+                _ => {}
             }
         }
         if !probe.is_wanted() {
@@ -253,13 +255,14 @@ impl Driver {
             probe.has_sent();
         } else if pings.send_ping(Ping::opaque()).is_ok() {
             probe.has_sent();
-            self.rate_watch.ping_sent(Instant::now(), meter.received(), rtt);
+            self.rate_watch.ping_sent(now, meter.received(), rtt);
             // Registers for the answer.
             let _ = pings.poll_pong(cx);
         }
     }
 
-    /// Looks at a ping that waits long for its answer.
+    /// Looks at a ping that waits long for its answer. If no other connection answers either, the path is to blame, or a
+    /// machine: then it is not for one connection to decide what becomes of the session.
     fn poll_look(&mut self, cx: &mut Context<'_>) -> Result<(), Silent> {
         while let Some(due) = self.rate_watch.due() {
             let due = due.into();
@@ -270,10 +273,14 @@ impl Driver {
                 break;
             }
             let Connection { meter, load, .. } = &self.connection;
-            match self.rate_watch.look(Instant::now(), meter.received(), self.session.rtt()) {
-                Verdict::Collapsed if load.has_bulk() => load.collapse(),
-                // What becomes of the first one, and the session with it, is not decided here.
-                Verdict::Silent if matches!(self.role, Role::ClientBulk { .. }) => return Err(Silent),
+            let verdict = self.rate_watch.look(Instant::now(), meter.received(), self.session.rtt());
+            let others_answer = || {
+                let since = self.rate_watch.slow_since();
+                since.is_some_and(|since| self.session.others_answer(&self.connection, since))
+            };
+            match verdict {
+                Verdict::Collapsed if load.has_bulk() && others_answer() => load.collapse(),
+                Verdict::Silent if others_answer() => return Err(Silent),
                 _ => {}
             }
         }

@@ -49,6 +49,12 @@ impl Connection {
         self.open.closed().await;
     }
 
+    /// Asks the driver for a ping.
+    pub(super) fn ping(&self) {
+        self.probe.want();
+        self.outbox.wake_driver();
+    }
+
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.outbox, &other.outbox)
     }

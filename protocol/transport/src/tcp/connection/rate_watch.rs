@@ -67,6 +67,11 @@ impl RateWatch {
         self.ping.map(|ping| ping.due)
     }
 
+    /// Since when it is slow.
+    pub(super) const fn slow_since(&self) -> Option<Instant> {
+        self.slow_since
+    }
+
     /// The ping was answered. Returns the time that it took.
     pub(super) fn answered(
         &mut self,

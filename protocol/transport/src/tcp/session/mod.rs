@@ -159,10 +159,7 @@ impl Connections {
 
     /// Pings on all connections.
     pub(crate) fn probe(&self) {
-        for connection in self.shared().connections() {
-            connection.probe.want();
-            connection.outbox.wake_driver();
-        }
+        self.shared().connections().iter().for_each(Connection::ping);
     }
 
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 /// Connections that may have joined a session: one, and one that takes its place while it ends.
@@ -182,6 +182,17 @@ impl Shared {
     /// Whether this connection still belongs to the session.
     pub(in super::super) fn has(&self, connection: &Connection) -> bool {
         self.control.is_same(connection) || self.joined.lock().iter().any(|other| other.is_same(connection))
+    }
+
+    /// Whether another connection than this one has answered a ping since then. Pings on them if not.
+    pub(in super::super) fn others_answer(&self, connection: &Connection, since: Instant) -> bool {
+        let mut others = self.connections();
+        others.retain(|other| !other.is_same(connection));
+        let answer = others.iter().any(|other| other.probe.has_answered_since(since));
+        if !answer {
+            others.iter().for_each(Connection::ping);
+        }
+        answer
     }
 
     /// Whether another connection has joined after this one.
