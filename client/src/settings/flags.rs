@@ -34,7 +34,8 @@ pub struct ConnectionFlags {
     /// auto follows the measured rate of the link, regardless of loss. State rates if you know those of the
     /// link and auto stays below them: 95 % of each, since a higher rate overloads the link and also drops
     /// other traffic. A direction without a rate is auto; the server may have a limit. cubic slows down at
-    /// every loss, as most TCP programs do, so it is the slowest on a bad link.
+    /// every loss, as most TCP programs do, so it is the slowest on a bad link. On the TCP leg, the kernel sends: with
+    /// CUBIC, or with BBR, for which a stated rate is the most that it may use.
     #[arg(long, value_name = "HOW", env = "DOCXY_CONGESTION")]
     pub congestion: Option<Congestion>,
     /// How fast both ends may send at most, whatever --congestion says, as in down=50Mbit/s,up=5Mbit/s [default: no

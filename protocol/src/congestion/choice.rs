@@ -18,6 +18,15 @@ pub enum Choice {
 }
 
 impl Choice {
+    /// The rate that a user states, if one does.
+    #[must_use]
+    pub const fn stated_rate(self) -> Option<Rate> {
+        match self {
+            Self::Fixed(rate) => Some(rate),
+            Self::Auto | Self::Cubic => None,
+        }
+    }
+
     /// The same choice, with a fixed rate of at most `limit`.
     #[must_use]
     pub fn capped(self, limit: Option<Rate>) -> Self {

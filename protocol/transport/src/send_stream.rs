@@ -18,7 +18,7 @@ pub struct SendStream {
     leg: Option<Leg>,
     /// The hop that cancels the stream by dropping it.
     hop: Hop,
-    limit: RateLimit,
+    limits: [RateLimit; 2],
     /// Whether it carries part of a large body, which waits for the rate limit.
     is_bulk: bool,
 }
@@ -32,8 +32,8 @@ pub(crate) enum Leg {
 }
 
 impl SendStream {
-    pub(crate) const fn new(leg: Leg, hop: Hop, limit: RateLimit) -> Self {
-        Self { leg: Some(leg), hop, limit, is_bulk: false }
+    pub(crate) const fn new(leg: Leg, hop: Hop, limits: [RateLimit; 2]) -> Self {
+        Self { leg: Some(leg), hop, limits, is_bulk: false }
     }
 
     /// Passes bytes to the leg. Waits while the stream's window or the session's send buffer is full, and as the rate
@@ -43,10 +43,12 @@ impl SendStream {
     /// If the peer has stopped the stream, or the session has ended.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), SendError> {
         let leg = self.leg.as_mut().ok_or(SendError::Stopped)?;
-        if self.is_bulk {
-            self.limit.wait(bytes.len()).await;
-        } else {
-            self.limit.count(bytes.len());
+        for limit in &self.limits {
+            if self.is_bulk {
+                limit.wait(bytes.len()).await;
+            } else {
+                limit.count(bytes.len());
+            }
         }
         on_leg!(leg, stream => stream.write_chunk(bytes).await?);
         Ok(())
@@ -68,7 +70,7 @@ impl SendStream {
     pub fn finish_revocable(mut self) -> Result<FinishedStream, SendError> {
         let mut leg = self.leg.take().ok_or(SendError::Stopped)?;
         on_leg!(&mut leg, stream => stream.finish().map_err(|_| SendError::Stopped))?;
-        Ok(FinishedStream(Self::new(leg, self.hop, self.limit.clone())))
+        Ok(FinishedStream(Self::new(leg, self.hop, self.limits.clone())))
     }
 
     /// Resets the stream with the fault's code.

@@ -11,7 +11,7 @@ use crate::receive_stream::ReceiveStream;
 use crate::send_stream::SendStream;
 use crate::tcp;
 use bytes::Bytes;
-use docxy_protocol::congestion::Handle;
+use docxy_protocol::congestion::{Choice, Handle};
 use docxy_protocol::control::{CloseCode, Hello, StreamHeader};
 use docxy_protocol::fault::Hop;
 use docxy_protocol::frame;
@@ -23,6 +23,8 @@ use std::net::SocketAddr;
 pub struct Session {
     leg: Leg,
     limit: RateLimit,
+    /// The rate that a user has stated, on a leg whose own congestion control does not know it.
+    stated: RateLimit,
 }
 
 /// The leg that carries a session.
@@ -36,7 +38,7 @@ enum Leg {
 
 impl From<Leg> for Session {
     fn from(leg: Leg) -> Self {
-        Self { leg, limit: RateLimit::default() }
+        Self { leg, limit: RateLimit::default(), stated: RateLimit::default() }
     }
 }
 
@@ -48,7 +50,10 @@ impl From<quic::Connection> for Session {
 
 impl From<tcp::Connections> for Session {
     fn from(connections: tcp::Connections) -> Self {
-        Leg::Tcp(connections).into()
+        let choice = connections.congestion().choice();
+        let session = Self::from(Leg::Tcp(connections));
+        session.stated.set(choice.stated_rate());
+        session
     }
 }
 
@@ -73,6 +78,10 @@ impl Session {
     #[must_use]
     pub fn with_rate_limit(self, limit: RateLimit) -> Self {
         Self { limit, ..self }
+    }
+
+    fn limits(&self) -> [RateLimit; 2] {
+        [self.limit.clone(), self.stated.clone()]
     }
 
     /// Opens a stream, and sends its header as a frame.
@@ -117,7 +126,7 @@ impl Session {
             (send.into(), receive.into())
         });
         // A request that is dropped was cancelled by its engine.
-        let mut send = SendStream::new(send, Hop::Engine, self.limit.clone());
+        let mut send = SendStream::new(send, Hop::Engine, self.limits());
         send.send(Bytes::from(header)).await?;
         Ok((send, receive))
     }
@@ -132,15 +141,18 @@ impl Session {
             let (send, receive) = leg.accept().await?;
             (send.into(), receive.into())
         });
-        Ok((SendStream::new(send, Hop::Server, self.limit.clone()), receive))
+        Ok((SendStream::new(send, Hop::Server, self.limits()), receive))
     }
 
-    /// Sends something that the peer must acknowledge, so that it shows whether it is alive: a stream that ends without
-    /// a header, which the peer ignores. Does nothing while no stream may be opened, and on a leg whose kernel watches
-    /// the connection.
+    /// Sends something that the peer must acknowledge on each connection, so that it shows whether it is alive: a ping,
+    /// or, where there is none, a stream that ends without a header, which the peer ignores. Does nothing while no stream
+    /// may be opened.
     pub fn probe(&self) {
-        if let Leg::Quic(connection) = &self.leg {
-            drop(connection.open(Traffic::Small).now_or_never());
+        match &self.leg {
+            Leg::Quic(connection) => drop(connection.open(Traffic::Small).now_or_never()),
+            Leg::Tcp(connections) => connections.probe(),
+            #[cfg(feature = "test-legs")]
+            Leg::Memory(_) => {}
         }
     }
 
@@ -221,6 +233,17 @@ impl Session {
     #[must_use]
     pub fn path(&self) -> Path {
         on_leg!(&self.leg, leg => leg.path())
+    }
+
+    /// Selects how this side sends. On TCP the kernel does it: with CUBIC, or with BBR, which stays within a stated rate.
+    pub fn choose_congestion(&self, choice: Choice) {
+        match &self.leg {
+            Leg::Tcp(connections) => {
+                self.stated.set(choice.stated_rate());
+                connections.choose_congestion(choice);
+            }
+            _ => self.congestion().choose(choice),
+        }
     }
 
     /// How this side sends. A leg whose congestion control is not ours measures nothing.

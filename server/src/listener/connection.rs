@@ -178,7 +178,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     registration.rate_limit.set(settings.client_max_rate.into_iter().chain(hello.max_rate).min());
     let session = session.with_rate_limit(registration.rate_limit.clone());
     let congestion = session.congestion().clone();
-    congestion.choose(choice);
+    session.choose_congestion(choice);
     let remote = || session.remote_address();
     let path_cache = Arc::clone(&shared.path_cache);
     let mut observer =

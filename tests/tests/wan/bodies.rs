@@ -100,5 +100,11 @@ fn a_second_body_is_carried_beside_the_first() -> Result<()> {
     wait_until("both bodies", || Ok(first.bytes() + second.bytes() - before[0] - before[1] > 3 * MIB))?;
     let carried = [first.bytes() - before[0], second.bytes() - before[1]];
     ensure!(carried.iter().all(|bytes| *bytes > MIB), "not shared equally: {carried:?}");
+
+    let at_request = crossed(&wan)?;
+    let (third, fourth) = (lab.begin(&client)?, lab.begin(&client)?);
+    wait_until("the other bodies", || Ok(third.bytes() > 0 && fourth.bytes() > 0))?;
+    let waited_for = crossed(&wan)? - at_request;
+    ensure!(waited_for < 2 * MIB, "{waited_for} bytes crossed the line before the fourth body");
     Ok(())
 }

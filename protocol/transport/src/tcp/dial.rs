@@ -25,8 +25,11 @@ use tokio_rustls::TlsConnector;
 /// The name for the certificate check, which compares the pin and not the name. It is not sent.
 const PLACEHOLDER_NAME: &str = "docxy.invalid";
 
-/// The time between two attempts to open a session's connection for bulk, which is on the first one meanwhile.
+/// The time between two attempts to open a session's other connection. The first one carries all meanwhile.
 const JOIN_SCHEDULE: Schedule = Schedule::exponential(Duration::from_secs(1), 2.0, Duration::from_secs(60));
+
+/// After a connection that lasted so long, the next one is opened at once.
+const STABLE_TIME: Duration = Duration::from_secs(5);
 
 /// How long an attempt may take: three round trips, with a retransmission.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,10 +66,11 @@ struct Dialer {
     connector: Connector,
     tls: TlsConnector,
     server_name: ServerName<'static>,
+    congestion: Choice,
 }
 
 /// Dials the server with this pin. Anybody on the path can read `server_name`; without it, none is sent.
-/// `congestion` is how this side would send if the kernel did not decide that.
+/// `congestion` is how this side sends, as far as the kernel can.
 ///
 /// # Errors
 /// If a connection or a handshake fails. It may take as long as the kernel tries.
@@ -77,7 +81,7 @@ pub(crate) async fn dial(
     congestion: Choice,
     connector: Connector,
 ) -> Result<Connections, DialError> {
-    let with_name = |server_name| Dialer::new(address, pin, server_name, connector.clone());
+    let with_name = |server_name| Dialer::new(address, pin, server_name, connector.clone(), congestion);
     let mut dialer = with_name(server_name)?;
     let connected = match dialer.connect().await {
         // The server's operator has a certificate for this name. Without a name, the identity answers.
@@ -106,21 +110,22 @@ impl Dialer {
         pin: Pin,
         server_name: Option<&str>,
         connector: Connector,
+        congestion: Choice,
     ) -> Result<Self, DialError> {
         let tls = TlsConnector::from(Arc::new(tls::client_config(pin, server_name.is_some())?));
         let server_name = server_name.unwrap_or(PLACEHOLDER_NAME).to_owned();
         let server_name = ServerName::try_from(server_name).map_err(|_| DialError::ServerName)?;
-        Ok(Self { address, connector, tls, server_name })
+        Ok(Self { address, connector, tls, server_name, congestion })
     }
 
     async fn connect(&self) -> Result<(Http2, Connection, mpsc::Receiver<()>), DialError> {
-        let begun = Instant::now();
         let stream = self.connector.connect(self.address).await.map_err(DialError::Connect)?;
-        let probe = Arc::new(Probe::starting_with(begun.elapsed()));
-        socket::prepare(&stream);
+        socket::prepare(&stream, self.congestion);
         let (stream, meter) = Metered::new(stream);
+        let begun = Instant::now();
         let stream =
             self.tls.connect(self.server_name.clone(), stream).await.map_err(DialError::Handshake)?;
+        let probe = Arc::new(Probe::starting_with(begun.elapsed()));
         let (requests, http2) = settings::client().handshake(stream.into()).await.map_err(handshake)?;
         let (connection, open) = Connection::new(meter, probe, Some(requests));
         Ok((Http2::Client(http2), connection, open))
@@ -143,7 +148,7 @@ impl Dialer {
             return Err(DialError::Handshake(io::Error::other("the server does not know the session")));
         }
         let role = Role::ClientBulk { _join: response.into_body() };
-        session.join(connection.clone(), 1);
+        session.join(connection.clone());
         tokio::spawn(Driver::new(http2, role, Arc::clone(session), connection.clone(), open));
         Ok(connection)
     }
@@ -161,7 +166,7 @@ fn handshake(error: h2::Error) -> DialError {
     DialError::Handshake(io::Error::other(error))
 }
 
-/// Keeps a connection for bulk open from the Welcome to the end of the session.
+/// Keeps another connection open from the Welcome to the end of the session.
 async fn keep_joined(session: Arc<Shared>, dialer: Dialer) {
     tokio::select! {
         _ = session.closed() => {}
@@ -174,16 +179,28 @@ async fn join_again_and_again(session: &Arc<Shared>, dialer: &Dialer) {
     let Side::Client { token, .. } = session.side() else { return };
     let Some(token) = token.get() else { return };
     let (mut backoff, mut down_since) = (Backoff::new(JOIN_SCHEDULE), Instant::now());
+    let mut collapsed: Option<Connection> = None;
     loop {
         let joining = tokio::time::timeout(JOIN_TIMEOUT, dialer.join(session, token)).await;
         match joining {
             Ok(Ok(connection)) => {
-                connection.closed().await;
-                tracing::info!("the connection for bulk was lost; opening another one");
-                (backoff, down_since) = (Backoff::new(JOIN_SCHEDULE), Instant::now());
+                let joined = Instant::now();
+                tokio::select! {
+                    () = connection.closed() => tracing::info!("a joined connection was lost; opening another one"),
+                    () = connection.load.collapsed() => {
+                        tracing::info!("the rate of a joined connection has collapsed; opening another one beside it");
+                        if let Some(older) = collapsed.replace(connection) {
+                            older.closed().await;
+                        }
+                    }
+                }
+                if joined.elapsed() >= STABLE_TIME {
+                    (backoff, down_since) = (Backoff::new(JOIN_SCHEDULE), Instant::now());
+                    continue;
+                }
             }
-            Ok(Err(error)) => tracing::debug!(%error, "no connection for bulk"),
-            Err(_) => tracing::debug!("no connection for bulk in time"),
+            Ok(Err(error)) => tracing::debug!(%error, "no other connection"),
+            Err(_) => tracing::debug!("no other connection in time"),
         }
         tokio::time::sleep(backoff.next_delay(down_since.elapsed(), random_fraction())).await;
     }

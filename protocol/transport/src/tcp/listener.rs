@@ -29,9 +29,6 @@ use tokio_rustls::TlsAcceptor;
 /// How long the listener waits after the system had no descriptor for a connection.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Connections that may have joined a session: one for bulk, and one that replaces it while it ends.
-const JOINED_MAX: usize = 2;
-
 /// A listening socket. Clones share it.
 #[derive(derive_more::Debug, Clone)]
 pub(crate) struct Listener {
@@ -97,7 +94,7 @@ impl Incoming {
     /// end. Dropping the future closes the connection.
     pub(crate) async fn accept(self) -> Result<Option<Connections>, SessionError> {
         let Self { mut stream, remote, tls, sessions } = self;
-        socket::prepare(&stream);
+        socket::prepare(&stream, Choice::Auto);
         if not_found::answer_plain_http(&mut stream).await {
             return Ok(None);
         }
@@ -150,7 +147,6 @@ fn begin(
     let incoming = tokio::sync::Mutex::new(incoming);
     let (membership, unread) = (sessions.membership()?, Mutex::default());
     let side = Side::Server { incoming, sender: sender.clone(), membership, unread };
-    // The client's Hello names the congestion control, which is the kernel's here.
     let session = Shared::new(side, connection.clone(), remote, Choice::Auto);
     sessions.add(&session);
     let role = Role::ServerControl { incoming: sender };
@@ -165,9 +161,10 @@ fn join(h2: H2, meter: Arc<Meter>, session: Arc<Shared>, mut respond: SendRespon
     let Side::Server { sender, .. } = session.side() else { return };
     // An error means that the connection has ended.
     let Ok(join) = respond.send_response(signal::response(None), false) else { return };
+    meter.choose(session.congestion.choice());
     let (connection, open) = Connection::new(meter, Arc::new(Probe::default()), None);
     let role = Role::ServerBulk { incoming: sender.clone(), _join: join };
-    session.join(connection.clone(), JOINED_MAX);
+    session.join(connection.clone());
     tokio::spawn(Driver::new(Http2::Server(h2), role, session, connection, open));
 }
 

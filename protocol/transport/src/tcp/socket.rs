@@ -2,6 +2,7 @@
 //!
 //! A kernel that lacks an option costs speed and nothing else. Must never fail a connection for that.
 
+use docxy_protocol::congestion::Choice;
 use docxy_protocol::limits::{IDLE_TIMEOUT, KEEP_ALIVE_INTERVAL};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
@@ -10,7 +11,7 @@ use std::sync::Once;
 use tokio::net::{TcpListener, TcpStream};
 
 /// The congestion control of the kernel that a lossy path does not stop.
-const CONGESTION_CONTROL: &[u8] = b"bbr";
+const BBR: &[u8] = b"bbr";
 
 /// Bytes that the kernel takes and does not send yet: what lies there has lost its order, and cannot be withdrawn.
 /// (Measured: with it a cancel frees a line of 20 Mbit/s in 0.27 s, without in 1.3 to 1.7.)
@@ -60,14 +61,14 @@ fn listen(address: SocketAddr) -> io::Result<StdListener> {
 }
 
 /// Sets the options of a connection.
-pub(super) fn prepare(stream: &TcpStream) {
+pub(super) fn prepare(stream: &TcpStream, choice: Choice) {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(KEEP_ALIVE_INTERVAL * 2).with_interval(KEEP_ALIVE_INTERVAL);
     let set = socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_keepalive(&keepalive));
     if let Err(error) = set.and_then(|()| set_for_linux(&socket)) {
         tracing::debug!(%error, "an option of a TCP socket cannot be set");
     }
-    set_congestion_control(&socket);
+    set_congestion_control(stream, choice);
 }
 
 #[cfg(target_os = "linux")]
@@ -81,18 +82,25 @@ fn set_for_linux(_: &SockRef<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Selects the congestion control. If the kernel does not, logs once how to change that.
+/// Selects the congestion control of the kernel: CUBIC, or BBR, which may send as fast as a rate limit says. If the
+/// kernel does not have BBR, logs once how to change that.
 #[cfg(target_os = "linux")]
-fn set_congestion_control(socket: &SockRef<'_>) {
+pub(super) fn set_congestion_control(stream: &TcpStream, choice: Choice) {
     static ADVISED: Once = Once::new();
-    if let Err(error) = socket.set_tcp_congestion(CONGESTION_CONTROL) {
+    let name = match choice {
+        Choice::Cubic => b"cubic",
+        Choice::Auto | Choice::Fixed(_) => BBR,
+    };
+    if let Err(error) = SockRef::from(stream).set_tcp_congestion(name)
+        && name == BBR
+    {
         let advice = advice(&error);
         ADVISED.call_once(|| tracing::warn!("{advice}"));
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn set_congestion_control(_: &SockRef<'_>) {}
+pub(super) fn set_congestion_control(_: &TcpStream, _: Choice) {}
 
 /// How the kernel sends for this process over TCP.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -161,11 +169,12 @@ mod tests {
     async fn a_connection_has_its_options() {
         let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        prepare(&stream);
+        prepare(&stream, Choice::Cubic);
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_BYTES_MAX);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(IDLE_TIMEOUT));
+        assert!(socket.tcp_congestion().unwrap().starts_with(b"cubic"));
     }
 
     #[tokio::test]

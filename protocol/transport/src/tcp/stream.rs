@@ -2,7 +2,7 @@
 //!
 //! Must never end a body that its peer did not end, nor reset a control stream: that ends the connection.
 
-use super::connection::{Outbox, Outcome};
+use super::connection::{LoadedStream, Outbox, Outcome};
 use super::session::Handle;
 use super::signal::{self, Reset};
 use crate::error::{ReadError, SendError};
@@ -44,6 +44,7 @@ pub(crate) struct Receiver {
     #[debug(skip)]
     pub(super) outbox: Arc<Outbox>,
     pub(super) stream: u64,
+    pub(super) _load: Option<LoadedStream>,
 }
 
 /// Where a receiver's bytes come from.

@@ -59,15 +59,30 @@ async fn a_stated_rate_is_capped_by_the_operators_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stated_rate_is_not_exceeded_on_tcp() {
+    let hub = hub().await;
+    let config = config(&hub);
+    let testbed = Testbed::with(hub, &config, &["--leg", "tcp", "--congestion", "down=40 Mbit/s"]);
+    let (blob, path) = testbed.with_blob(1, LARGE_BLOB);
+    let bearer = testbed.engine.anonymous("library/hello").await;
+    let begun = Instant::now();
+    let response = testbed.engine.get(&path, &[("authorization", &bearer), ANY]).await;
+    assert!(response.body == bytes(&blob));
+    let least = Duration::from_secs_f64(LARGE_BLOB as f64 / 5e6) - BURST;
+    assert!(begun.elapsed() >= least, "{LARGE_BLOB} bytes in {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_congestion_control_exceeds_the_maximum_rate() {
     const MAX: (&str, f64) = ("40 Mbit/s", 40e6 / 8.0);
     for (operator, client) in [(Some(MAX.0), None), (None, Some(MAX.0)), (Some(MAX.0), Some("90 Mbit/s"))] {
-        for how in ["auto", "cubic", "down=400 Mbit/s"] {
+        let ways = ["auto", "cubic", "down=400 Mbit/s"].map(|how| ["quic", "tcp"].map(|leg| (how, leg)));
+        for (how, leg) in ways.into_iter().flatten() {
             let hub = hub().await;
             let mut config = config(&hub);
             config.client_max_rate = operator.map(str::to_owned);
             let max_rate = client.map(|rate| format!("down={rate}"));
-            let mut flags = vec!["--congestion", how];
+            let mut flags = vec!["--congestion", how, "--leg", leg];
             flags.extend(max_rate.iter().flat_map(|rate| ["--max-rate", rate]));
             let testbed = Testbed::with(hub, &config, &flags);
             let (blob, path) = testbed.with_blob(1, LARGE_BLOB);
@@ -75,9 +90,9 @@ async fn no_congestion_control_exceeds_the_maximum_rate() {
             let begun = Instant::now();
             let response = testbed.engine.get(&path, &[("authorization", &bearer), ANY]).await;
             let elapsed = begun.elapsed();
-            assert!(response.body == bytes(&blob), "{how}");
+            assert!(response.body == bytes(&blob), "{how}, {leg}");
             let least = Duration::from_secs_f64(LARGE_BLOB as f64 / MAX.1) - BURST;
-            assert!(elapsed >= least, "{how}: {LARGE_BLOB} bytes in {elapsed:?}");
+            assert!(elapsed >= least, "{how}, {leg}: {LARGE_BLOB} bytes in {elapsed:?}");
         }
     }
 }

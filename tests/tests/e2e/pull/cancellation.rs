@@ -214,8 +214,7 @@ async fn registries_that_stall_delay_no_other_pull() {
 async fn an_engine_that_stops_reading_leaves_the_line_to_the_others() {
     let hub = hub().await;
     let config = config(&hub);
-    // The kernel decides the rate of the TCP leg.
-    let rate = ["--leg=quic", "--congestion", "down=60 Mbit/s"];
+    let rate = ["--congestion", "down=60 Mbit/s"];
     let relayed = RelayedTestbed::with(hub, &config, Duration::from_millis(150), &rate).await;
     let testbed = &relayed.testbed;
     let bearer = testbed.engine.anonymous("library/hello").await;

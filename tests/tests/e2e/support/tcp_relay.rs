@@ -1,12 +1,13 @@
-//! A TCP relay between a client and its server, whose connections a test counts and cuts.
+//! A TCP relay between a client and its server, whose connections a test counts, slows down and cuts.
 //! Must never change a byte.
 
 use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use docxy_tests::docxy::Server;
@@ -20,7 +21,6 @@ use tokio::{
 pub(crate) struct TcpRelay {
     address: SocketAddr,
     connections: Arc<Mutex<Vec<Relayed>>>,
-    /// The most that were open at once.
     most_open: Arc<AtomicUsize>,
     _listener: JoinSet<()>,
 }
@@ -29,8 +29,12 @@ pub(crate) struct TcpRelay {
 #[derive(Clone)]
 struct Relayed {
     to_client: Arc<AtomicU64>,
+    is_slow: Arc<AtomicBool>,
     task: AbortHandle,
 }
+
+/// How long a slow connection waits after each read: then it has 5 Mbit/s.
+const SLOW_INTERVAL: Duration = Duration::from_millis(100);
 
 impl TcpRelay {
     /// A relay to this server.
@@ -42,16 +46,18 @@ impl TcpRelay {
     pub(crate) fn on(listener: TcpListener, server: SocketAddr) -> Self {
         let address = listener.local_addr().unwrap();
         let connections = Arc::<Mutex<Vec<Relayed>>>::default();
+        let (mut tasks, all) = (JoinSet::new(), Arc::clone(&connections));
         let most_open = Arc::<AtomicUsize>::default();
-        let (mut tasks, all, most) = (JoinSet::new(), Arc::clone(&connections), Arc::clone(&most_open));
+        let most = Arc::clone(&most_open);
         tasks.spawn(async move {
             let mut relays = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let to_client = Arc::<AtomicU64>::default();
-                let task = relays.spawn(relay(client, server, Arc::clone(&to_client)));
+                let is_slow = Arc::<AtomicBool>::default();
+                let task = relays.spawn(relay(client, server, Arc::clone(&to_client), Arc::clone(&is_slow)));
                 let mut all = all.lock().unwrap();
-                all.push(Relayed { to_client, task });
-                most.fetch_max(count_open(&all), Ordering::Relaxed);
+                all.push(Relayed { to_client, is_slow, task });
+                most.fetch_max(open(&all), Ordering::Relaxed);
             }
         });
         Self { address, connections, most_open, _listener: tasks }
@@ -65,10 +71,10 @@ impl TcpRelay {
 
     /// Connections that are open.
     pub(crate) fn open(&self) -> usize {
-        count_open(&self.connections.lock().unwrap())
+        open(&self.connections.lock().unwrap())
     }
 
-    /// The most connections that were open at once.
+    /// Connections that were open at the same time, at most.
     pub(crate) fn most_open(&self) -> usize {
         self.most_open.load(Ordering::Relaxed)
     }
@@ -83,17 +89,27 @@ impl TcpRelay {
         self.connections.lock().unwrap()[connection].to_client.load(Ordering::Relaxed)
     }
 
+    /// Slows one connection down.
+    pub(crate) fn slow_down(&self, connection: usize) {
+        self.connections.lock().unwrap()[connection].is_slow.store(true, Ordering::Relaxed);
+    }
+
     /// Cuts one connection.
     pub(crate) fn cut(&self, connection: usize) {
         self.connections.lock().unwrap()[connection].task.abort();
     }
 }
 
-fn count_open(connections: &[Relayed]) -> usize {
+fn open(connections: &[Relayed]) -> usize {
     connections.iter().filter(|relayed| !relayed.task.is_finished()).count()
 }
 
-async fn relay(mut client: TcpStream, server: SocketAddr, to_client: Arc<AtomicU64>) {
+async fn relay(
+    mut client: TcpStream,
+    server: SocketAddr,
+    to_client: Arc<AtomicU64>,
+    is_slow: Arc<AtomicBool>,
+) {
     let Ok(mut server) = TcpStream::connect(server).await else { return };
     let ((mut client_in, mut client_out), (mut server_in, mut server_out)) = (client.split(), server.split());
     let up = async {
@@ -107,6 +123,9 @@ async fn relay(mut client: TcpStream, server: SocketAddr, to_client: Arc<AtomicU
                 break;
             }
             to_client.fetch_add(count as u64, Ordering::Relaxed);
+            if is_slow.load(Ordering::Relaxed) {
+                tokio::time::sleep(SLOW_INTERVAL).await;
+            }
         }
         client_out.shutdown().await.ok();
     };

@@ -1,4 +1,4 @@
-//! The connections of a session: two, of which one may be cut at any time.
+//! The connections of a session: two, of which one may be cut or become slow at any time.
 
 use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_tests::process::PROCESS_TIMEOUT;
@@ -67,6 +67,39 @@ async fn a_transfer_survives_a_cut_of_its_bulk_connection() {
     wait_for("other connection", || relay.opened() == 3).await;
     pull_until_bulk_on(&testbed, &relay, 2).await;
     assert_eq!((count(&testbed.client, "tunnel/connects"), relay.open()), (1, 2));
+}
+
+/// The rest of the blob would take 90 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_leaves_a_connection_whose_rate_collapses() {
+    let (testbed, relay) = relayed().await;
+    pull_until_bulk_on(&testbed, &relay, 1).await;
+    let (blob, path) = testbed.with_blob(1, 60 * MIB);
+    let transfer = begin(&testbed, &path, 2 * MIB).await;
+    relay.slow_down(1);
+    let received = timeout(REQUEST_TIMEOUT, transfer.rest()).await.unwrap();
+    assert_whole(&received, &blob);
+    assert!(relay.to_client(2) > 20 * MIB, "{}", relay.to_client(2));
+    assert_eq!(count(&testbed.client, "tunnel/connects"), 1);
+    wait_for("end of the slow connection", || relay.open() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_sees_at_most_six_connections_of_a_client() {
+    let (testbed, relay) = relayed().await;
+    pull_until_bulk_on(&testbed, &relay, 1).await;
+    let (blob, path) = testbed.with_blob(1, 60 * MIB);
+    let transfer = begin(&testbed, &path, 2 * MIB).await;
+    relay.slow_down(1);
+    let cut = async {
+        wait_for("third connection", || relay.opened() == 3).await;
+        relay.cut(0);
+    };
+    let (received, ()) = tokio::join!(timeout(REQUEST_TIMEOUT, transfer.rest()), cut);
+    assert_whole(&received.unwrap(), &blob);
+    wait_for("connections of the next session", || relay.open() == 2).await;
+    println!("{} connections, at most {} at once", relay.opened(), relay.most_open());
+    assert!(relay.most_open() <= 6, "{}", relay.most_open());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use super::super::session::{Incoming, Shared};
 use super::super::signal;
 use super::outbox::CONTROL;
 use super::outgoing::Wire;
+use super::rate_watch::{RateWatch, Verdict};
 use super::{Connection, Metered};
 use crate::error::SessionError;
 use bytes::Bytes;
@@ -21,15 +22,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Interval, MissedTickBehavior, Sleep};
 
 /// Intervals without a byte after which a connection is lost.
 const IDLE_INTERVALS: u32 = (IDLE_TIMEOUT.as_secs() / KEEP_ALIVE_INTERVAL.as_secs()) as u32;
-
-/// The same for a client's connection for bulk, which pings meanwhile: another one is opened at once.
-const IDLE_BULK_INTERVALS: u32 = 3;
 
 /// Intervals that a server gives a client to end the connections of a session that it has closed.
 const CLOSE_INTERVALS: u32 = 2;
@@ -68,7 +66,9 @@ pub(in super::super) struct Driver {
     session: Arc<Shared>,
     connection: Connection,
     pings: Option<PingPong>,
-    ping_sent: Option<Instant>,
+    rate_watch: RateWatch,
+    /// When the watch is to look at a ping.
+    look: Pin<Box<Sleep>>,
     interval: Interval,
     /// A peer that is refused has sent its first request then.
     begun: Instant,
@@ -84,7 +84,7 @@ pub(in super::super) struct Driver {
 
 /// The peer has sent nothing, not even the answer to a ping.
 #[derive(Debug, thiserror::Error)]
-#[error("nothing received for {} s", IDLE_TIMEOUT.as_secs())]
+#[error("the peer answers no ping")]
 struct Silent;
 
 /// The peer has ended the connection.
@@ -113,7 +113,8 @@ impl Driver {
             session,
             connection,
             pings,
-            ping_sent: None,
+            rate_watch: RateWatch::default(),
+            look: Box::pin(tokio::time::sleep(Duration::ZERO)),
             interval,
             begun: Instant::now(),
             idle: (0, 0),
@@ -225,8 +226,7 @@ impl Driver {
             if self.idle.0 > 0 {
                 self.connection.probe.want();
             }
-            let is_bulk = matches!(self.role, Role::ClientBulk { .. });
-            if self.idle.0 > if is_bulk { IDLE_BULK_INTERVALS } else { IDLE_INTERVALS } {
+            if self.idle.0 > IDLE_INTERVALS {
                 return Err(Silent);
             }
             self.closing += u32::from(self.session.close_reason().is_some());
@@ -235,25 +235,65 @@ impl Driver {
     }
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) {
-        let (Some(pings), probe) = (&mut self.pings, &self.connection.probe) else { return };
-        if let Some(sent) = self.ping_sent
+        let Connection { probe, meter, load, .. } = &self.connection;
+        let (Some(pings), rtt, now) = (&mut self.pings, self.session.rtt(), Instant::now()) else { return };
+        if self.rate_watch.due().is_some()
             && pings.poll_pong(cx).is_ready()
+            && let Some((took, verdict)) = self.rate_watch.answered(now, meter.received(), rtt)
         {
-            probe.measured(sent.elapsed());
-            self.ping_sent = None;
+            probe.measured(took, rtt, now);
+            match (verdict, self.rate_watch.slow_since()) {
+                (Verdict::Collapsed, Some(since)) if self.session.others_answer(&self.connection, since) => {
+                    load.collapse();
+                }
+                (Verdict::Slow | Verdict::Collapsed, _) => probe.want(),
+                _ => {}
+            }
         }
-        if self.ping_sent.is_none() && probe.is_wanted() && pings.send_ping(Ping::opaque()).is_ok() {
+        if !probe.is_wanted() {
+            return;
+        }
+        if self.rate_watch.due().is_some() {
+            // The one that waits for its answer shows as much.
             probe.has_sent();
-            self.ping_sent = Some(Instant::now());
+        } else if pings.send_ping(Ping::opaque()).is_ok() {
+            probe.has_sent();
+            self.rate_watch.ping_sent(now, meter.received(), rtt);
             // Registers for the answer.
             let _ = pings.poll_pong(cx);
         }
     }
 
+    /// Looks at a ping that waits long for its answer. If no other connection answers either, the path is to blame, or a
+    /// machine: then it is not for one connection to decide what becomes of the session.
+    fn poll_look(&mut self, cx: &mut Context<'_>) -> Result<(), Silent> {
+        while let Some(due) = self.rate_watch.due() {
+            let due = due.into();
+            if self.look.deadline() != due {
+                self.look.as_mut().reset(due);
+            }
+            if self.look.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            let Connection { meter, load, .. } = &self.connection;
+            let verdict = self.rate_watch.look(Instant::now(), meter.received(), self.session.rtt());
+            let others_answer = || {
+                let since = self.rate_watch.slow_since();
+                since.is_some_and(|since| self.session.others_answer(&self.connection, since))
+            };
+            match verdict {
+                Verdict::Collapsed if load.has_bulk() && others_answer() => load.collapse(),
+                Verdict::Silent if others_answer() => return Err(Silent),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the connection has nothing more to do, although its peer has not ended it.
     fn is_done(&self, close_reason: Option<SessionError>) -> bool {
         match close_reason {
-            None => !self.session.has(&self.connection),
+            None => !self.session.has(&self.connection) || self.is_retired(),
             _ if self.session.is_refused() => self.session.is_released(),
             // The server waits until the client has read why.
             Some(SessionError::Closed) if !self.session.is_client() => self.closing > CLOSE_INTERVALS,
@@ -262,6 +302,16 @@ impl Driver {
             }
             Some(_) => true,
         }
+    }
+
+    /// Whether its rate has collapsed, and another one is there. What it still has of large bodies is asked for again:
+    /// at its rate that would take longer, since a whole window waits for it.
+    fn is_retired(&self) -> bool {
+        let load = &self.connection.load;
+        matches!(self.role, Role::ClientBulk { .. })
+            && load.has_collapsed()
+            && !load.has_small()
+            && self.session.has_newer(&self.connection)
     }
 
     fn answer_refused(&self) {
@@ -295,6 +345,9 @@ impl Driver {
                 }));
             }
             self.poll_control(cx);
+            if let Err(silent) = self.poll_look(cx) {
+                return Poll::Ready(SessionError::Failed(Arc::new(silent)));
+            }
             if self.is_done(close_reason) {
                 return Poll::Ready(SessionError::Failed(Arc::new(Ended)));
             }

@@ -2,6 +2,9 @@
 //!
 //! Below TLS. Must never change a byte.
 
+use super::super::socket;
+use docxy_protocol::congestion::Choice;
+use parking_lot::Mutex;
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +20,8 @@ pub(in super::super) struct Meter {
     received: AtomicU64,
     reads: AtomicU64,
     is_blocked: AtomicBool,
+    /// A congestion control that the socket does not have yet.
+    choice: Mutex<Option<Choice>>,
 }
 
 impl Meter {
@@ -40,6 +45,11 @@ impl Meter {
         self.is_blocked.load(Ordering::Relaxed)
     }
 
+    /// Selects the congestion control of what is sent from now on.
+    pub(in super::super) fn choose(&self, choice: Choice) {
+        *self.choice.lock() = Some(choice);
+    }
+
     fn written(&self, result: Poll<Result<usize>>) -> Poll<Result<usize>> {
         self.is_blocked.store(result.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(count)) = result {
@@ -60,6 +70,12 @@ impl Metered {
     pub(in super::super) fn new(stream: TcpStream) -> (Self, Arc<Meter>) {
         let meter = Arc::<Meter>::default();
         (Self { stream, meter: Arc::clone(&meter) }, meter)
+    }
+
+    fn apply_choice(&self) {
+        if let Some(choice) = self.meter.choice.lock().take() {
+            socket::set_congestion_control(&self.stream, choice);
+        }
     }
 }
 
@@ -82,6 +98,7 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        self.apply_choice();
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.meter.written(written)
     }
@@ -91,6 +108,7 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
+        self.apply_choice();
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.meter.written(written)
     }

@@ -1,12 +1,15 @@
 //! One connection of a session: what it has to send, and the task that drives it.
 
 mod driver;
+mod load;
 mod metered;
 mod outbox;
 mod outgoing;
 mod probe;
+mod rate_watch;
 
 pub(super) use driver::{ControlStream, Driver, Http2, Role};
+pub(super) use load::{Load, LoadedStream};
 pub(super) use metered::{Meter, Metered};
 pub(super) use outbox::{CONTROL, Outbox};
 pub(super) use outgoing::{Outcome, Wire};
@@ -23,6 +26,7 @@ pub(super) struct Connection {
     pub(super) outbox: Arc<Outbox>,
     pub(super) meter: Arc<Meter>,
     pub(super) probe: Arc<Probe>,
+    pub(super) load: Arc<Load>,
     /// A client's, to open streams.
     pub(super) requests: Option<SendRequest<Bytes>>,
     /// Closed when the driver has ended.
@@ -37,12 +41,18 @@ impl Connection {
         requests: Option<SendRequest<Bytes>>,
     ) -> (Self, mpsc::Receiver<()>) {
         let (open, ended) = mpsc::channel(1);
-        (Self { outbox: Outbox::new(), meter, probe, requests, open }, ended)
+        (Self { outbox: Outbox::new(), meter, probe, load: Arc::default(), requests, open }, ended)
     }
 
     /// Waits until it is closed.
     pub(super) async fn closed(&self) {
         self.open.closed().await;
+    }
+
+    /// Asks the driver for a ping.
+    pub(super) fn ping(&self) {
+        self.probe.want();
+        self.outbox.wake_driver();
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {

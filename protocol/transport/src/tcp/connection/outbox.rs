@@ -1,5 +1,5 @@
-//! What one connection has to send, in order: the most urgent stream first, of equal ones the oldest, each to its
-//! end. h2 sends its streams in turn, so it gets a batch at a time, and the next when the kernel has taken that.
+//! What one connection has to send, in order: the most urgent stream first, equal ones by turns, a batch each. h2
+//! gets a batch at a time, and the next when the kernel has taken that.
 //!
 //! Must never call a waker of h2's while it holds [`Woken`]'s lock: h2 wakes with its own lock held.
 
@@ -32,8 +32,10 @@ pub(in super::super) struct Outbox {
 
 struct State {
     entries: BTreeMap<u64, Entry>,
-    /// The streams that have something to send, the most urgent first.
-    ready: BTreeSet<(i32, u64)>,
+    /// The streams that have something to send, the most urgent first, then the one that has waited longest.
+    ready: BTreeSet<(i32, u64, u64)>,
+    /// Batches so far.
+    batches: u64,
     /// Those of which h2 has the rest.
     leaving: Vec<u64>,
     next: u64,
@@ -69,6 +71,7 @@ impl Outbox {
         let state = State {
             entries: BTreeMap::new(),
             ready: BTreeSet::new(),
+            batches: 0,
             leaving: Vec::new(),
             next: 0,
             held: 0,
@@ -101,7 +104,17 @@ impl Outbox {
         let (outcome, receiver) = watch::channel(if state.has_ended { Outcome::Lost } else { Outcome::Open });
         let waker = Waker::from(Arc::new(StreamWaker { stream, woken: Arc::clone(&self.woken) }));
         let (queue, sender) = (VecDeque::new(), None);
-        let entry = Entry { wire, queue, queued: 0, end: End::Unknown, urgency: 0, sender, outcome, waker };
+        let entry = Entry {
+            wire,
+            queue,
+            queued: 0,
+            end: End::Unknown,
+            urgency: 0,
+            last_batch: 0,
+            sender,
+            outcome,
+            waker,
+        };
         state.entries.insert(stream, entry);
         drop(state);
         // The driver watches for its reset.
@@ -132,7 +145,7 @@ impl Outbox {
             entry.queue.push_back(bytes.split_to(room));
             entry.queued += room;
             *held += room as u64;
-            ready.insert((entry.urgency, stream));
+            ready.insert(entry.place(stream));
         }
         let poll = if bytes.is_empty() {
             Poll::Ready(Ok(()))
@@ -155,7 +168,7 @@ impl Outbox {
         let is_open = match entries.get_mut(&stream) {
             Some(entry) if !*has_ended && *entry.outcome.borrow() == Outcome::Open => {
                 entry.end = End::Queued;
-                ready.insert((entry.urgency, stream));
+                ready.insert(entry.place(stream));
                 true
             }
             _ => *has_ended,
@@ -184,10 +197,12 @@ impl Outbox {
     pub(in super::super) fn set_urgency(&self, stream: u64, urgency: i32) {
         let mut state = self.state.lock();
         let State { entries, ready, .. } = &mut *state;
-        if let Some(entry) = entries.get_mut(&stream)
-            && ready.remove(&(std::mem::replace(&mut entry.urgency, urgency), stream))
-        {
-            ready.insert((urgency, stream));
+        if let Some(entry) = entries.get_mut(&stream) {
+            let was_ready = ready.remove(&entry.place(stream));
+            entry.urgency = urgency;
+            if was_ready {
+                ready.insert(entry.place(stream));
+            }
         }
     }
 
@@ -268,7 +283,7 @@ impl Outbox {
             }
             if reset.is_none() {
                 if !*has_ended && (entry.queued > 0 || entry.end == End::Queued) {
-                    ready.insert((entry.urgency, stream));
+                    ready.insert(entry.place(stream));
                 }
             } else if !*has_ended && let Some(mut entry) = state.remove(stream) {
                 entry.ended(Outcome::Stopped);
@@ -290,18 +305,24 @@ impl Outbox {
             }
         }
         let (mut room, mut has_passed) = (BATCH_BYTES, false);
-        while let Some(&(urgency, stream)) = state.ready.first() {
-            let State { entries, leaving, held, .. } = &mut *state;
-            let Some(entry) = entries.get_mut(&stream) else {
-                state.ready.remove(&(urgency, stream));
-                continue;
-            };
+        state.batches += 1;
+        while let Some(place) = state.ready.first().copied() {
+            let State { entries, ready, batches, leaving, held, .. } = &mut *state;
+            ready.remove(&place);
+            let (_, _, stream) = place;
+            let Some(entry) = entries.get_mut(&stream) else { continue };
             let (before, queued) = (room, entry.queued);
             let turn = entry.pass(&mut room);
             *held -= (queued - entry.queued) as u64;
             has_passed |= room < before || matches!(turn, Turn::Finished);
+            if room < before {
+                entry.last_batch = *batches;
+            }
             match turn {
-                Turn::Full => break,
+                Turn::Full => {
+                    ready.insert(entry.place(stream));
+                    break;
+                }
                 Turn::Idle => {}
                 Turn::Finished => leaving.push(stream),
                 Turn::Failed => {
@@ -310,7 +331,6 @@ impl Outbox {
                     }
                 }
             }
-            state.ready.remove(&(urgency, stream));
         }
         if has_passed && state.held < state.window {
             state.wake_waiting();
@@ -322,7 +342,7 @@ impl Outbox {
 impl State {
     fn remove(&mut self, stream: u64) -> Option<Entry> {
         let entry = self.entries.remove(&stream)?;
-        self.ready.remove(&(entry.urgency, stream));
+        self.ready.remove(&entry.place(stream));
         self.held -= entry.queued as u64;
         Some(entry)
     }

@@ -42,6 +42,8 @@ pub(super) struct Entry {
     pub(super) queued: usize,
     pub(super) end: End,
     pub(super) urgency: i32,
+    /// The last batch that had something of it.
+    pub(super) last_batch: u64,
     pub(super) sender: Option<Waker>,
     pub(super) outcome: watch::Sender<Outcome>,
     pub(super) waker: Waker,
@@ -71,6 +73,11 @@ pub(super) enum Turn {
 }
 
 impl Entry {
+    /// Its place among the streams that have something to send.
+    pub(super) const fn place(&self, stream: u64) -> (i32, u64, u64) {
+        (self.urgency, self.last_batch, stream)
+    }
+
     /// Sends the head of a response that has none.
     pub(super) fn respond(&mut self) -> Result<(), h2::Error> {
         if let Wire::Response(respond, head) = &mut self.wire {

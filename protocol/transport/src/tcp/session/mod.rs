@@ -1,4 +1,5 @@
-//! One session of the leg: a connection for control and small responses, and others that have joined it, for bulk.
+//! One session of the leg: its first connection, which has its control stream, and those that have joined it. One of
+//! them carries large bodies, and another one small responses.
 //!
 //! Must never outlive its first connection: a client dials again then. Without the others it goes on.
 
@@ -8,7 +9,7 @@ mod shared;
 pub(super) use sessions::Sessions;
 pub(super) use shared::{Incoming, Shared, Side};
 
-use super::connection::{CONTROL, Connection, Outbox, Wire};
+use super::connection::{CONTROL, Connection, LoadedStream, Outbox, Wire};
 use super::signal;
 use super::stream::{Receiver, Sender, Source};
 use crate::error::SessionError;
@@ -82,7 +83,7 @@ impl Connections {
         if let Some((outcome, messages)) = control.lock().take() {
             // The driver reads it.
             let (outbox, source) = (Arc::clone(&shared.control.outbox), Source::Control(messages));
-            let receiver = self.receiver(source, &outbox, CONTROL);
+            let receiver = self.receiver(source, &outbox, CONTROL, None);
             let handle = Arc::clone(&self.0);
             return Ok((Sender { handle, outbox, stream: CONTROL, outcome, is_control: true }, receiver));
         }
@@ -93,16 +94,16 @@ impl Connections {
                 () = shared.until_authenticated() => {}
             }
         }
-        let bulk = shared.bulk.lock().last().cloned().filter(|_| matches!(traffic, Traffic::Bulk));
-        if let Some(bulk) = bulk
-            && let Ok(halves) = self.open_on(&bulk).await
+        let connection = shared.connection_for(traffic);
+        if !connection.is_same(&shared.control)
+            && let Ok(halves) = self.open_on(&connection, traffic).await
         {
             return Ok(halves);
         }
         tokio::select! {
             biased;
             error = shared.closed() => Err(error),
-            opened = self.open_on(&shared.control) => match opened {
+            opened = self.open_on(&shared.control, traffic) => match opened {
                 Ok(halves) => Ok(halves),
                 // The driver ends the session when the connection fails.
                 Err(_) => Err(shared.closed().await),
@@ -110,14 +111,19 @@ impl Connections {
         }
     }
 
-    async fn open_on(&self, connection: &Connection) -> Result<(Sender, Receiver), h2::Error> {
+    async fn open_on(
+        &self,
+        connection: &Connection,
+        traffic: Traffic,
+    ) -> Result<(Sender, Receiver), h2::Error> {
+        let load = connection.load.add(traffic);
         // Only a client opens streams.
         let requests = connection.requests.clone().ok_or(h2::Reason::INTERNAL_ERROR)?;
         let (response, body) = requests.ready().await?.send_request(signal::request(), false)?;
         let (outbox, handle) = (Arc::clone(&connection.outbox), Arc::clone(&self.0));
         let (stream, outcome) = outbox.add(Wire::Body(body));
         connection.probe.want();
-        let receiver = self.receiver(Source::Awaited(response), &outbox, stream);
+        let receiver = self.receiver(Source::Awaited(response), &outbox, stream, Some(load));
         Ok((Sender { handle, outbox, stream, outcome, is_control: false }, receiver))
     }
 
@@ -136,13 +142,24 @@ impl Connections {
         };
         let Incoming { body, outbox, stream, outcome, is_control } = incoming;
         let source = if is_control { Source::Unauthenticated(body) } else { Source::Body(body) };
-        let (handle, receiver) = (Arc::clone(&self.0), self.receiver(source, &outbox, stream));
+        let (handle, receiver) = (Arc::clone(&self.0), self.receiver(source, &outbox, stream, None));
         Ok((Sender { handle, outbox, stream, outcome, is_control }, receiver))
     }
 
-    fn receiver(&self, source: Source, outbox: &Arc<Outbox>, stream: u64) -> Receiver {
+    fn receiver(
+        &self,
+        source: Source,
+        outbox: &Arc<Outbox>,
+        stream: u64,
+        load: Option<LoadedStream>,
+    ) -> Receiver {
         let (handle, outbox) = (Arc::clone(&self.0), Arc::clone(outbox));
-        Receiver { handle, source, unread: Bytes::new(), outbox, stream }
+        Receiver { handle, source, unread: Bytes::new(), outbox, stream, _load: load }
+    }
+
+    /// Pings on all connections.
+    pub(crate) fn probe(&self) {
+        self.shared().connections().iter().for_each(Connection::ping);
     }
 
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
@@ -165,7 +182,7 @@ impl Connections {
     /// Waits until another connection has joined.
     #[cfg(feature = "test-legs")]
     pub(crate) async fn joined(&self) {
-        while self.shared().bulk.lock().is_empty() {
+        while self.shared().joined.lock().is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }
@@ -205,6 +222,12 @@ impl Connections {
 
     pub(crate) fn congestion(&self) -> &congestion::Handle {
         &self.shared().congestion
+    }
+
+    /// Selects the congestion control of all connections, also those to come.
+    pub(crate) fn choose_congestion(&self, choice: congestion::Choice) {
+        self.shared().congestion.choose(choice);
+        self.shared().connections().iter().for_each(|connection| connection.meter.choose(choice));
     }
 
     pub(crate) fn raise_limits(&self) {

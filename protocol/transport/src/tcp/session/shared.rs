@@ -7,6 +7,7 @@ use super::super::signal::Token;
 use super::sessions::Membership;
 use crate::error::SessionError;
 use crate::path::Path;
+use crate::session::Traffic;
 use bytes::Bytes;
 use docxy_protocol::congestion;
 use h2::RecvStream;
@@ -15,7 +16,11 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
+
+/// Connections that may have joined a session: one, and one that takes its place while it ends.
+const JOINED_MAX: usize = 2;
 
 /// What the handles of a session and its connections share.
 #[derive(derive_more::Debug)]
@@ -27,11 +32,11 @@ pub(in super::super) struct Shared {
     pub(super) control: Connection,
     /// Those that have joined it, the oldest first.
     #[debug(skip)]
-    pub(super) bulk: Mutex<Vec<Connection>>,
-    /// The counts of those that have left. Locked after `bulk`.
+    pub(super) joined: Mutex<Vec<Connection>>,
+    /// The counts of those that have left. Locked after `joined`.
     past: Mutex<Path>,
     pub(super) remote: SocketAddr,
-    pub(super) congestion: congestion::Handle,
+    pub(in super::super) congestion: congestion::Handle,
     /// Whether the server has accepted the Hello.
     is_authenticated: watch::Sender<bool>,
     ended: watch::Sender<Option<SessionError>>,
@@ -86,7 +91,7 @@ impl Shared {
         Arc::new(Self {
             side,
             control,
-            bulk: Mutex::default(),
+            joined: Mutex::default(),
             past: Mutex::default(),
             remote,
             congestion: congestion::Handle::new(congestion),
@@ -149,15 +154,15 @@ impl Shared {
         self.ended.send_replace(Some(reason));
         drop(closing);
         self.control.outbox.end();
-        self.bulk.lock().iter().for_each(|connection| connection.outbox.end());
+        self.joined.lock().iter().for_each(|connection| connection.outbox.end());
     }
 
-    /// Adds a connection, in place of the oldest if there are `max`.
-    pub(in super::super) fn join(&self, connection: Connection, max: usize) {
+    /// Adds a connection, in place of the oldest if there are [`JOINED_MAX`].
+    pub(in super::super) fn join(&self, connection: Connection) {
         let oldest = {
-            let mut bulk = self.bulk.lock();
-            bulk.push(connection);
-            (bulk.len() > max).then(|| bulk[0].clone())
+            let mut joined = self.joined.lock();
+            joined.push(connection);
+            (joined.len() > JOINED_MAX).then(|| joined[0].clone())
         };
         if let Some(oldest) = oldest {
             self.left(&oldest);
@@ -166,17 +171,58 @@ impl Shared {
 
     /// A connection that had joined has ended.
     pub(in super::super) fn left(&self, connection: &Connection) {
-        let mut bulk = self.bulk.lock();
-        if let Some(index) = bulk.iter().position(|other| other.is_same(connection)) {
-            add(&mut self.past.lock(), &bulk.remove(index));
+        let mut joined = self.joined.lock();
+        if let Some(index) = joined.iter().position(|other| other.is_same(connection)) {
+            add(&mut self.past.lock(), &joined.remove(index));
         }
-        drop(bulk);
+        drop(joined);
         connection.outbox.end();
     }
 
     /// Whether this connection still belongs to the session.
     pub(in super::super) fn has(&self, connection: &Connection) -> bool {
-        self.control.is_same(connection) || self.bulk.lock().iter().any(|other| other.is_same(connection))
+        self.control.is_same(connection) || self.joined.lock().iter().any(|other| other.is_same(connection))
+    }
+
+    /// Whether another connection than this one has answered a ping since then. Pings on them if not.
+    pub(in super::super) fn others_answer(&self, connection: &Connection, since: Instant) -> bool {
+        let mut others = self.connections();
+        others.retain(|other| !other.is_same(connection));
+        let answer = others.iter().any(|other| other.probe.has_answered_since(since));
+        if !answer {
+            others.iter().for_each(Connection::ping);
+        }
+        answer
+    }
+
+    /// Whether another connection has joined after this one.
+    pub(in super::super) fn has_newer(&self, connection: &Connection) -> bool {
+        self.joined.lock().last().is_some_and(|newest| !newest.is_same(connection))
+    }
+
+    /// The connection for the next stream. A large body stays where one is carried, as long as that goes well: the rate
+    /// of another connection has yet to grow. Small responses use another one, if there is one.
+    pub(super) fn connection_for(&self, traffic: Traffic) -> Connection {
+        let joined = self.joined.lock();
+        let is_good = |connection: &&Connection| !connection.load.has_collapsed();
+        let newest_first = || joined.iter().rev().chain([&self.control]);
+        let carries_bulk =
+            newest_first().find(|connection| is_good(connection) && connection.load.has_bulk());
+        let for_bulk = carries_bulk.or(joined.last()).unwrap_or(&self.control);
+        match traffic {
+            Traffic::Bulk => for_bulk.clone(),
+            Traffic::Small if for_bulk.is_same(&self.control) => {
+                joined.last().unwrap_or(&self.control).clone()
+            }
+            Traffic::Small => self.control.clone(),
+        }
+    }
+
+    /// The round-trip time: the least of all connections, since those that carry bulk have queues.
+    pub(in super::super) fn rtt(&self) -> Duration {
+        let joined = self.joined.lock();
+        let rtts = joined.iter().chain([&self.control]).filter_map(|connection| connection.probe.rtt());
+        rtts.min().unwrap_or_default()
     }
 
     /// A server's token.
@@ -205,12 +251,12 @@ impl Shared {
         }
     }
 
-    /// The path of all connections, those that have left too. Its round-trip time is the first one's, which carries no
-    /// bulk.
+    /// The path of all connections, those that have left too.
     pub(super) fn path(&self) -> Path {
-        let bulk = self.bulk.lock();
-        let mut path = Path { rtt: self.control.probe.rtt(), ..*self.past.lock() };
-        std::iter::once(&self.control).chain(bulk.iter()).for_each(|connection| add(&mut path, connection));
+        let rtt = self.rtt();
+        let joined = self.joined.lock();
+        let mut path = Path { rtt, ..*self.past.lock() };
+        std::iter::once(&self.control).chain(joined.iter()).for_each(|connection| add(&mut path, connection));
         path
     }
 
@@ -230,7 +276,7 @@ impl Shared {
     }
 
     pub(super) fn connections(&self) -> Vec<Connection> {
-        std::iter::once(self.control.clone()).chain(self.bulk.lock().iter().cloned()).collect()
+        std::iter::once(self.control.clone()).chain(self.joined.lock().iter().cloned()).collect()
     }
 
     fn wake_drivers(&self) {
