@@ -102,7 +102,8 @@ impl GoodputMeter {
     pub(super) fn flat(&self) -> Option<f64> {
         let mut halves = self.means(WINDOW / 2);
         let (recent, before) = (halves.next()?, halves.next()?);
-        (recent <= before * PLATEAU_GROWTH_MAX).then_some(f64::midpoint(recent, before))
+        // The end of the start may be in one of them.
+        (recent <= before * PLATEAU_GROWTH_MAX).then_some(recent.max(before))
     }
 
     /// Starts again, with the next sample.
