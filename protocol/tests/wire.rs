@@ -87,7 +87,7 @@ fn stream_headers_have_these_bytes() {
 #[test]
 fn a_hello_begins_with_the_version_for_ever() {
     assert_eq!(show(&preamble(2)), "dcxy<00><02>");
-    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (4, b"docxy/4".to_vec(), b"docxy/1".to_vec()));
+    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (5, b"docxy/5".to_vec(), b"docxy/1".to_vec()));
     for (version, code) in [
         (0, Some(CloseCode::ClientOutdated)),
         (WIRE_VERSION - 1, Some(CloseCode::ClientOutdated)),
@@ -168,6 +168,7 @@ fn replies_have_these_bytes() {
 fn control_messages_have_these_bytes() {
     golden(&ControlMessage::Welcome { version: "1.2.3".into() }, GOLDEN_WELCOME);
     golden(&ControlMessage::Draining, GOLDEN_DRAINING);
+    golden(&ControlMessage::Sent { packets: 1000, lost: 7 }, GOLDEN_SENT);
 }
 
 #[test]
@@ -195,10 +196,10 @@ fn an_item_that_is_too_long_is_rejected_on_both_sides() {
     }
 }
 
-const GOLDEN_AUTO: &str = "dcxy<00><04><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00><00>";
+const GOLDEN_AUTO: &str = "dcxy<00><05><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00><00>";
 const GOLDEN_FIXED: &str =
-    "dcxy<00><04><00><00><00>.<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05><00>";
-const GOLDEN_CUBIC: &str = "dcxy<00><04><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02><00>";
+    "dcxy<00><05><00><00><00>.<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05><00>";
+const GOLDEN_CUBIC: &str = "dcxy<00><05><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02><00>";
 const GOLDEN_REQUEST: &str = "<00><00><00>A<00><07><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00><fb><c0>]";
 const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><9a><00><fb><fb><00><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab<fb><c0>]";
 const GOLDEN_MANIFEST: &str = "<00><00><00>PGsha256:abababababababababababababababababababababababababababababababab<00><03>a/b<fb><02><01>";
@@ -214,6 +215,7 @@ const GOLDEN_CHUNKED: &str = "<00><00><00><07><00><fb><94><01><00><01><00>";
 const GOLDEN_FAULT: &str = "<00><00><00><08><01><05><0c><04>slow";
 const GOLDEN_WELCOME: &str = "<00><00><00><07><00><05>1.2.3";
 const GOLDEN_DRAINING: &str = "<00><00><00><01><01>";
+const GOLDEN_SENT: &str = "<00><00><00><05><02><fb><e8><03><07>";
 
 /// Reads a frame as from a stream.
 fn read<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, FrameError> {

@@ -45,9 +45,9 @@ pub struct ConnectionFlags {
     /// one of them sends all large bodies. The server may have a lower limit.
     #[arg(long, value_name = "RATES", env = "DOCXY_MAX_RATE")]
     pub max_rate: Option<Rates>,
-    /// The leg of the tunnel: quic (over UDP), tcp (HTTP/2 over TLS), or auto, the better one [default: quic]
+    /// The leg of the tunnel: auto, the better one, quic (over UDP), or tcp (HTTP/2 over TLS) [default: auto]
     ///
-    /// Both reach the server at the same port. Use tcp where UDP is blocked or slowed down.
+    /// Both reach the server at the same port. auto finds out where UDP is blocked or slowed down.
     #[arg(long, value_name = "LEG", env = "DOCXY_LEG")]
     pub leg: Option<LegChoice>,
     /// The proxy on the way to the servers: http://HOST:PORT or socks5://HOST:PORT. A password must not be in an

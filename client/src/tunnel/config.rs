@@ -65,20 +65,14 @@ pub enum Trust {
 }
 
 /// The legs to dial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum LegChoice {
     /// The better one, by measurement.
+    #[default]
     Auto,
     /// This one.
     Only(Leg),
-}
-
-/// Until benches on quiet machines have shown that a trial on a good link costs nothing, it is for those who need it.
-impl Default for LegChoice {
-    fn default() -> Self {
-        Self::Only(Leg::Quic)
-    }
 }
 
 /// The text is no choice of a leg.

@@ -104,8 +104,6 @@ pub(super) struct DialedSession {
     pub(super) session: Session,
     pub(super) control: ReceiveStream,
     pub(super) address: SocketAddr,
-    /// Whether the server has accepted this client already.
-    pub(super) is_welcome: bool,
 }
 
 impl DialedSession {
@@ -269,10 +267,5 @@ async fn connect(
     let transport = transport.with_rate_limit(limit);
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
-    Ok(DialedSession {
-        session: Session::new(transport, congestion, Arc::clone(server)),
-        control,
-        address,
-        is_welcome: false,
-    })
+    Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(server)), control, address })
 }

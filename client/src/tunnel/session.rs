@@ -126,6 +126,27 @@ impl Session {
         *self.beside.use_reason.lock() = reason;
     }
 
+    /// Whether the server has accepted this client.
+    pub(super) fn is_welcome(&self) -> bool {
+        self.beside.is_welcome.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_welcome(&self) {
+        self.beside.is_welcome.store(true, Ordering::Relaxed);
+    }
+
+    /// The part of what the server sent lately that was lost, if the server says so.
+    pub(super) fn loss(&self) -> Option<f64> {
+        self.beside.sent.lock().loss
+    }
+
+    /// The server has sent so many packets until now, and so many of them were lost.
+    pub(super) fn set_sent(&self, packets: u64, lost: u64) {
+        let mut sent = self.beside.sent.lock();
+        let (more, more_lost) = (packets.saturating_sub(sent.packets), lost.saturating_sub(sent.lost));
+        *sent = SentNotice { packets, lost, loss: (more > 0).then(|| more_lost as f64 / more as f64) };
+    }
+
     pub(super) fn set_trial(&self, trial: Option<(Self, Carriers)>) {
         self.beside.has_trial.store(trial.is_some(), Ordering::Relaxed);
         *self.beside.trial.lock() = trial.map(Box::new);
@@ -198,12 +219,23 @@ impl Session {
     }
 }
 
-/// Why a session is in use, and the one that is on trial beside it.
+/// Why a session is in use, what its server has said, and the session that is on trial beside it.
 #[derive(Debug, Default)]
 struct Beside {
     use_reason: Mutex<Option<UseReason>>,
+    is_welcome: AtomicBool,
+    sent: Mutex<SentNotice>,
     has_trial: AtomicBool,
     trial: Mutex<Option<Box<(Session, Carriers)>>>,
+}
+
+/// The server's last notice of what it has sent.
+#[derive(Debug, Default)]
+struct SentNotice {
+    packets: u64,
+    lost: u64,
+    /// The part that was lost between the last two notices.
+    loss: Option<f64>,
 }
 
 /// The permits for concurrent requests. A request that waits for one holds no stream: see

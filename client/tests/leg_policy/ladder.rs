@@ -49,13 +49,27 @@ fn a_rejected_handshake_is_as_good_as_none() {
 fn policed_udp_is_left_within_ten_seconds() {
     for seed in seeds() {
         let report = run(POLICED, GOOD, seed);
-        assert_used(&report, Leg::Tcp, FOUND_BY - secs(2), "policed");
+        assert_used(&report, Leg::Tcp, secs(6), "policed");
         assert_eq!(report.moves().len(), 1, "{:?}", report.moves());
         let share = report.share(minutes(1), minutes(60));
         assert!(share > 0.97, "{share}");
         let blind =
             Simulation { knows_loss: false, ..busy(&[(Time::ZERO, Network::with(POLICED, GOOD))], seed) };
         assert_used(&blind.run().0, Leg::Tcp, FOUND_BY - secs(2), "policed, loss unknown");
+    }
+}
+
+/// The machine is busy while TCP is on trial, so TCP carries too little.
+#[test]
+fn a_first_trial_that_is_lost_by_chance_is_repeated_in_the_same_pull() {
+    for seed in seeds() {
+        let busy_machine = Network::with(POLICED, Treatment { rate: 15.0, ..GOOD });
+        let changes = [(Time::ZERO, busy_machine), (secs(12), Network::with(POLICED, GOOD))];
+        for knows_loss in [false, true] {
+            let report = Simulation { knows_loss, ..busy(&changes, seed) }.run().0;
+            assert_used(&report, Leg::Tcp, secs(40), "the second trial");
+            assert_eq!(report.moves().len(), 1, "{:?}", report.moves());
+        }
     }
 }
 
@@ -94,7 +108,9 @@ fn a_good_link_is_left_alone() {
                 let lossy = |rate| Treatment { rate, loss, ..GOOD };
                 let report = run(lossy(85.0), lossy(tcp), seed);
                 assert!(report.moves().is_empty(), "{:?}", report.moves());
-                assert!(report.attempts.len() <= 1, "{:?}", report.attempts);
+                // A lossy one may be a policed one. One that shapes looks like a slow one.
+                let looks = if loss >= 0.02 { 2 } else { 1 };
+                assert!(report.attempts.len() <= looks, "{:?}", report.attempts);
                 let share = report.share(minutes(1), minutes(60)) * 96f64.min(tcp.max(85.0)) / 85.0;
                 assert!(share > 0.97, "{share} at {loss} with TCP at {tcp}");
             }

@@ -84,6 +84,14 @@ pub enum ControlMessage {
     /// The server is shutting down. A client with another server moves to it; one without goes on here, until the
     /// server closes its session with [`CloseCode::HandedBack`].
     Draining,
+    /// What the server has sent on this session until now, while it sends much: only the sender knows what was lost,
+    /// and the client chooses the leg.
+    Sent {
+        /// Packets sent.
+        packets: u64,
+        /// Those of them that were lost.
+        lost: u64,
+    },
 }
 
 /// Why a connection was closed, as QUIC's application error code.

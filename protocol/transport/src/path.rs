@@ -15,7 +15,9 @@ pub struct Path {
     pub datagrams_received: u64,
     /// What was sent and has to be acknowledged (in QUIC: ack-eliciting frames).
     pub ack_eliciting_sent: u64,
-    /// Packets lost.
+    /// Packets sent. A leg whose congestion control is not ours counts none.
+    pub packets_sent: u64,
+    /// Those of them that were lost.
     pub packets_lost: u64,
     /// Congestion window in bytes.
     pub congestion_window: u64,

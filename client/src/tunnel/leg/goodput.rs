@@ -35,6 +35,8 @@ pub(super) struct GoodputMeter {
     samples: VecDeque<(Duration, u64)>,
     /// The time with load since the last pause.
     loaded: Duration,
+    /// Whether the goodput has stopped growing since then. On a busy machine, each window differs from the one before.
+    is_settled: bool,
     paused_since: Option<Instant>,
 }
 
@@ -46,7 +48,7 @@ impl GoodputMeter {
         if !carried.is_loaded {
             let since = *self.paused_since.get_or_insert(now);
             if now.saturating_duration_since(since) >= PAUSE_MAX {
-                self.loaded = Duration::ZERO;
+                (self.loaded, self.is_settled) = (Duration::ZERO, false);
             }
             return;
         }
@@ -64,6 +66,8 @@ impl GoodputMeter {
         });
         let surplus = self.samples.len() - needed.count();
         self.samples.drain(..surplus);
+        self.is_settled |=
+            self.two_windows().is_some_and(|(recent, before)| recent <= before * PLATEAU_GROWTH_MAX);
     }
 
     /// The time with load since the last pause.
@@ -83,27 +87,42 @@ impl GoodputMeter {
 
     /// Bytes per second over the last window of load, `None` before there is one.
     pub(super) fn recent(&self) -> Option<f64> {
-        self.windows().next()
+        self.means(WINDOW).next()
     }
 
-    /// Bytes per second over two windows in which the goodput did not grow.
+    /// Bytes per second over two windows, once the goodput has stopped growing. If it grows again, the last window
+    /// counts.
     pub(super) fn plateau(&self) -> Option<f64> {
-        let mut windows = self.windows();
-        let (recent, before) = (windows.next()?, windows.next()?);
-        (recent <= before * PLATEAU_GROWTH_MAX).then_some(f64::midpoint(recent, before))
+        let (recent, before) = self.two_windows().filter(|_| self.is_settled)?;
+        Some(recent.max(f64::midpoint(recent, before)))
+    }
+
+    /// Bytes per second over the last window, if its second half carried no more than its first. A start that is not
+    /// over grows by more than two within half a window, on round trips of up to 700 ms.
+    pub(super) fn flat(&self) -> Option<f64> {
+        let mut halves = self.means(WINDOW / 2);
+        let (recent, before) = (halves.next()?, halves.next()?);
+        // The end of the start may be in one of them.
+        (recent <= before * PLATEAU_GROWTH_MAX).then_some(recent.max(before))
     }
 
     /// Starts again, with the next sample.
     pub(super) fn clear(&mut self) {
         self.samples.clear();
+        self.is_settled = false;
     }
 
-    /// The mean rates of whole windows, the newest first.
-    fn windows(&self) -> impl Iterator<Item = f64> {
+    fn two_windows(&self) -> Option<(f64, f64)> {
+        let mut windows = self.means(WINDOW);
+        Some((windows.next()?, windows.next()?))
+    }
+
+    /// The mean rates over intervals of this length, the newest first.
+    fn means(&self, length: Duration) -> impl Iterator<Item = f64> {
         let mut samples = self.samples.iter().rev();
         std::iter::from_fn(move || {
             let (mut time, mut bytes) = (Duration::ZERO, 0);
-            while time < WINDOW {
+            while time < length {
                 let (elapsed, more) = samples.next()?;
                 time += *elapsed;
                 bytes += more;
@@ -139,18 +158,29 @@ mod tests {
     }
 
     #[test]
-    fn a_plateau_is_two_windows_without_growth() {
+    fn a_plateau_begins_with_two_windows_without_growth() {
         let mut session = Session::new();
-        session.run(2000, 1000, true);
+        session.run(1750, 500, true);
+        session.run(1500, 1000, true);
         assert_eq!((session.meter.recent(), session.meter.plateau()), (Some(1000.0), None));
-        session.run(1250, 1000, true);
+        session.run(1500, 1000, true);
         assert_eq!(session.meter.plateau(), Some(1000.0));
         session.run(1500, 2000, true);
-        assert_eq!((session.meter.recent(), session.meter.plateau()), (Some(2000.0), None));
+        assert_eq!(session.meter.plateau(), Some(2000.0), "a dip before, or a path that gets better");
         session.run(1500, 2000, true);
         assert_eq!(session.meter.plateau(), Some(2000.0));
         session.run(3000, 500, true);
         assert_eq!(session.meter.plateau(), Some(500.0));
+    }
+
+    #[test]
+    fn a_start_is_not_flat() {
+        let mut session = Session::new();
+        session.run(1000, 1000, true);
+        session.run(750, 2000, true);
+        assert_eq!(session.meter.flat(), None);
+        session.run(750, 2000, true);
+        assert_eq!((session.meter.flat(), session.meter.plateau()), (Some(2000.0), None));
     }
 
     #[test]

@@ -14,8 +14,12 @@ pub const REST_MAX: Duration = Duration::from_secs(4 * 3600);
 /// Each rest is twice as long as the one before, so the longest comes after half a day of failed trials.
 const REST_SCHEDULE: Schedule = Schedule::exponential(REST_FIRST, 2.0, REST_MAX);
 
-/// The rest after a trial without a result, since the body ended. The next body may be long enough.
-const REST_INCONCLUSIVE: Duration = Duration::from_secs(60);
+/// The rest after the first trial that is lost. A machine that was busy for its five seconds is idle again by then, and a
+/// body that takes a minute on a policed leg gets a second trial. Its result counts.
+const REST_BEFORE_SECOND_TRIAL: Duration = Duration::from_secs(10);
+
+/// The rest after a trial without a result, since the bodies ended ten seconds ago. The next pull may be long enough.
+const REST_INCONCLUSIVE: Duration = Duration::from_secs(10);
 
 /// The rest of a leg that lost a race, until it is dialed from a fresh port. One lost packet of a handshake delays it
 /// by 0.3 s, and two by 0.9 s: after 5 s, chance is over, and so are most outages.
@@ -73,6 +77,19 @@ impl Rests {
     pub(super) fn begin(&mut self, now: Instant, cause: RestCause, random: f64) {
         let length = self.backoff.next_delay(Duration::ZERO, random);
         self.current = Some(Rest { begun: now, until: now + length, cause });
+    }
+
+    /// The leg lost a trial. The first one may have been bad luck.
+    pub(super) fn lost_trial(&mut self, now: Instant, random: f64) {
+        self.begin(now, RestCause::PoorGoodput, random);
+        if let Some(rest) = self.current.as_mut().filter(|_| self.backoff.retries() == 1) {
+            rest.until = now + REST_BEFORE_SECOND_TRIAL;
+        }
+    }
+
+    /// Whether the leg has lost one trial since it was last in steady use, and nothing else kept it from use.
+    pub(super) fn is_first_lost_trial(&self) -> bool {
+        self.count() == 1 && self.current.is_some_and(|rest| rest.cause == RestCause::PoorGoodput)
     }
 
     /// The leg lost a race, so a fresh port decides. A leg that rests already goes on doing so.

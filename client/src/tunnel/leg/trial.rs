@@ -84,7 +84,7 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Trial {
     leg: Leg,
-    /// The goodput of the leg in use before.
+    /// The goodput of the leg in use before, or beside this one, if that is more.
     baseline: f64,
     in_use: GoodputMeter,
     on_trial: GoodputMeter,
@@ -164,6 +164,8 @@ impl Trial {
     }
 
     fn shared(&mut self, time: Duration, rtt: Duration) -> Progress {
+        // Its start was not over yet.
+        self.baseline = self.in_use.recent().map_or(self.baseline, |rate| rate.max(self.baseline));
         let Some(rate) = self.on_trial.recent() else { return Progress::Continues };
         if rate >= self.required() {
             return Progress::Won(rate);
@@ -176,7 +178,8 @@ impl Trial {
             self.stage = Stage::Alone { settles, has_settled: false };
             return Progress::CloserLook;
         }
-        if time >= SHARED_TIME_MAX + SHARED_ROUND_TRIPS * rtt {
+        // On a busy machine, a start takes longer.
+        if time >= SHARED_TIME_MAX + SHARED_ROUND_TRIPS * rtt && self.on_trial.plateau().is_some() {
             return Progress::Lost(Some(rate));
         }
         Progress::Continues

@@ -76,10 +76,8 @@ impl ServerSupervisor {
     pub(super) async fn dial_until_welcome(&self, leg: Leg) -> Result<DialedSession, CleanText> {
         let dialed = self.dial_leg(leg, ATTEMPT_TIMEOUT).await;
         let mut dialed = dialed.map_err(clean)?;
-        let transport = dialed.session.transport();
-        let welcomed = read_welcome(&mut dialed.control, transport, dialed.address, &self.counters).await;
-        welcomed.map_err(SessionEnd::into_reason)?;
-        dialed.is_welcome = true;
+        let DialedSession { session, control, address } = &mut dialed;
+        read_welcome(control, session, *address, &self.counters).await.map_err(SessionEnd::into_reason)?;
         Ok(dialed)
     }
 }
@@ -90,8 +88,7 @@ impl Beside<'_> {
         Traffic {
             in_use: self.in_use.carried(),
             on_trial: dialed.map_or_else(Carried::default, |dialed| dialed.session.carried()),
-            // The server sends bulk, and only it knows what was lost.
-            loss: None,
+            loss: self.in_use.loss(),
             rtt: self.in_use.transport().path().rtt,
         }
     }

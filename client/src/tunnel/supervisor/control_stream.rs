@@ -4,6 +4,7 @@
 
 use crate::counters::TunnelCounters;
 use crate::tunnel::leg::SessionLoss;
+use crate::tunnel::session::Session;
 use docxy_protocol::control::{CloseCode, ControlMessage};
 use docxy_protocol::text::{CleanText, clean};
 use docxy_protocol::version::upgrade_server;
@@ -19,18 +20,20 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 /// Waits until the server has accepted this client.
 pub(super) async fn read_welcome(
     control: &mut ReceiveStream,
-    transport: &Transport,
+    session: &Session,
     address: SocketAddr,
     counters: &TunnelCounters,
 ) -> Result<(), SessionEnd> {
+    let transport = session.transport();
     match tokio::time::timeout(WELCOME_TIMEOUT, control.read_frame()).await {
         Ok(Ok(ControlMessage::Welcome { version })) => {
-            counters.connects.increment();
             counters.server_version.set(&version);
+            session.set_welcome();
             tracing::info!(%address, %version, "tunnel up");
             Ok(())
         }
         Ok(Ok(ControlMessage::Draining)) => Err(SessionEnd::NotAccepted(CloseCode::Draining.reason().into())),
+        Ok(Ok(ControlMessage::Sent { .. })) => Err(session_end(transport, SessionEnd::Failed).await),
         Ok(Err(_)) => Err(match session_end(transport, SessionEnd::Failed).await {
             SessionEnd::ServerEnded(reason) => SessionEnd::NotAccepted(reason),
             ended => ended,
@@ -46,13 +49,17 @@ pub(super) async fn read_welcome(
 /// Reads the control stream until the session ends. Cancels `draining` when the server says that it drains.
 pub(super) async fn watch_control_stream(
     mut control: ReceiveStream,
-    transport: &Transport,
+    session: &Session,
     draining: &CancellationToken,
 ) -> SessionEnd {
-    while let Ok(ControlMessage::Draining) = control.read_frame().await {
-        draining.cancel();
+    loop {
+        match control.read_frame().await {
+            Ok(ControlMessage::Draining) => draining.cancel(),
+            Ok(ControlMessage::Sent { packets, lost }) => session.set_sent(packets, lost),
+            Ok(ControlMessage::Welcome { .. }) | Err(_) => break,
+        }
     }
-    session_end(transport, SessionEnd::Lost).await
+    session_end(session.transport(), SessionEnd::Lost).await
 }
 
 /// How an attempt or a session ended.

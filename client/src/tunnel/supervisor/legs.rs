@@ -38,8 +38,9 @@ impl Legs {
         Self { choice, server, memory, state }
     }
 
-    /// The legs to dial. On another network than before, other things are known.
-    pub(super) fn dial_order(&self) -> DialOrder {
+    /// The legs to dial, as if the session in use, if there is one, were lost so now. On another network than before,
+    /// other things are known.
+    pub(super) fn dial_order(&self, loss: SessionLoss) -> DialOrder {
         let network = network_for(self.choice);
         let mut state = self.state.lock();
         let is_same = match (&network, &state.network) {
@@ -51,7 +52,7 @@ impl Legs {
             tracing::info!(server = %self.server, "this is another network");
             *state = State::recall(self.choice, &self.server, &self.memory, network);
         }
-        state.policy.dial_order(Instant::now())
+        state.policy.dial_order(loss, Instant::now())
     }
 
     /// A session of this leg is in use.

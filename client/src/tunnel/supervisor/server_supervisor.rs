@@ -17,7 +17,7 @@ use crate::tunnel::dial::{
     ATTEMPT_TIMEOUT, DialError, DialOptions, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial,
 };
 use crate::tunnel::leg::{DialOrder, SessionLoss, UseReason};
-use crate::tunnel::liveness::{LivenessMonitor, POLL_INTERVAL, Suspicion, Verdict};
+use crate::tunnel::liveness::{Awaits, LivenessMonitor, POLL_INTERVAL, Suspicion, Verdict};
 use crate::tunnel::selector::{Standing, wanted};
 use crate::tunnel::server::{Condition, Server, ServerId, ServerState, Servers};
 use crate::tunnel::session::Session;
@@ -75,7 +75,7 @@ impl ServerSupervisor {
             self.wait_until_wanted().await;
             let begun = Instant::now();
             let timeout = if is_before(restart_until) { RESTART_ATTEMPT_TIMEOUT } else { ATTEMPT_TIMEOUT };
-            let mut order = self.legs.dial_order();
+            let mut order = self.legs.dial_order(SessionLoss::Ended);
             if is_before(restart_until) {
                 // Until the next process listens, chance would decide between the legs.
                 order.second = None;
@@ -183,18 +183,20 @@ impl ServerSupervisor {
     async fn run_session(&mut self, mut dialed: DialedSession) -> SessionEnd {
         self.publish(&dialed, self.legs.up(dialed.leg()));
         loop {
-            let DialedSession { session, mut control, address, is_welcome } = dialed;
+            let DialedSession { session, mut control, address } = dialed;
             let (servers, id) = (self.servers.clone(), self.server.id);
             let (counters, transport) = (Arc::clone(&self.counters), session.transport());
             let draining = CancellationToken::new();
             let watched = async {
-                if !is_welcome
-                    && let Err(ended) = read_welcome(&mut control, transport, address, &counters).await
+                if !session.is_welcome()
+                    && let Err(ended) = read_welcome(&mut control, &session, address, &counters).await
                 {
                     return ended;
                 }
                 servers.update(id, |state| state.condition = Condition::Good);
-                watch_control_stream(control, transport, &draining).await
+                // A session on trial does not count before it is in use.
+                counters.connects.increment();
+                watch_control_stream(control, &session, &draining).await
             };
             let successor = tokio::select! {
                 ended = watched => return ended,
@@ -212,7 +214,7 @@ impl ServerSupervisor {
                 }
                 Successor::Session(next) => {
                     self.lost_since = Some(SystemTime::now());
-                    self.legs.lost(SessionLoss::Broke);
+                    self.legs.lost(loss_of_silent(&session));
                     self.publish(&next, self.legs.up(next.leg()));
                     transport.close(CloseCode::Done);
                     dialed = *next;
@@ -283,19 +285,23 @@ impl ServerSupervisor {
                     let reason = format_args!("no response for {:.1} s; others respond", since.elapsed().as_secs_f64());
                     return Successor::OthersThan(SessionEnd::Lost(clean(reason)));
                 }
-                dialed = self.dial_replacement() => return Successor::Session(Box::new(dialed)),
+                dialed = self.dial_replacement(session) => return Successor::Session(Box::new(dialed)),
                 () = wait_for_traffic(transport) => tracing::info!("the connection is back"),
             }
-            self.set_condition(if draining.is_cancelled() { Condition::Draining } else { Condition::Good });
+            self.set_condition(match (draining.is_cancelled(), session.is_welcome()) {
+                (true, _) => Condition::Draining,
+                (false, true) => Condition::Good,
+                (false, false) => Condition::Greeting,
+            });
         }
     }
 
     /// Dials until an attempt succeeds, each from a fresh port.
-    async fn dial_replacement(&self) -> DialedSession {
+    async fn dial_replacement(&self, silent: &Session) -> DialedSession {
         let (silent_since, mut backoff) = (Instant::now(), Backoff::new(DIAL_SCHEDULE));
         loop {
             let begun = Instant::now();
-            match self.dial(self.legs.dial_order(), ATTEMPT_TIMEOUT).await {
+            match self.dial(self.legs.dial_order(loss_of_silent(silent)), ATTEMPT_TIMEOUT).await {
                 Ok(dialed) => return dialed,
                 Err(error) => {
                     tracing::info!(reason = %clean(error), "no other connection yet");
@@ -321,7 +327,12 @@ impl ServerSupervisor {
                 }
                 is_heard
             };
-            let verdict = liveness.poll(transport.path(), session.has_requests(), has_replacement, now);
+            let awaits = match (session.is_welcome(), session.has_requests()) {
+                (false, _) => Awaits::Welcome,
+                (true, true) => Awaits::Data,
+                (true, false) => Awaits::Nothing,
+            };
+            let verdict = liveness.poll(transport.path(), awaits, has_replacement, now);
             self.server.hear(liveness.heard());
             match verdict {
                 Verdict::Alive => {}
@@ -335,7 +346,7 @@ impl ServerSupervisor {
         let session = dialed.session.clone();
         session.set_use_reason(reason);
         let status = TunnelStatus::Up { session, since: SystemTime::now() };
-        let condition = if dialed.is_welcome { Condition::Good } else { Condition::Greeting };
+        let condition = if dialed.session.is_welcome() { Condition::Good } else { Condition::Greeting };
         self.servers.update(self.server.id, |state| (state.status, state.condition) = (status, condition));
     }
 
@@ -353,6 +364,11 @@ impl ServerSupervisor {
             None => TunnelStatus::Connecting { reason: Some(reason) },
         });
     }
+}
+
+/// How a session counts that is replaced since it is silent.
+fn loss_of_silent(session: &Session) -> SessionLoss {
+    if session.is_welcome() { SessionLoss::Broke } else { SessionLoss::Unanswered }
 }
 
 fn first_delay(schedule: Schedule) -> Duration {

@@ -139,7 +139,7 @@ impl Client<'_> {
     }
 
     fn begin_race(&mut self) {
-        let order = self.policy.dial_order(self.instant());
+        let order = self.policy.dial_order(SessionLoss::Broke, self.instant());
         let dials = vec![self.dial(order.first)];
         let second = order.second.map(|(leg, after)| (leg, self.now + after));
         self.race = Some(Race { began: self.now, dials, second });

@@ -106,6 +106,7 @@ impl Connection {
             bytes_received: stats.udp_rx.bytes,
             datagrams_received: stats.udp_rx.datagrams,
             ack_eliciting_sent: ack_eliciting.iter().sum(),
+            packets_sent: stats.path.sent_packets,
             packets_lost: stats.path.lost_packets,
             congestion_window: stats.path.cwnd,
         }

@@ -36,12 +36,14 @@ const HEAD_START_AFTER_LOSS: Duration = Duration::from_millis(600);
 /// third from one to the next; a policer or a broken route takes more than half.
 const FAR_BELOW: f64 = 0.5;
 
-/// Loss under load that is a reason to look at a leg that was never measured, and so is loss that nobody knows. A controller that does not see a policer
-/// as one loses 10 % and more there; clean links lose less than 1 %. A lossy but good link costs one trial a day.
+/// Loss under load that is a reason to look at a leg that was never measured, and so is loss that nobody knows. Behind
+/// a policer, 12 % of what is sent is lost (20 of 100 Mbit/s); clean links lose less than 1 %. A lossy but good link
+/// costs two trials a day.
 const HIGH_LOSS: f64 = 0.02;
 
-/// Load after which a leg that was never measured is looked at without another reason, since a shaper need not drop
-/// anything. A trial moves bytes that would come anyway; should it still cost half a second, that is 2 % of this.
+/// Load after which a leg that was never measured is looked at without loss, since a shaper need not drop anything, and
+/// looks like a slow line. A trial moves bytes that would come anyway; should it still cost half a second, that is 2 %
+/// of this, once a day.
 const FIRST_LOOK_AFTER: Duration = Duration::from_secs(25);
 
 /// Moves that measurement may cause in [`MOVES_WINDOW`]. Those of a leg that broke count, and are never prevented.
@@ -132,7 +134,8 @@ struct InUse {
 #[derive(Debug)]
 enum Beside {
     Nothing,
-    Dialing,
+    /// The other leg is dialed, and the goodput of the one in use was this before, if it had load.
+    Dialing(Option<f64>),
     Trial(Box<Trial>),
 }
 
@@ -180,11 +183,10 @@ impl LegPolicy {
         Some((rest.until.saturating_duration_since(now), rest.cause))
     }
 
-    /// The legs to dial while no session is up, or beside one that is silent: then as if it broke now.
+    /// The legs to dial while no session is up, or beside one that is silent: then as if it were lost so now.
     #[must_use]
-    pub fn dial_order(&self, now: Instant) -> DialOrder {
-        let is_left =
-            self.session.as_ref().is_some_and(|session| self.would_leave(session, SessionLoss::Broke, now));
+    pub fn dial_order(&self, loss: SessionLoss, now: Instant) -> DialOrder {
+        let is_left = self.session.as_ref().is_some_and(|session| self.would_leave(session, loss, now));
         let first = if is_left { other(self.preferred) } else { self.preferred };
         let head_start = match (self.last_used, self.rtt) {
             (Some(_), _) => HEAD_START_AFTER_LOSS,
@@ -235,10 +237,12 @@ impl LegPolicy {
             Beside::Nothing => {
                 self.remember_goodput(now);
                 let (leg, reason) = self.trial_reason(now, &traffic)?;
-                self.beside = Beside::Dialing;
+                let meter = &self.session.as_ref()?.meter;
+                let goodput = meter.plateau().or(meter.flat()).filter(|_| meter.is_loaded());
+                self.beside = Beside::Dialing(goodput);
                 Some(Instruction::DialBeside(leg, reason))
             }
-            Beside::Dialing => None,
+            Beside::Dialing(_) => None,
             Beside::Trial(trial) => {
                 let progress = trial.observe(now, traffic.in_use, traffic.on_trial, traffic.rtt);
                 self.conclude(progress, now, random)
@@ -248,9 +252,10 @@ impl LegPolicy {
 
     /// The leg that was dialed beside is up.
     pub fn beside_up(&mut self, now: Instant) -> Option<Instruction> {
-        let session = self.session.as_ref().filter(|_| matches!(self.beside, Beside::Dialing))?;
+        let (Some(session), Beside::Dialing(before)) = (&self.session, &self.beside) else { return None };
         let leg = other(session.leg);
-        let plateau = session.meter.plateau().filter(|_| session.meter.is_loaded());
+        // The trial waits for the next body if this one has just ended.
+        let plateau = session.meter.plateau().filter(|_| session.meter.is_loaded()).or(*before);
         let rests = &mut self.legs.get_mut(leg).rests;
         let was_unreachable = rests.current().is_some_and(|rest| rest.cause != RestCause::PoorGoodput);
         match plateau {
@@ -277,7 +282,7 @@ impl LegPolicy {
         let Some(leg) = self.session.as_ref().map(|session| other(session.leg)) else { return };
         match std::mem::replace(&mut self.beside, Beside::Nothing) {
             Beside::Nothing => {}
-            Beside::Dialing => self.legs.get_mut(leg).rests.begin(now, RestCause::Unreachable, random),
+            Beside::Dialing(_) => self.legs.get_mut(leg).rests.begin(now, RestCause::Unreachable, random),
             Beside::Trial(_) => self.legs.get_mut(leg).rests.begin(now, RestCause::PoorGoodput, random),
         }
     }
@@ -317,7 +322,7 @@ impl LegPolicy {
             }
             Progress::Lost(rate) => {
                 let state = self.legs.get_mut(leg);
-                state.rests.begin(now, RestCause::PoorGoodput, random);
+                state.rests.lost_trial(now, random);
                 // A leg that stops has shown nothing, and is tried again after its rest.
                 state.forget_goodput();
                 if let Some(rate) = rate {
@@ -372,6 +377,7 @@ impl LegPolicy {
             return None;
         }
         let is_loaded = traffic.in_use.is_loaded;
+        let may_be_policed = traffic.loss.is_none_or(|loss| loss >= HIGH_LOSS);
         let plateau = session.meter.plateau().filter(|_| is_loaded);
         let leg = other(session.leg);
         let other = self.legs.get(leg);
@@ -390,9 +396,17 @@ impl LegPolicy {
                 let may_begin = plateau.is_some() || (!is_loaded && !needs_body);
                 may_begin.then_some(TrialReason::RestOver)
             }
-            Leg::Tcp if plateau.is_none() || other.shown(now).is_some() => None,
-            Leg::Tcp if traffic.loss.is_none_or(|loss| loss >= HIGH_LOSS) => Some(TrialReason::MayBePoliced),
-            Leg::Tcp => (session.meter.loaded() >= FIRST_LOOK_AFTER).then_some(TrialReason::FirstLook),
+            Leg::Tcp => {
+                let is_unknown = other.shown(now).is_none();
+                let is_flat = plateau.is_some() || (traffic.loss.is_some() && session.meter.flat().is_some());
+                if is_loaded && is_flat && may_be_policed && (is_unknown || other.rests.is_first_lost_trial())
+                {
+                    Some(TrialReason::MayBePoliced)
+                } else {
+                    let is_long = plateau.is_some() && session.meter.loaded() >= FIRST_LOOK_AFTER;
+                    (is_unknown && is_long).then_some(TrialReason::FirstLook)
+                }
+            }
         };
         reason.map(|reason| (leg, reason))
     }

@@ -87,7 +87,7 @@ proptest! {
                 Some(Instruction::Carry(_)) => prop_assert!(is_beside),
                 None => {}
             }
-            let order = policy.dial_order(now);
+            let order = policy.dial_order(SessionLoss::Broke, now);
             prop_assert_eq!(order.second.is_some(), auto);
             prop_assert!(auto || order.first == Leg::Tcp);
             for leg in [Leg::Quic, Leg::Tcp] {
@@ -104,14 +104,14 @@ proptest! {
 fn the_head_start_is_a_round_trip() {
     let now = Instant::now();
     let mut policy = LegPolicy::new(LegChoice::Auto, &Knowledge::default(), now);
-    let order = policy.dial_order(now);
+    let order = policy.dial_order(SessionLoss::Broke, now);
     assert_eq!(order, DialOrder { first: Leg::Quic, second: Some((Leg::Tcp, HEAD_START_FIRST)) });
     let rtt = Duration::from_millis(300);
     policy.observe(now, Traffic { rtt, ..Traffic::default() }, 0.0);
-    assert_eq!(policy.dial_order(now).second, Some((Leg::Tcp, rtt)));
+    assert_eq!(policy.dial_order(SessionLoss::Broke, now).second, Some((Leg::Tcp, rtt)));
     policy.up(Leg::Quic, now);
     policy.lost(SessionLoss::Ended, now, 0.0);
-    assert_eq!(policy.dial_order(now).second, Some((Leg::Tcp, HEAD_START_AFTER_LOSS)));
+    assert_eq!(policy.dial_order(SessionLoss::Broke, now).second, Some((Leg::Tcp, HEAD_START_AFTER_LOSS)));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_set_leg_is_never_left() {
         now,
     );
     for _ in 0..10 {
-        assert_eq!(policy.dial_order(now), DialOrder { first: Leg::Quic, second: None });
+        assert_eq!(policy.dial_order(SessionLoss::Broke, now), DialOrder { first: Leg::Quic, second: None });
         policy.up(Leg::Quic, now);
         assert_eq!(policy.in_use(), Some((Leg::Quic, UseReason::Set)));
         now += Duration::from_secs(1);
