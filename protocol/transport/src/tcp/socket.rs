@@ -116,7 +116,7 @@ pub struct KernelCongestion {
 #[cfg(target_os = "linux")]
 pub fn kernel_congestion() -> Option<KernelCongestion> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).ok()?;
-    let advice = socket.set_tcp_congestion(CONGESTION_CONTROL).err().map(|error| advice(&error));
+    let advice = socket.set_tcp_congestion(BBR).err().map(|error| advice(&error));
     let name = String::from_utf8(socket.tcp_congestion().ok()?).ok()?;
     Some(KernelCongestion { name: name.trim_end_matches('\0').to_owned(), advice })
 }
