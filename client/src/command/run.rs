@@ -9,7 +9,7 @@ use super::status_report::report_on_signal;
 use crate::frontend::{self, AllowedHosts, FrontendSettings};
 use crate::gateway::Gateway;
 use crate::metadata::Metadata;
-use crate::settings::{Flags, Settings};
+use crate::settings::{Flags, Settings, warn_of_open_links};
 use crate::tunnel::Tunnel;
 use crate::tunnel::network::NetworkMemory;
 use docxy_host::logging;
@@ -33,6 +33,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     let settings = Settings::load(&flags)?;
     let logging = logging::start(&settings.log);
     let log = logging.handle();
+    warn_of_open_links(&flags);
     let served = runtime.block_on(async {
         let Shutdown { drain, abort } = signals.shutdown;
         let tunnel = Tunnel::start(settings.tunnel.clone(), NetworkMemory::open(settings.cache.as_deref()));
