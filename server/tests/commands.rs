@@ -242,6 +242,8 @@ fn misuse_and_failure_have_different_exit_codes() {
         ("invite", 2),
         ("invite lap/top", 2),
         ("invite laptop --public https://host", 2),
+        ("invite laptop --public -", 2),
+        ("invite laptop --public 0.0.0.0", 2),
         ("run --listen nonsense", 2),
         ("run --log =nonsense=", 2),
         ("run --fixed-rate-limit 200", 2),
@@ -297,6 +299,58 @@ fn invite_works_while_a_server_runs() {
     let first = std::fs::read_to_string(machine.dir.path().join("default.link")).expect("a link");
     assert_eq!(first.parse::<Link>().expect("a link").pin, link.pin);
     assert!(server.stop().status.success());
+}
+
+#[test]
+fn without_a_flag_commands_change_the_clients_file_that_the_server_reads() {
+    let (machine, shared) = (Machine::new(), tempfile::tempdir().expect("a temporary directory"));
+    machine.invite("of-one-server --public vpn.example.org");
+    let clients_file = format!("--clients-file {}", shared.path().join("clients").display());
+    let server = Server::start(&machine, &clients_file);
+    machine.invite("laptop --public vpn.example.org");
+    assert!(machine.run("revoke laptop").status.success());
+    let states = |arguments: &str| {
+        let json = machine.run(arguments).stdout;
+        let json: serde_json::Value = serde_json::from_slice(&json).expect("the output is JSON");
+        let rows = json.as_array().expect("an array").clone();
+        rows.iter().map(|row| format!("{} {}", row["name"], row["state"])).collect::<Vec<_>>()
+    };
+    let expected = [r#""laptop" "revoked""#];
+    assert_eq!(states("clients --json"), expected);
+    assert_eq!(states(&format!("clients --json {clients_file}")), expected);
+    assert!(server.stop().status.success());
+    // A server that is stopped reads it at its next start.
+    assert_eq!(states("clients --json"), expected);
+    std::fs::remove_file(machine.dir.path().join("ready")).expect("the first run wrote it");
+    Server::start(&machine, "").stop();
+    assert_eq!(states("clients --json"), [r#""of-one-server" "active""#]);
+}
+
+#[test]
+fn a_clients_file_behind_a_symbolic_link_is_changed_where_it_is() {
+    let (machine, shared) = (Machine::new(), tempfile::tempdir().expect("a temporary directory"));
+    let (link, target) = (machine.dir.path().join("clients"), shared.path().join("clients"));
+    std::os::unix::fs::symlink(&target, &link).expect("the link is made");
+    machine.invite("laptop --public vpn.example.org");
+    assert!(machine.run("revoke laptop").status.success());
+    assert!(link.is_symlink());
+    assert_eq!(mode(&target), 0o600);
+    assert!(std::fs::read_to_string(&target).expect("the file").contains("revoked = "));
+    assert!(shared.path().join("clients.lock").exists(), "users of either path have one lock");
+}
+
+#[test]
+fn an_emptied_clients_file_is_an_error_that_says_what_to_do() {
+    let machine = Machine::new();
+    machine.invite("laptop --public vpn.example.org");
+    std::fs::write(machine.dir.path().join("clients"), "").expect("the file is emptied");
+    for arguments in
+        ["clients", "revoke laptop", "invite phone --public vpn.example.org", "run --listen 127.0.0.1:0"]
+    {
+        let output = machine.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments}");
+        assert!(stderr(&output).contains("restore it from a backup"), "{}", stderr(&output));
+    }
 }
 
 #[test]

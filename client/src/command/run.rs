@@ -10,7 +10,7 @@ use crate::frontend::{self, AllowedHosts, FrontendSettings};
 use crate::gateway::Gateway;
 use crate::local_api;
 use crate::metadata::Metadata;
-use crate::settings::{Flags, Settings};
+use crate::settings::{Flags, Settings, warn_of_open_links};
 use crate::tunnel::Tunnel;
 use crate::tunnel::network::NetworkMemory;
 use docxy_host::logging;
@@ -35,6 +35,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     let settings = Settings::load(&flags)?;
     let logging = logging::start(&settings.log);
     let log = logging.handle();
+    warn_of_open_links(&flags);
     let served = runtime.block_on(async {
         let Shutdown { drain, abort } = signals.shutdown;
         let tunnel = Tunnel::start(settings.tunnel.clone(), NetworkMemory::open(settings.cache.as_deref()));

@@ -42,7 +42,8 @@ pub struct ConnectionFlags {
     /// limit]
     ///
     /// For a provider that bans heavy traffic, or to leave room for others. It holds on each leg. With several servers,
-    /// one of them sends all large bodies. The server may have a lower limit.
+    /// one of them sends all large bodies. Clients with one link and the same limit share it. The server may have a lower
+    /// limit.
     #[arg(long, value_name = "RATES", env = "DOCXY_MAX_RATE")]
     pub max_rate: Option<Rates>,
     /// The leg of the tunnel: auto, the better one, quic (over UDP), or tcp (HTTP/2 over TLS) [default: auto]

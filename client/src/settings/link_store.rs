@@ -63,7 +63,8 @@ pub fn read_links(path: &Path) -> Result<Vec<JoinedLink>, LinksError> {
 pub fn parse_links(text: &str, origin: &str) -> Result<Vec<JoinedLink>, LinksError> {
     let mut links: Vec<JoinedLink> = Vec::new();
     for (n, line) in text.lines().enumerate() {
-        let line = line.trim();
+        // Editors of other systems put a byte order mark before the text.
+        let line = line.trim_start_matches('\u{feff}').trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -214,6 +215,9 @@ mod tests {
         assert!(error.starts_with("here, line 4: "), "{error}");
         assert!(!error.contains(&SECRET[..8]), "{error}");
         assert!(matches!(parse_links("# nothing\n", "here"), Err(LinksError::Empty(_))));
+        for text in [format!("\u{feff}{good}\r\n"), format!("\u{feff}# mine\r\n\u{feff}{good}\r\n")] {
+            assert_eq!(parse_links(&text, "here").unwrap().len(), 1);
+        }
     }
 
     #[test]

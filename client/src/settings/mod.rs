@@ -25,6 +25,7 @@ pub use rates::RatesError;
 use crate::tunnel::{JoinedLink, TunnelConfig};
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::logging::Filter;
+use docxy_host::private_file;
 use docxy_host::proxy::Environment;
 use docxy_host::toml_file;
 use docxy_protocol::secret::Secret;
@@ -128,6 +129,21 @@ impl ConnectionSettings {
 /// If the config file is not valid, or there is no directory for the links.
 pub fn link_file_path(flags: &Flags) -> Result<PathBuf, SettingsError> {
     link_file(&config(flags)?).ok_or(SettingsError::NoDirectory)
+}
+
+/// Warns if other users of this machine may read or change the file with the links.
+pub fn warn_of_open_links(flags: &Flags) {
+    let path = match LinkSource::named(flags.connection.link_file.clone()) {
+        Some(LinkSource::File(path)) => Some(path),
+        Some(LinkSource::Variable(_)) => None,
+        None => link_file_path(flags).ok(),
+    };
+    if let Some(path) = path.filter(|path| private_file::is_open_to_others(path)) {
+        let path = path.display();
+        tracing::warn!(
+            "{path} holds secrets, and other users of this machine may read or change it: run chmod 600 {path}"
+        );
+    }
 }
 
 /// A link or a file of links that the user named.

@@ -8,6 +8,9 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, Open
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
+/// As many as Linux follows.
+const SYMBOLIC_LINKS_MAX: usize = 40;
+
 /// An error with a file.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the fields are a path and what the system said")]
@@ -69,15 +72,42 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     }
 }
 
-/// Replaces a file's content atomically: a reader, also after a crash, gets the old or the new content.
+/// The file that a path leads to: symbolic links are followed, also to a file that is not there yet.
+///
+/// Only those of this user and of root: the owner of a directory must not choose which file root replaces.
+///
+/// # Errors
+/// If a link is of another user, or cannot be read.
+pub fn target(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..SYMBOLIC_LINKS_MAX {
+        let owner = match std::fs::symlink_metadata(&path) {
+            Ok(about) if about.is_symlink() => about.uid(),
+            Ok(_) => return Ok(path),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(path),
+            Err(error) => return Err(error),
+        };
+        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+            let text = format!("{} is a symbolic link of another user", path.display());
+            return Err(io::Error::new(ErrorKind::PermissionDenied, text));
+        }
+        path = directory(&path).join(std::fs::read_link(&path)?);
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+/// Replaces a file's content atomically: a reader, also after a crash, gets the old or the new content. The file that
+/// a symbolic link leads to is replaced, and the link stays.
 ///
 /// # Errors
 /// If the file cannot be written. It is then unchanged.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    let failed = failed_write(path);
-    let file = temporary(path, content).map_err(&failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    sync_directory(path).map_err(failed)
+    let written = || {
+        let path = &target(path)?;
+        temporary(path, content)?.persist(path)?;
+        sync_directory(path)
+    };
+    written().map_err(failed_write(path))
 }
 
 /// The same. Creates missing directories, for the owner only.
@@ -85,7 +115,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// If the file or a directory cannot be written.
 pub fn write_with_directory(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    create_directory(directory(path)).map_err(failed_write(path))?;
+    target(path).and_then(|path| create_directory(directory(&path))).map_err(failed_write(path))?;
     write(path, content)
 }
 
@@ -96,6 +126,7 @@ pub fn write_with_directory(path: &Path, content: &[u8]) -> Result<(), FileError
 /// If the other file cannot be written.
 pub fn write_over(other: &Path, path: &Path, content: &[u8]) -> Result<(), FileError> {
     let written = || {
+        let path = &target(path)?;
         let file = OpenOptions::new().write(true).open(other)?;
         file.write_all_at(content, 0)?;
         file.set_len(content.len() as u64)?;
@@ -132,6 +163,7 @@ pub fn read_or_create<E: From<FileError>>(
     }
     let failed = failed_write(path);
     let content = make()?;
+    let path = &target(path).map_err(&failed)?;
     let file = temporary(path, &content).map_err(&failed)?;
     match file.persist_noclobber(path) {
         Ok(_) => {
@@ -143,6 +175,13 @@ pub fn read_or_create<E: From<FileError>>(
         }
         Err(error) => Err(failed(error.error).into()),
     }
+}
+
+/// Whether other users of this machine may read the file, or change it.
+#[must_use]
+pub fn is_open_to_others(path: &Path) -> bool {
+    // A pipe or a terminal has no bytes to protect.
+    path.metadata().is_ok_and(|about| about.is_file() && about.mode() & 0o077 != 0)
 }
 
 /// Waits for the lock, and holds it until the file is dropped.
@@ -234,6 +273,41 @@ mod tests {
         assert_eq!(read(&written).unwrap().unwrap(), b"new");
         assert_eq!(mode(&directory), 0o700);
         assert_eq!(directory.read_dir().unwrap().count(), 3, "no leftovers");
+    }
+
+    #[test]
+    fn the_file_that_a_symbolic_link_leads_to_is_replaced_and_the_link_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir(path("shared")).unwrap();
+        std::os::unix::fs::symlink("shared/second", path("first")).unwrap();
+        std::os::unix::fs::symlink("../third", path("shared/second")).unwrap();
+        assert_eq!(read_or_create::<FileError>(&path("first"), || Ok(b"made".to_vec())).unwrap(), b"made");
+        assert_eq!((std::fs::read(path("third")).unwrap(), mode(&path("third"))), (b"made".to_vec(), 0o600));
+        write(&path("first"), b"written").unwrap();
+        assert_eq!(std::fs::read(path("third")).unwrap(), b"written");
+        std::fs::write(path("reserve"), "more bytes than are written").unwrap();
+        write_over(&path("reserve"), &path("first"), b"over").unwrap();
+        assert_eq!(std::fs::read(path("third")).unwrap(), b"over");
+        write_with_directory(&path("first"), b"again").unwrap();
+        assert_eq!((std::fs::read(path("third")).unwrap(), mode(&path("third"))), (b"again".to_vec(), 0o600));
+        for link in ["first", "shared/second"] {
+            assert!(path(link).is_symlink(), "{link}");
+        }
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        assert!(write(&path("loop"), b"").is_err());
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_or_write_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        assert!(!is_open_to_others(&path));
+        write(&path, b"").unwrap();
+        for (mode, is_open) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o602, true)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(is_open_to_others(&path), is_open, "{mode:o}");
+        }
     }
 
     #[test]

@@ -10,8 +10,11 @@ use derive_more::{Display, Into};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+/// The most ports of a link. They are tried a second apart.
+const PORTS_MAX: usize = 16;
 
 /// Why a text is not a link. Never quotes the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,11 +32,17 @@ pub enum LinkError {
     #[error("the link's secret is damaged; was it cut off?")]
     Secret,
     /// The host is invalid.
-    #[error("the link's host is not a host name or address")]
+    #[error("the link's host is not a host name or address that can be dialed")]
     Host,
     /// A port is missing or invalid.
     #[error("the link needs at least one port from 1 to 65535 after the host")]
     Port,
+    /// There are more ports than anybody tries.
+    #[error("the link has more than {PORTS_MAX} ports")]
+    Ports,
+    /// A parameter is there twice.
+    #[error("the link has two parameters {0:?}; copy it again")]
+    Repeated(String),
     /// The pin is missing.
     #[error("the link has no pin=…; was it cut off?")]
     NoPin,
@@ -76,10 +85,24 @@ impl FromStr for Link {
         let (name, secret) = client.split_once(':').ok_or(LinkError::Client)?;
         let (address, query) = rest.split_once('?').ok_or(LinkError::NoPin)?;
         let (host, ports) = address.rsplit_once(':').ok_or(LinkError::Port)?;
+        let (host, is_in_brackets) = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            Some(host) => (host, true),
+            None => (host, false),
+        };
+        let host: Host = host.parse()?;
+        if host.is_ipv6() != is_in_brackets {
+            return Err(LinkError::Host);
+        }
         let port = |text: &str| text.parse::<u16>().ok().filter(|p| *p != 0).ok_or(LinkError::Port);
+        let ports: Vec<u16> = ports.split(',').map(port).collect::<Result<_, _>>()?;
+        if ports.len() > PORTS_MAX {
+            return Err(LinkError::Ports);
+        }
         let (mut pin, mut sni) = (None, None);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
+                "pin" if pin.is_some() => return Err(LinkError::Repeated("pin".into())),
+                "sni" if sni.is_some() => return Err(LinkError::Repeated("sni".into())),
                 "pin" => pin = Some(value.parse()?),
                 "sni" => sni = Some(value.parse()?),
                 _ => return Err(LinkError::Parameter(key.chars().take(40).collect())),
@@ -88,8 +111,8 @@ impl FromStr for Link {
         Ok(Self {
             name: name.parse()?,
             secret: secret.parse()?,
-            host: host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host).parse()?,
-            ports: ports.split(',').map(port).collect::<Result<_, _>>()?,
+            host,
+            ports,
             pin: pin.ok_or(LinkError::NoPin)?,
             sni,
         })
@@ -148,14 +171,33 @@ impl FromStr for Host {
     type Err = LinkError;
 
     fn from_str(text: &str) -> Result<Self, LinkError> {
-        let is_name = (1..=253).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-        if is_name || text.parse::<Ipv6Addr>().is_ok() {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(LinkError::Host)
-        }
+        let is_valid = match text.parse::<IpAddr>() {
+            Ok(address) => can_be_dialed(address),
+            Err(_) => is_name(text),
+        };
+        if is_valid { Ok(Self(text.to_owned())) } else { Err(LinkError::Host) }
     }
+}
+
+/// Whether an address may be that of one server.
+fn can_be_dialed(address: IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast() && address != Ipv4Addr::BROADCAST
+}
+
+/// Whether a text is a host name. Names with `_` are in use, though no DNS host name has one.
+fn is_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let text_without_root = text.strip_suffix('.').unwrap_or(text);
+    let last = text_without_root.rsplit('.').next().unwrap_or_default();
+    // A name that ends in a number would be an IPv4 address (WHATWG URL, section 3.5).
+    text.len() <= 253
+        && text_without_root.split('.').all(is_label)
+        && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// The name that the operator gave a client.
@@ -252,6 +294,11 @@ mod tests {
             (good.replace("laptop", "lap top"), LinkError::Name(ClientNameError)),
             (good.replace(SECRET, "AAEC"), LinkError::Secret),
             (good.replace("example.org", "exa mple"), LinkError::Host),
+            (good.replace("example.org", "[example.org]"), LinkError::Host),
+            (good.replace("example.org", "2001:db8::1"), LinkError::Host),
+            (good.replace("61443", &["1"; PORTS_MAX + 1].join(",")), LinkError::Ports),
+            (format!("{good}&sni=a.example&sni=b.example"), LinkError::Repeated("sni".into())),
+            (format!("{good}&pin={PIN}"), LinkError::Repeated("pin".into())),
             (good.replace(":61443", ""), LinkError::Port),
             (good.replace("61443", "0"), LinkError::Port),
             (good.replace("61443", "61443,"), LinkError::Port),
@@ -262,6 +309,45 @@ mod tests {
             let error = text.parse::<Link>().unwrap_err();
             assert_eq!(error, expected, "{text}");
             assert!(!error.to_string().contains(&SECRET[..20]));
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_that_can_be_dialed() {
+        let long_label = "a".repeat(64);
+        for text in [
+            "-",
+            "a-",
+            "-a.example",
+            "..",
+            ".",
+            "",
+            "a..b",
+            ".a",
+            "1",
+            "999.1.1.1",
+            "1.2.3",
+            "a.1",
+            "a b",
+            "[::1]",
+        ]
+        .into_iter()
+        .chain(["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", &long_label])
+        {
+            assert_eq!(text.parse::<Host>(), Err(LinkError::Host), "{text}");
+        }
+        for text in [
+            "a",
+            "localhost",
+            "vpn-1.example.org",
+            "example.org.",
+            "my_host",
+            "1.example",
+            "4u",
+            "192.0.2.1",
+            "::1",
+        ] {
+            assert_eq!(text.parse::<Host>().unwrap().as_str(), text);
         }
     }
 

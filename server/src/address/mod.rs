@@ -16,7 +16,9 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Not `HOST[:PORT]`.
-    #[error("{0:?} is not HOST or HOST:PORT (like vpn.example.org, 203.0.113.7:443 or [2001:db8::7]:443)")]
+    #[error(
+        "{0:?} is not HOST or HOST:PORT that clients can dial (like vpn.example.org, 203.0.113.7:443 or [2001:db8::7]:443)"
+    )]
     Malformed(String),
     /// The machine is behind NAT, or this is a container.
     #[error(
@@ -147,6 +149,8 @@ mod tests {
         }
         for text in
             ["", ":443", "host:", "host:0", "host:70000", "a b", "https://host", "[::1", "[::1]x", "[host]:1"]
+                .into_iter()
+                .chain(["-", "..", "0.0.0.0", "0.0.0.0:443", "::", "[::]:443", "999.1.1.1"])
         {
             assert_eq!(read(text), None, "{text:?}");
         }

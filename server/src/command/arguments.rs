@@ -50,12 +50,13 @@ pub(super) enum Command {
 ///
 /// SIGHUP reads the config file again, with the passwords and CA files that it names, and applies
 /// registries, resolve, proxy, stale, log and, to new connections, fixed_rate_limit, client_max_rate, tls_certificate and
-/// tls_key, whose files it reads again. Running transfers keep their settings. A wrong file changes nothing. listen, state and handover need a restart. SIGUSR1 logs how
+/// tls_key, whose files it reads again. Running transfers keep their settings. A wrong file changes nothing. listen,
+/// state, clients_file and handover need a restart. SIGUSR1 logs how
 /// many connections and transfers are in progress, and writes the status file; SIGUSR2 is ignored. Log
 /// lines that cannot be written are dropped and counted, and the server goes on.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server run --public vpn.example.org\n\n\
-    Clients reach it by UDP: open port 61443 in the firewall.")]
+    Clients reach it by UDP or TCP: open port 61443 of both in the firewall.")]
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) addresses: AddressFlags,

@@ -1,9 +1,10 @@
 //! `docxy-server clients`: lists the clients and their usage, for people or for programs.
 
 use super::error::CommandError;
+use super::open_state;
 use crate::settings::{CommonSettings, Flags};
+use crate::state::ClientList;
 use crate::state::usage::{self, StoredUsages};
-use crate::state::{ClientList, State};
 use docxy_host::terminal::{print, print_note};
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
@@ -11,17 +12,17 @@ use serde::Serialize;
 
 pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
     let basics = CommonSettings::load(flags)?;
-    let state = State::open(&basics.state)?.with_shared_clients(basics.clients_file);
+    let state = open_state(&basics)?;
     let rows = rows(&state.clients()?, &usage::totals(&state)?);
     if json {
         let text = serde_json::to_string_pretty(&rows).expect("names, times and counts are JSON");
         return print(&format!("{text}\n")).map_err(CommandError::Output);
     }
     if rows.is_empty() {
-        // The directory is named, because another user's state is elsewhere.
+        // The file is named, because another user's state is elsewhere.
         print_note(&format!(
             "no client was invited yet in {}; docxy-server invite NAME adds one",
-            basics.state.display()
+            state.clients_path().display()
         ));
         return Ok(());
     }

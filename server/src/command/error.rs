@@ -32,7 +32,7 @@ pub enum CommandError {
         .0.display()
     )]
     NoIdentity(PathBuf),
-    #[error("{0} checks failed")]
+    #[error("{0} {checks} failed", checks = if *.0 == 1 { "check" } else { "checks" })]
     Check(usize),
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),

@@ -3,6 +3,7 @@
 //! Must never store a client before its link is complete: the name would be taken, without a link.
 
 use super::error::CommandError;
+use super::open_state;
 use crate::address;
 use crate::settings::{CommonSettings, Flags};
 use crate::state::{ClientsError, State, StateError, random};
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 pub(super) fn invite(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {
     let basics = CommonSettings::load(flags)?;
     let address = address::for_links(basics.public.as_ref(), &basics.listen)?;
-    let state = State::open(&basics.state)?.with_shared_clients(basics.clients_file);
+    let state = open_state(&basics)?;
     if state.shared_clients().is_some() && !state.has_identity() {
         // A new one would be that of no server.
         return Err(CommandError::NoIdentity(state.path("identity.pem")));

@@ -14,8 +14,11 @@ mod run;
 pub use arguments::Arguments;
 pub use error::CommandError;
 
-use crate::settings::Flags;
+use crate::settings::{CommonSettings, Flags};
+use crate::state::{State, StateError};
 use arguments::{CheckArguments, ClientsArguments, Command, InviteArguments, RevokeArguments};
+use docxy_host::terminal::print_note;
+use std::path::Path;
 
 impl Arguments {
     /// Runs the command.
@@ -36,4 +39,32 @@ impl Arguments {
             Command::Revoke(RevokeArguments { name }) => revoke::revoke(&name, &flags),
         }
     }
+}
+
+/// The state for a command beside `run`, with the clients' file of the settings, or else the one that the server here
+/// reads: a change of another file would have no effect.
+fn open_state(settings: &CommonSettings) -> Result<State, StateError> {
+    let state = State::open(&settings.state)?;
+    let of_server = state.clients_file_of_server()?;
+    let shared = match (settings.clients_file.clone(), of_server) {
+        (None, Some(file)) if file != state.path("clients") => {
+            print_note(&format!("the clients file is {}, as the server was started with", file.display()));
+            Some(file)
+        }
+        (Some(given), Some(file)) if !is_same(&given, &file) => {
+            let file = file.display();
+            print_note(&format!(
+                "warning: the server that ran last in this state directory reads {file} instead"
+            ));
+            Some(given)
+        }
+        (given, _) => given,
+    };
+    Ok(state.with_shared_clients(shared))
+}
+
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    real(one) == real(other)
 }

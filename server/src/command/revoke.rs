@@ -1,6 +1,7 @@
 //! `docxy-server revoke`: ends a client's access, on a full disk as well.
 
 use super::error::CommandError;
+use super::open_state;
 use crate::settings::{CommonSettings, Flags};
 use crate::state::{ClientsError, Revocation, State, StateError};
 use crate::store;
@@ -23,8 +24,7 @@ const FINAL_ATTEMPTS: usize = 20;
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) fn revoke(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {
-    let CommonSettings { state, clients_file, .. } = CommonSettings::load(flags)?;
-    let state = State::open(&state)?.with_shared_clients(clients_file);
+    let state = open_state(&CommonSettings::load(flags)?)?;
     match write_revocation(&state, name)? {
         Revocation::Revoked => {
             print_note(&format!("{name} is revoked; a running server ends its connections within 2 seconds"))

@@ -5,6 +5,7 @@
 use super::arguments::RunArguments;
 use super::error::CommandError;
 use super::first_start::first_start;
+use super::is_same;
 use crate::lifecycle::reload::Reload;
 use crate::listener::{self, Controls, Ready};
 use crate::settings::{Flags, Settings};
@@ -31,6 +32,17 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     let logging = logging::start(&settings.log);
     let state = State::open(&settings.state)?.with_shared_clients(settings.clients_file.clone());
     let _lock = state.lock_for_run()?;
+    let own_clients = state.path("clients");
+    if let Some(file) = state.shared_clients()
+        && !is_same(file, &own_clients)
+        && own_clients.exists()
+    {
+        let (file, ignored) = (file.display(), own_clients.display());
+        tracing::warn!(
+            "{ignored} is ignored, because the clients are those in {file}: delete it, or run without --clients-file"
+        );
+    }
+    state.warn_of_open_secrets();
     let ready_file = ReadyFile::clear(ready_file);
     let show = |text: &str| Stream::Stdout.write(text);
     first_start(&settings.common, &state, io::stdout().is_terminal().then_some(&show))?;

@@ -3,6 +3,7 @@
 
 use crate::admission::{Admission, ClientAdmission};
 use crate::budget::{Budget, ClientBudget};
+use docxy_protocol::congestion::Rate;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_BUDGET_SEGMENTS, SEND_WINDOW};
 use docxy_protocol::link::ClientName;
@@ -24,9 +25,19 @@ pub(super) struct ClientConnections {
 struct ConnectedClient {
     admission: Arc<ClientAdmission>,
     budget: Arc<ClientBudget>,
+    /// The operator's limit, for all its sessions.
     rate_limit: RateLimit,
     /// Oldest first.
-    sessions: VecDeque<Session>,
+    sessions: VecDeque<ClientSession>,
+}
+
+#[derive(Debug)]
+struct ClientSession {
+    session: Session,
+    /// The limit that its Hello asked for.
+    max_rate: Option<Rate>,
+    /// That limit, within the operator's.
+    rate_limit: RateLimit,
 }
 
 /// One session's registration, until it is dropped.
@@ -36,7 +47,7 @@ pub(super) struct Registration {
     pub(super) admission: Arc<ClientAdmission>,
     /// The client's share of the memory for sending.
     pub(super) budget: Arc<ClientBudget>,
-    /// The rate of all its sessions.
+    /// The session's rate.
     pub(super) rate_limit: RateLimit,
     all: Arc<ClientConnections>,
     name: ClientName,
@@ -50,7 +61,17 @@ impl ClientConnections {
     }
 
     /// Registers a session of an authenticated client. If the client has too many, the oldest are closed.
-    pub(super) fn register(self: &Arc<Self>, name: &ClientName, session: &Session) -> Registration {
+    ///
+    /// `client_max_rate` holds for all sessions of the client from now on. `max_rate` is what this session's Hello asks
+    /// for: it holds for the sessions that ask for the same, together, since they may be legs of one program. The link
+    /// may also be used by another program, whose sessions have the limit that they ask for, or none.
+    pub(super) fn register(
+        self: &Arc<Self>,
+        name: &ClientName,
+        session: &Session,
+        client_max_rate: Option<Rate>,
+        max_rate: Option<Rate>,
+    ) -> Registration {
         let mut clients = self.clients.lock();
         let client = clients.entry(name.clone()).or_insert_with(|| ConnectedClient {
             admission: self.admission.client(),
@@ -58,17 +79,20 @@ impl ClientConnections {
             rate_limit: RateLimit::default(),
             sessions: VecDeque::new(),
         });
-        client.sessions.push_back(session.clone());
+        client.rate_limit.set(client_max_rate);
+        let rate_limit = client.rate_limit_of(max_rate);
+        let entry = ClientSession { session: session.clone(), max_rate, rate_limit: rate_limit.clone() };
+        client.sessions.push_back(entry);
         while client.sessions.len() > CONNECTIONS_PER_CLIENT_MAX
             && let Some(oldest) = client.sessions.pop_front()
         {
-            oldest.close(CloseCode::TooManyConnections);
+            oldest.session.close(CloseCode::TooManyConnections);
         }
         client.share_send_window();
         Registration {
             admission: Arc::clone(&client.admission),
             budget: Arc::clone(&client.budget),
-            rate_limit: client.rate_limit.clone(),
+            rate_limit,
             all: Arc::clone(self),
             name: name.clone(),
             session: session.clone(),
@@ -77,11 +101,21 @@ impl ClientConnections {
 }
 
 impl ConnectedClient {
+    /// The limit of the sessions that ask for this rate.
+    fn rate_limit_of(&self, max_rate: Option<Rate>) -> RateLimit {
+        let same = self.sessions.iter().find(|session| session.max_rate == max_rate);
+        same.map(|session| session.rate_limit.clone()).unwrap_or_else(|| {
+            let limit = RateLimit::default();
+            limit.set(max_rate);
+            limit.within(self.rate_limit.clone())
+        })
+    }
+
     /// Divides the memory that one session may use among all sessions of the client. A second one
     /// does not count: a client that has changed its network leaves it behind.
     fn share_send_window(&self) {
         let shares = (self.sessions.len() as u64).saturating_sub(1).max(1);
-        for session in &self.sessions {
+        for ClientSession { session, .. } in &self.sessions {
             session.set_send_window(SEND_WINDOW / shares);
         }
     }
@@ -91,7 +125,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut clients = self.all.clients.lock();
         if let Some(client) = clients.get_mut(&self.name) {
-            client.sessions.retain(|session| !session.is_same(&self.session));
+            client.sessions.retain(|entry| !entry.session.is_same(&self.session));
             client.share_send_window();
         }
     }

@@ -179,9 +179,8 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     if choice != hello.congestion {
         shared.counters.rate_capped();
     }
-    let registration = shared.connections.register(&hello.name, &session);
-    // The newest session's limit holds for all of the client.
-    registration.rate_limit.set(settings.client_max_rate.into_iter().chain(hello.max_rate).min());
+    let registration =
+        shared.connections.register(&hello.name, &session, settings.client_max_rate, hello.max_rate);
     let session = session.with_rate_limit(registration.rate_limit.clone());
     let congestion = session.congestion().clone();
     session.choose_congestion(choice);

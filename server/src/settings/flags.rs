@@ -36,7 +36,7 @@ pub struct CommonFlags {
     #[arg(long, global = true, value_name = "DIR", env = "DOCXY_STATE")]
     pub state: Option<PathBuf>,
     /// The file of the clients, if several servers share it; they only read it, and need no right to write
-    /// [default: clients in the state directory]
+    /// [default: the file that the last `run` with this state directory had, or clients in that directory]
     #[arg(long, global = true, value_name = "FILE", env = "DOCXY_CLIENTS_FILE")]
     pub clients_file: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ pub struct CommonFlags {
 /// Where to listen, and what clients dial.
 #[derive(Debug, Clone, Default, Args)]
 pub struct AddressFlags {
-    /// Address and UDP port to listen on; may be repeated
+    /// Address and port, of UDP and TCP, to listen on; may be repeated
     /// [default: [::]:61443]
     #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,

@@ -63,7 +63,9 @@ impl State {
         Ok(outcome)
     }
 
-    pub(super) fn clients_path(&self) -> PathBuf {
+    /// The file's path.
+    #[must_use]
+    pub fn clients_path(&self) -> PathBuf {
         self.shared_clients().map_or_else(|| self.path("clients"), Path::to_owned)
     }
 }

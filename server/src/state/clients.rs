@@ -2,10 +2,12 @@
 //!
 //! A revoked client stays in the list, so that the server can tell it the reason. Must never hold a secret.
 
-use super::directory::read_toml;
+use super::directory::parse_toml;
 use super::error::StateError;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use docxy_host::private_file;
+use docxy_host::toml_file::TomlError;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::link::{ClientName, ClientSecret};
 use docxy_protocol::secret::constant_time_eq;
@@ -19,8 +21,8 @@ use std::path::Path;
 pub enum ClientsError {
     /// The name is in use by a client that is not revoked.
     #[error(
-        "there is a client named {0} already: revoke it first (docxy-server revoke {0}), or \
-         choose another name"
+        "there is a client named {0} already: revoke it first (docxy-server revoke {0}, with the same --state and \
+         --clients-file as here), or choose another name"
     )]
     Taken(ClientName),
     /// There is no such client.
@@ -34,6 +36,19 @@ pub enum ClientsError {
     /// The file cannot be read or written.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+/// Why the file's content is no list of clients.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ContentError {
+    #[error(transparent)]
+    Toml(#[from] TomlError),
+    /// It was emptied. None is ever written without a client.
+    #[error("there is no client in it")]
+    Empty,
+    /// It was cut off between two clients.
+    #[error("its first line says {stated}, and {found} is the number of clients below")]
+    Count { stated: usize, found: usize },
 }
 
 /// All clients, by name.
@@ -129,12 +144,42 @@ impl ClientList {
     }
 
     pub(super) fn load(path: &Path) -> Result<Self, StateError> {
-        read_toml(path, "correct that line, or restore the file from a backup")
+        let remedy = "correct it, or restore it from a backup; delete it only if no client was ever invited";
+        let Some(content) = private_file::read(path)? else { return Ok(Self::default()) };
+        Self::parse(&content).map_err(|error| StateError::damaged(path, error, remedy))
+    }
+
+    /// Parses the file's content, which is whole. Older versions wrote no number of clients.
+    pub(super) fn parse(content: &[u8]) -> Result<Self, ContentError> {
+        let list: Self = parse_toml(content)?;
+        let found = list.clients.len();
+        match stated_count(content) {
+            Some(stated) if stated != found => Err(ContentError::Count { stated, found }),
+            _ if found == 0 => Err(ContentError::Empty),
+            _ => Ok(list),
+        }
+    }
+
+    /// The number of clients that have access by this list, and not by the other one.
+    pub(super) fn count_not_in(&self, other: &Self) -> usize {
+        let has_access = |list: &Self, name: &ClientName, secret: &SecretHash| {
+            let client = list.clients.get(name);
+            client.is_some_and(|client| client.revoked.is_none() && client.secret_sha256 == *secret)
+        };
+        let is_new = |(name, client): &(&ClientName, &Client)| {
+            let secret = &client.secret_sha256;
+            has_access(self, name, secret) && !has_access(other, name, secret)
+        };
+        self.clients.iter().filter(is_new).count()
     }
 
     pub(super) fn to_text(&self) -> String {
         let tables = toml::to_string(self).expect("names, times and hashes are all TOML strings");
-        format!("# Written by `docxy-server invite` and `docxy-server revoke`.\n\n{tables}")
+        let count = self.clients.len();
+        let clients = if count == 1 { "client" } else { "clients" };
+        format!(
+            "# {count} {clients}, written by `docxy-server invite` and `docxy-server revoke`.\n\n{tables}"
+        )
     }
 
     fn describe(&self) -> String {
@@ -145,6 +190,12 @@ impl ClientList {
             format!("existing clients: {}", names.join(", "))
         }
     }
+}
+
+/// The number in the first line. It shows that the file was not cut off.
+fn stated_count(content: &[u8]) -> Option<usize> {
+    let (count, rest) = std::str::from_utf8(content).ok()?.strip_prefix("# ")?.split_once(' ')?;
+    if rest.starts_with("client") { count.parse().ok() } else { None }
 }
 
 /// A hash as base64url without padding.
@@ -175,7 +226,6 @@ pub(super) fn to_the_second(time: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::directory::parse_toml;
     use super::*;
 
     fn name(text: &str) -> ClientName {
@@ -237,7 +287,7 @@ mod tests {
         assert_eq!(
             text,
             "\
-# Written by `docxy-server invite` and `docxy-server revoke`.
+# 2 clients, written by `docxy-server invite` and `docxy-server revoke`.
 
 [laptop]
 created = \"2026-11-24T04:00:00Z\"
@@ -249,13 +299,42 @@ revoked = \"2026-11-24T04:00:00Z\"
 secret_sha256 = \"dYd7tB05O1-4RVzmDs2N2gAdBjFklrFN-n-JVlbuyko\"
 "
         );
-        assert_eq!(parse_toml::<ClientList>(text.as_bytes()).unwrap(), list());
+        assert_eq!(ClientList::parse(text.as_bytes()).unwrap(), list());
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_anywhere_is_an_error() {
+        let text = list().to_text();
+        let last = text.trim_end().len();
+        for end in 0..last {
+            assert!(ClientList::parse(&text.as_bytes()[..end]).is_err(), "{end} bytes");
+        }
+        assert_eq!(ClientList::parse(&text.as_bytes()[..last]).unwrap(), list());
+    }
+
+    #[test]
+    fn a_file_of_an_older_version_has_no_number_of_clients() {
+        let text = list().to_text();
+        let (_, tables) = text.split_once('\n').unwrap();
+        for first in ["# Written by `docxy-server invite` and `docxy-server revoke`.\n", ""] {
+            assert_eq!(ClientList::parse(format!("{first}{tables}").as_bytes()).unwrap(), list());
+        }
+    }
+
+    #[test]
+    fn clients_with_and_without_access_are_counted() {
+        let (before, mut after) = (list(), list());
+        after.revoke(&name("laptop"), now()).unwrap();
+        after.add(&name("laptop"), &secret(3), now()).unwrap();
+        after.add(&name("old.phone"), &secret(3), now()).unwrap();
+        assert_eq!((after.count_not_in(&before), before.count_not_in(&after)), (2, 1));
+        assert_eq!(before.count_not_in(&before), 0);
     }
 
     #[test]
     fn a_typing_error_in_the_file_is_an_error() {
         let text = list().to_text().replace("revoked =", "revokd =");
-        let error = parse_toml::<ClientList>(text.as_bytes()).unwrap_err().to_string();
+        let error = ClientList::parse(text.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with("line 9: unknown field"), "{error}");
     }
 }

@@ -44,6 +44,19 @@ impl State {
         self.directory.join(name)
     }
 
+    /// Warns of each secret that other users of this machine may read or change.
+    pub fn warn_of_open_secrets(&self) {
+        for name in ["identity.pem", "quic.keys", "token.key", "default.link"] {
+            let path = self.path(name);
+            if private_file::is_open_to_others(&path) {
+                let path = path.display();
+                tracing::warn!(
+                    "{path} is a secret that other users of this machine may read or change: run chmod 600 {path}"
+                );
+            }
+        }
+    }
+
     /// The directory's own path.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
@@ -52,7 +65,10 @@ impl State {
     /// The lock of the clients' file and of the reserve. It is a file of its own, beside the clients' file, since every
     /// change replaces both.
     pub(super) fn lock_clients(&self) -> Result<File, FileError> {
-        let mut lock = self.clients_path().into_os_string();
+        let path = self.clients_path();
+        // A link and the file that it leads to have one lock.
+        let target = private_file::target(&path).map_err(|source| FileError::Lock { path, source })?;
+        let mut lock = target.into_os_string();
         lock.push(".lock");
         private_file::lock(Path::new(&lock))
     }

@@ -3,7 +3,7 @@
 //! Must never end a client's access because the file is unreadable for a moment.
 
 use super::clients::ClientList;
-use super::directory::{State, parse_toml};
+use super::directory::State;
 use super::error::StateError;
 use parking_lot::Mutex;
 use std::fs::Metadata;
@@ -121,7 +121,9 @@ async fn poll(
     }
     match read(path).await {
         Ok(list) => {
-            tracing::info!("the clients have changed");
+            let before = Arc::clone(&sender.borrow());
+            let (added, removed) = (list.count_not_in(&before), before.count_not_in(&list));
+            tracing::info!(added, removed, "the clients have changed");
             sender.send_replace(Arc::new(list));
             (*last.lock(), *last_error) = (found, None);
         }
@@ -131,7 +133,7 @@ async fn poll(
             let error = Some(error.to_string());
             if let Some(error) = error.as_ref().filter(|_| error != *last_error) {
                 let file = path.display();
-                tracing::error!(%error, %file, "the clients' file cannot be read, so the clients are unchanged");
+                tracing::error!(%error, %file, "the clients' file cannot be used, so the clients are unchanged: correct it, or restore it from a backup");
             }
             *last_error = error;
         }
@@ -139,7 +141,7 @@ async fn poll(
 }
 
 async fn read(path: &Path) -> Result<ClientList, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(parse_toml(&tokio::fs::read(path).await?)?)
+    Ok(ClientList::parse(&tokio::fs::read(path).await?)?)
 }
 
 /// Identifies a version of the file without reading it. A replaced file has another inode, an edited one
@@ -207,12 +209,15 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         state.change_clients(|list| list.add(&name, &secret, now)).unwrap();
         let good = std::fs::read(state.clients_path()).unwrap();
-        let mut watch = ClientWatch::start(&state).unwrap().subscribe();
+        let clients = ClientWatch::start(&state).unwrap();
+        let mut watch = clients.subscribe();
 
-        std::fs::write(state.clients_path(), "oops").unwrap();
-        tokio::time::sleep(POLL_INTERVAL * 3).await;
+        for broken in ["oops", "", "# 2 clients\n"] {
+            std::fs::write(state.clients_path(), broken).unwrap();
+            clients.next_poll().await;
+        }
         std::fs::remove_file(state.clients_path()).unwrap();
-        tokio::time::sleep(POLL_INTERVAL * 3).await;
+        clients.next_poll().await;
         assert!(!watch.has_changed().unwrap());
         assert!(watch.borrow().authenticate(&name, &secret).is_ok());
 

@@ -266,6 +266,10 @@ impl Client {
 
     fn prepare(&self, arguments: &[&str]) -> Command {
         let mut command = self.program.command();
+        // The running client has the variant's settings. A user names none in a command beside it.
+        for (name, _) in variant::settings(self.program.name) {
+            command.env_remove(name);
+        }
         command.args(arguments).arg("--link-file").arg(self.program.path("link"));
         command
     }

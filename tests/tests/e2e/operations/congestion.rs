@@ -1,7 +1,9 @@
 //! Pulls work with every congestion control, within the rates that client and operator allow.
 
 use docxy_tests::docxy::{self, Server};
+use futures_util::future::join_all;
 use http::StatusCode;
+use hub_stand_in::Blob;
 use std::time::{Duration, Instant};
 use tokio::task::block_in_place;
 
@@ -94,5 +96,37 @@ async fn no_congestion_control_exceeds_the_maximum_rate() {
             let least = Duration::from_secs_f64(LARGE_BLOB as f64 / MAX.1) - BURST;
             assert!(elapsed >= least, "{how}, {leg}: {LARGE_BLOB} bytes in {elapsed:?}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_maximum_rate_holds_for_the_client_that_asks_for_it_and_for_no_other_one_of_its_link() {
+    const MAX: (&str, f64) = ("down=8 Mbit/s", 8e6 / 8.0);
+    for is_limited_first in [true, false] {
+        let hub = hub().await;
+        let config = config(&hub);
+        let mut server = server(&config);
+        let link = invite(&mut server, "laptop");
+        let limits: [&[&str]; 2] = [&["--max-rate", MAX.0], &[]];
+        let order = if is_limited_first { [0, 1] } else { [1, 0] };
+        let mut clients = order.map(|n| (n, client(&link, limits[n])));
+        clients.sort_by_key(|(n, _)| *n);
+        let blobs = [1, 2].map(|seed| Blob::generated(seed, LARGE_BLOB));
+        let begun = Instant::now();
+        let pulls = clients.iter().zip(&blobs).map(|((_, client), blob)| {
+            hub.store().add_blob("library/hello", blob.clone());
+            let path = format!("/v2/library/hello/blobs/{}", blob.digest());
+            let engine = HttpClient::at(client.address());
+            async move {
+                let bearer = engine.anonymous("library/hello").await;
+                let response = engine.get(&path, &[("authorization", &bearer), ANY]).await;
+                assert!(response.body == bytes(blob));
+                begun.elapsed()
+            }
+        });
+        let [limited, unlimited] = join_all(pulls).await[..] else { unreachable!("two clients") };
+        let least = Duration::from_secs_f64(LARGE_BLOB as f64 / MAX.1) - BURST;
+        assert!(limited >= least, "{LARGE_BLOB} bytes in {limited:?}");
+        assert!(unlimited < limited, "{unlimited:?} without a limit, {limited:?} with one");
     }
 }

@@ -109,7 +109,7 @@ async fn check_names_the_failed_hop() {
         let received = check(&testbed, &["hello"]).unwrap_err();
         testbed.hub.faults().clear();
         assert!(received.contains(&format!("  {hop:<14} FAILED  ")), "{received}");
-        assert!(received.contains("1 checks failed"), "{received}");
+        assert!(received.contains("1 check failed"), "{received}");
     }
     assert!(check(&testbed, &["ghcr.io/a/b"]).unwrap_err().contains("does not serve ghcr.io"));
 }
