@@ -39,6 +39,7 @@ pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), Command
         let outcome = tokio::select! {
             pulled = pull::pull(&pull_request, gateway, &progress) => pulled.map_err(Into::into),
             () = shutdown.drain.cancelled() => Err(CommandError::Interrupted),
+            never = tunnel.tell_failures(|reason| progress.print(&format!("not connected yet: {reason}"))) => match never {},
         };
         tunnel.close().await;
         outcome

@@ -43,7 +43,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
         let frontend =
             FrontendSettings { listen: settings.listen.clone(), hosts: hosts.clone(), log: log.clone() };
         let mut reload = Reload { settings, log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };
-        let load = move || Settings::load(&flags);
+        let load = move || Settings::reload(&flags);
         tokio::spawn(reload_on_signal(signals.reload, load, move |new| reload.apply(new)));
         let announce = |addresses: Vec<SocketAddr>| {
             for address in &addresses {

@@ -10,7 +10,7 @@ use derive_more::{Display, Into};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Why a text is not a link. Never quotes the text.
@@ -116,7 +116,7 @@ impl Link {
     #[must_use]
     pub fn is_for_same_server(&self, other: &Self) -> bool {
         let ports = |link: &Self| link.ports.iter().copied().collect::<BTreeSet<_>>();
-        self.host.as_str().eq_ignore_ascii_case(other.host.as_str()) && ports(self) == ports(other)
+        self.host.is_same(&other.host) && ports(self) == ports(other)
     }
 }
 
@@ -129,6 +129,15 @@ impl Host {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether both are the same name or address: neither case nor the root's dot at the end matters.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self.0.parse::<IpAddr>(), other.0.parse::<IpAddr>()) {
+            (Ok(one), Ok(other)) => one == other,
+            _ => self.0.trim_end_matches('.').eq_ignore_ascii_case(other.0.trim_end_matches('.')),
+        }
     }
 
     /// Whether it is an IPv6 address, which needs brackets before a port.
