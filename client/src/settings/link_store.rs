@@ -322,6 +322,8 @@ mod tests {
         let error = parse_lines(&text, "here").unwrap_err().to_string();
         assert!(error.starts_with("here, line 4: "), "{error}");
         assert!(!error.contains(&SECRET[..8]), "{error}");
+        let cut = parse_lines(good.split_once('?').unwrap().0, "here").unwrap_err().to_string();
+        assert!(cut.contains("printed: ") && cut.ends_with("was it cut off?"), "{cut}");
         assert!(matches!(parse_lines("# nothing\n", "here"), Err(LinksError::Empty(_))));
     }
 
