@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If stderr fails too, the exit code reports the error.
-            let _ = Stream::Stderr.write(&format!("docxy-client: {error}\n"));
+            let _ = Stream::Stderr.write(&format!("docxy-client: {}\n", error.message()));
             ExitCode::FAILURE
         }
     }

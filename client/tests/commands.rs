@@ -1,7 +1,7 @@
 //! The program as its user runs it: arguments, output, exit codes, files.
 
 use docxy_protocol::link::Link;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -109,7 +109,7 @@ fn a_link_from_any_source_is_stored_for_its_owner_only() {
     for source in sources {
         let machine = Machine::new();
         let messages = joined(&source(&machine));
-        assert!(messages.contains("joined vpn.example.org as laptop"), "{messages}");
+        assert!(messages.contains("joined vpn.example.org:61443 as laptop"), "{messages}");
         assert!(messages.contains("docxy-client run"), "{messages}");
         assert_eq!(machine.links(), [link("laptop").parse().expect("a link")]);
         let path = machine.links_file();
@@ -139,9 +139,63 @@ fn links_are_listed_with_their_trust_and_removed_by_host() {
     assert_eq!(list(), format!("{first}{second}untrusted\n"));
     joined(&machine.run_with_input("join --trusted", &other));
     assert_eq!(list(), format!("{first}{second}trusted\n"));
+    joined(&machine.run_with_input("join", &other.replace(PIN, &PIN.replace('I', "J"))));
+    assert_eq!(list(), format!("{first}{second}untrusted\n"), "with another key");
+    joined(&machine.run("links trust other.example.org"));
+    assert_eq!(list(), format!("{first}{second}trusted\n"));
     assert_eq!(machine.run("links remove nowhere.example").status.code(), Some(1));
     assert_eq!(machine.run("links remove VPN.example.org").status.code(), Some(0));
     assert_eq!(list(), format!("{second}trusted\n"));
+    joined(&machine.run(&format!("links remove {other}")));
+    assert_eq!(list(), "");
+}
+
+#[test]
+fn a_file_of_links_keeps_the_trust_of_each() {
+    let machine = Machine::new();
+    let lines = ["vpn untrusted", "b trusted", "c"].map(|line| {
+        let (host, word) = line.split_once(' ').unwrap_or((line, ""));
+        format!("{} {word}\n", link("laptop").replace("vpn", host))
+    });
+    machine.file("copied", &lines.concat());
+    joined(&machine.run("join --link-file copied"));
+    let list = text(&machine.run("links").stdout);
+    let trust: Vec<_> = list.lines().filter_map(|line| line.rsplit(' ').next()).collect();
+    assert_eq!(trust, ["untrusted", "trusted", "untrusted"]);
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let machine = Machine::new();
+    let mut command = machine.command("run --listen 127.0.0.1:0");
+    for name in
+        ["CONFIG", "LINK", "LEG", "MAX_RATE", "CONGESTION", "LOG", "PATIENCE", "CACHE", "LISTEN", "HOST"]
+    {
+        command.env(format!("DOCXY_{name}"), "");
+    }
+    let output = command.output().expect("the program starts");
+    // The next error is the missing link.
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("docxy-client join"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_pull_says_why_it_waits_for_the_tunnel() {
+    let machine = Machine::new();
+    // A port that was free a moment ago.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let address = address.expect("a port").to_string();
+    joined(&machine.run_with_input("join", &link("laptop").replace("vpn.example.org:61443", &address)));
+    let mut command = machine.command("pull alpine --leg tcp");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+    // The last line is the error, with the same reason.
+    let is_told = lines
+        .map_while(Result::ok)
+        .any(|line| line.contains(&format!("{address}: ")) && !line.starts_with("docxy-client: "));
+    child.kill().expect("it is ours");
+    child.wait().expect("it ends");
+    assert!(is_told);
 }
 
 #[test]
@@ -162,9 +216,16 @@ fn a_damaged_link_is_refused_and_not_quoted() {
 #[test]
 fn a_misplaced_link_is_not_quoted() {
     let machine = Machine::new();
-    for (arguments, code) in
-        [("", 2), ("run", 2), ("pull", 2), ("join x", 2), ("run --config", 2), ("run --link-file", 1)]
-    {
+    for (arguments, code) in [
+        ("", 2),
+        ("run", 2),
+        ("pull", 2),
+        ("join x", 2),
+        ("run --config", 2),
+        ("run --link-file", 1),
+        ("links remove x", 2),
+        ("run --host", 1),
+    ] {
         let output = machine.run(&format!("{arguments} {}", link("laptop")));
         assert_eq!(output.status.code(), Some(code), "{arguments}");
         let messages = stderr(&output);

@@ -2,8 +2,10 @@
 //!
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
+use super::links::NamedServer;
 use crate::settings::{ConnectionFlags, ServingFlags};
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{OsStr as ClapText, Resettable};
+use clap::{Args, Command as Program, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use docxy_host::logging::Filter;
 use docxy_host::proxy::ProxyUrlError;
 use docxy_host::terminal::print_note;
@@ -12,6 +14,7 @@ use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;
 use std::convert::Infallible;
 use std::error::Error as _;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 /// The client of Docxy: container images for a machine that cannot reach the registries.
@@ -68,12 +71,13 @@ pub(super) struct JoinArguments {
     pub(super) trusted: bool,
 }
 
-/// List the joined links, or remove some.
+/// List the joined links, remove some, or trust a server.
 ///
 /// Each line has the server's host and ports, the name of this client there, and whether the server is trusted. No
 /// secret is shown.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  docxy-client links\n  docxy-client links remove vpn.example.org")]
+#[command(after_help = "Example:\n  docxy-client links\n  docxy-client links remove vpn.example.org\n  \
+    docxy-client links trust other.example.org:61443")]
 pub(super) struct LinksArguments {
     #[command(subcommand)]
     pub(super) command: Option<LinksCommand>,
@@ -81,11 +85,17 @@ pub(super) struct LinksArguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LinksCommand {
-    /// Remove the links to a host
+    /// Remove the links to a server
     Remove {
         /// The host, or the host with its ports, as `docxy-client links` shows them
-        #[arg(value_name = "HOST[:PORT]")]
-        host: String,
+        #[arg(value_name = "HOST[:PORTS]")]
+        server: NamedServer,
+    },
+    /// Let logins, tokens and private images go to a server, as `join --trusted` does
+    Trust {
+        /// The host, or the host with its ports, as `docxy-client links` shows them
+        #[arg(value_name = "HOST[:PORTS]")]
+        server: NamedServer,
     },
 }
 
@@ -177,8 +187,25 @@ impl Arguments {
             }
             error.exit()
         };
-        Self::try_parse().unwrap_or_else(refuse)
+        Self::try_read().unwrap_or_else(refuse)
     }
+
+    fn try_read() -> Result<Self, clap::Error> {
+        let mut program = without_empty_variables(Self::command());
+        let mut matches = program.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut program))
+    }
+}
+
+/// The program without the variables that are set to nothing: they count as not set.
+fn without_empty_variables(program: Program) -> Program {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    program
+        .mut_args(|argument| match argument.get_env() {
+            Some(name) if is_empty(name) => argument.env(Resettable::<ClapText>::Reset),
+            _ => argument,
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// What is wrong with a proxy. clap's own text quotes the argument, which may contain a password.
@@ -198,7 +225,6 @@ fn no_link(text: &str) -> Result<PathBuf, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn every_command_helps_with_an_example() {

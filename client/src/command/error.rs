@@ -26,9 +26,21 @@ pub enum CommandError {
     Input(#[source] io::Error),
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
-    #[error("no link to {host} is stored in {}; docxy-client links lists them", file.display())]
-    UnknownHost { host: String, file: PathBuf },
+    #[error("no link to {server} is stored in {}; docxy-client links lists them", file.display())]
+    UnknownServer { server: String, file: PathBuf },
     /// By a signal.
     #[error("interrupted; nothing was stored")]
     Interrupted,
+}
+
+impl CommandError {
+    /// The text for the user. A link that was typed where a name or a path belongs is not quoted.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let text = self.to_string();
+        match text.split_once("docxy://") {
+            Some((_, link)) if link.contains('@') => "only `docxy-client join` takes a link".to_owned(),
+            _ => text,
+        }
+    }
 }

@@ -4,22 +4,23 @@
 
 use super::arguments::JoinArguments;
 use super::error::CommandError;
-use crate::settings::{Flags, LinkSource, StoredLink, link_file_path, parse_links, store_links};
+use crate::settings::{Flags, LinkSource, StoredLink, link_file_path, parse_lines, store_links};
 use crate::tunnel::Trust;
 use docxy_host::terminal::print_note;
-use docxy_protocol::link::Link;
 use docxy_protocol::secret::Secret;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
 pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), CommandError> {
     let link_file = link_file_path(flags)?;
-    let links = match (arguments.link, LinkSource::named(arguments.link_file)) {
-        (Some(text), _) => parse_links(text.expose(), "the argument")?,
+    let mut lines = match (arguments.link, LinkSource::named(arguments.link_file)) {
+        (Some(text), _) => parse_lines(text.expose(), "the argument")?,
         (None, Some(source)) => source.read()?,
-        (None, None) => parse_links(read_input()?.expose(), "the input")?,
+        (None, None) => parse_lines(read_input()?.expose(), "the input")?,
     };
-    let links: Vec<Link> = links.into_iter().map(|joined| joined.link).collect();
-    for stored in store_links(&link_file, &links, arguments.trusted)? {
+    if arguments.trusted {
+        lines.iter_mut().for_each(|line| line.trust = Some(Trust::Trusted));
+    }
+    for stored in store_links(&link_file, lines)? {
         print_note(&describe(&stored));
     }
     print_note(&format!(
@@ -30,13 +31,23 @@ pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), Comman
 }
 
 fn describe(StoredLink { joined, replaced }: &StoredLink) -> String {
-    let Link { name, host, .. } = &joined.link;
-    let instead = if *replaced { ", instead of the link that was there before" } else { "" };
+    let (address, name) = (joined.link.address(), &joined.link.name);
+    let instead = if replaced.is_some() { ", instead of the link that was there before" } else { "" };
     let trust = match joined.trust {
-        Trust::Trusted => "",
-        Trust::Untrusted => "; logins and private images do not go there (--trusted allows that)",
+        Trust::Trusted => String::new(),
+        Trust::Untrusted => {
+            let lost = match replaced {
+                Some(known) if known.trust == Trust::Trusted && known.link.pin != joined.link.pin => {
+                    "; its key is another one than before, so it is no longer trusted"
+                }
+                _ => "",
+            };
+            format!(
+                "{lost}; logins and private images do not go there (allow that with: docxy-client links trust {address})"
+            )
+        }
     };
-    format!("joined {host} as {name}{instead}{trust}")
+    format!("joined {address} as {name}{instead}{trust}")
 }
 
 /// All of stdin, or one line of a terminal.

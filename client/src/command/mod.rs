@@ -28,7 +28,8 @@ impl Arguments {
             Command::Join(arguments) => join::join(arguments, &flags),
             Command::Links(arguments) => match arguments.command {
                 None => links::list(&flags),
-                Some(LinksCommand::Remove { host }) => links::remove(&host, &flags),
+                Some(LinksCommand::Remove { server }) => links::remove(&server, &flags),
+                Some(LinksCommand::Trust { server }) => links::trust(&server, &flags),
             },
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Pull(arguments) => pull::pull(arguments, flags),

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
             log: log.clone(),
         };
         let mut reload = Reload { settings, log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };
-        let load = move || Settings::load(&flags);
+        let load = move || Settings::reload(&flags);
         tokio::spawn(reload_on_signal(signals.reload, load, move |new| reload.apply(new)));
         let announce = |addresses: Vec<SocketAddr>| {
             for address in &addresses {

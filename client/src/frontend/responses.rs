@@ -7,7 +7,7 @@ use docxy_protocol::error_body;
 use docxy_protocol::fault::{Fault, FaultKind};
 use docxy_protocol::name::Registry;
 use docxy_protocol::route::allowed_methods;
-use docxy_protocol::text::CleanText;
+use docxy_protocol::text::{CleanText, clean};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::ext::ReasonPhrase;
@@ -47,12 +47,21 @@ pub(super) fn fault(fault: &Fault, path: &str) -> Response<ResponseBody> {
 /// `503 Service Unavailable (docxy: tunnel: …)`.
 pub(super) fn describe_in_status_line(response: &mut Response<ResponseBody>, words: impl Display) {
     let standard = response.status().canonical_reason().unwrap_or_default();
-    let words = CleanText::<REASON_CHARS_MAX>::new(words);
-    let ascii: String =
-        words.as_str().chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
-    if let Ok(reason) = ReasonPhrase::try_from(format!("{standard} ({ascii})").into_bytes()) {
+    let words = reason_words(&clean(words));
+    if let Ok(reason) = ReasonPhrase::try_from(format!("{standard} ({words})").into_bytes()) {
         response.extensions_mut().insert(reason);
     }
+}
+
+/// The text in ASCII, with an end after a word if it is too long.
+fn reason_words(text: &CleanText) -> String {
+    let text = text.as_str().replace('…', "...");
+    let ascii: String = text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
+    if ascii.len() <= REASON_CHARS_MAX {
+        return ascii;
+    }
+    let start = &ascii[..REASON_CHARS_MAX - 3];
+    format!("{}...", start.rsplit_once(' ').map_or(start, |(words, _)| words))
 }
 
 /// The same response, after which the connection closes.
@@ -96,4 +105,17 @@ fn json_bytes(status: StatusCode, body: Vec<u8>) -> Response<ResponseBody> {
     let content_type = HeaderValue::from_static(error_body::MEDIA_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_ends_after_a_word() {
+        assert_eq!(reason_words(&clean("naïve… yes")), "na?ve... yes");
+        let words = reason_words(&clean("advice ".repeat(100)));
+        assert!(words.len() <= REASON_CHARS_MAX && words.ends_with(" advice..."), "{words}");
+        assert_eq!(reason_words(&clean("x".repeat(300))).len(), REASON_CHARS_MAX);
+    }
 }

@@ -13,10 +13,13 @@ use bytes::{Bytes, BytesMut};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::Request;
+use docxy_protocol::text::CleanText;
 use futures_util::stream::{BoxStream, StreamExt as _, TryStreamExt as _, try_unfold};
 use http::Response;
+use std::convert::Infallible;
+use std::future::pending;
 use std::path::PathBuf;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 /// A way to the registries.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub struct Connection {
     config: TunnelConfig,
     /// Once it is there, it serves the rest of the pull.
     own: OnceCell<(Tunnel, Gateway)>,
+    dialed: Notify,
 }
 
 /// A blob, as far as it was read.
@@ -45,7 +49,7 @@ impl Connection {
             Some(socket) => RunningClient::find(socket, given).await,
             None => None,
         };
-        Self { running, config, own: OnceCell::new() }
+        Self { running, config, own: OnceCell::new(), dialed: Notify::new() }
     }
 
     /// What the requests go through, for the user.
@@ -56,6 +60,15 @@ impl Connection {
         }
         let servers: Vec<_> = self.config.links.iter().map(|joined| joined.link.host.as_str()).collect();
         servers.join(" or ")
+    }
+
+    /// Tells why its own tunnel is not connected yet, each time that the reason changes. Never ends.
+    pub async fn tell_failures(&self, tell: impl Fn(&CleanText)) -> Infallible {
+        self.dialed.notified().await;
+        match self.own.get() {
+            Some((tunnel, _)) => tunnel.tell_failures(tell).await,
+            None => pending().await,
+        }
     }
 
     /// Closes its own tunnel, if there is one.
@@ -79,7 +92,9 @@ impl Connection {
             let gateway = Gateway::new(tunnel.clone(), DEFAULT_STALL_TIMEOUT, Metadata::open(cache));
             (tunnel, gateway)
         };
-        &self.own.get_or_init(start).await.1
+        let (_, gateway) = self.own.get_or_init(start).await;
+        self.dialed.notify_one();
+        gateway
     }
 }
 

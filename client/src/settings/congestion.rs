@@ -105,7 +105,7 @@ mod tests {
         }
         for (toml, words) in [
             ("{ down = '95' }", "down: \"95\" is no rate: write it as \"95 Mbit/s\""),
-            ("{ down = 95 }", "expected a string"),
+            ("{ down = 95 }", "expected a rate in quotes"),
             ("{ left = '95 Mbit/s' }", "unknown field `left`, expected `down` or `up`"),
             (
                 "95",

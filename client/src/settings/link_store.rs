@@ -1,12 +1,14 @@
 //! The file with the joined links, one on each line, and whether its server is trusted. Only the user may read it.
 //!
 //! A line is `LINK trusted`, `LINK untrusted`, or, as older versions wrote it and `docxy-server invite` prints it,
-//! `LINK`: then the first line's server is trusted, and no other. Reads and writes only. Never prints a link, and no
-//! error quotes one.
+//! `LINK`: then the first line's server is trusted, and no other. Changes are made under a lock. Never prints a link,
+//! and no error quotes one.
 
 use crate::tunnel::{JoinedLink, Trust};
 use docxy_host::private_file::{self, FileError};
+use docxy_host::terminal::print_note;
 use docxy_protocol::link::{Link, LinkError};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,10 +20,10 @@ pub enum LinksError {
     #[error("cannot read the links in {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     /// The file cannot be written.
-    #[error("cannot store the link: {0}")]
+    #[error("cannot change the links: {0}")]
     Write(#[source] FileError),
     /// A line is not a link.
-    #[error("{origin}, line {line}: {source}; copy the whole line that `docxy-server invite` printed")]
+    #[error("{origin}, line {line}: copy the whole line that `docxy-server invite` printed: {source}")]
     Parse { origin: String, line: usize, source: LinkError },
     /// The path is a link, which must not be quoted.
     #[error("a link was given where the name of a file of links belongs; `docxy-client join` takes the link")]
@@ -39,29 +41,38 @@ pub enum LinksError {
 pub struct StoredLink {
     /// The link.
     pub joined: JoinedLink,
-    /// Whether it replaced an earlier link of its server.
-    pub replaced: bool,
+    /// The earlier link of its server, which it replaced.
+    pub replaced: Option<JoinedLink>,
+}
+
+/// A link as a line has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkLine {
+    /// The link.
+    pub link: Link,
+    /// What the word after it says, if there is one.
+    pub trust: Option<Trust>,
 }
 
 /// Reads a file of links. It must hold at least one.
 ///
 /// # Errors
 /// If the file cannot be read, or a line is not a link.
-pub fn read_links(path: &Path) -> Result<Vec<JoinedLink>, LinksError> {
+pub(super) fn read_lines(path: &Path) -> Result<Vec<LinkLine>, LinksError> {
     if path.to_string_lossy().contains("docxy://") {
         return Err(LinksError::NotAFile);
     }
     let text =
         std::fs::read_to_string(path).map_err(|source| LinksError::Read { path: path.to_owned(), source })?;
-    parse_links(&text, &path.display().to_string())
+    parse_lines(&text, &path.display().to_string())
 }
 
 /// Parses links, one on each line. There must be at least one. `origin` names the source in errors.
 ///
 /// # Errors
 /// If a line is not a link.
-pub fn parse_links(text: &str, origin: &str) -> Result<Vec<JoinedLink>, LinksError> {
-    let mut links: Vec<JoinedLink> = Vec::new();
+pub fn parse_lines(text: &str, origin: &str) -> Result<Vec<LinkLine>, LinksError> {
+    let mut links = Vec::new();
     for (n, line) in text.lines().enumerate() {
         // Editors of other systems put a byte order mark before the text.
         let line = line.trim_start_matches('\u{feff}').trim();
@@ -72,24 +83,39 @@ pub fn parse_links(text: &str, origin: &str) -> Result<Vec<JoinedLink>, LinksErr
         let (link, word) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let link = link.parse().map_err(failed)?;
         let trust = match word.trim() {
-            "" if links.is_empty() => Trust::Trusted,
-            "" | "untrusted" => Trust::Untrusted,
-            "trusted" => Trust::Trusted,
+            "" => None,
+            "untrusted" => Some(Trust::Untrusted),
+            "trusted" => Some(Trust::Trusted),
             _ => return Err(LinksError::Trust { origin: origin.to_owned(), line: n + 1 }),
         };
-        links.push(JoinedLink { link, trust });
+        links.push(LinkLine { link, trust });
     }
     if links.is_empty() { Err(LinksError::Empty(origin.to_owned())) } else { Ok(links) }
 }
 
-/// Adds links to the file, and creates it if needed. Each server has one link. With `trust`, their servers are trusted.
-/// So is the first of all, and one that was, if it still has the same key.
+/// The servers of these lines, each with one link: a later line of a server replaces an earlier one, as if the links
+/// were joined in turn. The user is told of it.
+#[must_use]
+pub(super) fn combine(lines: Vec<LinkLine>) -> Vec<JoinedLink> {
+    let mut all = Vec::new();
+    for line in lines {
+        if let StoredLink { joined, replaced: Some(_) } = insert(&mut all, line) {
+            let address = joined.link.address();
+            print_note(&format!("docxy-client: there are several links to {address}; the last one is used"));
+        }
+    }
+    all
+}
+
+/// Adds links to the file, and creates it if needed. Each server has one link. The first one in an empty file is
+/// trusted, unless its line says otherwise. A server that was trusted stays so if it still has the same key.
 ///
 /// # Errors
 /// If the file cannot be read or written. It is then unchanged.
-pub fn store_links(path: &Path, new: &[Link], trust: bool) -> Result<Vec<StoredLink>, LinksError> {
+pub fn store_links(path: &Path, new: Vec<LinkLine>) -> Result<Vec<StoredLink>, LinksError> {
+    let _lock = lock(path)?;
     let mut all = read_stored(path)?;
-    let stored = new.iter().map(|link| insert(&mut all, link, trust)).collect();
+    let stored = new.into_iter().map(|line| insert(&mut all, line)).collect();
     write(path, &all)?;
     Ok(stored)
 }
@@ -99,6 +125,7 @@ pub fn store_links(path: &Path, new: &[Link], trust: bool) -> Result<Vec<StoredL
 /// # Errors
 /// If the file cannot be read or written. It is then unchanged.
 pub fn remove_links(path: &Path, is_meant: impl Fn(&Link) -> bool) -> Result<Vec<JoinedLink>, LinksError> {
+    let _lock = lock(path)?;
     let (removed, kept): (Vec<_>, Vec<_>) =
         read_stored(path)?.into_iter().partition(|joined| is_meant(&joined.link));
     if !removed.is_empty() {
@@ -107,16 +134,55 @@ pub fn remove_links(path: &Path, is_meant: impl Fn(&Link) -> bool) -> Result<Vec
     Ok(removed)
 }
 
+/// Trusts these servers from now on. Returns their links.
+///
+/// # Errors
+/// If the file cannot be read or written. It is then unchanged.
+pub fn trust_links(path: &Path, is_meant: impl Fn(&Link) -> bool) -> Result<Vec<JoinedLink>, LinksError> {
+    let _lock = lock(path)?;
+    let mut all = read_stored(path)?;
+    let meant = all.iter_mut().filter(|joined| is_meant(&joined.link));
+    let trusted: Vec<_> = meant
+        .map(|joined| {
+            joined.trust = Trust::Trusted;
+            joined.clone()
+        })
+        .collect();
+    if !trusted.is_empty() {
+        write(path, &all)?;
+    }
+    Ok(trusted)
+}
+
 /// The links in the file, in the order in which they were joined. There may be none.
 ///
 /// # Errors
 /// If the file cannot be read, or a line is not a link.
 pub fn read_stored(path: &Path) -> Result<Vec<JoinedLink>, LinksError> {
-    match read_links(path) {
+    match read_lines(path) {
         Err(LinksError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(LinksError::Empty(_)) => Ok(Vec::new()),
-        links => links,
+        lines => lines.map(combine),
     }
+}
+
+/// Whether the last link was removed from the file. A file without a byte may be one that another program is writing.
+pub(super) fn is_emptied(path: &Path) -> bool {
+    path.metadata().is_ok_and(|about| about.len() > 0)
+        && matches!(read_lines(path), Err(LinksError::Empty(_)))
+}
+
+/// Two programs that change the file at the same time would each undo the other's change. The lock is a file of its
+/// own, since every change replaces the links' file.
+fn lock(path: &Path) -> Result<File, LinksError> {
+    let mut lock = path.as_os_str().to_owned();
+    lock.push(".lock");
+    let lock = PathBuf::from(lock);
+    if let Some(directory) = path.parent() {
+        let failed = |source| LinksError::Write(FileError::Write { path: directory.to_owned(), source });
+        private_file::create_directory(directory).map_err(failed)?;
+    }
+    private_file::lock(&lock).map_err(LinksError::Write)
 }
 
 fn write(path: &Path, all: &[JoinedLink]) -> Result<(), LinksError> {
@@ -126,18 +192,21 @@ fn write(path: &Path, all: &[JoinedLink]) -> Result<(), LinksError> {
     private_file::write_with_directory(path, text.as_bytes()).map_err(LinksError::Write)
 }
 
-fn insert(all: &mut Vec<JoinedLink>, link: &Link, trust: bool) -> StoredLink {
-    let position = all.iter().position(|known| known.link.is_for_same_server(link));
-    let was_trusted =
-        position.is_some_and(|at| all[at].trust == Trust::Trusted && all[at].link.pin == link.pin);
-    let is_first = position.unwrap_or(all.len()) == 0;
-    let trust = if trust || was_trusted || is_first { Trust::Trusted } else { Trust::Untrusted };
-    let joined = JoinedLink { link: link.clone(), trust };
+fn insert(all: &mut Vec<JoinedLink>, LinkLine { link, trust }: LinkLine) -> StoredLink {
+    let position = all.iter().position(|known| known.link.is_for_same_server(&link));
+    let replaced = position.map(|at| all[at].clone());
+    let is_trusted = match &replaced {
+        // Another key may be another server's.
+        Some(known) => known.trust == Trust::Trusted && known.link.pin == link.pin,
+        None => all.is_empty(),
+    };
+    let trust = trust.unwrap_or(if is_trusted { Trust::Trusted } else { Trust::Untrusted });
+    let joined = JoinedLink { link, trust };
     match position {
         Some(at) => all[at] = joined.clone(),
         None => all.push(joined.clone()),
     }
-    StoredLink { joined, replaced: position.is_some() }
+    StoredLink { joined, replaced }
 }
 
 #[cfg(test)]
@@ -155,20 +224,25 @@ mod tests {
         format!("docxy://{name}:{SECRET}@{address}?pin={pin}").parse().unwrap()
     }
 
+    /// A line with this link, which may be trusted on request.
+    fn line(link: Link, trusted: bool) -> LinkLine {
+        LinkLine { link, trust: trusted.then_some(Trust::Trusted) }
+    }
+
     /// The names and the trust of the links in a file.
     fn stored(path: &Path) -> Vec<(String, Trust)> {
-        read_links(path).unwrap().iter().map(|joined| (joined.link.name.to_string(), joined.trust)).collect()
+        read_stored(path).unwrap().iter().map(|joined| (joined.link.name.to_string(), joined.trust)).collect()
     }
 
     #[test]
     fn a_second_link_of_a_server_replaces_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("links");
-        let store = |link| store_links(&path, &[link], false).unwrap()[0].replaced;
+        let store = |link| store_links(&path, vec![line(link, false)]).unwrap()[0].replaced.is_some();
         assert!(!store(link_to("example.org:1,2", "a", PIN)));
         assert!(!store(link_to("example.org:1", "b", PIN)), "another port, the same key");
         assert!(!store(link_to("[::1]:1", "c", PIN)), "another host, the same key");
-        assert!(store(link_to("EXAMPLE.org:2,1", "d", &PIN.replace('I', "J"))));
+        assert!(store(link_to("EXAMPLE.org.:2,1", "d", &PIN.replace('I', "J"))));
         assert_eq!(stored(&path).iter().map(|(name, _)| name.as_str()).collect::<String>(), "dbc");
     }
 
@@ -177,20 +251,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("links");
         let link = |n: u8, pin: &str| link_to(&format!("{n}.example:1"), &format!("{n}"), pin);
-        let trust =
-            |n, pin: &str, trusted| store_links(&path, &[link(n, pin)], trusted).unwrap()[0].joined.trust;
+        let trust = |n, pin: &str, trusted| {
+            store_links(&path, vec![line(link(n, pin), trusted)]).unwrap()[0].joined.trust
+        };
         let other = PIN.replace('I', "J");
         assert_eq!(trust(1, PIN, false), Trust::Trusted);
         assert_eq!(trust(2, PIN, false), Trust::Untrusted);
         assert_eq!(trust(2, PIN, true), Trust::Trusted);
         assert_eq!(trust(2, PIN, false), Trust::Trusted, "it stays so");
         assert_eq!(trust(2, &other, false), Trust::Untrusted, "but not with another key");
-        assert_eq!(trust(1, &other, false), Trust::Trusted);
+        assert_eq!(trust(1, &other, false), Trust::Untrusted, "not even the first");
         assert_eq!(trust(3, PIN, false), Trust::Untrusted);
         let removed = remove_links(&path, |link| link.host.as_str() == "1.example").unwrap();
         assert_eq!(removed.len(), 1);
         let untrusted = |n: u8| (n.to_string(), Trust::Untrusted);
         assert_eq!(stored(&path), [untrusted(2), untrusted(3)], "none becomes trusted by a removal");
+        assert_eq!(trust(2, &other, false), Trust::Untrusted, "nor by another join when it is the first");
+        assert_eq!(trust_links(&path, |link| link.host.as_str() == "3.example").unwrap().len(), 1);
+        assert_eq!(stored(&path), [untrusted(2), ("3".into(), Trust::Trusted)]);
         assert!(remove_links(&path, |_| false).unwrap().is_empty());
     }
 
@@ -203,21 +281,54 @@ mod tests {
             .unwrap();
         assert_eq!(stored(&path), [("a".into(), Trust::Trusted), ("b".into(), Trust::Untrusted)]);
         let error =
-            parse_links(&format!("{} mine", link("a", PIN).expose()), "here").unwrap_err().to_string();
+            parse_lines(&format!("{} mine", link("a", PIN).expose()), "here").unwrap_err().to_string();
         assert!(error.starts_with("here, line 1: ") && !error.contains("docxy:"), "{error}");
+    }
+
+    #[test]
+    fn several_lines_of_one_server_are_one_server() {
+        let lines =
+            [("localhost:1", "a", " trusted"), ("localhost.:1", "b", ""), ("LOCALHOST:1", "c", " untrusted")];
+        let trust = |count| {
+            let text: String = lines[..count]
+                .iter()
+                .map(|(address, name, word)| format!("{}{word}\n", link_to(address, name, PIN).expose()))
+                .collect();
+            let all = combine(parse_lines(&text, "here").unwrap());
+            assert_eq!((all.len(), all[0].link.name.to_string().as_str()), (1, lines[count - 1].1));
+            all[0].trust
+        };
+        assert_eq!([1, 2, 3].map(trust), [Trust::Trusted, Trust::Trusted, Trust::Untrusted]);
+    }
+
+    #[test]
+    fn links_that_are_stored_at_the_same_time_are_all_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/links");
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let link = link_to(&format!("{n}.example:1"), "a", PIN);
+                let path = &path;
+                scope.spawn(move || store_links(path, vec![line(link, false)]).unwrap());
+            }
+        });
+        assert_eq!(stored(&path).len(), 8);
+        assert_eq!(stored(&path).iter().filter(|(_, trust)| *trust == Trust::Trusted).count(), 1);
     }
 
     #[test]
     fn an_error_names_the_line_and_quotes_nothing_of_it() {
         let good = link("laptop", PIN).expose();
         let text = format!("# mine\n\n{good}\n{}\n", good.replace("?pin", "&pin"));
-        let error = parse_links(&text, "here").unwrap_err().to_string();
+        let error = parse_lines(&text, "here").unwrap_err().to_string();
         assert!(error.starts_with("here, line 4: "), "{error}");
         assert!(!error.contains(&SECRET[..8]), "{error}");
-        assert!(matches!(parse_links("# nothing\n", "here"), Err(LinksError::Empty(_))));
+        assert!(matches!(parse_lines("# nothing\n", "here"), Err(LinksError::Empty(_))));
         for text in [format!("\u{feff}{good}\r\n"), format!("\u{feff}# mine\r\n\u{feff}{good}\r\n")] {
-            assert_eq!(parse_links(&text, "here").unwrap().len(), 1);
+            assert_eq!(parse_lines(&text, "here").unwrap().len(), 1);
         }
+        let cut = parse_lines(good.split_once('?').unwrap().0, "here").unwrap_err().to_string();
+        assert!(cut.contains("printed: ") && cut.ends_with("was it cut off?"), "{cut}");
     }
 
     #[test]
@@ -225,7 +336,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("links");
         std::fs::write(&path, "precious").unwrap();
-        assert!(store_links(&path, &[link("laptop", PIN)], false).is_err());
+        assert!(store_links(&path, vec![line(link("laptop", PIN), false)]).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 }

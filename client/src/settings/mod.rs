@@ -18,7 +18,7 @@ pub use flags::{ConnectionFlags, Flags, ServingFlags};
 pub use given::GivenSettings;
 pub use host_name::HostNameError;
 pub use link_store::{
-    LinksError, StoredLink, parse_links, read_links, read_stored, remove_links, store_links,
+    LinkLine, LinksError, StoredLink, parse_lines, read_stored, remove_links, store_links, trust_links,
 };
 pub use rates::RatesError;
 
@@ -31,6 +31,7 @@ use docxy_host::toml_file;
 use docxy_protocol::secret::Secret;
 use file::ConfigFile;
 use host_name::HostName;
+use link_store::{combine, is_emptied, read_lines};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -70,6 +71,15 @@ impl Settings {
     /// # Errors
     /// If a setting is not valid, or there is no link.
     pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
+        let settings = Self::reload(flags)?;
+        if settings.tunnel.links.is_empty() { Err(SettingsError::NoLink) } else { Ok(settings) }
+    }
+
+    /// The same for a client that runs: the last link may have been removed since its start.
+    ///
+    /// # Errors
+    /// If a setting is not valid, or the links are missing.
+    pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
         let config = config(flags)?;
         let ServingFlags { listen, hosts, allow_remote, patience } = &flags.serving;
         let listen = first_set(listen, &config.listen)
@@ -105,7 +115,8 @@ impl ConnectionSettings {
     /// # Errors
     /// If a setting is not valid, or there is no link.
     pub fn load(flags: &Flags, default_level: Level) -> Result<Self, SettingsError> {
-        Self::of(flags, config(flags)?, default_level)
+        let settings = Self::of(flags, config(flags)?, default_level)?;
+        if settings.tunnel.links.is_empty() { Err(SettingsError::NoLink) } else { Ok(settings) }
     }
 
     fn of(flags: &Flags, config: ConfigFile, default_level: Level) -> Result<Self, SettingsError> {
@@ -173,21 +184,20 @@ impl LinkSource {
     ///
     /// # Errors
     /// If it cannot be read, or holds no link.
-    pub fn read(&self) -> Result<Vec<JoinedLink>, LinksError> {
+    pub fn read(&self) -> Result<Vec<LinkLine>, LinksError> {
         match self {
-            Self::Variable(text) => parse_links(text.expose(), "DOCXY_LINK"),
-            Self::File(path) => read_links(path),
+            Self::Variable(text) => parse_lines(text.expose(), "DOCXY_LINK"),
+            Self::File(path) => read_lines(path),
         }
     }
 }
 
 fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<JoinedLink>, SettingsError> {
-    if let Some(source) = LinkSource::named(flags.connection.link_file.clone()) {
-        return Ok(source.read()?);
-    }
-    match link_file(config) {
-        Some(path) if path.exists() => Ok(read_links(&path)?),
-        _ => Err(SettingsError::NoLink),
+    let joined = || Some(LinkSource::File(link_file(config).filter(|path| path.exists())?));
+    match LinkSource::named(flags.connection.link_file.clone()).or_else(joined) {
+        Some(LinkSource::File(path)) if is_emptied(&path) => Ok(Vec::new()),
+        Some(source) => Ok(combine(source.read()?)),
+        None => Err(SettingsError::NoLink),
     }
 }
 
@@ -301,6 +311,14 @@ mod tests {
             ("\nhosts = ['http://box.lan']", "client.toml, line 2: \"http://box.lan\" is not a host name"),
             ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
             ("link_file = 'no-links'", "docxy-client join"),
+            (
+                "\nproxy = 'http://p:1'",
+                "client.toml, line 2: invalid type: string, expected a table with url",
+            ),
+            (
+                "\nmax_rate = { down = 50 }",
+                "line 2: invalid type: integer, expected a rate in quotes, as in down =",
+            ),
             ("\n\nlog = 'inof'", "client.toml, line 3: a log filter is off, error, warn"),
             ("\nleg = 'udp'", "client.toml, line 2: leg is auto, quic or tcp"),
             ("\ncongestion = 'fast'", "client.toml, line 2: congestion: write auto, cubic, or rates"),
@@ -308,6 +326,36 @@ mod tests {
             let error = load(text, Flags::default()).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn the_last_link_may_be_removed_from_a_client_that_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, links) = (dir.path().join("client.toml"), dir.path().join("links"));
+        std::fs::write(&config, "link_file = 'links'").unwrap();
+        let flags = Flags { config: Some(config), ..Flags::default() };
+        let line = LinkLine { link: LINK.parse().unwrap(), trust: None };
+        store_links(&links, vec![line]).unwrap();
+        assert_eq!(Settings::load(&flags).unwrap().tunnel.links.len(), 1);
+        remove_links(&links, |_| true).unwrap();
+        assert!(Settings::reload(&flags).unwrap().tunnel.links.is_empty());
+        assert!(matches!(Settings::load(&flags), Err(SettingsError::NoLink)));
+        assert!(matches!(ConnectionSettings::load(&flags, Level::INFO), Err(SettingsError::NoLink)));
+        // This is no removal.
+        std::fs::write(&links, "").unwrap();
+        assert!(Settings::reload(&flags).is_err());
+    }
+
+    #[test]
+    fn the_example_in_the_readme_is_valid() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, text) = include_str!("../../README.md").split_once("```toml\n").unwrap();
+        let (text, _) = text.split_once("```").unwrap();
+        let text = text.replace("/home/me", &dir.path().display().to_string());
+        std::fs::create_dir_all(dir.path().join(".config/docxy")).unwrap();
+        std::fs::write(dir.path().join("links"), LINK).unwrap();
+        std::fs::write(dir.path().join(".config/docxy/proxy-password"), "hunter2").unwrap();
+        assert_eq!(load(&text, Flags::default()).unwrap().hosts, ["mybox.lan"]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl FromStr for Rates {
                 "up" => ("up", &mut rates.up),
                 _ => return Err(RatesError::Form),
             };
-            if slot.replace(rate.trim().to_owned()).is_some() {
+            if slot.replace(RateText(rate.trim().to_owned())).is_some() {
                 return Err(RatesError::Twice(direction));
             }
         }
@@ -86,16 +86,36 @@ impl<'de, T: FromStr<Err: fmt::Display> + From<Rates>> Visitor<'de> for TextOrTa
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RatesText {
-    down: Option<String>,
-    up: Option<String>,
+    down: Option<RateText>,
+    up: Option<RateText>,
+}
+
+/// A rate as text. A number has no unit.
+#[derive(Debug)]
+struct RateText(String);
+
+impl<'de> Deserialize<'de> for RateText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = RateText;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a rate in quotes, as in down = \"50 Mbit/s\"")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<RateText, E> {
+                Ok(RateText(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
 }
 
 impl TryFrom<RatesText> for Rates {
     type Error = RatesError;
 
     fn try_from(text: RatesText) -> Result<Self, RatesError> {
-        let parse = |direction, rate: Option<String>| {
-            let rate = rate.map(|text| text.parse::<Rate>()).transpose();
+        let parse = |direction, rate: Option<RateText>| {
+            let rate = rate.map(|RateText(text)| text.parse::<Rate>()).transpose();
             rate.map_err(|error| RatesError::Rate(direction, error))
         };
         Ok(Self { down: parse("down", text.down)?, up: parse("up", text.up)? })

@@ -150,11 +150,11 @@ pub(super) async fn dial(
     let by_proxy = |proxy| dial_by_proxy(link, options, port, proxy, server);
     match options.proxy.as_ref().filter(|_| leg == Leg::Tcp) {
         None => directly.await,
-        Some(ProxyChoice::Beside(rules)) => match rules.proxy_for(link.host.as_str()) {
+        Some(ProxyChoice::Beside(rules)) => match rules.proxy_to(link.host.as_str(), port) {
             None => directly.await,
             Some(proxy) => first_of(directly, by_proxy(proxy)).await,
         },
-        Some(ProxyChoice::Only(rules)) => match rules.proxy_for(link.host.as_str()) {
+        Some(ProxyChoice::Only(rules)) => match rules.proxy_to(link.host.as_str(), port) {
             None => directly.await,
             Some(proxy) => by_proxy(proxy).await,
         },

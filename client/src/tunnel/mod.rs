@@ -34,11 +34,13 @@ pub use status::TunnelStatus;
 
 use crate::counters::TunnelCounters;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use docxy_protocol::text::CleanText;
 use need::Size;
 use network::NetworkMemory;
 use parking_lot::Mutex;
 use selector::{Candidate, Selector};
 use server::Servers;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -46,6 +48,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a request waits for the first connection attempt.
 const FIRST_ATTEMPT_WAIT: Duration = Duration::from_secs(2);
+
+/// The fault while there is no server: the last link was removed.
+const NO_LINK: &str =
+    "no link is joined: run `docxy-client join`, and then send SIGHUP to the running client";
 
 /// A handle on the tunnel.
 #[derive(Debug, Clone)]
@@ -176,7 +182,28 @@ impl Tunnel {
     }
 
     fn fault_status(&self, trust: Trust) -> TunnelStatus {
-        TunnelStatus::of_all(eligible(&self.servers.borrow(), trust).map(|state| &state.status))
+        let states = self.servers.borrow();
+        if states.is_empty() {
+            return TunnelStatus::Connecting { reason: Some(NO_LINK.into()) };
+        }
+        TunnelStatus::of_all(eligible(&states, trust).map(|state| &state.status))
+    }
+
+    /// Tells why no server was connected yet, each time that the reason changes. Never ends.
+    pub async fn tell_failures(&self, tell: impl Fn(&CleanText)) -> Infallible {
+        let (mut servers, mut told) = (self.servers.clone(), None);
+        loop {
+            let status = TunnelStatus::of_all(servers.borrow_and_update().iter().map(|state| &state.status));
+            if let TunnelStatus::Connecting { reason: Some(reason) } = status
+                && told.as_ref() != Some(&reason)
+            {
+                tell(&reason);
+                told = Some(reason);
+            }
+            if servers.changed().await.is_err() {
+                std::future::pending().await
+            }
+        }
     }
 
     fn select(&self, states: &[ServerState], need: Need, lost: Option<&LostSession>) -> Option<Session> {
@@ -244,15 +271,19 @@ fn is_pointless(states: &[ServerState], need: Need, deadline: Deadline) -> bool 
 
 /// Why no request can be sent that shows its server so much.
 fn fault(states: &[ServerState], trust: Trust) -> Fault {
+    if states.is_empty() {
+        return Fault::new(Hop::Tunnel, FaultKind::Refused, NO_LINK);
+    }
     let fault = TunnelStatus::of_all(eligible(states, trust).map(|state| &state.status)).to_fault();
     let has_trusted = eligible(states, trust).next().is_some();
     let would_do =
         |state: &&ServerState| state.server.trust < trust && (state.session().is_some() || !has_trusted);
     let Some(untrusted) = states.iter().find(would_do) else { return fault };
+    let name = &untrusted.server.name;
     let detail = format!(
         "no trusted server is connected ({}); this request carries a credential, which goes to trusted servers only; \
-         if {} may see it, join its link again with `docxy-client join --trusted`",
-        fault.detail, untrusted.server.name
+         if {name} may see it: docxy-client links trust {name}",
+        fault.detail
     );
     Fault::new(fault.hop, fault.kind, detail)
 }

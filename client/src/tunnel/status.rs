@@ -19,7 +19,7 @@ pub enum TunnelStatus {
     /// It is up; requests may be sent.
     Up {
         /// The connection.
-        session: Session,
+        session: Box<Session>,
         /// When it came up.
         since: SystemTime,
     },

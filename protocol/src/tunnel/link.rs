@@ -139,7 +139,7 @@ impl Link {
     #[must_use]
     pub fn is_for_same_server(&self, other: &Self) -> bool {
         let ports = |link: &Self| link.ports.iter().copied().collect::<BTreeSet<_>>();
-        self.host.as_str().eq_ignore_ascii_case(other.host.as_str()) && ports(self) == ports(other)
+        self.host.is_same(&other.host) && ports(self) == ports(other)
     }
 }
 
@@ -152,6 +152,15 @@ impl Host {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether both are the same name or address: neither case nor the root's dot at the end matters.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self.0.parse::<IpAddr>(), other.0.parse::<IpAddr>()) {
+            (Ok(one), Ok(other)) => one == other,
+            _ => self.0.trim_end_matches('.').eq_ignore_ascii_case(other.0.trim_end_matches('.')),
+        }
     }
 
     /// Whether it is an IPv6 address, which needs brackets before a port.

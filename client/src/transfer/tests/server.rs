@@ -85,7 +85,7 @@ pub(super) async fn run(
     loop {
         let pair = leg.connect().await;
         let session = Session::new(pair.client.clone(), Congestion::default(), Arc::clone(&server));
-        publish(TunnelStatus::Up { session, since: SystemTime::now() });
+        publish(TunnelStatus::Up { session: Box::new(session), since: SystemTime::now() });
         let mut played = PlayedServer {
             pair,
             content: content.clone(),

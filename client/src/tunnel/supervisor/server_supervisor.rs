@@ -345,7 +345,7 @@ impl ServerSupervisor {
     fn publish(&self, dialed: &DialedSession, reason: Option<UseReason>) {
         let session = dialed.session.clone();
         session.set_use_reason(reason);
-        let status = TunnelStatus::Up { session, since: SystemTime::now() };
+        let status = TunnelStatus::Up { session: Box::new(session), since: SystemTime::now() };
         let condition = if dialed.session.is_welcome() { Condition::Good } else { Condition::Greeting };
         self.servers.update(self.server.id, |state| (state.status, state.condition) = (status, condition));
     }

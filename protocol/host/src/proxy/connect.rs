@@ -154,7 +154,9 @@ impl Proxy {
                 Socks5Stream::connect_with_password_and_socket(stream, target, user, password).await
             }
         };
-        connected.map(Socks5Stream::into_inner).map_err(ProxyFailure::of_socks)
+        let has_password =
+            self.credentials.as_ref().is_none_or(|credentials| !credentials.password().is_empty());
+        connected.map(Socks5Stream::into_inner).map_err(|error| ProxyFailure::of_socks(error, has_password))
     }
 }
 

@@ -36,6 +36,8 @@ pub enum ProxyFailure {
     CredentialsMissing(&'static str),
     #[error("refuses the credentials ({0}); check user and password")]
     CredentialsRefused(&'static str),
+    #[error("asks for a password (SOCKS5); set a password for its user")]
+    PasswordMissing,
     #[error("cannot take these credentials: {0}")]
     CredentialsInvalid(&'static str),
     #[error("does not allow this destination ({0}); ask its administrator to allow it")]
@@ -61,6 +63,7 @@ impl ProxyFailure {
             Self::CredentialsMissing(_)
                 | Self::CredentialsRefused(_)
                 | Self::CredentialsInvalid(_)
+                | Self::PasswordMissing
                 | Self::Forbidden(_)
                 | Self::OtherProtocol(_)
         )
@@ -80,7 +83,7 @@ impl ProxyFailure {
     }
 
     /// The end of a SOCKS5 handshake that is not a success (RFC 1928, section 6).
-    pub(super) fn of_socks(error: tokio_socks::Error) -> Self {
+    pub(super) fn of_socks(error: tokio_socks::Error, has_password: bool) -> Self {
         use tokio_socks::Error as Socks;
         match error {
             Socks::Io(error) => Self::of_io(error),
@@ -88,6 +91,7 @@ impl ProxyFailure {
                 Self::CredentialsMissing("SOCKS5 method")
             }
             Socks::PasswordAuthFailure(_) => Self::CredentialsRefused("SOCKS5"),
+            Socks::InvalidAuthValues(_) if !has_password => Self::PasswordMissing,
             Socks::InvalidAuthValues(why) => Self::CredentialsInvalid(why),
             Socks::ConnectionNotAllowedByRuleset => Self::Forbidden("SOCKS5 reply 2"),
             Socks::GeneralSocksServerFailure
@@ -111,5 +115,20 @@ impl ProxyFailure {
             | io::ErrorKind::BrokenPipe => Self::Closed,
             _ => Self::Connect(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_without_a_password_is_told_to_set_one() {
+        let text = |has_password| {
+            let error = tokio_socks::Error::InvalidAuthValues("password length should between 1 to 255");
+            ProxyFailure::of_socks(error, has_password).to_string()
+        };
+        assert!(text(false).contains("set a password"), "{}", text(false));
+        assert!(!text(true).contains("set a password"), "{}", text(true));
     }
 }

@@ -5,8 +5,12 @@
 use super::url::Proxy;
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// The default port of destinations.
+const HTTPS_PORT: u16 = 443;
 
 /// A proxy, and the destinations that are reached without it.
 #[derive(Debug, Clone)]
@@ -14,7 +18,8 @@ pub struct ProxyRules {
     proxy: Arc<Proxy>,
     /// The value of `NO_PROXY`.
     exceptions: String,
-    matcher: Arc<Matcher>,
+    /// What is reached without the proxy at any port, and at single ones.
+    matchers: Arc<BTreeMap<Option<u16>, Matcher>>,
 }
 
 impl ProxyRules {
@@ -25,28 +30,41 @@ impl ProxyRules {
     }
 
     /// The same without the destinations of `exceptions`, which is a value of `NO_PROXY`: host names, each with its
-    /// subdomains, addresses and networks, separated by commas; `*` is everything.
+    /// subdomains, addresses and networks, each with or without a port, separated by commas or blanks; `*` is
+    /// everything.
     #[must_use]
     pub fn except(proxy: Proxy, exceptions: &str) -> Self {
-        // Many write a domain as `*.example.org`, which the matcher does not know.
-        let entries = exceptions.split(',').map(str::trim);
-        let entries: Vec<&str> = entries.map(|entry| entry.strip_prefix("*.").unwrap_or(entry)).collect();
+        let mut entries = BTreeMap::from([(None, Vec::new())]);
+        for text in exceptions.split(|c: char| c == ',' || c.is_whitespace()) {
+            let (entry, port) = entry(text);
+            entries.entry(port).or_default().push(entry);
+        }
         // The URL does not matter: only whether the matcher would use it.
-        let matcher = Matcher::builder().https("http://proxy.invalid").no(entries.join(",")).build();
-        Self { proxy: Arc::new(proxy), exceptions: exceptions.to_owned(), matcher: Arc::new(matcher) }
+        let matcher = |entries: Vec<&str>| {
+            Matcher::builder().https("http://proxy.invalid").no(entries.join(",")).build()
+        };
+        let matchers = entries.into_iter().map(|(port, entries)| (port, matcher(entries))).collect();
+        Self { proxy: Arc::new(proxy), exceptions: exceptions.to_owned(), matchers: Arc::new(matchers) }
     }
 
-    /// The proxy for a host, which may be a name or an address, with or without brackets.
+    /// The proxy for the HTTPS port of a host, which may be a name or an address, with or without brackets.
     #[must_use]
     pub fn proxy_for(&self, host: &str) -> Option<&Proxy> {
-        let host = host.trim_matches(['[', ']']);
+        self.proxy_to(host, HTTPS_PORT)
+    }
+
+    /// The same for another port.
+    #[must_use]
+    pub fn proxy_to(&self, host: &str, port: u16) -> Option<&Proxy> {
+        let host = host.trim_matches(['[', ']']).trim_end_matches('.');
         let is_address = host.parse::<IpAddr>();
         if is_address.as_ref().map_or_else(|_| is_localhost(host), |ip| ip.to_canonical().is_loopback()) {
             return None;
         }
         let (open, close) = if is_address.is_ok_and(|ip| ip.is_ipv6()) { ("[", "]") } else { ("", "") };
         let uri: Uri = format!("https://{open}{host}{close}").parse().ok()?;
-        self.matcher.intercept(&uri).is_some().then_some(&*self.proxy)
+        let mut matchers = [None, Some(port)].into_iter().filter_map(|port| self.matchers.get(&port));
+        matchers.all(|matcher| matcher.intercept(&uri).is_some()).then_some(&*self.proxy)
     }
 
     /// The proxy, whatever the destination.
@@ -63,6 +81,19 @@ impl PartialEq for ProxyRules {
 }
 
 impl Eq for ProxyRules {}
+
+/// An entry of `NO_PROXY` as the matcher knows it, and its port, if it has one.
+fn entry(text: &str) -> (&str, Option<u16>) {
+    let (host, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((address, port)) => (address, port.strip_prefix(':')),
+        None => match text.split_once(':') {
+            Some((host, port)) if !port.contains(':') => (host, Some(port)),
+            _ => (text, None),
+        },
+    };
+    let host = host.strip_prefix("*.").unwrap_or(host).trim_end_matches('.');
+    (host, port.and_then(|port| port.parse().ok()))
+}
 
 /// Names that mean this machine (RFC 6761, section 6.3).
 fn is_localhost(host: &str) -> bool {
@@ -95,6 +126,17 @@ mod tests {
         for host in ["notcorp.example", "docker.io", "192.0.2.2", "2001:db9::1"] {
             assert!(goes(&some, host), "{host}");
         }
+        let odd = ProxyRules::except(
+            proxy.clone(),
+            "a.example:443 b.example.\tc.example:8443,[2001:db8::1] [2001:db8::2]:8443",
+        );
+        for host in ["a.example", "b.example", "x.b.example.", "2001:db8::1"] {
+            assert!(!goes(&odd, host), "{host}");
+        }
+        for host in ["c.example", "2001:db8::2"] {
+            assert!(goes(&odd, host) && odd.proxy_to(host, 8443).is_none(), "{host}");
+        }
+        assert!(odd.proxy_to("a.example", 8443).is_some() && odd.proxy_to("b.example", 8443).is_none());
         assert!(!goes(&ProxyRules::except(proxy.clone(), "*"), "docker.io"));
         assert_ne!(ProxyRules::except(proxy.clone(), "a"), ProxyRules::everything(proxy));
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The table.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table with url, as in { url = 'http://HOST:PORT' }")]
 pub struct ProxyTable {
     /// The proxy, without its password.
     pub url: Option<ReadableUrl>,

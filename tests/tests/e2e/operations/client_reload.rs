@@ -178,6 +178,25 @@ async fn a_revoked_client_reconnects_with_a_new_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_its_last_link_a_client_drops_the_tunnel() {
+    let mut configured = Configured::start("").await;
+    let link = fs::read_to_string(configured.client.link_file()).unwrap();
+    // As `links remove` leaves it.
+    fs::write(configured.client.link_file(), "# each line is a secret\n").unwrap();
+    configured.client.process().signal("HUP").unwrap();
+    let is_dropped = |health: &Value| health["servers"].as_array().is_some_and(Vec::is_empty);
+    block_in_place(|| configured.client.wait_for_health("drop it", PROCESS_TIMEOUT, is_dropped)).unwrap();
+    let response = configured.engine().get("/v2/library/hello/manifests/latest", &[ANY]).await;
+    let (status, _, message) = response.fault("tunnel");
+    assert_eq!(status, 503);
+    assert!(message.contains("docxy-client join"), "{message}");
+    fs::write(configured.client.link_file(), link).unwrap();
+    configured.client.process().signal("HUP").unwrap();
+    let is_up = |health: &Value| health["tunnel"] == "up";
+    block_in_place(|| configured.client.wait_for_health("be back", PROCESS_TIMEOUT, is_up)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shorter_patience_applies_to_waiting_pulls() {
     let mut configured = Configured::start("").await;
     let blob = Blob::generated(1, 64 << 20);

@@ -183,7 +183,7 @@ async fn credentials_go_only_to_trusted_servers() {
     let refused = engine.get("/v2/alice/private/manifests/latest", &headers);
     let (status, _, message) = refused.await.fault("tunnel");
     assert_eq!(status, 503);
-    assert!(message.contains("docxy-client join --trusted"), "{message}");
+    assert!(message.contains("docxy-client links trust "), "{message}");
     assert_eq!(exchanges(&mut servers_of.second), before + 1, "the public manifest");
 
     let links = fs::read_to_string(servers_of.testbed.client.link_file()).unwrap();

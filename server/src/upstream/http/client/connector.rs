@@ -49,13 +49,13 @@ impl Connector {
     async fn connect(self, to: Uri) -> Result<TokioIo<TcpStream>, ConnectError> {
         let host = to.host().ok_or_else(|| GuardError::NoAddress { host: to.to_string() })?;
         let (guard, port) = (self.guard(), to.port_u16().unwrap_or(HTTPS_PORT));
-        let proxy = guard.proxy().and_then(|proxy| Some((&proxy.rules, proxy.rules.proxy_for(host)?)));
+        let proxy = guard.proxy().and_then(|proxy| Some((&proxy.rules, proxy.rules.proxy_to(host, port)?)));
         match proxy {
             None => connect_directly(guard.addresses(host, port).await?).await,
             Some((rules, proxy)) => {
                 let addresses = resolve_for_proxy(&guard, host, port).await?;
                 // The name may lead to this machine, or to an exception.
-                let is_direct = |a: &SocketAddr| rules.proxy_for(&a.ip().to_string()).is_none();
+                let is_direct = |a: &SocketAddr| rules.proxy_to(&a.ip().to_string(), port).is_none();
                 let direct: Vec<_> = addresses.iter().flatten().copied().filter(is_direct).collect();
                 if direct.is_empty() {
                     connect_by_proxy(proxy, &guard, host, port, addresses).await
