@@ -1,7 +1,7 @@
 //! How the commands of this program use the tunnel and the cache of a running client: HTTP at a private Unix socket,
 //! which the [frontend](crate::frontend) serves beside its listen addresses.
 //!
-//! Requests of commands are `POST` [`PATH`] with a [`Call`]; the response is a sequence of [`Message`]s. Both are
+//! Requests of commands are `POST` `PATH` with a `Call`; the response is a sequence of `Message`s. Both are
 //! [frames](docxy_protocol::frame). A client of another version, or with other settings than the command names, refuses
 //! before it does anything, and then the command dials. Must never be served at a TCP port.
 

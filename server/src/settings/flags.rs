@@ -45,7 +45,7 @@ pub struct CommonFlags {
 #[derive(Debug, Clone, Default, Args)]
 pub struct AddressFlags {
     /// Address and port, of UDP and TCP, to listen on; may be repeated
-    /// [default: [::]:61443]
+    /// [default: port 61443 of every address]
     #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
     /// The address in links, which clients dial [default: a public address of this machine, and
