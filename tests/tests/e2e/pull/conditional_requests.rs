@@ -81,8 +81,12 @@ impl Registry {
         let response = move |request: RegistryRequest| {
             let mut held_path = gate.subscribe();
             let is_held = request.method == "GET" && request.path == *held_path.borrow_and_update();
-            log.lock().unwrap().push(format!("{} {}", request.method, request.path));
-            count.send_replace(log.lock().unwrap().len());
+            let mut requests = log.lock().unwrap();
+            requests.push(format!("{} {}", request.method, request.path));
+            let arrived = requests.len();
+            // Who waits for the count locks the requests, too.
+            drop(requests);
+            count.send_replace(arrived);
             async move {
                 if is_held {
                     let _ = held_path.wait_for(|path| *path != request.path).await;
