@@ -20,6 +20,7 @@ use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The path of calls.
 pub(crate) const PATH: &str = "/local/call";
@@ -29,6 +30,12 @@ const VERSION_FIELD: HeaderName = HeaderName::from_static("docxy-version");
 
 /// Both ends must have the same: the types below are those of one build.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// After this time without a message the running client sends [`Message::Alive`].
+const ALIVE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// After this time without a message the running client counts as lost: it was stopped, or hangs.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The socket of this user's running client; `None` if there is no directory for it.
 #[must_use]
@@ -63,6 +70,8 @@ enum Message {
     Bytes(u32),
     /// Why the body waits, or that it continues.
     Waits(Option<String>),
+    /// There is nothing else to tell, for [`ALIVE_INTERVAL`].
+    Alive,
     /// The end of a complete body.
     End,
     /// Why there is no response, or no complete body.

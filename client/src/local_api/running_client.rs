@@ -2,7 +2,7 @@
 //!
 //! Must never take an end without a message for the end of a body: the running client may have been killed.
 
-use super::{Call, Message, Operation, PATH, VERSION, VERSION_FIELD};
+use super::{Call, Message, Operation, PATH, SILENCE_TIMEOUT, VERSION, VERSION_FIELD};
 use crate::gateway::TransferEvent;
 use crate::settings::GivenSettings;
 use bytes::{Bytes, BytesMut};
@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 use tokio_util::io::StreamReader;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -40,12 +40,18 @@ pub(crate) struct RunningClient {
 pub(crate) enum Interruption {
     /// A hop failed for good.
     Fault(Fault),
-    /// The running client ended.
+    /// The running client ended, or does not respond any more.
     Lost,
 }
 
 impl From<frame::FrameError> for Interruption {
     fn from(_: frame::FrameError) -> Self {
+        Self::Lost
+    }
+}
+
+impl From<Elapsed> for Interruption {
+    fn from(_: Elapsed) -> Self {
         Self::Lost
     }
 }
@@ -73,7 +79,7 @@ impl RunningClient {
     pub(crate) async fn send(&self, request: Request) -> Result<Response<Bytes>, Interruption> {
         let mut messages = self.call(Operation::Send(request)).await?;
         let mut response = Response::new(());
-        match frame::read(&mut messages.0).await? {
+        match messages.next().await? {
             Message::Head { status, headers } => {
                 *response.status_mut() = StatusCode::from_u16(status).map_err(|_| Interruption::Lost)?;
                 *response.headers_mut() = headers.into();
@@ -133,22 +139,31 @@ impl RunningClient {
 struct Messages(Pin<Box<dyn AsyncRead + Send>>);
 
 impl Messages {
+    /// The next one that says something.
+    async fn next(&mut self) -> Result<Message, Interruption> {
+        loop {
+            match timeout(SILENCE_TIMEOUT, frame::read(&mut self.0)).await?? {
+                Message::Alive => {}
+                message => return Ok(message),
+            }
+        }
+    }
+
+    async fn bytes(&mut self, count: u32) -> Result<Bytes, Interruption> {
+        let mut bytes = BytesMut::new();
+        let mut rest = (&mut self.0).take(count.into());
+        while timeout(SILENCE_TIMEOUT, rest.read_buf(&mut bytes)).await?? > 0 {}
+        if bytes.len() < count as usize { Err(Interruption::Lost) } else { Ok(bytes.freeze()) }
+    }
+
     /// The body that they carry.
     fn events(self) -> BoxStream<'static, Result<TransferEvent, Interruption>> {
-        let next = async |mut messages: Self| match frame::read(&mut messages.0).await? {
-            Message::Bytes(count) => {
-                let mut bytes = BytesMut::new();
-                let mut rest = (&mut messages.0).take(count.into());
-                while rest.read_buf(&mut bytes).await? > 0 {}
-                if bytes.len() < count as usize {
-                    return Err(Interruption::Lost);
-                }
-                Ok(Some((TransferEvent::Bytes(bytes.freeze()), messages)))
-            }
+        let next = async |mut messages: Self| match messages.next().await? {
+            Message::Bytes(count) => Ok(Some((TransferEvent::Bytes(messages.bytes(count).await?), messages))),
             Message::Waits(reason) => Ok(Some((TransferEvent::Waits(reason), messages))),
             Message::End => Ok(None),
             Message::Fault(fault) => Err(Interruption::Fault(fault)),
-            Message::Head { .. } => Err(Interruption::Lost),
+            Message::Head { .. } | Message::Alive => Err(Interruption::Lost),
         };
         try_unfold(self, next).boxed()
     }

@@ -1,17 +1,18 @@
 //! The running client's end: answers the calls of commands.
 
-use super::{Call, Message, Operation, VERSION, VERSION_FIELD};
+use super::{ALIVE_INTERVAL, Call, Message, Operation, VERSION, VERSION_FIELD};
 use crate::gateway::{Gateway, TransferEvent};
 use bytes::Bytes;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::frame;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::FRAME_BYTES_MAX;
-use futures_util::stream::{BoxStream, Stream, StreamExt as _, iter, once};
+use futures_util::stream::{BoxStream, Stream, StreamExt as _, iter, once, unfold};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use std::convert::Infallible;
+use tokio::time::timeout;
 
 /// The body of a response.
 pub(crate) type Messages = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
@@ -22,10 +23,18 @@ pub(crate) async fn respond(gateway: &Gateway, request: Request<Incoming>) -> Re
         Ok(operation) => (StatusCode::OK, serve(gateway.clone(), operation)),
         Err(status) => (status, iter([]).boxed()),
     };
-    let body = StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk))).boxed());
+    let body = StreamBody::new(with_signs_of_life(chunks).map(|chunk| Ok(Frame::data(chunk))).boxed());
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response
+}
+
+/// The chunks, with a message in each long pause. There is none between a message and its bytes, which come together.
+fn with_signs_of_life(chunks: BoxStream<'static, Bytes>) -> impl Stream<Item = Bytes> + Send {
+    unfold(chunks, async |mut chunks| {
+        let next = timeout(ALIVE_INTERVAL, chunks.next()).await;
+        Some((next.unwrap_or_else(|_| Some(message(&Message::Alive)))?, chunks))
+    })
 }
 
 /// Reads a call. Returns the status of the refusal if it cannot be served.

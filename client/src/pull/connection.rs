@@ -6,7 +6,7 @@ use super::image_source::{BlobEvents, RegistryClient};
 use crate::gateway::{Gateway, TransferEvent};
 use crate::local_api::{Interruption, RunningClient};
 use crate::metadata::Metadata;
-use crate::settings::{DEFAULT_STALL_TIMEOUT, GivenSettings};
+use crate::settings::{DEFAULT_STALL_TIMEOUT, GivenSettings, SettingsError};
 use crate::tunnel::network::NetworkMemory;
 use crate::tunnel::{Tunnel, TunnelConfig};
 use bytes::{Bytes, BytesMut};
@@ -44,12 +44,22 @@ struct BlobReading<'a> {
 
 impl Connection {
     /// By the client that runs at this socket with the settings that the user gives, else by these servers.
-    pub async fn find(socket: Option<PathBuf>, given: GivenSettings, config: TunnelConfig) -> Self {
+    ///
+    /// # Errors
+    /// If there is no such client, and no server.
+    pub async fn find(
+        socket: Option<PathBuf>,
+        given: GivenSettings,
+        config: TunnelConfig,
+    ) -> Result<Self, SettingsError> {
         let running = match socket {
             Some(socket) => RunningClient::find(socket, given).await,
             None => None,
         };
-        Self { running, config, own: OnceCell::new(), dialed: Notify::new() }
+        if running.is_none() && config.links.is_empty() {
+            return Err(SettingsError::NoLink);
+        }
+        Ok(Self { running, config, own: OnceCell::new(), dialed: Notify::new() })
     }
 
     /// What the requests go through, for the user.

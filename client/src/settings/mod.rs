@@ -93,7 +93,9 @@ impl Settings {
         let hosts = hosts.into_iter().map(|HostName(name)| name).collect();
         let stall_timeout = patience.or(config.patience).map_or(DEFAULT_STALL_TIMEOUT, Duration::from_secs);
         let stall_timeout = stall_timeout.min(STALL_TIMEOUT_MAX);
-        let ConnectionSettings { tunnel, cache, log } = ConnectionSettings::of(flags, config, Level::INFO)?;
+        let links = load_links(flags, &config)?;
+        let ConnectionSettings { tunnel, cache, log } =
+            ConnectionSettings::of(flags, config, links, Level::INFO)?;
         Ok(Self { listen, hosts, stall_timeout, cache, tunnel, log })
     }
 }
@@ -110,23 +112,31 @@ pub struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    /// Loads the settings, with the links. `default_level` is logged if nothing else is set.
+    /// Loads the settings, with the links, if there are any. `default_level` is logged if nothing else is set.
     ///
     /// # Errors
-    /// If a setting is not valid, or there is no link.
+    /// If a setting is not valid.
     pub fn load(flags: &Flags, default_level: Level) -> Result<Self, SettingsError> {
-        let settings = Self::of(flags, config(flags)?, default_level)?;
-        if settings.tunnel.links.is_empty() { Err(SettingsError::NoLink) } else { Ok(settings) }
+        let config = config(flags)?;
+        let links = match load_links(flags, &config) {
+            Err(SettingsError::NoLink) => Vec::new(),
+            links => links?,
+        };
+        Self::of(flags, config, links, default_level)
     }
 
-    fn of(flags: &Flags, config: ConfigFile, default_level: Level) -> Result<Self, SettingsError> {
+    fn of(
+        flags: &Flags,
+        config: ConfigFile,
+        links: Vec<JoinedLink>,
+        default_level: Level,
+    ) -> Result<Self, SettingsError> {
         let ConnectionFlags { link_file: _, congestion, max_rate, leg, proxy, cache } =
             flags.connection.clone();
         let congestion = congestion.or(config.congestion).unwrap_or_default();
         let max_rate = max_rate.or(config.max_rate).unwrap_or_default();
         let proxy = proxy::proxy(proxy, &Environment::of_process(), &config)?;
         let leg = proxy::leg(leg.or(config.leg), proxy.as_ref())?;
-        let links = load_links(flags, &config)?;
         let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
         let tunnel = TunnelConfig { links, congestion, max_rate, leg, proxy, cache: cache.clone() };
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(default_level));
@@ -340,7 +350,7 @@ mod tests {
         remove_links(&links, |_| true).unwrap();
         assert!(Settings::reload(&flags).unwrap().tunnel.links.is_empty());
         assert!(matches!(Settings::load(&flags), Err(SettingsError::NoLink)));
-        assert!(matches!(ConnectionSettings::load(&flags, Level::INFO), Err(SettingsError::NoLink)));
+        assert_eq!(ConnectionSettings::load(&flags, Level::INFO).unwrap().tunnel.links, []);
         // This is no removal.
         std::fs::write(&links, "").unwrap();
         assert!(Settings::reload(&flags).is_err());

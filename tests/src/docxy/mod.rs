@@ -259,18 +259,29 @@ impl Client {
         run(self.prepare(arguments), timeout)?.succeeded()
     }
 
-    /// The same without waiting for its end.
+    /// The same without `--link-file`: this user has joined no link.
+    pub fn command_without_link(&self, arguments: &[&str], timeout: Duration) -> Result<String> {
+        run(self.beside(arguments), timeout)?.succeeded()
+    }
+
+    /// [`command`](Self::command) without waiting for its end.
     pub fn start_command(&self, arguments: &[&str]) -> Result<Process> {
         Process::spawn("command", self.prepare(arguments), self.program.folder.path())
     }
 
     fn prepare(&self, arguments: &[&str]) -> Command {
+        let mut command = self.beside(arguments);
+        command.arg("--link-file").arg(self.program.path("link"));
+        command
+    }
+
+    fn beside(&self, arguments: &[&str]) -> Command {
         let mut command = self.program.command();
         // The running client has the variant's settings. A user names none in a command beside it.
         for (name, _) in variant::settings(self.program.name) {
             command.env_remove(name);
         }
-        command.args(arguments).arg("--link-file").arg(self.program.path("link"));
+        command.args(arguments);
         command
     }
 

@@ -95,6 +95,21 @@ fn wait_for_success(pull: &mut Process) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pull_beside_a_running_client_needs_no_link() {
+    let (mut testbed, relay) = relayed().await;
+    let (layer, folder) = (publish(&testbed, 1, MIB), scratch().unwrap());
+    let (beside, alone) = (folder.path().join("beside"), folder.path().join("alone"));
+    let without_link = |client: &Client, output| client.command_without_link(&pull(output), PROCESS_TIMEOUT);
+    block_in_place(|| without_link(&testbed.client, &beside)).unwrap();
+    assert_pulled(&beside, &layer);
+    assert_eq!(relay.opened(), SESSION, "it has dialed");
+    block_in_place(|| testbed.client.process().kill()).unwrap();
+    let outcome = block_in_place(|| without_link(&testbed.client, &alone));
+    assert!(outcome.unwrap_err().to_string().contains("docxy-client join"));
+    assert!(!alone.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pull_uses_the_tunnel_of_a_running_client_with_its_settings() {
     let (mut testbed, relay) = relayed().await;
     let (layer, folder) = (publish(&testbed, 1, 8 * MIB), scratch().unwrap());
@@ -147,6 +162,15 @@ async fn a_server_sees_six_connections_at_most() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_goes_on_when_the_running_client_is_killed() {
+    assert_pull_goes_on_after("KILL").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_goes_on_when_the_running_client_is_stopped() {
+    assert_pull_goes_on_after("STOP").await;
+}
+
+async fn assert_pull_goes_on_after(signal: &str) {
     let (mut testbed, relay) = relayed().await;
     let (layer, folder) = (publish(&testbed, 1, 60 * MIB), scratch().unwrap());
     trickle(&testbed, &layer);
@@ -154,7 +178,7 @@ async fn a_pull_goes_on_when_the_running_client_is_killed() {
     let mut pull = testbed.client.start_command(&[&pull(&output)[..], &TCP].concat()).unwrap();
     wait_for_bytes(&mut testbed.client);
     assert_eq!(relay.opened(), SESSION);
-    block_in_place(|| testbed.client.process().kill()).unwrap();
+    block_in_place(|| testbed.client.process().signal(signal)).unwrap();
     wait_for_success(&mut pull);
     assert_pulled(&output, &layer);
     assert!(relay.opened() > SESSION);
