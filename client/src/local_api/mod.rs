@@ -8,7 +8,7 @@
 mod running_client;
 mod service;
 
-pub(crate) use running_client::{Interruption, RunningClient};
+pub(crate) use running_client::{Interruption, RunningClient, manifest_bytes};
 pub(crate) use service::respond;
 
 use crate::settings::GivenSettings;

@@ -11,14 +11,14 @@ use docxy_protocol::fault::Fault;
 use docxy_protocol::frame;
 use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::Request;
-use futures_util::stream::{BoxStream, StreamExt as _, TryStreamExt as _, try_unfold};
+use futures_util::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _, try_unfold};
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{error::Elapsed, timeout};
@@ -27,6 +27,21 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// How long a running client may take to accept a call. One that is stopped, or has too much to do, is not worth a wait.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A body, up to the first event after [`MANIFEST_BYTES_MAX`] bytes: whoever asks refuses more.
+pub(crate) async fn manifest_bytes<E>(
+    events: impl Stream<Item = Result<TransferEvent, E>>,
+) -> Result<Bytes, E> {
+    let (mut bytes, mut events) = (BytesMut::new(), pin!(events));
+    while bytes.len() <= MANIFEST_BYTES_MAX
+        && let Some(event) = events.try_next().await?
+    {
+        if let TransferEvent::Bytes(chunk) = event {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    Ok(bytes.freeze())
+}
 
 /// A running client of this user.
 #[derive(Debug)]
@@ -87,15 +102,8 @@ impl RunningClient {
             Message::Fault(fault) => return Err(Interruption::Fault(fault)),
             _ => return Err(Interruption::Lost),
         }
-        let (mut body, mut events) = (BytesMut::new(), messages.events());
-        while body.len() <= MANIFEST_BYTES_MAX
-            && let Some(event) = events.try_next().await?
-        {
-            if let TransferEvent::Bytes(bytes) = event {
-                body.extend_from_slice(&bytes);
-            }
-        }
-        Ok(response.map(|()| body.freeze()))
+        let body = manifest_bytes(messages.events()).await?;
+        Ok(response.map(|()| body))
     }
 
     /// These bytes of the blob that the request is for.

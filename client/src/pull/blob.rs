@@ -1,6 +1,7 @@
 //! Downloads one blob to the disk. The connection resumes it, and a thread hashes and writes it.
 //!
-//! Must never accept a blob that does not match its digest, whoever sent it. The queue to the thread is short, so that a slow disk slows the transfer.
+//! Must never accept a blob that does not match its digest, whoever sent it. The queue to the thread is short, so that a
+//! slow disk slows the transfer.
 
 use super::error::PullError;
 use super::image_source::{ImageSource, RegistryClient};

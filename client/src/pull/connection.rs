@@ -4,14 +4,13 @@
 
 use super::image_source::{BlobEvents, RegistryClient};
 use crate::gateway::{Gateway, TransferEvent};
-use crate::local_api::{Interruption, RunningClient};
+use crate::local_api::{Interruption, RunningClient, manifest_bytes};
 use crate::metadata::Metadata;
 use crate::settings::{DEFAULT_STALL_TIMEOUT, GivenSettings, SettingsError};
 use crate::tunnel::network::NetworkMemory;
 use crate::tunnel::{Tunnel, TunnelConfig};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::Request;
 use docxy_protocol::text::CleanText;
 use futures_util::stream::{BoxStream, StreamExt as _, TryStreamExt as _, try_unfold};
@@ -117,14 +116,8 @@ impl RegistryClient for &Connection {
                 Ok(response) => return Ok(response),
             }
         }
-        let (head, mut body) = self.own().await.send_own(request).await?.into_parts();
-        let mut bytes = BytesMut::new();
-        while bytes.len() <= MANIFEST_BYTES_MAX
-            && let Some(next) = body.next().await?
-        {
-            bytes.extend_from_slice(&next);
-        }
-        Ok(Response::from_parts(head, bytes.freeze()))
+        let (head, body) = self.own().await.send_own(request).await?.into_parts();
+        Ok(Response::from_parts(head, manifest_bytes(body.events()).await?))
     }
 
     fn blob(&self, request: Request, length: u64) -> BlobEvents<'_> {
