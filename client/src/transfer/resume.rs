@@ -153,8 +153,11 @@ impl ResumableBody {
                         None => self.guard.proceed(),
                     };
                     match body.next(waits).await {
+                        Ok(None) if left > 0 => return Err(ExchangeError::mismatch("the body ended early")),
+                        Ok(Some(bytes)) if bytes.len() as u64 > left => {
+                            return Err(ExchangeError::mismatch("the body is longer than announced"));
+                        }
                         Ok(bytes) => {
-                            check_length(bytes.as_ref(), left)?;
                             self.last_fault = None;
                             bytes
                         }
@@ -389,17 +392,6 @@ impl ResumableBody {
             let Some(requested) = source.request(session, bytes) else { break };
             part.content = requested;
         }
-    }
-}
-
-/// Checks that a body with `left` bytes goes on with these, or ends.
-fn check_length(bytes: Option<&Bytes>, left: u64) -> Result<(), ExchangeError> {
-    match bytes {
-        None if left > 0 => Err(ExchangeError::mismatch("the body ended early")),
-        Some(bytes) if bytes.len() as u64 > left => {
-            Err(ExchangeError::mismatch("the body is longer than announced"))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -41,11 +41,9 @@ pub(super) async fn supervise(
     counters: TunnelCounters,
     stop: CancellationToken,
 ) {
-    let (book, memory) = {
-        let cache = &config.borrow().cache;
-        (AddressBook::open(cache.as_deref()), NetworkMemory::open(cache.as_deref()))
-    };
-    let memory = Arc::new(Mutex::new(memory));
+    let cache = config.borrow().cache.clone();
+    let book = AddressBook::open(cache.as_deref());
+    let memory = Arc::new(Mutex::new(NetworkMemory::open(cache.as_deref())));
     let mut supervisors =
         Supervisors { servers, counters, memory, usage: Arc::default(), book, all: Vec::new(), next_id: 0 };
     loop {
