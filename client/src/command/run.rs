@@ -12,7 +12,6 @@ use crate::local_api;
 use crate::metadata::Metadata;
 use crate::settings::{Flags, Settings, warn_of_open_links};
 use crate::tunnel::Tunnel;
-use crate::tunnel::network::NetworkMemory;
 use docxy_host::logging;
 use docxy_host::private_socket::PrivateSocket;
 use docxy_host::ready_file::ReadyFile;
@@ -38,7 +37,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     warn_of_open_links(&flags);
     let served = runtime.block_on(async {
         let Shutdown { drain, abort } = signals.shutdown;
-        let tunnel = Tunnel::start(settings.tunnel.clone(), NetworkMemory::open(settings.cache.as_deref()));
+        let tunnel = Tunnel::start(settings.tunnel.clone());
         let metadata = Metadata::open(settings.cache.as_deref());
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata);
         let hosts = AllowedHosts::new(settings.hosts.clone().into());

@@ -16,15 +16,15 @@ pub(crate) enum ExchangeError {
     /// The server reset the stream. That discards what was received, perhaps the head of the response.
     #[error("{0}")]
     Reset(#[source] Fault),
-    /// The session ended. The request can be sent again on the next one: every
-    /// operation only reads.
+    /// The session ended, or the running client that served a command. The request can be sent again on the next one:
+    /// every operation only reads.
     #[error("{}: the connection was lost: {}", Hop::Tunnel, causes(&**.0))]
     SessionLost(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl ExchangeError {
     /// The session was lost for this reason.
-    pub(super) fn lost(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn lost(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::SessionLost(cause.into())
     }
 

@@ -8,6 +8,7 @@ mod connection_slots;
 pub mod fuzz;
 mod handler;
 mod health;
+mod local_calls;
 mod log_limit;
 mod origin;
 mod patience;
@@ -185,7 +186,7 @@ fn connection(
         let (handler, busy) = (Arc::clone(&handler), slot.begin_request());
         async move {
             let response = if is_private && request.uri().path() == local_api::PATH {
-                local_api::respond(handler.gateway(), request).await.map(EitherBody::Right)
+                local_calls::respond(handler.gateway(), request).await.map(EitherBody::Right)
             } else {
                 handler.handle(request, &busy).await?.map(EitherBody::Left)
             };

@@ -22,6 +22,7 @@ mod used_up_limits;
 use crate::counters::TransferCounters;
 use crate::credentials::{Credentials, TokenSource};
 use crate::exchange::{self, ExchangeError};
+use crate::local_api::RunningClient;
 use crate::metadata::Metadata;
 use crate::settings::GivenSettings;
 use crate::transfer::{StallTimeout, Transfer, TransferContext, TransferGuard};
@@ -35,6 +36,7 @@ use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
 use http::{Response, StatusCode};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 use used_up_limits::UsedUpLimits;
@@ -60,6 +62,7 @@ impl Gateway {
     pub fn new(tunnel: Tunnel, stall_timeout: Duration, metadata: Metadata) -> Self {
         let context = TransferContext {
             tunnel,
+            running: None,
             stall_timeout: StallTimeout::new(stall_timeout.into()),
             credentials: Credentials::default(),
             registry: TransferRegistry::default(),
@@ -67,6 +70,18 @@ impl Gateway {
             counters: TransferCounters::default(),
         };
         Self { context, credential_use: CredentialUse::default(), used_up_limits: UsedUpLimits::default() }
+    }
+
+    /// The same beside a running client, which serves blobs until a session is requested.
+    #[must_use]
+    pub(crate) fn beside(mut self, running: Option<RunningClient>) -> Self {
+        self.context.running = running.map(Arc::new);
+        self
+    }
+
+    /// The running client, until a session was requested.
+    pub(crate) fn running_client(&self) -> Option<&RunningClient> {
+        self.context.running_client()
     }
 
     /// The requests whose response is not completely read.
@@ -209,8 +224,8 @@ impl Gateway {
     }
 
     /// These bytes, to its end, of the blob that the request is for, and whose length an image names: from the cache, or
-    /// requested when they are read. No fault ends them that another attempt within the stall timeout may mend. The reader
-    /// must compare the blob with its digest.
+    /// requested when they are read. No fault ends them that another attempt within the stall timeout may mend. The whole blob
+    /// is compared with its digest; who reads less must do that.
     pub(crate) async fn blob(&self, request: Request, bytes: Range<u64>) -> Transfer {
         let guard = self.context.registry.begin(&request);
         let until = Instant::now() + self.stall_timeout();

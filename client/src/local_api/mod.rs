@@ -1,15 +1,14 @@
 //! How the commands of this program use the tunnel and the cache of a running client: HTTP at a private Unix socket,
-//! which the [frontend](crate::frontend) serves beside its listen addresses.
+//! which the [frontend](crate::frontend) serves beside its listen addresses. This is the command's end, and what both
+//! ends know.
 //!
 //! Requests of commands are `POST` `PATH` with a `Call`; the response is a sequence of `Message`s. Both are
 //! [frames](docxy_protocol::frame). A client of another version, or with other settings than the command names, refuses
 //! before it does anything, and then the command dials. Must never be served at a TCP port.
 
 mod running_client;
-mod service;
 
-pub(crate) use running_client::{Interruption, RunningClient, manifest_bytes};
-pub(crate) use service::respond;
+pub(crate) use running_client::{LocalBody, RunningClient};
 
 use crate::settings::GivenSettings;
 use docxy_host::directories::CLIENT_RUNTIME;
@@ -26,13 +25,13 @@ use std::time::Duration;
 pub(crate) const PATH: &str = "/local/call";
 
 /// The field with the [`VERSION`] of the caller.
-const VERSION_FIELD: HeaderName = HeaderName::from_static("docxy-version");
+pub(crate) const VERSION_FIELD: HeaderName = HeaderName::from_static("docxy-version");
 
 /// Both ends must have the same: the types below are those of one build.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// After this time without a message the running client sends [`Message::Alive`].
-const ALIVE_INTERVAL: Duration = Duration::from_secs(3);
+pub(crate) const ALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
 /// After this time without a message the running client counts as lost: it was stopped, or hangs.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,14 +44,14 @@ pub fn socket_path() -> Option<PathBuf> {
 
 /// What a command asks of a running client.
 #[derive(Debug, Serialize, Deserialize)]
-struct Call {
+pub(crate) struct Call {
     /// The settings that the running client must have.
-    settings: GivenSettings,
-    operation: Operation,
+    pub(crate) settings: GivenSettings,
+    pub(crate) operation: Operation,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Operation {
+pub(crate) enum Operation {
     /// Whether it would serve this command. There is no message in the response.
     Check,
     /// The response of the registry.
@@ -63,7 +62,7 @@ enum Operation {
 
 /// A part of the response to a call.
 #[derive(Debug, Serialize, Deserialize)]
-enum Message {
+pub(crate) enum Message {
     /// The head of the response to [`Operation::Send`].
     Head { status: u16, headers: Headers },
     /// So many bytes of the body follow.

@@ -3,45 +3,32 @@
 //! Must never take an end without a message for the end of a body: the running client may have been killed.
 
 use super::{Call, Message, Operation, PATH, SILENCE_TIMEOUT, VERSION, VERSION_FIELD};
-use crate::gateway::TransferEvent;
+use crate::exchange::ExchangeError;
 use crate::settings::GivenSettings;
 use bytes::{Bytes, BytesMut};
 use docxy_host::private_socket;
-use docxy_protocol::fault::Fault;
 use docxy_protocol::frame;
-use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::Request;
-use futures_util::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _, try_unfold};
+use futures_util::stream::TryStreamExt as _;
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use std::error::Error;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::time::{error::Elapsed, timeout};
+use tokio::time::timeout;
 use tokio_util::io::StreamReader;
 use tokio_util::task::AbortOnDropHandle;
 
 /// How long a running client may take to accept a call. One that is stopped, or has too much to do, is not worth a wait.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A body, up to the first event after [`MANIFEST_BYTES_MAX`] bytes: whoever asks refuses more.
-pub(crate) async fn manifest_bytes<E>(
-    events: impl Stream<Item = Result<TransferEvent, E>>,
-) -> Result<Bytes, E> {
-    let (mut bytes, mut events) = (BytesMut::new(), pin!(events));
-    while bytes.len() <= MANIFEST_BYTES_MAX
-        && let Some(event) = events.try_next().await?
-    {
-        if let TransferEvent::Bytes(chunk) = event {
-            bytes.extend_from_slice(&chunk);
-        }
-    }
-    Ok(bytes.freeze())
-}
+/// The message does not belong there: an implementation error of the other end.
+const UNEXPECTED: &str = "it sent an unexpected message";
 
 /// A running client of this user.
 #[derive(Debug)]
@@ -50,32 +37,13 @@ pub(crate) struct RunningClient {
     settings: GivenSettings,
 }
 
-/// Why a body ended early.
-#[derive(Debug)]
-pub(crate) enum Interruption {
-    /// A hop failed for good.
-    Fault(Fault),
-    /// The running client ended, or does not respond any more.
-    Lost,
-}
+/// The body of a response, as the running client passes it on.
+pub(crate) struct LocalBody(Pin<Box<dyn AsyncRead + Send>>);
 
-impl From<frame::FrameError> for Interruption {
-    fn from(_: frame::FrameError) -> Self {
-        Self::Lost
-    }
-}
-
-impl From<Elapsed> for Interruption {
-    fn from(_: Elapsed) -> Self {
-        Self::Lost
-    }
-}
-
-impl From<io::Error> for Interruption {
-    fn from(_: io::Error) -> Self {
-        Self::Lost
-    }
-}
+/// Why a call has no further message.
+#[derive(Debug, thiserror::Error)]
+#[error("the docxy-client that served it has ended, or does not respond")]
+struct Lost(#[source] Box<dyn Error + Send + Sync>);
 
 impl RunningClient {
     /// The client at this socket, if one runs that has these settings.
@@ -90,38 +58,39 @@ impl RunningClient {
         }
     }
 
-    /// The registry's response to a request. Of a body with more than [`MANIFEST_BYTES_MAX`] bytes, not all.
-    pub(crate) async fn send(&self, request: Request) -> Result<Response<Bytes>, Interruption> {
-        let mut messages = self.call(Operation::Send(request)).await?;
-        let mut response = Response::new(());
-        match messages.next().await? {
+    /// The registry's response to a request.
+    ///
+    /// # Errors
+    /// [`ExchangeError::SessionLost`] if the running client has ended. Any other error is final: it has tried again itself.
+    pub(crate) async fn send(&self, request: Request) -> Result<Response<LocalBody>, ExchangeError> {
+        let mut body = self.call(Operation::Send(request)).await.map_err(lost)?;
+        match body.message().await.map_err(lost)? {
             Message::Head { status, headers } => {
-                *response.status_mut() = StatusCode::from_u16(status).map_err(|_| Interruption::Lost)?;
+                let mut response = Response::new(body);
+                *response.status_mut() = StatusCode::from_u16(status).map_err(lost)?;
                 *response.headers_mut() = headers.into();
+                Ok(response)
             }
-            Message::Fault(fault) => return Err(Interruption::Fault(fault)),
-            _ => return Err(Interruption::Lost),
+            Message::Fault(fault) => Err(fault.into()),
+            _ => Err(lost(UNEXPECTED)),
         }
-        let body = manifest_bytes(messages.events()).await?;
-        Ok(response.map(|()| body))
     }
 
     /// These bytes of the blob that the request is for.
-    pub(crate) async fn blob(
-        &self,
-        request: Request,
-        bytes: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<TransferEvent, Interruption>>, Interruption> {
-        Ok(self.call(Operation::Blob(request, bytes)).await?.events())
+    ///
+    /// # Errors
+    /// [`ExchangeError::SessionLost`] if the running client has ended.
+    pub(crate) async fn blob(&self, request: Request, bytes: Range<u64>) -> Result<LocalBody, ExchangeError> {
+        self.call(Operation::Blob(request, bytes)).await.map_err(lost)
     }
 
-    async fn call(&self, operation: Operation) -> io::Result<Messages> {
+    async fn call(&self, operation: Operation) -> io::Result<LocalBody> {
         let call = Call { settings: self.settings.clone(), operation };
         let call = frame::encode(&call).map_err(io::Error::other)?;
         timeout(ACCEPT_TIMEOUT, self.post(call)).await?
     }
 
-    async fn post(&self, call: Vec<u8>) -> io::Result<Messages> {
+    async fn post(&self, call: Vec<u8>) -> io::Result<LocalBody> {
         let stream = private_socket::connect(&self.socket).await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
@@ -139,16 +108,33 @@ impl RunningClient {
             let _connection = &connection;
             io::Error::other(error)
         });
-        Ok(Messages(Box::pin(StreamReader::new(body))))
+        Ok(LocalBody(Box::pin(StreamReader::new(body))))
     }
 }
 
-/// The messages that respond to a call.
-struct Messages(Pin<Box<dyn AsyncRead + Send>>);
+impl LocalBody {
+    /// The next bytes, `None` at the end of a complete body. Calls `waits` with the reason if the body waits, and with `None`
+    /// if it continues.
+    ///
+    /// # Errors
+    /// As [`RunningClient::send`].
+    pub(crate) async fn next(
+        &mut self,
+        waits: impl Fn(Option<String>),
+    ) -> Result<Option<Bytes>, ExchangeError> {
+        loop {
+            match self.message().await.map_err(lost)? {
+                Message::Bytes(count) => return self.bytes(count).await.map(Some).map_err(lost),
+                Message::Waits(reason) => waits(reason),
+                Message::End => return Ok(None),
+                Message::Fault(fault) => return Err(fault.into()),
+                _ => return Err(lost(UNEXPECTED)),
+            }
+        }
+    }
 
-impl Messages {
-    /// The next one that says something.
-    async fn next(&mut self) -> Result<Message, Interruption> {
+    /// The next message that says something.
+    async fn message(&mut self) -> Result<Message, Box<dyn Error + Send + Sync>> {
         loop {
             match timeout(SILENCE_TIMEOUT, frame::read(&mut self.0)).await?? {
                 Message::Alive => {}
@@ -157,22 +143,19 @@ impl Messages {
         }
     }
 
-    async fn bytes(&mut self, count: u32) -> Result<Bytes, Interruption> {
+    async fn bytes(&mut self, count: u32) -> io::Result<Bytes> {
         let mut bytes = BytesMut::new();
         let mut rest = (&mut self.0).take(count.into());
         while timeout(SILENCE_TIMEOUT, rest.read_buf(&mut bytes)).await?? > 0 {}
-        if bytes.len() < count as usize { Err(Interruption::Lost) } else { Ok(bytes.freeze()) }
+        if bytes.len() < count as usize {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        } else {
+            Ok(bytes.freeze())
+        }
     }
+}
 
-    /// The body that they carry.
-    fn events(self) -> BoxStream<'static, Result<TransferEvent, Interruption>> {
-        let next = async |mut messages: Self| match messages.next().await? {
-            Message::Bytes(count) => Ok(Some((TransferEvent::Bytes(messages.bytes(count).await?), messages))),
-            Message::Waits(reason) => Ok(Some((TransferEvent::Waits(reason), messages))),
-            Message::End => Ok(None),
-            Message::Fault(fault) => Err(Interruption::Fault(fault)),
-            Message::Head { .. } | Message::Alive => Err(Interruption::Lost),
-        };
-        try_unfold(self, next).boxed()
-    }
+/// As an engine's transfer loses its session: the rest can be requested elsewhere.
+fn lost(cause: impl Into<Box<dyn Error + Send + Sync>>) -> ExchangeError {
+    ExchangeError::lost(Lost(cause.into()))
 }

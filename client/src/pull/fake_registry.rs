@@ -14,6 +14,7 @@ use std::sync::Mutex;
 pub(super) struct FakeRegistry {
     responses: Mutex<VecDeque<Response<Bytes>>>,
     blob: Bytes,
+    blob_end: Option<Fault>,
 }
 
 impl FakeRegistry {
@@ -22,9 +23,9 @@ impl FakeRegistry {
         Self { responses: Mutex::new(responses.into()), ..Self::default() }
     }
 
-    /// A registry with this blob.
-    pub(super) fn with_blob(content: &str) -> Self {
-        Self { blob: Bytes::from(content.to_owned()), ..Self::default() }
+    /// A registry with this blob, whose transfer ends with this fault, if any.
+    pub(super) fn with_blob(content: &str, blob_end: Option<Fault>) -> Self {
+        Self { blob: Bytes::from(content.to_owned()), blob_end, ..Self::default() }
     }
 }
 
@@ -34,7 +35,8 @@ impl RegistryClient for &FakeRegistry {
     }
 
     fn blob(&self, _: Request, _: u64) -> BlobEvents<'_> {
-        iter([Ok(TransferEvent::Bytes(self.blob.clone()))]).boxed()
+        let bytes = Ok(TransferEvent::Bytes(self.blob.clone()));
+        iter([bytes]).chain(iter(self.blob_end.clone().map(Err))).boxed()
     }
 }
 

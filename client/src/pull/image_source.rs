@@ -1,6 +1,6 @@
 //! The manifests and blobs of one repository.
 //!
-//! Every manifest is verified here. Who reads a blob verifies that.
+//! Every manifest is verified here, and every blob by its transfer.
 
 use super::error::PullError;
 use crate::denied::AnonymousContent;
@@ -30,7 +30,7 @@ pub(super) trait RegistryClient: Sync {
     /// Sends one request, and returns the response. Of a body with more than [`MANIFEST_BYTES_MAX`] bytes, not all.
     fn send(&self, request: Request) -> impl Future<Output = Result<Response<Bytes>, Fault>> + Send;
 
-    /// The blob of this length which the request is for. It is not compared with its digest.
+    /// The blob of this length which the request is for. It ends only if it matches its digest.
     fn blob(&self, request: Request, length: u64) -> BlobEvents<'_>;
 }
 

@@ -9,6 +9,8 @@
 //!  ChunkReader or Segment   (exchange) one stream
 //! ```
 //!
+//! Beside a running client, the last two are a LocalBody (local_api), which has passed these layers in that process.
+//!
 //! Truncation is never silent: a body that is interrupted, short or wrong is an error, and hyper then aborts
 //! the connection of the engine.
 
@@ -25,12 +27,12 @@ mod verify;
 
 pub(crate) use registry::TransferGuard;
 pub use registry::{TransferRegistry, TransferSnapshot, WaitsFor};
-pub(crate) use verify::mismatch;
 
 use crate::cache::ManifestWriter;
 use crate::counters::TransferCounters;
 use crate::credentials::Credentials;
 use crate::exchange::{ExchangeError, RemoteBody};
+use crate::local_api::RunningClient;
 use crate::metadata::Metadata;
 use crate::tunnel::{Session, Tunnel};
 use bytes::Bytes;
@@ -61,11 +63,20 @@ pub(crate) type StallTimeout = Arc<RwLock<Duration>>;
 #[derive(Debug, Clone)]
 pub(crate) struct TransferContext {
     pub(crate) tunnel: Tunnel,
+    /// The running client beside which a command runs.
+    pub(crate) running: Option<Arc<RunningClient>>,
     pub(crate) stall_timeout: StallTimeout,
     pub(crate) credentials: Credentials,
     pub(crate) registry: TransferRegistry,
     pub(crate) metadata: Metadata,
     pub(crate) counters: TransferCounters,
+}
+
+impl TransferContext {
+    /// The running client, until the tunnel of this program was needed.
+    pub(crate) fn running_client(&self) -> Option<&RunningClient> {
+        self.running.as_deref().filter(|_| !self.tunnel.is_started())
+    }
 }
 
 /// A body on its way to the engine.
@@ -135,19 +146,25 @@ impl Transfer {
         Self::of(length, VerifiedBody { source, verifier, writer }, guard, context.counters.clone())
     }
 
-    /// These bytes of a blob, to its end, which the reader verifies. They are requested when they are read, and again until
-    /// they arrive.
+    /// These bytes of a blob, to its end, whose reader verifies it if they are not the whole. They are requested when they
+    /// are read, and again until they arrive.
     pub(crate) fn of_blob(
         context: &TransferContext,
         request: Request,
         bytes: Range<u64>,
         guard: TransferGuard,
     ) -> Self {
+        let verifier = match &request.operation {
+            Operation::Blob { digest, .. } if bytes.start == 0 => {
+                Some(BlobVerifier::new(digest.clone(), Some(bytes.end)))
+            }
+            _ => None,
+        };
         let source = Source::new(context, RangeRequest::blob(request, Some(bytes.end)), None);
         let guard = Arc::new(guard);
         let part = (!bytes.is_empty()).then(|| Part::missing(bytes.end));
         let source = ResumableBody::new(bytes.start, part, Some(source), Arc::clone(&guard));
-        let body = VerifiedBody { source, verifier: None, writer: None };
+        let body = VerifiedBody { source, verifier, writer: None };
         Self::of(Some(bytes.end - bytes.start), body, guard, context.counters.clone())
     }
 

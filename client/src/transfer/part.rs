@@ -4,6 +4,7 @@
 
 use super::range_request::Continuation;
 use crate::exchange::{ExchangeError, RemoteBody};
+use crate::local_api::LocalBody;
 use crate::tunnel::SegmentPermit;
 use bytes::{Buf as _, Bytes};
 use docxy_protocol::fault::Retry;
@@ -25,6 +26,8 @@ pub(super) enum Content {
     Buffered { chunks: VecDeque<Bytes>, _permit: Option<SegmentPermit> },
     /// On their way.
     Arriving(Box<Arriving>),
+    /// On their way from the running client.
+    Local(LocalBody),
     /// On their way over a session on trial, which may be faster than they are read.
     Ahead(AheadTask),
     /// Requested.
@@ -99,7 +102,7 @@ impl Part {
                 Some(Ok(Ok(continuation))) => Arriving::new(&bytes, continuation).into_kept(&bytes),
                 _ => Vec::new(),
             },
-            Content::Missing => Vec::new(),
+            Content::Local(_) | Content::Missing => Vec::new(),
         }
     }
 }

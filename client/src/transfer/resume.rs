@@ -1,5 +1,5 @@
 //! A body that outlives its session: what has arrived stays, and only the missing ranges are requested again
-//! over the next one.
+//! over the next one. For a command beside a running client, that one comes before all sessions.
 //!
 //! The only place that counts positions, and that tries again. Must never return a byte twice, or leave one
 //! out. Buffers at most the bytes of the segments that were open.
@@ -10,6 +10,7 @@ use super::part::{Content, Part, arrange};
 use super::range_request::{Continuation, RangeRequest};
 use super::registry::{TransferGuard, WaitsFor};
 use crate::exchange::ExchangeError;
+use crate::local_api::LocalBody;
 use crate::tunnel::{Deadline, LostSession, Need, Session};
 use bytes::Bytes;
 use docxy_host::random::random_fraction;
@@ -54,6 +55,8 @@ pub(super) struct Source {
     lost: Option<LostSession>,
     /// Whether there was a response.
     has_responded: bool,
+    /// The position from which the running client was last asked.
+    asked_at: Option<u64>,
 }
 
 /// A transfer that receives nothing.
@@ -73,7 +76,8 @@ impl Source {
         session: Option<Session>,
     ) -> Box<Self> {
         let has_responded = session.is_some();
-        Box::new(Self { context: context.clone(), range_request, session, lost: None, has_responded })
+        let context = context.clone();
+        Box::new(Self { context, range_request, session, lost: None, has_responded, asked_at: None })
     }
 
     /// Fetches these bytes over this session. `None` without a permit.
@@ -140,6 +144,29 @@ impl ResumableBody {
                             self.interrupted(error)?;
                             continue;
                         }
+                    }
+                }
+                Content::Local(body) => {
+                    let left = part.end - self.position;
+                    let waits = |reason: Option<String>| match reason {
+                        Some(_) => self.guard.wait(WaitsFor::Server, reason),
+                        None => self.guard.proceed(),
+                    };
+                    match body.next(waits).await {
+                        Ok(None) if left > 0 => return Err(ExchangeError::mismatch("the body ended early")),
+                        Ok(Some(bytes)) if bytes.len() as u64 > left => {
+                            return Err(ExchangeError::mismatch("the body is longer than announced"));
+                        }
+                        Ok(bytes) => {
+                            self.last_fault = None;
+                            bytes
+                        }
+                        Err(error @ ExchangeError::SessionLost(_)) => {
+                            self.interrupted(error)?;
+                            continue;
+                        }
+                        // The running client itself has tried again while there was hope.
+                        Err(error) => return Err(error),
                     }
                 }
                 Content::Ahead(task) => {
@@ -261,6 +288,13 @@ impl ResumableBody {
     /// missing parts as permits allow.
     async fn fetch_front(&mut self) -> Result<(), ExchangeError> {
         let bytes = self.position..self.parts.front().map_or(self.position, |part| part.end);
+        if let Some(body) = self.ask_running_client(&bytes).await {
+            self.parts[0].content = Content::Local(body);
+            // The running client ends its own stalls.
+            self.stall = None;
+            self.guard.proceed();
+            return Ok(());
+        }
         loop {
             let delay = self.stall.get_or_insert_with(Stall::begin).delay;
             let Some(until) = self.stall_end() else { return Err(self.timed_out()) };
@@ -276,7 +310,12 @@ impl ResumableBody {
             // It does not count at its server any more, so that this one can be selected as any other.
             source.session = None;
             let (tunnel, lost) = (&source.context.tunnel, source.lost.as_ref());
-            let session = tunnel.session(need, lost, Deadline::at(until)).await?;
+            let deadline = match source.asked_at {
+                // The tunnel starts in the middle of the transfer.
+                Some(_) => Deadline::including_first_connect(until.saturating_duration_since(Instant::now())),
+                None => Deadline::at(until),
+            };
+            let session = tunnel.session(need, lost, deadline).await?;
             self.guard.set_server(&session);
             source.session = Some(session);
             let fetched = tokio::time::timeout_at(until.into(), self.fetch(&bytes)).await;
@@ -305,6 +344,18 @@ impl ResumableBody {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Requests these bytes from the running client, if there is one: the first one, or one that replaced it. Not twice from
+    /// one position: a client that ends again and again must not keep the transfer from its end.
+    async fn ask_running_client(&mut self, bytes: &Range<u64>) -> Option<LocalBody> {
+        let source = self.source.as_deref_mut()?;
+        let running = source.context.running_client()?;
+        if source.asked_at.replace(bytes.start) == Some(bytes.start) {
+            return None;
+        }
+        self.guard.wait(WaitsFor::Server, self.last_fault.as_ref().map(ToString::to_string));
+        running.blob(source.range_request.request.clone(), bytes.clone()).await.ok()
     }
 
     /// Requests these bytes over the session in use.

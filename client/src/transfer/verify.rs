@@ -99,7 +99,7 @@ impl BlobVerifier {
 }
 
 /// The fault of a blob that is another one. The tunnel is authenticated, so the path did not change the bytes.
-pub(crate) fn mismatch(expected: &Digest, found: &Digest, received: u64) -> Fault {
+fn mismatch(expected: &Digest, found: &Digest, received: u64) -> Fault {
     let detail = format!(
         "the blob from the registry or its CDN is not {expected}: its {received} bytes hash to {found}"
     );

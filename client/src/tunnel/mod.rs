@@ -10,7 +10,7 @@ mod dial;
 pub mod leg;
 mod liveness;
 mod need;
-pub mod network;
+mod network;
 mod range_habits;
 mod segment_budget;
 mod selector;
@@ -36,14 +36,13 @@ use crate::counters::TunnelCounters;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::text::CleanText;
 use need::Size;
-use network::NetworkMemory;
 use parking_lot::Mutex;
 use selector::{Candidate, Selector};
 use server::Servers;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{SetOnce, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How long a request waits for the first connection attempt.
@@ -60,19 +59,32 @@ pub struct Tunnel {
     selector: Arc<Mutex<Selector>>,
     config: watch::Sender<TunnelConfig>,
     counters: TunnelCounters,
+    /// Set when the servers are dialed.
+    start: Arc<SetOnce<()>>,
     stop: CancellationToken,
 }
 
 impl Tunnel {
-    /// Starts to connect to the servers in the background. `memory` is what was learned on each network.
+    /// Starts to connect to the servers in the background.
     #[must_use]
-    pub fn start(config: TunnelConfig, memory: NetworkMemory) -> Self {
+    pub fn start(config: TunnelConfig) -> Self {
+        let tunnel = Self::on_demand(config);
+        tunnel.dial();
+        tunnel
+    }
+
+    /// A tunnel that starts when a session is requested.
+    #[must_use]
+    pub fn on_demand(config: TunnelConfig) -> Self {
         let (servers, receiver) = Servers::new();
         let (config, changes) = watch::channel(config);
         let tunnel = Self::of(receiver, config);
-        let (counters, stop) = (tunnel.counters.clone(), tunnel.stop.clone());
-        let memory = Arc::new(Mutex::new(memory));
-        tokio::spawn(supervisor::supervise(changes, servers, counters, memory, stop));
+        let Self { counters, start, stop, .. } = tunnel.clone();
+        tokio::spawn(async move {
+            if stop.run_until_cancelled(start.wait()).await.is_some() {
+                supervisor::supervise(changes, servers, counters, stop).await;
+            }
+        });
         tunnel
     }
 
@@ -84,7 +96,17 @@ impl Tunnel {
 
     fn of(servers: watch::Receiver<Vec<ServerState>>, config: watch::Sender<TunnelConfig>) -> Self {
         let (selector, counters) = (Arc::default(), TunnelCounters::default());
-        Self { servers, selector, config, counters, stop: CancellationToken::new() }
+        Self { servers, selector, config, counters, start: Arc::default(), stop: CancellationToken::new() }
+    }
+
+    fn dial(&self) {
+        // It may be set already.
+        let _ = self.start.set(());
+    }
+
+    /// Whether it was started.
+    pub(crate) fn is_started(&self) -> bool {
+        self.start.initialized()
     }
 
     /// Applies a new configuration. Sessions of links that have changed are closed and new ones are dialed, on which
@@ -144,6 +166,7 @@ impl Tunnel {
         lost: Option<&LostSession>,
         deadline: Deadline,
     ) -> Result<Session, Fault> {
+        self.dial();
         let mut servers = self.servers.clone();
         // Just after the start the first attempt is still running, and is worth a short wait.
         let first_attempt = servers.wait_for(|states| !is_first_attempt(states, need));

@@ -7,7 +7,6 @@ use anyhow::{Result, anyhow, ensure};
 use docxy_client::{
     gateway::Gateway,
     metadata::Metadata,
-    tunnel::network::NetworkMemory,
     tunnel::{Deadline, JoinedLink, Need, Session, Trust, Tunnel, TunnelConfig},
 };
 use docxy_protocol::{
@@ -38,7 +37,7 @@ impl Fleet {
         });
         let settings = settings.collect::<Result<Vec<_>>>()?;
         let connecting = settings.into_iter().map(|settings| async {
-            let tunnel = Tunnel::start(settings, NetworkMemory::default());
+            let tunnel = Tunnel::start(settings);
             let session =
                 tunnel.session(Need::ANY, None, Deadline::including_first_connect(CONNECT_TIMEOUT)).await;
             Ok((tunnel, session.map_err(|fault| anyhow!("{fault}"))?))

@@ -25,7 +25,7 @@ const FILE_BYTES_MAX: u64 = (NETWORKS_MAX * SERVERS_MAX) as u64 * 1024;
 
 /// What is known of all networks.
 #[derive(Debug, Default)]
-pub struct NetworkMemory {
+pub(crate) struct NetworkMemory {
     path: Option<PathBuf>,
     /// The last one used comes first.
     networks: Vec<KnownNetwork>,
@@ -50,7 +50,7 @@ struct KnownServer {
 impl NetworkMemory {
     /// Opens the memory in this cache directory. Without one, it lasts as long as the process.
     #[must_use]
-    pub fn open(cache: Option<&Path>) -> Self {
+    pub(crate) fn open(cache: Option<&Path>) -> Self {
         let Some(path) = cache.map(|cache| cache.join(FILE_NAME)) else { return Self::default() };
         let networks = read(&path).unwrap_or_else(|error| {
             tracing::warn!(path = %path.display(), %error, "what was learned about networks is unreadable; forgetting it");
@@ -61,7 +61,7 @@ impl NetworkMemory {
 
     /// What is known of a server, by its host and ports, on this network.
     #[must_use]
-    pub fn recall(&self, network: &Network, server: &str, now: SystemTime) -> Knowledge {
+    pub(crate) fn recall(&self, network: &Network, server: &str, now: SystemTime) -> Knowledge {
         let known = self.networks.iter().find(|known| known.network.matches(network));
         let known = known.and_then(|known| known.servers.iter().find(|known| known.server == server));
         known.map_or_else(Knowledge::default, |known| {
@@ -73,7 +73,7 @@ impl NetworkMemory {
     }
 
     /// Stores what is known of a server on this network. Blocks while the file is written.
-    pub fn store(&mut self, network: &Network, server: &str, legs: Knowledge, now: SystemTime) {
+    pub(crate) fn store(&mut self, network: &Network, server: &str, legs: Knowledge, now: SystemTime) {
         let found = self.networks.iter().position(|known| known.network.matches(network));
         let mut entry = match found {
             Some(found) => self.networks.remove(found),

@@ -6,33 +6,33 @@
 mod linux;
 mod memory;
 
-pub use memory::NetworkMemory;
+pub(crate) use memory::NetworkMemory;
 
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// A network. Without a default gateway it is known by its prefixes alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Network {
+pub(crate) struct Network {
     /// The default gateway.
-    pub gateway: Option<Gateway>,
+    pub(crate) gateway: Option<Gateway>,
     /// The prefixes of the interface of the default route, or of all interfaces if there is none: `192.0.2.0/24`.
-    pub prefixes: Vec<String>,
+    pub(crate) prefixes: Vec<String>,
 }
 
 /// A default gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gateway {
+pub(crate) struct Gateway {
     /// Its address.
-    pub address: IpAddr,
+    pub(crate) address: IpAddr,
     /// Its hardware address, if the system knows it: many networks have a gateway 192.168.1.1.
-    pub hardware: Option<String>,
+    pub(crate) hardware: Option<String>,
 }
 
 impl Network {
     /// The current network; `None` if the system does not show it.
     #[must_use]
-    pub fn current() -> Option<Self> {
+    pub(crate) fn current() -> Option<Self> {
         #[cfg(target_os = "linux")]
         return linux::current();
         #[cfg(not(target_os = "linux"))]
@@ -42,7 +42,7 @@ impl Network {
     /// Whether both are the same, as far as is known: just after the start, the system may not know the gateway's
     /// hardware address yet.
     #[must_use]
-    pub fn matches(&self, other: &Self) -> bool {
+    pub(crate) fn matches(&self, other: &Self) -> bool {
         let same_gateway = match (&self.gateway, &other.gateway) {
             (Some(one), Some(other)) => {
                 let unknown = one.hardware.is_none() || other.hardware.is_none();

@@ -12,6 +12,7 @@ mod server_supervisor;
 use super::address::AddressBook;
 use super::config::{JoinedLink, TunnelConfig};
 use super::dial::DialOptions;
+use super::network::NetworkMemory;
 use super::segment_budget::ClientUsage;
 use super::server::{Server, ServerState, Servers};
 use super::session::Session;
@@ -19,8 +20,8 @@ use super::status::TunnelStatus;
 use crate::counters::TunnelCounters;
 use docxy_protocol::control::CloseCode;
 use futures_util::future::join_all;
-use legs::Legs;
-pub(super) use legs::SharedMemory;
+use legs::{Legs, SharedMemory};
+use parking_lot::Mutex;
 use server_supervisor::ServerSupervisor;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -38,10 +39,11 @@ pub(super) async fn supervise(
     mut config: watch::Receiver<TunnelConfig>,
     servers: Servers,
     counters: TunnelCounters,
-    memory: SharedMemory,
     stop: CancellationToken,
 ) {
-    let book = AddressBook::open(config.borrow().cache.as_deref());
+    let cache = config.borrow().cache.clone();
+    let book = AddressBook::open(cache.as_deref());
+    let memory = Arc::new(Mutex::new(NetworkMemory::open(cache.as_deref())));
     let mut supervisors =
         Supervisors { servers, counters, memory, usage: Arc::default(), book, all: Vec::new(), next_id: 0 };
     loop {

@@ -1,7 +1,7 @@
-//! The running client's end: answers the calls of commands.
+//! The running client's end of the [local API](crate::local_api): answers the calls of commands.
 
-use super::{ALIVE_INTERVAL, Call, Message, Operation, VERSION, VERSION_FIELD};
 use crate::gateway::{Gateway, TransferEvent};
+use crate::local_api::{ALIVE_INTERVAL, Call, Message, Operation, VERSION, VERSION_FIELD};
 use bytes::Bytes;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::frame;
@@ -15,10 +15,10 @@ use std::convert::Infallible;
 use tokio::time::timeout;
 
 /// The body of a response.
-pub(crate) type Messages = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+pub(super) type Messages = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
 
 /// Answers a call. The status is 200 if it is served, whatever its outcome.
-pub(crate) async fn respond(gateway: &Gateway, request: Request<Incoming>) -> Response<Messages> {
+pub(super) async fn respond(gateway: &Gateway, request: Request<Incoming>) -> Response<Messages> {
     let (status, chunks) = match accept(gateway, request).await {
         Ok(operation) => (StatusCode::OK, serve(gateway.clone(), operation)),
         Err(status) => (status, iter([]).boxed()),
