@@ -120,6 +120,15 @@ impl Process {
         self.wait_for("listen", PROCESS_TIMEOUT, |process| Ok(process.listening()?.first().copied()))
     }
 
+    /// Waits until it has done all that it can do now: its threads have slept from one look to the next.
+    pub fn wait_until_asleep(&mut self) -> Result<()> {
+        let mut before = None;
+        self.wait_for("sleep", PROCESS_TIMEOUT, |process| {
+            let last = std::mem::replace(&mut before, procfs::switches_if_asleep(process.pid())?);
+            Ok((last.is_some() && last == before).then_some(()))
+        })
+    }
+
     /// Waits until `probe` returns something. Fails with the end of the log if the process ends, or at the timeout.
     pub fn wait_for<T>(
         &mut self,

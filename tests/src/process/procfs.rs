@@ -40,6 +40,22 @@ pub(super) fn threads(pid: u32) -> Result<usize> {
     Ok(fs::read_dir(folder(pid).join("task"))?.count())
 }
 
+/// How often its threads were switched to and from, if each of them sleeps; `None` if one runs, or waits for a processor.
+pub(super) fn switches_if_asleep(pid: u32) -> Result<Option<u64>> {
+    let mut switches = 0;
+    for thread in fs::read_dir(folder(pid).join("task"))? {
+        // A thread may end meanwhile.
+        let Ok(status) = fs::read_to_string(thread?.path().join("status")) else { return Ok(None) };
+        if !status.lines().any(|line| line.starts_with("State:\tS")) {
+            return Ok(None);
+        }
+        let counts =
+            status.lines().filter_map(|line| line.split_once("ctxt_switches:")?.1.trim().parse::<u64>().ok());
+        switches += counts.sum::<u64>();
+    }
+    Ok(Some(switches))
+}
+
 /// Processor time that a process has used so far, in seconds: its own and the kernel's for it.
 ///
 /// # Errors

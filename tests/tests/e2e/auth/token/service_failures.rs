@@ -30,10 +30,13 @@ async fn pull_concurrently(testbed: &mut Testbed, site: Site) -> Vec<HttpRespons
         })
         .collect();
     testbed.hub.request_log().wait_for(|entry| entry.site == site, REQUEST_TIMEOUT).await.unwrap();
-    // Each is an exchange at the server, and so waits for the first one's fetch.
+    // Each is an exchange at the server. One waits for the first one's fetch as soon as a thread has got to it.
     let have_arrived = |status: &Value| status["exchanges"] == CONCURRENT_PULLS;
-    block_in_place(|| testbed.server.wait_for_status("start all exchanges", PROCESS_TIMEOUT, have_arrived))
-        .unwrap();
+    block_in_place(|| {
+        testbed.server.wait_for_status("start all exchanges", PROCESS_TIMEOUT, have_arrived)?;
+        testbed.server.process().wait_until_asleep()
+    })
+    .unwrap();
     testbed.hub.faults().release();
     join_all(waiting).await.into_iter().map(Result::unwrap).collect()
 }
