@@ -3,7 +3,6 @@
 //!
 //! Must never call a waker of h2's while it holds [`Woken`]'s lock: h2 wakes with its own lock held.
 
-use super::super::settings::BATCH_BYTES;
 use super::outgoing::{End, Entry, Outcome, Turn, Wire};
 use bytes::Bytes;
 use docxy_protocol::limits::{SEGMENT_BYTES, SEND_WINDOW};
@@ -292,8 +291,8 @@ impl Outbox {
         resets
     }
 
-    /// Passes a batch to h2. Returns whether there was anything. Called when the kernel has taken the last one.
-    pub(in super::super) fn pass_batch(&self) -> bool {
+    /// Passes a batch of at most this many bytes to h2. Returns whether there was anything. Called when the kernel has taken the last one.
+    pub(in super::super) fn pass_batch(&self, bytes: usize) -> bool {
         let mut state = self.state.lock();
         for stream in std::mem::take(&mut state.leaving) {
             // The control stream stays, for what ends the session.
@@ -304,7 +303,7 @@ impl Outbox {
                 entry.ended(Outcome::Delivered);
             }
         }
-        let (mut room, mut has_passed) = (BATCH_BYTES, false);
+        let (mut room, mut has_passed) = (bytes, false);
         state.batches += 1;
         while let Some(place) = state.ready.first().copied() {
             let State { entries, ready, batches, leaving, held, .. } = &mut *state;
