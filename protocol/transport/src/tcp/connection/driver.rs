@@ -358,14 +358,13 @@ impl Driver {
             let Connection { meter, outbox, .. } = &self.connection;
             if meter.is_blocked() {
                 self.send_rate.blocked(Instant::now(), meter.sent());
-                meter.limit_unsent(self.send_rate.unsent());
-                return Poll::Pending;
-            }
-            if !outbox.pass_batch(self.send_rate.batch()) {
+            } else if outbox.pass_batch(self.send_rate.batch()) {
+                continue;
+            } else {
                 self.send_rate.idle();
-                meter.limit_unsent(self.send_rate.unsent());
-                return Poll::Pending;
             }
+            meter.limit_unsent(self.send_rate.unsent());
+            return Poll::Pending;
         }
     }
 }
