@@ -44,5 +44,5 @@ pub use listener::{Incoming, ListenError, Listener};
 pub use path::Path;
 pub use rate_limit::RateLimit;
 pub use receive_stream::ReceiveStream;
-pub use send_stream::{FinishedStream, SendStream};
+pub use send_stream::{Body, FinishedStream, SendStream};
 pub use session::Session;

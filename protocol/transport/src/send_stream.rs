@@ -10,6 +10,15 @@ use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use quinn::VarInt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// A large body that is sent on several streams. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Body {
+    /// The last batch of a TCP connection that had something of it.
+    pub(crate) last_batch: Arc<AtomicU64>,
+}
 
 /// The sending half of a stream.
 #[derive(Debug)]
@@ -85,6 +94,15 @@ impl SendStream {
         if let Some(leg) = &self.leg {
             // An error means that the stream is already closed.
             on_leg!(leg, stream => drop(stream.set_priority(-urgency)));
+        }
+    }
+
+    /// The stream carries part of this body. After small responses, the TCP leg sends bodies by turns, and of each the
+    /// lowest turn first; QUIC sends the lowest turn of all first, since there a stream cannot be sent in small parts.
+    pub fn set_turn(&mut self, body: &Body, turn: i32) {
+        self.set_urgency(turn);
+        if let Some(Leg::Tcp(stream)) = &self.leg {
+            stream.set_turn(body.clone(), turn);
         }
     }
 

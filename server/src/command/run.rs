@@ -21,10 +21,16 @@ use std::time::Duration;
 /// does not respond. The next process starts only after the end.
 const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Time without work after which a thread for file work ends. The threads take turns in the check of the clients file,
+/// twice a second, so with the runtime's ten seconds twenty threads of a burst would stay for ever.
+const FILE_THREAD_KEEP_ALIVE: Duration = Duration::from_secs(1);
+
 pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandError> {
     let RunArguments { addresses, proxy, serving, ready_file, status_file, log } = arguments;
     descriptors::raise_limit();
-    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().thread_keep_alive(FILE_THREAD_KEEP_ALIVE).build();
+    let runtime = runtime.map_err(CommandError::Start)?;
     // First of all, because until then SIGHUP would end the process.
     let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;
     let flags = Flags { addresses, proxy, serving, log, ..flags }.with_config_found();

@@ -50,7 +50,7 @@ pub(super) async fn send_whole(
         sent += chunk.len() as u64;
         if sent > turn_ends {
             // It is not small, and takes turns as segments do.
-            writer.stream().set_urgency(turns.next_turn().urgency());
+            turns.next_turn().apply_to(writer.stream());
             turn_ends += u64::from(SEGMENT_BYTES);
         }
         write_body(permit, outgoing, writer.write(chunk)).await?;
@@ -71,7 +71,7 @@ pub(super) async fn send_segments(
         // While the client has opened no stream for this segment, nothing more is read from the CDN.
         let mut segment = write_in_time(permit, async { Ok(outgoing.segments.take(n).await) }).await?;
         let turn = turns.next_turn();
-        segment.set_urgency(turn.urgency());
+        turn.apply_to(&mut segment);
         let range = layout.range(n);
         let mut remaining = range.end - range.start;
         while remaining > 0 {

@@ -4,6 +4,7 @@
 //! Must never let a body wait for all that another one has in its window, or send later segments of a body before
 //! earlier ones.
 
+use docxy_transport::{Body, SendStream};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ struct Turns {
 #[derive(Debug)]
 pub(crate) struct QueuedBody {
     queue: Arc<Mutex<Turns>>,
+    body: Body,
     last: i32,
 }
 
@@ -39,6 +41,7 @@ pub(crate) struct QueuedBody {
 #[derive(Debug)]
 pub(crate) struct Turn {
     queue: Arc<Mutex<Turns>>,
+    body: Body,
     number: i32,
 }
 
@@ -49,7 +52,7 @@ pub(super) struct InService(Turn);
 impl FairQueue {
     /// Adds a body.
     pub(crate) fn add(&self) -> QueuedBody {
-        QueuedBody { queue: Arc::clone(&self.0), last: 0 }
+        QueuedBody { queue: Arc::clone(&self.0), body: Body::default(), last: 0 }
     }
 }
 
@@ -61,14 +64,14 @@ impl QueuedBody {
         // After 2^31 segments, a petabyte, the order is wrong, and nothing else is.
         self.last = in_service.max(self.last.saturating_add(1));
         turns.last = turns.last.max(self.last);
-        Turn { queue: Arc::clone(&self.queue), number: self.last }
+        Turn { queue: Arc::clone(&self.queue), body: self.body.clone(), number: self.last }
     }
 }
 
 impl Turn {
-    /// Its urgency, for [`ResponseStream::set_urgency`](super::ResponseStream::set_urgency).
-    pub(crate) const fn urgency(&self) -> i32 {
-        self.number
+    /// Gives the stream of the segment this turn.
+    pub(crate) fn apply_to(&self, stream: &mut SendStream) {
+        stream.set_turn(&self.body, self.number);
     }
 
     /// All bytes of the segment are written.
@@ -80,7 +83,7 @@ impl Turn {
 
 impl Drop for InService {
     fn drop(&mut self) {
-        let Self(Turn { queue, number }) = self;
+        let Self(Turn { queue, number, .. }) = self;
         let mut turns = queue.lock();
         if let Some(count) = turns.in_service.get_mut(number) {
             *count -= 1;
@@ -101,7 +104,7 @@ mod tests {
     }
 
     fn numbers(turns: &[InService]) -> Vec<i32> {
-        turns.iter().map(|turn| turn.0.urgency()).collect()
+        turns.iter().map(|turn| turn.0.number).collect()
     }
 
     #[test]
@@ -133,7 +136,7 @@ mod tests {
             drop(write(&mut busy, 1));
         }
         let window = write(&mut busy, 4);
-        let current = window[0].0.urgency();
+        let current = window[0].0.number;
         assert_eq!(numbers(&write(&mut new, 1)), [current]);
         drop(half);
         assert_eq!(numbers(&write(&mut paused, 1)), [current]);

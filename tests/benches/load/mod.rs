@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use docxy_tests::{
     docxy::{Client, Server},
@@ -109,6 +109,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let phase = format!("{} pulls of {} MiB", options.pulls, options.mib);
     progress(&phase);
     let (engines, bulk) = (client.address(), source.digest(REPOSITORY)?);
+    // What the first pull begins and later ones use, such as kept-alive connections, is part of the initial state.
+    let warm_up = runtime.block_on(engine_pulls::run_concurrently(engines, 1, bulk))?;
+    ensure!(warm_up.errors.is_empty(), "the first pull failed: {:?}", warm_up.errors);
     let processes = vec![Monitored::server(&mut server), Monitored::client(&mut client)];
     let (burst, usage) = resources::during(processes, || {
         runtime.block_on(engine_pulls::run_concurrently(engines, options.pulls, bulk))

@@ -1,6 +1,6 @@
 //! The resources of server and client before, during and after a phase.
 //! Must never end before they return to the initial state or the timeout is over, nor ignore a difference other
-//! than the connections that the server keeps alive.
+//! than the connections that the server keeps alive, and a few threads for file work.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -17,6 +17,10 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long they may take to return: the server keeps connections to a registry for 50 s after a pull.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Threads for file work that a program may have more than before: the server checks its files twice a second, and such a
+/// thread ends after an idle second.
+const FILE_THREADS_MAX: usize = 3;
 
 /// The number of connections that a server keeps alive while a registry is in use: to the registry, its token
 /// service and its CDN.
@@ -39,8 +43,8 @@ pub(crate) struct ResourceUse {
     /// The maximum of each value.
     pub(crate) peak: Sample,
     pub(crate) after: Sample,
-    /// Seconds from the end of the phase until everything but the memory, and up to [`KEPT_ALIVE_MAX`] connections,
-    /// was as before.
+    /// Seconds from the end of the phase until everything but the memory, up to [`KEPT_ALIVE_MAX`] connections, and up to
+    /// [`FILE_THREADS_MAX`] threads was as before.
     pub(crate) settled: Option<f64>,
 }
 
@@ -111,6 +115,7 @@ fn wait_until_settled(
     loop {
         let after = (process.sample)()?;
         let back = after.footprint.tcp <= process.kept_alive
+            && after.footprint.threads <= before.footprint.threads + FILE_THREADS_MAX
             && without_kept_alive(&after.footprint) == without_kept_alive(&before.footprint);
         if back || ended.elapsed() > SETTLE_TIMEOUT {
             let settled = back.then(|| ended.elapsed().as_secs_f64());
@@ -120,10 +125,11 @@ fn wait_until_settled(
     }
 }
 
-/// The same without connections to registries. Each of these uses a descriptor and a task, and all together use one
-/// more task, which closes old ones.
+/// The same without its threads, and without connections to registries. Each of these uses a descriptor and a task, and
+/// all together use one more task, which closes old ones.
 fn without_kept_alive(footprint: &Footprint) -> Footprint {
     let mut without_kept_alive = footprint.clone();
+    without_kept_alive.threads = 0;
     without_kept_alive.tcp = 0;
     // The kernel's counts were read one after the other, so they may differ.
     without_kept_alive.descriptors = without_kept_alive.descriptors.saturating_sub(footprint.tcp);

@@ -6,6 +6,7 @@ use super::connection::{LoadedStream, Outbox, Outcome};
 use super::session::Handle;
 use super::signal::{self, Reset};
 use crate::error::{ReadError, SendError};
+use crate::send_stream::Body;
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use h2::client::ResponseFuture;
@@ -83,6 +84,10 @@ impl Sender {
     pub(crate) fn set_priority(&self, priority: i32) -> Result<(), SendError> {
         self.outbox.set_urgency(self.stream, -priority);
         Ok(())
+    }
+
+    pub(crate) fn set_turn(&self, body: Body, turn: i32) {
+        self.outbox.set_turn(self.stream, body, turn);
     }
 
     pub(crate) fn stopped(&self) -> impl Future<Output = Result<Option<()>, ()>> + Send + 'static {

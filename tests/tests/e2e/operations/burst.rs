@@ -28,8 +28,9 @@ const SEGMENTS: u32 = 9;
 /// Idle clients.
 const IDLE: usize = 20;
 
-/// Maximum number of threads for file work that a burst leaves.
-const FILE_THREADS_MAX: usize = 16;
+/// Maximum number of threads for file work that a burst leaves: the server checks its files twice a second, and a thread
+/// ends after an idle second.
+const FILE_THREADS_MAX: usize = 3;
 
 /// A connection, and its control stream.
 type Tunnel = (Connection, (SendStream, RecvStream));
@@ -53,9 +54,7 @@ fn assert_returns_to(before: &Footprint, spare: u64, what: &str, mut now: impl F
         if (tasks..=tasks + spare).contains(&now.count("tasks")) {
             now.counts.insert("tasks".into(), tasks);
         }
-        // Threads for file work end after ten idle seconds. The server checks its files twice a second, and its threads
-        // take turns in that, so those of the burst stay.
-        if (before.threads..=before.threads + FILE_THREADS_MAX).contains(&now.threads) {
+        if now.threads <= before.threads + FILE_THREADS_MAX {
             now.threads = before.threads;
         }
         if now == *before {

@@ -8,6 +8,7 @@ use super::super::signal;
 use super::outbox::CONTROL;
 use super::outgoing::Wire;
 use super::rate_watch::{RateWatch, Verdict};
+use super::send_rate::SendRate;
 use super::{Connection, Metered};
 use crate::error::SessionError;
 use bytes::Bytes;
@@ -67,6 +68,7 @@ pub(in super::super) struct Driver {
     connection: Connection,
     pings: Option<PingPong>,
     rate_watch: RateWatch,
+    send_rate: SendRate,
     /// When the watch is to look at a ping.
     look: Pin<Box<Sleep>>,
     interval: Interval,
@@ -114,6 +116,7 @@ impl Driver {
             connection,
             pings,
             rate_watch: RateWatch::default(),
+            send_rate: SendRate::default(),
             look: Box::pin(tokio::time::sleep(Duration::ZERO)),
             interval,
             begun: Instant::now(),
@@ -352,9 +355,16 @@ impl Driver {
                 return Poll::Ready(SessionError::Failed(Arc::new(Ended)));
             }
             // What h2 has must have left before it gets more.
-            if self.connection.meter.is_blocked() || !self.connection.outbox.pass_batch() {
-                return Poll::Pending;
+            let Connection { meter, outbox, .. } = &self.connection;
+            if meter.is_blocked() {
+                self.send_rate.blocked(Instant::now(), meter.sent());
+            } else if outbox.pass_batch(self.send_rate.batch()) {
+                continue;
+            } else {
+                self.send_rate.idle();
             }
+            meter.limit_unsent(self.send_rate.unsent());
+            return Poll::Pending;
         }
     }
 }

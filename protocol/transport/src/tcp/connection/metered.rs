@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -22,6 +22,8 @@ pub(in super::super) struct Meter {
     is_blocked: AtomicBool,
     /// A congestion control that the socket does not have yet.
     choice: Mutex<Option<Choice>>,
+    /// Bytes that the kernel may take and not send yet.
+    unsent_max: AtomicU32,
 }
 
 impl Meter {
@@ -50,6 +52,11 @@ impl Meter {
         *self.choice.lock() = Some(choice);
     }
 
+    /// Limits the bytes that the kernel takes and does not send yet, from the next write on.
+    pub(in super::super) fn limit_unsent(&self, bytes: u32) {
+        self.unsent_max.store(bytes, Ordering::Relaxed);
+    }
+
     fn written(&self, result: Poll<Result<usize>>) -> Poll<Result<usize>> {
         self.is_blocked.store(result.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(count)) = result {
@@ -64,17 +71,24 @@ impl Meter {
 pub(in super::super) struct Metered {
     stream: TcpStream,
     meter: Arc<Meter>,
+    /// The limit that the socket has; none if it is the one that it began with.
+    unsent_max: u32,
 }
 
 impl Metered {
     pub(in super::super) fn new(stream: TcpStream) -> (Self, Arc<Meter>) {
         let meter = Arc::<Meter>::default();
-        (Self { stream, meter: Arc::clone(&meter) }, meter)
+        (Self { stream, meter: Arc::clone(&meter), unsent_max: 0 }, meter)
     }
 
-    fn apply_choice(&self) {
+    fn apply_options(&mut self) {
         if let Some(choice) = self.meter.choice.lock().take() {
             socket::set_congestion_control(&self.stream, choice);
+        }
+        let unsent_max = self.meter.unsent_max.load(Ordering::Relaxed);
+        if self.unsent_max != unsent_max {
+            self.unsent_max = unsent_max;
+            socket::limit_unsent(&self.stream, unsent_max);
         }
     }
 }
@@ -98,7 +112,7 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        self.apply_choice();
+        self.apply_options();
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.meter.written(written)
     }
@@ -108,7 +122,7 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        self.apply_choice();
+        self.apply_options();
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.meter.written(written)
     }

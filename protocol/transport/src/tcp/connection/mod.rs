@@ -7,6 +7,7 @@ mod outbox;
 mod outgoing;
 mod probe;
 mod rate_watch;
+mod send_rate;
 
 pub(super) use driver::{ControlStream, Driver, Http2, Role};
 pub(super) use load::{Load, LoadedStream};

@@ -1,10 +1,10 @@
-//! What one connection has to send, in order: the most urgent stream first, equal ones by turns, a batch each. h2
-//! gets a batch at a time, and the next when the kernel has taken that.
+//! What one connection has to send, in order: the most urgent stream first, equal ones by turns, a batch each. The
+//! streams of one body have their turns together. h2 gets a batch at a time, and the next when the kernel has taken that.
 //!
 //! Must never call a waker of h2's while it holds [`Woken`]'s lock: h2 wakes with its own lock held.
 
-use super::super::settings::BATCH_BYTES;
 use super::outgoing::{End, Entry, Outcome, Turn, Wire};
+use crate::send_stream::Body;
 use bytes::Bytes;
 use docxy_protocol::limits::{SEGMENT_BYTES, SEND_WINDOW};
 use futures_util::task::AtomicWaker;
@@ -14,6 +14,7 @@ use http::HeaderMap;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::sync::watch;
 
@@ -24,6 +25,9 @@ pub(in super::super) const CONTROL: u64 = 0;
 /// kernel.
 const STREAM_BYTES_MAX: usize = SEGMENT_BYTES as usize / 2;
 
+/// The urgency of large bodies: after all that has an urgency of its own.
+const BODY_URGENCY: i32 = i32::MAX;
+
 /// The queue of one connection.
 pub(in super::super) struct Outbox {
     state: Mutex<State>,
@@ -32,8 +36,8 @@ pub(in super::super) struct Outbox {
 
 struct State {
     entries: BTreeMap<u64, Entry>,
-    /// The streams that have something to send, the most urgent first, then the one that has waited longest.
-    ready: BTreeSet<(i32, u64, u64)>,
+    /// The streams that have something to send.
+    ready: BTreeSet<u64>,
     /// Batches so far.
     batches: u64,
     /// Those of which h2 has the rest.
@@ -110,7 +114,8 @@ impl Outbox {
             queued: 0,
             end: End::Unknown,
             urgency: 0,
-            last_batch: 0,
+            body: Body::default(),
+            turn: 0,
             sender,
             outcome,
             waker,
@@ -145,7 +150,7 @@ impl Outbox {
             entry.queue.push_back(bytes.split_to(room));
             entry.queued += room;
             *held += room as u64;
-            ready.insert(entry.place(stream));
+            ready.insert(stream);
         }
         let poll = if bytes.is_empty() {
             Poll::Ready(Ok(()))
@@ -168,7 +173,7 @@ impl Outbox {
         let is_open = match entries.get_mut(&stream) {
             Some(entry) if !*has_ended && *entry.outcome.borrow() == Outcome::Open => {
                 entry.end = End::Queued;
-                ready.insert(entry.place(stream));
+                ready.insert(stream);
                 true
             }
             _ => *has_ended,
@@ -195,14 +200,15 @@ impl Outbox {
     }
 
     pub(in super::super) fn set_urgency(&self, stream: u64, urgency: i32) {
-        let mut state = self.state.lock();
-        let State { entries, ready, .. } = &mut *state;
-        if let Some(entry) = entries.get_mut(&stream) {
-            let was_ready = ready.remove(&entry.place(stream));
+        if let Some(entry) = self.state.lock().entries.get_mut(&stream) {
             entry.urgency = urgency;
-            if was_ready {
-                ready.insert(entry.place(stream));
-            }
+        }
+    }
+
+    /// The stream is sent in the turns of this body, its lowest turn first.
+    pub(in super::super) fn set_turn(&self, stream: u64, body: Body, turn: i32) {
+        if let Some(entry) = self.state.lock().entries.get_mut(&stream) {
+            (entry.urgency, entry.body, entry.turn) = (BODY_URGENCY, body, turn);
         }
     }
 
@@ -283,7 +289,7 @@ impl Outbox {
             }
             if reset.is_none() {
                 if !*has_ended && (entry.queued > 0 || entry.end == End::Queued) {
-                    ready.insert(entry.place(stream));
+                    ready.insert(stream);
                 }
             } else if !*has_ended && let Some(mut entry) = state.remove(stream) {
                 entry.ended(Outcome::Stopped);
@@ -292,8 +298,8 @@ impl Outbox {
         resets
     }
 
-    /// Passes a batch to h2. Returns whether there was anything. Called when the kernel has taken the last one.
-    pub(in super::super) fn pass_batch(&self) -> bool {
+    /// Passes a batch of at most this many bytes to h2. Returns whether there was anything. Called when the kernel has taken the last one.
+    pub(in super::super) fn pass_batch(&self, bytes: usize) -> bool {
         let mut state = self.state.lock();
         for stream in std::mem::take(&mut state.leaving) {
             // The control stream stays, for what ends the session.
@@ -304,23 +310,22 @@ impl Outbox {
                 entry.ended(Outcome::Delivered);
             }
         }
-        let (mut room, mut has_passed) = (BATCH_BYTES, false);
+        let (mut room, mut has_passed) = (bytes, false);
         state.batches += 1;
-        while let Some(place) = state.ready.first().copied() {
+        while let Some(stream) = state.next() {
             let State { entries, ready, batches, leaving, held, .. } = &mut *state;
-            ready.remove(&place);
-            let (_, _, stream) = place;
+            ready.remove(&stream);
             let Some(entry) = entries.get_mut(&stream) else { continue };
             let (before, queued) = (room, entry.queued);
             let turn = entry.pass(&mut room);
             *held -= (queued - entry.queued) as u64;
             has_passed |= room < before || matches!(turn, Turn::Finished);
             if room < before {
-                entry.last_batch = *batches;
+                entry.body.last_batch.store(*batches, Ordering::Relaxed);
             }
             match turn {
                 Turn::Full => {
-                    ready.insert(entry.place(stream));
+                    ready.insert(stream);
                     break;
                 }
                 Turn::Idle => {}
@@ -340,9 +345,15 @@ impl Outbox {
 }
 
 impl State {
+    /// The stream whose turn it is.
+    fn next(&self) -> Option<u64> {
+        let place = |stream: &u64| self.entries.get(stream).map(Entry::place);
+        self.ready.iter().copied().min_by_key(place)
+    }
+
     fn remove(&mut self, stream: u64) -> Option<Entry> {
         let entry = self.entries.remove(&stream)?;
-        self.ready.remove(&entry.place(stream));
+        self.ready.remove(&stream);
         self.held -= entry.queued as u64;
         Some(entry)
     }
@@ -351,3 +362,6 @@ impl State {
         self.waiting.drain(..).for_each(Waker::wake);
     }
 }
+
+#[cfg(test)]
+mod tests;

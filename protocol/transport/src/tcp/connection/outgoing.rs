@@ -3,11 +3,13 @@
 //! Must never send the end of a stream that its sender did not end.
 
 use super::super::settings::FRAME_BYTES;
+use crate::send_stream::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::Response;
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use tokio::sync::watch;
 
@@ -42,8 +44,10 @@ pub(super) struct Entry {
     pub(super) queued: usize,
     pub(super) end: End,
     pub(super) urgency: i32,
-    /// The last batch that had something of it.
-    pub(super) last_batch: u64,
+    /// The body that it carries part of: its own, or one of several streams.
+    pub(super) body: Body,
+    /// Its turn among the streams of that body.
+    pub(super) turn: i32,
     pub(super) sender: Option<Waker>,
     pub(super) outcome: watch::Sender<Outcome>,
     pub(super) waker: Waker,
@@ -73,9 +77,10 @@ pub(super) enum Turn {
 }
 
 impl Entry {
-    /// Its place among the streams that have something to send.
-    pub(super) const fn place(&self, stream: u64) -> (i32, u64, u64) {
-        (self.urgency, self.last_batch, stream)
+    /// Its place among the streams that have something to send: the most urgent first, then those of the body that has
+    /// waited longest.
+    pub(super) fn place(&self) -> (i32, u64, i32) {
+        (self.urgency, self.body.last_batch.load(Ordering::Relaxed), self.turn)
     }
 
     /// Sends the head of a response that has none.

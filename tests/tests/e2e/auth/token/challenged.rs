@@ -1,6 +1,10 @@
 //! Which token an anonymous pull carries: the one that the refusing host asks for, whichever host that is.
 //! Must never show one host another's token.
 
+use docxy_tests::{
+    docxy::ProxyConfig,
+    proxy::{Protocol, Proxy},
+};
 use http::StatusCode;
 
 use crate::support::{
@@ -242,6 +246,41 @@ async fn a_realm_in_a_private_network_is_not_dialed() {
             assert!(message.contains("public address") && !message.contains("10.0.0.1"), "{message}");
         }
         assert_eq!(registry.take().iter().filter(|request| request.path == "/token").count(), 0, "{realm}");
+    }
+}
+
+/// The operator has exempted the registry's own address. A public host that a redirect leads to must not reach it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_host_does_not_name_a_token_service_at_an_exempt_private_address() {
+    for (realm, expected) in [(CDN, StatusCode::OK), (NAME, StatusCode::BAD_GATEWAY)] {
+        // The CDN has a public address, to which only the proxy knows a way.
+        let proxy = Proxy::start(Protocol::Http).await.unwrap();
+        let behind_proxy = |config: &mut docxy_tests::docxy::ServerConfig| {
+            config.proxy = Some(ProxyConfig { url: proxy.url(""), ..ProxyConfig::default() });
+            let public = "1.1.1.1:443".parse().unwrap();
+            let resolve = &mut config.registries.get_mut(NAME).unwrap().resolve;
+            proxy.route(public, resolve.insert(CDN.to_owned(), public).unwrap());
+        };
+        let challenge = format!("Bearer realm=\"https://{realm}/token\",service=\"s\"");
+        let registry = TokenRegistry::with(behind_proxy, move |request| {
+            match (request.is_at_cdn(), request.path.as_str()) {
+                (_, "/token") => token("t"),
+                (true, _) => content(request, "t", &challenge),
+                (false, path) => {
+                    empty("307 Temporary Redirect", &format!("Location: https://{CDN}{path}\r\n"))
+                }
+            }
+        })
+        .await;
+        let response = registry.pull("one").await;
+        assert_eq!(response.status, expected, "{realm}: {response:?}");
+        let received = registry.take();
+        let tokens = received.iter().filter(|request| request.path == "/token").count();
+        assert_eq!(tokens, usize::from(expected == StatusCode::OK), "{realm}: {received:#?}");
+        if expected != StatusCode::OK {
+            let (_, _, message) = response.fault("token service");
+            assert!(message.contains("public address"), "{message}");
+        }
     }
 }
 

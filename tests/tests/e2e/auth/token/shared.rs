@@ -61,7 +61,12 @@ async fn a_get_does_not_wait_for_a_silent_head() {
     testbed.hub.store().publish("library/hello", "latest", &newer);
     testbed.hub.request_log().clear();
     testbed.hub.faults().arm(Rule::once(Fault::Hold { site: Site::Registry }).on("/manifests/latest"));
+    let started = Instant::now();
     let response = testbed.engine.get(path, &[PUBLIC, ANY]).await;
+    assert!(
+        started.elapsed() < PING_AND_TOKEN_TIMEOUT,
+        "it was waited for as long as for an engine's answer"
+    );
     assert_eq!((response.status, response.body), (StatusCode::OK, newer.index().bytes.to_vec()));
     let requests = testbed.hub.request_log().snapshot();
     let of_tag: Vec<_> = requests
