@@ -327,6 +327,49 @@ fn without_a_flag_commands_change_the_clients_file_that_the_server_reads() {
 }
 
 #[test]
+fn another_clients_file_than_the_server_s_is_refused() {
+    let (machine, shared) = (Machine::new(), tempfile::tempdir().expect("a temporary directory"));
+    let flag = |name: &str| format!("--clients-file {}", shared.path().join(name).display());
+    Server::start(&machine, &flag("right")).stop();
+    for command in ["invite laptop --public vpn.example.org", "revoke laptop", "clients"] {
+        let output = machine.run(&format!("{command} {}", flag("wrong")));
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert!(stderr(&output).contains("leave out --clients-file"), "{}", stderr(&output));
+    }
+    machine.invite(&format!("laptop --public vpn.example.org {}", flag("right")));
+    assert!(!shared.path().join("wrong").exists());
+}
+
+#[test]
+fn a_clients_file_that_was_lost_is_not_begun_anew() {
+    for clients_file in ["", "shared/clients"] {
+        let machine = Machine::new();
+        let directory = machine.dir.path();
+        std::fs::create_dir(directory.join("shared")).expect("a directory");
+        let file = directory.join(if clients_file.is_empty() { "clients" } else { clients_file });
+        let flag = if clients_file.is_empty() {
+            String::new()
+        } else {
+            format!("--clients-file {}", file.display())
+        };
+        let server = Server::start(&machine, &flag);
+        // Until the first invitation, the file may be missing.
+        machine.invite("laptop --public vpn.example.org");
+        assert!(server.stop().status.success());
+        std::fs::remove_file(&file).expect("it is there");
+        let run = format!("run --listen 127.0.0.1:0 {flag}");
+        for command in ["invite phone --public vpn.example.org", "revoke laptop", "clients", &run] {
+            let output = machine.run(command);
+            assert_eq!(output.status.code(), Some(1), "{command}");
+            assert!(stderr(&output).contains("restore it from a backup"), "{}", stderr(&output));
+            assert!(!file.exists(), "{command}");
+        }
+        std::fs::remove_file(directory.join("clients.known")).expect("it is there");
+        machine.invite("phone --public vpn.example.org");
+    }
+}
+
+#[test]
 fn a_clients_file_behind_a_symbolic_link_is_changed_where_it_is() {
     let (machine, shared) = (Machine::new(), tempfile::tempdir().expect("a temporary directory"));
     let (link, target) = (machine.dir.path().join("clients"), shared.path().join("clients"));
