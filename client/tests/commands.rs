@@ -28,9 +28,10 @@ impl Machine {
         command
             .args(arguments.split_whitespace())
             .env_clear()
-            // As systemd sets them, since tests that run as root must not use /etc or /var.
+            // As systemd sets them, since tests that run as root must not use /etc, /var or /run.
             .env("CONFIGURATION_DIRECTORY", self.dir.path().join("config"))
             .env("CACHE_DIRECTORY", self.dir.path().join("cache"))
+            .env("RUNTIME_DIRECTORY", self.dir.path().join("run"))
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
         command

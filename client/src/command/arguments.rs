@@ -85,15 +85,15 @@ pub(super) struct LinksArguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LinksCommand {
-    /// Remove the links to a server
+    /// Remove the link to a server
     Remove {
-        /// The host, or the host with its ports, as `docxy-client links` shows them
+        /// The host or, if it has several servers, the host with one's ports, as `docxy-client links` shows them
         #[arg(value_name = "HOST[:PORTS]")]
         server: NamedServer,
     },
     /// Let logins, tokens and private images go to a server, as `join --trusted` does
     Trust {
-        /// The host, or the host with its ports, as `docxy-client links` shows them
+        /// The host or, if it has several servers, the host with one's ports, as `docxy-client links` shows them
         #[arg(value_name = "HOST[:PORTS]")]
         server: NamedServer,
     },
@@ -104,7 +104,7 @@ pub(super) enum LinksCommand {
 /// Engines use it as a mirror, or by naming it: 127.0.0.1:5080/library/alpine. It serves from the start and
 /// connects to the server in the background; /health shows the state. If the tunnel is lost during a pull,
 /// responses stay open and continue over the next one. `docxy-client pull` of the same user uses the tunnel too,
-/// through a private socket: $RUNTIME_DIRECTORY/client.sock or the like. The first signal lets running responses finish, the
+/// through a private socket: client.sock in $RUNTIME_DIRECTORY, or where the log says. The first signal lets running responses finish, the
 /// second one ends them.
 ///
 /// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion,
