@@ -256,6 +256,23 @@ fn misuse_and_failure_have_different_exit_codes() {
 }
 
 #[test]
+fn an_empty_variable_counts_as_not_set() {
+    let machine = Machine::new();
+    let mut command = machine.command("invite laptop --public vpn.example.org");
+    for name in ["CONFIG", "CLIENTS_FILE", "LISTEN"] {
+        command.env(format!("DOCXY_{name}"), "");
+    }
+    link(&command.output().expect("the program starts"));
+    let mut command = machine.command("run --listen 127.0.0.1:0 --config /nonexistent.toml");
+    for name in ["PUBLIC", "FIXED_RATE_LIMIT", "CLIENT_MAX_RATE", "HANDOVER", "TLS_KEY", "LOG", "READY_FILE"]
+    {
+        command.env(format!("DOCXY_{name}"), "");
+    }
+    // Misuse would be 2.
+    assert_eq!(command.output().expect("the program starts").status.code(), Some(1));
+}
+
+#[test]
 fn with_a_wrong_config_file_the_server_exits_and_names_the_line() {
     let machine = Machine::new();
     let config = machine.config("listen = ['[::1]:0']\nlisten_on = 'x'");

@@ -123,7 +123,10 @@ pub(super) const fn protocol(leg: Leg) -> &'static str {
 }
 
 fn in_one_line(errors: &[DialError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    let mut texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    // Both legs may meet the same.
+    texts.dedup();
+    texts.join("; ")
 }
 
 /// The result of a successful attempt.

@@ -124,7 +124,8 @@ async fn session_end(transport: &Transport, otherwise: fn(CleanText) -> SessionE
             SessionEnd::Refused(clean(upgrade_server(env!("CARGO_PKG_VERSION"))))
         }
         SessionError::ClosedByPeer { code: Some(code), .. } if code.is_refusal() => {
-            SessionEnd::Refused(code.reason().into())
+            let remedy = "ask its operator for a new link, and join that";
+            SessionEnd::Refused(clean(format_args!("{}; {remedy}", code.reason())))
         }
         SessionError::ClosedByPeer { code: Some(code), .. } if code.is_shutdown() => {
             SessionEnd::ServerEnded(code.reason().into())

@@ -132,7 +132,7 @@ impl ServerSupervisor {
                 }
                 SessionEnd::Hopeless(reason) => {
                     if failures.admit(&reason, Instant::now()) {
-                        tracing::error!(server, %reason, "no tunnel; trying again");
+                        tracing::warn!(server, %reason, "no tunnel; trying again");
                     }
                     self.next_port();
                     self.set_status(TunnelStatus::Refused { reason });
@@ -141,7 +141,7 @@ impl ServerSupervisor {
                     continue;
                 }
                 SessionEnd::Refused(reason) => {
-                    tracing::error!(server, %reason, "the server refuses this client");
+                    tracing::warn!(server, %reason, "the server refuses this client");
                     let reason = clean(format_args!("{server} refuses this client: {reason}"));
                     self.set_status(TunnelStatus::Refused { reason });
                     tokio::time::sleep(first_delay(REFUSED_SCHEDULE)).await;
