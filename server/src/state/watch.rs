@@ -225,9 +225,13 @@ mod tests {
         assert!(!watch.has_changed().unwrap());
         assert!(watch.borrow().authenticate(&name, &secret).is_ok());
 
+        // Restored, it says what it said before, and changes count again.
         std::fs::write(state.clients_path(), good).unwrap();
+        clients.next_poll().await;
+        assert!(!watch.has_changed().unwrap());
+        state.change_clients(|list| list.revoke(&name, now)).unwrap();
         changed(&mut watch).await;
-        assert!(watch.borrow().authenticate(&name, &secret).is_ok());
+        assert!(watch.borrow().authenticate(&name, &secret).is_err());
     }
 
     async fn changed(watch: &mut watch::Receiver<Arc<ClientList>>) {
