@@ -28,9 +28,10 @@ impl Machine {
         command
             .args(arguments.split_whitespace())
             .env_clear()
-            // As systemd sets them, since tests that run as root must not use /etc or /var.
+            // As systemd sets them, since tests that run as root must not use /etc, /var or /run.
             .env("CONFIGURATION_DIRECTORY", self.dir.path().join("config"))
             .env("CACHE_DIRECTORY", self.dir.path().join("cache"))
+            .env("RUNTIME_DIRECTORY", self.dir.path().join("run"))
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
         command
@@ -196,6 +197,41 @@ fn a_pull_says_why_it_waits_for_the_tunnel() {
     child.kill().expect("it is ours");
     child.wait().expect("it ends");
     assert!(is_told);
+}
+
+/// As a terminal sends it that closes. With `nohup` it stays ignored.
+#[test]
+fn a_hangup_ends_a_pull_in_order_unless_it_is_ignored() {
+    for is_ignored in [false, true] {
+        let machine = Machine::new();
+        joined(
+            &machine.run_with_input("join", &link("laptop").replace("vpn.example.org:61443", "127.0.0.1:9")),
+        );
+        let pull = machine.command("pull alpine --leg quic");
+        let mut command = Command::new("sh");
+        let trap = if is_ignored { "trap '' HUP; exec \"$0\" \"$@\"" } else { "exec \"$0\" \"$@\"" };
+        command
+            .args(["-c", trap])
+            .arg(pull.get_program())
+            .args(pull.get_args())
+            .env_clear()
+            .current_dir(machine.dir.path());
+        command.envs(pull.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        assert!(lines.next().is_some(), "it requests the image");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");
+        assert_eq!(
+            ignored.trim().ends_with(['1', '3', '5', '7', '9', 'b', 'd', 'f']),
+            is_ignored,
+            "{ignored}"
+        );
+        let signal = if is_ignored { "-TERM" } else { "-HUP" };
+        Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill starts");
+        assert_eq!(child.wait().expect("it ends").code(), Some(1), "no signal has killed it");
+    }
 }
 
 #[test]

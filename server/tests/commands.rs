@@ -256,6 +256,23 @@ fn misuse_and_failure_have_different_exit_codes() {
 }
 
 #[test]
+fn an_empty_variable_counts_as_not_set() {
+    let machine = Machine::new();
+    let mut command = machine.command("invite laptop --public vpn.example.org");
+    for name in ["CONFIG", "CLIENTS_FILE", "LISTEN"] {
+        command.env(format!("DOCXY_{name}"), "");
+    }
+    link(&command.output().expect("the program starts"));
+    let mut command = machine.command("run --listen 127.0.0.1:0 --config /nonexistent.toml");
+    for name in ["PUBLIC", "FIXED_RATE_LIMIT", "CLIENT_MAX_RATE", "HANDOVER", "TLS_KEY", "LOG", "READY_FILE"]
+    {
+        command.env(format!("DOCXY_{name}"), "");
+    }
+    // Misuse would be 2.
+    assert_eq!(command.output().expect("the program starts").status.code(), Some(1));
+}
+
+#[test]
 fn with_a_wrong_config_file_the_server_exits_and_names_the_line() {
     let machine = Machine::new();
     let config = machine.config("listen = ['[::1]:0']\nlisten_on = 'x'");
@@ -324,6 +341,49 @@ fn without_a_flag_commands_change_the_clients_file_that_the_server_reads() {
     std::fs::remove_file(machine.dir.path().join("ready")).expect("the first run wrote it");
     Server::start(&machine, "").stop();
     assert_eq!(states("clients --json"), [r#""of-one-server" "active""#]);
+}
+
+#[test]
+fn another_clients_file_than_the_server_s_is_refused() {
+    let (machine, shared) = (Machine::new(), tempfile::tempdir().expect("a temporary directory"));
+    let flag = |name: &str| format!("--clients-file {}", shared.path().join(name).display());
+    Server::start(&machine, &flag("right")).stop();
+    for command in ["invite laptop --public vpn.example.org", "revoke laptop", "clients"] {
+        let output = machine.run(&format!("{command} {}", flag("wrong")));
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert!(stderr(&output).contains("leave out --clients-file"), "{}", stderr(&output));
+    }
+    machine.invite(&format!("laptop --public vpn.example.org {}", flag("right")));
+    assert!(!shared.path().join("wrong").exists());
+}
+
+#[test]
+fn a_clients_file_that_was_lost_is_not_begun_anew() {
+    for clients_file in ["", "shared/clients"] {
+        let machine = Machine::new();
+        let directory = machine.dir.path();
+        std::fs::create_dir(directory.join("shared")).expect("a directory");
+        let file = directory.join(if clients_file.is_empty() { "clients" } else { clients_file });
+        let flag = if clients_file.is_empty() {
+            String::new()
+        } else {
+            format!("--clients-file {}", file.display())
+        };
+        let server = Server::start(&machine, &flag);
+        // Until the first invitation, the file may be missing.
+        machine.invite("laptop --public vpn.example.org");
+        assert!(server.stop().status.success());
+        std::fs::remove_file(&file).expect("it is there");
+        let run = format!("run --listen 127.0.0.1:0 {flag}");
+        for command in ["invite phone --public vpn.example.org", "revoke laptop", "clients", &run] {
+            let output = machine.run(command);
+            assert_eq!(output.status.code(), Some(1), "{command}");
+            assert!(stderr(&output).contains("restore it from a backup"), "{}", stderr(&output));
+            assert!(!file.exists(), "{command}");
+        }
+        std::fs::remove_file(directory.join("clients.known")).expect("it is there");
+        machine.invite("phone --public vpn.example.org");
+    }
 }
 
 #[test]

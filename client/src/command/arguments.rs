@@ -4,17 +4,16 @@
 
 use super::links::NamedServer;
 use crate::settings::{ConnectionFlags, ServingFlags};
-use clap::builder::{OsStr as ClapText, Resettable};
-use clap::{Args, Command as Program, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use docxy_host::logging::Filter;
 use docxy_host::proxy::ProxyUrlError;
 use docxy_host::terminal::print_note;
+use docxy_host::variables::without_empty;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;
 use std::convert::Infallible;
 use std::error::Error as _;
-use std::ffi::OsStr;
 use std::path::PathBuf;
 
 /// The client of Docxy: container images for a machine that cannot reach the registries.
@@ -85,15 +84,15 @@ pub(super) struct LinksArguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LinksCommand {
-    /// Remove the links to a server
+    /// Remove the link to a server
     Remove {
-        /// The host, or the host with its ports, as `docxy-client links` shows them
+        /// The host or, if it has several servers, the host with one's ports, as `docxy-client links` shows them
         #[arg(value_name = "HOST[:PORTS]")]
         server: NamedServer,
     },
     /// Let logins, tokens and private images go to a server, as `join --trusted` does
     Trust {
-        /// The host, or the host with its ports, as `docxy-client links` shows them
+        /// The host or, if it has several servers, the host with one's ports, as `docxy-client links` shows them
         #[arg(value_name = "HOST[:PORTS]")]
         server: NamedServer,
     },
@@ -104,7 +103,7 @@ pub(super) enum LinksCommand {
 /// Engines use it as a mirror, or by naming it: 127.0.0.1:5080/library/alpine. It serves from the start and
 /// connects to the server in the background; /health shows the state. If the tunnel is lost during a pull,
 /// responses stay open and continue over the next one. `docxy-client pull` of the same user uses the tunnel too,
-/// through a private socket: $RUNTIME_DIRECTORY/client.sock or the like. The first signal lets running responses finish, the
+/// through a private socket: client.sock in $RUNTIME_DIRECTORY, or where the log says. The first signal lets running responses finish, the
 /// second one ends them.
 ///
 /// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion,
@@ -191,21 +190,10 @@ impl Arguments {
     }
 
     fn try_read() -> Result<Self, clap::Error> {
-        let mut program = without_empty_variables(Self::command());
+        let mut program = without_empty(Self::command());
         let mut matches = program.try_get_matches_from_mut(std::env::args_os())?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut program))
     }
-}
-
-/// The program without the variables that are set to nothing: they count as not set.
-fn without_empty_variables(program: Program) -> Program {
-    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    program
-        .mut_args(|argument| match argument.get_env() {
-            Some(name) if is_empty(name) => argument.env(Resettable::<ClapText>::Reset),
-            _ => argument,
-        })
-        .mut_subcommands(without_empty_variables)
 }
 
 /// What is wrong with a proxy. clap's own text quotes the argument, which may contain a password.

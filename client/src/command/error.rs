@@ -28,6 +28,8 @@ pub enum CommandError {
     Output(#[source] io::Error),
     #[error("no link to {server} is stored in {}; docxy-client links lists them", file.display())]
     UnknownServer { server: String, file: PathBuf },
+    #[error("{server} may be any of these: name one of them, with its ports: {}", candidates.join(" "))]
+    AmbiguousServer { server: String, candidates: Vec<String> },
     /// By a signal.
     #[error("interrupted; nothing was stored")]
     Interrupted,

@@ -3,7 +3,7 @@
 //! Prints servers and names, and never a link.
 
 use super::error::CommandError;
-use crate::settings::{Flags, LinksError, link_file_path, read_stored, remove_links, trust_links};
+use crate::settings::{Flags, link_file_path, read_stored, remove_link, trust_link};
 use crate::tunnel::JoinedLink;
 use docxy_host::terminal::{print, print_note};
 use docxy_protocol::link::{Host, Link};
@@ -52,9 +52,24 @@ impl FromStr for NamedServer {
 }
 
 impl NamedServer {
-    fn is(&self, link: &Link) -> bool {
-        let has_ports = |ports: &BTreeSet<u16>| *ports == link.ports.iter().copied().collect();
-        self.host.is_same(&link.host) && self.ports.as_ref().is_none_or(has_ports)
+    /// Which of these links is meant: the one with this host and exactly these ports, else the only one that has them.
+    fn find(&self, links: &[JoinedLink], file: &Path) -> Result<usize, CommandError> {
+        let ports = |link: &Link| link.ports.iter().copied().collect::<BTreeSet<_>>();
+        let is_meant = |link: &Link| {
+            let named = self.ports.as_ref();
+            self.host.is_same(&link.host) && named.is_none_or(|named| named.is_subset(&ports(link)))
+        };
+        let is_exact = |link: &Link| self.ports.as_ref().is_some_and(|named| *named == ports(link));
+        let meant: Vec<_> = (0..links.len()).filter(|n| is_meant(&links[*n].link)).collect();
+        let exact = meant.iter().find(|n| is_exact(&links[**n].link));
+        match (&meant[..], exact) {
+            (_, Some(one)) | ([one], _) => Ok(*one),
+            ([], _) => Err(CommandError::UnknownServer { server: self.to_string(), file: file.to_owned() }),
+            (several, _) => {
+                let candidates = several.iter().map(|n| links[*n].link.address()).collect();
+                Err(CommandError::AmbiguousServer { server: self.to_string(), candidates })
+            }
+        }
     }
 }
 
@@ -70,44 +85,23 @@ pub(super) fn list(flags: &Flags) -> Result<(), CommandError> {
     print(&links.iter().map(line).collect::<String>()).map_err(CommandError::Output)
 }
 
-/// Removes the links to a server.
+/// Removes the link to a server.
 pub(super) fn remove(server: &NamedServer, flags: &Flags) -> Result<(), CommandError> {
-    change(
-        server,
-        flags,
-        |file| remove_links(file, |link| server.is(link)),
-        |address| format!("removed the link to {address}; a running client drops it at SIGHUP"),
-    )
+    let file = link_file_path(flags)?;
+    let removed = remove_link(&file, |links| server.find(links, &file))?;
+    let address = removed.link.address();
+    print_note(&format!("removed the link to {address}; a running client drops it at SIGHUP"));
+    Ok(())
 }
 
 /// Trusts a server.
 pub(super) fn trust(server: &NamedServer, flags: &Flags) -> Result<(), CommandError> {
-    change(
-        server,
-        flags,
-        |file| trust_links(file, |link| server.is(link)),
-        |address| {
-            format!(
-                "{address} is trusted: logins and private images may go there; a running client knows at SIGHUP"
-            )
-        },
-    )
-}
-
-fn change(
-    server: &NamedServer,
-    flags: &Flags,
-    change: impl FnOnce(&Path) -> Result<Vec<JoinedLink>, LinksError>,
-    describe: impl Fn(String) -> String,
-) -> Result<(), CommandError> {
     let file = link_file_path(flags)?;
-    let changed = change(&file)?;
-    if changed.is_empty() {
-        return Err(CommandError::UnknownServer { server: server.to_string(), file });
-    }
-    for JoinedLink { link, .. } in changed {
-        print_note(&describe(link.address()));
-    }
+    let trusted = trust_link(&file, |links| server.find(links, &file))?;
+    let address = trusted.link.address();
+    print_note(&format!(
+        "{address} is trusted: logins and private images may go there; a running client knows at SIGHUP"
+    ));
     Ok(())
 }
 
@@ -117,9 +111,16 @@ mod tests {
 
     const PARAMETERS: &str = "?pin=ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
 
+    fn joined(address: &str) -> JoinedLink {
+        let client = "docxy://laptop:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8@";
+        JoinedLink {
+            link: format!("{client}{address}{PARAMETERS}").parse().unwrap(),
+            trust: crate::tunnel::Trust::Untrusted,
+        }
+    }
+
     #[test]
     fn a_server_is_named_by_its_host_or_also_its_ports() {
-        let client = "docxy://laptop:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8@";
         for (address, text, is_meant) in [
             ("example.org:1", "EXAMPLE.org.", true),
             ("example.org:1", "example.org:1", true),
@@ -127,17 +128,33 @@ mod tests {
             ("example.org:1", "other.org", false),
             ("127.0.0.1:443,28001", "127.0.0.1:28001,443", true),
             ("127.0.0.1:443,28001", "127.0.0.1", true),
-            ("127.0.0.1:443,28001", "127.0.0.1:443", false),
+            ("127.0.0.1:443,28001", "127.0.0.1:443", true),
+            ("127.0.0.1:443,28001", "127.0.0.1:443,1", false),
             ("[::1]:1", "[::1]", true),
             ("[::1]:1", "::1", true),
             ("[::1]:1", "[0:0::1]:1", true),
             ("[::1]:1", "[::1]:2", false),
         ] {
-            let link: Link = format!("{client}{address}{PARAMETERS}").parse().unwrap();
-            assert_eq!(text.parse::<NamedServer>().unwrap().is(&link), is_meant, "{address} {text}");
+            let found = text.parse::<NamedServer>().unwrap().find(&[joined(address)], Path::new("links"));
+            assert_eq!(found.is_ok(), is_meant, "{address} {text}");
         }
         for text in ["", " ", "example.org:", "example.org:x", "[::1]:", "a b"] {
             assert!(text.parse::<NamedServer>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_of_several_servers_of_a_host_is_named_by_its_ports() {
+        let links = ["a.example:1", "a.example:1,2", "a.example:2,3", "b.example:1"].map(joined);
+        let find = |text: &str| text.parse::<NamedServer>().unwrap().find(&links, Path::new("links"));
+        for (text, n) in [("a.example:1", 0), ("a.example:2,1", 1), ("a.example:3", 2), ("b.example", 3)] {
+            assert_eq!(find(text).unwrap(), n, "{text}");
+        }
+        for (text, listed) in [
+            ("a.example", "a.example:1 a.example:1,2 a.example:2,3"),
+            ("a.example:2", "a.example:1,2 a.example:2,3"),
+        ] {
+            assert!(find(text).unwrap_err().to_string().ends_with(listed), "{text}");
         }
     }
 }

@@ -24,9 +24,9 @@ pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), Command
     let progress = if quiet { Progress::quiet() } else { Progress::on_stderr(logging.handle()) };
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     let digest = runtime.block_on(async {
-        let shutdown = Shutdown::on_signals().map_err(CommandError::Start)?;
+        let shutdown = Shutdown::of_command().map_err(CommandError::Start)?;
         let given = GivenSettings::of(&flags, &config);
-        let connection = Connection::find(local_api::socket_path(), given, config).await?;
+        let connection = Connection::find(local_api::socket_candidates(), given, config).await?;
         progress.print(&format!("requesting {} through {}", pull_request.image, connection.description()));
         let outcome = tokio::select! {
             pulled = pull::pull(&pull_request, &connection, &progress) => pulled.map_err(Into::into),

@@ -36,10 +36,19 @@ pub(crate) const ALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// After this time without a message the running client counts as lost: it was stopped, or hangs.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The socket of this user's running client; `None` if there is no directory for it.
+/// The name of the socket in its directory.
+const SOCKET_NAME: &str = "client.sock";
+
+/// Where a client listens in this environment; `None` if there is no directory for it.
 #[must_use]
 pub fn socket_path() -> Option<PathBuf> {
-    Some(CLIENT_RUNTIME.path()?.join("client.sock"))
+    Some(CLIENT_RUNTIME.path()?.join(SOCKET_NAME))
+}
+
+/// Where a running client of this user may listen, which was perhaps started in another environment.
+#[must_use]
+pub fn socket_candidates() -> Vec<PathBuf> {
+    CLIENT_RUNTIME.candidates().into_iter().map(|directory| directory.join(SOCKET_NAME)).collect()
 }
 
 /// What a command asks of a running client.

@@ -46,16 +46,18 @@ pub(crate) struct LocalBody(Pin<Box<dyn AsyncRead + Send>>);
 struct Lost(#[source] Box<dyn Error + Send + Sync>);
 
 impl RunningClient {
-    /// The client at this socket, if one runs that has these settings.
-    pub(crate) async fn find(socket: PathBuf, settings: GivenSettings) -> Option<Self> {
-        let running = Self { socket, settings };
-        match running.call(Operation::Check).await {
-            Ok(_) => Some(running),
-            Err(reason) => {
-                tracing::debug!(socket = %running.socket.display(), %reason, "no running client to use");
-                None
+    /// The first client at one of these sockets that has these settings.
+    pub(crate) async fn find(sockets: Vec<PathBuf>, settings: GivenSettings) -> Option<Self> {
+        for socket in sockets {
+            let running = Self { socket, settings: settings.clone() };
+            match running.call(Operation::Check).await {
+                Ok(_) => return Some(running),
+                Err(reason) => {
+                    tracing::debug!(socket = %running.socket.display(), %reason, "no running client to use");
+                }
             }
         }
+        None
     }
 
     /// The registry's response to a request.

@@ -32,19 +32,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// By the client that runs at this socket with the settings that the user gives, else by these servers.
+    /// By the client that runs at one of these sockets with the settings that the user gives, else by these servers.
     ///
     /// # Errors
     /// If there is no such client, and no server.
     pub async fn find(
-        socket: Option<PathBuf>,
+        sockets: Vec<PathBuf>,
         given: GivenSettings,
         config: TunnelConfig,
     ) -> Result<Self, SettingsError> {
-        let running = match socket {
-            Some(socket) => RunningClient::find(socket, given).await,
-            None => None,
-        };
+        let running = RunningClient::find(sockets, given).await;
         if running.is_none() && config.links.is_empty() {
             return Err(SettingsError::NoLink);
         }

@@ -120,38 +120,35 @@ pub fn store_links(path: &Path, new: Vec<LinkLine>) -> Result<Vec<StoredLink>, L
     Ok(stored)
 }
 
-/// Removes the links of these servers from the file. Returns the removed ones.
+/// Removes the link that `choose` finds from the file. Returns it.
 ///
 /// # Errors
-/// If the file cannot be read or written. It is then unchanged.
-pub fn remove_links(path: &Path, is_meant: impl Fn(&Link) -> bool) -> Result<Vec<JoinedLink>, LinksError> {
+/// If none is found, or the file cannot be read or written. It is then unchanged.
+pub fn remove_link<E: From<LinksError>>(
+    path: &Path,
+    choose: impl FnOnce(&[JoinedLink]) -> Result<usize, E>,
+) -> Result<JoinedLink, E> {
     let _lock = lock(path)?;
-    let (removed, kept): (Vec<_>, Vec<_>) =
-        read_stored(path)?.into_iter().partition(|joined| is_meant(&joined.link));
-    if !removed.is_empty() {
-        write(path, &kept)?;
-    }
+    let mut all = read_stored(path)?;
+    let removed = all.remove(choose(&all)?);
+    write(path, &all)?;
     Ok(removed)
 }
 
-/// Trusts these servers from now on. Returns their links.
+/// Trusts the server of the link that `choose` finds from now on. Returns the link.
 ///
 /// # Errors
-/// If the file cannot be read or written. It is then unchanged.
-pub fn trust_links(path: &Path, is_meant: impl Fn(&Link) -> bool) -> Result<Vec<JoinedLink>, LinksError> {
+/// If none is found, or the file cannot be read or written. It is then unchanged.
+pub fn trust_link<E: From<LinksError>>(
+    path: &Path,
+    choose: impl FnOnce(&[JoinedLink]) -> Result<usize, E>,
+) -> Result<JoinedLink, E> {
     let _lock = lock(path)?;
     let mut all = read_stored(path)?;
-    let meant = all.iter_mut().filter(|joined| is_meant(&joined.link));
-    let trusted: Vec<_> = meant
-        .map(|joined| {
-            joined.trust = Trust::Trusted;
-            joined.clone()
-        })
-        .collect();
-    if !trusted.is_empty() {
-        write(path, &all)?;
-    }
-    Ok(trusted)
+    let chosen = choose(&all)?;
+    all[chosen].trust = Trust::Trusted;
+    write(path, &all)?;
+    Ok(all.swap_remove(chosen))
 }
 
 /// The links in the file, in the order in which they were joined. There may be none.
@@ -262,14 +259,14 @@ mod tests {
         assert_eq!(trust(2, &other, false), Trust::Untrusted, "but not with another key");
         assert_eq!(trust(1, &other, false), Trust::Untrusted, "not even the first");
         assert_eq!(trust(3, PIN, false), Trust::Untrusted);
-        let removed = remove_links(&path, |link| link.host.as_str() == "1.example").unwrap();
-        assert_eq!(removed.len(), 1);
+        let first = |_: &[JoinedLink]| Ok::<_, LinksError>(0);
+        assert_eq!(remove_link(&path, first).unwrap().link.host.as_str(), "1.example");
         let untrusted = |n: u8| (n.to_string(), Trust::Untrusted);
         assert_eq!(stored(&path), [untrusted(2), untrusted(3)], "none becomes trusted by a removal");
         assert_eq!(trust(2, &other, false), Trust::Untrusted, "nor by another join when it is the first");
-        assert_eq!(trust_links(&path, |link| link.host.as_str() == "3.example").unwrap().len(), 1);
+        let second = |_: &[JoinedLink]| Ok::<_, LinksError>(1);
+        assert_eq!(trust_link(&path, second).unwrap().link.host.as_str(), "3.example");
         assert_eq!(stored(&path), [untrusted(2), ("3".into(), Trust::Trusted)]);
-        assert!(remove_links(&path, |_| false).unwrap().is_empty());
     }
 
     #[test]

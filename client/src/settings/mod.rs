@@ -18,7 +18,7 @@ pub use flags::{ConnectionFlags, Flags, ServingFlags};
 pub use given::GivenSettings;
 pub use host_name::HostNameError;
 pub use link_store::{
-    LinkLine, LinksError, StoredLink, parse_lines, read_stored, remove_links, store_links, trust_links,
+    LinkLine, LinksError, StoredLink, parse_lines, read_stored, remove_link, store_links, trust_link,
 };
 pub use rates::RatesError;
 
@@ -347,7 +347,7 @@ mod tests {
         let line = LinkLine { link: LINK.parse().unwrap(), trust: None };
         store_links(&links, vec![line]).unwrap();
         assert_eq!(Settings::load(&flags).unwrap().tunnel.links.len(), 1);
-        remove_links(&links, |_| true).unwrap();
+        remove_link(&links, |_| Ok::<_, LinksError>(0)).unwrap();
         assert!(Settings::reload(&flags).unwrap().tunnel.links.is_empty());
         assert!(matches!(Settings::load(&flags), Err(SettingsError::NoLink)));
         assert_eq!(ConnectionSettings::load(&flags, Level::INFO).unwrap().tunnel.links, []);

@@ -17,6 +17,7 @@ use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
 use std::collections::VecDeque;
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -230,7 +231,7 @@ impl ResumableBody {
         };
         let mut ranges = Vec::new();
         let mut start = self.position;
-        for part in std::mem::take(&mut self.parts) {
+        for part in mem::take(&mut self.parts) {
             let end = part.end;
             ranges.extend(part.into_kept(start));
             start = end;
@@ -321,16 +322,18 @@ impl ResumableBody {
             let fetched = tokio::time::timeout_at(until.into(), self.fetch(&bytes)).await;
             match fetched {
                 Ok(Ok(continuation)) => {
-                    if let Some(source) = &mut self.source {
-                        source.has_responded = true;
-                    }
+                    let has_responded = self
+                        .source
+                        .as_mut()
+                        .is_some_and(|source| mem::replace(&mut source.has_responded, true));
                     let waited = self.stall.as_ref().map_or(Duration::ZERO, |stall| stall.since.elapsed());
                     let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
                     tracing::info!(
                         content = self.guard.name(),
                         byte = bytes.start,
                         waited_ms,
-                        "the transfer continues"
+                        "the transfer {}",
+                        if has_responded && bytes.start > 0 { "continues" } else { "begins" }
                     );
                     self.parts[0] = Part::arriving(&bytes, continuation);
                     self.request_missing();
@@ -385,7 +388,7 @@ impl ResumableBody {
         let Some(session) = &source.session else { return };
         let mut start = self.position;
         for part in &mut self.parts {
-            let bytes = std::mem::replace(&mut start, part.end)..part.end;
+            let bytes = mem::replace(&mut start, part.end)..part.end;
             if !matches!(part.content, Content::Missing) {
                 continue;
             }

@@ -16,7 +16,7 @@ use docxy_transport::{Connector, Leg, Peer, RateLimit, ReceiveStream, SendError,
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +73,33 @@ impl DialError {
         }
     }
 
+    /// Whether only a person can change it: another key answers, or another version, or a proxy refuses. Where something
+    /// at another host does not answer, that may be the server.
+    pub(super) fn is_permanent(&self) -> bool {
+        let mut all = Vec::new();
+        self.collect(&mut all);
+        let wrong: Vec<_> = all.iter().filter_map(|error| error.wrong_server()).collect();
+        let may_be_server = |error: &&Self| matches!(error, Self::NoResponse { address, .. } if !wrong.contains(&address.ip()));
+        let is_refusal = |error: &&Self| matches!(error, Self::Proxy(error) if error.failure.is_permanent());
+        if wrong.is_empty() { all.iter().all(is_refusal) } else { !all.iter().any(may_be_server) }
+    }
+
+    fn collect<'a>(&'a self, all: &mut Vec<&'a Self>) {
+        match self {
+            Self::All(errors) => errors.iter().for_each(|error| error.collect(all)),
+            error => all.push(error),
+        }
+    }
+
+    /// The address at which no server that this client can use has answered.
+    fn wrong_server(&self) -> Option<IpAddr> {
+        match self {
+            Self::Connect { address, source } if source.is_other_key() => Some(address.ip()),
+            Self::ServerOutdated { address } => Some(address.ip()),
+            _ => None,
+        }
+    }
+
     fn of_race(host: &Host, race: RaceError<Self>) -> Self {
         let RaceError { resolve, attempts } = race;
         let host = || host.to_string();
@@ -88,7 +115,7 @@ impl DialError {
 }
 
 /// The protocol below a leg, which a firewall knows.
-const fn protocol(leg: Leg) -> &'static str {
+pub(super) const fn protocol(leg: Leg) -> &'static str {
     match leg {
         Leg::Quic => "UDP",
         Leg::Tcp => "TCP",
@@ -96,7 +123,10 @@ const fn protocol(leg: Leg) -> &'static str {
 }
 
 fn in_one_line(errors: &[DialError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    let mut texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    // Both legs may meet the same.
+    texts.dedup();
+    texts.join("; ")
 }
 
 /// The result of a successful attempt.

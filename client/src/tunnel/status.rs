@@ -30,9 +30,9 @@ pub enum TunnelStatus {
         /// Why it was lost.
         reason: CleanText,
     },
-    /// The server refuses this client. Only its operator can change that.
+    /// It was never up since the start, or refuses this client, and only a person can change that.
     Refused {
-        /// The reason that the server gave.
+        /// Why, with the server's name.
         reason: CleanText,
     },
 }
@@ -53,9 +53,7 @@ impl TunnelStatus {
                 let seconds = since.elapsed().unwrap_or_default().as_secs();
                 (FaultKind::Down, format!("down for {seconds} s, reconnecting: {reason}"))
             }
-            Self::Refused { reason } => {
-                (FaultKind::Refused, format!("the server refuses this client: {reason}"))
-            }
+            Self::Refused { reason } => (FaultKind::Refused, reason.as_str().to_owned()),
         };
         Fault::new(Hop::Tunnel, kind, detail)
     }
@@ -81,13 +79,13 @@ impl TunnelStatus {
             Self::Connecting { reason } => Some(reason),
             _ => None,
         });
-        if connecting.clone().next().is_some() {
-            return Self::Connecting { reason: joined(connecting.flatten()) };
-        }
-        let refused = servers.filter_map(|status| match status {
+        let refused = servers.clone().filter_map(|status| match status {
             Self::Refused { reason } => Some(reason),
             _ => None,
         });
+        if connecting.clone().next().is_some() {
+            return Self::Connecting { reason: joined(connecting.flatten().chain(refused)) };
+        }
         joined(refused).map_or(Self::Connecting { reason: None }, |reason| Self::Refused { reason })
     }
 }
@@ -122,9 +120,9 @@ mod tests {
         };
         for (servers, text) in [
             (vec![], "not connected yet"),
-            (vec![TunnelStatus::Spare, refused("revoked")], "the server refuses this client: revoked"),
-            (vec![refused("a"), refused("b"), refused("a")], "the server refuses this client: a; b"),
-            (vec![refused("a"), connecting("b"), connecting("c")], "could not connect yet: b; c"),
+            (vec![TunnelStatus::Spare, refused("a refuses")], "a refuses"),
+            (vec![refused("a"), refused("b"), refused("a")], "a; b"),
+            (vec![refused("a"), connecting("b"), connecting("c")], "could not connect yet: b; c; a"),
             (vec![connecting("a"), down(9, "b"), down(5, "c")], "down for 5 s, reconnecting: c"),
         ] {
             assert_eq!(detail(&servers), text);

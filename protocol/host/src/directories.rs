@@ -4,7 +4,7 @@
 //! Only names directories, and must never create one.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where one kind of directory can be.
 #[derive(Debug)]
@@ -58,6 +58,37 @@ impl DefaultDirectory {
     pub fn path(&self) -> Option<PathBuf> {
         let is_root = rustix::process::geteuid().is_root();
         self.choose(|name| std::env::var_os(name), is_root)
+    }
+
+    /// All directories where a process of this user may have chosen one in another environment, the likeliest first. Root
+    /// has only those of the system: others could write to the rest.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<PathBuf> {
+        let user = rustix::process::geteuid();
+        self.choose_all(|name| std::env::var_os(name), user.as_raw())
+    }
+
+    fn choose_all(&self, variable: impl Fn(&str) -> Option<OsString>, user: u32) -> Vec<PathBuf> {
+        let is_root = user == 0;
+        let without = |hidden: &[&str]| {
+            self.choose(|name| if hidden.contains(&name) { None } else { variable(name) }, is_root)
+        };
+        // As logind sets it.
+        let of_session = || Path::new("/run/user").join(user.to_string()).join(self.name);
+        let all = [
+            without(&[]),
+            without(&[self.systemd]),
+            (!is_root && self.xdg == "XDG_RUNTIME_DIR").then(of_session),
+            without(&[self.systemd, self.xdg]),
+            Some(self.system.into()),
+        ];
+        let mut candidates = Vec::new();
+        for path in all.into_iter().flatten() {
+            if !candidates.contains(&path) {
+                candidates.push(path);
+            }
+        }
+        candidates
     }
 
     fn choose(&self, variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
@@ -118,5 +149,27 @@ mod tests {
             }
             assert_eq!(chosen(&kind, &[], false), None);
         }
+    }
+
+    #[test]
+    fn the_socket_is_looked_for_wherever_a_process_of_the_user_may_have_it() {
+        let all = |variables: &[(&str, &str)], user| {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(n, _)| *n == name);
+                found.map(|(_, value)| OsString::from(value))
+            };
+            let paths = CLIENT_RUNTIME.choose_all(variable, user);
+            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        let (home, session) = (("HOME", "/home/me"), ("XDG_RUNTIME_DIR", "/run/user/7"));
+        let of_user = ["/run/user/7/docxy", "/home/me/.local/state/docxy", "/run/docxy"];
+        assert_eq!(all(&[home, session], 7), of_user);
+        let [session_s, home_s, system] = of_user;
+        assert_eq!(all(&[home], 7), [home_s, session_s, system]);
+        assert_eq!(
+            all(&[("RUNTIME_DIRECTORY", "/run/a"), ("XDG_RUNTIME_DIR", "/b"), home], 7)[..2],
+            ["/run/a", "/b/docxy"]
+        );
+        assert_eq!(all(&[("RUNTIME_DIRECTORY", "/run/a"), home, session], 0), ["/run/a", system]);
     }
 }

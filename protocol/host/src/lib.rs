@@ -20,3 +20,4 @@ pub mod signals;
 pub mod store;
 pub mod terminal;
 pub mod toml_file;
+pub mod variables;

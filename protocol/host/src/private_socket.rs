@@ -1,12 +1,12 @@
 //! A Unix socket at which a running program serves the commands of its own user.
 //!
-//! Must never let another user in (except root), nor take the socket of a process that lives. The kernel says who is at
-//! the other end, so neither side relies on the directory alone.
+//! Must never let another user in (except root), take the socket of a process that lives, or delete anything else than a
+//! socket. The kernel says who is at the other end, so neither side relies on the directory alone.
 
 use crate::private_file;
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -23,6 +23,9 @@ pub enum SocketError {
     /// Others could replace the socket.
     #[error("{} must be a directory of this user to which nobody else can write", .0.display())]
     Shared(PathBuf),
+    /// Something else is there.
+    #[error("{} is in the way, and it is no socket: move it away, and start again", .0.display())]
+    NoSocket(PathBuf),
     /// The system refuses it.
     #[error("cannot listen at {}: {source}", path.display())]
     Failed { path: PathBuf, source: io::Error },
@@ -41,7 +44,7 @@ impl PrivateSocket {
     /// Listens at `path`, whose directory is created if needed. A socket that a dead process left is replaced.
     ///
     /// # Errors
-    /// If another process has it, or the directory is not private.
+    /// If another process has it, something else is there, or the directory is not private.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Failed { path: path.to_owned(), source };
         let directory = path.parent().unwrap_or(Path::new("."));
@@ -56,7 +59,17 @@ impl PrivateSocket {
             Err(TryLockError::WouldBlock) => return Err(SocketError::InUse(path.to_owned())),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        remove(path).map_err(failed)?;
+        match path.symlink_metadata() {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(SocketError::NoSocket(path.to_owned()));
+            }
+            // The lock's file may have been deleted.
+            Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+                return Err(SocketError::InUse(path.to_owned()));
+            }
+            Ok(_) => std::fs::remove_file(path).map_err(failed)?,
+            Err(_) => {}
+        }
         let listener = UnixListener::bind(path).map_err(failed)?;
         let socket = Self { listener, path: path.to_owned(), _lock: lock };
         // Until here another user could connect, if the directory lets it: `accept` refuses that.
@@ -82,8 +95,10 @@ impl PrivateSocket {
 
 impl Drop for PrivateSocket {
     fn drop(&mut self) {
-        // A file that stays is replaced by the next process.
-        let _ = remove(&self.path);
+        // A socket that stays is replaced by the next process.
+        if self.path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -112,13 +127,6 @@ fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +149,23 @@ mod tests {
         let second = PrivateSocket::bind(&path).unwrap();
         let (one, other) = tokio::join!(connect(&path), second.accept());
         drop((one.unwrap(), other.unwrap()));
+        std::fs::remove_file(path.with_extension("lock")).unwrap();
+        assert!(matches!(PrivateSocket::bind(&path), Err(SocketError::InUse(_))), "it lives");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_not_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("client.sock");
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(PrivateSocket::bind(&path), Err(SocketError::NoSocket(_))));
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        std::fs::remove_file(&path).unwrap();
+        let socket = PrivateSocket::bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        drop(socket);
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 
     #[test]

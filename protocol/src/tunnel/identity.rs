@@ -13,7 +13,7 @@ use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureSchem
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// SHA-256 of the server's SubjectPublicKeyInfo (RFC 5280, section 4.1), base64url without padding.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, derive_more::Debug, derive_more::Display)]
@@ -31,7 +31,10 @@ pub enum PinError {
     #[error("the server's certificate cannot be read: {0}")]
     Certificate(String),
     /// Another server, or a server that lost its state.
-    #[error("the server's key has the pin {0}, which is not the link's: another server, or an attacker")]
+    #[error(
+        "the server's key has the pin {0}, which is not the link's: another server, or an attacker; if it was set up \
+         anew, join a new link, which `docxy-server invite NAME` prints there"
+    )]
     Mismatch(Pin),
 }
 
@@ -68,13 +71,19 @@ impl FromStr for Pin {
 pub struct PinnedServer {
     pin: Pin,
     provider: Arc<CryptoProvider>,
+    rejection: OnceLock<PinError>,
 }
 
 impl PinnedServer {
     /// A verifier for one pin.
     #[must_use]
     pub const fn new(pin: Pin, provider: Arc<CryptoProvider>) -> Self {
-        Self { pin, provider }
+        Self { pin, provider, rejection: OnceLock::new() }
+    }
+
+    /// Why it has rejected a server first. Errors of TLS over QUIC are only a text.
+    pub fn rejection(&self) -> Option<PinError> {
+        self.rejection.get().cloned()
     }
 }
 
@@ -88,6 +97,7 @@ impl ServerCertVerifier for PinnedServer {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let rejected = |error: PinError| {
+            let _ = self.rejection.set(error.clone());
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
         };
         let pin = Pin::from_certificate(end_entity).map_err(rejected)?;

@@ -36,6 +36,12 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// Whether another key has answered than the pin's.
+    #[must_use]
+    pub const fn is_other_key(&self) -> bool {
+        matches!(self, Self::Quic(quic::DialError::OtherKey(_)) | Self::Tcp(tcp::DialError::OtherKey(_)))
+    }
+
     /// How the server ended the handshake, if it did.
     #[must_use]
     pub const fn session_error(&self) -> Option<&SessionError> {

@@ -1,10 +1,11 @@
 //! The command line.
 
 use crate::settings::{AddressFlags, CommonFlags, ProxyFlags, ServingFlags};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use docxy_host::logging::Filter;
 use docxy_host::proxy::ProxyUrlError;
 use docxy_host::terminal::print_note;
+use docxy_host::variables::without_empty;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::link::ClientName;
 use std::error::Error as _;
@@ -132,13 +133,19 @@ impl Arguments {
     /// Parses the command line. Ends the program for help, and for misuse.
     #[must_use]
     pub fn read() -> Self {
-        Self::try_parse().unwrap_or_else(|error| match proxy_error(&error) {
+        Self::try_read().unwrap_or_else(|error| match proxy_error(&error) {
             Some(why) => {
                 print_note(&format!("docxy-server: --proxy: {why}"));
                 std::process::exit(2)
             }
             None => error.exit(),
         })
+    }
+
+    fn try_read() -> Result<Self, clap::Error> {
+        let mut program = without_empty(Self::command());
+        let mut matches = program.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut program))
     }
 }
 
@@ -150,7 +157,6 @@ fn proxy_error(error: &clap::Error) -> Option<&ProxyUrlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn every_command_helps_with_an_example() {

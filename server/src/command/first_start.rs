@@ -26,7 +26,7 @@ pub(super) fn first_start(
     state: &State,
     terminal: Option<Show<'_>>,
 ) -> Result<(), CommandError> {
-    if state.has_clients() {
+    if !state.clients()?.is_empty() {
         return Ok(());
     }
     if let Some(file) = state.shared_clients() {
@@ -145,6 +145,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (state, screen) = start(&dir, "[::]:0", true);
         assert_eq!(screen, "");
-        assert!(!state.has_clients());
+        assert!(state.clients().unwrap().is_empty());
     }
 }

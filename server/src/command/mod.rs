@@ -42,21 +42,16 @@ impl Arguments {
 }
 
 /// The state for a command beside `run`, with the clients' file of the settings, or else the one that the server here
-/// reads: a change of another file would have no effect.
+/// reads. A change of another file would have no effect.
 fn open_state(settings: &CommonSettings) -> Result<State, StateError> {
     let state = State::open(&settings.state)?;
-    let of_server = state.clients_file_of_server()?;
-    let shared = match (settings.clients_file.clone(), of_server) {
+    let shared = match (settings.clients_file.clone(), state.clients_file_of_server()?) {
         (None, Some(file)) if file != state.path("clients") => {
             print_note(&format!("the clients file is {}, as the server was started with", file.display()));
             Some(file)
         }
-        (Some(given), Some(file)) if !is_same(&given, &file) => {
-            let file = file.display();
-            print_note(&format!(
-                "warning: the server that ran last in this state directory reads {file} instead"
-            ));
-            Some(given)
+        (Some(given), Some(of_server)) if !is_same(&given, &of_server) => {
+            return Err(StateError::OtherClients { given, of_server });
         }
         (given, _) => given,
     };

@@ -42,11 +42,12 @@ impl Reload {
             log.set_filter(&new.log);
             certificates.set_operators(new.tls.as_ref().map(TlsSettings::in_use));
             let Changes { added, changed, removed } = changes;
+            let some = |count: usize| (count > 0).then_some(count);
             tracing::info!(
                 registries = new.registries.len(),
-                added,
-                changed,
-                removed,
+                added = some(added),
+                changed = some(changed),
+                removed = some(removed),
                 log = %new.log,
                 "settings reloaded"
             );

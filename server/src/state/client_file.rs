@@ -1,26 +1,62 @@
 //! The file `clients`, or the one that several servers share, which `invite` and `revoke` change under a lock.
 //!
-//! Must never write a change that failed, or overwrite that of another process.
+//! Must never write a change that failed, overwrite that of another process, or begin a new file in place of one that was
+//! lost: with it, all clients would lose their access.
 
 use super::clients::{ClientList, ClientsError};
 use super::directory::State;
 use super::error::StateError;
 use docxy_host::private_file::{self, FileError};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-impl State {
-    /// Whether a client was ever invited.
-    #[must_use]
-    pub fn has_clients(&self) -> bool {
-        self.clients_path().exists()
-    }
+/// The file with the paths of the clients' files that were in use, one on each line.
+const KNOWN: &str = "clients.known";
 
+impl State {
     /// The current clients; an empty list if none was invited yet.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// If the file cannot be read, or was there before and is gone.
     pub fn clients(&self) -> Result<ClientList, StateError> {
-        ClientList::load(&self.clients_path())
+        let path = self.clients_path();
+        let list = ClientList::load(&path)?;
+        if !list.is_empty() {
+            self.remember_clients_file();
+        } else if self.knows_clients_file()? {
+            return Err(StateError::ClientsLost { path, known: self.path(KNOWN) });
+        }
+        Ok(list)
+    }
+
+    /// Remembers that there is such a file with clients in it.
+    pub(super) fn remember_clients_file(&self) {
+        let remember = || {
+            if self.knows_clients_file()? {
+                return Ok(());
+            }
+            let known = private_file::read(&self.path(KNOWN))?.unwrap_or_default();
+            private_file::write(&self.path(KNOWN), &[&known[..], &self.clients_file_line(), b"\n"].concat())
+        };
+        // A command of another user than the server's may only read here. The next one remembers it.
+        if let Err(error) = remember() {
+            tracing::debug!(%error, "that there are clients is not remembered");
+        }
+    }
+
+    fn knows_clients_file(&self) -> Result<bool, FileError> {
+        let known = private_file::read(&self.path(KNOWN))?.unwrap_or_default();
+        let line = self.clients_file_line();
+        Ok(known.split(|byte| *byte == b'\n').any(|known| known == line))
+    }
+
+    /// The file's path. That of the file in the state directory is relative, since the directory may be moved.
+    fn clients_file_line(&self) -> Vec<u8> {
+        let path = self.shared_clients().map_or_else(
+            || "clients".into(),
+            |file| std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
+        );
+        path.as_os_str().as_bytes().to_vec()
     }
 
     /// Changes the clients under their lock, and writes the change if it succeeds.
@@ -58,6 +94,7 @@ impl State {
         let outcome = change(&mut list)?;
         if list != before {
             write(&self.clients_path(), list.to_text().as_bytes()).map_err(StateError::from)?;
+            self.remember_clients_file();
         }
         make_reserve(self);
         Ok(outcome)

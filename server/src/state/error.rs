@@ -26,6 +26,20 @@ pub enum StateError {
     /// A file's content is invalid.
     #[error("{} is damaged ({detail}); {remedy}", path.display())]
     Damaged { path: PathBuf, detail: String, remedy: &'static str },
+    /// The clients' file was there before.
+    #[error(
+        "{} is gone, and with it all clients: mount its file system, or restore it from a backup; if all clients are to \
+         be invited anew, delete {} first",
+        path.display(), known.display()
+    )]
+    ClientsLost { path: PathBuf, known: PathBuf },
+    /// Another clients' file than the server's.
+    #[error(
+        "the server of this state directory reads the clients in {}, not in {}: leave out --clients-file, or start the \
+         server with the other one first",
+        of_server.display(), given.display()
+    )]
+    OtherClients { given: PathBuf, of_server: PathBuf },
     /// Keys cannot be made.
     #[error("the system gives no random bytes: {0}")]
     Random(String),
@@ -43,7 +57,7 @@ impl StateError {
         match self {
             Self::Create { source, .. } => private_file::is_full(source),
             Self::File(error) => error.is_full(),
-            Self::InUse { .. } | Self::Damaged { .. } | Self::Random(_) => false,
+            _ => false,
         }
     }
 }

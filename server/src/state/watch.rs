@@ -40,17 +40,16 @@ impl ClientWatch {
         let path = state.clients_path();
         // Before the file is read, so that a change in between is noticed.
         let last = Arc::new(Mutex::new(Fingerprint::of(std::fs::metadata(&path))));
-        let (sender, receiver) = watch::channel(Arc::new(ClientList::load(&path)?));
+        let (sender, receiver) = watch::channel(Arc::new(state.clients()?));
         let (counter, polls) = watch::channel(0);
         let poll_now = Arc::<Notify>::default();
         let path = Arc::<Path>::from(path);
         let watch = Self { lists: receiver, polls, poll_now, path, last };
-        let (path, last, notified) =
-            (Arc::clone(&watch.path), Arc::clone(&watch.last), Arc::clone(&watch.poll_now));
+        let (state, last, notified) = (state.clone(), Arc::clone(&watch.last), Arc::clone(&watch.poll_now));
         tokio::spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
-                () = watch_file(&path, &last, &notified, &sender, &counter) => {}
+                () = watch_file(&state, &last, &notified, &sender, &counter) => {}
             }
         });
         Ok(watch)
@@ -94,7 +93,7 @@ impl ClientWatch {
 }
 
 async fn watch_file(
-    path: &Path,
+    state: &State,
     last: &Mutex<Option<Fingerprint>>,
     poll_now: &Notify,
     sender: &watch::Sender<Arc<ClientList>>,
@@ -104,17 +103,18 @@ async fn watch_file(
     loop {
         // A timeout is the usual case.
         let _ = tokio::time::timeout(POLL_INTERVAL, poll_now.notified()).await;
-        poll(path, last, &mut last_error, sender).await;
+        poll(state, last, &mut last_error, sender).await;
         polls.send_modify(|polls| *polls += 1);
     }
 }
 
 async fn poll(
-    path: &Path,
+    state: &State,
     last: &Mutex<Option<Fingerprint>>,
     last_error: &mut Option<String>,
     sender: &watch::Sender<Arc<ClientList>>,
 ) {
+    let path = &*state.clients_path();
     let found = Fingerprint::of(tokio::fs::metadata(path).await);
     if found == *last.lock() {
         return;
@@ -122,9 +122,13 @@ async fn poll(
     match read(path).await {
         Ok(list) => {
             let before = Arc::clone(&sender.borrow());
-            let (added, removed) = (list.count_not_in(&before), before.count_not_in(&list));
-            tracing::info!(added, removed, "the clients have changed");
-            sender.send_replace(Arc::new(list));
+            if list != *before {
+                let (added, removed) = (list.count_not_in(&before), before.count_not_in(&list));
+                tracing::info!(added, removed, "the clients have changed");
+                sender.send_replace(Arc::new(list));
+            }
+            let state = state.clone();
+            tokio::task::spawn_blocking(move || state.remember_clients_file());
             (*last.lock(), *last_error) = (found, None);
         }
         // Tried again at the next poll: a revocation must not be lost because no file descriptor was free
@@ -221,9 +225,13 @@ mod tests {
         assert!(!watch.has_changed().unwrap());
         assert!(watch.borrow().authenticate(&name, &secret).is_ok());
 
+        // Restored, it says what it said before, and changes count again.
         std::fs::write(state.clients_path(), good).unwrap();
+        clients.next_poll().await;
+        assert!(!watch.has_changed().unwrap());
+        state.change_clients(|list| list.revoke(&name, now)).unwrap();
         changed(&mut watch).await;
-        assert!(watch.borrow().authenticate(&name, &secret).is_ok());
+        assert!(watch.borrow().authenticate(&name, &secret).is_err());
     }
 
     async fn changed(watch: &mut watch::Receiver<Arc<ClientList>>) {

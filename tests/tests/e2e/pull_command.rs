@@ -10,7 +10,7 @@ use std::{
 
 use docxy_tests::{
     docxy::{Client, Launch},
-    process::{PROCESS_TIMEOUT, Process, run, scratch},
+    process::{PROCESS_TIMEOUT, Process, binary, run, scratch},
 };
 use hub_stand_in::{Blob, Fault, Image, Rule, Site};
 use serde_json::Value;
@@ -266,4 +266,37 @@ async fn no_other_user_is_served_at_the_socket() {
     fs::set_permissions(socket.ancestors().nth(2).unwrap(), Permissions::from_mode(0o755)).unwrap();
     assert!(!asks(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]));
     assert!(asks(&[]));
+}
+
+/// Another key, and a revoked client: only a person can change that. Another server's link may work meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_wrong_ends_a_pull_at_once_if_no_other_link_may_work() {
+    let testbed = Testbed::new().await;
+    let (other, folder, layer) =
+        (server(&config(&testbed.hub)), scratch().unwrap(), publish(&testbed, 1, MIB));
+    let output = folder.path().join("image");
+    let pulled = |links: &str| {
+        let file = folder.path().join("links");
+        fs::write(&file, links).unwrap();
+        let mut command = Command::new(binary("docxy-client").unwrap());
+        command.env_clear().env("RUNTIME_DIRECTORY", folder.path()).args(pull(&output));
+        command.arg("--link-file").arg(file);
+        run(command, PROCESS_TIMEOUT).unwrap()
+    };
+    block_in_place(|| {
+        let [good, revoked] = ["good", "revoked"].map(|name| testbed.server.invite(name).unwrap());
+        testbed.server.revoke("revoked").unwrap();
+        // The other server's address, with this one's key.
+        let (_, parameters) = good.split_once('?').unwrap();
+        let pin = parameters.split('&').next().unwrap();
+        let (secret, _) = good.split_once('@').unwrap();
+        let wrong_key = format!("{secret}@{}?{pin}", other.address());
+        for (link, words) in [(&wrong_key, "is not the link's"), (&revoked, "refuses this client")] {
+            let error = pulled(link).refused().unwrap();
+            // After a timeout the text would be another one.
+            assert!(error.contains(words) && !error.contains("could not connect"), "{error}");
+        }
+        pulled(&format!("{wrong_key}\n{revoked}\n{good}\n")).succeeded().unwrap();
+    });
+    assert_pulled(&output, &layer);
 }

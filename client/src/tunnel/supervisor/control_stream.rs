@@ -3,6 +3,7 @@
 //! Must never decide what follows: the supervisor does.
 
 use crate::counters::TunnelCounters;
+use crate::tunnel::dial::protocol;
 use crate::tunnel::leg::SessionLoss;
 use crate::tunnel::session::Session;
 use docxy_protocol::control::{CloseCode, ControlMessage};
@@ -29,7 +30,7 @@ pub(super) async fn read_welcome(
         Ok(Ok(ControlMessage::Welcome { version })) => {
             counters.server_version.set(&version);
             session.set_welcome();
-            tracing::info!(%address, %version, "tunnel up");
+            tracing::info!(%address, leg = %transport.leg(), %version, "tunnel up");
             Ok(())
         }
         Ok(Ok(ControlMessage::Draining)) => Err(SessionEnd::NotAccepted(CloseCode::Draining.reason().into())),
@@ -40,7 +41,9 @@ pub(super) async fn read_welcome(
         }),
         Err(_) => {
             transport.close(CloseCode::Done);
-            let reason = format_args!("{address}: handshake succeeded but no reply; UDP may be filtered");
+            let protocol = protocol(transport.leg());
+            let reason =
+                format_args!("{address}: handshake succeeded but no reply; {protocol} may be filtered");
             Err(SessionEnd::Failed(clean(reason)))
         }
     }
@@ -72,8 +75,10 @@ pub(super) enum SessionEnd {
     Failed(CleanText),
     /// The session never came up, because the server shuts down.
     NotAccepted(CleanText),
-    /// The server refuses this client.
+    /// The server refuses this client. Only its operator can change that.
     Refused(CleanText),
+    /// There was never a session, and only a person can change why.
+    Hopeless(CleanText),
     /// The server drains, and others serve this client.
     Left,
     /// Others serve this client, and this server is spare.
@@ -88,7 +93,8 @@ impl SessionEnd {
             | Self::ServerEnded(reason)
             | Self::Failed(reason)
             | Self::NotAccepted(reason)
-            | Self::Refused(reason) => reason,
+            | Self::Refused(reason)
+            | Self::Hopeless(reason) => reason,
             Self::Left | Self::Released => CloseCode::Done.reason().into(),
         }
     }
@@ -118,7 +124,8 @@ async fn session_end(transport: &Transport, otherwise: fn(CleanText) -> SessionE
             SessionEnd::Refused(clean(upgrade_server(env!("CARGO_PKG_VERSION"))))
         }
         SessionError::ClosedByPeer { code: Some(code), .. } if code.is_refusal() => {
-            SessionEnd::Refused(code.reason().into())
+            let remedy = "ask its operator for a new link, and join that";
+            SessionEnd::Refused(clean(format_args!("{}; {remedy}", code.reason())))
         }
         SessionError::ClosedByPeer { code: Some(code), .. } if code.is_shutdown() => {
             SessionEnd::ServerEnded(code.reason().into())

@@ -5,6 +5,7 @@
 mod backoff;
 mod better_leg;
 mod control_stream;
+mod failure_log;
 mod legs;
 mod race;
 mod server_supervisor;
@@ -32,7 +33,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// The fault of requests between the close of a connection with the old configuration and the first one with
 /// the new.
-const CONFIG_CHANGED: &str = "the links, the congestion control or the rate limit were changed";
+const CONFIG_CHANGED: &str = "the links, congestion, max_rate, leg or proxy were changed";
 
 /// Runs until `stop`.
 pub(super) async fn supervise(
@@ -129,6 +130,7 @@ impl Supervisors {
                 attempt: AtomicUsize::new(0),
                 lost_since,
                 public_has_moved: AtomicBool::new(false),
+                last_leg: None,
             };
             one.task = Some(AbortOnDropHandle::new(tokio::spawn(supervisor.run())));
         }

@@ -6,7 +6,7 @@ use docxy_transport::Leg;
 use std::future::Future;
 use std::pin::pin;
 
-/// The session that is up first. The other attempt is dropped. If both fail, the error is that of the first leg.
+/// The session that is up first. The other attempt is dropped. If both fail, the error has both reasons.
 pub(super) async fn race<F>(order: DialOrder, dial: impl Fn(Leg) -> F) -> Result<DialedSession, DialError>
 where
     F: Future<Output = Result<DialedSession, DialError>>,
@@ -19,25 +19,21 @@ where
         Err(_) => None,
     };
     let mut second = pin!(dial(leg));
-    let mut second_failed = false;
+    let mut second_failed = None;
     loop {
         tokio::select! {
             dialed = &mut first, if failed.is_none() => match dialed {
                 Ok(session) => return Ok(session),
                 Err(error) => failed = Some(error),
             },
-            dialed = &mut second, if !second_failed => match dialed {
+            dialed = &mut second, if second_failed.is_none() => match dialed {
                 Ok(session) => return Ok(session),
-                Err(error) => {
-                    tracing::debug!(%leg, %error, "the other leg is not up either");
-                    second_failed = true;
-                }
+                Err(error) => second_failed = Some(error),
             },
         }
-        if let (true, Some(_)) = (second_failed, &failed)
-            && let Some(error) = failed.take()
-        {
-            return Err(error);
+        match (failed.take(), second_failed.take()) {
+            (Some(one), Some(other)) => return Err(DialError::All(vec![one, other])),
+            waiting => (failed, second_failed) = waiting,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::backoff::{
     DIAL_SCHEDULE, LEFT_SCHEDULE, REFUSED_SCHEDULE, RESTART_SCHEDULE, RESTART_WINDOW, SPARE_LINGER,
 };
 use super::control_stream::{SessionEnd, read_welcome, watch_control_stream};
+use super::failure_log::FailureLog;
 use super::legs::Legs;
 use super::race::race;
 use crate::counters::TunnelCounters;
@@ -52,6 +53,8 @@ pub(super) struct ServerSupervisor {
     pub(super) lost_since: Option<SystemTime>,
     /// Whether the server drains, and what everybody may see has moved to others that are not trusted.
     pub(super) public_has_moved: AtomicBool,
+    /// That of the last session.
+    pub(super) last_leg: Option<Leg>,
 }
 
 /// What takes the place of a session.
@@ -71,6 +74,7 @@ impl ServerSupervisor {
         let mut backoff = Backoff::new(DIAL_SCHEDULE);
         // Until when the next process of a server that has ended is expected.
         let mut restart_until = None;
+        let mut failures = FailureLog::default();
         loop {
             self.wait_until_wanted().await;
             let begun = Instant::now();
@@ -87,6 +91,10 @@ impl ServerSupervisor {
                     ended
                 }
                 Err(error) if error.is_shutdown() => SessionEnd::NotAccepted(clean(error)),
+                // Later, the network may have changed, and what has answered is not the server.
+                Err(error) if self.lost_since.is_none() && error.is_permanent() => {
+                    SessionEnd::Hopeless(clean(error))
+                }
                 Err(error) => SessionEnd::Failed(clean(error)),
             };
             if let SessionEnd::Lost(reason) | SessionEnd::ServerEnded(reason) = &ended {
@@ -94,6 +102,7 @@ impl ServerSupervisor {
                 self.lost_since = Some(SystemTime::now());
                 down_since = Instant::now();
                 backoff.reset();
+                failures = FailureLog::default();
             }
             self.public_has_moved.fetch_and(matches!(ended, SessionEnd::Left), Ordering::Relaxed);
             let server = &*self.server.name;
@@ -112,15 +121,28 @@ impl ServerSupervisor {
                     reason
                 }
                 SessionEnd::Failed(reason) => {
-                    tracing::warn!(server, reason = %reason, "no tunnel yet; trying again");
+                    if failures.admit(&reason, Instant::now()) {
+                        tracing::warn!(server, %reason, "no tunnel yet; trying again");
+                    }
                     // While a server restarts, its next process is expected at the same address.
                     if !is_before(restart_until) {
                         self.next_port();
                     }
                     reason
                 }
+                SessionEnd::Hopeless(reason) => {
+                    if failures.admit(&reason, Instant::now()) {
+                        tracing::warn!(server, %reason, "no tunnel; trying again");
+                    }
+                    self.next_port();
+                    self.set_status(TunnelStatus::Refused { reason });
+                    let delay = backoff.next_delay(down_since.elapsed(), random_fraction());
+                    tokio::time::sleep(delay.saturating_sub(begun.elapsed())).await;
+                    continue;
+                }
                 SessionEnd::Refused(reason) => {
-                    tracing::error!(server, %reason, "the server refuses this client");
+                    tracing::warn!(server, %reason, "the server refuses this client");
+                    let reason = clean(format_args!("{server} refuses this client: {reason}"));
                     self.set_status(TunnelStatus::Refused { reason });
                     tokio::time::sleep(first_delay(REFUSED_SCHEDULE)).await;
                     continue;
@@ -342,7 +364,12 @@ impl ServerSupervisor {
         }
     }
 
-    fn publish(&self, dialed: &DialedSession, reason: Option<UseReason>) {
+    fn publish(&mut self, dialed: &DialedSession, reason: Option<UseReason>) {
+        let leg = dialed.leg();
+        if self.last_leg.replace(leg).is_some_and(|last| last != leg) {
+            let reason = reason.map(|reason| reason.to_string());
+            tracing::info!(server = %self.server.name, %leg, reason, "the leg has changed");
+        }
         let session = dialed.session.clone();
         session.set_use_reason(reason);
         let status = TunnelStatus::Up { session: Box::new(session), since: SystemTime::now() };

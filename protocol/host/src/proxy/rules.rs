@@ -6,7 +6,7 @@ use super::url::Proxy;
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// The default port of destinations.
@@ -30,17 +30,18 @@ impl ProxyRules {
     }
 
     /// The same without the destinations of `exceptions`, which is a value of `NO_PROXY`: host names, each with its
-    /// subdomains, addresses and networks, each with or without a port, separated by commas or blanks; `*` is
+    /// subdomains, addresses, networks, also as `192.0.2.*`, each with or without a port, separated by commas or blanks; `*` is
     /// everything.
     #[must_use]
     pub fn except(proxy: Proxy, exceptions: &str) -> Self {
         let mut entries = BTreeMap::from([(None, Vec::new())]);
         for text in exceptions.split(|c: char| c == ',' || c.is_whitespace()) {
             let (entry, port) = entry(text);
+            let entry = network(entry).unwrap_or_else(|| entry.to_owned());
             entries.entry(port).or_default().push(entry);
         }
         // The URL does not matter: only whether the matcher would use it.
-        let matcher = |entries: Vec<&str>| {
+        let matcher = |entries: Vec<String>| {
             Matcher::builder().https("http://proxy.invalid").no(entries.join(",")).build()
         };
         let matchers = entries.into_iter().map(|(port, entries)| (port, matcher(entries))).collect();
@@ -95,6 +96,19 @@ fn entry(text: &str) -> (&str, Option<u16>) {
     (host, port.and_then(|port| port.parse().ok()))
 }
 
+/// The network that a pattern of addresses means: `192.0.2.*` is `192.0.2.0/24`.
+fn network(pattern: &str) -> Option<String> {
+    let bytes = pattern.trim_end_matches(".*");
+    let mut address = [0; 4];
+    let mut count = 0;
+    for byte in bytes.split('.') {
+        *address.get_mut(count)? = byte.parse().ok()?;
+        count += 1;
+    }
+    let is_whole = bytes.len() + 2 * (4 - count) >= pattern.len();
+    (count < 4 && pattern != bytes && is_whole).then(|| format!("{}/{}", Ipv4Addr::from(address), 8 * count))
+}
+
 /// Names that mean this machine (RFC 6761, section 6.3).
 fn is_localhost(host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
@@ -137,6 +151,14 @@ mod tests {
             assert!(goes(&odd, host) && odd.proxy_to(host, 8443).is_none(), "{host}");
         }
         assert!(odd.proxy_to("a.example", 8443).is_some() && odd.proxy_to("b.example", 8443).is_none());
+        let patterns =
+            ProxyRules::except(proxy.clone(), "192.0.2.*,198.51.*.*,10.*,203.0.113.7.*:8443,1.2.3.4.*");
+        for host in ["192.0.2.9", "198.51.7.7", "10.9.9.9"] {
+            assert!(!goes(&patterns, host), "{host}");
+        }
+        for host in ["192.0.3.9", "198.52.7.7", "11.9.9.9", "1.2.3.4", "203.0.113.7"] {
+            assert!(goes(&patterns, host), "{host}");
+        }
         assert!(!goes(&ProxyRules::except(proxy.clone(), "*"), "docker.io"));
         assert_ne!(ProxyRules::except(proxy.clone(), "a"), ProxyRules::everything(proxy));
     }

@@ -3,6 +3,8 @@
 //! Only carries the signals: the program decides what the steps mean. Must never depend on the log: it
 //! cancels first and logs afterwards.
 
+use futures_util::future::select_all;
+use std::{fs, io};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -20,16 +22,29 @@ impl Shutdown {
     ///
     /// # Errors
     /// If the signals cannot be handled.
-    pub fn on_signals() -> std::io::Result<Self> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    pub fn on_signals() -> io::Result<Self> {
+        Self::on(&[SignalKind::terminate(), SignalKind::interrupt()])
+    }
+
+    /// The same for a command that a user waits for: also by `SIGHUP`, which a terminal sends that closes, unless this
+    /// process was started with it ignored, as by `nohup`.
+    ///
+    /// # Errors
+    /// If the signals cannot be handled.
+    pub fn of_command() -> io::Result<Self> {
+        let all = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        Self::on(if is_ignored(SignalKind::hangup()) { &all[..2] } else { &all })
+    }
+
+    fn on(kinds: &[SignalKind]) -> io::Result<Self> {
+        let mut signals = kinds.iter().map(|kind| signal(*kind)).collect::<io::Result<Vec<_>>>()?;
         let shutdown = Self::default();
         let Self { drain, abort } = shutdown.clone();
         tokio::spawn(async move {
-            either(&mut terminate, &mut interrupt).await;
+            any(&mut signals).await;
             drain.cancel();
             tracing::info!("shutting down; a second signal ends the program immediately");
-            either(&mut terminate, &mut interrupt).await;
+            any(&mut signals).await;
             abort.cancel();
             tracing::info!("shutting down now");
         });
@@ -37,9 +52,14 @@ impl Shutdown {
     }
 }
 
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
-    }
+async fn any(signals: &mut [Signal]) {
+    select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+}
+
+/// Whether this process was started with this signal ignored (proc_pid_status(5)), before it is handled.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
 }

@@ -6,7 +6,8 @@ use super::socket;
 use super::tls::{self, TlsError};
 use crate::error::SessionError;
 use docxy_protocol::congestion::{Choice, Handle};
-use docxy_protocol::identity::Pin;
+use docxy_protocol::identity::{Pin, PinError, PinnedServer};
+use docxy_protocol::tls::provider;
 use docxy_protocol::version::WIRE_VERSION;
 use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime};
 use std::net::SocketAddr;
@@ -27,6 +28,9 @@ pub enum DialError {
     /// The address or the name is not valid.
     #[error(transparent)]
     Connect(#[from] quinn::ConnectError),
+    /// Another key than the pin's has answered.
+    #[error(transparent)]
+    OtherKey(PinError),
     /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] SessionError),
@@ -44,13 +48,20 @@ pub async fn dial(
     congestion: Choice,
 ) -> Result<Connection, DialError> {
     let congestion = Handle::new(congestion);
-    let mut config =
-        ClientConfig::new(Arc::new(tls::client_config(pin, WIRE_VERSION, server_name.is_some())?));
+    let verifier = Arc::new(PinnedServer::new(pin, provider()));
+    let mut config = ClientConfig::new(Arc::new(tls::client_config_with(
+        Arc::clone(&verifier),
+        WIRE_VERSION,
+        server_name.is_some(),
+    )?));
     config.transport_config(Arc::new(settings::client_config(&congestion)));
     let socket = socket::open(address).map_err(DialError::Socket)?;
     let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
         .map_err(DialError::Socket)?;
     let connecting = endpoint.connect_with(config, address, server_name.unwrap_or(PLACEHOLDER_NAME))?;
-    let connection = connecting.await.map_err(SessionError::from)?;
+    let connection = connecting.await.map_err(|error| match verifier.rejection() {
+        Some(rejection) => DialError::OtherKey(rejection),
+        None => SessionError::from(error).into(),
+    })?;
     Ok(Connection::new(connection, congestion, Some(endpoint)))
 }

@@ -29,11 +29,20 @@ pub enum TlsError {
 /// # Errors
 /// If the crypto provider does not support QUIC, which would be a bug.
 pub fn client_config(pin: Pin, version: u16, send_server_name: bool) -> Result<QuicClientConfig, TlsError> {
-    let provider = provider();
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let verifier = PinnedServer::new(pin, provider());
+    client_config_with(Arc::new(verifier), version, send_server_name)
+}
+
+/// The same with a verifier that tells its caller why it rejects a server.
+pub(super) fn client_config_with(
+    verifier: Arc<PinnedServer>,
+    version: u16,
+    send_server_name: bool,
+) -> Result<QuicClientConfig, TlsError> {
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PinnedServer::new(pin, provider)))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn(version)];
     config.enable_sni = send_server_name;

@@ -8,7 +8,8 @@ use crate::connector::Connector;
 use bytes::Bytes;
 use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::congestion::Choice;
-use docxy_protocol::identity::Pin;
+use docxy_protocol::identity::{Pin, PinError, PinnedServer};
+use docxy_protocol::tls::provider;
 use h2::client::SendRequest;
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -46,18 +47,17 @@ pub enum DialError {
     /// There is no TCP connection.
     #[error("TCP: {0}")]
     Connect(#[source] io::Error),
+    /// Another key than the pin's has answered.
+    #[error(transparent)]
+    OtherKey(PinError),
+    /// The peer, or something on the way, has closed the connection.
+    #[error(
+        "the TCP connection was closed in the handshake; does docxy-server listen there, and is TCP filtered?"
+    )]
+    Closed,
     /// TLS or HTTP/2 failed.
-    #[error("TLS over TCP: {0}")]
+    #[error("no handshake over TCP ({0}); does docxy-server listen there?")]
     Handshake(#[source] io::Error),
-}
-
-impl DialError {
-    /// Whether another key has answered than the pin's.
-    fn is_other_key(&self) -> bool {
-        let Self::Handshake(error) = self else { return false };
-        let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-        matches!(error, Some(rustls::Error::InvalidCertificate(_)))
-    }
 }
 
 /// Opens connections to one server.
@@ -65,6 +65,7 @@ struct Dialer {
     address: SocketAddr,
     connector: Connector,
     tls: TlsConnector,
+    verifier: Arc<PinnedServer>,
     server_name: ServerName<'static>,
     congestion: Choice,
 }
@@ -85,7 +86,7 @@ pub(crate) async fn dial(
     let mut dialer = with_name(server_name)?;
     let connected = match dialer.connect().await {
         // The server's operator has a certificate for this name. Without a name, the identity answers.
-        Err(error) if server_name.is_some() && error.is_other_key() => {
+        Err(DialError::OtherKey(_)) if server_name.is_some() => {
             dialer = with_name(None)?;
             dialer.connect().await
         }
@@ -112,10 +113,12 @@ impl Dialer {
         connector: Connector,
         congestion: Choice,
     ) -> Result<Self, DialError> {
-        let tls = TlsConnector::from(Arc::new(tls::client_config(pin, server_name.is_some())?));
+        let verifier = Arc::new(PinnedServer::new(pin, provider()));
+        let tls = tls::client_config(Arc::clone(&verifier), server_name.is_some())?;
+        let tls = TlsConnector::from(Arc::new(tls));
         let server_name = server_name.unwrap_or(PLACEHOLDER_NAME).to_owned();
         let server_name = ServerName::try_from(server_name).map_err(|_| DialError::ServerName)?;
-        Ok(Self { address, connector, tls, server_name, congestion })
+        Ok(Self { address, connector, tls, verifier, server_name, congestion })
     }
 
     async fn connect(&self) -> Result<(Http2, Connection, mpsc::Receiver<()>), DialError> {
@@ -123,8 +126,9 @@ impl Dialer {
         socket::prepare(&stream, self.congestion);
         let (stream, meter) = Metered::new(stream);
         let begun = Instant::now();
-        let stream =
-            self.tls.connect(self.server_name.clone(), stream).await.map_err(DialError::Handshake)?;
+        let stream = self.tls.connect(self.server_name.clone(), stream).await;
+        let stream = stream
+            .map_err(|error| self.verifier.rejection().map_or_else(|| of_io(error), DialError::OtherKey))?;
         let probe = Arc::new(Probe::starting_with(begun.elapsed()));
         let (requests, http2) = settings::client().handshake(stream.into()).await.map_err(handshake)?;
         let (connection, open) = Connection::new(meter, probe, Some(requests));
@@ -163,7 +167,17 @@ async fn send(
 }
 
 fn handshake(error: h2::Error) -> DialError {
+    if error.is_io() {
+        return error.into_io().map_or(DialError::Closed, of_io);
+    }
     DialError::Handshake(io::Error::other(error))
+}
+
+fn of_io(error: io::Error) -> DialError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => DialError::Closed,
+        _ => DialError::Handshake(error),
+    }
 }
 
 /// Keeps another connection open from the Welcome to the end of the session.

@@ -3,7 +3,7 @@
 //! Must never allow early data, which can be replayed and would contain the client's secret.
 
 use super::certificates::Certificates;
-use docxy_protocol::identity::{Pin, PinnedServer};
+use docxy_protocol::identity::PinnedServer;
 use docxy_protocol::tls::provider;
 use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
@@ -13,14 +13,16 @@ use std::sync::Arc;
 /// HTTP/2's protocol name (RFC 9113, section 3.1).
 pub(super) const HTTP2: &[u8] = b"h2";
 
-/// The client's configuration: accepts only the server with this pin, and sends a server name only if
+/// The client's configuration: accepts only the server with the verifier's pin, and sends a server name only if
 /// `send_server_name` is set.
-pub(super) fn client_config(pin: Pin, send_server_name: bool) -> Result<ClientConfig, Error> {
-    let provider = provider();
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+pub(super) fn client_config(
+    verifier: Arc<PinnedServer>,
+    send_server_name: bool,
+) -> Result<ClientConfig, Error> {
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PinnedServer::new(pin, provider)))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = vec![HTTP2.to_vec()];
     config.enable_sni = send_server_name;

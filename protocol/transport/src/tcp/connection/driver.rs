@@ -20,6 +20,7 @@ use h2::server::SendResponse;
 use h2::{Ping, PingPong, Reason, RecvStream};
 use http::{Request, StatusCode};
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -344,6 +345,12 @@ impl Driver {
             if let Poll::Ready(ended) = self.poll_http2(cx) {
                 return Poll::Ready(SessionError::Failed(match ended {
                     Ok(()) => Arc::new(Ended),
+                    // rustls's own text is for programmers.
+                    Err(error)
+                        if error.get_io().is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof) =>
+                    {
+                        Arc::new(Ended)
+                    }
                     Err(error) => Arc::new(error),
                 }));
             }
