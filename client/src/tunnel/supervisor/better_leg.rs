@@ -35,6 +35,10 @@ impl ServerSupervisor {
                         beside.close();
                         self.legs.beside_failed();
                     }
+                    if dialing.is_none() && beside.dialed.is_none() && self.is_silent() {
+                        // Both legs are dialed to replace it. A trial would only add a connection, and bytes that come twice.
+                        continue;
+                    }
                     self.legs.observe(beside.traffic())
                 }
                 Some(dialed) = OptionFuture::from(dialing.as_mut()) => {

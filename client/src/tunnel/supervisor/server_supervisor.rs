@@ -354,6 +354,12 @@ impl ServerSupervisor {
         self.servers.update(self.server.id, |state| state.condition = condition);
     }
 
+    /// Whether the session in use is to be replaced since it is silent.
+    pub(super) fn is_silent(&self) -> bool {
+        let is_this = |state: &&ServerState| state.server.id == self.server.id;
+        self.servers.states().iter().find(is_this).is_some_and(|state| state.condition == Condition::Silent)
+    }
+
     fn set_status(&self, status: TunnelStatus) {
         self.servers.update(self.server.id, |state| state.status = status);
     }
