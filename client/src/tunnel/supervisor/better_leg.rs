@@ -45,8 +45,7 @@ impl ServerSupervisor {
                     dialing = None;
                     match dialed {
                         Ok(dialed) => {
-                            beside.dialed = Some(dialed);
-                            self.legs.beside_up()
+                            self.legs.beside_up(beside.dialed.insert(dialed))
                         }
                         Err(reason) => {
                             tracing::info!(server = %self.server.name, %reason, "the other leg does not come up");

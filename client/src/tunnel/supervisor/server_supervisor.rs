@@ -153,7 +153,7 @@ impl ServerSupervisor {
     /// The one place that dials.
     pub(super) async fn dial_leg(&self, leg: Leg, timeout: Duration) -> Result<DialedSession, DialError> {
         let attempt = self.attempt.load(Ordering::Relaxed);
-        dial(&self.link, &self.options, leg, attempt, timeout, &self.server).await
+        dial(&self.link, &self.options, (leg, self.legs.first_way()), attempt, timeout, &self.server).await
     }
 
     /// The next attempt dials the next port.
@@ -181,7 +181,7 @@ impl ServerSupervisor {
     /// Publishes the session until it ends. Replaces it if it becomes silent. The transfers of a replaced session
     /// continue on the next one, or on those of other servers.
     async fn run_session(&mut self, mut dialed: DialedSession) -> SessionEnd {
-        self.publish(&dialed, self.legs.up(dialed.leg()));
+        self.publish(&dialed, self.legs.up(&dialed));
         loop {
             let DialedSession { session, mut control, address } = dialed;
             let (servers, id) = (self.servers.clone(), self.server.id);
@@ -215,7 +215,7 @@ impl ServerSupervisor {
                 Successor::Session(next) => {
                     self.lost_since = Some(SystemTime::now());
                     self.legs.lost(loss_of_silent(&session));
-                    self.publish(&next, self.legs.up(next.leg()));
+                    self.publish(&next, self.legs.up(&next));
                     transport.close(CloseCode::Done);
                     dialed = *next;
                 }
@@ -252,7 +252,7 @@ impl ServerSupervisor {
                 // The server ends with its last session, so the new one comes before the old one is closed.
                 match self.dial_until_welcome(session.transport().leg()).await {
                     Ok(next) => {
-                        let reason = self.legs.up(next.leg());
+                        let reason = self.legs.up(&next);
                         return Successor::Beside(Box::new(next), reason);
                     }
                     Err(reason) => {
