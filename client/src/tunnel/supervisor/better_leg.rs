@@ -3,9 +3,9 @@
 //! Must never touch the session in use: bodies move only when it is replaced.
 
 use super::control_stream::{SessionEnd, read_welcome};
-use super::server_supervisor::ServerSupervisor;
+use super::server_supervisor::{ServerSupervisor, Successor};
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialedSession};
-use crate::tunnel::leg::{Carried, Carriers, Instruction, Traffic, UseReason};
+use crate::tunnel::leg::{Carried, Carriers, Instruction, Traffic};
 use crate::tunnel::session::Session;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::text::{CleanText, clean};
@@ -20,12 +20,14 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 struct Beside<'a> {
     in_use: &'a Session,
     dialed: Option<DialedSession>,
+    /// What it had received at the last measurement.
+    received: u64,
 }
 
 impl ServerSupervisor {
     /// Resolves with a session on the other leg that is to replace this one.
-    pub(super) async fn better_leg(&self, session: &Session) -> (DialedSession, UseReason) {
-        let mut beside = Beside { in_use: session, dialed: None };
+    pub(super) async fn better_leg(&self, session: &Session) -> Successor {
+        let mut beside = Beside { in_use: session, dialed: None, received: 0 };
         let mut dialing: Option<BoxFuture<'_, Result<DialedSession, CleanText>>> = None;
         let mut samples = tokio::time::interval(SAMPLE_INTERVAL);
         loop {
@@ -35,9 +37,16 @@ impl ServerSupervisor {
                         beside.close();
                         self.legs.beside_failed();
                     }
-                    if dialing.is_none() && beside.dialed.is_none() && self.is_silent() {
-                        // Both legs are dialed to replace it. A trial would only add a connection, and bytes that come twice.
-                        continue;
+                    let is_receiving = beside.is_receiving();
+                    if self.is_silent() {
+                        if is_receiving && let Some(dialed) = beside.dialed.take() {
+                            // It needs no dial, and what bodies have requested on it goes on.
+                            return Successor::Session(Box::new(dialed));
+                        }
+                        if dialing.is_none() && beside.dialed.is_none() {
+                            // Both legs are dialed to replace it. A trial would only add a connection.
+                            continue;
+                        }
                     }
                     self.legs.observe(beside.traffic())
                 }
@@ -64,7 +73,7 @@ impl ServerSupervisor {
                 Some(Instruction::MoveTo(leg, reason)) => {
                     tracing::info!(server = %self.server.name, %leg, %reason, "moving to the other leg");
                     if let Some(dialed) = beside.dialed.take() {
-                        return (dialed, reason);
+                        return Successor::Beside(Box::new(dialed), Some(reason));
                     }
                 }
                 Some(Instruction::CloseBeside) => {
@@ -94,6 +103,12 @@ impl Beside<'_> {
             loss: self.in_use.loss(),
             rtt: self.in_use.transport().path().rtt,
         }
+    }
+
+    /// Whether the session on trial has received something since the last call.
+    fn is_receiving(&mut self) -> bool {
+        let received = self.traffic().on_trial.received;
+        received > std::mem::replace(&mut self.received, received)
     }
 
     fn is_lost(&self) -> bool {

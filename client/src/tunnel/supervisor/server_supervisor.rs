@@ -55,7 +55,7 @@ pub(super) struct ServerSupervisor {
 }
 
 /// What takes the place of a session.
-enum Successor {
+pub(super) enum Successor {
     /// Another one with the same server.
     Session(Box<DialedSession>),
     /// One that was dialed beside this one, which still works, and why its leg is used.
@@ -201,7 +201,7 @@ impl ServerSupervisor {
             let successor = tokio::select! {
                 ended = watched => return ended,
                 successor = self.successor(&session, &draining) => successor,
-                (better, reason) = self.better_leg(&session) => Successor::Beside(Box::new(better), Some(reason)),
+                successor = self.better_leg(&session) => successor,
             };
             match successor {
                 Successor::OthersThan(ended @ SessionEnd::Lost(_)) => {
