@@ -43,9 +43,12 @@ impl ServerSupervisor {
                             // It needs no dial, and what bodies have requested on it goes on.
                             return Successor::Session(Box::new(dialed));
                         }
-                        if dialing.is_none() && beside.dialed.is_none() {
+                        match &beside.dialed {
+                            // It shows whether it is alive, too.
+                            Some(dialed) => dialed.session.transport().probe(),
                             // Both legs are dialed to replace it. A trial would only add a connection.
-                            continue;
+                            None if dialing.is_none() => continue,
+                            None => {}
                         }
                     }
                     self.legs.observe(beside.traffic())
