@@ -16,6 +16,9 @@ use std::time::Duration;
 /// The time between two measurements of what a session carries.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
+/// A session that has lost its trial is closed once nothing arrives for so long: a body may wait for it.
+const DRAIN_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A session on the other leg, beside the one in use.
 struct Beside<'a> {
     in_use: &'a Session,
@@ -81,7 +84,7 @@ impl ServerSupervisor {
                 }
                 Some(Instruction::CloseBeside) => {
                     tracing::info!(server = %self.server.name, "the other leg is not better");
-                    beside.close();
+                    beside.end();
                 }
                 None => {}
             }
@@ -120,6 +123,21 @@ impl Beside<'_> {
 
     fn carry(&self, carriers: Carriers) {
         self.in_use.set_trial(self.dialed.as_ref().map(|dialed| (dialed.session.clone(), carriers)));
+    }
+
+    /// Requests nothing more on the session on trial. What was requested still arrives, and is not requested again.
+    fn end(&mut self) {
+        self.in_use.set_trial(None);
+        if let Some(DialedSession { session, .. }) = self.dialed.take() {
+            tokio::spawn(async move {
+                let mut before = 0;
+                while session.has_requests() && session.carried().received > before {
+                    before = session.carried().received;
+                    tokio::time::sleep(DRAIN_INTERVAL).await;
+                }
+                session.transport().close(CloseCode::Done);
+            });
+        }
     }
 
     fn close(&mut self) {
