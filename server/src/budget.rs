@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 /// A session of a client may hold this part of the free slots, whatever the client's other sessions hold: 8 MiB of the
 /// send budget beside a dead session that holds all it may, which keep 100 Mbit/s at 300 ms busy. (Measured: without them,
-/// a pull whose path died within its first seconds stood still for 15 to 18 s in five of eight runs.)
+/// a pull whose path died within its first seconds stood still for 15 to 18 s in five of twelve runs.)
 const SESSION_PART: usize = 4;
 
 /// How long a client may accept nothing of a body that holds a slot before another body that waits gets the slot. An
