@@ -3,7 +3,7 @@
 //!
 //! Must never hold a permit that its client does not use while another exchange waits.
 
-use crate::budget::{Budget, ClientBudget, Slot};
+use crate::budget::{Budget, BudgetShare, Slot};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::{EXCHANGES_PER_CLIENT_MAX, UPSTREAM_HEADER_TIMEOUT};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 pub(crate) struct ClientAdmission {
     all: Arc<Admission>,
-    budget: Arc<ClientBudget>,
+    budget: Arc<BudgetShare>,
     own_limit: Arc<Semaphore>,
     /// Counts the exchanges of this client that wait.
     waiting: TaskTracker,

@@ -5,6 +5,7 @@
 
 use super::address::{self, AddressBook};
 use super::config::{Congestion, ProxyChoice, Rates};
+use super::leg::Way;
 use super::server::Server;
 use super::session::Session;
 use docxy_host::happy_eyeballs::{ATTEMPT_DELAY, RaceError};
@@ -140,6 +141,12 @@ impl DialedSession {
     pub(super) fn leg(&self) -> Leg {
         self.session.transport().leg()
     }
+
+    /// The way of the TCP leg, if it is that.
+    pub(super) fn way(&self) -> Option<Way> {
+        let way = if self.session.proxy().is_some() { Way::Proxy } else { Way::Direct };
+        (self.leg() == Leg::Tcp).then_some(way)
+    }
 }
 
 /// How to reach a server, and how to send to it.
@@ -151,12 +158,12 @@ pub(super) struct DialOptions {
     pub(super) book: AddressBook,
 }
 
-/// Dials a server over this leg: at all its addresses and ports, and on the TCP leg also, or only, through the proxy.
-/// `attempt` selects the first port. The handshake at one address may take `timeout`.
+/// Dials a server over this leg: at all its addresses and ports, and on the TCP leg also, or only, through the proxy:
+/// `way` is dialed first. `attempt` selects the first port. The handshake at one address may take `timeout`.
 pub(super) async fn dial(
     link: &Link,
     options: &DialOptions,
-    leg: Leg,
+    (leg, way): (Leg, Way),
     attempt: usize,
     timeout: Duration,
     server: &Arc<Server>,
@@ -182,6 +189,7 @@ pub(super) async fn dial(
         None => directly.await,
         Some(ProxyChoice::Beside(rules)) => match rules.proxy_to(link.host.as_str(), port) {
             None => directly.await,
+            Some(proxy) if way == Way::Proxy => first_of(by_proxy(proxy), directly).await,
             Some(proxy) => first_of(directly, by_proxy(proxy)).await,
         },
         Some(ProxyChoice::Only(rules)) => match rules.proxy_to(link.host.as_str(), port) {

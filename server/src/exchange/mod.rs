@@ -8,7 +8,7 @@ mod body;
 mod prefetch;
 
 use crate::admission::{ClientAdmission, Permit};
-use crate::budget::ClientBudget;
+use crate::budget::BudgetShare;
 use crate::counters::{Counters, Outcomes};
 use crate::streams::{ChunkWriter, ExchangeSegments, FairQueue, PrefetchWriter, ResponseStream, Undelivered};
 use crate::upstream::{Response, ResponseBody, Upstream, UpstreamError};
@@ -46,14 +46,14 @@ struct PendingPrefetch<'a> {
 pub(crate) struct Resources<'a> {
     pub(crate) admission: &'a Arc<ClientAdmission>,
     pub(crate) queue: &'a FairQueue,
-    pub(crate) budget: &'a Arc<ClientBudget>,
+    pub(crate) budget: &'a Arc<BudgetShare>,
 }
 
 /// Where a body goes.
 struct Outgoing<'a> {
     segments: ExchangeSegments,
     queue: &'a FairQueue,
-    budget: &'a Arc<ClientBudget>,
+    budget: &'a Arc<BudgetShare>,
     undelivered: &'a Undelivered,
 }
 

@@ -2,7 +2,7 @@
 //! or dialed ten times, costs other clients no more than one.
 
 use crate::admission::{Admission, ClientAdmission};
-use crate::budget::{Budget, ClientBudget};
+use crate::budget::{Budget, BudgetShare};
 use docxy_protocol::congestion::Rate;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_BUDGET_SEGMENTS, SEND_WINDOW};
@@ -24,7 +24,7 @@ pub(super) struct ClientConnections {
 #[derive(Debug)]
 struct ConnectedClient {
     admission: Arc<ClientAdmission>,
-    budget: Arc<ClientBudget>,
+    budget: Arc<BudgetShare>,
     /// The operator's limit, for all its sessions.
     rate_limit: RateLimit,
     /// Oldest first.
@@ -45,8 +45,8 @@ struct ClientSession {
 pub(super) struct Registration {
     /// The client's permits, which all its sessions share.
     pub(super) admission: Arc<ClientAdmission>,
-    /// The client's share of the memory for sending.
-    pub(super) budget: Arc<ClientBudget>,
+    /// Its share of the memory for sending.
+    pub(super) budget: Arc<BudgetShare>,
     /// The session's rate.
     pub(super) rate_limit: RateLimit,
     all: Arc<ClientConnections>,
@@ -91,7 +91,7 @@ impl ClientConnections {
         client.share_send_window();
         Registration {
             admission: Arc::clone(&client.admission),
-            budget: Arc::clone(&client.budget),
+            budget: client.budget.session(),
             rate_limit,
             all: Arc::clone(self),
             name: name.clone(),

@@ -8,7 +8,7 @@ use super::congestion::{PathObserver, within_limit};
 use super::path_cache::PathCache;
 use super::unauthenticated::{Slot, Unauthenticated};
 use crate::admission::ClientAdmission;
-use crate::budget::ClientBudget;
+use crate::budget::BudgetShare;
 use crate::counters::Counters;
 use crate::exchange::{self, Resources};
 use crate::lifecycle::active_settings::ActiveSettings;
@@ -292,7 +292,7 @@ async fn read_hello(session: &Session, clients: &ClientWatch) -> Result<(Hello, 
 struct ConnectionContext {
     segments: SegmentStreams,
     queue: FairQueue,
-    budget: Arc<ClientBudget>,
+    budget: Arc<BudgetShare>,
     admission: Arc<ClientAdmission>,
     shared: Arc<ListenerContext>,
 }

@@ -54,7 +54,8 @@ struct Blocked {
 impl Blocked {
     fn run(run: &Run<'_>) -> Result<(Self, Client)> {
         let lab = run.lab;
-        let wan = lab.link(Abroad::FIRST, presets::TRANSPACIFIC.link, run.seed)?;
+        let network = run.networks.first().unwrap_or(&presets::TRANSPACIFIC);
+        let wan = lab.link(Abroad::FIRST, network.link, run.seed)?;
         let server = lab.server(Abroad::FIRST, &Launch::default())?;
         let client = lab.connected_client(&server.invite("laptop")?, &run.launch())?;
         let before = wan.counters(Direction::RightToLeft);

@@ -77,7 +77,7 @@ pub(crate) struct Options {
     /// Only these cases
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = find)]
     case: Vec<&'static str>,
-    /// Only these networks of the case of that name, as in `wan list`
+    /// Only these networks of the case of that name, as in `wan list`. UDP is blocked on the first of them
     #[arg(long, value_name = "LINK", value_delimiter = ',', value_parser = network)]
     network: Vec<LinkPreset>,
     /// Only this leg: quic or tcp

@@ -17,6 +17,7 @@ mod reason;
 mod rest;
 mod strikes;
 mod trial;
+mod way;
 
 pub use goodput::Carried;
 pub use knowledge::{Knowledge, LegKnowledge, RestKnowledge};
@@ -24,6 +25,7 @@ pub use policy::{DialOrder, Instruction, LegPolicy, SessionLoss, Traffic};
 pub use reason::{TrialReason, UseReason};
 pub use rest::{REST_MAX, RestCause};
 pub use trial::Carriers;
+pub use way::Way;
 
 pub use crate::tunnel::config::LegChoice;
 pub use docxy_transport::Leg;

@@ -3,9 +3,9 @@
 //! Must never touch the session in use: bodies move only when it is replaced.
 
 use super::control_stream::{SessionEnd, read_welcome};
-use super::server_supervisor::ServerSupervisor;
+use super::server_supervisor::{ServerSupervisor, Successor};
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialedSession};
-use crate::tunnel::leg::{Carried, Carriers, Instruction, Traffic, UseReason};
+use crate::tunnel::leg::{Carried, Carriers, Instruction, Traffic};
 use crate::tunnel::session::Session;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::text::{CleanText, clean};
@@ -16,16 +16,21 @@ use std::time::Duration;
 /// The time between two measurements of what a session carries.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
+/// A session that has lost its trial is closed once nothing arrives for so long: a body may wait for it.
+const DRAIN_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A session on the other leg, beside the one in use.
 struct Beside<'a> {
     in_use: &'a Session,
     dialed: Option<DialedSession>,
+    /// What it had received at the last measurement.
+    received: u64,
 }
 
 impl ServerSupervisor {
     /// Resolves with a session on the other leg that is to replace this one.
-    pub(super) async fn better_leg(&self, session: &Session) -> (DialedSession, UseReason) {
-        let mut beside = Beside { in_use: session, dialed: None };
+    pub(super) async fn better_leg(&self, session: &Session) -> Successor {
+        let mut beside = Beside { in_use: session, dialed: None, received: 0 };
         let mut dialing: Option<BoxFuture<'_, Result<DialedSession, CleanText>>> = None;
         let mut samples = tokio::time::interval(SAMPLE_INTERVAL);
         loop {
@@ -35,14 +40,27 @@ impl ServerSupervisor {
                         beside.close();
                         self.legs.beside_failed();
                     }
+                    let is_receiving = beside.is_receiving();
+                    if self.is_silent() {
+                        if is_receiving && let Some(dialed) = beside.dialed.take() {
+                            // It needs no dial, and what bodies have requested on it goes on.
+                            return Successor::Session(Box::new(dialed));
+                        }
+                        match &beside.dialed {
+                            // It shows whether it is alive, too.
+                            Some(dialed) => dialed.session.transport().probe(),
+                            // Both legs are dialed to replace it. A trial would only add a connection.
+                            None if dialing.is_none() => continue,
+                            None => {}
+                        }
+                    }
                     self.legs.observe(beside.traffic())
                 }
                 Some(dialed) = OptionFuture::from(dialing.as_mut()) => {
                     dialing = None;
                     match dialed {
                         Ok(dialed) => {
-                            beside.dialed = Some(dialed);
-                            self.legs.beside_up()
+                            self.legs.beside_up(beside.dialed.insert(dialed))
                         }
                         Err(reason) => {
                             tracing::info!(server = %self.server.name, %reason, "the other leg does not come up");
@@ -61,12 +79,12 @@ impl ServerSupervisor {
                 Some(Instruction::MoveTo(leg, reason)) => {
                     tracing::info!(server = %self.server.name, %leg, %reason, "moving to the other leg");
                     if let Some(dialed) = beside.dialed.take() {
-                        return (dialed, reason);
+                        return Successor::Beside(Box::new(dialed), Some(reason));
                     }
                 }
                 Some(Instruction::CloseBeside) => {
                     tracing::info!(server = %self.server.name, "the other leg is not better");
-                    beside.close();
+                    beside.end();
                 }
                 None => {}
             }
@@ -93,12 +111,33 @@ impl Beside<'_> {
         }
     }
 
+    /// Whether the session on trial has received something since the last call.
+    fn is_receiving(&mut self) -> bool {
+        let received = self.traffic().on_trial.received;
+        received > std::mem::replace(&mut self.received, received)
+    }
+
     fn is_lost(&self) -> bool {
         self.dialed.as_ref().is_some_and(|dialed| dialed.session.transport().close_reason().is_some())
     }
 
     fn carry(&self, carriers: Carriers) {
         self.in_use.set_trial(self.dialed.as_ref().map(|dialed| (dialed.session.clone(), carriers)));
+    }
+
+    /// Requests nothing more on the session on trial. What was requested still arrives, and is not requested again.
+    fn end(&mut self) {
+        self.in_use.set_trial(None);
+        if let Some(DialedSession { session, .. }) = self.dialed.take() {
+            tokio::spawn(async move {
+                let mut before = 0;
+                while session.has_requests() && session.carried().received > before {
+                    before = session.carried().received;
+                    tokio::time::sleep(DRAIN_INTERVAL).await;
+                }
+                session.transport().close(CloseCode::Done);
+            });
+        }
     }
 
     fn close(&mut self) {

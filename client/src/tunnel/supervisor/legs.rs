@@ -3,10 +3,12 @@
 //! Must never decide itself: the [policy](LegPolicy) does.
 
 use crate::tunnel::config::LegChoice;
-use crate::tunnel::leg::{DialOrder, Instruction, Knowledge, LegPolicy, SessionLoss, Traffic, UseReason};
+use crate::tunnel::dial::DialedSession;
+use crate::tunnel::leg::{
+    DialOrder, Instruction, Knowledge, LegPolicy, SessionLoss, Traffic, UseReason, Way,
+};
 use crate::tunnel::network::{Network, NetworkMemory};
 use docxy_host::random::random_fraction;
-use docxy_transport::Leg;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -55,10 +57,16 @@ impl Legs {
         state.policy.dial_order(loss, Instant::now())
     }
 
-    /// A session of this leg is in use.
-    pub(super) fn up(&self, leg: Leg) -> Option<UseReason> {
+    /// The way of the TCP leg to dial first, if there are two.
+    pub(super) fn first_way(&self) -> Way {
+        self.state.lock().policy.first_way(Instant::now())
+    }
+
+    /// This session is in use.
+    pub(super) fn up(&self, dialed: &DialedSession) -> Option<UseReason> {
         self.decide(|policy, now| {
-            policy.up(leg, now);
+            dialed.way().inspect(|way| policy.came_by(*way));
+            policy.up(dialed.leg(), now);
             policy.in_use().map(|(_, reason)| reason)
         })
     }
@@ -74,8 +82,11 @@ impl Legs {
     }
 
     /// The other leg, which was dialed beside, is up.
-    pub(super) fn beside_up(&self) -> Option<Instruction> {
-        self.decide(LegPolicy::beside_up)
+    pub(super) fn beside_up(&self, dialed: &DialedSession) -> Option<Instruction> {
+        self.decide(|policy, now| {
+            dialed.way().inspect(|way| policy.came_by(*way));
+            policy.beside_up(now)
+        })
     }
 
     /// The other leg did not come up, or its session was lost.

@@ -58,7 +58,7 @@ pub(super) struct ServerSupervisor {
 }
 
 /// What takes the place of a session.
-enum Successor {
+pub(super) enum Successor {
     /// Another one with the same server.
     Session(Box<DialedSession>),
     /// One that was dialed beside this one, which still works, and why its leg is used.
@@ -175,7 +175,7 @@ impl ServerSupervisor {
     /// The one place that dials.
     pub(super) async fn dial_leg(&self, leg: Leg, timeout: Duration) -> Result<DialedSession, DialError> {
         let attempt = self.attempt.load(Ordering::Relaxed);
-        dial(&self.link, &self.options, leg, attempt, timeout, &self.server).await
+        dial(&self.link, &self.options, (leg, self.legs.first_way()), attempt, timeout, &self.server).await
     }
 
     /// The next attempt dials the next port.
@@ -203,7 +203,7 @@ impl ServerSupervisor {
     /// Publishes the session until it ends. Replaces it if it becomes silent. The transfers of a replaced session
     /// continue on the next one, or on those of other servers.
     async fn run_session(&mut self, mut dialed: DialedSession) -> SessionEnd {
-        self.publish(&dialed, self.legs.up(dialed.leg()));
+        self.publish(&dialed, self.legs.up(&dialed));
         loop {
             let DialedSession { session, mut control, address } = dialed;
             let (servers, id) = (self.servers.clone(), self.server.id);
@@ -223,7 +223,7 @@ impl ServerSupervisor {
             let successor = tokio::select! {
                 ended = watched => return ended,
                 successor = self.successor(&session, &draining) => successor,
-                (better, reason) = self.better_leg(&session) => Successor::Beside(Box::new(better), Some(reason)),
+                successor = self.better_leg(&session) => successor,
             };
             match successor {
                 Successor::OthersThan(ended @ SessionEnd::Lost(_)) => {
@@ -237,7 +237,7 @@ impl ServerSupervisor {
                 Successor::Session(next) => {
                     self.lost_since = Some(SystemTime::now());
                     self.legs.lost(loss_of_silent(&session));
-                    self.publish(&next, self.legs.up(next.leg()));
+                    self.publish(&next, self.legs.up(&next));
                     transport.close(CloseCode::Done);
                     dialed = *next;
                 }
@@ -274,7 +274,7 @@ impl ServerSupervisor {
                 // The server ends with its last session, so the new one comes before the old one is closed.
                 match self.dial_until_welcome(session.transport().leg()).await {
                     Ok(next) => {
-                        let reason = self.legs.up(next.leg());
+                        let reason = self.legs.up(&next);
                         return Successor::Beside(Box::new(next), reason);
                     }
                     Err(reason) => {
@@ -379,6 +379,12 @@ impl ServerSupervisor {
 
     fn set_condition(&self, condition: Condition) {
         self.servers.update(self.server.id, |state| state.condition = condition);
+    }
+
+    /// Whether the session in use is to be replaced since it is silent.
+    pub(super) fn is_silent(&self) -> bool {
+        let is_this = |state: &&ServerState| state.server.id == self.server.id;
+        self.servers.states().iter().find(is_this).is_some_and(|state| state.condition == Condition::Silent)
     }
 
     fn set_status(&self, status: TunnelStatus) {

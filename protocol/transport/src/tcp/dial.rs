@@ -183,6 +183,8 @@ fn of_io(error: io::Error) -> DialError {
 /// Keeps another connection open from the Welcome to the end of the session.
 async fn keep_joined(session: Arc<Shared>, dialer: Dialer) {
     tokio::select! {
+        // In this order: the end of the session closes its joined connections, and they are not opened again.
+        biased;
         _ = session.closed() => {}
         () = join_again_and_again(&session, &dialer) => {}
     }

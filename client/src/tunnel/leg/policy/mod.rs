@@ -13,6 +13,7 @@ use super::reason::{TrialReason, UseReason};
 use super::rest::RestCause;
 use super::strikes::Strikes;
 use super::trial::{Carriers, Progress, Trial};
+use super::way::{Way, Ways};
 use super::{Leg, LegChoice, PerLeg, other};
 use leg_state::LegState;
 use std::collections::VecDeque;
@@ -37,9 +38,10 @@ const HEAD_START_AFTER_LOSS: Duration = Duration::from_millis(600);
 const FAR_BELOW: f64 = 0.5;
 
 /// Loss under load that is a reason to look at a leg that was never measured, and so is loss that nobody knows. Behind
-/// a policer, 12 % of what is sent is lost (20 of 100 Mbit/s); clean links lose less than 1 %. A lossy but good link
-/// costs two trials a day.
-const HIGH_LOSS: f64 = 0.02;
+/// a policer, 12 % of what is sent is lost (20 of 100 Mbit/s); clean links lose less than 1 %. With random loss of 5 %,
+/// QUIC fills the link, and a trial within the first seconds costs a quarter of a pull of 20 s, so that is no reason. A
+/// link that loses more costs two trials a day.
+const HIGH_LOSS: f64 = 0.07;
 
 /// Load after which a leg that was never measured is looked at without loss, since a shaper need not drop anything, and
 /// looks like a slow line. A trial moves bytes that would come anyway; should it still cost half a second, that is 2 %
@@ -116,6 +118,7 @@ pub struct LegPolicy {
     session: Option<InUse>,
     beside: Beside,
     strikes: Strikes,
+    ways: Ways,
     /// When the leg in use changed, lately.
     moves: VecDeque<Instant>,
     rtt: Option<Duration>,
@@ -157,6 +160,7 @@ impl LegPolicy {
             session: None,
             beside: Beside::Nothing,
             strikes: Strikes::default(),
+            ways: Ways::default(),
             moves: VecDeque::new(),
             rtt: None,
         }
@@ -197,6 +201,17 @@ impl LegPolicy {
         DialOrder { first, second }
     }
 
+    /// The way of the TCP leg to dial first, if there are two.
+    #[must_use]
+    pub fn first_way(&self, now: Instant) -> Way {
+        self.ways.first(now)
+    }
+
+    /// A TCP session came up on this way, for use or for a trial.
+    pub fn came_by(&mut self, way: Way) {
+        self.ways.up(way);
+    }
+
     /// A session of this leg is up and in use: the first one that [`dial_order`](Self::dial_order) led to.
     pub fn up(&mut self, leg: Leg, now: Instant) {
         if leg != self.preferred {
@@ -222,6 +237,9 @@ impl LegPolicy {
         }
         if loss != SessionLoss::Ended && session.meter.is_loaded() {
             self.strikes.add(now, session.meter.received());
+            if session.leg == Leg::Tcp {
+                self.ways.broke(session.meter.received(), now, random);
+            }
         }
     }
 
@@ -321,6 +339,9 @@ impl LegPolicy {
                 return Some(Instruction::MoveTo(leg, UseReason::BetterGoodput));
             }
             Progress::Lost(rate) => {
+                if leg == Leg::Tcp && rate.is_none() {
+                    self.ways.broke(trial.received(), now, random);
+                }
                 let state = self.legs.get_mut(leg);
                 state.rests.lost_trial(now, random);
                 // A leg that stops has shown nothing, and is tried again after its rest.
