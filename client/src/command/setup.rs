@@ -99,7 +99,9 @@ fn set_up(engine: &Engine, target: &Target, arguments: &SetupArguments) -> Resul
     if let Some(reload) = reload {
         if arguments.apply && !arguments.print { run(reload)? } else { print_note(&words(reload)) }
     }
-    if !arguments.undo {
+    if arguments.undo {
+        plan.undo_note.filter(|_| steps.iter().any(Step::is_change)).iter().for_each(|note| print_note(note));
+    } else {
         plan.notes.iter().for_each(|note| print_note(note));
         print_note(&format!("to test it: {}", plan.test));
     }

@@ -78,6 +78,8 @@ pub struct Plan {
     pub reload: Option<Reload>,
     /// What the user should know, a sentence each.
     pub notes: Vec<String>,
+    /// What the user should know after an undo, if a file has changed.
+    pub undo_note: Option<&'static str>,
     /// A command that pulls an image as a test.
     pub test: String,
 }

@@ -89,12 +89,15 @@ pub(super) fn hosts_files(certs: &Path, target: &Target, knows_referrers: bool) 
     let origin = if target.keep_fallback { [pull.as_slice(), &["push"]].concat() } else { vec!["push"] };
     let file = |registry: &docxy_protocol::name::Registry| {
         let host = if registry.is_docker_hub() { "registry-1.docker.io" } else { registry.as_str() };
+        // As engines do for a registry on this machine.
+        let is_local = ["127.", "localhost"].iter().any(|local| host.starts_with(local));
+        let scheme = if is_local { "http" } else { "https" };
         let set = |key: &str, value: Value| Change::Set(keys([key]), value);
         FileChanges {
             path: certs.join(registry.as_str()).join("hosts.toml"),
             format: Format::Toml,
             changes: vec![
-                set("server", format!("https://{host}").into()),
+                set("server", format!("{scheme}://{host}").into()),
                 set("capabilities", json!(origin)),
                 Change::Set(keys(["host", &url]), json!({ "capabilities": pull })),
             ],

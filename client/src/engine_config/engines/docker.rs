@@ -42,6 +42,10 @@ pub(super) fn docker(target: &Target, machine: &Machine) -> Result<Plan, PlanErr
             format: Format::Json,
             changes: vec![Change::First(keys(["registry-mirrors"]), mirror)],
         });
+        // At a reload it looks only at keys that are there (20.10 and 28).
+        plan.undo_note = Some(
+            "docker forgets its last mirror only when it is restarted; until then it asks Docxy, and then Docker Hub",
+        );
         let user = if is_rootless { "--user " } else { "" };
         plan.reload = Some(Reload {
             command: words(&format!("systemctl {user}reload docker")),
@@ -51,13 +55,12 @@ pub(super) fn docker(target: &Target, machine: &Machine) -> Result<Plan, PlanErr
     }
     if is_classic {
         let store = match store {
-            Some(_) => "This docker keeps images in its classic store",
-            None => "docker does not run, so its store is not known. If it is the classic one, it",
+            None if reads_hosts => "docker does not run, so its store is not known. The classic one",
+            _ => "The classic store of docker",
         };
         plan.notes.push(format!(
-            "{store}, {}mirrors Docker Hub only, and asks Docker Hub itself when Docxy fails. Other registries by \
-             name: docker pull {address}/ghcr.io/OWNER/IMAGE",
-            if store.ends_with("it") { "" } else { "which " }
+            "{store} mirrors Docker Hub only, and asks Docker Hub itself when Docxy fails. Other registries by name: \
+             docker pull {address}/ghcr.io/OWNER/IMAGE"
         ));
     }
     plan.test = match target.registries.first() {
