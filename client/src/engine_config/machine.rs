@@ -2,7 +2,7 @@
 //!
 //! Must never wait for an engine that does not respond, or change anything.
 
-use docxy_host::directories::CLIENT_CONFIG;
+use docxy_host::directories::is_root;
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -60,6 +60,8 @@ pub struct Machine {
     pub is_root: bool,
     /// The user's home directory.
     pub home: PathBuf,
+    /// The user's directory for config files, mostly `~/.config`.
+    pub config_home: PathBuf,
     /// The installed programs with their versions, if they tell.
     pub programs: BTreeMap<&'static str, Option<Version>>,
     /// dockerd, if it runs.
@@ -72,15 +74,15 @@ impl Machine {
     /// Looks at these programs.
     #[must_use]
     pub fn look(programs: &[&'static str]) -> Self {
-        // The directory of root is one of the system's, not one below a home directory.
-        let is_root = CLIENT_CONFIG.path().is_some_and(|path| path.starts_with("/etc"));
         let home = env::home_dir().unwrap_or_default();
+        let xdg = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let config_home = xdg.unwrap_or_else(|| home.join(".config"));
         let found = programs.iter().filter_map(|&program| {
             let path = find_program(program)?;
-            // Docker Desktop's command line would start nothing, but takes seconds.
             Some((program, answer(&path, &["--version"]).and_then(|text| Version::find(&text))))
         });
-        let mut machine = Self { is_root, home, programs: found.collect(), ..Self::default() };
+        let programs = found.collect();
+        let mut machine = Self { is_root: is_root(), home, config_home, programs, ..Self::default() };
         if machine.programs.contains_key("docker") {
             machine.docker = running_docker();
         }
@@ -95,10 +97,10 @@ impl Machine {
         self.programs.get(program).copied().flatten()
     }
 
-    /// The directory of the config files of an engine: below `/etc` as root, else below `~/.config`.
+    /// The directory of the config files of an engine: below `/etc` as root, else the user's.
     #[must_use]
     pub fn config_directory(&self, engine: &str) -> PathBuf {
-        if self.is_root { Path::new("/etc").join(engine) } else { self.home.join(".config").join(engine) }
+        if self.is_root { Path::new("/etc").join(engine) } else { self.config_home.join(engine) }
     }
 }
 

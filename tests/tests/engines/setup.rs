@@ -15,7 +15,7 @@ use docxy_tests::{
     process::{binary, run},
 };
 
-use crate::support::testbed::{Testbed, with_testbed};
+use crate::support::testbed::{ALICE, Testbed, with_testbed};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -141,6 +141,8 @@ fn podman_and_skopeo_are_set_up_and_restored() {
         target.setup(testbed, podman.sandbox(), "podman", &[])?;
         assert_eq!(podman.pull("docker.io/library/hello:latest", None)?, testbed.hub.hello);
         push("docker.io/library/hello:latest", "after")?;
+        podman.login(&testbed.registry(), ALICE)?;
+        assert_eq!(podman.pull("docker.io/alice/private:latest", None)?, testbed.hub.private);
         let mut skopeo = podman.sandbox().command("skopeo");
         skopeo.args(["copy", "docker://docker.io/library/five"]);
         skopeo.arg(format!("dir:{}", podman.sandbox().path("five").display()));

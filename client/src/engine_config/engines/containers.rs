@@ -49,7 +49,13 @@ fn plan(target: &Target, machine: &Machine) -> Plan {
         .collect();
         Change::Table(keys(["registry"]), "prefix", table)
     };
+    // For `podman login 127.0.0.1:5080`, and for images that are named by the client.
+    let client: Map<String, Value> =
+        [("location".to_owned(), address.as_str().into()), ("insecure".to_owned(), true.into())]
+            .into_iter()
+            .collect();
+    let mut changes = vec![Change::Table(keys(["registry"]), "location", client)];
+    changes.extend(target.registries.iter().map(change));
     let path = machine.config_directory("containers").join("registries.conf.d/99-docxy.conf");
-    let changes = target.registries.iter().map(change).collect();
     Plan { files: vec![FileChanges { path, format: Format::Toml, changes }], ..Plan::default() }
 }

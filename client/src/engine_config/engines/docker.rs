@@ -21,7 +21,7 @@ pub(super) fn docker(target: &Target, machine: &Machine) -> Result<Plan, PlanErr
     }
     let is_rootless = docker.is_some_and(|docker| docker.is_rootless);
     let directory =
-        if is_rootless { machine.home.join(".config/docker") } else { Path::new("/etc/docker").into() };
+        if is_rootless { machine.config_home.join("docker") } else { Path::new("/etc/docker").into() };
     let version = docker.map_or_else(|| machine.version("dockerd"), |docker| docker.version);
     let store = docker.map(|docker| docker.store);
     let reads_hosts = version.is_none_or(|version| version >= Version(28, 0, 0));
@@ -31,7 +31,12 @@ pub(super) fn docker(target: &Target, machine: &Machine) -> Result<Plan, PlanErr
     if reads_hosts {
         let knows_referrers = version.is_some_and(|version| version >= Version(29, 1, 0));
         plan.files = hosts_files(&directory.join("certs.d"), target, knows_referrers);
-        plan.notes.push("docker reads hosts.toml at each pull: nothing to reload.".into());
+        let what = if is_classic {
+            "docker build, and pulls into the containerd store, read"
+        } else {
+            "docker reads"
+        };
+        plan.notes.push(format!("{what} hosts.toml each time: nothing to reload for it."));
     }
     let address = target.address("127.0.0.1");
     if is_classic && target.has_docker_hub() {

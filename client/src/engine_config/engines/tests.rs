@@ -36,7 +36,14 @@ fn every_engine_has_a_plan_and_a_test_for_all_registries() {
     for engine in ENGINES {
         for keep_fallback in [false, true] {
             let target = Target { keep_fallback, ..target(&REGISTRIES) };
-            for machine in [root(), Machine { home: "/home/me".into(), ..Machine::default() }] {
+            for machine in [
+                root(),
+                Machine {
+                    home: "/home/me".into(),
+                    config_home: "/home/me/.config".into(),
+                    ..Machine::default()
+                },
+            ] {
                 let plan = engine.plan(&target, &machine).unwrap();
                 assert!(!plan.files.is_empty() || !plan.notes.is_empty(), "{engine:?}");
                 assert!(!plan.test.is_empty(), "{engine:?}");
@@ -65,7 +72,8 @@ fn pulls_ask_docxy_alone_and_pushes_the_registry() {
     let path = "/etc/containerd/certs.d/ghcr.io/hosts.toml".to_owned();
     assert_eq!(files("containerd", &target, &machine), [(path, hosts.to_owned())]);
 
-    let podman = "[[registry]]\nlocation = \"127.0.0.1:5080/ghcr.io\"\nprefix = \"ghcr.io\"\n\n[[registry.mirror]]\n\
+    let podman = "[[registry]]\ninsecure = true\nlocation = \"127.0.0.1:5080\"\n\n\
+                  [[registry]]\nlocation = \"127.0.0.1:5080/ghcr.io\"\nprefix = \"ghcr.io\"\n\n[[registry.mirror]]\n\
                   insecure = true\nlocation = \"127.0.0.1:5080/ghcr.io\"";
     let path = "/etc/containers/registries.conf.d/99-docxy.conf".to_owned();
     assert_eq!(files("podman", &self::target(&["ghcr.io"]), &root()), [(path, podman.to_owned())]);

@@ -24,8 +24,10 @@ pub enum FormatError {
     #[error("{0} has another type than expected; change the file by hand, with the lines of --print")]
     Type(String),
     /// It is YAML that somebody wrote or changed.
-    #[error("setup only writes this file whole, and somebody else wrote or changed it")]
-    ByHand,
+    #[error(
+        "somebody else wrote or changed this file, and setup writes it only as a whole. The lines of setup in it:\n{0}"
+    )]
+    ByHand(String),
 }
 
 /// A format.
@@ -55,12 +57,14 @@ impl Format {
             Self::Yaml => {
                 let mut value = Value::Object(serde_json::Map::new());
                 for change in changes {
-                    let Change::Set(path, new) = change else { return Err(FormatError::ByHand) };
-                    *path.iter().fold(&mut value, |value, key| &mut value[key]) = new.clone();
+                    // No other change is made to YAML.
+                    if let Change::Set(path, new) = change {
+                        *path.iter().fold(&mut value, |value, key| &mut value[key]) = new.clone();
+                    }
                 }
                 let whole = yaml(&value, "");
                 if !text.trim().is_empty() && text != format!("{HEADER}{whole}") {
-                    return Err(FormatError::ByHand);
+                    return Err(FormatError::ByHand(whole));
                 }
                 whole
             }
@@ -78,7 +82,7 @@ impl Format {
             return Ok(before.map(str::to_owned));
         }
         if self == Self::Yaml {
-            return Err(FormatError::ByHand);
+            return Err(FormatError::ByHand(after.trim_start_matches(HEADER).to_owned()));
         }
         let changes = undo(&self.value(before.unwrap_or(""))?, &self.value(after)?, &self.value(now)?);
         let text = match self {
@@ -109,7 +113,7 @@ impl Format {
                 FormatError::Invalid { line: error.line(), message: words.into() }
             }),
             Self::Toml => toml::value(text),
-            Self::Yaml => Err(FormatError::ByHand),
+            Self::Yaml => Err(FormatError::ByHand(String::new())),
         }
     }
 }

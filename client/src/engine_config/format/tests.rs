@@ -170,6 +170,6 @@ fn yaml_is_written_whole_or_not_at_all() {
     assert_eq!(Format::Yaml.apply(&new, &changes).unwrap(), new);
     assert_eq!(Format::Yaml.undo(&new, None, &new).unwrap(), None);
     let edited = new.clone() + "configs: {}\n";
-    assert_eq!(Format::Yaml.apply(&edited, &changes), Err(FormatError::ByHand));
-    assert_eq!(Format::Yaml.undo(&edited, None, &new), Err(FormatError::ByHand));
+    assert_eq!(Format::Yaml.apply(&edited, &changes), Err(FormatError::ByHand(body.into())));
+    assert_eq!(Format::Yaml.undo(&edited, None, &new), Err(FormatError::ByHand(body.into())));
 }
