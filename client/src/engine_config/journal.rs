@@ -189,17 +189,15 @@ impl Journal {
     /// If a file cannot be written. The ones before it are.
     pub fn carry_out(mut self, steps: &[Step]) -> Result<(), JournalError> {
         let is_meant = |record: &Record| {
-            let replaced = steps.iter().filter_map(|step| step.old_record.as_ref());
-            replaced.into_iter().any(|old| old.engine == record.engine && old.path == record.path)
+            let mut old = steps.iter().filter_map(|step| step.old_record.as_ref());
+            old.any(|old| (&old.engine, &old.path) == (&record.engine, &record.path))
         };
-        let kept: Vec<Record> = self.records.iter().filter(|record| !is_meant(record)).cloned().collect();
-        // Until the files are written, both the old and the new records may be needed.
+        self.records.retain(|record| !is_meant(record));
+        let kept = self.records.clone();
+        // Until the files are written, an old record is the only way back.
         self.records
-            .retain(|record| steps.iter().all(|step| step.path != record.path || step.record.is_none()));
-        self.records.extend(steps.iter().filter_map(|step| step.record.clone()));
-        if !self.records.is_empty() {
-            self.write()?;
-        }
+            .extend(steps.iter().filter_map(|step| step.record.clone().or_else(|| step.old_record.clone())));
+        self.write()?;
         for step in steps {
             carry_out(step)?;
         }

@@ -1,7 +1,7 @@
 //! What `docxy-client setup` writes into an engine's own config files.
 //!
 //! [`engines`] describes each engine as data: files, [`change`]s and words, made from what is known of the machine.
-//! [`format`] edits texts. Only [`machine`] looks at the machine, and only [`journal`] writes.
+//! [`mod@format`] edits texts. Only [`machine`] looks at the machine, and only [`journal`] writes.
 //!
 //! Must never restart anything by itself, or change what the user wrote in a file.
 

@@ -143,6 +143,9 @@ fn podman_and_skopeo_are_set_up_and_restored() {
         push("docker.io/library/hello:latest", "after")?;
         podman.login(&testbed.registry(), ALICE)?;
         assert_eq!(podman.pull("docker.io/alice/private:latest", None)?, testbed.hub.private);
+        let push = podman.podman(&["push", "docker.io/library/hello:latest", "docker.io/my/app"]);
+        let refusal = run(push, TIMEOUT)?.refused()?;
+        assert!(refusal.contains("registry-1.docker.io"), "a push goes to the registry: {refusal}");
         let mut skopeo = podman.sandbox().command("skopeo");
         skopeo.args(["copy", "docker://docker.io/library/five"]);
         skopeo.arg(format!("dir:{}", podman.sandbox().path("five").display()));

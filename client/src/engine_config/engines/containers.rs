@@ -55,7 +55,12 @@ fn plan(target: &Target, machine: &Machine) -> Plan {
             .into_iter()
             .collect();
     let mut changes = vec![Change::Table(keys(["registry"]), "location", client)];
-    changes.extend(target.registries.iter().map(change));
+    // A registry is a part of a repository's name here, which has no colon.
+    let (with_port, others): (Vec<_>, Vec<_>) =
+        target.registries.iter().partition(|registry| registry.as_str().contains(':'));
+    changes.extend(others.into_iter().map(change));
+    let notes =
+        with_port.iter().map(|name| format!("{name} is not set up: its port cannot be told here.")).collect();
     let path = machine.config_directory("containers").join("registries.conf.d/99-docxy.conf");
-    Plan { files: vec![FileChanges { path, format: Format::Toml, changes }], ..Plan::default() }
+    Plan { files: vec![FileChanges { path, format: Format::Toml, changes }], notes, ..Plan::default() }
 }
